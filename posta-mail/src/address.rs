@@ -1,0 +1,318 @@
+//! Addresses: the strings that identify where mail goes, as opposed to the mailbox that keeps it
+//! (RFC 5321 §2.3.11).
+
+use crate::limits;
+use std::{borrow::Borrow, fmt, net::IpAddr, str::FromStr};
+
+/// A domain name or an address literal, in lower case (RFC 5321 §4.1.2, §2.3.5: domains compare
+/// without case).
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Domain(Box<str>);
+
+/// `local-part@domain` (RFC 5321 §4.1.2).
+///
+/// Printed in its shortest valid form: a local-part that was quoted without need is printed bare.
+/// The domain is in lower case; the local-part keeps its own.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Address {
+    text: Box<str>,
+    /// Where the `@` before the domain stands. At most [`limits::LOCAL_PART`] plus quoting.
+    at: u16,
+}
+
+/// What is wrong with an address or a domain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum AddressError {
+    /// There is no `@`.
+    #[error("it needs the form local-part@domain")]
+    NoDomain,
+    /// The local-part is neither a dot-string nor a quoted-string.
+    #[error("its local-part holds a character that needs quoting, or a misplaced dot")]
+    LocalPart,
+    /// The domain is neither a name nor an address literal.
+    #[error("its domain is not a valid name or address literal")]
+    Domain,
+    /// A part exceeds RFC 5321 §4.5.3.1.
+    #[error("it is too long (local-part 64 octets, domain 255)")]
+    TooLong,
+}
+
+impl Domain {
+    /// The domain as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether it is an address literal such as `[192.0.2.1]`.
+    #[must_use]
+    pub fn is_literal(&self) -> bool {
+        self.0.starts_with('[')
+    }
+}
+
+impl FromStr for Domain {
+    type Err = AddressError;
+
+    fn from_str(text: &str) -> Result<Self, AddressError> {
+        if text.len() > limits::DOMAIN {
+            return Err(AddressError::TooLong);
+        }
+        if is_domain_name(text) || is_address_literal(text) {
+            Ok(Self(text.to_ascii_lowercase().into()))
+        } else {
+            Err(AddressError::Domain)
+        }
+    }
+}
+
+impl Address {
+    /// The address of `local_part` (bare or quoted) at `domain`.
+    ///
+    /// # Errors
+    /// When `local_part` is not one.
+    pub fn new(local_part: &str, domain: &Domain) -> Result<Self, AddressError> {
+        let content = unquote(local_part)?;
+        if content.len() > limits::LOCAL_PART {
+            return Err(AddressError::TooLong);
+        }
+        let mut text = String::with_capacity(content.len() + 1 + domain.0.len());
+        if is_dot_string(&content) {
+            text.push_str(&content);
+        } else {
+            push_quoted(&content, &mut text);
+        }
+        let at = text.len() as u16; // at most 2 × 64 + 2
+        text.push('@');
+        text.push_str(&domain.0);
+        Ok(Self { text: text.into(), at })
+    }
+
+    /// The local-part as it is printed, quotes included.
+    #[must_use]
+    pub fn local_part(&self) -> &str {
+        &self.text[..usize::from(self.at)]
+    }
+
+    /// The domain, in lower case.
+    #[must_use]
+    pub fn domain(&self) -> &str {
+        &self.text[usize::from(self.at) + 1..]
+    }
+
+    /// The whole address.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// The form under which local mailboxes are looked up: all in lower case. RFC 5321 §2.4 leaves
+    /// the case of a local-part to its host; here `Ana@` and `ana@` are one mailbox.
+    #[must_use]
+    pub fn folded(&self) -> Self {
+        Self { text: self.text.to_ascii_lowercase().into(), at: self.at }
+    }
+}
+
+impl FromStr for Address {
+    type Err = AddressError;
+
+    fn from_str(text: &str) -> Result<Self, AddressError> {
+        // The last `@`: a quoted local-part may hold others, a domain may not.
+        let (local_part, domain) = text.rsplit_once('@').ok_or(AddressError::NoDomain)?;
+        Self::new(local_part, &domain.parse()?)
+    }
+}
+
+impl fmt::Display for Domain {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+impl fmt::Debug for Domain {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Borrow<str> for Domain {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.text)
+    }
+}
+
+impl fmt::Debug for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "<{}>", self.text)
+    }
+}
+
+/// `atext` of RFC 5322 §3.2.3.
+fn is_atext(octet: u8) -> bool {
+    octet.is_ascii_alphanumeric() || b"!#$%&'*+-/=?^_`{|}~".contains(&octet)
+}
+
+/// `Dot-string` of RFC 5321 §4.1.2.
+fn is_dot_string(text: &str) -> bool {
+    text.split('.').all(|atom| !atom.is_empty() && atom.bytes().all(is_atext))
+}
+
+/// The content of a local-part: itself, or what stands between its quotes (RFC 5321 §4.1.2,
+/// `Quoted-string`: printable ASCII and spaces, `\` before any of them).
+fn unquote(local_part: &str) -> Result<String, AddressError> {
+    let Some(quoted) = local_part.strip_prefix('"') else {
+        return if is_dot_string(local_part) {
+            Ok(local_part.to_owned())
+        } else {
+            Err(AddressError::LocalPart)
+        };
+    };
+    let mut content = String::with_capacity(quoted.len());
+    let mut characters = quoted.chars();
+    loop {
+        match characters.next() {
+            Some('"') if characters.as_str().is_empty() => return Ok(content),
+            Some('\\') => match characters.next() {
+                Some(escaped @ ' '..='~') => content.push(escaped),
+                _ => return Err(AddressError::LocalPart),
+            },
+            Some(plain @ ' '..='~') if plain != '"' => content.push(plain),
+            _ => return Err(AddressError::LocalPart),
+        }
+    }
+}
+
+fn push_quoted(content: &str, text: &mut String) {
+    text.push('"');
+    for character in content.chars() {
+        if matches!(character, '"' | '\\') {
+            text.push('\\');
+        }
+        text.push(character);
+    }
+    text.push('"');
+}
+
+/// `Domain` of RFC 5321 §4.1.2: labels of letters, digits and inner hyphens.
+fn is_domain_name(text: &str) -> bool {
+    text.split('.').all(|label| {
+        !label.is_empty()
+            && label.len() <= limits::DOMAIN_LABEL
+            && label.bytes().all(|octet| octet.is_ascii_alphanumeric() || octet == b'-')
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    })
+}
+
+/// `address-literal` of RFC 5321 §4.1.3, the two kinds that exist.
+fn is_address_literal(text: &str) -> bool {
+    let Some(inner) = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) else {
+        return false;
+    };
+    match inner.get(..5) {
+        Some(tag) if tag.eq_ignore_ascii_case("IPv6:") => {
+            matches!(inner[5..].parse(), Ok(IpAddr::V6(_)))
+        }
+        _ => matches!(inner.parse(), Ok(IpAddr::V4(_))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn printed(text: &str) -> Result<String, AddressError> {
+        text.parse::<Address>().map(|address| address.to_string())
+    }
+
+    #[test]
+    fn valid_addresses_print_in_their_shortest_form() {
+        for (given, shortest) in [
+            ("ana@example.test", "ana@example.test"),
+            ("Ana.Pop@EXAMPLE.Test", "Ana.Pop@example.test"),
+            ("\"ana\"@example.test", "ana@example.test"),
+            ("\"an\\a\"@example.test", "ana@example.test"),
+            ("\"ana pop\"@example.test", "\"ana pop\"@example.test"),
+            ("\"a@b\"@example.test", "\"a@b\"@example.test"),
+            ("\"a\\\"b\"@example.test", "\"a\\\"b\"@example.test"),
+            ("\"\"@example.test", "\"\"@example.test"),
+            ("ana@[192.0.2.1]", "ana@[192.0.2.1]"),
+            ("ana@[IPv6:2001:DB8::1]", "ana@[ipv6:2001:db8::1]"),
+            ("user+tag@localhost", "user+tag@localhost"),
+        ] {
+            assert_eq!(printed(given).as_deref(), Ok(shortest), "{given}");
+        }
+    }
+
+    #[test]
+    fn invalid_addresses_are_refused() {
+        use AddressError::{Domain, LocalPart, NoDomain};
+        for (given, error) in [
+            ("ana", NoDomain),
+            ("@example.test", LocalPart),
+            (".ana@example.test", LocalPart),
+            ("ana.@example.test", LocalPart),
+            ("a..b@example.test", LocalPart),
+            ("a b@example.test", LocalPart),
+            ("a@b@example.test", LocalPart),
+            ("\"ana@example.test", LocalPart),
+            ("\"a\"b\"@example.test", LocalPart),
+            ("\"ana\\\"@example.test", LocalPart),
+            ("\"a\nb\"@example.test", LocalPart),
+            ("ană@example.test", LocalPart),
+            ("ana@", Domain),
+            ("ana@-example.test", Domain),
+            ("ana@example-.test", Domain),
+            ("ana@example..test", Domain),
+            ("ana@exam ple.test", Domain),
+            ("ana@[192.0.2]", Domain),
+            ("ana@[2001:db8::1]", Domain),
+            ("ana@[IPv6:192.0.2.1]", Domain),
+            ("ana@[192.0.2.1", Domain),
+        ] {
+            assert_eq!(printed(given), Err(error), "{given}");
+        }
+    }
+
+    #[test]
+    fn lengths_are_bounded() {
+        let local = "a".repeat(64);
+        assert!(format!("{local}@example.test").parse::<Address>().is_ok());
+        assert_eq!(printed(&format!("{local}a@example.test")), Err(AddressError::TooLong));
+        let label = "a".repeat(63);
+        let domain = [&label[..], &label, &label, &label].join(".");
+        assert!(format!("a@{domain}").parse::<Address>().is_ok());
+        assert_eq!(printed(&format!("a@{domain}.a")), Err(AddressError::TooLong));
+        assert_eq!(printed(&format!("a@{label}a.test")), Err(AddressError::Domain));
+    }
+
+    #[test]
+    fn parts_are_reachable() {
+        let address: Address = "\"a@b\"@Example.TEST".parse().unwrap();
+        assert_eq!((address.local_part(), address.domain()), ("\"a@b\"", "example.test"));
+        assert_eq!("ANA@x.test".parse::<Address>().unwrap().folded().as_str(), "ana@x.test");
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_printed_parses_to_the_same(text in "(\"[ -~]{0,12}\"|[!-~]{1,12})@[a-zA-Z0-9.-]{1,20}") {
+            if let Ok(address) = text.parse::<Address>() {
+                prop_assert_eq!(address.to_string().parse(), Ok(address));
+            }
+        }
+
+        #[test]
+        fn any_text_is_parsed_or_refused(text: String) {
+            let _ = text.parse::<Address>();
+            let _ = text.parse::<Domain>();
+        }
+    }
+}

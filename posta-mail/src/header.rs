@@ -1,0 +1,268 @@
+//! The header section of a message on its way in: noticing which fields it has, and adding those it
+//! must have (RFC 5322 §3.6, RFC 6409 §8).
+
+use crate::limits;
+
+/// The fields that every message must have, ready to be added where they are missing. Each is a
+/// whole field with its CRLF.
+#[derive(Debug, Clone)]
+pub struct RequiredFields {
+    /// `Message-ID: …` (RFC 5322 §3.6.4).
+    pub message_id: String,
+    /// `Date: …` (RFC 5322 §3.6.1).
+    pub date: String,
+    /// `From: …` (RFC 5322 §3.6.2).
+    pub from: String,
+}
+
+/// For which messages a missing field is added.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Completion {
+    /// For every message: what a submission server does (RFC 6409 §8).
+    Always,
+    /// Only for content without any header section, which would otherwise run into the trace
+    /// fields above it. A relay changes nothing else (RFC 5321 §6.4).
+    IfNoHeader,
+}
+
+/// Passes a message through, adding the [`RequiredFields`] that it lacks at the end of its header
+/// section. Streams: it holds back no more than the beginning of a line.
+#[derive(Debug)]
+pub struct HeaderCompleter {
+    fields: RequiredFields,
+    completion: Completion,
+    state: State,
+    seen_field: bool,
+    /// The beginning of a line whose kind is not known yet.
+    held: Vec<u8>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// At the beginning of a line of the header section.
+    LineStart,
+    /// Inside a line of the header section; whether the last octet was CR.
+    InLine { after_cr: bool },
+    /// The header section is over.
+    Body,
+}
+
+/// What a line of a header section turns out to be.
+#[derive(Debug, PartialEq, Eq)]
+enum Kind {
+    Unknown,
+    Field,
+    Continuation,
+    Blank,
+    /// No line that a header section can have.
+    Foreign,
+}
+
+impl HeaderCompleter {
+    /// A completer at the start of a message.
+    #[must_use]
+    pub const fn new(fields: RequiredFields, completion: Completion) -> Self {
+        let held = Vec::new();
+        Self { fields, completion, state: State::LineStart, seen_field: false, held }
+    }
+
+    /// Whether the header section is over, so that content needs to pass here no longer.
+    #[must_use]
+    pub fn is_done(&self) -> bool {
+        self.state == State::Body
+    }
+
+    /// Appends `content` to `output`, completed.
+    pub fn push(&mut self, mut content: &[u8], output: &mut Vec<u8>) {
+        while !content.is_empty() {
+            match self.state {
+                State::Body => {
+                    output.extend_from_slice(content);
+                    return;
+                }
+                State::InLine { after_cr } => self.pass_line(&mut content, after_cr, output),
+                State::LineStart => {
+                    self.held.push(content[0]);
+                    content = &content[1..];
+                    let kind = kind(&self.held, self.seen_field);
+                    self.begin_line(kind, output);
+                }
+            }
+        }
+    }
+
+    /// The content is over.
+    pub fn finish(mut self, output: &mut Vec<u8>) {
+        match self.state {
+            State::Body => {}
+            State::LineStart if self.held.is_empty() => self.add_missing(output),
+            State::LineStart => self.begin_line(Kind::Foreign, output),
+            State::InLine { .. } => {
+                output.extend_from_slice(b"\r\n");
+                self.add_missing(output);
+            }
+        }
+    }
+
+    fn begin_line(&mut self, kind: Kind, output: &mut Vec<u8>) {
+        match kind {
+            Kind::Unknown => return,
+            Kind::Field => {
+                self.note_field();
+                self.seen_field = true;
+                self.state = State::InLine { after_cr: false };
+            }
+            Kind::Continuation => self.state = State::InLine { after_cr: false },
+            Kind::Blank => {
+                self.add_missing(output);
+                self.state = State::Body;
+            }
+            Kind::Foreign => {
+                // The body begins without the blank line that RFC 5322 §2.1 asks for.
+                let separate = !self.seen_field || self.completion == Completion::Always;
+                self.add_missing(output);
+                if separate {
+                    output.extend_from_slice(b"\r\n");
+                }
+                self.state = State::Body;
+            }
+        }
+        output.append(&mut self.held);
+    }
+
+    fn pass_line(&mut self, content: &mut &[u8], after_cr: bool, output: &mut Vec<u8>) {
+        let end = if after_cr && content[0] == b'\n' {
+            Some(1)
+        } else {
+            memchr::memmem::find(content, b"\r\n").map(|at| at + 2)
+        };
+        let (line, rest) = content.split_at(end.unwrap_or(content.len()));
+        output.extend_from_slice(line);
+        *content = rest;
+        self.state = match end {
+            Some(_) => State::LineStart,
+            None => State::InLine { after_cr: line.ends_with(b"\r") },
+        };
+    }
+
+    fn note_field(&mut self) {
+        let name = self.held.trim_ascii_end().strip_suffix(b":").unwrap_or(&self.held);
+        let name = name.trim_ascii_end();
+        for (known, field) in [
+            (&b"Message-ID"[..], &mut self.fields.message_id),
+            (b"Date", &mut self.fields.date),
+            (b"From", &mut self.fields.from),
+        ] {
+            if name.eq_ignore_ascii_case(known) {
+                field.clear();
+            }
+        }
+    }
+
+    fn add_missing(&mut self, output: &mut Vec<u8>) {
+        if self.completion == Completion::IfNoHeader && self.seen_field {
+            return;
+        }
+        for field in [&self.fields.message_id, &self.fields.date, &self.fields.from] {
+            output.extend_from_slice(field.as_bytes());
+        }
+    }
+}
+
+/// Tells the kind of a line from its beginning. Called for each octet that is added, so only the
+/// last one needs a look; a name's length is bounded, so the whole is too.
+fn kind(beginning: &[u8], seen_field: bool) -> Kind {
+    match beginning {
+        b" " | b"\t" if seen_field => Kind::Continuation,
+        b"\r" => Kind::Unknown,
+        b"\r\n" => Kind::Blank,
+        [_, .., b':'] => Kind::Field,
+        // RFC 5322 §4.5.3: obsolete syntax has spaces before the colon.
+        [b'!'..=b'9' | b';'..=b'~', .., b' ' | b'\t'] if beginning.len() < limits::FIELD_NAME => {
+            Kind::Unknown
+        }
+        [.., b'!'..=b'9' | b';'..=b'~'] if beginning.len() < limits::FIELD_NAME => {
+            let before = beginning.len().checked_sub(2).map(|at| beginning[at]);
+            if matches!(before, Some(b' ' | b'\t' | b'\r')) { Kind::Foreign } else { Kind::Unknown }
+        }
+        _ => Kind::Foreign,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn complete(message: &str, pieces: &[usize], completion: Completion) -> String {
+        let fields = RequiredFields {
+            message_id: "Message-ID: <1>\r\n".into(),
+            date: "Date: now\r\n".into(),
+            from: "From: ana\r\n".into(),
+        };
+        let mut completer = HeaderCompleter::new(fields, completion);
+        let mut output = Vec::new();
+        let mut rest = message.as_bytes();
+        for &size in pieces.iter().cycle() {
+            if rest.is_empty() {
+                break;
+            }
+            let (piece, after) = rest.split_at(size.min(rest.len()));
+            completer.push(piece, &mut output);
+            rest = after;
+        }
+        completer.finish(&mut output);
+        String::from_utf8(output).unwrap()
+    }
+
+    const ALL: &str = "Message-ID: <1>\r\nDate: now\r\nFrom: ana\r\n";
+
+    #[test]
+    fn submission_adds_what_is_missing() {
+        for (message, expected) in [
+            ("body\r\n", format!("{ALL}\r\nbody\r\n")),
+            ("two words\r\n", format!("{ALL}\r\ntwo words\r\n")),
+            ("", ALL.to_owned()),
+            ("\r\nbody\r\n", format!("{ALL}\r\nbody\r\n")),
+            (" indented\r\n", format!("{ALL}\r\n indented\r\n")),
+            ("Subject: s\r\n\r\nb\r\n", format!("Subject: s\r\n{ALL}\r\nb\r\n")),
+            ("Subject: s\r\n", format!("Subject: s\r\n{ALL}")),
+            ("Subject: s\r\nno field\r\n", format!("Subject: s\r\n{ALL}\r\nno field\r\n")),
+            (
+                "dATE: d\r\nFROM : f\r\nSubject: a\r\n b: c\r\n\r\nMessage-ID: x\r\n",
+                "dATE: d\r\nFROM : f\r\nSubject: a\r\n b: c\r\nMessage-ID: <1>\r\n\r\nMessage-ID: x\r\n"
+                    .to_owned(),
+            ),
+            (
+                "From: a\r\nDate: b\r\nMessage-ID: c\r\n\r\n",
+                "From: a\r\nDate: b\r\nMessage-ID: c\r\n\r\n".to_owned(),
+            ),
+        ] {
+            assert_eq!(complete(message, &[1000], Completion::Always), expected, "{message:?}");
+        }
+    }
+
+    #[test]
+    fn a_relay_leaves_a_header_section_alone() {
+        for message in ["Subject: s\r\n\r\nb\r\n", "A: b\r\nfoo bar\r\n", "A: b", "A: b\r\nc"] {
+            let seen = complete(message, &[1000], Completion::IfNoHeader);
+            assert_eq!(seen.trim_end(), message.trim_end());
+        }
+        assert_eq!(complete("b\r\n", &[9], Completion::IfNoHeader), format!("{ALL}\r\nb\r\n"));
+    }
+
+    proptest! {
+        #[test]
+        fn splits_do_not_matter(
+            message in "(Date|a|:| |\r\n|\r|\n|[^a]){0,30}",
+            pieces in proptest::collection::vec(1usize..9, 1..9),
+            always: bool,
+        ) {
+            let completion = if always { Completion::Always } else { Completion::IfNoHeader };
+            prop_assert_eq!(
+                complete(&message, &pieces, completion),
+                complete(&message, &[usize::MAX], completion)
+            );
+        }
+    }
+}

@@ -1,0 +1,25 @@
+//! The vocabulary of electronic mail, as RFC 5321, 5322, 5598, 1939 and 3463 speak it.
+//!
+//! Everything here is plain data and pure functions: no sockets, no files, no clock, no
+//! randomness. Text from outside is parsed once, into types that cannot hold an invalid value;
+//! whatever holds an [`Address`] may rely on it.
+
+pub mod address;
+pub mod dots;
+pub mod engine;
+pub mod header;
+pub mod id;
+pub mod limits;
+pub mod line;
+pub mod path;
+pub mod secret;
+pub mod status;
+pub mod trace;
+
+pub use address::{Address, AddressError, Domain};
+pub use engine::{Engine, Interrupt, Step};
+pub use id::MailId;
+pub use jiff::Timestamp;
+pub use path::{ForwardPath, PathError, ReversePath};
+pub use secret::Secret;
+pub use status::{EnhancedStatus, Reply, ReplyCode};

@@ -1,0 +1,67 @@
+//! Every limit that a protocol text sets, with its source. Limits that are policy (message size,
+//! sessions per client) are configuration and live with it.
+
+use std::time::Duration;
+
+/// Octets in a local-part (RFC 5321 §4.5.3.1.1).
+pub const LOCAL_PART: usize = 64;
+
+/// Octets in a domain (RFC 5321 §4.5.3.1.2).
+pub const DOMAIN: usize = 255;
+
+/// Octets in one label of a domain (RFC 1035 §2.3.4).
+pub const DOMAIN_LABEL: usize = 63;
+
+/// Octets in a reverse-path or forward-path, its angle brackets included (RFC 5321 §4.5.3.1.3).
+pub const PATH: usize = 256;
+
+/// Octets in an SMTP command line with its CRLF. RFC 5321 §4.5.3.1.4 asks for 512 and lets each
+/// extension add to it; 2,048 holds every parameter that is defined.
+pub const SMTP_COMMAND_LINE: usize = 2_048;
+
+/// Octets in an SMTP reply line with its CRLF that our client accepts. RFC 5321 §4.5.3.1.5 says
+/// 512; real peers exceed it, and a bound is what matters.
+pub const SMTP_REPLY_LINE: usize = 4_096;
+
+/// Lines in one SMTP reply that our client accepts, against a peer that never ends one.
+pub const SMTP_REPLY_LINES: usize = 256;
+
+/// Octets in a POP3 command line with its CRLF (RFC 2449 §4).
+pub const POP3_COMMAND_LINE: usize = 255;
+
+/// Octets in a POP3 status or listing line with its CRLF that our client accepts (RFC 2449 §4
+/// says 512 for the first line of a response).
+pub const POP3_RESPONSE_LINE: usize = 1_024;
+
+/// Lines of a POP3 listing that our client keeps: more messages than any maildrop seen.
+pub const POP3_LISTING_LINES: usize = 4_000_000;
+
+/// Recipients in one mail transaction. RFC 5321 §4.5.3.1.8 asks for at least 100.
+pub const RECIPIENTS: usize = 1_000;
+
+/// Octets in a line of a header section that is examined for its field name (RFC 5322 §2.1.1).
+pub const FIELD_NAME: usize = 998;
+
+/// Octets in a unique-id (RFC 1939 §7).
+pub const UNIQUE_ID: usize = 70;
+
+/// How long an SMTP server waits for a command (RFC 5321 §4.5.3.2.7).
+pub const SMTP_SERVER_PATIENCE: Duration = Duration::from_secs(5 * 60);
+
+/// How long an SMTP client waits for the greeting, and for the replies to MAIL and RCPT
+/// (RFC 5321 §4.5.3.2.1 to §4.5.3.2.3).
+pub const SMTP_CLIENT_PATIENCE: Duration = Duration::from_secs(5 * 60);
+
+/// How long an SMTP client waits for the 354 (RFC 5321 §4.5.3.2.4).
+pub const SMTP_CLIENT_DATA_PATIENCE: Duration = Duration::from_secs(2 * 60);
+
+/// How long an SMTP client waits for the reply to the end of the data (RFC 5321 §4.5.3.2.6).
+pub const SMTP_CLIENT_END_PATIENCE: Duration = Duration::from_secs(10 * 60);
+
+/// How long a POP3 server waits for a command: the autologout timer is at least ten minutes
+/// (RFC 1939 §3).
+pub const POP3_SERVER_PATIENCE: Duration = Duration::from_secs(10 * 60);
+
+/// How long a POP3 client waits for a server. RFC 1939 names no figure; a server may have a large
+/// maildrop to open.
+pub const POP3_CLIENT_PATIENCE: Duration = Duration::from_secs(5 * 60);

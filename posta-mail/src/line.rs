@@ -1,0 +1,119 @@
+//! Cutting a byte stream into the lines of a command protocol.
+
+use memchr::memchr;
+
+/// What stands at the front of the input.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Cut<'i> {
+    /// A whole line, without its CRLF.
+    Line(&'i [u8]),
+    /// A whole line that exceeded the limit; its octets are gone.
+    TooLong,
+    /// No whole line yet.
+    Incomplete,
+}
+
+/// Cuts lines that end in CRLF and nothing else. A bare LF or CR is an ordinary octet, which the
+/// parser of the line then refuses: were it a line's end for us and not for a relay in front of us,
+/// one side would see a command where the other sees text (the smuggling attacks of 2023).
+#[derive(Debug, Default, Clone)]
+pub struct LineCutter {
+    /// The limit was exceeded and the end of that line has not come yet.
+    discarding: bool,
+    /// While discarding: the last octet dropped was CR.
+    after_cr: bool,
+}
+
+impl LineCutter {
+    /// Takes the next line of at most `limit` octets, CRLF included, off the front of `input`.
+    pub fn next<'i>(&mut self, input: &mut &'i [u8], limit: usize) -> Cut<'i> {
+        if self.discarding {
+            return self.discard(input);
+        }
+        let whole = *input;
+        let mut from = 0;
+        while let Some(found) = memchr(b'\n', &whole[from..]) {
+            let end = from + found;
+            if end > 0 && whole[end - 1] == b'\r' {
+                *input = &whole[end + 1..];
+                return if end < limit { Cut::Line(&whole[..end - 1]) } else { Cut::TooLong };
+            }
+            from = end + 1;
+        }
+        if whole.len() >= limit {
+            self.discarding = true;
+            return self.discard(input);
+        }
+        Cut::Incomplete
+    }
+
+    fn discard<'i>(&mut self, input: &mut &'i [u8]) -> Cut<'i> {
+        for (index, &octet) in input.iter().enumerate() {
+            if octet == b'\n' && self.after_cr {
+                *input = &input[index + 1..];
+                *self = Self::default();
+                return Cut::TooLong;
+            }
+            self.after_cr = octet == b'\r';
+        }
+        *input = &[];
+        Cut::Incomplete
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Every line of `stream`, fed in pieces of the given sizes.
+    fn lines(stream: &[u8], pieces: &[usize], limit: usize) -> Vec<Option<Vec<u8>>> {
+        let mut cutter = LineCutter::default();
+        let mut pending = Vec::new();
+        let mut seen = Vec::new();
+        let mut sizes = pieces.iter().copied().cycle();
+        let mut rest = stream;
+        while !rest.is_empty() {
+            let size = sizes.next().unwrap_or(1).clamp(1, rest.len());
+            pending.extend_from_slice(&rest[..size]);
+            rest = &rest[size..];
+            let mut input = &pending[..];
+            loop {
+                match cutter.next(&mut input, limit) {
+                    Cut::Line(line) => seen.push(Some(line.to_vec())),
+                    Cut::TooLong => seen.push(None),
+                    Cut::Incomplete => break,
+                }
+            }
+            assert!(input.len() < limit, "what is kept is bounded");
+            pending = input.to_vec();
+        }
+        seen
+    }
+
+    #[test]
+    fn only_crlf_ends_a_line() {
+        let seen = lines(b"NOOP\r\nA\nB\rC\r\nQUIT\r\n", &[100], 64);
+        let text = |line: &[u8]| Some(line.to_vec());
+        assert_eq!(seen, [text(b"NOOP"), text(b"A\nB\rC"), text(b"QUIT")]);
+    }
+
+    #[test]
+    fn the_limit_counts_the_crlf() {
+        assert_eq!(lines(b"12345678\r\n", &[100], 10), [Some(b"12345678".to_vec())]);
+        assert_eq!(lines(b"123456789\r\nX\r\n", &[100], 10), [None, Some(b"X".to_vec())]);
+    }
+
+    proptest! {
+        #[test]
+        fn splits_do_not_matter(
+            stream in "[ab\r\n]{0,80}",
+            pieces in proptest::collection::vec(1usize..9, 1..9),
+        ) {
+            prop_assert_eq!(
+                lines(stream.as_bytes(), &pieces, 12),
+                lines(stream.as_bytes(), &[1], 12)
+            );
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! Reply codes (RFC 5321 §4.2) and enhanced status codes (RFC 3463).
+
+use std::{borrow::Cow, fmt};
+
+/// A three-digit SMTP reply code, 200 to 599.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ReplyCode(u16);
+
+/// `class.subject.detail` (RFC 3463 §2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct EnhancedStatus {
+    /// 2 (success), 4 (persistent transient failure) or 5 (permanent failure).
+    pub class: u8,
+    /// What the status is about: 1 addressing, 2 mailbox, 3 system, 4 network, 5 protocol, 6
+    /// content, 7 security.
+    pub subject: u16,
+    /// Which condition of the subject.
+    pub detail: u16,
+}
+
+/// What one side answers: a code, where one fits an enhanced status code, and words for a person.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reply {
+    /// What programs act on.
+    pub code: ReplyCode,
+    /// What programs report.
+    pub status: Option<EnhancedStatus>,
+    /// What people read. No CR or LF; lines of a longer reply are joined by LF when it comes from a
+    /// peer.
+    pub text: Cow<'static, str>,
+}
+
+impl ReplyCode {
+    /// The code, if it is one (200 to 599).
+    #[must_use]
+    pub const fn new(code: u16) -> Option<Self> {
+        if code >= 200 && code < 600 { Some(Self(code)) } else { None }
+    }
+
+    /// The number.
+    #[must_use]
+    pub const fn get(self) -> u16 {
+        self.0
+    }
+
+    /// 2yz: what was asked for is done.
+    #[must_use]
+    pub const fn is_positive(self) -> bool {
+        self.0 / 100 == 2
+    }
+
+    /// 4yz: it failed, and trying later may help.
+    #[must_use]
+    pub const fn is_transient(self) -> bool {
+        self.0 / 100 == 4
+    }
+
+    /// 5yz: it failed, and trying again will not help.
+    #[must_use]
+    pub const fn is_permanent(self) -> bool {
+        self.0 / 100 == 5
+    }
+}
+
+impl Reply {
+    /// A reply with an enhanced status code.
+    ///
+    /// ```
+    /// use posta_mail::Reply;
+    /// assert_eq!(Reply::new(250, (2, 1, 0), "Ok").to_string(), "250 2.1.0 Ok");
+    /// ```
+    #[must_use]
+    pub fn new(code: u16, status: (u8, u16, u16), text: impl Into<Cow<'static, str>>) -> Self {
+        let (class, subject, detail) = status;
+        Self {
+            code: ReplyCode(code),
+            status: Some(EnhancedStatus { class, subject, detail }),
+            text: text.into(),
+        }
+    }
+
+    /// A reply without one: greetings, EHLO, 221 and 354 (RFC 2034 §4).
+    #[must_use]
+    pub fn plain(code: u16, text: impl Into<Cow<'static, str>>) -> Self {
+        Self { code: ReplyCode(code), status: None, text: text.into() }
+    }
+}
+
+impl fmt::Display for ReplyCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
+impl fmt::Display for EnhancedStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}.{}", self.class, self.subject, self.detail)
+    }
+}
+
+impl fmt::Display for Reply {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ", self.code)?;
+        if let Some(status) = self.status {
+            write!(f, "{status} ")?;
+        }
+        f.write_str(&self.text)
+    }
+}

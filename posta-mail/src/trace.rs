@@ -1,0 +1,101 @@
+//! Trace fields: what a server writes above a message (RFC 5321 §4.4).
+
+use crate::{Address, Domain, MailId, ReversePath, Timestamp};
+use jiff::{fmt::rfc2822, tz::TimeZone};
+use std::{fmt::Write as _, net::IpAddr};
+
+/// How a message came, as a Received field tells it.
+#[derive(Debug, Clone)]
+pub struct Received<'a> {
+    /// What the client called itself.
+    pub hello: &'a str,
+    /// Where its connection came from; none for a Unix socket.
+    pub client: Option<IpAddr>,
+    /// The receiving server.
+    pub by: &'a Domain,
+    /// SMTP, ESMTP, ESMTPS, … (RFC 3848).
+    pub with: &'static str,
+    /// The message's id.
+    pub id: MailId,
+    /// The recipient, if there is only one: with several, naming them would tell each of the
+    /// others, blind copies included (RFC 5321 §7.2).
+    pub recipient: Option<&'a Address>,
+    /// When.
+    pub time: Timestamp,
+}
+
+impl Received<'_> {
+    /// The field, folded, with its CRLF.
+    #[must_use]
+    pub fn field(&self) -> String {
+        let mut field = String::with_capacity(256);
+        // Writing to a string cannot fail.
+        let _ = write!(field, "Received: from {}", self.hello);
+        let _ = match self.client.map(|ip| ip.to_canonical()) {
+            Some(IpAddr::V4(ip)) => write!(field, " ([{ip}])"),
+            Some(IpAddr::V6(ip)) => write!(field, " ([IPv6:{ip}])"),
+            None => write!(field, " (local)"),
+        };
+        let _ = write!(field, "\r\n\tby {} (Posta) with {} id {}", self.by, self.with, self.id);
+        if let Some(recipient) = self.recipient {
+            let _ = write!(field, "\r\n\tfor <{recipient}>");
+        }
+        let _ = write!(field, ";\r\n\t{}\r\n", date(self.time));
+        field
+    }
+}
+
+/// `Return-Path: …`, which final delivery writes (RFC 5321 §4.4), with its CRLF.
+#[must_use]
+pub fn return_path(path: &ReversePath) -> String {
+    format!("Return-Path: {path}\r\n")
+}
+
+/// `Delivered-To: …` (RFC 9228), with its CRLF.
+#[must_use]
+pub fn delivered_to(recipient: &Address) -> String {
+    format!("Delivered-To: {recipient}\r\n")
+}
+
+/// A date-time as RFC 5322 §3.3 writes it, in UTC.
+///
+/// ```
+/// use posta_mail::{Timestamp, trace::date};
+/// assert_eq!(date(Timestamp::UNIX_EPOCH), "Thu, 1 Jan 1970 00:00:00 +0000");
+/// ```
+#[must_use]
+pub fn date(time: Timestamp) -> String {
+    // Only years after 9999 have no such form; `Timestamp` ends there.
+    rfc2822::to_string(&time.to_zoned_datetime(TimeZone::UTC)).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_received_field_names_its_single_recipient() {
+        let recipient: Address = "destinatar@webmail.home".parse().unwrap();
+        let by = "webmail.home".parse().unwrap();
+        let mut received = Received {
+            hello: "pc_client",
+            client: Some([192, 0, 2, 1].into()),
+            by: &by,
+            with: "SMTP",
+            id: MailId::from_bytes([0; 12]),
+            recipient: Some(&recipient),
+            time: Timestamp::UNIX_EPOCH,
+        };
+        assert_eq!(
+            received.field(),
+            "Received: from pc_client ([192.0.2.1])\r\n\
+             \tby webmail.home (Posta) with SMTP id 00000000000000000000\r\n\
+             \tfor <destinatar@webmail.home>;\r\n\
+             \tThu, 1 Jan 1970 00:00:00 +0000\r\n"
+        );
+        received.recipient = None;
+        received.client = Some("2001:db8::1".parse().unwrap());
+        let field = received.field();
+        assert!(field.contains("([IPv6:2001:db8::1])") && !field.contains("for <"), "{field}");
+    }
+}

@@ -1,0 +1,347 @@
+//! The client's side of a POP3 session: the mirror of [`crate::server`].
+//!
+//! # Theory
+//!
+//! The client follows the server's greeting through STLS, where it is wanted, and the login to the
+//! state in which it asks [`Question::Next`]; each question carries what the command before
+//! brought. Commands go one at a time.
+//!
+//! | state      | waits for                       | then |
+//! |------------|---------------------------------|------|
+//! | `Greeting` | +OK                             | CAPA for STLS, or USER |
+//! | `Capa`     | the capability list             | STLS or USER |
+//! | `Stls`     | +OK                             | negotiates (`Securing`), USER |
+//! | `User`     | +OK                             | PASS |
+//! | `Pass`     | +OK                             | asks what to do |
+//! | `Ready`    | the caller's answer             | sends the command |
+//! | `Sent`     | the status line of its response | asks again, or reads lines |
+//! | `Lines`    | the lines of a listing          | asks again |
+//! | `Message`  | a message                       | asks again |
+//! | `Quit`     | +OK                             | closes |
+
+use posta_mail::{
+    Engine, Interrupt, Secret, Step,
+    dots::{BareNewlines, Decoded, DotDecoder},
+    limits,
+    line::{Cut, LineCutter},
+};
+use std::{io::Write as _, time::Duration};
+
+/// How a client behaves.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The name to log in with.
+    pub name: String,
+    /// The password.
+    pub password: Secret,
+    /// Whether to use STLS.
+    pub tls: TlsUse,
+}
+
+/// Whether to use STLS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TlsUse {
+    /// Stay as the connection is.
+    Never,
+    /// If the server offers it.
+    IfOffered,
+    /// Or fail.
+    Required,
+}
+
+/// A command that the caller wants sent, in TRANSACTION state. Message numbers count from 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answer {
+    /// STAT: brings [`Outcome::Status`].
+    Stat,
+    /// LIST: brings [`Outcome::Listing`].
+    List,
+    /// UIDL: brings [`Outcome::UniqueIds`].
+    Uidl,
+    /// RETR: brings [`Step::Content`], then [`Outcome::Done`].
+    Retr(u32),
+    /// TOP: brings [`Step::Content`], then [`Outcome::Done`].
+    Top(u32, u64),
+    /// DELE: brings [`Outcome::Done`].
+    Dele(u32),
+    /// NOOP: brings [`Outcome::Done`].
+    Noop,
+    /// RSET: brings [`Outcome::Done`].
+    Rset,
+    /// QUIT: brings [`Question::Quit`].
+    Quit,
+}
+
+/// What the caller is asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Question {
+    /// What to do next. Carries what the command before brought; [`Outcome::Done`] after the login.
+    Next(Outcome),
+    /// The server's answer to QUIT: whether the marked messages are removed. Any answer will do.
+    Quit(Result<(), String>),
+    /// The session is of no use. Any answer will do.
+    Failed(Failure),
+}
+
+/// What a command brought.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// It is done.
+    Done,
+    /// The server refused it, with these words.
+    Refused(String),
+    /// Messages and octets.
+    Status {
+        /// Number of messages.
+        messages: u32,
+        /// Octets in all.
+        octets: u64,
+    },
+    /// Message numbers and octets.
+    Listing(Vec<(u32, u64)>),
+    /// Message numbers and unique-ids.
+    UniqueIds(Vec<(u32, String)>),
+}
+
+/// Why a session cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Failure {
+    /// The server refuses to talk, or the login, with these words.
+    Refused(String),
+    /// The server does not offer STLS, which [`TlsUse::Required`] asks for.
+    NoTls,
+    /// The server sent something that is no response; what.
+    Protocol(&'static str),
+}
+
+/// The engine. See the module's theory.
+#[derive(Debug)]
+pub struct Client {
+    options: Options,
+    state: State,
+    cutter: LineCutter,
+    secured: bool,
+}
+
+#[derive(Debug)]
+enum State {
+    Greeting,
+    Capa { listing: bool, stls: bool },
+    Stls,
+    Securing,
+    User,
+    Pass,
+    Ready(Outcome),
+    Sent(Answer),
+    Lines(Outcome),
+    Message(DotDecoder),
+    Quit,
+    Ended(Question),
+    Closed,
+}
+
+impl Client {
+    /// An engine for a connection that was just opened, in TLS already or not.
+    #[must_use]
+    pub fn new(options: Options, secured: bool) -> Self {
+        Self { options, state: State::Greeting, cutter: LineCutter::default(), secured }
+    }
+
+    fn line(&mut self, line: &[u8], output: &mut Vec<u8>) -> Result<(), Failure> {
+        match &mut self.state {
+            State::Capa { listing: true, stls } => match line {
+                b"." => {
+                    let offered = *stls;
+                    self.after_capabilities(offered, output)?;
+                }
+                line => *stls |= line.eq_ignore_ascii_case(b"STLS"),
+            },
+            State::Lines(listing) => {
+                if line == b"." {
+                    let complete = std::mem::replace(listing, Outcome::Done);
+                    self.state = State::Ready(complete);
+                } else {
+                    read_listing_line(line, listing)?;
+                }
+            }
+            _ => self.status(line, output)?,
+        }
+        Ok(())
+    }
+
+    fn status(&mut self, line: &[u8], output: &mut Vec<u8>) -> Result<(), Failure> {
+        let (positive, words) = status(line)?;
+        match (std::mem::replace(&mut self.state, State::Closed), positive) {
+            (State::Greeting, true) if self.secured || self.options.tls == TlsUse::Never => {
+                self.send_user(output);
+            }
+            (State::Greeting, true) => {
+                output.extend_from_slice(b"CAPA\r\n");
+                self.state = State::Capa { listing: false, stls: false };
+            }
+            (State::Capa { .. }, true) => self.state = State::Capa { listing: true, stls: false },
+            (State::Capa { .. }, false) => self.after_capabilities(false, output)?,
+            (State::Stls, true) => self.state = State::Securing,
+            (State::User, true) => {
+                output.extend_from_slice(b"PASS ");
+                output.extend_from_slice(self.options.password.expose());
+                output.extend_from_slice(b"\r\n");
+                self.state = State::Pass;
+            }
+            (State::Pass, true) => self.state = State::Ready(Outcome::Done),
+            (State::Sent(command), true) => self.state = after(command, words)?,
+            (State::Sent(_), false) => self.state = State::Ready(Outcome::Refused(words.to_owned())),
+            (State::Quit, true) => self.state = State::Ended(Question::Quit(Ok(()))),
+            (State::Quit, false) => {
+                self.state = State::Ended(Question::Quit(Err(words.to_owned())));
+            }
+            (_, _) => return Err(Failure::Refused(words.to_owned())),
+        }
+        Ok(())
+    }
+
+    fn after_capabilities(&mut self, stls: bool, output: &mut Vec<u8>) -> Result<(), Failure> {
+        if stls {
+            output.extend_from_slice(b"STLS\r\n");
+            self.state = State::Stls;
+        } else if self.options.tls == TlsUse::Required {
+            return Err(Failure::NoTls);
+        } else {
+            self.send_user(output);
+        }
+        Ok(())
+    }
+
+    fn send_user(&mut self, output: &mut Vec<u8>) {
+        let _ = write!(output, "USER {}\r\n", self.options.name);
+        self.state = State::User;
+    }
+}
+
+/// `+OK words` or `-ERR words` (RFC 1939 §3: the indicators are in upper case).
+fn status(line: &[u8]) -> Result<(bool, &str), Failure> {
+    let line = str::from_utf8(line).map_err(|_| Failure::Protocol("a status line is no text"))?;
+    let (indicator, words) = line.split_once(' ').unwrap_or((line, ""));
+    match indicator {
+        "+OK" => Ok((true, words)),
+        "-ERR" => Ok((false, words)),
+        _ => Err(Failure::Protocol("a response begins with neither +OK nor -ERR")),
+    }
+}
+
+/// The state after a positive status line.
+fn after(command: Answer, words: &str) -> Result<State, Failure> {
+    Ok(match command {
+        Answer::List => State::Lines(Outcome::Listing(Vec::new())),
+        Answer::Uidl => State::Lines(Outcome::UniqueIds(Vec::new())),
+        Answer::Retr(_) | Answer::Top(..) => State::Message(DotDecoder::new(BareNewlines::Note)),
+        Answer::Stat => {
+            let mut numbers = words.split(' ');
+            let messages = numbers.next().and_then(|word| word.parse().ok());
+            let octets = numbers.next().and_then(|word| word.parse().ok());
+            let (Some(messages), Some(octets)) = (messages, octets) else {
+                return Err(Failure::Protocol("STAT brought no two numbers"));
+            };
+            State::Ready(Outcome::Status { messages, octets })
+        }
+        Answer::Dele(_) | Answer::Noop | Answer::Rset | Answer::Quit => State::Ready(Outcome::Done),
+    })
+}
+
+fn read_listing_line(line: &[u8], listing: &mut Outcome) -> Result<(), Failure> {
+    let malformed = Failure::Protocol("a line of a listing is malformed");
+    let text = str::from_utf8(line).map_err(|_| malformed.clone())?;
+    let (number, value) = text.split_once(' ').ok_or_else(|| malformed.clone())?;
+    let number = number.parse().map_err(|_| malformed.clone())?;
+    let value = value.trim();
+    let lines = match listing {
+        Outcome::Listing(lines) => {
+            let octets = value.split(' ').next().and_then(|word| word.parse().ok());
+            lines.push((number, octets.ok_or(malformed)?));
+            lines.len()
+        }
+        Outcome::UniqueIds(lines) => {
+            if value.is_empty() {
+                return Err(malformed);
+            }
+            lines.push((number, value.to_owned()));
+            lines.len()
+        }
+        _ => 0,
+    };
+    if lines > limits::POP3_LISTING_LINES {
+        return Err(Failure::Protocol("a listing does not end"));
+    }
+    Ok(())
+}
+
+impl Engine for Client {
+    type Question = Question;
+    type Answer = Answer;
+
+    fn next<'i>(&mut self, input: &mut &'i [u8], output: &mut Vec<u8>) -> Step<'i, Question> {
+        loop {
+            match &mut self.state {
+                State::Ready(outcome) => {
+                    let outcome = std::mem::replace(outcome, Outcome::Done);
+                    return Step::Ask(Question::Next(outcome));
+                }
+                State::Ended(question) => return Step::Ask(question.clone()),
+                State::Closed => return Step::Close,
+                State::Securing if self.secured => self.send_user(output),
+                State::Securing => return Step::StartTls,
+                State::Message(decoder) => match decoder.next(input) {
+                    Decoded::Content(content) => return Step::Content(content),
+                    Decoded::NeedInput => return Step::NeedInput,
+                    Decoded::End => self.state = State::Ready(Outcome::Done),
+                },
+                _ => {
+                    let read = match self.cutter.next(input, limits::POP3_RESPONSE_LINE) {
+                        Cut::Incomplete => return Step::NeedInput,
+                        Cut::TooLong => Err(Failure::Protocol("a response line is too long")),
+                        Cut::Line(line) => self.line(line, output),
+                    };
+                    if let Err(failure) = read {
+                        self.state = State::Ended(Question::Failed(failure));
+                    }
+                }
+            }
+        }
+    }
+
+    fn answer(&mut self, answer: Answer, output: &mut Vec<u8>) {
+        if !matches!(self.state, State::Ready(_)) {
+            self.state = State::Closed;
+            return;
+        }
+        // Writing to a vector cannot fail.
+        let _ = match answer {
+            Answer::Stat => write!(output, "STAT\r\n"),
+            Answer::List => write!(output, "LIST\r\n"),
+            Answer::Uidl => write!(output, "UIDL\r\n"),
+            Answer::Retr(number) => write!(output, "RETR {number}\r\n"),
+            Answer::Top(number, lines) => write!(output, "TOP {number} {lines}\r\n"),
+            Answer::Dele(number) => write!(output, "DELE {number}\r\n"),
+            Answer::Noop => write!(output, "NOOP\r\n"),
+            Answer::Rset => write!(output, "RSET\r\n"),
+            Answer::Quit => write!(output, "QUIT\r\n"),
+        };
+        self.state = if answer == Answer::Quit { State::Quit } else { State::Sent(answer) };
+    }
+
+    fn secured(&mut self) {
+        self.secured = true;
+    }
+
+    fn patience(&self) -> Duration {
+        limits::POP3_CLIENT_PATIENCE
+    }
+
+    fn is_busy(&self) -> bool {
+        matches!(self.state, State::Message(_) | State::Quit)
+    }
+
+    fn interrupt(&mut self, _why: Interrupt, _output: &mut Vec<u8>) {
+        self.state = State::Closed;
+    }
+}

@@ -1,0 +1,11 @@
+//! SMTP (RFC 5321) and LMTP (RFC 2033) as pure state machines: [`server::Server`] and its mirror,
+//! [`client::Client`]. Neither knows a socket, a file, a clock or a random number; see
+//! [`posta_mail::engine`] for how they are driven.
+
+pub mod client;
+pub mod command;
+pub mod reply;
+pub mod server;
+
+pub use client::Client;
+pub use server::Server;

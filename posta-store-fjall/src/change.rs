@@ -1,0 +1,236 @@
+//! The changes that read what they change.
+
+use crate::{
+    commit::Committer,
+    failed, key_and_value,
+    schema::{self, Removed},
+};
+use fjall::OwnedWriteBatch;
+use posta_mail::{Address, Domain, MailId, Timestamp};
+use posta_store::{Account, AccountId, Entry, StoreError, Uid};
+use std::collections::HashMap;
+
+/// Messages that one sweep purges at most, so that a large one does not hold up the mail.
+const SWEEP: usize = 1_000;
+
+impl Committer {
+    /// Moves entries to `removed`. Those that are not in the mailbox are passed over.
+    pub(crate) fn remove(
+        &self,
+        account: AccountId,
+        uids: &[Uid],
+        time: Timestamp,
+        purge: Timestamp,
+        batch: &mut OwnedWriteBatch,
+    ) -> Result<usize, StoreError> {
+        let mut found = Vec::with_capacity(uids.len());
+        for &uid in uids {
+            let key = schema::mailbox_key(account, uid);
+            if let Some(value) = self.schema.mailbox.get(key).map_err(failed)? {
+                found.push((key, schema::decode_entry(&value)?));
+            }
+        }
+        // Only now, when nothing can fail any more: the batch belongs to others too.
+        let count = found.len();
+        for (key, entry) in found {
+            self.move_to_removed(key, Removed { time, purge, entry }, batch);
+        }
+        Ok(count)
+    }
+
+    fn move_to_removed(
+        &self,
+        key: schema::MailboxKey,
+        removed: Removed,
+        batch: &mut OwnedWriteBatch,
+    ) {
+        batch.remove(&self.schema.mailbox, key);
+        batch.insert(&self.schema.purge, schema::purge_key(removed.purge, &key), []);
+        batch.insert(&self.schema.removed, key, schema::encode_removed(&removed));
+    }
+
+    pub(crate) fn undelete(
+        &self,
+        account: AccountId,
+        since: Timestamp,
+    ) -> Result<usize, StoreError> {
+        let mut batch = self.schema.database.batch();
+        let mut count = 0;
+        for guard in self.schema.removed.prefix(account.0.to_be_bytes()) {
+            let (key, value) = key_and_value(guard)?;
+            let removed = schema::decode_removed(&value)?;
+            if removed.time < since {
+                continue;
+            }
+            batch.remove(&self.schema.purge, schema::purge_key(removed.purge, &key));
+            batch.insert(&self.schema.mailbox, key.clone(), schema::encode_entry(&removed.entry));
+            batch.remove(&self.schema.removed, key);
+            count += 1;
+        }
+        self.commit(batch)?;
+        Ok(count)
+    }
+
+    pub(crate) fn sweep(&self, now: Timestamp) -> Result<usize, StoreError> {
+        let mut batch = self.schema.database.batch();
+        // Entries that show a content, counting what this batch takes away.
+        let mut shown = HashMap::new();
+        let mut count = 0;
+        for guard in self.schema.purge.iter().take(SWEEP) {
+            let purge_key = guard.key().map_err(failed)?;
+            let Some(key) = schema::due(&purge_key, now) else { break };
+            batch.remove(&self.schema.purge, purge_key);
+            count += 1;
+            let Some(value) = self.schema.removed.get(key).map_err(failed)? else { continue };
+            let entry = schema::decode_removed(&value)?.entry;
+            batch.remove(&self.schema.removed, key);
+            self.unshow(&entry, &mut shown, &mut batch)?;
+        }
+        self.commit(batch)?;
+        Ok(count)
+    }
+
+    /// Takes a content away when its last entry goes.
+    fn unshow(
+        &self,
+        entry: &Entry,
+        shown: &mut HashMap<MailId, u64>,
+        batch: &mut OwnedWriteBatch,
+    ) -> Result<(), StoreError> {
+        if entry.shared {
+            let key = entry.content.to_bytes();
+            let before = match shown.get(&entry.content) {
+                Some(&count) => count,
+                None => match self.schema.shown.get(key).map_err(failed)? {
+                    Some(value) => schema::Reader(&value).u64()?,
+                    None => 1,
+                },
+            };
+            let left = before.saturating_sub(1);
+            shown.insert(entry.content, left);
+            if left > 0 {
+                batch.insert(&self.schema.shown, key, left.to_be_bytes());
+                return Ok(());
+            }
+            batch.remove(&self.schema.shown, key);
+        }
+        for index in 0..entry.chunks() {
+            batch.remove(&self.schema.content, schema::content_key(entry.content, index));
+        }
+        Ok(())
+    }
+
+    pub(crate) fn discard(&self, content: MailId) -> Result<(), StoreError> {
+        let mut batch = self.schema.database.batch();
+        self.drop_content(content, &mut batch)?;
+        // Not synced: what a crash leaves of it is dropped at the next start.
+        batch.commit().map_err(failed)
+    }
+
+    /// Drops what was arriving when the last run ended.
+    pub(crate) fn drop_arriving(&mut self) -> Result<(), StoreError> {
+        let mut batch = self.schema.database.batch();
+        for guard in self.schema.arriving.iter() {
+            let key = guard.key().map_err(failed)?;
+            let octets = key.as_ref().try_into();
+            let octets = octets.map_err(|_| StoreError::Damaged("an arriving message".into()))?;
+            self.drop_content(MailId::from_bytes(octets), &mut batch)?;
+        }
+        self.commit(batch)
+    }
+
+    fn drop_content(
+        &self,
+        content: MailId,
+        batch: &mut OwnedWriteBatch,
+    ) -> Result<(), StoreError> {
+        for guard in self.schema.content.prefix(content.to_bytes()) {
+            batch.remove(&self.schema.content, guard.key().map_err(failed)?);
+        }
+        batch.remove(&self.schema.arriving, content.to_bytes());
+        Ok(())
+    }
+
+    pub(crate) fn add_account(
+        &mut self,
+        address: Address,
+        password_hash: String,
+    ) -> Result<AccountId, StoreError> {
+        if self.schema.account(&address)?.is_some() {
+            return Err(StoreError::AccountExists(address));
+        }
+        let id = AccountId(self.last_account + 1);
+        let mut batch = self.schema.database.batch();
+        batch.insert(&self.schema.meta, schema::LAST_ACCOUNT, id.0.to_be_bytes());
+        if !self.schema.domain.contains_key(address.domain()).map_err(failed)? {
+            batch.insert(&self.schema.domain, address.domain(), [0]);
+        }
+        let account = Account { id, address, password_hash };
+        let key = account.address.as_str();
+        batch.insert(&self.schema.account, key, schema::encode_account(&account));
+        self.commit(batch)?;
+        self.last_account = id.0;
+        self.accounts.insert(id);
+        Ok(id)
+    }
+
+    pub(crate) fn set_password(
+        &self,
+        address: &Address,
+        password_hash: String,
+    ) -> Result<(), StoreError> {
+        let account = self.schema.account(address)?.ok_or(StoreError::NoSuchAccount)?;
+        let account = Account { password_hash, ..account };
+        let mut batch = self.schema.database.batch();
+        batch.insert(&self.schema.account, address.as_str(), schema::encode_account(&account));
+        self.commit(batch)
+    }
+
+    pub(crate) fn remove_account(
+        &mut self,
+        address: &Address,
+        time: Timestamp,
+        purge: Timestamp,
+    ) -> Result<(), StoreError> {
+        let account = self.schema.account(address)?.ok_or(StoreError::NoSuchAccount)?;
+        let mut batch = self.schema.database.batch();
+        for guard in self.schema.mailbox.prefix(account.id.0.to_be_bytes()) {
+            let (key, value) = key_and_value(guard)?;
+            let key = schema::mailbox_key(account.id, schema::uid_of(&key)?);
+            let entry = schema::decode_entry(&value)?;
+            self.move_to_removed(key, Removed { time, purge, entry }, &mut batch);
+        }
+        batch.remove(&self.schema.account, address.as_str());
+        let domain = address.domain();
+        let by_itself = self.schema.domain.get(domain).map_err(failed)?.as_deref() == Some(&[1]);
+        if !by_itself && self.accounts_of(domain)? == 1 {
+            batch.remove(&self.schema.domain, domain);
+        }
+        self.commit(batch)?;
+        self.accounts.remove(&account.id);
+        Ok(())
+    }
+
+    pub(crate) fn add_domain(&self, domain: &Domain) -> Result<(), StoreError> {
+        let mut batch = self.schema.database.batch();
+        batch.insert(&self.schema.domain, domain.as_str(), [1]);
+        self.commit(batch)
+    }
+
+    pub(crate) fn remove_domain(&self, domain: &Domain) -> Result<(), StoreError> {
+        if !self.schema.domain.contains_key(domain.as_str()).map_err(failed)? {
+            return Err(StoreError::NoSuchDomain(domain.clone()));
+        }
+        if self.accounts_of(domain.as_str())? > 0 {
+            return Err(StoreError::DomainInUse(domain.clone()));
+        }
+        let mut batch = self.schema.database.batch();
+        batch.remove(&self.schema.domain, domain.as_str());
+        self.commit(batch)
+    }
+
+    fn accounts_of(&self, domain: &str) -> Result<usize, StoreError> {
+        let accounts = self.schema.accounts("")?;
+        Ok(accounts.iter().filter(|account| account.address.domain() == domain).count())
+    }
+}

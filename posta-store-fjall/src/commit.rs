@@ -1,0 +1,217 @@
+//! Group commit: the one thread through which every change goes.
+//!
+//! It takes what waits, up to a bound, into one batch; commits and syncs the batch once; and only
+//! then answers. While it syncs, the next group gathers. A change that must read what it changes
+//! runs alone, with everything before it committed, so that it never looks past a pending batch.
+
+use crate::{failed, schema, schema::Schema};
+use fjall::{OwnedWriteBatch, PersistMode, UserValue};
+use futures_channel::oneshot;
+use posta_mail::{MailId, Timestamp};
+use posta_store::{Acceptance, AccountId, Entry, StoreError, Uid};
+use std::{collections::HashSet, sync::mpsc};
+
+/// Requests in one group at most: bounds how long the first of them waits for the last.
+const GROUP_REQUESTS: usize = 1_024;
+
+/// Octets in one group at most, about: bounds the memory of a group.
+const GROUP_OCTETS: usize = 8 * 1024 * 1024;
+
+/// How far ahead of the clock unique-ids are reserved, in microseconds. The reservation is written
+/// once in so much time, instead of a counter with every message; a restart skips the rest of it.
+const UID_RESERVE: u64 = 10_000_000;
+
+/// Where the outcome of a request goes.
+pub(crate) type Done<T> = oneshot::Sender<Result<T, StoreError>>;
+
+/// A change that runs by itself.
+pub(crate) type Alone = Box<dyn FnOnce(&mut Committer) + Send>;
+
+/// What the committer is asked for.
+pub(crate) enum Request {
+    Append { content: MailId, index: u32, chunk: UserValue, done: Done<()> },
+    Accept { acceptance: Acceptance, done: Done<()> },
+    Remove { account: AccountId, uids: Vec<Uid>, time: Timestamp, purge: Timestamp, done: Done<usize> },
+    Alone(Alone),
+}
+
+/// The thread's state.
+pub(crate) struct Committer {
+    pub(crate) schema: Schema,
+    /// The accounts that exist, so that no message is accepted for one that is gone.
+    pub(crate) accounts: HashSet<AccountId>,
+    pub(crate) last_account: u64,
+    last_uid: Uid,
+    uid_ceiling: u64,
+}
+
+/// Tells one asker how the group's commit went.
+type Answer = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
+
+/// Changes that share a batch.
+struct Group {
+    batch: OwnedWriteBatch,
+    /// Whether any of them must be durable before it is answered.
+    sync: bool,
+    requests: usize,
+    octets: usize,
+    /// The mailboxes that messages are removed from. A second removal from one of them could not
+    /// see the first, and goes into the next group.
+    removing: HashSet<AccountId>,
+    answers: Vec<Answer>,
+}
+
+impl Committer {
+    /// Reads the state that the last run left, and drops what arrived only in part.
+    pub(crate) fn new(schema: Schema) -> Result<Self, StoreError> {
+        let accounts = schema.accounts("")?.into_iter().map(|account| account.id).collect();
+        let last_account = schema.number(schema::LAST_ACCOUNT)?.unwrap_or_default();
+        let uid_ceiling = schema.number(schema::UID_CEILING)?.unwrap_or_default();
+        let last_uid = Uid(uid_ceiling);
+        let mut committer = Self { schema, accounts, last_account, last_uid, uid_ceiling };
+        committer.drop_arriving()?;
+        Ok(committer)
+    }
+
+    /// Serves requests until all senders are gone.
+    pub(crate) fn run(mut self, requests: &mpsc::Receiver<Request>) {
+        let mut next = requests.recv().ok();
+        while let Some(request) = next.take() {
+            let mut group = Group::new(&self.schema);
+            let mut waiting = self.take(request, &mut group);
+            while waiting.is_none() && group.has_room() {
+                match requests.try_recv() {
+                    Ok(request) => waiting = self.take(request, &mut group),
+                    Err(_) => break,
+                }
+            }
+            group.commit();
+            next = match waiting {
+                Some(Request::Alone(change)) => {
+                    change(&mut self);
+                    requests.recv().ok()
+                }
+                Some(request) => Some(request),
+                None => requests.recv().ok(),
+            };
+        }
+    }
+
+    /// Takes a request into the group, or gives it back if it must wait for the group's commit.
+    fn take(&mut self, request: Request, group: &mut Group) -> Option<Request> {
+        match request {
+            Request::Append { content, index, chunk, done } => {
+                group.octets += chunk.len();
+                self.append(content, index, chunk, &mut group.batch);
+                group.answer(done, Ok(()));
+            }
+            Request::Accept { acceptance, done } => {
+                group.octets += acceptance.rest.len();
+                let accepted = self.accept(acceptance, &mut group.batch);
+                group.sync |= accepted.is_ok();
+                group.answer(done, accepted);
+            }
+            Request::Remove { account, uids, time, purge, done } => {
+                if !group.removing.insert(account) {
+                    return Some(Request::Remove { account, uids, time, purge, done });
+                }
+                let removed = self.remove(account, &uids, time, purge, &mut group.batch);
+                group.sync = true;
+                group.answer(done, removed);
+            }
+            alone @ Request::Alone(_) => return Some(alone),
+        }
+        group.requests += 1;
+        None
+    }
+
+    fn append(&self, content: MailId, index: u32, chunk: UserValue, batch: &mut OwnedWriteBatch) {
+        if index == 0 {
+            batch.insert(&self.schema.arriving, content.to_bytes(), []);
+        }
+        batch.insert(&self.schema.content, schema::content_key(content, index), chunk);
+    }
+
+    fn accept(
+        &mut self,
+        acceptance: Acceptance,
+        batch: &mut OwnedWriteBatch,
+    ) -> Result<(), StoreError> {
+        let exists = |account: &AccountId| self.accounts.contains(account);
+        if !acceptance.deliveries.iter().all(|delivery| exists(&delivery.account)) {
+            return Err(StoreError::NoSuchAccount);
+        }
+        let octets = acceptance.octets();
+        let Acceptance { id, time, chunks, rest, deliveries } = acceptance;
+        let schema = &self.schema;
+        batch.insert(&schema.content, schema::content_key(id, chunks), rest);
+        if chunks > 0 {
+            batch.remove(&schema.arriving, id.to_bytes());
+        }
+        let shared = deliveries.len() > 1;
+        if shared {
+            batch.insert(&schema.shown, id.to_bytes(), (deliveries.len() as u64).to_be_bytes());
+        }
+        for delivery in deliveries {
+            self.last_uid = Uid::after(self.last_uid, time);
+            let entry = Entry {
+                content: id,
+                octets: octets + delivery.prefix.len() as u64,
+                time,
+                flags: 0,
+                folder: 0,
+                shared,
+                prefix: delivery.prefix,
+            };
+            let key = schema::mailbox_key(delivery.account, self.last_uid);
+            batch.insert(&schema.mailbox, key, schema::encode_entry(&entry));
+        }
+        if self.last_uid.0 > self.uid_ceiling {
+            self.uid_ceiling = self.last_uid.0 + UID_RESERVE;
+            batch.insert(&schema.meta, schema::UID_CEILING, self.uid_ceiling.to_be_bytes());
+        }
+        Ok(())
+    }
+
+    /// Commits a batch of a change that runs alone, and syncs it.
+    pub(crate) fn commit(&self, batch: OwnedWriteBatch) -> Result<(), StoreError> {
+        batch.durability(Some(PersistMode::SyncData)).commit().map_err(failed)
+    }
+}
+
+impl Group {
+    fn new(schema: &Schema) -> Self {
+        Self {
+            batch: schema.database.batch(),
+            sync: false,
+            requests: 0,
+            octets: 0,
+            removing: HashSet::new(),
+            answers: Vec::new(),
+        }
+    }
+
+    fn has_room(&self) -> bool {
+        self.requests < GROUP_REQUESTS && self.octets < GROUP_OCTETS
+    }
+
+    /// Keeps an answer back until the group is committed. A change that failed by itself keeps its
+    /// own error.
+    fn answer<T: Send + 'static>(&mut self, done: Done<T>, outcome: Result<T, StoreError>) {
+        self.answers.push(Box::new(move |committed| {
+            // Whoever asked may be gone.
+            let _ = done.send(outcome.and_then(|value| committed.map(|()| value)));
+        }));
+    }
+
+    fn commit(self) {
+        if self.answers.is_empty() {
+            return;
+        }
+        let mode = if self.sync { PersistMode::SyncData } else { PersistMode::Buffer };
+        let committed = self.batch.durability(Some(mode)).commit().map_err(failed);
+        for answer in self.answers {
+            answer(committed.clone());
+        }
+    }
+}

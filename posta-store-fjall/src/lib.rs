@@ -1,0 +1,256 @@
+//! The embedded store: [`posta_store::Store`] on fjall, a log-structured merge tree with a
+//! write-ahead journal.
+//!
+//! All changes go through one thread, the [`commit`]ter, which gathers those that wait at the same
+//! moment into one batch and one sync. So transactions are serial without a lock, unique-ids are
+//! drawn without one, and the cost of a sync is shared. Reads go straight to the engine from any
+//! thread; they never wait for a commit.
+//!
+//! What a crash leaves: the journal is replayed at the next start, each batch whole or not at all.
+//! Chunks of messages that were still arriving are found by their entry in the `arriving` keyspace
+//! and dropped.
+
+mod change;
+mod commit;
+mod schema;
+
+use bytes::Bytes;
+use commit::{Committer, Request};
+use fjall::{Database, Guard};
+use futures_channel::oneshot;
+use posta_mail::{Address, Domain, MailId, Timestamp};
+use posta_store::{
+    Acceptance, Account, AccountId, Entry, Maildrop, Pending, Store, StoreError, Summary, Uid,
+    Usage,
+};
+use schema::Schema;
+use std::{future::ready, path::Path, sync::mpsc, thread};
+
+/// Octets of blocks that the engine caches. Content is mostly read once, and directories are small.
+const CACHE: u64 = 8 * 1024 * 1024;
+
+/// Octets of journal on disk before the engine forces what it holds in memory into tables.
+const JOURNAL: u64 = 256 * 1024 * 1024;
+
+/// The store. Dropping it finishes what was asked for, then closes the files.
+#[derive(Debug)]
+pub struct FjallStore {
+    schema: Schema,
+    requests: Option<mpsc::Sender<Request>>,
+    committer: Option<thread::JoinHandle<()>>,
+}
+
+impl FjallStore {
+    /// Opens the store in a directory, which is made if it does not exist.
+    ///
+    /// # Errors
+    /// [`StoreError::InUse`] when another process has it open, [`StoreError::TooNew`] when a newer
+    /// program wrote it, others when it cannot be read.
+    pub fn open(directory: &Path) -> Result<Self, StoreError> {
+        let opened = Database::builder(directory)
+            .cache_size(CACHE)
+            .max_journaling_size(JOURNAL)
+            .journal_compression(fjall::CompressionType::None)
+            .open();
+        let database = match opened {
+            Ok(database) => database,
+            Err(fjall::Error::Locked) => return Err(StoreError::InUse(directory.to_owned())),
+            Err(error) => return Err(failed(error)),
+        };
+        let schema = Schema::open(database)?;
+        let (requests, receiver) = mpsc::channel();
+        let committer = Committer::new(schema.clone())?;
+        let committer = thread::Builder::new()
+            .name("posta-commit".into())
+            .spawn(move || committer.run(&receiver))
+            .map_err(|error| StoreError::Failed(format!("no thread for commits: {error}")))?;
+        Ok(Self { schema, requests: Some(requests), committer: Some(committer) })
+    }
+
+    /// Hands a request to the committer; the future ends when it is durable.
+    fn request<T: Send + 'static>(
+        &self,
+        request: impl FnOnce(commit::Done<T>) -> Request,
+    ) -> Pending<'_, T> {
+        let (done, outcome) = oneshot::channel();
+        let sent = self.requests.as_ref().is_some_and(|sender| sender.send(request(done)).is_ok());
+        Box::pin(async move {
+            if !sent {
+                return Err(committer_gone());
+            }
+            outcome.await.unwrap_or_else(|_| Err(committer_gone()))
+        })
+    }
+
+    /// Has the committer run a change by itself, with everything before it committed.
+    fn alone<T: Send + 'static>(
+        &self,
+        change: impl FnOnce(&mut Committer) -> Result<T, StoreError> + Send + 'static,
+    ) -> Pending<'_, T> {
+        self.request(|done| {
+            Request::Alone(Box::new(move |committer| {
+                // Whoever asked may be gone; the change is made all the same.
+                let _ = done.send(change(committer));
+            }))
+        })
+    }
+}
+
+impl Drop for FjallStore {
+    fn drop(&mut self) {
+        drop(self.requests.take());
+        if let Some(committer) = self.committer.take() {
+            let _ = committer.join();
+        }
+    }
+}
+
+fn committer_gone() -> StoreError {
+    StoreError::Failed("the committing thread is gone".into())
+}
+
+/// An engine's error, in our words.
+fn failed(error: impl std::fmt::Display) -> StoreError {
+    StoreError::Failed(error.to_string())
+}
+
+/// The answer of a read, which is at hand at once.
+fn now<'a, T: Send + 'a>(read: impl FnOnce() -> Result<T, StoreError>) -> Pending<'a, T> {
+    Box::pin(ready(read()))
+}
+
+fn key_and_value(guard: Guard) -> Result<(fjall::UserKey, fjall::UserValue), StoreError> {
+    guard.into_inner().map_err(failed)
+}
+
+impl Store for FjallStore {
+    fn append(&self, content: MailId, index: u32, chunk: &[u8]) -> Pending<'_, ()> {
+        let chunk = fjall::UserValue::from(chunk);
+        self.request(|done| Request::Append { content, index, chunk, done })
+    }
+
+    fn discard(&self, content: MailId) -> Pending<'_, ()> {
+        self.alone(move |committer| committer.discard(content))
+    }
+
+    fn accept(&self, acceptance: Acceptance) -> Pending<'_, ()> {
+        self.request(|done| Request::Accept { acceptance, done })
+    }
+
+    fn maildrop(&self, account: AccountId) -> Pending<'_, Maildrop> {
+        now(|| {
+            let mut messages = Vec::new();
+            for guard in self.schema.mailbox.prefix(account.0.to_be_bytes()) {
+                let (key, value) = key_and_value(guard)?;
+                let uid = schema::uid_of(&key)?;
+                messages.push(Summary { uid, octets: schema::octets_of(&value)? });
+            }
+            Ok(Maildrop { messages })
+        })
+    }
+
+    fn entry(&self, account: AccountId, uid: Uid) -> Pending<'_, Option<Entry>> {
+        now(|| {
+            let key = schema::mailbox_key(account, uid);
+            if let Some(value) = self.schema.mailbox.get(key).map_err(failed)? {
+                return schema::decode_entry(&value).map(Some);
+            }
+            match self.schema.removed.get(key).map_err(failed)? {
+                Some(value) => schema::decode_removed(&value).map(|removed| Some(removed.entry)),
+                None => Ok(None),
+            }
+        })
+    }
+
+    fn chunk(&self, content: MailId, index: u32) -> Pending<'_, Option<Bytes>> {
+        now(|| {
+            let chunk = self.schema.content.get(schema::content_key(content, index));
+            Ok(chunk.map_err(failed)?.map(Bytes::from_owner))
+        })
+    }
+
+    fn remove(
+        &self,
+        account: AccountId,
+        uids: Vec<Uid>,
+        now: Timestamp,
+        purge: Timestamp,
+    ) -> Pending<'_, usize> {
+        self.request(|done| Request::Remove { account, uids, time: now, purge, done })
+    }
+
+    fn undelete(&self, account: AccountId, since: Timestamp) -> Pending<'_, usize> {
+        self.alone(move |committer| committer.undelete(account, since))
+    }
+
+    fn sweep(&self, now: Timestamp) -> Pending<'_, usize> {
+        self.alone(move |committer| committer.sweep(now))
+    }
+
+    fn usage(&self, account: AccountId) -> Pending<'_, Usage> {
+        now(|| {
+            let mut usage = Usage::default();
+            for guard in self.schema.mailbox.prefix(account.0.to_be_bytes()) {
+                usage.messages += 1;
+                usage.octets += schema::octets_of(&guard.value().map_err(failed)?)?;
+            }
+            Ok(usage)
+        })
+    }
+
+    fn account(&self, address: &Address) -> Pending<'_, Option<Account>> {
+        now(|| self.schema.account(&address.folded()))
+    }
+
+    fn accounts_named(&self, local_part: &str) -> Pending<'_, Vec<Account>> {
+        now(|| self.schema.accounts(&format!("{}@", local_part.to_ascii_lowercase())))
+    }
+
+    fn accounts(&self) -> Pending<'_, Vec<Account>> {
+        now(|| self.schema.accounts(""))
+    }
+
+    fn add_account(&self, address: &Address, password_hash: String) -> Pending<'_, AccountId> {
+        let address = address.folded();
+        self.alone(move |committer| committer.add_account(address, password_hash))
+    }
+
+    fn set_password(&self, address: &Address, password_hash: String) -> Pending<'_, ()> {
+        let address = address.folded();
+        self.alone(move |committer| committer.set_password(&address, password_hash))
+    }
+
+    fn remove_account(
+        &self,
+        address: &Address,
+        now: Timestamp,
+        purge: Timestamp,
+    ) -> Pending<'_, ()> {
+        let address = address.folded();
+        self.alone(move |committer| committer.remove_account(&address, now, purge))
+    }
+
+    fn is_local(&self, domain: &str) -> Pending<'_, bool> {
+        now(|| self.schema.domain.contains_key(domain).map_err(failed))
+    }
+
+    fn domains(&self) -> Pending<'_, Vec<Domain>> {
+        now(|| {
+            let mut domains = Vec::new();
+            for guard in self.schema.domain.iter() {
+                domains.push(schema::decode_domain(&guard.key().map_err(failed)?)?);
+            }
+            Ok(domains)
+        })
+    }
+
+    fn add_domain(&self, domain: &Domain) -> Pending<'_, ()> {
+        let domain = domain.clone();
+        self.alone(move |committer| committer.add_domain(&domain))
+    }
+
+    fn remove_domain(&self, domain: &Domain) -> Pending<'_, ()> {
+        let domain = domain.clone();
+        self.alone(move |committer| committer.remove_domain(&domain))
+    }
+}

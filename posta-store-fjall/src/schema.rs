@@ -1,0 +1,275 @@
+//! How records lie in fjall: keyspaces, keys and values. Numbers are big-endian, so that keys sort
+//! as their records do.
+//!
+//! | keyspace   | key                          | value |
+//! |------------|------------------------------|-------|
+//! | `meta`     | a name                       | a number |
+//! | `account`  | address, folded              | version, id, password hash |
+//! | `domain`   | name                         | 1 if added by itself, else 0 |
+//! | `mailbox`  | account, unique-id           | version, entry |
+//! | `removed`  | account, unique-id           | version, times, entry |
+//! | `purge`    | purge time, account, unique-id | nothing |
+//! | `content`  | mail id, chunk index         | the chunk; large values lie apart from the tree |
+//! | `shown`    | mail id                      | how many entries show it; only where several do |
+//! | `arriving` | mail id                      | nothing; messages with chunks, not accepted yet |
+
+use crate::failed;
+use fjall::{Database, Keyspace, KeyspaceCreateOptions, KvSeparationOptions, PersistMode};
+use posta_mail::{Address, Domain, MailId, Timestamp};
+use posta_store::{Account, AccountId, Entry, StoreError, Uid};
+
+/// The format that this program writes. A store with a greater one is refused; one with a smaller
+/// one will be migrated, when there is a smaller one.
+const FORMAT: u64 = 1;
+
+/// Names in `meta`.
+const FORMAT_KEY: &str = "format";
+/// No unique-id above this has been given out.
+pub(crate) const UID_CEILING: &str = "uid-ceiling";
+/// The last account id given out.
+pub(crate) const LAST_ACCOUNT: &str = "last-account";
+
+/// First octet of each record that may grow fields.
+const RECORD_VERSION: u8 = 1;
+
+/// Octets in memory before a keyspace is written to a table. Content is bulk, entries are small.
+const CONTENT_MEMTABLE: u64 = 16 * 1024 * 1024;
+const MEMTABLE: u64 = 4 * 1024 * 1024;
+
+pub(crate) type MailboxKey = [u8; 16];
+
+/// The database and its keyspaces: cheap handles.
+#[derive(Clone)]
+pub(crate) struct Schema {
+    pub(crate) database: Database,
+    pub(crate) meta: Keyspace,
+    pub(crate) account: Keyspace,
+    pub(crate) domain: Keyspace,
+    pub(crate) mailbox: Keyspace,
+    pub(crate) removed: Keyspace,
+    pub(crate) purge: Keyspace,
+    pub(crate) content: Keyspace,
+    pub(crate) shown: Keyspace,
+    pub(crate) arriving: Keyspace,
+}
+
+impl std::fmt::Debug for Schema {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Schema")
+    }
+}
+
+impl Schema {
+    pub(crate) fn open(database: Database) -> Result<Self, StoreError> {
+        let small = || KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE);
+        let bulk = || {
+            KeyspaceCreateOptions::default()
+                .max_memtable_size(CONTENT_MEMTABLE)
+                .with_kv_separation(Some(KvSeparationOptions::default()))
+        };
+        let keyspace = |name: &str| database.keyspace(name, small).map_err(failed);
+        let schema = Self {
+            meta: keyspace("meta")?,
+            account: keyspace("account")?,
+            domain: keyspace("domain")?,
+            mailbox: keyspace("mailbox")?,
+            removed: keyspace("removed")?,
+            purge: keyspace("purge")?,
+            content: database.keyspace("content", bulk).map_err(failed)?,
+            shown: keyspace("shown")?,
+            arriving: keyspace("arriving")?,
+            database,
+        };
+        match schema.number(FORMAT_KEY)? {
+            Some(FORMAT) => {}
+            None => {
+                schema.meta.insert(FORMAT_KEY, FORMAT.to_be_bytes()).map_err(failed)?;
+                schema.database.persist(PersistMode::SyncAll).map_err(failed)?;
+            }
+            Some(found) => {
+                let number = |format| u32::try_from(format).unwrap_or(u32::MAX);
+                return Err(StoreError::TooNew { found: number(found), known: number(FORMAT) });
+            }
+        }
+        Ok(schema)
+    }
+
+    pub(crate) fn number(&self, name: &str) -> Result<Option<u64>, StoreError> {
+        match self.meta.get(name).map_err(failed)? {
+            Some(value) => Reader(&value).u64().map(Some),
+            None => Ok(None),
+        }
+    }
+
+    pub(crate) fn account(&self, folded: &Address) -> Result<Option<Account>, StoreError> {
+        match self.account.get(folded.as_str()).map_err(failed)? {
+            Some(value) => decode_account(folded.clone(), &value).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    pub(crate) fn accounts(&self, prefix: &str) -> Result<Vec<Account>, StoreError> {
+        let mut accounts = Vec::new();
+        for guard in self.account.prefix(prefix) {
+            let (key, value) = crate::key_and_value(guard)?;
+            let text = str::from_utf8(&key).map_err(|_| damaged("an account's key"))?;
+            let address = text.parse().map_err(|_| damaged("an account's address"))?;
+            accounts.push(decode_account(address, &value)?);
+        }
+        Ok(accounts)
+    }
+}
+
+pub(crate) fn mailbox_key(account: AccountId, uid: Uid) -> MailboxKey {
+    let mut key = [0; 16];
+    key[..8].copy_from_slice(&account.0.to_be_bytes());
+    key[8..].copy_from_slice(&uid.0.to_be_bytes());
+    key
+}
+
+pub(crate) fn uid_of(mailbox_key: &[u8]) -> Result<Uid, StoreError> {
+    let mut reader = Reader(mailbox_key);
+    reader.u64()?;
+    reader.u64().map(Uid)
+}
+
+pub(crate) fn content_key(content: MailId, index: u32) -> [u8; 16] {
+    let mut key = [0; 16];
+    key[..12].copy_from_slice(&content.to_bytes());
+    key[12..].copy_from_slice(&index.to_be_bytes());
+    key
+}
+
+pub(crate) fn purge_key(purge: Timestamp, mailbox_key: &[u8]) -> Vec<u8> {
+    let mut key = Vec::with_capacity(8 + mailbox_key.len());
+    key.extend_from_slice(&sortable(purge));
+    key.extend_from_slice(mailbox_key);
+    key
+}
+
+/// The mailbox key inside a purge key, if its time has come.
+pub(crate) fn due(purge_key: &[u8], now: Timestamp) -> Option<MailboxKey> {
+    let (time, key) = purge_key.split_first_chunk::<8>()?;
+    (*time <= sortable(now)).then(|| key.try_into().ok()).flatten()
+}
+
+/// Microseconds before 1970 sort first.
+fn sortable(time: Timestamp) -> [u8; 8] {
+    (time.as_microsecond() as u64 ^ 1 << 63).to_be_bytes()
+}
+
+pub(crate) fn encode_account(account: &Account) -> Vec<u8> {
+    let mut value = vec![RECORD_VERSION];
+    value.extend_from_slice(&account.id.0.to_be_bytes());
+    value.extend_from_slice(account.password_hash.as_bytes());
+    value
+}
+
+fn decode_account(address: Address, value: &[u8]) -> Result<Account, StoreError> {
+    let mut reader = Reader(value);
+    reader.version()?;
+    let id = AccountId(reader.u64()?);
+    let hash = str::from_utf8(reader.0).map_err(|_| damaged("a password's hash"))?;
+    Ok(Account { id, address, password_hash: hash.to_owned() })
+}
+
+pub(crate) fn decode_domain(key: &[u8]) -> Result<Domain, StoreError> {
+    let text = str::from_utf8(key).map_err(|_| damaged("a domain's key"))?;
+    text.parse().map_err(|_| damaged("a domain's name"))
+}
+
+pub(crate) fn encode_entry(entry: &Entry) -> Vec<u8> {
+    let mut value = Vec::with_capacity(46 + entry.prefix.len());
+    push_entry(entry, &mut value);
+    value
+}
+
+fn push_entry(entry: &Entry, value: &mut Vec<u8>) {
+    value.push(RECORD_VERSION);
+    value.extend_from_slice(&entry.octets.to_be_bytes());
+    value.extend_from_slice(&entry.content.to_bytes());
+    value.extend_from_slice(&entry.time.as_microsecond().to_be_bytes());
+    value.extend_from_slice(&entry.flags.to_be_bytes());
+    value.extend_from_slice(&entry.folder.to_be_bytes());
+    value.push(u8::from(entry.shared));
+    value.extend_from_slice(&entry.prefix);
+}
+
+/// The octets that RETR sends, without decoding the rest: a maildrop is listed by them.
+pub(crate) fn octets_of(value: &[u8]) -> Result<u64, StoreError> {
+    let mut reader = Reader(value);
+    reader.version()?;
+    reader.u64()
+}
+
+pub(crate) fn decode_entry(value: &[u8]) -> Result<Entry, StoreError> {
+    let mut reader = Reader(value);
+    reader.version()?;
+    let entry = Entry {
+        octets: reader.u64()?,
+        content: MailId::from_bytes(reader.take()?),
+        time: reader.time()?,
+        flags: u32::from_be_bytes(reader.take()?),
+        folder: u32::from_be_bytes(reader.take()?),
+        shared: reader.take::<1>()? != [0],
+        prefix: reader.0.to_vec(),
+    };
+    if entry.octets < entry.prefix.len() as u64 {
+        return Err(damaged("an entry's octet count"));
+    }
+    Ok(entry)
+}
+
+/// A removed entry.
+pub(crate) struct Removed {
+    pub(crate) time: Timestamp,
+    pub(crate) purge: Timestamp,
+    pub(crate) entry: Entry,
+}
+
+pub(crate) fn encode_removed(removed: &Removed) -> Vec<u8> {
+    let mut value = vec![RECORD_VERSION];
+    value.extend_from_slice(&removed.time.as_microsecond().to_be_bytes());
+    value.extend_from_slice(&removed.purge.as_microsecond().to_be_bytes());
+    push_entry(&removed.entry, &mut value);
+    value
+}
+
+pub(crate) fn decode_removed(value: &[u8]) -> Result<Removed, StoreError> {
+    let mut reader = Reader(value);
+    reader.version()?;
+    let (time, purge) = (reader.time()?, reader.time()?);
+    Ok(Removed { time, purge, entry: decode_entry(reader.0)? })
+}
+
+fn damaged(what: &str) -> StoreError {
+    StoreError::Damaged(format!("{what} cannot be read"))
+}
+
+/// Takes fields off the front of a record.
+pub(crate) struct Reader<'a>(pub(crate) &'a [u8]);
+
+impl Reader<'_> {
+    fn take<const N: usize>(&mut self) -> Result<[u8; N], StoreError> {
+        let (field, rest) =
+            self.0.split_first_chunk().ok_or_else(|| damaged("a record that is too short"))?;
+        self.0 = rest;
+        Ok(*field)
+    }
+
+    pub(crate) fn u64(&mut self) -> Result<u64, StoreError> {
+        self.take().map(u64::from_be_bytes)
+    }
+
+    fn time(&mut self) -> Result<Timestamp, StoreError> {
+        let micros = i64::from_be_bytes(self.take()?);
+        Timestamp::from_microsecond(micros).map_err(|_| damaged("a time"))
+    }
+
+    fn version(&mut self) -> Result<(), StoreError> {
+        match self.take::<1>()? {
+            [RECORD_VERSION] => Ok(()),
+            _ => Err(damaged("a record of unknown version")),
+        }
+    }
+}

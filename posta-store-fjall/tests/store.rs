@@ -1,0 +1,103 @@
+//! The embedded store passes the suite, and keeps its promises over a restart.
+#![allow(clippy::unwrap_used)]
+
+use posta_mail::{MailId, Timestamp};
+use posta_store::{
+    CHUNK, Store, StoreError,
+    conformance::{self, block_on, message, read},
+};
+use posta_store_fjall::FjallStore;
+use std::path::Path;
+
+fn open(directory: &Path) -> FjallStore {
+    FjallStore::open(directory).unwrap()
+}
+
+fn second(second: i64) -> Timestamp {
+    Timestamp::from_second(1_700_000_000 + second).unwrap()
+}
+
+#[test]
+fn conforms() {
+    let directory = tempfile::tempdir().unwrap();
+    let made = std::cell::Cell::new(0);
+    conformance::run(&|| {
+        made.set(made.get() + 1);
+        Box::new(open(&directory.path().join(made.get().to_string())))
+    });
+}
+
+#[test]
+fn everything_is_there_after_a_restart() {
+    let directory = tempfile::tempdir().unwrap();
+    let chunk = vec![b'x'; CHUNK];
+    let (account, before) = block_on(async {
+        let store = open(directory.path());
+        let account =
+            store.add_account(&"ana@x.test".parse().unwrap(), "hash".into()).await.unwrap();
+        store.accept(message(1, second(0), b"one\r\n", &[account])).await.unwrap();
+        let mut long = message(2, second(1), b"two\r\n", &[account]);
+        store.append(long.id, 0, &chunk).await.unwrap();
+        long.chunks = 1;
+        store.accept(long).await.unwrap();
+        store.append(MailId::new(second(2), 3), 0, &chunk).await.unwrap(); // never accepted
+        (account, store.maildrop(account).await.unwrap())
+    });
+    block_on(async {
+        let store = open(directory.path());
+        assert_eq!(store.maildrop(account).await.unwrap(), before);
+        let long = read(&store, account, before.messages[1].uid).await;
+        assert!(long.ends_with(b"xtwo\r\n"));
+        let partial = store.chunk(MailId::new(second(2), 3), 0).await.unwrap();
+        assert_eq!(partial, None, "what arrived in part is gone");
+        // The clock went back by years; unique-ids still increase.
+        store.accept(message(4, Timestamp::UNIX_EPOCH, b"x", &[account])).await.unwrap();
+        let after = store.maildrop(account).await.unwrap().messages.pop().unwrap();
+        assert!(after.uid > before.messages[1].uid);
+        let another = store.add_account(&"bob@x.test".parse().unwrap(), String::new()).await;
+        assert_ne!(another.unwrap(), account);
+    });
+}
+
+#[test]
+fn a_second_process_is_told_that_the_store_is_in_use() {
+    let directory = tempfile::tempdir().unwrap();
+    let _first = open(directory.path());
+    assert!(matches!(FjallStore::open(directory.path()), Err(StoreError::InUse(_))));
+}
+
+#[test]
+fn a_newer_format_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    drop(open(directory.path()));
+    {
+        let database = fjall::Database::builder(directory.path()).open().unwrap();
+        let meta = database.keyspace("meta", fjall::KeyspaceCreateOptions::default).unwrap();
+        meta.insert("format", 9u64.to_be_bytes()).unwrap();
+    }
+    let refused = FjallStore::open(directory.path());
+    assert!(matches!(refused, Err(StoreError::TooNew { found: 9, known: 1 })));
+}
+
+/// Many writers at once: every acknowledged message is there, in one mailbox and in all.
+#[test]
+fn writers_at_the_same_moment_share_commits() {
+    const WRITERS: u64 = 8;
+    const EACH: u64 = 50;
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(directory.path());
+    let account = block_on(store.add_account(&"ana@x.test".parse().unwrap(), "h".into())).unwrap();
+    std::thread::scope(|scope| {
+        for writer in 0..WRITERS {
+            let store = &store;
+            scope.spawn(move || {
+                for number in 0..EACH {
+                    let id = writer * EACH + number;
+                    block_on(store.accept(message(id, second(0), b"x", &[account]))).unwrap();
+                }
+            });
+        }
+    });
+    let maildrop = block_on(store.maildrop(account)).unwrap();
+    assert_eq!(maildrop.messages.len() as u64, WRITERS * EACH);
+}

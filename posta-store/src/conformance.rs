@@ -1,0 +1,340 @@
+//! The suite that every store passes: each rule of the crate, then long random sequences of
+//! operations compared with the in-memory reference.
+//!
+//! It panics where a store breaks a rule, as tests do, and drives futures by itself, so that it
+//! works without any asynchronous runtime.
+#![allow(clippy::panic, clippy::unwrap_used, clippy::expect_used)]
+
+use crate::{
+    Acceptance, AccountId, CHUNK, Delivery, MemoryStore, Store, StoreError, Summary, Uid, Usage,
+};
+use posta_mail::{Address, Domain, MailId, Timestamp};
+use std::{
+    future::Future,
+    pin::pin,
+    sync::Arc,
+    task::{Context, Poll, Wake, Waker},
+    thread::{self, Thread},
+};
+
+/// Makes an empty store.
+pub type Make<'a> = &'a dyn Fn() -> Box<dyn Store>;
+
+/// Runs the whole suite.
+///
+/// # Panics
+/// When the store breaks a rule.
+pub fn run(make: Make<'_>) {
+    block_on(async {
+        accounts(&*make()).await;
+        domains(&*make()).await;
+        a_message_for_two(&*make()).await;
+        long_content(&*make()).await;
+        acceptance_is_all_or_nothing(&*make()).await;
+        removal_is_not_loss(&*make()).await;
+        unique_ids_increase(&*make()).await;
+        removed_accounts(&*make()).await;
+        for seed in 1..=8 {
+            random_operations(&*make(), seed).await;
+        }
+    });
+}
+
+/// Runs a future to its end on this thread.
+pub fn block_on<T>(future: impl Future<Output = T>) -> T {
+    struct Unpark(Thread);
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let waker = Waker::from(Arc::new(Unpark(thread::current())));
+    let mut future = pin!(future);
+    loop {
+        match future.as_mut().poll(&mut Context::from_waker(&waker)) {
+            Poll::Ready(value) => return value,
+            Poll::Pending => thread::park(),
+        }
+    }
+}
+
+/// A message with this content for these accounts.
+#[must_use]
+pub fn message(number: u64, time: Timestamp, content: &[u8], to: &[AccountId]) -> Acceptance {
+    let prefix = |account: AccountId| format!("Delivered-To: {}\r\n", account.0).into_bytes();
+    Acceptance {
+        id: MailId::new(time, number),
+        time,
+        chunks: 0,
+        rest: content.to_vec(),
+        deliveries: to
+            .iter()
+            .map(|&account| Delivery { account, prefix: prefix(account) })
+            .collect(),
+    }
+}
+
+/// All of a message as RETR would send it.
+///
+/// # Panics
+/// When it cannot be read.
+pub async fn read(store: &dyn Store, account: AccountId, uid: Uid) -> Vec<u8> {
+    let entry = store.entry(account, uid).await.unwrap().expect("the message is readable");
+    let mut whole = entry.prefix.clone();
+    for index in 0..entry.chunks() {
+        let chunk = store.chunk(entry.content, index).await.unwrap().expect("so is its content");
+        assert!(chunk.len() == CHUNK || index + 1 == entry.chunks(), "only the last is shorter");
+        whole.extend_from_slice(&chunk);
+    }
+    assert_eq!(whole.len() as u64, entry.octets, "the octet count is exact");
+    whole
+}
+
+fn address(text: &str) -> Address {
+    text.parse().unwrap()
+}
+
+fn domain(text: &str) -> Domain {
+    text.parse().unwrap()
+}
+
+/// A moment, in seconds after some beginning.
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(1_700_000_000 + second).unwrap()
+}
+
+async fn add(store: &dyn Store, name: &str) -> AccountId {
+    store.add_account(&address(name), "hash".into()).await.unwrap()
+}
+
+async fn uids(store: &dyn Store, account: AccountId) -> Vec<Uid> {
+    store.maildrop(account).await.unwrap().messages.iter().map(|message| message.uid).collect()
+}
+
+async fn accounts(store: &dyn Store) {
+    assert!(store.account(&address("ana@x.test")).await.unwrap().is_none());
+    let ana = add(store, "Ana@x.test").await;
+    let other = add(store, "ana@y.test").await;
+    assert_ne!(ana, other);
+    let exists = store.add_account(&address("ANA@x.test"), String::new()).await;
+    assert!(matches!(exists, Err(StoreError::AccountExists(_))));
+    let found = store.account(&address("aNa@X.test")).await.unwrap().unwrap();
+    assert_eq!((found.id, found.address.as_str()), (ana, "ana@x.test"));
+    assert_eq!(store.accounts_named("ANA").await.unwrap().len(), 2);
+    assert_eq!(store.accounts_named("an").await.unwrap().len(), 0);
+    store.set_password(&address("ana@x.test"), "new".into()).await.unwrap();
+    let hash = store.account(&address("ana@x.test")).await.unwrap().unwrap().password_hash;
+    assert_eq!(hash, "new");
+    let missing = store.set_password(&address("bob@x.test"), String::new()).await;
+    assert!(matches!(missing, Err(StoreError::NoSuchAccount)));
+    let names: Vec<_> = store.accounts().await.unwrap();
+    let names: Vec<_> = names.iter().map(|account| account.address.as_str()).collect();
+    assert_eq!(names, ["ana@x.test", "ana@y.test"]);
+}
+
+async fn domains(store: &dyn Store) {
+    add(store, "ana@x.test").await;
+    store.add_domain(&domain("Y.test")).await.unwrap();
+    store.add_domain(&domain("y.test")).await.unwrap();
+    assert_eq!(store.domains().await.unwrap(), [domain("x.test"), domain("y.test")]);
+    assert!(store.is_local("x.test").await.unwrap());
+    assert!(!store.is_local("test").await.unwrap());
+    let used = store.remove_domain(&domain("x.test")).await;
+    assert!(matches!(used, Err(StoreError::DomainInUse(_))));
+    store.remove_domain(&domain("y.test")).await.unwrap();
+    let gone = store.remove_domain(&domain("y.test")).await;
+    assert!(matches!(gone, Err(StoreError::NoSuchDomain(_))));
+    assert!(!store.is_local("y.test").await.unwrap());
+}
+
+async fn a_message_for_two(store: &dyn Store) {
+    let (ana, bob) = (add(store, "ana@x.test").await, add(store, "bob@x.test").await);
+    store.accept(message(1, at(0), b"one\r\n", &[ana, bob])).await.unwrap();
+    store.accept(message(2, at(1), b"two\r\n", &[ana])).await.unwrap();
+    let (in_ana, in_bob) = (uids(store, ana).await, uids(store, bob).await);
+    assert_eq!((in_ana.len(), in_bob.len()), (2, 1));
+    assert_eq!(read(store, ana, in_ana[0]).await, b"Delivered-To: 1\r\none\r\n");
+    assert_eq!(read(store, ana, in_ana[1]).await, b"Delivered-To: 1\r\ntwo\r\n");
+    assert_eq!(read(store, bob, in_bob[0]).await, b"Delivered-To: 2\r\none\r\n");
+    assert_eq!(store.entry(bob, in_ana[1]).await.unwrap(), None, "a uid is its mailbox's alone");
+    assert_eq!(store.usage(ana).await.unwrap(), Usage { messages: 2, octets: 44 });
+    // The content is shared: it outlives the entry that is purged first.
+    store.remove(ana, vec![in_ana[0]], at(2), at(3)).await.unwrap();
+    assert_eq!(sweep(store, at(3)).await, 1);
+    assert_eq!(read(store, bob, in_bob[0]).await, b"Delivered-To: 2\r\none\r\n");
+    let content = store.entry(bob, in_bob[0]).await.unwrap().unwrap().content;
+    store.remove(bob, in_bob, at(4), at(5)).await.unwrap();
+    assert_eq!(sweep(store, at(5)).await, 1);
+    assert_eq!(store.chunk(content, 0).await.unwrap(), None, "the last entry takes it along");
+}
+
+async fn long_content(store: &dyn Store) {
+    let ana = add(store, "ana@x.test").await;
+    let chunk: Vec<u8> = (0..CHUNK).map(|octet| octet as u8).collect();
+    for (number, rest) in [(1, &b"rest"[..]), (2, &chunk)] {
+        let mut acceptance = message(number, at(0), rest, &[ana]);
+        for index in 0..2 {
+            store.append(acceptance.id, index, &chunk).await.unwrap();
+        }
+        assert_eq!(uids(store, ana).await.len() as u64, number - 1, "nothing shows it yet");
+        acceptance.chunks = 2;
+        let id = acceptance.id;
+        store.accept(acceptance).await.unwrap();
+        let uid = uids(store, ana).await.pop().unwrap();
+        let expected = [&b"Delivered-To: 1\r\n"[..], &chunk, &chunk, rest].concat();
+        assert!(read(store, ana, uid).await == expected);
+        store.remove(ana, vec![uid], at(1), at(2)).await.unwrap();
+        sweep(store, at(2)).await;
+        for index in 0..3 {
+            assert_eq!(store.chunk(id, index).await.unwrap(), None);
+        }
+        add_filler(store, number).await;
+    }
+    let abandoned = MailId::new(at(9), 9);
+    store.append(abandoned, 0, &chunk).await.unwrap();
+    store.discard(abandoned).await.unwrap();
+    assert_eq!(store.chunk(abandoned, 0).await.unwrap(), None);
+}
+
+/// Keeps the number of messages in the first mailbox at `number`.
+async fn add_filler(store: &dyn Store, number: u64) {
+    store.accept(message(100 + number, at(3), b"x", &[AccountId(1)])).await.unwrap();
+}
+
+async fn acceptance_is_all_or_nothing(store: &dyn Store) {
+    let ana = add(store, "ana@x.test").await;
+    let refused = store.accept(message(1, at(0), b"x", &[ana, AccountId(99)])).await;
+    assert!(matches!(refused, Err(StoreError::NoSuchAccount)));
+    assert_eq!(uids(store, ana).await, []);
+    assert_eq!(store.chunk(MailId::new(at(0), 1), 0).await.unwrap(), None);
+}
+
+async fn removal_is_not_loss(store: &dyn Store) {
+    let ana = add(store, "ana@x.test").await;
+    for number in 0..4 {
+        store.accept(message(number, at(0), b"x\r\n", &[ana])).await.unwrap();
+    }
+    let before = uids(store, ana).await;
+    assert_eq!(store.remove(ana, before[..2].to_vec(), at(10), at(100)).await.unwrap(), 2);
+    assert_eq!(store.remove(ana, before[1..3].to_vec(), at(20), at(100)).await.unwrap(), 1);
+    assert_eq!(store.remove(AccountId(99), before.clone(), at(20), at(100)).await.unwrap(), 0);
+    assert_eq!(uids(store, ana).await, before[3..]);
+    assert_eq!(store.usage(ana).await.unwrap().messages, 1, "what is removed does not count");
+    read(store, ana, before[0]).await; // an older view still reads it
+    assert_eq!(store.undelete(ana, at(20)).await.unwrap(), 1);
+    assert_eq!(uids(store, ana).await, before[2..], "under the unique-id it had");
+    assert_eq!(sweep(store, at(99)).await, 0);
+    assert_eq!(sweep(store, at(100)).await, 2);
+    assert_eq!(store.entry(ana, before[0]).await.unwrap(), None);
+    assert_eq!(store.undelete(ana, at(0)).await.unwrap(), 0);
+    read(store, ana, before[2]).await; // brought back in time: not purged
+}
+
+async fn unique_ids_increase(store: &dyn Store) {
+    let ana = add(store, "ana@x.test").await;
+    let mut last = Uid(0);
+    // Not even when the clock stands, or goes back.
+    for (number, second) in [(0, 10), (1, 10), (2, 5), (3, 11), (4, 0)] {
+        store.accept(message(number, at(second), b"x", &[ana])).await.unwrap();
+        let newest = uids(store, ana).await.pop().unwrap();
+        assert!(newest > last);
+        last = newest;
+    }
+    store.remove(ana, vec![last], at(12), at(13)).await.unwrap();
+    sweep(store, at(13)).await;
+    store.accept(message(5, at(0), b"x", &[ana])).await.unwrap();
+    assert!(uids(store, ana).await.pop().unwrap() > last, "a purged one is not reused");
+}
+
+async fn removed_accounts(store: &dyn Store) {
+    let ana = add(store, "ana@x.test").await;
+    let bob = add(store, "bob@y.test").await;
+    store.add_domain(&domain("y.test")).await.unwrap();
+    store.accept(message(1, at(0), b"x", &[ana, bob])).await.unwrap();
+    store.remove_account(&address("ana@x.test"), at(1), at(2)).await.unwrap();
+    store.remove_account(&address("bob@y.test"), at(1), at(2)).await.unwrap();
+    let again = store.remove_account(&address("ana@x.test"), at(1), at(2)).await;
+    assert!(matches!(again, Err(StoreError::NoSuchAccount)));
+    assert_eq!(store.domains().await.unwrap(), [domain("y.test")], "added by itself, it stays");
+    let late = store.accept(message(2, at(1), b"x", &[ana])).await;
+    assert!(matches!(late, Err(StoreError::NoSuchAccount)));
+    assert_eq!(sweep(store, at(2)).await, 2);
+    assert_eq!(store.chunk(MailId::new(at(0), 1), 0).await.unwrap(), None);
+    let anew = add(store, "ana@x.test").await;
+    assert_ne!(anew, ana, "another account, though its address is the same");
+    assert_eq!(uids(store, anew).await, []);
+}
+
+async fn sweep(store: &dyn Store, now: Timestamp) -> usize {
+    let mut swept = 0;
+    loop {
+        match store.sweep(now).await.unwrap() {
+            0 => return swept,
+            some => swept += some,
+        }
+    }
+}
+
+/// Does the same random things to a store and to the reference, and compares what they show.
+async fn random_operations(store: &dyn Store, seed: u64) {
+    let reference = MemoryStore::new();
+    let both: [&dyn Store; 2] = [store, &reference];
+    let mut random = Random(seed);
+    let names = ["ana@x.test", "bob@x.test", "cid@y.test"];
+    let mut ids = Vec::new();
+    for name in names {
+        let added = [add(both[0], name).await, add(both[1], name).await];
+        assert_eq!(added[0], added[1]);
+        ids.push(added[0]);
+    }
+    for step in 0..300u64 {
+        let now = at(random.below(50) as i64 + step as i64);
+        let account = ids[random.below(3) as usize];
+        let visible = uids(&reference, account).await;
+        let some: Vec<_> = visible.into_iter().filter(|_| random.below(3) == 0).collect();
+        let content = vec![b'x'; random.below(40) as usize + 1];
+        let to: Vec<_> = ids.iter().copied().filter(|_| random.below(2) == 0).collect();
+        let choice = random.below(10);
+        let mut counts = Vec::new();
+        for store in both {
+            counts.push(match choice {
+                0..=5 if to.is_empty() => 0,
+                0..=5 => {
+                    store.accept(message(step, now, &content, &to)).await.unwrap();
+                    0
+                }
+                6..=7 => store.remove(account, some.clone(), now, at(step as i64 + 60)).await.unwrap(),
+                8 => store.undelete(account, at(step as i64)).await.unwrap(),
+                _ => sweep(store, now).await,
+            });
+        }
+        assert_eq!(counts[0], counts[1], "seed {seed}, step {step}, operation {choice}");
+        compare(both, &ids, seed, step).await;
+    }
+}
+
+async fn compare(both: [&dyn Store; 2], ids: &[AccountId], seed: u64, step: u64) {
+    for &account in ids {
+        let maildrops =
+            [both[0].maildrop(account).await.unwrap(), both[1].maildrop(account).await.unwrap()];
+        assert_eq!(maildrops[0], maildrops[1], "seed {seed}, step {step}");
+        let usage = both[0].usage(account).await.unwrap();
+        assert_eq!(usage, both[1].usage(account).await.unwrap(), "seed {seed}, step {step}");
+        for &Summary { uid, .. } in &maildrops[0].messages {
+            let (one, other) = (read(both[0], account, uid).await, read(both[1], account, uid).await);
+            assert_eq!(one, other, "seed {seed}, step {step}");
+        }
+    }
+}
+
+/// A small generator of numbers (xorshift64*), so that a failure's seed repeats it.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        (self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33) % bound
+    }
+}

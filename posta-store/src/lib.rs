@@ -1,0 +1,162 @@
+//! What keeps the mail: the [`Store`] trait, its records, the in-memory reference store and the
+//! suite that every store passes.
+//!
+//! Rules that every store keeps, and [`conformance`] checks:
+//!
+//! 1. **Durable before done.** When the future of a changing method resolves to `Ok`, the change
+//!    survives the loss of power. Changes that wait at the same moment may share one sync.
+//! 2. **All or nothing.** Each method is one transaction; readers see it whole or not at all.
+//! 3. **Content is immutable** and kept once, however many mailboxes show it. It goes when the last
+//!    entry that shows it is purged.
+//! 4. **Unique-ids increase and are never reused**, over restarts and restored backups too: they
+//!    are drawn from the time of acceptance, pushed forward where two would be equal.
+//! 5. **Removal is not loss.** A removed message leaves every view opened later, stays readable for
+//!    the sessions that saw it, and can be brought back until its purge time.
+//! 6. **No method assumes one process.**
+
+pub mod conformance;
+mod memory;
+mod records;
+
+pub use memory::MemoryStore;
+pub use records::{
+    Acceptance, Account, AccountId, CHUNK, Delivery, Entry, Maildrop, Summary, Uid, Usage,
+};
+
+use bytes::Bytes;
+use posta_mail::{Address, Domain, MailId, Timestamp};
+use std::{future::Future, path::PathBuf, pin::Pin};
+
+/// The future of a store's method.
+pub type Pending<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
+
+/// Keeps content, mailboxes and the directory of accounts. See the crate for the rules.
+pub trait Store: Send + Sync + 'static {
+    /// Keeps a chunk of a message that is still arriving. Each has exactly [`CHUNK`] octets; the
+    /// rest, shorter or not, comes with [`Store::accept`]. Not durable by itself, and nothing
+    /// shows it until the message is accepted.
+    fn append(&self, content: MailId, index: u32, chunk: &[u8]) -> Pending<'_, ()>;
+
+    /// Forgets the chunks of a message that will not be accepted. A store forgets those that a
+    /// crash left behind by itself.
+    fn discard(&self, content: MailId) -> Pending<'_, ()>;
+
+    /// Accepts a message: its content and an entry in each mailbox, in one transaction. Once this
+    /// is `Ok`, and not before, the sender may be told so.
+    ///
+    /// # Errors
+    /// [`StoreError::NoSuchAccount`] when a recipient's account is gone; nothing is kept then.
+    fn accept(&self, acceptance: Acceptance) -> Pending<'_, ()>;
+
+    /// The messages of a mailbox that are not removed, in the order of their unique-ids.
+    fn maildrop(&self, account: AccountId) -> Pending<'_, Maildrop>;
+
+    /// A message of a mailbox, removed or not, until it is purged.
+    fn entry(&self, account: AccountId, uid: Uid) -> Pending<'_, Option<Entry>>;
+
+    /// A chunk of a message's content: [`CHUNK`] octets, fewer only for the last.
+    fn chunk(&self, content: MailId, index: u32) -> Pending<'_, Option<Bytes>>;
+
+    /// Removes messages from a mailbox, to be purged at `purge`. Those that are removed already
+    /// are passed over. Answers how many it removed.
+    fn remove(
+        &self,
+        account: AccountId,
+        uids: Vec<Uid>,
+        now: Timestamp,
+        purge: Timestamp,
+    ) -> Pending<'_, usize>;
+
+    /// Brings back the messages of a mailbox that were removed at `since` or later. Answers how
+    /// many.
+    fn undelete(&self, account: AccountId, since: Timestamp) -> Pending<'_, usize>;
+
+    /// Purges some of the removed messages whose time has come. Answers how many; call it again
+    /// until it is none.
+    fn sweep(&self, now: Timestamp) -> Pending<'_, usize>;
+
+    /// How much a mailbox holds, removed messages not counted.
+    fn usage(&self, account: AccountId) -> Pending<'_, Usage>;
+
+    /// The account of an address, found without regard to case.
+    fn account(&self, address: &Address) -> Pending<'_, Option<Account>>;
+
+    /// The accounts with this local-part in any domain, found without regard to case.
+    fn accounts_named(&self, local_part: &str) -> Pending<'_, Vec<Account>>;
+
+    /// All accounts, by address.
+    fn accounts(&self) -> Pending<'_, Vec<Account>>;
+
+    /// Adds an account, and its domain to those that are local.
+    ///
+    /// # Errors
+    /// [`StoreError::AccountExists`].
+    fn add_account(&self, address: &Address, password_hash: String) -> Pending<'_, AccountId>;
+
+    /// Replaces an account's password.
+    ///
+    /// # Errors
+    /// [`StoreError::NoSuchAccount`].
+    fn set_password(&self, address: &Address, password_hash: String) -> Pending<'_, ()>;
+
+    /// Removes an account, and its messages as [`Store::remove`] does. Its domain stays local only
+    /// if it was added by itself or has other accounts.
+    ///
+    /// # Errors
+    /// [`StoreError::NoSuchAccount`].
+    fn remove_account(
+        &self,
+        address: &Address,
+        now: Timestamp,
+        purge: Timestamp,
+    ) -> Pending<'_, ()>;
+
+    /// Whether mail for a domain, given in lower case, is ours to keep.
+    fn is_local(&self, domain: &str) -> Pending<'_, bool>;
+
+    /// All local domains, by name.
+    fn domains(&self) -> Pending<'_, Vec<Domain>>;
+
+    /// Makes a domain local. Doing so again changes nothing.
+    fn add_domain(&self, domain: &Domain) -> Pending<'_, ()>;
+
+    /// Makes a domain foreign.
+    ///
+    /// # Errors
+    /// [`StoreError::NoSuchDomain`]; [`StoreError::DomainInUse`] while it has accounts.
+    fn remove_domain(&self, domain: &Domain) -> Pending<'_, ()>;
+}
+
+/// Why a store did not do what it was asked.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum StoreError {
+    /// The account is there already.
+    #[error("the account {0} exists already")]
+    AccountExists(Address),
+    /// There is no such account, or no longer.
+    #[error("there is no such account")]
+    NoSuchAccount,
+    /// There is no such local domain.
+    #[error("{0} is no local domain")]
+    NoSuchDomain(Domain),
+    /// The domain has accounts.
+    #[error("{0} has accounts; remove them first")]
+    DomainInUse(Domain),
+    /// Another process has the store open.
+    #[error("another process has the store in {0} open; stop it first")]
+    InUse(PathBuf),
+    /// The store was written by a newer program.
+    #[error("the store has format {found}, this program knows {known}; use a newer posta")]
+    TooNew {
+        /// The format found.
+        found: u32,
+        /// The newest format known.
+        known: u32,
+    },
+    /// A record cannot be read.
+    #[error("the store is damaged: {0}")]
+    Damaged(String),
+    /// The disk, or the engine below, failed.
+    #[error("the store failed: {0}")]
+    Failed(String),
+}

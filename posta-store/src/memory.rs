@@ -1,0 +1,307 @@
+//! The reference store: the rules in their simplest form, kept in memory. Tests and simulations run
+//! on it, and every other store is compared with it.
+
+use crate::{
+    Acceptance, Account, AccountId, Entry, Maildrop, Pending, Store, StoreError, Summary, Uid,
+    Usage,
+};
+use bytes::Bytes;
+use posta_mail::{Address, Domain, MailId, Timestamp};
+use std::{
+    collections::{BTreeMap, HashMap},
+    future::ready,
+    ops::Bound,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+/// Octets of content that the store may keep chunks of: `chunk` copies nothing.
+type Chunks = Vec<Bytes>;
+
+/// A store in memory.
+#[derive(Debug, Default)]
+pub struct MemoryStore {
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    last_uid: u64,
+    last_account: u64,
+    accounts: BTreeMap<Address, Account>,
+    /// Whether each local domain was added by itself.
+    domains: BTreeMap<Domain, bool>,
+    content: HashMap<MailId, Chunks>,
+    /// How many entries show a content.
+    shown: HashMap<MailId, usize>,
+    mailboxes: BTreeMap<(AccountId, Uid), Entry>,
+    removed: BTreeMap<(AccountId, Uid), Removed>,
+}
+
+#[derive(Debug)]
+struct Removed {
+    entry: Entry,
+    time: Timestamp,
+    purge: Timestamp,
+}
+
+impl MemoryStore {
+    /// An empty store.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Runs a transaction. A panic inside one is a bug that leaves the maps whole, so the lock's
+    /// poison is ignored.
+    fn with<'a, T: Send + 'a>(
+        &self,
+        transaction: impl FnOnce(&mut Inner) -> Result<T, StoreError>,
+    ) -> Pending<'a, T> {
+        let mut inner: MutexGuard<'_, Inner> =
+            self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        Box::pin(ready(transaction(&mut inner)))
+    }
+}
+
+impl Inner {
+    fn mailbox(&self, account: AccountId) -> impl Iterator<Item = (Uid, &Entry)> {
+        let all = (Bound::Included((account, Uid(0))), Bound::Included((account, Uid(u64::MAX))));
+        self.mailboxes.range(all).map(|(&(_, uid), entry)| (uid, entry))
+    }
+
+    fn has_account(&self, id: AccountId) -> bool {
+        self.accounts.values().any(|account| account.id == id)
+    }
+
+    fn remove(&mut self, key: (AccountId, Uid), time: Timestamp, purge: Timestamp) -> bool {
+        let Some(entry) = self.mailboxes.remove(&key) else { return false };
+        self.removed.insert(key, Removed { entry, time, purge });
+        true
+    }
+
+    fn unshow(&mut self, content: MailId) {
+        if let Some(shown) = self.shown.get_mut(&content) {
+            *shown -= 1;
+            if *shown == 0 {
+                self.shown.remove(&content);
+                self.content.remove(&content);
+            }
+        }
+    }
+
+    fn accept(&mut self, acceptance: Acceptance) -> Result<(), StoreError> {
+        if !acceptance.deliveries.iter().all(|delivery| self.has_account(delivery.account)) {
+            return Err(StoreError::NoSuchAccount);
+        }
+        let octets = acceptance.octets();
+        let shared = acceptance.deliveries.len() > 1;
+        self.content.entry(acceptance.id).or_default().push(acceptance.rest.into());
+        self.shown.insert(acceptance.id, acceptance.deliveries.len());
+        for delivery in acceptance.deliveries {
+            let uid = Uid::after(Uid(self.last_uid), acceptance.time);
+            self.last_uid = uid.0;
+            let entry = Entry {
+                content: acceptance.id,
+                octets: octets + delivery.prefix.len() as u64,
+                time: acceptance.time,
+                flags: 0,
+                folder: 0,
+                shared,
+                prefix: delivery.prefix,
+            };
+            self.mailboxes.insert((delivery.account, uid), entry);
+        }
+        Ok(())
+    }
+}
+
+impl Store for MemoryStore {
+    fn append(&self, content: MailId, index: u32, chunk: &[u8]) -> Pending<'_, ()> {
+        self.with(|inner| {
+            let chunks = inner.content.entry(content).or_default();
+            debug_assert_eq!(chunks.len(), index as usize);
+            chunks.push(Bytes::copy_from_slice(chunk));
+            Ok(())
+        })
+    }
+
+    fn discard(&self, content: MailId) -> Pending<'_, ()> {
+        self.with(|inner| {
+            inner.content.remove(&content);
+            Ok(())
+        })
+    }
+
+    fn accept(&self, acceptance: Acceptance) -> Pending<'_, ()> {
+        self.with(|inner| inner.accept(acceptance))
+    }
+
+    fn maildrop(&self, account: AccountId) -> Pending<'_, Maildrop> {
+        self.with(|inner| {
+            let summary = |(uid, entry): (Uid, &Entry)| Summary { uid, octets: entry.octets };
+            Ok(Maildrop { messages: inner.mailbox(account).map(summary).collect() })
+        })
+    }
+
+    fn entry(&self, account: AccountId, uid: Uid) -> Pending<'_, Option<Entry>> {
+        self.with(|inner| {
+            let key = (account, uid);
+            let kept = inner.mailboxes.get(&key);
+            Ok(kept.or_else(|| inner.removed.get(&key).map(|removed| &removed.entry)).cloned())
+        })
+    }
+
+    fn chunk(&self, content: MailId, index: u32) -> Pending<'_, Option<Bytes>> {
+        self.with(|inner| {
+            let chunks = inner.content.get(&content);
+            Ok(chunks.and_then(|chunks| chunks.get(index as usize)).cloned())
+        })
+    }
+
+    fn remove(
+        &self,
+        account: AccountId,
+        uids: Vec<Uid>,
+        now: Timestamp,
+        purge: Timestamp,
+    ) -> Pending<'_, usize> {
+        self.with(|inner| {
+            Ok(uids.into_iter().filter(|&uid| inner.remove((account, uid), now, purge)).count())
+        })
+    }
+
+    fn undelete(&self, account: AccountId, since: Timestamp) -> Pending<'_, usize> {
+        self.with(|inner| {
+            let back: Vec<_> = inner
+                .removed
+                .extract_if(.., |key, removed| key.0 == account && removed.time >= since)
+                .collect();
+            let count = back.len();
+            inner.mailboxes.extend(back.into_iter().map(|(key, removed)| (key, removed.entry)));
+            Ok(count)
+        })
+    }
+
+    fn sweep(&self, now: Timestamp) -> Pending<'_, usize> {
+        self.with(|inner| {
+            let due: Vec<_> =
+                inner.removed.extract_if(.., |_, removed| removed.purge <= now).collect();
+            for (_, removed) in &due {
+                inner.unshow(removed.entry.content);
+            }
+            Ok(due.len())
+        })
+    }
+
+    fn usage(&self, account: AccountId) -> Pending<'_, Usage> {
+        self.with(|inner| {
+            Ok(inner.mailbox(account).fold(Usage::default(), |usage, (_, entry)| Usage {
+                messages: usage.messages + 1,
+                octets: usage.octets + entry.octets,
+            }))
+        })
+    }
+
+    fn account(&self, address: &Address) -> Pending<'_, Option<Account>> {
+        self.with(|inner| Ok(inner.accounts.get(&address.folded()).cloned()))
+    }
+
+    fn accounts_named(&self, local_part: &str) -> Pending<'_, Vec<Account>> {
+        self.with(|inner| {
+            let named = |account: &&Account| {
+                account.address.local_part().eq_ignore_ascii_case(local_part)
+            };
+            Ok(inner.accounts.values().filter(named).cloned().collect())
+        })
+    }
+
+    fn accounts(&self) -> Pending<'_, Vec<Account>> {
+        self.with(|inner| Ok(inner.accounts.values().cloned().collect()))
+    }
+
+    fn add_account(&self, address: &Address, password_hash: String) -> Pending<'_, AccountId> {
+        self.with(|inner| {
+            let address = address.folded();
+            if inner.accounts.contains_key(&address) {
+                return Err(StoreError::AccountExists(address));
+            }
+            inner.last_account += 1;
+            let id = AccountId(inner.last_account);
+            if let Ok(domain) = address.domain().parse() {
+                inner.domains.entry(domain).or_insert(false);
+            }
+            let account = Account { id, address: address.clone(), password_hash };
+            inner.accounts.insert(address, account);
+            Ok(id)
+        })
+    }
+
+    fn set_password(&self, address: &Address, password_hash: String) -> Pending<'_, ()> {
+        self.with(|inner| {
+            let account = inner.accounts.get_mut(&address.folded());
+            account.ok_or(StoreError::NoSuchAccount)?.password_hash = password_hash;
+            Ok(())
+        })
+    }
+
+    fn remove_account(
+        &self,
+        address: &Address,
+        now: Timestamp,
+        purge: Timestamp,
+    ) -> Pending<'_, ()> {
+        self.with(|inner| {
+            let address = address.folded();
+            let account = inner.accounts.remove(&address).ok_or(StoreError::NoSuchAccount)?;
+            let uids: Vec<_> = inner.mailbox(account.id).map(|(uid, _)| uid).collect();
+            for uid in uids {
+                inner.remove((account.id, uid), now, purge);
+            }
+            let domain = address.domain();
+            let has_others = inner.accounts.keys().any(|other| other.domain() == domain);
+            if !has_others && inner.domains.get(domain) == Some(&false) {
+                inner.domains.remove(domain);
+            }
+            Ok(())
+        })
+    }
+
+    fn is_local(&self, domain: &str) -> Pending<'_, bool> {
+        self.with(|inner| Ok(inner.domains.contains_key(domain)))
+    }
+
+    fn domains(&self) -> Pending<'_, Vec<Domain>> {
+        self.with(|inner| Ok(inner.domains.keys().cloned().collect()))
+    }
+
+    fn add_domain(&self, domain: &Domain) -> Pending<'_, ()> {
+        self.with(|inner| {
+            inner.domains.insert(domain.clone(), true);
+            Ok(())
+        })
+    }
+
+    fn remove_domain(&self, domain: &Domain) -> Pending<'_, ()> {
+        self.with(|inner| {
+            if !inner.domains.contains_key(domain) {
+                return Err(StoreError::NoSuchDomain(domain.clone()));
+            }
+            if inner.accounts.keys().any(|address| address.domain() == domain.as_str()) {
+                return Err(StoreError::DomainInUse(domain.clone()));
+            }
+            inner.domains.remove(domain);
+            Ok(())
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::conformance;
+
+    #[test]
+    fn conforms() {
+        conformance::run(&|| Box::new(MemoryStore::new()));
+    }
+}
