@@ -1,1 +1,261 @@
+//! Where the engines meet the world: listeners, the driver, acceptance, delivery, administration.
+//!
+//! [`Server::start`] binds every socket and serves until [`Server::stop`]. Connections come from a
+//! [`net::Net`], time and ids from a [`clock::Clock`], mail goes to a
+//! [`Store`](posta_store::Store): each can be replaced, so the whole server also runs in memory.
 
+pub mod accept;
+pub mod admin;
+pub mod auth;
+pub mod clock;
+pub mod control;
+pub mod directory;
+pub mod drive;
+pub mod listen;
+pub mod maildrop;
+pub mod net;
+pub mod tls;
+
+use accept::Acceptor;
+use admin::Admin;
+use auth::Authenticator;
+use clock::Clock;
+use directory::Directory;
+use drive::Driver;
+use listen::{Clients, Protocol, Service};
+use maildrop::Deliverer;
+use net::{Endpoint, Net};
+use posta_mail::Domain;
+use posta_pop3::server::Profile as Pop3Profile;
+use posta_smtp::server::{Profile as SmtpProfile, Service as SmtpService};
+use posta_store::Store;
+use std::{io, path::PathBuf, sync::Arc, time::Duration};
+use tls::Tls;
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinSet,
+    time::{sleep, timeout},
+};
+
+/// How long sessions that have something in hand may take to finish it when the server stops.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// How often removed messages whose time has come are purged.
+const SWEEP_EVERY: Duration = Duration::from_secs(60);
+
+/// How a server is set up.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The server's name for itself.
+    pub hostname: Domain,
+    /// Octets of content that a message may have.
+    pub message_size: u64,
+    /// Sessions that a client may have at once; 0 for any number.
+    pub sessions_per_client: u32,
+    /// Where to listen, and for what.
+    pub listeners: Vec<ListenerSettings>,
+    /// The certificate, if any listener offers TLS.
+    pub tls: Option<Tls>,
+    /// Where the control socket goes, if there is to be one.
+    pub control: Option<PathBuf>,
+}
+
+/// One listener.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListenerSettings {
+    /// What it serves.
+    pub kind: Kind,
+    /// Where.
+    pub endpoint: Endpoint,
+    /// How TLS is offered.
+    pub tls: TlsMode,
+}
+
+/// What a listener serves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// SMTP between servers.
+    Smtp,
+    /// Submission.
+    Submission,
+    /// LMTP.
+    Lmtp,
+    /// POP3.
+    Pop3,
+}
+
+/// How a listener offers TLS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TlsMode {
+    /// Not at all.
+    None,
+    /// By STARTTLS or STLS.
+    StartTls,
+    /// From the start.
+    Implicit,
+}
+
+/// The server did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// An address cannot be listened on.
+    #[error("cannot listen on {endpoint}: {cause}")]
+    Bind {
+        /// Which.
+        endpoint: String,
+        /// Why.
+        cause: io::Error,
+    },
+    /// A listener offers TLS, and there is no certificate.
+    #[error("{0} offers TLS, but there is no certificate")]
+    NoCertificate(Endpoint),
+}
+
+/// A server that serves.
+#[derive(Debug)]
+pub struct Server {
+    listening: Vec<(Kind, Endpoint)>,
+    stop: watch::Sender<bool>,
+    tasks: JoinSet<()>,
+    sessions: mpsc::Receiver<()>,
+}
+
+/// Makes a listener's service.
+struct Services {
+    settings: Settings,
+    store: Arc<dyn Store>,
+    clock: Arc<dyn Clock>,
+    authenticator: Arc<Authenticator>,
+    driver: Arc<Driver>,
+    clients: Arc<Clients>,
+}
+
+impl Server {
+    /// Binds every socket and begins to serve.
+    ///
+    /// # Errors
+    /// When a socket cannot be bound, or TLS is to be offered without a certificate.
+    pub async fn start(
+        settings: Settings,
+        store: Arc<dyn Store>,
+        clock: Arc<dyn Clock>,
+        net: &dyn Net,
+    ) -> Result<Self, StartError> {
+        let (stop, stopping) = watch::channel(false);
+        let (alive, sessions) = mpsc::channel(1);
+        let services = Services {
+            authenticator: Arc::new(Authenticator::new(store.clone(), clock.clone())),
+            driver: Arc::new(Driver::new(stopping.clone())),
+            clients: Arc::new(Clients::new(settings.sessions_per_client)),
+            store,
+            clock,
+            settings,
+        };
+        let mut tasks = JoinSet::new();
+        let mut listening = Vec::new();
+        for listener in &services.settings.listeners {
+            let service = services.service(listener)?;
+            let bound = net.bind(&listener.endpoint).await;
+            let bound = bound.map_err(|cause| bind_error(&listener.endpoint, cause))?;
+            listening.push((listener.kind, bound.endpoint()));
+            tasks.spawn(listen::listen(bound, service, stopping.clone(), alive.clone()));
+        }
+        if let Some(path) = services.settings.control.clone() {
+            let admin = Admin::new(services.store.clone(), services.clock.clone());
+            let socket = control::bind(&path);
+            let socket = socket.map_err(|cause| bind_error(&Endpoint::Unix(path.clone()), cause))?;
+            tasks.spawn(control::serve(socket, path, admin, stopping.clone()));
+        }
+        tasks.spawn(sweep(services.store, services.clock, stopping));
+        Ok(Self { listening, stop, tasks, sessions })
+    }
+
+    /// What it serves, and where: in the order of the settings.
+    #[must_use]
+    pub fn listening(&self) -> &[(Kind, Endpoint)] {
+        &self.listening
+    }
+
+    /// Stops: takes no connections any more, ends the sessions that wait, lets those that have
+    /// something in hand finish it for a bounded time.
+    pub async fn stop(mut self) {
+        // An error means that nothing is left to stop.
+        let _ = self.stop.send(true);
+        let ended = async {
+            while self.tasks.join_next().await.is_some() {}
+            // Ends when the last session drops its sender.
+            let _ = self.sessions.recv().await;
+        };
+        if timeout(GRACE, ended).await.is_err() {
+            tracing::warn!("some sessions did not end in time");
+        }
+    }
+}
+
+impl Services {
+    fn service(&self, listener: &ListenerSettings) -> Result<Service, StartError> {
+        let tls = match (&self.settings.tls, listener.tls) {
+            (_, TlsMode::None) => None,
+            (Some(tls), _) => Some(tls.clone()),
+            (None, _) => return Err(StartError::NoCertificate(listener.endpoint.clone())),
+        };
+        let implicit_tls = tls.clone().filter(|_| listener.tls == TlsMode::Implicit);
+        let by_command = listener.tls == TlsMode::StartTls;
+        let protocol = match listener.kind {
+            Kind::Smtp => self.smtp(SmtpService::Smtp, by_command, tls),
+            Kind::Submission => self.smtp(SmtpService::Submission, by_command, tls),
+            Kind::Lmtp => self.smtp(SmtpService::Lmtp, by_command, tls),
+            Kind::Pop3 => Protocol::Pop3 {
+                profile: Arc::new(Pop3Profile {
+                    hostname: self.settings.hostname.to_string(),
+                    stls: by_command,
+                }),
+                deliverer: Arc::new(Deliverer {
+                    store: self.store.clone(),
+                    clock: self.clock.clone(),
+                    authenticator: self.authenticator.clone(),
+                    tls,
+                }),
+                // Whoever offers no TLS at all has said that plaintext is fine there.
+                plaintext_login: listener.tls == TlsMode::None,
+            },
+        };
+        let (driver, clients) = (self.driver.clone(), self.clients.clone());
+        Ok(Service { protocol, implicit_tls, driver, clients })
+    }
+
+    fn smtp(&self, service: SmtpService, starttls: bool, tls: Option<Tls>) -> Protocol {
+        let Settings { hostname, message_size, .. } = self.settings.clone();
+        let directory = Directory::new(self.store.clone(), hostname.clone());
+        Protocol::Smtp {
+            acceptor: Arc::new(Acceptor {
+                service,
+                hostname: hostname.clone(),
+                store: self.store.clone(),
+                clock: self.clock.clone(),
+                directory,
+                tls,
+            }),
+            profile: Arc::new(SmtpProfile { hostname, service, message_size, starttls }),
+        }
+    }
+}
+
+fn bind_error(endpoint: &Endpoint, cause: io::Error) -> StartError {
+    StartError::Bind { endpoint: endpoint.to_string(), cause }
+}
+
+/// Purges what is due, now and then.
+async fn sweep(store: Arc<dyn Store>, clock: Arc<dyn Clock>, mut stopping: watch::Receiver<bool>) {
+    loop {
+        match store.sweep(clock.now()).await {
+            Ok(0) => {}
+            Ok(_) => continue,
+            Err(error) => tracing::error!(%error, "removed messages could not be purged"),
+        }
+        tokio::select! {
+            () = sleep(SWEEP_EVERY) => {}
+            _ = stopping.wait_for(|&stopping| stopping) => return,
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! What an operator may ask: the same whether it comes over the control socket or from a program
+//! that opened the store itself.
+
+use crate::{
+    auth::{self, PasswordError},
+    clock::Clock,
+    maildrop::PURGE_AFTER,
+};
+use posta_mail::{Address, Domain, Secret};
+use posta_store::{Store, StoreError};
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+use tokio::task::spawn_blocking;
+
+/// A request, as JSON: `{"do": "account-add", "address": …, "password": …}`.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(tag = "do", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Request {
+    /// Adds an account.
+    AccountAdd {
+        /// Its address.
+        address: String,
+        /// Its password.
+        password: String,
+    },
+    /// Lists the accounts.
+    AccountList,
+    /// Removes an account.
+    AccountRemove {
+        /// Its address.
+        address: String,
+    },
+    /// Changes a password.
+    AccountPassword {
+        /// The account's address.
+        address: String,
+        /// The new password.
+        password: String,
+    },
+    /// Makes a domain local.
+    DomainAdd {
+        /// Its name.
+        domain: String,
+    },
+    /// Lists the local domains.
+    DomainList,
+    /// Makes a domain foreign.
+    DomainRemove {
+        /// Its name.
+        domain: String,
+    },
+}
+
+/// The answer to a [`Request`] that was carried out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Response {
+    /// It is done.
+    Done,
+    /// The accounts, by address.
+    Accounts(Vec<AccountLine>),
+    /// The local domains, by name.
+    Domains(Vec<String>),
+}
+
+/// An account in a list.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AccountLine {
+    /// Its address.
+    pub address: String,
+    /// Messages in its mailbox.
+    pub messages: u64,
+    /// Their octets.
+    pub octets: u64,
+}
+
+/// A request was not carried out.
+#[derive(Debug, thiserror::Error)]
+pub enum AdminError {
+    /// It names no valid address or domain.
+    #[error("{0:?} is not valid: {1}")]
+    Name(String, posta_mail::AddressError),
+    /// The password cannot be used.
+    #[error(transparent)]
+    Password(#[from] PasswordError),
+    /// The store refused.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Carries out requests.
+#[derive(Clone)]
+pub struct Admin {
+    store: Arc<dyn Store>,
+    clock: Arc<dyn Clock>,
+}
+
+impl Admin {
+    /// Works on a store.
+    #[must_use]
+    pub fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> Self {
+        Self { store, clock }
+    }
+
+    /// Carries out a request.
+    ///
+    /// # Errors
+    /// When it cannot be.
+    pub async fn execute(&self, request: Request) -> Result<Response, AdminError> {
+        match request {
+            Request::AccountAdd { address, password } => {
+                let address = parse_address(address)?;
+                let hash = self.hash(password).await?;
+                self.store.add_account(&address, hash).await?;
+            }
+            Request::AccountPassword { address, password } => {
+                let address = parse_address(address)?;
+                let hash = self.hash(password).await?;
+                self.store.set_password(&address, hash).await?;
+            }
+            Request::AccountRemove { address } => {
+                let now = self.clock.now();
+                let address = parse_address(address)?;
+                self.store.remove_account(&address, now, now + PURGE_AFTER).await?;
+            }
+            Request::AccountList => return self.accounts().await,
+            Request::DomainAdd { domain } => {
+                self.store.add_domain(&parse_domain(domain)?).await?;
+            }
+            Request::DomainRemove { domain } => {
+                self.store.remove_domain(&parse_domain(domain)?).await?;
+            }
+            Request::DomainList => {
+                let domains = self.store.domains().await?;
+                return Ok(Response::Domains(domains.iter().map(Domain::to_string).collect()));
+            }
+        }
+        Ok(Response::Done)
+    }
+
+    async fn accounts(&self) -> Result<Response, AdminError> {
+        let mut lines = Vec::new();
+        for account in self.store.accounts().await? {
+            let usage = self.store.usage(account.id).await?;
+            let address = account.address.to_string();
+            lines.push(AccountLine { address, messages: usage.messages, octets: usage.octets });
+        }
+        Ok(Response::Accounts(lines))
+    }
+
+    /// Off the async threads: it is meant to be slow.
+    async fn hash(&self, password: String) -> Result<String, PasswordError> {
+        let clock = self.clock.clone();
+        let password = Secret::new(password.as_bytes());
+        let hashed = spawn_blocking(move || auth::hash_chosen(&password, &*clock)).await;
+        hashed.unwrap_or(Err(PasswordError))
+    }
+}
+
+fn parse_address(text: String) -> Result<Address, AdminError> {
+    text.parse().map_err(|error| AdminError::Name(text, error))
+}
+
+fn parse_domain(text: String) -> Result<Domain, AdminError> {
+    text.parse().map_err(|error| AdminError::Name(text, error))
+}

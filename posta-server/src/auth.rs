@@ -1,0 +1,254 @@
+//! Who may open a mailbox: passwords as argon2id hashes, and a short memory of those that were
+//! right.
+//!
+//! A hash is made to cost tens of milliseconds and megabytes, so that a stolen store gives nothing
+//! away; a mail program that polls every minute must not pay that each time. Passwords that were
+//! right are remembered for a while, as a keyed hash under a key that lives and dies with the
+//! process, and bound to the stored hash: when the password changes, what is remembered no longer
+//! fits. Hashing runs off the async threads, as many at once as there are cores.
+
+use crate::clock::Clock;
+use argon2::{Argon2, PasswordHasher, PasswordVerifier};
+use aws_lc_rs::hmac;
+use posta_mail::{Address, Secret, Timestamp};
+use posta_store::{Account, AccountId, Store, StoreError};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    thread::available_parallelism,
+    time::Duration,
+};
+use tokio::{sync::Semaphore, task::spawn_blocking};
+
+/// How long a password that was right is remembered.
+const REMEMBERED: Duration = Duration::from_secs(10 * 60);
+
+/// Accounts remembered at most; beyond it the memory starts anew.
+const REMEMBERED_ACCOUNTS: usize = 100_000;
+
+/// Octets of a password at most: what fits in a PASS command (RFC 2449 §4). Hashing more is work
+/// that anybody could cause.
+pub const PASSWORD: usize = 240;
+
+/// Octets of salt (RFC 9106 §3.1).
+const SALT: usize = 16;
+
+/// A login did not succeed.
+#[derive(Debug, thiserror::Error)]
+pub enum LoginError {
+    /// Name or password are wrong.
+    #[error("name or password is wrong")]
+    Credentials,
+    /// It could not be found out.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// A password cannot be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a password has 1 to 240 octets, and no line ends or NUL")]
+pub struct PasswordError;
+
+/// Checks passwords.
+pub struct Authenticator {
+    store: Arc<dyn Store>,
+    clock: Arc<dyn Clock>,
+    key: hmac::Key,
+    remembered: Mutex<HashMap<AccountId, Remembered>>,
+    /// Hashes that may run at once.
+    permits: Semaphore,
+    /// Checked in place of the hash of an account that does not exist, so that the time taken does
+    /// not tell which do.
+    nobody: String,
+}
+
+struct Remembered {
+    tag: hmac::Tag,
+    until: Timestamp,
+}
+
+impl Authenticator {
+    /// Checks against the accounts of a store.
+    #[must_use]
+    pub fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> Self {
+        let mut octets = [0; 32];
+        clock.random(&mut octets);
+        let nobody = hash(&octets, &*clock).unwrap_or_default();
+        clock.random(&mut octets);
+        let cores = available_parallelism().map_or(1, usize::from);
+        Self {
+            store,
+            clock,
+            key: hmac::Key::new(hmac::HMAC_SHA256, &octets),
+            remembered: Mutex::default(),
+            permits: Semaphore::new(cores),
+            nobody,
+        }
+    }
+
+    /// The account that a name and a password open. The name is an address, or a local-part that
+    /// only one domain has.
+    ///
+    /// # Errors
+    /// When they open none, or it could not be found out.
+    pub async fn login(&self, name: &str, password: &Secret) -> Result<Account, LoginError> {
+        let account = self.find(name).await?;
+        let stored = account.as_ref().map_or(&self.nobody, |account| &account.password_hash);
+        let tag = self.tag(stored, password);
+        if let Some(account) = &account
+            && self.is_remembered(account.id, tag.as_ref())
+        {
+            return Ok(account.clone());
+        }
+        if !self.check(stored.clone(), password.clone()).await {
+            return Err(LoginError::Credentials);
+        }
+        let account = account.ok_or(LoginError::Credentials)?;
+        self.remember(account.id, tag);
+        Ok(account)
+    }
+
+    async fn find(&self, name: &str) -> Result<Option<Account>, StoreError> {
+        if let Ok(address) = name.parse::<Address>() {
+            return self.store.account(&address).await;
+        }
+        let mut named = self.store.accounts_named(name).await?;
+        Ok(if named.len() == 1 { named.pop() } else { None })
+    }
+
+    async fn check(&self, stored: String, password: Secret) -> bool {
+        if password.expose().len() > PASSWORD {
+            return false;
+        }
+        // Closed only when the program ends.
+        let Ok(_permit) = self.permits.acquire().await else { return false };
+        let checked = spawn_blocking(move || {
+            Argon2::default().verify_password(password.expose(), stored.as_str()).is_ok()
+        });
+        checked.await.unwrap_or_default()
+    }
+
+    fn tag(&self, stored: &str, password: &Secret) -> hmac::Tag {
+        let mut context = hmac::Context::with_key(&self.key);
+        // The stored hash holds the salt, which no two accounts share, and no NUL.
+        context.update(stored.as_bytes());
+        context.update(&[0]);
+        context.update(password.expose());
+        context.sign()
+    }
+
+    fn is_remembered(&self, account: AccountId, tag: &[u8]) -> bool {
+        let remembered = self.remembered.lock().unwrap_or_else(PoisonError::into_inner);
+        remembered.get(&account).is_some_and(|known| {
+            let same = aws_lc_rs::constant_time::verify_slices_are_equal(known.tag.as_ref(), tag);
+            same.is_ok() && self.clock.now() < known.until
+        })
+    }
+
+    fn remember(&self, account: AccountId, tag: hmac::Tag) {
+        let until = self.clock.now() + REMEMBERED;
+        let mut remembered = self.remembered.lock().unwrap_or_else(PoisonError::into_inner);
+        if remembered.len() >= REMEMBERED_ACCOUNTS {
+            remembered.clear();
+        }
+        remembered.insert(account, Remembered { tag, until });
+    }
+}
+
+/// A password's hash as it is kept: argon2id with the parameters of RFC 9106 as OWASP advises them,
+/// as a PHC string.
+///
+/// # Errors
+/// When the password cannot be used.
+pub fn hash(password: &[u8], clock: &dyn Clock) -> Result<String, PasswordError> {
+    let mut salt = [0; SALT];
+    clock.random(&mut salt);
+    let hash = Argon2::default().hash_password_with_salt(password, &salt);
+    hash.map(|hash| hash.to_string()).map_err(|_| PasswordError)
+}
+
+/// Hashes a password that a person chose.
+///
+/// # Errors
+/// When it cannot be used: POP3 sends it in a line.
+pub fn hash_chosen(password: &Secret, clock: &dyn Clock) -> Result<String, PasswordError> {
+    let octets = password.expose();
+    let unusable = |octet: &u8| matches!(octet, b'\r' | b'\n' | 0);
+    if octets.is_empty() || octets.len() > PASSWORD || octets.iter().any(unusable) {
+        return Err(PasswordError);
+    }
+    hash(octets, clock)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::SimulatedClock;
+    use posta_store::MemoryStore;
+
+    struct Case {
+        store: Arc<MemoryStore>,
+        clock: Arc<SimulatedClock>,
+        authenticator: Authenticator,
+    }
+
+    async fn case() -> Case {
+        let clock = Arc::new(SimulatedClock::new(Timestamp::UNIX_EPOCH, 1));
+        let store = Arc::new(MemoryStore::new());
+        let hash = hash(b"right", &*clock).unwrap();
+        for address in ["ana@x.test", "ana@y.test", "bob@x.test"] {
+            store.add_account(&address.parse().unwrap(), hash.clone()).await.unwrap();
+        }
+        let authenticator = Authenticator::new(store.clone(), clock.clone());
+        Case { store, clock, authenticator }
+    }
+
+    async fn login(case: &Case, name: &str, password: &str) -> Option<String> {
+        let password = Secret::new(password.as_bytes());
+        let account = case.authenticator.login(name, &password).await;
+        account.ok().map(|account| account.address.to_string())
+    }
+
+    #[tokio::test]
+    async fn names_are_addresses_or_unique_local_parts() {
+        let case = case().await;
+        assert_eq!(login(&case, "Ana@x.test", "right").await.as_deref(), Some("ana@x.test"));
+        assert_eq!(login(&case, "BOB", "right").await.as_deref(), Some("bob@x.test"));
+        assert_eq!(login(&case, "ana", "right").await, None, "two domains have her");
+        assert_eq!(login(&case, "cid", "right").await, None);
+        assert_eq!(login(&case, "cid@x.test", "right").await, None);
+        assert_eq!(login(&case, "bob", "wrong").await, None);
+        assert_eq!(login(&case, "bob", &"x".repeat(2_000)).await, None);
+    }
+
+    #[tokio::test]
+    async fn what_is_remembered_ends_with_time_and_with_the_password() {
+        let case = case().await;
+        let remembered = |case: &Case| {
+            let tags = case.authenticator.remembered.lock().unwrap();
+            tags.values().map(|known| known.tag.as_ref().to_vec()).collect::<Vec<_>>()
+        };
+        assert!(login(&case, "bob", "right").await.is_some());
+        let first = remembered(&case);
+        assert_eq!(first.len(), 1);
+        assert!(login(&case, "bob", "right").await.is_some());
+        assert!(login(&case, "bob", "wrong").await.is_none(), "a memory opens for no other");
+        case.clock.set(Timestamp::UNIX_EPOCH + REMEMBERED);
+        let tag = case.authenticator.tag("", &Secret::new(b""));
+        assert!(!case.authenticator.is_remembered(AccountId(3), tag.as_ref()));
+        let bob = "bob@x.test".parse().unwrap();
+        let changed = hash(b"other", &*case.clock).unwrap();
+        case.store.set_password(&bob, changed).await.unwrap();
+        assert!(login(&case, "bob", "right").await.is_none(), "the old password is dropped at once");
+        assert!(login(&case, "bob", "other").await.is_some());
+        assert_ne!(remembered(&case), first);
+    }
+
+    #[test]
+    fn unusable_passwords_are_refused() {
+        let clock = SimulatedClock::new(Timestamp::UNIX_EPOCH, 1);
+        for password in ["", "a\nb", "a\0", &"x".repeat(241)] {
+            assert_eq!(hash_chosen(&Secret::new(password.as_bytes()), &clock), Err(PasswordError));
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! Time, ids and randomness, from one source that tests can replace.
+
+use posta_mail::{MailId, Timestamp};
+use std::sync::{Mutex, PoisonError};
+
+/// Where time, ids and randomness come from. Nothing else in the server asks the system for them.
+pub trait Clock: Send + Sync + 'static {
+    /// The time.
+    fn now(&self) -> Timestamp;
+
+    /// Octets that nobody can guess.
+    fn random(&self, octets: &mut [u8]);
+
+    /// A new message's id.
+    fn mail_id(&self) -> MailId {
+        let mut octets = [0; 8];
+        self.random(&mut octets);
+        MailId::new(self.now(), u64::from_be_bytes(octets))
+    }
+}
+
+/// The system's clock and random numbers.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct SystemClock;
+
+impl Clock for SystemClock {
+    #[expect(clippy::disallowed_methods, reason = "this is the place that time comes from")]
+    fn now(&self) -> Timestamp {
+        Timestamp::now()
+    }
+
+    #[expect(clippy::expect_used, reason = "without randomness no password or id is safe")]
+    fn random(&self, octets: &mut [u8]) {
+        aws_lc_rs::rand::fill(octets).expect("the system supplies random numbers");
+    }
+}
+
+/// A clock that stands until it is moved, and random numbers that repeat with their seed. For tests
+/// and simulations.
+#[derive(Debug)]
+pub struct SimulatedClock {
+    state: Mutex<(Timestamp, u64)>,
+}
+
+impl SimulatedClock {
+    /// A clock that shows `now`.
+    #[must_use]
+    pub fn new(now: Timestamp, seed: u64) -> Self {
+        Self { state: Mutex::new((now, seed | 1)) }
+    }
+
+    /// Moves the clock.
+    pub fn set(&self, now: Timestamp) {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).0 = now;
+    }
+}
+
+impl Clock for SimulatedClock {
+    fn now(&self) -> Timestamp {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).0
+    }
+
+    fn random(&self, octets: &mut [u8]) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        for octet in octets {
+            // xorshift64*
+            state.1 ^= state.1 >> 12;
+            state.1 ^= state.1 << 25;
+            state.1 ^= state.1 >> 27;
+            *octet = (state.1.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 56) as u8;
+        }
+    }
+}

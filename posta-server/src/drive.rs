@@ -1,0 +1,291 @@
+//! The one loop that moves octets between a connection and an engine, whatever the protocol and
+//! the side.
+//!
+//! A session that waits holds no buffer: input is read into one that is borrowed from a
+//! [`BufferPool`] when octets arrive and given back when the engine has consumed them.
+
+use crate::net::Stream;
+use posta_mail::{Engine, Interrupt, Step};
+use std::{
+    future::{Future, poll_fn},
+    io,
+    pin::Pin,
+    sync::{Mutex, PoisonError},
+    task::Poll,
+};
+use tokio::{
+    io::{AsyncRead, AsyncWriteExt, ReadBuf},
+    sync::watch,
+    time::timeout,
+};
+
+/// Octets read at a time.
+const INPUT: usize = 64 * 1024;
+
+/// Buffers kept for the next session that needs one.
+const POOLED: usize = 64;
+
+/// Octets of output that are worth a write of their own.
+const OUTPUT: usize = 32 * 1024;
+
+/// Octets of output buffer that a waiting session may keep.
+const OUTPUT_KEPT: usize = 512;
+
+/// Answers an engine's questions and takes the content that it hands on.
+pub trait Host<E: Engine>: Send {
+    /// Answers a question.
+    fn answer(&mut self, question: E::Question) -> impl Future<Output = E::Answer> + Send;
+
+    /// Takes a piece of content.
+    fn content(&mut self, content: &[u8]) -> impl Future<Output = ()> + Send;
+
+    /// Negotiates TLS on the connection.
+    fn secure(
+        &mut self,
+        stream: Box<dyn Stream>,
+    ) -> impl Future<Output = io::Result<Box<dyn Stream>>> + Send;
+}
+
+/// How a session ended, when nothing failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// As the protocol ends it.
+    Closed,
+    /// The other side closed the connection.
+    ByPeer,
+    /// From outside.
+    Interrupted(Interrupt),
+}
+
+/// What all sessions share.
+#[derive(Debug)]
+pub struct Driver {
+    pool: BufferPool,
+    stopping: watch::Receiver<bool>,
+}
+
+impl Driver {
+    /// A driver whose sessions end when `stopping` becomes true.
+    #[must_use]
+    pub fn new(stopping: watch::Receiver<bool>) -> Self {
+        Self { pool: BufferPool::default(), stopping }
+    }
+
+    /// A driver whose sessions end by themselves: for clients.
+    #[must_use]
+    pub fn unstoppable() -> Self {
+        Self::new(watch::channel(false).1)
+    }
+
+    /// Drives a session to its end.
+    ///
+    /// # Errors
+    /// When the connection fails.
+    pub async fn drive<E: Engine, H: Host<E>>(
+        &self,
+        stream: Box<dyn Stream>,
+        engine: &mut E,
+        host: &mut H,
+    ) -> io::Result<Ended> {
+        let mut session = Session::new(stream, self);
+        loop {
+            let mut rest = &session.input.buffer[session.input.start..session.input.end];
+            let step = engine.next(&mut rest, &mut session.output);
+            session.input.start = session.input.end - rest.len();
+            match step {
+                Step::NeedInput => {
+                    session.send(engine).await?;
+                    match session.receive(engine).await? {
+                        Received::Octets => {}
+                        Received::End => return Ok(Ended::ByPeer),
+                        Received::Interrupt(why) => {
+                            engine.interrupt(why, &mut session.output);
+                            session.close(engine).await?;
+                            return Ok(Ended::Interrupted(why));
+                        }
+                    }
+                }
+                Step::Ask(question) => {
+                    if session.output.len() >= OUTPUT {
+                        session.send(engine).await?;
+                    }
+                    let answer = host.answer(question).await;
+                    engine.answer(answer, &mut session.output);
+                }
+                Step::Content(content) => host.content(content).await,
+                Step::Flush => session.send(engine).await?,
+                Step::StartTls => {
+                    session.send(engine).await?;
+                    session.input.clear();
+                    session.stream = host.secure(session.stream).await?;
+                    engine.secured();
+                }
+                Step::Close => {
+                    session.close(engine).await?;
+                    return Ok(Ended::Closed);
+                }
+            }
+        }
+    }
+
+    /// Ends a connection before its session began.
+    ///
+    /// # Errors
+    /// When the connection fails.
+    pub async fn turn_away<E: Engine>(
+        &self,
+        stream: Box<dyn Stream>,
+        engine: &mut E,
+        why: Interrupt,
+    ) -> io::Result<()> {
+        let mut session = Session::new(stream, self);
+        engine.interrupt(why, &mut session.output);
+        session.close(engine).await
+    }
+}
+
+/// One connection and its buffers.
+struct Session<'d> {
+    stream: Box<dyn Stream>,
+    input: Input<'d>,
+    output: Vec<u8>,
+    stopping: watch::Receiver<bool>,
+}
+
+enum Received {
+    Octets,
+    End,
+    Interrupt(Interrupt),
+}
+
+impl<'d> Session<'d> {
+    fn new(stream: Box<dyn Stream>, driver: &'d Driver) -> Self {
+        let stopping = driver.stopping.clone();
+        let input = Input { buffer: Vec::new(), start: 0, end: 0, pool: &driver.pool };
+        Self { stream, input, output: Vec::new(), stopping }
+    }
+
+    /// Sends the output. A peer that does not read is given up after the engine's patience.
+    async fn send<E: Engine>(&mut self, engine: &E) -> io::Result<()> {
+        if self.output.is_empty() {
+            return Ok(());
+        }
+        let sending = async {
+            self.stream.write_all(&self.output).await?;
+            self.stream.flush().await
+        };
+        timeout(engine.patience(), sending).await.map_err(|_| io::ErrorKind::TimedOut)??;
+        self.output.clear();
+        self.output.shrink_to(OUTPUT_KEPT);
+        Ok(())
+    }
+
+    /// Waits for input: for as long as the engine is willing to, and while the program runs.
+    async fn receive<E: Engine>(&mut self, engine: &E) -> io::Result<Received> {
+        let filling = timeout(engine.patience(), self.input.fill(&mut self.stream));
+        let stopping = async {
+            if engine.is_busy() {
+                // What is in hand may end; the listener bounds for how long.
+                std::future::pending::<()>().await;
+            }
+            // An error means that nobody is left to stop us.
+            if self.stopping.wait_for(|&stopping| stopping).await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        };
+        tokio::select! {
+            biased;
+            filled = filling => match filled {
+                Err(_) => Ok(Received::Interrupt(Interrupt::Idle)),
+                Ok(filled) => Ok(if filled? == 0 { Received::End } else { Received::Octets }),
+            },
+            () = stopping => Ok(Received::Interrupt(Interrupt::Stopping)),
+        }
+    }
+
+    async fn close<E: Engine>(&mut self, engine: &E) -> io::Result<()> {
+        self.send(engine).await?;
+        self.stream.shutdown().await
+    }
+}
+
+/// Octets that arrived and are not consumed: `buffer[start..end]`.
+struct Input<'d> {
+    buffer: Vec<u8>,
+    start: usize,
+    end: usize,
+    pool: &'d BufferPool,
+}
+
+impl Input<'_> {
+    fn clear(&mut self) {
+        self.pool.give(std::mem::take(&mut self.buffer));
+        (self.start, self.end) = (0, 0);
+    }
+
+    /// Reads more, behind what is left. Answers how many octets came; 0 at the end of the stream.
+    async fn fill(&mut self, stream: &mut Box<dyn Stream>) -> io::Result<usize> {
+        self.shrink();
+        let pool = self.pool;
+        poll_fn(|context| {
+            let mut buffer = pool.take();
+            buffer[..self.end].copy_from_slice(&self.buffer[..self.end]);
+            let mut room = ReadBuf::new(&mut buffer[self.end..]);
+            let polled = Pin::new(&mut *stream).poll_read(context, &mut room);
+            let octets = room.filled().len();
+            match polled {
+                Poll::Ready(Ok(())) => {
+                    self.end += octets;
+                    self.buffer = buffer;
+                    Poll::Ready(Ok(octets))
+                }
+                Poll::Ready(Err(error)) => {
+                    pool.give(buffer);
+                    Poll::Ready(Err(error))
+                }
+                Poll::Pending => {
+                    pool.give(buffer);
+                    Poll::Pending
+                }
+            }
+        })
+        .await
+    }
+
+    /// Keeps no more than the octets that are left: the beginning of a line, if anything. Engines
+    /// bound it to less than [`INPUT`].
+    fn shrink(&mut self) {
+        let left = self.buffer[self.start..self.end].to_vec();
+        self.clear();
+        self.end = left.len();
+        self.buffer = left;
+    }
+}
+
+impl Drop for Input<'_> {
+    fn drop(&mut self) {
+        self.clear();
+    }
+}
+
+/// Buffers of [`INPUT`] octets that no session is using.
+#[derive(Debug, Default)]
+struct BufferPool {
+    buffers: Mutex<Vec<Vec<u8>>>,
+}
+
+impl BufferPool {
+    fn take(&self) -> Vec<u8> {
+        let pooled = self.buffers.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        pooled.unwrap_or_else(|| vec![0; INPUT])
+    }
+
+    fn give(&self, buffer: Vec<u8>) {
+        if buffer.len() == INPUT {
+            let mut buffers = self.buffers.lock().unwrap_or_else(PoisonError::into_inner);
+            if buffers.len() < POOLED {
+                buffers.push(buffer);
+            }
+        }
+    }
+}

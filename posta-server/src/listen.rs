@@ -1,0 +1,209 @@
+//! Taking connections, and giving each its session.
+
+use crate::{
+    accept::{Acceptor, SmtpHost},
+    drive::Driver,
+    maildrop::{Deliverer, PopHost, View},
+    net::{Accepted, Listener, Stream},
+    tls::Tls,
+};
+use posta_mail::{Engine, Interrupt};
+use posta_pop3::{Server as Pop3Server, server::Profile as Pop3Profile};
+use posta_smtp::{Server as SmtpServer, server::Profile as SmtpProfile};
+use std::{
+    collections::HashMap,
+    io,
+    net::IpAddr,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+use tokio::{
+    sync::{mpsc, watch},
+    time::sleep,
+};
+
+/// How long to wait when no connection can be taken, as with no file descriptors left.
+const BREATHER: Duration = Duration::from_millis(100);
+
+/// What a listener's sessions speak.
+#[derive(Clone)]
+pub enum Protocol {
+    /// SMTP, submission or LMTP.
+    Smtp {
+        /// For the engine.
+        profile: Arc<SmtpProfile>,
+        /// For its host.
+        acceptor: Arc<Acceptor>,
+    },
+    /// POP3.
+    Pop3 {
+        /// For the engine.
+        profile: Arc<Pop3Profile>,
+        /// For its host.
+        deliverer: Arc<Deliverer>,
+        /// Whether a password may travel in plaintext from anywhere, not only from this machine.
+        plaintext_login: bool,
+    },
+}
+
+/// What a listener's sessions share.
+#[derive(Clone)]
+pub struct Service {
+    /// What they speak.
+    pub protocol: Protocol,
+    /// For connections that are in TLS from their start.
+    pub implicit_tls: Option<Tls>,
+    /// Drives them.
+    pub driver: Arc<Driver>,
+    /// Counts them.
+    pub clients: Arc<Clients>,
+}
+
+/// Counts the sessions of each client.
+#[derive(Debug)]
+pub struct Clients {
+    /// Sessions that a client may have; none for no limit.
+    limit: Option<u32>,
+    sessions: Mutex<HashMap<IpAddr, u32>>,
+}
+
+/// One session of a client, until it is dropped.
+struct Counted {
+    clients: Arc<Clients>,
+    client: IpAddr,
+}
+
+impl Clients {
+    /// Allows each client so many sessions at once; 0 for any number.
+    #[must_use]
+    pub fn new(limit: u32) -> Self {
+        Self { limit: Some(limit).filter(|&limit| limit > 0), sessions: Mutex::default() }
+    }
+
+    /// Counts a session, if the client may have one more.
+    fn admit(self: &Arc<Self>, client: IpAddr) -> Option<Counted> {
+        let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = sessions.entry(client).or_default();
+        if self.limit.is_some_and(|limit| *count >= limit) {
+            return None;
+        }
+        *count += 1;
+        Some(Counted { clients: self.clone(), client })
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        let mut sessions = self.clients.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = sessions.get_mut(&self.client) {
+            *count -= 1;
+            if *count == 0 {
+                sessions.remove(&self.client);
+            }
+        }
+    }
+}
+
+/// Takes connections until the server stops. `alive` is held by every session, so that whoever has
+/// its receiver knows when the last one has ended.
+pub async fn listen(
+    mut listener: Box<dyn Listener>,
+    service: Service,
+    mut stopping: watch::Receiver<bool>,
+    alive: mpsc::Sender<()>,
+) {
+    let service = Arc::new(service);
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            // An error means that the server is gone: stop too.
+            _ = stopping.wait_for(|&stopping| stopping) => return,
+        };
+        match accepted {
+            Ok(accepted) => {
+                let (service, alive) = (service.clone(), alive.clone());
+                tokio::spawn(async move {
+                    if let Err(error) = service.session(accepted).await {
+                        tracing::debug!(%error, "a session failed");
+                    }
+                    drop(alive);
+                });
+            }
+            Err(error) => {
+                tracing::warn!(%error, "a connection could not be taken");
+                sleep(BREATHER).await;
+            }
+        }
+    }
+}
+
+impl Service {
+    async fn session(&self, (stream, client): Accepted) -> io::Result<()> {
+        let counted = client.map(|client| self.clients.admit(client));
+        if let Some(None) = counted {
+            return self.turn_away(stream).await;
+        }
+        let secured = self.implicit_tls.is_some();
+        let stream = match &self.implicit_tls {
+            Some(tls) => Box::pin(tls.accept(stream)).await?,
+            None => stream,
+        };
+        match &self.protocol {
+            Protocol::Smtp { profile, acceptor } => {
+                let mut engine = smtp_engine(profile, secured);
+                let mut host = SmtpHost::new(acceptor.clone(), client, secured);
+                let ended = self.driver.drive(stream, &mut engine, &mut host).await;
+                host.abandon().await;
+                ended?;
+            }
+            Protocol::Pop3 { profile, deliverer, plaintext_login } => {
+                let is_near = client.is_none_or(|client| client.is_loopback());
+                let mut engine = pop3_engine(profile, secured, is_near || *plaintext_login);
+                let mut host = PopHost::new(deliverer.clone());
+                self.driver.drive(stream, &mut engine, &mut host).await?;
+            }
+        }
+        drop(counted);
+        Ok(())
+    }
+
+    /// One session too many. In implicit TLS there is no way to say so that costs less than a
+    /// session, so the connection is just closed.
+    async fn turn_away(&self, stream: Box<dyn Stream>) -> io::Result<()> {
+        if self.implicit_tls.is_some() {
+            return Ok(());
+        }
+        match &self.protocol {
+            Protocol::Smtp { profile, .. } => {
+                self.refuse(stream, smtp_engine(profile, false)).await
+            }
+            Protocol::Pop3 { profile, .. } => {
+                self.refuse(stream, pop3_engine(profile, false, false)).await
+            }
+        }
+    }
+
+    async fn refuse(&self, stream: Box<dyn Stream>, mut engine: impl Engine) -> io::Result<()> {
+        self.driver.turn_away(stream, &mut engine, Interrupt::Crowded).await
+    }
+}
+
+fn smtp_engine(profile: &Arc<SmtpProfile>, secured: bool) -> SmtpServer {
+    if secured {
+        SmtpServer::new_secured(profile.clone())
+    } else {
+        SmtpServer::new(profile.clone())
+    }
+}
+
+fn pop3_engine(
+    profile: &Arc<Pop3Profile>,
+    secured: bool,
+    plaintext_login: bool,
+) -> Pop3Server<View> {
+    if secured {
+        Pop3Server::new_secured(profile.clone())
+    } else {
+        Pop3Server::new(profile.clone(), plaintext_login)
+    }
+}

@@ -1,0 +1,240 @@
+//! Connections, from a source that tests can replace.
+
+use std::{
+    collections::HashMap,
+    fmt, fs,
+    future::Future,
+    io,
+    net::{IpAddr, SocketAddr},
+    os::unix::fs::FileTypeExt,
+    path::PathBuf,
+    pin::Pin,
+    str::FromStr,
+    sync::{Mutex, PoisonError},
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpListener, TcpStream, UnixListener, UnixStream},
+    sync::mpsc,
+};
+
+/// One end of a connection.
+pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
+
+/// A connection that was accepted, and where it came from; none for a Unix socket.
+pub type Accepted = (Box<dyn Stream>, Option<IpAddr>);
+
+/// The future of a network operation.
+pub type Pending<'a, T> = Pin<Box<dyn Future<Output = io::Result<T>> + Send + 'a>>;
+
+/// Where to listen.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Endpoint {
+    /// An address and a port; port 0 takes a free one.
+    Tcp(SocketAddr),
+    /// A path.
+    Unix(PathBuf),
+}
+
+/// The text is no endpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("an address has the form 127.0.0.1:25, [::1]:25 or unix:/path")]
+pub struct EndpointError;
+
+impl FromStr for Endpoint {
+    type Err = EndpointError;
+
+    fn from_str(text: &str) -> Result<Self, EndpointError> {
+        match text.strip_prefix("unix:") {
+            Some("") => Err(EndpointError),
+            Some(path) => Ok(Self::Unix(path.into())),
+            None => text.parse().map(Self::Tcp).map_err(|_| EndpointError),
+        }
+    }
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+/// Makes connections and takes them.
+pub trait Net: Send + Sync + 'static {
+    /// Takes connections at an endpoint from now on.
+    fn bind<'a>(&'a self, endpoint: &'a Endpoint) -> Pending<'a, Box<dyn Listener>>;
+
+    /// Connects to `host:port`.
+    fn connect<'a>(&'a self, host_and_port: &'a str) -> Pending<'a, Box<dyn Stream>>;
+}
+
+/// Takes connections at one endpoint.
+pub trait Listener: Send {
+    /// Where it really listens: the port that was free, for port 0.
+    fn endpoint(&self) -> Endpoint;
+
+    /// The next connection.
+    fn accept(&mut self) -> Pending<'_, Accepted>;
+}
+
+/// The system's network.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct SystemNet;
+
+impl Net for SystemNet {
+    fn bind<'a>(&'a self, endpoint: &'a Endpoint) -> Pending<'a, Box<dyn Listener>> {
+        Box::pin(async move {
+            let listener: Box<dyn Listener> = match endpoint {
+                Endpoint::Tcp(address) => {
+                    let listener = TcpListener::bind(address).await?;
+                    Box::new(TcpEndpoint { address: listener.local_addr()?, listener })
+                }
+                Endpoint::Unix(path) => {
+                    remove_stale_socket(path).await?;
+                    Box::new(UnixEndpoint { path: path.clone(), listener: UnixListener::bind(path)? })
+                }
+            };
+            Ok(listener)
+        })
+    }
+
+    fn connect<'a>(&'a self, host_and_port: &'a str) -> Pending<'a, Box<dyn Stream>> {
+        Box::pin(async move {
+            let stream = TcpStream::connect(host_and_port).await?;
+            stream.set_nodelay(true)?;
+            Ok(Box::new(stream) as Box<dyn Stream>)
+        })
+    }
+}
+
+/// A socket that a killed process left behind is in the way; one that answers is not ours to take.
+async fn remove_stale_socket(path: &PathBuf) -> io::Result<()> {
+    match fs::symlink_metadata(path) {
+        Ok(metadata) if metadata.file_type().is_socket() => {}
+        Ok(_) => return Err(io::ErrorKind::AlreadyExists.into()),
+        Err(_) => return Ok(()),
+    }
+    match UnixStream::connect(path).await {
+        Ok(_) => Err(io::ErrorKind::AddrInUse.into()),
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path),
+        Err(_) => Ok(()),
+    }
+}
+
+struct TcpEndpoint {
+    address: SocketAddr,
+    listener: TcpListener,
+}
+
+impl Listener for TcpEndpoint {
+    fn endpoint(&self) -> Endpoint {
+        Endpoint::Tcp(self.address)
+    }
+
+    fn accept(&mut self) -> Pending<'_, Accepted> {
+        Box::pin(async move {
+            let (stream, peer) = self.listener.accept().await?;
+            // Replies are gathered before they are written; waiting for more would only delay them.
+            stream.set_nodelay(true)?;
+            Ok((Box::new(stream) as Box<dyn Stream>, Some(peer.ip().to_canonical())))
+        })
+    }
+}
+
+struct UnixEndpoint {
+    path: PathBuf,
+    listener: UnixListener,
+}
+
+impl Listener for UnixEndpoint {
+    fn endpoint(&self) -> Endpoint {
+        Endpoint::Unix(self.path.clone())
+    }
+
+    fn accept(&mut self) -> Pending<'_, Accepted> {
+        Box::pin(async move {
+            let (stream, _) = self.listener.accept().await?;
+            Ok((Box::new(stream) as Box<dyn Stream>, None))
+        })
+    }
+}
+
+impl Drop for UnixEndpoint {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+/// Octets that a connection in memory holds in each direction.
+const MEMORY_BUFFER: usize = 16 * 1024;
+
+/// A network in memory, for tests and simulations: `connect` reaches what `bind` opened on the same
+/// value, under the address's text.
+#[derive(Debug, Default)]
+pub struct MemoryNet {
+    listeners: Mutex<HashMap<String, mpsc::Sender<tokio::io::DuplexStream>>>,
+}
+
+struct MemoryEndpoint {
+    endpoint: Endpoint,
+    incoming: mpsc::Receiver<tokio::io::DuplexStream>,
+}
+
+impl Net for MemoryNet {
+    fn bind<'a>(&'a self, endpoint: &'a Endpoint) -> Pending<'a, Box<dyn Listener>> {
+        Box::pin(async move {
+            let (sender, incoming) = mpsc::channel(16);
+            let mut listeners = self.listeners.lock().unwrap_or_else(PoisonError::into_inner);
+            listeners.insert(endpoint.to_string(), sender);
+            let endpoint = endpoint.clone();
+            Ok(Box::new(MemoryEndpoint { endpoint, incoming }) as Box<dyn Listener>)
+        })
+    }
+
+    fn connect<'a>(&'a self, host_and_port: &'a str) -> Pending<'a, Box<dyn Stream>> {
+        Box::pin(async move {
+            let sender = {
+                let listeners = self.listeners.lock().unwrap_or_else(PoisonError::into_inner);
+                listeners.get(host_and_port).cloned()
+            };
+            let sender = sender.ok_or(io::ErrorKind::ConnectionRefused)?;
+            let (ours, theirs) = tokio::io::duplex(MEMORY_BUFFER);
+            sender.send(theirs).await.map_err(|_| io::ErrorKind::ConnectionRefused)?;
+            Ok(Box::new(ours) as Box<dyn Stream>)
+        })
+    }
+}
+
+impl Listener for MemoryEndpoint {
+    fn endpoint(&self) -> Endpoint {
+        self.endpoint.clone()
+    }
+
+    fn accept(&mut self) -> Pending<'_, Accepted> {
+        Box::pin(async move {
+            let stream = self.incoming.recv().await.ok_or(io::ErrorKind::ConnectionAborted)?;
+            let loopback = IpAddr::from([127, 0, 0, 1]);
+            Ok((Box::new(stream) as Box<dyn Stream>, Some(loopback)))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn endpoints() {
+        for text in ["127.0.0.1:25", "[::1]:25", "unix:/run/posta/lmtp"] {
+            assert_eq!(text.parse::<Endpoint>().map(|endpoint| endpoint.to_string()), Ok(text.into()));
+        }
+        for text in ["", "25", "localhost:25", "unix:", "127.0.0.1"] {
+            assert_eq!(text.parse::<Endpoint>(), Err(EndpointError), "{text}");
+        }
+    }
+}
