@@ -246,7 +246,11 @@ mod tests {
                     Decoded::NeedInput => break,
                     Decoded::End => {
                         let rest = wire[fed - input.len()..].to_vec();
-                        return Seen { content, rest: Some(rest), bare: decoder.saw_bare_newline() };
+                        return Seen {
+                            content,
+                            rest: Some(rest),
+                            bare: decoder.saw_bare_newline(),
+                        };
                     }
                 }
             }
@@ -284,9 +288,17 @@ mod tests {
     /// The sequences by which one server's content became another's commands in 2023.
     #[test]
     fn nothing_but_crlf_dot_crlf_ends_the_content() {
-        for smuggled in
-            ["\n.\n", "\n.\r\n", "\r.\r", "\r.\r\n", "\r\n.\n", "\r\n.\r", "\n.\r", "\r\n.\r\r\n", "\r\n.\0\r\n"]
-        {
+        for smuggled in [
+            "\n.\n",
+            "\n.\r\n",
+            "\r.\r",
+            "\r.\r\n",
+            "\r\n.\n",
+            "\r\n.\r",
+            "\n.\r",
+            "\r\n.\r\r\n",
+            "\r\n.\0\r\n",
+        ] {
             let wire = format!("a{smuggled}b\r\n.\r\nQUIT\r\n");
             for pieces in [&[100][..], &[1], &[2], &[3, 1]] {
                 for bare in [BareNewlines::Note, BareNewlines::Normalise] {

@@ -51,11 +51,7 @@ pub trait Engine {
     type Answer;
 
     /// Takes the next step: consumes from the front of `input`, appends to `output`.
-    fn next<'i>(
-        &mut self,
-        input: &mut &'i [u8],
-        output: &mut Vec<u8>,
-    ) -> Step<'i, Self::Question>;
+    fn next<'i>(&mut self, input: &mut &'i [u8], output: &mut Vec<u8>) -> Step<'i, Self::Question>;
 
     /// Answers the question of the last [`Step::Ask`].
     fn answer(&mut self, answer: Self::Answer, output: &mut Vec<u8>);

@@ -152,10 +152,7 @@ mod tests {
     #[test]
     fn the_null_path_is_for_the_way_back_only() {
         assert_eq!(ReversePath::parse(b"<>"), Ok((ReversePath::Null, &b""[..])));
-        assert_eq!(
-            ForwardPath::parse(b"<>"),
-            Err(PathError::Address(AddressError::NoDomain))
-        );
+        assert_eq!(ForwardPath::parse(b"<>"), Err(PathError::Address(AddressError::NoDomain)));
     }
 
     #[test]

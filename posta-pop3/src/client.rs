@@ -190,7 +190,9 @@ impl Client {
             }
             (State::Pass, true) => self.state = State::Ready(Outcome::Done),
             (State::Sent(command), true) => self.state = after(command, words)?,
-            (State::Sent(_), false) => self.state = State::Ready(Outcome::Refused(words.to_owned())),
+            (State::Sent(_), false) => {
+                self.state = State::Ready(Outcome::Refused(words.to_owned()))
+            }
             (State::Quit, true) => self.state = State::Ended(Question::Quit(Ok(()))),
             (State::Quit, false) => {
                 self.state = State::Ended(Question::Quit(Err(words.to_owned())));

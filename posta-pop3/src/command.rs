@@ -76,7 +76,11 @@ fn user(argument: &[u8]) -> Result<Command, &'static str> {
 }
 
 fn bare(command: Command, argument: &[u8]) -> Result<Command, &'static str> {
-    if argument.trim_ascii().is_empty() { Ok(command) } else { Err("this command takes no argument") }
+    if argument.trim_ascii().is_empty() {
+        Ok(command)
+    } else {
+        Err("this command takes no argument")
+    }
 }
 
 fn optional(
@@ -134,8 +138,21 @@ mod tests {
     #[test]
     fn nonsense_is_refused() {
         for line in [
-            "", "X", "RETRY 1", "USER", "RETR", "RETR x", "RETR -1", "RETR 1 2", "TOP 1", "TOP 1 x",
-            "TOP 1 -1", "STAT 1", "QUIT now", "LIST x", "RETR 99999999999999999999",
+            "",
+            "X",
+            "RETRY 1",
+            "USER",
+            "RETR",
+            "RETR x",
+            "RETR -1",
+            "RETR 1 2",
+            "TOP 1",
+            "TOP 1 x",
+            "TOP 1 -1",
+            "STAT 1",
+            "QUIT now",
+            "LIST x",
+            "RETR 99999999999999999999",
         ] {
             assert!(Command::parse(line.as_bytes()).is_err(), "{line}");
         }

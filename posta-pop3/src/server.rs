@@ -143,7 +143,10 @@ enum State {
     Greeting,
     Command,
     Asked(Asked),
-    Listing { unique_ids: bool, next: usize },
+    Listing {
+        unique_ids: bool,
+        next: usize,
+    },
     /// Between two pieces of a message.
     Reading(Reading),
     Closing,

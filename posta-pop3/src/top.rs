@@ -40,7 +40,8 @@ impl TopFilter {
                 return piece.len();
             };
             let line = &piece[from..from + length];
-            let blank = matches!((self.line, line), (LineSoFar::Empty, b"\r") | (LineSoFar::Cr, b""));
+            let blank =
+                matches!((self.line, line), (LineSoFar::Empty, b"\r") | (LineSoFar::Cr, b""));
             if !self.in_header {
                 self.body_lines -= 1;
             } else if blank {

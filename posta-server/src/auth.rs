@@ -239,7 +239,10 @@ mod tests {
         let bob = "bob@x.test".parse().unwrap();
         let changed = hash(b"other", &*case.clock).unwrap();
         case.store.set_password(&bob, changed).await.unwrap();
-        assert!(login(&case, "bob", "right").await.is_none(), "the old password is dropped at once");
+        assert!(
+            login(&case, "bob", "right").await.is_none(),
+            "the old password is dropped at once"
+        );
         assert!(login(&case, "bob", "other").await.is_some());
         assert_ne!(remembered(&case), first);
     }

@@ -163,7 +163,8 @@ impl Server {
         if let Some(path) = services.settings.control.clone() {
             let admin = Admin::new(services.store.clone(), services.clock.clone());
             let socket = control::bind(&path);
-            let socket = socket.map_err(|cause| bind_error(&Endpoint::Unix(path.clone()), cause))?;
+            let socket =
+                socket.map_err(|cause| bind_error(&Endpoint::Unix(path.clone()), cause))?;
             tasks.spawn(control::serve(socket, path, admin, stopping.clone()));
         }
         tasks.spawn(sweep(services.store, services.clock, stopping));

@@ -96,7 +96,10 @@ impl Net for SystemNet {
                 }
                 Endpoint::Unix(path) => {
                     remove_stale_socket(path).await?;
-                    Box::new(UnixEndpoint { path: path.clone(), listener: UnixListener::bind(path)? })
+                    Box::new(UnixEndpoint {
+                        path: path.clone(),
+                        listener: UnixListener::bind(path)?,
+                    })
                 }
             };
             Ok(listener)
@@ -231,7 +234,10 @@ mod tests {
     #[test]
     fn endpoints() {
         for text in ["127.0.0.1:25", "[::1]:25", "unix:/run/posta/lmtp"] {
-            assert_eq!(text.parse::<Endpoint>().map(|endpoint| endpoint.to_string()), Ok(text.into()));
+            assert_eq!(
+                text.parse::<Endpoint>().map(|endpoint| endpoint.to_string()),
+                Ok(text.into())
+            );
         }
         for text in ["", "25", "localhost:25", "unix:", "127.0.0.1"] {
             assert_eq!(text.parse::<Endpoint>(), Err(EndpointError), "{text}");

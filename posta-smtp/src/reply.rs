@@ -61,7 +61,9 @@ impl ReplyReader {
         let code = line
             .get(..3)
             .filter(|digits| digits.iter().all(u8::is_ascii_digit))
-            .map(|d| u16::from(d[0] - b'0') * 100 + u16::from(d[1] - b'0') * 10 + u16::from(d[2] - b'0'))
+            .map(|d| {
+                u16::from(d[0] - b'0') * 100 + u16::from(d[1] - b'0') * 10 + u16::from(d[2] - b'0')
+            })
             .and_then(ReplyCode::new)
             .ok_or(ReplyError::Malformed)?;
         if self.code.is_some_and(|first| first != code) {
@@ -139,7 +141,9 @@ mod tests {
 
     #[test]
     fn absurd_replies_are_refused() {
-        for wire in ["hello\r\n", "25\r\n", "250-a\r\n251 b\r\n", "250x\r\n", "099 a\r\n", "600 a\r\n"] {
+        for wire in
+            ["hello\r\n", "25\r\n", "250-a\r\n251 b\r\n", "250x\r\n", "099 a\r\n", "600 a\r\n"]
+        {
             assert_eq!(read(wire), Err(ReplyError::Malformed), "{wire}");
         }
         assert_eq!(read(&format!("250 {}\r\n", "a".repeat(5000))), Err(ReplyError::TooLong));

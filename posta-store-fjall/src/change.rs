@@ -139,11 +139,7 @@ impl Committer {
         self.commit(batch)
     }
 
-    fn drop_content(
-        &self,
-        content: MailId,
-        batch: &mut OwnedWriteBatch,
-    ) -> Result<(), StoreError> {
+    fn drop_content(&self, content: MailId, batch: &mut OwnedWriteBatch) -> Result<(), StoreError> {
         for guard in self.schema.content.prefix(content.to_bytes()) {
             batch.remove(&self.schema.content, guard.key().map_err(failed)?);
         }

@@ -29,9 +29,23 @@ pub(crate) type Alone = Box<dyn FnOnce(&mut Committer) + Send>;
 
 /// What the committer is asked for.
 pub(crate) enum Request {
-    Append { content: MailId, index: u32, chunk: UserValue, done: Done<()> },
-    Accept { acceptance: Acceptance, done: Done<()> },
-    Remove { account: AccountId, uids: Vec<Uid>, time: Timestamp, purge: Timestamp, done: Done<usize> },
+    Append {
+        content: MailId,
+        index: u32,
+        chunk: UserValue,
+        done: Done<()>,
+    },
+    Accept {
+        acceptance: Acceptance,
+        done: Done<()>,
+    },
+    Remove {
+        account: AccountId,
+        uids: Vec<Uid>,
+        time: Timestamp,
+        purge: Timestamp,
+        done: Done<usize>,
+    },
     Alone(Alone),
 }
 

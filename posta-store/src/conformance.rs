@@ -303,7 +303,9 @@ async fn random_operations(store: &dyn Store, seed: u64) {
                     store.accept(message(step, now, &content, &to)).await.unwrap();
                     0
                 }
-                6..=7 => store.remove(account, some.clone(), now, at(step as i64 + 60)).await.unwrap(),
+                6..=7 => {
+                    store.remove(account, some.clone(), now, at(step as i64 + 60)).await.unwrap()
+                }
                 8 => store.undelete(account, at(step as i64)).await.unwrap(),
                 _ => sweep(store, now).await,
             });
@@ -321,7 +323,8 @@ async fn compare(both: [&dyn Store; 2], ids: &[AccountId], seed: u64, step: u64)
         let usage = both[0].usage(account).await.unwrap();
         assert_eq!(usage, both[1].usage(account).await.unwrap(), "seed {seed}, step {step}");
         for &Summary { uid, .. } in &maildrops[0].messages {
-            let (one, other) = (read(both[0], account, uid).await, read(both[1], account, uid).await);
+            let (one, other) =
+                (read(both[0], account, uid).await, read(both[1], account, uid).await);
             assert_eq!(one, other, "seed {seed}, step {step}");
         }
     }

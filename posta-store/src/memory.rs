@@ -208,9 +208,8 @@ impl Store for MemoryStore {
 
     fn accounts_named(&self, local_part: &str) -> Pending<'_, Vec<Account>> {
         self.with(|inner| {
-            let named = |account: &&Account| {
-                account.address.local_part().eq_ignore_ascii_case(local_part)
-            };
+            let named =
+                |account: &&Account| account.address.local_part().eq_ignore_ascii_case(local_part);
             Ok(inner.accounts.values().filter(named).cloned().collect())
         })
     }

@@ -1,1 +1,67 @@
-fn main(){}
+//! Posta: a complete electronic-mail system in one program.
+
+mod client;
+mod command;
+mod config;
+mod operator;
+mod wiring;
+
+use clap::{Args, Parser, Subcommand};
+use std::{path::PathBuf, process::ExitCode};
+
+/// Posta takes mail in over SMTP, keeps it, and hands it out over POP3. It is also the client that
+/// sends and collects.
+#[derive(Parser)]
+#[command(version, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Demo(command::demo::Arguments),
+    Serve(command::serve::Arguments),
+    #[command(subcommand)]
+    Account(command::account::Command),
+    #[command(subcommand)]
+    Domain(command::domain::Command),
+    Send(command::send::Arguments),
+    Fetch(command::fetch::Arguments),
+    #[command(subcommand)]
+    Bench(command::bench::Command),
+}
+
+/// Where the configuration and the data are: for every command that touches the server or its
+/// store.
+#[derive(Args, Clone, Default)]
+struct Place {
+    /// The configuration file.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// The data directory, in place of the configuration's.
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let done = match cli.command {
+        Command::Demo(arguments) => command::demo::run(arguments),
+        Command::Serve(arguments) => command::serve::run(&arguments),
+        Command::Account(command) => command::account::run(command),
+        Command::Domain(command) => command::domain::run(command),
+        Command::Send(arguments) => command::send::run(arguments),
+        Command::Fetch(arguments) => command::fetch::run(arguments),
+        Command::Bench(command) => command::bench::run(command),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            anstream::eprintln!("{ERROR}posta:{ERROR:#} {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+const ERROR: anstyle::Style = anstyle::AnsiColor::Red.on_default().bold();

@@ -1,0 +1,95 @@
+//! Driving our client engines over a connection.
+
+use anyhow::{Context, Result, bail};
+use bytes::Bytes;
+use posta_mail::ReversePath;
+use posta_server::{
+    drive::{Driver, Ended, Host},
+    net::{Net, Stream, SystemNet},
+};
+use posta_smtp::{
+    Client,
+    client::{Answer, Envelope, Failure, Options, Outcome, Question},
+};
+use std::io;
+
+/// Connects to `host:port`.
+pub(crate) async fn dial(server: &str) -> Result<Box<dyn Stream>> {
+    SystemNet.connect(server).await.with_context(|| {
+        format!("cannot connect to {server}: is it host:port, and does a server listen there?")
+    })
+}
+
+/// Sends one message over a connection, and says goodbye. Answers the outcome for each recipient.
+pub(crate) async fn submit(
+    stream: Box<dyn Stream>,
+    options: Options,
+    envelope: Envelope,
+    content: Bytes,
+) -> Result<Outcome> {
+    let mut engine = Client::new(options, false);
+    let mut host = Submission { envelope: Some(envelope), content: Some(content), ended: None };
+    let driver = Driver::unstoppable();
+    let driven = driver.drive(stream, &mut engine, &mut host).await;
+    match (host.ended, driven) {
+        (Some(Ok(outcome)), _) => Ok(outcome),
+        (Some(Err(failure)), _) => bail!(describe(&failure)),
+        (None, Ok(Ended::ByPeer)) => bail!("the server closed the connection in the middle"),
+        (None, Ok(_)) => bail!("the server did not answer in time"),
+        (None, Err(error)) => Err(error).context("the connection failed"),
+    }
+}
+
+/// The envelope of a message from one address to some.
+pub(crate) fn envelope(
+    from: ReversePath,
+    to: Vec<posta_mail::Address>,
+    content: &[u8],
+) -> Envelope {
+    Envelope {
+        reverse_path: from,
+        recipients: to.into_iter().map(posta_mail::ForwardPath::Address).collect(),
+        size: Some(content.len() as u64),
+        eight_bit: !content.is_ascii(),
+    }
+}
+
+fn describe(failure: &Failure) -> String {
+    match failure {
+        Failure::Refused(reply) => format!("the server refuses: {reply}"),
+        Failure::NoTls => "the server offers no STARTTLS".to_owned(),
+        Failure::Protocol(_) => "what answers there does not speak SMTP".to_owned(),
+    }
+}
+
+/// Answers for the sending of one message.
+struct Submission {
+    envelope: Option<Envelope>,
+    content: Option<Bytes>,
+    ended: Option<Result<Outcome, Failure>>,
+}
+
+impl Host<Client> for Submission {
+    async fn answer(&mut self, question: Question) -> Answer {
+        match question {
+            Question::Next(outcome) => {
+                if let Some(outcome) = outcome {
+                    self.ended = Some(Ok(outcome));
+                }
+                self.envelope.take().map_or(Answer::Quit, Answer::Send)
+            }
+            Question::Content => self.content.take().map_or(Answer::EndOfContent, Answer::Content),
+            Question::Failed(failure) => {
+                self.ended = Some(Err(failure));
+                Answer::Quit
+            }
+        }
+    }
+
+    /// An SMTP client is sent no content.
+    async fn content(&mut self, _content: &[u8]) {}
+
+    async fn secure(&mut self, _stream: Box<dyn Stream>) -> io::Result<Box<dyn Stream>> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+}

@@ -1,0 +1,197 @@
+//! `posta bench pop3`.
+
+use super::{
+    report::{Measured, Session},
+    wire::{Wire, clock},
+};
+use anyhow::{Context, Result};
+use clap::{Args, ValueEnum};
+use std::{ops::Range, rc::Rc, time::Duration};
+use tokio::{task::LocalSet, time::sleep};
+
+/// Collect from a POP3 server, or hold sessions open.
+#[derive(Args, Clone)]
+pub(crate) struct Arguments {
+    /// The server.
+    #[arg(value_name = "HOST:PORT")]
+    server: String,
+    /// The name to log in with; `%` stands for the number of the session, from 1.
+    #[arg(long, value_name = "NAME")]
+    user: String,
+    /// Read the password from the first line of standard input.
+    #[arg(long)]
+    password_stdin: bool,
+    /// What each session does.
+    #[arg(long, value_enum, default_value_t = Mode::Login)]
+    mode: Mode,
+    /// Sessions at a time.
+    #[arg(long, default_value_t = 1)]
+    sessions: usize,
+    /// How often each session does it: logins, listings, or times all messages are retrieved.
+    #[arg(long, default_value_t = 100)]
+    rounds: usize,
+    /// Commands in flight at once, for retr and dele.
+    #[arg(long, default_value_t = 1)]
+    window: usize,
+    /// How long idle sessions are held.
+    #[arg(long, value_name = "SECONDS", default_value_t = 10)]
+    hold: u64,
+    /// As JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// What is measured.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Mode {
+    /// Connect, log in, STAT, QUIT.
+    Login,
+    /// LIST, on one session.
+    List,
+    /// RETR of every message, on one session.
+    Retr,
+    /// DELE of every message, and QUIT: one measurement a session.
+    Dele,
+    /// Log in and hold the session.
+    Idle,
+}
+
+pub(crate) async fn run(arguments: Arguments) -> Result<()> {
+    let password = crate::command::read_password(arguments.password_stdin, "Password: ")?;
+    let unit = match arguments.mode {
+        Mode::Login => "logins",
+        Mode::List => "listings",
+        Mode::Retr => "messages",
+        Mode::Dele => "updates",
+        Mode::Idle => "idle sessions",
+    };
+    let json = arguments.json;
+    let password = Rc::new(password);
+    let arguments = Rc::new(arguments);
+    let mut measured = Measured::default();
+    let started = clock();
+    LocalSet::new()
+        .run_until(async {
+            let mut tasks = Vec::new();
+            for number in 1..=arguments.sessions {
+                let (arguments, password) = (arguments.clone(), password.clone());
+                tasks.push(tokio::task::spawn_local(async move {
+                    let name = arguments.user.replace('%', &number.to_string());
+                    let login = [b"USER ", name.as_bytes(), b"\r\n"].concat();
+                    let pass = [b"PASS ", password.expose(), b"\r\n"].concat();
+                    let mut session = Session::default();
+                    let ended = session_of(&arguments, [&login, &pass], &mut session).await;
+                    session.error = ended.err().map(|error| format!("{error:#}"));
+                    session
+                }));
+            }
+            for task in tasks {
+                measured.add(task.await?);
+            }
+            anyhow::Ok(())
+        })
+        .await?;
+    measured.elapsed = started.elapsed();
+    measured.print(unit, json)
+}
+
+async fn session_of(arguments: &Arguments, login: [&[u8]; 2], session: &mut Session) -> Result<()> {
+    let window = arguments.window.max(1);
+    if arguments.mode == Mode::Login {
+        for _ in 0..arguments.rounds {
+            let started = clock();
+            let mut wire = open(&arguments.server, login).await?;
+            count(&mut wire).await?;
+            quit(&mut wire).await?;
+            session.latencies.push(started.elapsed());
+        }
+        return Ok(());
+    }
+    let started = clock();
+    let mut wire = open(&arguments.server, login).await?;
+    match arguments.mode {
+        Mode::Login => {}
+        Mode::List => {
+            for _ in 0..arguments.rounds {
+                let started = clock();
+                wire.write(b"LIST\r\n").await?;
+                wire.response().await?;
+                session.latencies.push(started.elapsed());
+            }
+        }
+        Mode::Retr => {
+            let messages = count(&mut wire).await?;
+            for _ in 0..arguments.rounds {
+                retrieve(&mut wire, messages, window, session).await?;
+            }
+        }
+        Mode::Dele => {
+            let messages = count(&mut wire).await?;
+            let started = clock();
+            for group in groups(messages, window) {
+                wire.write(&commands("DELE", group.clone())).await?;
+                for _ in group {
+                    wire.status().await?;
+                }
+            }
+            quit(&mut wire).await?;
+            session.latencies.push(started.elapsed());
+            return Ok(());
+        }
+        Mode::Idle => {
+            session.latencies.push(started.elapsed());
+            wire.rest();
+            sleep(Duration::from_secs(arguments.hold)).await;
+        }
+    }
+    quit(&mut wire).await
+}
+
+async fn open(server: &str, login: [&[u8]; 2]) -> Result<Wire> {
+    let mut wire = Wire::connect(server).await?;
+    wire.status().await?;
+    for line in login {
+        wire.write(line).await?;
+        wire.status().await?;
+    }
+    Ok(wire)
+}
+
+/// STAT: the number of messages.
+async fn count(wire: &mut Wire) -> Result<usize> {
+    wire.write(b"STAT\r\n").await?;
+    let words = String::from_utf8_lossy(wire.status().await?).into_owned();
+    let number = words.trim().split(' ').next().and_then(|word| word.parse().ok());
+    number.context("STAT brought no number")
+}
+
+async fn quit(wire: &mut Wire) -> Result<()> {
+    wire.write(b"QUIT\r\n").await?;
+    wire.status().await.map(|_| ())
+}
+
+async fn retrieve(
+    wire: &mut Wire,
+    messages: usize,
+    window: usize,
+    session: &mut Session,
+) -> Result<()> {
+    for group in groups(messages, window) {
+        let started = clock();
+        wire.write(&commands("RETR", group.clone())).await?;
+        for _ in group {
+            wire.response().await?;
+            session.latencies.push(started.elapsed());
+        }
+    }
+    Ok(())
+}
+
+/// Message numbers, so many at a time.
+fn groups(messages: usize, window: usize) -> impl Iterator<Item = Range<usize>> {
+    (1..=messages).step_by(window).map(move |from| from..(from + window).min(messages + 1))
+}
+
+fn commands(verb: &str, numbers: Range<usize>) -> Vec<u8> {
+    numbers.map(|number| format!("{verb} {number}\r\n")).collect::<String>().into_bytes()
+}

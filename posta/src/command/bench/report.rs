@@ -1,0 +1,116 @@
+//! What a run of the generator says.
+
+use anyhow::{Result, ensure};
+use serde::Serialize;
+use std::{collections::BTreeMap, time::Duration};
+
+/// What the sessions of a run measured together.
+#[derive(Debug, Default)]
+pub(crate) struct Measured {
+    /// Operations that succeeded, by session.
+    pub(crate) done: Vec<usize>,
+    /// How long each took.
+    pub(crate) latencies: Vec<Duration>,
+    /// What went wrong, and how often.
+    pub(crate) errors: BTreeMap<String, usize>,
+    /// From the first to the last.
+    pub(crate) elapsed: Duration,
+}
+
+/// What one session measured.
+#[derive(Debug, Default)]
+pub(crate) struct Session {
+    pub(crate) latencies: Vec<Duration>,
+    pub(crate) error: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Report<'a> {
+    /// What was counted: messages, logins.
+    unit: &'a str,
+    count: usize,
+    seconds: f64,
+    per_second: f64,
+    latency_ms: Latency,
+    errors: &'a BTreeMap<String, usize>,
+    /// How many each session did. An SMTP session numbers its messages from 0.
+    per_session: &'a [usize],
+}
+
+#[derive(Serialize)]
+struct Latency {
+    p50: f64,
+    p99: f64,
+    p999: f64,
+    max: f64,
+}
+
+impl Measured {
+    pub(crate) fn add(&mut self, session: Session) {
+        self.done.push(session.latencies.len());
+        self.latencies.extend(session.latencies);
+        if let Some(error) = session.error {
+            *self.errors.entry(error).or_default() += 1;
+        }
+    }
+
+    /// Prints the figures. Fails if anything went wrong.
+    pub(crate) fn print(mut self, unit: &str, json: bool) -> Result<()> {
+        self.latencies.sort_unstable();
+        let seconds = self.elapsed.as_secs_f64();
+        let report = Report {
+            unit,
+            count: self.latencies.len(),
+            seconds,
+            per_second: self.latencies.len() as f64 / seconds.max(f64::EPSILON),
+            latency_ms: Latency {
+                p50: self.percentile(0.5),
+                p99: self.percentile(0.99),
+                p999: self.percentile(0.999),
+                max: self.percentile(1.0),
+            },
+            errors: &self.errors,
+            per_session: &self.done,
+        };
+        if json {
+            println!("{}", serde_json::to_string(&report)?);
+        } else {
+            let Latency { p50, p99, p999, max } = report.latency_ms;
+            println!("{:>10} {unit} in {seconds:.2} s", report.count);
+            println!("{:>10.0} {unit} a second", report.per_second);
+            println!(
+                "latency    p50 {p50:.2} ms, p99 {p99:.2} ms, p999 {p999:.2} ms, max {max:.2} ms"
+            );
+            for (error, count) in &self.errors {
+                println!("{count:>10} x {error}");
+            }
+        }
+        let errors: usize = self.errors.values().sum();
+        ensure!(errors == 0, "{errors} sessions ended with an error");
+        Ok(())
+    }
+
+    /// In milliseconds. The latencies are sorted.
+    fn percentile(&self, fraction: f64) -> f64 {
+        let rank = (self.latencies.len() as f64 * fraction).ceil() as usize;
+        let latency = self.latencies.get(rank.saturating_sub(1));
+        latency.map_or(0.0, |latency| latency.as_secs_f64() * 1_000.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn percentiles_are_ranks() {
+        let latencies = (1..=1_000).map(Duration::from_millis).collect();
+        let measured = Measured { latencies, ..Measured::default() };
+        for (fraction, milliseconds) in
+            [(0.5, 500.0), (0.99, 990.0), (0.999, 999.0), (1.0, 1_000.0)]
+        {
+            assert!((measured.percentile(fraction) - milliseconds).abs() < 1e-6);
+        }
+        assert!(Measured::default().percentile(0.5) < f64::EPSILON);
+    }
+}

@@ -1,0 +1,223 @@
+//! `posta bench smtp`.
+
+use super::{
+    report::{Measured, Session},
+    wire::{Wire, clock},
+};
+use crate::config::Octets;
+use anyhow::Result;
+use clap::Args;
+use posta_mail::Address;
+use std::{rc::Rc, time::Duration};
+use tokio::{task::LocalSet, time::sleep};
+
+/// Send messages to an SMTP server, or hold sessions open.
+///
+/// The latency is from the end of the data to its reply. Each message carries the number of its
+/// session and its own, in the field X-Posta-Bench.
+#[derive(Args, Clone)]
+pub(crate) struct Arguments {
+    /// The server.
+    #[arg(value_name = "HOST:PORT")]
+    server: String,
+    /// The sender.
+    #[arg(long, value_name = "ADDRESS", default_value = "bench@bench.test")]
+    from: Address,
+    /// The recipient.
+    #[arg(long, value_name = "ADDRESS")]
+    to: Address,
+    /// Messages in all.
+    #[arg(long, default_value_t = 10_000)]
+    messages: usize,
+    /// Sessions at a time.
+    #[arg(long, default_value_t = 10)]
+    sessions: usize,
+    /// The size of a message: octets, or such as 4KiB.
+    #[arg(long, default_value = "4KiB")]
+    size: Octets,
+    /// Messages on a connection; 0 for all of a session's.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    per_connection: usize,
+    /// Send a message's envelope together with the content of the one before (RFC 2920).
+    #[arg(long)]
+    pipelining: bool,
+    /// Send nothing: open the sessions, say hello, hold them for so many seconds.
+    #[arg(long, value_name = "SECONDS")]
+    idle: Option<u64>,
+    /// As JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// What a session sends, built once.
+struct Script {
+    envelope: Vec<u8>,
+    /// A message with its end, in which the numbers are to be set.
+    message: Vec<u8>,
+    /// Where the numbers of session and message stand, eight digits each.
+    numbers: [usize; 2],
+}
+
+const HELLO: &[u8] = b"EHLO bench.test\r\n";
+const DIGITS: usize = 8;
+
+pub(crate) async fn run(arguments: Arguments) -> Result<()> {
+    let json = arguments.json;
+    let unit = if arguments.idle.is_some() { "idle sessions" } else { "messages" };
+    let measured = LocalSet::new().run_until(all(Rc::new(arguments))).await?;
+    measured.print(unit, json)
+}
+
+async fn all(arguments: Rc<Arguments>) -> Result<Measured> {
+    let (each, more) = (
+        arguments.messages / arguments.sessions.max(1),
+        arguments.messages % arguments.sessions.max(1),
+    );
+    let mut tasks = Vec::new();
+    let started = clock();
+    for number in 0..arguments.sessions {
+        let messages = each + usize::from(number < more);
+        let arguments = arguments.clone();
+        tasks.push(tokio::task::spawn_local(async move {
+            let mut session = Session::default();
+            let ended = match arguments.idle {
+                Some(seconds) => idle(&arguments, seconds, &mut session).await,
+                None => send(&arguments, number, messages, &mut session).await,
+            };
+            session.error = ended.err().map(|error| format!("{error:#}"));
+            session
+        }));
+    }
+    let mut measured = Measured::default();
+    for task in tasks {
+        measured.add(task.await?);
+    }
+    measured.elapsed = started.elapsed();
+    Ok(measured)
+}
+
+async fn idle(arguments: &Arguments, seconds: u64, session: &mut Session) -> Result<()> {
+    let started = clock();
+    let mut wire = hello(&arguments.server).await?;
+    wire.rest();
+    session.latencies.push(started.elapsed());
+    sleep(Duration::from_secs(seconds)).await;
+    wire.write(b"QUIT\r\n").await?;
+    wire.reply(b"221").await
+}
+
+async fn send(
+    arguments: &Arguments,
+    number: usize,
+    messages: usize,
+    session: &mut Session,
+) -> Result<()> {
+    let mut script = Script::new(arguments);
+    script.number(0, number);
+    session.latencies.reserve(messages);
+    let mut sent = 0;
+    while sent < messages {
+        let left = messages - sent;
+        let here =
+            if arguments.per_connection == 0 { left } else { left.min(arguments.per_connection) };
+        let mut wire = hello(&arguments.server).await?;
+        if arguments.pipelining {
+            pipelined(&mut wire, &mut script, sent..sent + here, session).await?;
+        } else {
+            lock_step(&mut wire, &mut script, sent..sent + here, session).await?;
+        }
+        wire.write(b"QUIT\r\n").await?;
+        wire.reply(b"221").await?;
+        sent += here;
+    }
+    Ok(())
+}
+
+async fn hello(server: &str) -> Result<Wire> {
+    let mut wire = Wire::connect(server).await?;
+    wire.reply(b"220").await?;
+    wire.write(HELLO).await?;
+    wire.reply(b"250").await?;
+    Ok(wire)
+}
+
+async fn lock_step(
+    wire: &mut Wire,
+    script: &mut Script,
+    messages: std::ops::Range<usize>,
+    session: &mut Session,
+) -> Result<()> {
+    for message in messages {
+        script.number(1, message);
+        for (line, code) in script.envelope.split_inclusive(|&octet| octet == b'\n').zip(CODES) {
+            wire.write(line).await?;
+            wire.reply(code).await?;
+        }
+        let started = clock();
+        wire.write(&script.message).await?;
+        wire.reply(b"250").await?;
+        session.latencies.push(started.elapsed());
+    }
+    Ok(())
+}
+
+/// The replies to MAIL, RCPT and DATA.
+const CODES: [&[u8; 3]; 3] = [b"250", b"250", b"354"];
+
+async fn pipelined(
+    wire: &mut Wire,
+    script: &mut Script,
+    messages: std::ops::Range<usize>,
+    session: &mut Session,
+) -> Result<()> {
+    let last = messages.end;
+    wire.write(&script.envelope).await?;
+    let mut both = Vec::with_capacity(script.message.len() + script.envelope.len());
+    for message in messages {
+        for code in CODES {
+            wire.reply(code).await?;
+        }
+        script.number(1, message);
+        both.clear();
+        both.extend_from_slice(&script.message);
+        if message + 1 < last {
+            both.extend_from_slice(&script.envelope);
+        }
+        let started = clock();
+        wire.write(&both).await?;
+        wire.reply(b"250").await?;
+        session.latencies.push(started.elapsed());
+    }
+    Ok(())
+}
+
+impl Script {
+    fn new(arguments: &Arguments) -> Self {
+        let Arguments { from, to, size, .. } = arguments;
+        let envelope = format!("MAIL FROM:<{from}>\r\nRCPT TO:<{to}>\r\nDATA\r\n").into_bytes();
+        let mut message = format!(
+            "From: {from}\r\nTo: {to}\r\nSubject: bench\r\n\
+             Date: Thu, 1 Jan 1970 00:00:00 +0000\r\nMessage-ID: <bench@bench.test>\r\n\
+             X-Posta-Bench: "
+        )
+        .into_bytes();
+        let session = message.len();
+        message.extend_from_slice(b"00000000-00000000\r\n\r\n");
+        let size = usize::try_from(size.0).unwrap_or(usize::MAX);
+        while message.len() < size {
+            let line = b"The quick brown fox jumps over the lazy dog, again and again.\r\n";
+            let room = (size - message.len()).max(2);
+            message.extend_from_slice(&line[line.len().saturating_sub(room)..]);
+        }
+        message.extend_from_slice(b".\r\n");
+        Self { envelope, message, numbers: [session, session + DIGITS + 1] }
+    }
+
+    fn number(&mut self, which: usize, mut value: usize) {
+        let at = self.numbers[which];
+        for digit in self.message[at..at + DIGITS].iter_mut().rev() {
+            *digit = b'0' + (value % 10) as u8;
+            value /= 10;
+        }
+    }
+}

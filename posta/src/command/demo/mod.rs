@@ -1,0 +1,215 @@
+//! `posta demo`.
+
+mod narrate;
+mod tap;
+
+use super::serve;
+use crate::{client, wiring};
+use anyhow::{Context, Result, bail, ensure};
+use bytes::Bytes;
+use clap::Args;
+use narrate::{Narrator, Pop3Story, SmtpStory};
+use posta_mail::{Address, ReversePath, Secret};
+use posta_pop3::client as pop3;
+use posta_server::{
+    Kind, ListenerSettings, Server, Settings, TlsMode,
+    admin::{Admin, Request},
+    drive::{Driver, Host},
+    net::{Endpoint, Stream, SystemNet},
+};
+use posta_smtp::{
+    client::{Options, TlsUse},
+    command::HelloVerb,
+};
+use posta_store::Store;
+use std::{fs::Permissions, io, os::unix::fs::PermissionsExt, sync::Arc};
+use tap::Tap;
+
+/// See the whole system work: a message goes in over SMTP and comes out over POP3, every line shown
+/// and explained, in a temporary directory.
+#[derive(Args)]
+pub(crate) struct Arguments {
+    /// End after the dialogues, instead of staying up for a mail program to try.
+    #[arg(long)]
+    once: bool,
+}
+
+/// The classic example, of January 2004.
+const DOMAIN: &str = "webmail.home";
+const SENDER: &str = "expeditor@webmail.home";
+const RECIPIENT: &str = "destinatar@webmail.home";
+const PASSWORD: &str = "parola";
+const BODY: &[u8] = b"acesta este corpul mesajului\r\nscris pe mai multe linii\r\n";
+
+pub(crate) fn run(arguments: Arguments) -> Result<()> {
+    let private = Permissions::from_mode(0o700);
+    let directory =
+        tempfile::Builder::new().prefix("posta-demo-").permissions(private).tempdir()?;
+    let store = wiring::open_store(directory.path())?;
+    super::block_on(async move {
+        add_accounts(store.clone()).await?;
+        let server = Server::start(settings()?, store, wiring::clock(), &SystemNet).await?;
+        let played = play(&server).await;
+        if played.is_ok() && !arguments.once {
+            stay(&server).await?;
+        }
+        server.stop().await;
+        played
+    })
+}
+
+fn settings() -> Result<Settings> {
+    let loopback = |kind| ListenerSettings {
+        kind,
+        endpoint: Endpoint::Tcp(([127, 0, 0, 1], 0).into()),
+        tls: TlsMode::None,
+    };
+    Ok(Settings {
+        hostname: DOMAIN.parse()?,
+        message_size: 50 << 20,
+        sessions_per_client: 0,
+        listeners: vec![loopback(Kind::Submission), loopback(Kind::Smtp), loopback(Kind::Pop3)],
+        tls: None,
+        control: None,
+    })
+}
+
+async fn add_accounts(store: Arc<dyn Store>) -> Result<()> {
+    let admin = Admin::new(store, wiring::clock());
+    for address in [SENDER, RECIPIENT] {
+        let (address, password) = (address.to_owned(), PASSWORD.to_owned());
+        admin.execute(Request::AccountAdd { address, password }).await?;
+    }
+    Ok(())
+}
+
+fn endpoint(server: &Server, kind: Kind) -> Result<String> {
+    let found = server.listening().iter().find(|(listening, _)| *listening == kind);
+    Ok(found.context("a listener is missing")?.1.to_string())
+}
+
+/// Plays both dialogues, and checks what came back.
+async fn play(server: &Server) -> Result<()> {
+    narrate::title("SMTP", "the message goes from the client process to the server process");
+    send(&endpoint(server, Kind::Submission)?).await?;
+    narrate::title("POP3", "the message comes from the mailbox to the client process");
+    let message = fetch(&endpoint(server, Kind::Pop3)?).await?;
+    check(&message)?;
+    narrate::verdict(
+        "The body came back byte for byte; above it stands what each server on the way adds.",
+    );
+    Ok(())
+}
+
+async fn send(server: &str) -> Result<()> {
+    let narrator = Narrator::new(SmtpStory::default());
+    let stream = Box::new(Tap::new(client::dial(server).await?, narrator));
+    let options =
+        Options { name: "pc_client".to_owned(), hello: HelloVerb::Helo, tls: TlsUse::Never };
+    let sender: Address = SENDER.parse()?;
+    let envelope = client::envelope(ReversePath::Address(sender), vec![RECIPIENT.parse()?], BODY);
+    let outcome = client::submit(stream, options, envelope, Bytes::from_static(BODY)).await?;
+    for reply in outcome.recipients {
+        ensure!(reply.code.is_positive(), "the message was refused: {reply}");
+    }
+    Ok(())
+}
+
+async fn fetch(server: &str) -> Result<Vec<u8>> {
+    let narrator = Narrator::new(Pop3Story::default());
+    let stream = Box::new(Tap::new(client::dial(server).await?, narrator));
+    let options = pop3::Options {
+        name: RECIPIENT.split('@').next().unwrap_or_default().to_owned(),
+        password: Secret::new(PASSWORD.as_bytes()),
+        tls: pop3::TlsUse::Never,
+    };
+    let mut engine = posta_pop3::Client::new(options, false);
+    let mut reader = Reader { step: 0, message: Vec::new(), problem: None };
+    Driver::unstoppable().drive(stream, &mut engine, &mut reader).await?;
+    match reader.problem {
+        Some(problem) => bail!(problem),
+        None => Ok(reader.message),
+    }
+}
+
+/// Answers for the second dialogue.
+struct Reader {
+    step: usize,
+    message: Vec<u8>,
+    problem: Option<String>,
+}
+
+const STEPS: [pop3::Answer; 4] =
+    [pop3::Answer::List, pop3::Answer::Retr(1), pop3::Answer::Dele(1), pop3::Answer::Quit];
+
+impl Host<posta_pop3::Client> for Reader {
+    async fn answer(&mut self, question: pop3::Question) -> pop3::Answer {
+        match question {
+            pop3::Question::Next(pop3::Outcome::Refused(words)) => {
+                self.problem = Some(format!("the server refuses: {words}"));
+            }
+            pop3::Question::Next(_) => {
+                let answer = STEPS.get(self.step).copied();
+                self.step += 1;
+                return answer.unwrap_or(pop3::Answer::Quit);
+            }
+            pop3::Question::Quit(Ok(())) => {}
+            pop3::Question::Quit(Err(words)) => self.problem = Some(words),
+            pop3::Question::Failed(failure) => self.problem = Some(format!("{failure:?}")),
+        }
+        pop3::Answer::Quit
+    }
+
+    async fn content(&mut self, content: &[u8]) {
+        self.message.extend_from_slice(content);
+    }
+
+    async fn secure(&mut self, _stream: Box<dyn Stream>) -> io::Result<Box<dyn Stream>> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+}
+
+/// The message is what was sent, below exactly what a server adds.
+fn check(message: &[u8]) -> Result<()> {
+    let end = memchr::memmem::find(message, b"\r\n\r\n").context("there is no header section")?;
+    let (header, body) = (str::from_utf8(&message[..end])?, &message[end + 4..]);
+    ensure!(body == BODY, "the body came back changed: {}", body.escape_ascii());
+    let unfolded = header.replace("\r\n\t", " ");
+    let mut names = Vec::new();
+    for field in unfolded.split("\r\n") {
+        let (name, value) = field.split_once(": ").context("a header field has no name")?;
+        let expected = match name {
+            "Return-Path" => value == format!("<{SENDER}>"),
+            "Delivered-To" => value == RECIPIENT,
+            "Received" => value.contains(" id ") && value.contains(&format!("for <{RECIPIENT}>")),
+            "Message-ID" => value.ends_with(&format!("@{DOMAIN}>")),
+            "From" => value == SENDER,
+            "Date" => value.ends_with("+0000"),
+            _ => false,
+        };
+        ensure!(expected, "an unexpected header field: {field}");
+        names.push(name);
+    }
+    let expected = ["Return-Path", "Delivered-To", "Received", "Message-ID", "Date", "From"];
+    ensure!(names == expected, "the server added {names:?} instead of {expected:?}");
+    Ok(())
+}
+
+/// Stays up for a mail program to try, until it is interrupted.
+async fn stay(server: &Server) -> Result<()> {
+    println!("\nThe system stays up until Ctrl-C. Connect any mail program, without encryption:\n");
+    for (kind, endpoint) in server.listening() {
+        println!("  {:<11} {endpoint}", serve::protocol(*kind));
+    }
+    println!("  {:<11} {SENDER} or {RECIPIENT}", "account");
+    println!("  {:<11} {PASSWORD}\n", "password");
+    let (smtp, pop3) = (endpoint(server, Kind::Smtp)?, endpoint(server, Kind::Pop3)?);
+    println!("or this program:\n");
+    println!(
+        "  posta send --server {smtp} --from {SENDER} --to {RECIPIENT} --subject Hello --body Hi"
+    );
+    println!(
+        "  echo {PASSWORD} | posta fetch --server {pop3} --user {RECIPIENT} --password-stdin --stdout"
+    );
+    tokio::signal::ctrl_c().await.context("Ctrl-C cannot be waited for")
+}

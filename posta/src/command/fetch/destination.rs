@@ -1,0 +1,284 @@
+//! Where fetched messages go. All three keep local line ends (LF), as the programs that read such
+//! files expect.
+
+use crate::wiring;
+use anyhow::{Context, Result};
+use posta_mail::trace;
+use posta_server::clock::Clock;
+use std::{
+    fs::{self, File},
+    io::{self, BufWriter, Write},
+    path::{Path, PathBuf},
+};
+
+/// A place for messages, written one after another.
+pub(crate) struct Destination {
+    kind: Kind,
+    lines: LineEnds,
+    octets: u64,
+}
+
+enum Kind {
+    Maildir {
+        directory: PathBuf,
+        prefix: String,
+        written: u64,
+        open: Option<(BufWriter<File>, String)>,
+    },
+    Mbox {
+        output: Box<dyn Mbox>,
+        quoting: FromQuoting,
+    },
+}
+
+/// What an mbox can be written to.
+trait Mbox: Write + Send {
+    /// Makes what was written survive the loss of power, where that can be.
+    fn sync(&mut self) -> io::Result<()>;
+}
+
+impl Mbox for BufWriter<File> {
+    fn sync(&mut self) -> io::Result<()> {
+        self.flush()?;
+        self.get_ref().sync_all()
+    }
+}
+
+impl Mbox for io::Stdout {
+    fn sync(&mut self) -> io::Result<()> {
+        self.flush()
+    }
+}
+
+impl Destination {
+    fn new(kind: Kind) -> Self {
+        Self { kind, lines: LineEnds::default(), octets: 0 }
+    }
+
+    pub(crate) fn maildir(directory: &Path) -> Result<Self> {
+        for name in ["tmp", "new", "cur"] {
+            let made = fs::create_dir_all(directory.join(name));
+            made.with_context(|| format!("the Maildir {} cannot be made", directory.display()))?;
+        }
+        // Unique among the processes of this machine and over its restarts.
+        let host = gethostname::gethostname().to_string_lossy().replace(['/', ':'], "_");
+        let prefix = format!("{}.{}", wiring::clock().mail_id(), host);
+        let directory = directory.to_owned();
+        Ok(Self::new(Kind::Maildir { directory, prefix, written: 0, open: None }))
+    }
+
+    pub(crate) fn mbox(path: &Path) -> Result<Self> {
+        let opened = File::options().append(true).create(true).open(path);
+        let file = opened.with_context(|| format!("{} cannot be opened", path.display()))?;
+        file.lock().with_context(|| format!("{} cannot be locked", path.display()))?;
+        let output = Box::new(BufWriter::new(file));
+        Ok(Self::new(Kind::Mbox { output, quoting: FromQuoting::default() }))
+    }
+
+    pub(crate) fn stdout() -> Self {
+        let output = Box::new(io::stdout());
+        Self::new(Kind::Mbox { output, quoting: FromQuoting::default() })
+    }
+
+    /// Octets written so far.
+    pub(crate) const fn octets(&self) -> u64 {
+        self.octets
+    }
+
+    /// Begins a message.
+    pub(crate) fn begin(&mut self) -> io::Result<()> {
+        match &mut self.kind {
+            Kind::Maildir { directory, prefix, written, open } => {
+                *written += 1;
+                let name = format!("{prefix}.{written}");
+                let file = File::create_new(directory.join("tmp").join(&name))?;
+                *open = Some((BufWriter::new(file), name));
+                Ok(())
+            }
+            Kind::Mbox { output, .. } => {
+                let date = trace::date(wiring::clock().now());
+                writeln!(output, "From posta {date}")
+            }
+        }
+    }
+
+    /// Writes a piece of it.
+    pub(crate) fn write(&mut self, content: &[u8]) -> io::Result<()> {
+        self.octets += content.len() as u64;
+        let kind = &mut self.kind;
+        self.lines.write(content, |piece| kind.write(piece))
+    }
+
+    /// Ends it.
+    pub(crate) fn end(&mut self) -> io::Result<()> {
+        let kind = &mut self.kind;
+        self.lines.finish(|piece| kind.write(piece))?;
+        match kind {
+            Kind::Maildir { directory, open, .. } => {
+                let Some((file, name)) = open.take() else { return Ok(()) };
+                file.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
+                fs::rename(directory.join("tmp").join(&name), directory.join("new").join(&name))
+            }
+            Kind::Mbox { output, quoting } => {
+                *quoting = FromQuoting::default();
+                output.write_all(b"\n")
+            }
+        }
+    }
+
+    /// Makes all messages survive the loss of power.
+    pub(crate) fn sync(&mut self) -> io::Result<()> {
+        match &mut self.kind {
+            Kind::Maildir { directory, .. } => File::open(directory.join("new"))?.sync_all(),
+            Kind::Mbox { output, .. } => output.sync(),
+        }
+    }
+}
+
+impl Kind {
+    fn write(&mut self, piece: &[u8]) -> io::Result<()> {
+        match self {
+            Self::Maildir { open, .. } => match open {
+                Some((file, _)) => file.write_all(piece),
+                None => Ok(()),
+            },
+            Self::Mbox { output, quoting } => quoting.write(piece, &mut **output),
+        }
+    }
+}
+
+/// Turns CRLF into LF, over the seams of pieces too.
+#[derive(Default)]
+struct LineEnds {
+    held_cr: bool,
+}
+
+impl LineEnds {
+    fn write(
+        &mut self,
+        content: &[u8],
+        mut write: impl FnMut(&[u8]) -> io::Result<()>,
+    ) -> io::Result<()> {
+        if self.held_cr && !content.is_empty() {
+            self.held_cr = false;
+            if content[0] != b'\n' {
+                write(b"\r")?;
+            }
+        }
+        let held = content.strip_suffix(b"\r");
+        self.held_cr |= held.is_some();
+        let content = held.unwrap_or(content);
+        let mut from = 0;
+        for found in memchr::memmem::find_iter(content, b"\r\n") {
+            write(&content[from..found])?;
+            from = found + 1;
+        }
+        write(&content[from..])
+    }
+
+    fn finish(&mut self, mut write: impl FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
+        if std::mem::take(&mut self.held_cr) { write(b"\r") } else { Ok(()) }
+    }
+}
+
+/// Puts a `>` before lines that begin with `>`s and `From `, which would look like the beginning of
+/// the next message (the "mboxrd" form, which can be undone).
+#[derive(Default)]
+struct FromQuoting {
+    state: Quoting,
+}
+
+#[derive(Default, Clone, Copy, PartialEq, Eq)]
+enum Quoting {
+    /// At the start of a line, or after nothing but `>` on it.
+    #[default]
+    Start,
+    /// After so many octets of `From `, which are held back.
+    Matched(usize),
+    Within,
+}
+
+const FROM: &[u8] = b"From ";
+
+impl FromQuoting {
+    fn write(&mut self, piece: &[u8], output: &mut dyn Write) -> io::Result<()> {
+        let mut rest = piece;
+        while let Some(&octet) = rest.first() {
+            match self.state {
+                Quoting::Within => {
+                    let end = memchr::memchr(b'\n', rest).map(|at| at + 1);
+                    let (line, after) = rest.split_at(end.unwrap_or(rest.len()));
+                    output.write_all(line)?;
+                    rest = after;
+                    if end.is_some() {
+                        self.state = Quoting::Start;
+                    }
+                }
+                Quoting::Start if octet == b'>' => {
+                    output.write_all(b">")?;
+                    rest = &rest[1..];
+                }
+                Quoting::Start => self.state = Quoting::Matched(0),
+                Quoting::Matched(count) if octet == FROM[count] => {
+                    rest = &rest[1..];
+                    self.state = Quoting::Matched(count + 1);
+                    if count + 1 == FROM.len() {
+                        output.write_all(b">From ")?;
+                        self.state = Quoting::Within;
+                    }
+                }
+                Quoting::Matched(count) => {
+                    output.write_all(&FROM[..count])?;
+                    self.state = Quoting::Within;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_mbox_quotes_what_looks_like_a_message() {
+        let text = "From a\nFro\n>From b\n>>x\nin From c\nFrom";
+        for size in [1, 2, 3, 100] {
+            let mut quoting = FromQuoting::default();
+            let mut output = Vec::new();
+            for piece in text.as_bytes().chunks(size) {
+                quoting.write(piece, &mut output).unwrap();
+            }
+            let quoted = String::from_utf8(output).unwrap();
+            // The last, unended line is still held back.
+            assert_eq!(quoted, ">From a\nFro\n>>From b\n>>x\nin From c\n", "{size}");
+        }
+    }
+
+    #[test]
+    fn line_ends_are_local() {
+        for size in [1, 2, 3, 100] {
+            let mut lines = LineEnds::default();
+            let mut output = Vec::new();
+            for piece in b"a\r\nb\rc\r\n\r\n\r".chunks(size) {
+                lines.write(piece, |piece| output.write_all(piece)).unwrap();
+            }
+            lines.finish(|piece| output.write_all(piece)).unwrap();
+            assert_eq!(output, b"a\nb\rc\n\n\r", "{size}");
+        }
+    }
+
+    #[test]
+    fn a_maildir_shows_whole_messages_only() {
+        let directory = tempfile::tempdir().unwrap();
+        let count = |name: &str| fs::read_dir(directory.path().join(name)).unwrap().count();
+        let mut destination = Destination::maildir(directory.path()).unwrap();
+        destination.begin().unwrap();
+        destination.write(b"A: b\r\n\r\nc\r\n").unwrap();
+        assert_eq!((count("tmp"), count("new")), (1, 0));
+        destination.end().unwrap();
+        destination.sync().unwrap();
+        assert_eq!((count("tmp"), count("new")), (0, 1));
+    }
+}

@@ -1,0 +1,55 @@
+//! One command, one file; its doc comments are its help.
+
+pub(crate) mod account;
+pub(crate) mod bench;
+pub(crate) mod demo;
+pub(crate) mod domain;
+pub(crate) mod fetch;
+pub(crate) mod send;
+pub(crate) mod serve;
+
+use anyhow::{Context, Result, ensure};
+use posta_mail::Secret;
+use std::io::{self, BufRead, IsTerminal};
+
+/// Octets of a password line at most.
+const PASSWORD_LINE: u64 = 4_096;
+
+/// Runs an asynchronous command on a runtime of its own.
+fn block_on<T>(future: impl Future<Output = Result<T>>) -> Result<T> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("the runtime did not start")?;
+    let done = runtime.block_on(future);
+    // Whatever still runs has nothing to finish: what must be finished was waited for.
+    runtime.shutdown_background();
+    done
+}
+
+/// A password, from standard input or asked for on the terminal; never an argument, which every
+/// user of the machine could read in the list of processes.
+fn read_password(from_stdin: bool, prompt: &str) -> Result<Secret> {
+    if from_stdin {
+        let mut line = String::new();
+        let mut input = io::Read::take(io::stdin().lock(), PASSWORD_LINE);
+        input.read_line(&mut line).context("standard input cannot be read")?;
+        let password = line.strip_suffix('\n').unwrap_or(&line);
+        return Ok(Secret::new(password.strip_suffix('\r').unwrap_or(password).as_bytes()));
+    }
+    ensure!(
+        io::stdin().is_terminal(),
+        "a password is needed: run this on a terminal, or give it with --password-stdin"
+    );
+    let password = rpassword::prompt_password(prompt).context("the terminal cannot be read")?;
+    Ok(Secret::new(password.as_bytes()))
+}
+
+/// Raises the limit on open files as far as the system lets us: every session needs one, and the
+/// usual 1,024 are for interactive programs.
+fn allow_many_files() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    // What cannot be raised stays; too many sessions are then refused one by one.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
+}

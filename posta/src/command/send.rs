@@ -1,0 +1,131 @@
+//! `posta send`.
+
+use crate::client;
+use anyhow::{Context, Result, bail, ensure};
+use bytes::Bytes;
+use clap::Args;
+use mail_builder::MessageBuilder;
+use posta_mail::{Address, ReversePath};
+use posta_smtp::{
+    client::{Options, TlsUse},
+    command::HelloVerb,
+};
+use std::{
+    fs,
+    io::{self, IsTerminal, Read},
+    path::{Path, PathBuf},
+};
+
+/// Send a message: a whole one from standard input, or one made from --subject, --body, --attach.
+#[derive(Args)]
+pub(crate) struct Arguments {
+    /// The server, as host:port.
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:2525")]
+    server: String,
+    /// The sender's address.
+    #[arg(long, value_name = "ADDRESS")]
+    from: Address,
+    /// A recipient's address; more with each --to.
+    #[arg(long, value_name = "ADDRESS", required = true)]
+    to: Vec<Address>,
+    /// The subject of a message that is made here.
+    #[arg(long)]
+    subject: Option<String>,
+    /// The text of a message that is made here.
+    #[arg(long)]
+    body: Option<String>,
+    /// A file to attach to it; more with each --attach.
+    #[arg(long, value_name = "FILE")]
+    attach: Vec<PathBuf>,
+}
+
+pub(crate) fn run(arguments: Arguments) -> Result<()> {
+    let content = Bytes::from(content(&arguments)?);
+    let Arguments { server, from, to, .. } = arguments;
+    let options = Options {
+        name: gethostname::gethostname().to_string_lossy().into_owned(),
+        hello: HelloVerb::Ehlo,
+        tls: TlsUse::Never,
+    };
+    let envelope = client::envelope(ReversePath::Address(from), to.clone(), &content);
+    let outcome = super::block_on(async move {
+        client::submit(client::dial(&server).await?, options, envelope, content).await
+    })?;
+    let mut refused = 0;
+    for (address, reply) in to.iter().zip(&outcome.recipients) {
+        println!("{address}: {reply}");
+        refused += usize::from(!reply.code.is_positive());
+    }
+    ensure!(refused == 0, "{refused} of {} recipients were refused", to.len());
+    Ok(())
+}
+
+fn content(arguments: &Arguments) -> Result<Vec<u8>> {
+    let made = arguments.subject.is_some() || arguments.body.is_some();
+    if made || !arguments.attach.is_empty() {
+        return compose(arguments);
+    }
+    let mut input = io::stdin();
+    if input.is_terminal() {
+        eprintln!("Type the message, header fields first; end with Ctrl-D.");
+    }
+    let mut text = Vec::new();
+    input.read_to_end(&mut text).context("standard input cannot be read")?;
+    Ok(with_crlf(&text))
+}
+
+fn compose(arguments: &Arguments) -> Result<Vec<u8>> {
+    let to: Vec<_> = arguments.to.iter().map(|address| ("", address.as_str())).collect();
+    let mut message = MessageBuilder::new()
+        .from(("", arguments.from.as_str()))
+        .to(to)
+        .subject(arguments.subject.clone().unwrap_or_default())
+        .text_body(arguments.body.clone().unwrap_or_default());
+    for path in &arguments.attach {
+        let octets =
+            fs::read(path).with_context(|| format!("{} cannot be read", path.display()))?;
+        let Some(name) = path.file_name() else { bail!("{} is no file", path.display()) };
+        message = message.attachment(media_type(path), name.to_string_lossy().into_owned(), octets);
+    }
+    message.write_to_vec().context("the message cannot be made")
+}
+
+/// By the name's ending, for the few that mail programs show by themselves.
+fn media_type(path: &Path) -> &'static str {
+    let ending = path.extension().and_then(|ending| ending.to_str()).unwrap_or_default();
+    match ending.to_ascii_lowercase().as_str() {
+        "txt" | "md" | "log" => "text/plain",
+        "html" | "htm" => "text/html",
+        "csv" => "text/csv",
+        "png" => "image/png",
+        "jpg" | "jpeg" => "image/jpeg",
+        "gif" => "image/gif",
+        "pdf" => "application/pdf",
+        "zip" => "application/zip",
+        _ => "application/octet-stream",
+    }
+}
+
+/// A text with local line ends, as SMTP wants it.
+fn with_crlf(text: &[u8]) -> Vec<u8> {
+    let mut content = Vec::with_capacity(text.len() + text.len() / 32);
+    let mut last = 0;
+    for &octet in text {
+        if octet == b'\n' && last != b'\r' {
+            content.push(b'\r');
+        }
+        content.push(octet);
+        last = octet;
+    }
+    content
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn line_ends_become_crlf_once() {
+        assert_eq!(with_crlf(b"a\nb\r\n\nc"), b"a\r\nb\r\n\r\nc");
+    }
+}

@@ -1,0 +1,76 @@
+//! `posta serve`.
+
+use crate::{Place, config::Config, wiring};
+use anyhow::{Context, Result};
+use clap::Args;
+use posta_server::{Kind, Server, net::SystemNet};
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+/// Run the server until SIGTERM or SIGINT; then finish what is in hand and stop.
+#[derive(Args)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    place: Place,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+    let config = wiring::config(&arguments.place)?;
+    start_log();
+    super::allow_many_files();
+    if arguments.place.config.is_none() {
+        say_defaults(&config);
+    }
+    let store = wiring::open_store(&config.data)?;
+    let settings = wiring::settings(&config)?;
+    super::block_on(async move {
+        // Before the sockets are bound, so that a signal right after `ready` is not missed.
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let server = Server::start(settings, store, wiring::clock(), &SystemNet)
+            .await
+            .context("change `address` under [[listen]], or stop what uses it")?;
+        eprintln!("{}", ready(&server));
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        eprintln!("stopping");
+        server.stop().await;
+        Ok(())
+    })
+}
+
+/// What a program that starts the server waits for.
+fn ready(server: &Server) -> String {
+    let mut line = "ready".to_owned();
+    for (kind, endpoint) in server.listening() {
+        line.push_str(&format!(" {}={endpoint}", protocol(*kind)));
+    }
+    line
+}
+
+/// As the configuration names it.
+pub(crate) const fn protocol(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Smtp => "smtp",
+        Kind::Submission => "submission",
+        Kind::Lmtp => "lmtp",
+        Kind::Pop3 => "pop3",
+    }
+}
+
+fn say_defaults(config: &Config) {
+    eprintln!("No configuration was given (--config FILE), so these are used:");
+    eprintln!("  hostname  {}", config.hostname);
+    eprintln!("  data      {}", config.data.display());
+    for listen in &config.listen {
+        eprintln!("  listen    {:?} on {}, tls {:?}", listen.protocol, listen.address, listen.tls);
+    }
+}
+
+/// Warnings and errors, on standard error.
+fn start_log() {
+    let filter = EnvFilter::new("warn");
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+}

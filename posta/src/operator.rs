@@ -1,0 +1,63 @@
+//! Carrying out an operator's request: by the server if one runs, else on the store itself.
+
+use crate::{Place, wiring};
+use anyhow::{Context, Result, bail};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::{StatusCode, body::Bytes, client::conn::http1};
+use hyper_util::rt::TokioIo;
+use posta_server::{
+    admin::{Admin, Request, Response},
+    control::{self, Problem},
+};
+use std::{io, path::Path};
+use tokio::net::UnixStream;
+
+/// Octets of an answer at most: a list of a million accounts has room.
+const ANSWER: usize = 256 * 1024 * 1024;
+
+/// Carries out a request at a place.
+pub(crate) async fn execute(place: &Place, request: Request) -> Result<Response> {
+    let config = wiring::config(place)?;
+    let socket = config.data.join(control::SOCKET);
+    match UnixStream::connect(&socket).await {
+        Ok(stream) => ask_server(stream, &request)
+            .await
+            .with_context(|| format!("the server at {} did not do it", socket.display())),
+        Err(error) if is_absent(&error) => on_store(&config.data, request).await,
+        Err(error) => Err(error)
+            .with_context(|| format!("the control socket {} cannot be used", socket.display())),
+    }
+}
+
+/// No server runs: there is no socket, or one that a killed server left behind.
+fn is_absent(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused)
+}
+
+async fn on_store(data: &Path, request: Request) -> Result<Response> {
+    let admin = Admin::new(wiring::open_store(data)?, wiring::clock());
+    Ok(admin.execute(request).await?)
+}
+
+async fn ask_server(stream: UnixStream, request: &Request) -> Result<Response> {
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+    // Ends with the connection, when the sender is dropped.
+    let connection = tokio::spawn(connection);
+    let body = Full::new(Bytes::from(serde_json::to_vec(request)?));
+    let request = hyper::Request::post(control::ROUTE)
+        .header("host", "posta")
+        .header("content-type", "application/json")
+        .body(body)?;
+    let answer = sender.send_request(request).await?;
+    let status = answer.status();
+    let body = Limited::new(answer.into_body(), ANSWER).collect().await;
+    let body = body.map_err(|error| anyhow::anyhow!("the answer broke off: {error}"))?.to_bytes();
+    connection.abort();
+    if status == StatusCode::OK {
+        return serde_json::from_slice(&body).context("the answer is not understood");
+    }
+    match serde_json::from_slice::<Problem>(&body) {
+        Ok(problem) => bail!(problem.error),
+        Err(_) => bail!("it answered {status}: {}", String::from_utf8_lossy(&body)),
+    }
+}

@@ -1,0 +1,112 @@
+//! From a configuration to a server that runs: the one place that names the store.
+
+use crate::{
+    Place,
+    config::{Config, Protocol, TlsMode},
+};
+use anyhow::{Context, Result};
+use posta_server::{
+    Kind, ListenerSettings, Settings, TlsMode as ServerTlsMode,
+    clock::SystemClock,
+    control,
+    tls::{self, CertificateFiles, Tls},
+};
+use posta_store::Store;
+use posta_store_fjall::FjallStore;
+use std::{
+    fs,
+    os::unix::fs::{DirBuilderExt, PermissionsExt},
+    path::Path,
+    sync::Arc,
+};
+
+/// The store's directory inside the data directory.
+const STORE: &str = "store";
+
+/// The configuration that applies at a place.
+pub(crate) fn config(place: &Place) -> Result<Config> {
+    let mut config = match &place.config {
+        Some(path) => Config::read(path)?,
+        None => Config::default(),
+    };
+    if let Some(data) = &place.data {
+        config.data.clone_from(data);
+    }
+    Ok(config)
+}
+
+/// Opens the store, and makes its directory if there is none.
+pub(crate) fn open_store(data: &Path) -> Result<Arc<dyn Store>> {
+    make_private(data)?;
+    let store = FjallStore::open(&data.join(STORE))?;
+    Ok(Arc::new(store))
+}
+
+/// The system's clock, as the server takes it.
+pub(crate) fn clock() -> Arc<SystemClock> {
+    Arc::new(SystemClock)
+}
+
+/// A server's settings.
+pub(crate) fn settings(config: &Config) -> Result<Settings> {
+    let listeners: Vec<_> = config
+        .listen
+        .iter()
+        .map(|listen| ListenerSettings {
+            kind: kind(listen.protocol),
+            endpoint: listen.address.clone(),
+            tls: tls_mode(listen.tls),
+        })
+        .collect();
+    let wants_tls = listeners.iter().any(|listener| listener.tls != ServerTlsMode::None);
+    Ok(Settings {
+        hostname: config.hostname.clone(),
+        message_size: config.limits.message_size.0,
+        sessions_per_client: config.limits.sessions_per_client,
+        listeners,
+        tls: if wants_tls { Some(certificate(config)?) } else { None },
+        control: Some(config.data.join(control::SOCKET)),
+    })
+}
+
+fn certificate(config: &Config) -> Result<Tls> {
+    let files = match (&config.tls.certificate, &config.tls.key) {
+        (Some(certificate), Some(key)) => {
+            CertificateFiles { certificate: certificate.clone(), key: key.clone() }
+        }
+        _ => tls::self_signed(&config.data, config.hostname.as_str())
+            .context("a self-signed certificate cannot be made in the data directory")?,
+    };
+    Tls::load(&files).context("tls.certificate and tls.key")
+}
+
+/// Mail is private: nobody but the server's user may look into the data directory.
+fn make_private(data: &Path) -> Result<()> {
+    let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(data);
+    made.with_context(|| format!("the data directory {} cannot be made", data.display()))?;
+    let mode = fs::metadata(data).map(|metadata| metadata.permissions().mode());
+    if mode.is_ok_and(|mode| mode & 0o077 != 0) {
+        eprintln!(
+            "posta: other users can look into {0}; `chmod 700 {0}` keeps them out",
+            data.display()
+        );
+    }
+    Ok(())
+}
+
+const fn kind(protocol: Protocol) -> Kind {
+    match protocol {
+        Protocol::Smtp => Kind::Smtp,
+        Protocol::Submission => Kind::Submission,
+        Protocol::Lmtp => Kind::Lmtp,
+        Protocol::Pop3 => Kind::Pop3,
+    }
+}
+
+const fn tls_mode(mode: TlsMode) -> ServerTlsMode {
+    match mode {
+        TlsMode::None => ServerTlsMode::None,
+        TlsMode::Starttls => ServerTlsMode::StartTls,
+        TlsMode::Implicit => ServerTlsMode::Implicit,
+    }
+}
