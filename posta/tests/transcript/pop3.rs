@@ -1,0 +1,87 @@
+//! The POP3 server's questions and answers as text.
+
+use crate::{
+    Protocol,
+    script::{Script, unescape},
+};
+use bytes::Bytes;
+use posta_pop3::{
+    Server,
+    server::{Answer, Denial, Maildrop, Profile, Question},
+};
+use std::sync::Arc;
+
+pub struct Pop3;
+
+/// The messages of a script's settings.
+#[derive(Debug)]
+pub struct Messages(Vec<Vec<u8>>);
+
+impl Maildrop for Messages {
+    fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    fn octets(&self, index: usize) -> u64 {
+        self.0[index].len() as u64
+    }
+
+    fn write_unique_id(&self, index: usize, text: &mut String) {
+        text.push_str(&format!("uid-{}", index + 1));
+    }
+}
+
+fn messages(script: &Script) -> Vec<Vec<u8>> {
+    script.settings("message").map(|text| unescape(text).unwrap()).collect()
+}
+
+impl Protocol for Pop3 {
+    type Engine = Server<Messages>;
+
+    fn engine(script: &Script) -> Self::Engine {
+        let profile = Profile {
+            hostname: script.setting("hostname").unwrap().to_owned(),
+            stls: script.setting("stls") == Some("yes"),
+        };
+        Server::new(Arc::new(profile), script.setting("plaintext-login") != Some("no"))
+    }
+
+    fn question(question: &Question) -> Option<String> {
+        Some(match question {
+            Question::Login { name, password } => {
+                format!("login {name} {}", password.expose().escape_ascii())
+            }
+            // How a message is cut is not the protocol's business.
+            Question::Read { .. } => return None,
+            Question::Update(indices) => {
+                let numbers: Vec<_> = indices.iter().map(|index| (index + 1).to_string()).collect();
+                format!("update {}", numbers.join(" "))
+            }
+        })
+    }
+
+    fn answer(script: &Script, question: &Question, text: Option<&str>) -> Answer<Messages> {
+        if let Question::Read { index, offset } = question {
+            return read(script, *index, *offset);
+        }
+        match text {
+            Some("opened") => Answer::Opened(Messages(messages(script))),
+            Some("denied") => Answer::Denied(Denial::Credentials),
+            Some("unavailable") => Answer::Denied(Denial::Unavailable),
+            Some("updated") => Answer::Updated,
+            Some("failed") => Answer::Failed,
+            _ => panic!("the script does not answer {question:?}"),
+        }
+    }
+}
+
+/// A message in pieces of `pieces` octets; from `unreadable-from` on it cannot be read.
+fn read(script: &Script, index: usize, offset: u64) -> Answer<Messages> {
+    let limit = script.setting("unreadable-from").map(|offset| offset.parse::<u64>().unwrap());
+    if limit.is_some_and(|limit| offset >= limit) {
+        return Answer::Failed;
+    }
+    let message = &messages(script)[index][usize::try_from(offset).unwrap()..];
+    let size = script.setting("pieces").map_or(usize::MAX, |size| size.parse().unwrap());
+    Answer::Content(Bytes::copy_from_slice(&message[..size.min(message.len())]))
+}

@@ -1,0 +1,73 @@
+//! The SMTP server's questions and answers as text.
+
+use crate::{Protocol, script::Script};
+use posta_mail::{Reply, ReplyCode};
+use posta_smtp::{
+    Server,
+    command::Body,
+    server::{Answer, Mail, Profile, Question, Service},
+};
+use std::sync::Arc;
+
+pub struct Smtp;
+
+impl Protocol for Smtp {
+    type Engine = Server;
+
+    fn engine(script: &Script) -> Server {
+        let service = match script.setting("service") {
+            Some("submission") => Service::Submission,
+            Some("lmtp") => Service::Lmtp,
+            _ => Service::Smtp,
+        };
+        let size = script.setting("size").map_or(1_000_000, |size| size.parse().unwrap());
+        Server::new(Arc::new(Profile {
+            hostname: script.setting("hostname").unwrap().parse().unwrap(),
+            service,
+            message_size: size,
+            starttls: script.setting("starttls") == Some("yes"),
+        }))
+    }
+
+    fn question(question: &Question) -> Option<String> {
+        Some(match question {
+            Question::Hello(hello) => {
+                format!("hello {} {}", format!("{:?}", hello.verb).to_uppercase(), hello.name)
+            }
+            Question::Mail(Mail { reverse_path, size, body }) => {
+                let size = size.map_or_else(String::new, |size| format!(" size={size}"));
+                let body = if *body == Body::EightBitMime { " 8bit" } else { "" };
+                format!("mail {reverse_path}{size}{body}")
+            }
+            Question::Recipient(path) => format!("recipient {path}"),
+            Question::Content => "content".to_owned(),
+            Question::Commit => "commit".to_owned(),
+            Question::Abandon => "abandon".to_owned(),
+        })
+    }
+
+    fn answer(_script: &Script, question: &Question, text: Option<&str>) -> Answer {
+        match text {
+            None => panic!("the script does not answer {question:?}"),
+            Some("accept") => Answer::Accept,
+            Some(text) => {
+                let (word, rest) = text.split_once(' ').unwrap_or((text, ""));
+                match word {
+                    "committed" => Answer::Committed(rest.parse().unwrap()),
+                    "refuse" => Answer::Refuse(refusal(rest)),
+                    _ => panic!("no answer: {text}"),
+                }
+            }
+        }
+    }
+}
+
+/// `550 5.1.1 words`.
+fn refusal(text: &str) -> Reply {
+    let mut words = text.splitn(3, ' ');
+    let code = ReplyCode::new(words.next().unwrap().parse().unwrap()).unwrap();
+    let status: Vec<u16> =
+        words.next().unwrap().split('.').map(|part| part.parse().unwrap()).collect();
+    let status = (u8::try_from(status[0]).unwrap(), status[1], status[2]);
+    Reply::new(code.get(), status, words.next().unwrap().to_owned())
+}
