@@ -411,10 +411,13 @@ impl Engine for Server {
                 State::Content { decoder, octets } => match decoder.next(input) {
                     Decoded::NeedInput => return Step::NeedInput,
                     Decoded::Content(content) => {
+                        let room = self.profile.message_size.saturating_sub(*octets);
                         *octets += content.len() as u64;
                         // Beyond the limit the rest is read and dropped: the client hears of it
                         // at the end, where the protocol has a place for it.
-                        if *octets <= self.profile.message_size {
+                        let room = usize::try_from(room).unwrap_or(usize::MAX);
+                        let content = &content[..content.len().min(room)];
+                        if !content.is_empty() {
                             return Step::Content(content);
                         }
                     }
