@@ -83,7 +83,7 @@ const KEYS: [(&str, &[&str]); 4] = [
 ];
 
 /// How far a word may be from a key for that to be suggested (Jaro-Winkler, 1 is equal).
-const SIMILAR: f64 = 0.7;
+const SIMILAR: f64 = 0.8;
 
 impl Config {
     /// Reads a file.

@@ -35,7 +35,8 @@ impl Script {
             if line.trim().is_empty() {
                 if script.settings.is_empty() { continue } else { break }
             }
-            let (key, value) = line.split_once(':').ok_or(format!("line {}: no setting", number + 1))?;
+            let (key, value) =
+                line.split_once(':').ok_or(format!("line {}: no setting", number + 1))?;
             script.settings.push((key.trim().to_owned(), value.trim().to_owned()));
         }
         for (number, line) in lines {
@@ -117,7 +118,10 @@ impl Script {
             let Some(seen) = seen.get(index) else {
                 panic!("{name}: the engine stopped before {expected:?}");
             };
-            assert!(same(expected, seen, codes_only), "{name}: expected {expected:?}, saw {seen:?}");
+            assert!(
+                same(expected, seen, codes_only),
+                "{name}: expected {expected:?}, saw {seen:?}"
+            );
         }
         assert_eq!(seen.get(self.expected.len()), None, "{name}: more than expected");
     }

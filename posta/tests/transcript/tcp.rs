@@ -70,7 +70,8 @@ where
             let (stream, _) = listener.accept().await.unwrap();
             let protocol = std::marker::PhantomData;
             let (script, answers) = (&script, script.answers());
-            let mut host: Scripted<'_, P> = Scripted { script, answers, tls: tls.clone(), protocol };
+            let mut host: Scripted<'_, P> =
+                Scripted { script, answers, tls: tls.clone(), protocol };
             let mut engine = P::engine(script);
             // A client that leaves without QUIT is no error of the transcript's.
             let _ = Driver::unstoppable().drive(Box::new(stream), &mut engine, &mut host).await;

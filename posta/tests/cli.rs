@@ -1,0 +1,216 @@
+//! The program's commands, as a person or a script uses them.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod common;
+
+use common::{PASSWORD, Place, pop3, posta, send, smtp, stdout};
+use std::{fs, os::unix::fs::PermissionsExt};
+
+fn problem(output: &std::process::Output) -> String {
+    assert!(!output.status.success(), "it should have failed");
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[test]
+fn the_demo_plays_both_dialogues() {
+    let played = stdout(&posta(&["demo", "--once"], ""));
+    for words in [
+        "MAIL FROM:<expeditor@webmail.home>",
+        "RETR 1",
+        "for <destinatar@webmail.home>;",
+        "byte for byte",
+    ] {
+        assert!(played.contains(words), "{played}");
+    }
+}
+
+#[test]
+fn accounts_are_managed_with_and_without_a_server() {
+    let mut place = Place::new(&[("smtp", "none"), ("pop3", "none")]);
+    place.add_account("ana@x.test");
+    assert!(
+        problem(&place.posta(&["account", "add", "ana@x.test", "--password-stdin"], "p"))
+            .contains("exists already")
+    );
+    assert!(
+        problem(&place.posta(&["account", "add", "ana", "--password-stdin"], "p"))
+            .contains("local-part@domain")
+    );
+    assert!(
+        problem(&place.posta(&["account", "add", "eva@x.test"], "p")).contains("--password-stdin")
+    );
+    assert!(
+        problem(&place.posta(&["account", "remove", "eva@x.test"], "")).contains("no such account")
+    );
+    place.start();
+    place.add_account("bob@x.test");
+    assert!(
+        problem(&place.posta(&["account", "add", "bob@x.test", "--password-stdin"], "p"))
+            .contains("exists already")
+    );
+    assert!(
+        send(&mut smtp(place.address("smtp")), "bob@x.test", "A: b\r\n\r\n").starts_with("250")
+    );
+    let listed = stdout(&place.posta(&["account", "list", "--json"], ""));
+    let accounts: serde_json::Value = serde_json::from_str(&listed).unwrap();
+    assert_eq!(accounts[0]["address"], "ana@x.test");
+    assert_eq!(accounts[1]["messages"], 1);
+    assert!(accounts[1]["octets"].as_u64().unwrap() > 100);
+    let table = stdout(&place.posta(&["account", "list"], ""));
+    assert!(table.contains("ADDRESS") && table.contains("bob@x.test"), "{table}");
+
+    // A new password works at once, and the old one no longer, though it was just used.
+    drop(pop3(place.address("pop3"), "bob"));
+    stdout(&place.posta(&["account", "password", "bob@x.test", "--password-stdin"], "other\n"));
+    let mut wire = common::Wire::connect(place.address("pop3"));
+    wire.line();
+    wire.say("USER bob");
+    assert!(wire.say(&format!("PASS {PASSWORD}")).starts_with("-ERR [AUTH]"));
+    wire.say("USER bob");
+    assert!(wire.say("PASS other").starts_with("+OK"));
+
+    stdout(&place.posta(&["account", "remove", "bob@x.test"], ""));
+    stdout(&place.posta(&["domain", "add", "y.test"], ""));
+    assert_eq!(stdout(&place.posta(&["domain", "list"], "")), "x.test\ny.test\n");
+    assert_eq!(place.stop(), Some(0), "SIGTERM ends the server in order");
+    let socket = place.directory.path().join("data/control.sock");
+    assert!(!socket.exists(), "the control socket is removed");
+    assert!(problem(&place.posta(&["domain", "remove", "x.test"], "")).contains("has accounts"));
+    stdout(&place.posta(&["domain", "remove", "y.test"], ""));
+    assert_eq!(stdout(&place.posta(&["domain", "list", "--json"], "")), "[\n  \"x.test\"\n]\n");
+}
+
+#[test]
+fn the_data_directory_is_private() {
+    let mut place = Place::new(&[("smtp", "starttls")]);
+    place.start();
+    let data = place.directory.path().join("data");
+    let mode = |name: &str| fs::metadata(data.join(name)).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode("."), 0o700);
+    assert_eq!(mode("control.sock"), 0o600);
+    assert_eq!(mode("self-signed.key.pem"), 0o600);
+}
+
+#[test]
+fn a_server_that_cannot_start_says_why() {
+    let mut place = Place::new(&[("smtp", "none")]);
+    place.start();
+    let second = problem(&place.posta(&["serve"], ""));
+    assert!(second.contains("another process has the store"), "{second}");
+    let taken = Place::new(&[("smtp", "none")]);
+    let config = fs::read_to_string(taken.config()).unwrap();
+    fs::write(taken.config(), config.replace("127.0.0.1:0", place.address("smtp"))).unwrap();
+    let words = problem(&taken.posta(&["serve"], ""));
+    assert!(words.contains(place.address("smtp")) && words.contains("[[listen]]"), "{words}");
+    fs::write(taken.config(), "hostnam = 'x'").unwrap();
+    let words = problem(&taken.posta(&["serve"], ""));
+    assert!(words.contains("did you mean \"hostname\"") && words.contains("posta.toml"), "{words}");
+    let missing = problem(&posta(&["serve", "--config", "/nonexistent/posta.toml"], ""));
+    assert!(missing.contains("/nonexistent/posta.toml"), "{missing}");
+}
+
+#[test]
+fn what_is_sent_can_be_fetched() {
+    let mut place = Place::new(&[("smtp", "none"), ("submission", "none"), ("pop3", "none")]);
+    place.add_account("ana@x.test");
+    place.start();
+    let attached = place.directory.path().join("notes.txt");
+    fs::write(&attached, "From the attachment\n").unwrap();
+    let server = ["--server", place.address("submission")];
+    let mut arguments = vec!["send", "--from", "s@y.test", "--to", "ana@x.test"];
+    arguments.extend(server);
+    let raw = "Subject: raw\nFrom: s@y.test\n\n.\nFrom here on\nlast\n";
+    assert!(stdout(&posta(&arguments, raw)).contains("ana@x.test: 250 2.0.0 Ok"));
+    let made = [
+        &arguments[..],
+        &["--subject", "Bună", "--body", "text", "--attach", attached.to_str().unwrap()],
+    ];
+    stdout(&posta(&made.concat(), ""));
+    let refused = posta(&[&arguments[..], &["--to", "nobody@x.test"]].concat(), raw);
+    assert!(stdout_of(&refused).contains("nobody@x.test: 550 5.1.1"), "each recipient is told of");
+    assert!(problem(&refused).contains("1 of 2 recipients"));
+
+    let pop3 = place.address("pop3").to_owned();
+    let fetch = |more: &[&str]| {
+        let common = ["fetch", "--server", &pop3, "--user", "ana", "--password-stdin"];
+        posta(&[&common[..], more].concat(), PASSWORD)
+    };
+    let shown = stdout(&fetch(&["--stdout", "--keep"]));
+    assert_eq!(shown.matches("\nReturn-Path: <s@y.test>\n").count(), 3, "{shown}");
+    assert!(shown.contains("\n.\n>From here on\nlast\n\n"), "{shown}");
+    let maildir = place.directory.path().join("Maildir");
+    stdout(&fetch(&["--maildir", maildir.to_str().unwrap(), "--keep"]));
+    let files: Vec<_> =
+        fs::read_dir(maildir.join("new")).unwrap().map(|file| file.unwrap().path()).collect();
+    assert_eq!(files.len(), 3);
+    assert!(
+        files
+            .iter()
+            .any(|file| fs::read_to_string(file).unwrap().ends_with("\n.\nFrom here on\nlast\n"))
+    );
+    let mbox = place.directory.path().join("mbox");
+    stdout(&fetch(&["--mbox", mbox.to_str().unwrap()]));
+    assert_eq!(
+        fs::read_to_string(&mbox).unwrap().matches("\nDelivered-To: ana@x.test\n").count(),
+        3
+    );
+    assert_eq!(stdout(&fetch(&["--stdout"])), "", "the mailbox is empty now");
+    let wrong = posta(
+        &["fetch", "--server", &pop3, "--user", "ana", "--password-stdin", "--stdout"],
+        "wrong",
+    );
+    assert!(problem(&wrong).contains("[AUTH]"));
+    assert!(
+        problem(&posta(
+            &["fetch", "--server", "127.0.0.1:1", "--user", "a", "--password-stdin", "--stdout"],
+            "x"
+        ))
+        .contains("127.0.0.1:1")
+    );
+}
+
+fn stdout_of(output: &std::process::Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+#[test]
+fn the_benchmark_counts_and_notices_errors() {
+    let mut place = Place::new(&[("smtp", "none"), ("pop3", "none")]);
+    place.add_account("ana@x.test");
+    place.start();
+    let (smtp, pop3) = (place.address("smtp").to_owned(), place.address("pop3").to_owned());
+    let bench =
+        |arguments: &[&str]| posta(&[&["bench"], arguments, &["--json"]].concat(), PASSWORD);
+    let report = |arguments: &[&str]| -> serde_json::Value {
+        serde_json::from_str(&stdout(&bench(arguments))).unwrap()
+    };
+    for more in [
+        &[][..],
+        &["--pipelining"],
+        &["--per-connection", "1"],
+        &["--pipelining", "--per-connection", "3"],
+    ] {
+        let sent = report(
+            &[&["smtp", &smtp, "--to", "ana@x.test", "--messages", "25", "--sessions", "4"], more]
+                .concat(),
+        );
+        assert_eq!(sent["count"], 25, "{sent}");
+        assert_eq!(sent["per_session"].as_array().unwrap().len(), 4);
+        assert!(sent["latency_ms"]["p99"].as_f64().unwrap() > 0.0);
+    }
+    assert_eq!(
+        report(&["smtp", &smtp, "--to", "ana@x.test", "--idle", "0", "--sessions", "5"])["count"],
+        5
+    );
+    let refused =
+        bench(&["smtp", &smtp, "--to", "nobody@x.test", "--messages", "2", "--sessions", "2"]);
+    assert!(stdout_of(&refused).contains("550 5.1.1"));
+    assert!(problem(&refused).contains("2 sessions"));
+    for (mode, count) in [("login", 6), ("list", 6), ("retr", 600), ("idle", 2), ("dele", 2)] {
+        let user = ["pop3", &pop3, "--user", "ana", "--password-stdin", "--sessions", "2"];
+        let more = ["--mode", mode, "--rounds", "3", "--window", "16", "--hold", "0"];
+        assert_eq!(report(&[&user[..], &more].concat())["count"], count, "{mode}");
+    }
+    let listed = stdout(&place.posta(&["account", "list", "--json"], ""));
+    assert!(listed.contains("\"messages\": 0"), "dele removed them: {listed}");
+}

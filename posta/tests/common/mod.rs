@@ -1,0 +1,227 @@
+//! The real program, as a person would run it.
+#![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::{
+    collections::HashMap,
+    fs,
+    io::{BufRead, BufReader, Read, Write},
+    net::TcpStream,
+    path::{Path, PathBuf},
+    process::{Child, Command, Output, Stdio},
+    thread,
+    time::Duration,
+};
+
+/// How long the server may take to start.
+const START: Duration = Duration::from_secs(20);
+
+pub const PASSWORD: &str = "parola";
+
+/// A directory with a configuration, and the server that runs on it, if one does.
+pub struct Place {
+    pub directory: tempfile::TempDir,
+    server: Option<Child>,
+    /// Addresses, by the protocol's name.
+    pub listening: HashMap<String, String>,
+}
+
+impl Place {
+    /// With these listeners: protocol and TLS mode of each.
+    pub fn new(listeners: &[(&str, &str)]) -> Self {
+        let directory = tempfile::Builder::new().prefix("posta-test-").tempdir().unwrap();
+        let mut config = format!(
+            "hostname = \"mail.x.test\"\ndata = \"{}\"\n[limits]\nsessions-per-client = 0\n",
+            directory.path().join("data").display()
+        );
+        for (protocol, tls) in listeners {
+            config.push_str(&format!(
+                "[[listen]]\nprotocol = \"{protocol}\"\naddress = \"127.0.0.1:0\"\ntls = \"{tls}\"\n"
+            ));
+        }
+        fs::write(directory.path().join("posta.toml"), config).unwrap();
+        Self { directory, server: None, listening: HashMap::new() }
+    }
+
+    pub fn config(&self) -> PathBuf {
+        self.directory.path().join("posta.toml")
+    }
+
+    /// Starts the server with more of an environment, and waits until it is ready.
+    pub fn start_with(&mut self, environment: &[(&str, &str)]) {
+        let mut server = Command::new(program())
+            .args(["serve", "--config"])
+            .arg(self.config())
+            .envs(environment.iter().copied())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(server.stderr.take().unwrap()).lines();
+        let (sender, ready) = std::sync::mpsc::channel();
+        // Reads on to the end, so that the server never waits for its log to be read.
+        thread::spawn(move || {
+            for line in lines.by_ref().map_while(Result::ok) {
+                if line.starts_with("ready") {
+                    let _ = sender.send(line);
+                } else {
+                    eprintln!("server: {line}");
+                }
+            }
+        });
+        let line = ready.recv_timeout(START);
+        self.server = Some(server);
+        let line = line.expect("the server says that it is ready");
+        self.listening = line
+            .split(' ')
+            .skip(1)
+            .map(|part| part.split_once('=').unwrap())
+            .map(|(protocol, address)| (protocol.to_owned(), address.to_owned()))
+            .collect();
+    }
+
+    pub fn start(&mut self) {
+        self.start_with(&[]);
+    }
+
+    pub fn address(&self, protocol: &str) -> &str {
+        &self.listening[protocol]
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.server.as_ref().unwrap().id()
+    }
+
+    /// kill -9: no chance to finish anything.
+    pub fn kill(&mut self) {
+        if let Some(mut server) = self.server.take() {
+            server.kill().unwrap();
+            server.wait().unwrap();
+        }
+    }
+
+    /// SIGTERM, and the exit code.
+    pub fn stop(&mut self) -> Option<i32> {
+        let mut server = self.server.take().unwrap();
+        let terminated = Command::new("kill").arg(server.id().to_string()).status().unwrap();
+        assert!(terminated.success());
+        server.wait().unwrap().code()
+    }
+
+    /// Runs a command on this place.
+    pub fn posta(&self, arguments: &[&str], input: &str) -> Output {
+        let config = self.config();
+        let config = ["--config", config.to_str().unwrap()];
+        posta(&[arguments, &config].concat(), input)
+    }
+
+    pub fn add_account(&self, address: &str) {
+        let added = self.posta(&["account", "add", address, "--password-stdin"], PASSWORD);
+        assert!(added.status.success(), "{}", String::from_utf8_lossy(&added.stderr));
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+pub fn program() -> &'static Path {
+    Path::new(env!("CARGO_BIN_EXE_posta"))
+}
+
+/// Runs a command with something on its standard input.
+pub fn posta(arguments: &[&str], input: &str) -> Output {
+    let mut child = Command::new(program())
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // A command that does not read its input closes it; that is not this helper's business.
+    let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
+    child.wait_with_output().unwrap()
+}
+
+pub fn stdout(output: &Output) -> String {
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+/// A connection for plain dialogues.
+pub struct Wire {
+    reader: BufReader<TcpStream>,
+}
+
+impl Wire {
+    pub fn connect(address: &str) -> Self {
+        let stream = TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        stream.set_nodelay(true).unwrap();
+        Self { reader: BufReader::new(stream) }
+    }
+
+    pub fn write(&mut self, text: &str) {
+        self.reader.get_mut().write_all(text.as_bytes()).unwrap();
+    }
+
+    /// The next line, without its CRLF; empty at the end of the connection.
+    pub fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.reader.read_line(&mut line).unwrap();
+        line.trim_end_matches("\r\n").to_owned()
+    }
+
+    /// Sends a line and reads one.
+    pub fn say(&mut self, line: &str) -> String {
+        self.write(&format!("{line}\r\n"));
+        self.line()
+    }
+
+    /// Sends a line, and reads a positive POP3 response up to the dot.
+    pub fn listing(&mut self, line: &str) -> Vec<String> {
+        let status = self.say(line);
+        assert!(status.starts_with("+OK"), "{status}");
+        let mut lines = Vec::new();
+        loop {
+            let line = self.line();
+            if line == "." {
+                return lines;
+            }
+            lines.push(line);
+        }
+    }
+
+    pub fn rest(mut self) -> String {
+        let mut rest = String::new();
+        let _ = self.reader.read_to_string(&mut rest);
+        rest
+    }
+}
+
+/// An SMTP session that has said hello.
+pub fn smtp(address: &str) -> Wire {
+    let mut wire = Wire::connect(address);
+    assert!(wire.line().starts_with("220 "));
+    assert!(wire.say("HELO c.test").starts_with("250 "));
+    wire
+}
+
+/// A POP3 session that has logged in.
+pub fn pop3(address: &str, name: &str) -> Wire {
+    let mut wire = Wire::connect(address);
+    assert!(wire.line().starts_with("+OK"));
+    assert!(wire.say(&format!("USER {name}")).starts_with("+OK"));
+    let opened = wire.say(&format!("PASS {PASSWORD}"));
+    assert!(opened.starts_with("+OK"), "{opened}");
+    wire
+}
+
+/// Sends a message; answers the reply to its end.
+pub fn send(wire: &mut Wire, to: &str, content: &str) -> String {
+    assert!(wire.say("MAIL FROM:<s@y.test>").starts_with("250 "));
+    assert!(wire.say(&format!("RCPT TO:<{to}>")).starts_with("250 "));
+    assert!(wire.say("DATA").starts_with("354 "));
+    wire.write(content);
+    wire.say(".")
+}

@@ -1,0 +1,139 @@
+//! The first promise: what was acknowledged is never lost.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod common;
+
+use common::{Place, pop3, program, send, smtp};
+use std::{
+    collections::HashSet,
+    fs,
+    process::{Command, Stdio},
+    thread::sleep,
+    time::{Duration, Instant},
+};
+
+/// kill -9 in the middle of 10,000 messages from 50 sessions, at several moments: after a restart
+/// every acknowledged message is in the mailbox, whole.
+#[test]
+fn kill_9_loses_nothing_that_was_acknowledged() {
+    for after in [150, 400, 900] {
+        let mut place = Place::new(&[("smtp", "none"), ("pop3", "none")]);
+        place.add_account("ana@x.test");
+        place.start();
+        let bench = Command::new(program())
+            .args(["bench", "smtp", place.address("smtp"), "--to", "ana@x.test", "--json"])
+            .args(["--messages", "10000", "--sessions", "50", "--size", "2KiB"])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        sleep(Duration::from_millis(after));
+        place.kill();
+        let report = bench.wait_with_output().unwrap();
+        let acknowledged = per_session(&String::from_utf8(report.stdout).unwrap());
+        let total: usize = acknowledged.iter().sum();
+        place.start();
+        let kept = kept(&place);
+        for (session, &count) in acknowledged.iter().enumerate() {
+            for message in 0..count {
+                let number = format!("{session:08}-{message:08}");
+                assert!(kept.contains(&number), "{number} was acknowledged and is lost");
+            }
+        }
+        println!("killed after {after} ms: {total} acknowledged, {} kept", kept.len());
+        assert!(total > 0, "the server was killed before it did anything");
+        // Those in flight may or may not be kept: at most one a session.
+        assert!(kept.len() <= total + 50);
+    }
+}
+
+/// How many messages of each session were acknowledged.
+fn per_session(report: &str) -> Vec<usize> {
+    let report: serde_json::Value = serde_json::from_str(report).unwrap();
+    let counts = report["per_session"].as_array().unwrap();
+    counts.iter().map(|count| usize::try_from(count.as_u64().unwrap()).unwrap()).collect()
+}
+
+/// The numbers of the messages in the mailbox; each must be whole.
+fn kept(place: &Place) -> HashSet<String> {
+    let mut wire = pop3(place.address("pop3"), "ana");
+    let sizes = wire.listing("LIST");
+    let mut numbers = HashSet::new();
+    for line in sizes {
+        let (number, octets) = line.split_once(' ').unwrap();
+        let lines = wire.listing(&format!("RETR {number}"));
+        let length: usize = lines.iter().map(|line| line.len() + 2).sum();
+        assert_eq!(length.to_string(), octets, "message {number} is whole");
+        let field = lines.iter().find_map(|line| line.strip_prefix("X-Posta-Bench: ")).unwrap();
+        assert!(numbers.insert(field.to_owned()), "{field} is kept twice");
+    }
+    numbers
+}
+
+/// A shim between the server and the system: makes each fdatasync slow, or fail, as a file says.
+const SHIM: &str = r#"
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+int fdatasync(int fd) {
+    char word = 0;
+    int control = open(getenv("SHIM_CONTROL"), O_RDONLY);
+    if (control >= 0) {
+        if (read(control, &word, 1) != 1) word = 0;
+        close(control);
+    }
+    if (word == 's') usleep(700000);
+    if (word == 'f') { errno = EIO; return -1; }
+    int (*real)(int) = (int (*)(int))dlsym(RTLD_NEXT, "fdatasync");
+    return real(fd);
+}
+"#;
+
+/// 250 comes after the sync, and not without it.
+#[test]
+fn the_250_waits_for_the_sync() {
+    let mut place = Place::new(&[("smtp", "none"), ("pop3", "none")]);
+    place.add_account("ana@x.test");
+    let directory = place.directory.path().to_owned();
+    let (source, shim, control) =
+        (directory.join("shim.c"), directory.join("shim.so"), directory.join("control"));
+    fs::write(&source, SHIM).unwrap();
+    fs::write(&control, "-").unwrap();
+    let mut compiler = Command::new("cc");
+    compiler.args(["-shared", "-fPIC", "-o"]).arg(&shim).arg(&source).arg("-ldl");
+    let compiled = compiler.status().expect("this test needs a C compiler, `cc`");
+    assert!(compiled.success());
+    place.start_with(&[
+        ("LD_PRELOAD", shim.to_str().unwrap()),
+        ("SHIM_CONTROL", control.to_str().unwrap()),
+    ]);
+    let mut wire = smtp(place.address("smtp"));
+    let content = "A: b\r\n\r\nc\r\n";
+    assert!(send(&mut wire, "ana@x.test", content).starts_with("250 "));
+
+    fs::write(&control, "slow").unwrap();
+    #[expect(clippy::disallowed_methods, reason = "this test measures real time")]
+    let started = Instant::now();
+    assert!(send(&mut wire, "ana@x.test", content).starts_with("250 "));
+    assert!(started.elapsed() >= Duration::from_millis(700), "{:?}", started.elapsed());
+
+    fs::write(&control, "fail").unwrap();
+    let refused = send(&mut wire, "ana@x.test", content);
+    assert!(refused.starts_with("451 4.3.0 "), "{refused}");
+    // The engine below takes no more writes after a failed sync: nothing is acknowledged any more,
+    // even when the disk says that it is well again.
+    fs::write(&control, "-").unwrap();
+    let refused = send(&mut wire, "ana@x.test", content);
+    assert!(refused.starts_with("451 4.3.0 "), "{refused}");
+
+    place.kill();
+    place.start();
+    let kept = pop3(place.address("pop3"), "ana").listing("LIST").len();
+    assert!(kept >= 2, "both acknowledged messages are there: {kept}");
+    let mut wire = smtp(place.address("smtp"));
+    assert!(send(&mut wire, "ana@x.test", content).starts_with("250 "), "a restart heals");
+}

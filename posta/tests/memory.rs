@@ -1,0 +1,229 @@
+//! The whole server in memory: network, store and clock replaced, no socket and no file.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use posta_mail::Timestamp;
+use posta_server::{
+    Kind, ListenerSettings, Server, Settings, TlsMode,
+    admin::{Admin, Request, Response},
+    clock::SimulatedClock,
+    net::{MemoryNet, Net, Stream},
+};
+use posta_store::MemoryStore;
+use std::sync::Arc;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+struct System {
+    net: MemoryNet,
+    admin: Admin,
+    server: Server,
+}
+
+async fn system() -> System {
+    let net = MemoryNet::default();
+    let store = Arc::new(MemoryStore::new());
+    let clock = Arc::new(SimulatedClock::new(Timestamp::from_second(1_074_188_330).unwrap(), 7));
+    let admin = Admin::new(store.clone(), clock.clone());
+    for address in ["ana@x.test", "bob@x.test"] {
+        let (address, password) = (address.to_owned(), "parola".to_owned());
+        admin.execute(Request::AccountAdd { address, password }).await.unwrap();
+    }
+    let listener = |kind, port| ListenerSettings {
+        kind,
+        endpoint: format!("127.0.0.1:{port}").parse().unwrap(),
+        tls: TlsMode::None,
+    };
+    let settings = Settings {
+        hostname: "mail.x.test".parse().unwrap(),
+        message_size: 100_000,
+        sessions_per_client: 3,
+        listeners: vec![
+            listener(Kind::Smtp, 25),
+            listener(Kind::Submission, 587),
+            listener(Kind::Lmtp, 24),
+            listener(Kind::Pop3, 110),
+        ],
+        tls: None,
+        control: None,
+    };
+    let server = Server::start(settings, store, clock, &net).await.unwrap();
+    System { net, admin, server }
+}
+
+impl System {
+    async fn connect(&self, port: u16) -> Box<dyn Stream> {
+        self.net.connect(&format!("127.0.0.1:{port}")).await.unwrap()
+    }
+
+    /// Says everything at once and reads to the end.
+    async fn say(&self, port: u16, text: &str) -> String {
+        let mut stream = self.connect(port).await;
+        let (mut read, mut write) = tokio::io::split(&mut stream);
+        let mut answer = String::new();
+        let writing = async {
+            // A server that hung up early does not read it all.
+            let _ = write.write_all(text.as_bytes()).await;
+        };
+        let (_, read) = tokio::join!(writing, read.read_to_string(&mut answer));
+        read.unwrap();
+        answer
+    }
+}
+
+const LOGIN: &str = "USER ana\r\nPASS parola\r\n";
+
+#[tokio::test]
+async fn a_message_is_kept_with_what_a_server_adds_and_nothing_else() {
+    let system = system().await;
+    let said = system
+        .say(25, "EHLO c.test\r\nMAIL FROM:<s@y.test>\r\nRCPT TO:<Ana@x.test>\r\nDATA\r\nSubject: s\r\n\r\nbody\r\n.\r\nQUIT\r\n")
+        .await;
+    assert!(said.contains("\r\n250 2.0.0 Ok: kept as "), "{said}");
+    let read = system.say(110, &format!("{LOGIN}RETR 1\r\nQUIT\r\n")).await;
+    let message = read.split("octets\r\n").last().unwrap();
+    let id = said.split("kept as ").nth(1).unwrap().lines().next().unwrap();
+    assert_eq!(
+        message,
+        format!(
+            "Return-Path: <s@y.test>\r\nDelivered-To: Ana@x.test\r\n\
+             Received: from c.test ([127.0.0.1])\r\n\tby mail.x.test (Posta) with ESMTP id {id}\r\n\
+             \tfor <Ana@x.test>;\r\n\tThu, 15 Jan 2004 17:38:50 +0000\r\n\
+             Subject: s\r\n\r\nbody\r\n.\r\n+OK bye\r\n"
+        )
+    );
+    system.server.stop().await;
+}
+
+#[tokio::test]
+async fn blind_copies_stay_blind_and_a_mailbox_gets_a_message_once() {
+    let system = system().await;
+    let said = system
+        .say(24, "LHLO c.test\r\nMAIL FROM:<>\r\nRCPT TO:<ana@x.test>\r\nRCPT TO:<bob@x.test>\r\nRCPT TO:<ANA@x.test>\r\nDATA\r\nSubject: s\r\n\r\nb\r\n.\r\nQUIT\r\n")
+        .await;
+    assert_eq!(said.matches("kept as").count(), 3, "{said}");
+    for (name, other) in [("ana", "bob"), ("bob", "ana")] {
+        let read =
+            system.say(110, &format!("USER {name}\r\nPASS parola\r\nRETR 1\r\nQUIT\r\n")).await;
+        assert!(read.contains("+OK 1 messages"), "{read}");
+        assert!(read.contains(&format!("Delivered-To: {name}@x.test")), "{read}");
+        assert!(!read.contains(other) && !read.contains("for <"), "{read}");
+    }
+    system.server.stop().await;
+}
+
+#[tokio::test]
+async fn submission_completes_a_header_section_and_a_relay_does_not() {
+    let system = system().await;
+    let transaction = "HELO c.test\r\nMAIL FROM:<s@y.test>\r\nRCPT TO:<ana@x.test>\r\nDATA\r\nSubject: s\r\n\r\nb\r\n.\r\nQUIT\r\n";
+    system.say(587, transaction).await;
+    system.say(25, transaction).await;
+    let first = system.say(110, &format!("{LOGIN}RETR 1\r\nQUIT\r\n")).await;
+    for field in ["\r\nMessage-ID: <", "\r\nDate: Thu, 15 Jan 2004", "\r\nFrom: s@y.test\r\n\r\nb"]
+    {
+        assert!(first.contains(field), "{first}");
+    }
+    let second = system.say(110, &format!("{LOGIN}RETR 2\r\nQUIT\r\n")).await;
+    assert!(second.contains("+0000\r\nSubject: s\r\n\r\nb\r\n"), "{second}");
+    system.server.stop().await;
+}
+
+#[tokio::test]
+async fn strangers_are_refused_when_they_are_named() {
+    let system = system().await;
+    let said = system
+        .say(25, "HELO c.test\r\nMAIL FROM:<s@y.test>\r\nRCPT TO:<cid@x.test>\r\nRCPT TO:<ana@z.test>\r\nRCPT TO:<postmaster>\r\nDATA\r\nQUIT\r\n")
+        .await;
+    let codes: Vec<_> = said.lines().map(|line| line.get(..9).unwrap_or(line)).collect();
+    assert_eq!(codes[3..], ["550 5.1.1", "550 5.7.1", "550 5.7.1", "554 5.5.1", "221 2.0.0"]);
+    system.server.stop().await;
+}
+
+#[tokio::test]
+async fn a_message_of_many_chunks_comes_back_whole() {
+    let system = system().await;
+    let body = "0123456789abcde\r\n".repeat(5_000); // 85,000 octets
+    let said = system
+        .say(25, &format!("HELO c\r\nMAIL FROM:<s@y.test>\r\nRCPT TO:<ana@x.test>\r\nDATA\r\nA: b\r\n\r\n{body}.\r\nQUIT\r\n"))
+        .await;
+    assert!(said.contains("kept as"), "{said}");
+    let read = system.say(110, &format!("{LOGIN}RETR 1\r\nQUIT\r\n")).await;
+    assert!(read.contains(&format!("\r\n\r\n{body}.\r\n")));
+    system.server.stop().await;
+}
+
+#[tokio::test]
+async fn a_session_keeps_its_view_and_removal_waits_for_quit() {
+    let system = system().await;
+    let transaction = "HELO c.test\r\nMAIL FROM:<s@y.test>\r\nRCPT TO:<ana@x.test>\r\nDATA\r\nA: b\r\n\r\nc\r\n.\r\nQUIT\r\n";
+    system.say(25, transaction).await;
+    let mut early = system.connect(110).await;
+    early.write_all(LOGIN.as_bytes()).await.unwrap();
+    let mut seen = String::new();
+    while !seen.contains("1 messages") {
+        let octet = early.read_u8().await.unwrap();
+        seen.push(char::from(octet));
+    }
+    // Another session marks the message, and leaves without QUIT: nothing is removed.
+    let mut rude = system.connect(110).await;
+    rude.write_all(format!("{LOGIN}DELE 1\r\n").as_bytes()).await.unwrap();
+    rude.shutdown().await.unwrap();
+    let mut said = String::new();
+    rude.read_to_string(&mut said).await.unwrap();
+    assert!(said.contains("+OK marked"), "{said}");
+    let polite = system.say(110, &format!("{LOGIN}DELE 1\r\nQUIT\r\n")).await;
+    assert!(polite.contains("1 messages removed"), "{polite}");
+    let late = system.say(110, &format!("{LOGIN}STAT\r\nQUIT\r\n")).await;
+    assert!(late.contains("+OK 0 0"), "{late}");
+    // The early session still reads what it saw.
+    early.write_all(b"RETR 1\r\nQUIT\r\n").await.unwrap();
+    let mut rest = String::new();
+    early.read_to_string(&mut rest).await.unwrap();
+    assert!(rest.contains("A: b\r\n\r\nc\r\n.\r\n"), "{rest}");
+    system.server.stop().await;
+}
+
+#[tokio::test]
+async fn a_client_has_so_many_sessions_and_no_more() {
+    let system = system().await;
+    let mut held = Vec::new();
+    for _ in 0..3 {
+        let mut stream = system.connect(25).await;
+        let mut greeting = [0; 3];
+        stream.read_exact(&mut greeting).await.unwrap();
+        assert_eq!(&greeting, b"220");
+        held.push(stream);
+    }
+    assert!(system.say(25, "").await.starts_with("421 4.7.0 "));
+    assert!(system.say(110, "").await.starts_with("-ERR [SYS/TEMP] too many"));
+    drop(held);
+    system.server.stop().await;
+}
+
+#[tokio::test]
+async fn stopping_ends_idle_sessions_and_finishes_what_is_in_hand() {
+    let system = system().await;
+    let mut idle = system.connect(25).await;
+    let mut busy = system.connect(25).await;
+    busy.write_all(b"HELO c\r\nMAIL FROM:<s@y.test>\r\nRCPT TO:<ana@x.test>\r\nDATA\r\n")
+        .await
+        .unwrap();
+    let mut said = String::new();
+    while !said.contains("354") {
+        said.push(char::from(busy.read_u8().await.unwrap()));
+    }
+    let System { server, admin, .. } = system;
+    let stopping = tokio::spawn(server.stop());
+    let mut parting = String::new();
+    idle.read_to_string(&mut parting).await.unwrap();
+    assert!(
+        parting.ends_with("421 4.3.2 mail.x.test is stopping, try again soon\r\n"),
+        "{parting}"
+    );
+    busy.write_all(b"A: b\r\n\r\nc\r\n.\r\n").await.unwrap();
+    let mut rest = String::new();
+    busy.read_to_string(&mut rest).await.unwrap();
+    assert!(rest.contains("250 2.0.0 Ok: kept as") && rest.contains("421 4.3.2"), "{rest}");
+    stopping.await.unwrap();
+    let listed = admin.execute(Request::AccountList).await.unwrap();
+    let Response::Accounts(accounts) = listed else { panic!("no accounts") };
+    assert_eq!(accounts[0].messages, 1);
+}

@@ -1,0 +1,271 @@
+//! Our clients against our servers, engine to engine: content comes through byte for byte, whatever
+//! it is and however the octets between them are cut.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use bytes::Bytes;
+use posta_mail::{Address, Engine, ForwardPath, MailId, Reply, ReversePath, Secret, Step};
+use posta_pop3::{client as pop3_client, server as pop3_server};
+use posta_smtp::{client as smtp_client, command::HelloVerb, server as smtp_server};
+use proptest::prelude::*;
+use std::sync::Arc;
+
+/// One side of a connection: an engine, what it received and has not consumed, what it sends.
+struct Side<E> {
+    engine: E,
+    input: Vec<u8>,
+    output: Vec<u8>,
+    closed: bool,
+}
+
+impl<E: Engine> Side<E> {
+    fn new(engine: E) -> Self {
+        Self { engine, input: Vec::new(), output: Vec::new(), closed: false }
+    }
+
+    /// Lets the engine go on until it needs input.
+    fn go(
+        &mut self,
+        mut answer: impl FnMut(E::Question) -> E::Answer,
+        mut content: impl FnMut(&[u8]),
+    ) {
+        while !self.closed {
+            let mut rest = &self.input[..];
+            let step = self.engine.next(&mut rest, &mut self.output);
+            let consumed = self.input.len() - rest.len();
+            let needs_input = matches!(step, Step::NeedInput);
+            match step {
+                Step::NeedInput | Step::Flush => {}
+                Step::Ask(question) => self.engine.answer(answer(question), &mut self.output),
+                Step::Content(piece) => content(piece),
+                Step::StartTls => panic!("nobody asked for TLS"),
+                Step::Close => self.closed = true,
+            }
+            self.input.drain(..consumed);
+            if needs_input {
+                return;
+            }
+        }
+    }
+}
+
+/// Moves octets from one side to the other, `size` at a time.
+fn carry(output: &mut Vec<u8>, input: &mut Vec<u8>, size: usize) {
+    let count = size.min(output.len());
+    input.extend(output.drain(..count));
+}
+
+const ID: MailId = MailId::from_bytes([7; 12]);
+
+/// What the receiving end saw, and what the sending end was told.
+struct Sent {
+    content: Vec<u8>,
+    mail: Option<smtp_server::Mail>,
+    recipients: Vec<String>,
+    outcome: Option<smtp_client::Outcome>,
+}
+
+/// Sends a message to `recipients`, of which those at `refused.test` are refused.
+fn send(hello: HelloVerb, recipients: &[&str], content: &[u8], size: usize, stingy: bool) -> Sent {
+    let service = match hello {
+        HelloVerb::Lhlo => smtp_server::Service::Lmtp,
+        _ => smtp_server::Service::Smtp,
+    };
+    let profile = smtp_server::Profile {
+        hostname: "mail.x.test".parse().unwrap(),
+        service,
+        message_size: if stingy { 10 } else { 1 << 30 },
+        starttls: false,
+    };
+    let mut server = Side::new(posta_smtp::Server::new(Arc::new(profile)));
+    let options =
+        smtp_client::Options { name: "c.test".into(), hello, tls: smtp_client::TlsUse::IfOffered };
+    let mut client = Side::new(posta_smtp::Client::new(options, false));
+    let address = |text: &&str| ForwardPath::Address(text.parse::<Address>().unwrap());
+    let mut envelope = Some(smtp_client::Envelope {
+        reverse_path: ReversePath::Null,
+        recipients: recipients.iter().map(address).collect(),
+        size: (!stingy).then_some(content.len() as u64),
+        eight_bit: !content.is_ascii(),
+    });
+    let mut pieces = content.chunks(7).map(Bytes::copy_from_slice);
+    let mut sent = Sent { content: Vec::new(), mail: None, recipients: Vec::new(), outcome: None };
+    while !(client.closed && server.closed) {
+        let (mail, named, kept) = (&mut sent.mail, &mut sent.recipients, &mut sent.content);
+        server.go(
+            |question| match question {
+                smtp_server::Question::Mail(given) => {
+                    *mail = Some(given);
+                    smtp_server::Answer::Accept
+                }
+                smtp_server::Question::Recipient(path) => {
+                    if path.to_string().contains("refused") {
+                        return smtp_server::Answer::Refuse(Reply::new(550, (5, 1, 1), "No"));
+                    }
+                    named.push(path.to_string());
+                    smtp_server::Answer::Accept
+                }
+                smtp_server::Question::Commit => smtp_server::Answer::Committed(ID),
+                _ => smtp_server::Answer::Accept,
+            },
+            |piece| kept.extend_from_slice(piece),
+        );
+        let outcome = &mut sent.outcome;
+        client.go(
+            |question| match question {
+                smtp_client::Question::Next(done) => {
+                    if done.is_some() {
+                        *outcome = done;
+                    }
+                    envelope.take().map_or(smtp_client::Answer::Quit, smtp_client::Answer::Send)
+                }
+                smtp_client::Question::Content => pieces
+                    .next()
+                    .map_or(smtp_client::Answer::EndOfContent, smtp_client::Answer::Content),
+                smtp_client::Question::Failed(failure) => panic!("{failure:?}"),
+            },
+            |_| panic!("a client is sent no content"),
+        );
+        carry(&mut server.output, &mut client.input, size);
+        carry(&mut client.output, &mut server.input, size);
+    }
+    sent
+}
+
+fn codes(sent: &Sent) -> Vec<u16> {
+    let outcome = sent.outcome.as_ref().expect("the transaction ended");
+    outcome.recipients.iter().map(|reply| reply.code.get()).collect()
+}
+
+/// Lines as servers keep them.
+fn lines() -> impl Strategy<Value = Vec<u8>> {
+    let line = prop_oneof![
+        "[ -~]{0,80}".prop_map(String::into_bytes),
+        Just(b".".to_vec()),
+        Just(b"..".to_vec()),
+        Just(b"QUIT".to_vec()),
+        prop::collection::vec(
+            any::<u8>().prop_filter("no line ends", |o| !b"\r\n".contains(o)),
+            0..40
+        ),
+    ];
+    prop::collection::vec(line, 0..20).prop_map(|lines| {
+        lines.into_iter().flat_map(|line| [line, b"\r\n".to_vec()].concat()).collect()
+    })
+}
+
+proptest! {
+    #[test]
+    fn smtp_content_comes_through(content in lines(), size in 1usize..200) {
+        for hello in [HelloVerb::Ehlo, HelloVerb::Lhlo] {
+            let sent = send(hello, &["a@x.test", "b@x.test"], &content, size, false);
+            prop_assert_eq!(&sent.content, &content);
+            prop_assert_eq!(codes(&sent), [250, 250]);
+            let mail = sent.mail.unwrap();
+            prop_assert_eq!(mail.size, Some(content.len() as u64));
+            prop_assert_eq!(mail.body == posta_smtp::command::Body::EightBitMime, !content.is_ascii());
+        }
+    }
+
+    #[test]
+    fn pop3_content_comes_through(
+        messages in prop::collection::vec(lines(), 0..4),
+        size in 1usize..200,
+    ) {
+        prop_assert_eq!(collect(&messages, size), messages);
+    }
+}
+
+#[test]
+fn each_recipient_has_its_outcome() {
+    let some = ["a@x.test", "b@refused.test", "c@x.test"];
+    for hello in [HelloVerb::Helo, HelloVerb::Ehlo, HelloVerb::Lhlo] {
+        let sent = send(hello, &some, b"x\r\n", 100, false);
+        assert_eq!(codes(&sent), [250, 550, 250], "{hello:?}");
+        assert_eq!(sent.recipients, ["<a@x.test>", "<c@x.test>"]);
+        let none = send(hello, &some[1..2], b"x\r\n", 100, false);
+        assert_eq!(codes(&none), [550], "{hello:?}");
+        assert_eq!(none.content, b"", "{hello:?}: nothing is sent for nobody");
+        let large = send(hello, &some, b"more than ten octets\r\n", 100, true);
+        assert_eq!(codes(&large), [552, 550, 552], "{hello:?}");
+    }
+}
+
+#[test]
+fn eight_bits_are_not_sent_to_a_server_that_takes_seven() {
+    let sent = send(HelloVerb::Helo, &["a@x.test"], b"\xc4\x83\r\n", 100, false);
+    assert_eq!(codes(&sent), [554]);
+    assert_eq!(sent.mail, None, "no transaction was begun");
+}
+
+#[derive(Debug)]
+struct Messages(Vec<Vec<u8>>);
+
+impl pop3_server::Maildrop for Messages {
+    fn len(&self) -> usize {
+        self.0.len()
+    }
+    fn octets(&self, index: usize) -> u64 {
+        self.0[index].len() as u64
+    }
+    fn write_unique_id(&self, index: usize, text: &mut String) {
+        text.push_str(&index.to_string());
+    }
+}
+
+/// Retrieves every message.
+fn collect(messages: &[Vec<u8>], size: usize) -> Vec<Vec<u8>> {
+    let profile = pop3_server::Profile { hostname: "mail.x.test".into(), stls: false };
+    let mut server = Side::new(posta_pop3::Server::new(Arc::new(profile), true));
+    let options = pop3_client::Options {
+        name: "ana".into(),
+        password: Secret::new(b"two words"),
+        tls: pop3_client::TlsUse::IfOffered,
+    };
+    let mut client = Side::new(posta_pop3::Client::new(options, false));
+    let mut retrieved: Vec<Vec<u8>> = Vec::new();
+    let mut current = Vec::new();
+    let (mut asked, mut quit) = (0, None);
+    while !(client.closed && server.closed) {
+        server.go(
+            |question| match question {
+                pop3_server::Question::Login { name, password } => {
+                    assert_eq!((name.as_str(), password.expose()), ("ana", &b"two words"[..]));
+                    pop3_server::Answer::Opened(Messages(messages.to_vec()))
+                }
+                pop3_server::Question::Read { index, offset } => {
+                    let rest = &messages[index][usize::try_from(offset).unwrap()..];
+                    let piece = &rest[..rest.len().min(11)];
+                    pop3_server::Answer::Content(Bytes::copy_from_slice(piece))
+                }
+                pop3_server::Question::Update(_) => pop3_server::Answer::Failed,
+            },
+            |_| panic!("a server is sent no content"),
+        );
+        let pieces = std::cell::RefCell::new(&mut current);
+        client.go(
+            |question| match question {
+                pop3_client::Question::Next(outcome) => {
+                    assert_eq!(outcome, pop3_client::Outcome::Done);
+                    if asked > 0 {
+                        retrieved.push(std::mem::take(*pieces.borrow_mut()));
+                    }
+                    asked += 1;
+                    if asked > messages.len() {
+                        return pop3_client::Answer::Quit;
+                    }
+                    pop3_client::Answer::Retr(u32::try_from(asked).unwrap())
+                }
+                pop3_client::Question::Quit(ended) => {
+                    quit = Some(ended);
+                    pop3_client::Answer::Quit
+                }
+                pop3_client::Question::Failed(failure) => panic!("{failure:?}"),
+            },
+            |piece| pieces.borrow_mut().extend_from_slice(piece),
+        );
+        carry(&mut server.output, &mut client.input, size);
+        carry(&mut client.output, &mut server.input, size);
+    }
+    assert_eq!(quit, Some(Ok(())));
+    retrieved
+}

@@ -1,0 +1,123 @@
+"""Python's own mail clients against the server: python3 interop.py PASSWORD CASE ADDRESS..."""
+
+import poplib
+import smtplib
+import ssl
+import sys
+
+poplib._MAXLINE = 10_000_000  # its own limit on lines is shorter than what servers may send
+
+CONTENTS = [
+    b"Subject: plain\r\n\r\nbody\r\n",
+    b"Subject: dots\r\n\r\n.\r\n..\r\n.a\r\n\r\n.\r\n",
+    b"Subject: eight bits\r\n\r\n" + bytes(range(128, 256)) + b"\r\n",
+    b"Subject: long line\r\n\r\n" + b"x" * 20_000 + b"\r\n",
+    b"Subject: no body\r\n\r\n",
+    b"Subject: large\r\n\r\n" + b"line of text\r\n" * 50_000,
+]
+
+
+def host_port(address):
+    host, port = address.rsplit(":", 1)
+    return host, int(port)
+
+
+def trusting():
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def below_trace(message):
+    """The message without what the server put above it."""
+    at = message.index(b"\r\nSubject: ") + 2
+    header = message[:at]
+    for field in (b"Return-Path: <s@y.test>\r\n", b"Delivered-To: ", b"\r\nReceived: from "):
+        assert field in header, header
+    return message[at:]
+
+
+def collect(client, name, password, expected):
+    client.user(name)
+    client.pass_(password)
+    count, octets = client.stat()
+    assert count == len(expected), (count, len(expected))
+    sizes = [int(line.split()[1]) for line in client.list()[1]]
+    assert sum(sizes) == octets
+    assert len({line.split()[1] for line in client.uidl()[1]}) == count
+    for number, content in enumerate(expected, 1):
+        lines = client.retr(number)[1]
+        message = b"".join(line + b"\r\n" for line in lines)
+        assert len(message) == sizes[number - 1], number
+        assert below_trace(message) == content, number
+        top = client.top(number, 0)[1]
+        assert top[-1] == b"" and top == lines[: len(top)], number
+    return count
+
+
+def plain(password, smtp, pop3):
+    with smtplib.SMTP(*host_port(smtp)) as client:
+        client.ehlo()
+        assert client.has_extn("size") and client.has_extn("8bitmime") and client.has_extn("pipelining")
+        for content in CONTENTS:
+            client.sendmail("s@y.test", ["ana@x.test", "bob@x.test"], content, ["BODY=8BITMIME"])
+        try:
+            client.sendmail("s@y.test", ["nobody@x.test"], b"Subject: x\r\n\r\n")
+        except smtplib.SMTPRecipientsRefused as refused:
+            assert refused.recipients["nobody@x.test"][0] == 550
+        else:
+            raise AssertionError("an unknown user was accepted")
+    client = poplib.POP3(*host_port(pop3))
+    assert "TOP" in client.capa() and "STLS" in client.capa()
+    collect(client, "ana", password, CONTENTS)
+    client.dele(2)
+    client.rset()
+    client.dele(1)
+    client.quit()
+    client = poplib.POP3(*host_port(pop3))
+    assert collect(client, "ana@x.test", password, CONTENTS[1:]) == len(CONTENTS) - 1
+    client.quit()
+    client = poplib.POP3(*host_port(pop3))
+    try:
+        client.user("ana")
+        client.pass_("wrong")
+    except poplib.error_proto as refused:
+        assert b"[AUTH]" in refused.args[0]
+    else:
+        raise AssertionError("a wrong password was accepted")
+
+
+def tls(password, smtp, submission, pop3):
+    with smtplib.SMTP(*host_port(smtp)) as client:
+        client.starttls(context=trusting())
+        client.ehlo()
+        assert not client.has_extn("starttls")
+        client.sendmail("s@y.test", ["bob@x.test"], CONTENTS[0])
+    with smtplib.SMTP_SSL(*host_port(submission), context=trusting()) as client:
+        client.sendmail("s@y.test", ["bob@x.test"], CONTENTS[1])
+    client = poplib.POP3(*host_port(pop3))
+    client.stls(context=trusting())
+    client.user("bob")
+    client.pass_(password)
+    count = client.stat()[0]
+    assert count == len(CONTENTS) + 2, count
+    for number, protocol in ((count - 1, b"with ESMTPS id"), (count, b"with ESMTPS id")):
+        assert protocol in b"\r\n".join(client.retr(number)[1])
+    client.dele(count)
+    client.dele(count - 1)
+    client.quit()
+
+
+def pop3s(password, lmtp, pop3):
+    client = poplib.POP3_SSL(*host_port(pop3), context=trusting())
+    collect(client, "bob", password, CONTENTS)
+    client.quit()
+    with smtplib.LMTP(*host_port(lmtp)) as client:
+        # One recipient: smtplib does not read a reply for each (RFC 2033 §4.2).
+        client.sendmail("s@y.test", ["bob@x.test"], CONTENTS[0])
+
+
+if __name__ == "__main__":
+    password, case, *addresses = sys.argv[1:]
+    {"plain": plain, "tls": tls, "pop3s": pop3s}[case](password, *addresses)
