@@ -162,16 +162,16 @@ fn refuse_unknown_keys(table: &toml::Table) -> Result<()> {
 
 fn refuse_in(name: &str, table: &toml::Table) -> Result<()> {
     let known = KEYS.iter().find(|(known, _)| *known == name).map_or(&[][..], |(_, keys)| keys);
-    for key in table.keys().filter(|key| !known.contains(&key.as_str())) {
-        let place = if name.is_empty() { String::new() } else { format!(" in [{name}]") };
-        let likeness = |candidate: &&str| strsim::jaro_winkler(candidate, key);
-        let nearest = known.iter().copied().max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
-        match nearest.filter(|nearest| likeness(nearest) >= SIMILAR) {
-            Some(nearest) => bail!("unknown key {key:?}{place}: did you mean {nearest:?}?"),
-            None => bail!("unknown key {key:?}{place}: it may be one of {}", known.join(", ")),
-        }
+    let Some(key) = table.keys().find(|key| !known.contains(&key.as_str())) else {
+        return Ok(());
+    };
+    let place = if name.is_empty() { String::new() } else { format!(" in [{name}]") };
+    let likeness = |candidate: &&str| strsim::jaro_winkler(candidate, key);
+    let nearest = known.iter().copied().max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
+    match nearest.filter(|nearest| likeness(nearest) >= SIMILAR) {
+        Some(nearest) => bail!("unknown key {key:?}{place}: did you mean {nearest:?}?"),
+        None => bail!("unknown key {key:?}{place}: it may be one of {}", known.join(", ")),
     }
-    Ok(())
 }
 
 fn from_text<'de, D: Deserializer<'de>, T: FromStr<Err: std::fmt::Display>>(

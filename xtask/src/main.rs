@@ -1,1 +1,86 @@
-fn main() {}
+//! What a developer runs: `cargo xtask test` for everything, `cargo xtask tidy` for the rules that
+//! a program can check.
+
+mod tidy;
+
+use std::{
+    env,
+    path::{Path, PathBuf},
+    process::{Command, ExitCode},
+};
+
+const USAGE: &str = "\
+cargo xtask test    format, lints, tests, documentation, tidy: all that a change must pass
+cargo xtask tidy    only the rules of the house (see ARCHITECTURE.md)";
+
+/// What the tests need beside Rust: a program, and the Debian package that has it.
+const NEEDED: [(&str, &str); 2] = [("cc", "gcc"), ("python3", "python3")];
+
+fn main() -> ExitCode {
+    let done = match env::args().nth(1).as_deref() {
+        Some("test") => test(),
+        Some("tidy") => tidy::run(&root()),
+        _ => Err(USAGE.to_owned()),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(problem) => {
+            eprintln!("{problem}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn test() -> Result<(), String> {
+    for (program, package) in NEEDED {
+        need(program, package)?;
+    }
+    cargo("format", &["fmt", "--all", "--check"])?;
+    cargo("lints", &["clippy", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"])?;
+    cargo("tests", &["test", "--workspace", "--no-fail-fast"])?;
+    cargo(
+        "documentation",
+        &["doc", "--workspace", "--no-deps", "--document-private-items", "--quiet"],
+    )?;
+    step("tidy");
+    tidy::run(&root())?;
+    println!("\nAll passed.");
+    Ok(())
+}
+
+/// The folder of the workspace.
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new(".")).to_owned()
+}
+
+fn step(name: &str) {
+    println!("\n== {name}");
+}
+
+fn cargo(name: &str, arguments: &[&str]) -> Result<(), String> {
+    step(name);
+    run(Command::new(env!("CARGO")).args(arguments).env("RUSTDOCFLAGS", "-D warnings"), name)
+}
+
+fn run(command: &mut Command, name: &str) -> Result<(), String> {
+    let status = command.current_dir(root()).status();
+    match status.map_err(|error| format!("{name} did not start: {error}"))?.success() {
+        true => Ok(()),
+        false => Err(format!("{name} failed")),
+    }
+}
+
+/// Sees to it that a program is there: installs it where that is allowed, else asks for it by name.
+fn need(program: &str, package: &str) -> Result<(), String> {
+    let is_there = || Command::new(program).arg("--version").output().is_ok();
+    if is_there() {
+        return Ok(());
+    }
+    step(&format!("installing {package}, for {program}"));
+    let apt = |arguments: &[&str]| run(Command::new("apt-get").args(arguments), "apt-get");
+    let installed = apt(&["update", "-qq"]).and_then(|()| apt(&["install", "-y", "-qq", package]));
+    if installed.is_ok() && is_there() {
+        return Ok(());
+    }
+    Err(format!("the tests need {program}: install it (on Debian: apt-get install {package})"))
+}

@@ -1,0 +1,243 @@
+//! The rules of the house that a program can check. What a rule is for stands in ARCHITECTURE.md.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// Lines that a file of code may have.
+const FILE_LINES: usize = 600;
+
+/// Lines that a function may have.
+const FUNCTION_LINES: usize = 70;
+
+/// Lines that ARCHITECTURE.md may have.
+const ARCHITECTURE_LINES: usize = 300;
+
+/// The workspace's crates, and which of them each may know.
+const MAY_KNOW: [(&str, &[&str]); 8] = [
+    ("posta-mail", &[]),
+    ("posta-smtp", &["posta-mail"]),
+    ("posta-pop3", &["posta-mail"]),
+    ("posta-store", &["posta-mail"]),
+    ("posta-store-fjall", &["posta-mail", "posta-store"]),
+    ("posta-server", &["posta-mail", "posta-smtp", "posta-pop3", "posta-store"]),
+    (
+        "posta",
+        &[
+            "posta-mail",
+            "posta-smtp",
+            "posta-pop3",
+            "posta-store",
+            "posta-store-fjall",
+            "posta-server",
+        ],
+    ),
+    ("xtask", &[]),
+];
+
+/// Crates that are pure: no input or output, no clock, no randomness, no runtime.
+const PURE: [&str; 3] = ["posta-mail", "posta-smtp", "posta-pop3"];
+const IMPURE_WORDS: [&str; 9] = [
+    "std::fs",
+    "std::net::Tcp",
+    "std::net::Udp",
+    "std::thread",
+    "std::env",
+    "Instant",
+    "SystemTime",
+    "tokio",
+    "std::process",
+];
+
+/// State that outlives its owner.
+const GLOBAL_STATE: [&str; 5] =
+    ["static mut", "thread_local!", "LazyLock<", "OnceLock<", "static ref"];
+
+/// The one place that says "committed"; the engine that reads it is the other that may name it.
+const COMMITTED: &str = "Answer::Committed(";
+const MAY_SAY_COMMITTED: [&str; 2] = ["posta-server/src/accept.rs", "posta-smtp/src/server.rs"];
+
+/// The two commands that do everything on a fresh machine.
+const COMMANDS: [&str; 2] = ["cargo run --release -- demo --once", "cargo xtask test"];
+
+pub(crate) fn run(root: &Path) -> Result<(), String> {
+    let mut problems = Vec::new();
+    let mut files = 0;
+    for (name, known) in MAY_KNOW {
+        check_manifest(root, name, known, &mut problems);
+        for path in rust_files(&root.join(name)) {
+            let Ok(text) = fs::read_to_string(&path) else { continue };
+            let relative = path.strip_prefix(root).unwrap_or(&path).display().to_string();
+            check_file(&relative, name, &text, &mut problems);
+            files += 1;
+        }
+    }
+    check_documents(root, &mut problems);
+    if files == 0 {
+        problems.push("no file was found to check".to_owned());
+    }
+    if problems.is_empty() {
+        println!("{files} files are tidy");
+        return Ok(());
+    }
+    Err(format!("{}\ntidy failed: {} problems", problems.join("\n"), problems.len()))
+}
+
+fn check_manifest(root: &Path, name: &str, known: &[&str], problems: &mut Vec<String>) {
+    let path = root.join(name).join("Cargo.toml");
+    let text = fs::read_to_string(&path).unwrap_or_default();
+    let dependencies = text.split("\n[").find(|section| section.starts_with("dependencies]"));
+    for line in dependencies.unwrap_or_default().lines().skip(1) {
+        let dependency = line.split(['.', ' ', '=']).next().unwrap_or_default();
+        let ours = dependency.starts_with("posta");
+        if ours && !known.contains(&dependency) {
+            problems.push(format!("{name}/Cargo.toml: {name} may not know {dependency}"));
+        }
+        if PURE.contains(&name) && dependency == "tokio" {
+            problems.push(format!("{name}/Cargo.toml: an engine knows no runtime"));
+        }
+    }
+}
+
+fn check_file(relative: &str, name: &str, text: &str, problems: &mut Vec<String>) {
+    let lines = text.lines().count();
+    if lines > FILE_LINES {
+        problems.push(format!("{relative}: {lines} lines; a file has {FILE_LINES} at most"));
+    }
+    for (line, length) in long_functions(text) {
+        problems.push(format!(
+            "{relative}:{line}: {length} lines; a function has {FUNCTION_LINES} at most"
+        ));
+    }
+    let in_source = relative.starts_with(&format!("{name}/src/"));
+    if !in_source || name == "xtask" {
+        return;
+    }
+    let production = text.split("#[cfg(test)]\nmod tests").next().unwrap_or(text);
+    let mut forbid = |word: &str, why: &str| {
+        for (number, _) in production
+            .lines()
+            .enumerate()
+            .filter(|(_, line)| line.contains(word) && !line.trim_start().starts_with("//"))
+        {
+            problems.push(format!("{relative}:{}: `{word}`: {why}", number + 1));
+        }
+    };
+    forbid("cfg(test)", "production code has no branch for tests");
+    forbid("cfg!(test)", "production code has no branch for tests");
+    for word in GLOBAL_STATE {
+        forbid(word, "there is no global mutable state");
+    }
+    if PURE.contains(&name) {
+        for word in IMPURE_WORDS {
+            forbid(word, "an engine does no input or output and asks no clock");
+        }
+    }
+    if !MAY_SAY_COMMITTED.contains(&relative) {
+        forbid(COMMITTED, "\"committed\" is said in one place");
+    }
+}
+
+/// Functions that are too long: the line that each begins at, and its lines. Relies on rustfmt: a
+/// function ends at the first brace that stands as far in as its `fn`.
+fn long_functions(text: &str) -> Vec<(usize, usize)> {
+    let lines: Vec<_> = text.lines().collect();
+    let mut long = Vec::new();
+    for (start, line) in lines.iter().enumerate() {
+        let code = line.trim_start();
+        let is_function = [
+            "fn ",
+            "pub fn ",
+            "pub(crate) fn ",
+            "pub(super) fn ",
+            "const fn ",
+            "pub const fn ",
+            "async fn ",
+            "pub async fn ",
+            "pub(crate) async fn ",
+        ]
+        .iter()
+        .any(|keyword| code.starts_with(keyword));
+        if !is_function || code.ends_with(['}', ';']) {
+            continue;
+        }
+        let end = format!("{}}}", &line[..line.len() - code.len()]);
+        let length = lines[start..].iter().position(|line| **line == end).unwrap_or_default() + 1;
+        if length > FUNCTION_LINES {
+            long.push((start + 1, length));
+        }
+    }
+    long
+}
+
+fn check_documents(root: &Path, problems: &mut Vec<String>) {
+    let read = |name: &str| fs::read_to_string(root.join(name)).unwrap_or_default();
+    let architecture = read("ARCHITECTURE.md").lines().count();
+    if architecture == 0 || architecture > ARCHITECTURE_LINES {
+        problems.push(format!(
+            "ARCHITECTURE.md has {architecture} lines, not 1 to {ARCHITECTURE_LINES}"
+        ));
+    }
+    let readme = read("README.md");
+    for command in COMMANDS {
+        if !readme.contains(command) {
+            problems.push(format!("README.md does not name `{command}`"));
+        }
+    }
+}
+
+fn rust_files(directory: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+        let path = entry.path();
+        if path.is_dir() && path.file_name().is_some_and(|name| name != "target") {
+            files.extend(rust_files(&path));
+        } else if path.extension().is_some_and(|ending| ending == "rs") {
+            files.push(path);
+        }
+    }
+    files.sort();
+    files
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn problems(name: &str, file: &str, text: &str) -> Vec<String> {
+        let mut problems = Vec::new();
+        check_file(&format!("{name}/src/{file}"), name, text, &mut problems);
+        problems
+    }
+
+    #[test]
+    fn each_rule_notices_its_breach() {
+        let long = format!("fn long() {{\n{}}}\n", "    x();\n".repeat(FUNCTION_LINES));
+        for (name, text) in [
+            ("posta-mail", "use std::fs;\n"),
+            ("posta-smtp", "let now = Instant::now();\n"),
+            ("posta-server", "static mut COUNT: u32 = 0;\n"),
+            ("posta-server", "Answer::Committed(id)\n"),
+            ("posta-server", "if cfg!(test) {}\n"),
+            ("posta-server", &long),
+            ("posta-server", &"\n".repeat(FILE_LINES + 1)),
+        ] {
+            assert_eq!(problems(name, "x.rs", text).len(), 1, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_allowed_passes() {
+        let short = format!("fn short() {{\n{}}}\n", "    x();\n".repeat(FUNCTION_LINES - 2));
+        for (name, file, text) in [
+            ("posta-server", "accept.rs", "Answer::Committed(id)\n"),
+            ("posta-server", "x.rs", "use std::fs;\n"),
+            ("posta-mail", "x.rs", "// Instant is not for us\n"),
+            ("posta-mail", "x.rs", "#[cfg(test)]\nmod tests {\n    use std::fs;\n}\n"),
+            ("posta-mail", "x.rs", &short),
+        ] {
+            assert_eq!(problems(name, file, text), Vec::<String>::new());
+        }
+    }
+}
