@@ -2,7 +2,7 @@
 //! the side.
 //!
 //! A session that waits holds no buffer: input is read into one that is borrowed from a
-//! [`BufferPool`] when octets arrive and given back when the engine has consumed them.
+//! pool when octets arrive and given back when the engine has consumed them.
 
 use crate::net::Stream;
 use posta_mail::{Engine, Interrupt, Step};

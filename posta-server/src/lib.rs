@@ -2,7 +2,7 @@
 //!
 //! [`Server::start`] binds every socket and serves until [`Server::stop`]. Connections come from a
 //! [`net::Net`], time and ids from a [`clock::Clock`], mail goes to a
-//! [`Store`](posta_store::Store): each can be replaced, so the whole server also runs in memory.
+//! [`Store`]: each can be replaced, so the whole server also runs in memory.
 
 pub mod accept;
 pub mod admin;

@@ -14,7 +14,7 @@ use std::{
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    net::{TcpListener, TcpStream, UnixListener, UnixStream},
+    net::{TcpListener, TcpSocket, TcpStream, UnixListener, UnixStream},
     sync::mpsc,
 };
 
@@ -91,7 +91,7 @@ impl Net for SystemNet {
         Box::pin(async move {
             let listener: Box<dyn Listener> = match endpoint {
                 Endpoint::Tcp(address) => {
-                    let listener = TcpListener::bind(address).await?;
+                    let listener = listen(*address)?;
                     Box::new(TcpEndpoint { address: listener.local_addr()?, listener })
                 }
                 Endpoint::Unix(path) => {
@@ -113,6 +113,18 @@ impl Net for SystemNet {
             Ok(Box::new(stream) as Box<dyn Stream>)
         })
     }
+}
+
+/// Connections that may wait to be taken. When a burst exceeds it, clients wait a second or more
+/// for their next attempt; the system's own limit (net.core.somaxconn) applies too.
+const BACKLOG: u32 = 4_096;
+
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // Connections of the last run that linger must not keep this one from starting.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 /// A socket that a killed process left behind is in the way; one that answers is not ours to take.

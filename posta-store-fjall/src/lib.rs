@@ -1,7 +1,7 @@
 //! The embedded store: [`posta_store::Store`] on fjall, a log-structured merge tree with a
 //! write-ahead journal.
 //!
-//! All changes go through one thread, the [`commit`]ter, which gathers those that wait at the same
+//! All changes go through one thread, the committer (`commit.rs`), which gathers those that wait at the same
 //! moment into one batch and one sync. So transactions are serial without a lock, unique-ids are
 //! drawn without one, and the cost of a sync is shared. Reads go straight to the engine from any
 //! thread; they never wait for a commit.
