@@ -43,6 +43,17 @@ pub enum Interrupt {
     Crowded,
 }
 
+/// Whether a client begins TLS by command: STARTTLS (RFC 3207), STLS (RFC 2595 §4).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TlsUse {
+    /// Stay as the connection is.
+    Never,
+    /// If the server offers it.
+    IfOffered,
+    /// Or fail.
+    Required,
+}
+
 /// A protocol as one side of it sees it.
 pub trait Engine {
     /// What only the outside can decide or supply.

@@ -20,7 +20,7 @@
 //! | `Quit`     | +OK                             | closes |
 
 use posta_mail::{
-    Engine, Interrupt, Secret, Step,
+    Engine, Interrupt, Secret, Step, TlsUse,
     dots::{BareNewlines, Decoded, DotDecoder},
     limits,
     line::{Cut, LineCutter},
@@ -36,17 +36,6 @@ pub struct Options {
     pub password: Secret,
     /// Whether to use STLS.
     pub tls: TlsUse,
-}
-
-/// Whether to use STLS.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TlsUse {
-    /// Stay as the connection is.
-    Never,
-    /// If the server offers it.
-    IfOffered,
-    /// Or fail.
-    Required,
 }
 
 /// A command that the caller wants sent, in TRANSACTION state. Message numbers count from 1.

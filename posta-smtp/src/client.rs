@@ -27,7 +27,7 @@ use crate::{
 };
 use bytes::Bytes;
 use posta_mail::{
-    Engine, ForwardPath, Interrupt, Reply, ReversePath, Step, dots::DotEncoder, limits,
+    Engine, ForwardPath, Interrupt, Reply, ReversePath, Step, TlsUse, dots::DotEncoder, limits,
 };
 use std::{io::Write as _, time::Duration};
 
@@ -40,17 +40,6 @@ pub struct Options {
     pub hello: HelloVerb,
     /// Whether to use STARTTLS.
     pub tls: TlsUse,
-}
-
-/// Whether to use STARTTLS.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TlsUse {
-    /// Stay as the connection is.
-    Never,
-    /// If the server offers it.
-    IfOffered,
-    /// Or fail.
-    Required,
 }
 
 /// What goes on a message's envelope.

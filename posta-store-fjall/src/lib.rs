@@ -109,9 +109,14 @@ fn committer_gone() -> StoreError {
     StoreError::Failed("the committing thread is gone".into())
 }
 
-/// An engine's error, in our words.
-fn failed(error: impl std::fmt::Display) -> StoreError {
-    StoreError::Failed(error.to_string())
+/// The engine's error, in our words.
+fn failed(error: fjall::Error) -> StoreError {
+    StoreError::Failed(match error {
+        fjall::Error::Poisoned => "a write failed before, and what the disk holds since then is \
+                                   unknown: look at the disk, then restart"
+            .to_owned(),
+        other => other.to_string(),
+    })
 }
 
 /// The answer of a read, which is at hand at once.

@@ -73,6 +73,29 @@ pub(crate) enum TlsMode {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Octets(pub(crate) u64);
 
+impl Protocol {
+    /// As the file names it.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Smtp => "smtp",
+            Self::Submission => "submission",
+            Self::Lmtp => "lmtp",
+            Self::Pop3 => "pop3",
+        }
+    }
+}
+
+impl TlsMode {
+    /// As the file names it.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Starttls => "starttls",
+            Self::Implicit => "implicit",
+        }
+    }
+}
+
 /// Every key, by the table that it stands in. `Config` decides what is accepted; this only knows
 /// what to suggest.
 const KEYS: [(&str, &[&str]); 4] = [

@@ -103,6 +103,16 @@ const fn kind(protocol: Protocol) -> Kind {
     }
 }
 
+/// The configuration's word for what a listener serves.
+pub(crate) const fn protocol(kind: Kind) -> Protocol {
+    match kind {
+        Kind::Smtp => Protocol::Smtp,
+        Kind::Submission => Protocol::Submission,
+        Kind::Lmtp => Protocol::Lmtp,
+        Kind::Pop3 => Protocol::Pop3,
+    }
+}
+
 const fn tls_mode(mode: TlsMode) -> ServerTlsMode {
     match mode {
         TlsMode::None => ServerTlsMode::None,

@@ -227,3 +227,19 @@ async fn stopping_ends_idle_sessions_and_finishes_what_is_in_hand() {
     let Response::Accounts(accounts) = listed else { panic!("no accounts") };
     assert_eq!(accounts[0].messages, 1);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_silent_client_is_not_waited_for_for_ever() {
+    let system = system().await;
+    let started = tokio::time::Instant::now();
+    let mut said = String::new();
+    system.connect(25).await.read_to_string(&mut said).await.unwrap();
+    assert!(said.ends_with("421 4.4.2 mail.x.test waited too long, goodbye\r\n"), "{said}");
+    let waited = started.elapsed();
+    assert_eq!(waited.as_secs(), 5 * 60, "RFC 5321 §4.5.3.2.7");
+    let mut said = String::new();
+    system.connect(110).await.read_to_string(&mut said).await.unwrap();
+    assert_eq!(said.lines().count(), 1, "POP3 has no words for it: {said}");
+    assert_eq!((started.elapsed() - waited).as_secs(), 10 * 60, "RFC 1939 §3");
+    system.server.stop().await;
+}

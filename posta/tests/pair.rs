@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use bytes::Bytes;
-use posta_mail::{Address, Engine, ForwardPath, MailId, Reply, ReversePath, Secret, Step};
+use posta_mail::{Address, Engine, ForwardPath, MailId, Reply, ReversePath, Secret, Step, TlsUse};
 use posta_pop3::{client as pop3_client, server as pop3_server};
 use posta_smtp::{client as smtp_client, command::HelloVerb, server as smtp_server};
 use proptest::prelude::*;
@@ -77,8 +77,7 @@ fn send(hello: HelloVerb, recipients: &[&str], content: &[u8], size: usize, stin
         starttls: false,
     };
     let mut server = Side::new(posta_smtp::Server::new(Arc::new(profile)));
-    let options =
-        smtp_client::Options { name: "c.test".into(), hello, tls: smtp_client::TlsUse::IfOffered };
+    let options = smtp_client::Options { name: "c.test".into(), hello, tls: TlsUse::IfOffered };
     let mut client = Side::new(posta_smtp::Client::new(options, false));
     let address = |text: &&str| ForwardPath::Address(text.parse::<Address>().unwrap());
     let mut envelope = Some(smtp_client::Envelope {
@@ -153,6 +152,114 @@ fn lines() -> impl Strategy<Value = Vec<u8>> {
     })
 }
 
+/// What anybody may send: pieces of the protocols, and anything else.
+fn hostile() -> impl Strategy<Value = Vec<u8>> {
+    let piece = prop_oneof![
+        prop::sample::select(vec![
+            "EHLO a",
+            "HELO a",
+            "LHLO a",
+            "MAIL FROM:<a@x.test>",
+            "MAIL FROM:<> SIZE=5",
+            "RCPT TO:<b@x.test>",
+            "DATA",
+            "RSET",
+            "QUIT",
+            "NOOP",
+            ".",
+            "..",
+            "USER ana",
+            "PASS x",
+            "STAT",
+            "LIST",
+            "UIDL 1",
+            "RETR 1",
+            "TOP 1 1",
+            "DELE 1",
+            "CAPA",
+            "220 a",
+            "250-SIZE 5",
+            "250 PIPELINING",
+            "354 a",
+            "550 5.1.1 a",
+            "+OK 1 5",
+            "+OK",
+            "-ERR a",
+            "1 5",
+            "1 uid",
+        ])
+        .prop_map(|line| [line.as_bytes(), b"\r\n"].concat()),
+        prop::collection::vec(any::<u8>(), 0..20),
+        Just(b"\n".to_vec()),
+        Just(b"\r".to_vec()),
+    ];
+    prop::collection::vec(piece, 0..40).prop_map(|pieces| pieces.concat())
+}
+
+/// Feeds an engine, and answers everything it asks with yes. Whatever comes, it neither panics nor
+/// leaves more input standing than a line may have.
+fn survives<E: Engine>(
+    engine: E,
+    input: &[u8],
+    size: usize,
+    answer: impl Fn(E::Question) -> E::Answer,
+) {
+    let mut side = Side::new(engine);
+    let mut wire = input.to_vec();
+    while !wire.is_empty() && !side.closed {
+        carry(&mut wire, &mut side.input, size);
+        side.go(&answer, |_| {});
+        assert!(side.input.len() < 5_000 || side.closed);
+    }
+}
+
+proptest! {
+    #[test]
+    fn servers_survive_anything(input in hostile(), size in 1usize..100) {
+        for service in [smtp_server::Service::Smtp, smtp_server::Service::Lmtp] {
+            let hostname = "mail.x.test".parse().unwrap();
+            let profile = smtp_server::Profile { hostname, service, message_size: 30, starttls: false };
+            survives(posta_smtp::Server::new(Arc::new(profile)), &input, size, |question| match question {
+                smtp_server::Question::Commit => smtp_server::Answer::Committed(ID),
+                _ => smtp_server::Answer::Accept,
+            });
+        }
+        let profile = pop3_server::Profile { hostname: "mail.x.test".into(), stls: false };
+        survives(posta_pop3::Server::new(Arc::new(profile), true), &input, size, |question| match question {
+            pop3_server::Question::Login { .. } => {
+                pop3_server::Answer::Opened(Messages(vec![b"a: b\r\n\r\n.\r\n".to_vec(), Vec::new()]))
+            }
+            pop3_server::Question::Read { .. } => {
+                pop3_server::Answer::Content(Bytes::from_static(b"a"))
+            }
+            pop3_server::Question::Update(_) => pop3_server::Answer::Updated,
+        });
+    }
+
+    #[test]
+    fn clients_survive_anything(input in hostile(), size in 1usize..100, pipelining: bool) {
+        let hello = if pipelining { HelloVerb::Ehlo } else { HelloVerb::Helo };
+        let options = smtp_client::Options { name: "c.test".into(), hello, tls: TlsUse::Never };
+        let greeted = [&b"220 a\r\n250-a\r\n250 PIPELINING\r\n"[..], &input].concat();
+        survives(posta_smtp::Client::new(options, false), &greeted, size, |question| match question {
+            smtp_client::Question::Next(_) => smtp_client::Answer::Send(smtp_client::Envelope {
+                reverse_path: ReversePath::Null,
+                recipients: vec![ForwardPath::Postmaster, ForwardPath::Postmaster],
+                size: Some(3),
+                eight_bit: false,
+            }),
+            smtp_client::Question::Content => smtp_client::Answer::EndOfContent,
+            smtp_client::Question::Failed(_) => smtp_client::Answer::Quit,
+        });
+        let (name, password) = ("ana".into(), Secret::new(b"x"));
+        let options = pop3_client::Options { name, password, tls: TlsUse::Never };
+        for command in [pop3_client::Answer::Stat, pop3_client::Answer::Uidl, pop3_client::Answer::Retr(1)] {
+            let greeted = [&b"+OK\r\n+OK\r\n+OK\r\n"[..], &input].concat();
+            survives(posta_pop3::Client::new(options.clone(), false), &greeted, size, |_| command);
+        }
+    }
+}
+
 proptest! {
     #[test]
     fn smtp_content_comes_through(content in lines(), size in 1usize..200) {
@@ -219,7 +326,7 @@ fn collect(messages: &[Vec<u8>], size: usize) -> Vec<Vec<u8>> {
     let options = pop3_client::Options {
         name: "ana".into(),
         password: Secret::new(b"two words"),
-        tls: pop3_client::TlsUse::IfOffered,
+        tls: TlsUse::IfOffered,
     };
     let mut client = Side::new(posta_pop3::Client::new(options, false));
     let mut retrieved: Vec<Vec<u8>> = Vec::new();

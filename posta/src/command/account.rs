@@ -75,9 +75,7 @@ pub(crate) fn run(command: Command) -> Result<()> {
         }
         Command::List { place, json } => return list(&place, json),
     };
-    super::block_on(operator::execute(&place, request))?;
-    println!("{said}");
-    Ok(())
+    super::carry_out(&place, request, &said)
 }
 
 fn list(place: &Place, json: bool) -> Result<()> {

@@ -8,8 +8,10 @@ pub(crate) mod fetch;
 pub(crate) mod send;
 pub(crate) mod serve;
 
+use crate::{Place, operator};
 use anyhow::{Context, Result, ensure};
 use posta_mail::Secret;
+use posta_server::admin::Request;
 use std::io::{self, BufRead, IsTerminal};
 
 /// Octets of a password line at most.
@@ -25,6 +27,13 @@ fn block_on<T>(future: impl Future<Output = Result<T>>) -> Result<T> {
     // Whatever still runs has nothing to finish: what must be finished was waited for.
     runtime.shutdown_background();
     done
+}
+
+/// Has an operator's request carried out, and says what is now so.
+fn carry_out(place: &Place, request: Request, said: &str) -> Result<()> {
+    block_on(operator::execute(place, request))?;
+    println!("{said}");
+    Ok(())
 }
 
 /// A password, from standard input or asked for on the terminal; never an argument, which every

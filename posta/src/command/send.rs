@@ -5,11 +5,8 @@ use anyhow::{Context, Result, bail, ensure};
 use bytes::Bytes;
 use clap::Args;
 use mail_builder::MessageBuilder;
-use posta_mail::{Address, ReversePath};
-use posta_smtp::{
-    client::{Options, TlsUse},
-    command::HelloVerb,
-};
+use posta_mail::{Address, ReversePath, TlsUse};
+use posta_smtp::{client::Options, command::HelloVerb};
 use std::{
     fs,
     io::{self, IsTerminal, Read},

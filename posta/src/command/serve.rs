@@ -3,7 +3,7 @@
 use crate::{Place, config::Config, wiring};
 use anyhow::{Context, Result};
 use clap::Args;
-use posta_server::{Kind, Server, net::SystemNet};
+use posta_server::{Server, net::SystemNet};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
@@ -45,19 +45,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
 fn ready(server: &Server) -> String {
     let mut line = "ready".to_owned();
     for (kind, endpoint) in server.listening() {
-        line.push_str(&format!(" {}={endpoint}", protocol(*kind)));
+        line.push_str(&format!(" {}={endpoint}", wiring::protocol(*kind).name()));
     }
     line
-}
-
-/// As the configuration names it.
-pub(crate) const fn protocol(kind: Kind) -> &'static str {
-    match kind {
-        Kind::Smtp => "smtp",
-        Kind::Submission => "submission",
-        Kind::Lmtp => "lmtp",
-        Kind::Pop3 => "pop3",
-    }
 }
 
 fn say_defaults(config: &Config) {
@@ -65,7 +55,8 @@ fn say_defaults(config: &Config) {
     eprintln!("  hostname  {}", config.hostname);
     eprintln!("  data      {}", config.data.display());
     for listen in &config.listen {
-        eprintln!("  listen    {:?} on {}, tls {:?}", listen.protocol, listen.address, listen.tls);
+        let (protocol, tls) = (listen.protocol.name(), listen.tls.name());
+        eprintln!("  listen    {protocol} on {}, tls {tls}", listen.address);
     }
 }
 

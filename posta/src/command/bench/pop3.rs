@@ -1,13 +1,13 @@
 //! `posta bench pop3`.
 
 use super::{
-    report::{Measured, Session},
+    Measurements, run_sessions,
     wire::{Wire, clock},
 };
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
 use std::{ops::Range, rc::Rc, time::Duration};
-use tokio::{task::LocalSet, time::sleep};
+use tokio::time::sleep;
 
 /// Collect from a POP3 server, or hold sessions open.
 #[derive(Args, Clone)]
@@ -65,37 +65,26 @@ pub(crate) async fn run(arguments: Arguments) -> Result<()> {
         Mode::Dele => "updates",
         Mode::Idle => "idle sessions",
     };
-    let json = arguments.json;
-    let password = Rc::new(password);
-    let arguments = Rc::new(arguments);
-    let mut measured = Measured::default();
-    let started = clock();
-    LocalSet::new()
-        .run_until(async {
-            let mut tasks = Vec::new();
-            for number in 1..=arguments.sessions {
-                let (arguments, password) = (arguments.clone(), password.clone());
-                tasks.push(tokio::task::spawn_local(async move {
-                    let name = arguments.user.replace('%', &number.to_string());
-                    let login = [b"USER ", name.as_bytes(), b"\r\n"].concat();
-                    let pass = [b"PASS ", password.expose(), b"\r\n"].concat();
-                    let mut session = Session::default();
-                    let ended = session_of(&arguments, [&login, &pass], &mut session).await;
-                    session.error = ended.err().map(|error| format!("{error:#}"));
-                    session
-                }));
-            }
-            for task in tasks {
-                measured.add(task.await?);
-            }
-            anyhow::Ok(())
-        })
-        .await?;
-    measured.elapsed = started.elapsed();
-    measured.print(unit, json)
+    let (sessions, json) = (arguments.sessions, arguments.json);
+    let both = Rc::new((arguments, password));
+    let measured = run_sessions(sessions, |number, latencies| {
+        let both = both.clone();
+        async move {
+            let (arguments, password) = &*both;
+            let name = arguments.user.replace('%', &(number + 1).to_string());
+            let login = [b"USER ", name.as_bytes(), b"\r\n"].concat();
+            let pass = [b"PASS ", password.expose(), b"\r\n"].concat();
+            session_of(arguments, [&login, &pass], &latencies).await
+        }
+    });
+    measured.await?.print(unit, json)
 }
 
-async fn session_of(arguments: &Arguments, login: [&[u8]; 2], session: &mut Session) -> Result<()> {
+async fn session_of(
+    arguments: &Arguments,
+    login: [&[u8]; 2],
+    latencies: &Measurements,
+) -> Result<()> {
     let window = arguments.window.max(1);
     if arguments.mode == Mode::Login {
         for _ in 0..arguments.rounds {
@@ -103,7 +92,7 @@ async fn session_of(arguments: &Arguments, login: [&[u8]; 2], session: &mut Sess
             let mut wire = open(&arguments.server, login).await?;
             count(&mut wire).await?;
             quit(&mut wire).await?;
-            session.latencies.push(started.elapsed());
+            latencies.push(started.elapsed());
         }
         return Ok(());
     }
@@ -116,13 +105,13 @@ async fn session_of(arguments: &Arguments, login: [&[u8]; 2], session: &mut Sess
                 let started = clock();
                 wire.write(b"LIST\r\n").await?;
                 wire.response().await?;
-                session.latencies.push(started.elapsed());
+                latencies.push(started.elapsed());
             }
         }
         Mode::Retr => {
             let messages = count(&mut wire).await?;
             for _ in 0..arguments.rounds {
-                retrieve(&mut wire, messages, window, session).await?;
+                retrieve(&mut wire, messages, window, latencies).await?;
             }
         }
         Mode::Dele => {
@@ -135,11 +124,11 @@ async fn session_of(arguments: &Arguments, login: [&[u8]; 2], session: &mut Sess
                 }
             }
             quit(&mut wire).await?;
-            session.latencies.push(started.elapsed());
+            latencies.push(started.elapsed());
             return Ok(());
         }
         Mode::Idle => {
-            session.latencies.push(started.elapsed());
+            latencies.push(started.elapsed());
             wire.rest();
             sleep(Duration::from_secs(arguments.hold)).await;
         }
@@ -174,14 +163,14 @@ async fn retrieve(
     wire: &mut Wire,
     messages: usize,
     window: usize,
-    session: &mut Session,
+    latencies: &Measurements,
 ) -> Result<()> {
     for group in groups(messages, window) {
         let started = clock();
         wire.write(&commands("RETR", group.clone())).await?;
         for _ in group {
             wire.response().await?;
-            session.latencies.push(started.elapsed());
+            latencies.push(started.elapsed());
         }
     }
     Ok(())

@@ -1,7 +1,7 @@
 //! `posta bench smtp`.
 
 use super::{
-    report::{Measured, Session},
+    Measurements, run_sessions,
     wire::{Wire, clock},
 };
 use crate::config::Octets;
@@ -9,7 +9,7 @@ use anyhow::Result;
 use clap::Args;
 use posta_mail::Address;
 use std::{rc::Rc, time::Duration};
-use tokio::{task::LocalSet, time::sleep};
+use tokio::time::sleep;
 
 /// Send messages to an SMTP server, or hold sessions open.
 ///
@@ -62,45 +62,28 @@ const HELLO: &[u8] = b"EHLO bench.test\r\n";
 const DIGITS: usize = 8;
 
 pub(crate) async fn run(arguments: Arguments) -> Result<()> {
-    let json = arguments.json;
     let unit = if arguments.idle.is_some() { "idle sessions" } else { "messages" };
-    let measured = LocalSet::new().run_until(all(Rc::new(arguments))).await?;
-    measured.print(unit, json)
-}
-
-async fn all(arguments: Rc<Arguments>) -> Result<Measured> {
-    let (each, more) = (
-        arguments.messages / arguments.sessions.max(1),
-        arguments.messages % arguments.sessions.max(1),
-    );
-    let mut tasks = Vec::new();
-    let started = clock();
-    for number in 0..arguments.sessions {
+    let (sessions, json) = (arguments.sessions.max(1), arguments.json);
+    let (each, more) = (arguments.messages / sessions, arguments.messages % sessions);
+    let arguments = Rc::new(arguments);
+    let measured = run_sessions(sessions, |number, latencies| {
         let messages = each + usize::from(number < more);
         let arguments = arguments.clone();
-        tasks.push(tokio::task::spawn_local(async move {
-            let mut session = Session::default();
-            let ended = match arguments.idle {
-                Some(seconds) => idle(&arguments, seconds, &mut session).await,
-                None => send(&arguments, number, messages, &mut session).await,
-            };
-            session.error = ended.err().map(|error| format!("{error:#}"));
-            session
-        }));
-    }
-    let mut measured = Measured::default();
-    for task in tasks {
-        measured.add(task.await?);
-    }
-    measured.elapsed = started.elapsed();
-    Ok(measured)
+        async move {
+            match arguments.idle {
+                Some(seconds) => idle(&arguments, seconds, &latencies).await,
+                None => send(&arguments, number, messages, &latencies).await,
+            }
+        }
+    });
+    measured.await?.print(unit, json)
 }
 
-async fn idle(arguments: &Arguments, seconds: u64, session: &mut Session) -> Result<()> {
+async fn idle(arguments: &Arguments, seconds: u64, latencies: &Measurements) -> Result<()> {
     let started = clock();
     let mut wire = hello(&arguments.server).await?;
     wire.rest();
-    session.latencies.push(started.elapsed());
+    latencies.push(started.elapsed());
     sleep(Duration::from_secs(seconds)).await;
     wire.write(b"QUIT\r\n").await?;
     wire.reply(b"221").await
@@ -110,11 +93,11 @@ async fn send(
     arguments: &Arguments,
     number: usize,
     messages: usize,
-    session: &mut Session,
+    latencies: &Measurements,
 ) -> Result<()> {
     let mut script = Script::new(arguments);
     script.number(0, number);
-    session.latencies.reserve(messages);
+    latencies.reserve(messages);
     let mut sent = 0;
     while sent < messages {
         let left = messages - sent;
@@ -122,9 +105,9 @@ async fn send(
             if arguments.per_connection == 0 { left } else { left.min(arguments.per_connection) };
         let mut wire = hello(&arguments.server).await?;
         if arguments.pipelining {
-            pipelined(&mut wire, &mut script, sent..sent + here, session).await?;
+            pipelined(&mut wire, &mut script, sent..sent + here, latencies).await?;
         } else {
-            lock_step(&mut wire, &mut script, sent..sent + here, session).await?;
+            lock_step(&mut wire, &mut script, sent..sent + here, latencies).await?;
         }
         wire.write(b"QUIT\r\n").await?;
         wire.reply(b"221").await?;
@@ -145,7 +128,7 @@ async fn lock_step(
     wire: &mut Wire,
     script: &mut Script,
     messages: std::ops::Range<usize>,
-    session: &mut Session,
+    latencies: &Measurements,
 ) -> Result<()> {
     for message in messages {
         script.number(1, message);
@@ -156,7 +139,7 @@ async fn lock_step(
         let started = clock();
         wire.write(&script.message).await?;
         wire.reply(b"250").await?;
-        session.latencies.push(started.elapsed());
+        latencies.push(started.elapsed());
     }
     Ok(())
 }
@@ -168,7 +151,7 @@ async fn pipelined(
     wire: &mut Wire,
     script: &mut Script,
     messages: std::ops::Range<usize>,
-    session: &mut Session,
+    latencies: &Measurements,
 ) -> Result<()> {
     let last = messages.end;
     wire.write(&script.envelope).await?;
@@ -186,7 +169,7 @@ async fn pipelined(
         let started = clock();
         wire.write(&both).await?;
         wire.reply(b"250").await?;
-        session.latencies.push(started.elapsed());
+        latencies.push(started.elapsed());
     }
     Ok(())
 }

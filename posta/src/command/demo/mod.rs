@@ -3,13 +3,12 @@
 mod narrate;
 mod tap;
 
-use super::serve;
 use crate::{client, wiring};
 use anyhow::{Context, Result, bail, ensure};
 use bytes::Bytes;
 use clap::Args;
 use narrate::{Narrator, Pop3Story, SmtpStory};
-use posta_mail::{Address, ReversePath, Secret};
+use posta_mail::{Address, ReversePath, Secret, TlsUse};
 use posta_pop3::client as pop3;
 use posta_server::{
     Kind, ListenerSettings, Server, Settings, TlsMode,
@@ -17,10 +16,7 @@ use posta_server::{
     drive::{Driver, Host},
     net::{Endpoint, Stream, SystemNet},
 };
-use posta_smtp::{
-    client::{Options, TlsUse},
-    command::HelloVerb,
-};
+use posta_smtp::{client::Options, command::HelloVerb};
 use posta_store::Store;
 use std::{fs::Permissions, io, os::unix::fs::PermissionsExt, sync::Arc};
 use tap::Tap;
@@ -121,7 +117,7 @@ async fn fetch(server: &str) -> Result<Vec<u8>> {
     let options = pop3::Options {
         name: RECIPIENT.split('@').next().unwrap_or_default().to_owned(),
         password: Secret::new(PASSWORD.as_bytes()),
-        tls: pop3::TlsUse::Never,
+        tls: TlsUse::Never,
     };
     let mut engine = posta_pop3::Client::new(options, false);
     let mut reader = Reader { step: 0, message: Vec::new(), problem: None };
@@ -199,7 +195,7 @@ fn check(message: &[u8]) -> Result<()> {
 async fn stay(server: &Server) -> Result<()> {
     println!("\nThe system stays up until Ctrl-C. Connect any mail program, without encryption:\n");
     for (kind, endpoint) in server.listening() {
-        println!("  {:<11} {endpoint}", serve::protocol(*kind));
+        println!("  {:<11} {endpoint}", wiring::protocol(*kind).name());
     }
     println!("  {:<11} {SENDER} or {RECIPIENT}", "account");
     println!("  {:<11} {PASSWORD}\n", "password");

@@ -7,9 +7,10 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use destination::Destination;
 use indicatif::{ProgressBar, ProgressStyle};
+use posta_mail::TlsUse;
 use posta_pop3::{
     Client,
-    client::{Answer, Failure, Options, Outcome, Question, TlsUse},
+    client::{Answer, Failure, Options, Outcome, Question},
 };
 use posta_server::{
     drive::{Driver, Host},
