@@ -3,16 +3,18 @@
 
 use crate::limits;
 use std::{borrow::Borrow, fmt, net::IpAddr, str::FromStr};
+use unicode_normalization::UnicodeNormalization;
 
 /// A domain name or an address literal, in lower case (RFC 5321 §4.1.2, §2.3.5: domains compare
-/// without case).
+/// without case). A name in other letters than ASCII is kept in the form that DNS knows (RFC 5891).
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Domain(Box<str>);
 
 /// `local-part@domain` (RFC 5321 §4.1.2).
 ///
 /// Printed in its shortest valid form: a local-part that was quoted without need is printed bare.
-/// The domain is in lower case; the local-part keeps its own.
+/// The domain is in lower case; the local-part keeps its own, and may be in any letters (RFC 6531
+/// §3.3).
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Address {
     text: Box<str>,
@@ -58,10 +60,17 @@ impl FromStr for Domain {
         if text.len() > limits::DOMAIN {
             return Err(AddressError::TooLong);
         }
-        if is_domain_name(text) || is_address_literal(text) {
-            Ok(Self(text.to_ascii_lowercase().into()))
-        } else {
-            Err(AddressError::Domain)
+        if text.is_ascii() {
+            return if is_domain_name(text) || is_address_literal(text) {
+                Ok(Self(text.to_ascii_lowercase().into()))
+            } else {
+                Err(AddressError::Domain)
+            };
+        }
+        match idna::domain_to_ascii(text) {
+            Ok(name) if name.len() > limits::DOMAIN => Err(AddressError::TooLong),
+            Ok(name) if is_domain_name(&name) => Ok(Self(name.into())),
+            _ => Err(AddressError::Domain),
         }
     }
 }
@@ -106,11 +115,25 @@ impl Address {
         &self.text
     }
 
-    /// The form under which local mailboxes are looked up: all in lower case. RFC 5321 §2.4 leaves
-    /// the case of a local-part to its host; here `Ana@` and `ana@` are one mailbox.
+    /// Whether it can travel without SMTPUTF8.
+    #[must_use]
+    pub fn is_ascii(&self) -> bool {
+        self.text.is_ascii()
+    }
+
+    /// The form under which local mailboxes are looked up: all in lower case, accents composed
+    /// (RFC 6532 §3.1). RFC 5321 §2.4 leaves the case of a local-part to its host; here `Ana@` and
+    /// `ana@` are one mailbox.
     #[must_use]
     pub fn folded(&self) -> Self {
-        Self { text: self.text.to_ascii_lowercase().into(), at: self.at }
+        if self.is_ascii() {
+            return Self { text: self.text.to_ascii_lowercase().into(), at: self.at };
+        }
+        let local_part: String = self.local_part().nfc().flat_map(char::to_lowercase).collect();
+        // Lower case of a composed letter may come decomposed.
+        let local_part: String = local_part.nfc().collect();
+        let at = u16::try_from(local_part.len()).unwrap_or(u16::MAX);
+        Self { text: format!("{local_part}@{}", self.domain()).into(), at }
     }
 }
 
@@ -154,14 +177,25 @@ impl fmt::Debug for Address {
     }
 }
 
-/// `atext` of RFC 5322 §3.2.3.
-fn is_atext(octet: u8) -> bool {
-    octet.is_ascii_alphanumeric() || b"!#$%&'*+-/=?^_`{|}~".contains(&octet)
+/// `atext` of RFC 5322 §3.2.3, as RFC 6531 §3.3 extends it.
+fn is_atext(character: char) -> bool {
+    character.is_ascii_alphanumeric()
+        || "!#$%&'*+-/=?^_`{|}~".contains(character)
+        || is_beyond_ascii(character)
+}
+
+fn is_beyond_ascii(character: char) -> bool {
+    !character.is_ascii() && !character.is_control()
+}
+
+/// What may stand between quotes, `\` and `"` aside.
+fn is_quotable(character: char) -> bool {
+    matches!(character, ' '..='~') || is_beyond_ascii(character)
 }
 
 /// `Dot-string` of RFC 5321 §4.1.2.
 fn is_dot_string(text: &str) -> bool {
-    text.split('.').all(|atom| !atom.is_empty() && atom.bytes().all(is_atext))
+    text.split('.').all(|atom| !atom.is_empty() && atom.chars().all(is_atext))
 }
 
 /// The content of a local-part: itself, or what stands between its quotes (RFC 5321 §4.1.2,
@@ -180,10 +214,10 @@ fn unquote(local_part: &str) -> Result<String, AddressError> {
         match characters.next() {
             Some('"') if characters.as_str().is_empty() => return Ok(content),
             Some('\\') => match characters.next() {
-                Some(escaped @ ' '..='~') => content.push(escaped),
+                Some(escaped) if is_quotable(escaped) => content.push(escaped),
                 _ => return Err(AddressError::LocalPart),
             },
-            Some(plain @ ' '..='~') if plain != '"' => content.push(plain),
+            Some(plain) if plain != '"' && is_quotable(plain) => content.push(plain),
             _ => return Err(AddressError::LocalPart),
         }
     }
@@ -247,6 +281,8 @@ mod tests {
             ("ana@[192.0.2.1]", "ana@[192.0.2.1]"),
             ("ana@[IPv6:2001:DB8::1]", "ana@[ipv6:2001:db8::1]"),
             ("user+tag@localhost", "user+tag@localhost"),
+            ("ană@example.test", "ană@example.test"),
+            ("ana@poștă.test", "ana@xn--pot-cpa20l.test"),
         ] {
             assert_eq!(printed(given).as_deref(), Ok(shortest), "{given}");
         }
@@ -267,7 +303,8 @@ mod tests {
             ("\"a\"b\"@example.test", LocalPart),
             ("\"ana\\\"@example.test", LocalPart),
             ("\"a\nb\"@example.test", LocalPart),
-            ("ană@example.test", LocalPart),
+            ("an\u{85}a@example.test", LocalPart),
+            ("ana@po ștă.test", Domain),
             ("ana@", Domain),
             ("ana@-example.test", Domain),
             ("ana@example-.test", Domain),
@@ -298,7 +335,10 @@ mod tests {
     fn parts_are_reachable() {
         let address: Address = "\"a@b\"@Example.TEST".parse().unwrap();
         assert_eq!((address.local_part(), address.domain()), ("\"a@b\"", "example.test"));
-        assert_eq!("ANA@x.test".parse::<Address>().unwrap().folded().as_str(), "ana@x.test");
+        let folded = |text: &str| text.parse::<Address>().unwrap().folded();
+        assert_eq!(folded("ANA@x.test").as_str(), "ana@x.test");
+        assert_eq!(folded("POȘTA\u{306}@x.test"), folded("poștă@x.test"));
+        assert_eq!(folded("POȘTĂ@x.test").local_part(), "poștă");
     }
 
     proptest! {

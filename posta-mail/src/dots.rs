@@ -84,6 +84,8 @@ pub struct DotDecoder {
     state: State,
     bare_newlines: BareNewlines,
     saw_bare_newline: bool,
+    /// Whether dots mean anything.
+    dots: bool,
 }
 
 /// What the octets before the input were.
@@ -107,7 +109,24 @@ impl DotDecoder {
     /// A decoder at the start of the content.
     #[must_use]
     pub const fn new(bare_newlines: BareNewlines) -> Self {
-        Self { state: State::LineStart, bare_newlines, saw_bare_newline: false }
+        Self { state: State::LineStart, bare_newlines, saw_bare_newline: false, dots: true }
+    }
+
+    /// A decoder for content that comes with its length (RFC 3030), in which a dot is a dot and only
+    /// bare newlines need care. [`DotDecoder::finish`] ends it.
+    #[must_use]
+    pub const fn without_dots(bare_newlines: BareNewlines) -> Self {
+        Self { dots: false, ..Self::new(bare_newlines) }
+    }
+
+    /// The content is over, though no dot said so: what was held back, if anything.
+    pub fn finish(&mut self) -> Option<&'static [u8]> {
+        if self.state != State::Cr {
+            return None;
+        }
+        self.state = State::Within;
+        self.saw_bare_newline = true;
+        Some(if self.bare_newlines == BareNewlines::Normalise { b"\r\n" } else { b"\r" })
     }
 
     /// Whether a CR or LF came alone.
@@ -126,7 +145,7 @@ impl DotDecoder {
             }
             let Some(&first) = input.first() else { return Decoded::NeedInput };
             match (self.state, first) {
-                (State::LineStart, b'.') => {
+                (State::LineStart, b'.') if self.dots => {
                     *input = &input[1..];
                     self.state = State::Dot;
                 }
@@ -172,7 +191,7 @@ impl DotDecoder {
             };
             let at = from + found;
             match &whole[at..] {
-                [b'\r', b'\n', b'.', ..] => {
+                [b'\r', b'\n', b'.', ..] if self.dots => {
                     self.state = State::Dot;
                     break (at + 2, at + 3);
                 }

@@ -19,6 +19,9 @@ pub const PATH: usize = 256;
 /// extension add to it; 2,048 holds every parameter that is defined.
 pub const SMTP_COMMAND_LINE: usize = 2_048;
 
+/// Octets in an AUTH command or a line of a SASL exchange, with its CRLF (RFC 4954 §4).
+pub const SASL_LINE: usize = 12_288;
+
 /// Octets in an SMTP reply line with its CRLF that our client accepts. RFC 5321 §4.5.3.1.5 says
 /// 512; real peers exceed it, and a bound is what matters.
 pub const SMTP_REPLY_LINE: usize = 4_096;

@@ -30,9 +30,9 @@ pub enum PathError {
     /// It exceeds [`limits::PATH`].
     #[error("the path exceeds 256 octets")]
     TooLong,
-    /// It is not ASCII.
-    #[error("the path holds octets outside ASCII")]
-    NotAscii,
+    /// It is not UTF-8.
+    #[error("the path is not UTF-8")]
+    NotUtf8,
     /// The address between the brackets is not one.
     #[error("the address is not valid: {0}")]
     Address(#[from] AddressError),
@@ -108,10 +108,7 @@ fn bracketed(argument: &[u8]) -> Result<(&str, &[u8]), PathError> {
                 if index + 2 > limits::PATH {
                     return Err(PathError::TooLong);
                 }
-                let inner = str::from_utf8(&inside[..index]).map_err(|_| PathError::NotAscii)?;
-                if !inner.is_ascii() {
-                    return Err(PathError::NotAscii);
-                }
+                let inner = str::from_utf8(&inside[..index]).map_err(|_| PathError::NotUtf8)?;
                 return Ok((inner, &inside[index + 1..]));
             }
             _ => {}
@@ -161,8 +158,7 @@ mod tests {
             (&b"ana@x.test"[..], PathError::Brackets),
             (b"<ana@x.test", PathError::Brackets),
             (b"<\"ana@x.test>", PathError::Brackets),
-            (b"<an\xc4\x83@x.test>", PathError::NotAscii),
-            (b"<an\xff@x.test>", PathError::NotAscii),
+            (b"<an\xff@x.test>", PathError::NotUtf8),
             (b"<ana>", PathError::Address(AddressError::NoDomain)),
         ] {
             assert_eq!(ForwardPath::parse(given), Err(error), "{}", given.escape_ascii());

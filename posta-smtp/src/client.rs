@@ -105,6 +105,8 @@ pub struct Capabilities {
     pub pipelining: bool,
     /// 8BITMIME.
     pub eight_bit_mime: bool,
+    /// SMTPUTF8.
+    pub utf8: bool,
     /// STARTTLS.
     pub starttls: bool,
     /// SIZE, and its limit if it names one.
@@ -225,6 +227,8 @@ impl Client {
         let limit = self.capabilities.size.flatten().filter(|&limit| limit > 0);
         let refusal = if envelope.eight_bit && !self.capabilities.eight_bit_mime {
             Some(Reply::new(554, (5, 6, 3), "The server does not take 8-bit content"))
+        } else if !self.capabilities.utf8 && !envelope.is_ascii() {
+            Some(Reply::new(553, (5, 6, 7), "The server takes no addresses outside ASCII"))
         } else if envelope.size.zip(limit).is_some_and(|(size, limit)| size > limit) {
             Some(Reply::new(552, (5, 3, 4), "The message exceeds what the server takes"))
         } else {
@@ -257,6 +261,9 @@ impl Client {
         }
         if envelope.eight_bit {
             output.extend_from_slice(b" BODY=8BITMIME");
+        }
+        if !envelope.is_ascii() {
+            output.extend_from_slice(b" SMTPUTF8");
         }
         output.extend_from_slice(b"\r\n");
     }
@@ -326,6 +333,21 @@ impl Client {
     }
 }
 
+impl Envelope {
+    /// Whether its addresses can travel without SMTPUTF8.
+    fn is_ascii(&self) -> bool {
+        let recipient = |path: &ForwardPath| match path {
+            ForwardPath::Postmaster => true,
+            ForwardPath::Address(address) => address.is_ascii(),
+        };
+        let sender = match &self.reverse_path {
+            ReversePath::Null => true,
+            ReversePath::Address(address) => address.is_ascii(),
+        };
+        sender && self.recipients.iter().all(recipient)
+    }
+}
+
 impl Exchange {
     fn is_decided(&self) -> bool {
         self.decided.iter().all(Option::is_some)
@@ -351,6 +373,7 @@ impl Capabilities {
             match words.next().unwrap_or_default().to_ascii_uppercase().as_str() {
                 "PIPELINING" => known.pipelining = true,
                 "8BITMIME" => known.eight_bit_mime = true,
+                "SMTPUTF8" => known.utf8 = true,
                 "STARTTLS" => known.starttls = true,
                 "SIZE" => known.size = Some(words.next().and_then(|limit| limit.parse().ok())),
                 _ => {}

@@ -7,12 +7,16 @@ use posta_mail::{ForwardPath, PathError, Reply, ReversePath};
 pub enum Command<'a> {
     /// HELO, EHLO or LHLO with the client's name for itself.
     Hello(HelloVerb, &'a str),
+    /// AUTH with a mechanism in upper case and an initial response in base64 (RFC 4954 §4).
+    Auth(String, Option<&'a [u8]>),
     /// MAIL.
     Mail(ReversePath, MailParameters),
     /// RCPT.
     Rcpt(ForwardPath),
     /// DATA.
     Data,
+    /// BDAT with the octets that follow, and whether they are the last (RFC 3030 §2).
+    Bdat(u64, bool),
     /// RSET.
     Rset,
     /// NOOP.
@@ -43,8 +47,10 @@ pub enum HelloVerb {
 pub struct MailParameters {
     /// `SIZE=`: octets the client means to send (RFC 1870).
     pub size: Option<u64>,
-    /// `BODY=`: what the content may hold (RFC 6152).
+    /// `BODY=`: what the content may hold (RFC 6152, RFC 3030 §3).
     pub body: Body,
+    /// `SMTPUTF8`: addresses and header fields may be in UTF-8 (RFC 6531 §3.4).
+    pub utf8: bool,
     /// Whether there was any parameter at all.
     pub extended: bool,
 }
@@ -57,6 +63,8 @@ pub enum Body {
     SevenBit,
     /// Octets of 128 and above too.
     EightBitMime,
+    /// Any octets, lines or not.
+    BinaryMime,
 }
 
 /// Octets in the name that a client gives itself: a domain or a literal (RFC 5321 §4.1.1.1), read
@@ -82,6 +90,8 @@ impl<'a> Command<'a> {
             b"LHLO" => Ok(Self::Hello(HelloVerb::Lhlo, hello_name(argument)?)),
             b"MAIL" => mail(argument),
             b"RCPT" => rcpt(argument),
+            b"AUTH" => auth(argument),
+            b"BDAT" => bdat(argument),
             b"DATA" => without_argument(Self::Data, argument),
             b"RSET" => without_argument(Self::Rset, argument),
             b"QUIT" => without_argument(Self::Quit, argument),
@@ -149,6 +159,11 @@ fn mail(argument: &[u8]) -> Result<Command<'_>, Reply> {
             parameters.size = Some(size(value)?);
         } else if keyword.eq_ignore_ascii_case(b"BODY") {
             parameters.body = body(value)?;
+        } else if keyword.eq_ignore_ascii_case(b"SMTPUTF8") && value.is_none() {
+            parameters.utf8 = true;
+        } else if keyword.eq_ignore_ascii_case(b"AUTH") && value.is_some() {
+            // RFC 4954 §5: who submitted it first. We trust no client to say so, and pass it on to
+            // nobody.
         } else {
             return Err(unknown_parameter());
         }
@@ -167,6 +182,33 @@ fn rcpt(argument: &[u8]) -> Result<Command<'_>, Reply> {
     }
 }
 
+fn auth(argument: &[u8]) -> Result<Command<'_>, Reply> {
+    let mut words = argument.split(|&octet| octet == b' ').filter(|word| !word.is_empty());
+    let mechanism = words.next().and_then(|word| str::from_utf8(word).ok());
+    let Some(mechanism) = mechanism else {
+        return Err(bad_argument("AUTH needs a mechanism"));
+    };
+    let initial = words.next();
+    if words.next().is_some() {
+        return Err(bad_argument("AUTH takes a mechanism and an initial response"));
+    }
+    Ok(Command::Auth(mechanism.to_ascii_uppercase(), initial))
+}
+
+fn bdat(argument: &[u8]) -> Result<Command<'_>, Reply> {
+    let (size, last) = match argument.iter().position(|&octet| octet == b' ') {
+        None => (argument, false),
+        Some(at) if argument[at..].trim_ascii().eq_ignore_ascii_case(b"LAST") => {
+            (&argument[..at], true)
+        }
+        Some(_) => return Err(bad_argument("Write BDAT octets, or BDAT octets LAST")),
+    };
+    Ok(Command::Bdat(
+        number(size).ok_or_else(|| bad_argument("BDAT needs a number of octets"))?,
+        last,
+    ))
+}
+
 fn split_parameters(rest: &[u8]) -> Result<impl Iterator<Item = &[u8]>, Reply> {
     if !rest.is_empty() && rest[0] != b' ' {
         return Err(bad_argument("A space belongs between the path and its parameters"));
@@ -176,18 +218,20 @@ fn split_parameters(rest: &[u8]) -> Result<impl Iterator<Item = &[u8]>, Reply> {
 
 /// RFC 1870 §4: `size-value` is 1 to 20 digits.
 fn size(value: Option<&[u8]>) -> Result<u64, Reply> {
-    value
-        .filter(|digits| digits.iter().all(u8::is_ascii_digit))
-        .and_then(|digits| str::from_utf8(digits).ok())
-        .and_then(|digits| digits.parse().ok())
-        .ok_or_else(|| bad_argument("SIZE is a number of octets"))
+    value.and_then(number).ok_or_else(|| bad_argument("SIZE is a number of octets"))
+}
+
+fn number(digits: &[u8]) -> Option<u64> {
+    let digits = Some(digits).filter(|digits| digits.iter().all(u8::is_ascii_digit))?;
+    str::from_utf8(digits).ok()?.parse().ok()
 }
 
 fn body(value: Option<&[u8]>) -> Result<Body, Reply> {
     match value {
         Some(value) if value.eq_ignore_ascii_case(b"7BIT") => Ok(Body::SevenBit),
         Some(value) if value.eq_ignore_ascii_case(b"8BITMIME") => Ok(Body::EightBitMime),
-        _ => Err(bad_argument("BODY is 7BIT or 8BITMIME")),
+        Some(value) if value.eq_ignore_ascii_case(b"BINARYMIME") => Ok(Body::BinaryMime),
+        _ => Err(bad_argument("BODY is 7BIT, 8BITMIME or BINARYMIME")),
     }
 }
 
@@ -250,6 +294,13 @@ mod tests {
             ("MAIL FROM:<a@x.test> SIZE=99999999999999999999999", 501),
             ("MAIL FROM:<a@x.test> BODY=9BIT", 501),
             ("MAIL FROM:<a@x.test> X=1", 555),
+            ("AUTH", 501),
+            ("AUTH PLAIN a b", 501),
+            ("BDAT", 501),
+            ("BDAT x", 501),
+            ("BDAT 1 FIRST", 501),
+            ("BDAT 99999999999999999999999", 501),
+            ("MAIL FROM:<a@x.test> SMTPUTF8=1", 555),
             ("RCPT TO:<>", 553),
             ("RCPT TO:<a@x.test> X", 555),
         ] {

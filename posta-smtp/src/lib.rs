@@ -4,8 +4,11 @@
 
 pub mod client;
 pub mod command;
+mod incoming;
+mod question;
 pub mod reply;
 pub mod server;
+mod words;
 
 pub use client::Client;
 pub use server::Server;

@@ -2,7 +2,7 @@
 //!
 //! # Theory
 //!
-//! A session is in one of five states:
+//! A session is in one of seven states:
 //!
 //! | state      | waits for                     | leaves it by |
 //! |------------|-------------------------------|--------------|
@@ -10,6 +10,8 @@
 //! | `Command`  | a command line                | a question, DATA's end, QUIT, STARTTLS |
 //! | `Asked`    | the answer to a question      | the answer |
 //! | `Content`  | the message's content         | CRLF `.` CRLF |
+//! | `Chunk`    | the octets of a BDAT          | the last of them |
+//! | `Sasl`     | a line of a SASL exchange     | that line |
 //! | `Closing`  | nothing                       | – |
 //!
 //! Beside it stands what the client has achieved: whether it said hello, and its mail transaction
@@ -19,17 +21,23 @@
 //! [`Question::Commit`], [`Question::Abandon`] or [`Question::Hello`], and keeps no transaction
 //! after any of them.
 //!
+//! Authentication (RFC 4954) is an exchange of octets whose meaning the engine does not know: it
+//! does the framing, in base64, and asks what to say.
+//!
 //! "Committed" is said by the answer to [`Question::Commit`] alone: the engine sends 250 to the end
 //! of the data in no other case.
 
+pub use crate::question::{Answer, Hello, Mail, Profile, Question, Service};
+
 use crate::{
     command::{self, Body, Command, HelloVerb, MailParameters},
-    reply,
+    incoming::{Framing, Incoming, Taking},
+    question::Exchange,
+    reply, words,
 };
+use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use posta_mail::{
-    Domain, Engine, ForwardPath, Interrupt, MailId, Reply, ReversePath, Step,
-    dots::{BareNewlines, Decoded, DotDecoder},
-    limits,
+    Engine, ForwardPath, Interrupt, Reply, ReversePath, Step, limits,
     line::{Cut, LineCutter},
 };
 use std::{sync::Arc, time::Duration};
@@ -38,78 +46,8 @@ use std::{sync::Arc, time::Duration};
 /// guessing, or is no SMTP client at all.
 const BAD_COMMANDS: u32 = 20;
 
-/// What kind of service a listener offers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Service {
-    /// Transfer between servers (RFC 5321).
-    Smtp,
-    /// Submission by mail programs (RFC 6409).
-    Submission,
-    /// Delivery by a neighbouring server (RFC 2033).
-    Lmtp,
-}
-
-/// What all sessions of a listener share.
-#[derive(Debug, Clone)]
-pub struct Profile {
-    /// The server's name for itself.
-    pub hostname: Domain,
-    /// The kind of service.
-    pub service: Service,
-    /// Octets of content that are accepted at most (RFC 1870).
-    pub message_size: u64,
-    /// Whether STARTTLS is offered while the session is in plaintext.
-    pub starttls: bool,
-}
-
-/// The client's hello.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Hello {
-    /// The command it used.
-    pub verb: HelloVerb,
-    /// Its name for itself. Letters, digits, `.-_[]:` only.
-    pub name: String,
-}
-
-/// The beginning of a mail transaction.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Mail {
-    /// Where reports go.
-    pub reverse_path: ReversePath,
-    /// Octets announced.
-    pub size: Option<u64>,
-    /// What the content may hold.
-    pub body: Body,
-}
-
-/// What only the outside can decide.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Question {
-    /// May this client speak? Ends any transaction.
-    Hello(Hello),
-    /// May this transaction begin?
-    Mail(Mail),
-    /// Is there a mailbox for it, or a way?
-    Recipient(ForwardPath),
-    /// May the content come?
-    Content,
-    /// The content is complete: make it safe. Answered by [`Answer::Committed`] or
-    /// [`Answer::Refuse`]; either ends the transaction.
-    Commit,
-    /// The transaction ended without a commit.
-    Abandon,
-}
-
-/// The answer to a [`Question`].
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Answer {
-    /// Yes.
-    Accept,
-    /// No, for this reason.
-    Refuse(Reply),
-    /// The message is durable, and in the mailbox of every local recipient.
-    Committed(MailId),
-}
+/// Failed authentications, after which a session is closed.
+const FAILED_AUTHENTICATIONS: u32 = 3;
 
 /// The engine. See the module's theory.
 #[derive(Debug)]
@@ -117,8 +55,10 @@ pub struct Server {
     profile: Arc<Profile>,
     state: State,
     hello: Option<HelloVerb>,
-    transaction: Transaction,
+    transaction: Option<Transaction>,
     secured: bool,
+    authenticated: bool,
+    failed_authentications: u32,
     bad_commands: u32,
     cutter: LineCutter,
 }
@@ -127,30 +67,51 @@ pub struct Server {
 enum State {
     Greeting,
     Command,
+    Sasl,
     Asked(Asked),
-    Content { decoder: DotDecoder, octets: u64 },
+    Content,
+    Chunk(Chunk),
     Closing,
 }
 
 /// The question that is open.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 enum Asked {
     Hello(HelloVerb),
-    Mail,
+    Authentication,
+    Mail {
+        body: Body,
+        utf8: bool,
+    },
     Recipient,
     Content,
+    /// May the content come, of which this is the first chunk?
+    FirstChunk(Chunk),
     Commit,
     Abandon,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Transaction {
-    None,
-    /// After MAIL, with this many accepted recipients.
-    Open {
-        recipients: usize,
-    },
+#[derive(Debug)]
+struct Transaction {
+    body: Body,
+    utf8: bool,
+    /// How many were accepted.
+    recipients: usize,
+    /// The content, once it has begun to come.
+    incoming: Option<Incoming>,
 }
+
+/// The octets of one BDAT.
+#[derive(Debug)]
+struct Chunk {
+    size: u64,
+    left: u64,
+    last: bool,
+    /// Why they are dropped, if they are.
+    refusal: Option<Reply>,
+}
+
+type Taken = Option<Step<'static, Question>>;
 
 impl Server {
     /// An engine for a connection that was just opened.
@@ -160,8 +121,10 @@ impl Server {
             profile,
             state: State::Greeting,
             hello: None,
-            transaction: Transaction::None,
+            transaction: None,
             secured: false,
+            authenticated: false,
+            failed_authentications: 0,
             bad_commands: 0,
             cutter: LineCutter::default(),
         }
@@ -173,13 +136,15 @@ impl Server {
         Self { secured: true, ..Self::new(profile) }
     }
 
-    fn line(&mut self, line: &[u8], output: &mut Vec<u8>) -> Option<Step<'static, Question>> {
+    fn line(&mut self, line: &[u8], output: &mut Vec<u8>) -> Taken {
         match Command::parse(line) {
             Err(refusal) => self.bad_command(&refusal, output),
             Ok(Command::Hello(verb, name)) => return self.hello(verb, name, output),
+            Ok(Command::Auth(mechanism, initial)) => return self.auth(mechanism, initial, output),
             Ok(Command::Mail(path, parameters)) => return self.mail(path, parameters, output),
             Ok(Command::Rcpt(path)) => return self.rcpt(path, output),
             Ok(Command::Data) => return self.data(output),
+            Ok(Command::Bdat(size, last)) => return self.bdat(size, last),
             Ok(Command::Rset) => {
                 reply::write(&Reply::new(250, (2, 0, 0), "Ok"), output);
                 return self.abandon();
@@ -191,7 +156,7 @@ impl Server {
                 &Reply::new(252, (2, 1, 5), "Send some mail, and you will see"),
                 output,
             ),
-            Ok(Command::Help) => self.help(output),
+            Ok(Command::Help) => reply::write_lines(214, &words::help(&self.profile), output),
             Ok(Command::Quit) => {
                 reply::write(&Reply::new(221, (2, 0, 0), "Bye"), output);
                 self.state = State::Closing;
@@ -211,15 +176,10 @@ impl Server {
     }
 
     fn out_of_order(&mut self, text: &'static str, output: &mut Vec<u8>) {
-        self.bad_command(&Reply::new(503, (5, 5, 1), text), output);
+        self.bad_command(&words::out_of_order(text), output);
     }
 
-    fn hello(
-        &mut self,
-        verb: HelloVerb,
-        name: &str,
-        output: &mut Vec<u8>,
-    ) -> Option<Step<'static, Question>> {
+    fn hello(&mut self, verb: HelloVerb, name: &str, output: &mut Vec<u8>) -> Taken {
         // RFC 2033 §4.1: LMTP knows LHLO only, and nothing else knows LHLO.
         if (verb == HelloVerb::Lhlo) != (self.profile.service == Service::Lmtp) {
             let refusal = match self.profile.service {
@@ -229,9 +189,61 @@ impl Server {
             self.bad_command(&refusal, output);
             return None;
         }
-        self.transaction = Transaction::None;
+        self.transaction = None;
         let question = Question::Hello(Hello { verb, name: name.to_owned() });
         Some(self.ask(Asked::Hello(verb), question))
+    }
+
+    fn auth(&mut self, mechanism: String, initial: Option<&[u8]>, output: &mut Vec<u8>) -> Taken {
+        let profile = &self.profile;
+        if profile.mechanisms.is_empty() {
+            self.bad_command(&Reply::new(502, (5, 5, 1), "AUTH is not offered here"), output);
+        } else if !matches!(self.hello, Some(HelloVerb::Ehlo)) {
+            self.out_of_order("Say EHLO first", output);
+        } else if self.authenticated {
+            self.out_of_order("You are authenticated already", output);
+        } else if self.transaction.is_some() {
+            self.out_of_order("Not within a transaction", output);
+        } else if !self.may_authenticate() {
+            self.bad_command(&words::needs_encryption(), output);
+        } else if !profile.mechanisms.iter().any(|known| *known == mechanism) {
+            self.bad_command(&Reply::new(504, (5, 5, 4), "Mechanism not offered"), output);
+        } else {
+            // RFC 4954 §4: `=` is an initial response of no octets.
+            let decoded =
+                initial.map(|text| if text == b"=" { Ok(Vec::new()) } else { BASE64.decode(text) });
+            match decoded.transpose() {
+                Ok(initial) => {
+                    let exchange = Exchange::Start { mechanism, initial };
+                    return Some(self.ask(Asked::Authentication, Question::Authenticate(exchange)));
+                }
+                Err(_) => self.bad_command(&words::no_base64(), output),
+            }
+        }
+        None
+    }
+
+    fn may_authenticate(&self) -> bool {
+        self.secured || self.profile.plaintext_auth
+    }
+
+    /// A line of a SASL exchange.
+    fn sasl(&mut self, line: &[u8], output: &mut Vec<u8>) -> Taken {
+        self.state = State::Command;
+        if line == b"*" {
+            self.bad_command(&Reply::new(501, (5, 7, 0), "Authentication cancelled"), output);
+            return None;
+        }
+        match BASE64.decode(line) {
+            Ok(response) => {
+                let question = Question::Authenticate(Exchange::Response(response));
+                Some(self.ask(Asked::Authentication, question))
+            }
+            Err(_) => {
+                self.bad_command(&words::no_base64(), output);
+                None
+            }
+        }
     }
 
     fn mail(
@@ -239,55 +251,77 @@ impl Server {
         reverse_path: ReversePath,
         parameters: MailParameters,
         output: &mut Vec<u8>,
-    ) -> Option<Step<'static, Question>> {
+    ) -> Taken {
         let limit = self.profile.message_size;
-        match (self.hello, self.transaction) {
-            (None, _) => self.out_of_order("Say hello first", output),
-            (_, Transaction::Open { .. }) => {
-                self.out_of_order("A transaction is open: RSET ends it", output);
-            }
-            (Some(HelloVerb::Helo), _) if parameters.extended => {
-                reply::write(&command::unknown_parameter(), output);
-            }
-            _ if parameters.size.is_some_and(|size| size > limit) => {
-                reply::write(&too_big(limit), output);
-            }
-            _ => {
-                let MailParameters { size, body, .. } = parameters;
-                let question = Question::Mail(Mail { reverse_path, size, body });
-                return Some(self.ask(Asked::Mail, question));
-            }
+        let MailParameters { size, body, utf8, extended } = parameters;
+        if self.hello.is_none() {
+            self.out_of_order("Say hello first", output);
+        } else if self.transaction.is_some() {
+            self.out_of_order("A transaction is open: RSET ends it", output);
+        } else if extended && self.hello == Some(HelloVerb::Helo) {
+            reply::write(&command::unknown_parameter(), output);
+        } else if !utf8 && matches!(&reverse_path, ReversePath::Address(a) if !a.is_ascii()) {
+            reply::write(&words::needs_utf8(), output);
+        } else if size.is_some_and(|size| size > limit) {
+            reply::write(&words::too_big(limit), output);
+        } else {
+            let question = Question::Mail(Mail { reverse_path, size, body, utf8 });
+            return Some(self.ask(Asked::Mail { body, utf8 }, question));
         }
         None
     }
 
-    fn rcpt(&mut self, path: ForwardPath, output: &mut Vec<u8>) -> Option<Step<'static, Question>> {
-        match self.transaction {
-            Transaction::None => self.out_of_order("MAIL comes first", output),
+    fn rcpt(&mut self, path: ForwardPath, output: &mut Vec<u8>) -> Taken {
+        let Some(Transaction { recipients, utf8, incoming, .. }) = &self.transaction else {
+            self.out_of_order("MAIL comes first", output);
+            return None;
+        };
+        if incoming.is_some() {
+            self.out_of_order("The content has begun", output);
+        } else if *recipients >= limits::RECIPIENTS {
             // RFC 5321 §4.5.3.1.10: 452, and the client sends the rest in another transaction.
-            Transaction::Open { recipients } if recipients >= limits::RECIPIENTS => {
-                reply::write(&Reply::new(452, (4, 5, 3), "Too many recipients"), output);
-            }
-            Transaction::Open { .. } => {
-                return Some(self.ask(Asked::Recipient, Question::Recipient(path)));
-            }
+            reply::write(&Reply::new(452, (4, 5, 3), "Too many recipients"), output);
+        } else if !utf8 && matches!(&path, ForwardPath::Address(a) if !a.is_ascii()) {
+            reply::write(&words::needs_utf8(), output);
+        } else {
+            return Some(self.ask(Asked::Recipient, Question::Recipient(path)));
         }
         None
     }
 
-    fn data(&mut self, output: &mut Vec<u8>) -> Option<Step<'static, Question>> {
-        match self.transaction {
-            Transaction::None => self.out_of_order("MAIL and RCPT come first", output),
+    fn data(&mut self, output: &mut Vec<u8>) -> Taken {
+        match &self.transaction {
+            None => self.out_of_order("MAIL and RCPT come first", output),
+            Some(open) if open.incoming.is_some() => {
+                self.out_of_order("BDAT has begun, and ends with BDAT LAST", output);
+            }
+            // RFC 3030 §3: binary content cannot come line by line.
+            Some(Transaction { body: Body::BinaryMime, .. }) => {
+                self.out_of_order("Binary content comes by BDAT", output);
+            }
             // RFC 5321 §3.3: 554 when no recipient was valid.
-            Transaction::Open { recipients: 0 } => {
-                reply::write(&Reply::new(554, (5, 5, 1), "No valid recipients"), output);
-            }
-            Transaction::Open { .. } => return Some(self.ask(Asked::Content, Question::Content)),
+            Some(open) if open.recipients == 0 => reply::write(&words::no_recipients(), output),
+            Some(_) => return Some(self.ask(Asked::Content, Question::Content)),
         }
         None
     }
 
-    fn starttls(&mut self, output: &mut Vec<u8>) -> Option<Step<'static, Question>> {
+    fn bdat(&mut self, size: u64, last: bool) -> Taken {
+        let refusal = match &self.transaction {
+            None => Some(words::out_of_order("MAIL and RCPT come first")),
+            Some(open) if open.recipients == 0 => Some(words::no_recipients()),
+            Some(_) => None,
+        };
+        let begun = matches!(&self.transaction, Some(open) if open.incoming.is_some());
+        let chunk = Chunk { size, left: size, last, refusal };
+        if chunk.refusal.is_some() || begun {
+            self.state = State::Chunk(chunk);
+            return None;
+        }
+        Some(self.ask(Asked::FirstChunk(chunk), Question::Content))
+    }
+
+    fn starttls(&mut self, output: &mut Vec<u8>) -> Taken {
         if self.secured {
             self.out_of_order("TLS is on already", output);
             return None;
@@ -300,34 +334,21 @@ impl Server {
         Some(Step::StartTls)
     }
 
-    fn help(&self, output: &mut Vec<u8>) {
-        let hello = if self.profile.service == Service::Lmtp { "LHLO" } else { "HELO EHLO" };
-        let tls = if self.profile.starttls { " STARTTLS" } else { "" };
-        let lines = [
-            format!("2.0.0 Commands: {hello} MAIL RCPT DATA RSET NOOP VRFY HELP QUIT{tls}"),
-            "2.0.0 RFC 5321 says what they do".to_owned(),
-        ];
-        reply::write_lines(214, &lines, output);
-    }
-
     fn ask(&mut self, asked: Asked, question: Question) -> Step<'static, Question> {
         self.state = State::Asked(asked);
         Step::Ask(question)
     }
 
     /// Ends the transaction, and says so to whoever answers if there was one.
-    fn abandon(&mut self) -> Option<Step<'static, Question>> {
+    fn abandon(&mut self) -> Taken {
         self.state = State::Command;
-        match std::mem::replace(&mut self.transaction, Transaction::None) {
-            Transaction::None => None,
-            Transaction::Open { .. } => Some(self.ask(Asked::Abandon, Question::Abandon)),
-        }
+        self.transaction.take().map(|_| self.ask(Asked::Abandon, Question::Abandon))
     }
 
     /// One reply, or in LMTP one for each recipient that was accepted (RFC 2033 §4.2).
     fn reply_to_content(&self, outcome: &Reply, output: &mut Vec<u8>) {
-        let replies = match (self.profile.service, self.transaction) {
-            (Service::Lmtp, Transaction::Open { recipients }) => recipients,
+        let replies = match (self.profile.service, &self.transaction) {
+            (Service::Lmtp, Some(open)) => open.recipients,
             _ => 1,
         };
         for _ in 0..replies {
@@ -335,52 +356,114 @@ impl Server {
         }
     }
 
-    fn end_of_content(&mut self, output: &mut Vec<u8>) -> Option<Step<'static, Question>> {
-        let State::Content { decoder, octets } = &self.state else { return None };
-        let limit = self.profile.message_size;
-        let refusal = if *octets > limit {
-            too_big(limit)
-        } else if decoder.saw_bare_newline() && self.profile.service == Service::Smtp {
-            Reply::new(550, (5, 6, 0), "A line ended in CR or LF alone; lines end in CRLF")
-        } else {
-            return Some(self.ask(Asked::Commit, Question::Commit));
-        };
-        self.reply_to_content(&refusal, output);
-        self.abandon()
+    fn begin_content(&mut self, framing: Framing) {
+        if let Some(open) = &mut self.transaction {
+            open.incoming = Some(Incoming::new(&self.profile, open.body, framing));
+        }
     }
 
-    fn begin_content(&mut self) {
-        // A neighbour that submits or delivers may have local line ends; between servers they are
-        // the tool of smugglers.
-        let bare_newlines = match self.profile.service {
-            Service::Smtp => BareNewlines::Note,
-            Service::Submission | Service::Lmtp => BareNewlines::Normalise,
+    /// What stands against the content, as far as it came.
+    fn objection(&self) -> Option<Reply> {
+        self.transaction.as_ref()?.incoming.as_ref()?.objection()
+    }
+
+    fn end_of_content(&mut self, output: &mut Vec<u8>) -> Taken {
+        match self.objection() {
+            None => Some(self.ask(Asked::Commit, Question::Commit)),
+            Some(refusal) => {
+                self.reply_to_content(&refusal, output);
+                self.abandon()
+            }
+        }
+    }
+
+    /// Takes octets of the BDAT that is coming.
+    fn chunk<'i>(
+        &mut self,
+        input: &mut &'i [u8],
+        output: &mut Vec<u8>,
+    ) -> Option<Step<'i, Question>> {
+        let State::Chunk(chunk) = &mut self.state else { return None };
+        let whole: &'i [u8] = input;
+        let here = usize::try_from(chunk.left).unwrap_or(usize::MAX).min(whole.len());
+        let (mut octets, rest) = whole.split_at(here);
+        let incoming = self.transaction.as_mut().and_then(|open| open.incoming.as_mut());
+        match incoming.filter(|_| chunk.refusal.is_none()) {
+            None => *input = rest,
+            Some(incoming) => {
+                let decoded = incoming.take(&mut octets);
+                *input = &whole[here - octets.len()..];
+                if let Taking::Content(content) = decoded {
+                    chunk.left -= (here - octets.len()) as u64;
+                    return Some(Step::Content(content));
+                }
+            }
+        }
+        chunk.left -= here as u64;
+        if chunk.left > 0 {
+            return Some(Step::NeedInput);
+        }
+        self.end_of_chunk(output)
+    }
+
+    fn end_of_chunk(&mut self, output: &mut Vec<u8>) -> Taken {
+        let State::Chunk(chunk) = std::mem::replace(&mut self.state, State::Command) else {
+            return None;
         };
-        self.state = State::Content { decoder: DotDecoder::new(bare_newlines), octets: 0 };
+        if let Some(refusal) = chunk.refusal {
+            self.bad_command(&refusal, output);
+            return None;
+        }
+        if chunk.last {
+            let incoming = self.transaction.as_mut().and_then(|open| open.incoming.as_mut());
+            // A CR at the very end was held back, and is content after all.
+            if let Some(held) = incoming.and_then(Incoming::finish) {
+                self.state = State::Chunk(Chunk { left: 0, ..chunk });
+                return Some(Step::Content(held));
+            }
+            return self.end_of_content(output);
+        }
+        if let Some(refusal) = self.objection() {
+            // RFC 3030 §2: a refused chunk ends the transaction.
+            reply::write(&refusal, output);
+            return self.abandon();
+        }
+        let words = format!("{} octets received", chunk.size);
+        reply::write(&Reply::new(250, (2, 0, 0), words), output);
+        None
     }
 
     fn write_hello(&self, verb: HelloVerb, output: &mut Vec<u8>) {
-        let profile = &self.profile;
         if verb == HelloVerb::Helo {
-            reply::write(&Reply::plain(250, profile.hostname.to_string()), output);
+            reply::write(&Reply::plain(250, self.profile.hostname.to_string()), output);
             return;
         }
-        let mut lines = vec![
-            profile.hostname.to_string(),
-            "PIPELINING".to_owned(),
-            format!("SIZE {}", profile.message_size),
-            "8BITMIME".to_owned(),
-            "ENHANCEDSTATUSCODES".to_owned(),
-        ];
-        if profile.starttls && !self.secured {
-            lines.push("STARTTLS".to_owned());
-        }
-        reply::write_lines(250, &lines, output);
+        let auth = self.may_authenticate() && !self.authenticated;
+        let starttls = self.profile.starttls && !self.secured;
+        reply::write_lines(250, &words::hello(&self.profile, auth, starttls), output);
     }
-}
 
-fn too_big(limit: u64) -> Reply {
-    Reply::new(552, (5, 3, 4), format!("Messages may have {limit} octets at most"))
+    fn authentication(&mut self, answer: Answer, output: &mut Vec<u8>) {
+        match answer {
+            Answer::Challenge(octets) => {
+                let words = BASE64.encode(octets);
+                reply::write(&Reply::plain(334, words), output);
+                self.state = State::Sasl;
+            }
+            Answer::Accept => {
+                self.authenticated = true;
+                reply::write(&Reply::new(235, (2, 7, 0), "Authenticated"), output);
+            }
+            Answer::Refuse(refusal) => {
+                reply::write(&refusal, output);
+                self.failed_authentications += 1;
+                if self.failed_authentications >= FAILED_AUTHENTICATIONS {
+                    self.state = State::Closing;
+                }
+            }
+            Answer::Committed(_) => debug_assert!(false, "nothing was to be committed"),
+        }
+    }
 }
 
 impl Engine for Server {
@@ -389,65 +472,68 @@ impl Engine for Server {
 
     fn next<'i>(&mut self, input: &mut &'i [u8], output: &mut Vec<u8>) -> Step<'i, Question> {
         loop {
-            match &mut self.state {
+            let taken = match &mut self.state {
                 State::Greeting => {
-                    let protocol =
-                        if self.profile.service == Service::Lmtp { "LMTP" } else { "ESMTP" };
-                    let words = format!("{} {protocol} Posta", self.profile.hostname);
-                    reply::write(&Reply::plain(220, words), output);
+                    reply::write(&words::greeting(&self.profile), output);
                     self.state = State::Command;
+                    None
                 }
-                State::Command => match self.cutter.next(input, limits::SMTP_COMMAND_LINE) {
-                    Cut::Incomplete => return Step::NeedInput,
-                    Cut::TooLong => {
-                        self.bad_command(&Reply::new(500, (5, 5, 2), "Line too long"), output);
-                    }
-                    Cut::Line(line) => {
-                        if let Some(step) = self.line(line, output) {
-                            return step;
+                State::Command | State::Sasl => {
+                    // RFC 4954 §4: a line of an exchange, and AUTH itself, may be longer.
+                    let limit = if self.profile.mechanisms.is_empty() {
+                        limits::SMTP_COMMAND_LINE
+                    } else {
+                        limits::SASL_LINE
+                    };
+                    match self.cutter.next(input, limit) {
+                        Cut::Incomplete => return Step::NeedInput,
+                        Cut::TooLong => {
+                            self.state = State::Command;
+                            let refusal = Reply::new(500, (5, 5, 2), "Line too long");
+                            self.bad_command(&refusal, output);
+                            None
                         }
-                    }
-                },
-                State::Content { decoder, octets } => match decoder.next(input) {
-                    Decoded::NeedInput => return Step::NeedInput,
-                    Decoded::Content(content) => {
-                        let room = self.profile.message_size.saturating_sub(*octets);
-                        *octets += content.len() as u64;
-                        // Beyond the limit the rest is read and dropped: the client hears of it
-                        // at the end, where the protocol has a place for it.
-                        let room = usize::try_from(room).unwrap_or(usize::MAX);
-                        let content = &content[..content.len().min(room)];
-                        if !content.is_empty() {
-                            return Step::Content(content);
+                        Cut::Line(line) if matches!(self.state, State::Sasl) => {
+                            self.sasl(line, output)
                         }
+                        Cut::Line(line) => self.line(line, output),
                     }
-                    Decoded::End => {
-                        if let Some(step) = self.end_of_content(output) {
-                            return step;
-                        }
+                }
+                State::Content => {
+                    let incoming =
+                        self.transaction.as_mut().and_then(|open| open.incoming.as_mut());
+                    let Some(incoming) = incoming else { return Step::Close };
+                    match incoming.take(input) {
+                        Taking::Content(content) => return Step::Content(content),
+                        Taking::NeedInput => return Step::NeedInput,
+                        Taking::End => self.end_of_content(output),
                     }
-                },
+                }
+                State::Chunk(_) => self.chunk(input, output),
                 State::Asked(asked) => {
                     debug_assert!(false, "{asked:?} was not answered");
                     return Step::Close;
                 }
                 State::Closing => return Step::Close,
+            };
+            if let Some(step) = taken {
+                return step;
             }
         }
     }
 
     fn answer(&mut self, answer: Answer, output: &mut Vec<u8>) {
-        let State::Asked(asked) = self.state else {
+        let State::Asked(asked) = std::mem::replace(&mut self.state, State::Command) else {
             debug_assert!(false, "nothing was asked");
             return;
         };
-        self.state = State::Command;
         match (asked, answer) {
             (Asked::Abandon, _) => {}
+            (Asked::Authentication, answer) => self.authentication(answer, output),
             (Asked::Commit, Answer::Committed(id)) => {
                 let safe = Reply::new(250, (2, 0, 0), format!("Ok: kept as {id}"));
                 self.reply_to_content(&safe, output);
-                self.transaction = Transaction::None;
+                self.transaction = None;
             }
             (Asked::Commit, refused) => {
                 let refusal = match refused {
@@ -455,26 +541,34 @@ impl Engine for Server {
                     _ => Reply::new(451, (4, 3, 0), "The message could not be kept"),
                 };
                 self.reply_to_content(&refusal, output);
-                self.transaction = Transaction::None;
+                self.transaction = None;
+            }
+            (Asked::FirstChunk(chunk), Answer::Refuse(refusal)) => {
+                self.state = State::Chunk(Chunk { refusal: Some(refusal), ..chunk });
+            }
+            (Asked::FirstChunk(chunk), _) => {
+                self.begin_content(Framing::Length);
+                self.state = State::Chunk(chunk);
             }
             (_, Answer::Refuse(refusal)) => reply::write(&refusal, output),
             (Asked::Hello(verb), _) => {
                 self.hello = Some(verb);
                 self.write_hello(verb, output);
             }
-            (Asked::Mail, _) => {
-                self.transaction = Transaction::Open { recipients: 0 };
+            (Asked::Mail { body, utf8 }, _) => {
+                self.transaction = Some(Transaction { body, utf8, recipients: 0, incoming: None });
                 reply::write(&Reply::new(250, (2, 1, 0), "Ok"), output);
             }
             (Asked::Recipient, _) => {
-                if let Transaction::Open { recipients } = &mut self.transaction {
-                    *recipients += 1;
+                if let Some(open) = &mut self.transaction {
+                    open.recipients += 1;
                 }
                 reply::write(&Reply::new(250, (2, 1, 5), "Ok"), output);
             }
             (Asked::Content, _) => {
                 reply::write(&Reply::plain(354, "End data with <CR><LF>.<CR><LF>"), output);
-                self.begin_content();
+                self.begin_content(Framing::Dot);
+                self.state = State::Content;
             }
         }
     }
@@ -482,8 +576,9 @@ impl Engine for Server {
     fn secured(&mut self) {
         // RFC 3207 §4.2: whatever was learnt before TLS is forgotten.
         self.secured = true;
+        self.authenticated = false;
         self.hello = None;
-        self.transaction = Transaction::None;
+        self.transaction = None;
         self.cutter = LineCutter::default();
     }
 
@@ -492,17 +587,11 @@ impl Engine for Server {
     }
 
     fn is_busy(&self) -> bool {
-        self.transaction != Transaction::None
+        self.transaction.is_some()
     }
 
     fn interrupt(&mut self, why: Interrupt, output: &mut Vec<u8>) {
-        let host = &self.profile.hostname;
-        let (status, words) = match why {
-            Interrupt::Idle => ((4, 4, 2), "waited too long, goodbye"),
-            Interrupt::Stopping => ((4, 3, 2), "is stopping, try again soon"),
-            Interrupt::Crowded => ((4, 7, 0), "has too many sessions from you, try again later"),
-        };
-        reply::write(&Reply::new(421, status, format!("{host} {words}")), output);
+        reply::write(&words::parting(&self.profile, why), output);
         self.state = State::Closing;
     }
 }

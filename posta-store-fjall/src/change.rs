@@ -7,7 +7,7 @@ use crate::{
 };
 use fjall::OwnedWriteBatch;
 use posta_mail::{Address, Domain, MailId, Timestamp};
-use posta_store::{Account, AccountId, Entry, StoreError, Uid};
+use posta_store::{Account, AccountId, Alias, AliasName, Credentials, Entry, StoreError, Uid};
 use std::collections::HashMap;
 
 /// Messages that one sweep purges at most, so that a large one does not hold up the mail.
@@ -150,7 +150,7 @@ impl Committer {
     pub(crate) fn add_account(
         &mut self,
         address: Address,
-        password_hash: String,
+        credentials: Credentials,
     ) -> Result<AccountId, StoreError> {
         if self.schema.account(&address)?.is_some() {
             return Err(StoreError::AccountExists(address));
@@ -161,7 +161,7 @@ impl Committer {
         if !self.schema.domain.contains_key(address.domain()).map_err(failed)? {
             batch.insert(&self.schema.domain, address.domain(), [0]);
         }
-        let account = Account { id, address, password_hash };
+        let account = Account { id, address, credentials };
         let key = account.address.as_str();
         batch.insert(&self.schema.account, key, schema::encode_account(&account));
         self.commit(batch)?;
@@ -173,10 +173,10 @@ impl Committer {
     pub(crate) fn set_password(
         &self,
         address: &Address,
-        password_hash: String,
+        credentials: Credentials,
     ) -> Result<(), StoreError> {
         let account = self.schema.account(address)?.ok_or(StoreError::NoSuchAccount)?;
-        let account = Account { password_hash, ..account };
+        let account = Account { credentials, ..account };
         let mut batch = self.schema.database.batch();
         batch.insert(&self.schema.account, address.as_str(), schema::encode_account(&account));
         self.commit(batch)
@@ -199,7 +199,7 @@ impl Committer {
         batch.remove(&self.schema.account, address.as_str());
         let domain = address.domain();
         let by_itself = self.schema.domain.get(domain).map_err(failed)?.as_deref() == Some(&[1]);
-        if !by_itself && self.accounts_of(domain)? == 1 {
+        if !by_itself && !self.schema.uses(domain, Some(address))? {
             batch.remove(&self.schema.domain, domain);
         }
         self.commit(batch)?;
@@ -217,7 +217,7 @@ impl Committer {
         if !self.schema.domain.contains_key(domain.as_str()).map_err(failed)? {
             return Err(StoreError::NoSuchDomain(domain.clone()));
         }
-        if self.accounts_of(domain.as_str())? > 0 {
+        if self.schema.uses(domain.as_str(), None)? {
             return Err(StoreError::DomainInUse(domain.clone()));
         }
         let mut batch = self.schema.database.batch();
@@ -225,8 +225,24 @@ impl Committer {
         self.commit(batch)
     }
 
-    fn accounts_of(&self, domain: &str) -> Result<usize, StoreError> {
-        let accounts = self.schema.accounts("")?;
-        Ok(accounts.iter().filter(|account| account.address.domain() == domain).count())
+    pub(crate) fn set_alias(&self, alias: &Alias) -> Result<(), StoreError> {
+        let domain = alias.name.domain();
+        if !self.schema.domain.contains_key(domain).map_err(failed)? {
+            return Err(StoreError::NoSuchDomain(schema::decode_domain(domain.as_bytes())?));
+        }
+        let mut batch = self.schema.database.batch();
+        let targets = schema::encode_targets(&alias.targets);
+        batch.insert(&self.schema.alias, alias.name.to_string(), targets);
+        self.commit(batch)
+    }
+
+    pub(crate) fn remove_alias(&self, name: AliasName) -> Result<(), StoreError> {
+        let key = name.to_string();
+        if !self.schema.alias.contains_key(&key).map_err(failed)? {
+            return Err(StoreError::NoSuchAlias(name));
+        }
+        let mut batch = self.schema.database.batch();
+        batch.remove(&self.schema.alias, key);
+        self.commit(batch)
     }
 }

@@ -20,8 +20,8 @@ use fjall::{Database, Guard};
 use futures_channel::oneshot;
 use posta_mail::{Address, Domain, MailId, Timestamp};
 use posta_store::{
-    Acceptance, Account, AccountId, Entry, Maildrop, Pending, Store, StoreError, Summary, Uid,
-    Usage,
+    Acceptance, Account, AccountId, Alias, AliasName, Credentials, Entry, Maildrop, Pending, Store,
+    StoreError, Summary, Uid, Usage,
 };
 use schema::Schema;
 use std::{future::ready, path::Path, sync::mpsc, thread};
@@ -215,14 +215,14 @@ impl Store for FjallStore {
         now(|| self.schema.accounts(""))
     }
 
-    fn add_account(&self, address: &Address, password_hash: String) -> Pending<'_, AccountId> {
+    fn add_account(&self, address: &Address, credentials: Credentials) -> Pending<'_, AccountId> {
         let address = address.folded();
-        self.alone(move |committer| committer.add_account(address, password_hash))
+        self.alone(move |committer| committer.add_account(address, credentials))
     }
 
-    fn set_password(&self, address: &Address, password_hash: String) -> Pending<'_, ()> {
+    fn set_password(&self, address: &Address, credentials: Credentials) -> Pending<'_, ()> {
         let address = address.folded();
-        self.alone(move |committer| committer.set_password(&address, password_hash))
+        self.alone(move |committer| committer.set_password(&address, credentials))
     }
 
     fn remove_account(
@@ -233,6 +233,26 @@ impl Store for FjallStore {
     ) -> Pending<'_, ()> {
         let address = address.folded();
         self.alone(move |committer| committer.remove_account(&address, now, purge))
+    }
+
+    fn alias(&self, name: &AliasName) -> Pending<'_, Option<Vec<Address>>> {
+        now(|| {
+            let targets = self.schema.alias.get(name.to_string()).map_err(failed)?;
+            targets.map(|value| schema::decode_targets(&value)).transpose()
+        })
+    }
+
+    fn aliases(&self) -> Pending<'_, Vec<Alias>> {
+        now(|| self.schema.aliases())
+    }
+
+    fn set_alias(&self, alias: Alias) -> Pending<'_, ()> {
+        self.alone(move |committer| committer.set_alias(&alias))
+    }
+
+    fn remove_alias(&self, name: &AliasName) -> Pending<'_, ()> {
+        let name = name.clone();
+        self.alone(move |committer| committer.remove_alias(name))
     }
 
     fn is_local(&self, domain: &str) -> Pending<'_, bool> {

@@ -4,7 +4,8 @@
 //! | keyspace   | key                          | value |
 //! |------------|------------------------------|-------|
 //! | `meta`     | a name                       | a number |
-//! | `account`  | address, folded              | version, id, password hash |
+//! | `account`  | address, folded              | version, id, credentials |
+//! | `alias`    | address, folded, or `@domain` | version, addresses, a line each |
 //! | `domain`   | name                         | 1 if added by itself, else 0 |
 //! | `mailbox`  | account, unique-id           | version, entry |
 //! | `removed`  | account, unique-id           | version, times, entry |
@@ -16,7 +17,7 @@
 use crate::failed;
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, KvSeparationOptions, PersistMode};
 use posta_mail::{Address, Domain, MailId, Timestamp};
-use posta_store::{Account, AccountId, Entry, StoreError, Uid};
+use posta_store::{Account, AccountId, Alias, Credentials, Entry, StoreError, Uid};
 
 /// The format that this program writes. A store with a greater one is refused; one with a smaller
 /// one will be migrated, when there is a smaller one.
@@ -44,6 +45,7 @@ pub(crate) struct Schema {
     pub(crate) database: Database,
     pub(crate) meta: Keyspace,
     pub(crate) account: Keyspace,
+    pub(crate) alias: Keyspace,
     pub(crate) domain: Keyspace,
     pub(crate) mailbox: Keyspace,
     pub(crate) removed: Keyspace,
@@ -71,6 +73,7 @@ impl Schema {
         let schema = Self {
             meta: keyspace("meta")?,
             account: keyspace("account")?,
+            alias: keyspace("alias")?,
             domain: keyspace("domain")?,
             mailbox: keyspace("mailbox")?,
             removed: keyspace("removed")?,
@@ -120,6 +123,27 @@ impl Schema {
     }
 }
 
+impl Schema {
+    pub(crate) fn aliases(&self) -> Result<Vec<Alias>, StoreError> {
+        let mut aliases = Vec::new();
+        for guard in self.alias.iter() {
+            let (key, value) = crate::key_and_value(guard)?;
+            let text = str::from_utf8(&key).map_err(|_| damaged("an alias's key"))?;
+            let name = text.parse().map_err(|_| damaged("an alias's name"))?;
+            aliases.push(Alias { name, targets: decode_targets(&value)? });
+        }
+        Ok(aliases)
+    }
+
+    /// Whether a domain has accounts or aliases, this account aside.
+    pub(crate) fn uses(&self, domain: &str, except: Option<&Address>) -> Result<bool, StoreError> {
+        let accounts = self.accounts("")?;
+        let mut others = accounts.iter().filter(|account| Some(&account.address) != except);
+        Ok(others.any(|account| account.address.domain() == domain)
+            || self.aliases()?.iter().any(|alias| alias.name.domain() == domain))
+    }
+}
+
 pub(crate) fn mailbox_key(account: AccountId, uid: Uid) -> MailboxKey {
     let mut key = [0; 16];
     key[..8].copy_from_slice(&account.0.to_be_bytes());
@@ -161,7 +185,12 @@ fn sortable(time: Timestamp) -> [u8; 8] {
 pub(crate) fn encode_account(account: &Account) -> Vec<u8> {
     let mut value = vec![RECORD_VERSION];
     value.extend_from_slice(&account.id.0.to_be_bytes());
-    value.extend_from_slice(account.password_hash.as_bytes());
+    // Neither form holds a newline.
+    value.extend_from_slice(account.credentials.password_hash.as_bytes());
+    if let Some(scram) = &account.credentials.scram {
+        value.push(b'\n');
+        value.extend_from_slice(scram.as_bytes());
+    }
     value
 }
 
@@ -169,8 +198,27 @@ fn decode_account(address: Address, value: &[u8]) -> Result<Account, StoreError>
     let mut reader = Reader(value);
     reader.version()?;
     let id = AccountId(reader.u64()?);
-    let hash = str::from_utf8(reader.0).map_err(|_| damaged("a password's hash"))?;
-    Ok(Account { id, address, password_hash: hash.to_owned() })
+    let text = str::from_utf8(reader.0).map_err(|_| damaged("an account's credentials"))?;
+    let (hash, scram) = match text.split_once('\n') {
+        Some((hash, scram)) => (hash, Some(scram.to_owned())),
+        None => (text, None),
+    };
+    let credentials = Credentials { password_hash: hash.to_owned(), scram };
+    Ok(Account { id, address, credentials })
+}
+
+pub(crate) fn encode_targets(targets: &[Address]) -> Vec<u8> {
+    let mut value = vec![RECORD_VERSION];
+    let lines: Vec<_> = targets.iter().map(Address::as_str).collect();
+    value.extend_from_slice(lines.join("\n").as_bytes());
+    value
+}
+
+pub(crate) fn decode_targets(value: &[u8]) -> Result<Vec<Address>, StoreError> {
+    let mut reader = Reader(value);
+    reader.version()?;
+    let text = str::from_utf8(reader.0).map_err(|_| damaged("an alias"))?;
+    text.split('\n').map(|line| line.parse().map_err(|_| damaged("an alias's target"))).collect()
 }
 
 pub(crate) fn decode_domain(key: &[u8]) -> Result<Domain, StoreError> {

@@ -3,7 +3,7 @@
 
 use posta_mail::{MailId, Timestamp};
 use posta_store::{
-    CHUNK, Store, StoreError,
+    CHUNK, Credentials, Store, StoreError,
     conformance::{self, block_on, message, read},
 };
 use posta_store_fjall::FjallStore;
@@ -33,8 +33,10 @@ fn everything_is_there_after_a_restart() {
     let chunk = vec![b'x'; CHUNK];
     let (account, before) = block_on(async {
         let store = open(directory.path());
-        let account =
-            store.add_account(&"ana@x.test".parse().unwrap(), "hash".into()).await.unwrap();
+        let account = store
+            .add_account(&"ana@x.test".parse().unwrap(), Credentials::default())
+            .await
+            .unwrap();
         store.accept(message(1, second(0), b"one\r\n", &[account])).await.unwrap();
         let mut long = message(2, second(1), b"two\r\n", &[account]);
         store.append(long.id, 0, &chunk).await.unwrap();
@@ -54,7 +56,8 @@ fn everything_is_there_after_a_restart() {
         store.accept(message(4, Timestamp::UNIX_EPOCH, b"x", &[account])).await.unwrap();
         let after = store.maildrop(account).await.unwrap().messages.pop().unwrap();
         assert!(after.uid > before.messages[1].uid);
-        let another = store.add_account(&"bob@x.test".parse().unwrap(), String::new()).await;
+        let another =
+            store.add_account(&"bob@x.test".parse().unwrap(), Credentials::default()).await;
         assert_ne!(another.unwrap(), account);
     });
 }
@@ -86,7 +89,9 @@ fn writers_at_the_same_moment_share_commits() {
     const EACH: u64 = 50;
     let directory = tempfile::tempdir().unwrap();
     let store = open(directory.path());
-    let account = block_on(store.add_account(&"ana@x.test".parse().unwrap(), "h".into())).unwrap();
+    let account =
+        block_on(store.add_account(&"ana@x.test".parse().unwrap(), Credentials::default()))
+            .unwrap();
     std::thread::scope(|scope| {
         for writer in 0..WRITERS {
             let store = &store;

@@ -6,7 +6,8 @@
 #![allow(clippy::panic, clippy::unwrap_used, clippy::expect_used)]
 
 use crate::{
-    Acceptance, AccountId, CHUNK, Delivery, MemoryStore, Store, StoreError, Summary, Uid, Usage,
+    Acceptance, AccountId, Alias, AliasName, CHUNK, Credentials, Delivery, MemoryStore, Store,
+    StoreError, Summary, Uid, Usage,
 };
 use posta_mail::{Address, Domain, MailId, Timestamp};
 use std::{
@@ -28,6 +29,7 @@ pub fn run(make: Make<'_>) {
     block_on(async {
         accounts(&*make()).await;
         domains(&*make()).await;
+        aliases(&*make()).await;
         a_message_for_two(&*make()).await;
         long_content(&*make()).await;
         acceptance_is_all_or_nothing(&*make()).await;
@@ -98,13 +100,17 @@ fn domain(text: &str) -> Domain {
     text.parse().unwrap()
 }
 
+fn credentials(hash: &str) -> Credentials {
+    Credentials { password_hash: hash.to_owned(), scram: None }
+}
+
 /// A moment, in seconds after some beginning.
 fn at(second: i64) -> Timestamp {
     Timestamp::from_second(1_700_000_000 + second).unwrap()
 }
 
 async fn add(store: &dyn Store, name: &str) -> AccountId {
-    store.add_account(&address(name), "hash".into()).await.unwrap()
+    store.add_account(&address(name), credentials("hash")).await.unwrap()
 }
 
 async fn uids(store: &dyn Store, account: AccountId) -> Vec<Uid> {
@@ -116,16 +122,17 @@ async fn accounts(store: &dyn Store) {
     let ana = add(store, "Ana@x.test").await;
     let other = add(store, "ana@y.test").await;
     assert_ne!(ana, other);
-    let exists = store.add_account(&address("ANA@x.test"), String::new()).await;
+    let exists = store.add_account(&address("ANA@x.test"), credentials("")).await;
     assert!(matches!(exists, Err(StoreError::AccountExists(_))));
     let found = store.account(&address("aNa@X.test")).await.unwrap().unwrap();
     assert_eq!((found.id, found.address.as_str()), (ana, "ana@x.test"));
     assert_eq!(store.accounts_named("ANA").await.unwrap().len(), 2);
     assert_eq!(store.accounts_named("an").await.unwrap().len(), 0);
-    store.set_password(&address("ana@x.test"), "new".into()).await.unwrap();
-    let hash = store.account(&address("ana@x.test")).await.unwrap().unwrap().password_hash;
-    assert_eq!(hash, "new");
-    let missing = store.set_password(&address("bob@x.test"), String::new()).await;
+    let new = Credentials { password_hash: "new".into(), scram: Some("verifier".into()) };
+    store.set_password(&address("ana@x.test"), new.clone()).await.unwrap();
+    let found = store.account(&address("ana@x.test")).await.unwrap().unwrap();
+    assert_eq!(found.credentials, new);
+    let missing = store.set_password(&address("bob@x.test"), credentials("")).await;
     assert!(matches!(missing, Err(StoreError::NoSuchAccount)));
     let names: Vec<_> = store.accounts().await.unwrap();
     let names: Vec<_> = names.iter().map(|account| account.address.as_str()).collect();
@@ -145,6 +152,36 @@ async fn domains(store: &dyn Store) {
     let gone = store.remove_domain(&domain("y.test")).await;
     assert!(matches!(gone, Err(StoreError::NoSuchDomain(_))));
     assert!(!store.is_local("y.test").await.unwrap());
+}
+
+async fn aliases(store: &dyn Store) {
+    add(store, "ana@x.test").await;
+    let name = |text: &str| text.parse::<AliasName>().unwrap();
+    let foreign = Alias { name: name("a@y.test"), targets: vec![address("ana@x.test")] };
+    assert!(matches!(store.set_alias(foreign).await, Err(StoreError::NoSuchDomain(_))));
+    for (text, targets) in [
+        ("Info@x.test", &["ana@x.test", "b@x.test"][..]),
+        ("@x.test", &["ana@x.test"]),
+        ("info@x.test", &["ana@x.test"]),
+    ] {
+        let targets = targets.iter().map(|target| address(target)).collect();
+        store.set_alias(Alias { name: name(text), targets }).await.unwrap();
+    }
+    assert_eq!(store.alias(&name("INFO@x.test")).await.unwrap().unwrap(), [address("ana@x.test")]);
+    assert_eq!(store.alias(&name("other@x.test")).await.unwrap(), None);
+    assert_eq!(store.alias(&name("@x.test")).await.unwrap().unwrap().len(), 1);
+    assert_eq!(store.aliases().await.unwrap().len(), 2);
+    store.remove_account(&address("ana@x.test"), at(0), at(1)).await.unwrap();
+    assert!(store.is_local("x.test").await.unwrap(), "an alias keeps its domain");
+    assert!(matches!(
+        store.remove_domain(&domain("x.test")).await,
+        Err(StoreError::DomainInUse(_))
+    ));
+    store.remove_alias(&name("info@x.test")).await.unwrap();
+    let again = store.remove_alias(&name("info@x.test")).await;
+    assert!(matches!(again, Err(StoreError::NoSuchAlias(_))));
+    store.remove_alias(&name("@x.test")).await.unwrap();
+    store.remove_domain(&domain("x.test")).await.unwrap();
 }
 
 async fn a_message_for_two(store: &dyn Store) {

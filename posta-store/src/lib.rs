@@ -20,7 +20,8 @@ mod records;
 
 pub use memory::MemoryStore;
 pub use records::{
-    Acceptance, Account, AccountId, CHUNK, Delivery, Entry, Maildrop, Summary, Uid, Usage,
+    Acceptance, Account, AccountId, Alias, AliasName, CHUNK, Credentials, Delivery, Entry,
+    Maildrop, Summary, Uid, Usage,
 };
 
 use bytes::Bytes;
@@ -91,13 +92,13 @@ pub trait Store: Send + Sync + 'static {
     ///
     /// # Errors
     /// [`StoreError::AccountExists`].
-    fn add_account(&self, address: &Address, password_hash: String) -> Pending<'_, AccountId>;
+    fn add_account(&self, address: &Address, credentials: Credentials) -> Pending<'_, AccountId>;
 
     /// Replaces an account's password.
     ///
     /// # Errors
     /// [`StoreError::NoSuchAccount`].
-    fn set_password(&self, address: &Address, password_hash: String) -> Pending<'_, ()>;
+    fn set_password(&self, address: &Address, credentials: Credentials) -> Pending<'_, ()>;
 
     /// Removes an account, and its messages as [`Store::remove`] does. Its domain stays local only
     /// if it was added by itself or has other accounts.
@@ -111,6 +112,24 @@ pub trait Store: Send + Sync + 'static {
         purge: Timestamp,
     ) -> Pending<'_, ()>;
 
+    /// Where an alias leads.
+    fn alias(&self, name: &AliasName) -> Pending<'_, Option<Vec<Address>>>;
+
+    /// All aliases, by name.
+    fn aliases(&self) -> Pending<'_, Vec<Alias>>;
+
+    /// Adds an alias, or replaces it.
+    ///
+    /// # Errors
+    /// [`StoreError::NoSuchDomain`] when its domain is not local.
+    fn set_alias(&self, alias: Alias) -> Pending<'_, ()>;
+
+    /// Removes an alias.
+    ///
+    /// # Errors
+    /// [`StoreError::NoSuchAlias`].
+    fn remove_alias(&self, name: &AliasName) -> Pending<'_, ()>;
+
     /// Whether mail for a domain, given in lower case, is ours to keep.
     fn is_local(&self, domain: &str) -> Pending<'_, bool>;
 
@@ -123,7 +142,7 @@ pub trait Store: Send + Sync + 'static {
     /// Makes a domain foreign.
     ///
     /// # Errors
-    /// [`StoreError::NoSuchDomain`]; [`StoreError::DomainInUse`] while it has accounts.
+    /// [`StoreError::NoSuchDomain`]; [`StoreError::DomainInUse`] while it has accounts or aliases.
     fn remove_domain(&self, domain: &Domain) -> Pending<'_, ()>;
 }
 
@@ -136,11 +155,14 @@ pub enum StoreError {
     /// There is no such account, or no longer.
     #[error("there is no such account")]
     NoSuchAccount,
+    /// There is no such alias.
+    #[error("there is no alias {0}")]
+    NoSuchAlias(AliasName),
     /// There is no such local domain.
-    #[error("{0} is no local domain")]
+    #[error("{0} is no local domain; `posta domain add {0}` makes it one")]
     NoSuchDomain(Domain),
-    /// The domain has accounts.
-    #[error("{0} has accounts; remove them first")]
+    /// The domain has accounts or aliases.
+    #[error("{0} has accounts or aliases; remove them first")]
     DomainInUse(Domain),
     /// Another process has the store open.
     #[error("another process has the store in {0} open; stop it first")]

@@ -2,8 +2,8 @@
 //! on it, and every other store is compared with it.
 
 use crate::{
-    Acceptance, Account, AccountId, Entry, Maildrop, Pending, Store, StoreError, Summary, Uid,
-    Usage,
+    Acceptance, Account, AccountId, Alias, AliasName, Credentials, Entry, Maildrop, Pending, Store,
+    StoreError, Summary, Uid, Usage,
 };
 use bytes::Bytes;
 use posta_mail::{Address, Domain, MailId, Timestamp};
@@ -28,6 +28,7 @@ struct Inner {
     last_uid: u64,
     last_account: u64,
     accounts: BTreeMap<Address, Account>,
+    aliases: BTreeMap<AliasName, Vec<Address>>,
     /// Whether each local domain was added by itself.
     domains: BTreeMap<Domain, bool>,
     content: HashMap<MailId, Chunks>,
@@ -71,6 +72,21 @@ impl Inner {
 
     fn has_account(&self, id: AccountId) -> bool {
         self.accounts.values().any(|account| account.id == id)
+    }
+
+    fn require_domain(&self, name: &str) -> Result<(), StoreError> {
+        match name.parse::<Domain>() {
+            Ok(domain) if !self.domains.contains_key(&domain) => {
+                Err(StoreError::NoSuchDomain(domain))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether a domain has accounts or aliases.
+    fn uses(&self, domain: &str) -> bool {
+        self.accounts.keys().any(|address| address.domain() == domain)
+            || self.aliases.keys().any(|name| name.domain() == domain)
     }
 
     fn remove(&mut self, key: (AccountId, Uid), time: Timestamp, purge: Timestamp) -> bool {
@@ -218,7 +234,7 @@ impl Store for MemoryStore {
         self.with(|inner| Ok(inner.accounts.values().cloned().collect()))
     }
 
-    fn add_account(&self, address: &Address, password_hash: String) -> Pending<'_, AccountId> {
+    fn add_account(&self, address: &Address, credentials: Credentials) -> Pending<'_, AccountId> {
         self.with(|inner| {
             let address = address.folded();
             if inner.accounts.contains_key(&address) {
@@ -229,16 +245,16 @@ impl Store for MemoryStore {
             if let Ok(domain) = address.domain().parse() {
                 inner.domains.entry(domain).or_insert(false);
             }
-            let account = Account { id, address: address.clone(), password_hash };
+            let account = Account { id, address: address.clone(), credentials };
             inner.accounts.insert(address, account);
             Ok(id)
         })
     }
 
-    fn set_password(&self, address: &Address, password_hash: String) -> Pending<'_, ()> {
+    fn set_password(&self, address: &Address, credentials: Credentials) -> Pending<'_, ()> {
         self.with(|inner| {
             let account = inner.accounts.get_mut(&address.folded());
-            account.ok_or(StoreError::NoSuchAccount)?.password_hash = password_hash;
+            account.ok_or(StoreError::NoSuchAccount)?.credentials = credentials;
             Ok(())
         })
     }
@@ -257,11 +273,39 @@ impl Store for MemoryStore {
                 inner.remove((account.id, uid), now, purge);
             }
             let domain = address.domain();
-            let has_others = inner.accounts.keys().any(|other| other.domain() == domain);
-            if !has_others && inner.domains.get(domain) == Some(&false) {
+            if !inner.uses(domain) && inner.domains.get(domain) == Some(&false) {
                 inner.domains.remove(domain);
             }
             Ok(())
+        })
+    }
+
+    fn alias(&self, name: &AliasName) -> Pending<'_, Option<Vec<Address>>> {
+        self.with(|inner| Ok(inner.aliases.get(name).cloned()))
+    }
+
+    fn aliases(&self) -> Pending<'_, Vec<Alias>> {
+        self.with(|inner| {
+            let alias = |(name, targets): (&AliasName, &Vec<Address>)| Alias {
+                name: name.clone(),
+                targets: targets.clone(),
+            };
+            Ok(inner.aliases.iter().map(alias).collect())
+        })
+    }
+
+    fn set_alias(&self, alias: Alias) -> Pending<'_, ()> {
+        self.with(|inner| {
+            inner.require_domain(alias.name.domain())?;
+            inner.aliases.insert(alias.name, alias.targets);
+            Ok(())
+        })
+    }
+
+    fn remove_alias(&self, name: &AliasName) -> Pending<'_, ()> {
+        self.with(|inner| match inner.aliases.remove(name) {
+            Some(_) => Ok(()),
+            None => Err(StoreError::NoSuchAlias(name.clone())),
         })
     }
 
@@ -285,7 +329,7 @@ impl Store for MemoryStore {
             if !inner.domains.contains_key(domain) {
                 return Err(StoreError::NoSuchDomain(domain.clone()));
             }
-            if inner.accounts.keys().any(|address| address.domain() == domain.as_str()) {
+            if inner.uses(domain.as_str()) {
                 return Err(StoreError::DomainInUse(domain.clone()));
             }
             inner.domains.remove(domain);

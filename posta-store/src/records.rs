@@ -1,6 +1,7 @@
 //! The store's records: plain data.
 
-use posta_mail::{Address, MailId, Timestamp};
+use posta_mail::{Address, AddressError, Domain, MailId, Timestamp};
+use std::{fmt, str::FromStr};
 
 /// Octets in every chunk of a message's content but its last. Bounds what a session holds of a
 /// message in memory.
@@ -32,8 +33,67 @@ pub struct Account {
     pub id: AccountId,
     /// Its address, in lower case.
     pub address: Address,
-    /// Its password's hash, as a PHC string.
+    /// What its password is checked against.
+    pub credentials: Credentials,
+}
+
+/// What a password is checked against. Neither form tells the password.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Credentials {
+    /// Its hash, as a PHC string.
     pub password_hash: String,
+    /// Its SCRAM verifier (RFC 5803), if it has one.
+    pub scram: Option<String>,
+}
+
+/// Where mail for one address, or for all other addresses of a domain, goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Alias {
+    /// Which.
+    pub name: AliasName,
+    /// Where to. At least one.
+    pub targets: Vec<Address>,
+}
+
+/// What an alias stands for.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum AliasName {
+    /// One address.
+    Address(Address),
+    /// Every address of the domain that has neither an account nor an alias: `@domain`.
+    CatchAll(Domain),
+}
+
+impl AliasName {
+    /// The domain that it belongs to.
+    #[must_use]
+    pub fn domain(&self) -> &str {
+        match self {
+            Self::Address(address) => address.domain(),
+            Self::CatchAll(domain) => domain.as_str(),
+        }
+    }
+}
+
+impl fmt::Display for AliasName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address(address) => address.fmt(f),
+            Self::CatchAll(domain) => write!(f, "@{domain}"),
+        }
+    }
+}
+
+impl FromStr for AliasName {
+    type Err = AddressError;
+
+    /// Folds the address, as every look-up does.
+    fn from_str(text: &str) -> Result<Self, AddressError> {
+        match text.strip_prefix('@') {
+            Some(domain) => domain.parse().map(Self::CatchAll),
+            None => text.parse().map(|address: Address| Self::Address(address.folded())),
+        }
+    }
 }
 
 /// A message to be accepted.

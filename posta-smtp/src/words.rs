@@ -1,0 +1,82 @@
+//! What the server says beyond a plain "Ok".
+
+use crate::question::{Profile, Service};
+use posta_mail::{Interrupt, Reply, limits};
+
+pub(crate) fn greeting(profile: &Profile) -> Reply {
+    let protocol = if profile.service == Service::Lmtp { "LMTP" } else { "ESMTP" };
+    Reply::plain(220, format!("{} {protocol} Posta", profile.hostname))
+}
+
+/// The lines of the answer to EHLO (RFC 5321 §4.1.1.1): extensions that are honoured, no others.
+pub(crate) fn hello(profile: &Profile, auth: bool, starttls: bool) -> Vec<String> {
+    let mut lines = vec![
+        profile.hostname.to_string(),
+        "PIPELINING".to_owned(),
+        format!("SIZE {}", profile.message_size),
+        "8BITMIME".to_owned(),
+        "BINARYMIME".to_owned(),
+        "CHUNKING".to_owned(),
+        "SMTPUTF8".to_owned(),
+        "ENHANCEDSTATUSCODES".to_owned(),
+        // RFC 9422 §3.
+        format!("LIMITS RCPTMAX={}", limits::RECIPIENTS),
+    ];
+    if auth && !profile.mechanisms.is_empty() {
+        lines.push(format!("AUTH {}", profile.mechanisms.join(" ")));
+    }
+    if starttls {
+        lines.push("STARTTLS".to_owned());
+    }
+    lines
+}
+
+pub(crate) fn help(profile: &Profile) -> [String; 2] {
+    let hello = if profile.service == Service::Lmtp { "LHLO" } else { "HELO EHLO" };
+    let tls = if profile.starttls { " STARTTLS" } else { "" };
+    let auth = if profile.mechanisms.is_empty() { "" } else { " AUTH" };
+    [
+        format!("2.0.0 Commands: {hello} MAIL RCPT DATA BDAT RSET NOOP VRFY HELP QUIT{tls}{auth}"),
+        "2.0.0 RFC 5321 says what they do".to_owned(),
+    ]
+}
+
+/// The 421 of a session that ends from outside (RFC 5321 §3.8).
+pub(crate) fn parting(profile: &Profile, why: Interrupt) -> Reply {
+    let (status, words) = match why {
+        Interrupt::Idle => ((4, 4, 2), "waited too long, goodbye"),
+        Interrupt::Stopping => ((4, 3, 2), "is stopping, try again soon"),
+        Interrupt::Crowded => ((4, 7, 0), "has too many sessions from you, try again later"),
+    };
+    Reply::new(421, status, format!("{} {words}", profile.hostname))
+}
+
+/// RFC 4954 §6.
+pub(crate) fn needs_encryption() -> Reply {
+    Reply::new(538, (5, 7, 11), "Encryption required: use STARTTLS first")
+}
+
+pub(crate) fn out_of_order(text: &'static str) -> Reply {
+    Reply::new(503, (5, 5, 1), text)
+}
+
+pub(crate) fn no_recipients() -> Reply {
+    Reply::new(554, (5, 5, 1), "No valid recipients")
+}
+
+pub(crate) fn no_base64() -> Reply {
+    Reply::new(501, (5, 5, 2), "That is no base64")
+}
+
+/// RFC 6531 §3.5.
+pub(crate) fn needs_utf8() -> Reply {
+    Reply::new(553, (5, 6, 7), "An address outside ASCII needs SMTPUTF8 with MAIL")
+}
+
+pub(crate) fn too_big(limit: u64) -> Reply {
+    Reply::new(552, (5, 3, 4), format!("Messages may have {limit} octets at most"))
+}
+
+pub(crate) fn bare_newline() -> Reply {
+    Reply::new(550, (5, 6, 0), "A line ended in CR or LF alone; lines end in CRLF")
+}
