@@ -25,14 +25,18 @@ pub enum Completion {
     IfNoHeader,
 }
 
-/// Passes a message through, adding the [`RequiredFields`] that it lacks at the end of its header
-/// section. Streams: it holds back no more than the beginning of a line.
+/// Passes a message through: counts its hops, takes out `Bcc` where every message is completed, and
+/// adds the [`RequiredFields`] that it lacks at the end of its header section. Streams: it holds back no more than the beginning of a line.
 #[derive(Debug)]
 pub struct HeaderCompleter {
     fields: RequiredFields,
     completion: Completion,
     state: State,
     seen_field: bool,
+    /// The field that passes is one that is taken out.
+    dropping: bool,
+    /// Received fields so far.
+    hops: usize,
     /// The beginning of a line whose kind is not known yet.
     held: Vec<u8>,
 }
@@ -63,7 +67,14 @@ impl HeaderCompleter {
     #[must_use]
     pub const fn new(fields: RequiredFields, completion: Completion) -> Self {
         let held = Vec::new();
-        Self { fields, completion, state: State::LineStart, seen_field: false, held }
+        let state = State::LineStart;
+        Self { fields, completion, state, seen_field: false, dropping: false, hops: 0, held }
+    }
+
+    /// How many Received fields there were so far: servers that the message came through.
+    #[must_use]
+    pub const fn hops(&self) -> usize {
+        self.hops
     }
 
     /// Whether the header section is over, so that content needs to pass here no longer.
@@ -98,7 +109,9 @@ impl HeaderCompleter {
             State::LineStart if self.held.is_empty() => self.add_missing(output),
             State::LineStart => self.begin_line(Kind::Foreign, output),
             State::InLine { .. } => {
-                output.extend_from_slice(b"\r\n");
+                if !self.dropping {
+                    output.extend_from_slice(b"\r\n");
+                }
                 self.add_missing(output);
             }
         }
@@ -114,6 +127,7 @@ impl HeaderCompleter {
             }
             Kind::Continuation => self.state = State::InLine { after_cr: false },
             Kind::Blank => {
+                self.dropping = false;
                 self.add_missing(output);
                 self.state = State::Body;
             }
@@ -127,6 +141,9 @@ impl HeaderCompleter {
                 self.state = State::Body;
             }
         }
+        if self.dropping && matches!(kind, Kind::Field | Kind::Continuation) {
+            self.held.clear();
+        }
         output.append(&mut self.held);
     }
 
@@ -137,7 +154,9 @@ impl HeaderCompleter {
             memchr::memmem::find(content, b"\r\n").map(|at| at + 2)
         };
         let (line, rest) = content.split_at(end.unwrap_or(content.len()));
-        output.extend_from_slice(line);
+        if !self.dropping {
+            output.extend_from_slice(line);
+        }
         *content = rest;
         self.state = match end {
             Some(_) => State::LineStart,
@@ -148,6 +167,9 @@ impl HeaderCompleter {
     fn note_field(&mut self) {
         let name = self.held.trim_ascii_end().strip_suffix(b":").unwrap_or(&self.held);
         let name = name.trim_ascii_end();
+        // RFC 5322 §3.6.3: blind copies are told to nobody.
+        self.dropping = self.completion == Completion::Always && name.eq_ignore_ascii_case(b"Bcc");
+        self.hops += usize::from(name.eq_ignore_ascii_case(b"Received"));
         for (known, field) in [
             (&b"Message-ID"[..], &mut self.fields.message_id),
             (b"Date", &mut self.fields.date),
@@ -225,6 +247,10 @@ mod tests {
             ("", ALL.to_owned()),
             ("\r\nbody\r\n", format!("{ALL}\r\nbody\r\n")),
             (" indented\r\n", format!("{ALL}\r\n indented\r\n")),
+            (
+                "Bcc: x\r\n\ty: z\r\nTo: a\r\nBCC : q\r\n\r\nBcc: b\r\n",
+                format!("To: a\r\n{ALL}\r\nBcc: b\r\n"),
+            ),
             ("Subject: s\r\n\r\nb\r\n", format!("Subject: s\r\n{ALL}\r\nb\r\n")),
             ("Subject: s\r\n", format!("Subject: s\r\n{ALL}")),
             ("Subject: s\r\nno field\r\n", format!("Subject: s\r\n{ALL}\r\nno field\r\n")),

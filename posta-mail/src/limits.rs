@@ -39,6 +39,10 @@ pub const POP3_RESPONSE_LINE: usize = 1_024;
 /// Lines of a POP3 listing that our client keeps: more messages than any maildrop seen.
 pub const POP3_LISTING_LINES: usize = 4_000_000;
 
+/// Received fields, beyond which a message is taken to go round in a loop (RFC 5321 §6.3: at least
+/// 100).
+pub const HOPS: usize = 100;
+
 /// Recipients in one mail transaction. RFC 5321 §4.5.3.1.8 asks for at least 100.
 pub const RECIPIENTS: usize = 1_000;
 

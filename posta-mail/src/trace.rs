@@ -14,12 +14,14 @@ pub struct Received<'a> {
     /// The receiving server.
     pub by: &'a Domain,
     /// SMTP, ESMTP, ESMTPS, … (RFC 3848).
-    pub with: &'static str,
+    pub with: &'a str,
     /// The message's id.
     pub id: MailId,
     /// The recipient, if there is only one: with several, naming them would tell each of the
     /// others, blind copies included (RFC 5321 §7.2).
     pub recipient: Option<&'a Address>,
+    /// The TLS version and cipher suite, if there is TLS (RFC 8314 §4.3).
+    pub tls: Option<(&'a str, &'a str)>,
     /// When.
     pub time: Timestamp,
 }
@@ -39,6 +41,9 @@ impl Received<'_> {
         let _ = write!(field, "\r\n\tby {} (Posta) with {} id {}", self.by, self.with, self.id);
         if let Some(recipient) = self.recipient {
             let _ = write!(field, "\r\n\tfor <{recipient}>");
+        }
+        if let Some((version, cipher)) = self.tls {
+            let _ = write!(field, "\r\n\ttls {cipher} ({version})");
         }
         let _ = write!(field, ";\r\n\t{}\r\n", date(self.time));
         field
@@ -84,6 +89,7 @@ mod tests {
             with: "SMTP",
             id: MailId::from_bytes([0; 12]),
             recipient: Some(&recipient),
+            tls: None,
             time: Timestamp::UNIX_EPOCH,
         };
         assert_eq!(
@@ -96,6 +102,8 @@ mod tests {
         received.recipient = None;
         received.client = Some("2001:db8::1".parse().unwrap());
         let field = received.field();
+        received.tls = Some(("TLSv1.3", "TLS_AES_256_GCM_SHA384"));
+        assert!(received.field().contains("\r\n\ttls TLS_AES_256_GCM_SHA384 (TLSv1.3);\r\n"));
         assert!(field.contains("([IPv6:2001:db8::1])") && !field.contains("for <"), "{field}");
     }
 }

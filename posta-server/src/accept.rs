@@ -6,23 +6,27 @@
 //! made only from that transaction's success.
 
 use crate::{
+    auth::{Authenticator, LoginError},
     clock::Clock,
-    directory::{Directory, store_failed},
+    directory::{Directory, Recipient, store_failed},
     drive::Host,
     net::Stream,
-    tls::Tls,
+    sasl::{self, Exchange},
+    scram::ChannelBindings,
+    tls::{Tls, TlsInfo},
 };
 use posta_mail::{
-    Address, Domain, ForwardPath, MailId, Reply, ReversePath, Timestamp,
+    Domain, ForwardPath, MailId, Reply, ReversePath, Timestamp,
     header::{Completion, HeaderCompleter, RequiredFields},
+    limits,
     trace::{self, Received},
 };
 use posta_smtp::{
     Server,
     command::HelloVerb,
-    server::{Answer, Hello, Mail, Question, Service},
+    server::{self, Answer, Hello, Mail, Question, Service},
 };
-use posta_store::{Acceptance, AccountId, CHUNK, Delivery, Store, StoreError};
+use posta_store::{Acceptance, Account, CHUNK, Delivery, Store, StoreError};
 use std::{io, net::IpAddr, sync::Arc};
 
 /// Octets reserved for a message of unknown size.
@@ -41,6 +45,8 @@ pub struct Acceptor {
     pub clock: Arc<dyn Clock>,
     /// Whose mailbox an address means.
     pub directory: Directory,
+    /// Who may submit.
+    pub authenticator: Arc<Authenticator>,
     /// For STARTTLS.
     pub tls: Option<Tls>,
 }
@@ -49,15 +55,18 @@ pub struct Acceptor {
 pub struct SmtpHost {
     acceptor: Arc<Acceptor>,
     client: Option<IpAddr>,
-    secured: bool,
+    tls: Option<Box<TlsInfo>>,
     hello: Option<Hello>,
+    exchange: Option<Box<Exchange>>,
+    /// Who submits, once it has logged in.
+    account: Option<Box<Account>>,
     transaction: Option<Box<Transaction>>,
 }
 
 /// What nothing survives from into the next.
 struct Transaction {
     mail: Mail,
-    recipients: Vec<(Address, AccountId)>,
+    recipients: Vec<Recipient>,
     incoming: Option<Incoming>,
 }
 
@@ -66,6 +75,8 @@ struct Incoming {
     id: MailId,
     time: Timestamp,
     completer: Option<HeaderCompleter>,
+    /// Servers that it came through.
+    hops: usize,
     /// Chunks that the store has.
     chunks: u32,
     /// What it does not have yet.
@@ -76,45 +87,135 @@ struct Incoming {
 impl SmtpHost {
     /// Answers for a session with a client; none for a Unix socket.
     #[must_use]
-    pub fn new(acceptor: Arc<Acceptor>, client: Option<IpAddr>, secured: bool) -> Self {
-        Self { acceptor, client, secured, hello: None, transaction: None }
+    pub fn new(acceptor: Arc<Acceptor>, client: Option<IpAddr>, tls: Option<TlsInfo>) -> Self {
+        let tls = tls.map(Box::new);
+        Self {
+            acceptor,
+            client,
+            tls,
+            hello: None,
+            exchange: None,
+            account: None,
+            transaction: None,
+        }
     }
 
     /// Forgets a transaction that did not end, as when the client went away in the middle.
     pub async fn abandon(&mut self) {
-        let incoming = self.transaction.take().and_then(|transaction| transaction.incoming);
-        if let Some(Incoming { id, chunks: 1.., .. }) = incoming
-            && let Err(error) = self.acceptor.store.discard(id).await
+        if let Some(incoming) = self.transaction.take().and_then(|open| open.incoming) {
+            self.forget(&incoming).await;
+        }
+    }
+
+    /// Has the store drop what it holds of a message that is not accepted.
+    async fn forget(&self, incoming: &Incoming) {
+        if incoming.chunks > 0
+            && let Err(error) = self.acceptor.store.discard(incoming.id).await
         {
             tracing::error!(%error, "content that was abandoned could not be dropped");
         }
     }
 
-    fn mail(&mut self, mail: Mail) -> Answer {
-        // RFC 6409 §4.3: submission is for those who may submit. Until they can log in, those are
-        // the people on this machine.
-        let is_near = self.client.is_none_or(|client| client.is_loopback());
-        if self.acceptor.service == Service::Submission && !is_near {
-            return Answer::Refuse(Reply::new(530, (5, 7, 0), "Authentication required"));
+    async fn mail(&mut self, mail: Mail) -> Answer {
+        if self.acceptor.service == Service::Submission
+            && let Err(refusal) = self.may_submit(&mail.reverse_path).await
+        {
+            return Answer::Refuse(refusal);
         }
         let transaction = Transaction { mail, recipients: Vec::new(), incoming: None };
         self.transaction = Some(Box::new(transaction));
         Answer::Accept
     }
 
+    /// RFC 6409 §4.3, §6.1: submission is for those who logged in, each with an address of its own,
+    /// and for the people on this machine.
+    async fn may_submit(&self, reverse_path: &ReversePath) -> Result<(), Reply> {
+        let Some(account) = &self.account else {
+            let is_near = self.client.is_none_or(|client| client.is_loopback());
+            let refusal = Reply::new(530, (5, 7, 0), "Authentication required");
+            return if is_near { Ok(()) } else { Err(refusal) };
+        };
+        let ReversePath::Address(address) = reverse_path else { return Ok(()) };
+        match self.acceptor.directory.accounts(address).await {
+            Ok(owners) if owners.contains(&account.id) => Ok(()),
+            Ok(_) => {
+                let words = format!("{} may not send as {address}", account.address);
+                Err(Reply::new(553, (5, 7, 1), words))
+            }
+            Err(error) => Err(store_failed(&error)),
+        }
+    }
+
+    async fn authenticate(&mut self, message: server::Exchange) -> Answer {
+        let message = match message {
+            server::Exchange::Response(message) => message,
+            server::Exchange::Start { mechanism, initial } => {
+                let exchange = Box::new(Exchange::new(&mechanism));
+                let prompt = exchange.prompt();
+                self.exchange = Some(exchange);
+                match initial {
+                    Some(message) => message,
+                    None => return Answer::Challenge(prompt),
+                }
+            }
+        };
+        let refusal = || Answer::Refuse(Reply::new(535, (5, 7, 8), "Authentication failed"));
+        let Some(mut exchange) = self.exchange.take() else { return refusal() };
+        let (authenticator, bindings) = (&self.acceptor.authenticator, self.bindings());
+        match Box::pin(exchange.step(&message, authenticator, &bindings)).await {
+            Ok(sasl::Step::Challenge(challenge)) => {
+                self.exchange = Some(exchange);
+                Answer::Challenge(challenge)
+            }
+            Ok(sasl::Step::Done(account)) => {
+                self.account = Some(Box::new(account));
+                Answer::Accept
+            }
+            Err(LoginError::Credentials) => refusal(),
+            Err(LoginError::Store(error)) => {
+                tracing::error!(%error, "a login could not be checked");
+                Answer::Refuse(Reply::new(454, (4, 7, 0), "Temporary authentication failure"))
+            }
+        }
+    }
+
+    fn bindings(&self) -> ChannelBindings {
+        let Some(tls) = &self.tls else { return ChannelBindings::default() };
+        ChannelBindings {
+            exporter: tls.exporter.map(|octets| octets.to_vec()),
+            server_end_point: Some(tls.server_end_point.to_vec()),
+        }
+    }
+
     async fn recipient(&mut self, path: ForwardPath) -> Answer {
         match self.acceptor.directory.resolve(path).await {
             Err(refusal) => Answer::Refuse(refusal),
-            Ok((address, account)) => {
+            Ok(recipient) => {
                 if let Some(transaction) = &mut self.transaction {
-                    transaction.recipients.push((address, account.id));
+                    transaction.recipients.push(recipient);
                 }
                 Answer::Accept
             }
         }
     }
 
+    /// RFC 3848, RFC 6531 §4.3, and RFC 5321 §4.4 for what came before them.
+    fn protocol(&self, utf8: bool) -> String {
+        let base = match self.hello.as_ref().map(|hello| hello.verb) {
+            Some(HelloVerb::Lhlo) if utf8 => "UTF8LMTP",
+            Some(HelloVerb::Lhlo) => "LMTP",
+            Some(HelloVerb::Ehlo) if utf8 => "UTF8SMTP",
+            Some(HelloVerb::Ehlo) => "ESMTP",
+            _ => return "SMTP".to_owned(),
+        };
+        let secured = if self.tls.is_some() { "S" } else { "" };
+        let authenticated = if self.account.is_some() { "A" } else { "" };
+        format!("{base}{secured}{authenticated}")
+    }
+
     fn begin_content(&mut self) -> Answer {
+        let utf8 = self.transaction.as_ref().is_some_and(|open| open.mail.utf8);
+        let protocol = self.protocol(utf8);
         let Some(transaction) = &mut self.transaction else { return Answer::Accept };
         let Acceptor { hostname, clock, service, .. } = &*self.acceptor;
         let (id, time) = (clock.mail_id(), clock.now());
@@ -125,12 +226,13 @@ impl SmtpHost {
             hello: self.hello.as_ref().map_or("unknown", |hello| &hello.name),
             client: self.client,
             by: hostname,
-            with: protocol(self.hello.as_ref().map(|hello| hello.verb), self.secured),
+            with: &protocol,
             id,
             recipient: match &transaction.recipients[..] {
-                [(only, _)] => Some(only),
+                [only] => Some(&only.address),
                 _ => None,
             },
+            tls: self.tls.as_ref().map(|tls| (tls.version, tls.cipher.as_str())),
             time,
         };
         rest.extend_from_slice(received.field().as_bytes());
@@ -141,7 +243,7 @@ impl SmtpHost {
         let fields = required_fields(&transaction.mail.reverse_path, hostname, id, time);
         let completer = Some(HeaderCompleter::new(fields, completion));
         transaction.incoming =
-            Some(Incoming { id, time, completer, chunks: 0, rest, failed: None });
+            Some(Incoming { id, time, completer, hops: 0, chunks: 0, rest, failed: None });
         Answer::Accept
     }
 
@@ -150,6 +252,11 @@ impl SmtpHost {
         let Transaction { mail, recipients, incoming } = *transaction;
         let Some(mut incoming) = incoming else { return no_transaction() };
         incoming.finish();
+        if incoming.hops > limits::HOPS {
+            // RFC 5321 §6.3.
+            self.forget(&incoming).await;
+            return Answer::Refuse(Reply::new(554, (5, 4, 6), "The message goes round in a loop"));
+        }
         let Incoming { id, time, chunks, rest, failed, .. } = incoming;
         let committed = match failed {
             Some(error) => Err(error),
@@ -179,6 +286,7 @@ impl Incoming {
             Some(completer) => {
                 completer.push(content, &mut self.rest);
                 if completer.is_done() {
+                    self.hops = completer.hops();
                     self.completer = None;
                 }
             }
@@ -199,7 +307,12 @@ impl Incoming {
 
     fn finish(&mut self) {
         if let Some(completer) = self.completer.take() {
+            self.hops = completer.hops();
             completer.finish(&mut self.rest);
+        }
+        // Binary content may lack its last line end; POP3 cannot do without (RFC 1939 §3).
+        if !self.rest.ends_with(b"\r\n") {
+            self.rest.extend_from_slice(b"\r\n");
         }
     }
 }
@@ -212,7 +325,8 @@ impl Host<Server> for SmtpHost {
                 self.hello = Some(hello);
                 Answer::Accept
             }
-            Question::Mail(mail) => self.mail(mail),
+            Question::Authenticate(message) => self.authenticate(message).await,
+            Question::Mail(mail) => self.mail(mail).await,
             Question::Recipient(path) => self.recipient(path).await,
             Question::Content => self.begin_content(),
             Question::Commit => self.commit().await,
@@ -233,11 +347,11 @@ impl Host<Server> for SmtpHost {
     async fn secure(&mut self, stream: Box<dyn Stream>) -> io::Result<Box<dyn Stream>> {
         self.abandon().await;
         self.hello = None;
-        self.secured = true;
-        match &self.acceptor.tls {
-            Some(tls) => tls.accept(stream).await,
-            None => Err(io::ErrorKind::Unsupported.into()),
-        }
+        self.account = None;
+        let Some(tls) = &self.acceptor.tls else { return Err(io::ErrorKind::Unsupported.into()) };
+        let (stream, info) = tls.accept(stream).await?;
+        self.tls = Some(Box::new(info));
+        Ok(stream)
     }
 }
 
@@ -246,28 +360,17 @@ fn no_transaction() -> Answer {
 }
 
 /// A message goes once to a mailbox, however many of its addresses were named.
-fn deliveries(reverse_path: &ReversePath, recipients: &[(Address, AccountId)]) -> Vec<Delivery> {
+fn deliveries(reverse_path: &ReversePath, recipients: &[Recipient]) -> Vec<Delivery> {
     let mut deliveries: Vec<Delivery> = Vec::with_capacity(recipients.len());
     let mut seen = std::collections::HashSet::with_capacity(recipients.len());
-    for (address, account) in recipients {
-        if seen.insert(*account) {
+    for Recipient { address, accounts } in recipients {
+        for account in accounts.iter().filter(|account| seen.insert(**account)) {
             let mut prefix = trace::return_path(reverse_path);
             prefix.push_str(&trace::delivered_to(address));
             deliveries.push(Delivery { account: *account, prefix: prefix.into_bytes() });
         }
     }
     deliveries
-}
-
-/// RFC 3848, and RFC 5321 §4.4 for what came before it.
-const fn protocol(hello: Option<HelloVerb>, secured: bool) -> &'static str {
-    match (hello, secured) {
-        (Some(HelloVerb::Lhlo), false) => "LMTP",
-        (Some(HelloVerb::Lhlo), true) => "LMTPS",
-        (Some(HelloVerb::Ehlo), false) => "ESMTP",
-        (_, true) => "ESMTPS",
-        (_, false) => "SMTP",
-    }
 }
 
 fn required_fields(

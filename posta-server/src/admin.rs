@@ -7,7 +7,7 @@ use crate::{
     maildrop::PURGE_AFTER,
 };
 use posta_mail::{Address, Domain, Secret};
-use posta_store::{Store, StoreError};
+use posta_store::{Alias, AliasName, Credentials, Store, StoreError};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use tokio::task::spawn_blocking;
@@ -37,6 +37,20 @@ pub enum Request {
         /// The new password.
         password: String,
     },
+    /// Adds an alias, or replaces it.
+    AliasAdd {
+        /// An address, or `@domain` for all addresses of a domain that mean nothing else.
+        name: String,
+        /// Where its mail goes.
+        targets: Vec<String>,
+    },
+    /// Lists the aliases.
+    AliasList,
+    /// Removes an alias.
+    AliasRemove {
+        /// Its name.
+        name: String,
+    },
     /// Makes a domain local.
     DomainAdd {
         /// Its name.
@@ -59,6 +73,8 @@ pub enum Response {
     Done,
     /// The accounts, by address.
     Accounts(Vec<AccountLine>),
+    /// The aliases, by name.
+    Aliases(Vec<AliasLine>),
     /// The local domains, by name.
     Domains(Vec<String>),
 }
@@ -74,12 +90,30 @@ pub struct AccountLine {
     pub octets: u64,
 }
 
+/// An alias in a list.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AliasLine {
+    /// Its name.
+    pub name: String,
+    /// Where its mail goes.
+    pub targets: Vec<String>,
+}
+
 /// A request was not carried out.
 #[derive(Debug, thiserror::Error)]
 pub enum AdminError {
     /// It names no valid address or domain.
     #[error("{0:?} is not valid: {1}")]
     Name(String, posta_mail::AddressError),
+    /// The alias could never be used.
+    #[error("{0} is an account, and an account comes before an alias of the same name")]
+    Shadowed(Address),
+    /// An alias leads nowhere.
+    #[error("an alias needs an address that its mail goes to")]
+    NoTarget,
+    /// An alias leads out of here.
+    #[error("{0} is not local, and mail is not forwarded to other servers yet")]
+    Foreign(Address),
     /// The password cannot be used.
     #[error(transparent)]
     Password(#[from] PasswordError),
@@ -110,13 +144,13 @@ impl Admin {
         match request {
             Request::AccountAdd { address, password } => {
                 let address = parse_address(address)?;
-                let hash = self.hash(password).await?;
-                self.store.add_account(&address, hash).await?;
+                let credentials = self.credentials(password).await?;
+                self.store.add_account(&address, credentials).await?;
             }
             Request::AccountPassword { address, password } => {
                 let address = parse_address(address)?;
-                let hash = self.hash(password).await?;
-                self.store.set_password(&address, hash).await?;
+                let credentials = self.credentials(password).await?;
+                self.store.set_password(&address, credentials).await?;
             }
             Request::AccountRemove { address } => {
                 let now = self.clock.now();
@@ -124,6 +158,21 @@ impl Admin {
                 self.store.remove_account(&address, now, now + PURGE_AFTER).await?;
             }
             Request::AccountList => return self.accounts().await,
+            Request::AliasAdd { name, targets } => {
+                let alias = self.alias(name, targets).await?;
+                self.store.set_alias(alias).await?;
+            }
+            Request::AliasRemove { name } => {
+                let parsed = name.parse().map_err(|error| AdminError::Name(name, error))?;
+                self.store.remove_alias(&parsed).await?;
+            }
+            Request::AliasList => {
+                let aliases = self.store.aliases().await?.into_iter().map(|alias| AliasLine {
+                    name: alias.name.to_string(),
+                    targets: alias.targets.iter().map(Address::to_string).collect(),
+                });
+                return Ok(Response::Aliases(aliases.collect()));
+            }
             Request::DomainAdd { domain } => {
                 self.store.add_domain(&parse_domain(domain)?).await?;
             }
@@ -148,11 +197,33 @@ impl Admin {
         Ok(Response::Accounts(lines))
     }
 
+    async fn alias(&self, name: String, targets: Vec<String>) -> Result<Alias, AdminError> {
+        let name = name.parse().map_err(|error| AdminError::Name(name, error))?;
+        if let AliasName::Address(address) = &name
+            && self.store.account(address).await?.is_some()
+        {
+            return Err(AdminError::Shadowed(address.clone()));
+        }
+        let mut parsed = Vec::with_capacity(targets.len());
+        for target in targets {
+            let target = parse_address(target)?;
+            if !self.store.is_local(target.domain()).await? {
+                return Err(AdminError::Foreign(target));
+            }
+            parsed.push(target);
+        }
+        if parsed.is_empty() {
+            Err(AdminError::NoTarget)
+        } else {
+            Ok(Alias { name, targets: parsed })
+        }
+    }
+
     /// Off the async threads: it is meant to be slow.
-    async fn hash(&self, password: String) -> Result<String, PasswordError> {
+    async fn credentials(&self, password: String) -> Result<Credentials, PasswordError> {
         let clock = self.clock.clone();
         let password = Secret::new(password.as_bytes());
-        let hashed = spawn_blocking(move || auth::hash_chosen(&password, &*clock)).await;
+        let hashed = spawn_blocking(move || auth::credentials(&password, &*clock)).await;
         hashed.unwrap_or(Err(PasswordError))
     }
 }

@@ -7,11 +7,11 @@
 //! process, and bound to the stored hash: when the password changes, what is remembered no longer
 //! fits. Hashing runs off the async threads, as many at once as there are cores.
 
-use crate::clock::Clock;
+use crate::{clock::Clock, scram::Verifier};
 use argon2::{Argon2, PasswordHasher, PasswordVerifier};
 use aws_lc_rs::{constant_time, hmac};
 use posta_mail::{Address, Secret, Timestamp};
-use posta_store::{Account, AccountId, Store, StoreError};
+use posta_store::{Account, AccountId, Credentials, Store, StoreError};
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
@@ -93,7 +93,8 @@ impl Authenticator {
     /// When they open none, or it could not be found out.
     pub async fn login(&self, name: &str, password: &Secret) -> Result<Account, LoginError> {
         let account = self.find(name).await?;
-        let stored = account.as_ref().map_or(&self.nobody, |account| &account.password_hash);
+        let stored =
+            account.as_ref().map_or(&self.nobody, |account| &account.credentials.password_hash);
         let tag = self.tag(stored, password);
         if let Some(known) = self.remembered(&account, &tag) {
             return Ok(known);
@@ -112,12 +113,29 @@ impl Authenticator {
         Ok(account)
     }
 
-    async fn find(&self, name: &str) -> Result<Option<Account>, StoreError> {
+    /// The account that a name means, if any.
+    ///
+    /// # Errors
+    /// When it could not be found out.
+    pub async fn find(&self, name: &str) -> Result<Option<Account>, StoreError> {
         if let Ok(address) = name.parse::<Address>() {
             return self.store.account(&address).await;
         }
         let mut named = self.store.accounts_named(name).await?;
         Ok(if named.len() == 1 { named.pop() } else { None })
+    }
+
+    /// Octets that stay the same for a name and tell nothing: for an account that does not exist,
+    /// in place of what would be stored for it.
+    #[must_use]
+    pub fn decoy(&self, name: &str) -> Vec<u8> {
+        hmac::sign(&self.key, name.as_bytes()).as_ref().to_vec()
+    }
+
+    /// The source of time and randomness.
+    #[must_use]
+    pub fn clock(&self) -> &dyn Clock {
+        &*self.clock
     }
 
     fn tag(&self, stored: &str, password: &Secret) -> hmac::Tag {
@@ -171,17 +189,18 @@ pub fn hash(password: &[u8], clock: &dyn Clock) -> Result<String, PasswordError>
     hash.map(|hash| hash.to_string()).map_err(|_| PasswordError)
 }
 
-/// Hashes a password that a person chose.
+/// What a password that a person chose is checked against.
 ///
 /// # Errors
 /// When it cannot be used: POP3 sends it in a line.
-pub fn hash_chosen(password: &Secret, clock: &dyn Clock) -> Result<String, PasswordError> {
+pub fn credentials(password: &Secret, clock: &dyn Clock) -> Result<Credentials, PasswordError> {
     let octets = password.expose();
     let unusable = |octet: &u8| matches!(octet, b'\r' | b'\n' | 0);
     if octets.is_empty() || octets.len() > PASSWORD || octets.iter().any(unusable) {
         return Err(PasswordError);
     }
-    hash(octets, clock)
+    let scram = Some(Verifier::new(octets, clock).to_string());
+    Ok(Credentials { password_hash: hash(octets, clock)?, scram })
 }
 
 #[cfg(test)]
@@ -201,7 +220,8 @@ mod tests {
         let store = Arc::new(MemoryStore::new());
         let hash = hash(b"right", &*clock).unwrap();
         for address in ["ana@x.test", "ana@y.test", "bob@x.test"] {
-            store.add_account(&address.parse().unwrap(), hash.clone()).await.unwrap();
+            let credentials = Credentials { password_hash: hash.clone(), scram: None };
+            store.add_account(&address.parse().unwrap(), credentials).await.unwrap();
         }
         let authenticator = Authenticator::new(store.clone(), clock.clone());
         Case { store, clock, authenticator }
@@ -233,12 +253,13 @@ mod tests {
         assert!(login(&case, "bob", "wrong").await.is_none(), "a memory opens for no other");
         let bob = case.store.account(&"bob@x.test".parse().unwrap()).await.unwrap();
         let right = Secret::new(b"right");
-        let tag = case.authenticator.tag(&bob.as_ref().unwrap().password_hash, &right);
+        let tag = case.authenticator.tag(&bob.as_ref().unwrap().credentials.password_hash, &right);
         assert!(case.authenticator.remembered(&bob, &tag).is_some());
         case.clock.set(Timestamp::UNIX_EPOCH + REMEMBERED);
         assert!(case.authenticator.remembered(&bob, &tag).is_none(), "time ends it");
         let bob = "bob@x.test".parse().unwrap();
-        let changed = hash(b"other", &*case.clock).unwrap();
+        let password_hash = hash(b"other", &*case.clock).unwrap();
+        let changed = Credentials { password_hash, scram: None };
         case.store.set_password(&bob, changed).await.unwrap();
         assert!(
             login(&case, "bob", "right").await.is_none(),
@@ -268,7 +289,7 @@ mod tests {
     fn unusable_passwords_are_refused() {
         let clock = SimulatedClock::new(Timestamp::UNIX_EPOCH, 1);
         for password in ["", "a\nb", "a\0", &"x".repeat(241)] {
-            assert_eq!(hash_chosen(&Secret::new(password.as_bytes()), &clock), Err(PasswordError));
+            assert_eq!(credentials(&Secret::new(password.as_bytes()), &clock), Err(PasswordError));
         }
     }
 }

@@ -1,8 +1,17 @@
-//! Which mailbox an address means.
+//! Which mailboxes an address means.
 
 use posta_mail::{Address, Domain, ForwardPath, Reply};
-use posta_store::{Account, Store, StoreError};
-use std::sync::Arc;
+use posta_store::{AccountId, AliasName, Store, StoreError};
+use std::{collections::HashSet, sync::Arc};
+
+/// Aliases that lead to aliases, at most so many deep.
+const DEPTH: usize = 10;
+
+/// Mailboxes that one address may mean.
+const ACCOUNTS: usize = 1_000;
+
+/// What separates a user from a tag: `ana+shopping` is `ana` (RFC 5233).
+const TAG: char = '+';
 
 /// Resolves recipients, when they are named: an unknown user is refused there, and no report has to
 /// be written later.
@@ -12,6 +21,15 @@ pub struct Directory {
     hostname: Domain,
 }
 
+/// A recipient that was accepted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Recipient {
+    /// As it was named.
+    pub address: Address,
+    /// The mailboxes that it means. At least one.
+    pub accounts: Vec<AccountId>,
+}
+
 impl Directory {
     /// The directory of a store, on a server of this name.
     #[must_use]
@@ -19,22 +37,72 @@ impl Directory {
         Self { store, hostname }
     }
 
-    /// The address and the account that a forward-path means, or the reply that refuses it.
+    /// The mailboxes that a forward-path means, or the reply that refuses it.
     ///
     /// # Errors
     /// The refusal.
-    pub async fn resolve(&self, path: ForwardPath) -> Result<(Address, Account), Reply> {
+    pub async fn resolve(&self, path: ForwardPath) -> Result<Recipient, Reply> {
         let address = match path {
             ForwardPath::Address(address) => address,
             // RFC 5321 §4.5.1: the postmaster of this server.
             ForwardPath::Postmaster => Address::new("postmaster", &self.hostname)
                 .map_err(|_| Reply::new(550, (5, 1, 1), "No such user here"))?,
         };
-        match self.store.account(&address).await {
-            Ok(Some(account)) => Ok((address, account)),
-            Ok(None) => Err(self.unknown(&address).await),
+        match self.accounts(&address).await {
+            Ok(accounts) if accounts.is_empty() => Err(self.unknown(&address).await),
+            Ok(accounts) => Ok(Recipient { address, accounts }),
             Err(error) => Err(store_failed(&error)),
         }
+    }
+
+    /// The mailboxes that an address means, each once; none if it means nothing. An account comes
+    /// before an alias of the same name, both before the same address without its tag, and all of
+    /// them before the domain's catch-all.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn accounts(&self, address: &Address) -> Result<Vec<AccountId>, StoreError> {
+        // The common case, without anything to allocate.
+        if let Some(account) = self.store.account(address).await? {
+            return Ok(vec![account.id]);
+        }
+        let mut accounts = Vec::new();
+        let mut seen = HashSet::new();
+        let mut level = vec![address.folded()];
+        for _ in 0..DEPTH {
+            let mut next = Vec::new();
+            for address in level {
+                if accounts.len() >= ACCOUNTS || !seen.insert(address.clone()) {
+                    continue;
+                }
+                match self.look_up(&address).await? {
+                    Meaning::Account(id) if !accounts.contains(&id) => accounts.push(id),
+                    Meaning::Account(_) | Meaning::Nothing => {}
+                    Meaning::Alias(targets) => next.extend(targets.iter().map(Address::folded)),
+                }
+            }
+            if next.is_empty() {
+                break;
+            }
+            level = next;
+        }
+        Ok(accounts)
+    }
+
+    async fn look_up(&self, address: &Address) -> Result<Meaning, StoreError> {
+        let untagged = untagged(address);
+        for candidate in [Some(address), untagged.as_ref()].into_iter().flatten() {
+            if let Some(account) = self.store.account(candidate).await? {
+                return Ok(Meaning::Account(account.id));
+            }
+            let name = AliasName::Address(candidate.clone());
+            if let Some(targets) = self.store.alias(&name).await? {
+                return Ok(Meaning::Alias(targets));
+            }
+        }
+        let Ok(domain) = address.domain().parse() else { return Ok(Meaning::Nothing) };
+        let catch_all = self.store.alias(&AliasName::CatchAll(domain)).await?;
+        Ok(catch_all.map_or(Meaning::Nothing, Meaning::Alias))
     }
 
     async fn unknown(&self, address: &Address) -> Reply {
@@ -46,9 +114,73 @@ impl Directory {
     }
 }
 
+/// What an address is by itself.
+enum Meaning {
+    Account(AccountId),
+    Alias(Vec<Address>),
+    Nothing,
+}
+
+/// The address without its tag, if it has one.
+fn untagged(address: &Address) -> Option<Address> {
+    let (user, _) = address.local_part().split_once(TAG)?;
+    Address::new(user, &address.domain().parse().ok()?).ok()
+}
+
 /// The reply when the store fails: the client keeps the message and tries again. What failed is for
 /// the log, not for strangers.
 pub(crate) fn store_failed(error: &StoreError) -> Reply {
     tracing::error!(%error, "the store failed");
     Reply::new(451, (4, 3, 0), "Local error, try again later")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use posta_store::{Alias, Credentials, MemoryStore};
+
+    async fn means(directory: &Directory, address: &str) -> Vec<u64> {
+        let accounts = directory.accounts(&address.parse().unwrap()).await.unwrap();
+        accounts.into_iter().map(|account| account.0).collect()
+    }
+
+    #[tokio::test]
+    async fn addresses_mean_mailboxes() {
+        let store = Arc::new(MemoryStore::new());
+        for account in ["ana@x.test", "bob@x.test", "a+b@x.test"] {
+            let address = account.parse().unwrap();
+            store.add_account(&address, Credentials::default()).await.unwrap();
+        }
+        for (name, targets) in [
+            ("info@x.test", &["ana@x.test", "bob+work@x.test", "ANA@x.test"][..]),
+            ("all@x.test", &["info@x.test", "a+b@x.test", "gone@x.test"]),
+            ("loop@x.test", &["pool@x.test"]),
+            ("pool@x.test", &["loop@x.test", "ana@x.test"]),
+            ("deep0@x.test", &["deep1@x.test"]),
+        ] {
+            let targets = targets.iter().map(|target| target.parse().unwrap()).collect();
+            store.set_alias(Alias { name: name.parse().unwrap(), targets }).await.unwrap();
+        }
+        let directory = Directory::new(store.clone(), "mail.x.test".parse().unwrap());
+        for (address, accounts) in [
+            ("Ana@X.test", &[1][..]),
+            ("ana+shopping@x.test", &[1]),
+            ("a+b@x.test", &[3]),
+            ("INFO+x@x.test", &[1, 2]),
+            ("all@x.test", &[3, 1, 2]),
+            ("loop@x.test", &[1]),
+            ("deep0@x.test", &[]),
+            ("nobody@x.test", &[]),
+            ("ana@y.test", &[]),
+        ] {
+            assert_eq!(means(&directory, address).await, accounts, "{address}");
+        }
+        let catch_all = Alias {
+            name: "@x.test".parse().unwrap(),
+            targets: vec!["bob@x.test".parse().unwrap()],
+        };
+        store.set_alias(catch_all).await.unwrap();
+        assert_eq!(means(&directory, "nobody@x.test").await, [2]);
+        assert_eq!(means(&directory, "ana@x.test").await, [1]);
+    }
 }

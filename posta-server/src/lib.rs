@@ -14,6 +14,8 @@ pub mod drive;
 pub mod listen;
 pub mod maildrop;
 pub mod net;
+pub mod sasl;
+pub mod scram;
 pub mod tls;
 
 use accept::Acceptor;
@@ -227,6 +229,14 @@ impl Services {
 
     fn smtp(&self, service: SmtpService, starttls: bool, tls: Option<Tls>) -> Protocol {
         let Settings { hostname, message_size, .. } = self.settings.clone();
+        // Servers do not log in to each other, and a neighbour that delivers is let in by address.
+        let mechanisms = match service {
+            SmtpService::Submission if tls.is_some() => sasl::SECURED.to_vec(),
+            SmtpService::Submission => sasl::PLAINTEXT.to_vec(),
+            SmtpService::Smtp | SmtpService::Lmtp => Vec::new(),
+        };
+        // Whoever offers no TLS at all has said that plaintext is fine there.
+        let plaintext_auth = tls.is_none();
         let directory = Directory::new(self.store.clone(), hostname.clone());
         Protocol::Smtp {
             acceptor: Arc::new(Acceptor {
@@ -235,9 +245,17 @@ impl Services {
                 store: self.store.clone(),
                 clock: self.clock.clone(),
                 directory,
+                authenticator: self.authenticator.clone(),
                 tls,
             }),
-            profile: Arc::new(SmtpProfile { hostname, service, message_size, starttls }),
+            profile: Arc::new(SmtpProfile {
+                hostname,
+                service,
+                message_size,
+                starttls,
+                mechanisms,
+                plaintext_auth,
+            }),
         }
     }
 }

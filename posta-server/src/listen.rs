@@ -143,15 +143,18 @@ impl Service {
         if let Some(None) = counted {
             return self.turn_away(stream).await;
         }
-        let secured = self.implicit_tls.is_some();
-        let stream = match &self.implicit_tls {
-            Some(tls) => Box::pin(tls.accept(stream)).await?,
-            None => stream,
+        let (stream, tls) = match &self.implicit_tls {
+            Some(tls) => {
+                let (stream, info) = Box::pin(tls.accept(stream)).await?;
+                (stream, Some(info))
+            }
+            None => (stream, None),
         };
+        let secured = tls.is_some();
         match &self.protocol {
             Protocol::Smtp { profile, acceptor } => {
                 let mut engine = smtp_engine(profile, secured);
-                let mut host = SmtpHost::new(acceptor.clone(), client, secured);
+                let mut host = SmtpHost::new(acceptor.clone(), client, tls);
                 let ended = self.driver.drive(stream, &mut engine, &mut host).await;
                 host.abandon().await;
                 ended?;

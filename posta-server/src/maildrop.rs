@@ -152,7 +152,7 @@ impl Host<Server<View>> for PopHost {
 
     async fn secure(&mut self, stream: Box<dyn Stream>) -> io::Result<Box<dyn Stream>> {
         match &self.deliverer.tls {
-            Some(tls) => tls.accept(stream).await,
+            Some(tls) => tls.accept(stream).await.map(|(stream, _)| stream),
             None => Err(io::ErrorKind::Unsupported.into()),
         }
     }

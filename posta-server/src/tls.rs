@@ -1,8 +1,9 @@
 //! TLS on the server's side: its certificate, from files or made on first start.
 
 use crate::net::Stream;
+use aws_lc_rs::digest;
 use rustls::{
-    ServerConfig,
+    ProtocolVersion, ServerConfig,
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
 };
 use std::{
@@ -50,10 +51,28 @@ impl TlsError {
     }
 }
 
+/// What is known of a connection's TLS.
+#[derive(Debug, Clone)]
+pub struct TlsInfo {
+    /// `TLSv1.3`, for people.
+    pub version: &'static str,
+    /// The cipher suite's registered name.
+    pub cipher: String,
+    /// The channel binding `tls-exporter` (RFC 9266).
+    pub exporter: Option<[u8; EXPORTED]>,
+    /// The channel binding `tls-server-end-point` (RFC 5929 §4).
+    pub server_end_point: Arc<[u8]>,
+}
+
+/// The label and the octets of RFC 9266 §2.
+const EXPORTER: &[u8] = b"EXPORTER-Channel-Binding";
+const EXPORTED: usize = 32;
+
 /// Accepts TLS with one certificate.
 #[derive(Clone)]
 pub struct Tls {
     acceptor: TlsAcceptor,
+    server_end_point: Arc<[u8]>,
 }
 
 impl std::fmt::Debug for Tls {
@@ -73,21 +92,39 @@ impl Tls {
             .map_err(|error| TlsError::file(&files.certificate, error))?;
         let key = PrivateKeyDer::from_pem_file(&files.key)
             .map_err(|error| TlsError::file(&files.key, error))?;
+        // RFC 5929 §4.1: by the hash of the certificate's signature, SHA-256 for what is in use. A
+        // certificate signed with SHA-384 or more would want that; clients of those fail safely.
+        let leaf = certificates.first().map_or(&[][..], |leaf| leaf.as_ref());
+        let server_end_point = digest::digest(&digest::SHA256, leaf).as_ref().into();
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()?
             .with_no_client_auth()
             .with_single_cert(certificates, key)?;
-        Ok(Self { acceptor: TlsAcceptor::from(Arc::new(config)) })
+        Ok(Self { acceptor: TlsAcceptor::from(Arc::new(config)), server_end_point })
     }
 
     /// Negotiates TLS on a connection.
     ///
     /// # Errors
     /// When the handshake fails or takes too long.
-    pub async fn accept(&self, stream: Box<dyn Stream>) -> io::Result<Box<dyn Stream>> {
+    pub async fn accept(&self, stream: Box<dyn Stream>) -> io::Result<(Box<dyn Stream>, TlsInfo)> {
         let handshake = timeout(HANDSHAKE, self.acceptor.accept(stream)).await;
-        Ok(Box::new(handshake.map_err(|_| io::ErrorKind::TimedOut)??))
+        let stream = handshake.map_err(|_| io::ErrorKind::TimedOut)??;
+        let connection = stream.get_ref().1;
+        let info = TlsInfo {
+            version: match connection.protocol_version() {
+                Some(ProtocolVersion::TLSv1_3) => "TLSv1.3",
+                _ => "TLSv1.2",
+            },
+            cipher: connection
+                .negotiated_cipher_suite()
+                .and_then(|suite| suite.suite().as_str())
+                .map_or_else(|| "unknown".to_owned(), |name| name.replace("TLS13_", "TLS_")),
+            exporter: connection.export_keying_material([0; EXPORTED], EXPORTER, Some(b"")).ok(),
+            server_end_point: self.server_end_point.clone(),
+        };
+        Ok((Box::new(stream), info))
     }
 }
 

@@ -27,12 +27,11 @@
 //! "Committed" is said by the answer to [`Question::Commit`] alone: the engine sends 250 to the end
 //! of the data in no other case.
 
-pub use crate::question::{Answer, Hello, Mail, Profile, Question, Service};
+pub use crate::question::{Answer, Exchange, Hello, Mail, Profile, Question, Service};
 
 use crate::{
     command::{self, Body, Command, HelloVerb, MailParameters},
     incoming::{Framing, Incoming, Taking},
-    question::Exchange,
     reply, words,
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};

@@ -25,6 +25,8 @@ enum Command {
     #[command(subcommand)]
     Account(command::account::Command),
     #[command(subcommand)]
+    Alias(command::alias::Command),
+    #[command(subcommand)]
     Domain(command::domain::Command),
     Send(command::send::Arguments),
     Fetch(command::fetch::Arguments),
@@ -50,6 +52,7 @@ fn main() -> ExitCode {
         Command::Demo(arguments) => command::demo::run(arguments),
         Command::Serve(arguments) => command::serve::run(&arguments),
         Command::Account(command) => command::account::run(command),
+        Command::Alias(command) => command::alias::run(command),
         Command::Domain(command) => command::domain::run(command),
         Command::Send(arguments) => command::send::run(arguments),
         Command::Fetch(arguments) => command::fetch::run(arguments),

@@ -69,6 +69,32 @@ fn accounts_are_managed_with_and_without_a_server() {
     wire.say("USER bob");
     assert!(wire.say("PASS other").starts_with("+OK"));
 
+    stdout(&place.posta(&["alias", "add", "Info@x.test", "ana@x.test", "bob@x.test"], ""));
+    stdout(&place.posta(&["alias", "add", "@x.test", "ana@x.test"], ""));
+    assert!(
+        problem(&place.posta(&["alias", "add", "ana@x.test", "bob@x.test"], ""))
+            .contains("is an account")
+    );
+    assert!(
+        problem(&place.posta(&["alias", "add", "i@x.test", "a@z.test"], "")).contains("not local")
+    );
+    assert!(
+        problem(&place.posta(&["alias", "add", "i@z.test", "ana@x.test"], ""))
+            .contains("posta domain add z.test")
+    );
+    let mut wire = smtp(place.address("smtp"));
+    assert!(send(&mut wire, "info@x.test", "A: b\r\n\r\n").starts_with("250"));
+    assert!(send(&mut wire, "whoever@x.test", "A: b\r\n\r\n").starts_with("250"));
+    assert!(send(&mut wire, "bob+tag@x.test", "A: b\r\n\r\n").starts_with("250"));
+    let listed = stdout(&place.posta(&["account", "list", "--json"], ""));
+    let accounts: serde_json::Value = serde_json::from_str(&listed).unwrap();
+    assert_eq!((&accounts[0]["messages"], &accounts[1]["messages"]), (&2.into(), &3.into()));
+    let listed = stdout(&place.posta(&["alias", "list"], ""));
+    assert_eq!(listed, "@x.test -> ana@x.test\ninfo@x.test -> ana@x.test, bob@x.test\n");
+    stdout(&place.posta(&["alias", "remove", "info@x.test"], ""));
+    stdout(&place.posta(&["alias", "remove", "@x.test"], ""));
+    assert!(problem(&place.posta(&["alias", "remove", "info@x.test"], "")).contains("no alias"));
+
     stdout(&place.posta(&["account", "remove", "bob@x.test"], ""));
     stdout(&place.posta(&["domain", "add", "y.test"], ""));
     assert_eq!(stdout(&place.posta(&["domain", "list"], "")), "x.test\ny.test\n");

@@ -23,6 +23,8 @@ fn python_sends_and_collects() {
     );
     run(&["plain", &smtp, &pop3]);
     run(&["tls", &smtp, &submission, &pop3]);
+    assert!(place.posta(&["alias", "add", "info@x.test", "ana@x.test"], "").status.success());
+    run(&["auth", &submission, &pop3]);
     // Once more with POP3 in TLS from the start; the mail is still there.
     assert_eq!(place.stop(), Some(0));
     let config = config.replace("protocol = \"pop3\"", "protocol = \"lmtp\"") + implicit;

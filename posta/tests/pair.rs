@@ -75,6 +75,8 @@ fn send(hello: HelloVerb, recipients: &[&str], content: &[u8], size: usize, stin
         service,
         message_size: if stingy { 10 } else { 1 << 30 },
         starttls: false,
+        mechanisms: Vec::new(),
+        plaintext_auth: false,
     };
     let mut server = Side::new(posta_smtp::Server::new(Arc::new(profile)));
     let options = smtp_client::Options { name: "c.test".into(), hello, tls: TlsUse::IfOffered };
@@ -163,6 +165,11 @@ fn hostile() -> impl Strategy<Value = Vec<u8>> {
             "MAIL FROM:<> SIZE=5",
             "RCPT TO:<b@x.test>",
             "DATA",
+            "BDAT 3",
+            "BDAT 2 LAST",
+            "AUTH PLAIN",
+            "AUTH PLAIN AAAA",
+            "*",
             "RSET",
             "QUIT",
             "NOOP",
@@ -218,7 +225,7 @@ proptest! {
     fn servers_survive_anything(input in hostile(), size in 1usize..100) {
         for service in [smtp_server::Service::Smtp, smtp_server::Service::Lmtp] {
             let hostname = "mail.x.test".parse().unwrap();
-            let profile = smtp_server::Profile { hostname, service, message_size: 30, starttls: false };
+            let profile = smtp_server::Profile { hostname, service, message_size: 30, starttls: false, mechanisms: vec!["PLAIN"], plaintext_auth: true };
             survives(posta_smtp::Server::new(Arc::new(profile)), &input, size, |question| match question {
                 smtp_server::Question::Commit => smtp_server::Answer::Committed(ID),
                 _ => smtp_server::Answer::Accept,

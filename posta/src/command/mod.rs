@@ -1,6 +1,7 @@
 //! One command, one file; its doc comments are its help.
 
 pub(crate) mod account;
+pub(crate) mod alias;
 pub(crate) mod bench;
 pub(crate) mod demo;
 pub(crate) mod domain;

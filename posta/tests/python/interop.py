@@ -1,5 +1,8 @@
 """Python's own mail clients against the server: python3 interop.py PASSWORD CASE ADDRESS..."""
 
+import base64
+import hashlib
+import hmac
 import poplib
 import smtplib
 import ssl
@@ -109,6 +112,76 @@ def tls(password, smtp, submission, pop3):
     client.quit()
 
 
+def xor(one, other):
+    return bytes(a ^ b for a, b in zip(one, other))
+
+
+def scram(client, user, password, plus=False):
+    """SCRAM-SHA-256 (RFC 7677) as a client, written from the RFC; bound to the server's certificate."""
+    header, channel = b"n,,", b""
+    if plus:
+        header = b"p=tls-server-end-point,,"
+        channel = hashlib.sha256(client.sock.getpeercert(binary_form=True)).digest()
+    bare = b"n=" + user.encode() + b",r=clientnonce"
+    first = base64.b64encode(header + bare).decode()
+    mechanism = "SCRAM-SHA-256-PLUS" if plus else "SCRAM-SHA-256"
+    code, text = client.docmd("AUTH", f"{mechanism} {first}")
+    if code != 334:
+        return code
+    challenge = base64.b64decode(text)
+    fields = dict(field.split(b"=", 1) for field in challenge.split(b","))
+    salt, rounds = base64.b64decode(fields[b"s"]), int(fields[b"i"])
+    assert fields[b"r"].startswith(b"clientnonce") and rounds >= 4096
+    salted = hashlib.pbkdf2_hmac("sha256", password.encode(), salt, rounds)
+    key = hmac.digest(salted, b"Client Key", "sha256")
+    last = b"c=" + base64.b64encode(header + channel) + b",r=" + fields[b"r"]
+    signed = b",".join([bare, challenge, last])
+    proof = xor(key, hmac.digest(hashlib.sha256(key).digest(), signed, "sha256"))
+    code, text = client.docmd(base64.b64encode(last + b",p=" + base64.b64encode(proof)).decode())
+    if code != 334:
+        return code
+    server = hmac.digest(hmac.digest(salted, b"Server Key", "sha256"), signed, "sha256")
+    assert base64.b64decode(text) == b"v=" + base64.b64encode(server), "the server knows the account"
+    return client.docmd("")[0]
+
+
+def auth(password, submission, pop3):
+    def connect():
+        client = smtplib.SMTP_SSL(*host_port(submission), context=trusting())
+        client.ehlo()
+        return client
+
+    for mechanism in ("auth_plain", "auth_login"):
+        with connect() as client:
+            client.user, client.password = "ana@x.test", password
+            client.auth(mechanism[5:].upper(), getattr(client, mechanism))
+            client.sendmail("ana@x.test", ["bob@x.test"], CONTENTS[0])
+            client.sendmail("info@x.test", ["bob@x.test"], CONTENTS[0])
+            try:
+                client.sendmail("bob@x.test", ["bob@x.test"], CONTENTS[0])
+            except smtplib.SMTPSenderRefused as refused:
+                assert refused.smtp_code == 553, refused
+            else:
+                raise AssertionError("ana sent as bob")
+    for plus in (False, True):
+        with connect() as client:
+            assert scram(client, "ana@x.test", password, plus) == 235, plus
+            client.sendmail("ana@x.test", ["bob@x.test"], CONTENTS[0])
+        for user, wrong in (("ana@x.test", "wrong"), ("nobody@x.test", password)):
+            with connect() as client:
+                assert scram(client, user, wrong, plus) == 535, (user, plus)
+    client = poplib.POP3(*host_port(pop3))
+    client.stls(context=trusting())
+    client.user("bob")
+    client.pass_(password)
+    count = client.stat()[0]
+    message = b"\r\n".join(client.retr(count)[1])
+    assert b"with ESMTPSA id" in message and b"\ttls TLS_" in message, message
+    for number in range(count, count - 6, -1):
+        client.dele(number)
+    client.quit()
+
+
 def pop3s(password, lmtp, pop3):
     client = poplib.POP3_SSL(*host_port(pop3), context=trusting())
     collect(client, "bob", password, CONTENTS)
@@ -120,4 +193,4 @@ def pop3s(password, lmtp, pop3):
 
 if __name__ == "__main__":
     password, case, *addresses = sys.argv[1:]
-    {"plain": plain, "tls": tls, "pop3s": pop3s}[case](password, *addresses)
+    {"plain": plain, "tls": tls, "auth": auth, "pop3s": pop3s}[case](password, *addresses)

@@ -1,11 +1,14 @@
 //! The SMTP server's questions and answers as text.
 
-use crate::{Protocol, script::Script};
+use crate::{
+    Protocol,
+    script::{Script, unescape},
+};
 use posta_mail::{Reply, ReplyCode};
 use posta_smtp::{
     Server,
     command::Body,
-    server::{Answer, Mail, Profile, Question, Service},
+    server::{Answer, Exchange, Mail, Profile, Question, Service},
 };
 use std::sync::Arc;
 
@@ -26,6 +29,11 @@ impl Protocol for Smtp {
             service,
             message_size: size,
             starttls: script.setting("starttls") == Some("yes"),
+            mechanisms: match script.setting("auth") {
+                Some(_) => vec!["SCRAM-SHA-256", "PLAIN", "LOGIN"],
+                None => Vec::new(),
+            },
+            plaintext_auth: script.setting("auth") == Some("plaintext"),
         }))
     }
 
@@ -34,10 +42,22 @@ impl Protocol for Smtp {
             Question::Hello(hello) => {
                 format!("hello {} {}", format!("{:?}", hello.verb).to_uppercase(), hello.name)
             }
-            Question::Mail(Mail { reverse_path, size, body }) => {
+            Question::Authenticate(Exchange::Start { mechanism, initial }) => match initial {
+                Some(octets) => format!("auth {mechanism} {}", octets.escape_ascii()),
+                None => format!("auth {mechanism}"),
+            },
+            Question::Authenticate(Exchange::Response(octets)) => {
+                format!("auth: {}", octets.escape_ascii())
+            }
+            Question::Mail(Mail { reverse_path, size, body, utf8 }) => {
                 let size = size.map_or_else(String::new, |size| format!(" size={size}"));
-                let body = if *body == Body::EightBitMime { " 8bit" } else { "" };
-                format!("mail {reverse_path}{size}{body}")
+                let body = match body {
+                    Body::SevenBit => "",
+                    Body::EightBitMime => " 8bit",
+                    Body::BinaryMime => " binary",
+                };
+                let utf8 = if *utf8 { " utf8" } else { "" };
+                format!("mail {reverse_path}{size}{body}{utf8}")
             }
             Question::Recipient(path) => format!("recipient {path}"),
             Question::Content => "content".to_owned(),
@@ -53,6 +73,7 @@ impl Protocol for Smtp {
             Some(text) => {
                 let (word, rest) = text.split_once(' ').unwrap_or((text, ""));
                 match word {
+                    "challenge" => Answer::Challenge(unescape(rest).unwrap()),
                     "committed" => Answer::Committed(rest.parse().unwrap()),
                     "refuse" => Answer::Refuse(refusal(rest)),
                     _ => panic!("no answer: {text}"),

@@ -51,7 +51,7 @@ where
     async fn content(&mut self, _content: &[u8]) {}
 
     async fn secure(&mut self, stream: Box<dyn Stream>) -> io::Result<Box<dyn Stream>> {
-        self.tls.accept(stream).await
+        self.tls.accept(stream).await.map(|(stream, _)| stream)
     }
 }
 

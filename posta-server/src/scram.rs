@@ -1,0 +1,273 @@
+//! SCRAM-SHA-256, the server's side (RFC 5802, RFC 7677): the client proves that it knows the password
+//! without sending it, and the server that it knows the account.
+
+use crate::clock::Clock;
+use aws_lc_rs::{constant_time, digest, hmac, pbkdf2};
+use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
+use std::{fmt, num::NonZeroU32, str::FromStr};
+
+/// Rounds of PBKDF2. RFC 7677 §4 asks for 4,096 at least; this costs a client some ten milliseconds
+/// at login, and whoever stole the store as much for each guess.
+const ROUNDS: u32 = 100_000;
+
+const SALT: usize = 16;
+const HASH: usize = 32;
+const NONCE: usize = 18;
+
+/// What a client's proof is checked against (RFC 5803): `SCRAM-SHA-256$ROUNDS:SALT$STORED:SERVER`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verifier {
+    rounds: u32,
+    salt: Vec<u8>,
+    stored_key: Vec<u8>,
+    server_key: Vec<u8>,
+}
+
+impl Verifier {
+    /// For a password.
+    #[must_use]
+    pub fn new(password: &[u8], clock: &dyn Clock) -> Self {
+        let mut salt = [0; SALT];
+        clock.random(&mut salt);
+        let mut salted = [0; HASH];
+        let rounds = NonZeroU32::new(ROUNDS).unwrap_or(NonZeroU32::MIN);
+        pbkdf2::derive(pbkdf2::PBKDF2_HMAC_SHA256, rounds, &salt, password, &mut salted);
+        let client_key = sign(&salted, b"Client Key");
+        let stored_key = digest::digest(&digest::SHA256, &client_key).as_ref().to_vec();
+        let server_key = sign(&salted, b"Server Key");
+        Self { rounds: ROUNDS, salt: salt.to_vec(), stored_key, server_key }
+    }
+
+    /// For an account that does not exist: looks like one, and no proof fits it.
+    #[must_use]
+    pub fn decoy(octets: &[u8]) -> Self {
+        let salt = octets.iter().copied().take(SALT).collect();
+        Self { rounds: ROUNDS, salt, stored_key: vec![0; HASH], server_key: vec![0; HASH] }
+    }
+}
+
+impl fmt::Display for Verifier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { rounds, salt, stored_key, server_key } = self;
+        let text = |octets: &[u8]| BASE64.encode(octets);
+        let (salt, stored, server) = (text(salt), text(stored_key), text(server_key));
+        write!(f, "SCRAM-SHA-256${rounds}:{salt}${stored}:{server}")
+    }
+}
+
+impl FromStr for Verifier {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let mut parts = text.splitn(3, '$');
+        let (name, salted, keys) = (parts.next(), parts.next(), parts.next());
+        let (rounds, salt) = salted.and_then(|part| part.split_once(':')).ok_or(())?;
+        let (stored, server) = keys.and_then(|part| part.split_once(':')).ok_or(())?;
+        let octets = |text| BASE64.decode(text).map_err(|_| ());
+        if name != Some("SCRAM-SHA-256") {
+            return Err(());
+        }
+        Ok(Self {
+            rounds: rounds.parse().map_err(|_| ())?,
+            salt: octets(salt)?,
+            stored_key: octets(stored)?,
+            server_key: octets(server)?,
+        })
+    }
+}
+
+/// Which binding to the TLS channel the client may name.
+#[derive(Debug, Clone, Default)]
+pub struct ChannelBindings {
+    /// RFC 9266.
+    pub exporter: Option<Vec<u8>>,
+    /// RFC 5929 §4.
+    pub server_end_point: Option<Vec<u8>>,
+}
+
+impl ChannelBindings {
+    /// Whether there is any.
+    #[must_use]
+    pub const fn is_some(&self) -> bool {
+        self.exporter.is_some() || self.server_end_point.is_some()
+    }
+
+    fn named(&self, name: &str) -> Option<&[u8]> {
+        match name {
+            "tls-exporter" => self.exporter.as_deref(),
+            "tls-server-end-point" => self.server_end_point.as_deref(),
+            _ => None,
+        }
+    }
+}
+
+/// The client's first message, read.
+#[derive(Debug)]
+pub struct ClientFirst {
+    /// Who it says it is.
+    pub name: String,
+    /// What it wants to act as, if it says so.
+    pub authorization: Option<String>,
+    /// What it must repeat at the end: the header, and the channel's octets.
+    binding: Vec<u8>,
+    bare: String,
+    nonce: String,
+}
+
+/// The exchange after our first message.
+#[derive(Debug)]
+pub struct Challenge {
+    verifier: Verifier,
+    binding: Vec<u8>,
+    nonce: String,
+    /// What both sides sign, up to the client's last message.
+    signed: String,
+}
+
+impl ClientFirst {
+    /// Reads `gs2-header client-first-message-bare` (RFC 5802 §7). `plus` says whether the mechanism
+    /// was SCRAM-SHA-256-PLUS.
+    #[must_use]
+    pub fn parse(message: &[u8], plus: bool, bindings: &ChannelBindings) -> Option<Self> {
+        let text = str::from_utf8(message).ok()?;
+        let mut parts = text.splitn(3, ',');
+        let (flag, authorization, bare) = (parts.next()?, parts.next()?, parts.next()?);
+        let channel: &[u8] = match (flag, plus) {
+            ("n", false) => &[],
+            // The client could bind and thinks that we could not. We could, so somebody between us
+            // took the offer away (RFC 5802 §6).
+            ("y", false) if !bindings.is_some() => &[],
+            (flag, true) => bindings.named(flag.strip_prefix("p=")?)?,
+            _ => return None,
+        };
+        let header = format!("{flag},{authorization},");
+        let mut fields = bare.split(',');
+        let name = unescape(fields.next()?.strip_prefix("n=")?)?;
+        let nonce = fields.next()?.strip_prefix("r=")?.to_owned();
+        if nonce.is_empty() || !nonce.bytes().all(|octet| matches!(octet, b'!'..=b'~')) {
+            return None;
+        }
+        let authorization = match authorization {
+            "" => None,
+            text => Some(unescape(text.strip_prefix("a=")?)?),
+        };
+        let binding = [header.as_bytes(), channel].concat();
+        Some(Self { name, authorization, binding, bare: bare.to_owned(), nonce })
+    }
+
+    /// Our first message, and the exchange that it opens.
+    #[must_use]
+    pub fn challenge(self, verifier: Verifier, clock: &dyn Clock) -> (Vec<u8>, Challenge) {
+        let mut octets = [0; NONCE];
+        clock.random(&mut octets);
+        let nonce = self.nonce + &BASE64.encode(octets);
+        let (salt, rounds) = (BASE64.encode(&verifier.salt), verifier.rounds);
+        let first = format!("r={nonce},s={salt},i={rounds}");
+        let signed = format!("{},{first}", self.bare);
+        (first.into_bytes(), Challenge { verifier, binding: self.binding, nonce, signed })
+    }
+}
+
+impl Challenge {
+    /// Checks the client's last message. Answers ours, by which it knows us, if the proof is good.
+    #[must_use]
+    pub fn verify(&self, message: &[u8]) -> Option<Vec<u8>> {
+        let text = str::from_utf8(message).ok()?;
+        let (without_proof, proof) = text.rsplit_once(",p=")?;
+        let mut fields = without_proof.split(',');
+        let binding = BASE64.decode(fields.next()?.strip_prefix("c=")?).ok()?;
+        let nonce = fields.next()?.strip_prefix("r=")?;
+        if binding != self.binding || nonce != self.nonce {
+            return None;
+        }
+        let signed = format!("{},{without_proof}", self.signed);
+        let signature = sign(&self.verifier.stored_key, signed.as_bytes());
+        let mut client_key = BASE64.decode(proof).ok().filter(|proof| proof.len() == HASH)?;
+        client_key.iter_mut().zip(signature).for_each(|(key, octet)| *key ^= octet);
+        let stored = digest::digest(&digest::SHA256, &client_key);
+        constant_time::verify_slices_are_equal(stored.as_ref(), &self.verifier.stored_key).ok()?;
+        let ours = BASE64.encode(sign(&self.verifier.server_key, signed.as_bytes()));
+        Some(format!("v={ours}").into_bytes())
+    }
+}
+
+fn sign(key: &[u8], message: &[u8]) -> Vec<u8> {
+    hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key), message).as_ref().to_vec()
+}
+
+/// RFC 5802 §5.1: `=2C` is a comma, `=3D` an equals sign, and no other `=` may stand.
+fn unescape(name: &str) -> Option<String> {
+    let plain = name.replace("=2C", ",").replace("=3D", "\u{0}");
+    (!plain.contains('=')).then(|| plain.replace('\u{0}', "="))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The exchange of RFC 7677 §3.
+    #[test]
+    fn the_example_of_the_rfc() {
+        let salt = BASE64.decode("W22ZaJ0SNY7soEsUEjb6gQ==").unwrap();
+        let mut salted = [0; HASH];
+        let rounds = NonZeroU32::new(4096).unwrap();
+        pbkdf2::derive(pbkdf2::PBKDF2_HMAC_SHA256, rounds, &salt, b"pencil", &mut salted);
+        let client_key = sign(&salted, b"Client Key");
+        let verifier = Verifier {
+            rounds: 4096,
+            salt,
+            stored_key: digest::digest(&digest::SHA256, &client_key).as_ref().to_vec(),
+            server_key: sign(&salted, b"Server Key"),
+        };
+        assert_eq!(verifier.to_string().parse(), Ok(verifier.clone()));
+        let nonce = "rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0";
+        let challenge = Challenge {
+            signed: format!(
+                "n=user,r=rOprNGfwEbeRWgbNEkqO,r={nonce},s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096"
+            ),
+            verifier,
+            binding: b"n,,".to_vec(),
+            nonce: nonce.to_owned(),
+        };
+        let last = format!("c=biws,r={nonce},p=dHzbZapWIk4jUhN+Ute9ytag9zjfMHgsqmmiz7AndVQ=");
+        let ours = challenge.verify(last.as_bytes()).unwrap();
+        assert_eq!(ours, b"v=6rriTRBi23WpRR/wtup+mMhUZUn/dB5nLTJRsjl95G4=");
+        for wrong in [
+            last.replace("dHzb", "dHzc"),
+            last.replace("biws", "eSws"),
+            last.replace("k0,", "k1,"),
+            last.replace(",p=", ",q="),
+        ] {
+            assert_eq!(challenge.verify(wrong.as_bytes()), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn first_messages() {
+        let none = ChannelBindings::default();
+        let some = ChannelBindings { exporter: Some(b"channel".to_vec()), server_end_point: None };
+        let parse = |text: &str, plus, bindings| {
+            ClientFirst::parse(text.as_bytes(), plus, bindings)
+                .map(|first| (first.name, first.binding))
+        };
+        assert_eq!(
+            parse("n,,n=a=2Cb=3D,r=x", false, &none),
+            Some(("a,b=".into(), b"n,,".to_vec()))
+        );
+        assert!(parse("n,a=b,n=a,r=x", false, &some).is_some());
+        let bound = parse("p=tls-exporter,,n=a,r=x", true, &some).unwrap();
+        assert_eq!(bound.1, b"p=tls-exporter,,channel");
+        for (text, plus, bindings, why) in [
+            ("y,,n=a,r=x", false, &some, "the offer was taken away"),
+            ("p=tls-exporter,,n=a,r=x", false, &some, "not the bound mechanism"),
+            ("n,,n=a,r=x", true, &some, "the bound mechanism without binding"),
+            ("p=tls-unique,,n=a,r=x", true, &some, "unknown binding"),
+            ("n,,n=a=b,r=x", false, &none, "a bare equals sign"),
+            ("n,,n=a,r=", false, &none, "no nonce"),
+            ("n,,m=x,n=a,r=x", false, &none, "a mandatory extension"),
+            ("", false, &none, "nothing"),
+        ] {
+            assert_eq!(parse(text, plus, bindings), None, "{why}");
+        }
+    }
+}
