@@ -42,6 +42,9 @@ use tokio::{
 /// How long sessions that have something in hand may take to finish it when the server stops.
 const GRACE: Duration = Duration::from_secs(10);
 
+/// How often the certificates' files are looked at for a change.
+const RELOAD_EVERY: Duration = Duration::from_secs(10);
+
 /// How often removed messages whose time has come are purged.
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
 
@@ -169,6 +172,9 @@ impl Server {
                 socket.map_err(|cause| bind_error(&Endpoint::Unix(path.clone()), cause))?;
             tasks.spawn(control::serve(socket, path, admin, stopping.clone()));
         }
+        if let Some(tls) = services.settings.tls.clone() {
+            tasks.spawn(follow_certificates(tls, stopping.clone()));
+        }
         tasks.spawn(sweep(services.store, services.clock, stopping));
         Ok(Self { listening, stop, tasks, sessions })
     }
@@ -262,6 +268,21 @@ impl Services {
 
 fn bind_error(endpoint: &Endpoint, cause: io::Error) -> StartError {
     StartError::Bind { endpoint: endpoint.to_string(), cause }
+}
+
+/// Reads renewed certificates, so that nobody has to restart the server for them.
+async fn follow_certificates(tls: Tls, mut stopping: watch::Receiver<bool>) {
+    loop {
+        tokio::select! {
+            () = sleep(RELOAD_EVERY) => {}
+            _ = stopping.wait_for(|&stopping| stopping) => return,
+        }
+        match tls.reload() {
+            Ok(true) => tracing::info!("the certificates were read again"),
+            Ok(false) => {}
+            Err(error) => tracing::warn!(%error, "the certificates changed and cannot be read"),
+        }
+    }
 }
 
 /// Purges what is due, now and then.

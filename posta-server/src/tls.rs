@@ -4,15 +4,19 @@ use crate::net::Stream;
 use aws_lc_rs::digest;
 use rustls::{
     ProtocolVersion, ServerConfig,
-    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
+    client::verify_server_name,
+    crypto::CryptoProvider,
+    pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject},
+    server::{ClientHello, ParsedCertificate, ResolvesServerCert},
+    sign::CertifiedKey,
 };
 use std::{
     fs, io,
     io::Write as _,
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
+    sync::{Arc, Mutex, PoisonError, RwLock},
+    time::{Duration, SystemTime},
 };
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
@@ -68,11 +72,11 @@ pub struct TlsInfo {
 const EXPORTER: &[u8] = b"EXPORTER-Channel-Binding";
 const EXPORTED: usize = 32;
 
-/// Accepts TLS with one certificate.
+/// Accepts TLS, with the certificate that fits the name that the client asks for.
 #[derive(Clone)]
 pub struct Tls {
     acceptor: TlsAcceptor,
-    server_end_point: Arc<[u8]>,
+    certificates: Arc<Certificates>,
 }
 
 impl std::fmt::Debug for Tls {
@@ -82,26 +86,44 @@ impl std::fmt::Debug for Tls {
 }
 
 impl Tls {
-    /// Reads the certificate.
+    /// Reads certificates. The first is for clients that name no host, or one that none fits.
     ///
     /// # Errors
-    /// When a file cannot be read or they do not fit.
-    pub fn load(files: &CertificateFiles) -> Result<Self, TlsError> {
-        let certificates = CertificateDer::pem_file_iter(&files.certificate)
-            .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-            .map_err(|error| TlsError::file(&files.certificate, error))?;
-        let key = PrivateKeyDer::from_pem_file(&files.key)
-            .map_err(|error| TlsError::file(&files.key, error))?;
-        // RFC 5929 §4.1: by the hash of the certificate's signature, SHA-256 for what is in use. A
-        // certificate signed with SHA-384 or more would want that; clients of those fail safely.
-        let leaf = certificates.first().map_or(&[][..], |leaf| leaf.as_ref());
-        let server_end_point = digest::digest(&digest::SHA256, leaf).as_ref().into();
+    /// When there is none, a file cannot be read, or a pair does not fit.
+    pub fn load(files: Vec<CertificateFiles>) -> Result<Self, TlsError> {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let loaded = load_all(&files, &provider)?;
+        let certificates = Arc::new(Certificates {
+            provider: provider.clone(),
+            loaded: RwLock::new(Arc::new(loaded)),
+            seen: Mutex::new(modified(&files)),
+            files,
+        });
         let config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()?
             .with_no_client_auth()
-            .with_single_cert(certificates, key)?;
-        Ok(Self { acceptor: TlsAcceptor::from(Arc::new(config)), server_end_point })
+            .with_cert_resolver(certificates.clone());
+        Ok(Self { acceptor: TlsAcceptor::from(Arc::new(config)), certificates })
+    }
+
+    /// Reads the certificates again if a file has changed since they were read. Answers whether it
+    /// did. If they cannot be read, those of before stay in use.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub fn reload(&self) -> Result<bool, TlsError> {
+        let Certificates { provider, loaded, seen, files } = &*self.certificates;
+        let now = modified(files);
+        {
+            let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
+            if *seen == now {
+                return Ok(false);
+            }
+            *seen = now;
+        }
+        let fresh = Arc::new(load_all(files, provider)?);
+        *loaded.write().unwrap_or_else(PoisonError::into_inner) = fresh;
+        Ok(true)
     }
 
     /// Negotiates TLS on a connection.
@@ -122,10 +144,79 @@ impl Tls {
                 .and_then(|suite| suite.suite().as_str())
                 .map_or_else(|| "unknown".to_owned(), |name| name.replace("TLS13_", "TLS_")),
             exporter: connection.export_keying_material([0; EXPORTED], EXPORTER, Some(b"")).ok(),
-            server_end_point: self.server_end_point.clone(),
+            server_end_point: self
+                .certificates
+                .fitting(connection.server_name())
+                .map_or_else(|| [].into(), |fitting| fitting.end_point.clone()),
         };
         Ok((Box::new(stream), info))
     }
+}
+
+/// The certificates in use.
+#[derive(Debug)]
+struct Certificates {
+    provider: Arc<CryptoProvider>,
+    files: Vec<CertificateFiles>,
+    loaded: RwLock<Arc<Vec<Loaded>>>,
+    /// When the files were changed, as of the last look.
+    seen: Mutex<Vec<Option<SystemTime>>>,
+}
+
+/// A certificate, read.
+#[derive(Debug, Clone)]
+struct Loaded {
+    key: Arc<CertifiedKey>,
+    end_point: Arc<[u8]>,
+}
+
+impl Certificates {
+    /// The first certificate for this name, or the first of all.
+    fn fitting(&self, name: Option<&str>) -> Option<Loaded> {
+        let loaded = self.loaded.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let name = name.and_then(|name| ServerName::try_from(name.to_owned()).ok());
+        let fits = |loaded: &&Loaded| {
+            let leaf = loaded.key.end_entity_cert().ok();
+            let leaf = leaf.and_then(|leaf| ParsedCertificate::try_from(leaf).ok());
+            leaf.zip(name.as_ref())
+                .is_some_and(|(leaf, name)| verify_server_name(&leaf, name).is_ok())
+        };
+        loaded.iter().find(fits).or(loaded.first()).cloned()
+    }
+}
+
+impl ResolvesServerCert for Certificates {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        self.fitting(hello.server_name()).map(|loaded| loaded.key)
+    }
+}
+
+fn load_all(
+    files: &[CertificateFiles],
+    provider: &CryptoProvider,
+) -> Result<Vec<Loaded>, TlsError> {
+    files.iter().map(|files| load_one(files, provider)).collect()
+}
+
+fn load_one(files: &CertificateFiles, provider: &CryptoProvider) -> Result<Loaded, TlsError> {
+    let chain = CertificateDer::pem_file_iter(&files.certificate)
+        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+        .map_err(|error| TlsError::file(&files.certificate, error))?;
+    let key = PrivateKeyDer::from_pem_file(&files.key)
+        .map_err(|error| TlsError::file(&files.key, error))?;
+    let Some(leaf) = chain.first() else {
+        return Err(TlsError::file(&files.certificate, "it holds no certificate"));
+    };
+    // RFC 5929 §4.1: by the hash of the certificate's signature, SHA-256 for what is in use. A
+    // certificate signed with SHA-384 or more would want that; clients of those fail safely.
+    let end_point = digest::digest(&digest::SHA256, leaf).as_ref().into();
+    let key = Arc::new(CertifiedKey::from_der(chain, key, provider)?);
+    Ok(Loaded { key, end_point })
+}
+
+fn modified(files: &[CertificateFiles]) -> Vec<Option<SystemTime>> {
+    let paths = files.iter().flat_map(|files| [&files.certificate, &files.key]);
+    paths.map(|path| fs::metadata(path).and_then(|metadata| metadata.modified()).ok()).collect()
 }
 
 /// The files of the self-signed certificate in a directory, which is made if it is not there.
@@ -167,7 +258,33 @@ mod tests {
         let first = fs::read(&files.certificate).unwrap();
         assert_eq!(self_signed(directory.path(), "mail.example.test").unwrap(), files);
         assert_eq!(fs::read(&files.certificate).unwrap(), first);
-        Tls::load(&files).unwrap();
+        Tls::load(vec![files]).unwrap();
+    }
+
+    #[test]
+    fn the_certificate_fits_the_name_and_follows_its_files() {
+        let directory = tempfile::tempdir().unwrap();
+        let make = |name: &str| {
+            let place = directory.path().join(name);
+            fs::create_dir_all(&place).unwrap();
+            self_signed(&place, name).unwrap()
+        };
+        let (one, two) = (make("one.test"), make("two.test"));
+        let tls = Tls::load(vec![one.clone(), two.clone()]).unwrap();
+        let point = |name| tls.certificates.fitting(name).unwrap().end_point;
+        assert_eq!(point(Some("one.test")), point(None));
+        assert_ne!(point(Some("two.test")), point(None));
+        assert_eq!(point(Some("three.test")), point(None));
+        assert!(!tls.reload().unwrap(), "nothing changed");
+        let before = point(Some("two.test"));
+        for file in [&two.certificate, &two.key] {
+            fs::remove_file(file).unwrap();
+        }
+        assert!(tls.reload().is_err());
+        assert_eq!(point(Some("two.test")), before, "the old one stays in use");
+        make("two.test");
+        assert!(tls.reload().unwrap());
+        assert_ne!(point(Some("two.test")), before);
     }
 
     #[test]
@@ -175,7 +292,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let mut files = self_signed(directory.path(), "mail.example.test").unwrap();
         files.key = directory.path().join("missing.pem");
-        let error = Tls::load(&files).unwrap_err().to_string();
+        let error = Tls::load(vec![files]).unwrap_err().to_string();
         assert!(error.contains("missing.pem"), "{error}");
     }
 }

@@ -30,6 +30,15 @@ pub(crate) struct Config {
 pub(crate) struct Tls {
     pub(crate) certificate: Option<PathBuf>,
     pub(crate) key: Option<PathBuf>,
+    /// More certificates, for clients that ask for other names.
+    pub(crate) also: Vec<Certificate>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Certificate {
+    pub(crate) certificate: PathBuf,
+    pub(crate) key: PathBuf,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -98,9 +107,10 @@ impl TlsMode {
 
 /// Every key, by the table that it stands in. `Config` decides what is accepted; this only knows
 /// what to suggest.
-const KEYS: [(&str, &[&str]); 4] = [
+const KEYS: [(&str, &[&str]); 5] = [
     ("", &["hostname", "data", "tls", "limits", "listen"]),
-    ("tls", &["certificate", "key"]),
+    ("tls", &["certificate", "key", "also"]),
+    ("tls.also", &["certificate", "key"]),
     ("limits", &["message-size", "sessions-per-client"]),
     ("listen", &["protocol", "address", "tls"]),
 ];
@@ -175,9 +185,11 @@ fn refuse_unknown_keys(table: &toml::Table) -> Result<()> {
             refuse_in(name, inner)?;
         }
     }
-    if let Some(toml::Value::Array(listeners)) = table.get("listen") {
-        for listener in listeners.iter().filter_map(toml::Value::as_table) {
-            refuse_in("listen", listener)?;
+    let also = table.get("tls").and_then(|tls| tls.get("also"));
+    for (name, tables) in [("listen", table.get("listen")), ("tls.also", also)] {
+        let tables = tables.and_then(toml::Value::as_array).into_iter().flatten();
+        for inner in tables.filter_map(toml::Value::as_table) {
+            refuse_in(name, inner)?;
         }
     }
     Ok(())
@@ -246,6 +258,9 @@ mod tests {
         [tls]
         certificate = "/etc/posta/cert.pem"
         key         = "/etc/posta/key.pem"
+        [[tls.also]]
+        certificate = "/etc/posta/other.cert.pem"
+        key         = "/etc/posta/other.key.pem"
         [limits]
         message-size = "50MiB"
         sessions-per-client = 0

@@ -2,7 +2,7 @@
 
 use crate::{
     Place,
-    config::{Config, Protocol, TlsMode},
+    config::{Certificate, Config, Protocol, TlsMode},
 };
 use anyhow::{Context, Result};
 use posta_server::{
@@ -70,14 +70,19 @@ pub(crate) fn settings(config: &Config) -> Result<Settings> {
 }
 
 fn certificate(config: &Config) -> Result<Tls> {
-    let files = match (&config.tls.certificate, &config.tls.key) {
+    let mut files = Vec::new();
+    files.push(match (&config.tls.certificate, &config.tls.key) {
         (Some(certificate), Some(key)) => {
             CertificateFiles { certificate: certificate.clone(), key: key.clone() }
         }
         _ => tls::self_signed(&config.data, config.hostname.as_str())
             .context("a self-signed certificate cannot be made in the data directory")?,
-    };
-    Tls::load(&files).context("tls.certificate and tls.key")
+    });
+    files.extend(config.tls.also.iter().map(|Certificate { certificate, key }| CertificateFiles {
+        certificate: certificate.clone(),
+        key: key.clone(),
+    }));
+    Tls::load(files).context("[tls]")
 }
 
 /// Mail is private: nobody but the server's user may look into the data directory.

@@ -62,7 +62,7 @@ where
 {
     let directory = tempfile::tempdir().unwrap();
     let files = tls::self_signed(directory.path(), "localhost").unwrap();
-    let tls = Tls::load(&files).unwrap();
+    let tls = Tls::load(vec![files.clone()]).unwrap();
     for (path, script) in transcripts(protocol) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
