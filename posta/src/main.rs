@@ -28,6 +28,7 @@ enum Command {
     Alias(command::alias::Command),
     #[command(subcommand)]
     Domain(command::domain::Command),
+    Explain(command::explain::Arguments),
     Send(command::send::Arguments),
     Fetch(command::fetch::Arguments),
     #[command(subcommand)]
@@ -54,6 +55,7 @@ fn main() -> ExitCode {
         Command::Account(command) => command::account::run(command),
         Command::Alias(command) => command::alias::run(command),
         Command::Domain(command) => command::domain::run(command),
+        Command::Explain(arguments) => command::explain::run(&arguments),
         Command::Send(arguments) => command::send::run(arguments),
         Command::Fetch(arguments) => command::fetch::run(arguments),
         Command::Bench(command) => command::bench::run(command),

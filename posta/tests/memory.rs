@@ -127,6 +127,19 @@ async fn submission_completes_a_header_section_and_a_relay_does_not() {
 }
 
 #[tokio::test]
+async fn a_message_that_goes_round_is_refused() {
+    let system = system().await;
+    for (hops, code) in [(100, "250 2.0.0"), (101, "554 5.4.6")] {
+        let trace = "Received: from a by b;\r\n\tsome day\r\n".repeat(hops);
+        let said = system
+            .say(25, &format!("HELO c\r\nMAIL FROM:<s@y.test>\r\nRCPT TO:<ana@x.test>\r\nDATA\r\n{trace}\r\nb\r\n.\r\nQUIT\r\n"))
+            .await;
+        assert!(said.contains(&format!("\r\n{code} ")), "{hops}: {said}");
+    }
+    system.server.stop().await;
+}
+
+#[tokio::test]
 async fn strangers_are_refused_when_they_are_named() {
     let system = system().await;
     let said = system

@@ -1,6 +1,7 @@
 //! What a developer runs: `cargo xtask test` for everything, `cargo xtask tidy` for the rules that
 //! a program can check.
 
+mod rfc;
 mod tidy;
 
 use std::{
@@ -11,7 +12,8 @@ use std::{
 
 const USAGE: &str = "\
 cargo xtask test    format, lints, tests, documentation, tidy: all that a change must pass
-cargo xtask tidy    only the rules of the house (see ARCHITECTURE.md)";
+cargo xtask tidy    only the rules of the house (see ARCHITECTURE.md)
+cargo xtask rfc     only docs/rfc.md: that it lists every RFC cited, and names tests that exist";
 
 /// What the tests need beside Rust: a program, and the Debian package that has it.
 const NEEDED: [(&str, &str); 2] = [("cc", "gcc"), ("python3", "python3")];
@@ -20,6 +22,7 @@ fn main() -> ExitCode {
     let done = match env::args().nth(1).as_deref() {
         Some("test") => test(),
         Some("tidy") => tidy::run(&root()),
+        Some("rfc") => rfc::run(&root()),
         _ => Err(USAGE.to_owned()),
     };
     match done {
@@ -44,6 +47,7 @@ fn test() -> Result<(), String> {
     )?;
     step("tidy");
     tidy::run(&root())?;
+    rfc::run(&root())?;
     println!("\nAll passed.");
     Ok(())
 }

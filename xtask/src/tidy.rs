@@ -8,6 +8,9 @@ use std::{
 /// Lines that a file of code may have.
 const FILE_LINES: usize = 600;
 
+/// Files that are nothing but tables, and may be longer.
+const TABLES: [&str; 1] = ["posta/src/command/explain/codes.rs"];
+
 /// Lines that a function may have.
 const FUNCTION_LINES: usize = 70;
 
@@ -15,7 +18,7 @@ const FUNCTION_LINES: usize = 70;
 const ARCHITECTURE_LINES: usize = 300;
 
 /// The workspace's crates, and which of them each may know.
-const MAY_KNOW: [(&str, &[&str]); 8] = [
+pub(crate) const MAY_KNOW: [(&str, &[&str]); 8] = [
     ("posta-mail", &[]),
     ("posta-smtp", &["posta-mail"]),
     ("posta-pop3", &["posta-mail"]),
@@ -102,7 +105,7 @@ fn check_manifest(root: &Path, name: &str, known: &[&str], problems: &mut Vec<St
 
 fn check_file(relative: &str, name: &str, text: &str, problems: &mut Vec<String>) {
     let lines = text.lines().count();
-    if lines > FILE_LINES {
+    if lines > FILE_LINES && !TABLES.contains(&relative) {
         problems.push(format!("{relative}: {lines} lines; a file has {FILE_LINES} at most"));
     }
     for (line, length) in long_functions(text) {
@@ -187,7 +190,7 @@ fn check_documents(root: &Path, problems: &mut Vec<String>) {
     }
 }
 
-fn rust_files(directory: &Path) -> Vec<PathBuf> {
+pub(crate) fn rust_files(directory: &Path) -> Vec<PathBuf> {
     let mut files = Vec::new();
     for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
         let path = entry.path();

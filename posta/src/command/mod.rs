@@ -5,6 +5,7 @@ pub(crate) mod alias;
 pub(crate) mod bench;
 pub(crate) mod demo;
 pub(crate) mod domain;
+pub(crate) mod explain;
 pub(crate) mod fetch;
 pub(crate) mod send;
 pub(crate) mod serve;

@@ -1,0 +1,81 @@
+//! `posta explain`.
+
+mod codes;
+
+use anstyle::Style;
+use anyhow::{Result, bail};
+use clap::Args;
+use codes::{CODES, DETAILS, Meaning};
+
+/// Explain a reply code (452) or an enhanced status code (4.2.2): what it means, who sends it, what
+/// to do.
+#[derive(Args)]
+pub(crate) struct Arguments {
+    /// The code.
+    code: String,
+}
+
+const TITLE: Style = Style::new().bold();
+
+pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+    let code = arguments.code.trim();
+    if let Some((_, meaning)) = code.parse().ok().and_then(reply_code) {
+        print(code, meaning, None);
+        return Ok(());
+    }
+    let Some((class, detail)) = code.split_once('.') else {
+        bail!("{code:?} is no code that Posta or RFC 5321 knows: try 452, or 4.2.2");
+    };
+    let class = match class {
+        "2" => "Success.",
+        "4" => "A persistent transient failure: the same message may succeed later.",
+        "5" => "A permanent failure: the same message will not succeed.",
+        _ => bail!("an enhanced status code begins with 2, 4 or 5, as 4.2.2 does"),
+    };
+    match DETAILS.iter().find(|(known, _)| *known == detail) {
+        Some((_, meaning)) => print(code, meaning, Some(class)),
+        None => bail!("X.{detail} is not a status that Posta knows; see RFC 3463 §3"),
+    }
+    Ok(())
+}
+
+fn reply_code(code: u16) -> Option<&'static (u16, Meaning)> {
+    CODES.iter().find(|(known, _)| *known == code)
+}
+
+fn print(code: &str, meaning: &Meaning, class: Option<&str>) {
+    anstream::println!("{TITLE}{code}{TITLE:#}  {}", meaning.what);
+    if let Some(class) = class {
+        println!("     {class}");
+    }
+    println!("sent {}", meaning.who);
+    println!("do   {}", meaning.cure);
+    println!("see  {}", meaning.source);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_code_that_the_server_may_send_is_explained() {
+        for code in [
+            211, 214, 220, 221, 235, 250, 251, 252, 334, 354, 421, 432, 450, 451, 452, 454, 455,
+            500, 501, 502, 503, 504, 521, 530, 534, 535, 538, 550, 551, 552, 553, 554, 555, 556,
+        ] {
+            let (_, meaning) = reply_code(code).unwrap_or_else(|| panic!("{code}"));
+            assert!(meaning.source.contains("RFC"), "{code} names its source");
+        }
+        assert!(reply_code(299).is_none());
+    }
+
+    #[test]
+    fn tables_are_in_order_and_without_repetition() {
+        assert!(CODES.windows(2).all(|pair| pair[0].0 < pair[1].0));
+        let number = |detail: &str| {
+            let (subject, detail) = detail.split_once('.').unwrap();
+            (subject.parse::<u16>().unwrap(), detail.parse::<u16>().unwrap())
+        };
+        assert!(DETAILS.windows(2).all(|pair| number(pair[0].0) < number(pair[1].0)));
+    }
+}
