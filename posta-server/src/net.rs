@@ -123,6 +123,9 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
     // Connections of the last run that linger must not keep this one from starting.
     socket.set_reuseaddr(true)?;
+    // Replies are gathered before they are written; waiting for more would only delay them. The
+    // connections that are taken inherit it.
+    socket.set_nodelay(true)?;
     socket.bind(address)?;
     socket.listen(BACKLOG)
 }
@@ -154,8 +157,6 @@ impl Listener for TcpEndpoint {
     fn accept(&mut self) -> Pending<'_, Accepted> {
         Box::pin(async move {
             let (stream, peer) = self.listener.accept().await?;
-            // Replies are gathered before they are written; waiting for more would only delay them.
-            stream.set_nodelay(true)?;
             Ok((Box::new(stream) as Box<dyn Stream>, Some(peer.ip().to_canonical())))
         })
     }
