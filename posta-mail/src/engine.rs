@@ -35,7 +35,7 @@ pub enum Step<'i, Question> {
 /// Why a session is ended from outside its protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Interrupt {
-    /// The other side was silent for longer than [`Engine::patience`].
+    /// The other side was slower than [`Engine::pace`], or its session lasted too long.
     Idle,
     /// The program is stopping.
     Stopping,
@@ -54,6 +54,25 @@ pub enum TlsUse {
     Required,
 }
 
+/// How fast the other side must be: an engine must be able to consume so many octets within this
+/// time. A beginning of a line is not consumed, so whoever sends a line an octet at a time gains
+/// nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pace {
+    /// The time; waiting for answers to our own questions does not count.
+    pub within: Duration,
+    /// The octets. At least one.
+    pub octets: u64,
+}
+
+impl Pace {
+    /// Anything at all within this time.
+    #[must_use]
+    pub const fn anything(within: Duration) -> Self {
+        Self { within, octets: 1 }
+    }
+}
+
 /// A protocol as one side of it sees it.
 pub trait Engine {
     /// What only the outside can decide or supply.
@@ -70,8 +89,8 @@ pub trait Engine {
     /// TLS has been negotiated after [`Step::StartTls`].
     fn secured(&mut self);
 
-    /// How long to wait for the other side in the present state.
-    fn patience(&self) -> Duration;
+    /// How fast the other side must be in the present state.
+    fn pace(&self) -> Pace;
 
     /// Whether something is in hand that a stopping program should let end first.
     fn is_busy(&self) -> bool;

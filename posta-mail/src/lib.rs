@@ -17,7 +17,7 @@ pub mod status;
 pub mod trace;
 
 pub use address::{Address, AddressError, Domain};
-pub use engine::{Engine, Interrupt, Step, TlsUse};
+pub use engine::{Engine, Interrupt, Pace, Step, TlsUse};
 pub use id::MailId;
 pub use jiff::Timestamp;
 pub use path::{ForwardPath, PathError, ReversePath};

@@ -20,12 +20,12 @@
 //! | `Quit`     | +OK                             | closes |
 
 use posta_mail::{
-    Engine, Interrupt, Secret, Step, TlsUse,
+    Engine, Interrupt, Pace, Secret, Step, TlsUse,
     dots::{BareNewlines, Decoded, DotDecoder},
     limits,
     line::{Cut, LineCutter},
 };
-use std::{io::Write as _, time::Duration};
+use std::io::Write as _;
 
 /// How a client behaves.
 #[derive(Debug, Clone)]
@@ -324,8 +324,8 @@ impl Engine for Client {
         self.secured = true;
     }
 
-    fn patience(&self) -> Duration {
-        limits::POP3_CLIENT_PATIENCE
+    fn pace(&self) -> Pace {
+        Pace::anything(limits::POP3_CLIENT_PATIENCE)
     }
 
     fn is_busy(&self) -> bool {

@@ -24,12 +24,12 @@
 use crate::{command::Command, top::TopFilter};
 use bytes::Bytes;
 use posta_mail::{
-    Engine, Interrupt, Secret, Step,
+    Engine, Interrupt, Pace, Secret, Step,
     dots::DotEncoder,
     limits,
     line::{Cut, LineCutter},
 };
-use std::{fmt::Write as _, io::Write as _, sync::Arc, time::Duration};
+use std::{fmt::Write as _, io::Write as _, sync::Arc};
 
 /// Commands that make no sense, after which a session is closed.
 const BAD_COMMANDS: u32 = 50;
@@ -542,8 +542,8 @@ impl<M: Maildrop> Engine for Server<M> {
         self.cutter = LineCutter::default();
     }
 
-    fn patience(&self) -> Duration {
-        limits::POP3_SERVER_PATIENCE
+    fn pace(&self) -> Pace {
+        Pace::anything(limits::POP3_SERVER_PATIENCE)
     }
 
     fn is_busy(&self) -> bool {

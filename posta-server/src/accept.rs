@@ -28,6 +28,7 @@ use posta_smtp::{
 };
 use posta_store::{Acceptance, Account, CHUNK, Delivery, Store, StoreError};
 use std::{io, net::IpAddr, sync::Arc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Octets reserved for a message of unknown size.
 const USUAL_MESSAGE: usize = 6 * 1024;
@@ -47,9 +48,28 @@ pub struct Acceptor {
     pub directory: Directory,
     /// Who may submit.
     pub authenticator: Arc<Authenticator>,
+    /// For content in memory, shared by all listeners.
+    pub budget: Budget,
     /// For STARTTLS.
     pub tls: Option<Tls>,
 }
+
+/// Octets of content that may be in memory over all sessions. A session that holds more than
+/// [`FREE`] takes a whole chunk's worth and keeps it until its message ends, so one that has its
+/// share can always go on, and those that have none wait without being read.
+#[derive(Debug, Clone)]
+pub struct Budget(Arc<Semaphore>);
+
+impl Budget {
+    /// So many octets, and at least one chunk.
+    #[must_use]
+    pub fn new(octets: usize) -> Self {
+        Self(Arc::new(Semaphore::new((octets / CHUNK).max(1))))
+    }
+}
+
+/// Octets of a message that a session may hold without a share of the budget.
+const FREE: usize = 32 * 1024;
 
 /// One session's answers.
 pub struct SmtpHost {
@@ -82,6 +102,8 @@ struct Incoming {
     /// What it does not have yet.
     rest: Vec<u8>,
     failed: Option<StoreError>,
+    /// Its part of the budget, once it needs one.
+    share: Option<OwnedSemaphorePermit>,
 }
 
 impl SmtpHost {
@@ -221,7 +243,7 @@ impl SmtpHost {
         let (id, time) = (clock.mail_id(), clock.now());
         let announced = transaction.mail.size.and_then(|size| usize::try_from(size).ok());
         let mut rest =
-            Vec::with_capacity(announced.map_or(USUAL_MESSAGE, |size| (size + 1_024).min(CHUNK)));
+            Vec::with_capacity(announced.map_or(USUAL_MESSAGE, |size| size.min(FREE) + 1_024));
         let received = Received {
             hello: self.hello.as_ref().map_or("unknown", |hello| &hello.name),
             client: self.client,
@@ -242,8 +264,16 @@ impl SmtpHost {
         };
         let fields = required_fields(&transaction.mail.reverse_path, hostname, id, time);
         let completer = Some(HeaderCompleter::new(fields, completion));
-        transaction.incoming =
-            Some(Incoming { id, time, completer, hops: 0, chunks: 0, rest, failed: None });
+        transaction.incoming = Some(Incoming {
+            id,
+            time,
+            completer,
+            hops: 0,
+            chunks: 0,
+            rest,
+            failed: None,
+            share: None,
+        });
         Answer::Accept
     }
 
@@ -280,7 +310,11 @@ impl SmtpHost {
 }
 
 impl Incoming {
-    async fn push(&mut self, content: &[u8], store: &dyn Store) {
+    async fn push(&mut self, content: &[u8], store: &dyn Store, budget: &Budget) {
+        if self.share.is_none() && self.rest.len() + content.len() > FREE {
+            // Closed only when the program ends.
+            self.share = budget.0.clone().acquire_owned().await.ok();
+        }
         match &mut self.completer {
             None => self.rest.extend_from_slice(content),
             Some(completer) => {
@@ -340,7 +374,7 @@ impl Host<Server> for SmtpHost {
     async fn content(&mut self, content: &[u8]) {
         let incoming = self.transaction.as_mut().and_then(|open| open.incoming.as_mut());
         if let Some(incoming) = incoming {
-            incoming.push(content, &*self.acceptor.store).await;
+            incoming.push(content, &*self.acceptor.store, &self.acceptor.budget).await;
         }
     }
 

@@ -5,7 +5,7 @@
 //! pool when octets arrive and given back when the engine has consumed them.
 
 use crate::net::Stream;
-use posta_mail::{Engine, Interrupt, Step};
+use posta_mail::{Engine, Interrupt, Pace, Step};
 use std::{
     future::{Future, poll_fn},
     io,
@@ -16,7 +16,7 @@ use std::{
 use tokio::{
     io::{AsyncRead, AsyncWriteExt, ReadBuf},
     sync::watch,
-    time::timeout,
+    time::{Instant, timeout, timeout_at},
 };
 
 /// Octets read at a time.
@@ -91,7 +91,9 @@ impl Driver {
         loop {
             let mut rest = &session.input.buffer[session.input.start..session.input.end];
             let step = engine.next(&mut rest, &mut session.output);
-            session.input.start = session.input.end - rest.len();
+            let start = session.input.end - rest.len();
+            session.window.octets += (start - session.input.start) as u64;
+            session.input.start = start;
             match step {
                 Step::NeedInput => {
                     session.send(engine).await?;
@@ -111,8 +113,13 @@ impl Driver {
                     }
                     let answer = host.answer(question).await;
                     engine.answer(answer, &mut session.output);
+                    session.window = Window::new();
                 }
-                Step::Content(content) => host.content(content).await,
+                Step::Content(content) => {
+                    let before = Instant::now();
+                    host.content(content).await;
+                    session.window.start += before.elapsed();
+                }
                 Step::Flush => session.send(engine).await?,
                 Step::StartTls => {
                     session.send(engine).await?;
@@ -149,7 +156,21 @@ struct Session<'d> {
     stream: Box<dyn Stream>,
     input: Input<'d>,
     output: Vec<u8>,
+    window: Window,
     stopping: watch::Receiver<bool>,
+}
+
+/// Over what time the other side's pace is judged: since it last kept it.
+struct Window {
+    start: Instant,
+    /// Octets consumed since then.
+    octets: u64,
+}
+
+impl Window {
+    fn new() -> Self {
+        Self { start: Instant::now(), octets: 0 }
+    }
 }
 
 enum Received {
@@ -162,7 +183,7 @@ impl<'d> Session<'d> {
     fn new(stream: Box<dyn Stream>, driver: &'d Driver) -> Self {
         let stopping = driver.stopping.clone();
         let input = Input { buffer: Vec::new(), start: 0, end: 0, pool: &driver.pool };
-        Self { stream, input, output: Vec::new(), stopping }
+        Self { stream, input, output: Vec::new(), window: Window::new(), stopping }
     }
 
     /// Sends the output. A peer that does not read is given up after the engine's patience.
@@ -174,15 +195,19 @@ impl<'d> Session<'d> {
             self.stream.write_all(&self.output).await?;
             self.stream.flush().await
         };
-        timeout(engine.patience(), sending).await.map_err(|_| io::ErrorKind::TimedOut)??;
+        timeout(engine.pace().within, sending).await.map_err(|_| io::ErrorKind::TimedOut)??;
         self.output.clear();
         self.output.shrink_to(OUTPUT_KEPT);
         Ok(())
     }
 
-    /// Waits for input: for as long as the engine is willing to, and while the program runs.
+    /// Waits for input: while the other side keeps the engine's pace, and the program runs.
     async fn receive<E: Engine>(&mut self, engine: &E) -> io::Result<Received> {
-        let filling = timeout(engine.patience(), self.input.fill(&mut self.stream));
+        let Pace { within, octets } = engine.pace();
+        if self.window.octets >= octets {
+            self.window = Window::new();
+        }
+        let filling = timeout_at(self.window.start + within, self.input.fill(&mut self.stream));
         let stopping = async {
             if engine.is_busy() {
                 // What is in hand may end; the listener bounds for how long.

@@ -18,7 +18,7 @@ pub mod sasl;
 pub mod scram;
 pub mod tls;
 
-use accept::Acceptor;
+use accept::{Acceptor, Budget};
 use admin::Admin;
 use auth::Authenticator;
 use clock::Clock;
@@ -29,7 +29,7 @@ use maildrop::Deliverer;
 use net::{Endpoint, Net};
 use posta_mail::Domain;
 use posta_pop3::server::Profile as Pop3Profile;
-use posta_smtp::server::{Profile as SmtpProfile, Service as SmtpService};
+use posta_smtp::server::{Limits as SmtpLimits, Profile as SmtpProfile, Service as SmtpService};
 use posta_store::Store;
 use std::{io, path::PathBuf, sync::Arc, time::Duration};
 use tls::Tls;
@@ -55,8 +55,17 @@ pub struct Settings {
     pub hostname: Domain,
     /// Octets of content that a message may have.
     pub message_size: u64,
+    /// Sessions at once; 0 for any number.
+    pub sessions: u32,
     /// Sessions that a client may have at once; 0 for any number.
     pub sessions_per_client: u32,
+    /// What an SMTP session may do at most.
+    pub smtp_limits: SmtpLimits,
+    /// Octets of messages that may be in memory at once while they arrive. When they are used up,
+    /// senders are read more slowly instead.
+    pub memory: usize,
+    /// Whether a bare CR or LF from another server becomes CRLF, instead of refusing the message.
+    pub normalise_newlines: bool,
     /// Where to listen, and for what.
     pub listeners: Vec<ListenerSettings>,
     /// The certificate, if any listener offers TLS.
@@ -133,6 +142,7 @@ struct Services {
     authenticator: Arc<Authenticator>,
     driver: Arc<Driver>,
     clients: Arc<Clients>,
+    budget: Budget,
 }
 
 impl Server {
@@ -151,7 +161,8 @@ impl Server {
         let services = Services {
             authenticator: Arc::new(Authenticator::new(store.clone(), clock.clone())),
             driver: Arc::new(Driver::new(stopping.clone())),
-            clients: Arc::new(Clients::new(settings.sessions_per_client)),
+            clients: Arc::new(Clients::new(settings.sessions, settings.sessions_per_client)),
+            budget: Budget::new(settings.memory),
             store,
             clock,
             settings,
@@ -234,7 +245,8 @@ impl Services {
     }
 
     fn smtp(&self, service: SmtpService, starttls: bool, tls: Option<Tls>) -> Protocol {
-        let Settings { hostname, message_size, .. } = self.settings.clone();
+        let Settings { hostname, message_size, smtp_limits, normalise_newlines, .. } =
+            self.settings.clone();
         // Servers do not log in to each other, and a neighbour that delivers is let in by address.
         let mechanisms = match service {
             SmtpService::Submission if tls.is_some() => sasl::SECURED.to_vec(),
@@ -252,12 +264,15 @@ impl Services {
                 clock: self.clock.clone(),
                 directory,
                 authenticator: self.authenticator.clone(),
+                budget: self.budget.clone(),
                 tls,
             }),
             profile: Arc::new(SmtpProfile {
                 hostname,
                 service,
                 message_size,
+                limits: smtp_limits,
+                normalise_newlines,
                 starttls,
                 mechanisms,
                 plaintext_auth,

@@ -59,35 +59,51 @@ pub struct Service {
     pub clients: Arc<Clients>,
 }
 
-/// Counts the sessions of each client.
+/// Counts the sessions, in all and of each client.
 #[derive(Debug)]
 pub struct Clients {
-    /// Sessions that a client may have; none for no limit.
+    /// Sessions in all; none for no limit.
     limit: Option<u32>,
-    sessions: Mutex<HashMap<IpAddr, u32>>,
+    /// Sessions that a client may have; none for no limit.
+    limit_each: Option<u32>,
+    sessions: Mutex<Sessions>,
 }
 
-/// One session of a client, until it is dropped.
+#[derive(Debug, Default)]
+struct Sessions {
+    all: u32,
+    each: HashMap<IpAddr, u32>,
+}
+
+/// One session, until it is dropped.
 struct Counted {
     clients: Arc<Clients>,
-    client: IpAddr,
+    /// None for a Unix socket, whose clients are all one machine's.
+    client: Option<IpAddr>,
 }
 
 impl Clients {
-    /// Allows each client so many sessions at once; 0 for any number.
+    /// Allows so many sessions at once, in all and to each client; 0 for any number.
     #[must_use]
-    pub fn new(limit: u32) -> Self {
-        Self { limit: Some(limit).filter(|&limit| limit > 0), sessions: Mutex::default() }
+    pub fn new(limit: u32, limit_each: u32) -> Self {
+        let some = |limit| Some(limit).filter(|&limit| limit > 0);
+        Self { limit: some(limit), limit_each: some(limit_each), sessions: Mutex::default() }
     }
 
     /// Counts a session, if the client may have one more.
-    fn admit(self: &Arc<Self>, client: IpAddr) -> Option<Counted> {
+    fn admit(self: &Arc<Self>, client: Option<IpAddr>) -> Option<Counted> {
         let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = sessions.entry(client).or_default();
-        if self.limit.is_some_and(|limit| *count >= limit) {
+        if self.limit.is_some_and(|limit| sessions.all >= limit) {
             return None;
         }
-        *count += 1;
+        if let Some(client) = client {
+            let count = sessions.each.entry(client).or_default();
+            if self.limit_each.is_some_and(|limit| *count >= limit) {
+                return None;
+            }
+            *count += 1;
+        }
+        sessions.all += 1;
         Some(Counted { clients: self.clone(), client })
     }
 }
@@ -95,10 +111,12 @@ impl Clients {
 impl Drop for Counted {
     fn drop(&mut self) {
         let mut sessions = self.clients.sessions.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = sessions.get_mut(&self.client) {
+        sessions.all -= 1;
+        let Some(client) = self.client else { return };
+        if let Some(count) = sessions.each.get_mut(&client) {
             *count -= 1;
             if *count == 0 {
-                sessions.remove(&self.client);
+                sessions.each.remove(&client);
             }
         }
     }
@@ -139,10 +157,9 @@ pub async fn listen(
 
 impl Service {
     async fn session(&self, (stream, client): Accepted) -> io::Result<()> {
-        let counted = client.map(|client| self.clients.admit(client));
-        if let Some(None) = counted {
+        let Some(counted) = self.clients.admit(client) else {
             return self.turn_away(stream).await;
-        }
+        };
         let (stream, tls) = match &self.implicit_tls {
             Some(tls) => {
                 let (stream, info) = Box::pin(tls.accept(stream)).await?;

@@ -27,9 +27,10 @@ use crate::{
 };
 use bytes::Bytes;
 use posta_mail::{
-    Engine, ForwardPath, Interrupt, Reply, ReversePath, Step, TlsUse, dots::DotEncoder, limits,
+    Engine, ForwardPath, Interrupt, Pace, Reply, ReversePath, Step, TlsUse, dots::DotEncoder,
+    limits,
 };
-use std::{io::Write as _, time::Duration};
+use std::io::Write as _;
 
 /// How a client behaves.
 #[derive(Debug, Clone)]
@@ -437,12 +438,12 @@ impl Engine for Client {
         self.reader = ReplyReader::default();
     }
 
-    fn patience(&self) -> Duration {
-        match self.state {
+    fn pace(&self) -> Pace {
+        Pace::anything(match self.state {
             State::Envelope(_) => limits::SMTP_CLIENT_DATA_PATIENCE,
             State::End(_) => limits::SMTP_CLIENT_END_PATIENCE,
             _ => limits::SMTP_CLIENT_PATIENCE,
-        }
+        })
     }
 
     fn is_busy(&self) -> bool {

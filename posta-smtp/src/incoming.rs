@@ -42,7 +42,8 @@ impl Incoming {
         // A neighbour that submits or delivers may have local line ends; between servers they are
         // the tool of smugglers. In binary content they are content.
         let is_binary = body == Body::BinaryMime;
-        let strict = profile.service == Service::Smtp && !is_binary;
+        let refuses = profile.service == Service::Smtp && !profile.normalise_newlines;
+        let strict = refuses && !is_binary;
         let bare_newlines =
             if strict || is_binary { BareNewlines::Note } else { BareNewlines::Normalise };
         let decoder = match framing {

@@ -1,7 +1,8 @@
 //! What an SMTP server's engine shares, asks and is told.
 
 use crate::command::{Body, HelloVerb};
-use posta_mail::{Domain, ForwardPath, MailId, Reply, ReversePath};
+use posta_mail::{Domain, ForwardPath, MailId, Reply, ReversePath, limits};
+use std::time::Duration;
 
 /// What kind of service a listener offers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,12 +24,45 @@ pub struct Profile {
     pub service: Service,
     /// Octets of content that are accepted at most (RFC 1870).
     pub message_size: u64,
+    /// What a session may do at most.
+    pub limits: Limits,
+    /// Whether a bare CR or LF from another server becomes CRLF, instead of refusing the message.
+    /// From a mail program and by LMTP it always does.
+    pub normalise_newlines: bool,
     /// Whether STARTTLS is offered while the session is in plaintext.
     pub starttls: bool,
     /// The SASL mechanisms that are offered, in upper case, strongest first; none: no AUTH.
     pub mechanisms: Vec<&'static str>,
     /// Whether they are offered in plaintext too.
     pub plaintext_auth: bool,
+}
+
+/// What a session may do at most.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// Recipients in one transaction (RFC 5321 §4.5.3.1.8: at least 100); then 452.
+    pub recipients: usize,
+    /// Commands in one session; then 421.
+    pub commands: u32,
+    /// Commands that make no sense: a program that sends so many is guessing, or is no SMTP client
+    /// at all; then 421.
+    pub bad_commands: u32,
+    /// How long a command may take to come (RFC 5321 §4.5.3.2.7: at least 5 minutes); then 421.
+    pub command_time: Duration,
+    /// Octets of content a second, on average over a minute; below that, 421.
+    pub rate: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            recipients: limits::RECIPIENTS,
+            commands: 100_000,
+            bad_commands: 20,
+            command_time: limits::SMTP_SERVER_PATIENCE,
+            rate: 128,
+        }
+    }
 }
 
 /// The client's hello.

@@ -27,7 +27,7 @@
 //! "Committed" is said by the answer to [`Question::Commit`] alone: the engine sends 250 to the end
 //! of the data in no other case.
 
-pub use crate::question::{Answer, Exchange, Hello, Mail, Profile, Question, Service};
+pub use crate::question::{Answer, Exchange, Hello, Limits, Mail, Profile, Question, Service};
 
 use crate::{
     command::{self, Body, Command, HelloVerb, MailParameters},
@@ -36,14 +36,13 @@ use crate::{
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use posta_mail::{
-    Engine, ForwardPath, Interrupt, Reply, ReversePath, Step, limits,
+    Engine, ForwardPath, Interrupt, Pace, Reply, ReversePath, Step, limits,
     line::{Cut, LineCutter},
 };
 use std::{sync::Arc, time::Duration};
 
-/// Commands that make no sense, after which a session is closed: a program that sends so many is
-/// guessing, or is no SMTP client at all.
-const BAD_COMMANDS: u32 = 20;
+/// Over what time the rate of content is judged.
+const CONTENT_WINDOW: Duration = Duration::from_secs(60);
 
 /// Failed authentications, after which a session is closed.
 const FAILED_AUTHENTICATIONS: u32 = 3;
@@ -58,6 +57,7 @@ pub struct Server {
     secured: bool,
     authenticated: bool,
     failed_authentications: u32,
+    commands: u32,
     bad_commands: u32,
     cutter: LineCutter,
 }
@@ -124,6 +124,7 @@ impl Server {
             secured: false,
             authenticated: false,
             failed_authentications: 0,
+            commands: 0,
             bad_commands: 0,
             cutter: LineCutter::default(),
         }
@@ -133,6 +134,17 @@ impl Server {
     #[must_use]
     pub fn new_secured(profile: Arc<Profile>) -> Self {
         Self { secured: true, ..Self::new(profile) }
+    }
+
+    fn counted_line(&mut self, line: &[u8], output: &mut Vec<u8>) -> Taken {
+        self.commands += 1;
+        if self.commands > self.profile.limits.commands {
+            let words = "Too many commands in one session, connect again";
+            reply::write(&Reply::new(421, (4, 7, 0), words), output);
+            self.state = State::Closing;
+            return None;
+        }
+        self.line(line, output)
     }
 
     fn line(&mut self, line: &[u8], output: &mut Vec<u8>) -> Taken {
@@ -150,11 +162,7 @@ impl Server {
             }
             Ok(Command::StartTls) => return self.starttls(output),
             Ok(Command::Noop) => reply::write(&Reply::new(250, (2, 0, 0), "Ok"), output),
-            // RFC 5321 §7.3: telling who exists helps those who collect addresses.
-            Ok(Command::Vrfy) => reply::write(
-                &Reply::new(252, (2, 1, 5), "Send some mail, and you will see"),
-                output,
-            ),
+            Ok(Command::Vrfy) => reply::write(&words::ambiguous(), output),
             Ok(Command::Help) => reply::write_lines(214, &words::help(&self.profile), output),
             Ok(Command::Quit) => {
                 reply::write(&Reply::new(221, (2, 0, 0), "Bye"), output);
@@ -166,7 +174,7 @@ impl Server {
 
     fn bad_command(&mut self, refusal: &Reply, output: &mut Vec<u8>) {
         self.bad_commands += 1;
-        if self.bad_commands > BAD_COMMANDS {
+        if self.bad_commands > self.profile.limits.bad_commands {
             reply::write(&Reply::new(421, (4, 7, 0), "Too many errors, goodbye"), output);
             self.state = State::Closing;
         } else {
@@ -277,7 +285,7 @@ impl Server {
         };
         if incoming.is_some() {
             self.out_of_order("The content has begun", output);
-        } else if *recipients >= limits::RECIPIENTS {
+        } else if *recipients >= self.profile.limits.recipients {
             // RFC 5321 §4.5.3.1.10: 452, and the client sends the rest in another transaction.
             reply::write(&Reply::new(452, (4, 5, 3), "Too many recipients"), output);
         } else if !utf8 && matches!(&path, ForwardPath::Address(a) if !a.is_ascii()) {
@@ -495,7 +503,7 @@ impl Engine for Server {
                         Cut::Line(line) if matches!(self.state, State::Sasl) => {
                             self.sasl(line, output)
                         }
-                        Cut::Line(line) => self.line(line, output),
+                        Cut::Line(line) => self.counted_line(line, output),
                     }
                 }
                 State::Content => {
@@ -581,8 +589,15 @@ impl Engine for Server {
         self.cutter = LineCutter::default();
     }
 
-    fn patience(&self) -> Duration {
-        limits::SMTP_SERVER_PATIENCE
+    fn pace(&self) -> Pace {
+        let limits = &self.profile.limits;
+        match self.state {
+            State::Content | State::Chunk(_) => Pace {
+                within: CONTENT_WINDOW,
+                octets: (limits.rate * CONTENT_WINDOW.as_secs()).max(1),
+            },
+            _ => Pace::anything(limits.command_time),
+        }
     }
 
     fn is_busy(&self) -> bool {

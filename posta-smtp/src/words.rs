@@ -1,7 +1,7 @@
 //! What the server says beyond a plain "Ok".
 
 use crate::question::{Profile, Service};
-use posta_mail::{Interrupt, Reply, limits};
+use posta_mail::{Interrupt, Reply};
 
 pub(crate) fn greeting(profile: &Profile) -> Reply {
     let protocol = if profile.service == Service::Lmtp { "LMTP" } else { "ESMTP" };
@@ -20,7 +20,7 @@ pub(crate) fn hello(profile: &Profile, auth: bool, starttls: bool) -> Vec<String
         "SMTPUTF8".to_owned(),
         "ENHANCEDSTATUSCODES".to_owned(),
         // RFC 9422 §3.
-        format!("LIMITS RCPTMAX={}", limits::RECIPIENTS),
+        format!("LIMITS RCPTMAX={}", profile.limits.recipients),
     ];
     if auth && !profile.mechanisms.is_empty() {
         lines.push(format!("AUTH {}", profile.mechanisms.join(" ")));
@@ -49,6 +49,11 @@ pub(crate) fn parting(profile: &Profile, why: Interrupt) -> Reply {
         Interrupt::Crowded => ((4, 7, 0), "has too many sessions from you, try again later"),
     };
     Reply::new(421, status, format!("{} {words}", profile.hostname))
+}
+
+/// RFC 5321 §7.3: telling who exists helps those who collect addresses.
+pub(crate) fn ambiguous() -> Reply {
+    Reply::new(252, (2, 1, 5), "Send some mail, and you will see")
 }
 
 /// RFC 4954 §6.

@@ -8,6 +8,7 @@ use std::{
     fs,
     path::{Path, PathBuf},
     str::FromStr,
+    time::Duration,
 };
 
 /// The configuration, with the defaults of what it leaves out.
@@ -21,6 +22,7 @@ pub(crate) struct Config {
     pub(crate) data: PathBuf,
     pub(crate) tls: Tls,
     pub(crate) limits: Limits,
+    pub(crate) smtp: Smtp,
     pub(crate) listen: Vec<Listen>,
 }
 
@@ -46,8 +48,37 @@ pub(crate) struct Certificate {
 pub(crate) struct Limits {
     /// Octets of content that a message may have.
     pub(crate) message_size: Octets,
+    /// Sessions at once; 0 for any number.
+    pub(crate) sessions: u32,
     /// Sessions that a client may have at once; 0 for any number.
     pub(crate) sessions_per_client: u32,
+    /// Recipients in one mail transaction (RFC 5321 §4.5.3.1.8: at least 100).
+    pub(crate) recipients: usize,
+    /// Commands in one SMTP session.
+    pub(crate) commands: u32,
+    /// Commands in one SMTP session that make no sense.
+    pub(crate) bad_commands: u32,
+    /// How long an SMTP command may take to come (RFC 5321 §4.5.3.2.7: at least 5 minutes).
+    pub(crate) command_time: Span,
+    /// Octets a second below which a sender is too slow.
+    pub(crate) minimum_rate: Octets,
+    /// Octets of arriving messages in memory, over all sessions.
+    pub(crate) memory: Octets,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub(crate) struct Smtp {
+    pub(crate) bare_newlines: BareNewlines,
+}
+
+/// What a CR or LF alone in a message from another server does.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum BareNewlines {
+    #[default]
+    Refuse,
+    Normalise,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -78,6 +109,10 @@ pub(crate) enum TlsMode {
     Implicit,
 }
 
+/// A span of time: `"30s"`, `"5m"`, `"1h"`, `"7d"`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Span(pub(crate) Duration);
+
 /// A number of octets: `52428800` or `"50MiB"`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Octets(pub(crate) u64);
@@ -107,11 +142,25 @@ impl TlsMode {
 
 /// Every key, by the table that it stands in. `Config` decides what is accepted; this only knows
 /// what to suggest.
-const KEYS: [(&str, &[&str]); 5] = [
-    ("", &["hostname", "data", "tls", "limits", "listen"]),
+const KEYS: [(&str, &[&str]); 6] = [
+    ("", &["hostname", "data", "tls", "limits", "smtp", "listen"]),
     ("tls", &["certificate", "key", "also"]),
     ("tls.also", &["certificate", "key"]),
-    ("limits", &["message-size", "sessions-per-client"]),
+    (
+        "limits",
+        &[
+            "message-size",
+            "sessions",
+            "sessions-per-client",
+            "recipients",
+            "commands",
+            "bad-commands",
+            "command-time",
+            "minimum-rate",
+            "memory",
+        ],
+    ),
+    ("smtp", &["bare-newlines"]),
     ("listen", &["protocol", "address", "tls"]),
 ];
 
@@ -136,6 +185,9 @@ impl Config {
         if config.tls.certificate.is_some() != config.tls.key.is_some() {
             bail!("tls.certificate and tls.key belong together: set both, or neither");
         }
+        if config.limits.recipients < 100 {
+            bail!("limits.recipients: RFC 5321 §4.5.3.1.8 asks for at least 100");
+        }
         for (index, listen) in config.listen.iter().enumerate() {
             if listen.protocol != Protocol::Lmtp && matches!(listen.address, Endpoint::Unix(_)) {
                 bail!("listen[{index}].address: only lmtp may listen on a Unix socket");
@@ -157,6 +209,7 @@ impl Default for Config {
             data: "posta-data".into(),
             tls: Tls::default(),
             limits: Limits::default(),
+            smtp: Smtp::default(),
             listen: vec![
                 local(Protocol::Smtp, 2525),
                 local(Protocol::Submission, 2587),
@@ -168,7 +221,17 @@ impl Default for Config {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { message_size: Octets(50 << 20), sessions_per_client: 50 }
+        Self {
+            message_size: Octets(50 << 20),
+            sessions: 20_000,
+            sessions_per_client: 50,
+            recipients: 1_000,
+            commands: 100_000,
+            bad_commands: 20,
+            command_time: Span(Duration::from_secs(5 * 60)),
+            minimum_rate: Octets(128),
+            memory: Octets(64 << 20),
+        }
     }
 }
 
@@ -180,7 +243,7 @@ fn system_hostname() -> Domain {
 
 fn refuse_unknown_keys(table: &toml::Table) -> Result<()> {
     refuse_in("", table)?;
-    for name in ["tls", "limits"] {
+    for name in ["tls", "limits", "smtp"] {
         if let Some(toml::Value::Table(inner)) = table.get(name) {
             refuse_in(name, inner)?;
         }
@@ -230,6 +293,32 @@ impl<'de> Deserialize<'de> for Octets {
     }
 }
 
+impl<'de> Deserialize<'de> for Span {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        from_text(deserializer)
+    }
+}
+
+impl FromStr for Span {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong =
+            || format!("{text:?} is no span of time such as \"30s\", \"5m\", \"1h\", \"7d\"");
+        let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
+        let seconds = match &text[digits.len()..] {
+            "s" => 1,
+            "m" => 60,
+            "h" => 60 * 60,
+            "d" => 24 * 60 * 60,
+            _ => return Err(wrong()),
+        };
+        let number: Option<u64> = digits.parse().ok();
+        let span = number.and_then(|number| number.checked_mul(seconds));
+        span.map(|seconds| Self(Duration::from_secs(seconds))).ok_or_else(wrong)
+    }
+}
+
 impl FromStr for Octets {
     type Err = String;
 
@@ -263,7 +352,16 @@ mod tests {
         key         = "/etc/posta/other.key.pem"
         [limits]
         message-size = "50MiB"
+        sessions = 10
         sessions-per-client = 0
+        recipients = 100
+        commands = 1000
+        bad-commands = 5
+        command-time = "10m"
+        minimum-rate = "1KiB"
+        memory = "1GiB"
+        [smtp]
+        bare-newlines = "normalise"
         [[listen]]
         protocol = "smtp"
         address  = "127.0.0.1:2525"
@@ -286,7 +384,11 @@ mod tests {
         assert_eq!(config.listen.len(), 2);
         assert_eq!(config.listen[1].tls, TlsMode::None);
         let table: toml::Table = toml::from_str(FULL).unwrap();
+        assert_eq!(config.limits.command_time.0.as_secs(), 600);
+        assert_eq!(config.smtp.bare_newlines, BareNewlines::Normalise);
         assert_eq!(table.len(), KEYS[0].1.len(), "the suggestions know every key");
+        let limits = table["limits"].as_table().unwrap();
+        assert_eq!(limits.len(), KEYS[3].1.len(), "those of the limits too");
     }
 
     #[test]
@@ -305,6 +407,7 @@ mod tests {
             ("hostname = 'a b'", "hostname"),
             ("[limits]\nmessage-size = '50MB'", "use B, KiB, MiB or GiB"),
             ("[limits]\nmessage-size = '99999999999GiB'", "no size"),
+            ("[limits]\ncommand-time = '5'", "such as \"30s\""),
             ("[[listen]]\nprotocol = 'imap'\naddress = '127.0.0.1:1'", "unknown variant `imap`"),
             ("[[listen]]\nprotocol = 'smtp'\naddress = 'localhost'", "127.0.0.1:25"),
             ("[[listen]]\nprotocol = 'smtp'\naddress = 'unix:/x'", "only lmtp"),

@@ -2,7 +2,7 @@
 
 use crate::{
     Place,
-    config::{Certificate, Config, Protocol, TlsMode},
+    config::{BareNewlines, Certificate, Config, Protocol, TlsMode},
 };
 use anyhow::{Context, Result};
 use posta_server::{
@@ -11,6 +11,7 @@ use posta_server::{
     control,
     tls::{self, CertificateFiles, Tls},
 };
+use posta_smtp::server::Limits as SmtpLimits;
 use posta_store::Store;
 use posta_store_fjall::FjallStore;
 use std::{
@@ -58,11 +59,22 @@ pub(crate) fn settings(config: &Config) -> Result<Settings> {
             tls: tls_mode(listen.tls),
         })
         .collect();
+    let limits = &config.limits;
     let wants_tls = listeners.iter().any(|listener| listener.tls != ServerTlsMode::None);
     Ok(Settings {
         hostname: config.hostname.clone(),
-        message_size: config.limits.message_size.0,
-        sessions_per_client: config.limits.sessions_per_client,
+        message_size: limits.message_size.0,
+        sessions: limits.sessions,
+        sessions_per_client: limits.sessions_per_client,
+        smtp_limits: SmtpLimits {
+            recipients: limits.recipients,
+            commands: limits.commands,
+            bad_commands: limits.bad_commands,
+            command_time: limits.command_time.0,
+            rate: limits.minimum_rate.0,
+        },
+        memory: usize::try_from(limits.memory.0).unwrap_or(usize::MAX),
+        normalise_newlines: config.smtp.bare_newlines == BareNewlines::Normalise,
         listeners,
         tls: if wants_tls { Some(certificate(config)?) } else { None },
         control: Some(config.data.join(control::SOCKET)),

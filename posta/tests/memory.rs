@@ -8,6 +8,7 @@ use posta_server::{
     clock::SimulatedClock,
     net::{MemoryNet, Net, Stream},
 };
+use posta_smtp::server::Limits;
 use posta_store::MemoryStore;
 use std::sync::Arc;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -34,8 +35,12 @@ async fn system() -> System {
     };
     let settings = Settings {
         hostname: "mail.x.test".parse().unwrap(),
-        message_size: 100_000,
+        message_size: 2_000_000,
+        sessions: 4,
         sessions_per_client: 3,
+        smtp_limits: Limits { commands: 50, ..Limits::default() },
+        memory: 1,
+        normalise_newlines: false,
         listeners: vec![
             listener(Kind::Smtp, 25),
             listener(Kind::Submission, 587),
@@ -153,7 +158,7 @@ async fn strangers_are_refused_when_they_are_named() {
 #[tokio::test]
 async fn a_message_of_many_chunks_comes_back_whole() {
     let system = system().await;
-    let body = "0123456789abcde\r\n".repeat(5_000); // 85,000 octets
+    let body = "0123456789abcde\r\n".repeat(60_000); // a megabyte: four chunks
     let said = system
         .say(25, &format!("HELO c\r\nMAIL FROM:<s@y.test>\r\nRCPT TO:<ana@x.test>\r\nDATA\r\nA: b\r\n\r\n{body}.\r\nQUIT\r\n"))
         .await;
@@ -254,5 +259,87 @@ async fn a_silent_client_is_not_waited_for_for_ever() {
     system.connect(110).await.read_to_string(&mut said).await.unwrap();
     assert_eq!(said.lines().count(), 1, "POP3 has no words for it: {said}");
     assert_eq!((started.elapsed() - waited).as_secs(), 10 * 60, "RFC 1939 §3");
+    system.server.stop().await;
+}
+
+/// Reads up to some words.
+async fn read_until(stream: &mut Box<dyn Stream>, words: &str) -> String {
+    let mut said = String::new();
+    while !said.contains(words) {
+        said.push(char::from(stream.read_u8().await.unwrap()));
+    }
+    said
+}
+
+const UP_TO_DATA: &str = "HELO c\r\nMAIL FROM:<s@y.test>\r\nRCPT TO:<ana@x.test>\r\nDATA\r\n";
+
+#[tokio::test(start_paused = true)]
+async fn trickling_does_not_hold_a_session() {
+    let system = system().await;
+    for (start, piece) in [("", "NOOP"), (UP_TO_DATA, "octets\r\n")] {
+        let mut stream = system.connect(25).await;
+        stream.write_all(start.as_bytes()).await.unwrap();
+        read_until(&mut stream, if start.is_empty() { "220" } else { "354" }).await;
+        let started = tokio::time::Instant::now();
+        let (mut read, mut write) = tokio::io::split(stream);
+        let trickle = async {
+            for octet in piece.bytes().cycle() {
+                tokio::time::sleep(std::time::Duration::from_secs(20)).await;
+                // `NOOP` without end; content at a twentieth of an octet a second.
+                if write.write_all(&[octet]).await.is_err() {
+                    break;
+                }
+            }
+        };
+        let mut said = String::new();
+        tokio::select! {
+            () = trickle => {}
+            _ = read.read_to_string(&mut said) => {}
+        }
+        assert!(said.contains("421 4.4.2"), "{piece}: {said}");
+        assert!(started.elapsed().as_secs() <= 5 * 60, "{piece}: {:?}", started.elapsed());
+    }
+    system.server.stop().await;
+}
+
+#[tokio::test]
+async fn commands_are_counted_and_sessions_too() {
+    let system = system().await;
+    let said = system.say(25, &"NOOP\r\n".repeat(60)).await;
+    assert_eq!(said.matches("250 2.0.0").count(), 50);
+    assert!(
+        said.ends_with("421 4.7.0 Too many commands in one session, connect again\r\n"),
+        "{said}"
+    );
+    system.server.stop().await;
+}
+
+/// The budget is one chunk: a second large message waits, unread, until the first has ended.
+#[tokio::test]
+async fn memory_is_bounded_by_waiting() {
+    let system = system().await;
+    let body = "0123456789abcde\r\n".repeat(3_000); // 51,000 octets
+    let mut first = system.connect(25).await;
+    first.write_all(UP_TO_DATA.as_bytes()).await.unwrap();
+    first.write_all(body.as_bytes()).await.unwrap();
+    read_until(&mut first, "354").await;
+    let second = system.connect(25).await;
+    let (mut read, mut write) = tokio::io::split(second);
+    let sent = body.clone();
+    let sending = tokio::spawn(async move {
+        write.write_all(UP_TO_DATA.as_bytes()).await.unwrap();
+        for _ in 0..4 {
+            write.write_all(sent.as_bytes()).await.unwrap();
+        }
+        write.write_all(b".\r\nQUIT\r\n").await.unwrap();
+    });
+    tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+    assert!(!sending.is_finished(), "the second is not read");
+    first.write_all(b".\r\n").await.unwrap();
+    read_until(&mut first, "kept as").await;
+    sending.await.unwrap();
+    let mut said = String::new();
+    read.read_to_string(&mut said).await.unwrap();
+    assert!(said.contains("kept as"), "{said}");
     system.server.stop().await;
 }

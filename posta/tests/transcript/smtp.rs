@@ -8,7 +8,7 @@ use posta_mail::{Reply, ReplyCode};
 use posta_smtp::{
     Server,
     command::Body,
-    server::{Answer, Exchange, Mail, Profile, Question, Service},
+    server::{Answer, Exchange, Limits, Mail, Profile, Question, Service},
 };
 use std::sync::Arc;
 
@@ -28,6 +28,11 @@ impl Protocol for Smtp {
             hostname: script.setting("hostname").unwrap().parse().unwrap(),
             service,
             message_size: size,
+            limits: Limits {
+                commands: script.setting("commands").map_or(1_000, |count| count.parse().unwrap()),
+                ..Limits::default()
+            },
+            normalise_newlines: script.setting("bare-newlines") == Some("normalise"),
             starttls: script.setting("starttls") == Some("yes"),
             mechanisms: match script.setting("auth") {
                 Some(_) => vec!["SCRAM-SHA-256", "PLAIN", "LOGIN"],

@@ -16,7 +16,7 @@ use posta_server::{
     drive::{Driver, Host},
     net::{Endpoint, Stream, SystemNet},
 };
-use posta_smtp::{client::Options, command::HelloVerb};
+use posta_smtp::{client::Options, command::HelloVerb, server::Limits as SmtpLimits};
 use posta_store::Store;
 use std::{fs::Permissions, io, os::unix::fs::PermissionsExt, sync::Arc};
 use tap::Tap;
@@ -63,7 +63,11 @@ fn settings() -> Result<Settings> {
     Ok(Settings {
         hostname: DOMAIN.parse()?,
         message_size: 50 << 20,
+        sessions: 0,
         sessions_per_client: 0,
+        smtp_limits: SmtpLimits::default(),
+        memory: 64 << 20,
+        normalise_newlines: false,
         listeners: vec![loopback(Kind::Submission), loopback(Kind::Smtp), loopback(Kind::Pop3)],
         tls: None,
         control: None,
