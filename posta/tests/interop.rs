@@ -33,8 +33,29 @@ fn python_sends_and_collects() {
     run(&["pop3s", place.address("lmtp"), place.address("pop3")]);
 }
 
+/// swaks, msmtp, curl, s-nail and openssl deliver over 25, 587 and 465.
+#[test]
+fn debians_programs_deliver() {
+    let mut place =
+        Place::new(&[("smtp", "starttls"), ("submission", "starttls"), ("pop3", "none")]);
+    place.add_account("ana@x.test");
+    place.add_account("bob@x.test");
+    let config = std::fs::read_to_string(place.config()).unwrap();
+    let implicit =
+        "[[listen]]\nprotocol = \"submission\"\naddress = \"127.0.0.1:0\"\ntls = \"implicit\"\n";
+    std::fs::write(place.config(), config + implicit).unwrap();
+    place.start();
+    let both: Vec<_> = place.all("submission");
+    let (smtp, pop3) = (place.address("smtp"), place.address("pop3"));
+    run_script("programs.py", &[smtp, &both[0], &both[1], pop3]);
+}
+
 fn run(arguments: &[&str]) {
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/python/interop.py");
+    run_script("interop.py", arguments);
+}
+
+fn run_script(name: &str, arguments: &[&str]) {
+    let script = format!("{}/tests/python/{name}", env!("CARGO_MANIFEST_DIR"));
     let ran = Command::new("python3").arg(script).arg(PASSWORD).args(arguments).output();
     let ran = ran.expect("this test needs Python 3, `python3`");
     assert!(

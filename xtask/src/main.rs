@@ -16,7 +16,15 @@ cargo xtask tidy    only the rules of the house (see ARCHITECTURE.md)
 cargo xtask rfc     only docs/rfc.md: that it lists every RFC cited, and names tests that exist";
 
 /// What the tests need beside Rust: a program, and the Debian package that has it.
-const NEEDED: [(&str, &str); 2] = [("cc", "gcc"), ("python3", "python3")];
+const NEEDED: [(&str, &str); 7] = [
+    ("cc", "gcc"),
+    ("python3", "python3"),
+    ("curl", "curl"),
+    ("openssl", "openssl"),
+    ("swaks", "swaks"),
+    ("msmtp", "msmtp"),
+    ("s-nail", "s-nail"),
+];
 
 fn main() -> ExitCode {
     let done = match env::args().nth(1).as_deref() {

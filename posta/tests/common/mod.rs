@@ -2,7 +2,6 @@
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::{
-    collections::HashMap,
     fs,
     io::{BufRead, BufReader, Read, Write},
     net::TcpStream,
@@ -21,8 +20,8 @@ pub const PASSWORD: &str = "parola";
 pub struct Place {
     pub directory: tempfile::TempDir,
     server: Option<Child>,
-    /// Addresses, by the protocol's name.
-    pub listening: HashMap<String, String>,
+    /// Protocols and their addresses, in the order of the configuration.
+    listening: Vec<(String, String)>,
 }
 
 impl Place {
@@ -39,7 +38,7 @@ impl Place {
             ));
         }
         fs::write(directory.path().join("posta.toml"), config).unwrap();
-        Self { directory, server: None, listening: HashMap::new() }
+        Self { directory, server: None, listening: Vec::new() }
     }
 
     pub fn config(&self) -> PathBuf {
@@ -82,8 +81,15 @@ impl Place {
         self.start_with(&[]);
     }
 
+    /// Where a protocol is served first.
     pub fn address(&self, protocol: &str) -> &str {
-        &self.listening[protocol]
+        &self.listening.iter().find(|(name, _)| name == protocol).unwrap().1
+    }
+
+    /// Everywhere that it is served.
+    pub fn all(&self, protocol: &str) -> Vec<String> {
+        let served = self.listening.iter().filter(|(name, _)| name == protocol);
+        served.map(|(_, address)| address.clone()).collect()
     }
 
     pub fn pid(&self) -> u32 {

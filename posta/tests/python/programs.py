@@ -1,0 +1,183 @@
+"""Debian's mail programs deliver to the server: python3 programs.py PASSWORD SMTP SUBMISSION SUBMISSIONS POP3
+
+SMTP offers STARTTLS, SUBMISSION offers STARTTLS and AUTH, SUBMISSIONS is in TLS from its start. Each
+program sends a message with an attachment over each of them, as fits; what arrives is compared.
+"""
+
+import base64
+import email
+import email.message
+import os
+import poplib
+import ssl
+import subprocess
+import sys
+import tempfile
+import time
+
+poplib._MAXLINE = 10_000_000
+ATTACHMENT = bytes(range(256)) * 40 + b"\n.\n..\nFrom the end\n"
+
+
+def message():
+    made = email.message.EmailMessage()
+    made["From"] = "ana@x.test"
+    made["To"] = "bob@x.test"
+    made["Subject"] = "Bun\u0103 ziua"
+    made["Date"] = "Thu, 15 Jan 2004 12:38:50 -0500"
+    made["Message-ID"] = "<1@x.test>"
+    made.set_content("text\n.\n..dots\n.\nlast line\n")
+    made.add_attachment(ATTACHMENT, maintype="application", subtype="octet-stream", filename="a.bin")
+    return bytes(made).replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
+
+
+def run(command, text=b"", environment=None):
+    ran = subprocess.run(
+        command,
+        input=text,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        timeout=60,
+        env={**os.environ, **(environment or {})},
+    )
+    return ran.returncode, ran.stdout
+
+
+def deliver(command, text=b"", environment=None):
+    code, said = run(command, text, environment)
+    assert code == 0, (command, said.decode(errors="replace"))
+
+
+class Server:
+    def __init__(self, password, smtp, submission, submissions, pop3):
+        self.password, self.smtp, self.submission = password, smtp, submission
+        self.submissions, self.pop3 = submissions, pop3
+        self.directory = tempfile.mkdtemp(prefix="posta-programs-")
+        self.content = message()
+        self.unix = self.content.replace(b"\r\n", b"\n")
+        self.file = self.write("message.eml", self.content)
+        self.attachment = self.write("a.bin", ATTACHMENT)
+
+    def write(self, name, text):
+        path = os.path.join(self.directory, name)
+        with open(path, "wb") as file:
+            file.write(text)
+        os.chmod(path, 0o600)
+        return path
+
+    def collect(self):
+        host, port = self.pop3.split(":")
+        client = poplib.POP3(host, int(port))
+        client.user("bob")
+        client.pass_(self.password)
+        count = client.stat()[0]
+        assert count == 1, f"{count} messages arrived"
+        arrived = b"".join(line + b"\r\n" for line in client.retr(1)[1])
+        client.dele(1)
+        client.quit()
+        return arrived
+
+    def arrived(self, name):
+        """The whole message, byte for byte, below the trace."""
+        got = self.collect()
+        at = got.index(b"\r\nFrom: ") + 2
+        if got[at:] != self.content:
+            pairs = zip(got[at:], self.content)
+            first = next((i for i, (a, b) in enumerate(pairs) if a != b), len(self.content))
+            raise AssertionError((name, first, got[at:][first : first + 80], len(got) - at, len(self.content)))
+        assert got.startswith(b"Return-Path: <ana@x.test>\r\nDelivered-To: bob@x.test\r\nReceived: "), name
+        print(f"{name}: byte-identical")
+
+    def arrived_parts(self, name):
+        """A program that composes by itself: its attachment, byte for byte."""
+        got = email.message_from_bytes(self.collect())
+        parts = [part.get_payload(decode=True) for part in got.walk() if part.get_filename() == "a.bin"]
+        assert parts == [ATTACHMENT], (name, got.as_string()[:2000])
+        print(f"{name}: attachment byte-identical")
+
+
+def swaks(server):
+    # swaks ends the last line by itself.
+    file = server.write("message.swaks", server.unix.removesuffix(b"\n"))
+    base = ["swaks", "--from", "ana@x.test", "--to", "bob@x.test", "--data", "@" + file]
+    login = ["--auth-user", "ana@x.test", "--auth-password", server.password]
+    for name, more in {
+        "swaks 25": ["--server", server.smtp],
+        "swaks 25 STARTTLS": ["--server", server.smtp, "-tls"],
+        "swaks 587 PLAIN": ["--server", server.submission, "-tls", "--auth", "PLAIN", *login],
+        "swaks 587 LOGIN": ["--server", server.submission, "-tls", "--auth", "LOGIN", *login],
+        "swaks 465": ["--server", server.submissions, "--tls-on-connect", "--auth", "PLAIN", *login],
+    }.items():
+        deliver(base + more)
+        server.arrived(name)
+
+
+def msmtp(server):
+    for name, address, more in [
+        ("msmtp 25", server.smtp, ["--tls=off"]),
+        ("msmtp 587", server.submission, ["--tls=on", "--tls-starttls=on"]),
+        ("msmtp 587 SCRAM", server.submission, ["--tls=on", "--auth=scram-sha-256"]),
+        ("msmtp 465", server.submissions, ["--tls=on", "--tls-starttls=off"]),
+    ]:
+        host, port = address.split(":")
+        options = [f"--host={host}", f"--port={port}", "--from=ana@x.test", "--tls-certcheck=off", *more]
+        if "25" not in name:
+            options += ["--user=ana@x.test", f"--passwordeval=echo {server.password}"]
+            options += [] if "SCRAM" in name else ["--auth=plain"]
+        deliver(["msmtp", *options, "bob@x.test"], server.unix)
+        server.arrived(name)
+
+
+def curl(server):
+    base = ["curl", "-sS", "--insecure", "--mail-from", "ana@x.test", "--mail-rcpt", "bob@x.test"]
+    base += ["--upload-file", server.file]
+    login = ["--user", f"ana@x.test:{server.password}"]
+    deliver([*base, f"smtp://{server.smtp}/c.test"])
+    server.arrived("curl 25")
+    deliver([*base, "--ssl-reqd", f"smtp://{server.smtp}/c.test"])
+    server.arrived("curl 25 STARTTLS")
+    deliver([*base, *login, "--ssl-reqd", f"smtp://{server.submission}/c.test"])
+    server.arrived("curl 587")
+    deliver([*base, *login, f"smtps://{server.submissions}/c.test"])
+    server.arrived("curl 465")
+
+
+def s_nail(server):
+    login = f"ana%40x.test:{server.password}@"
+    for name, url, more in [
+        ("s-nail 25", f"smtp://{server.smtp}", ["-S", "smtp-auth=none"]),
+        ("s-nail 587", f"smtp://{login}{server.submission}", ["-S", "smtp-use-starttls"]),
+        ("s-nail 465", f"smtps://{login}{server.submissions}", []),
+    ]:
+        options = ["-:/", "-S", "v15-compat=yes", "-S", "tls-verify=ignore", "-S", "from=ana@x.test", "-S", f"mta={url}"]
+        command = ["s-nail", *options, *more, "-S", "sendwait", "-r", "ana@x.test"]
+        deliver([*command, "-s", "hello", "-a", server.attachment, "bob@x.test"], b"text\n.\n")
+        server.arrived_parts(name)
+
+
+def openssl(server):
+    stuffed = server.content.replace(b"\r\n.", b"\r\n..")
+    plain = base64.b64encode(b"\0ana@x.test\0" + server.password.encode())
+    for name, address, more in [
+        ("openssl 587", server.submission, ["-starttls", "smtp"]),
+        ("openssl 465", server.submissions, []),
+    ]:
+        command = ["openssl", "s_client", "-quiet", "-crlf", "-connect", address, *more]
+        client = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        )
+        # -crlf makes CRLF of each LF.
+        lines = [b"EHLO c.test", b"AUTH PLAIN " + plain, b"MAIL FROM:<ana@x.test>", b"RCPT TO:<bob@x.test>", b"DATA"]
+        for line in lines + [stuffed.replace(b"\r\n", b"\n") + b".", b"quit"]:
+            client.stdin.write(line + b"\n")
+            client.stdin.flush()
+            time.sleep(0.1)
+        said = client.communicate(timeout=20)[0]
+        assert b"250 2.0.0 Ok: kept as" in said, said
+        server.arrived(name)
+
+
+if __name__ == "__main__":
+    server = Server(*sys.argv[1:])
+    for program in (swaks, msmtp, curl, s_nail, openssl):
+        program(server)
