@@ -14,6 +14,7 @@ pub mod drive;
 pub mod listen;
 pub mod maildrop;
 pub mod net;
+pub mod proxy;
 pub mod sasl;
 pub mod scram;
 pub mod tls;
@@ -24,6 +25,7 @@ use auth::Authenticator;
 use clock::Clock;
 use directory::Directory;
 use drive::Driver;
+use ipnet::IpNet;
 use listen::{Clients, Protocol, Service};
 use maildrop::Deliverer;
 use net::{Endpoint, Net};
@@ -66,6 +68,8 @@ pub struct Settings {
     pub memory: usize,
     /// Whether a bare CR or LF from another server becomes CRLF, instead of refusing the message.
     pub normalise_newlines: bool,
+    /// From where a connection begins with a PROXY header, at every listener.
+    pub proxies: Vec<IpNet>,
     /// Where to listen, and for what.
     pub listeners: Vec<ListenerSettings>,
     /// The certificate, if any listener offers TLS.
@@ -241,7 +245,8 @@ impl Services {
             },
         };
         let (driver, clients) = (self.driver.clone(), self.clients.clone());
-        Ok(Service { protocol, implicit_tls, driver, clients })
+        let proxies = self.settings.proxies.clone();
+        Ok(Service { protocol, proxies, implicit_tls, driver, clients })
     }
 
     fn smtp(&self, service: SmtpService, starttls: bool, tls: Option<Tls>) -> Protocol {

@@ -5,8 +5,10 @@ use crate::{
     drive::Driver,
     maildrop::{Deliverer, PopHost, View},
     net::{Accepted, Listener, Stream},
+    proxy,
     tls::Tls,
 };
+use ipnet::IpNet;
 use posta_mail::{Engine, Interrupt};
 use posta_pop3::{Server as Pop3Server, server::Profile as Pop3Profile};
 use posta_smtp::{Server as SmtpServer, server::Profile as SmtpProfile};
@@ -51,6 +53,8 @@ pub enum Protocol {
 pub struct Service {
     /// What they speak.
     pub protocol: Protocol,
+    /// From where a connection begins with a PROXY header.
+    pub proxies: Vec<IpNet>,
     /// For connections that are in TLS from their start.
     pub implicit_tls: Option<Tls>,
     /// Drives them.
@@ -157,6 +161,13 @@ pub async fn listen(
 
 impl Service {
     async fn session(&self, (stream, client): Accepted) -> io::Result<()> {
+        let (stream, client) = match client {
+            Some(proxy) if self.proxies.iter().any(|network| network.contains(&proxy)) => {
+                let (stream, client) = Box::pin(proxy::accept(stream)).await?;
+                (stream, client.or(Some(proxy)))
+            }
+            _ => (stream, client),
+        };
         let Some(counted) = self.clients.admit(client) else {
             return self.turn_away(stream).await;
         };

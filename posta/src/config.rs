@@ -1,6 +1,7 @@
 //! The configuration file: TOML, in which an unknown key is an error that suggests the nearest one.
 
 use anyhow::{Context, Result, bail};
+use ipnet::IpNet;
 use posta_mail::Domain;
 use posta_server::net::Endpoint;
 use serde::{Deserialize, Deserializer, de::Error as _};
@@ -23,6 +24,7 @@ pub(crate) struct Config {
     pub(crate) tls: Tls,
     pub(crate) limits: Limits,
     pub(crate) smtp: Smtp,
+    pub(crate) proxy: Proxy,
     pub(crate) listen: Vec<Listen>,
 }
 
@@ -70,6 +72,14 @@ pub(crate) struct Limits {
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub(crate) struct Smtp {
     pub(crate) bare_newlines: BareNewlines,
+}
+
+/// Load balancers in front of the server.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Proxy {
+    /// From where every connection begins with a PROXY header.
+    pub(crate) networks: Vec<IpNet>,
 }
 
 /// What a CR or LF alone in a message from another server does.
@@ -142,8 +152,8 @@ impl TlsMode {
 
 /// Every key, by the table that it stands in. `Config` decides what is accepted; this only knows
 /// what to suggest.
-const KEYS: [(&str, &[&str]); 6] = [
-    ("", &["hostname", "data", "tls", "limits", "smtp", "listen"]),
+const KEYS: [(&str, &[&str]); 7] = [
+    ("", &["hostname", "data", "tls", "limits", "smtp", "proxy", "listen"]),
     ("tls", &["certificate", "key", "also"]),
     ("tls.also", &["certificate", "key"]),
     (
@@ -161,6 +171,7 @@ const KEYS: [(&str, &[&str]); 6] = [
         ],
     ),
     ("smtp", &["bare-newlines"]),
+    ("proxy", &["networks"]),
     ("listen", &["protocol", "address", "tls"]),
 ];
 
@@ -210,6 +221,7 @@ impl Default for Config {
             tls: Tls::default(),
             limits: Limits::default(),
             smtp: Smtp::default(),
+            proxy: Proxy::default(),
             listen: vec![
                 local(Protocol::Smtp, 2525),
                 local(Protocol::Submission, 2587),
@@ -243,7 +255,7 @@ fn system_hostname() -> Domain {
 
 fn refuse_unknown_keys(table: &toml::Table) -> Result<()> {
     refuse_in("", table)?;
-    for name in ["tls", "limits", "smtp"] {
+    for name in ["tls", "limits", "smtp", "proxy"] {
         if let Some(toml::Value::Table(inner)) = table.get(name) {
             refuse_in(name, inner)?;
         }
@@ -362,6 +374,8 @@ mod tests {
         memory = "1GiB"
         [smtp]
         bare-newlines = "normalise"
+        [proxy]
+        networks = ["192.0.2.0/24", "2001:db8::/32"]
         [[listen]]
         protocol = "smtp"
         address  = "127.0.0.1:2525"
@@ -407,6 +421,7 @@ mod tests {
             ("hostname = 'a b'", "hostname"),
             ("[limits]\nmessage-size = '50MB'", "use B, KiB, MiB or GiB"),
             ("[limits]\nmessage-size = '99999999999GiB'", "no size"),
+            ("[proxy]\nnetworks = ['192.0.2.0/33']", "networks"),
             ("[limits]\ncommand-time = '5'", "such as \"30s\""),
             ("[[listen]]\nprotocol = 'imap'\naddress = '127.0.0.1:1'", "unknown variant `imap`"),
             ("[[listen]]\nprotocol = 'smtp'\naddress = 'localhost'", "127.0.0.1:25"),

@@ -75,6 +75,7 @@ pub(crate) fn settings(config: &Config) -> Result<Settings> {
         },
         memory: usize::try_from(limits.memory.0).unwrap_or(usize::MAX),
         normalise_newlines: config.smtp.bare_newlines == BareNewlines::Normalise,
+        proxies: config.proxy.networks.clone(),
         listeners,
         tls: if wants_tls { Some(certificate(config)?) } else { None },
         control: Some(config.data.join(control::SOCKET)),

@@ -203,6 +203,31 @@ fn what_is_sent_can_be_fetched() {
 }
 
 #[test]
+fn a_proxy_says_whose_connection_it_is() {
+    let mut place = Place::new(&[("smtp", "none"), ("submission", "none"), ("pop3", "none")]);
+    place.add_account("ana@x.test");
+    let config = fs::read_to_string(place.config()).unwrap();
+    fs::write(place.config(), config + "[proxy]\nnetworks = [\"127.0.0.0/8\"]\n").unwrap();
+    place.start();
+    let mut wire = common::Wire::connect(place.address("smtp"));
+    wire.write("PROXY TCP4 192.0.2.7 192.0.2.1 5000 25\r\nHELO c.test\r\n");
+    assert!(wire.line().starts_with("220 ") && wire.line().starts_with("250 "));
+    assert!(send(&mut wire, "ana@x.test", "A: b\r\n\r\n").starts_with("250 "));
+    let mut far = common::Wire::connect(place.address("submission"));
+    far.write("PROXY TCP4 192.0.2.7 192.0.2.1 5000 25\r\n");
+    assert!(far.line().starts_with("220 ") && far.say("HELO c.test").starts_with("250 "));
+    assert!(far.say("MAIL FROM:<a@x.test>").starts_with("530 "), "the client is not near");
+    let mut reader = common::Wire::connect(place.address("pop3"));
+    reader.write("PROXY UNKNOWN\r\n");
+    assert!(reader.line().starts_with("+OK") && reader.say("USER ana").starts_with("+OK"));
+    assert!(reader.say(&format!("PASS {PASSWORD}")).starts_with("+OK"));
+    assert!(reader.listing("RETR 1").contains(&"Received: from c.test ([192.0.2.7])".to_owned()));
+    let mut without = common::Wire::connect(place.address("smtp"));
+    without.write("HELO c.test\r\n");
+    assert_eq!(without.rest(), "", "whoever does not say it is not answered");
+}
+
+#[test]
 fn codes_are_explained() {
     let full = stdout(&posta(&["explain", "452"], ""));
     assert!(full.contains("too many recipients") && full.contains("RFC 5321"), "{full}");

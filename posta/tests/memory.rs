@@ -41,6 +41,7 @@ async fn system() -> System {
         smtp_limits: Limits { commands: 50, ..Limits::default() },
         memory: 1,
         normalise_newlines: false,
+        proxies: Vec::new(),
         listeners: vec![
             listener(Kind::Smtp, 25),
             listener(Kind::Submission, 587),

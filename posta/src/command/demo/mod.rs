@@ -68,6 +68,7 @@ fn settings() -> Result<Settings> {
         smtp_limits: SmtpLimits::default(),
         memory: 64 << 20,
         normalise_newlines: false,
+        proxies: Vec::new(),
         listeners: vec![loopback(Kind::Submission), loopback(Kind::Smtp), loopback(Kind::Pop3)],
         tls: None,
         control: None,
