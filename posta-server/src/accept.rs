@@ -159,7 +159,7 @@ impl SmtpHost {
         };
         let ReversePath::Address(address) = reverse_path else { return Ok(()) };
         match self.acceptor.directory.accounts(address).await {
-            Ok(owners) if owners.contains(&account.id) => Ok(()),
+            Ok(owners) if owners.iter().any(|owner| owner.id == account.id) => Ok(()),
             Ok(_) => {
                 let words = format!("{} may not send as {address}", account.address);
                 Err(Reply::new(553, (5, 7, 1), words))
@@ -210,7 +210,8 @@ impl SmtpHost {
     }
 
     async fn recipient(&mut self, path: ForwardPath) -> Answer {
-        match self.acceptor.directory.resolve(path).await {
+        let announced = self.transaction.as_ref().and_then(|open| open.mail.size);
+        match self.acceptor.directory.resolve(path, announced).await {
             Err(refusal) => Answer::Refuse(refusal),
             Ok(recipient) => {
                 if let Some(transaction) = &mut self.transaction {

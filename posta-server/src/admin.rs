@@ -37,6 +37,13 @@ pub enum Request {
         /// The new password.
         password: String,
     },
+    /// Limits what an account's mailbox may hold.
+    AccountQuota {
+        /// The account's address.
+        address: String,
+        /// Octets; none for no limit.
+        quota: Option<u64>,
+    },
     /// Adds an alias, or replaces it.
     AliasAdd {
         /// An address, or `@domain` for all addresses of a domain that mean nothing else.
@@ -88,6 +95,8 @@ pub struct AccountLine {
     pub messages: u64,
     /// Their octets.
     pub octets: u64,
+    /// Octets that it may hold; none for no limit.
+    pub quota: Option<u64>,
 }
 
 /// An alias in a list.
@@ -157,6 +166,9 @@ impl Admin {
                 let address = parse_address(address)?;
                 self.store.remove_account(&address, now, now + PURGE_AFTER).await?;
             }
+            Request::AccountQuota { address, quota } => {
+                self.store.set_quota(&parse_address(address)?, quota).await?;
+            }
             Request::AccountList => return self.accounts().await,
             Request::AliasAdd { name, targets } => {
                 let alias = self.alias(name, targets).await?;
@@ -192,7 +204,8 @@ impl Admin {
         for account in self.store.accounts().await? {
             let usage = self.store.usage(account.id).await?;
             let address = account.address.to_string();
-            lines.push(AccountLine { address, messages: usage.messages, octets: usage.octets });
+            let (messages, octets, quota) = (usage.messages, usage.octets, account.quota);
+            lines.push(AccountLine { address, messages, octets, quota });
         }
         Ok(Response::Accounts(lines))
     }

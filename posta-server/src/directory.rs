@@ -1,7 +1,7 @@
 //! Which mailboxes an address means.
 
 use posta_mail::{Address, Domain, ForwardPath, Reply};
-use posta_store::{AccountId, AliasName, Store, StoreError};
+use posta_store::{Account, AccountId, AliasName, Store, StoreError};
 use std::{collections::HashSet, sync::Arc};
 
 /// Aliases that lead to aliases, at most so many deep.
@@ -37,11 +37,16 @@ impl Directory {
         Self { store, hostname }
     }
 
-    /// The mailboxes that a forward-path means, or the reply that refuses it.
+    /// The mailboxes that a forward-path means, or the reply that refuses it. A mailbox that is
+    /// full, or has no room for the octets that were announced, refuses it too.
     ///
     /// # Errors
     /// The refusal.
-    pub async fn resolve(&self, path: ForwardPath) -> Result<Recipient, Reply> {
+    pub async fn resolve(
+        &self,
+        path: ForwardPath,
+        announced: Option<u64>,
+    ) -> Result<Recipient, Reply> {
         let address = match path {
             ForwardPath::Address(address) => address,
             // RFC 5321 §4.5.1: the postmaster of this server.
@@ -50,7 +55,13 @@ impl Directory {
         };
         match self.accounts(&address).await {
             Ok(accounts) if accounts.is_empty() => Err(self.unknown(&address).await),
-            Ok(accounts) => Ok(Recipient { address, accounts }),
+            Ok(accounts) => {
+                for account in &accounts {
+                    self.has_room(account, announced.unwrap_or_default()).await?;
+                }
+                let accounts = accounts.iter().map(|account| account.id).collect();
+                Ok(Recipient { address, accounts })
+            }
             Err(error) => Err(store_failed(&error)),
         }
     }
@@ -61,12 +72,12 @@ impl Directory {
     ///
     /// # Errors
     /// When the store fails.
-    pub async fn accounts(&self, address: &Address) -> Result<Vec<AccountId>, StoreError> {
-        // The common case, without anything to allocate.
+    pub async fn accounts(&self, address: &Address) -> Result<Vec<Account>, StoreError> {
+        // The common case, without more ado.
         if let Some(account) = self.store.account(address).await? {
-            return Ok(vec![account.id]);
+            return Ok(vec![account]);
         }
-        let mut accounts = Vec::new();
+        let mut accounts: Vec<Account> = Vec::new();
         let mut seen = HashSet::new();
         let mut level = vec![address.folded()];
         for _ in 0..DEPTH {
@@ -76,7 +87,9 @@ impl Directory {
                     continue;
                 }
                 match self.look_up(&address).await? {
-                    Meaning::Account(id) if !accounts.contains(&id) => accounts.push(id),
+                    Meaning::Account(account) if !accounts.contains(&account) => {
+                        accounts.push(*account);
+                    }
                     Meaning::Account(_) | Meaning::Nothing => {}
                     Meaning::Alias(targets) => next.extend(targets.iter().map(Address::folded)),
                 }
@@ -93,7 +106,7 @@ impl Directory {
         let untagged = untagged(address);
         for candidate in [Some(address), untagged.as_ref()].into_iter().flatten() {
             if let Some(account) = self.store.account(candidate).await? {
-                return Ok(Meaning::Account(account.id));
+                return Ok(Meaning::Account(Box::new(account)));
             }
             let name = AliasName::Address(candidate.clone());
             if let Some(targets) = self.store.alias(&name).await? {
@@ -103,6 +116,22 @@ impl Directory {
         let Ok(domain) = address.domain().parse() else { return Ok(Meaning::Nothing) };
         let catch_all = self.store.alias(&AliasName::CatchAll(domain)).await?;
         Ok(catch_all.map_or(Meaning::Nothing, Meaning::Alias))
+    }
+
+    /// RFC 5321 §4.2.2: 452 while the mailbox is full; 552 for a message that would never fit.
+    async fn has_room(&self, account: &Account, announced: u64) -> Result<(), Reply> {
+        let Some(quota) = account.quota else { return Ok(()) };
+        if announced > quota {
+            let words = format!("The mailbox may hold {quota} octets");
+            return Err(Reply::new(552, (5, 2, 3), words));
+        }
+        match self.store.usage(account.id).await {
+            Ok(usage) if usage.octets.saturating_add(announced.max(1)) > quota => {
+                Err(Reply::new(452, (4, 2, 2), "The mailbox is full"))
+            }
+            Ok(_) => Ok(()),
+            Err(error) => Err(store_failed(&error)),
+        }
     }
 
     async fn unknown(&self, address: &Address) -> Reply {
@@ -116,7 +145,7 @@ impl Directory {
 
 /// What an address is by itself.
 enum Meaning {
-    Account(AccountId),
+    Account(Box<Account>),
     Alias(Vec<Address>),
     Nothing,
 }
@@ -141,7 +170,7 @@ mod tests {
 
     async fn means(directory: &Directory, address: &str) -> Vec<u64> {
         let accounts = directory.accounts(&address.parse().unwrap()).await.unwrap();
-        accounts.into_iter().map(|account| account.0).collect()
+        accounts.into_iter().map(|account| account.id.0).collect()
     }
 
     #[tokio::test]

@@ -30,6 +30,16 @@ pub(crate) struct Incoming {
     strict: bool,
 }
 
+/// The octets of one BDAT.
+#[derive(Debug)]
+pub(crate) struct Chunk {
+    pub(crate) size: u64,
+    pub(crate) left: u64,
+    pub(crate) last: bool,
+    /// Why they are dropped, if they are.
+    pub(crate) refusal: Option<Reply>,
+}
+
 /// What decoding brought.
 pub(crate) enum Taking<'i> {
     Content(&'i [u8]),

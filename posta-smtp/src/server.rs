@@ -31,7 +31,7 @@ pub use crate::question::{Answer, Exchange, Hello, Limits, Mail, Profile, Questi
 
 use crate::{
     command::{self, Body, Command, HelloVerb, MailParameters},
-    incoming::{Framing, Incoming, Taking},
+    incoming::{Chunk, Framing, Incoming, Taking},
     reply, words,
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
@@ -98,16 +98,6 @@ struct Transaction {
     recipients: usize,
     /// The content, once it has begun to come.
     incoming: Option<Incoming>,
-}
-
-/// The octets of one BDAT.
-#[derive(Debug)]
-struct Chunk {
-    size: u64,
-    left: u64,
-    last: bool,
-    /// Why they are dropped, if they are.
-    refusal: Option<Reply>,
 }
 
 type Taken = Option<Step<'static, Question>>;

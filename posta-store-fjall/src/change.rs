@@ -7,7 +7,9 @@ use crate::{
 };
 use fjall::OwnedWriteBatch;
 use posta_mail::{Address, Domain, MailId, Timestamp};
-use posta_store::{Account, AccountId, Alias, AliasName, Credentials, Entry, StoreError, Uid};
+use posta_store::{
+    Account, AccountId, Alias, AliasName, Credentials, Entry, StoreError, Uid, Usage,
+};
 use std::collections::HashMap;
 
 /// Messages that one sweep purges at most, so that a large one does not hold up the mail.
@@ -33,6 +35,7 @@ impl Committer {
         // Only now, when nothing can fail any more: the batch belongs to others too.
         let count = found.len();
         for (key, entry) in found {
+            self.usages.take(account, entry.octets);
             self.move_to_removed(key, Removed { time, purge, entry }, batch);
         }
         Ok(count)
@@ -65,10 +68,22 @@ impl Committer {
             batch.remove(&self.schema.purge, schema::purge_key(removed.purge, &key));
             batch.insert(&self.schema.mailbox, key.clone(), schema::encode_entry(&removed.entry));
             batch.remove(&self.schema.removed, key);
+            self.usages.add(account, removed.entry.octets);
             count += 1;
         }
         self.commit(batch)?;
         Ok(count)
+    }
+
+    /// Counts what a mailbox holds, and keeps the count.
+    pub(crate) fn count(&self, account: AccountId) -> Result<Usage, StoreError> {
+        let mut usage = Usage::default();
+        for guard in self.schema.mailbox.prefix(account.0.to_be_bytes()) {
+            usage.messages += 1;
+            usage.octets += schema::octets_of(&guard.value().map_err(failed)?)?;
+        }
+        self.usages.set(account, usage);
+        Ok(usage)
     }
 
     pub(crate) fn sweep(&self, now: Timestamp) -> Result<usize, StoreError> {
@@ -161,7 +176,7 @@ impl Committer {
         if !self.schema.domain.contains_key(address.domain()).map_err(failed)? {
             batch.insert(&self.schema.domain, address.domain(), [0]);
         }
-        let account = Account { id, address, credentials };
+        let account = Account { id, address, credentials, quota: None };
         let key = account.address.as_str();
         batch.insert(&self.schema.account, key, schema::encode_account(&account));
         self.commit(batch)?;
@@ -177,6 +192,18 @@ impl Committer {
     ) -> Result<(), StoreError> {
         let account = self.schema.account(address)?.ok_or(StoreError::NoSuchAccount)?;
         let account = Account { credentials, ..account };
+        let mut batch = self.schema.database.batch();
+        batch.insert(&self.schema.account, address.as_str(), schema::encode_account(&account));
+        self.commit(batch)
+    }
+
+    pub(crate) fn set_quota(
+        &self,
+        address: &Address,
+        quota: Option<u64>,
+    ) -> Result<(), StoreError> {
+        let account = self.schema.account(address)?.ok_or(StoreError::NoSuchAccount)?;
+        let account = Account { quota, ..account };
         let mut batch = self.schema.database.batch();
         batch.insert(&self.schema.account, address.as_str(), schema::encode_account(&account));
         self.commit(batch)
@@ -204,6 +231,7 @@ impl Committer {
         }
         self.commit(batch)?;
         self.accounts.remove(&account.id);
+        self.usages.set(account.id, Usage::default());
         Ok(())
     }
 

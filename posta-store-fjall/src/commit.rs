@@ -4,12 +4,15 @@
 //! then answers. While it syncs, the next group gathers. A change that must read what it changes
 //! runs alone, with everything before it committed, so that it never looks past a pending batch.
 
-use crate::{failed, schema, schema::Schema};
+use crate::{failed, schema, schema::Schema, usage::Usages};
 use fjall::{OwnedWriteBatch, PersistMode, UserValue};
 use futures_channel::oneshot;
 use posta_mail::{MailId, Timestamp};
 use posta_store::{Acceptance, AccountId, Entry, StoreError, Uid};
-use std::{collections::HashSet, sync::mpsc};
+use std::{
+    collections::HashSet,
+    sync::{Arc, mpsc},
+};
 
 /// Requests in one group at most: bounds how long the first of them waits for the last.
 const GROUP_REQUESTS: usize = 1_024;
@@ -55,6 +58,7 @@ pub(crate) struct Committer {
     /// The accounts that exist, so that no message is accepted for one that is gone.
     pub(crate) accounts: HashSet<AccountId>,
     pub(crate) last_account: u64,
+    pub(crate) usages: Arc<Usages>,
     last_uid: Uid,
     uid_ceiling: u64,
 }
@@ -77,12 +81,12 @@ struct Group {
 
 impl Committer {
     /// Reads the state that the last run left, and drops what arrived only in part.
-    pub(crate) fn new(schema: Schema) -> Result<Self, StoreError> {
+    pub(crate) fn new(schema: Schema, usages: Arc<Usages>) -> Result<Self, StoreError> {
         let accounts = schema.accounts("")?.into_iter().map(|account| account.id).collect();
         let last_account = schema.number(schema::LAST_ACCOUNT)?.unwrap_or_default();
         let uid_ceiling = schema.number(schema::UID_CEILING)?.unwrap_or_default();
         let last_uid = Uid(uid_ceiling);
-        let mut committer = Self { schema, accounts, last_account, last_uid, uid_ceiling };
+        let mut committer = Self { schema, accounts, last_account, usages, last_uid, uid_ceiling };
         committer.drop_arriving()?;
         Ok(committer)
     }
@@ -177,6 +181,7 @@ impl Committer {
                 shared,
                 prefix: delivery.prefix,
             };
+            self.usages.add(delivery.account, entry.octets);
             let key = schema::mailbox_key(delivery.account, self.last_uid);
             batch.insert(&schema.mailbox, key, schema::encode_entry(&entry));
         }

@@ -13,6 +13,7 @@
 mod change;
 mod commit;
 mod schema;
+mod usage;
 
 use bytes::Bytes;
 use commit::{Committer, Request};
@@ -24,7 +25,13 @@ use posta_store::{
     StoreError, Summary, Uid, Usage,
 };
 use schema::Schema;
-use std::{future::ready, path::Path, sync::mpsc, thread};
+use std::{
+    future::ready,
+    path::Path,
+    sync::{Arc, mpsc},
+    thread,
+};
+use usage::Usages;
 
 /// Octets of blocks that the engine caches. Content is mostly read once, and directories are small.
 const CACHE: u64 = 8 * 1024 * 1024;
@@ -36,6 +43,7 @@ const JOURNAL: u64 = 256 * 1024 * 1024;
 #[derive(Debug)]
 pub struct FjallStore {
     schema: Schema,
+    usages: Arc<Usages>,
     requests: Option<mpsc::Sender<Request>>,
     committer: Option<thread::JoinHandle<()>>,
 }
@@ -59,12 +67,13 @@ impl FjallStore {
         };
         let schema = Schema::open(database)?;
         let (requests, receiver) = mpsc::channel();
-        let committer = Committer::new(schema.clone())?;
+        let usages = Arc::new(Usages::default());
+        let committer = Committer::new(schema.clone(), usages.clone())?;
         let committer = thread::Builder::new()
             .name("posta-commit".into())
             .spawn(move || committer.run(&receiver))
             .map_err(|error| StoreError::Failed(format!("no thread for commits: {error}")))?;
-        Ok(Self { schema, requests: Some(requests), committer: Some(committer) })
+        Ok(Self { schema, usages, requests: Some(requests), committer: Some(committer) })
     }
 
     /// Hands a request to the committer; the future ends when it is durable.
@@ -193,14 +202,10 @@ impl Store for FjallStore {
     }
 
     fn usage(&self, account: AccountId) -> Pending<'_, Usage> {
-        now(|| {
-            let mut usage = Usage::default();
-            for guard in self.schema.mailbox.prefix(account.0.to_be_bytes()) {
-                usage.messages += 1;
-                usage.octets += schema::octets_of(&guard.value().map_err(failed)?)?;
-            }
-            Ok(usage)
-        })
+        if let Some(usage) = self.usages.get(account) {
+            return Box::pin(ready(Ok(usage)));
+        }
+        self.alone(move |committer| committer.count(account))
     }
 
     fn account(&self, address: &Address) -> Pending<'_, Option<Account>> {
@@ -223,6 +228,11 @@ impl Store for FjallStore {
     fn set_password(&self, address: &Address, credentials: Credentials) -> Pending<'_, ()> {
         let address = address.folded();
         self.alone(move |committer| committer.set_password(&address, credentials))
+    }
+
+    fn set_quota(&self, address: &Address, quota: Option<u64>) -> Pending<'_, ()> {
+        let address = address.folded();
+        self.alone(move |committer| committer.set_quota(&address, quota))
     }
 
     fn remove_account(

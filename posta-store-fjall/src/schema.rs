@@ -185,12 +185,11 @@ fn sortable(time: Timestamp) -> [u8; 8] {
 pub(crate) fn encode_account(account: &Account) -> Vec<u8> {
     let mut value = vec![RECORD_VERSION];
     value.extend_from_slice(&account.id.0.to_be_bytes());
-    // Neither form holds a newline.
-    value.extend_from_slice(account.credentials.password_hash.as_bytes());
-    if let Some(scram) = &account.credentials.scram {
-        value.push(b'\n');
-        value.extend_from_slice(scram.as_bytes());
-    }
+    // A line each, none of which holds a newline; what is not there is empty.
+    let scram = account.credentials.scram.as_deref().unwrap_or_default();
+    let quota = account.quota.map(|octets| octets.to_string()).unwrap_or_default();
+    let lines = [account.credentials.password_hash.as_str(), scram, &quota];
+    value.extend_from_slice(lines.join("\n").as_bytes());
     value
 }
 
@@ -199,12 +198,14 @@ fn decode_account(address: Address, value: &[u8]) -> Result<Account, StoreError>
     reader.version()?;
     let id = AccountId(reader.u64()?);
     let text = str::from_utf8(reader.0).map_err(|_| damaged("an account's credentials"))?;
-    let (hash, scram) = match text.split_once('\n') {
-        Some((hash, scram)) => (hash, Some(scram.to_owned())),
-        None => (text, None),
+    let mut lines = text.split('\n').map(|line| Some(line).filter(|line| !line.is_empty()));
+    let mut next = || lines.next().flatten();
+    let credentials = Credentials {
+        password_hash: next().unwrap_or_default().to_owned(),
+        scram: next().map(str::to_owned),
     };
-    let credentials = Credentials { password_hash: hash.to_owned(), scram };
-    Ok(Account { id, address, credentials })
+    let quota = next().map(str::parse).transpose().map_err(|_| damaged("an account's quota"))?;
+    Ok(Account { id, address, credentials, quota })
 }
 
 pub(crate) fn encode_targets(targets: &[Address]) -> Vec<u8> {

@@ -132,6 +132,13 @@ async fn accounts(store: &dyn Store) {
     store.set_password(&address("ana@x.test"), new.clone()).await.unwrap();
     let found = store.account(&address("ana@x.test")).await.unwrap().unwrap();
     assert_eq!(found.credentials, new);
+    for quota in [Some(5), None, Some(u64::MAX)] {
+        store.set_quota(&address("Ana@x.test"), quota).await.unwrap();
+        let found = store.account(&address("ana@x.test")).await.unwrap().unwrap();
+        assert_eq!((found.quota, &found.credentials), (quota, &new));
+    }
+    let missing = store.set_quota(&address("bob@x.test"), None).await;
+    assert!(matches!(missing, Err(StoreError::NoSuchAccount)));
     let missing = store.set_password(&address("bob@x.test"), credentials("")).await;
     assert!(matches!(missing, Err(StoreError::NoSuchAccount)));
     let names: Vec<_> = store.accounts().await.unwrap();

@@ -76,7 +76,8 @@ pub trait Store: Send + Sync + 'static {
     /// until it is none.
     fn sweep(&self, now: Timestamp) -> Pending<'_, usize>;
 
-    /// How much a mailbox holds, removed messages not counted.
+    /// How much a mailbox holds, removed messages not counted. Quick after the first time: it is
+    /// asked for every recipient that has a quota.
     fn usage(&self, account: AccountId) -> Pending<'_, Usage>;
 
     /// The account of an address, found without regard to case.
@@ -99,6 +100,13 @@ pub trait Store: Send + Sync + 'static {
     /// # Errors
     /// [`StoreError::NoSuchAccount`].
     fn set_password(&self, address: &Address, credentials: Credentials) -> Pending<'_, ()>;
+
+    /// Limits what an account's mailbox may hold, in octets; none for no limit. The store only
+    /// keeps the number: whoever accepts mail asks for it.
+    ///
+    /// # Errors
+    /// [`StoreError::NoSuchAccount`].
+    fn set_quota(&self, address: &Address, quota: Option<u64>) -> Pending<'_, ()>;
 
     /// Removes an account, and its messages as [`Store::remove`] does. Its domain stays local only
     /// if it was added by itself or has other accounts.

@@ -245,7 +245,7 @@ impl Store for MemoryStore {
             if let Ok(domain) = address.domain().parse() {
                 inner.domains.entry(domain).or_insert(false);
             }
-            let account = Account { id, address: address.clone(), credentials };
+            let account = Account { id, address: address.clone(), credentials, quota: None };
             inner.accounts.insert(address, account);
             Ok(id)
         })
@@ -255,6 +255,14 @@ impl Store for MemoryStore {
         self.with(|inner| {
             let account = inner.accounts.get_mut(&address.folded());
             account.ok_or(StoreError::NoSuchAccount)?.credentials = credentials;
+            Ok(())
+        })
+    }
+
+    fn set_quota(&self, address: &Address, quota: Option<u64>) -> Pending<'_, ()> {
+        self.with(|inner| {
+            let account = inner.accounts.get_mut(&address.folded());
+            account.ok_or(StoreError::NoSuchAccount)?.quota = quota;
             Ok(())
         })
     }

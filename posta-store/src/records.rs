@@ -35,6 +35,8 @@ pub struct Account {
     pub address: Address,
     /// What its password is checked against.
     pub credentials: Credentials,
+    /// Octets that its mailbox may hold; none for any number.
+    pub quota: Option<u64>,
 }
 
 /// What a password is checked against. Neither form tells the password.

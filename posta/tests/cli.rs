@@ -203,6 +203,37 @@ fn what_is_sent_can_be_fetched() {
 }
 
 #[test]
+fn a_full_mailbox_takes_no_more() {
+    let mut place = Place::new(&[("smtp", "none"), ("pop3", "none")]);
+    place.add_account("ana@x.test");
+    place.start();
+    let quota = |size: &str| place.posta(&["account", "quota", "ana@x.test", size], "");
+    stdout(&quota("1KiB"));
+    let named = |size: &str| {
+        let mut wire = common::Wire::connect(place.address("smtp"));
+        wire.write("EHLO c.test\r\n");
+        while !wire.line().starts_with("250 ") {}
+        assert!(wire.say(&format!("MAIL FROM:<s@y.test>{size}")).starts_with("250 "));
+        wire.say("RCPT TO:<ana@x.test>")
+    };
+    assert!(named(" SIZE=1025").starts_with("552 5.2.3"), "it would never fit");
+    assert!(named(" SIZE=1000").starts_with("250 "));
+    let content = format!("A: b\r\n\r\n{}\r\n", "x".repeat(900));
+    assert!(send(&mut smtp(place.address("smtp")), "ana@x.test", &content).starts_with("250 "));
+    assert_eq!(named(""), "452 4.2.2 The mailbox is full");
+    let mut reader = pop3(place.address("pop3"), "ana");
+    reader.say("DELE 1");
+    assert!(reader.say("QUIT").starts_with("+OK"));
+    assert!(named("").starts_with("250 "), "what was removed does not count");
+    assert!(send(&mut smtp(place.address("smtp")), "ana@x.test", &content).starts_with("250 "));
+    assert!(named("").starts_with("452 "));
+    stdout(&quota("none"));
+    assert!(named("").starts_with("250 "));
+    assert!(problem(&quota("much")).contains("use B, KiB, MiB or GiB"));
+    assert!(stdout(&place.posta(&["account", "list", "--json"], "")).contains("\"quota\": null"));
+}
+
+#[test]
 fn a_proxy_says_whose_connection_it_is() {
     let mut place = Place::new(&[("smtp", "none"), ("submission", "none"), ("pop3", "none")]);
     place.add_account("ana@x.test");

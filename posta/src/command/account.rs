@@ -1,6 +1,6 @@
 //! `posta account`.
 
-use crate::{Place, operator};
+use crate::{Place, config::Octets, operator};
 use anyhow::{Result, bail};
 use clap::{Args, Subcommand};
 use posta_server::admin::{AccountLine, Request, Response};
@@ -27,6 +27,15 @@ pub(crate) enum Command {
     },
     /// Change an account's password.
     Password(WithPassword),
+    /// Limit what an account's mailbox may hold: a size such as 1GiB, or none.
+    Quota {
+        #[command(flatten)]
+        place: Place,
+        /// The account's address.
+        address: String,
+        /// The size; octets of its messages together. Removed messages do not count.
+        quota: String,
+    },
 }
 
 #[derive(Args)]
@@ -73,6 +82,14 @@ pub(crate) fn run(command: Command) -> Result<()> {
             let said = format!("{address} is removed");
             (place, Request::AccountRemove { address }, said)
         }
+        Command::Quota { place, address, quota } => {
+            let octets = match quota.as_str() {
+                "none" => None,
+                size => Some(size.parse::<Octets>().map_err(|words| anyhow::anyhow!(words))?.0),
+            };
+            let said = format!("{address} may hold {quota}");
+            (place, Request::AccountQuota { address, quota: octets }, said)
+        }
         Command::List { place, json } => return list(&place, json),
     };
     super::carry_out(&place, request, &said)
@@ -97,14 +114,16 @@ fn list(place: &Place, json: bool) -> Result<()> {
 fn print_table(lines: &[AccountLine]) {
     let mut table = comfy_table::Table::new();
     table.load_style(comfy_table::presets::NOTHING);
-    table.set_header(["ADDRESS", "MESSAGES", "OCTETS"]);
-    for column in [1, 2] {
+    table.set_header(["ADDRESS", "MESSAGES", "OCTETS", "QUOTA"]);
+    for column in [1, 2, 3] {
         if let Some(column) = table.column_mut(column) {
             column.set_cell_alignment(comfy_table::CellAlignment::Right);
         }
     }
     for line in lines {
-        table.add_row([line.address.clone(), line.messages.to_string(), line.octets.to_string()]);
+        let quota = line.quota.map_or_else(|| "none".to_owned(), |octets| octets.to_string());
+        let (messages, octets) = (line.messages.to_string(), line.octets.to_string());
+        table.add_row([line.address.clone(), messages, octets, quota]);
     }
     println!("{table}");
 }

@@ -1,0 +1,44 @@
+//! How much mailboxes hold: counted once, then kept up to date with each change.
+
+use posta_store::{AccountId, Usage};
+use std::{
+    collections::HashMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+/// The usage of the mailboxes that somebody asked for. Only the committing thread changes it, after
+/// a change is queued for its commit; a change whose commit fails is the last that there is.
+#[derive(Debug, Default)]
+pub(crate) struct Usages {
+    known: Mutex<HashMap<AccountId, Usage>>,
+}
+
+impl Usages {
+    pub(crate) fn get(&self, account: AccountId) -> Option<Usage> {
+        self.lock().get(&account).copied()
+    }
+
+    pub(crate) fn set(&self, account: AccountId, usage: Usage) {
+        self.lock().insert(account, usage);
+    }
+
+    /// Counts a message in, if the mailbox is known.
+    pub(crate) fn add(&self, account: AccountId, octets: u64) {
+        if let Some(usage) = self.lock().get_mut(&account) {
+            usage.messages += 1;
+            usage.octets += octets;
+        }
+    }
+
+    /// Counts a message out, if the mailbox is known.
+    pub(crate) fn take(&self, account: AccountId, octets: u64) {
+        if let Some(usage) = self.lock().get_mut(&account) {
+            usage.messages = usage.messages.saturating_sub(1);
+            usage.octets = usage.octets.saturating_sub(octets);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<AccountId, Usage>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
