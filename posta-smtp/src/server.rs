@@ -486,8 +486,7 @@ impl Engine for Server {
                         Cut::Incomplete => return Step::NeedInput,
                         Cut::TooLong => {
                             self.state = State::Command;
-                            let refusal = Reply::new(500, (5, 5, 2), "Line too long");
-                            self.bad_command(&refusal, output);
+                            self.bad_command(&words::line_too_long(), output);
                             None
                         }
                         Cut::Line(line) if matches!(self.state, State::Sasl) => {

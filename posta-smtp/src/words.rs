@@ -85,3 +85,7 @@ pub(crate) fn too_big(limit: u64) -> Reply {
 pub(crate) fn bare_newline() -> Reply {
     Reply::new(550, (5, 6, 0), "A line ended in CR or LF alone; lines end in CRLF")
 }
+
+pub(crate) fn line_too_long() -> Reply {
+    Reply::new(500, (5, 5, 2), "Line too long")
+}
