@@ -55,7 +55,7 @@ pub struct Acceptor {
 }
 
 /// Octets of content that may be in memory over all sessions. A session that holds more than
-/// [`FREE`] takes a whole chunk's worth and keeps it until its message ends, so one that has its
+/// 32 KiB takes a whole chunk's worth and keeps it until its message ends, so one that has its
 /// share can always go on, and those that have none wait without being read.
 #[derive(Debug, Clone)]
 pub struct Budget(Arc<Semaphore>);
