@@ -12,6 +12,8 @@ use posta_store::{Acceptance, AccountId, Entry, StoreError, Uid};
 use std::{
     collections::HashSet,
     sync::{Arc, mpsc},
+    thread,
+    time::Duration,
 };
 
 /// Requests in one group at most: bounds how long the first of them waits for the last.
@@ -19,6 +21,14 @@ const GROUP_REQUESTS: usize = 1_024;
 
 /// Octets in one group at most, about: bounds the memory of a group.
 const GROUP_OCTETS: usize = 8 * 1024 * 1024;
+
+/// Octets that may be in memory, on their way into tables.
+const MEMORY: u64 = 32 * 1024 * 1024;
+
+/// How long to wait for them to be written before looking again, and how often at most: the engine
+/// has its own way to say that the disk is gone.
+const MEMORY_WAIT: Duration = Duration::from_millis(2);
+const MEMORY_WAITS: usize = 5_000;
 
 /// How far ahead of the clock unique-ids are reserved, in microseconds. The reservation is written
 /// once in so much time, instead of a counter with every message; a restart skips the rest of it.
@@ -104,6 +114,7 @@ impl Committer {
                 }
             }
             group.commit();
+            self.wait_for_memory();
             next = match waiting {
                 Some(Request::Alone(change)) => {
                     change(&mut self);
@@ -112,6 +123,18 @@ impl Committer {
                 Some(request) => Some(request),
                 None => requests.recv().ok(),
             };
+        }
+    }
+
+    /// Holds the next group back while tables are written more slowly than mail arrives. The engine
+    /// bounds how many memtables wait to be written, but not how far the active one grows meanwhile:
+    /// fifty senders of 50 MiB made it hold 600 MiB.
+    fn wait_for_memory(&self) {
+        for _ in 0..MEMORY_WAITS {
+            if self.schema.database.write_buffer_size() < MEMORY {
+                return;
+            }
+            thread::sleep(MEMORY_WAIT);
         }
     }
 
