@@ -14,6 +14,7 @@ CONTENTS = [
     b"Subject: plain\r\n\r\nbody\r\n",
     b"Subject: dots\r\n\r\n.\r\n..\r\n.a\r\n\r\n.\r\n",
     b"Subject: eight bits\r\n\r\n" + bytes(range(128, 256)) + b"\r\n",
+    b"Subject: NUL\r\n\r\na\0b\r\n",
     b"Subject: long line\r\n\r\n" + b"x" * 20_000 + b"\r\n",
     b"Subject: no body\r\n\r\n",
     b"Subject: large\r\n\r\n" + b"line of text\r\n" * 50_000,
