@@ -49,7 +49,7 @@ pub struct Limits {
     pub bad_commands: u32,
     /// How long a command may take to come (RFC 5321 §4.5.3.2.7: at least 5 minutes); then 421.
     pub command_time: Duration,
-    /// Octets of content a second, on average over a minute; below that, 421.
+    /// Octets of content a second, on average over five minutes; below that, 421.
     pub rate: u64,
 }
 

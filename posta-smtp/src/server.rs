@@ -41,8 +41,8 @@ use posta_mail::{
 };
 use std::{sync::Arc, time::Duration};
 
-/// Over what time the rate of content is judged.
-const CONTENT_WINDOW: Duration = Duration::from_secs(60);
+/// Over what time the rate of content is judged: long enough for a person to type a message.
+const CONTENT_WINDOW: Duration = Duration::from_secs(5 * 60);
 
 /// Failed authentications, after which a session is closed.
 const FAILED_AUTHENTICATIONS: u32 = 3;

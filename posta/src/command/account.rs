@@ -101,14 +101,13 @@ fn list(place: &Place, json: bool) -> Result<()> {
     else {
         bail!("the server answered something else");
     };
-    if json {
-        println!("{}", serde_json::to_string_pretty(&lines)?);
-    } else if lines.is_empty() {
-        println!("There are no accounts yet: `posta account add ADDRESS` makes one.");
-    } else {
-        print_table(&lines);
-    }
-    Ok(())
+    super::show(&lines[..], json, |lines| {
+        if lines.is_empty() {
+            println!("There are no accounts yet: `posta account add ADDRESS` makes one.");
+        } else {
+            print_table(lines);
+        }
+    })
 }
 
 fn print_table(lines: &[AccountLine]) {

@@ -55,12 +55,7 @@ fn list(place: &Place, json: bool) -> Result<()> {
     else {
         bail!("the server answered something else");
     };
-    if json {
-        println!("{}", serde_json::to_string_pretty(&lines)?);
-        return Ok(());
-    }
-    for line in lines {
-        println!("{} -> {}", line.name, line.targets.join(", "));
-    }
-    Ok(())
+    super::show(&lines[..], json, |lines| {
+        lines.iter().for_each(|line| println!("{} -> {}", line.name, line.targets.join(", ")));
+    })
 }

@@ -52,10 +52,5 @@ fn list(place: &Place, json: bool) -> Result<()> {
     else {
         bail!("the server answered something else");
     };
-    if json {
-        println!("{}", serde_json::to_string_pretty(&names)?);
-    } else {
-        names.iter().for_each(|name| println!("{name}"));
-    }
-    Ok(())
+    super::show(&names[..], json, |names| names.iter().for_each(|name| println!("{name}")))
 }

@@ -14,6 +14,7 @@ use crate::{Place, operator};
 use anyhow::{Context, Result, ensure};
 use posta_mail::Secret;
 use posta_server::admin::Request;
+use serde::Serialize;
 use std::io::{self, BufRead, IsTerminal};
 
 /// Octets of a password line at most.
@@ -35,6 +36,16 @@ fn block_on<T>(future: impl Future<Output = Result<T>>) -> Result<T> {
 fn carry_out(place: &Place, request: Request, said: &str) -> Result<()> {
     block_on(operator::execute(place, request))?;
     println!("{said}");
+    Ok(())
+}
+
+/// Prints a list: as JSON, or as `print` does for a person.
+fn show<T: Serialize + ?Sized>(list: &T, json: bool, print: impl FnOnce(&T)) -> Result<()> {
+    if json {
+        println!("{}", serde_json::to_string_pretty(list)?);
+    } else {
+        print(list);
+    }
     Ok(())
 }
 
