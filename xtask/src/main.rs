@@ -15,13 +15,14 @@ cargo xtask test    format, lints, tests, documentation, tidy: all that a change
 cargo xtask tidy    only the rules of the house (see ARCHITECTURE.md)
 cargo xtask rfc     only docs/rfc.md: that it lists every RFC cited, and names tests that exist";
 
-/// What the tests need beside Rust: a program, and the Debian package that has it.
+/// What the tests need beside Rust: a program, and the Debian packages that have it.
 const NEEDED: [(&str, &str); 7] = [
     ("cc", "gcc"),
     ("python3", "python3"),
     ("curl", "curl"),
     ("openssl", "openssl"),
-    ("swaks", "swaks"),
+    // The second package is what swaks speaks TLS with.
+    ("swaks", "swaks libnet-ssleay-perl"),
     ("msmtp", "msmtp"),
     ("s-nail", "s-nail"),
 ];
@@ -89,8 +90,12 @@ fn need(program: &str, package: &str) -> Result<(), String> {
         return Ok(());
     }
     step(&format!("installing {package}, for {program}"));
-    let apt = |arguments: &[&str]| run(Command::new("apt-get").args(arguments), "apt-get");
-    let installed = apt(&["update", "-qq"]).and_then(|()| apt(&["install", "-y", "-qq", package]));
+    let apt = |arguments: &str| {
+        let mut command = Command::new("apt-get");
+        command.args(arguments.split(' ')).env("DEBIAN_FRONTEND", "noninteractive");
+        run(&mut command, "apt-get")
+    };
+    let installed = apt("update -qq").and_then(|()| apt(&format!("install -y -qq {package}")));
     if installed.is_ok() && is_there() {
         return Ok(());
     }

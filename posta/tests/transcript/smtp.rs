@@ -30,6 +30,9 @@ impl Protocol for Smtp {
             message_size: size,
             limits: Limits {
                 commands: script.setting("commands").map_or(1_000, |count| count.parse().unwrap()),
+                recipients: script
+                    .setting("recipients")
+                    .map_or(100, |count| count.parse().unwrap()),
                 ..Limits::default()
             },
             normalise_newlines: script.setting("bare-newlines") == Some("normalise"),
