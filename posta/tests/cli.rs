@@ -269,6 +269,18 @@ fn codes_are_explained() {
     }
 }
 
+/// A server that takes connections and says nothing does not hold the generator.
+#[test]
+fn the_benchmark_gives_up() {
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = silent.local_addr().unwrap().to_string();
+    let smtp = ["bench", "smtp", &address, "--to", "a@x.test", "--patience", "1"];
+    let pop3 = ["bench", "pop3", &address, "--user", "a", "--password-stdin", "--patience", "1"];
+    for arguments in [&smtp[..], &pop3] {
+        assert!(stdout_of(&posta(arguments, "x")).contains("no answer in time"), "{arguments:?}");
+    }
+}
+
 fn stdout_of(output: &std::process::Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }

@@ -36,6 +36,9 @@ pub(crate) struct Arguments {
     /// How long idle sessions are held.
     #[arg(long, value_name = "SECONDS", default_value_t = 10)]
     hold: u64,
+    /// How long the server may take for anything.
+    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    patience: u64,
     /// As JSON.
     #[arg(long)]
     json: bool,
@@ -89,7 +92,7 @@ async fn session_of(
     if arguments.mode == Mode::Login {
         for _ in 0..arguments.rounds {
             let started = clock();
-            let mut wire = open(&arguments.server, login).await?;
+            let mut wire = open(arguments, login).await?;
             count(&mut wire).await?;
             quit(&mut wire).await?;
             latencies.push(started.elapsed());
@@ -97,7 +100,7 @@ async fn session_of(
         return Ok(());
     }
     let started = clock();
-    let mut wire = open(&arguments.server, login).await?;
+    let mut wire = open(arguments, login).await?;
     match arguments.mode {
         Mode::Login => {}
         Mode::List => {
@@ -136,8 +139,9 @@ async fn session_of(
     quit(&mut wire).await
 }
 
-async fn open(server: &str, login: [&[u8]; 2]) -> Result<Wire> {
-    let mut wire = Wire::connect(server).await?;
+async fn open(arguments: &Arguments, login: [&[u8]; 2]) -> Result<Wire> {
+    let patience = Duration::from_secs(arguments.patience);
+    let mut wire = Wire::connect(&arguments.server, patience).await?;
     wire.status().await?;
     for line in login {
         wire.write(line).await?;

@@ -44,6 +44,9 @@ pub(crate) struct Arguments {
     /// Send nothing: open the sessions, say hello, hold them for so many seconds.
     #[arg(long, value_name = "SECONDS")]
     idle: Option<u64>,
+    /// How long the server may take for anything.
+    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    patience: u64,
     /// As JSON.
     #[arg(long)]
     json: bool,
@@ -81,7 +84,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<()> {
 
 async fn idle(arguments: &Arguments, seconds: u64, latencies: &Measurements) -> Result<()> {
     let started = clock();
-    let mut wire = hello(&arguments.server).await?;
+    let mut wire = hello(arguments).await?;
     wire.rest();
     latencies.push(started.elapsed());
     sleep(Duration::from_secs(seconds)).await;
@@ -103,7 +106,7 @@ async fn send(
         let left = messages - sent;
         let here =
             if arguments.per_connection == 0 { left } else { left.min(arguments.per_connection) };
-        let mut wire = hello(&arguments.server).await?;
+        let mut wire = hello(arguments).await?;
         if arguments.pipelining {
             pipelined(&mut wire, &mut script, sent..sent + here, latencies).await?;
         } else {
@@ -116,8 +119,9 @@ async fn send(
     Ok(())
 }
 
-async fn hello(server: &str) -> Result<Wire> {
-    let mut wire = Wire::connect(server).await?;
+async fn hello(arguments: &Arguments) -> Result<Wire> {
+    let patience = Duration::from_secs(arguments.patience);
+    let mut wire = Wire::connect(&arguments.server, patience).await?;
     wire.reply(b"220").await?;
     wire.write(HELLO).await?;
     wire.reply(b"250").await?;

@@ -9,9 +9,6 @@ use tokio::{
     time::timeout,
 };
 
-/// How long a server may take for anything.
-const PATIENCE: Duration = Duration::from_secs(60);
-
 /// Octets read at a time.
 const BUFFER: usize = 64 * 1024;
 
@@ -21,6 +18,9 @@ pub(crate) struct Wire {
     buffer: Vec<u8>,
     start: usize,
     end: usize,
+    /// How long the server may take for anything. Every wait has it: one that takes a connection
+    /// and says nothing must not hold the generator for ever.
+    patience: Duration,
 }
 
 /// The time, for measuring.
@@ -30,15 +30,15 @@ pub(crate) fn clock() -> Instant {
 }
 
 impl Wire {
-    pub(crate) async fn connect(server: &str) -> Result<Self> {
-        let connected = timeout(PATIENCE, TcpStream::connect(server)).await;
+    pub(crate) async fn connect(server: &str, patience: Duration) -> Result<Self> {
+        let connected = timeout(patience, TcpStream::connect(server)).await;
         let stream = connected.context("no connection in time")?.context("no connection")?;
         stream.set_nodelay(true)?;
-        Ok(Self { stream, buffer: Vec::new(), start: 0, end: 0 })
+        Ok(Self { stream, buffer: Vec::new(), start: 0, end: 0, patience })
     }
 
     pub(crate) async fn write(&mut self, octets: &[u8]) -> Result<()> {
-        timeout(PATIENCE, self.stream.write_all(octets))
+        timeout(self.patience, self.stream.write_all(octets))
             .await
             .context("the server does not read")??;
         Ok(())
@@ -105,11 +105,11 @@ impl Wire {
 
     async fn fill(&mut self) -> Result<()> {
         if self.buffer.is_empty() {
-            self.stream.readable().await?;
+            timeout(self.patience, self.stream.readable()).await.context("no answer in time")??;
             self.buffer = vec![0; BUFFER];
         }
         ensure!(self.end < self.buffer.len(), "a line does not end");
-        let read = timeout(PATIENCE, self.stream.read(&mut self.buffer[self.end..])).await;
+        let read = timeout(self.patience, self.stream.read(&mut self.buffer[self.end..])).await;
         let octets = read.context("no answer in time")??;
         ensure!(octets > 0, "the server closed the connection");
         self.end += octets;
