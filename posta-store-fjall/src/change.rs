@@ -20,13 +20,16 @@ impl Committer {
     pub(crate) fn remove(
         &self,
         account: AccountId,
-        uids: &[Uid],
+        mut uids: Vec<Uid>,
         time: Timestamp,
         purge: Timestamp,
         batch: &mut OwnedWriteBatch,
     ) -> Result<usize, StoreError> {
+        // The batch does not show its own removals: a message that is named twice would count twice.
+        uids.sort_unstable();
+        uids.dedup();
         let mut found = Vec::with_capacity(uids.len());
-        for &uid in uids {
+        for uid in uids {
             let key = schema::mailbox_key(account, uid);
             if let Some(value) = self.schema.mailbox.get(key).map_err(failed)? {
                 found.push((key, schema::decode_entry(&value)?));
@@ -185,25 +188,14 @@ impl Committer {
         Ok(id)
     }
 
-    pub(crate) fn set_password(
+    /// Changes what is kept of an account.
+    pub(crate) fn change_account(
         &self,
         address: &Address,
-        credentials: Credentials,
+        change: impl FnOnce(&mut Account),
     ) -> Result<(), StoreError> {
-        let account = self.schema.account(address)?.ok_or(StoreError::NoSuchAccount)?;
-        let account = Account { credentials, ..account };
-        let mut batch = self.schema.database.batch();
-        batch.insert(&self.schema.account, address.as_str(), schema::encode_account(&account));
-        self.commit(batch)
-    }
-
-    pub(crate) fn set_quota(
-        &self,
-        address: &Address,
-        quota: Option<u64>,
-    ) -> Result<(), StoreError> {
-        let account = self.schema.account(address)?.ok_or(StoreError::NoSuchAccount)?;
-        let account = Account { quota, ..account };
+        let mut account = self.schema.account(address)?.ok_or(StoreError::NoSuchAccount)?;
+        change(&mut account);
         let mut batch = self.schema.database.batch();
         batch.insert(&self.schema.account, address.as_str(), schema::encode_account(&account));
         self.commit(batch)

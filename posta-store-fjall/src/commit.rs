@@ -156,7 +156,7 @@ impl Committer {
                 if !group.removing.insert(account) {
                     return Some(Request::Remove { account, uids, time, purge, done });
                 }
-                let removed = self.remove(account, &uids, time, purge, &mut group.batch);
+                let removed = self.remove(account, uids, time, purge, &mut group.batch);
                 group.sync = true;
                 group.answer(done, removed);
             }

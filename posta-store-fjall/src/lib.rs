@@ -227,12 +227,16 @@ impl Store for FjallStore {
 
     fn set_password(&self, address: &Address, credentials: Credentials) -> Pending<'_, ()> {
         let address = address.folded();
-        self.alone(move |committer| committer.set_password(&address, credentials))
+        self.alone(move |committer| {
+            committer.change_account(&address, |account| account.credentials = credentials)
+        })
     }
 
     fn set_quota(&self, address: &Address, quota: Option<u64>) -> Pending<'_, ()> {
         let address = address.folded();
-        self.alone(move |committer| committer.set_quota(&address, quota))
+        self.alone(move |committer| {
+            committer.change_account(&address, |account| account.quota = quota)
+        })
     }
 
     fn remove_account(

@@ -262,13 +262,23 @@ async fn removal_is_not_loss(store: &dyn Store) {
     assert_eq!(store.remove(ana, before[..2].to_vec(), at(10), at(100)).await.unwrap(), 2);
     assert_eq!(store.remove(ana, before[1..3].to_vec(), at(20), at(100)).await.unwrap(), 1);
     assert_eq!(store.remove(AccountId(99), before.clone(), at(20), at(100)).await.unwrap(), 0);
+    assert_eq!(store.usage(ana).await.unwrap().messages, 1);
+    let twice = vec![before[3]; 2];
+    assert_eq!(
+        store.remove(ana, twice, at(5), at(100)).await.unwrap(),
+        1,
+        "named twice, removed once"
+    );
+    assert_eq!(store.usage(ana).await.unwrap(), Usage::default());
+    store.accept(message(9, at(0), b"x\r\n", &[ana])).await.unwrap();
+    let before = [&before[..3], &uids(store, ana).await].concat();
     assert_eq!(uids(store, ana).await, before[3..]);
     assert_eq!(store.usage(ana).await.unwrap().messages, 1, "what is removed does not count");
     read(store, ana, before[0]).await; // an older view still reads it
     assert_eq!(store.undelete(ana, at(20)).await.unwrap(), 1);
     assert_eq!(uids(store, ana).await, before[2..], "under the unique-id it had");
     assert_eq!(sweep(store, at(99)).await, 0);
-    assert_eq!(sweep(store, at(100)).await, 2);
+    assert_eq!(sweep(store, at(100)).await, 3);
     assert_eq!(store.entry(ana, before[0]).await.unwrap(), None);
     assert_eq!(store.undelete(ana, at(0)).await.unwrap(), 0);
     read(store, ana, before[2]).await; // brought back in time: not purged
