@@ -85,6 +85,7 @@ impl Address {
         if content.len() > limits::LOCAL_PART {
             return Err(AddressError::TooLong);
         }
+        // As it is printed, IDN in A-labels: what was short in UTF-8 may be longer than a path may be.
         let mut text = String::with_capacity(content.len() + 1 + domain.0.len());
         if is_dot_string(&content) {
             text.push_str(&content);
@@ -94,6 +95,9 @@ impl Address {
         let at = text.len() as u16; // at most 2 × 64 + 2
         text.push('@');
         text.push_str(&domain.0);
+        if text.len() + "<>".len() > limits::PATH {
+            return Err(AddressError::TooLong);
+        }
         Ok(Self { text: text.into(), at })
     }
 
@@ -326,8 +330,12 @@ mod tests {
         assert_eq!(printed(&format!("{local}a@example.test")), Err(AddressError::TooLong));
         let label = "a".repeat(63);
         let domain = [&label[..], &label, &label, &label].join(".");
-        assert!(format!("a@{domain}").parse::<Address>().is_ok());
+        assert!(domain.parse::<Domain>().is_ok());
         assert_eq!(printed(&format!("a@{domain}.a")), Err(AddressError::TooLong));
+        // Short as it is written, but longer than a path once its labels are in ASCII.
+        let names = format!("{}test", "ab\u{103}.".repeat(18));
+        assert!(names.parse::<Domain>().is_ok());
+        assert_eq!(printed(&format!("{local}@{names}")), Err(AddressError::TooLong));
         assert_eq!(printed(&format!("a@{label}a.test")), Err(AddressError::Domain));
     }
 

@@ -37,6 +37,23 @@ pub struct Profile {
     pub plaintext_auth: bool,
 }
 
+impl Profile {
+    /// A service without TLS and without AUTH, with the limits that a server has by default.
+    #[must_use]
+    pub fn new(hostname: Domain, service: Service) -> Self {
+        Self {
+            hostname,
+            service,
+            message_size: 50 << 20,
+            limits: Limits::default(),
+            normalise_newlines: false,
+            starttls: false,
+            mechanisms: Vec::new(),
+            plaintext_auth: false,
+        }
+    }
+}
+
 /// What a session may do at most.
 #[derive(Debug, Clone)]
 pub struct Limits {

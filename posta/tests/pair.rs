@@ -71,14 +71,8 @@ fn send(hello: HelloVerb, recipients: &[&str], content: &[u8], size: usize, stin
         _ => smtp_server::Service::Smtp,
     };
     let profile = smtp_server::Profile {
-        hostname: "mail.x.test".parse().unwrap(),
-        service,
         message_size: if stingy { 10 } else { 1 << 30 },
-        starttls: false,
-        mechanisms: Vec::new(),
-        limits: smtp_server::Limits::default(),
-        normalise_newlines: false,
-        plaintext_auth: false,
+        ..smtp_server::Profile::new("mail.x.test".parse().unwrap(), service)
     };
     let mut server = Side::new(posta_smtp::Server::new(Arc::new(profile)));
     let options = smtp_client::Options { name: "c.test".into(), hello, tls: TlsUse::IfOffered };
@@ -227,7 +221,7 @@ proptest! {
     fn servers_survive_anything(input in hostile(), size in 1usize..100) {
         for service in [smtp_server::Service::Smtp, smtp_server::Service::Lmtp] {
             let hostname = "mail.x.test".parse().unwrap();
-            let profile = smtp_server::Profile { hostname, service, message_size: 30, starttls: false, mechanisms: vec!["PLAIN"], limits: smtp_server::Limits::default(), normalise_newlines: true, plaintext_auth: true };
+            let profile = smtp_server::Profile { message_size: 30, mechanisms: vec!["PLAIN"], normalise_newlines: true, plaintext_auth: true, ..smtp_server::Profile::new(hostname, service) };
             survives(posta_smtp::Server::new(Arc::new(profile)), &input, size, |question| match question {
                 smtp_server::Question::Commit => smtp_server::Answer::Committed(ID),
                 _ => smtp_server::Answer::Accept,

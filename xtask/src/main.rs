@@ -13,7 +13,9 @@ use std::{
 const USAGE: &str = "\
 cargo xtask test    format, lints, tests, documentation, tidy: all that a change must pass
 cargo xtask tidy    only the rules of the house (see ARCHITECTURE.md)
-cargo xtask rfc     only docs/rfc.md: that it lists every RFC cited, and names tests that exist";
+cargo xtask rfc     only docs/rfc.md: that it lists every RFC cited, and names tests that exist
+cargo xtask fuzz [SECONDS]
+                    runs each fuzz target for so long (60), and keeps what it learnt in fuzz/corpus";
 
 /// What the tests need beside Rust: a program, and the Debian packages that have it.
 const NEEDED: [(&str, &str); 7] = [
@@ -32,6 +34,7 @@ fn main() -> ExitCode {
         Some("test") => test(),
         Some("tidy") => tidy::run(&root()),
         Some("rfc") => rfc::run(&root()),
+        Some("fuzz") => fuzz(env::args().nth(2)),
         _ => Err(USAGE.to_owned()),
     };
     match done {
@@ -59,6 +62,13 @@ fn test() -> Result<(), String> {
     rfc::run(&root())?;
     println!("\nAll passed.");
     Ok(())
+}
+
+fn fuzz(seconds: Option<String>) -> Result<(), String> {
+    need("g++", "g++")?;
+    let mut command = Command::new(env!("CARGO"));
+    command.args(["run", "--quiet", "-p", "fuzz", "--bin", "fuzz", "--"]).args(seconds);
+    run(&mut command, "fuzzing")
 }
 
 /// The folder of the workspace.

@@ -18,7 +18,7 @@ const FUNCTION_LINES: usize = 70;
 const ARCHITECTURE_LINES: usize = 300;
 
 /// The workspace's crates, and which of them each may know.
-pub(crate) const MAY_KNOW: [(&str, &[&str]); 8] = [
+pub(crate) const MAY_KNOW: [(&str, &[&str]); 9] = [
     ("posta-mail", &[]),
     ("posta-smtp", &["posta-mail"]),
     ("posta-pop3", &["posta-mail"]),
@@ -36,8 +36,12 @@ pub(crate) const MAY_KNOW: [(&str, &[&str]); 8] = [
             "posta-server",
         ],
     ),
+    ("fuzz", &["posta-mail", "posta-smtp", "posta-pop3"]),
     ("xtask", &[]),
 ];
+
+/// Crates that are no part of the program.
+const NO_PART: [&str; 2] = ["fuzz", "xtask"];
 
 /// Crates that are pure: no input or output, no clock, no randomness, no runtime.
 const PURE: [&str; 3] = ["posta-mail", "posta-smtp", "posta-pop3"];
@@ -114,7 +118,7 @@ fn check_file(relative: &str, name: &str, text: &str, problems: &mut Vec<String>
         ));
     }
     let in_source = relative.starts_with(&format!("{name}/src/"));
-    if !in_source || name == "xtask" {
+    if !in_source || NO_PART.contains(&name) {
         return;
     }
     let production = text.split("#[cfg(test)]\nmod tests").next().unwrap_or(text);

@@ -1,0 +1,57 @@
+//! What reads octets from strangers, as targets for a fuzzer. A target panics where a promise is
+//! broken; `tests/corpus.rs` replays what the fuzzer found worth keeping.
+
+pub mod corpus;
+mod parsers;
+mod sessions;
+
+/// Something to fuzz.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Target {
+    /// A command line of SMTP or POP3.
+    Command,
+    /// An address, a domain, a path.
+    Address,
+    /// A reply of another server.
+    Reply,
+    /// A whole session of the SMTP server: the first octets choose its kind and the cuts.
+    Smtp,
+    /// A whole session of the POP3 server, chosen likewise.
+    Pop3,
+    /// A whole session of our clients.
+    Client,
+}
+
+impl Target {
+    /// Every target.
+    pub const ALL: [Self; 6] =
+        [Self::Command, Self::Address, Self::Reply, Self::Smtp, Self::Pop3, Self::Client];
+
+    /// Its name, which is its corpus's in `corpus/` too.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Command => "command",
+            Self::Address => "address",
+            Self::Reply => "reply",
+            Self::Smtp => "smtp",
+            Self::Pop3 => "pop3",
+            Self::Client => "client",
+        }
+    }
+
+    /// Runs it once.
+    ///
+    /// # Panics
+    /// When a promise is broken.
+    pub fn run(self, octets: &[u8]) {
+        match self {
+            Self::Command => parsers::command(octets),
+            Self::Address => parsers::address(octets),
+            Self::Reply => parsers::reply(octets),
+            Self::Smtp => sessions::smtp(octets),
+            Self::Pop3 => sessions::pop3(octets),
+            Self::Client => sessions::client(octets),
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! Parsers: what they take, they print, and take again as the same.
+
+use posta_mail::{Address, Domain, ForwardPath, ReversePath};
+use posta_smtp::{
+    command::Command,
+    reply::{ReplyError, ReplyReader},
+};
+
+pub(crate) fn command(octets: &[u8]) {
+    match Command::parse(octets) {
+        Ok(Command::Hello(_, name)) => {
+            assert!(!name.contains(['\r', '\n', ' ', '(', ')']), "the name goes into Received");
+        }
+        Err(refusal) => {
+            assert!(refusal.code.is_permanent(), "{refusal}");
+            assert!(!refusal.text.contains(['\r', '\n']), "{refusal}");
+        }
+        Ok(_) => {}
+    }
+    let _ = posta_pop3::command::Command::parse(octets);
+}
+
+pub(crate) fn address(octets: &[u8]) {
+    if let Ok(text) = str::from_utf8(octets) {
+        if let Ok(address) = text.parse::<Address>() {
+            assert_eq!(address.to_string().parse().as_ref(), Ok(&address));
+            assert_eq!(address.folded().folded(), address.folded());
+            assert!(!address.as_str().contains(['\r', '\n', '\0']), "{address}");
+        }
+        if let Ok(domain) = text.parse::<Domain>() {
+            assert_eq!(domain.to_string().parse(), Ok(domain));
+        }
+    }
+    if let Ok((path, rest)) = ReversePath::parse(octets) {
+        assert!(rest.len() < octets.len());
+        assert_eq!(ReversePath::parse(path.to_string().as_bytes()), Ok((path, &b""[..])));
+    }
+    if let Ok((path, rest)) = ForwardPath::parse(octets) {
+        assert!(rest.len() < octets.len());
+        assert_eq!(ForwardPath::parse(path.to_string().as_bytes()), Ok((path, &b""[..])));
+    }
+}
+
+pub(crate) fn reply(octets: &[u8]) {
+    let mut whole = ReplyReader::default();
+    let mut piecemeal = ReplyReader::default();
+    let mut rest = octets;
+    // An octet at a time, with what was left before it: the same replies, the same error.
+    let (mut start, mut end) = (0, 0);
+    loop {
+        let expected = whole.next(&mut rest);
+        let found = loop {
+            let mut lent = &octets[start..end];
+            let found = piecemeal.next(&mut lent);
+            start = end - lent.len();
+            if end == octets.len() || !matches!(found, Ok(None)) {
+                break found;
+            }
+            end += 1;
+        };
+        assert_eq!(expected, found);
+        match expected {
+            Ok(Some(reply)) => assert!((200..600).contains(&reply.code.get())),
+            Ok(None) | Err(ReplyError::Malformed | ReplyError::TooLong) => return,
+        }
+    }
+}

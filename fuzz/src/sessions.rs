@@ -1,0 +1,246 @@
+//! Whole sessions. Each is played twice, with the octets whole and cut small: what is said, asked
+//! and kept must be the same, whatever the network does to the packets.
+
+use bytes::Bytes;
+use posta_mail::{Engine, ForwardPath, MailId, Reply, ReversePath, Secret, Step, TlsUse, limits};
+use posta_pop3::{client as pop3_client, server as pop3_server};
+use posta_smtp::{
+    client as smtp_client,
+    command::{Body, HelloVerb},
+    server::{self as smtp_server, Answer, Exchange, Question, Service},
+};
+use std::sync::Arc;
+
+/// What a session did.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Played {
+    said: Vec<u8>,
+    asked: Vec<String>,
+    content: Vec<u8>,
+    closed: bool,
+}
+
+/// Plays a session of an engine whose peer sends `wire`, so many octets at a time.
+fn play<E: Engine>(
+    mut engine: E,
+    wire: &[u8],
+    size: usize,
+    mut answer: impl FnMut(&E::Question) -> E::Answer,
+) -> Played
+where
+    E::Question: std::fmt::Debug,
+{
+    let mut played = Played::default();
+    let (mut start, mut end) = (0, 0);
+    loop {
+        let mut lent = &wire[start..end];
+        let step = engine.next(&mut lent, &mut played.said);
+        start = end - lent.len();
+        match step {
+            Step::NeedInput if end == wire.len() => return played,
+            Step::NeedInput => {
+                assert!(end - start <= limits::SASL_LINE + size, "a line is bounded");
+                end = wire.len().min(end + size);
+            }
+            Step::Ask(question) => {
+                played.asked.push(format!("{question:?}"));
+                engine.answer(answer(&question), &mut played.said);
+            }
+            Step::Content(content) => played.content.extend_from_slice(content),
+            Step::Flush => {}
+            // What follows is another session, and what came before it is dropped.
+            Step::StartTls | Step::Close => {
+                played.closed = true;
+                return played;
+            }
+        }
+    }
+}
+
+/// The first octet says how the wire is cut, the second what kind of session it is.
+fn choices(octets: &[u8]) -> Option<(usize, u8, &[u8])> {
+    let (&[cut, kind], wire) = octets.split_first_chunk()?;
+    Some((1 + usize::from(cut % 32), kind, wire))
+}
+
+/// Follows the order that a server's engine promises to keep.
+#[derive(Debug, Default)]
+struct Order {
+    transaction: bool,
+    recipients: usize,
+    content: bool,
+}
+
+impl Order {
+    fn answer(&mut self, question: &Question) -> Answer {
+        let refused = || Answer::Refuse(Reply::new(550, (5, 0, 0), "No"));
+        match question {
+            Question::Hello(_) | Question::Abandon => *self = Self::default(),
+            Question::Authenticate(Exchange::Start { .. }) => {
+                assert!(!self.transaction, "AUTH within a transaction");
+                return Answer::Challenge(b"go on".to_vec());
+            }
+            Question::Authenticate(Exchange::Response(octets)) => {
+                return if octets.starts_with(b"y") { Answer::Accept } else { refused() };
+            }
+            Question::Mail(_) => {
+                assert!(!self.transaction, "MAIL within a transaction");
+                self.transaction = true;
+            }
+            Question::Recipient(path) => {
+                assert!(self.transaction && !self.content, "RCPT out of order");
+                if path.to_string().contains("no") {
+                    return refused();
+                }
+                self.recipients += 1;
+            }
+            Question::Content => {
+                assert!(self.recipients > 0 && !self.content, "content out of order");
+                self.content = true;
+            }
+            Question::Commit => {
+                assert!(self.content, "a commit without content");
+                *self = Self::default();
+                return Answer::Committed(MailId::from_bytes([7; 12]));
+            }
+        }
+        Answer::Accept
+    }
+}
+
+pub(crate) fn smtp(octets: &[u8]) {
+    let Some((size, kind, wire)) = choices(octets) else { return };
+    let service = [Service::Smtp, Service::Submission, Service::Lmtp][usize::from(kind % 3)];
+    let profile = Arc::new(smtp_server::Profile {
+        message_size: if kind & 4 == 0 { 1 << 20 } else { 30 },
+        normalise_newlines: kind & 8 == 0,
+        starttls: kind & 16 == 0,
+        mechanisms: if kind & 32 == 0 { vec!["PLAIN", "LOGIN"] } else { Vec::new() },
+        plaintext_auth: true,
+        ..smtp_server::Profile::new("mail.x.test".parse().expect("a domain"), service)
+    });
+    let play_cut = |size| {
+        let mut order = Order::default();
+        play(smtp_server::Server::new(profile.clone()), wire, size, |question| {
+            order.answer(question)
+        })
+    };
+    let whole = play_cut(wire.len().max(1));
+    assert_eq!(whole, play_cut(size));
+    let binary = format!("{:?}", Body::BinaryMime);
+    let is_text = !whole.asked.iter().any(|asked| asked.contains(&binary));
+    // What exceeds the limit is cut off anywhere, and never kept.
+    let is_whole = profile.message_size > octets.len() as u64;
+    if is_text && is_whole && (service != Service::Smtp || profile.normalise_newlines) {
+        for (at, octet) in whole.content.iter().enumerate() {
+            match octet {
+                b'\n' => assert!(at > 0 && whole.content[at - 1] == b'\r', "a bare LF"),
+                b'\r' if at + 1 < whole.content.len() => {
+                    assert_eq!(whole.content[at + 1], b'\n', "a bare CR");
+                }
+                _ => {}
+            }
+        }
+    }
+    assert!(!whole.said.windows(2).any(|pair| pair[1] == b'\n' && pair[0] != b'\r'));
+}
+
+struct Messages;
+
+const MESSAGES: [&[u8]; 3] = [b"a: b\r\n\r\n.\r\n..x\r\n", b"", b"no line end"];
+
+impl pop3_server::Maildrop for Messages {
+    fn len(&self) -> usize {
+        MESSAGES.len()
+    }
+    fn octets(&self, index: usize) -> u64 {
+        MESSAGES[index].len() as u64
+    }
+    fn write_unique_id(&self, index: usize, text: &mut String) {
+        text.push_str(&index.to_string());
+    }
+}
+
+pub(crate) fn pop3(octets: &[u8]) {
+    let Some((size, kind, wire)) = choices(octets) else { return };
+    let profile =
+        Arc::new(pop3_server::Profile { hostname: "mail.x.test".into(), stls: kind & 1 == 0 });
+    let play_cut = |size| {
+        let engine = pop3_server::Server::<Messages>::new(profile.clone(), true);
+        let mut open = false;
+        play(engine, wire, size, |question| match question {
+            pop3_server::Question::Login { name, .. } if name == "no" => {
+                pop3_server::Answer::Denied(pop3_server::Denial::Credentials)
+            }
+            pop3_server::Question::Login { .. } => {
+                assert!(!std::mem::replace(&mut open, true), "a second login");
+                pop3_server::Answer::Opened(Messages)
+            }
+            pop3_server::Question::Read { index, offset } => {
+                assert!(open, "a message is read without a login");
+                let offset = usize::try_from(*offset).expect("small");
+                let rest = MESSAGES[*index][offset..].chunks(5).next().expect("not at the end");
+                pop3_server::Answer::Content(Bytes::from_static(rest))
+            }
+            pop3_server::Question::Update(marked) => {
+                assert!(open && marked.iter().all(|&index| index < MESSAGES.len()));
+                pop3_server::Answer::Updated
+            }
+        })
+    };
+    assert_eq!(play_cut(wire.len().max(1)), play_cut(size));
+}
+
+pub(crate) fn client(octets: &[u8]) {
+    let Some((size, kind, wire)) = choices(octets) else { return };
+    for size in [wire.len().max(1), size] {
+        if kind & 1 == 0 {
+            smtp_client(wire, size, kind);
+        } else {
+            pop3_client(wire, size, kind);
+        }
+    }
+}
+
+fn smtp_client(wire: &[u8], size: usize, kind: u8) {
+    let hello = if kind & 2 == 0 { HelloVerb::Ehlo } else { HelloVerb::Lhlo };
+    let options = smtp_client::Options { name: "c.test".into(), hello, tls: TlsUse::Never };
+    let mut messages = 0;
+    play(smtp_client::Client::new(options, false), wire, size, |question| match question {
+        smtp_client::Question::Next(outcome) => {
+            if let Some(outcome) = outcome {
+                assert_eq!(outcome.recipients.len(), 2, "an outcome for each recipient");
+            }
+            messages += 1;
+            if messages > 3 {
+                return smtp_client::Answer::Quit;
+            }
+            smtp_client::Answer::Send(smtp_client::Envelope {
+                reverse_path: ReversePath::Null,
+                recipients: vec![ForwardPath::Postmaster, ForwardPath::Postmaster],
+                size: Some(3),
+                eight_bit: kind & 4 == 0,
+            })
+        }
+        smtp_client::Question::Content => smtp_client::Answer::EndOfContent,
+        smtp_client::Question::Failed(_) => smtp_client::Answer::Quit,
+    });
+}
+
+fn pop3_client(wire: &[u8], size: usize, kind: u8) {
+    let options = pop3_client::Options {
+        name: "ana".into(),
+        password: Secret::new(b"x"),
+        tls: TlsUse::Never,
+    };
+    let asks = [
+        pop3_client::Answer::Stat,
+        pop3_client::Answer::Uidl,
+        pop3_client::Answer::Retr(1),
+        pop3_client::Answer::Dele(1),
+    ];
+    play(pop3_client::Client::new(options, false), wire, size, |question| match question {
+        pop3_client::Question::Next(_) => asks[usize::from(kind >> 1) % asks.len()],
+        _ => pop3_client::Answer::Quit,
+    });
+}
