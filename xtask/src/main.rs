@@ -5,7 +5,7 @@ mod rfc;
 mod tidy;
 
 use std::{
-    env,
+    env, fs,
     path::{Path, PathBuf},
     process::{Command, ExitCode},
 };
@@ -50,6 +50,9 @@ fn test() -> Result<(), String> {
     for (program, package) in NEEDED {
         need(program, package)?;
     }
+    let skipped = root().join("target/skipped");
+    // It is not there when nothing was skipped last time.
+    let _ = fs::remove_dir_all(&skipped);
     cargo("format", &["fmt", "--all", "--check"])?;
     cargo("lints", &["clippy", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"])?;
     cargo("tests", &["test", "--workspace", "--no-fail-fast"])?;
@@ -60,8 +63,18 @@ fn test() -> Result<(), String> {
     step("tidy");
     tidy::run(&root())?;
     rfc::run(&root())?;
-    println!("\nAll passed.");
+    println!("\n{}", verdict(&skipped));
     Ok(())
+}
+
+/// What passed, and what this machine did not allow to be checked.
+fn verdict(skipped: &Path) -> String {
+    let mut text = String::from("All passed.");
+    for entry in fs::read_dir(skipped).into_iter().flatten().flatten() {
+        let why = fs::read_to_string(entry.path()).unwrap_or_default();
+        text.push_str(&format!("\nSKIPPED {}: {why}", entry.file_name().display()));
+    }
+    text
 }
 
 fn fuzz(seconds: Option<String>) -> Result<(), String> {

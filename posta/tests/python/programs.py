@@ -65,11 +65,27 @@ class Server:
         os.chmod(path, 0o600)
         return path
 
-    def collect(self):
+    def log_in(self):
         host, port = self.pop3.split(":")
         client = poplib.POP3(host, int(port))
         client.user("bob")
         client.pass_(self.password)
+        return client
+
+    def wait(self):
+        """Until a message has arrived."""
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline:
+            client = self.log_in()
+            count = client.stat()[0]
+            client.quit()
+            if count > 0:
+                return
+            time.sleep(0.1)
+        raise AssertionError("nothing arrived")
+
+    def collect(self):
+        client = self.log_in()
         count = client.stat()[0]
         assert count == 1, f"{count} messages arrived"
         arrived = b"".join(line + b"\r\n" for line in client.retr(1)[1])
@@ -77,7 +93,7 @@ class Server:
         client.quit()
         return arrived
 
-    def arrived(self, name):
+    def arrived(self, name, recipient="bob@x.test"):
         """The whole message, byte for byte, below the trace."""
         got = self.collect()
         at = got.index(b"\r\nFrom: ") + 2
@@ -85,7 +101,8 @@ class Server:
             pairs = zip(got[at:], self.content)
             first = next((i for i, (a, b) in enumerate(pairs) if a != b), len(self.content))
             raise AssertionError((name, first, got[at:][first : first + 80], len(got) - at, len(self.content)))
-        assert got.startswith(b"Return-Path: <ana@x.test>\r\nDelivered-To: bob@x.test\r\nReceived: "), name
+        start = f"Return-Path: <ana@x.test>\r\nDelivered-To: {recipient}\r\nReceived: "
+        assert got.startswith(start.encode()), (name, got[:200])
         print(f"{name}: byte-identical")
 
     def arrived_parts(self, name):

@@ -1,0 +1,133 @@
+"""Other mail servers, each in a root of its own.
+
+A peer is a Debian package that is installed into an overlay over this machine's root: it finds its
+files, its users and its libraries where it expects them, nothing of it reaches the machine, and
+servers that exclude each other as packages stand side by side. The network is the machine's own.
+Needs root, in a mount namespace of the caller's: `unshare --mount --propagation private`.
+"""
+
+import atexit
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+
+# Where downloaded packages are kept for the next run.
+ARCHIVES = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../../target/peers")
+
+
+class Peer:
+    """A root in which `packages` are installed."""
+
+    def __init__(self, packages):
+        self.base = tempfile.mkdtemp(prefix="posta-peer-")
+        self.root = os.path.join(self.base, "root")
+        self.started = []
+        atexit.register(self.stop)
+        call("mount", "-t", "tmpfs", "tmpfs", self.base)
+        upper, work = os.path.join(self.base, "upper"), os.path.join(self.base, "work")
+        for folder in (upper, work, self.root):
+            os.mkdir(folder)
+        call("mount", "-t", "overlay", "overlay", "-o", f"lowerdir=/,upperdir={upper},workdir={work}", self.root)
+        for folder in ("dev", "proc", "tmp"):
+            call("mount", "--rbind", f"/{folder}", os.path.join(self.root, folder))
+        os.makedirs(os.path.join(ARCHIVES, "partial"), exist_ok=True)
+        self.mount(ARCHIVES, "/var/cache/apt/archives")
+        # Container images have a rule that deletes what was downloaded.
+        self.write("/etc/apt/apt.conf.d/docker-clean", "")
+        # No package may start its daemon by itself.
+        self.write("/usr/sbin/policy-rc.d", "#!/bin/sh\nexit 101\n", 0o755)
+        if not any(name.endswith("Packages") or "Packages." in name for name in os.listdir("/var/lib/apt/lists")):
+            self.run("apt-get", "update", "-qq")
+        install = ["apt-get", "install", "-y", "-qq", "--no-install-recommends", "-o", "APT::Sandbox::User=root"]
+        self.run("env", "DEBIAN_FRONTEND=noninteractive", *install, *packages)
+
+    def mount(self, folder, place):
+        """Shows a folder of the machine inside the root."""
+        inside = self.path(place)
+        os.makedirs(inside, exist_ok=True)
+        call("mount", "--bind", folder, inside)
+
+    def path(self, place):
+        return os.path.join(self.root, place.lstrip("/"))
+
+    def write(self, place, text, mode=0o644):
+        path = self.path(place)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(path, "w", encoding="utf-8", newline="") as file:
+            file.write(text)
+        os.chmod(path, mode)
+
+    def run(self, *command, text=b""):
+        """Runs a command inside to its end; answers what it said."""
+        ran = subprocess.run(
+            ["chroot", self.root, *command],
+            input=text,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=300,
+            check=False,
+        )
+        said = ran.stdout.decode(errors="replace")
+        if ran.returncode != 0:
+            raise RuntimeError(f"{command}: exit {ran.returncode}: {said}")
+        return said
+
+    def start(self, *command):
+        """Starts a server inside, in a session of its own, until this program ends."""
+        log = os.path.join(self.base, f"log-{len(self.started)}")
+        with open(log, "wb") as file:
+            server = subprocess.Popen(
+                ["chroot", self.root, *command],
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        self.started.append((server, log))
+
+    def said(self):
+        """What the servers said, for a failure's report."""
+        texts = []
+        for _, log in self.started:
+            with open(log, encoding="utf-8", errors="replace") as file:
+                texts.append(file.read()[-4000:])
+        return "\n".join(texts)
+
+    def stop(self):
+        for server, _ in self.started:
+            for number in (signal.SIGTERM, signal.SIGKILL):
+                try:
+                    os.killpg(server.pid, number)
+                except ProcessLookupError:
+                    break
+                for _ in range(50):
+                    if server.poll() is not None:
+                        break
+                    time.sleep(0.1)
+        self.started = []
+        subprocess.run(["umount", "--recursive", "--lazy", self.base], check=False, stderr=subprocess.DEVNULL)
+        shutil.rmtree(self.base, ignore_errors=True)
+
+
+def call(*command):
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+
+
+def possible():
+    """Whether this machine lets us make such a root."""
+    base = tempfile.mkdtemp(prefix="posta-peer-")
+    try:
+        call("mount", "-t", "tmpfs", "tmpfs", base)
+        for folder in ("upper", "work", "root"):
+            os.mkdir(os.path.join(base, folder))
+        options = f"lowerdir=/,upperdir={base}/upper,workdir={base}/work"
+        call("mount", "-t", "overlay", "overlay", "-o", options, f"{base}/root")
+        return True
+    except (OSError, subprocess.CalledProcessError):
+        return False
+    finally:
+        subprocess.run(["umount", "--recursive", "--lazy", base], check=False, stderr=subprocess.DEVNULL)
+        os.rmdir(base)
