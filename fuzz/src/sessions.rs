@@ -2,12 +2,16 @@
 //! and kept must be the same, whatever the network does to the packets.
 
 use bytes::Bytes;
-use posta_mail::{Engine, ForwardPath, MailId, Reply, ReversePath, Secret, Step, TlsUse, limits};
+use posta_mail::{
+    Engine, ForwardPath, MailId, Reply, ReversePath, Secret, Step, TlsUse,
+    envelope::{Body, MailParameters},
+    limits,
+};
 use posta_pop3::{client as pop3_client, server as pop3_server};
 use posta_smtp::{
     client as smtp_client,
-    command::{Body, HelloVerb},
-    server::{self as smtp_server, Answer, Exchange, Question, Service},
+    command::HelloVerb,
+    server::{self as smtp_server, Answer, Exchange, Question, Recipient, Service},
 };
 use std::sync::Arc;
 
@@ -87,7 +91,11 @@ impl Order {
                 assert!(!self.transaction, "MAIL within a transaction");
                 self.transaction = true;
             }
-            Question::Recipient(path) => {
+            Question::Verify(_) => return Answer::Found(vec!["<a@x.test>".to_owned()]),
+            Question::Forwarded(_) => {
+                assert!(!self.transaction, "XCLIENT within a transaction");
+            }
+            Question::Recipient(Recipient { path, .. }) => {
                 assert!(self.transaction && !self.content, "RCPT out of order");
                 if path.to_string().contains("no") {
                     return refused();
@@ -115,15 +123,16 @@ pub(crate) fn smtp(octets: &[u8]) {
         message_size: if kind & 4 == 0 { 1 << 20 } else { 30 },
         normalise_newlines: kind & 8 == 0,
         starttls: kind & 16 == 0,
+        verify: kind & 128 != 0,
         mechanisms: if kind & 32 == 0 { vec!["PLAIN", "LOGIN"] } else { Vec::new() },
         plaintext_auth: true,
         ..smtp_server::Profile::new("mail.x.test".parse().expect("a domain"), service)
     });
     let play_cut = |size| {
         let mut order = Order::default();
-        play(smtp_server::Server::new(profile.clone()), wire, size, |question| {
-            order.answer(question)
-        })
+        let engine = smtp_server::Server::new(profile.clone());
+        let engine = if kind & 64 == 0 { engine } else { engine.trusting() };
+        play(engine, wire, size, |question| order.answer(question))
     };
     let whole = play_cut(wire.len().max(1));
     assert_eq!(whole, play_cut(size));
@@ -204,7 +213,7 @@ pub(crate) fn client(octets: &[u8]) {
 
 fn smtp_client(wire: &[u8], size: usize, kind: u8) {
     let hello = if kind & 2 == 0 { HelloVerb::Ehlo } else { HelloVerb::Lhlo };
-    let options = smtp_client::Options { name: "c.test".into(), hello, tls: TlsUse::Never };
+    let options = smtp_client::Options::new("c.test", hello, TlsUse::Never);
     let mut messages = 0;
     play(smtp_client::Client::new(options, false), wire, size, |question| match question {
         smtp_client::Question::Next(outcome) => {
@@ -217,9 +226,12 @@ fn smtp_client(wire: &[u8], size: usize, kind: u8) {
             }
             smtp_client::Answer::Send(smtp_client::Envelope {
                 reverse_path: ReversePath::Null,
-                recipients: vec![ForwardPath::Postmaster, ForwardPath::Postmaster],
-                size: Some(3),
-                eight_bit: kind & 4 == 0,
+                recipients: vec![ForwardPath::Postmaster.into(), ForwardPath::Postmaster.into()],
+                parameters: MailParameters {
+                    size: Some(3),
+                    body: if kind & 4 == 0 { Body::EightBitMime } else { Body::SevenBit },
+                    ..MailParameters::default()
+                },
             })
         }
         smtp_client::Question::Content => smtp_client::Answer::EndOfContent,

@@ -2,6 +2,7 @@
 //! (RFC 5321 §2.3.11).
 
 use crate::limits;
+use serde::{Deserialize, Serialize};
 use std::{borrow::Borrow, fmt, net::IpAddr, str::FromStr};
 use unicode_normalization::UnicodeNormalization;
 
@@ -15,7 +16,8 @@ pub struct Domain(Box<str>);
 /// Printed in its shortest valid form: a local-part that was quoted without need is printed bare.
 /// The domain is in lower case; the local-part keeps its own, and may be in any letters (RFC 6531
 /// §3.3).
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct Address {
     text: Box<str>,
     /// Where the `@` before the domain stands. At most [`limits::LOCAL_PART`] plus quoting.
@@ -148,6 +150,20 @@ impl FromStr for Address {
         // The last `@`: a quoted local-part may hold others, a domain may not.
         let (local_part, domain) = text.rsplit_once('@').ok_or(AddressError::NoDomain)?;
         Self::new(local_part, &domain.parse()?)
+    }
+}
+
+impl TryFrom<String> for Address {
+    type Error = AddressError;
+
+    fn try_from(text: String) -> Result<Self, AddressError> {
+        text.parse()
+    }
+}
+
+impl From<Address> for String {
+    fn from(value: Address) -> Self {
+        value.to_string()
     }
 }
 

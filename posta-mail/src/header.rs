@@ -37,6 +37,9 @@ pub struct HeaderCompleter {
     dropping: bool,
     /// Received fields so far.
     hops: usize,
+    /// The Message-ID field's body, and whether what passes is part of it.
+    message_id: Vec<u8>,
+    is_message_id: bool,
     /// The beginning of a line whose kind is not known yet.
     held: Vec<u8>,
 }
@@ -66,9 +69,30 @@ impl HeaderCompleter {
     /// A completer at the start of a message.
     #[must_use]
     pub const fn new(fields: RequiredFields, completion: Completion) -> Self {
-        let held = Vec::new();
-        let state = State::LineStart;
-        Self { fields, completion, state, seen_field: false, dropping: false, hops: 0, held }
+        Self {
+            fields,
+            completion,
+            state: State::LineStart,
+            seen_field: false,
+            dropping: false,
+            hops: 0,
+            message_id: Vec::new(),
+            is_message_id: false,
+            held: Vec::new(),
+        }
+    }
+
+    /// What the message calls itself, `<…>`, as far as the header section has come.
+    #[must_use]
+    pub fn message_id(&self) -> Option<String> {
+        let given = str::from_utf8(self.message_id.trim_ascii()).ok();
+        let added = self.fields.message_id.split_once(':').map(|(_, id)| id.trim());
+        let id = given.filter(|id| !id.is_empty()).or(added)?;
+        let is_one = id.len() <= limits::FIELD_NAME
+            && id.starts_with('<')
+            && id.ends_with('>')
+            && id.bytes().all(|octet| octet.is_ascii_graphic());
+        is_one.then(|| id.to_owned())
     }
 
     /// How many Received fields there were so far: servers that the message came through.
@@ -157,6 +181,9 @@ impl HeaderCompleter {
         if !self.dropping {
             output.extend_from_slice(line);
         }
+        if self.is_message_id && self.message_id.len() < limits::FIELD_NAME {
+            self.message_id.extend_from_slice(line);
+        }
         *content = rest;
         self.state = match end {
             Some(_) => State::LineStart,
@@ -169,6 +196,7 @@ impl HeaderCompleter {
         let name = name.trim_ascii_end();
         // RFC 5322 §3.6.3: blind copies are told to nobody.
         self.dropping = self.completion == Completion::Always && name.eq_ignore_ascii_case(b"Bcc");
+        self.is_message_id = name.eq_ignore_ascii_case(b"Message-ID") && self.message_id.is_empty();
         self.hops += usize::from(name.eq_ignore_ascii_case(b"Received"));
         for (known, field) in [
             (&b"Message-ID"[..], &mut self.fields.message_id),

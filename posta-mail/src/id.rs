@@ -1,6 +1,7 @@
 //! The name of one accepted message.
 
 use crate::Timestamp;
+use serde::{Deserialize, Serialize};
 use std::{fmt, str::FromStr};
 
 /// Octets in a [`MailId`].
@@ -17,7 +18,8 @@ const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
 ///
 /// 48 bits of time in milliseconds, then 48 random bits, so that ids sort by age and the content of
 /// neighbours in time lies together. Minted by the clock; see `posta-server`.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct MailId([u8; OCTETS]);
 
 impl MailId {
@@ -87,6 +89,20 @@ impl FromStr for MailId {
         let mut octets = [0; OCTETS];
         octets.copy_from_slice(&wide[4..]);
         Ok(Self(octets))
+    }
+}
+
+impl TryFrom<String> for MailId {
+    type Error = MailIdError;
+
+    fn try_from(text: String) -> Result<Self, MailIdError> {
+        text.parse()
+    }
+}
+
+impl From<MailId> for String {
+    fn from(value: MailId) -> Self {
+        value.to_string()
     }
 }
 

@@ -6,7 +6,9 @@
 
 pub mod address;
 pub mod dots;
+pub mod dsn;
 pub mod engine;
+pub mod envelope;
 pub mod header;
 pub mod id;
 pub mod limits;

@@ -1,10 +1,12 @@
 //! Reverse-paths and forward-paths: an address in its envelope (RFC 5321 §4.1.2).
 
 use crate::{Address, AddressError, limits};
+use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// Where reports about a message go: the argument of MAIL.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(untagged)]
 pub enum ReversePath {
     /// `<>`: a report itself, which must never be answered (RFC 5321 §4.5.5).
     Null,

@@ -8,15 +8,22 @@
 use crate::{
     auth::{Authenticator, LoginError},
     clock::Clock,
+    content::{Budget, FREE, Incoming},
     directory::{Directory, Recipient, store_failed},
+    dispatch,
     drive::Host,
     net::Stream,
+    rate::Rates,
+    reports::{About, Outcome, Reporter},
     sasl::{self, Exchange},
     scram::ChannelBindings,
     tls::{Tls, TlsInfo},
 };
+use ipnet::IpNet;
 use posta_mail::{
-    Domain, ForwardPath, MailId, Reply, ReversePath, Timestamp,
+    Domain, MailId, Reply, ReversePath, Timestamp,
+    dsn::Action,
+    envelope::{Hold, MailParameters},
     header::{Completion, HeaderCompleter, RequiredFields},
     limits,
     trace::{self, Received},
@@ -24,11 +31,11 @@ use posta_mail::{
 use posta_smtp::{
     Server,
     command::HelloVerb,
-    server::{self, Answer, Hello, Mail, Question, Service},
+    server::{self, Answer, Forwarded, Hello, Mail, Question, Service},
 };
-use posta_store::{Acceptance, Account, CHUNK, Delivery, Store, StoreError};
-use std::{io, net::IpAddr, sync::Arc};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use posta_store::{Acceptance, Account, Envelope, Event, Origin, Refusal, Store, StoreError, What};
+use std::{io, net::IpAddr, sync::Arc, time::Duration};
+use tokio::sync::Notify;
 
 /// Octets reserved for a message of unknown size.
 const USUAL_MESSAGE: usize = 6 * 1024;
@@ -52,24 +59,17 @@ pub struct Acceptor {
     pub budget: Budget,
     /// For STARTTLS.
     pub tls: Option<Tls>,
+    /// From where mail for elsewhere is taken without a login.
+    pub relays_for: Vec<IpNet>,
+    /// For how long a message is kept back at most.
+    pub longest_hold: Duration,
+    /// How much an account may send.
+    pub rates: Arc<Rates>,
+    /// For those who want to hear that their message arrived.
+    pub reporter: Reporter,
+    /// Wakes the relay when the queue has something new.
+    pub wake: Arc<Notify>,
 }
-
-/// Octets of content that may be in memory over all sessions. A session that holds more than
-/// 32 KiB takes a whole chunk's worth and keeps it until its message ends, so one that has its
-/// share can always go on, and those that have none wait without being read.
-#[derive(Debug, Clone)]
-pub struct Budget(Arc<Semaphore>);
-
-impl Budget {
-    /// So many octets, and at least one chunk.
-    #[must_use]
-    pub fn new(octets: usize) -> Self {
-        Self(Arc::new(Semaphore::new((octets / CHUNK).max(1))))
-    }
-}
-
-/// Octets of a message that a session may hold without a share of the budget.
-const FREE: usize = 32 * 1024;
 
 /// One session's answers.
 pub struct SmtpHost {
@@ -81,7 +81,13 @@ pub struct SmtpHost {
     /// Who submits, once it has logged in.
     account: Option<Box<Account>>,
     transaction: Option<Box<Transaction>>,
+    connected: Timestamp,
+    /// What was refused since the last transaction ended: for the history.
+    refused: Vec<Refusal>,
 }
+
+/// Refusals in one event at most: whoever collects more is guessing addresses.
+const REFUSALS: usize = 20;
 
 /// What nothing survives from into the next.
 struct Transaction {
@@ -90,28 +96,14 @@ struct Transaction {
     incoming: Option<Incoming>,
 }
 
-/// A message whose content is arriving.
-struct Incoming {
-    id: MailId,
-    time: Timestamp,
-    completer: Option<HeaderCompleter>,
-    /// Servers that it came through.
-    hops: usize,
-    /// Chunks that the store has.
-    chunks: u32,
-    /// What it does not have yet.
-    rest: Vec<u8>,
-    failed: Option<StoreError>,
-    /// Its part of the budget, once it needs one.
-    share: Option<OwnedSemaphorePermit>,
-}
-
 impl SmtpHost {
     /// Answers for a session with a client; none for a Unix socket.
     #[must_use]
     pub fn new(acceptor: Arc<Acceptor>, client: Option<IpAddr>, tls: Option<TlsInfo>) -> Self {
         let tls = tls.map(Box::new);
         Self {
+            connected: acceptor.clock.now(),
+            refused: Vec::new(),
             acceptor,
             client,
             tls,
@@ -122,10 +114,41 @@ impl SmtpHost {
         }
     }
 
-    /// Forgets a transaction that did not end, as when the client went away in the middle.
+    /// Forgets a transaction that did not end, as when the client went away in the middle, and
+    /// tells the history what was refused.
     pub async fn abandon(&mut self) {
-        if let Some(incoming) = self.transaction.take().and_then(|open| open.incoming) {
+        let transaction = self.transaction.take();
+        if !self.refused.is_empty() {
+            let refused = std::mem::take(&mut self.refused);
+            let from = transaction.as_ref().map(|open| open.mail.reverse_path.clone());
+            let what = What::Refused { origin: self.origin(false), from, refused };
+            let Acceptor { clock, store, .. } = &*self.acceptor;
+            let event = Event { id: clock.mail_id(), time: clock.now(), what };
+            if let Err(error) = store.note(vec![event]).await {
+                tracing::error!(%error, "the history could not be written");
+            }
+        }
+        if let Some(incoming) = transaction.and_then(|open| open.incoming) {
             self.forget(&incoming).await;
+        }
+    }
+
+    /// Notes a refusal for the history, and passes it on.
+    fn refuse(&mut self, about: impl FnOnce() -> String, reply: Reply) -> Answer {
+        if self.refused.len() < REFUSALS {
+            self.refused.push(Refusal { about: about(), reply: reply.to_string() });
+        }
+        Answer::Refuse(reply)
+    }
+
+    fn origin(&self, utf8: bool) -> Origin {
+        Origin {
+            connected: Some(self.connected),
+            client: self.client,
+            hello: self.hello.as_ref().map(|hello| hello.name.clone()).unwrap_or_default(),
+            protocol: self.protocol(utf8),
+            tls: self.tls.as_ref().map(|tls| format!("{} {}", tls.version, tls.cipher)),
+            account: self.account.as_ref().map(|account| account.address.clone()),
         }
     }
 
@@ -142,7 +165,14 @@ impl SmtpHost {
         if self.acceptor.service == Service::Submission
             && let Err(refusal) = self.may_submit(&mail.reverse_path).await
         {
-            return Answer::Refuse(refusal);
+            return self.refuse(|| format!("MAIL FROM:{}", mail.reverse_path), refusal);
+        }
+        if let Some(Hold::Until(until)) = mail.parameters.hold
+            && until > self.acceptor.clock.now() + self.acceptor.longest_hold
+        {
+            // RFC 4865 §5.
+            let refusal = Reply::new(501, (5, 5, 4), "That is too far away to keep a message back");
+            return self.refuse(|| format!("MAIL FROM:{}", mail.reverse_path), refusal);
         }
         let transaction = Transaction { mail, recipients: Vec::new(), incoming: None };
         self.transaction = Some(Box::new(transaction));
@@ -159,7 +189,13 @@ impl SmtpHost {
         };
         let ReversePath::Address(address) = reverse_path else { return Ok(()) };
         match self.acceptor.directory.accounts(address).await {
-            Ok(owners) if owners.iter().any(|owner| owner.id == account.id) => Ok(()),
+            Ok(owners) if owners.iter().any(|owner| owner.id == account.id) => {
+                let now = self.acceptor.clock.now();
+                self.acceptor.rates.count(account.id, now).map_err(|limit| {
+                    let words = format!("{limit} messages an hour may be sent: try again later");
+                    Reply::new(450, (4, 7, 1), words)
+                })
+            }
             Ok(_) => {
                 let words = format!("{} may not send as {address}", account.address);
                 Err(Reply::new(553, (5, 7, 1), words))
@@ -181,8 +217,9 @@ impl SmtpHost {
                 }
             }
         };
-        let refusal = || Answer::Refuse(Reply::new(535, (5, 7, 8), "Authentication failed"));
-        let Some(mut exchange) = self.exchange.take() else { return refusal() };
+        let refused = Reply::new(535, (5, 7, 8), "Authentication failed");
+        let about = || "AUTH".to_owned();
+        let Some(mut exchange) = self.exchange.take() else { return self.refuse(about, refused) };
         let (authenticator, bindings) = (&self.acceptor.authenticator, self.bindings());
         match Box::pin(exchange.step(&message, authenticator, &bindings)).await {
             Ok(sasl::Step::Challenge(challenge)) => {
@@ -193,7 +230,7 @@ impl SmtpHost {
                 self.account = Some(Box::new(account));
                 Answer::Accept
             }
-            Err(LoginError::Credentials) => refusal(),
+            Err(LoginError::Credentials) => self.refuse(about, refused),
             Err(LoginError::Store(error)) => {
                 tracing::error!(%error, "a login could not be checked");
                 Answer::Refuse(Reply::new(454, (4, 7, 0), "Temporary authentication failure"))
@@ -209,17 +246,59 @@ impl SmtpHost {
         }
     }
 
-    async fn recipient(&mut self, path: ForwardPath) -> Answer {
-        let announced = self.transaction.as_ref().and_then(|open| open.mail.size);
-        match self.acceptor.directory.resolve(path, announced).await {
-            Err(refusal) => Answer::Refuse(refusal),
-            Ok(recipient) => {
+    async fn recipient(&mut self, named: server::Recipient) -> Answer {
+        let server::Recipient { path, parameters } = named;
+        let announced = self.transaction.as_ref().and_then(|open| open.mail.parameters.size);
+        let text = path.to_string();
+        match self.acceptor.directory.resolve(path, announced, self.may_relay()).await {
+            Err(refusal) => self.refuse(|| format!("RCPT TO:{text}"), refusal),
+            Ok((address, resolved)) => {
+                let notify = parameters.notify.unwrap_or_default();
+                let original = parameters.original;
                 if let Some(transaction) = &mut self.transaction {
+                    let recipient = Recipient { address, resolved, notify, original };
                     transaction.recipients.push(recipient);
                 }
                 Answer::Accept
             }
         }
+    }
+
+    /// RFC 5321 §3.6.1: mail for elsewhere is taken from those we know.
+    fn may_relay(&self) -> bool {
+        let is_listed = |client| self.acceptor.relays_for.iter().any(|net| net.contains(&client));
+        self.account.is_some() || self.client.is_some_and(is_listed)
+    }
+
+    async fn verify(&self, name: &str) -> Answer {
+        match self.acceptor.directory.expand(name).await {
+            Ok(found) if found.is_empty() => {
+                Answer::Refuse(Reply::new(550, (5, 1, 1), "No such user here"))
+            }
+            Ok(found) => Answer::Found(found.iter().map(|to| format!("2.1.5 <{to}>")).collect()),
+            Err(error) => Answer::Refuse(store_failed(&error)),
+        }
+    }
+
+    /// A trusted client speaks for another from now on.
+    async fn forwarded(&mut self, forwarded: Forwarded) -> Answer {
+        self.abandon().await;
+        self.hello = None;
+        if let Some(client) = forwarded.client {
+            self.client = client;
+        }
+        match forwarded.login {
+            None => {}
+            Some(None) => self.account = None,
+            Some(Some(name)) => match self.acceptor.authenticator.find(&name).await {
+                Ok(Some(account)) => self.account = Some(Box::new(account)),
+                Ok(None) => {
+                    return Answer::Refuse(Reply::new(501, (5, 5, 4), "LOGIN names no account"));
+                }
+                Err(error) => return Answer::Refuse(store_failed(&error)),
+            },
+        }
+        Answer::Accept
     }
 
     /// RFC 3848, RFC 6531 §4.3, and RFC 5321 §4.4 for what came before them.
@@ -237,12 +316,13 @@ impl SmtpHost {
     }
 
     fn begin_content(&mut self) -> Answer {
-        let utf8 = self.transaction.as_ref().is_some_and(|open| open.mail.utf8);
+        let utf8 = self.transaction.as_ref().is_some_and(|open| open.mail.parameters.utf8);
         let protocol = self.protocol(utf8);
         let Some(transaction) = &mut self.transaction else { return Answer::Accept };
         let Acceptor { hostname, clock, service, .. } = &*self.acceptor;
         let (id, time) = (clock.mail_id(), clock.now());
-        let announced = transaction.mail.size.and_then(|size| usize::try_from(size).ok());
+        let announced =
+            transaction.mail.parameters.size.and_then(|size| usize::try_from(size).ok());
         let mut rest =
             Vec::with_capacity(announced.map_or(USUAL_MESSAGE, |size| size.min(FREE) + 1_024));
         let received = Received {
@@ -264,17 +344,8 @@ impl SmtpHost {
             Service::Smtp | Service::Lmtp => Completion::IfNoHeader,
         };
         let fields = required_fields(&transaction.mail.reverse_path, hostname, id, time);
-        let completer = Some(HeaderCompleter::new(fields, completion));
-        transaction.incoming = Some(Incoming {
-            id,
-            time,
-            completer,
-            hops: 0,
-            chunks: 0,
-            rest,
-            failed: None,
-            share: None,
-        });
+        let completer = HeaderCompleter::new(fields, completion);
+        transaction.incoming = Some(Incoming::new(id, time, rest, completer));
         Answer::Accept
     }
 
@@ -286,16 +357,20 @@ impl SmtpHost {
         if incoming.hops > limits::HOPS {
             // RFC 5321 §6.3.
             self.forget(&incoming).await;
-            return Answer::Refuse(Reply::new(554, (5, 4, 6), "The message goes round in a loop"));
+            let refusal = Reply::new(554, (5, 4, 6), "The message goes round in a loop");
+            return self.refuse(|| "the message".to_owned(), refusal);
         }
-        let Incoming { id, time, chunks, rest, failed, .. } = incoming;
-        let committed = match failed {
-            Some(error) => Err(error),
-            None => {
-                let deliveries = deliveries(&mail.reverse_path, &recipients);
-                let acceptance = Acceptance { id, time, chunks, rest, deliveries };
-                self.acceptor.store.accept(acceptance).await
+        let (id, chunks) = (incoming.id, incoming.chunks);
+        let committed = match self.acceptance(mail, recipients, incoming).await {
+            Ok(acceptance) => {
+                let is_queued = !acceptance.items.is_empty() || !acceptance.reports.is_empty();
+                let accepted = self.acceptor.store.accept(acceptance).await;
+                if is_queued {
+                    self.acceptor.wake.notify_one();
+                }
+                accepted
             }
+            Err(error) => Err(error),
         };
         match committed {
             Ok(()) => Answer::Committed(id),
@@ -308,48 +383,98 @@ impl SmtpHost {
             }
         }
     }
+
+    /// All that is to be kept of a message.
+    async fn acceptance(
+        &mut self,
+        mail: Mail,
+        recipients: Vec<Recipient>,
+        incoming: Incoming,
+    ) -> Result<Acceptance, StoreError> {
+        let octets = incoming.octets();
+        let Incoming { id, time, chunks, rest, message_id, failed, .. } = incoming;
+        if let Some(error) = failed {
+            return Err(error);
+        }
+        let Mail { reverse_path, parameters } = mail;
+        let hold = parameters.hold.map(|hold| match hold {
+            Hold::For(seconds) => time + Duration::from_secs(seconds.into()),
+            Hold::Until(until) => until,
+        });
+        let envelope = self.envelope(reverse_path, parameters, time);
+        let message = dispatch::Message {
+            id,
+            time,
+            octets,
+            message_id: message_id.as_deref(),
+            envelope: &envelope,
+            hold: hold.filter(|hold| *hold > time),
+        };
+        let (deliveries, items) = dispatch::split(message, &recipients);
+        let mut reports = Vec::new();
+        let what = What::Accepted {
+            origin: self.origin(envelope.utf8),
+            from: envelope.reverse_path.clone(),
+            to: recipients.iter().map(|recipient| recipient.address.clone()).collect(),
+            message_id: message_id.clone(),
+            octets,
+            refused: std::mem::take(&mut self.refused),
+        };
+        let mut events = vec![Event { id, time, what }];
+        if !deliveries.is_empty() && recipients.iter().any(|recipient| recipient.notify.success) {
+            let about = About {
+                id,
+                envelope: &envelope,
+                message_id: message_id.as_deref(),
+                accepted: time,
+                octets,
+                beginning: (chunks == 0).then_some(&rest[..]),
+            };
+            let arrived: Vec<_> = recipients.iter().filter_map(arrived).collect();
+            if let Some((report, event)) =
+                self.acceptor.reporter.report(about, &arrived, None).await?
+            {
+                reports.push(report);
+                events.push(event);
+            }
+        }
+        Ok(Acceptance { id, time, chunks, rest, deliveries, items, events, reports })
+    }
+
+    fn envelope(
+        &self,
+        reverse_path: ReversePath,
+        parameters: MailParameters,
+        time: Timestamp,
+    ) -> Envelope {
+        let MailParameters { body, utf8, ret, envelope_id, require_tls, by, priority, .. } =
+            parameters;
+        let deadline = by.map(|by| {
+            let at = Timestamp::from_second(time.as_second().saturating_add(by.seconds));
+            (at.unwrap_or(Timestamp::MAX), by.late)
+        });
+        // RFC 6710 §4.1: a stranger's word does not put its mail before others'.
+        let stranger = self.account.is_none();
+        let priority = priority.unwrap_or_default();
+        let priority = if stranger { priority.min(0) } else { priority };
+        Envelope { reverse_path, envelope_id, ret, body, utf8, require_tls, deadline, priority }
+    }
 }
 
-impl Incoming {
-    async fn push(&mut self, content: &[u8], store: &dyn Store, budget: &Budget) {
-        if self.share.is_none() && self.rest.len() + content.len() > FREE {
-            // Closed only when the program ends.
-            self.share = budget.0.clone().acquire_owned().await.ok();
-        }
-        match &mut self.completer {
-            None => self.rest.extend_from_slice(content),
-            Some(completer) => {
-                completer.push(content, &mut self.rest);
-                if completer.is_done() {
-                    self.hops = completer.hops();
-                    self.completer = None;
-                }
-            }
-        }
-        // The last chunk goes with the acceptance, so one that is full stays until more comes.
-        while self.rest.len() > CHUNK && self.failed.is_none() {
-            let chunk = &self.rest[..CHUNK];
-            if let Err(error) = store.append(self.id, self.chunks, chunk).await {
-                self.failed = Some(error);
-            }
-            self.chunks += 1;
-            self.rest.drain(..CHUNK);
-        }
-        if self.failed.is_some() {
-            self.rest.clear();
-        }
+/// What became of a recipient that is in its mailbox now, or went to several (RFC 3461 §5.2.7).
+fn arrived(recipient: &Recipient) -> Option<Outcome> {
+    if recipient.resolved.accounts.is_empty() {
+        return None;
     }
-
-    fn finish(&mut self) {
-        if let Some(completer) = self.completer.take() {
-            self.hops = completer.hops();
-            completer.finish(&mut self.rest);
-        }
-        // Binary content may lack its last line end; POP3 cannot do without (RFC 1939 §3).
-        if !self.rest.ends_with(b"\r\n") {
-            self.rest.extend_from_slice(b"\r\n");
-        }
-    }
+    let is_list = recipient.resolved.is_list();
+    Some(Outcome {
+        address: recipient.address.clone(),
+        notify: recipient.notify,
+        original: recipient.original.clone(),
+        action: if is_list { Action::Expanded } else { Action::Delivered },
+        reply: None,
+        host: None,
+    })
 }
 
 impl Host<Server> for SmtpHost {
@@ -362,7 +487,9 @@ impl Host<Server> for SmtpHost {
             }
             Question::Authenticate(message) => self.authenticate(message).await,
             Question::Mail(mail) => self.mail(mail).await,
-            Question::Recipient(path) => self.recipient(path).await,
+            Question::Recipient(recipient) => self.recipient(recipient).await,
+            Question::Verify(name) => self.verify(&name).await,
+            Question::Forwarded(forwarded) => self.forwarded(forwarded).await,
             Question::Content => self.begin_content(),
             Question::Commit => self.commit().await,
             Question::Abandon => {
@@ -392,20 +519,6 @@ impl Host<Server> for SmtpHost {
 
 fn no_transaction() -> Answer {
     Answer::Refuse(Reply::new(451, (4, 3, 0), "There is no transaction"))
-}
-
-/// A message goes once to a mailbox, however many of its addresses were named.
-fn deliveries(reverse_path: &ReversePath, recipients: &[Recipient]) -> Vec<Delivery> {
-    let mut deliveries: Vec<Delivery> = Vec::with_capacity(recipients.len());
-    let mut seen = std::collections::HashSet::with_capacity(recipients.len());
-    for Recipient { address, accounts } in recipients {
-        for account in accounts.iter().filter(|account| seen.insert(**account)) {
-            let mut prefix = trace::return_path(reverse_path);
-            prefix.push_str(&trace::delivered_to(address));
-            deliveries.push(Delivery { account: *account, prefix: prefix.into_bytes() });
-        }
-    }
-    deliveries
 }
 
 fn required_fields(

@@ -1,16 +1,20 @@
 //! What an operator may ask: the same whether it comes over the control socket or from a program
 //! that opened the store itself.
 
+mod queue;
+
+pub use queue::{QueueAction, QueueLine, QueueRecipient, Selection};
+
 use crate::{
     auth::{self, PasswordError},
     clock::Clock,
     maildrop::PURGE_AFTER,
 };
 use posta_mail::{Address, Domain, Secret};
-use posta_store::{Alias, AliasName, Credentials, Store, StoreError};
+use posta_store::{Alias, AliasName, Credentials, Event, Store, StoreError};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
-use tokio::task::spawn_blocking;
+use tokio::{sync::Notify, task::spawn_blocking};
 
 /// A request, as JSON: `{"do": "account-add", "address": …, "password": …}`.
 #[derive(Clone, Serialize, Deserialize)]
@@ -70,6 +74,23 @@ pub enum Request {
         /// Its name.
         domain: String,
     },
+    /// Lists items of the queue.
+    QueueList {
+        /// Which.
+        selection: Selection,
+    },
+    /// Changes items of the queue.
+    QueueChange {
+        /// Which.
+        selection: Selection,
+        /// What is done with them.
+        action: QueueAction,
+    },
+    /// Tells what happened to messages.
+    Trace {
+        /// A message's id, its Message-ID, or an address that sent it or was to receive it.
+        named: String,
+    },
 }
 
 /// The answer to a [`Request`] that was carried out.
@@ -84,6 +105,12 @@ pub enum Response {
     Aliases(Vec<AliasLine>),
     /// The local domains, by name.
     Domains(Vec<String>),
+    /// Items of the queue.
+    Queue(Vec<QueueLine>),
+    /// So many were changed.
+    Count(usize),
+    /// What happened, in the order of the messages and then of time.
+    Events(Vec<Event>),
 }
 
 /// An account in a list.
@@ -120,9 +147,6 @@ pub enum AdminError {
     /// An alias leads nowhere.
     #[error("an alias needs an address that its mail goes to")]
     NoTarget,
-    /// An alias leads out of here.
-    #[error("{0} is not local, and mail is not forwarded to other servers yet")]
-    Foreign(Address),
     /// The password cannot be used.
     #[error(transparent)]
     Password(#[from] PasswordError),
@@ -136,13 +160,20 @@ pub enum AdminError {
 pub struct Admin {
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
+    wake: Arc<Notify>,
 }
 
 impl Admin {
     /// Works on a store.
     #[must_use]
     pub fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> Self {
-        Self { store, clock }
+        Self { store, clock, wake: Arc::default() }
+    }
+
+    /// The same, and the relay is woken when the queue changes.
+    #[must_use]
+    pub fn waking(self, wake: Arc<Notify>) -> Self {
+        Self { wake, ..self }
     }
 
     /// Carries out a request.
@@ -191,6 +222,11 @@ impl Admin {
             Request::DomainRemove { domain } => {
                 self.store.remove_domain(&parse_domain(domain)?).await?;
             }
+            Request::QueueList { selection } => return self.queue(&selection).await,
+            Request::QueueChange { selection, action } => {
+                return self.change_queue(&selection, action).await;
+            }
+            Request::Trace { named } => return self.trace(&named).await,
             Request::DomainList => {
                 let domains = self.store.domains().await?;
                 return Ok(Response::Domains(domains.iter().map(Domain::to_string).collect()));
@@ -219,11 +255,7 @@ impl Admin {
         }
         let mut parsed = Vec::with_capacity(targets.len());
         for target in targets {
-            let target = parse_address(target)?;
-            if !self.store.is_local(target.domain()).await? {
-                return Err(AdminError::Foreign(target));
-            }
-            parsed.push(target);
+            parsed.push(parse_address(target)?);
         }
         if parsed.is_empty() {
             Err(AdminError::NoTarget)

@@ -1,14 +1,14 @@
 //! Which mailboxes an address means.
 
-use posta_mail::{Address, Domain, ForwardPath, Reply};
+use posta_mail::{Address, Domain, ForwardPath, Reply, envelope::Notify};
 use posta_store::{Account, AccountId, AliasName, Store, StoreError};
 use std::{collections::HashSet, sync::Arc};
 
 /// Aliases that lead to aliases, at most so many deep.
 const DEPTH: usize = 10;
 
-/// Mailboxes that one address may mean.
-const ACCOUNTS: usize = 1_000;
+/// Mailboxes and other addresses that one address may mean.
+const TARGETS: usize = 1_000;
 
 /// What separates a user from a tag: `ana+shopping` is `ana` (RFC 5233).
 const TAG: char = '+';
@@ -26,8 +26,42 @@ pub struct Directory {
 pub struct Recipient {
     /// As it was named.
     pub address: Address,
-    /// The mailboxes that it means. At least one.
+    /// What it means.
+    pub resolved: Resolved,
+    /// What the sender wants to hear of.
+    pub notify: Notify,
+    /// Whom the sender named first: `type;xtext`.
+    pub original: Option<String>,
+}
+
+/// What an address means.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Resolved {
+    /// Mailboxes here.
     pub accounts: Vec<AccountId>,
+    /// Addresses on other servers.
+    pub elsewhere: Vec<Address>,
+}
+
+impl Resolved {
+    /// Whether it leads nowhere.
+    #[must_use]
+    pub fn is_nothing(&self) -> bool {
+        self.accounts.is_empty() && self.elsewhere.is_empty()
+    }
+
+    /// Whether it leads to several.
+    #[must_use]
+    pub fn is_list(&self) -> bool {
+        self.accounts.len() + self.elsewhere.len() > 1
+    }
+}
+
+/// What an address leads to, followed to its end.
+#[derive(Debug, Default)]
+struct Followed {
+    accounts: Vec<Account>,
+    elsewhere: Vec<Address>,
 }
 
 impl Directory {
@@ -37,8 +71,9 @@ impl Directory {
         Self { store, hostname }
     }
 
-    /// The mailboxes that a forward-path means, or the reply that refuses it. A mailbox that is
-    /// full, or has no room for the octets that were announced, refuses it too.
+    /// What a forward-path means, or the reply that refuses it. A mailbox that is full, or has no
+    /// room for the octets that were announced, refuses it too. Whoever may relay reaches every
+    /// domain.
     ///
     /// # Errors
     /// The refusal.
@@ -46,24 +81,40 @@ impl Directory {
         &self,
         path: ForwardPath,
         announced: Option<u64>,
-    ) -> Result<Recipient, Reply> {
+        may_relay: bool,
+    ) -> Result<(Address, Resolved), Reply> {
         let address = match path {
             ForwardPath::Address(address) => address,
             // RFC 5321 §4.5.1: the postmaster of this server.
             ForwardPath::Postmaster => Address::new("postmaster", &self.hostname)
                 .map_err(|_| Reply::new(550, (5, 1, 1), "No such user here"))?,
         };
-        match self.accounts(&address).await {
-            Ok(accounts) if accounts.is_empty() => Err(self.unknown(&address).await),
-            Ok(accounts) => {
-                for account in &accounts {
-                    self.has_room(account, announced.unwrap_or_default()).await?;
-                }
-                let accounts = accounts.iter().map(|account| account.id).collect();
-                Ok(Recipient { address, accounts })
-            }
-            Err(error) => Err(store_failed(&error)),
+        let Followed { accounts, elsewhere } =
+            self.follow(&address).await.map_err(|error| store_failed(&error))?;
+        if accounts.is_empty() && elsewhere.is_empty() {
+            let resolved = self.unknown(&address, may_relay).await?;
+            return Ok((address, resolved));
         }
+        for account in &accounts {
+            self.has_room(account, announced.unwrap_or_default()).await?;
+        }
+        let accounts = accounts.iter().map(|account| account.id).collect();
+        Ok((address, Resolved { accounts, elsewhere }))
+    }
+
+    /// Where mail of our own for an address goes: anywhere.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn destination(&self, address: &Address) -> Result<Resolved, StoreError> {
+        let Followed { accounts, mut elsewhere } = self.follow(address).await?;
+        if accounts.is_empty()
+            && elsewhere.is_empty()
+            && !self.store.is_local(address.domain()).await?
+        {
+            elsewhere.push(address.clone());
+        }
+        Ok(Resolved { accounts: accounts.iter().map(|account| account.id).collect(), elsewhere })
     }
 
     /// The mailboxes that an address means, each once; none if it means nothing. An account comes
@@ -73,25 +124,50 @@ impl Directory {
     /// # Errors
     /// When the store fails.
     pub async fn accounts(&self, address: &Address) -> Result<Vec<Account>, StoreError> {
+        self.follow(address).await.map(|followed| followed.accounts)
+    }
+
+    /// What VRFY and EXPN tell of a name: the addresses that it leads to.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn expand(&self, name: &str) -> Result<Vec<Address>, StoreError> {
+        let Ok(address) = name.parse::<Address>() else {
+            let named = self.store.accounts_named(name).await?;
+            return Ok(named.into_iter().map(|account| account.address).collect());
+        };
+        let Followed { accounts, elsewhere } = self.follow(&address).await?;
+        Ok(accounts.into_iter().map(|account| account.address).chain(elsewhere).collect())
+    }
+
+    async fn follow(&self, address: &Address) -> Result<Followed, StoreError> {
+        let mut followed = Followed::default();
         // The common case, without more ado.
         if let Some(account) = self.store.account(address).await? {
-            return Ok(vec![account]);
+            followed.accounts.push(account);
+            return Ok(followed);
         }
-        let mut accounts: Vec<Account> = Vec::new();
         let mut seen = HashSet::new();
-        let mut level = vec![address.folded()];
-        for _ in 0..DEPTH {
+        let mut level = vec![address.clone()];
+        for depth in 0..DEPTH {
             let mut next = Vec::new();
             for address in level {
-                if accounts.len() >= ACCOUNTS || !seen.insert(address.clone()) {
+                let full = followed.accounts.len() + followed.elsewhere.len() >= TARGETS;
+                if full || !seen.insert(address.folded()) {
                     continue;
                 }
-                match self.look_up(&address).await? {
-                    Meaning::Account(account) if !accounts.contains(&account) => {
-                        accounts.push(*account);
+                match self.look_up(&address.folded()).await? {
+                    Meaning::Account(account) if !followed.accounts.contains(&account) => {
+                        followed.accounts.push(*account);
+                    }
+                    Meaning::Alias(targets) => next.extend(targets),
+                    // An alias may lead out of here, the address itself not.
+                    Meaning::Nothing
+                        if depth > 0 && !self.store.is_local(address.domain()).await? =>
+                    {
+                        followed.elsewhere.push(address);
                     }
                     Meaning::Account(_) | Meaning::Nothing => {}
-                    Meaning::Alias(targets) => next.extend(targets.iter().map(Address::folded)),
                 }
             }
             if next.is_empty() {
@@ -99,7 +175,7 @@ impl Directory {
             }
             level = next;
         }
-        Ok(accounts)
+        Ok(followed)
     }
 
     async fn look_up(&self, address: &Address) -> Result<Meaning, StoreError> {
@@ -134,11 +210,14 @@ impl Directory {
         }
     }
 
-    async fn unknown(&self, address: &Address) -> Reply {
+    async fn unknown(&self, address: &Address, may_relay: bool) -> Result<Resolved, Reply> {
         match self.store.is_local(address.domain()).await {
-            Ok(true) => Reply::new(550, (5, 1, 1), "No such user here"),
-            Ok(false) => Reply::new(550, (5, 7, 1), "That domain is not served here"),
-            Err(error) => store_failed(&error),
+            Ok(true) => Err(Reply::new(550, (5, 1, 1), "No such user here")),
+            Ok(false) if may_relay => {
+                Ok(Resolved { accounts: Vec::new(), elsewhere: vec![address.clone()] })
+            }
+            Ok(false) => Err(Reply::new(550, (5, 7, 1), "That domain is not served here")),
+            Err(error) => Err(store_failed(&error)),
         }
     }
 }
@@ -186,6 +265,7 @@ mod tests {
             ("loop@x.test", &["pool@x.test"]),
             ("pool@x.test", &["loop@x.test", "ana@x.test"]),
             ("deep0@x.test", &["deep1@x.test"]),
+            ("out@x.test", &["Ana@z.test", "ana@x.test", "nobody@x.test"]),
         ] {
             let targets = targets.iter().map(|target| target.parse().unwrap()).collect();
             store.set_alias(Alias { name: name.parse().unwrap(), targets }).await.unwrap();
@@ -204,6 +284,12 @@ mod tests {
         ] {
             assert_eq!(means(&directory, address).await, accounts, "{address}");
         }
+        let out = directory.destination(&"out@x.test".parse().unwrap()).await.unwrap();
+        assert_eq!(out.accounts, [AccountId(1)]);
+        assert_eq!(out.elsewhere, ["Ana@z.test".parse().unwrap()], "as it was written");
+        let foreign = "bob@z.test".parse().unwrap();
+        assert!(directory.accounts(&foreign).await.unwrap().is_empty());
+        assert_eq!(directory.destination(&foreign).await.unwrap().elsewhere, [foreign]);
         let catch_all = Alias {
             name: "@x.test".parse().unwrap(),
             targets: vec!["bob@x.test".parse().unwrap()],

@@ -12,6 +12,7 @@ use std::{
     pin::Pin,
     sync::{Mutex, PoisonError},
     task::Poll,
+    time::Duration,
 };
 use tokio::{
     io::{AsyncRead, AsyncWriteExt, ReadBuf},
@@ -62,19 +63,22 @@ pub enum Ended {
 pub struct Driver {
     pool: BufferPool,
     stopping: watch::Receiver<bool>,
+    /// How long a session may last.
+    lifetime: Duration,
 }
 
 impl Driver {
-    /// A driver whose sessions end when `stopping` becomes true.
+    /// A driver whose sessions end when `stopping` becomes true, or when they have lasted too long
+    /// and have nothing in hand.
     #[must_use]
-    pub fn new(stopping: watch::Receiver<bool>) -> Self {
-        Self { pool: BufferPool::default(), stopping }
+    pub fn new(stopping: watch::Receiver<bool>, lifetime: Duration) -> Self {
+        Self { pool: BufferPool::default(), stopping, lifetime }
     }
 
     /// A driver whose sessions end by themselves: for clients.
     #[must_use]
     pub fn unstoppable() -> Self {
-        Self::new(watch::channel(false).1)
+        Self::new(watch::channel(false).1, Duration::MAX)
     }
 
     /// Drives a session to its end.
@@ -158,6 +162,8 @@ struct Session<'d> {
     output: Vec<u8>,
     window: Window,
     stopping: watch::Receiver<bool>,
+    /// When it has lasted too long; none if it never does.
+    end: Option<Instant>,
 }
 
 /// Over what time the other side's pace is judged: since it last kept it.
@@ -183,7 +189,9 @@ impl<'d> Session<'d> {
     fn new(stream: Box<dyn Stream>, driver: &'d Driver) -> Self {
         let stopping = driver.stopping.clone();
         let input = Input { buffer: Vec::new(), start: 0, end: 0, pool: &driver.pool };
-        Self { stream, input, output: Vec::new(), window: Window::new(), stopping }
+        let window = Window::new();
+        let end = window.start.checked_add(driver.lifetime);
+        Self { stream, input, output: Vec::new(), window, stopping, end }
     }
 
     /// Sends the output. A peer that does not read is given up after the engine's patience.
@@ -207,7 +215,12 @@ impl<'d> Session<'d> {
         if self.window.octets >= octets {
             self.window = Window::new();
         }
-        let filling = timeout_at(self.window.start + within, self.input.fill(&mut self.stream));
+        let deadline = self.window.start + within;
+        let deadline = match self.end {
+            Some(end) if !engine.is_busy() => deadline.min(end),
+            _ => deadline,
+        };
+        let filling = timeout_at(deadline, self.input.fill(&mut self.stream));
         let stopping = async {
             if engine.is_busy() {
                 // What is in hand may end; the listener bounds for how long.

@@ -8,35 +8,50 @@ pub mod accept;
 pub mod admin;
 pub mod auth;
 pub mod clock;
+pub mod content;
 pub mod control;
 pub mod directory;
+pub mod dispatch;
 pub mod drive;
 pub mod listen;
 pub mod maildrop;
 pub mod net;
+pub mod outbound;
 pub mod proxy;
+pub mod rate;
+pub mod relay;
+pub mod reports;
+pub mod resolve;
+pub mod route;
 pub mod sasl;
+pub mod schedule;
 pub mod scram;
 pub mod tls;
 
-use accept::{Acceptor, Budget};
+use accept::Acceptor;
 use admin::Admin;
 use auth::Authenticator;
 use clock::Clock;
+use content::Budget;
 use directory::Directory;
 use drive::Driver;
 use ipnet::IpNet;
 use listen::{Clients, Protocol, Service};
 use maildrop::Deliverer;
 use net::{Endpoint, Net};
-use posta_mail::Domain;
+use outbound::ClientTls;
+use posta_mail::{Domain, Timestamp};
 use posta_pop3::server::Profile as Pop3Profile;
 use posta_smtp::server::{Limits as SmtpLimits, Profile as SmtpProfile, Service as SmtpService};
-use posta_store::Store;
+use posta_store::{Store, StoreError};
+use rate::Rates;
+use relay::{Relay, RelaySettings};
+use reports::Reporter;
+use resolve::Resolver;
 use std::{io, path::PathBuf, sync::Arc, time::Duration};
 use tls::Tls;
 use tokio::{
-    sync::{mpsc, watch},
+    sync::{Notify, mpsc, watch},
     task::JoinSet,
     time::{sleep, timeout},
 };
@@ -70,12 +85,50 @@ pub struct Settings {
     pub normalise_newlines: bool,
     /// From where a connection begins with a PROXY header, at every listener.
     pub proxies: Vec<IpNet>,
+    /// Which SMTP clients may speak for others, by XCLIENT.
+    pub forwarders: Vec<IpNet>,
+    /// Whether VRFY and EXPN tell who exists.
+    pub verify: bool,
+    /// From where mail for elsewhere is taken without a login.
+    pub relays_for: Vec<IpNet>,
+    /// Messages an hour that an account may submit; 0 for any number.
+    pub submissions: u32,
+    /// How long a session may last; what is in hand then may end.
+    pub session_time: Duration,
+    /// How mail goes out.
+    pub relay: RelaySettings,
     /// Where to listen, and for what.
     pub listeners: Vec<ListenerSettings>,
     /// The certificate, if any listener offers TLS.
     pub tls: Option<Tls>,
     /// Where the control socket goes, if there is to be one.
     pub control: Option<PathBuf>,
+}
+
+impl Settings {
+    /// A server that listens nowhere yet, with the limits that it has by default.
+    #[must_use]
+    pub fn new(hostname: Domain) -> Self {
+        Self {
+            hostname,
+            message_size: 50 << 20,
+            sessions: 0,
+            sessions_per_client: 0,
+            smtp_limits: SmtpLimits::default(),
+            memory: 64 << 20,
+            normalise_newlines: false,
+            proxies: Vec::new(),
+            forwarders: Vec::new(),
+            verify: false,
+            relays_for: Vec::new(),
+            submissions: 0,
+            session_time: Duration::MAX,
+            relay: RelaySettings::default(),
+            listeners: Vec::new(),
+            tls: None,
+            control: None,
+        }
+    }
 }
 
 /// One listener.
@@ -127,6 +180,22 @@ pub enum StartError {
     /// A listener offers TLS, and there is no certificate.
     #[error("{0} offers TLS, but there is no certificate")]
     NoCertificate(Endpoint),
+    /// The TLS library lacks what it should have.
+    #[error("TLS to other servers cannot be used: {0}")]
+    Tls(#[from] rustls::Error),
+}
+
+/// What a server stands on: each can be replaced, so that the whole also runs in memory.
+#[derive(Clone)]
+pub struct World {
+    /// Where mail is kept.
+    pub store: Arc<dyn Store>,
+    /// Time, ids and randomness.
+    pub clock: Arc<dyn Clock>,
+    /// Connections.
+    pub net: Arc<dyn Net>,
+    /// Where other servers are.
+    pub resolver: Arc<dyn Resolver>,
 }
 
 /// A server that serves.
@@ -141,8 +210,9 @@ pub struct Server {
 /// Makes a listener's service.
 struct Services {
     settings: Settings,
-    store: Arc<dyn Store>,
-    clock: Arc<dyn Clock>,
+    world: World,
+    rates: Arc<Rates>,
+    wake: Arc<Notify>,
     authenticator: Arc<Authenticator>,
     driver: Arc<Driver>,
     clients: Arc<Clients>,
@@ -154,34 +224,31 @@ impl Server {
     ///
     /// # Errors
     /// When a socket cannot be bound, or TLS is to be offered without a certificate.
-    pub async fn start(
-        settings: Settings,
-        store: Arc<dyn Store>,
-        clock: Arc<dyn Clock>,
-        net: &dyn Net,
-    ) -> Result<Self, StartError> {
+    pub async fn start(settings: Settings, world: World) -> Result<Self, StartError> {
         let (stop, stopping) = watch::channel(false);
         let (alive, sessions) = mpsc::channel(1);
         let services = Services {
-            authenticator: Arc::new(Authenticator::new(store.clone(), clock.clone())),
-            driver: Arc::new(Driver::new(stopping.clone())),
+            authenticator: Arc::new(Authenticator::new(world.store.clone(), world.clock.clone())),
+            driver: Arc::new(Driver::new(stopping.clone(), settings.session_time)),
+            rates: Arc::new(Rates::new(settings.submissions)),
+            wake: Arc::default(),
             clients: Arc::new(Clients::new(settings.sessions, settings.sessions_per_client)),
             budget: Budget::new(settings.memory),
-            store,
-            clock,
+            world,
             settings,
         };
         let mut tasks = JoinSet::new();
         let mut listening = Vec::new();
         for listener in &services.settings.listeners {
             let service = services.service(listener)?;
-            let bound = net.bind(&listener.endpoint).await;
+            let bound = services.world.net.bind(&listener.endpoint).await;
             let bound = bound.map_err(|cause| bind_error(&listener.endpoint, cause))?;
             listening.push((listener.kind, bound.endpoint()));
             tasks.spawn(listen::listen(bound, service, stopping.clone(), alive.clone()));
         }
         if let Some(path) = services.settings.control.clone() {
-            let admin = Admin::new(services.store.clone(), services.clock.clone());
+            let World { store, clock, .. } = services.world.clone();
+            let admin = Admin::new(store, clock).waking(services.wake.clone());
             let socket = control::bind(&path);
             let socket =
                 socket.map_err(|cause| bind_error(&Endpoint::Unix(path.clone()), cause))?;
@@ -190,7 +257,9 @@ impl Server {
         if let Some(tls) = services.settings.tls.clone() {
             tasks.spawn(follow_certificates(tls, stopping.clone()));
         }
-        tasks.spawn(sweep(services.store, services.clock, stopping));
+        tasks.spawn(Arc::new(services.relay()?).run(stopping.clone()));
+        let World { store, clock, .. } = services.world;
+        tasks.spawn(sweep(store, clock, stopping));
         Ok(Self { listening, stop, tasks, sessions })
     }
 
@@ -235,8 +304,8 @@ impl Services {
                     stls: by_command,
                 }),
                 deliverer: Arc::new(Deliverer {
-                    store: self.store.clone(),
-                    clock: self.clock.clone(),
+                    store: self.world.store.clone(),
+                    clock: self.world.clock.clone(),
                     authenticator: self.authenticator.clone(),
                     tls,
                 }),
@@ -246,7 +315,37 @@ impl Services {
         };
         let (driver, clients) = (self.driver.clone(), self.clients.clone());
         let proxies = self.settings.proxies.clone();
-        Ok(Service { protocol, proxies, implicit_tls, driver, clients })
+        let forwarders = self.settings.forwarders.clone();
+        Ok(Service { protocol, proxies, forwarders, implicit_tls, driver, clients })
+    }
+
+    fn directory(&self) -> Directory {
+        Directory::new(self.world.store.clone(), self.settings.hostname.clone())
+    }
+
+    fn reporter(&self) -> Reporter {
+        Reporter {
+            hostname: self.settings.hostname.clone(),
+            store: self.world.store.clone(),
+            clock: self.world.clock.clone(),
+            directory: self.directory(),
+        }
+    }
+
+    fn relay(&self) -> Result<Relay, StartError> {
+        let World { store, clock, net, resolver } = self.world.clone();
+        Ok(Relay {
+            hostname: self.settings.hostname.clone(),
+            store,
+            clock,
+            net,
+            resolver,
+            directory: self.directory(),
+            reporter: self.reporter(),
+            settings: self.settings.relay.clone(),
+            tls: ClientTls::new()?,
+            wake: self.wake.clone(),
+        })
     }
 
     fn smtp(&self, service: SmtpService, starttls: bool, tls: Option<Tls>) -> Protocol {
@@ -260,21 +359,26 @@ impl Services {
         };
         // Whoever offers no TLS at all has said that plaintext is fine there.
         let plaintext_auth = tls.is_none();
-        let directory = Directory::new(self.store.clone(), hostname.clone());
         Protocol::Smtp {
             acceptor: Arc::new(Acceptor {
                 service,
                 hostname: hostname.clone(),
-                store: self.store.clone(),
-                clock: self.clock.clone(),
-                directory,
+                store: self.world.store.clone(),
+                clock: self.world.clock.clone(),
+                directory: self.directory(),
                 authenticator: self.authenticator.clone(),
                 budget: self.budget.clone(),
                 tls,
+                relays_for: self.settings.relays_for.clone(),
+                longest_hold: Duration::from_secs(smtp_limits.hold.into()),
+                rates: self.rates.clone(),
+                reporter: self.reporter(),
+                wake: self.wake.clone(),
             }),
             profile: Arc::new(SmtpProfile {
                 hostname,
                 service,
+                verify: self.settings.verify,
                 message_size,
                 limits: smtp_limits,
                 normalise_newlines,
@@ -305,17 +409,24 @@ async fn follow_certificates(tls: Tls, mut stopping: watch::Receiver<bool>) {
     }
 }
 
+/// How long the history is kept.
+const REMEMBERED: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+
 /// Purges what is due, now and then.
 async fn sweep(store: Arc<dyn Store>, clock: Arc<dyn Clock>, mut stopping: watch::Receiver<bool>) {
     loop {
-        match store.sweep(clock.now()).await {
+        match sweep_some(&*store, clock.now()).await {
             Ok(0) => {}
             Ok(_) => continue,
-            Err(error) => tracing::error!(%error, "removed messages could not be purged"),
+            Err(error) => tracing::error!(%error, "what is over could not be purged"),
         }
         tokio::select! {
             () = sleep(SWEEP_EVERY) => {}
             _ = stopping.wait_for(|&stopping| stopping) => return,
         }
     }
+}
+
+async fn sweep_some(store: &dyn Store, now: Timestamp) -> Result<usize, StoreError> {
+    Ok(store.sweep(now).await? + store.forget(now - REMEMBERED).await?)
 }

@@ -55,6 +55,8 @@ pub struct Service {
     pub protocol: Protocol,
     /// From where a connection begins with a PROXY header.
     pub proxies: Vec<IpNet>,
+    /// Which SMTP clients may speak for others.
+    pub forwarders: Vec<IpNet>,
     /// For connections that are in TLS from their start.
     pub implicit_tls: Option<Tls>,
     /// Drives them.
@@ -162,7 +164,7 @@ pub async fn listen(
 impl Service {
     async fn session(&self, (stream, client): Accepted) -> io::Result<()> {
         let (stream, client) = match client {
-            Some(proxy) if self.proxies.iter().any(|network| network.contains(&proxy)) => {
+            Some(proxy) if contains(&self.proxies, proxy) => {
                 let (stream, client) = Box::pin(proxy::accept(stream)).await?;
                 (stream, client.or(Some(proxy)))
             }
@@ -182,6 +184,9 @@ impl Service {
         match &self.protocol {
             Protocol::Smtp { profile, acceptor } => {
                 let mut engine = smtp_engine(profile, secured);
+                if client.is_some_and(|client| contains(&self.forwarders, client)) {
+                    engine = engine.trusting();
+                }
                 let mut host = SmtpHost::new(acceptor.clone(), client, tls);
                 let ended = self.driver.drive(stream, &mut engine, &mut host).await;
                 host.abandon().await;
@@ -217,6 +222,10 @@ impl Service {
     async fn refuse(&self, stream: Box<dyn Stream>, mut engine: impl Engine) -> io::Result<()> {
         self.driver.turn_away(stream, &mut engine, Interrupt::Crowded).await
     }
+}
+
+fn contains(networks: &[IpNet], client: IpAddr) -> bool {
+    networks.iter().any(|network| network.contains(&client))
 }
 
 fn smtp_engine(profile: &Arc<SmtpProfile>, secured: bool) -> SmtpServer {

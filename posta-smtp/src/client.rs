@@ -21,16 +21,20 @@
 //! With PIPELINING (RFC 2920) MAIL, every RCPT and DATA leave together; without it one by one. The
 //! replies are read by the same code: `Envelope` counts replies, not round trips.
 
+pub use crate::question::Recipient;
+
 use crate::{
     command::HelloVerb,
     reply::{ReplyError, ReplyReader},
 };
 use bytes::Bytes;
 use posta_mail::{
-    Engine, ForwardPath, Interrupt, Pace, Reply, ReversePath, Step, TlsUse, dots::DotEncoder,
+    Engine, ForwardPath, Interrupt, Pace, Reply, ReversePath, Step, TlsUse,
+    dots::DotEncoder,
+    envelope::{Body, Late, MailParameters, Return},
     limits,
 };
-use std::io::Write as _;
+use std::{io::Write as _, time::Duration};
 
 /// How a client behaves.
 #[derive(Debug, Clone)]
@@ -41,6 +45,16 @@ pub struct Options {
     pub hello: HelloVerb,
     /// Whether to use STARTTLS.
     pub tls: TlsUse,
+    /// How long any wait for the server may last; below it the times of RFC 5321 §4.5.3.2 hold.
+    pub patience: Duration,
+}
+
+impl Options {
+    /// A client of this name, as patient as RFC 5321 §4.5.3.2 asks for.
+    #[must_use]
+    pub fn new(name: impl Into<String>, hello: HelloVerb, tls: TlsUse) -> Self {
+        Self { name: name.into(), hello, tls, patience: limits::SMTP_CLIENT_END_PATIENCE }
+    }
 }
 
 /// What goes on a message's envelope.
@@ -49,11 +63,16 @@ pub struct Envelope {
     /// Where reports go.
     pub reverse_path: ReversePath,
     /// Where the message goes. At least one.
-    pub recipients: Vec<ForwardPath>,
-    /// Octets of content, if they are known.
-    pub size: Option<u64>,
-    /// Whether the content holds octets of 128 and above.
-    pub eight_bit: bool,
+    pub recipients: Vec<Recipient>,
+    /// What else there is to say of it. What the server does not know is left out if nothing
+    /// depends on it, as wishes for reports; else the message is refused here.
+    pub parameters: MailParameters,
+}
+
+impl From<ForwardPath> for Recipient {
+    fn from(path: ForwardPath) -> Self {
+        Self { path, parameters: Default::default() }
+    }
 }
 
 /// How a transaction ended.
@@ -110,6 +129,14 @@ pub struct Capabilities {
     pub utf8: bool,
     /// STARTTLS.
     pub starttls: bool,
+    /// DSN: wishes for reports are passed on.
+    pub dsn: bool,
+    /// REQUIRETLS.
+    pub require_tls: bool,
+    /// DELIVERBY.
+    pub deliver_by: bool,
+    /// MT-PRIORITY.
+    pub priority: bool,
     /// SIZE, and its limit if it names one.
     pub size: Option<Option<u64>>,
 }
@@ -225,17 +252,7 @@ impl Client {
 
     fn begin(&mut self, envelope: Envelope, output: &mut Vec<u8>) {
         let recipients = envelope.recipients.len();
-        let limit = self.capabilities.size.flatten().filter(|&limit| limit > 0);
-        let refusal = if envelope.eight_bit && !self.capabilities.eight_bit_mime {
-            Some(Reply::new(554, (5, 6, 3), "The server does not take 8-bit content"))
-        } else if !self.capabilities.utf8 && !envelope.is_ascii() {
-            Some(Reply::new(553, (5, 6, 7), "The server takes no addresses outside ASCII"))
-        } else if envelope.size.zip(limit).is_some_and(|(size, limit)| size > limit) {
-            Some(Reply::new(552, (5, 3, 4), "The message exceeds what the server takes"))
-        } else {
-            None
-        };
-        if let Some(refusal) = refusal {
+        if let Some(refusal) = self.objection(&envelope) {
             self.state = State::Ready(Some(Outcome { recipients: vec![refusal; recipients] }));
             return;
         }
@@ -248,23 +265,85 @@ impl Client {
         self.write_mail(&exchange.envelope, output);
         if exchange.pipelined {
             for recipient in &exchange.envelope.recipients {
-                let _ = write!(output, "RCPT TO:{recipient}\r\n");
+                self.write_recipient(recipient, output);
             }
             output.extend_from_slice(b"DATA\r\n");
         }
         self.state = State::Envelope(exchange);
     }
 
+    /// Why the server would not do with the message as it must be done.
+    fn objection(&self, envelope: &Envelope) -> Option<Reply> {
+        let Capabilities { eight_bit_mime, utf8, require_tls, size, .. } = self.capabilities;
+        let limit = size.flatten().filter(|&limit| limit > 0);
+        let parameters = &envelope.parameters;
+        match parameters.body {
+            Body::EightBitMime if !eight_bit_mime => {
+                return Some(Reply::new(554, (5, 6, 3), "The server does not take 8-bit content"));
+            }
+            Body::BinaryMime => {
+                return Some(Reply::new(554, (5, 6, 3), "Binary content is not sent on"));
+            }
+            Body::EightBitMime | Body::SevenBit => {}
+        }
+        if !utf8 && (parameters.utf8 || !envelope.is_ascii()) {
+            Some(Reply::new(553, (5, 6, 7), "The server takes no addresses outside ASCII"))
+        } else if parameters.require_tls && !(self.secured && require_tls) {
+            // RFC 8689 §4.2.1.
+            Some(Reply::new(550, (5, 7, 30), "The server does not promise to keep to TLS"))
+        } else if parameters.size.zip(limit).is_some_and(|(size, limit)| size > limit) {
+            Some(Reply::new(552, (5, 3, 4), "The message exceeds what the server takes"))
+        } else {
+            None
+        }
+    }
+
     fn write_mail(&self, envelope: &Envelope, output: &mut Vec<u8>) {
         let _ = write!(output, "MAIL FROM:{}", envelope.reverse_path);
-        if let (Some(size), Some(_)) = (envelope.size, self.capabilities.size) {
+        let known = self.capabilities;
+        let MailParameters {
+            size, body, utf8, ret, envelope_id, require_tls, by, priority, ..
+        } = &envelope.parameters;
+        if let (Some(size), Some(_)) = (size, known.size) {
             let _ = write!(output, " SIZE={size}");
         }
-        if envelope.eight_bit {
+        if *body == Body::EightBitMime {
             output.extend_from_slice(b" BODY=8BITMIME");
         }
-        if !envelope.is_ascii() {
+        if *utf8 || !envelope.is_ascii() {
             output.extend_from_slice(b" SMTPUTF8");
+        }
+        if *require_tls {
+            output.extend_from_slice(b" REQUIRETLS");
+        }
+        if known.dsn {
+            if let Some(ret) = ret {
+                let word = if *ret == Return::Full { "FULL" } else { "HDRS" };
+                let _ = write!(output, " RET={word}");
+            }
+            if let Some(id) = envelope_id {
+                let _ = write!(output, " ENVID={id}");
+            }
+        }
+        if let (Some(by), true) = (by, known.deliver_by) {
+            let mode = if by.late == Late::Return { 'R' } else { 'N' };
+            let _ = write!(output, " BY={};{mode}", by.seconds);
+        }
+        if let (Some(priority), true) = (priority, known.priority) {
+            let _ = write!(output, " MT-PRIORITY={priority}");
+        }
+        output.extend_from_slice(b"\r\n");
+    }
+
+    fn write_recipient(&self, recipient: &Recipient, output: &mut Vec<u8>) {
+        let _ = write!(output, "RCPT TO:{}", recipient.path);
+        if self.capabilities.dsn {
+            if let Some(notify) = recipient.parameters.notify {
+                let _ = write!(output, " NOTIFY={notify}");
+            }
+            if let Some(original) = &recipient.parameters.original {
+                let _ = write!(output, " ORCPT={original}");
+            }
         }
         output.extend_from_slice(b"\r\n");
     }
@@ -291,9 +370,7 @@ impl Client {
                 return;
             }
             match exchange.envelope.recipients.get(answered) {
-                Some(recipient) => {
-                    let _ = write!(output, "RCPT TO:{recipient}\r\n");
-                }
+                Some(recipient) => self.write_recipient(recipient, output),
                 None => output.extend_from_slice(b"DATA\r\n"),
             }
         }
@@ -337,7 +414,7 @@ impl Client {
 impl Envelope {
     /// Whether its addresses can travel without SMTPUTF8.
     fn is_ascii(&self) -> bool {
-        let recipient = |path: &ForwardPath| match path {
+        let recipient = |recipient: &Recipient| match &recipient.path {
             ForwardPath::Postmaster => true,
             ForwardPath::Address(address) => address.is_ascii(),
         };
@@ -376,6 +453,10 @@ impl Capabilities {
                 "8BITMIME" => known.eight_bit_mime = true,
                 "SMTPUTF8" => known.utf8 = true,
                 "STARTTLS" => known.starttls = true,
+                "DSN" => known.dsn = true,
+                "REQUIRETLS" => known.require_tls = true,
+                "DELIVERBY" => known.deliver_by = true,
+                "MT-PRIORITY" => known.priority = true,
                 "SIZE" => known.size = Some(words.next().and_then(|limit| limit.parse().ok())),
                 _ => {}
             }
@@ -439,11 +520,12 @@ impl Engine for Client {
     }
 
     fn pace(&self) -> Pace {
-        Pace::anything(match self.state {
+        let patience = match self.state {
             State::Envelope(_) => limits::SMTP_CLIENT_DATA_PATIENCE,
             State::End(_) => limits::SMTP_CLIENT_END_PATIENCE,
             _ => limits::SMTP_CLIENT_PATIENCE,
-        })
+        };
+        Pace::anything(patience.min(self.options.patience))
     }
 
     fn is_busy(&self) -> bool {

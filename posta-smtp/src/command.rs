@@ -1,6 +1,10 @@
 //! The commands of RFC 5321 §4.1.1, parsed once.
 
-use posta_mail::{ForwardPath, PathError, Reply, ReversePath};
+use crate::{parameters, question::Forwarded, words};
+use posta_mail::{
+    ForwardPath, PathError, Reply, ReversePath,
+    envelope::{MailParameters, RecipientParameters, from_xtext},
+};
 
 /// A command line that says something.
 #[derive(Debug, PartialEq, Eq)]
@@ -12,7 +16,7 @@ pub enum Command<'a> {
     /// MAIL.
     Mail(ReversePath, MailParameters),
     /// RCPT.
-    Rcpt(ForwardPath),
+    Rcpt(ForwardPath, RecipientParameters),
     /// DATA.
     Data,
     /// BDAT with the octets that follow, and whether they are the last (RFC 3030 §2).
@@ -21,8 +25,12 @@ pub enum Command<'a> {
     Rset,
     /// NOOP.
     Noop,
-    /// VRFY.
-    Vrfy,
+    /// VRFY with a name or an address.
+    Vrfy(&'a str),
+    /// EXPN with the name of a list.
+    Expn(&'a str),
+    /// XCLIENT.
+    Xclient(Forwarded),
     /// HELP.
     Help,
     /// QUIT.
@@ -40,31 +48,6 @@ pub enum HelloVerb {
     Ehlo,
     /// LHLO (RFC 2033 §4.1).
     Lhlo,
-}
-
-/// The parameters of MAIL.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct MailParameters {
-    /// `SIZE=`: octets the client means to send (RFC 1870).
-    pub size: Option<u64>,
-    /// `BODY=`: what the content may hold (RFC 6152, RFC 3030 §3).
-    pub body: Body,
-    /// `SMTPUTF8`: addresses and header fields may be in UTF-8 (RFC 6531 §3.4).
-    pub utf8: bool,
-    /// Whether there was any parameter at all.
-    pub extended: bool,
-}
-
-/// What the content may hold.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Body {
-    /// ASCII only.
-    #[default]
-    SevenBit,
-    /// Octets of 128 and above too.
-    EightBitMime,
-    /// Any octets, lines or not.
-    BinaryMime,
 }
 
 /// Octets in the name that a client gives itself: a domain or a literal (RFC 5321 §4.1.1.1), read
@@ -98,11 +81,11 @@ impl<'a> Command<'a> {
             b"STARTTLS" => without_argument(Self::StartTls, argument),
             b"NOOP" => Ok(Self::Noop),
             b"HELP" => Ok(Self::Help),
-            b"VRFY" if argument.is_empty() => Err(bad_argument("VRFY needs a name or an address")),
-            b"VRFY" => Ok(Self::Vrfy),
-            b"EXPN" | b"SEND" | b"SOML" | b"SAML" | b"TURN" => {
-                Err(Reply::new(502, (5, 5, 1), "Command not implemented"))
-            }
+            b"VRFY" => named(argument).map(Self::Vrfy),
+            b"EXPN" => named(argument).map(Self::Expn),
+            b"XCLIENT" => xclient(argument).map(Self::Xclient),
+            // RFC 5321 appendix F: they were never needed.
+            b"SEND" | b"SOML" | b"SAML" | b"TURN" => Err(words::not_implemented()),
             _ => Err(unknown_command()),
         }
     }
@@ -112,7 +95,7 @@ fn unknown_command() -> Reply {
     Reply::new(500, (5, 5, 2), "Command not recognised")
 }
 
-fn bad_argument(text: &'static str) -> Reply {
+pub(crate) fn bad_argument(text: &'static str) -> Reply {
     Reply::new(501, (5, 5, 4), text)
 }
 
@@ -148,27 +131,7 @@ fn mail(argument: &[u8]) -> Result<Command<'_>, Reply> {
         return Err(bad_argument("Write MAIL FROM:<address>"));
     };
     let (path, rest) = ReversePath::parse(path).map_err(|error| bad_path(error, 7))?;
-    let mut parameters = MailParameters::default();
-    for parameter in split_parameters(rest)? {
-        parameters.extended = true;
-        let (keyword, value) = match parameter.iter().position(|&octet| octet == b'=') {
-            Some(at) => (&parameter[..at], Some(&parameter[at + 1..])),
-            None => (parameter, None),
-        };
-        if keyword.eq_ignore_ascii_case(b"SIZE") {
-            parameters.size = Some(size(value)?);
-        } else if keyword.eq_ignore_ascii_case(b"BODY") {
-            parameters.body = body(value)?;
-        } else if keyword.eq_ignore_ascii_case(b"SMTPUTF8") && value.is_none() {
-            parameters.utf8 = true;
-        } else if keyword.eq_ignore_ascii_case(b"AUTH") && value.is_some() {
-            // RFC 4954 §5: who submitted it first. We trust no client to say so, and pass it on to
-            // nobody.
-        } else {
-            return Err(unknown_parameter());
-        }
-    }
-    Ok(Command::Mail(path, parameters))
+    Ok(Command::Mail(path, parameters::mail(rest)?))
 }
 
 fn rcpt(argument: &[u8]) -> Result<Command<'_>, Reply> {
@@ -176,10 +139,44 @@ fn rcpt(argument: &[u8]) -> Result<Command<'_>, Reply> {
         return Err(bad_argument("Write RCPT TO:<address>"));
     };
     let (path, rest) = ForwardPath::parse(path).map_err(|error| bad_path(error, 3))?;
-    match split_parameters(rest)?.next() {
-        None => Ok(Command::Rcpt(path)),
-        Some(_) => Err(unknown_parameter()),
+    Ok(Command::Rcpt(path, parameters::recipient(rest)?))
+}
+
+/// What VRFY and EXPN ask for: any words (RFC 5321 §4.1.1.6), perhaps in angle brackets.
+fn named(argument: &[u8]) -> Result<&str, Reply> {
+    match str::from_utf8(argument) {
+        Ok(name) if !name.is_empty() => {
+            Ok(name.strip_prefix('<').and_then(|name| name.strip_suffix('>')).unwrap_or(name))
+        }
+        _ => Err(bad_argument("Name an address")),
     }
+}
+
+/// Attributes of the client that is spoken for: `NAME=value`, the value in xtext or one of two
+/// words for what is not there.
+fn xclient(argument: &[u8]) -> Result<Forwarded, Reply> {
+    let wrong = || bad_argument("XCLIENT takes attributes, such as ADDR=192.0.2.1");
+    let text = str::from_utf8(argument).map_err(|_| wrong())?;
+    let mut forwarded = Forwarded::default();
+    for attribute in text.split_ascii_whitespace() {
+        let (name, value) = attribute.split_once('=').ok_or_else(wrong)?;
+        let value = from_xtext(value).ok_or_else(wrong)?;
+        let unknown = matches!(value.as_str(), "[UNAVAILABLE]" | "[TEMPUNAVAIL]");
+        let value = Some(value).filter(|_| !unknown);
+        match name.to_ascii_uppercase().as_str() {
+            "ADDR" => {
+                let parse = |value: String| {
+                    value.strip_prefix("IPV6:").unwrap_or(&value).parse().map_err(|_| wrong())
+                };
+                forwarded.client = Some(value.map(parse).transpose()?);
+            }
+            "LOGIN" => forwarded.login = Some(value),
+            // The client will say its own hello; nothing here depends on the others.
+            "HELO" | "NAME" | "PORT" | "PROTO" | "DESTADDR" | "DESTPORT" | "REVERSE_NAME" => {}
+            _ => return Err(wrong()),
+        }
+    }
+    Ok(forwarded)
 }
 
 fn auth(argument: &[u8]) -> Result<Command<'_>, Reply> {
@@ -204,40 +201,12 @@ fn bdat(argument: &[u8]) -> Result<Command<'_>, Reply> {
         Some(_) => return Err(bad_argument("Write BDAT octets, or BDAT octets LAST")),
     };
     Ok(Command::Bdat(
-        number(size).ok_or_else(|| bad_argument("BDAT needs a number of octets"))?,
+        str::from_utf8(size)
+            .ok()
+            .and_then(parameters::number)
+            .ok_or_else(|| bad_argument("BDAT needs a number of octets"))?,
         last,
     ))
-}
-
-fn split_parameters(rest: &[u8]) -> Result<impl Iterator<Item = &[u8]>, Reply> {
-    if !rest.is_empty() && rest[0] != b' ' {
-        return Err(bad_argument("A space belongs between the path and its parameters"));
-    }
-    Ok(rest.split(|&octet| octet == b' ').filter(|parameter| !parameter.is_empty()))
-}
-
-/// RFC 1870 §4: `size-value` is 1 to 20 digits.
-fn size(value: Option<&[u8]>) -> Result<u64, Reply> {
-    value.and_then(number).ok_or_else(|| bad_argument("SIZE is a number of octets"))
-}
-
-fn number(digits: &[u8]) -> Option<u64> {
-    let digits = Some(digits).filter(|digits| digits.iter().all(u8::is_ascii_digit))?;
-    str::from_utf8(digits).ok()?.parse().ok()
-}
-
-fn body(value: Option<&[u8]>) -> Result<Body, Reply> {
-    match value {
-        Some(value) if value.eq_ignore_ascii_case(b"7BIT") => Ok(Body::SevenBit),
-        Some(value) if value.eq_ignore_ascii_case(b"8BITMIME") => Ok(Body::EightBitMime),
-        Some(value) if value.eq_ignore_ascii_case(b"BINARYMIME") => Ok(Body::BinaryMime),
-        _ => Err(bad_argument("BODY is 7BIT, 8BITMIME or BINARYMIME")),
-    }
-}
-
-/// RFC 5321 §4.1.1.11: 555 for parameters not recognised or not implemented.
-pub(crate) fn unknown_parameter() -> Reply {
-    Reply::new(555, (5, 5, 4), "Parameter not recognised")
 }
 
 /// `detail` tells whose address it is: X.1.3 the destination's, X.1.7 the sender's (RFC 3463 §3.2).
@@ -249,6 +218,7 @@ fn bad_path(error: PathError, detail: u16) -> Reply {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use posta_mail::envelope::Body;
     use proptest::prelude::*;
 
     fn refused(line: &str) -> u16 {
@@ -279,7 +249,10 @@ mod tests {
             ("XYZZY", 500),
             ("STARTTLSX", 500),
             ("MAILFROM:<a@x.test>", 500),
-            ("EXPN staff", 502),
+            ("EXPN", 501),
+            ("XCLIENT ADDR", 501),
+            ("XCLIENT ADDR=x", 501),
+            ("XCLIENT WHAT=x", 501),
             ("TURN", 502),
             ("HELO", 501),
             ("HELO a b", 501),

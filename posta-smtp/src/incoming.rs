@@ -1,13 +1,13 @@
 //! Content on its way in: decoded, counted, and judged at its end.
 
 use crate::{
-    command::Body,
     question::{Profile, Service},
     words,
 };
 use posta_mail::{
     Reply,
     dots::{BareNewlines, Decoded, DotDecoder},
+    envelope::Body,
 };
 
 /// How the end of the content is told.

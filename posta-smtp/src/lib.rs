@@ -4,7 +4,9 @@
 
 pub mod client;
 pub mod command;
+mod extension;
 mod incoming;
+mod parameters;
 mod question;
 pub mod reply;
 pub mod server;

@@ -1,8 +1,12 @@
 //! What an SMTP server's engine shares, asks and is told.
 
-use crate::command::{Body, HelloVerb};
-use posta_mail::{Domain, ForwardPath, MailId, Reply, ReversePath, limits};
-use std::time::Duration;
+use crate::command::HelloVerb;
+use posta_mail::{
+    Domain, ForwardPath, MailId, Reply, ReversePath,
+    envelope::{MailParameters, RecipientParameters},
+    limits,
+};
+use std::{net::IpAddr, time::Duration};
 
 /// What kind of service a listener offers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,6 +39,8 @@ pub struct Profile {
     pub mechanisms: Vec<&'static str>,
     /// Whether they are offered in plaintext too.
     pub plaintext_auth: bool,
+    /// Whether VRFY and EXPN tell who exists.
+    pub verify: bool,
 }
 
 impl Profile {
@@ -50,6 +56,7 @@ impl Profile {
             starttls: false,
             mechanisms: Vec::new(),
             plaintext_auth: false,
+            verify: false,
         }
     }
 }
@@ -66,6 +73,8 @@ pub struct Limits {
     pub bad_commands: u32,
     /// How long a command may take to come (RFC 5321 §4.5.3.2.7: at least 5 minutes); then 421.
     pub command_time: Duration,
+    /// Seconds for which a submitted message may be kept back (RFC 4865 §3).
+    pub hold: u32,
     /// Octets of content a second, on average over five minutes; below that, 421.
     pub rate: u64,
 }
@@ -77,6 +86,7 @@ impl Default for Limits {
             commands: 100_000,
             bad_commands: 20,
             command_time: limits::SMTP_SERVER_PATIENCE,
+            hold: 30 * 24 * 60 * 60,
             rate: 128,
         }
     }
@@ -96,12 +106,27 @@ pub struct Hello {
 pub struct Mail {
     /// Where reports go.
     pub reverse_path: ReversePath,
-    /// Octets announced.
-    pub size: Option<u64>,
-    /// What the content may hold.
-    pub body: Body,
-    /// Whether addresses and header fields may be in UTF-8 (RFC 6531).
-    pub utf8: bool,
+    /// What else was said.
+    pub parameters: MailParameters,
+}
+
+/// Whom it goes to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Recipient {
+    /// The address.
+    pub path: ForwardPath,
+    /// What else was said.
+    pub parameters: RecipientParameters,
+}
+
+/// What a trusted client says of the one that it speaks for, in place of what the connection says
+/// (Postfix's XCLIENT). What is not named stays as it was.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Forwarded {
+    /// `ADDR=`: its address; none where it is not known.
+    pub client: Option<Option<IpAddr>>,
+    /// `LOGIN=`: the account that it proved to be; none if it is nobody's.
+    pub login: Option<Option<String>>,
 }
 
 /// A piece of a SASL exchange (RFC 4954 §4), out of its base64.
@@ -128,7 +153,11 @@ pub enum Question {
     /// May this transaction begin?
     Mail(Mail),
     /// Is there a mailbox for it, or a way?
-    Recipient(ForwardPath),
+    Recipient(Recipient),
+    /// Whom does this mean? Answered by [`Answer::Found`] or [`Answer::Refuse`].
+    Verify(String),
+    /// The session is another client's. Ends any transaction.
+    Forwarded(Forwarded),
     /// May the content come?
     Content,
     /// The content is complete: make it safe. Answered by [`Answer::Committed`] or
@@ -147,6 +176,9 @@ pub enum Answer {
     Refuse(Reply),
     /// Say this to the client, and ask again with what it answers.
     Challenge(Vec<u8>),
-    /// The message is durable, and in the mailbox of every local recipient.
+    /// These addresses.
+    Found(Vec<String>),
+    /// The message is durable, and in the mailbox of every local recipient
+    /// and in the queue for the others.
     Committed(MailId),
 }

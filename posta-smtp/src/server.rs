@@ -22,30 +22,33 @@
 //! after any of them.
 //!
 //! Authentication (RFC 4954) is an exchange of octets whose meaning the engine does not know: it
-//! does the framing, in base64, and asks what to say.
+//! does the framing, in base64, and asks what to say (`server/authentication.rs`).
 //!
 //! "Committed" is said by the answer to [`Question::Commit`] alone: the engine sends 250 to the end
 //! of the data in no other case.
 
-pub use crate::question::{Answer, Exchange, Hello, Limits, Mail, Profile, Question, Service};
+mod authentication;
+
+pub use crate::question::{
+    Answer, Exchange, Forwarded, Hello, Limits, Mail, Profile, Question, Recipient, Service,
+};
 
 use crate::{
-    command::{self, Body, Command, HelloVerb, MailParameters},
+    command::{Command, HelloVerb},
+    extension::{self, Standing},
     incoming::{Chunk, Framing, Incoming, Taking},
     reply, words,
 };
-use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use posta_mail::{
-    Engine, ForwardPath, Interrupt, Pace, Reply, ReversePath, Step, limits,
+    Engine, ForwardPath, Interrupt, Pace, Reply, ReversePath, Step,
+    envelope::{Body, MailParameters, RecipientParameters},
+    limits,
     line::{Cut, LineCutter},
 };
 use std::{sync::Arc, time::Duration};
 
 /// Over what time the rate of content is judged: long enough for a person to type a message.
 const CONTENT_WINDOW: Duration = Duration::from_secs(5 * 60);
-
-/// Failed authentications, after which a session is closed.
-const FAILED_AUTHENTICATIONS: u32 = 3;
 
 /// The engine. See the module's theory.
 #[derive(Debug)]
@@ -55,6 +58,8 @@ pub struct Server {
     hello: Option<HelloVerb>,
     transaction: Option<Transaction>,
     secured: bool,
+    /// Whether the client may speak for others.
+    trusted: bool,
     authenticated: bool,
     failed_authentications: u32,
     commands: u32,
@@ -83,6 +88,10 @@ enum Asked {
         utf8: bool,
     },
     Recipient,
+    Verify,
+    Forwarded {
+        login: Option<bool>,
+    },
     Content,
     /// May the content come, of which this is the first chunk?
     FirstChunk(Chunk),
@@ -112,6 +121,7 @@ impl Server {
             hello: None,
             transaction: None,
             secured: false,
+            trusted: false,
             authenticated: false,
             failed_authentications: 0,
             commands: 0,
@@ -124,6 +134,12 @@ impl Server {
     #[must_use]
     pub fn new_secured(profile: Arc<Profile>) -> Self {
         Self { secured: true, ..Self::new(profile) }
+    }
+
+    /// The same, for a client that may speak for others.
+    #[must_use]
+    pub fn trusting(self) -> Self {
+        Self { trusted: true, ..self }
     }
 
     fn counted_line(&mut self, line: &[u8], output: &mut Vec<u8>) -> Taken {
@@ -143,7 +159,7 @@ impl Server {
             Ok(Command::Hello(verb, name)) => return self.hello(verb, name, output),
             Ok(Command::Auth(mechanism, initial)) => return self.auth(mechanism, initial, output),
             Ok(Command::Mail(path, parameters)) => return self.mail(path, parameters, output),
-            Ok(Command::Rcpt(path)) => return self.rcpt(path, output),
+            Ok(Command::Rcpt(path, parameters)) => return self.rcpt(path, parameters, output),
             Ok(Command::Data) => return self.data(output),
             Ok(Command::Bdat(size, last)) => return self.bdat(size, last),
             Ok(Command::Rset) => {
@@ -152,7 +168,12 @@ impl Server {
             }
             Ok(Command::StartTls) => return self.starttls(output),
             Ok(Command::Noop) => reply::write(&Reply::new(250, (2, 0, 0), "Ok"), output),
-            Ok(Command::Vrfy) => reply::write(&words::ambiguous(), output),
+            Ok(Command::Vrfy(name) | Command::Expn(name)) if self.profile.verify => {
+                return Some(self.ask(Asked::Verify, Question::Verify(name.to_owned())));
+            }
+            Ok(Command::Vrfy(_)) => reply::write(&words::ambiguous(), output),
+            Ok(Command::Expn(_)) => self.bad_command(&words::not_implemented(), output),
+            Ok(Command::Xclient(forwarded)) => return self.xclient(forwarded, output),
             Ok(Command::Help) => reply::write_lines(214, &words::help(&self.profile), output),
             Ok(Command::Quit) => {
                 reply::write(&Reply::new(221, (2, 0, 0), "Bye"), output);
@@ -191,84 +212,38 @@ impl Server {
         Some(self.ask(Asked::Hello(verb), question))
     }
 
-    fn auth(&mut self, mechanism: String, initial: Option<&[u8]>, output: &mut Vec<u8>) -> Taken {
-        let profile = &self.profile;
-        if profile.mechanisms.is_empty() {
-            self.bad_command(&Reply::new(502, (5, 5, 1), "AUTH is not offered here"), output);
-        } else if !matches!(self.hello, Some(HelloVerb::Ehlo)) {
-            self.out_of_order("Say EHLO first", output);
-        } else if self.authenticated {
-            self.out_of_order("You are authenticated already", output);
-        } else if self.transaction.is_some() {
-            self.out_of_order("Not within a transaction", output);
-        } else if !self.may_authenticate() {
-            self.bad_command(&words::needs_encryption(), output);
-        } else if !profile.mechanisms.iter().any(|known| *known == mechanism) {
-            self.bad_command(&Reply::new(504, (5, 5, 4), "Mechanism not offered"), output);
-        } else {
-            // RFC 4954 §4: `=` is an initial response of no octets.
-            let decoded =
-                initial.map(|text| if text == b"=" { Ok(Vec::new()) } else { BASE64.decode(text) });
-            match decoded.transpose() {
-                Ok(initial) => {
-                    let exchange = Exchange::Start { mechanism, initial };
-                    return Some(self.ask(Asked::Authentication, Question::Authenticate(exchange)));
-                }
-                Err(_) => self.bad_command(&words::no_base64(), output),
-            }
-        }
-        None
-    }
-
-    fn may_authenticate(&self) -> bool {
-        self.secured || self.profile.plaintext_auth
-    }
-
-    /// A line of a SASL exchange.
-    fn sasl(&mut self, line: &[u8], output: &mut Vec<u8>) -> Taken {
-        self.state = State::Command;
-        if line == b"*" {
-            self.bad_command(&Reply::new(501, (5, 7, 0), "Authentication cancelled"), output);
-            return None;
-        }
-        match BASE64.decode(line) {
-            Ok(response) => {
-                let question = Question::Authenticate(Exchange::Response(response));
-                Some(self.ask(Asked::Authentication, question))
-            }
-            Err(_) => {
-                self.bad_command(&words::no_base64(), output);
-                None
-            }
-        }
-    }
-
     fn mail(
         &mut self,
         reverse_path: ReversePath,
         parameters: MailParameters,
         output: &mut Vec<u8>,
     ) -> Taken {
-        let limit = self.profile.message_size;
-        let MailParameters { size, body, utf8, extended } = parameters;
-        if self.hello.is_none() {
+        let Some(hello) = self.hello else {
             self.out_of_order("Say hello first", output);
-        } else if self.transaction.is_some() {
+            return None;
+        };
+        if self.transaction.is_some() {
             self.out_of_order("A transaction is open: RSET ends it", output);
-        } else if extended && self.hello == Some(HelloVerb::Helo) {
-            reply::write(&command::unknown_parameter(), output);
-        } else if !utf8 && matches!(&reverse_path, ReversePath::Address(a) if !a.is_ascii()) {
-            reply::write(&words::needs_utf8(), output);
-        } else if size.is_some_and(|size| size > limit) {
-            reply::write(&words::too_big(limit), output);
-        } else {
-            let question = Question::Mail(Mail { reverse_path, size, body, utf8 });
-            return Some(self.ask(Asked::Mail { body, utf8 }, question));
+            return None;
+        }
+        let (profile, standing) = (&self.profile, self.standing());
+        match extension::objection(profile, standing, hello, &reverse_path, &parameters) {
+            Some(refusal) => reply::write(&refusal, output),
+            None => {
+                let MailParameters { body, utf8, .. } = parameters;
+                let question = Question::Mail(Mail { reverse_path, parameters });
+                return Some(self.ask(Asked::Mail { body, utf8 }, question));
+            }
         }
         None
     }
 
-    fn rcpt(&mut self, path: ForwardPath, output: &mut Vec<u8>) -> Taken {
+    fn rcpt(
+        &mut self,
+        path: ForwardPath,
+        parameters: RecipientParameters,
+        output: &mut Vec<u8>,
+    ) -> Taken {
         let Some(Transaction { recipients, utf8, incoming, .. }) = &self.transaction else {
             self.out_of_order("MAIL comes first", output);
             return None;
@@ -281,7 +256,8 @@ impl Server {
         } else if !utf8 && matches!(&path, ForwardPath::Address(a) if !a.is_ascii()) {
             reply::write(&words::needs_utf8(), output);
         } else {
-            return Some(self.ask(Asked::Recipient, Question::Recipient(path)));
+            let question = Question::Recipient(Recipient { path, parameters });
+            return Some(self.ask(Asked::Recipient, question));
         }
         None
     }
@@ -329,6 +305,18 @@ impl Server {
         }
         reply::write(&Reply::new(220, (2, 0, 0), "Go ahead"), output);
         Some(Step::StartTls)
+    }
+
+    fn xclient(&mut self, forwarded: Forwarded, output: &mut Vec<u8>) -> Taken {
+        if !self.trusted {
+            self.bad_command(&Reply::new(550, (5, 7, 0), "You speak for yourself only"), output);
+        } else if self.transaction.is_some() {
+            self.out_of_order("Not within a transaction", output);
+        } else {
+            let login = forwarded.login.as_ref().map(Option::is_some);
+            return Some(self.ask(Asked::Forwarded { login }, Question::Forwarded(forwarded)));
+        }
+        None
     }
 
     fn ask(&mut self, asked: Asked, question: Question) -> Step<'static, Question> {
@@ -435,30 +423,15 @@ impl Server {
             reply::write(&Reply::plain(250, self.profile.hostname.to_string()), output);
             return;
         }
-        let auth = self.may_authenticate() && !self.authenticated;
-        let starttls = self.profile.starttls && !self.secured;
-        reply::write_lines(250, &words::hello(&self.profile, auth, starttls), output);
+        reply::write_lines(250, &extension::offer(&self.profile, self.standing()), output);
     }
 
-    fn authentication(&mut self, answer: Answer, output: &mut Vec<u8>) {
-        match answer {
-            Answer::Challenge(octets) => {
-                let words = BASE64.encode(octets);
-                reply::write(&Reply::plain(334, words), output);
-                self.state = State::Sasl;
-            }
-            Answer::Accept => {
-                self.authenticated = true;
-                reply::write(&Reply::new(235, (2, 7, 0), "Authenticated"), output);
-            }
-            Answer::Refuse(refusal) => {
-                reply::write(&refusal, output);
-                self.failed_authentications += 1;
-                if self.failed_authentications >= FAILED_AUTHENTICATIONS {
-                    self.state = State::Closing;
-                }
-            }
-            Answer::Committed(_) => debug_assert!(false, "nothing was to be committed"),
+    fn standing(&self) -> Standing {
+        Standing {
+            secured: self.secured,
+            may_authenticate: self.may_authenticate(),
+            authenticated: self.authenticated,
+            trusted: self.trusted,
         }
     }
 }
@@ -547,6 +520,14 @@ impl Engine for Server {
                 self.state = State::Chunk(chunk);
             }
             (_, Answer::Refuse(refusal)) => reply::write(&refusal, output),
+            (Asked::Verify, Answer::Found(found)) => reply::write_lines(250, &found, output),
+            (Asked::Verify, _) => reply::write(&words::ambiguous(), output),
+            (Asked::Forwarded { login }, _) => {
+                // The session begins anew, as the other client's.
+                self.authenticated = login.unwrap_or(self.authenticated);
+                self.hello = None;
+                self.state = State::Greeting;
+            }
             (Asked::Hello(verb), _) => {
                 self.hello = Some(verb);
                 self.write_hello(verb, output);

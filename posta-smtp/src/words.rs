@@ -8,35 +8,15 @@ pub(crate) fn greeting(profile: &Profile) -> Reply {
     Reply::plain(220, format!("{} {protocol} Posta", profile.hostname))
 }
 
-/// The lines of the answer to EHLO (RFC 5321 §4.1.1.1): extensions that are honoured, no others.
-pub(crate) fn hello(profile: &Profile, auth: bool, starttls: bool) -> Vec<String> {
-    let mut lines = vec![
-        profile.hostname.to_string(),
-        "PIPELINING".to_owned(),
-        format!("SIZE {}", profile.message_size),
-        "8BITMIME".to_owned(),
-        "BINARYMIME".to_owned(),
-        "CHUNKING".to_owned(),
-        "SMTPUTF8".to_owned(),
-        "ENHANCEDSTATUSCODES".to_owned(),
-        // RFC 9422 §3.
-        format!("LIMITS RCPTMAX={}", profile.limits.recipients),
-    ];
-    if auth && !profile.mechanisms.is_empty() {
-        lines.push(format!("AUTH {}", profile.mechanisms.join(" ")));
-    }
-    if starttls {
-        lines.push("STARTTLS".to_owned());
-    }
-    lines
-}
-
 pub(crate) fn help(profile: &Profile) -> [String; 2] {
     let hello = if profile.service == Service::Lmtp { "LHLO" } else { "HELO EHLO" };
     let tls = if profile.starttls { " STARTTLS" } else { "" };
     let auth = if profile.mechanisms.is_empty() { "" } else { " AUTH" };
+    let expn = if profile.verify { " EXPN" } else { "" };
     [
-        format!("2.0.0 Commands: {hello} MAIL RCPT DATA BDAT RSET NOOP VRFY HELP QUIT{tls}{auth}"),
+        format!(
+            "2.0.0 Commands: {hello} MAIL RCPT DATA BDAT RSET NOOP VRFY{expn} HELP QUIT{tls}{auth}"
+        ),
         "2.0.0 RFC 5321 says what they do".to_owned(),
     ]
 }
@@ -88,4 +68,13 @@ pub(crate) fn bare_newline() -> Reply {
 
 pub(crate) fn line_too_long() -> Reply {
     Reply::new(500, (5, 5, 2), "Line too long")
+}
+
+/// RFC 4865 §5.
+pub(crate) fn held_too_long(longest: u32) -> Reply {
+    Reply::new(501, (5, 5, 4), format!("A message is kept back for {longest} seconds at most"))
+}
+
+pub(crate) fn not_implemented() -> Reply {
+    Reply::new(502, (5, 5, 1), "Command not implemented")
 }

@@ -119,10 +119,7 @@ impl Committer {
             let key = entry.content.to_bytes();
             let before = match shown.get(&entry.content) {
                 Some(&count) => count,
-                None => match self.schema.shown.get(key).map_err(failed)? {
-                    Some(value) => schema::Reader(&value).u64()?,
-                    None => 1,
-                },
+                None => self.schema.shown(entry.content)?,
             };
             let left = before.saturating_sub(1);
             shown.insert(entry.content, left);

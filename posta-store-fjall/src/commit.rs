@@ -8,7 +8,9 @@ use crate::{failed, schema, schema::Schema, usage::Usages};
 use fjall::{OwnedWriteBatch, PersistMode, UserValue};
 use futures_channel::oneshot;
 use posta_mail::{MailId, Timestamp};
-use posta_store::{Acceptance, AccountId, Entry, StoreError, Uid};
+use posta_store::{
+    Acceptance, AccountId, Delivery, Entry, Event, Item, Settlement, StoreError, Uid,
+};
 use std::{
     collections::HashSet,
     sync::{Arc, mpsc},
@@ -59,6 +61,14 @@ pub(crate) enum Request {
         purge: Timestamp,
         done: Done<usize>,
     },
+    Settle {
+        settlement: Settlement,
+        done: Done<bool>,
+    },
+    Note {
+        events: Vec<Event>,
+        done: Done<()>,
+    },
     Alone(Alone),
 }
 
@@ -69,6 +79,8 @@ pub(crate) struct Committer {
     pub(crate) accounts: HashSet<AccountId>,
     pub(crate) last_account: u64,
     pub(crate) usages: Arc<Usages>,
+    /// Events told so far, modulo 2^32.
+    pub(crate) told: u32,
     last_uid: Uid,
     uid_ceiling: u64,
 }
@@ -86,6 +98,8 @@ struct Group {
     /// The mailboxes that messages are removed from. A second removal from one of them could not
     /// see the first, and goes into the next group.
     removing: HashSet<AccountId>,
+    /// The contents that settlements show more or less often: the same holds for them.
+    settling: HashSet<MailId>,
     answers: Vec<Answer>,
 }
 
@@ -96,7 +110,9 @@ impl Committer {
         let last_account = schema.number(schema::LAST_ACCOUNT)?.unwrap_or_default();
         let uid_ceiling = schema.number(schema::UID_CEILING)?.unwrap_or_default();
         let last_uid = Uid(uid_ceiling);
-        let mut committer = Self { schema, accounts, last_account, usages, last_uid, uid_ceiling };
+        let told = 0;
+        let mut committer =
+            Self { schema, accounts, last_account, usages, told, last_uid, uid_ceiling };
         committer.drop_arriving()?;
         Ok(committer)
     }
@@ -160,6 +176,18 @@ impl Committer {
                 group.sync = true;
                 group.answer(done, removed);
             }
+            Request::Settle { settlement, done } => {
+                if !group.settling.insert(settlement.item.content) {
+                    return Some(Request::Settle { settlement, done });
+                }
+                let settled = self.settle(settlement, &mut group.batch);
+                group.sync = true;
+                group.answer(done, settled);
+            }
+            Request::Note { events, done } => {
+                let told = self.tell(events, &mut group.batch);
+                group.answer(done, told);
+            }
             alone @ Request::Alone(_) => return Some(alone),
         }
         group.requests += 1;
@@ -173,46 +201,69 @@ impl Committer {
         batch.insert(&self.schema.content, schema::content_key(content, index), chunk);
     }
 
-    fn accept(
+    /// Whether everything that a message goes to is there.
+    pub(crate) fn can_accept(&self, acceptance: &Acceptance) -> bool {
+        acceptance.deliveries.iter().all(|delivery| self.accounts.contains(&delivery.account))
+            && acceptance.reports.iter().all(|report| self.can_accept(report))
+    }
+
+    pub(crate) fn accept(
         &mut self,
         acceptance: Acceptance,
         batch: &mut OwnedWriteBatch,
     ) -> Result<(), StoreError> {
-        let exists = |account: &AccountId| self.accounts.contains(account);
-        if !acceptance.deliveries.iter().all(|delivery| exists(&delivery.account)) {
+        if !self.can_accept(&acceptance) {
             return Err(StoreError::NoSuchAccount);
         }
-        let octets = acceptance.octets();
-        let Acceptance { id, time, chunks, rest, deliveries } = acceptance;
-        let schema = &self.schema;
-        batch.insert(&schema.content, schema::content_key(id, chunks), rest);
+        let (octets, shown) = (acceptance.octets(), acceptance.shown());
+        let Acceptance { id, time, chunks, rest, deliveries, items, events, reports } = acceptance;
+        batch.insert(&self.schema.content, schema::content_key(id, chunks), rest);
         if chunks > 0 {
-            batch.remove(&schema.arriving, id.to_bytes());
+            batch.remove(&self.schema.arriving, id.to_bytes());
         }
-        let shared = deliveries.len() > 1;
+        let shared = shown > 1;
         if shared {
-            batch.insert(&schema.shown, id.to_bytes(), (deliveries.len() as u64).to_be_bytes());
+            batch.insert(&self.schema.shown, id.to_bytes(), (shown as u64).to_be_bytes());
         }
         for delivery in deliveries {
-            self.last_uid = Uid::after(self.last_uid, time);
-            let entry = Entry {
-                content: id,
-                octets: octets + delivery.prefix.len() as u64,
-                time,
-                flags: 0,
-                folder: 0,
-                shared,
-                prefix: delivery.prefix,
-            };
-            self.usages.add(delivery.account, entry.octets);
-            let key = schema::mailbox_key(delivery.account, self.last_uid);
-            batch.insert(&schema.mailbox, key, schema::encode_entry(&entry));
+            self.deliver(delivery, id, octets, time, shared, batch);
         }
-        if self.last_uid.0 > self.uid_ceiling {
-            self.uid_ceiling = self.last_uid.0 + UID_RESERVE;
-            batch.insert(&schema.meta, schema::UID_CEILING, self.uid_ceiling.to_be_bytes());
+        for item in items {
+            self.put_item(&Item { shared, ..item }, batch)?;
+        }
+        self.reserve_uids(batch);
+        self.tell(events, batch)?;
+        for report in reports {
+            self.accept(report, batch)?;
         }
         Ok(())
+    }
+
+    /// Puts a message into a mailbox.
+    pub(crate) fn deliver(
+        &mut self,
+        delivery: Delivery,
+        content: MailId,
+        octets: u64,
+        time: Timestamp,
+        shared: bool,
+        batch: &mut OwnedWriteBatch,
+    ) {
+        let Delivery { account, prefix } = delivery;
+        self.last_uid = Uid::after(self.last_uid, time);
+        let octets = octets + prefix.len() as u64;
+        let entry = Entry { content, octets, time, flags: 0, folder: 0, shared, prefix };
+        self.usages.add(account, octets);
+        let key = schema::mailbox_key(account, self.last_uid);
+        batch.insert(&self.schema.mailbox, key, schema::encode_entry(&entry));
+    }
+
+    /// Writes a new ceiling once unique-ids have reached the old one.
+    pub(crate) fn reserve_uids(&mut self, batch: &mut OwnedWriteBatch) {
+        if self.last_uid.0 > self.uid_ceiling {
+            self.uid_ceiling = self.last_uid.0 + UID_RESERVE;
+            batch.insert(&self.schema.meta, schema::UID_CEILING, self.uid_ceiling.to_be_bytes());
+        }
     }
 
     /// Commits a batch of a change that runs alone, and syncs it.
@@ -229,6 +280,7 @@ impl Group {
             requests: 0,
             octets: 0,
             removing: HashSet::new(),
+            settling: HashSet::new(),
             answers: Vec::new(),
         }
     }

@@ -12,6 +12,7 @@
 
 mod change;
 mod commit;
+mod queue;
 mod schema;
 mod usage;
 
@@ -21,8 +22,8 @@ use fjall::{Database, Guard};
 use futures_channel::oneshot;
 use posta_mail::{Address, Domain, MailId, Timestamp};
 use posta_store::{
-    Acceptance, Account, AccountId, Alias, AliasName, Credentials, Entry, Maildrop, Pending, Store,
-    StoreError, Summary, Uid, Usage,
+    Acceptance, Account, AccountId, Alias, AliasName, Credentials, Entry, Event, Item, ItemId,
+    ItemState, Maildrop, Pending, Settlement, Store, StoreError, Summary, Uid, Usage,
 };
 use schema::Schema;
 use std::{
@@ -149,6 +150,42 @@ impl Store for FjallStore {
 
     fn accept(&self, acceptance: Acceptance) -> Pending<'_, ()> {
         self.request(|done| Request::Accept { acceptance, done })
+    }
+
+    fn claim(&self, now: Timestamp, lease: Timestamp, limit: usize) -> Pending<'_, Vec<Item>> {
+        self.alone(move |committer| committer.claim(now, lease, limit))
+    }
+
+    fn settle(&self, settlement: Settlement) -> Pending<'_, bool> {
+        self.request(|done| Request::Settle { settlement, done })
+    }
+
+    fn reschedule(&self, item: ItemId, due: Timestamp, state: ItemState) -> Pending<'_, bool> {
+        self.alone(move |committer| committer.reschedule(item, due, state))
+    }
+
+    fn next_due(&self) -> Pending<'_, Option<Timestamp>> {
+        now(|| self.schema.next_due())
+    }
+
+    fn items(&self, after: Option<ItemId>, limit: usize) -> Pending<'_, Vec<Item>> {
+        now(|| self.schema.items(after, limit))
+    }
+
+    fn note(&self, events: Vec<Event>) -> Pending<'_, ()> {
+        self.request(|done| Request::Note { events, done })
+    }
+
+    fn history(&self, message: MailId) -> Pending<'_, Vec<Event>> {
+        now(|| self.schema.history(message))
+    }
+
+    fn events(&self, after: Option<MailId>, limit: usize) -> Pending<'_, Vec<Event>> {
+        now(|| self.schema.events(after, limit))
+    }
+
+    fn forget(&self, before: Timestamp) -> Pending<'_, usize> {
+        self.alone(move |committer| committer.forget(before))
     }
 
     fn maildrop(&self, account: AccountId) -> Pending<'_, Maildrop> {

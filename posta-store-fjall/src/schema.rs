@@ -12,16 +12,24 @@
 //! | `purge`    | purge time, account, unique-id | nothing |
 //! | `content`  | mail id, chunk index         | the chunk; large values lie apart from the tree |
 //! | `shown`    | mail id                      | how many entries show it; only where several do |
+//! | `queue`    | mail id, index               | an item, as JSON |
+//! | `due`      | priority, time, mail id, index | nothing; items that are not held |
+//! | `history`  | mail id, time, number        | an event, as JSON |
 //! | `arriving` | mail id                      | nothing; messages with chunks, not accepted yet |
 
 use crate::failed;
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, KvSeparationOptions, PersistMode};
 use posta_mail::{Address, Domain, MailId, Timestamp};
-use posta_store::{Account, AccountId, Alias, Credentials, Entry, StoreError, Uid};
+use posta_store::{
+    Account, AccountId, Alias, Credentials, Entry, Event, Item, ItemId, StoreError, Uid,
+};
+use serde::{Serialize, de::DeserializeOwned};
 
-/// The format that this program writes. A store with a greater one is refused; one with a smaller
-/// one will be migrated, when there is a smaller one.
-const FORMAT: u64 = 1;
+/// The format that this program writes. A store with a greater one is refused.
+///
+/// 1: mailboxes and the directory. 2: the queue and the history beside them; nothing else changed,
+/// so a store of format 1 becomes one of format 2 by saying so.
+const FORMAT: u64 = 2;
 
 /// Names in `meta`.
 const FORMAT_KEY: &str = "format";
@@ -53,6 +61,9 @@ pub(crate) struct Schema {
     pub(crate) content: Keyspace,
     pub(crate) shown: Keyspace,
     pub(crate) arriving: Keyspace,
+    pub(crate) queue: Keyspace,
+    pub(crate) due: Keyspace,
+    pub(crate) history: Keyspace,
 }
 
 impl std::fmt::Debug for Schema {
@@ -81,11 +92,14 @@ impl Schema {
             content: database.keyspace("content", bulk).map_err(failed)?,
             shown: keyspace("shown")?,
             arriving: keyspace("arriving")?,
+            queue: keyspace("queue")?,
+            due: keyspace("due")?,
+            history: keyspace("history")?,
             database,
         };
         match schema.number(FORMAT_KEY)? {
             Some(FORMAT) => {}
-            None => {
+            None | Some(1) => {
                 schema.meta.insert(FORMAT_KEY, FORMAT.to_be_bytes()).map_err(failed)?;
                 schema.database.persist(PersistMode::SyncAll).map_err(failed)?;
             }
@@ -175,6 +189,69 @@ pub(crate) fn purge_key(purge: Timestamp, mailbox_key: &[u8]) -> Vec<u8> {
 pub(crate) fn due(purge_key: &[u8], now: Timestamp) -> Option<MailboxKey> {
     let (time, key) = purge_key.split_first_chunk::<8>()?;
     (*time <= sortable(now)).then(|| key.try_into().ok()).flatten()
+}
+
+pub(crate) fn item_key(id: ItemId) -> [u8; 16] {
+    content_key(id.content, id.index)
+}
+
+const DUE_KEY: usize = 1 + 8 + 16;
+
+pub(crate) fn due_key(item: &Item) -> [u8; DUE_KEY] {
+    let mut key = [0; DUE_KEY];
+    key[0] = sortable_priority(item.envelope.priority);
+    key[1..9].copy_from_slice(&sortable(item.due));
+    key[9..].copy_from_slice(&item_key(item.id));
+    key
+}
+
+/// The first and the last key of a priority that are due.
+pub(crate) fn due_range(priority: i8, now: Timestamp) -> [[u8; DUE_KEY]; 2] {
+    let (mut first, mut last) = ([0; DUE_KEY], [0xff; DUE_KEY]);
+    first[0] = sortable_priority(priority);
+    last[0] = first[0];
+    last[1..9].copy_from_slice(&sortable(now));
+    [first, last]
+}
+
+const fn sortable_priority(priority: i8) -> u8 {
+    priority as u8 ^ 0x80
+}
+
+pub(crate) fn due_of(due_key: &[u8]) -> Result<Timestamp, StoreError> {
+    let octets = due_key.get(1..9).and_then(|octets| octets.first_chunk::<8>());
+    let micros = octets.map(|octets| (u64::from_be_bytes(*octets) ^ 1 << 63) as i64);
+    let time = micros.and_then(|micros| Timestamp::from_microsecond(micros).ok());
+    time.ok_or_else(|| damaged("when an item is due"))
+}
+
+pub(crate) fn item_of(due_key: &[u8]) -> Result<ItemId, StoreError> {
+    let mut reader = Reader(due_key.get(9..).unwrap_or_default());
+    let content = MailId::from_bytes(reader.take()?);
+    Ok(ItemId { content, index: u32::from_be_bytes(reader.take()?) })
+}
+
+pub(crate) fn event_key(event: &Event, number: u32) -> [u8; 24] {
+    let mut key = [0; 24];
+    key[..12].copy_from_slice(&event.id.to_bytes());
+    key[12..20].copy_from_slice(&sortable(event.time));
+    key[20..].copy_from_slice(&number.to_be_bytes());
+    key
+}
+
+/// Sorts behind every event of a message, and before the next message's.
+pub(crate) fn after_events_of(id: MailId) -> [u8; 25] {
+    let mut key = [0xff; 25];
+    key[..12].copy_from_slice(&id.to_bytes());
+    key
+}
+
+pub(crate) fn encode_json(record: &impl Serialize) -> Result<Vec<u8>, StoreError> {
+    serde_json::to_vec(record).map_err(|error| StoreError::Failed(error.to_string()))
+}
+
+pub(crate) fn decode_json<T: DeserializeOwned>(value: &[u8], what: &str) -> Result<T, StoreError> {
+    serde_json::from_slice(value).map_err(|_| damaged(what))
 }
 
 /// Microseconds before 1970 sort first.

@@ -5,6 +5,8 @@
 //! works without any asynchronous runtime.
 #![allow(clippy::panic, clippy::unwrap_used, clippy::expect_used)]
 
+mod queue;
+
 use crate::{
     Acceptance, AccountId, Alias, AliasName, CHUNK, Credentials, Delivery, MemoryStore, Store,
     StoreError, Summary, Uid, Usage,
@@ -36,6 +38,7 @@ pub fn run(make: Make<'_>) {
         removal_is_not_loss(&*make()).await;
         unique_ids_increase(&*make()).await;
         removed_accounts(&*make()).await;
+        queue::run(make).await;
         for seed in 1..=8 {
             random_operations(&*make(), seed).await;
         }
@@ -73,6 +76,9 @@ pub fn message(number: u64, time: Timestamp, content: &[u8], to: &[AccountId]) -
             .iter()
             .map(|&account| Delivery { account, prefix: prefix(account) })
             .collect(),
+        items: Vec::new(),
+        events: Vec::new(),
+        reports: Vec::new(),
     }
 }
 

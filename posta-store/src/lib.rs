@@ -15,10 +15,14 @@
 //! 6. **No method assumes one process.**
 
 pub mod conformance;
+mod history;
 mod memory;
+mod queue;
 mod records;
 
+pub use history::{Event, Fate, Origin, Refusal, What};
 pub use memory::MemoryStore;
+pub use queue::{Destination, Envelope, Item, ItemId, ItemIdError, ItemState, Settlement, Waiting};
 pub use records::{
     Acceptance, Account, AccountId, Alias, AliasName, CHUNK, Credentials, Delivery, Entry,
     Maildrop, Summary, Uid, Usage,
@@ -42,12 +46,43 @@ pub trait Store: Send + Sync + 'static {
     /// crash left behind by itself.
     fn discard(&self, content: MailId) -> Pending<'_, ()>;
 
-    /// Accepts a message: its content and an entry in each mailbox, in one transaction. Once this
+    /// Accepts a message: its content, an entry in each mailbox, its items in the queue, what is told
+    /// of it and the reports that it causes, in one transaction. Once this
     /// is `Ok`, and not before, the sender may be told so.
     ///
     /// # Errors
     /// [`StoreError::NoSuchAccount`] when a recipient's account is gone; nothing is kept then.
     fn accept(&self, acceptance: Acceptance) -> Pending<'_, ()>;
+
+    /// Takes items of the queue whose time has come, those of higher priority first, and leases
+    /// them until `lease`: nobody else gets them before. At most `limit`.
+    fn claim(&self, now: Timestamp, lease: Timestamp, limit: usize) -> Pending<'_, Vec<Item>>;
+
+    /// Ends an attempt. An item that is gone, as when the operator removed it meanwhile, is passed
+    /// over with all that belongs to it. Answers whether it was there.
+    fn settle(&self, settlement: Settlement) -> Pending<'_, bool>;
+
+    /// Sets when an item is to be tried, and whether it is held. Answers whether it is there.
+    fn reschedule(&self, item: ItemId, due: Timestamp, state: ItemState) -> Pending<'_, bool>;
+
+    /// The earliest time at which an item is due.
+    fn next_due(&self) -> Pending<'_, Option<Timestamp>>;
+
+    /// Some items of the queue, in the order of their names, those after `after`.
+    fn items(&self, after: Option<ItemId>, limit: usize) -> Pending<'_, Vec<Item>>;
+
+    /// Tells events that belong to no other change. Not durable by itself.
+    fn note(&self, events: Vec<Event>) -> Pending<'_, ()>;
+
+    /// Everything that is told of a message, in order.
+    fn history(&self, message: MailId) -> Pending<'_, Vec<Event>>;
+
+    /// Some events, in the order of their messages, of messages after `after`; whole messages.
+    fn events(&self, after: Option<MailId>, limit: usize) -> Pending<'_, Vec<Event>>;
+
+    /// Forgets some of what is told of messages older than `before`. Answers how many events; call
+    /// it again until it is none.
+    fn forget(&self, before: Timestamp) -> Pending<'_, usize>;
 
     /// The messages of a mailbox that are not removed, in the order of their unique-ids.
     fn maildrop(&self, account: AccountId) -> Pending<'_, Maildrop>;

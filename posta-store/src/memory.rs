@@ -2,8 +2,8 @@
 //! on it, and every other store is compared with it.
 
 use crate::{
-    Acceptance, Account, AccountId, Alias, AliasName, Credentials, Entry, Maildrop, Pending, Store,
-    StoreError, Summary, Uid, Usage,
+    Acceptance, Account, AccountId, Alias, AliasName, Credentials, Delivery, Entry, Event, Item,
+    ItemId, ItemState, Maildrop, Pending, Settlement, Store, StoreError, Summary, Uid, Usage,
 };
 use bytes::Bytes;
 use posta_mail::{Address, Domain, MailId, Timestamp};
@@ -36,6 +36,9 @@ struct Inner {
     shown: HashMap<MailId, usize>,
     mailboxes: BTreeMap<(AccountId, Uid), Entry>,
     removed: BTreeMap<(AccountId, Uid), Removed>,
+    queue: BTreeMap<ItemId, Item>,
+    /// In the order in which they were told.
+    events: Vec<Event>,
 }
 
 #[derive(Debug)]
@@ -105,29 +108,86 @@ impl Inner {
         }
     }
 
-    fn accept(&mut self, acceptance: Acceptance) -> Result<(), StoreError> {
-        if !acceptance.deliveries.iter().all(|delivery| self.has_account(delivery.account)) {
+    fn can_accept(&self, acceptance: &Acceptance) -> bool {
+        acceptance.deliveries.iter().all(|delivery| self.has_account(delivery.account))
+            && acceptance.reports.iter().all(|report| self.can_accept(report))
+    }
+
+    fn accept(&mut self, acceptance: Acceptance) {
+        let octets = acceptance.octets();
+        let shown = acceptance.shown();
+        let Acceptance { id, time, rest, deliveries, items, events, reports, .. } = acceptance;
+        self.content.entry(id).or_default().push(rest.into());
+        self.shown.insert(id, shown);
+        for delivery in deliveries {
+            self.deliver(delivery, id, octets, time, shown > 1);
+        }
+        for item in items {
+            self.queue.insert(item.id, Item { shared: shown > 1, ..item });
+        }
+        self.events.extend(events);
+        for report in reports {
+            self.accept(report);
+        }
+    }
+
+    fn deliver(
+        &mut self,
+        delivery: Delivery,
+        content: MailId,
+        octets: u64,
+        time: Timestamp,
+        shared: bool,
+    ) {
+        let uid = Uid::after(Uid(self.last_uid), time);
+        self.last_uid = uid.0;
+        let octets = octets + delivery.prefix.len() as u64;
+        let (flags, folder, prefix) = (0, 0, delivery.prefix);
+        let entry = Entry { content, octets, time, flags, folder, shared, prefix };
+        self.mailboxes.insert((delivery.account, uid), entry);
+    }
+
+    fn settle(&mut self, settlement: Settlement) -> Result<bool, StoreError> {
+        let Settlement { item, time, left, deliveries, reports, events } = settlement;
+        let Some(old) = self.queue.get(&item).cloned() else { return Ok(false) };
+        if !deliveries.iter().all(|delivery| self.has_account(delivery.account))
+            || !reports.iter().all(|report| self.can_accept(report))
+        {
             return Err(StoreError::NoSuchAccount);
         }
-        let octets = acceptance.octets();
-        let shared = acceptance.deliveries.len() > 1;
-        self.content.entry(acceptance.id).or_default().push(acceptance.rest.into());
-        self.shown.insert(acceptance.id, acceptance.deliveries.len());
-        for delivery in acceptance.deliveries {
-            let uid = Uid::after(Uid(self.last_uid), acceptance.time);
-            self.last_uid = uid.0;
-            let entry = Entry {
-                content: acceptance.id,
-                octets: octets + delivery.prefix.len() as u64,
-                time: acceptance.time,
-                flags: 0,
-                folder: 0,
-                shared,
-                prefix: delivery.prefix,
-            };
-            self.mailboxes.insert((delivery.account, uid), entry);
+        if let Some(shown) = self.shown.get_mut(&item.content) {
+            *shown += deliveries.len();
         }
-        Ok(())
+        let shared = self.shown.get(&item.content).is_some_and(|&shown| shown > 1);
+        for delivery in deliveries {
+            self.deliver(delivery, item.content, old.octets, time, shared);
+        }
+        match left {
+            Some(left) => {
+                self.queue.insert(item, Item { shared, ..left });
+            }
+            None => {
+                self.queue.remove(&item);
+                self.unshow(item.content);
+            }
+        }
+        self.events.extend(events);
+        for report in reports {
+            self.accept(report);
+        }
+        Ok(true)
+    }
+
+    fn claim(&mut self, now: Timestamp, lease: Timestamp, limit: usize) -> Vec<Item> {
+        let due = |item: &&Item| item.state != ItemState::Held && item.due <= now;
+        let mut claimed: Vec<_> = self.queue.values().filter(due).cloned().collect();
+        claimed.sort_by_key(|item| (-item.envelope.priority, item.due, item.id));
+        claimed.truncate(limit);
+        for item in &mut claimed {
+            (item.due, item.state) = (lease, ItemState::Leased);
+            self.queue.insert(item.id, item.clone());
+        }
+        claimed
     }
 }
 
@@ -149,7 +209,77 @@ impl Store for MemoryStore {
     }
 
     fn accept(&self, acceptance: Acceptance) -> Pending<'_, ()> {
-        self.with(|inner| inner.accept(acceptance))
+        self.with(|inner| {
+            if !inner.can_accept(&acceptance) {
+                return Err(StoreError::NoSuchAccount);
+            }
+            inner.accept(acceptance);
+            Ok(())
+        })
+    }
+
+    fn claim(&self, now: Timestamp, lease: Timestamp, limit: usize) -> Pending<'_, Vec<Item>> {
+        self.with(|inner| Ok(inner.claim(now, lease, limit)))
+    }
+
+    fn settle(&self, settlement: Settlement) -> Pending<'_, bool> {
+        self.with(|inner| inner.settle(settlement))
+    }
+
+    fn reschedule(&self, item: ItemId, due: Timestamp, state: ItemState) -> Pending<'_, bool> {
+        self.with(|inner| {
+            let item = inner.queue.get_mut(&item);
+            Ok(item.map(|item| (item.due, item.state) = (due, state)).is_some())
+        })
+    }
+
+    fn next_due(&self) -> Pending<'_, Option<Timestamp>> {
+        self.with(|inner| {
+            let waiting = inner.queue.values().filter(|item| item.state != ItemState::Held);
+            Ok(waiting.map(|item| item.due).min())
+        })
+    }
+
+    fn items(&self, after: Option<ItemId>, limit: usize) -> Pending<'_, Vec<Item>> {
+        self.with(|inner| {
+            let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+            let some = inner.queue.range((from, Bound::Unbounded)).take(limit);
+            Ok(some.map(|(_, item)| item.clone()).collect())
+        })
+    }
+
+    fn note(&self, events: Vec<Event>) -> Pending<'_, ()> {
+        self.with(|inner| {
+            inner.events.extend(events);
+            Ok(())
+        })
+    }
+
+    fn history(&self, message: MailId) -> Pending<'_, Vec<Event>> {
+        self.with(|inner| {
+            let of_it = inner.events.iter().filter(|event| event.id == message);
+            Ok(of_it.cloned().collect())
+        })
+    }
+
+    fn events(&self, after: Option<MailId>, limit: usize) -> Pending<'_, Vec<Event>> {
+        self.with(|inner| {
+            let mut events: Vec<_> =
+                inner.events.iter().filter(|event| Some(event.id) > after).cloned().collect();
+            events.sort_by_key(|event| event.id);
+            let last = events.get(limit.saturating_sub(1)).map(|event| event.id);
+            events.retain(|event| last.is_none_or(|last| event.id <= last));
+            Ok(events)
+        })
+    }
+
+    fn forget(&self, before: Timestamp) -> Pending<'_, usize> {
+        self.with(|inner| {
+            let count = inner.events.len();
+            let oldest = MailId::new(before, 0);
+            inner.events.retain(|event| event.id >= oldest);
+            Ok(count - inner.events.len())
+        })
     }
 
     fn maildrop(&self, account: AccountId) -> Pending<'_, Maildrop> {

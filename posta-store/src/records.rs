@@ -1,5 +1,6 @@
 //! The store's records: plain data.
 
+use crate::{Event, Item};
 use posta_mail::{Address, AddressError, Domain, MailId, Timestamp};
 use std::{fmt, str::FromStr};
 
@@ -109,11 +110,23 @@ pub struct Acceptance {
     pub chunks: u32,
     /// The rest of the content. Not empty.
     pub rest: Vec<u8>,
-    /// The mailboxes that it goes to. At least one.
+    /// The mailboxes that it goes to.
     pub deliveries: Vec<Delivery>,
+    /// Its items in the queue. At least one delivery or item.
+    pub items: Vec<Item>,
+    /// What there is to tell of it.
+    pub events: Vec<Event>,
+    /// Reports that it causes: messages themselves, accepted in the same transaction.
+    pub reports: Vec<Acceptance>,
 }
 
 impl Acceptance {
+    /// How many records show its content.
+    #[must_use]
+    pub fn shown(&self) -> usize {
+        self.deliveries.len() + self.items.len()
+    }
+
     /// Octets of the content.
     #[must_use]
     pub fn octets(&self) -> u64 {

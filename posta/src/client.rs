@@ -2,7 +2,10 @@
 
 use anyhow::{Context, Result, bail};
 use bytes::Bytes;
-use posta_mail::ReversePath;
+use posta_mail::{
+    ForwardPath, ReversePath,
+    envelope::{Body, MailParameters},
+};
 use posta_server::{
     drive::{Driver, Ended, Host},
     net::{Net, Stream, SystemNet},
@@ -46,11 +49,12 @@ pub(crate) fn envelope(
     to: Vec<posta_mail::Address>,
     content: &[u8],
 ) -> Envelope {
+    let body = if content.is_ascii() { Body::SevenBit } else { Body::EightBitMime };
+    let size = Some(content.len() as u64);
     Envelope {
         reverse_path: from,
-        recipients: to.into_iter().map(posta_mail::ForwardPath::Address).collect(),
-        size: Some(content.len() as u64),
-        eight_bit: !content.is_ascii(),
+        recipients: to.into_iter().map(|to| ForwardPath::Address(to).into()).collect(),
+        parameters: MailParameters { size, body, ..MailParameters::default() },
     }
 }
 

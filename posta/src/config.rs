@@ -3,10 +3,11 @@
 use anyhow::{Context, Result, bail};
 use ipnet::IpNet;
 use posta_mail::Domain;
-use posta_server::net::Endpoint;
+use posta_server::{net::Endpoint, relay::RelaySettings};
 use serde::{Deserialize, Deserializer, de::Error as _};
 use std::{
     fs,
+    net::SocketAddr,
     path::{Path, PathBuf},
     str::FromStr,
     time::Duration,
@@ -25,6 +26,8 @@ pub(crate) struct Config {
     pub(crate) limits: Limits,
     pub(crate) smtp: Smtp,
     pub(crate) proxy: Proxy,
+    pub(crate) dns: Dns,
+    pub(crate) relay: Relay,
     pub(crate) listen: Vec<Listen>,
 }
 
@@ -62,6 +65,12 @@ pub(crate) struct Limits {
     pub(crate) bad_commands: u32,
     /// How long an SMTP command may take to come (RFC 5321 §4.5.3.2.7: at least 5 minutes).
     pub(crate) command_time: Span,
+    /// How long a session may last.
+    pub(crate) session_time: Span,
+    /// Messages an hour that an account may submit; 0 for any number.
+    pub(crate) submissions: u32,
+    /// How long a message may be kept back at its sender's wish (RFC 4865).
+    pub(crate) hold: Span,
     /// Octets a second below which a sender is too slow.
     pub(crate) minimum_rate: Octets,
     /// Octets of arriving messages in memory, over all sessions.
@@ -72,6 +81,34 @@ pub(crate) struct Limits {
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub(crate) struct Smtp {
     pub(crate) bare_newlines: BareNewlines,
+    /// Whether VRFY and EXPN tell who exists.
+    pub(crate) verify: bool,
+}
+
+/// Where names are looked up.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Dns {
+    /// Name servers; the system's if there are none.
+    pub(crate) servers: Vec<SocketAddr>,
+}
+
+/// How mail for other servers goes out.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub(crate) struct Relay {
+    /// How long to wait after each attempt; the last one repeats.
+    pub(crate) retry: Vec<Span>,
+    /// After what time a message fails.
+    pub(crate) give_up: Span,
+    /// After what time its sender is told that it takes longer.
+    pub(crate) delay_notice: Span,
+    /// `host:port` that takes all of it.
+    pub(crate) smarthost: Option<String>,
+    /// From where mail for elsewhere is taken without a login.
+    pub(crate) networks: Vec<IpNet>,
+    /// How long any wait for another server may last.
+    pub(crate) timeout: Span,
 }
 
 /// Load balancers in front of the server.
@@ -80,6 +117,8 @@ pub(crate) struct Smtp {
 pub(crate) struct Proxy {
     /// From where every connection begins with a PROXY header.
     pub(crate) networks: Vec<IpNet>,
+    /// Which SMTP clients may speak for others, by XCLIENT.
+    pub(crate) xclient: Vec<IpNet>,
 }
 
 /// What a CR or LF alone in a message from another server does.
@@ -152,8 +191,8 @@ impl TlsMode {
 
 /// Every key, by the table that it stands in. `Config` decides what is accepted; this only knows
 /// what to suggest.
-const KEYS: [(&str, &[&str]); 7] = [
-    ("", &["hostname", "data", "tls", "limits", "smtp", "proxy", "listen"]),
+const KEYS: [(&str, &[&str]); 9] = [
+    ("", &["hostname", "data", "tls", "limits", "smtp", "proxy", "dns", "relay", "listen"]),
     ("tls", &["certificate", "key", "also"]),
     ("tls.also", &["certificate", "key"]),
     (
@@ -166,12 +205,17 @@ const KEYS: [(&str, &[&str]); 7] = [
             "commands",
             "bad-commands",
             "command-time",
+            "session-time",
+            "submissions",
+            "hold",
             "minimum-rate",
             "memory",
         ],
     ),
-    ("smtp", &["bare-newlines"]),
-    ("proxy", &["networks"]),
+    ("smtp", &["bare-newlines", "verify"]),
+    ("proxy", &["networks", "xclient"]),
+    ("dns", &["servers"]),
+    ("relay", &["retry", "give-up", "delay-notice", "smarthost", "networks", "timeout"]),
     ("listen", &["protocol", "address", "tls"]),
 ];
 
@@ -199,6 +243,12 @@ impl Config {
         if config.limits.recipients < 100 {
             bail!("limits.recipients: RFC 5321 §4.5.3.1.8 asks for at least 100");
         }
+        if config.relay.retry.is_empty() {
+            bail!("relay.retry needs at least one time to wait");
+        }
+        if config.relay.smarthost.as_ref().is_some_and(|place| !place.contains(':')) {
+            bail!("relay.smarthost has the form host:port, such as smtp.example.net:587");
+        }
         for (index, listen) in config.listen.iter().enumerate() {
             if listen.protocol != Protocol::Lmtp && matches!(listen.address, Endpoint::Unix(_)) {
                 bail!("listen[{index}].address: only lmtp may listen on a Unix socket");
@@ -222,6 +272,8 @@ impl Default for Config {
             limits: Limits::default(),
             smtp: Smtp::default(),
             proxy: Proxy::default(),
+            dns: Dns::default(),
+            relay: Relay::default(),
             listen: vec![
                 local(Protocol::Smtp, 2525),
                 local(Protocol::Submission, 2587),
@@ -241,8 +293,25 @@ impl Default for Limits {
             commands: 100_000,
             bad_commands: 20,
             command_time: Span(Duration::from_secs(5 * 60)),
+            session_time: Span(Duration::from_secs(24 * 60 * 60)),
+            submissions: 1_000,
+            hold: Span(Duration::from_secs(30 * 24 * 60 * 60)),
             minimum_rate: Octets(128),
             memory: Octets(64 << 20),
+        }
+    }
+}
+
+impl Default for Relay {
+    fn default() -> Self {
+        let RelaySettings { schedule, patience, .. } = RelaySettings::default();
+        Self {
+            retry: schedule.retry.into_iter().map(Span).collect(),
+            give_up: Span(schedule.give_up),
+            delay_notice: Span(schedule.delay_notice),
+            smarthost: None,
+            networks: Vec::new(),
+            timeout: Span(patience),
         }
     }
 }
@@ -255,7 +324,7 @@ fn system_hostname() -> Domain {
 
 fn refuse_unknown_keys(table: &toml::Table) -> Result<()> {
     refuse_in("", table)?;
-    for name in ["tls", "limits", "smtp", "proxy"] {
+    for name in ["tls", "limits", "smtp", "proxy", "dns", "relay"] {
         if let Some(toml::Value::Table(inner)) = table.get(name) {
             refuse_in(name, inner)?;
         }
@@ -370,12 +439,26 @@ mod tests {
         commands = 1000
         bad-commands = 5
         command-time = "10m"
+        session-time = "1h"
+        submissions = 100
+        hold = "7d"
         minimum-rate = "1KiB"
         memory = "1GiB"
         [smtp]
         bare-newlines = "normalise"
+        verify = true
         [proxy]
         networks = ["192.0.2.0/24", "2001:db8::/32"]
+        xclient = ["192.0.2.1/32"]
+        [dns]
+        servers = ["127.0.0.1:5353"]
+        [relay]
+        retry = ["1m", "5m", "15m", "1h"]
+        give-up = "5d"
+        delay-notice = "4h"
+        smarthost = "smtp.example.net:587"
+        networks = ["127.0.0.1/32"]
+        timeout = "10m"
         [[listen]]
         protocol = "smtp"
         address  = "127.0.0.1:2525"
@@ -427,6 +510,10 @@ mod tests {
             ("[[listen]]\nprotocol = 'smtp'\naddress = 'localhost'", "127.0.0.1:25"),
             ("[[listen]]\nprotocol = 'smtp'\naddress = 'unix:/x'", "only lmtp"),
             ("[tls]\nkey = 'x'", "belong together"),
+            ("[relay]\nretry = []", "at least one"),
+            ("[relay]\nsmarthost = 'smtp.example.net'", "host:port"),
+            ("[relay]\ngiveup = '5d'", "did you mean \"give-up\""),
+            ("[dns]\nservers = ['localhost']", "servers"),
         ] {
             assert!(problem(text).contains(words), "{text}: {}", problem(text));
         }

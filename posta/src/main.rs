@@ -28,6 +28,9 @@ enum Command {
     Alias(command::alias::Command),
     #[command(subcommand)]
     Domain(command::domain::Command),
+    #[command(subcommand)]
+    Queue(command::queue::Command),
+    Trace(command::trace::Arguments),
     Explain(command::explain::Arguments),
     Send(command::send::Arguments),
     Fetch(command::fetch::Arguments),
@@ -55,6 +58,8 @@ fn main() -> ExitCode {
         Command::Account(command) => command::account::run(command),
         Command::Alias(command) => command::alias::run(command),
         Command::Domain(command) => command::domain::run(command),
+        Command::Queue(command) => command::queue::run(command),
+        Command::Trace(arguments) => command::trace::run(arguments),
         Command::Explain(arguments) => command::explain::run(&arguments),
         Command::Send(arguments) => command::send::run(arguments),
         Command::Fetch(arguments) => command::fetch::run(arguments),

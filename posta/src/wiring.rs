@@ -6,9 +6,13 @@ use crate::{
 };
 use anyhow::{Context, Result};
 use posta_server::{
-    Kind, ListenerSettings, Settings, TlsMode as ServerTlsMode,
+    Kind, ListenerSettings, Settings, TlsMode as ServerTlsMode, World,
     clock::SystemClock,
     control,
+    net::SystemNet,
+    relay::RelaySettings,
+    resolve::Dns,
+    schedule::Schedule,
     tls::{self, CertificateFiles, Tls},
 };
 use posta_smtp::server::Limits as SmtpLimits;
@@ -16,9 +20,11 @@ use posta_store::Store;
 use posta_store_fjall::FjallStore;
 use std::{
     fs,
+    net::SocketAddr,
     os::unix::fs::{DirBuilderExt, PermissionsExt},
     path::Path,
     sync::Arc,
+    time::Duration,
 };
 
 /// The store's directory inside the data directory.
@@ -48,6 +54,12 @@ pub(crate) fn clock() -> Arc<SystemClock> {
     Arc::new(SystemClock)
 }
 
+/// What a server stands on.
+pub(crate) fn world(store: Arc<dyn Store>, name_servers: &[SocketAddr]) -> Result<World> {
+    let resolver = Dns::new(name_servers).context("[dns]")?;
+    Ok(World { store, clock: clock(), net: Arc::new(SystemNet), resolver: Arc::new(resolver) })
+}
+
 /// A server's settings.
 pub(crate) fn settings(config: &Config) -> Result<Settings> {
     let listeners: Vec<_> = config
@@ -71,15 +83,34 @@ pub(crate) fn settings(config: &Config) -> Result<Settings> {
             commands: limits.commands,
             bad_commands: limits.bad_commands,
             command_time: limits.command_time.0,
+            hold: seconds(limits.hold.0),
             rate: limits.minimum_rate.0,
         },
         memory: usize::try_from(limits.memory.0).unwrap_or(usize::MAX),
         normalise_newlines: config.smtp.bare_newlines == BareNewlines::Normalise,
         proxies: config.proxy.networks.clone(),
+        forwarders: config.proxy.xclient.clone(),
+        verify: config.smtp.verify,
+        relays_for: config.relay.networks.clone(),
+        submissions: limits.submissions,
+        session_time: limits.session_time.0,
+        relay: RelaySettings {
+            schedule: Schedule {
+                retry: config.relay.retry.iter().map(|wait| wait.0).collect(),
+                give_up: config.relay.give_up.0,
+                delay_notice: config.relay.delay_notice.0,
+            },
+            smarthost: config.relay.smarthost.clone(),
+            patience: config.relay.timeout.0,
+        },
         listeners,
         tls: if wants_tls { Some(certificate(config)?) } else { None },
         control: Some(config.data.join(control::SOCKET)),
     })
+}
+
+fn seconds(time: Duration) -> u32 {
+    u32::try_from(time.as_secs()).unwrap_or(u32::MAX)
 }
 
 fn certificate(config: &Config) -> Result<Tls> {

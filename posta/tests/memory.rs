@@ -3,10 +3,11 @@
 
 use posta_mail::Timestamp;
 use posta_server::{
-    Kind, ListenerSettings, Server, Settings, TlsMode,
+    Kind, ListenerSettings, Server, Settings, TlsMode, World,
     admin::{Admin, Request, Response},
     clock::SimulatedClock,
     net::{MemoryNet, Net, Stream},
+    resolve::FixedZone,
 };
 use posta_smtp::server::Limits;
 use posta_store::MemoryStore;
@@ -14,13 +15,13 @@ use std::sync::Arc;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 struct System {
-    net: MemoryNet,
+    net: Arc<MemoryNet>,
     admin: Admin,
     server: Server,
 }
 
 async fn system() -> System {
-    let net = MemoryNet::default();
+    let net = Arc::new(MemoryNet::default());
     let store = Arc::new(MemoryStore::new());
     let clock = Arc::new(SimulatedClock::new(Timestamp::from_second(1_074_188_330).unwrap(), 7));
     let admin = Admin::new(store.clone(), clock.clone());
@@ -34,24 +35,22 @@ async fn system() -> System {
         tls: TlsMode::None,
     };
     let settings = Settings {
-        hostname: "mail.x.test".parse().unwrap(),
         message_size: 2_000_000,
         sessions: 4,
         sessions_per_client: 3,
         smtp_limits: Limits { commands: 50, ..Limits::default() },
         memory: 1,
-        normalise_newlines: false,
-        proxies: Vec::new(),
         listeners: vec![
             listener(Kind::Smtp, 25),
             listener(Kind::Submission, 587),
             listener(Kind::Lmtp, 24),
             listener(Kind::Pop3, 110),
         ],
-        tls: None,
-        control: None,
+        ..Settings::new("mail.x.test".parse().unwrap())
     };
-    let server = Server::start(settings, store, clock, &net).await.unwrap();
+    let resolver = Arc::new(FixedZone::default());
+    let world = World { store, clock, net: net.clone(), resolver };
+    let server = Server::start(settings, world).await.unwrap();
     System { net, admin, server }
 }
 

@@ -3,7 +3,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use bytes::Bytes;
-use posta_mail::{Address, Engine, ForwardPath, MailId, Reply, ReversePath, Secret, Step, TlsUse};
+use posta_mail::{
+    Address, Engine, ForwardPath, MailId, Reply, ReversePath, Secret, Step, TlsUse,
+    envelope::{Body, MailParameters},
+};
 use posta_pop3::{client as pop3_client, server as pop3_server};
 use posta_smtp::{client as smtp_client, command::HelloVerb, server as smtp_server};
 use proptest::prelude::*;
@@ -75,14 +78,17 @@ fn send(hello: HelloVerb, recipients: &[&str], content: &[u8], size: usize, stin
         ..smtp_server::Profile::new("mail.x.test".parse().unwrap(), service)
     };
     let mut server = Side::new(posta_smtp::Server::new(Arc::new(profile)));
-    let options = smtp_client::Options { name: "c.test".into(), hello, tls: TlsUse::IfOffered };
+    let options = smtp_client::Options::new("c.test", hello, TlsUse::IfOffered);
     let mut client = Side::new(posta_smtp::Client::new(options, false));
-    let address = |text: &&str| ForwardPath::Address(text.parse::<Address>().unwrap());
+    let address = |text: &&str| ForwardPath::Address(text.parse::<Address>().unwrap()).into();
     let mut envelope = Some(smtp_client::Envelope {
         reverse_path: ReversePath::Null,
         recipients: recipients.iter().map(address).collect(),
-        size: (!stingy).then_some(content.len() as u64),
-        eight_bit: !content.is_ascii(),
+        parameters: MailParameters {
+            size: (!stingy).then_some(content.len() as u64),
+            body: if content.is_ascii() { Body::SevenBit } else { Body::EightBitMime },
+            ..MailParameters::default()
+        },
     });
     let mut pieces = content.chunks(7).map(Bytes::copy_from_slice);
     let mut sent = Sent { content: Vec::new(), mail: None, recipients: Vec::new(), outcome: None };
@@ -94,7 +100,7 @@ fn send(hello: HelloVerb, recipients: &[&str], content: &[u8], size: usize, stin
                     *mail = Some(given);
                     smtp_server::Answer::Accept
                 }
-                smtp_server::Question::Recipient(path) => {
+                smtp_server::Question::Recipient(smtp_server::Recipient { path, .. }) => {
                     if path.to_string().contains("refused") {
                         return smtp_server::Answer::Refuse(Reply::new(550, (5, 1, 1), "No"));
                     }
@@ -242,14 +248,13 @@ proptest! {
     #[test]
     fn clients_survive_anything(input in hostile(), size in 1usize..100, pipelining: bool) {
         let hello = if pipelining { HelloVerb::Ehlo } else { HelloVerb::Helo };
-        let options = smtp_client::Options { name: "c.test".into(), hello, tls: TlsUse::Never };
+        let options = smtp_client::Options::new("c.test", hello, TlsUse::Never);
         let greeted = [&b"220 a\r\n250-a\r\n250 PIPELINING\r\n"[..], &input].concat();
         survives(posta_smtp::Client::new(options, false), &greeted, size, |question| match question {
             smtp_client::Question::Next(_) => smtp_client::Answer::Send(smtp_client::Envelope {
                 reverse_path: ReversePath::Null,
-                recipients: vec![ForwardPath::Postmaster, ForwardPath::Postmaster],
-                size: Some(3),
-                eight_bit: false,
+                recipients: vec![ForwardPath::Postmaster.into(), ForwardPath::Postmaster.into()],
+                parameters: MailParameters { size: Some(3), ..MailParameters::default() },
             }),
             smtp_client::Question::Content => smtp_client::Answer::EndOfContent,
             smtp_client::Question::Failed(_) => smtp_client::Answer::Quit,
@@ -271,8 +276,8 @@ proptest! {
             prop_assert_eq!(&sent.content, &content);
             prop_assert_eq!(codes(&sent), [250, 250]);
             let mail = sent.mail.unwrap();
-            prop_assert_eq!(mail.size, Some(content.len() as u64));
-            prop_assert_eq!(mail.body == posta_smtp::command::Body::EightBitMime, !content.is_ascii());
+            prop_assert_eq!(mail.parameters.size, Some(content.len() as u64));
+            prop_assert_eq!(mail.parameters.body == Body::EightBitMime, !content.is_ascii());
         }
     }
 

@@ -14,7 +14,7 @@ pub(crate) enum Command {
         place: Place,
         /// The address, or @domain for every address of a domain that means nothing else.
         name: String,
-        /// Where its mail goes: addresses in local domains.
+        /// Where its mail goes: addresses here or on other servers.
         #[arg(required = true)]
         targets: Vec<String>,
     },

@@ -7,8 +7,10 @@ pub(crate) mod demo;
 pub(crate) mod domain;
 pub(crate) mod explain;
 pub(crate) mod fetch;
+pub(crate) mod queue;
 pub(crate) mod send;
 pub(crate) mod serve;
+pub(crate) mod trace;
 
 use crate::{Place, operator};
 use anyhow::{Context, Result, ensure};

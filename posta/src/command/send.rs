@@ -39,11 +39,8 @@ pub(crate) struct Arguments {
 pub(crate) fn run(arguments: Arguments) -> Result<()> {
     let content = Bytes::from(content(&arguments)?);
     let Arguments { server, from, to, .. } = arguments;
-    let options = Options {
-        name: gethostname::gethostname().to_string_lossy().into_owned(),
-        hello: HelloVerb::Ehlo,
-        tls: TlsUse::Never,
-    };
+    let name = gethostname::gethostname().to_string_lossy().into_owned();
+    let options = Options::new(name, HelloVerb::Ehlo, TlsUse::Never);
     let envelope = client::envelope(ReversePath::Address(from), to.clone(), &content);
     let outcome = super::block_on(async move {
         client::submit(client::dial(&server).await?, options, envelope, content).await

@@ -3,7 +3,7 @@
 use crate::{Place, config::Config, wiring};
 use anyhow::{Context, Result};
 use clap::Args;
-use posta_server::{Server, net::SystemNet};
+use posta_server::Server;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
@@ -27,7 +27,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         // Before the sockets are bound, so that a signal right after `ready` is not missed.
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
-        let server = Server::start(settings, store, wiring::clock(), &SystemNet)
+        let world = wiring::world(store, &config.dns.servers)?;
+        let server = Server::start(settings, world)
             .await
             .context("change `address` under [[listen]], or stop what uses it")?;
         eprintln!("{}", ready(&server));

@@ -4,11 +4,13 @@ use crate::{
     Protocol,
     script::{Script, unescape},
 };
-use posta_mail::{Reply, ReplyCode};
+use posta_mail::{
+    Reply, ReplyCode,
+    envelope::{Body, Hold, Late, MailParameters, RecipientParameters, Return},
+};
 use posta_smtp::{
     Server,
-    command::Body,
-    server::{Answer, Exchange, Limits, Mail, Profile, Question, Service},
+    server::{Answer, Exchange, Forwarded, Limits, Mail, Profile, Question, Recipient, Service},
 };
 use std::sync::Arc;
 
@@ -24,9 +26,8 @@ impl Protocol for Smtp {
             _ => Service::Smtp,
         };
         let size = script.setting("size").map_or(1_000_000, |size| size.parse().unwrap());
-        Server::new(Arc::new(Profile {
-            hostname: script.setting("hostname").unwrap().parse().unwrap(),
-            service,
+        let engine = Server::new(Arc::new(Profile {
+            verify: script.setting("verify") == Some("yes"),
             message_size: size,
             limits: Limits {
                 commands: script.setting("commands").map_or(1_000, |count| count.parse().unwrap()),
@@ -42,7 +43,9 @@ impl Protocol for Smtp {
                 None => Vec::new(),
             },
             plaintext_auth: script.setting("auth") == Some("plaintext"),
-        }))
+            ..Profile::new(script.setting("hostname").unwrap().parse().unwrap(), service)
+        }));
+        if script.setting("trusted") == Some("yes") { engine.trusting() } else { engine }
     }
 
     fn question(question: &Question) -> Option<String> {
@@ -57,17 +60,24 @@ impl Protocol for Smtp {
             Question::Authenticate(Exchange::Response(octets)) => {
                 format!("auth: {}", octets.escape_ascii())
             }
-            Question::Mail(Mail { reverse_path, size, body, utf8 }) => {
-                let size = size.map_or_else(String::new, |size| format!(" size={size}"));
-                let body = match body {
-                    Body::SevenBit => "",
-                    Body::EightBitMime => " 8bit",
-                    Body::BinaryMime => " binary",
-                };
-                let utf8 = if *utf8 { " utf8" } else { "" };
-                format!("mail {reverse_path}{size}{body}{utf8}")
+            Question::Mail(Mail { reverse_path, parameters }) => {
+                format!("mail {reverse_path}{}", mail_parameters(parameters))
             }
-            Question::Recipient(path) => format!("recipient {path}"),
+            Question::Recipient(Recipient { path, parameters }) => {
+                format!("recipient {path}{}", recipient_parameters(parameters))
+            }
+            Question::Verify(name) => format!("verify {name}"),
+            Question::Forwarded(Forwarded { client, login }) => {
+                let mut text = "forwarded".to_owned();
+                if let Some(client) = client {
+                    let client = client.map_or("unknown".to_owned(), |client| client.to_string());
+                    text.push_str(&format!(" client={client}"));
+                }
+                if let Some(login) = login {
+                    text.push_str(&format!(" login={}", login.as_deref().unwrap_or("nobody")));
+                }
+                text
+            }
             Question::Content => "content".to_owned(),
             Question::Commit => "commit".to_owned(),
             Question::Abandon => "abandon".to_owned(),
@@ -81,6 +91,7 @@ impl Protocol for Smtp {
             Some(text) => {
                 let (word, rest) = text.split_once(' ').unwrap_or((text, ""));
                 match word {
+                    "found" => Answer::Found(rest.split(", ").map(str::to_owned).collect()),
                     "challenge" => Answer::Challenge(unescape(rest).unwrap()),
                     "committed" => Answer::Committed(rest.parse().unwrap()),
                     "refuse" => Answer::Refuse(refusal(rest)),
@@ -89,6 +100,43 @@ impl Protocol for Smtp {
             }
         }
     }
+}
+
+fn mail_parameters(parameters: &MailParameters) -> String {
+    let MailParameters {
+        size, body, utf8, ret, envelope_id, require_tls, hold, by, priority, ..
+    } = parameters;
+    let words = [
+        size.map(|size| format!("size={size}")),
+        match body {
+            Body::SevenBit => None,
+            Body::EightBitMime => Some("8bit".to_owned()),
+            Body::BinaryMime => Some("binary".to_owned()),
+        },
+        utf8.then(|| "utf8".to_owned()),
+        ret.map(|ret| if ret == Return::Full { "ret=full" } else { "ret=headers" }.to_owned()),
+        envelope_id.as_ref().map(|id| format!("envid={id}")),
+        require_tls.then(|| "requiretls".to_owned()),
+        hold.map(|hold| match hold {
+            Hold::For(seconds) => format!("hold={seconds}s"),
+            Hold::Until(time) => format!("hold={time}"),
+        }),
+        by.map(|by| {
+            let late = if by.late == Late::Return { "return" } else { "notify" };
+            format!("by={}s,{late}", by.seconds)
+        }),
+        priority.map(|priority| format!("priority={priority}")),
+    ];
+    words.into_iter().flatten().map(|word| format!(" {word}")).collect()
+}
+
+fn recipient_parameters(parameters: &RecipientParameters) -> String {
+    let RecipientParameters { notify, original } = parameters;
+    let words = [
+        notify.map(|notify| format!(" notify={notify}")),
+        original.as_ref().map(|original| format!(" original={original}")),
+    ];
+    words.into_iter().flatten().collect()
 }
 
 /// `550 5.1.1 words`.

@@ -14,9 +14,9 @@ use posta_server::{
     Kind, ListenerSettings, Server, Settings, TlsMode,
     admin::{Admin, Request},
     drive::{Driver, Host},
-    net::{Endpoint, Stream, SystemNet},
+    net::{Endpoint, Stream},
 };
-use posta_smtp::{client::Options, command::HelloVerb, server::Limits as SmtpLimits};
+use posta_smtp::{client::Options, command::HelloVerb};
 use posta_store::Store;
 use std::{fs::Permissions, io, os::unix::fs::PermissionsExt, sync::Arc};
 use tap::Tap;
@@ -44,7 +44,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<()> {
     let store = wiring::open_store(directory.path())?;
     super::block_on(async move {
         add_accounts(store.clone()).await?;
-        let server = Server::start(settings()?, store, wiring::clock(), &SystemNet).await?;
+        let server = Server::start(settings()?, wiring::world(store, &[])?).await?;
         let played = play(&server).await;
         if played.is_ok() && !arguments.once {
             stay(&server).await?;
@@ -61,17 +61,8 @@ fn settings() -> Result<Settings> {
         tls: TlsMode::None,
     };
     Ok(Settings {
-        hostname: DOMAIN.parse()?,
-        message_size: 50 << 20,
-        sessions: 0,
-        sessions_per_client: 0,
-        smtp_limits: SmtpLimits::default(),
-        memory: 64 << 20,
-        normalise_newlines: false,
-        proxies: Vec::new(),
         listeners: vec![loopback(Kind::Submission), loopback(Kind::Smtp), loopback(Kind::Pop3)],
-        tls: None,
-        control: None,
+        ..Settings::new(DOMAIN.parse()?)
     })
 }
 
@@ -105,8 +96,7 @@ async fn play(server: &Server) -> Result<()> {
 async fn send(server: &str) -> Result<()> {
     let narrator = Narrator::new(SmtpStory::default());
     let stream = Box::new(Tap::new(client::dial(server).await?, narrator));
-    let options =
-        Options { name: "pc_client".to_owned(), hello: HelloVerb::Helo, tls: TlsUse::Never };
+    let options = Options::new("pc_client", HelloVerb::Helo, TlsUse::Never);
     let sender: Address = SENDER.parse()?;
     let envelope = client::envelope(ReversePath::Address(sender), vec![RECIPIENT.parse()?], BODY);
     let outcome = client::submit(stream, options, envelope, Bytes::from_static(BODY)).await?;

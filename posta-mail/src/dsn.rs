@@ -1,0 +1,359 @@
+//! Reports of what became of a message: delivery status notifications (RFC 3464), written so that a
+//! person understands them, and then once more for programs.
+
+use crate::{
+    Address, Domain, EnhancedStatus, MailId, Timestamp, envelope::from_xtext, trace::date,
+};
+use std::fmt::Write as _;
+
+/// What became of a recipient (RFC 3464 §2.3.3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    /// It is in the mailbox.
+    Delivered,
+    /// It went to several others, as of a list.
+    Expanded,
+    /// Another server took it that sends no reports of success.
+    Relayed,
+    /// It has not arrived yet, and is tried further.
+    Delayed,
+    /// It will not arrive.
+    Failed,
+}
+
+impl Action {
+    /// As a report names it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Delivered => "delivered",
+            Self::Expanded => "expanded",
+            Self::Relayed => "relayed",
+            Self::Delayed => "delayed",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// A recipient, as a report tells of it.
+#[derive(Debug, Clone)]
+pub struct Recipient<'a> {
+    /// Whom it was for.
+    pub address: &'a Address,
+    /// Whom the sender named first: `type;xtext`.
+    pub original: Option<&'a str>,
+    /// What became of it.
+    pub action: Action,
+    /// Why.
+    pub status: EnhancedStatus,
+    /// In whose words: the other server's, or ours.
+    pub reply: Option<&'a str>,
+    /// The other server, if one said so.
+    pub host: Option<&'a str>,
+}
+
+/// A report.
+#[derive(Debug, Clone)]
+pub struct Report<'a> {
+    /// The server that writes it.
+    pub hostname: &'a Domain,
+    /// Its id as a message.
+    pub id: MailId,
+    /// When it is written.
+    pub time: Timestamp,
+    /// To whom: the message's reverse-path.
+    pub to: &'a Address,
+    /// The sender's name for the message, in xtext.
+    pub envelope_id: Option<&'a str>,
+    /// The message's Message-ID field.
+    pub message_id: Option<&'a str>,
+    /// When the message came here.
+    pub arrived: Timestamp,
+    /// Until when it is tried, if it still is.
+    pub until: Option<Timestamp>,
+    /// Of whom it tells. At least one.
+    pub recipients: Vec<Recipient<'a>>,
+    /// The message, or its header section.
+    pub message: &'a [u8],
+    /// Whether that is all of it.
+    pub is_whole: bool,
+}
+
+impl Report<'_> {
+    /// The report as a message: header section and body, lines ending in CRLF.
+    #[must_use]
+    pub fn write(&self) -> Vec<u8> {
+        let boundary = format!("report-{}", self.id);
+        let mut text = self.header(&boundary);
+        let eight_bit = !text.is_ascii() || self.recipients.iter().any(|to| !to.is_ascii());
+        let encoding = if eight_bit { "8bit" } else { "7bit" };
+        let _ = write!(
+            text,
+            "--{boundary}\r\nContent-Type: text/plain; charset=utf-8\r\n\
+             Content-Transfer-Encoding: {encoding}\r\n\r\n{}\r\n\
+             --{boundary}\r\n{}{}\r\n--{boundary}\r\n",
+            self.words(),
+            self.status_header(eight_bit),
+            self.status(),
+        );
+        // RFC 6533 §4 has types of their own for what is not ASCII.
+        let is_ascii = self.message.is_ascii();
+        let (kind, encoding) = match (self.is_whole, is_ascii) {
+            (true, true) => ("message/rfc822", "7bit"),
+            (true, false) => ("message/rfc822", "8bit"),
+            (false, true) => ("text/rfc822-headers", "7bit"),
+            (false, false) => ("message/global-headers", "8bit"),
+        };
+        let _ =
+            write!(text, "Content-Type: {kind}\r\nContent-Transfer-Encoding: {encoding}\r\n\r\n");
+        let mut report = text.into_bytes();
+        report.extend_from_slice(self.message);
+        if !self.message.ends_with(b"\r\n") {
+            report.extend_from_slice(b"\r\n");
+        }
+        report.extend_from_slice(format!("--{boundary}--\r\n").as_bytes());
+        report
+    }
+
+    fn header(&self, boundary: &str) -> String {
+        let mut text = String::with_capacity(4_096);
+        let Self { hostname, id, to, .. } = self;
+        let _ = write!(
+            text,
+            "From: Mail Delivery System <MAILER-DAEMON@{hostname}>\r\nTo: <{to}>\r\n\
+             Subject: {}\r\nDate: {}\r\nMessage-ID: <{id}@{hostname}>\r\n",
+            self.subject(),
+            date(self.time),
+        );
+        if let Some(message_id) = self.message_id {
+            let _ = write!(text, "In-Reply-To: {message_id}\r\nReferences: {message_id}\r\n");
+        }
+        // RFC 3834 §5: so that no program answers.
+        let _ = write!(
+            text,
+            "Auto-Submitted: auto-replied\r\nMIME-Version: 1.0\r\n\
+             Content-Type: multipart/report; report-type=delivery-status;\r\n\
+             \tboundary=\"{boundary}\"\r\n\r\n"
+        );
+        text
+    }
+
+    /// The gravest of what it tells.
+    fn action(&self) -> Action {
+        let has = |action| self.recipients.iter().any(|recipient| recipient.action == action);
+        [Action::Failed, Action::Delayed].into_iter().find(|&action| has(action)).unwrap_or_else(
+            || self.recipients.first().map_or(Action::Delivered, |first| first.action),
+        )
+    }
+
+    fn subject(&self) -> &'static str {
+        match self.action() {
+            Action::Failed => "Your message was not delivered",
+            Action::Delayed => "Your message is delayed",
+            Action::Delivered => "Your message was delivered",
+            Action::Expanded => "Your message was distributed",
+            Action::Relayed => "Your message was passed on",
+        }
+    }
+
+    /// For a person: what happened, to whom, why, and what to do.
+    fn words(&self) -> String {
+        let mut text = String::new();
+        for recipient in &self.recipients {
+            let Recipient { address, action, .. } = recipient;
+            let _ = match action {
+                Action::Failed => {
+                    write!(text, "Your message to <{address}> could not be delivered.\r\n")
+                }
+                Action::Delayed => {
+                    write!(text, "Your message to <{address}> has not been delivered yet.\r\n")
+                }
+                Action::Delivered => {
+                    write!(text, "Your message to <{address}> is in the mailbox.\r\n")
+                }
+                Action::Expanded => {
+                    write!(text, "Your message to <{address}> went to all who stand behind it.\r\n")
+                }
+                Action::Relayed => write!(
+                    text,
+                    "Your message to <{address}> was taken by another server, which tells no more \
+                     about it.\r\n"
+                ),
+            };
+            match (recipient.reply, recipient.host) {
+                (Some(reply), Some(host)) => {
+                    let _ = write!(text, "\r\nThe server {host} answered:\r\n");
+                    quote(reply, &mut text);
+                }
+                (Some(reply), None) => {
+                    text.push_str("\r\nThe reason:\r\n");
+                    quote(reply, &mut text);
+                }
+                (None, _) => {}
+            }
+            text.push_str("\r\n");
+        }
+        let _ = match (self.action(), self.until) {
+            (Action::Failed, _) => write!(
+                text,
+                "It will not be tried again. If the address is right, ask the recipient in another \
+                 way,\r\nor the postmaster of that server, and show this report. What was sent is \
+                 attached.\r\n"
+            ),
+            (Action::Delayed, Some(until)) => write!(
+                text,
+                "You need not do anything: it is tried again until {}.\r\n",
+                date(until)
+            ),
+            _ => write!(text, "You need not do anything.\r\n"),
+        };
+        text
+    }
+
+    fn status_header(&self, eight_bit: bool) -> &'static str {
+        if eight_bit {
+            "Content-Type: message/global-delivery-status\r\nContent-Transfer-Encoding: 8bit\r\n\r\n"
+        } else {
+            "Content-Type: message/delivery-status\r\n\r\n"
+        }
+    }
+
+    /// For programs (RFC 3464 §2).
+    fn status(&self) -> String {
+        let mut text = String::new();
+        if let Some(id) = self.envelope_id.and_then(from_xtext) {
+            let _ = write!(text, "Original-Envelope-Id: {id}\r\n");
+        }
+        let _ = write!(
+            text,
+            "Reporting-MTA: dns; {}\r\nArrival-Date: {}\r\n",
+            self.hostname,
+            date(self.arrived)
+        );
+        for recipient in &self.recipients {
+            text.push_str("\r\n");
+            if let Some((kind, address)) = recipient.original.and_then(|text| text.split_once(';'))
+                && let Some(address) = from_xtext(address)
+            {
+                let _ = write!(text, "Original-Recipient: {kind};{address}\r\n");
+            }
+            let kind = if recipient.address.is_ascii() { "rfc822" } else { "utf-8" };
+            let _ = write!(
+                text,
+                "Final-Recipient: {kind};{}\r\nAction: {}\r\nStatus: {}\r\n",
+                recipient.address,
+                recipient.action.name(),
+                recipient.status
+            );
+            if let Some(host) = recipient.host {
+                let _ = write!(text, "Remote-MTA: dns; {host}\r\n");
+            }
+            if let Some(reply) = recipient.reply {
+                let kind = if recipient.host.is_some() { "smtp" } else { "x-posta" };
+                let lines: Vec<_> = reply.lines().map(clean).collect();
+                let _ = write!(text, "Diagnostic-Code: {kind}; {}\r\n", lines.join("\r\n "));
+            }
+            let _ = write!(text, "Last-Attempt-Date: {}\r\n", date(self.time));
+            if let (Action::Delayed, Some(until)) = (recipient.action, self.until) {
+                let _ = write!(text, "Will-Retry-Until: {}\r\n", date(until));
+            }
+        }
+        text
+    }
+}
+
+impl Recipient<'_> {
+    fn is_ascii(&self) -> bool {
+        let original = self.original.and_then(|text| text.split_once(';')).map(|(_, text)| text);
+        self.address.is_ascii()
+            && self.reply.is_none_or(str::is_ascii)
+            && original.and_then(from_xtext).is_none_or(|address| address.is_ascii())
+    }
+}
+
+/// Another server's words, line by line, indented.
+fn quote(reply: &str, text: &mut String) {
+    for line in reply.lines() {
+        let _ = write!(text, "    {}\r\n", clean(line));
+    }
+}
+
+/// What another server says may hold anything; in a report it is a line of text.
+fn clean(line: &str) -> String {
+    line.chars().map(|character| if character.is_control() { ' ' } else { character }).collect()
+}
+
+/// The header section of a message, if it is all within `beginning`, or as much of it as is.
+#[must_use]
+pub fn header_section(beginning: &[u8]) -> &[u8] {
+    match memchr::memmem::find(beginning, b"\r\n\r\n") {
+        Some(end) => &beginning[..end + 2],
+        None => match memchr::memmem::rfind(beginning, b"\r\n") {
+            Some(end) => &beginning[..end + 2],
+            None => b"",
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report(action: Action, reply: Option<&str>) -> String {
+        let hostname = "mail.x.test".parse().unwrap();
+        let (to, bob) = ("ana@x.test".parse().unwrap(), "bob@y.test".parse().unwrap());
+        let report = Report {
+            hostname: &hostname,
+            id: MailId::from_bytes([0; 12]),
+            time: Timestamp::UNIX_EPOCH,
+            to: &to,
+            envelope_id: Some("a+2Bb"),
+            message_id: Some("<1@x.test>"),
+            arrived: Timestamp::UNIX_EPOCH,
+            until: Some(Timestamp::UNIX_EPOCH),
+            recipients: vec![Recipient {
+                address: &bob,
+                original: Some("rfc822;b+2Bx@y.test"),
+                action,
+                status: EnhancedStatus { class: 5, subject: 1, detail: 1 },
+                reply,
+                host: Some("mx.y.test"),
+            }],
+            message: b"Subject: hello\r\n",
+            is_whole: false,
+        };
+        String::from_utf8(report.write()).unwrap()
+    }
+
+    #[test]
+    fn a_report_tells_a_person_and_a_program() {
+        let text = report(Action::Failed, Some("550 5.1.1 No such user\nsecond \r line"));
+        for part in [
+            "To: <ana@x.test>\r\nSubject: Your message was not delivered\r\n",
+            "In-Reply-To: <1@x.test>\r\n",
+            "Auto-Submitted: auto-replied\r\n",
+            "Your message to <bob@y.test> could not be delivered.\r\n",
+            "The server mx.y.test answered:\r\n    550 5.1.1 No such user\r\n    second   line\r\n",
+            "\r\n\r\nOriginal-Envelope-Id: a+b\r\nReporting-MTA: dns; mail.x.test\r\n",
+            "\r\n\r\nOriginal-Recipient: rfc822;b+x@y.test\r\nFinal-Recipient: rfc822;bob@y.test\r\n\
+             Action: failed\r\nStatus: 5.1.1\r\nRemote-MTA: dns; mx.y.test\r\n\
+             Diagnostic-Code: smtp; 550 5.1.1 No such user\r\n second   line\r\n",
+            "Content-Type: text/rfc822-headers\r\nContent-Transfer-Encoding: 7bit\r\n\r\n\
+             Subject: hello\r\n--report-00000000000000000000--\r\n",
+        ] {
+            assert!(text.contains(part), "{part}\n---\n{text}");
+        }
+        assert!(!text.replace("\r\n", "").contains(['\r', '\n']), "every line ends in CRLF");
+        let text = report(Action::Delayed, None);
+        assert!(text.contains("Will-Retry-Until: ") && text.contains("You need not do anything"));
+        let text = report(Action::Failed, Some("550 gre\u{219}it"));
+        assert!(text.contains("message/global-delivery-status"), "RFC 6533 \u{a7}3");
+    }
+
+    #[test]
+    fn the_header_section_is_found() {
+        assert_eq!(header_section(b"a: b\r\nc: d\r\n\r\nbody"), b"a: b\r\nc: d\r\n");
+        assert_eq!(header_section(b"a: b\r\nc: d"), b"a: b\r\n");
+        assert_eq!(header_section(b"a: b"), b"");
+    }
+}

@@ -1,0 +1,253 @@
+//! The operator's requests about the queue and about what happened to messages.
+
+use super::{Admin, AdminError, Response};
+use posta_mail::{Address, MailId, Timestamp};
+use posta_store::{Destination, Event, Item, ItemState, Settlement, StoreError, What};
+use serde::{Deserialize, Serialize};
+
+/// Items, or events, read from the store at a time.
+const PAGE: usize = 1_000;
+
+/// Messages whose story is told at once at most.
+const TRACED: usize = 100;
+
+/// Which items of the queue are meant: those that fit all that is said. If nothing is, all.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Selection {
+    /// Items with these ids, or of messages with these ids.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub ids: Vec<String>,
+    /// Items for this domain.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub domain: Option<String>,
+    /// Items of this sender.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sender: Option<String>,
+    /// Items whose message was accepted so many seconds ago, or longer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub older: Option<u64>,
+}
+
+/// What is to be done with items.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum QueueAction {
+    /// Try them at once.
+    Retry,
+    /// Keep them until they are released.
+    Hold,
+    /// Let those that are held go on.
+    Release,
+    /// Drop them; nobody is told.
+    Remove,
+}
+
+/// An item in a list.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct QueueLine {
+    /// Its name.
+    pub id: String,
+    /// The message's Message-ID field.
+    pub message_id: Option<String>,
+    /// The message's reverse-path, without its brackets; empty for a report.
+    pub reverse_path: String,
+    /// Where it goes.
+    pub destination: String,
+    /// To whom.
+    pub recipients: Vec<QueueRecipient>,
+    /// `waiting`, `leased` (being sent), or `held`.
+    pub state: ItemState,
+    /// When it is tried next; none while it is held.
+    pub next_attempt: Option<Timestamp>,
+    /// How often it was tried.
+    pub attempts: u32,
+    /// When the message was accepted.
+    pub accepted: Timestamp,
+    /// Octets of the message.
+    pub octets: u64,
+}
+
+/// A recipient in a list.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QueueRecipient {
+    /// Its address.
+    pub address: String,
+    /// `waiting`, or `delayed` after an attempt.
+    pub state: String,
+    /// What the other side said last.
+    pub reply: Option<String>,
+}
+
+impl Selection {
+    fn fits(&self, item: &Item, now: Timestamp) -> bool {
+        let id = item.id.to_string();
+        let message = item.id.content.to_string();
+        let is_named = |given: &String| *given == id || *given == message;
+        let is_sender = |sender: &String| {
+            matches!(&item.envelope.reverse_path, posta_mail::ReversePath::Address(address)
+                if address.as_str().eq_ignore_ascii_case(sender))
+        };
+        let age = now.as_second() - item.accepted.as_second();
+        (self.ids.is_empty() || self.ids.iter().any(is_named))
+            && self.domain.as_ref().is_none_or(|domain| destination(item) == domain.as_str())
+            && self.sender.as_ref().is_none_or(is_sender)
+            && self.older.is_none_or(|older| u64::try_from(age).unwrap_or_default() >= older)
+    }
+}
+
+impl Admin {
+    pub(super) async fn queue(&self, selection: &Selection) -> Result<Response, AdminError> {
+        let mut lines = Vec::new();
+        self.each(selection, |item| lines.push(line(item))).await?;
+        Ok(Response::Queue(lines))
+    }
+
+    pub(super) async fn change_queue(
+        &self,
+        selection: &Selection,
+        action: QueueAction,
+    ) -> Result<Response, AdminError> {
+        let mut items = Vec::new();
+        self.each(selection, |item| items.push(item)).await?;
+        let mut count = 0;
+        for item in items {
+            count += usize::from(self.change_item(item, action).await?);
+        }
+        self.wake.notify_one();
+        Ok(Response::Count(count))
+    }
+
+    async fn change_item(&self, item: Item, action: QueueAction) -> Result<bool, StoreError> {
+        let now = self.clock.now();
+        match action {
+            QueueAction::Retry if item.state == ItemState::Waiting => {
+                self.store.reschedule(item.id, now, ItemState::Waiting).await
+            }
+            QueueAction::Hold if item.state == ItemState::Waiting => {
+                self.store.reschedule(item.id, item.due, ItemState::Held).await
+            }
+            QueueAction::Release if item.state == ItemState::Held => {
+                self.store.reschedule(item.id, now, ItemState::Waiting).await
+            }
+            QueueAction::Remove => {
+                let removed = Settlement {
+                    item: item.id,
+                    time: now,
+                    left: None,
+                    deliveries: Vec::new(),
+                    reports: Vec::new(),
+                    events: vec![Event {
+                        id: item.id.content,
+                        time: now,
+                        what: What::Removed { destination: destination(&item).to_owned() },
+                    }],
+                };
+                self.store.settle(removed).await
+            }
+            QueueAction::Retry | QueueAction::Hold | QueueAction::Release => Ok(false),
+        }
+    }
+
+    /// Shows every item that fits, a page at a time: the queue may be large.
+    async fn each(
+        &self,
+        selection: &Selection,
+        mut show: impl FnMut(Item),
+    ) -> Result<(), StoreError> {
+        let now = self.clock.now();
+        let mut after = None;
+        loop {
+            let page = self.store.items(after, PAGE).await?;
+            let Some(last) = page.last() else { return Ok(()) };
+            after = Some(last.id);
+            page.into_iter().filter(|item| selection.fits(item, now)).for_each(&mut show);
+        }
+    }
+
+    /// The stories of the messages that something names: a message's id, a Message-ID, or an
+    /// address that sent or received.
+    pub(super) async fn trace(&self, named: &str) -> Result<Response, AdminError> {
+        let id = named.split_once('.').map_or(named, |(id, _)| id);
+        if let Ok(id) = id.parse::<MailId>() {
+            let events = self.store.history(id).await?;
+            if !events.is_empty() {
+                return Ok(Response::Events(events));
+            }
+        }
+        let address: Option<Address> = named.parse().ok();
+        let address = address.as_ref().map(Address::folded);
+        let mut told = Vec::new();
+        let (mut after, mut messages) = (None, 0);
+        loop {
+            let page = self.store.events(after, PAGE).await?;
+            let Some(last) = page.last() else { break };
+            after = Some(last.id);
+            for story in page.chunk_by(|one, other| one.id == other.id) {
+                if story.iter().any(|event| concerns(event, named, address.as_ref())) {
+                    told.extend_from_slice(story);
+                    messages += 1;
+                }
+            }
+            if messages >= TRACED {
+                break;
+            }
+        }
+        Ok(Response::Events(told))
+    }
+}
+
+fn line(item: Item) -> QueueLine {
+    let destination = destination(&item).to_owned();
+    let reverse_path = item.envelope.reverse_path.to_string();
+    QueueLine {
+        id: item.id.to_string(),
+        message_id: item.message_id,
+        reverse_path: reverse_path.trim_matches(['<', '>']).to_owned(),
+        destination,
+        recipients: item
+            .recipients
+            .into_iter()
+            .map(|waiting| QueueRecipient {
+                address: waiting.address.to_string(),
+                state: if waiting.reply.is_some() { "delayed" } else { "waiting" }.to_owned(),
+                reply: waiting.reply,
+            })
+            .collect(),
+        state: item.state,
+        next_attempt: (item.state != ItemState::Held).then_some(item.due),
+        attempts: item.attempts,
+        accepted: item.accepted,
+        octets: item.octets,
+    }
+}
+
+fn destination(item: &Item) -> &str {
+    match &item.destination {
+        Destination::Local => "local",
+        Destination::Domain(domain) => domain,
+    }
+}
+
+fn concerns(event: &Event, named: &str, address: Option<&Address>) -> bool {
+    let is_it = |other: &Address| address.is_some_and(|address| other.folded() == *address);
+    let is_path = |path: &posta_mail::ReversePath| matches!(path, posta_mail::ReversePath::Address(other) if is_it(other));
+    match &event.what {
+        What::Accepted { from, to, message_id, .. } => {
+            let given = message_id.as_deref().map(|id| id.trim_matches(['<', '>']));
+            is_path(from) || to.iter().any(is_it) || given == Some(named.trim_matches(['<', '>']))
+        }
+        What::Refused { from, refused, .. } => {
+            let is_about = |about: &str| {
+                let inside = about.split_once('<').and_then(|(_, rest)| rest.split_once('>'));
+                inside.and_then(|(text, _)| text.parse().ok()).is_some_and(|to| is_it(&to))
+            };
+            from.as_ref().is_some_and(is_path)
+                || refused.iter().any(|refusal| is_about(&refusal.about))
+        }
+        What::Attempted { recipients, .. } => recipients.iter().any(|fate| is_it(&fate.recipient)),
+        What::Reported { to, .. } => is_it(to),
+        What::Removed { .. } => false,
+    }
+}

@@ -1,0 +1,148 @@
+//! From an envelope to what the store is asked to keep: a delivery for each mailbox, an item of the
+//! queue for each destination elsewhere.
+
+use crate::directory::{Recipient, Resolved};
+use posta_mail::{
+    Address, MailId, ReversePath, Timestamp,
+    envelope::{Body, Notify},
+    trace,
+};
+use posta_store::{
+    Acceptance, AccountId, Delivery, Destination, Envelope, Item, ItemId, ItemState, Waiting,
+};
+use std::collections::{HashMap, HashSet};
+
+/// A message that is to go to its recipients.
+#[derive(Debug, Clone, Copy)]
+pub struct Message<'a> {
+    /// Its id.
+    pub id: MailId,
+    /// When it was accepted.
+    pub time: Timestamp,
+    /// Octets of its content.
+    pub octets: u64,
+    /// Its Message-ID field.
+    pub message_id: Option<&'a str>,
+    /// Its envelope, recipients aside.
+    pub envelope: &'a Envelope,
+    /// Until when it is kept back, if it is.
+    pub hold: Option<Timestamp>,
+}
+
+/// Splits a message by where it goes.
+#[must_use]
+pub fn split(message: Message<'_>, recipients: &[Recipient]) -> (Vec<Delivery>, Vec<Item>) {
+    let mut items = Items { message, items: Vec::new(), known: HashMap::new() };
+    for recipient in recipients {
+        let waiting = |address: &Address| Waiting {
+            address: address.clone(),
+            notify: recipient.notify,
+            original: recipient.original.clone(),
+            reply: None,
+        };
+        if message.hold.is_some() && !recipient.resolved.accounts.is_empty() {
+            items.add(Destination::Local, waiting(&recipient.address));
+        }
+        for address in &recipient.resolved.elsewhere {
+            let destination = Destination::Domain(address.domain().to_owned());
+            items.add(destination, waiting(address));
+        }
+    }
+    let deliveries = match message.hold {
+        Some(_) => Vec::new(),
+        None => deliveries(
+            &message.envelope.reverse_path,
+            recipients
+                .iter()
+                .map(|recipient| (&recipient.address, &recipient.resolved.accounts[..])),
+        ),
+    };
+    (deliveries, items.items)
+}
+
+struct Items<'a> {
+    message: Message<'a>,
+    items: Vec<Item>,
+    known: HashMap<Destination, usize>,
+}
+
+impl Items<'_> {
+    fn add(&mut self, destination: Destination, waiting: Waiting) {
+        let Message { id, time, octets, message_id, envelope, hold } = self.message;
+        let next = self.items.len();
+        let at = *self.known.entry(destination.clone()).or_insert(next);
+        if at == next {
+            self.items.push(Item {
+                // A message has fewer destinations than recipients.
+                id: ItemId { content: id, index: next as u32 },
+                octets,
+                accepted: time,
+                message_id: message_id.map(str::to_owned),
+                envelope: envelope.clone(),
+                destination,
+                recipients: Vec::new(),
+                due: hold.unwrap_or(time),
+                state: ItemState::Waiting,
+                attempts: 0,
+                delay_told: false,
+                shared: false,
+            });
+        }
+        let recipients = &mut self.items[at].recipients;
+        // Two aliases may lead to the same address.
+        if !recipients.iter().any(|known| known.address == waiting.address) {
+            recipients.push(waiting);
+        }
+    }
+}
+
+/// A message goes once to a mailbox, however many of its addresses were named.
+#[must_use]
+pub fn deliveries<'a>(
+    reverse_path: &ReversePath,
+    recipients: impl Iterator<Item = (&'a Address, &'a [AccountId])>,
+) -> Vec<Delivery> {
+    let mut deliveries: Vec<Delivery> = Vec::with_capacity(recipients.size_hint().0);
+    let mut seen = HashSet::new();
+    for (address, accounts) in recipients {
+        for account in accounts.iter().filter(|account| seen.insert(**account)) {
+            let mut prefix = trace::return_path(reverse_path);
+            prefix.push_str(&trace::delivered_to(address));
+            deliveries.push(Delivery { account: *account, prefix: prefix.into_bytes() });
+        }
+    }
+    deliveries
+}
+
+/// A report on its way: from nobody, and nobody hears what becomes of it.
+#[must_use]
+pub fn report(
+    id: MailId,
+    time: Timestamp,
+    content: Vec<u8>,
+    to: &Address,
+    resolved: &Resolved,
+) -> Acceptance {
+    let envelope = Envelope {
+        reverse_path: ReversePath::Null,
+        envelope_id: None,
+        ret: None,
+        body: if content.is_ascii() { Body::SevenBit } else { Body::EightBitMime },
+        utf8: !to.is_ascii(),
+        require_tls: false,
+        deadline: None,
+        priority: 0,
+    };
+    let octets = content.len() as u64;
+    let (message_id, hold) = (None, None);
+    let message = Message { id, time, octets, message_id, envelope: &envelope, hold };
+    let recipient = Recipient {
+        address: to.clone(),
+        resolved: resolved.clone(),
+        notify: Notify::NEVER,
+        original: None,
+    };
+    let (deliveries, items) = split(message, &[recipient]);
+    let (events, reports) = (Vec::new(), Vec::new());
+    Acceptance { id, time, chunks: 0, rest: content, deliveries, items, events, reports }
+}

@@ -1,0 +1,117 @@
+//! TLS on the client's side.
+
+use crate::net::Stream;
+use rustls::{
+    ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
+    client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+    crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature},
+    pki_types::{CertificateDer, ServerName, UnixTime},
+};
+use std::{io, sync::Arc, time::Duration};
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+
+/// How long a handshake may take.
+const HANDSHAKE: Duration = Duration::from_secs(60);
+
+/// TLS to other servers.
+#[derive(Clone)]
+pub struct ClientTls {
+    /// With any certificate: against those who only listen (RFC 7435).
+    opportunistic: TlsConnector,
+    /// With one that an authority gave to that name.
+    verified: TlsConnector,
+}
+
+impl ClientTls {
+    /// With the authorities that browsers trust.
+    ///
+    /// # Errors
+    /// When the library does not support what it should.
+    pub fn new() -> Result<Self, Error> {
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let roots = RootCertStore::from_iter(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+        let verified = ClientConfig::builder_with_provider(provider.clone())
+            .with_safe_default_protocol_versions()?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let opportunistic = ClientConfig::builder_with_provider(provider.clone())
+            .with_safe_default_protocol_versions()?
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(AnyCertificate(provider)))
+            .with_no_client_auth();
+        Ok(Self {
+            opportunistic: TlsConnector::from(Arc::new(opportunistic)),
+            verified: TlsConnector::from(Arc::new(verified)),
+        })
+    }
+
+    /// Negotiates TLS with a server of this name; strictly, or with whatever it shows. Answers what
+    /// was negotiated, too.
+    ///
+    /// # Errors
+    /// When the handshake fails or takes too long.
+    pub async fn connect(
+        &self,
+        stream: Box<dyn Stream>,
+        name: &str,
+        strictly: bool,
+    ) -> io::Result<(Box<dyn Stream>, String)> {
+        let connector = if strictly { &self.verified } else { &self.opportunistic };
+        let name = name.trim_start_matches('[').trim_end_matches(']').to_owned();
+        let name = ServerName::try_from(name).map_err(io::Error::other)?;
+        let handshake = timeout(HANDSHAKE, connector.connect(name, stream)).await;
+        let stream = handshake.map_err(|_| io::ErrorKind::TimedOut)??;
+        let connection = stream.get_ref().1;
+        let version = connection.protocol_version().and_then(|version| version.as_str());
+        let suite = connection.negotiated_cipher_suite().and_then(|suite| suite.suite().as_str());
+        let about = format!(
+            "{} {}",
+            version.unwrap_or("TLS").replace('_', "."),
+            suite.unwrap_or("unknown").replace("TLS13_", "TLS_")
+        );
+        Ok((Box::new(stream), about))
+    }
+}
+
+/// Takes any certificate. Whoever can change the traffic can take STARTTLS out of it as well;
+/// insisting on a certificate would only send the mail in plaintext.
+#[derive(Debug)]
+struct AnyCertificate(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for AnyCertificate {
+    fn verify_server_cert(
+        &self,
+        _end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        let known = &self.0.signature_verification_algorithms;
+        verify_tls12_signature(message, certificate, signature, known)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        let known = &self.0.signature_verification_algorithms;
+        verify_tls13_signature(message, certificate, signature, known)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}

@@ -1,0 +1,163 @@
+//! The queue's and the history's part of the suite.
+
+use super::{Make, add, at, message, read, uids};
+use crate::{
+    Delivery, Destination, Envelope, Event, Item, ItemId, ItemState, Settlement, Store, Waiting,
+    What,
+};
+use posta_mail::{
+    ReversePath, Timestamp,
+    envelope::{Body, Notify},
+};
+
+pub(super) async fn run(make: Make<'_>) {
+    items_are_claimed_once_and_in_order(&*make()).await;
+    content_stays_while_anything_shows_it(&*make()).await;
+    a_settlement_is_one_change(&*make()).await;
+    what_happened_is_told(&*make()).await;
+}
+
+fn item(number: u64, index: u32, due: Timestamp, priority: i8) -> Item {
+    Item {
+        id: ItemId { content: posta_mail::MailId::new(at(0), number), index },
+        octets: 4,
+        accepted: at(0),
+        message_id: Some("<1@x.test>".to_owned()),
+        envelope: Envelope {
+            reverse_path: ReversePath::Null,
+            envelope_id: None,
+            ret: None,
+            body: Body::SevenBit,
+            utf8: false,
+            require_tls: false,
+            deadline: None,
+            priority,
+        },
+        destination: Destination::Domain("y.test".to_owned()),
+        recipients: vec![Waiting {
+            address: super::address("bob@y.test"),
+            notify: Notify::default(),
+            original: None,
+            reply: None,
+        }],
+        due,
+        state: ItemState::Waiting,
+        attempts: 0,
+        delay_told: false,
+        shared: false,
+    }
+}
+
+fn done(id: ItemId) -> Settlement {
+    let (deliveries, reports, events) = (Vec::new(), Vec::new(), Vec::new());
+    Settlement { item: id, time: at(90), left: None, deliveries, reports, events }
+}
+
+/// Accepts a message that goes nowhere but into the queue.
+async fn put(store: &dyn Store, number: u64, items: Vec<Item>) {
+    let mut acceptance = message(number, at(0), b"x\r\n\n", &[]);
+    acceptance.items = items;
+    store.accept(acceptance).await.unwrap();
+}
+
+async fn claim(store: &dyn Store, now: i64) -> Vec<u32> {
+    let claimed = store.claim(at(now), at(now + 100), 2).await.unwrap();
+    assert!(claimed.iter().all(|item| item.state == ItemState::Leased));
+    claimed.iter().map(|item| item.id.index).collect()
+}
+
+async fn items_are_claimed_once_and_in_order(store: &dyn Store) {
+    assert_eq!(store.next_due().await.unwrap(), None);
+    let items = [(0, 5, 0), (1, 3, 0), (2, 4, 9), (3, 50, 0), (4, 1, -9)];
+    let items: Vec<_> =
+        items.iter().map(|&(index, due, priority)| item(1, index, at(due), priority)).collect();
+    put(store, 1, items.clone()).await;
+    assert_eq!(store.next_due().await.unwrap(), Some(at(1)));
+    assert_eq!(claim(store, 0).await, []);
+    assert_eq!(claim(store, 10).await, [2, 1], "the higher priority, then the earlier");
+    assert_eq!(claim(store, 10).await, [0, 4]);
+    assert_eq!(claim(store, 10).await, [], "they are leased");
+    assert_eq!(claim(store, 115).await, [2, 3], "a lease ends");
+    assert!(store.reschedule(items[0].id, at(7), ItemState::Held).await.unwrap());
+    assert_eq!(claim(store, 120).await, [1, 4], "what is held stays");
+    assert!(store.reschedule(items[0].id, at(7), ItemState::Waiting).await.unwrap());
+    assert_eq!(claim(store, 10).await, [0]);
+    let all = store.items(None, 10).await.unwrap();
+    assert_eq!(all.iter().map(|item| item.id.index).collect::<Vec<_>>(), [0, 1, 2, 3, 4]);
+    let some = store.items(Some(all[1].id), 2).await.unwrap();
+    assert_eq!(some, all[2..4]);
+    assert!(store.settle(done(items[0].id)).await.unwrap());
+    assert!(!store.settle(done(items[0].id)).await.unwrap(), "it is gone");
+    assert!(!store.reschedule(items[0].id, at(7), ItemState::Waiting).await.unwrap());
+    let left = Item { due: at(60), state: ItemState::Waiting, ..all[1].clone() };
+    let settlement = Settlement { left: Some(left), ..done(all[1].id) };
+    assert!(store.settle(settlement).await.unwrap());
+    assert_eq!(store.next_due().await.unwrap(), Some(at(60)));
+}
+
+async fn content_stays_while_anything_shows_it(store: &dyn Store) {
+    let ana = add(store, "ana@x.test").await;
+    let (one, two) = (item(1, 0, at(1), 0), item(1, 1, at(1), 0));
+    let content = one.id.content;
+    let mut acceptance = message(1, at(0), b"x\r\n\n", &[ana]);
+    acceptance.items = vec![one.clone(), two.clone()];
+    store.accept(acceptance).await.unwrap();
+    store.settle(done(one.id)).await.unwrap();
+    let uid = uids(store, ana).await[0];
+    store.remove(ana, vec![uid], at(1), at(2)).await.unwrap();
+    assert_eq!(store.sweep(at(3)).await.unwrap(), 1);
+    assert!(store.chunk(content, 0).await.unwrap().is_some(), "an item still needs it");
+    store.settle(done(two.id)).await.unwrap();
+    assert!(store.chunk(content, 0).await.unwrap().is_none());
+    // A message that is kept back for a mailbox, and goes there in the end.
+    let held = item(2, 0, at(1), 0);
+    put(store, 2, vec![held.clone()]).await;
+    let to = |account| Delivery { account, prefix: b"p: \r\n".to_vec() };
+    let settlement = Settlement { deliveries: vec![to(ana), to(ana)], ..done(held.id) };
+    store.settle(settlement).await.unwrap();
+    let [one, two] = uids(store, ana).await[..] else { panic!("two deliveries") };
+    assert_eq!(read(store, ana, two).await, b"p: \r\nx\r\n\n");
+    store.remove(ana, vec![one], at(1), at(2)).await.unwrap();
+    store.sweep(at(3)).await.unwrap();
+    assert_eq!(read(store, ana, two).await, b"p: \r\nx\r\n\n");
+    store.remove(ana, vec![two], at(1), at(2)).await.unwrap();
+    store.sweep(at(3)).await.unwrap();
+    assert!(store.chunk(held.id.content, 0).await.unwrap().is_none());
+}
+
+async fn a_settlement_is_one_change(store: &dyn Store) {
+    let ana = add(store, "ana@x.test").await;
+    let waiting = item(1, 0, at(1), 0);
+    put(store, 1, vec![waiting.clone()]).await;
+    let gone = crate::AccountId(99);
+    let report = |to| message(7, at(5), b"r\r\n", &[to]);
+    let settlement = Settlement { reports: vec![report(gone)], ..done(waiting.id) };
+    assert!(store.settle(settlement).await.is_err());
+    assert_eq!(store.items(None, 10).await.unwrap(), std::slice::from_ref(&waiting));
+    let settlement = Settlement { reports: vec![report(ana)], ..done(waiting.id) };
+    assert!(store.settle(settlement).await.unwrap());
+    assert_eq!(uids(store, ana).await.len(), 1);
+    assert_eq!(store.items(None, 10).await.unwrap(), []);
+}
+
+async fn what_happened_is_told(store: &dyn Store) {
+    let event = |number, second, destination: &str| Event {
+        id: posta_mail::MailId::new(at(number), 1),
+        time: at(second),
+        what: What::Attempted {
+            destination: destination.to_owned(),
+            host: None,
+            tls: None,
+            recipients: Vec::new(),
+            next: Some(at(99)),
+        },
+    };
+    let told = [event(1, 10, "a"), event(1, 10, "b"), event(2, 5, "c"), event(3, 1, "d")];
+    store.note(vec![told[2].clone(), told[0].clone()]).await.unwrap();
+    store.note(vec![told[1].clone(), told[3].clone()]).await.unwrap();
+    assert_eq!(store.history(told[0].id).await.unwrap(), told[..2]);
+    assert_eq!(store.events(None, 1).await.unwrap(), told[..2], "whole messages");
+    assert_eq!(store.events(Some(told[0].id), 2).await.unwrap(), told[2..]);
+    assert_eq!(store.forget(at(2)).await.unwrap(), 2);
+    assert_eq!(store.events(None, 10).await.unwrap(), told[2..]);
+}

@@ -1,0 +1,124 @@
+//! What happened to messages: kept with what it tells, in the same transaction.
+
+use posta_mail::{Address, MailId, ReversePath, Timestamp};
+use serde::{Deserialize, Serialize};
+use std::net::IpAddr;
+
+/// Something that happened.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Event {
+    /// The message; for what was refused before there was one, an id of its own.
+    pub id: MailId,
+    /// When.
+    pub time: Timestamp,
+    /// What.
+    #[serde(flatten)]
+    pub what: What,
+}
+
+/// Who brought something, and how.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", default)]
+pub struct Origin {
+    /// When the connection came.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub connected: Option<Timestamp>,
+    /// From where; none for a Unix socket, and for what this server made itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client: Option<IpAddr>,
+    /// What the client called itself.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub hello: String,
+    /// SMTP, ESMTPSA, … (RFC 3848).
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub protocol: String,
+    /// TLS version and cipher suite.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<String>,
+    /// Who logged in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub account: Option<Address>,
+}
+
+/// What was refused, and in which words.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refusal {
+    /// The command or the address that it was about.
+    pub about: String,
+    /// The reply.
+    pub reply: String,
+}
+
+/// What became of a recipient in an attempt.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fate {
+    /// Whom it was for.
+    pub recipient: Address,
+    /// `delivered`, `delayed` or `failed` (RFC 3464 §2.3.3).
+    pub action: String,
+    /// What the other side said, or what we found.
+    pub reply: String,
+}
+
+/// What happened.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "what", rename_all = "kebab-case")]
+pub enum What {
+    /// A message was accepted.
+    Accepted {
+        /// From whom.
+        origin: Origin,
+        /// Its reverse-path.
+        from: ReversePath,
+        /// Its recipients, as they were named.
+        to: Vec<Address>,
+        /// Its Message-ID field.
+        #[serde(rename = "message-id", default, skip_serializing_if = "Option::is_none")]
+        message_id: Option<String>,
+        /// Octets of its content.
+        octets: u64,
+        /// What was refused in the same transaction.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        refused: Vec<Refusal>,
+    },
+    /// Nothing came of a session or a transaction.
+    Refused {
+        /// From whom.
+        origin: Origin,
+        /// The reverse-path, if there was one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        from: Option<ReversePath>,
+        /// What was refused.
+        refused: Vec<Refusal>,
+    },
+    /// It was tried to hand a message on.
+    Attempted {
+        /// The destination.
+        destination: String,
+        /// The server that was talked to, if it came to that.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        host: Option<String>,
+        /// TLS version and cipher suite.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        tls: Option<String>,
+        /// What became of each recipient.
+        recipients: Vec<Fate>,
+        /// When the rest will be tried again.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        next: Option<Timestamp>,
+    },
+    /// The operator took it out of the queue.
+    Removed {
+        /// Where it would have gone.
+        destination: String,
+    },
+    /// A report was sent about it.
+    Reported {
+        /// The report, a message itself.
+        report: MailId,
+        /// To whom.
+        to: Address,
+        /// `delivered`, `delayed` or `failed`.
+        action: String,
+    },
+}

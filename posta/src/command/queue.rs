@@ -1,0 +1,180 @@
+//! `posta queue`.
+
+use crate::{Place, config::Span, operator};
+use anyhow::{Result, bail};
+use clap::{Args, Subcommand};
+use comfy_table::{Table, presets};
+use posta_server::admin::{QueueAction, QueueLine, Request, Response, Selection};
+use std::collections::BTreeMap;
+
+/// See and steer what waits to be sent, whether the server runs or not.
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// List what waits.
+    List {
+        #[command(flatten)]
+        which: Which,
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show all that is known of some of it, and what the other side said last.
+    Show(Which),
+    /// Count what waits, by destination.
+    Summary {
+        #[command(flatten)]
+        which: Which,
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Try it at once.
+    Retry(Which),
+    /// Keep it until it is released.
+    Hold(Which),
+    /// Let it go on.
+    Release(Which),
+    /// Drop it. Nobody is told.
+    Remove(Which),
+}
+
+/// Which part of the queue: what fits all that is said. Without a word, all of it; `remove` asks for
+/// one.
+#[derive(Args)]
+pub(crate) struct Which {
+    #[command(flatten)]
+    place: Place,
+    /// Ids of items, or of messages.
+    ids: Vec<String>,
+    /// Only what goes to this domain.
+    #[arg(long)]
+    domain: Option<String>,
+    /// Only what comes from this address.
+    #[arg(long, value_name = "ADDRESS")]
+    sender: Option<String>,
+    /// Only what was accepted so long ago, or longer: 30m, 2h, 1d.
+    #[arg(long, value_name = "TIME")]
+    older: Option<Span>,
+    /// All of it.
+    #[arg(long, conflicts_with_all = ["ids", "domain", "sender", "older"])]
+    all: bool,
+}
+
+impl Which {
+    fn selection(&self) -> Selection {
+        Selection {
+            ids: self.ids.clone(),
+            domain: self.domain.clone(),
+            sender: self.sender.clone(),
+            older: self.older.map(|span| span.0.as_secs()),
+        }
+    }
+
+    fn lines(&self) -> Result<Vec<QueueLine>> {
+        let request = Request::QueueList { selection: self.selection() };
+        match super::block_on(operator::execute(&self.place, request))? {
+            Response::Queue(lines) => Ok(lines),
+            _ => bail!("the server answered something else"),
+        }
+    }
+
+    fn change(&self, action: QueueAction, said: &str) -> Result<()> {
+        let request = Request::QueueChange { selection: self.selection(), action };
+        match super::block_on(operator::execute(&self.place, request))? {
+            Response::Count(0) => bail!("nothing in the queue fits; `posta queue list` shows it"),
+            Response::Count(count) => println!("{count} {said}"),
+            _ => bail!("the server answered something else"),
+        }
+        Ok(())
+    }
+}
+
+pub(crate) fn run(command: Command) -> Result<()> {
+    match command {
+        Command::List { which, json } => super::show(&which.lines()?[..], json, print_list),
+        Command::Show(which) => {
+            which.lines()?.iter().for_each(print_item);
+            Ok(())
+        }
+        Command::Summary { which, json } => super::show(&summary(&which.lines()?), json, print_sum),
+        Command::Retry(which) => which.change(QueueAction::Retry, "will be tried at once"),
+        Command::Hold(which) => which.change(QueueAction::Hold, "held"),
+        Command::Release(which) => which.change(QueueAction::Release, "released"),
+        Command::Remove(which) if which.selection() == Selection::default() && !which.all => {
+            bail!("say which: ids, --domain, --sender, --older, or --all")
+        }
+        Command::Remove(which) => which.change(QueueAction::Remove, "removed"),
+    }
+}
+
+fn print_list(lines: &[QueueLine]) {
+    if lines.is_empty() {
+        println!("Nothing waits.");
+        return;
+    }
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING);
+    table.set_header(["ID", "FROM", "TO", "STATE", "TRIED", "NEXT"]);
+    for line in lines {
+        let to = match &line.recipients[..] {
+            [only] => only.address.clone(),
+            several => format!("{} at {}", several.len(), line.destination),
+        };
+        table.add_row([
+            line.id.clone(),
+            format!("<{}>", line.reverse_path),
+            to,
+            state(line),
+            line.attempts.to_string(),
+            next(line),
+        ]);
+    }
+    println!("{table}");
+}
+
+fn print_item(line: &QueueLine) {
+    println!("{}", line.id);
+    println!("  message      {}", line.message_id.as_deref().unwrap_or("without Message-ID"));
+    println!("  from         <{}>", line.reverse_path);
+    println!("  destination  {}", line.destination);
+    println!("  accepted     {}, {} octets", line.accepted, line.octets);
+    println!("  state        {}, tried {} times, next {}", state(line), line.attempts, next(line));
+    for recipient in &line.recipients {
+        println!("  to           <{}>", recipient.address);
+        for words in recipient.reply.iter().flat_map(|reply| reply.lines()) {
+            println!("               {words}");
+        }
+    }
+}
+
+fn state(line: &QueueLine) -> String {
+    serde_json::to_value(line.state)
+        .ok()
+        .and_then(|value| value.as_str().map(str::to_owned))
+        .unwrap_or_default()
+}
+
+fn next(line: &QueueLine) -> String {
+    line.next_attempt.map_or_else(|| "when released".to_owned(), |at| format!("{at:.0}"))
+}
+
+/// Items and recipients by destination.
+fn summary(lines: &[QueueLine]) -> BTreeMap<String, (usize, usize)> {
+    let mut sums: BTreeMap<String, (usize, usize)> = BTreeMap::new();
+    for line in lines {
+        let (items, recipients) = sums.entry(line.destination.clone()).or_default();
+        *items += 1;
+        *recipients += line.recipients.len();
+    }
+    sums
+}
+
+fn print_sum(sums: &BTreeMap<String, (usize, usize)>) {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING);
+    table.set_header(["DESTINATION", "ITEMS", "RECIPIENTS"]);
+    for (destination, (items, recipients)) in sums {
+        table.add_row([destination.clone(), items.to_string(), recipients.to_string()]);
+    }
+    println!("{table}");
+}

@@ -1,0 +1,101 @@
+//! `posta trace`.
+
+use crate::{Place, operator};
+use anyhow::{Result, bail, ensure};
+use clap::Args;
+use posta_server::admin::{Request, Response};
+use posta_store::{Event, Origin, Refusal, What};
+
+/// Tell what happened to a message: who brought it, where it went, what the other side said.
+#[derive(Args)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    place: Place,
+    /// A message's id, as the 250 and Received name it; its Message-ID; or an address that sent it or
+    /// was to receive it.
+    named: String,
+    /// As JSON: the events in order.
+    #[arg(long)]
+    json: bool,
+}
+
+pub(crate) fn run(arguments: Arguments) -> Result<()> {
+    let Arguments { place, named, json } = arguments;
+    let request = Request::Trace { named: named.clone() };
+    let Response::Events(events) = super::block_on(operator::execute(&place, request))? else {
+        bail!("the server answered something else");
+    };
+    ensure!(
+        !events.is_empty(),
+        "nothing is told of {named}: is it a message's id, a Message-ID or an address, and less than 30 days ago?"
+    );
+    super::show(&events[..], json, |events| {
+        for story in events.chunk_by(|one, other| one.id == other.id) {
+            println!("{}", story[0].id);
+            story.iter().for_each(print);
+        }
+    })
+}
+
+fn print(event: &Event) {
+    let time = format!("{:.3}", event.time);
+    match &event.what {
+        What::Accepted { origin, from, to, message_id, octets, refused } => {
+            println!("  {time}  accepted {octets} octets from {from}, {}", described(origin));
+            let to: Vec<_> = to.iter().map(|to| format!("<{to}>")).collect();
+            detail(&format!("to {}", to.join(", ")));
+            if let Some(id) = message_id {
+                detail(&format!("Message-ID {id}"));
+            }
+            print_refused(refused);
+        }
+        What::Refused { origin, from, refused } => {
+            let from = from.as_ref().map(|from| format!(" {from}")).unwrap_or_default();
+            println!("  {time}  refused{from}, {}", described(origin));
+            print_refused(refused);
+        }
+        What::Attempted { destination, host, tls, recipients, next } => {
+            let host = host.as_deref().unwrap_or("no server");
+            let tls = tls.as_deref().map(|tls| format!(", {tls}")).unwrap_or_default();
+            println!("  {time}  tried {destination}: {host}{tls}");
+            for fate in recipients {
+                detail(&format!("<{}> {}: {}", fate.recipient, fate.action, fate.reply));
+            }
+            if let Some(next) = next {
+                detail(&format!("again at {next:.0}"));
+            }
+        }
+        What::Reported { report, to, action } => {
+            println!("  {time}  told <{to}> that it was {action}: {report}");
+        }
+        What::Removed { destination } => {
+            println!("  {time}  removed from the queue for {destination}");
+        }
+    }
+}
+
+fn print_refused(refused: &[Refusal]) {
+    for Refusal { about, reply } in refused {
+        detail(&format!("refused {about}: {reply}"));
+    }
+}
+
+/// What another server says may have many lines.
+fn detail(text: &str) {
+    for line in text.lines() {
+        println!("      {line}");
+    }
+}
+
+fn described(origin: &Origin) -> String {
+    let Origin { client, hello, protocol, tls, account, .. } = origin;
+    let client = client.map_or_else(|| "this machine".to_owned(), |client| client.to_string());
+    let mut text = format!("{client} ({hello}) by {protocol}");
+    if let Some(tls) = tls {
+        text.push_str(&format!(", {tls}"));
+    }
+    if let Some(account) = account {
+        text.push_str(&format!(", as {account}"));
+    }
+    text
+}

@@ -1,0 +1,90 @@
+//! Two real servers: one hands mail to the other.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod common;
+
+use common::{Place, pop3, posta, stdout};
+use std::{fs, thread, time::Duration};
+
+/// A server whose mail for elsewhere all goes to another.
+fn with_smarthost(smarthost: &str) -> Place {
+    let place = Place::new(&[("submission", "starttls")]);
+    let config = fs::read_to_string(place.config()).unwrap();
+    let (keys, tables) = config.split_once("[limits]").unwrap();
+    let relay = format!(
+        "[relay]\nsmarthost = \"{smarthost}\"\nnetworks = [\"127.0.0.1/32\"]\ntimeout = \"10s\"\n"
+    );
+    fs::write(place.config(), format!("{keys}{relay}[limits]{tables}")).unwrap();
+    place
+}
+
+fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
+    for _ in 0..200 {
+        if is_so() {
+            return;
+        }
+        thread::sleep(Duration::from_millis(100));
+    }
+    panic!("not so after 20 s: {what}");
+}
+
+fn queue(place: &Place) -> serde_json::Value {
+    serde_json::from_str(&stdout(&place.posta(&["queue", "list", "--json"], ""))).unwrap()
+}
+
+#[test]
+fn mail_goes_out_in_tls_where_it_is_offered() {
+    let mut theirs = Place::new(&[("smtp", "starttls"), ("pop3", "none")]);
+    theirs.add_account("bob@y.test");
+    theirs.start();
+    let mut ours = with_smarthost(theirs.address("smtp"));
+    ours.add_account("ana@x.test");
+    ours.start();
+    let server = ours.address("submission");
+    let addresses = ["send", "--server", server, "--from", "ana@x.test", "--to", "bob@y.test"];
+    let sent = posta(&[&addresses[..], &["--subject", "s", "--body", "b"]].concat(), "");
+    let id = stdout(&sent).split("kept as ").nth(1).unwrap().trim().to_owned();
+    eventually("the message arrives", || {
+        pop3(theirs.address("pop3"), "bob").say("STAT") != "+OK 0 0"
+    });
+    let message = pop3(theirs.address("pop3"), "bob").listing("RETR 1").join("\n");
+    assert!(message.contains("with ESMTPS id ") && message.contains("tls TLS_"), "{message}");
+    eventually("the queue is empty", || queue(&ours) == serde_json::json!([]));
+    let told = stdout(&ours.posta(&["trace", &id], ""));
+    assert!(told.contains("tried y.test: 127.0.0.1, TLSv1.3 TLS_"), "{told}");
+    assert!(told.contains("<bob@y.test> relayed: 250 2.0.0 Ok: kept as "), "{told}");
+}
+
+/// RFC 8689: their certificate is nobody's word, so the message stays here.
+#[test]
+fn what_requires_tls_waits_for_a_certificate_that_is_valid() {
+    let mut theirs = Place::new(&[("smtp", "starttls"), ("pop3", "none")]);
+    theirs.add_account("bob@y.test");
+    theirs.start();
+    let mut ours = with_smarthost(theirs.address("smtp"));
+    ours.add_account("ana@x.test");
+    ours.start();
+    let script = format!("{}/tests/python/requiretls.py", env!("CARGO_MANIFEST_DIR"));
+    let ran = std::process::Command::new("python3")
+        .args([&script, ours.address("submission")])
+        .output()
+        .unwrap();
+    assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
+    eventually("it was tried", || queue(&ours)[0]["attempts"] == 1);
+    let line = &queue(&ours)[0];
+    let reply = line["recipients"][0]["reply"].as_str().unwrap();
+    assert!(reply.starts_with("451 4.4.1 127.0.0.1") && reply.contains("certificate"), "{reply}");
+    assert_eq!(line["reverse-path"], "ana@x.test");
+    assert_eq!(line["destination"], "y.test");
+    assert!(line["message-id"].is_string() && line["next-attempt"].is_string(), "{line}");
+    assert_eq!(pop3(theirs.address("pop3"), "bob").say("STAT"), "+OK 0 0");
+    let shown = stdout(&ours.posta(&["queue", "show"], ""));
+    assert!(shown.contains("to           <bob@y.test>"), "{shown}");
+    assert!(stdout(&ours.posta(&["queue", "list"], "")).contains("waiting  1      "));
+    assert!(stdout(&ours.posta(&["queue", "summary"], "")).contains("y.test       1      1"));
+    assert_eq!(stdout(&ours.posta(&["queue", "hold", "--domain", "y.test"], "")), "1 held\n");
+    assert!(!ours.posta(&["queue", "remove"], "").status.success(), "all of it is not meant");
+    assert!(!ours.posta(&["queue", "remove", "--older", "1d"], "").status.success());
+    assert_eq!(stdout(&ours.posta(&["queue", "remove", "--all"], "")), "1 removed\n");
+    assert_eq!(queue(&ours), serde_json::json!([]));
+}

@@ -1,0 +1,342 @@
+//! Sending out, in memory: two servers on one network, a zone that does not change, a clock that
+//! the test moves.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use posta_mail::Timestamp;
+use posta_server::{
+    Kind, ListenerSettings, Server, Settings, TlsMode, World,
+    admin::{Admin, QueueAction, QueueLine, Request, Response, Selection},
+    clock::{Clock, SimulatedClock},
+    net::{MemoryNet, Net},
+    resolve::FixedZone,
+};
+use posta_store::{Event, MemoryStore, What};
+use std::{sync::Arc, time::Duration};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    time::sleep,
+};
+
+/// How long what must happen may take.
+const PATIENCE: Duration = Duration::from_secs(600);
+
+struct Side {
+    admin: Admin,
+    _server: Server,
+}
+
+struct Two {
+    net: Arc<MemoryNet>,
+    clock: Arc<SimulatedClock>,
+    /// `mail.x.test` at 127.0.0.1, which relays for those near it.
+    ours: Side,
+    /// `mx.y.test` at 192.0.2.25, which relays for nobody.
+    _theirs: Side,
+}
+
+async fn side(
+    name: &str,
+    address: &str,
+    relays_for: &[&str],
+    accounts: &[&str],
+    net: &Arc<MemoryNet>,
+    clock: &Arc<SimulatedClock>,
+) -> Side {
+    let mut zone = FixedZone::default();
+    let mx = |name: &str| vec![(10, name.to_owned())];
+    zone.exchangers.insert("y.test".into(), mx("mx.y.test"));
+    zone.exchangers.insert("null.test".into(), mx(""));
+    zone.exchangers.insert("dead.test".into(), mx("mx.dead.test"));
+    zone.exchangers.insert("x.test".into(), mx("mail.x.test"));
+    zone.addresses.insert("mx.y.test".into(), vec![[192, 0, 2, 25].into()]);
+    zone.addresses.insert("mail.x.test".into(), vec![[127, 0, 0, 1].into()]);
+    zone.addresses.insert("mx.dead.test".into(), vec![[192, 0, 2, 99].into()]);
+    zone.failing.push("broken.test".into());
+    let store = Arc::new(MemoryStore::new());
+    let listener = |kind, port| ListenerSettings {
+        kind,
+        endpoint: format!("{address}:{port}").parse().unwrap(),
+        tls: TlsMode::None,
+    };
+    let settings = Settings {
+        relays_for: relays_for.iter().map(|network| network.parse().unwrap()).collect(),
+        listeners: vec![
+            listener(Kind::Smtp, 25),
+            listener(Kind::Submission, 587),
+            listener(Kind::Pop3, 110),
+        ],
+        ..Settings::new(name.parse().unwrap())
+    };
+    let world = World {
+        store: store.clone(),
+        clock: clock.clone(),
+        net: net.clone(),
+        resolver: Arc::new(zone),
+    };
+    let admin = Admin::new(store, clock.clone());
+    for account in accounts {
+        let (address, password) = ((*account).to_owned(), "parola".to_owned());
+        admin.execute(Request::AccountAdd { address, password }).await.unwrap();
+    }
+    Side { admin, _server: Server::start(settings, world).await.unwrap() }
+}
+
+async fn two() -> Two {
+    let net = Arc::new(MemoryNet::default());
+    let clock = Arc::new(SimulatedClock::new(Timestamp::from_second(1_800_000_000).unwrap(), 7));
+    let ours =
+        side("mail.x.test", "127.0.0.1", &["127.0.0.1/32"], &["ana@x.test"], &net, &clock).await;
+    let theirs = side("mx.y.test", "192.0.2.25", &[], &["bob@y.test"], &net, &clock).await;
+    Two { net, clock, ours, _theirs: theirs }
+}
+
+impl Two {
+    /// Says everything at once to a port of ours, and reads to the end.
+    async fn say(&self, place: &str, text: &str) -> String {
+        let mut stream = self.net.connect(place).await.unwrap();
+        stream.write_all(text.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        answer
+    }
+
+    /// Sends a message; answers its id.
+    async fn send(&self, mail: &str, recipients: &[&str]) -> String {
+        let recipients: Vec<_> = recipients.iter().map(|to| format!("RCPT TO:{to}\r\n")).collect();
+        let said = self
+            .say(
+                "127.0.0.1:587",
+                &format!(
+                    "EHLO c.test\r\nMAIL FROM:{mail}\r\n{}DATA\r\nSubject: s\r\nMessage-ID: <m1@x.test>\r\n\r\nbody\r\n.\r\nQUIT\r\n",
+                    recipients.concat()
+                ),
+            )
+            .await;
+        let id = said.split("kept as ").nth(1).unwrap_or_else(|| panic!("{said}"));
+        id.lines().next().unwrap().to_owned()
+    }
+
+    /// Waits until somebody has so many messages; answers the one of that number.
+    async fn inbox(&self, host: &str, name: &str, count: usize) -> String {
+        for _ in 0..PATIENCE.as_secs() {
+            let said = self
+                .say(
+                    &format!("{host}:110"),
+                    &format!("USER {name}\r\nPASS parola\r\nSTAT\r\nRETR {count}\r\nQUIT\r\n"),
+                )
+                .await;
+            let stat = said.lines().nth(3).and_then(|line| line.split(' ').nth(1));
+            if stat.and_then(|stat| stat.parse::<usize>().ok()) >= Some(count) {
+                return said.split_once(" octets\r\n").map_or(String::new(), |(_, m)| m.to_owned());
+            }
+            sleep(Duration::from_secs(1)).await;
+        }
+        panic!("{name} has no {count} messages");
+    }
+
+    async fn queue(&self) -> Vec<QueueLine> {
+        let request = Request::QueueList { selection: Selection::default() };
+        match self.ours.admin.execute(request).await.unwrap() {
+            Response::Queue(lines) => lines,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Waits until what is in the queue was tried so often; none for an empty queue.
+    async fn tried(&self, attempts: Option<u32>) -> Option<QueueLine> {
+        for _ in 0..PATIENCE.as_secs() {
+            let mut lines = self.queue().await;
+            match (lines.pop(), attempts) {
+                (None, None) => return None,
+                (Some(line), Some(attempts)) if line.attempts == attempts => return Some(line),
+                _ => sleep(Duration::from_secs(1)).await,
+            }
+        }
+        panic!("{:?}", self.queue().await);
+    }
+
+    async fn change(&self, action: QueueAction) {
+        let request = Request::QueueChange { selection: Selection::default(), action };
+        let Response::Count(count) = self.ours.admin.execute(request).await.unwrap() else {
+            panic!("no count");
+        };
+        assert_eq!(count, 1);
+    }
+
+    async fn trace(&self, named: &str) -> Vec<Event> {
+        let request = Request::Trace { named: named.to_owned() };
+        match self.ours.admin.execute(request).await.unwrap() {
+            Response::Events(events) => events,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn pass(&self, time: Duration) {
+        self.clock.set(self.clock.now() + time);
+    }
+}
+
+const HOUR: Duration = Duration::from_secs(60 * 60);
+
+#[tokio::test(start_paused = true)]
+async fn mail_for_elsewhere_arrives_and_its_story_is_told() {
+    let two = two().await;
+    let id = two.send("<ana@x.test>", &["<bob@y.test>", "<ana@x.test>"]).await;
+    let got = two.inbox("192.0.2.25", "bob", 1).await;
+    assert!(got.starts_with("Return-Path: <ana@x.test>\r\nDelivered-To: bob@y.test\r\n"), "{got}");
+    assert_eq!(got.matches("Received: ").count(), 2);
+    assert!(got.contains(&format!("(Posta) with ESMTP id {id}")), "{got}");
+    two.inbox("127.0.0.1", "ana", 1).await;
+    two.tried(None).await;
+    let story = two.trace(&id).await;
+    assert_eq!(two.trace("<m1@x.test>").await, story, "by its Message-ID too");
+    assert_eq!(two.trace("BOB@y.test").await, story, "and by an address");
+    let [Event { what: What::Accepted { octets, message_id, .. }, .. }, Event { what, .. }] =
+        &story[..]
+    else {
+        panic!("{story:?}");
+    };
+    assert!(*octets > 100 && message_id.as_deref() == Some("<m1@x.test>"));
+    let What::Attempted { host, recipients, next, .. } = what else { panic!("{what:?}") };
+    assert_eq!((host.as_deref(), *next), (Some("mx.y.test"), None));
+    assert!(recipients[0].reply.starts_with("250 2.0.0 Ok: kept as "), "{recipients:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn strangers_do_not_relay() {
+    let two = two().await;
+    let said = two
+        .say(
+            "192.0.2.25:25",
+            "EHLO c.test\r\nMAIL FROM:<s@z.test>\r\nRCPT TO:<a@z.test>\r\nQUIT\r\n",
+        )
+        .await;
+    assert!(said.contains("550 5.7.1 That domain is not served here"), "{said}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_elsewhere_is_reported_in_its_own_words() {
+    let two = two().await;
+    let id = two.send("<ana@x.test> ENVID=e1 RET=FULL", &["<eva@y.test>", "<bob@y.test>"]).await;
+    let report = two.inbox("127.0.0.1", "ana", 1).await;
+    for part in [
+        "Return-Path: <>\r\n",
+        "Subject: Your message was not delivered\r\n",
+        "Your message to <eva@y.test> could not be delivered.\r\n",
+        "The server mx.y.test answered:\r\n    550 5.1.1 No such user here\r\n",
+        "Original-Envelope-Id: e1\r\n",
+        "Final-Recipient: rfc822;eva@y.test\r\nAction: failed\r\nStatus: 5.1.1\r\n",
+        "Content-Type: message/rfc822\r\n",
+        "Subject: s\r\nMessage-ID: <m1@x.test>\r\n",
+        "\r\n\r\nbody\r\n--report-",
+    ] {
+        assert!(report.contains(part), "{part}\n---\n{report}");
+    }
+    assert!(!report.contains("bob@y.test"), "of him there is nothing to tell");
+    two.inbox("192.0.2.25", "bob", 1).await;
+    let story = two.trace(&id).await;
+    assert!(matches!(&story[2].what, What::Reported { action, .. } if action == "failed"));
+    // Who wants to hear nothing hears nothing, and a report is never answered.
+    two.send("<ana@x.test>", &["<eva@y.test> NOTIFY=NEVER"]).await;
+    two.send("<>", &["<eva@y.test>"]).await;
+    two.tried(None).await;
+    two.inbox("127.0.0.1", "ana", 1).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_cannot_be_routed_fails_at_once_or_waits() {
+    let two = two().await;
+    for (number, (domain, words)) in [
+        ("null.test", "556 5.1.10 The domain null.test takes no mail"),
+        ("nowhere.test", "550 5.1.2 the domain nowhere.test does not exist"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        two.send("<ana@x.test>", &[&format!("<a@{domain}>")]).await;
+        let report = two.inbox("127.0.0.1", "ana", number + 1).await;
+        assert!(report.contains(words), "{report}");
+    }
+    two.send("<ana@x.test>", &["<a@broken.test>"]).await;
+    let line = two.tried(Some(1)).await.unwrap();
+    assert!(line.recipients[0].reply.as_ref().unwrap().starts_with("451 4.4.3 DNS"), "{line:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dead_server_is_tried_again_reported_late_and_given_up() {
+    let two = two().await;
+    two.send("<ana@x.test>", &["<a@dead.test>"]).await;
+    let line = two.tried(Some(1)).await.unwrap();
+    assert!(line.recipients[0].reply.as_ref().unwrap().contains("192.0.2.99:25"), "{line:?}");
+    let wait = line.next_attempt.unwrap().duration_since(two.clock.now());
+    assert_eq!(wait.as_secs(), 60);
+    // Held it stays, whatever the time; released it goes on.
+    two.change(QueueAction::Hold).await;
+    two.pass(HOUR);
+    sleep(HOUR).await;
+    assert_eq!(two.queue().await[0].attempts, 1);
+    two.change(QueueAction::Release).await;
+    two.tried(Some(2)).await;
+    two.change(QueueAction::Retry).await;
+    two.tried(Some(3)).await;
+    two.pass(4 * HOUR);
+    two.tried(Some(4)).await;
+    let notice = two.inbox("127.0.0.1", "ana", 1).await;
+    assert!(notice.contains("Subject: Your message is delayed\r\n"), "{notice}");
+    assert!(notice.contains("\r\nWill-Retry-Until: ") && notice.contains("You need not do"));
+    for day in 1..=5 {
+        two.pass(24 * HOUR);
+        two.tried((day < 5).then_some(4 + day)).await;
+    }
+    let report = two.inbox("127.0.0.1", "ana", 2).await;
+    assert!(report.contains("Action: failed\r\nStatus: 5.4.1\r\n"), "{report}");
+    assert!(report.contains("text/rfc822-headers"), "{report}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn success_is_reported_to_those_who_ask() {
+    let two = two().await;
+    let alias = Request::AliasAdd {
+        name: "both@x.test".into(),
+        targets: vec!["ana@x.test".into(), "Bob@y.test".into()],
+    };
+    two.ours.admin.execute(alias).await.unwrap();
+    two.send("<ana@x.test>", &["<both@x.test> NOTIFY=SUCCESS", "<ana@x.test> NOTIFY=FAILURE"])
+        .await;
+    let one = two.inbox("127.0.0.1", "ana", 2).await;
+    assert!(one.contains("Action: expanded\r\nStatus: 2.0.0\r\n"), "{one}");
+    // Their server knows DSN: it is theirs to tell, and their report comes back to us.
+    two.inbox("192.0.2.25", "Bob", 1).await;
+    let other = two.inbox("127.0.0.1", "ana", 3).await;
+    assert!(other.contains("Reporting-MTA: dns; mx.y.test\r\n"), "{other}");
+    assert!(other.contains("Action: delivered\r\n"), "{other}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_is_kept_back_until_its_time() {
+    let two = two().await;
+    two.send("<ana@x.test> HOLDFOR=3600", &["<ana@x.test> NOTIFY=SUCCESS", "<bob@y.test>"]).await;
+    sleep(HOUR).await;
+    assert_eq!(two.queue().await.len(), 2);
+    two.inbox("127.0.0.1", "ana", 0).await;
+    two.pass(HOUR);
+    two.inbox("127.0.0.1", "ana", 2).await;
+    two.inbox("192.0.2.25", "bob", 1).await;
+    two.tried(None).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deadline_is_kept_or_told() {
+    let two = two().await;
+    two.send("<ana@x.test> BY=90;R", &["<a@dead.test>"]).await;
+    two.tried(Some(1)).await;
+    two.pass(Duration::from_secs(100));
+    let report = two.inbox("127.0.0.1", "ana", 1).await;
+    assert!(report.contains("Status: 5.4.7\r\n"), "{report}");
+    two.send("<ana@x.test> BY=90;N", &["<a@dead.test>"]).await;
+    two.tried(Some(1)).await;
+    two.pass(Duration::from_secs(100));
+    two.tried(Some(2)).await;
+    let notice = two.inbox("127.0.0.1", "ana", 2).await;
+    assert!(notice.contains("Your message is delayed"), "{notice}");
+}
