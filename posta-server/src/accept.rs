@@ -231,7 +231,7 @@ impl SmtpHost {
                 Answer::Accept
             }
             Err(LoginError::Credentials) => self.refuse(about, refused),
-            Err(LoginError::Store(error)) => {
+            Err(error @ (LoginError::Store(_) | LoginError::Tokens(_))) => {
                 tracing::error!(%error, "a login could not be checked");
                 Answer::Refuse(Reply::new(454, (4, 7, 0), "Temporary authentication failure"))
             }

@@ -7,7 +7,11 @@
 //! process, and bound to the stored hash: when the password changes, what is remembered no longer
 //! fits. Hashing runs off the async threads, as many at once as there are cores.
 
-use crate::{clock::Clock, scram::Verifier};
+use crate::{
+    clock::Clock,
+    oauth::{TokenError, Tokens},
+    scram::Verifier,
+};
 use argon2::{Argon2, PasswordHasher, PasswordVerifier};
 use aws_lc_rs::{constant_time, hmac};
 use posta_mail::{Address, Secret, Timestamp};
@@ -42,6 +46,9 @@ pub enum LoginError {
     /// It could not be found out.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// Nor could what a token says.
+    #[error("{0}")]
+    Tokens(String),
 }
 
 /// A password cannot be used.
@@ -60,6 +67,8 @@ pub struct Authenticator {
     /// Checked in place of the hash of an account that does not exist, so that the time taken does
     /// not tell which do.
     nobody: String,
+    /// Who knows about tokens.
+    tokens: Option<Tokens>,
 }
 
 struct Remembered {
@@ -83,6 +92,44 @@ impl Authenticator {
             remembered: Mutex::default(),
             permits: Semaphore::new(cores),
             nobody,
+            tokens: None,
+        }
+    }
+
+    /// The same, for tokens too.
+    #[must_use]
+    pub fn with_tokens(self, tokens: Option<Tokens>) -> Self {
+        Self { tokens, ..self }
+    }
+
+    /// Whether tokens can be checked.
+    #[must_use]
+    pub const fn knows_tokens(&self) -> bool {
+        self.tokens.is_some()
+    }
+
+    /// The account that a token opens; it must be the one that the client names, if it names one.
+    ///
+    /// # Errors
+    /// When it opens none, or it could not be found out.
+    pub async fn login_with_token(
+        &self,
+        name: Option<&str>,
+        token: &str,
+    ) -> Result<Account, LoginError> {
+        let tokens = self.tokens.as_ref().ok_or(LoginError::Credentials)?;
+        let owner = tokens.check(token).await.map_err(|error| match error {
+            TokenError::Invalid => LoginError::Credentials,
+            TokenError::Unavailable(_) => LoginError::Tokens(error.to_string()),
+        })?;
+        let account = self.find(&owner).await?.ok_or(LoginError::Credentials)?;
+        match name {
+            None => Ok(account),
+            Some(name) => {
+                let named = self.find(name).await?;
+                let is_same = named.is_some_and(|named| named.id == account.id);
+                if is_same { Ok(account) } else { Err(LoginError::Credentials) }
+            }
         }
     }
 

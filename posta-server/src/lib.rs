@@ -16,6 +16,7 @@ pub mod drive;
 pub mod listen;
 pub mod maildrop;
 pub mod net;
+pub mod oauth;
 pub mod outbound;
 pub mod proxy;
 pub mod rate;
@@ -39,6 +40,7 @@ use ipnet::IpNet;
 use listen::{Clients, Protocol, Service};
 use maildrop::Deliverer;
 use net::{Endpoint, Net};
+use oauth::{OAuthSettings, Tokens};
 use outbound::ClientTls;
 use posta_mail::{Domain, Timestamp};
 use posta_pop3::server::Profile as Pop3Profile;
@@ -78,6 +80,8 @@ pub struct Settings {
     pub sessions_per_client: u32,
     /// What an SMTP session may do at most.
     pub smtp_limits: SmtpLimits,
+    /// Whom to ask about the tokens of those who log in with one.
+    pub oauth: Option<OAuthSettings>,
     /// Octets of messages that may be in memory at once while they arrive. When they are used up,
     /// senders are read more slowly instead.
     pub memory: usize,
@@ -115,6 +119,7 @@ impl Settings {
             sessions: 0,
             sessions_per_client: 0,
             smtp_limits: SmtpLimits::default(),
+            oauth: None,
             memory: 64 << 20,
             normalise_newlines: false,
             proxies: Vec::new(),
@@ -228,7 +233,7 @@ impl Server {
         let (stop, stopping) = watch::channel(false);
         let (alive, sessions) = mpsc::channel(1);
         let services = Services {
-            authenticator: Arc::new(Authenticator::new(world.store.clone(), world.clock.clone())),
+            authenticator: Arc::new(authenticator(&settings, &world)?),
             driver: Arc::new(Driver::new(stopping.clone(), settings.session_time)),
             rates: Arc::new(Rates::new(settings.submissions)),
             wake: Arc::default(),
@@ -352,11 +357,14 @@ impl Services {
         let Settings { hostname, message_size, smtp_limits, normalise_newlines, .. } =
             self.settings.clone();
         // Servers do not log in to each other, and a neighbour that delivers is let in by address.
-        let mechanisms = match service {
+        let mut mechanisms = match service {
             SmtpService::Submission if tls.is_some() => sasl::SECURED.to_vec(),
             SmtpService::Submission => sasl::PLAINTEXT.to_vec(),
             SmtpService::Smtp | SmtpService::Lmtp => Vec::new(),
         };
+        if service == SmtpService::Submission && self.authenticator.knows_tokens() {
+            mechanisms.extend(sasl::TOKENS);
+        }
         // Whoever offers no TLS at all has said that plaintext is fine there.
         let plaintext_auth = tls.is_none();
         Protocol::Smtp {
@@ -388,6 +396,15 @@ impl Services {
             }),
         }
     }
+}
+
+fn authenticator(settings: &Settings, world: &World) -> Result<Authenticator, StartError> {
+    let tokens = match &settings.oauth {
+        Some(oauth) => Some(Tokens::new(oauth.clone(), world.net.clone(), ClientTls::new()?)),
+        None => None,
+    };
+    let authenticator = Authenticator::new(world.store.clone(), world.clock.clone());
+    Ok(authenticator.with_tokens(tokens))
 }
 
 fn bind_error(endpoint: &Endpoint, cause: io::Error) -> StartError {

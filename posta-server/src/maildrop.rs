@@ -118,7 +118,7 @@ impl Host<Server<View>> for PopHost {
             Question::Login { name, password } => match self.login(&name, &password).await {
                 Ok(view) => Answer::Opened(view),
                 Err(LoginError::Credentials) => Answer::Denied(Denial::Credentials),
-                Err(LoginError::Store(error)) => {
+                Err(error @ (LoginError::Store(_) | LoginError::Tokens(_))) => {
                     tracing::error!(%error, "a maildrop could not be opened");
                     Answer::Denied(Denial::Unavailable)
                 }

@@ -3,6 +3,7 @@
 
 use crate::{
     auth::{Authenticator, LoginError},
+    oauth::{self, Claim},
     scram::{Challenge, ChannelBindings, ClientFirst, Verifier},
 };
 use posta_mail::Secret;
@@ -13,6 +14,9 @@ pub const PLAINTEXT: [&str; 3] = ["SCRAM-SHA-256", "PLAIN", "LOGIN"];
 
 /// The mechanisms on a connection with TLS, strongest first.
 pub const SECURED: [&str; 4] = ["SCRAM-SHA-256-PLUS", "SCRAM-SHA-256", "PLAIN", "LOGIN"];
+
+/// The mechanisms of those who log in with a token, where tokens can be checked.
+pub const TOKENS: [&str; 2] = ["OAUTHBEARER", "XOAUTH2"];
 
 /// What follows from a client's message.
 #[derive(Debug)]
@@ -36,6 +40,11 @@ enum State {
         plus: bool,
     },
     ScramProof(Account, Box<Challenge>),
+    Token {
+        bearer: bool,
+    },
+    /// The client has been told why its token is refused, and says that it has read that.
+    TokenRefused,
     /// The name was no account's; it must not show.
     ScramDecoy(Box<Challenge>),
     /// Everything is proved, and the client says so with an empty message.
@@ -50,6 +59,8 @@ impl Exchange {
             "LOGIN" => State::LoginName,
             "SCRAM-SHA-256" => State::ScramFirst { plus: false },
             "SCRAM-SHA-256-PLUS" => State::ScramFirst { plus: true },
+            "OAUTHBEARER" => State::Token { bearer: true },
+            "XOAUTH2" => State::Token { bearer: false },
             _ => State::Plain,
         })
     }
@@ -98,7 +109,18 @@ impl Exchange {
                 let _ = challenge.verify(message);
                 Err(LoginError::Credentials)
             }
-            State::ScramEnd(_) => Err(LoginError::Credentials),
+            State::Token { bearer } => {
+                let claim = if bearer { Claim::bearer(message) } else { Claim::xoauth2(message) };
+                let Claim { name, token } = claim.ok_or(LoginError::Credentials)?;
+                match authenticator.login_with_token(name, token).await {
+                    Err(LoginError::Credentials) => {
+                        self.0 = State::TokenRefused;
+                        Ok(Step::Challenge(oauth::FAILED.to_vec()))
+                    }
+                    outcome => outcome.map(Step::Done),
+                }
+            }
+            State::TokenRefused | State::ScramEnd(_) => Err(LoginError::Credentials),
         }
     }
 

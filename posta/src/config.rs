@@ -1,6 +1,7 @@
 //! The configuration file: TOML, in which an unknown key is an error that suggests the nearest one.
 
 use anyhow::{Context, Result, bail};
+use hyper::Uri;
 use ipnet::IpNet;
 use posta_mail::Domain;
 use posta_server::{net::Endpoint, relay::RelaySettings};
@@ -28,6 +29,7 @@ pub(crate) struct Config {
     pub(crate) proxy: Proxy,
     pub(crate) dns: Dns,
     pub(crate) relay: Relay,
+    pub(crate) oauth: Option<OAuth>,
     pub(crate) listen: Vec<Listen>,
 }
 
@@ -91,6 +93,21 @@ pub(crate) struct Smtp {
 pub(crate) struct Dns {
     /// Name servers; the system's if there are none.
     pub(crate) servers: Vec<SocketAddr>,
+}
+
+/// Whom to ask about the tokens of those who log in with one (RFC 7662).
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(crate) struct OAuth {
+    /// The endpoint: `https://…`, or `http://…` on this machine.
+    #[serde(deserialize_with = "from_text")]
+    pub(crate) introspection: Uri,
+    /// What we are there.
+    pub(crate) client: Option<String>,
+    /// Where the secret that proves it lies.
+    pub(crate) secret_file: Option<PathBuf>,
+    /// Which member of the answer names the account.
+    pub(crate) claim: Option<String>,
 }
 
 /// How mail for other servers goes out.
@@ -191,8 +208,11 @@ impl TlsMode {
 
 /// Every key, by the table that it stands in. `Config` decides what is accepted; this only knows
 /// what to suggest.
-const KEYS: [(&str, &[&str]); 9] = [
-    ("", &["hostname", "data", "tls", "limits", "smtp", "proxy", "dns", "relay", "listen"]),
+const KEYS: [(&str, &[&str]); 10] = [
+    (
+        "",
+        &["hostname", "data", "tls", "limits", "smtp", "proxy", "dns", "relay", "oauth", "listen"],
+    ),
     ("tls", &["certificate", "key", "also"]),
     ("tls.also", &["certificate", "key"]),
     (
@@ -216,6 +236,7 @@ const KEYS: [(&str, &[&str]); 9] = [
     ("proxy", &["networks", "xclient"]),
     ("dns", &["servers"]),
     ("relay", &["retry", "give-up", "delay-notice", "smarthost", "networks", "timeout"]),
+    ("oauth", &["introspection", "client", "secret-file", "claim"]),
     ("listen", &["protocol", "address", "tls"]),
 ];
 
@@ -242,6 +263,9 @@ impl Config {
         }
         if config.limits.recipients < 100 {
             bail!("limits.recipients: RFC 5321 §4.5.3.1.8 asks for at least 100");
+        }
+        if let Some(oauth) = &config.oauth {
+            oauth.check()?;
         }
         if config.relay.retry.is_empty() {
             bail!("relay.retry needs at least one time to wait");
@@ -274,6 +298,7 @@ impl Default for Config {
             proxy: Proxy::default(),
             dns: Dns::default(),
             relay: Relay::default(),
+            oauth: None,
             listen: vec![
                 local(Protocol::Smtp, 2525),
                 local(Protocol::Submission, 2587),
@@ -302,6 +327,22 @@ impl Default for Limits {
     }
 }
 
+impl OAuth {
+    fn check(&self) -> Result<()> {
+        let is_near =
+            matches!(self.introspection.host(), Some("127.0.0.1" | "localhost" | "[::1]"));
+        match self.introspection.scheme_str() {
+            Some("https") => {}
+            Some("http") if is_near => {}
+            _ => bail!("oauth.introspection: tokens are secrets, so it begins with https://"),
+        }
+        if self.client.is_some() != self.secret_file.is_some() {
+            bail!("oauth.client and oauth.secret-file belong together: set both, or neither");
+        }
+        Ok(())
+    }
+}
+
 impl Default for Relay {
     fn default() -> Self {
         let RelaySettings { schedule, patience, .. } = RelaySettings::default();
@@ -324,7 +365,7 @@ fn system_hostname() -> Domain {
 
 fn refuse_unknown_keys(table: &toml::Table) -> Result<()> {
     refuse_in("", table)?;
-    for name in ["tls", "limits", "smtp", "proxy", "dns", "relay"] {
+    for name in ["tls", "limits", "smtp", "proxy", "dns", "relay", "oauth"] {
         if let Some(toml::Value::Table(inner)) = table.get(name) {
             refuse_in(name, inner)?;
         }
@@ -459,6 +500,11 @@ mod tests {
         smarthost = "smtp.example.net:587"
         networks = ["127.0.0.1/32"]
         timeout = "10m"
+        [oauth]
+        introspection = "https://auth.example.net/introspect"
+        client = "posta"
+        secret-file = "/etc/posta/oauth"
+        claim = "email"
         [[listen]]
         protocol = "smtp"
         address  = "127.0.0.1:2525"
@@ -511,6 +557,8 @@ mod tests {
             ("[[listen]]\nprotocol = 'smtp'\naddress = 'unix:/x'", "only lmtp"),
             ("[tls]\nkey = 'x'", "belong together"),
             ("[relay]\nretry = []", "at least one"),
+            ("[oauth]\nintrospection = 'http://a.test/'", "https://"),
+            ("[oauth]\nintrospection = 'https://a.test/'\nclient = 'x'", "belong together"),
             ("[relay]\nsmarthost = 'smtp.example.net'", "host:port"),
             ("[relay]\ngiveup = '5d'", "did you mean \"give-up\""),
             ("[dns]\nservers = ['localhost']", "servers"),

@@ -2,14 +2,16 @@
 
 use crate::{
     Place,
-    config::{BareNewlines, Certificate, Config, Protocol, TlsMode},
+    config::{BareNewlines, Certificate, Config, OAuth, Protocol, TlsMode},
 };
 use anyhow::{Context, Result};
+use posta_mail::Secret;
 use posta_server::{
     Kind, ListenerSettings, Settings, TlsMode as ServerTlsMode, World,
     clock::SystemClock,
     control,
     net::SystemNet,
+    oauth::OAuthSettings,
     relay::RelaySettings,
     resolve::Dns,
     schedule::Schedule,
@@ -86,6 +88,7 @@ pub(crate) fn settings(config: &Config) -> Result<Settings> {
             hold: seconds(limits.hold.0),
             rate: limits.minimum_rate.0,
         },
+        oauth: config.oauth.as_ref().map(oauth).transpose()?,
         memory: usize::try_from(limits.memory.0).unwrap_or(usize::MAX),
         normalise_newlines: config.smtp.bare_newlines == BareNewlines::Normalise,
         proxies: config.proxy.networks.clone(),
@@ -107,6 +110,16 @@ pub(crate) fn settings(config: &Config) -> Result<Settings> {
         tls: if wants_tls { Some(certificate(config)?) } else { None },
         control: Some(config.data.join(control::SOCKET)),
     })
+}
+
+fn oauth(config: &OAuth) -> Result<OAuthSettings> {
+    let secret = config.secret_file.as_ref().map(|path| {
+        let read = fs::read(path).with_context(|| format!("oauth.secret-file {}", path.display()));
+        read.map(|secret| Secret::new(secret.trim_ascii()))
+    });
+    let client = config.client.clone().zip(secret.transpose()?);
+    let (introspection, claim) = (config.introspection.clone(), config.claim.clone());
+    Ok(OAuthSettings { introspection, client, claim })
 }
 
 fn seconds(time: Duration) -> u32 {

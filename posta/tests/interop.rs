@@ -51,6 +51,37 @@ fn debians_servers_deliver() {
     run_command(command, "mtas.py", &ways(&place));
 }
 
+/// OAUTHBEARER and XOAUTH2, against a server that says whose a token is.
+#[test]
+fn tokens_open_accounts() {
+    let script = format!("{}/tests/python/tokens.py", env!("CARGO_MANIFEST_DIR"));
+    let mut authority = Command::new("python3")
+        .args([&script, PASSWORD, "serve"])
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .expect("this test needs Python 3, `python3`");
+    let mut port = String::new();
+    let mut said = std::io::BufReader::new(authority.stdout.take().unwrap());
+    std::io::BufRead::read_line(&mut said, &mut port).unwrap();
+    let mut place = Place::new(&[("submission", "starttls"), ("pop3", "none")]);
+    place.add_account("ana@x.test");
+    place.add_account("bob@x.test");
+    let secret = place.directory.path().join("secret");
+    std::fs::write(&secret, "s3cret\n").unwrap();
+    let config = std::fs::read_to_string(place.config()).unwrap();
+    let oauth = format!(
+        "[oauth]\nintrospection = \"http://127.0.0.1:{}/introspect\"\nclient = \"posta\"\nsecret-file = \"{}\"\n",
+        port.trim(),
+        secret.display()
+    );
+    std::fs::write(place.config(), config + &oauth).unwrap();
+    place.start();
+    run_script("tokens.py", &["send", place.address("submission")]);
+    assert!(common::pop3(place.address("pop3"), "ana").say("STAT").starts_with("+OK 4 "));
+    authority.kill().unwrap();
+    authority.wait().unwrap();
+}
+
 fn three_ways_in() -> Place {
     let place = Place::new(&[("smtp", "starttls"), ("submission", "starttls"), ("pop3", "none")]);
     place.add_account("ana@x.test");

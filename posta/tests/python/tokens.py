@@ -1,0 +1,86 @@
+"""Logging in with a token: python3 tokens.py PASSWORD serve | send SUBMISSION
+
+`serve` is an authorization server that knows three tokens, and prints its port; `send` logs in with
+them, with Python's smtplib and with curl.
+"""
+
+import base64
+import http.server
+import json
+import smtplib
+import ssl
+import subprocess
+import sys
+import tempfile
+import urllib.parse
+
+KNOWN = {
+    "good+/=token": {"active": True, "username": "ana@x.test"},
+    "stale": {"active": False, "username": "ana@x.test"},
+    "stranger": {"active": True, "username": "eva@z.test"},
+}
+AUTHORIZATION = "Basic " + base64.b64encode(b"posta:s3cret").decode()
+
+
+class Introspection(http.server.BaseHTTPRequestHandler):
+    def do_POST(self):
+        body = self.rfile.read(int(self.headers["content-length"])).decode()
+        token = urllib.parse.parse_qs(body)["token"][0]
+        status = 200 if self.headers["authorization"] == AUTHORIZATION else 401
+        answer = json.dumps(KNOWN.get(token, {"active": False})).encode()
+        self.send_response(status if token != "broken" else 500)
+        self.send_header("content-length", str(len(answer)))
+        self.end_headers()
+        self.wfile.write(answer)
+
+    def log_message(self, *_):
+        pass
+
+
+def attempt(place, mechanism, name, token):
+    """What the server says in the end."""
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    host, port = place.split(":")
+    client = smtplib.SMTP(host, int(port))
+    client.ehlo("c.test")
+    assert mechanism not in client.esmtp_features.get("auth", ""), "offered in plaintext"
+    client.starttls(context=context)
+    client.ehlo("c.test")
+    assert mechanism in client.esmtp_features["auth"]
+    auth = f"auth=Bearer {token}\x01\x01"
+    message = f"user={name}\x01{auth}" if mechanism == "XOAUTH2" else f"n,a={name},\x01host=h\x01{auth}"
+    code, said = client.docmd("AUTH", mechanism + " " + base64.b64encode(message.encode()).decode())
+    if code == 334:
+        assert json.loads(base64.b64decode(said))["status"] == "invalid_token"
+        code, said = client.docmd(base64.b64encode(b"\x01").decode())
+    if code == 235:
+        client.sendmail("ana@x.test", ["ana@x.test"], b"Subject: token\r\n\r\nx\r\n")
+    client.quit()
+    return code
+
+
+def send(place):
+    for mechanism in ("OAUTHBEARER", "XOAUTH2"):
+        assert attempt(place, mechanism, "ana@x.test", "good+/=token") == 235
+        for name, token in [("ana@x.test", "stale"), ("ana@x.test", "unknown"), ("ana@x.test", "a b"),
+                            ("eva@z.test", "stranger"), ("bob@x.test", "good+/=token")]:
+            assert attempt(place, mechanism, name, token) == 535, (mechanism, name, token)
+        assert attempt(place, mechanism, "ana@x.test", "broken") == 454
+        with tempfile.NamedTemporaryFile() as file:
+            file.write(b"Subject: curl\r\n\r\nx\r\n")
+            file.flush()
+            command = ["curl", "-sS", "--insecure", "--ssl-reqd", f"smtp://{place}/c.test", "--user", "ana@x.test"]
+            command += ["--oauth2-bearer", "good+/=token", "--login-options", f"AUTH={mechanism}"]
+            command += ["--mail-from", "ana@x.test", "--mail-rcpt", "ana@x.test", "--upload-file", file.name]
+            subprocess.run(command, check=True, timeout=30)
+
+
+if __name__ == "__main__":
+    if sys.argv[2] == "send":
+        send(sys.argv[3])
+    else:
+        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Introspection)
+        print(server.server_port, flush=True)
+        server.serve_forever()
