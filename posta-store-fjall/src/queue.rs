@@ -129,7 +129,7 @@ impl Committer {
         for event in events {
             self.told += 1;
             let key = schema::event_key(&event, self.told);
-            batch.insert(&self.schema.history, key, schema::encode_json(&event)?);
+            batch.insert(&self.schema.history, key, schema::encode_json(&event.what)?);
         }
         Ok(())
     }
@@ -192,8 +192,8 @@ impl Schema {
     pub(crate) fn history(&self, message: MailId) -> Result<Vec<Event>, StoreError> {
         let mut events = Vec::new();
         for guard in self.history.prefix(message.to_bytes()) {
-            let (_, value) = key_and_value(guard)?;
-            events.push(schema::decode_json(&value, "an event")?);
+            let (key, value) = key_and_value(guard)?;
+            events.push(schema::decode_event(&key, &value)?);
         }
         Ok(events)
     }
@@ -209,8 +209,8 @@ impl Schema {
         };
         let mut events: Vec<Event> = Vec::new();
         for guard in self.history.range((from, Bound::Unbounded)) {
-            let (_, value) = key_and_value(guard)?;
-            let event: Event = schema::decode_json(&value, "an event")?;
+            let (key, value) = key_and_value(guard)?;
+            let event = schema::decode_event(&key, &value)?;
             // Whole messages: those after the limit are the last one's.
             if events.len() >= limit && events.last().is_some_and(|last| last.id != event.id) {
                 break;

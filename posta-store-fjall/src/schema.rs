@@ -44,6 +44,7 @@ const RECORD_VERSION: u8 = 1;
 /// Octets in memory before a keyspace is written to a table. Content is bulk, entries are small.
 const CONTENT_MEMTABLE: u64 = 16 * 1024 * 1024;
 const MEMTABLE: u64 = 4 * 1024 * 1024;
+const HISTORY_MEMTABLE: u64 = 8 * 1024 * 1024;
 
 pub(crate) type MailboxKey = [u8; 16];
 
@@ -75,6 +76,7 @@ impl std::fmt::Debug for Schema {
 impl Schema {
     pub(crate) fn open(database: Database) -> Result<Self, StoreError> {
         let small = || KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE);
+        let log = || KeyspaceCreateOptions::default().max_memtable_size(HISTORY_MEMTABLE);
         let bulk = || {
             KeyspaceCreateOptions::default()
                 .max_memtable_size(CONTENT_MEMTABLE)
@@ -94,7 +96,7 @@ impl Schema {
             arriving: keyspace("arriving")?,
             queue: keyspace("queue")?,
             due: keyspace("due")?,
-            history: keyspace("history")?,
+            history: database.keyspace("history", log).map_err(failed)?,
             database,
         };
         match schema.number(FORMAT_KEY)? {
@@ -220,8 +222,7 @@ const fn sortable_priority(priority: i8) -> u8 {
 
 pub(crate) fn due_of(due_key: &[u8]) -> Result<Timestamp, StoreError> {
     let octets = due_key.get(1..9).and_then(|octets| octets.first_chunk::<8>());
-    let micros = octets.map(|octets| (u64::from_be_bytes(*octets) ^ 1 << 63) as i64);
-    let time = micros.and_then(|micros| Timestamp::from_microsecond(micros).ok());
+    let time = octets.and_then(|octets| unsortable(*octets));
     time.ok_or_else(|| damaged("when an item is due"))
 }
 
@@ -237,6 +238,14 @@ pub(crate) fn event_key(event: &Event, number: u32) -> [u8; 24] {
     key[12..20].copy_from_slice(&sortable(event.time));
     key[20..].copy_from_slice(&number.to_be_bytes());
     key
+}
+
+/// An event: its message and its time are in the key.
+pub(crate) fn decode_event(key: &[u8], value: &[u8]) -> Result<Event, StoreError> {
+    let mut reader = Reader(key);
+    let id = MailId::from_bytes(reader.take()?);
+    let time = unsortable(reader.take()?).ok_or_else(|| damaged("an event's time"))?;
+    Ok(Event { id, time, what: decode_json(value, "an event")? })
 }
 
 /// Sorts behind every event of a message, and before the next message's.
@@ -257,6 +266,11 @@ pub(crate) fn decode_json<T: DeserializeOwned>(value: &[u8], what: &str) -> Resu
 /// Microseconds before 1970 sort first.
 fn sortable(time: Timestamp) -> [u8; 8] {
     (time.as_microsecond() as u64 ^ 1 << 63).to_be_bytes()
+}
+
+fn unsortable(octets: [u8; 8]) -> Option<Timestamp> {
+    let micros = (u64::from_be_bytes(octets) ^ 1 << 63) as i64;
+    Timestamp::from_microsecond(micros).ok()
 }
 
 pub(crate) fn encode_account(account: &Account) -> Vec<u8> {
