@@ -117,6 +117,12 @@ impl SmtpHost {
     /// Forgets a transaction that did not end, as when the client went away in the middle, and
     /// tells the history what was refused.
     pub async fn abandon(&mut self) {
+        if self.transaction.is_some() || !self.refused.is_empty() {
+            Box::pin(self.abandon_transaction()).await;
+        }
+    }
+
+    async fn abandon_transaction(&mut self) {
         let transaction = self.transaction.take();
         if !self.refused.is_empty() {
             let refused = std::mem::take(&mut self.refused);
@@ -485,13 +491,14 @@ impl Host<Server> for SmtpHost {
                 self.hello = Some(hello);
                 Answer::Accept
             }
-            Question::Authenticate(message) => self.authenticate(message).await,
-            Question::Mail(mail) => self.mail(mail).await,
-            Question::Recipient(recipient) => self.recipient(recipient).await,
-            Question::Verify(name) => self.verify(&name).await,
-            Question::Forwarded(forwarded) => self.forwarded(forwarded).await,
+            // A session holds the largest of these while it idles: what is seldom or long lives apart.
+            Question::Authenticate(message) => Box::pin(self.authenticate(message)).await,
+            Question::Mail(mail) => Box::pin(self.mail(mail)).await,
+            Question::Recipient(recipient) => Box::pin(self.recipient(recipient)).await,
+            Question::Verify(name) => Box::pin(self.verify(&name)).await,
+            Question::Forwarded(forwarded) => Box::pin(self.forwarded(forwarded)).await,
             Question::Content => self.begin_content(),
-            Question::Commit => self.commit().await,
+            Question::Commit => Box::pin(self.commit()).await,
             Question::Abandon => {
                 self.abandon().await;
                 Answer::Accept

@@ -14,6 +14,8 @@ const USAGE: &str = "\
 cargo xtask test    format, lints, tests, documentation, tidy: all that a change must pass
 cargo xtask tidy    only the rules of the house (see ARCHITECTURE.md)
 cargo xtask rfc     only docs/rfc.md: that it lists every RFC cited, and names tests that exist
+cargo xtask bench [ROUNDS]
+                    measures Posta beside Postfix, Dovecot and smtp-sink, and writes docs/benchmarks.md
 cargo xtask fuzz [SECONDS]
                     runs each fuzz target for so long (60), and keeps what it learnt in fuzz/corpus";
 
@@ -34,6 +36,7 @@ fn main() -> ExitCode {
         Some("test") => test(),
         Some("tidy") => tidy::run(&root()),
         Some("rfc") => rfc::run(&root()),
+        Some("bench") => bench(env::args().nth(2)),
         Some("fuzz") => fuzz(env::args().nth(2)),
         _ => Err(USAGE.to_owned()),
     };
@@ -75,6 +78,17 @@ fn verdict(skipped: &Path) -> String {
         text.push_str(&format!("\nSKIPPED {}: {why}", entry.file_name().display()));
     }
     text
+}
+
+/// Runs ours and theirs in turn. Theirs are installed into roots of their own, so this needs root.
+fn bench(rounds: Option<String>) -> Result<(), String> {
+    need("python3", "python3")?;
+    cargo("release build", &["build", "--release", "-p", "posta"])?;
+    step("measuring");
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "--propagation", "private", "python3"]);
+    command.args(["posta/tests/python/bench.py", "target/release/posta", "docs/benchmarks.md"]);
+    run(command.args(rounds), "the benchmark")
 }
 
 fn fuzz(seconds: Option<String>) -> Result<(), String> {

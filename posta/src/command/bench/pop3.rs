@@ -141,7 +141,7 @@ async fn session_of(
 
 async fn open(arguments: &Arguments, login: [&[u8]; 2]) -> Result<Wire> {
     let patience = Duration::from_secs(arguments.patience);
-    let mut wire = Wire::connect(&arguments.server, patience).await?;
+    let mut wire = Wire::connect(&arguments.server, None, patience).await?;
     wire.status().await?;
     for line in login {
         wire.write(line).await?;

@@ -8,6 +8,7 @@ use crate::config::Octets;
 use anyhow::Result;
 use clap::Args;
 use posta_mail::Address;
+use posta_server::outbound::ClientTls;
 use std::{rc::Rc, time::Duration};
 use tokio::time::sleep;
 
@@ -44,6 +45,9 @@ pub(crate) struct Arguments {
     /// Send nothing: open the sessions, say hello, hold them for so many seconds.
     #[arg(long, value_name = "SECONDS")]
     idle: Option<u64>,
+    /// Use TLS from the start, with whatever certificate the server shows.
+    #[arg(long)]
+    tls: bool,
     /// How long the server may take for anything.
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
     patience: u64,
@@ -68,23 +72,30 @@ pub(crate) async fn run(arguments: Arguments) -> Result<()> {
     let unit = if arguments.idle.is_some() { "idle sessions" } else { "messages" };
     let (sessions, json) = (arguments.sessions.max(1), arguments.json);
     let (each, more) = (arguments.messages / sessions, arguments.messages % sessions);
-    let arguments = Rc::new(arguments);
+    let tls = if arguments.tls { Some(ClientTls::new()?) } else { None };
+    let arguments = Rc::new((arguments, tls));
     let measured = run_sessions(sessions, |number, latencies| {
         let messages = each + usize::from(number < more);
         let arguments = arguments.clone();
         async move {
+            let (arguments, tls) = &*arguments;
             match arguments.idle {
-                Some(seconds) => idle(&arguments, seconds, &latencies).await,
-                None => send(&arguments, number, messages, &latencies).await,
+                Some(seconds) => idle(arguments, tls.as_ref(), seconds, &latencies).await,
+                None => send(arguments, tls.as_ref(), number, messages, &latencies).await,
             }
         }
     });
     measured.await?.print(unit, json)
 }
 
-async fn idle(arguments: &Arguments, seconds: u64, latencies: &Measurements) -> Result<()> {
+async fn idle(
+    arguments: &Arguments,
+    tls: Option<&ClientTls>,
+    seconds: u64,
+    latencies: &Measurements,
+) -> Result<()> {
     let started = clock();
-    let mut wire = hello(arguments).await?;
+    let mut wire = hello(arguments, tls).await?;
     wire.rest();
     latencies.push(started.elapsed());
     sleep(Duration::from_secs(seconds)).await;
@@ -94,6 +105,7 @@ async fn idle(arguments: &Arguments, seconds: u64, latencies: &Measurements) -> 
 
 async fn send(
     arguments: &Arguments,
+    tls: Option<&ClientTls>,
     number: usize,
     messages: usize,
     latencies: &Measurements,
@@ -106,7 +118,7 @@ async fn send(
         let left = messages - sent;
         let here =
             if arguments.per_connection == 0 { left } else { left.min(arguments.per_connection) };
-        let mut wire = hello(arguments).await?;
+        let mut wire = hello(arguments, tls).await?;
         if arguments.pipelining {
             pipelined(&mut wire, &mut script, sent..sent + here, latencies).await?;
         } else {
@@ -119,9 +131,9 @@ async fn send(
     Ok(())
 }
 
-async fn hello(arguments: &Arguments) -> Result<Wire> {
+async fn hello(arguments: &Arguments, tls: Option<&ClientTls>) -> Result<Wire> {
     let patience = Duration::from_secs(arguments.patience);
-    let mut wire = Wire::connect(&arguments.server, patience).await?;
+    let mut wire = Wire::connect(&arguments.server, tls, patience).await?;
     wire.reply(b"220").await?;
     wire.write(HELLO).await?;
     wire.reply(b"250").await?;

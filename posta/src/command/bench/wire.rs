@@ -2,6 +2,7 @@
 
 use anyhow::{Context, Result, bail, ensure};
 use memchr::{memchr, memmem};
+use posta_server::{net::Stream, outbound::ClientTls};
 use std::time::{Duration, Instant};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -14,7 +15,7 @@ const BUFFER: usize = 64 * 1024;
 
 /// A connection, and what was read of it.
 pub(crate) struct Wire {
-    stream: TcpStream,
+    stream: Box<dyn Stream>,
     buffer: Vec<u8>,
     start: usize,
     end: usize,
@@ -30,10 +31,22 @@ pub(crate) fn clock() -> Instant {
 }
 
 impl Wire {
-    pub(crate) async fn connect(server: &str, patience: Duration) -> Result<Self> {
+    pub(crate) async fn connect(
+        server: &str,
+        tls: Option<&ClientTls>,
+        patience: Duration,
+    ) -> Result<Self> {
         let connected = timeout(patience, TcpStream::connect(server)).await;
         let stream = connected.context("no connection in time")?.context("no connection")?;
         stream.set_nodelay(true)?;
+        let stream: Box<dyn Stream> = match tls {
+            None => Box::new(stream),
+            Some(tls) => {
+                let connected =
+                    timeout(patience, tls.connect(Box::new(stream), "localhost", false));
+                connected.await.context("no TLS in time")??.0
+            }
+        };
         Ok(Self { stream, buffer: Vec::new(), start: 0, end: 0, patience })
     }
 
@@ -104,10 +117,7 @@ impl Wire {
     }
 
     async fn fill(&mut self) -> Result<()> {
-        if self.buffer.is_empty() {
-            timeout(self.patience, self.stream.readable()).await.context("no answer in time")??;
-            self.buffer = vec![0; BUFFER];
-        }
+        self.buffer.resize(BUFFER, 0);
         ensure!(self.end < self.buffer.len(), "a line does not end");
         let read = timeout(self.patience, self.stream.read(&mut self.buffer[self.end..])).await;
         let octets = read.context("no answer in time")??;
