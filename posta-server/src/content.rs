@@ -7,8 +7,8 @@ use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Octets of content that may be in memory over all sessions. A session that holds more than
-/// 32 KiB takes a whole chunk's worth and keeps it until its message ends, so one that has its
-/// share can always go on, and those that have none wait without being read.
+/// 32 KiB takes a whole chunk's worth and keeps it until that chunk is in the store, so one that has
+/// its share can always go on, and those that have none wait, in their order, without being read.
 #[derive(Debug, Clone)]
 pub struct Budget(Arc<Semaphore>);
 
@@ -94,6 +94,11 @@ impl Incoming {
         }
         if self.failed.is_some() {
             self.rest.clear();
+        }
+        if self.share.is_some() && self.rest.len() <= FREE {
+            // Behind the others for the next chunk: a slow sender must not hold up all.
+            self.rest.shrink_to(FREE);
+            self.share = None;
         }
     }
 

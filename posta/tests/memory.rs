@@ -10,7 +10,7 @@ use posta_server::{
     resolve::FixedZone,
 };
 use posta_smtp::server::Limits;
-use posta_store::MemoryStore;
+use posta_store::{MemoryStore, What};
 use std::sync::Arc;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -21,6 +21,10 @@ struct System {
 }
 
 async fn system() -> System {
+    system_with(|_| {}).await
+}
+
+async fn system_with(change: impl FnOnce(&mut Settings)) -> System {
     let net = Arc::new(MemoryNet::default());
     let store = Arc::new(MemoryStore::new());
     let clock = Arc::new(SimulatedClock::new(Timestamp::from_second(1_074_188_330).unwrap(), 7));
@@ -34,7 +38,7 @@ async fn system() -> System {
         endpoint: format!("127.0.0.1:{port}").parse().unwrap(),
         tls: TlsMode::None,
     };
-    let settings = Settings {
+    let mut settings = Settings {
         message_size: 2_000_000,
         sessions: 4,
         sessions_per_client: 3,
@@ -48,6 +52,7 @@ async fn system() -> System {
         ],
         ..Settings::new("mail.x.test".parse().unwrap())
     };
+    change(&mut settings);
     let resolver = Arc::new(FixedZone::default());
     let world = World { store, clock, net: net.clone(), resolver };
     let server = Server::start(settings, world).await.unwrap();
@@ -341,5 +346,106 @@ async fn memory_is_bounded_by_waiting() {
     let mut said = String::new();
     read.read_to_string(&mut said).await.unwrap();
     assert!(said.contains("kept as"), "{said}");
+    system.server.stop().await;
+}
+
+#[tokio::test]
+async fn a_trusted_client_speaks_for_another() {
+    let near = "127.0.0.0/8".parse().unwrap();
+    let system = system_with(|settings| settings.forwarders = vec![near]).await;
+    let said = system
+        .say(587, "XCLIENT ADDR=192.0.2.7 LOGIN=ana@x.test\r\nEHLO c.test\r\nMAIL FROM:<bob@x.test>\r\nMAIL FROM:<ana@x.test>\r\nRCPT TO:<ana@x.test>\r\nDATA\r\nSubject: s\r\n\r\nb\r\n.\r\nQUIT\r\n")
+        .await;
+    assert!(said.contains("553 5.7.1 ana@x.test may not send as bob@x.test"), "{said}");
+    let read = system.say(110, &format!("{LOGIN}RETR 1\r\nQUIT\r\n")).await;
+    assert!(
+        read.contains("from c.test ([192.0.2.7])") && read.contains("with ESMTPA id"),
+        "{read}"
+    );
+    let said = system.say(25, "XCLIENT LOGIN=nobody@x.test\r\nQUIT\r\n").await;
+    assert!(said.contains("501 5.5.4 LOGIN names no account"), "{said}");
+    system.server.stop().await;
+}
+
+#[tokio::test]
+async fn who_exists_is_told_where_that_is_allowed() {
+    let system = system_with(|settings| settings.verify = true).await;
+    let (name, targets) =
+        ("both@x.test".to_owned(), vec!["ana@x.test".to_owned(), "eva@z.test".to_owned()]);
+    system.admin.execute(Request::AliasAdd { name, targets }).await.unwrap();
+    let said =
+        system.say(25, "VRFY ana\r\nEXPN both@x.test\r\nVRFY nobody@x.test\r\nQUIT\r\n").await;
+    assert!(said.contains("250 2.1.5 <ana@x.test>\r\n250-2.1.5 <ana@x.test>\r\n250 2.1.5 <eva@z.test>\r\n550 5.1.1"), "{said}");
+    system.server.stop().await;
+}
+
+#[tokio::test]
+async fn an_account_sends_no_more_than_it_may() {
+    let near = "127.0.0.0/8".parse().unwrap();
+    let system = system_with(|settings| {
+        settings.forwarders = vec![near];
+        settings.submissions = 2;
+    });
+    let system = system.await;
+    let begin = "MAIL FROM:<ana@x.test>\r\nRSET\r\n".repeat(3);
+    let said = system
+        .say(587, &format!("XCLIENT LOGIN=ana@x.test\r\nEHLO c.test\r\n{begin}QUIT\r\n"))
+        .await;
+    assert_eq!(said.matches("250 2.1.0 Ok").count(), 2, "{said}");
+    assert!(said.contains("450 4.7.1 2 messages an hour"), "{said}");
+    system.server.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_lasts_so_long_and_no_longer() {
+    let lifetime = std::time::Duration::from_secs(3_600);
+    let system = system_with(|settings| settings.session_time = lifetime).await;
+    for (port, goodbye) in [(25, "421 4.4.2"), (110, "-ERR")] {
+        let mut stream = system.connect(port).await;
+        let started = tokio::time::Instant::now();
+        let mut said = String::new();
+        // Never silent for long enough to be idle.
+        loop {
+            let mut octets = [0; 512];
+            let read =
+                tokio::time::timeout(std::time::Duration::from_secs(120), stream.read(&mut octets));
+            match read.await {
+                Ok(Ok(0)) | Ok(Err(_)) => break,
+                Ok(Ok(count)) => said.push_str(str::from_utf8(&octets[..count]).unwrap()),
+                Err(_) => stream.write_all(b"NOOP\r\n").await.unwrap(),
+            }
+        }
+        assert!(said.contains(goodbye), "{said}");
+        let lasted = started.elapsed();
+        assert!(lasted >= lifetime && lasted < lifetime * 2, "{lasted:?}");
+    }
+    system.server.stop().await;
+}
+
+#[tokio::test]
+async fn refusals_are_told() {
+    let system = system().await;
+    system
+        .say(25, "EHLO c.test\r\nMAIL FROM:<s@y.test>\r\nRCPT TO:<eva@x.test>\r\nRCPT TO:<ana@z.test>\r\nQUIT\r\n")
+        .await;
+    system
+        .say(25, "EHLO c.test\r\nMAIL FROM:<s@y.test>\r\nRCPT TO:<eva@x.test>\r\nRCPT TO:<ana@x.test>\r\nDATA\r\nSubject: s\r\n\r\nb\r\n.\r\nQUIT\r\n")
+        .await;
+    let trace = |named: &str| Request::Trace { named: named.to_owned() };
+    let Response::Events(events) = system.admin.execute(trace("EVA@x.test")).await.unwrap() else {
+        panic!("no events");
+    };
+    let [one, ..] = &events[..] else { panic!("nothing is told") };
+    let What::Refused { origin, from: Some(from), refused } = &one.what else {
+        panic!("{one:?}");
+    };
+    assert_eq!((origin.hello.as_str(), from.to_string().as_str()), ("c.test", "<s@y.test>"));
+    assert_eq!(refused[0].about, "RCPT TO:<eva@x.test>");
+    assert_eq!(refused[0].reply, "550 5.1.1 No such user here");
+    assert_eq!(refused[1].reply, "550 5.7.1 That domain is not served here");
+    let Response::Events(events) = system.admin.execute(trace("ana@x.test")).await.unwrap() else {
+        panic!("no events");
+    };
+    assert!(matches!(&events[0].what, What::Accepted { refused, .. } if refused.len() == 1));
     system.server.stop().await;
 }
