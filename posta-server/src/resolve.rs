@@ -2,7 +2,7 @@
 
 use hickory_resolver::{
     TokioResolver,
-    config::{ConnectionConfig, NameServerConfig, ResolveHosts, ResolverConfig},
+    config::{ConnectionConfig, LookupIpStrategy, NameServerConfig, ResolveHosts, ResolverConfig},
     net::{NetError, runtime::TokioRuntimeProvider},
     proto::rr::RData,
 };
@@ -66,6 +66,7 @@ impl Dns {
         options.timeout = PATIENCE;
         // Mail goes by DNS; what /etc/hosts says is for this machine's other programs.
         options.use_hosts_file = ResolveHosts::Never;
+        options.ip_strategy = LookupIpStrategy::Ipv6AndIpv4;
         builder.build().map(Self)
     }
 }
@@ -118,6 +119,21 @@ fn nothing<T>(name: &str, error: &NetError) -> Result<Vec<T>, LookupError> {
         Ok(Vec::new())
     } else {
         Err(LookupError::Failed(name.to_owned(), error.to_string()))
+    }
+}
+
+/// In place of DNS where there is none: nothing can be found out, for this reason. Mail for other
+/// servers waits.
+#[derive(Debug, Clone)]
+pub struct NoDns(pub String);
+
+impl Resolver for NoDns {
+    fn exchangers<'a>(&'a self, domain: &'a str) -> Pending<'a, Vec<(u16, String)>> {
+        Box::pin(ready(Err(LookupError::Failed(domain.to_owned(), self.0.clone()))))
+    }
+
+    fn addresses<'a>(&'a self, host: &'a str) -> Pending<'a, Vec<IpAddr>> {
+        Box::pin(ready(Err(LookupError::Failed(host.to_owned(), self.0.clone()))))
     }
 }
 

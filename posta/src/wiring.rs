@@ -13,7 +13,7 @@ use posta_server::{
     net::SystemNet,
     oauth::OAuthSettings,
     relay::RelaySettings,
-    resolve::Dns,
+    resolve::{Dns, NoDns, Resolver},
     schedule::Schedule,
     tls::{self, CertificateFiles, Tls},
 };
@@ -58,8 +58,16 @@ pub(crate) fn clock() -> Arc<SystemClock> {
 
 /// What a server stands on.
 pub(crate) fn world(store: Arc<dyn Store>, name_servers: &[SocketAddr]) -> Result<World> {
-    let resolver = Dns::new(name_servers).context("[dns]")?;
-    Ok(World { store, clock: clock(), net: Arc::new(SystemNet), resolver: Arc::new(resolver) })
+    let resolver: Arc<dyn Resolver> = match Dns::new(name_servers) {
+        Ok(dns) => Arc::new(dns),
+        // A machine without /etc/resolv.conf still keeps mail and hands it out.
+        Err(error) if name_servers.is_empty() => {
+            tracing::warn!(%error, "no name server is known: set dns.servers; mail for others waits");
+            Arc::new(NoDns(error.to_string()))
+        }
+        Err(error) => return Err(error).context("[dns]"),
+    };
+    Ok(World { store, clock: clock(), net: Arc::new(SystemNet), resolver })
 }
 
 /// A server's settings.

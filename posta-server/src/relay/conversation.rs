@@ -15,8 +15,11 @@ use posta_smtp::{
     command::HelloVerb,
 };
 use posta_store::Item;
-use std::io;
+use std::{io, time::Duration};
 use tokio::time::timeout;
+
+/// How long a connection may take: there may be other servers to try.
+const CONNECT: Duration = Duration::from_secs(30);
 
 /// Why nothing was handed over.
 pub(crate) enum Trouble {
@@ -61,7 +64,7 @@ impl<'a> Conversation<'a> {
     /// Connects and hands the item over.
     pub(crate) async fn hold(mut self, address: &str, driver: &Driver) -> Result<Found, Trouble> {
         let patience = self.relay.settings.patience;
-        let connected = timeout(patience, self.relay.net.connect(address)).await;
+        let connected = timeout(patience.min(CONNECT), self.relay.net.connect(address)).await;
         let stream = match connected {
             Ok(Ok(stream)) => stream,
             Ok(Err(error)) => return Err(Trouble::Connection(error.to_string())),
