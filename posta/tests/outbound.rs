@@ -4,7 +4,13 @@
 mod common;
 
 use common::{Place, pop3, posta, stdout};
-use std::{fs, thread, time::Duration};
+use std::{
+    fs,
+    io::{BufRead, BufReader},
+    process::{Command, Stdio},
+    thread,
+    time::Duration,
+};
 
 /// A server whose mail for elsewhere all goes to another.
 fn with_smarthost(smarthost: &str) -> Place {
@@ -65,10 +71,7 @@ fn what_requires_tls_waits_for_a_certificate_that_is_valid() {
     ours.add_account("ana@x.test");
     ours.start();
     let script = format!("{}/tests/python/requiretls.py", env!("CARGO_MANIFEST_DIR"));
-    let ran = std::process::Command::new("python3")
-        .args([&script, ours.address("submission")])
-        .output()
-        .unwrap();
+    let ran = Command::new("python3").args([&script, ours.address("submission")]).output().unwrap();
     assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
     eventually("it was tried", || queue(&ours)[0]["attempts"] == 1);
     let line = &queue(&ours)[0];
@@ -87,4 +90,99 @@ fn what_requires_tls_waits_for_a_certificate_that_is_valid() {
     assert!(!ours.posta(&["queue", "remove", "--older", "1d"], "").status.success());
     assert_eq!(stdout(&ours.posta(&["queue", "remove", "--all"], "")), "1 removed\n");
     assert_eq!(queue(&ours), serde_json::json!([]));
+}
+
+/// A name server that ends with its standard input.
+struct Names {
+    server: std::process::Child,
+    address: String,
+}
+
+impl Names {
+    /// None where this machine does not allow it.
+    fn start() -> Option<Self> {
+        let free = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let address = free.local_addr().unwrap();
+        drop(free);
+        let script = format!("{}/tests/python/names.py", env!("CARGO_MANIFEST_DIR"));
+        let mut server = Command::new("unshare")
+            .args(["--mount", "--propagation", "private", "python3", &script])
+            .arg(address.port().to_string())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut said = String::new();
+        BufReader::new(server.stdout.take().unwrap()).read_line(&mut said).unwrap();
+        if said.trim() == "ready" {
+            return Some(Self { server, address: address.to_string() });
+        }
+        assert_eq!(server.wait().unwrap().code(), Some(77), "{said}");
+        common::skipped("names.py", said.trim());
+        None
+    }
+}
+
+impl Drop for Names {
+    fn drop(&mut self) {
+        drop(self.server.stdin.take());
+        let _ = self.server.wait();
+    }
+}
+
+/// MX, address records in their place, null MX, names that do not exist, a name server that refuses.
+#[test]
+fn mail_goes_where_dns_says() {
+    let Some(names) = Names::start() else { return };
+    let mut theirs = Place::new(&[("smtp", "starttls"), ("pop3", "none")]);
+    let config = fs::read_to_string(theirs.config()).unwrap();
+    fs::write(theirs.config(), config.replacen("127.0.0.1:0", "127.0.0.5:25", 1)).unwrap();
+    theirs.add_account("bob@y.test");
+    theirs.add_account("bob@bare.test");
+    theirs.start();
+    let mut ours = Place::new(&[("submission", "none"), ("pop3", "none")]);
+    let config = fs::read_to_string(ours.config()).unwrap();
+    let (keys, tables) = config.split_once("[limits]").unwrap();
+    let more = format!(
+        "[dns]\nservers = [\"{}\"]\n[relay]\nnetworks = [\"127.0.0.0/8\"]\n",
+        names.address
+    );
+    fs::write(ours.config(), format!("{keys}{more}[limits]{tables}")).unwrap();
+    ours.add_account("ana@x.test");
+    ours.start();
+    let server = ours.address("submission");
+    let mut command = vec!["send", "--server", server, "--from", "ana@x.test", "--body", "b"];
+    for to in [
+        "bob@y.test",
+        "bob@bare.test",
+        "bob@null.test",
+        "bob@nowhere.test",
+        "bob@lost.test",
+        "bob@elsewhere.example",
+    ] {
+        command.extend(["--to", to]);
+    }
+    stdout(&posta(&command, ""));
+    for name in ["bob@y.test", "bob@bare.test"] {
+        let pop3_address = theirs.address("pop3");
+        eventually(name, || pop3(pop3_address, name).say("STAT").starts_with("+OK 1 "));
+    }
+    eventually("three reports came", || {
+        pop3(ours.address("pop3"), "ana").say("STAT").starts_with("+OK 3 ")
+    });
+    let mut wire = pop3(ours.address("pop3"), "ana");
+    let reports: Vec<_> = (1..=3).map(|n| wire.listing(&format!("RETR {n}")).join("\n")).collect();
+    for words in [
+        "556 5.1.10 The domain null.test takes no mail",
+        "550 5.1.2 the domain nowhere.test does not exist",
+        "550 5.4.4 No server of lost.test has an address",
+    ] {
+        assert!(reports.iter().any(|report| report.contains(words)), "{words}: {reports:?}");
+    }
+    // Not the name server's business: that can change.
+    let left = queue(&ours);
+    assert_eq!(left.as_array().unwrap().len(), 1, "{left}");
+    assert_eq!(left[0]["destination"], "elsewhere.example");
+    let reply = left[0]["recipients"][0]["reply"].as_str().unwrap();
+    assert!(reply.starts_with("451 4.4.3 DNS does not answer for elsewhere.example"), "{reply}");
 }
