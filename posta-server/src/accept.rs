@@ -71,6 +71,25 @@ pub struct Acceptor {
     pub wake: Arc<Notify>,
 }
 
+impl Acceptor {
+    /// Tells the history of a client whose session was one too many.
+    pub(crate) async fn tell_turned_away(&self, client: Option<IpAddr>) {
+        let origin = Origin { client, ..Origin::default() };
+        let refusal = Refusal {
+            about: "the connection".to_owned(),
+            reply: "421 4.7.0 too many sessions".to_owned(),
+        };
+        self.tell(What::Refused { origin, from: None, refused: vec![refusal] }).await;
+    }
+
+    async fn tell(&self, what: What) {
+        let event = Event { id: self.clock.mail_id(), time: self.clock.now(), what };
+        if let Err(error) = self.store.note(vec![event]).await {
+            tracing::error!(%error, "the history could not be written");
+        }
+    }
+}
+
 /// One session's answers.
 pub struct SmtpHost {
     acceptor: Arc<Acceptor>,
@@ -128,11 +147,7 @@ impl SmtpHost {
             let refused = std::mem::take(&mut self.refused);
             let from = transaction.as_ref().map(|open| open.mail.reverse_path.clone());
             let what = What::Refused { origin: self.origin(false), from, refused };
-            let Acceptor { clock, store, .. } = &*self.acceptor;
-            let event = Event { id: clock.mail_id(), time: clock.now(), what };
-            if let Err(error) = store.note(vec![event]).await {
-                tracing::error!(%error, "the history could not be written");
-            }
+            self.acceptor.tell(what).await;
         }
         if let Some(incoming) = transaction.and_then(|open| open.incoming) {
             self.forget(&incoming).await;

@@ -9,14 +9,17 @@ use crate::{
     tls::Tls,
 };
 use ipnet::IpNet;
-use posta_mail::{Engine, Interrupt};
+use posta_mail::{Engine, Interrupt, Timestamp};
 use posta_pop3::{Server as Pop3Server, server::Profile as Pop3Profile};
 use posta_smtp::{Server as SmtpServer, server::Profile as SmtpProfile};
 use std::{
     collections::HashMap,
     io,
     net::IpAddr,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicI64, Ordering},
+    },
     time::Duration,
 };
 use tokio::{
@@ -66,13 +69,15 @@ pub struct Service {
 }
 
 /// Counts the sessions, in all and of each client.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Clients {
     /// Sessions in all; none for no limit.
     limit: Option<u32>,
     /// Sessions that a client may have; none for no limit.
     limit_each: Option<u32>,
     sessions: Mutex<Sessions>,
+    /// The last second in which the history was told of a client that was turned away.
+    told: AtomicI64,
 }
 
 #[derive(Debug, Default)]
@@ -93,7 +98,13 @@ impl Clients {
     #[must_use]
     pub fn new(limit: u32, limit_each: u32) -> Self {
         let some = |limit| Some(limit).filter(|&limit| limit > 0);
-        Self { limit: some(limit), limit_each: some(limit_each), sessions: Mutex::default() }
+        Self { limit: some(limit), limit_each: some(limit_each), ..Self::default() }
+    }
+
+    /// Whether the history may be told of a client that is turned away: once in a second, or a crowd
+    /// would fill it.
+    fn may_tell(&self, now: Timestamp) -> bool {
+        self.told.swap(now.as_second(), Ordering::Relaxed) != now.as_second()
     }
 
     /// Counts a session, if the client may have one more.
@@ -171,7 +182,7 @@ impl Service {
             _ => (stream, client),
         };
         let Some(counted) = self.clients.admit(client) else {
-            return self.turn_away(stream).await;
+            return self.turn_away(stream, client).await;
         };
         let (stream, tls) = match &self.implicit_tls {
             Some(tls) => {
@@ -205,7 +216,12 @@ impl Service {
 
     /// One session too many. In implicit TLS there is no way to say so that costs less than a
     /// session, so the connection is just closed.
-    async fn turn_away(&self, stream: Box<dyn Stream>) -> io::Result<()> {
+    async fn turn_away(&self, stream: Box<dyn Stream>, client: Option<IpAddr>) -> io::Result<()> {
+        if let Protocol::Smtp { acceptor, .. } = &self.protocol
+            && self.clients.may_tell(acceptor.clock.now())
+        {
+            acceptor.tell_turned_away(client).await;
+        }
         if self.implicit_tls.is_some() {
             return Ok(());
         }
