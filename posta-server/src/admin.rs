@@ -88,7 +88,8 @@ pub enum Request {
     },
     /// Tells what happened to messages.
     Trace {
-        /// A message's id, its Message-ID, or an address that sent it or was to receive it.
+        /// A message's id, its Message-ID, an address that sent it or was to receive it, or the IP
+        /// address of a client.
         named: String,
     },
 }

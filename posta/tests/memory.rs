@@ -218,6 +218,14 @@ async fn a_client_has_so_many_sessions_and_no_more() {
     assert!(system.say(25, "").await.starts_with("421 4.7.0 "));
     assert!(system.say(110, "").await.starts_with("-ERR [SYS/TEMP] too many"));
     drop(held);
+    let trace = Request::Trace { named: "127.0.0.1".to_owned() };
+    let Response::Events(events) = system.admin.execute(trace).await.unwrap() else {
+        panic!("no events");
+    };
+    let [told] = &events[..] else { panic!("{events:?}") };
+    assert!(
+        matches!(&told.what, What::Refused { refused, .. } if refused[0].about == "the connection")
+    );
     system.server.stop().await;
 }
 

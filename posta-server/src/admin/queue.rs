@@ -1,9 +1,10 @@
 //! The operator's requests about the queue and about what happened to messages.
 
 use super::{Admin, AdminError, Response};
-use posta_mail::{Address, MailId, Timestamp};
+use posta_mail::{Address, MailId, ReversePath, Timestamp};
 use posta_store::{Destination, Event, Item, ItemState, Settlement, StoreError, What};
 use serde::{Deserialize, Serialize};
+use std::net::IpAddr;
 
 /// Items, or events, read from the store at a time.
 const PAGE: usize = 1_000;
@@ -86,7 +87,7 @@ impl Selection {
         let message = item.id.content.to_string();
         let is_named = |given: &String| *given == id || *given == message;
         let is_sender = |sender: &String| {
-            matches!(&item.envelope.reverse_path, posta_mail::ReversePath::Address(address)
+            matches!(&item.envelope.reverse_path, ReversePath::Address(address)
                 if address.as_str().eq_ignore_ascii_case(sender))
         };
         let age = now.as_second() - item.accepted.as_second();
@@ -166,8 +167,8 @@ impl Admin {
         }
     }
 
-    /// The stories of the messages that something names: a message's id, a Message-ID, or an
-    /// address that sent or received.
+    /// The stories of the messages that something names: a message's id, a Message-ID, an address
+    /// that sent or received, or the IP address of a client.
     pub(super) async fn trace(&self, named: &str) -> Result<Response, AdminError> {
         let id = named.split_once('.').map_or(named, |(id, _)| id);
         if let Ok(id) = id.parse::<MailId>() {
@@ -231,8 +232,13 @@ fn destination(item: &Item) -> &str {
 }
 
 fn concerns(event: &Event, named: &str, address: Option<&Address>) -> bool {
+    if let (What::Accepted { origin, .. } | What::Refused { origin, .. }, Ok(client)) =
+        (&event.what, named.parse::<IpAddr>())
+    {
+        return origin.client == Some(client);
+    }
     let is_it = |other: &Address| address.is_some_and(|address| other.folded() == *address);
-    let is_path = |path: &posta_mail::ReversePath| matches!(path, posta_mail::ReversePath::Address(other) if is_it(other));
+    let is_path = |path: &ReversePath| matches!(path, ReversePath::Address(other) if is_it(other));
     match &event.what {
         What::Accepted { from, to, message_id, .. } => {
             let given = message_id.as_deref().map(|id| id.trim_matches(['<', '>']));

@@ -11,8 +11,8 @@ use posta_store::{Event, Origin, Refusal, What};
 pub(crate) struct Arguments {
     #[command(flatten)]
     place: Place,
-    /// A message's id, as the 250 and Received name it; its Message-ID; or an address that sent it or
-    /// was to receive it.
+    /// A message's id, as the 250 and Received name it; its Message-ID; an address that sent it or
+    /// was to receive it; or the IP address of a client.
     named: String,
     /// As JSON: the events in order.
     #[arg(long)]
