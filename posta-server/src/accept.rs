@@ -303,22 +303,21 @@ impl SmtpHost {
 
     /// A trusted client speaks for another from now on.
     async fn forwarded(&mut self, forwarded: Forwarded) -> Answer {
-        self.abandon().await;
-        self.hello = None;
-        if let Some(client) = forwarded.client {
-            self.client = client;
-        }
-        match forwarded.login {
-            None => {}
-            Some(None) => self.account = None,
+        let account = match forwarded.login {
+            None => self.account.take(),
+            Some(None) => None,
             Some(Some(name)) => match self.acceptor.authenticator.find(&name).await {
-                Ok(Some(account)) => self.account = Some(Box::new(account)),
+                Ok(Some(account)) => Some(Box::new(account)),
                 Ok(None) => {
                     return Answer::Refuse(Reply::new(501, (5, 5, 4), "LOGIN names no account"));
                 }
                 Err(error) => return Answer::Refuse(store_failed(&error)),
             },
-        }
+        };
+        self.abandon().await;
+        self.hello = None;
+        self.account = account;
+        self.client = forwarded.client.unwrap_or(self.client);
         Answer::Accept
     }
 
