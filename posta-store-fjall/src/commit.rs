@@ -114,6 +114,7 @@ impl Committer {
         let mut committer =
             Self { schema, accounts, last_account, usages, told, last_uid, uid_ceiling };
         committer.drop_arriving()?;
+        committer.end_leases()?;
         Ok(committer)
     }
 

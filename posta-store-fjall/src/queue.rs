@@ -45,6 +45,22 @@ impl Committer {
         Ok(claimed)
     }
 
+    /// Ends the leases of the last run: whoever held them is gone, for only one process has the store
+    /// open.
+    pub(crate) fn end_leases(&self) -> Result<(), StoreError> {
+        let mut batch = self.schema.database.batch();
+        for guard in self.schema.leased.iter() {
+            let key = guard.key().map_err(failed)?;
+            if let Some(mut item) = self.schema.item(schema::item_id(&key)?)? {
+                batch.remove(&self.schema.due, schema::due_key(&item));
+                (item.due, item.state) = (item.accepted, ItemState::Waiting);
+                self.put_item(&item, &mut batch)?;
+            }
+            batch.remove(&self.schema.leased, key);
+        }
+        self.commit(batch)
+    }
+
     /// Ends an attempt.
     pub(crate) fn settle(
         &mut self,
@@ -70,7 +86,10 @@ impl Committer {
                 let left = Item { shared, ..left };
                 self.put_item(&left, batch)?;
             }
-            None => batch.remove(&self.schema.queue, schema::item_key(id)),
+            None => {
+                batch.remove(&self.schema.queue, schema::item_key(id));
+                batch.remove(&self.schema.leased, schema::item_key(id));
+            }
         }
         if shared {
             batch.insert(&self.schema.shown, id.content.to_bytes(), after.to_be_bytes());
@@ -113,7 +132,12 @@ impl Committer {
         item: &Item,
         batch: &mut OwnedWriteBatch,
     ) -> Result<(), StoreError> {
-        batch.insert(&self.schema.queue, schema::item_key(item.id), schema::encode_json(item)?);
+        let key = schema::item_key(item.id);
+        batch.insert(&self.schema.queue, key, schema::encode_json(item)?);
+        match item.state {
+            ItemState::Leased => batch.insert(&self.schema.leased, key, []),
+            ItemState::Waiting | ItemState::Held => batch.remove(&self.schema.leased, key),
+        }
         if item.state != ItemState::Held {
             batch.insert(&self.schema.due, schema::due_key(item), []);
         }

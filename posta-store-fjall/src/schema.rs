@@ -14,6 +14,7 @@
 //! | `shown`    | mail id                      | how many entries show it; only where several do |
 //! | `queue`    | mail id, index               | an item, as JSON |
 //! | `due`      | priority, time, mail id, index | nothing; items that are not held |
+//! | `leased`   | mail id, index               | nothing; items that somebody works on |
 //! | `history`  | mail id, time, number        | an event, as JSON |
 //! | `arriving` | mail id                      | nothing; messages with chunks, not accepted yet |
 
@@ -64,6 +65,7 @@ pub(crate) struct Schema {
     pub(crate) arriving: Keyspace,
     pub(crate) queue: Keyspace,
     pub(crate) due: Keyspace,
+    pub(crate) leased: Keyspace,
     pub(crate) history: Keyspace,
 }
 
@@ -96,6 +98,7 @@ impl Schema {
             arriving: keyspace("arriving")?,
             queue: keyspace("queue")?,
             due: keyspace("due")?,
+            leased: keyspace("leased")?,
             history: database.keyspace("history", log).map_err(failed)?,
             database,
         };
@@ -227,7 +230,11 @@ pub(crate) fn due_of(due_key: &[u8]) -> Result<Timestamp, StoreError> {
 }
 
 pub(crate) fn item_of(due_key: &[u8]) -> Result<ItemId, StoreError> {
-    let mut reader = Reader(due_key.get(9..).unwrap_or_default());
+    item_id(due_key.get(9..).unwrap_or_default())
+}
+
+pub(crate) fn item_id(item_key: &[u8]) -> Result<ItemId, StoreError> {
+    let mut reader = Reader(item_key);
     let content = MailId::from_bytes(reader.take()?);
     Ok(ItemId { content, index: u32::from_be_bytes(reader.take()?) })
 }

@@ -62,6 +62,27 @@ fn everything_is_there_after_a_restart() {
     });
 }
 
+/// Whoever held a lease is gone with the process.
+#[test]
+fn leases_end_with_the_process() {
+    let directory = tempfile::tempdir().unwrap();
+    let waiting = conformance::item(1, 0, second(0), 0);
+    block_on(async {
+        let store = open(directory.path());
+        let mut acceptance = message(1, second(0), b"x\r\n", &[]);
+        acceptance.items = vec![waiting.clone()];
+        store.accept(acceptance).await.unwrap();
+        assert_eq!(store.claim(second(1), second(300), 9).await.unwrap().len(), 1);
+        assert_eq!(store.claim(second(2), second(300), 9).await.unwrap(), []);
+    });
+    block_on(async {
+        let store = open(directory.path());
+        let claimed = store.claim(second(3), second(300), 9).await.unwrap();
+        assert_eq!(claimed.len(), 1);
+        assert_eq!(claimed[0].recipients, waiting.recipients);
+    });
+}
+
 #[test]
 fn a_second_process_is_told_that_the_store_is_in_use() {
     let directory = tempfile::tempdir().unwrap();

@@ -7,6 +7,8 @@
 
 mod queue;
 
+pub use queue::item;
+
 use crate::{
     Acceptance, AccountId, Alias, AliasName, CHUNK, Credentials, Delivery, MemoryStore, Store,
     StoreError, Summary, Uid, Usage,

@@ -17,7 +17,9 @@ pub(super) async fn run(make: Make<'_>) {
     what_happened_is_told(&*make()).await;
 }
 
-fn item(number: u64, index: u32, due: Timestamp, priority: i8) -> Item {
+/// An item of a message that [`super::message`] would make of the same number, due at this time.
+#[must_use]
+pub fn item(number: u64, index: u32, due: Timestamp, priority: i8) -> Item {
     Item {
         id: ItemId { content: posta_mail::MailId::new(at(0), number), index },
         octets: 4,
