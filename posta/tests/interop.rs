@@ -46,9 +46,7 @@ fn debians_programs_deliver() {
 fn debians_servers_deliver() {
     let mut place = three_ways_in();
     place.start();
-    let mut command = Command::new("unshare");
-    command.args(["--mount", "--propagation", "private", "python3"]);
-    run_command(command, "mtas.py", &ways(&place));
+    run_command(common::python_apart(), "mtas.py", &ways(&place));
 }
 
 /// OAUTHBEARER and XOAUTH2, against a server that says whose a token is.

@@ -105,8 +105,8 @@ impl Names {
         let address = free.local_addr().unwrap();
         drop(free);
         let script = format!("{}/tests/python/names.py", env!("CARGO_MANIFEST_DIR"));
-        let mut server = Command::new("unshare")
-            .args(["--mount", "--propagation", "private", "python3", &script])
+        let mut server = common::python_apart()
+            .arg(script)
             .arg(address.port().to_string())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

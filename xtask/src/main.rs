@@ -86,7 +86,9 @@ fn bench(rounds: Option<String>) -> Result<(), String> {
     cargo("release build", &["build", "--release", "-p", "posta"])?;
     step("measuring");
     let mut command = Command::new("unshare");
-    command.args(["--mount", "--propagation", "private", "python3"]);
+    // All that it starts ends with it.
+    command.args(["--mount", "--propagation", "private", "--pid", "--fork", "--kill-child"]);
+    command.args(["--mount-proc", "python3"]);
     command.args(["posta/tests/python/bench.py", "target/release/posta", "docs/benchmarks.md"]);
     run(command.args(rounds), "the benchmark")
 }

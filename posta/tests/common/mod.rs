@@ -131,6 +131,15 @@ impl Drop for Place {
     }
 }
 
+/// Python in a place apart, where it may make roots for other servers; all that it starts ends with
+/// it.
+pub fn python_apart() -> Command {
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "--propagation", "private", "--pid", "--fork", "--kill-child"]);
+    command.args(["--mount-proc", "python3"]);
+    command
+}
+
 /// Says that a check could not be made on this machine. `cargo xtask test` counts these.
 pub fn skipped(check: &str, why: &str) {
     eprintln!("SKIPPED {check}: {why}");

@@ -3,7 +3,8 @@
 A peer is a Debian package that is installed into an overlay over this machine's root: it finds its
 files, its users and its libraries where it expects them, nothing of it reaches the machine, and
 servers that exclude each other as packages stand side by side. The network is the machine's own.
-Needs root, in a mount namespace of the caller's: `unshare --mount --propagation private`.
+Needs root, in namespaces of the caller's, so that daemons end with it, those that left its session too:
+`unshare --mount --propagation private --pid --fork --kill-child --mount-proc`.
 """
 
 import atexit
