@@ -370,8 +370,13 @@ async fn a_trusted_client_speaks_for_another() {
         read.contains("from c.test ([192.0.2.7])") && read.contains("with ESMTPA id"),
         "{read}"
     );
-    let said = system.say(25, "XCLIENT LOGIN=nobody@x.test\r\nQUIT\r\n").await;
+    // One that is refused changes nothing.
+    let said = system
+        .say(25, "EHLO c.test\r\nXCLIENT ADDR=192.0.2.9 LOGIN=nobody@x.test\r\nMAIL FROM:<s@y.test>\r\nRCPT TO:<ana@x.test>\r\nDATA\r\nSubject: s\r\n\r\nb\r\n.\r\nQUIT\r\n")
+        .await;
     assert!(said.contains("501 5.5.4 LOGIN names no account"), "{said}");
+    let read = system.say(110, &format!("{LOGIN}RETR 2\r\nQUIT\r\n")).await;
+    assert!(read.contains("from c.test ([127.0.0.1])"), "{read}");
     system.server.stop().await;
 }
 
