@@ -208,15 +208,14 @@ impl SmtpHost {
             let refusal = Reply::new(530, (5, 7, 0), "Authentication required");
             return if is_near { Ok(()) } else { Err(refusal) };
         };
+        // The null reverse-path counts as well, or it would be the way around the limit.
+        self.acceptor.rates.count(account.id, self.acceptor.clock.now()).map_err(|limit| {
+            let words = format!("{limit} messages an hour may be sent: try again later");
+            Reply::new(450, (4, 7, 1), words)
+        })?;
         let ReversePath::Address(address) = reverse_path else { return Ok(()) };
         match self.acceptor.directory.accounts(address).await {
-            Ok(owners) if owners.iter().any(|owner| owner.id == account.id) => {
-                let now = self.acceptor.clock.now();
-                self.acceptor.rates.count(account.id, now).map_err(|limit| {
-                    let words = format!("{limit} messages an hour may be sent: try again later");
-                    Reply::new(450, (4, 7, 1), words)
-                })
-            }
+            Ok(owners) if owners.iter().any(|owner| owner.id == account.id) => Ok(()),
             Ok(_) => {
                 let words = format!("{} may not send as {address}", account.address);
                 Err(Reply::new(553, (5, 7, 1), words))
@@ -270,9 +269,8 @@ impl SmtpHost {
     async fn recipient(&mut self, named: server::Recipient) -> Answer {
         let server::Recipient { path, parameters } = named;
         let announced = self.transaction.as_ref().and_then(|open| open.mail.parameters.size);
-        let text = path.to_string();
-        match self.acceptor.directory.resolve(path, announced, self.may_relay()).await {
-            Err(refusal) => self.refuse(|| format!("RCPT TO:{text}"), refusal),
+        match self.acceptor.directory.resolve(&path, announced, self.may_relay()).await {
+            Err(refusal) => self.refuse(|| format!("RCPT TO:{path}"), refusal),
             Ok((address, resolved)) => {
                 let notify = parameters.notify.unwrap_or_default();
                 let original = parameters.original;

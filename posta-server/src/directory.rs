@@ -79,12 +79,12 @@ impl Directory {
     /// The refusal.
     pub async fn resolve(
         &self,
-        path: ForwardPath,
+        path: &ForwardPath,
         announced: Option<u64>,
         may_relay: bool,
     ) -> Result<(Address, Resolved), Reply> {
         let address = match path {
-            ForwardPath::Address(address) => address,
+            ForwardPath::Address(address) => address.clone(),
             // RFC 5321 §4.5.1: the postmaster of this server.
             ForwardPath::Postmaster => Address::new("postmaster", &self.hostname)
                 .map_err(|_| Reply::new(550, (5, 1, 1), "No such user here"))?,

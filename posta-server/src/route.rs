@@ -2,7 +2,7 @@
 
 use crate::resolve::{LookupError, Resolver};
 use posta_mail::Reply;
-use std::{cmp::Ordering, net::IpAddr};
+use std::net::IpAddr;
 
 /// Servers tried for one attempt at most: RFC 5321 §5.1 asks for at least two.
 const HOSTS: usize = 10;
@@ -82,7 +82,7 @@ fn ordered(
         exchangers.swap(last, random(last + 1));
     }
     // Stable: those that are equal stay in their random order.
-    exchangers.sort_by(|(one, _), (other, _)| one.cmp(other).then(Ordering::Equal));
+    exchangers.sort_by_key(|(preference, _)| *preference);
     exchangers.truncate(HOSTS);
     Ok(exchangers.into_iter().map(|(_, host)| Host::Named(host)).collect())
 }

@@ -400,7 +400,7 @@ async fn an_account_sends_no_more_than_it_may() {
         settings.submissions = 2;
     });
     let system = system.await;
-    let begin = "MAIL FROM:<ana@x.test>\r\nRSET\r\n".repeat(3);
+    let begin = "MAIL FROM:<ana@x.test>\r\nRSET\r\nMAIL FROM:<>\r\nRSET\r\n".repeat(2);
     let said = system
         .say(587, &format!("XCLIENT LOGIN=ana@x.test\r\nEHLO c.test\r\n{begin}QUIT\r\n"))
         .await;

@@ -24,6 +24,17 @@ fn with_smarthost(smarthost: &str) -> Place {
     place
 }
 
+/// `ana@x.test` here, `bob@y.test` there, where all mail for elsewhere goes.
+fn ours_and_theirs() -> (Place, Place) {
+    let mut theirs = Place::new(&[("smtp", "starttls"), ("pop3", "none")]);
+    theirs.add_account("bob@y.test");
+    theirs.start();
+    let mut ours = with_smarthost(theirs.address("smtp"));
+    ours.add_account("ana@x.test");
+    ours.start();
+    (ours, theirs)
+}
+
 fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
     for _ in 0..200 {
         if is_so() {
@@ -40,12 +51,7 @@ fn queue(place: &Place) -> serde_json::Value {
 
 #[test]
 fn mail_goes_out_in_tls_where_it_is_offered() {
-    let mut theirs = Place::new(&[("smtp", "starttls"), ("pop3", "none")]);
-    theirs.add_account("bob@y.test");
-    theirs.start();
-    let mut ours = with_smarthost(theirs.address("smtp"));
-    ours.add_account("ana@x.test");
-    ours.start();
+    let (ours, theirs) = ours_and_theirs();
     let server = ours.address("submission");
     let addresses = ["send", "--server", server, "--from", "ana@x.test", "--to", "bob@y.test"];
     let sent = posta(&[&addresses[..], &["--subject", "s", "--body", "b"]].concat(), "");
@@ -64,12 +70,7 @@ fn mail_goes_out_in_tls_where_it_is_offered() {
 /// RFC 8689: their certificate is nobody's word, so the message stays here.
 #[test]
 fn what_requires_tls_waits_for_a_certificate_that_is_valid() {
-    let mut theirs = Place::new(&[("smtp", "starttls"), ("pop3", "none")]);
-    theirs.add_account("bob@y.test");
-    theirs.start();
-    let mut ours = with_smarthost(theirs.address("smtp"));
-    ours.add_account("ana@x.test");
-    ours.start();
+    let (ours, theirs) = ours_and_theirs();
     let script = format!("{}/tests/python/requiretls.py", env!("CARGO_MANIFEST_DIR"));
     let ran = Command::new("python3").args([&script, ours.address("submission")]).output().unwrap();
     assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
@@ -105,7 +106,7 @@ impl Names {
         let address = free.local_addr().unwrap();
         drop(free);
         let script = format!("{}/tests/python/names.py", env!("CARGO_MANIFEST_DIR"));
-        let mut server = common::python_apart()
+        let mut server = common::python_apart("names.py")?
             .arg(script)
             .arg(address.port().to_string())
             .stdin(Stdio::piped())

@@ -2,7 +2,7 @@
 
 use super::{Admin, AdminError, Response};
 use posta_mail::{Address, MailId, ReversePath, Timestamp};
-use posta_store::{Destination, Event, Item, ItemState, Settlement, StoreError, What};
+use posta_store::{Destination, Event, Item, ItemId, ItemState, Settlement, StoreError, What};
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 
@@ -83,9 +83,10 @@ pub struct QueueRecipient {
 
 impl Selection {
     fn fits(&self, item: &Item, now: Timestamp) -> bool {
-        let id = item.id.to_string();
-        let message = item.id.content.to_string();
-        let is_named = |given: &String| *given == id || *given == message;
+        let is_named = |given: &String| match given.parse::<ItemId>() {
+            Ok(id) => id == item.id,
+            Err(_) => given.parse() == Ok(item.id.content),
+        };
         let is_sender = |sender: &String| {
             matches!(&item.envelope.reverse_path, ReversePath::Address(address)
                 if address.as_str().eq_ignore_ascii_case(sender))
