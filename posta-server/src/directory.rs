@@ -239,6 +239,9 @@ fn untagged(address: &Address) -> Option<Address> {
 /// the log, not for strangers.
 pub(crate) fn store_failed(error: &StoreError) -> Reply {
     tracing::error!(%error, "the store failed");
+    if matches!(error, StoreError::Full) {
+        return Reply::new(452, (4, 3, 1), "The disk is full, try again later");
+    }
     Reply::new(451, (4, 3, 0), "Local error, try again later")
 }
 

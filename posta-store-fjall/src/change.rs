@@ -1,11 +1,11 @@
 //! The changes that read what they change.
 
 use crate::{
+    batch::Batch,
     commit::Committer,
     failed, key_and_value,
     schema::{self, Removed},
 };
-use fjall::OwnedWriteBatch;
 use posta_mail::{Address, Domain, MailId, Timestamp};
 use posta_store::{
     Account, AccountId, Alias, AliasName, Credentials, Entry, StoreError, Uid, Usage,
@@ -23,7 +23,7 @@ impl Committer {
         mut uids: Vec<Uid>,
         time: Timestamp,
         purge: Timestamp,
-        batch: &mut OwnedWriteBatch,
+        batch: &mut Batch,
     ) -> Result<usize, StoreError> {
         // The batch does not show its own removals: a message that is named twice would count twice.
         uids.sort_unstable();
@@ -44,23 +44,18 @@ impl Committer {
         Ok(count)
     }
 
-    fn move_to_removed(
-        &self,
-        key: schema::MailboxKey,
-        removed: Removed,
-        batch: &mut OwnedWriteBatch,
-    ) {
+    fn move_to_removed(&self, key: schema::MailboxKey, removed: Removed, batch: &mut Batch) {
         batch.remove(&self.schema.mailbox, key);
         batch.insert(&self.schema.purge, schema::purge_key(removed.purge, &key), []);
         batch.insert(&self.schema.removed, key, schema::encode_removed(&removed));
     }
 
     pub(crate) fn undelete(
-        &self,
+        &mut self,
         account: AccountId,
         since: Timestamp,
     ) -> Result<usize, StoreError> {
-        let mut batch = self.schema.database.batch();
+        let mut batch = Batch::new(&self.schema);
         let mut count = 0;
         for guard in self.schema.removed.prefix(account.0.to_be_bytes()) {
             let (key, value) = key_and_value(guard)?;
@@ -89,8 +84,8 @@ impl Committer {
         Ok(usage)
     }
 
-    pub(crate) fn sweep(&self, now: Timestamp) -> Result<usize, StoreError> {
-        let mut batch = self.schema.database.batch();
+    pub(crate) fn sweep(&mut self, now: Timestamp) -> Result<usize, StoreError> {
+        let mut batch = Batch::new(&self.schema);
         // Entries that show a content, counting what this batch takes away.
         let mut shown = HashMap::new();
         let mut count = 0;
@@ -105,6 +100,7 @@ impl Committer {
             self.unshow(&entry, &mut shown, &mut batch)?;
         }
         self.commit(batch)?;
+        self.release_segments();
         Ok(count)
     }
 
@@ -113,7 +109,7 @@ impl Committer {
         &self,
         entry: &Entry,
         shown: &mut HashMap<MailId, u64>,
-        batch: &mut OwnedWriteBatch,
+        batch: &mut Batch,
     ) -> Result<(), StoreError> {
         if entry.shared {
             let key = entry.content.to_bytes();
@@ -129,22 +125,22 @@ impl Committer {
             }
             batch.remove(&self.schema.shown, key);
         }
-        for index in 0..entry.chunks() {
-            batch.remove(&self.schema.content, schema::content_key(entry.content, index));
-        }
+        let places = self.places(entry.content, entry.chunks())?;
+        self.drop_places(places, batch);
         Ok(())
     }
 
-    pub(crate) fn discard(&self, content: MailId) -> Result<(), StoreError> {
-        let mut batch = self.schema.database.batch();
+    pub(crate) fn discard(&mut self, content: MailId) -> Result<(), StoreError> {
+        let mut batch = Batch::new(&self.schema);
         self.drop_content(content, &mut batch)?;
         // Not synced: what a crash leaves of it is dropped at the next start.
-        batch.commit().map_err(failed)
+        self.begin()?;
+        self.write(batch, false)
     }
 
     /// Drops what was arriving when the last run ended.
     pub(crate) fn drop_arriving(&mut self) -> Result<(), StoreError> {
-        let mut batch = self.schema.database.batch();
+        let mut batch = Batch::new(&self.schema);
         for guard in self.schema.arriving.iter() {
             let key = guard.key().map_err(failed)?;
             let octets = key.as_ref().try_into();
@@ -152,14 +148,6 @@ impl Committer {
             self.drop_content(MailId::from_bytes(octets), &mut batch)?;
         }
         self.commit(batch)
-    }
-
-    fn drop_content(&self, content: MailId, batch: &mut OwnedWriteBatch) -> Result<(), StoreError> {
-        for guard in self.schema.content.prefix(content.to_bytes()) {
-            batch.remove(&self.schema.content, guard.key().map_err(failed)?);
-        }
-        batch.remove(&self.schema.arriving, content.to_bytes());
-        Ok(())
     }
 
     pub(crate) fn add_account(
@@ -171,7 +159,7 @@ impl Committer {
             return Err(StoreError::AccountExists(address));
         }
         let id = AccountId(self.last_account + 1);
-        let mut batch = self.schema.database.batch();
+        let mut batch = Batch::new(&self.schema);
         batch.insert(&self.schema.meta, schema::LAST_ACCOUNT, id.0.to_be_bytes());
         if !self.schema.domain.contains_key(address.domain()).map_err(failed)? {
             batch.insert(&self.schema.domain, address.domain(), [0]);
@@ -187,13 +175,13 @@ impl Committer {
 
     /// Changes what is kept of an account.
     pub(crate) fn change_account(
-        &self,
+        &mut self,
         address: &Address,
         change: impl FnOnce(&mut Account),
     ) -> Result<(), StoreError> {
         let mut account = self.schema.account(address)?.ok_or(StoreError::NoSuchAccount)?;
         change(&mut account);
-        let mut batch = self.schema.database.batch();
+        let mut batch = Batch::new(&self.schema);
         batch.insert(&self.schema.account, address.as_str(), schema::encode_account(&account));
         self.commit(batch)
     }
@@ -205,7 +193,7 @@ impl Committer {
         purge: Timestamp,
     ) -> Result<(), StoreError> {
         let account = self.schema.account(address)?.ok_or(StoreError::NoSuchAccount)?;
-        let mut batch = self.schema.database.batch();
+        let mut batch = Batch::new(&self.schema);
         for guard in self.schema.mailbox.prefix(account.id.0.to_be_bytes()) {
             let (key, value) = key_and_value(guard)?;
             let key = schema::mailbox_key(account.id, schema::uid_of(&key)?);
@@ -224,41 +212,41 @@ impl Committer {
         Ok(())
     }
 
-    pub(crate) fn add_domain(&self, domain: &Domain) -> Result<(), StoreError> {
-        let mut batch = self.schema.database.batch();
+    pub(crate) fn add_domain(&mut self, domain: &Domain) -> Result<(), StoreError> {
+        let mut batch = Batch::new(&self.schema);
         batch.insert(&self.schema.domain, domain.as_str(), [1]);
         self.commit(batch)
     }
 
-    pub(crate) fn remove_domain(&self, domain: &Domain) -> Result<(), StoreError> {
+    pub(crate) fn remove_domain(&mut self, domain: &Domain) -> Result<(), StoreError> {
         if !self.schema.domain.contains_key(domain.as_str()).map_err(failed)? {
             return Err(StoreError::NoSuchDomain(domain.clone()));
         }
         if self.schema.uses(domain.as_str(), None)? {
             return Err(StoreError::DomainInUse(domain.clone()));
         }
-        let mut batch = self.schema.database.batch();
+        let mut batch = Batch::new(&self.schema);
         batch.remove(&self.schema.domain, domain.as_str());
         self.commit(batch)
     }
 
-    pub(crate) fn set_alias(&self, alias: &Alias) -> Result<(), StoreError> {
+    pub(crate) fn set_alias(&mut self, alias: &Alias) -> Result<(), StoreError> {
         let domain = alias.name.domain();
         if !self.schema.domain.contains_key(domain).map_err(failed)? {
             return Err(StoreError::NoSuchDomain(schema::decode_domain(domain.as_bytes())?));
         }
-        let mut batch = self.schema.database.batch();
+        let mut batch = Batch::new(&self.schema);
         let targets = schema::encode_targets(&alias.targets);
         batch.insert(&self.schema.alias, alias.name.to_string(), targets);
         self.commit(batch)
     }
 
-    pub(crate) fn remove_alias(&self, name: AliasName) -> Result<(), StoreError> {
+    pub(crate) fn remove_alias(&mut self, name: AliasName) -> Result<(), StoreError> {
         let key = name.to_string();
         if !self.schema.alias.contains_key(&key).map_err(failed)? {
             return Err(StoreError::NoSuchAlias(name));
         }
-        let mut batch = self.schema.database.batch();
+        let mut batch = Batch::new(&self.schema);
         batch.remove(&self.schema.alias, key);
         self.commit(batch)
     }

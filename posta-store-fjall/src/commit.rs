@@ -4,8 +4,15 @@
 //! then answers. While it syncs, the next group gathers. A change that must read what it changes
 //! runs alone, with everything before it committed, so that it never looks past a pending batch.
 
-use crate::{failed, schema, schema::Schema, usage::Usages};
-use fjall::{OwnedWriteBatch, PersistMode, UserValue};
+use crate::{
+    batch::Batch,
+    content::Contents,
+    log::{Log, Segments},
+    recover, schema,
+    schema::Schema,
+    usage::Usages,
+};
+use bytes::Bytes;
 use futures_channel::oneshot;
 use posta_mail::{MailId, Timestamp};
 use posta_store::{
@@ -22,7 +29,7 @@ use std::{
 const GROUP_REQUESTS: usize = 1_024;
 
 /// Octets in one group at most, about: bounds the memory of a group.
-const GROUP_OCTETS: usize = 8 * 1024 * 1024;
+const GROUP_OCTETS: usize = 2 * 1024 * 1024;
 
 /// Octets that may be in memory, on their way into tables.
 const MEMORY: u64 = 32 * 1024 * 1024;
@@ -31,6 +38,10 @@ const MEMORY: u64 = 32 * 1024 * 1024;
 /// has its own way to say that the disk is gone.
 const MEMORY_WAIT: Duration = Duration::from_millis(2);
 const MEMORY_WAITS: usize = 5_000;
+
+/// On a server that always has something to commit, contents are moved after so many groups; else
+/// while there is nothing to do.
+const MOVE_EVERY: u32 = 64;
 
 /// How far ahead of the clock unique-ids are reserved, in microseconds. The reservation is written
 /// once in so much time, instead of a counter with every message; a restart skips the rest of it.
@@ -47,7 +58,7 @@ pub(crate) enum Request {
     Append {
         content: MailId,
         index: u32,
-        chunk: UserValue,
+        chunk: Bytes,
         done: Done<()>,
     },
     Accept {
@@ -72,9 +83,31 @@ pub(crate) enum Request {
     Alone(Alone),
 }
 
+impl Request {
+    /// Answers a request that nothing was done for.
+    fn refuse(self, error: StoreError) {
+        // Whoever asked may be gone.
+        match self {
+            Self::Append { done, .. } | Self::Accept { done, .. } | Self::Note { done, .. } => {
+                let _ = done.send(Err(error));
+            }
+            Self::Remove { done, .. } => {
+                let _ = done.send(Err(error));
+            }
+            Self::Settle { done, .. } => {
+                let _ = done.send(Err(error));
+            }
+            // It begins a group of its own, and fails by itself.
+            Self::Alone(_) => {}
+        }
+    }
+}
+
 /// The thread's state.
 pub(crate) struct Committer {
     pub(crate) schema: Schema,
+    pub(crate) log: Log,
+    pub(crate) contents: Contents,
     /// The accounts that exist, so that no message is accepted for one that is gone.
     pub(crate) accounts: HashSet<AccountId>,
     pub(crate) last_account: u64,
@@ -90,9 +123,11 @@ type Answer = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
 
 /// Changes that share a batch.
 struct Group {
-    batch: OwnedWriteBatch,
+    batch: Batch,
     /// Whether any of them must be durable before it is answered.
     sync: bool,
+    /// Whether there is room for content.
+    room: Result<(), StoreError>,
     requests: usize,
     octets: usize,
     /// The mailboxes that messages are removed from. A second removal from one of them could not
@@ -105,14 +140,30 @@ struct Group {
 
 impl Committer {
     /// Reads the state that the last run left, and drops what arrived only in part.
-    pub(crate) fn new(schema: Schema, usages: Arc<Usages>) -> Result<Self, StoreError> {
+    pub(crate) fn new(
+        schema: Schema,
+        segments: Arc<Segments>,
+        usages: Arc<Usages>,
+    ) -> Result<Self, StoreError> {
+        let log = recover::log(&schema, segments.clone())?;
+        let contents = Contents::new(&schema, segments, log.segment())?;
         let accounts = schema.accounts("")?.into_iter().map(|account| account.id).collect();
         let last_account = schema.number(schema::LAST_ACCOUNT)?.unwrap_or_default();
         let uid_ceiling = schema.number(schema::UID_CEILING)?.unwrap_or_default();
         let last_uid = Uid(uid_ceiling);
         let told = 0;
-        let mut committer =
-            Self { schema, accounts, last_account, usages, told, last_uid, uid_ceiling };
+        let mut committer = Self {
+            schema,
+            log,
+            contents,
+            accounts,
+            last_account,
+            usages,
+            told,
+            last_uid,
+            uid_ceiling,
+        };
+        committer.upgrade()?;
         committer.drop_arriving()?;
         committer.end_leases()?;
         Ok(committer)
@@ -120,27 +171,58 @@ impl Committer {
 
     /// Serves requests until all senders are gone.
     pub(crate) fn run(mut self, requests: &mpsc::Receiver<Request>) {
-        let mut next = requests.recv().ok();
+        let mut groups: u32 = 0;
+        let mut next = self.wait(requests);
         while let Some(request) = next.take() {
-            let mut group = Group::new(&self.schema);
-            let mut waiting = self.take(request, &mut group);
-            while waiting.is_none() && group.has_room() {
-                match requests.try_recv() {
-                    Ok(request) => waiting = self.take(request, &mut group),
-                    Err(_) => break,
-                }
-            }
-            group.commit();
-            self.wait_for_memory();
-            next = match waiting {
-                Some(Request::Alone(change)) => {
+            let waiting = match request {
+                Request::Alone(change) => {
                     change(&mut self);
-                    requests.recv().ok()
+                    None
                 }
-                Some(request) => Some(request),
-                None => requests.recv().ok(),
+                request => self.serve(request, requests),
             };
+            self.wait_for_memory();
+            groups = groups.wrapping_add(1);
+            if groups.is_multiple_of(MOVE_EVERY) {
+                self.move_some();
+            }
+            next = waiting.or_else(|| self.wait(requests));
         }
+    }
+
+    /// Waits for a request, and uses the time.
+    fn wait(&mut self, requests: &mpsc::Receiver<Request>) -> Option<Request> {
+        loop {
+            match requests.try_recv() {
+                Ok(request) => return Some(request),
+                Err(mpsc::TryRecvError::Disconnected) => return None,
+                Err(mpsc::TryRecvError::Empty) if self.move_some() => {}
+                Err(mpsc::TryRecvError::Empty) => return requests.recv().ok(),
+            }
+        }
+    }
+
+    /// Commits a group that begins with a request. Answers with one that could not be in it.
+    fn serve(&mut self, first: Request, requests: &mpsc::Receiver<Request>) -> Option<Request> {
+        if let Err(error) = self.begin() {
+            first.refuse(error);
+            return None;
+        }
+        let mut group = Group::new(&self.schema);
+        group.room = self.contents.has_room();
+        let mut waiting = self.take(first, &mut group);
+        while waiting.is_none() && group.has_room() {
+            match requests.try_recv() {
+                Ok(request) => waiting = self.take(request, &mut group),
+                Err(_) => break,
+            }
+        }
+        let Group { batch, sync, answers, .. } = group;
+        let committed = self.write(batch, sync);
+        for answer in answers {
+            answer(committed.clone());
+        }
+        waiting
     }
 
     /// Holds the next group back while tables are written more slowly than mail arrives. The engine
@@ -158,9 +240,12 @@ impl Committer {
     /// Takes a request into the group, or gives it back if it must wait for the group's commit.
     fn take(&mut self, request: Request, group: &mut Group) -> Option<Request> {
         match request {
+            Request::Append { done, .. } | Request::Accept { done, .. } if group.room.is_err() => {
+                group.answer(done, group.room.clone());
+            }
             Request::Append { content, index, chunk, done } => {
                 group.octets += chunk.len();
-                self.append(content, index, chunk, &mut group.batch);
+                self.append(content, index, &chunk, &mut group.batch);
                 group.answer(done, Ok(()));
             }
             Request::Accept { acceptance, done } => {
@@ -195,11 +280,11 @@ impl Committer {
         None
     }
 
-    fn append(&self, content: MailId, index: u32, chunk: UserValue, batch: &mut OwnedWriteBatch) {
+    fn append(&mut self, content: MailId, index: u32, chunk: &[u8], batch: &mut Batch) {
         if index == 0 {
             batch.insert(&self.schema.arriving, content.to_bytes(), []);
         }
-        batch.insert(&self.schema.content, schema::content_key(content, index), chunk);
+        self.put_content(schema::content_key(content, index), chunk, batch);
     }
 
     /// Whether everything that a message goes to is there.
@@ -211,14 +296,14 @@ impl Committer {
     pub(crate) fn accept(
         &mut self,
         acceptance: Acceptance,
-        batch: &mut OwnedWriteBatch,
+        batch: &mut Batch,
     ) -> Result<(), StoreError> {
         if !self.can_accept(&acceptance) {
             return Err(StoreError::NoSuchAccount);
         }
         let (octets, shown) = (acceptance.octets(), acceptance.shown());
         let Acceptance { id, time, chunks, rest, deliveries, items, events, reports } = acceptance;
-        batch.insert(&self.schema.content, schema::content_key(id, chunks), rest);
+        self.put_content(schema::content_key(id, chunks), &rest, batch);
         if chunks > 0 {
             batch.remove(&self.schema.arriving, id.to_bytes());
         }
@@ -248,7 +333,7 @@ impl Committer {
         octets: u64,
         time: Timestamp,
         shared: bool,
-        batch: &mut OwnedWriteBatch,
+        batch: &mut Batch,
     ) {
         let Delivery { account, prefix } = delivery;
         self.last_uid = Uid::after(self.last_uid, time);
@@ -260,7 +345,7 @@ impl Committer {
     }
 
     /// Writes a new ceiling once unique-ids have reached the old one.
-    pub(crate) fn reserve_uids(&mut self, batch: &mut OwnedWriteBatch) {
+    pub(crate) fn reserve_uids(&mut self, batch: &mut Batch) {
         if self.last_uid.0 > self.uid_ceiling {
             self.uid_ceiling = self.last_uid.0 + UID_RESERVE;
             batch.insert(&self.schema.meta, schema::UID_CEILING, self.uid_ceiling.to_be_bytes());
@@ -268,16 +353,21 @@ impl Committer {
     }
 
     /// Commits a batch of a change that runs alone, and syncs it.
-    pub(crate) fn commit(&self, batch: OwnedWriteBatch) -> Result<(), StoreError> {
-        batch.durability(Some(PersistMode::SyncData)).commit().map_err(failed)
+    pub(crate) fn commit(&mut self, batch: Batch) -> Result<(), StoreError> {
+        if batch.is_empty() {
+            return Ok(());
+        }
+        self.begin()?;
+        self.write(batch, true)
     }
 }
 
 impl Group {
     fn new(schema: &Schema) -> Self {
         Self {
-            batch: schema.database.batch(),
+            batch: Batch::new(schema),
             sync: false,
+            room: Ok(()),
             requests: 0,
             octets: 0,
             removing: HashSet::new(),
@@ -297,16 +387,5 @@ impl Group {
             // Whoever asked may be gone.
             let _ = done.send(outcome.and_then(|value| committed.map(|()| value)));
         }));
-    }
-
-    fn commit(self) {
-        if self.answers.is_empty() {
-            return;
-        }
-        let mode = if self.sync { PersistMode::SyncData } else { PersistMode::Buffer };
-        let committed = self.batch.durability(Some(mode)).commit().map_err(failed);
-        for answer in self.answers {
-            answer(committed.clone());
-        }
     }
 }

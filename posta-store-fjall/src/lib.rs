@@ -1,25 +1,31 @@
-//! The embedded store: [`posta_store::Store`] on fjall, a log-structured merge tree with a
-//! write-ahead journal.
+//! The embedded store: [`posta_store::Store`] on a log of its own, which holds the contents, and on
+//! fjall, a log-structured merge tree, which holds the small records that show them.
 //!
 //! All changes go through one thread, the committer (`commit.rs`), which gathers those that wait at the same
 //! moment into one batch and one sync. So transactions are serial without a lock, unique-ids are
 //! drawn without one, and the cost of a sync is shared. Reads go straight to the engine from any
 //! thread; they never wait for a commit.
 //!
-//! What a crash leaves: the journal is replayed at the next start, each batch whole or not at all.
+//! What a crash leaves: the log is replayed at the next start, each group whole or not at all.
 //! Chunks of messages that were still arriving are found by their entry in the `arriving` keyspace
 //! and dropped.
 
+mod batch;
 mod change;
 mod commit;
+mod content;
+mod log;
 mod queue;
+mod recover;
 mod schema;
+mod upgrade;
 mod usage;
 
 use bytes::Bytes;
 use commit::{Committer, Request};
 use fjall::{Database, Guard};
 use futures_channel::oneshot;
+use log::Segments;
 use posta_mail::{Address, Domain, MailId, Timestamp};
 use posta_store::{
     Acceptance, Account, AccountId, Alias, AliasName, Credentials, Entry, Event, Item, ItemId,
@@ -34,16 +40,24 @@ use std::{
 };
 use usage::Usages;
 
-/// Octets of blocks that the engine caches. Content is mostly read once, and directories are small.
+/// Octets of blocks that the engine caches. Mailboxes are read once a session, and directories are
+/// small.
 const CACHE: u64 = 8 * 1024 * 1024;
 
-/// Octets of journal on disk before the engine forces what it holds in memory into tables.
-const JOURNAL: u64 = 256 * 1024 * 1024;
+/// Octets of the engine's own journal before it forces what it holds in memory into tables.
+const JOURNAL: u64 = 64 * 1024 * 1024;
+
+/// The directory of the log, in the store's.
+const LOG: &str = "log";
+
+/// How often a content is looked for that was moved while it was read.
+const READS: usize = 8;
 
 /// The store. Dropping it finishes what was asked for, then closes the files.
 #[derive(Debug)]
 pub struct FjallStore {
     schema: Schema,
+    segments: Arc<Segments>,
     usages: Arc<Usages>,
     requests: Option<mpsc::Sender<Request>>,
     committer: Option<thread::JoinHandle<()>>,
@@ -60,6 +74,8 @@ impl FjallStore {
             .cache_size(CACHE)
             .max_journaling_size(JOURNAL)
             .journal_compression(fjall::CompressionType::None)
+            // The log is what makes changes durable.
+            .manual_journal_persist(true)
             .open();
         let database = match opened {
             Ok(database) => database,
@@ -69,12 +85,13 @@ impl FjallStore {
         let schema = Schema::open(database)?;
         let (requests, receiver) = mpsc::channel();
         let usages = Arc::new(Usages::default());
-        let committer = Committer::new(schema.clone(), usages.clone())?;
+        let segments = Arc::new(Segments::open(&directory.join(LOG))?);
+        let committer = Committer::new(schema.clone(), segments.clone(), usages.clone())?;
         let committer = thread::Builder::new()
             .name("posta-commit".into())
             .spawn(move || committer.run(&receiver))
             .map_err(|error| StoreError::Failed(format!("no thread for commits: {error}")))?;
-        Ok(Self { schema, usages, requests: Some(requests), committer: Some(committer) })
+        Ok(Self { schema, segments, usages, requests: Some(requests), committer: Some(committer) })
     }
 
     /// Hands a request to the committer; the future ends when it is durable.
@@ -129,6 +146,15 @@ fn failed(error: fjall::Error) -> StoreError {
     })
 }
 
+/// The file system's error, in our words.
+fn io_failed(error: std::io::Error) -> StoreError {
+    StoreError::Failed(error.to_string())
+}
+
+fn damaged(what: &str) -> StoreError {
+    StoreError::Damaged(format!("{what} cannot be read"))
+}
+
 /// The answer of a read, which is at hand at once.
 fn now<'a, T: Send + 'a>(read: impl FnOnce() -> Result<T, StoreError>) -> Pending<'a, T> {
     Box::pin(ready(read()))
@@ -140,7 +166,7 @@ fn key_and_value(guard: Guard) -> Result<(fjall::UserKey, fjall::UserValue), Sto
 
 impl Store for FjallStore {
     fn append(&self, content: MailId, index: u32, chunk: &[u8]) -> Pending<'_, ()> {
-        let chunk = fjall::UserValue::from(chunk);
+        let chunk = Bytes::copy_from_slice(chunk);
         self.request(|done| Request::Append { content, index, chunk, done })
     }
 
@@ -215,8 +241,15 @@ impl Store for FjallStore {
 
     fn chunk(&self, content: MailId, index: u32) -> Pending<'_, Option<Bytes>> {
         now(|| {
-            let chunk = self.schema.content.get(schema::content_key(content, index));
-            Ok(chunk.map_err(failed)?.map(Bytes::from_owner))
+            let key = schema::content_key(content, index);
+            for _ in 0..READS {
+                let Some(place) = self.schema.place(key)? else { return Ok(None) };
+                let chunk = self.segments.read(place, key)?;
+                if chunk.is_some() {
+                    return Ok(chunk);
+                }
+            }
+            Err(damaged("a message's content"))
         })
     }
 

@@ -1,11 +1,11 @@
 //! The queue and the history.
 
 use crate::{
+    batch::Batch,
     commit::Committer,
     failed, key_and_value,
     schema::{self, Schema},
 };
-use fjall::OwnedWriteBatch;
 use posta_mail::{MailId, Timestamp};
 use posta_store::{Event, Item, ItemId, ItemState, Settlement, StoreError};
 use std::ops::Bound;
@@ -19,13 +19,13 @@ const PRIORITIES: std::ops::RangeInclusive<i8> = -9..=9;
 impl Committer {
     /// Leases what is due. Not synced: a lease that a crash forgets has lapsed.
     pub(crate) fn claim(
-        &self,
+        &mut self,
         now: Timestamp,
         lease: Timestamp,
         limit: usize,
     ) -> Result<Vec<Item>, StoreError> {
         let mut claimed = Vec::new();
-        let mut batch = self.schema.database.batch();
+        let mut batch = Batch::new(&self.schema);
         for priority in PRIORITIES.rev() {
             let [first, last] = schema::due_range(priority, now);
             for guard in self.schema.due.range(first..=last).take(limit - claimed.len()) {
@@ -41,14 +41,15 @@ impl Committer {
                 claimed.push(item);
             }
         }
-        batch.commit().map_err(failed)?;
+        self.begin()?;
+        self.write(batch, false)?;
         Ok(claimed)
     }
 
     /// Ends the leases of the last run: whoever held them is gone, for only one process has the store
     /// open.
-    pub(crate) fn end_leases(&self) -> Result<(), StoreError> {
-        let mut batch = self.schema.database.batch();
+    pub(crate) fn end_leases(&mut self) -> Result<(), StoreError> {
+        let mut batch = Batch::new(&self.schema);
         for guard in self.schema.leased.iter() {
             let key = guard.key().map_err(failed)?;
             if let Some(mut item) = self.schema.item(schema::item_id(&key)?)? {
@@ -65,7 +66,7 @@ impl Committer {
     pub(crate) fn settle(
         &mut self,
         settlement: Settlement,
-        batch: &mut OwnedWriteBatch,
+        batch: &mut Batch,
     ) -> Result<bool, StoreError> {
         let Settlement { item: id, time, left, deliveries, reports, events } = settlement;
         let Some(old) = self.schema.item(id)? else { return Ok(false) };
@@ -79,6 +80,7 @@ impl Committer {
         let gone = u64::from(left.is_none());
         let after = before + deliveries.len() as u64 - gone;
         let shared = old.shared || after > 1;
+        let places = if after == 0 { self.places(id.content, old.chunks())? } else { Vec::new() };
         // From here on nothing may fail: the batch belongs to others too.
         batch.remove(&self.schema.due, schema::due_key(&old));
         match left {
@@ -96,9 +98,7 @@ impl Committer {
         }
         if after == 0 {
             batch.remove(&self.schema.shown, id.content.to_bytes());
-            for index in 0..old.chunks() {
-                batch.remove(&self.schema.content, schema::content_key(id.content, index));
-            }
+            self.drop_places(places, batch);
         }
         for delivery in deliveries {
             self.deliver(delivery, id.content, old.octets, time, shared, batch);
@@ -112,13 +112,13 @@ impl Committer {
     }
 
     pub(crate) fn reschedule(
-        &self,
+        &mut self,
         id: ItemId,
         due: Timestamp,
         state: ItemState,
     ) -> Result<bool, StoreError> {
         let Some(mut item) = self.schema.item(id)? else { return Ok(false) };
-        let mut batch = self.schema.database.batch();
+        let mut batch = Batch::new(&self.schema);
         batch.remove(&self.schema.due, schema::due_key(&item));
         (item.due, item.state) = (due, state);
         self.put_item(&item, &mut batch)?;
@@ -127,11 +127,7 @@ impl Committer {
     }
 
     /// Writes an item, and when it is due.
-    pub(crate) fn put_item(
-        &self,
-        item: &Item,
-        batch: &mut OwnedWriteBatch,
-    ) -> Result<(), StoreError> {
+    pub(crate) fn put_item(&self, item: &Item, batch: &mut Batch) -> Result<(), StoreError> {
         let key = schema::item_key(item.id);
         batch.insert(&self.schema.queue, key, schema::encode_json(item)?);
         match item.state {
@@ -145,11 +141,7 @@ impl Committer {
     }
 
     /// Writes events. Events of one message keep their order, at the same moment too.
-    pub(crate) fn tell(
-        &mut self,
-        events: Vec<Event>,
-        batch: &mut OwnedWriteBatch,
-    ) -> Result<(), StoreError> {
+    pub(crate) fn tell(&mut self, events: Vec<Event>, batch: &mut Batch) -> Result<(), StoreError> {
         for event in events {
             self.told += 1;
             let key = schema::event_key(&event, self.told);
@@ -158,14 +150,15 @@ impl Committer {
         Ok(())
     }
 
-    pub(crate) fn forget(&self, before: Timestamp) -> Result<usize, StoreError> {
-        let mut batch = self.schema.database.batch();
+    pub(crate) fn forget(&mut self, before: Timestamp) -> Result<usize, StoreError> {
+        let mut batch = Batch::new(&self.schema);
         let mut count = 0;
         for guard in self.schema.history.range(..MailId::new(before, 0).to_bytes()).take(FORGET) {
             batch.remove(&self.schema.history, guard.key().map_err(failed)?);
             count += 1;
         }
-        batch.commit().map_err(failed)?;
+        self.begin()?;
+        self.write(batch, false)?;
         Ok(count)
     }
 }

@@ -3,14 +3,15 @@
 //!
 //! | keyspace   | key                          | value |
 //! |------------|------------------------------|-------|
-//! | `meta`     | a name                       | a number |
+//! | `meta`     | a name                       | a number, or a place in the log |
 //! | `account`  | address, folded              | version, id, credentials |
 //! | `alias`    | address, folded, or `@domain` | version, addresses, a line each |
 //! | `domain`   | name                         | 1 if added by itself, else 0 |
 //! | `mailbox`  | account, unique-id           | version, entry |
 //! | `removed`  | account, unique-id           | version, times, entry |
 //! | `purge`    | purge time, account, unique-id | nothing |
-//! | `content`  | mail id, chunk index         | the chunk; large values lie apart from the tree |
+//! | `place`    | mail id, chunk index         | where the chunk lies in the log |
+//! | `segment`  | number of a segment of the log | octets of it that are shown, if any |
 //! | `shown`    | mail id                      | how many entries show it; only where several do |
 //! | `queue`    | mail id, index               | an item, as JSON |
 //! | `due`      | priority, time, mail id, index | nothing; items that are not held |
@@ -18,8 +19,12 @@
 //! | `history`  | mail id, time, number        | an event, as JSON |
 //! | `arriving` | mail id                      | nothing; messages with chunks, not accepted yet |
 
-use crate::failed;
-use fjall::{Database, Keyspace, KeyspaceCreateOptions, KvSeparationOptions, PersistMode};
+use crate::{
+    batch::Table,
+    damaged, failed,
+    log::{ContentKey, Place, Position},
+};
+use fjall::{Database, KeyspaceCreateOptions, PersistMode};
 use posta_mail::{Address, Domain, MailId, Timestamp};
 use posta_store::{
     Account, AccountId, Alias, Credentials, Entry, Event, Item, ItemId, StoreError, Uid,
@@ -29,21 +34,26 @@ use serde::{Serialize, de::DeserializeOwned};
 /// The format that this program writes. A store with a greater one is refused.
 ///
 /// 1: mailboxes and the directory. 2: the queue and the history beside them; nothing else changed,
-/// so a store of format 1 becomes one of format 2 by saying so.
-const FORMAT: u64 = 2;
+/// so a store of format 1 becomes one of format 2 by saying so. 3: contents lie in the log, not in a
+/// keyspace `content`; `upgrade.rs` moves them.
+const FORMAT: u64 = 3;
+
+/// The keyspace of formats 1 and 2 that held the contents.
+pub(crate) const OLD_CONTENT: &str = "content";
 
 /// Names in `meta`.
 const FORMAT_KEY: &str = "format";
 /// No unique-id above this has been given out.
 pub(crate) const UID_CEILING: &str = "uid-ceiling";
+/// Up to where the log need not be replayed.
+pub(crate) const CHECKPOINT: &str = "checkpoint";
 /// The last account id given out.
 pub(crate) const LAST_ACCOUNT: &str = "last-account";
 
 /// First octet of each record that may grow fields.
 const RECORD_VERSION: u8 = 1;
 
-/// Octets in memory before a keyspace is written to a table. Content is bulk, entries are small.
-const CONTENT_MEMTABLE: u64 = 16 * 1024 * 1024;
+/// Octets in memory before a keyspace is written to a table.
 const MEMTABLE: u64 = 4 * 1024 * 1024;
 const HISTORY_MEMTABLE: u64 = 8 * 1024 * 1024;
 
@@ -53,20 +63,21 @@ pub(crate) type MailboxKey = [u8; 16];
 #[derive(Clone)]
 pub(crate) struct Schema {
     pub(crate) database: Database,
-    pub(crate) meta: Keyspace,
-    pub(crate) account: Keyspace,
-    pub(crate) alias: Keyspace,
-    pub(crate) domain: Keyspace,
-    pub(crate) mailbox: Keyspace,
-    pub(crate) removed: Keyspace,
-    pub(crate) purge: Keyspace,
-    pub(crate) content: Keyspace,
-    pub(crate) shown: Keyspace,
-    pub(crate) arriving: Keyspace,
-    pub(crate) queue: Keyspace,
-    pub(crate) due: Keyspace,
-    pub(crate) leased: Keyspace,
-    pub(crate) history: Keyspace,
+    pub(crate) meta: Table,
+    pub(crate) account: Table,
+    pub(crate) alias: Table,
+    pub(crate) domain: Table,
+    pub(crate) mailbox: Table,
+    pub(crate) removed: Table,
+    pub(crate) purge: Table,
+    pub(crate) place: Table,
+    pub(crate) segment: Table,
+    pub(crate) shown: Table,
+    pub(crate) arriving: Table,
+    pub(crate) queue: Table,
+    pub(crate) due: Table,
+    pub(crate) leased: Table,
+    pub(crate) history: Table,
 }
 
 impl std::fmt::Debug for Schema {
@@ -77,43 +88,70 @@ impl std::fmt::Debug for Schema {
 
 impl Schema {
     pub(crate) fn open(database: Database) -> Result<Self, StoreError> {
-        let small = || KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE);
-        let log = || KeyspaceCreateOptions::default().max_memtable_size(HISTORY_MEMTABLE);
-        let bulk = || {
-            KeyspaceCreateOptions::default()
-                .max_memtable_size(CONTENT_MEMTABLE)
-                .with_kv_separation(Some(KvSeparationOptions::default()))
+        let mut number = 0;
+        let mut table = |name: &str, memtable: u64| {
+            number += 1;
+            let options = || KeyspaceCreateOptions::default().max_memtable_size(memtable);
+            let keyspace = database.keyspace(name, options).map_err(failed)?;
+            Ok(Table { number, keyspace })
         };
-        let keyspace = |name: &str| database.keyspace(name, small).map_err(failed);
+        // Their order numbers them in the log: a new one goes to the end.
         let schema = Self {
-            meta: keyspace("meta")?,
-            account: keyspace("account")?,
-            alias: keyspace("alias")?,
-            domain: keyspace("domain")?,
-            mailbox: keyspace("mailbox")?,
-            removed: keyspace("removed")?,
-            purge: keyspace("purge")?,
-            content: database.keyspace("content", bulk).map_err(failed)?,
-            shown: keyspace("shown")?,
-            arriving: keyspace("arriving")?,
-            queue: keyspace("queue")?,
-            due: keyspace("due")?,
-            leased: keyspace("leased")?,
-            history: database.keyspace("history", log).map_err(failed)?,
+            meta: table("meta", MEMTABLE)?,
+            account: table("account", MEMTABLE)?,
+            alias: table("alias", MEMTABLE)?,
+            domain: table("domain", MEMTABLE)?,
+            mailbox: table("mailbox", MEMTABLE)?,
+            removed: table("removed", MEMTABLE)?,
+            purge: table("purge", MEMTABLE)?,
+            place: table("place", MEMTABLE)?,
+            segment: table("segment", MEMTABLE)?,
+            shown: table("shown", MEMTABLE)?,
+            arriving: table("arriving", MEMTABLE)?,
+            queue: table("queue", MEMTABLE)?,
+            due: table("due", MEMTABLE)?,
+            leased: table("leased", MEMTABLE)?,
+            history: table("history", HISTORY_MEMTABLE)?,
             database,
         };
         match schema.number(FORMAT_KEY)? {
-            Some(FORMAT) => {}
-            None | Some(1) => {
-                schema.meta.insert(FORMAT_KEY, FORMAT.to_be_bytes()).map_err(failed)?;
-                schema.database.persist(PersistMode::SyncAll).map_err(failed)?;
-            }
-            Some(found) => {
+            Some(found) if found > FORMAT => {
                 let number = |format| u32::try_from(format).unwrap_or(u32::MAX);
-                return Err(StoreError::TooNew { found: number(found), known: number(FORMAT) });
+                Err(StoreError::TooNew { found: number(found), known: number(FORMAT) })
             }
+            _ => Ok(schema),
         }
-        Ok(schema)
+    }
+
+    /// The keyspace of a number in the log.
+    pub(crate) fn table(&self, number: u8) -> Option<&Table> {
+        let tables = [
+            &self.meta,
+            &self.account,
+            &self.alias,
+            &self.domain,
+            &self.mailbox,
+            &self.removed,
+            &self.purge,
+            &self.place,
+            &self.segment,
+            &self.shown,
+            &self.arriving,
+            &self.queue,
+            &self.due,
+            &self.leased,
+            &self.history,
+        ];
+        tables.into_iter().find(|table| table.number == number)
+    }
+
+    /// Says that everything is as this program writes it.
+    pub(crate) fn is_current(&self) -> Result<(), StoreError> {
+        if self.number(FORMAT_KEY)? != Some(FORMAT) {
+            self.meta.insert(FORMAT_KEY, FORMAT.to_be_bytes()).map_err(failed)?;
+            self.database.persist(PersistMode::SyncAll).map_err(failed)?;
+        }
+        Ok(())
     }
 
     pub(crate) fn number(&self, name: &str) -> Result<Option<u64>, StoreError> {
@@ -176,7 +214,7 @@ pub(crate) fn uid_of(mailbox_key: &[u8]) -> Result<Uid, StoreError> {
     reader.u64().map(Uid)
 }
 
-pub(crate) fn content_key(content: MailId, index: u32) -> [u8; 16] {
+pub(crate) fn content_key(content: MailId, index: u32) -> ContentKey {
     let mut key = [0; 16];
     key[..12].copy_from_slice(&content.to_bytes());
     key[12..].copy_from_slice(&index.to_be_bytes());
@@ -389,8 +427,28 @@ pub(crate) fn decode_removed(value: &[u8]) -> Result<Removed, StoreError> {
     Ok(Removed { time, purge, entry: decode_entry(reader.0)? })
 }
 
-fn damaged(what: &str) -> StoreError {
-    StoreError::Damaged(format!("{what} cannot be read"))
+pub(crate) fn encode_place(place: Place) -> [u8; 16] {
+    let mut value = [0; 16];
+    value[..8].copy_from_slice(&place.segment.to_be_bytes());
+    value[8..12].copy_from_slice(&place.offset.to_be_bytes());
+    value[12..].copy_from_slice(&place.length.to_be_bytes());
+    value
+}
+
+pub(crate) fn decode_place(value: &[u8]) -> Result<Place, StoreError> {
+    let mut reader = Reader(value);
+    let segment = reader.u64()?;
+    let offset = u32::from_be_bytes(reader.take()?);
+    Ok(Place { segment, offset, length: u32::from_be_bytes(reader.take()?) })
+}
+
+pub(crate) fn encode_position(at: Position) -> Vec<u8> {
+    [at.segment, at.offset, at.previous].into_iter().flat_map(u64::to_be_bytes).collect()
+}
+
+pub(crate) fn decode_position(value: &[u8]) -> Result<Position, StoreError> {
+    let mut reader = Reader(value);
+    Ok(Position { segment: reader.u64()?, offset: reader.u64()?, previous: reader.u64()? })
 }
 
 /// Takes fields off the front of a record.

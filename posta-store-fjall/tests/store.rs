@@ -100,7 +100,7 @@ fn a_newer_format_is_refused() {
         meta.insert("format", 9u64.to_be_bytes()).unwrap();
     }
     let refused = FjallStore::open(directory.path());
-    assert!(matches!(refused, Err(StoreError::TooNew { found: 9, known: 2 })));
+    assert!(matches!(refused, Err(StoreError::TooNew { found: 9, known: 3 })));
 }
 
 /// Many writers at once: every acknowledged message is there, in one mailbox and in all.

@@ -218,6 +218,9 @@ pub enum StoreError {
         /// The newest format known.
         known: u32,
     },
+    /// The disk has no room for more mail. What is in the store can still be read and removed.
+    #[error("the disk is full")]
+    Full,
     /// A record cannot be read.
     #[error("the store is damaged: {0}")]
     Damaged(String),

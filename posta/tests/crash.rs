@@ -7,6 +7,8 @@ use common::{Place, pop3, program, send, smtp};
 use std::{
     collections::HashSet,
     fs,
+    ops::Add,
+    path::PathBuf,
     process::{Command, Stdio},
     thread::sleep,
     time::{Duration, Instant},
@@ -136,4 +138,60 @@ fn the_250_waits_for_the_sync() {
     assert!(kept >= 2, "both acknowledged messages are there: {kept}");
     let mut wire = smtp(place.address("smtp"));
     assert!(send(&mut wire, "ana@x.test", content).starts_with("250 "), "a restart heals");
+}
+
+/// A file system that is unmounted when the test ends, however it ends.
+struct Small(PathBuf);
+
+impl Drop for Small {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg(&self.0).status();
+    }
+}
+
+/// A full disk refuses mail, for now; what is kept can be read and removed, and mail is taken again
+/// once there is room.
+#[test]
+fn a_full_disk_refuses_mail_and_loses_none() {
+    let mut place = Place::new(&[("smtp", "none"), ("pop3", "none")]);
+    let data = place.directory.path().join("data");
+    fs::create_dir(&data).unwrap();
+    let sized = |options: &str| {
+        let mut mount = Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", options, "tmpfs"]).arg(&data);
+        mount.output().is_ok_and(|mounted| mounted.status.success())
+    };
+    if !sized("size=128m") {
+        common::skipped("full_disk", "a small disk must be mounted, which only root may do");
+        return;
+    }
+    let _small = Small(data.clone());
+    place.add_account("ana@x.test");
+    place.start();
+    let mut wire = smtp(place.address("smtp"));
+    let content = format!("A: b\r\n\r\n{}", "x".repeat(70).add("\r\n").repeat(14_000));
+    let mut accepted = 0;
+    let refused = loop {
+        let answer = send(&mut wire, "ana@x.test", &content);
+        if !answer.starts_with("250 ") {
+            break answer;
+        }
+        accepted += 1;
+        assert!(accepted < 130, "the disk is smaller than that");
+    };
+    assert!(refused.starts_with("452 4.3.1 "), "{refused}");
+    assert!(accepted > 20, "{accepted}");
+    let mut session = pop3(place.address("pop3"), "ana");
+    assert_eq!(session.listing("LIST").len(), accepted);
+    assert_eq!(session.listing("RETR 1").concat().len(), session.listing("RETR 2").concat().len());
+    assert!(session.say("DELE 1").starts_with("+OK"));
+    assert!(session.say("QUIT").starts_with("+OK"));
+    assert!(sized("remount,size=300m"));
+    assert!(send(&mut wire, "ana@x.test", &content).starts_with("250 "), "there is room again");
+    drop(wire);
+    place.kill();
+    place.start();
+    let kept = pop3(place.address("pop3"), "ana").listing("LIST").len();
+    assert_eq!(kept, accepted);
+    place.kill();
 }

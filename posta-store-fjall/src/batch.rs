@@ -1,0 +1,101 @@
+//! Changes to the tables that happen together.
+
+use crate::{damaged, log::Place, schema::Schema};
+use fjall::{Keyspace, OwnedWriteBatch, UserKey, UserValue};
+use posta_store::StoreError;
+use std::ops::Deref;
+
+/// A keyspace, and the number that stands for it in the log.
+#[derive(Clone)]
+pub(crate) struct Table {
+    pub(crate) number: u8,
+    pub(crate) keyspace: Keyspace,
+}
+
+impl Deref for Table {
+    type Target = Keyspace;
+
+    fn deref(&self) -> &Keyspace {
+        &self.keyspace
+    }
+}
+
+/// Stands in the log in place of a value's length where a key is removed.
+const REMOVED: u32 = u32::MAX;
+
+/// Changes, in two forms: as the log keeps them, and as the tables take them.
+pub(crate) struct Batch {
+    records: Vec<u8>,
+    tables: OwnedWriteBatch,
+    /// Contents that are shown with this change, and those that are not any more.
+    pub(crate) shown: Vec<Place>,
+    pub(crate) hidden: Vec<Place>,
+}
+
+impl Batch {
+    pub(crate) fn new(schema: &Schema) -> Self {
+        let tables = schema.database.batch();
+        Self { records: Vec::new(), tables, shown: Vec::new(), hidden: Vec::new() }
+    }
+
+    pub(crate) fn insert(
+        &mut self,
+        table: &Table,
+        key: impl Into<UserKey>,
+        value: impl Into<UserValue>,
+    ) {
+        let (key, value) = (key.into(), value.into());
+        self.record(table, &key, value.len() as u32);
+        self.records.extend_from_slice(&value);
+        self.tables.insert(table, key, value);
+    }
+
+    pub(crate) fn remove(&mut self, table: &Table, key: impl Into<UserKey>) {
+        let key = key.into();
+        self.record(table, &key, REMOVED);
+        self.tables.remove(table, key);
+    }
+
+    fn record(&mut self, table: &Table, key: &[u8], value: u32) {
+        self.records.push(table.number);
+        self.records.extend_from_slice(&(key.len() as u16).to_be_bytes());
+        self.records.extend_from_slice(&value.to_be_bytes());
+        self.records.extend_from_slice(key);
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.records.is_empty()
+    }
+
+    /// As the log keeps it.
+    pub(crate) fn records(&self) -> &[u8] {
+        &self.records
+    }
+
+    /// Puts the changes into the tables. What makes them durable is the log.
+    pub(crate) fn apply(self) -> Result<(), fjall::Error> {
+        self.tables.commit()
+    }
+
+    /// Reads what the log kept.
+    pub(crate) fn replay(schema: &Schema, mut records: &[u8]) -> Result<Self, StoreError> {
+        let mut batch = Self::new(schema);
+        while !records.is_empty() {
+            batch.replay_one(schema, &mut records).ok_or_else(|| damaged("a record of the log"))?;
+        }
+        Ok(batch)
+    }
+
+    fn replay_one(&mut self, schema: &Schema, records: &mut &[u8]) -> Option<()> {
+        let [number] = *records.split_off(..1)? else { return None };
+        let key = u16::from_be_bytes(records.split_off(..2)?.try_into().ok()?);
+        let value = u32::from_be_bytes(records.split_off(..4)?.try_into().ok()?);
+        let key = records.split_off(..usize::from(key))?;
+        let table = schema.table(number)?;
+        match value {
+            REMOVED => self.tables.remove(table, key),
+            length => self.tables.insert(table, key, records.split_off(..length as usize)?),
+        }
+        Some(())
+    }
+}

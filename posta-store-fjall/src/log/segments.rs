@@ -1,0 +1,191 @@
+//! The files of the log: one for each segment, named by its number.
+
+use super::piece::{self, ContentKey, HEADER, Kind};
+use crate::{damaged, io_failed};
+use bytes::Bytes;
+use posta_store::StoreError;
+use std::{
+    collections::{BTreeSet, HashMap},
+    fs::{self, File},
+    io,
+    os::unix::fs::FileExt,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+/// Files that are kept open for reading.
+const OPEN: usize = 128;
+
+/// Octets of the disk that mail leaves free: enough for what the tables below have in memory, so
+/// that a full disk refuses mail and breaks nothing.
+const RESERVE: u64 = 64 * 1024 * 1024;
+
+/// Where a chunk of content lies: its piece.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub(crate) segment: u64,
+    pub(crate) offset: u32,
+    /// Octets of the content, the piece's header not counted.
+    pub(crate) length: u32,
+}
+
+impl Place {
+    /// Octets of the segment that it takes.
+    pub(crate) fn octets(self) -> u64 {
+        HEADER as u64 + u64::from(self.length)
+    }
+}
+
+/// The directory of segments. Readers share it with the one writer.
+#[derive(Debug)]
+pub(crate) struct Segments {
+    directory: PathBuf,
+    open: Mutex<HashMap<u64, Arc<File>>>,
+}
+
+impl Segments {
+    /// Opens the directory, which is made if it does not exist.
+    pub(crate) fn open(directory: &Path) -> Result<Self, StoreError> {
+        fs::create_dir_all(directory).map_err(io_failed)?;
+        Ok(Self { directory: directory.to_owned(), open: Mutex::default() })
+    }
+
+    /// The numbers of the segments that there are.
+    pub(crate) fn numbers(&self) -> Result<BTreeSet<u64>, StoreError> {
+        let mut numbers = BTreeSet::new();
+        for entry in fs::read_dir(&self.directory).map_err(io_failed)? {
+            let name = entry.map_err(io_failed)?.file_name();
+            numbers.extend(name.to_str().and_then(|name| name.parse::<u64>().ok()));
+        }
+        Ok(numbers)
+    }
+
+    /// Whether the disk has room for another segment and for what the tables take.
+    pub(crate) fn has_room(&self) -> Result<bool, StoreError> {
+        let disk = rustix::fs::statvfs(&self.directory).map_err(|error| io_failed(error.into()))?;
+        Ok(disk.f_bavail.saturating_mul(disk.f_frsize) >= RESERVE)
+    }
+
+    fn path(&self, number: u64) -> PathBuf {
+        self.directory.join(format!("{number:012}"))
+    }
+
+    /// Opens a segment for reading and writing.
+    pub(crate) fn writer(&self, number: u64) -> io::Result<File> {
+        File::options().read(true).write(true).create(true).truncate(false).open(self.path(number))
+    }
+
+    /// Makes a segment, out of one that is not needed any more if there is one: its blocks are
+    /// written already, so that syncing what is written over them changes nothing but them.
+    pub(crate) fn make(&self, number: u64, from: Option<u64>) -> io::Result<File> {
+        if let Some(old) = from {
+            self.lock().remove(&old);
+            fs::rename(self.path(old), self.path(number))?;
+        }
+        let file = self.writer(number)?;
+        // The name must be as durable as what is acknowledged in it.
+        File::open(&self.directory)?.sync_all()?;
+        Ok(file)
+    }
+
+    /// Gives a segment's space back.
+    pub(crate) fn delete(&self, number: u64) -> io::Result<()> {
+        self.lock().remove(&number);
+        fs::remove_file(self.path(number))
+    }
+
+    /// Reads a content; none where something else stands in its place by now.
+    pub(crate) fn read(&self, place: Place, key: ContentKey) -> Result<Option<Bytes>, StoreError> {
+        let Some(file) = self.reader(place.segment)? else { return Ok(None) };
+        let Some(piece) = read_piece(&file, u64::from(place.offset), place.length)? else {
+            return Ok(None);
+        };
+        let there = piece::whole(&piece).is_some_and(|header| {
+            header.segment == place.segment && header.kind == Kind::Content(key)
+        });
+        if !there {
+            // The file may have got another number while it was open under this one.
+            self.lock().remove(&place.segment);
+        }
+        Ok(there.then(|| Bytes::from(piece).slice(HEADER..)))
+    }
+
+    fn reader(&self, number: u64) -> Result<Option<Arc<File>>, StoreError> {
+        if let Some(file) = self.lock().get(&number) {
+            return Ok(Some(file.clone()));
+        }
+        let file = match File::open(self.path(number)) {
+            Ok(file) => Arc::new(file),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(io_failed(error)),
+        };
+        let mut open = self.lock();
+        if open.len() >= OPEN {
+            open.clear();
+        }
+        open.insert(number, file.clone());
+        Ok(Some(file))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<u64, Arc<File>>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Walks over the pieces of one segment.
+pub(crate) struct Walk {
+    pub(crate) file: File,
+    pub(crate) number: u64,
+    /// Where the next piece is, and the checksum of the one before it.
+    pub(crate) position: u64,
+    pub(crate) previous: u64,
+}
+
+impl Walk {
+    /// A piece without its header.
+    pub(crate) fn body(piece: &[u8]) -> &[u8] {
+        piece.get(HEADER..).unwrap_or_default()
+    }
+
+    /// The next piece, with its header; none behind the last.
+    pub(crate) fn next(&mut self) -> Result<Option<(Kind, Place, Vec<u8>)>, StoreError> {
+        let mut header = [0; HEADER];
+        if !filled(self.file.read_exact_at(&mut header, self.position))? {
+            return Ok(None);
+        }
+        let Some(header) = piece::Header::read(&header)
+            .filter(|header| (header.segment, header.previous) == (self.number, self.previous))
+        else {
+            return Ok(None);
+        };
+        // Behind the last piece stands anything: a length is believed only as far as the file goes.
+        let left = self.file.metadata().map_err(io_failed)?.len().saturating_sub(self.position);
+        if u64::from(header.length) > left {
+            return Ok(None);
+        }
+        let piece = read_piece(&self.file, self.position, header.length)?;
+        let Some(piece) = piece.filter(|piece| piece::whole(piece).is_some()) else {
+            return Ok(None);
+        };
+        let offset = u32::try_from(self.position).map_err(|_| damaged("a segment's length"))?;
+        let place = Place { segment: self.number, offset, length: header.length };
+        self.position += place.octets();
+        self.previous = header.checksum;
+        Ok(Some((header.kind, place, piece)))
+    }
+}
+
+/// Reads a piece, header and all; none where the file ends before it.
+fn read_piece(file: &File, position: u64, length: u32) -> Result<Option<Vec<u8>>, StoreError> {
+    let mut piece = vec![0; HEADER + length as usize];
+    Ok(filled(file.read_exact_at(&mut piece, position))?.then_some(piece))
+}
+
+/// Whether a read found all that it asked for.
+fn filled(read: io::Result<()>) -> Result<bool, StoreError> {
+    match read {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
+        Err(error) => Err(io_failed(error)),
+    }
+}
