@@ -6,12 +6,13 @@ use posta_mail::{
     Engine, ForwardPath, MailId, Reply, ReversePath, Secret, Step, TlsUse,
     envelope::{Body, MailParameters},
     limits,
+    sasl::Exchange,
 };
 use posta_pop3::{client as pop3_client, server as pop3_server};
 use posta_smtp::{
     client as smtp_client,
     command::HelloVerb,
-    server::{self as smtp_server, Answer, Exchange, Question, Recipient, Service},
+    server::{self as smtp_server, Answer, Question, Recipient, Service},
 };
 use std::sync::Arc;
 
@@ -172,16 +173,30 @@ impl pop3_server::Maildrop for Messages {
 
 pub(crate) fn pop3(octets: &[u8]) {
     let Some((size, kind, wire)) = choices(octets) else { return };
-    let profile =
-        Arc::new(pop3_server::Profile { hostname: "mail.x.test".into(), stls: kind & 1 == 0 });
+    let profile = Arc::new(pop3_server::Profile {
+        stls: kind & 1 == 0,
+        mechanisms: vec!["PLAIN"],
+        secured_mechanisms: vec!["PLAIN"],
+        ..pop3_server::Profile::new("mail.x.test".into())
+    });
+    let challenge = (kind & 2 == 0).then(|| "<1@mail.x.test>".to_owned());
     let play_cut = |size| {
-        let engine = pop3_server::Server::<Messages>::new(profile.clone(), true);
+        let engine = pop3_server::Server::<Messages>::new(profile.clone(), true)
+            .with_challenge(challenge.clone());
         let mut open = false;
         play(engine, wire, size, |question| match question {
             pop3_server::Question::Login { name, .. } if name == "no" => {
                 pop3_server::Answer::Denied(pop3_server::Denial::Credentials)
             }
-            pop3_server::Question::Login { .. } => {
+            pop3_server::Question::Authenticate(Exchange::Start { initial: None, .. }) => {
+                pop3_server::Answer::Challenge(b"go on".to_vec())
+            }
+            pop3_server::Question::Authenticate(Exchange::Response(octets)) if octets.len() > 9 => {
+                pop3_server::Answer::Denied(pop3_server::Denial::Locked)
+            }
+            pop3_server::Question::Login { .. }
+            | pop3_server::Question::Apop { .. }
+            | pop3_server::Question::Authenticate(_) => {
                 assert!(!std::mem::replace(&mut open, true), "a second login");
                 pop3_server::Answer::Opened(Messages)
             }

@@ -14,6 +14,7 @@ pub mod id;
 pub mod limits;
 pub mod line;
 pub mod path;
+pub mod sasl;
 pub mod secret;
 pub mod status;
 pub mod trace;

@@ -1,6 +1,6 @@
-//! The commands of RFC 1939, RFC 2449 and RFC 2595, parsed once.
+//! The commands of RFC 1939, RFC 2449, RFC 2595, RFC 5034 and RFC 6856, parsed once.
 
-use posta_mail::Secret;
+use posta_mail::{Secret, limits};
 
 /// A command line that says something. Message numbers are as the client gave them: from 1.
 #[derive(Debug, PartialEq, Eq)]
@@ -31,20 +31,57 @@ pub enum Command {
     Capa,
     /// STLS (RFC 2595 §4).
     Stls,
+    /// APOP with a name and a digest (RFC 1939 §7).
+    Apop(String, [u8; 16]),
+    /// AUTH (RFC 5034 §4): a mechanism in upper case, and an initial response in base64. Without a
+    /// mechanism it asks which there are, as older clients do.
+    Auth(Option<String>, Option<Vec<u8>>),
+    /// UTF8 (RFC 6856 §2).
+    Utf8,
+    /// LANG, with a language's tag or without (RFC 6856 §3).
+    Lang(Option<String>),
+}
+
+/// Why a line is no command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Nonsense {
+    /// No such command.
+    Unknown,
+    /// Longer than it may be.
+    TooLong,
+    /// USER without a name.
+    NoName,
+    /// A name that is no text.
+    NoText,
+    /// An argument where there may be none.
+    Argument,
+    /// No message number where there must be one.
+    NoNumber,
+    /// TOP without its two numbers.
+    Top,
+    /// APOP without name and digest.
+    Apop,
+    /// AUTH with too much.
+    Auth,
 }
 
 impl Command {
     /// Parses a line without its CRLF.
     ///
     /// # Errors
-    /// The words that refuse it.
-    pub fn parse(line: &[u8]) -> Result<Self, &'static str> {
+    /// When it is none.
+    pub fn parse(line: &[u8]) -> Result<Self, Nonsense> {
         let end = line.iter().position(|&octet| octet == b' ').unwrap_or(line.len());
         let (verb, rest) = line.split_at(end);
         let argument = rest.get(1..).unwrap_or_default();
+        // RFC 5034 §4 would have a long initial response sent by itself; not all clients do.
+        let is_long = line.len() + 2 > limits::POP3_COMMAND_LINE;
+        if is_long && !verb.eq_ignore_ascii_case(b"AUTH") {
+            return Err(Nonsense::TooLong);
+        }
         let mut folded = [0; 4];
         if verb.len() > folded.len() {
-            return Err("unknown command");
+            return Err(Nonsense::Unknown);
         }
         folded[..verb.len()].copy_from_slice(verb);
         folded.make_ascii_uppercase();
@@ -62,47 +99,87 @@ impl Command {
             b"QUIT" => bare(Self::Quit, argument),
             b"CAPA" => bare(Self::Capa, argument),
             b"STLS" => bare(Self::Stls, argument),
-            _ => Err("unknown command"),
+            b"APOP" => apop(argument.trim_ascii()),
+            b"AUTH" => auth(argument.trim_ascii()),
+            b"UTF8" => bare(Self::Utf8, argument),
+            b"LANG" => lang(argument.trim_ascii()),
+            _ => Err(Nonsense::Unknown),
         }
     }
 }
 
-fn user(argument: &[u8]) -> Result<Command, &'static str> {
+fn user(argument: &[u8]) -> Result<Command, Nonsense> {
     match str::from_utf8(argument) {
-        Ok("") => Err("USER needs a name"),
+        Ok("") => Err(Nonsense::NoName),
         Ok(name) => Ok(Command::User(name.to_owned())),
-        Err(_) => Err("that name is no text"),
+        Err(_) => Err(Nonsense::NoText),
     }
 }
 
-fn bare(command: Command, argument: &[u8]) -> Result<Command, &'static str> {
-    if argument.trim_ascii().is_empty() {
-        Ok(command)
-    } else {
-        Err("this command takes no argument")
-    }
+fn bare(command: Command, argument: &[u8]) -> Result<Command, Nonsense> {
+    if argument.trim_ascii().is_empty() { Ok(command) } else { Err(Nonsense::Argument) }
 }
 
 fn optional(
     argument: &[u8],
     command: impl Fn(Option<u32>) -> Command,
-) -> Result<Command, &'static str> {
+) -> Result<Command, Nonsense> {
     match argument.trim_ascii() {
         b"" => Ok(command(None)),
         argument => Ok(command(Some(number(argument)?))),
     }
 }
 
-fn top(argument: &[u8]) -> Result<Command, &'static str> {
-    let usage = "TOP needs a message number and a number of lines";
-    let at = argument.iter().position(|&octet| octet == b' ').ok_or(usage)?;
-    let lines = digits(argument[at..].trim_ascii()).ok_or(usage)?;
+fn top(argument: &[u8]) -> Result<Command, Nonsense> {
+    let at = argument.iter().position(|&octet| octet == b' ').ok_or(Nonsense::Top)?;
+    let lines = digits(argument[at..].trim_ascii()).ok_or(Nonsense::Top)?;
     Ok(Command::Top(number(&argument[..at])?, lines))
 }
 
-fn number(argument: &[u8]) -> Result<u32, &'static str> {
+fn apop(argument: &[u8]) -> Result<Command, Nonsense> {
+    // The name may hold spaces; the digest does not.
+    let at = argument.iter().rposition(|&octet| octet == b' ').ok_or(Nonsense::Apop)?;
+    let (name, digest) = (argument[..at].trim_ascii(), &argument[at + 1..]);
+    let name = str::from_utf8(name).ok().filter(|name| !name.is_empty()).ok_or(Nonsense::Apop)?;
+    let mut octets = [0; 16];
+    if digest.len() != 2 * octets.len() {
+        return Err(Nonsense::Apop);
+    }
+    for (octet, digits) in octets.iter_mut().zip(digest.chunks(2)) {
+        let digits = digits.iter().map(|&digit| char::from(digit).to_digit(16));
+        for digit in digits {
+            *octet = *octet << 4 | digit.ok_or(Nonsense::Apop)? as u8;
+        }
+    }
+    Ok(Command::Apop(name.to_owned(), octets))
+}
+
+fn auth(argument: &[u8]) -> Result<Command, Nonsense> {
+    if argument.is_empty() {
+        return Ok(Command::Auth(None, None));
+    }
+    let mut words = argument.split(|&octet| octet == b' ').filter(|word| !word.is_empty());
+    let (mechanism, initial) = (words.next().unwrap_or_default(), words.next());
+    // RFC 4422 §3.1.
+    let is_name = mechanism.iter().all(|octet| octet.is_ascii_graphic()) && mechanism.len() <= 20;
+    if !is_name || words.next().is_some() {
+        return Err(Nonsense::Auth);
+    }
+    let mechanism = String::from_utf8_lossy(mechanism).to_ascii_uppercase();
+    Ok(Command::Auth(Some(mechanism), initial.map(<[u8]>::to_vec)))
+}
+
+fn lang(argument: &[u8]) -> Result<Command, Nonsense> {
+    match str::from_utf8(argument) {
+        Ok("") => Ok(Command::Lang(None)),
+        Ok(tag) => Ok(Command::Lang(Some(tag.to_owned()))),
+        Err(_) => Err(Nonsense::NoText),
+    }
+}
+
+fn number(argument: &[u8]) -> Result<u32, Nonsense> {
     // A number too large for us is a number too large for the maildrop.
-    let number = digits(argument).ok_or("a message number is needed")?;
+    let number = digits(argument).ok_or(Nonsense::NoNumber)?;
     Ok(u32::try_from(number).unwrap_or(u32::MAX))
 }
 
@@ -130,6 +207,17 @@ mod tests {
             ("UIDL 7", Command::Uidl(Some(7))),
             ("top 1 0", Command::Top(1, 0)),
             ("RETR 4294967296", Command::Retr(u32::MAX)),
+            ("apop ana b 00ff1000000000000000000000000009", {
+                let mut digest = [0; 16];
+                (digest[1], digest[2], digest[15]) = (0xff, 0x10, 9);
+                Command::Apop("ana b".into(), digest)
+            }),
+            ("auth", Command::Auth(None, None)),
+            ("auth plain", Command::Auth(Some("PLAIN".into()), None)),
+            ("AUTH PLAIN =", Command::Auth(Some("PLAIN".into()), Some(b"=".to_vec()))),
+            ("utf8", Command::Utf8),
+            ("LANG", Command::Lang(None)),
+            ("LANG ro-RO", Command::Lang(Some("ro-RO".into()))),
         ] {
             assert_eq!(Command::parse(line.as_bytes()), Ok(command), "{line}");
         }
@@ -153,6 +241,13 @@ mod tests {
             "QUIT now",
             "LIST x",
             "RETR 99999999999999999999",
+            "APOP ana",
+            "APOP 00000000000000000000000000000000",
+            "APOP ana 0000000000000000000000000000000",
+            "APOP ana 0000000000000000000000000000000x",
+            "AUTH PLAIN = =",
+            "AUTH A-MECHANISM-THAT-IS-LONGER-THAN-ANY",
+            "UTF8 USER",
         ] {
             assert!(Command::parse(line.as_bytes()).is_err(), "{line}");
         }

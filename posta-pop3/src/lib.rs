@@ -1,11 +1,14 @@
-//! POP3 (RFC 1939, RFC 2449, RFC 2595) as pure state machines: [`server::Server`] and its mirror,
+//! POP3 (RFC 1939, RFC 2449, RFC 2595, RFC 5034, RFC 6856) as pure state machines: [`server::Server`] and its mirror,
 //! [`client::Client`]. Neither knows a socket, a file, a clock or a random number; see
 //! [`posta_mail::engine`] for how they are driven.
 
 pub mod client;
 pub mod command;
+pub mod question;
 pub mod server;
 pub mod top;
+mod view;
+mod words;
 
 pub use client::Client;
 pub use server::Server;

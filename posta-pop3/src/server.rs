@@ -13,100 +13,41 @@
 //! | `Greeting`| nothing                  | sending +OK |
 //! | `Command` | a command line           | a question, a listing, QUIT, STLS |
 //! | `Asked`   | the answer to a question | the answer |
+//! | `Sasl`    | a line of an AUTH        | a question; `*` or nonsense |
 //! | `Listing` | room in the output       | the last line |
 //! | `Closing` | nothing                  | – |
+//!
+//! What belongs to AUTHORIZATION stands in `server/authorization.rs`: USER and PASS, APOP, AUTH, STLS,
+//! UTF8.
 //!
 //! A message is asked for piece by piece ([`Question::Read`]), and the status line is sent with the
 //! first piece: by then it is sure that the message can be read. If a later piece fails, nothing in
 //! the protocol can say so, and the connection is closed in the middle rather than ended with a dot
 //! that would make a half message look whole.
 
-use crate::{command::Command, top::TopFilter};
-use bytes::Bytes;
+mod authorization;
+
+use crate::{
+    command::{Command, Nonsense},
+    top::TopFilter,
+    view::View,
+    words::{LANGUAGES, Language, Words},
+};
 use posta_mail::{
-    Engine, Interrupt, Pace, Secret, Step,
+    Engine, Interrupt, Pace, Step,
     dots::DotEncoder,
     limits,
     line::{Cut, LineCutter},
 };
-use std::{fmt::Write as _, io::Write as _, sync::Arc};
+use std::{io::Write as _, sync::Arc, time::Duration};
+
+pub use crate::question::{Answer, Denial, Maildrop, Profile, Question};
 
 /// Commands that make no sense, after which a session is closed.
 const BAD_COMMANDS: u32 = 50;
 
-/// Failed logins, after which a session is closed.
-const FAILED_LOGINS: u32 = 3;
-
 /// Octets of a listing that are gathered before they are sent.
 const LISTING_PIECE: usize = 16 * 1024;
-
-/// One stable view of a mailbox. Indices count from 0.
-pub trait Maildrop {
-    /// Number of messages.
-    fn len(&self) -> usize;
-    /// Whether there are none.
-    fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-    /// The octets that RETR sends of a message, before dot-transparency.
-    fn octets(&self, index: usize) -> u64;
-    /// Appends the unique-id of a message: 1 to 70 octets of 0x21 to 0x7E (RFC 1939 §7).
-    fn write_unique_id(&self, index: usize, text: &mut String);
-}
-
-/// What all sessions of a listener share.
-#[derive(Debug, Clone)]
-pub struct Profile {
-    /// The server's name for itself.
-    pub hostname: String,
-    /// Whether STLS is offered while the session is in plaintext.
-    pub stls: bool,
-}
-
-/// What only the outside can decide or supply.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Question {
-    /// Open the maildrop of this user. Answered by [`Answer::Opened`] or [`Answer::Denied`].
-    Login {
-        /// As the client gave it.
-        name: String,
-        /// As the client gave it.
-        password: Secret,
-    },
-    /// The octets of a message from `offset` on, as many as are convenient, at least one.
-    Read {
-        /// Which message, from 0.
-        index: usize,
-        /// From where. Below the message's octets.
-        offset: u64,
-    },
-    /// Remove these messages, all or none. Answered by [`Answer::Updated`] or [`Answer::Failed`].
-    Update(Vec<usize>),
-}
-
-/// The answer to a [`Question`].
-#[derive(Debug)]
-pub enum Answer<M> {
-    /// The login is good, and this is the maildrop.
-    Opened(M),
-    /// It is not.
-    Denied(Denial),
-    /// A piece of the message.
-    Content(Bytes),
-    /// The messages are removed.
-    Updated,
-    /// The message could not be read, or nothing was removed.
-    Failed,
-}
-
-/// Why a login is denied.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Denial {
-    /// Name or password are wrong, which of them is not told (RFC 3206 §4: `AUTH`).
-    Credentials,
-    /// The server cannot tell now (RFC 3206 §4: `SYS/TEMP`).
-    Unavailable,
-}
 
 /// The engine. See the module's theory.
 #[derive(Debug)]
@@ -114,6 +55,9 @@ pub struct Server<M> {
     profile: Arc<Profile>,
     state: State,
     session: Session<M>,
+    /// The greeting's challenge, where APOP is offered.
+    challenge: Option<Box<str>>,
+    language: Language,
     secured: bool,
     plaintext_login: bool,
     bad_commands: u32,
@@ -127,22 +71,13 @@ enum Session<M> {
     Transaction(Box<View<M>>),
 }
 
-/// A maildrop with the marks of this session.
-#[derive(Debug)]
-struct View<M> {
-    maildrop: M,
-    /// Empty until the first DELE.
-    deleted: Vec<bool>,
-    /// Messages and octets that are not marked.
-    messages: usize,
-    octets: u64,
-}
-
 #[derive(Debug)]
 enum State {
     Greeting,
     Command,
     Asked(Asked),
+    /// In an AUTH, after a challenge.
+    Sasl,
     Listing {
         unique_ids: bool,
         next: usize,
@@ -179,6 +114,8 @@ impl<M: Maildrop> Server<M> {
             profile,
             state: State::Greeting,
             session: Session::Authorization { name: None },
+            challenge: None,
+            language: Language::default(),
             secured: false,
             plaintext_login,
             bad_commands: 0,
@@ -193,15 +130,27 @@ impl<M: Maildrop> Server<M> {
         Self { secured: true, ..Self::new(profile, true) }
     }
 
+    /// The same, with APOP. The challenge has the form of a Message-ID, angle brackets included, and
+    /// is never used again (RFC 1939 §7).
+    #[must_use]
+    pub fn with_challenge(self, challenge: Option<String>) -> Self {
+        Self { challenge: challenge.map(String::into_boxed_str), ..self }
+    }
+
+    const fn words(&self) -> &'static Words {
+        self.language.words()
+    }
+
     fn line(&mut self, line: &[u8], output: &mut Vec<u8>) -> Taken {
         let command = match Command::parse(line) {
             Ok(command) => command,
-            Err(words) => return self.bad_command(words, output),
+            Err(nonsense) => return self.bad_command(nonsense.words(self.words()), output),
         };
         match (command, &mut self.session) {
             (Command::Capa, _) => self.capabilities(output),
+            (Command::Lang(tag), _) => return self.lang(tag.as_deref(), output),
             (Command::Quit, Session::Authorization { .. }) => {
-                ok("bye", output);
+                ok(self.words().bye, output);
                 self.state = State::Closing;
             }
             (command, Session::Authorization { .. }) => return self.authorization(command, output),
@@ -211,80 +160,54 @@ impl<M: Maildrop> Server<M> {
         None
     }
 
-    fn authorization(&mut self, command: Command, output: &mut Vec<u8>) -> Taken {
-        let may_login = self.secured || self.plaintext_login;
-        let Session::Authorization { name } = &mut self.session else { return None };
-        match command {
-            Command::Stls if self.secured => return self.bad_command("TLS is on already", output),
-            Command::Stls if self.profile.stls => {
-                ok("go ahead", output);
-                return Some(Step::StartTls);
-            }
-            Command::Stls => return self.bad_command("TLS is not offered here", output),
-            Command::User(_) | Command::Pass(_) if !may_login => {
-                err("a password may not travel in plaintext: use STLS first", output);
-            }
-            Command::User(given) => {
-                // The same answer whether the name exists or not (RFC 1939 §13).
-                *name = Some(given);
-                ok("password, please", output);
-            }
-            Command::Pass(password) => {
-                let Some(name) = name.take() else {
-                    return self.bad_command("USER comes first", output);
-                };
-                self.state = State::Asked(Asked::Login);
-                return Some(Step::Ask(Question::Login { name, password }));
-            }
-            _ => return self.bad_command("log in first", output),
-        }
-        None
-    }
-
     fn transaction(&mut self, command: Command, output: &mut Vec<u8>) -> Taken {
+        let words = self.words();
         let Session::Transaction(view) = &mut self.session else { return None };
         match command {
             Command::Stat => {
                 let _ = write!(output, "+OK {} {}\r\n", view.messages, view.octets);
             }
             Command::List(None) => {
-                let (messages, octets) = (view.messages, view.octets);
-                let _ = write!(output, "+OK {messages} messages ({octets} octets)\r\n");
+                count(view, words, output);
                 self.state = State::Listing { unique_ids: false, next: 0 };
             }
             Command::Uidl(None) => {
-                ok("unique-ids follow", output);
+                ok(words.unique_ids, output);
                 self.state = State::Listing { unique_ids: true, next: 0 };
             }
             Command::List(Some(number)) => match view.index(number) {
                 Some(index) => {
                     let _ = write!(output, "+OK {number} {}\r\n", view.maildrop.octets(index));
                 }
-                None => no_such_message(output),
+                None => err(words.no_such_message, output),
             },
             Command::Uidl(Some(number)) => match view.index(number) {
                 Some(index) => view.write_unique_id("+OK ", index, output),
-                None => no_such_message(output),
+                None => err(words.no_such_message, output),
             },
             Command::Retr(number) => return self.read(number, None, output),
             Command::Top(number, lines) => return self.read(number, Some(lines), output),
             Command::Dele(number) => match view.index(number) {
                 Some(index) => {
                     view.delete(index);
-                    ok("marked as deleted", output);
+                    ok(words.marked, output);
                 }
-                None => no_such_message(output),
+                None => err(words.no_such_message, output),
             },
-            Command::Noop => ok("here", output),
+            Command::Noop => ok(words.here, output),
             Command::Rset => {
                 view.reset();
-                let (messages, octets) = (view.messages, view.octets);
-                let _ = write!(output, "+OK {messages} messages ({octets} octets)\r\n");
+                count(view, words, output);
             }
-            Command::User(_) | Command::Pass(_) | Command::Stls => {
-                return self.bad_command("that belongs before the login", output);
+            Command::User(_)
+            | Command::Pass(_)
+            | Command::Apop(..)
+            | Command::Auth(..)
+            | Command::Utf8
+            | Command::Stls => return self.bad_command(words.before_login, output),
+            Command::Capa | Command::Lang(_) | Command::Quit => {
+                debug_assert!(false, "valid in both states")
             }
-            Command::Capa | Command::Quit => debug_assert!(false, "valid in both states"),
         }
         None
     }
@@ -292,14 +215,14 @@ impl<M: Maildrop> Server<M> {
     fn read(&mut self, number: u32, lines: Option<u64>, output: &mut Vec<u8>) -> Taken {
         let Session::Transaction(view) = &self.session else { return None };
         let Some(index) = view.index(number) else {
-            no_such_message(output);
+            err(self.words().no_such_message, output);
             return None;
         };
         let octets = view.maildrop.octets(index);
         let encoder = DotEncoder::default();
         let reading = Reading { index, offset: 0, octets, encoder, top: lines.map(TopFilter::new) };
         if octets == 0 {
-            reading.write_status(output);
+            reading.write_status(self.words(), output);
             reading.encoder.finish(output);
             return None;
         }
@@ -318,7 +241,7 @@ impl<M: Maildrop> Server<M> {
         match answer {
             Answer::Content(content) if !content.is_empty() && content.len() as u64 <= left => {
                 if first {
-                    reading.write_status(output);
+                    reading.write_status(self.words(), output);
                 }
                 reading.offset += content.len() as u64;
                 let shown = reading.top.as_mut().map_or(content.len(), |top| top.push(&content));
@@ -330,7 +253,7 @@ impl<M: Maildrop> Server<M> {
                     self.state = State::Reading(reading);
                 }
             }
-            _ if first => err("[SYS/TEMP] the message cannot be read now", output),
+            _ if first => coded("SYS/TEMP", self.words().unreadable, output),
             _ => self.state = State::Closing,
         }
     }
@@ -339,7 +262,7 @@ impl<M: Maildrop> Server<M> {
         let Session::Transaction(view) = &self.session else { return None };
         let marked = view.marked();
         if marked.is_empty() {
-            ok("bye", output);
+            ok(self.words().bye, output);
             self.state = State::Closing;
             return None;
         }
@@ -347,37 +270,47 @@ impl<M: Maildrop> Server<M> {
         Some(Step::Ask(Question::Update(marked)))
     }
 
-    fn opened(&mut self, answer: Answer<M>, output: &mut Vec<u8>) {
-        let words = match answer {
-            Answer::Opened(maildrop) => {
-                let view = View::new(maildrop);
-                let (messages, octets) = (view.messages, view.octets);
-                let _ = write!(output, "+OK {messages} messages ({octets} octets)\r\n");
-                self.session = Session::Transaction(Box::new(view));
-                return;
-            }
-            Answer::Denied(Denial::Credentials) => "[AUTH] name or password is wrong",
-            _ => "[SYS/TEMP] the maildrop cannot be opened now",
-        };
-        err(words, output);
-        self.failed_logins += 1;
-        if self.failed_logins >= FAILED_LOGINS {
-            self.state = State::Closing;
-        }
-    }
-
     fn capabilities(&self, output: &mut Vec<u8>) {
-        ok("capabilities follow", output);
+        ok(self.words().capabilities, output);
         output.extend_from_slice(b"TOP\r\n");
-        if self.secured || self.plaintext_login {
+        if self.may_login() {
             output.extend_from_slice(b"USER\r\n");
+        }
+        if let mechanisms @ [_, ..] = self.mechanisms() {
+            let _ = write!(output, "SASL {}\r\n", mechanisms.join(" "));
         }
         output.extend_from_slice(b"UIDL\r\nPIPELINING\r\nRESP-CODES\r\nAUTH-RESP-CODE\r\n");
         let before_login = matches!(self.session, Session::Authorization { .. });
         if self.profile.stls && !self.secured && before_login {
             output.extend_from_slice(b"STLS\r\n");
         }
-        output.extend_from_slice(b"EXPIRE NEVER\r\nIMPLEMENTATION Posta\r\n.\r\n");
+        if self.profile.login_delay > Duration::ZERO {
+            let _ = write!(output, "LOGIN-DELAY {}\r\n", self.profile.login_delay.as_secs());
+        }
+        let _ = match self.profile.expire {
+            None => write!(output, "EXPIRE NEVER\r\n"),
+            Some(days) => write!(output, "EXPIRE {days}\r\n"),
+        };
+        output.extend_from_slice(b"UTF8 USER\r\nLANG\r\nIMPLEMENTATION Posta\r\n.\r\n");
+    }
+
+    /// RFC 6856 §3. The list tells each language's name in itself.
+    fn lang(&mut self, tag: Option<&str>, output: &mut Vec<u8>) -> Taken {
+        match tag.map(Language::find) {
+            None => {
+                ok(self.words().languages, output);
+                for (_, tag, name) in LANGUAGES {
+                    let _ = write!(output, "{tag} {name}\r\n");
+                }
+                output.extend_from_slice(b".\r\n");
+            }
+            Some(Some(language)) => {
+                self.language = language;
+                let _ = write!(output, "+OK {} {}\r\n", language.tag(), self.words().here);
+            }
+            Some(None) => return self.bad_command(self.words().no_such_language, output),
+        }
+        None
     }
 
     fn bad_command(&mut self, words: &str, output: &mut Vec<u8>) -> Taken {
@@ -414,57 +347,13 @@ impl<M: Maildrop> Server<M> {
     }
 }
 
-impl<M: Maildrop> View<M> {
-    fn new(maildrop: M) -> Self {
-        let mut view = Self { maildrop, deleted: Vec::new(), messages: 0, octets: 0 };
-        view.reset();
-        view
-    }
-
-    fn reset(&mut self) {
-        self.deleted = Vec::new();
-        self.messages = self.maildrop.len();
-        self.octets = (0..self.messages).map(|index| self.maildrop.octets(index)).sum();
-    }
-
-    fn is_deleted(&self, index: usize) -> bool {
-        self.deleted.get(index).copied().unwrap_or_default()
-    }
-
-    /// The index of a message that exists and is not marked.
-    fn index(&self, number: u32) -> Option<usize> {
-        let index = usize::try_from(number).ok()?.checked_sub(1)?;
-        (index < self.maildrop.len() && !self.is_deleted(index)).then_some(index)
-    }
-
-    fn delete(&mut self, index: usize) {
-        self.deleted.resize(self.maildrop.len(), false);
-        self.deleted[index] = true;
-        self.messages -= 1;
-        self.octets -= self.maildrop.octets(index);
-    }
-
-    fn marked(&self) -> Vec<usize> {
-        let marked = self.deleted.iter().enumerate().filter(|&(_, &deleted)| deleted);
-        marked.map(|(index, _)| index).collect()
-    }
-
-    fn write_unique_id(&self, status: &str, index: usize, output: &mut Vec<u8>) {
-        let mut line = String::with_capacity(limits::UNIQUE_ID + 16);
-        let _ = write!(line, "{status}{} ", index + 1);
-        self.maildrop.write_unique_id(index, &mut line);
-        line.push_str("\r\n");
-        output.extend_from_slice(line.as_bytes());
-    }
-}
-
 impl Reading {
-    fn write_status(&self, output: &mut Vec<u8>) {
+    fn write_status(&self, words: &Words, output: &mut Vec<u8>) {
         match self.top {
             None => {
-                let _ = write!(output, "+OK {} octets\r\n", self.octets);
+                let _ = write!(output, "+OK {} {}\r\n", self.octets, words.octets);
             }
-            Some(_) => ok("top follows", output),
+            Some(_) => ok(words.top, output),
         }
     }
 }
@@ -477,8 +366,30 @@ fn err(words: &str, output: &mut Vec<u8>) {
     let _ = write!(output, "-ERR {words}\r\n");
 }
 
-fn no_such_message(output: &mut Vec<u8>) {
-    err("no such message", output);
+/// An error with a response code (RFC 2449 §8).
+fn coded(code: &str, words: &str, output: &mut Vec<u8>) {
+    let _ = write!(output, "-ERR [{code}] {words}\r\n");
+}
+
+fn count<M>(view: &View<M>, words: &Words, output: &mut Vec<u8>) {
+    let View { messages, octets, .. } = view;
+    let _ = write!(output, "+OK {messages} {} ({octets} {})\r\n", words.messages, words.octets);
+}
+
+impl Nonsense {
+    const fn words(self, words: &Words) -> &'static str {
+        match self {
+            Self::Unknown => words.unknown_command,
+            Self::TooLong => words.too_long,
+            Self::NoName => words.name_needed,
+            Self::NoText => words.name_no_text,
+            Self::Argument => words.no_argument,
+            Self::NoNumber => words.number_needed,
+            Self::Top => words.top_usage,
+            Self::Apop => words.apop_usage,
+            Self::Auth => words.auth_usage,
+        }
+    }
 }
 
 impl<M: Maildrop> Engine for Server<M> {
@@ -489,13 +400,21 @@ impl<M: Maildrop> Engine for Server<M> {
         loop {
             let taken = match std::mem::replace(&mut self.state, State::Command) {
                 State::Greeting => {
-                    let _ = write!(output, "+OK {} POP3 Posta\r\n", self.profile.hostname);
+                    self.greet(output);
                     None
                 }
-                State::Command => match self.cutter.next(input, limits::POP3_COMMAND_LINE) {
+                State::Command => match self.cutter.next(input, limits::SASL_LINE) {
                     Cut::Incomplete => return Step::NeedInput,
-                    Cut::TooLong => self.bad_command("line too long", output),
+                    Cut::TooLong => self.bad_command(self.words().too_long, output),
                     Cut::Line(line) => self.line(line, output),
+                },
+                State::Sasl => match self.cutter.next(input, limits::SASL_LINE) {
+                    Cut::Incomplete => {
+                        self.state = State::Sasl;
+                        return Step::NeedInput;
+                    }
+                    Cut::TooLong => self.bad_command(self.words().too_long, output),
+                    Cut::Line(line) => self.sasl(line, output),
                 },
                 listing @ State::Listing { .. } => {
                     self.state = listing;
@@ -519,15 +438,16 @@ impl<M: Maildrop> Engine for Server<M> {
 
     fn answer(&mut self, answer: Answer<M>, output: &mut Vec<u8>) {
         match std::mem::replace(&mut self.state, State::Command) {
-            State::Asked(Asked::Login) => self.opened(answer, output),
+            State::Asked(Asked::Login) => self.login(answer, output),
             State::Asked(Asked::Read(reading)) => self.piece(reading, answer, output),
             State::Asked(Asked::Update { messages }) => {
                 match answer {
                     Answer::Updated => {
-                        let _ = write!(output, "+OK bye, {messages} messages removed\r\n");
+                        let Words { bye, removed, .. } = self.words();
+                        let _ = write!(output, "+OK {bye}, {messages} {removed}\r\n");
                     }
                     // RFC 1939 §6: the server must not remove any when it says this.
-                    _ => err("[SYS/TEMP] nothing was removed, try again later", output),
+                    _ => coded("SYS/TEMP", self.words().nothing_removed, output),
                 }
                 self.state = State::Closing;
             }
@@ -543,7 +463,7 @@ impl<M: Maildrop> Engine for Server<M> {
     }
 
     fn pace(&self) -> Pace {
-        Pace::anything(limits::POP3_SERVER_PATIENCE)
+        Pace::anything(self.profile.patience)
     }
 
     fn is_busy(&self) -> bool {
@@ -556,10 +476,10 @@ impl<M: Maildrop> Engine for Server<M> {
         // greeting is there room for them.
         if matches!(self.state, State::Greeting) {
             let words = match why {
-                Interrupt::Crowded => "[SYS/TEMP] too many sessions from you, try again later",
-                Interrupt::Idle | Interrupt::Stopping => "[SYS/TEMP] stopping, try again soon",
+                Interrupt::Crowded => self.words().crowded,
+                Interrupt::Idle | Interrupt::Stopping => self.words().stopping,
             };
-            err(words, output);
+            coded("SYS/TEMP", words, output);
         }
         self.state = State::Closing;
     }

@@ -15,8 +15,7 @@ use crate::{
     net::Stream,
     rate::Rates,
     reports::{About, Outcome, Reporter},
-    sasl::{self, Exchange},
-    scram::ChannelBindings,
+    sasl::{self, Dialogue, Peer},
     tls::{Tls, TlsInfo},
 };
 use ipnet::IpNet;
@@ -26,6 +25,7 @@ use posta_mail::{
     envelope::{Hold, MailParameters},
     header::{Completion, HeaderCompleter, RequiredFields},
     limits,
+    sasl::Exchange,
     trace::{self, Received},
 };
 use posta_smtp::{
@@ -96,7 +96,7 @@ pub struct SmtpHost {
     client: Option<IpAddr>,
     tls: Option<Box<TlsInfo>>,
     hello: Option<Hello>,
-    exchange: Option<Box<Exchange>>,
+    dialogue: Dialogue,
     /// Who submits, once it has logged in.
     account: Option<Box<Account>>,
     transaction: Option<Box<Transaction>>,
@@ -127,7 +127,7 @@ impl SmtpHost {
             client,
             tls,
             hello: None,
-            exchange: None,
+            dialogue: Dialogue::default(),
             account: None,
             transaction: None,
         }
@@ -224,45 +224,25 @@ impl SmtpHost {
         }
     }
 
-    async fn authenticate(&mut self, message: server::Exchange) -> Answer {
-        let message = match message {
-            server::Exchange::Response(message) => message,
-            server::Exchange::Start { mechanism, initial } => {
-                let exchange = Box::new(Exchange::new(&mechanism));
-                let prompt = exchange.prompt();
-                self.exchange = Some(exchange);
-                match initial {
-                    Some(message) => message,
-                    None => return Answer::Challenge(prompt),
-                }
-            }
-        };
-        let refused = Reply::new(535, (5, 7, 8), "Authentication failed");
+    async fn authenticate(&mut self, message: Exchange) -> Answer {
+        let peer = Peer::new(self.client, self.tls.as_deref());
         let about = || "AUTH".to_owned();
-        let Some(mut exchange) = self.exchange.take() else { return self.refuse(about, refused) };
-        let (authenticator, bindings) = (&self.acceptor.authenticator, self.bindings());
-        match Box::pin(exchange.step(&message, authenticator, &bindings)).await {
-            Ok(sasl::Step::Challenge(challenge)) => {
-                self.exchange = Some(exchange);
-                Answer::Challenge(challenge)
-            }
+        match self.dialogue.step(message, &self.acceptor.authenticator, &peer).await {
+            Ok(sasl::Step::Challenge(challenge)) => Answer::Challenge(challenge),
             Ok(sasl::Step::Done(account)) => {
                 self.account = Some(Box::new(account));
                 Answer::Accept
             }
-            Err(LoginError::Credentials) => self.refuse(about, refused),
+            Err(LoginError::Credentials) => {
+                self.refuse(about, Reply::new(535, (5, 7, 8), "Authentication failed"))
+            }
+            Err(LoginError::Locked) => {
+                self.refuse(about, Reply::new(454, (4, 7, 0), "Too many failures, try later"))
+            }
             Err(error @ (LoginError::Store(_) | LoginError::Tokens(_))) => {
                 tracing::error!(%error, "a login could not be checked");
                 Answer::Refuse(Reply::new(454, (4, 7, 0), "Temporary authentication failure"))
             }
-        }
-    }
-
-    fn bindings(&self) -> ChannelBindings {
-        let Some(tls) = &self.tls else { return ChannelBindings::default() };
-        ChannelBindings {
-            exporter: tls.exporter.map(|octets| octets.to_vec()),
-            server_end_point: Some(tls.server_end_point.to_vec()),
         }
     }
 

@@ -10,7 +10,7 @@ use crate::{
     clock::Clock,
     maildrop::PURGE_AFTER,
 };
-use posta_mail::{Address, Domain, Secret};
+use posta_mail::{Address, Domain, Secret, Timestamp};
 use posta_store::{Alias, AliasName, Credentials, Event, Store, StoreError};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -26,6 +26,9 @@ pub enum Request {
         address: String,
         /// Its password.
         password: String,
+        /// Whether it is kept for APOP too, so that whoever has the store can read it.
+        #[serde(default)]
+        apop: bool,
     },
     /// Lists the accounts.
     AccountList,
@@ -40,6 +43,16 @@ pub enum Request {
         address: String,
         /// The new password.
         password: String,
+        /// Whether it is kept for APOP too.
+        #[serde(default)]
+        apop: bool,
+    },
+    /// Brings removed messages back.
+    AccountUndelete {
+        /// The account's address.
+        address: String,
+        /// Those that were removed at this time or later; without it all.
+        since: Option<Timestamp>,
     },
     /// Limits what an account's mailbox may hold.
     AccountQuota {
@@ -183,20 +196,26 @@ impl Admin {
     /// When it cannot be.
     pub async fn execute(&self, request: Request) -> Result<Response, AdminError> {
         match request {
-            Request::AccountAdd { address, password } => {
+            Request::AccountAdd { address, password, apop } => {
                 let address = parse_address(address)?;
-                let credentials = self.credentials(password).await?;
+                let credentials = self.credentials(password, apop).await?;
                 self.store.add_account(&address, credentials).await?;
             }
-            Request::AccountPassword { address, password } => {
+            Request::AccountPassword { address, password, apop } => {
                 let address = parse_address(address)?;
-                let credentials = self.credentials(password).await?;
+                let credentials = self.credentials(password, apop).await?;
                 self.store.set_password(&address, credentials).await?;
             }
             Request::AccountRemove { address } => {
                 let now = self.clock.now();
                 let address = parse_address(address)?;
                 self.store.remove_account(&address, now, now + PURGE_AFTER).await?;
+            }
+            Request::AccountUndelete { address, since } => {
+                let account = self.store.account(&parse_address(address)?).await?;
+                let account = account.ok_or(StoreError::NoSuchAccount)?;
+                let since = since.unwrap_or(Timestamp::MIN);
+                return Ok(Response::Count(self.store.undelete(account.id, since).await?));
             }
             Request::AccountQuota { address, quota } => {
                 self.store.set_quota(&parse_address(address)?, quota).await?;
@@ -266,11 +285,18 @@ impl Admin {
     }
 
     /// Off the async threads: it is meant to be slow.
-    async fn credentials(&self, password: String) -> Result<Credentials, PasswordError> {
+    async fn credentials(
+        &self,
+        password: String,
+        apop: bool,
+    ) -> Result<Credentials, PasswordError> {
         let clock = self.clock.clone();
         let password = Secret::new(password.as_bytes());
-        let hashed = spawn_blocking(move || auth::credentials(&password, &*clock)).await;
-        hashed.unwrap_or(Err(PasswordError))
+        let hashed = spawn_blocking(move || {
+            let credentials = auth::credentials(&password, &*clock)?;
+            Ok(Credentials { apop: apop.then_some(password), ..credentials })
+        });
+        hashed.await.unwrap_or(Err(PasswordError))
     }
 }
 

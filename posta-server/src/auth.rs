@@ -9,15 +9,19 @@
 
 use crate::{
     clock::Clock,
+    guard::Guard,
     oauth::{TokenError, Tokens},
     scram::Verifier,
 };
 use argon2::{Argon2, PasswordHasher, PasswordVerifier};
 use aws_lc_rs::{constant_time, hmac};
+use md5::{Digest, Md5};
 use posta_mail::{Address, Secret, Timestamp};
 use posta_store::{Account, AccountId, Credentials, Store, StoreError};
 use std::{
     collections::HashMap,
+    future::Future,
+    net::IpAddr,
     sync::{Arc, Mutex, PoisonError},
     thread::available_parallelism,
     time::Duration,
@@ -43,6 +47,9 @@ pub enum LoginError {
     /// Name or password are wrong.
     #[error("name or password is wrong")]
     Credentials,
+    /// Too many were wrong of late.
+    #[error("too many failed logins")]
+    Locked,
     /// It could not be found out.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -69,6 +76,7 @@ pub struct Authenticator {
     nobody: String,
     /// Who knows about tokens.
     tokens: Option<Tokens>,
+    guard: Guard,
 }
 
 struct Remembered {
@@ -85,9 +93,11 @@ impl Authenticator {
         let nobody = hash(&octets, &*clock).unwrap_or_default();
         clock.random(&mut octets);
         let cores = available_parallelism().map_or(1, usize::from);
+        let guard = Guard::new(clock.clone(), 0, Duration::ZERO);
         Self {
             store,
             clock,
+            guard,
             key: hmac::Key::new(hmac::HMAC_SHA256, &octets),
             remembered: Mutex::default(),
             permits: Semaphore::new(cores),
@@ -100,6 +110,37 @@ impl Authenticator {
     #[must_use]
     pub fn with_tokens(self, tokens: Option<Tokens>) -> Self {
         Self { tokens, ..self }
+    }
+
+    /// The same, guarded against those who guess.
+    #[must_use]
+    pub fn with_guard(self, guard: Guard) -> Self {
+        Self { guard, ..self }
+    }
+
+    /// Against those who guess.
+    #[must_use]
+    pub const fn guard(&self) -> &Guard {
+        &self.guard
+    }
+
+    /// Lets a client try, unless it tried in vain too often.
+    ///
+    /// # Errors
+    /// [`LoginError::Locked`], or those of the attempt.
+    pub async fn attempt<T>(
+        &self,
+        client: Option<IpAddr>,
+        attempt: impl Future<Output = Result<T, LoginError>>,
+    ) -> Result<T, LoginError> {
+        if self.guard.locks(client) {
+            return Err(LoginError::Locked);
+        }
+        let outcome = attempt.await;
+        if matches!(outcome, Err(LoginError::Credentials)) {
+            self.guard.failed(client).await;
+        }
+        outcome
     }
 
     /// Whether tokens can be checked.
@@ -138,8 +179,13 @@ impl Authenticator {
     ///
     /// # Errors
     /// When they open none, or it could not be found out.
-    pub async fn login(&self, name: &str, password: &Secret) -> Result<Account, LoginError> {
-        let account = self.find(name).await?;
+    pub async fn login(
+        &self,
+        client: Option<IpAddr>,
+        name: &str,
+        password: &Secret,
+    ) -> Result<Account, LoginError> {
+        let account = self.find_open(client, name).await?;
         let stored =
             account.as_ref().map_or(&self.nobody, |account| &account.credentials.password_hash);
         let tag = self.tag(stored, password);
@@ -152,12 +198,65 @@ impl Authenticator {
         if let Some(known) = self.remembered(&account, &tag) {
             return Ok(known);
         }
-        if !check(stored.clone(), password.clone()).await {
-            return Err(LoginError::Credentials);
-        }
+        let is_right = check(stored.clone(), password.clone()).await;
         let account = account.ok_or(LoginError::Credentials)?;
+        self.judged(client, &account, is_right)?;
         self.remember(account.id, tag);
         Ok(account)
+    }
+
+    /// The account that a digest of a greeting's challenge and its shared secret opens (RFC 1939 §7).
+    ///
+    /// # Errors
+    /// When it opens none, or it could not be found out.
+    pub async fn login_with_digest(
+        &self,
+        client: Option<IpAddr>,
+        name: &str,
+        challenge: &str,
+        digest: &[u8; 16],
+    ) -> Result<Account, LoginError> {
+        let account = self.find_open(client, name).await?;
+        let secret = account.as_ref().and_then(|account| account.credentials.apop.clone());
+        let mut hash = Md5::new();
+        hash.update(challenge.as_bytes());
+        // The same work for an account that does not exist, or has no secret.
+        hash.update(secret.as_ref().map_or(self.nobody.as_bytes(), Secret::expose));
+        let is_same = constant_time::verify_slices_are_equal(&hash.finalize(), digest).is_ok();
+        let account = account.ok_or(LoginError::Credentials)?;
+        self.judged(client, &account, is_same && secret.is_some())?;
+        Ok(account)
+    }
+
+    /// The account that a name means, unless it is locked for this client.
+    pub(crate) async fn find_open(
+        &self,
+        client: Option<IpAddr>,
+        name: &str,
+    ) -> Result<Option<Account>, LoginError> {
+        let account = self.find(name).await?;
+        let locks = |account: &Account| self.guard.locks_account(client, account.address.as_str());
+        if account.as_ref().is_some_and(locks) {
+            return Err(LoginError::Locked);
+        }
+        Ok(account)
+    }
+
+    /// Counts an attempt on an account.
+    pub(crate) fn judged(
+        &self,
+        client: Option<IpAddr>,
+        account: &Account,
+        is_right: bool,
+    ) -> Result<(), LoginError> {
+        let account = account.address.as_str();
+        if is_right {
+            self.guard.succeeded(client, account);
+            Ok(())
+        } else {
+            self.guard.failed_for(account);
+            Err(LoginError::Credentials)
+        }
     }
 
     /// The account that a name means, if any.
@@ -247,7 +346,7 @@ pub fn credentials(password: &Secret, clock: &dyn Clock) -> Result<Credentials, 
         return Err(PasswordError);
     }
     let scram = Some(Verifier::new(octets, clock).to_string());
-    Ok(Credentials { password_hash: hash(octets, clock)?, scram })
+    Ok(Credentials { password_hash: hash(octets, clock)?, scram, apop: None })
 }
 
 #[cfg(test)]
@@ -267,7 +366,7 @@ mod tests {
         let store = Arc::new(MemoryStore::new());
         let hash = hash(b"right", &*clock).unwrap();
         for address in ["ana@x.test", "ana@y.test", "bob@x.test"] {
-            let credentials = Credentials { password_hash: hash.clone(), scram: None };
+            let credentials = Credentials { password_hash: hash.clone(), ..Credentials::default() };
             store.add_account(&address.parse().unwrap(), credentials).await.unwrap();
         }
         let authenticator = Authenticator::new(store.clone(), clock.clone());
@@ -276,7 +375,7 @@ mod tests {
 
     async fn login(case: &Case, name: &str, password: &str) -> Option<String> {
         let password = Secret::new(password.as_bytes());
-        let account = case.authenticator.login(name, &password).await;
+        let account = case.authenticator.login(None, name, &password).await;
         account.ok().map(|account| account.address.to_string())
     }
 
@@ -306,7 +405,7 @@ mod tests {
         assert!(case.authenticator.remembered(&bob, &tag).is_none(), "time ends it");
         let bob = "bob@x.test".parse().unwrap();
         let password_hash = hash(b"other", &*case.clock).unwrap();
-        let changed = Credentials { password_hash, scram: None };
+        let changed = Credentials { password_hash, ..Credentials::default() };
         case.store.set_password(&bob, changed).await.unwrap();
         assert!(
             login(&case, "bob", "right").await.is_none(),

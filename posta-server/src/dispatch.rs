@@ -108,7 +108,8 @@ pub fn deliveries<'a>(
         for account in accounts.iter().filter(|account| seen.insert(**account)) {
             let mut prefix = trace::return_path(reverse_path);
             prefix.push_str(&trace::delivered_to(address));
-            deliveries.push(Delivery { account: *account, prefix: prefix.into_bytes() });
+            let prefix = prefix.into_bytes();
+            deliveries.push(Delivery { account: *account, prefix, unique_id: None });
         }
     }
     deliveries

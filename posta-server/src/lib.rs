@@ -13,11 +13,13 @@ pub mod control;
 pub mod directory;
 pub mod dispatch;
 pub mod drive;
+pub mod guard;
 pub mod listen;
 pub mod maildrop;
 pub mod net;
 pub mod oauth;
 pub mod outbound;
+pub mod presence;
 pub mod proxy;
 pub mod rate;
 pub mod relay;
@@ -36,16 +38,18 @@ use clock::Clock;
 use content::Budget;
 use directory::Directory;
 use drive::Driver;
+use guard::Guard;
 use ipnet::IpNet;
 use listen::{Clients, Protocol, Service};
 use maildrop::Deliverer;
 use net::{Endpoint, Net};
 use oauth::{OAuthSettings, Tokens};
 use outbound::ClientTls;
-use posta_mail::{Domain, Timestamp};
+use posta_mail::{Domain, Timestamp, limits};
 use posta_pop3::server::Profile as Pop3Profile;
 use posta_smtp::server::{Limits as SmtpLimits, Profile as SmtpProfile, Service as SmtpService};
 use posta_store::{Store, StoreError};
+use presence::Presence;
 use rate::Rates;
 use relay::{Relay, RelaySettings};
 use reports::Reporter;
@@ -99,6 +103,13 @@ pub struct Settings {
     pub submissions: u32,
     /// How long a session may last; what is in hand then may end.
     pub session_time: Duration,
+    /// How mail is handed out.
+    pub pop3: Pop3Settings,
+    /// Failed logins of one client, or for one account, in a quarter of an hour, beyond which it is
+    /// locked out for as long; 0 for any number.
+    pub failed_logins: u32,
+    /// How long a client waits for the answer to a wrong password.
+    pub failed_login_delay: Duration,
     /// How mail goes out.
     pub relay: RelaySettings,
     /// Where to listen, and for what.
@@ -128,10 +139,37 @@ impl Settings {
             relays_for: Vec::new(),
             submissions: 0,
             session_time: Duration::MAX,
+            pop3: Pop3Settings::default(),
+            failed_logins: 0,
+            failed_login_delay: Duration::ZERO,
             relay: RelaySettings::default(),
             listeners: Vec::new(),
             tls: None,
             control: None,
+        }
+    }
+}
+
+/// How mail is handed out.
+#[derive(Debug, Clone)]
+pub struct Pop3Settings {
+    /// How long a session may wait for a command (RFC 1939 §3: at least ten minutes).
+    pub autologout: Duration,
+    /// How long must pass between two logins to an account.
+    pub login_delay: Duration,
+    /// Sessions that an account may have at once; 0 for any number.
+    pub sessions_per_account: u32,
+    /// Whether APOP is offered, to the accounts that have a secret for it.
+    pub apop: bool,
+}
+
+impl Default for Pop3Settings {
+    fn default() -> Self {
+        Self {
+            autologout: limits::POP3_SERVER_PATIENCE,
+            login_delay: Duration::ZERO,
+            sessions_per_account: 0,
+            apop: false,
         }
     }
 }
@@ -219,6 +257,7 @@ struct Services {
     rates: Arc<Rates>,
     wake: Arc<Notify>,
     authenticator: Arc<Authenticator>,
+    presence: Arc<Presence>,
     driver: Arc<Driver>,
     clients: Arc<Clients>,
     budget: Budget,
@@ -234,6 +273,10 @@ impl Server {
         let (alive, sessions) = mpsc::channel(1);
         let services = Services {
             authenticator: Arc::new(authenticator(&settings, &world)?),
+            presence: Arc::new(Presence::new(
+                settings.pop3.sessions_per_account,
+                settings.pop3.login_delay,
+            )),
             driver: Arc::new(Driver::new(stopping.clone(), settings.session_time)),
             rates: Arc::new(Rates::new(settings.submissions)),
             wake: Arc::default(),
@@ -299,20 +342,27 @@ impl Services {
         };
         let implicit_tls = tls.clone().filter(|_| listener.tls == TlsMode::Implicit);
         let by_command = listener.tls == TlsMode::StartTls;
+        let pop3 = &self.settings.pop3;
         let protocol = match listener.kind {
             Kind::Smtp => self.smtp(SmtpService::Smtp, by_command, tls),
             Kind::Submission => self.smtp(SmtpService::Submission, by_command, tls),
             Kind::Lmtp => self.smtp(SmtpService::Lmtp, by_command, tls),
             Kind::Pop3 => Protocol::Pop3 {
                 profile: Arc::new(Pop3Profile {
-                    hostname: self.settings.hostname.to_string(),
                     stls: by_command,
+                    mechanisms: self.mechanisms(false),
+                    secured_mechanisms: self.mechanisms(true),
+                    login_delay: pop3.login_delay,
+                    patience: pop3.autologout,
+                    ..Pop3Profile::new(self.settings.hostname.to_string())
                 }),
                 deliverer: Arc::new(Deliverer {
                     store: self.world.store.clone(),
                     clock: self.world.clock.clone(),
                     authenticator: self.authenticator.clone(),
                     tls,
+                    presence: self.presence.clone(),
+                    apop: pop3.apop,
                 }),
                 // Whoever offers no TLS at all has said that plaintext is fine there.
                 plaintext_login: listener.tls == TlsMode::None,
@@ -353,18 +403,21 @@ impl Services {
         })
     }
 
+    /// How clients may prove who they are.
+    fn mechanisms(&self, secured: bool) -> Vec<&'static str> {
+        let own = if secured { &sasl::SECURED[..] } else { &sasl::PLAINTEXT };
+        let tokens = if self.authenticator.knows_tokens() { &sasl::TOKENS[..] } else { &[] };
+        [own, tokens].concat()
+    }
+
     fn smtp(&self, service: SmtpService, starttls: bool, tls: Option<Tls>) -> Protocol {
         let Settings { hostname, message_size, smtp_limits, normalise_newlines, .. } =
             self.settings.clone();
         // Servers do not log in to each other, and a neighbour that delivers is let in by address.
-        let mut mechanisms = match service {
-            SmtpService::Submission if tls.is_some() => sasl::SECURED.to_vec(),
-            SmtpService::Submission => sasl::PLAINTEXT.to_vec(),
+        let mechanisms = match service {
+            SmtpService::Submission => self.mechanisms(tls.is_some()),
             SmtpService::Smtp | SmtpService::Lmtp => Vec::new(),
         };
-        if service == SmtpService::Submission && self.authenticator.knows_tokens() {
-            mechanisms.extend(sasl::TOKENS);
-        }
         // Whoever offers no TLS at all has said that plaintext is fine there.
         let plaintext_auth = tls.is_none();
         Protocol::Smtp {
@@ -403,8 +456,10 @@ fn authenticator(settings: &Settings, world: &World) -> Result<Authenticator, St
         Some(oauth) => Some(Tokens::new(oauth.clone(), world.net.clone(), ClientTls::new()?)),
         None => None,
     };
+    let guard =
+        Guard::new(world.clock.clone(), settings.failed_logins, settings.failed_login_delay);
     let authenticator = Authenticator::new(world.store.clone(), world.clock.clone());
-    Ok(authenticator.with_tokens(tokens))
+    Ok(authenticator.with_tokens(tokens).with_guard(guard))
 }
 
 fn bind_error(endpoint: &Endpoint, cause: io::Error) -> StartError {

@@ -205,9 +205,12 @@ impl Service {
             }
             Protocol::Pop3 { profile, deliverer, plaintext_login } => {
                 let is_near = client.is_none_or(|client| client.is_loopback());
-                let mut engine = pop3_engine(profile, secured, is_near || *plaintext_login);
-                let mut host = PopHost::new(deliverer.clone());
-                self.driver.drive(stream, &mut engine, &mut host).await?;
+                let mut engine = pop3_engine(profile, secured, is_near || *plaintext_login)
+                    .with_challenge(deliverer.challenge(&profile.hostname));
+                let mut host = PopHost::new(deliverer.clone(), client, tls);
+                let ended = self.driver.drive(stream, &mut engine, &mut host).await;
+                host.end().await;
+                ended?;
             }
         }
         drop(counted);

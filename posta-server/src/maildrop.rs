@@ -5,16 +5,20 @@ use crate::{
     clock::Clock,
     drive::Host,
     net::Stream,
-    tls::Tls,
+    presence::{Presence, Present, Refused},
+    sasl::{self, Dialogue, Peer},
+    tls::{Tls, TlsInfo},
 };
 use bytes::Bytes;
-use posta_mail::Secret;
+use posta_mail::Timestamp;
 use posta_pop3::{
     Server,
     server::{Answer, Denial, Maildrop, Question},
 };
-use posta_store::{self as store, AccountId, CHUNK, Entry, Store, StoreError};
-use std::{fmt::Write as _, io, sync::Arc, time::Duration};
+use posta_store::{
+    self as store, Account, CHUNK, Entry, Event, Origin, Refusal, Store, StoreError, What,
+};
+use std::{collections::BTreeSet, fmt::Write as _, io, net::IpAddr, sync::Arc, time::Duration};
 
 /// How long a removed message can be brought back.
 pub const PURGE_AFTER: Duration = Duration::from_secs(7 * 24 * 60 * 60);
@@ -30,6 +34,18 @@ pub struct Deliverer {
     pub authenticator: Arc<Authenticator>,
     /// For STLS.
     pub tls: Option<Tls>,
+    /// How many sessions an account has.
+    pub presence: Arc<Presence>,
+    /// Whether APOP is offered.
+    pub apop: bool,
+}
+
+impl Deliverer {
+    /// A greeting's challenge, where APOP is offered.
+    #[must_use]
+    pub fn challenge(&self, hostname: &str) -> Option<String> {
+        self.apop.then(|| format!("<{}@{hostname}>", self.clock.mail_id()))
+    }
 }
 
 /// A session's view of a mailbox, shared by its engine and its host.
@@ -45,47 +61,162 @@ impl Maildrop for View {
         self.0.messages[index].octets
     }
 
+    fn octets_in_all(&self) -> u64 {
+        self.0.octets
+    }
+
     fn write_unique_id(&self, index: usize, text: &mut String) {
+        let uid = self.0.messages[index].uid;
         // Writing to a string cannot fail.
-        let _ = write!(text, "{:014x}", self.0.messages[index].uid.0);
+        let _ = match self.0.imported.get(&uid) {
+            Some(unique_id) => write!(text, "{unique_id}"),
+            None => write!(text, "{:014x}", uid.0),
+        };
     }
 }
 
 /// One session's answers.
 pub struct PopHost {
     deliverer: Arc<Deliverer>,
+    client: Option<IpAddr>,
+    connected: Timestamp,
+    tls: Option<Box<TlsInfo>>,
+    dialogue: Dialogue,
     opened: Option<Box<Opened>>,
+    /// Logins that were refused: for the history.
+    refused: Vec<Refusal>,
 }
 
 struct Opened {
-    account: AccountId,
+    account: Account,
     view: View,
     /// The message that was read last, by its index: its pieces are asked for one after another.
     current: Option<(usize, Entry)>,
+    /// Those that were read.
+    read: BTreeSet<usize>,
+    removed: usize,
+    _present: Present,
 }
 
 impl PopHost {
-    /// Answers for a session.
+    /// Answers for a session with a client; none for a Unix socket.
     #[must_use]
-    pub const fn new(deliverer: Arc<Deliverer>) -> Self {
-        Self { deliverer, opened: None }
+    pub fn new(deliverer: Arc<Deliverer>, client: Option<IpAddr>, tls: Option<TlsInfo>) -> Self {
+        Self {
+            client,
+            connected: deliverer.clock.now(),
+            tls: tls.map(Box::new),
+            dialogue: Dialogue::default(),
+            opened: None,
+            refused: Vec::new(),
+            deliverer,
+        }
     }
 
-    async fn login(&mut self, name: &str, password: &Secret) -> Result<View, LoginError> {
-        let account = self.deliverer.authenticator.login(name, password).await?;
-        let maildrop = self.deliverer.store.maildrop(account.id).await?;
-        let view = View(Arc::new(maildrop));
-        let opened = Opened { account: account.id, view: view.clone(), current: None };
-        self.opened = Some(Box::new(opened));
+    async fn open(&mut self, account: Account) -> Result<View, Denial> {
+        let Deliverer { store, clock, presence, .. } = &*self.deliverer;
+        let present = presence.enter(account.id, clock.now()).map_err(|refused| match refused {
+            Refused::TooMany => Denial::TooMany,
+            Refused::TooSoon => Denial::TooSoon,
+        })?;
+        let maildrop = store.maildrop(account.id).await.map_err(|error| unavailable(&error))?;
+        let view = View(maildrop);
+        self.opened = Some(Box::new(Opened {
+            account,
+            view: view.clone(),
+            current: None,
+            read: BTreeSet::new(),
+            removed: 0,
+            _present: present,
+        }));
         Ok(view)
     }
 
-    async fn update(&self, indices: &[usize]) -> Result<(), StoreError> {
-        let Some(opened) = &self.opened else { return Ok(()) };
-        let uids = indices.iter().map(|&index| opened.view.0.messages[index].uid).collect();
-        let now = self.deliverer.clock.now();
-        self.deliverer.store.remove(opened.account, uids, now, now + PURGE_AFTER).await.map(|_| ())
+    /// The answer to a login: a maildrop, a challenge, or a denial that the history hears of.
+    async fn login(&mut self, question: Question) -> Answer<View> {
+        let deliverer = self.deliverer.clone();
+        let (authenticator, client) = (&deliverer.authenticator, self.client);
+        let (about, outcome) = match question {
+            Question::Authenticate(message) => {
+                let peer = Peer::new(client, self.tls.as_deref());
+                let step = self.dialogue.step(message, authenticator, &peer).await;
+                match step {
+                    Ok(sasl::Step::Challenge(challenge)) => return Answer::Challenge(challenge),
+                    Ok(sasl::Step::Done(account)) => ("AUTH".to_owned(), Ok(account)),
+                    Err(error) => ("AUTH".to_owned(), Err(error)),
+                }
+            }
+            Question::Login { name, password } => {
+                let login = Box::pin(authenticator.login(client, &name, &password));
+                let outcome = authenticator.attempt(client, login).await;
+                (format!("USER {name}"), outcome)
+            }
+            Question::Apop { name, challenge, digest } => {
+                let login = authenticator.login_with_digest(client, &name, &challenge, &digest);
+                let outcome = authenticator.attempt(client, Box::pin(login)).await;
+                (format!("APOP {name}"), outcome)
+            }
+            Question::Read { .. } | Question::Update(_) => return Answer::Failed,
+        };
+        let opened = match outcome {
+            Ok(account) => self.open(account).await,
+            Err(LoginError::Credentials) => Err(Denial::Credentials),
+            Err(LoginError::Locked) => Err(Denial::Locked),
+            Err(error @ (LoginError::Store(_) | LoginError::Tokens(_))) => Err(unavailable(&error)),
+        };
+        opened.map_or_else(
+            |denial| {
+                self.refused.push(Refusal { about, reply: format!("{denial:?}") });
+                Answer::Denied(denial)
+            },
+            Answer::Opened,
+        )
     }
+
+    async fn update(&mut self, indices: &[usize]) -> Result<(), StoreError> {
+        let Some(opened) = &mut self.opened else { return Ok(()) };
+        let uids = indices.iter().map(|&index| opened.view.0.messages[index].uid).collect();
+        let (now, store) = (self.deliverer.clock.now(), &self.deliverer.store);
+        opened.removed = store.remove(opened.account.id, uids, now, now + PURGE_AFTER).await?;
+        Ok(())
+    }
+
+    /// Tells the history what the session did.
+    pub async fn end(&mut self) {
+        if self.opened.is_none() && self.refused.is_empty() {
+            return;
+        }
+        let refused = std::mem::take(&mut self.refused);
+        let opened = self.opened.take();
+        let origin = Origin {
+            connected: Some(self.connected),
+            client: self.client,
+            protocol: if self.tls.is_some() { "POP3S" } else { "POP3" }.to_owned(),
+            tls: self.tls.as_ref().map(|tls| format!("{} {}", tls.version, tls.cipher)),
+            account: opened.as_ref().map(|opened| opened.account.address.clone()),
+            ..Origin::default()
+        };
+        let what = match opened {
+            Some(opened) => What::Collected {
+                origin,
+                messages: opened.view.0.messages.len() as u64,
+                retrieved: opened.read.len() as u64,
+                removed: opened.removed as u64,
+                refused,
+            },
+            None => What::Refused { origin, from: None, refused },
+        };
+        let Deliverer { store, clock, .. } = &*self.deliverer;
+        let event = Event { id: clock.mail_id(), time: clock.now(), what };
+        if let Err(error) = store.note(vec![event]).await {
+            tracing::error!(%error, "the history could not be written");
+        }
+    }
+}
+
+fn unavailable(error: &dyn std::fmt::Display) -> Denial {
+    tracing::error!(%error, "a maildrop could not be opened");
+    Denial::Unavailable
 }
 
 impl Opened {
@@ -98,7 +229,8 @@ impl Opened {
     ) -> Result<Option<Bytes>, StoreError> {
         if self.current.as_ref().is_none_or(|(current, _)| *current != index) {
             let uid = self.view.0.messages[index].uid;
-            self.current = store.entry(self.account, uid).await?.map(|entry| (index, entry));
+            self.current = store.entry(self.account.id, uid).await?.map(|entry| (index, entry));
+            self.read.insert(index);
         }
         let Some((_, entry)) = &self.current else { return Ok(None) };
         let Some(offset) = offset.checked_sub(entry.prefix.len() as u64) else {
@@ -115,20 +247,16 @@ impl Opened {
 impl Host<Server<View>> for PopHost {
     async fn answer(&mut self, question: Question) -> Answer<View> {
         match question {
-            Question::Login { name, password } => match self.login(&name, &password).await {
-                Ok(view) => Answer::Opened(view),
-                Err(LoginError::Credentials) => Answer::Denied(Denial::Credentials),
-                Err(error @ (LoginError::Store(_) | LoginError::Tokens(_))) => {
-                    tracing::error!(%error, "a maildrop could not be opened");
-                    Answer::Denied(Denial::Unavailable)
-                }
-            },
+            login
+            @ (Question::Login { .. } | Question::Apop { .. } | Question::Authenticate(_)) => {
+                self.login(login).await
+            }
             Question::Read { index, offset } => {
                 let Some(opened) = &mut self.opened else { return Answer::Failed };
                 match opened.read(index, offset, &*self.deliverer.store).await {
                     Ok(Some(piece)) => Answer::Content(piece),
                     Ok(None) => {
-                        tracing::error!(account = opened.account.0, index, "content is missing");
+                        tracing::error!(account = %opened.account.address, index, "content is missing");
                         Answer::Failed
                     }
                     Err(error) => {
@@ -152,7 +280,11 @@ impl Host<Server<View>> for PopHost {
 
     async fn secure(&mut self, stream: Box<dyn Stream>) -> io::Result<Box<dyn Stream>> {
         match &self.deliverer.tls {
-            Some(tls) => tls.accept(stream).await.map(|(stream, _)| stream),
+            Some(tls) => {
+                let (stream, info) = tls.accept(stream).await?;
+                self.tls = Some(Box::new(info));
+                Ok(stream)
+            }
             None => Err(io::ErrorKind::Unsupported.into()),
         }
     }

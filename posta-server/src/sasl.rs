@@ -1,13 +1,15 @@
 //! Proving who one is: the SASL mechanisms (RFC 4422) behind the AUTH of every protocol. The engines
 //! carry the octets; their meaning is here.
 
+use crate::tls::TlsInfo;
 use crate::{
     auth::{Authenticator, LoginError},
     oauth::{self, Claim},
     scram::{Challenge, ChannelBindings, ClientFirst, Verifier},
 };
-use posta_mail::Secret;
+use posta_mail::{Secret, sasl as framing};
 use posta_store::Account;
+use std::net::IpAddr;
 
 /// The mechanisms on a connection without TLS, strongest first.
 pub const PLAINTEXT: [&str; 3] = ["SCRAM-SHA-256", "PLAIN", "LOGIN"];
@@ -25,6 +27,64 @@ pub enum Step {
     Challenge(Vec<u8>),
     /// It is this account.
     Done(Account),
+}
+
+/// Whom an exchange is with.
+#[derive(Debug, Default)]
+pub struct Peer {
+    /// From where; none for a Unix socket.
+    pub client: Option<IpAddr>,
+    /// What ties it to its connection.
+    pub bindings: ChannelBindings,
+}
+
+impl Peer {
+    /// A client and its TLS.
+    #[must_use]
+    pub fn new(client: Option<IpAddr>, tls: Option<&TlsInfo>) -> Self {
+        let bindings = tls.map(|tls| ChannelBindings {
+            exporter: tls.exporter.map(|octets| octets.to_vec()),
+            server_end_point: Some(tls.server_end_point.to_vec()),
+        });
+        Self { client, bindings: bindings.unwrap_or_default() }
+    }
+}
+
+/// A session's place for an exchange.
+#[derive(Debug, Default)]
+pub struct Dialogue(Option<Box<Exchange>>);
+
+impl Dialogue {
+    /// Takes a message of the client: the first opens an exchange, and an error ends it.
+    ///
+    /// # Errors
+    /// When it proves nothing.
+    pub async fn step(
+        &mut self,
+        message: framing::Exchange,
+        authenticator: &Authenticator,
+        peer: &Peer,
+    ) -> Result<Step, LoginError> {
+        let message = match message {
+            framing::Exchange::Response(message) => message,
+            framing::Exchange::Start { mechanism, initial } => {
+                let exchange = Box::new(Exchange::new(&mechanism));
+                let prompt = exchange.prompt();
+                self.0 = Some(exchange);
+                match initial {
+                    Some(message) => message,
+                    None => return Ok(Step::Challenge(prompt)),
+                }
+            }
+        };
+        let mut exchange = self.0.take().ok_or(LoginError::Credentials)?;
+        let step = Box::pin(exchange.step(&message, authenticator, peer));
+        let step = authenticator.attempt(peer.client, step).await?;
+        if matches!(step, Step::Challenge(_)) {
+            self.0 = Some(exchange);
+        }
+        Ok(step)
+    }
 }
 
 /// An exchange that waits for the client.
@@ -82,24 +142,27 @@ impl Exchange {
         &mut self,
         message: &[u8],
         authenticator: &Authenticator,
-        bindings: &ChannelBindings,
+        peer: &Peer,
     ) -> Result<Step, LoginError> {
         match std::mem::replace(&mut self.0, State::Plain) {
-            State::Plain => plain(message, authenticator).await,
+            State::Plain => plain(message, authenticator, peer).await,
             State::LoginName => {
                 let name = text(message)?;
                 self.0 = State::LoginPassword(name.to_owned());
                 Ok(Step::Challenge(b"Password:".to_vec()))
             }
             State::LoginPassword(name) => {
-                let account = authenticator.login(&name, &Secret::new(message)).await?;
+                let password = Secret::new(message);
+                let account = authenticator.login(peer.client, &name, &password).await?;
                 Ok(Step::Done(account))
             }
             State::ScramFirst { plus } => {
-                self.scram_first(message, plus, authenticator, bindings).await
+                self.scram_first(message, plus, authenticator, peer).await
             }
             State::ScramProof(account, challenge) => {
-                let ours = challenge.verify(message).ok_or(LoginError::Credentials)?;
+                let ours = challenge.verify(message);
+                authenticator.judged(peer.client, &account, ours.is_some())?;
+                let ours = ours.ok_or(LoginError::Credentials)?;
                 self.0 = State::ScramEnd(account);
                 Ok(Step::Challenge(ours))
             }
@@ -129,11 +192,12 @@ impl Exchange {
         message: &[u8],
         plus: bool,
         authenticator: &Authenticator,
-        bindings: &ChannelBindings,
+        peer: &Peer,
     ) -> Result<Step, LoginError> {
-        let first = ClientFirst::parse(message, plus, bindings).ok_or(LoginError::Credentials)?;
+        let first =
+            ClientFirst::parse(message, plus, &peer.bindings).ok_or(LoginError::Credentials)?;
         acts_for_itself(first.authorization.as_deref(), &first.name)?;
-        let account = authenticator.find(&first.name).await?;
+        let account = authenticator.find_open(peer.client, &first.name).await?;
         let verifier = account
             .as_ref()
             .and_then(|account| account.credentials.scram.as_deref())
@@ -156,7 +220,11 @@ impl Exchange {
 }
 
 /// `authzid NUL authcid NUL password` (RFC 4616 §2).
-async fn plain(message: &[u8], authenticator: &Authenticator) -> Result<Step, LoginError> {
+async fn plain(
+    message: &[u8],
+    authenticator: &Authenticator,
+    peer: &Peer,
+) -> Result<Step, LoginError> {
     let mut parts = message.split(|&octet| octet == 0);
     let (Some(authorization), Some(name), Some(password), None) =
         (parts.next(), parts.next(), parts.next(), parts.next())
@@ -165,7 +233,7 @@ async fn plain(message: &[u8], authenticator: &Authenticator) -> Result<Step, Lo
     };
     let (authorization, name) = (text(authorization)?, text(name)?);
     acts_for_itself(Some(authorization).filter(|text| !text.is_empty()), name)?;
-    Ok(Step::Done(authenticator.login(name, &Secret::new(password)).await?))
+    Ok(Step::Done(authenticator.login(peer.client, name, &Secret::new(password)).await?))
 }
 
 /// Nobody acts for another.

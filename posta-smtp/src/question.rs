@@ -4,7 +4,7 @@ use crate::command::HelloVerb;
 use posta_mail::{
     Domain, ForwardPath, MailId, Reply, ReversePath,
     envelope::{MailParameters, RecipientParameters},
-    limits,
+    limits, sasl,
 };
 use std::{net::IpAddr, time::Duration};
 
@@ -129,27 +129,13 @@ pub struct Forwarded {
     pub login: Option<Option<String>>,
 }
 
-/// A piece of a SASL exchange (RFC 4954 §4), out of its base64.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Exchange {
-    /// It begins, with one of the mechanisms that are offered.
-    Start {
-        /// Which.
-        mechanism: String,
-        /// What the client said at once.
-        initial: Option<Vec<u8>>,
-    },
-    /// The client's answer to a challenge.
-    Response(Vec<u8>),
-}
-
 /// What only the outside can decide.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Question {
     /// May this client speak? Ends any transaction.
     Hello(Hello),
     /// Who is this? Answered by [`Answer::Challenge`], [`Answer::Accept`] or [`Answer::Refuse`].
-    Authenticate(Exchange),
+    Authenticate(sasl::Exchange),
     /// May this transaction begin?
     Mail(Mail),
     /// Is there a mailbox for it, or a way?

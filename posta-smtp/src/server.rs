@@ -30,7 +30,7 @@
 mod authentication;
 
 pub use crate::question::{
-    Answer, Exchange, Forwarded, Hello, Limits, Mail, Profile, Question, Recipient, Service,
+    Answer, Forwarded, Hello, Limits, Mail, Profile, Question, Recipient, Service,
 };
 
 use crate::{

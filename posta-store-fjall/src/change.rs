@@ -70,6 +70,7 @@ impl Committer {
             count += 1;
         }
         self.commit(batch)?;
+        self.views.forget(account);
         Ok(count)
     }
 
@@ -97,6 +98,9 @@ impl Committer {
             let Some(value) = self.schema.removed.get(key).map_err(failed)? else { continue };
             let entry = schema::decode_removed(&value)?.entry;
             batch.remove(&self.schema.removed, key);
+            if self.schema.imported.contains_key(key).map_err(failed)? {
+                batch.remove(&self.schema.imported, key);
+            }
             self.unshow(&entry, &mut shown, &mut batch)?;
         }
         self.commit(batch)?;
@@ -209,6 +213,7 @@ impl Committer {
         self.commit(batch)?;
         self.accounts.remove(&account.id);
         self.usages.set(account.id, Usage::default());
+        self.views.forget(account.id);
         Ok(())
     }
 

@@ -20,6 +20,7 @@ mod recover;
 mod schema;
 mod upgrade;
 mod usage;
+mod views;
 
 use bytes::Bytes;
 use commit::{Committer, Request};
@@ -29,7 +30,7 @@ use log::Segments;
 use posta_mail::{Address, Domain, MailId, Timestamp};
 use posta_store::{
     Acceptance, Account, AccountId, Alias, AliasName, Credentials, Entry, Event, Item, ItemId,
-    ItemState, Maildrop, Pending, Settlement, Store, StoreError, Summary, Uid, Usage,
+    ItemState, Maildrop, Pending, Settlement, Store, StoreError, Uid, Usage,
 };
 use schema::Schema;
 use std::{
@@ -39,6 +40,7 @@ use std::{
     thread,
 };
 use usage::Usages;
+use views::Views;
 
 /// Octets of blocks that the engine caches. Mailboxes are read once a session, and directories are
 /// small.
@@ -59,6 +61,7 @@ pub struct FjallStore {
     schema: Schema,
     segments: Arc<Segments>,
     usages: Arc<Usages>,
+    views: Arc<Views>,
     requests: Option<mpsc::Sender<Request>>,
     committer: Option<thread::JoinHandle<()>>,
 }
@@ -85,13 +88,22 @@ impl FjallStore {
         let schema = Schema::open(database)?;
         let (requests, receiver) = mpsc::channel();
         let usages = Arc::new(Usages::default());
+        let views = Arc::new(Views::default());
         let segments = Arc::new(Segments::open(&directory.join(LOG))?);
-        let committer = Committer::new(schema.clone(), segments.clone(), usages.clone())?;
+        let committer =
+            Committer::new(schema.clone(), segments.clone(), usages.clone(), views.clone())?;
         let committer = thread::Builder::new()
             .name("posta-commit".into())
             .spawn(move || committer.run(&receiver))
             .map_err(|error| StoreError::Failed(format!("no thread for commits: {error}")))?;
-        Ok(Self { schema, segments, usages, requests: Some(requests), committer: Some(committer) })
+        Ok(Self {
+            schema,
+            segments,
+            usages,
+            views,
+            requests: Some(requests),
+            committer: Some(committer),
+        })
     }
 
     /// Hands a request to the committer; the future ends when it is durable.
@@ -214,16 +226,8 @@ impl Store for FjallStore {
         self.alone(move |committer| committer.forget(before))
     }
 
-    fn maildrop(&self, account: AccountId) -> Pending<'_, Maildrop> {
-        now(|| {
-            let mut messages = Vec::new();
-            for guard in self.schema.mailbox.prefix(account.0.to_be_bytes()) {
-                let (key, value) = key_and_value(guard)?;
-                let uid = schema::uid_of(&key)?;
-                messages.push(Summary { uid, octets: schema::octets_of(&value)? });
-            }
-            Ok(Maildrop { messages })
-        })
+    fn maildrop(&self, account: AccountId) -> Pending<'_, Arc<Maildrop>> {
+        now(|| self.views.open(&self.schema, account))
     }
 
     fn entry(&self, account: AccountId, uid: Uid) -> Pending<'_, Option<Entry>> {

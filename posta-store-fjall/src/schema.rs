@@ -8,6 +8,7 @@
 //! | `alias`    | address, folded, or `@domain` | version, addresses, a line each |
 //! | `domain`   | name                         | 1 if added by itself, else 0 |
 //! | `mailbox`  | account, unique-id           | version, entry |
+//! | `imported` | account, unique-id           | the unique-id that a message brought along |
 //! | `removed`  | account, unique-id           | version, times, entry |
 //! | `purge`    | purge time, account, unique-id | nothing |
 //! | `place`    | mail id, chunk index         | where the chunk lies in the log |
@@ -25,7 +26,7 @@ use crate::{
     log::{ContentKey, Place, Position},
 };
 use fjall::{Database, KeyspaceCreateOptions, PersistMode};
-use posta_mail::{Address, Domain, MailId, Timestamp};
+use posta_mail::{Address, Domain, MailId, Secret, Timestamp};
 use posta_store::{
     Account, AccountId, Alias, Credentials, Entry, Event, Item, ItemId, StoreError, Uid,
 };
@@ -78,6 +79,7 @@ pub(crate) struct Schema {
     pub(crate) due: Table,
     pub(crate) leased: Table,
     pub(crate) history: Table,
+    pub(crate) imported: Table,
 }
 
 impl std::fmt::Debug for Schema {
@@ -112,6 +114,7 @@ impl Schema {
             due: table("due", MEMTABLE)?,
             leased: table("leased", MEMTABLE)?,
             history: table("history", HISTORY_MEMTABLE)?,
+            imported: table("imported", MEMTABLE)?,
             database,
         };
         match schema.number(FORMAT_KEY)? {
@@ -141,6 +144,7 @@ impl Schema {
             &self.due,
             &self.leased,
             &self.history,
+            &self.imported,
         ];
         tables.into_iter().find(|table| table.number == number)
     }
@@ -324,7 +328,10 @@ pub(crate) fn encode_account(account: &Account) -> Vec<u8> {
     // A line each, none of which holds a newline; what is not there is empty.
     let scram = account.credentials.scram.as_deref().unwrap_or_default();
     let quota = account.quota.map(|octets| octets.to_string()).unwrap_or_default();
-    let lines = [account.credentials.password_hash.as_str(), scram, &quota];
+    // A password has no line ends.
+    let apop = account.credentials.apop.as_ref().map(|secret| secret.expose().to_vec());
+    let apop = apop.and_then(|secret| String::from_utf8(secret).ok()).unwrap_or_default();
+    let lines = [account.credentials.password_hash.as_str(), scram, &quota, &apop];
     value.extend_from_slice(lines.join("\n").as_bytes());
     value
 }
@@ -336,11 +343,11 @@ fn decode_account(address: Address, value: &[u8]) -> Result<Account, StoreError>
     let text = str::from_utf8(reader.0).map_err(|_| damaged("an account's credentials"))?;
     let mut lines = text.split('\n').map(|line| Some(line).filter(|line| !line.is_empty()));
     let mut next = || lines.next().flatten();
-    let credentials = Credentials {
-        password_hash: next().unwrap_or_default().to_owned(),
-        scram: next().map(str::to_owned),
-    };
+    let password_hash = next().unwrap_or_default().to_owned();
+    let scram = next().map(str::to_owned);
     let quota = next().map(str::parse).transpose().map_err(|_| damaged("an account's quota"))?;
+    let apop = next().map(|secret| Secret::new(secret.as_bytes()));
+    let credentials = Credentials { password_hash, scram, apop };
     Ok(Account { id, address, credentials, quota })
 }
 

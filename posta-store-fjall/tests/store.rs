@@ -54,7 +54,7 @@ fn everything_is_there_after_a_restart() {
         assert_eq!(partial, None, "what arrived in part is gone");
         // The clock went back by years; unique-ids still increase.
         store.accept(message(4, Timestamp::UNIX_EPOCH, b"x", &[account])).await.unwrap();
-        let after = store.maildrop(account).await.unwrap().messages.pop().unwrap();
+        let after = *store.maildrop(account).await.unwrap().messages.last().unwrap();
         assert!(after.uid > before.messages[1].uid);
         let another =
             store.add_account(&"bob@x.test".parse().unwrap(), Credentials::default()).await;

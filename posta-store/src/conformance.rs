@@ -10,10 +10,10 @@ mod queue;
 pub use queue::item;
 
 use crate::{
-    Acceptance, AccountId, Alias, AliasName, CHUNK, Credentials, Delivery, MemoryStore, Store,
-    StoreError, Summary, Uid, Usage,
+    Acceptance, AccountId, Alias, AliasName, CHUNK, Credentials, Delivery, Maildrop, MemoryStore,
+    Store, StoreError, Summary, Uid, Usage,
 };
-use posta_mail::{Address, Domain, MailId, Timestamp};
+use posta_mail::{Address, Domain, MailId, Secret, Timestamp};
 use std::{
     future::Future,
     pin::pin,
@@ -35,6 +35,7 @@ pub fn run(make: Make<'_>) {
         domains(&*make()).await;
         aliases(&*make()).await;
         a_message_for_two(&*make()).await;
+        maildrops_are_up_to_date(&*make()).await;
         long_content(&*make()).await;
         acceptance_is_all_or_nothing(&*make()).await;
         removal_is_not_loss(&*make()).await;
@@ -76,7 +77,7 @@ pub fn message(number: u64, time: Timestamp, content: &[u8], to: &[AccountId]) -
         rest: content.to_vec(),
         deliveries: to
             .iter()
-            .map(|&account| Delivery { account, prefix: prefix(account) })
+            .map(|&account| Delivery { account, prefix: prefix(account), unique_id: None })
             .collect(),
         items: Vec::new(),
         events: Vec::new(),
@@ -109,7 +110,7 @@ fn domain(text: &str) -> Domain {
 }
 
 fn credentials(hash: &str) -> Credentials {
-    Credentials { password_hash: hash.to_owned(), scram: None }
+    Credentials { password_hash: hash.to_owned(), ..Credentials::default() }
 }
 
 /// A moment, in seconds after some beginning.
@@ -136,7 +137,11 @@ async fn accounts(store: &dyn Store) {
     assert_eq!((found.id, found.address.as_str()), (ana, "ana@x.test"));
     assert_eq!(store.accounts_named("ANA").await.unwrap().len(), 2);
     assert_eq!(store.accounts_named("an").await.unwrap().len(), 0);
-    let new = Credentials { password_hash: "new".into(), scram: Some("verifier".into()) };
+    let new = Credentials {
+        password_hash: "new".into(),
+        scram: Some("verifier".into()),
+        apop: Some(Secret::new(b"new")),
+    };
     store.set_password(&address("ana@x.test"), new.clone()).await.unwrap();
     let found = store.account(&address("ana@x.test")).await.unwrap().unwrap();
     assert_eq!(found.credentials, new);
@@ -218,6 +223,28 @@ async fn a_message_for_two(store: &dyn Store) {
     store.remove(bob, in_bob, at(4), at(5)).await.unwrap();
     assert_eq!(sweep(store, at(5)).await, 1);
     assert_eq!(store.chunk(content, 0).await.unwrap(), None, "the last entry takes it along");
+}
+
+/// A maildrop is opened again and again, and always as the mailbox is by then.
+async fn maildrops_are_up_to_date(store: &dyn Store) {
+    let ana = add(store, "ana@x.test").await;
+    assert_eq!(*store.maildrop(ana).await.unwrap(), Maildrop::default());
+    let mut moved = message(1, at(0), b"one\r\n", &[ana]);
+    moved.deliveries[0].unique_id = Some("0001.old".to_owned());
+    store.accept(moved).await.unwrap();
+    let before = store.maildrop(ana).await.unwrap();
+    store.accept(message(2, at(1), b"two\r\n", &[ana])).await.unwrap();
+    let after = store.maildrop(ana).await.unwrap();
+    assert_eq!((before.messages.len(), after.messages.len()), (1, 2), "the first is as it was");
+    let (one, two) = (after.messages[0], after.messages[1]);
+    assert_eq!(after.octets, one.octets + two.octets);
+    assert_eq!(after.imported, [(one.uid, "0001.old".to_owned())].into());
+    store.remove(ana, vec![one.uid], at(2), at(9)).await.unwrap();
+    let left = store.maildrop(ana).await.unwrap();
+    assert_eq!((&left.messages[..], left.octets), (&[two][..], two.octets));
+    assert_eq!(left.imported.len(), 0);
+    assert_eq!(store.undelete(ana, at(2)).await.unwrap(), 1);
+    assert_eq!(store.maildrop(ana).await.unwrap(), after, "with what it brought along");
 }
 
 async fn long_content(store: &dyn Store) {

@@ -91,6 +91,20 @@ pub enum What {
         /// What was refused.
         refused: Vec<Refusal>,
     },
+    /// Somebody opened a maildrop.
+    Collected {
+        /// Who.
+        origin: Origin,
+        /// Messages that were in it.
+        messages: u64,
+        /// Messages that were read, wholly or not.
+        retrieved: u64,
+        /// Messages that were removed.
+        removed: u64,
+        /// Logins that were refused before.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        refused: Vec<Refusal>,
+    },
     /// It was tried to hand a message on.
     Attempted {
         /// The destination.

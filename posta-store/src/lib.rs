@@ -30,7 +30,7 @@ pub use records::{
 
 use bytes::Bytes;
 use posta_mail::{Address, Domain, MailId, Timestamp};
-use std::{future::Future, path::PathBuf, pin::Pin};
+use std::{future::Future, path::PathBuf, pin::Pin, sync::Arc};
 
 /// The future of a store's method.
 pub type Pending<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
@@ -84,8 +84,9 @@ pub trait Store: Send + Sync + 'static {
     /// it again until it is none.
     fn forget(&self, before: Timestamp) -> Pending<'_, usize>;
 
-    /// The messages of a mailbox that are not removed, in the order of their unique-ids.
-    fn maildrop(&self, account: AccountId) -> Pending<'_, Maildrop>;
+    /// The messages of a mailbox that are not removed, in the order of their unique-ids. Quick after
+    /// the first time, however many there are; sessions that open it at once share it.
+    fn maildrop(&self, account: AccountId) -> Pending<'_, Arc<Maildrop>>;
 
     /// A message of a mailbox, removed or not, until it is purged.
     fn entry(&self, account: AccountId, uid: Uid) -> Pending<'_, Option<Entry>>;

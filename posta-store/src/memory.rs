@@ -11,7 +11,7 @@ use std::{
     collections::{BTreeMap, HashMap},
     future::ready,
     ops::Bound,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 /// Octets of content that the store may keep chunks of: `chunk` copies nothing.
@@ -36,6 +36,8 @@ struct Inner {
     shown: HashMap<MailId, usize>,
     mailboxes: BTreeMap<(AccountId, Uid), Entry>,
     removed: BTreeMap<(AccountId, Uid), Removed>,
+    /// The unique-ids that messages brought along.
+    imported: BTreeMap<(AccountId, Uid), String>,
     queue: BTreeMap<ItemId, Item>,
     /// In the order in which they were told.
     events: Vec<Event>,
@@ -145,6 +147,9 @@ impl Inner {
         let (flags, folder, prefix) = (0, 0, delivery.prefix);
         let entry = Entry { content, octets, time, flags, folder, shared, prefix };
         self.mailboxes.insert((delivery.account, uid), entry);
+        if let Some(unique_id) = delivery.unique_id {
+            self.imported.insert((delivery.account, uid), unique_id);
+        }
     }
 
     fn settle(&mut self, settlement: Settlement) -> Result<bool, StoreError> {
@@ -282,10 +287,16 @@ impl Store for MemoryStore {
         })
     }
 
-    fn maildrop(&self, account: AccountId) -> Pending<'_, Maildrop> {
+    fn maildrop(&self, account: AccountId) -> Pending<'_, Arc<Maildrop>> {
         self.with(|inner| {
-            let summary = |(uid, entry): (Uid, &Entry)| Summary { uid, octets: entry.octets };
-            Ok(Maildrop { messages: inner.mailbox(account).map(summary).collect() })
+            let mut maildrop = Maildrop::default();
+            for (uid, entry) in inner.mailbox(account) {
+                maildrop.push(Summary { uid, octets: entry.octets });
+                if let Some(imported) = inner.imported.get(&(account, uid)) {
+                    maildrop.imported.insert(uid, imported.clone());
+                }
+            }
+            Ok(Arc::new(maildrop))
         })
     }
 
@@ -332,7 +343,8 @@ impl Store for MemoryStore {
         self.with(|inner| {
             let due: Vec<_> =
                 inner.removed.extract_if(.., |_, removed| removed.purge <= now).collect();
-            for (_, removed) in &due {
+            for (key, removed) in &due {
+                inner.imported.remove(key);
                 inner.unshow(removed.entry.content);
             }
             Ok(due.len())

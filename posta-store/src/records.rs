@@ -1,8 +1,8 @@
 //! The store's records: plain data.
 
 use crate::{Event, Item};
-use posta_mail::{Address, AddressError, Domain, MailId, Timestamp};
-use std::{fmt, str::FromStr};
+use posta_mail::{Address, AddressError, Domain, MailId, Secret, Timestamp};
+use std::{collections::BTreeMap, fmt, str::FromStr};
 
 /// Octets in every chunk of a message's content but its last. Bounds what a session holds of a
 /// message in memory.
@@ -40,13 +40,15 @@ pub struct Account {
     pub quota: Option<u64>,
 }
 
-/// What a password is checked against. Neither form tells the password.
+/// What a password is checked against. Only the last form tells the password.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Credentials {
     /// Its hash, as a PHC string.
     pub password_hash: String,
     /// Its SCRAM verifier (RFC 5803), if it has one.
     pub scram: Option<String>,
+    /// The password itself, for APOP (RFC 1939 §7): only where the account's owner asked for it.
+    pub apop: Option<Secret>,
 }
 
 /// Where mail for one address, or for all other addresses of a domain, goes.
@@ -141,6 +143,8 @@ pub struct Delivery {
     pub account: AccountId,
     /// What stands above the content for this recipient alone: Return-Path, Delivered-To.
     pub prefix: Vec<u8>,
+    /// The unique-id that it had where it was before: 1 to 70 octets of 0x21 to 0x7E (RFC 1939 §7).
+    pub unique_id: Option<String>,
 }
 
 /// A message in a mailbox.
@@ -177,6 +181,18 @@ impl Entry {
 pub struct Maildrop {
     /// In the order of their unique-ids.
     pub messages: Vec<Summary>,
+    /// What RETR sends of all of them.
+    pub octets: u64,
+    /// The unique-ids that messages brought along from where they were before.
+    pub imported: BTreeMap<Uid, String>,
+}
+
+impl Maildrop {
+    /// Adds a message behind the last.
+    pub fn push(&mut self, message: Summary) {
+        self.octets += message.octets;
+        self.messages.push(message);
+    }
 }
 
 /// A line of a maildrop.

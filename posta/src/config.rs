@@ -1,10 +1,14 @@
 //! The configuration file: TOML, in which an unknown key is an error that suggests the nearest one.
 
+mod values;
+
+pub(crate) use values::{Octets, Span};
+
 use anyhow::{Context, Result, bail};
 use hyper::Uri;
 use ipnet::IpNet;
-use posta_mail::Domain;
-use posta_server::{net::Endpoint, relay::RelaySettings};
+use posta_mail::{Domain, limits};
+use posta_server::{Pop3Settings, net::Endpoint, relay::RelaySettings};
 use serde::{Deserialize, Deserializer, de::Error as _};
 use std::{
     fs,
@@ -26,6 +30,7 @@ pub(crate) struct Config {
     pub(crate) tls: Tls,
     pub(crate) limits: Limits,
     pub(crate) smtp: Smtp,
+    pub(crate) pop3: Pop3,
     pub(crate) proxy: Proxy,
     pub(crate) dns: Dns,
     pub(crate) relay: Relay,
@@ -59,6 +64,10 @@ pub(crate) struct Limits {
     pub(crate) sessions: u32,
     /// Sessions that a client may have at once; 0 for any number.
     pub(crate) sessions_per_client: u32,
+    /// POP3 sessions that an account may have at once; 0 for any number.
+    pub(crate) sessions_per_account: u32,
+    /// Failed logins from one address, or to one account, in a quarter of an hour.
+    pub(crate) failed_logins: u32,
     /// Recipients in one mail transaction (RFC 5321 §4.5.3.1.8: at least 100).
     pub(crate) recipients: usize,
     /// Commands in one SMTP session.
@@ -85,6 +94,17 @@ pub(crate) struct Smtp {
     pub(crate) bare_newlines: BareNewlines,
     /// Whether VRFY and EXPN tell who exists.
     pub(crate) verify: bool,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub(crate) struct Pop3 {
+    /// How long a session may wait for a command (RFC 1939 §3: at least 10 minutes).
+    pub(crate) autologout: Span,
+    /// How long must pass between two logins to an account (RFC 2449 §6.6).
+    pub(crate) login_delay: Span,
+    /// Whether APOP is offered, to accounts that have a secret for it.
+    pub(crate) apop: bool,
 }
 
 /// Where names are looked up.
@@ -175,14 +195,6 @@ pub(crate) enum TlsMode {
     Implicit,
 }
 
-/// A span of time: `"30s"`, `"5m"`, `"1h"`, `"7d"`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Span(pub(crate) Duration);
-
-/// A number of octets: `52428800` or `"50MiB"`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Octets(pub(crate) u64);
-
 impl Protocol {
     /// As the file names it.
     pub(crate) const fn name(self) -> &'static str {
@@ -208,10 +220,13 @@ impl TlsMode {
 
 /// Every key, by the table that it stands in. `Config` decides what is accepted; this only knows
 /// what to suggest.
-const KEYS: [(&str, &[&str]); 10] = [
+const KEYS: [(&str, &[&str]); 11] = [
     (
         "",
-        &["hostname", "data", "tls", "limits", "smtp", "proxy", "dns", "relay", "oauth", "listen"],
+        &[
+            "hostname", "data", "tls", "limits", "smtp", "pop3", "proxy", "dns", "relay", "oauth",
+            "listen",
+        ],
     ),
     ("tls", &["certificate", "key", "also"]),
     ("tls.also", &["certificate", "key"]),
@@ -221,6 +236,8 @@ const KEYS: [(&str, &[&str]); 10] = [
             "message-size",
             "sessions",
             "sessions-per-client",
+            "sessions-per-account",
+            "failed-logins",
             "recipients",
             "commands",
             "bad-commands",
@@ -233,6 +250,7 @@ const KEYS: [(&str, &[&str]); 10] = [
         ],
     ),
     ("smtp", &["bare-newlines", "verify"]),
+    ("pop3", &["autologout", "login-delay", "apop"]),
     ("proxy", &["networks", "xclient"]),
     ("dns", &["servers"]),
     ("relay", &["retry", "give-up", "delay-notice", "smarthost", "networks", "timeout"]),
@@ -263,6 +281,9 @@ impl Config {
         }
         if config.limits.recipients < 100 {
             bail!("limits.recipients: RFC 5321 §4.5.3.1.8 asks for at least 100");
+        }
+        if config.pop3.autologout.0 < limits::POP3_SERVER_PATIENCE {
+            bail!("pop3.autologout: RFC 1939 §3 asks for at least 10 minutes");
         }
         if let Some(oauth) = &config.oauth {
             oauth.check()?;
@@ -295,6 +316,7 @@ impl Default for Config {
             tls: Tls::default(),
             limits: Limits::default(),
             smtp: Smtp::default(),
+            pop3: Pop3::default(),
             proxy: Proxy::default(),
             dns: Dns::default(),
             relay: Relay::default(),
@@ -314,6 +336,8 @@ impl Default for Limits {
             message_size: Octets(50 << 20),
             sessions: 20_000,
             sessions_per_client: 50,
+            sessions_per_account: 20,
+            failed_logins: 20,
             recipients: 1_000,
             commands: 100_000,
             bad_commands: 20,
@@ -324,6 +348,13 @@ impl Default for Limits {
             minimum_rate: Octets(128),
             memory: Octets(64 << 20),
         }
+    }
+}
+
+impl Default for Pop3 {
+    fn default() -> Self {
+        let Pop3Settings { autologout, login_delay, apop, .. } = Pop3Settings::default();
+        Self { autologout: Span(autologout), login_delay: Span(login_delay), apop }
     }
 }
 
@@ -365,7 +396,7 @@ fn system_hostname() -> Domain {
 
 fn refuse_unknown_keys(table: &toml::Table) -> Result<()> {
     refuse_in("", table)?;
-    for name in ["tls", "limits", "smtp", "proxy", "dns", "relay", "oauth"] {
+    for name in ["tls", "limits", "smtp", "pop3", "proxy", "dns", "relay", "oauth"] {
         if let Some(toml::Value::Table(inner)) = table.get(name) {
             refuse_in(name, inner)?;
         }
@@ -400,65 +431,6 @@ fn from_text<'de, D: Deserializer<'de>, T: FromStr<Err: std::fmt::Display>>(
     String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
 }
 
-impl<'de> Deserialize<'de> for Octets {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        #[serde(untagged, expecting = "a size is a number of octets, or text such as \"50MiB\"")]
-        enum Size {
-            Number(u64),
-            Text(String),
-        }
-        match Size::deserialize(deserializer)? {
-            Size::Number(octets) => Ok(Self(octets)),
-            Size::Text(text) => text.parse().map_err(D::Error::custom),
-        }
-    }
-}
-
-impl<'de> Deserialize<'de> for Span {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        from_text(deserializer)
-    }
-}
-
-impl FromStr for Span {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let wrong =
-            || format!("{text:?} is no span of time such as \"30s\", \"5m\", \"1h\", \"7d\"");
-        let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
-        let seconds = match &text[digits.len()..] {
-            "s" => 1,
-            "m" => 60,
-            "h" => 60 * 60,
-            "d" => 24 * 60 * 60,
-            _ => return Err(wrong()),
-        };
-        let number: Option<u64> = digits.parse().ok();
-        let span = number.and_then(|number| number.checked_mul(seconds));
-        span.map(|seconds| Self(Duration::from_secs(seconds))).ok_or_else(wrong)
-    }
-}
-
-impl FromStr for Octets {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
-        let shift = match text[digits.len()..].trim() {
-            "" | "B" => 0,
-            "KiB" => 10,
-            "MiB" => 20,
-            "GiB" => 30,
-            unit => return Err(format!("unknown unit {unit:?}: use B, KiB, MiB or GiB")),
-        };
-        let number: Option<u64> = digits.parse().ok();
-        let octets = number.and_then(|number| number.checked_mul(1 << shift));
-        octets.map(Self).ok_or_else(|| format!("{text:?} is no size such as \"50MiB\""))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -476,6 +448,8 @@ mod tests {
         message-size = "50MiB"
         sessions = 10
         sessions-per-client = 0
+        sessions-per-account = 5
+        failed-logins = 10
         recipients = 100
         commands = 1000
         bad-commands = 5
@@ -488,6 +462,10 @@ mod tests {
         [smtp]
         bare-newlines = "normalise"
         verify = true
+        [pop3]
+        autologout = "30m"
+        login-delay = "1m"
+        apop = true
         [proxy]
         networks = ["192.0.2.0/24", "2001:db8::/32"]
         xclient = ["192.0.2.1/32"]
@@ -562,6 +540,8 @@ mod tests {
             ("[relay]\nsmarthost = 'smtp.example.net'", "host:port"),
             ("[relay]\ngiveup = '5d'", "did you mean \"give-up\""),
             ("[dns]\nservers = ['localhost']", "servers"),
+            ("[pop3]\nautologout = '5m'", "at least 10 minutes"),
+            ("[pop3]\nauto-logout = '15m'", "did you mean \"autologout\""),
         ] {
             assert!(problem(text).contains(words), "{text}: {}", problem(text));
         }

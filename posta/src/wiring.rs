@@ -7,7 +7,7 @@ use crate::{
 use anyhow::{Context, Result};
 use posta_mail::Secret;
 use posta_server::{
-    Kind, ListenerSettings, Settings, TlsMode as ServerTlsMode, World,
+    Kind, ListenerSettings, Pop3Settings, Settings, TlsMode as ServerTlsMode, World,
     clock::SystemClock,
     control,
     net::SystemNet,
@@ -31,6 +31,9 @@ use std::{
 
 /// The store's directory inside the data directory.
 const STORE: &str = "store";
+
+/// How long a client waits for the answer to a wrong password.
+const FAILED_LOGIN_DELAY: Duration = Duration::from_secs(1);
 
 /// The configuration that applies at a place.
 pub(crate) fn config(place: &Place) -> Result<Config> {
@@ -105,6 +108,14 @@ pub(crate) fn settings(config: &Config) -> Result<Settings> {
         relays_for: config.relay.networks.clone(),
         submissions: limits.submissions,
         session_time: limits.session_time.0,
+        pop3: Pop3Settings {
+            autologout: config.pop3.autologout.0,
+            login_delay: config.pop3.login_delay.0,
+            sessions_per_account: limits.sessions_per_account,
+            apop: config.pop3.apop,
+        },
+        failed_logins: limits.failed_logins,
+        failed_login_delay: FAILED_LOGIN_DELAY,
         relay: RelaySettings {
             schedule: Schedule {
                 retry: config.relay.retry.iter().map(|wait| wait.0).collect(),

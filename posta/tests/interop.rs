@@ -41,6 +41,27 @@ fn debians_programs_deliver() {
     run_script("programs.py", &ways(&place));
 }
 
+/// fetchmail, getmail, mpop, curl, s-nail, neomutt, poplib, Net::POP3 and openssl collect a mailbox of
+/// messages of every kind.
+#[test]
+fn debians_programs_collect() {
+    let mut place = Place::new(&[("smtp", "none"), ("pop3", "starttls")]);
+    let config = std::fs::read_to_string(place.config()).unwrap();
+    let implicit =
+        "[[listen]]\nprotocol = \"pop3\"\naddress = \"127.0.0.1:0\"\ntls = \"implicit\"\n";
+    let config =
+        config.replace("[limits]", "[pop3]\napop = true\n[limits]\nsessions-per-account = 0");
+    std::fs::write(place.config(), config + implicit).unwrap();
+    place.add_account("bob@x.test");
+    let ana = ["account", "add", "ana@x.test", "--apop", "--password-stdin"];
+    assert!(place.posta(&ana, PASSWORD).status.success());
+    place.start();
+    let certificate = place.directory.path().join("data/self-signed.cert.pem");
+    let both = place.all("pop3");
+    let certificate = certificate.to_str().unwrap();
+    run_script("collect.py", &[place.address("smtp"), both[0], both[1], certificate]);
+}
+
 /// Postfix, Exim and OpenSMTPD relay over 25, 587 and 465.
 #[test]
 fn debians_servers_deliver() {

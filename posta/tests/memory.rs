@@ -31,7 +31,7 @@ async fn system_with(change: impl FnOnce(&mut Settings)) -> System {
     let admin = Admin::new(store.clone(), clock.clone());
     for address in ["ana@x.test", "bob@x.test"] {
         let (address, password) = (address.to_owned(), "parola".to_owned());
-        admin.execute(Request::AccountAdd { address, password }).await.unwrap();
+        admin.execute(Request::AccountAdd { address, password, apop: false }).await.unwrap();
     }
     let listener = |kind, port| ListenerSettings {
         kind,

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use posta_mail::{
     Address, Engine, ForwardPath, MailId, Reply, ReversePath, Secret, Step, TlsUse,
     envelope::{Body, MailParameters},
+    sasl,
 };
 use posta_pop3::{client as pop3_client, server as pop3_server};
 use posta_smtp::{client as smtp_client, command::HelloVerb, server as smtp_server};
@@ -233,9 +234,15 @@ proptest! {
                 _ => smtp_server::Answer::Accept,
             });
         }
-        let profile = pop3_server::Profile { hostname: "mail.x.test".into(), stls: false };
-        survives(posta_pop3::Server::new(Arc::new(profile), true), &input, size, |question| match question {
-            pop3_server::Question::Login { .. } => {
+        let profile = pop3_server::Profile { mechanisms: vec!["PLAIN"], ..pop3_server::Profile::new("mail.x.test".into()) };
+        let server = posta_pop3::Server::new(Arc::new(profile), true);
+        survives(server.with_challenge(Some("<1@x.test>".into())), &input, size, |question| match question {
+            pop3_server::Question::Authenticate(sasl::Exchange::Start { initial: None, .. }) => {
+                pop3_server::Answer::Challenge(b"go on".to_vec())
+            }
+            pop3_server::Question::Login { .. }
+            | pop3_server::Question::Apop { .. }
+            | pop3_server::Question::Authenticate(_) => {
                 pop3_server::Answer::Opened(Messages(vec![b"a: b\r\n\r\n.\r\n".to_vec(), Vec::new()]))
             }
             pop3_server::Question::Read { .. } => {
@@ -329,7 +336,7 @@ impl pop3_server::Maildrop for Messages {
 
 /// Retrieves every message.
 fn collect(messages: &[Vec<u8>], size: usize) -> Vec<Vec<u8>> {
-    let profile = pop3_server::Profile { hostname: "mail.x.test".into(), stls: false };
+    let profile = pop3_server::Profile::new("mail.x.test".into());
     let mut server = Side::new(posta_pop3::Server::new(Arc::new(profile), true));
     let options = pop3_client::Options {
         name: "ana".into(),
@@ -347,6 +354,8 @@ fn collect(messages: &[Vec<u8>], size: usize) -> Vec<Vec<u8>> {
                     assert_eq!((name.as_str(), password.expose()), ("ana", &b"two words"[..]));
                     pop3_server::Answer::Opened(Messages(messages.to_vec()))
                 }
+                other @ (pop3_server::Question::Apop { .. }
+                | pop3_server::Question::Authenticate(_)) => panic!("{other:?}"),
                 pop3_server::Question::Read { index, offset } => {
                     let rest = &messages[index][usize::try_from(offset).unwrap()..];
                     let piece = &rest[..rest.len().min(11)];

@@ -76,7 +76,7 @@ async fn side(
     let admin = Admin::new(store, clock.clone());
     for account in accounts {
         let (address, password) = ((*account).to_owned(), "parola".to_owned());
-        admin.execute(Request::AccountAdd { address, password }).await.unwrap();
+        admin.execute(Request::AccountAdd { address, password, apop: false }).await.unwrap();
     }
     Side { admin, _server: Server::start(settings, world).await.unwrap() }
 }

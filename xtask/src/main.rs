@@ -20,7 +20,7 @@ cargo xtask fuzz [SECONDS]
                     runs each fuzz target for so long (60), and keeps what it learnt in fuzz/corpus";
 
 /// What the tests need beside Rust: a program, and the Debian packages that have it.
-const NEEDED: [(&str, &str); 7] = [
+const NEEDED: [(&str, &str); 12] = [
     ("cc", "gcc"),
     ("python3", "python3"),
     ("curl", "curl"),
@@ -29,6 +29,12 @@ const NEEDED: [(&str, &str); 7] = [
     ("swaks", "swaks libnet-ssleay-perl"),
     ("msmtp", "msmtp"),
     ("s-nail", "s-nail"),
+    ("mpop", "mpop"),
+    ("fetchmail", "fetchmail"),
+    ("getmail", "getmail6"),
+    ("neomutt", "neomutt"),
+    // What Net::POP3 speaks TLS with.
+    ("perl", "perl libio-socket-ssl-perl"),
 ];
 
 fn main() -> ExitCode {

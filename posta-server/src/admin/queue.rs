@@ -233,9 +233,13 @@ fn destination(item: &Item) -> &str {
 }
 
 fn concerns(event: &Event, named: &str, address: Option<&Address>) -> bool {
-    if let (What::Accepted { origin, .. } | What::Refused { origin, .. }, Ok(client)) =
-        (&event.what, named.parse::<IpAddr>())
-    {
+    let origin = match &event.what {
+        What::Accepted { origin, .. }
+        | What::Refused { origin, .. }
+        | What::Collected { origin, .. } => Some(origin),
+        _ => None,
+    };
+    if let (Some(origin), Ok(client)) = (origin, named.parse::<IpAddr>()) {
         return origin.client == Some(client);
     }
     let is_it = |other: &Address| address.is_some_and(|address| other.folded() == *address);
@@ -248,12 +252,16 @@ fn concerns(event: &Event, named: &str, address: Option<&Address>) -> bool {
         What::Refused { from, refused, .. } => {
             let is_about = |about: &str| {
                 let inside = about.split_once('<').and_then(|(_, rest)| rest.split_once('>'));
-                inside.and_then(|(text, _)| text.parse().ok()).is_some_and(|to| is_it(&to))
+                // `RCPT TO:<ana@x.test>`, or `USER ana@x.test`.
+                let text =
+                    inside.map_or_else(|| about.split(' ').next_back(), |(text, _)| Some(text));
+                text.and_then(|text| text.parse().ok()).is_some_and(|to| is_it(&to))
             };
             from.as_ref().is_some_and(is_path)
                 || refused.iter().any(|refusal| is_about(&refusal.about))
         }
         What::Attempted { recipients, .. } => recipients.iter().any(|fate| is_it(&fate.recipient)),
+        What::Collected { origin, .. } => origin.account.as_ref().is_some_and(is_it),
         What::Reported { to, .. } => is_it(to),
         What::Removed { .. } => false,
     }

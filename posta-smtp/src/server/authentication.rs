@@ -3,11 +3,10 @@
 use super::{Asked, Server, State, Taken};
 use crate::{
     command::HelloVerb,
-    question::{Answer, Exchange, Question},
+    question::{Answer, Question},
     reply, words,
 };
-use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
-use posta_mail::Reply;
+use posta_mail::{Reply, sasl};
 
 /// Failed authentications, after which a session is closed.
 const FAILED_AUTHENTICATIONS: u32 = 3;
@@ -33,12 +32,8 @@ impl Server {
         } else if !profile.mechanisms.iter().any(|known| *known == mechanism) {
             self.bad_command(&Reply::new(504, (5, 5, 4), "Mechanism not offered"), output);
         } else {
-            // RFC 4954 §4: `=` is an initial response of no octets.
-            let decoded =
-                initial.map(|text| if text == b"=" { Ok(Vec::new()) } else { BASE64.decode(text) });
-            match decoded.transpose() {
-                Ok(initial) => {
-                    let exchange = Exchange::Start { mechanism, initial };
+            match sasl::start(mechanism, initial) {
+                Ok(exchange) => {
                     return Some(self.ask(Asked::Authentication, Question::Authenticate(exchange)));
                 }
                 Err(_) => self.bad_command(&words::no_base64(), output),
@@ -54,27 +49,22 @@ impl Server {
     /// A line of a SASL exchange.
     pub(super) fn sasl(&mut self, line: &[u8], output: &mut Vec<u8>) -> Taken {
         self.state = State::Command;
-        if line == b"*" {
-            self.bad_command(&Reply::new(501, (5, 7, 0), "Authentication cancelled"), output);
-            return None;
-        }
-        match BASE64.decode(line) {
-            Ok(response) => {
-                let question = Question::Authenticate(Exchange::Response(response));
-                Some(self.ask(Asked::Authentication, question))
+        match sasl::response(line) {
+            Ok(Some(response)) => {
+                return Some(self.ask(Asked::Authentication, Question::Authenticate(response)));
             }
-            Err(_) => {
-                self.bad_command(&words::no_base64(), output);
-                None
+            Ok(None) => {
+                self.bad_command(&Reply::new(501, (5, 7, 0), "Authentication cancelled"), output);
             }
+            Err(_) => self.bad_command(&words::no_base64(), output),
         }
+        None
     }
 
     pub(super) fn authentication(&mut self, answer: Answer, output: &mut Vec<u8>) {
         match answer {
             Answer::Challenge(octets) => {
-                let words = BASE64.encode(octets);
-                reply::write(&Reply::plain(334, words), output);
+                reply::write(&Reply::plain(334, sasl::challenge(&octets)), output);
                 self.state = State::Sasl;
             }
             Answer::Accept => {

@@ -114,7 +114,7 @@ async fn content_stays_while_anything_shows_it(store: &dyn Store) {
     // A message that is kept back for a mailbox, and goes there in the end.
     let held = item(2, 0, at(1), 0);
     put(store, 2, vec![held.clone()]).await;
-    let to = |account| Delivery { account, prefix: b"p: \r\n".to_vec() };
+    let to = |account| Delivery { account, prefix: b"p: \r\n".to_vec(), unique_id: None };
     let settlement = Settlement { deliveries: vec![to(ana), to(ana)], ..done(held.id) };
     store.settle(settlement).await.unwrap();
     let [one, two] = uids(store, ana).await[..] else { panic!("two deliveries") };

@@ -1,9 +1,17 @@
 //! `posta account`.
 
-use crate::{Place, config::Octets, operator};
+use crate::{
+    Place,
+    config::{Octets, Span},
+    operator, wiring,
+};
 use anyhow::{Result, bail};
 use clap::{Args, Subcommand};
-use posta_server::admin::{AccountLine, Request, Response};
+use posta_mail::Timestamp;
+use posta_server::{
+    admin::{AccountLine, Request, Response},
+    clock::Clock,
+};
 
 /// Manage accounts, whether the server runs or not.
 #[derive(Subcommand)]
@@ -27,6 +35,18 @@ pub(crate) enum Command {
     },
     /// Change an account's password.
     Password(WithPassword),
+    /// Bring back messages that were removed from an account's mailbox, until they are purged a week
+    /// later.
+    Undelete {
+        #[command(flatten)]
+        place: Place,
+        /// The account's address.
+        address: String,
+        /// Only those removed since then: a time such as 2026-11-24T08:00:00Z, or a span such as 2h
+        /// before now.
+        #[arg(long, value_name = "TIME")]
+        since: Option<String>,
+    },
     /// Limit what an account's mailbox may hold: a size such as 1GiB, or none.
     Quota {
         #[command(flatten)]
@@ -47,6 +67,9 @@ pub(crate) struct WithPassword {
     /// Read the password from the first line of standard input.
     #[arg(long)]
     password_stdin: bool,
+    /// Keep the password itself too, for APOP (RFC 1939): whoever has the store can then read it.
+    #[arg(long)]
+    apop: bool,
 }
 
 impl WithPassword {
@@ -69,14 +92,14 @@ impl WithPassword {
 pub(crate) fn run(command: Command) -> Result<()> {
     let (place, request, said) = match command {
         Command::Add(add) => {
-            let (password, address) = (add.ask()?, add.address);
+            let (password, apop, address) = (add.ask()?, add.apop, add.address);
             let said = format!("{address} can receive mail and log in");
-            (add.place, Request::AccountAdd { address, password }, said)
+            (add.place, Request::AccountAdd { address, password, apop }, said)
         }
         Command::Password(change) => {
-            let (password, address) = (change.ask()?, change.address);
+            let (password, apop, address) = (change.ask()?, change.apop, change.address);
             let said = format!("{address} has a new password");
-            (change.place, Request::AccountPassword { address, password }, said)
+            (change.place, Request::AccountPassword { address, password, apop }, said)
         }
         Command::Remove { place, address } => {
             let said = format!("{address} is removed");
@@ -91,8 +114,34 @@ pub(crate) fn run(command: Command) -> Result<()> {
             (place, Request::AccountQuota { address, quota: octets }, said)
         }
         Command::List { place, json } => return list(&place, json),
+        Command::Undelete { place, address, since } => return undelete(&place, address, since),
     };
     super::carry_out(&place, request, &said)
+}
+
+fn undelete(place: &Place, address: String, since: Option<String>) -> Result<()> {
+    let since = since.as_deref().map(since_when).transpose()?;
+    let request = Request::AccountUndelete { address: address.clone(), since };
+    let Response::Count(count) = super::block_on(operator::execute(place, request))? else {
+        bail!("the server answered something else");
+    };
+    match count {
+        0 => println!("Nothing to bring back: {address} has no removed messages of that time."),
+        count => println!("{count} messages are in the mailbox of {address} again"),
+    }
+    Ok(())
+}
+
+/// A time, or a span before now.
+fn since_when(text: &str) -> Result<Timestamp> {
+    if let Ok(Span(span)) = text.parse() {
+        return Ok(wiring::clock().now() - span);
+    }
+    text.parse().map_err(|_| {
+        anyhow::anyhow!(
+            "{text:?} is neither a time such as 2026-11-24T08:00:00Z nor a span such as 2h"
+        )
+    })
 }
 
 fn list(place: &Place, json: bool) -> Result<()> {

@@ -54,6 +54,11 @@ fn print(event: &Event) {
             println!("  {time}  refused{from}, {}", described(origin));
             print_refused(refused);
         }
+        What::Collected { origin, messages, retrieved, removed, refused } => {
+            println!("  {time}  maildrop opened, {}", described(origin));
+            detail(&format!("{messages} messages, {retrieved} retrieved, {removed} removed"));
+            print_refused(refused);
+        }
         What::Attempted { destination, host, tls, recipients, next } => {
             let host = host.as_deref().unwrap_or("no server");
             let tls = tls.as_deref().map(|tls| format!(", {tls}")).unwrap_or_default();
@@ -90,7 +95,8 @@ fn detail(text: &str) {
 fn described(origin: &Origin) -> String {
     let Origin { client, hello, protocol, tls, account, .. } = origin;
     let client = client.map_or_else(|| "this machine".to_owned(), |client| client.to_string());
-    let mut text = format!("{client} ({hello}) by {protocol}");
+    let hello = if hello.is_empty() { String::new() } else { format!(" ({hello})") };
+    let mut text = format!("{client}{hello} by {protocol}");
     if let Some(tls) = tls {
         text.push_str(&format!(", {tls}"));
     }

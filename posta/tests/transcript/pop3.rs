@@ -5,11 +5,12 @@ use crate::{
     script::{Script, unescape},
 };
 use bytes::Bytes;
+use posta_mail::sasl::Exchange;
 use posta_pop3::{
     Server,
     server::{Answer, Denial, Maildrop, Profile, Question},
 };
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 pub struct Pop3;
 
@@ -39,17 +40,35 @@ impl Protocol for Pop3 {
     type Engine = Server<Messages>;
 
     fn engine(script: &Script) -> Self::Engine {
+        let auth = script.setting("auth") == Some("yes");
+        let number = |name| script.setting(name).map(|number| number.parse::<u32>().unwrap());
         let profile = Profile {
-            hostname: script.setting("hostname").unwrap().to_owned(),
             stls: script.setting("stls") == Some("yes"),
+            mechanisms: if auth { vec!["SCRAM-SHA-256", "PLAIN"] } else { Vec::new() },
+            secured_mechanisms: if auth { vec!["SCRAM-SHA-256-PLUS", "PLAIN"] } else { Vec::new() },
+            expire: number("expire"),
+            login_delay: Duration::from_secs(number("login-delay").unwrap_or_default().into()),
+            ..Profile::new(script.setting("hostname").unwrap().to_owned())
         };
         Server::new(Arc::new(profile), script.setting("plaintext-login") != Some("no"))
+            .with_challenge(script.setting("apop").map(str::to_owned))
     }
 
     fn question(question: &Question) -> Option<String> {
         Some(match question {
             Question::Login { name, password } => {
                 format!("login {name} {}", password.expose().escape_ascii())
+            }
+            Question::Apop { name, challenge, digest } => {
+                let digest: String = digest.iter().map(|octet| format!("{octet:02x}")).collect();
+                format!("apop {name} {challenge} {digest}")
+            }
+            Question::Authenticate(Exchange::Start { mechanism, initial }) => match initial {
+                Some(octets) => format!("auth {mechanism} {}", octets.escape_ascii()),
+                None => format!("auth {mechanism}"),
+            },
+            Question::Authenticate(Exchange::Response(octets)) => {
+                format!("auth: {}", octets.escape_ascii())
             }
             // How a message is cut is not the protocol's business.
             Question::Read { .. } => return None,
@@ -68,6 +87,12 @@ impl Protocol for Pop3 {
             Some("opened") => Answer::Opened(Messages(messages(script))),
             Some("denied") => Answer::Denied(Denial::Credentials),
             Some("unavailable") => Answer::Denied(Denial::Unavailable),
+            Some("locked") => Answer::Denied(Denial::Locked),
+            Some("too-many") => Answer::Denied(Denial::TooMany),
+            Some("too-soon") => Answer::Denied(Denial::TooSoon),
+            Some(text) if text.starts_with("challenge") => {
+                Answer::Challenge(unescape(text["challenge".len()..].trim_start()).unwrap())
+            }
             Some("updated") => Answer::Updated,
             Some("failed") => Answer::Failed,
             _ => panic!("the script does not answer {question:?}"),

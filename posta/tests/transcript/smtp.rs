@@ -4,13 +4,14 @@ use crate::{
     Protocol,
     script::{Script, unescape},
 };
+use posta_mail::sasl::Exchange;
 use posta_mail::{
     Reply, ReplyCode,
     envelope::{Body, Hold, Late, MailParameters, RecipientParameters, Return},
 };
 use posta_smtp::{
     Server,
-    server::{Answer, Exchange, Forwarded, Limits, Mail, Profile, Question, Recipient, Service},
+    server::{Answer, Forwarded, Limits, Mail, Profile, Question, Recipient, Service},
 };
 use std::sync::Arc;
 

@@ -70,7 +70,7 @@ async fn add_accounts(store: Arc<dyn Store>) -> Result<()> {
     let admin = Admin::new(store, wiring::clock());
     for address in [SENDER, RECIPIENT] {
         let (address, password) = (address.to_owned(), PASSWORD.to_owned());
-        admin.execute(Request::AccountAdd { address, password }).await?;
+        admin.execute(Request::AccountAdd { address, password, apop: false }).await?;
     }
     Ok(())
 }

@@ -1,0 +1,53 @@
+//! The framing that the SASL exchanges of all protocols share (RFC 4422): base64, `=`, `*`. What the
+//! octets mean is not the protocols' business.
+
+use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
+
+/// A piece of a SASL exchange, out of its base64.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Exchange {
+    /// It begins, with one of the mechanisms that are offered.
+    Start {
+        /// Which, in upper case.
+        mechanism: String,
+        /// What the client said at once.
+        initial: Option<Vec<u8>>,
+    },
+    /// The client's answer to a challenge.
+    Response(Vec<u8>),
+}
+
+/// Text that is no base64.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("no base64")]
+pub struct NoBase64;
+
+/// The beginning of an exchange. `=` is an initial response of no octets (RFC 4954 §4, RFC 5034 §4).
+///
+/// # Errors
+/// When the initial response is no base64.
+pub fn start(mechanism: String, initial: Option<&[u8]>) -> Result<Exchange, NoBase64> {
+    let initial = match initial {
+        None => None,
+        Some(b"=") => Some(Vec::new()),
+        Some(text) => Some(BASE64.decode(text).map_err(|_| NoBase64)?),
+    };
+    Ok(Exchange::Start { mechanism, initial })
+}
+
+/// A line that answers a challenge; none if the client gives up, with `*`.
+///
+/// # Errors
+/// When it is no base64.
+pub fn response(line: &[u8]) -> Result<Option<Exchange>, NoBase64> {
+    if line == b"*" {
+        return Ok(None);
+    }
+    BASE64.decode(line).map(|octets| Some(Exchange::Response(octets))).map_err(|_| NoBase64)
+}
+
+/// A challenge, as it stands in a line.
+#[must_use]
+pub fn challenge(octets: &[u8]) -> String {
+    BASE64.encode(octets)
+}

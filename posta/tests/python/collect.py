@@ -1,0 +1,312 @@
+"""Debian's mail programs collect a mailbox: python3 collect.py PASSWORD SMTP POP3 POP3S CERTIFICATE
+
+POP3 offers STLS and APOP. The mailbox of bob@x.test is filled with messages of every kind; each program
+collects all of them, in plaintext, by STLS and in TLS from the start, as far as it can; what it
+collected is compared octet by octet with what was sent.
+"""
+
+import hashlib
+import os
+import poplib
+import re
+import smtplib
+import ssl
+import subprocess
+import sys
+import tempfile
+
+poplib._MAXLINE = 10_000_000
+COUNT = 200
+HEADER = "From: ana@x.test\r\nTo: bob@x.test\r\nDate: Thu, 15 Jan 2004 12:38:50 -0500\r\nMessage-ID: <%d@x.test>\r\nSubject: %s\r\n"
+
+
+def bodies():
+    """One of each kind."""
+    attachment = "".join("%s\r\n" % ("QUJD" * 18) for _ in range(400))
+    yield "plain", "text\r\n"
+    yield "dots", ".\r\n..\r\n.leading\r\n...\r\nlast.\r\n.\r\n"
+    yield "empty", ""
+    yield "blank lines", "\r\n\r\n\r\n"
+    yield "=?utf-8?q?Bun=C4=83_ziua?=", "8 bit: bun\u0103 ziua, \u00e7a va, \u65e5\u672c\r\n"
+    yield "Ro\u0219u \u00een antet", "UTF-8 in the header section\r\n"
+    yield "long lines", "x" * 5000 + "\r\n" + "." + "y" * 3000 + "\r\n"
+    yield "attachment", "MIME\r\n\r\n" + attachment
+    yield "From", "From here on\r\n>From there\r\n From within\r\n"
+    yield "spaces", "trailing spaces   \r\n\ttab\r\n \r\n"
+
+
+def messages():
+    kinds = list(bodies())
+    for number in range(COUNT):
+        subject, body = kinds[number % len(kinds)]
+        yield (HEADER % (number, subject) + "\r\n" + body).encode()
+
+
+def run(command, text=b"", environment=None, cwd=None, codes=(0,)):
+    ran = subprocess.run(
+        command, input=text, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        timeout=120, env={**os.environ, **(environment or {})}, cwd=cwd,
+    )
+    assert ran.returncode in codes, (command, ran.returncode, ran.stdout[-2000:].decode(errors="replace"))
+    return ran.stdout
+
+
+class Place:
+    def __init__(self, password, smtp, pop3, pop3s, certificate):
+        self.password, self.certificate = password, certificate
+        self.smtp, self.pop3, self.pop3s = (place.split(":") for place in (smtp, pop3, pop3s))
+        self.home = tempfile.mkdtemp(prefix="posta-collect-")
+        self.made = 0
+        self.expected = None
+
+    def write(self, name, text):
+        path = os.path.join(self.home, name)
+        with open(path, "w") as file:
+            file.write(text)
+        os.chmod(path, 0o600)
+        return path
+
+    def maildir(self):
+        self.made += 1
+        path = os.path.join(self.home, "maildir-%d" % self.made)
+        for part in ("cur", "new", "tmp"):
+            os.makedirs(os.path.join(path, part))
+        return path
+
+    def fill(self):
+        client = smtplib.SMTP(self.smtp[0], int(self.smtp[1]))
+        client.ehlo()
+        for message in messages():
+            client.sendmail("ana@x.test", ["bob@x.test"], message, ["SMTPUTF8", "BODY=8BITMIME"])
+        client.quit()
+
+    def log_in(self):
+        client = poplib.POP3(self.pop3[0], int(self.pop3[1]))
+        client.user("bob")
+        client.pass_(self.password)
+        return client
+
+    def read(self):
+        """What the server has, by poplib, with the octet counts compared."""
+        client = self.log_in()
+        got = []
+        for number in range(1, COUNT + 1):
+            octets = int(client.list(number).split()[2])
+            _, lines, _ = client.retr(number)
+            message = b"".join(line + b"\r\n" for line in lines)
+            assert len(message) == octets, (number, len(message), octets)
+            got.append(message)
+        client.quit()
+        sent = list(messages())
+        assert all(got[i].endswith(sent[i]) for i in range(COUNT)), "what was sent is what is kept"
+        self.expected = sorted(got)
+
+    def compare(self, what, got, added=None):
+        """Line ends aside, and what the program itself writes above the message."""
+        assert len(got) == COUNT, (what, len(got))
+        plain = lambda text: text.replace(b"\r\n", b"\n")
+        got = sorted(plain(text) for text in got)
+        if added:
+            got = sorted(re.sub(added, b"", text, count=1) for text in got)
+        expected = sorted(plain(text) for text in self.expected)
+        for one, other in zip(got, expected):
+            assert one == other, (what, one[:600], other[:600])
+        print("%s: %d messages" % (what, COUNT), flush=True)
+
+    def files(self, maildir):
+        for part in ("new", "cur"):
+            for name in os.listdir(os.path.join(maildir, part)):
+                with open(os.path.join(maildir, part, name), "rb") as file:
+                    yield file.read()
+
+
+def by_poplib(place):
+    context = ssl.create_default_context(cafile=place.certificate)
+    context.check_hostname = False
+    plain = poplib.POP3(*place.pop3)
+    assert "SASL" in plain.capa() and "UTF8" in plain.capa()
+    secured = poplib.POP3(*place.pop3)
+    secured.stls(context)
+    for how, client in [("STLS", secured), ("POP3S", poplib.POP3_SSL(*place.pop3s, context=context))]:
+        client.user("bob@x.test")
+        client.pass_(place.password)
+        uids = [line.split()[1] for line in client.uidl()[1]]
+        assert len(set(uids)) == COUNT
+        got = [b"\r\n".join(client.retr(n)[1]) + b"\r\n" for n in range(1, COUNT + 1)]
+        client.quit()
+        place.compare("poplib, " + how, got)
+
+
+def by_curl(place):
+    for how, url, flags in [
+        ("plaintext", "pop3://%s:%s" % tuple(place.pop3), []),
+        ("STLS", "pop3://%s:%s" % tuple(place.pop3), ["--ssl-reqd", "--insecure"]),
+        ("POP3S", "pop3s://%s:%s" % tuple(place.pop3s), ["--insecure"]),
+    ]:
+        user = ["--user", "bob@x.test:" + place.password]
+        command = ["curl", "--silent", "--show-error", "--fail", *flags, *user]
+        out = place.maildir()
+        command += [url + "/[1-%d]" % COUNT, "--output", out + "/new/#1"]
+        run(command)
+        place.compare("curl, " + how, list(place.files(out)))
+
+
+def by_fetchmail(place):
+    for how, (host, port), options in [
+        ("plaintext", place.pop3, "sslproto ''"),
+        ("STLS", place.pop3, "sslproto 'TLS1.2+' no sslcertck"),
+        ("POP3S", place.pop3s, "ssl no sslcertck"),
+    ]:
+        out = place.maildir()
+        place.write("deliver", "#!/bin/sh\nf=$(mktemp %s/new/XXXXXXXXXX)\ncat > $f\n" % out)
+        os.chmod(os.path.join(place.home, "deliver"), 0o700)
+        config = place.write(
+            "fetchmailrc",
+            "set invisible\npoll 127.0.0.1 protocol pop3 port %s: auth password user 'bob@x.test' password '%s' %s "
+            "fetchall keep no rewrite no mimedecode mda '%s/deliver'\n" % (port, place.password, options, place.home),
+        )
+        run(["fetchmail", "--fetchmailrc", config, "--pidfile", place.home + "/pid", "--nosyslog"],
+            environment={"HOME": place.home, "FETCHMAILHOME": place.home})
+        place.compare("fetchmail, " + how, list(place.files(out)), rb"\AFrom .*\n|(?<=\n)Status: .*\n")
+
+
+def by_getmail(place):
+    for how, (host, port), kind in [("plaintext", place.pop3, "SimplePOP3Retriever"), ("POP3S", place.pop3s, "SimplePOP3SSLRetriever")]:
+        out = place.maildir()
+        config = place.write(
+            "getmailrc",
+            "[retriever]\ntype = %s\nserver = 127.0.0.1\nport = %s\nusername = bob@x.test\npassword = %s\n"
+            "[destination]\ntype = Maildir\npath = %s/\n"
+            "[options]\nread_all = true\ndelete = false\ndelivered_to = false\nreceived = false\nverbose = 0\n"
+            % (kind, port, place.password, out),
+        )
+        run(["getmail", "--getmaildir", place.home, "--rcfile", config])
+        place.compare("getmail, " + how, list(place.files(out)), rb"\AReturn-Path: .*\n")
+
+
+def by_mpop(place):
+    for how, (host, port), options in [
+        ("plaintext", place.pop3, "tls off"),
+        ("STLS", place.pop3, "tls on\ntls_starttls on\ntls_certcheck off"),
+        ("POP3S", place.pop3s, "tls on\ntls_starttls off\ntls_certcheck off"),
+    ]:
+        for auth in ("user", "plain", "scram-sha-256"):
+            out = place.maildir()
+            config = place.write(
+                "mpoprc",
+                "account default\nhost 127.0.0.1\nport %s\nuser bob@x.test\npassword %s\nauth %s\n%s\nkeep on\n"
+                "received_header off\nuidls_file %s/uidls\ndelivery maildir %s\n"
+                % (port, place.password, auth, options, out, out),
+            )
+            run(["mpop", "--file=" + config, "--quiet"])
+            place.compare("mpop, %s, %s" % (how, auth), list(place.files(out)))
+
+
+def by_neomutt(place):
+    for how, url, options in [
+        ("plaintext", "pop://bob%%40x.test:%s@127.0.0.1:%s" % (place.password, place.pop3[1]), "set ssl_starttls=no"),
+        ("STLS", "pop://bob%%40x.test:%s@127.0.0.1:%s" % (place.password, place.pop3[1]), "set ssl_starttls=yes ssl_force_tls=yes"),
+        ("POP3S", "pops://bob%%40x.test:%s@127.0.0.1:%s" % (place.password, place.pop3s[1]), "set ssl_starttls=no"),
+    ]:
+        out = place.maildir()
+        config = place.write(
+            "neomuttrc",
+            "%s\nset certificate_file=%s\nset ssl_verify_host=no ssl_verify_dates=no\nset mbox_type=Maildir\nset confirmappend=no delete=no wait_key=no\n"
+            "set pop_delete=no pop_checkinterval=0 message_cachedir='' header_cache=''\nset auto_tag=yes\nset spool_file='%s'\n"
+            % (options, place.certificate, url),
+        )
+        keys = "push '<tag-pattern>~A<enter><tag-prefix><copy-message>%s<enter><exit>'" % out
+        command = "neomutt -n -F %s -e \"%s\"" % (config, keys.replace('"', '\\"'))
+        run(["script", "--quiet", "--return", "--command", command, "/dev/null"],
+            environment={"TERM": "vt100", "HOME": place.home})
+        place.compare("neomutt, " + how, list(place.files(out)), rb"(?<=\n)Status: .*\n|(?<=\n)X-Status: .*\n")
+
+
+def by_s_nail(place):
+    for how, url, options in [
+        ("plaintext", "pop3://bob%%40x.test:%s@127.0.0.1:%s" % (place.password, place.pop3[1]), []),
+        ("STLS", "pop3://bob%%40x.test:%s@127.0.0.1:%s" % (place.password, place.pop3[1]), ["-S", "pop3-use-starttls"]),
+        ("POP3S", "pop3s://bob%%40x.test:%s@127.0.0.1:%s" % (place.password, place.pop3s[1]), []),
+    ]:
+        out = os.path.join(place.maildir(), "mbox")
+        command = ["s-nail", "-:/", "-R", "-S", "v15-compat", "-S", "tls-verify=ignore", "-S", "pop3-auth=plain", *options, "-f", url]
+        run(command, ("copy * %s\nxit\n" % out).encode(), {"HOME": place.home})
+        with open(out, "rb") as file:
+            text = file.read()
+        count = len(re.findall(rb"^Message-ID: <\d+@x.test>$", text, re.M))
+        assert count == COUNT, (how, count)
+        # An mbox quotes lines that begin with From, so it is counted and searched, not compared whole.
+        plain = text.replace(b"\n>From", b"\nFrom").replace(b"\n>>From", b"\n>From")
+        for message in messages():
+            body = message.replace(b"\r\n", b"\n").split(b"\n\n", 1)[1]
+            assert body in plain, (how, body[:200])
+        print("s-nail, %s: %d messages" % (how, COUNT), flush=True)
+
+
+def by_openssl(place):
+    dialogue = ["USER bob@x.test", "PASS " + place.password]
+    for how, (host, port), flags in [("STLS", place.pop3, ["-starttls", "pop3"]), ("POP3S", place.pop3s, [])]:
+        command = ["openssl", "s_client", "-quiet", "-verify_quiet", "-connect", "%s:%s" % (host, port), *flags]
+        lines = dialogue + ["RETR %d" % n for n in range(1, COUNT + 1)] + ["QUIT"]
+        said = run(command, "".join(line + "\r\n" for line in lines).encode(), codes=(0, 1))
+        got = re.findall(rb"^\+OK \d+ octets\r\n(.*?)^\.\r\n", said, re.M | re.S)
+        place.compare("openssl, " + how, [re.sub(rb"(?m)^\.\.", b".", text) for text in got])
+
+
+PERL = r"""
+use strict; use Net::POP3;
+my ($port, $how, $ssl, $password, $out) = @ARGV;
+my $pop = Net::POP3->new('127.0.0.1', Port => $port, Timeout => 60, $ssl eq 'pop3s' ? (SSL => 1, SSL_verify_mode => 0) : ()) or die "no connection: $@";
+if ($ssl eq 'stls') { $pop->starttls(SSL_verify_mode => 0) or die 'no TLS: ' . $pop->message; }
+my $count = $how eq 'apop' ? $pop->apop('ana@x.test', $password) : $pop->login('bob@x.test', $password);
+defined $count or die 'no login: ' . $pop->message;
+for my $n (1 .. $count) {
+    my $lines = $pop->get($n) or die 'no message ' . $n;
+    open my $file, '>:raw', "$out/new/$n" or die $!;
+    print $file @$lines;
+    close $file;
+}
+$pop->quit;
+print "$count\n";
+"""
+
+
+def by_perl(place):
+    script = place.write("collect.pl", PERL)
+    for how, (host, port), ssl_mode in [
+        ("plaintext", place.pop3, "none"), ("STLS", place.pop3, "stls"), ("POP3S", place.pop3s, "pop3s"),
+    ]:
+        out = place.maildir()
+        run(["perl", script, port, "login", ssl_mode, place.password, out])
+        place.compare("Net::POP3, " + how, list(place.files(out)))
+
+
+def perl_apop(place):
+    script = place.write("collect.pl", PERL)
+    said = run(["perl", script, place.pop3[1], "apop", "none", place.password, place.maildir()])
+    assert int(said) == 0 or said.strip() == b"0E0", said
+    run(["perl", script, place.pop3[1], "apop", "none", "wrong", place.maildir()], codes=range(1, 256))
+    greeting = poplib.POP3(*place.pop3).getwelcome()
+    assert re.search(rb"<\S+@\S+>$", greeting), greeting
+    client = poplib.POP3(*place.pop3)
+    client.apop("ana@x.test", place.password)
+    client.quit()
+    print("APOP: Net::POP3, poplib")
+
+
+def main():
+    place = Place(*sys.argv[1:])
+    place.fill()
+    place.read()
+    programs = [by_poplib, by_curl, by_fetchmail, by_getmail, by_mpop, by_neomutt, by_s_nail, by_openssl, by_perl, perl_apop]
+    failed = []
+    for program in programs:
+        try:
+            program(place)
+        except (AssertionError, subprocess.TimeoutExpired) as error:
+            failed.append((program.__name__, error))
+            print("FAILED %s: %s" % (program.__name__, error), flush=True)
+    assert not failed, [name for name, _ in failed]
+
+
+main()
