@@ -73,6 +73,12 @@ class Place:
             os.makedirs(os.path.join(path, part))
         return path
 
+    def deliverer(self, maildir):
+        """A program that puts its input into a Maildir."""
+        path = self.write("deliver", "#!/bin/sh\ncat > $(mktemp %s/new/XXXXXXXXXX)\n" % maildir)
+        os.chmod(path, 0o700)
+        return path
+
     def fill(self):
         client = smtplib.SMTP(self.smtp[0], int(self.smtp[1]))
         client.ehlo()
@@ -101,13 +107,15 @@ class Place:
         assert all(got[i].endswith(sent[i]) for i in range(COUNT)), "what was sent is what is kept"
         self.expected = sorted(got)
 
-    def compare(self, what, got, added=None):
-        """Line ends aside, and what the program itself writes above the message."""
+    def compare(self, what, got, its_own=None):
+        """Line ends aside, and the field that the program itself writes."""
         assert len(got) == COUNT, (what, len(got))
-        plain = lambda text: text.replace(b"\r\n", b"\n")
+
+        def plain(text):
+            text = text.replace(b"\r\n", b"\n")
+            return re.sub(its_own, b"", text, count=1) if its_own else text
+
         got = sorted(plain(text) for text in got)
-        if added:
-            got = sorted(re.sub(added, b"", text, count=1) for text in got)
         expected = sorted(plain(text) for text in self.expected)
         for one, other in zip(got, expected):
             assert one == other, (what, one[:600], other[:600])
@@ -158,12 +166,11 @@ def by_fetchmail(place):
         ("POP3S", place.pop3s, "ssl no sslcertck"),
     ]:
         out = place.maildir()
-        place.write("deliver", "#!/bin/sh\nf=$(mktemp %s/new/XXXXXXXXXX)\ncat > $f\n" % out)
-        os.chmod(os.path.join(place.home, "deliver"), 0o700)
+        deliverer = place.deliverer(out)
         config = place.write(
             "fetchmailrc",
             "set invisible\npoll 127.0.0.1 protocol pop3 port %s: auth password user 'bob@x.test' password '%s' %s "
-            "fetchall keep no rewrite no mimedecode mda '%s/deliver'\n" % (port, place.password, options, place.home),
+            "fetchall keep no rewrite no mimedecode mda '%s'\n" % (port, place.password, options, deliverer),
         )
         run(["fetchmail", "--fetchmailrc", config, "--pidfile", place.home + "/pid", "--nosyslog"],
             environment={"HOME": place.home, "FETCHMAILHOME": place.home})
@@ -176,9 +183,9 @@ def by_getmail(place):
         config = place.write(
             "getmailrc",
             "[retriever]\ntype = %s\nserver = 127.0.0.1\nport = %s\nusername = bob@x.test\npassword = %s\n"
-            "[destination]\ntype = Maildir\npath = %s/\n"
+            "[destination]\ntype = MDA_external\npath = %s\nallow_root_commands = true\n"
             "[options]\nread_all = true\ndelete = false\ndelivered_to = false\nreceived = false\nverbose = 0\n"
-            % (kind, port, place.password, out),
+            % (kind, port, place.password, place.deliverer(out)),
         )
         run(["getmail", "--getmaildir", place.home, "--rcfile", config])
         place.compare("getmail, " + how, list(place.files(out)), rb"\AReturn-Path: .*\n")
@@ -203,23 +210,33 @@ def by_mpop(place):
 
 
 def by_neomutt(place):
-    for how, url, options in [
-        ("plaintext", "pop://bob%%40x.test:%s@127.0.0.1:%s" % (place.password, place.pop3[1]), "set ssl_starttls=no"),
-        ("STLS", "pop://bob%%40x.test:%s@127.0.0.1:%s" % (place.password, place.pop3[1]), "set ssl_starttls=yes ssl_force_tls=yes"),
-        ("POP3S", "pops://bob%%40x.test:%s@127.0.0.1:%s" % (place.password, place.pop3s[1]), "set ssl_starttls=no"),
+    """Its SASL library offers SCRAM-SHA-256-PLUS without a channel to bind to, cancels, and does not read the answer."""
+    for how, scheme, port, starttls in [
+        ("plaintext", "pop", place.pop3[1], "ssl_starttls=no"),
+        ("STLS", "pop", place.pop3[1], "ssl_starttls=yes ssl_force_tls=yes"),
+        ("POP3S", "pops", place.pop3s[1], "ssl_starttls=no"),
     ]:
         out = place.maildir()
         config = place.write(
             "neomuttrc",
-            "%s\nset certificate_file=%s\nset ssl_verify_host=no ssl_verify_dates=no\nset mbox_type=Maildir\nset confirmappend=no delete=no wait_key=no\n"
-            "set pop_delete=no pop_checkinterval=0 message_cachedir='' header_cache=''\nset auto_tag=yes\nset spool_file='%s'\n"
-            % (options, place.certificate, url),
+            "set pop_authenticators=user\nset %s\nset certificate_file=%s\nset ssl_verify_host=no ssl_verify_dates=no\n"
+            "set mbox_type=Maildir\nset auto_tag=yes confirmappend=no delete=no wait_key=no\n"
+            "set pop_delete=no pop_checkinterval=0 folder=%s\n"
+            % (starttls, place.certificate, place.home),
         )
         keys = "push '<tag-pattern>~A<enter><tag-prefix><copy-message>%s<enter><exit>'" % out
-        command = "neomutt -n -F %s -e \"%s\"" % (config, keys.replace('"', '\\"'))
-        run(["script", "--quiet", "--return", "--command", command, "/dev/null"],
-            environment={"TERM": "vt100", "HOME": place.home})
-        place.compare("neomutt, " + how, list(place.files(out)), rb"(?<=\n)Status: .*\n|(?<=\n)X-Status: .*\n")
+        url = "%s://bob%%40x.test:%s@127.0.0.1:%s" % (scheme, place.password, port)
+        command = "stty rows 24 cols 80; neomutt -n -F %s -f '%s' -e \"%s\"" % (config, url, keys)
+        # It wants a terminal whose keyboard stays there.
+        ran = subprocess.Popen(
+            ["script", "--quiet", "--return", "--command", command, "/dev/null"],
+            stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, env={**os.environ, "TERM": "vt100", "HOME": place.home},
+        )
+        try:
+            assert ran.wait(timeout=60) == 0
+        finally:
+            ran.kill()
+        place.compare("neomutt, " + how, list(place.files(out)), rb"(?<=\n)Content-Length: \d+\nLines: \d+\n")
 
 
 def by_s_nail(place):
@@ -229,17 +246,18 @@ def by_s_nail(place):
         ("POP3S", "pop3s://bob%%40x.test:%s@127.0.0.1:%s" % (place.password, place.pop3s[1]), []),
     ]:
         out = os.path.join(place.maildir(), "mbox")
-        command = ["s-nail", "-:/", "-R", "-S", "v15-compat", "-S", "tls-verify=ignore", "-S", "pop3-auth=plain", *options, "-f", url]
+        command = ["s-nail", "-:/", "-R", "-S", "v15-compat", "-S", "tls-verify=ignore", "-S", "pop3-auth=plain", "-S", "pop3-no-apop", *options, "-f", url]
         run(command, ("copy * %s\nxit\n" % out).encode(), {"HOME": place.home})
         with open(out, "rb") as file:
             text = file.read()
         count = len(re.findall(rb"^Message-ID: <\d+@x.test>$", text, re.M))
         assert count == COUNT, (how, count)
-        # An mbox quotes lines that begin with From, so it is counted and searched, not compared whole.
-        plain = text.replace(b"\n>From", b"\nFrom").replace(b"\n>>From", b"\n>From")
+        # An mbox quotes lines that begin with From, not so that it could be undone: that aside.
+        plain = lambda text: re.sub(rb"(?m)^>*From", b"From", text.replace(b"\r\n", b"\n"))
+        text = plain(text)
         for message in messages():
-            body = message.replace(b"\r\n", b"\n").split(b"\n\n", 1)[1]
-            assert body in plain, (how, body[:200])
+            body = plain(message).split(b"\n\n", 1)[1]
+            assert body in text, (how, body[:200])
         print("s-nail, %s: %d messages" % (how, COUNT), flush=True)
 
 
@@ -284,7 +302,7 @@ def by_perl(place):
 def perl_apop(place):
     script = place.write("collect.pl", PERL)
     said = run(["perl", script, place.pop3[1], "apop", "none", place.password, place.maildir()])
-    assert int(said) == 0 or said.strip() == b"0E0", said
+    assert said.strip() == b"0E0", said
     run(["perl", script, place.pop3[1], "apop", "none", "wrong", place.maildir()], codes=range(1, 256))
     greeting = poplib.POP3(*place.pop3).getwelcome()
     assert re.search(rb"<\S+@\S+>$", greeting), greeting
