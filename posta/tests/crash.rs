@@ -195,3 +195,47 @@ fn a_full_disk_refuses_mail_and_loses_none() {
     assert_eq!(kept, accepted);
     place.kill();
 }
+
+/// kill -9 between QUIT and its answer, 200 times, a little later each time and then from the start:
+/// the maildrop is as before, or all that was marked is gone.
+#[test]
+fn kill_9_in_an_update_removes_all_or_nothing() {
+    const ROUNDS: u64 = 200;
+    const KEPT: usize = 3;
+    const MARKED: usize = 20;
+    let mut place = Place::new(&[("smtp", "none"), ("pop3", "none")]);
+    place.add_account("ana@x.test");
+    place.start();
+    let (mut as_before, mut gone) = (0, 0);
+    for round in 0..ROUNDS {
+        let mut session = pop3(place.address("pop3"), "ana");
+        let present = session.listing("LIST").len();
+        let mut wire = smtp(place.address("smtp"));
+        for _ in present..KEPT + MARKED {
+            assert!(send(&mut wire, "ana@x.test", "A: b\r\n\r\nc\r\n").starts_with("250 "));
+        }
+        drop((session, wire));
+        let mut session = pop3(place.address("pop3"), "ana");
+        let before = session.listing("UIDL");
+        for number in KEPT + 1..=KEPT + MARKED {
+            assert!(session.say(&format!("DELE {number}")).starts_with("+OK"));
+        }
+        session.write("QUIT\r\n");
+        sleep(Duration::from_micros(round % 50 * 20));
+        place.kill();
+        let answered = session.rest().starts_with("+OK");
+        place.start();
+        let after = pop3(place.address("pop3"), "ana").listing("UIDL");
+        match after.len() {
+            KEPT => gone += 1,
+            _ => {
+                assert_eq!(after, before, "round {round}: some of what was marked is gone");
+                assert!(!answered, "round {round}: the removal was acknowledged");
+                as_before += 1;
+            }
+        }
+        assert_eq!(after[..KEPT], before[..KEPT]);
+    }
+    println!("{as_before} times as before, {gone} times all gone");
+    assert!(as_before > 0 && gone > 0, "the kills came before and after the sync");
+}
