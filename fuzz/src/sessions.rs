@@ -256,6 +256,7 @@ fn smtp_client(wire: &[u8], size: usize, kind: u8) {
 
 fn pop3_client(wire: &[u8], size: usize, kind: u8) {
     let options = pop3_client::Options {
+        sasl: false,
         name: "ana".into(),
         password: Secret::new(b"x"),
         tls: TlsUse::Never,
@@ -267,7 +268,7 @@ fn pop3_client(wire: &[u8], size: usize, kind: u8) {
         pop3_client::Answer::Dele(1),
     ];
     play(pop3_client::Client::new(options, false), wire, size, |question| match question {
-        pop3_client::Question::Next(_) => asks[usize::from(kind >> 1) % asks.len()],
+        pop3_client::Question::Next(_) => asks[usize::from(kind >> 1) % asks.len()].clone(),
         _ => pop3_client::Answer::Quit,
     });
 }

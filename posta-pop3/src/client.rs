@@ -8,9 +8,12 @@
 //!
 //! | state      | waits for                       | then |
 //! |------------|---------------------------------|------|
-//! | `Greeting` | +OK                             | CAPA for STLS, or USER |
-//! | `Capa`     | the capability list             | STLS or USER |
-//! | `Stls`     | +OK                             | negotiates (`Securing`), USER |
+//! | `Greeting` | +OK                             | CAPA for STLS or SASL, or USER |
+//! | `Capa`     | the capability list             | STLS, asks how to log in, or USER |
+//! | `Stls`     | +OK                             | negotiates (`Securing`), CAPA or USER |
+//! | `Choosing` | the caller's mechanism          | AUTH or USER |
+//! | `Auth`     | a challenge, +OK                | asks for a response, or what to do |
+//! | `Challenged` | the caller's response         | sends it |
 //! | `User`     | +OK                             | PASS |
 //! | `Pass`     | +OK                             | asks what to do |
 //! | `Ready`    | the caller's answer             | sends the command |
@@ -24,6 +27,7 @@ use posta_mail::{
     dots::{BareNewlines, Decoded, DotDecoder},
     limits,
     line::{Cut, LineCutter},
+    sasl,
 };
 use std::io::Write as _;
 
@@ -36,11 +40,19 @@ pub struct Options {
     pub password: Secret,
     /// Whether to use STLS.
     pub tls: TlsUse,
+    /// Whether to ask which SASL mechanism to use ([`Question::Login`]), where there are any.
+    pub sasl: bool,
 }
 
-/// A command that the caller wants sent, in TRANSACTION state. Message numbers count from 1.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What the caller wants sent. Message numbers count from 1.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Answer {
+    /// To [`Question::Login`]: USER and PASS.
+    User,
+    /// To [`Question::Login`]: AUTH with this mechanism, and perhaps an initial response.
+    Auth(String, Option<Vec<u8>>),
+    /// To [`Question::Challenge`]: this response; none to give up.
+    Respond(Option<Vec<u8>>),
     /// STAT: brings [`Outcome::Status`].
     Stat,
     /// LIST: brings [`Outcome::Listing`].
@@ -64,6 +76,11 @@ pub enum Answer {
 /// What the caller is asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Question {
+    /// How to log in: the mechanisms that the server offers, in upper case (RFC 5034 §3). At least
+    /// one.
+    Login(Vec<String>),
+    /// What to answer to this challenge.
+    Challenge(Vec<u8>),
     /// What to do next. Carries what the command before brought; [`Outcome::Done`] after the login.
     Next(Outcome),
     /// The server's answer to QUIT: whether the marked messages are removed. Any answer will do.
@@ -115,7 +132,10 @@ pub struct Client {
 #[derive(Debug)]
 enum State {
     Greeting,
-    Capa { listing: bool, stls: bool },
+    Capa { listing: bool, offered: Offered },
+    Choosing(Vec<String>),
+    Auth,
+    Challenged(Vec<u8>),
     Stls,
     Securing,
     User,
@@ -129,6 +149,25 @@ enum State {
     Closed,
 }
 
+/// What the server's capabilities say.
+#[derive(Debug, Default)]
+struct Offered {
+    stls: bool,
+    mechanisms: Vec<String>,
+}
+
+impl Offered {
+    fn read(&mut self, line: &[u8]) {
+        let text = String::from_utf8_lossy(line).to_ascii_uppercase();
+        let mut words = text.split_ascii_whitespace();
+        match words.next() {
+            Some("STLS") => self.stls = true,
+            Some("SASL") => self.mechanisms = words.map(str::to_owned).collect(),
+            _ => {}
+        }
+    }
+}
+
 impl Client {
     /// An engine for a connection that was just opened, in TLS already or not.
     #[must_use]
@@ -138,12 +177,12 @@ impl Client {
 
     fn line(&mut self, line: &[u8], output: &mut Vec<u8>) -> Result<(), Failure> {
         match &mut self.state {
-            State::Capa { listing: true, stls } => match line {
+            State::Capa { listing: true, offered } => match line {
                 b"." => {
-                    let offered = *stls;
+                    let offered = std::mem::take(offered);
                     self.after_capabilities(offered, output)?;
                 }
-                line => *stls |= line.eq_ignore_ascii_case(b"STLS"),
+                line => offered.read(line),
             },
             State::Lines(listing) => {
                 if line == b"." {
@@ -159,17 +198,22 @@ impl Client {
     }
 
     fn status(&mut self, line: &[u8], output: &mut Vec<u8>) -> Result<(), Failure> {
+        if let (State::Auth, Some(challenge)) = (&self.state, line.strip_prefix(b"+ ")) {
+            // RFC 5034 §4.
+            let Ok(Some(sasl::Exchange::Response(octets))) = sasl::response(challenge) else {
+                return Err(Failure::Protocol("a challenge is no base64"));
+            };
+            self.state = State::Challenged(octets);
+            return Ok(());
+        }
         let (positive, words) = status(line)?;
         match (std::mem::replace(&mut self.state, State::Closed), positive) {
-            (State::Greeting, true) if self.secured || self.options.tls == TlsUse::Never => {
-                self.send_user(output);
+            (State::Greeting, true) if self.wants_capabilities() => self.send_capa(output),
+            (State::Greeting, true) => self.send_user(output),
+            (State::Capa { offered, .. }, true) => {
+                self.state = State::Capa { listing: true, offered };
             }
-            (State::Greeting, true) => {
-                output.extend_from_slice(b"CAPA\r\n");
-                self.state = State::Capa { listing: false, stls: false };
-            }
-            (State::Capa { .. }, true) => self.state = State::Capa { listing: true, stls: false },
-            (State::Capa { .. }, false) => self.after_capabilities(false, output)?,
+            (State::Capa { offered, .. }, false) => self.after_capabilities(offered, output)?,
             (State::Stls, true) => self.state = State::Securing,
             (State::User, true) => {
                 output.extend_from_slice(b"PASS ");
@@ -177,7 +221,7 @@ impl Client {
                 output.extend_from_slice(b"\r\n");
                 self.state = State::Pass;
             }
-            (State::Pass, true) => self.state = State::Ready(Outcome::Done),
+            (State::Pass | State::Auth, true) => self.state = State::Ready(Outcome::Done),
             (State::Sent(command), true) => self.state = after(command, words)?,
             (State::Sent(_), false) => {
                 self.state = State::Ready(Outcome::Refused(words.to_owned()))
@@ -191,16 +235,46 @@ impl Client {
         Ok(())
     }
 
-    fn after_capabilities(&mut self, stls: bool, output: &mut Vec<u8>) -> Result<(), Failure> {
-        if stls {
+    fn wants_tls(&self) -> bool {
+        !self.secured && self.options.tls != TlsUse::Never
+    }
+
+    fn wants_capabilities(&self) -> bool {
+        self.options.sasl || self.wants_tls()
+    }
+
+    fn send_capa(&mut self, output: &mut Vec<u8>) {
+        output.extend_from_slice(b"CAPA\r\n");
+        self.state = State::Capa { listing: false, offered: Offered::default() };
+    }
+
+    fn after_capabilities(
+        &mut self,
+        offered: Offered,
+        output: &mut Vec<u8>,
+    ) -> Result<(), Failure> {
+        if self.wants_tls() && offered.stls {
             output.extend_from_slice(b"STLS\r\n");
             self.state = State::Stls;
-        } else if self.options.tls == TlsUse::Required {
+        } else if self.wants_tls() && self.options.tls == TlsUse::Required {
             return Err(Failure::NoTls);
+        } else if self.options.sasl && !offered.mechanisms.is_empty() {
+            self.state = State::Choosing(offered.mechanisms);
         } else {
             self.send_user(output);
         }
         Ok(())
+    }
+
+    fn send_auth(&mut self, mechanism: &str, initial: Option<&[u8]>, output: &mut Vec<u8>) {
+        // RFC 5034 §4: an empty initial response is `=`, and a long one is sent by itself.
+        let initial = match initial {
+            None => String::new(),
+            Some([]) => " =".to_owned(),
+            Some(octets) => format!(" {}", sasl::challenge(octets)),
+        };
+        let _ = write!(output, "AUTH {mechanism}{initial}\r\n");
+        self.state = State::Auth;
     }
 
     fn send_user(&mut self, output: &mut Vec<u8>) {
@@ -235,7 +309,7 @@ fn after(command: Answer, words: &str) -> Result<State, Failure> {
             };
             State::Ready(Outcome::Status { messages, octets })
         }
-        Answer::Dele(_) | Answer::Noop | Answer::Rset | Answer::Quit => State::Ready(Outcome::Done),
+        _ => State::Ready(Outcome::Done),
     })
 }
 
@@ -279,7 +353,15 @@ impl Engine for Client {
                 }
                 State::Ended(question) => return Step::Ask(question.clone()),
                 State::Closed => return Step::Close,
+                // What was offered in plaintext is forgotten (RFC 2595 §4).
+                State::Securing if self.secured && self.options.sasl => self.send_capa(output),
                 State::Securing if self.secured => self.send_user(output),
+                State::Choosing(mechanisms) => {
+                    return Step::Ask(Question::Login(std::mem::take(mechanisms)));
+                }
+                State::Challenged(octets) => {
+                    return Step::Ask(Question::Challenge(std::mem::take(octets)));
+                }
                 State::Securing => return Step::StartTls,
                 State::Message(decoder) => match decoder.next(input) {
                     Decoded::Content(content) => return Step::Content(content),
@@ -301,12 +383,29 @@ impl Engine for Client {
     }
 
     fn answer(&mut self, answer: Answer, output: &mut Vec<u8>) {
-        if !matches!(self.state, State::Ready(_)) {
-            self.state = State::Closed;
-            return;
+        match (&self.state, &answer) {
+            (State::Choosing(_), Answer::Auth(mechanism, initial)) => {
+                return self.send_auth(mechanism, initial.as_deref(), output);
+            }
+            (State::Choosing(_), _) => return self.send_user(output),
+            (State::Challenged(_), Answer::Respond(response)) => {
+                let line = response.as_ref().map_or("*".to_owned(), |text| sasl::challenge(text));
+                let _ = write!(output, "{line}\r\n");
+                self.state = State::Auth;
+                return;
+            }
+            (State::Ready(_), _) => {}
+            _ => {
+                self.state = State::Closed;
+                return;
+            }
         }
         // Writing to a vector cannot fail.
         let _ = match answer {
+            Answer::User | Answer::Auth(..) | Answer::Respond(_) => {
+                self.state = State::Closed;
+                return;
+            }
             Answer::Stat => write!(output, "STAT\r\n"),
             Answer::List => write!(output, "LIST\r\n"),
             Answer::Uidl => write!(output, "UIDL\r\n"),

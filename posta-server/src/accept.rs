@@ -436,7 +436,8 @@ impl SmtpHost {
                 events.push(event);
             }
         }
-        Ok(Acceptance { id, time, chunks, rest, deliveries, items, events, reports })
+        let collected = None;
+        Ok(Acceptance { id, time, chunks, rest, deliveries, items, events, reports, collected })
     }
 
     fn envelope(

@@ -2,16 +2,22 @@
 //! that opened the store itself.
 
 mod queue;
+mod source;
+
+pub use source::SourceLine;
 
 pub use queue::{QueueAction, QueueLine, QueueRecipient, Selection};
 
 use crate::{
     auth::{self, PasswordError},
     clock::Clock,
+    collect::{CollectError, Collectors},
     maildrop::PURGE_AFTER,
 };
 use posta_mail::{Address, Domain, Secret, Timestamp};
-use posta_store::{Alias, AliasName, Credentials, Event, Store, StoreError};
+use posta_store::{
+    Account, Alias, AliasName, Credentials, Event, Keep, Login, SourceId, Store, StoreError, Visit,
+};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use tokio::{sync::Notify, task::spawn_blocking};
@@ -53,6 +59,38 @@ pub enum Request {
         address: String,
         /// Those that were removed at this time or later; without it all.
         since: Option<Timestamp>,
+    },
+    /// Has mail collected for an account from a mailbox elsewhere, again and again.
+    SourceAdd {
+        /// The account's address.
+        address: String,
+        /// Where it is collected.
+        login: Login,
+        /// What stays there.
+        keep: Keep,
+        /// Seconds from one visit to the next.
+        every: u64,
+    },
+    /// Lists the sources.
+    SourceList,
+    /// Removes a source. What was collected stays.
+    SourceRemove {
+        /// Which.
+        id: SourceId,
+    },
+    /// Visits a source now.
+    SourceRun {
+        /// Which.
+        id: SourceId,
+    },
+    /// Collects once, with the unique-ids: the mailbox moves here.
+    TakeOver {
+        /// The account's address.
+        address: String,
+        /// Where it is collected.
+        login: Login,
+        /// What stays there.
+        keep: Keep,
     },
     /// Limits what an account's mailbox may hold.
     AccountQuota {
@@ -123,6 +161,12 @@ pub enum Response {
     Queue(Vec<QueueLine>),
     /// So many were changed.
     Count(usize),
+    /// Sources, by id.
+    Sources(Vec<SourceLine>),
+    /// A source was added.
+    Source(SourceId),
+    /// How a visit ended; none if somebody else visits it right now.
+    Visit(Option<Visit>),
     /// What happened, in the order of the messages and then of time.
     Events(Vec<Event>),
 }
@@ -167,6 +211,12 @@ pub enum AdminError {
     /// The store refused.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// There is no such source.
+    #[error("there is no source {0}; `posta collect list` names them")]
+    NoSuchSource(SourceId),
+    /// A visit broke off.
+    #[error(transparent)]
+    Collect(#[from] CollectError),
 }
 
 /// Carries out requests.
@@ -174,14 +224,15 @@ pub enum AdminError {
 pub struct Admin {
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
+    collectors: Arc<Collectors>,
     wake: Arc<Notify>,
 }
 
 impl Admin {
     /// Works on a store.
     #[must_use]
-    pub fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> Self {
-        Self { store, clock, wake: Arc::default() }
+    pub fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>, collectors: Arc<Collectors>) -> Self {
+        Self { store, clock, collectors, wake: Arc::default() }
     }
 
     /// The same, and the relay is woken when the queue changes.
@@ -209,13 +260,26 @@ impl Admin {
             Request::AccountRemove { address } => {
                 let now = self.clock.now();
                 let address = parse_address(address)?;
+                self.remove_sources(&address).await?;
                 self.store.remove_account(&address, now, now + PURGE_AFTER).await?;
             }
             Request::AccountUndelete { address, since } => {
-                let account = self.store.account(&parse_address(address)?).await?;
-                let account = account.ok_or(StoreError::NoSuchAccount)?;
+                let account = self.account(address).await?;
                 let since = since.unwrap_or(Timestamp::MIN);
                 return Ok(Response::Count(self.store.undelete(account.id, since).await?));
+            }
+            Request::SourceAdd { address, login, keep, every } => {
+                return self.add_source(address, login, keep, every).await;
+            }
+            Request::SourceList => return self.sources().await,
+            Request::SourceRemove { id } => {
+                if !self.store.remove_source(id).await? {
+                    return Err(AdminError::NoSuchSource(id));
+                }
+            }
+            Request::SourceRun { id } => return self.run_source(id).await,
+            Request::TakeOver { address, login, keep } => {
+                return self.take_over(address, &login, keep).await;
             }
             Request::AccountQuota { address, quota } => {
                 self.store.set_quota(&parse_address(address)?, quota).await?;
@@ -229,13 +293,7 @@ impl Admin {
                 let parsed = name.parse().map_err(|error| AdminError::Name(name, error))?;
                 self.store.remove_alias(&parsed).await?;
             }
-            Request::AliasList => {
-                let aliases = self.store.aliases().await?.into_iter().map(|alias| AliasLine {
-                    name: alias.name.to_string(),
-                    targets: alias.targets.iter().map(Address::to_string).collect(),
-                });
-                return Ok(Response::Aliases(aliases.collect()));
-            }
+            Request::AliasList => return self.aliases().await,
             Request::DomainAdd { domain } => {
                 self.store.add_domain(&parse_domain(domain)?).await?;
             }
@@ -253,6 +311,20 @@ impl Admin {
             }
         }
         Ok(Response::Done)
+    }
+
+    /// The account of an address.
+    async fn account(&self, address: String) -> Result<Account, AdminError> {
+        let account = self.store.account(&parse_address(address)?).await?;
+        Ok(account.ok_or(StoreError::NoSuchAccount)?)
+    }
+
+    async fn aliases(&self) -> Result<Response, AdminError> {
+        let aliases = self.store.aliases().await?.into_iter().map(|alias| AliasLine {
+            name: alias.name.to_string(),
+            targets: alias.targets.iter().map(Address::to_string).collect(),
+        });
+        Ok(Response::Aliases(aliases.collect()))
     }
 
     async fn accounts(&self) -> Result<Response, AdminError> {

@@ -145,5 +145,6 @@ pub fn report(
     };
     let (deliveries, items) = split(message, &[recipient]);
     let (events, reports) = (Vec::new(), Vec::new());
-    Acceptance { id, time, chunks: 0, rest: content, deliveries, items, events, reports }
+    let (chunks, rest, collected) = (0, content, None);
+    Acceptance { id, time, chunks, rest, deliveries, items, events, reports, collected }
 }

@@ -8,6 +8,7 @@ pub mod accept;
 pub mod admin;
 pub mod auth;
 pub mod clock;
+pub mod collect;
 pub mod content;
 pub mod control;
 pub mod directory;
@@ -35,6 +36,7 @@ use accept::Acceptor;
 use admin::Admin;
 use auth::Authenticator;
 use clock::Clock;
+use collect::{Collectors, Means};
 use content::Budget;
 use directory::Directory;
 use drive::Driver;
@@ -241,6 +243,17 @@ pub struct World {
     pub resolver: Arc<dyn Resolver>,
 }
 
+impl World {
+    /// What collects from other servers.
+    ///
+    /// # Errors
+    /// When TLS to other servers cannot be used.
+    pub fn collectors(&self) -> Result<Collectors, StartError> {
+        let Self { store, clock, net, .. } = self.clone();
+        Ok(Collectors::new(store, Means { net, tls: ClientTls::new()?, clock }))
+    }
+}
+
 /// A server that serves.
 #[derive(Debug)]
 pub struct Server {
@@ -258,6 +271,7 @@ struct Services {
     wake: Arc<Notify>,
     authenticator: Arc<Authenticator>,
     presence: Arc<Presence>,
+    collectors: Arc<Collectors>,
     driver: Arc<Driver>,
     clients: Arc<Clients>,
     budget: Budget,
@@ -273,6 +287,7 @@ impl Server {
         let (alive, sessions) = mpsc::channel(1);
         let services = Services {
             authenticator: Arc::new(authenticator(&settings, &world)?),
+            collectors: Arc::new(world.collectors()?),
             presence: Arc::new(Presence::new(
                 settings.pop3.sessions_per_account,
                 settings.pop3.login_delay,
@@ -296,7 +311,8 @@ impl Server {
         }
         if let Some(path) = services.settings.control.clone() {
             let World { store, clock, .. } = services.world.clone();
-            let admin = Admin::new(store, clock).waking(services.wake.clone());
+            let admin = Admin::new(store, clock, services.collectors.clone());
+            let admin = admin.waking(services.wake.clone());
             let socket = control::bind(&path);
             let socket =
                 socket.map_err(|cause| bind_error(&Endpoint::Unix(path.clone()), cause))?;
@@ -306,6 +322,7 @@ impl Server {
             tasks.spawn(follow_certificates(tls, stopping.clone()));
         }
         tasks.spawn(Arc::new(services.relay()?).run(stopping.clone()));
+        tasks.spawn(services.collectors.clone().run(stopping.clone()));
         let World { store, clock, .. } = services.world;
         tasks.spawn(sweep(store, clock, stopping));
         Ok(Self { listening, stop, tasks, sessions })

@@ -1,6 +1,6 @@
 //! TLS on the client's side.
 
-use crate::net::Stream;
+use crate::{net::Stream, tls};
 use rustls::{
     ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
     client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
@@ -9,7 +9,7 @@ use rustls::{
 };
 use std::{io, sync::Arc, time::Duration};
 use tokio::time::timeout;
-use tokio_rustls::TlsConnector;
+use tokio_rustls::{TlsConnector, client::TlsStream};
 
 /// How long a handshake may take.
 const HANDSHAKE: Duration = Duration::from_secs(60);
@@ -46,6 +46,19 @@ impl ClientTls {
         })
     }
 
+    async fn handshake(
+        &self,
+        stream: Box<dyn Stream>,
+        name: &str,
+        strictly: bool,
+    ) -> io::Result<TlsStream<Box<dyn Stream>>> {
+        let connector = if strictly { &self.verified } else { &self.opportunistic };
+        let name = name.trim_start_matches('[').trim_end_matches(']').to_owned();
+        let name = ServerName::try_from(name).map_err(io::Error::other)?;
+        let handshake = timeout(HANDSHAKE, connector.connect(name, stream)).await;
+        handshake.map_err(|_| io::ErrorKind::TimedOut)?
+    }
+
     /// Negotiates TLS with a server of this name; strictly, or with whatever it shows. Answers what
     /// was negotiated, too.
     ///
@@ -57,11 +70,7 @@ impl ClientTls {
         name: &str,
         strictly: bool,
     ) -> io::Result<(Box<dyn Stream>, String)> {
-        let connector = if strictly { &self.verified } else { &self.opportunistic };
-        let name = name.trim_start_matches('[').trim_end_matches(']').to_owned();
-        let name = ServerName::try_from(name).map_err(io::Error::other)?;
-        let handshake = timeout(HANDSHAKE, connector.connect(name, stream)).await;
-        let stream = handshake.map_err(|_| io::ErrorKind::TimedOut)??;
+        let stream = self.handshake(stream, name, strictly).await?;
         let connection = stream.get_ref().1;
         let version = connection.protocol_version().and_then(|version| version.as_str());
         let suite = connection.negotiated_cipher_suite().and_then(|suite| suite.suite().as_str());
@@ -71,6 +80,22 @@ impl ClientTls {
             suite.unwrap_or("unknown").replace("TLS13_", "TLS_")
         );
         Ok((Box::new(stream), about))
+    }
+
+    /// The same for a client that logs in: with what binds the login to this connection (RFC 9266),
+    /// where the version of TLS has that.
+    ///
+    /// # Errors
+    /// When the handshake fails or takes too long.
+    pub async fn connect_to_log_in(
+        &self,
+        stream: Box<dyn Stream>,
+        name: &str,
+        strictly: bool,
+    ) -> io::Result<(Box<dyn Stream>, Option<Vec<u8>>)> {
+        let stream = self.handshake(stream, name, strictly).await?;
+        let exporter = tls::exporter(stream.get_ref().1);
+        Ok((Box::new(stream), exporter.map(|octets| octets.to_vec())))
     }
 }
 

@@ -4,6 +4,7 @@
 use crate::clock::Clock;
 use aws_lc_rs::{constant_time, digest, hmac, pbkdf2};
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
+use posta_mail::Secret;
 use std::{fmt, num::NonZeroU32, str::FromStr};
 
 /// Rounds of PBKDF2. RFC 7677 §4 asks for 4,096 at least; this costs a client some ten milliseconds
@@ -191,6 +192,80 @@ impl Challenge {
     }
 }
 
+/// The client's side: it proves that it knows a password, and sees to it that the server knows the
+/// account.
+#[derive(Debug)]
+pub struct Proof {
+    password: Secret,
+    /// The header, and the channel's octets.
+    binding: Vec<u8>,
+    bare: String,
+    /// The server's signature, once the proof is given.
+    expected: Option<Vec<u8>>,
+    is_mutual: bool,
+}
+
+/// Rounds of PBKDF2 that a server may ask a client for: a hostile one would ask for more.
+const MOST_ROUNDS: u32 = 1_000_000;
+
+impl Proof {
+    /// Begins an exchange, bound to a channel's `tls-exporter` (RFC 9266) or not. Answers the first
+    /// message, too.
+    #[must_use]
+    pub fn new(
+        name: &str,
+        password: Secret,
+        exporter: Option<&[u8]>,
+        clock: &dyn Clock,
+    ) -> (Vec<u8>, Self) {
+        let mut octets = [0; NONCE];
+        clock.random(&mut octets);
+        let name = name.replace('=', "=3D").replace(',', "=2C");
+        let bare = format!("n={name},r={}", BASE64.encode(octets));
+        let header = if exporter.is_some() { "p=tls-exporter,," } else { "n,," };
+        let first = format!("{header}{bare}").into_bytes();
+        let binding = [header.as_bytes(), exporter.unwrap_or_default()].concat();
+        (first, Self { password, binding, bare, expected: None, is_mutual: false })
+    }
+
+    /// The answer to a challenge; none if the server proves nothing itself, or asks for too much.
+    pub fn respond(&mut self, challenge: &[u8]) -> Option<Vec<u8>> {
+        let text = str::from_utf8(challenge).ok()?;
+        if let Some(expected) = &self.expected {
+            let signature = BASE64.decode(text.strip_prefix("v=")?).ok()?;
+            constant_time::verify_slices_are_equal(&signature, expected).ok()?;
+            self.is_mutual = true;
+            return Some(Vec::new());
+        }
+        let mut fields = text.split(',');
+        let nonce = fields.next()?.strip_prefix("r=")?;
+        let salt = BASE64.decode(fields.next()?.strip_prefix("s=")?).ok()?;
+        let rounds: NonZeroU32 = fields.next()?.strip_prefix("i=")?.parse().ok()?;
+        let (_, ours) = self.bare.split_once(",r=")?;
+        if !nonce.starts_with(ours) || nonce.len() == ours.len() || rounds.get() > MOST_ROUNDS {
+            return None;
+        }
+        let mut salted = [0; HASH];
+        let algorithm = pbkdf2::PBKDF2_HMAC_SHA256;
+        pbkdf2::derive(algorithm, rounds, &salt, self.password.expose(), &mut salted);
+        let mut proof = sign(&salted, b"Client Key");
+        let stored_key = digest::digest(&digest::SHA256, &proof);
+        let without_proof = format!("c={},r={nonce}", BASE64.encode(&self.binding));
+        let signed = format!("{},{text},{without_proof}", self.bare);
+        let signature = sign(stored_key.as_ref(), signed.as_bytes());
+        proof.iter_mut().zip(signature).for_each(|(key, octet)| *key ^= octet);
+        let server_key = sign(&salted, b"Server Key");
+        self.expected = Some(sign(&server_key, signed.as_bytes()));
+        Some(format!("{without_proof},p={}", BASE64.encode(proof)).into_bytes())
+    }
+
+    /// Whether the server has proved that it knows the account.
+    #[must_use]
+    pub const fn is_mutual(&self) -> bool {
+        self.is_mutual
+    }
+}
+
 fn sign(key: &[u8], message: &[u8]) -> Vec<u8> {
     hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key), message).as_ref().to_vec()
 }
@@ -239,6 +314,34 @@ mod tests {
             last.replace(",p=", ",q="),
         ] {
             assert_eq!(challenge.verify(wrong.as_bytes()), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn both_sides_understand_each_other() {
+        use crate::clock::SimulatedClock;
+        let clock = SimulatedClock::new(posta_mail::Timestamp::UNIX_EPOCH, 1);
+        let verifier = Verifier::new(b"pencil", &clock);
+        let bound = ChannelBindings { exporter: Some(b"channel".to_vec()), server_end_point: None };
+        for (exporter, password, good) in
+            [(None, "pencil", true), (Some(&b"channel"[..]), "pencil", true), (None, "pen", false)]
+        {
+            let secret = Secret::new(password.as_bytes());
+            let (first, mut proof) = Proof::new("a,b=c", secret, exporter, &clock);
+            let first = ClientFirst::parse(&first, exporter.is_some(), &bound).unwrap();
+            assert_eq!(first.name, "a,b=c");
+            let (challenge, exchange) = first.challenge(verifier.clone(), &clock);
+            let last = proof.respond(&challenge).unwrap();
+            let signature = exchange.verify(&last);
+            assert_eq!(signature.is_some(), good);
+            if let Some(signature) = signature {
+                assert_eq!(proof.respond(b"v=AAAA"), None, "a server that knows nothing");
+                assert_eq!(proof.respond(&signature), Some(Vec::new()));
+            }
+        }
+        let (_, mut proof) = Proof::new("a", Secret::new(b"x"), None, &clock);
+        for challenge in ["r=other,s=AAAA,i=4096", "", "r=,s=,i=0", "v=AAAA"] {
+            assert_eq!(proof.respond(challenge.as_bytes()), None, "{challenge}");
         }
     }
 

@@ -72,6 +72,11 @@ pub struct TlsInfo {
 const EXPORTER: &[u8] = b"EXPORTER-Channel-Binding";
 const EXPORTED: usize = 32;
 
+/// What binds a login to a connection (RFC 9266 §2).
+pub(crate) fn exporter<D>(connection: &rustls::ConnectionCommon<D>) -> Option<[u8; EXPORTED]> {
+    connection.export_keying_material([0; EXPORTED], EXPORTER, Some(b"")).ok()
+}
+
 /// Accepts TLS, with the certificate that fits the name that the client asks for.
 #[derive(Clone)]
 pub struct Tls {
@@ -143,7 +148,7 @@ impl Tls {
                 .negotiated_cipher_suite()
                 .and_then(|suite| suite.suite().as_str())
                 .map_or_else(|| "unknown".to_owned(), |name| name.replace("TLS13_", "TLS_")),
-            exporter: connection.export_keying_material([0; EXPORTED], EXPORTER, Some(b"")).ok(),
+            exporter: exporter(connection),
             server_end_point: self
                 .certificates
                 .fitting(connection.server_name())

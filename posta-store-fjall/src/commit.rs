@@ -7,6 +7,7 @@
 use crate::{
     batch::Batch,
     content::Contents,
+    failed,
     log::{Log, Segments},
     recover, schema,
     schema::Schema,
@@ -17,7 +18,7 @@ use bytes::Bytes;
 use futures_channel::oneshot;
 use posta_mail::{MailId, Timestamp};
 use posta_store::{
-    Acceptance, AccountId, Delivery, Entry, Event, Item, Settlement, StoreError, Uid,
+    Acceptance, AccountId, Collected, Delivery, Entry, Event, Item, Settlement, StoreError, Uid,
 };
 use std::{
     collections::HashSet,
@@ -316,7 +317,15 @@ impl Committer {
             return Err(StoreError::NoSuchAccount);
         }
         let (octets, shown) = (acceptance.octets(), acceptance.shown());
-        let Acceptance { id, time, chunks, rest, deliveries, items, events, reports } = acceptance;
+        let Acceptance { id, time, chunks, rest, deliveries, items, events, reports, collected } =
+            acceptance;
+        if let Some(Collected { source, unique_id }) = collected {
+            let key = schema::collected_key(source, &unique_id);
+            if self.schema.collected.contains_key(&key).map_err(failed)? {
+                return self.drop_content(id, batch);
+            }
+            batch.insert(&self.schema.collected, key, schema::encode_time(time));
+        }
         self.put_content(schema::content_key(id, chunks), &rest, batch);
         if chunks > 0 {
             batch.remove(&self.schema.arriving, id.to_bytes());

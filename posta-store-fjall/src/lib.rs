@@ -18,6 +18,7 @@ mod log;
 mod queue;
 mod recover;
 mod schema;
+mod sources;
 mod upgrade;
 mod usage;
 mod views;
@@ -30,10 +31,12 @@ use log::Segments;
 use posta_mail::{Address, Domain, MailId, Timestamp};
 use posta_store::{
     Acceptance, Account, AccountId, Alias, AliasName, Credentials, Entry, Event, Item, ItemId,
-    ItemState, Maildrop, Pending, Settlement, Store, StoreError, Uid, Usage,
+    ItemState, Maildrop, Pending, Settlement, Source, SourceId, Store, StoreError, Uid, Usage,
+    Visit,
 };
 use schema::Schema;
 use std::{
+    collections::BTreeMap,
     future::ready,
     path::Path,
     sync::{Arc, mpsc},
@@ -280,6 +283,30 @@ impl Store for FjallStore {
             return Box::pin(ready(Ok(usage)));
         }
         self.alone(move |committer| committer.count(account))
+    }
+
+    fn add_source(&self, source: Source) -> Pending<'_, SourceId> {
+        self.alone(move |committer| committer.add_source(source))
+    }
+
+    fn sources(&self) -> Pending<'_, Vec<Source>> {
+        now(|| self.schema.sources())
+    }
+
+    fn visited(&self, source: SourceId, visit: Visit) -> Pending<'_, bool> {
+        self.alone(move |committer| committer.visited(source, visit))
+    }
+
+    fn remove_source(&self, source: SourceId) -> Pending<'_, bool> {
+        self.alone(move |committer| committer.remove_source(source))
+    }
+
+    fn collected(&self, source: SourceId) -> Pending<'_, BTreeMap<String, Timestamp>> {
+        now(|| self.schema.collected(source))
+    }
+
+    fn forget_collected(&self, source: SourceId, unique_ids: Vec<String>) -> Pending<'_, ()> {
+        self.alone(move |committer| committer.forget_collected(source, &unique_ids))
     }
 
     fn account(&self, address: &Address) -> Pending<'_, Option<Account>> {

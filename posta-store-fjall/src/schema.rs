@@ -18,6 +18,8 @@
 //! | `due`      | priority, time, mail id, index | nothing; items that are not held |
 //! | `leased`   | mail id, index               | nothing; items that somebody works on |
 //! | `history`  | mail id, time, number        | an event, as JSON |
+//! | `source`   | id                           | a mailbox elsewhere, as JSON |
+//! | `collected` | source, unique-id there     | when it was accepted |
 //! | `arriving` | mail id                      | nothing; messages with chunks, not accepted yet |
 
 use crate::{
@@ -28,7 +30,7 @@ use crate::{
 use fjall::{Database, KeyspaceCreateOptions, PersistMode};
 use posta_mail::{Address, Domain, MailId, Secret, Timestamp};
 use posta_store::{
-    Account, AccountId, Alias, Credentials, Entry, Event, Item, ItemId, StoreError, Uid,
+    Account, AccountId, Alias, Credentials, Entry, Event, Item, ItemId, SourceId, StoreError, Uid,
 };
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -48,6 +50,8 @@ const FORMAT_KEY: &str = "format";
 pub(crate) const UID_CEILING: &str = "uid-ceiling";
 /// Up to where the log need not be replayed.
 pub(crate) const CHECKPOINT: &str = "checkpoint";
+/// The last source id given out.
+pub(crate) const LAST_SOURCE: &str = "last-source";
 /// The last account id given out.
 pub(crate) const LAST_ACCOUNT: &str = "last-account";
 
@@ -80,6 +84,8 @@ pub(crate) struct Schema {
     pub(crate) leased: Table,
     pub(crate) history: Table,
     pub(crate) imported: Table,
+    pub(crate) source: Table,
+    pub(crate) collected: Table,
 }
 
 impl std::fmt::Debug for Schema {
@@ -115,6 +121,8 @@ impl Schema {
             leased: table("leased", MEMTABLE)?,
             history: table("history", HISTORY_MEMTABLE)?,
             imported: table("imported", MEMTABLE)?,
+            source: table("source", MEMTABLE)?,
+            collected: table("collected", MEMTABLE)?,
             database,
         };
         match schema.number(FORMAT_KEY)? {
@@ -145,6 +153,8 @@ impl Schema {
             &self.leased,
             &self.history,
             &self.imported,
+            &self.source,
+            &self.collected,
         ];
         tables.into_iter().find(|table| table.number == number)
     }
@@ -432,6 +442,19 @@ pub(crate) fn decode_removed(value: &[u8]) -> Result<Removed, StoreError> {
     reader.version()?;
     let (time, purge) = (reader.time()?, reader.time()?);
     Ok(Removed { time, purge, entry: decode_entry(reader.0)? })
+}
+
+pub(crate) fn collected_key(source: SourceId, unique_id: &str) -> Vec<u8> {
+    [&source.0.to_be_bytes()[..], unique_id.as_bytes()].concat()
+}
+
+pub(crate) fn encode_time(time: Timestamp) -> [u8; 8] {
+    sortable(time)
+}
+
+pub(crate) fn decode_time(value: &[u8]) -> Result<Timestamp, StoreError> {
+    let octets = value.try_into().ok();
+    octets.and_then(unsortable).ok_or_else(|| damaged("a time"))
 }
 
 pub(crate) fn encode_place(place: Place) -> [u8; 16] {

@@ -10,8 +10,9 @@ mod queue;
 pub use queue::item;
 
 use crate::{
-    Acceptance, AccountId, Alias, AliasName, CHUNK, Credentials, Delivery, Maildrop, MemoryStore,
-    Store, StoreError, Summary, Uid, Usage,
+    Acceptance, AccountId, Alias, AliasName, CHUNK, Collected, Credentials, Delivery, Keep, Login,
+    LoginTls, Maildrop, MemoryStore, Source, SourceId, Store, StoreError, Summary, Uid, Usage,
+    Visit,
 };
 use posta_mail::{Address, Domain, MailId, Secret, Timestamp};
 use std::{
@@ -36,6 +37,7 @@ pub fn run(make: Make<'_>) {
         aliases(&*make()).await;
         a_message_for_two(&*make()).await;
         maildrops_are_up_to_date(&*make()).await;
+        collected_once(&*make()).await;
         long_content(&*make()).await;
         acceptance_is_all_or_nothing(&*make()).await;
         removal_is_not_loss(&*make()).await;
@@ -82,6 +84,7 @@ pub fn message(number: u64, time: Timestamp, content: &[u8], to: &[AccountId]) -
         items: Vec::new(),
         events: Vec::new(),
         reports: Vec::new(),
+        collected: None,
     }
 }
 
@@ -245,6 +248,53 @@ async fn maildrops_are_up_to_date(store: &dyn Store) {
     assert_eq!(left.imported.len(), 0);
     assert_eq!(store.undelete(ana, at(2)).await.unwrap(), 1);
     assert_eq!(store.maildrop(ana).await.unwrap(), after, "with what it brought along");
+}
+
+/// What is collected arrives once, and is remembered for as long as it is elsewhere.
+async fn collected_once(store: &dyn Store) {
+    let ana = add(store, "ana@x.test").await;
+    let source = |account| Source {
+        id: SourceId(99),
+        account,
+        login: Login {
+            server: "pop.y.test:995".to_owned(),
+            user: "ana".to_owned(),
+            password: "secret".to_owned(),
+            tls: LoginTls::Implicit,
+            any_certificate: false,
+        },
+        keep: Keep::Days(7),
+        every: 600,
+        last: None,
+    };
+    let refused = store.add_source(source(AccountId(99))).await;
+    assert!(matches!(refused, Err(StoreError::NoSuchAccount)));
+    let one = store.add_source(source(ana)).await.unwrap();
+    let two = store.add_source(source(ana)).await.unwrap();
+    assert_ne!(one, two);
+    let unique_id = "u1".to_owned();
+    for (number, source) in [(1, one), (2, one), (3, two)] {
+        let mut acceptance = message(number, at(number as i64), b"x\r\n", &[ana]);
+        store.append(acceptance.id, 0, &[b'x'; CHUNK]).await.unwrap();
+        acceptance.chunks = 1;
+        acceptance.collected = Some(Collected { source, unique_id: unique_id.clone() });
+        store.accept(acceptance).await.unwrap();
+    }
+    assert_eq!(uids(store, ana).await.len(), 2, "one from each");
+    assert_eq!(store.chunk(MailId::new(at(2), 2), 0).await.unwrap(), None);
+    assert_eq!(store.collected(one).await.unwrap(), [(unique_id.clone(), at(1))].into());
+    let visit = Visit { time: at(4), collected: 1, problem: None };
+    assert!(store.visited(one, visit.clone()).await.unwrap());
+    let sources = store.sources().await.unwrap();
+    assert_eq!(sources[0], Source { id: one, last: Some(visit.clone()), ..source(ana) });
+    assert_eq!(sources.len(), 2);
+    store.forget_collected(one, vec![unique_id, "u2".to_owned()]).await.unwrap();
+    assert_eq!(store.collected(one).await.unwrap().len(), 0);
+    assert!(store.remove_source(two).await.unwrap());
+    assert!(!store.remove_source(two).await.unwrap());
+    assert!(!store.visited(two, visit).await.unwrap());
+    assert_eq!(store.collected(two).await.unwrap().len(), 0);
+    assert_ne!(store.add_source(source(ana)).await.unwrap(), two, "ids are never reused");
 }
 
 async fn long_content(store: &dyn Store) {

@@ -19,6 +19,7 @@ mod history;
 mod memory;
 mod queue;
 mod records;
+mod sources;
 
 pub use history::{Event, Fate, Origin, Refusal, What};
 pub use memory::MemoryStore;
@@ -28,9 +29,11 @@ pub use records::{
     Maildrop, Summary, Uid, Usage,
 };
 
+pub use sources::{Collected, Keep, Login, LoginTls, Source, SourceId, Visit};
+
 use bytes::Bytes;
 use posta_mail::{Address, Domain, MailId, Timestamp};
-use std::{future::Future, path::PathBuf, pin::Pin, sync::Arc};
+use std::{collections::BTreeMap, future::Future, path::PathBuf, pin::Pin, sync::Arc};
 
 /// The future of a store's method.
 pub type Pending<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
@@ -115,6 +118,27 @@ pub trait Store: Send + Sync + 'static {
     /// How much a mailbox holds, removed messages not counted. Quick after the first time: it is
     /// asked for every recipient that has a quota.
     fn usage(&self, account: AccountId) -> Pending<'_, Usage>;
+
+    /// Adds a source, whose id is not looked at.
+    ///
+    /// # Errors
+    /// [`StoreError::NoSuchAccount`].
+    fn add_source(&self, source: Source) -> Pending<'_, SourceId>;
+
+    /// All sources, by id.
+    fn sources(&self) -> Pending<'_, Vec<Source>>;
+
+    /// Notes how a visit ended. Answers whether the source is there.
+    fn visited(&self, source: SourceId, visit: Visit) -> Pending<'_, bool>;
+
+    /// Removes a source, and what is known of its messages. Answers whether it was there.
+    fn remove_source(&self, source: SourceId) -> Pending<'_, bool>;
+
+    /// The unique-ids of the messages that were accepted from a source, and when.
+    fn collected(&self, source: SourceId) -> Pending<'_, BTreeMap<String, Timestamp>>;
+
+    /// Forgets messages of a source, which has them no longer.
+    fn forget_collected(&self, source: SourceId, unique_ids: Vec<String>) -> Pending<'_, ()>;
 
     /// The account of an address, found without regard to case.
     fn account(&self, address: &Address) -> Pending<'_, Option<Account>>;

@@ -2,8 +2,9 @@
 //! on it, and every other store is compared with it.
 
 use crate::{
-    Acceptance, Account, AccountId, Alias, AliasName, Credentials, Delivery, Entry, Event, Item,
-    ItemId, ItemState, Maildrop, Pending, Settlement, Store, StoreError, Summary, Uid, Usage,
+    Acceptance, Account, AccountId, Alias, AliasName, Collected, Credentials, Delivery, Entry,
+    Event, Item, ItemId, ItemState, Maildrop, Pending, Settlement, Source, SourceId, Store,
+    StoreError, Summary, Uid, Usage, Visit,
 };
 use bytes::Bytes;
 use posta_mail::{Address, Domain, MailId, Timestamp};
@@ -39,6 +40,9 @@ struct Inner {
     /// The unique-ids that messages brought along.
     imported: BTreeMap<(AccountId, Uid), String>,
     queue: BTreeMap<ItemId, Item>,
+    last_source: u64,
+    sources: BTreeMap<SourceId, Source>,
+    collected: BTreeMap<(SourceId, String), Timestamp>,
     /// In the order in which they were told.
     events: Vec<Event>,
 }
@@ -115,10 +119,20 @@ impl Inner {
             && acceptance.reports.iter().all(|report| self.can_accept(report))
     }
 
+    fn has_collected(&self, acceptance: &Acceptance) -> bool {
+        acceptance.collected.as_ref().is_some_and(|Collected { source, unique_id }| {
+            self.collected.contains_key(&(*source, unique_id.clone()))
+        })
+    }
+
     fn accept(&mut self, acceptance: Acceptance) {
         let octets = acceptance.octets();
         let shown = acceptance.shown();
-        let Acceptance { id, time, rest, deliveries, items, events, reports, .. } = acceptance;
+        let Acceptance { id, time, rest, deliveries, items, events, reports, collected, .. } =
+            acceptance;
+        if let Some(Collected { source, unique_id }) = collected {
+            self.collected.insert((source, unique_id), time);
+        }
         self.content.entry(id).or_default().push(rest.into());
         self.shown.insert(id, shown);
         for delivery in deliveries {
@@ -217,6 +231,10 @@ impl Store for MemoryStore {
         self.with(|inner| {
             if !inner.can_accept(&acceptance) {
                 return Err(StoreError::NoSuchAccount);
+            }
+            if inner.has_collected(&acceptance) {
+                inner.content.remove(&acceptance.id);
+                return Ok(());
             }
             inner.accept(acceptance);
             Ok(())
@@ -357,6 +375,52 @@ impl Store for MemoryStore {
                 messages: usage.messages + 1,
                 octets: usage.octets + entry.octets,
             }))
+        })
+    }
+
+    fn add_source(&self, source: Source) -> Pending<'_, SourceId> {
+        self.with(|inner| {
+            if !inner.has_account(source.account) {
+                return Err(StoreError::NoSuchAccount);
+            }
+            inner.last_source += 1;
+            let id = SourceId(inner.last_source);
+            inner.sources.insert(id, Source { id, ..source });
+            Ok(id)
+        })
+    }
+
+    fn sources(&self) -> Pending<'_, Vec<Source>> {
+        self.with(|inner| Ok(inner.sources.values().cloned().collect()))
+    }
+
+    fn visited(&self, source: SourceId, visit: Visit) -> Pending<'_, bool> {
+        self.with(|inner| {
+            let source = inner.sources.get_mut(&source);
+            Ok(source.map(|source| source.last = Some(visit)).is_some())
+        })
+    }
+
+    fn remove_source(&self, source: SourceId) -> Pending<'_, bool> {
+        self.with(|inner| {
+            inner.collected.retain(|(of, _), _| *of != source);
+            Ok(inner.sources.remove(&source).is_some())
+        })
+    }
+
+    fn collected(&self, source: SourceId) -> Pending<'_, BTreeMap<String, Timestamp>> {
+        self.with(|inner| {
+            let all = inner.collected.iter().filter(|((of, _), _)| *of == source);
+            Ok(all.map(|((_, unique_id), time)| (unique_id.clone(), *time)).collect())
+        })
+    }
+
+    fn forget_collected(&self, source: SourceId, unique_ids: Vec<String>) -> Pending<'_, ()> {
+        self.with(|inner| {
+            for unique_id in unique_ids {
+                inner.collected.remove(&(source, unique_id));
+            }
+            Ok(())
         })
     }
 

@@ -1,7 +1,8 @@
 //! The store's records: plain data.
 
-use crate::{Event, Item};
+use crate::{Collected, Event, Item};
 use posta_mail::{Address, AddressError, Domain, MailId, Secret, Timestamp};
+use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, fmt, str::FromStr};
 
 /// Octets in every chunk of a message's content but its last. Bounds what a session holds of a
@@ -10,7 +11,7 @@ pub const CHUNK: usize = 256 * 1024;
 
 /// Names an account for as long as the store exists: an account that is removed and added again has
 /// another.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct AccountId(pub u64);
 
 /// Names a message within its mailbox, for ever.
@@ -118,6 +119,9 @@ pub struct Acceptance {
     pub items: Vec<Item>,
     /// What there is to tell of it.
     pub events: Vec<Event>,
+    /// Which message it is where it was collected. Accepting one a second time changes nothing, and
+    /// is no error.
+    pub collected: Option<Collected>,
     /// Reports that it causes: messages themselves, accepted in the same transaction.
     pub reports: Vec<Acceptance>,
 }

@@ -14,10 +14,15 @@ use posta_smtp::{
     Client,
     client::{Answer, Envelope, Failure, Options, Outcome, Question},
 };
-use std::io;
+use std::{future::pending, io, path::Path};
+use tokio::{net::UnixStream, sync::mpsc};
 
-/// Connects to `host:port`.
+/// Connects to `host:port`, or to `unix:/path`.
 pub(crate) async fn dial(server: &str) -> Result<Box<dyn Stream>> {
+    if let Some(path) = server.strip_prefix("unix:") {
+        let stream = UnixStream::connect(Path::new(path)).await;
+        return Ok(Box::new(stream.with_context(|| format!("cannot connect to {path}"))?));
+    }
     SystemNet.connect(server).await.with_context(|| {
         format!("cannot connect to {server}: is it host:port, and does a server listen there?")
     })
@@ -30,8 +35,30 @@ pub(crate) async fn submit(
     envelope: Envelope,
     content: Bytes,
 ) -> Result<Outcome> {
+    let (sender, pieces) = mpsc::channel(2);
+    // The channel has room for both.
+    let _ = sender.try_send(Piece::Content(content));
+    let _ = sender.try_send(Piece::End);
+    submit_pieces(stream, options, envelope, pieces).await
+}
+
+/// A piece of a message's content.
+pub(crate) enum Piece {
+    /// Octets. Not empty.
+    Content(Bytes),
+    /// All of it was sent.
+    End,
+}
+
+/// The same for a message that comes piece by piece. Without an end it is not sent.
+pub(crate) async fn submit_pieces(
+    stream: Box<dyn Stream>,
+    options: Options,
+    envelope: Envelope,
+    pieces: mpsc::Receiver<Piece>,
+) -> Result<Outcome> {
     let mut engine = Client::new(options, false);
-    let mut host = Submission { envelope: Some(envelope), content: Some(content), ended: None };
+    let mut host = Submission { envelope: Some(envelope), pieces, ended: None };
     let driver = Driver::unstoppable();
     let driven = driver.drive(stream, &mut engine, &mut host).await;
     match (host.ended, driven) {
@@ -69,7 +96,7 @@ fn describe(failure: &Failure) -> String {
 /// Answers for the sending of one message.
 struct Submission {
     envelope: Option<Envelope>,
-    content: Option<Bytes>,
+    pieces: mpsc::Receiver<Piece>,
     ended: Option<Result<Outcome, Failure>>,
 }
 
@@ -82,7 +109,12 @@ impl Host<Client> for Submission {
                 }
                 self.envelope.take().map_or(Answer::Quit, Answer::Send)
             }
-            Question::Content => self.content.take().map_or(Answer::EndOfContent, Answer::Content),
+            Question::Content => match self.pieces.recv().await {
+                Some(Piece::Content(content)) => Answer::Content(content),
+                Some(Piece::End) => Answer::EndOfContent,
+                // Half a message: whoever sent it gave up, and ends this too.
+                None => pending().await,
+            },
             Question::Failed(failure) => {
                 self.ended = Some(Err(failure));
                 Answer::Quit

@@ -29,6 +29,8 @@ enum Command {
     #[command(subcommand)]
     Domain(command::domain::Command),
     #[command(subcommand)]
+    Collect(command::collect::Command),
+    #[command(subcommand)]
     Queue(command::queue::Command),
     Trace(command::trace::Arguments),
     Explain(command::explain::Arguments),
@@ -58,6 +60,7 @@ fn main() -> ExitCode {
         Command::Account(command) => command::account::run(command),
         Command::Alias(command) => command::alias::run(command),
         Command::Domain(command) => command::domain::run(command),
+        Command::Collect(command) => command::collect::run(command),
         Command::Queue(command) => command::queue::run(command),
         Command::Trace(arguments) => command::trace::run(arguments),
         Command::Explain(arguments) => command::explain::run(&arguments),

@@ -7,9 +7,10 @@ use hyper::{StatusCode, body::Bytes, client::conn::http1};
 use hyper_util::rt::TokioIo;
 use posta_server::{
     admin::{Admin, Request, Response},
+    collect::Collectors,
     control::{self, Problem},
 };
-use std::{io, path::Path};
+use std::{io, path::Path, sync::Arc};
 use tokio::net::UnixStream;
 
 /// Octets of an answer at most: a list of a million accounts has room.
@@ -35,7 +36,9 @@ fn is_absent(error: &io::Error) -> bool {
 }
 
 async fn on_store(data: &Path, request: Request) -> Result<Response> {
-    let admin = Admin::new(wiring::open_store(data)?, wiring::clock());
+    let store = wiring::open_store(data)?;
+    let collectors = Arc::new(Collectors::new(store.clone(), wiring::means()?));
+    let admin = Admin::new(store, wiring::clock(), collectors);
     Ok(admin.execute(request).await?)
 }
 

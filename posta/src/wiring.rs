@@ -9,9 +9,11 @@ use posta_mail::Secret;
 use posta_server::{
     Kind, ListenerSettings, Pop3Settings, Settings, TlsMode as ServerTlsMode, World,
     clock::SystemClock,
+    collect::Means,
     control,
     net::SystemNet,
     oauth::OAuthSettings,
+    outbound::ClientTls,
     relay::RelaySettings,
     resolve::{Dns, NoDns, Resolver},
     schedule::Schedule,
@@ -57,6 +59,11 @@ pub(crate) fn open_store(data: &Path) -> Result<Arc<dyn Store>> {
 /// The system's clock, as the server takes it.
 pub(crate) fn clock() -> Arc<SystemClock> {
     Arc::new(SystemClock)
+}
+
+/// What collecting from other servers stands on.
+pub(crate) fn means() -> Result<Means> {
+    Ok(Means { net: Arc::new(SystemNet), tls: ClientTls::new()?, clock: clock() })
 }
 
 /// What a server stands on.

@@ -6,7 +6,9 @@ use posta_server::{
     Kind, ListenerSettings, Server, Settings, TlsMode, World,
     admin::{Admin, Request, Response},
     clock::SimulatedClock,
+    collect::{Collectors, Means},
     net::{MemoryNet, Net, Stream},
+    outbound::ClientTls,
     resolve::FixedZone,
 };
 use posta_smtp::server::Limits;
@@ -28,7 +30,9 @@ async fn system_with(change: impl FnOnce(&mut Settings)) -> System {
     let net = Arc::new(MemoryNet::default());
     let store = Arc::new(MemoryStore::new());
     let clock = Arc::new(SimulatedClock::new(Timestamp::from_second(1_074_188_330).unwrap(), 7));
-    let admin = Admin::new(store.clone(), clock.clone());
+    let means = Means { net: net.clone(), tls: ClientTls::new().unwrap(), clock: clock.clone() };
+    let collectors = Arc::new(Collectors::new(store.clone(), means));
+    let admin = Admin::new(store.clone(), clock.clone(), collectors);
     for address in ["ana@x.test", "bob@x.test"] {
         let (address, password) = (address.to_owned(), "parola".to_owned());
         admin.execute(Request::AccountAdd { address, password, apop: false }).await.unwrap();

@@ -267,10 +267,10 @@ proptest! {
             smtp_client::Question::Failed(_) => smtp_client::Answer::Quit,
         });
         let (name, password) = ("ana".into(), Secret::new(b"x"));
-        let options = pop3_client::Options { name, password, tls: TlsUse::Never };
+        let options = pop3_client::Options { name, password, tls: TlsUse::Never, sasl: false };
         for command in [pop3_client::Answer::Stat, pop3_client::Answer::Uidl, pop3_client::Answer::Retr(1)] {
             let greeted = [&b"+OK\r\n+OK\r\n+OK\r\n"[..], &input].concat();
-            survives(posta_pop3::Client::new(options.clone(), false), &greeted, size, |_| command);
+            survives(posta_pop3::Client::new(options.clone(), false), &greeted, size, |_| command.clone());
         }
     }
 }
@@ -339,6 +339,7 @@ fn collect(messages: &[Vec<u8>], size: usize) -> Vec<Vec<u8>> {
     let profile = pop3_server::Profile::new("mail.x.test".into());
     let mut server = Side::new(posta_pop3::Server::new(Arc::new(profile), true));
     let options = pop3_client::Options {
+        sasl: false,
         name: "ana".into(),
         password: Secret::new(b"two words"),
         tls: TlsUse::IfOffered,
@@ -378,6 +379,9 @@ fn collect(messages: &[Vec<u8>], size: usize) -> Vec<Vec<u8>> {
                         return pop3_client::Answer::Quit;
                     }
                     pop3_client::Answer::Retr(u32::try_from(asked).unwrap())
+                }
+                other @ (pop3_client::Question::Login(_) | pop3_client::Question::Challenge(_)) => {
+                    panic!("{other:?}")
                 }
                 pop3_client::Question::Quit(ended) => {
                     quit = Some(ended);

@@ -73,7 +73,8 @@ async fn side(
         net: net.clone(),
         resolver: Arc::new(zone),
     };
-    let admin = Admin::new(store, clock.clone());
+    let collectors = Arc::new(world.collectors().unwrap());
+    let admin = Admin::new(store, clock.clone(), collectors);
     for account in accounts {
         let (address, password) = ((*account).to_owned(), "parola".to_owned());
         admin.execute(Request::AccountAdd { address, password, apop: false }).await.unwrap();

@@ -13,6 +13,7 @@ use posta_pop3::client as pop3;
 use posta_server::{
     Kind, ListenerSettings, Server, Settings, TlsMode,
     admin::{Admin, Request},
+    collect::Collectors,
     drive::{Driver, Host},
     net::{Endpoint, Stream},
 };
@@ -67,7 +68,8 @@ fn settings() -> Result<Settings> {
 }
 
 async fn add_accounts(store: Arc<dyn Store>) -> Result<()> {
-    let admin = Admin::new(store, wiring::clock());
+    let collectors = Arc::new(Collectors::new(store.clone(), wiring::means()?));
+    let admin = Admin::new(store, wiring::clock(), collectors);
     for address in [SENDER, RECIPIENT] {
         let (address, password) = (address.to_owned(), PASSWORD.to_owned());
         admin.execute(Request::AccountAdd { address, password, apop: false }).await?;
@@ -110,6 +112,7 @@ async fn fetch(server: &str) -> Result<Vec<u8>> {
     let narrator = Narrator::new(Pop3Story::default());
     let stream = Box::new(Tap::new(client::dial(server).await?, narrator));
     let options = pop3::Options {
+        sasl: false,
         name: RECIPIENT.split('@').next().unwrap_or_default().to_owned(),
         password: Secret::new(PASSWORD.as_bytes()),
         tls: TlsUse::Never,
@@ -140,10 +143,12 @@ impl Host<posta_pop3::Client> for Reader {
                 self.problem = Some(format!("the server refuses: {words}"));
             }
             pop3::Question::Next(_) => {
-                let answer = STEPS.get(self.step).copied();
+                let answer = STEPS.get(self.step).cloned();
                 self.step += 1;
                 return answer.unwrap_or(pop3::Answer::Quit);
             }
+            // SASL is not asked for here: the dialogue is the classic one.
+            pop3::Question::Login(_) | pop3::Question::Challenge(_) => {}
             pop3::Question::Quit(Ok(())) => {}
             pop3::Question::Quit(Err(words)) => self.problem = Some(words),
             pop3::Question::Failed(failure) => self.problem = Some(format!("{failure:?}")),

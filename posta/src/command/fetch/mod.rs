@@ -1,44 +1,71 @@
 //! `posta fetch`.
 
-mod destination;
+mod accounts;
+mod files;
+mod lmtp;
+mod tracked;
 
-use crate::client;
-use anyhow::{Context, Result, bail};
-use clap::Args;
-use destination::Destination;
-use indicatif::{ProgressBar, ProgressStyle};
-use posta_mail::TlsUse;
-use posta_pop3::{
-    Client,
-    client::{Answer, Failure, Options, Outcome, Question},
-};
+use crate::{Place, operator, wiring};
+use anyhow::{Context, Result, bail, ensure};
+use clap::{Args, ValueEnum};
+use files::Files;
+use lmtp::Lmtp;
+use posta_mail::Address;
 use posta_server::{
-    drive::{Driver, Host},
-    net::Stream,
+    admin::{Request, Response},
+    collect::Brought,
 };
-use std::{io, path::PathBuf};
+use posta_store::{Keep, Login, LoginTls};
+use serde::Deserialize;
+use std::{fs, net::ToSocketAddrs, path::PathBuf};
+use tracked::{Known, Sink, Tracked};
 
-/// Collect mail from a POP3 server into a Maildir, an mbox file or standard output.
+/// Collect mail from a POP3 server into a Maildir, an mbox file, an LMTP server, a Posta account or
+/// standard output.
+///
+/// Nothing is deleted on the server before it is safe here. Without --keep or --keep-days all that
+/// was fetched is deleted there.
 #[derive(Args)]
 pub(crate) struct Arguments {
+    #[command(flatten)]
+    place: Place,
     /// The server, as host:port.
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:2110")]
     server: String,
     /// The name to log in with.
-    #[arg(long, value_name = "NAME")]
-    user: String,
+    #[arg(long, value_name = "NAME", required_unless_present = "accounts")]
+    user: Option<String>,
     /// Read the password from the first line of standard input.
     #[arg(long)]
     password_stdin: bool,
+    /// How to use TLS.
+    #[arg(long, value_enum, default_value_t = Tls::Auto)]
+    tls: Tls,
+    /// Take any certificate: for servers that made their own.
+    #[arg(long)]
+    any_certificate: bool,
     #[command(flatten)]
     into: Into,
+    /// Whom it is for, with --lmtp.
+    #[arg(long, value_name = "ADDRESS", requires = "lmtp")]
+    to: Option<Address>,
     /// Leave the messages on the server.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "keep_days")]
     keep: bool,
+    /// Leave each message on the server for so many days after it was fetched, and fetch it once.
+    #[arg(long, value_name = "N")]
+    keep_days: Option<u32>,
+    /// Fetch only what was not fetched before, by its unique-id.
+    #[arg(long)]
+    only_new: bool,
+    /// Where it is noted what was fetched before; default: a file for each server and user in
+    /// ~/.local/state/posta.
+    #[arg(long, value_name = "FILE")]
+    state: Option<PathBuf>,
 }
 
 /// Where the messages go.
-#[derive(Args)]
+#[derive(Args, Clone)]
 #[group(required = true, multiple = false)]
 struct Into {
     /// Into this Maildir, which is made if it does not exist.
@@ -50,163 +77,176 @@ struct Into {
     /// To standard output, as an mbox.
     #[arg(long)]
     stdout: bool,
+    /// To an LMTP server: host:port or unix:/path; with --to.
+    #[arg(long, value_name = "WHERE", requires = "to")]
+    lmtp: Option<String>,
+    /// Into the mailbox of this account here, with the messages' unique-ids: the mailbox moves.
+    #[arg(long, value_name = "ADDRESS")]
+    account: Option<Address>,
+    /// From several servers or users, each as this TOML file says in an [[account]].
+    #[arg(long, value_name = "FILE")]
+    accounts: Option<PathBuf>,
+}
+
+/// How to use TLS.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Tls {
+    /// From the start at port 995; else by STLS, but not with a server on this machine.
+    Auto,
+    /// Not at all.
+    None,
+    /// By STLS, or not at all.
+    Stls,
+    /// From the start.
+    Implicit,
+}
+
+/// One mailbox to be fetched.
+struct Task {
+    login: Login,
+    keep: Keep,
+    target: Target,
+    /// Where it is noted what was fetched before, if only what is new is wanted.
+    state: Option<PathBuf>,
+}
+
+enum Target {
+    Files(Files),
+    Lmtp(Lmtp),
+    Account(Address),
+}
+
+impl Tls {
+    /// What it comes to with a server.
+    pub(crate) fn with(self, server: &str) -> LoginTls {
+        let is_near = || {
+            let mut addresses = server.to_socket_addrs().into_iter().flatten();
+            addresses.next().is_some_and(|address| address.ip().is_loopback())
+        };
+        match self {
+            Self::None => LoginTls::None,
+            Self::Stls => LoginTls::Stls,
+            Self::Implicit => LoginTls::Implicit,
+            Self::Auto if server.ends_with(":995") => LoginTls::Implicit,
+            Self::Auto if is_near() => LoginTls::None,
+            Self::Auto => LoginTls::Stls,
+        }
+    }
 }
 
 pub(crate) fn run(arguments: Arguments) -> Result<()> {
-    let Arguments { server, user, password_stdin, into, keep } = arguments;
-    if user.bytes().any(|octet| octet.is_ascii_control()) {
-        bail!("a name has no control characters");
-    }
-    let password = super::read_password(password_stdin, &format!("Password for {user}: "))?;
-    let destination = match (into.maildir, into.mbox) {
-        (Some(directory), _) => Destination::maildir(&directory)?,
-        (_, Some(file)) => Destination::mbox(&file)?,
-        (None, None) => Destination::stdout(),
+    let tasks = match &arguments.into.accounts {
+        Some(file) => accounts::read(file)?,
+        None => vec![single(&arguments)?],
     };
-    let options = Options { name: user, password, tls: TlsUse::Never };
+    let several = tasks.len() > 1;
     super::block_on(async move {
-        let stream = client::dial(&server).await?;
-        let mut host = Collection::new(destination, keep);
-        let mut engine = Client::new(options, false);
-        let driven = Driver::unstoppable().drive(stream, &mut engine, &mut host).await;
-        host.bar.finish_and_clear();
-        driven.context("the connection failed")?;
-        host.report()
+        let mut failed = 0;
+        for task in tasks {
+            let about = format!("{} at {}", task.login.user, task.login.server);
+            match fetch(&arguments.place, task).await {
+                Ok(said) if several => eprintln!("{about}: {said}"),
+                Ok(said) => eprintln!("{said}"),
+                // The others are fetched all the same.
+                Err(error) if several => {
+                    anstream::eprintln!(
+                        "{}posta:{:#} {about}: {error:#}",
+                        crate::ERROR,
+                        crate::ERROR
+                    );
+                    failed += 1;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        ensure!(failed == 0, "{failed} of the accounts could not be fetched");
+        Ok(())
     })
 }
 
-/// Answers for one session: counts, fetches all, makes them safe, and only then deletes any.
-struct Collection {
-    destination: Destination,
-    keep: bool,
-    messages: u32,
-    step: Step,
-    bar: ProgressBar,
-    problem: Option<anyhow::Error>,
+fn single(arguments: &Arguments) -> Result<Task> {
+    let Some(user) = arguments.user.clone() else { bail!("--user is needed") };
+    if user.bytes().any(|octet| octet.is_ascii_control()) {
+        bail!("a name has no control characters");
+    }
+    let prompt = format!("Password for {user}: ");
+    let password = super::read_password(arguments.password_stdin, &prompt)?;
+    let password = String::from_utf8(password.expose().to_vec());
+    let login = Login {
+        server: arguments.server.clone(),
+        user,
+        password: password.context("the password is not UTF-8")?,
+        tls: arguments.tls.with(&arguments.server),
+        any_certificate: arguments.any_certificate,
+    };
+    let Into { maildir, mbox, lmtp, account, .. } = arguments.into.clone();
+    let target = match (maildir, mbox, lmtp, account) {
+        (Some(directory), ..) => Target::Files(Files::maildir(&directory)?),
+        (_, Some(file), ..) => Target::Files(Files::mbox(&file)?),
+        (_, _, Some(server), _) => {
+            let Some(to) = arguments.to.clone() else { bail!("--lmtp needs --to") };
+            Target::Lmtp(Lmtp::new(server, to))
+        }
+        (_, _, _, Some(account)) => Target::Account(account),
+        _ => Target::Files(Files::stdout()),
+    };
+    let keep = match (arguments.keep, arguments.keep_days) {
+        (true, _) => Keep::All,
+        (_, Some(days)) => Keep::Days(days),
+        _ => Keep::Nothing,
+    };
+    let only_new = arguments.only_new || arguments.keep_days.is_some();
+    let state = match (&arguments.state, only_new) {
+        (Some(path), _) => Some(path.clone()),
+        (None, true) => Some(default_state(&login)?),
+        (None, false) => None,
+    };
+    Ok(Task { login, keep, target, state })
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Step {
-    Count,
-    Counted,
-    /// The message with this number was asked for.
-    Fetched(u32),
-    /// The message with this number was marked.
-    Deleted(u32),
-    Quit,
-    Ended,
+/// A file for each server and user.
+fn default_state(login: &Login) -> Result<PathBuf> {
+    let home =
+        std::env::home_dir().context("there is no home directory: name a file with --state")?;
+    let directory = home.join(".local/state/posta");
+    fs::create_dir_all(&directory)
+        .with_context(|| format!("{} cannot be made", directory.display()))?;
+    let name = format!("{}@{}", login.user, login.server).replace('/', "_");
+    Ok(directory.join(format!("{name}.fetched")))
 }
 
-impl Collection {
-    fn new(destination: Destination, keep: bool) -> Self {
-        let bar = ProgressBar::no_length();
-        if let Ok(style) =
-            ProgressStyle::with_template("{bar:30} {pos}/{len} messages, {msg}, {eta} left")
-        {
-            bar.set_style(style);
-        }
-        Self { destination, keep, messages: 0, step: Step::Count, bar, problem: None }
-    }
-
-    fn report(self) -> Result<()> {
-        match (self.problem, self.step) {
-            (Some(problem), _) => Err(problem),
-            (None, Step::Ended) => {
-                let kept = if self.keep { "left on" } else { "removed from" };
-                eprintln!("{} messages fetched, and {kept} the server", self.messages);
-                Ok(())
-            }
-            (None, _) => {
-                bail!("the server closed the connection in the middle; nothing was deleted")
-            }
-        }
-    }
-
-    fn next(&mut self, outcome: Outcome) -> Result<Answer> {
-        if let Outcome::Refused(words) = outcome {
-            bail!("the server refuses: {words}");
-        }
-        let (answer, step) = match self.step {
-            Step::Count => (Answer::Stat, Step::Counted),
-            Step::Counted => {
-                let Outcome::Status { messages, .. } = outcome else {
-                    bail!("the server did not count");
-                };
-                self.messages = messages;
-                self.bar.set_length(u64::from(messages));
-                self.fetch(1)?
-            }
-            Step::Fetched(number) => {
-                self.destination.end().context("a message cannot be written")?;
-                self.bar.inc(1);
-                self.fetch(number + 1)?
-            }
-            Step::Deleted(number) => self.delete(number + 1),
-            Step::Quit | Step::Ended => (Answer::Quit, Step::Quit),
-        };
-        self.step = step;
-        Ok(answer)
-    }
-
-    fn fetch(&mut self, number: u32) -> Result<(Answer, Step)> {
-        if number <= self.messages {
-            self.destination.begin().context("a message cannot be written")?;
-            return Ok((Answer::Retr(number), Step::Fetched(number)));
-        }
-        self.destination.sync().context("the messages cannot be made safe")?;
-        Ok(if self.keep { (Answer::Quit, Step::Quit) } else { self.delete(1) })
-    }
-
-    fn delete(&self, number: u32) -> (Answer, Step) {
-        if number <= self.messages {
-            (Answer::Dele(number), Step::Deleted(number))
-        } else {
-            (Answer::Quit, Step::Quit)
-        }
-    }
+/// Fetches one mailbox. Answers what that came to.
+async fn fetch(place: &Place, task: Task) -> Result<String> {
+    let Task { login, keep, target, state } = task;
+    let sink = match target {
+        Target::Files(files) => Sink::Files(files),
+        Target::Lmtp(lmtp) => Sink::Lmtp(lmtp),
+        Target::Account(account) => return take_over(place, account, login, keep).await,
+    };
+    let known = state.as_ref().map(|path| Known::read(path)).transpose()?;
+    let mut destination = Tracked::new(sink, known);
+    let (brought, ended) = wiring::means()?.collect(&login, keep, &mut destination).await;
+    destination.finish();
+    let said = said(brought);
+    ended.with_context(|| format!("after {said}"))?;
+    Ok(said)
 }
 
-impl Host<Client> for Collection {
-    async fn answer(&mut self, question: Question) -> Answer {
-        match question {
-            Question::Next(outcome) if self.problem.is_none() => match self.next(outcome) {
-                Ok(answer) => return answer,
-                Err(problem) => {
-                    // What was marked is forgotten by RSET, so that QUIT deletes nothing.
-                    self.problem = Some(problem);
-                    return Answer::Rset;
-                }
-            },
-            Question::Next(_) => {}
-            Question::Quit(Ok(())) => self.step = Step::Ended,
-            Question::Quit(Err(words)) => {
-                self.problem.get_or_insert(anyhow::anyhow!("the server deleted nothing: {words}"));
-            }
-            Question::Failed(failure) => {
-                self.problem.get_or_insert(anyhow::anyhow!(describe(&failure)));
-            }
-        }
-        Answer::Quit
+fn said(brought: Brought) -> String {
+    let Brought { messages, removed, refused } = brought;
+    let mut said = format!("{messages} messages fetched, {removed} removed from the server");
+    if refused > 0 {
+        said.push_str(&format!(", {refused} that the server would not hand out"));
     }
-
-    async fn content(&mut self, content: &[u8]) {
-        if self.problem.is_none()
-            && let Err(error) = self.destination.write(content)
-        {
-            self.problem = Some(anyhow::Error::new(error).context("a message cannot be written"));
-        }
-        self.bar.set_message(indicatif::HumanBytes(self.destination.octets()).to_string());
-    }
-
-    async fn secure(&mut self, _stream: Box<dyn Stream>) -> io::Result<Box<dyn Stream>> {
-        Err(io::ErrorKind::Unsupported.into())
-    }
+    said
 }
 
-fn describe(failure: &Failure) -> String {
-    match failure {
-        Failure::Refused(words) => format!("the server refuses: {words}"),
-        Failure::NoTls => "the server offers no STLS".to_owned(),
-        Failure::Protocol(what) => format!("what answers there does not speak POP3: {what}"),
-    }
+/// The server takes the mailbox over, if one runs; else this program does, on the store itself.
+async fn take_over(place: &Place, account: Address, login: Login, keep: Keep) -> Result<String> {
+    let request = Request::TakeOver { address: account.to_string(), login, keep };
+    let Response::Count(count) = operator::execute(place, request).await? else {
+        bail!("the server answered something else");
+    };
+    Ok(format!("{count} messages are in the mailbox of {account}"))
 }

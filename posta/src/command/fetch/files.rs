@@ -12,10 +12,9 @@ use std::{
 };
 
 /// A place for messages, written one after another.
-pub(crate) struct Destination {
+pub(crate) struct Files {
     kind: Kind,
     lines: LineEnds,
-    octets: u64,
 }
 
 enum Kind {
@@ -50,9 +49,9 @@ impl Mbox for io::Stdout {
     }
 }
 
-impl Destination {
+impl Files {
     fn new(kind: Kind) -> Self {
-        Self { kind, lines: LineEnds::default(), octets: 0 }
+        Self { kind, lines: LineEnds::default() }
     }
 
     pub(crate) fn maildir(directory: &Path) -> Result<Self> {
@@ -80,15 +79,13 @@ impl Destination {
         Self::new(Kind::Mbox { output, quoting: FromQuoting::default() })
     }
 
-    /// Octets written so far.
-    pub(crate) const fn octets(&self) -> u64 {
-        self.octets
-    }
-
     /// Begins a message.
     pub(crate) fn begin(&mut self) -> io::Result<()> {
         match &mut self.kind {
             Kind::Maildir { directory, prefix, written, open } => {
+                if let Some((_, abandoned)) = open.take() {
+                    fs::remove_file(directory.join("tmp").join(abandoned))?;
+                }
                 *written += 1;
                 let name = format!("{prefix}.{written}");
                 let file = File::create_new(directory.join("tmp").join(&name))?;
@@ -104,7 +101,6 @@ impl Destination {
 
     /// Writes a piece of it.
     pub(crate) fn write(&mut self, content: &[u8]) -> io::Result<()> {
-        self.octets += content.len() as u64;
         let kind = &mut self.kind;
         self.lines.write(content, |piece| kind.write(piece))
     }
@@ -273,7 +269,7 @@ mod tests {
     fn a_maildir_shows_whole_messages_only() {
         let directory = tempfile::tempdir().unwrap();
         let count = |name: &str| fs::read_dir(directory.path().join(name)).unwrap().count();
-        let mut destination = Destination::maildir(directory.path()).unwrap();
+        let mut destination = Files::maildir(directory.path()).unwrap();
         destination.begin().unwrap();
         destination.write(b"A: b\r\n\r\nc\r\n").unwrap();
         assert_eq!((count("tmp"), count("new")), (1, 0));

@@ -1,0 +1,86 @@
+//! What an operator may ask of the sources of accounts.
+
+use super::{Admin, AdminError, Response};
+use posta_mail::Address;
+use posta_store::{Keep, Login, Source, SourceId, Visit};
+use serde::{Deserialize, Serialize};
+
+/// A source in a list. Its password is not told.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct SourceLine {
+    /// Its name.
+    pub id: SourceId,
+    /// Whose mailbox the mail goes to.
+    pub address: String,
+    /// The server.
+    pub server: String,
+    /// The name there.
+    pub user: String,
+    /// What stays there.
+    pub keep: Keep,
+    /// Seconds from one visit to the next.
+    pub every: u64,
+    /// How the last visit ended.
+    pub last: Option<Visit>,
+}
+
+impl Admin {
+    pub(super) async fn add_source(
+        &self,
+        address: String,
+        login: Login,
+        keep: Keep,
+        every: u64,
+    ) -> Result<Response, AdminError> {
+        let account = self.account(address).await?.id;
+        let source = Source { id: SourceId::default(), account, login, keep, every, last: None };
+        Ok(Response::Source(self.store.add_source(source).await?))
+    }
+
+    pub(super) async fn sources(&self) -> Result<Response, AdminError> {
+        let accounts = self.store.accounts().await?;
+        let address_of = |source: &Source| {
+            let account = accounts.iter().find(|account| account.id == source.account);
+            account.map(|account| account.address.to_string()).unwrap_or_default()
+        };
+        let lines = self.store.sources().await?.into_iter().map(|source| SourceLine {
+            id: source.id,
+            address: address_of(&source),
+            server: source.login.server,
+            user: source.login.user,
+            keep: source.keep,
+            every: source.every,
+            last: source.last,
+        });
+        Ok(Response::Sources(lines.collect()))
+    }
+
+    pub(super) async fn run_source(&self, id: SourceId) -> Result<Response, AdminError> {
+        let sources = self.store.sources().await?;
+        let source = sources.into_iter().find(|source| source.id == id);
+        let source = source.ok_or(AdminError::NoSuchSource(id))?;
+        Ok(Response::Visit(self.collectors.visit(source).await?))
+    }
+
+    pub(super) async fn take_over(
+        &self,
+        address: String,
+        login: &Login,
+        keep: Keep,
+    ) -> Result<Response, AdminError> {
+        let account = self.account(address).await?;
+        let brought = self.collectors.take_over(account, login, keep).await?;
+        Ok(Response::Count(usize::try_from(brought.messages).unwrap_or(usize::MAX)))
+    }
+
+    pub(super) async fn remove_sources(&self, address: &Address) -> Result<(), AdminError> {
+        let Some(account) = self.store.account(address).await? else { return Ok(()) };
+        for source in self.store.sources().await? {
+            if source.account == account.id {
+                self.store.remove_source(source.id).await?;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,159 @@
+//! Collecting mail from a POP3 server: what `posta fetch` and the sources of accounts have in common.
+//!
+//! A visit asks for the unique-ids, fetches what is not known yet, and makes it safe where it goes, a
+//! batch at a time; only then are messages marked, and QUIT removes them there. A visit that breaks
+//! off goes on next time behind what was made safe: nothing is lost, and what is known by its
+//! unique-id is not fetched twice.
+
+mod session;
+mod sources;
+mod store;
+
+pub use sources::Collectors;
+pub use store::StoreDestination;
+
+use crate::{
+    clock::Clock,
+    drive::{Driver, Ended},
+    net::Net,
+    outbound::ClientTls,
+};
+use posta_mail::{Secret, Timestamp, TlsUse};
+use posta_pop3::{Client, client::Options};
+use posta_store::{Keep, Login, LoginTls};
+use session::{Session, host_of};
+use std::{collections::BTreeMap, future::Future, io, sync::Arc, time::Duration};
+use tokio::time::timeout;
+
+/// How long it may take to connect.
+const CONNECT: Duration = Duration::from_secs(30);
+
+/// Where collected messages go.
+pub trait Destination: Send {
+    /// The unique-ids of the messages that it has, and since when.
+    fn known(&mut self) -> impl Future<Output = io::Result<BTreeMap<String, Timestamp>>> + Send;
+
+    /// So many messages will come.
+    fn expect(&mut self, _messages: u64) {}
+
+    /// A message begins; its unique-id, if the server has such.
+    fn begin(&mut self, unique_id: Option<&str>) -> impl Future<Output = io::Result<()>> + Send;
+
+    /// A piece of it, CRLF at its line ends.
+    fn write(&mut self, content: &[u8]) -> impl Future<Output = io::Result<()>> + Send;
+
+    /// It is complete.
+    fn end(&mut self) -> impl Future<Output = io::Result<()>> + Send;
+
+    /// All that is complete must survive the loss of power, and be known from now on.
+    fn sync(&mut self) -> impl Future<Output = io::Result<()>> + Send;
+
+    /// The server has these no longer.
+    fn forget(&mut self, unique_ids: Vec<String>) -> impl Future<Output = io::Result<()>> + Send;
+}
+
+/// What a visit brought.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Brought {
+    /// Messages that were fetched, and made safe.
+    pub messages: u64,
+    /// Messages that were removed there.
+    pub removed: u64,
+    /// Messages that the server would not hand out.
+    pub refused: u64,
+}
+
+/// Why a visit broke off. What was made safe before is safe.
+#[derive(Debug, thiserror::Error)]
+pub enum CollectError {
+    /// There is no connection.
+    #[error(
+        "cannot connect to {0}: {1}; is it host:port, and does a server listen there? (its POP3S \
+         is usually at port 995)"
+    )]
+    Connect(String, io::Error),
+    /// The server says no.
+    #[error("the server refuses: {0}")]
+    Refused(String),
+    /// It offers no TLS.
+    #[error("the server offers no STLS, and a password may not travel in plaintext")]
+    NoTls,
+    /// It is no POP3 server.
+    #[error("what answers there does not speak POP3: {0}")]
+    Protocol(&'static str),
+    /// It could not prove that it knows the account (RFC 5802 §5).
+    #[error("the server does not know the password itself: it may be another one that says so")]
+    Impostor,
+    /// Messages can be told apart by their unique-ids only.
+    #[error(
+        "the server has no unique-ids, so nothing can be kept there: collect with nothing kept"
+    )]
+    NoUniqueIds,
+    /// Where the messages go there is no room, or it fails.
+    #[error("a message cannot be kept: {0}")]
+    Destination(io::Error),
+    /// The connection ended in the middle.
+    #[error("the connection broke off: {0}")]
+    Broken(String),
+}
+
+/// What a visit needs of the world.
+#[derive(Clone)]
+pub struct Means {
+    /// Connections.
+    pub net: Arc<dyn Net>,
+    /// TLS on them.
+    pub tls: ClientTls,
+    /// Time and randomness.
+    pub clock: Arc<dyn Clock>,
+}
+
+impl Means {
+    /// Visits a server. Answers what that brought, until it broke off if it did.
+    pub async fn collect<D: Destination>(
+        &self,
+        login: &Login,
+        keep: Keep,
+        destination: &mut D,
+    ) -> (Brought, Result<(), CollectError>) {
+        let mut stream = match timeout(CONNECT, self.net.connect(&login.server)).await {
+            Ok(Ok(stream)) => stream,
+            Ok(Err(error)) => return (Brought::default(), Err(connect(login, error))),
+            Err(_) => {
+                return (Brought::default(), Err(connect(login, io::ErrorKind::TimedOut.into())));
+            }
+        };
+        let mut session = Session::new(self, login, keep, destination);
+        if login.tls == LoginTls::Implicit {
+            let name = host_of(&login.server);
+            let secured = self.tls.connect_to_log_in(stream, name, !login.any_certificate).await;
+            match secured {
+                Ok((secured, exporter)) => {
+                    session.exporter = exporter;
+                    stream = secured;
+                }
+                Err(error) => return (Brought::default(), Err(connect(login, error))),
+            }
+        }
+        let options = Options {
+            name: login.user.clone(),
+            password: Secret::new(login.password.as_bytes()),
+            tls: if login.tls == LoginTls::Stls { TlsUse::Required } else { TlsUse::Never },
+            sasl: true,
+        };
+        let mut engine = Client::new(options, login.tls == LoginTls::Implicit);
+        let driven = Driver::unstoppable().drive(stream, &mut engine, &mut session).await;
+        let (brought, ended) = session.ended();
+        let ended = match (ended, driven) {
+            (Some(ended), _) => ended,
+            (None, Ok(Ended::ByPeer)) => Err(CollectError::Broken("the server closed it".into())),
+            (None, Ok(_)) => Err(CollectError::Broken("the server did not answer in time".into())),
+            (None, Err(error)) => Err(CollectError::Broken(error.to_string())),
+        };
+        (brought, ended)
+    }
+}
+
+fn connect(login: &Login, error: io::Error) -> CollectError {
+    CollectError::Connect(login.server.clone(), error)
+}

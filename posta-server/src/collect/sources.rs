@@ -1,0 +1,143 @@
+//! The sources of accounts, visited on their schedule or when somebody asks for it.
+
+use super::{Brought, CollectError, Means, StoreDestination};
+use posta_store::{Account, Keep, Login, Source, SourceId, Store, StoreError, Visit};
+use std::{
+    collections::HashSet,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+use tokio::{
+    sync::watch,
+    task::JoinSet,
+    time::{sleep, timeout},
+};
+
+/// How often the schedule is looked at.
+const LOOK: Duration = Duration::from_secs(15);
+
+/// Visits at once.
+const VISITS: usize = 8;
+
+/// How long a visit may last.
+const LONGEST: Duration = Duration::from_secs(6 * 60 * 60);
+
+/// Visits the sources.
+pub struct Collectors {
+    store: Arc<dyn Store>,
+    means: Means,
+    /// Those that are being visited: two visits at once would fetch everything twice.
+    visited: Mutex<HashSet<SourceId>>,
+}
+
+/// A source that is being visited, until it is dropped.
+struct Visiting<'c> {
+    collectors: &'c Collectors,
+    source: SourceId,
+}
+
+impl Drop for Visiting<'_> {
+    fn drop(&mut self) {
+        let mut visited = self.collectors.visited.lock().unwrap_or_else(PoisonError::into_inner);
+        visited.remove(&self.source);
+    }
+}
+
+impl Collectors {
+    /// Collects into a store.
+    #[must_use]
+    pub fn new(store: Arc<dyn Store>, means: Means) -> Self {
+        Self { store, means, visited: Mutex::default() }
+    }
+
+    /// Follows the schedule until the server stops.
+    pub async fn run(self: Arc<Self>, mut stopping: watch::Receiver<bool>) {
+        let mut visits = JoinSet::new();
+        loop {
+            match self.due().await {
+                Ok(due) => {
+                    for source in due.into_iter().take(VISITS.saturating_sub(visits.len())) {
+                        let collectors = self.clone();
+                        visits.spawn(async move {
+                            // How it ended is noted with the source.
+                            let _ = collectors.visit(source).await;
+                        });
+                    }
+                }
+                Err(error) => tracing::error!(%error, "the sources cannot be read"),
+            }
+            tokio::select! {
+                () = sleep(LOOK) => {}
+                Some(_) = visits.join_next() => {}
+                // What is cut off goes on next time.
+                _ = stopping.wait_for(|&stopping| stopping) => return,
+            }
+        }
+    }
+
+    /// The sources whose time has come and that nobody visits.
+    async fn due(&self) -> Result<Vec<Source>, StoreError> {
+        let now = self.means.clock.now();
+        let mut sources = self.store.sources().await?;
+        let visited = self.visited.lock().unwrap_or_else(PoisonError::into_inner);
+        sources.retain(|source| {
+            let next = |visit: &Visit| visit.time + Duration::from_secs(source.every);
+            !visited.contains(&source.id)
+                && source.last.as_ref().is_none_or(|last| next(last) <= now)
+        });
+        Ok(sources)
+    }
+
+    /// Visits a source now. Answers how that ended; none if somebody is there already.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn visit(&self, source: Source) -> Result<Option<Visit>, StoreError> {
+        let Some(_visiting) = self.enter(source.id) else { return Ok(None) };
+        let account = self.store.accounts().await?;
+        let account = account.into_iter().find(|account| account.id == source.account);
+        let account = account.ok_or(StoreError::NoSuchAccount)?;
+        let (store, clock) = (self.store.clone(), self.means.clock.clone());
+        let server = source.login.server.clone();
+        let mut destination =
+            StoreDestination::for_source(store, clock, account, server, source.id);
+        let collected = self.means.collect(&source.login, source.keep, &mut destination);
+        let (brought, ended) = match timeout(LONGEST, Box::pin(collected)).await {
+            Ok(outcome) => outcome,
+            Err(_) => (Brought::default(), Err(CollectError::Broken("it took too long".into()))),
+        };
+        let problem = ended.err().map(|error| error.to_string());
+        if let Some(problem) = &problem {
+            tracing::warn!(source = %source.id, server = source.login.server, "{problem}");
+        }
+        let visit = Visit { time: self.means.clock.now(), collected: brought.messages, problem };
+        self.store.visited(source.id, visit.clone()).await?;
+        Ok(Some(visit))
+    }
+
+    /// Moves a mailbox from elsewhere into an account, once.
+    ///
+    /// # Errors
+    /// When it breaks off; what came before is there.
+    pub async fn take_over(
+        &self,
+        account: Account,
+        login: &Login,
+        keep: Keep,
+    ) -> Result<Brought, CollectError> {
+        let (store, clock) = (self.store.clone(), self.means.clock.clone());
+        let mut destination =
+            StoreDestination::for_move(store, clock, account, login.server.clone());
+        let (brought, ended) = self.means.collect(login, keep, &mut destination).await;
+        ended.map(|()| brought)
+    }
+
+    fn enter(&self, source: SourceId) -> Option<Visiting<'_>> {
+        let is_first = {
+            let mut visited = self.visited.lock().unwrap_or_else(PoisonError::into_inner);
+            visited.insert(source)
+        };
+        // Only where it is the first: one that is dropped takes the source out, and the lock.
+        is_first.then(|| Visiting { collectors: self, source })
+    }
+}

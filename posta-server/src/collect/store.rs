@@ -1,0 +1,203 @@
+//! Collected messages go into a mailbox of the store, each in one transaction with the unique-id by
+//! which it is known: dying in between neither loses nor doubles it.
+
+use super::Destination;
+use crate::clock::Clock;
+use posta_mail::{Address, MailId, ReversePath, Timestamp};
+use posta_store::{
+    Acceptance, Account, CHUNK, Collected, Delivery, Event, Origin, SourceId, Store, StoreError,
+    What,
+};
+use std::{
+    collections::{BTreeMap, HashSet},
+    io, mem,
+    sync::Arc,
+};
+
+/// A mailbox of the store.
+pub struct StoreDestination {
+    store: Arc<dyn Store>,
+    clock: Arc<dyn Clock>,
+    account: Account,
+    /// Where the mail is from, for the history.
+    server: String,
+    purpose: Purpose,
+    /// Unique-ids that are taken in the mailbox.
+    taken: HashSet<String>,
+    id: MailId,
+    chunks: u32,
+    rest: Vec<u8>,
+    unique_id: Option<String>,
+}
+
+/// Why mail is collected.
+enum Purpose {
+    /// Again and again, into a mailbox that has mail of its own.
+    Source(SourceId),
+    /// Once: the mailbox moves here, and its messages bring their unique-ids along, so that no mail
+    /// program collects any of them twice.
+    Move,
+}
+
+impl StoreDestination {
+    /// Collects from a source.
+    #[must_use]
+    pub fn for_source(
+        store: Arc<dyn Store>,
+        clock: Arc<dyn Clock>,
+        account: Account,
+        server: String,
+        source: SourceId,
+    ) -> Self {
+        Self::new(store, clock, account, server, Purpose::Source(source))
+    }
+
+    /// Moves a mailbox here.
+    #[must_use]
+    pub fn for_move(
+        store: Arc<dyn Store>,
+        clock: Arc<dyn Clock>,
+        account: Account,
+        server: String,
+    ) -> Self {
+        Self::new(store, clock, account, server, Purpose::Move)
+    }
+
+    fn new(
+        store: Arc<dyn Store>,
+        clock: Arc<dyn Clock>,
+        account: Account,
+        server: String,
+        purpose: Purpose,
+    ) -> Self {
+        let id = clock.mail_id();
+        let (chunks, rest, unique_id, taken) = (0, Vec::new(), None, HashSet::new());
+        Self { store, clock, account, server, purpose, taken, id, chunks, rest, unique_id }
+    }
+
+    async fn begin_message(&mut self, unique_id: Option<&str>) -> Result<(), StoreError> {
+        self.abandon().await?;
+        self.id = self.clock.mail_id();
+        self.unique_id = unique_id.map(str::to_owned);
+        Ok(())
+    }
+
+    /// Drops what there is of a message that did not end.
+    async fn abandon(&mut self) -> Result<(), StoreError> {
+        self.rest.clear();
+        if mem::take(&mut self.chunks) > 0 {
+            self.store.discard(self.id).await?;
+        }
+        Ok(())
+    }
+
+    async fn accept(&mut self) -> Result<(), StoreError> {
+        let (id, time) = (self.id, self.clock.now());
+        let (chunks, mut rest) = (mem::take(&mut self.chunks), mem::take(&mut self.rest));
+        if chunks == 0 && rest.is_empty() {
+            // A message of no octets: RFC 1939 has no other way to say that there is one.
+            rest.extend_from_slice(b"\r\n");
+        }
+        let octets = u64::from(chunks) * CHUNK as u64 + rest.len() as u64;
+        let there = self.unique_id.take();
+        let collected = match (&self.purpose, &there) {
+            (Purpose::Source(source), Some(unique_id)) => {
+                Some(Collected { source: *source, unique_id: unique_id.clone() })
+            }
+            _ => None,
+        };
+        let moves = matches!(self.purpose, Purpose::Move);
+        let unique_id = there.filter(|id| moves && self.taken.insert(id.clone()));
+        let delivery = Delivery { account: self.account.id, prefix: Vec::new(), unique_id };
+        let event = Event { id, time, what: self.told(octets) };
+        let acceptance = Acceptance {
+            id,
+            time,
+            chunks,
+            rest,
+            deliveries: vec![delivery],
+            items: Vec::new(),
+            events: vec![event],
+            collected,
+            reports: Vec::new(),
+        };
+        self.store.accept(acceptance).await
+    }
+
+    fn told(&self, octets: u64) -> What {
+        let address: Address = self.account.address.clone();
+        What::Accepted {
+            origin: Origin {
+                hello: self.server.clone(),
+                protocol: "POP3".to_owned(),
+                account: Some(address.clone()),
+                ..Origin::default()
+            },
+            from: ReversePath::Null,
+            to: vec![address],
+            message_id: None,
+            octets,
+            refused: Vec::new(),
+        }
+    }
+}
+
+impl Destination for StoreDestination {
+    async fn known(&mut self) -> io::Result<BTreeMap<String, Timestamp>> {
+        match self.purpose {
+            Purpose::Source(source) => self.store.collected(source).await.map_err(io::Error::other),
+            Purpose::Move => {
+                let maildrop = self.store.maildrop(self.account.id).await;
+                let maildrop = maildrop.map_err(io::Error::other)?;
+                self.taken = maildrop.imported.values().cloned().collect();
+                let now = self.clock.now();
+                Ok(self.taken.iter().map(|unique_id| (unique_id.clone(), now)).collect())
+            }
+        }
+    }
+
+    async fn begin(&mut self, unique_id: Option<&str>) -> io::Result<()> {
+        if let Some(quota) = self.account.quota {
+            let usage = self.store.usage(self.account.id).await.map_err(io::Error::other)?;
+            if usage.octets >= quota {
+                return Err(io::Error::other("the mailbox is full"));
+            }
+        }
+        self.begin_message(unique_id).await.map_err(io::Error::other)
+    }
+
+    async fn write(&mut self, mut content: &[u8]) -> io::Result<()> {
+        while !content.is_empty() {
+            // The last chunk comes with the acceptance, so a full one goes only when more comes.
+            if self.rest.len() == CHUNK {
+                let kept = self.store.append(self.id, self.chunks, &self.rest).await;
+                kept.map_err(io::Error::other)?;
+                self.chunks += 1;
+                self.rest.clear();
+            }
+            let (now, later) = content.split_at(content.len().min(CHUNK - self.rest.len()));
+            self.rest.extend_from_slice(now);
+            content = later;
+        }
+        Ok(())
+    }
+
+    async fn end(&mut self) -> io::Result<()> {
+        self.accept().await.map_err(io::Error::other)
+    }
+
+    /// Each message is safe when it ends.
+    async fn sync(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+
+    async fn forget(&mut self, unique_ids: Vec<String>) -> io::Result<()> {
+        match self.purpose {
+            Purpose::Source(source) => {
+                let forgotten = self.store.forget_collected(source, unique_ids).await;
+                forgotten.map_err(io::Error::other)
+            }
+            Purpose::Move => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! Mailboxes elsewhere, from which mail is collected into mailboxes here.
+
+use crate::AccountId;
+use posta_mail::Timestamp;
+use serde::{Deserialize, Serialize};
+use std::{fmt, str::FromStr};
+
+/// Names a source for as long as the store exists.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, Default,
+)]
+pub struct SourceId(pub u64);
+
+impl fmt::Display for SourceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// A mailbox elsewhere.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Source {
+    /// Its name here. The store gives it.
+    pub id: SourceId,
+    /// Whose mailbox the mail goes to.
+    pub account: AccountId,
+    /// Where it is, and how to get in.
+    pub login: Login,
+    /// What stays there.
+    pub keep: Keep,
+    /// Seconds from one visit to the next.
+    pub every: u64,
+    /// How the last visit ended.
+    pub last: Option<Visit>,
+}
+
+/// Where a POP3 server is, and how to get in. The password has to be kept as it is.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Login {
+    /// `host:port`.
+    pub server: String,
+    /// The name to log in with.
+    pub user: String,
+    /// The password.
+    pub password: String,
+    /// How TLS is used.
+    pub tls: LoginTls,
+    /// Whether any certificate will do.
+    pub any_certificate: bool,
+}
+
+impl fmt::Debug for Login {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Login({} at {})", self.user, self.server)
+    }
+}
+
+/// How a login uses TLS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LoginTls {
+    /// Not at all: for servers on this machine.
+    None,
+    /// By STLS, or not at all.
+    Stls,
+    /// From the start.
+    Implicit,
+}
+
+/// What stays on a server after it was collected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Keep {
+    /// Nothing.
+    Nothing,
+    /// Each message for so many days after it was collected.
+    Days(u32),
+    /// Everything.
+    All,
+}
+
+impl fmt::Display for Keep {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Nothing => f.write_str("nothing"),
+            Self::Days(days) => write!(f, "{days}d"),
+            Self::All => f.write_str("all"),
+        }
+    }
+}
+
+impl FromStr for Keep {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let days = text.strip_suffix('d').and_then(|days| days.parse().ok());
+        match (text, days) {
+            ("nothing", _) => Ok(Self::Nothing),
+            ("all", _) => Ok(Self::All),
+            (_, Some(days)) => Ok(Self::Days(days)),
+            _ => Err(format!("{text:?} is not nothing, all, or days such as 7d")),
+        }
+    }
+}
+
+/// How a visit ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Visit {
+    /// When.
+    pub time: Timestamp,
+    /// Messages that were collected.
+    pub collected: u64,
+    /// What went wrong.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
+}
+
+/// Which message of which source an accepted message is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Collected {
+    /// The source.
+    pub source: SourceId,
+    /// The message's unique-id there.
+    pub unique_id: String,
+}

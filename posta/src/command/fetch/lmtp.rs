@@ -1,0 +1,91 @@
+//! Fetched messages go to an LMTP server (RFC 2033): each is one transaction, passed on as it comes.
+
+use crate::client::{self, Piece};
+use bytes::Bytes;
+use posta_mail::{
+    Address, ForwardPath, ReversePath, TlsUse,
+    envelope::{Body, MailParameters},
+};
+use posta_smtp::{
+    client::{Envelope, Options},
+    command::HelloVerb,
+};
+use std::io;
+use tokio::{sync::mpsc, task::JoinHandle};
+
+/// Pieces on their way from one server to the other.
+const PIECES: usize = 4;
+
+/// An LMTP server, and whom the mail is for.
+pub(super) struct Lmtp {
+    server: String,
+    to: Address,
+    open: Option<Open>,
+}
+
+/// A message on its way. Dropping it closes the connection in the middle, so that the server takes
+/// nothing.
+struct Open {
+    pieces: mpsc::Sender<Piece>,
+    transaction: JoinHandle<io::Result<()>>,
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.transaction.abort();
+    }
+}
+
+impl Lmtp {
+    pub(super) const fn new(server: String, to: Address) -> Self {
+        Self { server, to, open: None }
+    }
+
+    pub(super) async fn begin(&mut self) -> io::Result<()> {
+        let (pieces, receiver) = mpsc::channel(PIECES);
+        let transaction = deliver(self.server.clone(), self.to.clone(), receiver);
+        self.open = Some(Open { pieces, transaction: tokio::spawn(transaction) });
+        Ok(())
+    }
+
+    pub(super) async fn write(&mut self, content: &[u8]) -> io::Result<()> {
+        self.pass(Piece::Content(Bytes::copy_from_slice(content))).await
+    }
+
+    pub(super) async fn end(&mut self) -> io::Result<()> {
+        self.pass(Piece::End).await?;
+        self.outcome().await
+    }
+
+    async fn pass(&mut self, piece: Piece) -> io::Result<()> {
+        let Some(open) = &self.open else { return Ok(()) };
+        if open.pieces.send(piece).await.is_ok() {
+            return Ok(());
+        }
+        // It ended before its time: its outcome says why.
+        self.outcome().await?;
+        Err(io::Error::other("the LMTP server took less than all"))
+    }
+
+    async fn outcome(&mut self) -> io::Result<()> {
+        let Some(mut open) = self.open.take() else { return Ok(()) };
+        (&mut open.transaction).await.map_err(io::Error::other)?
+    }
+}
+
+async fn deliver(server: String, to: Address, pieces: mpsc::Receiver<Piece>) -> io::Result<()> {
+    let envelope = Envelope {
+        reverse_path: ReversePath::Null,
+        recipients: vec![ForwardPath::Address(to).into()],
+        parameters: MailParameters { body: Body::EightBitMime, ..MailParameters::default() },
+    };
+    let name = gethostname::gethostname().to_string_lossy().into_owned();
+    let options = Options::new(name, HelloVerb::Lhlo, TlsUse::Never);
+    let stream = client::dial(&server).await.map_err(io::Error::other)?;
+    let outcome = client::submit_pieces(stream, options, envelope, pieces).await;
+    let outcome = outcome.map_err(io::Error::other)?;
+    match outcome.recipients.into_iter().find(|reply| !reply.code.is_positive()) {
+        None => Ok(()),
+        Some(refusal) => Err(io::Error::other(format!("the LMTP server refuses: {refusal}"))),
+    }
+}

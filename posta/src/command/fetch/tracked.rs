@@ -1,0 +1,140 @@
+//! What is known of earlier fetches, and a bar that shows how far this one is.
+
+use super::{files::Files, lmtp::Lmtp};
+use crate::wiring;
+use anyhow::{Context, Result};
+use indicatif::{ProgressBar, ProgressStyle};
+use posta_mail::Timestamp;
+use posta_server::{clock::Clock, collect::Destination};
+use std::{
+    collections::BTreeMap,
+    fs::{self, File},
+    io::{self, Write},
+    mem,
+    path::{Path, PathBuf},
+};
+
+/// Where the messages go, with what is known and shown.
+pub(super) struct Tracked {
+    sink: Sink,
+    known: Option<Known>,
+    /// Complete, but not safe yet.
+    pending: Vec<String>,
+    current: Option<String>,
+    octets: u64,
+    bar: ProgressBar,
+}
+
+pub(super) enum Sink {
+    Files(Files),
+    Lmtp(Lmtp),
+}
+
+/// The unique-ids of what was fetched before, and when, in a file.
+pub(super) struct Known {
+    path: PathBuf,
+    unique_ids: BTreeMap<String, Timestamp>,
+}
+
+impl Known {
+    /// Reads the file, if there is one.
+    pub(super) fn read(path: &Path) -> Result<Self> {
+        let unique_ids = match fs::read(path) {
+            Ok(text) => serde_json::from_slice(&text)
+                .with_context(|| format!("{} is not what posta fetch writes", path.display()))?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => BTreeMap::new(),
+            Err(error) => {
+                return Err(error).with_context(|| format!("{} cannot be read", path.display()));
+            }
+        };
+        Ok(Self { path: path.to_owned(), unique_ids })
+    }
+
+    /// Writes the file anew: as a whole, or not at all.
+    fn write(&self) -> io::Result<()> {
+        let next = self.path.with_added_extension("new");
+        let mut file = File::create(&next)?;
+        file.write_all(&serde_json::to_vec(&self.unique_ids)?)?;
+        file.sync_all()?;
+        fs::rename(&next, &self.path)?;
+        let parent = self.path.parent().filter(|parent| !parent.as_os_str().is_empty());
+        File::open(parent.unwrap_or(Path::new(".")))?.sync_all()
+    }
+}
+
+impl Tracked {
+    pub(super) fn new(sink: Sink, known: Option<Known>) -> Self {
+        let bar = ProgressBar::no_length();
+        if let Ok(style) =
+            ProgressStyle::with_template("{bar:30} {pos}/{len} messages, {msg}, {eta} left")
+        {
+            bar.set_style(style);
+        }
+        Self { sink, known, pending: Vec::new(), current: None, octets: 0, bar }
+    }
+
+    /// Takes the bar away.
+    pub(super) fn finish(&self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+impl Destination for Tracked {
+    async fn known(&mut self) -> io::Result<BTreeMap<String, Timestamp>> {
+        Ok(self.known.as_ref().map(|known| known.unique_ids.clone()).unwrap_or_default())
+    }
+
+    fn expect(&mut self, messages: u64) {
+        self.bar.set_length(messages);
+    }
+
+    async fn begin(&mut self, unique_id: Option<&str>) -> io::Result<()> {
+        self.current = unique_id.map(str::to_owned);
+        match &mut self.sink {
+            Sink::Files(files) => files.begin(),
+            Sink::Lmtp(lmtp) => lmtp.begin().await,
+        }
+    }
+
+    async fn write(&mut self, content: &[u8]) -> io::Result<()> {
+        self.octets += content.len() as u64;
+        self.bar.set_message(indicatif::HumanBytes(self.octets).to_string());
+        match &mut self.sink {
+            Sink::Files(files) => files.write(content),
+            Sink::Lmtp(lmtp) => lmtp.write(content).await,
+        }
+    }
+
+    async fn end(&mut self) -> io::Result<()> {
+        match &mut self.sink {
+            Sink::Files(files) => files.end()?,
+            Sink::Lmtp(lmtp) => lmtp.end().await?,
+        }
+        self.pending.extend(self.current.take());
+        self.bar.inc(1);
+        Ok(())
+    }
+
+    async fn sync(&mut self) -> io::Result<()> {
+        match &mut self.sink {
+            Sink::Files(files) => files.sync()?,
+            // Its 250 says that it is safe there.
+            Sink::Lmtp(_) => {}
+        }
+        let pending = mem::take(&mut self.pending);
+        if let Some(known) = &mut self.known {
+            let now = wiring::clock().now();
+            known.unique_ids.extend(pending.into_iter().map(|unique_id| (unique_id, now)));
+            known.write()?;
+        }
+        Ok(())
+    }
+
+    async fn forget(&mut self, unique_ids: Vec<String>) -> io::Result<()> {
+        let Some(known) = &mut self.known else { return Ok(()) };
+        for unique_id in &unique_ids {
+            known.unique_ids.remove(unique_id);
+        }
+        if unique_ids.is_empty() { Ok(()) } else { known.write() }
+    }
+}

@@ -1,0 +1,244 @@
+//! Mail that is fetched and collected from elsewhere, by the real program.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod common;
+
+use common::{PASSWORD, Place, pop3, posta, send, smtp, stdout};
+use std::{
+    fs,
+    process::{Command, Output, Stdio},
+    thread::sleep,
+    time::Duration,
+};
+
+/// A server elsewhere, whose maildrop of ana@x.test has so many messages.
+fn elsewhere(tls: &str, messages: usize) -> Place {
+    let mut place = Place::new(&[("smtp", "none"), ("pop3", tls)]);
+    place.add_account("ana@x.test");
+    place.start();
+    let mut wire = smtp(place.address("smtp"));
+    for number in 0..messages {
+        let content = format!("Subject: {number}\r\n\r\n..{number}\r\n");
+        assert!(send(&mut wire, "ana@x.test", &content).starts_with("250 "));
+    }
+    place
+}
+
+fn fetch(place: &Place, more: &[&str]) -> Output {
+    let common = ["fetch", "--server", place.address("pop3"), "--user", "ana@x.test"];
+    posta(&[&common[..], &["--password-stdin"], more].concat(), PASSWORD)
+}
+
+fn told(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+fn there(place: &Place) -> usize {
+    pop3(place.address("pop3"), "ana@x.test").listing("LIST").len()
+}
+
+/// Only what is new is fetched, by its unique-id; what was kept for its days goes.
+#[test]
+fn only_what_is_new_is_fetched() {
+    let place = elsewhere("none", 3);
+    let maildir = place.directory.path().join("Maildir");
+    let state = place.directory.path().join("state");
+    let into =
+        ["--maildir", maildir.to_str().unwrap(), "--state", state.to_str().unwrap(), "--only-new"];
+    let files = || fs::read_dir(maildir.join("new")).unwrap().count();
+    let keeping = |how: &[&str]| fetch(&place, &[&into[..], how].concat());
+    assert!(told(&keeping(&["--keep"])).contains("3 messages fetched, 0 removed"));
+    assert!(told(&keeping(&["--keep"])).contains("0 messages fetched, 0 removed"));
+    let mut wire = smtp(place.address("smtp"));
+    assert!(send(&mut wire, "ana@x.test", "Subject: new\r\n\r\n").starts_with("250 "));
+    assert!(told(&keeping(&["--keep-days", "7"])).contains("1 messages fetched, 0 removed"));
+    assert_eq!((files(), there(&place)), (4, 4));
+    // The days pass.
+    let known = fs::read_to_string(&state).unwrap();
+    let mut known: serde_json::Map<_, _> = serde_json::from_str(&known).unwrap();
+    let (first, _) = known.iter().next().unwrap();
+    let first = first.clone();
+    known.insert(first, "2020-01-01T00:00:00Z".into());
+    fs::write(&state, serde_json::to_string(&known).unwrap()).unwrap();
+    assert!(told(&keeping(&["--keep-days", "7"])).contains("0 messages fetched, 1 removed"));
+    assert_eq!((files(), there(&place)), (4, 3));
+    assert!(told(&keeping(&[])).contains("0 messages fetched, 3 removed"));
+    assert_eq!(fs::read_to_string(&state).unwrap(), "{}", "what is gone there is forgotten");
+}
+
+/// In TLS, by STLS and from the start, with SCRAM bound to it; a certificate that nobody vouches for
+/// is taken only where that is said.
+#[test]
+fn passwords_travel_in_tls() {
+    for (tls, how) in [("starttls", "stls"), ("implicit", "implicit")] {
+        let place = elsewhere_in_tls(tls);
+        let refused = fetch(&place, &["--stdout", "--tls", how]);
+        assert!(!refused.status.success());
+        assert!(told(&refused).contains("certificate"), "{}", told(&refused));
+        let taken = fetch(&place, &["--stdout", "--tls", how, "--any-certificate", "--keep"]);
+        assert!(told(&taken).contains("0 messages fetched"), "{}", told(&taken));
+    }
+    let place = elsewhere("none", 0);
+    let refused = fetch(&place, &["--stdout", "--tls", "stls"]);
+    assert!(told(&refused).contains("offers no STLS"), "{}", told(&refused));
+}
+
+fn elsewhere_in_tls(tls: &str) -> Place {
+    let mut place = Place::new(&[("pop3", tls)]);
+    place.add_account("ana@x.test");
+    place.start();
+    place
+}
+
+/// Through LMTP into another server, and by moving the mailbox: with its unique-ids, octet by octet.
+#[test]
+fn a_mailbox_moves() {
+    let old = elsewhere("none", 5);
+    let mut new = Place::new(&[("lmtp", "none"), ("pop3", "none")]);
+    for address in ["ana@x.test", "bob@x.test"] {
+        new.add_account(address);
+    }
+    new.start();
+    let lmtp = ["--lmtp", new.address("lmtp"), "--to", "bob@x.test", "--keep"];
+    assert!(told(&fetch(&old, &lmtp)).contains("5 messages fetched"));
+    let wrong = ["--lmtp", new.address("lmtp"), "--to", "nobody@x.test"];
+    assert!(told(&fetch(&old, &wrong)).contains("550 5.1.1"), "nothing is lost");
+    assert_eq!(there(&old), 5);
+    let config = new.config();
+    let account = ["--account", "ana@x.test", "--keep", "--config", config.to_str().unwrap()];
+    for _ in 0..2 {
+        let moved = fetch(&old, &account);
+        assert!(moved.status.success(), "{}", told(&moved));
+        let mut before = pop3(old.address("pop3"), "ana@x.test");
+        let mut after = pop3(new.address("pop3"), "ana@x.test");
+        for command in ["UIDL", "LIST", "RETR 1", "RETR 5"] {
+            assert_eq!(before.listing(command), after.listing(command), "{command}");
+        }
+    }
+    let mut bob = pop3(new.address("pop3"), "bob@x.test");
+    assert_eq!(bob.listing("RETR 3").last().unwrap(), "..2");
+}
+
+/// Several accounts from a file; what fails does not hold up the others.
+#[test]
+fn several_accounts_are_fetched() {
+    let place = elsewhere("none", 2);
+    let directory = place.directory.path();
+    let (file, password) = (directory.join("accounts.toml"), directory.join("password"));
+    fs::write(&password, format!("{PASSWORD}\n")).unwrap();
+    let (server, mbox) = (place.address("pop3"), directory.join("mbox"));
+    let (password, mbox) = (password.display(), mbox.display());
+    let text = format!(
+        "[[account]]\nserver = \"{server}\"\nuser = \"nobody\"\npassword = \"x\"\nmbox = \"{mbox}\"\n\
+         [[account]]\nserver = \"{server}\"\nuser = \"ana@x.test\"\npassword-file = \"{password}\"\n\
+         maildir = \"{}\"\n",
+        directory.join("Maildir").display()
+    );
+    fs::write(&file, text).unwrap();
+    let fetched = posta(&["fetch", "--accounts", file.to_str().unwrap()], "");
+    let told = told(&fetched);
+    assert!(!fetched.status.success());
+    assert!(told.contains("nobody at") && told.contains("[AUTH]"), "{told}");
+    assert!(told.contains("2 messages fetched, 2 removed"), "{told}");
+    assert!(told.contains("1 of the accounts could not be fetched"), "{told}");
+    fs::write(&file, "[[account]]\nserver = 'x:110'\nuser = 'a'\npassword = 'x'\n").unwrap();
+    let wrong = posta(&["fetch", "--accounts", file.to_str().unwrap()], "");
+    let told = String::from_utf8_lossy(&wrong.stderr).into_owned();
+    assert!(told.contains("one of maildir, mbox, lmtp and account is needed"), "{told}");
+}
+
+fn add_source(here: &Place, old: &Place, more: &[&str]) -> String {
+    let server = old.address("pop3").to_owned();
+    let add = ["collect", "add", "bob@x.test", "--server", &server, "--user", "ana@x.test"];
+    stdout(&here.posta(&[&add[..], &["--password-stdin"], more].concat(), PASSWORD))
+}
+
+fn here() -> Place {
+    let mut place = Place::new(&[("smtp", "none"), ("pop3", "none")]);
+    place.add_account("bob@x.test");
+    place.start();
+    place
+}
+
+/// The server visits its sources by itself, soon after it has started; `run` does so at once.
+#[test]
+fn mail_is_collected_on_a_schedule() {
+    let old = elsewhere("none", 3);
+    let here = here();
+    assert!(stdout(&here.posta(&["collect", "list"], "")).contains("Nothing is collected yet"));
+    assert!(add_source(&here, &old, &["--keep", "all"]).contains("source 1 "));
+    let collected = || pop3(here.address("pop3"), "bob@x.test").listing("LIST").len();
+    for _ in 0..300 {
+        if collected() == 3 {
+            break;
+        }
+        sleep(Duration::from_millis(100));
+    }
+    assert_eq!(collected(), 3, "without being asked");
+    assert!(stdout(&here.posta(&["collect", "run", "1"], "")).contains("0 messages collected"));
+    let mut wire = smtp(old.address("smtp"));
+    assert!(send(&mut wire, "ana@x.test", "Subject: 4\r\n\r\n").starts_with("250 "));
+    assert!(stdout(&here.posta(&["collect", "run", "1"], "")).contains("1 messages collected"));
+    assert_eq!((collected(), there(&old)), (4, 4));
+    let list = stdout(&here.posta(&["collect", "list", "--json"], ""));
+    let list: serde_json::Value = serde_json::from_str(&list).unwrap();
+    assert_eq!(list[0]["address"], "bob@x.test");
+    assert_eq!(list[0]["last"]["collected"], 1);
+    assert!(!list.to_string().contains(PASSWORD), "passwords are not told");
+    let story = stdout(&here.posta(&["trace", "bob@x.test"], ""));
+    assert!(story.contains("by POP3"), "{story}");
+    stdout(&here.posta(&["collect", "remove", "1"], ""));
+    let gone = here.posta(&["collect", "run", "1"], "");
+    assert!(told(&gone).contains("there is no source 1"), "{}", told(&gone));
+}
+
+/// kill -9 of a server that collects, again and again: nothing is lost, nothing doubled.
+#[test]
+fn kill_9_while_collecting_loses_and_doubles_nothing() {
+    const MESSAGES: usize = 600;
+    let old = elsewhere("none", MESSAGES);
+    let mut here = here();
+    add_source(&here, &old, &["--keep", "nothing"]);
+    let mut kills = 0;
+    for round in 0..40u64 {
+        let config = here.config();
+        let run = Command::new(common::program())
+            .args(["collect", "run", "1", "--config"])
+            .arg(config)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn();
+        let mut run = run.unwrap();
+        sleep(Duration::from_millis(5 + round * 7 % 60));
+        here.kill();
+        run.wait().unwrap();
+        here.start();
+        kills += 1;
+        if there(&old) == 0 {
+            break;
+        }
+    }
+    // The server may be at it by itself.
+    for _ in 0..100 {
+        here.posta(&["collect", "run", "1"], "");
+        if there(&old) == 0 {
+            break;
+        }
+        sleep(Duration::from_millis(100));
+    }
+    assert_eq!(there(&old), 0);
+    let mut session = pop3(here.address("pop3"), "bob@x.test");
+    let count = session.listing("LIST").len();
+    let mut subjects: Vec<String> = (1..=count)
+        .map(|number| {
+            let lines = session.listing(&format!("TOP {number} 0"));
+            lines.into_iter().find(|line| line.starts_with("Subject: ")).unwrap()
+        })
+        .collect();
+    subjects.sort();
+    let mut expected: Vec<_> = (0..MESSAGES).map(|number| format!("Subject: {number}")).collect();
+    expected.sort();
+    assert_eq!(subjects.len(), expected.len(), "after {kills} kills");
+    assert!(subjects == expected, "after {kills} kills");
+    println!("{kills} kills");
+}
