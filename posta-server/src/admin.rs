@@ -11,7 +11,8 @@ pub use queue::{QueueAction, QueueLine, QueueRecipient, Selection};
 use crate::{
     auth::{self, PasswordError},
     clock::Clock,
-    collect::{CollectError, Collectors},
+    collect::{CollectError, Collectors, StoreDestination},
+    import,
     maildrop::PURGE_AFTER,
 };
 use posta_mail::{Address, Domain, Secret, Timestamp};
@@ -19,7 +20,11 @@ use posta_store::{
     Account, Alias, AliasName, Credentials, Event, Keep, Login, SourceId, Store, StoreError, Visit,
 };
 use serde::{Deserialize, Serialize};
-use std::sync::Arc;
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 use tokio::{sync::Notify, task::spawn_blocking};
 
 /// A request, as JSON: `{"do": "account-add", "address": …, "password": …}`.
@@ -59,6 +64,15 @@ pub enum Request {
         address: String,
         /// Those that were removed at this time or later; without it all.
         since: Option<Timestamp>,
+    },
+    /// Takes a Maildir over into an account's mailbox.
+    AccountImport {
+        /// The account's address.
+        address: String,
+        /// The Maildir, as the server sees it.
+        maildir: PathBuf,
+        /// The list of unique-ids, where it is not in the Maildir.
+        unique_ids: Option<PathBuf>,
     },
     /// Has mail collected for an account from a mailbox elsewhere, again and again.
     SourceAdd {
@@ -214,6 +228,9 @@ pub enum AdminError {
     /// There is no such source.
     #[error("there is no source {0}; `posta collect list` names them")]
     NoSuchSource(SourceId),
+    /// A Maildir cannot be taken over.
+    #[error("the Maildir is not taken over, or not wholly: {0}")]
+    Import(#[from] io::Error),
     /// A visit broke off.
     #[error(transparent)]
     Collect(#[from] CollectError),
@@ -268,6 +285,9 @@ impl Admin {
                 let since = since.unwrap_or(Timestamp::MIN);
                 return Ok(Response::Count(self.store.undelete(account.id, since).await?));
             }
+            Request::AccountImport { address, maildir, unique_ids } => {
+                return self.import(address, &maildir, unique_ids.as_deref()).await;
+            }
             Request::SourceAdd { address, login, keep, every } => {
                 return self.add_source(address, login, keep, every).await;
             }
@@ -317,6 +337,19 @@ impl Admin {
     async fn account(&self, address: String) -> Result<Account, AdminError> {
         let account = self.store.account(&parse_address(address)?).await?;
         Ok(account.ok_or(StoreError::NoSuchAccount)?)
+    }
+
+    async fn import(
+        &self,
+        address: String,
+        maildir: &Path,
+        unique_ids: Option<&Path>,
+    ) -> Result<Response, AdminError> {
+        let account = self.account(address).await?;
+        let (store, clock) = (self.store.clone(), self.clock.clone());
+        let from = maildir.display().to_string();
+        let mut destination = StoreDestination::for_move(store, clock, account, from);
+        Ok(Response::Count(import::maildir(maildir, unique_ids, &mut destination).await?))
     }
 
     async fn aliases(&self) -> Result<Response, AdminError> {

@@ -15,6 +15,7 @@ pub mod directory;
 pub mod dispatch;
 pub mod drive;
 pub mod guard;
+pub mod import;
 pub mod listen;
 pub mod maildrop;
 pub mod net;

@@ -119,6 +119,36 @@ fn a_mailbox_moves() {
     assert_eq!(bob.listing("RETR 3").last().unwrap(), "..2");
 }
 
+/// A Maildir with Dovecot's list: its messages keep the unique-ids that Dovecot's POP3 gave them.
+#[test]
+fn a_maildir_is_taken_over() {
+    let place = here();
+    let maildir = place.directory.path().join("Maildir");
+    for folder in ["new", "cur"] {
+        fs::create_dir_all(maildir.join(folder)).unwrap();
+    }
+    let write = |name: &str, text: &str| fs::write(maildir.join(name), text).unwrap();
+    write("cur/1.M1P2.host:2,S", "Subject: one\n\n.\nfirst");
+    write("cur/2.M1P2.host:2,ST", "Subject: thrown away\n\n");
+    write("new/3.M1P2.host", "Subject: three\r\n\r\nkept as it is\r\n");
+    write("new/4.M1P2.host", "");
+    write("dovecot-uidlist", "3 V1795540755 N8\n5 :3.M1P2.host\n7 :1.M1P2.host\n");
+    let import = || here_import(&place, maildir.to_str().unwrap());
+    assert!(import().contains("3 messages"), "with the server running");
+    assert!(import().contains("0 messages"), "what is there is passed over");
+    let mut session = pop3(place.address("pop3"), "bob@x.test");
+    let expected = ["1 000000056b05c713", "2 000000076b05c713", "3 4.M1P2.host"];
+    assert_eq!(session.listing("UIDL"), expected);
+    assert_eq!(session.listing("RETR 2"), ["Subject: one", "", "..", "first"]);
+    assert_eq!(session.listing("RETR 1").last().unwrap(), "kept as it is");
+    let wrong = place.posta(&["account", "import", "bob@x.test", "/nonexistent"], "");
+    assert!(told(&wrong).contains("/nonexistent/new"), "{}", told(&wrong));
+}
+
+fn here_import(place: &Place, maildir: &str) -> String {
+    stdout(&place.posta(&["account", "import", "bob@x.test", maildir], ""))
+}
+
 /// Several accounts from a file; what fails does not hold up the others.
 #[test]
 fn several_accounts_are_fetched() {

@@ -12,6 +12,7 @@ use posta_server::{
     admin::{AccountLine, Request, Response},
     clock::Clock,
 };
+use std::path::{Path, PathBuf};
 
 /// Manage accounts, whether the server runs or not.
 #[derive(Subcommand)]
@@ -46,6 +47,20 @@ pub(crate) enum Command {
         /// before now.
         #[arg(long, value_name = "TIME")]
         since: Option<String>,
+    },
+    /// Take a Maildir over into an account's mailbox, with the unique-ids of Dovecot's or Courier's POP3,
+    /// so that no mail program collects anything twice. What is there already is passed over.
+    Import {
+        #[command(flatten)]
+        place: Place,
+        /// The account's address.
+        address: String,
+        /// The Maildir. It is only read.
+        maildir: PathBuf,
+        /// The list of unique-ids, where it is not in the Maildir: a dovecot-uidlist or a
+        /// courierpop3dsizelist.
+        #[arg(long, value_name = "FILE")]
+        unique_ids: Option<PathBuf>,
     },
     /// Limit what an account's mailbox may hold: a size such as 1GiB, or none.
     Quota {
@@ -114,6 +129,9 @@ pub(crate) fn run(command: Command) -> Result<()> {
             (place, Request::AccountQuota { address, quota: octets }, said)
         }
         Command::List { place, json } => return list(&place, json),
+        Command::Import { place, address, maildir, unique_ids } => {
+            return import(&place, address, &maildir, unique_ids);
+        }
         Command::Undelete { place, address, since } => return undelete(&place, address, since),
     };
     super::carry_out(&place, request, &said)
@@ -129,6 +147,23 @@ fn undelete(place: &Place, address: String, since: Option<String>) -> Result<()>
         0 => println!("Nothing to bring back: {address} has no removed messages of that time."),
         count => println!("{count} messages are in the mailbox of {address} again"),
     }
+    Ok(())
+}
+
+fn import(
+    place: &Place,
+    address: String,
+    maildir: &Path,
+    unique_ids: Option<PathBuf>,
+) -> Result<()> {
+    // A server that does it stands elsewhere.
+    let maildir = std::path::absolute(maildir)?;
+    let unique_ids = unique_ids.map(std::path::absolute).transpose()?;
+    let request = Request::AccountImport { address: address.clone(), maildir, unique_ids };
+    let Response::Count(count) = super::block_on(operator::execute(place, request))? else {
+        bail!("the server answered something else");
+    };
+    println!("{count} messages came into the mailbox of {address}");
     Ok(())
 }
 

@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 
+import bench_pop3
 import peers
 
 TICK = os.sysconf("SC_CLK_TCK")
@@ -285,6 +286,10 @@ def main(program, output, rounds=3):
             servers[0] = Posta(program, work)
             idles.append([f"{name}, 10,000", number(idle(program, servers[0], 10_000, *more))])
         text = report(results, disk(work), idles, rounds)
+        for server in servers:
+            server.stop()
+        servers = []
+        text += "\n" + bench_pop3.run(program, work, rounds)
     finally:
         for server in servers:
             server.stop()
