@@ -200,7 +200,7 @@ pub(crate) fn pop3(octets: &[u8]) {
                 assert!(!std::mem::replace(&mut open, true), "a second login");
                 pop3_server::Answer::Opened(Messages)
             }
-            pop3_server::Question::Read { index, offset } => {
+            pop3_server::Question::Read { index, offset, .. } => {
                 assert!(open, "a message is read without a login");
                 let offset = usize::try_from(*offset).expect("small");
                 let rest = MESSAGES[*index][offset..].chunks(5).next().expect("not at the end");

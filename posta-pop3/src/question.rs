@@ -84,6 +84,8 @@ pub enum Question {
         index: usize,
         /// From where. Below the message's octets.
         offset: u64,
+        /// Whether all of it is wanted: for RETR, not for TOP.
+        whole: bool,
     },
     /// Remove these messages, all or none. Answered by [`Answer::Updated`] or [`Answer::Failed`].
     Update(Vec<usize>),

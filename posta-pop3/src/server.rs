@@ -230,7 +230,8 @@ impl<M: Maildrop> Server<M> {
     }
 
     fn ask_for(&mut self, reading: Reading) -> Step<'static, Question> {
-        let question = Question::Read { index: reading.index, offset: reading.offset };
+        let Reading { index, offset, .. } = reading;
+        let question = Question::Read { index, offset, whole: reading.top.is_none() };
         self.state = State::Asked(Asked::Read(reading));
         Step::Ask(question)
     }

@@ -162,6 +162,8 @@ pub struct Pop3Settings {
     pub login_delay: Duration,
     /// Sessions that an account may have at once; 0 for any number.
     pub sessions_per_account: u32,
+    /// For how many days a message is kept once it was retrieved; none for ever.
+    pub expire: Option<u32>,
     /// Whether APOP is offered, to the accounts that have a secret for it.
     pub apop: bool,
 }
@@ -172,6 +174,7 @@ impl Default for Pop3Settings {
             autologout: limits::POP3_SERVER_PATIENCE,
             login_delay: Duration::ZERO,
             sessions_per_account: 0,
+            expire: None,
             apop: false,
         }
     }
@@ -324,8 +327,9 @@ impl Server {
         }
         tasks.spawn(Arc::new(services.relay()?).run(stopping.clone()));
         tasks.spawn(services.collectors.clone().run(stopping.clone()));
+        let expire = services.settings.pop3.expire;
         let World { store, clock, .. } = services.world;
-        tasks.spawn(sweep(store, clock, stopping));
+        tasks.spawn(sweep(store, clock, expire, stopping));
         Ok(Self { listening, stop, tasks, sessions })
     }
 
@@ -371,6 +375,7 @@ impl Services {
                     mechanisms: self.mechanisms(false),
                     secured_mechanisms: self.mechanisms(true),
                     login_delay: pop3.login_delay,
+                    expire: pop3.expire,
                     patience: pop3.autologout,
                     ..Pop3Profile::new(self.settings.hostname.to_string())
                 }),
@@ -381,6 +386,7 @@ impl Services {
                     tls,
                     presence: self.presence.clone(),
                     apop: pop3.apop,
+                    expires: pop3.expire.is_some(),
                 }),
                 // Whoever offers no TLS at all has said that plaintext is fine there.
                 plaintext_login: listener.tls == TlsMode::None,
@@ -499,13 +505,20 @@ async fn follow_certificates(tls: Tls, mut stopping: watch::Receiver<bool>) {
     }
 }
 
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// How long the history is kept.
 const REMEMBERED: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
 /// Purges what is due, now and then.
-async fn sweep(store: Arc<dyn Store>, clock: Arc<dyn Clock>, mut stopping: watch::Receiver<bool>) {
+async fn sweep(
+    store: Arc<dyn Store>,
+    clock: Arc<dyn Clock>,
+    expire: Option<u32>,
+    mut stopping: watch::Receiver<bool>,
+) {
     loop {
-        match sweep_some(&*store, clock.now()).await {
+        match sweep_some(&*store, clock.now(), expire).await {
             Ok(0) => {}
             Ok(_) => continue,
             Err(error) => tracing::error!(%error, "what is over could not be purged"),
@@ -517,6 +530,14 @@ async fn sweep(store: Arc<dyn Store>, clock: Arc<dyn Clock>, mut stopping: watch
     }
 }
 
-async fn sweep_some(store: &dyn Store, now: Timestamp) -> Result<usize, StoreError> {
-    Ok(store.sweep(now).await? + store.forget(now - REMEMBERED).await?)
+async fn sweep_some(
+    store: &dyn Store,
+    now: Timestamp,
+    expire: Option<u32>,
+) -> Result<usize, StoreError> {
+    let expired = match expire {
+        Some(days) => store.expire(now - DAY * days, now, now + maildrop::PURGE_AFTER).await?,
+        None => 0,
+    };
+    Ok(expired + store.sweep(now).await? + store.forget(now - REMEMBERED).await?)
 }

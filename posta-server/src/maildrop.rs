@@ -38,6 +38,8 @@ pub struct Deliverer {
     pub presence: Arc<Presence>,
     /// Whether APOP is offered.
     pub apop: bool,
+    /// Whether messages that were retrieved expire.
+    pub expires: bool,
 }
 
 impl Deliverer {
@@ -92,8 +94,8 @@ struct Opened {
     view: View,
     /// The message that was read last, by its index: its pieces are asked for one after another.
     current: Option<(usize, Entry)>,
-    /// Those that were read.
-    read: BTreeSet<usize>,
+    /// Those that were retrieved, to the last octet.
+    retrieved: BTreeSet<usize>,
     removed: usize,
     _present: Present,
 }
@@ -125,7 +127,7 @@ impl PopHost {
             account,
             view: view.clone(),
             current: None,
-            read: BTreeSet::new(),
+            retrieved: BTreeSet::new(),
             removed: 0,
             _present: present,
         }));
@@ -181,6 +183,15 @@ impl PopHost {
         Ok(())
     }
 
+    async fn note_retrieved(&self, opened: &Opened) {
+        let messages = &opened.view.0.messages;
+        let uids = opened.retrieved.iter().map(|&index| messages[index].uid).collect();
+        let Deliverer { store, clock, .. } = &*self.deliverer;
+        if let Err(error) = store.retrieved(opened.account.id, uids, clock.now()).await {
+            tracing::error!(%error, "what was retrieved could not be noted, and is kept longer");
+        }
+    }
+
     /// Tells the history what the session did.
     pub async fn end(&mut self) {
         if self.opened.is_none() && self.refused.is_empty() {
@@ -188,6 +199,9 @@ impl PopHost {
         }
         let refused = std::mem::take(&mut self.refused);
         let opened = self.opened.take();
+        if let Some(opened) = opened.as_deref().filter(|_| self.deliverer.expires) {
+            self.note_retrieved(opened).await;
+        }
         let origin = Origin {
             connected: Some(self.connected),
             client: self.client,
@@ -200,7 +214,7 @@ impl PopHost {
             Some(opened) => What::Collected {
                 origin,
                 messages: opened.view.0.messages.len() as u64,
-                retrieved: opened.read.len() as u64,
+                retrieved: opened.retrieved.len() as u64,
                 removed: opened.removed as u64,
                 refused,
             },
@@ -220,6 +234,12 @@ fn unavailable(error: &dyn std::fmt::Display) -> Denial {
 }
 
 impl Opened {
+    fn note_read(&mut self, index: usize, end: u64, whole: bool) {
+        if whole && end == self.view.octets(index) {
+            self.retrieved.insert(index);
+        }
+    }
+
     /// The octets of a message from `offset` on, up to the end of the chunk that it falls in.
     async fn read(
         &mut self,
@@ -230,7 +250,6 @@ impl Opened {
         if self.current.as_ref().is_none_or(|(current, _)| *current != index) {
             let uid = self.view.0.messages[index].uid;
             self.current = store.entry(self.account.id, uid).await?.map(|entry| (index, entry));
-            self.read.insert(index);
         }
         let Some((_, entry)) = &self.current else { return Ok(None) };
         let Some(offset) = offset.checked_sub(entry.prefix.len() as u64) else {
@@ -251,10 +270,13 @@ impl Host<Server<View>> for PopHost {
             @ (Question::Login { .. } | Question::Apop { .. } | Question::Authenticate(_)) => {
                 self.login(login).await
             }
-            Question::Read { index, offset } => {
+            Question::Read { index, offset, whole } => {
                 let Some(opened) = &mut self.opened else { return Answer::Failed };
                 match opened.read(index, offset, &*self.deliverer.store).await {
-                    Ok(Some(piece)) => Answer::Content(piece),
+                    Ok(Some(piece)) => {
+                        opened.note_read(index, offset + piece.len() as u64, whole);
+                        Answer::Content(piece)
+                    }
                     Ok(None) => {
                         tracing::error!(account = %opened.account.address, index, "content is missing");
                         Answer::Failed

@@ -8,9 +8,12 @@ use crate::{
 };
 use posta_mail::{Address, Domain, MailId, Timestamp};
 use posta_store::{
-    Account, AccountId, Alias, AliasName, Credentials, Entry, StoreError, Uid, Usage,
+    Account, AccountId, Alias, AliasName, Credentials, Entry, RETRIEVED, StoreError, Uid, Usage,
 };
-use std::collections::HashMap;
+use std::{
+    collections::{HashMap, HashSet},
+    time::Duration,
+};
 
 /// Messages that one sweep purges at most, so that a large one does not hold up the mail.
 const SWEEP: usize = 1_000;
@@ -50,6 +53,60 @@ impl Committer {
         batch.insert(&self.schema.removed, key, schema::encode_removed(&removed));
     }
 
+    /// Notes what was retrieved. Not synced: what a crash forgets is kept longer.
+    pub(crate) fn retrieved(
+        &mut self,
+        account: AccountId,
+        uids: Vec<Uid>,
+        time: Timestamp,
+    ) -> Result<(), StoreError> {
+        let mut batch = Batch::new(&self.schema);
+        for uid in uids {
+            let key = schema::mailbox_key(account, uid);
+            let Some(value) = self.schema.mailbox.get(key).map_err(failed)? else { continue };
+            let mut entry = schema::decode_entry(&value)?;
+            if entry.flags & RETRIEVED == 0 {
+                entry.flags |= RETRIEVED;
+                batch.insert(&self.schema.mailbox, key, schema::encode_entry(&entry));
+                batch.insert(&self.schema.retrieved, schema::purge_key(time, &key), []);
+            }
+        }
+        self.begin()?;
+        self.write(batch, false)
+    }
+
+    pub(crate) fn expire(
+        &mut self,
+        before: Timestamp,
+        time: Timestamp,
+        purge: Timestamp,
+    ) -> Result<usize, StoreError> {
+        let mut batch = Batch::new(&self.schema);
+        let mut changed = HashSet::new();
+        let (mut seen, mut count) = (0, 0);
+        // Due is what is at or before a time; what was retrieved at `before` is not.
+        let last = before - Duration::from_micros(1);
+        for guard in self.schema.retrieved.iter().take(SWEEP) {
+            let retrieved_key = guard.key().map_err(failed)?;
+            let Some(key) = schema::due(&retrieved_key, last) else { break };
+            batch.remove(&self.schema.retrieved, retrieved_key);
+            seen += 1;
+            let Some(value) = self.schema.mailbox.get(key).map_err(failed)? else { continue };
+            let entry = schema::decode_entry(&value)?;
+            // One that was brought back since has not been retrieved again.
+            if entry.flags & RETRIEVED != 0 {
+                let account = schema::account_of(&key)?;
+                self.usages.take(account, entry.octets);
+                self.move_to_removed(key, Removed { time, purge, entry }, &mut batch);
+                changed.insert(account);
+                count += 1;
+            }
+        }
+        self.commit(batch)?;
+        changed.into_iter().for_each(|account| self.views.forget(account));
+        if seen == SWEEP && count == 0 { self.expire(before, time, purge) } else { Ok(count) }
+    }
+
     pub(crate) fn undelete(
         &mut self,
         account: AccountId,
@@ -59,10 +116,11 @@ impl Committer {
         let mut count = 0;
         for guard in self.schema.removed.prefix(account.0.to_be_bytes()) {
             let (key, value) = key_and_value(guard)?;
-            let removed = schema::decode_removed(&value)?;
+            let mut removed = schema::decode_removed(&value)?;
             if removed.time < since {
                 continue;
             }
+            removed.entry.flags &= !RETRIEVED;
             batch.remove(&self.schema.purge, schema::purge_key(removed.purge, &key));
             batch.insert(&self.schema.mailbox, key.clone(), schema::encode_entry(&removed.entry));
             batch.remove(&self.schema.removed, key);

@@ -270,6 +270,14 @@ impl Store for FjallStore {
         self.request(|done| Request::Remove { account, uids, time: now, purge, done })
     }
 
+    fn retrieved(&self, account: AccountId, uids: Vec<Uid>, now: Timestamp) -> Pending<'_, ()> {
+        self.alone(move |committer| committer.retrieved(account, uids, now))
+    }
+
+    fn expire(&self, before: Timestamp, now: Timestamp, purge: Timestamp) -> Pending<'_, usize> {
+        self.alone(move |committer| committer.expire(before, now, purge))
+    }
+
     fn undelete(&self, account: AccountId, since: Timestamp) -> Pending<'_, usize> {
         self.alone(move |committer| committer.undelete(account, since))
     }

@@ -10,6 +10,7 @@
 //! | `mailbox`  | account, unique-id           | version, entry |
 //! | `imported` | account, unique-id           | the unique-id that a message brought along |
 //! | `removed`  | account, unique-id           | version, times, entry |
+//! | `retrieved` | time, account, unique-id    | nothing; messages that were retrieved, where they expire |
 //! | `purge`    | purge time, account, unique-id | nothing |
 //! | `place`    | mail id, chunk index         | where the chunk lies in the log |
 //! | `segment`  | number of a segment of the log | octets of it that are shown, if any |
@@ -86,6 +87,7 @@ pub(crate) struct Schema {
     pub(crate) imported: Table,
     pub(crate) source: Table,
     pub(crate) collected: Table,
+    pub(crate) retrieved: Table,
 }
 
 impl std::fmt::Debug for Schema {
@@ -123,6 +125,7 @@ impl Schema {
             imported: table("imported", MEMTABLE)?,
             source: table("source", MEMTABLE)?,
             collected: table("collected", MEMTABLE)?,
+            retrieved: table("retrieved", MEMTABLE)?,
             database,
         };
         match schema.number(FORMAT_KEY)? {
@@ -155,6 +158,7 @@ impl Schema {
             &self.imported,
             &self.source,
             &self.collected,
+            &self.retrieved,
         ];
         tables.into_iter().find(|table| table.number == number)
     }
@@ -220,6 +224,10 @@ pub(crate) fn mailbox_key(account: AccountId, uid: Uid) -> MailboxKey {
     key[..8].copy_from_slice(&account.0.to_be_bytes());
     key[8..].copy_from_slice(&uid.0.to_be_bytes());
     key
+}
+
+pub(crate) fn account_of(mailbox_key: &[u8]) -> Result<AccountId, StoreError> {
+    Reader(mailbox_key).u64().map(AccountId)
 }
 
 pub(crate) fn uid_of(mailbox_key: &[u8]) -> Result<Uid, StoreError> {

@@ -38,6 +38,7 @@ pub fn run(make: Make<'_>) {
         a_message_for_two(&*make()).await;
         maildrops_are_up_to_date(&*make()).await;
         collected_once(&*make()).await;
+        retrieved_messages_expire(&*make()).await;
         long_content(&*make()).await;
         acceptance_is_all_or_nothing(&*make()).await;
         removal_is_not_loss(&*make()).await;
@@ -248,6 +249,29 @@ async fn maildrops_are_up_to_date(store: &dyn Store) {
     assert_eq!(left.imported.len(), 0);
     assert_eq!(store.undelete(ana, at(2)).await.unwrap(), 1);
     assert_eq!(store.maildrop(ana).await.unwrap(), after, "with what it brought along");
+}
+
+/// What was retrieved goes after a while, and comes back as if it had not been.
+async fn retrieved_messages_expire(store: &dyn Store) {
+    let ana = add(store, "ana@x.test").await;
+    for number in 0..4 {
+        store.accept(message(number, at(0), b"x\r\n", &[ana])).await.unwrap();
+    }
+    let all = uids(store, ana).await;
+    store.retrieved(ana, vec![all[0], all[1], Uid(7)], at(10)).await.unwrap();
+    store.retrieved(ana, vec![all[1], all[2]], at(20)).await.unwrap();
+    store.remove(ana, vec![all[0]], at(25), at(99)).await.unwrap();
+    assert_eq!(store.expire(at(10), at(30), at(99)).await.unwrap(), 0);
+    assert_eq!(store.expire(at(11), at(30), at(99)).await.unwrap(), 1, "the first time counts");
+    assert_eq!(uids(store, ana).await, [all[2], all[3]]);
+    assert_eq!(store.undelete(ana, at(30)).await.unwrap(), 1);
+    assert_eq!(store.expire(at(15), at(31), at(99)).await.unwrap(), 0);
+    assert_eq!(store.expire(at(21), at(31), at(99)).await.unwrap(), 1);
+    assert_eq!(uids(store, ana).await, [all[1], all[3]]);
+    store.retrieved(ana, vec![all[1]], at(40)).await.unwrap();
+    assert_eq!(store.expire(at(41), at(42), at(99)).await.unwrap(), 1, "it was retrieved again");
+    assert_eq!(store.expire(at(41), at(42), at(99)).await.unwrap(), 0);
+    assert_eq!(uids(store, ana).await, [all[3]], "what nobody retrieved stays");
 }
 
 /// What is collected arrives once, and is remembered for as long as it is elsewhere.

@@ -26,7 +26,7 @@ pub use memory::MemoryStore;
 pub use queue::{Destination, Envelope, Item, ItemId, ItemIdError, ItemState, Settlement, Waiting};
 pub use records::{
     Acceptance, Account, AccountId, Alias, AliasName, CHUNK, Credentials, Delivery, Entry,
-    Maildrop, Summary, Uid, Usage,
+    Maildrop, RETRIEVED, Summary, Uid, Usage,
 };
 
 pub use sources::{Collected, Keep, Login, LoginTls, Source, SourceId, Visit};
@@ -106,6 +106,14 @@ pub trait Store: Send + Sync + 'static {
         now: Timestamp,
         purge: Timestamp,
     ) -> Pending<'_, usize>;
+
+    /// Notes that messages of a mailbox were retrieved, for [`Store::expire`]. Those that were before,
+    /// or are gone, are passed over. Not durable by itself: what a crash forgets is kept longer.
+    fn retrieved(&self, account: AccountId, uids: Vec<Uid>, now: Timestamp) -> Pending<'_, ()>;
+
+    /// Removes some of the messages that were retrieved before a time, to be purged at `purge`.
+    /// Answers how many; call it again until it is none.
+    fn expire(&self, before: Timestamp, now: Timestamp, purge: Timestamp) -> Pending<'_, usize>;
 
     /// Brings back the messages of a mailbox that were removed at `since` or later. Answers how
     /// many.

@@ -3,13 +3,13 @@
 
 use crate::{
     Acceptance, Account, AccountId, Alias, AliasName, Collected, Credentials, Delivery, Entry,
-    Event, Item, ItemId, ItemState, Maildrop, Pending, Settlement, Source, SourceId, Store,
-    StoreError, Summary, Uid, Usage, Visit,
+    Event, Item, ItemId, ItemState, Maildrop, Pending, RETRIEVED, Settlement, Source, SourceId,
+    Store, StoreError, Summary, Uid, Usage, Visit,
 };
 use bytes::Bytes;
 use posta_mail::{Address, Domain, MailId, Timestamp};
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     future::ready,
     ops::Bound,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -39,6 +39,7 @@ struct Inner {
     removed: BTreeMap<(AccountId, Uid), Removed>,
     /// The unique-ids that messages brought along.
     imported: BTreeMap<(AccountId, Uid), String>,
+    retrieved: BTreeSet<(Timestamp, AccountId, Uid)>,
     queue: BTreeMap<ItemId, Item>,
     last_source: u64,
     sources: BTreeMap<SourceId, Source>,
@@ -345,6 +346,33 @@ impl Store for MemoryStore {
         })
     }
 
+    fn retrieved(&self, account: AccountId, uids: Vec<Uid>, now: Timestamp) -> Pending<'_, ()> {
+        self.with(|inner| {
+            for uid in uids {
+                let Some(entry) = inner.mailboxes.get_mut(&(account, uid)) else { continue };
+                if entry.flags & RETRIEVED == 0 {
+                    entry.flags |= RETRIEVED;
+                    inner.retrieved.insert((now, account, uid));
+                }
+            }
+            Ok(())
+        })
+    }
+
+    fn expire(&self, before: Timestamp, now: Timestamp, purge: Timestamp) -> Pending<'_, usize> {
+        self.with(|inner| {
+            let due: Vec<_> = inner.retrieved.extract_if(.., |(time, ..)| *time < before).collect();
+            let removed = due.into_iter().filter(|&(_, account, uid)| {
+                let key = (account, uid);
+                let entry = inner.mailboxes.get(&key);
+                // One that was brought back since has not been retrieved again.
+                entry.is_some_and(|entry| entry.flags & RETRIEVED != 0)
+                    && inner.remove(key, now, purge)
+            });
+            Ok(removed.count())
+        })
+    }
+
     fn undelete(&self, account: AccountId, since: Timestamp) -> Pending<'_, usize> {
         self.with(|inner| {
             let back: Vec<_> = inner
@@ -352,7 +380,10 @@ impl Store for MemoryStore {
                 .extract_if(.., |key, removed| key.0 == account && removed.time >= since)
                 .collect();
             let count = back.len();
-            inner.mailboxes.extend(back.into_iter().map(|(key, removed)| (key, removed.entry)));
+            for (key, Removed { mut entry, .. }) in back {
+                entry.flags &= !RETRIEVED;
+                inner.mailboxes.insert(key, entry);
+            }
             Ok(count)
         })
     }

@@ -151,6 +151,9 @@ pub struct Delivery {
     pub unique_id: Option<String>,
 }
 
+/// The flag of a message that was retrieved since it came, or since it was brought back.
+pub const RETRIEVED: u32 = 1;
+
 /// A message in a mailbox.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
@@ -160,7 +163,7 @@ pub struct Entry {
     pub octets: u64,
     /// When it was accepted.
     pub time: Timestamp,
-    /// For other ways of reading, later.
+    /// [`RETRIEVED`]; the others are for other ways of reading, later.
     pub flags: u32,
     /// For other ways of reading, later. 0 is the inbox.
     pub folder: u32,

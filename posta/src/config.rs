@@ -103,6 +103,8 @@ pub(crate) struct Pop3 {
     pub(crate) autologout: Span,
     /// How long must pass between two logins to an account (RFC 2449 §6.6).
     pub(crate) login_delay: Span,
+    /// For how many days a message is kept once it was retrieved (RFC 2449 §6.7); none for ever.
+    pub(crate) expire: Option<u32>,
     /// Whether APOP is offered, to accounts that have a secret for it.
     pub(crate) apop: bool,
 }
@@ -250,7 +252,7 @@ const KEYS: [(&str, &[&str]); 11] = [
         ],
     ),
     ("smtp", &["bare-newlines", "verify"]),
-    ("pop3", &["autologout", "login-delay", "apop"]),
+    ("pop3", &["autologout", "login-delay", "expire", "apop"]),
     ("proxy", &["networks", "xclient"]),
     ("dns", &["servers"]),
     ("relay", &["retry", "give-up", "delay-notice", "smarthost", "networks", "timeout"]),
@@ -353,8 +355,8 @@ impl Default for Limits {
 
 impl Default for Pop3 {
     fn default() -> Self {
-        let Pop3Settings { autologout, login_delay, apop, .. } = Pop3Settings::default();
-        Self { autologout: Span(autologout), login_delay: Span(login_delay), apop }
+        let Pop3Settings { autologout, login_delay, expire, apop, .. } = Pop3Settings::default();
+        Self { autologout: Span(autologout), login_delay: Span(login_delay), expire, apop }
     }
 }
 
@@ -465,6 +467,7 @@ mod tests {
         [pop3]
         autologout = "30m"
         login-delay = "1m"
+        expire = 30
         apop = true
         [proxy]
         networks = ["192.0.2.0/24", "2001:db8::/32"]

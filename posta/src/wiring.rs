@@ -119,6 +119,7 @@ pub(crate) fn settings(config: &Config) -> Result<Settings> {
             autologout: config.pop3.autologout.0,
             login_delay: config.pop3.login_delay.0,
             sessions_per_account: limits.sessions_per_account,
+            expire: config.pop3.expire,
             apop: config.pop3.apop,
         },
         failed_logins: limits.failed_logins,

@@ -12,8 +12,8 @@ use posta_server::{
     resolve::FixedZone,
 };
 use posta_smtp::server::Limits;
-use posta_store::{MemoryStore, What};
-use std::sync::Arc;
+use posta_store::{AccountId, MemoryStore, Store, What};
+use std::{sync::Arc, time::Duration};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 struct System {
@@ -27,15 +27,24 @@ async fn system() -> System {
 }
 
 async fn system_with(change: impl FnOnce(&mut Settings)) -> System {
-    let net = Arc::new(MemoryNet::default());
     let store = Arc::new(MemoryStore::new());
     let clock = Arc::new(SimulatedClock::new(Timestamp::from_second(1_074_188_330).unwrap(), 7));
+    system_on(store, clock, change).await
+}
+
+/// A server on a store, whose accounts are made if they are not there.
+async fn system_on(
+    store: Arc<MemoryStore>,
+    clock: Arc<SimulatedClock>,
+    change: impl FnOnce(&mut Settings),
+) -> System {
+    let net = Arc::new(MemoryNet::default());
     let means = Means { net: net.clone(), tls: ClientTls::new().unwrap(), clock: clock.clone() };
     let collectors = Arc::new(Collectors::new(store.clone(), means));
     let admin = Admin::new(store.clone(), clock.clone(), collectors);
     for address in ["ana@x.test", "bob@x.test"] {
         let (address, password) = (address.to_owned(), "parola".to_owned());
-        admin.execute(Request::AccountAdd { address, password, apop: false }).await.unwrap();
+        let _ = admin.execute(Request::AccountAdd { address, password, apop: false }).await;
     }
     let listener = |kind, port| ListenerSettings {
         kind,
@@ -465,4 +474,34 @@ async fn refusals_are_told() {
     };
     assert!(matches!(&events[0].what, What::Accepted { refused, .. } if refused.len() == 1));
     system.server.stop().await;
+}
+
+/// A message that was retrieved is kept for its days; one of which only the top was seen, for ever.
+#[tokio::test]
+async fn what_was_retrieved_expires() {
+    let store = Arc::new(MemoryStore::new());
+    let start = Timestamp::from_second(1_074_188_330).unwrap();
+    let clock = Arc::new(SimulatedClock::new(start, 7));
+    let days = |settings: &mut Settings| settings.pop3.expire = Some(30);
+    let system = system_on(store.clone(), clock.clone(), days).await;
+    let one = "MAIL FROM:<s@y.test>\r\nRCPT TO:<ana@x.test>\r\nDATA\r\nA: b\r\n\r\nc\r\n.\r\n";
+    system.say(25, &format!("HELO c\r\n{one}{one}QUIT\r\n")).await;
+    let read = system.say(110, &format!("CAPA\r\n{LOGIN}RETR 1\r\nTOP 2 9\r\nQUIT\r\n")).await;
+    assert!(read.contains("\r\nEXPIRE 30\r\n"), "{read}");
+    system.server.stop().await;
+    let day = Duration::from_secs(24 * 60 * 60);
+    for (days_later, left) in [(29, 2), (31, 1), (300, 1)] {
+        clock.set(start + day * days_later);
+        let system = system_on(store.clone(), clock.clone(), days).await;
+        // The first sweep comes with the start.
+        for _ in 0..200 {
+            if store.maildrop(AccountId(1)).await.unwrap().messages.len() == left {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let listed = system.say(110, &format!("{LOGIN}STAT\r\nQUIT\r\n")).await;
+        assert!(listed.contains(&format!("+OK {left} messages")), "{days_later} days: {listed}");
+        system.server.stop().await;
+    }
 }

@@ -357,7 +357,7 @@ fn collect(messages: &[Vec<u8>], size: usize) -> Vec<Vec<u8>> {
                 }
                 other @ (pop3_server::Question::Apop { .. }
                 | pop3_server::Question::Authenticate(_)) => panic!("{other:?}"),
-                pop3_server::Question::Read { index, offset } => {
+                pop3_server::Question::Read { index, offset, .. } => {
                     let rest = &messages[index][usize::try_from(offset).unwrap()..];
                     let piece = &rest[..rest.len().min(11)];
                     pop3_server::Answer::Content(Bytes::copy_from_slice(piece))

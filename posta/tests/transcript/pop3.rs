@@ -80,7 +80,7 @@ impl Protocol for Pop3 {
     }
 
     fn answer(script: &Script, question: &Question, text: Option<&str>) -> Answer<Messages> {
-        if let Question::Read { index, offset } = question {
+        if let Question::Read { index, offset, .. } = question {
             return read(script, *index, *offset);
         }
         match text {
