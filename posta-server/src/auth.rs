@@ -5,11 +5,12 @@
 //! away; a mail program that polls every minute must not pay that each time. Passwords that were
 //! right are remembered for a while, as a keyed hash under a key that lives and dies with the
 //! process, and bound to the stored hash: when the password changes, what is remembered no longer
-//! fits. Hashing runs off the async threads, as many at once as there are cores.
+//! fits. Hashing runs off the async threads (`hashers.rs`).
 
 use crate::{
     clock::Clock,
     guard::Guard,
+    hashers::Hashers,
     oauth::{TokenError, Tokens},
     scram::Verifier,
 };
@@ -26,7 +27,7 @@ use std::{
     thread::available_parallelism,
     time::Duration,
 };
-use tokio::{sync::Semaphore, task::spawn_blocking};
+use tokio::sync::Semaphore;
 
 /// How long a password that was right is remembered.
 const REMEMBERED: Duration = Duration::from_secs(10 * 60);
@@ -69,8 +70,9 @@ pub struct Authenticator {
     clock: Arc<dyn Clock>,
     key: hmac::Key,
     remembered: Mutex<HashMap<AccountId, Remembered>>,
-    /// Hashes that may run at once.
+    /// Hashes that may run at once, and what runs them.
     permits: Semaphore,
+    hashers: Hashers,
     /// Checked in place of the hash of an account that does not exist, so that the time taken does
     /// not tell which do.
     nobody: String,
@@ -92,7 +94,8 @@ impl Authenticator {
         clock.random(&mut octets);
         let nobody = hash(&octets, &*clock).unwrap_or_default();
         clock.random(&mut octets);
-        let cores = available_parallelism().map_or(1, usize::from);
+        // Half of the cores: a crowd of logins must not hold up the mail.
+        let threads = available_parallelism().map_or(1, usize::from).div_ceil(2);
         let guard = Guard::new(clock.clone(), 0, Duration::ZERO);
         Self {
             store,
@@ -100,7 +103,8 @@ impl Authenticator {
             guard,
             key: hmac::Key::new(hmac::HMAC_SHA256, &octets),
             remembered: Mutex::default(),
-            permits: Semaphore::new(cores),
+            permits: Semaphore::new(threads),
+            hashers: Hashers::new(threads),
             nobody,
             tokens: None,
         }
@@ -198,11 +202,20 @@ impl Authenticator {
         if let Some(known) = self.remembered(&account, &tag) {
             return Ok(known);
         }
-        let is_right = check(stored.clone(), password.clone()).await;
+        // Hashing more is work that anybody could cause.
+        let is_right = password.expose().len() <= PASSWORD
+            && self.check(stored.clone(), password.clone()).await;
         let account = account.ok_or(LoginError::Credentials)?;
         self.judged(client, &account, is_right)?;
         self.remember(account.id, tag);
         Ok(account)
+    }
+
+    /// Hashes a password and compares, off the async threads.
+    async fn check(&self, stored: String, password: Secret) -> bool {
+        let verify =
+            move || Argon2::default().verify_password(password.expose(), stored.as_str()).is_ok();
+        self.hashers.check(verify).await
     }
 
     /// The account that a digest of a greeting's challenge and its shared secret opens (RFC 1939 §7).
@@ -310,17 +323,6 @@ impl Authenticator {
         }
         remembered.insert(account, Remembered { tag, until });
     }
-}
-
-/// Hashes a password and compares, off the async threads.
-async fn check(stored: String, password: Secret) -> bool {
-    if password.expose().len() > PASSWORD {
-        return false;
-    }
-    let checked = spawn_blocking(move || {
-        Argon2::default().verify_password(password.expose(), stored.as_str()).is_ok()
-    });
-    checked.await.unwrap_or_default()
 }
 
 /// A password's hash as it is kept: argon2id with the parameters of RFC 9106 as OWASP advises them,

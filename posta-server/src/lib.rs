@@ -15,6 +15,7 @@ pub mod directory;
 pub mod dispatch;
 pub mod drive;
 pub mod guard;
+mod hashers;
 pub mod import;
 pub mod listen;
 pub mod maildrop;

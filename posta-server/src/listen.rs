@@ -209,7 +209,7 @@ impl Service {
                     .with_challenge(deliverer.challenge(&profile.hostname));
                 let mut host = PopHost::new(deliverer.clone(), client, tls);
                 let ended = self.driver.drive(stream, &mut engine, &mut host).await;
-                host.end().await;
+                Box::pin(host.end()).await;
                 ended?;
             }
         }

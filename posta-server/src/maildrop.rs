@@ -10,13 +10,14 @@ use crate::{
     tls::{Tls, TlsInfo},
 };
 use bytes::Bytes;
-use posta_mail::Timestamp;
+use posta_mail::{Address, Timestamp};
 use posta_pop3::{
     Server,
     server::{Answer, Denial, Maildrop, Question},
 };
 use posta_store::{
-    self as store, Account, CHUNK, Entry, Event, Origin, Refusal, Store, StoreError, What,
+    self as store, Account, AccountId, CHUNK, Entry, Event, Origin, Refusal, Store, StoreError,
+    What,
 };
 use std::{collections::BTreeSet, fmt::Write as _, io, net::IpAddr, sync::Arc, time::Duration};
 
@@ -90,7 +91,8 @@ pub struct PopHost {
 }
 
 struct Opened {
-    account: Account,
+    account: AccountId,
+    address: Address,
     view: View,
     /// The message that was read last, by its index: its pieces are asked for one after another.
     current: Option<(usize, Entry)>,
@@ -124,7 +126,8 @@ impl PopHost {
         let maildrop = store.maildrop(account.id).await.map_err(|error| unavailable(&error))?;
         let view = View(maildrop);
         self.opened = Some(Box::new(Opened {
-            account,
+            account: account.id,
+            address: account.address,
             view: view.clone(),
             current: None,
             retrieved: BTreeSet::new(),
@@ -179,7 +182,7 @@ impl PopHost {
         let Some(opened) = &mut self.opened else { return Ok(()) };
         let uids = indices.iter().map(|&index| opened.view.0.messages[index].uid).collect();
         let (now, store) = (self.deliverer.clock.now(), &self.deliverer.store);
-        opened.removed = store.remove(opened.account.id, uids, now, now + PURGE_AFTER).await?;
+        opened.removed = store.remove(opened.account, uids, now, now + PURGE_AFTER).await?;
         Ok(())
     }
 
@@ -187,7 +190,7 @@ impl PopHost {
         let messages = &opened.view.0.messages;
         let uids = opened.retrieved.iter().map(|&index| messages[index].uid).collect();
         let Deliverer { store, clock, .. } = &*self.deliverer;
-        if let Err(error) = store.retrieved(opened.account.id, uids, clock.now()).await {
+        if let Err(error) = store.retrieved(opened.account, uids, clock.now()).await {
             tracing::error!(%error, "what was retrieved could not be noted, and is kept longer");
         }
     }
@@ -207,7 +210,7 @@ impl PopHost {
             client: self.client,
             protocol: if self.tls.is_some() { "POP3S" } else { "POP3" }.to_owned(),
             tls: self.tls.as_ref().map(|tls| format!("{} {}", tls.version, tls.cipher)),
-            account: opened.as_ref().map(|opened| opened.account.address.clone()),
+            account: opened.as_ref().map(|opened| opened.address.clone()),
             ..Origin::default()
         };
         let what = match opened {
@@ -249,7 +252,7 @@ impl Opened {
     ) -> Result<Option<Bytes>, StoreError> {
         if self.current.as_ref().is_none_or(|(current, _)| *current != index) {
             let uid = self.view.0.messages[index].uid;
-            self.current = store.entry(self.account.id, uid).await?.map(|entry| (index, entry));
+            self.current = store.entry(self.account, uid).await?.map(|entry| (index, entry));
         }
         let Some((_, entry)) = &self.current else { return Ok(None) };
         let Some(offset) = offset.checked_sub(entry.prefix.len() as u64) else {
@@ -268,7 +271,8 @@ impl Host<Server<View>> for PopHost {
         match question {
             login
             @ (Question::Login { .. } | Question::Apop { .. } | Question::Authenticate(_)) => {
-                self.login(login).await
+                // Boxed, as all that is seldom: a session that waits has room for what is usual.
+                Box::pin(self.login(login)).await
             }
             Question::Read { index, offset, whole } => {
                 let Some(opened) = &mut self.opened else { return Answer::Failed };
@@ -278,7 +282,7 @@ impl Host<Server<View>> for PopHost {
                         Answer::Content(piece)
                     }
                     Ok(None) => {
-                        tracing::error!(account = %opened.account.address, index, "content is missing");
+                        tracing::error!(account = %opened.address, index, "content is missing");
                         Answer::Failed
                     }
                     Err(error) => {
@@ -287,7 +291,7 @@ impl Host<Server<View>> for PopHost {
                     }
                 }
             }
-            Question::Update(indices) => match self.update(&indices).await {
+            Question::Update(indices) => match Box::pin(self.update(&indices)).await {
                 Ok(()) => Answer::Updated,
                 Err(error) => {
                     tracing::error!(%error, "messages could not be removed");
