@@ -6,6 +6,7 @@ use super::{
 };
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
+use posta_server::outbound::ClientTls;
 use std::{ops::Range, rc::Rc, time::Duration};
 use tokio::time::sleep;
 
@@ -36,6 +37,9 @@ pub(crate) struct Arguments {
     /// How long idle sessions are held.
     #[arg(long, value_name = "SECONDS", default_value_t = 10)]
     hold: u64,
+    /// Use TLS from the start, with whatever certificate the server shows.
+    #[arg(long)]
+    tls: bool,
     /// How long the server may take for anything.
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
     patience: u64,
@@ -69,15 +73,16 @@ pub(crate) async fn run(arguments: Arguments) -> Result<()> {
         Mode::Idle => "idle sessions",
     };
     let (sessions, json) = (arguments.sessions, arguments.json);
-    let both = Rc::new((arguments, password));
+    let tls = if arguments.tls { Some(ClientTls::new()?) } else { None };
+    let all = Rc::new((arguments, password, tls));
     let measured = run_sessions(sessions, |number, latencies| {
-        let both = both.clone();
+        let all = all.clone();
         async move {
-            let (arguments, password) = &*both;
+            let (arguments, password, tls) = &*all;
             let name = arguments.user.replace('%', &(number + 1).to_string());
             let login = [b"USER ", name.as_bytes(), b"\r\n"].concat();
             let pass = [b"PASS ", password.expose(), b"\r\n"].concat();
-            session_of(arguments, [&login, &pass], &latencies).await
+            session_of(arguments, tls.as_ref(), [&login, &pass], &latencies).await
         }
     });
     measured.await?.print(unit, json)
@@ -85,6 +90,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<()> {
 
 async fn session_of(
     arguments: &Arguments,
+    tls: Option<&ClientTls>,
     login: [&[u8]; 2],
     latencies: &Measurements,
 ) -> Result<()> {
@@ -92,7 +98,7 @@ async fn session_of(
     if arguments.mode == Mode::Login {
         for _ in 0..arguments.rounds {
             let started = clock();
-            let mut wire = open(arguments, login).await?;
+            let mut wire = open(arguments, tls, login).await?;
             count(&mut wire).await?;
             quit(&mut wire).await?;
             latencies.push(started.elapsed());
@@ -100,7 +106,7 @@ async fn session_of(
         return Ok(());
     }
     let started = clock();
-    let mut wire = open(arguments, login).await?;
+    let mut wire = open(arguments, tls, login).await?;
     match arguments.mode {
         Mode::Login => {}
         Mode::List => {
@@ -139,9 +145,9 @@ async fn session_of(
     quit(&mut wire).await
 }
 
-async fn open(arguments: &Arguments, login: [&[u8]; 2]) -> Result<Wire> {
+async fn open(arguments: &Arguments, tls: Option<&ClientTls>, login: [&[u8]; 2]) -> Result<Wire> {
     let patience = Duration::from_secs(arguments.patience);
-    let mut wire = Wire::connect(&arguments.server, None, patience).await?;
+    let mut wire = Wire::connect(&arguments.server, tls, patience).await?;
     wire.status().await?;
     for line in login {
         wire.write(line).await?;
