@@ -1,6 +1,6 @@
-//! The name of one accepted message.
+//! The names of messages: ours, and what may be one in POP3.
 
-use crate::Timestamp;
+use crate::{Timestamp, limits};
 use serde::{Deserialize, Serialize};
 use std::{fmt, str::FromStr};
 
@@ -106,6 +106,14 @@ impl From<MailId> for String {
     }
 }
 
+/// Whether a text may be a unique-id (RFC 1939 §7): 1 to 70 octets of 0x21 to 0x7E. What another
+/// server says is one must not come out of ours unless it is.
+#[must_use]
+pub fn is_unique_id(text: &str) -> bool {
+    (1..=limits::UNIQUE_ID).contains(&text.len())
+        && text.bytes().all(|octet| octet.is_ascii_graphic())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -134,5 +142,15 @@ mod tests {
     #[test]
     fn out_of_range_text_is_refused() {
         assert_eq!("zzzzzzzzzzzzzzzzzzzz".parse::<MailId>(), Err(MailIdError));
+    }
+
+    #[test]
+    fn unique_ids_are_printable_and_short() {
+        for good in ["!", "~", "UID1-1795540764", &"x".repeat(70)] {
+            assert!(is_unique_id(good), "{good}");
+        }
+        for bad in ["", " ", "a b", "\u{7f}", "ș", &"x".repeat(71)] {
+            assert!(!is_unique_id(bad), "{bad}");
+        }
     }
 }

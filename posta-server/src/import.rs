@@ -5,7 +5,7 @@
 //! in no list has the name of its file as its unique-id, as qmail and Courier do it.
 
 use crate::collect::{Destination, StoreDestination};
-use posta_mail::limits;
+use posta_mail::id::is_unique_id;
 use std::{
     collections::HashMap,
     io,
@@ -80,12 +80,6 @@ fn message(name: &str, path: PathBuf, listed: &HashMap<String, (usize, String)>)
     let (rank, unique_id) = of_list.unwrap_or_else(|| (usize::MAX, base.to_owned()));
     let unique_id = Some(unique_id).filter(|unique_id| is_unique_id(unique_id));
     Some(Found { rank, base: base.to_owned(), path, unique_id })
-}
-
-/// RFC 1939 §7.
-fn is_unique_id(text: &str) -> bool {
-    (1..=limits::UNIQUE_ID).contains(&text.len())
-        && text.bytes().all(|octet| octet.is_ascii_graphic())
 }
 
 async fn take(

@@ -175,6 +175,7 @@ impl Committer {
         committer.upgrade()?;
         committer.drop_arriving()?;
         committer.end_leases()?;
+        committer.release_segments();
         Ok(committer)
     }
 

@@ -83,7 +83,7 @@ fn tokens_open_accounts() {
     let mut port = String::new();
     let mut said = std::io::BufReader::new(authority.stdout.take().unwrap());
     std::io::BufRead::read_line(&mut said, &mut port).unwrap();
-    let mut place = Place::new(&[("submission", "starttls"), ("pop3", "none")]);
+    let mut place = Place::new(&[("submission", "starttls"), ("pop3", "starttls")]);
     place.add_account("ana@x.test");
     place.add_account("bob@x.test");
     let secret = place.directory.path().join("secret");
@@ -97,7 +97,7 @@ fn tokens_open_accounts() {
     std::fs::write(place.config(), config + &oauth).unwrap();
     place.start();
     run_script("tokens.py", &["send", place.address("submission")]);
-    assert!(common::pop3(place.address("pop3"), "ana").say("STAT").starts_with("+OK 4 "));
+    run_script("tokens.py", &["collect", place.address("pop3")]);
     authority.kill().unwrap();
     authority.wait().unwrap();
 }

@@ -3,7 +3,7 @@
 
 use super::Destination;
 use crate::clock::Clock;
-use posta_mail::{Address, MailId, ReversePath, Timestamp};
+use posta_mail::{Address, MailId, ReversePath, Timestamp, id::is_unique_id};
 use posta_store::{
     Acceptance, Account, CHUNK, Collected, Delivery, Event, Origin, SourceId, Store, StoreError,
     What,
@@ -107,7 +107,8 @@ impl StoreDestination {
             _ => None,
         };
         let moves = matches!(self.purpose, Purpose::Move);
-        let unique_id = there.filter(|id| moves && self.taken.insert(id.clone()));
+        let unique_id =
+            there.filter(|id| moves && is_unique_id(id) && self.taken.insert(id.clone()));
         let delivery = Delivery { account: self.account.id, prefix: Vec::new(), unique_id };
         let event = Event { id, time, what: self.told(octets) };
         let acceptance = Acceptance {

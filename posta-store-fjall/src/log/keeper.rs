@@ -1,6 +1,6 @@
 //! The keeper: a thread that keeps room ahead of the log's end, and makes checkpoints.
 
-use posta_store::StoreError;
+use posta_store::{CHUNK, StoreError};
 use std::{
     fs::File,
     io,
@@ -17,9 +17,9 @@ const STEP: u64 = 1024 * 1024;
 /// Octets that are kept ready ahead of the log's end: on a quiet server, and on a busy one.
 const AHEAD: [u64; 2] = [4 * 1024 * 1024, 16 * 1024 * 1024];
 
-/// A group of so many octets costs as much to write over zeros as behind the file's end: nothing is
-/// kept ready for the next.
-const BULK: u64 = 512 * 1024;
+/// A group of so many octets, as of every message in chunks, costs as much to write over zeros as
+/// behind the file's end: nothing is kept ready for the next.
+const BULK: u64 = CHUNK as u64;
 
 /// A place between two pieces.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,7 +78,8 @@ impl Keeper {
             extending: false,
             failed: false,
             due: None,
-            checkpointed: 0,
+            // Whoever opens a log has made its end a checkpoint.
+            checkpointed: at.segment,
             closing: false,
         };
         let shared = Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new() });

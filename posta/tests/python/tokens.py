@@ -1,12 +1,13 @@
-"""Logging in with a token: python3 tokens.py PASSWORD serve | send SUBMISSION
+"""Logging in with a token: python3 tokens.py PASSWORD serve | send SUBMISSION | collect POP3
 
-`serve` is an authorization server that knows three tokens, and prints its port; `send` logs in with
-them, with Python's smtplib and with curl.
+`serve` is an authorization server that knows three tokens, and prints its port; `send` and `collect` log
+in with them, with Python's smtplib and poplib and with curl.
 """
 
 import base64
 import http.server
 import json
+import poplib
 import smtplib
 import ssl
 import subprocess
@@ -37,6 +38,12 @@ class Introspection(http.server.BaseHTTPRequestHandler):
         pass
 
 
+def said_by_client(mechanism, name, token):
+    auth = f"auth=Bearer {token}\x01\x01"
+    message = f"user={name}\x01{auth}" if mechanism == "XOAUTH2" else f"n,a={name},\x01host=h\x01{auth}"
+    return base64.b64encode(message.encode()).decode()
+
+
 def attempt(place, mechanism, name, token):
     """What the server says in the end."""
     context = ssl.create_default_context()
@@ -49,9 +56,7 @@ def attempt(place, mechanism, name, token):
     client.starttls(context=context)
     client.ehlo("c.test")
     assert mechanism in client.esmtp_features["auth"]
-    auth = f"auth=Bearer {token}\x01\x01"
-    message = f"user={name}\x01{auth}" if mechanism == "XOAUTH2" else f"n,a={name},\x01host=h\x01{auth}"
-    code, said = client.docmd("AUTH", mechanism + " " + base64.b64encode(message.encode()).decode())
+    code, said = client.docmd("AUTH", mechanism + " " + said_by_client(mechanism, name, token))
     if code == 334:
         assert json.loads(base64.b64decode(said))["status"] == "invalid_token"
         code, said = client.docmd(base64.b64encode(b"\x01").decode())
@@ -77,9 +82,40 @@ def send(place):
             subprocess.run(command, check=True, timeout=30)
 
 
+def opens(place, mechanism, name, token):
+    """What the server says in the end."""
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    host, port = place.split(":")
+    client = poplib.POP3(host, int(port))
+    client.stls(context)
+    assert mechanism in client.capa()["SASL"]
+    try:
+        said = client._shortcmd(f"AUTH {mechanism} {said_by_client(mechanism, name, token)}")
+        if said.startswith(b"+ "):
+            assert json.loads(base64.b64decode(said[2:]))["status"] == "invalid_token"
+            said = client._shortcmd(base64.b64encode(b"\x01").decode())
+    except poplib.error_proto as error:
+        said = error.args[0]
+    client.quit()
+    return said
+
+
+def collect(place):
+    for mechanism in ("OAUTHBEARER", "XOAUTH2"):
+        assert opens(place, mechanism, "ana@x.test", "good+/=token").startswith(b"+OK 4 messages")
+        for name, token in [("ana@x.test", "stale"), ("eva@z.test", "stranger"), ("bob@x.test", "good+/=token")]:
+            said = opens(place, mechanism, name, token)
+            assert said.startswith(b"-ERR [AUTH]"), (mechanism, name, token, said)
+        assert opens(place, mechanism, "ana@x.test", "broken").startswith(b"-ERR [SYS/TEMP]")
+
+
 if __name__ == "__main__":
     if sys.argv[2] == "send":
         send(sys.argv[3])
+    elif sys.argv[2] == "collect":
+        collect(sys.argv[3])
     else:
         server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Introspection)
         print(server.server_port, flush=True)
