@@ -83,7 +83,7 @@ struct Into {
     /// Into the mailbox of this account here, with the messages' unique-ids: the mailbox moves.
     #[arg(long, value_name = "ADDRESS")]
     account: Option<Address>,
-    /// From several servers or users, each as this TOML file says in an [[account]].
+    /// From several servers or users, each as this TOML file says in an `[[account]]`.
     #[arg(long, value_name = "FILE")]
     accounts: Option<PathBuf>,
 }
