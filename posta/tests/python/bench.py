@@ -23,19 +23,6 @@ SESSIONS = (10, 50)
 ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../..")
 
 
-def wait_for(address, seconds=30):
-    import socket
-
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        try:
-            socket.create_connection(address, 1).close()
-            return
-        except OSError:
-            time.sleep(0.1)
-    raise RuntimeError(f"nothing listens on {address}")
-
-
 def ticks(pid):
     with open(f"/proc/{pid}/stat", encoding="ascii") as file:
         return [int(word) for word in file.read().rsplit(")", 1)[1].split()[11:15]]
@@ -56,7 +43,7 @@ class Posta:
         add = [program, "account", "add", "user@x.test", "--password-stdin", "--config", self.config]
         subprocess.run(add, input=b"parola\n", check=True, stdout=subprocess.DEVNULL)
         self.server = subprocess.Popen([program, "serve", "--config", self.config], stderr=subprocess.DEVNULL)
-        wait_for(("127.0.0.1", self.port))
+        peers.wait_for(("127.0.0.1", self.port))
 
     def cpu(self):
         return sum(ticks(self.server.pid)[:2]) / TICK
@@ -106,7 +93,7 @@ class Sink(Rooted):
     def __init__(self, _work):
         self.peer = peers.Peer(["postfix"])
         self.peer.start("smtp-sink", "-u", "nobody", f"127.0.0.1:{self.port}", "4096")
-        wait_for(("127.0.0.1", self.port))
+        peers.wait_for(("127.0.0.1", self.port))
 
 
 class Postfix(Rooted):
@@ -140,7 +127,7 @@ class Postfix(Rooted):
         self.peer.write("/etc/postfix/master.cf", "\n".join(master).replace("  y  ", "  n  ") + "\n")
         self.prepare()
         self.peer.start("postfix", "start-fg")
-        wait_for(("127.0.0.1", self.port))
+        peers.wait_for(("127.0.0.1", self.port))
 
     def prepare(self):
         pass

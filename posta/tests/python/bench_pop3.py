@@ -51,7 +51,7 @@ class Posta:
 
     def start(self):
         self.server = subprocess.Popen([self.program, "serve", "--config", self.config], stderr=subprocess.DEVNULL)
-        wait_for(("127.0.0.1", self.port))
+        peers.wait_for(("127.0.0.1", self.port))
 
     def stop(self):
         if self.server:
@@ -79,7 +79,7 @@ class Dovecot:
             + (TUNED if tuned else ""),
         )
         self.peer.start("dovecot", "-F")
-        wait_for(("127.0.0.1", port))
+        peers.wait_for(("127.0.0.1", port))
 
     def fill(self, count):
         """Its own tool puts the messages in."""
@@ -106,19 +106,6 @@ class Dovecot:
 
     def stop(self):
         self.peer.stop()
-
-
-def wait_for(address, seconds=30):
-    import socket
-
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        try:
-            socket.create_connection(address, 1).close()
-            return
-        except OSError:
-            time.sleep(0.05)
-    raise RuntimeError(f"nothing listens on {address}")
 
 
 def collect(program, server, *more):

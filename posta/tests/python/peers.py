@@ -11,6 +11,7 @@ import atexit
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import tempfile
 import time
@@ -115,6 +116,18 @@ class Peer:
 
 def call(*command):
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+
+
+def wait_for(address, seconds=30):
+    """Until a server listens."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        try:
+            socket.create_connection(address, 1).close()
+            return
+        except OSError:
+            time.sleep(0.1)
+    raise RuntimeError(f"nothing listens on {address}")
 
 
 def possible():

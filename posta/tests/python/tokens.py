@@ -38,6 +38,13 @@ class Introspection(http.server.BaseHTTPRequestHandler):
         pass
 
 
+def any_certificate():
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
 def said_by_client(mechanism, name, token):
     auth = f"auth=Bearer {token}\x01\x01"
     message = f"user={name}\x01{auth}" if mechanism == "XOAUTH2" else f"n,a={name},\x01host=h\x01{auth}"
@@ -46,14 +53,11 @@ def said_by_client(mechanism, name, token):
 
 def attempt(place, mechanism, name, token):
     """What the server says in the end."""
-    context = ssl.create_default_context()
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
     host, port = place.split(":")
     client = smtplib.SMTP(host, int(port))
     client.ehlo("c.test")
     assert mechanism not in client.esmtp_features.get("auth", ""), "offered in plaintext"
-    client.starttls(context=context)
+    client.starttls(context=any_certificate())
     client.ehlo("c.test")
     assert mechanism in client.esmtp_features["auth"]
     code, said = client.docmd("AUTH", mechanism + " " + said_by_client(mechanism, name, token))
@@ -84,12 +88,9 @@ def send(place):
 
 def opens(place, mechanism, name, token):
     """What the server says in the end."""
-    context = ssl.create_default_context()
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
     host, port = place.split(":")
     client = poplib.POP3(host, int(port))
-    client.stls(context)
+    client.stls(any_certificate())
     assert mechanism in client.capa()["SASL"]
     try:
         said = client._shortcmd(f"AUTH {mechanism} {said_by_client(mechanism, name, token)}")
