@@ -165,6 +165,12 @@ def measure(program, server):
         yield f"DELE of {count:,} messages and QUIT, 64 in flight, ms", dele
 
 
+def spread(figures):
+    """The median, and from where to where they reach."""
+    text = lambda value: f"{value:,.0f}" if value >= 100 else f"{value:.2f}"
+    return f"{text(statistics.median(figures))} ({text(min(figures))} to {text(max(figures))})"
+
+
 def run(program, work, rounds):
     """A table in Markdown."""
     results, servers = {}, []
@@ -195,7 +201,7 @@ def run(program, work, rounds):
         best = (min if less_is_better else max)(medians[1:])
         worst = (max if less_is_better else min)(medians[1:])
         ratios = [other / medians[0] if less_is_better else medians[0] / other for other in (best, worst)]
-        cells = [f"{value:,.0f}" if value >= 100 else f"{value:.2f}" for value in medians]
+        cells = [spread(found[name]) for name in names]
         lines.append(f"| {what} | " + " | ".join(cells) + f" | {ratios[0]:.1f} to {ratios[1]:.1f} |")
     lines.append(f"\nOctets resident for each of 10,000 idle POP3 sessions that have logged in: {', '.join(idles)}.")
     return "\n".join(lines) + "\n"
