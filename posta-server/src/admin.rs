@@ -11,7 +11,7 @@ pub use queue::{QueueAction, QueueLine, QueueRecipient, Selection};
 use crate::{
     auth::{self, PasswordError},
     clock::Clock,
-    collect::{CollectError, Collectors, StoreDestination},
+    collect::{CollectError, Collectors, Purpose, StoreDestination},
     import,
     maildrop::PURGE_AFTER,
 };
@@ -348,7 +348,7 @@ impl Admin {
         let account = self.account(address).await?;
         let (store, clock) = (self.store.clone(), self.clock.clone());
         let from = maildir.display().to_string();
-        let mut destination = StoreDestination::for_move(store, clock, account, from);
+        let mut destination = StoreDestination::new(store, clock, account, from, Purpose::Move);
         Ok(Response::Count(import::maildir(maildir, unique_ids, &mut destination).await?))
     }
 

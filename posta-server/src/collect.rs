@@ -10,7 +10,7 @@ mod sources;
 mod store;
 
 pub use sources::Collectors;
-pub use store::StoreDestination;
+pub use store::{Purpose, StoreDestination};
 
 use crate::{
     clock::Clock,

@@ -1,6 +1,6 @@
 //! The sources of accounts, visited on their schedule or when somebody asks for it.
 
-use super::{Brought, CollectError, Means, StoreDestination};
+use super::{Brought, CollectError, Means, Purpose, StoreDestination};
 use posta_store::{Account, Keep, Login, Source, SourceId, Store, StoreError, Visit};
 use std::{
     collections::HashSet,
@@ -100,7 +100,7 @@ impl Collectors {
         let (store, clock) = (self.store.clone(), self.means.clock.clone());
         let server = source.login.server.clone();
         let mut destination =
-            StoreDestination::for_source(store, clock, account, server, source.id);
+            StoreDestination::new(store, clock, account, server, Purpose::Source(source.id));
         let collected = self.means.collect(&source.login, source.keep, &mut destination);
         let (brought, ended) = match timeout(LONGEST, Box::pin(collected)).await {
             Ok(outcome) => outcome,
@@ -127,7 +127,7 @@ impl Collectors {
     ) -> Result<Brought, CollectError> {
         let (store, clock) = (self.store.clone(), self.means.clock.clone());
         let mut destination =
-            StoreDestination::for_move(store, clock, account, login.server.clone());
+            StoreDestination::new(store, clock, account, login.server.clone(), Purpose::Move);
         let (brought, ended) = self.means.collect(login, keep, &mut destination).await;
         ended.map(|()| brought)
     }

@@ -31,7 +31,8 @@ pub struct StoreDestination {
 }
 
 /// Why mail is collected.
-enum Purpose {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
     /// Again and again, into a mailbox that has mail of its own.
     Source(SourceId),
     /// Once: the mailbox moves here, and its messages bring their unique-ids along, so that no mail
@@ -40,30 +41,9 @@ enum Purpose {
 }
 
 impl StoreDestination {
-    /// Collects from a source.
+    /// A mailbox, and why mail is collected into it; `server` is where from, for the history.
     #[must_use]
-    pub fn for_source(
-        store: Arc<dyn Store>,
-        clock: Arc<dyn Clock>,
-        account: Account,
-        server: String,
-        source: SourceId,
-    ) -> Self {
-        Self::new(store, clock, account, server, Purpose::Source(source))
-    }
-
-    /// Moves a mailbox here.
-    #[must_use]
-    pub fn for_move(
-        store: Arc<dyn Store>,
-        clock: Arc<dyn Clock>,
-        account: Account,
-        server: String,
-    ) -> Self {
-        Self::new(store, clock, account, server, Purpose::Move)
-    }
-
-    fn new(
+    pub fn new(
         store: Arc<dyn Store>,
         clock: Arc<dyn Clock>,
         account: Account,

@@ -47,6 +47,9 @@ impl Segments {
     /// Opens the directory, which is made if it does not exist.
     pub(crate) fn open(directory: &Path) -> Result<Self, StoreError> {
         fs::create_dir_all(directory).map_err(io_failed)?;
+        // Its name must be as durable as what is acknowledged in it.
+        let parent = directory.parent().unwrap_or(directory);
+        File::open(parent).and_then(|parent| parent.sync_all()).map_err(io_failed)?;
         Ok(Self { directory: directory.to_owned(), open: Mutex::default() })
     }
 
