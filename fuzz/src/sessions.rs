@@ -228,29 +228,55 @@ pub(crate) fn client(octets: &[u8]) {
 
 fn smtp_client(wire: &[u8], size: usize, kind: u8) {
     let hello = if kind & 2 == 0 { HelloVerb::Ehlo } else { HelloVerb::Lhlo };
-    let options = smtp_client::Options::new("c.test", hello, TlsUse::Never);
+    let options = smtp_client::Options {
+        login: kind & 8 != 0,
+        ..smtp_client::Options::new("c.test", hello, TlsUse::Never)
+    };
     let mut messages = 0;
+    let mut send = move || {
+        messages += 1;
+        if messages > 3 {
+            return None;
+        }
+        Some(smtp_client::Envelope {
+            reverse_path: ReversePath::Null,
+            recipients: vec![ForwardPath::Postmaster.into(), ForwardPath::Postmaster.into()],
+            parameters: MailParameters {
+                size: Some(3),
+                body: if kind & 4 == 0 { Body::EightBitMime } else { Body::SevenBit },
+                ..MailParameters::default()
+            },
+        })
+    };
+    let check = |outcome: &smtp_client::Outcome| {
+        assert_eq!(outcome.recipients.len(), 2, "an outcome for each recipient");
+    };
+    let content = bytes::Bytes::from_static(b".x\r\n");
     play(smtp_client::Client::new(options, false), wire, size, |question| match question {
         smtp_client::Question::Next(outcome) => {
-            if let Some(outcome) = outcome {
-                assert_eq!(outcome.recipients.len(), 2, "an outcome for each recipient");
-            }
-            messages += 1;
-            if messages > 3 {
-                return smtp_client::Answer::Quit;
-            }
-            smtp_client::Answer::Send(smtp_client::Envelope {
-                reverse_path: ReversePath::Null,
-                recipients: vec![ForwardPath::Postmaster.into(), ForwardPath::Postmaster.into()],
-                parameters: MailParameters {
-                    size: Some(3),
-                    body: if kind & 4 == 0 { Body::EightBitMime } else { Body::SevenBit },
-                    ..MailParameters::default()
-                },
-            })
+            outcome.as_ref().inspect(|outcome| check(outcome));
+            send().map_or(smtp_client::Answer::Quit, smtp_client::Answer::Send)
         }
-        smtp_client::Question::Content => smtp_client::Answer::EndOfContent,
-        smtp_client::Question::Failed(_) => smtp_client::Answer::Quit,
+        smtp_client::Question::Done(outcome) => {
+            check(outcome);
+            smtp_client::Answer::Wait
+        }
+        smtp_client::Question::Ahead if kind & 16 != 0 => {
+            send().map_or(smtp_client::Answer::Wait, smtp_client::Answer::Send)
+        }
+        smtp_client::Question::Ahead => smtp_client::Answer::Wait,
+        smtp_client::Question::Converting => smtp_client::Answer::Convert,
+        smtp_client::Question::Content { first: true, .. } => {
+            smtp_client::Answer::Content(content.clone())
+        }
+        smtp_client::Question::Content { .. } => smtp_client::Answer::EndOfContent,
+        smtp_client::Question::Login(_) => {
+            smtp_client::Answer::Auth("PLAIN".to_owned(), Some(vec![0]))
+        }
+        smtp_client::Question::Challenge(_) => smtp_client::Answer::Respond(None),
+        smtp_client::Question::Last(_) | smtp_client::Question::Failed(_) => {
+            smtp_client::Answer::Quit
+        }
     });
 }
 

@@ -51,3 +51,10 @@ pub fn response(line: &[u8]) -> Result<Option<Exchange>, NoBase64> {
 pub fn challenge(octets: &[u8]) -> String {
     BASE64.encode(octets)
 }
+
+/// An initial response, as it stands behind the mechanism, with the space before it: no octets are
+/// `=` (RFC 4954 §4, RFC 5034 §4).
+#[must_use]
+pub fn initial(octets: &[u8]) -> String {
+    if octets.is_empty() { " =".to_owned() } else { format!(" {}", challenge(octets)) }
+}

@@ -267,12 +267,7 @@ impl Client {
     }
 
     fn send_auth(&mut self, mechanism: &str, initial: Option<&[u8]>, output: &mut Vec<u8>) {
-        // RFC 5034 §4: an empty initial response is `=`, and a long one is sent by itself.
-        let initial = match initial {
-            None => String::new(),
-            Some([]) => " =".to_owned(),
-            Some(octets) => format!(" {}", sasl::challenge(octets)),
-        };
+        let initial = initial.map(sasl::initial).unwrap_or_default();
         let _ = write!(output, "AUTH {mechanism}{initial}\r\n");
         self.state = State::Auth;
     }

@@ -14,6 +14,7 @@ use crate::{
     drive::Host,
     net::Stream,
     rate::Rates,
+    relay::Wake,
     reports::{About, Outcome, Reporter},
     sasl::{self, Dialogue, Peer},
     tls::{Tls, TlsInfo},
@@ -35,7 +36,6 @@ use posta_smtp::{
 };
 use posta_store::{Acceptance, Account, Envelope, Event, Origin, Refusal, Store, StoreError, What};
 use std::{io, net::IpAddr, sync::Arc, time::Duration};
-use tokio::sync::Notify;
 
 /// Octets reserved for a message of unknown size.
 const USUAL_MESSAGE: usize = 6 * 1024;
@@ -68,7 +68,7 @@ pub struct Acceptor {
     /// For those who want to hear that their message arrived.
     pub reporter: Reporter,
     /// Wakes the relay when the queue has something new.
-    pub wake: Arc<Notify>,
+    pub wake: Arc<Wake>,
 }
 
 impl Acceptor {
@@ -364,7 +364,7 @@ impl SmtpHost {
                 let is_queued = !acceptance.items.is_empty() || !acceptance.reports.is_empty();
                 let accepted = self.acceptor.store.accept(acceptance).await;
                 if is_queued {
-                    self.acceptor.wake.notify_one();
+                    self.acceptor.wake.wake();
                 }
                 accepted
             }

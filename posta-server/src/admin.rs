@@ -14,6 +14,7 @@ use crate::{
     collect::{CollectError, Collectors, Purpose, StoreDestination},
     import,
     maildrop::PURGE_AFTER,
+    relay::Wake,
 };
 use posta_mail::{Address, Domain, Secret, Timestamp};
 use posta_store::{
@@ -25,7 +26,7 @@ use std::{
     path::{Path, PathBuf},
     sync::Arc,
 };
-use tokio::{sync::Notify, task::spawn_blocking};
+use tokio::task::spawn_blocking;
 
 /// A request, as JSON: `{"do": "account-add", "address": …, "password": …}`.
 #[derive(Clone, Serialize, Deserialize)]
@@ -242,7 +243,7 @@ pub struct Admin {
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
     collectors: Arc<Collectors>,
-    wake: Arc<Notify>,
+    wake: Arc<Wake>,
 }
 
 impl Admin {
@@ -254,7 +255,7 @@ impl Admin {
 
     /// The same, and the relay is woken when the queue changes.
     #[must_use]
-    pub fn waking(self, wake: Arc<Notify>) -> Self {
+    pub fn waking(self, wake: Arc<Wake>) -> Self {
         Self { wake, ..self }
     }
 

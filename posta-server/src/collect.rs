@@ -126,10 +126,10 @@ impl Means {
         let mut session = Session::new(self, login, keep, destination);
         if login.tls == LoginTls::Implicit {
             let name = host_of(&login.server);
-            let secured = self.tls.connect_to_log_in(stream, name, !login.any_certificate).await;
+            let secured = self.tls.connect(stream, name, !login.any_certificate).await;
             match secured {
-                Ok((secured, exporter)) => {
-                    session.exporter = exporter;
+                Ok((secured, negotiated)) => {
+                    session.exporter = negotiated.exporter;
                     stream = secured;
                 }
                 Err(error) => return (Brought::default(), Err(connect(login, error))),

@@ -55,13 +55,13 @@ use posta_smtp::server::{Limits as SmtpLimits, Profile as SmtpProfile, Service a
 use posta_store::{Store, StoreError};
 use presence::Presence;
 use rate::Rates;
-use relay::{Relay, RelaySettings};
+use relay::{Relay, RelaySettings, Wake};
 use reports::Reporter;
 use resolve::Resolver;
 use std::{io, path::PathBuf, sync::Arc, time::Duration};
 use tls::Tls;
 use tokio::{
-    sync::{Notify, mpsc, watch},
+    sync::{mpsc, watch},
     task::JoinSet,
     time::{sleep, timeout},
 };
@@ -273,7 +273,7 @@ struct Services {
     settings: Settings,
     world: World,
     rates: Arc<Rates>,
-    wake: Arc<Notify>,
+    wake: Arc<Wake>,
     authenticator: Arc<Authenticator>,
     presence: Arc<Presence>,
     collectors: Arc<Collectors>,
@@ -425,6 +425,9 @@ impl Services {
             settings: self.settings.relay.clone(),
             tls: ClientTls::new()?,
             wake: self.wake.clone(),
+            driver: Driver::unstoppable(),
+            hosts: Default::default(),
+            lanes: Default::default(),
         })
     }
 

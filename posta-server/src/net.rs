@@ -71,6 +71,9 @@ pub trait Net: Send + Sync + 'static {
 
     /// Connects to `host:port`.
     fn connect<'a>(&'a self, host_and_port: &'a str) -> Pending<'a, Box<dyn Stream>>;
+
+    /// Connects to an address, from one of ours if it is named.
+    fn connect_from(&self, to: SocketAddr, source: Option<IpAddr>) -> Pending<'_, Box<dyn Stream>>;
 }
 
 /// Takes connections at one endpoint.
@@ -111,6 +114,17 @@ impl Net for SystemNet {
             let stream = TcpStream::connect(host_and_port).await?;
             stream.set_nodelay(true)?;
             Ok(Box::new(stream) as Box<dyn Stream>)
+        })
+    }
+
+    fn connect_from(&self, to: SocketAddr, source: Option<IpAddr>) -> Pending<'_, Box<dyn Stream>> {
+        Box::pin(async move {
+            let socket = if to.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+            if let Some(source) = source {
+                socket.bind(SocketAddr::new(source, 0))?;
+            }
+            socket.set_nodelay(true)?;
+            Ok(Box::new(socket.connect(to).await?) as Box<dyn Stream>)
         })
     }
 }
@@ -223,6 +237,10 @@ impl Net for MemoryNet {
             sender.send(theirs).await.map_err(|_| io::ErrorKind::ConnectionRefused)?;
             Ok(Box::new(ours) as Box<dyn Stream>)
         })
+    }
+
+    fn connect_from(&self, to: SocketAddr, _: Option<IpAddr>) -> Pending<'_, Box<dyn Stream>> {
+        Box::pin(async move { self.connect(&to.to_string()).await })
     }
 }
 

@@ -23,6 +23,15 @@ pub struct ClientTls {
     verified: TlsConnector,
 }
 
+/// What was negotiated.
+#[derive(Debug)]
+pub struct Negotiated {
+    /// Version and cipher suite.
+    pub about: String,
+    /// What binds a login to this connection (RFC 9266), where the version of TLS has that.
+    pub exporter: Option<Vec<u8>>,
+}
+
 impl ClientTls {
     /// With the authorities that browsers trust.
     ///
@@ -59,8 +68,7 @@ impl ClientTls {
         handshake.map_err(|_| io::ErrorKind::TimedOut)?
     }
 
-    /// Negotiates TLS with a server of this name; strictly, or with whatever it shows. Answers what
-    /// was negotiated, too.
+    /// Negotiates TLS with a server of this name; strictly, or with whatever it shows.
     ///
     /// # Errors
     /// When the handshake fails or takes too long.
@@ -69,7 +77,7 @@ impl ClientTls {
         stream: Box<dyn Stream>,
         name: &str,
         strictly: bool,
-    ) -> io::Result<(Box<dyn Stream>, String)> {
+    ) -> io::Result<(Box<dyn Stream>, Negotiated)> {
         let stream = self.handshake(stream, name, strictly).await?;
         let connection = stream.get_ref().1;
         let version = connection.protocol_version().and_then(|version| version.as_str());
@@ -79,23 +87,8 @@ impl ClientTls {
             version.unwrap_or("TLS").replace('_', "."),
             suite.unwrap_or("unknown").replace("TLS13_", "TLS_")
         );
-        Ok((Box::new(stream), about))
-    }
-
-    /// The same for a client that logs in: with what binds the login to this connection (RFC 9266),
-    /// where the version of TLS has that.
-    ///
-    /// # Errors
-    /// When the handshake fails or takes too long.
-    pub async fn connect_to_log_in(
-        &self,
-        stream: Box<dyn Stream>,
-        name: &str,
-        strictly: bool,
-    ) -> io::Result<(Box<dyn Stream>, Option<Vec<u8>>)> {
-        let stream = self.handshake(stream, name, strictly).await?;
-        let exporter = tls::exporter(stream.get_ref().1);
-        Ok((Box::new(stream), exporter.map(|octets| octets.to_vec())))
+        let exporter = tls::exporter(connection).map(|octets| octets.to_vec());
+        Ok((Box::new(stream), Negotiated { about, exporter }))
     }
 }
 

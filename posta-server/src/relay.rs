@@ -1,41 +1,53 @@
 //! Sending out: takes what is due from the queue, hands it to the servers that take it, and settles
 //! each attempt in one transaction.
 //!
-//! What a crash leaves: an item that was claimed is claimed again when its lease ends. The message
-//! may have been taken by the other side without our having settled it; then it is sent again, which
-//! is the window that the protocol itself has (RFC 5321 §4.5.4, RFC 1047).
+//! An *attempt* has one item in hand: it finds the servers of its destination and offers the item to
+//! one after the other (`attempt.rs`). Each server has a queue of such offers and a few connections
+//! that serve it, one message after the other (`hosts.rs`, `connection.rs`), so destinations that
+//! share a server share its connections. How many items of a destination are in hand grows with
+//! success and falls with failure (`lanes.rs`): what cannot be sent does not hold up what can.
+//!
+//! What a crash leaves: an item that was claimed is claimed again after the restart. The message may
+//! have been taken by the other side without our having settled it; then it is sent again, which is
+//! the window that the protocol itself has (RFC 5321 §4.5.4, RFC 1047).
 
-mod conversation;
+mod attempt;
+mod conclude;
+mod connection;
+mod hosts;
+mod lanes;
+mod open;
+pub mod settings;
+
+pub use settings::{RelaySettings, Rules, Smarthost, SmarthostTls};
 
 use crate::{
-    clock::Clock,
-    directory::Directory,
-    dispatch,
-    drive::Driver,
-    net::Net,
-    outbound::ClientTls,
-    reports::{About, Outcome, Reporter},
-    resolve::Resolver,
-    route::{self, Host},
-    schedule::{After, Schedule},
+    clock::Clock, directory::Directory, drive::Driver, net::Net, outbound::ClientTls,
+    reports::Reporter, resolve::Resolver,
 };
-use conversation::{Conversation, Trouble};
-use posta_mail::{Domain, Reply, Timestamp, dsn::Action, envelope::Late};
-use posta_store::{
-    Destination, Event, Fate, Item, ItemState, Settlement, Store, StoreError, Waiting, What,
+use hosts::Hosts;
+use lanes::{Advice, Lanes, Verdict};
+use posta_mail::{Domain, Reply, Timestamp};
+use posta_store::{Destination, Item, Store};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
 };
-use std::{sync::Arc, time::Duration};
 use tokio::{
-    sync::{Notify, OwnedSemaphorePermit, Semaphore, watch},
+    sync::{Notify, watch},
     task::JoinSet,
-    time::{interval, sleep},
+    time::sleep,
 };
 
-/// Attempts at once.
-const ATTEMPTS: usize = 200;
+/// Items in hand at once.
+const IN_HAND: usize = 5_000;
 
-/// Items claimed at once at most.
-const CLAIM: usize = 64;
+/// Items claimed at once at most, and of one destination: each has its turn.
+const CLAIM: usize = 256;
+const SHARE: usize = 16;
 
 /// How long an item is ours without our saying so again.
 const LEASE: Duration = Duration::from_secs(5 * 60);
@@ -46,24 +58,23 @@ const RENEW: Duration = Duration::from_secs(2 * 60);
 /// How long to rest at most before looking for due items, and after the store failed.
 const REST: Duration = Duration::from_secs(60);
 
-/// Where mail for other servers is delivered (RFC 5321 §4.5.4.2).
-const PORT: u16 = 25;
-
-/// How mail goes out.
-#[derive(Debug, Clone)]
-pub struct RelaySettings {
-    /// When it is tried.
-    pub schedule: Schedule,
-    /// `host:port` that takes all of it, in place of each destination's own servers.
-    pub smarthost: Option<String>,
-    /// How long any wait for another server may last.
-    pub patience: Duration,
+/// Tells the relay that there is something to do.
+#[derive(Debug, Default)]
+pub struct Wake {
+    notify: Notify,
+    retries: AtomicBool,
 }
 
-impl Default for RelaySettings {
-    fn default() -> Self {
-        let patience = Duration::from_secs(10 * 60);
-        Self { schedule: Schedule::default(), smarthost: None, patience }
+impl Wake {
+    /// The queue has something new.
+    pub fn wake(&self) {
+        self.notify.notify_one();
+    }
+
+    /// Somebody wants what waits to be tried now: who could not be reached may be reached again.
+    pub fn retry(&self) {
+        self.retries.store(true, Ordering::Relaxed);
+        self.wake();
     }
 }
 
@@ -88,10 +99,14 @@ pub struct Relay {
     /// TLS to other servers.
     pub tls: ClientTls,
     /// Said when the queue has something new.
-    pub wake: Arc<Notify>,
+    pub wake: Arc<Wake>,
+    pub(crate) driver: Driver,
+    pub(crate) hosts: Hosts,
+    pub(crate) lanes: Lanes,
 }
 
 /// What an attempt found.
+#[derive(Debug)]
 pub(crate) struct Found {
     /// The decisive reply for each recipient of the item.
     pub(crate) replies: Vec<Reply>,
@@ -100,56 +115,97 @@ pub(crate) struct Found {
     pub(crate) tls: Option<String>,
     /// Whether that server reports further.
     pub(crate) reports: bool,
+    /// Whether anybody could be reached, or nobody had to.
+    pub(crate) is_reached: bool,
 }
 
 impl Relay {
-    /// Works until the server stops; attempts under way may end.
+    /// Works until the server stops; what is under way may end.
     pub async fn run(self: Arc<Self>, mut stopping: watch::Receiver<bool>) {
-        let attempts = Arc::new(Semaphore::new(ATTEMPTS));
-        let mut running = JoinSet::new();
+        let mut attempts = JoinSet::new();
         loop {
-            let claimed = self.claim(&attempts).await;
-            if claimed.is_empty() {
+            let claimed = self.claim().await;
+            let is_idle = claimed.is_empty();
+            for item in claimed {
+                self.begin(item, &mut attempts).await;
+            }
+            while attempts.try_join_next().is_some() {}
+            if *stopping.borrow() {
+                break;
+            }
+            if is_idle {
                 tokio::select! {
-                    () = self.wake.notified() => {}
+                    () = self.wake.notify.notified() => {}
                     () = self.rest() => {}
                     _ = stopping.wait_for(|&stopping| stopping) => break,
                 }
-            } else if *stopping.borrow() {
-                break;
             }
-            for (item, permit) in claimed {
-                let relay = self.clone();
-                running.spawn(async move {
-                    relay.attempt(item).await;
-                    drop(permit);
-                });
+            if self.wake.retries.swap(false, Ordering::Relaxed) {
+                self.hosts.forgive();
             }
-            while running.try_join_next().is_some() {}
         }
-        // What is under way ends, or the program does, and the leases lapse.
-        while running.join_next().await.is_some() {}
+        // What is under way ends, or the program does.
+        self.hosts.stop();
+        while attempts.join_next().await.is_some() {}
     }
 
     /// Items that are due, as many as may be worked on.
-    async fn claim(&self, attempts: &Arc<Semaphore>) -> Vec<(Item, OwnedSemaphorePermit)> {
-        let mut permits = Vec::new();
-        // The first may have to be waited for.
-        permits.extend(attempts.clone().acquire_owned().await.ok());
-        while permits.len() < CLAIM {
-            match attempts.clone().try_acquire_owned() {
-                Ok(permit) => permits.push(permit),
-                Err(_) => break,
-            }
+    async fn claim(&self) -> Vec<Item> {
+        let room = IN_HAND.saturating_sub(self.lanes.in_hand()).min(CLAIM);
+        if room == 0 {
+            return Vec::new();
         }
         let now = self.clock.now();
-        match self.store.claim(now, now + LEASE, permits.len()).await {
-            Ok(items) => items.into_iter().zip(permits).collect(),
+        match self.store.claim(now, now + LEASE, room, SHARE).await {
+            Ok(items) => items,
             Err(error) => {
                 tracing::error!(%error, "the queue cannot be read");
                 sleep(REST).await;
                 Vec::new()
             }
+        }
+    }
+
+    /// Takes an item in hand.
+    async fn begin(self: &Arc<Self>, item: Item, attempts: &mut JoinSet<()>) {
+        let destination = item.destination.clone();
+        self.follow(&destination, self.lanes.take(&destination)).await;
+        let relay = self.clone();
+        attempts.spawn(async move {
+            let verdict = relay.attempt(item).await;
+            let limited = relay.rules(&destination).rate.is_some();
+            let advice = relay.lanes.give(&destination, verdict, limited);
+            relay.follow(&destination, advice).await;
+        });
+    }
+
+    /// Claims more or less of a destination.
+    async fn follow(&self, destination: &Destination, advice: Advice) {
+        let until = match advice {
+            Advice::Nothing => {
+                // Whoever waits for room has some.
+                if self.lanes.in_hand() + 1 == IN_HAND {
+                    self.wake.wake();
+                }
+                return;
+            }
+            // Whoever works on it says when it is over.
+            Advice::Pause => self.clock.now() + LEASE,
+            Advice::Resume(wait) => self.clock.now() + wait,
+        };
+        if let Err(error) = self.store.pause(destination, until).await {
+            tracing::error!(%error, "the queue cannot be steered");
+        }
+        if matches!(advice, Advice::Resume(_)) {
+            self.wake.wake();
+        }
+    }
+
+    /// What holds for a destination.
+    fn rules(&self, destination: &Destination) -> &Rules {
+        match destination {
+            Destination::Local => &self.settings.all,
+            Destination::Domain(domain) => self.settings.rules(domain),
         }
     }
 
@@ -161,278 +217,6 @@ impl Relay {
         // What is due already would have been claimed.
         let until = until.unwrap_or(REST).max(Duration::from_millis(10));
         sleep(until.min(REST)).await;
-    }
-
-    async fn attempt(&self, item: Item) {
-        let id = item.id;
-        let working = self.work(item);
-        tokio::pin!(working);
-        let mut renewing = interval(RENEW);
-        renewing.tick().await;
-        loop {
-            tokio::select! {
-                () = &mut working => return,
-                _ = renewing.tick() => {
-                    let until = self.clock.now() + LEASE;
-                    let renewed = self.store.reschedule(id, until, ItemState::Leased).await;
-                    // Gone, or the store fails: settling will find that out.
-                    tracing::debug!(%id, ?renewed, "an attempt takes its time");
-                }
-            }
-        }
-    }
-
-    async fn work(&self, item: Item) {
-        let found = match &item.destination {
-            Destination::Local => None,
-            Destination::Domain(_) if self.is_late(&item) => {
-                let words = "The time within which it was to be delivered is over";
-                Some(Found::nowhere(&item, Reply::new(550, (5, 4, 7), words)))
-            }
-            Destination::Domain(domain) => Some(self.transmit(&item, domain).await),
-        };
-        for _ in 0..3 {
-            let settlement = match &found {
-                None => self.deliver(&item).await,
-                Some(found) => self.conclude(&item, found).await,
-            };
-            let settled = match settlement {
-                Ok(settlement) => self.store.settle(settlement).await,
-                Err(error) => Err(error),
-            };
-            match settled {
-                Ok(_) => return self.wake.notify_one(),
-                // An account went away in the meantime: look again.
-                Err(StoreError::NoSuchAccount) => {}
-                Err(error) => {
-                    tracing::error!(%error, id = %item.id, "an attempt could not be settled");
-                    return;
-                }
-            }
-        }
-    }
-
-    /// RFC 2852 §4: what is to fail when it is late is not delivered late.
-    fn is_late(&self, item: &Item) -> bool {
-        let deadline = item.envelope.deadline;
-        deadline.is_some_and(|(at, late)| late == Late::Return && at <= self.clock.now())
-    }
-
-    /// Hands an item to the first server that takes it.
-    async fn transmit(&self, item: &Item, domain: &str) -> Found {
-        let hosts = match &self.settings.smarthost {
-            Some(smarthost) => Ok(vec![Host::Smarthost(smarthost.clone())]),
-            None => {
-                let random = |below: usize| self.random(below);
-                route::hosts(domain, self.hostname.as_str(), &*self.resolver, random).await
-            }
-        };
-        let hosts = match hosts {
-            Ok(hosts) => hosts,
-            Err(reply) => return Found::nowhere(item, reply),
-        };
-        let mut last = Reply::new(550, (5, 4, 4), format!("No server of {domain} has an address"));
-        for host in hosts {
-            let (name, addresses) = match self.addresses(&host).await {
-                Ok(found) => found,
-                Err(reply) => {
-                    // That one does not exist weighs less than that another may.
-                    if reply.code.is_transient() {
-                        last = reply;
-                    }
-                    continue;
-                }
-            };
-            for address in addresses {
-                match self.converse(item, &name, &address).await {
-                    Ok(found) => return found,
-                    Err(reply) => last = reply,
-                }
-            }
-        }
-        Found::nowhere(item, last)
-    }
-
-    /// A host's name and where it may be connected to.
-    async fn addresses(&self, host: &Host) -> Result<(String, Vec<String>), Reply> {
-        match host {
-            Host::Smarthost(place) => {
-                let name = place.rsplit_once(':').map_or(place.as_str(), |(name, _)| name);
-                Ok((name.to_owned(), vec![place.clone()]))
-            }
-            Host::Literal(address) => {
-                Ok((format!("[{address}]"), vec![place(&(*address, PORT).into())]))
-            }
-            Host::Named(name) => {
-                let found = self.resolver.addresses(name).await;
-                let found = found.map_err(|error| route::lookup_failed(&error))?;
-                let places = found.into_iter().map(|address| place(&(address, PORT).into()));
-                Ok((name.clone(), places.collect()))
-            }
-        }
-    }
-
-    /// One connection: in TLS where the other side offers it, and once more without where that
-    /// fails, unless the message requires it (RFC 7435 §3: better than nothing).
-    async fn converse(&self, item: &Item, name: &str, address: &str) -> Result<Found, Reply> {
-        let mut plaintext = false;
-        loop {
-            let driver = Driver::unstoppable();
-            let conversation = Conversation::new(self, item, name, plaintext);
-            match conversation.hold(address, &driver).await {
-                Ok(found) => return Ok(found),
-                Err(Trouble::Tls(_)) if !plaintext && !item.envelope.require_tls => {
-                    plaintext = true;
-                }
-                Err(Trouble::Tls(why) | Trouble::Connection(why)) => {
-                    let words = format!("{name} ({address}): {why}");
-                    return Err(Reply::new(451, (4, 4, 1), words));
-                }
-                Err(Trouble::Refused(reply)) => {
-                    // RFC 5321 §3.1: another of its servers may do better, or this one later.
-                    let words = format!("{name} ({address}) refuses to talk: {reply}");
-                    return Err(Reply::new(451, (4, 4, 1), words));
-                }
-            }
-        }
-    }
-
-    fn random(&self, below: usize) -> usize {
-        let mut octets = [0; 8];
-        self.clock.random(&mut octets);
-        (u64::from_be_bytes(octets) % below.max(1) as u64) as usize
-    }
-
-    /// Puts a message that was kept back into its mailboxes.
-    async fn deliver(&self, item: &Item) -> Result<Settlement, StoreError> {
-        let mut resolved = Vec::new();
-        for recipient in &item.recipients {
-            resolved.push(self.directory.accounts(&recipient.address).await?);
-        }
-        let reply = |is_there: bool| match is_there {
-            true => Reply::new(250, (2, 1, 5), "It is in the mailbox"),
-            false => Reply::new(550, (5, 1, 1), "No such user here"),
-        };
-        let replies = resolved.iter().map(|accounts| reply(!accounts.is_empty())).collect();
-        let found = Found { replies, host: None, tls: None, reports: false };
-        let accounts: Vec<Vec<_>> = resolved
-            .iter()
-            .map(|accounts| accounts.iter().map(|account| account.id).collect())
-            .collect();
-        let addresses = item.recipients.iter().map(|recipient| &recipient.address);
-        let deliveries = dispatch::deliveries(
-            &item.envelope.reverse_path,
-            addresses.zip(accounts.iter().map(Vec::as_slice)),
-        );
-        Ok(Settlement { deliveries, ..self.conclude(item, &found).await? })
-    }
-
-    /// What follows from an attempt: who is done with, who waits, and who hears of it.
-    async fn conclude(&self, item: &Item, found: &Found) -> Result<Settlement, StoreError> {
-        let now = self.clock.now();
-        let schedule = &self.settings.schedule;
-        let Item { accepted, attempts, envelope, .. } = item;
-        let after = schedule.after(attempts + 1, *accepted, envelope.deadline, now);
-        let is_late = !item.delay_told && schedule.is_delayed(*accepted, envelope.deadline, now);
-        let (mut waiting, mut outcomes, mut fates) = (Vec::new(), Vec::new(), Vec::new());
-        for (recipient, reply) in item.recipients.iter().zip(&found.replies) {
-            let action = action(reply, found, item, after);
-            fates.push(Fate {
-                recipient: recipient.address.clone(),
-                action: action.name().to_owned(),
-                reply: reply.to_string(),
-            });
-            if action == Action::Delayed {
-                waiting.push(Waiting { reply: Some(reply.to_string()), ..recipient.clone() });
-            }
-            // A server that reports further will do so; and of delay is told once.
-            let is_told = match action {
-                Action::Delayed => is_late,
-                Action::Relayed => !found.reports,
-                _ => true,
-            };
-            if is_told {
-                outcomes.push(outcome(recipient, reply, action, found));
-            }
-        }
-        let next = match after {
-            After::Again(next) if !waiting.is_empty() => Some(next),
-            _ => None,
-        };
-        let what = What::Attempted {
-            destination: match &item.destination {
-                Destination::Local => "local".to_owned(),
-                Destination::Domain(domain) => domain.clone(),
-            },
-            host: found.host.clone(),
-            tls: found.tls.clone(),
-            recipients: fates,
-            next,
-        };
-        let mut events = vec![Event { id: item.id.content, time: now, what }];
-        let until = schedule.until(*accepted, envelope.deadline);
-        let report = self.reporter.report(about(item), &outcomes, Some(until)).await?;
-        let reports = report.into_iter().map(|(report, event)| {
-            events.push(event);
-            report
-        });
-        let reports = reports.collect();
-        let left = next.map(|due| Item {
-            recipients: waiting,
-            due,
-            state: ItemState::Waiting,
-            attempts: attempts + 1,
-            delay_told: item.delay_told || is_late,
-            ..item.clone()
-        });
-        let deliveries = Vec::new();
-        Ok(Settlement { item: item.id, time: now, left, deliveries, reports, events })
-    }
-}
-
-impl Found {
-    /// No server was talked to.
-    fn nowhere(item: &Item, reply: Reply) -> Self {
-        let replies = vec![reply; item.recipients.len()];
-        Self { replies, host: None, tls: None, reports: false }
-    }
-}
-
-fn place(address: &std::net::SocketAddr) -> String {
-    address.to_string()
-}
-
-fn action(reply: &Reply, found: &Found, item: &Item, after: After) -> Action {
-    if reply.code.is_positive() {
-        // In our own mailbox, or in another server's hands.
-        let is_local = found.host.is_none() && item.destination == Destination::Local;
-        if is_local { Action::Delivered } else { Action::Relayed }
-    } else if reply.code.is_permanent() || after == After::GiveUp {
-        Action::Failed
-    } else {
-        Action::Delayed
-    }
-}
-
-fn outcome(recipient: &Waiting, reply: &Reply, action: Action, found: &Found) -> Outcome {
-    Outcome {
-        address: recipient.address.clone(),
-        notify: recipient.notify,
-        original: recipient.original.clone(),
-        action,
-        reply: Some(reply.clone()),
-        host: found.host.clone(),
-    }
-}
-
-fn about(item: &Item) -> About<'_> {
-    About {
-        id: item.id.content,
-        envelope: &item.envelope,
-        message_id: item.message_id.as_deref(),
-        accepted: item.accepted,
-        octets: item.octets,
-        beginning: None,
     }
 }
 

@@ -1,8 +1,11 @@
 //! Which servers take the mail of a destination, and in which order they are tried (RFC 5321 §5).
 
-use crate::resolve::{LookupError, Resolver};
+use crate::{
+    relay::settings::Smarthost,
+    resolve::{LookupError, Resolver},
+};
 use posta_mail::Reply;
-use std::net::IpAddr;
+use std::{net::IpAddr, sync::Arc};
 
 /// Servers tried for one attempt at most: RFC 5321 §5.1 asks for at least two.
 const HOSTS: usize = 10;
@@ -14,8 +17,8 @@ pub enum Host {
     Named(String),
     /// By its address: the destination is an address literal.
     Literal(IpAddr),
-    /// `host:port`, as the operator says.
-    Smarthost(String),
+    /// As the operator says.
+    Smarthost(Arc<Smarthost>),
 }
 
 /// The servers for a destination, those to be tried first first; or the reply that ends the attempt
@@ -97,8 +100,9 @@ mod tests {
         hosts
             .map(|hosts| {
                 let names = hosts.into_iter().map(|host| match host {
-                    Host::Named(name) | Host::Smarthost(name) => name,
+                    Host::Named(name) => name,
                     Host::Literal(address) => address.to_string(),
+                    Host::Smarthost(_) => unreachable!("DNS names none"),
                 });
                 names.collect::<Vec<_>>().join(" ")
             })

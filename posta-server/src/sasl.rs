@@ -1,11 +1,12 @@
 //! Proving who one is: the SASL mechanisms (RFC 4422) behind the AUTH of every protocol. The engines
 //! carry the octets; their meaning is here.
 
-use crate::tls::TlsInfo;
 use crate::{
     auth::{Authenticator, LoginError},
+    clock::Clock,
     oauth::{self, Claim},
-    scram::{Challenge, ChannelBindings, ClientFirst, Verifier},
+    scram::{Challenge, ChannelBindings, ClientFirst, Proof, Verifier},
+    tls::TlsInfo,
 };
 use posta_mail::{Secret, sasl as framing};
 use posta_store::Account;
@@ -246,4 +247,62 @@ fn acts_for_itself(authorization: Option<&str>, name: &str) -> Result<(), LoginE
 
 fn text(octets: &[u8]) -> Result<&str, LoginError> {
     str::from_utf8(octets).map_err(|_| LoginError::Credentials)
+}
+
+/// How we log in elsewhere.
+#[derive(Debug)]
+pub(crate) enum ClientLogin {
+    /// All is said in the beginning.
+    Said,
+    /// SCRAM.
+    Proof(Proof),
+    /// LOGIN: what is still to be said, from the back.
+    Lines(Vec<Vec<u8>>),
+}
+
+impl ClientLogin {
+    /// The strongest mechanism of those offered, its initial response, and what follows. A password
+    /// is said only to whom it may be said.
+    pub(crate) fn strongest(
+        offered: &[String],
+        user: &str,
+        password: &Secret,
+        exporter: Option<&[u8]>,
+        may_say_password: bool,
+        clock: &dyn Clock,
+    ) -> Option<(String, Option<Vec<u8>>, Self)> {
+        let has = |name: &str| offered.iter().any(|offered| offered == name);
+        let exporter = exporter.filter(|_| has("SCRAM-SHA-256-PLUS"));
+        if exporter.is_some() || has("SCRAM-SHA-256") {
+            let (first, proof) = Proof::new(user, password.clone(), exporter, clock);
+            let plus = if exporter.is_some() { "-PLUS" } else { "" };
+            return Some((format!("SCRAM-SHA-256{plus}"), Some(first), Self::Proof(proof)));
+        }
+        if has("PLAIN") && may_say_password {
+            let message = [b"\0", user.as_bytes(), b"\0", password.expose()].concat();
+            return Some(("PLAIN".to_owned(), Some(message), Self::Said));
+        }
+        if has("LOGIN") && may_say_password {
+            let lines = vec![password.expose().to_vec(), user.as_bytes().to_vec()];
+            return Some(("LOGIN".to_owned(), None, Self::Lines(lines)));
+        }
+        None
+    }
+
+    /// What to answer to a challenge; none to give up.
+    pub(crate) fn respond(&mut self, challenge: &[u8]) -> Option<Vec<u8>> {
+        match self {
+            Self::Said => None,
+            Self::Proof(proof) => proof.respond(challenge),
+            Self::Lines(lines) => lines.pop(),
+        }
+    }
+
+    /// Whether the server has proved that it knows the password, where the mechanism asks for that.
+    pub(crate) const fn is_trusted(&self) -> bool {
+        match self {
+            Self::Proof(proof) => proof.is_mutual(),
+            Self::Said | Self::Lines(_) => true,
+        }
+    }
 }

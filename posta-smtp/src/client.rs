@@ -2,26 +2,40 @@
 //!
 //! # Theory
 //!
-//! The client follows the server's greeting through its hello (and STARTTLS, where it is wanted) to
-//! the state in which it asks [`Question::Next`]. Each transaction ends with that question again,
-//! which carries the [`Outcome`]: one reply for each recipient, whatever the stage at which it was
-//! decided. A session that cannot be used ends with [`Question::Failed`].
+//! The client follows the server's greeting through its hello (and STARTTLS and AUTH, where they are
+//! wanted) to the state in which it asks [`Question::Next`]. Each transaction ends with that question
+//! again, which carries the [`Outcome`]: one reply for each recipient, whatever the stage at which it
+//! was decided. A session that cannot be used ends with [`Question::Failed`].
 //!
-//! | state       | waits for            | then |
-//! |-------------|----------------------|------|
-//! | `Greeting`  | 220                  | sends the hello |
-//! | `Hello`     | 250                  | STARTTLS, or asks what to send |
-//! | `StartTls`  | 220                  | negotiates (`Securing`), says hello again |
-//! | `Envelope`  | the replies to MAIL, RCPT…, DATA | asks for content |
-//! | `Content`   | the caller's content | sends the end |
-//! | `End`       | the final reply (LMTP: one a recipient) | asks what to send |
-//! | `Reset`     | 250                  | asks what to send |
-//! | `Quit`      | 221                  | closes |
+//! | state        | waits for            | then |
+//! |--------------|----------------------|------|
+//! | `Greeting`   | 220                  | sends the hello |
+//! | `Hello`      | 250                  | STARTTLS, AUTH, or asks what to send |
+//! | `StartTls`   | 220                  | negotiates (`Securing`), says hello again |
+//! | `Login`      | the caller's mechanism | AUTH |
+//! | `Auth`       | 334, 235             | asks for a response (`Challenged`), or what to send |
+//! | `Converting` | whether the content can become ASCII | the envelope, or refuses |
+//! | `Envelope`   | the replies to MAIL, RCPT…, DATA | asks for content |
+//! | `Content`    | the caller's content | sends the end, or a chunk (`ChunkSent`) |
+//! | `Ahead`      | the next message, if there is one | sends its envelope with the end |
+//! | `End`        | the final reply (LMTP: one a recipient) | asks what to send (or `Done`) |
+//! | `Reset`      | 250                  | the next round, or asks what to send |
+//! | `Quit`       | 221                  | closes |
 //!
-//! With PIPELINING (RFC 2920) MAIL, every RCPT and DATA leave together; without it one by one. The
-//! replies are read by the same code: `Envelope` counts replies, not round trips.
+//! With PIPELINING (RFC 2920) MAIL, every RCPT and DATA leave together, and those of the next message
+//! with the end of this one's content; without it one by one. The replies are read by the same code:
+//! `Envelope` counts replies, not round trips. With CHUNKING (RFC 3030) BDAT takes DATA's place.
+//!
+//! A message goes in several *rounds* where the server takes only so many recipients at once (452,
+//! or LIMITS, RFC 9422); the caller is asked for its content once for each.
+
+mod capabilities;
+mod question;
+mod transaction;
 
 pub use crate::question::Recipient;
+pub use capabilities::Capabilities;
+pub use question::{Answer, Envelope, Failure, Options, Outcome, Question};
 
 use crate::{
     command::HelloVerb,
@@ -29,117 +43,10 @@ use crate::{
 };
 use bytes::Bytes;
 use posta_mail::{
-    Engine, ForwardPath, Interrupt, Pace, Reply, ReversePath, Step, TlsUse,
-    dots::DotEncoder,
-    envelope::{Body, Late, MailParameters, Return},
-    limits,
+    Engine, Interrupt, Pace, Reply, Step, TlsUse, dots::DotEncoder, envelope::Body, limits, sasl,
 };
-use std::{io::Write as _, time::Duration};
-
-/// How a client behaves.
-#[derive(Debug, Clone)]
-pub struct Options {
-    /// Its name for itself, in the hello.
-    pub name: String,
-    /// HELO, EHLO or LHLO. After a refused EHLO it says HELO.
-    pub hello: HelloVerb,
-    /// Whether to use STARTTLS.
-    pub tls: TlsUse,
-    /// How long any wait for the server may last; below it the times of RFC 5321 §4.5.3.2 hold.
-    pub patience: Duration,
-}
-
-impl Options {
-    /// A client of this name, as patient as RFC 5321 §4.5.3.2 asks for.
-    #[must_use]
-    pub fn new(name: impl Into<String>, hello: HelloVerb, tls: TlsUse) -> Self {
-        Self { name: name.into(), hello, tls, patience: limits::SMTP_CLIENT_END_PATIENCE }
-    }
-}
-
-/// What goes on a message's envelope.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Envelope {
-    /// Where reports go.
-    pub reverse_path: ReversePath,
-    /// Where the message goes. At least one.
-    pub recipients: Vec<Recipient>,
-    /// What else there is to say of it. What the server does not know is left out if nothing
-    /// depends on it, as wishes for reports; else the message is refused here.
-    pub parameters: MailParameters,
-}
-
-impl From<ForwardPath> for Recipient {
-    fn from(path: ForwardPath) -> Self {
-        Self { path, parameters: Default::default() }
-    }
-}
-
-/// How a transaction ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Outcome {
-    /// The decisive reply for each recipient of the envelope, in its order.
-    pub recipients: Vec<Reply>,
-}
-
-/// Why a session cannot be used.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Failure {
-    /// The server refuses to talk.
-    Refused(Reply),
-    /// The server does not offer STARTTLS, which [`TlsUse::Required`] asks for.
-    NoTls,
-    /// The server does not speak the protocol.
-    Protocol(ReplyError),
-}
-
-/// What the caller is asked.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Question {
-    /// What to do next. Answered by [`Answer::Send`] or [`Answer::Quit`]. Carries the outcome of
-    /// the transaction before, if there was one.
-    Next(Option<Outcome>),
-    /// The next piece of the content: [`Answer::Content`], and [`Answer::EndOfContent`] at its end.
-    Content,
-    /// The session is of no use. Answered by [`Answer::Quit`].
-    Failed(Failure),
-}
-
-/// The answer to a [`Question`].
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Answer {
-    /// Send a message with this envelope.
-    Send(Envelope),
-    /// A piece of its content, as it is kept: without dot-transparency, lines ending in CRLF.
-    Content(Bytes),
-    /// There is no more.
-    EndOfContent,
-    /// End the session.
-    Quit,
-}
-
-/// What the server offers (RFC 5321 §4.1.1.1).
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Capabilities {
-    /// PIPELINING.
-    pub pipelining: bool,
-    /// 8BITMIME.
-    pub eight_bit_mime: bool,
-    /// SMTPUTF8.
-    pub utf8: bool,
-    /// STARTTLS.
-    pub starttls: bool,
-    /// DSN: wishes for reports are passed on.
-    pub dsn: bool,
-    /// REQUIRETLS.
-    pub require_tls: bool,
-    /// DELIVERBY.
-    pub deliver_by: bool,
-    /// MT-PRIORITY.
-    pub priority: bool,
-    /// SIZE, and its limit if it names one.
-    pub size: Option<Option<u64>>,
-}
+use std::io::Write as _;
+use transaction::{Transaction, write_recipient};
 
 /// The engine. See the module's theory.
 #[derive(Debug)]
@@ -149,6 +56,8 @@ pub struct Client {
     reader: ReplyReader,
     capabilities: Capabilities,
     secured: bool,
+    /// Transactions begun.
+    begun: usize,
 }
 
 #[derive(Debug)]
@@ -158,26 +67,48 @@ enum State {
     StartTls,
     /// The server said 220 to STARTTLS.
     Securing,
+    Login,
+    Auth,
+    Challenged(Vec<u8>),
     /// To be asked, or asked and not answered.
     Ready(Option<Outcome>),
     Failed(Failure),
-    Envelope(Exchange),
-    Content(Exchange, DotEncoder),
-    End(Exchange),
-    Reset(Outcome),
+    Converting(Envelope),
+    Envelope(Transaction),
+    Content(Transaction, Framing),
+    /// A chunk was sent, without PIPELINING; and the one that follows it.
+    ChunkSent(Transaction, Bytes),
+    Ahead(Transaction, usize),
+    End {
+        transaction: Transaction,
+        /// Replies to chunks that come before the final one.
+        chunks: usize,
+        following: Following,
+    },
+    Done(Outcome, Following),
+    Reset(Transaction),
     Quit,
     Closed,
 }
 
-/// A transaction under way.
+/// How content travels.
 #[derive(Debug)]
-struct Exchange {
-    envelope: Envelope,
-    pipelined: bool,
-    /// Replies read: 0 waits for MAIL's, then one for each recipient, then DATA's.
-    replies: usize,
-    /// What is decided so far, recipient by recipient.
-    decided: Vec<Option<Reply>>,
+enum Framing {
+    /// To the line with a single dot.
+    Dots(DotEncoder),
+    /// In chunks whose lengths are said. The next to be sent is kept back until it is known whether
+    /// it is the last.
+    Chunks { next: Option<Bytes>, sent: usize },
+}
+
+/// The message after the one under way.
+#[derive(Debug)]
+enum Following {
+    Nothing,
+    /// Its envelope is on its way.
+    Begun(Transaction),
+    /// It has to wait.
+    Later(Envelope),
 }
 
 impl Client {
@@ -190,13 +121,14 @@ impl Client {
             reader: ReplyReader::default(),
             capabilities: Capabilities::default(),
             secured,
+            begun: 0,
         }
     }
 
     /// What the server said it offers.
     #[must_use]
-    pub const fn capabilities(&self) -> Capabilities {
-        self.capabilities
+    pub const fn capabilities(&self) -> &Capabilities {
+        &self.capabilities
     }
 
     fn say_hello(&mut self, verb: HelloVerb, output: &mut Vec<u8>) {
@@ -213,79 +145,105 @@ impl Client {
         let positive = reply.code.is_positive();
         match std::mem::replace(&mut self.state, State::Closed) {
             State::Greeting if positive => self.say_hello(self.options.hello, output),
-            State::Hello(_) if positive => self.after_hello(&reply, output),
+            State::Hello(_) if positive => {
+                self.capabilities = Capabilities::read(&reply.text);
+                self.after_hello(output);
+            }
             // RFC 5321 §3.2: a server that does not know EHLO is greeted with HELO.
             State::Hello(HelloVerb::Ehlo) if reply.code.is_permanent() => {
                 self.say_hello(HelloVerb::Helo, output);
             }
             State::StartTls if reply.code.get() == 220 => self.state = State::Securing,
-            State::Greeting | State::Hello(_) | State::StartTls => {
-                self.state = State::Failed(Failure::Refused(reply));
+            State::StartTls if self.options.tls == TlsUse::Required => {
+                self.state = State::Failed(Failure::NoTls);
             }
-            State::Envelope(exchange) => self.envelope_reply(exchange, reply, output),
-            State::End(exchange) => self.final_reply(exchange, reply),
-            State::Reset(outcome) => self.state = State::Ready(Some(outcome)),
-            closed @ (State::Ready(_)
-            | State::Failed(_)
-            | State::Content(..)
-            | State::Securing
-            | State::Quit
-            | State::Closed) => {
-                debug_assert!(!matches!(closed, State::Ready(_) | State::Content(..)));
+            State::StartTls => self.after_tls(),
+            State::Greeting | State::Hello(_) => self.fail(Failure::Refused(reply)),
+            State::Auth => self.auth_reply(reply),
+            // What follows on this connection is not answered any more.
+            State::Envelope(_) | State::Reset(_) if reply.code.get() == 421 => {
+                self.fail(Failure::Closing(reply));
             }
+            State::Envelope(transaction) => self.envelope_reply(transaction, reply, output),
+            State::ChunkSent(mut transaction, next) => {
+                if !positive {
+                    transaction.decide_round(&reply);
+                    return self.reset(transaction, output);
+                }
+                self.state =
+                    State::Content(transaction, Framing::Chunks { next: Some(next), sent: 0 });
+            }
+            State::End { transaction, chunks, following } => {
+                self.final_reply(transaction, chunks, following, reply, output);
+            }
+            State::Reset(transaction) => self.round_is_over(transaction, output),
+            // Nothing is read in the others: they wait for an answer, or for nothing.
+            _ => {}
         }
     }
 
-    fn after_hello(&mut self, reply: &Reply, output: &mut Vec<u8>) {
-        self.capabilities = Capabilities::read(&reply.text);
+    fn fail(&mut self, failure: Failure) {
+        self.state = State::Failed(failure);
+    }
+
+    fn after_hello(&mut self, output: &mut Vec<u8>) {
         let offered = self.capabilities.starttls;
         match self.options.tls {
-            _ if self.secured => self.state = State::Ready(None),
-            TlsUse::Required if !offered => self.state = State::Failed(Failure::NoTls),
+            _ if self.secured => self.after_tls(),
+            TlsUse::Required if !offered => self.fail(Failure::NoTls),
             TlsUse::Required | TlsUse::IfOffered if offered => {
                 output.extend_from_slice(b"STARTTLS\r\n");
                 self.state = State::StartTls;
             }
-            TlsUse::Never | TlsUse::IfOffered | TlsUse::Required => self.state = State::Ready(None),
+            TlsUse::Never | TlsUse::IfOffered | TlsUse::Required => self.after_tls(),
+        }
+    }
+
+    fn after_tls(&mut self) {
+        match (self.options.login, self.capabilities.mechanisms.is_empty()) {
+            (false, _) => self.state = State::Ready(None),
+            (true, true) => self.fail(Failure::NoLogin),
+            (true, false) => self.state = State::Login,
+        }
+    }
+
+    fn auth_reply(&mut self, reply: Reply) {
+        if reply.code.get() == 334 {
+            // RFC 4954 §4.
+            match sasl::response(reply.text.trim().as_bytes()) {
+                Ok(Some(sasl::Exchange::Response(octets))) => {
+                    self.state = State::Challenged(octets);
+                }
+                _ => self.fail(Failure::Protocol(ReplyError::Malformed)),
+            }
+        } else if reply.code.is_positive() {
+            self.state = State::Ready(None);
+        } else {
+            self.fail(Failure::Login(reply));
         }
     }
 
     fn begin(&mut self, envelope: Envelope, output: &mut Vec<u8>) {
-        let recipients = envelope.recipients.len();
         if let Some(refusal) = self.objection(&envelope) {
-            self.state = State::Ready(Some(Outcome { recipients: vec![refusal; recipients] }));
-            return;
+            self.refuse(&envelope, &refusal);
+        } else if self.must_convert(&envelope) {
+            self.state = State::Converting(envelope);
+        } else {
+            let transaction = Transaction::new(envelope, &self.capabilities, false);
+            self.begin_round(transaction, output);
         }
-        let exchange = Exchange {
-            pipelined: self.capabilities.pipelining,
-            replies: 0,
-            decided: vec![None; recipients],
-            envelope,
-        };
-        self.write_mail(&exchange.envelope, output);
-        if exchange.pipelined {
-            for recipient in &exchange.envelope.recipients {
-                self.write_recipient(recipient, output);
-            }
-            output.extend_from_slice(b"DATA\r\n");
-        }
-        self.state = State::Envelope(exchange);
+    }
+
+    fn refuse(&mut self, envelope: &Envelope, refusal: &Reply) {
+        let recipients = vec![refusal.clone(); envelope.recipients.len()];
+        self.state = State::Ready(Some(Outcome { recipients, reports: false }));
     }
 
     /// Why the server would not do with the message as it must be done.
     fn objection(&self, envelope: &Envelope) -> Option<Reply> {
-        let Capabilities { eight_bit_mime, utf8, require_tls, size, .. } = self.capabilities;
+        let Capabilities { utf8, require_tls, size, .. } = self.capabilities;
         let limit = size.flatten().filter(|&limit| limit > 0);
         let parameters = &envelope.parameters;
-        match parameters.body {
-            Body::EightBitMime if !eight_bit_mime => {
-                return Some(Reply::new(554, (5, 6, 3), "The server does not take 8-bit content"));
-            }
-            Body::BinaryMime => {
-                return Some(Reply::new(554, (5, 6, 3), "Binary content is not sent on"));
-            }
-            Body::EightBitMime | Body::SevenBit => {}
-        }
         if !utf8 && (parameters.utf8 || !envelope.is_ascii()) {
             Some(Reply::new(553, (5, 6, 7), "The server takes no addresses outside ASCII"))
         } else if parameters.require_tls && !(self.secured && require_tls) {
@@ -298,171 +256,231 @@ impl Client {
         }
     }
 
-    fn write_mail(&self, envelope: &Envelope, output: &mut Vec<u8>) {
-        let _ = write!(output, "MAIL FROM:{}", envelope.reverse_path);
-        let known = self.capabilities;
-        let MailParameters {
-            size, body, utf8, ret, envelope_id, require_tls, by, priority, ..
-        } = &envelope.parameters;
-        if let (Some(size), Some(_)) = (size, known.size) {
-            let _ = write!(output, " SIZE={size}");
+    fn must_convert(&self, envelope: &Envelope) -> bool {
+        let known = &self.capabilities;
+        match envelope.parameters.body {
+            Body::SevenBit => false,
+            Body::EightBitMime => !known.eight_bit_mime,
+            // RFC 3030 §3: it cannot go by DATA.
+            Body::BinaryMime => !(known.binary_mime && known.chunking),
         }
-        if *body == Body::EightBitMime {
-            output.extend_from_slice(b" BODY=8BITMIME");
-        }
-        if *utf8 || !envelope.is_ascii() {
-            output.extend_from_slice(b" SMTPUTF8");
-        }
-        if *require_tls {
-            output.extend_from_slice(b" REQUIRETLS");
-        }
-        if known.dsn {
-            if let Some(ret) = ret {
-                let word = if *ret == Return::Full { "FULL" } else { "HDRS" };
-                let _ = write!(output, " RET={word}");
-            }
-            if let Some(id) = envelope_id {
-                let _ = write!(output, " ENVID={id}");
-            }
-        }
-        if let (Some(by), true) = (by, known.deliver_by) {
-            let mode = if by.late == Late::Return { 'R' } else { 'N' };
-            let _ = write!(output, " BY={};{mode}", by.seconds);
-        }
-        if let (Some(priority), true) = (priority, known.priority) {
-            let _ = write!(output, " MT-PRIORITY={priority}");
-        }
-        output.extend_from_slice(b"\r\n");
     }
 
-    fn write_recipient(&self, recipient: &Recipient, output: &mut Vec<u8>) {
-        let _ = write!(output, "RCPT TO:{}", recipient.path);
-        if self.capabilities.dsn {
-            if let Some(notify) = recipient.parameters.notify {
-                let _ = write!(output, " NOTIFY={notify}");
-            }
-            if let Some(original) = &recipient.parameters.original {
-                let _ = write!(output, " ORCPT={original}");
-            }
-        }
-        output.extend_from_slice(b"\r\n");
+    fn begin_round(&mut self, transaction: Transaction, output: &mut Vec<u8>) {
+        self.write_round(&transaction, output);
+        self.state = State::Envelope(transaction);
     }
 
-    fn envelope_reply(&mut self, mut exchange: Exchange, reply: Reply, output: &mut Vec<u8>) {
-        let recipients = exchange.envelope.recipients.len();
-        let answered = exchange.replies;
-        exchange.replies += 1;
+    fn write_round(&mut self, transaction: &Transaction, output: &mut Vec<u8>) {
+        self.begun += 1;
+        transaction.write_mail(&self.capabilities, output);
+        if transaction.pipelined {
+            for recipient in transaction.recipients() {
+                write_recipient(recipient, &self.capabilities, output);
+            }
+            if !transaction.chunked {
+                output.extend_from_slice(b"DATA\r\n");
+            }
+        }
+    }
+
+    /// Whether the server takes another transaction in this session.
+    fn may_begin(&self) -> bool {
+        self.capabilities.mail_max.is_none_or(|most| self.begun < most)
+    }
+
+    fn envelope_reply(&mut self, mut transaction: Transaction, reply: Reply, output: &mut Vec<u8>) {
+        if std::mem::take(&mut transaction.resetting) {
+            self.state = State::Envelope(transaction);
+            return;
+        }
+        if transaction.has_all_recipients() {
+            return self.data_reply(transaction, &reply, output);
+        }
+        let answered = transaction.replies;
+        transaction.replies += 1;
         match answered {
-            0 if !reply.code.is_positive() => exchange.decide_all(&reply),
+            0 if !reply.code.is_positive() => transaction.decide_all(&reply),
             0 => {}
-            _ if answered <= recipients => {
-                if !reply.code.is_positive() {
-                    exchange.decided[answered - 1].get_or_insert(reply);
-                }
-            }
-            _ => return self.data_reply(exchange, reply, output),
+            _ => transaction.recipient_reply(answered - 1, reply),
         }
-        if !exchange.pipelined {
+        if transaction.has_all_recipients() && transaction.chunked {
+            return match transaction.wants_content() {
+                true => self.begin_content(transaction),
+                false => self.reset(transaction, output),
+            };
+        }
+        if !transaction.pipelined {
             // Lock-step: nothing more is sent for a transaction that is decided.
-            if exchange.is_decided() && (answered == 0 || answered == recipients) {
-                output.extend_from_slice(b"RSET\r\n");
-                self.state = State::Reset(exchange.outcome());
-                return;
+            let is_over = transaction.has_all_recipients() && !transaction.wants_content();
+            if is_over || answered == 0 && transaction.is_decided() {
+                return self.reset(transaction, output);
             }
-            match exchange.envelope.recipients.get(answered) {
-                Some(recipient) => self.write_recipient(recipient, output),
+            match transaction.recipient(answered) {
+                Some(recipient) => write_recipient(recipient, &self.capabilities, output),
                 None => output.extend_from_slice(b"DATA\r\n"),
             }
         }
-        self.state = State::Envelope(exchange);
+        self.state = State::Envelope(transaction);
     }
 
-    fn data_reply(&mut self, mut exchange: Exchange, reply: Reply, output: &mut Vec<u8>) {
+    fn data_reply(&mut self, mut transaction: Transaction, reply: &Reply, output: &mut Vec<u8>) {
         if reply.code.get() != 354 {
-            // The transaction is still open over there, and must not reach into the next one.
-            exchange.decide_all(&reply);
-            output.extend_from_slice(b"RSET\r\n");
-            self.state = State::Reset(exchange.outcome());
-        } else if exchange.is_decided() {
+            transaction.decide_round(reply);
+            self.reset(transaction, output);
+        } else if transaction.wants_content() {
+            self.begin_content(transaction);
+        } else {
             // RFC 2920 §3.1: the server wants content although it refused every recipient. It gets
             // none.
             output.extend_from_slice(b".\r\n");
-            self.state = State::End(exchange);
-        } else {
-            self.state = State::Content(exchange, DotEncoder::default());
+            self.state = State::End { transaction, chunks: 0, following: Following::Nothing };
         }
     }
 
-    fn final_reply(&mut self, mut exchange: Exchange, reply: Reply) {
-        if self.options.hello == HelloVerb::Lhlo {
-            // RFC 2033 §4.2: a reply for each recipient that was accepted, in their order.
-            let undecided = |decided: &Option<Reply>| decided.is_none();
-            if let Some(at) = exchange.decided.iter().position(undecided) {
-                exchange.decided[at] = Some(reply);
+    fn begin_content(&mut self, transaction: Transaction) {
+        let framing = match transaction.chunked {
+            true => Framing::Chunks { next: None, sent: 0 },
+            false => Framing::Dots(DotEncoder::default()),
+        };
+        self.state = State::Content(transaction, framing);
+    }
+
+    fn content(
+        &mut self,
+        transaction: Transaction,
+        framing: Framing,
+        content: Bytes,
+        output: &mut Vec<u8>,
+    ) {
+        let framing = match framing {
+            framing if content.is_empty() => framing,
+            Framing::Dots(mut encoder) => {
+                encoder.push(&content, output);
+                Framing::Dots(encoder)
             }
-            if !exchange.is_decided() {
-                self.state = State::End(exchange);
+            Framing::Chunks { next: None, sent } => Framing::Chunks { next: Some(content), sent },
+            Framing::Chunks { next: Some(chunk), sent } => {
+                write_chunk(&chunk, "", output);
+                if !transaction.pipelined {
+                    self.state = State::ChunkSent(transaction, content);
+                    return;
+                }
+                Framing::Chunks { next: Some(content), sent: sent + 1 }
+            }
+        };
+        self.state = State::Content(transaction, framing);
+    }
+
+    fn end_of_content(&mut self, transaction: Transaction, framing: Framing, output: &mut Vec<u8>) {
+        let chunks = match framing {
+            Framing::Dots(encoder) => {
+                encoder.finish(output);
+                0
+            }
+            Framing::Chunks { next, sent } => {
+                write_chunk(&next.unwrap_or_default(), " LAST", output);
+                sent
+            }
+        };
+        // What would be sent ahead of a second round would have to wait for it.
+        self.state = if transaction.pipelined && transaction.is_last_round() && self.may_begin() {
+            State::Ahead(transaction, chunks)
+        } else {
+            State::End { transaction, chunks, following: Following::Nothing }
+        };
+    }
+
+    /// Sends an envelope together with the end of the content before it.
+    fn follow(&mut self, envelope: Envelope, output: &mut Vec<u8>) -> Following {
+        if self.objection(&envelope).is_some() || self.must_convert(&envelope) {
+            return Following::Later(envelope);
+        }
+        let mut transaction = Transaction::new(envelope, &self.capabilities, false);
+        if transaction.chunked {
+            // RFC 3030 §2: if a chunk is refused, nothing else ends that transaction.
+            output.extend_from_slice(b"RSET\r\n");
+            transaction.resetting = true;
+        }
+        self.write_round(&transaction, output);
+        Following::Begun(transaction)
+    }
+
+    fn final_reply(
+        &mut self,
+        mut transaction: Transaction,
+        chunks: usize,
+        following: Following,
+        reply: Reply,
+        output: &mut Vec<u8>,
+    ) {
+        let is_refused = !reply.code.is_positive();
+        if let Some(chunks) = chunks.checked_sub(1) {
+            if is_refused {
+                transaction.decide_round(&reply);
+            }
+            self.state = State::End { transaction, chunks, following };
+            return;
+        }
+        if self.options.hello == HelloVerb::Lhlo {
+            transaction.decide_next(reply);
+            if transaction.wants_content() {
+                self.state = State::End { transaction, chunks, following };
                 return;
             }
         } else {
-            exchange.decide_all(&reply);
+            transaction.decide_round(&reply);
         }
-        self.state = State::Ready(Some(exchange.outcome()));
-    }
-}
-
-impl Envelope {
-    /// Whether its addresses can travel without SMTPUTF8.
-    fn is_ascii(&self) -> bool {
-        let recipient = |recipient: &Recipient| match &recipient.path {
-            ForwardPath::Postmaster => true,
-            ForwardPath::Address(address) => address.is_ascii(),
-        };
-        let sender = match &self.reverse_path {
-            ReversePath::Null => true,
-            ReversePath::Address(address) => address.is_ascii(),
-        };
-        sender && self.recipients.iter().all(recipient)
-    }
-}
-
-impl Exchange {
-    fn is_decided(&self) -> bool {
-        self.decided.iter().all(Option::is_some)
-    }
-
-    fn decide_all(&mut self, reply: &Reply) {
-        for decided in &mut self.decided {
-            decided.get_or_insert_with(|| reply.clone());
-        }
-    }
-
-    fn outcome(self) -> Outcome {
-        Outcome { recipients: self.decided.into_iter().flatten().collect() }
-    }
-}
-
-impl Capabilities {
-    /// Reads the lines of the reply to EHLO; the first is the server's name.
-    fn read(text: &str) -> Self {
-        let mut known = Self::default();
-        for line in text.lines().skip(1) {
-            let mut words = line.split_ascii_whitespace();
-            match words.next().unwrap_or_default().to_ascii_uppercase().as_str() {
-                "PIPELINING" => known.pipelining = true,
-                "8BITMIME" => known.eight_bit_mime = true,
-                "SMTPUTF8" => known.utf8 = true,
-                "STARTTLS" => known.starttls = true,
-                "DSN" => known.dsn = true,
-                "REQUIRETLS" => known.require_tls = true,
-                "DELIVERBY" => known.deliver_by = true,
-                "MT-PRIORITY" => known.priority = true,
-                "SIZE" => known.size = Some(words.next().and_then(|limit| limit.parse().ok())),
-                _ => {}
+        match following {
+            Following::Nothing if is_refused && transaction.chunked => {
+                self.reset(transaction, output);
+            }
+            Following::Nothing => self.round_is_over(transaction, output),
+            following => {
+                self.state = State::Done(transaction.outcome(&self.capabilities), following)
             }
         }
-        known
     }
+
+    /// The transaction is still open over there, and must not reach into the next one.
+    fn reset(&mut self, transaction: Transaction, output: &mut Vec<u8>) {
+        output.extend_from_slice(b"RSET\r\n");
+        self.state = State::Reset(transaction);
+    }
+
+    fn round_is_over(&mut self, mut transaction: Transaction, output: &mut Vec<u8>) {
+        if !transaction.is_decided() && self.may_begin() {
+            transaction.next_round(&self.capabilities);
+            return self.begin_round(transaction, output);
+        }
+        transaction.end();
+        self.state = State::Ready(Some(transaction.outcome(&self.capabilities)));
+    }
+
+    /// The question of the state, if it has one.
+    fn question(&mut self) -> Option<Question> {
+        let may_begin = self.may_begin();
+        Some(match &mut self.state {
+            State::Login => Question::Login(self.capabilities.mechanisms.clone()),
+            State::Challenged(challenge) => Question::Challenge(std::mem::take(challenge)),
+            State::Ready(outcome) if may_begin => Question::Next(outcome.take()),
+            State::Ready(outcome) => Question::Last(outcome.take()),
+            State::Failed(failure) => Question::Failed(failure.clone()),
+            State::Converting(_) => Question::Converting,
+            State::Content(transaction, _) => {
+                let first = !std::mem::replace(&mut transaction.has_content, true);
+                Question::Content { first, converted: transaction.converted }
+            }
+            State::Ahead(..) => Question::Ahead,
+            State::Done(outcome, _) => Question::Done(outcome.clone()),
+            _ => return None,
+        })
+    }
+}
+
+fn write_chunk(chunk: &[u8], last: &str, output: &mut Vec<u8>) {
+    let _ = write!(output, "BDAT {}{last}\r\n", chunk.len());
+    output.extend_from_slice(chunk);
 }
 
 impl Engine for Client {
@@ -471,10 +489,10 @@ impl Engine for Client {
 
     fn next<'i>(&mut self, input: &mut &'i [u8], output: &mut Vec<u8>) -> Step<'i, Question> {
         loop {
-            match &mut self.state {
-                State::Ready(outcome) => return Step::Ask(Question::Next(outcome.take())),
-                State::Failed(failure) => return Step::Ask(Question::Failed(failure.clone())),
-                State::Content(..) => return Step::Ask(Question::Content),
+            if let Some(question) = self.question() {
+                return Step::Ask(question);
+            }
+            match &self.state {
                 State::Closed => return Step::Close,
                 State::Securing if self.secured => self.say_hello(self.options.hello, output),
                 _ => {}
@@ -487,22 +505,50 @@ impl Engine for Client {
                         return Step::StartTls;
                     }
                 }
-                Err(error) => self.state = State::Failed(Failure::Protocol(error)),
+                Err(error) => self.fail(Failure::Protocol(error)),
             }
         }
     }
 
     fn answer(&mut self, answer: Answer, output: &mut Vec<u8>) {
         match (std::mem::replace(&mut self.state, State::Closed), answer) {
-            (State::Content(exchange, mut encoder), Answer::Content(content)) => {
-                encoder.push(&content, output);
-                self.state = State::Content(exchange, encoder);
+            (State::Content(transaction, framing), Answer::Content(content)) => {
+                self.content(transaction, framing, content, output);
             }
-            (State::Content(exchange, encoder), Answer::EndOfContent) => {
-                encoder.finish(output);
-                self.state = State::End(exchange);
+            (State::Content(transaction, framing), Answer::EndOfContent) => {
+                self.end_of_content(transaction, framing, output);
             }
-            (State::Ready(_), Answer::Send(envelope)) => self.begin(envelope, output),
+            (State::Ahead(transaction, chunks), answer) => {
+                let following = match answer {
+                    Answer::Send(envelope) => self.follow(envelope, output),
+                    _ => Following::Nothing,
+                };
+                self.state = State::End { transaction, chunks, following };
+            }
+            (State::Done(_, Following::Begun(transaction)), _) => {
+                self.state = State::Envelope(transaction);
+            }
+            (State::Done(_, Following::Later(envelope)), _) => self.begin(envelope, output),
+            (State::Ready(_), Answer::Send(envelope)) if self.may_begin() => {
+                self.begin(envelope, output);
+            }
+            (State::Converting(envelope), Answer::Convert) => {
+                let transaction = Transaction::new(envelope, &self.capabilities, true);
+                self.begin_round(transaction, output);
+            }
+            (State::Converting(envelope), Answer::Refuse(refusal)) => {
+                self.refuse(&envelope, &refusal);
+            }
+            (State::Login, Answer::Auth(mechanism, initial)) => {
+                let initial = initial.map(|octets| sasl::initial(&octets)).unwrap_or_default();
+                let _ = write!(output, "AUTH {mechanism}{initial}\r\n");
+                self.state = State::Auth;
+            }
+            (State::Challenged(_), Answer::Respond(response)) => {
+                let response = response.map_or("*".to_owned(), |octets| sasl::challenge(&octets));
+                let _ = write!(output, "{response}\r\n");
+                self.state = State::Auth;
+            }
             // Quitting in the middle of the content must not end it: the connection just closes.
             (State::Content(..), _) => {}
             (_, _) => {
@@ -520,16 +566,18 @@ impl Engine for Client {
     }
 
     fn pace(&self) -> Pace {
-        let patience = match self.state {
-            State::Envelope(_) => limits::SMTP_CLIENT_DATA_PATIENCE,
-            State::End(_) => limits::SMTP_CLIENT_END_PATIENCE,
+        let patience = match &self.state {
+            State::Envelope(transaction) if transaction.has_all_recipients() => {
+                limits::SMTP_CLIENT_DATA_PATIENCE
+            }
+            State::End { .. } => limits::SMTP_CLIENT_END_PATIENCE,
             _ => limits::SMTP_CLIENT_PATIENCE,
         };
         Pace::anything(patience.min(self.options.patience))
     }
 
     fn is_busy(&self) -> bool {
-        matches!(self.state, State::Envelope(_) | State::Content(..) | State::End(_))
+        matches!(self.state, State::Envelope(_) | State::Content(..) | State::End { .. })
     }
 
     fn interrupt(&mut self, _why: Interrupt, _output: &mut Vec<u8>) {

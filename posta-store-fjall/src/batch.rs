@@ -1,6 +1,6 @@
 //! Changes to the tables that happen together.
 
-use crate::{damaged, log::Place, schema::Schema};
+use crate::{damaged, lanes::Effect, log::Place, schema::Schema};
 use fjall::{Keyspace, OwnedWriteBatch, UserKey, UserValue};
 use posta_store::StoreError;
 use std::ops::Deref;
@@ -30,12 +30,15 @@ pub(crate) struct Batch {
     /// Contents that are shown with this change, and those that are not any more.
     pub(crate) shown: Vec<Place>,
     pub(crate) hidden: Vec<Place>,
+    /// What it means for the queue.
+    pub(crate) effects: Vec<Effect>,
 }
 
 impl Batch {
     pub(crate) fn new(schema: &Schema) -> Self {
         let tables = schema.database.batch();
-        Self { records: Vec::new(), tables, shown: Vec::new(), hidden: Vec::new() }
+        let (shown, hidden, effects) = (Vec::new(), Vec::new(), Vec::new());
+        Self { records: Vec::new(), tables, shown, hidden, effects }
     }
 
     pub(crate) fn insert(

@@ -8,6 +8,8 @@ use crate::{
     batch::Batch,
     content::Contents,
     failed,
+    lanes::Lanes,
+    lock,
     log::{Log, Segments},
     recover, schema,
     schema::Schema,
@@ -22,7 +24,7 @@ use posta_store::{
 };
 use std::{
     collections::HashSet,
-    sync::{Arc, mpsc},
+    sync::{Arc, Mutex, mpsc},
     thread,
     time::Duration,
 };
@@ -119,11 +121,15 @@ pub(crate) struct Committer {
     pub(crate) last_account: u64,
     pub(crate) usages: Arc<Usages>,
     pub(crate) views: Arc<Views>,
+    pub(crate) lanes: Arc<Mutex<Lanes>>,
     /// Events told so far, modulo 2^32.
     pub(crate) told: u32,
     last_uid: Uid,
     uid_ceiling: u64,
 }
+
+/// What the committer shares with the store's readers.
+type Shared = (Arc<Segments>, Arc<Usages>, Arc<Views>, Arc<Mutex<Lanes>>);
 
 /// Tells one asker how the group's commit went.
 type Answer = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
@@ -147,12 +153,8 @@ struct Group {
 
 impl Committer {
     /// Reads the state that the last run left, and drops what arrived only in part.
-    pub(crate) fn new(
-        schema: Schema,
-        segments: Arc<Segments>,
-        usages: Arc<Usages>,
-        views: Arc<Views>,
-    ) -> Result<Self, StoreError> {
+    pub(crate) fn new(schema: Schema, shared: Shared) -> Result<Self, StoreError> {
+        let (segments, usages, views, lanes) = shared;
         let log = recover::log(&schema, segments.clone())?;
         let contents = Contents::new(&schema, segments, log.segment())?;
         let accounts = schema.accounts("")?.into_iter().map(|account| account.id).collect();
@@ -168,13 +170,14 @@ impl Committer {
             last_account,
             usages,
             views,
+            lanes,
             told,
             last_uid,
             uid_ceiling,
         };
         committer.upgrade()?;
+        *lock(&committer.lanes) = committer.schema.lanes()?;
         committer.drop_arriving()?;
-        committer.end_leases()?;
         committer.release_segments();
         Ok(committer)
     }

@@ -7,7 +7,7 @@
 use crate::{
     batch::Batch,
     commit::Committer,
-    failed, key_and_value,
+    failed, key_and_value, lock,
     log::{ContentKey, Kind, Place, Position, SEGMENT, Segments, Walk},
     schema::{self, Schema},
 };
@@ -119,7 +119,12 @@ impl Committer {
         self.log.write(batch.records(), sync)?;
         self.contents.shown.extend(shown);
         self.contents.shown.retain(|_, octets| *octets > 0);
-        batch.apply().map_err(failed).inspect_err(|_| self.log.fail())
+        let effects = std::mem::take(&mut batch.effects);
+        batch.apply().map_err(failed).inspect_err(|_| self.log.fail())?;
+        if !effects.is_empty() {
+            lock(&self.lanes).apply(effects);
+        }
+        Ok(())
     }
 
     /// Puts a content into the group.

@@ -14,6 +14,7 @@ mod batch;
 mod change;
 mod commit;
 mod content;
+mod lanes;
 mod log;
 mod queue;
 mod recover;
@@ -27,19 +28,20 @@ use bytes::Bytes;
 use commit::{Committer, Request};
 use fjall::{Database, Guard};
 use futures_channel::oneshot;
+use lanes::Lanes;
 use log::Segments;
 use posta_mail::{Address, Domain, MailId, Timestamp};
 use posta_store::{
-    Acceptance, Account, AccountId, Alias, AliasName, Credentials, Entry, Event, Item, ItemId,
-    ItemState, Maildrop, Pending, Settlement, Source, SourceId, Store, StoreError, Uid, Usage,
-    Visit,
+    Acceptance, Account, AccountId, Alias, AliasName, Credentials, Destination, Entry, Event, Item,
+    ItemId, ItemState, Maildrop, Pending, Settlement, Source, SourceId, Store, StoreError, Uid,
+    Usage, Visit,
 };
 use schema::Schema;
 use std::{
     collections::BTreeMap,
     future::ready,
     path::Path,
-    sync::{Arc, mpsc},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc},
     thread,
 };
 use usage::Usages;
@@ -65,6 +67,7 @@ pub struct FjallStore {
     segments: Arc<Segments>,
     usages: Arc<Usages>,
     views: Arc<Views>,
+    lanes: Arc<Mutex<Lanes>>,
     requests: Option<mpsc::Sender<Request>>,
     committer: Option<thread::JoinHandle<()>>,
 }
@@ -92,9 +95,10 @@ impl FjallStore {
         let (requests, receiver) = mpsc::channel();
         let usages = Arc::new(Usages::default());
         let views = Arc::new(Views::default());
+        let lanes = Arc::new(Mutex::new(Lanes::default()));
         let segments = Arc::new(Segments::open(&directory.join(LOG))?);
-        let committer =
-            Committer::new(schema.clone(), segments.clone(), usages.clone(), views.clone())?;
+        let shared = (segments.clone(), usages.clone(), views.clone(), lanes.clone());
+        let committer = Committer::new(schema.clone(), shared)?;
         let committer = thread::Builder::new()
             .name("posta-commit".into())
             .spawn(move || committer.run(&receiver))
@@ -104,6 +108,7 @@ impl FjallStore {
             segments,
             usages,
             views,
+            lanes,
             requests: Some(requests),
             committer: Some(committer),
         })
@@ -145,6 +150,11 @@ impl Drop for FjallStore {
             let _ = committer.join();
         }
     }
+}
+
+/// What is known of the queue in memory: for an instant, never across a wait.
+fn lock(lanes: &Mutex<Lanes>) -> MutexGuard<'_, Lanes> {
+    lanes.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn committer_gone() -> StoreError {
@@ -193,8 +203,24 @@ impl Store for FjallStore {
         self.request(|done| Request::Accept { acceptance, done })
     }
 
-    fn claim(&self, now: Timestamp, lease: Timestamp, limit: usize) -> Pending<'_, Vec<Item>> {
-        self.alone(move |committer| committer.claim(now, lease, limit))
+    fn claim(
+        &self,
+        now: Timestamp,
+        lease: Timestamp,
+        limit: usize,
+        share: usize,
+    ) -> Pending<'_, Vec<Item>> {
+        self::now(|| self.lease_due(now, lease, limit, share))
+    }
+
+    fn renew(&self, item: ItemId, lease: Timestamp) -> Pending<'_, ()> {
+        lock(&self.lanes).renew(item, lease);
+        now(|| Ok(()))
+    }
+
+    fn pause(&self, destination: &Destination, until: Timestamp) -> Pending<'_, ()> {
+        lock(&self.lanes).pause(schema::lane_key(destination), until);
+        now(|| Ok(()))
     }
 
     fn settle(&self, settlement: Settlement) -> Pending<'_, bool> {
@@ -206,11 +232,11 @@ impl Store for FjallStore {
     }
 
     fn next_due(&self) -> Pending<'_, Option<Timestamp>> {
-        now(|| self.schema.next_due())
+        now(|| Ok(lock(&self.lanes).next_due()))
     }
 
     fn items(&self, after: Option<ItemId>, limit: usize) -> Pending<'_, Vec<Item>> {
-        now(|| self.schema.items(after, limit))
+        now(|| self.some_items(after, limit))
     }
 
     fn note(&self, events: Vec<Event>) -> Pending<'_, ()> {

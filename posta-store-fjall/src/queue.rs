@@ -1,10 +1,13 @@
 //! The queue and the history.
 
 use crate::{
+    FjallStore,
     batch::Batch,
     commit::Committer,
     failed, key_and_value,
-    schema::{self, Schema},
+    lanes::{Effect, Lanes},
+    lock,
+    schema::{self, LaneKey, Schema},
 };
 use posta_mail::{MailId, Timestamp};
 use posta_store::{Event, Item, ItemId, ItemState, Settlement, StoreError};
@@ -13,55 +16,60 @@ use std::ops::Bound;
 /// Events forgotten at a time.
 const FORGET: usize = 1_000;
 
-/// Priorities, from the highest (RFC 6710 §3).
+/// Keys of one lane and priority that are read at a start before the rest is jumped over.
+const JUMP: u32 = 16;
+
+/// Priorities, from the lowest to the highest (RFC 6710 §3).
 const PRIORITIES: std::ops::RangeInclusive<i8> = -9..=9;
 
-impl Committer {
-    /// Leases what is due. Not synced: a lease that a crash forgets has lapsed.
-    pub(crate) fn claim(
-        &mut self,
+impl FjallStore {
+    /// Leases what is due. Nothing is written: a lease that a crash forgets has lapsed.
+    pub(crate) fn lease_due(
+        &self,
         now: Timestamp,
         lease: Timestamp,
         limit: usize,
+        share: usize,
     ) -> Result<Vec<Item>, StoreError> {
-        let mut claimed = Vec::new();
-        let mut batch = Batch::new(&self.schema);
-        for priority in PRIORITIES.rev() {
-            let [first, last] = schema::due_range(priority, now);
-            for guard in self.schema.due.range(first..=last).take(limit - claimed.len()) {
-                let key = guard.key().map_err(failed)?;
-                let id = schema::item_of(&key)?;
-                let Some(mut item) = self.schema.item(id)? else {
-                    batch.remove(&self.schema.due, key);
-                    continue;
-                };
-                (item.due, item.state) = (lease, ItemState::Leased);
-                batch.remove(&self.schema.due, key);
-                self.put_item(&item, &mut batch)?;
+        let mut lanes = lock(&self.lanes);
+        lanes.lapse(now);
+        let (mut claimed, mut passed) = (Vec::new(), Vec::new());
+        while claimed.len() < limit
+            && let Some((lane, from)) = lanes.next(now, &passed)
+        {
+            let room = share.min(limit - claimed.len());
+            let found = self.schema.due_in(&lanes, lane, from, now, room)?;
+            lanes.claimed(lane, found.head, now);
+            for mut item in found.items {
+                lanes.lease(&mut item, lease);
                 claimed.push(item);
             }
+            passed.push(lane);
         }
-        self.begin()?;
-        self.write(batch, false)?;
         Ok(claimed)
     }
 
-    /// Ends the leases of the last run: whoever held them is gone, for only one process has the store
-    /// open.
-    pub(crate) fn end_leases(&mut self) -> Result<(), StoreError> {
-        let mut batch = Batch::new(&self.schema);
-        for guard in self.schema.leased.iter() {
-            let key = guard.key().map_err(failed)?;
-            if let Some(mut item) = self.schema.item(schema::item_id(&key)?)? {
-                batch.remove(&self.schema.due, schema::due_key(&item));
-                (item.due, item.state) = (item.accepted, ItemState::Waiting);
-                self.put_item(&item, &mut batch)?;
-            }
-            batch.remove(&self.schema.leased, key);
-        }
-        self.commit(batch)
+    /// Some items, as they are now.
+    pub(crate) fn some_items(
+        &self,
+        after: Option<ItemId>,
+        limit: usize,
+    ) -> Result<Vec<Item>, StoreError> {
+        let mut items = self.schema.items(after, limit)?;
+        let lanes = lock(&self.lanes);
+        items.iter_mut().for_each(|item| lanes.show(item));
+        Ok(items)
     }
+}
 
+/// What a lane has that is due.
+struct Due {
+    items: Vec<Item>,
+    /// When what is left is due at the earliest; none if nothing is left.
+    head: Option<Timestamp>,
+}
+
+impl Committer {
     /// Ends an attempt.
     pub(crate) fn settle(
         &mut self,
@@ -83,15 +91,13 @@ impl Committer {
         let places = if after == 0 { self.places(id.content, old.chunks())? } else { Vec::new() };
         // From here on nothing may fail: the batch belongs to others too.
         batch.remove(&self.schema.due, schema::due_key(&old));
+        batch.effects.push(Effect::Released(id));
         match left {
             Some(left) => {
                 let left = Item { shared, ..left };
                 self.put_item(&left, batch)?;
             }
-            None => {
-                batch.remove(&self.schema.queue, schema::item_key(id));
-                batch.remove(&self.schema.leased, schema::item_key(id));
-            }
+            None => batch.remove(&self.schema.queue, schema::item_key(id)),
         }
         if shared {
             batch.insert(&self.schema.shown, id.content.to_bytes(), after.to_be_bytes());
@@ -120,6 +126,7 @@ impl Committer {
         let Some(mut item) = self.schema.item(id)? else { return Ok(false) };
         let mut batch = Batch::new(&self.schema);
         batch.remove(&self.schema.due, schema::due_key(&item));
+        batch.effects.push(Effect::Released(id));
         (item.due, item.state) = (due, state);
         self.put_item(&item, &mut batch)?;
         self.commit(batch)?;
@@ -130,12 +137,10 @@ impl Committer {
     pub(crate) fn put_item(&self, item: &Item, batch: &mut Batch) -> Result<(), StoreError> {
         let key = schema::item_key(item.id);
         batch.insert(&self.schema.queue, key, schema::encode_json(item)?);
-        match item.state {
-            ItemState::Leased => batch.insert(&self.schema.leased, key, []),
-            ItemState::Waiting | ItemState::Held => batch.remove(&self.schema.leased, key),
-        }
         if item.state != ItemState::Held {
             batch.insert(&self.schema.due, schema::due_key(item), []);
+            let lane = schema::lane_key(&item.destination);
+            batch.effects.push(Effect::Waits(lane, item.due));
         }
         Ok(())
     }
@@ -177,16 +182,54 @@ impl Schema {
         }
     }
 
-    pub(crate) fn next_due(&self) -> Result<Option<Timestamp>, StoreError> {
-        let mut next: Option<Timestamp> = None;
-        for priority in PRIORITIES {
-            let [first, last] = schema::due_range(priority, Timestamp::MAX);
-            if let Some(guard) = self.due.range(first..=last).next() {
-                let due = schema::due_of(&guard.key().map_err(failed)?)?;
-                next = Some(next.map_or(due, |next| next.min(due)));
+    /// What a lane has that is due, and not before `from`; those of higher priority first.
+    fn due_in(
+        &self,
+        lanes: &Lanes,
+        lane: LaneKey,
+        from: Timestamp,
+        now: Timestamp,
+        limit: usize,
+    ) -> Result<Due, StoreError> {
+        let mut found = Due { items: Vec::new(), head: None };
+        for priority in PRIORITIES.rev() {
+            let [first, last] =
+                [schema::first_due(lane, priority, from), schema::last_due(lane, priority)];
+            for guard in self.due.range(first..=last) {
+                let (.., due, id) = schema::decode_due(&guard.key().map_err(failed)?)?;
+                if due > now || found.items.len() >= limit {
+                    found.head = Some(found.head.map_or(due, |head| head.min(due)));
+                    break;
+                }
+                if !lanes.is_leased(id) {
+                    // One that was settled since, or is due at another time now, is passed over.
+                    let micros = due.as_microsecond();
+                    let item = self.item(id)?;
+                    found.items.extend(item.filter(|item| item.due.as_microsecond() == micros));
+                }
             }
         }
-        Ok(next)
+        Ok(found)
+    }
+
+    /// Finds out when each lane has something due: at a start.
+    pub(crate) fn lanes(&self) -> Result<Lanes, StoreError> {
+        let mut lanes = Lanes::default();
+        let (mut seen, mut run) = (None, 0);
+        let mut keys = self.due.iter();
+        while let Some(guard) = keys.next() {
+            let (lane, priority, due, _) = schema::decode_due(&guard.key().map_err(failed)?)?;
+            if seen != Some((lane, priority)) {
+                lanes.waits(lane, due);
+                (seen, run) = (Some((lane, priority)), 0);
+            }
+            run += 1;
+            // The first of each is the earliest. Where there are many, the rest is jumped over.
+            if run == JUMP {
+                keys = self.due.range(schema::last_due(lane, priority)..);
+            }
+        }
+        Ok(lanes)
     }
 
     pub(crate) fn items(

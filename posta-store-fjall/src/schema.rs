@@ -16,8 +16,8 @@
 //! | `segment`  | number of a segment of the log | octets of it that are shown, if any |
 //! | `shown`    | mail id                      | how many entries show it; only where several do |
 //! | `queue`    | mail id, index               | an item, as JSON |
-//! | `due`      | priority, time, mail id, index | nothing; items that are not held |
-//! | `leased`   | mail id, index               | nothing; items that somebody works on |
+//! | `due`      | destination, hashed, priority, time, mail id, index | nothing; items that are not held |
+//! | `leased`   |                              | formats 2 and 3: items that somebody worked on |
 //! | `history`  | mail id, time, number        | an event, as JSON |
 //! | `source`   | id                           | a mailbox elsewhere, as JSON |
 //! | `collected` | source, unique-id there     | when it was accepted |
@@ -31,16 +31,21 @@ use crate::{
 use fjall::{Database, KeyspaceCreateOptions, PersistMode};
 use posta_mail::{Address, Domain, MailId, Secret, Timestamp};
 use posta_store::{
-    Account, AccountId, Alias, Credentials, Entry, Event, Item, ItemId, SourceId, StoreError, Uid,
+    Account, AccountId, Alias, Credentials, Destination, Entry, Event, Item, ItemId, SourceId,
+    StoreError, Uid,
 };
 use serde::{Serialize, de::DeserializeOwned};
+use xxhash_rust::xxh3::xxh3_64;
 
 /// The format that this program writes. A store with a greater one is refused.
 ///
 /// 1: mailboxes and the directory. 2: the queue and the history beside them; nothing else changed,
 /// so a store of format 1 becomes one of format 2 by saying so. 3: contents lie in the log, not in a
-/// keyspace `content`; `upgrade.rs` moves them.
-const FORMAT: u64 = 3;
+/// keyspace `content`; `upgrade.rs` moves them. 4: the keys of `due` begin with the destination.
+const FORMAT: u64 = 4;
+
+/// The first format whose queue has a lane for each destination.
+pub(crate) const LANES: u64 = 4;
 
 /// The keyspace of formats 1 and 2 that held the contents.
 pub(crate) const OLD_CONTENT: &str = "content";
@@ -172,6 +177,11 @@ impl Schema {
         Ok(())
     }
 
+    /// The format that the store has; none if it is new.
+    pub(crate) fn format(&self) -> Result<Option<u64>, StoreError> {
+        self.number(FORMAT_KEY)
+    }
+
     pub(crate) fn number(&self, name: &str) -> Result<Option<u64>, StoreError> {
         match self.meta.get(name).map_err(failed)? {
             Some(value) => Reader(&value).u64().map(Some),
@@ -260,43 +270,55 @@ pub(crate) fn item_key(id: ItemId) -> [u8; 16] {
     content_key(id.content, id.index)
 }
 
-const DUE_KEY: usize = 1 + 8 + 16;
+/// A destination's lane. Two whose names have the same hash share one, and nothing is wrong then.
+pub(crate) type LaneKey = u64;
+
+pub(crate) fn lane_key(destination: &Destination) -> LaneKey {
+    match destination {
+        Destination::Local => 0,
+        Destination::Domain(domain) => xxh3_64(domain.as_bytes()),
+    }
+}
+
+pub(crate) const DUE_KEY: usize = 8 + 1 + 8 + 16;
 
 pub(crate) fn due_key(item: &Item) -> [u8; DUE_KEY] {
-    let mut key = [0; DUE_KEY];
-    key[0] = sortable_priority(item.envelope.priority);
-    key[1..9].copy_from_slice(&sortable(item.due));
-    key[9..].copy_from_slice(&item_key(item.id));
+    let lane = lane_key(&item.destination);
+    let mut key = first_due(lane, item.envelope.priority, item.due);
+    key[17..].copy_from_slice(&item_key(item.id));
     key
 }
 
-/// The first and the last key of a priority that are due.
-pub(crate) fn due_range(priority: i8, now: Timestamp) -> [[u8; DUE_KEY]; 2] {
-    let (mut first, mut last) = ([0; DUE_KEY], [0xff; DUE_KEY]);
-    first[0] = sortable_priority(priority);
-    last[0] = first[0];
-    last[1..9].copy_from_slice(&sortable(now));
-    [first, last]
+/// The first key that an item of a lane and a priority may have that is due then or later.
+pub(crate) fn first_due(lane: LaneKey, priority: i8, due: Timestamp) -> [u8; DUE_KEY] {
+    let mut key = [0; DUE_KEY];
+    key[..8].copy_from_slice(&lane.to_be_bytes());
+    key[8] = sortable_priority(priority);
+    key[9..17].copy_from_slice(&sortable(due));
+    key
+}
+
+/// The last one.
+pub(crate) fn last_due(lane: LaneKey, priority: i8) -> [u8; DUE_KEY] {
+    let mut key = [0xff; DUE_KEY];
+    key[..8].copy_from_slice(&lane.to_be_bytes());
+    key[8] = sortable_priority(priority);
+    key
 }
 
 const fn sortable_priority(priority: i8) -> u8 {
     priority as u8 ^ 0x80
 }
 
-pub(crate) fn due_of(due_key: &[u8]) -> Result<Timestamp, StoreError> {
-    let octets = due_key.get(1..9).and_then(|octets| octets.first_chunk::<8>());
-    let time = octets.and_then(|octets| unsortable(*octets));
-    time.ok_or_else(|| damaged("when an item is due"))
-}
-
-pub(crate) fn item_of(due_key: &[u8]) -> Result<ItemId, StoreError> {
-    item_id(due_key.get(9..).unwrap_or_default())
-}
-
-pub(crate) fn item_id(item_key: &[u8]) -> Result<ItemId, StoreError> {
-    let mut reader = Reader(item_key);
+/// Of a key of `due`: its lane, its priority, its time and its item.
+pub(crate) fn decode_due(key: &[u8]) -> Result<(LaneKey, i8, Timestamp, ItemId), StoreError> {
+    let mut reader = Reader(key);
+    let lane = reader.u64()?;
+    let [priority] = reader.take()?;
+    let due = unsortable(reader.take()?).ok_or_else(|| damaged("when an item is due"))?;
     let content = MailId::from_bytes(reader.take()?);
-    Ok(ItemId { content, index: u32::from_be_bytes(reader.take()?) })
+    let id = ItemId { content, index: u32::from_be_bytes(reader.take()?) };
+    Ok((lane, (priority ^ 0x80) as i8, due, id))
 }
 
 pub(crate) fn event_key(event: &Event, number: u32) -> [u8; 24] {

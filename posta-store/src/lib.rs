@@ -57,18 +57,34 @@ pub trait Store: Send + Sync + 'static {
     /// [`StoreError::NoSuchAccount`] when a recipient's account is gone; nothing is kept then.
     fn accept(&self, acceptance: Acceptance) -> Pending<'_, ()>;
 
-    /// Takes items of the queue whose time has come, those of higher priority first, and leases
-    /// them until `lease`: nobody else gets them before. At most `limit`.
-    fn claim(&self, now: Timestamp, lease: Timestamp, limit: usize) -> Pending<'_, Vec<Item>>;
+    /// Takes items of the queue whose time has come, and leases them until `lease`: nobody else gets
+    /// them before. At most `limit`, and at most `share` of one destination: each has its turn. Of
+    /// one destination those of higher priority come first, then those that are due for longer.
+    /// Leases need not outlive the process that holds them.
+    fn claim(
+        &self,
+        now: Timestamp,
+        lease: Timestamp,
+        limit: usize,
+        share: usize,
+    ) -> Pending<'_, Vec<Item>>;
+
+    /// Makes a lease longer, if it has not ended.
+    fn renew(&self, item: ItemId, lease: Timestamp) -> Pending<'_, ()>;
+
+    /// Until then nothing of a destination is claimed; a time that has passed ends that. Need not
+    /// outlive the process.
+    fn pause(&self, destination: &Destination, until: Timestamp) -> Pending<'_, ()>;
 
     /// Ends an attempt. An item that is gone, as when the operator removed it meanwhile, is passed
     /// over with all that belongs to it. Answers whether it was there.
     fn settle(&self, settlement: Settlement) -> Pending<'_, bool>;
 
-    /// Sets when an item is to be tried, and whether it is held. Answers whether it is there.
+    /// Sets when an item is to be tried, and whether it is held; whoever worked on it does not any
+    /// more. Answers whether it is there.
     fn reschedule(&self, item: ItemId, due: Timestamp, state: ItemState) -> Pending<'_, bool>;
 
-    /// The earliest time at which an item is due.
+    /// A time before which nothing can be claimed: exact after a claim that found nothing.
     fn next_due(&self) -> Pending<'_, Option<Timestamp>>;
 
     /// Some items of the queue, in the order of their names, those after `after`.

@@ -2,9 +2,9 @@
 //! on it, and every other store is compared with it.
 
 use crate::{
-    Acceptance, Account, AccountId, Alias, AliasName, Collected, Credentials, Delivery, Entry,
-    Event, Item, ItemId, ItemState, Maildrop, Pending, RETRIEVED, Settlement, Source, SourceId,
-    Store, StoreError, Summary, Uid, Usage, Visit,
+    Acceptance, Account, AccountId, Alias, AliasName, Collected, Credentials, Delivery,
+    Destination, Entry, Event, Item, ItemId, ItemState, Maildrop, Pending, RETRIEVED, Settlement,
+    Source, SourceId, Store, StoreError, Summary, Uid, Usage, Visit,
 };
 use bytes::Bytes;
 use posta_mail::{Address, Domain, MailId, Timestamp};
@@ -41,6 +41,8 @@ struct Inner {
     imported: BTreeMap<(AccountId, Uid), String>,
     retrieved: BTreeSet<(Timestamp, AccountId, Uid)>,
     queue: BTreeMap<ItemId, Item>,
+    leased: HashMap<ItemId, Timestamp>,
+    paused: HashMap<Destination, Timestamp>,
     last_source: u64,
     sources: BTreeMap<SourceId, Source>,
     collected: BTreeMap<(SourceId, String), Timestamp>,
@@ -175,6 +177,7 @@ impl Inner {
         {
             return Err(StoreError::NoSuchAccount);
         }
+        self.leased.remove(&item);
         if let Some(shown) = self.shown.get_mut(&item.content) {
             *shown += deliveries.len();
         }
@@ -198,16 +201,36 @@ impl Inner {
         Ok(true)
     }
 
-    fn claim(&mut self, now: Timestamp, lease: Timestamp, limit: usize) -> Vec<Item> {
-        let due = |item: &&Item| item.state != ItemState::Held && item.due <= now;
+    /// When an item can be claimed; none while it is held.
+    fn claimable(&self, item: &Item) -> Option<Timestamp> {
+        let paused = self.paused.get(&item.destination).copied();
+        let at = self.leased.get(&item.id).copied().unwrap_or(item.due);
+        (item.state != ItemState::Held).then(|| paused.map_or(at, |paused| paused.max(at)))
+    }
+
+    fn claim(&mut self, now: Timestamp, lease: Timestamp, limit: usize, share: usize) -> Vec<Item> {
+        let due = |item: &&Item| self.claimable(item).is_some_and(|at| at <= now);
         let mut claimed: Vec<_> = self.queue.values().filter(due).cloned().collect();
         claimed.sort_by_key(|item| (-item.envelope.priority, item.due, item.id));
+        let mut shares = HashMap::new();
+        claimed.retain(|item| {
+            let taken = shares.entry(item.destination.clone()).or_insert(0);
+            *taken += 1;
+            *taken <= share
+        });
         claimed.truncate(limit);
         for item in &mut claimed {
-            (item.due, item.state) = (lease, ItemState::Leased);
-            self.queue.insert(item.id, item.clone());
+            self.leased.insert(item.id, lease);
+            self.show(item);
         }
         claimed
+    }
+
+    /// An item as it is shown: one that is leased says so.
+    fn show(&self, item: &mut Item) {
+        if let Some(&until) = self.leased.get(&item.id) {
+            (item.due, item.state) = (until, ItemState::Leased);
+        }
     }
 }
 
@@ -242,8 +265,28 @@ impl Store for MemoryStore {
         })
     }
 
-    fn claim(&self, now: Timestamp, lease: Timestamp, limit: usize) -> Pending<'_, Vec<Item>> {
-        self.with(|inner| Ok(inner.claim(now, lease, limit)))
+    fn claim(
+        &self,
+        now: Timestamp,
+        lease: Timestamp,
+        limit: usize,
+        share: usize,
+    ) -> Pending<'_, Vec<Item>> {
+        self.with(|inner| Ok(inner.claim(now, lease, limit, share)))
+    }
+
+    fn renew(&self, item: ItemId, lease: Timestamp) -> Pending<'_, ()> {
+        self.with(|inner| {
+            inner.leased.entry(item).and_modify(|until| *until = lease);
+            Ok(())
+        })
+    }
+
+    fn pause(&self, destination: &Destination, until: Timestamp) -> Pending<'_, ()> {
+        self.with(|inner| {
+            inner.paused.insert(destination.clone(), until);
+            Ok(())
+        })
     }
 
     fn settle(&self, settlement: Settlement) -> Pending<'_, bool> {
@@ -252,23 +295,23 @@ impl Store for MemoryStore {
 
     fn reschedule(&self, item: ItemId, due: Timestamp, state: ItemState) -> Pending<'_, bool> {
         self.with(|inner| {
+            inner.leased.remove(&item);
             let item = inner.queue.get_mut(&item);
             Ok(item.map(|item| (item.due, item.state) = (due, state)).is_some())
         })
     }
 
     fn next_due(&self) -> Pending<'_, Option<Timestamp>> {
-        self.with(|inner| {
-            let waiting = inner.queue.values().filter(|item| item.state != ItemState::Held);
-            Ok(waiting.map(|item| item.due).min())
-        })
+        self.with(|inner| Ok(inner.queue.values().filter_map(|item| inner.claimable(item)).min()))
     }
 
     fn items(&self, after: Option<ItemId>, limit: usize) -> Pending<'_, Vec<Item>> {
         self.with(|inner| {
             let from = after.map_or(Bound::Unbounded, Bound::Excluded);
             let some = inner.queue.range((from, Bound::Unbounded)).take(limit);
-            Ok(some.map(|(_, item)| item.clone()).collect())
+            let mut items: Vec<_> = some.map(|(_, item)| item.clone()).collect();
+            items.iter_mut().for_each(|item| inner.show(item));
+            Ok(items)
         })
     }
 

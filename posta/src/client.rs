@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, bail};
 use bytes::Bytes;
 use posta_mail::{
-    ForwardPath, ReversePath,
+    ForwardPath, Reply, ReversePath,
     envelope::{Body, MailParameters},
 };
 use posta_server::{
@@ -87,8 +87,12 @@ pub(crate) fn envelope(
 
 fn describe(failure: &Failure) -> String {
     match failure {
-        Failure::Refused(reply) => format!("the server refuses: {reply}"),
+        Failure::Refused(reply) | Failure::Closing(reply) => {
+            format!("the server refuses: {reply}")
+        }
         Failure::NoTls => "the server offers no STARTTLS".to_owned(),
+        Failure::NoLogin => "the server offers no login".to_owned(),
+        Failure::Login(reply) => format!("the server refuses the login: {reply}"),
         Failure::Protocol(_) => "what answers there does not speak SMTP".to_owned(),
     }
 }
@@ -109,7 +113,16 @@ impl Host<Client> for Submission {
                 }
                 self.envelope.take().map_or(Answer::Quit, Answer::Send)
             }
-            Question::Content => match self.pieces.recv().await {
+            Question::Last(outcome) => {
+                self.ended = outcome.map(Ok);
+                Answer::Quit
+            }
+            Question::Converting => {
+                Answer::Refuse(Reply::new(554, (5, 6, 3), "The server does not take 8-bit content"))
+            }
+            Question::Ahead | Question::Done(_) => Answer::Wait,
+            Question::Login(_) | Question::Challenge(_) => Answer::Quit,
+            Question::Content { .. } => match self.pieces.recv().await {
                 Some(Piece::Content(content)) => Answer::Content(content),
                 Some(Piece::End) => Answer::EndOfContent,
                 // Half a message: whoever sent it gave up, and ends this too.

@@ -1,14 +1,16 @@
 //! The configuration file: TOML, in which an unknown key is an error that suggests the nearest one.
 
+mod relay;
 mod values;
 
+pub(crate) use relay::Relay;
 pub(crate) use values::{Octets, Span};
 
 use anyhow::{Context, Result, bail};
 use hyper::Uri;
 use ipnet::IpNet;
 use posta_mail::{Domain, limits};
-use posta_server::{Pop3Settings, net::Endpoint, relay::RelaySettings};
+use posta_server::{Pop3Settings, net::Endpoint};
 use serde::{Deserialize, Deserializer, de::Error as _};
 use std::{
     fs,
@@ -132,24 +134,6 @@ pub(crate) struct OAuth {
     pub(crate) claim: Option<String>,
 }
 
-/// How mail for other servers goes out.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
-pub(crate) struct Relay {
-    /// How long to wait after each attempt; the last one repeats.
-    pub(crate) retry: Vec<Span>,
-    /// After what time a message fails.
-    pub(crate) give_up: Span,
-    /// After what time its sender is told that it takes longer.
-    pub(crate) delay_notice: Span,
-    /// `host:port` that takes all of it.
-    pub(crate) smarthost: Option<String>,
-    /// From where mail for elsewhere is taken without a login.
-    pub(crate) networks: Vec<IpNet>,
-    /// How long any wait for another server may last.
-    pub(crate) timeout: Span,
-}
-
 /// Load balancers in front of the server.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -222,7 +206,7 @@ impl TlsMode {
 
 /// Every key, by the table that it stands in. `Config` decides what is accepted; this only knows
 /// what to suggest.
-const KEYS: [(&str, &[&str]); 11] = [
+const KEYS: [(&str, &[&str]); 12] = [
     (
         "",
         &[
@@ -255,7 +239,8 @@ const KEYS: [(&str, &[&str]); 11] = [
     ("pop3", &["autologout", "login-delay", "expire", "apop"]),
     ("proxy", &["networks", "xclient"]),
     ("dns", &["servers"]),
-    ("relay", &["retry", "give-up", "delay-notice", "smarthost", "networks", "timeout"]),
+    ("relay", relay::KEYS),
+    ("relay.domain", relay::DOMAIN_KEYS),
     ("oauth", &["introspection", "client", "secret-file", "claim"]),
     ("listen", &["protocol", "address", "tls"]),
 ];
@@ -290,12 +275,7 @@ impl Config {
         if let Some(oauth) = &config.oauth {
             oauth.check()?;
         }
-        if config.relay.retry.is_empty() {
-            bail!("relay.retry needs at least one time to wait");
-        }
-        if config.relay.smarthost.as_ref().is_some_and(|place| !place.contains(':')) {
-            bail!("relay.smarthost has the form host:port, such as smtp.example.net:587");
-        }
+        config.relay.check()?;
         for (index, listen) in config.listen.iter().enumerate() {
             if listen.protocol != Protocol::Lmtp && matches!(listen.address, Endpoint::Unix(_)) {
                 bail!("listen[{index}].address: only lmtp may listen on a Unix socket");
@@ -376,20 +356,6 @@ impl OAuth {
     }
 }
 
-impl Default for Relay {
-    fn default() -> Self {
-        let RelaySettings { schedule, patience, .. } = RelaySettings::default();
-        Self {
-            retry: schedule.retry.into_iter().map(Span).collect(),
-            give_up: Span(schedule.give_up),
-            delay_notice: Span(schedule.delay_notice),
-            smarthost: None,
-            networks: Vec::new(),
-            timeout: Span(patience),
-        }
-    }
-}
-
 fn system_hostname() -> Domain {
     let name = gethostname::gethostname().to_string_lossy().into_owned();
     #[expect(clippy::expect_used, reason = "the constant is a valid name")]
@@ -404,7 +370,9 @@ fn refuse_unknown_keys(table: &toml::Table) -> Result<()> {
         }
     }
     let also = table.get("tls").and_then(|tls| tls.get("also"));
-    for (name, tables) in [("listen", table.get("listen")), ("tls.also", also)] {
+    let domain = table.get("relay").and_then(|relay| relay.get("domain"));
+    let listen = table.get("listen");
+    for (name, tables) in [("listen", listen), ("tls.also", also), ("relay.domain", domain)] {
         let tables = tables.and_then(toml::Value::as_array).into_iter().flatten();
         for inner in tables.filter_map(toml::Value::as_table) {
             refuse_in(name, inner)?;
@@ -481,6 +449,16 @@ mod tests {
         smarthost = "smtp.example.net:587"
         networks = ["127.0.0.1/32"]
         timeout = "10m"
+        connections = 10
+        rate = 600
+        source = ["192.0.2.1", "2001:db8::1"]
+        user = "posta"
+        password-file = "/etc/posta/smarthost"
+        tls = "starttls"
+        [[relay.domain]]
+        name = ".example.org"
+        smarthost = "mx"
+        retry = ["10m"]
         [oauth]
         introspection = "https://auth.example.net/introspect"
         client = "posta"
@@ -542,6 +520,11 @@ mod tests {
             ("[oauth]\nintrospection = 'https://a.test/'\nclient = 'x'", "belong together"),
             ("[relay]\nsmarthost = 'smtp.example.net'", "host:port"),
             ("[relay]\ngiveup = '5d'", "did you mean \"give-up\""),
+            ("[relay]\nuser = 'x'", "name one"),
+            ("[relay]\nsmarthost = 'a:25'\nuser = 'x'", "belong together"),
+            ("[relay]\nsource = ['127.0.0.1', '127.0.0.2']", "one IPv4"),
+            ("[[relay.domain]]\nname = 'a b'", "is no domain"),
+            ("[[relay.domain]]\nnam = 'x.test'", "did you mean \"name\""),
             ("[dns]\nservers = ['localhost']", "servers"),
             ("[pop3]\nautologout = '5m'", "at least 10 minutes"),
             ("[pop3]\nauto-logout = '15m'", "did you mean \"autologout\""),

@@ -14,9 +14,7 @@ use posta_server::{
     net::SystemNet,
     oauth::OAuthSettings,
     outbound::ClientTls,
-    relay::RelaySettings,
     resolve::{Dns, NoDns, Resolver},
-    schedule::Schedule,
     tls::{self, CertificateFiles, Tls},
 };
 use posta_smtp::server::Limits as SmtpLimits;
@@ -124,15 +122,7 @@ pub(crate) fn settings(config: &Config) -> Result<Settings> {
         },
         failed_logins: limits.failed_logins,
         failed_login_delay: FAILED_LOGIN_DELAY,
-        relay: RelaySettings {
-            schedule: Schedule {
-                retry: config.relay.retry.iter().map(|wait| wait.0).collect(),
-                give_up: config.relay.give_up.0,
-                delay_notice: config.relay.delay_notice.0,
-            },
-            smarthost: config.relay.smarthost.clone(),
-            patience: config.relay.timeout.0,
-        },
+        relay: config.relay.settings().context("[relay]")?,
         listeners,
         tls: if wants_tls { Some(certificate(config)?) } else { None },
         control: Some(config.data.join(control::SOCKET)),

@@ -77,7 +77,7 @@ fn what_requires_tls_waits_for_a_certificate_that_is_valid() {
     eventually("it was tried", || queue(&ours)[0]["attempts"] == 1);
     let line = &queue(&ours)[0];
     let reply = line["recipients"][0]["reply"].as_str().unwrap();
-    assert!(reply.starts_with("451 4.4.1 127.0.0.1") && reply.contains("certificate"), "{reply}");
+    assert!(reply.starts_with("451 4.7.5 127.0.0.1") && reply.contains("certificate"), "{reply}");
     assert_eq!(line["reverse-path"], "ana@x.test");
     assert_eq!(line["destination"], "y.test");
     assert!(line["message-id"].is_string() && line["next-attempt"].is_string(), "{line}");

@@ -122,10 +122,11 @@ fn send(hello: HelloVerb, recipients: &[&str], content: &[u8], size: usize, stin
                     }
                     envelope.take().map_or(smtp_client::Answer::Quit, smtp_client::Answer::Send)
                 }
-                smtp_client::Question::Content => pieces
+                smtp_client::Question::Content { .. } => pieces
                     .next()
                     .map_or(smtp_client::Answer::EndOfContent, smtp_client::Answer::Content),
-                smtp_client::Question::Failed(failure) => panic!("{failure:?}"),
+                smtp_client::Question::Ahead => smtp_client::Answer::Wait,
+                other => panic!("{other:?}"),
             },
             |_| panic!("a client is sent no content"),
         );
@@ -263,8 +264,8 @@ proptest! {
                 recipients: vec![ForwardPath::Postmaster.into(), ForwardPath::Postmaster.into()],
                 parameters: MailParameters { size: Some(3), ..MailParameters::default() },
             }),
-            smtp_client::Question::Content => smtp_client::Answer::EndOfContent,
-            smtp_client::Question::Failed(_) => smtp_client::Answer::Quit,
+            smtp_client::Question::Content { .. } => smtp_client::Answer::EndOfContent,
+            _ => smtp_client::Answer::Quit,
         });
         let (name, password) = ("ana".into(), Secret::new(b"x"));
         let options = pop3_client::Options { name, password, tls: TlsUse::Never, sasl: false };

@@ -117,7 +117,7 @@ impl Admin {
         for item in items {
             count += usize::from(self.change_item(item, action).await?);
         }
-        self.wake.notify_one();
+        self.wake.retry();
         Ok(Response::Count(count))
     }
 

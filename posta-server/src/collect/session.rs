@@ -1,7 +1,7 @@
 //! One visit: the answers to a POP3 client's questions.
 
 use super::{Brought, CollectError, Destination, Means};
-use crate::{drive::Host, net::Stream, scram::Proof};
+use crate::{drive::Host, net::Stream, sasl::ClientLogin};
 use posta_mail::{Secret, Timestamp};
 use posta_pop3::{
     Client,
@@ -30,7 +30,7 @@ pub(super) struct Session<'v, D> {
     destination: &'v mut D,
     /// What binds a login to the connection.
     pub(super) exporter: Option<Vec<u8>>,
-    proof: Option<Proof>,
+    proof: Option<ClientLogin>,
     phase: Phase,
     known: BTreeMap<String, Timestamp>,
     /// What is on the server.
@@ -94,28 +94,22 @@ impl<'v, D: Destination> Session<'v, D> {
 
     /// The strongest mechanism of those offered. A password in plaintext is for those who chose it.
     fn log_in(&mut self, offered: &[String]) -> Answer {
-        let has = |name: &str| offered.iter().any(|offered| offered == name);
-        let password = Secret::new(self.login.password.as_bytes());
-        let exporter = self.exporter.as_deref().filter(|_| has("SCRAM-SHA-256-PLUS"));
-        if exporter.is_some() || has("SCRAM-SHA-256") {
-            let (user, clock) = (&self.login.user, &*self.means.clock);
-            let (first, proof) = Proof::new(user, password, exporter, clock);
-            self.proof = Some(proof);
-            let plus = if exporter.is_some() { "-PLUS" } else { "" };
-            return Answer::Auth(format!("SCRAM-SHA-256{plus}"), Some(first));
+        let Login { user, password, .. } = self.login;
+        let (password, exporter) = (Secret::new(password.as_bytes()), self.exporter.as_deref());
+        let clock = &*self.means.clock;
+        match ClientLogin::strongest(offered, user, &password, exporter, true, clock) {
+            Some((mechanism, initial, login)) => {
+                self.proof = Some(login);
+                Answer::Auth(mechanism, initial)
+            }
+            None => Answer::User,
         }
-        if has("PLAIN") {
-            let Login { user, password, .. } = self.login;
-            let message = format!("\0{user}\0{password}").into_bytes();
-            return Answer::Auth("PLAIN".to_owned(), Some(message));
-        }
-        Answer::User
     }
 
     async fn next(&mut self, outcome: Outcome) -> Result<Answer, CollectError> {
         match (self.phase, outcome) {
             (Phase::LogIn, _) => {
-                if self.proof.as_ref().is_some_and(|proof| !proof.is_mutual()) {
+                if self.proof.as_ref().is_some_and(|proof| !proof.is_trusted()) {
                     return Err(CollectError::Impostor);
                 }
                 self.known = self.destination.known().await.map_err(CollectError::Destination)?;
@@ -286,8 +280,8 @@ impl<D: Destination> Host<Client> for Session<'_, D> {
         debug_assert!(self.login.tls == LoginTls::Stls, "TLS is wanted");
         let name = host_of(&self.login.server);
         let strictly = !self.login.any_certificate;
-        let (stream, exporter) = self.means.tls.connect_to_log_in(stream, name, strictly).await?;
-        self.exporter = exporter;
+        let (stream, negotiated) = self.means.tls.connect(stream, name, strictly).await?;
+        self.exporter = negotiated.exporter;
         Ok(stream)
     }
 }

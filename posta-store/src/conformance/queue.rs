@@ -12,6 +12,8 @@ use posta_mail::{
 
 pub(super) async fn run(make: Make<'_>) {
     items_are_claimed_once_and_in_order(&*make()).await;
+    times_are_as_fine_as_the_clock(&*make()).await;
+    destinations_have_their_turns(&*make()).await;
     content_stays_while_anything_shows_it(&*make()).await;
     a_settlement_is_one_change(&*make()).await;
     what_happened_is_told(&*make()).await;
@@ -63,7 +65,7 @@ async fn put(store: &dyn Store, number: u64, items: Vec<Item>) {
 }
 
 async fn claim(store: &dyn Store, now: i64) -> Vec<u32> {
-    let claimed = store.claim(at(now), at(now + 100), 2).await.unwrap();
+    let claimed = store.claim(at(now), at(now + 100), 2, 2).await.unwrap();
     assert!(claimed.iter().all(|item| item.state == ItemState::Leased));
     claimed.iter().map(|item| item.id.index).collect()
 }
@@ -79,9 +81,9 @@ async fn items_are_claimed_once_and_in_order(store: &dyn Store) {
     assert_eq!(claim(store, 10).await, [2, 1], "the higher priority, then the earlier");
     assert_eq!(claim(store, 10).await, [0, 4]);
     assert_eq!(claim(store, 10).await, [], "they are leased");
-    assert_eq!(claim(store, 115).await, [2, 3], "a lease ends");
+    assert_eq!(claim(store, 115).await, [2, 1], "a lease ends");
     assert!(store.reschedule(items[0].id, at(7), ItemState::Held).await.unwrap());
-    assert_eq!(claim(store, 120).await, [1, 4], "what is held stays");
+    assert_eq!(claim(store, 120).await, [3, 4], "what is held stays");
     assert!(store.reschedule(items[0].id, at(7), ItemState::Waiting).await.unwrap());
     assert_eq!(claim(store, 10).await, [0]);
     let all = store.items(None, 10).await.unwrap();
@@ -94,7 +96,46 @@ async fn items_are_claimed_once_and_in_order(store: &dyn Store) {
     let left = Item { due: at(60), state: ItemState::Waiting, ..all[1].clone() };
     let settlement = Settlement { left: Some(left), ..done(all[1].id) };
     assert!(store.settle(settlement).await.unwrap());
+    assert!(store.next_due().await.unwrap() <= Some(at(60)), "a time before which nothing is due");
+    assert_eq!(claim(store, 55).await, []);
     assert_eq!(store.next_due().await.unwrap(), Some(at(60)));
+}
+
+async fn times_are_as_fine_as_the_clock(store: &dyn Store) {
+    let due = Timestamp::new(at(1).as_second(), 123_456_789).unwrap();
+    put(store, 1, vec![item(1, 0, due, 0)]).await;
+    assert_eq!(claim(store, 1).await, []);
+    assert_eq!(claim(store, 2).await, [0]);
+}
+
+/// Items that are claimed then: the numbers of their messages.
+async fn share(store: &dyn Store, now: i64, limit: usize, share: usize) -> Vec<u32> {
+    let claimed = store.claim(at(now), at(now + 100), limit, share).await.unwrap();
+    let mut numbers: Vec<_> = claimed.iter().map(|item| item.id.index).collect();
+    numbers.sort_unstable();
+    numbers
+}
+
+async fn destinations_have_their_turns(store: &dyn Store) {
+    let to = |domain: &str, index, due| Item {
+        destination: Destination::Domain(domain.to_owned()),
+        ..item(1, index, at(due), 0)
+    };
+    let (full, empty) = ("full.test", "empty.test");
+    let mut items: Vec<_> = (0..6).map(|index| to(full, index, 1 + i64::from(index))).collect();
+    items.push(to(empty, 6, 9));
+    put(store, 1, items.clone()).await;
+    assert_eq!(share(store, 10, 9, 2).await, [0, 1, 6], "no more of one than its share");
+    let destination = |domain: &str| Destination::Domain(domain.to_owned());
+    store.pause(&destination(full), at(50)).await.unwrap();
+    assert_eq!(share(store, 11, 9, 2).await, []);
+    assert_eq!(store.next_due().await.unwrap(), Some(at(50)));
+    store.pause(&destination(full), at(12)).await.unwrap();
+    assert_eq!(share(store, 12, 3, 9).await, [2, 3, 4]);
+    store.renew(items[0].id, at(300)).await.unwrap();
+    assert_eq!(share(store, 111, 9, 9).await, [1, 5, 6], "a lease is made longer");
+    let shown = &store.items(None, 1).await.unwrap()[0];
+    assert_eq!((shown.due, shown.state), (at(300), ItemState::Leased));
 }
 
 async fn content_stays_while_anything_shows_it(store: &dyn Store) {

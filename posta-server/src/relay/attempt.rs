@@ -1,0 +1,169 @@
+//! One attempt: an item, the servers of its destination one after the other, and what came of it.
+
+use super::{
+    Found, LEASE, RENEW, Relay, SmarthostTls, Verdict,
+    hosts::{Peer, Trouble, Trust},
+};
+use crate::route::{self, Host};
+use posta_mail::{Reply, envelope::Late};
+use posta_store::{Destination, Item, StoreError};
+use std::sync::Arc;
+use tokio::time::{interval, sleep};
+
+/// Where mail for other servers is delivered (RFC 5321 §4.5.4.2).
+const PORT: u16 = 25;
+
+impl Relay {
+    /// Tries to hand an item on, and settles what came of it.
+    pub(super) async fn attempt(self: &Arc<Self>, item: Item) -> Verdict {
+        let id = item.id;
+        let working = self.work(item);
+        tokio::pin!(working);
+        let mut renewing = interval(RENEW);
+        renewing.tick().await;
+        loop {
+            tokio::select! {
+                verdict = &mut working => return verdict,
+                _ = renewing.tick() => {
+                    let renewed = self.store.renew(id, self.clock.now() + LEASE).await;
+                    // Gone, or the store fails: settling will find that out.
+                    tracing::debug!(%id, ?renewed, "an attempt takes its time");
+                }
+            }
+        }
+    }
+
+    async fn work(self: &Arc<Self>, item: Item) -> Verdict {
+        let item = Arc::new(item);
+        let found = match &item.destination {
+            Destination::Local => None,
+            Destination::Domain(_) if self.is_late(&item) => {
+                let words = "The time within which it was to be delivered is over";
+                Some(Found::nowhere(&item, Reply::new(550, (5, 4, 7), words)))
+            }
+            Destination::Domain(domain) => match self.transmit(&item, domain).await {
+                // The program stops; the item is there after the next start.
+                None => return Verdict::Other,
+                found => found,
+            },
+        };
+        for _ in 0..3 {
+            let settlement = match &found {
+                None => self.deliver(&item).await,
+                Some(found) => self.conclude(&item, found).await,
+            };
+            let settled = match settlement {
+                Ok(settlement) => {
+                    let has_reports = !settlement.reports.is_empty();
+                    let settled = self.store.settle(settlement).await;
+                    if has_reports {
+                        self.wake.wake();
+                    }
+                    settled
+                }
+                Err(error) => Err(error),
+            };
+            match settled {
+                Ok(_) => return found.map_or(Verdict::Good, |found| found.verdict()),
+                // An account went away in the meantime: look again.
+                Err(StoreError::NoSuchAccount) => {}
+                Err(error) => {
+                    tracing::error!(%error, id = %item.id, "an attempt could not be settled");
+                    break;
+                }
+            }
+        }
+        Verdict::Other
+    }
+
+    /// RFC 2852 §4: what is to fail when it is late is not delivered late.
+    fn is_late(&self, item: &Item) -> bool {
+        let deadline = item.envelope.deadline;
+        deadline.is_some_and(|(at, late)| late == Late::Return && at <= self.clock.now())
+    }
+
+    /// Hands an item to the first server that takes it. None if the program stops.
+    async fn transmit(self: &Arc<Self>, item: &Arc<Item>, domain: &str) -> Option<Found> {
+        let rules = self.settings.rules(domain);
+        if let Some(rate) = rules.rate {
+            sleep(self.lanes.turn(&item.destination, rate)).await;
+        }
+        let hosts = match &rules.route {
+            Some(smarthost) => Ok(vec![Host::Smarthost(smarthost.clone())]),
+            None => {
+                let random = |below: usize| self.random(below);
+                route::hosts(domain, self.hostname.as_str(), &*self.resolver, random).await
+            }
+        };
+        let hosts = match hosts {
+            Ok(hosts) => hosts,
+            Err(reply) => return Some(Found::nowhere(item, reply)),
+        };
+        let mut last: Option<Reply> = None;
+        for host in hosts {
+            let peer = self.peer(host, item);
+            match self.hosts.send(self, &peer, item.clone()).await? {
+                Ok(found) => return Some(found),
+                // That one does not exist weighs less than that another may be there again.
+                Err(Trouble(reply)) => {
+                    let is_graver = reply.code.is_transient();
+                    if is_graver || last.is_none() {
+                        last = Some(reply);
+                    }
+                }
+            }
+        }
+        let last = last.filter(|reply| reply.code.is_transient());
+        let nobody = || Reply::new(550, (5, 4, 4), format!("No server of {domain} has an address"));
+        Some(Found::nowhere(item, last.unwrap_or_else(nobody)))
+    }
+
+    /// How a host is talked to.
+    fn peer(&self, host: Host, item: &Item) -> Peer {
+        let trust = match item.envelope.require_tls {
+            true => Trust::Authorities,
+            false => Trust::Anyone,
+        };
+        match host {
+            Host::Named(name) => Peer { name, port: PORT, trust, smarthost: None },
+            Host::Literal(address) => {
+                Peer { name: format!("[{address}]"), port: PORT, trust, smarthost: None }
+            }
+            Host::Smarthost(smarthost) => Peer {
+                name: smarthost.host.clone(),
+                port: smarthost.port,
+                trust: match smarthost.tls {
+                    SmarthostTls::StartTls | SmarthostTls::Implicit => Trust::Authorities,
+                    SmarthostTls::None if !item.envelope.require_tls => Trust::Plaintext,
+                    SmarthostTls::Opportunistic | SmarthostTls::None => trust,
+                },
+                smarthost: Some(smarthost),
+            },
+        }
+    }
+
+    fn random(&self, below: usize) -> usize {
+        let mut octets = [0; 8];
+        self.clock.random(&mut octets);
+        (u64::from_be_bytes(octets) % below.max(1) as u64) as usize
+    }
+}
+
+impl Found {
+    /// No server was talked to.
+    fn nowhere(item: &Item, reply: Reply) -> Self {
+        let is_reached = reply.code.is_permanent();
+        let replies = vec![reply; item.recipients.len()];
+        Self { replies, host: None, tls: None, reports: false, is_reached }
+    }
+
+    fn verdict(&self) -> Verdict {
+        if !self.is_reached {
+            Verdict::Unreachable
+        } else if self.replies.iter().any(|reply| reply.code.is_positive()) {
+            Verdict::Good
+        } else {
+            Verdict::Other
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! What follows from an attempt: the one transaction that settles it.
+
+use super::{Found, Relay};
+use crate::{
+    dispatch,
+    reports::{About, Outcome},
+    schedule::After,
+};
+use posta_mail::{Reply, dsn::Action};
+use posta_store::{
+    Destination, Event, Fate, Item, ItemState, Settlement, StoreError, Waiting, What,
+};
+
+impl Relay {
+    /// Puts a message that was kept back into its mailboxes.
+    pub(super) async fn deliver(&self, item: &Item) -> Result<Settlement, StoreError> {
+        let mut resolved = Vec::new();
+        for recipient in &item.recipients {
+            resolved.push(self.directory.accounts(&recipient.address).await?);
+        }
+        let reply = |is_there: bool| match is_there {
+            true => Reply::new(250, (2, 1, 5), "It is in the mailbox"),
+            false => Reply::new(550, (5, 1, 1), "No such user here"),
+        };
+        let replies = resolved.iter().map(|accounts| reply(!accounts.is_empty())).collect();
+        let found = Found { replies, host: None, tls: None, reports: false, is_reached: true };
+        let accounts: Vec<Vec<_>> = resolved
+            .iter()
+            .map(|accounts| accounts.iter().map(|account| account.id).collect())
+            .collect();
+        let addresses = item.recipients.iter().map(|recipient| &recipient.address);
+        let deliveries = dispatch::deliveries(
+            &item.envelope.reverse_path,
+            addresses.zip(accounts.iter().map(Vec::as_slice)),
+        );
+        Ok(Settlement { deliveries, ..self.conclude(item, &found).await? })
+    }
+
+    /// What follows from an attempt: who is done with, who waits, and who hears of it.
+    pub(super) async fn conclude(
+        &self,
+        item: &Item,
+        found: &Found,
+    ) -> Result<Settlement, StoreError> {
+        let now = self.clock.now();
+        let rules = self.rules(&item.destination);
+        let schedule = &rules.schedule;
+        let Item { accepted, attempts, envelope, .. } = item;
+        let after = schedule.after(attempts + 1, *accepted, envelope.deadline, now);
+        let is_late = !item.delay_told && schedule.is_delayed(*accepted, envelope.deadline, now);
+        let (mut waiting, mut outcomes, mut fates) = (Vec::new(), Vec::new(), Vec::new());
+        for (recipient, reply) in item.recipients.iter().zip(&found.replies) {
+            let action = action(reply, found, item, after);
+            fates.push(Fate {
+                recipient: recipient.address.clone(),
+                action: action.name().to_owned(),
+                reply: reply.to_string(),
+            });
+            if action == Action::Delayed {
+                waiting.push(Waiting { reply: Some(reply.to_string()), ..recipient.clone() });
+            }
+            // A server that reports further will do so; and of delay is told once.
+            let is_told = match action {
+                Action::Delayed => is_late,
+                Action::Relayed => !found.reports,
+                _ => true,
+            };
+            if is_told {
+                outcomes.push(outcome(recipient, reply, action, found));
+            }
+        }
+        let next = match after {
+            After::Again(next) if !waiting.is_empty() => Some(next),
+            _ => None,
+        };
+        let what = What::Attempted {
+            destination: match &item.destination {
+                Destination::Local => "local".to_owned(),
+                Destination::Domain(domain) => domain.clone(),
+            },
+            host: found.host.clone(),
+            tls: found.tls.clone(),
+            recipients: fates,
+            next,
+        };
+        let mut events = vec![Event { id: item.id.content, time: now, what }];
+        let until = schedule.until(*accepted, envelope.deadline);
+        let report = self.reporter.report(about(item), &outcomes, Some(until)).await?;
+        let reports = report.into_iter().map(|(report, event)| {
+            events.push(event);
+            report
+        });
+        let reports = reports.collect();
+        let left = next.map(|due| Item {
+            recipients: waiting,
+            due,
+            state: ItemState::Waiting,
+            attempts: attempts + 1,
+            delay_told: item.delay_told || is_late,
+            ..item.clone()
+        });
+        let deliveries = Vec::new();
+        Ok(Settlement { item: item.id, time: now, left, deliveries, reports, events })
+    }
+}
+
+fn action(reply: &Reply, found: &Found, item: &Item, after: After) -> Action {
+    if reply.code.is_positive() {
+        // In our own mailbox, or in another server's hands.
+        let is_local = found.host.is_none() && item.destination == Destination::Local;
+        if is_local { Action::Delivered } else { Action::Relayed }
+    } else if reply.code.is_permanent() || after == After::GiveUp {
+        Action::Failed
+    } else {
+        Action::Delayed
+    }
+}
+
+fn outcome(recipient: &Waiting, reply: &Reply, action: Action, found: &Found) -> Outcome {
+    Outcome {
+        address: recipient.address.clone(),
+        notify: recipient.notify,
+        original: recipient.original.clone(),
+        action,
+        reply: Some(reply.clone()),
+        host: found.host.clone(),
+    }
+}
+
+fn about(item: &Item) -> About<'_> {
+    About {
+        id: item.id.content,
+        envelope: &item.envelope,
+        message_id: item.message_id.as_deref(),
+        accepted: item.accepted,
+        octets: item.octets,
+        beginning: None,
+    }
+}

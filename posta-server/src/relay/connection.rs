@@ -1,0 +1,451 @@
+//! One connection to a server, on which one message after the other is handed over.
+
+use super::{
+    Found, Relay,
+    hosts::{HostQueue, Job, Trouble, Trust},
+    open, seconds_until,
+    settings::SmarthostTls,
+};
+use crate::{
+    drive::{Ended, Host},
+    net::Stream,
+    route,
+    sasl::ClientLogin,
+};
+use posta_mail::{
+    ForwardPath, Reply, TlsUse,
+    envelope::{DeliverBy, Late, MailParameters, RecipientParameters},
+};
+use posta_smtp::{
+    Client,
+    client::{Answer, Envelope, Failure, Options, Outcome, Question, Recipient},
+    command::HelloVerb,
+};
+use posta_store::Item;
+use std::{io, mem, net::SocketAddr, sync::Arc, time::Duration};
+use tokio::time::timeout;
+
+/// How long a connection may last, whatever the other side does: against one that says one octet a
+/// minute for ever.
+const LIFETIME: Duration = Duration::from_secs(2 * 60 * 60);
+
+/// Messages handed over on one connection at most: several servers may share its name.
+const MESSAGES: usize = 1_000;
+
+/// Keeps connections to a server for as long as something waits for it.
+pub(super) async fn run(queue: Arc<HostQueue>, relay: Arc<Relay>) {
+    loop {
+        if let Err(trouble) = Box::pin(hold(&queue, &relay)).await {
+            let schedule = relay.settings.all.schedule.retry.first();
+            return queue.failed(&trouble, schedule.copied().unwrap_or_default());
+        }
+        if !queue.ended() {
+            return;
+        }
+    }
+}
+
+/// Holds one connection, to the first of the server's addresses that lets itself be talked to.
+async fn hold(queue: &Arc<HostQueue>, relay: &Arc<Relay>) -> Result<(), Trouble> {
+    let peer = &queue.peer;
+    let addresses = match peer.name.trim_start_matches('[').trim_end_matches(']').parse() {
+        Ok(literal) => vec![literal],
+        Err(_) => relay
+            .resolver
+            .addresses(&peer.name)
+            .await
+            .map_err(|error| Trouble(route::lookup_failed(&error)))?,
+    };
+    if addresses.is_empty() {
+        let words = format!("The server {} has no address", peer.name);
+        return Err(Trouble(Reply::new(550, (5, 4, 4), words)));
+    }
+    let mut addresses = open::ordered(addresses, peer.port);
+    loop {
+        let settings = &relay.settings;
+        let raced =
+            open::race(&mut addresses, &relay.net, &settings.sources, settings.patience).await;
+        let (stream, address) = raced.map_err(|why| {
+            Trouble(Reply::new(451, (4, 4, 1), format!("{} cannot be reached: {why}", peer.name)))
+        })?;
+        match converse(queue, relay, stream, address).await {
+            Ok(()) => return Ok(()),
+            Err(trouble) if addresses.is_empty() => return Err(trouble),
+            // RFC 5321 §5.1: the others of its addresses may do better.
+            Err(_) => {}
+        }
+    }
+}
+
+/// Talks at one address: in TLS where the other side offers it, and once more without where that
+/// fails, unless it is required (RFC 7435 §3: better than nothing).
+async fn converse(
+    queue: &Arc<HostQueue>,
+    relay: &Arc<Relay>,
+    stream: Box<dyn Stream>,
+    address: SocketAddr,
+) -> Result<(), Trouble> {
+    let place = format!("{} ({address})", queue.peer.name);
+    let tls = match (&queue.peer.trust, &queue.peer.smarthost) {
+        (_, Some(smarthost)) if smarthost.tls == SmarthostTls::Implicit => TlsUse::Never,
+        (Trust::Authorities, _) => TlsUse::Required,
+        (Trust::Plaintext, _) => TlsUse::Never,
+        (Trust::Anyone, _) => TlsUse::IfOffered,
+    };
+    let first = Conversation::new(queue, relay).hold(stream, tls, &place).await;
+    match first {
+        Err(Broken::Tls(_)) if queue.peer.trust == Trust::Anyone => {}
+        ended => return ended.map_err(|broken| broken.trouble(&place)),
+    }
+    let source = relay.settings.sources.iter().find(|ip| ip.is_ipv6() == address.is_ipv6());
+    let again = timeout(relay.settings.patience, relay.net.connect_from(address, source.copied()));
+    let again = again.await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
+    let stream = again.map_err(|why| Broken::Connection(why.to_string()).trouble(&place))?;
+    let second = Conversation::new(queue, relay).hold(stream, TlsUse::Never, &place).await;
+    second.map_err(|broken| broken.trouble(&place))
+}
+
+/// Why nothing can be handed over.
+enum Broken {
+    /// The connection broke.
+    Connection(String),
+    /// TLS could not be negotiated.
+    Tls(String),
+    /// The server does not want to talk.
+    Refused(Reply),
+    /// It does not let us in.
+    Login(String),
+}
+
+impl Broken {
+    fn trouble(self, place: &str) -> Trouble {
+        Trouble(match self {
+            Self::Connection(why) => Reply::new(451, (4, 4, 1), format!("{place}: {why}")),
+            Self::Tls(why) => Reply::new(451, (4, 7, 5), format!("{place}: no TLS: {why}")),
+            // RFC 5321 §3.1: another of its servers may do better, or this one later.
+            Self::Refused(reply) => {
+                Reply::new(451, (4, 4, 1), format!("{place} refuses to talk: {reply}"))
+            }
+            Self::Login(why) => {
+                let words = format!("{place} does not let us log in: {why}");
+                tracing::error!("{words}");
+                Reply::new(451, (4, 7, 8), words)
+            }
+        })
+    }
+}
+
+/// Answers for our client.
+struct Conversation<'a> {
+    relay: &'a Arc<Relay>,
+    queue: &'a Arc<HostQueue>,
+    /// The message under way, to all its recipients that go here.
+    current: Option<Vec<Job>>,
+    /// The one whose envelope went ahead.
+    following: Option<Vec<Job>>,
+    /// Whether the content of the current one was asked for.
+    has_begun: bool,
+    /// Its next chunk.
+    chunk: u32,
+    handed_over: usize,
+    is_ready: bool,
+    failed: Option<Failure>,
+    tls: Option<String>,
+    tls_failed: Option<String>,
+    exporter: Option<Vec<u8>>,
+    login: Option<ClientLogin>,
+}
+
+impl<'a> Conversation<'a> {
+    fn new(queue: &'a Arc<HostQueue>, relay: &'a Arc<Relay>) -> Self {
+        Self {
+            relay,
+            queue,
+            current: None,
+            following: None,
+            has_begun: false,
+            chunk: 0,
+            handed_over: 0,
+            is_ready: false,
+            failed: None,
+            tls: None,
+            tls_failed: None,
+            exporter: None,
+            login: None,
+        }
+    }
+
+    /// Talks until there is nothing more to say. An error only if it never came to business.
+    async fn hold(
+        mut self,
+        stream: Box<dyn Stream>,
+        tls: TlsUse,
+        place: &str,
+    ) -> Result<(), Broken> {
+        let smarthost = self.queue.peer.smarthost.clone();
+        let mut stream = stream;
+        let is_secure = smarthost.as_ref().is_some_and(|host| host.tls == SmarthostTls::Implicit);
+        if is_secure {
+            stream = self.secure(stream).await.map_err(|error| Broken::Tls(error.to_string()))?;
+        }
+        let name = self.relay.hostname.as_str();
+        let options = Options {
+            patience: self.relay.settings.patience,
+            login: smarthost.is_some_and(|smarthost| smarthost.login.is_some()),
+            ..Options::new(name, HelloVerb::Ehlo, tls)
+        };
+        let mut engine = Client::new(options, is_secure);
+        let relay = self.relay.clone();
+        let driven = relay.driver.drive(stream, &mut engine, &mut self);
+        let driven = timeout(LIFETIME, driven).await;
+        let broken = match (self.failed.take(), driven) {
+            (Some(Failure::Refused(reply) | Failure::Closing(reply)), _) => Broken::Refused(reply),
+            (Some(Failure::NoTls), _) => Broken::Tls("it is not offered".to_owned()),
+            (Some(Failure::NoLogin), _) => Broken::Login("it offers no login".to_owned()),
+            (Some(Failure::Login(reply)), _) => Broken::Login(reply.to_string()),
+            (Some(Failure::Protocol(_)), _) => {
+                Broken::Connection("what answers there does not speak SMTP".to_owned())
+            }
+            (None, _) if self.tls_failed.is_some() => {
+                Broken::Tls(self.tls_failed.take().unwrap_or_default())
+            }
+            (None, Ok(Ok(Ended::ByPeer | Ended::Closed))) => {
+                Broken::Connection("it closed the connection".to_owned())
+            }
+            (None, Ok(Ok(Ended::Interrupted(_))) | Err(_)) => {
+                Broken::Connection("it took too long".to_owned())
+            }
+            (None, Ok(Err(error))) => Broken::Connection(error.to_string()),
+        };
+        if !self.is_ready {
+            return Err(broken);
+        }
+        self.clear_up(broken.trouble(place));
+        Ok(())
+    }
+
+    /// The connection is gone: what was on it goes elsewhere, or is decided by that.
+    fn clear_up(&mut self, trouble: Trouble) {
+        let (current, following) = (self.current.take(), self.following.take());
+        if current.is_none() && following.is_none() {
+            return;
+        }
+        self.queue.is_too_much();
+        // A connection that was used before may just have been open for too long.
+        let is_fresh = self.handed_over == 0;
+        let mut back = Vec::new();
+        for job in current.into_iter().flatten() {
+            if self.has_begun {
+                // It may have the message or not: to try it elsewhere now would not be better than
+                // later (RFC 1047).
+                let Trouble(Reply { text, .. }) = &trouble;
+                let words = format!("{text}, before it said whether it has the message");
+                let reply = Reply::new(451, (4, 4, 2), words);
+                let replies = vec![reply; job.item.recipients.len()];
+                let found = self.found(replies, false);
+                job.finish(Ok(found));
+            } else if job.retried || is_fresh {
+                job.finish(Err(trouble.clone()));
+            } else {
+                back.push(job.again());
+            }
+        }
+        for job in following.into_iter().flatten() {
+            match job.retried {
+                true => job.finish(Err(trouble.clone())),
+                false => back.push(job.again()),
+            }
+        }
+        self.queue.give_back(back);
+    }
+
+    fn found(&self, replies: Vec<Reply>, reports: bool) -> Found {
+        let name = self.queue.peer.name.clone();
+        Found { replies, host: Some(name), tls: self.tls.clone(), reports, is_reached: true }
+    }
+
+    /// A message was decided.
+    fn decided(&mut self, outcome: Outcome) {
+        let Some(jobs) = self.current.take() else { return };
+        self.handed_over += 1;
+        if outcome.recipients.iter().all(|reply| reply.code.is_transient()) {
+            self.queue.is_too_much();
+        } else {
+            self.queue.went_well(self.relay);
+        }
+        let mut replies = outcome.recipients.into_iter();
+        for job in jobs {
+            let replies = replies.by_ref().take(job.item.recipients.len()).collect();
+            let found = self.found(replies, outcome.reports);
+            job.finish(Ok(found));
+        }
+    }
+
+    fn begin(&mut self, jobs: Vec<Job>) -> Answer {
+        let envelope = envelope(&jobs, self.relay);
+        self.current = Some(jobs);
+        self.has_begun = false;
+        Answer::Send(envelope)
+    }
+
+    async fn next(&mut self) -> Answer {
+        self.is_ready = true;
+        if self.login.as_ref().is_some_and(|login| !login.is_trusted()) {
+            let words = "it does not know the password itself: it is an impostor";
+            self.failed = Some(Failure::Login(Reply::new(535, (5, 7, 8), words)));
+            self.is_ready = false;
+        }
+        if self.failed.is_some() || self.handed_over >= MESSAGES {
+            return Answer::Quit;
+        }
+        match self.queue.next().await {
+            Some(jobs) => self.begin(jobs),
+            None => Answer::Quit,
+        }
+    }
+
+    fn ahead(&mut self) -> Answer {
+        if self.handed_over + 1 >= MESSAGES {
+            return Answer::Wait;
+        }
+        match self.queue.try_next() {
+            Some(jobs) => {
+                let envelope = envelope(&jobs, self.relay);
+                self.following = Some(jobs);
+                Answer::Send(envelope)
+            }
+            None => Answer::Wait,
+        }
+    }
+
+    async fn content(&mut self, first: bool) -> Answer {
+        if first {
+            (self.chunk, self.has_begun) = (0, true);
+        }
+        let Some(job) = self.current.as_ref().and_then(|jobs| jobs.first()) else {
+            return Answer::Quit;
+        };
+        if self.chunk >= job.item.chunks() {
+            return Answer::EndOfContent;
+        }
+        match self.relay.store.chunk(job.item.id.content, self.chunk).await {
+            Ok(Some(content)) => {
+                self.chunk += 1;
+                Answer::Content(content)
+            }
+            // In the middle of the content this ends the connection, not the content.
+            Ok(None) | Err(_) => {
+                tracing::error!(id = %job.item.id, "content of the queue cannot be read");
+                Answer::Quit
+            }
+        }
+    }
+
+    fn log_in(&mut self, offered: &[String]) -> Answer {
+        let login = self.queue.peer.smarthost.as_ref().and_then(|smarthost| {
+            let (user, password) = smarthost.login.as_ref()?;
+            // A password goes in plaintext only where the connection is known to be the server's.
+            let trusted = self.queue.peer.trust == Trust::Authorities;
+            let exporter = self.exporter.as_deref();
+            ClientLogin::strongest(offered, user, password, exporter, trusted, &*self.relay.clock)
+        });
+        let Some((mechanism, initial, login)) = login else {
+            self.failed = Some(Failure::NoLogin);
+            return Answer::Quit;
+        };
+        self.login = Some(login);
+        Answer::Auth(mechanism, initial)
+    }
+}
+
+/// What goes on a message's envelope, to all the recipients that go here.
+fn envelope(jobs: &[Job], relay: &Relay) -> Envelope {
+    let Item { envelope, octets, .. } = &*jobs[0].item;
+    let now = relay.clock.now();
+    let by = envelope
+        .deadline
+        .map(|(at, late)| DeliverBy { seconds: seconds_until(at, now), late })
+        // RFC 2852 §4: what is to be returned when it is late has time left, or fails here.
+        .filter(|by| by.seconds > 0 || by.late == Late::Notify);
+    let waiting = jobs.iter().flat_map(|job| &job.item.recipients);
+    Envelope {
+        reverse_path: envelope.reverse_path.clone(),
+        recipients: waiting
+            .map(|waiting| Recipient {
+                path: ForwardPath::Address(waiting.address.clone()),
+                parameters: RecipientParameters {
+                    notify: Some(waiting.notify).filter(|notify| *notify != Default::default()),
+                    original: waiting.original.clone(),
+                },
+            })
+            .collect(),
+        parameters: MailParameters {
+            size: Some(*octets),
+            body: envelope.body,
+            utf8: envelope.utf8,
+            ret: envelope.ret,
+            envelope_id: envelope.envelope_id.clone(),
+            require_tls: envelope.require_tls,
+            hold: None,
+            by,
+            priority: Some(envelope.priority).filter(|&priority| priority != 0),
+            extended: false,
+        },
+    }
+}
+
+impl Host<Client> for Conversation<'_> {
+    async fn answer(&mut self, question: Question) -> Answer {
+        match question {
+            Question::Login(offered) => self.log_in(&offered),
+            Question::Challenge(challenge) => {
+                Answer::Respond(self.login.as_mut().and_then(|login| login.respond(&challenge)))
+            }
+            Question::Next(outcome) => {
+                if let Some(outcome) = outcome {
+                    self.decided(outcome);
+                }
+                self.next().await
+            }
+            Question::Last(outcome) => {
+                if let Some(outcome) = outcome {
+                    self.decided(outcome);
+                }
+                Answer::Quit
+            }
+            Question::Converting => {
+                Answer::Refuse(Reply::new(554, (5, 6, 3), "The server does not take 8-bit content"))
+            }
+            Question::Content { first, .. } => self.content(first).await,
+            Question::Ahead => self.ahead(),
+            Question::Done(outcome) => {
+                self.decided(outcome);
+                self.current = mem::take(&mut self.following);
+                self.has_begun = false;
+                Answer::Wait
+            }
+            Question::Failed(failure) => {
+                self.failed = Some(failure);
+                Answer::Quit
+            }
+        }
+    }
+
+    /// An SMTP client is sent no content.
+    async fn content(&mut self, _content: &[u8]) {}
+
+    async fn secure(&mut self, stream: Box<dyn Stream>) -> io::Result<Box<dyn Stream>> {
+        let is_strict = self.queue.peer.trust == Trust::Authorities;
+        match self.relay.tls.connect(stream, &self.queue.peer.name, is_strict).await {
+            Ok((stream, negotiated)) => {
+                self.tls = Some(negotiated.about);
+                self.exporter = negotiated.exporter;
+                Ok(stream)
+            }
+            Err(error) => {
+                self.tls_failed = Some(error.to_string());
+                Err(error)
+            }
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! What a server offers.
+
+/// What the server offers (RFC 5321 §4.1.1.1).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Capabilities {
+    /// PIPELINING.
+    pub pipelining: bool,
+    /// 8BITMIME.
+    pub eight_bit_mime: bool,
+    /// CHUNKING: content with its length, in place of dots (RFC 3030 §2).
+    pub chunking: bool,
+    /// BINARYMIME: any octets (RFC 3030 §3).
+    pub binary_mime: bool,
+    /// SMTPUTF8.
+    pub utf8: bool,
+    /// STARTTLS.
+    pub starttls: bool,
+    /// DSN: wishes for reports are passed on.
+    pub dsn: bool,
+    /// REQUIRETLS.
+    pub require_tls: bool,
+    /// DELIVERBY.
+    pub deliver_by: bool,
+    /// MT-PRIORITY.
+    pub priority: bool,
+    /// SIZE, and its limit if it names one.
+    pub size: Option<Option<u64>>,
+    /// AUTH: the mechanisms, in upper case.
+    pub mechanisms: Vec<String>,
+    /// LIMITS (RFC 9422 §4): transactions in a session, recipients in a transaction, and domains
+    /// that these may have.
+    pub mail_max: Option<usize>,
+    /// `RCPTMAX`.
+    pub recipients_max: Option<usize>,
+    /// `RCPTDOMAINMAX`.
+    pub domains_max: Option<usize>,
+}
+
+impl Capabilities {
+    /// Reads the lines of the reply to EHLO; the first is the server's name.
+    pub(super) fn read(text: &str) -> Self {
+        let mut known = Self::default();
+        for line in text.lines().skip(1) {
+            let line = line.to_ascii_uppercase();
+            // Some servers still write AUTH as a draft had it, `AUTH=LOGIN`.
+            let mut words = line.split(|c: char| c.is_ascii_whitespace() || c == '=');
+            match words.next().unwrap_or_default() {
+                "PIPELINING" => known.pipelining = true,
+                "8BITMIME" => known.eight_bit_mime = true,
+                "CHUNKING" => known.chunking = true,
+                "BINARYMIME" => known.binary_mime = true,
+                "SMTPUTF8" => known.utf8 = true,
+                "STARTTLS" => known.starttls = true,
+                "DSN" => known.dsn = true,
+                "REQUIRETLS" => known.require_tls = true,
+                "DELIVERBY" => known.deliver_by = true,
+                "MT-PRIORITY" => known.priority = true,
+                "SIZE" => known.size = Some(words.next().and_then(|limit| limit.parse().ok())),
+                "AUTH" => known.mechanisms.extend(words.map(str::to_owned)),
+                "LIMITS" => known.read_limits(line.split_ascii_whitespace().skip(1)),
+                _ => {}
+            }
+        }
+        known
+    }
+
+    /// A limit of 0 makes no sense, and is none (RFC 9422 §4.1).
+    fn read_limits<'l>(&mut self, limits: impl Iterator<Item = &'l str>) {
+        for (name, value) in limits.filter_map(|limit| limit.split_once('=')) {
+            let value = value.parse().ok().filter(|&value| value > 0);
+            match name {
+                "MAILMAX" => self.mail_max = value,
+                "RCPTMAX" => self.recipients_max = value,
+                "RCPTDOMAINMAX" => self.domains_max = value,
+                _ => {}
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_server_says_is_read() {
+        let known = Capabilities::read(
+            "mx.y.test at your service\nPIPELINING\nsize 1000\nAUTH PLAIN scram-sha-256\n\
+             AUTH=LOGIN\nLIMITS RCPTMAX=20 MAILMAX=0 RCPTDOMAINMAX=x ODD\nCHUNKING",
+        );
+        assert!(known.pipelining && known.chunking && !known.binary_mime);
+        assert_eq!(known.size, Some(Some(1000)));
+        assert_eq!(known.mechanisms, ["PLAIN", "SCRAM-SHA-256", "LOGIN"]);
+        assert_eq!(known.recipients_max, Some(20));
+        assert_eq!((known.mail_max, known.domains_max), (None, None));
+        assert_eq!(Capabilities::read("PIPELINING"), Capabilities::default(), "that is its name");
+    }
+}

@@ -1,0 +1,132 @@
+//! What an SMTP client's engine is told, asks and answers.
+
+use super::Recipient;
+use crate::{command::HelloVerb, reply::ReplyError};
+use bytes::Bytes;
+use posta_mail::{ForwardPath, Reply, ReversePath, TlsUse, envelope::MailParameters, limits};
+use std::time::Duration;
+
+/// How a client behaves.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Its name for itself, in the hello.
+    pub name: String,
+    /// HELO, EHLO or LHLO. After a refused EHLO it says HELO.
+    pub hello: HelloVerb,
+    /// Whether to use STARTTLS.
+    pub tls: TlsUse,
+    /// Whether to log in ([`Question::Login`]).
+    pub login: bool,
+    /// How long any wait for the server may last; below it the times of RFC 5321 §4.5.3.2 hold.
+    pub patience: Duration,
+}
+
+impl Options {
+    /// A client of this name that does not log in, as patient as RFC 5321 §4.5.3.2 asks for.
+    #[must_use]
+    pub fn new(name: impl Into<String>, hello: HelloVerb, tls: TlsUse) -> Self {
+        let patience = limits::SMTP_CLIENT_END_PATIENCE;
+        Self { name: name.into(), hello, tls, login: false, patience }
+    }
+}
+
+/// What goes on a message's envelope.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Envelope {
+    /// Where reports go.
+    pub reverse_path: ReversePath,
+    /// Where the message goes. At least one.
+    pub recipients: Vec<Recipient>,
+    /// What else there is to say of it. What the server does not know is left out if nothing
+    /// depends on it, as wishes for reports; else the message is refused here.
+    pub parameters: MailParameters,
+}
+
+impl From<ForwardPath> for Recipient {
+    fn from(path: ForwardPath) -> Self {
+        Self { path, parameters: Default::default() }
+    }
+}
+
+/// How a transaction ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outcome {
+    /// The decisive reply for each recipient of the envelope, in its order.
+    pub recipients: Vec<Reply>,
+    /// Whether the server reports further of what it took: it knows DSN (RFC 3461).
+    pub reports: bool,
+}
+
+/// Why a session cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Failure {
+    /// The server refuses to talk.
+    Refused(Reply),
+    /// The server ends the session before it took the message (421, RFC 5321 §3.8).
+    Closing(Reply),
+    /// The server does not offer STARTTLS, or refuses it, which [`TlsUse::Required`] asks for.
+    NoTls,
+    /// The server offers no AUTH.
+    NoLogin,
+    /// The server refuses the login.
+    Login(Reply),
+    /// The server does not speak the protocol.
+    Protocol(ReplyError),
+}
+
+/// What the caller is asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Question {
+    /// How to log in: the mechanisms that the server offers, in upper case (RFC 4954 §4). Answered by
+    /// [`Answer::Auth`] or [`Answer::Quit`].
+    Login(Vec<String>),
+    /// What to answer to this challenge: [`Answer::Respond`].
+    Challenge(Vec<u8>),
+    /// What to do next. Answered by [`Answer::Send`] or [`Answer::Quit`]. Carries the outcome of
+    /// the transaction before, if there was one.
+    Next(Option<Outcome>),
+    /// The same after the last transaction that the server takes in one session (RFC 9422 §4.2).
+    /// Answered by [`Answer::Quit`].
+    Last(Option<Outcome>),
+    /// The server takes only ASCII in lines, and the message that is to be sent has more: can it be
+    /// changed (RFC 6152 §3)? Answered by [`Answer::Convert`] or [`Answer::Refuse`].
+    Converting,
+    /// The next piece of the content: [`Answer::Content`], and [`Answer::EndOfContent`] at its end.
+    Content {
+        /// Whether it is the first.
+        first: bool,
+        /// Whether it must be changed.
+        converted: bool,
+    },
+    /// The content ends: is there another message at once? Answered by [`Answer::Send`], so that its
+    /// envelope leaves together with the end, or [`Answer::Wait`].
+    Ahead,
+    /// The outcome of the transaction before the one that [`Question::Ahead`] brought. Answered by
+    /// [`Answer::Wait`].
+    Done(Outcome),
+    /// The session is of no use. Answered by [`Answer::Quit`].
+    Failed(Failure),
+}
+
+/// The answer to a [`Question`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer {
+    /// Log in with this mechanism, and perhaps an initial response.
+    Auth(String, Option<Vec<u8>>),
+    /// Respond with this; none to give up.
+    Respond(Option<Vec<u8>>),
+    /// Send a message with this envelope.
+    Send(Envelope),
+    /// Its content can be changed, and will be.
+    Convert,
+    /// It is not sent, for this reason.
+    Refuse(Reply),
+    /// A piece of its content, as it is kept: without dot-transparency, lines ending in CRLF.
+    Content(Bytes),
+    /// There is no more.
+    EndOfContent,
+    /// Nothing for now.
+    Wait,
+    /// End the session.
+    Quit,
+}

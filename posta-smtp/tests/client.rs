@@ -1,0 +1,252 @@
+//! What the client says to servers of every kind, and what it makes of their answers.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use bytes::Bytes;
+use posta_mail::{
+    Engine, ForwardPath, Reply, ReversePath, Step, TlsUse,
+    envelope::{Body, MailParameters},
+};
+use posta_smtp::{
+    Client,
+    client::{Answer, Envelope, Failure, Options, Outcome, Question},
+    command::HelloVerb,
+};
+
+/// How the caller behaves.
+#[derive(Default, Clone)]
+struct Caller {
+    /// Each message's recipients and body.
+    messages: Vec<(&'static [&'static str], Body)>,
+    /// Whether the next message is at hand when the one before ends.
+    eager: bool,
+    /// Whether content can be changed.
+    converts: bool,
+    login: bool,
+    lmtp: bool,
+}
+
+/// What came of a session.
+#[derive(Debug, Default)]
+struct Session {
+    said: String,
+    outcomes: Vec<Vec<u16>>,
+    failure: Option<Failure>,
+    closed: bool,
+}
+
+impl Session {
+    fn note(&mut self, outcome: Option<Outcome>) {
+        let codes = |outcome: Outcome| outcome.recipients.iter().map(|r| r.code.get()).collect();
+        self.outcomes.extend(outcome.map(codes));
+    }
+}
+
+fn envelope((recipients, body): &(&[&str], Body)) -> Envelope {
+    let path = |text: &&str| ForwardPath::Address(text.parse().unwrap()).into();
+    Envelope {
+        reverse_path: ReversePath::Null,
+        recipients: recipients.iter().map(path).collect(),
+        parameters: MailParameters { size: Some(9), body: *body, ..MailParameters::default() },
+    }
+}
+
+/// Plays a session with a server that says all of this.
+fn play(server: &str, caller: &Caller) -> Session {
+    let hello = if caller.lmtp { HelloVerb::Lhlo } else { HelloVerb::Ehlo };
+    let options =
+        Options { login: caller.login, ..Options::new("c.test", hello, TlsUse::IfOffered) };
+    let mut client = Client::new(options, false);
+    let (mut session, mut said) = (Session::default(), Vec::new());
+    let mut messages = caller.messages.iter();
+    let mut input = server.as_bytes();
+    loop {
+        let question = match client.next(&mut input, &mut said) {
+            Step::Ask(question) => question,
+            Step::Close => {
+                session.closed = true;
+                break;
+            }
+            Step::NeedInput => break,
+            other => panic!("{other:?}"),
+        };
+        let answer = match question {
+            Question::Next(outcome) => {
+                session.note(outcome);
+                messages.next().map_or(Answer::Quit, |message| Answer::Send(envelope(message)))
+            }
+            Question::Last(outcome) => {
+                session.note(outcome);
+                Answer::Quit
+            }
+            Question::Ahead => {
+                let next = caller.eager.then(|| messages.next()).flatten();
+                next.map_or(Answer::Wait, |message| Answer::Send(envelope(message)))
+            }
+            Question::Done(outcome) => {
+                session.note(Some(outcome));
+                Answer::Wait
+            }
+            Question::Converting if caller.converts => Answer::Convert,
+            Question::Converting => Answer::Refuse(Reply::new(554, (5, 6, 3), "It is binary")),
+            Question::Content { first: true, converted } => {
+                Answer::Content(Bytes::from_static(if converted { b"c: d\r\n" } else { b".\r\n" }))
+            }
+            Question::Content { .. } => Answer::EndOfContent,
+            Question::Login(offered) => Answer::Auth(offered[0].clone(), Some(b"me".to_vec())),
+            Question::Challenge(challenge) => Answer::Respond(Some(challenge)),
+            Question::Failed(failure) => {
+                session.failure = Some(failure);
+                Answer::Quit
+            }
+        };
+        client.answer(answer, &mut said);
+    }
+    session.said = String::from_utf8(said).unwrap();
+    session
+}
+
+const ONE: (&[&str], Body) = (&["a@y.test"], Body::SevenBit);
+const TWO: (&[&str], Body) = (&["b@y.test", "c@z.test"], Body::SevenBit);
+
+/// The greeting, and the answer to EHLO with these extensions, and then replies with these codes.
+fn server(extensions: &[&str], codes: &[u16]) -> String {
+    let mut text = "220 mx.y.test\r\n".to_owned();
+    let mut lines = vec!["mx.y.test"];
+    lines.extend(extensions);
+    for (index, line) in lines.iter().enumerate() {
+        let separator = if index + 1 == lines.len() { ' ' } else { '-' };
+        text.push_str(&format!("250{separator}{line}\r\n"));
+    }
+    codes.iter().for_each(|code| text.push_str(&format!("{code} x\r\n")));
+    text
+}
+
+#[test]
+fn envelopes_go_ahead_with_the_end_of_the_content_before() {
+    let caller = Caller { messages: vec![ONE, TWO], eager: true, ..Caller::default() };
+    let codes = [250, 250, 354, 250, 250, 250, 550, 354, 250, 221];
+    let session = play(&server(&["PIPELINING"], &codes), &caller);
+    assert_eq!(session.outcomes, [vec![250], vec![250, 550]]);
+    assert_eq!(
+        session.said,
+        "EHLO c.test\r\nMAIL FROM:<>\r\nRCPT TO:<a@y.test>\r\nDATA\r\n\
+         ..\r\n.\r\nMAIL FROM:<>\r\nRCPT TO:<b@y.test>\r\nRCPT TO:<c@z.test>\r\nDATA\r\n\
+         ..\r\n.\r\nQUIT\r\n"
+    );
+    // The first fails, the second does not mind.
+    let codes = [250, 250, 354, 451, 250, 250, 250, 354, 250, 221];
+    let session = play(&server(&["PIPELINING"], &codes), &caller);
+    assert_eq!(session.outcomes, [vec![451], vec![250, 250]]);
+    // Without PIPELINING nothing goes ahead.
+    let codes = [250, 250, 354, 250, 250, 250, 250, 354, 250, 221];
+    let session = play(&server(&[], &codes), &caller);
+    assert_eq!(session.outcomes, [vec![250], vec![250, 250]]);
+    assert!(session.closed);
+}
+
+#[test]
+fn chunks_take_the_place_of_data() {
+    let caller = Caller { messages: vec![ONE, ONE], eager: true, ..Caller::default() };
+    let codes = [250, 250, 552, 250, 250, 250, 250, 221];
+    let session = play(&server(&["PIPELINING", "CHUNKING"], &codes), &caller);
+    assert_eq!(session.outcomes, [vec![552], vec![250]]);
+    assert_eq!(
+        session.said,
+        "EHLO c.test\r\nMAIL FROM:<>\r\nRCPT TO:<a@y.test>\r\nBDAT 3 LAST\r\n.\r\n\
+         RSET\r\nMAIL FROM:<>\r\nRCPT TO:<a@y.test>\r\nBDAT 3 LAST\r\n.\r\nQUIT\r\n"
+    );
+    // Nobody is there: no content is sent.
+    let caller = Caller { messages: vec![ONE], ..Caller::default() };
+    for extensions in [&["PIPELINING", "CHUNKING"][..], &["CHUNKING"]] {
+        let session = play(&server(extensions, &[250, 550, 250, 221]), &caller);
+        assert_eq!(session.outcomes, [vec![550]]);
+        assert!(session.said.ends_with("RCPT TO:<a@y.test>\r\nRSET\r\nQUIT\r\n"));
+    }
+}
+
+#[test]
+fn recipients_go_in_rounds() {
+    let caller = Caller { messages: vec![TWO], eager: true, ..Caller::default() };
+    // Too many, says the server.
+    let rounds = [250, 250, 452, 354, 250, 250, 250, 354, 250, 221];
+    let session = play(&server(&["PIPELINING"], &rounds), &caller);
+    assert_eq!(session.outcomes, [vec![250, 250]]);
+    assert_eq!(session.said.matches("..\r\n.\r\n").count(), 2, "the content twice");
+    // It said so before.
+    for limit in ["LIMITS RCPTMAX=1", "LIMITS RCPTDOMAINMAX=1"] {
+        let rounds = [250, 250, 354, 250, 250, 550, 503, 250, 221];
+        let session = play(&server(&["PIPELINING", limit], &rounds), &caller);
+        assert_eq!(session.outcomes, [vec![250, 550]], "{}", session.said);
+    }
+    // A mailbox that is full is not too many.
+    let session = play(&server(&["PIPELINING"], &[250, 452, 452, 503, 250, 221]), &caller);
+    assert_eq!(session.outcomes, [vec![452, 452]]);
+    // One message in a session, and the second round would be another.
+    let limits = ["PIPELINING", "LIMITS MAILMAX=1 RCPTMAX=1"];
+    let session = play(&server(&limits, &[250, 250, 354, 250, 221]), &caller);
+    assert_eq!(session.outcomes, [vec![250, 451]]);
+    assert!(session.closed);
+}
+
+#[test]
+fn eight_bits_are_changed_or_refused() {
+    let message = (ONE.0, Body::EightBitMime);
+    let caller = Caller { messages: vec![message], converts: true, ..Caller::default() };
+    let stubborn = |caller: &Caller| Caller { converts: false, ..caller.clone() };
+    let simple = server(&["SIZE"], &[250, 250, 354, 250, 221]);
+    let session = play(&simple, &caller);
+    assert_eq!(session.outcomes, [vec![250]]);
+    assert!(session.said.contains("MAIL FROM:<>\r\n"), "nothing of 8 bits, and its size is open");
+    assert!(session.said.contains("c: d\r\n"));
+    let session = play(&simple, &stubborn(&caller));
+    assert_eq!(session.outcomes, [vec![554]]);
+    assert!(!session.said.contains("MAIL"));
+    // Binary needs chunks as well.
+    let caller = Caller { messages: vec![(ONE.0, Body::BinaryMime)], ..caller };
+    let session = play(&server(&["BINARYMIME", "8BITMIME"], &[221]), &stubborn(&caller));
+    assert_eq!(session.outcomes, [vec![554]]);
+    let session = play(&server(&["BINARYMIME", "CHUNKING"], &[250, 250, 250, 221]), &caller);
+    assert!(session.said.contains("BODY=BINARYMIME\r\n") && session.said.contains("BDAT 3 LAST"));
+    assert_eq!(session.outcomes, [vec![250]]);
+}
+
+#[test]
+fn logins() {
+    let caller = Caller { messages: vec![ONE], login: true, ..Caller::default() };
+    let codes = |codes: &[u16]| server(&[], codes).split_off(server(&[], &[]).len());
+    let rest = codes(&[235, 250, 250, 354, 250, 221]);
+    let session = play(&(server(&["AUTH PLAIN"], &[]) + "334 Z28gb24=\r\n" + &rest), &caller);
+    assert_eq!(session.outcomes, [vec![250]]);
+    assert!(session.said.starts_with("EHLO c.test\r\nAUTH PLAIN bWU=\r\nZ28gb24=\r\nMAIL "));
+    let session = play(&server(&["AUTH PLAIN"], &[535, 221]), &caller);
+    assert!(matches!(session.failure, Some(Failure::Login(_))));
+    let session = play(&server(&[], &[221]), &caller);
+    assert_eq!(session.failure, Some(Failure::NoLogin));
+    let session = play(&(server(&["AUTH PLAIN"], &[]) + "334 ?\r\n221 x\r\n"), &caller);
+    assert!(matches!(session.failure, Some(Failure::Protocol(_))));
+}
+
+#[test]
+fn a_server_that_closes_says_nothing_of_the_message() {
+    let caller = Caller { messages: vec![ONE], ..Caller::default() };
+    for codes in [&[421][..], &[250, 421], &[250, 250, 421]] {
+        let session = play(&server(&["PIPELINING"], codes), &caller);
+        assert!(matches!(session.failure, Some(Failure::Closing(_))), "{codes:?}");
+        assert!(session.outcomes.is_empty());
+    }
+    let session = play(&server(&["PIPELINING"], &[250, 250, 354, 421]), &caller);
+    assert_eq!(session.outcomes, [vec![421]], "that is an answer");
+}
+
+#[test]
+fn lmtp_answers_for_each() {
+    let caller = Caller { messages: vec![TWO, ONE], eager: true, lmtp: true, ..Caller::default() };
+    let by_data = [250, 250, 250, 354, 250, 452, 250, 250, 354, 250, 221];
+    let by_chunks = [250, 250, 250, 250, 452, 250, 250, 250, 250, 221];
+    for (extensions, codes) in
+        [(&["PIPELINING"][..], &by_data[..]), (&["PIPELINING", "CHUNKING"], &by_chunks)]
+    {
+        let session = play(&server(extensions, codes), &caller);
+        assert_eq!(session.outcomes, [vec![250, 452], vec![250]], "{extensions:?}");
+    }
+}

@@ -1,0 +1,284 @@
+//! How mail for other servers goes out: the table `[relay]`.
+
+use super::Span;
+use anyhow::{Context, Result, bail};
+use ipnet::IpNet;
+use posta_mail::{Domain, Secret};
+use posta_server::{
+    relay::{RelaySettings, Rules, Smarthost, SmarthostTls},
+    schedule::Schedule,
+};
+use serde::Deserialize;
+use std::{
+    collections::HashMap,
+    fs,
+    net::IpAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+/// The port on which TLS comes first (RFC 8314 §3.3).
+const SUBMISSIONS: u16 = 465;
+
+pub(super) const KEYS: &[&str] = &[
+    "retry",
+    "give-up",
+    "delay-notice",
+    "smarthost",
+    "user",
+    "password-file",
+    "tls",
+    "networks",
+    "timeout",
+    "connections",
+    "rate",
+    "source",
+    "domain",
+];
+
+pub(super) const DOMAIN_KEYS: &[&str] = &[
+    "name",
+    "retry",
+    "give-up",
+    "delay-notice",
+    "smarthost",
+    "user",
+    "password-file",
+    "tls",
+    "rate",
+];
+
+/// How mail for other servers goes out.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub(crate) struct Relay {
+    /// How long to wait after each attempt; the last one repeats.
+    pub(crate) retry: Vec<Span>,
+    /// After what time a message fails.
+    pub(crate) give_up: Span,
+    /// After what time its sender is told that it takes longer.
+    pub(crate) delay_notice: Span,
+    /// `host:port` that takes all of it.
+    pub(crate) smarthost: Option<String>,
+    /// What to log in with there.
+    pub(crate) user: Option<String>,
+    /// Where the password lies.
+    pub(crate) password_file: Option<PathBuf>,
+    /// How connections to it are protected.
+    pub(crate) tls: Option<Protection>,
+    /// From where mail for elsewhere is taken without a login.
+    pub(crate) networks: Vec<IpNet>,
+    /// How long any wait for another server may last.
+    pub(crate) timeout: Span,
+    /// Connections to one server at most.
+    pub(crate) connections: usize,
+    /// Messages a minute to one destination; any number if it is not set.
+    pub(crate) rate: Option<u32>,
+    /// The addresses that connections come from.
+    pub(crate) source: Vec<IpAddr>,
+    /// What is different for some destinations.
+    pub(crate) domain: Vec<Destination>,
+}
+
+/// What is different for a destination.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(crate) struct Destination {
+    /// Its domain; `.example.net` for all domains below that.
+    name: String,
+    retry: Option<Vec<Span>>,
+    give_up: Option<Span>,
+    delay_notice: Option<Span>,
+    smarthost: Option<String>,
+    user: Option<String>,
+    password_file: Option<PathBuf>,
+    tls: Option<Protection>,
+    rate: Option<u32>,
+}
+
+/// How connections to a smarthost are protected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Protection {
+    None,
+    Opportunistic,
+    Starttls,
+    Implicit,
+}
+
+impl Default for Relay {
+    fn default() -> Self {
+        let RelaySettings { all, patience, connections, .. } = RelaySettings::default();
+        Self {
+            retry: all.schedule.retry.into_iter().map(Span).collect(),
+            give_up: Span(all.schedule.give_up),
+            delay_notice: Span(all.schedule.delay_notice),
+            smarthost: None,
+            user: None,
+            password_file: None,
+            tls: None,
+            networks: Vec::new(),
+            timeout: Span(patience),
+            connections,
+            rate: None,
+            source: Vec::new(),
+            domain: Vec::new(),
+        }
+    }
+}
+
+impl Relay {
+    /// Whether it makes sense.
+    pub(super) fn check(&self) -> Result<()> {
+        if self.retry.is_empty() {
+            bail!("relay.retry needs at least one time to wait");
+        }
+        if self.connections == 0 {
+            bail!("relay.connections: at least 1");
+        }
+        if self.rate == Some(0) {
+            bail!("relay.rate: at least 1; to send nothing, use `posta queue hold`");
+        }
+        let families = [IpAddr::is_ipv4, IpAddr::is_ipv6];
+        if families.iter().any(|is| self.source.iter().filter(|ip| is(ip)).count() > 1) {
+            bail!("relay.source names one IPv4 and one IPv6 address at most");
+        }
+        self.relay_place().check("relay")?;
+        for domain in &self.domain {
+            let name = domain.name.strip_prefix('.').unwrap_or(&domain.name);
+            if name.parse::<Domain>().is_err() {
+                bail!("relay.domain.name: {:?} is no domain", domain.name);
+            }
+            if domain.retry.as_ref().is_some_and(Vec::is_empty) {
+                bail!("relay.domain.retry needs at least one time to wait");
+            }
+            domain.relay_place().check("relay.domain")?;
+        }
+        Ok(())
+    }
+
+    fn relay_place(&self) -> Place<'_> {
+        Place {
+            smarthost: self.smarthost.as_deref(),
+            user: self.user.as_deref(),
+            password_file: self.password_file.as_deref(),
+            tls: self.tls,
+        }
+    }
+
+    /// As the server takes it.
+    pub(crate) fn settings(&self) -> Result<RelaySettings> {
+        let schedule = Schedule {
+            retry: self.retry.iter().map(|wait| wait.0).collect(),
+            give_up: self.give_up.0,
+            delay_notice: self.delay_notice.0,
+        };
+        let all = Rules { schedule, route: self.relay_place().smarthost()?, rate: self.rate };
+        let mut domains = HashMap::new();
+        for domain in &self.domain {
+            domains.insert(domain.name.to_ascii_lowercase(), domain.rules(&all)?);
+        }
+        Ok(RelaySettings {
+            all,
+            domains,
+            patience: self.timeout.0,
+            connections: self.connections,
+            sources: self.source.clone(),
+        })
+    }
+}
+
+impl Destination {
+    fn relay_place(&self) -> Place<'_> {
+        Place {
+            smarthost: self.smarthost.as_deref(),
+            user: self.user.as_deref(),
+            password_file: self.password_file.as_deref(),
+            tls: self.tls,
+        }
+    }
+
+    /// Its own rules; what it leaves out is as for all.
+    fn rules(&self, all: &Rules) -> Result<Rules> {
+        let Schedule { retry, give_up, delay_notice } = all.schedule.clone();
+        let own = self.retry.as_ref().map(|waits| waits.iter().map(|wait| wait.0).collect());
+        let schedule = Schedule {
+            retry: own.unwrap_or(retry),
+            give_up: self.give_up.map_or(give_up, |span| span.0),
+            delay_notice: self.delay_notice.map_or(delay_notice, |span| span.0),
+        };
+        let route = match self.smarthost.as_deref() {
+            // So that one domain can be left out of a smarthost for all.
+            Some("mx") => None,
+            Some(_) => self.relay_place().smarthost()?,
+            None => all.route.clone(),
+        };
+        Ok(Rules { schedule, route, rate: self.rate.or(all.rate) })
+    }
+}
+
+/// A smarthost, as a table names it.
+struct Place<'a> {
+    smarthost: Option<&'a str>,
+    user: Option<&'a str>,
+    password_file: Option<&'a Path>,
+    tls: Option<Protection>,
+}
+
+impl Place<'_> {
+    fn check(&self, table: &str) -> Result<()> {
+        let Self { smarthost, user, password_file, tls } = self;
+        match smarthost {
+            Some("mx") if table != "relay" => {}
+            Some(place) if split(place).is_none() => {
+                bail!("{table}.smarthost has the form host:port, such as smtp.example.net:587");
+            }
+            Some(_) => {}
+            None if user.is_some() || password_file.is_some() || tls.is_some() => {
+                bail!("{table}: user, password-file and tls are the smarthost's: name one");
+            }
+            None => {}
+        }
+        if user.is_some() != password_file.is_some() {
+            bail!("{table}.user and {table}.password-file belong together: set both, or neither");
+        }
+        let is_open = matches!(tls, Some(Protection::None | Protection::Opportunistic));
+        if user.is_some() && is_open {
+            bail!("{table}.tls: a password needs \"starttls\" or \"implicit\"");
+        }
+        Ok(())
+    }
+
+    fn smarthost(&self) -> Result<Option<Arc<Smarthost>>> {
+        let Some((host, port)) = self.smarthost.and_then(split) else { return Ok(None) };
+        let login = match (self.user, self.password_file) {
+            (Some(user), Some(path)) => {
+                let password = fs::read(path);
+                let password = password.with_context(|| {
+                    format!("the password file {} cannot be read", path.display())
+                })?;
+                Some((user.to_owned(), Secret::new(password.trim_ascii())))
+            }
+            _ => None,
+        };
+        let tls = match self.tls {
+            Some(Protection::None) => SmarthostTls::None,
+            Some(Protection::Opportunistic) => SmarthostTls::Opportunistic,
+            Some(Protection::Starttls) => SmarthostTls::StartTls,
+            Some(Protection::Implicit) => SmarthostTls::Implicit,
+            None if port == SUBMISSIONS => SmarthostTls::Implicit,
+            None if login.is_some() => SmarthostTls::StartTls,
+            None => SmarthostTls::Opportunistic,
+        };
+        Ok(Some(Arc::new(Smarthost { host: host.to_owned(), port, tls, login })))
+    }
+}
+
+/// The host and the port of `host:port`; brackets around an IPv6 address are taken away.
+fn split(place: &str) -> Option<(&str, u16)> {
+    let (host, port) = place.rsplit_once(':')?;
+    let inside = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+    let host = inside.unwrap_or(host);
+    let port = port.parse().ok().filter(|&port| port > 0)?;
+    (!host.is_empty()).then_some((host, port))
+}
