@@ -74,19 +74,19 @@ enum State {
     Ready(Option<Outcome>),
     Failed(Failure),
     Converting(Envelope),
-    Envelope(Transaction),
-    Content(Transaction, Framing),
+    Envelope(Box<Transaction>),
+    Content(Box<Transaction>, Framing),
     /// A chunk was sent, without PIPELINING; and the one that follows it.
-    ChunkSent(Transaction, Bytes),
-    Ahead(Transaction, usize),
+    ChunkSent(Box<Transaction>, Bytes),
+    Ahead(Box<Transaction>, usize),
     End {
-        transaction: Transaction,
+        transaction: Box<Transaction>,
         /// Replies to chunks that come before the final one.
         chunks: usize,
         following: Following,
     },
     Done(Outcome, Following),
-    Reset(Transaction),
+    Reset(Box<Transaction>),
     Quit,
     Closed,
 }
@@ -106,7 +106,7 @@ enum Framing {
 enum Following {
     Nothing,
     /// Its envelope is on its way.
-    Begun(Transaction),
+    Begun(Box<Transaction>),
     /// It has to wait.
     Later(Envelope),
 }
@@ -266,7 +266,7 @@ impl Client {
         }
     }
 
-    fn begin_round(&mut self, transaction: Transaction, output: &mut Vec<u8>) {
+    fn begin_round(&mut self, transaction: Box<Transaction>, output: &mut Vec<u8>) {
         self.write_round(&transaction, output);
         self.state = State::Envelope(transaction);
     }
@@ -289,7 +289,12 @@ impl Client {
         self.capabilities.mail_max.is_none_or(|most| self.begun < most)
     }
 
-    fn envelope_reply(&mut self, mut transaction: Transaction, reply: Reply, output: &mut Vec<u8>) {
+    fn envelope_reply(
+        &mut self,
+        mut transaction: Box<Transaction>,
+        reply: Reply,
+        output: &mut Vec<u8>,
+    ) {
         if std::mem::take(&mut transaction.resetting) {
             self.state = State::Envelope(transaction);
             return;
@@ -324,7 +329,12 @@ impl Client {
         self.state = State::Envelope(transaction);
     }
 
-    fn data_reply(&mut self, mut transaction: Transaction, reply: &Reply, output: &mut Vec<u8>) {
+    fn data_reply(
+        &mut self,
+        mut transaction: Box<Transaction>,
+        reply: &Reply,
+        output: &mut Vec<u8>,
+    ) {
         if reply.code.get() != 354 {
             transaction.decide_round(reply);
             self.reset(transaction, output);
@@ -338,7 +348,7 @@ impl Client {
         }
     }
 
-    fn begin_content(&mut self, transaction: Transaction) {
+    fn begin_content(&mut self, transaction: Box<Transaction>) {
         let framing = match transaction.chunked {
             true => Framing::Chunks { next: None, sent: 0 },
             false => Framing::Dots(DotEncoder::default()),
@@ -348,7 +358,7 @@ impl Client {
 
     fn content(
         &mut self,
-        transaction: Transaction,
+        transaction: Box<Transaction>,
         framing: Framing,
         content: Bytes,
         output: &mut Vec<u8>,
@@ -372,7 +382,12 @@ impl Client {
         self.state = State::Content(transaction, framing);
     }
 
-    fn end_of_content(&mut self, transaction: Transaction, framing: Framing, output: &mut Vec<u8>) {
+    fn end_of_content(
+        &mut self,
+        transaction: Box<Transaction>,
+        framing: Framing,
+        output: &mut Vec<u8>,
+    ) {
         let chunks = match framing {
             Framing::Dots(encoder) => {
                 encoder.finish(output);
@@ -408,7 +423,7 @@ impl Client {
 
     fn final_reply(
         &mut self,
-        mut transaction: Transaction,
+        mut transaction: Box<Transaction>,
         chunks: usize,
         following: Following,
         reply: Reply,
@@ -443,12 +458,12 @@ impl Client {
     }
 
     /// The transaction is still open over there, and must not reach into the next one.
-    fn reset(&mut self, transaction: Transaction, output: &mut Vec<u8>) {
+    fn reset(&mut self, transaction: Box<Transaction>, output: &mut Vec<u8>) {
         output.extend_from_slice(b"RSET\r\n");
         self.state = State::Reset(transaction);
     }
 
-    fn round_is_over(&mut self, mut transaction: Transaction, output: &mut Vec<u8>) {
+    fn round_is_over(&mut self, mut transaction: Box<Transaction>, output: &mut Vec<u8>) {
         if !transaction.is_decided() && self.may_begin() {
             transaction.next_round(&self.capabilities);
             return self.begin_round(transaction, output);

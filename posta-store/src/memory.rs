@@ -1,6 +1,8 @@
 //! The reference store: the rules in their simplest form, kept in memory. Tests and simulations run
 //! on it, and every other store is compared with it.
 
+mod queue;
+
 use crate::{
     Acceptance, Account, AccountId, Alias, AliasName, Collected, Credentials, Delivery,
     Destination, Entry, Event, Item, ItemId, ItemState, Maildrop, Pending, RETRIEVED, Settlement,
@@ -166,70 +168,6 @@ impl Inner {
         self.mailboxes.insert((delivery.account, uid), entry);
         if let Some(unique_id) = delivery.unique_id {
             self.imported.insert((delivery.account, uid), unique_id);
-        }
-    }
-
-    fn settle(&mut self, settlement: Settlement) -> Result<bool, StoreError> {
-        let Settlement { item, time, left, deliveries, reports, events } = settlement;
-        let Some(old) = self.queue.get(&item).cloned() else { return Ok(false) };
-        if !deliveries.iter().all(|delivery| self.has_account(delivery.account))
-            || !reports.iter().all(|report| self.can_accept(report))
-        {
-            return Err(StoreError::NoSuchAccount);
-        }
-        self.leased.remove(&item);
-        if let Some(shown) = self.shown.get_mut(&item.content) {
-            *shown += deliveries.len();
-        }
-        let shared = self.shown.get(&item.content).is_some_and(|&shown| shown > 1);
-        for delivery in deliveries {
-            self.deliver(delivery, item.content, old.octets, time, shared);
-        }
-        match left {
-            Some(left) => {
-                self.queue.insert(item, Item { shared, ..left });
-            }
-            None => {
-                self.queue.remove(&item);
-                self.unshow(item.content);
-            }
-        }
-        self.events.extend(events);
-        for report in reports {
-            self.accept(report);
-        }
-        Ok(true)
-    }
-
-    /// When an item can be claimed; none while it is held.
-    fn claimable(&self, item: &Item) -> Option<Timestamp> {
-        let paused = self.paused.get(&item.destination).copied();
-        let at = self.leased.get(&item.id).copied().unwrap_or(item.due);
-        (item.state != ItemState::Held).then(|| paused.map_or(at, |paused| paused.max(at)))
-    }
-
-    fn claim(&mut self, now: Timestamp, lease: Timestamp, limit: usize, share: usize) -> Vec<Item> {
-        let due = |item: &&Item| self.claimable(item).is_some_and(|at| at <= now);
-        let mut claimed: Vec<_> = self.queue.values().filter(due).cloned().collect();
-        claimed.sort_by_key(|item| (-item.envelope.priority, item.due, item.id));
-        let mut shares = HashMap::new();
-        claimed.retain(|item| {
-            let taken = shares.entry(item.destination.clone()).or_insert(0);
-            *taken += 1;
-            *taken <= share
-        });
-        claimed.truncate(limit);
-        for item in &mut claimed {
-            self.leased.insert(item.id, lease);
-            self.show(item);
-        }
-        claimed
-    }
-
-    /// An item as it is shown: one that is leased says so.
-    fn show(&self, item: &mut Item) {
-        if let Some(&until) = self.leased.get(&item.id) {
-            (item.due, item.state) = (until, ItemState::Leased);
         }
     }
 }

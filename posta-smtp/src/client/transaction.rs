@@ -38,8 +38,8 @@ pub(super) struct Transaction {
 }
 
 impl Transaction {
-    pub(super) fn new(envelope: Envelope, known: &Capabilities, converted: bool) -> Self {
-        let mut transaction = Self {
+    pub(super) fn new(envelope: Envelope, known: &Capabilities, converted: bool) -> Box<Self> {
+        let mut transaction = Box::new(Self {
             pipelined: known.pipelining,
             // Its end cannot be mistaken for anything else, and nobody's words can be smuggled in.
             chunked: known.chunking,
@@ -52,7 +52,7 @@ impl Transaction {
             too_many: Vec::new(),
             decided: vec![None; envelope.recipients.len()],
             envelope,
-        };
+        });
         transaction.next_round(known);
         transaction
     }

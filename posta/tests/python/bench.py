@@ -168,8 +168,8 @@ class PostfixDovecot(Postfix):
         time.sleep(1)
 
 
-def generate(program, server, count, *more):
-    command = [program, "bench", "smtp", f"127.0.0.1:{server.port}", "--to", "user@x.test", "--json"]
+def generate(program, server, count, *more, to="user@x.test"):
+    command = [program, "bench", "smtp", f"127.0.0.1:{server.port}", "--to", to, "--json"]
     command += ["--messages", str(count), *more]
     ran = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=False)
     if ran.returncode != 0:

@@ -27,6 +27,9 @@ pub(crate) struct Arguments {
     /// The recipient.
     #[arg(long, value_name = "ADDRESS")]
     to: Address,
+    /// Spread the messages over so many domains below the recipient's: d0000., d0001. and so on.
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u16).range(..=10_000))]
+    domains: u16,
     /// Messages in all.
     #[arg(long, default_value_t = 10_000)]
     messages: usize,
@@ -63,6 +66,16 @@ struct Script {
     message: Vec<u8>,
     /// Where the numbers of session and message stand, eight digits each.
     numbers: [usize; 2],
+    /// Where the number of the domain stands, of how many, and which session this is of how many.
+    domain: Option<Domains>,
+}
+
+#[derive(Clone, Copy)]
+struct Domains {
+    at: usize,
+    count: usize,
+    session: usize,
+    sessions: usize,
 }
 
 const HELLO: &[u8] = b"EHLO bench.test\r\n";
@@ -112,6 +125,9 @@ async fn send(
 ) -> Result<()> {
     let mut script = Script::new(arguments);
     script.number(0, number);
+    if let Some(domain) = &mut script.domain {
+        domain.session = number;
+    }
     latencies.reserve(messages);
     let mut sent = 0;
     while sent < messages {
@@ -148,6 +164,7 @@ async fn lock_step(
 ) -> Result<()> {
     for message in messages {
         script.number(1, message);
+        script.address(message);
         for (line, code) in script.envelope.split_inclusive(|&octet| octet == b'\n').zip(CODES) {
             wire.write(line).await?;
             wire.reply(code).await?;
@@ -170,6 +187,7 @@ async fn pipelined(
     latencies: &Measurements,
 ) -> Result<()> {
     let last = messages.end;
+    script.address(messages.start);
     wire.write(&script.envelope).await?;
     let mut both = Vec::with_capacity(script.message.len() + script.envelope.len());
     for message in messages {
@@ -180,6 +198,7 @@ async fn pipelined(
         both.clear();
         both.extend_from_slice(&script.message);
         if message + 1 < last {
+            script.address(message + 1);
             both.extend_from_slice(&script.envelope);
         }
         let started = clock();
@@ -193,7 +212,16 @@ async fn pipelined(
 impl Script {
     fn new(arguments: &Arguments) -> Self {
         let Arguments { from, to, size, .. } = arguments;
-        let envelope = format!("MAIL FROM:<{from}>\r\nRCPT TO:<{to}>\r\nDATA\r\n").into_bytes();
+        let (user, domain) = (to.local_part(), to.domain());
+        let sub = if arguments.domains > 0 { "d0000." } else { "" };
+        let recipient = format!("MAIL FROM:<{from}>\r\nRCPT TO:<{user}@{sub}");
+        let domains = (arguments.domains > 0).then(|| Domains {
+            at: recipient.len() - 5,
+            count: arguments.domains.into(),
+            session: 0,
+            sessions: arguments.sessions.max(1),
+        });
+        let envelope = format!("{recipient}{domain}>\r\nDATA\r\n").into_bytes();
         let mut message = format!(
             "From: {from}\r\nTo: {to}\r\nSubject: bench\r\n\
              Date: Thu, 1 Jan 1970 00:00:00 +0000\r\nMessage-ID: <bench@bench.test>\r\n\
@@ -209,14 +237,26 @@ impl Script {
             message.extend_from_slice(&line[line.len().saturating_sub(room)..]);
         }
         message.extend_from_slice(b".\r\n");
-        Self { envelope, message, numbers: [session, session + DIGITS + 1] }
+        Self { envelope, message, numbers: [session, session + DIGITS + 1], domain: domains }
     }
 
-    fn number(&mut self, which: usize, mut value: usize) {
+    fn number(&mut self, which: usize, value: usize) {
         let at = self.numbers[which];
-        for digit in self.message[at..at + DIGITS].iter_mut().rev() {
-            *digit = b'0' + (value % 10) as u8;
-            value /= 10;
+        write_digits(&mut self.message[at..at + DIGITS], value);
+    }
+
+    /// Writes the domain that a message goes to.
+    fn address(&mut self, message: usize) {
+        if let Some(Domains { at, count, session, sessions }) = self.domain {
+            let number = (message * sessions + session) % count;
+            write_digits(&mut self.envelope[at..at + 4], number);
         }
+    }
+}
+
+fn write_digits(digits: &mut [u8], mut value: usize) {
+    for digit in digits.iter_mut().rev() {
+        *digit = b'0' + (value % 10) as u8;
+        value /= 10;
     }
 }

@@ -1,0 +1,78 @@
+//! The queue in its simplest form.
+
+use super::Inner;
+use crate::{Item, ItemState, Settlement, StoreError};
+use posta_mail::Timestamp;
+use std::collections::HashMap;
+
+impl Inner {
+    pub(super) fn settle(&mut self, settlement: Settlement) -> Result<bool, StoreError> {
+        let Settlement { item, time, left, deliveries, reports, events } = settlement;
+        let Some(old) = self.queue.get(&item).cloned() else { return Ok(false) };
+        if !deliveries.iter().all(|delivery| self.has_account(delivery.account))
+            || !reports.iter().all(|report| self.can_accept(report))
+        {
+            return Err(StoreError::NoSuchAccount);
+        }
+        self.leased.remove(&item);
+        if let Some(shown) = self.shown.get_mut(&item.content) {
+            *shown += deliveries.len();
+        }
+        let shared = self.shown.get(&item.content).is_some_and(|&shown| shown > 1);
+        for delivery in deliveries {
+            self.deliver(delivery, item.content, old.octets, time, shared);
+        }
+        match left {
+            Some(left) => {
+                self.queue.insert(item, Item { shared, ..left });
+            }
+            None => {
+                self.queue.remove(&item);
+                self.unshow(item.content);
+            }
+        }
+        self.events.extend(events);
+        for report in reports {
+            self.accept(report);
+        }
+        Ok(true)
+    }
+
+    /// When an item can be claimed; none while it is held.
+    pub(super) fn claimable(&self, item: &Item) -> Option<Timestamp> {
+        let paused = self.paused.get(&item.destination).copied();
+        let at = self.leased.get(&item.id).copied().unwrap_or(item.due);
+        (item.state != ItemState::Held).then(|| paused.map_or(at, |paused| paused.max(at)))
+    }
+
+    pub(super) fn claim(
+        &mut self,
+        now: Timestamp,
+        lease: Timestamp,
+        limit: usize,
+        share: usize,
+    ) -> Vec<Item> {
+        let due = |item: &&Item| self.claimable(item).is_some_and(|at| at <= now);
+        let mut claimed: Vec<_> = self.queue.values().filter(due).cloned().collect();
+        claimed.sort_by_key(|item| (-item.envelope.priority, item.due, item.id));
+        let mut shares = HashMap::new();
+        claimed.retain(|item| {
+            let taken = shares.entry(item.destination.clone()).or_insert(0);
+            *taken += 1;
+            *taken <= share
+        });
+        claimed.truncate(limit);
+        for item in &mut claimed {
+            self.leased.insert(item.id, lease);
+            self.show(item);
+        }
+        claimed
+    }
+
+    /// An item as it is shown: one that is leased says so.
+    pub(super) fn show(&self, item: &mut Item) {
+        if let Some(&until) = self.leased.get(&item.id) {
+            (item.due, item.state) = (until, ItemState::Leased);
+        }
+    }
+}

@@ -1,0 +1,142 @@
+"""Measures the way through Posta and through Postfix to a sink: python3 bench_relay.py POSTA [ROUNDS]
+
+The same generator sends to each in turn; the clock runs until the sink has the last message. Both
+relay everything to one smtp-sink, which keeps nothing. Once with one destination domain, once with
+a thousand. Then what a dead destination costs a live one, and what a queue of a million weighs.
+Writes the tables that bench.py puts into the report.
+"""
+
+import os
+import re
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+import bench
+import peers
+
+SINK = 2760
+
+
+class Sink:
+    """smtp-sink, which says how many messages it has."""
+
+    def __init__(self):
+        self.peer = peers.Peer(["postfix"])
+        self.peer.start("smtp-sink", "-u", "nobody", "-c", f"127.0.0.1:{SINK}", "4096")
+        peers.wait_for(("127.0.0.1", SINK))
+
+    def count(self):
+        """smtp-sink -c shows running counters, one over the other: sess=1 quit=1 mesg=1."""
+        numbers = re.findall(r"mesg=(\d+)", self.peer.said())
+        return int(numbers[-1]) if numbers else 0
+
+    def wait(self, count):
+        deadline = time.monotonic() + 600
+        while self.count() < count:
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"{self.count()} of {count} arrived")
+            time.sleep(0.02)
+
+    def stop(self):
+        self.peer.stop()
+
+
+class Posta(bench.Posta):
+    port, messages = 2750, 20_000
+
+    def __init__(self, program, work, more=""):
+        self.program, self.config = program, os.path.join(work, "posta-relay.toml")
+        with open(self.config, "w", encoding="utf-8") as file:
+            file.write(
+                f'hostname = "mail.x.test"\ndata = "{work}/relay-data"\n'
+                '[limits]\nsessions-per-client = 0\n'
+                f'[relay]\nsmarthost = "127.0.0.1:{SINK}"\ntls = "none"\nnetworks = ["127.0.0.1/32"]\n{more}'
+                f'[[listen]]\nprotocol = "smtp"\naddress = "127.0.0.1:{self.port}"\n'
+            )
+        self.start()
+
+    def start(self):
+        self.server = subprocess.Popen([self.program, "serve", "--config", self.config], stderr=subprocess.DEVNULL)
+        peers.wait_for(("127.0.0.1", self.port))
+
+
+class Postfix(bench.Postfix):
+    name, port, messages = "Postfix", 2755, 2_000
+    transport = f"relayhost = [127.0.0.1]:{SINK}\nmynetworks = 127.0.0.0/8\ndefault_destination_concurrency_limit = 20\n"
+
+
+def through(program, server, sink, count, *more):
+    """Messages a second to the sink, and CPU microseconds a message."""
+    before, cpu, started = sink.count(), server.cpu(), time.monotonic()
+    bench.generate(program, server, count, "--sessions", "20", "--pipelining", *more, to="user@y.test")
+    sink.wait(before + count)
+    elapsed = time.monotonic() - started
+    return count / elapsed, (server.cpu() - cpu) / count * 1e6
+
+
+def compare(program, work, rounds):
+    sink = Sink()
+    servers = [Posta(program, work), Postfix(work)]
+    found = {}
+    try:
+        for _ in range(rounds):
+            for what, more in (("one destination", []), ("1,000 destinations", ["--domains", "1000"])):
+                for server in servers:
+                    print(f"relay: {what}: {server.name}", flush=True)
+                    measured = through(program, server, sink, server.messages, *more)
+                    found.setdefault((what, server.name), []).append(measured)
+    finally:
+        for server in (*servers, sink):
+            server.stop()
+    rows = []
+    for (what, name), measured in found.items():
+        rates, cpus = zip(*measured)
+        ours, our_cpus = zip(*found[what, Posta.name])
+        rate, cpu = statistics.median(rates), statistics.median(cpus)
+        rows.append([
+            what, name, bench.number(rate), f"{bench.number(min(rates))} to {bench.number(max(rates))}", bench.number(cpu),
+            f"{statistics.median(ours) / rate:.2f}", f"{statistics.median(our_cpus) / cpu:.3f}",
+        ])
+    header = ["4 KiB to a sink", "server", "messages/s", "range", "CPU a message, µs", "Posta is × as fast", "with × the CPU"]
+    return bench.table(header, rows)
+
+
+def dead_neighbour(program, work, rounds, waiting=100_000, live=20_000):
+    """What `waiting` messages for a server that is not there cost a destination whose server is."""
+    sink = Sink()
+    rates = {"alone": [], "beside a dead one": []}
+    try:
+        for _ in range(rounds):
+            for what in rates:
+                shutil.rmtree(os.path.join(work, "relay-data"), ignore_errors=True)
+                dead = '[[relay.domain]]\nname = ".dead.test"\nsmarthost = "127.0.0.1:1"\ntls = "none"\n'
+                server = Posta(program, work, dead)
+                if what != "alone":
+                    bench.generate(program, server, waiting, "--sessions", "50", "--pipelining", to="user@a.dead.test")
+                print(f"relay: a live destination {what}", flush=True)
+                rates[what].append(through(program, server, sink, live)[0])
+                server.stop()
+    finally:
+        sink.stop()
+    alone, beside = (statistics.median(found) for found in rates.values())
+    return bench.table(
+        ["a live destination", "messages/s", "range"],
+        [[what, bench.number(statistics.median(found)), f"{bench.number(min(found))} to {bench.number(max(found))}"] for what, found in rates.items()],
+    ) + f"\n\nThe dead destination, with {waiting:,} messages, costs {100 * (1 - beside / alone):.1f} % of the rate.\n"
+
+
+def main(program, rounds=3):
+    work = tempfile.mkdtemp(prefix="bench-", dir=os.path.join(bench.ROOT, "target"))
+    try:
+        print(compare(program, work, rounds))
+        print(dead_neighbour(program, work, rounds))
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], *[int(word) for word in sys.argv[2:]])
