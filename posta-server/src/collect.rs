@@ -16,7 +16,7 @@ use crate::{
     clock::Clock,
     drive::{Driver, Ended},
     net::Net,
-    outbound::ClientTls,
+    outbound::{ClientTls, Verify},
 };
 use posta_mail::{Secret, Timestamp, TlsUse};
 use posta_pop3::{Client, client::Options};
@@ -126,7 +126,7 @@ impl Means {
         let mut session = Session::new(self, login, keep, destination);
         if login.tls == LoginTls::Implicit {
             let name = host_of(&login.server);
-            let secured = self.tls.connect(stream, name, !login.any_certificate).await;
+            let secured = self.tls.connect(stream, name, &verify(login)).await;
             match secured {
                 Ok((secured, negotiated)) => {
                     session.exporter = negotiated.exporter;
@@ -152,6 +152,11 @@ impl Means {
         };
         (brought, ended)
     }
+}
+
+/// Whose certificate is believed.
+fn verify(login: &Login) -> Verify {
+    if login.any_certificate { Verify::Anyone } else { Verify::Authorities }
 }
 
 fn connect(login: &Login, error: io::Error) -> CollectError {

@@ -11,11 +11,13 @@ pub mod clock;
 pub mod collect;
 pub mod content;
 pub mod control;
+pub mod dane;
 pub mod directory;
 pub mod dispatch;
 pub mod drive;
 pub mod guard;
 mod hashers;
+mod http;
 pub mod import;
 pub mod listen;
 pub mod maildrop;
@@ -24,6 +26,7 @@ pub mod oauth;
 pub mod outbound;
 pub mod presence;
 pub mod proxy;
+mod race;
 pub mod rate;
 pub mod relay;
 pub mod reports;
@@ -246,16 +249,16 @@ pub struct World {
     pub net: Arc<dyn Net>,
     /// Where other servers are.
     pub resolver: Arc<dyn Resolver>,
+    /// TLS to other servers.
+    pub tls: ClientTls,
 }
 
 impl World {
     /// What collects from other servers.
-    ///
-    /// # Errors
-    /// When TLS to other servers cannot be used.
-    pub fn collectors(&self) -> Result<Collectors, StartError> {
-        let Self { store, clock, net, .. } = self.clone();
-        Ok(Collectors::new(store, Means { net, tls: ClientTls::new()?, clock }))
+    #[must_use]
+    pub fn collectors(&self) -> Collectors {
+        let Self { store, clock, net, tls, .. } = self.clone();
+        Collectors::new(store, Means { net, tls, clock })
     }
 }
 
@@ -292,7 +295,7 @@ impl Server {
         let (alive, sessions) = mpsc::channel(1);
         let services = Services {
             authenticator: Arc::new(authenticator(&settings, &world)?),
-            collectors: Arc::new(world.collectors()?),
+            collectors: Arc::new(world.collectors()),
             presence: Arc::new(Presence::new(
                 settings.pop3.sessions_per_account,
                 settings.pop3.login_delay,
@@ -326,7 +329,7 @@ impl Server {
         if let Some(tls) = services.settings.tls.clone() {
             tasks.spawn(follow_certificates(tls, stopping.clone()));
         }
-        tasks.spawn(Arc::new(services.relay()?).run(stopping.clone()));
+        tasks.spawn(Arc::new(services.relay()).run(stopping.clone()));
         tasks.spawn(services.collectors.clone().run(stopping.clone()));
         let expire = services.settings.pop3.expire;
         let World { store, clock, .. } = services.world;
@@ -412,9 +415,9 @@ impl Services {
         }
     }
 
-    fn relay(&self) -> Result<Relay, StartError> {
-        let World { store, clock, net, resolver } = self.world.clone();
-        Ok(Relay {
+    fn relay(&self) -> Relay {
+        let World { store, clock, net, resolver, tls } = self.world.clone();
+        Relay {
             hostname: self.settings.hostname.clone(),
             store,
             clock,
@@ -423,12 +426,12 @@ impl Services {
             directory: self.directory(),
             reporter: self.reporter(),
             settings: self.settings.relay.clone(),
-            tls: ClientTls::new()?,
+            tls,
             wake: self.wake.clone(),
             driver: Driver::unstoppable(),
             hosts: Default::default(),
             lanes: Default::default(),
-        })
+        }
     }
 
     /// How clients may prove who they are.
@@ -481,7 +484,7 @@ impl Services {
 
 fn authenticator(settings: &Settings, world: &World) -> Result<Authenticator, StartError> {
     let tokens = match &settings.oauth {
-        Some(oauth) => Some(Tokens::new(oauth.clone(), world.net.clone(), ClientTls::new()?)),
+        Some(oauth) => Some(Tokens::new(oauth.clone(), world.net.clone(), world.tls.clone())),
         None => None,
     };
     let guard =

@@ -1,11 +1,14 @@
 //! Logging in with a token that another server gave out (RFC 6750), which that server is asked about
 //! (RFC 7662). For OAUTHBEARER (RFC 7628) and its forerunner XOAUTH2.
 
-use crate::{net::Net, outbound::ClientTls};
+use crate::{
+    http,
+    net::Net,
+    outbound::{ClientTls, Verify},
+};
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
-use http_body_util::{BodyExt, Full, Limited};
-use hyper::{Request, StatusCode, Uri, body::Bytes, client::conn::http1};
-use hyper_util::rt::TokioIo;
+use http_body_util::Full;
+use hyper::{Request, StatusCode, Uri, body::Bytes};
 use posta_mail::Secret;
 use serde_json::Value;
 use std::{sync::Arc, time::Duration};
@@ -90,24 +93,15 @@ impl Tokens {
         let port = uri.port_u16().unwrap_or(if is_tls { 443 } else { 80 });
         let stream = self.net.connect(&format!("{host}:{port}")).await.map_err(text)?;
         let stream = if is_tls {
-            self.tls.connect(stream, host, true).await.map_err(text)?.0
+            self.tls.connect(stream, host, &Verify::Authorities).await.map_err(text)?.0
         } else {
             stream
         };
-        let (mut sender, connection) =
-            http1::handshake(TokioIo::new(stream)).await.map_err(text)?;
-        let connection = tokio::spawn(connection);
-        let answered = async {
-            let answer = sender.send_request(self.request(token)?).await.map_err(text)?;
-            if answer.status() != StatusCode::OK {
-                return Err(format!("it answered {}", answer.status()));
-            }
-            let body = Limited::new(answer.into_body(), ANSWER).collect().await.map_err(text)?;
-            serde_json::from_slice(&body.to_bytes()).map_err(text)
+        let answer = http::exchange(stream, self.request(token)?, ANSWER).await?;
+        if answer.status != StatusCode::OK {
+            return Err(format!("it answered {}", answer.status));
         }
-        .await;
-        connection.abort();
-        answered
+        serde_json::from_slice(&answer.body).map_err(text)
     }
 
     fn request(&self, token: &str) -> Result<Request<Full<Bytes>>, String> {

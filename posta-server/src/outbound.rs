@@ -1,6 +1,10 @@
 //! TLS on the client's side.
 
-use crate::{net::Stream, tls};
+use crate::{
+    dane::{Dane, DaneVerifier},
+    net::Stream,
+    tls,
+};
 use rustls::{
     ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
     client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
@@ -21,6 +25,18 @@ pub struct ClientTls {
     opportunistic: TlsConnector,
     /// With one that an authority gave to that name.
     verified: TlsConnector,
+    provider: Arc<CryptoProvider>,
+}
+
+/// Whom to believe to be the server.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Verify {
+    /// Whoever answers: against those who only listen (RFC 7435).
+    Anyone,
+    /// Who has a certificate for the name from a known authority.
+    Authorities,
+    /// Who has the certificate that DNS names.
+    Dane(Arc<Dane>),
 }
 
 /// What was negotiated.
@@ -33,13 +49,16 @@ pub struct Negotiated {
 }
 
 impl ClientTls {
-    /// With the authorities that browsers trust.
+    /// With the authorities that browsers trust, and these.
     ///
     /// # Errors
     /// When the library does not support what it should.
-    pub fn new() -> Result<Self, Error> {
+    pub fn new(more: &[CertificateDer<'_>]) -> Result<Self, Error> {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let roots = RootCertStore::from_iter(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+        let mut roots = RootCertStore::from_iter(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+        for authority in more {
+            roots.add(authority.clone())?;
+        }
         let verified = ClientConfig::builder_with_provider(provider.clone())
             .with_safe_default_protocol_versions()?
             .with_root_certificates(roots)
@@ -47,28 +66,43 @@ impl ClientTls {
         let opportunistic = ClientConfig::builder_with_provider(provider.clone())
             .with_safe_default_protocol_versions()?
             .dangerous()
-            .with_custom_certificate_verifier(Arc::new(AnyCertificate(provider)))
+            .with_custom_certificate_verifier(Arc::new(AnyCertificate(provider.clone())))
             .with_no_client_auth();
         Ok(Self {
             opportunistic: TlsConnector::from(Arc::new(opportunistic)),
             verified: TlsConnector::from(Arc::new(verified)),
+            provider,
         })
+    }
+
+    fn dane(&self, dane: &Arc<Dane>) -> Result<TlsConnector, Error> {
+        let verifier = DaneVerifier { dane: (**dane).clone(), provider: self.provider.clone() };
+        let config = ClientConfig::builder_with_provider(self.provider.clone())
+            .with_safe_default_protocol_versions()?
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(verifier))
+            .with_no_client_auth();
+        Ok(TlsConnector::from(Arc::new(config)))
     }
 
     async fn handshake(
         &self,
         stream: Box<dyn Stream>,
         name: &str,
-        strictly: bool,
+        verify: &Verify,
     ) -> io::Result<TlsStream<Box<dyn Stream>>> {
-        let connector = if strictly { &self.verified } else { &self.opportunistic };
+        let connector = match verify {
+            Verify::Anyone => self.opportunistic.clone(),
+            Verify::Authorities => self.verified.clone(),
+            Verify::Dane(dane) => self.dane(dane).map_err(io::Error::other)?,
+        };
         let name = name.trim_start_matches('[').trim_end_matches(']').to_owned();
         let name = ServerName::try_from(name).map_err(io::Error::other)?;
         let handshake = timeout(HANDSHAKE, connector.connect(name, stream)).await;
         handshake.map_err(|_| io::ErrorKind::TimedOut)?
     }
 
-    /// Negotiates TLS with a server of this name; strictly, or with whatever it shows.
+    /// Negotiates TLS with a server of this name.
     ///
     /// # Errors
     /// When the handshake fails or takes too long.
@@ -76,9 +110,9 @@ impl ClientTls {
         &self,
         stream: Box<dyn Stream>,
         name: &str,
-        strictly: bool,
+        verify: &Verify,
     ) -> io::Result<(Box<dyn Stream>, Negotiated)> {
-        let stream = self.handshake(stream, name, strictly).await?;
+        let stream = self.handshake(stream, name, verify).await?;
         let connection = stream.get_ref().1;
         let version = connection.protocol_version().and_then(|version| version.as_str());
         let suite = connection.negotiated_cipher_suite().and_then(|suite| suite.suite().as_str());

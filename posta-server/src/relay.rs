@@ -16,7 +16,7 @@ mod conclude;
 mod connection;
 mod hosts;
 mod lanes;
-mod open;
+mod policy;
 pub mod settings;
 
 pub use settings::{RelaySettings, Rules, Smarthost, SmarthostTls};

@@ -1,18 +1,25 @@
 //! Finding other servers: DNS, or a fixed zone in its place.
 
 use hickory_resolver::{
-    TokioResolver,
-    config::{ConnectionConfig, LookupIpStrategy, NameServerConfig, ResolveHosts, ResolverConfig},
-    net::{NetError, runtime::TokioRuntimeProvider},
-    proto::rr::RData,
+    ResolverBuilder, TokioResolver,
+    config::{ConnectionConfig, NameServerConfig, ResolveHosts, ResolverConfig},
+    net::{DnsError, NetError, runtime::TokioRuntimeProvider},
+    proto::{
+        dnssec::TrustAnchors,
+        op::ResponseCode,
+        rr::{RData, Record, RecordType},
+    },
 };
 use std::{
     collections::HashMap,
     future::{Future, ready},
     net::{IpAddr, SocketAddr},
+    path::{Path, PathBuf},
     pin::Pin,
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
+use tokio::time::Instant;
 
 /// The future of a look-up.
 pub type Pending<'a, T> = Pin<Box<dyn Future<Output = Result<T, LookupError>> + Send + 'a>>;
@@ -31,17 +38,79 @@ pub enum LookupError {
     Failed(String, String),
 }
 
+/// What was found, and whether DNSSEC proves it: that it is what the domain's owner says.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Answer<T> {
+    /// The records; none if the name has none of that kind.
+    pub found: Vec<T>,
+    /// Whether that is proved (RFC 4035 §4.3: secure).
+    pub is_secure: bool,
+}
+
+/// What a server's certificate must be (RFC 6698 §2.1).
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Tlsa {
+    /// Whose certificate: 2, an authority's; 3, the server's own.
+    pub usage: u8,
+    /// Of what: 0, the certificate; 1, its public key.
+    pub selector: u8,
+    /// How it is written: 0, as it is; 1, its SHA-256; 2, its SHA-512.
+    pub matching: u8,
+    /// That.
+    pub data: Vec<u8>,
+}
+
 /// Looks names up.
 pub trait Resolver: Send + Sync + 'static {
     /// The servers that take a domain's mail, with their preferences; none if it names none.
-    fn exchangers<'a>(&'a self, domain: &'a str) -> Pending<'a, Vec<(u16, String)>>;
+    fn exchangers<'a>(&'a self, domain: &'a str) -> Pending<'a, Answer<(u16, String)>>;
 
     /// A host's addresses, of both families.
-    fn addresses<'a>(&'a self, host: &'a str) -> Pending<'a, Vec<IpAddr>>;
+    fn addresses<'a>(&'a self, host: &'a str) -> Pending<'a, Answer<IpAddr>>;
+
+    /// What the certificate of a server must be.
+    fn certificates<'a>(&'a self, name: &'a str) -> Pending<'a, Answer<Tlsa>>;
+
+    /// The texts of a name.
+    fn texts<'a>(&'a self, name: &'a str) -> Pending<'a, Answer<String>>;
 }
 
+/// Whether DNSSEC is validated (RFC 4035).
+#[derive(Clone)]
+pub enum Validation {
+    /// If the name servers hand on what it takes: many a router at home does not.
+    IfPossible,
+    /// Always, from this anchor on, or from the root's: what cannot be proved fails.
+    Always(Option<Arc<TrustAnchors>>),
+    /// Never.
+    Never,
+}
+
+/// Reads trust anchors: a file of DNSKEY records.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn trust_anchors(path: &Path) -> Result<Arc<TrustAnchors>, TrustAnchorError> {
+    let read = TrustAnchors::from_file(path);
+    read.map(Arc::new).map_err(|error| TrustAnchorError(path.to_owned(), error.to_string()))
+}
+
+/// Trust anchors cannot be read.
+#[derive(Debug, thiserror::Error)]
+#[error("the trust anchor {0} cannot be read; it holds DNSKEY records as in a zone file: {1}")]
+pub struct TrustAnchorError(PathBuf, String);
+
+/// How long it is believed that the name servers hand on what DNSSEC takes, or do not.
+const BELIEVED: Duration = Duration::from_secs(10 * 60);
+
 /// DNS.
-pub struct Dns(TokioResolver);
+pub struct Dns {
+    /// Which proves what it finds, and which does not.
+    validating: Option<TokioResolver>,
+    plain: Option<TokioResolver>,
+    /// Whether the first can be used, as found out then.
+    usable: Mutex<Option<(Instant, bool)>>,
+}
 
 impl std::fmt::Debug for Dns {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -54,21 +123,87 @@ impl Dns {
     ///
     /// # Errors
     /// When the system's configuration cannot be read.
-    pub fn new(servers: &[SocketAddr]) -> Result<Self, NetError> {
-        let mut builder = if servers.is_empty() {
-            TokioResolver::builder_tokio()?
-        } else {
-            let servers = servers.iter().map(name_server).collect();
-            let config = ResolverConfig::from_name_servers(servers);
-            TokioResolver::builder_with_config(config, TokioRuntimeProvider::default())
+    pub fn new(servers: &[SocketAddr], validation: Validation) -> Result<Self, NetError> {
+        let anchors = match &validation {
+            Validation::Always(Some(anchors)) => anchors.clone(),
+            _ => Arc::new(TrustAnchors::default()),
         };
-        let options = builder.options_mut();
-        options.timeout = PATIENCE;
-        // Mail goes by DNS; what /etc/hosts says is for this machine's other programs.
-        options.use_hosts_file = ResolveHosts::Never;
-        options.ip_strategy = LookupIpStrategy::Ipv6AndIpv4;
-        builder.build().map(Self)
+        let (wants_proof, wants_plain) = match validation {
+            Validation::IfPossible => (true, true),
+            Validation::Always(_) => (true, false),
+            Validation::Never => (false, true),
+        };
+        let validating = wants_proof.then(|| builder(servers)).transpose()?;
+        let plain = wants_plain.then(|| builder(servers)).transpose()?;
+        let validating = validating.map(|builder| builder.with_trust_anchor(anchors).build());
+        let plain = plain.map(|builder| builder.build());
+        Ok(Self {
+            validating: validating.transpose()?,
+            plain: plain.transpose()?,
+            usable: Mutex::new(None),
+        })
     }
+
+    async fn look_up<T>(
+        &self,
+        name: &str,
+        kind: RecordType,
+        read: impl Fn(&RData) -> Option<T>,
+    ) -> Result<Answer<T>, LookupError> {
+        let resolver = match (&self.validating, &self.plain) {
+            (Some(validating), Some(plain)) if !self.is_usable(validating).await => plain,
+            (Some(resolver), _) | (None, Some(resolver)) => resolver,
+            (None, None) => return Ok(Answer { found: Vec::new(), is_secure: false }),
+        };
+        match resolver.lookup(format!("{name}."), kind).await {
+            Ok(lookup) => {
+                let is_secure = is_secure(lookup.answers());
+                let found = lookup.answers().iter().filter_map(|record| read(&record.data));
+                Ok(Answer { found: found.collect(), is_secure })
+            }
+            Err(error) => nothing(name, &error),
+        }
+    }
+
+    /// Whether the name servers hand on what it takes to prove the root's own records. Who can forge
+    /// that they do not could also have kept DNSSEC from us by other means; `dns.dnssec = true` is
+    /// for those who know better.
+    async fn is_usable(&self, validating: &TokioResolver) -> bool {
+        let known = *self.usable.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, usable)) = known.filter(|(since, _)| since.elapsed() < BELIEVED) {
+            return usable;
+        }
+        let asked = validating.lookup(".", RecordType::NS).await;
+        let usable = asked.is_ok_and(|lookup| is_secure(lookup.answers()));
+        if known.is_none_or(|(_, before)| before != usable) && !usable {
+            tracing::warn!("the name servers do not hand on DNSSEC: DANE protects nothing");
+        }
+        let now = (Instant::now(), usable);
+        *self.usable.lock().unwrap_or_else(PoisonError::into_inner) = Some(now);
+        usable
+    }
+}
+
+fn builder(servers: &[SocketAddr]) -> Result<ResolverBuilder<TokioRuntimeProvider>, NetError> {
+    let mut builder = if servers.is_empty() {
+        TokioResolver::builder_tokio()?
+    } else {
+        let servers = servers.iter().map(name_server).collect();
+        let config = ResolverConfig::from_name_servers(servers);
+        TokioResolver::builder_with_config(config, TokioRuntimeProvider::default())
+    };
+    let options = builder.options_mut();
+    options.timeout = PATIENCE;
+    // Mail goes by DNS; what /etc/hosts says is for this machine's other programs.
+    options.use_hosts_file = ResolveHosts::Never;
+    Ok(builder)
+}
+
+/// Whether everything is proved, aliases on the way included.
+fn is_secure(records: &[Record]) -> bool {
+    let said = records.iter().filter(|record| record.record_type() != RecordType::RRSIG);
+    let mut said = said.peekable();
+    said.peek().is_some() && said.all(|record| record.proof.is_secure())
 }
 
 fn name_server(address: &SocketAddr) -> NameServerConfig {
@@ -80,43 +215,84 @@ fn name_server(address: &SocketAddr) -> NameServerConfig {
 }
 
 impl Resolver for Dns {
-    fn exchangers<'a>(&'a self, domain: &'a str) -> Pending<'a, Vec<(u16, String)>> {
-        Box::pin(async move {
-            let lookup = match self.0.mx_lookup(absolute(domain)).await {
-                Ok(lookup) => lookup,
-                Err(error) => return nothing(domain, &error),
-            };
-            let exchangers = lookup.answers().iter().filter_map(|record| match &record.data {
-                RData::MX(mx) => {
-                    let name = mx.exchange.to_ascii();
-                    Some((mx.preference, name.trim_end_matches('.').to_ascii_lowercase()))
-                }
-                _ => None,
-            });
-            Ok(exchangers.collect())
-        })
+    fn exchangers<'a>(&'a self, domain: &'a str) -> Pending<'a, Answer<(u16, String)>> {
+        Box::pin(self.look_up(domain, RecordType::MX, |data| match data {
+            RData::MX(mx) => {
+                let name = mx.exchange.to_ascii();
+                Some((mx.preference, name.trim_end_matches('.').to_ascii_lowercase()))
+            }
+            _ => None,
+        }))
     }
 
-    fn addresses<'a>(&'a self, host: &'a str) -> Pending<'a, Vec<IpAddr>> {
+    fn addresses<'a>(&'a self, host: &'a str) -> Pending<'a, Answer<IpAddr>> {
+        let read = |data: &RData| match data {
+            RData::A(address) => Some(IpAddr::V4(address.0)),
+            RData::AAAA(address) => Some(IpAddr::V6(address.0)),
+            _ => None,
+        };
         Box::pin(async move {
-            match self.0.lookup_ip(absolute(host)).await {
-                Ok(lookup) => Ok(lookup.iter().collect()),
-                Err(error) => nothing(host, &error),
+            let (six, four) = tokio::join!(
+                self.look_up(host, RecordType::AAAA, read),
+                self.look_up(host, RecordType::A, read),
+            );
+            match (six, four) {
+                (Ok(six), Ok(four)) => {
+                    let secure = |answer: &Answer<_>| answer.found.is_empty() || answer.is_secure;
+                    let is_secure = secure(&six) && secure(&four);
+                    let found: Vec<_> = six.found.into_iter().chain(four.found).collect();
+                    Ok(Answer { is_secure: is_secure && !found.is_empty(), found })
+                }
+                // One family is enough to get there, but proves nothing.
+                (Ok(one), Err(LookupError::Failed(..)))
+                | (Err(LookupError::Failed(..)), Ok(one))
+                    if !one.found.is_empty() =>
+                {
+                    Ok(Answer { is_secure: false, ..one })
+                }
+                (Err(error), _) | (_, Err(error)) => Err(error),
             }
         })
     }
+
+    fn certificates<'a>(&'a self, name: &'a str) -> Pending<'a, Answer<Tlsa>> {
+        Box::pin(self.look_up(name, RecordType::TLSA, |data| match data {
+            RData::TLSA(tlsa) => Some(Tlsa {
+                usage: tlsa.cert_usage.into(),
+                selector: tlsa.selector.into(),
+                matching: tlsa.matching.into(),
+                data: tlsa.cert_data.clone(),
+            }),
+            _ => None,
+        }))
+    }
+
+    fn texts<'a>(&'a self, name: &'a str) -> Pending<'a, Answer<String>> {
+        Box::pin(self.look_up(name, RecordType::TXT, |data| match data {
+            RData::TXT(text) => {
+                let octets = text.txt_data.concat();
+                Some(String::from_utf8_lossy(&octets).into_owned())
+            }
+            _ => None,
+        }))
+    }
 }
 
-/// With its last dot, so that no search list is tried.
-fn absolute(name: &str) -> String {
-    format!("{name}.")
-}
-
-fn nothing<T>(name: &str, error: &NetError) -> Result<Vec<T>, LookupError> {
-    if error.is_nx_domain() {
+/// Nothing was found, or nothing could be found out. What is forged counts as the latter
+/// (RFC 7672 §2.1.1): mail waits for it to be mended.
+fn nothing<T>(name: &str, error: &NetError) -> Result<Answer<T>, LookupError> {
+    let none = Answer { found: Vec::new(), is_secure: false };
+    // Of zones that prove nothing of what they do not have.
+    let unproved = match error {
+        NetError::Dns(DnsError::Nsec { response, proof, .. }) if proof.is_insecure() => {
+            Some(response.response_code)
+        }
+        _ => None,
+    };
+    if error.is_nx_domain() || unproved == Some(ResponseCode::NXDomain) {
         Err(LookupError::NoDomain(name.to_owned()))
-    } else if error.is_no_records_found() {
-        Ok(Vec::new())
+    } else if error.is_no_records_found() || unproved == Some(ResponseCode::NoError) {
+        Ok(none)
     } else {
         Err(LookupError::Failed(name.to_owned(), error.to_string()))
     }
@@ -127,13 +303,28 @@ fn nothing<T>(name: &str, error: &NetError) -> Result<Vec<T>, LookupError> {
 #[derive(Debug, Clone)]
 pub struct NoDns(pub String);
 
+impl NoDns {
+    fn failed<'a, T: Send + 'a>(&self, name: &str) -> Pending<'a, Answer<T>> {
+        let failed = LookupError::Failed(name.to_owned(), self.0.clone());
+        Box::pin(ready(Err(failed)))
+    }
+}
+
 impl Resolver for NoDns {
-    fn exchangers<'a>(&'a self, domain: &'a str) -> Pending<'a, Vec<(u16, String)>> {
-        Box::pin(ready(Err(LookupError::Failed(domain.to_owned(), self.0.clone()))))
+    fn exchangers<'a>(&'a self, domain: &'a str) -> Pending<'a, Answer<(u16, String)>> {
+        self.failed(domain)
     }
 
-    fn addresses<'a>(&'a self, host: &'a str) -> Pending<'a, Vec<IpAddr>> {
-        Box::pin(ready(Err(LookupError::Failed(host.to_owned(), self.0.clone()))))
+    fn addresses<'a>(&'a self, host: &'a str) -> Pending<'a, Answer<IpAddr>> {
+        self.failed(host)
+    }
+
+    fn certificates<'a>(&'a self, name: &'a str) -> Pending<'a, Answer<Tlsa>> {
+        self.failed(name)
+    }
+
+    fn texts<'a>(&'a self, name: &'a str) -> Pending<'a, Answer<String>> {
+        self.failed(name)
     }
 }
 
@@ -144,34 +335,49 @@ pub struct FixedZone {
     pub exchangers: HashMap<String, Vec<(u16, String)>>,
     /// Each host's addresses.
     pub addresses: HashMap<String, Vec<IpAddr>>,
+    /// What certificates must be.
+    pub certificates: HashMap<String, Vec<Tlsa>>,
+    /// Each name's texts.
+    pub texts: HashMap<String, Vec<String>>,
     /// Names for which DNS fails.
     pub failing: Vec<String>,
+    /// Whether everything is proved.
+    pub is_secure: bool,
 }
 
 impl FixedZone {
-    fn look_up<T: Clone>(
+    fn look_up<'a, T: Clone + Send + 'a>(
         &self,
         name: &str,
         records: &HashMap<String, Vec<T>>,
-    ) -> Result<Vec<T>, LookupError> {
-        if self.failing.iter().any(|failing| failing == name) {
-            return Err(LookupError::Failed(name.to_owned(), "SERVFAIL".to_owned()));
-        }
+    ) -> Pending<'a, Answer<T>> {
+        let is_secure = self.is_secure;
         let exists = self.exchangers.contains_key(name) || self.addresses.contains_key(name);
-        match records.get(name) {
-            Some(found) => Ok(found.clone()),
-            None if exists => Ok(Vec::new()),
+        Box::pin(ready(match records.get(name) {
+            _ if self.failing.iter().any(|failing| failing == name) => {
+                Err(LookupError::Failed(name.to_owned(), "SERVFAIL".to_owned()))
+            }
+            Some(found) => Ok(Answer { found: found.clone(), is_secure }),
+            None if exists => Ok(Answer { found: Vec::new(), is_secure }),
             None => Err(LookupError::NoDomain(name.to_owned())),
-        }
+        }))
     }
 }
 
 impl Resolver for FixedZone {
-    fn exchangers<'a>(&'a self, domain: &'a str) -> Pending<'a, Vec<(u16, String)>> {
-        Box::pin(ready(self.look_up(domain, &self.exchangers)))
+    fn exchangers<'a>(&'a self, domain: &'a str) -> Pending<'a, Answer<(u16, String)>> {
+        self.look_up(domain, &self.exchangers)
     }
 
-    fn addresses<'a>(&'a self, host: &'a str) -> Pending<'a, Vec<IpAddr>> {
-        Box::pin(ready(self.look_up(host, &self.addresses)))
+    fn addresses<'a>(&'a self, host: &'a str) -> Pending<'a, Answer<IpAddr>> {
+        self.look_up(host, &self.addresses)
+    }
+
+    fn certificates<'a>(&'a self, name: &'a str) -> Pending<'a, Answer<Tlsa>> {
+        self.look_up(name, &self.certificates)
+    }
+
+    fn texts<'a>(&'a self, name: &'a str) -> Pending<'a, Answer<String>> {
+        self.look_up(name, &self.texts)
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::{
     relay::settings::Smarthost,
-    resolve::{LookupError, Resolver},
+    resolve::{Answer, LookupError, Resolver},
 };
 use posta_mail::Reply;
 use std::{net::IpAddr, sync::Arc};
@@ -21,7 +21,16 @@ pub enum Host {
     Smarthost(Arc<Smarthost>),
 }
 
-/// The servers for a destination, those to be tried first first; or the reply that ends the attempt
+/// The way to a destination.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Route {
+    /// The servers, those to be tried first first.
+    pub hosts: Vec<Host>,
+    /// Whether DNSSEC proves that they are the destination's.
+    pub is_secure: bool,
+}
+
+/// The way to a destination; or the reply that ends the attempt
 /// without any. `random` orders those that are equal: it is asked for a number below its argument.
 ///
 /// # Errors
@@ -31,17 +40,22 @@ pub async fn hosts(
     ourselves: &str,
     resolver: &dyn Resolver,
     random: impl FnMut(usize) -> usize,
-) -> Result<Vec<Host>, Reply> {
+) -> Result<Route, Reply> {
     if let Some(literal) = destination.strip_prefix('[') {
         let literal = literal.trim_end_matches(']').trim_start_matches("IPv6:");
         let literal = literal.trim_start_matches("ipv6:");
         return match literal.parse() {
-            Ok(address) => Ok(vec![Host::Literal(address)]),
+            Ok(address) => Ok(Route { hosts: vec![Host::Literal(address)], is_secure: false }),
             Err(_) => Err(Reply::new(550, (5, 1, 2), "That address literal cannot be reached")),
         };
     }
     match resolver.exchangers(destination).await {
-        Ok(exchangers) => ordered(destination, ourselves, exchangers, random),
+        Ok(Answer { found, is_secure }) => {
+            // Without MX the destination is its own host, and its addresses prove what there is.
+            let is_secure = is_secure || found.is_empty();
+            let hosts = ordered(destination, ourselves, found, random)?;
+            Ok(Route { hosts, is_secure })
+        }
         Err(error) => Err(lookup_failed(&error)),
     }
 }
@@ -98,8 +112,8 @@ mod tests {
     async fn route(zone: &FixedZone, destination: &str) -> Result<String, u16> {
         let hosts = hosts(destination, "mail.x.test", zone, |below| below - 1).await;
         hosts
-            .map(|hosts| {
-                let names = hosts.into_iter().map(|host| match host {
+            .map(|route| {
+                let names = route.hosts.into_iter().map(|host| match host {
                     Host::Named(name) => name,
                     Host::Literal(address) => address.to_string(),
                     Host::Smarthost(_) => unreachable!("DNS names none"),

@@ -203,10 +203,18 @@ fn load_all(
     files.iter().map(|files| load_one(files, provider)).collect()
 }
 
-fn load_one(files: &CertificateFiles, provider: &CryptoProvider) -> Result<Loaded, TlsError> {
-    let chain = CertificateDer::pem_file_iter(&files.certificate)
+/// Reads certificates, in PEM.
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    CertificateDer::pem_file_iter(path)
         .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-        .map_err(|error| TlsError::file(&files.certificate, error))?;
+        .map_err(|error| TlsError::file(path, error))
+}
+
+fn load_one(files: &CertificateFiles, provider: &CryptoProvider) -> Result<Loaded, TlsError> {
+    let chain = read_certificates(&files.certificate)?;
     let key = PrivateKeyDer::from_pem_file(&files.key)
         .map_err(|error| TlsError::file(&files.key, error))?;
     let Some(leaf) = chain.first() else {

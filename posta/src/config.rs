@@ -48,6 +48,8 @@ pub(crate) struct Tls {
     pub(crate) key: Option<PathBuf>,
     /// More certificates, for clients that ask for other names.
     pub(crate) also: Vec<Certificate>,
+    /// Authorities whose certificates we believe, beside those that browsers do.
+    pub(crate) authorities: Vec<PathBuf>,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -113,10 +115,14 @@ pub(crate) struct Pop3 {
 
 /// Where names are looked up.
 #[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub(crate) struct Dns {
     /// Name servers; the system's if there are none.
     pub(crate) servers: Vec<SocketAddr>,
+    /// Whether DNSSEC is validated; if the name servers hand it on, unless it is set.
+    pub(crate) dnssec: Option<bool>,
+    /// Where the keys lie from which on it is validated, in place of the root's.
+    pub(crate) trust_anchor: Option<PathBuf>,
 }
 
 /// Whom to ask about the tokens of those who log in with one (RFC 7662).
@@ -214,7 +220,7 @@ const KEYS: [(&str, &[&str]); 12] = [
             "listen",
         ],
     ),
-    ("tls", &["certificate", "key", "also"]),
+    ("tls", &["certificate", "key", "also", "authorities"]),
     ("tls.also", &["certificate", "key"]),
     (
         "limits",
@@ -238,7 +244,7 @@ const KEYS: [(&str, &[&str]); 12] = [
     ("smtp", &["bare-newlines", "verify"]),
     ("pop3", &["autologout", "login-delay", "expire", "apop"]),
     ("proxy", &["networks", "xclient"]),
-    ("dns", &["servers"]),
+    ("dns", &["servers", "dnssec", "trust-anchor"]),
     ("relay", relay::KEYS),
     ("relay.domain", relay::DOMAIN_KEYS),
     ("oauth", &["introspection", "client", "secret-file", "claim"]),
@@ -276,6 +282,9 @@ impl Config {
             oauth.check()?;
         }
         config.relay.check()?;
+        if config.dns.dnssec == Some(false) && config.dns.trust_anchor.is_some() {
+            bail!("dns.trust-anchor means nothing with dnssec = false");
+        }
         for (index, listen) in config.listen.iter().enumerate() {
             if listen.protocol != Protocol::Lmtp && matches!(listen.address, Endpoint::Unix(_)) {
                 bail!("listen[{index}].address: only lmtp may listen on a Unix socket");
@@ -411,6 +420,7 @@ mod tests {
         [tls]
         certificate = "/etc/posta/cert.pem"
         key         = "/etc/posta/key.pem"
+        authorities = ["/etc/posta/authority.pem"]
         [[tls.also]]
         certificate = "/etc/posta/other.cert.pem"
         key         = "/etc/posta/other.key.pem"
@@ -442,6 +452,8 @@ mod tests {
         xclient = ["192.0.2.1/32"]
         [dns]
         servers = ["127.0.0.1:5353"]
+        dnssec = true
+        trust-anchor = "/etc/posta/anchor"
         [relay]
         retry = ["1m", "5m", "15m", "1h"]
         give-up = "5d"

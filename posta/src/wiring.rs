@@ -14,7 +14,7 @@ use posta_server::{
     net::SystemNet,
     oauth::OAuthSettings,
     outbound::ClientTls,
-    resolve::{Dns, NoDns, Resolver},
+    resolve::{self, Dns, NoDns, Resolver, Validation},
     tls::{self, CertificateFiles, Tls},
 };
 use posta_smtp::server::Limits as SmtpLimits;
@@ -22,9 +22,8 @@ use posta_store::Store;
 use posta_store_fjall::FjallStore;
 use std::{
     fs,
-    net::SocketAddr,
     os::unix::fs::{DirBuilderExt, PermissionsExt},
-    path::Path,
+    path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
@@ -59,23 +58,39 @@ pub(crate) fn clock() -> Arc<SystemClock> {
     Arc::new(SystemClock)
 }
 
+/// TLS to other servers.
+pub(crate) fn client_tls(authorities: &[PathBuf]) -> Result<ClientTls> {
+    let mut certificates = Vec::new();
+    for path in authorities {
+        certificates.extend(tls::read_certificates(path).context("tls.authorities")?);
+    }
+    Ok(ClientTls::new(&certificates)?)
+}
+
 /// What collecting from other servers stands on.
 pub(crate) fn means() -> Result<Means> {
-    Ok(Means { net: Arc::new(SystemNet), tls: ClientTls::new()?, clock: clock() })
+    Ok(Means { net: Arc::new(SystemNet), tls: client_tls(&[])?, clock: clock() })
 }
 
 /// What a server stands on.
-pub(crate) fn world(store: Arc<dyn Store>, name_servers: &[SocketAddr]) -> Result<World> {
-    let resolver: Arc<dyn Resolver> = match Dns::new(name_servers) {
+pub(crate) fn world(store: Arc<dyn Store>, config: &Config) -> Result<World> {
+    let validation = match (config.dns.dnssec, &config.dns.trust_anchor) {
+        (_, Some(path)) => Validation::Always(Some(resolve::trust_anchors(path)?)),
+        (Some(true), None) => Validation::Always(None),
+        (Some(false), None) => Validation::Never,
+        (None, None) => Validation::IfPossible,
+    };
+    let resolver: Arc<dyn Resolver> = match Dns::new(&config.dns.servers, validation) {
         Ok(dns) => Arc::new(dns),
         // A machine without /etc/resolv.conf still keeps mail and hands it out.
-        Err(error) if name_servers.is_empty() => {
+        Err(error) if config.dns.servers.is_empty() => {
             tracing::warn!(%error, "no name server is known: set dns.servers; mail for others waits");
             Arc::new(NoDns(error.to_string()))
         }
         Err(error) => return Err(error).context("[dns]"),
     };
-    Ok(World { store, clock: clock(), net: Arc::new(SystemNet), resolver })
+    let tls = client_tls(&config.tls.authorities)?;
+    Ok(World { store, clock: clock(), net: Arc::new(SystemNet), resolver, tls })
 }
 
 /// A server's settings.

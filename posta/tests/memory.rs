@@ -39,7 +39,7 @@ async fn system_on(
     change: impl FnOnce(&mut Settings),
 ) -> System {
     let net = Arc::new(MemoryNet::default());
-    let means = Means { net: net.clone(), tls: ClientTls::new().unwrap(), clock: clock.clone() };
+    let means = Means { net: net.clone(), tls: ClientTls::new(&[]).unwrap(), clock: clock.clone() };
     let collectors = Arc::new(Collectors::new(store.clone(), means));
     let admin = Admin::new(store.clone(), clock.clone(), collectors);
     for address in ["ana@x.test", "bob@x.test"] {
@@ -67,7 +67,8 @@ async fn system_on(
     };
     change(&mut settings);
     let resolver = Arc::new(FixedZone::default());
-    let world = World { store, clock, net: net.clone(), resolver };
+    let tls = ClientTls::new(&[]).unwrap();
+    let world = World { store, clock, net: net.clone(), resolver, tls };
     let server = Server::start(settings, world).await.unwrap();
     System { net, admin, server }
 }

@@ -8,6 +8,7 @@ use posta_server::{
     admin::{Admin, QueueAction, QueueLine, Request, Response, Selection},
     clock::{Clock, SimulatedClock},
     net::{MemoryNet, Net},
+    outbound::ClientTls,
     resolve::FixedZone,
 };
 use posta_store::{Event, MemoryStore, What};
@@ -72,8 +73,9 @@ async fn side(
         clock: clock.clone(),
         net: net.clone(),
         resolver: Arc::new(zone),
+        tls: ClientTls::new(&[]).unwrap(),
     };
-    let collectors = Arc::new(world.collectors().unwrap());
+    let collectors = Arc::new(world.collectors());
     let admin = Admin::new(store, clock.clone(), collectors);
     for account in accounts {
         let (address, password) = ((*account).to_owned(), "parola".to_owned());

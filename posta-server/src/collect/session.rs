@@ -279,8 +279,8 @@ impl<D: Destination> Host<Client> for Session<'_, D> {
     async fn secure(&mut self, stream: Box<dyn Stream>) -> io::Result<Box<dyn Stream>> {
         debug_assert!(self.login.tls == LoginTls::Stls, "TLS is wanted");
         let name = host_of(&self.login.server);
-        let strictly = !self.login.any_certificate;
-        let (stream, negotiated) = self.means.tls.connect(stream, name, strictly).await?;
+        let verify = super::verify(self.login);
+        let (stream, negotiated) = self.means.tls.connect(stream, name, &verify).await?;
         self.exporter = negotiated.exporter;
         Ok(stream)
     }

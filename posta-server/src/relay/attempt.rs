@@ -1,17 +1,14 @@
 //! One attempt: an item, the servers of its destination one after the other, and what came of it.
 
-use super::{
-    Found, LEASE, RENEW, Relay, SmarthostTls, Verdict,
-    hosts::{Peer, Trouble, Trust},
-};
-use crate::route::{self, Host};
-use posta_mail::{Reply, envelope::Late};
+use super::{Found, LEASE, RENEW, Relay, Verdict, hosts::Trouble};
+use crate::route::{self, Host, Route};
+use posta_mail::{EnhancedStatus, Reply, envelope::Late};
 use posta_store::{Destination, Item, StoreError};
 use std::sync::Arc;
 use tokio::time::{interval, sleep};
 
-/// Where mail for other servers is delivered (RFC 5321 §4.5.4.2).
-const PORT: u16 = 25;
+/// A host without an address (RFC 3463 §3.5).
+const NOBODY: EnhancedStatus = EnhancedStatus { class: 5, subject: 4, detail: 4 };
 
 impl Relay {
     /// Tries to hand an item on, and settles what came of it.
@@ -88,21 +85,26 @@ impl Relay {
         if let Some(rate) = rules.rate {
             sleep(self.lanes.turn(&item.destination, rate)).await;
         }
-        let hosts = match &rules.route {
-            Some(smarthost) => Ok(vec![Host::Smarthost(smarthost.clone())]),
+        let route = match &rules.route {
+            Some(smarthost) => {
+                Ok(Route { hosts: vec![Host::Smarthost(smarthost.clone())], is_secure: true })
+            }
             None => {
                 let random = |below: usize| self.random(below);
                 route::hosts(domain, self.hostname.as_str(), &*self.resolver, random).await
             }
         };
-        let hosts = match hosts {
-            Ok(hosts) => hosts,
+        let route = match route {
+            Ok(route) => route,
             Err(reply) => return Some(Found::nowhere(item, reply)),
         };
         let mut last: Option<Reply> = None;
-        for host in hosts {
-            let peer = self.peer(host, item);
-            match self.hosts.send(self, &peer, item.clone()).await? {
+        for host in &route.hosts {
+            let sent = match self.peer(host, &route, domain, item).await {
+                Ok(peer) => self.hosts.send(self, &peer, item.clone()).await?,
+                Err(trouble) => Err(trouble),
+            };
+            match sent {
                 Ok(found) => return Some(found),
                 // That one does not exist weighs less than that another may be there again.
                 Err(Trouble(reply)) => {
@@ -113,33 +115,10 @@ impl Relay {
                 }
             }
         }
-        let last = last.filter(|reply| reply.code.is_transient());
+        let is_nobody = |reply: &Reply| reply.status == Some(NOBODY);
         let nobody = || Reply::new(550, (5, 4, 4), format!("No server of {domain} has an address"));
-        Some(Found::nowhere(item, last.unwrap_or_else(nobody)))
-    }
-
-    /// How a host is talked to.
-    fn peer(&self, host: Host, item: &Item) -> Peer {
-        let trust = match item.envelope.require_tls {
-            true => Trust::Authorities,
-            false => Trust::Anyone,
-        };
-        match host {
-            Host::Named(name) => Peer { name, port: PORT, trust, smarthost: None },
-            Host::Literal(address) => {
-                Peer { name: format!("[{address}]"), port: PORT, trust, smarthost: None }
-            }
-            Host::Smarthost(smarthost) => Peer {
-                name: smarthost.host.clone(),
-                port: smarthost.port,
-                trust: match smarthost.tls {
-                    SmarthostTls::StartTls | SmarthostTls::Implicit => Trust::Authorities,
-                    SmarthostTls::None if !item.envelope.require_tls => Trust::Plaintext,
-                    SmarthostTls::Opportunistic | SmarthostTls::None => trust,
-                },
-                smarthost: Some(smarthost),
-            },
-        }
+        let last = last.filter(|reply| !is_nobody(reply)).unwrap_or_else(nobody);
+        Some(Found::nowhere(item, last))
     }
 
     fn random(&self, below: usize) -> usize {

@@ -3,12 +3,15 @@
 use super::{
     Found, Relay,
     hosts::{HostQueue, Job, Trouble, Trust},
-    open, seconds_until,
+    seconds_until,
     settings::SmarthostTls,
 };
 use crate::{
     drive::{Ended, Host},
     net::Stream,
+    outbound::Verify,
+    race,
+    resolve::LookupError,
     route,
     sasl::ClientLogin,
 };
@@ -50,21 +53,21 @@ async fn hold(queue: &Arc<HostQueue>, relay: &Arc<Relay>) -> Result<(), Trouble>
     let peer = &queue.peer;
     let addresses = match peer.name.trim_start_matches('[').trim_end_matches(']').parse() {
         Ok(literal) => vec![literal],
-        Err(_) => relay
-            .resolver
-            .addresses(&peer.name)
-            .await
-            .map_err(|error| Trouble(route::lookup_failed(&error)))?,
+        Err(_) => match relay.resolver.addresses(&peer.name).await {
+            Ok(answer) => answer.found,
+            Err(LookupError::NoDomain(_)) => Vec::new(),
+            Err(error) => return Err(Trouble(route::lookup_failed(&error))),
+        },
     };
     if addresses.is_empty() {
         let words = format!("The server {} has no address", peer.name);
         return Err(Trouble(Reply::new(550, (5, 4, 4), words)));
     }
-    let mut addresses = open::ordered(addresses, peer.port);
+    let mut addresses = race::ordered(addresses, peer.port);
     loop {
         let settings = &relay.settings;
         let raced =
-            open::race(&mut addresses, &relay.net, &settings.sources, settings.patience).await;
+            race::race(&mut addresses, &relay.net, &settings.sources, settings.patience).await;
         let (stream, address) = raced.map_err(|why| {
             Trouble(Reply::new(451, (4, 4, 1), format!("{} cannot be reached: {why}", peer.name)))
         })?;
@@ -88,13 +91,13 @@ async fn converse(
     let place = format!("{} ({address})", queue.peer.name);
     let tls = match (&queue.peer.trust, &queue.peer.smarthost) {
         (_, Some(smarthost)) if smarthost.tls == SmarthostTls::Implicit => TlsUse::Never,
-        (Trust::Authorities, _) => TlsUse::Required,
+        (Trust::Tls(_), _) => TlsUse::Required,
         (Trust::Plaintext, _) => TlsUse::Never,
-        (Trust::Anyone, _) => TlsUse::IfOffered,
+        (Trust::Opportunistic, _) => TlsUse::IfOffered,
     };
     let first = Conversation::new(queue, relay).hold(stream, tls, &place).await;
     match first {
-        Err(Broken::Tls(_)) if queue.peer.trust == Trust::Anyone => {}
+        Err(Broken::Tls(_)) if queue.peer.trust == Trust::Opportunistic => {}
         ended => return ended.map_err(|broken| broken.trouble(&place)),
     }
     let source = relay.settings.sources.iter().find(|ip| ip.is_ipv6() == address.is_ipv6());
@@ -345,7 +348,8 @@ impl<'a> Conversation<'a> {
         let login = self.queue.peer.smarthost.as_ref().and_then(|smarthost| {
             let (user, password) = smarthost.login.as_ref()?;
             // A password goes in plaintext only where the connection is known to be the server's.
-            let trusted = self.queue.peer.trust == Trust::Authorities;
+            let trusted =
+                matches!(&self.queue.peer.trust, Trust::Tls(verify) if *verify != Verify::Anyone);
             let exporter = self.exporter.as_deref();
             ClientLogin::strongest(offered, user, password, exporter, trusted, &*self.relay.clock)
         });
@@ -435,8 +439,11 @@ impl Host<Client> for Conversation<'_> {
     async fn content(&mut self, _content: &[u8]) {}
 
     async fn secure(&mut self, stream: Box<dyn Stream>) -> io::Result<Box<dyn Stream>> {
-        let is_strict = self.queue.peer.trust == Trust::Authorities;
-        match self.relay.tls.connect(stream, &self.queue.peer.name, is_strict).await {
+        let verify = match &self.queue.peer.trust {
+            Trust::Tls(verify) => verify,
+            Trust::Opportunistic | Trust::Plaintext => &Verify::Anyone,
+        };
+        match self.relay.tls.connect(stream, &self.queue.peer.name, verify).await {
             Ok((stream, negotiated)) => {
                 self.tls = Some(negotiated.about);
                 self.exporter = negotiated.exporter;

@@ -1,7 +1,7 @@
 //! The servers that mail is handed to: what waits for each, and how many connections it is worth.
 
 use super::{Found, Relay, connection};
-use crate::relay::settings::Smarthost;
+use crate::{outbound::Verify, relay::settings::Smarthost};
 use posta_mail::Reply;
 use posta_store::Item;
 use std::{
@@ -27,15 +27,15 @@ const DOWN: Duration = Duration::from_secs(30);
 /// Items of one message that are looked for, so that they go in one transaction.
 const LOOK_AHEAD: usize = 100;
 
-/// Whom to believe to be the server.
+/// How a connection is protected.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum Trust {
-    /// Whoever answers, in TLS if it offers that (RFC 7435).
-    Anyone,
-    /// Whoever answers, in plaintext.
+    /// In TLS if the server offers that, whoever it is (RFC 7435).
+    Opportunistic,
+    /// In plaintext.
     Plaintext,
-    /// Only who has a certificate for the name from a known authority.
-    Authorities,
+    /// In TLS, with a server that is known to be the right one, or not known to be.
+    Tls(Verify),
 }
 
 /// A server, and how it is talked to. Those that differ have connections of their own.

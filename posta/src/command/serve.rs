@@ -27,7 +27,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         // Before the sockets are bound, so that a signal right after `ready` is not missed.
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
-        let world = wiring::world(store, &config.dns.servers)?;
+        let world = wiring::world(store, &config)?;
         let server = Server::start(settings, world)
             .await
             .context("change `address` under [[listen]], or stop what uses it")?;

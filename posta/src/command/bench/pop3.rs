@@ -73,7 +73,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<()> {
         Mode::Idle => "idle sessions",
     };
     let (sessions, json) = (arguments.sessions, arguments.json);
-    let tls = if arguments.tls { Some(ClientTls::new()?) } else { None };
+    let tls = if arguments.tls { Some(ClientTls::new(&[])?) } else { None };
     let all = Rc::new((arguments, password, tls));
     let measured = run_sessions(sessions, |number, latencies| {
         let all = all.clone();

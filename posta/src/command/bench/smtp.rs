@@ -85,7 +85,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<()> {
     let unit = if arguments.idle.is_some() { "idle sessions" } else { "messages" };
     let (sessions, json) = (arguments.sessions.max(1), arguments.json);
     let (each, more) = (arguments.messages / sessions, arguments.messages % sessions);
-    let tls = if arguments.tls { Some(ClientTls::new()?) } else { None };
+    let tls = if arguments.tls { Some(ClientTls::new(&[])?) } else { None };
     let arguments = Rc::new((arguments, tls));
     let measured = run_sessions(sessions, |number, latencies| {
         let messages = each + usize::from(number < more);

@@ -2,7 +2,10 @@
 
 use anyhow::{Context, Result, bail, ensure};
 use memchr::{memchr, memmem};
-use posta_server::{net::Stream, outbound::ClientTls};
+use posta_server::{
+    net::Stream,
+    outbound::{ClientTls, Verify},
+};
 use std::time::{Duration, Instant};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -43,7 +46,7 @@ impl Wire {
             None => Box::new(stream),
             Some(tls) => {
                 let connected =
-                    timeout(patience, tls.connect(Box::new(stream), "localhost", false));
+                    timeout(patience, tls.connect(Box::new(stream), "localhost", &Verify::Anyone));
                 connected.await.context("no TLS in time")??.0
             }
         };

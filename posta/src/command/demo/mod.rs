@@ -3,7 +3,7 @@
 mod narrate;
 mod tap;
 
-use crate::{client, wiring};
+use crate::{client, config::Config, wiring};
 use anyhow::{Context, Result, bail, ensure};
 use bytes::Bytes;
 use clap::Args;
@@ -45,7 +45,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<()> {
     let store = wiring::open_store(directory.path())?;
     super::block_on(async move {
         add_accounts(store.clone()).await?;
-        let server = Server::start(settings()?, wiring::world(store, &[])?).await?;
+        let server = Server::start(settings()?, wiring::world(store, &Config::default())?).await?;
         let played = play(&server).await;
         if played.is_ok() && !arguments.once {
             stay(&server).await?;

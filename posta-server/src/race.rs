@@ -22,7 +22,7 @@ const HEAD_START: Duration = Duration::from_millis(250);
 
 /// The addresses in the order in which they are tried: the families take turns, IPv6 first
 /// (RFC 8305 §4).
-pub(super) fn ordered(addresses: Vec<IpAddr>, port: u16) -> Vec<SocketAddr> {
+pub(crate) fn ordered(addresses: Vec<IpAddr>, port: u16) -> Vec<SocketAddr> {
     let (six, four): (Vec<_>, Vec<_>) = addresses.into_iter().partition(IpAddr::is_ipv6);
     let (mut six, mut four) = (VecDeque::from(six), VecDeque::from(four));
     let mut ordered = Vec::with_capacity(six.len() + four.len());
@@ -38,7 +38,7 @@ pub(super) fn ordered(addresses: Vec<IpAddr>, port: u16) -> Vec<SocketAddr> {
 ///
 /// # Errors
 /// Why the last one failed; then the list is empty.
-pub(super) async fn race(
+pub(crate) async fn race(
     addresses: &mut Vec<SocketAddr>,
     net: &Arc<dyn Net>,
     sources: &[IpAddr],

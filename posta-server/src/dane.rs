@@ -1,0 +1,223 @@
+//! DANE: a server's certificate is what its domain's owner says in DNS, and DNSSEC proves that
+//! (RFC 7672). No authority has a say in it.
+
+use crate::resolve::Tlsa;
+use aws_lc_rs::digest::{self, SHA256, SHA512};
+use rustls::{
+    CertificateError, DigitallySignedStruct, Error, OtherError, SignatureScheme,
+    client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+    crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature},
+    pki_types::{CertificateDer, ServerName, UnixTime},
+};
+use std::sync::Arc;
+use webpki::{EndEntityCert, KeyUsage, anchor_from_trusted_cert};
+
+/// The uses of a certificate that mail knows (RFC 7672 §3.1): an authority's, and the server's own.
+const AUTHORITY: u8 = 2;
+const OWN: u8 = 3;
+
+/// What a server's certificate must be.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Dane {
+    /// What DNS says; at least one.
+    pub records: Vec<Tlsa>,
+    /// The names that a certificate of an authority may be for: the server's, the destination's.
+    pub names: Vec<String>,
+}
+
+/// The records that mean something to mail (RFC 7672 §3.1.3: the others are ignored).
+#[must_use]
+pub fn usable(records: Vec<Tlsa>) -> Vec<Tlsa> {
+    let is_usable = |record: &Tlsa| {
+        matches!(record.usage, AUTHORITY | OWN) && record.selector <= 1 && record.matching <= 2
+    };
+    records.into_iter().filter(is_usable).collect()
+}
+
+/// The certificate is not what DNS says.
+#[derive(Debug, thiserror::Error)]
+#[error("the certificate is not the one that DNS names (TLSA)")]
+struct NotNamed;
+
+/// Checks a certificate.
+#[derive(Debug)]
+pub(crate) struct DaneVerifier {
+    pub(crate) dane: Dane,
+    pub(crate) provider: Arc<CryptoProvider>,
+}
+
+impl DaneVerifier {
+    /// RFC 7672 §3.1.1: the key counts, and nothing else; not the name, not the time.
+    fn is_own(&self, certificate: &CertificateDer<'_>) -> bool {
+        self.records(OWN).any(|record| matches(record, certificate))
+    }
+
+    /// RFC 7672 §3.1.2: an authority that the server shows, or that DNS holds whole, has signed it
+    /// for one of the names.
+    fn is_of_authority(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        shown: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<bool, webpki::Error> {
+        let held =
+            self.records(AUTHORITY).filter(|record| (record.selector, record.matching) == (0, 0));
+        let held: Vec<_> = held.map(|record| CertificateDer::from(record.data.clone())).collect();
+        let is_named = |shown: &&CertificateDer<'_>| {
+            self.records(AUTHORITY).any(|record| matches(record, shown))
+        };
+        let certificate = EndEntityCert::try_from(end_entity)?;
+        let names =
+            self.dane.names.iter().filter_map(|name| ServerName::try_from(name.as_str()).ok());
+        let mut names = names;
+        if !names.any(|name| certificate.verify_is_valid_for_subject_name(&name).is_ok()) {
+            return Ok(false);
+        }
+        for authority in shown.iter().filter(is_named).chain(&held) {
+            let Ok(anchor) = anchor_from_trusted_cert(authority) else { continue };
+            let anchors = [anchor];
+            let verified = certificate.verify_for_usage(
+                self.provider.signature_verification_algorithms.all,
+                &anchors,
+                shown,
+                now,
+                KeyUsage::server_auth(),
+                None,
+                None,
+            );
+            if verified.is_ok() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    fn records(&self, usage: u8) -> impl Iterator<Item = &Tlsa> {
+        self.dane.records.iter().filter(move |record| record.usage == usage)
+    }
+}
+
+fn matches(record: &Tlsa, certificate: &CertificateDer<'_>) -> bool {
+    let selected = match record.selector {
+        0 => certificate.to_vec(),
+        _ => match EndEntityCert::try_from(certificate) {
+            Ok(parsed) => parsed.subject_public_key_info().to_vec(),
+            Err(_) => return false,
+        },
+    };
+    match record.matching {
+        0 => selected == record.data,
+        1 => digest::digest(&SHA256, &selected).as_ref() == record.data,
+        _ => digest::digest(&SHA512, &selected).as_ref() == record.data,
+    }
+}
+
+impl ServerCertVerifier for DaneVerifier {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        if self.is_own(end_entity)
+            || self.is_of_authority(end_entity, intermediates, now).unwrap_or_default()
+        {
+            return Ok(ServerCertVerified::assertion());
+        }
+        let not_named = CertificateError::Other(OtherError(Arc::new(NotNamed)));
+        Err(Error::InvalidCertificate(not_named))
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        let known = &self.provider.signature_verification_algorithms;
+        verify_tls12_signature(message, certificate, signature, known)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        let known = &self.provider.signature_verification_algorithms;
+        verify_tls13_signature(message, certificate, signature, known)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+    use std::time::Duration;
+
+    fn verifier(usage: u8, selector: u8, matching: u8, data: Vec<u8>) -> DaneVerifier {
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let records = vec![Tlsa { usage, selector, matching, data }];
+        let names = vec!["mx.y.test".to_owned(), "y.test".to_owned()];
+        DaneVerifier { dane: Dane { records, names }, provider }
+    }
+
+    fn holds(verifier: &DaneVerifier, chain: &[CertificateDer<'_>]) -> bool {
+        let name = ServerName::try_from("mx.y.test").unwrap();
+        let now = UnixTime::since_unix_epoch(Duration::from_secs(1_800_000_000));
+        verifier.verify_server_cert(&chain[0], &chain[1..], &name, b"", now).is_ok()
+    }
+
+    fn authority() -> CertifiedIssuer<'static, KeyPair> {
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
+    }
+
+    fn signed(authority: &CertifiedIssuer<'_, KeyPair>, name: &str) -> CertificateDer<'static> {
+        let params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+        let key = KeyPair::generate().unwrap();
+        params.signed_by(&key, authority).unwrap().der().clone()
+    }
+
+    #[test]
+    fn the_servers_own_key_counts_and_nothing_else() {
+        let own = rcgen::generate_simple_self_signed(vec!["other.test".to_owned()]).unwrap();
+        let own = own.cert.der().clone();
+        let key = EndEntityCert::try_from(&own).unwrap().subject_public_key_info().to_vec();
+        let other = rcgen::generate_simple_self_signed(vec!["mx.y.test".to_owned()]).unwrap();
+        for (selector, of) in [(0, own.to_vec()), (1, key)] {
+            for (matching, data) in [
+                (0, of.clone()),
+                (1, digest::digest(&SHA256, &of).as_ref().to_vec()),
+                (2, digest::digest(&SHA512, &of).as_ref().to_vec()),
+            ] {
+                let verifier = verifier(OWN, selector, matching, data);
+                assert!(holds(&verifier, std::slice::from_ref(&own)), "3 {selector} {matching}");
+                assert!(!holds(&verifier, std::slice::from_ref(other.cert.der())));
+            }
+        }
+    }
+
+    #[test]
+    fn an_authority_signs_for_the_right_names() {
+        let (ours, theirs) = (authority(), authority());
+        let root = ours.der().clone();
+        let hash = digest::digest(&SHA256, &root).as_ref().to_vec();
+        for (matching, data) in [(1, hash), (0, root.to_vec())] {
+            let verifier = verifier(AUTHORITY, 0, matching, data);
+            assert!(holds(&verifier, &[signed(&ours, "mx.y.test"), root.clone()]));
+            assert!(holds(&verifier, &[signed(&ours, "y.test"), root.clone()]));
+            assert!(!holds(&verifier, &[signed(&ours, "z.test"), root.clone()]));
+            assert!(!holds(&verifier, &[signed(&theirs, "mx.y.test"), root.clone()]));
+            let shown = holds(&verifier, &[signed(&ours, "mx.y.test")]);
+            assert_eq!(shown, matching == 0, "what DNS holds whole need not be shown");
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! One request over HTTP, and its answer: for the few things that mail looks up on the web.
+
+use crate::{
+    net::{Net, Stream},
+    outbound::{ClientTls, Verify},
+    race,
+    resolve::Resolver,
+};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::{Request, StatusCode, body::Bytes, client::conn::http1, header::CONTENT_TYPE};
+use hyper_util::rt::TokioIo;
+use std::{sync::Arc, time::Duration};
+use tokio::time::timeout;
+
+/// The port of HTTPS.
+const PORT: u16 = 443;
+
+/// What the other side answered.
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    /// Its media type, without parameters, in lower case.
+    pub(crate) kind: String,
+    pub(crate) body: Bytes,
+}
+
+/// Sends a request over a connection, and reads the answer: at most so many octets of it.
+pub(crate) async fn exchange(
+    stream: Box<dyn Stream>,
+    request: Request<Full<Bytes>>,
+    most: usize,
+) -> Result<Answer, String> {
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(text)?;
+    let connection = tokio::spawn(connection);
+    let answered = async {
+        let answer = sender.send_request(request).await.map_err(text)?;
+        let status = answer.status();
+        let kind = answer.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+        let kind = kind.and_then(|kind| kind.split(';').next()).unwrap_or_default();
+        let kind = kind.trim().to_ascii_lowercase();
+        let body = Limited::new(answer.into_body(), most).collect().await.map_err(text)?;
+        Ok(Answer { status, kind, body: body.to_bytes() })
+    }
+    .await;
+    connection.abort();
+    answered
+}
+
+/// What a request over HTTPS to a host that DNS names takes.
+#[derive(Clone)]
+pub(crate) struct Web {
+    pub(crate) net: Arc<dyn Net>,
+    pub(crate) resolver: Arc<dyn Resolver>,
+    pub(crate) tls: ClientTls,
+}
+
+impl Web {
+    /// The same to a host that DNS names, with a certificate for that name, within so much time.
+    pub(crate) async fn ask(
+        &self,
+        host: &str,
+        request: Request<Full<Bytes>>,
+        most: usize,
+        patience: Duration,
+    ) -> Result<Answer, String> {
+        let asked = async {
+            let addresses = self.resolver.addresses(host).await.map_err(text)?.found;
+            let mut addresses = race::ordered(addresses, PORT);
+            let (stream, _) = race::race(&mut addresses, &self.net, &[], patience).await?;
+            let secured = self.tls.connect(stream, host, &Verify::Authorities).await;
+            exchange(secured.map_err(text)?.0, request, most).await
+        };
+        timeout(patience, asked).await.unwrap_or_else(|_| Err("no answer in time".to_owned()))
+    }
+}
+
+fn text(error: impl std::fmt::Display) -> String {
+    error.to_string()
+}
