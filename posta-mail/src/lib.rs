@@ -5,6 +5,7 @@
 //! whatever holds an [`Address`] may rely on it.
 
 pub mod address;
+pub mod convert;
 pub mod dots;
 pub mod dsn;
 pub mod engine;

@@ -400,12 +400,14 @@ impl SmtpHost {
             Hold::Until(until) => until,
         });
         let envelope = self.envelope(reverse_path, parameters, time);
+        let forwarder = self.acceptor.directory.forwarder(&envelope.reverse_path).await?;
         let message = dispatch::Message {
             id,
             time,
             octets,
             message_id: message_id.as_deref(),
             envelope: &envelope,
+            forwarder: &forwarder,
             hold: hold.filter(|hold| *hold > time),
         };
         let (deliveries, items) = dispatch::split(message, &recipients);

@@ -1,6 +1,7 @@
 //! Which mailboxes an address means.
 
-use posta_mail::{Address, Domain, ForwardPath, Reply, envelope::Notify};
+use crate::{clock::Clock, srs::Srs};
+use posta_mail::{Address, Domain, ForwardPath, Reply, ReversePath, envelope::Notify};
 use posta_store::{Account, AccountId, AliasName, Store, StoreError};
 use std::{collections::HashSet, sync::Arc};
 
@@ -19,6 +20,8 @@ const TAG: char = '+';
 pub struct Directory {
     store: Arc<dyn Store>,
     hostname: Domain,
+    /// For what is forwarded; none where nothing is.
+    forwarding: Option<(Srs, Arc<dyn Clock>)>,
 }
 
 /// A recipient that was accepted.
@@ -68,7 +71,35 @@ impl Directory {
     /// The directory of a store, on a server of this name.
     #[must_use]
     pub fn new(store: Arc<dyn Store>, hostname: Domain) -> Self {
-        Self { store, hostname }
+        Self { store, hostname, forwarding: None }
+    }
+
+    /// The same, where senders of mail that is forwarded are rewritten.
+    #[must_use]
+    pub fn rewriting(self, srs: Srs, clock: Arc<dyn Clock>) -> Self {
+        Self { forwarding: Some((srs, clock)), ..self }
+    }
+
+    /// Whom an address stands for that we made for a sender of forwarded mail.
+    #[must_use]
+    pub fn original(&self, address: &Address) -> Option<Address> {
+        let (srs, clock) = self.forwarding.as_ref()?;
+        srs.back(address, clock.now())
+    }
+
+    /// Where mail comes from that is forwarded to another server: from us, unless it does anyway.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn forwarder(&self, sender: &ReversePath) -> Result<ReversePath, StoreError> {
+        let (ReversePath::Address(address), Some((srs, clock))) = (sender, &self.forwarding) else {
+            return Ok(sender.clone());
+        };
+        if self.store.is_local(address.domain()).await? {
+            return Ok(sender.clone());
+        }
+        let ours = srs.forward(address, clock.now());
+        Ok(ours.map_or_else(|| sender.clone(), ReversePath::Address))
     }
 
     /// What a forward-path means, or the reply that refuses it. A mailbox that is full, or has no
@@ -89,6 +120,10 @@ impl Directory {
             ForwardPath::Postmaster => Address::new("postmaster", &self.hostname)
                 .map_err(|_| Reply::new(550, (5, 1, 1), "No such user here"))?,
         };
+        if let Some(original) = self.original(&address) {
+            let elsewhere = vec![original];
+            return Ok((address, Resolved { accounts: Vec::new(), elsewhere }));
+        }
         let Followed { accounts, elsewhere } =
             self.follow(&address).await.map_err(|error| store_failed(&error))?;
         if accounts.is_empty() && elsewhere.is_empty() {
@@ -107,6 +142,8 @@ impl Directory {
     /// # Errors
     /// When the store fails.
     pub async fn destination(&self, address: &Address) -> Result<Resolved, StoreError> {
+        let original = self.original(address);
+        let address = original.as_ref().unwrap_or(address);
         let Followed { accounts, mut elsewhere } = self.follow(address).await?;
         if accounts.is_empty()
             && elsewhere.is_empty()

@@ -25,6 +25,8 @@ pub struct Message<'a> {
     pub message_id: Option<&'a str>,
     /// Its envelope, recipients aside.
     pub envelope: &'a Envelope,
+    /// Where it comes from for those to whom it is forwarded.
+    pub forwarder: &'a ReversePath,
     /// Until when it is kept back, if it is.
     pub hold: Option<Timestamp>,
 }
@@ -41,11 +43,13 @@ pub fn split(message: Message<'_>, recipients: &[Recipient]) -> (Vec<Delivery>, 
             reply: None,
         };
         if message.hold.is_some() && !recipient.resolved.accounts.is_empty() {
-            items.add(Destination::Local, waiting(&recipient.address));
+            items.add(Destination::Local, waiting(&recipient.address), false);
         }
         for address in &recipient.resolved.elsewhere {
             let destination = Destination::Domain(address.domain().to_owned());
-            items.add(destination, waiting(address));
+            // What our own addresses stand for is no forwarding: it goes back.
+            let is_forwarded = address != &recipient.address;
+            items.add(destination, waiting(address), is_forwarded);
         }
     }
     let deliveries = match message.hold {
@@ -63,14 +67,15 @@ pub fn split(message: Message<'_>, recipients: &[Recipient]) -> (Vec<Delivery>, 
 struct Items<'a> {
     message: Message<'a>,
     items: Vec<Item>,
-    known: HashMap<Destination, usize>,
+    /// By their destination, and whether they are forwarded there.
+    known: HashMap<(Destination, bool), usize>,
 }
 
 impl Items<'_> {
-    fn add(&mut self, destination: Destination, waiting: Waiting) {
-        let Message { id, time, octets, message_id, envelope, hold } = self.message;
+    fn add(&mut self, destination: Destination, waiting: Waiting, is_forwarded: bool) {
+        let Message { id, time, octets, message_id, envelope, forwarder, hold } = self.message;
         let next = self.items.len();
-        let at = *self.known.entry(destination.clone()).or_insert(next);
+        let at = *self.known.entry((destination.clone(), is_forwarded)).or_insert(next);
         if at == next {
             self.items.push(Item {
                 // A message has fewer destinations than recipients.
@@ -78,7 +83,10 @@ impl Items<'_> {
                 octets,
                 accepted: time,
                 message_id: message_id.map(str::to_owned),
-                envelope: envelope.clone(),
+                envelope: match is_forwarded {
+                    true => Envelope { reverse_path: forwarder.clone(), ..envelope.clone() },
+                    false => envelope.clone(),
+                },
                 destination,
                 recipients: Vec::new(),
                 due: hold.unwrap_or(time),
@@ -136,7 +144,8 @@ pub fn report(
     };
     let octets = content.len() as u64;
     let (message_id, hold) = (None, None);
-    let message = Message { id, time, octets, message_id, envelope: &envelope, hold };
+    let forwarder = &envelope.reverse_path;
+    let message = Message { id, time, octets, message_id, envelope: &envelope, forwarder, hold };
     let recipient = Recipient {
         address: to.clone(),
         resolved: resolved.clone(),

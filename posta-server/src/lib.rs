@@ -21,6 +21,7 @@ mod http;
 pub mod import;
 pub mod listen;
 pub mod maildrop;
+pub mod mta_sts;
 pub mod net;
 pub mod oauth;
 pub mod outbound;
@@ -35,6 +36,7 @@ pub mod route;
 pub mod sasl;
 pub mod schedule;
 pub mod scram;
+pub mod srs;
 pub mod tls;
 
 use accept::Acceptor;
@@ -46,9 +48,11 @@ use content::Budget;
 use directory::Directory;
 use drive::Driver;
 use guard::Guard;
+use http::Web;
 use ipnet::IpNet;
 use listen::{Clients, Protocol, Service};
 use maildrop::Deliverer;
+use mta_sts::Policies;
 use net::{Endpoint, Net};
 use oauth::{OAuthSettings, Tokens};
 use outbound::ClientTls;
@@ -61,6 +65,7 @@ use rate::Rates;
 use relay::{Relay, RelaySettings, Wake};
 use reports::Reporter;
 use resolve::Resolver;
+use srs::Srs;
 use std::{io, path::PathBuf, sync::Arc, time::Duration};
 use tls::Tls;
 use tokio::{
@@ -233,6 +238,9 @@ pub enum StartError {
     /// A listener offers TLS, and there is no certificate.
     #[error("{0} offers TLS, but there is no certificate")]
     NoCertificate(Endpoint),
+    /// The store cannot be read.
+    #[error("the store cannot be read: {0}")]
+    Store(#[from] StoreError),
     /// The TLS library lacks what it should have.
     #[error("TLS to other servers cannot be used: {0}")]
     Tls(#[from] rustls::Error),
@@ -277,6 +285,7 @@ struct Services {
     world: World,
     rates: Arc<Rates>,
     wake: Arc<Wake>,
+    srs: Srs,
     authenticator: Arc<Authenticator>,
     presence: Arc<Presence>,
     collectors: Arc<Collectors>,
@@ -303,6 +312,7 @@ impl Server {
             driver: Arc::new(Driver::new(stopping.clone(), settings.session_time)),
             rates: Arc::new(Rates::new(settings.submissions)),
             wake: Arc::default(),
+            srs: srs(&settings, &world).await?,
             clients: Arc::new(Clients::new(settings.sessions, settings.sessions_per_client)),
             budget: Budget::new(settings.memory),
             world,
@@ -359,6 +369,12 @@ impl Server {
     }
 }
 
+/// Who rewrites senders.
+async fn srs(settings: &Settings, world: &World) -> Result<Srs, StoreError> {
+    let random = |octets: &mut [u8]| world.clock.random(octets);
+    Srs::open(&*world.store, settings.hostname.clone(), random).await
+}
+
 impl Services {
     fn service(&self, listener: &ListenerSettings) -> Result<Service, StartError> {
         let tls = match (&self.settings.tls, listener.tls) {
@@ -403,7 +419,9 @@ impl Services {
     }
 
     fn directory(&self) -> Directory {
-        Directory::new(self.world.store.clone(), self.settings.hostname.clone())
+        let World { store, clock, .. } = &self.world;
+        let directory = Directory::new(store.clone(), self.settings.hostname.clone());
+        directory.rewriting(self.srs.clone(), clock.clone())
     }
 
     fn reporter(&self) -> Reporter {
@@ -417,7 +435,9 @@ impl Services {
 
     fn relay(&self) -> Relay {
         let World { store, clock, net, resolver, tls } = self.world.clone();
+        let web = Web { net: net.clone(), resolver: resolver.clone(), tls: tls.clone() };
         Relay {
+            policies: Policies::new(web, store.clone(), clock.clone()),
             hostname: self.settings.hostname.clone(),
             store,
             clock,

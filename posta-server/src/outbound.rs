@@ -6,7 +6,8 @@ use crate::{
     tls,
 };
 use rustls::{
-    ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
+    CertificateError, ClientConfig, DigitallySignedStruct, Error, OtherError, RootCertStore,
+    SignatureScheme,
     client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
     crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature},
     pki_types::{CertificateDer, ServerName, UnixTime},
@@ -99,7 +100,7 @@ impl ClientTls {
         let name = name.trim_start_matches('[').trim_end_matches(']').to_owned();
         let name = ServerName::try_from(name).map_err(io::Error::other)?;
         let handshake = timeout(HANDSHAKE, connector.connect(name, stream)).await;
-        handshake.map_err(|_| io::ErrorKind::TimedOut)?
+        handshake.map_err(|_| io::ErrorKind::TimedOut)?.map_err(explained)
     }
 
     /// Negotiates TLS with a server of this name.
@@ -123,6 +124,16 @@ impl ClientTls {
         );
         let exporter = tls::exporter(connection).map(|octets| octets.to_vec());
         Ok((Box::new(stream), Negotiated { about, exporter }))
+    }
+}
+
+/// Our own verifier's error in its own words, which the library only shows as it is written in code.
+fn explained(error: io::Error) -> io::Error {
+    match error.get_ref().and_then(|inner| inner.downcast_ref()) {
+        Some(Error::InvalidCertificate(CertificateError::Other(OtherError(why)))) => {
+            io::Error::other(why.to_string())
+        }
+        _ => error,
     }
 }
 

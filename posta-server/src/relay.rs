@@ -22,8 +22,8 @@ pub mod settings;
 pub use settings::{RelaySettings, Rules, Smarthost, SmarthostTls};
 
 use crate::{
-    clock::Clock, directory::Directory, drive::Driver, net::Net, outbound::ClientTls,
-    reports::Reporter, resolve::Resolver,
+    clock::Clock, directory::Directory, drive::Driver, mta_sts::Policies, net::Net,
+    outbound::ClientTls, reports::Reporter, resolve::Resolver,
 };
 use hosts::Hosts;
 use lanes::{Advice, Lanes, Verdict};
@@ -98,6 +98,8 @@ pub struct Relay {
     pub settings: RelaySettings,
     /// TLS to other servers.
     pub tls: ClientTls,
+    /// What domains ask for on the web.
+    pub policies: Policies,
     /// Said when the queue has something new.
     pub wake: Arc<Wake>,
     pub(crate) driver: Driver,
@@ -122,6 +124,7 @@ pub(crate) struct Found {
 impl Relay {
     /// Works until the server stops; what is under way may end.
     pub async fn run(self: Arc<Self>, mut stopping: watch::Receiver<bool>) {
+        self.policies.recall().await;
         let mut attempts = JoinSet::new();
         loop {
             let claimed = self.claim().await;

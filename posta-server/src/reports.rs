@@ -100,6 +100,9 @@ impl Reporter {
         let ReversePath::Address(to) = &about.envelope.reverse_path else { return Ok(None) };
         let wanted: Vec<_> = outcomes.iter().filter(|outcome| outcome.is_wanted()).collect();
         let Some(first) = wanted.first() else { return Ok(None) };
+        // Of what was forwarded the one hears who sent it.
+        let original = self.directory.original(to);
+        let to = original.as_ref().unwrap_or(to);
         let resolved = self.directory.destination(to).await?;
         if resolved.is_nothing() {
             tracing::info!(%to, id = %about.id, "there is nobody to report to");

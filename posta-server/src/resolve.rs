@@ -110,7 +110,19 @@ pub struct Dns {
     plain: Option<TokioResolver>,
     /// Whether the first can be used, as found out then.
     usable: Mutex<Option<(Instant, bool)>>,
+    /// What was not found, and until when that is believed. The library remembers what was found,
+    /// and what was not only where it is not proved.
+    absent: Mutex<HashMap<(RecordType, String), Absent>>,
 }
+
+type Absent = (Instant, Option<LookupError>);
+
+/// How long it is believed that there is nothing, and that nothing can be found out.
+const NOTHING: Duration = Duration::from_secs(60);
+const FAILURE: Duration = Duration::from_secs(5);
+
+/// Names that were not found that are remembered.
+const REMEMBERED: usize = 100_000;
 
 impl std::fmt::Debug for Dns {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -141,6 +153,7 @@ impl Dns {
             validating: validating.transpose()?,
             plain: plain.transpose()?,
             usable: Mutex::new(None),
+            absent: Mutex::default(),
         })
     }
 
@@ -150,6 +163,9 @@ impl Dns {
         kind: RecordType,
         read: impl Fn(&RData) -> Option<T>,
     ) -> Result<Answer<T>, LookupError> {
+        if let Some(absent) = self.is_absent(name, kind) {
+            return absent.map_or_else(|| Ok(Answer { found: Vec::new(), is_secure: false }), Err);
+        }
         let resolver = match (&self.validating, &self.plain) {
             (Some(validating), Some(plain)) if !self.is_usable(validating).await => plain,
             (Some(resolver), _) | (None, Some(resolver)) => resolver,
@@ -161,8 +177,31 @@ impl Dns {
                 let found = lookup.answers().iter().filter_map(|record| read(&record.data));
                 Ok(Answer { found: found.collect(), is_secure })
             }
-            Err(error) => nothing(name, &error),
+            Err(error) => {
+                let nothing = nothing(name, &error);
+                self.note_absent(name, kind, nothing.as_ref().err());
+                nothing
+            }
         }
+    }
+
+    /// Whether it was found out lately that there is nothing, or that nothing can be found out.
+    fn is_absent(&self, name: &str, kind: RecordType) -> Option<Option<LookupError>> {
+        let absent = self.absent.lock().unwrap_or_else(PoisonError::into_inner);
+        let found =
+            absent.get(&(kind, name.to_owned())).filter(|(until, _)| *until > Instant::now());
+        found.map(|(_, error)| error.clone())
+    }
+
+    fn note_absent(&self, name: &str, kind: RecordType, error: Option<&LookupError>) {
+        let failed = matches!(error, Some(LookupError::Failed(..)));
+        let now = Instant::now();
+        let until = now + if failed { FAILURE } else { NOTHING };
+        let mut absent = self.absent.lock().unwrap_or_else(PoisonError::into_inner);
+        if absent.len() >= REMEMBERED {
+            absent.retain(|_, (until, _)| *until > now);
+        }
+        absent.insert((kind, name.to_owned()), (until, error.cloned()));
     }
 
     /// Whether the name servers hand on what it takes to prove the root's own records. Who can forge

@@ -45,7 +45,7 @@ use bytes::Bytes;
 use posta_mail::{
     Engine, Interrupt, Pace, Reply, Step, TlsUse, dots::DotEncoder, envelope::Body, limits, sasl,
 };
-use std::io::Write as _;
+use std::{io::Write as _, time::Duration};
 use transaction::{Transaction, write_recipient};
 
 /// The engine. See the module's theory.
@@ -110,6 +110,9 @@ enum Following {
     /// It has to wait.
     Later(Envelope),
 }
+
+/// How long to wait for the answer to QUIT: nothing depends on it.
+const GOODBYE: Duration = Duration::from_secs(10);
 
 impl Client {
     /// An engine for a connection that was just opened, in TLS already or not.
@@ -224,9 +227,9 @@ impl Client {
     }
 
     fn begin(&mut self, envelope: Envelope, output: &mut Vec<u8>) {
-        if let Some(refusal) = self.objection(&envelope) {
+        if let Some(refusal) = self.capabilities.objection(&envelope, self.secured) {
             self.refuse(&envelope, &refusal);
-        } else if self.must_convert(&envelope) {
+        } else if self.capabilities.must_convert(&envelope) {
             self.state = State::Converting(envelope);
         } else {
             let transaction = Transaction::new(envelope, &self.capabilities, false);
@@ -237,33 +240,6 @@ impl Client {
     fn refuse(&mut self, envelope: &Envelope, refusal: &Reply) {
         let recipients = vec![refusal.clone(); envelope.recipients.len()];
         self.state = State::Ready(Some(Outcome { recipients, reports: false }));
-    }
-
-    /// Why the server would not do with the message as it must be done.
-    fn objection(&self, envelope: &Envelope) -> Option<Reply> {
-        let Capabilities { utf8, require_tls, size, .. } = self.capabilities;
-        let limit = size.flatten().filter(|&limit| limit > 0);
-        let parameters = &envelope.parameters;
-        if !utf8 && (parameters.utf8 || !envelope.is_ascii()) {
-            Some(Reply::new(553, (5, 6, 7), "The server takes no addresses outside ASCII"))
-        } else if parameters.require_tls && !(self.secured && require_tls) {
-            // RFC 8689 §4.2.1.
-            Some(Reply::new(550, (5, 7, 30), "The server does not promise to keep to TLS"))
-        } else if parameters.size.zip(limit).is_some_and(|(size, limit)| size > limit) {
-            Some(Reply::new(552, (5, 3, 4), "The message exceeds what the server takes"))
-        } else {
-            None
-        }
-    }
-
-    fn must_convert(&self, envelope: &Envelope) -> bool {
-        let known = &self.capabilities;
-        match envelope.parameters.body {
-            Body::SevenBit => false,
-            Body::EightBitMime => !known.eight_bit_mime,
-            // RFC 3030 §3: it cannot go by DATA.
-            Body::BinaryMime => !(known.binary_mime && known.chunking),
-        }
     }
 
     fn begin_round(&mut self, transaction: Box<Transaction>, output: &mut Vec<u8>) {
@@ -408,7 +384,9 @@ impl Client {
 
     /// Sends an envelope together with the end of the content before it.
     fn follow(&mut self, envelope: Envelope, output: &mut Vec<u8>) -> Following {
-        if self.objection(&envelope).is_some() || self.must_convert(&envelope) {
+        if self.capabilities.objection(&envelope, self.secured).is_some()
+            || self.capabilities.must_convert(&envelope)
+        {
             return Following::Later(envelope);
         }
         let mut transaction = Transaction::new(envelope, &self.capabilities, false);
@@ -520,6 +498,7 @@ impl Engine for Client {
                         return Step::StartTls;
                     }
                 }
+                Err(_) if matches!(self.state, State::Quit) => self.state = State::Closed,
                 Err(error) => self.fail(Failure::Protocol(error)),
             }
         }
@@ -564,8 +543,9 @@ impl Engine for Client {
                 let _ = write!(output, "{response}\r\n");
                 self.state = State::Auth;
             }
-            // Quitting in the middle of the content must not end it: the connection just closes.
-            (State::Content(..), _) => {}
+            // Quitting in the middle of the content must not end it: the connection just closes. And
+            // whoever does not speak the protocol would not say goodbye either.
+            (State::Content(..) | State::Failed(Failure::Protocol(_)), _) => {}
             (_, _) => {
                 output.extend_from_slice(b"QUIT\r\n");
                 self.state = State::Quit;
@@ -586,6 +566,7 @@ impl Engine for Client {
                 limits::SMTP_CLIENT_DATA_PATIENCE
             }
             State::End { .. } => limits::SMTP_CLIENT_END_PATIENCE,
+            State::Quit => GOODBYE,
             _ => limits::SMTP_CLIENT_PATIENCE,
         };
         Pace::anything(patience.min(self.options.patience))

@@ -239,6 +239,16 @@ fn a_server_that_closes_says_nothing_of_the_message() {
 }
 
 #[test]
+fn a_server_without_end_is_left() {
+    let caller = Caller { messages: vec![ONE], ..Caller::default() };
+    for start in ["", "220 a\r\n250 b\r\n"] {
+        let session = play(&format!("{start}{}", "220-again\r\n".repeat(10_000)), &caller);
+        assert!(matches!(session.failure, Some(Failure::Protocol(_))), "{session:?}");
+        assert!(session.closed, "nobody waits for its goodbye");
+    }
+}
+
+#[test]
 fn lmtp_answers_for_each() {
     let caller = Caller { messages: vec![TWO, ONE], eager: true, lmtp: true, ..Caller::default() };
     let by_data = [250, 250, 250, 354, 250, 452, 250, 250, 354, 250, 221];

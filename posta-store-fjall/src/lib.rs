@@ -14,6 +14,7 @@ mod batch;
 mod change;
 mod commit;
 mod content;
+mod kept;
 mod lanes;
 mod log;
 mod queue;
@@ -341,6 +342,15 @@ impl Store for FjallStore {
 
     fn forget_collected(&self, source: SourceId, unique_ids: Vec<String>) -> Pending<'_, ()> {
         self.alone(move |committer| committer.forget_collected(source, &unique_ids))
+    }
+
+    fn keep(&self, kind: &'static str, name: &str, record: Option<Vec<u8>>) -> Pending<'_, ()> {
+        let key = format!("{kind}\0{name}");
+        self.alone(move |committer| committer.keep(key, record))
+    }
+
+    fn kept(&self, kind: &'static str) -> Pending<'_, Vec<(String, Vec<u8>)>> {
+        now(|| self.schema.kept(kind))
     }
 
     fn account(&self, address: &Address) -> Pending<'_, Option<Account>> {

@@ -21,6 +21,7 @@
 //! | `history`  | mail id, time, number        | an event, as JSON |
 //! | `source`   | id                           | a mailbox elsewhere, as JSON |
 //! | `collected` | source, unique-id there     | when it was accepted |
+//! | `kept`     | kind, NUL, name              | a record of the server's own |
 //! | `arriving` | mail id                      | nothing; messages with chunks, not accepted yet |
 
 use crate::{
@@ -93,6 +94,7 @@ pub(crate) struct Schema {
     pub(crate) source: Table,
     pub(crate) collected: Table,
     pub(crate) retrieved: Table,
+    pub(crate) kept: Table,
 }
 
 impl std::fmt::Debug for Schema {
@@ -131,6 +133,7 @@ impl Schema {
             source: table("source", MEMTABLE)?,
             collected: table("collected", MEMTABLE)?,
             retrieved: table("retrieved", MEMTABLE)?,
+            kept: table("kept", MEMTABLE)?,
             database,
         };
         match schema.number(FORMAT_KEY)? {
@@ -164,6 +167,7 @@ impl Schema {
             &self.source,
             &self.collected,
             &self.retrieved,
+            &self.kept,
         ];
         tables.into_iter().find(|table| table.number == number)
     }

@@ -44,6 +44,7 @@ pub fn run(make: Make<'_>) {
         removal_is_not_loss(&*make()).await;
         unique_ids_increase(&*make()).await;
         removed_accounts(&*make()).await;
+        small_records_are_kept(&*make()).await;
         queue::run(make).await;
         for seed in 1..=8 {
             random_operations(&*make(), seed).await;
@@ -503,4 +504,21 @@ impl Random {
         self.0 ^= self.0 >> 27;
         (self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33) % bound
     }
+}
+
+async fn small_records_are_kept(store: &dyn Store) {
+    for (kind, name, record) in [
+        ("a", "y", &b"1"[..]),
+        ("a", "x", b"2"),
+        ("a", "y", b"3"),
+        ("ab", "z", b""),
+        ("a", "z", b"4"),
+    ] {
+        store.keep(kind, name, Some(record.to_vec())).await.unwrap();
+    }
+    store.keep("a", "z", None).await.unwrap();
+    let kept = store.kept("a").await.unwrap();
+    assert_eq!(kept, [("x".to_owned(), b"2".to_vec()), ("y".to_owned(), b"3".to_vec())]);
+    assert_eq!(store.kept("ab").await.unwrap().len(), 1);
+    assert!(store.kept("b").await.unwrap().is_empty());
 }

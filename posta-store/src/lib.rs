@@ -164,6 +164,13 @@ pub trait Store: Send + Sync + 'static {
     /// Forgets messages of a source, which has them no longer.
     fn forget_collected(&self, source: SourceId, unique_ids: Vec<String>) -> Pending<'_, ()>;
 
+    /// Keeps a small record of the server's own, in place of what had its kind and its name; none
+    /// forgets that. A kind has no NUL.
+    fn keep(&self, kind: &'static str, name: &str, record: Option<Vec<u8>>) -> Pending<'_, ()>;
+
+    /// The records of a kind, by their names.
+    fn kept(&self, kind: &'static str) -> Pending<'_, Vec<(String, Vec<u8>)>>;
+
     /// The account of an address, found without regard to case.
     fn account(&self, address: &Address) -> Pending<'_, Option<Account>>;
 

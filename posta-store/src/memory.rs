@@ -48,6 +48,7 @@ struct Inner {
     last_source: u64,
     sources: BTreeMap<SourceId, Source>,
     collected: BTreeMap<(SourceId, String), Timestamp>,
+    kept: BTreeMap<(&'static str, String), Vec<u8>>,
     /// In the order in which they were told.
     events: Vec<Event>,
 }
@@ -433,6 +434,25 @@ impl Store for MemoryStore {
                 inner.collected.remove(&(source, unique_id));
             }
             Ok(())
+        })
+    }
+
+    fn keep(&self, kind: &'static str, name: &str, record: Option<Vec<u8>>) -> Pending<'_, ()> {
+        let key = (kind, name.to_owned());
+        self.with(|inner| {
+            match record {
+                Some(record) => inner.kept.insert(key, record),
+                None => inner.kept.remove(&key),
+            };
+            Ok(())
+        })
+    }
+
+    fn kept(&self, kind: &'static str) -> Pending<'_, Vec<(String, Vec<u8>)>> {
+        self.with(|inner| {
+            let kept = inner.kept.range((kind, String::new())..);
+            let kept = kept.take_while(|((other, _), _)| *other == kind);
+            Ok(kept.map(|((_, name), record)| (name.clone(), record.clone())).collect())
         })
     }
 

@@ -126,6 +126,9 @@ fn send(hello: HelloVerb, recipients: &[&str], content: &[u8], size: usize, stin
                     .next()
                     .map_or(smtp_client::Answer::EndOfContent, smtp_client::Answer::Content),
                 smtp_client::Question::Ahead => smtp_client::Answer::Wait,
+                smtp_client::Question::Converting => {
+                    smtp_client::Answer::Refuse(Reply::new(554, (5, 6, 3), "No"))
+                }
                 other => panic!("{other:?}"),
             },
             |_| panic!("a client is sent no content"),

@@ -51,9 +51,10 @@ impl Relay {
             };
             let settled = match settlement {
                 Ok(settlement) => {
-                    let has_reports = !settlement.reports.is_empty();
+                    // What waits again, or is new, may be due before anything else.
+                    let waits = settlement.left.is_some() || !settlement.reports.is_empty();
                     let settled = self.store.settle(settlement).await;
-                    if has_reports {
+                    if waits {
                         self.wake.wake();
                     }
                     settled

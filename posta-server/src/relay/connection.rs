@@ -15,8 +15,10 @@ use crate::{
     route,
     sasl::ClientLogin,
 };
+use bytes::Bytes;
 use posta_mail::{
     ForwardPath, Reply, TlsUse,
+    convert::{Converter, Plan, Survey},
     envelope::{DeliverBy, Late, MailParameters, RecipientParameters},
 };
 use posta_smtp::{
@@ -150,6 +152,9 @@ struct Conversation<'a> {
     has_begun: bool,
     /// Its next chunk.
     chunk: u32,
+    /// How it becomes ASCII, if it must.
+    plan: Option<Plan>,
+    converter: Option<Converter>,
     handed_over: usize,
     is_ready: bool,
     failed: Option<Failure>,
@@ -168,6 +173,8 @@ impl<'a> Conversation<'a> {
             following: None,
             has_begun: false,
             chunk: 0,
+            plan: None,
+            converter: None,
             handed_over: 0,
             is_ready: false,
             failed: None,
@@ -321,25 +328,69 @@ impl<'a> Conversation<'a> {
         }
     }
 
-    async fn content(&mut self, first: bool) -> Answer {
+    /// The item that stands for the message under way.
+    fn item(&self) -> Option<Arc<Item>> {
+        let first = self.current.as_ref().and_then(|jobs| jobs.first());
+        first.map(|job| job.item.clone())
+    }
+
+    async fn read(&self, item: &Item, chunk: u32) -> Option<Bytes> {
+        let read = self.relay.store.chunk(item.id.content, chunk).await;
+        read.ok().flatten().or_else(|| {
+            tracing::error!(id = %item.id, "content of the queue cannot be read");
+            None
+        })
+    }
+
+    /// Whether the message can become ASCII.
+    async fn survey(&mut self) -> Answer {
+        let Some(item) = self.item() else { return Answer::Quit };
+        let mut survey = Survey::default();
+        for chunk in 0..item.chunks() {
+            match self.read(&item, chunk).await {
+                Some(content) => survey.push(&content),
+                None => return Answer::Refuse(Reply::new(451, (4, 3, 0), "It cannot be read")),
+            }
+        }
+        match survey.finish() {
+            Ok(plan) => {
+                self.plan = Some(plan);
+                Answer::Convert
+            }
+            Err(why) => {
+                let words = format!(
+                    "The server takes only ASCII, and the message cannot become that: {why}"
+                );
+                Answer::Refuse(Reply::new(554, (5, 6, 3), words))
+            }
+        }
+    }
+
+    async fn content(&mut self, first: bool, converted: bool) -> Answer {
         if first {
             (self.chunk, self.has_begun) = (0, true);
+            self.converter = self.plan.clone().filter(|_| converted).map(Converter::new);
         }
-        let Some(job) = self.current.as_ref().and_then(|jobs| jobs.first()) else {
-            return Answer::Quit;
-        };
-        if self.chunk >= job.item.chunks() {
-            return Answer::EndOfContent;
+        let Some(item) = self.item() else { return Answer::Quit };
+        if self.chunk >= item.chunks() {
+            let Some(converter) = self.converter.take() else { return Answer::EndOfContent };
+            let mut rest = Vec::new();
+            converter.finish(&mut rest);
+            return if rest.is_empty() {
+                Answer::EndOfContent
+            } else {
+                Answer::Content(rest.into())
+            };
         }
-        match self.relay.store.chunk(job.item.id.content, self.chunk).await {
-            Ok(Some(content)) => {
-                self.chunk += 1;
-                Answer::Content(content)
-            }
-            // In the middle of the content this ends the connection, not the content.
-            Ok(None) | Err(_) => {
-                tracing::error!(id = %job.item.id, "content of the queue cannot be read");
-                Answer::Quit
+        // In the middle of the content this ends the connection, not the content.
+        let Some(content) = self.read(&item, self.chunk).await else { return Answer::Quit };
+        self.chunk += 1;
+        match &mut self.converter {
+            None => Answer::Content(content),
+            Some(converter) => {
+                let mut changed = Vec::with_capacity(content.len() + content.len() / 8);
+                converter.push(&content, &mut changed);
+                Answer::Content(changed.into())
             }
         }
     }
@@ -417,10 +468,8 @@ impl Host<Client> for Conversation<'_> {
                 }
                 Answer::Quit
             }
-            Question::Converting => {
-                Answer::Refuse(Reply::new(554, (5, 6, 3), "The server does not take 8-bit content"))
-            }
-            Question::Content { first, .. } => self.content(first).await,
+            Question::Converting => self.survey().await,
+            Question::Content { first, converted } => self.content(first, converted).await,
             Question::Ahead => self.ahead(),
             Question::Done(outcome) => {
                 self.decided(outcome);

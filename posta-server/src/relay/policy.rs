@@ -6,6 +6,7 @@ use super::{
 };
 use crate::{
     dane::{self, Dane},
+    mta_sts::Mode,
     outbound::Verify,
     resolve::LookupError,
     route::{self, Host, Route},
@@ -59,7 +60,16 @@ impl Relay {
         if let Some(trust) = self.dane(name, route, domain).await? {
             return Ok(trust);
         }
-        Ok(Trust::Opportunistic)
+        match self.policies.policy(domain).await {
+            Some(policy) if policy.mode == Mode::Enforce && policy.names(name) => {
+                Ok(Trust::Tls(Verify::Authorities))
+            }
+            Some(policy) if policy.mode == Mode::Enforce => {
+                let words = format!("{name} is none of the servers that {domain} names (MTA-STS)");
+                Err(Trouble(Reply::new(451, (4, 7, 5), words)))
+            }
+            _ => Ok(Trust::Opportunistic),
+        }
     }
 
     /// RFC 7672 §2.2: what DNS says of the certificate counts where DNSSEC proves which server it is

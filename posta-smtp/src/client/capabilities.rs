@@ -1,4 +1,7 @@
-//! What a server offers.
+//! What a server offers, and what follows for a message.
+
+use super::Envelope;
+use posta_mail::{Reply, envelope::Body};
 
 /// What the server offers (RFC 5321 §4.1.1.1).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -62,6 +65,33 @@ impl Capabilities {
             }
         }
         known
+    }
+
+    /// Why the server would not do with the message as it must be done.
+    pub(super) fn objection(&self, envelope: &Envelope, secured: bool) -> Option<Reply> {
+        let Capabilities { utf8, require_tls, size, .. } = *self;
+        let limit = size.flatten().filter(|&limit| limit > 0);
+        let parameters = &envelope.parameters;
+        if !utf8 && (parameters.utf8 || !envelope.is_ascii()) {
+            Some(Reply::new(553, (5, 6, 7), "The server takes no addresses outside ASCII"))
+        } else if parameters.require_tls && !(secured && require_tls) {
+            // RFC 8689 §4.2.1.
+            Some(Reply::new(550, (5, 7, 30), "The server does not promise to keep to TLS"))
+        } else if parameters.size.zip(limit).is_some_and(|(size, limit)| size > limit) {
+            Some(Reply::new(552, (5, 3, 4), "The message exceeds what the server takes"))
+        } else {
+            None
+        }
+    }
+
+    /// Whether the content has to become ASCII for this server.
+    pub(super) fn must_convert(&self, envelope: &Envelope) -> bool {
+        match envelope.parameters.body {
+            Body::SevenBit => false,
+            Body::EightBitMime => !self.eight_bit_mime,
+            // RFC 3030 §3: it cannot go by DATA.
+            Body::BinaryMime => !(self.binary_mime && self.chunking),
+        }
     }
 
     /// A limit of 0 makes no sense, and is none (RFC 9422 §4.1).

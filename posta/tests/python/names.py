@@ -1,9 +1,10 @@
-"""A real name server, NSD, with one zone: python3 names.py PORT
+"""A real name server, NSD.
 
-Says `ready` once it answers, and serves until its standard input ends. Exits with 77 where this
-machine lets nobody make a root for it.
+`python3 names.py PORT` serves one zone, says `ready` once it answers, and serves until its standard
+input ends. Exits with 77 where this machine lets nobody make a root for it.
 """
 
+import re
 import socket
 import sys
 import time
@@ -25,34 +26,64 @@ lost     MX  10 gone.lost
 """
 
 
-def main(port):
-    peer = peers.Peer(["nsd"])
-    peer.write("/etc/nsd/test.zone", ZONE)
-    peer.write(
-        "/etc/nsd/nsd.conf",
-        f"server:\n ip-address: 127.0.0.1@{port}\n server-count: 1\n pidfile: \"\"\n username: root\n database: \"\"\n"
-        "remote-control:\n control-enable: no\nzone:\n name: test\n zonefile: /etc/nsd/test.zone\n",
-    )
-    peer.start("nsd", "-d", "-c", "/etc/nsd/nsd.conf")
-    # "SOA test" as a question, until it is answered.
-    question = b"\0\1\0\0\0\1\0\0\0\0\0\0\4test\0\0\6\0\1"
-    asking = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    asking.settimeout(0.2)
-    for _ in range(100):
-        try:
-            asking.sendto(question, ("127.0.0.1", int(port)))
-            asking.recv(512)
-            break
-        except OSError:
-            time.sleep(0.1)
-    else:
-        raise RuntimeError(peer.said())
-    print("ready", flush=True)
-    sys.stdin.read()
+class Names:
+    """NSD with a zone `test`, signed or not."""
+
+    def __init__(self, port, zone, signed=False, address="127.0.0.1"):
+        self.peer = peers.Peer(["nsd", "ldnsutils"] if signed else ["nsd"])
+        self.address, self.anchor = (address, int(port)), None
+        self.peer.write("/etc/nsd/test.zone", zone)
+        if signed:
+            self.sign()
+        self.peer.write(
+            "/etc/nsd/nsd.conf",
+            f"server:\n ip-address: {address}@{port}\n server-count: 1\n pidfile: \"\"\n username: root\n database: \"\"\n"
+            "remote-control:\n control-enable: no\n"
+            f"zone:\n name: test\n zonefile: /etc/nsd/test.zone{'.signed' if signed else ''}\n",
+        )
+        self.peer.start("nsd", "-d", "-c", "/etc/nsd/nsd.conf")
+        self.wait()
+
+    def sign(self):
+        """Signs the zone; `anchor` is the key from which on it can be proved."""
+        work = "cd /etc/nsd && "
+        name = self.peer.run("sh", "-c", work + "ldns-keygen -a ECDSAP256SHA256 -k -r /dev/urandom test").split()[-1]
+        self.peer.run("sh", "-c", work + f"ldns-signzone -n -o test test.zone {name}")
+        with open(self.peer.path(f"/etc/nsd/{name}.key"), encoding="ascii") as file:
+            self.anchor = re.sub(r";.*", "", file.read()).strip() + "\n"
+
+    def forge(self, name, before, after):
+        """Changes a record behind its signature's back. Before the server is started anew."""
+        path = self.peer.path("/etc/nsd/test.zone.signed")
+        with open(path, encoding="ascii") as file:
+            lines = file.read().splitlines()
+        changed = [line.replace(before, after) if line.startswith(name) and "RRSIG" not in line else line for line in lines]
+        assert changed != lines, (name, before)
+        with open(path, "w", encoding="ascii") as file:
+            file.write("\n".join(changed) + "\n")
+        self.peer.end()
+        self.peer.start("nsd", "-d", "-c", "/etc/nsd/nsd.conf")
+        self.wait()
+
+    def wait(self):
+        # "SOA test" as a question, until it is answered.
+        question = b"\0\1\0\0\0\1\0\0\0\0\0\0\4test\0\0\6\0\1"
+        asking = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        asking.settimeout(0.2)
+        for _ in range(100):
+            try:
+                asking.sendto(question, self.address)
+                asking.recv(512)
+                return
+            except OSError:
+                time.sleep(0.1)
+        raise RuntimeError(self.peer.said())
 
 
 if __name__ == "__main__":
     if not peers.possible():
         print("no root of its own can be made for another server here: overlay mounts are not allowed")
         sys.exit(77)
-    main(sys.argv[1])
+    Names(sys.argv[1], ZONE)
+    print("ready", flush=True)
+    sys.stdin.read()

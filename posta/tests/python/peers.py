@@ -99,6 +99,12 @@ class Peer:
         return "\n".join(texts)
 
     def stop(self):
+        self.end()
+        subprocess.run(["umount", "--recursive", "--lazy", self.base], check=False, stderr=subprocess.DEVNULL)
+        shutil.rmtree(self.base, ignore_errors=True)
+
+    def end(self):
+        """Ends the servers, and keeps the root."""
         for server, _ in self.started:
             for number in (signal.SIGTERM, signal.SIGKILL):
                 try:
@@ -110,8 +116,6 @@ class Peer:
                         break
                     time.sleep(0.1)
         self.started = []
-        subprocess.run(["umount", "--recursive", "--lazy", self.base], check=False, stderr=subprocess.DEVNULL)
-        shutil.rmtree(self.base, ignore_errors=True)
 
 
 def call(*command):

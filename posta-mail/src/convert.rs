@@ -1,0 +1,336 @@
+//! Turning a message into one that needs no more than ASCII in lines (RFC 6152 §3, RFC 2045 §6), for a
+//! server that takes nothing else. What a recipient decodes is octet for octet what was sent; what
+//! cannot be turned so is refused, never damaged.
+//!
+//! It takes two passes, since a part's header section comes before its content: a [`Survey`] reads the
+//! message and says what each part needs, a [`Converter`] reads it again and does it. Both see the
+//! message piece by piece, whatever its size.
+
+mod encode;
+mod walk;
+
+use encode::{Base64, QuotedPrintable};
+use walk::{Event, Walker};
+
+/// Parts of a message that are looked at; one with more is not converted.
+const PARTS: usize = 10_000;
+
+/// Octets in a line at most (RFC 5322 §2.1.1), its CRLF aside.
+const LINE: usize = 998;
+
+/// Why a message cannot be converted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Unconvertible {
+    /// A header section has octets outside ASCII: only SMTPUTF8 can carry it.
+    #[error("its header section is not ASCII")]
+    Header,
+    /// What is signed would not be what was signed any more.
+    #[error("a signature would be broken")]
+    Signed,
+    /// A part says that it is encoded, and is not.
+    #[error("a part is not what it says it is")]
+    Encoding,
+    /// It has too many parts, too deep ones, or a header section without end.
+    #[error("its structure is too large")]
+    Structure,
+}
+
+/// What becomes of a part's content.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Treatment {
+    Nothing,
+    QuotedPrintable,
+    Base64,
+}
+
+/// What each part needs.
+#[derive(Debug, Clone)]
+pub struct Plan(Vec<Treatment>);
+
+/// The first pass.
+#[derive(Debug, Default)]
+pub struct Survey {
+    walker: Walker,
+    parts: Vec<Seen>,
+    failed: Option<Unconvertible>,
+}
+
+/// What was seen of a part.
+#[derive(Debug, Default)]
+struct Seen {
+    is_text: bool,
+    is_encoded: bool,
+    in_signed: bool,
+    eight_bit: bool,
+    /// Not in lines of a length that everybody takes.
+    binary: bool,
+    column: usize,
+    after_cr: bool,
+}
+
+impl Seen {
+    fn content(&mut self, content: &[u8]) {
+        self.eight_bit |= !content.is_ascii();
+        for &octet in content {
+            let is_pair = octet == b'\n' && self.after_cr;
+            self.binary |= octet == 0 || (octet == b'\n') != is_pair || self.after_cr != is_pair;
+            self.after_cr = octet == b'\r';
+            self.column = if octet == b'\n' { 0 } else { self.column + 1 };
+            self.binary |= self.column > LINE + 1;
+        }
+    }
+
+    fn treatment(&self) -> Treatment {
+        match (self.eight_bit || self.binary, self.is_text && !self.binary) {
+            (false, _) => Treatment::Nothing,
+            (true, true) => Treatment::QuotedPrintable,
+            (true, false) => Treatment::Base64,
+        }
+    }
+}
+
+impl Survey {
+    /// Takes the next piece.
+    pub fn push(&mut self, octets: &[u8]) {
+        let Self { walker, parts, failed } = self;
+        walker.push(octets, &mut |event| see(event, parts, failed));
+    }
+
+    /// The message is complete.
+    ///
+    /// # Errors
+    /// When it cannot be converted.
+    pub fn finish(self) -> Result<Plan, Unconvertible> {
+        let Self { walker, mut parts, mut failed } = self;
+        let whole = walker.finish(&mut |event| see(event, &mut parts, &mut failed));
+        if !whole {
+            failed.get_or_insert(Unconvertible::Structure);
+        }
+        for seen in &mut parts {
+            seen.binary |= seen.after_cr;
+            let needs = seen.treatment() != Treatment::Nothing;
+            if needs && seen.in_signed {
+                failed.get_or_insert(Unconvertible::Signed);
+            }
+            if needs && seen.is_encoded {
+                failed.get_or_insert(Unconvertible::Encoding);
+            }
+        }
+        match failed {
+            Some(failed) => Err(failed),
+            None => Ok(Plan(parts.iter().map(Seen::treatment).collect())),
+        }
+    }
+}
+
+fn see(event: Event<'_>, parts: &mut Vec<Seen>, failed: &mut Option<Unconvertible>) {
+    match event {
+        Event::Header(header) => {
+            if !header.text.is_ascii() {
+                failed.get_or_insert(Unconvertible::Header);
+            }
+            if parts.len() >= PARTS {
+                failed.get_or_insert(Unconvertible::Structure);
+                return;
+            }
+            parts.push(Seen {
+                is_text: header.is_text,
+                is_encoded: header.is_encoded,
+                in_signed: header.in_signed,
+                ..Seen::default()
+            });
+        }
+        Event::Content(content) => {
+            if let Some(seen) = parts.last_mut() {
+                seen.content(content);
+            }
+        }
+        // Before the first part and behind the last one stands nothing that means anything.
+        Event::Around(text) if !text.is_ascii() => {
+            failed.get_or_insert(Unconvertible::Structure);
+        }
+        Event::Around(_) | Event::End => {}
+    }
+}
+
+/// The second pass.
+#[derive(Debug)]
+pub struct Converter {
+    walker: Walker,
+    output: Output,
+}
+
+#[derive(Debug)]
+struct Output {
+    plan: Plan,
+    /// The part under way.
+    part: usize,
+    encoder: Encoder,
+}
+
+#[derive(Debug)]
+enum Encoder {
+    None,
+    QuotedPrintable(QuotedPrintable),
+    Base64(Base64),
+}
+
+impl Converter {
+    /// As the survey of the same message planned it.
+    #[must_use]
+    pub fn new(plan: Plan) -> Self {
+        let output = Output { plan, part: 0, encoder: Encoder::None };
+        Self { walker: Walker::default(), output }
+    }
+
+    /// Takes the next piece, and appends what becomes of it.
+    pub fn push(&mut self, octets: &[u8], converted: &mut Vec<u8>) {
+        let Self { walker, output } = self;
+        walker.push(octets, &mut |event| output.write(event, converted));
+    }
+
+    /// The message is complete.
+    pub fn finish(self, converted: &mut Vec<u8>) {
+        let Self { walker, mut output } = self;
+        walker.finish(&mut |event| output.write(event, converted));
+    }
+}
+
+impl Output {
+    fn write(&mut self, event: Event<'_>, converted: &mut Vec<u8>) {
+        match event {
+            Event::Header(header) => {
+                let treatment = self.plan.0.get(self.part).copied().unwrap_or(Treatment::Nothing);
+                self.part += 1;
+                let encoding = match treatment {
+                    Treatment::QuotedPrintable => Some("quoted-printable"),
+                    Treatment::Base64 => Some("base64"),
+                    // What it has inside has become less than it says.
+                    Treatment::Nothing if header.is_wide => Some("7bit"),
+                    Treatment::Nothing => None,
+                };
+                header.write(encoding, converted);
+                self.encoder = match treatment {
+                    Treatment::Nothing => Encoder::None,
+                    Treatment::QuotedPrintable => Encoder::QuotedPrintable(Default::default()),
+                    Treatment::Base64 => Encoder::Base64(Default::default()),
+                };
+            }
+            Event::Content(content) => match &mut self.encoder {
+                Encoder::None => converted.extend_from_slice(content),
+                Encoder::QuotedPrintable(encoder) => encoder.push(content, converted),
+                Encoder::Base64(encoder) => encoder.push(content, converted),
+            },
+            Event::End => match std::mem::replace(&mut self.encoder, Encoder::None) {
+                Encoder::None => {}
+                Encoder::QuotedPrintable(encoder) => encoder.finish(converted),
+                Encoder::Base64(encoder) => encoder.finish(converted),
+            },
+            Event::Around(text) => converted.extend_from_slice(text),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn convert(message: &[u8], size: usize) -> Result<Vec<u8>, Unconvertible> {
+        let mut survey = Survey::default();
+        message.chunks(size).for_each(|piece| survey.push(piece));
+        let mut converter = Converter::new(survey.finish()?);
+        let mut converted = Vec::new();
+        message.chunks(size).for_each(|piece| converter.push(piece, &mut converted));
+        converter.finish(&mut converted);
+        Ok(converted)
+    }
+
+    fn text(message: &[u8]) -> String {
+        let one = convert(message, message.len()).unwrap();
+        for size in [1, 2, 7] {
+            assert_eq!(convert(message, size).as_ref(), Ok(&one), "in pieces of {size}");
+        }
+        String::from_utf8(one).unwrap()
+    }
+
+    #[test]
+    fn a_text_becomes_quoted_printable() {
+        let converted = text(
+            "Subject: x\r\nMIME-Version: 1.0\r\nContent-Type: text/plain; charset=utf-8\r\n\
+             Content-Transfer-Encoding:\r\n 8bit\r\nX: y\r\n\r\nb\u{103} = c \r\n\r\nend"
+                .as_bytes(),
+        );
+        assert_eq!(
+            converted,
+            "Subject: x\r\nMIME-Version: 1.0\r\nContent-Type: text/plain; charset=utf-8\r\n\
+             Content-Transfer-Encoding: quoted-printable\r\nX: y\r\n\r\nb=C4=83 =3D c=20\r\n\r\nend"
+        );
+    }
+
+    #[test]
+    fn each_part_is_treated_by_itself() {
+        let converted = text(
+            "MIME-Version: 1.0\r\nContent-Type: multipart/mixed;\r\n boundary=\"b 1\"\r\n\
+             Content-Transfer-Encoding: 8bit\r\n\r\npreamble\r\n--b 1\r\n\r\nplain\r\n--b 1 \r\n\
+             Content-Type: image/png\r\nContent-Transfer-Encoding: binary\r\n\r\n\u{103}\n\r\n\
+             --b 1\r\nContent-Type: message/rfc822\r\nContent-Transfer-Encoding: 8bit\r\n\r\n\
+             Content-Type: text/html\r\n\r\n<\u{103}>\r\n--b 1\r\nContent-Type: text/plain\r\n\
+             Content-Transfer-Encoding: base64\r\n\r\neA==\r\n--b 1--\r\nepilogue\r\n"
+                .as_bytes(),
+        );
+        assert_eq!(
+            converted,
+            "MIME-Version: 1.0\r\nContent-Type: multipart/mixed;\r\n boundary=\"b 1\"\r\n\
+             Content-Transfer-Encoding: 7bit\r\n\r\npreamble\r\n--b 1\r\n\r\nplain\r\n--b 1 \r\n\
+             Content-Type: image/png\r\nContent-Transfer-Encoding: base64\r\n\r\nxIMK\r\n\
+             --b 1\r\nContent-Type: message/rfc822\r\nContent-Transfer-Encoding: 7bit\r\n\r\n\
+             Content-Type: text/html\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n\
+             <=C4=83>\r\n--b 1\r\nContent-Type: text/plain\r\n\
+             Content-Transfer-Encoding: base64\r\n\r\neA==\r\n--b 1--\r\nepilogue\r\n"
+        );
+    }
+
+    #[test]
+    fn what_says_nothing_of_itself_is_told_of() {
+        let converted = text("Subject: x\r\n\r\n\u{103}\r\n".as_bytes());
+        assert_eq!(
+            converted,
+            "Subject: x\r\nMIME-Version: 1.0\r\nContent-Type: text/plain; charset=unknown-8bit\r\n\
+             Content-Transfer-Encoding: quoted-printable\r\n\r\n=C4=83\r\n"
+        );
+        let plain = "Subject: x\r\n\r\nonly ASCII\r\n.\r\n";
+        assert_eq!(text(plain.as_bytes()), plain);
+    }
+
+    #[test]
+    fn what_would_be_damaged_is_refused() {
+        let signed = "MIME-Version: 1.0\r\nContent-Type: multipart/signed; boundary=s\r\n\r\n\
+                      --s\r\nContent-Type: text/plain\r\n\r\n\u{103}\r\n--s\r\n\
+                      Content-Type: application/pgp-signature\r\n\r\nx\r\n--s--\r\n";
+        let encoded =
+            "Content-Type: text/plain\r\nContent-Transfer-Encoding: base64\r\n\r\n\u{103}";
+        for (message, why) in [
+            (signed, Unconvertible::Signed),
+            (encoded, Unconvertible::Encoding),
+            ("Subject: \u{103}\r\n\r\nx", Unconvertible::Header),
+        ] {
+            assert_eq!(convert(message.as_bytes(), 5), Err(why));
+        }
+        assert!(convert(signed.replace('\u{103}', "a").as_bytes(), 5).is_ok());
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_outside_ascii_is_left(body: Vec<u8>, kind in 0usize..3, size in 1usize..50) {
+            let header = ["", "Content-Type: a/b\r\n", "Content-Type: multipart/x; boundary=a\r\n"];
+            let message = [header[kind].as_bytes(), b"\r\n", &body].concat();
+            if let Ok(converted) = convert(&message, size) {
+                prop_assert!(converted.is_ascii());
+                for line in converted.split(|&octet| octet == b'\n') {
+                    prop_assert!(line.len() <= 1_000);
+                }
+            }
+        }
+    }
+}
