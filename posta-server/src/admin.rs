@@ -6,7 +6,7 @@ mod source;
 
 pub use source::SourceLine;
 
-pub use queue::{QueueAction, QueueLine, QueueRecipient, Selection};
+pub use queue::{DestinationLine, QueueAction, QueueLine, QueueRecipient, Selection};
 
 use crate::{
     auth::{self, PasswordError},
@@ -18,7 +18,8 @@ use crate::{
 };
 use posta_mail::{Address, Domain, Secret, Timestamp};
 use posta_store::{
-    Account, Alias, AliasName, Credentials, Event, Keep, Login, SourceId, Store, StoreError, Visit,
+    Account, Alias, AliasName, Credentials, Event, ItemId, Keep, Login, SourceId, Store,
+    StoreError, Visit,
 };
 use serde::{Deserialize, Serialize};
 use std::{
@@ -144,6 +145,14 @@ pub enum Request {
     QueueList {
         /// Which.
         selection: Selection,
+        /// Only those behind this one: a long list comes in pages.
+        #[serde(default)]
+        after: Option<ItemId>,
+    },
+    /// Counts items of the queue by their destinations.
+    QueueSummary {
+        /// Which.
+        selection: Selection,
     },
     /// Changes items of the queue.
     QueueChange {
@@ -173,7 +182,14 @@ pub enum Response {
     /// The local domains, by name.
     Domains(Vec<String>),
     /// Items of the queue.
-    Queue(Vec<QueueLine>),
+    Queue {
+        /// A page of them.
+        lines: Vec<QueueLine>,
+        /// Where the next page goes on; none if this is the last.
+        next: Option<ItemId>,
+    },
+    /// How much of the queue goes where.
+    QueueSummary(Vec<DestinationLine>),
     /// So many were changed.
     Count(usize),
     /// Sources, by id.
@@ -321,7 +337,8 @@ impl Admin {
             Request::DomainRemove { domain } => {
                 self.store.remove_domain(&parse_domain(domain)?).await?;
             }
-            Request::QueueList { selection } => return self.queue(&selection).await,
+            Request::QueueList { selection, after } => return self.queue(&selection, after).await,
+            Request::QueueSummary { selection } => return self.summarise(&selection).await,
             Request::QueueChange { selection, action } => {
                 return self.change_queue(&selection, action).await;
             }

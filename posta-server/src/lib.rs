@@ -38,6 +38,8 @@ pub mod schedule;
 pub mod scram;
 pub mod srs;
 pub mod tls;
+pub mod tls_report;
+mod web;
 
 use accept::Acceptor;
 use admin::Admin;
@@ -52,7 +54,7 @@ use http::Web;
 use ipnet::IpNet;
 use listen::{Clients, Protocol, Service};
 use maildrop::Deliverer;
-use mta_sts::Policies;
+use mta_sts::{Mode, Policies, Policy};
 use net::{Endpoint, Net};
 use oauth::{OAuthSettings, Tokens};
 use outbound::ClientTls;
@@ -68,6 +70,7 @@ use resolve::Resolver;
 use srs::Srs;
 use std::{io, path::PathBuf, sync::Arc, time::Duration};
 use tls::Tls;
+use tls_report::TlsReports;
 use tokio::{
     sync::{mpsc, watch},
     task::JoinSet,
@@ -79,6 +82,9 @@ const GRACE: Duration = Duration::from_secs(10);
 
 /// How often the certificates' files are looked at for a change.
 const RELOAD_EVERY: Duration = Duration::from_secs(10);
+
+/// Seconds for which our MTA-STS policy holds: a week.
+const POLICY_AGE: u64 = 7 * 24 * 60 * 60;
 
 /// How often removed messages whose time has come are purged.
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
@@ -124,6 +130,8 @@ pub struct Settings {
     pub failed_login_delay: Duration,
     /// How mail goes out.
     pub relay: RelaySettings,
+    /// What is told of our own servers (RFC 8461); its names are `hostname` where it has none.
+    pub policy: Policy,
     /// Where to listen, and for what.
     pub listeners: Vec<ListenerSettings>,
     /// The certificate, if any listener offers TLS.
@@ -155,6 +163,7 @@ impl Settings {
             failed_logins: 0,
             failed_login_delay: Duration::ZERO,
             relay: RelaySettings::default(),
+            policy: Policy { mode: Mode::Enforce, mx: Vec::new(), max_age: POLICY_AGE },
             listeners: Vec::new(),
             tls: None,
             control: None,
@@ -211,6 +220,8 @@ pub enum Kind {
     Lmtp,
     /// POP3.
     Pop3,
+    /// HTTPS, for the MTA-STS policy.
+    Web,
 }
 
 /// How a listener offers TLS.
@@ -339,7 +350,9 @@ impl Server {
         if let Some(tls) = services.settings.tls.clone() {
             tasks.spawn(follow_certificates(tls, stopping.clone()));
         }
-        tasks.spawn(Arc::new(services.relay()).run(stopping.clone()));
+        let tls_reports = services.tls_reports();
+        tasks.spawn(tls_reports.clone().run(stopping.clone()));
+        tasks.spawn(Arc::new(services.relay(tls_reports)).run(stopping.clone()));
         tasks.spawn(services.collectors.clone().run(stopping.clone()));
         let expire = services.settings.pop3.expire;
         let World { store, clock, .. } = services.world;
@@ -389,6 +402,7 @@ impl Services {
             Kind::Smtp => self.smtp(SmtpService::Smtp, by_command, tls),
             Kind::Submission => self.smtp(SmtpService::Submission, by_command, tls),
             Kind::Lmtp => self.smtp(SmtpService::Lmtp, by_command, tls),
+            Kind::Web => Protocol::Web(Arc::new(self.policy())),
             Kind::Pop3 => Protocol::Pop3 {
                 profile: Arc::new(Pop3Profile {
                     stls: by_command,
@@ -418,6 +432,14 @@ impl Services {
         Ok(Service { protocol, proxies, forwarders, implicit_tls, driver, clients })
     }
 
+    fn policy(&self) -> Policy {
+        let mut policy = self.settings.policy.clone();
+        if policy.mx.is_empty() {
+            policy.mx.push(self.settings.hostname.to_string());
+        }
+        policy
+    }
+
     fn directory(&self) -> Directory {
         let World { store, clock, .. } = &self.world;
         let directory = Directory::new(store.clone(), self.settings.hostname.clone());
@@ -433,11 +455,21 @@ impl Services {
         }
     }
 
-    fn relay(&self) -> Relay {
+    fn tls_reports(&self) -> Arc<TlsReports> {
+        let reports = TlsReports::new(self.web(), self.reporter(), self.wake.clone());
+        Arc::new(reports)
+    }
+
+    fn web(&self) -> Web {
+        let World { net, resolver, tls, .. } = self.world.clone();
+        Web { net, resolver, tls }
+    }
+
+    fn relay(&self, tls_reports: Arc<TlsReports>) -> Relay {
         let World { store, clock, net, resolver, tls } = self.world.clone();
-        let web = Web { net: net.clone(), resolver: resolver.clone(), tls: tls.clone() };
         Relay {
-            policies: Policies::new(web, store.clone(), clock.clone()),
+            tls_reports,
+            policies: Policies::new(self.web(), store.clone(), clock.clone()),
             hostname: self.settings.hostname.clone(),
             store,
             clock,
@@ -503,10 +535,9 @@ impl Services {
 }
 
 fn authenticator(settings: &Settings, world: &World) -> Result<Authenticator, StartError> {
-    let tokens = match &settings.oauth {
-        Some(oauth) => Some(Tokens::new(oauth.clone(), world.net.clone(), world.tls.clone())),
-        None => None,
-    };
+    let tokens =
+        |oauth: &OAuthSettings| Tokens::new(oauth.clone(), world.net.clone(), world.tls.clone());
+    let tokens = settings.oauth.as_ref().map(tokens);
     let guard =
         Guard::new(world.clock.clone(), settings.failed_logins, settings.failed_login_delay);
     let authenticator = Authenticator::new(world.store.clone(), world.clock.clone());

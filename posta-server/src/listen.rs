@@ -4,9 +4,11 @@ use crate::{
     accept::{Acceptor, SmtpHost},
     drive::Driver,
     maildrop::{Deliverer, PopHost, View},
+    mta_sts::Policy,
     net::{Accepted, Listener, Stream},
     proxy,
     tls::Tls,
+    web,
 };
 use ipnet::IpNet;
 use posta_mail::{Engine, Interrupt, Timestamp};
@@ -49,6 +51,8 @@ pub enum Protocol {
         /// Whether a password may travel in plaintext from anywhere, not only from this machine.
         plaintext_login: bool,
     },
+    /// HTTPS, for the MTA-STS policy.
+    Web(Arc<Policy>),
 }
 
 /// What a listener's sessions share.
@@ -203,6 +207,7 @@ impl Service {
                 host.abandon().await;
                 ended?;
             }
+            Protocol::Web(policy) => Box::pin(web::serve(stream, policy)).await?,
             Protocol::Pop3 { profile, deliverer, plaintext_login } => {
                 let is_near = client.is_none_or(|client| client.is_loopback());
                 let mut engine = pop3_engine(profile, secured, is_near || *plaintext_login)
@@ -232,6 +237,7 @@ impl Service {
             Protocol::Smtp { profile, .. } => {
                 self.refuse(stream, smtp_engine(profile, false)).await
             }
+            Protocol::Web(_) => Ok(()),
             Protocol::Pop3 { profile, .. } => {
                 self.refuse(stream, pop3_engine(profile, false, false)).await
             }

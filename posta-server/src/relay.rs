@@ -23,7 +23,7 @@ pub use settings::{RelaySettings, Rules, Smarthost, SmarthostTls};
 
 use crate::{
     clock::Clock, directory::Directory, drive::Driver, mta_sts::Policies, net::Net,
-    outbound::ClientTls, reports::Reporter, resolve::Resolver,
+    outbound::ClientTls, reports::Reporter, resolve::Resolver, tls_report::TlsReports,
 };
 use hosts::Hosts;
 use lanes::{Advice, Lanes, Verdict};
@@ -100,6 +100,8 @@ pub struct Relay {
     pub tls: ClientTls,
     /// What domains ask for on the web.
     pub policies: Policies,
+    /// Who hears how TLS went.
+    pub tls_reports: Arc<TlsReports>,
     /// Said when the queue has something new.
     pub wake: Arc<Wake>,
     pub(crate) driver: Driver,
@@ -119,6 +121,8 @@ pub(crate) struct Found {
     pub(crate) reports: bool,
     /// Whether anybody could be reached, or nobody had to.
     pub(crate) is_reached: bool,
+    /// Whether it is the destination's first message in a session.
+    pub(crate) is_first: bool,
 }
 
 impl Relay {

@@ -21,6 +21,16 @@ pub enum Host {
     Smarthost(Arc<Smarthost>),
 }
 
+impl std::fmt::Display for Host {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Named(name) => f.write_str(name),
+            Self::Literal(address) => write!(f, "[{address}]"),
+            Self::Smarthost(smarthost) => f.write_str(&smarthost.host),
+        }
+    }
+}
+
 /// The way to a destination.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Route {

@@ -42,9 +42,7 @@ use crate::{
     reply::{ReplyError, ReplyReader},
 };
 use bytes::Bytes;
-use posta_mail::{
-    Engine, Interrupt, Pace, Reply, Step, TlsUse, dots::DotEncoder, envelope::Body, limits, sasl,
-};
+use posta_mail::{Engine, Interrupt, Pace, Reply, Step, TlsUse, dots::DotEncoder, limits, sasl};
 use std::{io::Write as _, time::Duration};
 use transaction::{Transaction, write_recipient};
 

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail};
 use hyper::Uri;
 use ipnet::IpNet;
 use posta_mail::{Domain, limits};
-use posta_server::{Pop3Settings, net::Endpoint};
+use posta_server::{Pop3Settings, mta_sts::Mode, net::Endpoint};
 use serde::{Deserialize, Deserializer, de::Error as _};
 use std::{
     fs,
@@ -22,7 +22,7 @@ use std::{
 
 /// The configuration, with the defaults of what it leaves out.
 #[derive(Debug, Clone, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub(crate) struct Config {
     /// The server's name for itself.
     #[serde(deserialize_with = "from_text")]
@@ -37,6 +37,7 @@ pub(crate) struct Config {
     pub(crate) dns: Dns,
     pub(crate) relay: Relay,
     pub(crate) oauth: Option<OAuth>,
+    pub(crate) mta_sts: MtaSts,
     pub(crate) listen: Vec<Listen>,
 }
 
@@ -140,6 +141,25 @@ pub(crate) struct OAuth {
     pub(crate) claim: Option<String>,
 }
 
+/// What is told of our own servers (RFC 8461), where a listener for `https` tells it.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub(crate) struct MtaSts {
+    /// Whether others must keep to it.
+    pub(crate) mode: Mode,
+    /// The servers that take mail; this one, if none is named.
+    pub(crate) mx: Vec<String>,
+    /// How long others remember it.
+    pub(crate) max_age: Span,
+}
+
+impl Default for MtaSts {
+    fn default() -> Self {
+        let max_age = Span(Duration::from_secs(7 * 24 * 60 * 60));
+        Self { mode: Mode::Enforce, mx: Vec::new(), max_age }
+    }
+}
+
 /// Load balancers in front of the server.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -176,6 +196,8 @@ pub(crate) enum Protocol {
     Submission,
     Lmtp,
     Pop3,
+    /// Tells the MTA-STS policy.
+    Https,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
@@ -195,6 +217,7 @@ impl Protocol {
             Self::Submission => "submission",
             Self::Lmtp => "lmtp",
             Self::Pop3 => "pop3",
+            Self::Https => "https",
         }
     }
 }
@@ -212,12 +235,12 @@ impl TlsMode {
 
 /// Every key, by the table that it stands in. `Config` decides what is accepted; this only knows
 /// what to suggest.
-const KEYS: [(&str, &[&str]); 12] = [
+const KEYS: [(&str, &[&str]); 13] = [
     (
         "",
         &[
             "hostname", "data", "tls", "limits", "smtp", "pop3", "proxy", "dns", "relay", "oauth",
-            "listen",
+            "mta-sts", "listen",
         ],
     ),
     ("tls", &["certificate", "key", "also", "authorities"]),
@@ -247,6 +270,7 @@ const KEYS: [(&str, &[&str]); 12] = [
     ("dns", &["servers", "dnssec", "trust-anchor"]),
     ("relay", relay::KEYS),
     ("relay.domain", relay::DOMAIN_KEYS),
+    ("mta-sts", &["mode", "mx", "max-age"]),
     ("oauth", &["introspection", "client", "secret-file", "claim"]),
     ("listen", &["protocol", "address", "tls"]),
 ];
@@ -289,6 +313,9 @@ impl Config {
             if listen.protocol != Protocol::Lmtp && matches!(listen.address, Endpoint::Unix(_)) {
                 bail!("listen[{index}].address: only lmtp may listen on a Unix socket");
             }
+            if listen.protocol == Protocol::Https && listen.tls != TlsMode::Implicit {
+                bail!("listen[{index}].tls: https needs tls = \"implicit\"");
+            }
         }
         Ok(config)
     }
@@ -312,6 +339,7 @@ impl Default for Config {
             dns: Dns::default(),
             relay: Relay::default(),
             oauth: None,
+            mta_sts: MtaSts::default(),
             listen: vec![
                 local(Protocol::Smtp, 2525),
                 local(Protocol::Submission, 2587),
@@ -373,7 +401,7 @@ fn system_hostname() -> Domain {
 
 fn refuse_unknown_keys(table: &toml::Table) -> Result<()> {
     refuse_in("", table)?;
-    for name in ["tls", "limits", "smtp", "pop3", "proxy", "dns", "relay", "oauth"] {
+    for name in ["tls", "limits", "smtp", "pop3", "proxy", "dns", "relay", "oauth", "mta-sts"] {
         if let Some(toml::Value::Table(inner)) = table.get(name) {
             refuse_in(name, inner)?;
         }
@@ -471,6 +499,10 @@ mod tests {
         name = ".example.org"
         smarthost = "mx"
         retry = ["10m"]
+        [mta-sts]
+        mode = "testing"
+        mx = ["mail.example.test"]
+        max-age = "1d"
         [oauth]
         introspection = "https://auth.example.net/introspect"
         client = "posta"

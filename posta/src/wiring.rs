@@ -11,6 +11,7 @@ use posta_server::{
     clock::SystemClock,
     collect::Means,
     control,
+    mta_sts::Policy,
     net::SystemNet,
     oauth::OAuthSettings,
     outbound::ClientTls,
@@ -138,6 +139,11 @@ pub(crate) fn settings(config: &Config) -> Result<Settings> {
         failed_logins: limits.failed_logins,
         failed_login_delay: FAILED_LOGIN_DELAY,
         relay: config.relay.settings().context("[relay]")?,
+        policy: Policy {
+            mode: config.mta_sts.mode,
+            mx: config.mta_sts.mx.clone(),
+            max_age: config.mta_sts.max_age.0.as_secs(),
+        },
         listeners,
         tls: if wants_tls { Some(certificate(config)?) } else { None },
         control: Some(config.data.join(control::SOCKET)),
@@ -194,6 +200,7 @@ const fn kind(protocol: Protocol) -> Kind {
         Protocol::Submission => Kind::Submission,
         Protocol::Lmtp => Kind::Lmtp,
         Protocol::Pop3 => Kind::Pop3,
+        Protocol::Https => Kind::Web,
     }
 }
 
@@ -204,6 +211,7 @@ pub(crate) const fn protocol(kind: Kind) -> Protocol {
         Kind::Submission => Protocol::Submission,
         Kind::Lmtp => Protocol::Lmtp,
         Kind::Pop3 => Protocol::Pop3,
+        Kind::Web => Protocol::Https,
     }
 }
 

@@ -138,9 +138,9 @@ impl Two {
     }
 
     async fn queue(&self) -> Vec<QueueLine> {
-        let request = Request::QueueList { selection: Selection::default() };
+        let request = Request::QueueList { selection: Selection::default(), after: None };
         match self.ours.admin.execute(request).await.unwrap() {
-            Response::Queue(lines) => lines,
+            Response::Queue { lines, .. } => lines,
             other => panic!("{other:?}"),
         }
     }

@@ -4,7 +4,7 @@ use super::{Admin, AdminError, Response};
 use posta_mail::{Address, MailId, ReversePath, Timestamp};
 use posta_store::{Destination, Event, Item, ItemId, ItemState, Settlement, StoreError, What};
 use serde::{Deserialize, Serialize};
-use std::net::IpAddr;
+use std::{collections::BTreeMap, net::IpAddr};
 
 /// Items, or events, read from the store at a time.
 const PAGE: usize = 1_000;
@@ -70,6 +70,17 @@ pub struct QueueLine {
     pub octets: u64,
 }
 
+/// How much of the queue goes to a destination.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DestinationLine {
+    /// Its domain, or `local`.
+    pub destination: String,
+    /// Messages.
+    pub items: usize,
+    /// Their recipients.
+    pub recipients: usize,
+}
+
 /// A recipient in a list.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct QueueRecipient {
@@ -100,10 +111,40 @@ impl Selection {
 }
 
 impl Admin {
-    pub(super) async fn queue(&self, selection: &Selection) -> Result<Response, AdminError> {
+    pub(super) async fn queue(
+        &self,
+        selection: &Selection,
+        mut after: Option<ItemId>,
+    ) -> Result<Response, AdminError> {
         let mut lines = Vec::new();
-        self.each(selection, |item| lines.push(line(item))).await?;
-        Ok(Response::Queue(lines))
+        loop {
+            let (items, next) = self.page(selection, after).await?;
+            lines.extend(items.into_iter().map(line));
+            if lines.len() >= PAGE || next.is_none() {
+                return Ok(Response::Queue { lines, next });
+            }
+            after = next;
+        }
+    }
+
+    pub(super) async fn summarise(&self, selection: &Selection) -> Result<Response, AdminError> {
+        let mut sums: BTreeMap<String, (usize, usize)> = BTreeMap::new();
+        let mut after = None;
+        loop {
+            let (items, next) = self.page(selection, after).await?;
+            for item in items {
+                let (items, recipients) = sums.entry(destination(&item).to_owned()).or_default();
+                *items += 1;
+                *recipients += item.recipients.len();
+            }
+            if next.is_none() {
+                break;
+            }
+            after = next;
+        }
+        let line =
+            |(destination, (items, recipients))| DestinationLine { destination, items, recipients };
+        Ok(Response::QueueSummary(sums.into_iter().map(line).collect()))
     }
 
     pub(super) async fn change_queue(
@@ -111,11 +152,16 @@ impl Admin {
         selection: &Selection,
         action: QueueAction,
     ) -> Result<Response, AdminError> {
-        let mut items = Vec::new();
-        self.each(selection, |item| items.push(item)).await?;
-        let mut count = 0;
-        for item in items {
-            count += usize::from(self.change_item(item, action).await?);
+        let (mut count, mut after) = (0, None);
+        loop {
+            let (items, next) = self.page(selection, after).await?;
+            for item in items {
+                count += usize::from(self.change_item(item, action).await?);
+            }
+            if next.is_none() {
+                break;
+            }
+            after = next;
         }
         self.wake.retry();
         Ok(Response::Count(count))
@@ -152,20 +198,17 @@ impl Admin {
         }
     }
 
-    /// Shows every item that fits, a page at a time: the queue may be large.
-    async fn each(
+    /// The items of a page that fit, and where the next page begins: the queue may be large.
+    async fn page(
         &self,
         selection: &Selection,
-        mut show: impl FnMut(Item),
-    ) -> Result<(), StoreError> {
+        after: Option<ItemId>,
+    ) -> Result<(Vec<Item>, Option<ItemId>), StoreError> {
         let now = self.clock.now();
-        let mut after = None;
-        loop {
-            let page = self.store.items(after, PAGE).await?;
-            let Some(last) = page.last() else { return Ok(()) };
-            after = Some(last.id);
-            page.into_iter().filter(|item| selection.fits(item, now)).for_each(&mut show);
-        }
+        let mut page = self.store.items(after, PAGE).await?;
+        let next = page.last().filter(|_| page.len() == PAGE).map(|last| last.id);
+        page.retain(|item| selection.fits(item, now));
+        Ok((page, next))
     }
 
     /// The stories of the messages that something names: a message's id, a Message-ID, an address

@@ -1,7 +1,14 @@
 //! One attempt: an item, the servers of its destination one after the other, and what came of it.
 
-use super::{Found, LEASE, RENEW, Relay, Verdict, hosts::Trouble};
-use crate::route::{self, Host, Route};
+use super::{
+    Found, LEASE, RENEW, Relay, Verdict,
+    hosts::{Peer, Trouble, Trust},
+    policy::Plan,
+};
+use crate::{
+    route::{self, Host, Route},
+    tls_report::Failure,
+};
 use posta_mail::{EnhancedStatus, Reply, envelope::Late};
 use posta_store::{Destination, Item, StoreError};
 use std::sync::Arc;
@@ -101,14 +108,10 @@ impl Relay {
         };
         let mut last: Option<Reply> = None;
         for host in &route.hosts {
-            let sent = match self.peer(host, &route, domain, item).await {
-                Ok(peer) => self.hosts.send(self, &peer, item.clone()).await?,
-                Err(trouble) => Err(trouble),
-            };
-            match sent {
+            match self.offer(item, host, &route, domain).await? {
                 Ok(found) => return Some(found),
                 // That one does not exist weighs less than that another may be there again.
-                Err(Trouble(reply)) => {
+                Err(Trouble { reply, .. }) => {
                     let is_graver = reply.code.is_transient();
                     if is_graver || last.is_none() {
                         last = Some(reply);
@@ -120,6 +123,43 @@ impl Relay {
         let nobody = || Reply::new(550, (5, 4, 4), format!("No server of {domain} has an address"));
         let last = last.filter(|reply| !is_nobody(reply)).unwrap_or_else(nobody);
         Some(Found::nowhere(item, last))
+    }
+
+    /// Offers an item to a host, as its owner and the message ask for. None if the program stops.
+    async fn offer(
+        self: &Arc<Self>,
+        item: &Arc<Item>,
+        host: &Host,
+        route: &Route,
+        domain: &str,
+    ) -> Option<Result<Found, Trouble>> {
+        let Plan { peer, kind, is_test } = match self.plan(host, route, domain, item).await {
+            Ok(plan) => plan,
+            Err((trouble, kind)) => {
+                if let Some(failure) = trouble.tls {
+                    self.tls_reports.count(domain, kind, &host.to_string(), Err(failure));
+                }
+                return Some(Err(trouble));
+            }
+        };
+        let sent = self.hosts.send(self, &peer, item.clone()).await?;
+        let outcome = match &sent {
+            Ok(found) if found.is_first && found.tls.is_some() => Some(Ok(())),
+            Ok(found) if found.is_first => Some(Err(Failure::StarttlsNotSupported)),
+            Ok(_) => None,
+            Err(trouble) => trouble.tls.map(Err),
+        };
+        if let (Some(outcome), Host::Named(name)) = (outcome, host) {
+            self.tls_reports.count(domain, kind, name, outcome);
+        }
+        match sent {
+            // RFC 8461 §5: who only tests its policy gets its mail all the same.
+            Err(trouble) if is_test && trouble.tls.is_some() => {
+                let peer = Peer { trust: Trust::Opportunistic, ..peer };
+                self.hosts.send(self, &peer, item.clone()).await
+            }
+            sent => Some(sent),
+        }
     }
 
     fn random(&self, below: usize) -> usize {
@@ -134,7 +174,13 @@ impl Found {
     fn nowhere(item: &Item, reply: Reply) -> Self {
         let is_reached = reply.code.is_permanent();
         let replies = vec![reply; item.recipients.len()];
-        Self { replies, host: None, tls: None, reports: false, is_reached }
+        Self { is_reached, ..Self::here(replies) }
+    }
+
+    /// No server had to be talked to.
+    pub(super) const fn here(replies: Vec<Reply>) -> Self {
+        let (host, tls, reports, is_first) = (None, None, false, false);
+        Self { replies, host, tls, reports, is_reached: true, is_first }
     }
 
     fn verdict(&self) -> Verdict {

@@ -23,7 +23,7 @@ impl Relay {
             false => Reply::new(550, (5, 1, 1), "No such user here"),
         };
         let replies = resolved.iter().map(|accounts| reply(!accounts.is_empty())).collect();
-        let found = Found { replies, host: None, tls: None, reports: false, is_reached: true };
+        let found = Found::here(replies);
         let accounts: Vec<Vec<_>> = resolved
             .iter()
             .map(|accounts| accounts.iter().map(|account| account.id).collect())

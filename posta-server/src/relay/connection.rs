@@ -14,6 +14,7 @@ use crate::{
     resolve::LookupError,
     route,
     sasl::ClientLogin,
+    tls_report::Failure as TlsFailure,
 };
 use bytes::Bytes;
 use posta_mail::{
@@ -26,8 +27,8 @@ use posta_smtp::{
     client::{Answer, Envelope, Failure, Options, Outcome, Question, Recipient},
     command::HelloVerb,
 };
-use posta_store::Item;
-use std::{io, mem, net::SocketAddr, sync::Arc, time::Duration};
+use posta_store::{Destination, Item};
+use std::{collections::HashSet, io, mem, net::SocketAddr, sync::Arc, time::Duration};
 use tokio::time::timeout;
 
 /// How long a connection may last, whatever the other side does: against one that says one octet a
@@ -58,12 +59,12 @@ async fn hold(queue: &Arc<HostQueue>, relay: &Arc<Relay>) -> Result<(), Trouble>
         Err(_) => match relay.resolver.addresses(&peer.name).await {
             Ok(answer) => answer.found,
             Err(LookupError::NoDomain(_)) => Vec::new(),
-            Err(error) => return Err(Trouble(route::lookup_failed(&error))),
+            Err(error) => return Err(Trouble::new(route::lookup_failed(&error))),
         },
     };
     if addresses.is_empty() {
         let words = format!("The server {} has no address", peer.name);
-        return Err(Trouble(Reply::new(550, (5, 4, 4), words)));
+        return Err(Trouble::new(Reply::new(550, (5, 4, 4), words)));
     }
     let mut addresses = race::ordered(addresses, peer.port);
     loop {
@@ -71,7 +72,11 @@ async fn hold(queue: &Arc<HostQueue>, relay: &Arc<Relay>) -> Result<(), Trouble>
         let raced =
             race::race(&mut addresses, &relay.net, &settings.sources, settings.patience).await;
         let (stream, address) = raced.map_err(|why| {
-            Trouble(Reply::new(451, (4, 4, 1), format!("{} cannot be reached: {why}", peer.name)))
+            Trouble::new(Reply::new(
+                451,
+                (4, 4, 1),
+                format!("{} cannot be reached: {why}", peer.name),
+            ))
         })?;
         match converse(queue, relay, stream, address).await {
             Ok(()) => return Ok(()),
@@ -99,7 +104,7 @@ async fn converse(
     };
     let first = Conversation::new(queue, relay).hold(stream, tls, &place).await;
     match first {
-        Err(Broken::Tls(_)) if queue.peer.trust == Trust::Opportunistic => {}
+        Err(Broken::Tls(..)) if queue.peer.trust == Trust::Opportunistic => {}
         ended => return ended.map_err(|broken| broken.trouble(&place)),
     }
     let source = relay.settings.sources.iter().find(|ip| ip.is_ipv6() == address.is_ipv6());
@@ -115,7 +120,7 @@ enum Broken {
     /// The connection broke.
     Connection(String),
     /// TLS could not be negotiated.
-    Tls(String),
+    Tls(TlsFailure, String),
     /// The server does not want to talk.
     Refused(Reply),
     /// It does not let us in.
@@ -124,9 +129,11 @@ enum Broken {
 
 impl Broken {
     fn trouble(self, place: &str) -> Trouble {
-        Trouble(match self {
+        Trouble::new(match self {
             Self::Connection(why) => Reply::new(451, (4, 4, 1), format!("{place}: {why}")),
-            Self::Tls(why) => Reply::new(451, (4, 7, 5), format!("{place}: no TLS: {why}")),
+            Self::Tls(failure, why) => {
+                return Trouble::tls(failure, format!("{place}: no TLS: {why}"));
+            }
             // RFC 5321 §3.1: another of its servers may do better, or this one later.
             Self::Refused(reply) => {
                 Reply::new(451, (4, 4, 1), format!("{place} refuses to talk: {reply}"))
@@ -156,6 +163,8 @@ struct Conversation<'a> {
     plan: Option<Plan>,
     converter: Option<Converter>,
     handed_over: usize,
+    /// Whose mail was handed over.
+    destinations: HashSet<Destination>,
     is_ready: bool,
     failed: Option<Failure>,
     tls: Option<String>,
@@ -176,6 +185,7 @@ impl<'a> Conversation<'a> {
             plan: None,
             converter: None,
             handed_over: 0,
+            destinations: HashSet::new(),
             is_ready: false,
             failed: None,
             tls: None,
@@ -196,7 +206,10 @@ impl<'a> Conversation<'a> {
         let mut stream = stream;
         let is_secure = smarthost.as_ref().is_some_and(|host| host.tls == SmarthostTls::Implicit);
         if is_secure {
-            stream = self.secure(stream).await.map_err(|error| Broken::Tls(error.to_string()))?;
+            stream = self
+                .secure(stream)
+                .await
+                .map_err(|error| Broken::Tls(TlsFailure::ValidationFailure, error.to_string()))?;
         }
         let name = self.relay.hostname.as_str();
         let options = Options {
@@ -210,14 +223,17 @@ impl<'a> Conversation<'a> {
         let driven = timeout(LIFETIME, driven).await;
         let broken = match (self.failed.take(), driven) {
             (Some(Failure::Refused(reply) | Failure::Closing(reply)), _) => Broken::Refused(reply),
-            (Some(Failure::NoTls), _) => Broken::Tls("it is not offered".to_owned()),
+            (Some(Failure::NoTls), _) => {
+                let words = "it is not offered".to_owned();
+                Broken::Tls(TlsFailure::StarttlsNotSupported, words)
+            }
             (Some(Failure::NoLogin), _) => Broken::Login("it offers no login".to_owned()),
             (Some(Failure::Login(reply)), _) => Broken::Login(reply.to_string()),
             (Some(Failure::Protocol(_)), _) => {
                 Broken::Connection("what answers there does not speak SMTP".to_owned())
             }
             (None, _) if self.tls_failed.is_some() => {
-                Broken::Tls(self.tls_failed.take().unwrap_or_default())
+                Broken::Tls(self.tls_failure(), self.tls_failed.take().unwrap_or_default())
             }
             (None, Ok(Ok(Ended::ByPeer | Ended::Closed))) => {
                 Broken::Connection("it closed the connection".to_owned())
@@ -248,7 +264,7 @@ impl<'a> Conversation<'a> {
             if self.has_begun {
                 // It may have the message or not: to try it elsewhere now would not be better than
                 // later (RFC 1047).
-                let Trouble(Reply { text, .. }) = &trouble;
+                let Reply { text, .. } = &trouble.reply;
                 let words = format!("{text}, before it said whether it has the message");
                 let reply = Reply::new(451, (4, 4, 2), words);
                 let replies = vec![reply; job.item.recipients.len()];
@@ -269,9 +285,25 @@ impl<'a> Conversation<'a> {
         self.queue.give_back(back);
     }
 
+    /// What a failed handshake is called in a report.
+    fn tls_failure(&self) -> TlsFailure {
+        match &self.queue.peer.trust {
+            Trust::Tls(Verify::Dane(_)) => TlsFailure::TlsaInvalid,
+            Trust::Tls(Verify::Authorities) => TlsFailure::CertificateNotTrusted,
+            _ => TlsFailure::ValidationFailure,
+        }
+    }
+
     fn found(&self, replies: Vec<Reply>, reports: bool) -> Found {
         let name = self.queue.peer.name.clone();
-        Found { replies, host: Some(name), tls: self.tls.clone(), reports, is_reached: true }
+        Found {
+            replies,
+            host: Some(name),
+            tls: self.tls.clone(),
+            reports,
+            is_reached: true,
+            is_first: false,
+        }
     }
 
     /// A message was decided.
@@ -286,7 +318,8 @@ impl<'a> Conversation<'a> {
         let mut replies = outcome.recipients.into_iter();
         for job in jobs {
             let replies = replies.by_ref().take(job.item.recipients.len()).collect();
-            let found = self.found(replies, outcome.reports);
+            let mut found = self.found(replies, outcome.reports);
+            found.is_first = self.destinations.insert(job.item.destination.clone());
             job.finish(Ok(found));
         }
     }

@@ -1,7 +1,7 @@
 //! The servers that mail is handed to: what waits for each, and how many connections it is worth.
 
 use super::{Found, Relay, connection};
-use crate::{outbound::Verify, relay::settings::Smarthost};
+use crate::{outbound::Verify, relay::settings::Smarthost, tls_report::Failure};
 use posta_mail::Reply;
 use posta_store::Item;
 use std::{
@@ -60,7 +60,24 @@ pub(crate) struct Job {
 
 /// A server did not take a message, and another may.
 #[derive(Debug, Clone)]
-pub(crate) struct Trouble(pub(crate) Reply);
+pub(crate) struct Trouble {
+    /// The reply that stands for it.
+    pub(crate) reply: Reply,
+    /// What was wrong with TLS, if that was it.
+    pub(crate) tls: Option<Failure>,
+}
+
+impl Trouble {
+    /// Anything but TLS.
+    pub(crate) const fn new(reply: Reply) -> Self {
+        Self { reply, tls: None }
+    }
+
+    /// TLS (RFC 3463 §3.8: 4.7.5).
+    pub(crate) fn tls(failure: Failure, words: String) -> Self {
+        Self { reply: Reply::new(451, (4, 7, 5), words), tls: Some(failure) }
+    }
+}
 
 impl Job {
     /// The same for another connection.

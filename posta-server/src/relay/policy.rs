@@ -1,7 +1,7 @@
 //! How the connection to a server has to be protected: what its owner and the message ask for.
 
 use super::{
-    Relay, SmarthostTls,
+    Relay, Smarthost, SmarthostTls,
     hosts::{Peer, Trouble, Trust},
 };
 use crate::{
@@ -10,6 +10,7 @@ use crate::{
     outbound::Verify,
     resolve::LookupError,
     route::{self, Host, Route},
+    tls_report::{Failure, PolicyKind},
 };
 use posta_mail::Reply;
 use posta_store::Item;
@@ -18,58 +19,73 @@ use std::sync::Arc;
 /// Where mail for other servers is delivered (RFC 5321 §4.5.4.2).
 const PORT: u16 = 25;
 
+/// How a host is talked to.
+pub(super) struct Plan {
+    pub(super) peer: Peer,
+    /// Who asks for it.
+    pub(super) kind: PolicyKind,
+    /// Whether it is only being tested: without TLS as it should be the message goes all the same.
+    pub(super) is_test: bool,
+}
+
+/// What an owner asks for.
+type Wish = (Trust, PolicyKind, bool);
+
 impl Relay {
     /// How a host is talked to. An error if it must not be talked to, now or at all.
-    pub(super) async fn peer(
+    pub(super) async fn plan(
         &self,
         host: &Host,
         route: &Route,
         domain: &str,
         item: &Item,
-    ) -> Result<Peer, Trouble> {
-        let name = match host {
-            Host::Named(name) => name.clone(),
-            Host::Literal(address) => format!("[{address}]"),
+    ) -> Result<Plan, (Trouble, PolicyKind)> {
+        let must = item.envelope.require_tls;
+        let (name, wish) = match host {
             Host::Smarthost(smarthost) => {
-                return Ok(Peer {
-                    name: smarthost.host.clone(),
-                    port: smarthost.port,
-                    trust: match smarthost.tls {
-                        SmarthostTls::StartTls | SmarthostTls::Implicit => {
-                            Trust::Tls(Verify::Authorities)
-                        }
-                        _ if item.envelope.require_tls => Trust::Tls(Verify::Authorities),
-                        SmarthostTls::None => Trust::Plaintext,
-                        SmarthostTls::Opportunistic => Trust::Opportunistic,
-                    },
-                    smarthost: Some(smarthost.clone()),
-                });
+                let peer = through(smarthost, must);
+                return Ok(Plan { peer, kind: PolicyKind::NoPolicyFound, is_test: false });
+            }
+            Host::Named(name) => (name.clone(), self.owners_wish(name, route, domain).await?),
+            Host::Literal(address) => {
+                (format!("[{address}]"), (Trust::Opportunistic, PolicyKind::NoPolicyFound, false))
             }
         };
-        let trust = match host {
-            Host::Named(name) => self.owners_wish(name, route, domain).await?,
-            _ => Trust::Opportunistic,
+        let (trust, kind, is_test) = wish;
+        let trust = match must {
+            true => strictly(trust, route, domain).map_err(|trouble| (trouble, kind))?,
+            false => trust,
         };
-        let trust = if item.envelope.require_tls { strictly(trust, route, domain)? } else { trust };
-        Ok(Peer { name, port: PORT, trust, smarthost: None })
+        let peer = Peer { name, port: PORT, trust, smarthost: None };
+        Ok(Plan { peer, kind, is_test: is_test && !must })
     }
 
     /// What the owner of a server and of the domain that it takes mail for asks for: DANE before
     /// anything else (RFC 8461 §2).
-    async fn owners_wish(&self, name: &str, route: &Route, domain: &str) -> Result<Trust, Trouble> {
-        if let Some(trust) = self.dane(name, route, domain).await? {
-            return Ok(trust);
+    async fn owners_wish(
+        &self,
+        name: &str,
+        route: &Route,
+        domain: &str,
+    ) -> Result<Wish, (Trouble, PolicyKind)> {
+        let dane = self.dane(name, route, domain).await;
+        if let Some(trust) = dane.map_err(|trouble| (trouble, PolicyKind::Tlsa))? {
+            return Ok((trust, PolicyKind::Tlsa, false));
         }
-        match self.policies.policy(domain).await {
-            Some(policy) if policy.mode == Mode::Enforce && policy.names(name) => {
-                Ok(Trust::Tls(Verify::Authorities))
+        let Some(policy) = self.policies.policy(domain).await else {
+            return Ok((Trust::Opportunistic, PolicyKind::NoPolicyFound, false));
+        };
+        let is_test = policy.mode == Mode::Testing;
+        if !policy.names(name) {
+            let words = format!("{name} is none of the servers that {domain} names (MTA-STS)");
+            if !is_test {
+                let trouble = Trouble::tls(Failure::StsPolicyInvalid, words);
+                return Err((trouble, PolicyKind::Sts));
             }
-            Some(policy) if policy.mode == Mode::Enforce => {
-                let words = format!("{name} is none of the servers that {domain} names (MTA-STS)");
-                Err(Trouble(Reply::new(451, (4, 7, 5), words)))
-            }
-            _ => Ok(Trust::Opportunistic),
+            let failure = Err(Failure::StsPolicyInvalid);
+            self.tls_reports.count(domain, PolicyKind::Sts, name, failure);
         }
+        Ok((Trust::Tls(Verify::Authorities), PolicyKind::Sts, is_test))
     }
 
     /// RFC 7672 §2.2: what DNS says of the certificate counts where DNSSEC proves which server it is
@@ -90,7 +106,7 @@ impl Relay {
             // RFC 7672 §2.1.2: whoever holds the answer back must not gain by it.
             Err(error) => {
                 let words = format!("What the certificate of {name} must be is not known: {error}");
-                return Err(Trouble(Reply::new(451, (4, 7, 5), words)));
+                return Err(Trouble::tls(Failure::DnssecInvalid, words));
             }
         };
         if answer.found.is_empty() || !answer.is_secure {
@@ -111,8 +127,23 @@ impl Relay {
             Ok(answer) => Ok(answer.is_secure),
             // Whoever connects finds that out.
             Err(LookupError::NoDomain(_)) => Ok(false),
-            Err(error) => Err(Trouble(route::lookup_failed(&error))),
+            Err(error) => Err(Trouble::new(route::lookup_failed(&error))),
         }
+    }
+}
+
+/// How a smarthost is talked to.
+fn through(smarthost: &Arc<Smarthost>, must: bool) -> Peer {
+    Peer {
+        name: smarthost.host.clone(),
+        port: smarthost.port,
+        trust: match smarthost.tls {
+            SmarthostTls::StartTls | SmarthostTls::Implicit => Trust::Tls(Verify::Authorities),
+            _ if must => Trust::Tls(Verify::Authorities),
+            SmarthostTls::None => Trust::Plaintext,
+            SmarthostTls::Opportunistic => Trust::Opportunistic,
+        },
+        smarthost: Some(smarthost.clone()),
     }
 }
 
@@ -123,7 +154,7 @@ fn strictly(trust: Trust, route: &Route, domain: &str) -> Result<Trust, Trouble>
         _ if route.is_secure => Ok(Trust::Tls(Verify::Authorities)),
         _ => {
             let words = format!("Nothing proves which servers take the mail of {domain}");
-            Err(Trouble(Reply::new(550, (5, 7, 30), words)))
+            Err(Trouble::new(Reply::new(550, (5, 7, 30), words)))
         }
     }
 }

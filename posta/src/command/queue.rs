@@ -4,8 +4,7 @@ use crate::{Place, config::Span, operator};
 use anyhow::{Result, bail};
 use clap::{Args, Subcommand};
 use comfy_table::{Table, presets};
-use posta_server::admin::{QueueAction, QueueLine, Request, Response, Selection};
-use std::collections::BTreeMap;
+use posta_server::admin::{DestinationLine, QueueAction, QueueLine, Request, Response, Selection};
 
 /// See and steer what waits to be sent, whether the server runs or not.
 #[derive(Subcommand)]
@@ -70,10 +69,57 @@ impl Which {
         }
     }
 
-    fn lines(&self) -> Result<Vec<QueueLine>> {
-        let request = Request::QueueList { selection: self.selection() };
+    /// Shows what fits, a page at a time: a queue may be longer than memory.
+    fn each_page(&self, mut show: impl FnMut(Vec<QueueLine>) -> Result<()>) -> Result<()> {
+        let mut after = None;
+        loop {
+            let request = Request::QueueList { selection: self.selection(), after };
+            match super::block_on(operator::execute(&self.place, request))? {
+                Response::Queue { lines, next } => {
+                    show(lines)?;
+                    if next.is_none() {
+                        return Ok(());
+                    }
+                    after = next;
+                }
+                _ => bail!("the server answered something else"),
+            }
+        }
+    }
+
+    fn list(&self, json: bool) -> Result<()> {
+        let mut shown = 0;
+        if json {
+            print!("[");
+        }
+        self.each_page(|lines| {
+            if json {
+                for line in &lines {
+                    let comma = if shown > 0 { "," } else { "" };
+                    print!("{comma}\n{}", serde_json::to_string_pretty(line)?);
+                    shown += 1;
+                }
+                return Ok(());
+            }
+            if !lines.is_empty() {
+                print_list(&lines, shown == 0);
+            }
+            shown += lines.len();
+            Ok(())
+        })?;
+        match (json, shown) {
+            (true, 0) => println!("]"),
+            (true, _) => println!("\n]"),
+            (false, 0) => println!("Nothing waits."),
+            (false, _) => {}
+        }
+        Ok(())
+    }
+
+    fn summary(&self) -> Result<Vec<DestinationLine>> {
+        let request = Request::QueueSummary { selection: self.selection() };
         match super::block_on(operator::execute(&self.place, request))? {
-            Response::Queue(lines) => Ok(lines),
+            Response::QueueSummary(lines) => Ok(lines),
             _ => bail!("the server answered something else"),
         }
     }
@@ -91,12 +137,12 @@ impl Which {
 
 pub(crate) fn run(command: Command) -> Result<()> {
     match command {
-        Command::List { which, json } => super::show(&which.lines()?[..], json, print_list),
-        Command::Show(which) => {
-            which.lines()?.iter().for_each(print_item);
+        Command::List { which, json } => which.list(json),
+        Command::Show(which) => which.each_page(|lines| {
+            lines.iter().for_each(print_item);
             Ok(())
-        }
-        Command::Summary { which, json } => super::show(&summary(&which.lines()?), json, print_sum),
+        }),
+        Command::Summary { which, json } => super::show(&which.summary()?[..], json, print_sum),
         Command::Retry(which) => which.change(QueueAction::Retry, "will be tried at once"),
         Command::Hold(which) => which.change(QueueAction::Hold, "held"),
         Command::Release(which) => which.change(QueueAction::Release, "released"),
@@ -107,14 +153,12 @@ pub(crate) fn run(command: Command) -> Result<()> {
     }
 }
 
-fn print_list(lines: &[QueueLine]) {
-    if lines.is_empty() {
-        println!("Nothing waits.");
-        return;
-    }
+fn print_list(lines: &[QueueLine], is_first: bool) {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
-    table.set_header(["ID", "FROM", "TO", "STATE", "TRIED", "NEXT"]);
+    if is_first {
+        table.set_header(["ID", "FROM", "TO", "STATE", "TRIED", "NEXT"]);
+    }
     for line in lines {
         let to = match &line.recipients[..] {
             [only] => only.address.clone(),
@@ -158,22 +202,11 @@ fn next(line: &QueueLine) -> String {
     line.next_attempt.map_or_else(|| "when released".to_owned(), |at| format!("{at:.0}"))
 }
 
-/// Items and recipients by destination.
-fn summary(lines: &[QueueLine]) -> BTreeMap<String, (usize, usize)> {
-    let mut sums: BTreeMap<String, (usize, usize)> = BTreeMap::new();
-    for line in lines {
-        let (items, recipients) = sums.entry(line.destination.clone()).or_default();
-        *items += 1;
-        *recipients += line.recipients.len();
-    }
-    sums
-}
-
-fn print_sum(sums: &BTreeMap<String, (usize, usize)>) {
+fn print_sum(sums: &[DestinationLine]) {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
     table.set_header(["DESTINATION", "ITEMS", "RECIPIENTS"]);
-    for (destination, (items, recipients)) in sums {
+    for DestinationLine { destination, items, recipients } in sums {
         table.add_row([destination.clone(), items.to_string(), recipients.to_string()]);
     }
     println!("{table}");

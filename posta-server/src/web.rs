@@ -1,0 +1,80 @@
+//! What we tell on the web: our domains' MTA-STS policy (RFC 8461 §3.2), and nothing else.
+
+use crate::{mta_sts::Policy, net::Stream};
+use http_body_util::Full;
+use hyper::{
+    Method, Request, Response, StatusCode,
+    body::{Bytes, Incoming},
+    header::{CONTENT_TYPE, HOST},
+    server::conn::http1,
+    service::service_fn,
+};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use std::{convert::Infallible, io, time::Duration};
+use tokio::time::timeout;
+
+/// How long a connection may last: there is one thing to fetch.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Where it is (RFC 8461 §3.3).
+const PATH: &str = "/.well-known/mta-sts.txt";
+
+/// Octets of a request's head at most.
+const HEAD: usize = 8 * 1024;
+
+/// Answers one connection.
+///
+/// # Errors
+/// When it fails, or takes too long.
+pub async fn serve(stream: Box<dyn Stream>, policy: &Policy) -> io::Result<()> {
+    let service = service_fn(|request: Request<Incoming>| {
+        let answer = answer(&request, policy);
+        async move { Ok::<_, Infallible>(answer) }
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(PATIENCE)
+        .keep_alive(false)
+        .max_buf_size(HEAD)
+        .serve_connection(TokioIo::new(stream), service);
+    timeout(PATIENCE, connection).await?.map_err(io::Error::other)
+}
+
+fn answer<B>(request: &Request<B>, policy: &Policy) -> Response<Full<Bytes>> {
+    let host = request.headers().get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+    // The name says whose policy it is: that of `mta-sts.x.test` is for `x.test`.
+    let is_ours = host.to_ascii_lowercase().starts_with("mta-sts.");
+    let status = match (request.method(), request.uri().path()) {
+        (&Method::GET | &Method::HEAD, PATH) if is_ours => StatusCode::OK,
+        (&Method::GET | &Method::HEAD, _) => StatusCode::NOT_FOUND,
+        _ => StatusCode::METHOD_NOT_ALLOWED,
+    };
+    let body = if status == StatusCode::OK { policy.text() } else { String::new() };
+    let mut response = Response::new(Full::new(Bytes::from(body)));
+    *response.status_mut() = status;
+    let kind = hyper::header::HeaderValue::from_static("text/plain");
+    response.headers_mut().insert(CONTENT_TYPE, kind);
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mta_sts::Mode;
+
+    #[test]
+    fn only_the_policy_is_told() {
+        let policy = Policy { mode: Mode::Enforce, mx: vec!["mail.x.test".into()], max_age: 60 };
+        for (method, host, path, status) in [
+            ("GET", "mta-sts.x.test", PATH, 200),
+            ("GET", "MTA-STS.X.test", PATH, 200),
+            ("GET", "x.test", PATH, 404),
+            ("GET", "mta-sts.x.test", "/", 404),
+            ("POST", "mta-sts.x.test", PATH, 405),
+        ] {
+            let request = Request::builder().method(method).uri(path).header("host", host);
+            let answer = answer(&request.body(()).unwrap(), &policy);
+            assert_eq!(answer.status().as_u16(), status, "{method} {host} {path}");
+        }
+    }
+}
