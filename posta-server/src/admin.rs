@@ -343,12 +343,14 @@ impl Admin {
                 return self.change_queue(&selection, action).await;
             }
             Request::Trace { named } => return self.trace(&named).await,
-            Request::DomainList => {
-                let domains = self.store.domains().await?;
-                return Ok(Response::Domains(domains.iter().map(Domain::to_string).collect()));
-            }
+            Request::DomainList => return self.domains().await,
         }
         Ok(Response::Done)
+    }
+
+    async fn domains(&self) -> Result<Response, AdminError> {
+        let domains = self.store.domains().await?;
+        Ok(Response::Domains(domains.iter().map(Domain::to_string).collect()))
     }
 
     /// The account of an address.

@@ -124,6 +124,9 @@ impl Directory {
             let elsewhere = vec![original];
             return Ok((address, Resolved { accounts: Vec::new(), elsewhere }));
         }
+        if self.forwarding.as_ref().is_some_and(|(srs, _)| srs.is_like_ours(&address)) {
+            return Err(Reply::new(550, (5, 1, 1), "That address leads to nobody any more"));
+        }
         let Followed { accounts, elsewhere } =
             self.follow(&address).await.map_err(|error| store_failed(&error))?;
         if accounts.is_empty() && elsewhere.is_empty() {

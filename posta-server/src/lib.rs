@@ -323,7 +323,7 @@ impl Server {
             driver: Arc::new(Driver::new(stopping.clone(), settings.session_time)),
             rates: Arc::new(Rates::new(settings.submissions)),
             wake: Arc::default(),
-            srs: srs(&settings, &world).await?,
+            srs: Srs::open(&*world.store, settings.hostname.clone(), &*world.clock).await?,
             clients: Arc::new(Clients::new(settings.sessions, settings.sessions_per_client)),
             budget: Budget::new(settings.memory),
             world,
@@ -380,12 +380,6 @@ impl Server {
             tracing::warn!("some sessions did not end in time");
         }
     }
-}
-
-/// Who rewrites senders.
-async fn srs(settings: &Settings, world: &World) -> Result<Srs, StoreError> {
-    let random = |octets: &mut [u8]| world.clock.random(octets);
-    Srs::open(&*world.store, settings.hostname.clone(), random).await
 }
 
 impl Services {

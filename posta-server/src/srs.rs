@@ -5,6 +5,7 @@
 //! `ana@x.test` through us: only addresses that we made ourselves, for three weeks. An address that
 //! another forwarder made becomes `SRS1=hash=theirs==rest@ours`, however many came before us.
 
+use crate::clock::Clock;
 use aws_lc_rs::hmac;
 use posta_mail::{Address, Domain, Timestamp};
 use posta_store::{Store, StoreError};
@@ -42,14 +43,14 @@ impl Srs {
     pub async fn open(
         store: &dyn Store,
         host: Domain,
-        random: impl FnOnce(&mut [u8]),
+        clock: &dyn Clock,
     ) -> Result<Self, StoreError> {
         let kept = store.kept(KIND).await?.into_iter().find(|(name, _)| name == NAME);
         let key = match kept {
             Some((_, key)) => key,
             None => {
                 let mut key = vec![0; KEY];
-                random(&mut key);
+                clock.random(&mut key);
                 store.keep(KIND, NAME, Some(key.clone())).await?;
                 key
             }
@@ -99,6 +100,14 @@ impl Srs {
         let (domain, local) = original.split_once('=')?;
         (self.is_hash(hash, rest) && is_recent(made, now))
             .then(|| Address::new(local, &domain.parse().ok()?).ok())?
+    }
+
+    /// Whether an address looks like one of ours. If it leads nobody back, it is forged or too old.
+    #[must_use]
+    pub fn is_like_ours(&self, address: &Address) -> bool {
+        let local = address.local_part();
+        let is_rewritten = strip(local, "SRS0=").or(strip(local, "SRS1=")).is_some();
+        is_rewritten && address.domain() == self.host.as_str()
     }
 
     /// Case may be lost on the way.

@@ -24,6 +24,7 @@ use std::{
 const MESSAGES: usize = 2_000;
 const KILLS: usize = 15;
 
+#[expect(clippy::disallowed_methods, reason = "a test has no configuration")]
 fn asked(variable: &str, usual: usize) -> usize {
     std::env::var(variable).map_or(usual, |text| text.parse().unwrap())
 }
@@ -171,6 +172,20 @@ fn reported(place: &Place) -> HashMap<String, usize> {
     numbers
 }
 
+/// A server that relays each of four domains to another.
+fn place(servers: [&String; 4]) -> Place {
+    let place = Place::new(&[("smtp", "none"), ("pop3", "none")]);
+    let routes: String = servers.iter().enumerate().map(|(number, server)| {
+        format!("[[relay.domain]]\nname = \"d000{number}.r.test\"\nsmarthost = \"{server}\"\ntls = \"none\"\n")
+    }).collect();
+    let relay = format!(
+        "[relay]\nnetworks = [\"127.0.0.1/32\"]\nretry = [\"1s\"]\ngive-up = \"1h\"\ndelay-notice = \"1h\"\n{routes}"
+    );
+    let config = fs::read_to_string(place.config()).unwrap();
+    fs::write(place.config(), config.replace("[limits]", &format!("{relay}[limits]"))).unwrap();
+    place
+}
+
 /// kill -9, many times at random, while thousands of numbered messages go to a healthy server, to
 /// one that fails in every way, to one that refuses them, and to one that is not there until the end.
 #[test]
@@ -183,16 +198,7 @@ fn kill_9_while_relaying_loses_nothing() {
     let absent = TcpListener::bind("127.0.0.1:0").unwrap();
     let dead = absent.local_addr().unwrap().to_string();
     drop(absent);
-    let mut place = Place::new(&[("smtp", "none"), ("pop3", "none")]);
-    let servers = [&healthy.address, &failing.address, &refusing.address, &dead];
-    let routes: String = servers.iter().enumerate().map(|(number, server)| {
-        format!("[[relay.domain]]\nname = \"d000{number}.r.test\"\nsmarthost = \"{server}\"\ntls = \"none\"\n")
-    }).collect();
-    let relay = format!(
-        "[relay]\nnetworks = [\"127.0.0.1/32\"]\nretry = [\"1s\"]\ngive-up = \"1h\"\ndelay-notice = \"1h\"\n{routes}"
-    );
-    let config = fs::read_to_string(place.config()).unwrap();
-    fs::write(place.config(), config.replace("[limits]", &format!("{relay}[limits]"))).unwrap();
+    let mut place = place([&healthy.address, &failing.address, &refusing.address, &dead]);
     place.add_account("ana@x.test");
     place.start();
     let sent = Command::new(program())

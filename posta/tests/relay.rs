@@ -53,6 +53,8 @@ async fn side(
     zone.addresses.insert("mail.x.test".into(), vec![[127, 0, 0, 1].into()]);
     zone.addresses.insert("mx.dead.test".into(), vec![[192, 0, 2, 99].into()]);
     zone.failing.push("broken.test".into());
+    let wishes = vec!["v=TLSRPTv1; rua=mailto:ana@x.test".to_owned()];
+    zone.texts.insert("_smtp._tls.y.test".into(), wishes);
     let store = Arc::new(MemoryStore::new());
     let listener = |kind, port| ListenerSettings {
         kind,
@@ -342,4 +344,70 @@ async fn a_deadline_is_kept_or_told() {
     two.tried(Some(2)).await;
     let notice = two.inbox("127.0.0.1", "ana", 2).await;
     assert!(notice.contains("Your message is delayed"), "{notice}");
+}
+
+/// What is forwarded comes from us, so that SPF holds there; and what comes back goes on.
+#[tokio::test(start_paused = true)]
+async fn forwarded_mail_comes_from_us_and_finds_its_way_back() {
+    let two = two().await;
+    let alias = Request::AliasAdd { name: "all@x.test".into(), targets: vec!["bob@y.test".into()] };
+    two.ours.admin.execute(alias).await.unwrap();
+    two.send("<s@null.test>", &["<all@x.test>"]).await;
+    let got = two.inbox("192.0.2.25", "bob", 1).await;
+    let path = got.lines().next().unwrap().strip_prefix("Return-Path: ").unwrap();
+    assert!(path.starts_with("<SRS0=") && path.ends_with("=null.test=s@mail.x.test>"), "{path}");
+    // A bounce: our own alias is not asked for, the sender is found. That domain takes no mail, and
+    // nobody hears of it.
+    two.send("<>", &[path]).await;
+    two.tried(None).await;
+    let story = two.trace("s@null.test").await;
+    let sender = "s@null.test".parse().unwrap();
+    let is_back = |event: &Event| match &event.what {
+        What::Attempted { recipients, .. } => recipients[0].recipient == sender,
+        _ => false,
+    };
+    assert!(story.iter().any(is_back), "{story:?}");
+    // A forged one leads nowhere.
+    let forged = path.replace("null.test=s", "null.test=t");
+    let dialogue = format!("EHLO c\r\nMAIL FROM:<>\r\nRCPT TO:{forged}\r\nQUIT\r\n");
+    let said = two.say("127.0.0.1:25", &dialogue).await;
+    assert!(!said.contains("250 2.1.5"), "{said}");
+    // Our own people's mail comes from them.
+    two.send("<ana@x.test>", &["<all@x.test>"]).await;
+    let got = two.inbox("192.0.2.25", "bob", 2).await;
+    assert!(got.starts_with("Return-Path: <ana@x.test>\r\n"), "{got}");
+}
+
+/// RFC 8460: a day later the domain hears how TLS went.
+#[tokio::test(start_paused = true)]
+async fn a_domain_hears_how_its_servers_were_reached() {
+    let two = two().await;
+    two.send("<ana@x.test>", &["<bob@y.test>"]).await;
+    two.inbox("192.0.2.25", "bob", 1).await;
+    two.tried(None).await;
+    two.pass(24 * HOUR);
+    let report = two.inbox("127.0.0.1", "ana", 1).await;
+    assert!(report.starts_with("Return-Path: <>\r\n"), "{report}");
+    for part in
+        ["report-type=\"tlsrpt\"", "TLS-Report-Domain: y.test\r\n", "application/tlsrpt+gzip"]
+    {
+        assert!(report.contains(part), "{part}\n{report}");
+    }
+    let (_, attachment) = report.split_once(".json.gz\"\r\n\r\n").unwrap();
+    let (packed, _) = attachment.split_once("\r\n--report--").unwrap();
+    let packed = base64::Engine::decode(
+        &base64::engine::general_purpose::STANDARD,
+        packed.replace("\r\n", ""),
+    );
+    let mut text = String::new();
+    let packed = packed.unwrap();
+    std::io::Read::read_to_string(&mut flate2::read::GzDecoder::new(&packed[..]), &mut text)
+        .unwrap();
+    let read: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(read["organization-name"], "mail.x.test");
+    let policy = &read["policies"][0];
+    assert_eq!(policy["policy"]["policy-type"], "no-policy-found");
+    assert_eq!(policy["policy"]["mx-host"][0], "mx.y.test");
+    assert_eq!(policy["summary"]["total-failure-session-count"], 1);
+    assert_eq!(policy["failure-details"][0]["result-type"], "starttls-not-supported");
 }

@@ -28,6 +28,7 @@ import peers
 PASSWORD = "parola"
 PEERS = {"pf": "127.0.0.11", "ex": "127.0.0.12", "os": "127.0.0.13"}
 OURS = "127.0.0.20"
+WEB = "127.0.0.21"
 BAD = {
     "grey": "127.0.0.30", "refuses": "127.0.0.31", "hang-greeting": "127.0.0.32", "hang-ehlo": "127.0.0.33",
     "hang-mail": "127.0.0.34", "hang-rcpt": "127.0.0.35", "hang-data": "127.0.0.36", "hang-end": "127.0.0.37",
@@ -41,11 +42,22 @@ def tlsa(certificate):
     return f"3 0 1 {hashlib.sha256(der).hexdigest()}"
 
 
-def certificate(directory, name):
+def authority(directory):
+    """One that Posta believes, and browsers do not."""
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "30", "-keyout", f"{directory}/ca.key",
+         "-out", f"{directory}/ca.pem", "-subj", "/CN=authority", "-addext", "basicConstraints=critical,CA:TRUE"],
+        check=True, stderr=subprocess.DEVNULL,
+    )
+
+
+def certificate(directory, name, also=()):
     key, cert = os.path.join(directory, f"{name}.key"), os.path.join(directory, f"{name}.pem")
+    names_ = ",".join(f"DNS:{other}" for other in (f"mx.{name}.test", *also))
     subprocess.run(
         ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "30",
-         "-keyout", key, "-out", cert, "-subj", f"/CN=mx.{name}.test"],
+         "-keyout", key, "-out", cert, "-subj", f"/CN=mx.{name}.test", "-addext", f"subjectAltName={names_}",
+         "-addext", "basicConstraints=critical,CA:FALSE", "-CA", f"{directory}/ca.pem", "-CAkey", f"{directory}/ca.key"],
         check=True, stderr=subprocess.DEVNULL,
     )
     with open(cert, encoding="ascii") as file:
@@ -65,6 +77,10 @@ def zone(certificates, own):
         lines.append(f"_25._tcp.mx.{name} TLSA {tlsa(text)}")
     lines.append(f"wrong MX 10 mx.wrong\nmx.wrong A {PEERS['pf']}\n_25._tcp.mx.wrong TLSA 3 0 1 {'ab' * 32}")
     lines.append(f"forged MX 10 mx.forged\nmx.forged A {PEERS['pf']}")
+    # What the policy on the web says of them: good is named and has a certificate, liar is named, evil is not.
+    for name in ("good", "liar", "evil"):
+        lines.append(f"{name} MX 10 mx.{name}\nmx.{name} A {PEERS['pf']}\nmta-sts.{name} A {WEB}")
+        lines.append(f'_mta-sts.{name} TXT "v=STSv1; id=1;"')
     # IPv6 leads nowhere there.
     lines.append(f"six MX 10 mx.six\nmx.six A {PEERS['pf']}\nmx.six AAAA ::ffff:192.0.2.1")
     return "\n".join(lines) + "\n"
@@ -76,7 +92,7 @@ def postfix(cert, key):
     os.chown(peer.path("/mail"), 5000, 5000)
     peer.write("/etc/postfix/cert.pem", key + cert)
     peer.run("sh", "-c", "postfix set-permissions 2>/dev/null || true")
-    domains = "pf.test, any.pf.test, plain.pf.test, wrong.test, forged.test, six.test"
+    domains = "pf.test, any.pf.test, plain.pf.test, wrong.test, forged.test, six.test, good.test, liar.test, evil.test"
     peer.write(
         "/etc/postfix/main.cf",
         "compatibility_level = 3.6\nmyhostname = mx.pf.test\nmydestination =\nalias_maps =\n"
@@ -220,12 +236,14 @@ class Posta:
         with open(self.config, "w", encoding="utf-8") as file:
             file.write(
                 f'hostname = "mx.xx.test"\ndata = "{directory}/data"\n'
-                f'[tls]\ncertificate = "{directory}/xx.pem"\nkey = "{directory}/xx.key"\n'
+                f'[tls]\ncertificate = "{directory}/xx.pem"\nkey = "{directory}/xx.key"\nauthorities = ["{directory}/ca.pem"]\n'
                 f'[dns]\nservers = ["127.0.0.1:{port}"]\ntrust-anchor = "{path}"\n'
                 f'[relay]\nnetworks = ["127.0.0.0/8"]\nretry = ["1s"]\ngive-up = "10m"\ntimeout = "3s"\nsource = ["127.0.0.1"]\n{plain}'
                 '[[listen]]\nprotocol = "submission"\naddress = "127.0.0.1:2787"\n'
                 f'[[listen]]\nprotocol = "smtp"\naddress = "{OURS}:25"\ntls = "starttls"\n'
                 '[[listen]]\nprotocol = "pop3"\naddress = "127.0.0.1:2710"\n'
+                f'[[listen]]\nprotocol = "https"\naddress = "{WEB}:443"\ntls = "implicit"\n'
+                '[mta-sts]\nmx = ["mx.good.test", "mx.liar.test"]\n'
             )
         add = [program, "account", "add", "ana@xx.test", "--password-stdin", "--config", self.config]
         subprocess.run(add, input=PASSWORD.encode() + b"\n", check=True, stdout=subprocess.DEVNULL)
@@ -295,14 +313,18 @@ def to_peers(posta, arrived):
 def unproved(posta, files):
     """What DNS disproves, or cannot prove, waits; and no word of it leaves."""
     before = len(files())
-    for domain in ("wrong.test", "forged.test"):
+    disproved = {"wrong.test": "TLSA", "forged.test": "DNS", "liar.test": "certificate", "evil.test": "MTA-STS"}
+    for domain in disproved:
         posta.send(f"user@{domain}", domain)
-    for domain, words in (("wrong.test", "TLSA"), ("forged.test", "DNS")):
+    for domain, words in disproved.items():
         line = until(f"{domain} was tried", lambda: posta.queue().get(domain, {"attempts": 0})["attempts"] > 0 and posta.queue()[domain])
         reply = line["recipients"][0]["reply"]
         assert reply.startswith("451 4.") and words in reply, reply
         print(f"{domain}: {reply}", flush=True)
     assert len(files()) == before
+    posta.send("user@good.test", "good")
+    until("good arrives", lambda: len(files()) > before)
+    before = len(files())
     # A network whose IPv6 leads nowhere.
     started = time.monotonic()
     posta.send("user@six.test", "six")
@@ -394,7 +416,9 @@ def from_postfix(posta, peer, directory, port, anchor):
 
 def main(program):
     directory = tempfile.mkdtemp(prefix="posta-relays-")
-    pairs = {name: certificate(directory, name) for name in (*PEERS, "xx")}
+    authority(directory)
+    also = {"pf": ["mx.good.test"], "xx": [f"mta-sts.{name}.test" for name in ("good", "liar", "evil")]}
+    pairs = {name: certificate(directory, name, also.get(name, [])) for name in (*PEERS, "xx")}
     servers = misbehaving()
     server = names.Names(5399, zone({name: pairs[name][0] for name in PEERS}, pairs["xx"][0]), signed=True)
     server.forge("forged.test.", "mx.forged.test.", "mx.pf.test.")
