@@ -251,7 +251,7 @@ fn text(octets: &[u8]) -> Result<&str, LoginError> {
 
 /// How we log in elsewhere.
 #[derive(Debug)]
-pub(crate) enum ClientLogin {
+pub enum ClientLogin {
     /// All is said in the beginning.
     Said,
     /// SCRAM.
@@ -263,7 +263,8 @@ pub(crate) enum ClientLogin {
 impl ClientLogin {
     /// The strongest mechanism of those offered, its initial response, and what follows. A password
     /// is said only to whom it may be said.
-    pub(crate) fn strongest(
+    #[must_use]
+    pub fn strongest(
         offered: &[String],
         user: &str,
         password: &Secret,
@@ -290,7 +291,7 @@ impl ClientLogin {
     }
 
     /// What to answer to a challenge; none to give up.
-    pub(crate) fn respond(&mut self, challenge: &[u8]) -> Option<Vec<u8>> {
+    pub fn respond(&mut self, challenge: &[u8]) -> Option<Vec<u8>> {
         match self {
             Self::Said => None,
             Self::Proof(proof) => proof.respond(challenge),
@@ -299,7 +300,8 @@ impl ClientLogin {
     }
 
     /// Whether the server has proved that it knows the password, where the mechanism asks for that.
-    pub(crate) const fn is_trusted(&self) -> bool {
+    #[must_use]
+    pub const fn is_trusted(&self) -> bool {
         match self {
             Self::Proof(proof) => proof.is_mutual(),
             Self::Said | Self::Lines(_) => true,

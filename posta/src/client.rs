@@ -3,12 +3,15 @@
 use anyhow::{Context, Result, bail};
 use bytes::Bytes;
 use posta_mail::{
-    ForwardPath, Reply, ReversePath,
+    ForwardPath, Reply, ReversePath, Secret,
     envelope::{Body, MailParameters},
 };
 use posta_server::{
+    clock::SystemClock,
     drive::{Driver, Ended, Host},
     net::{Net, Stream, SystemNet},
+    outbound::{ClientTls, Verify},
+    sasl::ClientLogin,
 };
 use posta_smtp::{
     Client,
@@ -28,10 +31,22 @@ pub(crate) async fn dial(server: &str) -> Result<Box<dyn Stream>> {
     })
 }
 
+/// How a connection is protected, and who we are on it.
+#[derive(Default)]
+pub(crate) struct Security {
+    /// TLS, and the name that the certificate has to be for; with any certificate if there is none.
+    pub(crate) tls: Option<(ClientTls, String, Verify)>,
+    /// Whether it begins at once.
+    pub(crate) is_implicit: bool,
+    /// What to log in with.
+    pub(crate) login: Option<(String, Secret)>,
+}
+
 /// Sends one message over a connection, and says goodbye. Answers the outcome for each recipient.
 pub(crate) async fn submit(
     stream: Box<dyn Stream>,
     options: Options,
+    security: Security,
     envelope: Envelope,
     content: Bytes,
 ) -> Result<Outcome> {
@@ -39,7 +54,7 @@ pub(crate) async fn submit(
     // The channel has room for both.
     let _ = sender.try_send(Piece::Content(content));
     let _ = sender.try_send(Piece::End);
-    submit_pieces(stream, options, envelope, pieces).await
+    submit_pieces(stream, options, security, envelope, pieces).await
 }
 
 /// A piece of a message's content.
@@ -54,11 +69,17 @@ pub(crate) enum Piece {
 pub(crate) async fn submit_pieces(
     stream: Box<dyn Stream>,
     options: Options,
+    security: Security,
     envelope: Envelope,
     pieces: mpsc::Receiver<Piece>,
 ) -> Result<Outcome> {
-    let mut engine = Client::new(options, false);
-    let mut host = Submission { envelope: Some(envelope), pieces, ended: None };
+    let is_implicit = security.is_implicit;
+    let mut host = Submission::new(security, envelope, pieces);
+    let mut stream = stream;
+    if is_implicit {
+        stream = host.secure(stream).await.context("TLS failed")?;
+    }
+    let mut engine = Client::new(options, is_implicit);
     let driver = Driver::unstoppable();
     let driven = driver.drive(stream, &mut engine, &mut host).await;
     match (host.ended, driven) {
@@ -66,6 +87,7 @@ pub(crate) async fn submit_pieces(
         (Some(Err(failure)), _) => bail!(describe(&failure)),
         (None, Ok(Ended::ByPeer)) => bail!("the server closed the connection in the middle"),
         (None, Ok(_)) => bail!("the server did not answer in time"),
+        (None, Err(error)) if host.is_securing => Err(error).context("TLS failed"),
         (None, Err(error)) => Err(error).context("the connection failed"),
     }
 }
@@ -91,7 +113,10 @@ fn describe(failure: &Failure) -> String {
             format!("the server refuses: {reply}")
         }
         Failure::NoTls => "the server offers no STARTTLS".to_owned(),
-        Failure::NoLogin => "the server offers no login".to_owned(),
+        Failure::NoLogin => {
+            "the server offers no login that is safe here: --tls with its certificate makes one so"
+                .to_owned()
+        }
         Failure::Login(reply) => format!("the server refuses the login: {reply}"),
         Failure::Protocol(_) => "what answers there does not speak SMTP".to_owned(),
     }
@@ -102,6 +127,51 @@ struct Submission {
     envelope: Option<Envelope>,
     pieces: mpsc::Receiver<Piece>,
     ended: Option<Result<Outcome, Failure>>,
+    security: Security,
+    is_securing: bool,
+    exporter: Option<Vec<u8>>,
+    login: Option<ClientLogin>,
+}
+
+impl Submission {
+    const fn new(security: Security, envelope: Envelope, pieces: mpsc::Receiver<Piece>) -> Self {
+        Self {
+            envelope: Some(envelope),
+            pieces,
+            ended: None,
+            security,
+            is_securing: false,
+            exporter: None,
+            login: None,
+        }
+    }
+
+    fn log_in(&mut self, offered: &[String]) -> Answer {
+        let Some((user, password)) = &self.security.login else { return Answer::Quit };
+        // A password is not said to whoever answers.
+        let may_say =
+            self.security.tls.as_ref().is_some_and(|(.., verify)| *verify != Verify::Anyone);
+        let exporter = self.exporter.as_deref();
+        match ClientLogin::strongest(offered, user, password, exporter, may_say, &SystemClock) {
+            Some((mechanism, initial, login)) => {
+                self.login = Some(login);
+                Answer::Auth(mechanism, initial)
+            }
+            None => {
+                self.ended = Some(Err(Failure::NoLogin));
+                Answer::Quit
+            }
+        }
+    }
+
+    fn next(&mut self) -> Answer {
+        if self.login.as_ref().is_some_and(|login| !login.is_trusted()) {
+            let words = "it does not know the password itself: it is an impostor";
+            self.ended = Some(Err(Failure::Login(Reply::new(535, (5, 7, 8), words))));
+            return Answer::Quit;
+        }
+        self.envelope.take().map_or(Answer::Quit, Answer::Send)
+    }
 }
 
 impl Host<Client> for Submission {
@@ -111,7 +181,7 @@ impl Host<Client> for Submission {
                 if let Some(outcome) = outcome {
                     self.ended = Some(Ok(outcome));
                 }
-                self.envelope.take().map_or(Answer::Quit, Answer::Send)
+                self.next()
             }
             Question::Last(outcome) => {
                 self.ended = outcome.map(Ok);
@@ -121,7 +191,10 @@ impl Host<Client> for Submission {
                 Answer::Refuse(Reply::new(554, (5, 6, 3), "The server does not take 8-bit content"))
             }
             Question::Ahead | Question::Done(_) => Answer::Wait,
-            Question::Login(_) | Question::Challenge(_) => Answer::Quit,
+            Question::Login(offered) => self.log_in(&offered),
+            Question::Challenge(challenge) => {
+                Answer::Respond(self.login.as_mut().and_then(|login| login.respond(&challenge)))
+            }
             Question::Content { .. } => match self.pieces.recv().await {
                 Some(Piece::Content(content)) => Answer::Content(content),
                 Some(Piece::End) => Answer::EndOfContent,
@@ -138,7 +211,14 @@ impl Host<Client> for Submission {
     /// An SMTP client is sent no content.
     async fn content(&mut self, _content: &[u8]) {}
 
-    async fn secure(&mut self, _stream: Box<dyn Stream>) -> io::Result<Box<dyn Stream>> {
-        Err(io::ErrorKind::Unsupported.into())
+    async fn secure(&mut self, stream: Box<dyn Stream>) -> io::Result<Box<dyn Stream>> {
+        let Some((tls, name, verify)) = &self.security.tls else {
+            return Err(io::ErrorKind::Unsupported.into());
+        };
+        self.is_securing = true;
+        let (stream, negotiated) = tls.connect(stream, name, verify).await?;
+        self.is_securing = false;
+        self.exporter = negotiated.exporter;
+        Ok(stream)
     }
 }

@@ -187,3 +187,31 @@ fn mail_goes_where_dns_says() {
     let reply = left[0]["recipients"][0]["reply"].as_str().unwrap();
     assert!(reply.starts_with("451 4.4.3 DNS does not answer for elsewhere.example"), "{reply}");
 }
+
+/// `posta send` in TLS, logged in.
+#[test]
+fn send_logs_in_where_the_certificate_is_right() {
+    let mut place = Place::new(&[("submission", "starttls")]);
+    place.add_account("ana@x.test");
+    place.start();
+    let server = place.address("submission").to_owned();
+    let send = |more: &[&str], password: &str| {
+        let mut command =
+            vec!["send", "--server", &server, "--from", "ana@x.test", "--to", "ana@x.test"];
+        command.extend(["--body", "b", "--tls", "starttls", "--user", "ana@x.test"]);
+        command.push("--password-stdin");
+        command.extend(more);
+        posta(&command, password)
+    };
+    let said = stdout(&send(&["--any-certificate"], common::PASSWORD));
+    assert!(said.starts_with("ana@x.test: 250 2.0.0 Ok"), "{said}");
+    for (more, password, words) in [
+        (&[][..], common::PASSWORD, "TLS failed"),
+        (&["--any-certificate"], "wrong", "refuses the login: 535"),
+    ] {
+        let refused = send(more, password);
+        assert!(!refused.status.success());
+        let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert!(said.contains(words), "{words}: {said}");
+    }
+}

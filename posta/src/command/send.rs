@@ -1,11 +1,12 @@
 //! `posta send`.
 
-use crate::client;
+use crate::client::{self, Security};
 use anyhow::{Context, Result, bail, ensure};
 use bytes::Bytes;
-use clap::Args;
+use clap::{Args, ValueEnum};
 use mail_builder::MessageBuilder;
 use posta_mail::{Address, ReversePath, TlsUse};
+use posta_server::outbound::{ClientTls, Verify};
 use posta_smtp::{client::Options, command::HelloVerb};
 use std::{
     fs,
@@ -34,16 +35,47 @@ pub(crate) struct Arguments {
     /// A file to attach to it; more with each --attach.
     #[arg(long, value_name = "FILE")]
     attach: Vec<PathBuf>,
+    /// How the connection is protected.
+    #[arg(long, value_enum, default_value_t = Tls::None)]
+    tls: Tls,
+    /// Take any certificate, as a self-signed one. Whoever is between can read along.
+    #[arg(long)]
+    any_certificate: bool,
+    /// Log in with this name.
+    #[arg(long, value_name = "NAME")]
+    user: Option<String>,
+    /// Read the password from standard input instead of asking for it. The message is then made here.
+    #[arg(long, requires = "user")]
+    password_stdin: bool,
+}
+
+/// How a connection is protected.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Tls {
+    /// Not at all.
+    None,
+    /// By STARTTLS.
+    Starttls,
+    /// From the start.
+    Implicit,
 }
 
 pub(crate) fn run(arguments: Arguments) -> Result<()> {
+    ensure!(
+        !arguments.password_stdin || arguments.makes_message(),
+        "standard input holds the password: make the message with --subject, --body or --attach"
+    );
+    let security = arguments.security()?;
     let content = Bytes::from(content(&arguments)?);
-    let Arguments { server, from, to, .. } = arguments;
+    let Arguments { server, from, to, tls, .. } = arguments;
     let name = gethostname::gethostname().to_string_lossy().into_owned();
-    let options = Options::new(name, HelloVerb::Ehlo, TlsUse::Never);
+    let tls = if tls == Tls::Starttls { TlsUse::Required } else { TlsUse::Never };
+    let login = security.login.is_some();
+    let options = Options { login, ..Options::new(name, HelloVerb::Ehlo, tls) };
     let envelope = client::envelope(ReversePath::Address(from), to.clone(), &content);
     let outcome = super::block_on(async move {
-        client::submit(client::dial(&server).await?, options, envelope, content).await
+        let stream = client::dial(&server).await?;
+        client::submit(stream, options, security, envelope, content).await
     })?;
     let mut refused = 0;
     for (address, reply) in to.iter().zip(&outcome.recipients) {
@@ -54,9 +86,31 @@ pub(crate) fn run(arguments: Arguments) -> Result<()> {
     Ok(())
 }
 
+impl Arguments {
+    fn makes_message(&self) -> bool {
+        self.subject.is_some() || self.body.is_some() || !self.attach.is_empty()
+    }
+
+    fn security(&self) -> Result<Security> {
+        let host = self.server.rsplit_once(':').map_or(self.server.as_str(), |(host, _)| host);
+        let verify = if self.any_certificate { Verify::Anyone } else { Verify::Authorities };
+        let tls = match self.tls {
+            Tls::None => None,
+            Tls::Starttls | Tls::Implicit => Some((ClientTls::new(&[])?, host.to_owned(), verify)),
+        };
+        let login = match &self.user {
+            Some(user) => {
+                let password = super::read_password(self.password_stdin, "Password: ")?;
+                Some((user.clone(), password))
+            }
+            None => None,
+        };
+        Ok(Security { tls, is_implicit: self.tls == Tls::Implicit, login })
+    }
+}
+
 fn content(arguments: &Arguments) -> Result<Vec<u8>> {
-    let made = arguments.subject.is_some() || arguments.body.is_some();
-    if made || !arguments.attach.is_empty() {
+    if arguments.makes_message() {
         return compose(arguments);
     }
     let mut input = io::stdin();

@@ -101,7 +101,9 @@ async fn send(server: &str) -> Result<()> {
     let options = Options::new("pc_client", HelloVerb::Helo, TlsUse::Never);
     let sender: Address = SENDER.parse()?;
     let envelope = client::envelope(ReversePath::Address(sender), vec![RECIPIENT.parse()?], BODY);
-    let outcome = client::submit(stream, options, envelope, Bytes::from_static(BODY)).await?;
+    let outcome =
+        client::submit(stream, options, Default::default(), envelope, Bytes::from_static(BODY))
+            .await?;
     for reply in outcome.recipients {
         ensure!(reply.code.is_positive(), "the message was refused: {reply}");
     }

@@ -82,7 +82,8 @@ async fn deliver(server: String, to: Address, pieces: mpsc::Receiver<Piece>) -> 
     let name = gethostname::gethostname().to_string_lossy().into_owned();
     let options = Options::new(name, HelloVerb::Lhlo, TlsUse::Never);
     let stream = client::dial(&server).await.map_err(io::Error::other)?;
-    let outcome = client::submit_pieces(stream, options, envelope, pieces).await;
+    let outcome =
+        client::submit_pieces(stream, options, Default::default(), envelope, pieces).await;
     let outcome = outcome.map_err(io::Error::other)?;
     match outcome.recipients.into_iter().find(|reply| !reply.code.is_positive()) {
         None => Ok(()),
