@@ -26,7 +26,7 @@ use crate::{
     outbound::ClientTls, reports::Reporter, resolve::Resolver, tls_report::TlsReports,
 };
 use hosts::Hosts;
-use lanes::{Advice, Lanes, Verdict};
+use lanes::{Advice, IN_HAND, Lanes, Verdict};
 use posta_mail::{Domain, Reply, Timestamp};
 use posta_store::{Destination, Item, Store};
 use std::{
@@ -41,9 +41,6 @@ use tokio::{
     task::JoinSet,
     time::sleep,
 };
-
-/// Items in hand at once.
-const IN_HAND: usize = 5_000;
 
 /// Items claimed at once at most, and of one destination: each has its turn.
 const CLAIM: usize = 256;
@@ -131,10 +128,11 @@ impl Relay {
         self.policies.recall().await;
         let mut attempts = JoinSet::new();
         loop {
+            self.steer().await;
             let claimed = self.claim().await;
             let is_idle = claimed.is_empty();
             for item in claimed {
-                self.begin(item, &mut attempts).await;
+                self.begin(item, &mut attempts);
             }
             while attempts.try_join_next().is_some() {}
             if *stopping.borrow() {
@@ -174,37 +172,31 @@ impl Relay {
     }
 
     /// Takes an item in hand.
-    async fn begin(self: &Arc<Self>, item: Item, attempts: &mut JoinSet<()>) {
+    fn begin(self: &Arc<Self>, item: Item, attempts: &mut JoinSet<()>) {
         let destination = item.destination.clone();
-        self.follow(&destination, self.lanes.take(&destination)).await;
+        self.lanes.take(&destination);
         let relay = self.clone();
         attempts.spawn(async move {
             let verdict = relay.attempt(item).await;
             let limited = relay.rules(&destination).rate.is_some();
-            let advice = relay.lanes.give(&destination, verdict, limited);
-            relay.follow(&destination, advice).await;
+            if relay.lanes.give(&destination, verdict, limited) {
+                relay.wake.wake();
+            }
         });
     }
 
-    /// Claims more or less of a destination.
-    async fn follow(&self, destination: &Destination, advice: Advice) {
-        let until = match advice {
-            Advice::Nothing => {
-                // Whoever waits for room has some.
-                if self.lanes.in_hand() + 1 == IN_HAND {
-                    self.wake.wake();
-                }
-                return;
+    /// Has more or less claimed of destinations.
+    async fn steer(&self) {
+        for (destination, advice) in self.lanes.advice() {
+            let until = self.clock.now()
+                + match advice {
+                    // Whoever works on it says when it is over.
+                    Advice::Pause => LEASE,
+                    Advice::Resume(wait) => wait,
+                };
+            if let Err(error) = self.store.pause(&destination, until).await {
+                tracing::error!(%error, "the queue cannot be steered");
             }
-            // Whoever works on it says when it is over.
-            Advice::Pause => self.clock.now() + LEASE,
-            Advice::Resume(wait) => self.clock.now() + wait,
-        };
-        if let Err(error) = self.store.pause(destination, until).await {
-            tracing::error!(%error, "the queue cannot be steered");
-        }
-        if matches!(advice, Advice::Resume(_)) {
-            self.wake.wake();
         }
     }
 

@@ -9,6 +9,9 @@ use std::{
 };
 use tokio::time::Instant;
 
+/// Items in hand at once.
+pub(super) const IN_HAND: usize = 5_000;
+
 /// Items in hand for a destination of which nothing is known: a server that does not answer keeps
 /// no more of them waiting.
 const FIRST: usize = 8;
@@ -37,8 +40,6 @@ pub(crate) enum Verdict {
 /// When more of a destination may be claimed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Advice {
-    /// As before.
-    Nothing,
     /// Not until further notice.
     Pause,
     /// After so much time.
@@ -52,6 +53,9 @@ pub(crate) struct Lanes(Mutex<State>);
 struct State {
     lanes: HashMap<Destination, Lane>,
     in_hand: usize,
+    /// What is to be done, in the order in which it was found out: the other way round a destination
+    /// would be paused that nobody works on.
+    advice: Vec<(Destination, Advice)>,
     /// When the next items may be put off.
     put_off: Option<Instant>,
     /// When the next message may go to a destination whose rate is limited.
@@ -72,8 +76,13 @@ impl Lanes {
         self.with(|state| state.in_hand)
     }
 
+    /// What is to be done now, in order.
+    pub(super) fn advice(&self) -> Vec<(Destination, Advice)> {
+        self.with(|state| std::mem::take(&mut state.advice))
+    }
+
     /// An item is taken in hand.
-    pub(super) fn take(&self, destination: &Destination) -> Advice {
+    pub(super) fn take(&self, destination: &Destination) {
         self.with(|state| {
             state.in_hand += 1;
             let lane = state.lanes.entry(destination.clone()).or_insert(Lane {
@@ -83,20 +92,17 @@ impl Lanes {
                 unreachable: 0,
             });
             lane.in_hand += 1;
-            lane.pause_if(lane.in_hand >= lane.window)
-        })
+            let advice = lane.pause_if(lane.in_hand >= lane.window);
+            state.advise(destination, advice);
+        });
     }
 
-    /// An item is not in hand any more.
-    pub(super) fn give(
-        &self,
-        destination: &Destination,
-        verdict: Verdict,
-        limited: bool,
-    ) -> Advice {
+    /// An item is not in hand any more. Answers whether more may be claimed than before.
+    pub(super) fn give(&self, destination: &Destination, verdict: Verdict, limited: bool) -> bool {
         self.with(|state| {
+            let was_full = state.in_hand >= IN_HAND;
             state.in_hand -= 1;
-            let Some(lane) = state.lanes.get_mut(destination) else { return Advice::Nothing };
+            let Some(lane) = state.lanes.get_mut(destination) else { return was_full };
             lane.in_hand -= 1;
             match verdict {
                 Verdict::Good => {
@@ -113,14 +119,15 @@ impl Lanes {
             let advice = if lane.paused && (is_empty || lane.in_hand * 2 <= lane.window) {
                 lane.paused = false;
                 let put_off = std::mem::take(&mut lane.unreachable);
-                Advice::Resume(state.turn_to_put_off(put_off))
+                Some(Advice::Resume(state.turn_to_put_off(put_off)))
             } else {
                 lane.pause_if(verdict == Verdict::Unreachable && !is_empty)
             };
             if is_empty {
                 state.lanes.remove(destination);
             }
-            advice
+            state.advise(destination, advice);
+            was_full || matches!(advice, Some(Advice::Resume(_)))
         })
     }
 
@@ -142,6 +149,10 @@ impl Lanes {
 }
 
 impl State {
+    fn advise(&mut self, destination: &Destination, advice: Option<Advice>) {
+        self.advice.extend(advice.map(|advice| (destination.clone(), advice)));
+    }
+
     /// How long a destination has to wait that so many items were just put off of.
     fn turn_to_put_off(&mut self, items: usize) -> Duration {
         let items = u32::try_from(items).unwrap_or(u32::MAX);
@@ -157,12 +168,10 @@ impl State {
 }
 
 impl Lane {
-    fn pause_if(&mut self, condition: bool) -> Advice {
-        if condition && !self.paused {
-            self.paused = true;
-            return Advice::Pause;
-        }
-        Advice::Nothing
+    fn pause_if(&mut self, condition: bool) -> Option<Advice> {
+        let begins = condition && !self.paused;
+        self.paused |= condition;
+        begins.then_some(Advice::Pause)
     }
 }
 
@@ -174,20 +183,23 @@ mod tests {
         Destination::Domain(domain.to_owned())
     }
 
+    fn advice(lanes: &Lanes) -> Vec<Advice> {
+        lanes.advice().into_iter().map(|(_, advice)| advice).collect()
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_destination_has_more_in_hand_the_better_it_goes() {
         let lanes = Lanes::default();
         let destination = to("y.test");
-        let taken: Vec<_> = (0..FIRST).map(|_| lanes.take(&destination)).collect();
-        assert_eq!(taken.last(), Some(&Advice::Pause));
-        assert!(taken[..FIRST - 1].iter().all(|advice| *advice == Advice::Nothing));
-        let resumed = Advice::Resume(Duration::ZERO);
-        assert_eq!(lanes.give(&destination, Verdict::Good, false), resumed, "7 of 16");
-        assert_eq!(lanes.in_hand(), FIRST - 1);
-        for _ in FIRST - 1..2 * FIRST - 1 {
-            assert_eq!(lanes.take(&destination), Advice::Nothing);
-        }
-        assert_eq!(lanes.take(&destination), Advice::Pause);
+        (0..FIRST - 1).for_each(|_| lanes.take(&destination));
+        assert_eq!(advice(&lanes), []);
+        lanes.take(&destination);
+        assert_eq!(advice(&lanes), [Advice::Pause]);
+        assert!(lanes.give(&destination, Verdict::Good, false));
+        assert_eq!(advice(&lanes), [Advice::Resume(Duration::ZERO)], "7 of 16");
+        (FIRST - 1..2 * FIRST).for_each(|_| lanes.take(&destination));
+        assert_eq!(advice(&lanes), [Advice::Pause]);
+        assert_eq!(lanes.in_hand(), 2 * FIRST);
     }
 
     #[tokio::test(start_paused = true)]
@@ -195,15 +207,32 @@ mod tests {
         let lanes = Lanes::default();
         let (dead, gone) = (to("dead.test"), to("gone.test"));
         for destination in [&dead, &gone] {
-            (0..4).for_each(|_| assert_eq!(lanes.take(destination), Advice::Nothing));
+            (0..4).for_each(|_| lanes.take(destination));
         }
-        assert_eq!(lanes.give(&dead, Verdict::Unreachable, false), Advice::Pause);
-        assert_eq!(lanes.give(&gone, Verdict::Unreachable, false), Advice::Pause);
-        let advice = lanes.give(&dead, Verdict::Unreachable, false);
-        let Advice::Resume(wait) = advice else { panic!("{advice:?}") };
-        assert_eq!(wait, Duration::from_millis(10), "two of them, 200 a second");
-        assert_eq!(lanes.give(&gone, Verdict::Unreachable, false), Advice::Resume(wait * 2));
-        assert_eq!(lanes.in_hand(), 4);
+        for destination in [&dead, &gone] {
+            lanes.give(destination, Verdict::Unreachable, false);
+            lanes.give(destination, Verdict::Unreachable, false);
+        }
+        // Two of each, 200 a second, one destination after the other.
+        let resume = |millis| Advice::Resume(Duration::from_millis(millis));
+        assert_eq!(advice(&lanes), [Advice::Pause, resume(10), Advice::Pause, resume(20)]);
+    }
+
+    /// However attempts end, the last word on a destination that nobody works on is that it goes on.
+    #[tokio::test(start_paused = true)]
+    async fn nobody_is_left_paused() {
+        let lanes = Lanes::default();
+        let destination = to("y.test");
+        let verdicts = [Verdict::Unreachable, Verdict::Good, Verdict::Other];
+        for round in 1..40 {
+            (0..round).for_each(|_| lanes.take(&destination));
+            for number in 0..round {
+                lanes.give(&destination, verdicts[(number * round + number) % 3], false);
+            }
+            let last = advice(&lanes).pop();
+            assert!(last.is_none_or(|last| last != Advice::Pause), "round {round}");
+            assert_eq!(lanes.in_hand(), 0);
+        }
     }
 
     #[tokio::test(start_paused = true)]
