@@ -17,6 +17,9 @@ use tokio::{
 /// How long one address may take: there may be others, and other servers.
 const CONNECT: Duration = Duration::from_secs(30);
 
+/// Addresses of one host that are tried: one with a thousand would keep us busy for hours.
+const ADDRESSES: usize = 16;
+
 /// How long to wait for an address before the next one is tried too (RFC 8305 §8).
 const HEAD_START: Duration = Duration::from_millis(250);
 
@@ -30,6 +33,7 @@ pub(crate) fn ordered(addresses: Vec<IpAddr>, port: u16) -> Vec<SocketAddr> {
         let next = six.pop_front().into_iter().chain(four.pop_front());
         ordered.extend(next.map(|address| SocketAddr::new(address, port)));
     }
+    ordered.truncate(ADDRESSES);
     ordered
 }
 

@@ -3,7 +3,7 @@
 
 use posta_mail::{MailId, Timestamp};
 use posta_store::{
-    CHUNK, Credentials, Item, ItemState, Store, StoreError,
+    CHUNK, Credentials, Destination, Item, ItemState, Store, StoreError,
     conformance::{self, block_on, message, read},
 };
 use posta_store_fjall::FjallStore;
@@ -160,4 +160,50 @@ fn writers_at_the_same_moment_share_commits() {
     });
     let maildrop = block_on(store.maildrop(account)).unwrap();
     assert_eq!(maildrop.messages.len() as u64, WRITERS * EACH);
+}
+
+/// However many wait, a claim takes what is due and looks at nothing else. `POSTA_ITEMS=1000000` asks
+/// for a million.
+#[test]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "this test measures real time, and may be asked for more"
+)]
+fn a_claim_costs_the_same_however_many_wait() {
+    const EACH: usize = 10;
+    let asked = std::env::var("POSTA_ITEMS").ok().and_then(|text| text.parse().ok());
+    let items: usize = asked.unwrap_or(20_000);
+    let directory = tempfile::tempdir().unwrap();
+    {
+        let store = open(directory.path());
+        for number in 0..items / EACH {
+            let number = number as u64;
+            let mut acceptance = message(number, second(0), b"x\r\n", &[]);
+            acceptance.items = (0..EACH as u32)
+                .map(|index| Item {
+                    destination: Destination::Domain(format!(
+                        "d{}.test",
+                        (number + u64::from(index) * 100) % 1_000
+                    )),
+                    ..conformance::item(number, index, second(i64::from(index)), 0)
+                })
+                .collect();
+            // What waits together is synced together.
+            block_on(store.accept(acceptance)).unwrap();
+        }
+    }
+    let started = std::time::Instant::now();
+    let store = open(directory.path());
+    let opened = started.elapsed();
+    let mut times = Vec::new();
+    for _ in 0..1_000 {
+        let started = std::time::Instant::now();
+        let claimed = block_on(store.claim(second(100), second(1_000), 1, 1)).unwrap();
+        times.push(started.elapsed());
+        assert_eq!(claimed.len(), 1);
+    }
+    times.sort();
+    let (median, most) = (times[times.len() / 2], times[times.len() - 1]);
+    println!("{items} items: opened in {opened:?}; a claim takes {median:?}, {most:?} at most");
+    assert!(median < std::time::Duration::from_millis(1), "{median:?}");
 }

@@ -24,7 +24,7 @@ const LIMITED: usize = 16;
 
 /// How many items a second are put off, over all destinations that cannot be reached. Each costs a
 /// transaction; a hundred thousand of them must not take the time of those that can be sent.
-const PUT_OFF: u32 = 200;
+const PUT_OFF: u32 = 100;
 
 /// How an attempt went, for its destination.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -213,9 +213,9 @@ mod tests {
             lanes.give(destination, Verdict::Unreachable, false);
             lanes.give(destination, Verdict::Unreachable, false);
         }
-        // Two of each, 200 a second, one destination after the other.
+        // Two of each, 100 a second, one destination after the other.
         let resume = |millis| Advice::Resume(Duration::from_millis(millis));
-        assert_eq!(advice(&lanes), [Advice::Pause, resume(10), Advice::Pause, resume(20)]);
+        assert_eq!(advice(&lanes), [Advice::Pause, resume(20), Advice::Pause, resume(40)]);
     }
 
     /// However attempts end, the last word on a destination that nobody works on is that it goes on.
