@@ -3,13 +3,7 @@
 
 use crate::resolve::Tlsa;
 use aws_lc_rs::digest::{self, SHA256, SHA512};
-use rustls::{
-    CertificateError, DigitallySignedStruct, Error, OtherError, SignatureScheme,
-    client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
-    crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature},
-    pki_types::{CertificateDer, ServerName, UnixTime},
-};
-use std::sync::Arc;
+use rustls::pki_types::{CertificateDer, ServerName, SignatureVerificationAlgorithm, UnixTime};
 use webpki::{EndEntityCert, KeyUsage, anchor_from_trusted_cert};
 
 /// The uses of a certificate that mail knows (RFC 7672 §3.1): an authority's, and the server's own.
@@ -34,22 +28,22 @@ pub fn usable(records: Vec<Tlsa>) -> Vec<Tlsa> {
     records.into_iter().filter(is_usable).collect()
 }
 
-/// The certificate is not what DNS says.
-#[derive(Debug, thiserror::Error)]
-#[error("the certificate is not the one that DNS names (TLSA)")]
-struct NotNamed;
+impl Dane {
+    /// Whether a certificate is the server's, with those that it shows beside it.
+    pub(crate) fn holds(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        shown: &[CertificateDer<'_>],
+        now: UnixTime,
+        algorithms: &[&dyn SignatureVerificationAlgorithm],
+    ) -> bool {
+        self.is_own(end_entity)
+            || self.is_of_authority(end_entity, shown, now, algorithms).unwrap_or_default()
+    }
 
-/// Checks a certificate.
-#[derive(Debug)]
-pub(crate) struct DaneVerifier {
-    pub(crate) dane: Dane,
-    pub(crate) provider: Arc<CryptoProvider>,
-}
-
-impl DaneVerifier {
     /// RFC 7672 §3.1.1: the key counts, and nothing else; not the name, not the time.
     fn is_own(&self, certificate: &CertificateDer<'_>) -> bool {
-        self.records(OWN).any(|record| matches(record, certificate))
+        self.with_usage(OWN).any(|record| matches(record, certificate))
     }
 
     /// RFC 7672 §3.1.2: an authority that the server shows, or that DNS holds whole, has signed it
@@ -59,16 +53,17 @@ impl DaneVerifier {
         end_entity: &CertificateDer<'_>,
         shown: &[CertificateDer<'_>],
         now: UnixTime,
+        algorithms: &[&dyn SignatureVerificationAlgorithm],
     ) -> Result<bool, webpki::Error> {
-        let held =
-            self.records(AUTHORITY).filter(|record| (record.selector, record.matching) == (0, 0));
+        let held = self
+            .with_usage(AUTHORITY)
+            .filter(|record| (record.selector, record.matching) == (0, 0));
         let held: Vec<_> = held.map(|record| CertificateDer::from(record.data.clone())).collect();
         let is_named = |shown: &&CertificateDer<'_>| {
-            self.records(AUTHORITY).any(|record| matches(record, shown))
+            self.with_usage(AUTHORITY).any(|record| matches(record, shown))
         };
         let certificate = EndEntityCert::try_from(end_entity)?;
-        let names =
-            self.dane.names.iter().filter_map(|name| ServerName::try_from(name.as_str()).ok());
+        let names = self.names.iter().filter_map(|name| ServerName::try_from(name.as_str()).ok());
         let mut names = names;
         if !names.any(|name| certificate.verify_is_valid_for_subject_name(&name).is_ok()) {
             return Ok(false);
@@ -77,7 +72,7 @@ impl DaneVerifier {
             let Ok(anchor) = anchor_from_trusted_cert(authority) else { continue };
             let anchors = [anchor];
             let verified = certificate.verify_for_usage(
-                self.provider.signature_verification_algorithms.all,
+                algorithms,
                 &anchors,
                 shown,
                 now,
@@ -92,8 +87,8 @@ impl DaneVerifier {
         Ok(false)
     }
 
-    fn records(&self, usage: u8) -> impl Iterator<Item = &Tlsa> {
-        self.dane.records.iter().filter(move |record| record.usage == usage)
+    fn with_usage(&self, usage: u8) -> impl Iterator<Item = &Tlsa> {
+        self.records.iter().filter(move |record| record.usage == usage)
     }
 }
 
@@ -112,66 +107,22 @@ fn matches(record: &Tlsa, certificate: &CertificateDer<'_>) -> bool {
     }
 }
 
-impl ServerCertVerifier for DaneVerifier {
-    fn verify_server_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
-        now: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        if self.is_own(end_entity)
-            || self.is_of_authority(end_entity, intermediates, now).unwrap_or_default()
-        {
-            return Ok(ServerCertVerified::assertion());
-        }
-        let not_named = CertificateError::Other(OtherError(Arc::new(NotNamed)));
-        Err(Error::InvalidCertificate(not_named))
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        let known = &self.provider.signature_verification_algorithms;
-        verify_tls12_signature(message, certificate, signature, known)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        let known = &self.provider.signature_verification_algorithms;
-        verify_tls13_signature(message, certificate, signature, known)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
     use std::time::Duration;
 
-    fn verifier(usage: u8, selector: u8, matching: u8, data: Vec<u8>) -> DaneVerifier {
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    fn dane(usage: u8, selector: u8, matching: u8, data: Vec<u8>) -> Dane {
         let records = vec![Tlsa { usage, selector, matching, data }];
-        let names = vec!["mx.y.test".to_owned(), "y.test".to_owned()];
-        DaneVerifier { dane: Dane { records, names }, provider }
+        Dane { records, names: vec!["mx.y.test".to_owned(), "y.test".to_owned()] }
     }
 
-    fn holds(verifier: &DaneVerifier, chain: &[CertificateDer<'_>]) -> bool {
-        let name = ServerName::try_from("mx.y.test").unwrap();
+    fn holds(dane: &Dane, chain: &[CertificateDer<'_>]) -> bool {
         let now = UnixTime::since_unix_epoch(Duration::from_secs(1_800_000_000));
-        verifier.verify_server_cert(&chain[0], &chain[1..], &name, b"", now).is_ok()
+        let provider = rustls::crypto::aws_lc_rs::default_provider();
+        let algorithms = provider.signature_verification_algorithms.all;
+        dane.holds(&chain[0], &chain[1..], now, algorithms)
     }
 
     fn authority() -> CertifiedIssuer<'static, KeyPair> {
@@ -198,9 +149,9 @@ mod tests {
                 (1, digest::digest(&SHA256, &of).as_ref().to_vec()),
                 (2, digest::digest(&SHA512, &of).as_ref().to_vec()),
             ] {
-                let verifier = verifier(OWN, selector, matching, data);
-                assert!(holds(&verifier, std::slice::from_ref(&own)), "3 {selector} {matching}");
-                assert!(!holds(&verifier, std::slice::from_ref(other.cert.der())));
+                let dane = dane(OWN, selector, matching, data);
+                assert!(holds(&dane, std::slice::from_ref(&own)), "3 {selector} {matching}");
+                assert!(!holds(&dane, std::slice::from_ref(other.cert.der())));
             }
         }
     }
@@ -211,12 +162,12 @@ mod tests {
         let root = ours.der().clone();
         let hash = digest::digest(&SHA256, &root).as_ref().to_vec();
         for (matching, data) in [(1, hash), (0, root.to_vec())] {
-            let verifier = verifier(AUTHORITY, 0, matching, data);
-            assert!(holds(&verifier, &[signed(&ours, "mx.y.test"), root.clone()]));
-            assert!(holds(&verifier, &[signed(&ours, "y.test"), root.clone()]));
-            assert!(!holds(&verifier, &[signed(&ours, "z.test"), root.clone()]));
-            assert!(!holds(&verifier, &[signed(&theirs, "mx.y.test"), root.clone()]));
-            let shown = holds(&verifier, &[signed(&ours, "mx.y.test")]);
+            let dane = dane(AUTHORITY, 0, matching, data);
+            assert!(holds(&dane, &[signed(&ours, "mx.y.test"), root.clone()]));
+            assert!(holds(&dane, &[signed(&ours, "y.test"), root.clone()]));
+            assert!(!holds(&dane, &[signed(&ours, "z.test"), root.clone()]));
+            assert!(!holds(&dane, &[signed(&theirs, "mx.y.test"), root.clone()]));
+            let shown = holds(&dane, &[signed(&ours, "mx.y.test")]);
             assert_eq!(shown, matching == 0, "what DNS holds whole need not be shown");
         }
     }

@@ -25,8 +25,10 @@ const LONGEST: u64 = 31_557_600;
 /// How long a policy that cannot be fetched is not asked for again.
 const RESPITE: Duration = Duration::from_secs(10 * 60);
 
-/// Domains whose policies are remembered.
-const REMEMBERED: usize = 100_000;
+/// Domains whose policies are remembered, and servers that a policy may name: what strangers publish
+/// has to fit into memory.
+const REMEMBERED: usize = 10_000;
+const SERVERS: usize = 100;
 
 /// The kind of the store's records that hold policies.
 const KIND: &str = "mta-sts";
@@ -73,7 +75,7 @@ impl Policy {
             }
         }
         let (mode, max_age) = (mode?, max_age.filter(|&age| age <= LONGEST)?);
-        let is_whole = version && (mode == Mode::None || !mx.is_empty());
+        let is_whole = version && (mode == Mode::None || !mx.is_empty()) && mx.len() <= SERVERS;
         is_whole.then_some(Self { mode, mx, max_age })
     }
 
@@ -219,10 +221,13 @@ impl Policies {
             known.insert(domain.to_owned(), fetched);
             let mut respite = self.respite.lock().unwrap_or_else(PoisonError::into_inner);
             respite.remove(domain);
+            // Those whose time is over go, or the one whose time is over next.
+            let next = known.values().map(|known| known.until).min().unwrap_or(now);
             match known.len() > REMEMBERED {
-                true => {
-                    known.extract_if(|_, known| known.until <= now).map(|(name, _)| name).collect()
-                }
+                true => known
+                    .extract_if(|_, known| known.until <= now.max(next))
+                    .map(|(name, _)| name)
+                    .collect(),
                 false => Vec::new(),
             }
         };

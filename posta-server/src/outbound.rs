@@ -1,10 +1,6 @@
 //! TLS on the client's side.
 
-use crate::{
-    dane::{Dane, DaneVerifier},
-    net::Stream,
-    tls,
-};
+use crate::{dane::Dane, net::Stream, tls};
 use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, Error, OtherError, RootCertStore,
     SignatureScheme,
@@ -67,7 +63,10 @@ impl ClientTls {
         let opportunistic = ClientConfig::builder_with_provider(provider.clone())
             .with_safe_default_protocol_versions()?
             .dangerous()
-            .with_custom_certificate_verifier(Arc::new(AnyCertificate(provider.clone())))
+            .with_custom_certificate_verifier(Arc::new(Checks {
+                dane: None,
+                provider: provider.clone(),
+            }))
             .with_no_client_auth();
         Ok(Self {
             opportunistic: TlsConnector::from(Arc::new(opportunistic)),
@@ -77,7 +76,7 @@ impl ClientTls {
     }
 
     fn dane(&self, dane: &Arc<Dane>) -> Result<TlsConnector, Error> {
-        let verifier = DaneVerifier { dane: (**dane).clone(), provider: self.provider.clone() };
+        let verifier = Checks { dane: Some(dane.clone()), provider: self.provider.clone() };
         let config = ClientConfig::builder_with_provider(self.provider.clone())
             .with_safe_default_protocol_versions()?
             .dangerous()
@@ -137,21 +136,36 @@ fn explained(error: io::Error) -> io::Error {
     }
 }
 
-/// Takes any certificate. Whoever can change the traffic can take STARTTLS out of it as well;
-/// insisting on a certificate would only send the mail in plaintext.
-#[derive(Debug)]
-struct AnyCertificate(Arc<CryptoProvider>);
+/// The certificate is not what DNS says.
+#[derive(Debug, thiserror::Error)]
+#[error("the certificate is not the one that DNS names (TLSA)")]
+struct NotNamed;
 
-impl ServerCertVerifier for AnyCertificate {
+/// Takes the certificate that DNS names, or, where it names none, any: whoever can change the traffic
+/// can take STARTTLS out of it as well, and insisting would only send the mail in plaintext.
+#[derive(Debug)]
+struct Checks {
+    dane: Option<Arc<Dane>>,
+    provider: Arc<CryptoProvider>,
+}
+
+impl ServerCertVerifier for Checks {
     fn verify_server_cert(
         &self,
-        _end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
         _server_name: &ServerName<'_>,
         _ocsp_response: &[u8],
-        _now: UnixTime,
+        now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        Ok(ServerCertVerified::assertion())
+        let algorithms = self.provider.signature_verification_algorithms.all;
+        match &self.dane {
+            Some(dane) if !dane.holds(end_entity, intermediates, now, algorithms) => {
+                let not_named = CertificateError::Other(OtherError(Arc::new(NotNamed)));
+                Err(Error::InvalidCertificate(not_named))
+            }
+            _ => Ok(ServerCertVerified::assertion()),
+        }
     }
 
     fn verify_tls12_signature(
@@ -160,7 +174,7 @@ impl ServerCertVerifier for AnyCertificate {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        let known = &self.0.signature_verification_algorithms;
+        let known = &self.provider.signature_verification_algorithms;
         verify_tls12_signature(message, certificate, signature, known)
     }
 
@@ -170,11 +184,11 @@ impl ServerCertVerifier for AnyCertificate {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        let known = &self.0.signature_verification_algorithms;
+        let known = &self.provider.signature_verification_algorithms;
         verify_tls13_signature(message, certificate, signature, known)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
+        self.provider.signature_verification_algorithms.supported_schemes()
     }
 }

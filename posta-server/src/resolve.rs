@@ -201,6 +201,9 @@ impl Dns {
         if absent.len() >= REMEMBERED {
             absent.retain(|_, (until, _)| *until > now);
         }
+        if absent.len() >= REMEMBERED {
+            absent.clear();
+        }
         absent.insert((kind, name.to_owned()), (until, error.cloned()));
     }
 

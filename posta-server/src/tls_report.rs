@@ -28,6 +28,9 @@ const EVERY: Duration = Duration::from_secs(5 * 60);
 /// Domains counted in a day at most.
 const DOMAINS: usize = 20_000;
 
+/// Servers of one domain that are told apart: a domain may name others every minute.
+const SERVERS: usize = 50;
+
 /// Places that one domain may have its report sent to.
 const PLACES: usize = 3;
 
@@ -123,17 +126,21 @@ impl TlsReports {
             tallies.len() - 1
         });
         let tally = &mut tallies[at].1;
-        if !tally.servers.iter().any(|known| known == server) {
+        let is_known = tally.servers.iter().any(|known| known == server);
+        if !is_known && tally.servers.len() < SERVERS {
             tally.servers.push(server.to_owned());
         }
         let Err(failure) = outcome else {
             tally.successes += 1;
             return;
         };
+        let is_full = tally.failures.len() >= SERVERS;
         let known =
             tally.failures.iter_mut().find(|(why, whose, _)| *why == failure && whose == server);
         match known {
             Some((_, _, count)) => *count += 1,
+            // What is beyond is not worth a line of its own.
+            None if is_full => {}
             None => tally.failures.push((failure, server.to_owned(), 1)),
         }
     }

@@ -12,6 +12,12 @@ use posta_mail::Timestamp;
 use posta_store::{Item, ItemId, ItemState};
 use std::collections::{BTreeSet, HashMap};
 
+/// Priorities, from the lowest to the highest (RFC 6710 §3).
+const PRIORITIES: std::ops::RangeInclusive<i8> = -9..=9;
+
+/// So few lanes that tidying up is not worth it.
+const FEW: usize = 1_000;
+
 /// The lanes.
 #[derive(Debug, Default)]
 pub(crate) struct Lanes {
@@ -20,6 +26,8 @@ pub(crate) struct Lanes {
     order: BTreeSet<(Timestamp, LaneKey)>,
     leased: HashMap<ItemId, Lease>,
     leases: BTreeSet<(Timestamp, ItemId)>,
+    /// Lanes that were left when it was tidied up last.
+    tidied: usize,
 }
 
 #[derive(Debug, Default)]
@@ -30,20 +38,23 @@ struct Lane {
     paused: Option<Timestamp>,
     /// When it was claimed from last, so that every lane has its turn.
     turn: Option<Timestamp>,
+    /// Which priorities its items had, a bit each: the others need not be looked for on disk.
+    priorities: u32,
 }
 
 #[derive(Debug)]
 struct Lease {
     until: Timestamp,
     lane: LaneKey,
+    priority: i8,
     due: Timestamp,
 }
 
 /// What a change means for the lanes, once it is in the tables.
 #[derive(Debug)]
 pub(crate) enum Effect {
-    /// An item waits, from this time on.
-    Waits(LaneKey, Timestamp),
+    /// An item of this priority waits, from this time on.
+    Waits(LaneKey, i8, Timestamp),
     /// Nobody works on an item any more.
     Released(ItemId),
 }
@@ -51,7 +62,7 @@ pub(crate) enum Effect {
 impl Lane {
     /// When to look at it; none if there is nothing to be claimed.
     fn at(&self) -> Option<Timestamp> {
-        let Self { head, paused, turn } = *self;
+        let Self { head, paused, turn, .. } = *self;
         head.map(|head| paused.into_iter().chain(turn).fold(head, Timestamp::max))
     }
 }
@@ -61,15 +72,18 @@ impl Lanes {
     pub(crate) fn apply(&mut self, effects: Vec<Effect>) {
         for effect in effects {
             match effect {
-                Effect::Waits(key, due) => self.waits(key, due),
+                Effect::Waits(key, priority, due) => self.waits(key, priority, due),
                 Effect::Released(id) => self.release(id),
             }
         }
     }
 
     /// An item waits: the lane may have to be looked at sooner.
-    pub(crate) fn waits(&mut self, key: LaneKey, due: Timestamp) {
-        self.change(key, |lane| lane.head = Some(lane.head.map_or(due, |head| head.min(due))));
+    pub(crate) fn waits(&mut self, key: LaneKey, priority: i8, due: Timestamp) {
+        self.change(key, |lane| {
+            lane.head = Some(lane.head.map_or(due, |head| head.min(due)));
+            lane.priorities |= bit(priority);
+        });
     }
 
     /// Nothing of a lane is claimed before a time.
@@ -81,22 +95,36 @@ impl Lanes {
     pub(crate) fn lapse(&mut self, now: Timestamp) {
         while let Some(&(until, id)) = self.leases.first().filter(|(until, _)| *until <= now) {
             self.leases.remove(&(until, id));
-            if let Some(Lease { lane, due, .. }) = self.leased.remove(&id) {
-                self.waits(lane, due);
+            if let Some(Lease { lane, priority, due, .. }) = self.leased.remove(&id) {
+                self.waits(lane, priority, due);
             }
+        }
+        self.tidy_up(now);
+    }
+
+    /// Forgets lanes that were paused once and have nothing any more, when they have become many.
+    fn tidy_up(&mut self, now: Timestamp) {
+        if self.lanes.len() > 2 * self.tidied + FEW {
+            self.lanes.retain(|_, lane| {
+                lane.head.is_some() || lane.paused.is_some_and(|until| until > now)
+            });
+            self.tidied = self.lanes.len();
         }
     }
 
-    /// The lane to claim from now, and from when on its items may be due.
+    /// The lane to claim from now, from when on its items may be due, and their priorities, the highest
+    /// first.
     pub(crate) fn next(
         &mut self,
         now: Timestamp,
         passed: &[LaneKey],
-    ) -> Option<(LaneKey, Timestamp)> {
+    ) -> Option<(LaneKey, Timestamp, impl Iterator<Item = i8> + use<>)> {
         let ready = self.order.range(..=(now, LaneKey::MAX));
         let mut ready = ready.map(|(_, key)| *key).filter(|key| !passed.contains(key));
         let key = ready.next()?;
-        self.lanes.get(&key)?.head.map(|head| (key, head))
+        let Lane { head, priorities, .. } = *self.lanes.get(&key)?;
+        let priorities = PRIORITIES.rev().filter(move |&priority| priorities & bit(priority) != 0);
+        head.map(|head| (key, head, priorities))
     }
 
     /// A lane was claimed from; what is left of it is not due before `head`.
@@ -108,7 +136,8 @@ impl Lanes {
     pub(crate) fn lease(&mut self, item: &mut Item, until: Timestamp) {
         self.release(item.id);
         let lane = lane_key(&item.destination);
-        self.leased.insert(item.id, Lease { until, lane, due: item.due });
+        let priority = item.envelope.priority;
+        self.leased.insert(item.id, Lease { until, lane, priority, due: item.due });
         self.leases.insert((until, item.id));
         (item.due, item.state) = (until, ItemState::Leased);
     }
@@ -157,5 +186,44 @@ impl Lanes {
             before.map(|at| self.order.remove(&(at, key)));
             after.map(|at| self.order.insert((at, key)));
         }
+    }
+}
+
+fn bit(priority: i8) -> u32 {
+    1 << (i32::from(priority.clamp(*PRIORITIES.start(), *PRIORITIES.end())) + 9)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    #[test]
+    fn only_the_priorities_that_are_there_are_looked_for() {
+        let mut lanes = Lanes::default();
+        for priority in [0, -9, 9, 0] {
+            lanes.waits(1, priority, at(5));
+        }
+        lanes.waits(2, 3, at(1));
+        let next = |lanes: &mut Lanes, passed: &[LaneKey]| {
+            let (key, head, priorities) = lanes.next(at(10), passed).unwrap();
+            (key, head, priorities.collect::<Vec<_>>())
+        };
+        assert_eq!(next(&mut lanes, &[]), (2, at(1), vec![3]));
+        assert_eq!(next(&mut lanes, &[2]), (1, at(5), vec![9, 0, -9]));
+    }
+
+    /// A server that has once talked to many destinations does not remember each of them.
+    #[test]
+    fn lanes_that_were_paused_are_forgotten() {
+        let mut lanes = Lanes::default();
+        for key in 0..10_000 {
+            lanes.pause(key, at(5));
+            lanes.lapse(at(10));
+        }
+        assert!(lanes.lanes.len() <= 2 * FEW, "{}", lanes.lanes.len());
     }
 }

@@ -19,9 +19,6 @@ const FORGET: usize = 1_000;
 /// Keys of one lane and priority that are read at a start before the rest is jumped over.
 const JUMP: u32 = 16;
 
-/// Priorities, from the lowest to the highest (RFC 6710 §3).
-const PRIORITIES: std::ops::RangeInclusive<i8> = -9..=9;
-
 impl FjallStore {
     /// Leases what is due. Nothing is written: a lease that a crash forgets has lapsed.
     pub(crate) fn lease_due(
@@ -35,10 +32,10 @@ impl FjallStore {
         lanes.lapse(now);
         let (mut claimed, mut passed) = (Vec::new(), Vec::new());
         while claimed.len() < limit
-            && let Some((lane, from)) = lanes.next(now, &passed)
+            && let Some((lane, from, priorities)) = lanes.next(now, &passed)
         {
             let room = share.min(limit - claimed.len());
-            let found = self.schema.due_in(&lanes, lane, from, now, room)?;
+            let found = self.schema.due_in(&lanes, (lane, from, priorities), now, room)?;
             lanes.claimed(lane, found.head, now);
             for mut item in found.items {
                 lanes.lease(&mut item, lease);
@@ -140,7 +137,7 @@ impl Committer {
         if item.state != ItemState::Held {
             batch.insert(&self.schema.due, schema::due_key(item), []);
             let lane = schema::lane_key(&item.destination);
-            batch.effects.push(Effect::Waits(lane, item.due));
+            batch.effects.push(Effect::Waits(lane, item.envelope.priority, item.due));
         }
         Ok(())
     }
@@ -186,13 +183,12 @@ impl Schema {
     fn due_in(
         &self,
         lanes: &Lanes,
-        lane: LaneKey,
-        from: Timestamp,
+        (lane, from, priorities): (LaneKey, Timestamp, impl Iterator<Item = i8>),
         now: Timestamp,
         limit: usize,
     ) -> Result<Due, StoreError> {
         let mut found = Due { items: Vec::new(), head: None };
-        for priority in PRIORITIES.rev() {
+        for priority in priorities {
             let [first, last] =
                 [schema::first_due(lane, priority, from), schema::last_due(lane, priority)];
             for guard in self.due.range(first..=last) {
@@ -220,7 +216,7 @@ impl Schema {
         while let Some(guard) = keys.next() {
             let (lane, priority, due, _) = schema::decode_due(&guard.key().map_err(failed)?)?;
             if seen != Some((lane, priority)) {
-                lanes.waits(lane, due);
+                lanes.waits(lane, priority, due);
                 (seen, run) = (Some((lane, priority)), 0);
             }
             run += 1;

@@ -136,8 +136,11 @@ impl Lanes {
         let step = Duration::from_secs(60) / per_minute.max(1);
         self.with(|state| {
             let now = Instant::now();
-            state.turns.retain(|_, turn| *turn > now);
-            let turn = state.turns.get(destination).copied().unwrap_or(now);
+            // Now and then, so that the table stays as large as what is going on.
+            if state.turns.len().is_power_of_two() {
+                state.turns.retain(|_, turn| *turn > now);
+            }
+            let turn = state.turns.get(destination).copied().unwrap_or(now).max(now);
             state.turns.insert(destination.clone(), turn + step);
             turn - now
         })
