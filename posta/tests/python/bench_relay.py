@@ -106,16 +106,22 @@ def compare(program, work, rounds):
 
 
 def dead_neighbour(program, work, rounds, waiting=100_000, live=20_000):
-    """What `waiting` messages for a server that is not there cost a destination whose server is."""
+    """What `waiting` messages for a server that is not there cost a destination whose server is.
+
+    An empty store is quicker than one that has kept so many messages, whatever became of them: so it is
+    also measured after as many were delivered."""
     sink = Sink()
-    rates = {"alone": [], "beside a dead one": []}
+    rates = {"of an empty server": [], "of one that delivered as many before": [], "beside a dead one": []}
     try:
         for _ in range(rounds):
             for what in rates:
                 shutil.rmtree(os.path.join(work, "relay-data"), ignore_errors=True)
                 dead = '[[relay.domain]]\nname = ".dead.test"\nsmarthost = "127.0.0.1:1"\ntls = "none"\n'
                 server = Posta(program, work, dead)
-                if what != "alone":
+                if "as many" in what:
+                    through(program, server, sink, waiting)
+                    time.sleep(10)
+                if "dead" in what:
                     bench.generate(program, server, waiting, "--sessions", "50", "--pipelining", to="user@a.dead.test")
                     # The store tidies up after so many messages; that is not what is measured.
                     time.sleep(10)
@@ -124,11 +130,12 @@ def dead_neighbour(program, work, rounds, waiting=100_000, live=20_000):
                 server.stop()
     finally:
         sink.stop()
-    alone, beside = (statistics.median(found) for found in rates.values())
+    empty, used, beside = (statistics.median(found) for found in rates.values())
     return bench.table(
         ["a live destination", "messages/s", "range"],
         [[what, bench.number(statistics.median(found)), f"{bench.number(min(found))} to {bench.number(max(found))}"] for what, found in rates.items()],
-    ) + f"\n\nThe dead destination, with {waiting:,} messages, costs {100 * (1 - beside / alone):.1f} % of the rate.\n"
+    ) + (f"\n\nThe dead destination, with {waiting:,} messages, costs {100 * (1 - beside / used):.1f} % of the rate of a server "
+    f"that delivered as many before, {100 * (1 - beside / empty):.1f} % of an empty one's.\n")
 
 
 def run(program, work, rounds):
