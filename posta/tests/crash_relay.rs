@@ -5,11 +5,12 @@
 mod common;
 
 use common::{Place, pop3, program, stdout};
+use socket2::{Domain, Socket, Type};
 use std::{
     collections::HashMap,
     fs,
     io::{BufRead, BufReader, Write},
-    net::{TcpListener, TcpStream},
+    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
     process::Command,
     sync::{
         Arc, Mutex,
@@ -46,8 +47,7 @@ struct Sink {
 }
 
 impl Sink {
-    fn start(address: &str, manner: Manner) -> Self {
-        let listener = TcpListener::bind(address).unwrap();
+    fn start(listener: TcpListener, manner: Manner) -> Self {
         let address = listener.local_addr().unwrap().to_string();
         let sink = Self { address, got: Arc::default() };
         let (got, turn) = (sink.got.clone(), Arc::new(AtomicUsize::new(0)));
@@ -192,12 +192,12 @@ fn place(servers: [&String; 4]) -> Place {
 fn kill_9_while_relaying_loses_nothing() {
     let (messages, kills) = (asked("POSTA_MESSAGES", MESSAGES), asked("POSTA_KILLS", KILLS));
     let each = messages / 4;
-    let healthy = Sink::start("127.0.0.1:0", Manner::Healthy);
-    let failing = Sink::start("127.0.0.1:0", Manner::Failing);
-    let refusing = Sink::start("127.0.0.1:0", Manner::Refusing);
-    let absent = TcpListener::bind("127.0.0.1:0").unwrap();
-    let dead = absent.local_addr().unwrap().to_string();
-    drop(absent);
+    let [healthy, failing, refusing] = [Manner::Healthy, Manner::Failing, Manner::Refusing]
+        .map(|manner| Sink::start(TcpListener::bind("127.0.0.1:0").unwrap(), manner));
+    // It has its port, so that nobody else gets it meanwhile, and does not listen yet.
+    let absent = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    absent.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).unwrap();
+    let dead = absent.local_addr().unwrap().as_socket().unwrap().to_string();
     let mut place = place([&healthy.address, &failing.address, &refusing.address, &dead]);
     place.add_account("ana@x.test");
     place.start();
@@ -225,14 +225,15 @@ fn kill_9_while_relaying_loses_nothing() {
         let left = queued(&place);
         let others = left.iter().filter(|(domain, _)| *domain != "d0003.r.test");
         if others.map(|(_, count)| count).sum::<usize>() == 0 {
-            assert_eq!(left.get("d0003.r.test"), Some(&(each)), "they all wait");
+            assert_eq!(left.get("d0003.r.test"), Some(&each), "they all wait: {left:?}");
             break;
         }
         waited += 1;
         assert!(waited < 120, "{left:?}");
         sleep(Duration::from_secs(1));
     }
-    let revived = Sink::start(&dead, Manner::Healthy);
+    absent.listen(128).unwrap();
+    let revived = Sink::start(absent.into(), Manner::Healthy);
     while !queued(&place).is_empty() {
         waited += 1;
         assert!(waited < 240, "{:?}", queued(&place));

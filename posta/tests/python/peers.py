@@ -46,6 +46,28 @@ class Peer:
         install = ["apt-get", "install", "-y", "-qq", "--no-install-recommends", "-o", "APT::Sandbox::User=root"]
         self.run("env", "DEBIAN_FRONTEND=noninteractive", *install, *packages)
 
+    def newer(self, release, packages):
+        """Lays packages of another release of Debian over what is installed, nothing else: `packages` names
+        the libraries that they need, too. For a server that is broken in this machine's release."""
+        form = "$(REPO_URI) $(CODENAME) $(COMPONENT)"
+        targets = self.run("apt-get", "indextargets", "--format", form, "Created-By: Packages").split("\n")
+        place, ours = next(line.split()[:2] for line in targets if line.endswith(" main"))
+        if ours == release:
+            return
+        self.write("/newer/sources.list", f"deb {place} {release} main\n")
+        self.write(
+            "/newer/apt.conf",
+            'Dir::Etc::SourceList "/newer/sources.list";\nDir::Etc::SourceParts "/dev/null";\n'
+            'Dir::State::Lists "/newer/lists";\nDir::Cache::pkgcache "";\nDir::Cache::srcpkgcache "";\nAPT::Sandbox::User "root";\n',
+        )
+        os.makedirs(self.path("/newer/lists/partial"))
+        own = "cd /newer; export APT_CONFIG=/newer/apt.conf"
+        self.run("sh", "-c", f"{own}; apt-get update -qq && apt-get download -qq {' '.join(packages)}")
+        for name in os.listdir(self.path("/newer")):
+            if name.endswith(".deb"):
+                # From outside: what unpacks must not stand on the libraries that it replaces.
+                call("dpkg-deb", "--extract", self.path(f"/newer/{name}"), self.root)
+
     def mount(self, folder, place):
         """Shows a folder of the machine inside the root."""
         inside = self.path(place)
