@@ -6,6 +6,10 @@ use crate::{
 };
 use std::fmt::Write as _;
 
+/// Octets of another server's words on one line: with what stands before them it stays below the 998 of
+/// RFC 5322 §2.1.1.
+const LINE: usize = 900;
+
 /// What became of a recipient (RFC 3464 §2.3.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {
@@ -250,7 +254,7 @@ impl Report<'_> {
             }
             if let Some(reply) = recipient.reply {
                 let kind = if recipient.host.is_some() { "smtp" } else { "x-posta" };
-                let lines: Vec<_> = reply.lines().map(clean).collect();
+                let lines: Vec<_> = lines(reply).collect();
                 let _ = write!(text, "Diagnostic-Code: {kind}; {}\r\n", lines.join("\r\n "));
             }
             let _ = write!(text, "Last-Attempt-Date: {}\r\n", date(self.time));
@@ -273,14 +277,25 @@ impl Recipient<'_> {
 
 /// Another server's words, line by line, indented.
 fn quote(reply: &str, text: &mut String) {
-    for line in reply.lines() {
-        let _ = write!(text, "    {}\r\n", clean(line));
+    for line in lines(reply) {
+        let _ = write!(text, "    {line}\r\n");
     }
 }
 
-/// What another server says may hold anything; in a report it is a line of text.
-fn clean(line: &str) -> String {
-    line.chars().map(|character| if character.is_control() { ' ' } else { character }).collect()
+/// What another server says may hold anything; in a report it is lines of text that mail can carry.
+fn lines(reply: &str) -> impl Iterator<Item = String> {
+    let clean = |character: char| if character.is_control() { ' ' } else { character };
+    reply.lines().flat_map(pieces).map(move |piece| piece.chars().map(clean).collect())
+}
+
+/// A line in pieces of [`LINE`] octets at most.
+fn pieces(line: &str) -> impl Iterator<Item = &str> {
+    let mut rest = Some(line);
+    std::iter::from_fn(move || {
+        let (piece, after) = rest?.split_at(rest?.floor_char_boundary(LINE));
+        rest = Some(after).filter(|after| !after.is_empty());
+        Some(piece)
+    })
 }
 
 /// The header section of a message, if it is all within `beginning`, or as much of it as is.
@@ -348,6 +363,9 @@ mod tests {
         assert!(text.contains("Will-Retry-Until: ") && text.contains("You need not do anything"));
         let text = report(Action::Failed, Some("550 gre\u{219}it"));
         assert!(text.contains("message/global-delivery-status"), "RFC 6533 \u{a7}3");
+        let text = report(Action::Failed, Some(&"\u{219}".repeat(2_000)));
+        assert!(text.lines().all(|line| line.len() <= 998), "RFC 5322 \u{a7}2.1.1");
+        assert_eq!(text.matches('\u{219}').count(), 4_000, "nothing is left out");
     }
 
     #[test]

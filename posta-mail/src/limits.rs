@@ -29,6 +29,10 @@ pub const SMTP_REPLY_LINE: usize = 4_096;
 /// Lines in one SMTP reply that our client accepts, against a peer that never ends one.
 pub const SMTP_REPLY_LINES: usize = 256;
 
+/// Octets of a reply's words that our client keeps: they go into the history and into reports, once
+/// for each recipient. Enough for any EHLO, and for a challenge of AUTH.
+pub const SMTP_REPLY_WORDS: usize = SMTP_REPLY_LINE;
+
 /// Octets in a POP3 command line with its CRLF (RFC 2449 §4).
 pub const POP3_COMMAND_LINE: usize = 255;
 

@@ -1,9 +1,10 @@
 //! DANE: a server's certificate is what its domain's owner says in DNS, and DNSSEC proves that
 //! (RFC 7672). No authority has a say in it.
 
-use crate::resolve::Tlsa;
+use crate::resolve::{Answer, Tlsa};
 use aws_lc_rs::digest::{self, SHA256, SHA512};
 use rustls::pki_types::{CertificateDer, ServerName, SignatureVerificationAlgorithm, UnixTime};
+use std::net::IpAddr;
 use webpki::{EndEntityCert, KeyUsage, anchor_from_trusted_cert};
 
 /// The uses of a certificate that mail knows (RFC 7672 §3.1): an authority's, and the server's own.
@@ -15,7 +16,8 @@ const OWN: u8 = 3;
 pub struct Dane {
     /// What DNS says; at least one.
     pub records: Vec<Tlsa>,
-    /// The names that a certificate of an authority may be for: the server's, the destination's.
+    /// The names that a certificate of an authority may be for: that under which the records stand,
+    /// the server's, the destination's.
     pub names: Vec<String>,
 }
 
@@ -28,7 +30,27 @@ pub fn usable(records: Vec<Tlsa>) -> Vec<Tlsa> {
     records.into_iter().filter(is_usable).collect()
 }
 
+/// Where to look for what DNS says of a host's certificate, by what it says of its addresses: first at
+/// what the host's name stands for, then at the name itself (RFC 7672 §2.2.3). Nowhere if nothing is
+/// proved.
+#[must_use]
+pub fn bases(name: &str, addresses: &Answer<IpAddr>) -> Vec<String> {
+    let name = name.to_owned();
+    match &addresses.alias {
+        Some(alias) if addresses.is_secure => vec![alias.target.clone(), name],
+        // The alias is its owner's word, whatever is of its target.
+        Some(alias) if alias.is_secure => vec![name],
+        None if addresses.is_secure => vec![name],
+        _ => Vec::new(),
+    }
+}
+
 impl Dane {
+    /// The name by which to ask for the server (RFC 7672 §8.1).
+    pub(crate) fn server_name(&self) -> Option<&str> {
+        self.names.first().map(String::as_str)
+    }
+
     /// Whether a certificate is the server's, with those that it shows beside it.
     pub(crate) fn holds(
         &self,
@@ -110,6 +132,7 @@ fn matches(record: &Tlsa, certificate: &CertificateDer<'_>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::resolve::Alias;
     use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
     use std::time::Duration;
 
@@ -135,6 +158,20 @@ mod tests {
         let params = CertificateParams::new(vec![name.to_owned()]).unwrap();
         let key = KeyPair::generate().unwrap();
         params.signed_by(&key, authority).unwrap().der().clone()
+    }
+
+    #[test]
+    fn records_stand_where_the_proof_leads() {
+        let bases = |is_secure, alias: Option<bool>| {
+            let target = "real.test".to_owned();
+            let alias = alias.map(|is_secure| Alias { target, is_secure });
+            bases("mx.test", &Answer { found: Vec::new(), is_secure, alias }).join(" ")
+        };
+        assert_eq!(bases(true, None), "mx.test");
+        assert_eq!(bases(true, Some(true)), "real.test mx.test");
+        assert_eq!(bases(false, Some(true)), "mx.test", "the target's owner signs nothing");
+        assert_eq!(bases(false, Some(false)), "");
+        assert_eq!(bases(false, None), "");
     }
 
     #[test]

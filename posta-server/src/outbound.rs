@@ -91,10 +91,13 @@ impl ClientTls {
         name: &str,
         verify: &Verify,
     ) -> io::Result<TlsStream<Box<dyn Stream>>> {
-        let connector = match verify {
-            Verify::Anyone => self.opportunistic.clone(),
-            Verify::Authorities => self.verified.clone(),
-            Verify::Dane(dane) => self.dane(dane).map_err(io::Error::other)?,
+        let (connector, name) = match verify {
+            Verify::Anyone => (self.opportunistic.clone(), name),
+            Verify::Authorities => (self.verified.clone(), name),
+            Verify::Dane(dane) => {
+                let connector = self.dane(dane).map_err(io::Error::other)?;
+                (connector, dane.server_name().unwrap_or(name))
+            }
         };
         let name = name.trim_start_matches('[').trim_end_matches(']').to_owned();
         let name = ServerName::try_from(name).map_err(io::Error::other)?;

@@ -7,7 +7,7 @@ use hickory_resolver::{
     proto::{
         dnssec::TrustAnchors,
         op::ResponseCode,
-        rr::{RData, Record, RecordType},
+        rr::{Name, RData, Record, RecordType},
     },
 };
 use std::{
@@ -39,12 +39,35 @@ pub enum LookupError {
 }
 
 /// What was found, and whether DNSSEC proves it: that it is what the domain's owner says.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answer<T> {
     /// The records; none if the name has none of that kind.
     pub found: Vec<T>,
-    /// Whether that is proved (RFC 4035 §4.3: secure).
+    /// Whether that is proved (RFC 4035 §4.3: secure), aliases on the way included.
     pub is_secure: bool,
+    /// What the name stands for, if it is an alias.
+    pub alias: Option<Alias>,
+}
+
+/// What a name stands for (RFC 1034 §3.6.2).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Alias {
+    /// The name at the end of all aliases.
+    pub target: String,
+    /// Whether it is proved that the name is an alias, whatever is of its target.
+    pub is_secure: bool,
+}
+
+impl<T> Answer<T> {
+    /// Of a name without aliases.
+    const fn new(found: Vec<T>, is_secure: bool) -> Self {
+        Self { found, is_secure, alias: None }
+    }
+
+    /// Nothing, and nothing is proved.
+    const fn none() -> Self {
+        Self::new(Vec::new(), false)
+    }
 }
 
 /// What a server's certificate must be (RFC 6698 §2.1).
@@ -164,18 +187,18 @@ impl Dns {
         read: impl Fn(&RData) -> Option<T>,
     ) -> Result<Answer<T>, LookupError> {
         if let Some(absent) = self.is_absent(name, kind) {
-            return absent.map_or_else(|| Ok(Answer { found: Vec::new(), is_secure: false }), Err);
+            return absent.map_or_else(|| Ok(Answer::none()), Err);
         }
         let resolver = match (&self.validating, &self.plain) {
             (Some(validating), Some(plain)) if !self.is_usable(validating).await => plain,
             (Some(resolver), _) | (None, Some(resolver)) => resolver,
-            (None, None) => return Ok(Answer { found: Vec::new(), is_secure: false }),
+            (None, None) => return Ok(Answer::none()),
         };
         match resolver.lookup(format!("{name}."), kind).await {
             Ok(lookup) => {
-                let is_secure = is_secure(lookup.answers());
-                let found = lookup.answers().iter().filter_map(|record| read(&record.data));
-                Ok(Answer { found: found.collect(), is_secure })
+                let records = lookup.answers();
+                let found = records.iter().filter_map(|record| read(&record.data)).collect();
+                Ok(Answer { found, is_secure: is_secure(records), alias: alias(name, records) })
             }
             Err(error) => {
                 let nothing = nothing(name, &error);
@@ -241,6 +264,22 @@ fn builder(servers: &[SocketAddr]) -> Result<ResolverBuilder<TokioRuntimeProvide
     Ok(builder)
 }
 
+/// What a name stands for, by the aliases among the records: in whichever order they came, and once
+/// each, for they may lead in a circle.
+fn alias(name: &str, records: &[Record]) -> Option<Alias> {
+    let written = |name: &Name| name.to_ascii().trim_end_matches('.').to_ascii_lowercase();
+    let aliases = records.iter().filter_map(|record| match &record.data {
+        RData::CNAME(target) => Some((written(&record.name), (written(target), record))),
+        _ => None,
+    });
+    let mut aliases: HashMap<_, _> = aliases.collect();
+    let (mut target, first) = aliases.remove(&name.to_ascii_lowercase())?;
+    while let Some((next, _)) = aliases.remove(&target) {
+        target = next;
+    }
+    Some(Alias { target, is_secure: first.proof.is_secure() })
+}
+
 /// Whether everything is proved, aliases on the way included.
 fn is_secure(records: &[Record]) -> bool {
     let said = records.iter().filter(|record| record.record_type() != RecordType::RRSIG);
@@ -278,22 +317,7 @@ impl Resolver for Dns {
                 self.look_up(host, RecordType::AAAA, read),
                 self.look_up(host, RecordType::A, read),
             );
-            match (six, four) {
-                (Ok(six), Ok(four)) => {
-                    let secure = |answer: &Answer<_>| answer.found.is_empty() || answer.is_secure;
-                    let is_secure = secure(&six) && secure(&four);
-                    let found: Vec<_> = six.found.into_iter().chain(four.found).collect();
-                    Ok(Answer { is_secure: is_secure && !found.is_empty(), found })
-                }
-                // One family is enough to get there, but proves nothing.
-                (Ok(one), Err(LookupError::Failed(..)))
-                | (Err(LookupError::Failed(..)), Ok(one))
-                    if !one.found.is_empty() =>
-                {
-                    Ok(Answer { is_secure: false, ..one })
-                }
-                (Err(error), _) | (_, Err(error)) => Err(error),
-            }
+            both(six, four)
         })
     }
 
@@ -320,10 +344,33 @@ impl Resolver for Dns {
     }
 }
 
+/// What is known of a host's addresses by what was found of each family.
+fn both(
+    six: Result<Answer<IpAddr>, LookupError>,
+    four: Result<Answer<IpAddr>, LookupError>,
+) -> Result<Answer<IpAddr>, LookupError> {
+    match (six, four) {
+        (Ok(six), Ok(four)) => {
+            let secure = |answer: &Answer<_>| answer.found.is_empty() || answer.is_secure;
+            let is_secure = secure(&six) && secure(&four);
+            let found: Vec<_> = six.found.into_iter().chain(four.found).collect();
+            let is_secure = is_secure && !found.is_empty();
+            Ok(Answer { found, is_secure, alias: six.alias.or(four.alias) })
+        }
+        // One family is enough to get there. What it proves stays proved: whoever forges the other
+        // must not keep us from asking for the certificate (RFC 7672 §2.1.1).
+        (Ok(one), Err(LookupError::Failed(..))) | (Err(LookupError::Failed(..)), Ok(one))
+            if !one.found.is_empty() =>
+        {
+            Ok(one)
+        }
+        (Err(error), _) | (_, Err(error)) => Err(error),
+    }
+}
+
 /// Nothing was found, or nothing could be found out. What is forged counts as the latter
 /// (RFC 7672 §2.1.1): mail waits for it to be mended.
 fn nothing<T>(name: &str, error: &NetError) -> Result<Answer<T>, LookupError> {
-    let none = Answer { found: Vec::new(), is_secure: false };
     // Of zones that prove nothing of what they do not have.
     let unproved = match error {
         NetError::Dns(DnsError::Nsec { response, proof, .. }) if proof.is_insecure() => {
@@ -334,7 +381,7 @@ fn nothing<T>(name: &str, error: &NetError) -> Result<Answer<T>, LookupError> {
     if error.is_nx_domain() || unproved == Some(ResponseCode::NXDomain) {
         Err(LookupError::NoDomain(name.to_owned()))
     } else if error.is_no_records_found() || unproved == Some(ResponseCode::NoError) {
-        Ok(none)
+        Ok(Answer::none())
     } else {
         Err(LookupError::Failed(name.to_owned(), error.to_string()))
     }
@@ -399,8 +446,8 @@ impl FixedZone {
             _ if self.failing.iter().any(|failing| failing == name) => {
                 Err(LookupError::Failed(name.to_owned(), "SERVFAIL".to_owned()))
             }
-            Some(found) => Ok(Answer { found: found.clone(), is_secure }),
-            None if exists => Ok(Answer { found: Vec::new(), is_secure }),
+            Some(found) => Ok(Answer::new(found.clone(), is_secure)),
+            None if exists => Ok(Answer::new(Vec::new(), is_secure)),
             None => Err(LookupError::NoDomain(name.to_owned())),
         }))
     }
@@ -421,5 +468,49 @@ impl Resolver for FixedZone {
 
     fn texts<'a>(&'a self, name: &'a str) -> Pending<'a, Answer<String>> {
         self.look_up(name, &self.texts)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hickory_resolver::proto::rr::rdata::CNAME;
+
+    fn found(address: &str, is_secure: bool) -> Result<Answer<IpAddr>, LookupError> {
+        Ok(Answer::new(vec![address.parse().unwrap()], is_secure))
+    }
+
+    #[test]
+    fn one_family_proves_what_it_proves() {
+        let (six, four) = ("2001:db8::1", "192.0.2.1");
+        let none = || Ok(Answer::none());
+        let forged = || Err(LookupError::Failed("x.test".into(), "bogus".into()));
+        for (answers, expected) in [
+            ((found(six, true), found(four, true)), Some((2, true))),
+            ((found(six, true), found(four, false)), Some((2, false))),
+            ((none(), found(four, true)), Some((1, true))),
+            ((none(), none()), Some((0, false))),
+            ((forged(), found(four, true)), Some((1, true))),
+            ((found(six, false), forged()), Some((1, false))),
+            ((forged(), none()), None),
+            ((forged(), forged()), None),
+        ] {
+            let known = both(answers.0, answers.1).ok();
+            assert_eq!(known.map(|known| (known.found.len(), known.is_secure)), expected);
+        }
+    }
+
+    #[test]
+    fn aliases_are_followed_to_their_end() {
+        let record = |from: &str, to: &str| {
+            let target = RData::CNAME(CNAME(Name::from_ascii(to).unwrap()));
+            Record::from_rdata(Name::from_ascii(from).unwrap(), 60, target)
+        };
+        let target = |records: &[Record]| alias("a.test", records).map(|alias| alias.target);
+        let (one, two) = (record("A.test.", "b.test."), record("b.test.", "C.test."));
+        assert_eq!(target(&[two.clone(), one.clone()]).as_deref(), Some("c.test"));
+        assert_eq!(target(std::slice::from_ref(&two)), None);
+        let circle = [one, record("b.test.", "a.test.")];
+        assert_eq!(target(&circle).as_deref(), Some("a.test"), "and there is an end of it");
     }
 }

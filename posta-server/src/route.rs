@@ -60,7 +60,7 @@ pub async fn hosts(
         };
     }
     match resolver.exchangers(destination).await {
-        Ok(Answer { found, is_secure }) => {
+        Ok(Answer { found, is_secure, .. }) => {
             // Without MX the destination is its own host, and its addresses prove what there is.
             let is_secure = is_secure || found.is_empty();
             let hosts = ordered(destination, ourselves, found, random)?;

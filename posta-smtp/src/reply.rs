@@ -79,16 +79,29 @@ impl ReplyReader {
             Some(b'-') => false,
             Some(_) => return Err(ReplyError::Malformed),
         };
-        if self.lines > 1 {
-            self.text.push('\n');
-        }
-        self.text.push_str(&String::from_utf8_lossy(line.get(4..).unwrap_or_default()));
+        self.keep(&String::from_utf8_lossy(line.get(4..).unwrap_or_default()));
         if !last {
             return Ok(None);
         }
         let Self { code: _, text, .. } = std::mem::take(self);
         Ok(Some(whole(code, text)))
     }
+
+    /// Keeps a line's words, as far as there is room for them.
+    fn keep(&mut self, words: &str) {
+        if self.lines > 1 {
+            self.text.push('\n');
+        }
+        let room = limits::SMTP_REPLY_WORDS.saturating_sub(self.text.len());
+        let words = &words[..words.floor_char_boundary(room)];
+        self.text.extend(words.chars().map(shown));
+    }
+}
+
+/// The character that is kept in place of one that steers whatever shows it: a terminal's escape, a CR
+/// that would begin a line of a report.
+fn shown(character: char) -> char {
+    if character.is_control() { ' ' } else { character }
 }
 
 /// Splits the enhanced status code, if there is one, off the words.
@@ -131,6 +144,13 @@ mod tests {
             ("550-5.1.1 No\r\n550 5.1.1 such user\r\n", 550, Some((5, 1, 1)), "No\nsuch user"),
             ("220 10.0.0.1 ready\r\n", 220, None, "10.0.0.1 ready"),
             ("354 go\r\n", 354, None, "go"),
+            // What steers a terminal, or would begin a line of a report.
+            (
+                "550 \u{1b}[2Jgo\rFinal-Recipient: x\n\0\r\n",
+                550,
+                None,
+                " [2Jgo Final-Recipient: x  ",
+            ),
         ] {
             let reply = read(wire).unwrap().unwrap();
             assert_eq!(reply.code.get(), code, "{wire}");
@@ -149,6 +169,20 @@ mod tests {
         assert_eq!(read(&format!("250 {}\r\n", "a".repeat(5000))), Err(ReplyError::TooLong));
         assert_eq!(read(&"250-a\r\n".repeat(1000)), Err(ReplyError::TooLong));
         assert_eq!(read("250-a\r\n"), Ok(None));
+    }
+
+    #[test]
+    fn no_more_words_are_kept_than_are_worth_it() {
+        let line = "\u{219}".repeat(1_500);
+        let reply =
+            read(&format!("550-{line}\r\n{}550 end\r\n", format!("550-{line}\r\n").repeat(200)));
+        let reply = reply.unwrap().unwrap();
+        let octets = reply.text.trim_end().len();
+        assert!(
+            (limits::SMTP_REPLY_WORDS - 4..=limits::SMTP_REPLY_WORDS).contains(&octets),
+            "{octets}"
+        );
+        assert!(reply.text.len() <= limits::SMTP_REPLY_WORDS + limits::SMTP_REPLY_LINES);
     }
 
     proptest! {

@@ -8,7 +8,7 @@ use crate::{
     dane::{self, Dane},
     mta_sts::Mode,
     outbound::Verify,
-    resolve::LookupError,
+    resolve::{LookupError, Tlsa},
     route::{self, Host, Route},
     tls_report::{Failure, PolicyKind},
 };
@@ -96,37 +96,43 @@ impl Relay {
         route: &Route,
         domain: &str,
     ) -> Result<Option<Trust>, Trouble> {
-        if !route.is_secure || !self.is_proved(name).await? {
+        if !route.is_secure {
             return Ok(None);
         }
-        let looked_up = self.resolver.certificates(&format!("_{PORT}._tcp.{name}")).await;
-        let answer = match looked_up {
-            Ok(answer) => answer,
-            Err(LookupError::NoDomain(_)) => return Ok(None),
-            // RFC 7672 §2.1.2: whoever holds the answer back must not gain by it.
-            Err(error) => {
-                let words = format!("What the certificate of {name} must be is not known: {error}");
-                return Err(Trouble::tls(Failure::DnssecInvalid, words));
+        for base in self.proved_names(name).await? {
+            let Some(records) = self.certificates(&base).await? else { continue };
+            let records = dane::usable(records);
+            if records.is_empty() {
+                // RFC 7672 §2.2: TLS, with nobody known.
+                return Ok(Some(Trust::Tls(Verify::Anyone)));
             }
-        };
-        if answer.found.is_empty() || !answer.is_secure {
-            return Ok(None);
+            // RFC 7672 §3.2.2: any of the names that lead to it.
+            let mut names = vec![base, name.to_owned(), domain.to_owned()];
+            names.dedup();
+            return Ok(Some(Trust::Tls(Verify::Dane(Arc::new(Dane { records, names })))));
         }
-        let records = dane::usable(answer.found);
-        if records.is_empty() {
-            // RFC 7672 §2.2: TLS, with nobody known.
-            return Ok(Some(Trust::Tls(Verify::Anyone)));
-        }
-        let names = vec![name.to_owned(), domain.to_owned()];
-        Ok(Some(Trust::Tls(Verify::Dane(Arc::new(Dane { records, names })))))
+        Ok(None)
     }
 
-    /// Whether DNSSEC proves a host's addresses.
-    async fn is_proved(&self, name: &str) -> Result<bool, Trouble> {
+    /// What DNS says of a server's certificate; none if it says nothing, or that is not proved.
+    async fn certificates(&self, base: &str) -> Result<Option<Vec<Tlsa>>, Trouble> {
+        match self.resolver.certificates(&format!("_{PORT}._tcp.{base}")).await {
+            Ok(answer) if answer.is_secure && !answer.found.is_empty() => Ok(Some(answer.found)),
+            Ok(_) | Err(LookupError::NoDomain(_)) => Ok(None),
+            // RFC 7672 §2.1.2: whoever holds the answer back must not gain by it.
+            Err(error) => {
+                let words = format!("What the certificate of {base} must be is not known: {error}");
+                Err(Trouble::tls(Failure::DnssecInvalid, words))
+            }
+        }
+    }
+
+    /// The names of a host for which DNSSEC proves that they are its own.
+    async fn proved_names(&self, name: &str) -> Result<Vec<String>, Trouble> {
         match self.resolver.addresses(name).await {
-            Ok(answer) => Ok(answer.is_secure),
+            Ok(answer) => Ok(dane::bases(name, &answer)),
             // Whoever connects finds that out.
-            Err(LookupError::NoDomain(_)) => Ok(false),
+            Err(LookupError::NoDomain(_)) => Ok(Vec::new()),
             Err(error) => Err(Trouble::new(route::lookup_failed(&error))),
         }
     }

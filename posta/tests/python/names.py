@@ -52,15 +52,22 @@ class Names:
         with open(self.peer.path(f"/etc/nsd/{name}.key"), encoding="ascii") as file:
             self.anchor = re.sub(r";.*", "", file.read()).strip() + "\n"
 
-    def forge(self, name, before, after):
-        """Changes a record behind its signature's back. Before the server is started anew."""
+    def forge(self, *changes):
+        """Changes records behind their signatures' back: each a beginning of their lines, and what stands
+        there and what in its place; none in its place takes the whole record out, with its signature."""
         path = self.peer.path("/etc/nsd/test.zone.signed")
         with open(path, encoding="ascii") as file:
             lines = file.read().splitlines()
-        changed = [line.replace(before, after) if line.startswith(name) and "RRSIG" not in line else line for line in lines]
-        assert changed != lines, (name, before)
+        for name, before, after in changes:
+            if after is None:
+                changed = [line for line in lines if not (line.startswith(name) and before in line)]
+            else:
+                is_meant = lambda line: line.startswith(name) and "RRSIG" not in line
+                changed = [line.replace(before, after) if is_meant(line) else line for line in lines]
+            assert changed != lines, (name, before)
+            lines = changed
         with open(path, "w", encoding="ascii") as file:
-            file.write("\n".join(changed) + "\n")
+            file.write("\n".join(lines) + "\n")
         self.peer.end()
         self.peer.start("nsd", "-d", "-c", "/etc/nsd/nsd.conf")
         self.wait()

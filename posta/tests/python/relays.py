@@ -75,8 +75,15 @@ def zone(certificates, own):
         lines.append(f"any.{name} MX 10 any-mx.{name}\nany-mx.{name} A {address}")
     for name, text in {**certificates, "xx": own}.items():
         lines.append(f"_25._tcp.mx.{name} TLSA {tlsa(text)}")
-    lines.append(f"wrong MX 10 mx.wrong\nmx.wrong A {PEERS['pf']}\n_25._tcp.mx.wrong TLSA 3 0 1 {'ab' * 32}")
+    wrong = f"TLSA 3 0 1 {'ab' * 32}"
+    lines.append(f"wrong MX 10 mx.wrong\nmx.wrong A {PEERS['pf']}\n_25._tcp.mx.wrong {wrong}")
     lines.append(f"forged MX 10 mx.forged\nmx.forged A {PEERS['pf']}")
+    # One family of its addresses is forged, so that nobody asks for the certificate; and the answer to
+    # who does is taken away.
+    lines.append(f"half MX 10 mx.half\nmx.half A {PEERS['pf']}\nmx.half AAAA 2001:db8::1\n_25._tcp.mx.half {wrong}")
+    lines.append(f"stripped MX 10 mx.stripped\nmx.stripped A {PEERS['pf']}\n_25._tcp.mx.stripped {wrong}")
+    # Servers under other names: what is said of the certificate stands at what those stand for.
+    lines.append("alias MX 10 mx.alias\nmx.alias CNAME mx.pf\nalias2 MX 10 mx.alias2\nmx.alias2 CNAME mx.wrong")
     # What the policy on the web says of them: good is named and has a certificate, liar is named, evil is not.
     for name in ("good", "liar", "evil"):
         lines.append(f"{name} MX 10 mx.{name}\nmx.{name} A {PEERS['pf']}\nmta-sts.{name} A {WEB}")
@@ -92,7 +99,7 @@ def postfix(cert, key):
     os.chown(peer.path("/mail"), 5000, 5000)
     peer.write("/etc/postfix/cert.pem", key + cert)
     peer.run("sh", "-c", "postfix set-permissions 2>/dev/null || true")
-    domains = "pf.test, any.pf.test, plain.pf.test, wrong.test, forged.test, six.test, good.test, liar.test, evil.test"
+    domains = "pf.test, any.pf.test, plain.pf.test, wrong.test, forged.test, six.test, good.test, liar.test, evil.test, half.test, stripped.test, alias.test, alias2.test"
     peer.write(
         "/etc/postfix/main.cf",
         "compatibility_level = 3.6\nmyhostname = mx.pf.test\nmydestination =\nalias_maps =\n"
@@ -316,7 +323,10 @@ def to_peers(posta, arrived):
 def unproved(posta, files):
     """What DNS disproves, or cannot prove, waits; and no word of it leaves."""
     before = len(files())
-    disproved = {"wrong.test": "TLSA", "forged.test": "DNS", "liar.test": "certificate", "evil.test": "MTA-STS"}
+    disproved = {
+        "wrong.test": "TLSA", "forged.test": "DNS", "half.test": "TLSA", "stripped.test": "not known", "alias2.test": "TLSA",
+        "liar.test": "certificate", "evil.test": "MTA-STS",
+    }
     for domain in disproved:
         posta.send(f"user@{domain}", domain)
     for domain, words in disproved.items():
@@ -325,9 +335,10 @@ def unproved(posta, files):
         assert reply.startswith("451 4.") and words in reply, reply
         print(f"{domain}: {reply}", flush=True)
     assert len(files()) == before
-    posta.send("user@good.test", "good")
-    until("good arrives", lambda: len(files()) > before)
-    before = len(files())
+    for name in ("good", "alias"):
+        posta.send(f"user@{name}.test", name)
+        until(f"{name} arrives", lambda: len(files()) > before)
+        before = len(files())
     # A network whose IPv6 leads nowhere.
     started = time.monotonic()
     posta.send("user@six.test", "six")
@@ -433,7 +444,10 @@ def main(program):
     pairs = {name: certificate(directory, name, also.get(name, [])) for name in (*PEERS, "xx")}
     servers = misbehaving()
     server = names.Names(5399, zone({name: pairs[name][0] for name in PEERS}, pairs["xx"][0]), signed=True)
-    server.forge("forged.test.", "mx.forged.test.", "mx.pf.test.")
+    server.forge(
+        ("forged.test.", "mx.forged.test.", "mx.pf.test."), ("mx.half.test.", "2001:db8::1", "2001:db8::2"),
+        ("_25._tcp.mx.stripped.test.", "TLSA", None),
+    )
     running = {"pf": postfix(*pairs["pf"]), "ex": exim(*pairs["ex"]), "os": opensmtpd(*pairs["os"])}
     for name, address in PEERS.items():
         try:
