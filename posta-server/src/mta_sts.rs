@@ -9,9 +9,10 @@ use posta_store::Store;
 use serde::{Deserialize, Serialize};
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
+use tokio::sync::watch;
 
 /// How long fetching a policy may take (RFC 8461 §3.3: a minute).
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -111,6 +112,15 @@ struct Fetched {
     until: Timestamp,
 }
 
+impl Fetched {
+    /// Whether it is time to ask again (RFC 8461 §3.3): who waits until it does not hold any more gives whoever
+    /// can keep it from being fetched that day for an attack.
+    fn is_old(&self, now: Timestamp) -> bool {
+        let left = self.until.duration_since(now).as_secs();
+        u64::try_from(left).unwrap_or_default() < self.policy.max_age / 2
+    }
+}
+
 /// Finds policies, and remembers them for as long as they hold, over restarts too: whoever can keep
 /// them from being fetched gains nothing while one is remembered.
 pub struct Policies {
@@ -118,14 +128,40 @@ pub struct Policies {
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
     known: Mutex<HashMap<String, Fetched>>,
-    /// Until when a domain's policy is not asked for again.
-    respite: Mutex<HashMap<String, Timestamp>>,
+    turns: Mutex<Turns>,
+}
+
+/// Whose policy is being asked for, or was and is not asked for again for a while.
+#[derive(Debug, Default)]
+struct Turns(HashMap<String, (Timestamp, watch::Receiver<()>)>);
+
+/// Whose turn it is to ask for a policy.
+#[derive(Debug)]
+enum Turn {
+    /// Ours: it lasts until this is dropped.
+    Ours(watch::Sender<()>),
+    /// Somebody else's, which lasts until this says so; or nobody's for now, and it says so at once.
+    Theirs(watch::Receiver<()>),
+}
+
+impl Turns {
+    fn take(&mut self, domain: &str, now: Timestamp) -> Turn {
+        if let Some((_, asking)) = self.0.get(domain).filter(|(until, _)| *until > now) {
+            return Turn::Theirs(asking.clone());
+        }
+        if self.0.len() > REMEMBERED {
+            self.0.retain(|_, (until, _)| *until > now);
+        }
+        let (ours, asking) = watch::channel(());
+        self.0.insert(domain.to_owned(), (now + RESPITE, asking));
+        Turn::Ours(ours)
+    }
 }
 
 impl Policies {
     /// With what is remembered.
     pub(crate) fn new(web: Web, store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> Self {
-        Self { web, store, clock, known: Mutex::default(), respite: Mutex::default() }
+        Self { web, store, clock, known: Mutex::default(), turns: Mutex::default() }
     }
 
     /// Reads what earlier runs fetched.
@@ -140,28 +176,32 @@ impl Policies {
         let read = |(domain, record): (String, Vec<u8>)| {
             serde_json::from_slice(&record).ok().map(|fetched| (domain, fetched))
         };
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        known.extend(kept.into_iter().filter_map(read));
+        lock(&self.known).extend(kept.into_iter().filter_map(read));
     }
 
     /// The policy that holds for a domain; none if it has none.
     pub async fn policy(&self, domain: &str) -> Option<Policy> {
         let now = self.clock.now();
-        let known = {
-            let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-            known.get(domain).filter(|known| known.until > now).cloned()
-        };
-        let id = self.id(domain).await;
-        match (&known, id) {
-            // RFC 8461 §3.1: that DNS says nothing any more takes nothing back.
-            (known, None) => known.as_ref().map(|known| known.policy.clone()),
-            (Some(known), Some(id)) if known.id == id => Some(known.policy.clone()),
-            (known, Some(id)) => {
-                let fetched = self.fetch(domain, id, now).await;
-                fetched.or_else(|| known.as_ref().map(|known| known.policy.clone()))
+        let known = self.known(domain, now);
+        let is_current =
+            |id: &String| known.as_ref().is_some_and(|known| known.id == *id && !known.is_old(now));
+        // RFC 8461 §3.1: that DNS says nothing any more takes nothing back.
+        let wanted = self.id(domain).await.filter(|id| !is_current(id));
+        let found = match wanted.map(|id| (id, lock(&self.turns).take(domain, now))) {
+            Some((id, Turn::Ours(_asking))) => self.fetch(domain, id, now).await.or(known),
+            // Mail waits until it is known how it must be sent; what was known before serves meanwhile.
+            Some((_, Turn::Theirs(mut asking))) if known.is_none() => {
+                let _ = asking.changed().await;
+                self.known(domain, now)
             }
-        }
-        .filter(|policy| policy.mode != Mode::None)
+            _ => known,
+        };
+        found.map(|found| found.policy).filter(|policy| policy.mode != Mode::None)
+    }
+
+    /// What is remembered of a domain, if it still holds.
+    fn known(&self, domain: &str, now: Timestamp) -> Option<Fetched> {
+        lock(&self.known).get(domain).filter(|known| known.until > now).cloned()
     }
 
     /// What the domain's DNS calls its policy (RFC 8461 §3.1).
@@ -179,18 +219,7 @@ impl Policies {
         id.map(|(_, id)| id.to_owned()).filter(|id| !id.is_empty() && id.len() <= 32)
     }
 
-    async fn fetch(&self, domain: &str, id: String, now: Timestamp) -> Option<Policy> {
-        {
-            let mut respite = self.respite.lock().unwrap_or_else(PoisonError::into_inner);
-            if respite.get(domain).is_some_and(|until| *until > now) {
-                return None;
-            }
-            if respite.len() > REMEMBERED {
-                respite.retain(|_, until| *until > now);
-            }
-            // Whoever comes meanwhile does not ask as well.
-            respite.insert(domain.to_owned(), now + RESPITE);
-        }
+    async fn fetch(&self, domain: &str, id: String, now: Timestamp) -> Option<Fetched> {
         let host = format!("mta-sts.{domain}");
         let request = Request::get("/.well-known/mta-sts.txt").header("host", &host);
         let answer =
@@ -210,17 +239,17 @@ impl Policies {
             }
         }?;
         let until = now + Duration::from_secs(policy.max_age);
-        self.remember(domain, Fetched { id, policy: policy.clone(), until }, now).await;
-        Some(policy)
+        let fetched = Fetched { id, policy, until };
+        self.remember(domain, fetched.clone(), now).await;
+        Some(fetched)
     }
 
     async fn remember(&self, domain: &str, fetched: Fetched, now: Timestamp) {
         let record = serde_json::to_vec(&fetched).unwrap_or_default();
         let gone: Vec<String> = {
-            let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut known = lock(&self.known);
             known.insert(domain.to_owned(), fetched);
-            let mut respite = self.respite.lock().unwrap_or_else(PoisonError::into_inner);
-            respite.remove(domain);
+            lock(&self.turns).0.remove(domain);
             // Those whose time is over go, or the one whose time is over next.
             let next = known.values().map(|known| known.until).min().unwrap_or(now);
             match known.len() > REMEMBERED {
@@ -240,9 +269,36 @@ impl Policies {
     }
 }
 
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn one_asks_and_the_others_wait() {
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let mut turns = Turns::default();
+        let ours = turns.take("y.test", at(0));
+        assert!(matches!(ours, Turn::Ours(_)));
+        let Turn::Theirs(mut asking) = turns.take("y.test", at(1)) else { panic!("it is ours") };
+        assert!(matches!(asking.has_changed(), Ok(false)), "it is being asked for");
+        drop(ours);
+        assert!(asking.changed().await.is_err(), "whoever waits goes on");
+        assert!(matches!(turns.take("y.test", at(599)), Turn::Theirs(_)), "it is not asked again");
+        assert!(matches!(turns.take("y.test", at(600)), Turn::Ours(_)));
+    }
+
+    #[test]
+    fn policies_are_asked_for_again_before_they_end() {
+        let policy = Policy { mode: Mode::Enforce, mx: Vec::new(), max_age: 100 };
+        let until = Timestamp::from_second(1_100).unwrap();
+        let fetched = Fetched { id: "1".to_owned(), policy, until };
+        assert!(!fetched.is_old(Timestamp::from_second(1_050).unwrap()));
+        assert!(fetched.is_old(Timestamp::from_second(1_051).unwrap()));
+    }
 
     #[test]
     fn policies_are_read() {

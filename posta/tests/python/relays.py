@@ -329,6 +329,9 @@ def unproved(posta, files):
     }
     for domain in disproved:
         posta.send(f"user@{domain}", domain)
+    # None of them goes before the policy is there.
+    for number in range(5):
+        posta.send("user@evil.test", f"evil-{number}")
     for domain, words in disproved.items():
         line = until(f"{domain} was tried", lambda: posta.queue().get(domain, {"attempts": 0})["attempts"] > 0 and posta.queue()[domain])
         reply = line["recipients"][0]["reply"]
