@@ -190,6 +190,7 @@ impl Client {
     fn after_hello(&mut self, output: &mut Vec<u8>) {
         let offered = self.capabilities.starttls;
         match self.options.tls {
+            _ if self.options.refuse_namesake && self.is_namesake() => self.fail(Failure::Namesake),
             _ if self.secured => self.after_tls(),
             TlsUse::Required if !offered => self.fail(Failure::NoTls),
             TlsUse::Required | TlsUse::IfOffered if offered => {
@@ -198,6 +199,10 @@ impl Client {
             }
             TlsUse::Never | TlsUse::IfOffered | TlsUse::Required => self.after_tls(),
         }
+    }
+
+    fn is_namesake(&self) -> bool {
+        self.capabilities.name.eq_ignore_ascii_case(&self.options.name)
     }
 
     fn after_tls(&mut self) {

@@ -23,6 +23,8 @@ struct Caller {
     converts: bool,
     login: bool,
     lmtp: bool,
+    /// Whether it is called as the server is, and minds that.
+    namesake: bool,
 }
 
 /// What came of a session.
@@ -53,8 +55,12 @@ fn envelope((recipients, body): &(&[&str], Body)) -> Envelope {
 /// Plays a session with a server that says all of this.
 fn play(server: &str, caller: &Caller) -> Session {
     let hello = if caller.lmtp { HelloVerb::Lhlo } else { HelloVerb::Ehlo };
-    let options =
-        Options { login: caller.login, ..Options::new("c.test", hello, TlsUse::IfOffered) };
+    let name = if caller.namesake { "MX.y.test" } else { "c.test" };
+    let options = Options {
+        login: caller.login,
+        refuse_namesake: caller.namesake,
+        ..Options::new(name, hello, TlsUse::IfOffered)
+    };
     let mut client = Client::new(options, false);
     let (mut session, mut said) = (Session::default(), Vec::new());
     let mut messages = caller.messages.iter();
@@ -224,6 +230,14 @@ fn logins() {
     assert_eq!(session.failure, Some(Failure::NoLogin));
     let session = play(&(server(&["AUTH PLAIN"], &[]) + "334 ?\r\n221 x\r\n"), &caller);
     assert!(matches!(session.failure, Some(Failure::Protocol(_))));
+}
+
+#[test]
+fn nothing_is_sent_to_oneself() {
+    let caller = Caller { messages: vec![ONE], namesake: true, ..Caller::default() };
+    let session = play(&server(&["PIPELINING"], &[221]), &caller);
+    assert_eq!(session.failure, Some(Failure::Namesake));
+    assert_eq!(session.said, "EHLO MX.y.test\r\nQUIT\r\n");
 }
 
 #[test]

@@ -118,6 +118,7 @@ fn describe(failure: &Failure) -> String {
                 .to_owned()
         }
         Failure::Login(reply) => format!("the server refuses the login: {reply}"),
+        Failure::Namesake => "the server has the name of this client".to_owned(),
         Failure::Protocol(_) => "what answers there does not speak SMTP".to_owned(),
     }
 }

@@ -49,6 +49,8 @@ async fn side(
     zone.exchangers.insert("null.test".into(), mx(""));
     zone.exchangers.insert("dead.test".into(), mx("mx.dead.test"));
     zone.exchangers.insert("x.test".into(), mx("mail.x.test"));
+    zone.exchangers.insert("round.test".into(), mx("mx.round.test"));
+    zone.addresses.insert("mx.round.test".into(), vec![[127, 0, 0, 1].into()]);
     zone.addresses.insert("mx.y.test".into(), vec![[192, 0, 2, 25].into()]);
     zone.addresses.insert("mail.x.test".into(), vec![[127, 0, 0, 1].into()]);
     zone.addresses.insert("mx.dead.test".into(), vec![[192, 0, 2, 99].into()]);
@@ -254,6 +256,7 @@ async fn what_cannot_be_routed_fails_at_once_or_waits() {
     for (number, (domain, words)) in [
         ("null.test", "556 5.1.10 The domain null.test takes no mail"),
         ("nowhere.test", "550 5.1.2 the domain nowhere.test does not exist"),
+        ("round.test", "550 5.4.6 mx.round.test (127.0.0.1:25) is this server itself"),
     ]
     .into_iter()
     .enumerate()

@@ -125,6 +125,8 @@ enum Broken {
     Refused(Reply),
     /// It does not let us in.
     Login(String),
+    /// It is this server: who sends mail to itself sends it round until it has too many hops.
+    Ourselves,
 }
 
 impl Broken {
@@ -142,6 +144,11 @@ impl Broken {
                 let words = format!("{place} does not let us log in: {why}");
                 tracing::error!("{words}");
                 Reply::new(451, (4, 7, 8), words)
+            }
+            // RFC 3463 §3.5: a routing loop.
+            Self::Ourselves => {
+                let words = format!("{place} is this server itself: the mail would go round");
+                Reply::new(550, (5, 4, 6), words)
             }
         })
     }
@@ -214,6 +221,7 @@ impl<'a> Conversation<'a> {
         let name = self.relay.hostname.as_str();
         let options = Options {
             patience: self.relay.settings.patience,
+            refuse_namesake: true,
             login: smarthost.is_some_and(|smarthost| smarthost.login.is_some()),
             ..Options::new(name, HelloVerb::Ehlo, tls)
         };
@@ -227,6 +235,7 @@ impl<'a> Conversation<'a> {
                 let words = "it is not offered".to_owned();
                 Broken::Tls(TlsFailure::StarttlsNotSupported, words)
             }
+            (Some(Failure::Namesake), _) => Broken::Ourselves,
             (Some(Failure::NoLogin), _) => Broken::Login("it offers no login".to_owned()),
             (Some(Failure::Login(reply)), _) => Broken::Login(reply.to_string()),
             (Some(Failure::Protocol(_)), _) => {

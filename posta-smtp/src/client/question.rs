@@ -17,6 +17,8 @@ pub struct Options {
     pub tls: TlsUse,
     /// Whether to log in ([`Question::Login`]).
     pub login: bool,
+    /// Whether a server of the client's own name ends the session: mail goes round.
+    pub refuse_namesake: bool,
     /// How long any wait for the server may last; below it the times of RFC 5321 §4.5.3.2 hold.
     pub patience: Duration,
 }
@@ -26,7 +28,7 @@ impl Options {
     #[must_use]
     pub fn new(name: impl Into<String>, hello: HelloVerb, tls: TlsUse) -> Self {
         let patience = limits::SMTP_CLIENT_END_PATIENCE;
-        Self { name: name.into(), hello, tls, login: false, patience }
+        Self { name: name.into(), hello, tls, login: false, refuse_namesake: false, patience }
     }
 }
 
@@ -70,6 +72,8 @@ pub enum Failure {
     NoLogin,
     /// The server refuses the login.
     Login(Reply),
+    /// The server calls itself as the client does.
+    Namesake,
     /// The server does not speak the protocol.
     Protocol(ReplyError),
 }
