@@ -6,7 +6,7 @@ mod source;
 
 pub use source::SourceLine;
 
-pub use queue::{DestinationLine, QueueAction, QueueLine, QueueRecipient, Selection};
+pub use queue::{DestinationLine, QueueAction, QueueLine, QueueRecipient, Selection, TRACED};
 
 use crate::{
     auth::{self, PasswordError},
@@ -161,11 +161,14 @@ pub enum Request {
         /// What is done with them.
         action: QueueAction,
     },
-    /// Tells what happened to messages.
+    /// Tells what happened to messages: the newest [`TRACED`] of them, oldest first.
     Trace {
         /// A message's id, its Message-ID, an address that sent it or was to receive it, or the IP
         /// address of a client.
         named: String,
+        /// Only of messages that came within so many seconds.
+        #[serde(default)]
+        within: Option<u64>,
     },
 }
 
@@ -342,7 +345,7 @@ impl Admin {
             Request::QueueChange { selection, action } => {
                 return self.change_queue(&selection, action).await;
             }
-            Request::Trace { named } => return self.trace(&named).await,
+            Request::Trace { named, within } => return self.trace(&named, within).await,
             Request::DomainList => return self.domains().await,
         }
         Ok(Response::Done)

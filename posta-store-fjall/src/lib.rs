@@ -228,8 +228,8 @@ impl Store for FjallStore {
         self.request(|done| Request::Settle { settlement, done })
     }
 
-    fn reschedule(&self, item: ItemId, due: Timestamp, state: ItemState) -> Pending<'_, bool> {
-        self.alone(move |committer| committer.reschedule(item, due, state))
+    fn reschedule(&self, items: Vec<(ItemId, Timestamp)>, state: ItemState) -> Pending<'_, usize> {
+        self.alone(move |committer| committer.reschedule(&items, state))
     }
 
     fn next_due(&self) -> Pending<'_, Option<Timestamp>> {
@@ -248,8 +248,8 @@ impl Store for FjallStore {
         now(|| self.schema.history(message))
     }
 
-    fn events(&self, after: Option<MailId>, limit: usize) -> Pending<'_, Vec<Event>> {
-        now(|| self.schema.events(after, limit))
+    fn events(&self, before: Option<MailId>, limit: usize) -> Pending<'_, Vec<Event>> {
+        now(|| self.schema.events(before, limit))
     }
 
     fn forget(&self, before: Timestamp) -> Pending<'_, usize> {

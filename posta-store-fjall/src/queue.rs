@@ -116,18 +116,24 @@ impl Committer {
 
     pub(crate) fn reschedule(
         &mut self,
-        id: ItemId,
-        due: Timestamp,
+        items: &[(ItemId, Timestamp)],
         state: ItemState,
-    ) -> Result<bool, StoreError> {
-        let Some(mut item) = self.schema.item(id)? else { return Ok(false) };
+    ) -> Result<usize, StoreError> {
         let mut batch = Batch::new(&self.schema);
-        batch.remove(&self.schema.due, schema::due_key(&item));
-        batch.effects.push(Effect::Released(id));
-        (item.due, item.state) = (due, state);
-        self.put_item(&item, &mut batch)?;
+        let mut count = 0;
+        for &(id, due) in items {
+            // One that is claimed after this look is settled by what its record says then.
+            if lock(&self.lanes).is_leased(id) {
+                continue;
+            }
+            let Some(mut item) = self.schema.item(id)? else { continue };
+            batch.remove(&self.schema.due, schema::due_key(&item));
+            (item.due, item.state) = (due, state);
+            self.put_item(&item, &mut batch)?;
+            count += 1;
+        }
         self.commit(batch)?;
-        Ok(true)
+        Ok(count)
     }
 
     /// Writes an item, and when it is due.
@@ -256,15 +262,15 @@ impl Schema {
 
     pub(crate) fn events(
         &self,
-        after: Option<MailId>,
+        before: Option<MailId>,
         limit: usize,
     ) -> Result<Vec<Event>, StoreError> {
-        let from = match after {
-            Some(id) => Bound::Excluded(schema::after_events_of(id)),
+        let to = match before {
+            Some(id) => Bound::Excluded(id.to_bytes()),
             None => Bound::Unbounded,
         };
         let mut events: Vec<Event> = Vec::new();
-        for guard in self.history.range((from, Bound::Unbounded)) {
+        for guard in self.history.range((Bound::Unbounded, to)).rev() {
             let (key, value) = key_and_value(guard)?;
             let event = schema::decode_event(&key, &value)?;
             // Whole messages: those after the limit are the last one's.
@@ -273,6 +279,7 @@ impl Schema {
             }
             events.push(event);
         }
+        events.chunk_by_mut(|one, other| one.id == other.id).for_each(<[_]>::reverse);
         Ok(events)
     }
 }

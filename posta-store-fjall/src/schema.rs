@@ -341,13 +341,6 @@ pub(crate) fn decode_event(key: &[u8], value: &[u8]) -> Result<Event, StoreError
     Ok(Event { id, time, what: decode_json(value, "an event")? })
 }
 
-/// Sorts behind every event of a message, and before the next message's.
-pub(crate) fn after_events_of(id: MailId) -> [u8; 25] {
-    let mut key = [0xff; 25];
-    key[..12].copy_from_slice(&id.to_bytes());
-    key
-}
-
 pub(crate) fn encode_json(record: &impl Serialize) -> Result<Vec<u8>, StoreError> {
     serde_json::to_vec(record).map_err(|error| StoreError::Failed(error.to_string()))
 }

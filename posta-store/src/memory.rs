@@ -11,6 +11,7 @@ use crate::{
 use bytes::Bytes;
 use posta_mail::{Address, Domain, MailId, Timestamp};
 use std::{
+    cmp::Reverse,
     collections::{BTreeMap, BTreeSet, HashMap},
     future::ready,
     ops::Bound,
@@ -232,12 +233,8 @@ impl Store for MemoryStore {
         self.with(|inner| inner.settle(settlement))
     }
 
-    fn reschedule(&self, item: ItemId, due: Timestamp, state: ItemState) -> Pending<'_, bool> {
-        self.with(|inner| {
-            inner.leased.remove(&item);
-            let item = inner.queue.get_mut(&item);
-            Ok(item.map(|item| (item.due, item.state) = (due, state)).is_some())
-        })
+    fn reschedule(&self, items: Vec<(ItemId, Timestamp)>, state: ItemState) -> Pending<'_, usize> {
+        self.with(|inner| Ok(inner.reschedule(&items, state)))
     }
 
     fn next_due(&self) -> Pending<'_, Option<Timestamp>> {
@@ -268,13 +265,13 @@ impl Store for MemoryStore {
         })
     }
 
-    fn events(&self, after: Option<MailId>, limit: usize) -> Pending<'_, Vec<Event>> {
+    fn events(&self, before: Option<MailId>, limit: usize) -> Pending<'_, Vec<Event>> {
         self.with(|inner| {
-            let mut events: Vec<_> =
-                inner.events.iter().filter(|event| Some(event.id) > after).cloned().collect();
-            events.sort_by_key(|event| event.id);
+            let is_meant = |event: &&Event| before.is_none_or(|before| event.id < before);
+            let mut events: Vec<_> = inner.events.iter().filter(is_meant).cloned().collect();
+            events.sort_by_key(|event| Reverse(event.id));
             let last = events.get(limit.saturating_sub(1)).map(|event| event.id);
-            events.retain(|event| last.is_none_or(|last| event.id <= last));
+            events.retain(|event| last.is_none_or(|last| event.id >= last));
             Ok(events)
         })
     }

@@ -4,6 +4,7 @@ mod client;
 mod command;
 mod config;
 mod operator;
+mod output;
 mod wiring;
 
 use clap::{Args, Parser, Subcommand};
@@ -71,10 +72,8 @@ fn main() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            anstream::eprintln!("{ERROR}posta:{ERROR:#} {error:#}");
+            output::complain(format_args!("{error:#}"));
             ExitCode::FAILURE
         }
     }
 }
-
-const ERROR: anstyle::Style = anstyle::AnsiColor::Red.on_default().bold();

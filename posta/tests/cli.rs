@@ -256,6 +256,17 @@ fn a_proxy_says_whose_connection_it_is() {
     assert_eq!(without.rest(), "", "whoever does not say it is not answered");
 }
 
+/// As in `posta explain 452 | head -1`, when the other side is quicker.
+#[test]
+fn a_reader_who_has_seen_enough_is_no_mistake() {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut explain = std::process::Command::new(common::program());
+    let explained = explain.args(["explain", "452"]).stdout(writer).output().unwrap();
+    assert!(explained.status.success());
+    assert_eq!(String::from_utf8_lossy(&explained.stderr), "");
+}
+
 #[test]
 fn codes_are_explained() {
     let full = stdout(&posta(&["explain", "452"], ""));

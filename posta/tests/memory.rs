@@ -232,7 +232,7 @@ async fn a_client_has_so_many_sessions_and_no_more() {
     assert!(system.say(25, "").await.starts_with("421 4.7.0 "));
     assert!(system.say(110, "").await.starts_with("-ERR [SYS/TEMP] too many"));
     drop(held);
-    let trace = Request::Trace { named: "127.0.0.1".to_owned() };
+    let trace = Request::Trace { named: "127.0.0.1".to_owned(), within: None };
     let Response::Events(events) = system.admin.execute(trace).await.unwrap() else {
         panic!("no events");
     };
@@ -458,7 +458,7 @@ async fn refusals_are_told() {
     system
         .say(25, "EHLO c.test\r\nMAIL FROM:<s@y.test>\r\nRCPT TO:<eva@x.test>\r\nRCPT TO:<ana@x.test>\r\nDATA\r\nSubject: s\r\n\r\nb\r\n.\r\nQUIT\r\n")
         .await;
-    let trace = |named: &str| Request::Trace { named: named.to_owned() };
+    let trace = |named: &str| Request::Trace { named: named.to_owned(), within: None };
     let Response::Events(events) = system.admin.execute(trace("EVA@x.test")).await.unwrap() else {
         panic!("no events");
     };

@@ -5,7 +5,7 @@
 use posta_mail::Timestamp;
 use posta_server::{
     Kind, ListenerSettings, Server, Settings, TlsMode, World,
-    admin::{Admin, QueueAction, QueueLine, Request, Response, Selection},
+    admin::{Admin, QueueAction, QueueLine, Request, Response, Selection, TRACED},
     clock::{Clock, SimulatedClock},
     net::{MemoryNet, Net},
     outbound::ClientTls,
@@ -171,7 +171,11 @@ impl Two {
     }
 
     async fn trace(&self, named: &str) -> Vec<Event> {
-        let request = Request::Trace { named: named.to_owned() };
+        self.trace_within(named, None).await
+    }
+
+    async fn trace_within(&self, named: &str, within: Option<u64>) -> Vec<Event> {
+        let request = Request::Trace { named: named.to_owned(), within };
         match self.ours.admin.execute(request).await.unwrap() {
             Response::Events(events) => events,
             other => panic!("{other:?}"),
@@ -207,6 +211,23 @@ async fn mail_for_elsewhere_arrives_and_its_story_is_told() {
     let What::Attempted { host, recipients, next, .. } = what else { panic!("{what:?}") };
     assert_eq!((host.as_deref(), *next), (Some("mx.y.test"), None));
     assert!(recipients[0].reply.starts_with("250 2.0.0 Ok: kept as "), "{recipients:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_many_stories_the_newest_are_told() {
+    let two = two().await;
+    let mut ids = Vec::new();
+    for _ in 0..TRACED + 20 {
+        ids.push(two.send("<ana@x.test>", &["<ana@x.test>"]).await);
+        two.pass(Duration::from_secs(1));
+    }
+    let told = |events: Vec<Event>| {
+        let stories = events.chunk_by(|one, other| one.id == other.id);
+        stories.map(|story| story[0].id.to_string()).collect::<Vec<_>>()
+    };
+    assert_eq!(told(two.trace("ana@x.test").await), ids[20..]);
+    assert_eq!(told(two.trace_within("ana@x.test", Some(9)).await), ids[TRACED + 20 - 9..]);
+    assert_eq!(told(two.trace_within("eva@x.test", None).await), [""; 0]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -133,6 +133,11 @@ fn check_file(relative: &str, name: &str, text: &str, problems: &mut Vec<String>
     };
     forbid("cfg(test)", "production code has no branch for tests");
     forbid("cfg!(test)", "production code has no branch for tests");
+    if relative != "posta/src/output.rs" {
+        for word in [" println!(", " print!(", "anstream::println!("] {
+            forbid(word, "what is printed goes through posta/src/output.rs");
+        }
+    }
     for word in GLOBAL_STATE {
         forbid(word, "there is no global mutable state");
     }

@@ -10,7 +10,7 @@ use std::{collections::BTreeMap, net::IpAddr};
 const PAGE: usize = 1_000;
 
 /// Messages whose story is told at once at most.
-const TRACED: usize = 100;
+pub const TRACED: usize = 100;
 
 /// Which items of the queue are meant: those that fit all that is said. If nothing is, all.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -155,9 +155,7 @@ impl Admin {
         let (mut count, mut after) = (0, None);
         loop {
             let (items, next) = self.page(selection, after).await?;
-            for item in items {
-                count += usize::from(self.change_item(item, action).await?);
-            }
+            count += self.change_items(items, action).await?;
             if next.is_none() {
                 break;
             }
@@ -167,35 +165,44 @@ impl Admin {
         Ok(Response::Count(count))
     }
 
-    async fn change_item(&self, item: Item, action: QueueAction) -> Result<bool, StoreError> {
+    async fn change_items(
+        &self,
+        mut items: Vec<Item>,
+        action: QueueAction,
+    ) -> Result<usize, StoreError> {
         let now = self.clock.now();
-        match action {
-            QueueAction::Retry if item.state == ItemState::Waiting => {
-                self.store.reschedule(item.id, now, ItemState::Waiting).await
-            }
-            QueueAction::Hold if item.state == ItemState::Waiting => {
-                self.store.reschedule(item.id, item.due, ItemState::Held).await
-            }
-            QueueAction::Release if item.state == ItemState::Held => {
-                self.store.reschedule(item.id, now, ItemState::Waiting).await
-            }
-            QueueAction::Remove => {
-                let removed = Settlement {
-                    item: item.id,
-                    time: now,
-                    left: None,
-                    deliveries: Vec::new(),
-                    reports: Vec::new(),
-                    events: vec![Event {
-                        id: item.id.content,
-                        time: now,
-                        what: What::Removed { destination: destination(&item).to_owned() },
-                    }],
-                };
-                self.store.settle(removed).await
-            }
-            QueueAction::Retry | QueueAction::Hold | QueueAction::Release => Ok(false),
+        let (from, to) = match action {
+            QueueAction::Retry => (ItemState::Waiting, ItemState::Waiting),
+            QueueAction::Hold => (ItemState::Waiting, ItemState::Held),
+            QueueAction::Release => (ItemState::Held, ItemState::Waiting),
+            QueueAction::Remove => return self.remove_items(items, now).await,
+        };
+        items.retain(|item| item.state == from);
+        let due = |item: &Item| if to == ItemState::Held { item.due } else { now };
+        let items = items.iter().map(|item| (item.id, due(item))).collect();
+        self.store.reschedule(items, to).await
+    }
+
+    async fn remove_items(&self, items: Vec<Item>, now: Timestamp) -> Result<usize, StoreError> {
+        let settlement = |item: &Item| Settlement {
+            item: item.id,
+            time: now,
+            left: None,
+            deliveries: Vec::new(),
+            reports: Vec::new(),
+            events: vec![Event {
+                id: item.id.content,
+                time: now,
+                what: What::Removed { destination: destination(item).to_owned() },
+            }],
+        };
+        // All are asked for before the first is waited for: they share a sync.
+        let asked: Vec<_> = items.iter().map(|item| self.store.settle(settlement(item))).collect();
+        let mut count = 0;
+        for removed in asked {
+            count += usize::from(removed.await?);
         }
+        Ok(count)
     }
 
     /// The items of a page that fit, and where the next page begins: the queue may be large.
@@ -211,9 +218,14 @@ impl Admin {
         Ok((page, next))
     }
 
-    /// The stories of the messages that something names: a message's id, a Message-ID, an address
-    /// that sent or received, or the IP address of a client.
-    pub(super) async fn trace(&self, named: &str) -> Result<Response, AdminError> {
+    /// The stories of the newest messages that something names: a message's id, a Message-ID, an address
+    /// that sent or received, or the IP address of a client; oldest first, of those that came here
+    /// within so many seconds.
+    pub(super) async fn trace(
+        &self,
+        named: &str,
+        within: Option<u64>,
+    ) -> Result<Response, AdminError> {
         let id = named.split_once('.').map_or(named, |(id, _)| id);
         if let Ok(id) = id.parse::<MailId>() {
             let events = self.store.history(id).await?;
@@ -223,23 +235,28 @@ impl Admin {
         }
         let address: Option<Address> = named.parse().ok();
         let address = address.as_ref().map(Address::folded);
-        let mut told = Vec::new();
-        let (mut after, mut messages) = (None, 0);
+        let since = within.map(|seconds| {
+            let since = self.clock.now().as_second().saturating_sub_unsigned(seconds);
+            MailId::new(Timestamp::from_second(since.max(0)).unwrap_or_default(), 0)
+        });
+        let is_over = |id: MailId| since.is_some_and(|since| id < since);
+        let (mut stories, mut before): (Vec<Vec<Event>>, _) = (Vec::new(), None);
         loop {
-            let page = self.store.events(after, PAGE).await?;
-            let Some(last) = page.last() else { break };
-            after = Some(last.id);
-            for story in page.chunk_by(|one, other| one.id == other.id) {
-                if story.iter().any(|event| concerns(event, named, address.as_ref())) {
-                    told.extend_from_slice(story);
-                    messages += 1;
-                }
-            }
-            if messages >= TRACED {
+            let page = self.store.events(before, PAGE).await?;
+            let Some(last) = page.last().map(|last| last.id) else { break };
+            before = Some(last);
+            let newest_first = page.chunk_by(|one, other| one.id == other.id);
+            let is_meant = |story: &&[Event]| {
+                !is_over(story[0].id)
+                    && story.iter().any(|event| concerns(event, named, address.as_ref()))
+            };
+            stories.extend(newest_first.filter(is_meant).map(<[_]>::to_vec));
+            if stories.len() >= TRACED || is_over(last) {
                 break;
             }
         }
-        Ok(Response::Events(told))
+        stories.truncate(TRACED);
+        Ok(Response::Events(stories.into_iter().rev().flatten().collect()))
     }
 }
 

@@ -82,9 +82,11 @@ async fn items_are_claimed_once_and_in_order(store: &dyn Store) {
     assert_eq!(claim(store, 10).await, [0, 4]);
     assert_eq!(claim(store, 10).await, [], "they are leased");
     assert_eq!(claim(store, 115).await, [2, 1], "a lease ends");
-    assert!(store.reschedule(items[0].id, at(7), ItemState::Held).await.unwrap());
+    let first = vec![(items[0].id, at(7)), (items[1].id, at(7))];
+    let held = store.reschedule(first.clone(), ItemState::Held).await.unwrap();
+    assert_eq!(held, 1, "nobody takes an item from who works on it");
     assert_eq!(claim(store, 120).await, [3, 4], "what is held stays");
-    assert!(store.reschedule(items[0].id, at(7), ItemState::Waiting).await.unwrap());
+    assert_eq!(store.reschedule(first.clone(), ItemState::Waiting).await.unwrap(), 1);
     assert_eq!(claim(store, 10).await, [0]);
     let all = store.items(None, 10).await.unwrap();
     assert_eq!(all.iter().map(|item| item.id.index).collect::<Vec<_>>(), [0, 1, 2, 3, 4]);
@@ -92,7 +94,7 @@ async fn items_are_claimed_once_and_in_order(store: &dyn Store) {
     assert_eq!(some, all[2..4]);
     assert!(store.settle(done(items[0].id)).await.unwrap());
     assert!(!store.settle(done(items[0].id)).await.unwrap(), "it is gone");
-    assert!(!store.reschedule(items[0].id, at(7), ItemState::Waiting).await.unwrap());
+    assert_eq!(store.reschedule(first, ItemState::Waiting).await.unwrap(), 0);
     let left = Item { due: at(60), state: ItemState::Waiting, ..all[1].clone() };
     let settlement = Settlement { left: Some(left), ..done(all[1].id) };
     assert!(store.settle(settlement).await.unwrap());
@@ -199,8 +201,10 @@ async fn what_happened_is_told(store: &dyn Store) {
     store.note(vec![told[2].clone(), told[0].clone()]).await.unwrap();
     store.note(vec![told[1].clone(), told[3].clone()]).await.unwrap();
     assert_eq!(store.history(told[0].id).await.unwrap(), told[..2]);
-    assert_eq!(store.events(None, 1).await.unwrap(), told[..2], "whole messages");
-    assert_eq!(store.events(Some(told[0].id), 2).await.unwrap(), told[2..]);
+    let [one, other, newer, newest] = told.clone();
+    let some = store.events(None, 3).await.unwrap();
+    assert_eq!(some, [newest.clone(), newer.clone(), one, other], "whole messages");
+    assert_eq!(store.events(Some(newer.id), 1).await.unwrap(), told[..2]);
     assert_eq!(store.forget(at(2)).await.unwrap(), 2);
-    assert_eq!(store.events(None, 10).await.unwrap(), told[2..]);
+    assert_eq!(store.events(None, 10).await.unwrap(), [newest, newer]);
 }

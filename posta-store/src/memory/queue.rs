@@ -1,7 +1,7 @@
 //! The queue in its simplest form.
 
 use super::Inner;
-use crate::{Item, ItemState, Settlement, StoreError};
+use crate::{Item, ItemId, ItemState, Settlement, StoreError};
 use posta_mail::Timestamp;
 use std::collections::HashMap;
 
@@ -38,6 +38,17 @@ impl Inner {
         Ok(true)
     }
 
+    pub(super) fn reschedule(&mut self, items: &[(ItemId, Timestamp)], state: ItemState) -> usize {
+        let mut count = 0;
+        for (id, due) in items.iter().filter(|(id, _)| !self.leased.contains_key(id)) {
+            if let Some(item) = self.queue.get_mut(id) {
+                (item.due, item.state) = (*due, state);
+                count += 1;
+            }
+        }
+        count
+    }
+
     /// When an item can be claimed; none while it is held.
     pub(super) fn claimable(&self, item: &Item) -> Option<Timestamp> {
         let paused = self.paused.get(&item.destination).copied();
@@ -52,6 +63,7 @@ impl Inner {
         limit: usize,
         share: usize,
     ) -> Vec<Item> {
+        self.leased.retain(|_, until| *until > now);
         let due = |item: &&Item| self.claimable(item).is_some_and(|at| at <= now);
         let mut claimed: Vec<_> = self.queue.values().filter(due).cloned().collect();
         claimed.sort_by_key(|item| (-item.envelope.priority, item.due, item.id));

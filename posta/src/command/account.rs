@@ -1,5 +1,6 @@
 //! `posta account`.
 
+use crate::output::say;
 use crate::{
     Place,
     config::{Octets, Span},
@@ -144,8 +145,8 @@ fn undelete(place: &Place, address: String, since: Option<String>) -> Result<()>
         bail!("the server answered something else");
     };
     match count {
-        0 => println!("Nothing to bring back: {address} has no removed messages of that time."),
-        count => println!("{count} messages are in the mailbox of {address} again"),
+        0 => say!("Nothing to bring back: {address} has no removed messages of that time."),
+        count => say!("{count} messages are in the mailbox of {address} again"),
     }
     Ok(())
 }
@@ -163,7 +164,7 @@ fn import(
     let Response::Count(count) = super::block_on(operator::execute(place, request))? else {
         bail!("the server answered something else");
     };
-    println!("{count} messages came into the mailbox of {address}");
+    say!("{count} messages came into the mailbox of {address}");
     Ok(())
 }
 
@@ -187,7 +188,7 @@ fn list(place: &Place, json: bool) -> Result<()> {
     };
     super::show(&lines[..], json, |lines| {
         if lines.is_empty() {
-            println!("There are no accounts yet: `posta account add ADDRESS` makes one.");
+            say!("There are no accounts yet: `posta account add ADDRESS` makes one.");
         } else {
             print_table(lines);
         }
@@ -208,5 +209,5 @@ fn print_table(lines: &[AccountLine]) {
         let (messages, octets) = (line.messages.to_string(), line.octets.to_string());
         table.add_row([line.address.clone(), messages, octets, quota]);
     }
-    println!("{table}");
+    say!("{table}");
 }

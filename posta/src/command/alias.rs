@@ -1,6 +1,6 @@
 //! `posta alias`.
 
-use crate::{Place, operator};
+use crate::{Place, operator, output::say};
 use anyhow::{Result, bail};
 use clap::Subcommand;
 use posta_server::admin::{Request, Response};
@@ -56,6 +56,6 @@ fn list(place: &Place, json: bool) -> Result<()> {
         bail!("the server answered something else");
     };
     super::show(&lines[..], json, |lines| {
-        lines.iter().for_each(|line| println!("{} -> {}", line.name, line.targets.join(", ")));
+        lines.iter().for_each(|line| say!("{} -> {}", line.name, line.targets.join(", ")));
     })
 }

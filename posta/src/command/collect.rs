@@ -1,7 +1,7 @@
 //! `posta collect`.
 
 use super::fetch::Tls;
-use crate::{Place, config::Span, operator};
+use crate::{Place, config::Span, operator, output::say};
 use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, Subcommand};
 use posta_server::admin::{Request, Response, SourceLine};
@@ -101,10 +101,7 @@ impl Add {
         let Response::Source(id) = super::block_on(operator::execute(&self.place, request))? else {
             bail!("the server answered something else");
         };
-        println!(
-            "source {id} is collected for {}; `posta collect run {id}` tries it",
-            self.address
-        );
+        say!("source {id} is collected for {}; `posta collect run {id}` tries it", self.address);
         Ok(())
     }
 }
@@ -113,7 +110,7 @@ fn visit(place: &Place, id: SourceId) -> Result<()> {
     let request = Request::SourceRun { id };
     match super::block_on(operator::execute(place, request))? {
         Response::Visit(Some(Visit { collected, problem: None, .. })) => {
-            println!("{collected} messages collected");
+            say!("{collected} messages collected");
             Ok(())
         }
         Response::Visit(Some(Visit { collected, problem: Some(problem), .. })) => {
@@ -131,7 +128,7 @@ fn list(place: &Place, json: bool) -> Result<()> {
     };
     super::show(&lines[..], json, |lines| {
         if lines.is_empty() {
-            println!("Nothing is collected yet: `posta collect add ADDRESS --server …` begins.");
+            say!("Nothing is collected yet: `posta collect add ADDRESS --server …` begins.");
         } else {
             print_table(lines);
         }
@@ -155,5 +152,5 @@ fn print_table(lines: &[SourceLine]) {
             (line.id.to_string(), line.keep.to_string(), format!("{}s", line.every));
         table.add_row([id, line.address.clone(), from, keep, every, last]);
     }
-    println!("{table}");
+    say!("{table}");
 }

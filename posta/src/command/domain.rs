@@ -1,6 +1,6 @@
 //! `posta domain`.
 
-use crate::{Place, operator};
+use crate::{Place, operator, output::say};
 use anyhow::{Result, bail};
 use clap::Subcommand;
 use posta_server::admin::{Request, Response};
@@ -52,5 +52,5 @@ fn list(place: &Place, json: bool) -> Result<()> {
     else {
         bail!("the server answered something else");
     };
-    super::show(&names[..], json, |names| names.iter().for_each(|name| println!("{name}")))
+    super::show(&names[..], json, |names| names.iter().for_each(|name| say!("{name}")))
 }

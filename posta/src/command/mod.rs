@@ -13,7 +13,7 @@ pub(crate) mod send;
 pub(crate) mod serve;
 pub(crate) mod trace;
 
-use crate::{Place, operator};
+use crate::{Place, operator, output::say};
 use anyhow::{Context, Result, ensure};
 use posta_mail::Secret;
 use posta_server::admin::Request;
@@ -38,14 +38,14 @@ fn block_on<T>(future: impl Future<Output = Result<T>>) -> Result<T> {
 /// Has an operator's request carried out, and says what is now so.
 fn carry_out(place: &Place, request: Request, said: &str) -> Result<()> {
     block_on(operator::execute(place, request))?;
-    println!("{said}");
+    say!("{said}");
     Ok(())
 }
 
 /// Prints a list: as JSON, or as `print` does for a person.
 fn show<T: Serialize + ?Sized>(list: &T, json: bool, print: impl FnOnce(&T)) -> Result<()> {
     if json {
-        println!("{}", serde_json::to_string_pretty(list)?);
+        say!("{}", serde_json::to_string_pretty(list)?);
     } else {
         print(list);
     }

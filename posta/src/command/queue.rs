@@ -1,6 +1,6 @@
 //! `posta queue`.
 
-use crate::{Place, config::Span, operator};
+use crate::{Place, config::Span, operator, output::say};
 use anyhow::{Result, bail};
 use clap::{Args, Subcommand};
 use comfy_table::{Table, presets};
@@ -88,31 +88,37 @@ impl Which {
     }
 
     fn list(&self, json: bool) -> Result<()> {
-        let mut shown = 0;
         if json {
-            print!("[");
+            return self.list_json();
         }
+        let mut shown = 0;
         self.each_page(|lines| {
-            if json {
-                for line in &lines {
-                    let comma = if shown > 0 { "," } else { "" };
-                    print!("{comma}\n{}", serde_json::to_string_pretty(line)?);
-                    shown += 1;
-                }
-                return Ok(());
-            }
             if !lines.is_empty() {
                 print_list(&lines, shown == 0);
             }
             shown += lines.len();
             Ok(())
         })?;
-        match (json, shown) {
-            (true, 0) => println!("]"),
-            (true, _) => println!("\n]"),
-            (false, 0) => println!("Nothing waits."),
-            (false, _) => {}
+        if shown == 0 {
+            say!("Nothing waits.");
         }
+        Ok(())
+    }
+
+    fn list_json(&self) -> Result<()> {
+        // Held back until it is known whether another follows it.
+        let mut last: Option<String> = None;
+        say!("[");
+        self.each_page(|lines| {
+            for line in &lines {
+                if let Some(last) = last.replace(serde_json::to_string_pretty(line)?) {
+                    say!("{last},");
+                }
+            }
+            Ok(())
+        })?;
+        last.iter().for_each(|last| say!("{last}"));
+        say!("]");
         Ok(())
     }
 
@@ -128,7 +134,7 @@ impl Which {
         let request = Request::QueueChange { selection: self.selection(), action };
         match super::block_on(operator::execute(&self.place, request))? {
             Response::Count(0) => bail!("nothing in the queue fits; `posta queue list` shows it"),
-            Response::Count(count) => println!("{count} {said}"),
+            Response::Count(count) => say!("{count} {said}"),
             _ => bail!("the server answered something else"),
         }
         Ok(())
@@ -173,20 +179,20 @@ fn print_list(lines: &[QueueLine], is_first: bool) {
             next(line),
         ]);
     }
-    println!("{table}");
+    say!("{table}");
 }
 
 fn print_item(line: &QueueLine) {
-    println!("{}", line.id);
-    println!("  message      {}", line.message_id.as_deref().unwrap_or("without Message-ID"));
-    println!("  from         <{}>", line.reverse_path);
-    println!("  destination  {}", line.destination);
-    println!("  accepted     {}, {} octets", line.accepted, line.octets);
-    println!("  state        {}, tried {} times, next {}", state(line), line.attempts, next(line));
+    say!("{}", line.id);
+    say!("  message      {}", line.message_id.as_deref().unwrap_or("without Message-ID"));
+    say!("  from         <{}>", line.reverse_path);
+    say!("  destination  {}", line.destination);
+    say!("  accepted     {}, {} octets", line.accepted, line.octets);
+    say!("  state        {}, tried {} times, next {}", state(line), line.attempts, next(line));
     for recipient in &line.recipients {
-        println!("  to           <{}>", recipient.address);
+        say!("  to           <{}>", recipient.address);
         for words in recipient.reply.iter().flat_map(|reply| reply.lines()) {
-            println!("               {words}");
+            say!("               {words}");
         }
     }
 }
@@ -209,5 +215,5 @@ fn print_sum(sums: &[DestinationLine]) {
     for DestinationLine { destination, items, recipients } in sums {
         table.add_row([destination.clone(), items.to_string(), recipients.to_string()]);
     }
-    println!("{table}");
+    say!("{table}");
 }

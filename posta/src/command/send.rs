@@ -1,6 +1,7 @@
 //! `posta send`.
 
 use crate::client::{self, Security};
+use crate::output::say;
 use anyhow::{Context, Result, bail, ensure};
 use bytes::Bytes;
 use clap::{Args, ValueEnum};
@@ -79,7 +80,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<()> {
     })?;
     let mut refused = 0;
     for (address, reply) in to.iter().zip(&outcome.recipients) {
-        println!("{address}: {reply}");
+        say!("{address}: {reply}");
         refused += usize::from(!reply.code.is_positive());
     }
     ensure!(refused == 0, "{refused} of {} recipients were refused", to.len());

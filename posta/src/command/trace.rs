@@ -1,12 +1,13 @@
 //! `posta trace`.
 
-use crate::{Place, operator};
+use crate::{Place, config::Span, operator, output::say};
 use anyhow::{Result, bail, ensure};
 use clap::Args;
-use posta_server::admin::{Request, Response};
+use posta_server::admin::{Request, Response, TRACED};
 use posta_store::{Event, Origin, Refusal, What};
 
-/// Tell what happened to a message: who brought it, where it went, what the other side said.
+/// Tell what happened to a message: who brought it, where it went, what the other side said; of many, the
+/// newest hundred.
 #[derive(Args)]
 pub(crate) struct Arguments {
     #[command(flatten)]
@@ -14,14 +15,18 @@ pub(crate) struct Arguments {
     /// A message's id, as the 250 and Received name it; its Message-ID; an address that sent it or
     /// was to receive it; or the IP address of a client.
     named: String,
+    /// Only of messages that came so long ago, or later: 30m, 2h, 1d.
+    #[arg(long, value_name = "TIME")]
+    since: Option<Span>,
     /// As JSON: the events in order.
     #[arg(long)]
     json: bool,
 }
 
 pub(crate) fn run(arguments: Arguments) -> Result<()> {
-    let Arguments { place, named, json } = arguments;
-    let request = Request::Trace { named: named.clone() };
+    let Arguments { place, named, since, json } = arguments;
+    let within = since.map(|span| span.0.as_secs());
+    let request = Request::Trace { named: named.clone(), within };
     let Response::Events(events) = super::block_on(operator::execute(&place, request))? else {
         bail!("the server answered something else");
     };
@@ -30,8 +35,12 @@ pub(crate) fn run(arguments: Arguments) -> Result<()> {
         "nothing is told of {named}: is it a message's id, a Message-ID or an address, and less than 30 days ago?"
     );
     super::show(&events[..], json, |events| {
-        for story in events.chunk_by(|one, other| one.id == other.id) {
-            println!("{}", story[0].id);
+        let stories = events.chunk_by(|one, other| one.id == other.id);
+        if stories.clone().count() == TRACED {
+            say!("The newest {TRACED} messages:");
+        }
+        for story in stories {
+            say!("{}", story[0].id);
             story.iter().for_each(print);
         }
     })
@@ -41,7 +50,7 @@ fn print(event: &Event) {
     let time = format!("{:.3}", event.time);
     match &event.what {
         What::Accepted { origin, from, to, message_id, octets, refused } => {
-            println!("  {time}  accepted {octets} octets from {from}, {}", described(origin));
+            say!("  {time}  accepted {octets} octets from {from}, {}", described(origin));
             let to: Vec<_> = to.iter().map(|to| format!("<{to}>")).collect();
             detail(&format!("to {}", to.join(", ")));
             if let Some(id) = message_id {
@@ -51,18 +60,18 @@ fn print(event: &Event) {
         }
         What::Refused { origin, from, refused } => {
             let from = from.as_ref().map(|from| format!(" {from}")).unwrap_or_default();
-            println!("  {time}  refused{from}, {}", described(origin));
+            say!("  {time}  refused{from}, {}", described(origin));
             print_refused(refused);
         }
         What::Collected { origin, messages, retrieved, removed, refused } => {
-            println!("  {time}  maildrop opened, {}", described(origin));
+            say!("  {time}  maildrop opened, {}", described(origin));
             detail(&format!("{messages} messages, {retrieved} retrieved, {removed} removed"));
             print_refused(refused);
         }
         What::Attempted { destination, host, tls, recipients, next } => {
             let host = host.as_deref().unwrap_or("no server");
             let tls = tls.as_deref().map(|tls| format!(", {tls}")).unwrap_or_default();
-            println!("  {time}  tried {destination}: {host}{tls}");
+            say!("  {time}  tried {destination}: {host}{tls}");
             for fate in recipients {
                 detail(&format!("<{}> {}: {}", fate.recipient, fate.action, fate.reply));
             }
@@ -71,10 +80,10 @@ fn print(event: &Event) {
             }
         }
         What::Reported { report, to, action } => {
-            println!("  {time}  told <{to}> that it was {action}: {report}");
+            say!("  {time}  told <{to}> that it was {action}: {report}");
         }
         What::Removed { destination } => {
-            println!("  {time}  removed from the queue for {destination}");
+            say!("  {time}  removed from the queue for {destination}");
         }
     }
 }
@@ -88,7 +97,7 @@ fn print_refused(refused: &[Refusal]) {
 /// What another server says may have many lines.
 fn detail(text: &str) {
     for line in text.lines() {
-        println!("      {line}");
+        say!("      {line}");
     }
 }
 

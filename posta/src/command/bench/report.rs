@@ -1,5 +1,6 @@
 //! What a run of the generator says.
 
+use crate::output::say;
 use anyhow::{Result, ensure};
 use serde::Serialize;
 use std::{collections::BTreeMap, time::Duration};
@@ -73,16 +74,14 @@ impl Measured {
             per_session: &self.done,
         };
         if json {
-            println!("{}", serde_json::to_string(&report)?);
+            say!("{}", serde_json::to_string(&report)?);
         } else {
             let Latency { p50, p99, p999, max } = report.latency_ms;
-            println!("{:>10} {unit} in {seconds:.2} s", report.count);
-            println!("{:>10.0} {unit} a second", report.per_second);
-            println!(
-                "latency    p50 {p50:.2} ms, p99 {p99:.2} ms, p999 {p999:.2} ms, max {max:.2} ms"
-            );
+            say!("{:>10} {unit} in {seconds:.2} s", report.count);
+            say!("{:>10.0} {unit} a second", report.per_second);
+            say!("latency    p50 {p50:.2} ms, p99 {p99:.2} ms, p999 {p999:.2} ms, max {max:.2} ms");
             for (error, count) in &self.errors {
-                println!("{count:>10} x {error}");
+                say!("{count:>10} x {error}");
             }
         }
         let errors: usize = self.errors.values().sum();

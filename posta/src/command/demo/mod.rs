@@ -3,7 +3,7 @@
 mod narrate;
 mod tap;
 
-use crate::{client, config::Config, wiring};
+use crate::{client, config::Config, output::say, wiring};
 use anyhow::{Context, Result, bail, ensure};
 use bytes::Bytes;
 use clap::Args;
@@ -195,18 +195,16 @@ fn check(message: &[u8]) -> Result<()> {
 
 /// Stays up for a mail program to try, until it is interrupted.
 async fn stay(server: &Server) -> Result<()> {
-    println!("\nThe system stays up until Ctrl-C. Connect any mail program, without encryption:\n");
+    say!("\nThe system stays up until Ctrl-C. Connect any mail program, without encryption:\n");
     for (kind, endpoint) in server.listening() {
-        println!("  {:<11} {endpoint}", wiring::protocol(*kind).name());
+        say!("  {:<11} {endpoint}", wiring::protocol(*kind).name());
     }
-    println!("  {:<11} {SENDER} or {RECIPIENT}", "account");
-    println!("  {:<11} {PASSWORD}\n", "password");
+    say!("  {:<11} {SENDER} or {RECIPIENT}", "account");
+    say!("  {:<11} {PASSWORD}\n", "password");
     let (smtp, pop3) = (endpoint(server, Kind::Smtp)?, endpoint(server, Kind::Pop3)?);
-    println!("or this program:\n");
-    println!(
-        "  posta send --server {smtp} --from {SENDER} --to {RECIPIENT} --subject Hello --body Hi"
-    );
-    println!(
+    say!("or this program:\n");
+    say!("  posta send --server {smtp} --from {SENDER} --to {RECIPIENT} --subject Hello --body Hi");
+    say!(
         "  echo {PASSWORD} | posta fetch --server {pop3} --user {RECIPIENT} --password-stdin --stdout"
     );
     tokio::signal::ctrl_c().await.context("Ctrl-C cannot be waited for")

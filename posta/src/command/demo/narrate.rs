@@ -1,5 +1,6 @@
 //! The two dialogues as sequence diagrams in a terminal: who says what, and what it means.
 
+use crate::output::say_styled;
 use anstyle::{AnsiColor, Style};
 
 const TITLE: Style = Style::new().bold();
@@ -41,18 +42,18 @@ impl Narrator {
         };
         let shown = line.replace('\t', "    ");
         let padding = " ".repeat(COLUMN.saturating_sub(shown.chars().count()));
-        anstream::println!(
+        say_styled!(
             "  {MEANING}{arrow}{MEANING:#}  {style}{shown}{style:#}{padding}  {MEANING}{meaning}{MEANING:#}"
         );
     }
 }
 
 pub(super) fn title(protocol: &str, meaning: &str) {
-    anstream::println!("\n{TITLE}{protocol}{TITLE:#}: {meaning}\n");
+    say_styled!("\n{TITLE}{protocol}{TITLE:#}: {meaning}\n");
 }
 
 pub(super) fn verdict(words: &str) {
-    anstream::println!("\n{TITLE}{words}{TITLE:#}");
+    say_styled!("\n{TITLE}{words}{TITLE:#}");
 }
 
 /// SMTP (RFC 5321).

@@ -2,6 +2,7 @@
 
 mod codes;
 
+use crate::output::{say, say_styled};
 use anstyle::Style;
 use anyhow::{Result, bail};
 use clap::Args;
@@ -44,13 +45,13 @@ fn reply_code(code: u16) -> Option<&'static (u16, Meaning)> {
 }
 
 fn print(code: &str, meaning: &Meaning, class: Option<&str>) {
-    anstream::println!("{TITLE}{code}{TITLE:#}  {}", meaning.what);
+    say_styled!("{TITLE}{code}{TITLE:#}  {}", meaning.what);
     if let Some(class) = class {
-        println!("     {class}");
+        say!("     {class}");
     }
-    println!("sent {}", meaning.who);
-    println!("do   {}", meaning.cure);
-    println!("see  {}", meaning.source);
+    say!("sent {}", meaning.who);
+    say!("do   {}", meaning.cure);
+    say!("see  {}", meaning.source);
 }
 
 #[cfg(test)]

@@ -150,11 +150,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<()> {
                 Ok(said) => eprintln!("{said}"),
                 // The others are fetched all the same.
                 Err(error) if several => {
-                    anstream::eprintln!(
-                        "{}posta:{:#} {about}: {error:#}",
-                        crate::ERROR,
-                        crate::ERROR
-                    );
+                    crate::output::complain(format_args!("{about}: {error:#}"));
                     failed += 1;
                 }
                 Err(error) => return Err(error),
