@@ -72,7 +72,7 @@ fn debians_servers_deliver() {
 }
 
 /// Postfix, Exim and OpenSMTPD take what we relay, in plaintext, in TLS and by DANE; so do servers that
-/// misbehave, in the end. Postfix delivers to us by DANE.
+/// misbehave, in the end. Postfix and Exim deliver to us by DANE.
 #[test]
 fn debians_servers_take_what_we_relay() {
     let Some(mut python) = common::python_apart("relays.py") else { return };

@@ -1,7 +1,7 @@
 """Posta relays to Postfix, Exim and OpenSMTPD, and to servers that misbehave: python3 relays.py POSTA
 
 With a real name server whose zone is signed. Each peer gets mail in TLS, in plaintext and protected by
-DANE; Postfix delivers to Posta by DANE in return, with Unbound to prove what DNS says. What cannot be
+DANE; Postfix and Exim deliver to Posta by DANE in return, with Unbound to prove what DNS says. What cannot be
 proved, or is disproved, stays in the queue. Exits with 77 where this machine lets nobody make a root.
 """
 
@@ -130,9 +130,12 @@ def exim(cert, key):
         f"primary_hostname = mx.ex.test\nkeep_environment =\nlocal_interfaces = {PEERS['ex']}\ndaemon_smtp_ports = 25\n"
         "tls_advertise_hosts = *\ntls_certificate = /etc/exim4/cert.pem\ntls_privatekey = /etc/exim4/cert.pem\n"
         "acl_smtp_rcpt = taken\nhost_lookup =\nrfc1413_query_timeout = 0s\nlog_file_path = /var/log/exim4/%slog\n"
+        "dns_dnssec_ok = 1\nlog_selector = +tls_certificate_verified\n"
         "begin acl\ntaken:\n accept\n"
-        "begin routers\nhere:\n driver = accept\n transport = maildir\n"
-        "begin transports\nmaildir:\n driver = appendfile\n directory = /mail\n maildir_format\n user = Debian-exim\n"
+        "begin routers\naway:\n driver = dnslookup\n domains = xx.test\n transport = dane\n self = send\n"
+        " dnssec_request_domains = *\n no_more\nhere:\n driver = accept\n transport = maildir\n"
+        "begin transports\ndane:\n driver = smtp\n hosts_require_dane = *\n dnssec_request_domains = *\n"
+        f" allow_localhost\n interface = {PEERS['ex']}\nmaildir:\n driver = appendfile\n directory = /mail\n maildir_format\n user = Debian-exim\n"
         " create_directory\n",
     )
     peer.run("sh", "-c", "mkdir -p /var/log/exim4; chmod 777 /var/log/exim4")
@@ -409,8 +412,8 @@ def changed(posta, server):
     print("8 bits become 7, and 8 again", flush=True)
 
 
-def from_postfix(posta, peer, directory, port, anchor):
-    """Postfix delivers to us by DANE: Unbound, another's work, proves what our zone says."""
+def by_dane(posta, running, directory, port, anchor):
+    """Postfix and Exim deliver to us by DANE: Unbound, another's work, proves what our zone says."""
     unbound = peers.Peer(["unbound"])
     unbound.write("/etc/unbound/anchor", anchor)
     unbound.write(
@@ -421,23 +424,27 @@ def from_postfix(posta, peer, directory, port, anchor):
     )
     unbound.start("unbound", "-d", "-c", "/etc/unbound/own.conf")
     time.sleep(1)
-    for place in ("/etc/resolv.conf", "/var/spool/postfix/etc/resolv.conf"):
-        path = peer.path(place)
-        subprocess.run(["umount", path], check=False, stderr=subprocess.DEVNULL)
-        if os.path.lexists(path):
-            os.unlink(path)
-        peer.write(place, "nameserver 127.0.0.53\noptions edns0 trust-ad\n")
-    before = len(posta.inbox())
-    peer.run("sendmail", "-i", "-f", "user@pf.test", "ana@xx.test", text=b"Subject: from postfix\n\ntext\n")
-    try:
-        until("Postfix delivers", lambda: len(posta.inbox()) > before, 30)
-    except AssertionError as error:
-        raise RuntimeError(f"{error}: {open(peer.path('/var/log/postfix.log'), encoding='utf-8').read()} {unbound.said()}") from error
-    with open(peer.path("/var/log/postfix.log"), encoding="utf-8") as file:
-        told = file.read()
-    assert "Verified TLS connection established to mx.xx.test" in told, told
-    assert b"with ESMTPS" in posta.inbox()[-1]
-    print("from Postfix: by DANE", flush=True)
+    for name, command, log, proof in (
+        ("pf", "sendmail", "/var/log/postfix.log", "Verified TLS connection established to mx.xx.test"),
+        ("ex", "exim4", "/var/log/exim4/mainlog", "CV=dane"),
+    ):
+        peer = running[name][0]
+        for place in ("/etc/resolv.conf", "/var/spool/postfix/etc/resolv.conf"):
+            path = peer.path(place)
+            subprocess.run(["umount", path], check=False, stderr=subprocess.DEVNULL)
+            if os.path.lexists(path):
+                os.unlink(path)
+            peer.write(place, "nameserver 127.0.0.53\noptions edns0 trust-ad\n")
+        before = len(posta.inbox())
+        peer.run(command, "-i", "-f", f"user@{name}.test", "ana@xx.test", text=f"Subject: from {name}\n\ntext\n".encode())
+        told = lambda: open(peer.path(log), encoding="utf-8").read()
+        try:
+            until(f"{name} delivers", lambda: len(posta.inbox()) > before, 30)
+        except AssertionError as error:
+            raise RuntimeError(f"{error}: {told()} {unbound.said()}") from error
+        until(f"{name} says how", lambda: proof in told(), 10)
+        assert b"with ESMTPS" in posta.inbox()[-1]
+        print(f"from {name}: by DANE", flush=True)
 
 
 def main(program):
@@ -463,7 +470,7 @@ def main(program):
         unproved(posta, running["pf"][1])
         bad(posta, servers)
         changed(posta, servers["grey"])
-        from_postfix(posta, running["pf"][0], directory, 5399, server.anchor)
+        by_dane(posta, running, directory, 5399, server.anchor)
     finally:
         posta.stop()
     shutil.rmtree(directory, ignore_errors=True)
