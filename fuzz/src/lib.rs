@@ -14,6 +14,8 @@ pub enum Target {
     Address,
     /// A reply of another server.
     Reply,
+    /// A message for a server that takes only ASCII; the first octet chooses the cuts.
+    Convert,
     /// A whole session of the SMTP server: the first octets choose its kind and the cuts.
     Smtp,
     /// A whole session of the POP3 server, chosen likewise.
@@ -24,8 +26,15 @@ pub enum Target {
 
 impl Target {
     /// Every target.
-    pub const ALL: [Self; 6] =
-        [Self::Command, Self::Address, Self::Reply, Self::Smtp, Self::Pop3, Self::Client];
+    pub const ALL: [Self; 7] = [
+        Self::Command,
+        Self::Address,
+        Self::Reply,
+        Self::Convert,
+        Self::Smtp,
+        Self::Pop3,
+        Self::Client,
+    ];
 
     /// Its name, which is its corpus's in `corpus/` too.
     #[must_use]
@@ -34,6 +43,7 @@ impl Target {
             Self::Command => "command",
             Self::Address => "address",
             Self::Reply => "reply",
+            Self::Convert => "convert",
             Self::Smtp => "smtp",
             Self::Pop3 => "pop3",
             Self::Client => "client",
@@ -49,6 +59,7 @@ impl Target {
             Self::Command => parsers::command(octets),
             Self::Address => parsers::address(octets),
             Self::Reply => parsers::reply(octets),
+            Self::Convert => parsers::convert(octets),
             Self::Smtp => sessions::smtp(octets),
             Self::Pop3 => sessions::pop3(octets),
             Self::Client => sessions::client(octets),

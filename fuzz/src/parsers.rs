@@ -1,6 +1,9 @@
 //! Parsers: what they take, they print, and take again as the same.
 
-use posta_mail::{Address, Domain, ForwardPath, ReversePath};
+use posta_mail::{
+    Address, Domain, ForwardPath, ReversePath,
+    convert::{Converter, Survey, Unconvertible},
+};
 use posta_smtp::{
     command::Command,
     reply::{ReplyError, ReplyReader},
@@ -60,8 +63,33 @@ pub(crate) fn reply(octets: &[u8]) {
         };
         assert_eq!(expected, found);
         match expected {
-            Ok(Some(reply)) => assert!((200..600).contains(&reply.code.get())),
+            Ok(Some(reply)) => {
+                assert!((200..600).contains(&reply.code.get()));
+                assert!(!reply.text.contains(|c: char| c.is_control() && c != '\n'), "{reply}");
+            }
             Ok(None) | Err(ReplyError::Malformed | ReplyError::TooLong) => return,
         }
     }
+}
+
+pub(crate) fn convert(octets: &[u8]) {
+    let Some((&size, message)) = octets.split_first() else { return };
+    let whole = converted(message, message.len().max(1));
+    assert_eq!(whole, converted(message, usize::from(size).max(1)), "however it is cut");
+    let Ok(converted_once) = whole else { return };
+    assert!(converted_once.is_ascii() && !converted_once.contains(&0));
+    let text = String::from_utf8_lossy(&converted_once).replace("\r\n", "");
+    assert!(!text.contains(['\r', '\n']), "nothing but CRLF ends a line");
+    let again = converted(&converted_once, converted_once.len().max(1));
+    assert_eq!(again.as_ref(), Ok(&converted_once), "there is nothing more to convert");
+}
+
+fn converted(message: &[u8], size: usize) -> Result<Vec<u8>, Unconvertible> {
+    let mut survey = Survey::default();
+    message.chunks(size).for_each(|piece| survey.push(piece));
+    let mut converter = Converter::new(survey.finish()?);
+    let mut converted = Vec::new();
+    message.chunks(size).for_each(|piece| converter.push(piece, &mut converted));
+    converter.finish(&mut converted);
+    Ok(converted)
 }

@@ -21,8 +21,8 @@ const LINE: usize = 998;
 /// Why a message cannot be converted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Unconvertible {
-    /// A header section has octets outside ASCII: only SMTPUTF8 can carry it.
-    #[error("its header section is not ASCII")]
+    /// A header section has octets outside ASCII, which only SMTPUTF8 can carry, or is not in lines.
+    #[error("its header section is not ASCII in lines")]
     Header,
     /// What is signed would not be what was signed any more.
     #[error("a signature would be broken")]
@@ -51,7 +51,13 @@ pub struct Plan(Vec<Treatment>);
 #[derive(Debug, Default)]
 pub struct Survey {
     walker: Walker,
+    seen: AllSeen,
+}
+
+#[derive(Debug, Default)]
+struct AllSeen {
     parts: Vec<Seen>,
+    around: Lines,
     failed: Option<Unconvertible>,
 }
 
@@ -61,27 +67,49 @@ struct Seen {
     is_text: bool,
     is_encoded: bool,
     in_signed: bool,
-    eight_bit: bool,
-    /// Not in lines of a length that everybody takes.
-    binary: bool,
+    lines: Lines,
+}
+
+/// What was seen of some text.
+#[derive(Debug, Default)]
+struct Lines {
+    is_eight_bit: bool,
+    /// It has a NUL, or a CR or a LF alone.
+    is_binary: bool,
+    is_long: bool,
     column: usize,
     after_cr: bool,
 }
 
-impl Seen {
-    fn content(&mut self, content: &[u8]) {
-        self.eight_bit |= !content.is_ascii();
-        for &octet in content {
+impl Lines {
+    fn of(text: &[u8]) -> Self {
+        let mut lines = Self::default();
+        lines.push(text);
+        lines
+    }
+
+    fn push(&mut self, text: &[u8]) {
+        self.is_eight_bit |= !text.is_ascii();
+        for &octet in text {
             let is_pair = octet == b'\n' && self.after_cr;
-            self.binary |= octet == 0 || (octet == b'\n') != is_pair || self.after_cr != is_pair;
+            self.is_binary |= octet == 0 || (octet == b'\n') != is_pair || self.after_cr != is_pair;
             self.after_cr = octet == b'\r';
             self.column = if octet == b'\n' { 0 } else { self.column + 1 };
-            self.binary |= self.column > LINE + 1;
+            self.is_long |= self.column > LINE + 1;
         }
     }
 
+    /// Whether it can stand as it is. A LF alone would begin another for some servers, and end the
+    /// content where somebody wants it to end; that lines are long is no news to anybody.
+    fn is_plain(&self) -> bool {
+        !self.is_eight_bit && !self.is_binary && !self.after_cr
+    }
+}
+
+impl Seen {
     fn treatment(&self) -> Treatment {
-        match (self.eight_bit || self.binary, self.is_text && !self.binary) {
+        let binary = self.lines.is_binary || self.lines.is_long || self.lines.after_cr;
+        match (self.lines.is_eight_bit || binary, self.is_text && !binary) {
             (false, _) => Treatment::Nothing,
             (true, true) => Treatment::QuotedPrintable,
             (true, false) => Treatment::Base64,
@@ -92,8 +120,8 @@ impl Seen {
 impl Survey {
     /// Takes the next piece.
     pub fn push(&mut self, octets: &[u8]) {
-        let Self { walker, parts, failed } = self;
-        walker.push(octets, &mut |event| see(event, parts, failed));
+        let Self { walker, seen } = self;
+        walker.push(octets, &mut |event| seen.see(event));
     }
 
     /// The message is complete.
@@ -101,18 +129,18 @@ impl Survey {
     /// # Errors
     /// When it cannot be converted.
     pub fn finish(self) -> Result<Plan, Unconvertible> {
-        let Self { walker, mut parts, mut failed } = self;
-        let whole = walker.finish(&mut |event| see(event, &mut parts, &mut failed));
-        if !whole {
-            failed.get_or_insert(Unconvertible::Structure);
+        let Self { walker, mut seen } = self;
+        let whole = walker.finish(&mut |event| seen.see(event));
+        // Before the first part and behind the last one stands nothing that means anything.
+        if !whole || !seen.around.is_plain() {
+            seen.failed.get_or_insert(Unconvertible::Structure);
         }
-        for seen in &mut parts {
-            seen.binary |= seen.after_cr;
-            let needs = seen.treatment() != Treatment::Nothing;
-            if needs && seen.in_signed {
+        let AllSeen { parts, mut failed, .. } = seen;
+        for part in parts.iter().filter(|part| part.treatment() != Treatment::Nothing) {
+            if part.in_signed {
                 failed.get_or_insert(Unconvertible::Signed);
             }
-            if needs && seen.is_encoded {
+            if part.is_encoded {
                 failed.get_or_insert(Unconvertible::Encoding);
             }
         }
@@ -123,33 +151,32 @@ impl Survey {
     }
 }
 
-fn see(event: Event<'_>, parts: &mut Vec<Seen>, failed: &mut Option<Unconvertible>) {
-    match event {
-        Event::Header(header) => {
-            if !header.text.is_ascii() {
-                failed.get_or_insert(Unconvertible::Header);
+impl AllSeen {
+    fn see(&mut self, event: Event<'_>) {
+        match event {
+            Event::Header(header) => {
+                if !Lines::of(header.text).is_plain() {
+                    self.failed.get_or_insert(Unconvertible::Header);
+                }
+                if self.parts.len() >= PARTS {
+                    self.failed.get_or_insert(Unconvertible::Structure);
+                    return;
+                }
+                self.parts.push(Seen {
+                    is_text: header.is_text,
+                    is_encoded: header.is_encoded,
+                    in_signed: header.in_signed,
+                    lines: Lines::default(),
+                });
             }
-            if parts.len() >= PARTS {
-                failed.get_or_insert(Unconvertible::Structure);
-                return;
+            Event::Content(content) => {
+                if let Some(part) = self.parts.last_mut() {
+                    part.lines.push(content);
+                }
             }
-            parts.push(Seen {
-                is_text: header.is_text,
-                is_encoded: header.is_encoded,
-                in_signed: header.in_signed,
-                ..Seen::default()
-            });
+            Event::Around(text) => self.around.push(text),
+            Event::End => {}
         }
-        Event::Content(content) => {
-            if let Some(seen) = parts.last_mut() {
-                seen.content(content);
-            }
-        }
-        // Before the first part and behind the last one stands nothing that means anything.
-        Event::Around(text) if !text.is_ascii() => {
-            failed.get_or_insert(Unconvertible::Structure);
-        }
-        Event::Around(_) | Event::End => {}
     }
 }
 
@@ -314,13 +341,57 @@ mod tests {
             (signed, Unconvertible::Signed),
             (encoded, Unconvertible::Encoding),
             ("Subject: \u{103}\r\n\r\nx", Unconvertible::Header),
+            // What stands as it is must not end the content in somebody's eyes.
+            ("Subject: x\n.\nX: y\r\n\r\n\u{103}", Unconvertible::Header),
+            (
+                "Content-Type: multipart/mixed; boundary=a\r\n\r\nx\n.\n\r\n--a--\r\n",
+                Unconvertible::Structure,
+            ),
         ] {
             assert_eq!(convert(message.as_bytes(), 5), Err(why));
         }
         assert!(convert(signed.replace('\u{103}', "a").as_bytes(), 5).is_ok());
     }
 
+    /// What a recipient reads of a message of one part.
+    fn decoded(message: &[u8]) -> Vec<u8> {
+        let end = memchr::memmem::find(message, b"\r\n\r\n").unwrap();
+        let (header, body) = (String::from_utf8_lossy(&message[..end]), &message[end + 4..]);
+        if header.contains("base64") {
+            let lines: Vec<u8> = body.iter().copied().filter(|c| !b"\r\n".contains(c)).collect();
+            return base64::Engine::decode(&base64::engine::general_purpose::STANDARD, lines)
+                .unwrap();
+        }
+        if !header.contains("quoted-printable") {
+            return body.to_vec();
+        }
+        let mut pieces = body.split(|&octet| octet == b'=');
+        let mut text = pieces.next().unwrap_or_default().to_vec();
+        for piece in pieces {
+            let (code, rest) = piece.split_at(2);
+            if code != b"\r\n" {
+                text.push(u8::from_str_radix(str::from_utf8(code).unwrap(), 16).unwrap());
+            }
+            text.extend_from_slice(rest);
+        }
+        text
+    }
+
     proptest! {
+        #[test]
+        fn what_is_decoded_is_what_was_sent(
+            words in prop::collection::vec(0usize..12, 0..80), is_text: bool, size in 1usize..50,
+        ) {
+            let long = "a".repeat(200);
+            let known =
+                ["\r\n", "\r\n", " ", "\t", "=", "\u{103}", "\u{219}i", ".", "b c", &long, "\n", "\0"];
+            let body: String = words.into_iter().map(|word| known[word]).collect();
+            let kind = if is_text { "text/plain" } else { "a/b" };
+            let message = format!("Content-Type: {kind}\r\n\r\n{body}");
+            let converted = convert(message.as_bytes(), size).unwrap();
+            prop_assert_eq!(decoded(&converted), body.as_bytes(), "{}", text(message.as_bytes()));
+        }
+
         #[test]
         fn nothing_outside_ascii_is_left(body: Vec<u8>, kind in 0usize..3, size in 1usize..50) {
             let header = ["", "Content-Type: a/b\r\n", "Content-Type: multipart/x; boundary=a\r\n"];
