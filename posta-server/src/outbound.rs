@@ -1,6 +1,6 @@
 //! TLS on the client's side.
 
-use crate::{dane::Dane, net::Stream, tls};
+use crate::{dane::Dane, net::Stream, tls, tls_report::Failure};
 use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, Error, OtherError, RootCertStore,
     SignatureScheme,
@@ -132,10 +132,28 @@ impl ClientTls {
 /// Our own verifier's error in its own words, which the library only shows as it is written in code.
 fn explained(error: io::Error) -> io::Error {
     match error.get_ref().and_then(|inner| inner.downcast_ref()) {
-        Some(Error::InvalidCertificate(CertificateError::Other(OtherError(why)))) => {
-            io::Error::other(why.to_string())
-        }
+        Some(Error::InvalidCertificate(CertificateError::Other(_))) => io::Error::other(NotNamed),
         _ => error,
+    }
+}
+
+/// What a failed handshake is called in a report (RFC 8460 §4.3).
+pub(crate) fn failure(error: &io::Error) -> Failure {
+    let inner = error.get_ref();
+    if inner.is_some_and(|inner| inner.is::<NotNamed>()) {
+        return Failure::TlsaInvalid;
+    }
+    let Some(Error::InvalidCertificate(why)) = inner.and_then(|inner| inner.downcast_ref()) else {
+        return Failure::ValidationFailure;
+    };
+    match why {
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
+            Failure::CertificateExpired
+        }
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+            Failure::CertificateHostMismatch
+        }
+        _ => Failure::CertificateNotTrusted,
     }
 }
 
@@ -193,5 +211,30 @@ impl ServerCertVerifier for Checks {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.provider.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn failures_have_the_names_that_reports_know() {
+        let invalid = |why| explained(io::Error::other(Error::InvalidCertificate(why)));
+        let not_named = CertificateError::Other(OtherError(Arc::new(NotNamed)));
+        for (error, expected) in [
+            (invalid(CertificateError::Expired), Failure::CertificateExpired),
+            (invalid(CertificateError::NotValidForName), Failure::CertificateHostMismatch),
+            (invalid(CertificateError::UnknownIssuer), Failure::CertificateNotTrusted),
+            (invalid(not_named), Failure::TlsaInvalid),
+            (io::ErrorKind::TimedOut.into(), Failure::ValidationFailure),
+        ] {
+            assert_eq!(failure(&error), expected, "{error}");
+        }
+        assert!(
+            invalid(CertificateError::Other(OtherError(Arc::new(NotNamed))))
+                .to_string()
+                .contains("TLSA")
+        );
     }
 }

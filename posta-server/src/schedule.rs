@@ -53,8 +53,10 @@ impl Schedule {
         let index = usize::try_from(attempts.saturating_sub(1)).unwrap_or(usize::MAX);
         let wait = self.retry.get(index).or(self.retry.last());
         let wait = wait.copied().unwrap_or(Duration::from_secs(60 * 60));
-        // One last attempt when the time is over, not only some time before.
-        After::Again((now + wait).min(until))
+        // One attempt when the sender is to hear that it takes longer, and one last when the time is
+        // over, not only some time before.
+        let notice = Some(self.notice(accepted, deadline)).filter(|notice| *notice > now);
+        After::Again((now + wait).min(until).min(notice.unwrap_or(until)))
     }
 
     /// Until when a message is tried.
@@ -76,12 +78,15 @@ impl Schedule {
         deadline: Option<(Timestamp, Late)>,
         now: Timestamp,
     ) -> bool {
+        now >= self.notice(accepted, deadline)
+    }
+
+    fn notice(&self, accepted: Timestamp, deadline: Option<(Timestamp, Late)>) -> Timestamp {
         let notice = accepted.checked_add(self.delay_notice).unwrap_or(Timestamp::MAX);
-        let notice = match deadline {
+        match deadline {
             Some((deadline, Late::Notify)) => notice.min(deadline),
             _ => notice,
-        };
-        now >= notice
+        }
     }
 }
 
@@ -96,13 +101,20 @@ mod tests {
     #[test]
     fn attempts_grow_rarer_until_they_end() {
         let schedule = Schedule::default();
-        let (mut now, mut attempts, mut last) = (at(0), 1, 0);
+        let (mut now, mut attempts, mut last, mut is_told) = (at(0), 1, 0, false);
         while let After::Again(next) = schedule.after(attempts, at(0), None, now) {
             assert!(next > now, "time goes on");
             let wait = next.as_second() - now.as_second();
-            assert!(wait >= last || next == at(5 * 24 * 60 * 60), "never sooner than before");
-            (now, attempts, last) = (next, attempts + 1, wait);
+            if next == at(4 * 60 * 60) {
+                assert!(schedule.is_delayed(at(0), None, next), "and its sender is told");
+                is_told = true;
+            } else {
+                assert!(wait >= last || next == at(5 * 24 * 60 * 60), "never sooner than before");
+                last = wait;
+            }
+            (now, attempts) = (next, attempts + 1);
         }
+        assert!(is_told, "when it was to be told, not hours later");
         assert_eq!(now, at(5 * 24 * 60 * 60), "the last attempt is when the time is over");
         assert!((30..50).contains(&attempts), "{attempts}");
     }

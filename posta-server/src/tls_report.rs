@@ -58,7 +58,11 @@ pub enum PolicyKind {
 pub enum Failure {
     /// STARTTLS is not offered.
     StarttlsNotSupported,
-    /// The certificate is not from an authority that we know, or not for the name.
+    /// The certificate is not for the name.
+    CertificateHostMismatch,
+    /// The certificate's time is over.
+    CertificateExpired,
+    /// The certificate is not from an authority that we know.
     CertificateNotTrusted,
     /// The certificate is not the one that DNS names.
     TlsaInvalid,

@@ -9,7 +9,7 @@ use super::{
 use crate::{
     drive::{Ended, Host},
     net::Stream,
-    outbound::Verify,
+    outbound::{self, Verify},
     race,
     resolve::LookupError,
     route,
@@ -175,7 +175,7 @@ struct Conversation<'a> {
     is_ready: bool,
     failed: Option<Failure>,
     tls: Option<String>,
-    tls_failed: Option<String>,
+    tls_failed: Option<(TlsFailure, String)>,
     exporter: Option<Vec<u8>>,
     login: Option<ClientLogin>,
 }
@@ -216,7 +216,7 @@ impl<'a> Conversation<'a> {
             stream = self
                 .secure(stream)
                 .await
-                .map_err(|error| Broken::Tls(TlsFailure::ValidationFailure, error.to_string()))?;
+                .map_err(|error| Broken::Tls(outbound::failure(&error), error.to_string()))?;
         }
         let name = self.relay.hostname.as_str();
         let options = Options {
@@ -230,6 +230,9 @@ impl<'a> Conversation<'a> {
         let driven = relay.driver.drive(stream, &mut engine, &mut self);
         let driven = timeout(LIFETIME, driven).await;
         let broken = match (self.failed.take(), driven) {
+            (None, _) if let Some((failure, why)) = self.tls_failed.take() => {
+                Broken::Tls(failure, why)
+            }
             (Some(Failure::Refused(reply) | Failure::Closing(reply)), _) => Broken::Refused(reply),
             (Some(Failure::NoTls), _) => {
                 let words = "it is not offered".to_owned();
@@ -240,9 +243,6 @@ impl<'a> Conversation<'a> {
             (Some(Failure::Login(reply)), _) => Broken::Login(reply.to_string()),
             (Some(Failure::Protocol(_)), _) => {
                 Broken::Connection("what answers there does not speak SMTP".to_owned())
-            }
-            (None, _) if self.tls_failed.is_some() => {
-                Broken::Tls(self.tls_failure(), self.tls_failed.take().unwrap_or_default())
             }
             (None, Ok(Ok(Ended::ByPeer | Ended::Closed))) => {
                 Broken::Connection("it closed the connection".to_owned())
@@ -292,15 +292,6 @@ impl<'a> Conversation<'a> {
             }
         }
         self.queue.give_back(back);
-    }
-
-    /// What a failed handshake is called in a report.
-    fn tls_failure(&self) -> TlsFailure {
-        match &self.queue.peer.trust {
-            Trust::Tls(Verify::Dane(_)) => TlsFailure::TlsaInvalid,
-            Trust::Tls(Verify::Authorities) => TlsFailure::CertificateNotTrusted,
-            _ => TlsFailure::ValidationFailure,
-        }
     }
 
     fn found(&self, replies: Vec<Reply>, reports: bool) -> Found {
@@ -541,7 +532,7 @@ impl Host<Client> for Conversation<'_> {
                 Ok(stream)
             }
             Err(error) => {
-                self.tls_failed = Some(error.to_string());
+                self.tls_failed = Some((outbound::failure(&error), error.to_string()));
                 Err(error)
             }
         }
