@@ -256,7 +256,11 @@ impl Directory {
             Ok(false) if may_relay => {
                 Ok(Resolved { accounts: Vec::new(), elsewhere: vec![address.clone()] })
             }
-            Ok(false) => Err(Reply::new(550, (5, 7, 1), "That domain is not served here")),
+            Ok(false) => Err(Reply::new(
+                550,
+                (5, 7, 1),
+                "That domain is not served here; to send elsewhere, log in",
+            )),
             Err(error) => Err(store_failed(&error)),
         }
     }

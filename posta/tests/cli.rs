@@ -169,6 +169,7 @@ fn what_is_sent_can_be_fetched() {
     let shown = stdout(&fetch(&["--stdout", "--keep"]));
     assert_eq!(shown.matches("\nReturn-Path: <s@y.test>\n").count(), 3, "{shown}");
     assert!(shown.contains("\n.\n>From here on\nlast\n\n"), "{shown}");
+    assert!(shown.contains("\nFrom: <s@y.test>\nTo: <ana@x.test>\n"), "{shown}");
     let maildir = place.directory.path().join("Maildir");
     stdout(&fetch(&["--maildir", maildir.to_str().unwrap(), "--keep"]));
     let files: Vec<_> =

@@ -469,7 +469,10 @@ async fn refusals_are_told() {
     assert_eq!((origin.hello.as_str(), from.to_string().as_str()), ("c.test", "<s@y.test>"));
     assert_eq!(refused[0].about, "RCPT TO:<eva@x.test>");
     assert_eq!(refused[0].reply, "550 5.1.1 No such user here");
-    assert_eq!(refused[1].reply, "550 5.7.1 That domain is not served here");
+    assert_eq!(
+        refused[1].reply,
+        "550 5.7.1 That domain is not served here; to send elsewhere, log in"
+    );
     let Response::Events(events) = system.admin.execute(trace("ana@x.test")).await.unwrap() else {
         panic!("no events");
     };

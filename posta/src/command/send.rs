@@ -124,9 +124,9 @@ fn content(arguments: &Arguments) -> Result<Vec<u8>> {
 }
 
 fn compose(arguments: &Arguments) -> Result<Vec<u8>> {
-    let to: Vec<_> = arguments.to.iter().map(|address| ("", address.as_str())).collect();
+    let to: Vec<_> = arguments.to.iter().map(|address| address.as_str()).collect();
     let mut message = MessageBuilder::new()
-        .from(("", arguments.from.as_str()))
+        .from(arguments.from.as_str())
         .to(to)
         .subject(arguments.subject.clone().unwrap_or_default())
         .text_body(arguments.body.clone().unwrap_or_default());
