@@ -26,7 +26,7 @@ use crate::{
     outbound::ClientTls, reports::Reporter, resolve::Resolver, tls_report::TlsReports,
 };
 use hosts::Hosts;
-use lanes::{Advice, IN_HAND, Lanes, Verdict};
+use lanes::{Advice, Lanes, Verdict};
 use posta_mail::{Domain, Reply, Timestamp};
 use posta_store::{Destination, Item, Store};
 use std::{
@@ -42,9 +42,8 @@ use tokio::{
     time::sleep,
 };
 
-/// Items claimed at once at most, and of one destination: each has its turn.
+/// Items claimed at once at most.
 const CLAIM: usize = 256;
-const SHARE: usize = 16;
 
 /// How long an item is ours without our saying so again.
 const LEASE: Duration = Duration::from_secs(5 * 60);
@@ -156,12 +155,12 @@ impl Relay {
 
     /// Items that are due, as many as may be worked on.
     async fn claim(&self) -> Vec<Item> {
-        let room = IN_HAND.saturating_sub(self.lanes.in_hand()).min(CLAIM);
+        let (room, share) = self.lanes.room();
         if room == 0 {
             return Vec::new();
         }
         let now = self.clock.now();
-        match self.store.claim(now, now + LEASE, room, SHARE).await {
+        match self.store.claim(now, now + LEASE, room.min(CLAIM), share).await {
             Ok(items) => items,
             Err(error) => {
                 tracing::error!(%error, "the queue cannot be read");
@@ -208,8 +207,11 @@ impl Relay {
         }
     }
 
-    /// Until the next item is due.
+    /// Until the next item is due; while there is no room for it, until somebody wakes us.
     async fn rest(&self) {
+        if self.lanes.room().0 == 0 {
+            return sleep(REST).await;
+        }
         let due = self.store.next_due().await.ok().flatten();
         let until = due.map(|due| due.duration_since(self.clock.now()));
         let until = until.and_then(|until| Duration::try_from(until).ok());

@@ -12,7 +12,7 @@ use posta_server::{
     resolve::FixedZone,
 };
 use posta_store::{Event, MemoryStore, What};
-use std::{sync::Arc, time::Duration};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     time::sleep,
@@ -55,6 +55,11 @@ async fn side(
     zone.addresses.insert("mail.x.test".into(), vec![[127, 0, 0, 1].into()]);
     zone.addresses.insert("mx.dead.test".into(), vec![[192, 0, 2, 99].into()]);
     zone.failing.push("broken.test".into());
+    for number in 0..MUTE {
+        let host = format!("mx.mute{number}.test");
+        zone.exchangers.insert(format!("mute{number}.test"), mx(&host));
+        zone.addresses.insert(host, vec![mute(number)]);
+    }
     let wishes = vec!["v=TLSRPTv1; rua=mailto:ana@x.test".to_owned()];
     zone.texts.insert("_smtp._tls.y.test".into(), wishes);
     let store = Arc::new(MemoryStore::new());
@@ -86,6 +91,13 @@ async fn side(
         admin.execute(Request::AccountAdd { address, password, apop: false }).await.unwrap();
     }
     Side { admin, _server: Server::start(settings, world).await.unwrap() }
+}
+
+/// Servers that take a connection and say nothing.
+const MUTE: usize = 700;
+
+fn mute(number: usize) -> IpAddr {
+    [198, 18, (number / 256) as u8, (number % 256) as u8].into()
 }
 
 async fn two() -> Two {
@@ -320,6 +332,35 @@ async fn a_dead_server_is_tried_again_reported_late_and_given_up() {
     let report = two.inbox("127.0.0.1", "ana", 2).await;
     assert!(report.contains("Action: failed\r\nStatus: 5.4.1\r\n"), "{report}");
     assert!(report.contains("text/rfc822-headers"), "{report}");
+}
+
+/// More mail for servers that hang than may be in hand at once: a healthy server's mail passes.
+#[tokio::test(start_paused = true)]
+async fn servers_that_hang_hold_up_nobody_else() {
+    let two = two().await;
+    let mut listening = Vec::new();
+    for number in 0..MUTE {
+        let endpoint = format!("{}:25", mute(number)).parse().unwrap();
+        let mut listener = two.net.bind(&endpoint).await.unwrap();
+        listening.push(tokio::spawn(async move {
+            let mut open = Vec::new();
+            while let Ok(accepted) = listener.accept().await {
+                open.push(accepted);
+            }
+        }));
+    }
+    let recipients: Vec<_> = (0..MUTE).map(|number| format!("<a@mute{number}.test>")).collect();
+    let recipients: Vec<_> = recipients.iter().map(String::as_str).collect();
+    for _ in 0..16 {
+        two.send("<ana@x.test>", &recipients).await;
+    }
+    // Until all that can be in hand is.
+    sleep(Duration::from_secs(60)).await;
+    two.send("<ana@x.test>", &["<bob@y.test>"]).await;
+    sleep(Duration::from_secs(5)).await;
+    let attempts = two.trace("bob@y.test").await;
+    assert!(attempts.iter().any(|event| matches!(event.what, What::Attempted { .. })), "it waits");
+    listening.iter().for_each(|listening| listening.abort());
 }
 
 #[tokio::test(start_paused = true)]

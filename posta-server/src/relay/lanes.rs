@@ -10,11 +10,18 @@ use std::{
 use tokio::time::Instant;
 
 /// Items in hand at once.
-pub(super) const IN_HAND: usize = 5_000;
+const IN_HAND: usize = 5_000;
 
 /// Items in hand for a destination of which nothing is known: a server that does not answer keeps
 /// no more of them waiting.
 const FIRST: usize = 8;
+
+/// Items of one destination claimed at once at most: each has its turn.
+const SHARE: usize = 16;
+
+/// With so many in hand the rest is for destinations that take them: of each of the others one item
+/// finds out which those are. A few hundred servers that hang would hold up all the others.
+const PRESSED: usize = IN_HAND / 2;
 
 /// Items in hand for a destination that takes them.
 const MOST: usize = 400;
@@ -71,9 +78,12 @@ struct Lane {
 }
 
 impl Lanes {
-    /// Items in hand.
-    pub(super) fn in_hand(&self) -> usize {
-        self.with(|state| state.in_hand)
+    /// How many items more may be taken in hand, and how many of them may be for one destination.
+    pub(super) fn room(&self) -> (usize, usize) {
+        self.with(|state| {
+            let share = if state.is_pressed() { 1 } else { SHARE };
+            (IN_HAND.saturating_sub(state.in_hand), share)
+        })
     }
 
     /// What is to be done now, in order.
@@ -85,6 +95,7 @@ impl Lanes {
     pub(super) fn take(&self, destination: &Destination) {
         self.with(|state| {
             state.in_hand += 1;
+            let is_pressed = state.is_pressed();
             let lane = state.lanes.entry(destination.clone()).or_insert(Lane {
                 in_hand: 0,
                 window: FIRST,
@@ -92,7 +103,9 @@ impl Lanes {
                 unreachable: 0,
             });
             lane.in_hand += 1;
-            let advice = lane.pause_if(lane.in_hand >= lane.window);
+            let is_known = lane.window > FIRST;
+            let window = if is_pressed && !is_known { 1 } else { lane.window };
+            let advice = lane.pause_if(lane.in_hand >= window);
             state.advise(destination, advice);
         });
     }
@@ -152,6 +165,10 @@ impl Lanes {
 }
 
 impl State {
+    const fn is_pressed(&self) -> bool {
+        self.in_hand > PRESSED
+    }
+
     fn advise(&mut self, destination: &Destination, advice: Option<Advice>) {
         self.advice.extend(advice.map(|advice| (destination.clone(), advice)));
     }
@@ -202,7 +219,7 @@ mod tests {
         assert_eq!(advice(&lanes), [Advice::Resume(Duration::ZERO)], "7 of 16");
         (FIRST - 1..2 * FIRST).for_each(|_| lanes.take(&destination));
         assert_eq!(advice(&lanes), [Advice::Pause]);
-        assert_eq!(lanes.in_hand(), 2 * FIRST);
+        assert_eq!(lanes.room(), (IN_HAND - 2 * FIRST, SHARE));
     }
 
     #[tokio::test(start_paused = true)]
@@ -221,6 +238,22 @@ mod tests {
         assert_eq!(advice(&lanes), [Advice::Pause, resume(20), Advice::Pause, resume(40)]);
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn those_of_which_nothing_is_known_leave_room_for_the_others() {
+        let lanes = Lanes::default();
+        let good = to("good.test");
+        lanes.take(&good);
+        lanes.take(&good);
+        lanes.give(&good, Verdict::Good, false);
+        (0..PRESSED).for_each(|number| lanes.take(&to(&format!("{}.test", number / FIRST))));
+        lanes.advice();
+        assert_eq!(lanes.room().1, 1);
+        lanes.take(&to("new.test"));
+        assert_eq!(lanes.advice(), [(to("new.test"), Advice::Pause)], "one is enough to find out");
+        lanes.take(&good);
+        assert_eq!(lanes.advice(), []);
+    }
+
     /// However attempts end, the last word on a destination that nobody works on is that it goes on.
     #[tokio::test(start_paused = true)]
     async fn nobody_is_left_paused() {
@@ -234,7 +267,7 @@ mod tests {
             }
             let last = advice(&lanes).pop();
             assert!(last.is_none_or(|last| last != Advice::Pause), "round {round}");
-            assert_eq!(lanes.in_hand(), 0);
+            assert_eq!(lanes.room().0, IN_HAND);
         }
     }
 
