@@ -23,7 +23,7 @@ use ipnet::IpNet;
 use posta_mail::{
     Domain, MailId, Reply, ReversePath, Timestamp,
     dsn::Action,
-    envelope::{Hold, MailParameters},
+    envelope::{Body, Hold, MailParameters},
     header::{Completion, HeaderCompleter, RequiredFields},
     limits,
     sasl::Exchange,
@@ -390,11 +390,15 @@ impl SmtpHost {
         incoming: Incoming,
     ) -> Result<Acceptance, StoreError> {
         let octets = incoming.octets();
-        let Incoming { id, time, chunks, rest, message_id, failed, .. } = incoming;
+        let Incoming { id, time, chunks, rest, message_id, failed, is_eight_bit, .. } = incoming;
         if let Some(error) = failed {
             return Err(error);
         }
-        let Mail { reverse_path, parameters } = mail;
+        let Mail { reverse_path, mut parameters } = mail;
+        // Many a mail program does not say so; a server that takes only ASCII would damage it.
+        if is_eight_bit && parameters.body == Body::SevenBit {
+            parameters.body = Body::EightBitMime;
+        }
         let hold = parameters.hold.map(|hold| match hold {
             Hold::For(seconds) => time + Duration::from_secs(seconds.into()),
             Hold::Until(until) => until,

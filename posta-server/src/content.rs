@@ -30,6 +30,8 @@ pub(crate) struct Incoming {
     completer: Option<HeaderCompleter>,
     /// Servers that it came through.
     pub(crate) hops: usize,
+    /// Whether it has octets outside ASCII.
+    pub(crate) is_eight_bit: bool,
     /// Its Message-ID field.
     pub(crate) message_id: Option<String>,
     /// Chunks that the store has.
@@ -54,6 +56,7 @@ impl Incoming {
             time,
             completer: Some(completer),
             hops: 0,
+            is_eight_bit: false,
             message_id: None,
             chunks: 0,
             rest: trace,
@@ -72,6 +75,7 @@ impl Incoming {
             // Closed only when the program ends.
             self.share = budget.0.clone().acquire_owned().await.ok();
         }
+        self.is_eight_bit |= !content.is_ascii();
         match &mut self.completer {
             None => self.rest.extend_from_slice(content),
             Some(completer) => {

@@ -123,22 +123,32 @@ pub fn deliveries<'a>(
     deliveries
 }
 
+/// A report that was written.
+#[derive(Debug, Clone)]
+pub struct Report<'a> {
+    /// Its id.
+    pub id: MailId,
+    /// When it was written.
+    pub time: Timestamp,
+    /// All of it.
+    pub content: Vec<u8>,
+    /// Whom it is for.
+    pub to: &'a Address,
+    /// Whether it may never travel in plaintext.
+    pub require_tls: bool,
+}
+
 /// A report on its way: from nobody, and nobody hears what becomes of it.
 #[must_use]
-pub fn report(
-    id: MailId,
-    time: Timestamp,
-    content: Vec<u8>,
-    to: &Address,
-    resolved: &Resolved,
-) -> Acceptance {
+pub fn report(report: Report<'_>, resolved: &Resolved) -> Acceptance {
+    let Report { id, time, content, to, require_tls } = report;
     let envelope = Envelope {
         reverse_path: ReversePath::Null,
         envelope_id: None,
         ret: None,
         body: if content.is_ascii() { Body::SevenBit } else { Body::EightBitMime },
         utf8: !to.is_ascii(),
-        require_tls: false,
+        require_tls,
         deadline: None,
         priority: 0,
     };

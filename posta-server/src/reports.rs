@@ -113,8 +113,10 @@ impl Reporter {
         let words: Vec<_> =
             replies.iter().map(|reply| reply.map(|reply| reply.to_string())).collect();
         let beginning = self.beginning(about).await?;
+        // RFC 8689 §5: what must be protected is not sent back, and the rest as it had to be sent.
         let is_whole = failed
             && about.envelope.ret == Some(Return::Full)
+            && !about.envelope.require_tls
             && about.octets <= RETURNED
             && beginning.len() as u64 >= about.octets;
         let (id, time) = (self.clock.mail_id(), self.clock.now());
@@ -151,8 +153,9 @@ impl Reporter {
                 action: first.action.name().to_owned(),
             },
         };
-        let content = report.write();
-        Ok(Some((dispatch::report(id, time, content, to, &resolved), event)))
+        let (content, require_tls) = (report.write(), about.envelope.require_tls);
+        let report = dispatch::Report { id, time, content, to, require_tls };
+        Ok(Some((dispatch::report(report, &resolved), event)))
     }
 
     async fn beginning(&self, about: About<'_>) -> Result<Vec<u8>, StoreError> {

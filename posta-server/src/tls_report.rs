@@ -310,8 +310,9 @@ impl TlsReports {
             text.push_str("\r\n");
         }
         text.push_str("--report--\r\n");
-        let acceptance =
-            dispatch::report(self.clock.mail_id(), now, text.into_bytes(), to, &resolved);
+        let (id, content) = (self.clock.mail_id(), text.into_bytes());
+        let report = dispatch::Report { id, time: now, content, to, require_tls: false };
+        let acceptance = dispatch::report(report, &resolved);
         self.store.accept(acceptance).await?;
         self.wake.wake();
         Ok(())

@@ -2,7 +2,10 @@
 //! the test moves.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use posta_mail::Timestamp;
+use posta_mail::{
+    ReversePath, Timestamp,
+    envelope::{Body, Notify},
+};
 use posta_server::{
     Kind, ListenerSettings, Server, Settings, TlsMode, World,
     admin::{Admin, QueueAction, QueueLine, Request, Response, Selection, TRACED},
@@ -11,7 +14,10 @@ use posta_server::{
     outbound::ClientTls,
     resolve::FixedZone,
 };
-use posta_store::{Event, MemoryStore, What};
+use posta_store::{
+    Acceptance, Destination, Envelope, Event, Item, ItemId, ItemState, MemoryStore, Store, Waiting,
+    What,
+};
 use std::{net::IpAddr, sync::Arc, time::Duration};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -22,6 +28,7 @@ use tokio::{
 const PATIENCE: Duration = Duration::from_secs(600);
 
 struct Side {
+    store: Arc<MemoryStore>,
     admin: Admin,
     _server: Server,
 }
@@ -85,12 +92,12 @@ async fn side(
         tls: ClientTls::new(&[]).unwrap(),
     };
     let collectors = Arc::new(world.collectors());
-    let admin = Admin::new(store, clock.clone(), collectors);
+    let admin = Admin::new(store.clone(), clock.clone(), collectors);
     for account in accounts {
         let (address, password) = ((*account).to_owned(), "parola".to_owned());
         admin.execute(Request::AccountAdd { address, password, apop: false }).await.unwrap();
     }
-    Side { admin, _server: Server::start(settings, world).await.unwrap() }
+    Side { store, admin, _server: Server::start(settings, world).await.unwrap() }
 }
 
 /// Servers that take a connection and say nothing.
@@ -380,6 +387,64 @@ async fn success_is_reported_to_those_who_ask() {
     let other = two.inbox("127.0.0.1", "ana", 3).await;
     assert!(other.contains("Reporting-MTA: dns; mx.y.test\r\n"), "{other}");
     assert!(other.contains("Action: delivered\r\n"), "{other}");
+}
+
+/// RFC 8689 §5: what is told of a message that may never travel in plaintext does not either.
+#[tokio::test(start_paused = true)]
+async fn reports_are_as_secret_as_what_they_are_about() {
+    let two = two().await;
+    let (id, time) = (two.clock.mail_id(), two.clock.now());
+    let item = Item {
+        id: ItemId { content: id, index: 0 },
+        octets: 4,
+        accepted: time,
+        message_id: None,
+        envelope: Envelope {
+            reverse_path: ReversePath::Address("bob@y.test".parse().unwrap()),
+            envelope_id: None,
+            ret: None,
+            body: Body::SevenBit,
+            utf8: false,
+            require_tls: true,
+            deadline: None,
+            priority: 0,
+        },
+        destination: Destination::Domain("null.test".to_owned()),
+        recipients: vec![Waiting {
+            address: "a@null.test".parse().unwrap(),
+            notify: Notify::default(),
+            original: None,
+            reply: None,
+        }],
+        due: time,
+        state: ItemState::Waiting,
+        attempts: 0,
+        delay_told: false,
+        shared: false,
+    };
+    let acceptance = Acceptance {
+        id,
+        time,
+        chunks: 0,
+        rest: b"a\r\n".to_vec(),
+        deliveries: Vec::new(),
+        items: vec![item],
+        events: Vec::new(),
+        reports: Vec::new(),
+        collected: None,
+    };
+    two.ours.store.accept(acceptance).await.unwrap();
+    two.tried(None).await;
+    let told = two.trace(&id.to_string()).await;
+    let report = told.iter().find_map(|event| match &event.what {
+        What::Reported { report, .. } => Some(report.to_string()),
+        _ => None,
+    });
+    let story = two.trace(&report.expect("its sender is told")).await;
+    let What::Attempted { recipients, .. } = &story.last().unwrap().what else {
+        panic!("{story:?}")
+    };
+    assert!(recipients[0].reply.starts_with("550 5.7.30 Nothing proves"), "{recipients:?}");
 }
 
 #[tokio::test(start_paused = true)]
