@@ -302,6 +302,10 @@ fn after(command: Answer, words: &str) -> Result<State, Failure> {
             let (Some(messages), Some(octets)) = (messages, octets) else {
                 return Err(Failure::Protocol("STAT brought no two numbers"));
             };
+            // Whoever is told of four thousand million would make a list of them.
+            if messages > limits::POP3_LISTING_LINES as u32 {
+                return Err(Failure::Protocol("STAT brought more messages than there can be"));
+            }
             State::Ready(Outcome::Status { messages, octets })
         }
         _ => State::Ready(Outcome::Done),

@@ -26,7 +26,7 @@ fn with_smarthost(smarthost: &str) -> Place {
 
 /// `ana@x.test` here, `bob@y.test` there, where all mail for elsewhere goes.
 fn ours_and_theirs() -> (Place, Place) {
-    let mut theirs = Place::new(&[("smtp", "starttls"), ("pop3", "none")]);
+    let mut theirs = Place::named("mx.y.test", &[("smtp", "starttls"), ("pop3", "none")]);
     theirs.add_account("bob@y.test");
     theirs.start();
     let mut ours = with_smarthost(theirs.address("smtp"));
@@ -135,7 +135,7 @@ impl Drop for Names {
 #[test]
 fn mail_goes_where_dns_says() {
     let Some(names) = Names::start() else { return };
-    let mut theirs = Place::new(&[("smtp", "starttls"), ("pop3", "none")]);
+    let mut theirs = Place::named("mx.y.test", &[("smtp", "starttls"), ("pop3", "none")]);
     let config = fs::read_to_string(theirs.config()).unwrap();
     fs::write(theirs.config(), config.replacen("127.0.0.1:0", "127.0.0.5:25", 1)).unwrap();
     theirs.add_account("bob@y.test");

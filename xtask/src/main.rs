@@ -19,22 +19,23 @@ cargo xtask bench [ROUNDS]
 cargo xtask fuzz [SECONDS]
                     runs each fuzz target for so long (60), and keeps what it learnt in fuzz/corpus";
 
-/// What the tests need beside Rust: a program, and the Debian packages that have it.
-const NEEDED: [(&str, &str); 12] = [
-    ("cc", "gcc"),
-    ("python3", "python3"),
-    ("curl", "curl"),
-    ("openssl", "openssl"),
-    // The second package is what swaks speaks TLS with.
-    ("swaks", "swaks libnet-ssleay-perl"),
-    ("msmtp", "msmtp"),
-    ("s-nail", "s-nail"),
-    ("mpop", "mpop"),
-    ("fetchmail", "fetchmail"),
-    ("getmail", "getmail6"),
-    ("neomutt", "neomutt"),
-    // What Net::POP3 speaks TLS with.
-    ("perl", "perl libio-socket-ssl-perl"),
+/// What the tests need beside Rust: a command that succeeds where it is there, and the Debian packages
+/// that have it.
+const NEEDED: [(&str, &str); 13] = [
+    ("cc --version", "gcc"),
+    ("python3 --version", "python3"),
+    ("curl --version", "curl"),
+    ("openssl version", "openssl"),
+    ("swaks --version", "swaks"),
+    // What swaks, and what Net::POP3 speaks TLS with.
+    ("perl -MNet::SSLeay -e 1", "libnet-ssleay-perl"),
+    ("perl -MIO::Socket::SSL -e 1", "libio-socket-ssl-perl"),
+    ("msmtp --version", "msmtp"),
+    ("s-nail --version", "s-nail"),
+    ("mpop --version", "mpop"),
+    ("fetchmail --version", "fetchmail"),
+    ("getmail --version", "getmail6"),
+    ("neomutt -v", "neomutt"),
 ];
 
 fn main() -> ExitCode {
@@ -56,8 +57,8 @@ fn main() -> ExitCode {
 }
 
 fn test() -> Result<(), String> {
-    for (program, package) in NEEDED {
-        need(program, package)?;
+    for (check, package) in NEEDED {
+        need(check, package)?;
     }
     let skipped = root().join("target/skipped");
     // It is not there when nothing was skipped last time.
@@ -88,7 +89,7 @@ fn verdict(skipped: &Path) -> String {
 
 /// Runs ours and theirs in turn. Theirs are installed into roots of their own, so this needs root.
 fn bench(rounds: Option<String>) -> Result<(), String> {
-    need("python3", "python3")?;
+    need("python3 --version", "python3")?;
     cargo("release build", &["build", "--release", "-p", "posta"])?;
     step("measuring");
     let mut command = Command::new("unshare");
@@ -100,7 +101,7 @@ fn bench(rounds: Option<String>) -> Result<(), String> {
 }
 
 fn fuzz(seconds: Option<String>) -> Result<(), String> {
-    need("g++", "g++")?;
+    need("g++ --version", "g++")?;
     let mut command = Command::new(env!("CARGO"));
     command.args(["run", "--quiet", "-p", "fuzz", "--bin", "fuzz", "--"]).args(seconds);
     run(&mut command, "fuzzing")
@@ -129,12 +130,16 @@ fn run(command: &mut Command, name: &str) -> Result<(), String> {
 }
 
 /// Sees to it that a program is there: installs it where that is allowed, else asks for it by name.
-fn need(program: &str, package: &str) -> Result<(), String> {
-    let is_there = || Command::new(program).arg("--version").output().is_ok();
+fn need(check: &str, package: &str) -> Result<(), String> {
+    let is_there = || {
+        let mut words = check.split(' ');
+        let mut command = Command::new(words.next().unwrap_or_default());
+        command.args(words).output().is_ok_and(|ran| ran.status.success())
+    };
     if is_there() {
         return Ok(());
     }
-    step(&format!("installing {package}, for {program}"));
+    step(&format!("installing {package}, for `{check}`"));
     let apt = |arguments: &str| {
         let mut command = Command::new("apt-get");
         command.args(arguments.split(' ')).env("DEBIAN_FRONTEND", "noninteractive");
@@ -144,5 +149,5 @@ fn need(program: &str, package: &str) -> Result<(), String> {
     if installed.is_ok() && is_there() {
         return Ok(());
     }
-    Err(format!("the tests need {program}: install it (on Debian: apt-get install {package})"))
+    Err(format!("the tests need `{check}`: install it (on Debian: apt-get install {package})"))
 }

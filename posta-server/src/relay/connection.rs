@@ -125,8 +125,9 @@ enum Broken {
     Refused(Reply),
     /// It does not let us in.
     Login(String),
-    /// It is this server: who sends mail to itself sends it round until it has too many hops.
-    Ourselves,
+    /// It is this server: who sends mail to itself sends it round until it has too many hops. Whether
+    /// the operator wants it so.
+    Ourselves(bool),
 }
 
 impl Broken {
@@ -145,9 +146,13 @@ impl Broken {
                 tracing::error!("{words}");
                 Reply::new(451, (4, 7, 8), words)
             }
-            // RFC 3463 §3.5: a routing loop.
-            Self::Ourselves => {
+            // RFC 3463 §3.5: a routing loop. What is configured can be mended before the mail fails.
+            Self::Ourselves(is_configured) => {
                 let words = format!("{place} is this server itself: the mail would go round");
+                if is_configured {
+                    tracing::error!("{words}; a smarthost is another server");
+                    return Trouble::new(Reply::new(451, (4, 4, 6), words));
+                }
                 Reply::new(550, (5, 4, 6), words)
             }
         })
@@ -238,7 +243,7 @@ impl<'a> Conversation<'a> {
                 let words = "it is not offered".to_owned();
                 Broken::Tls(TlsFailure::StarttlsNotSupported, words)
             }
-            (Some(Failure::Namesake), _) => Broken::Ourselves,
+            (Some(Failure::Namesake), _) => Broken::Ourselves(self.queue.peer.smarthost.is_some()),
             (Some(Failure::NoLogin), _) => Broken::Login("it offers no login".to_owned()),
             (Some(Failure::Login(reply)), _) => Broken::Login(reply.to_string()),
             (Some(Failure::Protocol(_)), _) => {

@@ -27,9 +27,14 @@ pub struct Place {
 impl Place {
     /// With these listeners: protocol and TLS mode of each.
     pub fn new(listeners: &[(&str, &str)]) -> Self {
+        Self::named("mail.x.test", listeners)
+    }
+
+    /// The same under another name for itself.
+    pub fn named(hostname: &str, listeners: &[(&str, &str)]) -> Self {
         let directory = tempfile::Builder::new().prefix("posta-test-").tempdir().unwrap();
         let mut config = format!(
-            "hostname = \"mail.x.test\"\ndata = \"{}\"\n[limits]\nsessions-per-client = 0\n",
+            "hostname = \"{hostname}\"\ndata = \"{}\"\n[limits]\nsessions-per-client = 0\n",
             directory.path().join("data").display()
         );
         for (protocol, tls) in listeners {
