@@ -136,7 +136,7 @@ def exim(cert, key):
         " dnssec_request_domains = *\n no_more\nhere:\n driver = accept\n transport = maildir\n"
         "begin transports\ndane:\n driver = smtp\n hosts_require_dane = *\n dnssec_request_domains = *\n"
         f" allow_localhost\n interface = {PEERS['ex']}\nmaildir:\n driver = appendfile\n directory = /mail\n maildir_format\n user = Debian-exim\n"
-        " create_directory\n",
+        " create_directory\nbegin retry\n* * F,2h,1m\n",
     )
     peer.run("sh", "-c", "mkdir -p /var/log/exim4; chmod 777 /var/log/exim4")
     peer.start("exim4", "-bdf", "-q1h")
@@ -449,6 +449,42 @@ def by_dane(posta, running, directory, port, anchor):
         print(f"from {name}: by DANE", flush=True)
 
 
+def refused(posta, running):
+    """What we refuse for now they bring again; what we refuse for good they tell their senders of."""
+    for name, command, log, again in (
+        ("pf", "sendmail", "/var/log/postfix.log", ("postqueue", "-f")),
+        ("ex", "exim4", "/var/log/exim4/mainlog", ("exim4", "-qff")),
+    ):
+        peer, files = running[name]
+        told = lambda: open(peer.path(log), encoding="utf-8").read()
+        send = lambda to: peer.run(command, "-i", "-f", f"user@{name}.test", to, text=b"Subject: refused\n\ntext\n")
+        before = len(posta.inbox())
+        # Just full: a message that could never fit is refused for good.
+        full = sum(len(message) for message in posta.inbox())
+        posta.ask("account", "quota", "ana@xx.test", f"{full}B")
+        send("ana@xx.test")
+        try:
+            until(f"{name} hears that the mailbox is full", lambda: "452 4.2.2" in told())
+        except AssertionError as error:
+            raise RuntimeError(f"{error}: {told()}") from error
+        assert len(posta.inbox()) == before
+        posta.ask("account", "quota", "ana@xx.test", "none")
+
+        def has_come():
+            peer.run(*again)
+            time.sleep(1)
+            return len(posta.inbox()) > before
+
+        until(f"{name} brings it again", has_come)
+        before = len(files())
+        send("nobody@xx.test")
+        until(f"{name} tells its sender", lambda: len(files()) > before)
+        report = max(files(), key=os.path.getmtime)
+        with open(report, encoding="utf-8") as file:
+            assert "550 5.1.1 No such user here" in file.read(), report
+        print(f"from {name}: 452, then taken; 550, and reported", flush=True)
+
+
 def main(program):
     directory = tempfile.mkdtemp(prefix="posta-relays-")
     authority(directory)
@@ -473,6 +509,7 @@ def main(program):
         bad(posta, servers)
         changed(posta, servers["grey"])
         by_dane(posta, running, directory, 5399, server.anchor)
+        refused(posta, running)
     finally:
         posta.stop()
     shutil.rmtree(directory, ignore_errors=True)
