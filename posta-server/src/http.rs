@@ -2,9 +2,10 @@
 
 use crate::{
     net::{Net, Stream},
-    outbound::{ClientTls, Verify},
+    outbound::{self, ClientTls, Verify},
     race,
     resolve::Resolver,
+    tls_report::Failure,
 };
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::{Request, StatusCode, body::Bytes, client::conn::http1, header::CONTENT_TYPE};
@@ -45,6 +46,16 @@ pub(crate) async fn exchange(
     answered
 }
 
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum WebError {
+    /// The server is not known to be the one that was asked for.
+    #[error("its certificate: {0}")]
+    Certificate(String),
+    #[error("{0}")]
+    Other(String),
+}
+
 /// What a request over HTTPS to a host that DNS names takes.
 #[derive(Clone)]
 pub(crate) struct Web {
@@ -61,16 +72,25 @@ impl Web {
         request: Request<Full<Bytes>>,
         most: usize,
         patience: Duration,
-    ) -> Result<Answer, String> {
+    ) -> Result<Answer, WebError> {
         let asked = async {
-            let addresses = self.resolver.addresses(host).await.map_err(text)?.found;
+            let addresses = self.resolver.addresses(host).await.map_err(other)?.found;
             let mut addresses = race::ordered(addresses, PORT);
-            let (stream, _) = race::race(&mut addresses, &self.net, &[], patience).await?;
+            let raced = race::race(&mut addresses, &self.net, &[], patience).await;
+            let (stream, _) = raced.map_err(WebError::Other)?;
             let secured = self.tls.connect(stream, host, &Verify::Authorities).await;
-            exchange(secured.map_err(text)?.0, request, most).await
+            let (stream, _) = secured.map_err(|error| match outbound::failure(&error) {
+                Failure::ValidationFailure => other(error),
+                _ => WebError::Certificate(text(error)),
+            })?;
+            exchange(stream, request, most).await.map_err(WebError::Other)
         };
-        timeout(patience, asked).await.unwrap_or_else(|_| Err("no answer in time".to_owned()))
+        timeout(patience, asked).await.unwrap_or_else(|_| Err(other("no answer in time")))
     }
+}
+
+fn other(error: impl std::fmt::Display) -> WebError {
+    WebError::Other(text(error))
 }
 
 fn text(error: impl std::fmt::Display) -> String {

@@ -462,8 +462,8 @@ impl Services {
     fn relay(&self, tls_reports: Arc<TlsReports>) -> Relay {
         let World { store, clock, net, resolver, tls } = self.world.clone();
         Relay {
+            policies: Policies::new(self.web(), store.clone(), clock.clone(), tls_reports.clone()),
             tls_reports,
-            policies: Policies::new(self.web(), store.clone(), clock.clone()),
             hostname: self.settings.hostname.clone(),
             store,
             clock,

@@ -1,7 +1,11 @@
 //! MTA-STS: a domain says on the web, where a certificate vouches for it, which servers take its mail
 //! and that they do so in TLS (RFC 8461). For domains without DNSSEC; DANE comes before it.
 
-use crate::{clock::Clock, http::Web};
+use crate::{
+    clock::Clock,
+    http::{Web, WebError},
+    tls_report::{Failure, TlsReports},
+};
 use http_body_util::Full;
 use hyper::{Request, StatusCode};
 use posta_mail::Timestamp;
@@ -127,6 +131,7 @@ pub struct Policies {
     web: Web,
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
+    reports: Arc<TlsReports>,
     known: Mutex<HashMap<String, Fetched>>,
     turns: Mutex<Turns>,
 }
@@ -160,8 +165,13 @@ impl Turns {
 
 impl Policies {
     /// With what is remembered.
-    pub(crate) fn new(web: Web, store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> Self {
-        Self { web, store, clock, known: Mutex::default(), turns: Mutex::default() }
+    pub(crate) fn new(
+        web: Web,
+        store: Arc<dyn Store>,
+        clock: Arc<dyn Clock>,
+        reports: Arc<TlsReports>,
+    ) -> Self {
+        Self { web, store, clock, reports, known: Mutex::default(), turns: Mutex::default() }
     }
 
     /// Reads what earlier runs fetched.
@@ -219,29 +229,43 @@ impl Policies {
         id.map(|(_, id)| id.to_owned()).filter(|id| !id.is_empty() && id.len() <= 32)
     }
 
+    /// Asks for a policy; its owner hears of it if that is in vain.
     async fn fetch(&self, domain: &str, id: String, now: Timestamp) -> Option<Fetched> {
+        match self.ask(domain).await {
+            Ok(policy) => {
+                let until = now + Duration::from_secs(policy.max_age);
+                let fetched = Fetched { id, policy, until };
+                self.remember(domain, fetched.clone(), now).await;
+                Some(fetched)
+            }
+            Err((failure, why)) => {
+                tracing::info!(domain, why, "there is no MTA-STS policy");
+                self.reports.count_policy(domain, failure);
+                None
+            }
+        }
+    }
+
+    async fn ask(&self, domain: &str) -> Result<Policy, (Failure, String)> {
         let host = format!("mta-sts.{domain}");
         let request = Request::get("/.well-known/mta-sts.txt").header("host", &host);
-        let answer =
-            self.web.ask(&host, request.body(Full::default()).ok()?, POLICY, PATIENCE).await;
-        let policy = match answer {
+        let request = request.body(Full::default());
+        let request = request.map_err(|why| (Failure::StsPolicyFetchError, why.to_string()))?;
+        match self.web.ask(&host, request, POLICY, PATIENCE).await {
             // RFC 8461 §3.3: a redirect is not followed.
             Ok(answer) if answer.status == StatusCode::OK && answer.kind == "text/plain" => {
-                Policy::parse(str::from_utf8(&answer.body).unwrap_or_default())
+                let policy = Policy::parse(str::from_utf8(&answer.body).unwrap_or_default());
+                policy.ok_or((Failure::StsPolicyInvalid, "what is served is none".to_owned()))
             }
             Ok(answer) => {
-                tracing::info!(domain, status = %answer.status, "no MTA-STS policy is served");
-                None
+                let why = format!("{} {}", answer.status, answer.kind);
+                Err((Failure::StsPolicyFetchError, why))
             }
-            Err(error) => {
-                tracing::info!(domain, error, "the MTA-STS policy cannot be fetched");
-                None
+            Err(why @ WebError::Certificate(_)) => {
+                Err((Failure::StsWebpkiInvalid, why.to_string()))
             }
-        }?;
-        let until = now + Duration::from_secs(policy.max_age);
-        let fetched = Fetched { id, policy, until };
-        self.remember(domain, fetched.clone(), now).await;
-        Some(fetched)
+            Err(why @ WebError::Other(_)) => Err((Failure::StsPolicyFetchError, why.to_string())),
+        }
     }
 
     async fn remember(&self, domain: &str, fetched: Fetched, now: Timestamp) {

@@ -68,9 +68,13 @@ pub enum Failure {
     TlsaInvalid,
     /// What DNS says is forged, or cannot be found out.
     DnssecInvalid,
-    /// The server is none of those that the policy names.
+    /// What is served as the policy is none.
     StsPolicyInvalid,
-    /// Anything else.
+    /// The policy cannot be fetched.
+    StsPolicyFetchError,
+    /// The policy's server has no certificate for its name.
+    StsWebpkiInvalid,
+    /// Anything else, as a server that the policy does not name.
     ValidationFailure,
 }
 
@@ -78,7 +82,7 @@ pub enum Failure {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct Tally {
     successes: u64,
-    /// By what went wrong, and with which server.
+    /// By what went wrong, and with which server; with none if it was the policy.
     failures: Vec<(Failure, String, u64)>,
     servers: Vec<String>,
 }
@@ -119,6 +123,21 @@ impl TlsReports {
         server: &str,
         outcome: Result<(), Failure>,
     ) {
+        self.note(domain, kind, Some(server), outcome);
+    }
+
+    /// Counts that a domain's MTA-STS policy was asked for in vain.
+    pub(crate) fn count_policy(&self, domain: &str, failure: Failure) {
+        self.note(domain, PolicyKind::Sts, None, Err(failure));
+    }
+
+    fn note(
+        &self,
+        domain: &str,
+        kind: PolicyKind,
+        server: Option<&str>,
+        outcome: Result<(), Failure>,
+    ) {
         let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
         if counts.day.len() >= DOMAINS && !counts.day.contains_key(domain) {
             return;
@@ -130,10 +149,13 @@ impl TlsReports {
             tallies.len() - 1
         });
         let tally = &mut tallies[at].1;
-        let is_known = tally.servers.iter().any(|known| known == server);
-        if !is_known && tally.servers.len() < SERVERS {
+        if let Some(server) = server
+            && tally.servers.len() < SERVERS
+            && !tally.servers.iter().any(|known| known == server)
+        {
             tally.servers.push(server.to_owned());
         }
+        let server = server.unwrap_or_default();
         let Err(failure) = outcome else {
             tally.successes += 1;
             return;
@@ -243,11 +265,12 @@ impl TlsReports {
                     .failures
                     .iter()
                     .map(|(failure, server, count)| {
-                        json!({
-                            "result-type": failure,
-                            "receiving-mx-hostname": server,
-                            "failed-session-count": count,
-                        })
+                        let mut told =
+                            json!({ "result-type": failure, "failed-session-count": count });
+                        if !server.is_empty() {
+                            told["receiving-mx-hostname"] = json!(server);
+                        }
+                        told
                     })
                     .collect();
                 let failed: u64 = tally.failures.iter().map(|(.., count)| count).sum();
@@ -332,7 +355,7 @@ impl TlsReports {
             Ok(answer) => {
                 tracing::info!(host, status = %answer.status, "a TLS report is not taken")
             }
-            Err(error) => tracing::info!(host, error, "a TLS report cannot be handed in"),
+            Err(error) => tracing::info!(host, %error, "a TLS report cannot be handed in"),
         }
     }
 }

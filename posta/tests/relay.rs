@@ -69,6 +69,8 @@ async fn side(
     }
     let wishes = vec!["v=TLSRPTv1; rua=mailto:ana@x.test".to_owned()];
     zone.texts.insert("_smtp._tls.y.test".into(), wishes);
+    // It says that it has a policy, and there is none.
+    zone.texts.insert("_mta-sts.y.test".into(), vec!["v=STSv1; id=1;".to_owned()]);
     let store = Arc::new(MemoryStore::new());
     let listener = |kind, port| ListenerSettings {
         kind,
@@ -535,8 +537,12 @@ async fn a_domain_hears_how_its_servers_were_reached() {
         .unwrap();
     let read: serde_json::Value = serde_json::from_str(&text).unwrap();
     assert_eq!(read["organization-name"], "mail.x.test");
-    let policy = &read["policies"][0];
-    assert_eq!(policy["policy"]["policy-type"], "no-policy-found");
+    let policies = read["policies"].as_array().unwrap();
+    let of_kind = |kind: &str| policies.iter().find(|told| told["policy"]["policy-type"] == kind);
+    let vain = &of_kind("sts").unwrap()["failure-details"][0];
+    assert_eq!(vain["result-type"], "sts-policy-fetch-error");
+    assert!(vain["receiving-mx-hostname"].is_null(), "{vain}");
+    let policy = of_kind("no-policy-found").unwrap();
     assert_eq!(policy["policy"]["mx-host"][0], "mx.y.test");
     assert_eq!(policy["summary"]["total-failure-session-count"], 1);
     assert_eq!(policy["failure-details"][0]["result-type"], "starttls-not-supported");

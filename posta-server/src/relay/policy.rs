@@ -79,10 +79,10 @@ impl Relay {
         if !policy.names(name) {
             let words = format!("{name} is none of the servers that {domain} names (MTA-STS)");
             if !is_test {
-                let trouble = Trouble::tls(Failure::StsPolicyInvalid, words);
+                let trouble = Trouble::tls(Failure::ValidationFailure, words);
                 return Err((trouble, PolicyKind::Sts));
             }
-            let failure = Err(Failure::StsPolicyInvalid);
+            let failure = Err(Failure::ValidationFailure);
             self.tls_reports.count(domain, PolicyKind::Sts, name, failure);
         }
         Ok((Trust::Tls(Verify::Authorities), PolicyKind::Sts, is_test))
