@@ -537,6 +537,15 @@ mod tests {
         assert_eq!(limits.len(), KEYS[3].1.len(), "those of the limits too");
     }
 
+    /// What README.md shows can be written so.
+    #[test]
+    fn the_readme_does_not_err() {
+        let readme = include_str!("../../README.md");
+        let (_, shown) = readme.split_once("```toml\n").unwrap();
+        let config = Config::parse(shown.split_once("```").unwrap().0).unwrap();
+        assert_eq!(config.listen.len(), 2);
+    }
+
     #[test]
     fn what_is_left_out_has_a_default() {
         let config = Config::parse("").unwrap();
