@@ -26,6 +26,8 @@ import names
 import peers
 
 PASSWORD = "parola"
+# Octets of a message that no socket's buffer holds.
+LARGE = 16 * 2**20
 PEERS = {"pf": "127.0.0.11", "ex": "127.0.0.12", "os": "127.0.0.13"}
 OURS = "127.0.0.20"
 WEB = "127.0.0.21"
@@ -33,6 +35,7 @@ BAD = {
     "grey": "127.0.0.30", "refuses": "127.0.0.31", "hang-greeting": "127.0.0.32", "hang-ehlo": "127.0.0.33",
     "hang-mail": "127.0.0.34", "hang-rcpt": "127.0.0.35", "hang-data": "127.0.0.36", "hang-end": "127.0.0.37",
     "mute": "127.0.0.38", "nonsense": "127.0.0.39", "endless": "127.0.0.40", "busy": "127.0.0.41", "no-tls": "127.0.0.42",
+    "hang-content": "127.0.0.43",
 }
 
 
@@ -169,7 +172,7 @@ class Bad:
         self.kind, self.address, self.connections, self.messages, self.rcpts = kind, address, 0, [], 0
 
     async def serve(self):
-        await asyncio.start_server(self.talk, self.address, 25)
+        await asyncio.start_server(self.talk, self.address, 25, limit=LARGE * 2)
 
     async def talk(self, reader, writer):
         self.connections += 1
@@ -217,6 +220,9 @@ class Bad:
                     await say("data", "503 5.5.1 no recipients")
                     continue
                 await say("data", "354 go")
+                if kind == "hang-content":
+                    # It reads no further; the message does not fit into what is in between.
+                    await asyncio.sleep(3600)
                 content = await reader.readuntil(b"\r\n.\r\n")
                 self.messages.append(content)
                 if kind == "mute":
@@ -266,9 +272,9 @@ class Posta:
         self.server = subprocess.Popen([program, "serve", "--config", self.config])
         peers.wait_for(("127.0.0.1", 2787))
 
-    def send(self, to, subject):
+    def send(self, to, subject, text="text\r\n"):
         with smtplib.SMTP("127.0.0.1", 2787, timeout=30) as client:
-            client.sendmail("ana@xx.test", [to], f"Subject: {subject}\r\nMessage-ID: <{subject}@xx.test>\r\n\r\ntext\r\n")
+            client.sendmail("ana@xx.test", [to], f"Subject: {subject}\r\nMessage-ID: <{subject}@xx.test>\r\n\r\n{text}")
 
     def ask(self, *command):
         ran = subprocess.run([self.program, *command, "--config", self.config], stdout=subprocess.PIPE, check=True)
@@ -354,7 +360,8 @@ def unproved(posta, files):
 
 def bad(posta, servers):
     for kind in BAD:
-        posta.send(f"user@{kind}.test", kind)
+        lines = LARGE // 80 if kind == "hang-content" else 1
+        posta.send(f"user@{kind}.test", kind, lines * ("x" * 78 + "\r\n"))
     for kind, server in servers.items():
         if kind == "refuses":
             continue
