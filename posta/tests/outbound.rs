@@ -26,7 +26,8 @@ fn with_smarthost(smarthost: &str) -> Place {
 
 /// `ana@x.test` here, `bob@y.test` there, where all mail for elsewhere goes.
 fn ours_and_theirs() -> (Place, Place) {
-    let mut theirs = Place::named("mx.y.test", &[("smtp", "starttls"), ("pop3", "none")]);
+    // Two servers on one machine may share its name.
+    let mut theirs = Place::new(&[("smtp", "starttls"), ("pop3", "none")]);
     theirs.add_account("bob@y.test");
     theirs.start();
     let mut ours = with_smarthost(theirs.address("smtp"));

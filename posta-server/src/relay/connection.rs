@@ -125,9 +125,8 @@ enum Broken {
     Refused(Reply),
     /// It does not let us in.
     Login(String),
-    /// It is this server: who sends mail to itself sends it round until it has too many hops. Whether
-    /// the operator wants it so.
-    Ourselves(bool),
+    /// It is this server: who sends mail to itself sends it round until it has too many hops.
+    Ourselves,
 }
 
 impl Broken {
@@ -146,13 +145,9 @@ impl Broken {
                 tracing::error!("{words}");
                 Reply::new(451, (4, 7, 8), words)
             }
-            // RFC 3463 §3.5: a routing loop. What is configured can be mended before the mail fails.
-            Self::Ourselves(is_configured) => {
+            // RFC 3463 §3.5: a routing loop.
+            Self::Ourselves => {
                 let words = format!("{place} is this server itself: the mail would go round");
-                if is_configured {
-                    tracing::error!("{words}; a smarthost is another server");
-                    return Trouble::new(Reply::new(451, (4, 4, 6), words));
-                }
                 Reply::new(550, (5, 4, 6), words)
             }
         })
@@ -226,7 +221,8 @@ impl<'a> Conversation<'a> {
         let name = self.relay.hostname.as_str();
         let options = Options {
             patience: self.relay.settings.patience,
-            refuse_namesake: true,
+            // A smarthost is where the operator says; another server of this machine may share its name.
+            refuse_namesake: smarthost.is_none(),
             login: smarthost.is_some_and(|smarthost| smarthost.login.is_some()),
             ..Options::new(name, HelloVerb::Ehlo, tls)
         };
@@ -243,7 +239,7 @@ impl<'a> Conversation<'a> {
                 let words = "it is not offered".to_owned();
                 Broken::Tls(TlsFailure::StarttlsNotSupported, words)
             }
-            (Some(Failure::Namesake), _) => Broken::Ourselves(self.queue.peer.smarthost.is_some()),
+            (Some(Failure::Namesake), _) => Broken::Ourselves,
             (Some(Failure::NoLogin), _) => Broken::Login("it offers no login".to_owned()),
             (Some(Failure::Login(reply)), _) => Broken::Login(reply.to_string()),
             (Some(Failure::Protocol(_)), _) => {
