@@ -6,8 +6,8 @@ use crate::{
 };
 use std::fmt::Write as _;
 
-/// Octets of another server's words on one line: with what stands before them it stays below the 998 of
-/// RFC 5322 §2.1.1.
+/// Octets of another server's words on one line: with what stands before them it stays below the
+/// 998 of RFC 5322 §2.1.1.
 const LINE: usize = 900;
 
 /// What became of a recipient (RFC 3464 §2.3.3).

@@ -117,8 +117,8 @@ struct Fetched {
 }
 
 impl Fetched {
-    /// Whether it is time to ask again (RFC 8461 §3.3): who waits until it does not hold any more gives whoever
-    /// can keep it from being fetched that day for an attack.
+    /// Whether it is time to ask again (RFC 8461 §3.3). Were it asked for only when it no longer
+    /// holds, whoever can keep it from being fetched on that day could do without it.
     fn is_old(&self, now: Timestamp) -> bool {
         let left = self.until.duration_since(now).as_secs();
         u64::try_from(left).unwrap_or_default() < self.policy.max_age / 2
@@ -199,7 +199,7 @@ impl Policies {
         let wanted = self.id(domain).await.filter(|id| !is_current(id));
         let found = match wanted.map(|id| (id, lock(&self.turns).take(domain, now))) {
             Some((id, Turn::Ours(_asking))) => self.fetch(domain, id, now).await.or(known),
-            // Mail waits until it is known how it must be sent; what was known before serves meanwhile.
+            // Mail waits until it is known how it must be sent; what was known before serves till then.
             Some((_, Turn::Theirs(mut asking))) if known.is_none() => {
                 let _ = asking.changed().await;
                 self.known(domain, now)

@@ -80,8 +80,8 @@ pub trait Store: Send + Sync + 'static {
     /// over with all that belongs to it. Answers whether it was there.
     fn settle(&self, settlement: Settlement) -> Pending<'_, bool>;
 
-    /// Sets when items are to be tried, and whether they are held. Those that are gone, or that somebody
-    /// works on, are passed over. Answers how many it were.
+    /// Sets when items are to be tried, and whether they are held. Those that are gone, or that
+    /// somebody works on, are passed over. Answers how many it were.
     fn reschedule(&self, items: Vec<(ItemId, Timestamp)>, state: ItemState) -> Pending<'_, usize>;
 
     /// A time before which nothing can be claimed: exact after a claim that found nothing.
@@ -96,8 +96,8 @@ pub trait Store: Send + Sync + 'static {
     /// Everything that is told of a message, in order.
     fn history(&self, message: MailId) -> Pending<'_, Vec<Event>>;
 
-    /// Some events of messages before `before`, the newest messages first: `limit` of them, and what else
-    /// belongs to the last message. The events of one message are in order.
+    /// Some events of messages before `before`, the newest messages first: `limit` of them, and what
+    /// else belongs to the last message. The events of one message are in order.
     fn events(&self, before: Option<MailId>, limit: usize) -> Pending<'_, Vec<Event>>;
 
     /// Forgets some of what is told of messages older than `before`. Answers how many events; call

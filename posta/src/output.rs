@@ -1,4 +1,4 @@
-//! What commands print: everything that goes to standard output goes through here, and what went wrong.
+//! What commands print: everything that goes to standard output, and what went wrong.
 
 use anstyle::{AnsiColor, Style};
 use std::{
@@ -13,7 +13,6 @@ const ERROR: Style = AnsiColor::Red.on_default().bold();
 /// reply or a client's name must not steer the operator's terminal. A reader who has seen enough,
 /// as `head`, ends the program.
 macro_rules! say {
-    () => { $crate::output::plain(format_args!("")) };
     ($($words:tt)*) => { $crate::output::plain(format_args!($($words)*)) };
 }
 pub(crate) use say;

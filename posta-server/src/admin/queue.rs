@@ -218,9 +218,9 @@ impl Admin {
         Ok((page, next))
     }
 
-    /// The stories of the newest messages that something names: a message's id, a Message-ID, an address
-    /// that sent or received, or the IP address of a client; oldest first, of those that came here
-    /// within so many seconds.
+    /// The stories of the newest messages that something names: a message's id, a Message-ID, an
+    /// address that sent or received, or the IP address of a client; oldest first, of those that came
+    /// here within so many seconds.
     pub(super) async fn trace(
         &self,
         named: &str,

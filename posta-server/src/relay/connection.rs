@@ -221,7 +221,8 @@ impl<'a> Conversation<'a> {
         let name = self.relay.hostname.as_str();
         let options = Options {
             patience: self.relay.settings.patience,
-            // A smarthost is where the operator says; another server of this machine may share its name.
+            // A smarthost is where the operator says: another server of this machine may have its
+            // name.
             refuse_namesake: smarthost.is_none(),
             login: smarthost.is_some_and(|smarthost| smarthost.login.is_some()),
             ..Options::new(name, HelloVerb::Ehlo, tls)

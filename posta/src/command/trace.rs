@@ -6,8 +6,8 @@ use clap::Args;
 use posta_server::admin::{Request, Response, TRACED};
 use posta_store::{Event, Origin, Refusal, What};
 
-/// Tell what happened to a message: who brought it, where it went, what the other side said; of many, the
-/// newest hundred.
+/// Tell what happened to a message: who brought it, where it went, what the other side said; of many,
+/// the newest hundred.
 #[derive(Args)]
 pub(crate) struct Arguments {
     #[command(flatten)]
