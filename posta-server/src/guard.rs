@@ -5,11 +5,11 @@
 //! that is under attack stays open to the clients that logged in to it before, so that nobody can
 //! lock its owner out.
 
-use crate::clock::Clock;
+use crate::{clock::Clock, network::ClientNetwork};
 use posta_mail::Timestamp;
 use std::{
     collections::{HashMap, HashSet},
-    net::{IpAddr, Ipv6Addr},
+    net::IpAddr,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -33,10 +33,10 @@ pub struct Guard {
 
 #[derive(Default)]
 struct Counts {
-    clients: HashMap<IpAddr, Failures>,
+    clients: HashMap<ClientNetwork, Failures>,
     accounts: HashMap<String, Failures>,
     /// Who logged in to what.
-    known: HashSet<(IpAddr, String)>,
+    known: HashSet<(ClientNetwork, String)>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -70,7 +70,7 @@ impl Guard {
         let now = self.clock.now();
         self.with(|counts| {
             let is_known = client.is_some_and(|client| {
-                counts.known.contains(&(network(client), account.to_owned()))
+                counts.known.contains(&(ClientNetwork::of(client), account.to_owned()))
             });
             !is_known && is_locked(counts.accounts.get(account), limit, now)
         })
@@ -93,7 +93,7 @@ impl Guard {
 
     /// Notes a login, and forgets the client's failures.
     pub fn succeeded(&self, client: Option<IpAddr>, account: &str) {
-        let Some(client) = client.map(network) else { return };
+        let Some(client) = client.map(ClientNetwork::of) else { return };
         self.with(|counts| {
             counts.clients.remove(&client);
             if counts.known.len() >= REMEMBERED {
@@ -126,27 +126,17 @@ fn count<K: std::hash::Hash + Eq>(counts: &mut HashMap<K, Failures>, key: K, now
     *failures = Failures { count: failures.count + 1, last: now };
 }
 
-/// The address under which a client is counted. This machine is not: behind it there may be a web
+/// The network under which a client is counted. This machine is not: behind it there may be a web
 /// mail with all its users.
-fn remote(client: IpAddr) -> Option<IpAddr> {
-    (!client.is_loopback()).then(|| network(client))
-}
-
-/// Whoever has an IPv6 network has 2^64 addresses to guess from.
-fn network(client: IpAddr) -> IpAddr {
-    match client {
-        IpAddr::V4(_) => client,
-        IpAddr::V6(address) => {
-            let [a, b, c, d, ..] = address.segments();
-            Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into()
-        }
-    }
+fn remote(client: IpAddr) -> Option<ClientNetwork> {
+    Some(ClientNetwork::of(client)).filter(|network| !network.is_loopback())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::clock::SimulatedClock;
+    use std::net::Ipv6Addr;
 
     fn client(last: u8) -> Option<IpAddr> {
         Some([192, 0, 2, last].into())

@@ -23,6 +23,7 @@ pub mod listen;
 pub mod maildrop;
 pub mod mta_sts;
 pub mod net;
+pub mod network;
 pub mod oauth;
 pub mod outbound;
 pub mod presence;
