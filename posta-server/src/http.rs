@@ -1,9 +1,9 @@
 //! One request over HTTP, and its answer: for the few things that mail looks up on the web.
 
 use crate::{
-    net::{Net, Stream},
+    dial::Dialer,
+    net::Stream,
     outbound::{self, ClientTls, Verify},
-    race,
     resolve::Resolver,
     tls_report::Failure,
 };
@@ -59,7 +59,7 @@ pub(crate) enum WebError {
 /// What a request over HTTPS to a host that DNS names takes.
 #[derive(Clone)]
 pub(crate) struct Web {
-    pub(crate) net: Arc<dyn Net>,
+    pub(crate) dialer: Dialer,
     pub(crate) resolver: Arc<dyn Resolver>,
     pub(crate) tls: ClientTls,
 }
@@ -75,9 +75,9 @@ impl Web {
     ) -> Result<Answer, WebError> {
         let asked = async {
             let addresses = self.resolver.addresses(host).await.map_err(other)?.found;
-            let mut addresses = race::ordered(addresses, PORT);
-            let raced = race::race(&mut addresses, &self.net, &[], patience).await;
-            let (stream, _) = raced.map_err(WebError::Other)?;
+            let mut targets = self.dialer.strangers_host(addresses, PORT).map_err(other)?;
+            let connected = self.dialer.connect(&mut targets, patience).await;
+            let (stream, _) = connected.map_err(WebError::Other)?;
             let secured = self.tls.connect(stream, host, &Verify::Authorities).await;
             let (stream, _) = secured.map_err(|error| match outbound::failure(&error) {
                 Failure::ValidationFailure => other(error),

@@ -12,11 +12,13 @@ pub mod collect;
 pub mod content;
 pub mod control;
 pub mod dane;
+pub mod dial;
 pub mod directory;
 pub mod dispatch;
 pub mod drive;
 pub mod guard;
 mod hashers;
+mod housekeeping;
 mod http;
 pub mod import;
 pub mod listen;
@@ -28,7 +30,7 @@ pub mod oauth;
 pub mod outbound;
 pub mod presence;
 pub mod proxy;
-mod race;
+mod public_address;
 pub mod rate;
 pub mod relay;
 pub mod reports;
@@ -48,6 +50,7 @@ use auth::Authenticator;
 use clock::Clock;
 use collect::{Collectors, Means};
 use content::Budget;
+use dial::Dialer;
 use directory::Directory;
 use drive::Driver;
 use guard::Guard;
@@ -59,7 +62,7 @@ use mta_sts::{Mode, Policies, Policy};
 use net::{Endpoint, Net};
 use oauth::{OAuthSettings, Tokens};
 use outbound::ClientTls;
-use posta_mail::{Domain, Timestamp, limits};
+use posta_mail::{Domain, limits};
 use posta_pop3::server::Profile as Pop3Profile;
 use posta_smtp::server::{Limits as SmtpLimits, Profile as SmtpProfile, Service as SmtpService};
 use posta_store::{Store, StoreError};
@@ -75,20 +78,14 @@ use tls_report::TlsReports;
 use tokio::{
     sync::{mpsc, watch},
     task::JoinSet,
-    time::{sleep, timeout},
+    time::timeout,
 };
 
 /// How long sessions that have something in hand may take to finish it when the server stops.
 const GRACE: Duration = Duration::from_secs(10);
 
-/// How often the certificates' files are looked at for a change.
-const RELOAD_EVERY: Duration = Duration::from_secs(10);
-
 /// Seconds for which our MTA-STS policy holds: a week.
 const POLICY_AGE: u64 = 7 * 24 * 60 * 60;
-
-/// How often removed messages whose time has come are purged.
-const SWEEP_EVERY: Duration = Duration::from_secs(60);
 
 /// How a server is set up.
 #[derive(Debug, Clone)]
@@ -349,7 +346,7 @@ impl Server {
             tasks.spawn(control::serve(socket, path, admin, stopping.clone()));
         }
         if let Some(tls) = services.settings.tls.clone() {
-            tasks.spawn(follow_certificates(tls, stopping.clone()));
+            tasks.spawn(housekeeping::follow_certificates(tls, stopping.clone()));
         }
         let tls_reports = services.tls_reports();
         tasks.spawn(tls_reports.clone().run(stopping.clone()));
@@ -357,7 +354,7 @@ impl Server {
         tasks.spawn(services.collectors.clone().run(stopping.clone()));
         let expire = services.settings.pop3.expire;
         let World { store, clock, .. } = services.world;
-        tasks.spawn(sweep(store, clock, expire, stopping));
+        tasks.spawn(housekeeping::sweep(store, clock, expire, stopping));
         Ok(Self { listening, stop, tasks, sessions })
     }
 
@@ -457,18 +454,21 @@ impl Services {
 
     fn web(&self) -> Web {
         let World { net, resolver, tls, .. } = self.world.clone();
-        Web { net, resolver, tls }
+        let private_addresses = self.settings.relay.private_addresses;
+        Web { dialer: Dialer::new(net, private_addresses, Vec::new()), resolver, tls }
     }
 
     fn relay(&self, tls_reports: Arc<TlsReports>) -> Relay {
         let World { store, clock, net, resolver, tls } = self.world.clone();
+        let RelaySettings { private_addresses, sources, .. } = self.settings.relay.clone();
+        let dialer = Dialer::new(net, private_addresses, sources);
         Relay {
             policies: Policies::new(self.web(), store.clone(), clock.clone(), tls_reports.clone()),
             tls_reports,
             hostname: self.settings.hostname.clone(),
             store,
             clock,
-            net,
+            dialer,
             resolver,
             directory: self.directory(),
             reporter: self.reporter(),
@@ -541,56 +541,4 @@ fn authenticator(settings: &Settings, world: &World) -> Result<Authenticator, St
 
 fn bind_error(endpoint: &Endpoint, cause: io::Error) -> StartError {
     StartError::Bind { endpoint: endpoint.to_string(), cause }
-}
-
-/// Reads renewed certificates, so that nobody has to restart the server for them.
-async fn follow_certificates(tls: Tls, mut stopping: watch::Receiver<bool>) {
-    loop {
-        tokio::select! {
-            () = sleep(RELOAD_EVERY) => {}
-            _ = stopping.wait_for(|&stopping| stopping) => return,
-        }
-        match tls.reload() {
-            Ok(true) => tracing::info!("the certificates were read again"),
-            Ok(false) => {}
-            Err(error) => tracing::warn!(%error, "the certificates changed and cannot be read"),
-        }
-    }
-}
-
-const DAY: Duration = Duration::from_secs(24 * 60 * 60);
-
-/// How long the history is kept.
-const REMEMBERED: Duration = Duration::from_secs(30 * 24 * 60 * 60);
-
-/// Purges what is due, now and then.
-async fn sweep(
-    store: Arc<dyn Store>,
-    clock: Arc<dyn Clock>,
-    expire: Option<u32>,
-    mut stopping: watch::Receiver<bool>,
-) {
-    loop {
-        match sweep_some(&*store, clock.now(), expire).await {
-            Ok(0) => {}
-            Ok(_) => continue,
-            Err(error) => tracing::error!(%error, "what is over could not be purged"),
-        }
-        tokio::select! {
-            () = sleep(SWEEP_EVERY) => {}
-            _ = stopping.wait_for(|&stopping| stopping) => return,
-        }
-    }
-}
-
-async fn sweep_some(
-    store: &dyn Store,
-    now: Timestamp,
-    expire: Option<u32>,
-) -> Result<usize, StoreError> {
-    let expired = match expire {
-        Some(days) => store.expire(now - DAY * days, now, now + maildrop::PURGE_AFTER).await?,
-        None => 0,
-    };
-    Ok(expired + store.sweep(now).await? + store.forget(now - REMEMBERED).await?)
 }

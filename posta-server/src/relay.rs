@@ -22,7 +22,7 @@ pub mod settings;
 pub use settings::{RelaySettings, Rules, Smarthost, SmarthostTls};
 
 use crate::{
-    clock::Clock, directory::Directory, drive::Driver, mta_sts::Policies, net::Net,
+    clock::Clock, dial::Dialer, directory::Directory, drive::Driver, mta_sts::Policies,
     outbound::ClientTls, reports::Reporter, resolve::Resolver, tls_report::TlsReports,
 };
 use hosts::Hosts;
@@ -82,8 +82,8 @@ pub struct Relay {
     pub store: Arc<dyn Store>,
     /// Time.
     pub clock: Arc<dyn Clock>,
-    /// Connections.
-    pub net: Arc<dyn Net>,
+    /// Connections to other servers.
+    pub dialer: Dialer,
     /// Where other servers are.
     pub resolver: Arc<dyn Resolver>,
     /// Whose mailbox an address means.

@@ -357,14 +357,20 @@ fn both(
             let is_secure = is_secure && !found.is_empty();
             Ok(Answer { found, is_secure, alias: six.alias.or(four.alias) })
         }
-        // One family is enough to get there. What it proves stays proved: whoever forges the other
-        // must not keep us from asking for the certificate (RFC 7672 §2.1.1).
-        (Ok(one), Err(LookupError::Failed(..))) | (Err(LookupError::Failed(..)), Ok(one))
-            if !one.found.is_empty() =>
-        {
-            Ok(one)
+        // One family is enough to get there, whatever is said of the other: some name servers deny
+        // the name itself where they have no AAAA record (RFC 4074 §4.2). What the one proves stays
+        // proved: whoever forges the other must not keep us from asking for the certificate
+        // (RFC 7672 §2.1.1).
+        (Ok(one), Err(_)) | (Err(_), Ok(one)) if !one.found.is_empty() => Ok(one),
+        // What could not be found out may be an address: that outweighs a denial of the rest.
+        (Err(failed @ LookupError::Failed(..)), _) | (_, Err(failed @ LookupError::Failed(..))) => {
+            Err(failed)
         }
-        (Err(error), _) | (_, Err(error)) => Err(error),
+        // Both deny that there is an address, and one knows the name.
+        (Ok(none), Err(LookupError::NoDomain(_))) | (Err(LookupError::NoDomain(_)), Ok(none)) => {
+            Ok(none)
+        }
+        (Err(no_domain), Err(_)) => Err(no_domain),
     }
 }
 
@@ -480,23 +486,45 @@ mod tests {
         Ok(Answer::new(vec![address.parse().unwrap()], is_secure))
     }
 
+    /// What a name server says of one family, and what is known by what it says of both. The number
+    /// of addresses and whether they are proved; or whether mail fails at once, or waits.
     #[test]
-    fn one_family_proves_what_it_proves() {
-        let (six, four) = ("2001:db8::1", "192.0.2.1");
+    fn one_family_is_enough_and_proves_what_it_proves() {
+        const SIX: &str = "2001:db8::1";
+        const FOUR: &str = "192.0.2.1";
         let none = || Ok(Answer::none());
-        let forged = || Err(LookupError::Failed("x.test".into(), "bogus".into()));
-        for (answers, expected) in [
-            ((found(six, true), found(four, true)), Some((2, true))),
-            ((found(six, true), found(four, false)), Some((2, false))),
-            ((none(), found(four, true)), Some((1, true))),
-            ((none(), none()), Some((0, false))),
-            ((forged(), found(four, true)), Some((1, true))),
-            ((found(six, false), forged()), Some((1, false))),
-            ((forged(), none()), None),
-            ((forged(), forged()), None),
+        let denied = || Err(LookupError::NoDomain("x.test".into()));
+        // SERVFAIL, REFUSED, no answer in time, or a forged one.
+        let failed = || Err(LookupError::Failed("x.test".into(), "SERVFAIL".into()));
+        for (name, answers, expected) in [
+            ("both, proved", (found(SIX, true), found(FOUR, true)), Ok((2, true))),
+            ("both, one proved", (found(SIX, true), found(FOUR, false)), Ok((2, false))),
+            ("IPv4 only", (none(), found(FOUR, true)), Ok((1, true))),
+            ("IPv6 only", (found(SIX, true), none()), Ok((1, true))),
+            ("none", (none(), none()), Ok((0, false))),
+            ("AAAA denied", (denied(), found(FOUR, false)), Ok((1, false))),
+            ("AAAA denied, A proved", (denied(), found(FOUR, true)), Ok((1, true))),
+            ("A denied", (found(SIX, false), denied()), Ok((1, false))),
+            ("A denied, AAAA proved", (found(SIX, true), denied()), Ok((1, true))),
+            ("AAAA fails", (failed(), found(FOUR, false)), Ok((1, false))),
+            ("AAAA forged, A proved", (failed(), found(FOUR, true)), Ok((1, true))),
+            ("A fails", (found(SIX, false), failed()), Ok((1, false))),
+            ("AAAA fails, no A", (failed(), none()), Err("waits")),
+            ("no AAAA, A fails", (none(), failed()), Err("waits")),
+            ("AAAA denied, A fails", (denied(), failed()), Err("waits")),
+            ("AAAA fails, A denied", (failed(), denied()), Err("waits")),
+            ("both fail", (failed(), failed()), Err("waits")),
+            ("AAAA denied, no A", (denied(), none()), Ok((0, false))),
+            ("no AAAA, A denied", (none(), denied()), Ok((0, false))),
+            ("both denied", (denied(), denied()), Err("fails")),
         ] {
-            let known = both(answers.0, answers.1).ok();
-            assert_eq!(known.map(|known| (known.found.len(), known.is_secure)), expected);
+            let known = both(answers.0, answers.1);
+            let known = known.map(|known| (known.found.len(), known.is_secure));
+            let known = known.map_err(|error| match error {
+                LookupError::NoDomain(_) => "fails",
+                LookupError::Failed(..) => "waits",
+            });
+            assert_eq!(known, expected, "{name}");
         }
     }
 

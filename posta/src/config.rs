@@ -492,6 +492,7 @@ mod tests {
         connections = 10
         rate = 600
         source = ["192.0.2.1", "2001:db8::1"]
+        private-addresses = "allow"
         user = "posta"
         password-file = "/etc/posta/smarthost"
         tls = "starttls"

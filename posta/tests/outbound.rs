@@ -146,7 +146,7 @@ fn mail_goes_where_dns_says() {
     let config = fs::read_to_string(ours.config()).unwrap();
     let (keys, tables) = config.split_once("[limits]").unwrap();
     let more = format!(
-        "[dns]\nservers = [\"{}\"]\n[relay]\nnetworks = [\"127.0.0.0/8\"]\n",
+        "[dns]\nservers = [\"{}\"]\n[relay]\nnetworks = [\"127.0.0.0/8\"]\nprivate-addresses = \"allow\"\n",
         names.address
     );
     fs::write(ours.config(), format!("{keys}{more}[limits]{tables}")).unwrap();

@@ -2,6 +2,9 @@
 //! the test moves.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+#[path = "relay/inside.rs"]
+mod inside;
+
 use posta_mail::{
     ReversePath, Timestamp,
     envelope::{Body, Notify},
@@ -10,8 +13,10 @@ use posta_server::{
     Kind, ListenerSettings, Server, Settings, TlsMode, World,
     admin::{Admin, QueueAction, QueueLine, Request, Response, Selection, TRACED},
     clock::{Clock, SimulatedClock},
+    dial::PrivateAddresses,
     net::{MemoryNet, Net},
     outbound::ClientTls,
+    relay::RelaySettings,
     resolve::FixedZone,
 };
 use posta_store::{
@@ -42,14 +47,16 @@ struct Two {
     _theirs: Side,
 }
 
-async fn side(
-    name: &str,
-    address: &str,
-    relays_for: &[&str],
-    accounts: &[&str],
-    net: &Arc<MemoryNet>,
-    clock: &Arc<SimulatedClock>,
-) -> Side {
+/// What servers have in common: the network, the time, what DNS says, how they send out.
+struct Shared {
+    net: Arc<MemoryNet>,
+    clock: Arc<SimulatedClock>,
+    zone: FixedZone,
+    relay: RelaySettings,
+}
+
+/// What DNS says of two servers, and of many that are not there.
+fn zone() -> FixedZone {
     let mut zone = FixedZone::default();
     let mx = |name: &str| vec![(10, name.to_owned())];
     zone.exchangers.insert("y.test".into(), mx("mx.y.test"));
@@ -71,6 +78,17 @@ async fn side(
     zone.texts.insert("_smtp._tls.y.test".into(), wishes);
     // It says that it has a policy, and there is none.
     zone.texts.insert("_mta-sts.y.test".into(), vec!["v=STSv1; id=1;".to_owned()]);
+    zone
+}
+
+async fn side(
+    name: &str,
+    address: &str,
+    relays_for: &[&str],
+    accounts: &[&str],
+    shared: &Shared,
+) -> Side {
+    let Shared { net, clock, zone, relay } = shared;
     let store = Arc::new(MemoryStore::new());
     let listener = |kind, port| ListenerSettings {
         kind,
@@ -84,13 +102,14 @@ async fn side(
             listener(Kind::Submission, 587),
             listener(Kind::Pop3, 110),
         ],
+        relay: relay.clone(),
         ..Settings::new(name.parse().unwrap())
     };
     let world = World {
         store: store.clone(),
         clock: clock.clone(),
         net: net.clone(),
-        resolver: Arc::new(zone),
+        resolver: Arc::new(zone.clone()),
         tls: ClientTls::new(&[]).unwrap(),
     };
     let collectors = Arc::new(world.collectors());
@@ -109,12 +128,19 @@ fn mute(number: usize) -> IpAddr {
     [198, 18, (number / 256) as u8, (number % 256) as u8].into()
 }
 
+/// On a network of addresses that are nobody's.
 async fn two() -> Two {
+    let private_addresses = PrivateAddresses::Allow;
+    two_with(zone(), RelaySettings { private_addresses, ..RelaySettings::default() }).await
+}
+
+async fn two_with(zone: FixedZone, relay: RelaySettings) -> Two {
     let net = Arc::new(MemoryNet::default());
     let clock = Arc::new(SimulatedClock::new(Timestamp::from_second(1_800_000_000).unwrap(), 7));
-    let ours =
-        side("mail.x.test", "127.0.0.1", &["127.0.0.1/32"], &["ana@x.test"], &net, &clock).await;
-    let theirs = side("mx.y.test", "192.0.2.25", &[], &["bob@y.test"], &net, &clock).await;
+    let shared = Shared { net, clock, zone, relay };
+    let ours = side("mail.x.test", "127.0.0.1", &["127.0.0.1/32"], &["ana@x.test"], &shared).await;
+    let theirs = side("mx.y.test", "192.0.2.25", &[], &["bob@y.test"], &shared).await;
+    let Shared { net, clock, .. } = shared;
     Two { net, clock, ours, _theirs: theirs }
 }
 

@@ -9,13 +9,10 @@ use crate::{
     route::{self, Host, Route},
     tls_report::Failure,
 };
-use posta_mail::{EnhancedStatus, Reply, envelope::Late};
+use posta_mail::{Reply, envelope::Late};
 use posta_store::{Destination, Item, StoreError};
 use std::sync::Arc;
 use tokio::time::{interval, sleep};
-
-/// A host without an address (RFC 3463 §3.5).
-const NOBODY: EnhancedStatus = EnhancedStatus { class: 5, subject: 4, detail: 4 };
 
 impl Relay {
     /// Tries to hand an item on, and settles what came of it.
@@ -106,23 +103,22 @@ impl Relay {
             Ok(route) => route,
             Err(reply) => return Some(Found::nowhere(item, reply)),
         };
-        let mut last: Option<Reply> = None;
+        let mut last: Option<Trouble> = None;
         for host in &route.hosts {
             match self.offer(item, host, &route, domain).await? {
                 Ok(found) => return Some(found),
                 // That one does not exist weighs less than that another may be there again.
-                Err(Trouble { reply, .. }) => {
-                    let is_graver = reply.code.is_transient();
-                    if is_graver || last.is_none() {
-                        last = Some(reply);
+                Err(trouble) => {
+                    let is_graver = trouble.reply.code.is_transient();
+                    if is_graver || last.as_ref().is_none_or(|last| last.is_nobody) {
+                        last = Some(trouble);
                     }
                 }
             }
         }
-        let is_nobody = |reply: &Reply| reply.status == Some(NOBODY);
+        let last = last.filter(|trouble| !trouble.is_nobody).map(|trouble| trouble.reply);
         let nobody = || Reply::new(550, (5, 4, 4), format!("No server of {domain} has an address"));
-        let last = last.filter(|reply| !is_nobody(reply)).unwrap_or_else(nobody);
-        Some(Found::nowhere(item, last))
+        Some(Found::nowhere(item, last.unwrap_or_else(nobody)))
     }
 
     /// Offers an item to a host, as its owner and the message ask for. None if the program stops.

@@ -7,10 +7,10 @@ use super::{
     settings::SmarthostTls,
 };
 use crate::{
+    dial::{Dialer, Target},
     drive::{Ended, Host},
     net::Stream,
     outbound::{self, Verify},
-    race,
     resolve::LookupError,
     route,
     sasl::ClientLogin,
@@ -28,7 +28,7 @@ use posta_smtp::{
     command::HelloVerb,
 };
 use posta_store::{Destination, Item};
-use std::{collections::HashSet, io, mem, net::SocketAddr, sync::Arc, time::Duration};
+use std::{collections::HashSet, io, mem, sync::Arc, time::Duration};
 use tokio::time::timeout;
 
 /// How long a connection may last, whatever the other side does: against one that says one octet a
@@ -63,24 +63,30 @@ async fn hold(queue: &Arc<HostQueue>, relay: &Arc<Relay>) -> Result<(), Trouble>
         },
     };
     if addresses.is_empty() {
-        let words = format!("The server {} has no address", peer.name);
-        return Err(Trouble::new(Reply::new(550, (5, 4, 4), words)));
+        return Err(Trouble::no_address(&peer.name));
     }
-    let mut addresses = race::ordered(addresses, peer.port);
+    let mut targets = match &peer.smarthost {
+        Some(_) => Dialer::configured_host(addresses, peer.port),
+        // Permanent, as where DNS names no server at all (RFC 7505 §1 knows such records): a server
+        // that only its own network reaches takes no mail from the internet. Were it to wait, mail to
+        // domains that a stranger makes up would fill the queue.
+        None => relay.dialer.strangers_host(addresses, peer.port).map_err(|refused| {
+            let words = format!("The server {} cannot be reached: {refused}", peer.name);
+            Trouble::new(Reply::new(550, (5, 4, 4), words))
+        })?,
+    };
     loop {
-        let settings = &relay.settings;
-        let raced =
-            race::race(&mut addresses, &relay.net, &settings.sources, settings.patience).await;
-        let (stream, address) = raced.map_err(|why| {
+        let connected = relay.dialer.connect(&mut targets, relay.settings.patience).await;
+        let (stream, target) = connected.map_err(|why| {
             Trouble::new(Reply::new(
                 451,
                 (4, 4, 1),
                 format!("{} cannot be reached: {why}", peer.name),
             ))
         })?;
-        match converse(queue, relay, stream, address).await {
+        match converse(queue, relay, stream, target).await {
             Ok(()) => return Ok(()),
-            Err(trouble) if addresses.is_empty() => return Err(trouble),
+            Err(trouble) if targets.is_empty() => return Err(trouble),
             // RFC 5321 §5.1: the others of its addresses may do better.
             Err(_) => {}
         }
@@ -93,9 +99,9 @@ async fn converse(
     queue: &Arc<HostQueue>,
     relay: &Arc<Relay>,
     stream: Box<dyn Stream>,
-    address: SocketAddr,
+    target: Target,
 ) -> Result<(), Trouble> {
-    let place = format!("{} ({address})", queue.peer.name);
+    let place = format!("{} ({target})", queue.peer.name);
     let tls = match (&queue.peer.trust, &queue.peer.smarthost) {
         (_, Some(smarthost)) if smarthost.tls == SmarthostTls::Implicit => TlsUse::Never,
         (Trust::Tls(_), _) => TlsUse::Required,
@@ -107,9 +113,7 @@ async fn converse(
         Err(Broken::Tls(..)) if queue.peer.trust == Trust::Opportunistic => {}
         ended => return ended.map_err(|broken| broken.trouble(&place)),
     }
-    let source = relay.settings.sources.iter().find(|ip| ip.is_ipv6() == address.is_ipv6());
-    let again = timeout(relay.settings.patience, relay.net.connect_from(address, source.copied()));
-    let again = again.await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
+    let again = relay.dialer.again(target, relay.settings.patience).await;
     let stream = again.map_err(|why| Broken::Connection(why.to_string()).trouble(&place))?;
     let second = Conversation::new(queue, relay).hold(stream, TlsUse::Never, &place).await;
     second.map_err(|broken| broken.trouble(&place))

@@ -65,17 +65,25 @@ pub(crate) struct Trouble {
     pub(crate) reply: Reply,
     /// What was wrong with TLS, if that was it.
     pub(crate) tls: Option<Failure>,
+    /// Whether the server has no address at all.
+    pub(crate) is_nobody: bool,
 }
 
 impl Trouble {
     /// Anything but TLS.
     pub(crate) const fn new(reply: Reply) -> Self {
-        Self { reply, tls: None }
+        Self { reply, tls: None, is_nobody: false }
+    }
+
+    /// The server has no address (RFC 3463 §3.5: 5.4.4).
+    pub(crate) fn no_address(name: &str) -> Self {
+        let words = format!("The server {name} has no address");
+        Self { is_nobody: true, ..Self::new(Reply::new(550, (5, 4, 4), words)) }
     }
 
     /// TLS (RFC 3463 §3.8: 4.7.5).
     pub(crate) fn tls(failure: Failure, words: String) -> Self {
-        Self { reply: Reply::new(451, (4, 7, 5), words), tls: Some(failure) }
+        Self { tls: Some(failure), ..Self::new(Reply::new(451, (4, 7, 5), words)) }
     }
 }
 

@@ -1,6 +1,6 @@
 //! How mail goes out, as the operator says.
 
-use crate::schedule::Schedule;
+use crate::{dial::PrivateAddresses, schedule::Schedule};
 use posta_mail::Secret;
 use std::{
     collections::HashMap,
@@ -27,6 +27,9 @@ pub struct RelaySettings {
     /// The addresses that connections come from, at most one of each family; the system's choice
     /// where there is none.
     pub sources: Vec<IpAddr>,
+    /// Whether hosts that DNS or an address literal names may be reached at addresses that are not
+    /// public; the policies and reports of their owners too.
+    pub private_addresses: PrivateAddresses,
 }
 
 impl Default for RelaySettings {
@@ -37,6 +40,7 @@ impl Default for RelaySettings {
             patience: Duration::from_secs(10 * 60),
             connections: CONNECTIONS,
             sources: Vec::new(),
+            private_addresses: PrivateAddresses::default(),
         }
     }
 }

@@ -5,6 +5,7 @@ use anyhow::{Context, Result, bail};
 use ipnet::IpNet;
 use posta_mail::{Domain, Secret};
 use posta_server::{
+    dial::PrivateAddresses,
     relay::{RelaySettings, Rules, Smarthost, SmarthostTls},
     schedule::Schedule,
 };
@@ -33,6 +34,7 @@ pub(super) const KEYS: &[&str] = &[
     "connections",
     "rate",
     "source",
+    "private-addresses",
     "domain",
 ];
 
@@ -76,6 +78,8 @@ pub(crate) struct Relay {
     pub(crate) rate: Option<u32>,
     /// The addresses that connections come from.
     pub(crate) source: Vec<IpAddr>,
+    /// Whether DNS may send mail to addresses that are not on the public internet.
+    pub(crate) private_addresses: PrivateAddresses,
     /// What is different for some destinations.
     pub(crate) domain: Vec<Destination>,
 }
@@ -122,6 +126,7 @@ impl Default for Relay {
             connections,
             rate: None,
             source: Vec::new(),
+            private_addresses: PrivateAddresses::default(),
             domain: Vec::new(),
         }
     }
@@ -184,6 +189,7 @@ impl Relay {
             patience: self.timeout.0,
             connections: self.connections,
             sources: self.source.clone(),
+            private_addresses: self.private_addresses,
         })
     }
 }

@@ -260,7 +260,7 @@ class Posta:
                 f'hostname = "mx.xx.test"\ndata = "{directory}/data"\n'
                 f'[tls]\ncertificate = "{directory}/xx.pem"\nkey = "{directory}/xx.key"\nauthorities = ["{directory}/ca.pem"]\n'
                 f'[dns]\nservers = ["127.0.0.1:{port}"]\ntrust-anchor = "{path}"\n'
-                f'[relay]\nnetworks = ["127.0.0.0/8"]\nretry = ["1s"]\ngive-up = "10m"\ntimeout = "3s"\nsource = ["127.0.0.1"]\n{plain}'
+                f'[relay]\nprivate-addresses = "allow"\nnetworks = ["127.0.0.0/8"]\nretry = ["1s"]\ngive-up = "10m"\ntimeout = "3s"\nsource = ["127.0.0.1"]\n{plain}'
                 '[[listen]]\nprotocol = "submission"\naddress = "127.0.0.1:2787"\n'
                 f'[[listen]]\nprotocol = "smtp"\naddress = "{OURS}:25"\ntls = "starttls"\n'
                 '[[listen]]\nprotocol = "pop3"\naddress = "127.0.0.1:2710"\n'

@@ -1,0 +1,65 @@
+//! What the server does by the clock: reading renewed certificates, purging what is due.
+
+use crate::{clock::Clock, maildrop, tls::Tls};
+use posta_mail::Timestamp;
+use posta_store::{Store, StoreError};
+use std::{sync::Arc, time::Duration};
+use tokio::{sync::watch, time::sleep};
+
+/// How often the certificates' files are looked at for a change.
+const RELOAD_EVERY: Duration = Duration::from_secs(10);
+
+/// How often removed messages whose time has come are purged.
+const SWEEP_EVERY: Duration = Duration::from_secs(60);
+
+/// Reads renewed certificates, so that nobody has to restart the server for them.
+pub(crate) async fn follow_certificates(tls: Tls, mut stopping: watch::Receiver<bool>) {
+    loop {
+        tokio::select! {
+            () = sleep(RELOAD_EVERY) => {}
+            _ = stopping.wait_for(|&stopping| stopping) => return,
+        }
+        match tls.reload() {
+            Ok(true) => tracing::info!("the certificates were read again"),
+            Ok(false) => {}
+            Err(error) => tracing::warn!(%error, "the certificates changed and cannot be read"),
+        }
+    }
+}
+
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// How long the history is kept.
+const REMEMBERED: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+
+/// Purges what is due, now and then.
+pub(crate) async fn sweep(
+    store: Arc<dyn Store>,
+    clock: Arc<dyn Clock>,
+    expire: Option<u32>,
+    mut stopping: watch::Receiver<bool>,
+) {
+    loop {
+        match sweep_some(&*store, clock.now(), expire).await {
+            Ok(0) => {}
+            Ok(_) => continue,
+            Err(error) => tracing::error!(%error, "what is over could not be purged"),
+        }
+        tokio::select! {
+            () = sleep(SWEEP_EVERY) => {}
+            _ = stopping.wait_for(|&stopping| stopping) => return,
+        }
+    }
+}
+
+async fn sweep_some(
+    store: &dyn Store,
+    now: Timestamp,
+    expire: Option<u32>,
+) -> Result<usize, StoreError> {
+    let expired = match expire {
+        Some(days) => store.expire(now - DAY * days, now, now + maildrop::PURGE_AFTER).await?,
+        None => 0,
+    };
+    Ok(expired + store.sweep(now).await? + store.forget(now - REMEMBERED).await?)
+}

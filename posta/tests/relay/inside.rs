@@ -1,0 +1,137 @@
+//! Strangers who want this server to connect to what only its own network reaches.
+
+use super::*;
+use posta_server::{
+    net::Endpoint,
+    relay::{Rules, Smarthost, SmarthostTls},
+};
+use std::{
+    collections::HashMap,
+    sync::atomic::{AtomicUsize, Ordering},
+};
+
+/// A service inside, which speaks before it is asked, as many do; counts who connects.
+async fn service(net: &MemoryNet, place: &str) -> Arc<AtomicUsize> {
+    let count = Arc::new(AtomicUsize::new(0));
+    let endpoint: Endpoint = place.parse().unwrap();
+    let mut listener = net.bind(&endpoint).await.unwrap();
+    let counted = count.clone();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            counted.fetch_add(1, Ordering::Relaxed);
+            let _ = stream.write_all(b"554 go away\r\n").await;
+        }
+    });
+    count
+}
+
+/// Domains whose servers are inside, as their owners say.
+const DOMAINS: [(&str, &str); 5] = [
+    ("four.test", "127.0.0.9"),
+    ("six.test", "::1"),
+    ("any.test", "0.0.0.0"),
+    ("mapped.test", "::ffff:127.0.0.9"),
+    ("near.test", "10.0.0.7"),
+];
+
+fn hostile() -> FixedZone {
+    let mut zone = zone();
+    for (domain, address) in DOMAINS {
+        zone.exchangers.insert(domain.to_owned(), vec![(10, format!("mx.{domain}"))]);
+        zone.addresses.insert(format!("mx.{domain}"), vec![address.parse().unwrap()]);
+    }
+    // One of its addresses is public; nobody listens there.
+    zone.exchangers.insert("mixed.test".to_owned(), vec![(10, "mx.mixed.test".to_owned())]);
+    let mixed = ["127.0.0.9", "2001:500::53", "::1"].map(|text| text.parse().unwrap());
+    zone.addresses.insert("mx.mixed.test".to_owned(), mixed.to_vec());
+    // It has a policy for its mail, which is fetched from inside.
+    zone.texts.insert("_mta-sts.mixed.test".to_owned(), vec!["v=STSv1; id=1;".to_owned()]);
+    zone.addresses.insert("mta-sts.mixed.test".to_owned(), vec![[127, 0, 0, 9].into()]);
+    // And wants reports to be handed in there.
+    let report = "v=TLSRPTv1; rua=https://mta-sts.mixed.test/".to_owned();
+    zone.texts.insert("_smtp._tls.mixed.test".to_owned(), vec![report]);
+    zone
+}
+
+const INSIDE: [&str; 6] = [
+    "127.0.0.9:25",
+    "[::1]:25",
+    "0.0.0.0:25",
+    "[::ffff:127.0.0.9]:25",
+    "10.0.0.7:25",
+    "127.0.0.9:443",
+];
+
+async fn services(two: &Two) -> Vec<Arc<AtomicUsize>> {
+    let mut counts = Vec::new();
+    for place in INSIDE {
+        counts.push(service(&two.net, place).await);
+    }
+    counts
+}
+
+fn reached(counts: &[Arc<AtomicUsize>]) -> Vec<&'static str> {
+    let counts = counts.iter().map(|count| count.load(Ordering::Relaxed));
+    counts.zip(INSIDE).filter(|(count, _)| *count > 0).map(|(_, place)| place).collect()
+}
+
+/// Whatever DNS says and whatever an address literal names: nothing inside is connected to, and who
+/// sent the mail hears of it at once.
+#[tokio::test(start_paused = true)]
+async fn nobody_has_us_connect_to_what_is_inside() {
+    let two = two_with(hostile(), RelaySettings::default()).await;
+    let counts = services(&two).await;
+    let domains = DOMAINS.iter().map(|(domain, _)| *domain);
+    for (number, domain) in domains.chain(["[127.0.0.9]", "[IPv6:::1]"]).enumerate() {
+        two.send("<ana@x.test>", &[&format!("<a@{domain}>")]).await;
+        let report = two.inbox("127.0.0.1", "ana", number + 1).await;
+        assert!(report.contains("Action: failed\r\nStatus: 5.4.4\r\n"), "{domain}: {report}");
+        assert!(report.contains("has no public address: "), "{domain}: {report}");
+    }
+    assert_eq!(reached(&counts), [""; 0]);
+    // Reports to strangers' addresses go the same way: nobody is there.
+    two.send("<x@[127.0.0.9]>", &["<ana@x.test> NOTIFY=SUCCESS"]).await;
+    two.send("<x@four.test>", &["<ana@x.test> NOTIFY=SUCCESS"]).await;
+    two.tried(None).await;
+    assert_eq!(reached(&counts), [""; 0]);
+}
+
+/// Of a server with several addresses the public ones are tried; its policy is not fetched from
+/// inside, and no report is handed in there.
+#[tokio::test(start_paused = true)]
+async fn the_public_addresses_of_a_server_are_tried() {
+    let two = two_with(hostile(), RelaySettings::default()).await;
+    let counts = services(&two).await;
+    two.send("<ana@x.test>", &["<a@mixed.test>"]).await;
+    let line = two.tried(Some(1)).await.unwrap();
+    let reply = line.recipients[0].reply.as_ref().unwrap();
+    assert!(reply.starts_with("451 4.4.1") && reply.contains("[2001:500::53]:25"), "{reply}");
+    two.pass(24 * HOUR);
+    sleep(HOUR).await;
+    assert_eq!(reached(&counts), [""; 0]);
+}
+
+/// What the operator names is reached wherever it is; and a closed network may be opened.
+#[tokio::test(start_paused = true)]
+async fn what_the_configuration_names_is_exempt() {
+    let smarthost = |host: &str| {
+        let tls = SmarthostTls::None;
+        Some(Arc::new(Smarthost { host: host.to_owned(), port: 25, tls, login: None }))
+    };
+    let all = Rules { route: smarthost("10.0.0.7"), ..Rules::default() };
+    let own = Rules { route: smarthost("mx.four.test"), ..Rules::default() };
+    let domains = HashMap::from([("route.test".to_owned(), own)]);
+    let two = two_with(hostile(), RelaySettings { all, domains, ..RelaySettings::default() }).await;
+    let counts = services(&two).await;
+    two.send("<ana@x.test>", &["<a@route.test>", "<a@six.test>"]).await;
+    sleep(Duration::from_secs(30)).await;
+    assert_eq!(reached(&counts), ["127.0.0.9:25", "10.0.0.7:25"]);
+
+    let private_addresses = PrivateAddresses::Allow;
+    let open = RelaySettings { private_addresses, ..RelaySettings::default() };
+    let two = two_with(hostile(), open).await;
+    let counts = services(&two).await;
+    two.send("<ana@x.test>", &["<a@near.test>", "<a@mixed.test>"]).await;
+    sleep(Duration::from_secs(30)).await;
+    assert_eq!(reached(&counts), ["127.0.0.9:25", "[::1]:25", "10.0.0.7:25", "127.0.0.9:443"]);
+}
