@@ -12,7 +12,7 @@ use crate::{
     auth::{self, PasswordError},
     clock::Clock,
     collect::{CollectError, Collectors, Purpose, StoreDestination},
-    import,
+    import::{self, Imported},
     maildrop::PURGE_AFTER,
     relay::Wake,
 };
@@ -195,6 +195,8 @@ pub enum Response {
     QueueSummary(Vec<DestinationLine>),
     /// So many were changed.
     Count(usize),
+    /// A Maildir was taken over.
+    Imported(Imported),
     /// Sources, by id.
     Sources(Vec<SourceLine>),
     /// A source was added.
@@ -372,7 +374,7 @@ impl Admin {
         let (store, clock) = (self.store.clone(), self.clock.clone());
         let from = maildir.display().to_string();
         let mut destination = StoreDestination::new(store, clock, account, from, Purpose::Move);
-        Ok(Response::Count(import::maildir(maildir, unique_ids, &mut destination).await?))
+        Ok(Response::Imported(import::maildir(maildir, unique_ids, &mut destination).await?))
     }
 
     async fn aliases(&self) -> Result<Response, AdminError> {

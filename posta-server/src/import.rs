@@ -4,37 +4,66 @@
 //! Dovecot keeps its list in `dovecot-uidlist`, Courier in `courierpop3dsizelist`. A message that is
 //! in no list has the name of its file as its unique-id, as qmail and Courier do it.
 
-use crate::collect::{Destination, StoreDestination};
+use crate::{
+    collect::{Destination, StoreDestination},
+    plain_files::{self, Directory},
+};
+use aws_lc_rs::digest::{SHA256, digest};
 use posta_mail::id::is_unique_id;
+use serde::{Deserialize, Serialize};
 use std::{
     collections::HashMap,
+    ffi::{OsStr, OsString},
+    fmt::Write as _,
+    fs::File,
     io,
-    path::{Path, PathBuf},
+    os::unix::ffi::OsStrExt,
+    path::Path,
+    sync::Arc,
 };
-use tokio::{
-    fs::{self, File},
-    io::AsyncReadExt,
-};
+use tokio::{io::AsyncReadExt, task::spawn_blocking};
 
 /// The lists' names in a Maildir.
 const LISTS: [&str; 2] = ["dovecot-uidlist", "courierpop3dsizelist"];
 
+/// The folders of a Maildir that hold messages.
+const FOLDERS: [&str; 2] = ["new", "cur"];
+
 /// Octets read at a time.
 const PIECE: usize = 64 * 1024;
+
+/// Octets of a list of unique-ids at most: room for a million messages.
+const LIST: u64 = 128 << 20;
+
+/// Names that are told of what was passed over: who reads them cannot read more.
+const TOLD: usize = 20;
+
+/// What an import came to.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Imported {
+    /// Messages that were new.
+    pub messages: usize,
+    /// Names that are no regular files, or could not be opened.
+    pub passed_over: usize,
+    /// The first of those names, and why.
+    pub told: Vec<String>,
+}
 
 /// A message in a Maildir.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Found {
     /// Where it stands in the list; what is not listed comes last.
     rank: usize,
-    /// The file's name without its flags: a time, before all.
-    base: String,
-    path: PathBuf,
-    unique_id: Option<String>,
+    /// The file's name: a time, before all.
+    name: OsString,
+    /// Where it is: a place in [`FOLDERS`].
+    folder: usize,
+    unique_id: String,
 }
 
 /// Takes a Maildir's messages over. `list` is the list of unique-ids, where it is not in the Maildir.
-/// Answers how many were new: those whose unique-id is there already are passed over.
+/// Messages whose unique-id is there already are not new. Only regular files are messages: what else
+/// the Maildir's owner has put there is passed over, and told of.
 ///
 /// # Errors
 /// When something cannot be read or kept; what came before is there.
@@ -42,55 +71,92 @@ pub async fn maildir(
     directory: &Path,
     list: Option<&Path>,
     destination: &mut StoreDestination,
-) -> io::Result<usize> {
-    let unique_ids = read_list(directory, list).await?;
-    let mut found = Vec::new();
-    for folder in ["new", "cur"] {
-        let about = |error| named(error, &directory.join(folder));
-        let mut entries = fs::read_dir(directory.join(folder)).await.map_err(about)?;
-        while let Some(entry) = entries.next_entry().await? {
-            found.extend(entry.file_name().to_str().and_then(|name| {
-                let path = entry.path();
-                message(name, path, &unique_ids)
-            }));
-        }
-    }
-    found.sort();
+) -> io::Result<Imported> {
+    let (directory, list) = (directory.to_owned(), list.map(Path::to_owned));
+    let listing = off_thread(move || look(&directory, list.as_deref()));
+    let (folders, found) = listing.await?;
     let known = destination.known().await?;
-    let mut taken = 0;
-    for Found { path, unique_id, .. } in found {
-        if unique_id.as_ref().is_some_and(|id| known.contains_key(id)) {
+    let mut imported = Imported::default();
+    for Found { name, folder, unique_id, .. } in found {
+        if known.contains_key(&unique_id) {
             continue;
         }
-        take(&path, unique_id.as_deref(), destination)
-            .await
-            .map_err(|error| named(error, &path))?;
-        taken += 1;
+        // Its owner chose it: it may hold a line end.
+        let about = format!("{}/{}", FOLDERS[folder], name.to_string_lossy().escape_debug());
+        let folders = folders.clone();
+        match off_thread(move || folders[folder].file(&name)).await {
+            Ok(file) => {
+                let taken = take(file, &unique_id, destination).await;
+                taken.map_err(|error| named(error, Path::new(&about)))?;
+                imported.messages += 1;
+            }
+            Err(why) => {
+                imported.passed_over += 1;
+                if imported.told.len() < TOLD {
+                    imported.told.push(format!("{about}: {why}"));
+                }
+            }
+        }
     }
-    Ok(taken)
+    Ok(imported)
+}
+
+/// Files may be far away, on a disk that does not answer: nobody else waits for them.
+async fn off_thread<T: Send + 'static>(
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
+    spawn_blocking(work).await.unwrap_or_else(|error| Err(io::Error::other(error)))
+}
+
+/// Opens a Maildir's folders, and lists what may be messages in the order in which they come.
+fn look(directory: &Path, list: Option<&Path>) -> io::Result<(Arc<[Directory; 2]>, Vec<Found>)> {
+    let maildir = Directory::open(directory).map_err(|error| named(error, directory))?;
+    let folder =
+        |name: &str| maildir.directory(name).map_err(|error| named(error, &directory.join(name)));
+    let folders = [folder(FOLDERS[0])?, folder(FOLDERS[1])?];
+    let unique_ids = read_list(directory, &maildir, list)?;
+    let mut found = Vec::new();
+    for (at, folder) in folders.iter().enumerate() {
+        let names = folder.names().map_err(|error| named(error, &directory.join(FOLDERS[at])))?;
+        found.extend(names.into_iter().filter_map(|name| message(name, at, &unique_ids)));
+    }
+    found.sort();
+    Ok((Arc::new(folders), found))
 }
 
 /// The message of a file, unless its owner has thrown it away.
-fn message(name: &str, path: PathBuf, listed: &HashMap<String, (usize, String)>) -> Option<Found> {
-    let (base, flags) = name.split_once(":2,").unwrap_or((name, ""));
-    if name.starts_with('.') || flags.contains('T') {
+fn message(
+    name: OsString,
+    folder: usize,
+    listed: &HashMap<String, (usize, String)>,
+) -> Option<Found> {
+    let octets = name.as_bytes();
+    let flags_at = octets.windows(3).position(|window| window == b":2,");
+    let (base, flags) = octets.split_at(flags_at.unwrap_or(octets.len()));
+    if octets.starts_with(b".") || flags.contains(&b'T') {
         return None;
     }
-    let of_list = listed.get(base).cloned();
-    let (rank, unique_id) = of_list.unwrap_or_else(|| (usize::MAX, base.to_owned()));
-    let unique_id = Some(unique_id).filter(|unique_id| is_unique_id(unique_id));
-    Some(Found { rank, base: base.to_owned(), path, unique_id })
+    let text = OsStr::from_bytes(base).to_string_lossy();
+    let of_list = listed.get(&*text).cloned();
+    let (rank, unique_id) = of_list.unwrap_or_else(|| (usize::MAX, text.into_owned()));
+    let unique_id = if is_unique_id(&unique_id) { unique_id } else { derived(base) };
+    Some(Found { rank, name, folder, unique_id })
 }
 
-async fn take(
-    path: &Path,
-    unique_id: Option<&str>,
-    destination: &mut StoreDestination,
-) -> io::Result<()> {
-    let mut file = File::open(path).await?;
+/// The unique-id of a message whose file's name cannot be one, for its length, its blanks, its line
+/// ends or its letters (RFC 1939 §7): the same each time, so that it is imported once.
+fn derived(base: &[u8]) -> String {
+    digest(&SHA256, base).as_ref().iter().fold(String::new(), |mut text, octet| {
+        let _ = write!(text, "{octet:02x}");
+        text
+    })
+}
+
+async fn take(file: File, unique_id: &str, destination: &mut StoreDestination) -> io::Result<()> {
+    let mut file = tokio::fs::File::from_std(file);
     let mut piece = vec![0; PIECE];
     let mut lines = LineEnds::default();
-    destination.begin(unique_id).await?;
+    destination.begin(Some(unique_id)).await?;
     loop {
         let octets = file.read(&mut piece).await?;
         if octets == 0 {
@@ -121,17 +187,22 @@ impl LineEnds {
 }
 
 /// The rank and the unique-id of each file, by its name without flags.
-async fn read_list(
+fn read_list(
     directory: &Path,
+    maildir: &Directory,
     list: Option<&Path>,
 ) -> io::Result<HashMap<String, (usize, String)>> {
+    let read = |file: File, path: &Path| {
+        let octets = plain_files::read(file, LIST).map_err(|error| named(error, path))?;
+        // A name that is not UTF-8 is looked up as it reads here.
+        Ok(parse_list(&String::from_utf8_lossy(&octets)))
+    };
     if let Some(list) = list {
-        let text = fs::read_to_string(list).await.map_err(|error| named(error, list))?;
-        return Ok(parse_list(&text));
+        return read(plain_files::open(list).map_err(|error| named(error, list))?, list);
     }
     for name in LISTS {
-        match fs::read_to_string(directory.join(name)).await {
-            Ok(text) => return Ok(parse_list(&text)),
+        match maildir.file(OsStr::new(name)) {
+            Ok(file) => return read(file, &directory.join(name)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(named(error, &directory.join(name))),
         }
@@ -214,13 +285,23 @@ mod tests {
     #[test]
     fn files_are_messages() {
         let none = HashMap::new();
-        let found = |name| message(name, name.into(), &none).map(|found| found.unique_id);
-        assert_eq!(found("1.a:2,S"), Some(Some("1.a".to_owned())));
-        assert_eq!(found("1.a"), Some(Some("1.a".to_owned())));
+        let found = |name: &str| message(name.into(), 0, &none).map(|found| found.unique_id);
+        assert_eq!(found("1.a:2,S").as_deref(), Some("1.a"));
+        assert_eq!(found("1.a").as_deref(), Some("1.a"));
         assert_eq!(found("1.a:2,ST"), None, "thrown away");
         assert_eq!(found(".hidden"), None);
-        assert_eq!(found("1 a"), Some(None), "no unique-id has spaces");
-        assert_eq!(found(&"x".repeat(71)), Some(None));
+        let octets = OsStr::from_bytes(b"1\xff").to_owned();
+        let octets = message(octets, 0, &none).map(|found| found.unique_id);
+        let mut derived = vec![octets];
+        for name in ["1 a", "1\na", "1\n", "1\u{219}", &"x".repeat(71)] {
+            let [before, after] = [name.to_owned(), format!("{name}:2,S")].map(|name| found(&name));
+            assert_eq!(before, after, "flags change nothing: {name:?}");
+            derived.push(before);
+        }
+        assert!(derived.iter().flatten().all(|unique_id| is_unique_id(unique_id)), "{derived:?}");
+        derived.sort();
+        derived.dedup();
+        assert_eq!(derived.iter().flatten().count(), 6, "each its own");
     }
 
     #[test]

@@ -28,6 +28,7 @@ pub mod net;
 pub mod network;
 pub mod oauth;
 pub mod outbound;
+pub mod plain_files;
 pub mod presence;
 pub mod proxy;
 mod public_address;

@@ -5,7 +5,9 @@ mod common;
 
 use common::{PASSWORD, Place, pop3, posta, send, smtp, stdout};
 use std::{
+    ffi::OsStr,
     fs,
+    os::unix::{ffi::OsStrExt, fs::symlink, net::UnixListener},
     process::{Command, Output, Stdio},
     thread::sleep,
     time::Duration,
@@ -142,11 +144,100 @@ fn a_maildir_is_taken_over() {
     assert_eq!(session.listing("RETR 2"), ["Subject: one", "", "..", "first"]);
     assert_eq!(session.listing("RETR 1").last().unwrap(), "kept as it is");
     let wrong = place.posta(&["account", "import", "bob@x.test", "/nonexistent"], "");
-    assert!(told(&wrong).contains("/nonexistent/new"), "{}", told(&wrong));
+    assert!(told(&wrong).contains("/nonexistent: "), "{}", told(&wrong));
 }
 
 fn here_import(place: &Place, maildir: &str) -> String {
     stdout(&place.posta(&["account", "import", "bob@x.test", maildir], ""))
+}
+
+/// What its owner may have put into a Maildir: nothing but regular files is read, and what is not read
+/// is named; names that cannot be unique-ids are known again all the same.
+#[test]
+fn only_regular_files_are_imported() {
+    let place = here();
+    let directory = place.directory.path();
+    let maildir = directory.join("Maildir");
+    let cur = maildir.join("cur");
+    fs::create_dir_all(maildir.join("new")).unwrap();
+    fs::create_dir_all(cur.join("directory")).unwrap();
+    let secret = directory.join("secret");
+    fs::write(&secret, "root's own").unwrap();
+    symlink(&secret, cur.join("link")).unwrap();
+    assert!(Command::new("mkfifo").arg(cur.join("fifo")).status().unwrap().success());
+    let _socket = UnixListener::bind(cur.join("socket")).unwrap();
+    fs::write(cur.join("an\\evil\u{202e}\nname"), "Subject: line end\n\n").unwrap();
+    fs::write(cur.join(OsStr::from_bytes(b"not-\xff-utf8:2,S")), "Subject: octets\n\n").unwrap();
+    fs::write(cur.join("x".repeat(100)), "Subject: long\n\n").unwrap();
+    let import =
+        || place.posta(&["account", "import", "bob@x.test", maildir.to_str().unwrap()], "");
+    for count in [3, 0] {
+        let imported = import();
+        let told = String::from_utf8_lossy(&imported.stdout).into_owned() + &told(&imported);
+        assert!(!imported.status.success(), "{told}");
+        assert!(told.contains(&format!("{count} messages came into")), "{told}");
+        assert!(told.contains("4 names were passed over"), "{told}");
+        for (name, why) in [
+            ("link", "a symbolic link"),
+            ("fifo", "no regular file"),
+            ("socket", "no regular file"),
+            ("directory", "no regular file"),
+        ] {
+            assert!(told.contains(&format!("cur/{name}: {why}")), "{told}");
+        }
+    }
+    let mut session = pop3(place.address("pop3"), "bob@x.test");
+    assert_eq!(session.listing("UIDL").len(), 3);
+    // Neither is a folder followed that leads elsewhere, nor a list.
+    let elsewhere = directory.join("elsewhere");
+    fs::create_dir_all(elsewhere.join("cur")).unwrap();
+    fs::write(elsewhere.join("cur/1.secret"), "root's own").unwrap();
+    symlink(maildir.join("new"), elsewhere.join("new")).unwrap();
+    symlink(&secret, maildir.join("dovecot-uidlist")).unwrap();
+    let way = directory.join("way");
+    symlink(&maildir, &way).unwrap();
+    for (wrong, words) in [
+        (&elsewhere, "elsewhere/new: "),
+        (&maildir, "dovecot-uidlist: a symbolic link"),
+        (&way, "way: "),
+    ] {
+        let refused =
+            place.posta(&["account", "import", "bob@x.test", wrong.to_str().unwrap()], "");
+        assert!(!refused.status.success() && told(&refused).contains(words), "{}", told(&refused));
+    }
+    assert_eq!(pop3(place.address("pop3"), "bob@x.test").listing("UIDL").len(), 3);
+}
+
+/// Whoever fetches for others, as root does with `--accounts`, writes where it is told to and not
+/// where they lead it.
+#[test]
+fn what_is_fetched_is_written_through_no_link() {
+    let old = elsewhere("none", 2);
+    let directory = old.directory.path();
+    let victim = directory.join("victim");
+    fs::create_dir_all(victim.join("new")).unwrap();
+    fs::write(victim.join("file"), "as it was").unwrap();
+    let maildir = directory.join("Maildir");
+    fs::create_dir_all(maildir.join("tmp")).unwrap();
+    fs::create_dir_all(maildir.join("cur")).unwrap();
+    symlink(victim.join("new"), maildir.join("new")).unwrap();
+    symlink(victim.join("file"), directory.join("mbox")).unwrap();
+    symlink(victim.join("file"), directory.join("state")).unwrap();
+    assert!(Command::new("mkfifo").arg(directory.join("fifo")).status().unwrap().success());
+    let at = |name: &str| directory.join(name).to_str().unwrap().to_owned();
+    for (options, words) in [
+        (&["--maildir", &at("Maildir")][..], "Maildir/new: "),
+        (&["--mbox", &at("mbox")], "mbox: a symbolic link"),
+        (&["--mbox", &at("fifo")], "fifo: no regular file"),
+        (&["--mbox", &at("good"), "--only-new", "--state", &at("state")], "state: a symbolic link"),
+        (&["--mbox", &at("good"), "--only-new", "--state", &at("fifo")], "fifo: no regular file"),
+    ] {
+        let refused = fetch(&old, options);
+        assert!(!refused.status.success() && told(&refused).contains(words), "{}", told(&refused));
+    }
+    assert_eq!(fs::read_to_string(victim.join("file")).unwrap(), "as it was");
+    assert_eq!(fs::read_dir(victim.join("new")).unwrap().count(), 0);
+    assert_eq!(there(&old), 2);
 }
 
 /// Several accounts from a file; what fails does not hold up the others.

@@ -6,12 +6,13 @@ use crate::{
     config::{Octets, Span},
     operator, wiring,
 };
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
 use clap::{Args, Subcommand};
 use posta_mail::Timestamp;
 use posta_server::{
     admin::{AccountLine, Request, Response},
     clock::Clock,
+    import::Imported,
 };
 use std::path::{Path, PathBuf};
 
@@ -50,7 +51,8 @@ pub(crate) enum Command {
         since: Option<String>,
     },
     /// Take a Maildir over into an account's mailbox, with the unique-ids of Dovecot's or Courier's POP3,
-    /// so that no mail program collects anything twice. What is there already is passed over.
+    /// so that no mail program collects anything twice. Messages that are there already are not taken again;
+    /// links are not followed, and names that are no regular files are told of.
     Import {
         #[command(flatten)]
         place: Place,
@@ -161,10 +163,18 @@ fn import(
     let maildir = std::path::absolute(maildir)?;
     let unique_ids = unique_ids.map(std::path::absolute).transpose()?;
     let request = Request::AccountImport { address: address.clone(), maildir, unique_ids };
-    let Response::Count(count) = super::block_on(operator::execute(place, request))? else {
+    let Response::Imported(imported) = super::block_on(operator::execute(place, request))? else {
         bail!("the server answered something else");
     };
-    say!("{count} messages came into the mailbox of {address}");
+    let Imported { messages, passed_over, told } = imported;
+    for name in &told {
+        crate::output::complain(format_args!("passed over {name}"));
+    }
+    say!("{messages} messages came into the mailbox of {address}");
+    ensure!(
+        passed_over == 0,
+        "{passed_over} names were passed over: only regular files that can be read are messages"
+    );
     Ok(())
 }
 

@@ -4,11 +4,14 @@
 use crate::wiring;
 use anyhow::{Context, Result};
 use posta_mail::trace;
-use posta_server::clock::Clock;
+use posta_server::{
+    clock::Clock,
+    plain_files::{self, Directory},
+};
 use std::{
-    fs::{self, File},
+    fs::File,
     io::{self, BufWriter, Write},
-    path::{Path, PathBuf},
+    path::Path,
 };
 
 /// A place for messages, written one after another.
@@ -19,7 +22,7 @@ pub(crate) struct Files {
 
 enum Kind {
     Maildir {
-        directory: PathBuf,
+        folders: Folders,
         prefix: String,
         written: u64,
         open: Option<(BufWriter<File>, String)>,
@@ -28,6 +31,12 @@ enum Kind {
         output: Box<dyn Mbox>,
         quoting: FromQuoting,
     },
+}
+
+/// The folders of a Maildir that are written to.
+struct Folders {
+    tmp: Directory,
+    new: Directory,
 }
 
 /// What an mbox can be written to.
@@ -55,20 +64,20 @@ impl Files {
     }
 
     pub(crate) fn maildir(directory: &Path) -> Result<Self> {
-        for name in ["tmp", "new", "cur"] {
-            let made = fs::create_dir_all(directory.join(name));
-            made.with_context(|| format!("the Maildir {} cannot be made", directory.display()))?;
-        }
+        let about = |path: &Path| format!("the Maildir cannot be made: {}", path.display());
+        let maildir = Directory::make(directory).with_context(|| about(directory))?;
+        let folder =
+            |name: &str| maildir.make_directory(name).with_context(|| about(&directory.join(name)));
+        folder("cur")?;
+        let folders = Folders { tmp: folder("tmp")?, new: folder("new")? };
         // Unique among the processes of this machine and over its restarts.
         let host = gethostname::gethostname().to_string_lossy().replace(['/', ':'], "_");
         let prefix = format!("{}.{}", wiring::clock().mail_id(), host);
-        let directory = directory.to_owned();
-        Ok(Self::new(Kind::Maildir { directory, prefix, written: 0, open: None }))
+        Ok(Self::new(Kind::Maildir { folders, prefix, written: 0, open: None }))
     }
 
     pub(crate) fn mbox(path: &Path) -> Result<Self> {
-        let opened = File::options().append(true).create(true).open(path);
-        let file = opened.with_context(|| format!("{} cannot be opened", path.display()))?;
+        let file = plain_files::append(path).with_context(|| path.display().to_string())?;
         file.lock().with_context(|| format!("{} cannot be locked", path.display()))?;
         let output = Box::new(BufWriter::new(file));
         Ok(Self::new(Kind::Mbox { output, quoting: FromQuoting::default() }))
@@ -82,13 +91,13 @@ impl Files {
     /// Begins a message.
     pub(crate) fn begin(&mut self) -> io::Result<()> {
         match &mut self.kind {
-            Kind::Maildir { directory, prefix, written, open } => {
+            Kind::Maildir { folders, prefix, written, open } => {
                 if let Some((_, abandoned)) = open.take() {
-                    fs::remove_file(directory.join("tmp").join(abandoned))?;
+                    folders.tmp.remove_file(&abandoned)?;
                 }
                 *written += 1;
                 let name = format!("{prefix}.{written}");
-                let file = File::create_new(directory.join("tmp").join(&name))?;
+                let file = folders.tmp.create_new(&name)?;
                 *open = Some((BufWriter::new(file), name));
                 Ok(())
             }
@@ -110,10 +119,10 @@ impl Files {
         let kind = &mut self.kind;
         self.lines.finish(|piece| kind.write(piece))?;
         match kind {
-            Kind::Maildir { directory, open, .. } => {
+            Kind::Maildir { folders, open, .. } => {
                 let Some((file, name)) = open.take() else { return Ok(()) };
                 file.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
-                fs::rename(directory.join("tmp").join(&name), directory.join("new").join(&name))
+                folders.tmp.move_file(&name, &folders.new)
             }
             Kind::Mbox { output, quoting } => {
                 *quoting = FromQuoting::default();
@@ -125,7 +134,7 @@ impl Files {
     /// Makes all messages survive the loss of power.
     pub(crate) fn sync(&mut self) -> io::Result<()> {
         match &mut self.kind {
-            Kind::Maildir { directory, .. } => File::open(directory.join("new"))?.sync_all(),
+            Kind::Maildir { folders, .. } => folders.new.sync(),
             Kind::Mbox { output, .. } => output.sync(),
         }
     }
@@ -236,6 +245,7 @@ impl FromQuoting {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     #[test]
     fn an_mbox_quotes_what_looks_like_a_message() {

@@ -5,7 +5,7 @@ use crate::wiring;
 use anyhow::{Context, Result};
 use indicatif::{ProgressBar, ProgressStyle};
 use posta_mail::Timestamp;
-use posta_server::{clock::Clock, collect::Destination};
+use posta_server::{clock::Clock, collect::Destination, plain_files};
 use std::{
     collections::BTreeMap,
     fs::{self, File},
@@ -13,6 +13,9 @@ use std::{
     mem,
     path::{Path, PathBuf},
 };
+
+/// Octets of the file of what is known at most: room for a million unique-ids.
+const KNOWN: u64 = 128 << 20;
 
 /// Where the messages go, with what is known and shown.
 pub(super) struct Tracked {
@@ -39,12 +42,13 @@ pub(super) struct Known {
 impl Known {
     /// Reads the file, if there is one.
     pub(super) fn read(path: &Path) -> Result<Self> {
-        let unique_ids = match fs::read(path) {
+        let read = plain_files::open(path).and_then(|file| plain_files::read(file, KNOWN));
+        let unique_ids = match read {
             Ok(text) => serde_json::from_slice(&text)
                 .with_context(|| format!("{} is not what posta fetch writes", path.display()))?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => BTreeMap::new(),
             Err(error) => {
-                return Err(error).with_context(|| format!("{} cannot be read", path.display()));
+                return Err(error).with_context(|| path.display().to_string());
             }
         };
         Ok(Self { path: path.to_owned(), unique_ids })
@@ -53,7 +57,7 @@ impl Known {
     /// Writes the file anew: as a whole, or not at all.
     fn write(&self) -> io::Result<()> {
         let next = self.path.with_added_extension("new");
-        let mut file = File::create(&next)?;
+        let mut file = plain_files::create(&next)?;
         file.write_all(&serde_json::to_vec(&self.unique_ids)?)?;
         file.sync_all()?;
         fs::rename(&next, &self.path)?;

@@ -1,0 +1,242 @@
+//! Files that somebody else may have put there: regular files, opened without following links.
+//!
+//! This server and root run with more rights than the owner of a Maildir. A link in it would have
+//! them read `/etc/passwd` as mail, or write mail over another file; a FIFO would have them wait for
+//! ever; a device may do anything. What is opened here is a regular file, and the place that was
+//! named: the last name of a path is never followed elsewhere, names below a [`Directory`] are looked
+//! up in the directory itself and not by its path, and the kind is that of the file that was opened,
+//! not of what had its name a moment before. The directories above the named path are trusted.
+//!
+//! A hard link is a regular file. The kernel lets nobody make one to a file that he cannot read
+//! (`fs.protected_hardlinks`), and Dovecot makes them when it copies a message.
+
+use rustix::{
+    fs::{CWD, Dir, FileType, Mode, OFlags, fstat, fsync, mkdirat, openat, renameat},
+    io::Errno,
+};
+use std::{
+    ffi::{OsStr, OsString},
+    fs::{self, File},
+    io::{self, Read as _},
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::ffi::OsStringExt,
+    },
+    path::Path,
+};
+
+/// The mode of what is made: mail is private.
+const FILE: Mode = Mode::RUSR.union(Mode::WUSR);
+const DIRECTORY: Mode = Mode::RWXU;
+
+/// Opens a file for reading.
+///
+/// # Errors
+/// When it is no regular file, or cannot be read.
+pub fn open(path: &Path) -> io::Result<File> {
+    open_at(CWD, path.as_os_str(), OFlags::RDONLY)
+}
+
+/// Opens a file for appending, and makes it if there is none.
+///
+/// # Errors
+/// When it is no regular file, or cannot be written.
+pub fn append(path: &Path) -> io::Result<File> {
+    open_at(CWD, path.as_os_str(), OFlags::WRONLY | OFlags::APPEND | OFlags::CREATE)
+}
+
+/// Opens a file for writing anew, and makes it if there is none.
+///
+/// # Errors
+/// When it is no regular file, or cannot be written.
+pub fn create(path: &Path) -> io::Result<File> {
+    let file = open_at(CWD, path.as_os_str(), OFlags::WRONLY | OFlags::CREATE)?;
+    // Only now is it known what is cut.
+    file.set_len(0)?;
+    Ok(file)
+}
+
+/// Reads a file that has so many octets at most.
+///
+/// # Errors
+/// When it is larger, or cannot be read.
+pub fn read(file: File, most: u64) -> io::Result<Vec<u8>> {
+    let mut octets = Vec::new();
+    if file.take(most + 1).read_to_end(&mut octets)? as u64 > most {
+        let words = format!("it has more than {most} octets");
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, words));
+    }
+    Ok(octets)
+}
+
+fn open_at(directory: impl AsFd, name: &OsStr, how: OFlags) -> io::Result<File> {
+    // Without O_NONBLOCK, opening a FIFO waits for its other end; O_NOCTTY, lest a terminal become ours.
+    let flags = how | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let opened = openat(directory, name, flags, FILE).map_err(|error| match error {
+        Errno::LOOP => refused("a symbolic link, which is not followed"),
+        // A socket, or a FIFO that is opened for writing; a directory.
+        Errno::NXIO | Errno::ISDIR => refused(NOT_REGULAR),
+        error => error.into(),
+    })?;
+    match FileType::from_raw_mode(fstat(&opened)?.st_mode) {
+        FileType::RegularFile => Ok(opened.into()),
+        _ => Err(refused(NOT_REGULAR)),
+    }
+}
+
+const NOT_REGULAR: &str = "no regular file";
+
+fn refused(words: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, words)
+}
+
+/// A directory, by itself and not by its path: nobody can put another in its place.
+#[derive(Debug)]
+pub struct Directory(OwnedFd);
+
+impl Directory {
+    /// Opens a directory.
+    ///
+    /// # Errors
+    /// When it is none, or a link to one.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        Self::open_at(CWD, path.as_os_str())
+    }
+
+    /// Opens a directory, and makes it if there is none, with those above it.
+    ///
+    /// # Errors
+    /// When it is none, or a link to one, or cannot be made.
+    pub fn make(path: &Path) -> io::Result<Self> {
+        fs::create_dir_all(path)?;
+        Self::open(path)
+    }
+
+    /// Opens a directory in this one.
+    ///
+    /// # Errors
+    /// When it is none, or a link to one.
+    pub fn directory(&self, name: &str) -> io::Result<Self> {
+        Self::open_at(&self.0, OsStr::new(name))
+    }
+
+    /// Opens a directory in this one, and makes it if there is none.
+    ///
+    /// # Errors
+    /// When it is none, or a link to one, or cannot be made.
+    pub fn make_directory(&self, name: &str) -> io::Result<Self> {
+        match mkdirat(&self.0, name, DIRECTORY) {
+            Ok(()) | Err(Errno::EXIST) => self.directory(name),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn open_at(above: impl AsFd, name: &OsStr) -> io::Result<Self> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        match openat(above, name, flags, Mode::empty()) {
+            Ok(opened) => Ok(Self(opened)),
+            Err(Errno::LOOP | Errno::NOTDIR) => Err(refused(
+                "no directory; a symbolic link to one is not followed: name that itself",
+            )),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Returns the names in it, in no order.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn names(&self) -> io::Result<Vec<OsString>> {
+        let mut names = Vec::new();
+        for entry in Dir::read_from(&self.0)? {
+            let name = entry?.file_name().to_bytes().to_vec();
+            if name != b"." && name != b".." {
+                names.push(OsString::from_vec(name));
+            }
+        }
+        Ok(names)
+    }
+
+    /// Opens a file in it for reading.
+    ///
+    /// # Errors
+    /// When it is no regular file, or cannot be read.
+    pub fn file(&self, name: &OsStr) -> io::Result<File> {
+        open_at(&self.0, name, OFlags::RDONLY)
+    }
+
+    /// Makes a file in it.
+    ///
+    /// # Errors
+    /// When there is one, or it cannot be made.
+    pub fn create_new(&self, name: &str) -> io::Result<File> {
+        open_at(&self.0, OsStr::new(name), OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL)
+    }
+
+    /// Moves a file into another directory of the same file system.
+    ///
+    /// # Errors
+    /// When it cannot be moved.
+    pub fn move_file(&self, name: &str, to: &Self) -> io::Result<()> {
+        Ok(renameat(&self.0, name, &to.0, name)?)
+    }
+
+    /// Removes a file.
+    ///
+    /// # Errors
+    /// When it cannot be removed.
+    pub fn remove_file(&self, name: &str) -> io::Result<()> {
+        Ok(rustix::fs::unlinkat(&self.0, name, rustix::fs::AtFlags::empty())?)
+    }
+
+    /// Makes its names survive the loss of power.
+    ///
+    /// # Errors
+    /// When that fails.
+    pub fn sync(&self) -> io::Result<()> {
+        Ok(fsync(&self.0)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::fs::mknodat;
+    use std::os::unix::{fs::symlink, net::UnixListener};
+
+    /// Each kind that a name may be of, each way to open it.
+    #[test]
+    fn only_regular_files_are_opened() {
+        let place = tempfile::tempdir().unwrap();
+        let at = |name: &str| place.path().join(name);
+        fs::write(at("file"), "octets").unwrap();
+        fs::create_dir(at("directory")).unwrap();
+        symlink(at("file"), at("link")).unwrap();
+        symlink(at("nothing"), at("dangling")).unwrap();
+        symlink(at("directory"), at("way")).unwrap();
+        mknodat(CWD, at("fifo"), FileType::Fifo, FILE, 0).unwrap();
+        let _socket = UnixListener::bind(at("socket")).unwrap();
+        let directory = Directory::open(place.path()).unwrap();
+        for name in ["directory", "link", "dangling", "way", "fifo", "socket"] {
+            let opened = [
+                open(&at(name)),
+                append(&at(name)),
+                create(&at(name)),
+                directory.file(OsStr::new(name)),
+                directory.create_new(name),
+            ];
+            assert!(opened.iter().all(Result::is_err), "{name}: {opened:?}");
+        }
+        assert!(open(Path::new("/dev/null")).is_err());
+        assert!(!at("nothing").exists());
+        for name in ["file", "link", "way", "fifo", "socket", "nothing"] {
+            assert!(directory.directory(name).is_err(), "{name}");
+            assert_eq!(directory.make_directory(name).is_ok(), name == "nothing", "{name}");
+        }
+        assert_eq!(read(open(&at("file")).unwrap(), 6).unwrap(), b"octets");
+        assert!(read(open(&at("file")).unwrap(), 5).is_err());
+        create(&at("file")).unwrap();
+        assert_eq!(read(directory.file(OsStr::new("file")).unwrap(), 6).unwrap(), b"");
+        assert_eq!(directory.names().unwrap().len(), 8);
+    }
+}
