@@ -3,6 +3,7 @@
 use posta_mail::{
     Address, Domain, ForwardPath, ReversePath,
     convert::{Converter, Survey, Unconvertible},
+    visible::is_visible,
 };
 use posta_smtp::{
     command::Command,
@@ -65,7 +66,7 @@ pub(crate) fn reply(octets: &[u8]) {
         match expected {
             Ok(Some(reply)) => {
                 assert!((200..600).contains(&reply.code.get()));
-                assert!(!reply.text.contains(|c: char| c.is_control() && c != '\n'), "{reply}");
+                assert!(!reply.text.contains(|c: char| !is_visible(c) && c != '\n'), "{reply}");
             }
             Ok(None) | Err(ReplyError::Malformed | ReplyError::TooLong) => return,
         }

@@ -1,7 +1,7 @@
 //! Addresses: the strings that identify where mail goes, as opposed to the mailbox that keeps it
 //! (RFC 5321 §2.3.11).
 
-use crate::limits;
+use crate::{limits, visible::is_visible};
 use serde::{Deserialize, Serialize};
 use std::{borrow::Borrow, fmt, net::IpAddr, str::FromStr};
 use unicode_normalization::UnicodeNormalization;
@@ -36,6 +36,10 @@ pub enum AddressError {
     /// The domain is neither a name nor an address literal.
     #[error("its domain is not a valid name or address literal")]
     Domain,
+    /// It holds a character that nobody sees (RFC 8264 §4.2.3): two addresses would look the same, or
+    /// one be read from its end.
+    #[error("it holds U+{0:04X}, which cannot be seen")]
+    Invisible(u32),
     /// A part exceeds RFC 5321 §4.5.3.1.
     #[error("it is too long (local-part 64 octets, domain 255)")]
     TooLong,
@@ -69,6 +73,8 @@ impl FromStr for Domain {
                 Err(AddressError::Domain)
             };
         }
+        // Before they are mapped away: a name that looks like another is not that.
+        all_visible(text)?;
         match idna::domain_to_ascii(text) {
             Ok(name) if name.len() > limits::DOMAIN => Err(AddressError::TooLong),
             Ok(name) if is_domain_name(&name) => Ok(Self(name.into())),
@@ -147,17 +153,26 @@ impl FromStr for Address {
     type Err = AddressError;
 
     fn from_str(text: &str) -> Result<Self, AddressError> {
+        all_visible(text)?;
+        Self::kept(text)
+    }
+}
+
+impl Address {
+    /// An address that an earlier version may have taken.
+    fn kept(text: &str) -> Result<Self, AddressError> {
         // The last `@`: a quoted local-part may hold others, a domain may not.
         let (local_part, domain) = text.rsplit_once('@').ok_or(AddressError::NoDomain)?;
         Self::new(local_part, &domain.parse()?)
     }
 }
 
+/// As it is read back from where it was kept: what was taken once is not refused there.
 impl TryFrom<String> for Address {
     type Error = AddressError;
 
     fn try_from(text: String) -> Result<Self, AddressError> {
-        text.parse()
+        Self::kept(&text)
     }
 }
 
@@ -194,6 +209,17 @@ impl fmt::Display for Address {
 impl fmt::Debug for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "<{}>", self.text)
+    }
+}
+
+fn all_visible(text: &str) -> Result<(), AddressError> {
+    // A space that is not ASCII's looks like that, or like nothing.
+    let is_seen = |&character: &char| {
+        is_visible(character) && (character == ' ' || !character.is_whitespace())
+    };
+    match text.chars().find(|character| !character.is_ascii() && !is_seen(character)) {
+        Some(hidden) => Err(AddressError::Invisible(hidden.into())),
+        None => Ok(()),
     }
 }
 
@@ -310,7 +336,7 @@ mod tests {
 
     #[test]
     fn invalid_addresses_are_refused() {
-        use AddressError::{Domain, LocalPart, NoDomain};
+        use AddressError::{Domain, Invisible, LocalPart, NoDomain};
         for (given, error) in [
             ("ana", NoDomain),
             ("@example.test", LocalPart),
@@ -323,7 +349,15 @@ mod tests {
             ("\"a\"b\"@example.test", LocalPart),
             ("\"ana\\\"@example.test", LocalPart),
             ("\"a\nb\"@example.test", LocalPart),
-            ("an\u{85}a@example.test", LocalPart),
+            ("an\u{85}a@example.test", Invisible(0x85)),
+            ("ana\u{202e}@example.test", Invisible(0x202e)),
+            ("\"ana\u{2066}\"@example.test", Invisible(0x2066)),
+            ("an\u{200b}a@example.test", Invisible(0x200b)),
+            ("ana\u{feff}@example.test", Invisible(0xfeff)),
+            ("ana\u{a0}@example.test", Invisible(0xa0)),
+            ("ana\u{e0041}@example.test", Invisible(0xe0041)),
+            ("ana@exa\u{200b}mple.test", Invisible(0x200b)),
+            ("ana@\u{202e}example.test", Invisible(0x202e)),
             ("ana@po ștă.test", Domain),
             ("ana@", Domain),
             ("ana@-example.test", Domain),
@@ -337,6 +371,13 @@ mod tests {
         ] {
             assert_eq!(printed(given), Err(error), "{given}");
         }
+    }
+
+    /// An item of the queue that an earlier version wrote is still read.
+    #[test]
+    fn what_was_taken_once_is_read_back() {
+        let kept = Address::try_from("an\u{200b}a@example.test".to_owned()).unwrap();
+        assert_eq!(kept.as_str().parse::<Address>(), Err(AddressError::Invisible(0x200b)));
     }
 
     #[test]

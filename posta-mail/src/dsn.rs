@@ -3,6 +3,7 @@
 
 use crate::{
     Address, Domain, EnhancedStatus, MailId, Timestamp, envelope::from_xtext, trace::date,
+    visible::or_space,
 };
 use std::fmt::Write as _;
 
@@ -284,8 +285,7 @@ fn quote(reply: &str, text: &mut String) {
 
 /// What another server says may hold anything; in a report it is lines of text that mail can carry.
 fn lines(reply: &str) -> impl Iterator<Item = String> {
-    let clean = |character: char| if character.is_control() { ' ' } else { character };
-    reply.lines().flat_map(pieces).map(move |piece| piece.chars().map(clean).collect())
+    reply.lines().flat_map(pieces).map(|piece| piece.chars().map(or_space).collect())
 }
 
 /// A line in pieces of [`LINE`] octets at most.
@@ -361,6 +361,8 @@ mod tests {
         assert!(!text.replace("\r\n", "").contains(['\r', '\n']), "every line ends in CRLF");
         let text = report(Action::Delayed, None);
         assert!(text.contains("Will-Retry-Until: ") && text.contains("You need not do anything"));
+        let text = report(Action::Failed, Some("550 \u{202e}\u{9b}2J\u{feff}\u{2028}x"));
+        assert!(text.contains("    550   2J  x\r\n") && text.is_ascii(), "{text}");
         let text = report(Action::Failed, Some("550 gre\u{219}it"));
         assert!(text.contains("message/global-delivery-status"), "RFC 6533 \u{a7}3");
         let text = report(Action::Failed, Some(&"\u{219}".repeat(2_000)));

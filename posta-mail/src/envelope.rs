@@ -1,7 +1,7 @@
 //! What an envelope says beside its paths: the parameters that SMTP's extensions add to MAIL and
 //! RCPT.
 
-use crate::Timestamp;
+use crate::{Timestamp, visible::is_visible};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -126,6 +126,7 @@ pub struct RecipientParameters {
 /// use posta_mail::envelope::from_xtext;
 /// assert_eq!(from_xtext("a+2Bb").as_deref(), Some("a+b"));
 /// assert_eq!(from_xtext("a+0Ab"), None);
+/// assert_eq!(from_xtext("a\u{202e}b"), None);
 /// ```
 #[must_use]
 pub fn from_xtext(text: &str) -> Option<String> {
@@ -144,7 +145,7 @@ pub fn from_xtext(text: &str) -> Option<String> {
             '=' => return None,
             plain if plain.is_ascii_graphic() => plain,
             // RFC 6533 §3: a UTF-8 address stands there as it is.
-            plain if !plain.is_ascii() && !plain.is_control() => plain,
+            plain if !plain.is_ascii() && is_visible(plain) => plain,
             _ => return None,
         });
     }

@@ -19,6 +19,7 @@ pub mod sasl;
 pub mod secret;
 pub mod status;
 pub mod trace;
+pub mod visible;
 
 pub use address::{Address, AddressError, Domain};
 pub use engine::{Engine, Interrupt, Pace, Step, TlsUse};

@@ -3,6 +3,7 @@
 use posta_mail::{
     EnhancedStatus, Reply, ReplyCode, limits,
     line::{Cut, LineCutter},
+    visible::or_space,
 };
 use std::io::Write as _;
 
@@ -94,14 +95,9 @@ impl ReplyReader {
         }
         let room = limits::SMTP_REPLY_WORDS.saturating_sub(self.text.len());
         let words = &words[..words.floor_char_boundary(room)];
-        self.text.extend(words.chars().map(shown));
+        // A terminal's escape, a CR that would begin a line of a report.
+        self.text.extend(words.chars().map(or_space));
     }
-}
-
-/// The character that is kept in place of one that steers whatever shows it: a terminal's escape, a CR
-/// that would begin a line of a report.
-fn shown(character: char) -> char {
-    if character.is_control() { ' ' } else { character }
 }
 
 /// Splits the enhanced status code, if there is one, off the words.
@@ -151,6 +147,8 @@ mod tests {
                 None,
                 " [2Jgo Final-Recipient: x  ",
             ),
+            // What turns the direction of the text, or is not seen.
+            ("550 \u{202e}\u{2066}o\u{200b}k\u{feff}\u{2028}\r\n", 550, None, "  o k  "),
         ] {
             let reply = read(wire).unwrap().unwrap();
             assert_eq!(reply.code.get(), code, "{wire}");

@@ -1,7 +1,14 @@
-//! What commands print: everything that goes to standard output, and what went wrong.
+//! What commands print: everything that goes to standard output, what went wrong, and the log.
+//!
+//! Strangers' words reach a person through here, and only as far as they can be seen (see
+//! [`posta_mail::visible`]).
 
 use anstyle::{AnsiColor, Style};
+use anyhow::Result;
+use posta_mail::visible::{escaped, escaped_json, is_visible};
+use serde::Serialize;
 use std::{
+    borrow::Cow,
     fmt::{self, Arguments, Write as _},
     io::{self, Write},
     process,
@@ -34,6 +41,35 @@ pub(crate) fn styled(words: Arguments<'_>) {
     end_if_broken(writeln!(anstream::stdout().lock(), "{words}"));
 }
 
+/// Returns a value as JSON, on several lines.
+pub(crate) fn json<T: Serialize + ?Sized>(value: &T) -> Result<String> {
+    let json = serde_json::to_string_pretty(value)?;
+    Ok(match escaped_json(&json) {
+        Cow::Borrowed(_) => json,
+        Cow::Owned(escaped) => escaped,
+    })
+}
+
+/// The log's lines, on standard error. Each event comes in one piece: a line end in its middle is a
+/// stranger's, who would write lines of his own.
+pub(crate) struct Log;
+
+impl Write for Log {
+    fn write(&mut self, event: &[u8]) -> io::Result<usize> {
+        io::stderr().lock().write_all(log_line(event).as_bytes())?;
+        Ok(event.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stderr().flush()
+    }
+}
+
+fn log_line(event: &[u8]) -> String {
+    let line = String::from_utf8_lossy(event.strip_suffix(b"\n").unwrap_or(event));
+    format!("{}\n", escaped(&line))
+}
+
 /// Says on standard error what went wrong.
 pub(crate) fn complain(words: Arguments<'_>) {
     // If nobody hears it, the exit code still tells.
@@ -59,7 +95,7 @@ fn end_if_broken(written: io::Result<()>) {
     }
 }
 
-/// Text in which control characters are shown as they are written in code; lines stay lines.
+/// Text in which what cannot be seen is shown as it is written in code; lines stay lines.
 struct Visible(String);
 
 impl fmt::Write for Visible {
@@ -67,8 +103,8 @@ impl fmt::Write for Visible {
         for character in text.chars() {
             match character {
                 '\n' => self.0.push('\n'),
-                steering if steering.is_control() => self.0.extend(steering.escape_default()),
-                seen => self.0.push(seen),
+                seen if is_visible(seen) => self.0.push(seen),
+                hidden => self.0.extend(hidden.escape_default()),
             }
         }
         Ok(())
@@ -83,5 +119,23 @@ mod tests {
     fn what_steers_a_terminal_is_shown() {
         let said = visible(format_args!("EHLO {}\nhi \u{219}i", "\u{1b}[2J\r\u{9b}5m\t"));
         assert_eq!(said, "EHLO \\u{1b}[2J\\r\\u{9b}5m\\t\nhi \u{219}i");
+        let said = visible(format_args!("{}", "a\u{202e}b\u{200b}c\u{2028}d"));
+        assert_eq!(said, "a\\u{202e}b\\u{200b}c\\u{2028}d");
+    }
+
+    #[test]
+    fn an_event_is_one_line_of_the_log() {
+        let line = log_line("WARN it said: no\nready smtp=x\u{1b}[2J\u{202e}\n".as_bytes());
+        assert_eq!(line, "WARN it said: no\\nready smtp=x\\u{1b}[2J\\u{202e}\n");
+    }
+
+    /// Programs that read it get the same words.
+    #[test]
+    fn json_hides_nothing_and_stays_json() {
+        let words = ["a\u{202e}b\u{9b}5m\n\u{219}", "\u{e0041}"];
+        let shown = json(&words).unwrap();
+        assert_eq!(shown, "[\n  \"a\\u202eb\\u009b5m\\n\u{219}\",\n  \"\\udb40\\udc41\"\n]");
+        assert_eq!(visible(format_args!("{shown}")), shown, "nothing is left to escape");
+        assert_eq!(serde_json::from_str::<[String; 2]>(&shown).unwrap(), words);
     }
 }

@@ -13,7 +13,10 @@ pub(crate) mod send;
 pub(crate) mod serve;
 pub(crate) mod trace;
 
-use crate::{Place, operator, output::say};
+use crate::{
+    Place, operator,
+    output::{self, say},
+};
 use anyhow::{Context, Result, ensure};
 use posta_mail::Secret;
 use posta_server::admin::Request;
@@ -45,7 +48,7 @@ fn carry_out(place: &Place, request: Request, said: &str) -> Result<()> {
 /// Prints a list: as JSON, or as `print` does for a person.
 fn show<T: Serialize + ?Sized>(list: &T, json: bool, print: impl FnOnce(&T)) -> Result<()> {
     if json {
-        say!("{}", serde_json::to_string_pretty(list)?);
+        say!("{}", output::json(list)?);
     } else {
         print(list);
     }

@@ -1,6 +1,11 @@
 //! `posta queue`.
 
-use crate::{Place, config::Span, operator, output::say};
+use crate::{
+    Place,
+    config::Span,
+    operator,
+    output::{self, say},
+};
 use anyhow::{Result, bail};
 use clap::{Args, Subcommand};
 use comfy_table::{Table, presets};
@@ -111,7 +116,7 @@ impl Which {
         say!("[");
         self.each_page(|lines| {
             for line in &lines {
-                if let Some(last) = last.replace(serde_json::to_string_pretty(line)?) {
+                if let Some(last) = last.replace(output::json(line)?) {
                     say!("{last},");
                 }
             }

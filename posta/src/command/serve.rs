@@ -1,6 +1,6 @@
 //! `posta serve`.
 
-use crate::{Place, config::Config, wiring};
+use crate::{Place, config::Config, output::Log, wiring};
 use anyhow::{Context, Result};
 use clap::Args;
 use posta_server::Server;
@@ -64,5 +64,7 @@ fn say_defaults(config: &Config) {
 /// Warnings and errors, on standard error.
 fn start_log() {
     let filter = EnvFilter::new("warn");
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    // Colours are controls as well; a log is mostly read in a file.
+    let log = tracing_subscriber::fmt().with_ansi(false).with_writer(|| Log);
+    log.with_env_filter(filter).init();
 }

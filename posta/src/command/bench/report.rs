@@ -2,6 +2,7 @@
 
 use crate::output::say;
 use anyhow::{Result, ensure};
+use posta_mail::visible::escaped_json;
 use serde::Serialize;
 use std::{collections::BTreeMap, time::Duration};
 
@@ -74,7 +75,7 @@ impl Measured {
             per_session: &self.done,
         };
         if json {
-            say!("{}", serde_json::to_string(&report)?);
+            say!("{}", escaped_json(&serde_json::to_string(&report)?));
         } else {
             let Latency { p50, p99, p999, max } = report.latency_ms;
             say!("{:>10} {unit} in {seconds:.2} s", report.count);

@@ -2,6 +2,7 @@
 
 use crate::output::say_styled;
 use anstyle::{AnsiColor, Style};
+use posta_mail::visible::escaped;
 
 const TITLE: Style = Style::new().bold();
 const CLIENT: Style = AnsiColor::Cyan.on_default();
@@ -41,6 +42,7 @@ impl Narrator {
             Who::Server => ("client ◀── server", SERVER),
         };
         let shown = line.replace('\t', "    ");
+        let shown = escaped(&shown);
         let padding = " ".repeat(COLUMN.saturating_sub(shown.chars().count()));
         say_styled!(
             "  {MEANING}{arrow}{MEANING:#}  {style}{shown}{style:#}{padding}  {MEANING}{meaning}{MEANING:#}"
