@@ -15,7 +15,10 @@ use serde::Deserialize;
 use std::{
     fmt, io,
     net::{IpAddr, SocketAddr},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 use tokio::time::timeout;
@@ -37,6 +40,8 @@ pub struct Dialer {
     net: Arc<dyn Net>,
     private_addresses: PrivateAddresses,
     sources: Vec<IpAddr>,
+    /// Whether the operator was told what a refusal means: strangers can cause any number.
+    has_warned: Arc<AtomicBool>,
 }
 
 /// The addresses of one host that may be dialled and were not tried yet. Only a [`Dialer`] makes them.
@@ -63,7 +68,7 @@ impl Dialer {
         private_addresses: PrivateAddresses,
         sources: Vec<IpAddr>,
     ) -> Self {
-        Self { net, private_addresses, sources }
+        Self { net, private_addresses, sources, has_warned: Arc::default() }
     }
 
     /// Returns where a host may be dialled that a stranger names, by DNS or by an address literal.
@@ -83,10 +88,12 @@ impl Dialer {
         addresses.retain(|address| purpose(address).is_none());
         match refused {
             Some((address, purpose)) if addresses.is_empty() => {
-                tracing::info!(
-                    %address,
-                    "not connected, the address is {purpose}; relay.private-addresses allows it"
-                );
+                if !self.has_warned.swap(true, Ordering::Relaxed) {
+                    tracing::warn!(
+                        "a name in DNS leads to {address}, which is {purpose}: not connected; in a \
+                         closed network, set relay.private-addresses = \"allow\""
+                    );
+                }
                 Err(NotPublic { address, purpose })
             }
             _ => Ok(Targets(race::ordered(addresses, port))),

@@ -1,5 +1,7 @@
 //! Finding other servers: DNS, or a fixed zone in its place.
 
+mod size;
+
 use hickory_resolver::{
     ResolverBuilder, TokioResolver,
     config::{ConnectionConfig, NameServerConfig, ResolveHosts, ResolverConfig},
@@ -10,6 +12,7 @@ use hickory_resolver::{
         rr::{Name, RData, Record, RecordType},
     },
 };
+use size::Size;
 use std::{
     collections::HashMap,
     future::{Future, ready},
@@ -144,8 +147,8 @@ type Absent = (Instant, Option<LookupError>);
 const NOTHING: Duration = Duration::from_secs(60);
 const FAILURE: Duration = Duration::from_secs(5);
 
-/// Names that were not found that are remembered.
-const REMEMBERED: usize = 100_000;
+/// Names that were not found that are remembered: with all that is said of each, 1 KiB at most.
+const REMEMBERED: usize = 16 * 1024;
 
 impl std::fmt::Debug for Dns {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -197,10 +200,25 @@ impl Dns {
         match resolver.lookup(format!("{name}."), kind).await {
             Ok(lookup) => {
                 let records = lookup.answers();
+                if !Size::of(lookup.message().all_sections()).is_remembered() {
+                    forget(resolver, name, kind, records);
+                }
+                let size = Size::of(records);
+                if !size.is_read() {
+                    let failed = LookupError::Failed(name.to_owned(), size.to_string());
+                    self.note_absent(name, kind, Some(&failed));
+                    return Err(failed);
+                }
                 let found = records.iter().filter_map(|record| read(&record.data)).collect();
                 Ok(Answer { found, is_secure: is_secure(records), alias: alias(name, records) })
             }
             Err(error) => {
+                if let NetError::Dns(DnsError::NoRecordsFound(none)) = &error
+                    && !Size::of(none.authorities.iter().flat_map(|all| all.iter())).is_remembered()
+                {
+                    resolver.clear_lookup_cache(format!("{name}."), kind);
+                    resolver.clear_lookup_cache(none.query.name().clone(), kind);
+                }
                 let nothing = nothing(name, &error);
                 self.note_absent(name, kind, nothing.as_ref().err());
                 nothing
@@ -249,6 +267,16 @@ impl Dns {
     }
 }
 
+/// Has the library forget an answer: it may remember it under each of the aliases on the way.
+fn forget(resolver: &TokioResolver, name: &str, kind: RecordType, records: &[Record]) {
+    resolver.clear_lookup_cache(format!("{name}."), kind);
+    for record in records {
+        if let RData::CNAME(target) = &record.data {
+            resolver.clear_lookup_cache(target.0.clone(), kind);
+        }
+    }
+}
+
 fn builder(servers: &[SocketAddr]) -> Result<ResolverBuilder<TokioRuntimeProvider>, NetError> {
     let mut builder = if servers.is_empty() {
         TokioResolver::builder_tokio()?
@@ -259,6 +287,7 @@ fn builder(servers: &[SocketAddr]) -> Result<ResolverBuilder<TokioRuntimeProvide
     };
     let options = builder.options_mut();
     options.timeout = PATIENCE;
+    options.cache_size = size::ANSWERS;
     // Mail goes by DNS; what /etc/hosts says is for this machine's other programs.
     options.use_hosts_file = ResolveHosts::Never;
     Ok(builder)
