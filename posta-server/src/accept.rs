@@ -17,6 +17,7 @@ use crate::{
     relay::Wake,
     reports::{About, Outcome, Reporter},
     sasl::{self, Dialogue, Peer},
+    submission::Submitter,
     tls::{Tls, TlsInfo},
 };
 use ipnet::IpNet;
@@ -184,7 +185,7 @@ impl SmtpHost {
 
     async fn mail(&mut self, mail: Mail) -> Answer {
         if self.acceptor.service == Service::Submission
-            && let Err(refusal) = self.may_submit(&mail.reverse_path).await
+            && let Err(refusal) = self.submitter().may_send_as(&mail.reverse_path).await
         {
             return self.refuse(|| format!("MAIL FROM:{}", mail.reverse_path), refusal);
         }
@@ -200,27 +201,13 @@ impl SmtpHost {
         Answer::Accept
     }
 
-    /// RFC 6409 §4.3, §6.1: submission is for those who logged in, each with an address of its own,
-    /// and for the people on this machine.
-    async fn may_submit(&self, reverse_path: &ReversePath) -> Result<(), Reply> {
-        let Some(account) = &self.account else {
-            let is_near = self.client.is_none_or(|client| client.is_loopback());
-            let refusal = Reply::new(530, (5, 7, 0), "Authentication required");
-            return if is_near { Ok(()) } else { Err(refusal) };
-        };
-        // The null reverse-path counts as well, or it would be the way around the limit.
-        self.acceptor.rates.count(account.id, self.acceptor.clock.now()).map_err(|limit| {
-            let words = format!("{limit} messages an hour may be sent: try again later");
-            Reply::new(450, (4, 7, 1), words)
-        })?;
-        let ReversePath::Address(address) = reverse_path else { return Ok(()) };
-        match self.acceptor.directory.accounts(address).await {
-            Ok(owners) if owners.iter().any(|owner| owner.id == account.id) => Ok(()),
-            Ok(_) => {
-                let words = format!("{} may not send as {address}", account.address);
-                Err(Reply::new(553, (5, 7, 1), words))
-            }
-            Err(error) => Err(store_failed(&error)),
+    fn submitter(&self) -> Submitter<'_> {
+        Submitter {
+            account: self.account.as_deref(),
+            client: self.client,
+            directory: &self.acceptor.directory,
+            rates: &self.acceptor.rates,
+            now: self.acceptor.clock.now(),
         }
     }
 

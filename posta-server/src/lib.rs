@@ -41,6 +41,7 @@ pub mod sasl;
 pub mod schedule;
 pub mod scram;
 pub mod srs;
+mod submission;
 pub mod tls;
 pub mod tls_report;
 mod web;
