@@ -6,7 +6,7 @@ use std::{
     future::Future,
     io,
     net::{IpAddr, SocketAddr},
-    os::unix::fs::FileTypeExt,
+    os::unix::fs::{FileTypeExt, PermissionsExt},
     path::PathBuf,
     pin::Pin,
     str::FromStr,
@@ -87,7 +87,18 @@ pub trait Listener: Send {
 
 /// The system's network.
 #[derive(Debug, Default, Clone, Copy)]
-pub struct SystemNet;
+pub struct SystemNet {
+    socket_mode: Option<u32>,
+}
+
+impl SystemNet {
+    /// Sets who may connect to the Unix sockets that listeners open, as the mode of their files. By
+    /// default the process's umask decides.
+    #[must_use]
+    pub const fn with_socket_mode(self, mode: u32) -> Self {
+        Self { socket_mode: Some(mode) }
+    }
+}
 
 impl Net for SystemNet {
     fn bind<'a>(&'a self, endpoint: &'a Endpoint) -> Pending<'a, Box<dyn Listener>> {
@@ -99,10 +110,11 @@ impl Net for SystemNet {
                 }
                 Endpoint::Unix(path) => {
                     remove_stale_socket(path).await?;
-                    Box::new(UnixEndpoint {
-                        path: path.clone(),
-                        listener: UnixListener::bind(path)?,
-                    })
+                    let listener = UnixListener::bind(path)?;
+                    if let Some(mode) = self.socket_mode {
+                        fs::set_permissions(path, fs::Permissions::from_mode(mode))?;
+                    }
+                    Box::new(UnixEndpoint { path: path.clone(), listener })
                 }
             };
             Ok(listener)

@@ -26,7 +26,7 @@ pub(crate) async fn dial(server: &str) -> Result<Box<dyn Stream>> {
         let stream = UnixStream::connect(Path::new(path)).await;
         return Ok(Box::new(stream.with_context(|| format!("cannot connect to {path}"))?));
     }
-    SystemNet.connect(server).await.with_context(|| {
+    SystemNet::default().connect(server).await.with_context(|| {
         format!("cannot connect to {server}: is it host:port, and does a server listen there?")
     })
 }

@@ -5,6 +5,7 @@ mod command;
 mod config;
 mod operator;
 mod output;
+mod private;
 mod wiring;
 
 use clap::{Args, Parser, Subcommand};
@@ -55,9 +56,10 @@ struct Place {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    let umask = private::close_what_is_made();
     let done = match cli.command {
-        Command::Demo(arguments) => command::demo::run(arguments),
-        Command::Serve(arguments) => command::serve::run(&arguments),
+        Command::Demo(arguments) => command::demo::run(arguments, umask),
+        Command::Serve(arguments) => command::serve::run(&arguments, umask),
         Command::Account(command) => command::account::run(command),
         Command::Alias(command) => command::alias::run(command),
         Command::Domain(command) => command::domain::run(command),

@@ -3,6 +3,7 @@
 use crate::{
     Place,
     config::{BareNewlines, Certificate, Config, OAuth, Protocol, TlsMode},
+    private,
 };
 use anyhow::{Context, Result};
 use posta_mail::Secret;
@@ -23,7 +24,6 @@ use posta_store::Store;
 use posta_store_fjall::FjallStore;
 use std::{
     fs,
-    os::unix::fs::{DirBuilderExt, PermissionsExt},
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -49,7 +49,7 @@ pub(crate) fn config(place: &Place) -> Result<Config> {
 
 /// Opens the store, and makes its directory if there is none.
 pub(crate) fn open_store(data: &Path) -> Result<Arc<dyn Store>> {
-    make_private(data)?;
+    private::claim(data)?;
     let store = FjallStore::open(&data.join(STORE))?;
     Ok(Arc::new(store))
 }
@@ -70,11 +70,12 @@ pub(crate) fn client_tls(authorities: &[PathBuf]) -> Result<ClientTls> {
 
 /// What collecting from other servers stands on.
 pub(crate) fn means() -> Result<Means> {
-    Ok(Means { net: Arc::new(SystemNet), tls: client_tls(&[])?, clock: clock() })
+    Ok(Means { net: Arc::new(SystemNet::default()), tls: client_tls(&[])?, clock: clock() })
 }
 
-/// What a server stands on.
-pub(crate) fn world(store: Arc<dyn Store>, config: &Config) -> Result<World> {
+/// What a server stands on. `umask` is what the program was started with: who may connect to the Unix
+/// sockets that the configuration names is the operator's choice.
+pub(crate) fn world(store: Arc<dyn Store>, config: &Config, umask: u32) -> Result<World> {
     let validation = match (config.dns.dnssec, &config.dns.trust_anchor) {
         (_, Some(path)) => Validation::Always(Some(resolve::trust_anchors(path)?)),
         (Some(true), None) => Validation::Always(None),
@@ -91,7 +92,8 @@ pub(crate) fn world(store: Arc<dyn Store>, config: &Config) -> Result<World> {
         Err(error) => return Err(error).context("[dns]"),
     };
     let tls = client_tls(&config.tls.authorities)?;
-    Ok(World { store, clock: clock(), net: Arc::new(SystemNet), resolver, tls })
+    let net = Arc::new(SystemNet::default().with_socket_mode(0o777 & !umask));
+    Ok(World { store, clock: clock(), net, resolver, tls })
 }
 
 /// A server's settings.
@@ -105,6 +107,7 @@ pub(crate) fn settings(config: &Config) -> Result<Settings> {
             tls: tls_mode(listen.tls),
         })
         .collect();
+    warn_of_open_files(config);
     let limits = &config.limits;
     let wants_tls = listeners.iter().any(|listener| listener.tls != ServerTlsMode::None);
     Ok(Settings {
@@ -150,6 +153,19 @@ pub(crate) fn settings(config: &Config) -> Result<Settings> {
     })
 }
 
+/// Secrets that every user of the machine can read are none.
+fn warn_of_open_files(config: &Config) {
+    let (tls, relay, oauth) = (&config.tls, &config.relay, config.oauth.as_ref());
+    let keys = tls.key.iter().chain(tls.also.iter().map(|also| &also.key));
+    let keys = keys.map(|path| ("tls.key", path));
+    let passwords = relay.password_files().map(|path| ("relay.password-file", path));
+    let secrets = oauth.and_then(|oauth| oauth.secret_file.as_ref());
+    let secrets = secrets.into_iter().map(|path| ("oauth.secret-file", path));
+    for (option, path) in keys.chain(passwords).chain(secrets) {
+        private::warn_if_open(option, path);
+    }
+}
+
 fn oauth(config: &OAuth) -> Result<OAuthSettings> {
     let secret = config.secret_file.as_ref().map(|path| {
         let read = fs::read(path).with_context(|| format!("oauth.secret-file {}", path.display()));
@@ -178,20 +194,6 @@ fn certificate(config: &Config) -> Result<Tls> {
         key: key.clone(),
     }));
     Tls::load(files).context("[tls]")
-}
-
-/// Mail is private: nobody but the server's user may look into the data directory.
-fn make_private(data: &Path) -> Result<()> {
-    let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(data);
-    made.with_context(|| format!("the data directory {} cannot be made", data.display()))?;
-    let mode = fs::metadata(data).map(|metadata| metadata.permissions().mode());
-    if mode.is_ok_and(|mode| mode & 0o077 != 0) {
-        eprintln!(
-            "posta: other users can look into {0}; `chmod 700 {0}` keeps them out",
-            data.display()
-        );
-    }
-    Ok(())
 }
 
 const fn kind(protocol: Protocol) -> Kind {

@@ -4,7 +4,13 @@
 mod common;
 
 use common::{PASSWORD, Place, pop3, posta, send, smtp, stdout};
-use std::{fs, os::unix::fs::PermissionsExt};
+use std::{
+    fs,
+    io::{BufRead, BufReader},
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
 
 fn problem(output: &std::process::Output) -> String {
     assert!(!output.status.success(), "it should have failed");
@@ -120,6 +126,68 @@ fn the_data_directory_is_private() {
     assert_eq!(mode("."), 0o700);
     assert_eq!(mode("control.sock"), 0o600);
     assert_eq!(mode("self-signed.key.pem"), 0o600);
+}
+
+/// Whatever the umask, nothing of the data directory is for others. The sockets that the configuration
+/// names follow the umask: who may deliver to them is the operator's choice.
+#[test]
+fn what_is_made_is_private_whatever_the_umask() {
+    let place = Place::new(&[("smtp", "starttls")]);
+    let socket = place.directory.path().join("lmtp");
+    let mut config = fs::read_to_string(place.config()).unwrap();
+    let address = socket.display();
+    config.push_str(&format!("[[listen]]\nprotocol = \"lmtp\"\naddress = \"unix:{address}\"\n"));
+    fs::write(place.config(), config).unwrap();
+    let script = "umask 0; echo parola | \"$0\" account add ana@x.test --password-stdin --config \"$1\" \
+                  && exec \"$0\" serve --config \"$1\" 2>&1";
+    let mut server = Command::new("sh")
+        .args(["-c", script])
+        .args([common::program(), &place.config()])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let lines = BufReader::new(server.stdout.take().unwrap()).lines().map_while(Result::ok);
+    let is_ready = lines.into_iter().any(|line| line.starts_with("ready"));
+    let data = place.directory.path().join("data");
+    let mut seen = Vec::new();
+    let open = open_to_others(&data, &mut seen);
+    let sockets = fs::metadata(&socket).map(|metadata| metadata.permissions().mode() & 0o777);
+    server.kill().unwrap();
+    server.wait().unwrap();
+    assert!(is_ready);
+    assert!(seen.len() > 20, "there is a store: {seen:?}");
+    assert_eq!(open, Vec::<PathBuf>::new());
+    assert_eq!(sockets.unwrap(), 0o777);
+}
+
+fn open_to_others(path: &Path, seen: &mut Vec<PathBuf>) -> Vec<PathBuf> {
+    let metadata = fs::symlink_metadata(path).unwrap();
+    let mut open = Vec::new();
+    if metadata.permissions().mode() & 0o077 != 0 {
+        open.push(path.to_owned());
+    }
+    seen.push(path.to_owned());
+    if metadata.is_dir() {
+        for entry in fs::read_dir(path).unwrap() {
+            open.extend(open_to_others(&entry.unwrap().path(), seen));
+        }
+    }
+    open
+}
+
+#[test]
+fn a_data_directory_that_others_can_enter_is_refused() {
+    let place = Place::new(&[("smtp", "none")]);
+    let data = place.directory.path().join("data");
+    fs::create_dir(&data).unwrap();
+    fs::set_permissions(&data, fs::Permissions::from_mode(0o755)).unwrap();
+    for command in [&["serve"][..], &["account", "list"], &["queue", "list"]] {
+        let words = problem(&place.posta(command, ""));
+        assert!(words.contains(&format!("`chmod 700 {}`", data.display())), "{words}");
+    }
+    assert!(fs::read_dir(&data).unwrap().next().is_none(), "nothing was put there");
+    fs::set_permissions(&data, fs::Permissions::from_mode(0o700)).unwrap();
+    stdout(&place.posta(&["account", "list"], ""));
 }
 
 #[test]

@@ -161,7 +161,7 @@ fn a_full_disk_refuses_mail_and_loses_none() {
         mount.args(["-t", "tmpfs", "-o", options, "tmpfs"]).arg(&data);
         mount.output().is_ok_and(|mounted| mounted.status.success())
     };
-    if !sized("size=128m") {
+    if !sized("size=128m,mode=700") {
         common::skipped("full_disk", "a small disk must be mounted, which only root may do");
         return;
     }

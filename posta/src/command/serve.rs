@@ -14,7 +14,8 @@ pub(crate) struct Arguments {
     place: Place,
 }
 
-pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+/// `umask` is what the program was started with.
+pub(crate) fn run(arguments: &Arguments, umask: u32) -> Result<()> {
     let config = wiring::config(&arguments.place)?;
     start_log();
     super::allow_many_files();
@@ -27,7 +28,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         // Before the sockets are bound, so that a signal right after `ready` is not missed.
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
-        let world = wiring::world(store, &config)?;
+        let world = wiring::world(store, &config, umask)?;
         let server = Server::start(settings, world)
             .await
             .context("change `address` under [[listen]], or stop what uses it")?;

@@ -110,6 +110,14 @@ pub(crate) enum Protection {
     Implicit,
 }
 
+impl Relay {
+    /// The files that hold passwords of smarthosts.
+    pub(crate) fn password_files(&self) -> impl Iterator<Item = &PathBuf> {
+        let domains = self.domain.iter().filter_map(|domain| domain.password_file.as_ref());
+        self.password_file.iter().chain(domains)
+    }
+}
+
 impl Default for Relay {
     fn default() -> Self {
         let RelaySettings { all, patience, connections, .. } = RelaySettings::default();

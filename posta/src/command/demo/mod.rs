@@ -38,14 +38,15 @@ const RECIPIENT: &str = "destinatar@webmail.home";
 const PASSWORD: &str = "parola";
 const BODY: &[u8] = b"acesta este corpul mesajului\r\nscris pe mai multe linii\r\n";
 
-pub(crate) fn run(arguments: Arguments) -> Result<()> {
+pub(crate) fn run(arguments: Arguments, umask: u32) -> Result<()> {
     let private = Permissions::from_mode(0o700);
     let directory =
         tempfile::Builder::new().prefix("posta-demo-").permissions(private).tempdir()?;
     let store = wiring::open_store(directory.path())?;
     super::block_on(async move {
         add_accounts(store.clone()).await?;
-        let server = Server::start(settings()?, wiring::world(store, &Config::default())?).await?;
+        let world = wiring::world(store, &Config::default(), umask)?;
+        let server = Server::start(settings()?, world).await?;
         let played = play(&server).await;
         if played.is_ok() && !arguments.once {
             stay(&server).await?;

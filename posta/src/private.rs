@@ -1,0 +1,171 @@
+//! Mail and passwords are their owner's alone: what the program makes is for its user only, and a data
+//! directory that others can enter is not used.
+//!
+//! A directory that others may enter, or that belongs to somebody else, shows every message and
+//! every password hash in it, so it is refused with the command that mends it, not merely warned of.
+//! Within a directory that was closed all along nothing was exposed: files in it that others could read
+//! (an older version made such) are closed without a word.
+
+use anyhow::{Context, Result, ensure};
+use rustix::{
+    fs::{Mode, OFlags},
+    process::geteuid,
+};
+use std::{
+    fs::{self, File, Metadata},
+    io,
+    os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt},
+    path::Path,
+};
+
+/// What users other than the owner may do.
+const OTHERS: u32 = 0o077;
+
+/// Has everything that the program makes from now on be its user's alone. Returns the umask that it
+/// was started with.
+pub(crate) fn close_what_is_made() -> u32 {
+    rustix::process::umask(Mode::from_raw_mode(OTHERS)).as_raw_mode()
+}
+
+/// Makes a data directory that nobody else may enter, or checks that the one there is of that kind.
+///
+/// # Errors
+/// With the cure, when others may enter it, or when it or something in it belongs to another user.
+pub(crate) fn claim(data: &Path) -> Result<()> {
+    let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(data);
+    made.with_context(|| format!("the data directory {} cannot be made", data.display()))?;
+    let metadata = fs::metadata(data).with_context(|| format!("{}", data.display()))?;
+    is_ours(data, &metadata, data)?;
+    ensure!(
+        metadata.mode() & OTHERS == 0,
+        "other users of this machine can look into the data directory {0} and read mail and password \
+         hashes there: `chmod 700 {0}` keeps them out, then start again",
+        data.display()
+    );
+    close_all(data, data)
+}
+
+/// Closes what is in a directory to others.
+fn close_all(directory: &Path, data: &Path) -> Result<()> {
+    let unreadable = || format!("{} cannot be read", directory.display());
+    for entry in fs::read_dir(directory).with_context(unreadable)? {
+        let path = entry.with_context(unreadable)?.path();
+        // What is gone meanwhile, as the control socket of a server that stops, needs no closing.
+        let Ok(metadata) = fs::symlink_metadata(&path) else { continue };
+        let kind = metadata.file_type();
+        // A link's own mode means nothing, and a socket is closed by whoever opens it.
+        if kind.is_symlink() || kind.is_socket() {
+            continue;
+        }
+        is_ours(&path, &metadata, data)?;
+        if metadata.mode() & OTHERS != 0 {
+            close(&path, &metadata).with_context(|| {
+                format!("{0} cannot be closed to other users: `chmod go= {0}`", path.display())
+            })?;
+        }
+        if kind.is_dir() {
+            close_all(&path, data)?;
+        }
+    }
+    Ok(())
+}
+
+/// Takes every right from others, and follows no link that takes the file's place meanwhile.
+fn close(path: &Path, metadata: &Metadata) -> io::Result<()> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = File::from(rustix::fs::open(path, flags, Mode::empty())?);
+    file.set_permissions(fs::Permissions::from_mode(metadata.mode() & 0o7777 & !OTHERS))
+}
+
+/// Whoever owns a file can read and change it, whatever its mode says.
+fn is_ours(path: &Path, metadata: &Metadata, data: &Path) -> Result<()> {
+    let us = geteuid().as_raw();
+    ensure!(
+        metadata.uid() == us,
+        "{} belongs to user {}, but this command runs as user {us}: run it as that user, or make \
+         everything there this user's with `chown -R {us} {}`",
+        path.display(),
+        metadata.uid(),
+        data.display()
+    );
+    Ok(())
+}
+
+/// Warns of a file with a secret that every user of the machine can read.
+pub(crate) fn warn_if_open(option: &str, path: &Path) {
+    // Certificates' keys are often a group's, so that several servers can use them.
+    if fs::metadata(path).is_ok_and(|metadata| metadata.mode() & 0o007 != 0) {
+        tracing::warn!(
+            "every user of this machine can read {0}, which {option} names: `chmod o= {0}`",
+            path.display()
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mode(path: &Path) -> u32 {
+        fs::symlink_metadata(path).unwrap().mode() & 0o777
+    }
+
+    #[test]
+    fn what_others_can_enter_is_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let data = directory.path().join("data");
+        claim(&data).unwrap();
+        assert_eq!(mode(&data), 0o700);
+        for open in [0o755, 0o750, 0o701, 0o710, 0o770] {
+            fs::set_permissions(&data, fs::Permissions::from_mode(open)).unwrap();
+            let words = claim(&data).unwrap_err().to_string();
+            assert!(
+                words.contains(&format!("`chmod 700 {}`", data.display())),
+                "{open:o}: {words}"
+            );
+            assert_eq!(mode(&data), open, "nothing is mended behind the operator's back");
+        }
+    }
+
+    #[test]
+    fn what_is_within_is_closed() {
+        let directory = tempfile::tempdir().unwrap();
+        let data = directory.path().join("data");
+        fs::create_dir_all(data.join("store/log")).unwrap();
+        fs::write(data.join("store/log/1"), "").unwrap();
+        fs::write(directory.path().join("elsewhere"), "").unwrap();
+        std::os::unix::fs::symlink("../elsewhere", data.join("link")).unwrap();
+        for (path, open) in [
+            (data.clone(), 0o700),
+            (data.join("store"), 0o755),
+            (data.join("store/log"), 0o777),
+            (data.join("store/log/1"), 0o664),
+            (directory.path().join("elsewhere"), 0o644),
+        ] {
+            fs::set_permissions(path, fs::Permissions::from_mode(open)).unwrap();
+        }
+        claim(&data).unwrap();
+        assert_eq!(mode(&data.join("store")), 0o700);
+        assert_eq!(mode(&data.join("store/log")), 0o700);
+        assert_eq!(mode(&data.join("store/log/1")), 0o600);
+        assert_eq!(mode(&directory.path().join("elsewhere")), 0o644, "links are not followed");
+    }
+
+    #[test]
+    fn what_belongs_to_others_is_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        if !geteuid().is_root() {
+            // Only root may give files away; who cannot does not own others' files either.
+            return;
+        }
+        for other in [".", "store"] {
+            let data = directory.path().join(other.replace('.', "data"));
+            fs::create_dir_all(data.join("store")).unwrap();
+            fs::set_permissions(&data, fs::Permissions::from_mode(0o700)).unwrap();
+            std::os::unix::fs::chown(data.join(other), Some(65_534), None).unwrap();
+            let words = claim(&data).unwrap_err().to_string();
+            assert!(words.contains("belongs to user 65534"), "{words}");
+            assert!(words.contains("`chown -R 0 "), "{words}");
+        }
+    }
+}
