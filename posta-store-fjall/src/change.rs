@@ -226,7 +226,7 @@ impl Committer {
         if !self.schema.domain.contains_key(address.domain()).map_err(failed)? {
             batch.insert(&self.schema.domain, address.domain(), [0]);
         }
-        let account = Account { id, address, credentials, quota: None };
+        let account = Account { id, address, credentials, quota: None, send_as: Vec::new() };
         let key = account.address.as_str();
         batch.insert(&self.schema.account, key, schema::encode_account(&account));
         self.commit(batch)?;

@@ -1,6 +1,6 @@
 //! Small records of the server's own.
 
-use crate::{batch::Batch, commit::Committer, damaged, key_and_value, schema::Schema};
+use crate::{batch::Batch, commit::Committer, damaged, failed, key_and_value, schema::Schema};
 use posta_store::StoreError;
 
 impl Committer {
@@ -12,9 +12,26 @@ impl Committer {
         }
         self.commit(batch)
     }
+
+    /// Keeps a record unless there is one of its name; returns the one that is kept then.
+    pub(crate) fn keep_first(
+        &mut self,
+        key: String,
+        record: Vec<u8>,
+    ) -> Result<Vec<u8>, StoreError> {
+        if let Some(kept) = self.schema.kept_one(&key)? {
+            return Ok(kept);
+        }
+        self.keep(key, Some(record.clone()))?;
+        Ok(record)
+    }
 }
 
 impl Schema {
+    pub(crate) fn kept_one(&self, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        Ok(self.kept.get(key).map_err(failed)?.map(|value| value.to_vec()))
+    }
+
     pub(crate) fn kept(&self, kind: &str) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
         let prefix = format!("{kind}\0");
         let mut kept = Vec::new();

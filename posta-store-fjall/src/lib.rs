@@ -34,15 +34,19 @@ use log::Segments;
 use posta_mail::{Address, Domain, MailId, Timestamp};
 use posta_store::{
     Acceptance, Account, AccountId, Alias, AliasName, Credentials, Destination, Entry, Event, Item,
-    ItemId, ItemState, Maildrop, Pending, Settlement, Source, SourceId, Store, StoreError, Uid,
-    Usage, Visit,
+    ItemId, ItemState, Maildrop, Pending, SendAs, Settlement, Source, SourceId, Store, StoreError,
+    Uid, Usage, Visit,
 };
 use schema::Schema;
 use std::{
     collections::BTreeMap,
     future::ready,
     path::Path,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+        mpsc,
+    },
     thread,
 };
 use usage::Usages;
@@ -69,6 +73,8 @@ pub struct FjallStore {
     usages: Arc<Usages>,
     views: Arc<Views>,
     lanes: Arc<Mutex<Lanes>>,
+    /// Grows after each change of an account.
+    directory_version: Arc<AtomicU64>,
     requests: Option<mpsc::Sender<Request>>,
     committer: Option<thread::JoinHandle<()>>,
 }
@@ -110,6 +116,7 @@ impl FjallStore {
             usages,
             views,
             lanes,
+            directory_version: Arc::default(),
             requests: Some(requests),
             committer: Some(committer),
         })
@@ -140,6 +147,19 @@ impl FjallStore {
                 // Whoever asked may be gone; the change is made all the same.
                 let _ = done.send(change(committer));
             }))
+        })
+    }
+
+    /// The same for a change of an account, which everybody who asks for the version hears of.
+    fn alone_on_account<T: Send + 'static>(
+        &self,
+        change: impl FnOnce(&mut Committer) -> Result<T, StoreError> + Send + 'static,
+    ) -> Pending<'_, T> {
+        let version = self.directory_version.clone();
+        self.alone(move |committer| {
+            let changed = change(committer);
+            version.fetch_add(1, Ordering::Release);
+            changed
         })
     }
 }
@@ -353,6 +373,20 @@ impl Store for FjallStore {
         now(|| self.schema.kept(kind))
     }
 
+    fn kept_one(&self, kind: &'static str, name: &str) -> Pending<'_, Option<Vec<u8>>> {
+        let key = format!("{kind}\0{name}");
+        now(|| self.schema.kept_one(&key))
+    }
+
+    fn keep_first(&self, kind: &'static str, name: &str, record: Vec<u8>) -> Pending<'_, Vec<u8>> {
+        let key = format!("{kind}\0{name}");
+        self.alone(move |committer| committer.keep_first(key, record))
+    }
+
+    fn directory_version(&self) -> u64 {
+        self.directory_version.load(Ordering::Acquire)
+    }
+
     fn account(&self, address: &Address) -> Pending<'_, Option<Account>> {
         now(|| self.schema.account(&address.folded()))
     }
@@ -367,20 +401,27 @@ impl Store for FjallStore {
 
     fn add_account(&self, address: &Address, credentials: Credentials) -> Pending<'_, AccountId> {
         let address = address.folded();
-        self.alone(move |committer| committer.add_account(address, credentials))
+        self.alone_on_account(move |committer| committer.add_account(address, credentials))
     }
 
     fn set_password(&self, address: &Address, credentials: Credentials) -> Pending<'_, ()> {
         let address = address.folded();
-        self.alone(move |committer| {
+        self.alone_on_account(move |committer| {
             committer.change_account(&address, |account| account.credentials = credentials)
         })
     }
 
     fn set_quota(&self, address: &Address, quota: Option<u64>) -> Pending<'_, ()> {
         let address = address.folded();
-        self.alone(move |committer| {
+        self.alone_on_account(move |committer| {
             committer.change_account(&address, |account| account.quota = quota)
+        })
+    }
+
+    fn set_send_as(&self, address: &Address, send_as: Vec<SendAs>) -> Pending<'_, ()> {
+        let address = address.folded();
+        self.alone_on_account(move |committer| {
+            committer.change_account(&address, |account| account.send_as = send_as)
         })
     }
 
@@ -391,7 +432,7 @@ impl Store for FjallStore {
         purge: Timestamp,
     ) -> Pending<'_, ()> {
         let address = address.folded();
-        self.alone(move |committer| committer.remove_account(&address, now, purge))
+        self.alone_on_account(move |committer| committer.remove_account(&address, now, purge))
     }
 
     fn alias(&self, name: &AliasName) -> Pending<'_, Option<Vec<Address>>> {

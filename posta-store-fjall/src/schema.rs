@@ -32,8 +32,8 @@ use crate::{
 use fjall::{Database, KeyspaceCreateOptions, PersistMode};
 use posta_mail::{Address, Domain, MailId, Secret, Timestamp};
 use posta_store::{
-    Account, AccountId, Alias, Credentials, Destination, Entry, Event, Item, ItemId, SourceId,
-    StoreError, Uid,
+    Account, AccountId, Alias, Credentials, Destination, Entry, Event, Item, ItemId, SendAs,
+    SourceId, StoreError, Uid,
 };
 use serde::{Serialize, de::DeserializeOwned};
 use xxhash_rust::xxh3::xxh3_64;
@@ -368,7 +368,10 @@ pub(crate) fn encode_account(account: &Account) -> Vec<u8> {
     // A password has no line ends.
     let apop = account.credentials.apop.as_ref().map(|secret| secret.expose().to_vec());
     let apop = apop.and_then(|secret| String::from_utf8(secret).ok()).unwrap_or_default();
-    let lines = [account.credentials.password_hash.as_str(), scram, &quota, &apop];
+    // An address has no tab.
+    let send_as: Vec<_> = account.send_as.iter().map(SendAs::to_string).collect();
+    let send_as = send_as.join("\t");
+    let lines = [account.credentials.password_hash.as_str(), scram, &quota, &apop, &send_as];
     value.extend_from_slice(lines.join("\n").as_bytes());
     value
 }
@@ -384,8 +387,11 @@ fn decode_account(address: Address, value: &[u8]) -> Result<Account, StoreError>
     let scram = next().map(str::to_owned);
     let quota = next().map(str::parse).transpose().map_err(|_| damaged("an account's quota"))?;
     let apop = next().map(|secret| Secret::new(secret.as_bytes()));
+    let send_as = next().unwrap_or_default().split('\t').filter(|text| !text.is_empty());
+    let send_as: Result<_, _> = send_as.map(str::parse).collect();
+    let send_as = send_as.map_err(|_| damaged("what an account may send as"))?;
     let credentials = Credentials { password_hash, scram, apop };
-    Ok(Account { id, address, credentials, quota })
+    Ok(Account { id, address, credentials, quota, send_as })
 }
 
 pub(crate) fn encode_targets(targets: &[Address]) -> Vec<u8> {

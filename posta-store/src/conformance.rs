@@ -11,8 +11,8 @@ pub use queue::item;
 
 use crate::{
     Acceptance, AccountId, Alias, AliasName, CHUNK, Collected, Credentials, Delivery, Keep, Login,
-    LoginTls, Maildrop, MemoryStore, Source, SourceId, Store, StoreError, Summary, Uid, Usage,
-    Visit,
+    LoginTls, Maildrop, MemoryStore, SendAs, Source, SourceId, Store, StoreError, Summary, Uid,
+    Usage, Visit,
 };
 use posta_mail::{Address, Domain, MailId, Secret, Timestamp};
 use std::{
@@ -33,6 +33,7 @@ pub type Make<'a> = &'a dyn Fn() -> Box<dyn Store>;
 pub fn run(make: Make<'_>) {
     block_on(async {
         accounts(&*make()).await;
+        changes_of_accounts_show(&*make()).await;
         domains(&*make()).await;
         aliases(&*make()).await;
         a_message_for_two(&*make()).await;
@@ -162,6 +163,28 @@ async fn accounts(store: &dyn Store) {
     let names: Vec<_> = store.accounts().await.unwrap();
     let names: Vec<_> = names.iter().map(|account| account.address.as_str()).collect();
     assert_eq!(names, ["ana@x.test", "ana@y.test"]);
+}
+
+/// Whoever remembers what an account was hears of each change, and reads the new.
+async fn changes_of_accounts_show(store: &dyn Store) {
+    let ana = address("ana@x.test");
+    let mut last = store.directory_version();
+    let mut changed = |now: u64| now > std::mem::replace(&mut last, now);
+    add(store, "ana@x.test").await;
+    assert!(changed(store.directory_version()));
+    store.set_password(&ana, credentials("new")).await.unwrap();
+    assert!(changed(store.directory_version()));
+    let send_as: Vec<SendAs> =
+        ["any", "@y.test", "\"b c\"@z.test"].iter().map(|text| text.parse().unwrap()).collect();
+    for send_as in [send_as, Vec::new()] {
+        store.set_send_as(&ana, send_as.clone()).await.unwrap();
+        assert!(changed(store.directory_version()));
+        let found = store.account(&ana).await.unwrap().unwrap();
+        assert_eq!((found.send_as, found.credentials), (send_as, credentials("new")));
+    }
+    assert!(!changed(store.directory_version()), "nothing happened");
+    store.remove_account(&ana, at(1), at(2)).await.unwrap();
+    assert!(changed(store.directory_version()));
 }
 
 async fn domains(store: &dyn Store) {
@@ -521,4 +544,10 @@ async fn small_records_are_kept(store: &dyn Store) {
     assert_eq!(kept, [("x".to_owned(), b"2".to_vec()), ("y".to_owned(), b"3".to_vec())]);
     assert_eq!(store.kept("ab").await.unwrap().len(), 1);
     assert!(store.kept("b").await.unwrap().is_empty());
+    assert_eq!(store.kept_one("a", "x").await.unwrap().as_deref(), Some(&b"2"[..]));
+    assert_eq!(store.kept_one("a", "z").await.unwrap(), None);
+    for record in [b"1", b"2"] {
+        let kept = store.keep_first("key", "k", record.to_vec()).await.unwrap();
+        assert_eq!(kept, b"1", "the first stays");
+    }
 }

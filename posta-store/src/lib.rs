@@ -26,7 +26,7 @@ pub use memory::MemoryStore;
 pub use queue::{Destination, Envelope, Item, ItemId, ItemIdError, ItemState, Settlement, Waiting};
 pub use records::{
     Acceptance, Account, AccountId, Alias, AliasName, CHUNK, Credentials, Delivery, Entry,
-    Maildrop, RETRIEVED, Summary, Uid, Usage,
+    Maildrop, RETRIEVED, SendAs, Summary, Uid, Usage,
 };
 
 pub use sources::{Collected, Keep, Login, LoginTls, Source, SourceId, Visit};
@@ -172,6 +172,19 @@ pub trait Store: Send + Sync + 'static {
     /// The records of a kind, by their names.
     fn kept(&self, kind: &'static str) -> Pending<'_, Vec<(String, Vec<u8>)>>;
 
+    /// Returns a record of a kind by its name.
+    fn kept_one(&self, kind: &'static str, name: &str) -> Pending<'_, Option<Vec<u8>>>;
+
+    /// Keeps a record unless there is one of its kind and name, and returns the one that is kept
+    /// then: two that make a key at the same moment end with the same.
+    fn keep_first(&self, kind: &'static str, name: &str, record: Vec<u8>) -> Pending<'_, Vec<u8>>;
+
+    /// Returns a number that grows after every change of an account, whoever made it. Reading it
+    /// costs no more than a look into memory, so that a session can ask at each command whether
+    /// what it knows of its account may be out of date. Where accounts are read after it, they are
+    /// at least as new.
+    fn directory_version(&self) -> u64;
+
     /// The account of an address, found without regard to case.
     fn account(&self, address: &Address) -> Pending<'_, Option<Account>>;
 
@@ -199,6 +212,12 @@ pub trait Store: Send + Sync + 'static {
     /// # Errors
     /// [`StoreError::NoSuchAccount`].
     fn set_quota(&self, address: &Address, quota: Option<u64>) -> Pending<'_, ()>;
+
+    /// Replaces what an account may send as beside its own addresses.
+    ///
+    /// # Errors
+    /// [`StoreError::NoSuchAccount`].
+    fn set_send_as(&self, address: &Address, send_as: Vec<SendAs>) -> Pending<'_, ()>;
 
     /// Removes an account, and its messages as [`Store::remove`] does. Its domain stays local only
     /// if it was added by itself or has other accounts.

@@ -1,12 +1,13 @@
 //! The reference store: the rules in their simplest form, kept in memory. Tests and simulations run
 //! on it, and every other store is compared with it.
 
+mod directory;
 mod queue;
 
 use crate::{
     Acceptance, Account, AccountId, Alias, AliasName, Collected, Credentials, Delivery,
-    Destination, Entry, Event, Item, ItemId, ItemState, Maildrop, Pending, RETRIEVED, Settlement,
-    Source, SourceId, Store, StoreError, Summary, Uid, Usage, Visit,
+    Destination, Entry, Event, Item, ItemId, ItemState, Maildrop, Pending, RETRIEVED, SendAs,
+    Settlement, Source, SourceId, Store, StoreError, Summary, Uid, Usage, Visit,
 };
 use bytes::Bytes;
 use posta_mail::{Address, Domain, MailId, Timestamp};
@@ -15,7 +16,10 @@ use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     future::ready,
     ops::Bound,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 /// Octets of content that the store may keep chunks of: `chunk` copies nothing.
@@ -25,6 +29,8 @@ type Chunks = Vec<Bytes>;
 #[derive(Debug, Default)]
 pub struct MemoryStore {
     inner: Mutex<Inner>,
+    /// Grows after each change of an account.
+    directory_version: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -78,31 +84,22 @@ impl MemoryStore {
             self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         Box::pin(ready(transaction(&mut inner)))
     }
+
+    /// The same for one that changes an account.
+    fn with_account<'a, T: Send + 'a>(
+        &self,
+        transaction: impl FnOnce(&mut Inner) -> Result<T, StoreError>,
+    ) -> Pending<'a, T> {
+        let changed = self.with(transaction);
+        self.directory_version.fetch_add(1, Ordering::Release);
+        changed
+    }
 }
 
 impl Inner {
     fn mailbox(&self, account: AccountId) -> impl Iterator<Item = (Uid, &Entry)> {
         let all = (Bound::Included((account, Uid(0))), Bound::Included((account, Uid(u64::MAX))));
         self.mailboxes.range(all).map(|(&(_, uid), entry)| (uid, entry))
-    }
-
-    fn has_account(&self, id: AccountId) -> bool {
-        self.accounts.values().any(|account| account.id == id)
-    }
-
-    fn require_domain(&self, name: &str) -> Result<(), StoreError> {
-        match name.parse::<Domain>() {
-            Ok(domain) if !self.domains.contains_key(&domain) => {
-                Err(StoreError::NoSuchDomain(domain))
-            }
-            _ => Ok(()),
-        }
-    }
-
-    /// Whether a domain has accounts or aliases.
-    fn uses(&self, domain: &str) -> bool {
-        self.accounts.keys().any(|address| address.domain() == domain)
-            || self.aliases.keys().any(|name| name.domain() == domain)
     }
 
     fn remove(&mut self, key: (AccountId, Uid), time: Timestamp, purge: Timestamp) -> bool {
@@ -469,36 +466,37 @@ impl Store for MemoryStore {
         self.with(|inner| Ok(inner.accounts.values().cloned().collect()))
     }
 
+    fn kept_one(&self, kind: &'static str, name: &str) -> Pending<'_, Option<Vec<u8>>> {
+        let key = (kind, name.to_owned());
+        self.with(|inner| Ok(inner.kept.get(&key).cloned()))
+    }
+
+    fn keep_first(&self, kind: &'static str, name: &str, record: Vec<u8>) -> Pending<'_, Vec<u8>> {
+        let key = (kind, name.to_owned());
+        self.with(|inner| Ok(inner.kept.entry(key).or_insert(record).clone()))
+    }
+
+    fn directory_version(&self) -> u64 {
+        self.directory_version.load(Ordering::Acquire)
+    }
+
     fn add_account(&self, address: &Address, credentials: Credentials) -> Pending<'_, AccountId> {
-        self.with(|inner| {
-            let address = address.folded();
-            if inner.accounts.contains_key(&address) {
-                return Err(StoreError::AccountExists(address));
-            }
-            inner.last_account += 1;
-            let id = AccountId(inner.last_account);
-            if let Ok(domain) = address.domain().parse() {
-                inner.domains.entry(domain).or_insert(false);
-            }
-            let account = Account { id, address: address.clone(), credentials, quota: None };
-            inner.accounts.insert(address, account);
-            Ok(id)
-        })
+        self.with_account(|inner| inner.add_account(address.folded(), credentials))
     }
 
     fn set_password(&self, address: &Address, credentials: Credentials) -> Pending<'_, ()> {
-        self.with(|inner| {
-            let account = inner.accounts.get_mut(&address.folded());
-            account.ok_or(StoreError::NoSuchAccount)?.credentials = credentials;
-            Ok(())
+        self.with_account(|inner| {
+            inner.change_account(address, |account| account.credentials = credentials)
         })
     }
 
     fn set_quota(&self, address: &Address, quota: Option<u64>) -> Pending<'_, ()> {
-        self.with(|inner| {
-            let account = inner.accounts.get_mut(&address.folded());
-            account.ok_or(StoreError::NoSuchAccount)?.quota = quota;
-            Ok(())
+        self.with_account(|inner| inner.change_account(address, |account| account.quota = quota))
+    }
+
+    fn set_send_as(&self, address: &Address, send_as: Vec<SendAs>) -> Pending<'_, ()> {
+        self.with_account(|inner| {
+            inner.change_account(address, |account| account.send_as = send_as)
         })
     }
 
@@ -508,19 +506,7 @@ impl Store for MemoryStore {
         now: Timestamp,
         purge: Timestamp,
     ) -> Pending<'_, ()> {
-        self.with(|inner| {
-            let address = address.folded();
-            let account = inner.accounts.remove(&address).ok_or(StoreError::NoSuchAccount)?;
-            let uids: Vec<_> = inner.mailbox(account.id).map(|(uid, _)| uid).collect();
-            for uid in uids {
-                inner.remove((account.id, uid), now, purge);
-            }
-            let domain = address.domain();
-            if !inner.uses(domain) && inner.domains.get(domain) == Some(&false) {
-                inner.domains.remove(domain);
-            }
-            Ok(())
-        })
+        self.with_account(|inner| inner.remove_account(&address.folded(), now, purge))
     }
 
     fn alias(&self, name: &AliasName) -> Pending<'_, Option<Vec<Address>>> {
@@ -568,16 +554,7 @@ impl Store for MemoryStore {
     }
 
     fn remove_domain(&self, domain: &Domain) -> Pending<'_, ()> {
-        self.with(|inner| {
-            if !inner.domains.contains_key(domain) {
-                return Err(StoreError::NoSuchDomain(domain.clone()));
-            }
-            if inner.uses(domain.as_str()) {
-                return Err(StoreError::DomainInUse(domain.clone()));
-            }
-            inner.domains.remove(domain);
-            Ok(())
-        })
+        self.with(|inner| inner.remove_domain(domain))
     }
 }
 

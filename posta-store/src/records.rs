@@ -39,6 +39,53 @@ pub struct Account {
     pub credentials: Credentials,
     /// Octets that its mailbox may hold; none for any number.
     pub quota: Option<u64>,
+    /// What it may send as beside its own addresses.
+    pub send_as: Vec<SendAs>,
+}
+
+/// Whom an account may name as a message's author or sender beside itself.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum SendAs {
+    /// Anybody: `any`.
+    Anybody,
+    /// Every address of a domain: `@domain`.
+    Domain(Domain),
+    /// One address, folded.
+    Address(Address),
+}
+
+impl SendAs {
+    /// Returns whether an address is among them.
+    #[must_use]
+    pub fn includes(&self, address: &Address) -> bool {
+        match self {
+            Self::Anybody => true,
+            Self::Domain(domain) => address.domain() == domain.as_str(),
+            Self::Address(allowed) => *allowed == address.folded(),
+        }
+    }
+}
+
+impl fmt::Display for SendAs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Anybody => f.write_str("any"),
+            Self::Domain(domain) => write!(f, "@{domain}"),
+            Self::Address(address) => address.fmt(f),
+        }
+    }
+}
+
+impl FromStr for SendAs {
+    type Err = AddressError;
+
+    fn from_str(text: &str) -> Result<Self, AddressError> {
+        match text.strip_prefix('@') {
+            Some(domain) => domain.parse().map(Self::Domain),
+            None if text == "any" => Ok(Self::Anybody),
+            None => text.parse().map(|address: Address| Self::Address(address.folded())),
+        }
+    }
 }
 
 /// What a password is checked against. Only the last form tells the password.

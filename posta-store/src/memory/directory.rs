@@ -1,0 +1,85 @@
+//! The directory of the reference store: accounts, aliases, domains.
+
+use super::Inner;
+use crate::{Account, AccountId, Credentials, StoreError};
+use posta_mail::{Address, Domain, Timestamp};
+
+impl Inner {
+    pub(super) fn has_account(&self, id: AccountId) -> bool {
+        self.accounts.values().any(|account| account.id == id)
+    }
+
+    pub(super) fn require_domain(&self, name: &str) -> Result<(), StoreError> {
+        match name.parse::<Domain>() {
+            Ok(domain) if !self.domains.contains_key(&domain) => {
+                Err(StoreError::NoSuchDomain(domain))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether a domain has accounts or aliases.
+    pub(super) fn uses(&self, domain: &str) -> bool {
+        self.accounts.keys().any(|address| address.domain() == domain)
+            || self.aliases.keys().any(|name| name.domain() == domain)
+    }
+
+    pub(super) fn add_account(
+        &mut self,
+        address: Address,
+        credentials: Credentials,
+    ) -> Result<AccountId, StoreError> {
+        if self.accounts.contains_key(&address) {
+            return Err(StoreError::AccountExists(address));
+        }
+        self.last_account += 1;
+        let id = AccountId(self.last_account);
+        if let Ok(domain) = address.domain().parse() {
+            self.domains.entry(domain).or_insert(false);
+        }
+        let account =
+            Account { id, address: address.clone(), credentials, quota: None, send_as: Vec::new() };
+        self.accounts.insert(address, account);
+        Ok(id)
+    }
+
+    /// Changes what is kept of an account.
+    pub(super) fn change_account(
+        &mut self,
+        address: &Address,
+        change: impl FnOnce(&mut Account),
+    ) -> Result<(), StoreError> {
+        let account = self.accounts.get_mut(&address.folded());
+        change(account.ok_or(StoreError::NoSuchAccount)?);
+        Ok(())
+    }
+
+    pub(super) fn remove_account(
+        &mut self,
+        address: &Address,
+        now: Timestamp,
+        purge: Timestamp,
+    ) -> Result<(), StoreError> {
+        let account = self.accounts.remove(address).ok_or(StoreError::NoSuchAccount)?;
+        let uids: Vec<_> = self.mailbox(account.id).map(|(uid, _)| uid).collect();
+        for uid in uids {
+            self.remove((account.id, uid), now, purge);
+        }
+        let domain = address.domain();
+        if !self.uses(domain) && self.domains.get(domain) == Some(&false) {
+            self.domains.remove(domain);
+        }
+        Ok(())
+    }
+
+    pub(super) fn remove_domain(&mut self, domain: &Domain) -> Result<(), StoreError> {
+        if !self.domains.contains_key(domain) {
+            return Err(StoreError::NoSuchDomain(domain.clone()));
+        }
+        if self.uses(domain.as_str()) {
+            return Err(StoreError::DomainInUse(domain.clone()));
+        }
+        self.domains.remove(domain);
+        Ok(())
+    }
+}
