@@ -1,7 +1,10 @@
 //! The header section of a message on its way in: noticing which fields it has, and adding those it
 //! must have (RFC 5322 §3.6, RFC 6409 §8).
 
-use crate::limits;
+use crate::{
+    limits,
+    originators::{Gatherer, OriginatorError, Originators},
+};
 
 /// The fields that every message must have, ready to be added where they are missing. Each is a
 /// whole field with its CRLF.
@@ -40,6 +43,8 @@ pub struct HeaderCompleter {
     /// The Message-ID field's body, and whether what passes is part of it.
     message_id: Vec<u8>,
     is_message_id: bool,
+    /// Gathers who wrote and sent the message, where that matters.
+    originators: Option<Box<Gatherer>>,
     /// The beginning of a line whose kind is not known yet.
     held: Vec<u8>,
 }
@@ -78,8 +83,21 @@ impl HeaderCompleter {
             hops: 0,
             message_id: Vec::new(),
             is_message_id: false,
+            originators: None,
             held: Vec::new(),
         }
+    }
+
+    /// The same, where it matters who wrote and sent the message.
+    #[must_use]
+    pub fn gathering_originators(self) -> Self {
+        Self { originators: Some(Box::default()), ..self }
+    }
+
+    /// Hands out who wrote and sent the message, once its header section is over; none where that
+    /// is not gathered.
+    pub fn take_originators(&mut self) -> Option<Result<Originators, OriginatorError>> {
+        self.originators.take().map(|gatherer| gatherer.finish())
     }
 
     /// What the message calls itself, `<…>`, as far as the header section has come.
@@ -149,7 +167,12 @@ impl HeaderCompleter {
                 self.seen_field = true;
                 self.state = State::InLine { after_cr: false };
             }
-            Kind::Continuation => self.state = State::InLine { after_cr: false },
+            Kind::Continuation => {
+                self.state = State::InLine { after_cr: false };
+                if let Some(gatherer) = &mut self.originators {
+                    gatherer.push(&self.held);
+                }
+            }
             Kind::Blank => {
                 self.dropping = false;
                 self.add_missing(output);
@@ -181,6 +204,12 @@ impl HeaderCompleter {
         if !self.dropping {
             output.extend_from_slice(line);
         }
+        if let Some(gatherer) = &mut self.originators {
+            if hides_a_line(line, end.is_some(), after_cr) {
+                gatherer.fail(OriginatorError::ControlCharacter);
+            }
+            gatherer.push(line);
+        }
         if self.is_message_id && self.message_id.len() < limits::FIELD_NAME {
             self.message_id.extend_from_slice(line);
         }
@@ -197,6 +226,9 @@ impl HeaderCompleter {
         // RFC 5322 §3.6.3: blind copies are told to nobody.
         self.dropping = self.completion == Completion::Always && name.eq_ignore_ascii_case(b"Bcc");
         self.is_message_id = name.eq_ignore_ascii_case(b"Message-ID") && self.message_id.is_empty();
+        if let Some(gatherer) = &mut self.originators {
+            gatherer.begin(name);
+        }
         self.hops += usize::from(name.eq_ignore_ascii_case(b"Received"));
         for (known, field) in [
             (&b"Message-ID"[..], &mut self.fields.message_id),
@@ -217,6 +249,17 @@ impl HeaderCompleter {
             output.extend_from_slice(field.as_bytes());
         }
     }
+}
+
+/// Returns whether a piece of a line has NUL, or CR or LF that does not end it: some programs end a
+/// line, or all of it, there, and show the rest as a field of its own.
+fn hides_a_line(piece: &[u8], ended: bool, after_cr: bool) -> bool {
+    if after_cr && piece == b"\n" {
+        return false;
+    }
+    let end: &[u8] = if ended { b"\r\n" } else { b"\r" };
+    let text = piece.strip_suffix(end).unwrap_or(piece);
+    after_cr || memchr::memchr3(b'\r', b'\n', 0, text).is_some()
 }
 
 /// Tells the kind of a line from its beginning. Called for each octet that is added, so only the

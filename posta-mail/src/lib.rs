@@ -14,6 +14,7 @@ pub mod header;
 pub mod id;
 pub mod limits;
 pub mod line;
+pub mod originators;
 pub mod path;
 pub mod sasl;
 pub mod secret;

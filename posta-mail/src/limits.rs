@@ -53,6 +53,13 @@ pub const RECIPIENTS: usize = 1_000;
 /// Octets in a line of a header section that is examined for its field name (RFC 5322 §2.1.1).
 pub const FIELD_NAME: usize = 998;
 
+/// Octets in the fields of a message that tell who wrote and sent it, where it matters who did.
+/// RFC 5322 sets no limit; a list of [`ORIGINATORS`] with long names has room.
+pub const ORIGINATOR_FIELDS: usize = 16 * 1024;
+
+/// Addresses in those fields: each costs a look into the directory.
+pub const ORIGINATORS: usize = 32;
+
 /// Octets in a unique-id (RFC 1939 §7).
 pub const UNIQUE_ID: usize = 70;
 

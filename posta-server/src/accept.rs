@@ -17,18 +17,18 @@ use crate::{
     relay::Wake,
     reports::{About, Outcome, Reporter},
     sasl::{self, Dialogue, Peer},
-    submission::Submitter,
+    submission::{self, Submitter},
     tls::{Tls, TlsInfo},
 };
 use ipnet::IpNet;
 use posta_mail::{
-    Domain, MailId, Reply, ReversePath, Timestamp,
+    Domain, Reply, ReversePath, Timestamp,
     dsn::Action,
     envelope::{Body, Hold, MailParameters},
-    header::{Completion, HeaderCompleter, RequiredFields},
+    header::{Completion, HeaderCompleter},
     limits,
     sasl::Exchange,
-    trace::{self, Received},
+    trace::Received,
 };
 use posta_smtp::{
     Server,
@@ -60,6 +60,8 @@ pub struct Acceptor {
     pub budget: Budget,
     /// For STARTTLS.
     pub tls: Option<Tls>,
+    /// Whether programs on this machine submit without a login.
+    pub trusts_loopback: bool,
     /// From where mail for elsewhere is taken without a login.
     pub relays_for: Vec<IpNet>,
     /// For how long a message is kept back at most.
@@ -184,7 +186,7 @@ impl SmtpHost {
     }
 
     async fn mail(&mut self, mail: Mail) -> Answer {
-        if self.acceptor.service == Service::Submission
+        if self.is_submission()
             && let Err(refusal) = self.submitter().may_send_as(&mail.reverse_path).await
         {
             return self.refuse(|| format!("MAIL FROM:{}", mail.reverse_path), refusal);
@@ -201,12 +203,19 @@ impl SmtpHost {
         Answer::Accept
     }
 
+    /// Whether the rules of submission hold: on its own listeners, and for everybody who logged in,
+    /// be it by a trusted client's word.
+    fn is_submission(&self) -> bool {
+        self.acceptor.service == Service::Submission || self.account.is_some()
+    }
+
     fn submitter(&self) -> Submitter<'_> {
         Submitter {
             account: self.account.as_deref(),
             client: self.client,
             directory: &self.acceptor.directory,
             rates: &self.acceptor.rates,
+            trusts_loopback: self.acceptor.trusts_loopback,
             now: self.acceptor.clock.now(),
         }
     }
@@ -302,9 +311,9 @@ impl SmtpHost {
 
     fn begin_content(&mut self) -> Answer {
         let utf8 = self.transaction.as_ref().is_some_and(|open| open.mail.parameters.utf8);
-        let protocol = self.protocol(utf8);
+        let (protocol, is_submission) = (self.protocol(utf8), self.is_submission());
         let Some(transaction) = &mut self.transaction else { return Answer::Accept };
-        let Acceptor { hostname, clock, service, .. } = &*self.acceptor;
+        let Acceptor { hostname, clock, .. } = &*self.acceptor;
         let (id, time) = (clock.mail_id(), clock.now());
         let announced =
             transaction.mail.parameters.size.and_then(|size| usize::try_from(size).ok());
@@ -324,12 +333,17 @@ impl SmtpHost {
             time,
         };
         rest.extend_from_slice(received.field().as_bytes());
-        let completion = match service {
-            Service::Submission => Completion::Always,
-            Service::Smtp | Service::Lmtp => Completion::IfNoHeader,
-        };
-        let fields = required_fields(&transaction.mail.reverse_path, hostname, id, time);
-        let completer = HeaderCompleter::new(fields, completion);
+        let fields = submission::required_fields(
+            &transaction.mail.reverse_path,
+            self.account.as_deref(),
+            hostname,
+            (id, time),
+        );
+        let completion = if is_submission { Completion::Always } else { Completion::IfNoHeader };
+        let mut completer = HeaderCompleter::new(fields, completion);
+        if self.account.is_some() {
+            completer = completer.gathering_originators();
+        }
         transaction.incoming = Some(Incoming::new(id, time, rest, completer));
         Answer::Accept
     }
@@ -339,10 +353,8 @@ impl SmtpHost {
         let Transaction { mail, recipients, incoming } = *transaction;
         let Some(mut incoming) = incoming else { return no_transaction() };
         incoming.finish();
-        if incoming.hops > limits::HOPS {
-            // RFC 5321 §6.3.
+        if let Err(refusal) = self.may_be_sent(&incoming).await {
             self.forget(&incoming).await;
-            let refusal = Reply::new(554, (5, 4, 6), "The message goes round in a loop");
             return self.refuse(|| "the message".to_owned(), refusal);
         }
         let (id, chunks) = (incoming.id, incoming.chunks);
@@ -366,6 +378,18 @@ impl SmtpHost {
                 }
                 Answer::Refuse(store_failed(&error))
             }
+        }
+    }
+
+    /// What stands against a message that has come whole.
+    async fn may_be_sent(&self, incoming: &Incoming) -> Result<(), Reply> {
+        if incoming.hops > limits::HOPS {
+            // RFC 5321 §6.3.
+            return Err(Reply::new(554, (5, 4, 6), "The message goes round in a loop"));
+        }
+        match &incoming.originators {
+            Some(originators) => self.submitter().may_author(originators).await,
+            None => Ok(()),
         }
     }
 
@@ -512,21 +536,4 @@ impl Host<Server> for SmtpHost {
 
 fn no_transaction() -> Answer {
     Answer::Refuse(Reply::new(451, (4, 3, 0), "There is no transaction"))
-}
-
-fn required_fields(
-    reverse_path: &ReversePath,
-    hostname: &Domain,
-    id: MailId,
-    time: Timestamp,
-) -> RequiredFields {
-    let from = match reverse_path {
-        ReversePath::Address(address) => format!("From: {address}\r\n"),
-        ReversePath::Null => format!("From: MAILER-DAEMON@{hostname}\r\n"),
-    };
-    RequiredFields {
-        message_id: format!("Message-ID: <{id}@{hostname}>\r\n"),
-        date: format!("Date: {}\r\n", trace::date(time)),
-        from,
-    }
 }

@@ -18,7 +18,7 @@ use crate::{
 };
 use posta_mail::{Address, Domain, Secret, Timestamp};
 use posta_store::{
-    Account, Alias, AliasName, Credentials, Event, ItemId, Keep, Login, SourceId, Store,
+    Account, Alias, AliasName, Credentials, Event, ItemId, Keep, Login, SendAs, SourceId, Store,
     StoreError, Visit,
 };
 use serde::{Deserialize, Serialize};
@@ -28,6 +28,9 @@ use std::{
     sync::Arc,
 };
 use tokio::task::spawn_blocking;
+
+/// What an account may be allowed to send as at most: all of it is read with the account.
+const SEND_AS: usize = 100;
 
 /// A request, as JSON: `{"do": "account-add", "address": …, "password": …}`.
 #[derive(Clone, Serialize, Deserialize)]
@@ -114,6 +117,20 @@ pub enum Request {
         address: String,
         /// Octets; none for no limit.
         quota: Option<u64>,
+    },
+    /// Allows an account to send as others.
+    AccountAllow {
+        /// The account's address.
+        address: String,
+        /// An address, `@domain`, or `any`.
+        from: String,
+    },
+    /// Takes that back.
+    AccountDisallow {
+        /// The account's address.
+        address: String,
+        /// What was allowed.
+        from: String,
     },
     /// Adds an alias, or replaces it.
     AliasAdd {
@@ -218,6 +235,8 @@ pub struct AccountLine {
     pub octets: u64,
     /// Octets that it may hold; none for no limit.
     pub quota: Option<u64>,
+    /// What it may send as beside its own addresses.
+    pub send_as: Vec<String>,
 }
 
 /// An alias in a list.
@@ -238,6 +257,12 @@ pub enum AdminError {
     /// The alias could never be used.
     #[error("{0} is an account, and an account comes before an alias of the same name")]
     Shadowed(Address),
+    /// An account has that already, and as much as it may have.
+    #[error("{0} may send as {SEND_AS} others at most; allow it a domain, @example.test, or any")]
+    TooManyAllowed(Address),
+    /// It is not allowed as it is.
+    #[error("{0} is not allowed {1}; `posta account list` tells what it may send as")]
+    NotAllowed(Address, String),
     /// An alias leads nowhere.
     #[error("an alias needs an address that its mail goes to")]
     NoTarget,
@@ -326,6 +351,8 @@ impl Admin {
             Request::AccountQuota { address, quota } => {
                 self.store.set_quota(&parse_address(address)?, quota).await?;
             }
+            Request::AccountAllow { address, from } => self.allow(address, from).await?,
+            Request::AccountDisallow { address, from } => self.disallow(address, &from).await?,
             Request::AccountList => return self.accounts().await,
             Request::AliasAdd { name, targets } => {
                 let alias = self.alias(name, targets).await?;
@@ -391,9 +418,34 @@ impl Admin {
             let usage = self.store.usage(account.id).await?;
             let address = account.address.to_string();
             let (messages, octets, quota) = (usage.messages, usage.octets, account.quota);
-            lines.push(AccountLine { address, messages, octets, quota });
+            let send_as = account.send_as.iter().map(SendAs::to_string).collect();
+            lines.push(AccountLine { address, messages, octets, quota, send_as });
         }
         Ok(Response::Accounts(lines))
+    }
+
+    async fn allow(&self, address: String, from: String) -> Result<(), AdminError> {
+        let allowed = from.parse().map_err(|error| AdminError::Name(from, error))?;
+        let Account { address, mut send_as, .. } = self.account(address).await?;
+        if !send_as.contains(&allowed) {
+            if send_as.len() >= SEND_AS {
+                return Err(AdminError::TooManyAllowed(address));
+            }
+            send_as.push(allowed);
+            self.store.set_send_as(&address, send_as).await?;
+        }
+        Ok(())
+    }
+
+    async fn disallow(&self, address: String, from: &str) -> Result<(), AdminError> {
+        let Account { address, mut send_as, .. } = self.account(address).await?;
+        let parsed = from.parse::<SendAs>();
+        let before = send_as.len();
+        send_as.retain(|allowed| Ok(allowed) != parsed.as_ref());
+        if send_as.len() == before {
+            return Err(AdminError::NotAllowed(address, from.to_owned()));
+        }
+        Ok(self.store.set_send_as(&address, send_as).await?)
     }
 
     async fn alias(&self, name: String, targets: Vec<String>) -> Result<Alias, AdminError> {

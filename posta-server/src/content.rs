@@ -1,7 +1,11 @@
 //! Content on its way into the store: completed, counted, given on chunk by chunk, within a budget
 //! that all sessions share.
 
-use posta_mail::{MailId, Timestamp, header::HeaderCompleter};
+use posta_mail::{
+    MailId, Timestamp,
+    header::HeaderCompleter,
+    originators::{OriginatorError, Originators},
+};
 use posta_store::{CHUNK, Store, StoreError};
 use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -34,6 +38,8 @@ pub(crate) struct Incoming {
     pub(crate) is_eight_bit: bool,
     /// Its Message-ID field.
     pub(crate) message_id: Option<String>,
+    /// Who wrote and sent it, where that matters.
+    pub(crate) originators: Option<Box<Result<Originators, OriginatorError>>>,
     /// Chunks that the store has.
     pub(crate) chunks: u32,
     /// What it does not have yet.
@@ -58,6 +64,7 @@ impl Incoming {
             hops: 0,
             is_eight_bit: false,
             message_id: None,
+            originators: None,
             chunks: 0,
             rest: trace,
             failed: None,
@@ -83,6 +90,7 @@ impl Incoming {
                 if completer.is_done() {
                     self.hops = completer.hops();
                     self.message_id = completer.message_id();
+                    self.originators = completer.take_originators().map(Box::new);
                     self.completer = None;
                 }
             }
@@ -107,9 +115,10 @@ impl Incoming {
     }
 
     pub(crate) fn finish(&mut self) {
-        if let Some(completer) = self.completer.take() {
+        if let Some(mut completer) = self.completer.take() {
             self.hops = completer.hops();
             self.message_id = completer.message_id();
+            self.originators = completer.take_originators().map(Box::new);
             completer.finish(&mut self.rest);
         }
         // Binary content may lack its last line end; POP3 cannot do without (RFC 1939 §3).

@@ -115,6 +115,8 @@ pub struct Settings {
     pub forwarders: Vec<IpNet>,
     /// Whether VRFY and EXPN tell who exists.
     pub verify: bool,
+    /// Whether programs on this machine submit mail for here without a login.
+    pub trust_loopback: bool,
     /// From where mail for elsewhere is taken without a login.
     pub relays_for: Vec<IpNet>,
     /// Messages an hour that an account may submit; 0 for any number.
@@ -156,6 +158,7 @@ impl Settings {
             proxies: Vec::new(),
             forwarders: Vec::new(),
             verify: false,
+            trust_loopback: true,
             relays_for: Vec::new(),
             submissions: 0,
             session_time: Duration::MAX,
@@ -510,6 +513,7 @@ impl Services {
                 authenticator: self.authenticator.clone(),
                 budget: self.budget.clone(),
                 tls,
+                trusts_loopback: self.settings.trust_loopback,
                 relays_for: self.settings.relays_for.clone(),
                 longest_hold: Duration::from_secs(smtp_limits.hold.into()),
                 rates: self.rates.clone(),

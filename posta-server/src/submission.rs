@@ -1,11 +1,27 @@
 //! Who may submit mail, and as whom (RFC 6409).
+//!
+//! Whoever logs in sends as itself: the reverse-path, and every address that a mail program may show
+//! as a message's author or sender, is the account's own (RFC 6409 §6.1, §8.1), else a stolen
+//! password, or a colleague, writes in everybody's name. An account's own are its address, the
+//! aliases that lead to it, and what the operator allowed it beside them (`posta account allow`).
+//!
+//! Programs on this machine submit without a login where `submission.trust-loopback` is on, as it is
+//! by default: cron and web applications have no password. That trust reaches no further than the
+//! local mailboxes, to which any stranger may send on port 25 as well, and with the same choice of a
+//! reverse-path; to send elsewhere they need a login or a place in `relay.networks`. So no address is
+//! asked of them.
 
 use crate::{
     directory::{Directory, store_failed},
     rate::Rates,
 };
-use posta_mail::{Reply, ReversePath, Timestamp};
-use posta_store::Account;
+use posta_mail::{
+    Address, Domain, MailId, Reply, ReversePath, Timestamp,
+    header::RequiredFields,
+    originators::{OriginatorError, Originators},
+    trace,
+};
+use posta_store::{Account, SendAs};
 use std::net::IpAddr;
 
 /// Whoever submits a message, and what the decision about it takes.
@@ -16,13 +32,13 @@ pub(crate) struct Submitter<'s> {
     pub(crate) client: Option<IpAddr>,
     pub(crate) directory: &'s Directory,
     pub(crate) rates: &'s Rates,
+    /// Whether programs on this machine submit without a login.
+    pub(crate) trusts_loopback: bool,
     pub(crate) now: Timestamp,
 }
 
 impl Submitter<'_> {
-    /// Decides whether a transaction with this reverse-path may begin. RFC 6409 §4.3, §6.1:
-    /// submission is for those who logged in, each with an address of its own, and for the people
-    /// on this machine.
+    /// Decides whether a transaction with this reverse-path may begin (RFC 6409 §4.3, §6.1).
     ///
     /// # Errors
     /// The refusal.
@@ -30,7 +46,7 @@ impl Submitter<'_> {
         let Some(account) = self.account else {
             let is_near = self.client.is_none_or(|client| client.is_loopback());
             let refusal = Reply::new(530, (5, 7, 0), "Authentication required");
-            return if is_near { Ok(()) } else { Err(refusal) };
+            return if is_near && self.trusts_loopback { Ok(()) } else { Err(refusal) };
         };
         // The null reverse-path counts as well, or it would be the way around the limit.
         self.rates.count(account.id, self.now).map_err(|limit| {
@@ -38,13 +54,92 @@ impl Submitter<'_> {
             Reply::new(450, (4, 7, 1), words)
         })?;
         let ReversePath::Address(address) = reverse_path else { return Ok(()) };
-        match self.directory.accounts(address).await {
-            Ok(owners) if owners.iter().any(|owner| owner.id == account.id) => Ok(()),
-            Ok(_) => {
-                let words = format!("{} may not send as {address}", account.address);
-                Err(Reply::new(553, (5, 7, 1), words))
-            }
-            Err(error) => Err(store_failed(&error)),
+        if self.owns(account, address).await? {
+            return Ok(());
         }
+        let words = format!("{} may not send as {address}", account.address);
+        Err(Reply::new(553, (5, 7, 1), words))
+    }
+
+    /// Decides whether a message of these authors may be sent.
+    ///
+    /// Each address in From is the account's own, and so is Sender's, which some programs show
+    /// instead. Where several wrote a message together, one of them sends it: Sender, and one
+    /// address in From, are the account's own then (RFC 5322 §3.6.2). All that a message was resent
+    /// by is the account's own, too.
+    ///
+    /// # Errors
+    /// The refusal.
+    pub(crate) async fn may_author(
+        &self,
+        originators: &Result<Originators, OriginatorError>,
+    ) -> Result<(), Reply> {
+        let Some(account) = self.account else { return Ok(()) };
+        if account.send_as.contains(&SendAs::Anybody) {
+            return Ok(());
+        }
+        let Originators { from, sender, resent } = originators.as_ref().map_err(malformed)?;
+        for address in sender.iter().chain(resent) {
+            if !self.owns(account, address).await? {
+                return Err(not_own(account, address));
+            }
+        }
+        let mut foreign = None;
+        let mut own = 0;
+        for address in from {
+            if self.owns(account, address).await? {
+                own += 1;
+            } else {
+                foreign.get_or_insert(address);
+            }
+        }
+        match foreign {
+            Some(address) if own == 0 || sender.is_empty() => Err(not_own(account, address)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether an address is the account's own.
+    async fn owns(&self, account: &Account, address: &Address) -> Result<bool, Reply> {
+        if account.send_as.iter().any(|allowed| allowed.includes(address)) {
+            return Ok(true);
+        }
+        let owners = self.directory.accounts(address).await;
+        let owners = owners.map_err(|error| store_failed(&error))?;
+        Ok(owners.iter().any(|owner| owner.id == account.id))
+    }
+}
+
+fn malformed(error: &OriginatorError) -> Reply {
+    let error = error.to_string();
+    let (first, rest) = error.split_at(1);
+    Reply::new(550, (5, 7, 1), first.to_uppercase() + rest)
+}
+
+fn not_own(account: &Account, address: &Address) -> Reply {
+    let words = format!(
+        "{address} is not an address of {}: write From your own, or ask the operator to allow it \
+         (posta account allow)",
+        account.address
+    );
+    Reply::new(550, (5, 7, 1), words)
+}
+
+/// The fields that a message gets where it lacks them.
+pub(crate) fn required_fields(
+    reverse_path: &ReversePath,
+    account: Option<&Account>,
+    hostname: &Domain,
+    (id, time): (MailId, Timestamp),
+) -> RequiredFields {
+    let from = match (reverse_path, account) {
+        (ReversePath::Address(address), _) => format!("From: {address}\r\n"),
+        (ReversePath::Null, Some(account)) => format!("From: {}\r\n", account.address),
+        (ReversePath::Null, None) => format!("From: MAILER-DAEMON@{hostname}\r\n"),
+    };
+    RequiredFields {
+        message_id: format!("Message-ID: <{id}@{hostname}>\r\n"),
+        date: format!("Date: {}\r\n", trace::date(time)),
+        from,
     }
 }

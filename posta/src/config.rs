@@ -1,13 +1,14 @@
 //! The configuration file: TOML, in which an unknown key is an error that suggests the nearest one.
 
+mod login;
 mod relay;
 mod values;
 
+pub(crate) use login::{OAuth, Submission};
 pub(crate) use relay::Relay;
 pub(crate) use values::{Octets, Span};
 
 use anyhow::{Context, Result, bail};
-use hyper::Uri;
 use ipnet::IpNet;
 use posta_mail::{Domain, limits};
 use posta_server::{Pop3Settings, mta_sts::Mode, net::Endpoint};
@@ -36,6 +37,7 @@ pub(crate) struct Config {
     pub(crate) proxy: Proxy,
     pub(crate) dns: Dns,
     pub(crate) relay: Relay,
+    pub(crate) submission: Submission,
     pub(crate) oauth: Option<OAuth>,
     pub(crate) mta_sts: MtaSts,
     pub(crate) listen: Vec<Listen>,
@@ -124,21 +126,6 @@ pub(crate) struct Dns {
     pub(crate) dnssec: Option<bool>,
     /// Where the keys lie from which on it is validated, in place of the root's.
     pub(crate) trust_anchor: Option<PathBuf>,
-}
-
-/// Whom to ask about the tokens of those who log in with one (RFC 7662).
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub(crate) struct OAuth {
-    /// The endpoint: `https://…`, or `http://…` on this machine.
-    #[serde(deserialize_with = "from_text")]
-    pub(crate) introspection: Uri,
-    /// What we are there.
-    pub(crate) client: Option<String>,
-    /// Where the secret that proves it lies.
-    pub(crate) secret_file: Option<PathBuf>,
-    /// Which member of the answer names the account.
-    pub(crate) claim: Option<String>,
 }
 
 /// What is told of our own servers (RFC 8461), where a listener for `https` tells it.
@@ -235,12 +222,23 @@ impl TlsMode {
 
 /// Every key, by the table that it stands in. `Config` decides what is accepted; this only knows
 /// what to suggest.
-const KEYS: [(&str, &[&str]); 13] = [
+const KEYS: [(&str, &[&str]); 14] = [
     (
         "",
         &[
-            "hostname", "data", "tls", "limits", "smtp", "pop3", "proxy", "dns", "relay", "oauth",
-            "mta-sts", "listen",
+            "hostname",
+            "data",
+            "tls",
+            "limits",
+            "smtp",
+            "submission",
+            "pop3",
+            "proxy",
+            "dns",
+            "relay",
+            "oauth",
+            "mta-sts",
+            "listen",
         ],
     ),
     ("tls", &["certificate", "key", "also", "authorities"]),
@@ -271,7 +269,8 @@ const KEYS: [(&str, &[&str]); 13] = [
     ("relay", relay::KEYS),
     ("relay.domain", relay::DOMAIN_KEYS),
     ("mta-sts", &["mode", "mx", "max-age"]),
-    ("oauth", &["introspection", "client", "secret-file", "claim"]),
+    ("submission", login::SUBMISSION_KEYS),
+    ("oauth", login::OAUTH_KEYS),
     ("listen", &["protocol", "address", "tls"]),
 ];
 
@@ -338,6 +337,7 @@ impl Default for Config {
             proxy: Proxy::default(),
             dns: Dns::default(),
             relay: Relay::default(),
+            submission: Submission::default(),
             oauth: None,
             mta_sts: MtaSts::default(),
             listen: vec![
@@ -377,22 +377,6 @@ impl Default for Pop3 {
     }
 }
 
-impl OAuth {
-    fn check(&self) -> Result<()> {
-        let is_near =
-            matches!(self.introspection.host(), Some("127.0.0.1" | "localhost" | "[::1]"));
-        match self.introspection.scheme_str() {
-            Some("https") => {}
-            Some("http") if is_near => {}
-            _ => bail!("oauth.introspection: tokens are secrets, so it begins with https://"),
-        }
-        if self.client.is_some() != self.secret_file.is_some() {
-            bail!("oauth.client and oauth.secret-file belong together: set both, or neither");
-        }
-        Ok(())
-    }
-}
-
 fn system_hostname() -> Domain {
     let name = gethostname::gethostname().to_string_lossy().into_owned();
     #[expect(clippy::expect_used, reason = "the constant is a valid name")]
@@ -401,7 +385,8 @@ fn system_hostname() -> Domain {
 
 fn refuse_unknown_keys(table: &toml::Table) -> Result<()> {
     refuse_in("", table)?;
-    for name in ["tls", "limits", "smtp", "pop3", "proxy", "dns", "relay", "oauth", "mta-sts"] {
+    let tables = KEYS.iter().map(|(name, _)| *name).filter(|name| !name.is_empty());
+    for name in tables {
         if let Some(toml::Value::Table(inner)) = table.get(name) {
             refuse_in(name, inner)?;
         }
@@ -470,6 +455,8 @@ mod tests {
         [smtp]
         bare-newlines = "normalise"
         verify = true
+        [submission]
+        trust-loopback = false
         [pop3]
         autologout = "30m"
         login-delay = "1m"

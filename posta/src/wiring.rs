@@ -129,6 +129,7 @@ pub(crate) fn settings(config: &Config) -> Result<Settings> {
         proxies: config.proxy.networks.clone(),
         forwarders: config.proxy.xclient.clone(),
         verify: config.smtp.verify,
+        trust_loopback: config.submission.trust_loopback,
         relays_for: config.relay.networks.clone(),
         submissions: limits.submissions,
         session_time: limits.session_time.0,

@@ -1,6 +1,9 @@
 //! The whole server in memory: network, store and clock replaced, no socket and no file.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+#[path = "memory/submission.rs"]
+mod submission;
+
 use posta_mail::Timestamp;
 use posta_server::{
     Kind, ListenerSettings, Server, Settings, TlsMode, World,

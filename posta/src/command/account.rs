@@ -74,6 +74,26 @@ pub(crate) enum Command {
         /// The size; octets of its messages together. Removed messages do not count.
         quota: String,
     },
+    /// Allow an account to send as others, in MAIL FROM and in From, beside its own address and the
+    /// aliases that lead to it. `posta account list` shows what is allowed.
+    ///
+    /// Example: posta account allow ana@example.test --from newsletter@example.test
+    Allow(From),
+    /// Take back what an account was allowed to send as.
+    ///
+    /// Example: posta account disallow ana@example.test --from any
+    Disallow(From),
+}
+
+#[derive(Args)]
+pub(crate) struct From {
+    #[command(flatten)]
+    place: Place,
+    /// The account's address.
+    address: String,
+    /// An address, @domain for all of a domain, or any.
+    #[arg(long)]
+    from: String,
 }
 
 #[derive(Args)]
@@ -130,6 +150,14 @@ pub(crate) fn run(command: Command) -> Result<()> {
             };
             let said = format!("{address} may hold {quota}");
             (place, Request::AccountQuota { address, quota: octets }, said)
+        }
+        Command::Allow(From { place, address, from }) => {
+            let said = format!("{address} may send as {from}");
+            (place, Request::AccountAllow { address, from }, said)
+        }
+        Command::Disallow(From { place, address, from }) => {
+            let said = format!("{address} may not send as {from} any more");
+            (place, Request::AccountDisallow { address, from }, said)
         }
         Command::List { place, json } => return list(&place, json),
         Command::Import { place, address, maildir, unique_ids } => {
@@ -208,7 +236,7 @@ fn list(place: &Place, json: bool) -> Result<()> {
 fn print_table(lines: &[AccountLine]) {
     let mut table = comfy_table::Table::new();
     table.load_style(comfy_table::presets::NOTHING);
-    table.set_header(["ADDRESS", "MESSAGES", "OCTETS", "QUOTA"]);
+    table.set_header(["ADDRESS", "MESSAGES", "OCTETS", "QUOTA", "ALSO SENDS AS"]);
     for column in [1, 2, 3] {
         if let Some(column) = table.column_mut(column) {
             column.set_cell_alignment(comfy_table::CellAlignment::Right);
@@ -217,7 +245,7 @@ fn print_table(lines: &[AccountLine]) {
     for line in lines {
         let quota = line.quota.map_or_else(|| "none".to_owned(), |octets| octets.to_string());
         let (messages, octets) = (line.messages.to_string(), line.octets.to_string());
-        table.add_row([line.address.clone(), messages, octets, quota]);
+        table.add_row([line.address.clone(), messages, octets, quota, line.send_as.join(", ")]);
     }
     say!("{table}");
 }

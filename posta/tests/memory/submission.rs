@@ -1,0 +1,213 @@
+//! Who may submit, and whom a message may say that it is from.
+
+use super::*;
+use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
+
+/// Ana, logged in.
+fn login() -> String {
+    format!("EHLO c.test\r\nAUTH PLAIN {}\r\n", BASE64.encode("\0ana@x.test\0parola"))
+}
+
+/// What the server says to a header section from Ana: the reply to the end of the data.
+async fn submit(system: &System, reverse_path: &str, header: &str) -> String {
+    let login = login();
+    let said = system
+        .say(
+            587,
+            &format!(
+                "{login}MAIL FROM:<{reverse_path}>\r\nRCPT TO:<bob@x.test>\r\nDATA\r\n\
+                 {header}\r\n\r\nbody\r\n.\r\nQUIT\r\n"
+            ),
+        )
+        .await;
+    said.split("354 ").nth(1).unwrap_or(&said).lines().nth(1).unwrap_or_default().to_owned()
+}
+
+/// Header sections that somebody may read as another's than Ana's.
+const FOREIGN: [&str; 35] = [
+    "From: bob@x.test",
+    "From: sales@x.test",
+    "From: eva@z.test",
+    "FROM\t: Bob <bob@x.test>",
+    "From: Ana <bob@x.test> (ana@x.test)",
+    "From: ana@x.test\r\nFrom: bob@x.test",
+    "From: bob@x.test\r\nfrom: ana@x.test",
+    "From: ana@x.test\r\nSubject: a\r\nFrom : bob@x.test",
+    "From: ana@x.test, bob@x.test",
+    "From: bob@x.test, sales@x.test\r\nSender: ana@x.test",
+    "From: bob@x.test, ana@x.test\r\nSender: bob@x.test",
+    "From: ana@x.test\r\nSender: bob@x.test",
+    "From: ana@x.test\r\nSender: ana@x.test\r\nSender: bob@x.test",
+    "From: ana@x.test\r\nResent-From: bob@x.test",
+    "From: ana@x.test\r\nResent-Sender: bob@x.test",
+    "From: bob@x.test <ana@x.test>",
+    "From: ana@x.test <bob@x.test>",
+    "From: <ana@x.test> <bob@x.test>",
+    "From: bob@x.test ana@x.test",
+    "From: ana(x)@x.test",
+    "From: bob @x.test, ana@x.test",
+    "From: <@bob.test:ana@x.test>",
+    "From: ana@x.test .evil.test",
+    "From: friends:;",
+    "From:",
+    "From: \"ana@x.test",
+    "From: (ana@x.test",
+    "From: <ana@x.test",
+    "From: us: ana@x.test, bob@x.test;",
+    "From: =?utf-8?b?Ym9i?=@x.test",
+    "From: ana@x.test\0bob@x.test",
+    "From: ana@x.test\r\nSubject: a\0b",
+    "From:\r\n bob@x.test",
+    "From: ana@x.test,\r\n\tbob@x.test",
+    "From: ana@x.test\u{a0}",
+];
+
+/// Everything a mail program may show as the author has to be the account's own.
+#[tokio::test]
+async fn from_is_the_accounts_own() {
+    let system = system_with(|settings| settings.smtp_limits.commands = 1_000).await;
+    for (name, target) in [("info@x.test", "ana@x.test"), ("sales@x.test", "bob@x.test")] {
+        let (name, targets) = (name.to_owned(), vec![target.to_owned()]);
+        system.admin.execute(Request::AliasAdd { name, targets }).await.unwrap();
+    }
+    for header in [
+        "Subject: none",
+        "From: ana@x.test",
+        "From: Ana Pop <ANA@X.test>",
+        "FROM : \"bob@x.test\" <ana+work@x.test> (bob@x.test)",
+        "From: =?utf-8?q?Ana_P=C3=B6p?= <ana@x.test>",
+        "From: \"Ana\r\n Pop\"\r\n\t<ana@x.test>",
+        "From: info@x.test\r\nSender: ana@x.test",
+        "From: ana@x.test, info@x.test\r\nReply-To: bob@x.test",
+        "From: bob@x.test, ana@x.test\r\nSender: Ana <ana@x.test>",
+        "From: us: ana@x.test, <info@x.test>;",
+    ] {
+        let said = submit(&system, "ana@x.test", header).await;
+        assert!(said.starts_with("250 "), "{header}: {said}");
+    }
+    for header in FOREIGN {
+        for reverse_path in ["ana@x.test", ""] {
+            let said = submit(&system, reverse_path, header).await;
+            assert!(said.starts_with("550 5.7.1 "), "{header}: {said}");
+        }
+    }
+    let padding = format!("From: ana@x.test,{}", "\r\n ana@x.test,".repeat(10_000));
+    assert!(submit(&system, "ana@x.test", &padding).await.starts_with("550 5.7.1 "));
+    // Behind a header section of a megabyte, too.
+    let padding = "Subject: 0123456789abcdef0123456789abcdef\r\n".repeat(25_000);
+    let said = submit(&system, "ana@x.test", &format!("{padding}From: bob@x.test")).await;
+    assert!(said.starts_with("550 5.7.1 "), "{said}");
+    assert!(said.contains("bob@x.test") && said.contains("posta account allow"), "{said}");
+    system.server.stop().await;
+}
+
+/// Binary content keeps its line ends on its way in; what POP3 hands out has CRLF only.
+#[tokio::test]
+async fn a_bare_newline_hides_no_field() {
+    let system = system().await;
+    let login = login();
+    for (header, code) in [
+        ("Subject: a\nFrom: bob@x.test", "550 5.7.1"),
+        ("Subject: a\rFrom: bob@x.test", "550 5.7.1"),
+        ("Subject: a\r\r\nFrom: ana@x.test", "550 5.7.1"),
+        ("Subject: a\r\nFrom: ana@x.test", "250 2.0.0"),
+    ] {
+        let content = format!("{header}\r\n\r\na\nb\r\n");
+        let (first, last) = content.split_at(12);
+        let said = system
+            .say(
+                587,
+                &format!(
+                    "{login}MAIL FROM:<> BODY=BINARYMIME\r\nRCPT TO:<bob@x.test>\r\n\
+                     BDAT {}\r\n{first}BDAT {} LAST\r\n{last}QUIT\r\n",
+                    first.len(),
+                    last.len()
+                ),
+            )
+            .await;
+        assert!(said.lines().rev().nth(1).unwrap().starts_with(code), "{header:?}: {said}");
+    }
+    system.server.stop().await;
+}
+
+/// A trusted client's word about who logged in counts as a login, on every listener.
+#[tokio::test]
+async fn a_login_that_was_handed_on_is_held_to_the_same() {
+    let near = "127.0.0.0/8".parse().unwrap();
+    let system = system_with(|settings| settings.forwarders = vec![near]).await;
+    for (port, hello) in [(587, "EHLO"), (25, "EHLO"), (24, "LHLO")] {
+        for (from, path, code) in
+            [("bob", "ana", "550 5.7.1"), ("ana", "bob", "553 5.7.1"), ("ana", "ana", "250 2.0.0")]
+        {
+            let said = system
+                .say(
+                    port,
+                    &format!(
+                        "XCLIENT ADDR=192.0.2.7 LOGIN=ana@x.test\r\n{hello} c.test\r\n\
+                         MAIL FROM:<{path}@x.test>\r\nRCPT TO:<ana@x.test>\r\nDATA\r\n\
+                         From: {from}@x.test\r\n\r\nb\r\n.\r\nQUIT\r\n"
+                    ),
+                )
+                .await;
+            assert!(said.contains(&format!("\r\n{code}")), "{port}: {said}");
+        }
+    }
+    system.server.stop().await;
+}
+
+/// A null reverse-path hides nobody: a missing From names the account.
+#[tokio::test]
+async fn who_submits_without_from_is_named() {
+    let system = system().await;
+    assert!(submit(&system, "", "Subject: s").await.starts_with("250 "));
+    let login = "USER bob\r\nPASS parola\r\n";
+    let read = system.say(110, &format!("{login}RETR 1\r\nQUIT\r\n")).await;
+    assert!(read.contains("\r\nFrom: ana@x.test\r\n"), "{read}");
+    system.server.stop().await;
+}
+
+#[tokio::test]
+async fn an_account_may_be_allowed_more() {
+    let system = system().await;
+    let address = || "ana@x.test".to_owned();
+    for (allowed, good, bad) in [
+        ("eva@z.test", &["Eva@z.test", "ana@x.test"][..], &["dan@z.test", "bob@x.test"][..]),
+        ("@z.test", &["eva@z.test"], &["eva@y.z.test", "bob@x.test"]),
+        ("any", &["bob@x.test", "one@z.test, two@z.test", "no address at all"], &[]),
+    ] {
+        let allow = Request::AccountAllow { address: address(), from: allowed.to_owned() };
+        system.admin.execute(allow).await.unwrap();
+        for (from, code) in
+            good.iter().map(|from| (from, "250")).chain(bad.iter().map(|from| (from, "550 5.7.1")))
+        {
+            let said = submit(&system, "", &format!("From: {from}")).await;
+            assert!(said.starts_with(code), "{allowed}: {from}: {said}");
+        }
+        if let [path, ..] = good {
+            assert!(submit(&system, path, "From: ana@x.test").await.starts_with("250"));
+        }
+        let Response::Accounts(accounts) =
+            system.admin.execute(Request::AccountList).await.unwrap()
+        else {
+            panic!("no accounts")
+        };
+        assert_eq!(accounts[0].send_as, [allowed]);
+        let disallow = || Request::AccountDisallow { address: address(), from: allowed.to_owned() };
+        system.admin.execute(disallow()).await.unwrap();
+        assert!(submit(&system, "", &format!("From: {}", good[0])).await.starts_with("550"));
+        let problem = system.admin.execute(disallow()).await.unwrap_err().to_string();
+        assert!(problem.contains("posta account list"), "{problem}");
+    }
+    system.server.stop().await;
+}
+
+/// Programs of this machine submit without a login, unless the configuration says otherwise.
+#[tokio::test]
+async fn trust_in_this_machine_can_be_withdrawn() {
+    for (trusts, code) in [(true, "250 2.1.0"), (false, "530 5.7.0")] {
+        let system = system_with(|settings| settings.trust_loopback = trusts).await;
+        let said = system.say(587, "EHLO c\r\nMAIL FROM:<s@y.test>\r\nQUIT\r\n").await;
+        assert!(said.contains(&format!("\r\n{code}")), "{said}");
+        system.server.stop().await;
+    }
+}
