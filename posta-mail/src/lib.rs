@@ -5,6 +5,7 @@
 //! whatever holds an [`Address`] may rely on it.
 
 pub mod address;
+pub mod client;
 pub mod convert;
 pub mod dots;
 pub mod dsn;
@@ -23,6 +24,7 @@ pub mod trace;
 pub mod visible;
 
 pub use address::{Address, AddressError, Domain};
+pub use client::{CanonicalIp, ClientAddress};
 pub use engine::{Engine, Interrupt, Pace, Step, TlsUse};
 pub use id::MailId;
 pub use jiff::Timestamp;

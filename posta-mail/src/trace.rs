@@ -1,16 +1,16 @@
 //! Trace fields: what a server writes above a message (RFC 5321 §4.4).
 
-use crate::{Address, Domain, MailId, ReversePath, Timestamp};
+use crate::{Address, ClientAddress, Domain, MailId, ReversePath, Timestamp};
 use jiff::{fmt::rfc2822, tz::TimeZone};
-use std::{fmt::Write as _, net::IpAddr};
+use std::fmt::Write as _;
 
 /// How a message came, as a Received field tells it.
 #[derive(Debug, Clone)]
 pub struct Received<'a> {
     /// What the client called itself.
     pub hello: &'a str,
-    /// Where its connection came from; none for a Unix socket.
-    pub client: Option<IpAddr>,
+    /// Where its connection came from.
+    pub client: ClientAddress,
     /// The receiving server.
     pub by: &'a Domain,
     /// SMTP, ESMTP, ESMTPS, … (RFC 3848).
@@ -32,12 +32,7 @@ impl Received<'_> {
     pub fn field(&self) -> String {
         let mut field = String::with_capacity(256);
         // Writing to a string cannot fail.
-        let _ = write!(field, "Received: from {}", self.hello);
-        let _ = match self.client.map(|ip| ip.to_canonical()) {
-            Some(IpAddr::V4(ip)) => write!(field, " ([{ip}])"),
-            Some(IpAddr::V6(ip)) => write!(field, " ([IPv6:{ip}])"),
-            None => write!(field, " (local)"),
-        };
+        let _ = write!(field, "Received: from {} ({})", self.hello, self.client);
         let _ = write!(field, "\r\n\tby {} (Posta) with {} id {}", self.by, self.with, self.id);
         if let Some(recipient) = self.recipient {
             let _ = write!(field, "\r\n\tfor <{recipient}>");
@@ -77,6 +72,7 @@ pub fn date(time: Timestamp) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::net::IpAddr;
 
     #[test]
     fn a_received_field_names_its_single_recipient() {
@@ -84,7 +80,7 @@ mod tests {
         let by = "webmail.home".parse().unwrap();
         let mut received = Received {
             hello: "pc_client",
-            client: Some([192, 0, 2, 1].into()),
+            client: IpAddr::from([192, 0, 2, 1]).into(),
             by: &by,
             with: "SMTP",
             id: MailId::from_bytes([0; 12]),
@@ -100,7 +96,7 @@ mod tests {
              \tThu, 1 Jan 1970 00:00:00 +0000\r\n"
         );
         received.recipient = None;
-        received.client = Some("2001:db8::1".parse().unwrap());
+        received.client = "2001:db8::1".parse::<IpAddr>().unwrap().into();
         let field = received.field();
         received.tls = Some(("TLSv1.3", "TLS_AES_256_GCM_SHA384"));
         assert!(received.field().contains("\r\n\ttls TLS_AES_256_GCM_SHA384 (TLSv1.3);\r\n"));

@@ -13,6 +13,7 @@ use crate::{
     dispatch,
     drive::Host,
     net::Stream,
+    network::is_within,
     rate::Rates,
     relay::Wake,
     reports::{About, Outcome, Reporter},
@@ -22,7 +23,7 @@ use crate::{
 };
 use ipnet::IpNet;
 use posta_mail::{
-    Domain, Reply, ReversePath, Timestamp,
+    ClientAddress, Domain, Reply, ReversePath, Timestamp,
     dsn::Action,
     envelope::{Body, Hold, MailParameters},
     header::{Completion, HeaderCompleter},
@@ -36,7 +37,7 @@ use posta_smtp::{
     server::{self, Answer, Forwarded, Hello, Mail, Question, Service},
 };
 use posta_store::{Acceptance, Account, Envelope, Event, Origin, Refusal, Store, StoreError, What};
-use std::{io, net::IpAddr, sync::Arc, time::Duration};
+use std::{io, sync::Arc, time::Duration};
 
 /// Octets reserved for a message of unknown size.
 const USUAL_MESSAGE: usize = 6 * 1024;
@@ -76,8 +77,8 @@ pub struct Acceptor {
 
 impl Acceptor {
     /// Tells the history of a client whose session was one too many.
-    pub(crate) async fn tell_turned_away(&self, client: Option<IpAddr>) {
-        let origin = Origin { client, ..Origin::default() };
+    pub(crate) async fn tell_turned_away(&self, client: ClientAddress) {
+        let origin = Origin { client: client.ip(), ..Origin::default() };
         let refusal = Refusal {
             about: "the connection".to_owned(),
             reply: "421 4.7.0 too many sessions".to_owned(),
@@ -96,7 +97,7 @@ impl Acceptor {
 /// One session's answers.
 pub struct SmtpHost {
     acceptor: Arc<Acceptor>,
-    client: Option<IpAddr>,
+    client: ClientAddress,
     tls: Option<Box<TlsInfo>>,
     hello: Option<Hello>,
     dialogue: Dialogue,
@@ -119,9 +120,9 @@ struct Transaction {
 }
 
 impl SmtpHost {
-    /// Answers for a session with a client; none for a Unix socket.
+    /// Answers for a session with a client.
     #[must_use]
-    pub fn new(acceptor: Arc<Acceptor>, client: Option<IpAddr>, tls: Option<TlsInfo>) -> Self {
+    pub fn new(acceptor: Arc<Acceptor>, client: ClientAddress, tls: Option<TlsInfo>) -> Self {
         let tls = tls.map(Box::new);
         Self {
             connected: acceptor.clock.now(),
@@ -168,7 +169,7 @@ impl SmtpHost {
     fn origin(&self, utf8: bool) -> Origin {
         Origin {
             connected: Some(self.connected),
-            client: self.client,
+            client: self.client.ip(),
             hello: self.hello.as_ref().map(|hello| hello.name.clone()).unwrap_or_default(),
             protocol: self.protocol(utf8),
             tls: self.tls.as_ref().map(|tls| format!("{} {}", tls.version, tls.cipher)),
@@ -261,8 +262,7 @@ impl SmtpHost {
 
     /// RFC 5321 §3.6.1: mail for elsewhere is taken from those we know.
     fn may_relay(&self) -> bool {
-        let is_listed = |client| self.acceptor.relays_for.iter().any(|net| net.contains(&client));
-        self.account.is_some() || self.client.is_some_and(is_listed)
+        self.account.is_some() || is_within(&self.acceptor.relays_for, self.client)
     }
 
     async fn verify(&self, name: &str) -> Answer {

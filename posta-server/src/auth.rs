@@ -17,12 +17,11 @@ use crate::{
 use argon2::{Argon2, PasswordHasher, PasswordVerifier};
 use aws_lc_rs::{constant_time, hmac};
 use md5::{Digest, Md5};
-use posta_mail::{Address, Secret, Timestamp};
+use posta_mail::{Address, ClientAddress, Secret, Timestamp};
 use posta_store::{Account, AccountId, Credentials, Store, StoreError};
 use std::{
     collections::HashMap,
     future::Future,
-    net::IpAddr,
     sync::{Arc, Mutex, PoisonError},
     thread::available_parallelism,
     time::Duration,
@@ -134,7 +133,7 @@ impl Authenticator {
     /// [`LoginError::Locked`], or those of the attempt.
     pub async fn attempt<T>(
         &self,
-        client: Option<IpAddr>,
+        client: ClientAddress,
         attempt: impl Future<Output = Result<T, LoginError>>,
     ) -> Result<T, LoginError> {
         if self.guard.locks(client) {
@@ -185,7 +184,7 @@ impl Authenticator {
     /// When they open none, or it could not be found out.
     pub async fn login(
         &self,
-        client: Option<IpAddr>,
+        client: ClientAddress,
         name: &str,
         password: &Secret,
     ) -> Result<Account, LoginError> {
@@ -224,7 +223,7 @@ impl Authenticator {
     /// When it opens none, or it could not be found out.
     pub async fn login_with_digest(
         &self,
-        client: Option<IpAddr>,
+        client: ClientAddress,
         name: &str,
         challenge: &str,
         digest: &[u8; 16],
@@ -244,7 +243,7 @@ impl Authenticator {
     /// The account that a name means, unless it is locked for this client.
     pub(crate) async fn find_open(
         &self,
-        client: Option<IpAddr>,
+        client: ClientAddress,
         name: &str,
     ) -> Result<Option<Account>, LoginError> {
         let account = self.find(name).await?;
@@ -258,7 +257,7 @@ impl Authenticator {
     /// Counts an attempt on an account.
     pub(crate) fn judged(
         &self,
-        client: Option<IpAddr>,
+        client: ClientAddress,
         account: &Account,
         is_right: bool,
     ) -> Result<(), LoginError> {
@@ -377,7 +376,7 @@ mod tests {
 
     async fn login(case: &Case, name: &str, password: &str) -> Option<String> {
         let password = Secret::new(password.as_bytes());
-        let account = case.authenticator.login(None, name, &password).await;
+        let account = case.authenticator.login(ClientAddress::Local, name, &password).await;
         account.ok().map(|account| account.address.to_string())
     }
 

@@ -6,10 +6,9 @@
 //! lock its owner out.
 
 use crate::{clock::Clock, network::ClientNetwork};
-use posta_mail::Timestamp;
+use posta_mail::{ClientAddress, Timestamp};
 use std::{
     collections::{HashMap, HashSet},
-    net::IpAddr,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -55,8 +54,8 @@ impl Guard {
 
     /// Whether a client is locked out.
     #[must_use]
-    pub fn locks(&self, client: Option<IpAddr>) -> bool {
-        let (Some(limit), Some(client)) = (self.limit, client.and_then(remote)) else {
+    pub fn locks(&self, client: ClientAddress) -> bool {
+        let (Some(limit), Some(client)) = (self.limit, remote(client)) else {
             return false;
         };
         let now = self.clock.now();
@@ -65,20 +64,19 @@ impl Guard {
 
     /// Whether an account is locked for a client.
     #[must_use]
-    pub fn locks_account(&self, client: Option<IpAddr>, account: &str) -> bool {
+    pub fn locks_account(&self, client: ClientAddress, account: &str) -> bool {
         let Some(limit) = self.limit else { return false };
         let now = self.clock.now();
         self.with(|counts| {
-            let is_known = client.is_some_and(|client| {
-                counts.known.contains(&(ClientNetwork::of(client), account.to_owned()))
-            });
+            let is_known = ClientNetwork::of_client(client)
+                .is_some_and(|client| counts.known.contains(&(client, account.to_owned())));
             !is_known && is_locked(counts.accounts.get(account), limit, now)
         })
     }
 
     /// Counts a failure of a client, and makes it wait.
-    pub async fn failed(&self, client: Option<IpAddr>) {
-        if let Some(client) = client.and_then(remote) {
+    pub async fn failed(&self, client: ClientAddress) {
+        if let Some(client) = remote(client) {
             let now = self.clock.now();
             self.with(|counts| count(&mut counts.clients, client, now));
         }
@@ -92,8 +90,8 @@ impl Guard {
     }
 
     /// Notes a login, and forgets the client's failures.
-    pub fn succeeded(&self, client: Option<IpAddr>, account: &str) {
-        let Some(client) = client.map(ClientNetwork::of) else { return };
+    pub fn succeeded(&self, client: ClientAddress, account: &str) {
+        let Some(client) = ClientNetwork::of_client(client) else { return };
         self.with(|counts| {
             counts.clients.remove(&client);
             if counts.known.len() >= REMEMBERED {
@@ -128,18 +126,18 @@ fn count<K: std::hash::Hash + Eq>(counts: &mut HashMap<K, Failures>, key: K, now
 
 /// The network under which a client is counted. This machine is not: behind it there may be a web
 /// mail with all its users.
-fn remote(client: IpAddr) -> Option<ClientNetwork> {
-    Some(ClientNetwork::of(client)).filter(|network| !network.is_loopback())
+fn remote(client: ClientAddress) -> Option<ClientNetwork> {
+    ClientNetwork::of_client(client).filter(|network| !network.is_loopback())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::clock::SimulatedClock;
-    use std::net::Ipv6Addr;
+    use std::net::{IpAddr, Ipv6Addr};
 
-    fn client(last: u8) -> Option<IpAddr> {
-        Some([192, 0, 2, last].into())
+    fn client(last: u8) -> ClientAddress {
+        IpAddr::from([192, 0, 2, last]).into()
     }
 
     #[tokio::test]
@@ -156,16 +154,21 @@ mod tests {
         assert!(!guard.locks(client(1)), "time ends it");
         guard.failed(client(1)).await;
         assert!(!guard.locks(client(1)), "and it counts anew");
+        let here = IpAddr::from([127, 0, 0, 1]).into();
         for _ in 0..9 {
-            guard.failed(Some([127, 0, 0, 1].into())).await;
+            guard.failed(here).await;
         }
-        assert!(!guard.locks(Some([127, 0, 0, 1].into())), "this machine is many");
+        assert!(!guard.locks(here), "this machine is many");
         let network: IpAddr = "2001:db8::1".parse().unwrap();
         for last in 2..6u16 {
             let other: IpAddr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, last).into();
-            guard.failed(Some(other)).await;
+            guard.failed(other.into()).await;
         }
-        assert!(guard.locks(Some(network)), "a network is one");
+        assert!(guard.locks(network.into()), "a network is one");
+        for _ in 0..3 {
+            guard.failed(ClientAddress::Unknown).await;
+        }
+        assert!(guard.locks(ClientAddress::Unknown), "those that nobody knows are one");
     }
 
     #[tokio::test]

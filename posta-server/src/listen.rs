@@ -6,18 +6,18 @@ use crate::{
     maildrop::{Deliverer, PopHost, View},
     mta_sts::Policy,
     net::{Accepted, Listener, Stream},
+    network::{ClientNetwork, is_within},
     proxy,
     tls::Tls,
     web,
 };
 use ipnet::IpNet;
-use posta_mail::{Engine, Interrupt, Timestamp};
+use posta_mail::{ClientAddress, Engine, Interrupt, Timestamp};
 use posta_pop3::{Server as Pop3Server, server::Profile as Pop3Profile};
 use posta_smtp::{Server as SmtpServer, server::Profile as SmtpProfile};
 use std::{
     collections::HashMap,
     io,
-    net::IpAddr,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicI64, Ordering},
@@ -87,14 +87,14 @@ pub struct Clients {
 #[derive(Debug, Default)]
 struct Sessions {
     all: u32,
-    each: HashMap<IpAddr, u32>,
+    each: HashMap<ClientNetwork, u32>,
 }
 
 /// One session, until it is dropped.
 struct Counted {
     clients: Arc<Clients>,
     /// None for a Unix socket, whose clients are all one machine's.
-    client: Option<IpAddr>,
+    client: Option<ClientNetwork>,
 }
 
 impl Clients {
@@ -112,7 +112,8 @@ impl Clients {
     }
 
     /// Counts a session, if the client may have one more.
-    fn admit(self: &Arc<Self>, client: Option<IpAddr>) -> Option<Counted> {
+    fn admit(self: &Arc<Self>, client: ClientAddress) -> Option<Counted> {
+        let client = ClientNetwork::of_client(client);
         let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
         if self.limit.is_some_and(|limit| sessions.all >= limit) {
             return None;
@@ -179,11 +180,8 @@ pub async fn listen(
 impl Service {
     async fn session(&self, (stream, client): Accepted) -> io::Result<()> {
         let (stream, client) = match client {
-            Some(proxy) if contains(&self.proxies, proxy) => {
-                let (stream, client) = Box::pin(proxy::accept(stream)).await?;
-                (stream, client.or(Some(proxy)))
-            }
-            _ => (stream, client),
+            proxy if is_within(&self.proxies, proxy) => Box::pin(proxy::accept(stream)).await?,
+            client => (stream, client),
         };
         let Some(counted) = self.clients.admit(client) else {
             return self.turn_away(stream, client).await;
@@ -199,7 +197,7 @@ impl Service {
         match &self.protocol {
             Protocol::Smtp { profile, acceptor } => {
                 let mut engine = smtp_engine(profile, secured);
-                if client.is_some_and(|client| contains(&self.forwarders, client)) {
+                if is_within(&self.forwarders, client) {
                     engine = engine.trusting();
                 }
                 let mut host = SmtpHost::new(acceptor.clone(), client, tls);
@@ -209,8 +207,8 @@ impl Service {
             }
             Protocol::Web(policy) => Box::pin(web::serve(stream, policy)).await?,
             Protocol::Pop3 { profile, deliverer, plaintext_login } => {
-                let is_near = client.is_none_or(|client| client.is_loopback());
-                let mut engine = pop3_engine(profile, secured, is_near || *plaintext_login)
+                let plaintext_login = client.is_on_this_machine() || *plaintext_login;
+                let mut engine = pop3_engine(profile, secured, plaintext_login)
                     .with_challenge(deliverer.challenge(&profile.hostname));
                 let mut host = PopHost::new(deliverer.clone(), client, tls);
                 let ended = self.driver.drive(stream, &mut engine, &mut host).await;
@@ -224,7 +222,7 @@ impl Service {
 
     /// One session too many. In implicit TLS there is no way to say so that costs less than a
     /// session, so the connection is just closed.
-    async fn turn_away(&self, stream: Box<dyn Stream>, client: Option<IpAddr>) -> io::Result<()> {
+    async fn turn_away(&self, stream: Box<dyn Stream>, client: ClientAddress) -> io::Result<()> {
         if let Protocol::Smtp { acceptor, .. } = &self.protocol
             && self.clients.may_tell(acceptor.clock.now())
         {
@@ -247,10 +245,6 @@ impl Service {
     async fn refuse(&self, stream: Box<dyn Stream>, mut engine: impl Engine) -> io::Result<()> {
         self.driver.turn_away(stream, &mut engine, Interrupt::Crowded).await
     }
-}
-
-fn contains(networks: &[IpNet], client: IpAddr) -> bool {
-    networks.iter().any(|network| network.contains(&client))
 }
 
 fn smtp_engine(profile: &Arc<SmtpProfile>, secured: bool) -> SmtpServer {

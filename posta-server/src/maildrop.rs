@@ -10,7 +10,7 @@ use crate::{
     tls::{Tls, TlsInfo},
 };
 use bytes::Bytes;
-use posta_mail::{Address, Timestamp};
+use posta_mail::{Address, ClientAddress, Timestamp};
 use posta_pop3::{
     Server,
     server::{Answer, Denial, Maildrop, Question},
@@ -19,7 +19,7 @@ use posta_store::{
     self as store, Account, AccountId, CHUNK, Entry, Event, Origin, Refusal, Store, StoreError,
     What,
 };
-use std::{collections::BTreeSet, fmt::Write as _, io, net::IpAddr, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, fmt::Write as _, io, sync::Arc, time::Duration};
 
 /// How long a removed message can be brought back.
 pub const PURGE_AFTER: Duration = Duration::from_secs(7 * 24 * 60 * 60);
@@ -81,7 +81,7 @@ impl Maildrop for View {
 /// One session's answers.
 pub struct PopHost {
     deliverer: Arc<Deliverer>,
-    client: Option<IpAddr>,
+    client: ClientAddress,
     connected: Timestamp,
     tls: Option<Box<TlsInfo>>,
     dialogue: Dialogue,
@@ -103,9 +103,9 @@ struct Opened {
 }
 
 impl PopHost {
-    /// Answers for a session with a client; none for a Unix socket.
+    /// Answers for a session with a client.
     #[must_use]
-    pub fn new(deliverer: Arc<Deliverer>, client: Option<IpAddr>, tls: Option<TlsInfo>) -> Self {
+    pub fn new(deliverer: Arc<Deliverer>, client: ClientAddress, tls: Option<TlsInfo>) -> Self {
         Self {
             client,
             connected: deliverer.clock.now(),
@@ -207,7 +207,7 @@ impl PopHost {
         }
         let origin = Origin {
             connected: Some(self.connected),
-            client: self.client,
+            client: self.client.ip(),
             protocol: if self.tls.is_some() { "POP3S" } else { "POP3" }.to_owned(),
             tls: self.tls.as_ref().map(|tls| format!("{} {}", tls.version, tls.cipher)),
             account: opened.as_ref().map(|opened| opened.address.clone()),

@@ -1,5 +1,6 @@
 //! Connections, from a source that tests can replace.
 
+use posta_mail::ClientAddress;
 use std::{
     collections::HashMap,
     fmt, fs,
@@ -23,8 +24,8 @@ pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 
-/// A connection that was accepted, and where it came from; none for a Unix socket.
-pub type Accepted = (Box<dyn Stream>, Option<IpAddr>);
+/// A connection that was accepted, and where it came from.
+pub type Accepted = (Box<dyn Stream>, ClientAddress);
 
 /// The future of a network operation.
 pub type Pending<'a, T> = Pin<Box<dyn Future<Output = io::Result<T>> + Send + 'a>>;
@@ -183,7 +184,7 @@ impl Listener for TcpEndpoint {
     fn accept(&mut self) -> Pending<'_, Accepted> {
         Box::pin(async move {
             let (stream, peer) = self.listener.accept().await?;
-            Ok((Box::new(stream) as Box<dyn Stream>, Some(peer.ip().to_canonical())))
+            Ok((Box::new(stream) as Box<dyn Stream>, peer.ip().into()))
         })
     }
 }
@@ -201,7 +202,7 @@ impl Listener for UnixEndpoint {
     fn accept(&mut self) -> Pending<'_, Accepted> {
         Box::pin(async move {
             let (stream, _) = self.listener.accept().await?;
-            Ok((Box::new(stream) as Box<dyn Stream>, None))
+            Ok((Box::new(stream) as Box<dyn Stream>, ClientAddress::Local))
         })
     }
 }
@@ -265,7 +266,7 @@ impl Listener for MemoryEndpoint {
         Box::pin(async move {
             let stream = self.incoming.recv().await.ok_or(io::ErrorKind::ConnectionAborted)?;
             let loopback = IpAddr::from([127, 0, 0, 1]);
-            Ok((Box::new(stream) as Box<dyn Stream>, Some(loopback)))
+            Ok((Box::new(stream) as Box<dyn Stream>, loopback.into()))
         })
     }
 }

@@ -4,45 +4,75 @@
 //! address: whoever rents an IPv6 server has 2^64 addresses and could otherwise be a new client with
 //! each connection.
 
+use ipnet::IpNet;
+use posta_mail::ClientAddress;
 use std::{
     fmt,
     net::{IpAddr, Ipv6Addr},
 };
 
-/// The network of a client's address: an IPv4 address by itself, the /64 of an IPv6 address.
+/// The prefix under which a translator shows IPv4 clients to a server that has IPv6 only (RFC 6052
+/// §2.1): each address is a client of its own, or all of IPv4 would be one.
+const NAT64: [u16; 6] = [0x64, 0xff9b, 0, 0, 0, 0];
+
+/// The network of a client's address: an IPv4 address by itself, the /64 of an IPv6 address. All
+/// clients whose address nobody knows are one network: they share what one client may do.
 ///
 /// An IPv4-mapped IPv6 address (RFC 4291 §2.5.5.2), as a dual-stack socket or a load balancer hands
 /// it on, is the IPv4 address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ClientNetwork(IpAddr);
+pub struct ClientNetwork(Option<IpAddr>);
 
 impl ClientNetwork {
     /// Returns the network that a client's address belongs to.
     #[must_use]
     pub fn of(client: IpAddr) -> Self {
         match client.to_canonical() {
-            IpAddr::V4(address) => Self(address.into()),
+            IpAddr::V4(address) => Self(Some(address.into())),
             IpAddr::V6(address) => {
-                let [a, b, c, d, ..] = address.segments();
-                Self(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into())
+                let [a, b, c, d, e, f, ..] = address.segments();
+                if [a, b, c, d, e, f] == NAT64 {
+                    return Self(Some(address.into()));
+                }
+                Self(Some(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into()))
             }
+        }
+    }
+
+    /// Returns the network that a client is counted under; none at a Unix socket, where the mode of a
+    /// file decides who may connect.
+    #[must_use]
+    pub fn of_client(client: ClientAddress) -> Option<Self> {
+        match client {
+            ClientAddress::Local => None,
+            ClientAddress::Ip(address) => Some(Self::of(address.get())),
+            ClientAddress::Unknown => Some(Self(None)),
         }
     }
 
     /// Returns whether the client is on this machine. `::1` is; the rest of its /64 is not routed.
     #[must_use]
     pub fn is_loopback(self) -> bool {
-        self.0.is_loopback() || self.0.is_unspecified()
+        self.0.is_some_and(|address| address.is_loopback() || address.is_unspecified())
     }
 }
 
 impl fmt::Display for ClientNetwork {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
-            IpAddr::V4(address) => address.fmt(out),
-            IpAddr::V6(address) => write!(out, "{address}/64"),
+            Some(IpAddr::V4(address)) => address.fmt(out),
+            Some(IpAddr::V6(address)) if address.segments()[..6] == NAT64 => address.fmt(out),
+            Some(IpAddr::V6(address)) => write!(out, "{address}/64"),
+            None => out.write_str("unknown addresses"),
         }
     }
+}
+
+/// Returns whether a client is known to be in one of these networks.
+#[must_use]
+pub fn is_within(networks: &[IpNet], client: ClientAddress) -> bool {
+    let contain = |address| networks.iter().any(|network| network.contains(&address));
+    client.ip().is_some_and(contain)
 }
 
 #[cfg(test)]
@@ -58,6 +88,7 @@ mod tests {
             ("::ffff:192.0.2.1", "::ffff:192.0.2.2", false),
             ("2001:db8:0:1::1", "2001:db8:0:1:ffff::2", true),
             ("2001:db8:0:1::1", "2001:db8:0:2::1", false),
+            ("64:ff9b::192.0.2.1", "64:ff9b::192.0.2.2", false),
         ] {
             let [left, right] = [one, other].map(|text| ClientNetwork::of(text.parse().unwrap()));
             assert_eq!(left == right, same, "{one} and {other}");

@@ -5,6 +5,7 @@
 //! which client a session is counted for, and who is near.
 
 use crate::net::Stream;
+use posta_mail::ClientAddress;
 use std::{
     io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
@@ -34,8 +35,10 @@ const VERSION_2: usize = 2_048;
 pub enum Header {
     /// More octets are needed.
     Incomplete,
-    /// The octets that it takes, and the client; none if the connection is the balancer's own.
-    Complete(usize, Option<IpAddr>),
+    /// The octets that it takes, and the client: unknown if the balancer does not say, and where it
+    /// speaks for itself, as to see whether the server is alive (LOCAL). What the balancer may do, no
+    /// client may do by not being named.
+    Complete(usize, ClientAddress),
     /// It is no header.
     Malformed,
 }
@@ -63,12 +66,12 @@ fn version_1(input: &[u8]) -> Header {
     let mut words = line.split(' ').skip(1);
     let (family, source) = (words.next(), words.next());
     let client = match (family, source.map(str::parse::<IpAddr>)) {
-        (Some("UNKNOWN"), _) => None,
-        (Some("TCP4"), Some(Ok(client @ IpAddr::V4(_)))) => Some(client),
-        (Some("TCP6"), Some(Ok(client @ IpAddr::V6(_)))) => Some(client),
+        (Some("UNKNOWN"), _) => ClientAddress::Unknown,
+        (Some("TCP4"), Some(Ok(client @ IpAddr::V4(_)))) => client.into(),
+        (Some("TCP6"), Some(Ok(client @ IpAddr::V6(_)))) => client.into(),
         _ => return Header::Malformed,
     };
-    if client.is_some() && words.count() != 3 {
+    if client != ClientAddress::Unknown && words.count() != 3 {
         return Header::Malformed;
     }
     Header::Complete(end + 2, client)
@@ -84,21 +87,23 @@ fn version_2(input: &[u8]) -> Header {
     }
     let Some(addresses) = input.get(16..16 + length) else { return Header::Incomplete };
     let client = match (command & 0xF, family >> 4) {
-        (0, _) | (1, 0) => None,
-        (1, 1) if length >= 12 => addresses.first_chunk::<4>().map(|ip| Ipv4Addr::from(*ip).into()),
-        (1, 2) if length >= 36 => {
-            addresses.first_chunk::<16>().map(|ip| Ipv6Addr::from(*ip).into())
+        (0, _) | (1, 0) => Some(ClientAddress::Unknown),
+        (1, 1) if length >= 12 => {
+            addresses.first_chunk::<4>().map(|ip| IpAddr::from(Ipv4Addr::from(*ip)).into())
         }
-        _ => return Header::Malformed,
+        (1, 2) if length >= 36 => {
+            addresses.first_chunk::<16>().map(|ip| IpAddr::from(Ipv6Addr::from(*ip)).into())
+        }
+        _ => None,
     };
-    Header::Complete(16 + length, client)
+    client.map_or(Header::Malformed, |client| Header::Complete(16 + length, client))
 }
 
 /// Takes the header off a connection. Answers the connection behind it, and the client.
 ///
 /// # Errors
 /// When there is none, or it does not come in time.
-pub async fn accept(mut stream: Box<dyn Stream>) -> io::Result<(Box<dyn Stream>, Option<IpAddr>)> {
+pub async fn accept(mut stream: Box<dyn Stream>) -> io::Result<(Box<dyn Stream>, ClientAddress)> {
     let mut octets = Vec::with_capacity(256);
     let reading = async {
         loop {
@@ -189,7 +194,8 @@ mod tests {
             (&v6, Some("::1")),
             (&local, None),
         ] {
-            let client = client.map(|text| text.parse().unwrap());
+            let client = client.map(|text| text.parse::<IpAddr>().unwrap().into());
+            let client = client.unwrap_or(ClientAddress::Unknown);
             let with_more = [header, b"EHLO c\r\n"].concat();
             assert_eq!(parse(&with_more), Header::Complete(header.len(), client));
             for end in 0..header.len() {

@@ -8,9 +8,8 @@ use crate::{
     scram::{Challenge, ChannelBindings, ClientFirst, Proof, Verifier},
     tls::TlsInfo,
 };
-use posta_mail::{Secret, sasl as framing};
+use posta_mail::{ClientAddress, Secret, sasl as framing};
 use posta_store::Account;
-use std::net::IpAddr;
 
 /// The mechanisms on a connection without TLS, strongest first.
 pub const PLAINTEXT: [&str; 3] = ["SCRAM-SHA-256", "PLAIN", "LOGIN"];
@@ -31,10 +30,10 @@ pub enum Step {
 }
 
 /// Whom an exchange is with.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Peer {
-    /// From where; none for a Unix socket.
-    pub client: Option<IpAddr>,
+    /// From where.
+    pub client: ClientAddress,
     /// What ties it to its connection.
     pub bindings: ChannelBindings,
 }
@@ -42,7 +41,7 @@ pub struct Peer {
 impl Peer {
     /// A client and its TLS.
     #[must_use]
-    pub fn new(client: Option<IpAddr>, tls: Option<&TlsInfo>) -> Self {
+    pub fn new(client: ClientAddress, tls: Option<&TlsInfo>) -> Self {
         let bindings = tls.map(|tls| ChannelBindings {
             exporter: tls.exporter.map(|octets| octets.to_vec()),
             server_end_point: Some(tls.server_end_point.to_vec()),

@@ -16,20 +16,18 @@ use crate::{
     rate::Rates,
 };
 use posta_mail::{
-    Address, Domain, MailId, Reply, ReversePath, Timestamp,
+    Address, ClientAddress, Domain, MailId, Reply, ReversePath, Timestamp,
     header::RequiredFields,
     originators::{OriginatorError, Originators},
     trace,
 };
 use posta_store::{Account, SendAs};
-use std::net::IpAddr;
 
 /// Whoever submits a message, and what the decision about it takes.
 pub(crate) struct Submitter<'s> {
     /// The account that logged in, if any.
     pub(crate) account: Option<&'s Account>,
-    /// The client's address; none for a Unix socket.
-    pub(crate) client: Option<IpAddr>,
+    pub(crate) client: ClientAddress,
     pub(crate) directory: &'s Directory,
     pub(crate) rates: &'s Rates,
     /// Whether programs on this machine submit without a login.
@@ -44,7 +42,7 @@ impl Submitter<'_> {
     /// The refusal.
     pub(crate) async fn may_send_as(&self, reverse_path: &ReversePath) -> Result<(), Reply> {
         let Some(account) = self.account else {
-            let is_near = self.client.is_none_or(|client| client.is_loopback());
+            let is_near = self.client.is_on_this_machine();
             let refusal = Reply::new(530, (5, 7, 0), "Authentication required");
             return if is_near && self.trusts_loopback { Ok(()) } else { Err(refusal) };
         };

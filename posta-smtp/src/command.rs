@@ -2,9 +2,10 @@
 
 use crate::{parameters, question::Forwarded, words};
 use posta_mail::{
-    ForwardPath, PathError, Reply, ReversePath,
+    ClientAddress, ForwardPath, PathError, Reply, ReversePath,
     envelope::{MailParameters, RecipientParameters, from_xtext},
 };
+use std::net::IpAddr;
 
 /// A command line that says something.
 #[derive(Debug, PartialEq, Eq)]
@@ -165,10 +166,13 @@ fn xclient(argument: &[u8]) -> Result<Forwarded, Reply> {
         let value = Some(value).filter(|_| !unknown);
         match name.to_ascii_uppercase().as_str() {
             "ADDR" => {
-                let parse = |value: String| {
-                    value.strip_prefix("IPV6:").unwrap_or(&value).parse().map_err(|_| wrong())
-                };
-                forwarded.client = Some(value.map(parse).transpose()?);
+                forwarded.client = Some(match value {
+                    None => ClientAddress::Unknown,
+                    Some(value) => {
+                        let address = value.strip_prefix("IPV6:").unwrap_or(&value);
+                        address.parse::<IpAddr>().map_err(|_| wrong())?.into()
+                    }
+                });
             }
             "LOGIN" => forwarded.login = Some(value),
             // The client will say its own hello; nothing here depends on the others.

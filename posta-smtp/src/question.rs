@@ -2,11 +2,11 @@
 
 use crate::command::HelloVerb;
 use posta_mail::{
-    Domain, ForwardPath, MailId, Reply, ReversePath,
+    ClientAddress, Domain, ForwardPath, MailId, Reply, ReversePath,
     envelope::{MailParameters, RecipientParameters},
     limits, sasl,
 };
-use std::{net::IpAddr, time::Duration};
+use std::time::Duration;
 
 /// What kind of service a listener offers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -123,8 +123,8 @@ pub struct Recipient {
 /// (Postfix's XCLIENT). What is not named stays as it was.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Forwarded {
-    /// `ADDR=`: its address; none where it is not known.
-    pub client: Option<Option<IpAddr>>,
+    /// `ADDR=`: where it is.
+    pub client: Option<ClientAddress>,
     /// `LOGIN=`: the account that it proved to be; none if it is nobody's.
     pub login: Option<Option<String>>,
 }

@@ -300,7 +300,7 @@ fn concerns(event: &Event, named: &str, address: Option<&Address>) -> bool {
         _ => None,
     };
     if let (Some(origin), Ok(client)) = (origin, named.parse::<IpAddr>()) {
-        return origin.client == Some(client);
+        return origin.client == Some(client.to_canonical());
     }
     let is_it = |other: &Address| address.is_some_and(|address| other.folded() == *address);
     let is_path = |path: &ReversePath| matches!(path, ReversePath::Address(other) if is_it(other));

@@ -71,7 +71,8 @@ impl Protocol for Smtp {
             Question::Forwarded(Forwarded { client, login }) => {
                 let mut text = "forwarded".to_owned();
                 if let Some(client) = client {
-                    let client = client.map_or("unknown".to_owned(), |client| client.to_string());
+                    let ip = client.ip().map(|ip| ip.to_string());
+                    let client = ip.unwrap_or_else(|| client.to_string());
                     text.push_str(&format!(" client={client}"));
                 }
                 if let Some(login) = login {
