@@ -4,6 +4,7 @@
 use bytes::Bytes;
 use posta_mail::{
     Engine, ForwardPath, MailId, Reply, ReversePath, Secret, Step, TlsUse,
+    crlf::lines_of,
     envelope::{Body, MailParameters},
     limits,
     sasl::Exchange,
@@ -157,14 +158,15 @@ pub(crate) fn smtp(octets: &[u8]) {
 
 struct Messages;
 
-const MESSAGES: [&[u8]; 3] = [b"a: b\r\n\r\n.\r\n..x\r\n", b"", b"no line end"];
+const MESSAGES: [&[u8]; 4] =
+    [b"a: b\r\n\r\n.\r\n..x\r\n", b"", b"no line end", b"a\n.\r\n\r.\r\r\n.\n\r\0\r"];
 
 impl pop3_server::Maildrop for Messages {
     fn len(&self) -> usize {
         MESSAGES.len()
     }
     fn octets(&self, index: usize) -> u64 {
-        MESSAGES[index].len() as u64
+        lines_of(MESSAGES[index]).len() as u64
     }
     fn write_unique_id(&self, index: usize, text: &mut String) {
         text.push_str(&index.to_string());
@@ -203,7 +205,7 @@ pub(crate) fn pop3(octets: &[u8]) {
             pop3_server::Question::Read { index, offset, .. } => {
                 assert!(open, "a message is read without a login");
                 let offset = usize::try_from(*offset).expect("small");
-                let rest = MESSAGES[*index][offset..].chunks(5).next().expect("not at the end");
+                let rest = MESSAGES[*index][offset..].chunks(5).next().unwrap_or_default();
                 pop3_server::Answer::Content(Bytes::from_static(rest))
             }
             pop3_server::Question::Update(marked) => {
@@ -212,7 +214,10 @@ pub(crate) fn pop3(octets: &[u8]) {
             }
         })
     };
-    assert_eq!(play_cut(wire.len().max(1)), play_cut(size));
+    let whole = play_cut(wire.len().max(1));
+    // What is sent is lines, whatever the messages are.
+    assert!(whole.said.windows(2).all(|pair| (pair[0] == b'\r') == (pair[1] == b'\n')));
+    assert_eq!(whole, play_cut(size));
 }
 
 pub(crate) fn client(octets: &[u8]) {

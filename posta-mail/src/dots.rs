@@ -1,59 +1,65 @@
 //! Dot-transparency: how a message travels between its first line and the line that holds a single
 //! dot (RFC 5321 §4.5.2, RFC 1939 §3).
 
+use crate::crlf::CrlfLines;
 use memchr::{memchr2, memmem};
 
-/// Adds the dots: content in, wire octets out.
+/// Adds the dots: content in, wire octets out. Whatever the content is, what goes out is lines
+/// ([`CrlfLines`]), each with a dot before it if it begins with one: no reader can see the end of the
+/// content where it is not, whatever ends a line for that reader.
 #[derive(Debug, Clone)]
 pub struct DotEncoder {
-    position: Position,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Position {
-    LineStart,
-    AfterCr,
-    Within,
+    lines: CrlfLines,
+    /// What comes next begins a line.
+    at_line_start: bool,
 }
 
 impl Default for DotEncoder {
     fn default() -> Self {
-        Self { position: Position::LineStart }
+        Self { lines: CrlfLines::default(), at_line_start: true }
     }
 }
 
 impl DotEncoder {
-    /// Appends `content` to `output` with a dot before each line that begins with one.
-    pub fn push(&mut self, mut content: &[u8], output: &mut Vec<u8>) {
-        if self.position == Position::AfterCr && content.first() == Some(&b'\n') {
-            output.push(b'\n');
-            content = &content[1..];
-            self.position = Position::LineStart;
-        }
-        let Some(&first) = content.first() else { return };
+    /// Appends `content` to `output`, as lines, with a dot before each line that begins with one.
+    pub fn push(&mut self, content: &[u8], output: &mut Vec<u8>) {
+        let Self { lines, at_line_start } = self;
         output.reserve(content.len() + 8);
-        if self.position == Position::LineStart && first == b'.' {
-            output.push(b'.');
-        }
-        let mut sent = 0;
-        for found in memmem::find_iter(content, b"\r\n.") {
-            output.extend_from_slice(&content[sent..found + 2]);
-            output.push(b'.');
-            sent = found + 2;
-        }
-        output.extend_from_slice(&content[sent..]);
-        self.position = match content {
-            [.., b'\r', b'\n'] => Position::LineStart,
-            [.., b'\r'] => Position::AfterCr,
-            _ => Position::Within,
-        };
+        lines.push(content, |lines| stuff(lines, at_line_start, output));
+    }
+
+    /// Octets of the lines so far, without the dots that were added (RFC 1939 §11).
+    #[must_use]
+    pub const fn octets(&self) -> u64 {
+        self.lines.octets()
+    }
+
+    /// Whether the last line has no end yet, which [`DotEncoder::finish`] will add.
+    #[must_use]
+    pub const fn lacks_end(&self) -> bool {
+        !self.at_line_start
     }
 
     /// Appends the end: the line with a single dot, after a CRLF if the content lacks its last one.
-    pub fn finish(self, output: &mut Vec<u8>) {
-        let end: &[u8] = if self.position == Position::LineStart { b".\r\n" } else { b"\r\n.\r\n" };
-        output.extend_from_slice(end);
+    pub fn finish(mut self, output: &mut Vec<u8>) {
+        output.extend_from_slice(self.lines.finish());
+        output.extend_from_slice(b".\r\n");
     }
+}
+
+/// Appends a run of lines, none of which ends within a CRLF.
+fn stuff(lines: &[u8], at_line_start: &mut bool, output: &mut Vec<u8>) {
+    if *at_line_start && lines.first() == Some(&b'.') {
+        output.push(b'.');
+    }
+    let mut sent = 0;
+    for found in memmem::find_iter(lines, b"\r\n.") {
+        output.extend_from_slice(&lines[sent..found + 2]);
+        output.push(b'.');
+        sent = found + 2;
+    }
+    output.extend_from_slice(&lines[sent..]);
+    *at_line_start = lines.ends_with(b"\r\n");
 }
 
 /// What to do with a CR or LF that is not part of a CRLF. It never ends a line, a command or the

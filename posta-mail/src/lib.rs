@@ -7,6 +7,7 @@
 pub mod address;
 pub mod client;
 pub mod convert;
+pub mod crlf;
 pub mod dots;
 pub mod dsn;
 pub mod engine;

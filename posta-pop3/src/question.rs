@@ -12,7 +12,8 @@ pub trait Maildrop {
     fn is_empty(&self) -> bool {
         self.len() == 0
     }
-    /// The octets that RETR sends of a message, before dot-transparency.
+    /// The octets that RETR sends of a message, before dot-transparency: with CRLF for each bare CR or
+    /// LF, and at the end ([`posta_mail::crlf`]).
     fn octets(&self, index: usize) -> u64;
     /// The octets of all messages.
     fn octets_in_all(&self) -> u64 {
@@ -78,11 +79,12 @@ pub enum Question {
     },
     /// The same, for one that proves it by SASL (RFC 5034). Answered by [`Answer::Challenge`], too.
     Authenticate(sasl::Exchange),
-    /// The octets of a message from `offset` on, as many as are convenient, at least one.
+    /// The octets of a message, as it is kept, from `offset` on: as many as are convenient, and none
+    /// only at its end.
     Read {
         /// Which message, from 0.
         index: usize,
-        /// From where. Below the message's octets.
+        /// From where.
         offset: u64,
         /// Whether all of it is wanted: for RETR, not for TOP.
         whole: bool,

@@ -23,7 +23,8 @@
 //! A message is asked for piece by piece ([`Question::Read`]), and the status line is sent with the
 //! first piece: by then it is sure that the message can be read. If a later piece fails, nothing in
 //! the protocol can say so, and the connection is closed in the middle rather than ended with a dot
-//! that would make a half message look whole.
+//! that would make a half message look whole. The pieces are of the message as it is kept; what is sent
+//! of it is lines ([`posta_mail::crlf`]), and exactly as many octets of them as LIST told.
 
 mod authorization;
 
@@ -45,6 +46,9 @@ pub use crate::question::{Answer, Denial, Maildrop, Profile, Question};
 
 /// Commands that make no sense, after which a session is closed.
 const BAD_COMMANDS: u32 = 50;
+
+/// Octets of a CRLF.
+const LINE_END: u64 = 2;
 
 /// Octets of a listing that are gathered before they are sent.
 const LISTING_PIECE: usize = 16 * 1024;
@@ -97,10 +101,14 @@ enum Asked {
 #[derive(Debug)]
 struct Reading {
     index: usize,
+    /// Octets read, of the message as it is kept.
     offset: u64,
+    /// Octets of its lines, as they were told.
     octets: u64,
     encoder: DotEncoder,
     top: Option<TopFilter>,
+    /// There is no more to be read.
+    is_over: bool,
 }
 
 type Taken = Option<Step<'static, Question>>;
@@ -220,7 +228,8 @@ impl<M: Maildrop> Server<M> {
         };
         let octets = view.maildrop.octets(index);
         let encoder = DotEncoder::default();
-        let reading = Reading { index, offset: 0, octets, encoder, top: lines.map(TopFilter::new) };
+        let top = lines.map(TopFilter::new);
+        let reading = Reading { index, offset: 0, octets, encoder, top, is_over: false };
         if octets == 0 {
             reading.write_status(self.words(), output);
             reading.encoder.finish(output);
@@ -237,25 +246,28 @@ impl<M: Maildrop> Server<M> {
     }
 
     fn piece(&mut self, mut reading: Reading, answer: Answer<M>, output: &mut Vec<u8>) {
+        let (words, before) = (self.words(), output.len());
         let first = reading.offset == 0;
-        let left = reading.octets - reading.offset;
-        match answer {
-            Answer::Content(content) if !content.is_empty() && content.len() as u64 <= left => {
+        let is_sound = match answer {
+            Answer::Content(content) if first && content.is_empty() => false,
+            Answer::Content(content) => {
                 if first {
-                    reading.write_status(self.words(), output);
+                    reading.write_status(words, output);
                 }
-                reading.offset += content.len() as u64;
-                let shown = reading.top.as_mut().map_or(content.len(), |top| top.push(&content));
-                reading.encoder.push(&content[..shown], output);
-                let complete = reading.top.as_ref().is_some_and(TopFilter::is_done);
-                if complete || reading.offset == reading.octets {
-                    reading.encoder.finish(output);
-                } else {
-                    self.state = State::Reading(reading);
-                }
+                reading.take(&content, output)
             }
-            _ if first => coded("SYS/TEMP", self.words().unreadable, output),
-            _ => self.state = State::Closing,
+            _ => false,
+        };
+        if !is_sound {
+            output.truncate(before);
+            match first {
+                true => coded("SYS/TEMP", words.unreadable, output),
+                false => self.state = State::Closing,
+            }
+        } else if reading.is_complete() {
+            reading.encoder.finish(output);
+        } else {
+            self.state = State::Reading(reading);
         }
     }
 
@@ -349,6 +361,32 @@ impl<M: Maildrop> Server<M> {
 }
 
 impl Reading {
+    /// Takes the next piece; an empty one ends the message. Returns whether it can be part of a message
+    /// of that length: what LIST told and RETR sends must be the same (RFC 1939 §11).
+    fn take(&mut self, content: &[u8], output: &mut Vec<u8>) -> bool {
+        self.offset += content.len() as u64;
+        match &mut self.top {
+            None => self.encoder.push(content, output),
+            Some(top) => top.push(content, |lines| self.encoder.push(lines, output)),
+        }
+        if content.is_empty() {
+            self.is_over = true;
+            // The last line's end is sent, and counted, whether the message has it or not.
+            return self.encoder.lacks_end() && self.octets - self.sent() == LINE_END;
+        }
+        self.sent() <= self.octets
+    }
+
+    /// Octets of the lines so far.
+    fn sent(&self) -> u64 {
+        self.top.as_ref().map_or_else(|| self.encoder.octets(), TopFilter::octets)
+    }
+
+    fn is_complete(&self) -> bool {
+        let top_is_shown = self.top.as_ref().is_some_and(TopFilter::is_done);
+        self.is_over || top_is_shown || self.sent() == self.octets
+    }
+
     fn write_status(&self, words: &Words, output: &mut Vec<u8>) {
         match self.top {
             None => {

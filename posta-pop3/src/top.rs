@@ -2,61 +2,78 @@
 //! (RFC 1939 §7).
 
 use memchr::memchr;
+use posta_mail::crlf::CrlfLines;
 
-/// Cuts a message, given piece by piece, after so many body lines.
+/// Cuts a message, given piece by piece, after so many body lines. They are counted as they are sent:
+/// a bare CR or LF ends a line, too.
 #[derive(Debug)]
 pub struct TopFilter {
-    body_lines: u64,
-    in_header: bool,
-    /// Octets of the current line in the pieces before, and whether its only one was CR.
-    line: LineSoFar,
+    lines: CrlfLines,
+    cut: Cut,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum LineSoFar {
-    Empty,
-    Cr,
-    Longer,
+/// Where the top ends.
+#[derive(Debug)]
+struct Cut {
+    body_lines: u64,
+    in_header: bool,
+    /// Whether the current line has octets.
+    in_line: bool,
 }
 
 impl TopFilter {
     /// A filter at the start of a message.
     #[must_use]
-    pub const fn new(body_lines: u64) -> Self {
-        Self { body_lines, in_header: true, line: LineSoFar::Empty }
+    pub fn new(body_lines: u64) -> Self {
+        let cut = Cut { body_lines, in_header: true, in_line: false };
+        Self { lines: CrlfLines::default(), cut }
     }
 
-    /// How many octets of `piece` belong to the top.
-    pub fn push(&mut self, piece: &[u8]) -> usize {
-        let mut from = 0;
-        while !self.is_done() {
-            let Some(length) = memchr(b'\n', &piece[from..]) else {
-                if let Some(last) = piece.get(from..).filter(|rest| !rest.is_empty()) {
-                    self.line = match (self.line, last) {
-                        (LineSoFar::Empty, b"\r") => LineSoFar::Cr,
-                        _ => LineSoFar::Longer,
-                    };
-                }
-                return piece.len();
-            };
-            let line = &piece[from..from + length];
-            let blank =
-                matches!((self.line, line), (LineSoFar::Empty, b"\r") | (LineSoFar::Cr, b""));
-            if !self.in_header {
-                self.body_lines -= 1;
-            } else if blank {
-                self.in_header = false;
-            }
-            self.line = LineSoFar::Empty;
-            from += length + 1;
-        }
-        from
+    /// Takes the next piece, and hands on what of it belongs to the top, as lines.
+    pub fn push(&mut self, piece: &[u8], mut emit: impl FnMut(&[u8])) {
+        let Self { lines, cut } = self;
+        lines.push(piece, |lines| {
+            let octets = cut.octets_of(lines);
+            emit(&lines[..octets]);
+        });
+    }
+
+    /// Octets of the message so far, as lines: of what was cut off, too.
+    #[must_use]
+    pub const fn octets(&self) -> u64 {
+        self.lines.octets()
     }
 
     /// Whether the top is complete, so that the rest of the message need not be read.
     #[must_use]
     pub const fn is_done(&self) -> bool {
+        self.cut.is_done()
+    }
+}
+
+impl Cut {
+    const fn is_done(&self) -> bool {
         !self.in_header && self.body_lines == 0
+    }
+
+    /// How many octets of a run of lines belong to the top. A CRLF is never split over two runs.
+    fn octets_of(&mut self, lines: &[u8]) -> usize {
+        let mut from = 0;
+        while !self.is_done() {
+            let Some(length) = memchr(b'\n', &lines[from..]) else {
+                self.in_line |= from < lines.len();
+                return lines.len();
+            };
+            let is_blank = !self.in_line && length == 1;
+            if !self.in_header {
+                self.body_lines -= 1;
+            } else if is_blank {
+                self.in_header = false;
+            }
+            self.in_line = false;
+            from += length + 1;
+        }
+        from
     }
 }
 
@@ -68,8 +85,7 @@ mod tests {
         let mut filter = TopFilter::new(lines);
         let mut shown = Vec::new();
         for piece in message.as_bytes().chunks(size) {
-            let octets = filter.push(piece);
-            shown.extend_from_slice(&piece[..octets]);
+            filter.push(piece, |lines| shown.extend_from_slice(lines));
             if filter.is_done() {
                 break;
             }
@@ -88,6 +104,18 @@ mod tests {
             assert_eq!(top(message, u64::MAX, size), message);
             assert_eq!(top("A: 1\r\n", 0, size), "A: 1\r\n");
             assert_eq!(top("\r\nbody\r\n", 0, size), "\r\n");
+        }
+    }
+
+    #[test]
+    fn lines_are_counted_as_they_are_sent() {
+        for size in [1, 2, 3, 100] {
+            assert_eq!(
+                top("A: 1\nB: 2\n\none\rtwo\r\nthree", 2, size),
+                "A: 1\r\nB: 2\r\n\r\none\r\ntwo\r\n"
+            );
+            assert_eq!(top("A: 1\r\r\none\n", 0, size), "A: 1\r\n\r\n");
+            assert_eq!(top("A: 1\n\rone\n", 0, size), "A: 1\r\n\r\n");
         }
     }
 }

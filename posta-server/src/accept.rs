@@ -400,30 +400,28 @@ impl SmtpHost {
         recipients: Vec<Recipient>,
         incoming: Incoming,
     ) -> Result<Acceptance, StoreError> {
-        let octets = incoming.octets();
+        let (octets, added) = (incoming.octets(), incoming.added());
         let Incoming { id, time, chunks, rest, message_id, failed, is_eight_bit, .. } = incoming;
         if let Some(error) = failed {
             return Err(error);
         }
-        let Mail { reverse_path, mut parameters } = mail;
+        let (Mail { reverse_path, mut parameters }, collected) = (mail, None);
         // Many a mail program does not say so; a server that takes only ASCII would damage it.
         if is_eight_bit && parameters.body == Body::SevenBit {
             parameters.body = Body::EightBitMime;
         }
-        let hold = parameters.hold.map(|hold| match hold {
-            Hold::For(seconds) => time + Duration::from_secs(seconds.into()),
-            Hold::Until(until) => until,
-        });
+        let hold = parameters.hold.and_then(|hold| held_until(hold, time));
         let envelope = self.envelope(reverse_path, parameters, time);
         let forwarder = self.acceptor.directory.forwarder(&envelope.reverse_path).await?;
         let message = dispatch::Message {
             id,
             time,
             octets,
+            added,
             message_id: message_id.as_deref(),
             envelope: &envelope,
             forwarder: &forwarder,
-            hold: hold.filter(|hold| *hold > time),
+            hold,
         };
         let (deliveries, items) = dispatch::split(message, &recipients);
         let mut reports = Vec::new();
@@ -453,8 +451,18 @@ impl SmtpHost {
                 events.push(event);
             }
         }
-        let collected = None;
-        Ok(Acceptance { id, time, chunks, rest, deliveries, items, events, reports, collected })
+        Ok(Acceptance {
+            id,
+            time,
+            chunks,
+            rest,
+            added,
+            deliveries,
+            items,
+            events,
+            reports,
+            collected,
+        })
     }
 
     fn envelope(
@@ -475,6 +483,15 @@ impl SmtpHost {
         let priority = if stranger { priority.min(0) } else { priority };
         Envelope { reverse_path, envelope_id, ret, body, utf8, require_tls, deadline, priority }
     }
+}
+
+/// Returns until when a message is kept back (RFC 4865 §4), unless that is over.
+fn held_until(hold: Hold, now: Timestamp) -> Option<Timestamp> {
+    let until = match hold {
+        Hold::For(seconds) => now + Duration::from_secs(seconds.into()),
+        Hold::Until(until) => until,
+    };
+    (until > now).then_some(until)
 }
 
 /// What became of a recipient that is in its mailbox now, or went to several (RFC 3461 §5.2.7).

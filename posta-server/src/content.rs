@@ -3,6 +3,7 @@
 
 use posta_mail::{
     MailId, Timestamp,
+    crlf::CrlfLines,
     header::HeaderCompleter,
     originators::{OriginatorError, Originators},
 };
@@ -34,6 +35,8 @@ pub(crate) struct Incoming {
     completer: Option<HeaderCompleter>,
     /// Servers that it came through.
     pub(crate) hops: usize,
+    /// Counts the octets that it has as lines.
+    lines: CrlfLines,
     /// Whether it has octets outside ASCII.
     pub(crate) is_eight_bit: bool,
     /// Its Message-ID field.
@@ -57,10 +60,13 @@ impl Incoming {
         trace: Vec<u8>,
         completer: HeaderCompleter,
     ) -> Self {
+        let mut lines = CrlfLines::default();
+        lines.count(&trace);
         Self {
             id,
             time,
             completer: Some(completer),
+            lines,
             hops: 0,
             is_eight_bit: false,
             message_id: None,
@@ -77,12 +83,18 @@ impl Incoming {
         u64::from(self.chunks) * CHUNK as u64 + self.rest.len() as u64
     }
 
+    /// Octets that it gains as lines ([`posta_store::Entry::added`]), once it is finished.
+    pub(crate) fn added(&self) -> u64 {
+        self.lines.octets().saturating_sub(self.octets())
+    }
+
     pub(crate) async fn push(&mut self, content: &[u8], store: &dyn Store, budget: &Budget) {
         if self.share.is_none() && self.rest.len() + content.len() > FREE {
             // Closed only when the program ends.
             self.share = budget.0.clone().acquire_owned().await.ok();
         }
         self.is_eight_bit |= !content.is_ascii();
+        let before = self.rest.len();
         match &mut self.completer {
             None => self.rest.extend_from_slice(content),
             Some(completer) => {
@@ -95,6 +107,7 @@ impl Incoming {
                 }
             }
         }
+        self.lines.count(&self.rest[before..]);
         // The last chunk goes with the acceptance, so one that is full stays until more comes.
         while self.rest.len() > CHUNK && self.failed.is_none() {
             let chunk = &self.rest[..CHUNK];
@@ -115,15 +128,15 @@ impl Incoming {
     }
 
     pub(crate) fn finish(&mut self) {
+        let before = self.rest.len();
         if let Some(mut completer) = self.completer.take() {
             self.hops = completer.hops();
             self.message_id = completer.message_id();
             self.originators = completer.take_originators().map(Box::new);
             completer.finish(&mut self.rest);
         }
-        // Binary content may lack its last line end; POP3 cannot do without (RFC 1939 §3).
-        if !self.rest.ends_with(b"\r\n") {
-            self.rest.extend_from_slice(b"\r\n");
-        }
+        // Binary content may lack the end of its last line, which is added whenever lines are wanted.
+        self.lines.count(&self.rest[before..]);
+        self.lines.finish();
     }
 }

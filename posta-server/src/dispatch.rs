@@ -4,6 +4,7 @@
 use crate::directory::{Recipient, Resolved};
 use posta_mail::{
     Address, MailId, ReversePath, Timestamp,
+    crlf::lines_of,
     envelope::{Body, Notify},
     trace,
 };
@@ -21,6 +22,8 @@ pub struct Message<'a> {
     pub time: Timestamp,
     /// Octets of its content.
     pub octets: u64,
+    /// Octets that its content gains as lines ([`posta_store::Entry::added`]).
+    pub added: u64,
     /// Its Message-ID field.
     pub message_id: Option<&'a str>,
     /// Its envelope, recipients aside.
@@ -73,7 +76,8 @@ struct Items<'a> {
 
 impl Items<'_> {
     fn add(&mut self, destination: Destination, waiting: Waiting, is_forwarded: bool) {
-        let Message { id, time, octets, message_id, envelope, forwarder, hold } = self.message;
+        let Message { id, time, octets, added, message_id, envelope, forwarder, hold } =
+            self.message;
         let next = self.items.len();
         let at = *self.known.entry((destination.clone(), is_forwarded)).or_insert(next);
         if at == next {
@@ -81,6 +85,7 @@ impl Items<'_> {
                 // A message has fewer destinations than recipients.
                 id: ItemId { content: id, index: next as u32 },
                 octets,
+                added,
                 accepted: time,
                 message_id: message_id.map(str::to_owned),
                 envelope: match is_forwarded {
@@ -153,9 +158,11 @@ pub fn report(report: Report<'_>, resolved: &Resolved) -> Acceptance {
         priority: 0,
     };
     let octets = content.len() as u64;
+    let added = lines_of(&content).len() as u64 - octets;
     let (message_id, hold) = (None, None);
     let forwarder = &envelope.reverse_path;
-    let message = Message { id, time, octets, message_id, envelope: &envelope, forwarder, hold };
+    let message =
+        Message { id, time, octets, added, message_id, envelope: &envelope, forwarder, hold };
     let recipient = Recipient {
         address: to.clone(),
         resolved: resolved.clone(),
@@ -165,5 +172,5 @@ pub fn report(report: Report<'_>, resolved: &Resolved) -> Acceptance {
     let (deliveries, items) = split(message, &[recipient]);
     let (events, reports) = (Vec::new(), Vec::new());
     let (chunks, rest, collected) = (0, content, None);
-    Acceptance { id, time, chunks, rest, deliveries, items, events, reports, collected }
+    Acceptance { id, time, chunks, rest, added, deliveries, items, events, reports, collected }
 }

@@ -237,8 +237,10 @@ fn unavailable(error: &dyn std::fmt::Display) -> Denial {
 }
 
 impl Opened {
+    /// Notes that a message was read up to `end`, for RETR or not.
     fn note_read(&mut self, index: usize, end: u64, whole: bool) {
-        if whole && end == self.view.octets(index) {
+        let is_end = |(_, entry): &(usize, Entry)| end == entry.kept();
+        if whole && self.current.as_ref().is_some_and(is_end) {
             self.retrieved.insert(index);
         }
     }
@@ -255,6 +257,9 @@ impl Opened {
             self.current = store.entry(self.account, uid).await?.map(|entry| (index, entry));
         }
         let Some((_, entry)) = &self.current else { return Ok(None) };
+        if offset == entry.kept() {
+            return Ok(Some(Bytes::new()));
+        }
         let Some(offset) = offset.checked_sub(entry.prefix.len() as u64) else {
             let from = usize::try_from(offset).unwrap_or_default();
             return Ok(Some(Bytes::copy_from_slice(&entry.prefix[from..])));

@@ -134,6 +134,14 @@ type Shared = (Arc<Segments>, Arc<Usages>, Arc<Views>, Arc<Mutex<Lanes>>);
 /// Tells one asker how the group's commit went.
 type Answer = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
 
+/// A content that goes into a mailbox.
+pub(crate) struct Content {
+    pub(crate) id: MailId,
+    pub(crate) octets: u64,
+    pub(crate) added: u64,
+    pub(crate) shared: bool,
+}
+
 /// Changes that share a batch.
 struct Group {
     batch: Batch,
@@ -321,8 +329,18 @@ impl Committer {
             return Err(StoreError::NoSuchAccount);
         }
         let (octets, shown) = (acceptance.octets(), acceptance.shown());
-        let Acceptance { id, time, chunks, rest, deliveries, items, events, reports, collected } =
-            acceptance;
+        let Acceptance {
+            id,
+            time,
+            chunks,
+            rest,
+            added,
+            deliveries,
+            items,
+            events,
+            reports,
+            collected,
+        } = acceptance;
         if let Some(Collected { source, unique_id }) = collected {
             let key = schema::collected_key(source, &unique_id);
             if self.schema.collected.contains_key(&key).map_err(failed)? {
@@ -339,7 +357,8 @@ impl Committer {
             batch.insert(&self.schema.shown, id.to_bytes(), (shown as u64).to_be_bytes());
         }
         for delivery in deliveries {
-            self.deliver(delivery, id, octets, time, shared, batch);
+            let content = Content { id, octets, added, shared };
+            self.deliver(delivery, content, time, batch);
         }
         for item in items {
             self.put_item(&Item { shared, ..item }, batch)?;
@@ -356,16 +375,16 @@ impl Committer {
     pub(crate) fn deliver(
         &mut self,
         delivery: Delivery,
-        content: MailId,
-        octets: u64,
+        content: Content,
         time: Timestamp,
-        shared: bool,
         batch: &mut Batch,
     ) {
+        let Content { id, octets, added, shared } = content;
         let Delivery { account, prefix, unique_id } = delivery;
         self.last_uid = Uid::after(self.last_uid, time);
-        let octets = octets + prefix.len() as u64;
-        let entry = Entry { content, octets, time, flags: 0, folder: 0, shared, prefix };
+        let octets = octets + added + prefix.len() as u64;
+        let (content, flags, folder) = (id, 0, 0);
+        let entry = Entry { content, octets, added, time, flags, folder, shared, prefix };
         self.usages.add(account, octets);
         let key = schema::mailbox_key(account, self.last_uid);
         batch.insert(&self.schema.mailbox, key, schema::encode_entry(&entry));

@@ -11,6 +11,7 @@ use crate::{
     log::{ContentKey, Kind, Place, Position, SEGMENT, Segments, Walk},
     schema::{self, Schema},
 };
+use bytes::Bytes;
 use fjall::PersistMode;
 use posta_mail::MailId;
 use posta_store::StoreError;
@@ -51,6 +52,11 @@ impl Contents {
         let mut kept = segments.numbers()?;
         kept.retain(|&number| number < current);
         Ok(Self { segments, shown, kept, moving: None, stuck: BTreeSet::new() })
+    }
+
+    /// Reads a chunk, if it is where it should be.
+    pub(crate) fn read(&self, place: Place, key: ContentKey) -> Result<Option<Bytes>, StoreError> {
+        self.segments.read(place, key)
     }
 
     /// Whether the disk has room for more.

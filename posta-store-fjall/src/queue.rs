@@ -3,7 +3,7 @@
 use crate::{
     FjallStore,
     batch::Batch,
-    commit::Committer,
+    commit::{Committer, Content},
     failed, key_and_value,
     lanes::{Effect, Lanes},
     lock,
@@ -104,7 +104,8 @@ impl Committer {
             self.drop_places(places, batch);
         }
         for delivery in deliveries {
-            self.deliver(delivery, id.content, old.octets, time, shared, batch);
+            let Item { octets, added, .. } = old;
+            self.deliver(delivery, Content { id: id.content, octets, added, shared }, time, batch);
         }
         self.reserve_uids(batch);
         self.tell(events, batch)?;

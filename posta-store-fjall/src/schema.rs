@@ -42,11 +42,15 @@ use xxhash_rust::xxh3::xxh3_64;
 ///
 /// 1: mailboxes and the directory. 2: the queue and the history beside them; nothing else changed,
 /// so a store of format 1 becomes one of format 2 by saying so. 3: contents lie in the log, not in a
-/// keyspace `content`; `upgrade.rs` moves them. 4: the keys of `due` begin with the destination.
-const FORMAT: u64 = 4;
+/// keyspace `content`; `upgrade.rs` moves them. 4: the keys of `due` begin with the destination. 5: an
+/// entry counts its octets as lines; `upgrade.rs` counts those of earlier formats.
+const FORMAT: u64 = 5;
 
 /// The first format whose queue has a lane for each destination.
 pub(crate) const LANES: u64 = 4;
+
+/// The first format whose entries count their octets as lines.
+pub(crate) const LINES: u64 = 5;
 
 /// The keyspace of formats 1 and 2 that held the contents.
 pub(crate) const OLD_CONTENT: &str = "content";
@@ -64,6 +68,12 @@ pub(crate) const LAST_ACCOUNT: &str = "last-account";
 
 /// First octet of each record that may grow fields.
 const RECORD_VERSION: u8 = 1;
+
+/// A bit of an entry: other entries may show its content.
+const SHARED: u8 = 1;
+
+/// A bit of an entry: it tells how many octets its lines add.
+const ADDED: u8 = 2;
 
 /// Octets in memory before a keyspace is written to a table.
 const MEMTABLE: u64 = 4 * 1024 * 1024;
@@ -426,7 +436,11 @@ fn push_entry(entry: &Entry, value: &mut Vec<u8>) {
     value.extend_from_slice(&entry.time.as_microsecond().to_be_bytes());
     value.extend_from_slice(&entry.flags.to_be_bytes());
     value.extend_from_slice(&entry.folder.to_be_bytes());
-    value.push(u8::from(entry.shared));
+    let bit = |is_set, bit| if is_set { bit } else { 0 };
+    value.push(bit(entry.shared, SHARED) | bit(entry.added > 0, ADDED));
+    if entry.added > 0 {
+        value.extend_from_slice(&entry.added.to_be_bytes());
+    }
     value.extend_from_slice(&entry.prefix);
 }
 
@@ -440,19 +454,19 @@ pub(crate) fn octets_of(value: &[u8]) -> Result<u64, StoreError> {
 pub(crate) fn decode_entry(value: &[u8]) -> Result<Entry, StoreError> {
     let mut reader = Reader(value);
     reader.version()?;
-    let entry = Entry {
-        octets: reader.u64()?,
-        content: MailId::from_bytes(reader.take()?),
-        time: reader.time()?,
-        flags: u32::from_be_bytes(reader.take()?),
-        folder: u32::from_be_bytes(reader.take()?),
-        shared: reader.take::<1>()? != [0],
-        prefix: reader.0.to_vec(),
-    };
-    if entry.octets < entry.prefix.len() as u64 {
+    let octets = reader.u64()?;
+    let content = MailId::from_bytes(reader.take()?);
+    let time = reader.time()?;
+    let flags = u32::from_be_bytes(reader.take()?);
+    let folder = u32::from_be_bytes(reader.take()?);
+    let [bits] = reader.take()?;
+    let added = if bits & ADDED != 0 { reader.u64()? } else { 0 };
+    let prefix = reader.0.to_vec();
+    if octets < (prefix.len() as u64).saturating_add(added) {
         return Err(damaged("an entry's octet count"));
     }
-    Ok(entry)
+    let shared = bits & SHARED != 0;
+    Ok(Entry { content, octets, added, time, flags, folder, shared, prefix })
 }
 
 /// A removed entry.

@@ -1,7 +1,8 @@
 //! Stores of earlier formats become stores of this one.
 
 use crate::{batch::Batch, commit::Committer, failed, key_and_value, schema};
-use posta_store::{Item, ItemState, StoreError};
+use posta_mail::{MailId, crlf::CrlfLines};
+use posta_store::{Entry, Item, ItemState, StoreError};
 
 /// Octets moved in one transaction, about.
 const MOVE: usize = 1024 * 1024;
@@ -14,6 +15,9 @@ impl Committer {
         }
         if self.schema.format()? < Some(schema::LANES) {
             self.index_queue()?;
+        }
+        if self.schema.format()? < Some(schema::LINES) {
+            self.count_lines()?;
         }
         self.schema.is_current()
     }
@@ -36,6 +40,71 @@ impl Committer {
             self.put_item(&item, &mut batch)?;
         }
         self.commit(batch)
+    }
+
+    /// Formats 1 to 4 told POP3 clients the octets that are kept, not those of the lines that are sent.
+    fn count_lines(&mut self) -> Result<(), StoreError> {
+        tracing::info!("the lines of all messages are counted, once: this reads the whole store");
+        let mut batch = Batch::new(&self.schema);
+        for guard in self.schema.mailbox.iter() {
+            let (key, value) = key_and_value(guard)?;
+            let mut entry = schema::decode_entry(&value)?;
+            if self.count_entry(&mut entry)? {
+                batch.insert(&self.schema.mailbox, key, schema::encode_entry(&entry));
+            }
+            batch = self.commit_if_full(batch)?;
+        }
+        for guard in self.schema.removed.iter() {
+            let (key, value) = key_and_value(guard)?;
+            let mut removed = schema::decode_removed(&value)?;
+            if self.count_entry(&mut removed.entry)? {
+                batch.insert(&self.schema.removed, key, schema::encode_removed(&removed));
+            }
+            batch = self.commit_if_full(batch)?;
+        }
+        for guard in self.schema.queue.iter() {
+            let (key, value) = key_and_value(guard)?;
+            let mut item: Item = schema::decode_json(&value, "an item of the queue")?;
+            item.added = self.added(item.id.content, item.chunks())?;
+            if item.added > 0 {
+                batch.insert(&self.schema.queue, key, schema::encode_json(&item)?);
+            }
+            batch = self.commit_if_full(batch)?;
+        }
+        self.commit(batch)
+    }
+
+    fn commit_if_full(&mut self, batch: Batch) -> Result<Batch, StoreError> {
+        if batch.records().len() < MOVE {
+            return Ok(batch);
+        }
+        self.commit(batch)?;
+        Ok(Batch::new(&self.schema))
+    }
+
+    /// Counts the lines of a message that nobody has counted. Returns whether they have more octets than
+    /// are kept; most have not.
+    fn count_entry(&self, entry: &mut Entry) -> Result<bool, StoreError> {
+        if entry.added > 0 {
+            return Ok(false);
+        }
+        entry.added = self.added(entry.content, entry.chunks())?;
+        entry.octets += entry.added;
+        Ok(entry.added > 0)
+    }
+
+    /// Returns how many octets a content gains as lines: none if it cannot be read.
+    fn added(&self, content: MailId, chunks: u32) -> Result<u64, StoreError> {
+        let (mut lines, mut octets) = (CrlfLines::default(), 0);
+        for index in 0..chunks {
+            let key = schema::content_key(content, index);
+            let Some(place) = self.schema.place(key)? else { return Ok(0) };
+            let Some(chunk) = self.contents.read(place, key)? else { return Ok(0) };
+            lines.count(&chunk);
+            octets += chunk.len() as u64;
+        }
+        lines.finish();
+        Ok(lines.octets() - octets)
     }
 
     /// Formats 1 and 2 kept contents in a keyspace.

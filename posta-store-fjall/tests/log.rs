@@ -173,40 +173,6 @@ fn space_is_used_again() {
     check(&FjallStore::open(directory.path()).unwrap());
 }
 
-/// Format 2 kept contents in a keyspace.
-#[test]
-fn contents_of_an_earlier_format_are_taken_over() {
-    let directory = tempfile::tempdir().unwrap();
-    let store = FjallStore::open(directory.path()).unwrap();
-    let account = add_account(&store);
-    accept(&store, 1, account);
-    let uid = block_on(store.maildrop(account)).unwrap().messages[0].uid;
-    let before = block_on(read(&store, account, uid));
-    let id = message(1, second(0), b"", &[]).id;
-    let chunks = [0, 1].map(|index| block_on(store.chunk(id, index)).unwrap().unwrap());
-    drop(store);
-    {
-        let database = fjall::Database::builder(directory.path()).open().unwrap();
-        let keyspace = |name| {
-            let options = fjall::KeyspaceCreateOptions::default;
-            database.keyspace(name, options).unwrap()
-        };
-        for (index, chunk) in [0u32, 1].into_iter().zip(chunks) {
-            let key = [&id.to_bytes()[..], &index.to_be_bytes()].concat();
-            keyspace("content").insert(&key, &chunk[..]).unwrap();
-            keyspace("place").remove(&key).unwrap();
-        }
-        keyspace("meta").insert("format", 2u64.to_be_bytes()).unwrap();
-        database.persist(fjall::PersistMode::SyncAll).unwrap();
-    }
-    for _ in 0..2 {
-        let store = FjallStore::open(directory.path()).unwrap();
-        assert_eq!(block_on(read(&store, account, uid)), before);
-    }
-    let database = fjall::Database::builder(directory.path()).open().unwrap();
-    assert!(!database.keyspace_exists("content"));
-}
-
 /// Reading goes on while the contents are moved and their files written over.
 #[test]
 fn a_content_that_is_gone_is_none_and_never_another() {

@@ -3,7 +3,7 @@
 
 use posta_mail::{MailId, Timestamp};
 use posta_store::{
-    CHUNK, Credentials, Destination, Item, ItemState, Store, StoreError,
+    CHUNK, Credentials, Destination, Item, Store, StoreError,
     conformance::{self, block_on, message, read},
 };
 use posta_store_fjall::FjallStore;
@@ -83,58 +83,11 @@ fn leases_end_with_the_process() {
     });
 }
 
-/// Format 3 had one order for all destinations, and wrote leases down.
-#[test]
-fn a_queue_of_format_3_is_taken_over() {
-    let directory = tempfile::tempdir().unwrap();
-    let waiting = conformance::item(1, 0, second(5), 0);
-    block_on(async {
-        let store = open(directory.path());
-        let mut acceptance = message(1, second(0), b"x\r\n", &[]);
-        acceptance.items = vec![waiting.clone()];
-        store.accept(acceptance).await.unwrap();
-    });
-    {
-        let database = fjall::Database::builder(directory.path()).open().unwrap();
-        let table = |name| database.keyspace(name, fjall::KeyspaceCreateOptions::default).unwrap();
-        let leased = Item { due: second(300), state: ItemState::Leased, ..waiting.clone() };
-        let queue = table("queue");
-        let key = queue.iter().next().unwrap().key().unwrap();
-        queue.insert(key.clone(), serde_json::to_vec(&leased).unwrap()).unwrap();
-        let mut old_key = vec![0x80];
-        old_key.extend_from_slice(&(300_000_000u64 ^ 1 << 63).to_be_bytes());
-        old_key.extend_from_slice(&key);
-        table("due").insert(old_key, []).unwrap();
-        table("leased").insert(key, []).unwrap();
-        table("meta").insert("format", 3u64.to_be_bytes()).unwrap();
-    }
-    block_on(async {
-        let store = open(directory.path());
-        let claimed = store.claim(second(3), second(300), 9, 9).await.unwrap();
-        assert_eq!(claimed.len(), 1);
-        assert_eq!(claimed[0].recipients, waiting.recipients);
-        assert_eq!(store.claim(second(3), second(300), 9, 9).await.unwrap(), []);
-    });
-}
-
 #[test]
 fn a_second_process_is_told_that_the_store_is_in_use() {
     let directory = tempfile::tempdir().unwrap();
     let _first = open(directory.path());
     assert!(matches!(FjallStore::open(directory.path()), Err(StoreError::InUse(_))));
-}
-
-#[test]
-fn a_newer_format_is_refused() {
-    let directory = tempfile::tempdir().unwrap();
-    drop(open(directory.path()));
-    {
-        let database = fjall::Database::builder(directory.path()).open().unwrap();
-        let meta = database.keyspace("meta", fjall::KeyspaceCreateOptions::default).unwrap();
-        meta.insert("format", 9u64.to_be_bytes()).unwrap();
-    }
-    let refused = FjallStore::open(directory.path());
-    assert!(matches!(refused, Err(StoreError::TooNew { found: 9, known: 4 })));
 }
 
 /// Many writers at once: every acknowledged message is there, in one mailbox and in all.

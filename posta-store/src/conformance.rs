@@ -14,7 +14,7 @@ use crate::{
     LoginTls, Maildrop, MemoryStore, SendAs, Source, SourceId, Store, StoreError, Summary, Uid,
     Usage, Visit,
 };
-use posta_mail::{Address, Domain, MailId, Secret, Timestamp};
+use posta_mail::{Address, Domain, MailId, Secret, Timestamp, crlf::lines_of};
 use std::{
     future::Future,
     pin::pin,
@@ -80,6 +80,7 @@ pub fn message(number: u64, time: Timestamp, content: &[u8], to: &[AccountId]) -
         time,
         chunks: 0,
         rest: content.to_vec(),
+        added: lines_of(content).len() as u64 - content.len() as u64,
         deliveries: to
             .iter()
             .map(|&account| Delivery { account, prefix: prefix(account), unique_id: None })
@@ -91,19 +92,25 @@ pub fn message(number: u64, time: Timestamp, content: &[u8], to: &[AccountId]) -
     }
 }
 
-/// All of a message as RETR would send it.
+/// All of a message, as it is kept.
 ///
 /// # Panics
 /// When it cannot be read.
 pub async fn read(store: &dyn Store, account: AccountId, uid: Uid) -> Vec<u8> {
     let entry = store.entry(account, uid).await.unwrap().expect("the message is readable");
+    let listed = store.maildrop(account).await.unwrap();
+    let listed = listed.messages.iter().find(|message| message.uid == uid);
     let mut whole = entry.prefix.clone();
     for index in 0..entry.chunks() {
         let chunk = store.chunk(entry.content, index).await.unwrap().expect("so is its content");
         assert!(chunk.len() == CHUNK || index + 1 == entry.chunks(), "only the last is shorter");
         whole.extend_from_slice(&chunk);
     }
-    assert_eq!(whole.len() as u64, entry.octets, "the octet count is exact");
+    assert_eq!(whole.len() as u64, entry.kept(), "the octet count is exact");
+    let lines = lines_of(&whole).len() as u64;
+    assert_eq!(lines, entry.octets, "and so is that of its lines");
+    // One that is removed is in no list.
+    assert_eq!(lines, listed.map_or(lines, |listed| listed.octets), "as the list tells");
     whole
 }
 
@@ -355,6 +362,8 @@ async fn long_content(store: &dyn Store) {
         }
         assert_eq!(uids(store, ana).await.len() as u64, number - 1, "nothing shows it yet");
         acceptance.chunks = 2;
+        let whole = [&chunk, &chunk, rest].concat();
+        acceptance.added = (lines_of(&whole).len() - whole.len()) as u64;
         let id = acceptance.id;
         store.accept(acceptance).await.unwrap();
         let uid = uids(store, ana).await.pop().unwrap();

@@ -130,17 +130,17 @@ impl Inner {
     }
 
     fn accept(&mut self, acceptance: Acceptance) {
-        let octets = acceptance.octets();
-        let shown = acceptance.shown();
-        let Acceptance { id, time, rest, deliveries, items, events, reports, collected, .. } =
-            acceptance;
+        let (octets, shown) = (acceptance.octets(), acceptance.shown());
+        let Acceptance {
+            id, time, rest, added, deliveries, items, events, reports, collected, ..
+        } = acceptance;
         if let Some(Collected { source, unique_id }) = collected {
             self.collected.insert((source, unique_id), time);
         }
         self.content.entry(id).or_default().push(rest.into());
         self.shown.insert(id, shown);
         for delivery in deliveries {
-            self.deliver(delivery, id, octets, time, shown > 1);
+            self.deliver(delivery, id, octets, added, time, shown > 1);
         }
         for item in items {
             self.queue.insert(item.id, Item { shared: shown > 1, ..item });
@@ -156,14 +156,15 @@ impl Inner {
         delivery: Delivery,
         content: MailId,
         octets: u64,
+        added: u64,
         time: Timestamp,
         shared: bool,
     ) {
         let uid = Uid::after(Uid(self.last_uid), time);
         self.last_uid = uid.0;
-        let octets = octets + delivery.prefix.len() as u64;
+        let octets = octets + added + delivery.prefix.len() as u64;
         let (flags, folder, prefix) = (0, 0, delivery.prefix);
-        let entry = Entry { content, octets, time, flags, folder, shared, prefix };
+        let entry = Entry { content, octets, added, time, flags, folder, shared, prefix };
         self.mailboxes.insert((delivery.account, uid), entry);
         if let Some(unique_id) = delivery.unique_id {
             self.imported.insert((delivery.account, uid), unique_id);

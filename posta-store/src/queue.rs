@@ -88,6 +88,9 @@ pub struct Item {
     pub id: ItemId,
     /// Octets of the content.
     pub octets: u64,
+    /// Octets that it gains as lines, should it end in a mailbox here ([`crate::Entry::added`]).
+    #[serde(default)]
+    pub added: u64,
     /// When the message was accepted.
     pub accepted: Timestamp,
     /// Its Message-ID field.

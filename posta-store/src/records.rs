@@ -160,6 +160,8 @@ pub struct Acceptance {
     pub chunks: u32,
     /// The rest of the content. Not empty.
     pub rest: Vec<u8>,
+    /// Octets that the content gains as lines: see [`Entry::added`].
+    pub added: u64,
     /// The mailboxes that it goes to.
     pub deliveries: Vec<Delivery>,
     /// Its items in the queue. At least one delivery or item.
@@ -206,8 +208,11 @@ pub const RETRIEVED: u32 = 1;
 pub struct Entry {
     /// Its content.
     pub content: MailId,
-    /// Octets of prefix and content together: what RETR sends.
+    /// Octets that RETR sends: those of prefix and content together, as lines.
     pub octets: u64,
+    /// How many of these octets are not kept: as lines, content gains one for each bare CR or LF, and two
+    /// where the last line has no end ([`posta_mail::crlf`]).
+    pub added: u64,
     /// When it was accepted.
     pub time: Timestamp,
     /// [`RETRIEVED`]; the others are for other ways of reading, later.
@@ -221,10 +226,16 @@ pub struct Entry {
 }
 
 impl Entry {
+    /// Octets of prefix and content as they are kept.
+    #[must_use]
+    pub fn kept(&self) -> u64 {
+        self.octets.saturating_sub(self.added)
+    }
+
     /// Number of chunks of the content.
     #[must_use]
     pub fn chunks(&self) -> u32 {
-        let content = self.octets - self.prefix.len() as u64;
+        let content = self.kept().saturating_sub(self.prefix.len() as u64);
         // A message of 2^32 chunks would have a petabyte.
         content.div_ceil(CHUNK as u64) as u32
     }

@@ -3,6 +3,8 @@
 
 #[path = "memory/clients.rs"]
 mod clients;
+#[path = "memory/lines.rs"]
+mod lines;
 #[path = "memory/submission.rs"]
 mod submission;
 

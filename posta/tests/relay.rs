@@ -425,6 +425,7 @@ async fn reports_are_as_secret_as_what_they_are_about() {
     let item = Item {
         id: ItemId { content: id, index: 0 },
         octets: 4,
+        added: 0,
         accepted: time,
         message_id: None,
         envelope: Envelope {
@@ -454,6 +455,7 @@ async fn reports_are_as_secret_as_what_they_are_about() {
         id,
         time,
         chunks: 0,
+        added: 0,
         rest: b"a\r\n".to_vec(),
         deliveries: Vec::new(),
         items: vec![item],

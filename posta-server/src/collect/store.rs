@@ -3,7 +3,7 @@
 
 use super::Destination;
 use crate::clock::Clock;
-use posta_mail::{Address, MailId, ReversePath, Timestamp, id::is_unique_id};
+use posta_mail::{Address, MailId, ReversePath, Timestamp, crlf::CrlfLines, id::is_unique_id};
 use posta_store::{
     Acceptance, Account, CHUNK, Collected, Delivery, Event, Origin, SourceId, Store, StoreError,
     What,
@@ -27,6 +27,8 @@ pub struct StoreDestination {
     id: MailId,
     chunks: u32,
     rest: Vec<u8>,
+    /// Counts the octets that the message has as lines.
+    lines: CrlfLines,
     unique_id: Option<String>,
 }
 
@@ -51,8 +53,9 @@ impl StoreDestination {
         purpose: Purpose,
     ) -> Self {
         let id = clock.mail_id();
-        let (chunks, rest, unique_id, taken) = (0, Vec::new(), None, HashSet::new());
-        Self { store, clock, account, server, purpose, taken, id, chunks, rest, unique_id }
+        let (chunks, rest, lines) = (0, Vec::new(), CrlfLines::default());
+        let (unique_id, taken) = (None, HashSet::new());
+        Self { store, clock, account, server, purpose, taken, id, chunks, rest, lines, unique_id }
     }
 
     async fn begin_message(&mut self, unique_id: Option<&str>) -> Result<(), StoreError> {
@@ -65,6 +68,7 @@ impl StoreDestination {
     /// Drops what there is of a message that did not end.
     async fn abandon(&mut self) -> Result<(), StoreError> {
         self.rest.clear();
+        self.lines = CrlfLines::default();
         if mem::take(&mut self.chunks) > 0 {
             self.store.discard(self.id).await?;
         }
@@ -74,11 +78,15 @@ impl StoreDestination {
     async fn accept(&mut self) -> Result<(), StoreError> {
         let (id, time) = (self.id, self.clock.now());
         let (chunks, mut rest) = (mem::take(&mut self.chunks), mem::take(&mut self.rest));
+        let mut lines = mem::take(&mut self.lines);
         if chunks == 0 && rest.is_empty() {
             // A message of no octets: RFC 1939 has no other way to say that there is one.
             rest.extend_from_slice(b"\r\n");
+            lines.count(&rest);
         }
+        lines.finish();
         let octets = u64::from(chunks) * CHUNK as u64 + rest.len() as u64;
+        let added = lines.octets() - octets;
         let there = self.unique_id.take();
         let collected = match (&self.purpose, &there) {
             (Purpose::Source(source), Some(unique_id)) => {
@@ -96,6 +104,7 @@ impl StoreDestination {
             time,
             chunks,
             rest,
+            added,
             deliveries: vec![delivery],
             items: Vec::new(),
             events: vec![event],
@@ -148,6 +157,7 @@ impl Destination for StoreDestination {
     }
 
     async fn write(&mut self, mut content: &[u8]) -> io::Result<()> {
+        self.lines.count(content);
         while !content.is_empty() {
             // The last chunk comes with the acceptance, so a full one goes only when more comes.
             if self.rest.len() == CHUNK {

@@ -25,6 +25,7 @@ pub fn item(number: u64, index: u32, due: Timestamp, priority: i8) -> Item {
     Item {
         id: ItemId { content: posta_mail::MailId::new(at(0), number), index },
         octets: 4,
+        added: 1,
         accepted: at(0),
         message_id: Some("<1@x.test>".to_owned()),
         envelope: Envelope {

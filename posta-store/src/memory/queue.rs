@@ -20,7 +20,7 @@ impl Inner {
         }
         let shared = self.shown.get(&item.content).is_some_and(|&shown| shown > 1);
         for delivery in deliveries {
-            self.deliver(delivery, item.content, old.octets, time, shared);
+            self.deliver(delivery, item.content, old.octets, old.added, time, shared);
         }
         match left {
             Some(left) => {

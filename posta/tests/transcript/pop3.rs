@@ -5,7 +5,7 @@ use crate::{
     script::{Script, unescape},
 };
 use bytes::Bytes;
-use posta_mail::sasl::Exchange;
+use posta_mail::{crlf::lines_of, sasl::Exchange};
 use posta_pop3::{
     Server,
     server::{Answer, Denial, Maildrop, Profile, Question},
@@ -24,7 +24,7 @@ impl Maildrop for Messages {
     }
 
     fn octets(&self, index: usize) -> u64 {
-        self.0[index].len() as u64
+        lines_of(&self.0[index]).len() as u64
     }
 
     fn write_unique_id(&self, index: usize, text: &mut String) {

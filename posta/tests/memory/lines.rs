@@ -1,0 +1,81 @@
+//! What goes out over POP3 is lines, whatever came in.
+
+use super::*;
+
+/// Contents with CR or LF by themselves, as `BODY=BINARYMIME` lets them in (RFC 3030 §3).
+const CONTENTS: [&str; 9] = [
+    "before\n.\r\n-ERR forged\r\nafter\r\n",
+    "before\n.\nafter\r\n",
+    "before\r.\r\nafter\r\n",
+    "a\r.\rb\r\n",
+    "a\r\r\n.\r\r\nb\r\n",
+    "x\n..\r\n...\n....\r\ny\n",
+    "a\r\n\r",
+    "a\nb\nc",
+    "\n\r.\r\n\n.\r",
+];
+
+/// A POP3 client that ends lines at LF (as Python's poplib, mpop and getmail do): to such a client
+/// LF `.` CRLF was the end of the message, and what follows the server's next replies.
+struct ClientByLf<'a>(std::str::Split<'a, char>);
+
+impl ClientByLf<'_> {
+    fn line(&mut self) -> &str {
+        let line = self.0.next().expect("a line");
+        line.strip_suffix('\r').unwrap_or_else(|| panic!("{line:?} ends in CRLF"))
+    }
+
+    fn status(&mut self) -> String {
+        let line = self.line().to_owned();
+        line.strip_prefix("+OK ").unwrap_or_else(|| panic!("{line}")).to_owned()
+    }
+
+    /// The lines after the status, each with CRLF.
+    fn listing(&mut self) -> (String, String) {
+        let (status, mut text) = (self.status(), String::new());
+        loop {
+            match self.line() {
+                "." => return (status, text),
+                line => {
+                    text.push_str(line.strip_prefix('.').unwrap_or(line));
+                    text.push_str("\r\n");
+                }
+            }
+        }
+    }
+}
+
+fn check_as_read_by_lf(said: &str, content: &str) {
+    let mut client = ClientByLf(said.split('\n'));
+    let [_greeting, _user, _pass, stat] = [(); 4].map(|()| client.status());
+    let octets = stat.strip_prefix("1 ").expect("one message");
+    assert_eq!(client.listing().1, format!("1 {octets}\r\n"));
+    let (status, retrieved) = client.listing();
+    assert_eq!(status, format!("{octets} octets"));
+    assert_eq!(retrieved.len().to_string(), octets, "exactly as many");
+    let lines = posta_mail::crlf::lines_of(content.as_bytes());
+    let (_, body) = retrieved.split_once("\r\n\r\n").expect("a body");
+    assert_eq!(body.as_bytes(), lines);
+    assert_eq!(client.listing().1, retrieved, "TOP shows the same");
+    assert_eq!(client.status(), "bye");
+    assert_eq!(client.0.collect::<String>(), "", "nothing follows");
+}
+
+#[tokio::test]
+async fn binary_content_goes_out_as_lines() {
+    for content in CONTENTS {
+        for (port, hello) in [(25, "EHLO"), (24, "LHLO")] {
+            let system = system().await;
+            let message = format!("Subject: s\r\n\r\n{content}");
+            let envelope = "MAIL FROM:<s@y.test> BODY=BINARYMIME\r\nRCPT TO:<ana@x.test>";
+            let chunk = format!("BDAT {} LAST\r\n{message}", message.len());
+            let mail = format!("{hello} c.test\r\n{envelope}\r\n{chunk}QUIT\r\n");
+            let said = system.say(port, &mail).await;
+            assert!(said.contains("kept as"), "{said}");
+            let commands = "STAT\r\nLIST\r\nRETR 1\r\nTOP 1 1000\r\nQUIT\r\n";
+            let read = system.say(110, &format!("{LOGIN}{commands}")).await;
+            check_as_read_by_lf(&read, content);
+            system.server.stop().await;
+        }
+    }
+}
