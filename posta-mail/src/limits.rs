@@ -26,7 +26,11 @@ pub const SASL_LINE: usize = 12_288;
 /// 512; real peers exceed it, and a bound is what matters.
 pub const SMTP_REPLY_LINE: usize = 4_096;
 
-/// Lines in one SMTP reply that our client accepts, against a peer that never ends one.
+/// Octets in one SMTP reply that our client accepts, against a peer that never ends one: a greeting, or
+/// the extensions that EHLO brings. Real ones have less than two thousand.
+pub const SMTP_REPLY: usize = 64 * 1024;
+
+/// Lines in one SMTP reply that our client accepts.
 pub const SMTP_REPLY_LINES: usize = 256;
 
 /// Octets of a reply's words that our client keeps: they go into the history and into reports, once
@@ -40,8 +44,17 @@ pub const POP3_COMMAND_LINE: usize = 255;
 /// says 512 for the first line of a response).
 pub const POP3_RESPONSE_LINE: usize = 1_024;
 
-/// Lines of a POP3 listing that our client keeps: more messages than any maildrop seen.
-pub const POP3_LISTING_LINES: usize = 4_000_000;
+/// Octets of the capabilities of a POP3 server that our client reads, against a server that never ends
+/// the list. RFC 2449 §6 defines a dozen.
+pub const POP3_CAPABILITIES: usize = 16 * 1024;
+
+/// Octets of a POP3 listing that our client reads, and so about as many as it keeps in memory, against
+/// a server that never ends one. A million unique-ids of ten octets have room, or two hundred thousand
+/// of the length that is usual.
+pub const POP3_LISTING: usize = 16 * 1024 * 1024;
+
+/// Lines of a POP3 listing that our client reads, and messages that it believes to be there.
+pub const POP3_LISTING_LINES: usize = 1_000_000;
 
 /// Received fields, beyond which a message is taken to go round in a loop (RFC 5321 §6.3: at least
 /// 100).

@@ -7,10 +7,28 @@ use memchr::memchr;
 pub enum Cut<'i> {
     /// A whole line, without its CRLF.
     Line(&'i [u8]),
-    /// A whole line that exceeded the limit; its octets are gone.
+    /// A line that exceeds the limit.
     TooLong,
     /// No whole line yet.
     Incomplete,
+}
+
+/// Takes the next line of at most `limit` octets, CRLF included, off the front of `input`. Of a line
+/// that is longer nothing is taken, whether its end has come or not: for the line of a server, after
+/// which a client has nothing more to say.
+pub fn cut_line<'i>(input: &mut &'i [u8], limit: usize) -> Cut<'i> {
+    let whole = *input;
+    let within = &whole[..whole.len().min(limit)];
+    let mut from = 0;
+    while let Some(found) = memchr(b'\n', &within[from..]) {
+        let end = from + found;
+        if end > 0 && whole[end - 1] == b'\r' {
+            *input = &whole[end + 1..];
+            return Cut::Line(&whole[..end - 1]);
+        }
+        from = end + 1;
+    }
+    if whole.len() >= limit { Cut::TooLong } else { Cut::Incomplete }
 }
 
 /// Cuts lines that end in CRLF and nothing else. A bare LF or CR is an ordinary octet, which the
@@ -25,26 +43,19 @@ pub struct LineCutter {
 }
 
 impl LineCutter {
-    /// Takes the next line of at most `limit` octets, CRLF included, off the front of `input`.
+    /// Takes the next line of at most `limit` octets, CRLF included, off the front of `input`. One that
+    /// is longer is told of when it has come to its end, and all of it is taken.
     pub fn next<'i>(&mut self, input: &mut &'i [u8], limit: usize) -> Cut<'i> {
         if self.discarding {
             return self.discard(input);
         }
-        let whole = *input;
-        let mut from = 0;
-        while let Some(found) = memchr(b'\n', &whole[from..]) {
-            let end = from + found;
-            if end > 0 && whole[end - 1] == b'\r' {
-                *input = &whole[end + 1..];
-                return if end < limit { Cut::Line(&whole[..end - 1]) } else { Cut::TooLong };
+        match cut_line(input, limit) {
+            Cut::TooLong => {
+                self.discarding = true;
+                self.discard(input)
             }
-            from = end + 1;
+            cut => cut,
         }
-        if whole.len() >= limit {
-            self.discarding = true;
-            return self.discard(input);
-        }
-        Cut::Incomplete
     }
 
     fn discard<'i>(&mut self, input: &mut &'i [u8]) -> Cut<'i> {

@@ -22,11 +22,12 @@
 //! | `Message`  | a message                       | asks again |
 //! | `Quit`     | +OK                             | closes |
 
+use crate::UniqueIds;
 use posta_mail::{
     Engine, Interrupt, Pace, Secret, Step, TlsUse,
     dots::{BareNewlines, Decoded, DotDecoder},
     limits,
-    line::{Cut, LineCutter},
+    line::{Cut, cut_line},
     sasl,
 };
 use std::io::Write as _;
@@ -106,7 +107,7 @@ pub enum Outcome {
     /// Message numbers and octets.
     Listing(Vec<(u32, u64)>),
     /// Message numbers and unique-ids.
-    UniqueIds(Vec<(u32, String)>),
+    UniqueIds(UniqueIds),
 }
 
 /// Why a session cannot be used.
@@ -125,7 +126,8 @@ pub enum Failure {
 pub struct Client {
     options: Options,
     state: State,
-    cutter: LineCutter,
+    /// Octets of the list that is being read.
+    listed: usize,
     secured: bool,
 }
 
@@ -172,18 +174,25 @@ impl Client {
     /// An engine for a connection that was just opened, in TLS already or not.
     #[must_use]
     pub fn new(options: Options, secured: bool) -> Self {
-        Self { options, state: State::Greeting, cutter: LineCutter::default(), secured }
+        Self { options, state: State::Greeting, listed: 0, secured }
     }
 
     fn line(&mut self, line: &[u8], output: &mut Vec<u8>) -> Result<(), Failure> {
+        self.listed += line.len();
         match &mut self.state {
             State::Capa { listing: true, offered } => match line {
                 b"." => {
                     let offered = std::mem::take(offered);
                     self.after_capabilities(offered, output)?;
                 }
+                _ if self.listed > limits::POP3_CAPABILITIES => {
+                    return Err(Failure::Protocol("the list of capabilities does not end"));
+                }
                 line => offered.read(line),
             },
+            State::Lines(_) if self.listed > limits::POP3_LISTING => {
+                return Err(Failure::Protocol("a listing is too long"));
+            }
             State::Lines(listing) => {
                 if line == b"." {
                     let complete = std::mem::replace(listing, Outcome::Done);
@@ -198,6 +207,7 @@ impl Client {
     }
 
     fn status(&mut self, line: &[u8], output: &mut Vec<u8>) -> Result<(), Failure> {
+        self.listed = 0;
         if let (State::Auth, Some(challenge)) = (&self.state, line.strip_prefix(b"+ ")) {
             // RFC 5034 §4.
             let Ok(Some(sasl::Exchange::Response(octets))) = sasl::response(challenge) else {
@@ -293,7 +303,7 @@ fn status(line: &[u8]) -> Result<(bool, &str), Failure> {
 fn after(command: Answer, words: &str) -> Result<State, Failure> {
     Ok(match command {
         Answer::List => State::Lines(Outcome::Listing(Vec::new())),
-        Answer::Uidl => State::Lines(Outcome::UniqueIds(Vec::new())),
+        Answer::Uidl => State::Lines(Outcome::UniqueIds(UniqueIds::default())),
         Answer::Retr(_) | Answer::Top(..) => State::Message(DotDecoder::new(BareNewlines::Note)),
         Answer::Stat => {
             let mut numbers = words.split(' ');
@@ -328,13 +338,15 @@ fn read_listing_line(line: &[u8], listing: &mut Outcome) -> Result<(), Failure> 
             if value.is_empty() {
                 return Err(malformed);
             }
-            lines.push((number, value.to_owned()));
+            if !lines.push(number, value) {
+                return Err(malformed);
+            }
             lines.len()
         }
         _ => 0,
     };
     if lines > limits::POP3_LISTING_LINES {
-        return Err(Failure::Protocol("a listing does not end"));
+        return Err(Failure::Protocol("a listing is too long"));
     }
     Ok(())
 }
@@ -368,7 +380,7 @@ impl Engine for Client {
                     Decoded::End => self.state = State::Ready(Outcome::Done),
                 },
                 _ => {
-                    let read = match self.cutter.next(input, limits::POP3_RESPONSE_LINE) {
+                    let read = match cut_line(input, limits::POP3_RESPONSE_LINE) {
                         Cut::Incomplete => return Step::NeedInput,
                         Cut::TooLong => Err(Failure::Protocol("a response line is too long")),
                         Cut::Line(line) => self.line(line, output),

@@ -51,7 +51,7 @@ pub enum Nonsense {
     TooLong,
     /// USER without a name.
     NoName,
-    /// A name that is no text.
+    /// A name that is no printable text.
     NoText,
     /// An argument where there may be none.
     Argument,
@@ -86,45 +86,59 @@ impl Command {
         folded[..verb.len()].copy_from_slice(verb);
         folded.make_ascii_uppercase();
         match &folded {
-            b"USER" => user(argument.trim_ascii()),
+            b"USER" => user(trimmed(argument)),
             b"PASS" => Ok(Self::Pass(Secret::new(argument))),
             b"LIST" => optional(argument, Self::List),
             b"UIDL" => optional(argument, Self::Uidl),
-            b"RETR" => Ok(Self::Retr(number(argument.trim_ascii())?)),
-            b"DELE" => Ok(Self::Dele(number(argument.trim_ascii())?)),
-            b"TOP\0" => top(argument.trim_ascii()),
+            b"RETR" => Ok(Self::Retr(number(trimmed(argument))?)),
+            b"DELE" => Ok(Self::Dele(number(trimmed(argument))?)),
+            b"TOP\0" => top(trimmed(argument)),
             b"STAT" => bare(Self::Stat, argument),
             b"NOOP" => bare(Self::Noop, argument),
             b"RSET" => bare(Self::Rset, argument),
             b"QUIT" => bare(Self::Quit, argument),
             b"CAPA" => bare(Self::Capa, argument),
             b"STLS" => bare(Self::Stls, argument),
-            b"APOP" => apop(argument.trim_ascii()),
-            b"AUTH" => auth(argument.trim_ascii()),
+            b"APOP" => apop(trimmed(argument)),
+            b"AUTH" => auth(trimmed(argument)),
             b"UTF8" => bare(Self::Utf8, argument),
-            b"LANG" => lang(argument.trim_ascii()),
+            b"LANG" => lang(trimmed(argument)),
             _ => Err(Nonsense::Unknown),
         }
     }
 }
 
+/// Returns an argument without the spaces around it. Nothing but a space separates (RFC 1939 §3): a
+/// tab is an octet of the argument, or one account had two names, each with a count of guesses.
+fn trimmed(mut argument: &[u8]) -> &[u8] {
+    while let [b' ', rest @ ..] | [rest @ .., b' '] = argument {
+        argument = rest;
+    }
+    argument
+}
+
 fn user(argument: &[u8]) -> Result<Command, Nonsense> {
+    login_name(argument).map(Command::User)
+}
+
+/// Returns the name of somebody who logs in. It is printable (RFC 1939 §3), in UTF-8 (RFC 6856 §2.2).
+fn login_name(argument: &[u8]) -> Result<String, Nonsense> {
     match str::from_utf8(argument) {
         Ok("") => Err(Nonsense::NoName),
-        Ok(name) => Ok(Command::User(name.to_owned())),
-        Err(_) => Err(Nonsense::NoText),
+        Ok(name) if !name.contains(char::is_control) => Ok(name.to_owned()),
+        _ => Err(Nonsense::NoText),
     }
 }
 
 fn bare(command: Command, argument: &[u8]) -> Result<Command, Nonsense> {
-    if argument.trim_ascii().is_empty() { Ok(command) } else { Err(Nonsense::Argument) }
+    if trimmed(argument).is_empty() { Ok(command) } else { Err(Nonsense::Argument) }
 }
 
 fn optional(
     argument: &[u8],
     command: impl Fn(Option<u32>) -> Command,
 ) -> Result<Command, Nonsense> {
-    match argument.trim_ascii() {
+    match trimmed(argument) {
         b"" => Ok(command(None)),
         argument => Ok(command(Some(number(argument)?))),
     }
@@ -132,15 +146,15 @@ fn optional(
 
 fn top(argument: &[u8]) -> Result<Command, Nonsense> {
     let at = argument.iter().position(|&octet| octet == b' ').ok_or(Nonsense::Top)?;
-    let lines = digits(argument[at..].trim_ascii()).ok_or(Nonsense::Top)?;
+    let lines = digits(trimmed(&argument[at..])).ok_or(Nonsense::Top)?;
     Ok(Command::Top(number(&argument[..at])?, lines))
 }
 
 fn apop(argument: &[u8]) -> Result<Command, Nonsense> {
     // The name may hold spaces; the digest does not.
     let at = argument.iter().rposition(|&octet| octet == b' ').ok_or(Nonsense::Apop)?;
-    let (name, digest) = (argument[..at].trim_ascii(), &argument[at + 1..]);
-    let name = str::from_utf8(name).ok().filter(|name| !name.is_empty()).ok_or(Nonsense::Apop)?;
+    let (name, digest) = (trimmed(&argument[..at]), &argument[at + 1..]);
+    let name = login_name(name).map_err(|_| Nonsense::Apop)?;
     let mut octets = [0; 16];
     if digest.len() != 2 * octets.len() {
         return Err(Nonsense::Apop);
@@ -151,7 +165,7 @@ fn apop(argument: &[u8]) -> Result<Command, Nonsense> {
             *octet = *octet << 4 | digit.ok_or(Nonsense::Apop)? as u8;
         }
     }
-    Ok(Command::Apop(name.to_owned(), octets))
+    Ok(Command::Apop(name, octets))
 }
 
 fn auth(argument: &[u8]) -> Result<Command, Nonsense> {
@@ -248,8 +262,23 @@ mod tests {
             "AUTH PLAIN = =",
             "AUTH A-MECHANISM-THAT-IS-LONGER-THAN-ANY",
             "UTF8 USER",
+            "USER ana\t",
+            "USER \tana",
+            "USER a\u{85}na",
+            "USER\tana",
+            "APOP ana\t 00000000000000000000000000000000",
+            "APOP ana 00000000000000000000000000000000\t",
+            "AUTH PLAIN\t",
+            "AUTH \tPLAIN",
+            "RETR 1\t",
+            "DELE \x0c1",
+            "LIST \t",
+            "LIST 1\t",
+            "TOP 1 \t0",
+            "TOP 1\t 0",
+            "QUIT \t",
         ] {
-            assert!(Command::parse(line.as_bytes()).is_err(), "{line}");
+            assert!(Command::parse(line.as_bytes()).is_err(), "{line:?}");
         }
     }
 

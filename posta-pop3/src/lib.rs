@@ -7,8 +7,10 @@ pub mod command;
 pub mod question;
 pub mod server;
 pub mod top;
+mod unique_ids;
 mod view;
 mod words;
 
 pub use client::Client;
 pub use server::Server;
+pub use unique_ids::UniqueIds;

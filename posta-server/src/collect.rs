@@ -5,6 +5,7 @@
 //! off goes on next time behind what was made safe: nothing is lost, and what is known by its
 //! unique-id is not fetched twice.
 
+mod listed;
 mod session;
 mod sources;
 mod store;
@@ -45,6 +46,9 @@ pub trait Destination: Send {
     /// It is complete.
     fn end(&mut self) -> impl Future<Output = io::Result<()>> + Send;
 
+    /// The visit broke off: what there is of a message that is not complete is dropped.
+    fn abandon(&mut self) -> impl Future<Output = io::Result<()>> + Send;
+
     /// All that is complete must survive the loss of power, and be known from now on.
     fn sync(&mut self) -> impl Future<Output = io::Result<()>> + Send;
 
@@ -61,6 +65,21 @@ pub struct Brought {
     pub removed: u64,
     /// Messages that the server would not hand out.
     pub refused: u64,
+    /// Messages that are too large, and stay there.
+    pub too_large: u64,
+}
+
+impl Brought {
+    /// Returns what stays on the server though it was wanted, in words: one phrase for each reason.
+    #[must_use]
+    pub fn left(self) -> Vec<String> {
+        let reasons = [
+            (self.refused, "that the server would not hand out"),
+            (self.too_large, "that are too large and stay there"),
+        ];
+        let reasons = reasons.into_iter().filter(|(count, _)| *count > 0);
+        reasons.map(|(count, why)| format!("{count} {why}")).collect()
+    }
 }
 
 /// Why a visit broke off. What was made safe before is safe.
@@ -84,6 +103,12 @@ pub enum CollectError {
     /// It could not prove that it knows the account (RFC 5802 §5).
     #[error("the server does not know the password itself: it may be another one that says so")]
     Impostor,
+    /// A message goes on and on, whatever size the server said that it had.
+    #[error(
+        "a message is longer than {0} octets, the most that is taken here, though the server did not \
+         say so"
+    )]
+    TooLong(u64),
     /// Messages can be told apart by their unique-ids only.
     #[error(
         "the server has no unique-ids, so nothing can be kept there: collect with nothing kept"
@@ -106,10 +131,12 @@ pub struct Means {
     pub tls: ClientTls,
     /// Time and randomness.
     pub clock: Arc<dyn Clock>,
+    /// Octets that a message may have.
+    pub message_size: u64,
 }
 
 impl Means {
-    /// Visits a server. Answers what that brought, until it broke off if it did.
+    /// Visits a server. Returns what the visit brought, and how it ended.
     pub async fn collect<D: Destination>(
         &self,
         login: &Login,
@@ -144,6 +171,11 @@ impl Means {
         let mut engine = Client::new(options, login.tls == LoginTls::Implicit);
         let driven = Driver::unstoppable().drive(stream, &mut engine, &mut session).await;
         let (brought, ended) = session.ended();
+        if !matches!(ended, Some(Ok(())))
+            && let Err(error) = destination.abandon().await
+        {
+            return (brought, Err(CollectError::Destination(error)));
+        }
         let ended = match (ended, driven) {
             (Some(ended), _) => ended,
             (None, Ok(Ended::ByPeer)) => Err(CollectError::Broken("the server closed it".into())),

@@ -40,6 +40,12 @@ pub trait Host<E: Engine>: Send {
     /// Takes a piece of content.
     fn content(&mut self, content: &[u8]) -> impl Future<Output = ()> + Send;
 
+    /// Returns whether nothing that may still come is of use, so that the session ends at once, even in
+    /// the middle of content.
+    fn has_enough(&self) -> bool {
+        false
+    }
+
     /// Negotiates TLS on the connection.
     fn secure(
         &mut self,
@@ -54,6 +60,8 @@ pub enum Ended {
     Closed,
     /// The other side closed the connection.
     ByPeer,
+    /// The host had enough ([`Host::has_enough`]).
+    ByHost,
     /// From outside.
     Interrupted(Interrupt),
 }
@@ -123,6 +131,9 @@ impl Driver {
                     let before = Instant::now();
                     host.content(content).await;
                     session.window.start += before.elapsed();
+                    if host.has_enough() {
+                        return Ok(Ended::ByHost);
+                    }
                 }
                 Step::Flush => session.send(engine).await?,
                 Step::StartTls => {

@@ -276,11 +276,11 @@ pub struct World {
 }
 
 impl World {
-    /// What collects from other servers.
+    /// Returns what collects from other servers, messages of at most `message_size` octets.
     #[must_use]
-    pub fn collectors(&self) -> Collectors {
+    pub fn collectors(&self, message_size: u64) -> Collectors {
         let Self { store, clock, net, tls, .. } = self.clone();
-        Collectors::new(store, Means { net, tls, clock })
+        Collectors::new(store, Means { net, tls, clock, message_size })
     }
 }
 
@@ -318,7 +318,7 @@ impl Server {
         let (alive, sessions) = mpsc::channel(1);
         let services = Services {
             authenticator: Arc::new(authenticator(&settings, &world)?),
-            collectors: Arc::new(world.collectors()),
+            collectors: Arc::new(world.collectors(settings.message_size)),
             presence: Arc::new(Presence::new(
                 settings.pop3.sessions_per_account,
                 settings.pop3.login_delay,

@@ -63,7 +63,7 @@ impl<'a> Command<'a> {
     pub fn parse(line: &'a [u8]) -> Result<Self, Reply> {
         let end = line.iter().position(|&octet| octet == b' ').unwrap_or(line.len());
         let (verb, rest) = line.split_at(end);
-        let argument = rest.trim_ascii();
+        let argument = trimmed(rest);
         let mut folded = [0; 8];
         let Some(folded) = folded.get_mut(..verb.len()) else { return Err(unknown_command()) };
         folded.copy_from_slice(verb);
@@ -90,6 +90,15 @@ impl<'a> Command<'a> {
             _ => Err(unknown_command()),
         }
     }
+}
+
+/// Returns an argument without the white space around it, of which there may be some at the end of a
+/// line (RFC 5321 §4.1.1). Other octets that ASCII counts among the blanks belong to the argument.
+fn trimmed(mut argument: &[u8]) -> &[u8] {
+    while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = argument {
+        argument = rest;
+    }
+    argument
 }
 
 fn unknown_command() -> Reply {
@@ -199,7 +208,7 @@ fn auth(argument: &[u8]) -> Result<Command<'_>, Reply> {
 fn bdat(argument: &[u8]) -> Result<Command<'_>, Reply> {
     let (size, last) = match argument.iter().position(|&octet| octet == b' ') {
         None => (argument, false),
-        Some(at) if argument[at..].trim_ascii().eq_ignore_ascii_case(b"LAST") => {
+        Some(at) if trimmed(&argument[at..]).eq_ignore_ascii_case(b"LAST") => {
             (&argument[..at], true)
         }
         Some(_) => return Err(bad_argument("Write BDAT octets, or BDAT octets LAST")),

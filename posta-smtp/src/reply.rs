@@ -2,7 +2,7 @@
 
 use posta_mail::{
     EnhancedStatus, Reply, ReplyCode, limits,
-    line::{Cut, LineCutter},
+    line::{Cut, cut_line},
     visible::or_space,
 };
 use std::io::Write as _;
@@ -26,16 +26,16 @@ pub fn write_lines<T: std::fmt::Display>(code: u16, lines: &[T], output: &mut Ve
 pub enum ReplyError {
     /// A line does not begin with a code of three digits, or its code differs from the first's.
     Malformed,
-    /// A line or the whole exceeds [`limits::SMTP_REPLY_LINE`] or [`limits::SMTP_REPLY_LINES`].
+    /// It exceeds [`limits::SMTP_REPLY_LINE`], [`limits::SMTP_REPLY_LINES`] or [`limits::SMTP_REPLY`].
     TooLong,
 }
 
 /// Collects the lines of one reply.
 #[derive(Debug, Default)]
 pub struct ReplyReader {
-    cutter: LineCutter,
     code: Option<ReplyCode>,
     lines: usize,
+    octets: usize,
     text: String,
 }
 
@@ -46,7 +46,7 @@ impl ReplyReader {
     /// When it is not a reply.
     pub fn next(&mut self, input: &mut &[u8]) -> Result<Option<Reply>, ReplyError> {
         loop {
-            match self.cutter.next(input, limits::SMTP_REPLY_LINE) {
+            match cut_line(input, limits::SMTP_REPLY_LINE) {
                 Cut::Incomplete => return Ok(None),
                 Cut::TooLong => return Err(ReplyError::TooLong),
                 Cut::Line(line) => {
@@ -72,7 +72,8 @@ impl ReplyReader {
         }
         self.code = Some(code);
         self.lines += 1;
-        if self.lines > limits::SMTP_REPLY_LINES {
+        self.octets += line.len();
+        if self.lines > limits::SMTP_REPLY_LINES || self.octets > limits::SMTP_REPLY {
             return Err(ReplyError::TooLong);
         }
         let last = match line.get(3) {
@@ -166,6 +167,9 @@ mod tests {
         }
         assert_eq!(read(&format!("250 {}\r\n", "a".repeat(5000))), Err(ReplyError::TooLong));
         assert_eq!(read(&"250-a\r\n".repeat(1000)), Err(ReplyError::TooLong));
+        let line = format!("250-{}\r\n", "a".repeat(1000));
+        assert_eq!(read(&line.repeat(limits::SMTP_REPLY / 1000 + 1)), Err(ReplyError::TooLong));
+        assert_eq!(read(&"a".repeat(5000)), Err(ReplyError::TooLong), "before its end");
         assert_eq!(read("250-a\r\n"), Ok(None));
     }
 
@@ -173,7 +177,7 @@ mod tests {
     fn no_more_words_are_kept_than_are_worth_it() {
         let line = "\u{219}".repeat(1_500);
         let reply =
-            read(&format!("550-{line}\r\n{}550 end\r\n", format!("550-{line}\r\n").repeat(200)));
+            read(&format!("550-{line}\r\n{}550 end\r\n", format!("550-{line}\r\n").repeat(19)));
         let reply = reply.unwrap().unwrap();
         let octets = reply.text.trim_end().len();
         assert!(

@@ -1,6 +1,6 @@
 //! Carrying out an operator's request: by the server if one runs, else on the store itself.
 
-use crate::{Place, wiring};
+use crate::{Place, config::Config, wiring};
 use anyhow::{Context, Result, bail};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::{StatusCode, body::Bytes, client::conn::http1};
@@ -10,7 +10,7 @@ use posta_server::{
     collect::Collectors,
     control::{self, Problem},
 };
-use std::{io, path::Path, sync::Arc};
+use std::{io, sync::Arc};
 use tokio::net::UnixStream;
 
 /// Octets of an answer at most: a list of a million accounts has room.
@@ -24,7 +24,7 @@ pub(crate) async fn execute(place: &Place, request: Request) -> Result<Response>
         Ok(stream) => ask_server(stream, &request)
             .await
             .with_context(|| format!("the server at {} did not do it", socket.display())),
-        Err(error) if is_absent(&error) => on_store(&config.data, request).await,
+        Err(error) if is_absent(&error) => on_store(&config, request).await,
         Err(error) => Err(error)
             .with_context(|| format!("the control socket {} cannot be used", socket.display())),
     }
@@ -35,9 +35,10 @@ fn is_absent(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused)
 }
 
-async fn on_store(data: &Path, request: Request) -> Result<Response> {
-    let store = wiring::open_store(data)?;
-    let collectors = Arc::new(Collectors::new(store.clone(), wiring::means()?));
+async fn on_store(config: &Config, request: Request) -> Result<Response> {
+    let store = wiring::open_store(&config.data)?;
+    let means = wiring::means(config.limits.message_size)?;
+    let collectors = Arc::new(Collectors::new(store.clone(), means));
     let admin = Admin::new(store, wiring::clock(), collectors);
     Ok(admin.execute(request).await?)
 }

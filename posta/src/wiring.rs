@@ -2,7 +2,7 @@
 
 use crate::{
     Place,
-    config::{BareNewlines, Certificate, Config, OAuth, Protocol, TlsMode},
+    config::{BareNewlines, Certificate, Config, OAuth, Octets, Protocol, TlsMode},
     private,
 };
 use anyhow::{Context, Result};
@@ -68,9 +68,10 @@ pub(crate) fn client_tls(authorities: &[PathBuf]) -> Result<ClientTls> {
     Ok(ClientTls::new(&certificates)?)
 }
 
-/// What collecting from other servers stands on.
-pub(crate) fn means() -> Result<Means> {
-    Ok(Means { net: Arc::new(SystemNet::default()), tls: client_tls(&[])?, clock: clock() })
+/// Returns what collects messages of at most so many octets from other servers.
+pub(crate) fn means(message_size: Octets) -> Result<Means> {
+    let (net, tls) = (Arc::new(SystemNet::default()), client_tls(&[])?);
+    Ok(Means { net, tls, clock: clock(), message_size: message_size.0 })
 }
 
 /// What a server stands on. `umask` is what the program was started with: who may connect to the Unix

@@ -304,6 +304,7 @@ fn mail_is_collected_on_a_schedule() {
     let list = stdout(&here.posta(&["collect", "list", "--json"], ""));
     let list: serde_json::Value = serde_json::from_str(&list).unwrap();
     assert_eq!(list[0]["address"], "bob@x.test");
+    assert_eq!((&list[0]["tls"], &list[0]["any-certificate"]), (&"none".into(), &false.into()));
     assert_eq!(list[0]["last"]["collected"], 1);
     assert!(!list.to_string().contains(PASSWORD), "passwords are not told");
     let story = stdout(&here.posta(&["trace", "bob@x.test"], ""));

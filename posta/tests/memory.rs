@@ -3,6 +3,8 @@
 
 #[path = "memory/clients.rs"]
 mod clients;
+#[path = "memory/hostile.rs"]
+mod hostile;
 #[path = "memory/lines.rs"]
 mod lines;
 #[path = "memory/submission.rs"]
@@ -46,7 +48,8 @@ async fn system_on(
     change: impl FnOnce(&mut Settings),
 ) -> System {
     let net = Arc::new(MemoryNet::default());
-    let means = Means { net: net.clone(), tls: ClientTls::new(&[]).unwrap(), clock: clock.clone() };
+    let tls = ClientTls::new(&[]).unwrap();
+    let means = Means { net: net.clone(), tls, clock: clock.clone(), message_size: 2_000_000 };
     let collectors = Arc::new(Collectors::new(store.clone(), means));
     let admin = Admin::new(store.clone(), clock.clone(), collectors);
     for address in ["ana@x.test", "bob@x.test"] {

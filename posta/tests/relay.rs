@@ -112,7 +112,7 @@ async fn side(
         resolver: Arc::new(zone.clone()),
         tls: ClientTls::new(&[]).unwrap(),
     };
-    let collectors = Arc::new(world.collectors());
+    let collectors = Arc::new(world.collectors(2_000_000));
     let admin = Admin::new(store.clone(), clock.clone(), collectors);
     for account in accounts {
         let (address, password) = ((*account).to_owned(), "parola".to_owned());

@@ -2,7 +2,7 @@
 
 use super::{Admin, AdminError, Response};
 use posta_mail::Address;
-use posta_store::{Keep, Login, Source, SourceId, Visit};
+use posta_store::{Keep, Login, LoginTls, Source, SourceId, Visit};
 use serde::{Deserialize, Serialize};
 
 /// A source in a list. Its password is not told.
@@ -17,6 +17,10 @@ pub struct SourceLine {
     pub server: String,
     /// The name there.
     pub user: String,
+    /// How TLS is used with it.
+    pub tls: LoginTls,
+    /// Whether any certificate is taken.
+    pub any_certificate: bool,
     /// What stays there.
     pub keep: Keep,
     /// Seconds from one visit to the next.
@@ -49,6 +53,8 @@ impl Admin {
             address: address_of(&source),
             server: source.login.server,
             user: source.login.user,
+            tls: source.login.tls,
+            any_certificate: source.login.any_certificate,
             keep: source.keep,
             every: source.every,
             last: source.last,

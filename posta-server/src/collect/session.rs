@@ -1,6 +1,6 @@
 //! One visit: the answers to a POP3 client's questions.
 
-use super::{Brought, CollectError, Destination, Means};
+use super::{Brought, CollectError, Destination, Means, listed::Listed};
 use crate::{drive::Host, net::Stream, sasl::ClientLogin};
 use posta_mail::{Secret, Timestamp};
 use posta_pop3::{
@@ -9,7 +9,7 @@ use posta_pop3::{
 };
 use posta_store::{Keep, Login, LoginTls};
 use std::{
-    collections::{BTreeMap, HashSet, VecDeque},
+    collections::{BTreeMap, HashSet},
     io, mem,
     time::Duration,
 };
@@ -20,8 +20,8 @@ const BATCH_OCTETS: u64 = 16 * 1024 * 1024;
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// A message on the server: its number, and its unique-id if it has one.
-type Listed = (u32, Option<String>);
+/// Unique-ids that are forgotten together.
+const FORGOTTEN: usize = 1_000;
 
 pub(super) struct Session<'v, D> {
     means: &'v Means,
@@ -33,15 +33,13 @@ pub(super) struct Session<'v, D> {
     proof: Option<ClientLogin>,
     phase: Phase,
     known: BTreeMap<String, Timestamp>,
-    /// What is on the server.
-    listed: Vec<Listed>,
-    /// What is to be fetched, from the front.
-    wanted: VecDeque<Listed>,
-    /// What was fetched: all that may be removed.
-    fetched: HashSet<u32>,
-    /// What is to be removed, from the front.
-    doomed: VecDeque<u32>,
-    marked: Vec<u32>,
+    /// What is on the server, and what became of it.
+    listed: Listed,
+    /// The message that is looked at next, from 0: first whether it is to be fetched, then whether it is
+    /// to be removed.
+    next: usize,
+    /// Octets of the message that is coming.
+    octets: u64,
     /// Messages and octets that are not safe yet.
     unsafe_messages: u64,
     unsafe_octets: u64,
@@ -55,8 +53,9 @@ enum Phase {
     LogIn,
     UniqueIds,
     Count,
-    Fetch(u32),
-    Mark(u32),
+    Sizes,
+    Fetch(usize),
+    Mark(usize),
     Quit,
 }
 
@@ -76,11 +75,9 @@ impl<'v, D: Destination> Session<'v, D> {
             proof: None,
             phase: Phase::LogIn,
             known: BTreeMap::new(),
-            listed: Vec::new(),
-            wanted: VecDeque::new(),
-            fetched: HashSet::new(),
-            doomed: VecDeque::new(),
-            marked: Vec::new(),
+            listed: Listed::nothing(),
+            next: 0,
+            octets: 0,
             unsafe_messages: 0,
             unsafe_octets: 0,
             brought: Brought::default(),
@@ -116,11 +113,8 @@ impl<'v, D: Destination> Session<'v, D> {
                 self.phase = Phase::UniqueIds;
                 Ok(Answer::Uidl)
             }
-            (Phase::UniqueIds, Outcome::UniqueIds(listed)) => {
-                let listed = listed.into_iter().map(|(number, id)| (number, Some(id)));
-                self.listed = listed.collect();
-                self.choose();
-                self.fetch().await
+            (Phase::UniqueIds, Outcome::UniqueIds(ids)) => {
+                self.choose(Listed::with_unique_ids(ids)).await
             }
             (Phase::UniqueIds, _) if self.keep != Keep::Nothing => Err(CollectError::NoUniqueIds),
             (Phase::UniqueIds, _) => {
@@ -128,8 +122,14 @@ impl<'v, D: Destination> Session<'v, D> {
                 Ok(Answer::Stat)
             }
             (Phase::Count, Outcome::Status { messages, .. }) => {
-                self.listed = (1..=messages).map(|number| (number, None)).collect();
-                self.choose();
+                self.choose(Listed::counted(messages)).await
+            }
+            (Phase::Sizes, outcome) => {
+                // A server that tells no sizes is not believed about them either.
+                if let Outcome::Listing(sizes) = outcome {
+                    self.brought.too_large = self.listed.limit(&sizes, self.means.message_size);
+                }
+                self.destination.expect(self.wanted());
                 self.fetch().await
             }
             (Phase::Fetch(_), Outcome::Refused(_)) => {
@@ -137,18 +137,18 @@ impl<'v, D: Destination> Session<'v, D> {
                 self.brought.refused += 1;
                 self.fetch().await
             }
-            (Phase::Fetch(number), _) => {
+            (Phase::Fetch(index), _) => {
                 self.destination.end().await.map_err(CollectError::Destination)?;
-                self.fetched.insert(number);
+                self.listed.fetched(index);
                 self.unsafe_messages += 1;
                 if self.unsafe_messages >= BATCH || self.unsafe_octets >= BATCH_OCTETS {
                     self.make_safe().await?;
                 }
                 self.fetch().await
             }
-            (Phase::Mark(number), outcome) => {
+            (Phase::Mark(index), outcome) => {
                 if !matches!(outcome, Outcome::Refused(_)) {
-                    self.marked.push(number);
+                    self.listed.marked(index);
                 }
                 Ok(self.mark())
             }
@@ -157,51 +157,77 @@ impl<'v, D: Destination> Session<'v, D> {
         }
     }
 
-    /// What is not known is wanted.
-    fn choose(&mut self) {
-        let is_new =
-            |id: &Option<String>| id.as_ref().is_none_or(|id| !self.known.contains_key(id));
-        let wanted = self.listed.iter().filter(|(_, id)| is_new(id));
-        self.wanted = wanted.cloned().collect();
-        self.destination.expect(self.wanted.len() as u64);
+    /// Begins to fetch what is not known, if there is anything.
+    async fn choose(&mut self, listed: Listed) -> Result<Answer, CollectError> {
+        self.listed = listed;
+        if self.wanted() == 0 {
+            return self.fetch().await;
+        }
+        self.phase = Phase::Sizes;
+        Ok(Answer::List)
+    }
+
+    /// Returns how many messages are to be fetched.
+    fn wanted(&self) -> u64 {
+        (0..self.listed.len()).filter(|&index| self.is_wanted(index)).count() as u64
+    }
+
+    /// Returns whether a message is to be fetched: it is not known, and not too large.
+    fn is_wanted(&self, index: usize) -> bool {
+        let id = self.listed.unique_id(index);
+        let is_known = id.is_some_and(|id| self.known.contains_key(id));
+        // What is to be removed must be here for certain.
+        let is_certain = self.keep != Keep::Nothing || self.listed.is_unique(index);
+        !(self.listed.is_too_large(index) || is_known && is_certain)
     }
 
     async fn fetch(&mut self) -> Result<Answer, CollectError> {
-        if let Some((number, unique_id)) = self.wanted.pop_front() {
-            let begun = self.destination.begin(unique_id.as_deref()).await;
+        while self.next < self.listed.len() {
+            let index = self.next;
+            self.next += 1;
+            if !self.is_wanted(index) {
+                continue;
+            }
+            // The first of those that share a unique-id stands for all where they stay there, so that
+            // they do not come again and again. Each of them comes.
+            let names = self.listed.is_unique(index)
+                || self.keep != Keep::Nothing && !self.listed.repeats(index);
+            let unique_id = self.listed.unique_id(index).filter(|_| names);
+            let begun = self.destination.begin(unique_id).await;
             begun.map_err(CollectError::Destination)?;
-            self.phase = Phase::Fetch(number);
-            return Ok(Answer::Retr(number));
+            self.octets = 0;
+            self.phase = Phase::Fetch(index);
+            return Ok(Answer::Retr(self.listed.number(index)));
         }
         self.make_safe().await?;
-        self.doomed = self.listed.iter().filter_map(|listed| self.is_doomed(listed)).collect();
+        self.next = 0;
         Ok(self.mark())
     }
 
-    /// The number of a message that is to go: it is safe here, and was kept there for long enough.
-    fn is_doomed(&self, (number, unique_id): &Listed) -> Option<u32> {
+    /// Returns whether a message is to go: it is safe here, and was kept there for long enough.
+    fn is_doomed(&self, index: usize) -> bool {
         let days = match self.keep {
-            Keep::All => return None,
+            Keep::All => return false,
             Keep::Nothing => 0,
             Keep::Days(days) => days,
         };
-        let since = unique_id.as_ref().and_then(|id| self.known.get(id));
+        let id = self.listed.unique_id(index).filter(|_| self.listed.is_unique(index));
+        let since = id.and_then(|id| self.known.get(id));
         let is_due = |since: &Timestamp| *since + DAY * days <= self.means.clock.now();
-        let is_fetched = self.fetched.contains(number);
-        (is_fetched && days == 0 || since.is_some_and(is_due)).then_some(*number)
+        self.listed.is_fetched(index) && days == 0 || since.is_some_and(is_due)
     }
 
     fn mark(&mut self) -> Answer {
-        match self.doomed.pop_front() {
-            Some(number) => {
-                self.phase = Phase::Mark(number);
-                Answer::Dele(number)
-            }
-            None => {
-                self.phase = Phase::Quit;
-                Answer::Quit
+        while self.next < self.listed.len() {
+            let index = self.next;
+            self.next += 1;
+            if self.is_doomed(index) {
+                self.phase = Phase::Mark(index);
+                return Answer::Dele(self.listed.number(index));
             }
         }
+        self.phase = Phase::Quit;
+        Answer::Quit
     }
 
     async fn make_safe(&mut self) -> Result<(), CollectError> {
@@ -216,19 +242,21 @@ impl<'v, D: Destination> Session<'v, D> {
     /// The server has removed what was marked: neither that nor what others removed is there any
     /// more.
     async fn forget(&mut self) -> Result<(), CollectError> {
-        self.brought.removed = self.marked.len() as u64;
-        let marked: HashSet<u32> = self.marked.iter().copied().collect();
-        let left: HashSet<&String> = self
-            .listed
-            .iter()
-            .filter(|(number, _)| !marked.contains(number))
-            .filter_map(|(_, id)| id.as_ref())
-            .collect();
-        let listed = self.listed.iter().filter_map(|(_, id)| id.as_ref());
-        let known = self.known.keys().chain(listed);
-        let gone: HashSet<String> = known.filter(|id| !left.contains(id)).cloned().collect();
-        let forgotten = self.destination.forget(gone.into_iter().collect()).await;
-        forgotten.map_err(CollectError::Destination)
+        let all = 0..self.listed.len();
+        let (marked, left): (Vec<_>, Vec<_>) = all.partition(|&index| self.listed.is_marked(index));
+        self.brought.removed = marked.len() as u64;
+        let ids =
+            |indices: Vec<usize>| indices.into_iter().filter_map(|at| self.listed.unique_id(at));
+        let left: HashSet<&str> = ids(left).collect();
+        let known = self.known.keys().map(String::as_str);
+        let mut gone = known.chain(ids(marked)).filter(|id| !left.contains(id));
+        loop {
+            let some: Vec<String> = gone.by_ref().take(FORGOTTEN).map(str::to_owned).collect();
+            if some.is_empty() {
+                return Ok(());
+            }
+            self.destination.forget(some).await.map_err(CollectError::Destination)?;
+        }
     }
 }
 
@@ -269,11 +297,20 @@ impl<D: Destination> Host<Client> for Session<'_, D> {
 
     async fn content(&mut self, content: &[u8]) {
         self.unsafe_octets += content.len() as u64;
+        self.octets += content.len() as u64;
+        if self.octets > self.means.message_size {
+            self.ended.get_or_insert(Err(CollectError::TooLong(self.means.message_size)));
+        }
         if self.ended.is_none()
             && let Err(error) = self.destination.write(content).await
         {
             self.ended = Some(Err(CollectError::Destination(error)));
         }
+    }
+
+    /// What a message that cannot be kept still has may have no end.
+    fn has_enough(&self) -> bool {
+        self.ended.is_some()
     }
 
     async fn secure(&mut self, stream: Box<dyn Stream>) -> io::Result<Box<dyn Stream>> {

@@ -106,7 +106,9 @@ impl Collectors {
             Ok(outcome) => outcome,
             Err(_) => (Brought::default(), Err(CollectError::Broken("it took too long".into()))),
         };
-        let problem = ended.err().map(|error| error.to_string());
+        let left = Some(brought.left().join(", ")).filter(|left| !left.is_empty());
+        let left = left.map(|left| format!("not collected: {left}"));
+        let problem = ended.err().map_or(left, |error| Some(error.to_string()));
         if let Some(problem) = &problem {
             tracing::warn!(source = %source.id, server = source.login.server, "{problem}");
         }

@@ -29,6 +29,8 @@ pub struct StoreDestination {
     rest: Vec<u8>,
     /// Counts the octets that the message has as lines.
     lines: CrlfLines,
+    /// Octets that the mailbox has room for.
+    room: u64,
     unique_id: Option<String>,
 }
 
@@ -53,20 +55,33 @@ impl StoreDestination {
         purpose: Purpose,
     ) -> Self {
         let id = clock.mail_id();
-        let (chunks, rest, lines) = (0, Vec::new(), CrlfLines::default());
+        let (chunks, rest, lines, room) = (0, Vec::new(), CrlfLines::default(), u64::MAX);
         let (unique_id, taken) = (None, HashSet::new());
-        Self { store, clock, account, server, purpose, taken, id, chunks, rest, lines, unique_id }
+        Self {
+            store,
+            clock,
+            account,
+            server,
+            purpose,
+            taken,
+            id,
+            chunks,
+            rest,
+            lines,
+            room,
+            unique_id,
+        }
     }
 
     async fn begin_message(&mut self, unique_id: Option<&str>) -> Result<(), StoreError> {
-        self.abandon().await?;
+        self.drop_partial().await?;
         self.id = self.clock.mail_id();
         self.unique_id = unique_id.map(str::to_owned);
         Ok(())
     }
 
     /// Drops what there is of a message that did not end.
-    async fn abandon(&mut self) -> Result<(), StoreError> {
+    async fn drop_partial(&mut self) -> Result<(), StoreError> {
         self.rest.clear();
         self.lines = CrlfLines::default();
         if mem::take(&mut self.chunks) > 0 {
@@ -149,7 +164,8 @@ impl Destination for StoreDestination {
     async fn begin(&mut self, unique_id: Option<&str>) -> io::Result<()> {
         if let Some(quota) = self.account.quota {
             let usage = self.store.usage(self.account.id).await.map_err(io::Error::other)?;
-            if usage.octets >= quota {
+            self.room = quota.saturating_sub(usage.octets);
+            if self.room == 0 {
                 return Err(io::Error::other("the mailbox is full"));
             }
         }
@@ -158,6 +174,9 @@ impl Destination for StoreDestination {
 
     async fn write(&mut self, mut content: &[u8]) -> io::Result<()> {
         self.lines.count(content);
+        if self.lines.octets() > self.room {
+            return Err(io::Error::other("the mailbox has no room for the message"));
+        }
         while !content.is_empty() {
             // The last chunk comes with the acceptance, so a full one goes only when more comes.
             if self.rest.len() == CHUNK {
@@ -175,6 +194,10 @@ impl Destination for StoreDestination {
 
     async fn end(&mut self) -> io::Result<()> {
         self.accept().await.map_err(io::Error::other)
+    }
+
+    async fn abandon(&mut self) -> io::Result<()> {
+        self.drop_partial().await.map_err(io::Error::other)
     }
 
     /// Each message is safe when it ends.

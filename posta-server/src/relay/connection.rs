@@ -250,7 +250,7 @@ impl<'a> Conversation<'a> {
             (Some(Failure::Protocol(_)), _) => {
                 Broken::Connection("what answers there does not speak SMTP".to_owned())
             }
-            (None, Ok(Ok(Ended::ByPeer | Ended::Closed))) => {
+            (None, Ok(Ok(Ended::ByPeer | Ended::ByHost | Ended::Closed))) => {
                 Broken::Connection("it closed the connection".to_owned())
             }
             (None, Ok(Ok(Ended::Interrupted(_))) | Err(_)) => {

@@ -5,7 +5,7 @@ use crate::{Place, config::Span, operator, output::say};
 use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, Subcommand};
 use posta_server::admin::{Request, Response, SourceLine};
-use posta_store::{Keep, Login, SourceId, Visit};
+use posta_store::{Keep, Login, LoginTls, SourceId, Visit};
 
 /// Have mail collected from POP3 servers elsewhere into mailboxes here, whether the server runs or
 /// not; while it runs it visits them by itself.
@@ -13,7 +13,7 @@ use posta_store::{Keep, Login, SourceId, Visit};
 pub(crate) enum Command {
     /// Have mail collected for an account.
     Add(Add),
-    /// List what is collected: the source's id, where, for whom, how the last visit ended.
+    /// List what is collected: the source's id, for whom, where, with which TLS, how the last visit ended.
     List {
         #[command(flatten)]
         place: Place,
@@ -135,10 +135,21 @@ fn list(place: &Place, json: bool) -> Result<()> {
     })
 }
 
+/// How a source's connection is protected.
+const fn tls(line: &SourceLine) -> &'static str {
+    match (line.tls, line.any_certificate) {
+        (LoginTls::None, _) => "none",
+        (LoginTls::Stls, false) => "stls",
+        (LoginTls::Implicit, false) => "implicit",
+        (LoginTls::Stls, true) => "stls, any certificate",
+        (LoginTls::Implicit, true) => "implicit, any certificate",
+    }
+}
+
 fn print_table(lines: &[SourceLine]) {
     let mut table = comfy_table::Table::new();
     table.load_style(comfy_table::presets::NOTHING);
-    table.set_header(["ID", "FOR", "FROM", "KEEP", "EVERY", "LAST VISIT"]);
+    table.set_header(["ID", "FOR", "FROM", "TLS", "KEEP", "EVERY", "LAST VISIT"]);
     for line in lines {
         let last = match &line.last {
             None => "not yet".to_owned(),
@@ -150,7 +161,7 @@ fn print_table(lines: &[SourceLine]) {
         let from = format!("{} at {}", line.user, line.server);
         let (id, keep, every) =
             (line.id.to_string(), line.keep.to_string(), format!("{}s", line.every));
-        table.add_row([id, line.address.clone(), from, keep, every, last]);
+        table.add_row([id, line.address.clone(), from, tls(line).to_owned(), keep, every, last]);
     }
     say!("{table}");
 }

@@ -1,6 +1,10 @@
 //! What goes out over POP3 is lines, whatever came in.
 
-use super::*;
+use super::{
+    hostile::{Elsewhere, visit},
+    *,
+};
+use posta_store::Keep;
 
 /// Contents with CR or LF by themselves, as `BODY=BINARYMIME` lets them in (RFC 3030 §3).
 const CONTENTS: [&str; 9] = [
@@ -61,6 +65,8 @@ fn check_as_read_by_lf(said: &str, content: &str) {
     assert_eq!(client.0.collect::<String>(), "", "nothing follows");
 }
 
+const COMMANDS: &str = "STAT\r\nLIST\r\nRETR 1\r\nTOP 1 1000\r\nQUIT\r\n";
+
 #[tokio::test]
 async fn binary_content_goes_out_as_lines() {
     for content in CONTENTS {
@@ -72,10 +78,29 @@ async fn binary_content_goes_out_as_lines() {
             let mail = format!("{hello} c.test\r\n{envelope}\r\n{chunk}QUIT\r\n");
             let said = system.say(port, &mail).await;
             assert!(said.contains("kept as"), "{said}");
-            let commands = "STAT\r\nLIST\r\nRETR 1\r\nTOP 1 1000\r\nQUIT\r\n";
-            let read = system.say(110, &format!("{LOGIN}{commands}")).await;
+            let read = system.say(110, &format!("{LOGIN}{COMMANDS}")).await;
             check_as_read_by_lf(&read, content);
             system.server.stop().await;
         }
+    }
+}
+
+/// From a server that stuffs dots behind CRLF only, as RFC 1939 has it.
+#[tokio::test]
+async fn collected_mail_goes_out_as_lines() {
+    for content in CONTENTS {
+        let system = system().await;
+        let stuffed = content.replace("\r\n.", "\r\n..");
+        let end = if stuffed.ends_with("\r\n") { "" } else { "\r\n" };
+        let elsewhere = Elsewhere {
+            unique_ids: vec!["a".to_owned()],
+            messages: vec![format!("Subject: s\r\n\r\n{stuffed}{end}")],
+            ..Elsewhere::default()
+        };
+        let (visit, _) = visit(&system, elsewhere, Keep::Nothing).await;
+        assert_eq!((visit.collected, visit.problem), (1, None));
+        let read = system.say(110, &format!("{LOGIN}{COMMANDS}")).await;
+        check_as_read_by_lf(&read, &format!("{content}{end}"));
+        system.server.stop().await;
     }
 }

@@ -3,7 +3,12 @@
 mod narrate;
 mod tap;
 
-use crate::{client, config::Config, output::say, wiring};
+use crate::{
+    client,
+    config::{Config, Limits},
+    output::say,
+    wiring,
+};
 use anyhow::{Context, Result, bail, ensure};
 use bytes::Bytes;
 use clap::Args;
@@ -69,7 +74,8 @@ fn settings() -> Result<Settings> {
 }
 
 async fn add_accounts(store: Arc<dyn Store>) -> Result<()> {
-    let collectors = Arc::new(Collectors::new(store.clone(), wiring::means()?));
+    let collectors =
+        Arc::new(Collectors::new(store.clone(), wiring::means(Limits::default().message_size)?));
     let admin = Admin::new(store, wiring::clock(), collectors);
     for address in [SENDER, RECIPIENT] {
         let (address, password) = (address.to_owned(), PASSWORD.to_owned());

@@ -30,6 +30,8 @@ enum Kind {
     Mbox {
         output: Box<dyn Mbox>,
         quoting: FromQuoting,
+        /// Where the message begins that is being written.
+        start: Option<u64>,
     },
 }
 
@@ -43,6 +45,12 @@ struct Folders {
 trait Mbox: Write + Send {
     /// Makes what was written survive the loss of power, where that can be.
     fn sync(&mut self) -> io::Result<()>;
+
+    /// Returns how much there is, where that can be taken back.
+    fn length(&mut self) -> io::Result<Option<u64>>;
+
+    /// Takes back what was written behind a length.
+    fn truncate(&mut self, length: u64) -> io::Result<()>;
 }
 
 impl Mbox for BufWriter<File> {
@@ -50,11 +58,29 @@ impl Mbox for BufWriter<File> {
         self.flush()?;
         self.get_ref().sync_all()
     }
+
+    fn length(&mut self) -> io::Result<Option<u64>> {
+        self.flush()?;
+        self.get_ref().metadata().map(|metadata| Some(metadata.len()))
+    }
+
+    fn truncate(&mut self, length: u64) -> io::Result<()> {
+        self.flush()?;
+        self.get_ref().set_len(length)
+    }
 }
 
 impl Mbox for io::Stdout {
     fn sync(&mut self) -> io::Result<()> {
         self.flush()
+    }
+
+    fn length(&mut self) -> io::Result<Option<u64>> {
+        Ok(None)
+    }
+
+    fn truncate(&mut self, _length: u64) -> io::Result<()> {
+        Ok(())
     }
 }
 
@@ -80,28 +106,27 @@ impl Files {
         let file = plain_files::append(path).with_context(|| path.display().to_string())?;
         file.lock().with_context(|| format!("{} cannot be locked", path.display()))?;
         let output = Box::new(BufWriter::new(file));
-        Ok(Self::new(Kind::Mbox { output, quoting: FromQuoting::default() }))
+        Ok(Self::new(Kind::Mbox { output, quoting: FromQuoting::default(), start: None }))
     }
 
     pub(crate) fn stdout() -> Self {
         let output = Box::new(io::stdout());
-        Self::new(Kind::Mbox { output, quoting: FromQuoting::default() })
+        Self::new(Kind::Mbox { output, quoting: FromQuoting::default(), start: None })
     }
 
     /// Begins a message.
     pub(crate) fn begin(&mut self) -> io::Result<()> {
+        self.abandon()?;
         match &mut self.kind {
             Kind::Maildir { folders, prefix, written, open } => {
-                if let Some((_, abandoned)) = open.take() {
-                    folders.tmp.remove_file(&abandoned)?;
-                }
                 *written += 1;
                 let name = format!("{prefix}.{written}");
                 let file = folders.tmp.create_new(&name)?;
                 *open = Some((BufWriter::new(file), name));
                 Ok(())
             }
-            Kind::Mbox { output, .. } => {
+            Kind::Mbox { output, start, .. } => {
+                *start = output.length()?;
                 let date = trace::date(wiring::clock().now());
                 writeln!(output, "From posta {date}")
             }
@@ -124,9 +149,24 @@ impl Files {
                 file.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
                 folders.tmp.move_file(&name, &folders.new)
             }
-            Kind::Mbox { output, quoting } => {
-                *quoting = FromQuoting::default();
+            Kind::Mbox { output, quoting, start } => {
+                (*quoting, *start) = (FromQuoting::default(), None);
                 output.write_all(b"\n")
+            }
+        }
+    }
+
+    /// Drops what there is of a message that was not ended.
+    pub(crate) fn abandon(&mut self) -> io::Result<()> {
+        self.lines = LineEnds::default();
+        match &mut self.kind {
+            Kind::Maildir { folders, open, .. } => match open.take() {
+                Some((_, name)) => folders.tmp.remove_file(&name),
+                None => Ok(()),
+            },
+            Kind::Mbox { output, quoting, start } => {
+                *quoting = FromQuoting::default();
+                start.take().map_or(Ok(()), |length| output.truncate(length))
             }
         }
     }
@@ -147,7 +187,7 @@ impl Kind {
                 Some((file, _)) => file.write_all(piece),
                 None => Ok(()),
             },
-            Self::Mbox { output, quoting } => quoting.write(piece, &mut **output),
+            Self::Mbox { output, quoting, .. } => quoting.write(piece, &mut **output),
         }
     }
 }

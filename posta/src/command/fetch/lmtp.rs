@@ -52,6 +52,11 @@ impl Lmtp {
         self.pass(Piece::Content(Bytes::copy_from_slice(content))).await
     }
 
+    /// Closes the connection in the middle of a message, if there is one: nothing is taken.
+    pub(super) fn abandon(&mut self) {
+        self.open = None;
+    }
+
     pub(super) async fn end(&mut self) -> io::Result<()> {
         self.pass(Piece::End).await?;
         self.outcome().await

@@ -5,7 +5,7 @@ mod files;
 mod lmtp;
 mod tracked;
 
-use crate::{Place, operator, wiring};
+use crate::{Place, config::Octets, operator, wiring};
 use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, ValueEnum};
 use files::Files;
@@ -17,7 +17,7 @@ use posta_server::{
 };
 use posta_store::{Keep, Login, LoginTls};
 use serde::Deserialize;
-use std::{fs, net::ToSocketAddrs, path::PathBuf};
+use std::{fs, net::IpAddr, path::PathBuf};
 use tracked::{Known, Sink, Tracked};
 
 /// Collect mail from a POP3 server into a Maildir, an mbox file, an LMTP server, a Posta account or
@@ -62,6 +62,9 @@ pub(crate) struct Arguments {
     /// ~/.local/state/posta.
     #[arg(long, value_name = "FILE")]
     state: Option<PathBuf>,
+    /// Octets that a message may have; a larger one stays on the server.
+    #[arg(long, value_name = "SIZE", default_value = "50MiB")]
+    message_size: Octets,
 }
 
 /// Where the messages go.
@@ -92,7 +95,8 @@ struct Into {
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Tls {
-    /// From the start at port 995; else by STLS, but not with a server on this machine.
+    /// From the start at port 995; else by STLS, but not with a server on this machine: localhost, or a
+    /// loopback address in digits.
     Auto,
     /// Not at all.
     None,
@@ -120,19 +124,24 @@ enum Target {
 impl Tls {
     /// What it comes to with a server.
     pub(crate) fn with(self, server: &str) -> LoginTls {
-        let is_near = || {
-            let mut addresses = server.to_socket_addrs().into_iter().flatten();
-            addresses.next().is_some_and(|address| address.ip().is_loopback())
-        };
         match self {
             Self::None => LoginTls::None,
             Self::Stls => LoginTls::Stls,
             Self::Implicit => LoginTls::Implicit,
             Self::Auto if server.ends_with(":995") => LoginTls::Implicit,
-            Self::Auto if is_near() => LoginTls::None,
+            Self::Auto if is_near(server) => LoginTls::None,
             Self::Auto => LoginTls::Stls,
         }
     }
+}
+
+/// Returns whether `host:port` is on this machine by its own words. A name is not looked up: whoever
+/// forges one answer of DNS would have the password sent in plaintext.
+fn is_near(server: &str) -> bool {
+    let host = server.rsplit_once(':').map_or(server, |(host, _)| host);
+    let digits = host.trim_start_matches('[').trim_end_matches(']');
+    let is_loopback = |address: IpAddr| address.to_canonical().is_loopback();
+    host.eq_ignore_ascii_case("localhost") || digits.parse().is_ok_and(is_loopback)
 }
 
 pub(crate) fn run(arguments: Arguments) -> Result<()> {
@@ -145,7 +154,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<()> {
         let mut failed = 0;
         for task in tasks {
             let about = format!("{} at {}", task.login.user, task.login.server);
-            match fetch(&arguments.place, task).await {
+            match fetch(&arguments.place, task, arguments.message_size).await {
                 Ok(said) if several => eprintln!("{about}: {said}"),
                 Ok(said) => eprintln!("{said}"),
                 // The others are fetched all the same.
@@ -212,8 +221,8 @@ fn default_state(login: &Login) -> Result<PathBuf> {
     Ok(directory.join(format!("{name}.fetched")))
 }
 
-/// Fetches one mailbox. Answers what that came to.
-async fn fetch(place: &Place, task: Task) -> Result<String> {
+/// Fetches one mailbox. Returns what that came to, in words.
+async fn fetch(place: &Place, task: Task, message_size: Octets) -> Result<String> {
     let Task { login, keep, target, state } = task;
     let sink = match target {
         Target::Files(files) => Sink::Files(files),
@@ -222,7 +231,8 @@ async fn fetch(place: &Place, task: Task) -> Result<String> {
     };
     let known = state.as_ref().map(|path| Known::read(path)).transpose()?;
     let mut destination = Tracked::new(sink, known);
-    let (brought, ended) = wiring::means()?.collect(&login, keep, &mut destination).await;
+    let (brought, ended) =
+        wiring::means(message_size)?.collect(&login, keep, &mut destination).await;
     destination.finish();
     let said = said(brought);
     ended.with_context(|| format!("after {said}"))?;
@@ -230,12 +240,9 @@ async fn fetch(place: &Place, task: Task) -> Result<String> {
 }
 
 fn said(brought: Brought) -> String {
-    let Brought { messages, removed, refused } = brought;
-    let mut said = format!("{messages} messages fetched, {removed} removed from the server");
-    if refused > 0 {
-        said.push_str(&format!(", {refused} that the server would not hand out"));
-    }
-    said
+    let Brought { messages, removed, .. } = brought;
+    let said = format!("{messages} messages fetched, {removed} removed from the server");
+    brought.left().into_iter().fold(said, |said, left| format!("{said}, {left}"))
 }
 
 /// The server takes the mailbox over, if one runs; else this program does, on the store itself.
@@ -245,4 +252,33 @@ async fn take_over(place: &Place, account: Address, login: Login, keep: Keep) ->
         bail!("the server answered something else");
     };
     Ok(format!("{count} messages are in the mailbox of {account}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_this_machine_is_spoken_to_in_plaintext() {
+        for server in
+            ["localhost:110", "LOCALHOST:2110", "127.0.0.1:110", "127.9.9.9:1", "[::1]:110"]
+        {
+            assert_eq!(Tls::Auto.with(server), LoginTls::None, "{server}");
+        }
+        // The second is in DNS with the address 127.0.0.1.
+        for server in [
+            "mail.example.org:110",
+            "localtest.me:110",
+            "localhost.:110",
+            "localhost.example.org:110",
+            "127.0.0.1.example.org:110",
+            "192.0.2.1:110",
+            "[2001:db8::1]:110",
+            "0.0.0.0:110",
+            "[::]:110",
+        ] {
+            assert_eq!(Tls::Auto.with(server), LoginTls::Stls, "{server}");
+        }
+        assert_eq!(Tls::Auto.with("localhost:995"), LoginTls::Implicit);
+    }
 }

@@ -119,6 +119,17 @@ impl Destination for Tracked {
         Ok(())
     }
 
+    async fn abandon(&mut self) -> io::Result<()> {
+        match &mut self.sink {
+            Sink::Files(files) => files.abandon(),
+            // A connection that ends in the middle of a message leaves nothing there.
+            Sink::Lmtp(lmtp) => {
+                lmtp.abandon();
+                Ok(())
+            }
+        }
+    }
+
     async fn sync(&mut self) -> io::Result<()> {
         match &mut self.sink {
             Sink::Files(files) => files.sync()?,

@@ -1,0 +1,72 @@
+//! What UIDL brings: up to a million unique-ids, kept in little more than their own octets.
+
+/// Messages and their unique-ids, in the order in which the server listed them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct UniqueIds {
+    /// All unique-ids, one behind another.
+    text: String,
+    /// Each message's number, and where its unique-id ends in the text.
+    messages: Vec<(u32, u32)>,
+}
+
+impl UniqueIds {
+    /// Appends a message. Returns whether there was room: for 4 GiB of unique-ids.
+    pub fn push(&mut self, number: u32, unique_id: &str) -> bool {
+        let Ok(end) = u32::try_from(self.text.len() + unique_id.len()) else { return false };
+        self.text.push_str(unique_id);
+        self.messages.push((number, end));
+        true
+    }
+
+    /// Number of messages.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.messages.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.messages.is_empty()
+    }
+
+    /// Returns the message number and the unique-id at a place of the list, from 0.
+    #[must_use]
+    pub fn get(&self, index: usize) -> Option<(u32, &str)> {
+        let &(number, end) = self.messages.get(index)?;
+        let start = index.checked_sub(1).map_or(0, |before| self.messages[before].1);
+        Some((number, self.text.get(start as usize..end as usize)?))
+    }
+
+    /// Returns the places of all messages whose unique-id is that of another message as well: those
+    /// with the same one follow each other, in the order of the list.
+    #[must_use]
+    pub fn doubled(&self) -> Vec<Vec<u32>> {
+        let id = |index: u32| self.get(index as usize).map(|(_, id)| id);
+        // No more than the limit of a listing.
+        let mut places: Vec<u32> = (0..self.len() as u32).collect();
+        places.sort_by(|&one, &other| id(one).cmp(&id(other)));
+        let groups = places.chunk_by(|&one, &other| id(one) == id(other));
+        groups.filter(|group| group.len() > 1).map(<[u32]>::to_vec).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unique_ids_are_kept_and_doubles_are_found() {
+        let mut ids = UniqueIds::default();
+        assert_eq!((ids.is_empty(), ids.get(0)), (true, None));
+        for (number, id) in [(1, "b"), (2, "a"), (4, "bb"), (5, "a"), (9, "a"), (10, "bb")] {
+            assert!(ids.push(number, id));
+        }
+        assert_eq!(ids.len(), 6);
+        assert_eq!(ids.get(0), Some((1, "b")));
+        assert_eq!(ids.get(2), Some((4, "bb")));
+        assert_eq!(ids.get(5), Some((10, "bb")));
+        assert_eq!(ids.get(6), None);
+        assert_eq!(ids.doubled(), [vec![1, 3, 4], vec![2, 5]]);
+    }
+}
