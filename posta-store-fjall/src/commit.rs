@@ -7,10 +7,11 @@
 use crate::{
     batch::Batch,
     content::Contents,
+    disk::{Disk, Room},
     failed,
     lanes::Lanes,
-    lock,
-    log::{Log, Segments},
+    log::Log,
+    open::Opener,
     recover, schema,
     schema::Schema,
     usage::Usages,
@@ -46,6 +47,9 @@ const MEMORY_WAITS: usize = 5_000;
 /// On a server that always has something to commit, contents are moved after so many groups; else
 /// while there is nothing to do.
 const MOVE_EVERY: u32 = 64;
+
+/// How often to look at the disk while nothing is to do.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// How often to let others run before sleeping. Those that were just answered tend to be back with
 /// their next message at once; being woken costs a virtual machine more than the commit does.
@@ -93,7 +97,7 @@ pub(crate) enum Request {
 
 impl Request {
     /// Answers a request that nothing was done for.
-    fn refuse(self, error: StoreError) {
+    pub(crate) fn refuse(self, error: StoreError) {
         // Whoever asked may be gone.
         match self {
             Self::Append { done, .. } | Self::Accept { done, .. } | Self::Note { done, .. } => {
@@ -115,6 +119,9 @@ impl Request {
 pub(crate) struct Committer {
     pub(crate) schema: Schema,
     pub(crate) log: Log,
+    disk: Disk,
+    /// What there was room for when it was looked at last.
+    pub(crate) room: Room,
     pub(crate) contents: Contents,
     /// The accounts that exist, so that no message is accepted for one that is gone.
     pub(crate) accounts: HashSet<AccountId>,
@@ -127,9 +134,6 @@ pub(crate) struct Committer {
     last_uid: Uid,
     uid_ceiling: u64,
 }
-
-/// What the committer shares with the store's readers.
-type Shared = (Arc<Segments>, Arc<Usages>, Arc<Views>, Arc<Mutex<Lanes>>);
 
 /// Tells one asker how the group's commit went.
 type Answer = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
@@ -147,8 +151,6 @@ struct Group {
     batch: Batch,
     /// Whether any of them must be durable before it is answered.
     sync: bool,
-    /// Whether there is room for content.
-    room: Result<(), StoreError>,
     requests: usize,
     octets: usize,
     /// The mailboxes that messages are removed from. A second removal from one of them could not
@@ -160,9 +162,9 @@ struct Group {
 }
 
 impl Committer {
-    /// Reads the state that the last run left, and drops what arrived only in part.
-    pub(crate) fn new(schema: Schema, shared: Shared) -> Result<Self, StoreError> {
-        let (segments, usages, views, lanes) = shared;
+    /// Reads the state that the last run left.
+    pub(crate) fn new(schema: Schema, opener: &Opener, disk: Disk) -> Result<Self, StoreError> {
+        let Opener { segments, usages, views, lanes, .. } = opener.clone();
         let log = recover::log(&schema, segments.clone())?;
         let contents = Contents::new(&schema, segments, log.segment())?;
         let accounts = schema.accounts("")?.into_iter().map(|account| account.id).collect();
@@ -173,6 +175,8 @@ impl Committer {
         let mut committer = Self {
             schema,
             log,
+            disk,
+            room: Room::Everything,
             contents,
             accounts,
             last_account,
@@ -183,15 +187,27 @@ impl Committer {
             last_uid,
             uid_ceiling,
         };
+        committer.look_at_disk();
         committer.upgrade()?;
-        *lock(&committer.lanes) = committer.schema.lanes()?;
-        committer.drop_arriving()?;
         committer.release_segments();
         Ok(committer)
     }
 
-    /// Serves requests until all senders are gone.
-    pub(crate) fn run(mut self, requests: &mpsc::Receiver<Request>) {
+    pub(crate) fn look_at_disk(&mut self) {
+        self.room = self.disk.look().unwrap_or_else(|error| {
+            tracing::error!("the disk cannot be looked at: {error}");
+            Room::Removals
+        });
+        if self.room < Room::Everything
+            && let Err(error) = self.log.give_back()
+        {
+            tracing::error!("files of the log cannot be given back: {error}");
+        }
+    }
+
+    /// Serves requests until all senders are gone, or the tables did not take a change. Returns whether
+    /// they did not.
+    pub(crate) fn run(mut self, requests: &mpsc::Receiver<Request>) -> bool {
         let mut groups: u32 = 0;
         let mut next = self.wait(requests);
         while let Some(request) = next.take() {
@@ -202,6 +218,12 @@ impl Committer {
                 }
                 request => self.serve(request, requests),
             };
+            if self.log.is_ahead_of_tables() {
+                if let Some(request) = waiting {
+                    request.refuse(StoreError::Failed("its tables are being mended".to_owned()));
+                }
+                return true;
+            }
             self.wait_for_memory();
             groups = groups.wrapping_add(1);
             if groups.is_multiple_of(MOVE_EVERY) {
@@ -209,6 +231,7 @@ impl Committer {
             }
             next = waiting.or_else(|| self.wait(requests));
         }
+        false
     }
 
     /// Waits for a request, and uses the time.
@@ -223,7 +246,12 @@ impl Committer {
                     thread::yield_now();
                 }
                 Err(mpsc::TryRecvError::Empty) if self.move_some() => {}
-                Err(mpsc::TryRecvError::Empty) => return requests.recv().ok(),
+                // What others do to the disk is looked at while nothing is to do, too.
+                Err(mpsc::TryRecvError::Empty) => match requests.recv_timeout(LOOK) {
+                    Ok(request) => return Some(request),
+                    Err(mpsc::RecvTimeoutError::Timeout) => self.look_at_disk(),
+                    Err(mpsc::RecvTimeoutError::Disconnected) => return None,
+                },
             }
         }
     }
@@ -235,7 +263,6 @@ impl Committer {
             return None;
         }
         let mut group = Group::new(&self.schema);
-        group.room = self.contents.has_room();
         let mut waiting = self.take(first, &mut group);
         while waiting.is_none() && group.has_room() {
             match requests.try_recv() {
@@ -267,8 +294,14 @@ impl Committer {
     /// Takes a request into the group, or gives it back if it must wait for the group's commit.
     fn take(&mut self, request: Request, group: &mut Group) -> Option<Request> {
         match request {
-            Request::Append { done, .. } | Request::Accept { done, .. } if group.room.is_err() => {
-                group.answer(done, group.room.clone());
+            Request::Append { done, .. } | Request::Accept { done, .. }
+                if self.room < Room::Mail =>
+            {
+                group.answer(done, Err(StoreError::Full));
+            }
+            // Strangers have history written: it leaves room for mail.
+            Request::Note { done, .. } if self.room < Room::Everything => {
+                group.answer(done, Err(StoreError::Full));
             }
             Request::Append { content, index, chunk, done } => {
                 group.octets += chunk.len();
@@ -416,7 +449,6 @@ impl Group {
         Self {
             batch: Batch::new(schema),
             sync: false,
-            room: Ok(()),
             requests: 0,
             octets: 0,
             removing: HashSet::new(),

@@ -7,6 +7,7 @@
 use crate::{
     batch::Batch,
     commit::Committer,
+    disk::Room,
     failed, key_and_value, lock,
     log::{ContentKey, Kind, Place, Position, SEGMENT, Segments, Walk},
     schema::{self, Schema},
@@ -59,11 +60,6 @@ impl Contents {
         self.segments.read(place, key)
     }
 
-    /// Whether the disk has room for more.
-    pub(crate) fn has_room(&self) -> Result<(), StoreError> {
-        if self.segments.has_room()? { Ok(()) } else { Err(StoreError::Full) }
-    }
-
     /// How many octets of a segment are shown.
     fn of(&self, number: u64) -> u64 {
         self.shown.get(&number).copied().unwrap_or_default()
@@ -104,6 +100,10 @@ impl Contents {
 impl Committer {
     /// Begins a group of changes.
     pub(crate) fn begin(&mut self) -> Result<(), StoreError> {
+        self.look_at_disk();
+        if self.room == Room::Nothing {
+            return Err(StoreError::Full);
+        }
         let before = self.log.segment();
         self.log.begin()?;
         if self.log.segment() != before {

@@ -142,6 +142,12 @@ impl Lanes {
         (item.due, item.state) = (until, ItemState::Leased);
     }
 
+    /// Takes over the leases of others: those who hold them are still at work.
+    pub(crate) fn take_leases(&mut self, others: &mut Self) {
+        self.leased = std::mem::take(&mut others.leased);
+        self.leases = std::mem::take(&mut others.leases);
+    }
+
     /// Makes a lease longer, if it has not ended.
     pub(crate) fn renew(&mut self, id: ItemId, until: Timestamp) {
         if let Some(lease) = self.leased.get_mut(&id) {

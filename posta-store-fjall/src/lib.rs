@@ -14,9 +14,11 @@ mod batch;
 mod change;
 mod commit;
 mod content;
+mod disk;
 mod kept;
 mod lanes;
 mod log;
+mod open;
 mod queue;
 mod recover;
 mod schema;
@@ -27,10 +29,11 @@ mod views;
 
 use bytes::Bytes;
 use commit::{Committer, Request};
-use fjall::{Database, Guard};
+use fjall::Guard;
 use futures_channel::oneshot;
 use lanes::Lanes;
 use log::Segments;
+use open::{Opener, Tables};
 use posta_mail::{Address, Domain, MailId, Timestamp};
 use posta_store::{
     Acceptance, Account, AccountId, Alias, AliasName, Credentials, Destination, Entry, Event, Item,
@@ -41,6 +44,7 @@ use schema::Schema;
 use std::{
     collections::BTreeMap,
     future::ready,
+    io,
     path::Path,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -52,13 +56,6 @@ use std::{
 use usage::Usages;
 use views::Views;
 
-/// Octets of blocks that the engine caches. Mailboxes are read once a session, and directories are
-/// small.
-const CACHE: u64 = 8 * 1024 * 1024;
-
-/// Octets of the engine's own journal before it forces what it holds in memory into tables.
-const JOURNAL: u64 = 64 * 1024 * 1024;
-
 /// The directory of the log, in the store's.
 const LOG: &str = "log";
 
@@ -68,7 +65,7 @@ const READS: usize = 8;
 /// The store. Dropping it finishes what was asked for, then closes the files.
 #[derive(Debug)]
 pub struct FjallStore {
-    schema: Schema,
+    tables: Arc<Tables>,
     segments: Arc<Segments>,
     usages: Arc<Usages>,
     views: Arc<Views>,
@@ -86,32 +83,25 @@ impl FjallStore {
     /// [`StoreError::InUse`] when another process has it open, [`StoreError::TooNew`] when a newer
     /// program wrote it, others when it cannot be read.
     pub fn open(directory: &Path) -> Result<Self, StoreError> {
-        let opened = Database::builder(directory)
-            .cache_size(CACHE)
-            .max_journaling_size(JOURNAL)
-            .journal_compression(fjall::CompressionType::None)
-            // The log is what makes changes durable.
-            .manual_journal_persist(true)
-            .open();
-        let database = match opened {
-            Ok(database) => database,
-            Err(fjall::Error::Locked) => return Err(StoreError::InUse(directory.to_owned())),
-            Err(error) => return Err(failed(error)),
+        let segments = Segments::open(&directory.join(LOG))?;
+        let opener = Opener {
+            directory: directory.to_owned(),
+            segments: Arc::new(segments),
+            tables: Arc::default(),
+            usages: Arc::default(),
+            views: Arc::default(),
+            lanes: Arc::default(),
         };
-        let schema = Schema::open(database)?;
+        let mut committer = opener.open()?;
+        committer.drop_arriving()?;
         let (requests, receiver) = mpsc::channel();
-        let usages = Arc::new(Usages::default());
-        let views = Arc::new(Views::default());
-        let lanes = Arc::new(Mutex::new(Lanes::default()));
-        let segments = Arc::new(Segments::open(&directory.join(LOG))?);
-        let shared = (segments.clone(), usages.clone(), views.clone(), lanes.clone());
-        let committer = Committer::new(schema.clone(), shared)?;
+        let Opener { segments, tables, usages, views, lanes, .. } = opener.clone();
         let committer = thread::Builder::new()
             .name("posta-commit".into())
-            .spawn(move || committer.run(&receiver))
+            .spawn(move || opener.serve(committer, &receiver))
             .map_err(|error| StoreError::Failed(format!("no thread for commits: {error}")))?;
         Ok(Self {
-            schema,
+            tables,
             segments,
             usages,
             views,
@@ -120,6 +110,10 @@ impl FjallStore {
             requests: Some(requests),
             committer: Some(committer),
         })
+    }
+
+    fn schema(&self) -> Result<Arc<Schema>, StoreError> {
+        self.tables.get()
     }
 
     /// Hands a request to the committer; the future ends when it is durable.
@@ -182,19 +176,40 @@ fn committer_gone() -> StoreError {
     StoreError::Failed("the committing thread is gone".into())
 }
 
-/// The engine's error, in our words.
+/// Returns the engine's error in our words: its own are its types, printed.
 fn failed(error: fjall::Error) -> StoreError {
+    use fjall::Error;
     StoreError::Failed(match error {
-        fjall::Error::Poisoned => "a write failed before, and what the disk holds since then is \
-                                   unknown: look at the disk, then restart"
-            .to_owned(),
-        other => other.to_string(),
+        Error::Io(error) => return io_failed(error),
+        Error::Storage(error) => return table_failed(&error),
+        Error::Poisoned => {
+            "a write failed before, and what the disk holds since then is unknown: look \
+                            at the disk, then restart"
+                .to_owned()
+        }
+        Error::JournalRecovery(_) | Error::InvalidTrailer | Error::InvalidTag(_) => {
+            return damaged("the journal of the tables");
+        }
+        Error::InvalidVersion(_) => "another version of the engine wrote the tables".to_owned(),
+        Error::Decompress(_) | Error::Unrecoverable => return damaged("a table"),
+        Error::KeyspaceDeleted => "a table was deleted".to_owned(),
+        Error::Locked => "another process has the tables open".to_owned(),
+        _ => "the engine has an error that this program does not know".to_owned(),
     })
 }
 
-/// The file system's error, in our words.
-fn io_failed(error: std::io::Error) -> StoreError {
-    StoreError::Failed(error.to_string())
+/// The same for the file of a table.
+fn table_failed(error: &dyn std::error::Error) -> StoreError {
+    match error.source().and_then(|source| source.downcast_ref::<io::Error>()) {
+        Some(error) if disk::is_full(error) => StoreError::Full,
+        Some(error) => StoreError::Failed(error.to_string()),
+        None => damaged("a table"),
+    }
+}
+
+/// Returns the file system's error in our words.
+fn io_failed(error: io::Error) -> StoreError {
+    if disk::is_full(&error) { StoreError::Full } else { StoreError::Failed(error.to_string()) }
 }
 
 fn damaged(what: &str) -> StoreError {
@@ -265,11 +280,11 @@ impl Store for FjallStore {
     }
 
     fn history(&self, message: MailId) -> Pending<'_, Vec<Event>> {
-        now(|| self.schema.history(message))
+        now(|| self.schema()?.history(message))
     }
 
     fn events(&self, before: Option<MailId>, limit: usize) -> Pending<'_, Vec<Event>> {
-        now(|| self.schema.events(before, limit))
+        now(|| self.schema()?.events(before, limit))
     }
 
     fn forget(&self, before: Timestamp) -> Pending<'_, usize> {
@@ -277,16 +292,16 @@ impl Store for FjallStore {
     }
 
     fn maildrop(&self, account: AccountId) -> Pending<'_, Arc<Maildrop>> {
-        now(|| self.views.open(&self.schema, account))
+        now(|| self.views.open(&*self.schema()?, account))
     }
 
     fn entry(&self, account: AccountId, uid: Uid) -> Pending<'_, Option<Entry>> {
         now(|| {
             let key = schema::mailbox_key(account, uid);
-            if let Some(value) = self.schema.mailbox.get(key).map_err(failed)? {
+            if let Some(value) = self.schema()?.mailbox.get(key).map_err(failed)? {
                 return schema::decode_entry(&value).map(Some);
             }
-            match self.schema.removed.get(key).map_err(failed)? {
+            match self.schema()?.removed.get(key).map_err(failed)? {
                 Some(value) => schema::decode_removed(&value).map(|removed| Some(removed.entry)),
                 None => Ok(None),
             }
@@ -297,7 +312,7 @@ impl Store for FjallStore {
         now(|| {
             let key = schema::content_key(content, index);
             for _ in 0..READS {
-                let Some(place) = self.schema.place(key)? else { return Ok(None) };
+                let Some(place) = self.schema()?.place(key)? else { return Ok(None) };
                 let chunk = self.segments.read(place, key)?;
                 if chunk.is_some() {
                     return Ok(chunk);
@@ -345,7 +360,7 @@ impl Store for FjallStore {
     }
 
     fn sources(&self) -> Pending<'_, Vec<Source>> {
-        now(|| self.schema.sources())
+        now(|| self.schema()?.sources())
     }
 
     fn visited(&self, source: SourceId, visit: Visit) -> Pending<'_, bool> {
@@ -357,7 +372,7 @@ impl Store for FjallStore {
     }
 
     fn collected(&self, source: SourceId) -> Pending<'_, BTreeMap<String, Timestamp>> {
-        now(|| self.schema.collected(source))
+        now(|| self.schema()?.collected(source))
     }
 
     fn forget_collected(&self, source: SourceId, unique_ids: Vec<String>) -> Pending<'_, ()> {
@@ -370,12 +385,12 @@ impl Store for FjallStore {
     }
 
     fn kept(&self, kind: &'static str) -> Pending<'_, Vec<(String, Vec<u8>)>> {
-        now(|| self.schema.kept(kind))
+        now(|| self.schema()?.kept(kind))
     }
 
     fn kept_one(&self, kind: &'static str, name: &str) -> Pending<'_, Option<Vec<u8>>> {
         let key = format!("{kind}\0{name}");
-        now(|| self.schema.kept_one(&key))
+        now(|| self.schema()?.kept_one(&key))
     }
 
     fn keep_first(&self, kind: &'static str, name: &str, record: Vec<u8>) -> Pending<'_, Vec<u8>> {
@@ -388,15 +403,15 @@ impl Store for FjallStore {
     }
 
     fn account(&self, address: &Address) -> Pending<'_, Option<Account>> {
-        now(|| self.schema.account(&address.folded()))
+        now(|| self.schema()?.account(&address.folded()))
     }
 
     fn accounts_named(&self, local_part: &str) -> Pending<'_, Vec<Account>> {
-        now(|| self.schema.accounts(&format!("{}@", local_part.to_ascii_lowercase())))
+        now(|| self.schema()?.accounts(&format!("{}@", local_part.to_ascii_lowercase())))
     }
 
     fn accounts(&self) -> Pending<'_, Vec<Account>> {
-        now(|| self.schema.accounts(""))
+        now(|| self.schema()?.accounts(""))
     }
 
     fn add_account(&self, address: &Address, credentials: Credentials) -> Pending<'_, AccountId> {
@@ -437,13 +452,13 @@ impl Store for FjallStore {
 
     fn alias(&self, name: &AliasName) -> Pending<'_, Option<Vec<Address>>> {
         now(|| {
-            let targets = self.schema.alias.get(name.to_string()).map_err(failed)?;
+            let targets = self.schema()?.alias.get(name.to_string()).map_err(failed)?;
             targets.map(|value| schema::decode_targets(&value)).transpose()
         })
     }
 
     fn aliases(&self) -> Pending<'_, Vec<Alias>> {
-        now(|| self.schema.aliases())
+        now(|| self.schema()?.aliases())
     }
 
     fn set_alias(&self, alias: Alias) -> Pending<'_, ()> {
@@ -456,13 +471,13 @@ impl Store for FjallStore {
     }
 
     fn is_local(&self, domain: &str) -> Pending<'_, bool> {
-        now(|| self.schema.domain.contains_key(domain).map_err(failed))
+        now(|| self.schema()?.domain.contains_key(domain).map_err(failed))
     }
 
     fn domains(&self) -> Pending<'_, Vec<Domain>> {
         now(|| {
             let mut domains = Vec::new();
-            for guard in self.schema.domain.iter() {
+            for guard in self.schema()?.domain.iter() {
                 domains.push(schema::decode_domain(&guard.key().map_err(failed)?)?);
             }
             Ok(domains)

@@ -20,7 +20,7 @@ pub(crate) use keeper::{Checkpoint, Position};
 pub(crate) use piece::{ContentKey, Kind};
 pub(crate) use segments::{Place, Segments, Walk};
 
-use crate::io_failed;
+use crate::{disk, io_failed};
 use keeper::Keeper;
 use posta_store::StoreError;
 use std::{collections::BTreeSet, fs::File, os::unix::fs::FileExt, sync::Arc};
@@ -31,6 +31,10 @@ pub(crate) const SEGMENT: u64 = 64 * 1024 * 1024;
 /// A group's end is filled up with zeros to a multiple of this, so that no octet of a page must be
 /// read to write it, and nothing of a former use stands behind the last piece.
 const PAGE: usize = 4096;
+
+/// Octets whose blocks are set aside at a time: so a group is written whole or not at all, and no sync
+/// can meet a full disk.
+const AHEAD: u64 = 8 * 1024 * 1024;
 
 /// Octets of memory that the log keeps for the next group.
 const KEPT: usize = 1024 * 1024;
@@ -51,8 +55,18 @@ pub(crate) struct Log {
     unsynced: bool,
     /// Segments that nothing needs, whose files may be used again.
     spare: BTreeSet<u64>,
+    /// Up to where the file has blocks of its own.
+    allocated: u64,
+    broken: Option<Broken>,
+}
+
+/// Why nothing more can be written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Broken {
     /// After a failed sync, what the disk holds is unknown until a restart looks.
-    broken: bool,
+    Sync,
+    /// What was written could not be put into the tables.
+    Tables,
 }
 
 impl Log {
@@ -74,7 +88,8 @@ impl Log {
             last: end.previous,
             unsynced: false,
             spare: BTreeSet::new(),
-            broken: false,
+            allocated: length,
+            broken: None,
         })
     }
 
@@ -83,8 +98,8 @@ impl Log {
     /// # Errors
     /// When the log is broken, or cannot go on in a new file.
     pub(crate) fn begin(&mut self) -> Result<(), StoreError> {
-        if self.broken {
-            return Err(broken());
+        if let Some(broken) = self.broken {
+            return Err(broken.told());
         }
         if self.at.offset >= SEGMENT {
             self.turn()?;
@@ -123,7 +138,13 @@ impl Log {
         let end = self.at.offset + self.group.len() as u64;
         let padded = (end as usize).next_multiple_of(PAGE) - self.at.offset as usize;
         self.group.resize(padded, 0);
-        self.keeper.claim(self.at.offset + padded as u64);
+        let reach = self.at.offset + padded as u64;
+        if reach > self.allocated {
+            let ahead = reach + AHEAD - self.allocated;
+            disk::allocate(&self.file, self.allocated, ahead).map_err(io_failed)?;
+            self.allocated += ahead;
+        }
+        self.keeper.claim(reach);
         self.file.write_all_at(&self.group, self.at.offset).map_err(io_failed)?;
         self.unsynced = true;
         if sync {
@@ -135,14 +156,20 @@ impl Log {
     }
 
     fn sync(&mut self) -> Result<(), StoreError> {
-        self.file.sync_data().map_err(io_failed).inspect_err(|_| self.broken = true)?;
+        let synced = self.file.sync_data().map_err(io_failed);
+        synced.inspect_err(|_| self.broken = Some(Broken::Sync))?;
         self.unsynced = false;
         Ok(())
     }
 
-    /// Says that what was written could not be put into the tables: only a restart can.
+    /// Says that what was written could not be put into the tables.
     pub(crate) fn fail(&mut self) {
-        self.broken = true;
+        self.broken = Some(Broken::Tables);
+    }
+
+    /// Returns whether the tables have to be opened anew, and the log with them.
+    pub(crate) fn is_ahead_of_tables(&self) -> bool {
+        self.broken == Some(Broken::Tables)
     }
 
     /// Goes on in a new segment.
@@ -155,7 +182,7 @@ impl Log {
         let file = self.segments.make(next.segment, self.spare.pop_first()).map_err(io_failed)?;
         self.file = Arc::new(file);
         let length = self.file.metadata().map_err(io_failed)?.len();
-        self.at = next;
+        (self.at, self.allocated) = (next, length);
         self.keeper.turned(self.file.clone(), next, length);
         Ok(())
     }
@@ -177,6 +204,18 @@ impl Log {
             self.spare.insert(number);
             return Ok(());
         }
+        self.delete(number)
+    }
+
+    /// Gives the disk the files back that wait to be used again.
+    pub(crate) fn give_back(&mut self) -> Result<(), StoreError> {
+        while let Some(number) = self.spare.pop_first() {
+            self.delete(number)?;
+        }
+        Ok(())
+    }
+
+    fn delete(&mut self, number: u64) -> Result<(), StoreError> {
         if self.unsynced {
             self.sync()?;
         }
@@ -186,16 +225,21 @@ impl Log {
 
 impl Drop for Log {
     fn drop(&mut self) {
-        if !self.broken && (!self.unsynced || self.sync().is_ok()) {
+        if self.broken.is_none() && (!self.unsynced || self.sync().is_ok()) {
             self.keeper.finish(self.at);
         }
     }
 }
 
-fn broken() -> StoreError {
-    StoreError::Failed(
-        "a sync failed before, and what the disk holds since then is unknown: look at the disk, \
-         then restart"
-            .into(),
-    )
+impl Broken {
+    fn told(self) -> StoreError {
+        StoreError::Failed(match self {
+            Self::Sync => {
+                "a sync failed before, and what the disk holds since then is unknown: look at the \
+                 disk, then restart"
+                    .to_owned()
+            }
+            Self::Tables => "its tables are being mended".to_owned(),
+        })
+    }
 }

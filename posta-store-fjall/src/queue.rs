@@ -35,7 +35,7 @@ impl FjallStore {
             && let Some((lane, from, priorities)) = lanes.next(now, &passed)
         {
             let room = share.min(limit - claimed.len());
-            let found = self.schema.due_in(&lanes, (lane, from, priorities), now, room)?;
+            let found = self.schema()?.due_in(&lanes, (lane, from, priorities), now, room)?;
             lanes.claimed(lane, found.head, now);
             for mut item in found.items {
                 lanes.lease(&mut item, lease);
@@ -52,7 +52,7 @@ impl FjallStore {
         after: Option<ItemId>,
         limit: usize,
     ) -> Result<Vec<Item>, StoreError> {
-        let mut items = self.schema.items(after, limit)?;
+        let mut items = self.schema()?.items(after, limit)?;
         let lanes = lock(&self.lanes);
         items.iter_mut().for_each(|item| lanes.show(item));
         Ok(items)

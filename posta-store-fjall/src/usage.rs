@@ -38,6 +38,11 @@ impl Usages {
         }
     }
 
+    /// Forgets all: they are counted again when somebody asks.
+    pub(crate) fn forget(&self) {
+        self.lock().clear();
+    }
+
     fn lock(&self) -> MutexGuard<'_, HashMap<AccountId, Usage>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -81,6 +81,14 @@ impl Views {
         }
     }
 
+    /// Forgets all mailboxes.
+    pub(crate) fn forget_all(&self) {
+        let mut known = self.lock();
+        known.forgotten += 1;
+        known.views.clear();
+        known.messages = 0;
+    }
+
     fn lock(&self) -> MutexGuard<'_, Known> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -295,7 +295,7 @@ pub enum StoreError {
         known: u32,
     },
     /// The disk has no room for more mail. What is in the store can still be read and removed.
-    #[error("the disk is full")]
+    #[error("the disk is full: free some room; what is kept can still be read and removed")]
     Full,
     /// A record cannot be read.
     #[error("the store is damaged: {0}")]

@@ -10,6 +10,7 @@ use std::{
 };
 
 use super::SEGMENT;
+use crate::disk;
 
 /// Octets of zeros written at a time: few enough that no sync waits long behind them.
 const STEP: u64 = 1024 * 1024;
@@ -199,6 +200,7 @@ impl Shared {
 /// Writes zeros at the end of a file, and has the file system note them, so that it has nothing to
 /// note when they are written over.
 fn extend(file: &File, from: u64, zeros: &[u8]) -> io::Result<()> {
+    disk::allocate(file, from, zeros.len() as u64)?;
     file.write_all_at(zeros, from)?;
     file.sync_data()
 }

@@ -16,10 +16,6 @@ use std::{
 /// Files that are kept open for reading.
 const OPEN: usize = 128;
 
-/// Octets of the disk that mail leaves free: enough for what the tables below have in memory, so
-/// that a full disk refuses mail and breaks nothing.
-const RESERVE: u64 = 64 * 1024 * 1024;
-
 /// Where a chunk of content lies: its piece.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Place {
@@ -61,12 +57,6 @@ impl Segments {
             numbers.extend(name.to_str().and_then(|name| name.parse::<u64>().ok()));
         }
         Ok(numbers)
-    }
-
-    /// Whether the disk has room for another segment and for what the tables take.
-    pub(crate) fn has_room(&self) -> Result<bool, StoreError> {
-        let disk = rustix::fs::statvfs(&self.directory).map_err(|error| io_failed(error.into()))?;
-        Ok(disk.f_bavail.saturating_mul(disk.f_frsize) >= RESERVE)
     }
 
     fn path(&self, number: u64) -> PathBuf {
