@@ -202,6 +202,10 @@ pub(crate) fn pop3(octets: &[u8]) {
                 assert!(!std::mem::replace(&mut open, true), "a second login");
                 pop3_server::Answer::Opened(Messages)
             }
+            pop3_server::Question::Proceed => {
+                assert!(open, "there is no login that could hold");
+                pop3_server::Answer::Proceed
+            }
             pop3_server::Question::Read { index, offset, .. } => {
                 assert!(open, "a message is read without a login");
                 let offset = usize::try_from(*offset).expect("small");

@@ -79,6 +79,9 @@ pub enum Question {
     },
     /// The same, for one that proves it by SASL (RFC 5034). Answered by [`Answer::Challenge`], too.
     Authenticate(sasl::Exchange),
+    /// Whether the session goes on: asked before each command that follows the login. Answered by
+    /// [`Answer::Proceed`], or by [`Answer::Denied`], which ends the session.
+    Proceed,
     /// The octets of a message, as it is kept, from `offset` on: as many as are convenient, and none
     /// only at its end.
     Read {
@@ -98,8 +101,10 @@ pub enum Question {
 pub enum Answer<M> {
     /// The login is good, and this is the maildrop.
     Opened(M),
-    /// It is not.
+    /// It is not, or no longer.
     Denied(Denial),
+    /// The session goes on.
+    Proceed,
     /// Say this to the client, and ask again with what it answers.
     Challenge(Vec<u8>),
     /// A piece of the message.
@@ -123,4 +128,6 @@ pub enum Denial {
     TooMany,
     /// The last login is too short ago (RFC 2449 §8.1.1: `LOGIN-DELAY`).
     TooSoon,
+    /// The login was good, but no longer is: the account is gone, or has another password.
+    Ended,
 }

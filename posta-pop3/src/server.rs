@@ -5,7 +5,8 @@
 //! RFC 1939 §3 names three states. AUTHORIZATION ends when the question [`Question::Login`] is
 //! answered with a maildrop: one stable view of a mailbox, whose messages keep their numbers
 //! whatever arrives or leaves meanwhile. In TRANSACTION the client reads, and marks messages as
-//! deleted. QUIT enters UPDATE: the marked messages are removed in one step by
+//! deleted. Before each of its commands [`Question::Proceed`] asks whether the login still holds,
+//! since a session can last longer than its account. QUIT enters UPDATE: the marked messages are removed in one step by
 //! [`Question::Update`]. A session that ends in any other way removes nothing.
 //!
 //! | state     | waits for                | leaves it by |
@@ -13,6 +14,7 @@
 //! | `Greeting`| nothing                  | sending +OK |
 //! | `Command` | a command line           | a question, a listing, QUIT, STLS |
 //! | `Asked`   | the answer to a question | the answer |
+//! | `Granted` | nothing                  | the command that was read before the question |
 //! | `Sasl`    | a line of an AUTH        | a question; `*` or nonsense |
 //! | `Listing` | room in the output       | the last line |
 //! | `Closing` | nothing                  | – |
@@ -80,6 +82,8 @@ enum State {
     Greeting,
     Command,
     Asked(Asked),
+    /// The session goes on with this command.
+    Granted(Command),
     /// In an AUTH, after a challenge.
     Sasl,
     Listing {
@@ -94,6 +98,7 @@ enum State {
 #[derive(Debug)]
 enum Asked {
     Login,
+    Proceed(Command),
     Read(Reading),
     Update { messages: usize },
 }
@@ -154,6 +159,14 @@ impl<M: Maildrop> Server<M> {
             Ok(command) => command,
             Err(nonsense) => return self.bad_command(nonsense.words(self.words()), output),
         };
+        if matches!(self.session, Session::Transaction(_)) {
+            self.state = State::Asked(Asked::Proceed(command));
+            return Some(Step::Ask(Question::Proceed));
+        }
+        self.command(command, output)
+    }
+
+    fn command(&mut self, command: Command, output: &mut Vec<u8>) -> Taken {
         match (command, &mut self.session) {
             (Command::Capa, _) => self.capabilities(output),
             (Command::Lang(tag), _) => return self.lang(tag.as_deref(), output),
@@ -269,6 +282,18 @@ impl<M: Maildrop> Server<M> {
         } else {
             self.state = State::Reading(reading);
         }
+    }
+
+    /// Ends a session whose login no longer holds, or cannot be checked. Nothing is removed, whatever
+    /// is marked: RFC 1939 §3 has a session that ends without QUIT's UPDATE state remove nothing.
+    fn end(&mut self, answer: &Answer<M>, output: &mut Vec<u8>) {
+        match answer {
+            // RFC 3206 §4 has AUTH in the answers to a login. What it tells a program, to have the
+            // person look at the credentials, is what is needed here.
+            Answer::Denied(Denial::Ended) => coded("AUTH", self.words().ended, output),
+            _ => coded("SYS/TEMP", self.words().unavailable, output),
+        }
+        self.state = State::Closing;
     }
 
     fn quit(&mut self, output: &mut Vec<u8>) -> Taken {
@@ -455,6 +480,7 @@ impl<M: Maildrop> Engine for Server<M> {
                     Cut::TooLong => self.bad_command(self.words().too_long, output),
                     Cut::Line(line) => self.sasl(line, output),
                 },
+                State::Granted(command) => self.command(command, output),
                 listing @ State::Listing { .. } => {
                     self.state = listing;
                     self.list(output)
@@ -478,6 +504,10 @@ impl<M: Maildrop> Engine for Server<M> {
     fn answer(&mut self, answer: Answer<M>, output: &mut Vec<u8>) {
         match std::mem::replace(&mut self.state, State::Command) {
             State::Asked(Asked::Login) => self.login(answer, output),
+            State::Asked(Asked::Proceed(command)) => match answer {
+                Answer::Proceed => self.state = State::Granted(command),
+                answer => self.end(&answer, output),
+            },
             State::Asked(Asked::Read(reading)) => self.piece(reading, answer, output),
             State::Asked(Asked::Update { messages }) => {
                 match answer {

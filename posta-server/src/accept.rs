@@ -14,6 +14,7 @@ use crate::{
     drive::Host,
     net::Stream,
     network::is_within,
+    principal::Principal,
     rate::Rates,
     relay::Wake,
     reports::{About, Outcome, Reporter},
@@ -36,7 +37,7 @@ use posta_smtp::{
     command::HelloVerb,
     server::{self, Answer, Forwarded, Hello, Mail, Question, Service},
 };
-use posta_store::{Acceptance, Account, Envelope, Event, Origin, Refusal, Store, StoreError, What};
+use posta_store::{Acceptance, Envelope, Event, Origin, Refusal, Store, StoreError, What};
 use std::{io, sync::Arc, time::Duration};
 
 /// Octets reserved for a message of unknown size.
@@ -102,7 +103,7 @@ pub struct SmtpHost {
     hello: Option<Hello>,
     dialogue: Dialogue,
     /// Who submits, once it has logged in.
-    account: Option<Box<Account>>,
+    account: Option<Box<Principal>>,
     transaction: Option<Box<Transaction>>,
     connected: Timestamp,
     /// What was refused since the last transaction ended: for the history.
@@ -210,6 +211,22 @@ impl SmtpHost {
         self.acceptor.service == Service::Submission || self.account.is_some()
     }
 
+    /// Returns what to answer to a session whose login no longer holds: a 421, which ends it.
+    async fn lost_login(&mut self) -> Option<Answer> {
+        let account = self.account.as_mut()?;
+        match account.is_current(&*self.acceptor.store).await {
+            Ok(true) => None,
+            Ok(false) => {
+                let words = "The account or its password has changed: connect and log in again";
+                let refusal = Reply::new(421, (4, 7, 0), words);
+                let refusal = self.refuse(|| "the session".to_owned(), refusal);
+                self.abandon().await;
+                Some(refusal)
+            }
+            Err(error) => Some(Answer::Refuse(store_failed(&error))),
+        }
+    }
+
     fn submitter(&self) -> Submitter<'_> {
         Submitter {
             account: self.account.as_deref(),
@@ -281,7 +298,7 @@ impl SmtpHost {
             None => self.account.take(),
             Some(None) => None,
             Some(Some(name)) => match self.acceptor.authenticator.find(&name).await {
-                Ok(Some(account)) => Some(Box::new(account)),
+                Ok(Some(account)) => Some(Box::new(account.into())),
                 Ok(None) => {
                     return Answer::Refuse(Reply::new(501, (5, 5, 4), "LOGIN names no account"));
                 }
@@ -512,6 +529,16 @@ fn arrived(recipient: &Recipient) -> Option<Outcome> {
 
 impl Host<Server> for SmtpHost {
     async fn answer(&mut self, question: Question) -> Answer {
+        let begins_anew = matches!(
+            question,
+            Question::Hello(_)
+                | Question::Authenticate(_)
+                | Question::Forwarded(_)
+                | Question::Abandon
+        );
+        if !begins_anew && let Some(answer) = self.lost_login().await {
+            return answer;
+        }
         match question {
             Question::Hello(hello) => {
                 self.abandon().await;

@@ -12,6 +12,7 @@ use crate::{
     guard::Guard,
     hashers::Hashers,
     oauth::{TokenError, Tokens},
+    principal::{Found, Principal},
     scram::Verifier,
 };
 use argon2::{Argon2, PasswordHasher, PasswordVerifier};
@@ -160,7 +161,7 @@ impl Authenticator {
         &self,
         name: Option<&str>,
         token: &str,
-    ) -> Result<Account, LoginError> {
+    ) -> Result<Principal, LoginError> {
         let tokens = self.tokens.as_ref().ok_or(LoginError::Credentials)?;
         let owner = tokens.check(token).await.map_err(|error| match error {
             TokenError::Invalid => LoginError::Credentials,
@@ -168,11 +169,11 @@ impl Authenticator {
         })?;
         let account = self.find(&owner).await?.ok_or(LoginError::Credentials)?;
         match name {
-            None => Ok(account),
+            None => Ok(account.into()),
             Some(name) => {
                 let named = self.find(name).await?;
                 let is_same = named.is_some_and(|named| named.id == account.id);
-                if is_same { Ok(account) } else { Err(LoginError::Credentials) }
+                if is_same { Ok(account.into()) } else { Err(LoginError::Credentials) }
             }
         }
     }
@@ -187,19 +188,19 @@ impl Authenticator {
         client: ClientAddress,
         name: &str,
         password: &Secret,
-    ) -> Result<Account, LoginError> {
+    ) -> Result<Principal, LoginError> {
         let account = self.find_open(client, name).await?;
         let stored =
             account.as_ref().map_or(&self.nobody, |account| &account.credentials.password_hash);
         let tag = self.tag(stored, password);
         if let Some(known) = self.remembered(&account, &tag) {
-            return Ok(known);
+            return Ok(known.into());
         }
         // Closed only when the program ends.
         let Ok(_permit) = self.permits.acquire().await else { return Err(LoginError::Credentials) };
         // Of many logins that waited here at once, the first may have done the work for all.
         if let Some(known) = self.remembered(&account, &tag) {
-            return Ok(known);
+            return Ok(known.into());
         }
         // Hashing more is work that anybody could cause.
         let is_right = password.expose().len() <= PASSWORD
@@ -207,7 +208,7 @@ impl Authenticator {
         let account = account.ok_or(LoginError::Credentials)?;
         self.judged(client, &account, is_right)?;
         self.remember(account.id, tag);
-        Ok(account)
+        Ok(account.into())
     }
 
     /// Hashes a password and compares, off the async threads.
@@ -227,7 +228,7 @@ impl Authenticator {
         name: &str,
         challenge: &str,
         digest: &[u8; 16],
-    ) -> Result<Account, LoginError> {
+    ) -> Result<Principal, LoginError> {
         let account = self.find_open(client, name).await?;
         let secret = account.as_ref().and_then(|account| account.credentials.apop.clone());
         let mut hash = Md5::new();
@@ -237,7 +238,7 @@ impl Authenticator {
         let is_same = constant_time::verify_slices_are_equal(&hash.finalize(), digest).is_ok();
         let account = account.ok_or(LoginError::Credentials)?;
         self.judged(client, &account, is_same && secret.is_some())?;
-        Ok(account)
+        Ok(account.into())
     }
 
     /// The account that a name means, unless it is locked for this client.
@@ -245,9 +246,9 @@ impl Authenticator {
         &self,
         client: ClientAddress,
         name: &str,
-    ) -> Result<Option<Account>, LoginError> {
+    ) -> Result<Option<Found>, LoginError> {
         let account = self.find(name).await?;
-        let locks = |account: &Account| self.guard.locks_account(client, account.address.as_str());
+        let locks = |account: &Found| self.guard.locks_account(client, account.address.as_str());
         if account.as_ref().is_some_and(locks) {
             return Err(LoginError::Locked);
         }
@@ -275,12 +276,11 @@ impl Authenticator {
     ///
     /// # Errors
     /// When it could not be found out.
-    pub async fn find(&self, name: &str) -> Result<Option<Account>, StoreError> {
-        if let Ok(address) = name.parse::<Address>() {
-            return self.store.account(&address).await;
+    pub async fn find(&self, name: &str) -> Result<Option<Found>, StoreError> {
+        match name.parse::<Address>() {
+            Ok(address) => Found::by_address(&*self.store, &address).await,
+            Err(_) => Found::by_local_part(&*self.store, name).await,
         }
-        let mut named = self.store.accounts_named(name).await?;
-        Ok(if named.len() == 1 { named.pop() } else { None })
     }
 
     /// Octets that stay the same for a name and tell nothing: for an account that does not exist,
@@ -306,7 +306,7 @@ impl Authenticator {
     }
 
     /// The account, if this password was right for it a while ago.
-    fn remembered(&self, account: &Option<Account>, tag: &hmac::Tag) -> Option<Account> {
+    fn remembered(&self, account: &Option<Found>, tag: &hmac::Tag) -> Option<Found> {
         let account = account.as_ref()?;
         let remembered = self.remembered.lock().unwrap_or_else(PoisonError::into_inner);
         let known = remembered.get(&account.id)?;
@@ -398,7 +398,7 @@ mod tests {
         assert!(login(&case, "bob", "right").await.is_some());
         assert!(login(&case, "bob", "right").await.is_some());
         assert!(login(&case, "bob", "wrong").await.is_none(), "a memory opens for no other");
-        let bob = case.store.account(&"bob@x.test".parse().unwrap()).await.unwrap();
+        let bob = case.authenticator.find("bob").await.unwrap();
         let right = Secret::new(b"right");
         let tag = case.authenticator.tag(&bob.as_ref().unwrap().credentials.password_hash, &right);
         assert!(case.authenticator.remembered(&bob, &tag).is_some());

@@ -30,6 +30,7 @@ pub mod oauth;
 pub mod outbound;
 pub mod plain_files;
 pub mod presence;
+pub mod principal;
 pub mod proxy;
 mod public_address;
 pub mod rate;

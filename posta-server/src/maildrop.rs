@@ -6,19 +6,17 @@ use crate::{
     drive::Host,
     net::Stream,
     presence::{Presence, Present, Refused},
+    principal::Principal,
     sasl::{self, Dialogue, Peer},
     tls::{Tls, TlsInfo},
 };
 use bytes::Bytes;
-use posta_mail::{Address, ClientAddress, Timestamp};
+use posta_mail::{ClientAddress, Timestamp};
 use posta_pop3::{
     Server,
     server::{Answer, Denial, Maildrop, Question},
 };
-use posta_store::{
-    self as store, Account, AccountId, CHUNK, Entry, Event, Origin, Refusal, Store, StoreError,
-    What,
-};
+use posta_store::{self as store, CHUNK, Entry, Event, Origin, Refusal, Store, StoreError, What};
 use std::{collections::BTreeSet, fmt::Write as _, io, sync::Arc, time::Duration};
 
 /// How long a removed message can be brought back.
@@ -91,8 +89,7 @@ pub struct PopHost {
 }
 
 struct Opened {
-    account: AccountId,
-    address: Address,
+    account: Principal,
     view: View,
     /// The message that was read last, by its index: its pieces are asked for one after another.
     current: Option<(usize, Entry)>,
@@ -117,7 +114,7 @@ impl PopHost {
         }
     }
 
-    async fn open(&mut self, account: Account) -> Result<View, Denial> {
+    async fn open(&mut self, account: Principal) -> Result<View, Denial> {
         let Deliverer { store, clock, presence, .. } = &*self.deliverer;
         let present = presence.enter(account.id, clock.now()).map_err(|refused| match refused {
             Refused::TooMany => Denial::TooMany,
@@ -126,8 +123,7 @@ impl PopHost {
         let maildrop = store.maildrop(account.id).await.map_err(|error| unavailable(&error))?;
         let view = View(maildrop);
         self.opened = Some(Box::new(Opened {
-            account: account.id,
-            address: account.address,
+            account,
             view: view.clone(),
             current: None,
             retrieved: BTreeSet::new(),
@@ -161,7 +157,9 @@ impl PopHost {
                 let outcome = authenticator.attempt(client, Box::pin(login)).await;
                 (format!("APOP {name}"), outcome)
             }
-            Question::Read { .. } | Question::Update(_) => return Answer::Failed,
+            Question::Proceed | Question::Read { .. } | Question::Update(_) => {
+                return Answer::Failed;
+            }
         };
         let opened = match outcome {
             Ok(account) => self.open(account).await,
@@ -178,11 +176,24 @@ impl PopHost {
         )
     }
 
+    /// Decides whether a session goes on: as long as its login holds.
+    async fn proceed(&mut self) -> Answer<View> {
+        let Some(opened) = &mut self.opened else { return Answer::Failed };
+        let denial = match opened.account.is_current(&*self.deliverer.store).await {
+            Ok(true) => return Answer::Proceed,
+            Ok(false) => Denial::Ended,
+            Err(error) => unavailable(&error),
+        };
+        let reply = "the account or its password has changed".to_owned();
+        self.refused.push(Refusal { about: "the session".to_owned(), reply });
+        Answer::Denied(denial)
+    }
+
     async fn update(&mut self, indices: &[usize]) -> Result<(), StoreError> {
         let Some(opened) = &mut self.opened else { return Ok(()) };
         let uids = indices.iter().map(|&index| opened.view.0.messages[index].uid).collect();
         let (now, store) = (self.deliverer.clock.now(), &self.deliverer.store);
-        opened.removed = store.remove(opened.account, uids, now, now + PURGE_AFTER).await?;
+        opened.removed = store.remove(opened.account.id, uids, now, now + PURGE_AFTER).await?;
         Ok(())
     }
 
@@ -190,7 +201,7 @@ impl PopHost {
         let messages = &opened.view.0.messages;
         let uids = opened.retrieved.iter().map(|&index| messages[index].uid).collect();
         let Deliverer { store, clock, .. } = &*self.deliverer;
-        if let Err(error) = store.retrieved(opened.account, uids, clock.now()).await {
+        if let Err(error) = store.retrieved(opened.account.id, uids, clock.now()).await {
             tracing::error!(%error, "what was retrieved could not be noted, and is kept longer");
         }
     }
@@ -210,7 +221,7 @@ impl PopHost {
             client: self.client.ip(),
             protocol: if self.tls.is_some() { "POP3S" } else { "POP3" }.to_owned(),
             tls: self.tls.as_ref().map(|tls| format!("{} {}", tls.version, tls.cipher)),
-            account: opened.as_ref().map(|opened| opened.address.clone()),
+            account: opened.as_ref().map(|opened| opened.account.address.clone()),
             ..Origin::default()
         };
         let what = match opened {
@@ -254,7 +265,7 @@ impl Opened {
     ) -> Result<Option<Bytes>, StoreError> {
         if self.current.as_ref().is_none_or(|(current, _)| *current != index) {
             let uid = self.view.0.messages[index].uid;
-            self.current = store.entry(self.account, uid).await?.map(|entry| (index, entry));
+            self.current = store.entry(self.account.id, uid).await?.map(|entry| (index, entry));
         }
         let Some((_, entry)) = &self.current else { return Ok(None) };
         if offset == entry.kept() {
@@ -279,15 +290,20 @@ impl Host<Server<View>> for PopHost {
                 // Boxed, as all that is seldom: a session that waits has room for what is usual.
                 Box::pin(self.login(login)).await
             }
+            Question::Proceed => self.proceed().await,
             Question::Read { index, offset, whole } => {
                 let Some(opened) = &mut self.opened else { return Answer::Failed };
+                // A large message may take hours, and breaks off when the login ends.
+                if !matches!(opened.account.is_current(&*self.deliverer.store).await, Ok(true)) {
+                    return Answer::Failed;
+                }
                 match opened.read(index, offset, &*self.deliverer.store).await {
                     Ok(Some(piece)) => {
                         opened.note_read(index, offset + piece.len() as u64, whole);
                         Answer::Content(piece)
                     }
                     Ok(None) => {
-                        tracing::error!(account = %opened.address, index, "content is missing");
+                        tracing::error!(account = %opened.account.address, index, "content is missing");
                         Answer::Failed
                     }
                     Err(error) => {

@@ -5,11 +5,11 @@ use crate::{
     auth::{Authenticator, LoginError},
     clock::Clock,
     oauth::{self, Claim},
+    principal::{Found, Principal},
     scram::{Challenge, ChannelBindings, ClientFirst, Proof, Verifier},
     tls::TlsInfo,
 };
 use posta_mail::{ClientAddress, Secret, sasl as framing};
-use posta_store::Account;
 
 /// The mechanisms on a connection without TLS, strongest first.
 pub const PLAINTEXT: [&str; 3] = ["SCRAM-SHA-256", "PLAIN", "LOGIN"];
@@ -25,8 +25,8 @@ pub const TOKENS: [&str; 2] = ["OAUTHBEARER", "XOAUTH2"];
 pub enum Step {
     /// Send this, and come back with the answer.
     Challenge(Vec<u8>),
-    /// It is this account.
-    Done(Account),
+    /// The client proved to be this.
+    Done(Principal),
 }
 
 /// Whom an exchange is with.
@@ -99,7 +99,7 @@ enum State {
     ScramFirst {
         plus: bool,
     },
-    ScramProof(Account, Box<Challenge>),
+    ScramProof(Found, Box<Challenge>),
     Token {
         bearer: bool,
     },
@@ -108,7 +108,7 @@ enum State {
     /// The name was no account's; it must not show.
     ScramDecoy(Box<Challenge>),
     /// Everything is proved, and the client says so with an empty message.
-    ScramEnd(Account),
+    ScramEnd(Found),
 }
 
 impl Exchange {
@@ -166,7 +166,7 @@ impl Exchange {
                 self.0 = State::ScramEnd(account);
                 Ok(Step::Challenge(ours))
             }
-            State::ScramEnd(account) if message.is_empty() => Ok(Step::Done(account)),
+            State::ScramEnd(account) if message.is_empty() => Ok(Step::Done(account.into())),
             State::ScramDecoy(challenge) => {
                 // The same work as for a real one, and always in vain.
                 let _ = challenge.verify(message);

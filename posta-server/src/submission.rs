@@ -13,6 +13,7 @@
 
 use crate::{
     directory::{Directory, store_failed},
+    principal::Principal,
     rate::Rates,
 };
 use posta_mail::{
@@ -21,12 +22,12 @@ use posta_mail::{
     originators::{OriginatorError, Originators},
     trace,
 };
-use posta_store::{Account, SendAs};
+use posta_store::SendAs;
 
 /// Whoever submits a message, and what the decision about it takes.
 pub(crate) struct Submitter<'s> {
     /// The account that logged in, if any.
-    pub(crate) account: Option<&'s Account>,
+    pub(crate) account: Option<&'s Principal>,
     pub(crate) client: ClientAddress,
     pub(crate) directory: &'s Directory,
     pub(crate) rates: &'s Rates,
@@ -98,7 +99,7 @@ impl Submitter<'_> {
     }
 
     /// Whether an address is the account's own.
-    async fn owns(&self, account: &Account, address: &Address) -> Result<bool, Reply> {
+    async fn owns(&self, account: &Principal, address: &Address) -> Result<bool, Reply> {
         if account.send_as.iter().any(|allowed| allowed.includes(address)) {
             return Ok(true);
         }
@@ -114,7 +115,7 @@ fn malformed(error: &OriginatorError) -> Reply {
     Reply::new(550, (5, 7, 1), first.to_uppercase() + rest)
 }
 
-fn not_own(account: &Account, address: &Address) -> Reply {
+fn not_own(account: &Principal, address: &Address) -> Reply {
     let words = format!(
         "{address} is not an address of {}: write From your own, or ask the operator to allow it \
          (posta account allow)",
@@ -126,7 +127,7 @@ fn not_own(account: &Account, address: &Address) -> Reply {
 /// The fields that a message gets where it lacks them.
 pub(crate) fn required_fields(
     reverse_path: &ReversePath,
-    account: Option<&Account>,
+    account: Option<&Principal>,
     hostname: &Domain,
     (id, time): (MailId, Timestamp),
 ) -> RequiredFields {

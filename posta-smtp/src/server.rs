@@ -146,8 +146,7 @@ impl Server {
         self.commands += 1;
         if self.commands > self.profile.limits.commands {
             let words = "Too many commands in one session, connect again";
-            reply::write(&Reply::new(421, (4, 7, 0), words), output);
-            self.state = State::Closing;
+            self.refuse(&Reply::new(421, (4, 7, 0), words), output);
             return None;
         }
         self.line(line, output)
@@ -183,13 +182,24 @@ impl Server {
         None
     }
 
+    /// Writes a refusal. The connection closes after a 421 (RFC 5321 §3.8).
+    fn refuse(&mut self, refusal: &Reply, output: &mut Vec<u8>) {
+        reply::write(refusal, output);
+        self.close_after(refusal);
+    }
+
+    fn close_after(&mut self, refusal: &Reply) {
+        if refusal.code.get() == 421 {
+            self.state = State::Closing;
+        }
+    }
+
     fn bad_command(&mut self, refusal: &Reply, output: &mut Vec<u8>) {
         self.bad_commands += 1;
         if self.bad_commands > self.profile.limits.bad_commands {
-            reply::write(&Reply::new(421, (4, 7, 0), "Too many errors, goodbye"), output);
-            self.state = State::Closing;
+            self.refuse(&Reply::new(421, (4, 7, 0), "Too many errors, goodbye"), output);
         } else {
-            reply::write(refusal, output);
+            self.refuse(refusal, output);
         }
     }
 
@@ -511,6 +521,7 @@ impl Engine for Server {
                 };
                 self.reply_to_content(&refusal, output);
                 self.transaction = None;
+                self.close_after(&refusal);
             }
             (Asked::FirstChunk(chunk), Answer::Refuse(refusal)) => {
                 self.state = State::Chunk(Chunk { refusal: Some(refusal), ..chunk });
@@ -519,7 +530,7 @@ impl Engine for Server {
                 self.begin_content(Framing::Length);
                 self.state = State::Chunk(chunk);
             }
-            (_, Answer::Refuse(refusal)) => reply::write(&refusal, output),
+            (_, Answer::Refuse(refusal)) => self.refuse(&refusal, output),
             (Asked::Verify, Answer::Found(found)) => reply::write_lines(250, &found, output),
             (Asked::Verify, _) => reply::write(&words::ambiguous(), output),
             (Asked::Forwarded { login }, _) => {

@@ -252,6 +252,7 @@ proptest! {
             pop3_server::Question::Read { .. } => {
                 pop3_server::Answer::Content(Bytes::from_static(b"a"))
             }
+            pop3_server::Question::Proceed => pop3_server::Answer::Proceed,
             pop3_server::Question::Update(_) => pop3_server::Answer::Updated,
         });
     }
@@ -366,6 +367,7 @@ fn collect(messages: &[Vec<u8>], size: usize) -> Vec<Vec<u8>> {
                     let piece = &rest[..rest.len().min(11)];
                     pop3_server::Answer::Content(Bytes::copy_from_slice(piece))
                 }
+                pop3_server::Question::Proceed => pop3_server::Answer::Proceed,
                 pop3_server::Question::Update(_) => pop3_server::Answer::Failed,
             },
             |_| panic!("a server is sent no content"),

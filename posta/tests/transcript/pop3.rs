@@ -72,6 +72,8 @@ impl Protocol for Pop3 {
             }
             // How a message is cut is not the protocol's business.
             Question::Read { .. } => return None,
+            // Asked before each command; the setting `login` answers.
+            Question::Proceed => return None,
             Question::Update(indices) => {
                 let numbers: Vec<_> = indices.iter().map(|index| (index + 1).to_string()).collect();
                 format!("update {}", numbers.join(" "))
@@ -82,6 +84,13 @@ impl Protocol for Pop3 {
     fn answer(script: &Script, question: &Question, text: Option<&str>) -> Answer<Messages> {
         if let Question::Read { index, offset, .. } = question {
             return read(script, *index, *offset);
+        }
+        if matches!(question, Question::Proceed) {
+            return match script.setting("login") {
+                Some("ends") => Answer::Denied(Denial::Ended),
+                Some("unknown") => Answer::Denied(Denial::Unavailable),
+                _ => Answer::Proceed,
+            };
         }
         match text {
             Some("opened") => Answer::Opened(Messages(messages(script))),
