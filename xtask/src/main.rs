@@ -16,6 +16,9 @@ cargo xtask tidy    only the rules of the house (see ARCHITECTURE.md)
 cargo xtask rfc     only docs/rfc.md: that it lists every RFC cited, and names tests that exist
 cargo xtask bench [ROUNDS]
                     measures Posta beside Postfix, Dovecot and smtp-sink, and writes docs/benchmarks.md
+cargo xtask abuse [SECONDS]
+                    measures well-behaved sessions beside each attack, for so long (10), and writes the
+                    table of docs/security.md; fails where a limit does not hold
 cargo xtask fuzz [SECONDS]
                     runs each fuzz target for so long (60), and keeps what it learnt in fuzz/corpus";
 
@@ -44,6 +47,7 @@ fn main() -> ExitCode {
         Some("tidy") => tidy::run(&root()),
         Some("rfc") => rfc::run(&root()),
         Some("bench") => bench(env::args().nth(2)),
+        Some("abuse") => abuse(env::args().nth(2)),
         Some("fuzz") => fuzz(env::args().nth(2)),
         _ => Err(USAGE.to_owned()),
     };
@@ -89,6 +93,19 @@ fn verdict(skipped: &Path) -> String {
 
 /// Runs ours and theirs in turn. Theirs are installed into roots of their own, so this needs root.
 fn bench(rounds: Option<String>) -> Result<(), String> {
+    let mut command = measuring("bench.py", "docs/benchmarks.md")?;
+    run(command.args(rounds), "the benchmark")
+}
+
+/// Runs each attack beside well-behaved sessions.
+fn abuse(seconds: Option<String>) -> Result<(), String> {
+    let mut command = measuring("abuse.py", "docs/security.md")?;
+    run(command.args(seconds), "the measurement beside attacks")
+}
+
+/// Builds the program, and returns the command by which a script measures it and writes a table into a
+/// document.
+fn measuring(script: &str, document: &str) -> Result<Command, String> {
     need("python3 --version", "python3")?;
     cargo("release build", &["build", "--release", "-p", "posta"])?;
     step("measuring");
@@ -96,8 +113,8 @@ fn bench(rounds: Option<String>) -> Result<(), String> {
     // All that it starts ends with it.
     command.args(["--mount", "--propagation", "private", "--pid", "--fork", "--kill-child"]);
     command.args(["--mount-proc", "python3"]);
-    command.args(["posta/tests/python/bench.py", "target/release/posta", "docs/benchmarks.md"]);
-    run(command.args(rounds), "the benchmark")
+    command.args([&format!("posta/tests/python/{script}"), "target/release/posta", document]);
+    Ok(command)
 }
 
 fn fuzz(seconds: Option<String>) -> Result<(), String> {

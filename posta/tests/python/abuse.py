@@ -1,0 +1,315 @@
+"""Measures well-behaved sessions beside attacks: python3 abuse.py POSTA [OUTPUT] [SECONDS] [ATTACK]
+
+Each attack runs against a server of its own, on loopback; PROXY headers give every connection the
+address of a stranger. A well-behaved sender of 100 KB messages and a reader that logs in by POP3 are
+timed without the attack and beside it. The attackers have the processor only while nobody else wants it: a
+stranger's program runs on the stranger's machine. With OUTPUT, writes a table in Markdown there. The
+exit status is 1 when a limit does not hold.
+"""
+
+import json
+import multiprocessing
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+import peers
+from attacks import ATTACKS, HOSTILE, POP3, SMTP, SUBMISSION, Hostile, Session
+
+PASSWORD = "a password that is long"
+RECEIVED_HEADER = b"From: friend@friend.test\r\nTo: ana@x.test\r\nSubject: 100 KB\r\n\r\n"
+MESSAGE = RECEIVED_HEADER + b"".join(b"%070d\r\n" % line for line in range(1_389))
+
+# What must hold beside an attack (as docs/security.md promises).
+SLOWER = 3
+# Below this many milliseconds a wait is the machine's, not the attack's.
+FLOOR = 10.0
+MEMORY = 128 * 1024 * 1024
+PAGE = 4096
+KEPT = 0.2
+
+CONFIG = """
+hostname = "mail.x.test"
+data = "{data}"
+[limits]
+sessions-per-account = 0
+submissions = 0
+[proxy]
+networks = ["127.0.0.0/8"]
+[[listen]]
+protocol = "smtp"
+address = "127.0.0.1:{smtp}"
+[[listen]]
+protocol = "submission"
+address = "127.0.0.1:{submission}"
+tls = "starttls"
+[[listen]]
+protocol = "pop3"
+address = "127.0.0.1:{pop3}"
+"""
+
+
+class Server:
+    """Posta on a store of its own, with one account."""
+
+    def __init__(self, program, work, descriptors):
+        self.program, self.data = program, os.path.join(work, "data")
+        self.config = os.path.join(work, "posta.toml")
+        with open(self.config, "w", encoding="utf-8") as file:
+            file.write(CONFIG.format(data=self.data, smtp=SMTP, submission=SUBMISSION, pop3=POP3))
+        self.command("account", "add", "ana@x.test", "--password-stdin")
+        self.descriptors = descriptors
+        self.start()
+
+    def command(self, *arguments):
+        ran = subprocess.run(
+            [self.program, *arguments, "--config", self.config],
+            input=PASSWORD.encode() + b"\n", stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=60, check=False,
+        )
+        if ran.returncode != 0:
+            raise RuntimeError(f"{arguments}: {ran.stdout.decode(errors='replace')}")
+
+    def start(self):
+        # prlimit ends nothing when it is missing: a server without the limit would make the attack idle.
+        limit = ["prlimit", f"--nofile={self.descriptors}"] if self.descriptors else []
+        self.said = tempfile.TemporaryFile()
+        self.process = subprocess.Popen(
+            [*limit, self.program, "serve", "--config", self.config], stdout=self.said, stderr=subprocess.STDOUT
+        )
+        peers.wait_for(("127.0.0.1", POP3))
+
+    def stop(self):
+        self.process.terminate()
+        self.process.wait(60)
+
+    def resident(self):
+        with open(f"/proc/{self.process.pid}/status", encoding="ascii") as file:
+            return int(next(line for line in file if line.startswith("VmRSS")).split()[1]) * 1024
+
+    def kept(self):
+        """Octets on the disk, in pages that hold anything: the log has zeros ahead of its end."""
+        total = 0
+        for folder, _, files in os.walk(self.data):
+            for name in files:
+                with open(os.path.join(folder, name), "rb") as file:
+                    while page := file.read(PAGE):
+                        total += len(page) if page.strip(b"\0") else 0
+        return total
+
+    def warnings(self):
+        self.said.seek(0)
+        return sum(1 for _ in self.said)
+
+
+# Well-behaved ------------------------------------------------------------------------------------------
+
+
+def deliver(address):
+    session = Session(SMTP, address)
+    session.greet()
+    session.expect(b"MAIL FROM:<friend@friend.test>", b"250")
+    session.expect(b"RCPT TO:<ana@x.test>", b"250")
+    session.expect(b"DATA", b"354")
+    session.expect(MESSAGE + b".", b"250")
+    session.expect(b"QUIT", b"221")
+    session.close()
+
+
+def log_in(address):
+    session = Session(POP3, address)
+    for command in (None, b"USER ana@x.test", b"PASS " + PASSWORD.encode(), b"STAT", b"QUIT"):
+        if command:
+            session.send(command + b"\r\n")
+        line = session.line()
+        if not line.startswith(b"+OK"):
+            raise ConnectionError(f"{command!r}: {line!r}")
+    session.close()
+
+
+def behave(work, address, times, until):
+    """Times `work` again and again; a failure counts as a wait without end."""
+    while time.monotonic() < until:
+        began = time.monotonic()
+        try:
+            work(address)
+            times.append((time.monotonic() - began) * 1000)
+        except OSError as error:
+            times.append(float("inf"))
+            print(f"    {work.__name__}: {error}", file=sys.stderr)
+            time.sleep(0.2)
+        time.sleep(0.01)
+
+
+def watch(seconds, pipe):
+    """A sender and a reader, from networks of their own, for so long."""
+    import threading
+
+    until = time.monotonic() + seconds
+    times = {"message": [], "login": []}
+    threads = [
+        threading.Thread(target=behave, args=(deliver, "198.51.100.7", times["message"], until)),
+        threading.Thread(target=behave, args=(log_in, "192.0.2.9", times["login"], until)),
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    pipe.send(times)
+
+
+def run_attack(attack, sent):
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+    attack(sent)
+
+
+def watched(server, seconds):
+    """The times of the well-behaved, and the most that was resident meanwhile."""
+    ours, theirs = multiprocessing.Pipe()
+    process = multiprocessing.Process(target=watch, args=(seconds, theirs), daemon=True)
+    process.start()
+    resident = 0
+    while not ours.poll(0.1):
+        resident = max(resident, server.resident())
+        if not process.is_alive() and not ours.poll(1):
+            raise RuntimeError("the well-behaved sessions broke off")
+    times = ours.recv()
+    process.join()
+    return times, resident
+
+
+def p99(times):
+    return sorted(times)[min(len(times) - 1, int(len(times) * 0.99))]
+
+
+def measure(program, name, attack, descriptors, seconds):
+    work = tempfile.mkdtemp(prefix="posta-abuse-")
+    server = Server(program, work, descriptors)
+    process = None
+    try:
+        watched(server, 2)
+        before, memory_before = watched(server, seconds)
+        sent = multiprocessing.Value("Q", 0, lock=False)
+        process = multiprocessing.Process(target=run_attack, args=(attack, sent), daemon=True)
+        process.start()
+        if isinstance(attack, Hostile):
+            time.sleep(0.5)
+            options = ["--server", f"127.0.0.1:{HOSTILE}", "--user", "ana", "--every", "1m", "--tls", "none"]
+            try:
+                server.command("collect", "add", "ana@x.test", *options, "--password-stdin")
+            except RuntimeError as problem:
+                print(f"    {str(problem).splitlines()[-1][:150]}", file=sys.stderr)
+        time.sleep(1)
+        during, memory = watched(server, seconds)
+        return {
+            "name": name,
+            "sent": sent.value,
+            "message": [p99(before["message"]), p99(during["message"])],
+            "login": [p99(before["login"]), p99(during["login"])],
+            "counts": [len(during["message"]), len(during["login"])],
+            "memory": max(0, memory - memory_before),
+            "lines": server.warnings(),
+        }
+    finally:
+        end(process)
+        server.stop()
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def keep(program, attack, seconds):
+    """Octets kept for each octet that the attack sends, once the server has written all that it will write."""
+    work = tempfile.mkdtemp(prefix="posta-abuse-")
+    server = Server(program, work, None)
+    process = None
+    try:
+        deliver("198.51.100.7")
+        server.stop()
+        before = server.kept()
+        server.start()
+        sent = multiprocessing.Value("Q", 0, lock=False)
+        process = multiprocessing.Process(target=run_attack, args=(attack, sent), daemon=True)
+        process.start()
+        time.sleep(seconds)
+        end(process)
+        process = None
+        server.stop()
+        return (server.kept() - before) / max(1, sent.value), sent.value
+    finally:
+        end(process)
+        if server.process.poll() is None:
+            server.stop()
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def end(process):
+    if process is not None:
+        process.terminate()
+        process.join()
+
+
+def faults(result):
+    """What does not hold."""
+    for what in ("message", "login"):
+        without, beside = result[what]
+        if beside > max(SLOWER * without, FLOOR):
+            yield f"{what}: {beside:.1f} ms beside {without:.1f}"
+    if result["memory"] > MEMORY:
+        yield f"memory: {result['memory'] >> 20} MiB more"
+    if result.get("kept") is not None and result["kept"] > KEPT:
+        yield f"disk: {result['kept']:.2f} octets kept for each that was sent"
+
+
+def row(result):
+    message, login = result["message"], result["login"]
+    kept = "" if result.get("kept") is None else f"{result['kept']:.3f}"
+    return (
+        f"| {result['name']} | {message[0]:.1f} | {message[1]:.1f} | {login[0]:.1f} | {login[1]:.1f} "
+        f"| {result['memory'] / (1 << 20):.0f} | {kept} |"
+    )
+
+
+HEAD = (
+    "| attack | message, ms | beside it | login, ms | beside it | MiB more | octets kept an octet |\n"
+    "|---|---|---|---|---|---|---|"
+)
+
+
+def main():
+    program = os.path.abspath(sys.argv[1])
+    output = sys.argv[2] if len(sys.argv) > 2 else ""
+    seconds = float(sys.argv[3]) if len(sys.argv) > 3 else 10
+    only = sys.argv[4] if len(sys.argv) > 4 else ""
+    rows, broken = [HEAD], 0
+    print(HEAD)
+    for name, attack, refused, descriptors in ATTACKS:
+        if only not in name:
+            continue
+        result = measure(program, name, attack, descriptors, seconds)
+        if refused:
+            result["kept"], _ = keep(program, attack, seconds)
+        rows.append(row(result))
+        print(rows[-1], flush=True)
+        print(f"    {json.dumps(result)}", file=sys.stderr)
+        for fault in faults(result):
+            broken += 1
+            print(f"    FAILED: {fault}", flush=True)
+    if output:
+        rewrite(output, "\n".join(rows))
+    sys.exit(1 if broken else 0)
+
+
+def rewrite(path, table):
+    """Puts the table between the marks."""
+    with open(path, encoding="utf-8") as file:
+        before, rest = file.read().split("<!-- measured -->\n", 1)
+    after = rest.split("<!-- end -->", 1)[1]
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(f"{before}<!-- measured -->\n{table}\n<!-- end -->{after}")
+
+
+if __name__ == "__main__":
+    main()
