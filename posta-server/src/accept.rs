@@ -16,6 +16,7 @@ use crate::{
     network::is_within,
     principal::Principal,
     rate::Rates,
+    refusals::{Refusals, Response, SessionRefusals, goodbye},
     relay::Wake,
     reports::{About, Outcome, Reporter},
     sasl::{self, Dialogue, Peer},
@@ -39,6 +40,7 @@ use posta_smtp::{
 };
 use posta_store::{Acceptance, Envelope, Event, Origin, Refusal, Store, StoreError, What};
 use std::{io, sync::Arc, time::Duration};
+use tokio::time::sleep;
 
 /// Octets reserved for a message of unknown size.
 const USUAL_MESSAGE: usize = 6 * 1024;
@@ -70,6 +72,8 @@ pub struct Acceptor {
     pub longest_hold: Duration,
     /// How much an account may send.
     pub rates: Arc<Rates>,
+    /// What refusing costs.
+    pub refusals: Arc<Refusals>,
     /// For those who want to hear that their message arrived.
     pub reporter: Reporter,
     /// Wakes the relay when the queue has something new.
@@ -83,15 +87,10 @@ impl Acceptor {
         let refusal = Refusal {
             about: "the connection".to_owned(),
             reply: "421 4.7.0 too many sessions".to_owned(),
+            times: 1,
         };
-        self.tell(What::Refused { origin, from: None, refused: vec![refusal] }).await;
-    }
-
-    async fn tell(&self, what: What) {
-        let event = Event { id: self.clock.mail_id(), time: self.clock.now(), what };
-        if let Err(error) = self.store.note(vec![event]).await {
-            tracing::error!(%error, "the history could not be written");
-        }
+        let what = What::Refused { origin, from: None, refused: vec![refusal] };
+        self.refusals.tell(client, what).await;
     }
 }
 
@@ -106,12 +105,8 @@ pub struct SmtpHost {
     account: Option<Box<Principal>>,
     transaction: Option<Box<Transaction>>,
     connected: Timestamp,
-    /// What was refused since the last transaction ended: for the history.
-    refused: Vec<Refusal>,
+    refused: SessionRefusals,
 }
-
-/// Refusals in one event at most: whoever collects more is guessing addresses.
-const REFUSALS: usize = 20;
 
 /// What nothing survives from into the next.
 struct Transaction {
@@ -127,7 +122,7 @@ impl SmtpHost {
         let tls = tls.map(Box::new);
         Self {
             connected: acceptor.clock.now(),
-            refused: Vec::new(),
+            refused: SessionRefusals::default(),
             acceptor,
             client,
             tls,
@@ -149,21 +144,40 @@ impl SmtpHost {
     async fn abandon_transaction(&mut self) {
         let transaction = self.transaction.take();
         if !self.refused.is_empty() {
-            let refused = std::mem::take(&mut self.refused);
+            let refused = self.refused.take();
             let from = transaction.as_ref().map(|open| open.mail.reverse_path.clone());
             let what = What::Refused { origin: self.origin(false), from, refused };
-            self.acceptor.tell(what).await;
+            self.acceptor.refusals.tell(self.client, what).await;
         }
         if let Some(incoming) = transaction.and_then(|open| open.incoming) {
             self.forget(&incoming).await;
         }
     }
 
-    /// Notes a refusal for the history, and passes it on.
-    fn refuse(&mut self, about: impl FnOnce() -> String, reply: Reply) -> Answer {
-        if self.refused.len() < REFUSALS {
-            self.refused.push(Refusal { about: about(), reply: reply.to_string() });
+    /// Notes a refusal for the history, and passes it on: later and later, until the session ends.
+    async fn refuse(&mut self, about: String, reply: Reply) -> Answer {
+        self.refused.note(about, reply.to_string());
+        // A neighbour passes on what others send it: to slow it down hits those.
+        let is_near = is_within(&self.acceptor.relays_for, self.client);
+        if self.acceptor.service == Service::Lmtp || is_near {
+            return Answer::Refuse(reply);
         }
+        match self.acceptor.refusals.refused(self.client, &mut self.refused) {
+            Response::After(delay) => {
+                sleep(delay).await;
+                Answer::Refuse(reply)
+            }
+            Response::EndAfter(delay) => {
+                sleep(delay).await;
+                self.refused.note("the session".to_owned(), goodbye().to_string());
+                Answer::Refuse(goodbye())
+            }
+        }
+    }
+
+    /// Notes a refused login. What guessing costs is decided elsewhere (`guard.rs`).
+    fn refuse_login(&mut self, reply: Reply) -> Answer {
+        self.refused.note("AUTH".to_owned(), reply.to_string());
         Answer::Refuse(reply)
     }
 
@@ -191,14 +205,14 @@ impl SmtpHost {
         if self.is_submission()
             && let Err(refusal) = self.submitter().may_send_as(&mail.reverse_path).await
         {
-            return self.refuse(|| format!("MAIL FROM:{}", mail.reverse_path), refusal);
+            return self.refuse(format!("MAIL FROM:{}", mail.reverse_path), refusal).await;
         }
         if let Some(Hold::Until(until)) = mail.parameters.hold
             && until > self.acceptor.clock.now() + self.acceptor.longest_hold
         {
             // RFC 4865 §5.
             let refusal = Reply::new(501, (5, 5, 4), "That is too far away to keep a message back");
-            return self.refuse(|| format!("MAIL FROM:{}", mail.reverse_path), refusal);
+            return self.refuse(format!("MAIL FROM:{}", mail.reverse_path), refusal).await;
         }
         let transaction = Transaction { mail, recipients: Vec::new(), incoming: None };
         self.transaction = Some(Box::new(transaction));
@@ -219,9 +233,9 @@ impl SmtpHost {
             Ok(false) => {
                 let words = "The account or its password has changed: connect and log in again";
                 let refusal = Reply::new(421, (4, 7, 0), words);
-                let refusal = self.refuse(|| "the session".to_owned(), refusal);
+                self.refused.note("the session".to_owned(), refusal.to_string());
                 self.abandon().await;
-                Some(refusal)
+                Some(Answer::Refuse(refusal))
             }
             Err(error) => Some(Answer::Refuse(store_failed(&error))),
         }
@@ -240,7 +254,6 @@ impl SmtpHost {
 
     async fn authenticate(&mut self, message: Exchange) -> Answer {
         let peer = Peer::new(self.client, self.tls.as_deref());
-        let about = || "AUTH".to_owned();
         match self.dialogue.step(message, &self.acceptor.authenticator, &peer).await {
             Ok(sasl::Step::Challenge(challenge)) => Answer::Challenge(challenge),
             Ok(sasl::Step::Done(account)) => {
@@ -248,10 +261,10 @@ impl SmtpHost {
                 Answer::Accept
             }
             Err(LoginError::Credentials) => {
-                self.refuse(about, Reply::new(535, (5, 7, 8), "Authentication failed"))
+                self.refuse_login(Reply::new(535, (5, 7, 8), "Authentication failed"))
             }
             Err(LoginError::Locked) => {
-                self.refuse(about, Reply::new(454, (4, 7, 0), "Too many failures, try later"))
+                self.refuse_login(Reply::new(454, (4, 7, 0), "Too many failures, try later"))
             }
             Err(error @ (LoginError::Store(_) | LoginError::Tokens(_))) => {
                 tracing::error!(%error, "a login could not be checked");
@@ -264,7 +277,7 @@ impl SmtpHost {
         let server::Recipient { path, parameters } = named;
         let announced = self.transaction.as_ref().and_then(|open| open.mail.parameters.size);
         match self.acceptor.directory.resolve(&path, announced, self.may_relay()).await {
-            Err(refusal) => self.refuse(|| format!("RCPT TO:{path}"), refusal),
+            Err(refusal) => self.refuse(format!("RCPT TO:{path}"), refusal).await,
             Ok((address, resolved)) => {
                 let notify = parameters.notify.unwrap_or_default();
                 let original = parameters.original;
@@ -282,10 +295,11 @@ impl SmtpHost {
         self.account.is_some() || is_within(&self.acceptor.relays_for, self.client)
     }
 
-    async fn verify(&self, name: &str) -> Answer {
+    async fn verify(&mut self, name: &str) -> Answer {
         match self.acceptor.directory.expand(name).await {
             Ok(found) if found.is_empty() => {
-                Answer::Refuse(Reply::new(550, (5, 1, 1), "No such user here"))
+                let refusal = Reply::new(550, (5, 1, 1), "No such user here");
+                self.refuse(format!("VRFY {name}"), refusal).await
             }
             Ok(found) => Answer::Found(found.iter().map(|to| format!("2.1.5 <{to}>")).collect()),
             Err(error) => Answer::Refuse(store_failed(&error)),
@@ -372,7 +386,7 @@ impl SmtpHost {
         incoming.finish();
         if let Err(refusal) = self.may_be_sent(&incoming).await {
             self.forget(&incoming).await;
-            return self.refuse(|| "the message".to_owned(), refusal);
+            return self.refuse("the message".to_owned(), refusal).await;
         }
         let (id, chunks) = (incoming.id, incoming.chunks);
         let committed = match self.acceptance(mail, recipients, incoming).await {
@@ -387,7 +401,10 @@ impl SmtpHost {
             Err(error) => Err(error),
         };
         match committed {
-            Ok(()) => Answer::Committed(id),
+            Ok(()) => {
+                self.refused.accepted();
+                Answer::Committed(id)
+            }
             Err(error) => {
                 if chunks > 0 {
                     // The failure is what the client hears of; a second one adds nothing.
@@ -448,7 +465,7 @@ impl SmtpHost {
             to: recipients.iter().map(|recipient| recipient.address.clone()).collect(),
             message_id: message_id.clone(),
             octets,
-            refused: std::mem::take(&mut self.refused),
+            refused: self.refused.take(),
         };
         let mut events = vec![Event { id, time, what }];
         if !deliveries.is_empty() && recipients.iter().any(|recipient| recipient.notify.success) {

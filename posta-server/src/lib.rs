@@ -34,6 +34,7 @@ pub mod principal;
 pub mod proxy;
 mod public_address;
 pub mod rate;
+pub mod refusals;
 pub mod relay;
 pub mod reports;
 pub mod resolve;
@@ -71,6 +72,7 @@ use posta_smtp::server::{Limits as SmtpLimits, Profile as SmtpProfile, Service a
 use posta_store::{Store, StoreError};
 use presence::Presence;
 use rate::Rates;
+use refusals::Refusals;
 use relay::{Relay, RelaySettings, Wake};
 use reports::Reporter;
 use resolve::Resolver;
@@ -292,6 +294,7 @@ pub struct Server {
     stop: watch::Sender<bool>,
     tasks: JoinSet<()>,
     sessions: mpsc::Receiver<()>,
+    refusals: Arc<Refusals>,
 }
 
 /// Makes a listener's service.
@@ -307,6 +310,7 @@ struct Services {
     driver: Arc<Driver>,
     clients: Arc<Clients>,
     budget: Budget,
+    refusals: Arc<Refusals>,
 }
 
 impl Server {
@@ -330,6 +334,7 @@ impl Server {
             srs: Srs::open(&*world.store, settings.hostname.clone(), &*world.clock).await?,
             clients: Arc::new(Clients::new(settings.sessions, settings.sessions_per_client)),
             budget: Budget::new(settings.memory),
+            refusals: Arc::new(Refusals::new(world.store.clone(), world.clock.clone())),
             world,
             settings,
         };
@@ -358,10 +363,12 @@ impl Server {
         tasks.spawn(tls_reports.clone().run(stopping.clone()));
         tasks.spawn(Arc::new(services.relay(tls_reports)).run(stopping.clone()));
         tasks.spawn(services.collectors.clone().run(stopping.clone()));
+        let refusals = services.refusals.clone();
+        tasks.spawn(refusals.clone().run(stopping.clone()));
         let expire = services.settings.pop3.expire;
         let World { store, clock, .. } = services.world;
         tasks.spawn(housekeeping::sweep(store, clock, expire, stopping));
-        Ok(Self { listening, stop, tasks, sessions })
+        Ok(Self { listening, stop, tasks, sessions, refusals })
     }
 
     /// What it serves, and where: in the order of the settings.
@@ -383,6 +390,7 @@ impl Server {
         if timeout(GRACE, ended).await.is_err() {
             tracing::warn!("some sessions did not end in time");
         }
+        self.refusals.tell_counted().await;
     }
 }
 
@@ -417,6 +425,7 @@ impl Services {
                     authenticator: self.authenticator.clone(),
                     tls,
                     presence: self.presence.clone(),
+                    refusals: self.refusals.clone(),
                     apop: pop3.apop,
                     expires: pop3.expire.is_some(),
                 }),
@@ -518,6 +527,7 @@ impl Services {
                 relays_for: self.settings.relays_for.clone(),
                 longest_hold: Duration::from_secs(smtp_limits.hold.into()),
                 rates: self.rates.clone(),
+                refusals: self.refusals.clone(),
                 reporter: self.reporter(),
                 wake: self.wake.clone(),
             }),

@@ -12,16 +12,13 @@ use crate::{
     web,
 };
 use ipnet::IpNet;
-use posta_mail::{ClientAddress, Engine, Interrupt, Timestamp};
+use posta_mail::{ClientAddress, Engine, Interrupt};
 use posta_pop3::{Server as Pop3Server, server::Profile as Pop3Profile};
 use posta_smtp::{Server as SmtpServer, server::Profile as SmtpProfile};
 use std::{
     collections::HashMap,
     io,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicI64, Ordering},
-    },
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 use tokio::{
@@ -80,8 +77,6 @@ pub struct Clients {
     /// Sessions that a client may have; none for no limit.
     limit_each: Option<u32>,
     sessions: Mutex<Sessions>,
-    /// The last second in which the history was told of a client that was turned away.
-    told: AtomicI64,
 }
 
 #[derive(Debug, Default)]
@@ -103,12 +98,6 @@ impl Clients {
     pub fn new(limit: u32, limit_each: u32) -> Self {
         let some = |limit| Some(limit).filter(|&limit| limit > 0);
         Self { limit: some(limit), limit_each: some(limit_each), ..Self::default() }
-    }
-
-    /// Whether the history may be told of a client that is turned away: once in a second, or a crowd
-    /// would fill it.
-    fn may_tell(&self, now: Timestamp) -> bool {
-        self.told.swap(now.as_second(), Ordering::Relaxed) != now.as_second()
     }
 
     /// Counts a session, if the client may have one more.
@@ -223,9 +212,7 @@ impl Service {
     /// One session too many. In implicit TLS there is no way to say so that costs less than a
     /// session, so the connection is just closed.
     async fn turn_away(&self, stream: Box<dyn Stream>, client: ClientAddress) -> io::Result<()> {
-        if let Protocol::Smtp { acceptor, .. } = &self.protocol
-            && self.clients.may_tell(acceptor.clock.now())
-        {
+        if let Protocol::Smtp { acceptor, .. } = &self.protocol {
             acceptor.tell_turned_away(client).await;
         }
         if self.implicit_tls.is_some() {

@@ -7,6 +7,7 @@ use crate::{
     net::Stream,
     presence::{Presence, Present, Refused},
     principal::Principal,
+    refusals::{Refusals, SessionRefusals},
     sasl::{self, Dialogue, Peer},
     tls::{Tls, TlsInfo},
 };
@@ -16,7 +17,7 @@ use posta_pop3::{
     Server,
     server::{Answer, Denial, Maildrop, Question},
 };
-use posta_store::{self as store, CHUNK, Entry, Event, Origin, Refusal, Store, StoreError, What};
+use posta_store::{self as store, CHUNK, Entry, Event, Origin, Store, StoreError, What};
 use std::{collections::BTreeSet, fmt::Write as _, io, sync::Arc, time::Duration};
 
 /// How long a removed message can be brought back.
@@ -35,6 +36,8 @@ pub struct Deliverer {
     pub tls: Option<Tls>,
     /// How many sessions an account has.
     pub presence: Arc<Presence>,
+    /// What refusing costs.
+    pub refusals: Arc<Refusals>,
     /// Whether APOP is offered.
     pub apop: bool,
     /// Whether messages that were retrieved expire.
@@ -85,7 +88,7 @@ pub struct PopHost {
     dialogue: Dialogue,
     opened: Option<Box<Opened>>,
     /// Logins that were refused: for the history.
-    refused: Vec<Refusal>,
+    refused: SessionRefusals,
 }
 
 struct Opened {
@@ -109,7 +112,7 @@ impl PopHost {
             tls: tls.map(Box::new),
             dialogue: Dialogue::default(),
             opened: None,
-            refused: Vec::new(),
+            refused: SessionRefusals::default(),
             deliverer,
         }
     }
@@ -169,7 +172,7 @@ impl PopHost {
         };
         opened.map_or_else(
             |denial| {
-                self.refused.push(Refusal { about, reply: format!("{denial:?}") });
+                self.refused.note(about, said(denial).to_owned());
                 Answer::Denied(denial)
             },
             Answer::Opened,
@@ -184,8 +187,7 @@ impl PopHost {
             Ok(false) => Denial::Ended,
             Err(error) => unavailable(&error),
         };
-        let reply = "the account or its password has changed".to_owned();
-        self.refused.push(Refusal { about: "the session".to_owned(), reply });
+        self.refused.note("the session".to_owned(), said(denial).to_owned());
         Answer::Denied(denial)
     }
 
@@ -211,7 +213,7 @@ impl PopHost {
         if self.opened.is_none() && self.refused.is_empty() {
             return;
         }
-        let refused = std::mem::take(&mut self.refused);
+        let refused = self.refused.take();
         let opened = self.opened.take();
         if let Some(opened) = opened.as_deref().filter(|_| self.deliverer.expires) {
             self.note_retrieved(opened).await;
@@ -232,13 +234,28 @@ impl PopHost {
                 removed: opened.removed as u64,
                 refused,
             },
-            None => What::Refused { origin, from: None, refused },
+            None => {
+                let what = What::Refused { origin, from: None, refused };
+                return self.deliverer.refusals.tell(self.client, what).await;
+            }
         };
         let Deliverer { store, clock, .. } = &*self.deliverer;
         let event = Event { id: clock.mail_id(), time: clock.now(), what };
         if let Err(error) = store.note(vec![event]).await {
             tracing::error!(%error, "the history could not be written");
         }
+    }
+}
+
+/// What the client was told, in English whatever it speaks.
+const fn said(denial: Denial) -> &'static str {
+    match denial {
+        Denial::Credentials => "[AUTH] wrong name or password",
+        Denial::Unavailable => "[SYS/TEMP] the maildrop could not be opened",
+        Denial::Locked => "[AUTH] too many failed logins",
+        Denial::TooMany => "[IN-USE] too many sessions of the account",
+        Denial::TooSoon => "[LOGIN-DELAY] too soon after the last login",
+        Denial::Ended => "[AUTH] the account or its password has changed",
     }
 }
 

@@ -158,7 +158,7 @@ pub enum Question {
 pub enum Answer {
     /// Yes.
     Accept,
-    /// No, for this reason.
+    /// No, for this reason. After a 421 the connection closes (RFC 5321 §3.8).
     Refuse(Reply),
     /// Say this to the client, and ask again with what it answers.
     Challenge(Vec<u8>),

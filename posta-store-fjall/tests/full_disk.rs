@@ -148,7 +148,8 @@ fn accept(store: &FjallStore, number: u64, chunks: u32, to: AccountId) -> Result
 /// Tells of a session in which a hundred recipients were refused.
 fn note(store: &FjallStore, number: u64) -> Result<(), StoreError> {
     let about = format!("RCPT TO:<{}@x.test>", "u".repeat(60));
-    let refusal = Refusal { about, reply: format!("550 5.1.1 no such user here {number}") };
+    let reply = format!("550 5.1.1 no such user here {number}");
+    let refusal = Refusal { about, reply, times: 1 };
     let what = What::Refused { origin: Origin::default(), from: None, refused: vec![refusal; 100] };
     let time = second(number as i64);
     block_on(store.note(vec![Event { id: MailId::new(time, number), time, what }]))

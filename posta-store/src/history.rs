@@ -47,6 +47,40 @@ pub struct Refusal {
     pub about: String,
     /// The reply.
     pub reply: String,
+    /// How often: with others that were like it, but about other addresses.
+    #[serde(default = "once", skip_serializing_if = "is_once")]
+    pub times: u32,
+}
+
+const fn once() -> u32 {
+    1
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands out references")]
+const fn is_once(times: &u32) -> bool {
+    *times == 1
+}
+
+/// Refusals of many clients, told by their number because there were too many.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CountedRefusals {
+    /// The command.
+    pub command: String,
+    /// The codes of the reply.
+    pub reply: String,
+    /// How often, in all.
+    pub times: u64,
+    /// Those who were refused most often.
+    pub clients: Vec<CountedClient>,
+}
+
+/// A client in [`CountedRefusals`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CountedClient {
+    /// Its network, as it is written: an IPv4 address, or the /64 of an IPv6 address.
+    pub client: String,
+    /// How often.
+    pub times: u32,
 }
 
 /// What became of a recipient in an attempt.
@@ -90,6 +124,15 @@ pub enum What {
         from: Option<ReversePath>,
         /// What was refused.
         refused: Vec<Refusal>,
+    },
+    /// More was refused than is told one by one.
+    Counted {
+        /// Since when.
+        since: Timestamp,
+        /// How many networks it came from, as far as they are told apart.
+        networks: u32,
+        /// What was refused, by command and reply.
+        refusals: Vec<CountedRefusals>,
     },
     /// Somebody opened a maildrop.
     Collected {

@@ -7,6 +7,8 @@ mod clients;
 mod hostile;
 #[path = "memory/lines.rs"]
 mod lines;
+#[path = "memory/refusals.rs"]
+mod refusals;
 #[path = "memory/standing.rs"]
 mod standing;
 #[path = "memory/submission.rs"]

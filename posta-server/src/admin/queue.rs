@@ -1,6 +1,7 @@
 //! The operator's requests about the queue and about what happened to messages.
 
 use super::{Admin, AdminError, Response};
+use crate::network::ClientNetwork;
 use posta_mail::{Address, MailId, ReversePath, Timestamp};
 use posta_store::{Destination, Event, Item, ItemId, ItemState, Settlement, StoreError, What};
 use serde::{Deserialize, Serialize};
@@ -302,6 +303,12 @@ fn concerns(event: &Event, named: &str, address: Option<&Address>) -> bool {
     if let (Some(origin), Ok(client)) = (origin, named.parse::<IpAddr>()) {
         return origin.client == Some(client.to_canonical());
     }
+    if let (What::Counted { refusals, .. }, Ok(client)) = (&event.what, named.parse()) {
+        let network = ClientNetwork::of(client).to_string();
+        return refusals
+            .iter()
+            .any(|refused| refused.clients.iter().any(|counted| counted.client == network));
+    }
     let is_it = |other: &Address| address.is_some_and(|address| other.folded() == *address);
     let is_path = |path: &ReversePath| matches!(path, ReversePath::Address(other) if is_it(other));
     match &event.what {
@@ -323,6 +330,6 @@ fn concerns(event: &Event, named: &str, address: Option<&Address>) -> bool {
         What::Attempted { recipients, .. } => recipients.iter().any(|fate| is_it(&fate.recipient)),
         What::Collected { origin, .. } => origin.account.as_ref().is_some_and(is_it),
         What::Reported { to, .. } => is_it(to),
-        What::Removed { .. } => false,
+        What::Removed { .. } | What::Counted { .. } => false,
     }
 }

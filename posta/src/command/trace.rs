@@ -4,7 +4,7 @@ use crate::{Place, config::Span, operator, output::say};
 use anyhow::{Result, bail, ensure};
 use clap::Args;
 use posta_server::admin::{Request, Response, TRACED};
-use posta_store::{Event, Origin, Refusal, What};
+use posta_store::{CountedClient, CountedRefusals, Event, Origin, Refusal, What};
 
 /// Tell what happened to a message: who brought it, where it went, what the other side said; of many,
 /// the newest hundred.
@@ -63,6 +63,10 @@ fn print(event: &Event) {
             say!("  {time}  refused{from}, {}", described(origin));
             print_refused(refused);
         }
+        What::Counted { since, networks, refusals } => {
+            say!("  {time}  refused since {since:.0}, from {networks} networks");
+            refusals.iter().for_each(print_counted);
+        }
         What::Collected { origin, messages, retrieved, removed, refused } => {
             say!("  {time}  maildrop opened, {}", described(origin));
             detail(&format!("{messages} messages, {retrieved} retrieved, {removed} removed"));
@@ -89,8 +93,20 @@ fn print(event: &Event) {
 }
 
 fn print_refused(refused: &[Refusal]) {
-    for Refusal { about, reply } in refused {
-        detail(&format!("refused {about}: {reply}"));
+    for Refusal { about, reply, times } in refused {
+        let like = match times {
+            1 => String::new(),
+            times => format!(" (and {} like it)", times - 1),
+        };
+        detail(&format!("refused {about}: {reply}{like}"));
+    }
+}
+
+fn print_counted(refused: &CountedRefusals) {
+    let CountedRefusals { command, reply, times, clients } = refused;
+    detail(&format!("{times} times {command}: {reply}"));
+    for CountedClient { client, times } in clients {
+        detail(&format!("    {times} times {client}"));
     }
 }
 
