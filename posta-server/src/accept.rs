@@ -9,7 +9,7 @@ use crate::{
     auth::{Authenticator, LoginError},
     clock::Clock,
     content::{Budget, FREE, Incoming},
-    directory::{Directory, Recipient, store_failed},
+    directory::{Directory, Recipient, Resolved, store_failed},
     dispatch,
     drive::Host,
     net::Stream,
@@ -25,8 +25,7 @@ use crate::{
 };
 use ipnet::IpNet;
 use posta_mail::{
-    ClientAddress, Domain, Reply, ReversePath, Timestamp,
-    dsn::Action,
+    Address, ClientAddress, Domain, Reply, ReversePath, Timestamp,
     envelope::{Body, Hold, MailParameters},
     header::{Completion, HeaderCompleter},
     limits,
@@ -38,7 +37,7 @@ use posta_smtp::{
     command::HelloVerb,
     server::{self, Answer, Forwarded, Hello, Mail, Question, Service},
 };
-use posta_store::{Acceptance, Envelope, Event, Origin, Refusal, Store, StoreError, What};
+use posta_store::{Acceptance, Envelope, Event, Origin, Store, StoreError, What};
 use std::{io, sync::Arc, time::Duration};
 use tokio::time::sleep;
 
@@ -78,20 +77,6 @@ pub struct Acceptor {
     pub reporter: Reporter,
     /// Wakes the relay when the queue has something new.
     pub wake: Arc<Wake>,
-}
-
-impl Acceptor {
-    /// Tells the history of a client whose session was one too many.
-    pub(crate) async fn tell_turned_away(&self, client: ClientAddress) {
-        let origin = Origin { client: client.ip(), ..Origin::default() };
-        let refusal = Refusal {
-            about: "the connection".to_owned(),
-            reply: "421 4.7.0 too many sessions".to_owned(),
-            times: 1,
-        };
-        let what = What::Refused { origin, from: None, refused: vec![refusal] };
-        self.refusals.tell(client, what).await;
-    }
 }
 
 /// One session's answers.
@@ -276,7 +261,8 @@ impl SmtpHost {
     async fn recipient(&mut self, named: server::Recipient) -> Answer {
         let server::Recipient { path, parameters } = named;
         let announced = self.transaction.as_ref().and_then(|open| open.mail.parameters.size);
-        match self.acceptor.directory.resolve(&path, announced, self.may_relay()).await {
+        let resolved = self.acceptor.directory.resolve(&path, announced, self.may_relay()).await;
+        match resolved.and_then(|found| self.may_send_to(&found.0, &found.1).map(|()| found)) {
             Err(refusal) => self.refuse(format!("RCPT TO:{path}"), refusal).await,
             Ok((address, resolved)) => {
                 let notify = parameters.notify.unwrap_or_default();
@@ -287,6 +273,26 @@ impl SmtpHost {
                 }
                 Answer::Accept
             }
+        }
+    }
+
+    /// Decides whether there is a rate that the recipient would exceed, and counts it.
+    fn may_send_to(&self, address: &Address, resolved: &Resolved) -> Result<(), Reply> {
+        let Some(Transaction { mail, .. }) = self.transaction.as_deref() else { return Ok(()) };
+        if self.may_relay() {
+            return self.submitter().may_send_to();
+        }
+        let (rates, now) = (&self.acceptor.rates, self.acceptor.clock.now());
+        rates.answer(self.client, &mail.reverse_path, (address, resolved), now)
+    }
+
+    /// Promises a stranger no report of success where that would be one too many.
+    fn limit_reports(&self, recipients: &mut [Recipient]) {
+        let is_wanted = recipients.iter().any(|recipient| recipient.notify.success);
+        let is_stranger = self.acceptor.service != Service::Lmtp && !self.may_relay();
+        let (rates, now) = (&self.acceptor.rates, self.acceptor.clock.now());
+        if is_wanted && is_stranger && !rates.may_hear_of_success(self.client, now) {
+            recipients.iter_mut().for_each(|recipient| recipient.notify.success = false);
         }
     }
 
@@ -381,13 +387,14 @@ impl SmtpHost {
 
     async fn commit(&mut self) -> Answer {
         let Some(transaction) = self.transaction.take() else { return no_transaction() };
-        let Transaction { mail, recipients, incoming } = *transaction;
+        let Transaction { mail, mut recipients, incoming } = *transaction;
         let Some(mut incoming) = incoming else { return no_transaction() };
         incoming.finish();
         if let Err(refusal) = self.may_be_sent(&incoming).await {
             self.forget(&incoming).await;
             return self.refuse("the message".to_owned(), refusal).await;
         }
+        self.limit_reports(&mut recipients);
         let (id, chunks) = (incoming.id, incoming.chunks);
         let committed = match self.acceptance(mail, recipients, incoming).await {
             Ok(acceptance) => {
@@ -477,7 +484,7 @@ impl SmtpHost {
                 octets,
                 beginning: (chunks == 0).then_some(&rest[..]),
             };
-            let arrived: Vec<_> = recipients.iter().filter_map(arrived).collect();
+            let arrived: Vec<_> = recipients.iter().filter_map(Outcome::arrived).collect();
             if let Some((report, event)) =
                 self.acceptor.reporter.report(about, &arrived, None).await?
             {
@@ -526,22 +533,6 @@ fn held_until(hold: Hold, now: Timestamp) -> Option<Timestamp> {
         Hold::Until(until) => until,
     };
     (until > now).then_some(until)
-}
-
-/// What became of a recipient that is in its mailbox now, or went to several (RFC 3461 §5.2.7).
-fn arrived(recipient: &Recipient) -> Option<Outcome> {
-    if recipient.resolved.accounts.is_empty() {
-        return None;
-    }
-    let is_list = recipient.resolved.is_list();
-    Some(Outcome {
-        address: recipient.address.clone(),
-        notify: recipient.notify,
-        original: recipient.original.clone(),
-        action: if is_list { Action::Expanded } else { Action::Delivered },
-        reply: None,
-        host: None,
-    })
 }
 
 impl Host<Server> for SmtpHost {

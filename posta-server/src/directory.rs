@@ -44,6 +44,8 @@ pub struct Resolved {
     pub accounts: Vec<AccountId>,
     /// Addresses on other servers.
     pub elsewhere: Vec<Address>,
+    /// Whether the address stands for a sender of forwarded mail, to whom it leads back.
+    pub leads_back: bool,
 }
 
 impl Resolved {
@@ -122,7 +124,7 @@ impl Directory {
         };
         if let Some(original) = self.original(&address) {
             let elsewhere = vec![original];
-            return Ok((address, Resolved { accounts: Vec::new(), elsewhere }));
+            return Ok((address, Resolved { elsewhere, leads_back: true, ..Resolved::default() }));
         }
         if self.forwarding.as_ref().is_some_and(|(srs, _)| srs.is_like_ours(&address)) {
             return Err(Reply::new(550, (5, 1, 1), "That address leads to nobody any more"));
@@ -137,7 +139,7 @@ impl Directory {
             self.has_room(account, announced.unwrap_or_default()).await?;
         }
         let accounts = accounts.iter().map(|account| account.id).collect();
-        Ok((address, Resolved { accounts, elsewhere }))
+        Ok((address, Resolved { accounts, elsewhere, leads_back: false }))
     }
 
     /// Where mail of our own for an address goes: anywhere.
@@ -154,7 +156,8 @@ impl Directory {
         {
             elsewhere.push(address.clone());
         }
-        Ok(Resolved { accounts: accounts.iter().map(|account| account.id).collect(), elsewhere })
+        let accounts = accounts.iter().map(|account| account.id).collect();
+        Ok(Resolved { accounts, elsewhere, leads_back: false })
     }
 
     /// The mailboxes that an address means, each once; none if it means nothing. An account comes
@@ -254,7 +257,7 @@ impl Directory {
         match self.store.is_local(address.domain()).await {
             Ok(true) => Err(Reply::new(550, (5, 1, 1), "No such user here")),
             Ok(false) if may_relay => {
-                Ok(Resolved { accounts: Vec::new(), elsewhere: vec![address.clone()] })
+                Ok(Resolved { elsewhere: vec![address.clone()], ..Resolved::default() })
             }
             Ok(false) => Err(Reply::new(
                 550,

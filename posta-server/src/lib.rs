@@ -122,7 +122,7 @@ pub struct Settings {
     pub trust_loopback: bool,
     /// From where mail for elsewhere is taken without a login.
     pub relays_for: Vec<IpNet>,
-    /// Messages an hour that an account may submit; 0 for any number.
+    /// Recipients an hour to whom an account may submit messages; 0 for any number.
     pub submissions: u32,
     /// How long a session may last; what is in hand then may end.
     pub session_time: Duration,

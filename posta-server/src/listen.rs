@@ -213,7 +213,7 @@ impl Service {
     /// session, so the connection is just closed.
     async fn turn_away(&self, stream: Box<dyn Stream>, client: ClientAddress) -> io::Result<()> {
         if let Protocol::Smtp { acceptor, .. } = &self.protocol {
-            acceptor.tell_turned_away(client).await;
+            acceptor.refusals.tell_turned_away(client).await;
         }
         if self.implicit_tls.is_some() {
             return Ok(());

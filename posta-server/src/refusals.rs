@@ -15,7 +15,7 @@
 
 use crate::{clock::Clock, network::ClientNetwork};
 use posta_mail::{ClientAddress, Reply, Timestamp};
-use posta_store::{CountedClient, CountedRefusals, Event, Refusal, Store, What};
+use posta_store::{CountedClient, CountedRefusals, Event, Origin, Refusal, Store, What};
 use std::{
     collections::HashMap,
     fmt::{self, Write as _},
@@ -340,6 +340,17 @@ impl Refusals {
         if is_told {
             self.note(what, now).await;
         }
+    }
+
+    /// Tells the history of a client whose session was one too many.
+    pub(crate) async fn tell_turned_away(&self, client: ClientAddress) {
+        let origin = Origin { client: client.ip(), ..Origin::default() };
+        let refusal = Refusal {
+            about: "the connection".to_owned(),
+            reply: "421 4.7.0 too many sessions".to_owned(),
+            times: 1,
+        };
+        self.tell(client, What::Refused { origin, from: None, refused: vec![refusal] }).await;
     }
 
     /// Tells what was only counted so far.

@@ -1,6 +1,10 @@
 //! Reports to senders: what became of their messages (RFC 3461, RFC 3464).
 
-use crate::{clock::Clock, directory::Directory, dispatch};
+use crate::{
+    clock::Clock,
+    directory::{Directory, Recipient},
+    dispatch,
+};
 use posta_mail::{
     Address, Domain, EnhancedStatus, MailId, Reply, ReversePath, Timestamp,
     dsn::{self, Action, Report},
@@ -61,6 +65,23 @@ pub struct Outcome {
 }
 
 impl Outcome {
+    /// Returns what became of a recipient that is in its mailbox now, or went to several (RFC 3461
+    /// §5.2.7).
+    pub(crate) fn arrived(recipient: &Recipient) -> Option<Self> {
+        if recipient.resolved.accounts.is_empty() {
+            return None;
+        }
+        let is_list = recipient.resolved.is_list();
+        Some(Self {
+            address: recipient.address.clone(),
+            notify: recipient.notify,
+            original: recipient.original.clone(),
+            action: if is_list { Action::Expanded } else { Action::Delivered },
+            reply: None,
+            host: None,
+        })
+    }
+
     fn is_wanted(&self) -> bool {
         match self.action {
             Action::Failed => self.notify.failure,

@@ -4,10 +4,18 @@
 //! `ana@x.test` becomes `SRS0=hash=day=x.test=ana@ours`. Who sends to that address reaches
 //! `ana@x.test` through us: only addresses that we made ourselves, for three weeks. An address that
 //! another forwarder made becomes `SRS1=hash=theirs==rest@ours`, however many came before us.
+//!
+//! The hash is all that keeps strangers from relaying through such addresses to anybody they like. It
+//! has 130 bits where the local part has room for them; beside a long address it has fewer, but never
+//! less than 60: to find one takes 2^59 refused recipients on average, which `refusals.rs` makes slow.
+//! How many it has follows from the rest of the address, so nobody can choose a short one. SRS1 holds
+//! another's hash as well, and makes do with 40 bits: whoever guessed that would reach only addresses
+//! that begin with `SRS0=`, whose forwarders look at their own hash. Where there is no room for so
+//! much, mail keeps its sender. How much goes to an address that is known is limited by `rate.rs`.
 
 use crate::clock::Clock;
-use aws_lc_rs::hmac;
-use posta_mail::{Address, Domain, Timestamp};
+use aws_lc_rs::{constant_time::verify_slices_are_equal, hmac};
+use posta_mail::{Address, Domain, Timestamp, limits};
 use posta_store::{Store, StoreError};
 
 /// The kind and the name of the record that holds the key.
@@ -17,8 +25,17 @@ const NAME: &str = "key";
 /// Octets of the key.
 const KEY: usize = 32;
 
-/// Characters of the hash: 30 bits, each guess of which is a refused recipient.
-const HASH: usize = 6;
+/// Characters of the hash, of 5 bits each: without case, which may be lost on the way.
+const HASH: usize = 26;
+
+/// Characters of the hash at least, beside an address for which [`HASH`] leaves no room.
+const SHORT_HASH: usize = 12;
+
+/// The same in SRS1.
+const SHORT_HASH_OF_SRS1: usize = 8;
+
+/// Characters of a local part that are not the hash and what it vouches for: `SRS0=` and `=`.
+const FRAME: usize = 6;
 
 /// For how many days an address leads back.
 const DAYS: i64 = 21;
@@ -69,13 +86,13 @@ impl Srs {
         let (local, domain) = (sender.local_part(), sender.domain());
         let local = if let Some(rest) = strip(local, "SRS0=") {
             let rest = format!("{domain}=={rest}");
-            format!("SRS1={}={rest}", self.hash(&rest))
+            format!("SRS1={}={rest}", self.hash(&rest, SHORT_HASH_OF_SRS1)?)
         } else if let Some((_, rest)) = strip(local, "SRS1=").and_then(|rest| rest.split_once('='))
         {
-            format!("SRS1={}={rest}", self.hash(rest))
+            format!("SRS1={}={rest}", self.hash(rest, SHORT_HASH_OF_SRS1)?)
         } else {
             let rest = format!("{}={domain}={local}", day(now));
-            format!("SRS0={}={rest}", self.hash(&rest))
+            format!("SRS0={}={rest}", self.hash(&rest, SHORT_HASH)?)
         };
         Address::new(&local, &self.host).ok()
     }
@@ -90,7 +107,7 @@ impl Srs {
         if let Some(rest) = strip(local, "SRS1=") {
             let (hash, rest) = rest.split_once('=')?;
             let (host, rest_of_theirs) = rest.split_once("==")?;
-            let is_ours = self.is_hash(hash, rest);
+            let is_ours = self.is_hash(hash, rest, SHORT_HASH_OF_SRS1);
             return is_ours.then(|| {
                 Address::new(&format!("SRS0={rest_of_theirs}"), &host.parse().ok()?).ok()
             })?;
@@ -98,7 +115,7 @@ impl Srs {
         let (hash, rest) = strip(local, "SRS0=")?.split_once('=')?;
         let (made, original) = rest.split_once('=')?;
         let (domain, local) = original.split_once('=')?;
-        (self.is_hash(hash, rest) && is_recent(made, now))
+        (self.is_hash(hash, rest, SHORT_HASH) && is_recent(made, now))
             .then(|| Address::new(local, &domain.parse().ok()?).ok())?
     }
 
@@ -110,16 +127,19 @@ impl Srs {
         is_rewritten && address.domain() == self.host.as_str()
     }
 
-    /// Case may be lost on the way.
-    fn hash(&self, text: &str) -> String {
+    /// The hash of what an address says, as long as there is room for it; none if there is not
+    /// enough. Case may be lost on the way.
+    fn hash(&self, text: &str, least: usize) -> Option<String> {
+        let room = limits::LOCAL_PART.checked_sub(FRAME + text.len())?;
+        let length = Some(room.min(HASH)).filter(|&length| length >= least)?;
         let tag = hmac::sign(&self.key, text.to_ascii_lowercase().as_bytes());
-        tag.as_ref().iter().take(HASH).map(|octet| digit(i64::from(*octet))).collect()
+        Some(tag.as_ref().iter().take(length).map(|octet| digit(i64::from(*octet))).collect())
     }
 
-    fn is_hash(&self, hash: &str, text: &str) -> bool {
-        let (ours, theirs) = (self.hash(text), hash.to_ascii_lowercase());
-        aws_lc_rs::constant_time::verify_slices_are_equal(ours.as_bytes(), theirs.as_bytes())
-            .is_ok()
+    fn is_hash(&self, hash: &str, text: &str, least: usize) -> bool {
+        let theirs = hash.to_ascii_lowercase();
+        self.hash(text, least)
+            .is_some_and(|ours| verify_slices_are_equal(ours.as_bytes(), theirs.as_bytes()).is_ok())
     }
 }
 
@@ -165,12 +185,11 @@ mod tests {
 
     #[test]
     fn there_and_back() {
-        let (one, two, three) = (srs("mail.one.test"), srs("two.test"), srs("three.test"));
-        let (ana, now) = ("ana=b@x.test".parse().unwrap(), day_of(20_000));
+        let (one, two, three) = (srs("one.test"), srs("two.test"), srs("three.test"));
+        let (ana, now) = ("ana@x.test".parse().unwrap(), day_of(20_000));
         let first = one.forward(&ana, now).unwrap();
         assert!(
-            first.as_str().starts_with("SRS0=")
-                && first.as_str().ends_with("=x.test=ana=b@mail.one.test"),
+            first.as_str().starts_with("SRS0=") && first.as_str().ends_with("=x.test=ana@one.test"),
             "{first}"
         );
         assert_eq!(one.back(&first, day_of(20_021)).as_ref(), Some(&ana));
@@ -186,7 +205,34 @@ mod tests {
         let third = three.forward(&second, now).unwrap();
         assert!(third.as_str().len() < second.as_str().len() + 4, "it grows no more: {third}");
         assert_eq!(three.back(&third, now).as_ref(), Some(&first));
+        let odd = "a=b@x.test".parse().unwrap();
+        let back = one.forward(&odd, now).and_then(|made| one.back(&made, now));
+        assert_eq!(back, Some(odd));
         let long: Address = format!("{}@x.test", "a".repeat(60)).parse().unwrap();
         assert_eq!(one.forward(&long, now), None);
+    }
+
+    /// Whoever could guess the hash would relay through us to anybody.
+    #[test]
+    fn a_hash_is_as_long_as_there_is_room_for() {
+        let (srs, now) = (srs("ours.test"), day_of(20_000));
+        let forward = |length: usize| {
+            srs.forward(&format!("{}@x.test", "a".repeat(length)).parse().unwrap(), now)
+        };
+        for (length, characters) in [(1, 26), (22, 26), (23, 25), (36, 12)] {
+            let made = forward(length).unwrap();
+            let hash = made.local_part().split('=').nth(1).unwrap();
+            assert_eq!(hash.len(), characters, "{made}");
+            assert!(made.local_part().len() <= limits::LOCAL_PART);
+            let upper = made.as_str().to_ascii_uppercase().replace("OURS.TEST", "ours.test");
+            assert!(srs.back(&upper.parse().unwrap(), now).is_some(), "{upper}");
+            for fewer in [0, 6, 11, 12, hash.len() - 1] {
+                if fewer < hash.len() {
+                    let short = made.as_str().replace(hash, &hash[..fewer]);
+                    assert_eq!(srs.back(&short.parse().unwrap(), now), None, "{short}");
+                }
+            }
+        }
+        assert_eq!(forward(37), None);
     }
 }

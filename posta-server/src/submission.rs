@@ -48,16 +48,21 @@ impl Submitter<'_> {
             return if is_near && self.trusts_loopback { Ok(()) } else { Err(refusal) };
         };
         // The null reverse-path counts as well, or it would be the way around the limit.
-        self.rates.count(account.id, self.now).map_err(|limit| {
-            let words = format!("{limit} messages an hour may be sent: try again later");
-            Reply::new(450, (4, 7, 1), words)
-        })?;
+        self.rates.may_submit(account.id, self.now)?;
         let ReversePath::Address(address) = reverse_path else { return Ok(()) };
         if self.owns(account, address).await? {
             return Ok(());
         }
         let words = format!("{} may not send as {address}", account.address);
         Err(Reply::new(553, (5, 7, 1), words))
+    }
+
+    /// Decides whether a message may have one more recipient, and counts it.
+    ///
+    /// # Errors
+    /// The refusal.
+    pub(crate) fn may_send_to(&self) -> Result<(), Reply> {
+        self.account.map_or(Ok(()), |account| self.rates.submit(account.id, self.now))
     }
 
     /// Decides whether a message of these authors may be sent.

@@ -3,7 +3,7 @@
 use super::*;
 
 /// A system behind a balancer, so that strangers have addresses of their own.
-async fn proxied(store: Arc<MemoryStore>) -> System {
+pub(super) async fn proxied(store: Arc<MemoryStore>) -> System {
     let clock = Arc::new(SimulatedClock::new(Timestamp::from_second(1_074_188_330).unwrap(), 7));
     system_on(store, clock, |settings| {
         settings.proxies = vec!["127.0.0.0/8".parse().unwrap()];
@@ -15,7 +15,7 @@ async fn proxied(store: Arc<MemoryStore>) -> System {
     .await
 }
 
-fn header(network: usize) -> String {
+pub(super) fn header(network: usize) -> String {
     format!("PROXY TCP4 203.0.{}.{} 127.0.0.1 1 2\r\n", 113 + network / 250, 1 + network % 250)
 }
 
