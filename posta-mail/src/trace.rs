@@ -69,6 +69,20 @@ pub fn date(time: Timestamp) -> String {
     rfc2822::to_string(&time.to_zoned_datetime(TimeZone::UTC)).unwrap_or_default()
 }
 
+/// Returns a time as the line `From address time` of an mbox has it (RFC 4155 appendix A): in UTC, the
+/// day padded with a blank, and nothing behind the year. Mail programs take another form for text, and
+/// see no message.
+///
+/// ```
+/// use posta_mail::{Timestamp, trace::mbox_date};
+///
+/// assert_eq!(mbox_date(Timestamp::UNIX_EPOCH), "Thu Jan  1 00:00:00 1970");
+/// ```
+#[must_use]
+pub fn mbox_date(time: Timestamp) -> String {
+    time.strftime("%a %b %e %H:%M:%S %Y").to_string()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

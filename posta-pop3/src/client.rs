@@ -12,7 +12,7 @@
 //! | `Capa`     | the capability list             | STLS, asks how to log in, or USER |
 //! | `Stls`     | +OK                             | negotiates (`Securing`), CAPA or USER |
 //! | `Choosing` | the caller's mechanism          | AUTH or USER |
-//! | `Auth`     | a challenge, +OK                | asks for a response, or what to do |
+//! | `Auth`     | a challenge, +OK, -ERR          | asks for a response, what to do, or how else to log in |
 //! | `Challenged` | the caller's response         | sends it |
 //! | `User`     | +OK                             | PASS |
 //! | `Pass`     | +OK                             | asks what to do |
@@ -30,7 +30,7 @@ use posta_mail::{
     line::{Cut, cut_line},
     sasl,
 };
-use std::io::Write as _;
+use std::{borrow::Cow, io::Write as _};
 
 /// How a client behaves.
 #[derive(Debug, Clone)]
@@ -77,9 +77,13 @@ pub enum Answer {
 /// What the caller is asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Question {
-    /// How to log in: the mechanisms that the server offers, in upper case (RFC 5034 §3). At least
-    /// one.
-    Login(Vec<String>),
+    /// How to log in.
+    Login {
+        /// The mechanisms that the server offers and has not refused yet, in upper case (RFC 5034 §3).
+        offered: Vec<String>,
+        /// With what words it refused the last one.
+        refused: Option<String>,
+    },
     /// What to answer to this challenge.
     Challenge(Vec<u8>),
     /// What to do next. Carries what the command before brought; [`Outcome::Done`] after the login.
@@ -134,10 +138,14 @@ pub struct Client {
 #[derive(Debug)]
 enum State {
     Greeting,
-    Capa { listing: bool, offered: Offered },
-    Choosing(Vec<String>),
-    Auth,
-    Challenged(Vec<u8>),
+    Capa {
+        listing: bool,
+        offered: Offered,
+    },
+    Choosing(Vec<String>, Option<String>),
+    /// In an exchange of SASL; the mechanisms that are left should it fail.
+    Auth(Vec<String>),
+    Challenged(Vec<u8>, Vec<String>),
     Stls,
     Securing,
     User,
@@ -208,15 +216,19 @@ impl Client {
 
     fn status(&mut self, line: &[u8], output: &mut Vec<u8>) -> Result<(), Failure> {
         self.listed = 0;
-        if let (State::Auth, Some(challenge)) = (&self.state, line.strip_prefix(b"+ ")) {
-            // RFC 5034 §4.
-            let Ok(Some(sasl::Exchange::Response(octets))) = sasl::response(challenge) else {
-                return Err(Failure::Protocol("a challenge is no base64"));
+        let challenge = line.strip_prefix(b"+").filter(|rest| rest.is_empty() || rest[0] == b' ');
+        if let (State::Auth(left), Some(challenge)) = (&mut self.state, challenge) {
+            // RFC 5034 §4 has base64 here. Some servers say "go ahead" in plain words instead: whoever
+            // needs a challenge finds none.
+            let octets = match sasl::response(challenge.trim_ascii()) {
+                Ok(Some(sasl::Exchange::Response(octets))) => octets,
+                _ => Vec::new(),
             };
-            self.state = State::Challenged(octets);
+            self.state = State::Challenged(octets, std::mem::take(left));
             return Ok(());
         }
         let (positive, words) = status(line)?;
+        let words = &*words;
         match (std::mem::replace(&mut self.state, State::Closed), positive) {
             (State::Greeting, true) if self.wants_capabilities() => self.send_capa(output),
             (State::Greeting, true) => self.send_user(output),
@@ -231,7 +243,11 @@ impl Client {
                 output.extend_from_slice(b"\r\n");
                 self.state = State::Pass;
             }
-            (State::Pass | State::Auth, true) => self.state = State::Ready(Outcome::Done),
+            (State::Pass | State::Auth(_), true) => self.state = State::Ready(Outcome::Done),
+            // A server may offer what it does not take for this user.
+            (State::Auth(left), false) => {
+                self.state = State::Choosing(left, Some(words.to_owned()))
+            }
             (State::Sent(command), true) => self.state = after(command, words)?,
             (State::Sent(_), false) => {
                 self.state = State::Ready(Outcome::Refused(words.to_owned()))
@@ -269,7 +285,7 @@ impl Client {
         } else if self.wants_tls() && self.options.tls == TlsUse::Required {
             return Err(Failure::NoTls);
         } else if self.options.sasl && !offered.mechanisms.is_empty() {
-            self.state = State::Choosing(offered.mechanisms);
+            self.state = State::Choosing(offered.mechanisms, None);
         } else {
             self.send_user(output);
         }
@@ -277,9 +293,11 @@ impl Client {
     }
 
     fn send_auth(&mut self, mechanism: &str, initial: Option<&[u8]>, output: &mut Vec<u8>) {
+        let State::Choosing(left, _) = &mut self.state else { return };
+        left.retain(|offered| offered != mechanism);
         let initial = initial.map(sasl::initial).unwrap_or_default();
         let _ = write!(output, "AUTH {mechanism}{initial}\r\n");
-        self.state = State::Auth;
+        self.state = State::Auth(std::mem::take(left));
     }
 
     fn send_user(&mut self, output: &mut Vec<u8>) {
@@ -288,13 +306,14 @@ impl Client {
     }
 }
 
-/// `+OK words` or `-ERR words` (RFC 1939 §3: the indicators are in upper case).
-fn status(line: &[u8]) -> Result<(bool, &str), Failure> {
-    let line = str::from_utf8(line).map_err(|_| Failure::Protocol("a status line is no text"))?;
-    let (indicator, words) = line.split_once(' ').unwrap_or((line, ""));
-    match indicator {
-        "+OK" => Ok((true, words)),
-        "-ERR" => Ok((false, words)),
+/// `+OK words` or `-ERR words` (RFC 1939 §3: the indicators are in upper case). The words are for
+/// people, in whatever character set.
+fn status(line: &[u8]) -> Result<(bool, Cow<'_, str>), Failure> {
+    let end = line.iter().position(|&octet| octet == b' ').unwrap_or(line.len());
+    let words = String::from_utf8_lossy(line.get(end + 1..).unwrap_or_default());
+    match &line[..end] {
+        b"+OK" => Ok((true, words)),
+        b"-ERR" => Ok((false, words)),
         _ => Err(Failure::Protocol("a response begins with neither +OK nor -ERR")),
     }
 }
@@ -322,24 +341,23 @@ fn after(command: Answer, words: &str) -> Result<State, Failure> {
     })
 }
 
+/// Reads a line of a listing: a number and what the listing tells. A line that is malformed costs no
+/// more than its message: without a number it tells nothing, and without a unique-id its message has
+/// none.
 fn read_listing_line(line: &[u8], listing: &mut Outcome) -> Result<(), Failure> {
-    let malformed = Failure::Protocol("a line of a listing is malformed");
-    let text = str::from_utf8(line).map_err(|_| malformed.clone())?;
-    let (number, value) = text.split_once(' ').ok_or_else(|| malformed.clone())?;
-    let number = number.parse().map_err(|_| malformed.clone())?;
-    let value = value.trim();
+    let text = str::from_utf8(line).map_or_else(|_| line.escape_ascii().to_string(), str::to_owned);
+    let (number, value) = text.trim_start().split_once(' ').unwrap_or((&text, ""));
+    let (number, value) = (number.parse().ok(), value.trim());
     let lines = match listing {
         Outcome::Listing(lines) => {
             let octets = value.split(' ').next().and_then(|word| word.parse().ok());
-            lines.push((number, octets.ok_or(malformed)?));
+            lines.extend(number.zip(octets));
             lines.len()
         }
         Outcome::UniqueIds(lines) => {
-            if value.is_empty() {
-                return Err(malformed);
-            }
-            if !lines.push(number, value) {
-                return Err(malformed);
+            if let Some(number) = number {
+                // Less than 4 GiB: limits::POP3_LISTING.
+                lines.push(number, value);
             }
             lines.len()
         }
@@ -367,10 +385,11 @@ impl Engine for Client {
                 // What was offered in plaintext is forgotten (RFC 2595 §4).
                 State::Securing if self.secured && self.options.sasl => self.send_capa(output),
                 State::Securing if self.secured => self.send_user(output),
-                State::Choosing(mechanisms) => {
-                    return Step::Ask(Question::Login(std::mem::take(mechanisms)));
+                State::Choosing(offered, refused) => {
+                    let (offered, refused) = (offered.clone(), refused.take());
+                    return Step::Ask(Question::Login { offered, refused });
                 }
-                State::Challenged(octets) => {
+                State::Challenged(octets, _) => {
                     return Step::Ask(Question::Challenge(std::mem::take(octets)));
                 }
                 State::Securing => return Step::StartTls,
@@ -394,15 +413,15 @@ impl Engine for Client {
     }
 
     fn answer(&mut self, answer: Answer, output: &mut Vec<u8>) {
-        match (&self.state, &answer) {
-            (State::Choosing(_), Answer::Auth(mechanism, initial)) => {
+        match (&mut self.state, &answer) {
+            (State::Choosing(..), Answer::Auth(mechanism, initial)) => {
                 return self.send_auth(mechanism, initial.as_deref(), output);
             }
-            (State::Choosing(_), _) => return self.send_user(output),
-            (State::Challenged(_), Answer::Respond(response)) => {
+            (State::Choosing(..), _) => return self.send_user(output),
+            (State::Challenged(_, left), Answer::Respond(response)) => {
                 let line = response.as_ref().map_or("*".to_owned(), |text| sasl::challenge(text));
                 let _ = write!(output, "{line}\r\n");
-                self.state = State::Auth;
+                self.state = State::Auth(std::mem::take(left));
                 return;
             }
             (State::Ready(_), _) => {}

@@ -10,12 +10,17 @@ pub struct UniqueIds {
 }
 
 impl UniqueIds {
-    /// Appends a message. Returns whether there was room: for 4 GiB of unique-ids.
-    pub fn push(&mut self, number: u32, unique_id: &str) -> bool {
-        let Ok(end) = u32::try_from(self.text.len() + unique_id.len()) else { return false };
-        self.text.push_str(unique_id);
-        self.messages.push((number, end));
-        true
+    /// Appends a message. One that has no unique-id has an empty one, as has each for which there is no
+    /// room: there is for 4 GiB.
+    pub fn push(&mut self, number: u32, unique_id: &str) {
+        let end = self.text.len() + unique_id.len();
+        match u32::try_from(end) {
+            Ok(end) => {
+                self.text.push_str(unique_id);
+                self.messages.push((number, end));
+            }
+            Err(_) => self.messages.push((number, self.text.len() as u32)),
+        }
     }
 
     /// Number of messages.
@@ -47,7 +52,10 @@ impl UniqueIds {
         let mut places: Vec<u32> = (0..self.len() as u32).collect();
         places.sort_by(|&one, &other| id(one).cmp(&id(other)));
         let groups = places.chunk_by(|&one, &other| id(one) == id(other));
-        groups.filter(|group| group.len() > 1).map(<[u32]>::to_vec).collect()
+        groups
+            .filter(|group| group.len() > 1 && id(group[0]) != Some(""))
+            .map(<[u32]>::to_vec)
+            .collect()
     }
 }
 
@@ -60,7 +68,7 @@ mod tests {
         let mut ids = UniqueIds::default();
         assert_eq!((ids.is_empty(), ids.get(0)), (true, None));
         for (number, id) in [(1, "b"), (2, "a"), (4, "bb"), (5, "a"), (9, "a"), (10, "bb")] {
-            assert!(ids.push(number, id));
+            ids.push(number, id);
         }
         assert_eq!(ids.len(), 6);
         assert_eq!(ids.get(0), Some((1, "b")));

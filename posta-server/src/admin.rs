@@ -89,6 +89,8 @@ pub enum Request {
         keep: Keep,
         /// Seconds from one visit to the next.
         every: u64,
+        /// Whether to log in there first.
+        check: bool,
     },
     /// Lists the sources.
     SourceList,
@@ -212,6 +214,13 @@ pub enum Response {
     QueueSummary(Vec<DestinationLine>),
     /// So many were changed.
     Count(usize),
+    /// What moving a mailbox came to.
+    TakenOver {
+        /// Messages that came.
+        messages: u64,
+        /// The first messages that stay there though they were wanted, and why.
+        left: Vec<String>,
+    },
     /// A Maildir was taken over.
     Imported(Imported),
     /// Sources, by id.
@@ -278,6 +287,9 @@ pub enum AdminError {
     /// A Maildir cannot be taken over.
     #[error("the Maildir is not taken over, or not wholly: {0}")]
     Import(#[from] io::Error),
+    /// A source's server could not be logged in to.
+    #[error("nothing is collected from there: {0} (--no-check adds it all the same)")]
+    Unchecked(CollectError),
     /// A visit broke off.
     #[error(transparent)]
     Collect(#[from] CollectError),
@@ -335,8 +347,8 @@ impl Admin {
             Request::AccountImport { address, maildir, unique_ids } => {
                 return self.import(address, &maildir, unique_ids.as_deref()).await;
             }
-            Request::SourceAdd { address, login, keep, every } => {
-                return self.add_source(address, login, keep, every).await;
+            Request::SourceAdd { address, login, keep, every, check } => {
+                return self.add_source(address, login, keep, every, check).await;
             }
             Request::SourceList => return self.sources().await,
             Request::SourceRemove { id } => {

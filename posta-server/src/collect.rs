@@ -11,7 +11,7 @@ mod sources;
 mod store;
 
 pub use sources::Collectors;
-pub use store::{Purpose, StoreDestination};
+pub use store::{Purpose, StoreDestination, derived};
 
 use crate::{
     clock::Clock,
@@ -23,7 +23,7 @@ use posta_mail::{Secret, Timestamp, TlsUse};
 use posta_pop3::{Client, client::Options};
 use posta_store::{Keep, Login, LoginTls};
 use session::{Session, host_of};
-use std::{collections::BTreeMap, future::Future, io, sync::Arc, time::Duration};
+use std::{borrow::Cow, collections::BTreeMap, future::Future, io, sync::Arc, time::Duration};
 use tokio::time::timeout;
 
 /// How long it may take to connect.
@@ -34,6 +34,11 @@ pub trait Destination: Send {
     /// The unique-ids of the messages that it has, and since when.
     fn known(&mut self) -> impl Future<Output = io::Result<BTreeMap<String, Timestamp>>> + Send;
 
+    /// Returns whether what is fetched now is known the next time.
+    fn remembers(&self) -> bool {
+        true
+    }
+
     /// So many messages will come.
     fn expect(&mut self, _messages: u64) {}
 
@@ -43,8 +48,15 @@ pub trait Destination: Send {
     /// A piece of it, CRLF at its line ends.
     fn write(&mut self, content: &[u8]) -> impl Future<Output = io::Result<()>> + Send;
 
-    /// It is complete.
-    fn end(&mut self) -> impl Future<Output = io::Result<()>> + Send;
+    /// The message is complete. Returns whether it is taken: one that is refused stays where it was, and
+    /// the others come.
+    fn end(&mut self) -> impl Future<Output = io::Result<Taken>> + Send;
+
+    /// Returns the unique-id by which a message is known ([`Destination::known`]), from the one that
+    /// the server told.
+    fn known_as<'i>(&self, unique_id: &'i str) -> Cow<'i, str> {
+        Cow::Borrowed(unique_id)
+    }
 
     /// The visit broke off: what there is of a message that is not complete is dropped.
     fn abandon(&mut self) -> impl Future<Output = io::Result<()>> + Send;
@@ -56,8 +68,17 @@ pub trait Destination: Send {
     fn forget(&mut self, unique_ids: Vec<String>) -> impl Future<Output = io::Result<()>> + Send;
 }
 
+/// What became of a message that came whole.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Taken {
+    /// It is kept.
+    Kept,
+    /// It is refused, with these words.
+    Refused(String),
+}
+
 /// What a visit brought.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Brought {
     /// Messages that were fetched, and made safe.
     pub messages: u64,
@@ -67,15 +88,34 @@ pub struct Brought {
     pub refused: u64,
     /// Messages that are too large, and stay there.
     pub too_large: u64,
+    /// Messages that could not be told apart from others, and stay there.
+    pub nameless: u64,
+    /// Messages that came and were not taken, and stay there.
+    pub not_taken: u64,
+    /// The first messages that stay there though they were wanted, and why: at most
+    /// [`Brought::NAMED`].
+    pub left: Vec<String>,
 }
 
 impl Brought {
-    /// Returns what stays on the server though it was wanted, in words: one phrase for each reason.
+    /// Names that are told of what stays there: who reads them cannot read more.
+    pub const NAMED: usize = 20;
+
+    /// Tells of a message that stays there.
+    fn leave(&mut self, name: &str, why: &str) {
+        if self.left.len() < Self::NAMED {
+            self.left.push(format!("{name}: {why}"));
+        }
+    }
+
+    /// Returns how much stays on the server though it was wanted, in words: one phrase for each reason.
     #[must_use]
-    pub fn left(self) -> Vec<String> {
+    pub fn reasons(&self) -> Vec<String> {
         let reasons = [
             (self.refused, "that the server would not hand out"),
-            (self.too_large, "that are too large and stay there"),
+            (self.too_large, "that are too large"),
+            (self.nameless, "without a unique-id of their own"),
+            (self.not_taken, "that were not taken"),
         ];
         let reasons = reasons.into_iter().filter(|(count, _)| *count > 0);
         reasons.map(|(count, why)| format!("{count} {why}")).collect()
@@ -111,7 +151,8 @@ pub enum CollectError {
     TooLong(u64),
     /// Messages can be told apart by their unique-ids only.
     #[error(
-        "the server has no unique-ids, so nothing can be kept there: collect with nothing kept"
+        "the server has no unique-ids, so what was fetched once cannot be told from what is new: fetch \
+         all, or have what is fetched deleted there"
     )]
     NoUniqueIds,
     /// Where the messages go there is no room, or it fails.
@@ -143,6 +184,23 @@ impl Means {
         keep: Keep,
         destination: &mut D,
     ) -> (Brought, Result<(), CollectError>) {
+        self.visit(login, Session::new(self, login, keep, destination)).await
+    }
+
+    /// Logs in to a server, and does nothing else there. `destination` gets nothing.
+    pub(crate) async fn log_in<D: Destination>(
+        &self,
+        login: &Login,
+        destination: &mut D,
+    ) -> Result<(), CollectError> {
+        self.visit(login, Session::new(self, login, Keep::All, destination).for_login()).await.1
+    }
+
+    async fn visit<D: Destination>(
+        &self,
+        login: &Login,
+        mut session: Session<'_, D>,
+    ) -> (Brought, Result<(), CollectError>) {
         let mut stream = match timeout(CONNECT, self.net.connect(&login.server)).await {
             Ok(Ok(stream)) => stream,
             Ok(Err(error)) => return (Brought::default(), Err(connect(login, error))),
@@ -150,7 +208,6 @@ impl Means {
                 return (Brought::default(), Err(connect(login, io::ErrorKind::TimedOut.into())));
             }
         };
-        let mut session = Session::new(self, login, keep, destination);
         if login.tls == LoginTls::Implicit {
             let name = host_of(&login.server);
             let secured = self.tls.connect(stream, name, &verify(login)).await;
@@ -170,11 +227,11 @@ impl Means {
         };
         let mut engine = Client::new(options, login.tls == LoginTls::Implicit);
         let driven = Driver::unstoppable().drive(stream, &mut engine, &mut session).await;
+        // What came before is safe, and is known the next time.
+        let closed = session.close().await;
         let (brought, ended) = session.ended();
-        if !matches!(ended, Some(Ok(())))
-            && let Err(error) = destination.abandon().await
-        {
-            return (brought, Err(CollectError::Destination(error)));
+        if let Err(error) = closed {
+            return (brought, Err(error));
         }
         let ended = match (ended, driven) {
             (Some(ended), _) => ended,

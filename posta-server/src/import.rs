@@ -5,16 +5,14 @@
 //! in no list has the name of its file as its unique-id, as qmail and Courier do it.
 
 use crate::{
-    collect::{Destination, StoreDestination},
+    collect::{Destination, StoreDestination, derived},
     plain_files::{self, Directory},
 };
-use aws_lc_rs::digest::{SHA256, digest};
 use posta_mail::id::is_unique_id;
 use serde::{Deserialize, Serialize};
 use std::{
     collections::HashMap,
     ffi::{OsStr, OsString},
-    fmt::Write as _,
     fs::File,
     io,
     os::unix::ffi::OsStrExt,
@@ -143,15 +141,6 @@ fn message(
     Some(Found { rank, name, folder, unique_id })
 }
 
-/// The unique-id of a message whose file's name cannot be one, for its length, its blanks, its line
-/// ends or its letters (RFC 1939 §7): the same each time, so that it is imported once.
-fn derived(base: &[u8]) -> String {
-    digest(&SHA256, base).as_ref().iter().fold(String::new(), |mut text, octet| {
-        let _ = write!(text, "{octet:02x}");
-        text
-    })
-}
-
 async fn take(file: File, unique_id: &str, destination: &mut StoreDestination) -> io::Result<()> {
     let mut file = tokio::fs::File::from_std(file);
     let mut piece = vec![0; PIECE];
@@ -160,7 +149,7 @@ async fn take(file: File, unique_id: &str, destination: &mut StoreDestination) -
     loop {
         let octets = file.read(&mut piece).await?;
         if octets == 0 {
-            return destination.end().await;
+            return destination.end().await.map(|_| ());
         }
         destination.write(&lines.convert(&piece[..octets])).await?;
     }

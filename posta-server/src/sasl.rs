@@ -251,11 +251,10 @@ fn text(octets: &[u8]) -> Result<&str, LoginError> {
 /// How we log in elsewhere.
 #[derive(Debug)]
 pub enum ClientLogin {
-    /// All is said in the beginning.
-    Said,
     /// SCRAM.
     Proof(Proof),
-    /// LOGIN: what is still to be said, from the back.
+    /// PLAIN or LOGIN: what is to be said when the server asks, from the back. PLAIN is said at once, and
+    /// again to a server that takes no initial response.
     Lines(Vec<Vec<u8>>),
 }
 
@@ -280,7 +279,7 @@ impl ClientLogin {
         }
         if has("PLAIN") && may_say_password {
             let message = [b"\0", user.as_bytes(), b"\0", password.expose()].concat();
-            return Some(("PLAIN".to_owned(), Some(message), Self::Said));
+            return Some(("PLAIN".to_owned(), Some(message.clone()), Self::Lines(vec![message])));
         }
         if has("LOGIN") && may_say_password {
             let lines = vec![password.expose().to_vec(), user.as_bytes().to_vec()];
@@ -292,7 +291,6 @@ impl ClientLogin {
     /// What to answer to a challenge; none to give up.
     pub fn respond(&mut self, challenge: &[u8]) -> Option<Vec<u8>> {
         match self {
-            Self::Said => None,
             Self::Proof(proof) => proof.respond(challenge),
             Self::Lines(lines) => lines.pop(),
         }
@@ -303,7 +301,7 @@ impl ClientLogin {
     pub const fn is_trusted(&self) -> bool {
         match self {
             Self::Proof(proof) => proof.is_mutual(),
-            Self::Said | Self::Lines(_) => true,
+            Self::Lines(_) => true,
         }
     }
 }

@@ -249,7 +249,7 @@ fn what_is_sent_can_be_fetched() {
             .any(|file| fs::read_to_string(file).unwrap().ends_with("\n.\nFrom here on\nlast\n"))
     );
     let mbox = place.directory.path().join("mbox");
-    stdout(&fetch(&["--mbox", mbox.to_str().unwrap()]));
+    stdout(&fetch(&["--mbox", mbox.to_str().unwrap(), "--delete"]));
     assert_eq!(
         fs::read_to_string(&mbox).unwrap().matches("\nDelivered-To: ana@x.test\n").count(),
         3
@@ -259,7 +259,7 @@ fn what_is_sent_can_be_fetched() {
         &["fetch", "--server", &pop3, "--user", "ana", "--password-stdin", "--stdout"],
         "wrong",
     );
-    assert!(problem(&wrong).contains("[AUTH]"));
+    assert!(problem(&wrong).contains("[AUTH]"), "{}", problem(&wrong));
     assert!(
         problem(&posta(
             &["fetch", "--server", "127.0.0.1:1", "--user", "a", "--password-stdin", "--stdout"],

@@ -64,7 +64,7 @@ fn only_what_is_new_is_fetched() {
     fs::write(&state, serde_json::to_string(&known).unwrap()).unwrap();
     assert!(told(&keeping(&["--keep-days", "7"])).contains("0 messages fetched, 1 removed"));
     assert_eq!((files(), there(&place)), (4, 3));
-    assert!(told(&keeping(&[])).contains("0 messages fetched, 3 removed"));
+    assert!(told(&keeping(&["--delete"])).contains("0 messages fetched, 3 removed"));
     assert_eq!(fs::read_to_string(&state).unwrap(), "{}", "what is gone there is forgotten");
 }
 
@@ -77,7 +77,7 @@ fn passwords_travel_in_tls() {
         let refused = fetch(&place, &["--stdout", "--tls", how]);
         assert!(!refused.status.success());
         assert!(told(&refused).contains("certificate"), "{}", told(&refused));
-        let taken = fetch(&place, &["--stdout", "--tls", how, "--any-certificate", "--keep"]);
+        let taken = fetch(&place, &["--stdout", "--tls", how, "--any-certificate"]);
         assert!(told(&taken).contains("0 messages fetched"), "{}", told(&taken));
     }
     let place = elsewhere("none", 0);
@@ -101,9 +101,9 @@ fn a_mailbox_moves() {
         new.add_account(address);
     }
     new.start();
-    let lmtp = ["--lmtp", new.address("lmtp"), "--to", "bob@x.test", "--keep"];
+    let lmtp = ["--lmtp", new.address("lmtp"), "--to", "bob@x.test", "--all"];
     assert!(told(&fetch(&old, &lmtp)).contains("5 messages fetched"));
-    let wrong = ["--lmtp", new.address("lmtp"), "--to", "nobody@x.test"];
+    let wrong = ["--lmtp", new.address("lmtp"), "--to", "nobody@x.test", "--all"];
     assert!(told(&fetch(&old, &wrong)).contains("550 5.1.1"), "nothing is lost");
     assert_eq!(there(&old), 5);
     let config = new.config();
@@ -260,7 +260,7 @@ fn several_accounts_are_fetched() {
     let told = told(&fetched);
     assert!(!fetched.status.success());
     assert!(told.contains("nobody at") && told.contains("[AUTH]"), "{told}");
-    assert!(told.contains("2 messages fetched, 2 removed"), "{told}");
+    assert!(told.contains("2 messages fetched, 0 removed"), "{told}");
     assert!(told.contains("1 of the accounts could not be fetched"), "{told}");
     fs::write(&file, "[[account]]\nserver = 'x:110'\nuser = 'a'\npassword = 'x'\n").unwrap();
     let wrong = posta(&["fetch", "--accounts", file.to_str().unwrap()], "");
@@ -287,7 +287,16 @@ fn mail_is_collected_on_a_schedule() {
     let old = elsewhere("none", 3);
     let here = here();
     assert!(stdout(&here.posta(&["collect", "list"], "")).contains("Nothing is collected yet"));
-    assert!(add_source(&here, &old, &["--keep", "all"]).contains("source 1 "));
+    let add =
+        ["collect", "add", "bob@x.test", "--server", old.address("pop3"), "--user", "ana@x.test"];
+    let wrong = here.posta(&[&add[..], &["--password-stdin"]].concat(), "wrong");
+    assert!(!wrong.status.success());
+    assert!(
+        told(&wrong).contains("nothing is collected from there: the server refuses"),
+        "{}",
+        told(&wrong)
+    );
+    assert!(add_source(&here, &old, &[]).contains("source 1 "));
     let collected = || pop3(here.address("pop3"), "bob@x.test").listing("LIST").len();
     for _ in 0..300 {
         if collected() == 3 {

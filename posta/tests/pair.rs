@@ -386,7 +386,8 @@ fn collect(messages: &[Vec<u8>], size: usize) -> Vec<Vec<u8>> {
                     }
                     pop3_client::Answer::Retr(u32::try_from(asked).unwrap())
                 }
-                other @ (pop3_client::Question::Login(_) | pop3_client::Question::Challenge(_)) => {
+                other @ (pop3_client::Question::Login { .. }
+                | pop3_client::Question::Challenge(_)) => {
                     panic!("{other:?}")
                 }
                 pop3_client::Question::Quit(ended) => {

@@ -36,8 +36,14 @@ impl Admin {
         login: Login,
         keep: Keep,
         every: u64,
+        check: bool,
     ) -> Result<Response, AdminError> {
-        let account = self.account(address).await?.id;
+        let account = self.account(address).await?;
+        if check {
+            let tried = self.collectors.log_in(account.clone(), &login).await;
+            tried.map_err(AdminError::Unchecked)?;
+        }
+        let account = account.id;
         let source = Source { id: SourceId::default(), account, login, keep, every, last: None };
         Ok(Response::Source(self.store.add_source(source).await?))
     }
@@ -77,7 +83,7 @@ impl Admin {
     ) -> Result<Response, AdminError> {
         let account = self.account(address).await?;
         let brought = self.collectors.take_over(account, login, keep).await?;
-        Ok(Response::Count(usize::try_from(brought.messages).unwrap_or(usize::MAX)))
+        Ok(Response::TakenOver { messages: brought.messages, left: brought.left })
     }
 
     pub(super) async fn remove_sources(&self, address: &Address) -> Result<(), AdminError> {

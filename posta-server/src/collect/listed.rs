@@ -69,8 +69,16 @@ impl Listed {
     /// Returns the unique-id as the server told it.
     pub(super) fn unique_id(&self, index: usize) -> Option<&str> {
         match &self.names {
-            Names::UniqueIds(ids) => ids.get(index).map(|(_, id)| id),
+            Names::UniqueIds(ids) => ids.get(index).map(|(_, id)| id).filter(|id| !id.is_empty()),
             Names::Numbers => None,
+        }
+    }
+
+    /// Returns what to call a message in what is said about it.
+    pub(super) fn name(&self, index: usize) -> String {
+        match self.unique_id(index) {
+            Some(id) => format!("message {} ({id})", self.number(index)),
+            None => format!("message {}", self.number(index)),
         }
     }
 
@@ -86,16 +94,13 @@ impl Listed {
         self.states[index].repeats
     }
 
-    /// Takes the sizes that the server tells, by message number. Returns how many are too large.
-    pub(super) fn limit(&mut self, sizes: &[(u32, u64)], most: u64) -> u64 {
+    /// Takes the sizes that the server tells, by message number.
+    pub(super) fn limit(&mut self, sizes: &[(u32, u64)], most: u64) {
         let too_large = sizes.iter().filter(|(_, octets)| *octets > most);
         let too_large: HashSet<u32> = too_large.map(|(number, _)| *number).collect();
-        let mut count = 0;
         for index in 0..self.len() {
             self.states[index].is_too_large = too_large.contains(&self.number(index));
-            count += u64::from(self.states[index].is_too_large);
         }
-        count
     }
 
     pub(super) fn is_too_large(&self, index: usize) -> bool {

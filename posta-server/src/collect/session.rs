@@ -1,6 +1,6 @@
 //! One visit: the answers to a POP3 client's questions.
 
-use super::{Brought, CollectError, Destination, Means, listed::Listed};
+use super::{Brought, CollectError, Destination, Means, Taken, listed::Listed};
 use crate::{drive::Host, net::Stream, sasl::ClientLogin};
 use posta_mail::{Secret, Timestamp};
 use posta_pop3::{
@@ -31,7 +31,11 @@ pub(super) struct Session<'v, D> {
     /// What binds a login to the connection.
     pub(super) exporter: Option<Vec<u8>>,
     proof: Option<ClientLogin>,
+    /// With what words the server refused a mechanism: should it close, that is why.
+    refusal: Option<String>,
     phase: Phase,
+    /// Whether the visit ends with the login.
+    is_for_login: bool,
     known: BTreeMap<String, Timestamp>,
     /// What is on the server, and what became of it.
     listed: Listed,
@@ -73,7 +77,9 @@ impl<'v, D: Destination> Session<'v, D> {
             destination,
             exporter: None,
             proof: None,
+            refusal: None,
             phase: Phase::LogIn,
+            is_for_login: false,
             known: BTreeMap::new(),
             listed: Listed::nothing(),
             next: 0,
@@ -85,8 +91,15 @@ impl<'v, D: Destination> Session<'v, D> {
         }
     }
 
+    /// The same for a visit that ends with the login.
+    pub(super) fn for_login(self) -> Self {
+        Self { is_for_login: true, ..self }
+    }
+
+    /// Returns what the visit brought, and how it ended, if that is known.
     pub(super) fn ended(self) -> (Brought, Option<Result<(), CollectError>>) {
-        (self.brought, self.ended)
+        let refusal = (self.phase == Phase::LogIn).then_some(self.refusal).flatten();
+        (self.brought, self.ended.or_else(|| Some(Err(CollectError::Refused(refusal?)))))
     }
 
     /// The strongest mechanism of those offered. A password in plaintext is for those who chose it.
@@ -99,7 +112,10 @@ impl<'v, D: Destination> Session<'v, D> {
                 self.proof = Some(login);
                 Answer::Auth(mechanism, initial)
             }
-            None => Answer::User,
+            None => {
+                self.proof = None;
+                Answer::User
+            }
         }
     }
 
@@ -109,6 +125,10 @@ impl<'v, D: Destination> Session<'v, D> {
                 if self.proof.as_ref().is_some_and(|proof| !proof.is_trusted()) {
                     return Err(CollectError::Impostor);
                 }
+                if self.is_for_login {
+                    self.phase = Phase::Quit;
+                    return Ok(Answer::Quit);
+                }
                 self.known = self.destination.known().await.map_err(CollectError::Destination)?;
                 self.phase = Phase::UniqueIds;
                 Ok(Answer::Uidl)
@@ -116,7 +136,7 @@ impl<'v, D: Destination> Session<'v, D> {
             (Phase::UniqueIds, Outcome::UniqueIds(ids)) => {
                 self.choose(Listed::with_unique_ids(ids)).await
             }
-            (Phase::UniqueIds, _) if self.keep != Keep::Nothing => Err(CollectError::NoUniqueIds),
+            (Phase::UniqueIds, _) if self.needs_names() => Err(CollectError::NoUniqueIds),
             (Phase::UniqueIds, _) => {
                 self.phase = Phase::Count;
                 Ok(Answer::Stat)
@@ -127,20 +147,29 @@ impl<'v, D: Destination> Session<'v, D> {
             (Phase::Sizes, outcome) => {
                 // A server that tells no sizes is not believed about them either.
                 if let Outcome::Listing(sizes) = outcome {
-                    self.brought.too_large = self.listed.limit(&sizes, self.means.message_size);
+                    self.listed.limit(&sizes, self.means.message_size);
                 }
+                self.tell_what_stays();
                 self.destination.expect(self.wanted());
                 self.fetch().await
             }
-            (Phase::Fetch(_), Outcome::Refused(_)) => {
+            (Phase::Fetch(index), Outcome::Refused(words)) => {
                 // The others may come all the same.
                 self.brought.refused += 1;
+                self.brought.leave(&self.listed.name(index), &words);
                 self.fetch().await
             }
             (Phase::Fetch(index), _) => {
-                self.destination.end().await.map_err(CollectError::Destination)?;
-                self.listed.fetched(index);
-                self.unsafe_messages += 1;
+                match self.destination.end().await.map_err(CollectError::Destination)? {
+                    Taken::Kept => {
+                        self.listed.fetched(index);
+                        self.unsafe_messages += 1;
+                    }
+                    Taken::Refused(words) => {
+                        self.brought.not_taken += 1;
+                        self.brought.leave(&self.listed.name(index), &words);
+                    }
+                }
                 if self.unsafe_messages >= BATCH || self.unsafe_octets >= BATCH_OCTETS {
                     self.make_safe().await?;
                 }
@@ -161,6 +190,7 @@ impl<'v, D: Destination> Session<'v, D> {
     async fn choose(&mut self, listed: Listed) -> Result<Answer, CollectError> {
         self.listed = listed;
         if self.wanted() == 0 {
+            self.tell_what_stays();
             return self.fetch().await;
         }
         self.phase = Phase::Sizes;
@@ -172,13 +202,43 @@ impl<'v, D: Destination> Session<'v, D> {
         (0..self.listed.len()).filter(|&index| self.is_wanted(index)).count() as u64
     }
 
-    /// Returns whether a message is to be fetched: it is not known, and not too large.
+    /// Returns whether each message must have a unique-id: what stays there must be known the next time.
+    fn needs_names(&self) -> bool {
+        self.keep != Keep::Nothing && self.destination.remembers()
+    }
+
+    /// Returns whether a message is to be fetched: it is not known, it will be known if it stays, and it
+    /// is not too large.
     fn is_wanted(&self, index: usize) -> bool {
-        let id = self.listed.unique_id(index);
-        let is_known = id.is_some_and(|id| self.known.contains_key(id));
+        !self.is_known(index) && !self.is_nameless(index) && !self.listed.is_too_large(index)
+    }
+
+    fn is_known(&self, index: usize) -> bool {
+        let id = self.listed.unique_id(index).map(|id| self.destination.known_as(id));
         // What is to be removed must be here for certain.
         let is_certain = self.keep != Keep::Nothing || self.listed.is_unique(index);
-        !(self.listed.is_too_large(index) || is_known && is_certain)
+        is_certain && id.is_some_and(|id| self.known.contains_key(&*id))
+    }
+
+    fn is_nameless(&self, index: usize) -> bool {
+        self.needs_names() && self.listed.unique_id(index).is_none()
+    }
+
+    fn tell_what_stays(&mut self) {
+        for index in 0..self.listed.len() {
+            if self.is_known(index) {
+                continue;
+            }
+            let (count, why) = if self.is_nameless(index) {
+                (&mut self.brought.nameless, "the server tells no unique-id of it")
+            } else if self.listed.is_too_large(index) {
+                (&mut self.brought.too_large, "it is too large")
+            } else {
+                continue;
+            };
+            *count += 1;
+            self.brought.leave(&self.listed.name(index), why);
+        }
     }
 
     async fn fetch(&mut self) -> Result<Answer, CollectError> {
@@ -212,7 +272,7 @@ impl<'v, D: Destination> Session<'v, D> {
             Keep::Days(days) => days,
         };
         let id = self.listed.unique_id(index).filter(|_| self.listed.is_unique(index));
-        let since = id.and_then(|id| self.known.get(id));
+        let since = id.and_then(|id| self.known.get(&*self.destination.known_as(id)));
         let is_due = |since: &Timestamp| *since + DAY * days <= self.means.clock.now();
         self.listed.is_fetched(index) && days == 0 || since.is_some_and(is_due)
     }
@@ -239,6 +299,15 @@ impl<'v, D: Destination> Session<'v, D> {
         Ok(())
     }
 
+    /// Ends the visit for the destination: what came whole is safe, and of the rest nothing stays.
+    pub(super) async fn close(&mut self) -> Result<(), CollectError> {
+        if matches!(self.ended, Some(Ok(()))) {
+            return Ok(());
+        }
+        self.destination.abandon().await.map_err(CollectError::Destination)?;
+        self.make_safe().await
+    }
+
     /// The server has removed what was marked: neither that nor what others removed is there any
     /// more.
     async fn forget(&mut self) -> Result<(), CollectError> {
@@ -263,7 +332,10 @@ impl<'v, D: Destination> Session<'v, D> {
 impl<D: Destination> Host<Client> for Session<'_, D> {
     async fn answer(&mut self, question: Question) -> Answer {
         match question {
-            Question::Login(offered) => return self.log_in(&offered),
+            Question::Login { offered, refused } => {
+                self.refusal = refused;
+                return self.log_in(&offered);
+            }
             Question::Challenge(challenge) => {
                 let response = self.proof.as_mut().and_then(|proof| proof.respond(&challenge));
                 return Answer::Respond(response);

@@ -106,8 +106,8 @@ impl Collectors {
             Ok(outcome) => outcome,
             Err(_) => (Brought::default(), Err(CollectError::Broken("it took too long".into()))),
         };
-        let left = Some(brought.left().join(", ")).filter(|left| !left.is_empty());
-        let left = left.map(|left| format!("not collected: {left}"));
+        let left = Some(brought.reasons().join(", ")).filter(|left| !left.is_empty());
+        let left = left.map(|left| format!("not collected: {left}; {}", brought.left.join(", ")));
         let problem = ended.err().map_or(left, |error| Some(error.to_string()));
         if let Some(problem) = &problem {
             tracing::warn!(source = %source.id, server = source.login.server, "{problem}");
@@ -115,6 +115,17 @@ impl Collectors {
         let visit = Visit { time: self.means.clock.now(), collected: brought.messages, problem };
         self.store.visited(source.id, visit.clone()).await?;
         Ok(Some(visit))
+    }
+
+    /// Logs in where mail is to be collected for an account, and does nothing else there.
+    ///
+    /// # Errors
+    /// When that fails.
+    pub async fn log_in(&self, account: Account, login: &Login) -> Result<(), CollectError> {
+        let (store, clock) = (self.store.clone(), self.means.clock.clone());
+        let mut destination =
+            StoreDestination::new(store, clock, account, login.server.clone(), Purpose::Move);
+        self.means.log_in(login, &mut destination).await
     }
 
     /// Moves a mailbox from elsewhere into an account, once.

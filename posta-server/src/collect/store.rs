@@ -1,15 +1,18 @@
 //! Collected messages go into a mailbox of the store, each in one transaction with the unique-id by
 //! which it is known: dying in between neither loses nor doubles it.
 
-use super::Destination;
+use super::{Destination, Taken};
 use crate::clock::Clock;
+use aws_lc_rs::digest::{SHA256, digest};
 use posta_mail::{Address, MailId, ReversePath, Timestamp, crlf::CrlfLines, id::is_unique_id};
 use posta_store::{
     Acceptance, Account, CHUNK, Collected, Delivery, Event, Origin, SourceId, Store, StoreError,
     What,
 };
 use std::{
+    borrow::Cow,
     collections::{BTreeMap, HashSet},
+    fmt::Write as _,
     io, mem,
     sync::Arc,
 };
@@ -110,8 +113,8 @@ impl StoreDestination {
             _ => None,
         };
         let moves = matches!(self.purpose, Purpose::Move);
-        let unique_id =
-            there.filter(|id| moves && is_unique_id(id) && self.taken.insert(id.clone()));
+        let unique_id = there.filter(|_| moves).map(|id| self.known_as(&id).into_owned());
+        let unique_id = unique_id.filter(|id| self.taken.insert(id.clone()));
         let delivery = Delivery { account: self.account.id, prefix: Vec::new(), unique_id };
         let event = Event { id, time, what: self.told(octets) };
         let acceptance = Acceptance {
@@ -192,8 +195,16 @@ impl Destination for StoreDestination {
         Ok(())
     }
 
-    async fn end(&mut self) -> io::Result<()> {
-        self.accept().await.map_err(io::Error::other)
+    async fn end(&mut self) -> io::Result<Taken> {
+        self.accept().await.map(|()| Taken::Kept).map_err(io::Error::other)
+    }
+
+    /// A mailbox that moves here has unique-ids that POP3 can tell.
+    fn known_as<'i>(&self, unique_id: &'i str) -> Cow<'i, str> {
+        match self.purpose {
+            Purpose::Move if !is_unique_id(unique_id) => derived(unique_id.as_bytes()).into(),
+            _ => unique_id.into(),
+        }
     }
 
     async fn abandon(&mut self) -> io::Result<()> {
@@ -214,4 +225,14 @@ impl Destination for StoreDestination {
             Purpose::Move => Ok(()),
         }
     }
+}
+
+/// Returns a unique-id made from a name that cannot be one, for its length, its blanks, its line ends or
+/// its letters (RFC 1939 §7): the same each time, so that what has the name comes once.
+#[must_use]
+pub fn derived(name: &[u8]) -> String {
+    digest(&SHA256, name).as_ref().iter().fold(String::new(), |mut text, octet| {
+        let _ = write!(text, "{octet:02x}");
+        text
+    })
 }

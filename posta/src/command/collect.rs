@@ -59,12 +59,15 @@ pub(crate) struct Add {
     /// Take any certificate: for servers that made their own.
     #[arg(long)]
     any_certificate: bool,
-    /// What stays there: nothing, all, or for how many days, such as 7d.
-    #[arg(long, value_name = "WHAT", default_value = "nothing")]
+    /// What stays there: all, nothing, or for how many days, such as 7d.
+    #[arg(long, value_name = "WHAT", default_value = "all")]
     keep: Keep,
     /// How often to look there: a span such as 10m.
     #[arg(long, value_name = "SPAN", default_value = "10m")]
     every: Span,
+    /// Do not log in there first: for a server that cannot be reached now.
+    #[arg(long)]
+    no_check: bool,
 }
 
 /// Nobody is to be asked more often.
@@ -97,7 +100,8 @@ impl Add {
             any_certificate: self.any_certificate,
         };
         let (address, keep, every) = (self.address.clone(), self.keep, self.every.0.as_secs());
-        let request = Request::SourceAdd { address, login, keep, every };
+        let check = !self.no_check;
+        let request = Request::SourceAdd { address, login, keep, every, check };
         let Response::Source(id) = super::block_on(operator::execute(&self.place, request))? else {
             bail!("the server answered something else");
         };

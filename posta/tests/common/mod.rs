@@ -7,6 +7,7 @@ use std::{
     net::TcpStream,
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
+    sync::OnceLock,
     thread,
     time::Duration,
 };
@@ -166,10 +167,17 @@ pub fn program() -> &'static Path {
     Path::new(env!("CARGO_BIN_EXE_posta"))
 }
 
+/// A home directory of the tests' own: what was fetched is noted there.
+fn home() -> &'static Path {
+    static HOME: OnceLock<tempfile::TempDir> = OnceLock::new();
+    HOME.get_or_init(|| tempfile::tempdir().unwrap()).path()
+}
+
 /// Runs a command with something on its standard input.
 pub fn posta(arguments: &[&str], input: &str) -> Output {
     let mut child = Command::new(program())
         .args(arguments)
+        .env("HOME", home())
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

@@ -106,7 +106,7 @@ pub(super) async fn visit(system: &System, elsewhere: Elsewhere, keep: Keep) -> 
         any_certificate: false,
     };
     let address = "ana@x.test".to_owned();
-    let add = Request::SourceAdd { address, login, keep, every: 600 };
+    let add = Request::SourceAdd { address, login, keep, every: 600, check: false };
     let Response::Source(id) = system.admin.execute(add).await.unwrap() else { panic!("added") };
     let visited = system.admin.execute(Request::SourceRun { id }).await.unwrap();
     let Response::Visit(Some(visit)) = visited else { panic!("{visited:?}") };
@@ -194,7 +194,7 @@ async fn a_message_that_is_too_large_is_left() {
     let (visit, seen) = visit(&system, elsewhere, Keep::Nothing).await;
     assert_eq!(visit.collected, 2);
     let told = visit.problem.unwrap();
-    assert!(told.contains("1 that are too large and stay there"), "{told}");
+    assert!(told.contains("1 that are too large; message 2 (b): it is too large"), "{told}");
     assert_eq!(seen.removed, [0, 2].into());
     assert!(!seen.commands.contains(&"RETR 2".to_owned()));
     system.server.stop().await;

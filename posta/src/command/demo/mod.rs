@@ -157,7 +157,7 @@ impl Host<posta_pop3::Client> for Reader {
                 return answer.unwrap_or(pop3::Answer::Quit);
             }
             // SASL is not asked for here: the dialogue is the classic one.
-            pop3::Question::Login(_) | pop3::Question::Challenge(_) => {}
+            pop3::Question::Login { .. } | pop3::Question::Challenge(_) => {}
             pop3::Question::Quit(Ok(())) => {}
             pop3::Question::Quit(Err(words)) => self.problem = Some(words),
             pop3::Question::Failed(failure) => self.problem = Some(format!("{failure:?}")),

@@ -90,10 +90,10 @@ impl Account {
             (None, None, None, Some(account)) => Target::Account(address(account)?),
             _ => bail!("{}: one of maildir, mbox, lmtp and account is needed", login.user),
         };
-        let keep = self.keep.as_deref().map_or(Ok(Keep::Nothing), str::parse);
+        let keep = self.keep.as_deref().map_or(Ok(Keep::All), str::parse);
         let keep = keep.map_err(|words| anyhow::anyhow!("keep: {words}"))?;
         let only_new = self.only_new.unwrap_or(keep != Keep::Nothing);
-        let state = if only_new { Some(default_state(&login)?) } else { None };
+        let state = if only_new { default_state(&login, &target)? } else { None };
         Ok(Task { login, keep, target, state })
     }
 }

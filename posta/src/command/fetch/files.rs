@@ -14,10 +14,14 @@ use std::{
     path::Path,
 };
 
+/// The sender in the line before each message of an mbox: it is not known before the message has come.
+const SENDER: &str = "MAILER-DAEMON";
+
 /// A place for messages, written one after another.
 pub(crate) struct Files {
     kind: Kind,
     lines: LineEnds,
+    name: String,
 }
 
 enum Kind {
@@ -85,8 +89,13 @@ impl Mbox for io::Stdout {
 }
 
 impl Files {
-    fn new(kind: Kind) -> Self {
-        Self { kind, lines: LineEnds::default() }
+    fn new(kind: Kind, name: String) -> Self {
+        Self { kind, lines: LineEnds::default(), name }
+    }
+
+    /// Returns what tells this target from others.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
     }
 
     pub(crate) fn maildir(directory: &Path) -> Result<Self> {
@@ -99,19 +108,22 @@ impl Files {
         // Unique among the processes of this machine and over its restarts.
         let host = gethostname::gethostname().to_string_lossy().replace(['/', ':'], "_");
         let prefix = format!("{}.{}", wiring::clock().mail_id(), host);
-        Ok(Self::new(Kind::Maildir { folders, prefix, written: 0, open: None }))
+        let name = format!("maildir {}", std::path::absolute(directory)?.display());
+        Ok(Self::new(Kind::Maildir { folders, prefix, written: 0, open: None }, name))
     }
 
     pub(crate) fn mbox(path: &Path) -> Result<Self> {
         let file = plain_files::append(path).with_context(|| path.display().to_string())?;
         file.lock().with_context(|| format!("{} cannot be locked", path.display()))?;
         let output = Box::new(BufWriter::new(file));
-        Ok(Self::new(Kind::Mbox { output, quoting: FromQuoting::default(), start: None }))
+        let name = format!("mbox {}", std::path::absolute(path)?.display());
+        Ok(Self::new(Kind::Mbox { output, quoting: FromQuoting::default(), start: None }, name))
     }
 
     pub(crate) fn stdout() -> Self {
         let output = Box::new(io::stdout());
-        Self::new(Kind::Mbox { output, quoting: FromQuoting::default(), start: None })
+        let kind = Kind::Mbox { output, quoting: FromQuoting::default(), start: None };
+        Self::new(kind, "stdout".to_owned())
     }
 
     /// Begins a message.
@@ -127,8 +139,8 @@ impl Files {
             }
             Kind::Mbox { output, start, .. } => {
                 *start = output.length()?;
-                let date = trace::date(wiring::clock().now());
-                writeln!(output, "From posta {date}")
+                let date = trace::mbox_date(wiring::clock().now());
+                writeln!(output, "From {SENDER} {date}")
             }
         }
     }

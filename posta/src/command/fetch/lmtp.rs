@@ -6,6 +6,7 @@ use posta_mail::{
     Address, ForwardPath, ReversePath, TlsUse,
     envelope::{Body, MailParameters},
 };
+use posta_server::collect::Taken;
 use posta_smtp::{
     client::{Envelope, Options},
     command::HelloVerb,
@@ -21,13 +22,15 @@ pub(super) struct Lmtp {
     server: String,
     to: Address,
     open: Option<Open>,
+    /// What the server decided before it had all of the message.
+    decided: Option<Taken>,
 }
 
 /// A message on its way. Dropping it closes the connection in the middle, so that the server takes
 /// nothing.
 struct Open {
     pieces: mpsc::Sender<Piece>,
-    transaction: JoinHandle<io::Result<()>>,
+    transaction: JoinHandle<io::Result<Taken>>,
 }
 
 impl Drop for Open {
@@ -38,12 +41,18 @@ impl Drop for Open {
 
 impl Lmtp {
     pub(super) const fn new(server: String, to: Address) -> Self {
-        Self { server, to, open: None }
+        Self { server, to, open: None, decided: None }
+    }
+
+    /// Returns what tells this target from others.
+    pub(super) fn name(&self) -> String {
+        format!("lmtp {} {}", self.server, self.to)
     }
 
     pub(super) async fn begin(&mut self) -> io::Result<()> {
         let (pieces, receiver) = mpsc::channel(PIECES);
         let transaction = deliver(self.server.clone(), self.to.clone(), receiver);
+        self.decided = None;
         self.open = Some(Open { pieces, transaction: tokio::spawn(transaction) });
         Ok(())
     }
@@ -57,9 +66,12 @@ impl Lmtp {
         self.open = None;
     }
 
-    pub(super) async fn end(&mut self) -> io::Result<()> {
+    pub(super) async fn end(&mut self) -> io::Result<Taken> {
         self.pass(Piece::End).await?;
-        self.outcome().await
+        match self.decided.take() {
+            Some(decided) => Ok(decided),
+            None => self.outcome().await,
+        }
     }
 
     async fn pass(&mut self, piece: Piece) -> io::Result<()> {
@@ -68,17 +80,21 @@ impl Lmtp {
             return Ok(());
         }
         // It ended before its time: its outcome says why.
-        self.outcome().await?;
-        Err(io::Error::other("the LMTP server took less than all"))
+        let decided = self.outcome().await?;
+        if decided == Taken::Kept {
+            return Err(io::Error::other("the LMTP server took less than all"));
+        }
+        self.decided = Some(decided);
+        Ok(())
     }
 
-    async fn outcome(&mut self) -> io::Result<()> {
-        let Some(mut open) = self.open.take() else { return Ok(()) };
+    async fn outcome(&mut self) -> io::Result<Taken> {
+        let Some(mut open) = self.open.take() else { return Ok(Taken::Kept) };
         (&mut open.transaction).await.map_err(io::Error::other)?
     }
 }
 
-async fn deliver(server: String, to: Address, pieces: mpsc::Receiver<Piece>) -> io::Result<()> {
+async fn deliver(server: String, to: Address, pieces: mpsc::Receiver<Piece>) -> io::Result<Taken> {
     let envelope = Envelope {
         reverse_path: ReversePath::Null,
         recipients: vec![ForwardPath::Address(to).into()],
@@ -90,8 +106,8 @@ async fn deliver(server: String, to: Address, pieces: mpsc::Receiver<Piece>) -> 
     let outcome =
         client::submit_pieces(stream, options, Default::default(), envelope, pieces).await;
     let outcome = outcome.map_err(io::Error::other)?;
-    match outcome.recipients.into_iter().find(|reply| !reply.code.is_positive()) {
-        None => Ok(()),
-        Some(refusal) => Err(io::Error::other(format!("the LMTP server refuses: {refusal}"))),
-    }
+    let refusal = outcome.recipients.into_iter().find(|reply| !reply.code.is_positive());
+    Ok(refusal.map_or(Taken::Kept, |refusal| {
+        Taken::Refused(format!("the LMTP server refuses it: {refusal}"))
+    }))
 }

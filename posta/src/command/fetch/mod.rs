@@ -13,7 +13,7 @@ use lmtp::Lmtp;
 use posta_mail::Address;
 use posta_server::{
     admin::{Request, Response},
-    collect::Brought,
+    collect::{Brought, derived},
 };
 use posta_store::{Keep, Login, LoginTls};
 use serde::Deserialize;
@@ -23,8 +23,9 @@ use tracked::{Known, Sink, Tracked};
 /// Collect mail from a POP3 server into a Maildir, an mbox file, an LMTP server, a Posta account or
 /// standard output.
 ///
-/// Nothing is deleted on the server before it is safe here. Without --keep or --keep-days all that
-/// was fetched is deleted there.
+/// The messages stay on the server unless --delete or --keep-days says otherwise, and nothing is
+/// deleted there before it is safe here. What was fetched before is not fetched again, except to
+/// standard output.
 #[derive(Args)]
 pub(crate) struct Arguments {
     #[command(flatten)]
@@ -49,17 +50,23 @@ pub(crate) struct Arguments {
     /// Whom it is for, with --lmtp.
     #[arg(long, value_name = "ADDRESS", requires = "lmtp")]
     to: Option<Address>,
-    /// Leave the messages on the server.
-    #[arg(long, conflicts_with = "keep_days")]
+    /// Leave the messages on the server: the default.
+    #[arg(long, conflicts_with_all = ["keep_days", "delete"])]
     keep: bool,
-    /// Leave each message on the server for so many days after it was fetched, and fetch it once.
+    /// Delete each message on the server once it is safe here.
+    #[arg(long, conflicts_with = "keep_days")]
+    delete: bool,
+    /// Delete each message on the server so many days after it was fetched.
     #[arg(long, value_name = "N")]
     keep_days: Option<u32>,
-    /// Fetch only what was not fetched before, by its unique-id.
-    #[arg(long)]
+    /// Fetch only what was not fetched before, by its unique-id: the default for messages that stay.
+    #[arg(long, conflicts_with = "all")]
     only_new: bool,
-    /// Where it is noted what was fetched before; default: a file for each server and user in
-    /// ~/.local/state/posta.
+    /// Fetch what was fetched before, too.
+    #[arg(long, conflicts_with = "keep_days")]
+    all: bool,
+    /// Where it is noted what was fetched before; default: a file for each server, user and target
+    /// in ~/.local/state/posta.
     #[arg(long, value_name = "FILE")]
     state: Option<PathBuf>,
     /// Octets that a message may have; a larger one stays on the server.
@@ -151,12 +158,18 @@ pub(crate) fn run(arguments: Arguments) -> Result<()> {
     };
     let several = tasks.len() > 1;
     super::block_on(async move {
-        let mut failed = 0;
+        let (mut failed, mut stayed) = (0, false);
         for task in tasks {
             let about = format!("{} at {}", task.login.user, task.login.server);
             match fetch(&arguments.place, task, arguments.message_size).await {
-                Ok(said) if several => eprintln!("{about}: {said}"),
-                Ok(said) => eprintln!("{said}"),
+                Ok(fetched) => {
+                    let whose = if several { format!("{about}: ") } else { String::new() };
+                    eprintln!("{whose}{}", fetched.said);
+                    for left in &fetched.left {
+                        crate::output::complain(format_args!("{whose}{left}"));
+                    }
+                    stayed |= !fetched.left.is_empty();
+                }
                 // The others are fetched all the same.
                 Err(error) if several => {
                     crate::output::complain(format_args!("{about}: {error:#}"));
@@ -166,6 +179,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<()> {
             }
         }
         ensure!(failed == 0, "{failed} of the accounts could not be fetched");
+        ensure!(!stayed, "not all messages could be fetched: they are on the server");
         Ok(())
     })
 }
@@ -196,33 +210,49 @@ fn single(arguments: &Arguments) -> Result<Task> {
         (_, _, _, Some(account)) => Target::Account(account),
         _ => Target::Files(Files::stdout()),
     };
-    let keep = match (arguments.keep, arguments.keep_days) {
-        (true, _) => Keep::All,
+    let keep = match (arguments.delete, arguments.keep_days) {
+        (true, _) => Keep::Nothing,
         (_, Some(days)) => Keep::Days(days),
-        _ => Keep::Nothing,
+        _ => Keep::All,
     };
-    let only_new = arguments.only_new || arguments.keep_days.is_some();
+    let is_kept = keep != Keep::Nothing && !arguments.into.stdout;
+    let only_new = !arguments.all && (arguments.only_new || is_kept);
     let state = match (&arguments.state, only_new) {
-        (Some(path), _) => Some(path.clone()),
-        (None, true) => Some(default_state(&login)?),
-        (None, false) => None,
+        (Some(path), true) => Some(path.clone()),
+        (None, true) => default_state(&login, &target)?,
+        (_, false) => None,
     };
     Ok(Task { login, keep, target, state })
 }
 
-/// A file for each server and user.
-fn default_state(login: &Login) -> Result<PathBuf> {
+/// Returns where it is noted by default what was fetched: a file for each server, user and target. A
+/// mailbox here knows by itself what it has.
+fn default_state(login: &Login, target: &Target) -> Result<Option<PathBuf>> {
+    let into = match target {
+        Target::Account(_) => return Ok(None),
+        Target::Files(files) => files.name().to_owned(),
+        Target::Lmtp(lmtp) => lmtp.name(),
+    };
     let home =
         std::env::home_dir().context("there is no home directory: name a file with --state")?;
     let directory = home.join(".local/state/posta");
     fs::create_dir_all(&directory)
         .with_context(|| format!("{} cannot be made", directory.display()))?;
     let name = format!("{}@{}", login.user, login.server).replace('/', "_");
-    Ok(directory.join(format!("{name}.fetched")))
+    let into = &derived(into.as_bytes())[..16];
+    Ok(Some(directory.join(format!("{name}-{into}.fetched"))))
 }
 
-/// Fetches one mailbox. Returns what that came to, in words.
-async fn fetch(place: &Place, task: Task, message_size: Octets) -> Result<String> {
+/// What fetching a mailbox came to.
+struct Fetched {
+    /// In words.
+    said: String,
+    /// The first messages that stay there though they were wanted, and why.
+    left: Vec<String>,
+}
+
+/// Fetches one mailbox.
+async fn fetch(place: &Place, task: Task, message_size: Octets) -> Result<Fetched> {
     let Task { login, keep, target, state } = task;
     let sink = match target {
         Target::Files(files) => Sink::Files(files),
@@ -234,24 +264,24 @@ async fn fetch(place: &Place, task: Task, message_size: Octets) -> Result<String
     let (brought, ended) =
         wiring::means(message_size)?.collect(&login, keep, &mut destination).await;
     destination.finish();
-    let said = said(brought);
+    let said = said(&brought);
     ended.with_context(|| format!("after {said}"))?;
-    Ok(said)
+    Ok(Fetched { said, left: brought.left })
 }
 
-fn said(brought: Brought) -> String {
+fn said(brought: &Brought) -> String {
     let Brought { messages, removed, .. } = brought;
     let said = format!("{messages} messages fetched, {removed} removed from the server");
-    brought.left().into_iter().fold(said, |said, left| format!("{said}, {left}"))
+    brought.reasons().into_iter().fold(said, |said, left| format!("{said}, {left}"))
 }
 
 /// The server takes the mailbox over, if one runs; else this program does, on the store itself.
-async fn take_over(place: &Place, account: Address, login: Login, keep: Keep) -> Result<String> {
+async fn take_over(place: &Place, account: Address, login: Login, keep: Keep) -> Result<Fetched> {
     let request = Request::TakeOver { address: account.to_string(), login, keep };
-    let Response::Count(count) = operator::execute(place, request).await? else {
+    let Response::TakenOver { messages, left } = operator::execute(place, request).await? else {
         bail!("the server answered something else");
     };
-    Ok(format!("{count} messages are in the mailbox of {account}"))
+    Ok(Fetched { said: format!("{messages} messages are in the mailbox of {account}"), left })
 }
 
 #[cfg(test)]

@@ -5,7 +5,11 @@ use crate::wiring;
 use anyhow::{Context, Result};
 use indicatif::{ProgressBar, ProgressStyle};
 use posta_mail::Timestamp;
-use posta_server::{clock::Clock, collect::Destination, plain_files};
+use posta_server::{
+    clock::Clock,
+    collect::{Destination, Taken},
+    plain_files,
+};
 use std::{
     collections::BTreeMap,
     fs::{self, File},
@@ -109,14 +113,21 @@ impl Destination for Tracked {
         }
     }
 
-    async fn end(&mut self) -> io::Result<()> {
-        match &mut self.sink {
-            Sink::Files(files) => files.end()?,
+    async fn end(&mut self) -> io::Result<Taken> {
+        let taken = match &mut self.sink {
+            Sink::Files(files) => files.end().map(|()| Taken::Kept)?,
             Sink::Lmtp(lmtp) => lmtp.end().await?,
+        };
+        let current = self.current.take();
+        if taken == Taken::Kept {
+            self.pending.extend(current);
         }
-        self.pending.extend(self.current.take());
         self.bar.inc(1);
-        Ok(())
+        Ok(taken)
+    }
+
+    fn remembers(&self) -> bool {
+        self.known.is_some()
     }
 
     async fn abandon(&mut self) -> io::Result<()> {
