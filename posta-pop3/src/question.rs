@@ -130,4 +130,6 @@ pub enum Denial {
     TooSoon,
     /// The login was good, but no longer is: the account is gone, or has another password.
     Ended,
+    /// The login was good for a time that is over.
+    Expired,
 }

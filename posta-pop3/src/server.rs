@@ -291,6 +291,7 @@ impl<M: Maildrop> Server<M> {
             // RFC 3206 §4 has AUTH in the answers to a login. What it tells a program, to have the
             // person look at the credentials, is what is needed here.
             Answer::Denied(Denial::Ended) => coded("AUTH", self.words().ended, output),
+            Answer::Denied(Denial::Expired) => coded("AUTH", self.words().expired, output),
             _ => coded("SYS/TEMP", self.words().unavailable, output),
         }
         self.state = State::Closing;

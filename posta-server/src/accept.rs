@@ -210,20 +210,20 @@ impl SmtpHost {
         self.acceptor.service == Service::Submission || self.account.is_some()
     }
 
-    /// Returns what to answer to a session whose login no longer holds: a 421, which ends it.
-    async fn lost_login(&mut self) -> Option<Answer> {
+    /// Returns what to answer to a session whose login no longer holds: a 421, which ends it. What
+    /// was begun while a token was valid may end, however large it is.
+    async fn lost_login(&mut self, is_end: bool) -> Option<Answer> {
         let account = self.account.as_mut()?;
-        match account.is_current(&*self.acceptor.store).await {
-            Ok(true) => None,
-            Ok(false) => {
-                let words = "The account or its password has changed: connect and log in again";
-                let refusal = Reply::new(421, (4, 7, 0), words);
-                self.refused.note("the session".to_owned(), refusal.to_string());
-                self.abandon().await;
-                Some(Answer::Refuse(refusal))
-            }
-            Err(error) => Some(Answer::Refuse(store_failed(&error))),
-        }
+        let words = match account.is_current(&*self.acceptor.store).await {
+            Ok(true) if is_end || !account.has_expired(&*self.acceptor.clock) => return None,
+            Ok(true) => "The token has expired: connect and log in with a new one",
+            Ok(false) => "The account or its password has changed: connect and log in again",
+            Err(error) => return Some(Answer::Refuse(store_failed(&error))),
+        };
+        let refusal = Reply::new(421, (4, 7, 0), words);
+        self.refused.note("the session".to_owned(), refusal.to_string());
+        self.abandon().await;
+        Some(Answer::Refuse(refusal))
     }
 
     fn submitter(&self) -> Submitter<'_> {
@@ -544,7 +544,8 @@ impl Host<Server> for SmtpHost {
                 | Question::Forwarded(_)
                 | Question::Abandon
         );
-        if !begins_anew && let Some(answer) = self.lost_login().await {
+        let is_end = matches!(question, Question::Commit);
+        if !begins_anew && let Some(answer) = self.lost_login(is_end).await {
             return answer;
         }
         match question {

@@ -11,7 +11,7 @@ use crate::{
     clock::Clock,
     guard::Guard,
     hashers::Hashers,
-    oauth::{TokenError, Tokens},
+    oauth::{Rejection, TokenError, Tokens},
     principal::{Found, Principal},
     scram::Verifier,
 };
@@ -163,19 +163,26 @@ impl Authenticator {
         token: &str,
     ) -> Result<Principal, LoginError> {
         let tokens = self.tokens.as_ref().ok_or(LoginError::Credentials)?;
-        let owner = tokens.check(token).await.map_err(|error| match error {
-            TokenError::Invalid => LoginError::Credentials,
+        let grant = tokens.check(token, self.clock.now()).await.map_err(|error| match error {
+            TokenError::Malformed | TokenError::Rejected(Rejection::Inactive) => {
+                LoginError::Credentials
+            }
+            // The token is real, and whoever configured one side or the other wants to know.
+            TokenError::Rejected(_) => {
+                tracing::warn!("a login with a token was refused: {error}");
+                LoginError::Credentials
+            }
             TokenError::Unavailable(_) => LoginError::Tokens(error.to_string()),
         })?;
-        let account = self.find(&owner).await?.ok_or(LoginError::Credentials)?;
-        match name {
-            None => Ok(account.into()),
-            Some(name) => {
-                let named = self.find(name).await?;
-                let is_same = named.is_some_and(|named| named.id == account.id);
-                if is_same { Ok(account.into()) } else { Err(LoginError::Credentials) }
+        let account = Found::by_address(&*self.store, &grant.address).await?;
+        let account = account.ok_or(LoginError::Credentials)?;
+        if let Some(name) = name {
+            let named = self.find(name).await?;
+            if named.is_none_or(|named| named.id != account.id) {
+                return Err(LoginError::Credentials);
             }
         }
+        Ok(Principal::from(account).ending(grant.until))
     }
 
     /// The account that a name and a password open. The name is an address, or a local-part that

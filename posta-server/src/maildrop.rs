@@ -183,7 +183,10 @@ impl PopHost {
     async fn proceed(&mut self) -> Answer<View> {
         let Some(opened) = &mut self.opened else { return Answer::Failed };
         let denial = match opened.account.is_current(&*self.deliverer.store).await {
-            Ok(true) => return Answer::Proceed,
+            Ok(true) if !opened.account.has_expired(&*self.deliverer.clock) => {
+                return Answer::Proceed;
+            }
+            Ok(true) => Denial::Expired,
             Ok(false) => Denial::Ended,
             Err(error) => unavailable(&error),
         };
@@ -256,6 +259,7 @@ const fn said(denial: Denial) -> &'static str {
         Denial::TooMany => "[IN-USE] too many sessions of the account",
         Denial::TooSoon => "[LOGIN-DELAY] too soon after the last login",
         Denial::Ended => "[AUTH] the account or its password has changed",
+        Denial::Expired => "[AUTH] the token has expired",
     }
 }
 

@@ -1,5 +1,10 @@
 //! Logging in with a token that another server gave out (RFC 6750), which that server is asked about
-//! (RFC 7662). For OAUTHBEARER (RFC 7628) and its forerunner XOAUTH2.
+//! (RFC 7662). For OAUTHBEARER (RFC 7628) and its forerunner XOAUTH2. Which tokens are taken is decided
+//! in `oauth/grant.rs`.
+
+mod grant;
+
+pub use grant::{Accepted, Grant, Rejection};
 
 use crate::{
     http,
@@ -9,7 +14,7 @@ use crate::{
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use http_body_util::Full;
 use hyper::{Request, StatusCode, Uri, body::Bytes};
-use posta_mail::Secret;
+use posta_mail::{Secret, Timestamp};
 use serde_json::Value;
 use std::{sync::Arc, time::Duration};
 use tokio::time::timeout;
@@ -23,9 +28,6 @@ const ANSWER: usize = 64 * 1024;
 /// Octets of a token at most: it has to fit into a line of a SASL exchange.
 const TOKEN: usize = 9_000;
 
-/// What an answer may name the account by, in this order, unless the operator says which.
-const CLAIMS: [&str; 3] = ["username", "email", "sub"];
-
 /// Whom to ask about tokens.
 #[derive(Debug, Clone)]
 pub struct OAuthSettings {
@@ -33,8 +35,8 @@ pub struct OAuthSettings {
     pub introspection: Uri,
     /// What we are there, and the secret that proves it.
     pub client: Option<(String, Secret)>,
-    /// Which member of the answer names the account.
-    pub claim: Option<String>,
+    /// Which tokens are taken.
+    pub accepted: Accepted,
 }
 
 /// Asks about tokens.
@@ -48,9 +50,12 @@ pub struct Tokens {
 /// A token says nothing.
 #[derive(Debug, thiserror::Error)]
 pub enum TokenError {
-    /// It is not valid, or names nobody.
-    #[error("the token is not valid")]
-    Invalid,
+    /// It is none.
+    #[error("that is no token")]
+    Malformed,
+    /// It opens no mailbox here.
+    #[error("the token is not taken: {0}")]
+    Rejected(#[from] Rejection),
     /// The other server could not be asked.
     #[error("the token cannot be checked: {0}")]
     Unavailable(String),
@@ -63,27 +68,21 @@ impl Tokens {
         Self { settings, net, tls }
     }
 
-    /// The name of the account that a token was given to.
+    /// Returns whose mailbox a token opens, and until when.
     ///
     /// # Errors
-    /// When it is not valid, or nobody can say so.
-    pub async fn check(&self, token: &str) -> Result<String, TokenError> {
+    /// When it opens none, or the other server cannot be asked.
+    pub async fn check(&self, token: &str, now: Timestamp) -> Result<Grant, TokenError> {
         // RFC 6750 §2.1: what a token may consist of. Anything else could add to the form below.
         let fits = |octet: u8| octet.is_ascii_alphanumeric() || b"-._~+/=".contains(&octet);
         if token.is_empty() || token.len() > TOKEN || !token.bytes().all(fits) {
-            return Err(TokenError::Invalid);
+            return Err(TokenError::Malformed);
         }
         let asked = timeout(PATIENCE, self.ask(token)).await;
         let answer = asked
             .map_err(|_| TokenError::Unavailable("no answer in time".to_owned()))?
             .map_err(TokenError::Unavailable)?;
-        let is_active = answer.get("active").and_then(Value::as_bool) == Some(true);
-        let named = |claim: &str| answer.get(claim).and_then(Value::as_str);
-        let account = match &self.settings.claim {
-            Some(claim) => named(claim),
-            None => CLAIMS.iter().find_map(|claim| named(claim)),
-        };
-        account.filter(|_| is_active).map(str::to_owned).ok_or(TokenError::Invalid)
+        Ok(self.settings.accepted.judge(&answer, now)?)
     }
 
     async fn ask(&self, token: &str) -> Result<Value, String> {

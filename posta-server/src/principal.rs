@@ -4,10 +4,11 @@
 //! because the old one was stolen by whoever holds the session. So each step of a mail transaction
 //! and each command on a maildrop asks whether the account is what it was at the login. The answer
 //! costs one look at a number, [`Store::directory_version`], until some account changes; then each
-//! session looks its own account up again, once.
+//! session looks its own account up again, once. A login with a token lasts no longer than that.
 
+use crate::clock::Clock;
 use aws_lc_rs::digest;
-use posta_mail::{Address, Secret};
+use posta_mail::{Address, Secret, Timestamp};
 use posta_store::{Account, AccountId, Credentials, SendAs, Store, StoreError};
 use std::ops::Deref;
 
@@ -65,17 +66,31 @@ pub struct Principal {
     pub send_as: Vec<SendAs>,
     credentials: Fingerprint,
     version: u64,
+    /// When the login ends, if it was for a time only.
+    until: Option<Timestamp>,
 }
 
 impl From<Found> for Principal {
     fn from(Found { account, version }: Found) -> Self {
         let credentials = fingerprint(&account.credentials);
         let Account { id, address, send_as, .. } = account;
-        Self { id, address, send_as, credentials, version }
+        Self { id, address, send_as, credentials, version, until: None }
     }
 }
 
 impl Principal {
+    /// The same, for a login with a token that ends then.
+    #[must_use]
+    pub fn ending(self, until: Option<Timestamp>) -> Self {
+        Self { until, ..self }
+    }
+
+    /// Returns whether the token has expired that the session logged in with.
+    #[must_use]
+    pub fn has_expired(&self, clock: &dyn Clock) -> bool {
+        self.until.is_some_and(|until| until <= clock.now())
+    }
+
     /// Returns whether the account is there and has the credentials that the session logged in with.
     /// What it may send as is up to date afterwards.
     ///
@@ -95,7 +110,7 @@ impl Principal {
         // An account that was removed and added again has another id.
         let is_same = now.id == self.id && now.credentials == self.credentials;
         if is_same {
-            *self = now;
+            *self = now.ending(self.until);
         }
         Ok(is_same)
     }

@@ -495,6 +495,9 @@ mod tests {
         introspection = "https://auth.example.net/introspect"
         client = "posta"
         secret-file = "/etc/posta/oauth"
+        audience = "https://mail.example.test"
+        allowed-clients = ["thunderbird"]
+        scope = "mail"
         claim = "email"
         [[listen]]
         protocol = "smtp"
@@ -559,6 +562,9 @@ mod tests {
             ("[relay]\nretry = []", "at least one"),
             ("[oauth]\nintrospection = 'http://a.test/'", "https://"),
             ("[oauth]\nintrospection = 'https://a.test/'\nclient = 'x'", "belong together"),
+            ("[oauth]\nintrospection = 'https://a.test/'", "Set oauth.audience"),
+            ("[oauth]\nintrospection = 'https://a.test/'\naudience = ''", "not empty"),
+            ("[oauth]\nintrospection = 'https://a.test/'\nscope = 'mail'", "oauth.allowed-clients"),
             ("[relay]\nsmarthost = 'smtp.example.net'", "host:port"),
             ("[relay]\ngiveup = '5d'", "did you mean \"give-up\""),
             ("[relay]\nuser = 'x'", "name one"),

@@ -14,7 +14,7 @@ use posta_server::{
     control,
     mta_sts::Policy,
     net::SystemNet,
-    oauth::OAuthSettings,
+    oauth::{Accepted, OAuthSettings},
     outbound::ClientTls,
     resolve::{self, Dns, NoDns, Resolver, Validation},
     tls::{self, CertificateFiles, Tls},
@@ -174,8 +174,10 @@ fn oauth(config: &OAuth) -> Result<OAuthSettings> {
         read.map(|secret| Secret::new(secret.trim_ascii()))
     });
     let client = config.client.clone().zip(secret.transpose()?);
-    let (introspection, claim) = (config.introspection.clone(), config.claim.clone());
-    Ok(OAuthSettings { introspection, client, claim })
+    let OAuth { introspection, audience, allowed_clients, scope, claim, .. } = config.clone();
+    let scope = scope.unwrap_or_default().split_whitespace().map(str::to_owned).collect();
+    let accepted = Accepted { audience, clients: allowed_clients, scope, claim };
+    Ok(OAuthSettings { introspection, client, accepted })
 }
 
 fn seconds(time: Duration) -> u32 {

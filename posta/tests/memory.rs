@@ -15,6 +15,8 @@ mod refusals;
 mod standing;
 #[path = "memory/submission.rs"]
 mod submission;
+#[path = "memory/tokens.rs"]
+mod tokens;
 
 use posta_mail::Timestamp;
 use posta_server::{

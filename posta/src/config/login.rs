@@ -7,7 +7,8 @@ use std::path::PathBuf;
 
 pub(super) const SUBMISSION_KEYS: &[&str] = &["trust-loopback"];
 
-pub(super) const OAUTH_KEYS: &[&str] = &["introspection", "client", "secret-file", "claim"];
+pub(super) const OAUTH_KEYS: &[&str] =
+    &["introspection", "client", "secret-file", "audience", "allowed-clients", "scope", "claim"];
 
 /// Who may submit mail.
 #[derive(Debug, Clone, Deserialize)]
@@ -34,7 +35,14 @@ pub(crate) struct OAuth {
     pub(crate) client: Option<String>,
     /// Where the secret that proves it lies.
     pub(crate) secret_file: Option<PathBuf>,
-    /// Which member of the answer names the account.
+    /// The service that a token was given out for: what its `aud` has to name.
+    pub(crate) audience: Option<String>,
+    /// The programs whose tokens are taken, by their `client_id`; none for any.
+    #[serde(default)]
+    pub(crate) allowed_clients: Vec<String>,
+    /// What a token has to allow: words of its `scope`, with spaces between them.
+    pub(crate) scope: Option<String>,
+    /// Which member of the answer has the account's address.
     pub(crate) claim: Option<String>,
 }
 
@@ -49,6 +57,21 @@ impl OAuth {
         }
         if self.client.is_some() != self.secret_file.is_some() {
             bail!("oauth.client and oauth.secret-file belong together: set both, or neither");
+        }
+        let is_blank = |text: &String| text.trim().is_empty();
+        let texts = [&self.audience, &self.scope, &self.claim].into_iter().flatten();
+        if texts.chain(&self.allowed_clients).any(is_blank) {
+            bail!(
+                "oauth: audience, allowed-clients, scope and claim may be left out, but not empty"
+            );
+        }
+        if self.audience.is_none() && self.allowed_clients.is_empty() {
+            bail!(
+                "oauth: a token that the identity server gave out for any other service would open \
+                 a mailbox here. Set oauth.audience to what the \"aud\" of the tokens for this \
+                 server names, or oauth.allowed-clients to the \"client_id\" of each mail program, \
+                 or both"
+            );
         }
         Ok(())
     }

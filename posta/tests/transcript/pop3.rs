@@ -88,6 +88,7 @@ impl Protocol for Pop3 {
         if matches!(question, Question::Proceed) {
             return match script.setting("login") {
                 Some("ends") => Answer::Denied(Denial::Ended),
+                Some("expires") => Answer::Denied(Denial::Expired),
                 Some("unknown") => Answer::Denied(Denial::Unavailable),
                 _ => Answer::Proceed,
             };
