@@ -42,7 +42,7 @@ pub enum Request {
         address: String,
         /// Its password.
         password: String,
-        /// Whether it is kept for APOP too, so that whoever has the store can read it.
+        /// Whether it is kept for APOP too, so that whoever has the store and its key file can read it.
         #[serde(default)]
         apop: bool,
     },
@@ -79,12 +79,15 @@ pub enum Request {
         /// The list of unique-ids, where it is not in the Maildir.
         unique_ids: Option<PathBuf>,
     },
-    /// Has mail collected for an account from a mailbox elsewhere, again and again.
+    /// Has mail collected for an account from a mailbox elsewhere, again and again. Where that is collected
+    /// already, the password and the rest are replaced.
     SourceAdd {
         /// The account's address.
         address: String,
         /// Where it is collected.
         login: Login,
+        /// The password there.
+        password: String,
         /// What stays there.
         keep: Keep,
         /// Seconds from one visit to the next.
@@ -110,6 +113,8 @@ pub enum Request {
         address: String,
         /// Where it is collected.
         login: Login,
+        /// The password there.
+        password: String,
         /// What stays there.
         keep: Keep,
     },
@@ -225,7 +230,7 @@ pub enum Response {
     Imported(Imported),
     /// Sources, by id.
     Sources(Vec<SourceLine>),
-    /// A source was added.
+    /// A source was added, or changed if it was there.
     Source(SourceId),
     /// How a visit ended; none if somebody else visits it right now.
     Visit(Option<Visit>),
@@ -347,8 +352,8 @@ impl Admin {
             Request::AccountImport { address, maildir, unique_ids } => {
                 return self.import(address, &maildir, unique_ids.as_deref()).await;
             }
-            Request::SourceAdd { address, login, keep, every, check } => {
-                return self.add_source(address, login, keep, every, check).await;
+            Request::SourceAdd { address, login, password, keep, every, check } => {
+                return self.add_source(address, (login, password), (keep, every), check).await;
             }
             Request::SourceList => return self.sources().await,
             Request::SourceRemove { id } => {
@@ -357,8 +362,8 @@ impl Admin {
                 }
             }
             Request::SourceRun { id } => return self.run_source(id).await,
-            Request::TakeOver { address, login, keep } => {
-                return self.take_over(address, &login, keep).await;
+            Request::TakeOver { address, login, password, keep } => {
+                return self.take_over(address, (&login, &password), keep).await;
             }
             Request::AccountQuota { address, quota } => {
                 self.store.set_quota(&parse_address(address)?, quota).await?;

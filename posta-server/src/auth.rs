@@ -19,7 +19,7 @@ use argon2::{Argon2, PasswordHasher, PasswordVerifier};
 use aws_lc_rs::{constant_time, hmac};
 use md5::{Digest, Md5};
 use posta_mail::{Address, ClientAddress, Secret, Timestamp};
-use posta_store::{Account, AccountId, Credentials, Store, StoreError};
+use posta_store::{Account, AccountId, Credentials, SecretOf, Store, StoreError};
 use std::{
     collections::HashMap,
     future::Future,
@@ -38,6 +38,9 @@ const REMEMBERED_ACCOUNTS: usize = 100_000;
 /// Octets of a password at most: what fits in a PASS command (RFC 2449 §4). Hashing more is work
 /// that anybody could cause.
 pub const PASSWORD: usize = 240;
+
+/// No account: the first has 1.
+const NOBODY: AccountId = AccountId(0);
 
 /// Octets of salt (RFC 9106 §3.1).
 const SALT: usize = 16;
@@ -237,7 +240,16 @@ impl Authenticator {
         digest: &[u8; 16],
     ) -> Result<Principal, LoginError> {
         let account = self.find_open(client, name).await?;
-        let secret = account.as_ref().and_then(|account| account.credentials.apop.clone());
+        // The same work for an account that does not exist.
+        let id = account.as_ref().map_or(NOBODY, |account| account.id);
+        let secret = match self.store.secret(SecretOf::Apop(id)).await {
+            // An error of its own would tell strangers which accounts exist.
+            Err(StoreError::Sealed(why)) => {
+                tracing::error!("nobody can log in by APOP: {why}");
+                None
+            }
+            secret => secret?,
+        };
         let mut hash = Md5::new();
         hash.update(challenge.as_bytes());
         // The same work for an account that does not exist, or has no secret.

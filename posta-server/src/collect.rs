@@ -21,7 +21,7 @@ use crate::{
 };
 use posta_mail::{Secret, Timestamp, TlsUse};
 use posta_pop3::{Client, client::Options};
-use posta_store::{Keep, Login, LoginTls};
+use posta_store::{Keep, Login, LoginTls, StoreError};
 use session::{Session, host_of};
 use std::{borrow::Cow, collections::BTreeMap, future::Future, io, sync::Arc, time::Duration};
 use tokio::time::timeout;
@@ -140,6 +140,14 @@ pub enum CollectError {
     /// It is no POP3 server.
     #[error("what answers there does not speak POP3: {0}")]
     Protocol(&'static str),
+    /// The password is kept, but cannot be read.
+    #[error(transparent)]
+    Password(StoreError),
+    /// There is none, as after a change of the source just now.
+    #[error(
+        "its password is not kept: give it again, by `posta collect add` with the same account, --server and --user"
+    )]
+    NoPassword,
     /// It could not prove that it knows the account (RFC 5802 §5).
     #[error("the server does not know the password itself: it may be another one that says so")]
     Impostor,
@@ -177,30 +185,33 @@ pub struct Means {
 }
 
 impl Means {
-    /// Visits a server. Returns what the visit brought, and how it ended.
+    /// Visits a server, with the password there. Returns what the visit brought, and how it ended.
     pub async fn collect<D: Destination>(
         &self,
         login: &Login,
+        password: &Secret,
         keep: Keep,
         destination: &mut D,
     ) -> (Brought, Result<(), CollectError>) {
-        self.visit(login, Session::new(self, login, keep, destination)).await
+        self.visit(Session::new(self, (login, password), keep, destination)).await
     }
 
     /// Logs in to a server, and does nothing else there. `destination` gets nothing.
     pub(crate) async fn log_in<D: Destination>(
         &self,
         login: &Login,
+        password: &Secret,
         destination: &mut D,
     ) -> Result<(), CollectError> {
-        self.visit(login, Session::new(self, login, Keep::All, destination).for_login()).await.1
+        let session = Session::new(self, (login, password), Keep::All, destination);
+        self.visit(session.for_login()).await.1
     }
 
     async fn visit<D: Destination>(
         &self,
-        login: &Login,
         mut session: Session<'_, D>,
     ) -> (Brought, Result<(), CollectError>) {
+        let (login, password) = (session.login, session.password.clone());
         let mut stream = match timeout(CONNECT, self.net.connect(&login.server)).await {
             Ok(Ok(stream)) => stream,
             Ok(Err(error)) => return (Brought::default(), Err(connect(login, error))),
@@ -221,7 +232,7 @@ impl Means {
         }
         let options = Options {
             name: login.user.clone(),
-            password: Secret::new(login.password.as_bytes()),
+            password,
             tls: if login.tls == LoginTls::Stls { TlsUse::Required } else { TlsUse::Never },
             sasl: true,
         };

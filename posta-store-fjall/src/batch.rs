@@ -80,6 +80,21 @@ impl Batch {
         self.tables.commit()
     }
 
+    /// Returns whether what the log kept has a value that is looked for: it is asked about each, with
+    /// the number of its table. What cannot be read counts as having it.
+    pub(crate) fn any(mut records: &[u8], is_it: impl Fn(u8, &[u8]) -> bool) -> bool {
+        while !records.is_empty() {
+            match Record::take(&mut records) {
+                Some(Record { table, value: Some(value), .. }) if is_it(table, value) => {
+                    return true;
+                }
+                Some(_) => {}
+                None => return true,
+            }
+        }
+        false
+    }
+
     /// Reads what the log kept.
     pub(crate) fn replay(schema: &Schema, mut records: &[u8]) -> Result<Self, StoreError> {
         let mut batch = Self::new(schema);
@@ -90,15 +105,36 @@ impl Batch {
     }
 
     fn replay_one(&mut self, schema: &Schema, records: &mut &[u8]) -> Option<()> {
-        let [number] = *records.split_off(..1)? else { return None };
+        let Record { table: number, key, value } = Record::take(records)?;
+        let table = schema.table(number)?;
+        match value {
+            None => self.tables.remove(table, key),
+            Some(value) => self.tables.insert(table, key, value),
+        }
+        Some(())
+    }
+}
+
+/// A change of one key, as the log keeps it.
+struct Record<'r> {
+    /// The table's number.
+    table: u8,
+    key: &'r [u8],
+    /// None if the key is removed.
+    value: Option<&'r [u8]>,
+}
+
+impl<'r> Record<'r> {
+    /// Takes a record off the front.
+    fn take(records: &mut &'r [u8]) -> Option<Self> {
+        let [table] = *records.split_off(..1)? else { return None };
         let key = u16::from_be_bytes(records.split_off(..2)?.try_into().ok()?);
         let value = u32::from_be_bytes(records.split_off(..4)?.try_into().ok()?);
         let key = records.split_off(..usize::from(key))?;
-        let table = schema.table(number)?;
-        match value {
-            REMOVED => self.tables.remove(table, key),
-            length => self.tables.insert(table, key, records.split_off(..length as usize)?),
-        }
-        Some(())
+        let value = match value {
+            REMOVED => None,
+            length => Some(records.split_off(..length as usize)?),
+        };
+        Some(Self { table, key, value })
     }
 }

@@ -8,7 +8,8 @@ use crate::{
 };
 use posta_mail::{Address, Domain, MailId, Timestamp};
 use posta_store::{
-    Account, AccountId, Alias, AliasName, Credentials, Entry, RETRIEVED, StoreError, Uid, Usage,
+    Account, AccountId, Alias, AliasName, Credentials, Entry, RETRIEVED, SecretOf, StoreError, Uid,
+    Usage,
 };
 use std::{
     collections::{HashMap, HashSet},
@@ -215,7 +216,7 @@ impl Committer {
     pub(crate) fn add_account(
         &mut self,
         address: Address,
-        credentials: Credentials,
+        mut credentials: Credentials,
     ) -> Result<AccountId, StoreError> {
         if self.schema.account(&address)?.is_some() {
             return Err(StoreError::AccountExists(address));
@@ -226,6 +227,9 @@ impl Committer {
         if !self.schema.domain.contains_key(address.domain()).map_err(failed)? {
             batch.insert(&self.schema.domain, address.domain(), [0]);
         }
+        if let Some(secret) = credentials.apop.take() {
+            self.put_secret(SecretOf::Apop(id), &secret, &mut batch)?;
+        }
         let account = Account { id, address, credentials, quota: None, send_as: Vec::new() };
         let key = account.address.as_str();
         batch.insert(&self.schema.account, key, schema::encode_account(&account));
@@ -233,6 +237,24 @@ impl Committer {
         self.last_account = id.0;
         self.accounts.insert(id);
         Ok(id)
+    }
+
+    pub(crate) fn set_password(
+        &mut self,
+        address: &Address,
+        mut credentials: Credentials,
+    ) -> Result<(), StoreError> {
+        let mut account = self.schema.account(address)?.ok_or(StoreError::NoSuchAccount)?;
+        let (mut batch, of) = (Batch::new(&self.schema), SecretOf::Apop(account.id));
+        let old = match credentials.apop.take() {
+            Some(secret) => self.put_secret(of, &secret, &mut batch)?,
+            None => self.drop_secret(of, &mut batch)?,
+        };
+        account.credentials = credentials;
+        batch.insert(&self.schema.account, address.as_str(), schema::encode_account(&account));
+        self.commit(batch)?;
+        self.wipe(of, old);
+        Ok(())
     }
 
     /// Changes what is kept of an account.
@@ -263,12 +285,14 @@ impl Committer {
             self.move_to_removed(key, Removed { time, purge, entry }, &mut batch);
         }
         batch.remove(&self.schema.account, address.as_str());
+        let apop = self.drop_secret(SecretOf::Apop(account.id), &mut batch)?;
         let domain = address.domain();
         let by_itself = self.schema.domain.get(domain).map_err(failed)?.as_deref() == Some(&[1]);
         if !by_itself && !self.schema.uses(domain, Some(address))? {
             batch.remove(&self.schema.domain, domain);
         }
         self.commit(batch)?;
+        self.wipe(SecretOf::Apop(account.id), apop);
         self.accounts.remove(&account.id);
         self.usages.set(account.id, Usage::default());
         self.views.forget(account.id);

@@ -9,6 +9,7 @@ use crate::{
     content::Contents,
     disk::{Disk, Room},
     failed,
+    key_file::KeyFile,
     lanes::Lanes,
     log::Log,
     open::Opener,
@@ -129,6 +130,7 @@ pub(crate) struct Committer {
     pub(crate) usages: Arc<Usages>,
     pub(crate) views: Arc<Views>,
     pub(crate) lanes: Arc<Mutex<Lanes>>,
+    pub(crate) keys: Arc<KeyFile>,
     /// Events told so far, modulo 2^32.
     pub(crate) told: u32,
     last_uid: Uid,
@@ -164,7 +166,7 @@ struct Group {
 impl Committer {
     /// Reads the state that the last run left.
     pub(crate) fn new(schema: Schema, opener: &Opener, disk: Disk) -> Result<Self, StoreError> {
-        let Opener { segments, usages, views, lanes, .. } = opener.clone();
+        let Opener { segments, usages, views, lanes, keys, .. } = opener.clone();
         let log = recover::log(&schema, segments.clone())?;
         let contents = Contents::new(&schema, segments, log.segment())?;
         let accounts = schema.accounts("")?.into_iter().map(|account| account.id).collect();
@@ -183,6 +185,7 @@ impl Committer {
             usages,
             views,
             lanes,
+            keys,
             told,
             last_uid,
             uid_ceiling,
@@ -190,6 +193,7 @@ impl Committer {
         committer.look_at_disk();
         committer.upgrade()?;
         committer.release_segments();
+        committer.sweep_keys()?;
         Ok(committer)
     }
 

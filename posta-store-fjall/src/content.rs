@@ -8,7 +8,7 @@ use crate::{
     batch::Batch,
     commit::Committer,
     disk::Room,
-    failed, key_and_value, lock,
+    failed, io_failed, key_and_value, lock,
     log::{ContentKey, Kind, Place, Position, SEGMENT, Segments, Walk},
     schema::{self, Schema},
 };
@@ -27,11 +27,11 @@ const MOVE: u64 = 256 * 1024;
 
 /// What is known of the segments.
 pub(crate) struct Contents {
-    segments: Arc<Segments>,
+    pub(crate) segments: Arc<Segments>,
     /// How many octets of each are shown, if any.
     shown: BTreeMap<u64, u64>,
     /// Those that exist, the one that is being written aside.
-    kept: BTreeSet<u64>,
+    pub(crate) kept: BTreeSet<u64>,
     /// The one that is being emptied.
     moving: Option<Walk>,
     /// Those that could not be emptied: a damaged piece cuts the rest off from the walk, though
@@ -61,7 +61,7 @@ impl Contents {
     }
 
     /// How many octets of a segment are shown.
-    fn of(&self, number: u64) -> u64 {
+    pub(crate) fn of(&self, number: u64) -> u64 {
         self.shown.get(&number).copied().unwrap_or_default()
     }
 
@@ -78,6 +78,12 @@ impl Contents {
         after
     }
 
+    /// Walks over a segment from its beginning.
+    pub(crate) fn walk(&self, number: u64) -> Result<Walk, StoreError> {
+        let file = self.segments.writer(number).map_err(io_failed)?;
+        Ok(Walk { file, number, position: 0, previous: 0 })
+    }
+
     /// Begins to empty a segment if one is worth it.
     fn begin_to_move(&mut self) {
         let sparse = self.kept.iter().copied().find(|number| {
@@ -85,8 +91,8 @@ impl Contents {
             0 < octets && octets < SEGMENT / 2 && !self.stuck.contains(number)
         });
         let Some(number) = sparse else { return };
-        match self.segments.writer(number) {
-            Ok(file) => self.moving = Some(Walk { file, number, position: 0, previous: 0 }),
+        match self.walk(number) {
+            Ok(walk) => self.moving = Some(walk),
             Err(error) => self.give_up(number, &error),
         }
     }
@@ -196,7 +202,7 @@ impl Committer {
     }
 
     /// Answers whether there may be more.
-    fn move_from(&mut self, walk: &mut Walk) -> Result<bool, StoreError> {
+    pub(crate) fn move_from(&mut self, walk: &mut Walk) -> Result<bool, StoreError> {
         let mut batch = Batch::new(&self.schema);
         self.begin()?;
         let mut read = 0;

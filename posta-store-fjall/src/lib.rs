@@ -16,13 +16,16 @@ mod commit;
 mod content;
 mod disk;
 mod kept;
+mod key_file;
 mod lanes;
 mod log;
 mod open;
 mod queue;
 mod recover;
 mod schema;
+mod secrets;
 mod sources;
+mod unsealed;
 mod upgrade;
 mod usage;
 mod views;
@@ -31,14 +34,15 @@ use bytes::Bytes;
 use commit::{Committer, Request};
 use fjall::Guard;
 use futures_channel::oneshot;
+use key_file::KeyFile;
 use lanes::Lanes;
 use log::Segments;
 use open::{Opener, Tables};
-use posta_mail::{Address, Domain, MailId, Timestamp};
+use posta_mail::{Address, Domain, MailId, Secret, Timestamp};
 use posta_store::{
     Acceptance, Account, AccountId, Alias, AliasName, Credentials, Destination, Entry, Event, Item,
-    ItemId, ItemState, Maildrop, Pending, SendAs, Settlement, Source, SourceId, Store, StoreError,
-    Uid, Usage, Visit,
+    ItemId, ItemState, Maildrop, Pending, SecretOf, SendAs, Settlement, Source, SourceId, Store,
+    StoreError, Uid, Usage, Visit,
 };
 use schema::Schema;
 use std::{
@@ -70,6 +74,7 @@ pub struct FjallStore {
     usages: Arc<Usages>,
     views: Arc<Views>,
     lanes: Arc<Mutex<Lanes>>,
+    keys: Arc<KeyFile>,
     /// Grows after each change of an account.
     directory_version: Arc<AtomicU64>,
     requests: Option<mpsc::Sender<Request>>,
@@ -77,12 +82,24 @@ pub struct FjallStore {
 }
 
 impl FjallStore {
-    /// Opens the store in a directory, which is made if it does not exist.
+    /// Opens the store in a directory, which is made if it does not exist. Its key file stands beside
+    /// the directory, named as it is with `.keys` behind.
+    ///
+    /// # Errors
+    /// As [`FjallStore::open_with_keys`].
+    pub fn open(directory: &Path) -> Result<Self, StoreError> {
+        let mut keys = directory.as_os_str().to_owned();
+        keys.push(".keys");
+        Self::open_with_keys(directory, Path::new(&keys))
+    }
+
+    /// Opens the store in a directory, which is made if it does not exist, as the key file is with the first
+    /// secret. Without its key file a store works; only its secrets cannot be had.
     ///
     /// # Errors
     /// [`StoreError::InUse`] when another process has it open, [`StoreError::TooNew`] when a newer
     /// program wrote it, others when it cannot be read.
-    pub fn open(directory: &Path) -> Result<Self, StoreError> {
+    pub fn open_with_keys(directory: &Path, keys: &Path) -> Result<Self, StoreError> {
         let segments = Segments::open(&directory.join(LOG))?;
         let opener = Opener {
             directory: directory.to_owned(),
@@ -91,11 +108,12 @@ impl FjallStore {
             usages: Arc::default(),
             views: Arc::default(),
             lanes: Arc::default(),
+            keys: Arc::new(KeyFile::new(keys)),
         };
         let mut committer = opener.open()?;
         committer.drop_arriving()?;
         let (requests, receiver) = mpsc::channel();
-        let Opener { segments, tables, usages, views, lanes, .. } = opener.clone();
+        let Opener { segments, tables, usages, views, lanes, keys, .. } = opener.clone();
         let committer = thread::Builder::new()
             .name("posta-commit".into())
             .spawn(move || opener.serve(committer, &receiver))
@@ -106,6 +124,7 @@ impl FjallStore {
             usages,
             views,
             lanes,
+            keys,
             directory_version: Arc::default(),
             requests: Some(requests),
             committer: Some(committer),
@@ -355,8 +374,16 @@ impl Store for FjallStore {
         self.alone(move |committer| committer.count(account))
     }
 
-    fn add_source(&self, source: Source) -> Pending<'_, SourceId> {
-        self.alone(move |committer| committer.add_source(source))
+    fn add_source(&self, source: Source, password: Secret) -> Pending<'_, SourceId> {
+        self.alone(move |committer| committer.add_source(source, &password))
+    }
+
+    fn change_source(&self, source: Source, password: Secret) -> Pending<'_, bool> {
+        self.alone(move |committer| committer.change_source(&source, &password))
+    }
+
+    fn secret(&self, of: SecretOf) -> Pending<'_, Option<Secret>> {
+        now(|| self.schema()?.secret(&self.keys, of))
     }
 
     fn sources(&self) -> Pending<'_, Vec<Source>> {
@@ -421,9 +448,7 @@ impl Store for FjallStore {
 
     fn set_password(&self, address: &Address, credentials: Credentials) -> Pending<'_, ()> {
         let address = address.folded();
-        self.alone_on_account(move |committer| {
-            committer.change_account(&address, |account| account.credentials = credentials)
-        })
+        self.alone_on_account(move |committer| committer.set_password(&address, credentials))
     }
 
     fn set_quota(&self, address: &Address, quota: Option<u64>) -> Pending<'_, ()> {

@@ -187,6 +187,19 @@ impl Log {
         Ok(())
     }
 
+    /// Makes all that was written durable, and goes on in a segment whose file is new. Returns where. Files
+    /// that wait to be used again are deleted.
+    pub(crate) fn turn_afresh(&mut self) -> Result<Position, StoreError> {
+        self.give_back()?;
+        self.turn()?;
+        Ok(self.at)
+    }
+
+    /// Makes all that was written durable.
+    pub(crate) fn flush(&mut self) -> Result<(), StoreError> {
+        if self.unsynced { self.sync() } else { Ok(()) }
+    }
+
     /// The segment that is being written.
     pub(crate) fn segment(&self) -> u64 {
         self.at.segment

@@ -9,10 +9,12 @@ use crate::{
     commit::{Committer, Request},
     disk::Disk,
     failed, io_failed,
+    key_file::KeyFile,
     lanes::Lanes,
     lock,
     log::Segments,
     schema::Schema,
+    unsealed,
     usage::Usages,
     views::Views,
 };
@@ -71,12 +73,30 @@ pub(crate) struct Opener {
     pub(crate) usages: Arc<Usages>,
     pub(crate) views: Arc<Views>,
     pub(crate) lanes: Arc<Mutex<Lanes>>,
+    pub(crate) keys: Arc<KeyFile>,
 }
 
 impl Opener {
-    /// Opens the tables and the log.
+    /// Opens the tables and the log, and makes an end of what an earlier format left.
     pub(crate) fn open(&self) -> Result<Committer, StoreError> {
+        let (schema, committer) = unsealed::open(self)?;
+        let mut lanes = schema.lanes()?;
+        lanes.take_leases(&mut lock(&self.lanes));
+        *lock(&self.lanes) = lanes;
+        self.usages.forget();
+        self.views.forget_all();
+        self.tables.set(schema);
+        Ok(committer)
+    }
+
+    /// Opens the log, and brings the tables up to date from it.
+    pub(crate) fn recover(&self, schema: &Schema) -> Result<Committer, StoreError> {
         let disk = Disk::open(&self.directory).map_err(io_failed)?;
+        Committer::new(schema.clone(), self, disk)
+    }
+
+    /// Opens the tables.
+    pub(crate) fn open_tables(&self) -> Result<Schema, StoreError> {
         let opened = Database::builder(&self.directory)
             .cache_size(CACHE)
             .max_journaling_size(JOURNAL)
@@ -89,15 +109,7 @@ impl Opener {
             Err(fjall::Error::Locked) => return Err(StoreError::InUse(self.directory.clone())),
             Err(error) => return Err(failed(error)),
         };
-        let schema = Schema::open(database)?;
-        let committer = Committer::new(schema.clone(), self, disk)?;
-        let mut lanes = schema.lanes()?;
-        lanes.take_leases(&mut lock(&self.lanes));
-        *lock(&self.lanes) = lanes;
-        self.usages.forget();
-        self.views.forget_all();
-        self.tables.set(schema);
-        Ok(committer)
+        Schema::open(database)
     }
 
     /// Serves requests until all senders are gone.

@@ -20,6 +20,8 @@
 //! | `leased`   |                              | formats 2 and 3: items that somebody worked on |
 //! | `history`  | mail id, time, number        | an event, as JSON |
 //! | `source`   | id                           | a mailbox elsewhere, as JSON |
+//! | `visit`    | source                       | how the last visit ended, as JSON |
+//! | `secret`   | kind, id                     | version, key file, slot, nonce, ciphertext and tag |
 //! | `collected` | source, unique-id there     | when it was accepted |
 //! | `kept`     | kind, NUL, name              | a record of the server's own |
 //! | `arriving` | mail id                      | nothing; messages with chunks, not accepted yet |
@@ -43,14 +45,18 @@ use xxhash_rust::xxh3::xxh3_64;
 /// 1: mailboxes and the directory. 2: the queue and the history beside them; nothing else changed,
 /// so a store of format 1 becomes one of format 2 by saying so. 3: contents lie in the log, not in a
 /// keyspace `content`; `upgrade.rs` moves them. 4: the keys of `due` begin with the destination. 5: an
-/// entry counts its octets as lines; `upgrade.rs` counts those of earlier formats.
-const FORMAT: u64 = 5;
+/// entry counts its octets as lines; `upgrade.rs` counts those of earlier formats. 6: secrets are sealed in
+/// `secret`, and visits stand apart from their sources; `unsealed.rs` seals those of earlier formats.
+const FORMAT: u64 = 6;
 
 /// The first format whose queue has a lane for each destination.
 pub(crate) const LANES: u64 = 4;
 
 /// The first format whose entries count their octets as lines.
 pub(crate) const LINES: u64 = 5;
+
+/// The first format that keeps secrets sealed.
+pub(crate) const SEALED: u64 = 6;
 
 /// The keyspace of formats 1 and 2 that held the contents.
 pub(crate) const OLD_CONTENT: &str = "content";
@@ -63,6 +69,10 @@ pub(crate) const UID_CEILING: &str = "uid-ceiling";
 pub(crate) const CHECKPOINT: &str = "checkpoint";
 /// The last source id given out.
 pub(crate) const LAST_SOURCE: &str = "last-source";
+/// The id of the key file.
+pub(crate) const KEY_FILE: &str = "key-file";
+/// Is there while files may hold secrets in plain that an earlier format wrote.
+pub(crate) const UNSEALED: &str = "unsealed";
 /// The last account id given out.
 pub(crate) const LAST_ACCOUNT: &str = "last-account";
 
@@ -105,6 +115,8 @@ pub(crate) struct Schema {
     pub(crate) collected: Table,
     pub(crate) retrieved: Table,
     pub(crate) kept: Table,
+    pub(crate) visit: Table,
+    pub(crate) secret: Table,
 }
 
 impl std::fmt::Debug for Schema {
@@ -144,6 +156,8 @@ impl Schema {
             collected: table("collected", MEMTABLE)?,
             retrieved: table("retrieved", MEMTABLE)?,
             kept: table("kept", MEMTABLE)?,
+            visit: table("visit", MEMTABLE)?,
+            secret: table("secret", MEMTABLE)?,
             database,
         };
         match schema.number(FORMAT_KEY)? {
@@ -178,6 +192,8 @@ impl Schema {
             &self.collected,
             &self.retrieved,
             &self.kept,
+            &self.visit,
+            &self.secret,
         ];
         tables.into_iter().find(|table| table.number == number)
     }
@@ -375,7 +391,7 @@ pub(crate) fn encode_account(account: &Account) -> Vec<u8> {
     // A line each, none of which holds a newline; what is not there is empty.
     let scram = account.credentials.scram.as_deref().unwrap_or_default();
     let quota = account.quota.map(|octets| octets.to_string()).unwrap_or_default();
-    // A password has no line ends.
+    // Only of earlier formats, until it is sealed. A password has no line ends.
     let apop = account.credentials.apop.as_ref().map(|secret| secret.expose().to_vec());
     let apop = apop.and_then(|secret| String::from_utf8(secret).ok()).unwrap_or_default();
     // An address has no tab.
@@ -532,7 +548,7 @@ pub(crate) fn decode_position(value: &[u8]) -> Result<Position, StoreError> {
 pub(crate) struct Reader<'a>(pub(crate) &'a [u8]);
 
 impl Reader<'_> {
-    fn take<const N: usize>(&mut self) -> Result<[u8; N], StoreError> {
+    pub(crate) fn take<const N: usize>(&mut self) -> Result<[u8; N], StoreError> {
         let (field, rest) =
             self.0.split_first_chunk().ok_or_else(|| damaged("a record that is too short"))?;
         self.0 = rest;

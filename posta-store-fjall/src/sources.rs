@@ -6,12 +6,16 @@ use crate::{
     failed, key_and_value,
     schema::{self, Schema},
 };
-use posta_mail::Timestamp;
-use posta_store::{Source, SourceId, StoreError, Visit};
+use posta_mail::{Secret, Timestamp};
+use posta_store::{SecretOf, Source, SourceId, StoreError, Visit};
 use std::collections::BTreeMap;
 
 impl Committer {
-    pub(crate) fn add_source(&mut self, source: Source) -> Result<SourceId, StoreError> {
+    pub(crate) fn add_source(
+        &mut self,
+        source: Source,
+        password: &Secret,
+    ) -> Result<SourceId, StoreError> {
         if !self.accounts.contains(&source.account) {
             return Err(StoreError::NoSuchAccount);
         }
@@ -20,32 +24,54 @@ impl Committer {
         let mut batch = Batch::new(&self.schema);
         batch.insert(&self.schema.meta, schema::LAST_SOURCE, id.0.to_be_bytes());
         self.put_source(&Source { id, ..source }, &mut batch)?;
+        self.put_secret(SecretOf::Source(id), password, &mut batch)?;
         self.commit(batch)?;
         Ok(id)
     }
 
-    fn put_source(&self, source: &Source, batch: &mut Batch) -> Result<(), StoreError> {
+    pub(crate) fn change_source(
+        &mut self,
+        source: &Source,
+        password: &Secret,
+    ) -> Result<bool, StoreError> {
+        if !self.schema.has_source(source.id)? {
+            return Ok(false);
+        }
+        let (mut batch, of) = (Batch::new(&self.schema), SecretOf::Source(source.id));
+        self.put_source(source, &mut batch)?;
+        let old = self.put_secret(of, password, &mut batch)?;
+        self.commit(batch)?;
+        self.wipe(of, old);
+        Ok(true)
+    }
+
+    pub(crate) fn put_source(&self, source: &Source, batch: &mut Batch) -> Result<(), StoreError> {
         let value = schema::encode_json(source)?;
         batch.insert(&self.schema.source, source.id.0.to_be_bytes(), value);
         Ok(())
     }
 
     pub(crate) fn visited(&mut self, id: SourceId, visit: Visit) -> Result<bool, StoreError> {
-        let Some(source) = self.schema.source(id)? else { return Ok(false) };
+        if !self.schema.has_source(id)? {
+            return Ok(false);
+        }
         let mut batch = Batch::new(&self.schema);
-        self.put_source(&Source { last: Some(visit), ..source }, &mut batch)?;
+        batch.insert(&self.schema.visit, id.0.to_be_bytes(), schema::encode_json(&visit)?);
         self.commit(batch)?;
         Ok(true)
     }
 
     pub(crate) fn remove_source(&mut self, id: SourceId) -> Result<bool, StoreError> {
-        let was_there = self.schema.source(id)?.is_some();
+        let (was_there, of) = (self.schema.has_source(id)?, SecretOf::Source(id));
         let mut batch = Batch::new(&self.schema);
         batch.remove(&self.schema.source, id.0.to_be_bytes());
+        batch.remove(&self.schema.visit, id.0.to_be_bytes());
+        let password = self.drop_secret(of, &mut batch)?;
         for guard in self.schema.collected.prefix(id.0.to_be_bytes()) {
             batch.remove(&self.schema.collected, guard.key().map_err(failed)?);
         }
         self.commit(batch)?;
+        self.wipe(of, password);
         Ok(was_there)
     }
 
@@ -63,16 +89,19 @@ impl Committer {
 }
 
 impl Schema {
-    fn source(&self, id: SourceId) -> Result<Option<Source>, StoreError> {
-        let value = self.source.get(id.0.to_be_bytes()).map_err(failed)?;
-        value.map(|value| schema::decode_json(&value, "a source")).transpose()
+    fn has_source(&self, id: SourceId) -> Result<bool, StoreError> {
+        self.source.contains_key(id.0.to_be_bytes()).map_err(failed)
     }
 
     pub(crate) fn sources(&self) -> Result<Vec<Source>, StoreError> {
         let mut sources = Vec::new();
         for guard in self.source.iter() {
-            let (_, value) = key_and_value(guard)?;
-            sources.push(schema::decode_json(&value, "a source")?);
+            let (key, value) = key_and_value(guard)?;
+            let mut source: Source = schema::decode_json(&value, "a source")?;
+            let visit = self.visit.get(key).map_err(failed)?;
+            let visit = visit.map(|visit| schema::decode_json(&visit, "a visit"));
+            source.last = visit.transpose()?;
+            sources.push(source);
         }
         Ok(sources)
     }

@@ -10,6 +10,7 @@ const MOVE: usize = 1024 * 1024;
 impl Committer {
     /// Takes over what an earlier format kept elsewhere. If it is cut off, the next start goes on.
     pub(crate) fn upgrade(&mut self) -> Result<(), StoreError> {
+        self.mark_unsealed()?;
         if self.schema.database.keyspace_exists(schema::OLD_CONTENT) {
             self.move_old_contents()?;
         }

@@ -29,10 +29,10 @@ pub use records::{
     Maildrop, RETRIEVED, SendAs, Summary, Uid, Usage,
 };
 
-pub use sources::{Collected, Keep, Login, LoginTls, Source, SourceId, Visit};
+pub use sources::{Collected, Keep, Login, LoginTls, SecretOf, Source, SourceId, Visit};
 
 use bytes::Bytes;
-use posta_mail::{Address, Domain, MailId, Timestamp};
+use posta_mail::{Address, Domain, MailId, Secret, Timestamp};
 use std::{collections::BTreeMap, future::Future, path::PathBuf, pin::Pin, sync::Arc};
 
 /// The future of a store's method.
@@ -144,11 +144,24 @@ pub trait Store: Send + Sync + 'static {
     /// asked for every recipient that has a quota.
     fn usage(&self, account: AccountId) -> Pending<'_, Usage>;
 
-    /// Adds a source, whose id is not looked at.
+    /// Adds a source, whose id and last visit are not looked at, with its password.
     ///
     /// # Errors
-    /// [`StoreError::NoSuchAccount`].
-    fn add_source(&self, source: Source) -> Pending<'_, SourceId>;
+    /// [`StoreError::NoSuchAccount`]; [`StoreError::Sealed`] when the password cannot be sealed.
+    fn add_source(&self, source: Source, password: Secret) -> Pending<'_, SourceId>;
+
+    /// Replaces the source of an id, and its password. What was collected stays known. Returns whether the
+    /// source is there.
+    ///
+    /// # Errors
+    /// [`StoreError::Sealed`] when the password cannot be sealed.
+    fn change_source(&self, source: Source, password: Secret) -> Pending<'_, bool>;
+
+    /// Returns a secret; none if there is none. Nothing but what needs it should hold it.
+    ///
+    /// # Errors
+    /// [`StoreError::Sealed`] when it is kept, but cannot be read.
+    fn secret(&self, of: SecretOf) -> Pending<'_, Option<Secret>>;
 
     /// All sources, by id.
     fn sources(&self) -> Pending<'_, Vec<Source>>;
@@ -156,7 +169,7 @@ pub trait Store: Send + Sync + 'static {
     /// Notes how a visit ended. Answers whether the source is there.
     fn visited(&self, source: SourceId, visit: Visit) -> Pending<'_, bool>;
 
-    /// Removes a source, and what is known of its messages. Answers whether it was there.
+    /// Removes a source, its password for good, and what is known of its messages. Answers whether it was there.
     fn remove_source(&self, source: SourceId) -> Pending<'_, bool>;
 
     /// The unique-ids of the messages that were accepted from a source, and when.
@@ -197,13 +210,13 @@ pub trait Store: Send + Sync + 'static {
     /// Adds an account, and its domain to those that are local.
     ///
     /// # Errors
-    /// [`StoreError::AccountExists`].
+    /// [`StoreError::AccountExists`]; [`StoreError::Sealed`] when a password for APOP cannot be sealed.
     fn add_account(&self, address: &Address, credentials: Credentials) -> Pending<'_, AccountId>;
 
-    /// Replaces an account's password.
+    /// Replaces an account's password; the one for APOP too, or removes it.
     ///
     /// # Errors
-    /// [`StoreError::NoSuchAccount`].
+    /// [`StoreError::NoSuchAccount`]; [`StoreError::Sealed`] when a password for APOP cannot be sealed.
     fn set_password(&self, address: &Address, credentials: Credentials) -> Pending<'_, ()>;
 
     /// Limits what an account's mailbox may hold, in octets; none for no limit. The store only
@@ -297,6 +310,10 @@ pub enum StoreError {
     /// The disk has no room for more mail. What is in the store can still be read and removed.
     #[error("the disk is full: free some room; what is kept can still be read and removed")]
     Full,
+    /// A secret cannot be sealed, or one that is sealed cannot be opened: its key is missing. The cause and
+    /// what helps, in words. Everything else works.
+    #[error("{0}")]
+    Sealed(String),
     /// A record cannot be read.
     #[error("the store is damaged: {0}")]
     Damaged(String),

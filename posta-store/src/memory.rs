@@ -3,14 +3,15 @@
 
 mod directory;
 mod queue;
+mod sources;
 
 use crate::{
     Acceptance, Account, AccountId, Alias, AliasName, Collected, Credentials, Delivery,
-    Destination, Entry, Event, Item, ItemId, ItemState, Maildrop, Pending, RETRIEVED, SendAs,
-    Settlement, Source, SourceId, Store, StoreError, Summary, Uid, Usage, Visit,
+    Destination, Entry, Event, Item, ItemId, ItemState, Maildrop, Pending, RETRIEVED, SecretOf,
+    SendAs, Settlement, Source, SourceId, Store, StoreError, Summary, Uid, Usage, Visit,
 };
 use bytes::Bytes;
-use posta_mail::{Address, Domain, MailId, Timestamp};
+use posta_mail::{Address, Domain, MailId, Secret, Timestamp};
 use std::{
     cmp::Reverse,
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -54,6 +55,7 @@ struct Inner {
     paused: HashMap<Destination, Timestamp>,
     last_source: u64,
     sources: BTreeMap<SourceId, Source>,
+    secrets: BTreeMap<SecretOf, Secret>,
     collected: BTreeMap<(SourceId, String), Timestamp>,
     kept: BTreeMap<(&'static str, String), Vec<u8>>,
     /// In the order in which they were told.
@@ -386,16 +388,16 @@ impl Store for MemoryStore {
         })
     }
 
-    fn add_source(&self, source: Source) -> Pending<'_, SourceId> {
-        self.with(|inner| {
-            if !inner.has_account(source.account) {
-                return Err(StoreError::NoSuchAccount);
-            }
-            inner.last_source += 1;
-            let id = SourceId(inner.last_source);
-            inner.sources.insert(id, Source { id, ..source });
-            Ok(id)
-        })
+    fn add_source(&self, source: Source, password: Secret) -> Pending<'_, SourceId> {
+        self.with(|inner| inner.add_source(source, password))
+    }
+
+    fn change_source(&self, source: Source, password: Secret) -> Pending<'_, bool> {
+        self.with(|inner| Ok(inner.change_source(source, password)))
+    }
+
+    fn secret(&self, of: SecretOf) -> Pending<'_, Option<Secret>> {
+        self.with(|inner| Ok(inner.secrets.get(&of).cloned()))
     }
 
     fn sources(&self) -> Pending<'_, Vec<Source>> {
@@ -403,17 +405,11 @@ impl Store for MemoryStore {
     }
 
     fn visited(&self, source: SourceId, visit: Visit) -> Pending<'_, bool> {
-        self.with(|inner| {
-            let source = inner.sources.get_mut(&source);
-            Ok(source.map(|source| source.last = Some(visit)).is_some())
-        })
+        self.with(|inner| Ok(inner.visited(source, visit)))
     }
 
     fn remove_source(&self, source: SourceId) -> Pending<'_, bool> {
-        self.with(|inner| {
-            inner.collected.retain(|(of, _), _| *of != source);
-            Ok(inner.sources.remove(&source).is_some())
-        })
+        self.with(|inner| Ok(inner.remove_source(source)))
     }
 
     fn collected(&self, source: SourceId) -> Pending<'_, BTreeMap<String, Timestamp>> {
@@ -486,9 +482,7 @@ impl Store for MemoryStore {
     }
 
     fn set_password(&self, address: &Address, credentials: Credentials) -> Pending<'_, ()> {
-        self.with_account(|inner| {
-            inner.change_account(address, |account| account.credentials = credentials)
-        })
+        self.with_account(|inner| inner.set_password(address, credentials))
     }
 
     fn set_quota(&self, address: &Address, quota: Option<u64>) -> Pending<'_, ()> {

@@ -88,14 +88,16 @@ impl FromStr for SendAs {
     }
 }
 
-/// What a password is checked against. Only the last form tells the password.
+/// What a password is checked against.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Credentials {
     /// Its hash, as a PHC string.
     pub password_hash: String,
     /// Its SCRAM verifier (RFC 5803), if it has one.
     pub scram: Option<String>,
-    /// The password itself, for APOP (RFC 1939 §7): only where the account's owner asked for it.
+    /// The password itself, for APOP (RFC 1939 §7), on its way into the store: only where the
+    /// account's owner asked for it. It is kept apart, as [`SecretOf::Apop`](crate::SecretOf::Apop), and an
+    /// account that is read has none here.
     pub apop: Option<Secret>,
 }
 

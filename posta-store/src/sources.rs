@@ -17,7 +17,7 @@ impl fmt::Display for SourceId {
     }
 }
 
-/// A mailbox elsewhere.
+/// A mailbox elsewhere. Its password is a [`SecretOf`] it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Source {
     /// Its name here. The store gives it.
@@ -30,29 +30,31 @@ pub struct Source {
     pub keep: Keep,
     /// Seconds from one visit to the next.
     pub every: u64,
-    /// How the last visit ended.
+    /// How the last visit ended. A store keeps it apart: it changes with every visit.
+    #[serde(skip)]
     pub last: Option<Visit>,
 }
 
-/// Where a POP3 server is, and how to get in. The password has to be kept as it is.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// Names a secret that has to be kept so that it can be read again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum SecretOf {
+    /// The password of a mailbox elsewhere.
+    Source(SourceId),
+    /// The password of an account, for APOP.
+    Apop(AccountId),
+}
+
+/// Where a POP3 server is, and how to get in. The password is kept apart from it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Login {
     /// `host:port`.
     pub server: String,
     /// The name to log in with.
     pub user: String,
-    /// The password.
-    pub password: String,
     /// How TLS is used.
     pub tls: LoginTls,
     /// Whether any certificate will do.
     pub any_certificate: bool,
-}
-
-impl fmt::Debug for Login {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Login({} at {})", self.user, self.server)
-    }
 }
 
 /// How a login uses TLS.

@@ -30,6 +30,8 @@ pub(crate) struct Config {
     pub(crate) hostname: Domain,
     /// Where the store, the control socket and a self-signed certificate are.
     pub(crate) data: PathBuf,
+    /// Where the keys of sealed passwords are; in the data directory if it is not said.
+    pub(crate) key_file: Option<PathBuf>,
     pub(crate) tls: Tls,
     pub(crate) limits: Limits,
     pub(crate) smtp: Smtp,
@@ -228,6 +230,7 @@ const KEYS: [(&str, &[&str]); 14] = [
         &[
             "hostname",
             "data",
+            "key-file",
             "tls",
             "limits",
             "smtp",
@@ -330,6 +333,7 @@ impl Default for Config {
         Self {
             hostname: system_hostname(),
             data: "posta-data".into(),
+            key_file: None,
             tls: Tls::default(),
             limits: Limits::default(),
             smtp: Smtp::default(),
@@ -430,6 +434,7 @@ mod tests {
     const FULL: &str = r#"
         hostname = "Mail.example.test"
         data = "/var/lib/posta"
+        key-file = "/var/lib/posta-keys/store.keys"
         [tls]
         certificate = "/etc/posta/cert.pem"
         key         = "/etc/posta/key.pem"

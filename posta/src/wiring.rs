@@ -47,11 +47,16 @@ pub(crate) fn config(place: &Place) -> Result<Config> {
     Ok(config)
 }
 
-/// Opens the store, and makes its directory if there is none.
-pub(crate) fn open_store(data: &Path) -> Result<Arc<dyn Store>> {
+/// Opens the store in a data directory, and makes its directory if there is none. The keys of the passwords
+/// in it are in `key_file`, else in a file beside it.
+pub(crate) fn open_store(data: &Path, key_file: Option<&Path>) -> Result<Arc<dyn Store>> {
     private::claim(data)?;
-    let store = FjallStore::open(&data.join(STORE))?;
-    Ok(Arc::new(store))
+    let store = data.join(STORE);
+    let store = match key_file {
+        Some(key_file) => FjallStore::open_with_keys(&store, key_file),
+        None => FjallStore::open(&store),
+    };
+    Ok(Arc::new(store?))
 }
 
 /// The system's clock, as the server takes it.

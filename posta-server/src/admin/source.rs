@@ -1,7 +1,7 @@
 //! What an operator may ask of the sources of accounts.
 
 use super::{Admin, AdminError, Response};
-use posta_mail::Address;
+use posta_mail::{Address, Secret};
 use posta_store::{Keep, Login, LoginTls, Source, SourceId, Visit};
 use serde::{Deserialize, Serialize};
 
@@ -33,19 +33,32 @@ impl Admin {
     pub(super) async fn add_source(
         &self,
         address: String,
-        login: Login,
-        keep: Keep,
-        every: u64,
+        (login, password): (Login, String),
+        (keep, every): (Keep, u64),
         check: bool,
     ) -> Result<Response, AdminError> {
+        let password = Secret::new(password.as_bytes());
         let account = self.account(address).await?;
         if check {
-            let tried = self.collectors.log_in(account.clone(), &login).await;
+            let tried = self.collectors.log_in(account.clone(), &login, &password).await;
             tried.map_err(AdminError::Unchecked)?;
         }
         let account = account.id;
         let source = Source { id: SourceId::default(), account, login, keep, every, last: None };
-        Ok(Response::Source(self.store.add_source(source).await?))
+        // The same mailbox twice would be collected twice; and a password that is lost is given again
+        // without what was collected coming once more.
+        let is_same = |there: &Source| {
+            let (there_at, at) = (&there.login, &source.login);
+            there.account == account && (&there_at.server, &there_at.user) == (&at.server, &at.user)
+        };
+        let there = self.store.sources().await?.into_iter().find(is_same);
+        if let Some(Source { id, .. }) = there {
+            let changed = Source { id, ..source.clone() };
+            if self.store.change_source(changed, password.clone()).await? {
+                return Ok(Response::Source(id));
+            }
+        }
+        Ok(Response::Source(self.store.add_source(source, password).await?))
     }
 
     pub(super) async fn sources(&self) -> Result<Response, AdminError> {
@@ -78,11 +91,12 @@ impl Admin {
     pub(super) async fn take_over(
         &self,
         address: String,
-        login: &Login,
+        (login, password): (&Login, &str),
         keep: Keep,
     ) -> Result<Response, AdminError> {
+        let password = &Secret::new(password.as_bytes());
         let account = self.account(address).await?;
-        let brought = self.collectors.take_over(account, login, keep).await?;
+        let brought = self.collectors.take_over(account, login, password, keep).await?;
         Ok(Response::TakenOver { messages: brought.messages, left: brought.left })
     }
 

@@ -25,7 +25,8 @@ const FORGOTTEN: usize = 1_000;
 
 pub(super) struct Session<'v, D> {
     means: &'v Means,
-    login: &'v Login,
+    pub(super) login: &'v Login,
+    pub(super) password: &'v Secret,
     keep: Keep,
     destination: &'v mut D,
     /// What binds a login to the connection.
@@ -66,13 +67,14 @@ enum Phase {
 impl<'v, D: Destination> Session<'v, D> {
     pub(super) fn new(
         means: &'v Means,
-        login: &'v Login,
+        (login, password): (&'v Login, &'v Secret),
         keep: Keep,
         destination: &'v mut D,
     ) -> Self {
         Self {
             means,
             login,
+            password,
             keep,
             destination,
             exporter: None,
@@ -104,10 +106,9 @@ impl<'v, D: Destination> Session<'v, D> {
 
     /// The strongest mechanism of those offered. A password in plaintext is for those who chose it.
     fn log_in(&mut self, offered: &[String]) -> Answer {
-        let Login { user, password, .. } = self.login;
-        let (password, exporter) = (Secret::new(password.as_bytes()), self.exporter.as_deref());
+        let (user, exporter) = (&self.login.user, self.exporter.as_deref());
         let clock = &*self.means.clock;
-        match ClientLogin::strongest(offered, user, &password, exporter, true, clock) {
+        match ClientLogin::strongest(offered, user, self.password, exporter, true, clock) {
             Some((mechanism, initial, login)) => {
                 self.proof = Some(login);
                 Answer::Auth(mechanism, initial)

@@ -1,7 +1,8 @@
 //! The sources of accounts, visited on their schedule or when somebody asks for it.
 
 use super::{Brought, CollectError, Means, Purpose, StoreDestination};
-use posta_store::{Account, Keep, Login, Source, SourceId, Store, StoreError, Visit};
+use posta_mail::Secret;
+use posta_store::{Account, Keep, Login, SecretOf, Source, SourceId, Store, StoreError, Visit};
 use std::{
     collections::HashSet,
     sync::{Arc, Mutex, PoisonError},
@@ -18,6 +19,9 @@ const LOOK: Duration = Duration::from_secs(15);
 
 /// Visits at once.
 const VISITS: usize = 8;
+
+/// Sources that are named in one line of the log, at most.
+const NAMED: usize = 20;
 
 /// How long a visit may last.
 const LONGEST: Duration = Duration::from_secs(6 * 60 * 60);
@@ -52,6 +56,9 @@ impl Collectors {
 
     /// Follows the schedule until the server stops.
     pub async fn run(self: Arc<Self>, mut stopping: watch::Receiver<bool>) {
+        if let Err(error) = self.tell_of_unreadable().await {
+            tracing::error!(%error, "the sources cannot be read");
+        }
         let mut visits = JoinSet::new();
         loop {
             match self.due().await {
@@ -97,14 +104,9 @@ impl Collectors {
         let account = self.store.accounts().await?;
         let account = account.into_iter().find(|account| account.id == source.account);
         let account = account.ok_or(StoreError::NoSuchAccount)?;
-        let (store, clock) = (self.store.clone(), self.means.clock.clone());
-        let server = source.login.server.clone();
-        let mut destination =
-            StoreDestination::new(store, clock, account, server, Purpose::Source(source.id));
-        let collected = self.means.collect(&source.login, source.keep, &mut destination);
-        let (brought, ended) = match timeout(LONGEST, Box::pin(collected)).await {
-            Ok(outcome) => outcome,
-            Err(_) => (Brought::default(), Err(CollectError::Broken("it took too long".into()))),
+        let (brought, ended) = match self.password(source.id).await {
+            Ok(password) => self.collect(&source, &password, account).await,
+            Err(error) => (Brought::default(), Err(error)),
         };
         let left = Some(brought.reasons().join(", ")).filter(|left| !left.is_empty());
         let left = left.map(|left| format!("not collected: {left}; {}", brought.left.join(", ")));
@@ -121,11 +123,66 @@ impl Collectors {
     ///
     /// # Errors
     /// When that fails.
-    pub async fn log_in(&self, account: Account, login: &Login) -> Result<(), CollectError> {
+    pub async fn log_in(
+        &self,
+        account: Account,
+        login: &Login,
+        password: &Secret,
+    ) -> Result<(), CollectError> {
         let (store, clock) = (self.store.clone(), self.means.clock.clone());
         let mut destination =
             StoreDestination::new(store, clock, account, login.server.clone(), Purpose::Move);
-        self.means.log_in(login, &mut destination).await
+        self.means.log_in(login, password, &mut destination).await
+    }
+
+    async fn password(&self, id: SourceId) -> Result<Secret, CollectError> {
+        match self.store.secret(SecretOf::Source(id)).await {
+            Ok(Some(password)) => Ok(password),
+            Ok(None) => Err(CollectError::NoPassword),
+            Err(error) => Err(CollectError::Password(error)),
+        }
+    }
+
+    async fn collect(
+        &self,
+        source: &Source,
+        password: &Secret,
+        account: Account,
+    ) -> (Brought, Result<(), CollectError>) {
+        let (store, clock) = (self.store.clone(), self.means.clock.clone());
+        let (login, purpose) = (&source.login, Purpose::Source(source.id));
+        let mut destination =
+            StoreDestination::new(store, clock, account, login.server.clone(), purpose);
+        let collected = self.means.collect(login, password, source.keep, &mut destination);
+        let limited = timeout(LONGEST, Box::pin(collected)).await;
+        limited.unwrap_or_else(|_| {
+            (Brought::default(), Err(CollectError::Broken("it took too long".into())))
+        })
+    }
+
+    /// Tells which sources cannot be collected because their passwords cannot be read, and what helps.
+    async fn tell_of_unreadable(&self) -> Result<(), StoreError> {
+        let mut unreadable = Vec::new();
+        let mut cause = None;
+        for source in self.store.sources().await? {
+            if let Err(error) = self.password(source.id).await {
+                unreadable.push(format!(
+                    "{} ({} at {})",
+                    source.id, source.login.user, source.login.server
+                ));
+                cause = Some(error);
+            }
+        }
+        if let Some(error) = cause {
+            let (count, more) = (unreadable.len(), unreadable.len().saturating_sub(NAMED));
+            unreadable.truncate(NAMED);
+            if more > 0 {
+                unreadable.push(format!("{more} more: `posta collect list` names them"));
+            }
+            let which = unreadable.join(", ");
+            tracing::error!("nothing can be collected from {count} sources, {which}: {error}");
+        }
+        Ok(())
     }
 
     /// Moves a mailbox from elsewhere into an account, once.
@@ -136,12 +193,13 @@ impl Collectors {
         &self,
         account: Account,
         login: &Login,
+        password: &Secret,
         keep: Keep,
     ) -> Result<Brought, CollectError> {
         let (store, clock) = (self.store.clone(), self.means.clock.clone());
         let mut destination =
             StoreDestination::new(store, clock, account, login.server.clone(), Purpose::Move);
-        let (brought, ended) = self.means.collect(login, keep, &mut destination).await;
+        let (brought, ended) = self.means.collect(login, password, keep, &mut destination).await;
         ended.map(|()| brought)
     }
 

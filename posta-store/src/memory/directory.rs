@@ -1,7 +1,7 @@
 //! The directory of the reference store: accounts, aliases, domains.
 
 use super::Inner;
-use crate::{Account, AccountId, Credentials, StoreError};
+use crate::{Account, AccountId, Credentials, SecretOf, StoreError};
 use posta_mail::{Address, Domain, Timestamp};
 
 impl Inner {
@@ -27,7 +27,7 @@ impl Inner {
     pub(super) fn add_account(
         &mut self,
         address: Address,
-        credentials: Credentials,
+        mut credentials: Credentials,
     ) -> Result<AccountId, StoreError> {
         if self.accounts.contains_key(&address) {
             return Err(StoreError::AccountExists(address));
@@ -37,10 +37,27 @@ impl Inner {
         if let Ok(domain) = address.domain().parse() {
             self.domains.entry(domain).or_insert(false);
         }
+        if let Some(secret) = credentials.apop.take() {
+            self.secrets.insert(SecretOf::Apop(id), secret);
+        }
         let account =
             Account { id, address: address.clone(), credentials, quota: None, send_as: Vec::new() };
         self.accounts.insert(address, account);
         Ok(id)
+    }
+
+    pub(super) fn set_password(
+        &mut self,
+        address: &Address,
+        mut credentials: Credentials,
+    ) -> Result<(), StoreError> {
+        let account = self.accounts.get_mut(&address.folded()).ok_or(StoreError::NoSuchAccount)?;
+        match credentials.apop.take() {
+            Some(secret) => self.secrets.insert(SecretOf::Apop(account.id), secret),
+            None => self.secrets.remove(&SecretOf::Apop(account.id)),
+        };
+        account.credentials = credentials;
+        Ok(())
     }
 
     /// Changes what is kept of an account.
@@ -61,6 +78,7 @@ impl Inner {
         purge: Timestamp,
     ) -> Result<(), StoreError> {
         let account = self.accounts.remove(address).ok_or(StoreError::NoSuchAccount)?;
+        self.secrets.remove(&SecretOf::Apop(account.id));
         let uids: Vec<_> = self.mailbox(account.id).map(|(uid, _)| uid).collect();
         for uid in uids {
             self.remove((account.id, uid), now, purge);

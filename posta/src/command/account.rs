@@ -105,7 +105,8 @@ pub(crate) struct WithPassword {
     /// Read the password from the first line of standard input.
     #[arg(long)]
     password_stdin: bool,
-    /// Keep the password itself too, for APOP (RFC 1939): whoever has the store can then read it.
+    /// Keep the password itself too, for APOP (RFC 1939): sealed, but whoever has the store and its key
+    /// file can read it.
     #[arg(long)]
     apop: bool,
 }

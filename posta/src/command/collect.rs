@@ -11,7 +11,10 @@ use posta_store::{Keep, Login, LoginTls, SourceId, Visit};
 /// not; while it runs it visits them by itself.
 #[derive(Subcommand)]
 pub(crate) enum Command {
-    /// Have mail collected for an account.
+    /// Have mail collected for an account. Where that is collected already, the password and the options are
+    /// replaced.
+    ///
+    /// Example: posta collect add ana@example.test --server pop.example.net:995 --user ana
     Add(Add),
     /// List what is collected: the source's id, for whom, where, with which TLS, how the last visit ended.
     List {
@@ -49,8 +52,8 @@ pub(crate) struct Add {
     /// The name to log in with there.
     #[arg(long, value_name = "NAME")]
     user: String,
-    /// Read the password from the first line of standard input. It is kept as it is, for it must be
-    /// sent there.
+    /// Read the password from the first line of standard input. It is kept, for it must be sent there:
+    /// sealed, with its key in a file apart from the store.
     #[arg(long)]
     password_stdin: bool,
     /// How to use TLS.
@@ -96,12 +99,12 @@ impl Add {
             tls: self.tls.with(&self.server),
             server: self.server,
             user: self.user,
-            password: password.context("the password is not UTF-8")?,
             any_certificate: self.any_certificate,
         };
         let (address, keep, every) = (self.address.clone(), self.keep, self.every.0.as_secs());
         let check = !self.no_check;
-        let request = Request::SourceAdd { address, login, keep, every, check };
+        let password = password.context("the password is not UTF-8")?;
+        let request = Request::SourceAdd { address, login, password, keep, every, check };
         let Response::Source(id) = super::block_on(operator::execute(&self.place, request))? else {
             bail!("the server answered something else");
         };

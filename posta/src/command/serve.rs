@@ -22,7 +22,7 @@ pub(crate) fn run(arguments: &Arguments, umask: u32) -> Result<()> {
     if arguments.place.config.is_none() {
         say_defaults(&config);
     }
-    let store = wiring::open_store(&config.data)?;
+    let store = wiring::open_store(&config.data, config.key_file.as_deref())?;
     let settings = wiring::settings(&config)?;
     super::block_on(async move {
         // Before the sockets are bound, so that a signal right after `ready` is not missed.

@@ -101,12 +101,12 @@ pub(super) async fn visit(system: &System, elsewhere: Elsewhere, keep: Keep) -> 
     let login = Login {
         server: "192.0.2.1:110".to_owned(),
         user: "a".to_owned(),
-        password: "p".to_owned(),
         tls: LoginTls::None,
         any_certificate: false,
     };
     let address = "ana@x.test".to_owned();
-    let add = Request::SourceAdd { address, login, keep, every: 600, check: false };
+    let password = "p".to_owned();
+    let add = Request::SourceAdd { address, login, password, keep, every: 600, check: false };
     let Response::Source(id) = system.admin.execute(add).await.unwrap() else { panic!("added") };
     let visited = system.admin.execute(Request::SourceRun { id }).await.unwrap();
     let Response::Visit(Some(visit)) = visited else { panic!("{visited:?}") };

@@ -47,7 +47,7 @@ pub(crate) fn run(arguments: Arguments, umask: u32) -> Result<()> {
     let private = Permissions::from_mode(0o700);
     let directory =
         tempfile::Builder::new().prefix("posta-demo-").permissions(private).tempdir()?;
-    let store = wiring::open_store(directory.path())?;
+    let store = wiring::open_store(directory.path(), None)?;
     super::block_on(async move {
         add_accounts(store.clone()).await?;
         let world = wiring::world(store, &Config::default(), umask)?;

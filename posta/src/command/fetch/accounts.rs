@@ -3,7 +3,7 @@
 
 use super::{Files, Lmtp, Target, Task, Tls, default_state};
 use anyhow::{Context, Result, bail, ensure};
-use posta_mail::Address;
+use posta_mail::{Address, Secret};
 use posta_store::{Keep, Login};
 use serde::Deserialize;
 use std::{
@@ -73,7 +73,6 @@ impl Account {
             tls: self.tls.with(&self.server),
             server: self.server,
             user: self.user,
-            password,
             any_certificate: self.any_certificate,
         };
         let address = |text: String| {
@@ -94,6 +93,7 @@ impl Account {
         let keep = keep.map_err(|words| anyhow::anyhow!("keep: {words}"))?;
         let only_new = self.only_new.unwrap_or(keep != Keep::Nothing);
         let state = if only_new { default_state(&login, &target)? } else { None };
-        Ok(Task { login, keep, target, state })
+        let password = Secret::new(password.as_bytes());
+        Ok(Task { login, password, keep, target, state })
     }
 }

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, ValueEnum};
 use files::Files;
 use lmtp::Lmtp;
-use posta_mail::Address;
+use posta_mail::{Address, Secret};
 use posta_server::{
     admin::{Request, Response},
     collect::{Brought, derived},
@@ -116,6 +116,7 @@ pub(crate) enum Tls {
 /// One mailbox to be fetched.
 struct Task {
     login: Login,
+    password: Secret,
     keep: Keep,
     target: Target,
     /// Where it is noted what was fetched before, if only what is new is wanted.
@@ -191,11 +192,9 @@ fn single(arguments: &Arguments) -> Result<Task> {
     }
     let prompt = format!("Password for {user}: ");
     let password = super::read_password(arguments.password_stdin, &prompt)?;
-    let password = String::from_utf8(password.expose().to_vec());
     let login = Login {
         server: arguments.server.clone(),
         user,
-        password: password.context("the password is not UTF-8")?,
         tls: arguments.tls.with(&arguments.server),
         any_certificate: arguments.any_certificate,
     };
@@ -222,7 +221,7 @@ fn single(arguments: &Arguments) -> Result<Task> {
         (None, true) => default_state(&login, &target)?,
         (_, false) => None,
     };
-    Ok(Task { login, keep, target, state })
+    Ok(Task { login, password, keep, target, state })
 }
 
 /// Returns where it is noted by default what was fetched: a file for each server, user and target. A
@@ -253,16 +252,18 @@ struct Fetched {
 
 /// Fetches one mailbox.
 async fn fetch(place: &Place, task: Task, message_size: Octets) -> Result<Fetched> {
-    let Task { login, keep, target, state } = task;
+    let Task { login, password, keep, target, state } = task;
     let sink = match target {
         Target::Files(files) => Sink::Files(files),
         Target::Lmtp(lmtp) => Sink::Lmtp(lmtp),
-        Target::Account(account) => return take_over(place, account, login, keep).await,
+        Target::Account(account) => {
+            return take_over(place, account, (login, password), keep).await;
+        }
     };
     let known = state.as_ref().map(|path| Known::read(path)).transpose()?;
     let mut destination = Tracked::new(sink, known);
     let (brought, ended) =
-        wiring::means(message_size)?.collect(&login, keep, &mut destination).await;
+        wiring::means(message_size)?.collect(&login, &password, keep, &mut destination).await;
     destination.finish();
     let said = said(&brought);
     ended.with_context(|| format!("after {said}"))?;
@@ -276,8 +277,15 @@ fn said(brought: &Brought) -> String {
 }
 
 /// The server takes the mailbox over, if one runs; else this program does, on the store itself.
-async fn take_over(place: &Place, account: Address, login: Login, keep: Keep) -> Result<Fetched> {
-    let request = Request::TakeOver { address: account.to_string(), login, keep };
+async fn take_over(
+    place: &Place,
+    account: Address,
+    (login, password): (Login, Secret),
+    keep: Keep,
+) -> Result<Fetched> {
+    let password = String::from_utf8(password.expose().to_vec());
+    let password = password.context("the password is not UTF-8")?;
+    let request = Request::TakeOver { address: account.to_string(), login, password, keep };
     let Response::TakenOver { messages, left } = operator::execute(place, request).await? else {
         bail!("the server answered something else");
     };

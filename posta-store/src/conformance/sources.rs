@@ -1,0 +1,104 @@
+//! Mailboxes elsewhere, and the secrets that are kept for them and for accounts.
+
+use super::{Make, add, address, at, message, uids};
+use crate::{
+    AccountId, CHUNK, Collected, Credentials, Keep, Login, LoginTls, SecretOf, Source, SourceId,
+    Store, StoreError, Visit,
+};
+use posta_mail::{MailId, Secret};
+
+/// Runs these rules.
+pub(super) async fn run(make: Make<'_>) {
+    collected_once(&*make()).await;
+    secrets(&*make()).await;
+}
+
+/// A source for an account.
+#[must_use]
+pub fn source(account: AccountId) -> Source {
+    Source {
+        id: SourceId(99),
+        account,
+        login: Login {
+            server: "pop.y.test:995".to_owned(),
+            user: "ana".to_owned(),
+            tls: LoginTls::Implicit,
+            any_certificate: false,
+        },
+        keep: Keep::Days(7),
+        every: 600,
+        last: None,
+    }
+}
+
+/// What is collected arrives once, and is remembered for as long as it is elsewhere.
+async fn collected_once(store: &dyn Store) {
+    let ana = add(store, "ana@x.test").await;
+    let add = |source: Source| store.add_source(source, Secret::new(b"secret"));
+    let refused = add(source(AccountId(99))).await;
+    assert!(matches!(refused, Err(StoreError::NoSuchAccount)));
+    let one = add(source(ana)).await.unwrap();
+    let two = add(source(ana)).await.unwrap();
+    assert_ne!(one, two);
+    let unique_id = "u1".to_owned();
+    for (number, source) in [(1, one), (2, one), (3, two)] {
+        let mut acceptance = message(number, at(number as i64), b"x\r\n", &[ana]);
+        store.append(acceptance.id, 0, &[b'x'; CHUNK]).await.unwrap();
+        acceptance.chunks = 1;
+        acceptance.collected = Some(Collected { source, unique_id: unique_id.clone() });
+        store.accept(acceptance).await.unwrap();
+    }
+    assert_eq!(uids(store, ana).await.len(), 2, "one from each");
+    assert_eq!(store.chunk(MailId::new(at(2), 2), 0).await.unwrap(), None);
+    assert_eq!(store.collected(one).await.unwrap(), [(unique_id.clone(), at(1))].into());
+    let visit = Visit { time: at(4), collected: 1, problem: None };
+    assert!(store.visited(one, visit.clone()).await.unwrap());
+    let sources = store.sources().await.unwrap();
+    assert_eq!(sources[0], Source { id: one, last: Some(visit.clone()), ..source(ana) });
+    assert_eq!(sources.len(), 2);
+    store.forget_collected(one, vec![unique_id, "u2".to_owned()]).await.unwrap();
+    assert_eq!(store.collected(one).await.unwrap().len(), 0);
+    assert!(store.remove_source(two).await.unwrap());
+    assert!(!store.remove_source(two).await.unwrap());
+    assert!(!store.visited(two, visit).await.unwrap());
+    assert_eq!(store.collected(two).await.unwrap().len(), 0);
+    assert_ne!(add(source(ana)).await.unwrap(), two, "ids are never reused");
+}
+
+/// A secret is there for as long as what it belongs to, and changes with it.
+async fn secrets(store: &dyn Store) {
+    let secret = async |of| store.secret(of).await.unwrap().map(|secret| secret.expose().to_vec());
+    let given = |secret: Option<&str>| Credentials {
+        apop: secret.map(|secret| Secret::new(secret.as_bytes())),
+        ..Credentials::default()
+    };
+    let ana = store.add_account(&address("ana@x.test"), given(Some("one"))).await.unwrap();
+    let bob = store.add_account(&address("bob@x.test"), given(None)).await.unwrap();
+    assert_eq!(secret(SecretOf::Apop(ana)).await.unwrap(), b"one");
+    assert_eq!(secret(SecretOf::Apop(bob)).await, None);
+    store.set_quota(&address("ana@x.test"), Some(9)).await.unwrap();
+    assert_eq!(secret(SecretOf::Apop(ana)).await.unwrap(), b"one");
+    store.set_password(&address("Ana@x.test"), given(Some("two"))).await.unwrap();
+    assert_eq!(secret(SecretOf::Apop(ana)).await.unwrap(), b"two");
+
+    let source = |id| Source { id, ..source(ana) };
+    let id = store.add_source(source(SourceId(9)), Secret::new(b"three")).await.unwrap();
+    assert_eq!(secret(SecretOf::Source(id)).await.unwrap(), b"three");
+    let visit = Visit { time: at(4), collected: 1, problem: None };
+    store.visited(id, visit.clone()).await.unwrap();
+    let changed = Source { every: 5, last: None, ..source(id) };
+    assert!(store.change_source(changed.clone(), Secret::new(b"four")).await.unwrap());
+    assert_eq!(store.sources().await.unwrap(), [Source { last: Some(visit), ..changed }]);
+    assert_eq!(secret(SecretOf::Source(id)).await.unwrap(), b"four");
+    let missing = source(SourceId(77));
+    assert!(!store.change_source(missing, Secret::new(b"five")).await.unwrap());
+    assert_eq!(secret(SecretOf::Source(SourceId(77))).await, None);
+
+    store.remove_source(id).await.unwrap();
+    assert_eq!(secret(SecretOf::Source(id)).await, None);
+    store.set_password(&address("ana@x.test"), given(None)).await.unwrap();
+    assert_eq!(secret(SecretOf::Apop(ana)).await, None);
+    store.set_password(&address("ana@x.test"), given(Some("six"))).await.unwrap();
+    store.remove_account(&address("ana@x.test"), at(5), at(6)).await.unwrap();
+    assert_eq!(secret(SecretOf::Apop(ana)).await, None);
+}
