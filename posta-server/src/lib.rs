@@ -27,6 +27,7 @@ pub mod mta_sts;
 pub mod net;
 pub mod network;
 pub mod oauth;
+mod outage;
 pub mod outbound;
 pub mod plain_files;
 pub mod presence;

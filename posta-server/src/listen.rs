@@ -7,6 +7,7 @@ use crate::{
     mta_sts::Policy,
     net::{Accepted, Listener, Stream},
     network::{ClientNetwork, is_within},
+    outage::{Outage, Summary},
     proxy,
     tls::Tls,
     web,
@@ -142,9 +143,18 @@ pub async fn listen(
     alive: mpsc::Sender<()>,
 ) {
     let service = Arc::new(service);
+    let address = listener.endpoint();
+    let mut outage = Outage::default();
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
+            Summary { times, lasted } = outage.over() => {
+                let seconds = lasted.as_secs();
+                tracing::info!(
+                    "connections to {address} are taken again; it failed {times} times in {seconds} s"
+                );
+                continue;
+            }
             // An error means that the server is gone: stop too.
             _ = stopping.wait_for(|&stopping| stopping) => return,
         };
@@ -159,7 +169,13 @@ pub async fn listen(
                 });
             }
             Err(error) => {
-                tracing::warn!(%error, "a connection could not be taken");
+                if outage.failed() {
+                    tracing::warn!(
+                        %error,
+                        "connections to {address} cannot be taken; further failures are counted. \
+                         Lower limits.sessions, or allow more open files (LimitNOFILE)"
+                    );
+                }
                 sleep(BREATHER).await;
             }
         }
@@ -251,5 +267,83 @@ fn pop3_engine(
         Pop3Server::new_secured(profile.clone())
     } else {
         Pop3Server::new(profile.clone(), plaintext_login)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::{Endpoint, Pending};
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use tracing::{Event, Metadata, Subscriber, span};
+
+    /// Has no descriptors for so many times, then nothing comes.
+    struct Exhausted(u32);
+
+    impl Listener for Exhausted {
+        fn endpoint(&self) -> Endpoint {
+            "127.0.0.1:25".parse().unwrap()
+        }
+
+        fn accept(&mut self) -> Pending<'_, Accepted> {
+            let Some(left) = self.0.checked_sub(1) else { return Box::pin(std::future::pending()) };
+            self.0 = left;
+            Box::pin(async { Err(io::Error::from_raw_os_error(24)) })
+        }
+    }
+
+    /// Counts the lines that a log would have.
+    struct Lines(Arc<AtomicUsize>);
+
+    impl Subscriber for Lines {
+        fn enabled(&self, _: &Metadata<'_>) -> bool {
+            true
+        }
+
+        fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
+            span::Id::from_u64(1)
+        }
+
+        fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
+
+        fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
+
+        fn event(&self, event: &Event<'_>) {
+            let is_ours = event.metadata().target().starts_with("posta_server");
+            self.0.fetch_add(usize::from(is_ours), Ordering::Relaxed);
+        }
+
+        fn enter(&self, _: &span::Id) {}
+
+        fn exit(&self, _: &span::Id) {}
+    }
+
+    /// Forty warnings a second are a way to fill the disk.
+    #[tokio::test(start_paused = true)]
+    async fn an_outage_is_two_lines_of_the_log() {
+        let lines = Arc::new(AtomicUsize::new(0));
+        let guard = tracing::subscriber::set_default(Lines(lines.clone()));
+        let (stop, stopping) = watch::channel(false);
+        let service = Service {
+            protocol: Protocol::Web(Arc::new(Policy {
+                mode: crate::mta_sts::Mode::None,
+                mx: Vec::new(),
+                max_age: 0,
+            })),
+            proxies: Vec::new(),
+            forwarders: Vec::new(),
+            implicit_tls: None,
+            driver: Arc::new(Driver::unstoppable()),
+            clients: Arc::default(),
+        };
+        let listening =
+            tokio::spawn(listen(Box::new(Exhausted(1_000)), service, stopping, mpsc::channel(1).0));
+        sleep(BREATHER * 900).await;
+        assert_eq!(lines.load(Ordering::Relaxed), 1, "it begins");
+        sleep(Duration::from_secs(60)).await;
+        assert_eq!(lines.load(Ordering::Relaxed), 2, "it is over");
+        stop.send_replace(true);
+        listening.await.unwrap();
+        drop(guard);
     }
 }
