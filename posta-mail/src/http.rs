@@ -7,7 +7,15 @@
 
 /// The methods of RFC 9110 §9.3 and RFC 5789.
 const METHODS: [&[u8]; 9] = [
-    b"GET ", b"POST ", b"PUT ", b"HEAD ", b"OPTIONS ", b"CONNECT ", b"DELETE ", b"TRACE ", b"PATCH ",
+    b"GET ",
+    b"POST ",
+    b"PUT ",
+    b"HEAD ",
+    b"OPTIONS ",
+    b"CONNECT ",
+    b"DELETE ",
+    b"TRACE ",
+    b"PATCH ",
 ];
 
 /// Octets in the name of a field, beyond which a line is not taken for one.
@@ -19,14 +27,15 @@ pub fn begins_request(line: &[u8]) -> bool {
     let is_begun = |method: &&[u8]| {
         line.get(..method.len()).is_some_and(|start| start.eq_ignore_ascii_case(method))
     };
-    METHODS.iter().any(|method| is_begun(&method))
+    METHODS.iter().any(is_begun)
 }
 
 /// Returns whether a line ends as a request does, with whatever method: `MAIL / HTTP/1.1`.
 #[must_use]
 pub fn ends_request(line: &[u8]) -> bool {
     let last = line.rsplit(|&octet| octet == b' ').next().unwrap_or_default();
-    last.len() < line.len() && last.get(..5).is_some_and(|start| start.eq_ignore_ascii_case(b"HTTP/"))
+    last.len() < line.len()
+        && last.get(..5).is_some_and(|start| start.eq_ignore_ascii_case(b"HTTP/"))
 }
 
 /// Returns whether a line looks like a field of a header section, of HTTP or of a message: a name with

@@ -13,6 +13,7 @@ pub mod dsn;
 pub mod engine;
 pub mod envelope;
 pub mod header;
+pub mod http;
 pub mod id;
 pub mod limits;
 pub mod line;

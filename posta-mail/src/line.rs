@@ -58,6 +58,12 @@ impl LineCutter {
         }
     }
 
+    /// Returns whether what comes next begins a line.
+    #[must_use]
+    pub const fn is_at_line_start(&self) -> bool {
+        !self.discarding
+    }
+
     fn discard<'i>(&mut self, input: &mut &'i [u8]) -> Cut<'i> {
         for (index, &octet) in input.iter().enumerate() {
             if octet == b'\n' && self.after_cr {

@@ -39,7 +39,7 @@ use crate::{
 use posta_mail::{
     Engine, Interrupt, Pace, Step,
     dots::DotEncoder,
-    limits,
+    http, limits,
     line::{Cut, LineCutter},
 };
 use std::{io::Write as _, sync::Arc, time::Duration};
@@ -156,7 +156,12 @@ impl<M: Maildrop> Server<M> {
 
     fn line(&mut self, line: &[u8], output: &mut Vec<u8>) -> Taken {
         let command = match Command::parse(line) {
+            // A method may have the name of a command.
+            _ if http::ends_request(line) => return self.not_pop3(output),
             Ok(command) => command,
+            Err(_) if http::is_field(line) => {
+                return self.not_pop3(output);
+            }
             Err(nonsense) => return self.bad_command(nonsense.words(self.words()), output),
         };
         if matches!(self.session, Session::Transaction(_)) {
@@ -164,6 +169,13 @@ impl<M: Maildrop> Server<M> {
             return Some(Step::Ask(Question::Proceed));
         }
         self.command(command, output)
+    }
+
+    /// Ends a session in which a browser, or whoever makes it speak, speaks HTTP.
+    fn not_pop3(&mut self, output: &mut Vec<u8>) -> Taken {
+        let _ = write!(output, "-ERR {}\r\n", self.words().not_http);
+        self.state = State::Closing;
+        None
     }
 
     fn command(&mut self, command: Command, output: &mut Vec<u8>) -> Taken {
@@ -467,6 +479,9 @@ impl<M: Maildrop> Engine for Server<M> {
                 State::Greeting => {
                     self.greet(output);
                     None
+                }
+                State::Command if self.cutter.is_at_line_start() && http::begins_request(input) => {
+                    self.not_pop3(output)
                 }
                 State::Command => match self.cutter.next(input, limits::SASL_LINE) {
                     Cut::Incomplete => return Step::NeedInput,

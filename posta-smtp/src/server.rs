@@ -28,6 +28,7 @@
 //! of the data in no other case.
 
 mod authentication;
+mod chunking;
 
 pub use crate::question::{
     Answer, Forwarded, Hello, Limits, Mail, Profile, Question, Recipient, Service,
@@ -39,10 +40,11 @@ use crate::{
     incoming::{Chunk, Framing, Incoming, Taking},
     reply, words,
 };
+use chunking::begins_bdat;
 use posta_mail::{
     Engine, ForwardPath, Interrupt, Pace, Reply, ReversePath, Step,
     envelope::{Body, MailParameters, RecipientParameters},
-    limits,
+    http, limits,
     line::{Cut, LineCutter},
 };
 use std::{sync::Arc, time::Duration};
@@ -65,6 +67,8 @@ pub struct Server {
     commands: u32,
     bad_commands: u32,
     cutter: LineCutter,
+    /// The line that is being read begins as BDAT does.
+    is_chunk: bool,
 }
 
 #[derive(Debug)]
@@ -127,6 +131,7 @@ impl Server {
             commands: 0,
             bad_commands: 0,
             cutter: LineCutter::default(),
+            is_chunk: false,
         }
     }
 
@@ -154,13 +159,21 @@ impl Server {
 
     fn line(&mut self, line: &[u8], output: &mut Vec<u8>) -> Taken {
         match Command::parse(line) {
+            // A method may have the name of a command.
+            _ if http::ends_request(line) => self.not_smtp("speaks SMTP, not HTTP", output),
+            // A message whose DATA was refused, or HTTP's.
+            Err(_) if http::is_field(line) => {
+                self.not_smtp("takes a message after DATA and 354 only", output);
+            }
+            // How many octets follow is not known.
+            Err(refusal) if begins_bdat(line) => self.close_with(&refusal, output),
             Err(refusal) => self.bad_command(&refusal, output),
             Ok(Command::Hello(verb, name)) => return self.hello(verb, name, output),
             Ok(Command::Auth(mechanism, initial)) => return self.auth(mechanism, initial, output),
             Ok(Command::Mail(path, parameters)) => return self.mail(path, parameters, output),
             Ok(Command::Rcpt(path, parameters)) => return self.rcpt(path, parameters, output),
             Ok(Command::Data) => return self.data(output),
-            Ok(Command::Bdat(size, last)) => return self.bdat(size, last),
+            Ok(Command::Bdat(size, last)) => return self.bdat(size, last, output),
             Ok(Command::Rset) => {
                 reply::write(&Reply::new(250, (2, 0, 0), "Ok"), output);
                 return self.abandon();
@@ -186,6 +199,18 @@ impl Server {
     fn refuse(&mut self, refusal: &Reply, output: &mut Vec<u8>) {
         reply::write(refusal, output);
         self.close_after(refusal);
+    }
+
+    /// Writes a refusal, behind which nothing is read any more.
+    fn close_with(&mut self, refusal: &Reply, output: &mut Vec<u8>) {
+        reply::write(refusal, output);
+        self.state = State::Closing;
+    }
+
+    /// Ends a session in which the client, or whoever makes it speak, does not speak SMTP.
+    fn not_smtp(&mut self, what: &str, output: &mut Vec<u8>) {
+        let words = format!("{} {what}", self.profile.hostname);
+        self.close_with(&Reply::new(421, (4, 7, 0), words), output);
     }
 
     fn close_after(&mut self, refusal: &Reply) {
@@ -289,21 +314,6 @@ impl Server {
         None
     }
 
-    fn bdat(&mut self, size: u64, last: bool) -> Taken {
-        let refusal = match &self.transaction {
-            None => Some(words::out_of_order("MAIL and RCPT come first")),
-            Some(open) if open.recipients == 0 => Some(words::no_recipients()),
-            Some(_) => None,
-        };
-        let begun = matches!(&self.transaction, Some(open) if open.incoming.is_some());
-        let chunk = Chunk { size, left: size, last, refusal };
-        if chunk.refusal.is_some() || begun {
-            self.state = State::Chunk(chunk);
-            return None;
-        }
-        Some(self.ask(Asked::FirstChunk(chunk), Question::Content))
-    }
-
     fn starttls(&mut self, output: &mut Vec<u8>) -> Taken {
         if self.secured {
             self.out_of_order("TLS is on already", output);
@@ -372,62 +382,6 @@ impl Server {
         }
     }
 
-    /// Takes octets of the BDAT that is coming.
-    fn chunk<'i>(
-        &mut self,
-        input: &mut &'i [u8],
-        output: &mut Vec<u8>,
-    ) -> Option<Step<'i, Question>> {
-        let State::Chunk(chunk) = &mut self.state else { return None };
-        let whole: &'i [u8] = input;
-        let here = usize::try_from(chunk.left).unwrap_or(usize::MAX).min(whole.len());
-        let (mut octets, rest) = whole.split_at(here);
-        let incoming = self.transaction.as_mut().and_then(|open| open.incoming.as_mut());
-        match incoming.filter(|_| chunk.refusal.is_none()) {
-            None => *input = rest,
-            Some(incoming) => {
-                let decoded = incoming.take(&mut octets);
-                *input = &whole[here - octets.len()..];
-                if let Taking::Content(content) = decoded {
-                    chunk.left -= (here - octets.len()) as u64;
-                    return Some(Step::Content(content));
-                }
-            }
-        }
-        chunk.left -= here as u64;
-        if chunk.left > 0 {
-            return Some(Step::NeedInput);
-        }
-        self.end_of_chunk(output)
-    }
-
-    fn end_of_chunk(&mut self, output: &mut Vec<u8>) -> Taken {
-        let State::Chunk(chunk) = std::mem::replace(&mut self.state, State::Command) else {
-            return None;
-        };
-        if let Some(refusal) = chunk.refusal {
-            self.bad_command(&refusal, output);
-            return None;
-        }
-        if chunk.last {
-            let incoming = self.transaction.as_mut().and_then(|open| open.incoming.as_mut());
-            // A CR at the very end was held back, and is content after all.
-            if let Some(held) = incoming.and_then(Incoming::finish) {
-                self.state = State::Chunk(Chunk { left: 0, ..chunk });
-                return Some(Step::Content(held));
-            }
-            return self.end_of_content(output);
-        }
-        if let Some(refusal) = self.objection() {
-            // RFC 3030 §2: a refused chunk ends the transaction.
-            reply::write(&refusal, output);
-            return self.abandon();
-        }
-        let words = format!("{} octets received", chunk.size);
-        reply::write(&Reply::new(250, (2, 0, 0), words), output);
-        None
-    }
-
     fn write_hello(&self, verb: HelloVerb, output: &mut Vec<u8>) {
         if verb == HelloVerb::Helo {
             reply::write(&Reply::plain(250, self.profile.hostname.to_string()), output);
@@ -465,8 +419,19 @@ impl Engine for Server {
                     } else {
                         limits::SASL_LINE
                     };
+                    if self.cutter.is_at_line_start() {
+                        self.is_chunk = begins_bdat(input);
+                        if http::begins_request(input) {
+                            self.not_smtp("speaks SMTP, not HTTP", output);
+                            continue;
+                        }
+                    }
                     match self.cutter.next(input, limit) {
                         Cut::Incomplete => return Step::NeedInput,
+                        Cut::TooLong if self.is_chunk => {
+                            self.close_with(&words::line_too_long(), output);
+                            None
+                        }
                         Cut::TooLong => {
                             self.state = State::Command;
                             self.bad_command(&words::line_too_long(), output);

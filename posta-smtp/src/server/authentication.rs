@@ -1,6 +1,6 @@
 //! The framing of an authentication exchange (RFC 4954): part of the server's state machine.
 
-use super::{Asked, Server, State, Taken};
+use super::{Asked, Server, State, Taken, chunking::begins_bdat};
 use crate::{
     command::HelloVerb,
     question::{Answer, Question},
@@ -56,6 +56,8 @@ impl Server {
             Ok(None) => {
                 self.bad_command(&Reply::new(501, (5, 7, 0), "Authentication cancelled"), output);
             }
+            // Its octets would be read as commands.
+            Err(_) if begins_bdat(line) => self.close_with(&words::no_base64(), output),
             Err(_) => self.bad_command(&words::no_base64(), output),
         }
         None
