@@ -8,7 +8,7 @@
 
 use crate::clock::Clock;
 use aws_lc_rs::digest;
-use posta_mail::{Address, Secret, Timestamp};
+use posta_mail::{Address, Timestamp};
 use posta_store::{Account, AccountId, Credentials, SendAs, Store, StoreError};
 use std::ops::Deref;
 
@@ -120,12 +120,9 @@ impl Principal {
 type Fingerprint = [u8; digest::SHA256_OUTPUT_LEN];
 
 fn fingerprint(credentials: &Credentials) -> Fingerprint {
-    let Credentials { password_hash, scram, apop } = credentials;
-    let parts = [
-        Some(password_hash.as_bytes()),
-        scram.as_deref().map(str::as_bytes),
-        apop.as_ref().map(Secret::expose),
-    ];
+    // The secret of APOP is kept apart, and never changes without the hash, which has a new salt.
+    let Credentials { password_hash, scram, .. } = credentials;
+    let parts = [Some(password_hash.as_bytes()), scram.as_deref().map(str::as_bytes)];
     let mut context = digest::Context::new(&digest::SHA256);
     for part in parts {
         // The length keeps a part from reading as the end of the one before it; none has this one.
@@ -143,9 +140,9 @@ mod tests {
     use posta_mail::Timestamp;
     use posta_store::MemoryStore;
 
-    fn credentials(password_hash: &str, apop: Option<&str>) -> Credentials {
-        let apop = apop.map(|secret| Secret::new(secret.as_bytes()));
-        Credentials { password_hash: password_hash.to_owned(), scram: None, apop }
+    fn credentials(password_hash: &str, scram: Option<&str>) -> Credentials {
+        let (password_hash, scram) = (password_hash.to_owned(), scram.map(str::to_owned));
+        Credentials { password_hash, scram, apop: None }
     }
 
     #[tokio::test]
@@ -163,10 +160,10 @@ mod tests {
         assert!(session.is_current(&store).await.unwrap(), "neither concerns the login");
         assert_eq!(session.send_as, [SendAs::Anybody], "what it may send as is known");
         assert_eq!(session.version, store.directory_version(), "it is not looked up again");
-        for (hash, apop) in [("old", Some("secret")), ("new", Some("secret")), ("new", None)] {
+        for (hash, scram) in [("old", Some("keys")), ("new", Some("keys")), ("new", None)] {
             let mut session = log_in().await;
-            store.set_password(&ana, credentials(hash, apop)).await.unwrap();
-            assert!(!session.is_current(&store).await.unwrap(), "{hash} {apop:?}");
+            store.set_password(&ana, credentials(hash, scram)).await.unwrap();
+            assert!(!session.is_current(&store).await.unwrap(), "{hash} {scram:?}");
             assert!(!session.is_current(&store).await.unwrap(), "an end is an end");
         }
         let mut session = log_in().await;
