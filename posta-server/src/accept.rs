@@ -5,28 +5,30 @@
 //! message durable and puts it in every recipient's mailbox; the answer that becomes the 250 is
 //! made only from that transaction's success.
 
+mod acceptance;
+
 use crate::{
     auth::{Authenticator, LoginError},
+    budget::{Budget, EnvelopeMemory, Party},
     clock::Clock,
-    content::{Budget, FREE, Incoming},
+    content::{FREE, Incoming, LULL},
     directory::{Directory, Recipient, Resolved, store_failed},
-    dispatch,
     drive::Host,
     net::Stream,
-    network::is_within,
+    network::{ClientNetwork, is_within},
     principal::Principal,
     rate::Rates,
     refusals::{Refusals, Response, SessionRefusals, goodbye},
     relay::Wake,
-    reports::{About, Outcome, Reporter},
+    reports::Reporter,
     sasl::{self, Dialogue, Peer},
     submission::{self, Submitter},
     tls::{Tls, TlsInfo},
 };
 use ipnet::IpNet;
 use posta_mail::{
-    Address, ClientAddress, Domain, Reply, ReversePath, Timestamp,
-    envelope::{Body, Hold, MailParameters},
+    Address, ClientAddress, Domain, Reply, Timestamp,
+    envelope::Hold,
     header::{Completion, HeaderCompleter},
     limits,
     sasl::Exchange,
@@ -37,7 +39,7 @@ use posta_smtp::{
     command::HelloVerb,
     server::{self, Answer, Forwarded, Hello, Mail, Question, Service},
 };
-use posta_store::{Acceptance, Envelope, Event, Origin, Store, StoreError, What};
+use posta_store::{Origin, Store, What};
 use std::{io, sync::Arc, time::Duration};
 use tokio::time::sleep;
 
@@ -97,6 +99,8 @@ pub struct SmtpHost {
 struct Transaction {
     mail: Mail,
     recipients: Vec<Recipient>,
+    /// What the recipients take.
+    memory: EnvelopeMemory,
     incoming: Option<Incoming>,
 }
 
@@ -135,7 +139,7 @@ impl SmtpHost {
             self.acceptor.refusals.tell(self.client, what).await;
         }
         if let Some(incoming) = transaction.and_then(|open| open.incoming) {
-            self.forget(&incoming).await;
+            incoming.abandon(&*self.acceptor.store).await;
         }
     }
 
@@ -177,15 +181,6 @@ impl SmtpHost {
         }
     }
 
-    /// Has the store drop what it holds of a message that is not accepted.
-    async fn forget(&self, incoming: &Incoming) {
-        if incoming.chunks > 0
-            && let Err(error) = self.acceptor.store.discard(incoming.id).await
-        {
-            tracing::error!(%error, "content that was abandoned could not be dropped");
-        }
-    }
-
     async fn mail(&mut self, mail: Mail) -> Answer {
         if self.is_submission()
             && let Err(refusal) = self.submitter().may_send_as(&mail.reverse_path).await
@@ -199,7 +194,12 @@ impl SmtpHost {
             let refusal = Reply::new(501, (5, 5, 4), "That is too far away to keep a message back");
             return self.refuse(format!("MAIL FROM:{}", mail.reverse_path), refusal).await;
         }
-        let transaction = Transaction { mail, recipients: Vec::new(), incoming: None };
+        let transaction = Transaction {
+            mail,
+            recipients: Vec::new(),
+            memory: EnvelopeMemory::default(),
+            incoming: None,
+        };
         self.transaction = Some(Box::new(transaction));
         Answer::Accept
     }
@@ -267,8 +267,14 @@ impl SmtpHost {
             Ok((address, resolved)) => {
                 let notify = parameters.notify.unwrap_or_default();
                 let original = parameters.original;
+                let recipient = Recipient { address, resolved, notify, original };
+                let (budget, party) = (&self.acceptor.budget, self.party());
                 if let Some(transaction) = &mut self.transaction {
-                    let recipient = Recipient { address, resolved, notify, original };
+                    if !transaction.memory.add(recipient.octets(), budget, party) {
+                        // RFC 5321 §4.5.3.1.10: the client sends the rest in another transaction.
+                        let refusal = Reply::new(452, (4, 5, 3), "Too many recipients");
+                        return Answer::Refuse(refusal);
+                    }
                     transaction.recipients.push(recipient);
                 }
                 Answer::Accept
@@ -299,6 +305,16 @@ impl SmtpHost {
     /// RFC 5321 §3.6.1: mail for elsewhere is taken from those we know.
     fn may_relay(&self) -> bool {
         self.account.is_some() || is_within(&self.acceptor.relays_for, self.client)
+    }
+
+    /// Who takes the memory that a message needs.
+    fn party(&self) -> Party {
+        match (&self.account, ClientNetwork::of_client(self.client)) {
+            (Some(account), _) => Party::Account(account.id),
+            (None, None) => Party::Local,
+            (None, Some(network)) if self.may_relay() => Party::Trusted(network),
+            (None, Some(network)) => Party::Stranger(network),
+        }
     }
 
     async fn verify(&mut self, name: &str) -> Answer {
@@ -349,6 +365,7 @@ impl SmtpHost {
     fn begin_content(&mut self) -> Answer {
         let utf8 = self.transaction.as_ref().is_some_and(|open| open.mail.parameters.utf8);
         let (protocol, is_submission) = (self.protocol(utf8), self.is_submission());
+        let party = self.party();
         let Some(transaction) = &mut self.transaction else { return Answer::Accept };
         let Acceptor { hostname, clock, .. } = &*self.acceptor;
         let (id, time) = (clock.mail_id(), clock.now());
@@ -381,17 +398,19 @@ impl SmtpHost {
         if self.account.is_some() {
             completer = completer.gathering_originators();
         }
-        transaction.incoming = Some(Incoming::new(id, time, rest, completer));
+        transaction.incoming =
+            Some(Incoming::new((id, clock.mail_id()), time, party, rest, completer));
         Answer::Accept
     }
 
     async fn commit(&mut self) -> Answer {
         let Some(transaction) = self.transaction.take() else { return no_transaction() };
-        let Transaction { mail, mut recipients, incoming } = *transaction;
+        let Transaction { mail, mut recipients, incoming, memory: _memory } = *transaction;
         let Some(mut incoming) = incoming else { return no_transaction() };
-        incoming.finish();
+        let Acceptor { store, budget, .. } = &*self.acceptor;
+        let _turn = incoming.finish(&**store, budget).await;
         if let Err(refusal) = self.may_be_sent(&incoming).await {
-            self.forget(&incoming).await;
+            incoming.abandon(&*self.acceptor.store).await;
             return self.refuse("the message".to_owned(), refusal).await;
         }
         self.limit_reports(&mut recipients);
@@ -424,6 +443,9 @@ impl SmtpHost {
 
     /// What stands against a message that has come whole.
     async fn may_be_sent(&self, incoming: &Incoming) -> Result<(), Reply> {
+        if let Some(failure) = &incoming.failure {
+            return Err(failure.reply());
+        }
         if incoming.hops > limits::HOPS {
             // RFC 5321 §6.3.
             return Err(Reply::new(554, (5, 4, 6), "The message goes round in a loop"));
@@ -433,106 +455,6 @@ impl SmtpHost {
             None => Ok(()),
         }
     }
-
-    /// All that is to be kept of a message.
-    async fn acceptance(
-        &mut self,
-        mail: Mail,
-        recipients: Vec<Recipient>,
-        incoming: Incoming,
-    ) -> Result<Acceptance, StoreError> {
-        let (octets, added) = (incoming.octets(), incoming.added());
-        let Incoming { id, time, chunks, rest, message_id, failed, is_eight_bit, .. } = incoming;
-        if let Some(error) = failed {
-            return Err(error);
-        }
-        let (Mail { reverse_path, mut parameters }, collected) = (mail, None);
-        // Many a mail program does not say so; a server that takes only ASCII would damage it.
-        if is_eight_bit && parameters.body == Body::SevenBit {
-            parameters.body = Body::EightBitMime;
-        }
-        let hold = parameters.hold.and_then(|hold| held_until(hold, time));
-        let envelope = self.envelope(reverse_path, parameters, time);
-        let forwarder = self.acceptor.directory.forwarder(&envelope.reverse_path).await?;
-        let message = dispatch::Message {
-            id,
-            time,
-            octets,
-            added,
-            message_id: message_id.as_deref(),
-            envelope: &envelope,
-            forwarder: &forwarder,
-            hold,
-        };
-        let (deliveries, items) = dispatch::split(message, &recipients);
-        let mut reports = Vec::new();
-        let what = What::Accepted {
-            origin: self.origin(envelope.utf8),
-            from: envelope.reverse_path.clone(),
-            to: recipients.iter().map(|recipient| recipient.address.clone()).collect(),
-            message_id: message_id.clone(),
-            octets,
-            refused: self.refused.take(),
-        };
-        let mut events = vec![Event { id, time, what }];
-        if !deliveries.is_empty() && recipients.iter().any(|recipient| recipient.notify.success) {
-            let about = About {
-                id,
-                envelope: &envelope,
-                message_id: message_id.as_deref(),
-                accepted: time,
-                octets,
-                beginning: (chunks == 0).then_some(&rest[..]),
-            };
-            let arrived: Vec<_> = recipients.iter().filter_map(Outcome::arrived).collect();
-            if let Some((report, event)) =
-                self.acceptor.reporter.report(about, &arrived, None).await?
-            {
-                reports.push(report);
-                events.push(event);
-            }
-        }
-        Ok(Acceptance {
-            id,
-            time,
-            chunks,
-            rest,
-            added,
-            deliveries,
-            items,
-            events,
-            reports,
-            collected,
-        })
-    }
-
-    fn envelope(
-        &self,
-        reverse_path: ReversePath,
-        parameters: MailParameters,
-        time: Timestamp,
-    ) -> Envelope {
-        let MailParameters { body, utf8, ret, envelope_id, require_tls, by, priority, .. } =
-            parameters;
-        let deadline = by.map(|by| {
-            let at = Timestamp::from_second(time.as_second().saturating_add(by.seconds));
-            (at.unwrap_or(Timestamp::MAX), by.late)
-        });
-        // RFC 6710 §4.1: a stranger's word does not put its mail before others'.
-        let stranger = self.account.is_none();
-        let priority = priority.unwrap_or_default();
-        let priority = if stranger { priority.min(0) } else { priority };
-        Envelope { reverse_path, envelope_id, ret, body, utf8, require_tls, deadline, priority }
-    }
-}
-
-/// Returns until when a message is kept back (RFC 4865 §4), unless that is over.
-fn held_until(hold: Hold, now: Timestamp) -> Option<Timestamp> {
-    let until = match hold {
-        Hold::For(seconds) => now + Duration::from_secs(seconds.into()),
-        Hold::Until(until) => until,
-    };
-    (until > now).then_some(until)
 }
 
 impl Host<Server> for SmtpHost {
@@ -573,6 +495,17 @@ impl Host<Server> for SmtpHost {
         let incoming = self.transaction.as_mut().and_then(|open| open.incoming.as_mut());
         if let Some(incoming) = incoming {
             incoming.push(content, &*self.acceptor.store, &self.acceptor.budget).await;
+        }
+    }
+
+    fn lull_after(&self) -> Option<Duration> {
+        let incoming = self.transaction.as_ref()?.incoming.as_ref()?;
+        incoming.holds_much().then_some(LULL)
+    }
+
+    async fn lull(&mut self) {
+        if let Some(incoming) = self.transaction.as_mut().and_then(|open| open.incoming.as_mut()) {
+            incoming.set_aside(&*self.acceptor.store, &self.acceptor.budget).await;
         }
     }
 

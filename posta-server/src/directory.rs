@@ -37,6 +37,22 @@ pub struct Recipient {
     pub original: Option<String>,
 }
 
+impl Recipient {
+    /// Octets that it takes in memory, about: in a list that grows by doubling, and each text with
+    /// what an allocation costs.
+    #[must_use]
+    pub fn octets(&self) -> usize {
+        let text = |octets: usize| octets + 16;
+        let elsewhere = self.resolved.elsewhere.iter();
+        let elsewhere = elsewhere.map(|to| size_of::<Address>() + text(to.as_str().len()));
+        2 * size_of::<Self>()
+            + text(self.address.as_str().len())
+            + text(self.resolved.accounts.len() * size_of::<AccountId>())
+            + elsewhere.sum::<usize>()
+            + self.original.as_ref().map_or(0, |original| text(original.len()))
+    }
+}
+
 /// What an address means.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Resolved {

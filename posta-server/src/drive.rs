@@ -7,7 +7,7 @@
 use crate::net::Stream;
 use posta_mail::{Engine, Interrupt, Pace, Step};
 use std::{
-    future::{Future, poll_fn},
+    future::{Future, poll_fn, ready},
     io,
     pin::Pin,
     sync::{Mutex, PoisonError},
@@ -44,6 +44,16 @@ pub trait Host<E: Engine>: Send {
     /// the middle of content.
     fn has_enough(&self) -> bool {
         false
+    }
+
+    /// How long the other side may send nothing before [`Host::lull`] is called; none for ever.
+    fn lull_after(&self) -> Option<Duration> {
+        None
+    }
+
+    /// The other side sends nothing for now, or is slow: what is held for it can be put elsewhere.
+    fn lull(&mut self) -> impl Future<Output = ()> + Send {
+        ready(())
     }
 
     /// Negotiates TLS on the connection.
@@ -109,8 +119,13 @@ impl Driver {
             match step {
                 Step::NeedInput => {
                     session.send(engine).await?;
-                    match session.receive(engine).await? {
+                    match session.receive(engine, host.lull_after()).await? {
                         Received::Octets => {}
+                        Received::Nothing => {
+                            let before = Instant::now();
+                            host.lull().await;
+                            session.window.start += before.elapsed();
+                        }
                         Received::End => return Ok(Ended::ByPeer),
                         Received::Interrupt(why) => {
                             engine.interrupt(why, &mut session.output);
@@ -192,6 +207,8 @@ impl Window {
 
 enum Received {
     Octets,
+    /// For as long as the host can do without.
+    Nothing,
     End,
     Interrupt(Interrupt),
 }
@@ -221,7 +238,11 @@ impl<'d> Session<'d> {
     }
 
     /// Waits for input: while the other side keeps the engine's pace, and the program runs.
-    async fn receive<E: Engine>(&mut self, engine: &E) -> io::Result<Received> {
+    async fn receive<E: Engine>(
+        &mut self,
+        engine: &E,
+        lull_after: Option<Duration>,
+    ) -> io::Result<Received> {
         let Pace { within, octets } = engine.pace();
         if self.window.octets >= octets {
             self.window = Window::new();
@@ -231,7 +252,8 @@ impl<'d> Session<'d> {
             Some(end) if !engine.is_busy() => deadline.min(end),
             _ => deadline,
         };
-        let filling = timeout_at(deadline, self.input.fill(&mut self.stream));
+        let lull = lull_after.map(|lull| Instant::now() + lull).filter(|lull| *lull < deadline);
+        let filling = timeout_at(lull.unwrap_or(deadline), self.input.fill(&mut self.stream));
         let stopping = async {
             if engine.is_busy() {
                 // What is in hand may end; the listener bounds for how long.
@@ -245,6 +267,7 @@ impl<'d> Session<'d> {
         tokio::select! {
             biased;
             filled = filling => match filled {
+                Err(_) if lull.is_some() => Ok(Received::Nothing),
                 Err(_) => Ok(Received::Interrupt(Interrupt::Idle)),
                 Ok(filled) => Ok(if filled? == 0 { Received::End } else { Received::Octets }),
             },

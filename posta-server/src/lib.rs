@@ -7,9 +7,10 @@
 pub mod accept;
 pub mod admin;
 pub mod auth;
+pub mod budget;
 pub mod clock;
 pub mod collect;
-pub mod content;
+mod content;
 pub mod control;
 pub mod dane;
 pub mod dial;
@@ -52,9 +53,9 @@ mod web;
 use accept::Acceptor;
 use admin::Admin;
 use auth::Authenticator;
+use budget::Budget;
 use clock::Clock;
 use collect::{Collectors, Means};
-use content::Budget;
 use dial::Dialer;
 use directory::Directory;
 use drive::Driver;
@@ -109,7 +110,7 @@ pub struct Settings {
     /// Whom to ask about the tokens of those who log in with one.
     pub oauth: Option<OAuthSettings>,
     /// Octets of messages that may be in memory at once while they arrive. When they are used up,
-    /// senders are read more slowly instead.
+    /// what arrives is written to the store in smaller pieces.
     pub memory: usize,
     /// Whether a bare CR or LF from another server becomes CRLF, instead of refusing the message.
     pub normalise_newlines: bool,

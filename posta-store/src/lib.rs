@@ -41,12 +41,13 @@ pub type Pending<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + S
 /// Keeps content, mailboxes and the directory of accounts. See the crate for the rules.
 pub trait Store: Send + Sync + 'static {
     /// Keeps a chunk of a message that is still arriving. Each has exactly [`CHUNK`] octets; the
-    /// rest, shorter or not, comes with [`Store::accept`]. Not durable by itself, and nothing
-    /// shows it until the message is accepted.
+    /// rest, shorter or not, comes with [`Store::accept`]. Not durable by itself, and no mailbox
+    /// shows it until the message is accepted. What is never to be accepted may come in pieces of
+    /// any length up to that; [`Store::chunk`] reads them until they are discarded.
     fn append(&self, content: MailId, index: u32, chunk: &[u8]) -> Pending<'_, ()>;
 
     /// Forgets the chunks of a message that will not be accepted. A store forgets those that a
-    /// crash left behind by itself.
+    /// crash left behind by itself, and so this need not be durable.
     fn discard(&self, content: MailId) -> Pending<'_, ()>;
 
     /// Accepts a message: its content, an entry in each mailbox, its items in the queue, what is told

@@ -11,6 +11,8 @@ mod lines;
 mod rates;
 #[path = "memory/refusals.rs"]
 mod refusals;
+#[path = "memory/slow.rs"]
+mod slow;
 #[path = "memory/standing.rs"]
 mod standing;
 #[path = "memory/submission.rs"]
@@ -361,33 +363,21 @@ async fn commands_are_counted_and_sessions_too() {
     system.server.stop().await;
 }
 
-/// The budget is one chunk: a second large message waits, unread, until the first has ended.
+/// The budget is one chunk: a second large message comes through while the first holds it.
 #[tokio::test]
-async fn memory_is_bounded_by_waiting() {
+async fn memory_is_bounded_and_nobody_waits_for_anothers() {
     let system = system().await;
     let body = "0123456789abcde\r\n".repeat(3_000); // 51,000 octets
     let mut first = system.connect(25).await;
     first.write_all(UP_TO_DATA.as_bytes()).await.unwrap();
     first.write_all(body.as_bytes()).await.unwrap();
     read_until(&mut first, "354").await;
-    let second = system.connect(25).await;
-    let (mut read, mut write) = tokio::io::split(second);
-    let sent = body.clone();
-    let sending = tokio::spawn(async move {
-        write.write_all(UP_TO_DATA.as_bytes()).await.unwrap();
-        for _ in 0..4 {
-            write.write_all(sent.as_bytes()).await.unwrap();
-        }
-        write.write_all(b".\r\nQUIT\r\n").await.unwrap();
-    });
-    tokio::time::sleep(std::time::Duration::from_millis(200)).await;
-    assert!(!sending.is_finished(), "the second is not read");
+    let said = system.say(25, &format!("{UP_TO_DATA}{}.\r\nQUIT\r\n", body.repeat(4))).await;
+    assert!(said.contains("kept as"), "{said}");
     first.write_all(b".\r\n").await.unwrap();
     read_until(&mut first, "kept as").await;
-    sending.await.unwrap();
-    let mut said = String::new();
-    read.read_to_string(&mut said).await.unwrap();
-    assert!(said.contains("kept as"), "{said}");
+    let read = system.say(110, &format!("{LOGIN}RETR 1\r\nRETR 2\r\nQUIT\r\n")).await;
+    assert_eq!(read.matches(&body).count(), 5, "both are whole");
     system.server.stop().await;
 }
 

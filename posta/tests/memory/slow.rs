@@ -1,0 +1,143 @@
+//! Senders that hold what others need: memory for content and for envelopes.
+
+use super::*;
+
+/// Everybody in these tests comes through a load balancer, which says who it is.
+async fn crowded(memory: usize) -> System {
+    let change = |settings: &mut Settings| {
+        settings.proxies = vec!["127.0.0.0/8".parse().unwrap()];
+        settings.sessions = 600;
+        settings.sessions_per_client = 600;
+        settings.memory = memory;
+    };
+    system_with(change).await
+}
+
+/// A session from an address that has sent this and not waited for the answers.
+async fn from(system: &System, address: &str, text: &str) -> Box<dyn Stream> {
+    let family = if address.contains(':') { "TCP6" } else { "TCP4" };
+    let here = if address.contains(':') { "::1" } else { "127.0.0.1" };
+    let mut stream = system.connect(25).await;
+    stream.write_all(format!("PROXY {family} {address} {here} 1 25\r\n").as_bytes()).await.unwrap();
+    if stream.write_all(text.as_bytes()).await.is_err() {
+        let mut said = String::new();
+        stream.read_to_string(&mut said).await.unwrap();
+        panic!("{address} is turned away: {}", &said[said.len().saturating_sub(300)..]);
+    }
+    stream
+}
+
+const BEGIN: &str = "HELO c\r\nMAIL FROM:<s@y.test>\r\nRCPT TO:<ana@x.test>\r\nDATA\r\n";
+
+fn body(octets: usize) -> String {
+    format!("Subject: s\r\n\r\n{}", "0123456789abcde\r\n".repeat(octets / 17))
+}
+
+/// A message of 100 KB, and how long it took.
+async fn deliver(system: &System, address: &str) -> std::time::Duration {
+    let began = tokio::time::Instant::now();
+    let mail = format!("{BEGIN}{}.\r\nQUIT\r\n", body(100_000));
+    let mut stream = from(system, address, &mail).await;
+    let mut said = String::new();
+    stream.read_to_string(&mut said).await.unwrap();
+    assert!(said.contains("kept as"), "{address}: {said}");
+    began.elapsed()
+}
+
+/// 256 sessions that send 33 KiB each and then next to nothing, for half an hour: from a few networks,
+/// from one for each, and from the addresses of one /64.
+#[tokio::test(start_paused = true)]
+async fn slow_senders_hold_up_nobody() {
+    let few = |number: usize| format!("192.0.2.{}", 1 + number % 6);
+    let many = |number: usize| format!("203.0.{}.{}", 113 + number / 200, 1 + number % 200);
+    let one = |number: usize| format!("2001:db8:1:2::{:x}", number + 1);
+    for addresses in [&few as &dyn Fn(usize) -> String, &many, &one] {
+        let system = crowded(2 << 20).await;
+        let mut slow = Vec::new();
+        let start = format!("{BEGIN}{}", body(33 * 1024));
+        for number in 0..256 {
+            slow.push(from(&system, &addresses(number), &start).await);
+        }
+        for minute in 0..30 {
+            let took = deliver(&system, "198.51.100.7").await;
+            assert!(took.as_secs() < 3, "{} in minute {minute}: {took:?}", addresses(0));
+            for _ in 0..60 {
+                for stream in &mut slow {
+                    // One that is closed for its slowness has done its harm.
+                    let _ = stream.write_all(&[b'x'; 128]).await;
+                }
+                tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+            }
+        }
+        drop(slow);
+        system.server.stop().await;
+    }
+}
+
+/// What was set aside, piece by piece, comes back whole and in order.
+#[tokio::test(start_paused = true)]
+async fn what_a_slow_sender_sent_is_whole() {
+    let system = crowded(1).await;
+    let sent = body(300_000);
+    let mut stream = from(&system, "192.0.2.1", BEGIN).await;
+    read_until(&mut stream, "354 ").await;
+    for piece in sent.as_bytes().chunks(20_000) {
+        stream.write_all(piece).await.unwrap();
+        tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+    }
+    stream.write_all(b".\r\nQUIT\r\n").await.unwrap();
+    let mut said = String::new();
+    stream.read_to_string(&mut said).await.unwrap();
+    assert!(said.contains("kept as"), "{said}");
+    let read = system
+        .say(110, &format!("PROXY TCP4 192.0.2.1 127.0.0.1 1 110\r\n{LOGIN}RETR 1\r\nQUIT\r\n"))
+        .await;
+    let text = &sent["Subject: s\r\n".len()..];
+    assert!(read.contains(text), "{} octets", read.len());
+    system.server.stop().await;
+}
+
+/// Transactions of a thousand recipients that are left open: others can still write to several.
+#[tokio::test(start_paused = true)]
+async fn envelopes_are_within_the_memory() {
+    for address in
+        [|number| format!("2001:db8:1:2::{number:x}"), |number| format!("2001:db8:1:{number:x}::1")]
+    {
+        let change = |settings: &mut Settings| {
+            settings.proxies = vec!["127.0.0.0/8".parse().unwrap()];
+            settings.sessions = 600;
+            settings.sessions_per_client = 600;
+            settings.memory = 4 << 20;
+            settings.smtp_limits =
+                Limits { commands: 5_000, recipients: 1_000, ..Limits::default() };
+        };
+        let system = system_with(change).await;
+        let tag = "x".repeat(50);
+        let mut open = Vec::new();
+        let mut accepted = 0;
+        for number in 1..=30 {
+            let begin = "HELO c\r\nMAIL FROM:<s@y.test>\r\n";
+            let mut stream = from(&system, &address(number), begin).await;
+            for batch in 0..20 {
+                let recipient = |one: usize| format!("RCPT TO:<ana+{tag}{one}@x.test>\r\n");
+                let some: String = (batch * 50..batch * 50 + 50).map(recipient).collect();
+                stream.write_all(format!("{some}NOOP\r\n").as_bytes()).await.unwrap();
+                let said = read_until(&mut stream, "250 2.0.0 Ok").await;
+                accepted += said.matches("250 2.1.5").count();
+            }
+            open.push(stream);
+        }
+        // Each takes about 700 octets.
+        assert!(accepted < 6_000, "{accepted} recipients are in memory");
+        let few: String =
+            (0..20).map(|number| format!("RCPT TO:<bob+{number}@x.test>\r\n")).collect();
+        let mail =
+            format!("HELO c\r\nMAIL FROM:<s@y.test>\r\n{few}DATA\r\nA: b\r\n\r\n.\r\nQUIT\r\n");
+        let mut stream = from(&system, "198.51.100.7", &mail).await;
+        let mut said = String::new();
+        stream.read_to_string(&mut said).await.unwrap();
+        assert_eq!(said.matches("250 2.1.5").count(), 20, "{said}");
+        assert!(said.contains("kept as"), "{said}");
+        system.server.stop().await;
+    }
+}
