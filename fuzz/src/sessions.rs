@@ -86,6 +86,7 @@ impl Order {
                 assert!(!self.transaction, "AUTH within a transaction");
                 return Answer::Challenge(b"go on".to_vec());
             }
+            Question::Authenticate(Exchange::Cancel) => return refused(),
             Question::Authenticate(Exchange::Response(octets)) => {
                 return if octets.starts_with(b"y") { Answer::Accept } else { refused() };
             }
@@ -192,6 +193,9 @@ pub(crate) fn pop3(octets: &[u8]) {
             }
             pop3_server::Question::Authenticate(Exchange::Start { initial: None, .. }) => {
                 pop3_server::Answer::Challenge(b"go on".to_vec())
+            }
+            pop3_server::Question::Authenticate(Exchange::Cancel) => {
+                pop3_server::Answer::Denied(pop3_server::Denial::Credentials)
             }
             pop3_server::Question::Authenticate(Exchange::Response(octets)) if octets.len() > 9 => {
                 pop3_server::Answer::Denied(pop3_server::Denial::Locked)

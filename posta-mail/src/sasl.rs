@@ -15,6 +15,9 @@ pub enum Exchange {
     },
     /// The client's answer to a challenge.
     Response(Vec<u8>),
+    /// The client gives up, with `*` or with what is no answer. Told so that nobody can try names,
+    /// passwords or tokens and have none of it counted.
+    Cancel,
 }
 
 /// Text that is no base64.
@@ -35,15 +38,15 @@ pub fn start(mechanism: String, initial: Option<&[u8]>) -> Result<Exchange, NoBa
     Ok(Exchange::Start { mechanism, initial })
 }
 
-/// A line that answers a challenge; none if the client gives up, with `*`.
+/// Returns what a line in answer to a challenge says: `*` gives up (RFC 4422 §5).
 ///
 /// # Errors
 /// When it is no base64.
-pub fn response(line: &[u8]) -> Result<Option<Exchange>, NoBase64> {
+pub fn response(line: &[u8]) -> Result<Exchange, NoBase64> {
     if line == b"*" {
-        return Ok(None);
+        return Ok(Exchange::Cancel);
     }
-    BASE64.decode(line).map(|octets| Some(Exchange::Response(octets))).map_err(|_| NoBase64)
+    BASE64.decode(line).map(Exchange::Response).map_err(|_| NoBase64)
 }
 
 /// A challenge, as it stands in a line.

@@ -221,7 +221,7 @@ impl Client {
             // RFC 5034 §4 has base64 here. Some servers say "go ahead" in plain words instead: whoever
             // needs a challenge finds none.
             let octets = match sasl::response(challenge.trim_ascii()) {
-                Ok(Some(sasl::Exchange::Response(octets))) => octets,
+                Ok(sasl::Exchange::Response(octets)) => octets,
                 _ => Vec::new(),
             };
             self.state = State::Challenged(octets, std::mem::take(left));

@@ -77,7 +77,8 @@ pub enum Question {
         /// MD5 of the challenge and the shared secret, says the client.
         digest: [u8; 16],
     },
-    /// The same, for one that proves it by SASL (RFC 5034). Answered by [`Answer::Challenge`], too.
+    /// The same, for one that proves it by SASL (RFC 5034). Answered by [`Answer::Challenge`], too;
+    /// by anything if the exchange is cancelled.
     Authenticate(sasl::Exchange),
     /// Whether the session goes on: asked before each command that follows the login. Answered by
     /// [`Answer::Proceed`], or by [`Answer::Denied`], which ends the session.

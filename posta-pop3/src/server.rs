@@ -99,8 +99,12 @@ enum State {
 enum Asked {
     Login,
     Proceed(Command),
+    /// The client gave up an exchange: what it is told.
+    Cancellation(&'static str),
     Read(Reading),
-    Update { messages: usize },
+    Update {
+        messages: usize,
+    },
 }
 
 #[derive(Debug)]
@@ -493,8 +497,8 @@ impl<M: Maildrop> Engine for Server<M> {
                         self.state = State::Sasl;
                         return Step::NeedInput;
                     }
-                    Cut::TooLong => self.bad_command(self.words().too_long, output),
-                    Cut::Line(line) => self.sasl(line, output),
+                    Cut::TooLong => Some(self.cancel(self.words().too_long)),
+                    Cut::Line(line) => Some(self.sasl(line)),
                 },
                 State::Granted(command) => self.command(command, output),
                 listing @ State::Listing { .. } => {
@@ -524,6 +528,7 @@ impl<M: Maildrop> Engine for Server<M> {
                 Answer::Proceed => self.state = State::Granted(command),
                 answer => self.end(&answer, output),
             },
+            State::Asked(Asked::Cancellation(words)) => self.cancelled(words, output),
             State::Asked(Asked::Read(reading)) => self.piece(reading, answer, output),
             State::Asked(Asked::Update { messages }) => {
                 match answer {

@@ -12,6 +12,7 @@ use crate::{
     auth::{self, PasswordError},
     clock::Clock,
     collect::{CollectError, Collectors, Purpose, StoreDestination},
+    guard::{Guard, Lockout},
     import::{self, Imported},
     maildrop::PURGE_AFTER,
     relay::Wake,
@@ -160,6 +161,13 @@ pub enum Request {
     },
     /// Lists the local domains.
     DomainList,
+    /// Lists who is locked out for failed logins.
+    LockoutList,
+    /// Lets them try again.
+    LockoutLift {
+        /// A client's address or network, or a name.
+        who: String,
+    },
     /// Makes a domain foreign.
     DomainRemove {
         /// Its name.
@@ -208,6 +216,8 @@ pub enum Response {
     Aliases(Vec<AliasLine>),
     /// The local domains, by name.
     Domains(Vec<String>),
+    /// Who is locked out.
+    Lockouts(Vec<Lockout>),
     /// Items of the queue.
     Queue {
         /// A page of them.
@@ -286,6 +296,9 @@ pub enum AdminError {
     /// The store refused.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// There is no such lock-out.
+    #[error("{0} is not locked out; `posta lockout list` names who is")]
+    NoLockout(String),
     /// There is no such source.
     #[error("there is no source {0}; `posta collect list` names them")]
     NoSuchSource(SourceId),
@@ -307,13 +320,21 @@ pub struct Admin {
     clock: Arc<dyn Clock>,
     collectors: Arc<Collectors>,
     wake: Arc<Wake>,
+    /// Of the server that runs, if one does.
+    guard: Option<Arc<Guard>>,
 }
 
 impl Admin {
     /// Works on a store.
     #[must_use]
     pub fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>, collectors: Arc<Collectors>) -> Self {
-        Self { store, clock, collectors, wake: Arc::default() }
+        Self { store, clock, collectors, wake: Arc::default(), guard: None }
+    }
+
+    /// The same, of a server whose lock-outs can be listed and lifted.
+    #[must_use]
+    pub fn guarded(self, guard: Arc<Guard>) -> Self {
+        Self { guard: Some(guard), ..self }
     }
 
     /// The same, and the relay is woken when the queue changes.
@@ -345,9 +366,7 @@ impl Admin {
                 self.store.remove_account(&address, now, now + PURGE_AFTER).await?;
             }
             Request::AccountUndelete { address, since } => {
-                let account = self.account(address).await?;
-                let since = since.unwrap_or(Timestamp::MIN);
-                return Ok(Response::Count(self.store.undelete(account.id, since).await?));
+                return self.undelete(address, since).await;
             }
             Request::AccountImport { address, maildir, unique_ids } => {
                 return self.import(address, &maildir, unique_ids.as_deref()).await;
@@ -393,8 +412,30 @@ impl Admin {
             }
             Request::Trace { named, within } => return self.trace(&named, within).await,
             Request::DomainList => return self.domains().await,
+            Request::LockoutList => return Ok(Response::Lockouts(self.lockouts())),
+            Request::LockoutLift { who } => self.lift(who)?,
         }
         Ok(Response::Done)
+    }
+
+    async fn undelete(
+        &self,
+        address: String,
+        since: Option<Timestamp>,
+    ) -> Result<Response, AdminError> {
+        let account = self.account(address).await?;
+        let since = since.unwrap_or(Timestamp::MIN);
+        Ok(Response::Count(self.store.undelete(account.id, since).await?))
+    }
+
+    /// Lock-outs end with the process: there are none while no server runs.
+    fn lockouts(&self) -> Vec<Lockout> {
+        self.guard.as_ref().map(|guard| guard.lockouts()).unwrap_or_default()
+    }
+
+    fn lift(&self, who: String) -> Result<(), AdminError> {
+        let is_lifted = self.guard.as_ref().is_some_and(|guard| guard.lift(&who));
+        if is_lifted { Ok(()) } else { Err(AdminError::NoLockout(who)) }
     }
 
     async fn domains(&self) -> Result<Response, AdminError> {

@@ -11,6 +11,7 @@ use crate::{
     clock::Clock,
     guard::Guard,
     hashers::Hashers,
+    named::Named,
     oauth::{Rejection, TokenError, Tokens},
     principal::{Found, Principal},
     scram::Verifier,
@@ -19,7 +20,7 @@ use argon2::{Argon2, PasswordHasher, PasswordVerifier};
 use aws_lc_rs::{constant_time, hmac};
 use md5::{Digest, Md5};
 use posta_mail::{Address, ClientAddress, Secret, Timestamp};
-use posta_store::{Account, AccountId, Credentials, SecretOf, Store, StoreError};
+use posta_store::{AccountId, Credentials, SecretOf, Store, StoreError};
 use std::{
     collections::HashMap,
     future::Future,
@@ -38,6 +39,9 @@ const REMEMBERED_ACCOUNTS: usize = 100_000;
 /// Octets of a password at most: what fits in a PASS command (RFC 2449 §4). Hashing more is work
 /// that anybody could cause.
 pub const PASSWORD: usize = 240;
+
+/// The kind and the name of the store's record of a key.
+const DECOYS: (&str, &str) = ("key", "decoys");
 
 /// No account: the first has 1.
 const NOBODY: AccountId = AccountId(0);
@@ -76,12 +80,14 @@ pub struct Authenticator {
     /// Hashes that may run at once, and what runs them.
     permits: Semaphore,
     hashers: Hashers,
+    /// Makes what is told of accounts that do not exist. Durable, so that a restart changes nothing.
+    decoys: hmac::Key,
     /// Checked in place of the hash of an account that does not exist, so that the time taken does
     /// not tell which do.
     nobody: String,
     /// Who knows about tokens.
     tokens: Option<Tokens>,
-    guard: Guard,
+    guard: Arc<Guard>,
 }
 
 struct Remembered {
@@ -91,26 +97,31 @@ struct Remembered {
 
 impl Authenticator {
     /// Checks against the accounts of a store.
-    #[must_use]
-    pub fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> Self {
+    ///
+    /// # Errors
+    /// When the store fails, which keeps a key.
+    pub async fn open(store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> Result<Self, StoreError> {
         let mut octets = [0; 32];
         clock.random(&mut octets);
         let nobody = hash(&octets, &*clock).unwrap_or_default();
         clock.random(&mut octets);
+        let decoys = store.keep_first(DECOYS.0, DECOYS.1, octets.to_vec()).await?;
+        clock.random(&mut octets);
         // Half of the cores: a crowd of logins must not hold up the mail.
         let threads = available_parallelism().map_or(1, usize::from).div_ceil(2);
-        let guard = Guard::new(clock.clone(), 0, Duration::ZERO);
-        Self {
+        let guard = Guard::new(store.clone(), clock.clone(), 0, Duration::ZERO);
+        Ok(Self {
             store,
             clock,
-            guard,
+            guard: Arc::new(guard),
             key: hmac::Key::new(hmac::HMAC_SHA256, &octets),
+            decoys: hmac::Key::new(hmac::HMAC_SHA256, &decoys),
             remembered: Mutex::default(),
             permits: Semaphore::new(threads),
             hashers: Hashers::new(threads),
             nobody,
             tokens: None,
-        }
+        })
     }
 
     /// The same, for tokens too.
@@ -122,12 +133,12 @@ impl Authenticator {
     /// The same, guarded against those who guess.
     #[must_use]
     pub fn with_guard(self, guard: Guard) -> Self {
-        Self { guard, ..self }
+        Self { guard: Arc::new(guard), ..self }
     }
 
     /// Against those who guess.
     #[must_use]
-    pub const fn guard(&self) -> &Guard {
+    pub const fn guard(&self) -> &Arc<Guard> {
         &self.guard
     }
 
@@ -162,6 +173,7 @@ impl Authenticator {
     /// When it opens none, or it could not be found out.
     pub async fn login_with_token(
         &self,
+        client: ClientAddress,
         name: Option<&str>,
         token: &str,
     ) -> Result<Principal, LoginError> {
@@ -185,6 +197,7 @@ impl Authenticator {
                 return Err(LoginError::Credentials);
             }
         }
+        self.guard.succeeded(client, account.id).await?;
         Ok(Principal::from(account).ending(grant.until))
     }
 
@@ -199,24 +212,24 @@ impl Authenticator {
         name: &str,
         password: &Secret,
     ) -> Result<Principal, LoginError> {
-        let account = self.find_open(client, name).await?;
+        let named = self.find_open(client, name).await?;
+        let account = &named.found;
         let stored =
             account.as_ref().map_or(&self.nobody, |account| &account.credentials.password_hash);
         let tag = self.tag(stored, password);
-        if let Some(known) = self.remembered(&account, &tag) {
+        if let Some(known) = self.remembered(account, &tag) {
             return Ok(known.into());
         }
         // Closed only when the program ends.
         let Ok(_permit) = self.permits.acquire().await else { return Err(LoginError::Credentials) };
         // Of many logins that waited here at once, the first may have done the work for all.
-        if let Some(known) = self.remembered(&account, &tag) {
+        if let Some(known) = self.remembered(account, &tag) {
             return Ok(known.into());
         }
         // Hashing more is work that anybody could cause.
         let is_right = password.expose().len() <= PASSWORD
             && self.check(stored.clone(), password.clone()).await;
-        let account = account.ok_or(LoginError::Credentials)?;
-        self.judged(client, &account, is_right)?;
+        let account = self.judged(client, named, is_right).await?;
         self.remember(account.id, tag);
         Ok(account.into())
     }
@@ -239,9 +252,9 @@ impl Authenticator {
         challenge: &str,
         digest: &[u8; 16],
     ) -> Result<Principal, LoginError> {
-        let account = self.find_open(client, name).await?;
+        let named = self.find_open(client, name).await?;
         // The same work for an account that does not exist.
-        let id = account.as_ref().map_or(NOBODY, |account| account.id);
+        let id = named.found.as_ref().map_or(NOBODY, |account| account.id);
         let secret = match self.store.secret(SecretOf::Apop(id)).await {
             // An error of its own would tell strangers which accounts exist.
             Err(StoreError::Sealed(why)) => {
@@ -255,39 +268,39 @@ impl Authenticator {
         // The same work for an account that does not exist, or has no secret.
         hash.update(secret.as_ref().map_or(self.nobody.as_bytes(), Secret::expose));
         let is_same = constant_time::verify_slices_are_equal(&hash.finalize(), digest).is_ok();
-        let account = account.ok_or(LoginError::Credentials)?;
-        self.judged(client, &account, is_same && secret.is_some())?;
-        Ok(account.into())
+        Ok(self.judged(client, named, is_same && secret.is_some()).await?.into())
     }
 
-    /// The account that a name means, unless it is locked for this client.
+    /// Returns what a name means, unless it is locked for this client.
     pub(crate) async fn find_open(
         &self,
         client: ClientAddress,
         name: &str,
-    ) -> Result<Option<Found>, LoginError> {
-        let account = self.find(name).await?;
-        let locks = |account: &Found| self.guard.locks_account(client, account.address.as_str());
-        if account.as_ref().is_some_and(locks) {
+    ) -> Result<Named, LoginError> {
+        let named = Named::find(&*self.store, name).await?;
+        let account = named.found.as_ref().map(|found| found.id);
+        if self.guard.locks_name(client, &named.key, account).await? {
             return Err(LoginError::Locked);
         }
-        Ok(account)
+        Ok(named)
     }
 
-    /// Counts an attempt on an account.
-    pub(crate) fn judged(
+    /// Counts an attempt on a name. Returns the account, if the attempt was right and there is one.
+    pub(crate) async fn judged(
         &self,
         client: ClientAddress,
-        account: &Account,
+        named: Named,
         is_right: bool,
-    ) -> Result<(), LoginError> {
-        let account = account.address.as_str();
-        if is_right {
-            self.guard.succeeded(client, account);
-            Ok(())
-        } else {
-            self.guard.failed_for(account);
-            Err(LoginError::Credentials)
+    ) -> Result<Found, LoginError> {
+        match named.found.filter(|_| is_right) {
+            Some(account) => {
+                self.guard.succeeded(client, account.id).await?;
+                Ok(account)
+            }
+            None => {
+                self.guard.failed_for(&named.key);
+                Err(LoginError::Credentials)
+            }
         }
     }
 
@@ -302,11 +315,12 @@ impl Authenticator {
         }
     }
 
-    /// Octets that stay the same for a name and tell nothing: for an account that does not exist,
-    /// in place of what would be stored for it.
-    #[must_use]
-    pub fn decoy(&self, name: &str) -> Vec<u8> {
-        hmac::sign(&self.key, name.as_bytes()).as_ref().to_vec()
+    /// Returns what SCRAM says of a name that is no account's, as of one that is: the same each time.
+    pub(crate) fn decoy(&self, named: &Named) -> Verifier {
+        match &named.lookalike {
+            Some(verifier) => verifier.without_keys(),
+            None => Verifier::decoy(hmac::sign(&self.decoys, named.key.as_bytes()).as_ref()),
+        }
     }
 
     /// The source of time and randomness.
@@ -389,7 +403,7 @@ mod tests {
             let credentials = Credentials { password_hash: hash.clone(), ..Credentials::default() };
             store.add_account(&address.parse().unwrap(), credentials).await.unwrap();
         }
-        let authenticator = Authenticator::new(store.clone(), clock.clone());
+        let authenticator = Authenticator::open(store.clone(), clock.clone()).await.unwrap();
         Case { store, clock, authenticator }
     }
 

@@ -25,6 +25,7 @@ pub mod import;
 pub mod listen;
 pub mod maildrop;
 pub mod mta_sts;
+mod named;
 pub mod net;
 pub mod network;
 pub mod oauth;
@@ -324,7 +325,7 @@ impl Server {
         let (stop, stopping) = watch::channel(false);
         let (alive, sessions) = mpsc::channel(1);
         let services = Services {
-            authenticator: Arc::new(authenticator(&settings, &world)?),
+            authenticator: Arc::new(authenticator(&settings, &world).await?),
             collectors: Arc::new(world.collectors(settings.message_size)),
             presence: Arc::new(Presence::new(
                 settings.pop3.sessions_per_account,
@@ -351,7 +352,8 @@ impl Server {
         }
         if let Some(path) = services.settings.control.clone() {
             let World { store, clock, .. } = services.world.clone();
-            let admin = Admin::new(store, clock, services.collectors.clone());
+            let admin = Admin::new(store, clock, services.collectors.clone())
+                .guarded(services.authenticator.guard().clone());
             let admin = admin.waking(services.wake.clone());
             let socket = control::bind(&path);
             let socket =
@@ -548,13 +550,14 @@ impl Services {
     }
 }
 
-fn authenticator(settings: &Settings, world: &World) -> Result<Authenticator, StartError> {
+async fn authenticator(settings: &Settings, world: &World) -> Result<Authenticator, StartError> {
     let tokens =
         |oauth: &OAuthSettings| Tokens::new(oauth.clone(), world.net.clone(), world.tls.clone());
     let tokens = settings.oauth.as_ref().map(tokens);
-    let guard =
-        Guard::new(world.clock.clone(), settings.failed_logins, settings.failed_login_delay);
-    let authenticator = Authenticator::new(world.store.clone(), world.clock.clone());
+    let World { store, clock, .. } = world;
+    let Settings { failed_logins, failed_login_delay, .. } = *settings;
+    let guard = Guard::new(store.clone(), clock.clone(), failed_logins, failed_login_delay);
+    let authenticator = Authenticator::open(store.clone(), clock.clone()).await?;
     Ok(authenticator.with_tokens(tokens).with_guard(guard))
 }
 

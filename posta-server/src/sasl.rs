@@ -4,12 +4,15 @@
 use crate::{
     auth::{Authenticator, LoginError},
     clock::Clock,
+    guard::Guard,
+    named::Named,
     oauth::{self, Claim},
     principal::{Found, Principal},
-    scram::{Challenge, ChannelBindings, ClientFirst, Proof, Verifier},
+    scram::{Challenge, ChannelBindings, ClientFirst, Proof},
     tls::TlsInfo,
 };
 use posta_mail::{ClientAddress, Secret, sasl as framing};
+use std::sync::Arc;
 
 /// The mechanisms on a connection without TLS, strongest first.
 pub const PLAINTEXT: [&str; 3] = ["SCRAM-SHA-256", "PLAIN", "LOGIN"];
@@ -52,7 +55,35 @@ impl Peer {
 
 /// A session's place for an exchange.
 #[derive(Debug, Default)]
-pub struct Dialogue(Option<Box<Exchange>>);
+pub struct Dialogue(Option<Box<Open>>);
+
+/// An exchange that is open. Whoever leaves in the middle has tried as much as whoever ends it.
+#[derive(Debug)]
+struct Open {
+    exchange: Exchange,
+    attempt: Attempt,
+}
+
+/// An attempt to log in, which counts as a failure if it is dropped before it is judged.
+struct Attempt {
+    guard: Arc<Guard>,
+    client: ClientAddress,
+    is_judged: bool,
+}
+
+impl std::fmt::Debug for Attempt {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Attempt").field("is_judged", &self.is_judged).finish_non_exhaustive()
+    }
+}
+
+impl Drop for Attempt {
+    fn drop(&mut self) {
+        if !self.is_judged {
+            self.guard.count(self.client);
+        }
+    }
+}
 
 impl Dialogue {
     /// Takes a message of the client: the first opens an exchange, and an error ends it.
@@ -66,22 +97,44 @@ impl Dialogue {
         peer: &Peer,
     ) -> Result<Step, LoginError> {
         let message = match message {
+            framing::Exchange::Cancel => {
+                if let Some(mut open) = self.0.take()
+                    && !std::mem::replace(&mut open.attempt.is_judged, true)
+                {
+                    authenticator.guard().failed(peer.client).await;
+                }
+                return Err(LoginError::Credentials);
+            }
             framing::Exchange::Response(message) => message,
             framing::Exchange::Start { mechanism, initial } => {
-                let exchange = Box::new(Exchange::new(&mechanism));
+                let exchange = Exchange::new(&mechanism);
                 let prompt = exchange.prompt();
-                self.0 = Some(exchange);
+                let (guard, client) = (authenticator.guard().clone(), peer.client);
+                let attempt = Attempt { guard, client, is_judged: false };
+                self.0 = Some(Box::new(Open { exchange, attempt }));
                 match initial {
                     Some(message) => message,
                     None => return Ok(Step::Challenge(prompt)),
                 }
             }
         };
-        let mut exchange = self.0.take().ok_or(LoginError::Credentials)?;
+        let Open { mut exchange, mut attempt } = *self.0.take().ok_or(LoginError::Credentials)?;
+        if attempt.is_judged {
+            // The client has read why its token is refused.
+            return Err(LoginError::Credentials);
+        }
         let step = Box::pin(exchange.step(&message, authenticator, peer));
+        // From here on the guard counts.
+        attempt.is_judged = true;
         let step = authenticator.attempt(peer.client, step).await?;
         if matches!(step, Step::Challenge(_)) {
-            self.0 = Some(exchange);
+            if matches!(exchange.0, State::TokenRefused) {
+                // The client hears of it now, and need not answer.
+                authenticator.guard().failed(peer.client).await;
+            } else {
+                attempt.is_judged = false;
+            }
+            self.0 = Some(Box::new(Open { exchange, attempt }));
         }
         Ok(step)
     }
@@ -99,14 +152,12 @@ enum State {
     ScramFirst {
         plus: bool,
     },
-    ScramProof(Found, Box<Challenge>),
+    ScramProof(Box<Named>, Box<Challenge>),
     Token {
         bearer: bool,
     },
     /// The client has been told why its token is refused, and says that it has read that.
     TokenRefused,
-    /// The name was no account's; it must not show.
-    ScramDecoy(Box<Challenge>),
     /// Everything is proved, and the client says so with an empty message.
     ScramEnd(Found),
 }
@@ -159,23 +210,19 @@ impl Exchange {
             State::ScramFirst { plus } => {
                 self.scram_first(message, plus, authenticator, peer).await
             }
-            State::ScramProof(account, challenge) => {
+            State::ScramProof(named, challenge) => {
+                // No proof fits the challenge of a name that is no account's.
                 let ours = challenge.verify(message);
-                authenticator.judged(peer.client, &account, ours.is_some())?;
+                let account = authenticator.judged(peer.client, *named, ours.is_some()).await?;
                 let ours = ours.ok_or(LoginError::Credentials)?;
                 self.0 = State::ScramEnd(account);
                 Ok(Step::Challenge(ours))
             }
             State::ScramEnd(account) if message.is_empty() => Ok(Step::Done(account.into())),
-            State::ScramDecoy(challenge) => {
-                // The same work as for a real one, and always in vain.
-                let _ = challenge.verify(message);
-                Err(LoginError::Credentials)
-            }
             State::Token { bearer } => {
                 let claim = if bearer { Claim::bearer(message) } else { Claim::xoauth2(message) };
                 let Claim { name, token } = claim.ok_or(LoginError::Credentials)?;
-                match authenticator.login_with_token(name, token).await {
+                match authenticator.login_with_token(peer.client, name, token).await {
                     Err(LoginError::Credentials) => {
                         self.0 = State::TokenRefused;
                         Ok(Step::Challenge(oauth::FAILED.to_vec()))
@@ -197,24 +244,12 @@ impl Exchange {
         let first =
             ClientFirst::parse(message, plus, &peer.bindings).ok_or(LoginError::Credentials)?;
         acts_for_itself(first.authorization.as_deref(), &first.name)?;
-        let account = authenticator.find_open(peer.client, &first.name).await?;
-        let verifier = account
-            .as_ref()
-            .and_then(|account| account.credentials.scram.as_deref())
-            .and_then(|text| text.parse().ok());
-        let clock = authenticator.clock();
-        let (ours, state) = match (account, verifier) {
-            (Some(account), Some(verifier)) => {
-                let (ours, challenge) = first.challenge(verifier, clock);
-                (ours, State::ScramProof(account, Box::new(challenge)))
-            }
-            _ => {
-                let decoy = Verifier::decoy(&authenticator.decoy(&first.name));
-                let (ours, challenge) = first.challenge(decoy, clock);
-                (ours, State::ScramDecoy(Box::new(challenge)))
-            }
-        };
-        self.0 = state;
+        let named = authenticator.find_open(peer.client, &first.name).await?;
+        let stored = named.found.as_ref().and_then(|account| account.credentials.scram.as_deref());
+        let verifier = stored.and_then(|text| text.parse().ok());
+        let verifier = verifier.unwrap_or_else(|| authenticator.decoy(&named));
+        let (ours, challenge) = first.challenge(verifier, authenticator.clock());
+        self.0 = State::ScramProof(Box::new(named), Box::new(challenge));
         Ok(Step::Challenge(ours))
     }
 }

@@ -45,6 +45,13 @@ impl Verifier {
         let salt = octets.iter().copied().take(SALT).collect();
         Self { rounds: ROUNDS, salt, stored_key: vec![0; HASH], server_key: vec![0; HASH] }
     }
+
+    /// The same salt, and keys that no proof fits.
+    #[must_use]
+    pub fn without_keys(&self) -> Self {
+        let (stored_key, server_key) = (vec![0; HASH], vec![0; HASH]);
+        Self { rounds: self.rounds, salt: self.salt.clone(), stored_key, server_key }
+    }
 }
 
 impl fmt::Display for Verifier {

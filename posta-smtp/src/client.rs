@@ -217,7 +217,7 @@ impl Client {
         if reply.code.get() == 334 {
             // RFC 4954 §4.
             match sasl::response(reply.text.trim().as_bytes()) {
-                Ok(Some(sasl::Exchange::Response(octets))) => {
+                Ok(sasl::Exchange::Response(octets)) => {
                     self.state = State::Challenged(octets);
                 }
                 _ => self.fail(Failure::Protocol(ReplyError::Malformed)),

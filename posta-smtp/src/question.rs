@@ -134,7 +134,8 @@ pub struct Forwarded {
 pub enum Question {
     /// May this client speak? Ends any transaction.
     Hello(Hello),
-    /// Who is this? Answered by [`Answer::Challenge`], [`Answer::Accept`] or [`Answer::Refuse`].
+    /// Who is this? Answered by [`Answer::Challenge`], [`Answer::Accept`] or [`Answer::Refuse`]; by
+    /// anything if the exchange is cancelled.
     Authenticate(sasl::Exchange),
     /// May this transaction begin?
     Mail(Mail),

@@ -87,6 +87,8 @@ enum State {
 enum Asked {
     Hello(HelloVerb),
     Authentication,
+    /// The client gave up: what it is told.
+    Cancellation(Reply),
     Mail {
         body: Body,
         utf8: bool,
@@ -413,6 +415,7 @@ impl Engine for Server {
                     None
                 }
                 State::Command | State::Sasl => {
+                    let is_sasl = matches!(self.state, State::Sasl);
                     // RFC 4954 §4: a line of an exchange, and AUTH itself, may be longer.
                     let limit = if self.profile.mechanisms.is_empty() {
                         limits::SMTP_COMMAND_LINE
@@ -428,18 +431,16 @@ impl Engine for Server {
                     }
                     match self.cutter.next(input, limit) {
                         Cut::Incomplete => return Step::NeedInput,
+                        Cut::TooLong if is_sasl => Some(self.cancel(words::line_too_long())),
                         Cut::TooLong if self.is_chunk => {
                             self.close_with(&words::line_too_long(), output);
                             None
                         }
                         Cut::TooLong => {
-                            self.state = State::Command;
                             self.bad_command(&words::line_too_long(), output);
                             None
                         }
-                        Cut::Line(line) if matches!(self.state, State::Sasl) => {
-                            self.sasl(line, output)
-                        }
+                        Cut::Line(line) if is_sasl => Some(self.sasl(line)),
                         Cut::Line(line) => self.counted_line(line, output),
                     }
                 }
@@ -474,6 +475,7 @@ impl Engine for Server {
         match (asked, answer) {
             (Asked::Abandon, _) => {}
             (Asked::Authentication, answer) => self.authentication(answer, output),
+            (Asked::Cancellation(reply), _) => self.cancelled(&reply, output),
             (Asked::Commit, Answer::Committed(id)) => {
                 let safe = Reply::new(250, (2, 0, 0), format!("Ok: kept as {id}"));
                 self.reply_to_content(&safe, output);

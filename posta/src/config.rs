@@ -75,7 +75,7 @@ pub(crate) struct Limits {
     pub(crate) sessions_per_client: u32,
     /// POP3 sessions that an account may have at once; 0 for any number.
     pub(crate) sessions_per_account: u32,
-    /// Failed logins from one address, or to one account, in a quarter of an hour.
+    /// Failed logins from one network in a quarter of an hour, after which it is locked out.
     pub(crate) failed_logins: u32,
     /// Recipients in one mail transaction (RFC 5321 §4.5.3.1.8: at least 100).
     pub(crate) recipients: usize,

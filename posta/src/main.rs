@@ -33,6 +33,8 @@ enum Command {
     #[command(subcommand)]
     Collect(command::collect::Command),
     #[command(subcommand)]
+    Lockout(command::lockout::Command),
+    #[command(subcommand)]
     Queue(command::queue::Command),
     Trace(command::trace::Arguments),
     Explain(command::explain::Arguments),
@@ -64,6 +66,7 @@ fn main() -> ExitCode {
         Command::Alias(command) => command::alias::run(command),
         Command::Domain(command) => command::domain::run(command),
         Command::Collect(command) => command::collect::run(command),
+        Command::Lockout(command) => command::lockout::run(command),
         Command::Queue(command) => command::queue::run(command),
         Command::Trace(arguments) => command::trace::run(arguments),
         Command::Explain(arguments) => command::explain::run(&arguments),

@@ -404,3 +404,42 @@ fn the_benchmark_counts_and_notices_errors() {
     let listed = stdout(&place.posta(&["account", "list", "--json"], ""));
     assert!(listed.contains("\"messages\": 0"), "dele removed them: {listed}");
 }
+
+/// Who guesses is locked out, which is listed, logged and lifted; this machine is borne more from.
+#[test]
+fn lock_outs_are_listed_and_lifted() {
+    let mut place = Place::new(&[("pop3", "none")]);
+    place.add_account("ana@x.test");
+    let config = fs::read_to_string(place.config()).unwrap();
+    let config = config.replace("[limits]\n", "[limits]\nfailed-logins = 1\n");
+    fs::write(place.config(), config).unwrap();
+    place.start();
+    assert!(stdout(&place.posta(&["lockout", "list"], "")).contains("Nobody is locked out."));
+    let address = place.address("pop3");
+    std::thread::scope(|scope| {
+        for _ in 0..10 {
+            scope.spawn(|| {
+                let mut wire = common::Wire::connect(address);
+                wire.line();
+                wire.say("USER ana@x.test");
+                let said = wire.say("PASS wrong");
+                assert!(said.starts_with("-ERR [AUTH]"), "{said}");
+            });
+        }
+    });
+    let mut wire = common::Wire::connect(place.address("pop3"));
+    wire.line();
+    wire.say("USER ana@x.test");
+    assert!(wire.say(&format!("PASS {PASSWORD}")).contains("too many failed logins"));
+    let listed = stdout(&place.posta(&["lockout", "list"], ""));
+    assert!(listed.contains("127.0.0.1") && listed.contains("ana@x.test"), "{listed}");
+    let listed = stdout(&place.posta(&["lockout", "list", "--json"], ""));
+    let listed: serde_json::Value = serde_json::from_str(&listed).unwrap();
+    assert_eq!((&listed[0]["who"], &listed[0]["failures"]), (&"127.0.0.1".into(), &10.into()));
+    for who in ["127.0.0.1", "Ana@x.test"] {
+        assert!(stdout(&place.posta(&["lockout", "lift", who], "")).contains("may try again"));
+    }
+    let again = place.posta(&["lockout", "lift", "127.0.0.1"], "");
+    assert!(String::from_utf8_lossy(&again.stderr).contains("is not locked out"));
+    assert!(common::pop3(place.address("pop3"), "ana").say("STAT").starts_with("+OK"));
+}

@@ -3,6 +3,8 @@
 
 #[path = "memory/clients.rs"]
 mod clients;
+#[path = "memory/guessing.rs"]
+mod guessing;
 #[path = "memory/hostile.rs"]
 mod hostile;
 #[path = "memory/lines.rs"]

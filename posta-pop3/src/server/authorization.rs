@@ -6,7 +6,10 @@ use crate::{
     question::{Answer, Denial, Maildrop, Question},
     view::View,
 };
-use posta_mail::{Step, sasl};
+use posta_mail::{
+    Step,
+    sasl::{self, Exchange},
+};
 use std::io::Write as _;
 
 /// Failed logins, after which a session is closed.
@@ -99,11 +102,31 @@ impl<M: Maildrop> Server<M> {
     }
 
     /// A line of a SASL exchange.
-    pub(super) fn sasl(&mut self, line: &[u8], output: &mut Vec<u8>) -> Taken {
+    pub(super) fn sasl(&mut self, line: &[u8]) -> Step<'static, Question> {
         match sasl::response(line) {
-            Ok(Some(response)) => Some(self.ask_login(Question::Authenticate(response))),
-            Ok(None) => self.bad_command(self.words().cancelled, output),
-            Err(_) => self.bad_command(self.words().no_base64, output),
+            Ok(Exchange::Cancel) => self.cancel(self.words().cancelled),
+            Ok(response) => self.ask_login(Question::Authenticate(response)),
+            Err(_) => self.cancel(self.words().no_base64),
+        }
+    }
+
+    /// Ends an exchange that proved nothing. Whoever answers the questions hears of it first, and
+    /// may take a while to answer.
+    pub(super) fn cancel(&mut self, words: &'static str) -> Step<'static, Question> {
+        self.state = State::Asked(Asked::Cancellation(words));
+        Step::Ask(Question::Authenticate(Exchange::Cancel))
+    }
+
+    /// The end of an exchange that was cancelled: a failed login like any other.
+    pub(super) fn cancelled(&mut self, words: &str, output: &mut Vec<u8>) {
+        self.bad_command(words, output);
+        self.count_failed_login();
+    }
+
+    fn count_failed_login(&mut self) {
+        self.failed_logins += 1;
+        if self.failed_logins >= FAILED_LOGINS {
+            self.state = State::Closing;
         }
     }
 
@@ -131,9 +154,6 @@ impl<M: Maildrop> Server<M> {
             }
             _ => coded("SYS/TEMP", words.unavailable, output),
         }
-        self.failed_logins += 1;
-        if self.failed_logins >= FAILED_LOGINS {
-            self.state = State::Closing;
-        }
+        self.count_failed_login();
     }
 }

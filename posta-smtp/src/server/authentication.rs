@@ -1,12 +1,15 @@
 //! The framing of an authentication exchange (RFC 4954): part of the server's state machine.
 
-use super::{Asked, Server, State, Taken, chunking::begins_bdat};
+use super::{Asked, Server, State, Taken};
 use crate::{
     command::HelloVerb,
     question::{Answer, Question},
     reply, words,
 };
-use posta_mail::{Reply, sasl};
+use posta_mail::{
+    Reply, Step,
+    sasl::{self, Exchange},
+};
 
 /// Failed authentications, after which a session is closed.
 const FAILED_AUTHENTICATIONS: u32 = 3;
@@ -47,20 +50,38 @@ impl Server {
     }
 
     /// A line of a SASL exchange.
-    pub(super) fn sasl(&mut self, line: &[u8], output: &mut Vec<u8>) -> Taken {
-        self.state = State::Command;
+    pub(super) fn sasl(&mut self, line: &[u8]) -> Step<'static, Question> {
         match sasl::response(line) {
-            Ok(Some(response)) => {
-                return Some(self.ask(Asked::Authentication, Question::Authenticate(response)));
+            Ok(Exchange::Cancel) => {
+                // RFC 4954 §4.
+                self.cancel(Reply::new(501, (5, 7, 0), "Authentication cancelled"))
             }
-            Ok(None) => {
-                self.bad_command(&Reply::new(501, (5, 7, 0), "Authentication cancelled"), output);
-            }
-            // Its octets would be read as commands.
-            Err(_) if begins_bdat(line) => self.close_with(&words::no_base64(), output),
-            Err(_) => self.bad_command(&words::no_base64(), output),
+            Ok(response) => self.ask(Asked::Authentication, Question::Authenticate(response)),
+            Err(_) => self.cancel(words::no_base64()),
         }
-        None
+    }
+
+    /// Ends an exchange that proved nothing. Whoever answers the questions hears of it first, and
+    /// may take a while to answer.
+    pub(super) fn cancel(&mut self, reply: Reply) -> Step<'static, Question> {
+        self.ask(Asked::Cancellation(reply), Question::Authenticate(Exchange::Cancel))
+    }
+
+    /// The end of an exchange that was cancelled: a failed authentication like any other.
+    pub(super) fn cancelled(&mut self, reply: &Reply, output: &mut Vec<u8>) {
+        if self.is_chunk {
+            // The octets behind BDAT would be read as commands.
+            return self.close_with(reply, output);
+        }
+        self.bad_command(reply, output);
+        self.count_failed_authentication();
+    }
+
+    fn count_failed_authentication(&mut self) {
+        self.failed_authentications += 1;
+        if self.failed_authentications >= FAILED_AUTHENTICATIONS {
+            self.state = State::Closing;
+        }
     }
 
     pub(super) fn authentication(&mut self, answer: Answer, output: &mut Vec<u8>) {
@@ -75,10 +96,7 @@ impl Server {
             }
             Answer::Refuse(refusal) => {
                 reply::write(&refusal, output);
-                self.failed_authentications += 1;
-                if self.failed_authentications >= FAILED_AUTHENTICATIONS {
-                    self.state = State::Closing;
-                }
+                self.count_failed_authentication();
             }
             other => debug_assert!(false, "{other:?} is no answer to AUTH"),
         }

@@ -8,6 +8,7 @@ pub(crate) mod demo;
 pub(crate) mod domain;
 pub(crate) mod explain;
 pub(crate) mod fetch;
+pub(crate) mod lockout;
 pub(crate) mod queue;
 pub(crate) mod send;
 pub(crate) mod serve;

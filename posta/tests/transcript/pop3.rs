@@ -67,6 +67,7 @@ impl Protocol for Pop3 {
                 Some(octets) => format!("auth {mechanism} {}", octets.escape_ascii()),
                 None => format!("auth {mechanism}"),
             },
+            Question::Authenticate(Exchange::Cancel) => "auth cancelled".to_owned(),
             Question::Authenticate(Exchange::Response(octets)) => {
                 format!("auth: {}", octets.escape_ascii())
             }

@@ -1,0 +1,67 @@
+//! `posta lockout`.
+
+use crate::{Place, operator, output::say};
+use anyhow::{Result, bail};
+use clap::Subcommand;
+use posta_server::{
+    admin::{Request, Response},
+    guard::Lockout,
+};
+
+/// See who is locked out for failed logins, and let them try again.
+///
+/// Lock-outs are those of the server that runs, and end with it.
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// List who is locked out: client networks, and names that are locked for networks which their
+    /// owners have not used.
+    List {
+        #[command(flatten)]
+        place: Place,
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Let a network or a name try again.
+    Lift {
+        #[command(flatten)]
+        place: Place,
+        /// A client's IP address, its network, or the address of an account.
+        who: String,
+    },
+}
+
+pub(crate) fn run(command: Command) -> Result<()> {
+    match command {
+        Command::List { place, json } => list(&place, json),
+        Command::Lift { place, who } => {
+            let said = format!("{who} may try again");
+            super::carry_out(&place, Request::LockoutLift { who }, &said)
+        }
+    }
+}
+
+fn list(place: &Place, json: bool) -> Result<()> {
+    let request = Request::LockoutList;
+    let Response::Lockouts(lockouts) = super::block_on(operator::execute(place, request))? else {
+        bail!("the server answered something else");
+    };
+    super::show(&lockouts[..], json, |lockouts| {
+        if lockouts.is_empty() {
+            say!("Nobody is locked out.");
+        } else {
+            print_table(lockouts);
+        }
+    })
+}
+
+fn print_table(lockouts: &[Lockout]) {
+    let mut table = comfy_table::Table::new();
+    table.load_style(comfy_table::presets::NOTHING);
+    table.set_header(["WHO", "WHAT", "FAILED LOGINS", "UNTIL"]);
+    for Lockout { who, is_network, failures, until } in lockouts {
+        let what = if *is_network { "network" } else { "name" };
+        table.add_row([who, what, &failures.to_string(), &format!("{until:.0}")]);
+    }
+    say!("{table}");
+}
