@@ -1,6 +1,11 @@
 //! Changes to the tables that happen together.
 
-use crate::{damaged, lanes::Effect, log::Place, schema::Schema};
+use crate::{
+    damaged,
+    lanes::Effect,
+    log::{Place, Position},
+    schema::{self, Schema},
+};
 use fjall::{Keyspace, OwnedWriteBatch, UserKey, UserValue};
 use posta_store::StoreError;
 use std::ops::Deref;
@@ -73,6 +78,11 @@ impl Batch {
     /// As the log keeps it.
     pub(crate) fn records(&self) -> &[u8] {
         &self.records
+    }
+
+    /// Notes, with the changes and in the tables only, where they end in the log.
+    pub(crate) fn ends_at(&mut self, schema: &Schema, position: Position) {
+        self.tables.insert(&schema.meta, schema::APPLIED, schema::encode_position(position));
     }
 
     /// Puts the changes into the tables. What makes them durable is the log.

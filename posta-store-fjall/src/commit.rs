@@ -238,6 +238,13 @@ impl Committer {
         false
     }
 
+    /// Forgets what a group that was not written has counted: usages are counted again, and a ceiling of
+    /// unique-ids is reserved again, which else nobody would know of after a restart.
+    fn forget_counts(&mut self) {
+        self.usages.forget();
+        self.uid_ceiling = 0;
+    }
+
     /// Waits for a request, and uses the time.
     fn wait(&mut self, requests: &mpsc::Receiver<Request>) -> Option<Request> {
         let mut yields = 0;
@@ -276,6 +283,9 @@ impl Committer {
         }
         let Group { batch, sync, answers, removing, .. } = group;
         let committed = self.write(batch, sync);
+        if committed.is_err() {
+            self.forget_counts();
+        }
         removing.into_iter().for_each(|account| self.views.forget(account));
         for answer in answers {
             answer(committed.clone());

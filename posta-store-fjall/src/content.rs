@@ -131,8 +131,15 @@ impl Committer {
         self.log.write(batch.records(), sync)?;
         self.contents.shown.extend(shown);
         self.contents.shown.retain(|_, octets| *octets > 0);
+        batch.ends_at(&self.schema, self.log.position());
         let effects = std::mem::take(&mut batch.effects);
         batch.apply().map_err(failed).inspect_err(|_| self.log.fail())?;
+        if sync {
+            // Should the log be cut, the tables know at least of what was acknowledged: without this the
+            // last of them would be in the engine's own memory only.
+            let persisted = self.schema.database.persist(PersistMode::Buffer).map_err(failed);
+            persisted.inspect_err(|_| self.log.fail())?;
+        }
         if !effects.is_empty() {
             lock(&self.lanes).apply(effects);
         }
@@ -240,11 +247,14 @@ impl Schema {
         value.map(|value| schema::decode_place(&value)).transpose()
     }
 
-    /// Makes what was put into the tables durable, and notes up to where that is.
+    /// Makes what was put into the tables durable, in their files, and notes up to where that is: what
+    /// follows is in the log, and nothing is in the engine's journal alone. Segments from before are
+    /// given back, and a journal that is damaged costs nothing.
     pub(crate) fn checkpoint(&self, at: Position) -> Result<(), StoreError> {
-        self.database.persist(PersistMode::SyncAll).map_err(failed)?;
+        self.flush()?;
         let value = schema::encode_position(at);
         self.meta.insert(schema::CHECKPOINT, value).map_err(failed)?;
+        self.meta.rotate_memtable().map_err(failed)?;
         self.database.persist(PersistMode::SyncAll).map_err(failed)
     }
 }

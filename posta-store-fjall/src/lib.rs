@@ -14,6 +14,7 @@ mod batch;
 mod change;
 mod commit;
 mod content;
+mod damage;
 mod disk;
 mod kept;
 mod key_file;
@@ -131,6 +132,13 @@ impl FjallStore {
         })
     }
 
+    /// Returns what the start found damaged: the addresses of the accounts that have messages which cannot
+    /// be read, and how many each has.
+    #[must_use]
+    pub fn unreadable(&self) -> Vec<(String, u64)> {
+        lock(&self.segments.unreadable).clone()
+    }
+
     fn schema(&self) -> Result<Arc<Schema>, StoreError> {
         self.tables.get()
     }
@@ -187,8 +195,8 @@ impl Drop for FjallStore {
 }
 
 /// What is known of the queue in memory: for an instant, never across a wait.
-fn lock(lanes: &Mutex<Lanes>) -> MutexGuard<'_, Lanes> {
-    lanes.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn committer_gone() -> StoreError {

@@ -200,6 +200,11 @@ impl Log {
         if self.unsynced { self.sync() } else { Ok(()) }
     }
 
+    /// Where the log ends.
+    pub(crate) fn position(&self) -> Position {
+        self.at
+    }
+
     /// The segment that is being written.
     pub(crate) fn segment(&self) -> u64 {
         self.at.segment

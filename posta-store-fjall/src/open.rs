@@ -7,6 +7,7 @@
 
 use crate::{
     commit::{Committer, Request},
+    damage, damaged,
     disk::Disk,
     failed, io_failed,
     key_file::KeyFile,
@@ -28,7 +29,7 @@ use std::{
 };
 
 /// Octets of cache for what is read.
-const CACHE: u64 = 16 * 1024 * 1024;
+const CACHE: u64 = 8 * 1024 * 1024;
 
 /// Octets of the engine's journal.
 const JOURNAL: u64 = 64 * 1024 * 1024;
@@ -95,15 +96,30 @@ impl Opener {
         Committer::new(schema.clone(), self, disk)
     }
 
-    /// Opens the tables.
+    /// Opens the tables. A journal of theirs that cannot be read is set aside.
     pub(crate) fn open_tables(&self) -> Result<Schema, StoreError> {
-        let opened = Database::builder(&self.directory)
-            .cache_size(CACHE)
-            .max_journaling_size(JOURNAL)
-            .journal_compression(fjall::CompressionType::None)
-            // The log is what makes changes durable.
-            .manual_journal_persist(true)
-            .open();
+        let open = || {
+            Database::builder(&self.directory)
+                .cache_size(CACHE)
+                .max_journaling_size(JOURNAL)
+                .journal_compression(fjall::CompressionType::None)
+                // The log is what makes changes durable.
+                .manual_journal_persist(true)
+                .open()
+        };
+        let opened = damage::open_engine(open);
+        let opened = match opened {
+            Some(opened) => opened,
+            None => {
+                let aside = damage::set_journal_aside(&self.directory)?;
+                let aside = aside.display();
+                tracing::error!(
+                    "the journal of the tables cannot be read: it is set aside in {aside}, and the tables \
+                     are brought up to date from the log, which lacks nothing"
+                );
+                damage::open_engine(open).ok_or_else(|| damaged("a table"))?
+            }
+        };
         let database = match opened {
             Ok(database) => database,
             Err(fjall::Error::Locked) => return Err(StoreError::InUse(self.directory.clone())),

@@ -67,6 +67,10 @@ const FORMAT_KEY: &str = "format";
 pub(crate) const UID_CEILING: &str = "uid-ceiling";
 /// Up to where the log need not be replayed.
 pub(crate) const CHECKPOINT: &str = "checkpoint";
+
+/// Up to where the tables have what is in the log, at least. Written with each group, into the tables only:
+/// so a log that was cut since is not taken for the newer of the two.
+pub(crate) const APPLIED: &str = "applied";
 /// The last source id given out.
 pub(crate) const LAST_SOURCE: &str = "last-source";
 /// The id of the key file.
@@ -169,9 +173,9 @@ impl Schema {
         }
     }
 
-    /// The keyspace of a number in the log.
-    pub(crate) fn table(&self, number: u8) -> Option<&Table> {
-        let tables = [
+    /// All tables, by their numbers in the log.
+    pub(crate) fn tables(&self) -> [&Table; 22] {
+        [
             &self.meta,
             &self.account,
             &self.alias,
@@ -194,8 +198,12 @@ impl Schema {
             &self.kept,
             &self.visit,
             &self.secret,
-        ];
-        tables.into_iter().find(|table| table.number == number)
+        ]
+    }
+
+    /// The keyspace of a number in the log.
+    pub(crate) fn table(&self, number: u8) -> Option<&Table> {
+        self.tables().into_iter().find(|table| table.number == number)
     }
 
     /// Says that everything is as this program writes it.
@@ -518,6 +526,16 @@ pub(crate) fn encode_time(time: Timestamp) -> [u8; 8] {
 pub(crate) fn decode_time(value: &[u8]) -> Result<Timestamp, StoreError> {
     let octets = value.try_into().ok();
     octets.and_then(unsortable).ok_or_else(|| damaged("a time"))
+}
+
+/// Returns a chunk's key, as it was read.
+pub(crate) fn chunk_of(content_key: &[u8]) -> Result<ContentKey, StoreError> {
+    content_key.try_into().map_err(|_| damaged("a chunk's key"))
+}
+
+/// Returns the content of a chunk's key.
+pub(crate) fn content_of(content_key: &[u8]) -> Result<MailId, StoreError> {
+    Reader(content_key).take().map(MailId::from_bytes)
 }
 
 pub(crate) fn encode_place(place: Place) -> [u8; 16] {

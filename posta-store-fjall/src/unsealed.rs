@@ -61,7 +61,7 @@ pub(crate) fn open(opener: &Opener) -> Result<(Schema, Committer), StoreError> {
 
 /// Empties the engine's journal, of which the tables have everything. Only while it is closed. The newest
 /// file stays: without one the engine forgets how far it has counted.
-fn empty_journals(directory: &Path) -> Result<(), StoreError> {
+pub(crate) fn empty_journals(directory: &Path) -> Result<(), StoreError> {
     let mut journals = Vec::new();
     for entry in fs::read_dir(directory).map_err(io_failed)? {
         let path = entry.map_err(io_failed)?.path();

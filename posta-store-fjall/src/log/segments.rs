@@ -37,6 +37,8 @@ impl Place {
 pub(crate) struct Segments {
     directory: PathBuf,
     open: Mutex<HashMap<u64, Arc<File>>>,
+    /// What the start found that cannot be read: how many messages, and whose.
+    pub(crate) unreadable: Mutex<Vec<(String, u64)>>,
 }
 
 impl Segments {
@@ -46,7 +48,8 @@ impl Segments {
         // Its name must be as durable as what is acknowledged in it.
         let parent = directory.parent().unwrap_or(directory);
         File::open(parent).and_then(|parent| parent.sync_all()).map_err(io_failed)?;
-        Ok(Self { directory: directory.to_owned(), open: Mutex::default() })
+        let (open, unreadable) = Default::default();
+        Ok(Self { directory: directory.to_owned(), open, unreadable })
     }
 
     /// The numbers of the segments that there are.
@@ -61,6 +64,15 @@ impl Segments {
 
     fn path(&self, number: u64) -> PathBuf {
         self.directory.join(format!("{number:012}"))
+    }
+
+    /// Returns how long a segment's file is, if there is one.
+    pub(crate) fn length(&self, number: u64) -> io::Result<Option<u64>> {
+        match fs::metadata(self.path(number)) {
+            Ok(file) => Ok(Some(file.len())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// Opens a segment for reading and writing.

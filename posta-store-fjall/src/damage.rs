@@ -1,0 +1,188 @@
+//! Damage that a start finds: contents that the log does not have any more, and a journal of the tables
+//! that cannot be read.
+
+use crate::{
+    failed, io_failed, key_and_value,
+    log::{Position, SEGMENT, Segments},
+    schema::{self, Schema},
+    unsealed::empty_journals,
+};
+use fjall::Database;
+use posta_mail::MailId;
+use posta_store::{AccountId, StoreError};
+use std::{
+    collections::{BTreeMap, HashSet},
+    fs::{self, File},
+    panic::{self, AssertUnwindSafe},
+    path::{Path, PathBuf},
+    sync::Mutex,
+    thread,
+    time::Duration,
+};
+
+/// Accounts that are named: who reads them cannot read more.
+const NAMED: usize = 20;
+
+/// The name of the directory that a damaged journal is set aside in, with a number behind it.
+const SET_ASIDE: &str = "damaged-journal";
+
+/// How often to look whether the tables are written, and how many times: an engine that died does not
+/// say so.
+const FLUSH_WAIT: Duration = Duration::from_millis(2);
+const FLUSH_WAITS: usize = 5_000;
+
+/// Contents that cannot be read.
+#[derive(Debug, Default)]
+pub(crate) struct Lost {
+    contents: HashSet<MailId>,
+    /// The segments that they should be in, and what is wrong with these.
+    segments: BTreeMap<u64, &'static str>,
+    /// Whether the log has to go on in another segment: there are contents behind its end, lost or not,
+    /// or its last file is damaged, which the next start has to see too.
+    pub(crate) is_at_end: bool,
+}
+
+/// Looks for contents whose place is behind the end of the log, or of the file that it is in. Unless
+/// `is_unclean`, all of them are looked at only if a file is missing or shorter than it was when the log
+/// went on in the next: so a start after a stop costs a look at each file.
+pub(crate) fn look(
+    schema: &Schema,
+    segments: &Segments,
+    end: Position,
+    is_unclean: bool,
+) -> Result<Lost, StoreError> {
+    let mut lengths = BTreeMap::new();
+    let mut is_suspicious = is_unclean;
+    for guard in schema.segment.iter() {
+        let (key, _) = key_and_value(guard)?;
+        let number = schema::Reader(&key).u64()?;
+        let length = segments.length(number).map_err(io_failed)?;
+        let least = if number < end.segment { SEGMENT } else { end.offset };
+        is_suspicious |= length.is_none_or(|length| length < least);
+        lengths.insert(number, length);
+    }
+    let mut lost = Lost::default();
+    if !is_suspicious {
+        return Ok(lost);
+    }
+    for guard in schema.place.iter() {
+        let (key, value) = key_and_value(guard)?;
+        let place = schema::decode_place(&value)?;
+        let reach = u64::from(place.offset) + place.octets();
+        let is_behind_end = (place.segment, reach) > (end.segment, end.offset);
+        lost.is_at_end |= is_behind_end;
+        let what = match lengths.get(&place.segment).copied().flatten() {
+            None => "is missing",
+            Some(length) if length < reach => "is cut off",
+            _ if is_behind_end && segments.read(place, schema::chunk_of(&key)?)?.is_none() => {
+                "ends too soon"
+            }
+            _ => continue,
+        };
+        // Nor may the file be lengthened, or made anew.
+        lost.is_at_end |= place.segment == end.segment;
+        lost.contents.insert(schema::content_of(&key)?);
+        lost.segments.insert(place.segment, what);
+    }
+    Ok(lost)
+}
+
+/// Tells which messages cannot be read. Returns how many of whom, the most first.
+pub(crate) fn tell(schema: &Schema, lost: &Lost) -> Result<Vec<(String, u64)>, StoreError> {
+    if lost.contents.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut counts: BTreeMap<AccountId, u64> = BTreeMap::new();
+    for guard in schema.mailbox.iter() {
+        let (key, value) = key_and_value(guard)?;
+        if lost.contents.contains(&schema::decode_entry(&value)?.content) {
+            *counts.entry(schema::account_of(&key)?).or_default() += 1;
+        }
+    }
+    let accounts = schema.accounts("")?.into_iter();
+    let names: BTreeMap<_, _> = accounts.map(|account| (account.id, account.address)).collect();
+    let name = |id: AccountId| names.get(&id).map_or_else(|| "?".to_owned(), ToString::to_string);
+    let mut whose: Vec<_> = counts.into_iter().map(|(id, count)| (name(id), count)).collect();
+    whose.sort_by(|one, other| (other.1, &one.0).cmp(&(one.1, &other.0)));
+    for (number, what) in &lost.segments {
+        tracing::error!("segment {number} of the log {what}");
+    }
+    let messages: u64 = whose.iter().map(|(_, count)| count).sum();
+    let mut told: Vec<_> =
+        whose.iter().take(NAMED).map(|(name, count)| format!("{name} ({count})")).collect();
+    if whose.len() > NAMED {
+        told.push(format!("{} others", whose.len() - NAMED));
+    }
+    tracing::error!(
+        "{messages} messages cannot be read, of {}: bring the segments back from a backup while the server \
+         is stopped; POP3 says so of each, and it can be removed",
+        told.join(", ")
+    );
+    Ok(whose)
+}
+
+/// Sets the journal of the tables aside, and empties it: what it had that the tables lack is in the log.
+/// Only while it is closed. Returns where it is.
+pub(crate) fn set_journal_aside(directory: &Path) -> Result<PathBuf, StoreError> {
+    let free = |number: &u32| !directory.join(format!("{SET_ASIDE}-{number}")).exists();
+    let number = (1..=u32::MAX).find(free).unwrap_or(u32::MAX);
+    let aside = directory.join(format!("{SET_ASIDE}-{number}"));
+    fs::create_dir(&aside).map_err(io_failed)?;
+    for entry in fs::read_dir(directory).map_err(io_failed)? {
+        let path = entry.map_err(io_failed)?.path();
+        if path.extension().is_some_and(|extension| extension == "jnl")
+            && let Some(name) = path.file_name()
+        {
+            fs::copy(&path, aside.join(name)).map_err(io_failed)?;
+        }
+    }
+    File::open(&aside).and_then(|aside| aside.sync_all()).map_err(io_failed)?;
+    empty_journals(directory)?;
+    Ok(aside)
+}
+
+/// Opens the engine. Returns none if its journal cannot be read, which it tells by an error or by a panic.
+pub(crate) fn open_engine(
+    open: impl Fn() -> fjall::Result<Database>,
+) -> Option<fjall::Result<Database>> {
+    use fjall::Error::{Decompress, InvalidTag, InvalidTrailer, JournalRecovery, Unrecoverable};
+    // One at a time: the program has one place for what a panic says.
+    static OPENING: Mutex<()> = Mutex::new(());
+    let opening = OPENING.lock();
+    let hook = panic::take_hook();
+    // A panic is told of in words.
+    panic::set_hook(Box::new(|_| {}));
+    let opened = panic::catch_unwind(AssertUnwindSafe(&open));
+    panic::set_hook(hook);
+    drop(opening);
+    let is_of_journal = |error: &fjall::Error| {
+        matches!(
+            error,
+            JournalRecovery(_) | InvalidTrailer | InvalidTag(_) | Decompress(_) | Unrecoverable
+        )
+    };
+    match opened {
+        Err(_) => None,
+        Ok(Err(error)) if is_of_journal(&error) => None,
+        Ok(opened) => Some(opened),
+    }
+}
+
+impl Schema {
+    /// Writes all that the tables have in memory to their files.
+    ///
+    /// # Errors
+    /// When they cannot be written, or not in time.
+    pub(crate) fn flush(&self) -> Result<(), StoreError> {
+        for table in self.tables() {
+            table.rotate_memtable().map_err(failed)?;
+        }
+        for _ in 0..FLUSH_WAITS {
+            if self.tables().iter().all(|table| table.sealed_memtable_count() == 0) {
+                return Ok(());
+            }
+            thread::sleep(FLUSH_WAIT);
+        }
+        Err(StoreError::Failed("the tables are not written in time".to_owned()))
+    }
+}

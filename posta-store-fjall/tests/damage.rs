@@ -1,0 +1,182 @@
+//! What a start does about damage: it finds it, tells of it, and mends what the log can mend.
+#![allow(clippy::unwrap_used)]
+
+use posta_mail::Timestamp;
+use posta_store::{
+    AccountId, CHUNK, Credentials, Store,
+    conformance::{block_on, message, read},
+};
+use posta_store_fjall::FjallStore;
+use std::{
+    fs::{self, File},
+    os::unix::fs::FileExt,
+    path::{Path, PathBuf},
+};
+
+fn second(second: i64) -> Timestamp {
+    Timestamp::from_second(1_700_000_000 + second).unwrap()
+}
+
+fn open(directory: &Path) -> FjallStore {
+    FjallStore::open(directory).unwrap()
+}
+
+fn add_account(store: &FjallStore, address: &str) -> AccountId {
+    block_on(store.add_account(&address.parse().unwrap(), Credentials::default())).unwrap()
+}
+
+/// Accepts a message of one chunk and a line that tells its number.
+fn accept(store: &FjallStore, number: u64, account: AccountId) {
+    let line = format!("{number}\r\n");
+    let mut acceptance = message(number, second(0), line.as_bytes(), &[account]);
+    block_on(store.append(acceptance.id, 0, &vec![b'x'; CHUNK])).unwrap();
+    acceptance.chunks = 1;
+    block_on(store.accept(acceptance)).unwrap();
+}
+
+/// What the disk would hold if the process were killed now.
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let to = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy(&entry.path(), &to);
+        } else {
+            fs::copy(entry.path(), to).unwrap();
+        }
+    }
+}
+
+fn with_extension(directory: &Path, extension: &str) -> Vec<PathBuf> {
+    let entries = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
+    entries.filter(|path| path.extension().is_some_and(|it| it == extension)).collect()
+}
+
+fn messages(store: &FjallStore, account: AccountId) -> usize {
+    block_on(store.maildrop(account)).unwrap().messages.len()
+}
+
+/// How many messages of an account are whole.
+fn whole(store: &FjallStore, account: AccountId) -> usize {
+    let maildrop = block_on(store.maildrop(account)).unwrap();
+    let is_whole = |uid| {
+        let Ok(Some(entry)) = block_on(store.entry(account, uid)) else { return false };
+        let chunk = |index| matches!(block_on(store.chunk(entry.content, index)), Ok(Some(_)));
+        (0..entry.chunks()).all(chunk)
+    };
+    maildrop.messages.iter().filter(|message| is_whole(message.uid)).count()
+}
+
+/// One octet of the engine's journal is another: nothing is lost, not even what was written so long ago
+/// that its segment of the log was given back.
+#[test]
+fn a_damaged_journal_costs_nothing() {
+    let live = tempfile::tempdir().unwrap();
+    let store = open(live.path());
+    let account = add_account(&store, "ana@x.test");
+    // Until the first segment is given back.
+    for number in 0..1_100 {
+        accept(&store, number, account);
+        let uid = block_on(store.maildrop(account)).unwrap().messages[0].uid;
+        block_on(store.remove(account, vec![uid], second(1), second(2))).unwrap();
+        block_on(store.sweep(second(3))).unwrap();
+    }
+    for number in 2_000..2_020 {
+        accept(&store, number, account);
+    }
+    let mut set_aside = 0;
+    for part in 0..12 {
+        let dead = tempfile::tempdir().unwrap();
+        copy(live.path(), dead.path());
+        for journal in with_extension(dead.path(), "jnl") {
+            let file = File::options().read(true).write(true).open(&journal).unwrap();
+            let at = fs::read(&journal).unwrap().iter().rposition(|octet| *octet != 0).unwrap_or(0);
+            let mut octet = [0];
+            let at = at as u64 * part / 12;
+            if file.read_exact_at(&mut octet, at).is_ok() {
+                file.write_all_at(&[octet[0] ^ 0x40], at).unwrap();
+            }
+        }
+        for _ in 0..2 {
+            let store = open(dead.path());
+            assert_eq!(block_on(store.accounts()).unwrap().len(), 1, "{part}");
+            assert_eq!((messages(&store, account), whole(&store, account)), (20, 20), "{part}");
+            assert_eq!(store.unreadable(), []);
+        }
+        let aside = dead.path().join("damaged-journal-1");
+        if aside.exists() {
+            set_aside += 1;
+            assert!(!with_extension(&aside, "jnl").is_empty(), "it is kept");
+        }
+    }
+    assert!(set_aside > 0, "the engine noticed none of it");
+}
+
+/// The log is gone: the store starts, says whose messages cannot be read, and takes new ones. Each start
+/// says so again.
+#[test]
+fn a_log_that_is_gone_is_told_of() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(directory.path());
+    let [ana, bob] = ["ana@x.test", "bob@x.test"].map(|address| add_account(&store, address));
+    for number in 0..80 {
+        accept(&store, number, ana);
+    }
+    accept(&store, 100, bob);
+    drop(store);
+    fs::remove_dir_all(directory.path().join("log")).unwrap();
+    for start in 0..2 {
+        let store = open(directory.path());
+        let told = store.unreadable();
+        assert_eq!(told, [("ana@x.test".to_owned(), 80), ("bob@x.test".to_owned(), 1)]);
+        accept(&store, 200 + start, bob);
+        assert_eq!((messages(&store, ana), whole(&store, ana)), (80, 0));
+        assert_eq!(whole(&store, bob), 1 + start as usize);
+        let uid = block_on(store.maildrop(bob)).unwrap().messages.last().unwrap().uid;
+        assert!(block_on(read(&store, bob, uid)).ends_with(b"\r\n"));
+    }
+    // What cannot be read can be removed, and then it is no trouble any more.
+    let store = open(directory.path());
+    let uids = block_on(store.maildrop(ana)).unwrap().messages.iter().map(|it| it.uid).collect();
+    assert_eq!(block_on(store.remove(ana, uids, second(1), second(2))).unwrap(), 80);
+    block_on(store.sweep(second(3))).unwrap();
+    drop(store);
+    assert_eq!(open(directory.path()).unreadable(), [("bob@x.test".to_owned(), 1)]);
+}
+
+/// Killed, and then the log was cut: every message that was acknowledged is there, or told of.
+#[test]
+fn a_log_that_is_cut_is_told_of() {
+    let live = tempfile::tempdir().unwrap();
+    let store = open(live.path());
+    let ana = add_account(&store, "ana@x.test");
+    for number in 0..160 {
+        accept(&store, number, ana);
+    }
+    for part in [1, 3, 7] {
+        let dead = tempfile::tempdir().unwrap();
+        copy(live.path(), dead.path());
+        let segment = dead.path().join("log/000000000001");
+        let end = fs::read(&segment).unwrap().iter().rposition(|octet| *octet != 0).unwrap() as u64;
+        File::options().write(true).open(&segment).unwrap().set_len(end * part / 8).unwrap();
+        let mut before = None;
+        for start in 0..3 {
+            let store = open(dead.path());
+            let [(name, unreadable)] = &store.unreadable()[..] else {
+                unreachable!("told of ana's")
+            };
+            assert_eq!(name, "ana@x.test");
+            assert!(*before.get_or_insert(*unreadable) == *unreadable, "the same each time");
+            let here = 160 + start;
+            assert_eq!(messages(&store, ana), here, "cut at {part}/8");
+            assert_eq!(
+                whole(&store, ana),
+                here - *unreadable as usize,
+                "start {start} at {part}/8"
+            );
+            assert!((160 - 160 * part / 8).abs_diff(*unreadable) <= 2, "{unreadable} at {part}/8");
+            accept(&store, 1_000 + start as u64, ana);
+        }
+    }
+}
