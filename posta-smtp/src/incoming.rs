@@ -82,6 +82,11 @@ impl Incoming {
         }
     }
 
+    /// Returns the octets so far, those over the limit included.
+    pub(crate) const fn octets(&self) -> u64 {
+        self.octets
+    }
+
     /// The last octets of a BDAT came: what was held back, if anything.
     pub(crate) fn finish(&mut self) -> Option<&'static [u8]> {
         self.decoder.finish()

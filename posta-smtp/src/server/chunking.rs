@@ -13,7 +13,7 @@ use crate::{
 };
 use posta_mail::{Reply, Step};
 
-/// How many times the size of a message is read of a chunk that can only be refused.
+/// How many times the size of a message is read of content that can only be refused.
 const READ_FOR_NOTHING: u64 = 2;
 
 /// Returns whether a line begins as the command does. It need not have come whole.
@@ -28,10 +28,12 @@ impl Server {
             Some(open) if open.recipients == 0 => Some(words::no_recipients()),
             Some(_) => None,
         };
-        if let Some(refusal) = &refusal
-            && size > self.profile.message_size.saturating_mul(READ_FOR_NOTHING)
-        {
-            self.close_with(refusal, output);
+        let limit = self.profile.message_size;
+        let incoming = self.transaction.as_ref().and_then(|open| open.incoming.as_ref());
+        let octets = incoming.map_or(0, Incoming::octets).saturating_add(size);
+        if octets > limit.saturating_mul(READ_FOR_NOTHING) {
+            let refusal = refusal.unwrap_or_else(|| words::too_big(limit));
+            self.close_with(&refusal, output);
             return None;
         }
         let begun = matches!(&self.transaction, Some(open) if open.incoming.is_some());
