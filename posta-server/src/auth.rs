@@ -152,11 +152,15 @@ impl Authenticator {
         attempt: impl Future<Output = Result<T, LoginError>>,
     ) -> Result<T, LoginError> {
         if self.guard.locks(client) {
+            // Whoever is locked out would ask again at once, as fast as the answers come.
+            self.guard.delay().await;
             return Err(LoginError::Locked);
         }
         let outcome = attempt.await;
-        if matches!(outcome, Err(LoginError::Credentials)) {
-            self.guard.failed(client).await;
+        match outcome {
+            Err(LoginError::Credentials) => self.guard.failed(client).await,
+            Err(LoginError::Locked) => self.guard.delay().await,
+            _ => {}
         }
         outcome
     }

@@ -136,6 +136,11 @@ impl Guard {
     /// Counts a failure of a client, and makes it wait.
     pub async fn failed(&self, client: ClientAddress) {
         self.count(client);
+        self.delay().await;
+    }
+
+    /// Makes a client wait as long as after a wrong password.
+    pub(crate) async fn delay(&self) {
         sleep(self.delay).await;
     }
 

@@ -121,6 +121,8 @@ pub(crate) struct Committer {
     pub(crate) schema: Schema,
     pub(crate) log: Log,
     disk: Disk,
+    /// Whether the engine's journal has what was acknowledged in its own memory only.
+    pub(crate) is_buffered: bool,
     /// What there was room for when it was looked at last.
     pub(crate) room: Room,
     pub(crate) contents: Contents,
@@ -178,6 +180,7 @@ impl Committer {
             schema,
             log,
             disk,
+            is_buffered: false,
             room: Room::Everything,
             contents,
             accounts,
@@ -238,6 +241,16 @@ impl Committer {
         false
     }
 
+    /// Hands what was acknowledged on to the system, where a kill -9 cannot lose it: should the log be
+    /// cut after that, the tables know of it. While there is nothing else to do, for it costs a call.
+    fn hand_on(&mut self) {
+        self.is_buffered = false;
+        if let Err(error) = self.schema.database.persist(fjall::PersistMode::Buffer) {
+            tracing::error!("the tables' journal cannot be written: {}", failed(error));
+            self.log.fail();
+        }
+    }
+
     /// Forgets what a group that was not written has counted: usages are counted again, and a ceiling of
     /// unique-ids is reserved again, which else nobody would know of after a restart.
     fn forget_counts(&mut self) {
@@ -257,6 +270,7 @@ impl Committer {
                     thread::yield_now();
                 }
                 Err(mpsc::TryRecvError::Empty) if self.move_some() => {}
+                Err(mpsc::TryRecvError::Empty) if self.is_buffered => self.hand_on(),
                 // What others do to the disk is looked at while nothing is to do, too.
                 Err(mpsc::TryRecvError::Empty) => match requests.recv_timeout(LOOK) {
                     Ok(request) => return Some(request),

@@ -134,12 +134,7 @@ impl Committer {
         batch.ends_at(&self.schema, self.log.position());
         let effects = std::mem::take(&mut batch.effects);
         batch.apply().map_err(failed).inspect_err(|_| self.log.fail())?;
-        if sync {
-            // Should the log be cut, the tables know at least of what was acknowledged: without this the
-            // last of them would be in the engine's own memory only.
-            let persisted = self.schema.database.persist(PersistMode::Buffer).map_err(failed);
-            persisted.inspect_err(|_| self.log.fail())?;
-        }
+        self.is_buffered |= sync;
         if !effects.is_empty() {
             lock(&self.lanes).apply(effects);
         }

@@ -199,3 +199,21 @@ async fn an_owner_is_not_locked_out() {
     assert_eq!(listed, Response::Lockouts(Vec::new()), "none without the server");
     system.server.stop().await;
 }
+
+/// Whoever is locked out waits for each answer as before: or a stranger's guesses, which are in vain by
+/// then, would take the server's time.
+#[tokio::test(start_paused = true)]
+async fn a_lock_out_is_no_way_to_faster_answers() {
+    let change = |settings: &mut Settings| {
+        settings.proxies = vec!["127.0.0.0/8".parse().unwrap()];
+        settings.failed_logins = 1;
+        settings.failed_login_delay = Duration::from_secs(1);
+    };
+    let system = system_with(change).await;
+    system.guess("192.0.2.7", "ana").await;
+    let began = tokio::time::Instant::now();
+    let said = system.guess("192.0.2.7", "ana").await;
+    assert!(said.contains("\r\n454 4.7.0"), "{said}");
+    assert!(began.elapsed().as_millis() >= 1_000, "{:?}", began.elapsed());
+    system.server.stop().await;
+}
