@@ -31,7 +31,7 @@ const TOLD_AT_ONCE: u64 = 16 * 1024;
 const TOLD_A_SECOND: u64 = 16;
 
 /// Octets of refusals of one network that are told in full in an hour.
-const TOLD_OF_A_NETWORK: u64 = 4 * 1024;
+const TOLD_OF_A_NETWORK: u64 = 2 * 1024;
 
 /// How often the refusals that were only counted are told.
 const COUNTED_EVERY: Duration = Duration::from_secs(10 * 60);

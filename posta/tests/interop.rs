@@ -100,7 +100,7 @@ fn tokens_open_accounts() {
     std::fs::write(&secret, "s3cret\n").unwrap();
     let config = std::fs::read_to_string(place.config()).unwrap();
     let oauth = format!(
-        "[oauth]\nintrospection = \"http://127.0.0.1:{}/introspect\"\nclient = \"posta\"\nsecret-file = \"{}\"\n",
+        "[oauth]\nintrospection = \"http://127.0.0.1:{}/introspect\"\nclient = \"posta\"\naudience = \"posta\"\nsecret-file = \"{}\"\n",
         port.trim(),
         secret.display()
     );

@@ -15,10 +15,12 @@ import sys
 import tempfile
 import urllib.parse
 
+OURS = {"active": True, "aud": ["posta"], "email_verified": True}
 KNOWN = {
-    "good+/=token": {"active": True, "username": "ana@x.test"},
-    "stale": {"active": False, "username": "ana@x.test"},
-    "stranger": {"active": True, "username": "eva@z.test"},
+    "good+/=token": {**OURS, "email": "ana@x.test"},
+    "stale": {**OURS, "email": "ana@x.test", "active": False},
+    "stranger": {**OURS, "email": "eva@z.test"},
+    "shop": {**OURS, "email": "ana@x.test", "aud": "shop"},
 }
 AUTHORIZATION = "Basic " + base64.b64encode(b"posta:s3cret").decode()
 
