@@ -3,14 +3,14 @@
 //!
 //! A stranger decides how often it is refused, and each refusal could be a record that is kept for
 //! thirty days: a session that repeats MAIL and refused RCPTs would write seven octets for each that
-//! it sends. So what is refused is told in full only as far as [`TOLD_AT_ONCE`], [`TOLD_A_SECOND`] and
-//! [`TOLD_OF_A_NETWORK`] go: enough for the sender of a mistyped address to be found with its address.
+//! it sends. So what is refused is told in full only as far as `TOLD_AT_ONCE`, `TOLD_A_SECOND` and
+//! `TOLD_OF_A_NETWORK` go: enough for the sender of a mistyped address to be found with its address.
 //! The rest is counted by network, command and reply, and told as one event every
-//! [`COUNTED_EVERY`].
+//! `COUNTED_EVERY`.
 //!
 //! A stranger also learns from each refusal: which addresses exist, or that a forged one does not. So
 //! the answer takes longer the more refusals there were, in the session and from the network, and
-//! a session that brought nothing else for [`REFUSALS_OF_A_SESSION`] of them is ended. The answer is
+//! a session that brought nothing else for `REFUSALS_OF_A_SESSION` of them is ended. The answer is
 //! given later, by a session that waits for its host; no thread waits, and nobody else.
 
 use crate::{clock::Clock, network::ClientNetwork};
