@@ -15,7 +15,16 @@ use std::{
     fmt::Write as _,
     io, mem,
     sync::Arc,
+    time::Duration,
 };
+use tokio::time::sleep;
+
+/// Chunks of a message that are kept as fast as they come: 1 MiB, more than most messages have.
+const UNHURRIED: u32 = 4;
+
+/// The wait after each chunk that follows, which makes 16 MiB a second at most. Without it, what another server
+/// sends without an end would stand unwritten before each message that arrives here and waits for its sync.
+const PACE: Duration = Duration::from_micros(15_625);
 
 /// A mailbox of the store.
 pub struct StoreDestination {
@@ -187,6 +196,9 @@ impl Destination for StoreDestination {
                 kept.map_err(io::Error::other)?;
                 self.chunks += 1;
                 self.rest.clear();
+                if self.chunks > UNHURRIED {
+                    sleep(PACE).await;
+                }
             }
             let (now, later) = content.split_at(content.len().min(CHUNK - self.rest.len()));
             self.rest.extend_from_slice(now);
@@ -235,4 +247,34 @@ pub fn derived(name: &[u8]) -> String {
         let _ = write!(text, "{octet:02x}");
         text
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::SystemClock;
+    use posta_store::{Credentials, MemoryStore};
+    use tokio::time::Instant;
+
+    /// A message of ordinary size waits for nothing; one that goes on and on comes at 16 MiB a second.
+    #[tokio::test(start_paused = true)]
+    async fn an_endless_message_has_a_pace() {
+        let store = Arc::new(MemoryStore::new());
+        let address = "ana@x.test".parse().unwrap();
+        store.add_account(&address, Credentials::default()).await.unwrap();
+        let account = store.account(&address).await.unwrap().unwrap();
+        let clock = Arc::new(SystemClock);
+        let server = "pop.y.test:110".to_owned();
+        let mut mailbox = StoreDestination::new(store, clock, account, server, Purpose::Move);
+        for (mebibytes, least, most) in [(1, 0, 0), (17, 980, 1_060), (33, 1_960, 2_120)] {
+            let began = Instant::now();
+            mailbox.begin(None).await.unwrap();
+            for _ in 0..mebibytes {
+                mailbox.write(&[b'x'; 1 << 20]).await.unwrap();
+            }
+            let took = began.elapsed().as_millis();
+            assert!((least..=most).contains(&took), "{mebibytes} MiB: {took} ms");
+            mailbox.end().await.unwrap();
+        }
+    }
 }
