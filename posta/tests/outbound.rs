@@ -88,7 +88,12 @@ fn what_requires_tls_waits_for_a_certificate_that_is_valid() {
     assert!(stdout(&ours.posta(&["queue", "list"], "")).contains("waiting  1      "));
     assert!(stdout(&ours.posta(&["queue", "summary"], "")).contains("y.test       1      1"));
     assert_eq!(stdout(&ours.posta(&["queue", "hold", "--domain", "y.test"], "")), "1 held\n");
-    assert!(!ours.posta(&["queue", "remove"], "").status.success(), "all of it is not meant");
+    for verb in ["hold", "release", "retry", "remove"] {
+        let refused = ours.posta(&["queue", verb], "");
+        let words = String::from_utf8_lossy(&refused.stderr);
+        assert!(words.contains("or --all for everything in the queue"), "{verb}: {words}");
+    }
+    assert_eq!(queue(&ours)[0]["state"], "held", "everything was not meant");
     assert!(!ours.posta(&["queue", "remove", "--older", "1d"], "").status.success());
     assert_eq!(stdout(&ours.posta(&["queue", "remove", "--all"], "")), "1 removed\n");
     assert_eq!(queue(&ours), serde_json::json!([]));

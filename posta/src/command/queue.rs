@@ -42,8 +42,8 @@ pub(crate) enum Command {
     Remove(Which),
 }
 
-/// Which part of the queue: what fits all that is said. Without a word, all of it; `remove` asks for
-/// one.
+/// Which part of the queue: the items that fit every option given. Commands that only show take all of the
+/// queue when nothing is given; commands that change it want to be told.
 #[derive(Args)]
 pub(crate) struct Which {
     #[command(flatten)]
@@ -59,7 +59,7 @@ pub(crate) struct Which {
     /// Only what was accepted so long ago, or longer: 30m, 2h, 1d.
     #[arg(long, value_name = "TIME")]
     older: Option<Span>,
-    /// All of it.
+    /// Everything in the queue.
     #[arg(long, conflicts_with_all = ["ids", "domain", "sender", "older"])]
     all: bool,
 }
@@ -135,7 +135,13 @@ impl Which {
         }
     }
 
+    /// Changes what fits. A forgotten option must not hold or drop the mail of everybody.
     fn change(&self, action: QueueAction, said: &str) -> Result<()> {
+        if self.selection() == Selection::default() && !self.all {
+            bail!(
+                "say which: ids, --domain, --sender, --older, or --all for everything in the queue"
+            );
+        }
         let request = Request::QueueChange { selection: self.selection(), action };
         match super::block_on(operator::execute(&self.place, request))? {
             Response::Count(0) => bail!("nothing in the queue fits; `posta queue list` shows it"),
@@ -157,9 +163,6 @@ pub(crate) fn run(command: Command) -> Result<()> {
         Command::Retry(which) => which.change(QueueAction::Retry, "will be tried at once"),
         Command::Hold(which) => which.change(QueueAction::Hold, "held"),
         Command::Release(which) => which.change(QueueAction::Release, "released"),
-        Command::Remove(which) if which.selection() == Selection::default() && !which.all => {
-            bail!("say which: ids, --domain, --sender, --older, or --all")
-        }
         Command::Remove(which) => which.change(QueueAction::Remove, "removed"),
     }
 }
