@@ -1,9 +1,11 @@
 //! The configuration file: TOML, in which an unknown key is an error that suggests the nearest one.
 
+mod log;
 mod login;
 mod relay;
 mod values;
 
+pub(crate) use log::{Level, Log};
 pub(crate) use login::{OAuth, Submission};
 pub(crate) use relay::Relay;
 pub(crate) use values::{Octets, Span};
@@ -42,6 +44,7 @@ pub(crate) struct Config {
     pub(crate) submission: Submission,
     pub(crate) oauth: Option<OAuth>,
     pub(crate) mta_sts: MtaSts,
+    pub(crate) log: Log,
     pub(crate) listen: Vec<Listen>,
 }
 
@@ -224,7 +227,7 @@ impl TlsMode {
 
 /// Every key, by the table that it stands in. `Config` decides what is accepted; this only knows
 /// what to suggest.
-const KEYS: [(&str, &[&str]); 14] = [
+const KEYS: [(&str, &[&str]); 15] = [
     (
         "",
         &[
@@ -241,6 +244,7 @@ const KEYS: [(&str, &[&str]); 14] = [
             "relay",
             "oauth",
             "mta-sts",
+            "log",
             "listen",
         ],
     ),
@@ -271,6 +275,7 @@ const KEYS: [(&str, &[&str]); 14] = [
     ("dns", &["servers", "dnssec", "trust-anchor"]),
     ("relay", relay::KEYS),
     ("relay.domain", relay::DOMAIN_KEYS),
+    ("log", log::KEYS),
     ("mta-sts", &["mode", "mx", "max-age"]),
     ("submission", login::SUBMISSION_KEYS),
     ("oauth", login::OAUTH_KEYS),
@@ -344,6 +349,7 @@ impl Default for Config {
             submission: Submission::default(),
             oauth: None,
             mta_sts: MtaSts::default(),
+            log: Log::default(),
             listen: vec![
                 local(Protocol::Smtp, 2525),
                 local(Protocol::Submission, 2587),
@@ -504,6 +510,9 @@ mod tests {
         allowed-clients = ["thunderbird"]
         scope = "mail"
         claim = "email"
+        [log]
+        level = "debug"
+
         [[listen]]
         protocol = "smtp"
         address  = "127.0.0.1:2525"

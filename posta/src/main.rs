@@ -3,11 +3,13 @@
 mod client;
 mod command;
 mod config;
+mod log;
 mod operator;
 mod output;
 mod private;
 mod wiring;
 
+use crate::{config::Level, log::Log};
 use clap::{Args, Parser, Subcommand};
 use std::{path::PathBuf, process::ExitCode};
 
@@ -18,6 +20,10 @@ use std::{path::PathBuf, process::ExitCode};
 struct Cli {
     #[command(subcommand)]
     command: Command,
+    /// How much the log on standard error tells; else the server tells what [log] says, and other
+    /// commands warn.
+    #[arg(long, global = true, value_enum, value_name = "LEVEL")]
+    log: Option<Level>,
 }
 
 #[derive(Subcommand)]
@@ -59,9 +65,23 @@ struct Place {
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let umask = private::close_what_is_made();
-    let done = match cli.command {
+    let log = Log::start(cli.log.unwrap_or(Level::Warn));
+    let done = run(cli.command, umask, cli.log, &log);
+    log.flush();
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            output::complain(format_args!("{error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Runs a command. `umask` is what the program was started with, `level` what `--log` says.
+fn run(command: Command, umask: u32, level: Option<Level>, log: &Log) -> anyhow::Result<()> {
+    match command {
         Command::Demo(arguments) => command::demo::run(arguments, umask),
-        Command::Serve(arguments) => command::serve::run(&arguments, umask),
+        Command::Serve(arguments) => command::serve::run(&arguments, umask, level, log),
         Command::Account(command) => command::account::run(command),
         Command::Alias(command) => command::alias::run(command),
         Command::Domain(command) => command::domain::run(command),
@@ -73,12 +93,5 @@ fn main() -> ExitCode {
         Command::Send(arguments) => command::send::run(arguments),
         Command::Fetch(arguments) => command::fetch::run(arguments),
         Command::Bench(command) => command::bench::run(command),
-    };
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            output::complain(format_args!("{error:#}"));
-            ExitCode::FAILURE
-        }
     }
 }

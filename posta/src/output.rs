@@ -1,11 +1,11 @@
-//! What commands print: everything that goes to standard output, what went wrong, and the log.
+//! What commands print: everything that goes to standard output, and what went wrong.
 //!
 //! Strangers' words reach a person through here, and only as far as they can be seen (see
 //! [`posta_mail::visible`]).
 
 use anstyle::{AnsiColor, Style};
 use anyhow::Result;
-use posta_mail::visible::{escaped, escaped_json, is_visible};
+use posta_mail::visible::{escaped_json, is_visible};
 use serde::Serialize;
 use std::{
     borrow::Cow,
@@ -48,26 +48,6 @@ pub(crate) fn json<T: Serialize + ?Sized>(value: &T) -> Result<String> {
         Cow::Borrowed(_) => json,
         Cow::Owned(escaped) => escaped,
     })
-}
-
-/// The log's lines, on standard error. Each event comes in one piece: a line end in its middle is a
-/// stranger's, who would write lines of his own.
-pub(crate) struct Log;
-
-impl Write for Log {
-    fn write(&mut self, event: &[u8]) -> io::Result<usize> {
-        io::stderr().lock().write_all(log_line(event).as_bytes())?;
-        Ok(event.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        io::stderr().flush()
-    }
-}
-
-fn log_line(event: &[u8]) -> String {
-    let line = String::from_utf8_lossy(event.strip_suffix(b"\n").unwrap_or(event));
-    format!("{}\n", escaped(&line))
 }
 
 /// Says on standard error what went wrong.
@@ -121,12 +101,6 @@ mod tests {
         assert_eq!(said, "EHLO \\u{1b}[2J\\r\\u{9b}5m\\t\nhi \u{219}i");
         let said = visible(format_args!("{}", "a\u{202e}b\u{200b}c\u{2028}d"));
         assert_eq!(said, "a\\u{202e}b\\u{200b}c\\u{2028}d");
-    }
-
-    #[test]
-    fn an_event_is_one_line_of_the_log() {
-        let line = log_line("WARN it said: no\nready smtp=x\u{1b}[2J\u{202e}\n".as_bytes());
-        assert_eq!(line, "WARN it said: no\\nready smtp=x\\u{1b}[2J\\u{202e}\n");
     }
 
     /// Programs that read it get the same words.

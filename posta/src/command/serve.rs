@@ -1,11 +1,15 @@
 //! `posta serve`.
 
-use crate::{Place, config::Config, output::Log, wiring};
+use crate::{
+    Place,
+    config::{Config, Level},
+    log::Log,
+    wiring,
+};
 use anyhow::{Context, Result};
 use clap::Args;
 use posta_server::Server;
 use tokio::signal::unix::{SignalKind, signal};
-use tracing_subscriber::EnvFilter;
 
 /// Run the server until SIGTERM or SIGINT; then finish what is in hand and stop.
 #[derive(Args)]
@@ -14,10 +18,15 @@ pub(crate) struct Arguments {
     place: Place,
 }
 
-/// `umask` is what the program was started with.
-pub(crate) fn run(arguments: &Arguments, umask: u32) -> Result<()> {
+/// `umask` is what the program was started with, `level` what `--log` says.
+pub(crate) fn run(
+    arguments: &Arguments,
+    umask: u32,
+    level: Option<Level>,
+    log: &Log,
+) -> Result<()> {
     let config = wiring::config(&arguments.place)?;
-    start_log();
+    log.set_level(level.unwrap_or(config.log.level));
     super::allow_many_files();
     if arguments.place.config.is_none() {
         say_defaults(&config);
@@ -60,12 +69,4 @@ fn say_defaults(config: &Config) {
         let (protocol, tls) = (listen.protocol.name(), listen.tls.name());
         eprintln!("  listen    {protocol} on {}, tls {tls}", listen.address);
     }
-}
-
-/// Warnings and errors, on standard error.
-fn start_log() {
-    let filter = EnvFilter::new("warn");
-    // Colours are controls as well; a log is mostly read in a file.
-    let log = tracing_subscriber::fmt().with_ansi(false).with_writer(|| Log);
-    log.with_env_filter(filter).init();
 }
