@@ -2,8 +2,12 @@
 //! the test moves.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+#[path = "relay/hops.rs"]
+mod hops;
 #[path = "relay/inside.rs"]
 mod inside;
+#[path = "relay/logins.rs"]
+mod logins;
 
 use posta_mail::{
     ReversePath, Timestamp,
@@ -53,6 +57,7 @@ struct Shared {
     clock: Arc<SimulatedClock>,
     zone: FixedZone,
     relay: RelaySettings,
+    tls: ClientTls,
 }
 
 /// What DNS says of two servers, and of many that are not there.
@@ -88,7 +93,7 @@ async fn side(
     accounts: &[&str],
     shared: &Shared,
 ) -> Side {
-    let Shared { net, clock, zone, relay } = shared;
+    let Shared { net, clock, zone, relay, tls } = shared;
     let store = Arc::new(MemoryStore::new());
     let listener = |kind, port| ListenerSettings {
         kind,
@@ -110,7 +115,7 @@ async fn side(
         clock: clock.clone(),
         net: net.clone(),
         resolver: Arc::new(zone.clone()),
-        tls: ClientTls::new(&[]).unwrap(),
+        tls: tls.clone(),
     };
     let collectors = Arc::new(world.collectors(2_000_000));
     let admin = Admin::new(store.clone(), clock.clone(), collectors);
@@ -137,7 +142,7 @@ async fn two() -> Two {
 async fn two_with(zone: FixedZone, relay: RelaySettings) -> Two {
     let net = Arc::new(MemoryNet::default());
     let clock = Arc::new(SimulatedClock::new(Timestamp::from_second(1_800_000_000).unwrap(), 7));
-    let shared = Shared { net, clock, zone, relay };
+    let shared = Shared { net, clock, zone, relay, tls: hops::trusting() };
     let ours = side("mail.x.test", "127.0.0.1", &["127.0.0.1/32"], &["ana@x.test"], &shared).await;
     let theirs = side("mx.y.test", "192.0.2.25", &[], &["bob@y.test"], &shared).await;
     let Shared { net, clock, .. } = shared;

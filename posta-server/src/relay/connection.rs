@@ -38,6 +38,13 @@ const LIFETIME: Duration = Duration::from_secs(2 * 60 * 60);
 /// Messages handed over on one connection at most: several servers may share its name.
 const MESSAGES: usize = 1_000;
 
+/// What a smarthost does wrong that offers no login, or only such as would tell strangers the password.
+const NO_LOGIN: &str = "it offers no login that is safe: a password is said only in TLS with a valid \
+                        certificate (relay.tls = \"starttls\" or \"implicit\")";
+
+/// What a smarthost does wrong whose half of SCRAM is not what the password makes.
+const IMPOSTOR: &str = "it does not know the password itself: it is an impostor";
+
 /// Keeps connections to a server for as long as something waits for it.
 pub(super) async fn run(queue: Arc<HostQueue>, relay: Arc<Relay>) {
     loop {
@@ -182,6 +189,8 @@ struct Conversation<'a> {
     tls_failed: Option<(TlsFailure, String)>,
     exporter: Option<Vec<u8>>,
     login: Option<ClientLogin>,
+    /// Whether the server could not prove that it knows the password.
+    is_impostor: bool,
 }
 
 impl<'a> Conversation<'a> {
@@ -203,6 +212,7 @@ impl<'a> Conversation<'a> {
             tls_failed: None,
             exporter: None,
             login: None,
+            is_impostor: false,
         }
     }
 
@@ -245,8 +255,16 @@ impl<'a> Conversation<'a> {
                 Broken::Tls(TlsFailure::StarttlsNotSupported, words)
             }
             (Some(Failure::Namesake), _) => Broken::Ourselves,
-            (Some(Failure::NoLogin), _) => Broken::Login("it offers no login".to_owned()),
+            (Some(Failure::NoLogin), _) => Broken::Login(NO_LOGIN.to_owned()),
+            (Some(Failure::Login(_)), _) if self.is_impostor => Broken::Login(IMPOSTOR.to_owned()),
             (Some(Failure::Login(reply)), _) => Broken::Login(reply.to_string()),
+            // It may hang up on whoever it does not let in.
+            (None, _)
+                if let Some(reply) = engine.login_refusal()
+                    && !self.is_ready =>
+            {
+                Broken::Login(reply.to_string())
+            }
             (Some(Failure::Protocol(_)), _) => {
                 Broken::Connection("what answers there does not speak SMTP".to_owned())
             }
@@ -340,8 +358,7 @@ impl<'a> Conversation<'a> {
     async fn next(&mut self) -> Answer {
         self.is_ready = true;
         if self.login.as_ref().is_some_and(|login| !login.is_trusted()) {
-            let words = "it does not know the password itself: it is an impostor";
-            self.failed = Some(Failure::Login(Reply::new(535, (5, 7, 8), words)));
+            self.failed = Some(Failure::Login(Reply::new(535, (5, 7, 8), IMPOSTOR)));
             self.is_ready = false;
         }
         if self.failed.is_some() || self.handed_over >= MESSAGES {
@@ -443,10 +460,8 @@ impl<'a> Conversation<'a> {
             let exporter = self.exporter.as_deref();
             ClientLogin::strongest(offered, user, password, exporter, trusted, &*self.relay.clock)
         });
-        let Some((mechanism, initial, login)) = login else {
-            self.failed = Some(Failure::NoLogin);
-            return Answer::Quit;
-        };
+        // The engine tells why none of them will do.
+        let Some((mechanism, initial, login)) = login else { return Answer::Quit };
         self.login = Some(login);
         Answer::Auth(mechanism, initial)
     }
@@ -493,7 +508,9 @@ impl Host<Client> for Conversation<'_> {
         match question {
             Question::Login(offered) => self.log_in(&offered),
             Question::Challenge(challenge) => {
-                Answer::Respond(self.login.as_mut().and_then(|login| login.respond(&challenge)))
+                let response = self.login.as_mut().and_then(|login| login.respond(&challenge));
+                self.is_impostor = response.is_none();
+                Answer::Respond(response)
             }
             Question::Next(outcome) => {
                 if let Some(outcome) = outcome {

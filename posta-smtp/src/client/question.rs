@@ -68,9 +68,9 @@ pub enum Failure {
     Closing(Reply),
     /// The server does not offer STARTTLS, or refuses it, which [`TlsUse::Required`] asks for.
     NoTls,
-    /// The server offers no AUTH.
+    /// The server offers no AUTH, or none that will do.
     NoLogin,
-    /// The server refuses the login.
+    /// The server refuses the login, by the last mechanism that will do.
     Login(Reply),
     /// The server calls itself as the client does.
     Namesake,
@@ -81,8 +81,8 @@ pub enum Failure {
 /// What the caller is asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Question {
-    /// How to log in: the mechanisms that the server offers, in upper case (RFC 4954 §4). Answered by
-    /// [`Answer::Auth`] or [`Answer::Quit`].
+    /// How to log in: the mechanisms that the server offers and has not refused yet, in upper case
+    /// (RFC 4954 §4). Answered by [`Answer::Auth`], or [`Answer::Quit`] if none of them will do.
     Login(Vec<String>),
     /// What to answer to this challenge: [`Answer::Respond`].
     Challenge(Vec<u8>),
