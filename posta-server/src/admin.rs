@@ -9,10 +9,11 @@ pub use source::SourceLine;
 pub use queue::{DestinationLine, QueueAction, QueueLine, QueueRecipient, Selection, TRACED};
 
 use crate::{
-    auth::{self, PasswordError},
+    auth::{self, Authenticator, PasswordError},
     clock::Clock,
     collect::{CollectError, Collectors, Purpose, StoreDestination},
     guard::{Guard, Lockout},
+    hashers::Hashers,
     import::{self, Imported},
     maildrop::PURGE_AFTER,
     relay::Wake,
@@ -28,7 +29,6 @@ use std::{
     path::{Path, PathBuf},
     sync::Arc,
 };
-use tokio::task::spawn_blocking;
 
 /// What an account may be allowed to send as at most: all of it is read with the account.
 const SEND_AS: usize = 100;
@@ -322,19 +322,22 @@ pub struct Admin {
     wake: Arc<Wake>,
     /// Of the server that runs, if one does.
     guard: Option<Arc<Guard>>,
+    hashers: Arc<Hashers>,
 }
 
 impl Admin {
     /// Works on a store.
     #[must_use]
     pub fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>, collectors: Arc<Collectors>) -> Self {
-        Self { store, clock, collectors, wake: Arc::default(), guard: None }
+        let hashers = Arc::new(Hashers::new(1));
+        Self { store, clock, collectors, wake: Arc::default(), guard: None, hashers }
     }
 
-    /// The same, of a server whose lock-outs can be listed and lifted.
+    /// The same, of a server whose lock-outs can be listed and lifted, and whose threads hash passwords.
     #[must_use]
-    pub fn guarded(self, guard: Arc<Guard>) -> Self {
-        Self { guard: Some(guard), ..self }
+    pub fn with_authenticator(self, authenticator: &Authenticator) -> Self {
+        let guard = Some(authenticator.guard().clone());
+        Self { guard, hashers: authenticator.hashers().clone(), ..self }
     }
 
     /// The same, and the relay is woken when the queue changes.
@@ -532,8 +535,8 @@ impl Admin {
     ) -> Result<Credentials, PasswordError> {
         let clock = self.clock.clone();
         let password = Secret::new(password.as_bytes());
-        let hashed = spawn_blocking(move || {
-            let credentials = auth::credentials(&password, &*clock)?;
+        let hashed = self.hashers.run(move |memory| {
+            let credentials = auth::credentials(&password, &*clock, memory)?;
             Ok(Credentials { apop: apop.then_some(password), ..credentials })
         });
         hashed.await.unwrap_or(Err(PasswordError))
