@@ -4,7 +4,7 @@
 //!
 //! The client follows the server's greeting through its hello (and STARTTLS and AUTH, where they are
 //! wanted) to the state in which it asks [`Question::Next`]. Each transaction ends with that question
-//! again, which carries the [`Outcome`]: one reply for each recipient, whatever the stage at which it
+//! again, which carries the [`Outcome`]: one [`Decision`] for each recipient, whatever the stage at which it
 //! was decided. A session that cannot be used ends with [`Question::Failed`].
 //!
 //! | state        | waits for            | then |
@@ -36,7 +36,7 @@ mod transaction;
 
 pub use crate::question::Recipient;
 pub use capabilities::Capabilities;
-pub use question::{Answer, Envelope, Failure, Options, Outcome, Question};
+pub use question::{Answer, Decision, Envelope, Failure, Options, Outcome, Question};
 
 use crate::{command::HelloVerb, reply::ReplyReader};
 use bytes::Bytes;
@@ -218,7 +218,7 @@ impl Client {
     }
 
     fn refuse(&mut self, envelope: &Envelope, refusal: &Reply) {
-        let recipients = vec![refusal.clone(); envelope.recipients.len()];
+        let recipients = vec![Decision::ours(refusal.clone()); envelope.recipients.len()];
         self.state = State::Ready(Some(Outcome { recipients, reports: false }));
     }
 

@@ -40,7 +40,7 @@ struct Session {
 
 impl Session {
     fn note(&mut self, outcome: Option<Outcome>) {
-        let codes = |outcome: Outcome| outcome.recipients.iter().map(|r| r.code.get()).collect();
+        let codes = |outcome: Outcome| outcome.recipients.iter().map(|r| r.code().get()).collect();
         self.outcomes.extend(outcome.map(codes));
     }
 }

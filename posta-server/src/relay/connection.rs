@@ -24,7 +24,7 @@ use posta_mail::{
 };
 use posta_smtp::{
     Client,
-    client::{Answer, Envelope, Failure, Options, Outcome, Question, Recipient},
+    client::{Answer, Decision, Envelope, Failure, Options, Outcome, Question, Recipient},
     command::HelloVerb,
 };
 use posta_store::{Destination, Item};
@@ -300,8 +300,8 @@ impl<'a> Conversation<'a> {
                 let Reply { text, .. } = &trouble.reply;
                 let words = format!("{text}, before it said whether it has the message");
                 let reply = Reply::new(451, (4, 4, 2), words);
-                let replies = vec![reply; job.item.recipients.len()];
-                let found = self.found(replies, false);
+                let decisions = vec![Decision::ours(reply); job.item.recipients.len()];
+                let found = self.found(decisions, false);
                 job.finish(Ok(found));
             } else if job.retried || is_fresh {
                 job.finish(Err(trouble.clone()));
@@ -318,10 +318,10 @@ impl<'a> Conversation<'a> {
         self.queue.give_back(back);
     }
 
-    fn found(&self, replies: Vec<Reply>, reports: bool) -> Found {
+    fn found(&self, decisions: Vec<Decision>, reports: bool) -> Found {
         let name = self.queue.peer.name.clone();
         Found {
-            replies,
+            decisions,
             host: Some(name),
             tls: self.tls.clone(),
             reports,
@@ -334,15 +334,15 @@ impl<'a> Conversation<'a> {
     fn decided(&mut self, outcome: Outcome) {
         let Some(jobs) = self.current.take() else { return };
         self.handed_over += 1;
-        if outcome.recipients.iter().all(|reply| reply.code.is_transient()) {
+        if outcome.recipients.iter().all(|decision| decision.code().is_transient()) {
             self.queue.is_too_much();
         } else {
             self.queue.went_well(self.relay);
         }
-        let mut replies = outcome.recipients.into_iter();
+        let mut decisions = outcome.recipients.into_iter();
         for job in jobs {
-            let replies = replies.by_ref().take(job.item.recipients.len()).collect();
-            let mut found = self.found(replies, outcome.reports);
+            let decided = decisions.by_ref().take(job.item.recipients.len()).collect();
+            let mut found = self.found(decided, outcome.reports);
             found.is_first = self.destinations.insert(job.item.destination.clone());
             job.finish(Ok(found));
         }

@@ -82,7 +82,12 @@ impl Capabilities {
             // RFC 8689 §4.2.1.
             Some(Reply::new(550, (5, 7, 30), "The server does not promise to keep to TLS"))
         } else if parameters.size.zip(limit).is_some_and(|(size, limit)| size > limit) {
-            Some(Reply::new(552, (5, 3, 4), "The message exceeds what the server takes"))
+            let words = format!(
+                "The message has {} octets, and the server takes {} at most",
+                parameters.size.unwrap_or_default(),
+                limit.unwrap_or_default()
+            );
+            Some(Reply::new(552, (5, 3, 4), words))
         } else {
             None
         }
