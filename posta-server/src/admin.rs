@@ -14,7 +14,7 @@ use crate::{
     collect::{CollectError, Collectors, Purpose, StoreDestination},
     guard::{Guard, Lockout},
     hashers::Hashers,
-    import::{self, Imported},
+    import::{self, Folders, Import, Imported},
     maildrop::PURGE_AFTER,
     relay::Wake,
 };
@@ -79,6 +79,8 @@ pub enum Request {
         maildir: PathBuf,
         /// The list of unique-ids, where it is not in the Maildir.
         unique_ids: Option<PathBuf>,
+        /// The folders that are taken.
+        folders: Folders,
     },
     /// Has mail collected for an account from a mailbox elsewhere, again and again. Where that is collected
     /// already, the password and the rest are replaced.
@@ -371,8 +373,8 @@ impl Admin {
             Request::AccountUndelete { address, since } => {
                 return self.undelete(address, since).await;
             }
-            Request::AccountImport { address, maildir, unique_ids } => {
-                return self.import(address, &maildir, unique_ids.as_deref()).await;
+            Request::AccountImport { address, maildir, unique_ids, folders } => {
+                return self.import(address, (&maildir, unique_ids.as_deref()), folders).await;
             }
             Request::SourceAdd { address, login, password, keep, every, check } => {
                 return self.add_source(address, (login, password), (keep, every), check).await;
@@ -455,14 +457,15 @@ impl Admin {
     async fn import(
         &self,
         address: String,
-        maildir: &Path,
-        unique_ids: Option<&Path>,
+        (maildir, unique_ids): (&Path, Option<&Path>),
+        folders: Folders,
     ) -> Result<Response, AdminError> {
+        let import = Import { maildir, unique_ids, folders };
         let account = self.account(address).await?;
         let (store, clock) = (self.store.clone(), self.clock.clone());
         let from = maildir.display().to_string();
         let mut destination = StoreDestination::new(store, clock, account, from, Purpose::Move);
-        Ok(Response::Imported(import::maildir(maildir, unique_ids, &mut destination).await?))
+        Ok(Response::Imported(import::maildir(import, &mut destination).await?))
     }
 
     async fn aliases(&self) -> Result<Response, AdminError> {
