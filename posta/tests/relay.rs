@@ -2,6 +2,8 @@
 //! the test moves.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+#[path = "relay/handed_on.rs"]
+mod handed_on;
 #[path = "relay/hops.rs"]
 mod hops;
 #[path = "relay/inside.rs"]

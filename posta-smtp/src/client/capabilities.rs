@@ -77,7 +77,8 @@ impl Capabilities {
         let limit = size.flatten().filter(|&limit| limit > 0);
         let parameters = &envelope.parameters;
         if !utf8 && (parameters.utf8 || !envelope.is_ascii()) {
-            Some(Reply::new(553, (5, 6, 7), "The server takes no addresses outside ASCII"))
+            let words = "The server takes no addresses and header fields outside ASCII";
+            Some(Reply::new(553, (5, 6, 7), words))
         } else if parameters.require_tls && !(secured && require_tls) {
             // RFC 8689 §4.2.1.
             Some(Reply::new(550, (5, 7, 30), "The server does not promise to keep to TLS"))
