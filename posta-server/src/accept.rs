@@ -14,8 +14,10 @@ use crate::{
     content::{FREE, Incoming, LULL},
     directory::{Directory, Recipient, Resolved, store_failed},
     drive::Host,
+    logins,
     net::Stream,
     network::{ClientNetwork, is_within},
+    outcomes::{self, Arrival},
     principal::Principal,
     rate::Rates,
     refusals::{Refusals, Response, SessionRefusals, goodbye},
@@ -242,6 +244,11 @@ impl SmtpHost {
         match self.dialogue.step(message, &self.acceptor.authenticator, &peer).await {
             Ok(sasl::Step::Challenge(challenge)) => Answer::Challenge(challenge),
             Ok(sasl::Step::Done(account)) => {
+                let protocol = match self.acceptor.service {
+                    Service::Submission => "submission",
+                    Service::Smtp | Service::Lmtp => "smtp",
+                };
+                logins::succeeded(self.client, &account.address, protocol, self.tls.is_some());
                 self.account = Some(Box::new(account));
                 Answer::Accept
             }
@@ -398,8 +405,8 @@ impl SmtpHost {
         if self.account.is_some() {
             completer = completer.gathering_originators();
         }
-        let incoming = Incoming::new((id, clock.mail_id()), time, party, rest, completer);
-        transaction.incoming = Some(if utf8 { incoming.saying_utf8() } else { incoming });
+        transaction.incoming =
+            Some(Incoming::new((id, clock.mail_id()), time, party, rest, completer));
         Answer::Accept
     }
 
@@ -415,19 +422,22 @@ impl SmtpHost {
         }
         self.limit_reports(&mut recipients);
         let (id, chunks) = (incoming.id, incoming.chunks);
+        let at_home = outcomes::at_home(&recipients);
         let committed = match self.acceptance(mail, recipients, incoming).await {
             Ok(acceptance) => {
                 let is_queued = !acceptance.items.is_empty() || !acceptance.reports.is_empty();
+                let arrival = Arrival::new(&acceptance, &at_home);
                 let accepted = self.acceptor.store.accept(acceptance).await;
                 if is_queued {
                     self.acceptor.wake.wake();
                 }
-                accepted
+                accepted.map(|()| arrival)
             }
             Err(error) => Err(error),
         };
         match committed {
-            Ok(()) => {
+            Ok(arrival) => {
+                arrival.accepted();
                 self.refused.accepted();
                 Answer::Committed(id)
             }

@@ -10,7 +10,11 @@
 //! This machine is a client too, of whom more is borne: a web mail has all its users behind one
 //! address.
 
-use crate::{clock::Clock, network::ClientNetwork};
+use crate::{
+    clock::Clock,
+    logins::{self, FailedLogins},
+    network::ClientNetwork,
+};
 use posta_mail::{ClientAddress, Timestamp};
 use posta_store::{AccountId, Store, StoreError};
 use serde::{Deserialize, Serialize};
@@ -52,6 +56,7 @@ pub struct Guard {
     /// How long a client waits for the answer to a wrong password.
     delay: Duration,
     counts: Mutex<Counts>,
+    told: FailedLogins,
 }
 
 #[derive(Default)]
@@ -95,7 +100,8 @@ impl Guard {
     #[must_use]
     pub fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>, limit: u32, delay: Duration) -> Self {
         let limit = Some(limit).filter(|&limit| limit > 0);
-        Self { clock, store, limit, delay, counts: Mutex::default() }
+        let told = FailedLogins::new(clock.clone());
+        Self { clock, store, limit, delay, counts: Mutex::default(), told }
     }
 
     /// Returns whether a client is locked out.
@@ -150,7 +156,8 @@ impl Guard {
         let now = self.clock.now();
         let count = self.with(|counts| count(&mut counts.networks, network, now));
         if self.limit.is_some_and(|limit| count == of_network(network, limit)) {
-            tracing::warn!("{network} is locked out after {count} failed logins");
+            let client = logins::place(client);
+            tracing::warn!(client, %network, failures = count, "locked out");
         }
     }
 
@@ -160,7 +167,9 @@ impl Guard {
         let count = self.with(|counts| count(&mut counts.names, name.to_owned(), now));
         if self.limit.is_some_and(|limit| count == of_name(limit)) {
             tracing::warn!(
-                "{name} is locked for networks it was not used from, after {count} failed logins"
+                name,
+                failures = count,
+                "name locked for networks that it was not used from"
             );
         }
     }
@@ -267,9 +276,14 @@ impl Guard {
             }
         });
         if lifted {
-            tracing::info!("the lock-out of {who} is lifted");
+            tracing::info!(who, "lock-out lifted");
         }
         lifted
+    }
+
+    /// Tells the log of logins that failed.
+    pub(crate) const fn failed_logins(&self) -> &FailedLogins {
+        &self.told
     }
 
     fn with<T>(&self, act: impl FnOnce(&mut Counts) -> T) -> T {

@@ -23,6 +23,7 @@ mod housekeeping;
 mod http;
 pub mod import;
 pub mod listen;
+mod logins;
 pub mod maildrop;
 pub mod mta_sts;
 mod named;
@@ -31,6 +32,7 @@ pub mod network;
 pub mod oauth;
 mod outage;
 pub mod outbound;
+mod outcomes;
 pub mod plain_files;
 pub mod presence;
 pub mod principal;
@@ -353,7 +355,7 @@ impl Server {
         if let Some(path) = services.settings.control.clone() {
             let World { store, clock, .. } = services.world.clone();
             let admin = Admin::new(store, clock, services.collectors.clone())
-                .with_authenticator(&services.authenticator);
+                .guarded(services.authenticator.guard().clone());
             let admin = admin.waking(services.wake.clone());
             let socket = control::bind(&path);
             let socket =
@@ -369,6 +371,9 @@ impl Server {
         tasks.spawn(services.collectors.clone().run(stopping.clone()));
         let refusals = services.refusals.clone();
         tasks.spawn(refusals.clone().run(stopping.clone()));
+        let guard = services.authenticator.guard().clone();
+        let failures = stopping.clone();
+        tasks.spawn(async move { guard.failed_logins().run(failures).await });
         let expire = services.settings.pop3.expire;
         let World { store, clock, .. } = services.world;
         tasks.spawn(housekeeping::sweep(store, clock, expire, stopping));

@@ -4,6 +4,7 @@ use crate::{
     auth::{Authenticator, LoginError},
     clock::Clock,
     drive::Host,
+    logins,
     net::Stream,
     presence::{Presence, Present, Refused},
     principal::Principal,
@@ -124,6 +125,7 @@ impl PopHost {
             Refused::TooSoon => Denial::TooSoon,
         })?;
         let maildrop = store.maildrop(account.id).await.map_err(|error| unavailable(&error))?;
+        logins::succeeded(self.client, &account.address, "pop3", self.tls.is_some());
         let view = View(maildrop);
         self.opened = Some(Box::new(Opened {
             account,

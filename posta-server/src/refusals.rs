@@ -13,7 +13,7 @@
 //! a session that brought nothing else for `REFUSALS_OF_A_SESSION` of them is ended. The answer is
 //! given later, by a session that waits for its host; no thread waits, and nobody else.
 
-use crate::{clock::Clock, network::ClientNetwork};
+use crate::{clock::Clock, network::ClientNetwork, outcomes};
 use posta_mail::{ClientAddress, Reply, Timestamp};
 use posta_store::{CountedClient, CountedRefusals, Event, Origin, Refusal, Store, What};
 use std::{
@@ -338,6 +338,7 @@ impl Refusals {
             is_told
         });
         if is_told {
+            outcomes::refused(origin, refused);
             self.note(what, now).await;
         }
     }

@@ -158,8 +158,10 @@ impl Submission {
                 self.login = Some(login);
                 Answer::Auth(mechanism, initial)
             }
-            // The engine tells why none of them will do.
-            None => Answer::Quit,
+            None => {
+                self.ended = Some(Err(Failure::NoLogin));
+                Answer::Quit
+            }
         }
     }
 

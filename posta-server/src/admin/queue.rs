@@ -203,6 +203,7 @@ impl Admin {
         for removed in asked {
             count += usize::from(removed.await?);
         }
+        tracing::info!(items = count, "removed from the queue");
         Ok(count)
     }
 

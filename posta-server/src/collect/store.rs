@@ -2,7 +2,7 @@
 //! which it is known: dying in between neither loses nor doubles it.
 
 use super::{Destination, Taken};
-use crate::clock::Clock;
+use crate::{clock::Clock, outcomes::Arrival};
 use aws_lc_rs::digest::{SHA256, digest};
 use posta_mail::{Address, MailId, ReversePath, Timestamp, crlf::CrlfLines, id::is_unique_id};
 use posta_store::{
@@ -138,7 +138,10 @@ impl StoreDestination {
             collected,
             reports: Vec::new(),
         };
-        self.store.accept(acceptance).await
+        let arrival = Arrival::new(&acceptance, self.account.address.as_str());
+        self.store.accept(acceptance).await?;
+        arrival.accepted();
+        Ok(())
     }
 
     fn told(&self, octets: u64) -> What {

@@ -6,11 +6,11 @@ use super::{
     policy::Plan,
 };
 use crate::{
+    outcomes,
     route::{self, Host, Route},
     tls_report::Failure,
 };
 use posta_mail::{Reply, envelope::Late};
-use posta_smtp::client::Decision;
 use posta_store::{Destination, Item, StoreError};
 use std::sync::Arc;
 use tokio::time::{interval, sleep};
@@ -56,18 +56,22 @@ impl Relay {
             };
             let settled = match settlement {
                 Ok(settlement) => {
+                    let attempt = outcomes::Attempt::new(&settlement);
                     // What waits again, or is new, may be due before anything else.
                     let waits = settlement.left.is_some() || !settlement.reports.is_empty();
                     let settled = self.store.settle(settlement).await;
                     if waits {
                         self.wake.wake();
                     }
-                    settled
+                    settled.map(|is_there| is_there.then_some(attempt))
                 }
                 Err(error) => Err(error),
             };
             match settled {
-                Ok(_) => return found.map_or(Verdict::Good, |found| found.verdict()),
+                Ok(attempt) => {
+                    attempt.into_iter().for_each(outcomes::Attempt::settled);
+                    return found.map_or(Verdict::Good, |found| found.verdict());
+                }
                 // An account went away in the meantime: look again.
                 Err(StoreError::NoSuchAccount) => {}
                 Err(error) => {
@@ -170,20 +174,20 @@ impl Found {
     /// No server was talked to.
     fn nowhere(item: &Item, reply: Reply) -> Self {
         let is_reached = reply.code.is_permanent();
-        let decisions = vec![Decision::ours(reply); item.recipients.len()];
-        Self { is_reached, ..Self::here(decisions) }
+        let replies = vec![reply; item.recipients.len()];
+        Self { is_reached, ..Self::here(replies) }
     }
 
     /// No server had to be talked to.
-    pub(super) const fn here(decisions: Vec<Decision>) -> Self {
+    pub(super) const fn here(replies: Vec<Reply>) -> Self {
         let (host, tls, reports, is_first) = (None, None, false, false);
-        Self { decisions, host, tls, reports, is_reached: true, is_first }
+        Self { replies, host, tls, reports, is_reached: true, is_first }
     }
 
     fn verdict(&self) -> Verdict {
         if !self.is_reached {
             Verdict::Unreachable
-        } else if self.decisions.iter().any(|decision| decision.code().is_positive()) {
+        } else if self.replies.iter().any(|reply| reply.code.is_positive()) {
             Verdict::Good
         } else {
             Verdict::Other

@@ -7,7 +7,7 @@ use std::{
     net::TcpStream,
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
-    sync::OnceLock,
+    sync::{Arc, Mutex, OnceLock},
     thread,
     time::Duration,
 };
@@ -23,6 +23,8 @@ pub struct Place {
     server: Option<Child>,
     /// Protocols and their addresses, in the order of the configuration.
     listening: Vec<(String, String)>,
+    /// What the server wrote to standard error.
+    log: Arc<Mutex<Vec<String>>>,
 }
 
 impl Place {
@@ -44,7 +46,7 @@ impl Place {
             ));
         }
         fs::write(directory.path().join("posta.toml"), config).unwrap();
-        Self { directory, server: None, listening: Vec::new() }
+        Self { directory, server: None, listening: Vec::new(), log: Arc::default() }
     }
 
     pub fn config(&self) -> PathBuf {
@@ -62,9 +64,11 @@ impl Place {
             .unwrap();
         let mut lines = BufReader::new(server.stderr.take().unwrap()).lines();
         let (sender, ready) = std::sync::mpsc::channel();
+        let log = self.log.clone();
         // Reads on to the end, so that the server never waits for its log to be read.
         thread::spawn(move || {
             for line in lines.by_ref().map_while(Result::ok) {
+                log.lock().unwrap().push(line.clone());
                 if line.starts_with("ready") {
                     let _ = sender.send(line);
                 } else {
@@ -98,15 +102,24 @@ impl Place {
         served.map(|(_, address)| address.as_str()).collect()
     }
 
-    pub fn pid(&self) -> u32 {
-        self.server.as_ref().unwrap().id()
+    /// What the server wrote to standard error so far.
+    pub fn log(&self) -> Vec<String> {
+        self.log.lock().unwrap().clone()
     }
 
-    /// Octets of memory that the server has.
-    pub fn resident(&self) -> u64 {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
+    /// Waits for a line of the log that has this in it.
+    pub fn logged(&self, words: &str) -> String {
+        for _ in 0..200 {
+            if let Some(line) = self.log().into_iter().find(|line| line.contains(words)) {
+                return line;
+            }
+            thread::sleep(Duration::from_millis(50));
+        }
+        panic!("{words:?} is not in the log:\n{}", self.log().join("\n"));
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.server.as_ref().unwrap().id()
     }
 
     /// kill -9: no chance to finish anything.

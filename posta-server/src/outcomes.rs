@@ -1,0 +1,158 @@
+//! What the log says of messages: a line for each that was accepted, and for each recipient that it was
+//! delivered to, refused for, or has to wait for. The history tells the same and more ([`What`]); a line is
+//! written after the history's transaction, so that it is true.
+//!
+//! A message that is accepted into mailboxes here is one line, however many recipients it has.
+
+use crate::directory::Recipient;
+use posta_mail::Address;
+use posta_store::{Acceptance, Event, Origin, Refusal, Settlement, What};
+use std::fmt::Write as _;
+
+/// Addresses that a line names at most.
+const NAMED: usize = 20;
+
+/// A message that is about to be accepted: what its line says, if the log tells of it.
+pub(crate) struct Arrival(Option<Box<Told>>);
+
+struct Told {
+    event: Event,
+    delivered: String,
+    queued: String,
+    reports: Vec<Event>,
+}
+
+impl Arrival {
+    /// Notes what a message's line says, before the store takes the message.
+    pub(crate) fn new(acceptance: &Acceptance, recipients: &str) -> Self {
+        if !tracing::enabled!(tracing::Level::INFO) {
+            return Self(None);
+        }
+        let mut events = acceptance.events.iter().cloned();
+        // A message that is kept back goes to mailboxes by way of the queue.
+        let is_kept_back = acceptance.deliveries.is_empty();
+        let delivered = if is_kept_back { String::new() } else { recipients.to_owned() };
+        let waiting = acceptance.items.iter().flat_map(|item| &item.recipients);
+        let queued = addresses(waiting.map(|waiting| &waiting.address));
+        Self(
+            events.next().map(|event| {
+                Box::new(Told { event, delivered, queued, reports: events.collect() })
+            }),
+        )
+    }
+
+    /// Tells that it was accepted.
+    pub(crate) fn accepted(self) {
+        let Some(told) = self.0 else { return };
+        let Told { event: Event { id, what, .. }, delivered, queued, reports } = *told;
+        let What::Accepted { origin, from, to, message_id, octets, refused } = what else { return };
+        let Origin { client, hello, protocol, tls, account, .. } = &origin;
+        tracing::info!(
+            %id,
+            %from,
+            to = addresses(to.iter()),
+            delivered = some(&delivered),
+            queued = some(&queued),
+            client = client.map(tracing::field::display),
+            hello = some(hello),
+            protocol,
+            tls,
+            account = account.as_ref().map(tracing::field::display),
+            octets,
+            "message-id" = message_id,
+            "accepted"
+        );
+        self::refused(&origin, &refused);
+        reports.iter().for_each(follow_up);
+    }
+}
+
+/// Returns the recipients that have a mailbox here, for [`Arrival::new`].
+pub(crate) fn at_home(recipients: &[Recipient]) -> String {
+    let has_mailbox = |recipient: &&Recipient| !recipient.resolved.accounts.is_empty();
+    addresses(recipients.iter().filter(has_mailbox).map(|recipient| &recipient.address))
+}
+
+/// What an attempt's lines say, noted before it is settled.
+pub(crate) struct Attempt(Vec<Event>);
+
+impl Attempt {
+    /// Notes what an attempt's lines say.
+    pub(crate) fn new(settlement: &Settlement) -> Self {
+        let is_told = tracing::enabled!(tracing::Level::INFO);
+        Self(if is_told { settlement.events.clone() } else { Vec::new() })
+    }
+
+    /// Tells what came of it.
+    pub(crate) fn settled(self) {
+        self.0.iter().for_each(follow_up);
+    }
+}
+
+/// Tells what happened to a message after it was accepted.
+pub(crate) fn follow_up(event: &Event) {
+    let Event { id, what, .. } = event;
+    match what {
+        What::Attempted { host, tls, recipients, next, .. } => {
+            for fate in recipients {
+                let happened = match fate.action.as_str() {
+                    "failed" => "failed",
+                    "delayed" => "deferred",
+                    _ => "delivered",
+                };
+                let next = next.filter(|_| happened == "deferred").map(|next| format!("{next:.0}"));
+                let (to, reply) = (&fate.recipient, &fate.reply);
+                tracing::info!(%id, %to, host, tls, reply, next, "{happened}");
+            }
+        }
+        What::Reported { report, to, action } => {
+            tracing::info!(%id, %to, %report, action, "reported");
+        }
+        _ => {}
+    }
+}
+
+/// Tells what a client was refused. Logins are told elsewhere, as they fail.
+pub(crate) fn refused(origin: &Origin, refused: &[Refusal]) {
+    let Origin { client, hello, account, .. } = origin;
+    for Refusal { about, reply, times } in refused.iter().filter(|refusal| !is_login(refusal)) {
+        tracing::info!(
+            client = client.map(tracing::field::display),
+            hello = some(hello),
+            account = account.as_ref().map(tracing::field::display),
+            about,
+            reply,
+            times = Some(*times).filter(|&times| times > 1),
+            "refused"
+        );
+    }
+}
+
+fn is_login(refusal: &Refusal) -> bool {
+    let command = refusal.about.split(' ').next();
+    command.is_some_and(|command| matches!(command, "AUTH" | "USER" | "APOP"))
+}
+
+/// Some addresses, with commas between them, and how many more there are.
+fn addresses<'a>(addresses: impl Iterator<Item = &'a Address>) -> String {
+    let mut text = String::new();
+    let mut count = 0;
+    for address in addresses {
+        if count < NAMED {
+            if count > 0 {
+                text.push(',');
+            }
+            text.push_str(address.as_str());
+        }
+        count += 1;
+    }
+    if count > NAMED {
+        // Writing to a string cannot fail.
+        let _ = write!(text, ",+{}", count - NAMED);
+    }
+    text
+}
+
+fn some(text: &str) -> Option<&str> {
+    Some(text).filter(|text| !text.is_empty())
+}
