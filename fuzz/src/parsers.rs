@@ -2,7 +2,7 @@
 
 use posta_mail::{
     Address, Domain, ForwardPath, ReversePath,
-    convert::{Converter, Survey, Unconvertible},
+    convert::{Converter, HeaderSections, Survey, Unconvertible},
     visible::is_visible,
 };
 use posta_smtp::{
@@ -77,12 +77,20 @@ pub(crate) fn convert(octets: &[u8]) {
     let Some((&size, message)) = octets.split_first() else { return };
     let whole = converted(message, message.len().max(1));
     assert_eq!(whole, converted(message, usize::from(size).max(1)), "however it is cut");
+    let needs = need_utf8(message, message.len().max(1));
+    assert_eq!(needs, need_utf8(message, usize::from(size).max(1)), "however it is cut");
     let Ok(converted_once) = whole else { return };
     assert!(converted_once.is_ascii() && !converted_once.contains(&0));
     let text = String::from_utf8_lossy(&converted_once).replace("\r\n", "");
     assert!(!text.contains(['\r', '\n']), "nothing but CRLF ends a line");
     let again = converted(&converted_once, converted_once.len().max(1));
     assert_eq!(again.as_ref(), Ok(&converted_once), "there is nothing more to convert");
+}
+
+fn need_utf8(message: &[u8], size: usize) -> bool {
+    let mut sections = HeaderSections::default();
+    message.chunks(size).for_each(|piece| sections.push(piece));
+    sections.need_utf8()
 }
 
 fn converted(message: &[u8], size: usize) -> Result<Vec<u8>, Unconvertible> {

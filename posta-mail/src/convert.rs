@@ -7,7 +7,10 @@
 //! message piece by piece, whatever its size.
 
 mod encode;
+mod headers;
 mod walk;
+
+pub use headers::HeaderSections;
 
 use encode::{Base64, QuotedPrintable};
 use walk::{Event, Walker};

@@ -51,10 +51,39 @@ pub struct Recipient<'a> {
     pub action: Action,
     /// Why.
     pub status: EnhancedStatus,
-    /// In whose words: the other server's, or ours.
-    pub reply: Option<&'a str>,
-    /// The other server, if one said so.
+    /// In whose words.
+    pub reason: Option<Reason<'a>>,
+    /// The other server that was talked to, if it came to that.
     pub host: Option<&'a str>,
+    /// Whether it failed because it had been tried for so long.
+    pub is_given_up: bool,
+}
+
+/// Why something became of a recipient, and who says so. What this server found itself is never told as
+/// what the other one answered: neither its sender nor its postmaster would find it there.
+#[derive(Debug, Clone, Copy)]
+pub enum Reason<'a> {
+    /// What the other server answered: codes and words.
+    Answered(&'a str),
+    /// What this server found or decided, in words.
+    Found(&'a str),
+}
+
+/// What a report brings back of the message (RFC 3461 §4.3).
+#[derive(Debug, Clone, Copy)]
+pub enum Returned<'a> {
+    /// All of it.
+    Whole(&'a [u8]),
+    /// Its header section. Nothing is attached if there is none.
+    Header(&'a [u8]),
+}
+
+impl<'a> Returned<'a> {
+    const fn octets(self) -> &'a [u8] {
+        match self {
+            Self::Whole(octets) | Self::Header(octets) => octets,
+        }
+    }
 }
 
 /// A report.
@@ -66,6 +95,8 @@ pub struct Report<'a> {
     pub id: MailId,
     /// When it is written.
     pub time: Timestamp,
+    /// Whom to ask: the address of the postmaster.
+    pub from: &'a str,
     /// To whom: the message's reverse-path.
     pub to: &'a Address,
     /// The sender's name for the message, in xtext.
@@ -78,10 +109,8 @@ pub struct Report<'a> {
     pub until: Option<Timestamp>,
     /// Of whom it tells. At least one.
     pub recipients: Vec<Recipient<'a>>,
-    /// The message, or its header section.
-    pub message: &'a [u8],
-    /// Whether that is all of it.
-    pub is_whole: bool,
+    /// What is attached.
+    pub returned: Returned<'a>,
 }
 
 impl Report<'_> {
@@ -96,36 +125,47 @@ impl Report<'_> {
             text,
             "--{boundary}\r\nContent-Type: text/plain; charset=utf-8\r\n\
              Content-Transfer-Encoding: {encoding}\r\n\r\n{}\r\n\
-             --{boundary}\r\n{}{}\r\n--{boundary}\r\n",
+             --{boundary}\r\n{}{}\r\n--{boundary}",
             self.words(),
             self.status_header(eight_bit),
             self.status(),
         );
-        // RFC 6533 §4 has types of their own for what is not ASCII.
-        let is_ascii = self.message.is_ascii();
-        let (kind, encoding) = match (self.is_whole, is_ascii) {
-            (true, true) => ("message/rfc822", "7bit"),
-            (true, false) => ("message/rfc822", "8bit"),
-            (false, true) => ("text/rfc822-headers", "7bit"),
-            (false, false) => ("message/global-headers", "8bit"),
-        };
-        let _ =
-            write!(text, "Content-Type: {kind}\r\nContent-Transfer-Encoding: {encoding}\r\n\r\n");
         let mut report = text.into_bytes();
-        report.extend_from_slice(self.message);
-        if !self.message.ends_with(b"\r\n") {
+        self.attach(&boundary, &mut report);
+        report.extend_from_slice(b"--\r\n");
+        report
+    }
+
+    /// Writes what comes back of the message, and the boundary behind it.
+    fn attach(&self, boundary: &str, report: &mut Vec<u8>) {
+        let message = self.returned.octets();
+        if message.is_empty() {
+            return;
+        }
+        // RFC 6533 §4 has types of their own for what is not ASCII.
+        let (kind, encoding) = match (self.returned, message.is_ascii()) {
+            (Returned::Whole(_), true) => ("message/rfc822", "7bit"),
+            (Returned::Whole(_), false) => ("message/rfc822", "8bit"),
+            (Returned::Header(_), true) => ("text/rfc822-headers", "7bit"),
+            (Returned::Header(_), false) => ("message/global-headers", "8bit"),
+        };
+        let fields =
+            format!("\r\nContent-Type: {kind}\r\nContent-Transfer-Encoding: {encoding}\r\n\r\n");
+        report.extend_from_slice(fields.as_bytes());
+        report.extend_from_slice(message);
+        if !message.ends_with(b"\r\n") {
             report.extend_from_slice(b"\r\n");
         }
-        report.extend_from_slice(format!("--{boundary}--\r\n").as_bytes());
-        report
+        report.extend_from_slice(format!("--{boundary}").as_bytes());
     }
 
     fn header(&self, boundary: &str) -> String {
         let mut text = String::with_capacity(4_096);
-        let Self { hostname, id, to, .. } = self;
+        let Self { hostname, id, from, to, .. } = self;
+        // RFC 3464 §2: From has a person who looks after this server, so that it can be answered.
         let _ = write!(
             text,
-            "From: Mail Delivery System <MAILER-DAEMON@{hostname}>\r\nTo: <{to}>\r\n\
+            "From: Mail Delivery System <{from}>\r\nTo: <{to}>\r\n\
              Subject: {}\r\nDate: {}\r\nMessage-ID: <{id}@{hostname}>\r\n",
             self.subject(),
             date(self.time),
@@ -185,25 +225,14 @@ impl Report<'_> {
                      about it.\r\n"
                 ),
             };
-            match (recipient.reply, recipient.host) {
-                (Some(reply), Some(host)) => {
-                    let _ = write!(text, "\r\nThe server {host} answered:\r\n");
-                    quote(reply, &mut text);
-                }
-                (Some(reply), None) => {
-                    text.push_str("\r\nThe reason:\r\n");
-                    quote(reply, &mut text);
-                }
-                (None, _) => {}
-            }
+            self.write_reason(recipient, &mut text);
             text.push_str("\r\n");
         }
         let _ = match (self.action(), self.until) {
             (Action::Failed, _) => write!(
                 text,
                 "It will not be tried again. If the address is right, ask the recipient in another \
-                 way,\r\nor the postmaster of that server, and show this report. What was sent is \
-                 attached.\r\n"
+                 way,\r\nor whoever looks after the server named above, and show this report.\r\n"
             ),
             (Action::Delayed, Some(until)) => write!(
                 text,
@@ -212,7 +241,39 @@ impl Report<'_> {
             ),
             _ => write!(text, "You need not do anything.\r\n"),
         };
+        text.push_str(match self.returned {
+            Returned::Whole(b"") | Returned::Header(b"") => "",
+            Returned::Whole(_) => "Your message is attached.\r\n",
+            Returned::Header(_) => {
+                "The header section of your message is attached, without the rest of it.\r\n"
+            }
+        });
         text
+    }
+
+    fn write_reason(&self, recipient: &Recipient<'_>, text: &mut String) {
+        if recipient.is_given_up {
+            let since = date(self.arrived);
+            let _ = write!(text, "It was tried since {since}, which is long enough.\r\n");
+        }
+        let last = if recipient.is_given_up { " last" } else { "" };
+        let said = match (recipient.reason, recipient.host) {
+            (Some(Reason::Answered(reply)), Some(host)) => {
+                let _ = write!(text, "\r\nThe server {host} answered{last}:\r\n");
+                reply
+            }
+            (Some(Reason::Answered(reply)), None) => {
+                let _ = write!(text, "\r\nThe other server answered{last}:\r\n");
+                reply
+            }
+            (Some(Reason::Found(words)), _) => {
+                let what = if recipient.is_given_up { "What was in the way" } else { "The reason" };
+                let _ = write!(text, "\r\n{what}{last}:\r\n");
+                words
+            }
+            (None, _) => return,
+        };
+        quote(said, text);
     }
 
     fn status_header(&self, eight_bit: bool) -> &'static str {
@@ -253,9 +314,14 @@ impl Report<'_> {
             if let Some(host) = recipient.host {
                 let _ = write!(text, "Remote-MTA: dns; {host}\r\n");
             }
-            if let Some(reply) = recipient.reply {
-                let kind = if recipient.host.is_some() { "smtp" } else { "x-posta" };
-                let lines: Vec<_> = lines(reply).collect();
+            // RFC 3464 §2.3.6: the type says whose code it is.
+            let (kind, words) = match recipient.reason {
+                Some(Reason::Answered(reply)) => ("smtp", reply),
+                Some(Reason::Found(words)) => ("x-posta", words),
+                None => ("", ""),
+            };
+            if !kind.is_empty() {
+                let lines: Vec<_> = lines(words).collect();
                 let _ = write!(text, "Diagnostic-Code: {kind}; {}\r\n", lines.join("\r\n "));
             }
             let _ = write!(text, "Last-Attempt-Date: {}\r\n", date(self.time));
@@ -271,7 +337,9 @@ impl Recipient<'_> {
     fn is_ascii(&self) -> bool {
         let original = self.original.and_then(|text| text.split_once(';')).map(|(_, text)| text);
         self.address.is_ascii()
-            && self.reply.is_none_or(str::is_ascii)
+            && self.reason.is_none_or(|reason| match reason {
+                Reason::Answered(words) | Reason::Found(words) => words.is_ascii(),
+            })
             && original.and_then(from_xtext).is_none_or(|address| address.is_ascii())
     }
 }
@@ -314,13 +382,18 @@ pub fn header_section(beginning: &[u8]) -> &[u8] {
 mod tests {
     use super::*;
 
-    fn report(action: Action, reply: Option<&str>) -> String {
+    fn report_with(
+        action: Action,
+        reply: Option<&str>,
+        changed: impl FnOnce(&mut Report<'_>),
+    ) -> String {
         let hostname = "mail.x.test".parse().unwrap();
         let (to, bob) = ("ana@x.test".parse().unwrap(), "bob@y.test".parse().unwrap());
-        let report = Report {
+        let mut report = Report {
             hostname: &hostname,
             id: MailId::from_bytes([0; 12]),
             time: Timestamp::UNIX_EPOCH,
+            from: "postmaster@x.test",
             to: &to,
             envelope_id: Some("a+2Bb"),
             message_id: Some("<1@x.test>"),
@@ -331,20 +404,25 @@ mod tests {
                 original: Some("rfc822;b+2Bx@y.test"),
                 action,
                 status: EnhancedStatus { class: 5, subject: 1, detail: 1 },
-                reply,
+                reason: reply.map(Reason::Answered),
                 host: Some("mx.y.test"),
+                is_given_up: false,
             }],
-            message: b"Subject: hello\r\n",
-            is_whole: false,
+            returned: Returned::Header(b"Subject: hello\r\n"),
         };
+        changed(&mut report);
         String::from_utf8(report.write()).unwrap()
+    }
+
+    fn report(action: Action, reply: Option<&str>) -> String {
+        report_with(action, reply, |_| {})
     }
 
     #[test]
     fn a_report_tells_a_person_and_a_program() {
         let text = report(Action::Failed, Some("550 5.1.1 No such user\nsecond \r line"));
         for part in [
-            "To: <ana@x.test>\r\nSubject: Your message was not delivered\r\n",
+            "From: Mail Delivery System <postmaster@x.test>\r\nTo: <ana@x.test>\r\nSubject: Your message was not delivered\r\n",
             "In-Reply-To: <1@x.test>\r\n",
             "Auto-Submitted: auto-replied\r\n",
             "Your message to <bob@y.test> could not be delivered.\r\n",
@@ -368,6 +446,45 @@ mod tests {
         let text = report(Action::Failed, Some(&"\u{219}".repeat(2_000)));
         assert!(text.lines().all(|line| line.len() <= 998), "RFC 5322 \u{a7}2.1.1");
         assert_eq!(text.matches('\u{219}').count(), 4_000, "nothing is left out");
+    }
+
+    /// RFC 3464 §2.3.6: what this server found is not told as what the other one answered.
+    #[test]
+    fn our_own_finding_is_told_as_ours() {
+        let words = "The message has 9 octets, and the server takes 8 at most";
+        let text = report_with(Action::Failed, None, |report| {
+            report.recipients[0].reason = Some(Reason::Found(words));
+        });
+        for part in [
+            format!("\r\nThe reason:\r\n    {words}\r\n"),
+            format!("Remote-MTA: dns; mx.y.test\r\nDiagnostic-Code: x-posta; {words}\r\n"),
+        ] {
+            assert!(text.contains(&part), "{part}\n---\n{text}");
+        }
+        assert!(!text.contains("answered") && !text.contains("smtp;"), "{text}");
+        let text = report_with(Action::Failed, Some("450 4.2.0 Later"), |report| {
+            report.recipients[0].is_given_up = true;
+        });
+        let part = "It was tried since Thu, 1 Jan 1970 00:00:00 +0000, which is long enough.\r\n\r\n\
+                    The server mx.y.test answered last:\r\n    450 4.2.0 Later\r\n";
+        assert!(text.contains(part), "{text}");
+    }
+
+    /// RFC 3461 §4.3.
+    #[test]
+    fn a_report_attaches_what_it_says() {
+        let with =
+            |returned| report_with(Action::Failed, None, |report| report.returned = returned);
+        let text = with(Returned::Whole(b"Subject: hello\r\n\r\nbody"));
+        assert!(text.contains("Your message is attached.\r\n"), "{text}");
+        let part = "Content-Type: message/rfc822\r\nContent-Transfer-Encoding: 7bit\r\n\r\n\
+                    Subject: hello\r\n\r\nbody\r\n--report-00000000000000000000--\r\n";
+        assert!(text.ends_with(part), "{text}");
+        let text = with(Returned::Header(b"Subject: hello\r\n"));
+        assert!(text.contains("The header section of your message is attached,"), "{text}");
+        let text = with(Returned::Header(b""));
+        assert!(!text.contains("attached") && !text.contains("rfc822-headers"), "{text}");
+        assert!(text.ends_with("\r\n--report-00000000000000000000--\r\n"), "{text}");
     }
 
     #[test]

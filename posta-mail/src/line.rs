@@ -31,6 +31,23 @@ pub fn cut_line<'i>(input: &mut &'i [u8], limit: usize) -> Cut<'i> {
     if whole.len() >= limit { Cut::TooLong } else { Cut::Incomplete }
 }
 
+/// Takes the next line of a server's reply off the front of `input`, as [`cut_line`] does, but at a LF
+/// alone as well. Some servers end their lines so, and a client has nobody to smuggle their words to:
+/// it acts on codes, and hands no reply on as commands.
+pub fn cut_reply_line<'i>(input: &mut &'i [u8], limit: usize) -> Cut<'i> {
+    let whole = *input;
+    let within = &whole[..whole.len().min(limit)];
+    match memchr(b'\n', within) {
+        Some(end) => {
+            *input = &whole[end + 1..];
+            let line = &whole[..end];
+            Cut::Line(line.strip_suffix(b"\r").unwrap_or(line))
+        }
+        None if whole.len() >= limit => Cut::TooLong,
+        None => Cut::Incomplete,
+    }
+}
+
 /// Cuts lines that end in CRLF and nothing else. A bare LF or CR is an ordinary octet, which the
 /// parser of the line then refuses: were it a line's end for us and not for a relay in front of us,
 /// one side would see a command where the other sees text (the smuggling attacks of 2023).
@@ -113,6 +130,17 @@ mod tests {
         let seen = lines(b"NOOP\r\nA\nB\rC\r\nQUIT\r\n", &[100], 64);
         let text = |line: &[u8]| Some(line.to_vec());
         assert_eq!(seen, [text(b"NOOP"), text(b"A\nB\rC"), text(b"QUIT")]);
+    }
+
+    #[test]
+    fn a_lf_alone_ends_a_line_of_a_reply() {
+        let mut input = &b"220 a\n250-b\rc\r\n250 d\n250 e"[..];
+        for expected in ["220 a", "250-b\rc", "250 d"] {
+            assert_eq!(cut_reply_line(&mut input, 20), Cut::Line(expected.as_bytes()));
+        }
+        assert_eq!(cut_reply_line(&mut input, 20), Cut::Incomplete);
+        assert_eq!(cut_reply_line(&mut input, 5), Cut::TooLong);
+        assert_eq!(input, b"250 e");
     }
 
     #[test]

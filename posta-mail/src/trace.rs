@@ -34,7 +34,8 @@ impl Received<'_> {
         // Writing to a string cannot fail.
         let _ = write!(field, "Received: from {} ({})", self.hello, self.client);
         let _ = write!(field, "\r\n\tby {} (Posta) with {} id {}", self.by, self.with, self.id);
-        if let Some(recipient) = self.recipient {
+        // RFC 6531 §3.7.3: it would be what makes the message need SMTPUTF8 where an alias leads on.
+        if let Some(recipient) = self.recipient.filter(|recipient| recipient.is_ascii()) {
             let _ = write!(field, "\r\n\tfor <{recipient}>");
         }
         if let Some((version, cipher)) = self.tls {
@@ -109,6 +110,9 @@ mod tests {
              \tfor <destinatar@webmail.home>;\r\n\
              \tThu, 1 Jan 1970 00:00:00 +0000\r\n"
         );
+        let beyond_ascii: Address = "destinatară@webmail.home".parse().unwrap();
+        received.recipient = Some(&beyond_ascii);
+        assert!(received.field().is_ascii());
         received.recipient = None;
         received.client = "2001:db8::1".parse::<IpAddr>().unwrap().into();
         let field = received.field();

@@ -405,8 +405,8 @@ impl SmtpHost {
         if self.account.is_some() {
             completer = completer.gathering_originators();
         }
-        transaction.incoming =
-            Some(Incoming::new((id, clock.mail_id()), time, party, rest, completer));
+        let incoming = Incoming::new((id, clock.mail_id()), time, party, rest, completer);
+        transaction.incoming = Some(if utf8 { incoming.saying_utf8() } else { incoming });
         Answer::Accept
     }
 

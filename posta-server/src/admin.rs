@@ -9,11 +9,12 @@ pub use source::SourceLine;
 pub use queue::{DestinationLine, QueueAction, QueueLine, QueueRecipient, Selection, TRACED};
 
 use crate::{
-    auth::{self, PasswordError},
+    auth::{self, Authenticator, PasswordError},
     clock::Clock,
     collect::{CollectError, Collectors, Purpose, StoreDestination},
     guard::{Guard, Lockout},
-    import::{self, Imported},
+    hashers::Hashers,
+    import::{self, Folders, Import, Imported},
     maildrop::PURGE_AFTER,
     relay::Wake,
 };
@@ -28,7 +29,6 @@ use std::{
     path::{Path, PathBuf},
     sync::Arc,
 };
-use tokio::task::spawn_blocking;
 
 /// What an account may be allowed to send as at most: all of it is read with the account.
 const SEND_AS: usize = 100;
@@ -79,6 +79,8 @@ pub enum Request {
         maildir: PathBuf,
         /// The list of unique-ids, where it is not in the Maildir.
         unique_ids: Option<PathBuf>,
+        /// The folders that are taken.
+        folders: Folders,
     },
     /// Has mail collected for an account from a mailbox elsewhere, again and again. Where that is collected
     /// already, the password and the rest are replaced.
@@ -322,19 +324,22 @@ pub struct Admin {
     wake: Arc<Wake>,
     /// Of the server that runs, if one does.
     guard: Option<Arc<Guard>>,
+    hashers: Arc<Hashers>,
 }
 
 impl Admin {
     /// Works on a store.
     #[must_use]
     pub fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>, collectors: Arc<Collectors>) -> Self {
-        Self { store, clock, collectors, wake: Arc::default(), guard: None }
+        let hashers = Arc::new(Hashers::new(1));
+        Self { store, clock, collectors, wake: Arc::default(), guard: None, hashers }
     }
 
-    /// The same, of a server whose lock-outs can be listed and lifted.
+    /// The same, of a server whose lock-outs can be listed and lifted, and whose threads hash passwords.
     #[must_use]
-    pub fn guarded(self, guard: Arc<Guard>) -> Self {
-        Self { guard: Some(guard), ..self }
+    pub fn with_authenticator(self, authenticator: &Authenticator) -> Self {
+        let guard = Some(authenticator.guard().clone());
+        Self { guard, hashers: authenticator.hashers().clone(), ..self }
     }
 
     /// The same, and the relay is woken when the queue changes.
@@ -368,8 +373,8 @@ impl Admin {
             Request::AccountUndelete { address, since } => {
                 return self.undelete(address, since).await;
             }
-            Request::AccountImport { address, maildir, unique_ids } => {
-                return self.import(address, &maildir, unique_ids.as_deref()).await;
+            Request::AccountImport { address, maildir, unique_ids, folders } => {
+                return self.import(address, (&maildir, unique_ids.as_deref()), folders).await;
             }
             Request::SourceAdd { address, login, password, keep, every, check } => {
                 return self.add_source(address, (login, password), (keep, every), check).await;
@@ -452,14 +457,15 @@ impl Admin {
     async fn import(
         &self,
         address: String,
-        maildir: &Path,
-        unique_ids: Option<&Path>,
+        (maildir, unique_ids): (&Path, Option<&Path>),
+        folders: Folders,
     ) -> Result<Response, AdminError> {
+        let import = Import { maildir, unique_ids, folders };
         let account = self.account(address).await?;
         let (store, clock) = (self.store.clone(), self.clock.clone());
         let from = maildir.display().to_string();
         let mut destination = StoreDestination::new(store, clock, account, from, Purpose::Move);
-        Ok(Response::Imported(import::maildir(maildir, unique_ids, &mut destination).await?))
+        Ok(Response::Imported(import::maildir(import, &mut destination).await?))
     }
 
     async fn aliases(&self) -> Result<Response, AdminError> {
@@ -532,8 +538,8 @@ impl Admin {
     ) -> Result<Credentials, PasswordError> {
         let clock = self.clock.clone();
         let password = Secret::new(password.as_bytes());
-        let hashed = spawn_blocking(move || {
-            let credentials = auth::credentials(&password, &*clock)?;
+        let hashed = self.hashers.run(move |memory| {
+            let credentials = auth::credentials(&password, &*clock, memory)?;
             Ok(Credentials { apop: apop.then_some(password), ..credentials })
         });
         hashed.await.unwrap_or(Err(PasswordError))

@@ -10,13 +10,12 @@
 use crate::{
     clock::Clock,
     guard::Guard,
-    hashers::Hashers,
+    hashers::{Hashers, Memory},
     named::Named,
     oauth::{Rejection, TokenError, Tokens},
     principal::{Found, Principal},
     scram::Verifier,
 };
-use argon2::{Argon2, PasswordHasher, PasswordVerifier};
 use aws_lc_rs::{constant_time, hmac};
 use md5::{Digest, Md5};
 use posta_mail::{Address, ClientAddress, Secret, Timestamp};
@@ -79,7 +78,7 @@ pub struct Authenticator {
     remembered: Mutex<HashMap<AccountId, Remembered>>,
     /// Hashes that may run at once, and what runs them.
     permits: Semaphore,
-    hashers: Hashers,
+    hashers: Arc<Hashers>,
     /// Makes what is told of accounts that do not exist. Durable, so that a restart changes nothing.
     decoys: hmac::Key,
     /// Checked in place of the hash of an account that does not exist, so that the time taken does
@@ -101,14 +100,17 @@ impl Authenticator {
     /// # Errors
     /// When the store fails, which keeps a key.
     pub async fn open(store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> Result<Self, StoreError> {
+        // Half of the cores: a crowd of logins must not hold up the mail.
+        let threads = available_parallelism().map_or(1, usize::from).div_ceil(2);
+        let hashers = Arc::new(Hashers::new(threads));
         let mut octets = [0; 32];
         clock.random(&mut octets);
-        let nobody = hash(&octets, &*clock).unwrap_or_default();
+        let source = clock.clone();
+        let nobody = move |memory: &mut Memory| hash(&octets, &*source, memory).unwrap_or_default();
+        let nobody = hashers.run(nobody).await;
         clock.random(&mut octets);
         let decoys = store.keep_first(DECOYS.0, DECOYS.1, octets.to_vec()).await?;
         clock.random(&mut octets);
-        // Half of the cores: a crowd of logins must not hold up the mail.
-        let threads = available_parallelism().map_or(1, usize::from).div_ceil(2);
         let guard = Guard::new(store.clone(), clock.clone(), 0, Duration::ZERO);
         Ok(Self {
             store,
@@ -118,8 +120,8 @@ impl Authenticator {
             decoys: hmac::Key::new(hmac::HMAC_SHA256, &decoys),
             remembered: Mutex::default(),
             permits: Semaphore::new(threads),
-            hashers: Hashers::new(threads),
-            nobody,
+            hashers,
+            nobody: nobody.unwrap_or_default(),
             tokens: None,
         })
     }
@@ -128,6 +130,11 @@ impl Authenticator {
     #[must_use]
     pub fn with_tokens(self, tokens: Option<Tokens>) -> Self {
         Self { tokens, ..self }
+    }
+
+    /// The threads that hash passwords.
+    pub(crate) const fn hashers(&self) -> &Arc<Hashers> {
+        &self.hashers
     }
 
     /// The same, guarded against those who guess.
@@ -258,9 +265,8 @@ impl Authenticator {
 
     /// Hashes a password and compares, off the async threads.
     async fn check(&self, stored: String, password: Secret) -> bool {
-        let verify =
-            move || Argon2::default().verify_password(password.expose(), stored.as_str()).is_ok();
-        self.hashers.check(verify).await
+        let verify = move |memory: &mut Memory| memory.verify(password.expose(), &stored);
+        self.hashers.run(verify).await.unwrap_or_default()
     }
 
     /// The account that a digest of a greeting's challenge and its shared secret opens (RFC 1939 §7).
@@ -381,30 +387,29 @@ impl Authenticator {
     }
 }
 
-/// A password's hash as it is kept: argon2id with the parameters of RFC 9106 as OWASP advises them,
-/// as a PHC string.
-///
-/// # Errors
-/// When the password cannot be used.
-pub fn hash(password: &[u8], clock: &dyn Clock) -> Result<String, PasswordError> {
+/// Hashes a password with a salt of its own.
+fn hash(password: &[u8], clock: &dyn Clock, memory: &mut Memory) -> Result<String, PasswordError> {
     let mut salt = [0; SALT];
     clock.random(&mut salt);
-    let hash = Argon2::default().hash_password_with_salt(password, &salt);
-    hash.map(|hash| hash.to_string()).map_err(|_| PasswordError)
+    memory.hash(password, &salt).map_err(|_| PasswordError)
 }
 
 /// What a password that a person chose is checked against.
 ///
 /// # Errors
 /// When it cannot be used: POP3 sends it in a line.
-pub fn credentials(password: &Secret, clock: &dyn Clock) -> Result<Credentials, PasswordError> {
+pub(crate) fn credentials(
+    password: &Secret,
+    clock: &dyn Clock,
+    memory: &mut Memory,
+) -> Result<Credentials, PasswordError> {
     let octets = password.expose();
     let unusable = |octet: &u8| matches!(octet, b'\r' | b'\n' | 0);
     if octets.is_empty() || octets.len() > PASSWORD || octets.iter().any(unusable) {
         return Err(PasswordError);
     }
     let scram = Some(Verifier::new(octets, clock).to_string());
-    Ok(Credentials { password_hash: hash(octets, clock)?, scram, apop: None })
+    Ok(Credentials { password_hash: hash(octets, clock, memory)?, scram, apop: None })
 }
 
 #[cfg(test)]
@@ -422,7 +427,7 @@ mod tests {
     async fn case() -> Case {
         let clock = Arc::new(SimulatedClock::new(Timestamp::UNIX_EPOCH, 1));
         let store = Arc::new(MemoryStore::new());
-        let hash = hash(b"right", &*clock).unwrap();
+        let hash = hash(b"right", &*clock, &mut Memory::default()).unwrap();
         for address in ["ana@x.test", "ana@y.test", "bob@x.test"] {
             let credentials = Credentials { password_hash: hash.clone(), ..Credentials::default() };
             store.add_account(&address.parse().unwrap(), credentials).await.unwrap();
@@ -462,7 +467,7 @@ mod tests {
         case.clock.set(Timestamp::UNIX_EPOCH + REMEMBERED);
         assert!(case.authenticator.remembered(&bob, &tag).is_none(), "time ends it");
         let bob = "bob@x.test".parse().unwrap();
-        let password_hash = hash(b"other", &*case.clock).unwrap();
+        let password_hash = hash(b"other", &*case.clock, &mut Memory::default()).unwrap();
         let changed = Credentials { password_hash, ..Credentials::default() };
         case.store.set_password(&bob, changed).await.unwrap();
         assert!(
@@ -493,7 +498,9 @@ mod tests {
     fn unusable_passwords_are_refused() {
         let clock = SimulatedClock::new(Timestamp::UNIX_EPOCH, 1);
         for password in ["", "a\nb", "a\0", &"x".repeat(241)] {
-            assert_eq!(credentials(&Secret::new(password.as_bytes()), &clock), Err(PasswordError));
+            let password = Secret::new(password.as_bytes());
+            let refused = credentials(&password, &clock, &mut Memory::default());
+            assert_eq!(refused, Err(PasswordError));
         }
     }
 }

@@ -15,6 +15,7 @@ use crate::{
 };
 use posta_mail::{
     MailId, Reply, Timestamp,
+    convert::HeaderSections,
     crlf::CrlfLines,
     header::HeaderCompleter,
     originators::{OriginatorError, Originators},
@@ -67,6 +68,8 @@ pub(crate) struct Incoming {
     lines: CrlfLines,
     /// Whether it has octets outside ASCII.
     pub(crate) is_eight_bit: bool,
+    /// Tells whether it needs SMTPUTF8, where the client says so.
+    headers: Option<Box<HeaderSections>>,
     /// Its Message-ID field.
     pub(crate) message_id: Option<String>,
     /// Who wrote and sent it, where that matters.
@@ -117,6 +120,7 @@ impl Incoming {
             hops: 0,
             lines,
             is_eight_bit: false,
+            headers: None,
             message_id: None,
             originators: None,
             chunks: 0,
@@ -128,6 +132,16 @@ impl Incoming {
             pace: None,
             is_slow: false,
         }
+    }
+
+    /// The same, of a client that says SMTPUTF8.
+    pub(crate) fn saying_utf8(self) -> Self {
+        Self { headers: Some(Box::default()), ..self }
+    }
+
+    /// Whether its header sections can travel by SMTPUTF8 only, as far as they have come.
+    pub(crate) fn needs_utf8(&self) -> bool {
+        self.headers.as_ref().is_some_and(|headers| headers.need_utf8())
     }
 
     /// Octets of the content so far.
@@ -214,7 +228,7 @@ impl Incoming {
             completer.finish(&mut self.rest);
         }
         // Binary content may lack the end of its last line, which is added whenever lines are wanted.
-        self.lines.count(&self.rest[before..]);
+        self.note(before);
         self.lines.finish();
         self.write_chunks(store).await;
         turn
@@ -231,7 +245,6 @@ impl Incoming {
     }
 
     fn take(&mut self, content: &[u8]) {
-        self.is_eight_bit |= !content.is_ascii();
         let before = self.rest.len();
         match &mut self.completer {
             None => self.rest.extend_from_slice(content),
@@ -245,7 +258,17 @@ impl Incoming {
                 }
             }
         }
-        self.lines.count(&self.rest[before..]);
+        self.note(before);
+    }
+
+    /// Notes what there is to know of the octets that were added to the rest.
+    fn note(&mut self, before: usize) {
+        let added = &self.rest[before..];
+        self.lines.count(added);
+        self.is_eight_bit |= !added.is_ascii();
+        if let Some(headers) = &mut self.headers {
+            headers.push(added);
+        }
     }
 
     /// Sets aside what a slow sender holds. It gets no share for this message again.

@@ -1,13 +1,23 @@
-//! Threads for password hashes. Each hash takes 19 MiB for a while, which the allocator keeps for the
-//! thread that asked: so there are few such threads, and always the same.
+//! Password hashes: argon2id, on a few threads of their own.
+//!
+//! A hash takes 19 MiB for a while. The allocator would keep that for the thread that asked, and could not
+//! use it again for the next hash, whose blocks have to be aligned: each new password cost 19 MiB for good.
+//! So every hash of the server, for logins and for new passwords alike, runs on the threads of one pool;
+//! each thread has memory for one hash, uses it for the next that waits, and gives it back to the system
+//! when none does.
 
+use argon2::{Argon2, Block, Params, PasswordHash, password_hash::phc};
 use std::{
     sync::{Arc, Mutex, PoisonError, mpsc},
     thread,
 };
 use tokio::sync::oneshot;
 
-type Job = Box<dyn FnOnce() + Send>;
+/// Blocks of 1 KiB that a thread asks the system for at least. Beyond 32 MiB glibc takes memory from the
+/// system for each request, and gives it back with it; what is never written to takes none.
+const AT_LEAST: usize = 33 * 1024;
+
+type Job = Box<dyn FnOnce(&mut Memory) + Send>;
 
 /// A few threads that hash. They end when this is dropped.
 pub(crate) struct Hashers {
@@ -15,18 +25,13 @@ pub(crate) struct Hashers {
 }
 
 impl Hashers {
-    /// So many threads. One that cannot be started is missing; without any, nothing is ever right.
+    /// Starts so many threads. One that cannot be started is missing; without any, nothing is ever right.
     pub(crate) fn new(threads: usize) -> Self {
         let (jobs, receiver) = mpsc::channel::<Job>();
         let receiver = Arc::new(Mutex::new(receiver));
         for _ in 0..threads {
             let receiver = receiver.clone();
-            let next = move || receiver.lock().unwrap_or_else(PoisonError::into_inner).recv();
-            let work = move || {
-                while let Ok(job) = next() {
-                    job();
-                }
-            };
+            let work = move || work(&receiver);
             if let Err(error) = thread::Builder::new().name("posta-hash".into()).spawn(work) {
                 tracing::error!(%error, "a thread for password hashes is missing");
             }
@@ -34,13 +39,127 @@ impl Hashers {
         Self { jobs }
     }
 
-    /// Has a thread find something out; false if it could not.
-    pub(crate) async fn check(&self, check: impl FnOnce() -> bool + Send + 'static) -> bool {
+    /// Returns what a hash on one of the threads found out; none if no thread could be started.
+    pub(crate) async fn run<T: Send + 'static>(
+        &self,
+        hash: impl FnOnce(&mut Memory) -> T + Send + 'static,
+    ) -> Option<T> {
         let (sender, outcome) = oneshot::channel();
-        let job = Box::new(move || {
+        let job = Box::new(move |memory: &mut Memory| {
             // Whoever asked may be gone.
-            let _ = sender.send(check());
+            let _ = sender.send(hash(memory));
         });
-        self.jobs.send(job).is_ok() && outcome.await.unwrap_or_default()
+        self.jobs.send(job).ok()?;
+        outcome.await.ok()
+    }
+}
+
+/// Does what comes, until nothing will.
+fn work(jobs: &Mutex<mpsc::Receiver<Job>>) {
+    loop {
+        let job = jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
+        let Ok(mut job) = job else { return };
+        let mut memory = Memory::default();
+        loop {
+            job(&mut memory);
+            // A thread that holds the lock waits for the next job, so that none is left for this one.
+            let next = jobs.try_lock().ok().and_then(|jobs| jobs.try_recv().ok());
+            let Some(next) = next else { break };
+            job = next;
+        }
+    }
+}
+
+/// The memory of one hash at a time.
+#[derive(Default)]
+pub(crate) struct Memory(Vec<Block>);
+
+impl Memory {
+    /// Hashes a password as it is kept: argon2id with the parameters of RFC 9106 as OWASP advises them, as a
+    /// PHC string.
+    pub(crate) fn hash(
+        &mut self,
+        password: &[u8],
+        salt: &[u8],
+    ) -> argon2::password_hash::Result<String> {
+        let (argon2, params) = (Argon2::default(), Params::default());
+        let mut output = [0; Params::DEFAULT_OUTPUT_LEN];
+        argon2.hash_password_into_with_memory(password, salt, &mut output, self.blocks(&params))?;
+        let hash = PasswordHash {
+            algorithm: argon2::ARGON2ID_IDENT,
+            version: Some(argon2::Version::default().into()),
+            params: phc::ParamsString::try_from(&params)?,
+            salt: Some(phc::Salt::new(salt)?),
+            hash: Some(phc::Output::new(&output)?),
+        };
+        Ok(hash.to_string())
+    }
+
+    /// Returns whether a password is the one that was hashed.
+    pub(crate) fn verify(&mut self, password: &[u8], stored: &str) -> bool {
+        self.hash_like(password, stored).is_ok_and(|(expected, found)| expected == found)
+    }
+
+    /// Returns the output of a hash, and what it is for another password with all else the same. Their
+    /// comparison takes the same time wherever they differ.
+    fn hash_like(
+        &mut self,
+        password: &[u8],
+        stored: &str,
+    ) -> argon2::password_hash::Result<(phc::Output, phc::Output)> {
+        let stored = PasswordHash::new(stored)?;
+        let (Some(salt), Some(expected)) = (stored.salt, stored.hash) else {
+            return Err(argon2::password_hash::Error::PasswordInvalid);
+        };
+        let params = Params::try_from(&stored)?;
+        let algorithm = argon2::Algorithm::try_from(stored.algorithm.as_str())?;
+        let version = stored.version.map(argon2::Version::try_from).transpose()?;
+        let mut output = vec![0; expected.len()];
+        let blocks = self.blocks(&params);
+        let argon2 = Argon2::new(algorithm, version.unwrap_or_default(), params);
+        argon2.hash_password_into_with_memory(password, &salt, &mut output, blocks)?;
+        Ok((expected, phc::Output::new(&output)?))
+    }
+
+    /// As many blocks as the parameters ask for. What they hold does not matter: each is written before it
+    /// is read.
+    fn blocks(&mut self, params: &Params) -> &mut [Block] {
+        let count = params.block_count();
+        if self.0.is_empty() {
+            self.0.reserve_exact(count.max(AT_LEAST));
+        }
+        self.0.resize(count, Block::new());
+        &mut self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use argon2::{PasswordHasher, PasswordVerifier};
+
+    /// What is kept is what any other implementation would have kept.
+    #[test]
+    fn hashes_are_those_of_the_library() {
+        let mut memory = Memory::default();
+        let salt = [7; 16];
+        for password in [&b"parola"[..], b"", b"another one"] {
+            let ours = memory.hash(password, &salt).unwrap();
+            let theirs = Argon2::default().hash_password_with_salt(password, &salt).unwrap();
+            assert_eq!(ours, theirs.to_string());
+            assert!(memory.verify(password, &ours));
+            assert!(!memory.verify(b"wrong", &ours));
+        }
+        let params = Params::new(64, 2, 2, Some(16)).unwrap();
+        let others = Argon2::new(argon2::Algorithm::Argon2i, argon2::Version::V0x10, params);
+        let other = others.hash_password_with_salt(b"parola", &salt).unwrap().to_string();
+        assert!(memory.verify(b"parola", &other), "{other}");
+        assert!(!memory.verify(b"parole", &other));
+        assert!(Argon2::default().verify_password(b"parola", other.as_str()).is_ok());
+        for stored in
+            ["", "x", "$argon2id$v=19$m=19456,t=2,p=1", "$scrypt$ln=1$YWJjZGVmZ2g$YWJjZGVmZ2g"]
+        {
+            assert!(!memory.verify(b"parola", stored), "{stored}");
+        }
     }
 }

@@ -1,17 +1,29 @@
 //! Taking over a Maildir: the messages of another server, with the unique-ids under which mail programs
 //! know them, so that none collects anything twice.
 //!
-//! Dovecot keeps its list in `dovecot-uidlist`, Courier in `courierpop3dsizelist`. A message that is
-//! in no list has the name of its file as its unique-id, as qmail and Courier do it.
+//! Dovecot and Courier keep lists of unique-ids (`lists.rs`). A message that is in no list has the name
+//! of its file as its unique-id, as qmail and Courier do it, or the digest of that name where it cannot be
+//! one (RFC 1939 §7). An account has one mailbox, into which the messages of the Maildir's folders come too
+//! (`folders.rs`). POP3 never showed these, so the unique-id of each is a digest of the folder's and the
+//! file's names.
+//!
+//! Nothing is passed over in silence: what is not taken is counted, and named up to a limit.
+
+mod folders;
+mod lists;
+
+pub use folders::Folders;
 
 use crate::{
     collect::{Destination, StoreDestination, derived},
-    plain_files::{self, Directory},
+    plain_files::Directory,
 };
+use folders::{WITH_MESSAGES, is_set_aside, name_of};
+use lists::{UniqueIds, split_flags};
 use posta_mail::id::is_unique_id;
 use serde::{Deserialize, Serialize};
 use std::{
-    collections::HashMap,
+    collections::HashSet,
     ffi::{OsStr, OsString},
     fs::File,
     io,
@@ -21,30 +33,47 @@ use std::{
 };
 use tokio::{io::AsyncReadExt, task::spawn_blocking};
 
-/// The lists' names in a Maildir.
-const LISTS: [&str; 2] = ["dovecot-uidlist", "courierpop3dsizelist"];
-
-/// The folders of a Maildir that hold messages.
-const FOLDERS: [&str; 2] = ["new", "cur"];
-
 /// Octets read at a time.
 const PIECE: usize = 64 * 1024;
 
-/// Octets of a list of unique-ids at most: room for a million messages.
-const LIST: u64 = 128 << 20;
-
 /// Names that are told of what was passed over: who reads them cannot read more.
 const TOLD: usize = 20;
+
+/// What to import.
+#[derive(Debug, Clone, Copy)]
+pub struct Import<'i> {
+    /// The Maildir.
+    pub maildir: &'i Path,
+    /// The list of unique-ids, where it is not in the Maildir.
+    pub unique_ids: Option<&'i Path>,
+    /// The folders that are taken.
+    pub folders: Folders,
+}
 
 /// What an import came to.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Imported {
     /// Messages that were new.
     pub messages: usize,
-    /// Names that are no regular files, or could not be opened.
+    /// How many of them were in folders.
+    pub in_folders: usize,
+    /// Messages that their owner had thrown away: they have the flag T, and are not taken.
+    pub thrown_away: usize,
+    /// Folders that were not asked for and hold messages, and how many each holds.
+    pub left_out: Vec<(String, usize)>,
+    /// Names that are no regular files or could not be read, lines of a list that make no sense.
     pub passed_over: usize,
     /// The first of those names, and why.
     pub told: Vec<String>,
+}
+
+impl Imported {
+    fn pass_over(&mut self, words: String) {
+        self.passed_over += 1;
+        if self.told.len() < TOLD {
+            self.told.push(words);
+        }
+    }
 }
 
 /// A message in a Maildir.
@@ -54,49 +83,130 @@ struct Found {
     rank: usize,
     /// The file's name: a time, before all.
     name: OsString,
-    /// Where it is: a place in [`FOLDERS`].
-    folder: usize,
+    /// Where it is: a place in [`WITH_MESSAGES`].
+    place: usize,
     unique_id: String,
 }
 
-/// Takes a Maildir's messages over. `list` is the list of unique-ids, where it is not in the Maildir.
-/// Messages whose unique-id is there already are not new. Only regular files are messages: what else
-/// the Maildir's owner has put there is passed over, and told of.
+/// What the name of a file says.
+#[derive(Debug, PartialEq, Eq)]
+enum Named {
+    Message {
+        rank: usize,
+        unique_id: String,
+    },
+    /// Its owner has thrown it away.
+    ThrownAway,
+    /// It begins with a dot: no message has such a name.
+    Hidden,
+}
+
+/// A folder's open directories and what may be messages in them, in the order in which they come.
+#[derive(Debug, Default)]
+struct Listing {
+    directories: Arc<[Option<Directory>; 2]>,
+    found: Vec<Found>,
+    thrown_away: usize,
+    hidden: Vec<String>,
+}
+
+/// Takes a Maildir's messages over. Messages whose unique-id is there already are not new. Only regular
+/// files are messages: what else the Maildir's owner has put there is passed over, and told of.
 ///
 /// # Errors
-/// When something cannot be read or kept; what came before is there.
+/// When the Maildir or its list cannot be read, or a message cannot be kept; what came before is there.
 pub async fn maildir(
-    directory: &Path,
-    list: Option<&Path>,
+    import: Import<'_>,
     destination: &mut StoreDestination,
 ) -> io::Result<Imported> {
-    let (directory, list) = (directory.to_owned(), list.map(Path::to_owned));
-    let listing = off_thread(move || look(&directory, list.as_deref()));
-    let (folders, found) = listing.await?;
-    let known = destination.known().await?;
-    let mut imported = Imported::default();
-    for Found { name, folder, unique_id, .. } in found {
-        if known.contains_key(&unique_id) {
-            continue;
+    let (path, list) = (import.maildir.to_owned(), import.unique_ids.map(Path::to_owned));
+    let opened = off_thread(move || {
+        let maildir = Directory::open(&path).map_err(|error| named(error, &path))?;
+        let unique_ids = UniqueIds::read(&path, &maildir, list.as_deref())?;
+        let walk = folders::walk(&maildir);
+        let inbox = look(&maildir, &[], &unique_ids).map_err(|error| {
+            // It says which of the two directories it is about.
+            io::Error::new(error.kind(), format!("{}/{error}", path.display()))
+        })?;
+        if inbox.directories.iter().all(Option::is_none) && walk.folders.is_empty() {
+            let words = "no Maildir: neither it nor what is in it has a directory `cur` or `new`";
+            return Err(named(io::Error::new(io::ErrorKind::NotFound, words), &path));
         }
-        // Its owner chose it: it may hold a line end.
-        let about = format!("{}/{}", FOLDERS[folder], name.to_string_lossy().escape_debug());
-        let folders = folders.clone();
-        match off_thread(move || folders[folder].file(&name)).await {
-            Ok(file) => {
-                let taken = take(file, &unique_id, destination).await;
-                taken.map_err(|error| named(error, Path::new(&about)))?;
-                imported.messages += 1;
+        Ok((Arc::new(maildir), unique_ids, walk, inbox))
+    });
+    let (maildir, unique_ids, walk, inbox) = opened.await?;
+    let mut imported = Imported::default();
+    for line in &unique_ids.odd {
+        let path = unique_ids.path.display();
+        imported.pass_over(format!("{path}, line {line}: names no file and its unique-id"));
+    }
+    let mut known: HashSet<_> = destination.known().await?.into_keys().collect();
+    take_all("", inbox, &mut known, destination, &mut imported).await?;
+    let of_inbox = imported.messages;
+    for words in walk.passed_over {
+        imported.pass_over(words);
+    }
+    for folder in walk.folders {
+        let name = name_of(&folder);
+        let is_taken = match import.folders {
+            Folders::None => false,
+            Folders::Usual => !is_set_aside(&folder),
+            Folders::All => true,
+        };
+        let maildir = maildir.clone();
+        match off_thread(move || look(&maildir, &folder, &UniqueIds::default())).await {
+            Ok(listing) if is_taken => {
+                let prefix = format!("{name}/");
+                take_all(&prefix, listing, &mut known, destination, &mut imported).await?;
             }
-            Err(why) => {
-                imported.passed_over += 1;
-                if imported.told.len() < TOLD {
-                    imported.told.push(format!("{about}: {why}"));
-                }
-            }
+            Ok(listing) if listing.found.is_empty() => {}
+            Ok(listing) => imported.left_out.push((name, listing.found.len())),
+            Err(error) => imported.pass_over(format!("{name}/{error}")),
         }
     }
+    imported.in_folders = imported.messages - of_inbox;
     Ok(imported)
+}
+
+/// Takes the messages of a folder over, whose path is `prefix`.
+async fn take_all(
+    prefix: &str,
+    listing: Listing,
+    known: &mut HashSet<String>,
+    destination: &mut StoreDestination,
+    imported: &mut Imported,
+) -> io::Result<()> {
+    imported.thrown_away += listing.thrown_away;
+    for name in listing.hidden {
+        imported.pass_over(format!("{prefix}{name}: a message's name does not begin with a dot"));
+    }
+    let mut seen = HashSet::new();
+    for Found { name, place, mut unique_id, .. } in listing.found {
+        // Two files may have one unique-id, as a copy does in `new` and in `cur`: neither is lost.
+        while !seen.insert(unique_id.clone()) {
+            unique_id = derived(unique_id.as_bytes());
+        }
+        if known.contains(&unique_id) {
+            continue;
+        }
+        let about = format!("{prefix}{}/{}", WITH_MESSAGES[place], shown(&name));
+        let directories = listing.directories.clone();
+        let opened = off_thread(move || match &directories[place] {
+            Some(directory) => directory.file(&name),
+            None => Err(io::ErrorKind::NotFound.into()),
+        });
+        let taken = match opened.await {
+            Ok(file) => take(file, &unique_id, destination).await,
+            Err(error) => Err(Failure::Unread(error)),
+        };
+        match taken {
+            Ok(()) => imported.messages += 1,
+            Err(Failure::Unread(error)) => imported.pass_over(format!("{about}: {error}")),
+            Err(Failure::Unkept(error)) => return Err(named(error, Path::new(&about))),
+        }
+    }
+    known.extend(seen);
+    Ok(())
 }
 
 /// Files may be far away, on a disk that does not answer: nobody else waits for them.
@@ -106,52 +216,90 @@ async fn off_thread<T: Send + 'static>(
     spawn_blocking(work).await.unwrap_or_else(|error| Err(io::Error::other(error)))
 }
 
-/// Opens a Maildir's folders, and lists what may be messages in the order in which they come.
-fn look(directory: &Path, list: Option<&Path>) -> io::Result<(Arc<[Directory; 2]>, Vec<Found>)> {
-    let maildir = Directory::open(directory).map_err(|error| named(error, directory))?;
-    let folder =
-        |name: &str| maildir.directory(name).map_err(|error| named(error, &directory.join(name)));
-    let folders = [folder(FOLDERS[0])?, folder(FOLDERS[1])?];
-    let unique_ids = read_list(directory, &maildir, list)?;
-    let mut found = Vec::new();
-    for (at, folder) in folders.iter().enumerate() {
-        let names = folder.names().map_err(|error| named(error, &directory.join(FOLDERS[at])))?;
-        found.extend(names.into_iter().filter_map(|name| message(name, at, &unique_ids)));
+/// Opens the directories of a folder, the INBOX where its path is empty, and lists what may be messages.
+///
+/// # Errors
+/// When one cannot be read: the error begins with its name.
+fn look(maildir: &Directory, folder: &[OsString], unique_ids: &UniqueIds) -> io::Result<Listing> {
+    let opened = folders::open(maildir, folder)?;
+    let mut directories = [None, None];
+    let mut listing = Listing::default();
+    for (place, directory) in directories.iter_mut().enumerate() {
+        let about = |error| named(error, Path::new(WITH_MESSAGES[place]));
+        // Copies of a Maildir may lack an empty directory.
+        let inner = match opened.directory(WITH_MESSAGES[place]) {
+            Ok(inner) => inner,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(about(error)),
+        };
+        for name in inner.names().map_err(about)? {
+            match read_name(&name, folder, unique_ids) {
+                Named::Message { rank, unique_id } => {
+                    listing.found.push(Found { rank, name, place, unique_id });
+                }
+                Named::ThrownAway => listing.thrown_away += 1,
+                Named::Hidden => {
+                    listing.hidden.push(format!("{}/{}", WITH_MESSAGES[place], shown(&name)));
+                }
+            }
+        }
+        *directory = Some(inner);
     }
-    found.sort();
-    Ok((Arc::new(folders), found))
+    listing.found.sort();
+    listing.directories = Arc::new(directories);
+    Ok(listing)
 }
 
-/// The message of a file, unless its owner has thrown it away.
-fn message(
-    name: OsString,
-    folder: usize,
-    listed: &HashMap<String, (usize, String)>,
-) -> Option<Found> {
+/// Returns what the name of a file in a folder says.
+fn read_name(name: &OsStr, folder: &[OsString], listed: &UniqueIds) -> Named {
     let octets = name.as_bytes();
-    let flags_at = octets.windows(3).position(|window| window == b":2,");
-    let (base, flags) = octets.split_at(flags_at.unwrap_or(octets.len()));
-    if octets.starts_with(b".") || flags.contains(&b'T') {
-        return None;
+    let (base, flags) = split_flags(octets);
+    if octets.starts_with(b".") {
+        return Named::Hidden;
     }
-    let text = OsStr::from_bytes(base).to_string_lossy();
-    let of_list = listed.get(&*text).cloned();
-    let (rank, unique_id) = of_list.unwrap_or_else(|| (usize::MAX, text.into_owned()));
+    if flags.contains(&b'T') {
+        return Named::ThrownAway;
+    }
+    if !folder.is_empty() {
+        // No name holds a slash.
+        let parts: Vec<_> = folder.iter().map(|name| name.as_bytes()).chain([base]).collect();
+        return Named::Message { rank: usize::MAX, unique_id: derived(&parts.join(&b'/')) };
+    }
+    let text = String::from_utf8_lossy(base);
+    let (rank, unique_id) = listed.of(base).unwrap_or_else(|| (usize::MAX, text.into_owned()));
     let unique_id = if is_unique_id(&unique_id) { unique_id } else { derived(base) };
-    Some(Found { rank, name, folder, unique_id })
+    Named::Message { rank, unique_id }
 }
 
-async fn take(file: File, unique_id: &str, destination: &mut StoreDestination) -> io::Result<()> {
+/// Why a message did not come.
+enum Failure {
+    /// Its file cannot be read: the others may be.
+    Unread(io::Error),
+    /// It cannot be kept, nor can the others.
+    Unkept(io::Error),
+}
+
+async fn take(
+    file: File,
+    unique_id: &str,
+    destination: &mut StoreDestination,
+) -> Result<(), Failure> {
     let mut file = tokio::fs::File::from_std(file);
     let mut piece = vec![0; PIECE];
     let mut lines = LineEnds::default();
-    destination.begin(Some(unique_id)).await?;
+    destination.begin(Some(unique_id)).await.map_err(Failure::Unkept)?;
     loop {
-        let octets = file.read(&mut piece).await?;
-        if octets == 0 {
-            return destination.end().await.map(|_| ());
+        match file.read(&mut piece).await {
+            Ok(0) => return destination.end().await.map(|_| ()).map_err(Failure::Unkept),
+            Ok(octets) => {
+                let content = lines.convert(&piece[..octets]);
+                destination.write(&content).await.map_err(Failure::Unkept)?;
+            }
+            Err(error) => {
+                destination.abandon().await.map_err(Failure::Unkept)?;
+                return Err(Failure::Unread(error));
+            }
         }
-        destination.write(&lines.convert(&piece[..octets])).await?;
     }
 }
 
@@ -175,122 +323,77 @@ impl LineEnds {
     }
 }
 
-/// The rank and the unique-id of each file, by its name without flags.
-fn read_list(
-    directory: &Path,
-    maildir: &Directory,
-    list: Option<&Path>,
-) -> io::Result<HashMap<String, (usize, String)>> {
-    let read = |file: File, path: &Path| {
-        let octets = plain_files::read(file, LIST).map_err(|error| named(error, path))?;
-        // A name that is not UTF-8 is looked up as it reads here.
-        Ok(parse_list(&String::from_utf8_lossy(&octets)))
-    };
-    if let Some(list) = list {
-        return read(plain_files::open(list).map_err(|error| named(error, list))?, list);
-    }
-    for name in LISTS {
-        match maildir.file(OsStr::new(name)) {
-            Ok(file) => return read(file, &directory.join(name)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(named(error, &directory.join(name))),
-        }
-    }
-    Ok(HashMap::new())
-}
-
-fn parse_list(text: &str) -> HashMap<String, (usize, String)> {
-    let mut lines = text.lines();
-    let header = lines.next().unwrap_or_default();
-    let ranked = |(rank, line)| {
-        let (base, unique_id) =
-            if header.starts_with('/') { courier(line) } else { dovecot(header, line) }?;
-        Some((base.to_owned(), (rank, unique_id)))
-    };
-    lines.enumerate().filter_map(ranked).collect()
-}
-
-/// `UID [P<unique-id>] [other fields] :FILE`; without a P, Dovecot's POP3 says UID and the header's
-/// UIDVALIDITY, eight hexadecimal digits each.
-fn dovecot<'l>(header: &str, line: &'l str) -> Option<(&'l str, String)> {
-    let (fields, file) = line.split_once(" :")?;
-    let base = file.split_once(":2,").map_or(file, |(base, _)| base);
-    let mut fields = fields.split(' ');
-    let uid: u32 = fields.next()?.parse().ok()?;
-    let saved = fields.find_map(|field| field.strip_prefix('P'));
-    if let Some(unique_id) = saved {
-        return Some((base, unique_id.to_owned()));
-    }
-    let validity = header.split(' ').find_map(|field| field.strip_prefix('V'))?;
-    let validity: u32 = validity.parse().ok()?;
-    Some((base, format!("{uid:08x}{validity:08x}")))
-}
-
-/// `FILE SIZE NUMBER:VALIDITY[:…]`; Courier's POP3 says `UIDNUMBER-VALIDITY`, or the file's name where
-/// the number is 0.
-fn courier(line: &str) -> Option<(&str, String)> {
-    let mut words = line.rsplitn(3, ' ');
-    let (ids, _size, file) = (words.next()?, words.next()?, words.next()?);
-    let base = file.split_once(":2,").map_or(file, |(base, _)| base);
-    let mut ids = ids.split(':');
-    let (number, validity) = (ids.next()?, ids.next()?);
-    let unique_id = if number == "0" { base.to_owned() } else { format!("UID{number}-{validity}") };
-    Some((base, unique_id))
-}
-
 /// An error that says which file it is about.
 fn named(error: io::Error, path: &Path) -> io::Error {
     io::Error::new(error.kind(), format!("{}: {error}", path.display()))
 }
 
+/// A name as it is shown: its owner chose it, and it may hold a line end.
+fn shown(name: &OsStr) -> String {
+    name.to_string_lossy().escape_debug().to_string()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// The lists as both servers wrote them, and what their POP3 said.
-    #[test]
-    fn lists_are_read() {
-        let dovecot = "3 V1795540755 N1 Gf243c53312c7056b4d0b000083ecc375\n\
-                       1 G0.bench :1795540754.M868569P2893.vm,S=3976,W=4044\n\
-                       2 Pkept.id G1.bench :1795540754.M868570P2893.vm,S=3976,W=4044:2,S\n\
-                       x :y\n";
-        let list = parse_list(dovecot);
-        let (first, second) = (
-            "1795540754.M868569P2893.vm,S=3976,W=4044",
-            "1795540754.M868570P2893.vm,S=3976,W=4044",
-        );
-        assert_eq!(list[first], (0, "000000016b05c713".to_owned()));
-        assert_eq!(list[second], (1, "kept.id".to_owned()));
-        assert_eq!(list.len(), 2);
-        let courier = "/3 4 1795540764\n\
-                       170001.M1P2.host,S=14:2, 17 1:1795540764:0\n\
-                       170002.M1P2.host,S=14:2,S 17 0:0:0\n";
-        let list = parse_list(courier);
-        assert_eq!(list["170001.M1P2.host,S=14"], (0, "UID1-1795540764".to_owned()));
-        assert_eq!(list["170002.M1P2.host,S=14"], (1, "170002.M1P2.host,S=14".to_owned()));
-        assert_eq!(parse_list("").len(), 0);
-    }
+    use crate::{clock::SystemClock, collect::Purpose};
+    use posta_store::{Credentials, MemoryStore, Store as _};
 
     #[test]
     fn files_are_messages() {
-        let none = HashMap::new();
-        let found = |name: &str| message(name.into(), 0, &none).map(|found| found.unique_id);
-        assert_eq!(found("1.a:2,S").as_deref(), Some("1.a"));
-        assert_eq!(found("1.a").as_deref(), Some("1.a"));
-        assert_eq!(found("1.a:2,ST"), None, "thrown away");
-        assert_eq!(found(".hidden"), None);
-        let octets = OsStr::from_bytes(b"1\xff").to_owned();
-        let octets = message(octets, 0, &none).map(|found| found.unique_id);
-        let mut derived = vec![octets];
-        for name in ["1 a", "1\na", "1\n", "1\u{219}", &"x".repeat(71)] {
+        let none = UniqueIds::default();
+        let unique_id = |name: &OsStr, folder: &[&str]| {
+            let folder: Vec<_> = folder.iter().map(OsString::from).collect();
+            match read_name(name, &folder, &none) {
+                Named::Message { unique_id, .. } => unique_id,
+                other => panic!("{name:?}: {other:?}"),
+            }
+        };
+        let found = |name: &str| unique_id(OsStr::new(name), &[]);
+        assert_eq!(found("1.a:2,S"), "1.a");
+        assert_eq!(found("1.a"), "1.a");
+        let thrown_away = read_name(OsStr::new("1.a:2,ST"), &[], &none);
+        assert_eq!(thrown_away, Named::ThrownAway);
+        assert_eq!(read_name(OsStr::new(".hidden"), &[], &none), Named::Hidden);
+        let mut derived = vec![
+            unique_id(OsStr::from_bytes(b"1\xff"), &[]),
+            unique_id(OsStr::from_bytes(b"1\xfe"), &[]),
+            unique_id(OsStr::new("1.a"), &[".Sent"]),
+            unique_id(OsStr::new("1.a"), &["Sent"]),
+            unique_id(OsStr::new("1.a"), &["Sent", "2024"]),
+            unique_id(OsStr::new("2024"), &["Sent"]),
+        ];
+        for name in ["1 a", "1\na", "1\n", "1\u{219}", "1\u{fffd}", &"x".repeat(71)] {
             let [before, after] = [name.to_owned(), format!("{name}:2,S")].map(|name| found(&name));
             assert_eq!(before, after, "flags change nothing: {name:?}");
             derived.push(before);
         }
-        assert!(derived.iter().flatten().all(|unique_id| is_unique_id(unique_id)), "{derived:?}");
+        assert!(derived.iter().all(|unique_id| is_unique_id(unique_id)), "{derived:?}");
         derived.sort();
         derived.dedup();
-        assert_eq!(derived.iter().flatten().count(), 6, "each its own");
+        assert_eq!(derived.len(), 12, "each its own");
+    }
+
+    /// A file whose disk fails costs itself, and leaves nothing of itself in the next message.
+    #[tokio::test]
+    async fn a_file_that_cannot_be_read_is_passed_over() {
+        let place = tempfile::tempdir().unwrap();
+        let store = Arc::new(MemoryStore::new());
+        let address = "ana@x.test".parse().unwrap();
+        store.add_account(&address, Credentials::default()).await.unwrap();
+        let account = store.account(&address).await.unwrap().unwrap();
+        let clock = Arc::new(SystemClock);
+        let from = "Maildir".to_owned();
+        let mut mailbox =
+            StoreDestination::new(store.clone(), clock, account.clone(), from, Purpose::Move);
+        // The nearest to a disk that fails: a file that is open for writing only.
+        let unread = File::create(place.path().join("1")).unwrap();
+        assert!(matches!(take(unread, "1", &mut mailbox).await, Err(Failure::Unread(_))));
+        std::fs::write(place.path().join("2"), "two\n").unwrap();
+        let read = File::open(place.path().join("2")).unwrap();
+        assert!(take(read, "2", &mut mailbox).await.is_ok());
+        let maildrop = store.maildrop(account.id).await.unwrap();
+        assert_eq!((maildrop.messages.len(), maildrop.octets), (1, 5));
     }
 
     #[test]

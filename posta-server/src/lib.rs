@@ -355,7 +355,7 @@ impl Server {
         if let Some(path) = services.settings.control.clone() {
             let World { store, clock, .. } = services.world.clone();
             let admin = Admin::new(store, clock, services.collectors.clone())
-                .guarded(services.authenticator.guard().clone());
+                .with_authenticator(&services.authenticator);
             let admin = admin.waking(services.wake.clone());
             let socket = control::bind(&path);
             let socket =

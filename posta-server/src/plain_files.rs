@@ -11,7 +11,9 @@
 //! (`fs.protected_hardlinks`), and Dovecot makes them when it copies a message.
 
 use rustix::{
-    fs::{CWD, Dir, FileType, Mode, OFlags, fstat, fsync, mkdirat, openat, renameat},
+    fs::{
+        AtFlags, CWD, Dir, FileType, Mode, OFlags, fstat, fsync, mkdirat, openat, renameat, statat,
+    },
     io::Errno,
 };
 use std::{
@@ -90,6 +92,17 @@ fn refused(words: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidInput, words)
 }
 
+/// What a name in a directory stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A directory.
+    Directory,
+    /// A symbolic link to a directory.
+    LinkToDirectory,
+    /// A file of any kind, or a link to one or to nothing.
+    Other,
+}
+
 /// A directory, by itself and not by its path: nobody can put another in its place.
 #[derive(Debug)]
 pub struct Directory(OwnedFd);
@@ -116,8 +129,24 @@ impl Directory {
     ///
     /// # Errors
     /// When it is none, or a link to one.
-    pub fn directory(&self, name: &str) -> io::Result<Self> {
-        Self::open_at(&self.0, OsStr::new(name))
+    pub fn directory(&self, name: impl AsRef<OsStr>) -> io::Result<Self> {
+        Self::open_at(&self.0, name.as_ref())
+    }
+
+    /// Returns what a name in it stands for.
+    ///
+    /// # Errors
+    /// When there is no such name, or it cannot be looked at.
+    pub fn kind(&self, name: &OsStr) -> io::Result<Kind> {
+        let kind =
+            |flags| statat(&self.0, name, flags).map(|it| FileType::from_raw_mode(it.st_mode));
+        Ok(match kind(AtFlags::SYMLINK_NOFOLLOW)? {
+            FileType::Directory => Kind::Directory,
+            FileType::Symlink if kind(AtFlags::empty()) == Ok(FileType::Directory) => {
+                Kind::LinkToDirectory
+            }
+            _ => Kind::Other,
+        })
     }
 
     /// Opens a directory in this one, and makes it if there is none.
@@ -186,7 +215,7 @@ impl Directory {
     /// # Errors
     /// When it cannot be removed.
     pub fn remove_file(&self, name: &str) -> io::Result<()> {
-        Ok(rustix::fs::unlinkat(&self.0, name, rustix::fs::AtFlags::empty())?)
+        Ok(rustix::fs::unlinkat(&self.0, name, AtFlags::empty())?)
     }
 
     /// Makes its names survive the loss of power.

@@ -27,7 +27,8 @@ use crate::{
 };
 use hosts::Hosts;
 use lanes::{Advice, Lanes, Verdict};
-use posta_mail::{Domain, Reply, Timestamp};
+use posta_mail::{Domain, Timestamp};
+use posta_smtp::client::Decision;
 use posta_store::{Destination, Item, Store};
 use std::{
     sync::{
@@ -108,8 +109,8 @@ pub struct Relay {
 /// What an attempt found.
 #[derive(Debug)]
 pub(crate) struct Found {
-    /// The decisive reply for each recipient of the item.
-    pub(crate) replies: Vec<Reply>,
+    /// What decided about each recipient of the item.
+    pub(crate) decisions: Vec<Decision>,
     /// The server that was talked to, if it came to that.
     pub(crate) host: Option<String>,
     pub(crate) tls: Option<String>,

@@ -6,16 +6,24 @@ use crate::{
     dispatch,
 };
 use posta_mail::{
-    Address, Domain, EnhancedStatus, MailId, Reply, ReversePath, Timestamp,
-    dsn::{self, Action, Report},
+    Address, Domain, EnhancedStatus, ForwardPath, MailId, ReversePath, Timestamp,
+    dsn::{self, Action, Reason, Report, Returned},
     envelope::{Notify, Return},
 };
+use posta_smtp::client::Decision;
 use posta_store::{Acceptance, Envelope, Event, Store, StoreError, What};
 use std::sync::Arc;
 
-/// Octets of a message that a report brings back at most; of a longer one it brings the header
-/// section (RFC 3461 §6.2: a limit is a server's own affair).
-const RETURNED: u64 = 64 * 1024;
+/// Octets of a message that a report of its failure brings back at most; of a longer one it brings the
+/// header section (RFC 3461 §6.2: a limit is a server's own affair).
+const RETURNED: u64 = 50 * 1024;
+
+/// Local domains whose postmaster is looked for, where neither the sender's domain nor this server's
+/// name has one.
+const POSTMASTERS: usize = 3;
+
+/// The subject of status codes that are about security (RFC 3463 §3.8).
+const SECURITY: u16 = 7;
 
 /// Writes reports.
 #[derive(Clone)]
@@ -58,10 +66,12 @@ pub struct Outcome {
     pub original: Option<String>,
     /// What became of it.
     pub action: Action,
-    /// In whose words.
-    pub reply: Option<Reply>,
-    /// The other server, if it said so.
+    /// What decided that, if anything had to.
+    pub decision: Option<Decision>,
+    /// The other server that was talked to, if it came to that.
     pub host: Option<String>,
+    /// Whether it failed because it had been tried for so long.
+    pub is_given_up: bool,
 }
 
 impl Outcome {
@@ -77,8 +87,9 @@ impl Outcome {
             notify: recipient.notify,
             original: recipient.original.clone(),
             action: if is_list { Action::Expanded } else { Action::Delivered },
-            reply: None,
+            decision: None,
             host: None,
+            is_given_up: false,
         })
     }
 
@@ -96,11 +107,38 @@ impl Outcome {
             Action::Delayed => 4,
             _ => 2,
         };
-        let told = self.reply.as_ref().and_then(|reply| reply.status);
+        let told = self.decision.as_ref().and_then(|decision| decision.reply.status);
         match told {
-            // What was given up after transient refusals keeps their subject.
-            Some(status) => EnhancedStatus { class, ..status },
-            None => EnhancedStatus { class, subject: 0, detail: 0 },
+            // Security is the reason, however long it was waited for.
+            Some(status) if !self.is_given_up || status.subject == SECURITY => {
+                EnhancedStatus { class, ..status }
+            }
+            // RFC 3463 §3.5: the time for it is over.
+            _ if self.is_given_up => EnhancedStatus { class, subject: 4, detail: 7 },
+            _ => EnhancedStatus { class, subject: 0, detail: 0 },
+        }
+    }
+
+    /// How a report tells of it. `words` are those of the decision.
+    fn told<'a>(&'a self, words: Option<&'a str>) -> dsn::Recipient<'a> {
+        dsn::Recipient {
+            address: &self.address,
+            original: self.original.as_deref(),
+            action: self.action,
+            status: self.status(),
+            reason: self.reason(words),
+            host: self.host.as_deref(),
+            is_given_up: self.is_given_up,
+        }
+    }
+
+    /// In whose words it is told; what this server found is told without the codes of its making.
+    fn reason<'a>(&'a self, words: Option<&'a str>) -> Option<Reason<'a>> {
+        let decision = self.decision.as_ref()?;
+        match (decision.is_answer, words) {
+            (true, Some(words)) => Some(Reason::Answered(words)),
+            _ if decision.code().is_positive() => None,
+            _ => Some(Reason::Found(&decision.reply.text)),
         }
     }
 }
@@ -130,13 +168,15 @@ impl Reporter {
             return Ok(None);
         }
         let failed = wanted.iter().any(|outcome| outcome.action == Action::Failed);
-        let replies: Vec<_> = wanted.iter().map(|outcome| outcome.reply.as_ref()).collect();
-        let words: Vec<_> =
-            replies.iter().map(|reply| reply.map(|reply| reply.to_string())).collect();
+        let words: Vec<_> = wanted
+            .iter()
+            .map(|outcome| outcome.decision.as_ref().map(ToString::to_string))
+            .collect();
+        let from = self.postmaster(to.domain()).await?;
         let beginning = self.beginning(about).await?;
         // RFC 8689 §5: what must be protected is not sent back, and the rest as it had to be sent.
         let is_whole = failed
-            && about.envelope.ret == Some(Return::Full)
+            && about.envelope.ret != Some(Return::Headers)
             && !about.envelope.require_tls
             && about.octets <= RETURNED
             && beginning.len() as u64 >= about.octets;
@@ -145,6 +185,7 @@ impl Reporter {
             hostname: &self.hostname,
             id,
             time,
+            from: &from,
             to,
             envelope_id: about.envelope.envelope_id.as_deref(),
             message_id: about.message_id,
@@ -153,17 +194,12 @@ impl Reporter {
             recipients: wanted
                 .iter()
                 .zip(&words)
-                .map(|(outcome, words)| dsn::Recipient {
-                    address: &outcome.address,
-                    original: outcome.original.as_deref(),
-                    action: outcome.action,
-                    status: outcome.status(),
-                    reply: words.as_deref(),
-                    host: outcome.host.as_deref(),
-                })
+                .map(|(outcome, words)| outcome.told(words.as_deref()))
                 .collect(),
-            message: if is_whole { &beginning } else { dsn::header_section(&beginning) },
-            is_whole,
+            returned: match is_whole {
+                true => Returned::Whole(&beginning),
+                false => Returned::Header(dsn::header_section(&beginning)),
+            },
         };
         let event = Event {
             id: about.id,
@@ -177,6 +213,34 @@ impl Reporter {
         let (content, require_tls) = (report.write(), about.envelope.require_tls);
         let report = dispatch::Report { id, time, content, to, require_tls };
         Ok(Some((dispatch::report(report, &resolved), event)))
+    }
+
+    /// Returns the address of a person who reads what is answered: the postmaster of a domain where that
+    /// is ours, or of this server's name, or of one of its domains, whoever takes mail first.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub(crate) async fn postmaster(&self, domain: &str) -> Result<String, StoreError> {
+        let fallback = format!("postmaster@{}", self.hostname);
+        for candidate in [format!("postmaster@{domain}"), fallback.clone()] {
+            if self.takes_mail(&candidate).await {
+                return Ok(candidate);
+            }
+        }
+        for domain in self.store.domains().await?.into_iter().take(POSTMASTERS) {
+            let candidate = format!("postmaster@{domain}");
+            if self.takes_mail(&candidate).await {
+                return Ok(candidate);
+            }
+        }
+        Ok(fallback)
+    }
+
+    /// Whether a stranger's mail for an address is taken here, at least later.
+    async fn takes_mail(&self, address: &str) -> bool {
+        let Ok(address) = address.parse() else { return false };
+        let resolved = self.directory.resolve(&ForwardPath::Address(address), None, false).await;
+        resolved.map_or_else(|refusal| !refusal.code.is_permanent(), |_| true)
     }
 
     async fn beginning(&self, about: About<'_>) -> Result<Vec<u8>, StoreError> {

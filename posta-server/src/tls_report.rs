@@ -242,14 +242,17 @@ impl TlsReports {
             return Ok(());
         }
         let id = format!("{}@{}", self.clock.mail_id(), self.hostname);
-        let report = self.write(date, domain, tallies, &id);
+        let contact = self.reporter.postmaster(self.hostname.as_str()).await?;
+        let report = self.write(date, domain, tallies, &id, &contact);
         let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
         // Writing to memory cannot fail.
         let _ = encoder.write_all(report.as_bytes());
         let packed = encoder.finish().unwrap_or_default();
         for place in places {
             match place {
-                Place::Mail(address) => self.mail(date, domain, &address, &packed, &id).await?,
+                Place::Mail(address) => {
+                    self.mail((date, domain), (&contact, &address), &packed, &id).await?
+                }
                 Place::Web(uri) => self.post(&uri, &packed).await,
             }
         }
@@ -257,7 +260,14 @@ impl TlsReports {
     }
 
     /// RFC 8460 §4.4.
-    fn write(&self, date: &str, domain: &str, tallies: &[(PolicyKind, Tally)], id: &str) -> String {
+    fn write(
+        &self,
+        date: &str,
+        domain: &str,
+        tallies: &[(PolicyKind, Tally)],
+        id: &str,
+        contact: &str,
+    ) -> String {
         let policies: Vec<_> = tallies
             .iter()
             .map(|(kind, tally)| {
@@ -294,7 +304,7 @@ impl TlsReports {
                 "start-datetime": format!("{date}T00:00:00Z"),
                 "end-datetime": format!("{date}T23:59:59Z"),
             },
-            "contact-info": format!("postmaster@{}", self.hostname),
+            "contact-info": contact,
             "report-id": id,
             "policies": policies,
         })
@@ -304,9 +314,8 @@ impl TlsReports {
     /// RFC 8460 §5.3. It comes from nobody, so that nothing comes back.
     async fn mail(
         &self,
-        date: &str,
-        domain: &str,
-        to: &Address,
+        (date, domain): (&str, &str),
+        (from, to): (&str, &Address),
         packed: &[u8],
         id: &str,
     ) -> Result<(), StoreError> {
@@ -318,7 +327,7 @@ impl TlsReports {
         let mut text = String::new();
         let _ = write!(
             text,
-            "From: TLS reports <postmaster@{hostname}>\r\nTo: <{to}>\r\nDate: {}\r\n\
+            "From: TLS reports <{from}>\r\nTo: <{to}>\r\nDate: {}\r\n\
              Message-ID: <{id}>\r\nSubject: Report Domain: {domain} Submitter: {hostname} Report-ID: <{id}>\r\n\
              TLS-Report-Domain: {domain}\r\nTLS-Report-Submitter: {hostname}\r\nAuto-Submitted: auto-generated\r\n\
              MIME-Version: 1.0\r\nContent-Type: multipart/report; report-type=\"tlsrpt\"; boundary=\"report\"\r\n\r\n\

@@ -4,7 +4,7 @@
 //!
 //! The client follows the server's greeting through its hello (and STARTTLS and AUTH, where they are
 //! wanted) to the state in which it asks [`Question::Next`]. Each transaction ends with that question
-//! again, which carries the [`Outcome`]: one reply for each recipient, whatever the stage at which it
+//! again, which carries the [`Outcome`]: one [`Decision`] for each recipient, whatever the stage at which it
 //! was decided. A session that cannot be used ends with [`Question::Failed`].
 //!
 //! | state        | waits for            | then |
@@ -13,7 +13,7 @@
 //! | `Hello`      | 250                  | STARTTLS, AUTH, or asks what to send |
 //! | `StartTls`   | 220                  | negotiates (`Securing`), says hello again |
 //! | `Login`      | the caller's mechanism | AUTH |
-//! | `Auth`       | 334, 235             | asks for a response (`Challenged`), or what to send |
+//! | `Auth`       | 334, 235, a refusal  | asks for a response (`Challenged`), what to send, or how else to log in |
 //! | `Converting` | whether the content can become ASCII | the envelope, or refuses |
 //! | `Envelope`   | the replies to MAIL, RCPT…, DATA | asks for content |
 //! | `Content`    | the caller's content | sends the end, or a chunk (`ChunkSent`) |
@@ -30,19 +30,18 @@
 //! or LIMITS, RFC 9422); the caller is asked for its content once for each.
 
 mod capabilities;
+mod login;
 mod question;
 mod transaction;
 
 pub use crate::question::Recipient;
 pub use capabilities::Capabilities;
-pub use question::{Answer, Envelope, Failure, Options, Outcome, Question};
+pub use question::{Answer, Decision, Envelope, Failure, Options, Outcome, Question};
 
-use crate::{
-    command::HelloVerb,
-    reply::{ReplyError, ReplyReader},
-};
+use crate::{command::HelloVerb, reply::ReplyReader};
 use bytes::Bytes;
-use posta_mail::{Engine, Interrupt, Pace, Reply, Step, TlsUse, dots::DotEncoder, limits, sasl};
+use login::Login;
+use posta_mail::{Engine, Interrupt, Pace, Reply, Step, TlsUse, dots::DotEncoder, limits};
 use std::{io::Write as _, time::Duration};
 use transaction::{Transaction, write_recipient};
 
@@ -54,6 +53,7 @@ pub struct Client {
     reader: ReplyReader,
     capabilities: Capabilities,
     secured: bool,
+    login: Login,
     /// Transactions begun.
     begun: usize,
 }
@@ -122,6 +122,7 @@ impl Client {
             reader: ReplyReader::default(),
             capabilities: Capabilities::default(),
             secured,
+            login: Login::default(),
             begun: 0,
         }
     }
@@ -205,30 +206,6 @@ impl Client {
         self.capabilities.name.eq_ignore_ascii_case(&self.options.name)
     }
 
-    fn after_tls(&mut self) {
-        match (self.options.login, self.capabilities.mechanisms.is_empty()) {
-            (false, _) => self.state = State::Ready(None),
-            (true, true) => self.fail(Failure::NoLogin),
-            (true, false) => self.state = State::Login,
-        }
-    }
-
-    fn auth_reply(&mut self, reply: Reply) {
-        if reply.code.get() == 334 {
-            // RFC 4954 §4.
-            match sasl::response(reply.text.trim().as_bytes()) {
-                Ok(sasl::Exchange::Response(octets)) => {
-                    self.state = State::Challenged(octets);
-                }
-                _ => self.fail(Failure::Protocol(ReplyError::Malformed)),
-            }
-        } else if reply.code.is_positive() {
-            self.state = State::Ready(None);
-        } else {
-            self.fail(Failure::Login(reply));
-        }
-    }
-
     fn begin(&mut self, envelope: Envelope, output: &mut Vec<u8>) {
         if let Some(refusal) = self.capabilities.objection(&envelope, self.secured) {
             self.refuse(&envelope, &refusal);
@@ -241,7 +218,7 @@ impl Client {
     }
 
     fn refuse(&mut self, envelope: &Envelope, refusal: &Reply) {
-        let recipients = vec![refusal.clone(); envelope.recipients.len()];
+        let recipients = vec![Decision::ours(refusal.clone()); envelope.recipients.len()];
         self.state = State::Ready(Some(Outcome { recipients, reports: false }));
     }
 
@@ -537,14 +514,11 @@ impl Engine for Client {
                 self.refuse(&envelope, &refusal);
             }
             (State::Login, Answer::Auth(mechanism, initial)) => {
-                let initial = initial.map(|octets| sasl::initial(&octets)).unwrap_or_default();
-                let _ = write!(output, "AUTH {mechanism}{initial}\r\n");
-                self.state = State::Auth;
+                self.send_auth(mechanism, initial.as_deref(), output);
             }
+            (State::Login, _) => self.give_up_login(),
             (State::Challenged(_), Answer::Respond(response)) => {
-                let response = response.map_or("*".to_owned(), |octets| sasl::challenge(&octets));
-                let _ = write!(output, "{response}\r\n");
-                self.state = State::Auth;
+                self.respond(response.as_deref(), output);
             }
             // Quitting in the middle of the content must not end it: the connection just closes. And
             // whoever does not speak the protocol would not say goodbye either.

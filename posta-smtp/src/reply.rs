@@ -2,7 +2,7 @@
 
 use posta_mail::{
     EnhancedStatus, Reply, ReplyCode, limits,
-    line::{Cut, cut_line},
+    line::{Cut, cut_reply_line},
     visible::or_space,
 };
 use std::io::Write as _;
@@ -46,7 +46,7 @@ impl ReplyReader {
     /// When it is not a reply.
     pub fn next(&mut self, input: &mut &[u8]) -> Result<Option<Reply>, ReplyError> {
         loop {
-            match cut_line(input, limits::SMTP_REPLY_LINE) {
+            match cut_reply_line(input, limits::SMTP_REPLY_LINE) {
                 Cut::Incomplete => return Ok(None),
                 Cut::TooLong => return Err(ReplyError::TooLong),
                 Cut::Line(line) => {
@@ -142,12 +142,10 @@ mod tests {
             ("220 10.0.0.1 ready\r\n", 220, None, "10.0.0.1 ready"),
             ("354 go\r\n", 354, None, "go"),
             // What steers a terminal, or would begin a line of a report.
-            (
-                "550 \u{1b}[2Jgo\rFinal-Recipient: x\n\0\r\n",
-                550,
-                None,
-                " [2Jgo Final-Recipient: x  ",
-            ),
+            ("550 \u{1b}[2Jgo\rFinal-Recipient: x\0\r\n", 550, None, " [2Jgo Final-Recipient: x "),
+            // Lines that end in LF alone, or here in the one and there in the other.
+            ("250 Ok\n", 250, None, "Ok"),
+            ("250-one\n250-two\r\n250 three\n", 250, None, "one\ntwo\nthree"),
             // What turns the direction of the text, or is not seen.
             ("550 \u{202e}\u{2066}o\u{200b}k\u{feff}\u{2028}\r\n", 550, None, "  o k  "),
         ] {

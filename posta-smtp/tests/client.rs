@@ -22,6 +22,8 @@ struct Caller {
     /// Whether content can be changed.
     converts: bool,
     login: bool,
+    /// Whether it takes the server for an impostor.
+    doubts: bool,
     lmtp: bool,
     /// Whether it is called as the server is, and minds that.
     namesake: bool,
@@ -38,7 +40,7 @@ struct Session {
 
 impl Session {
     fn note(&mut self, outcome: Option<Outcome>) {
-        let codes = |outcome: Outcome| outcome.recipients.iter().map(|r| r.code.get()).collect();
+        let codes = |outcome: Outcome| outcome.recipients.iter().map(|r| r.code().get()).collect();
         self.outcomes.extend(outcome.map(codes));
     }
 }
@@ -98,8 +100,11 @@ fn play(server: &str, caller: &Caller) -> Session {
                 Answer::Content(Bytes::from_static(if converted { b"c: d\r\n" } else { b".\r\n" }))
             }
             Question::Content { .. } => Answer::EndOfContent,
+            Question::Login(offered) if offered[0] == "NTLM" => Answer::Quit,
             Question::Login(offered) => Answer::Auth(offered[0].clone(), Some(b"me".to_vec())),
-            Question::Challenge(challenge) => Answer::Respond(Some(challenge)),
+            Question::Challenge(challenge) => {
+                Answer::Respond(Some(challenge).filter(|_| !caller.doubts))
+            }
             Question::Failed(failure) => {
                 session.failure = Some(failure);
                 Answer::Quit
@@ -228,8 +233,41 @@ fn logins() {
     assert!(matches!(session.failure, Some(Failure::Login(_))));
     let session = play(&server(&[], &[221]), &caller);
     assert_eq!(session.failure, Some(Failure::NoLogin));
-    let session = play(&(server(&["AUTH PLAIN"], &[]) + "334 ?\r\n221 x\r\n"), &caller);
-    assert!(matches!(session.failure, Some(Failure::Protocol(_))));
+    // What is no challenge is none, whatever it says.
+    let session = play(
+        &(server(&["AUTH PLAIN"], &[]) + "334 go ahead\r\n" + &rest.replace("235", "535")),
+        &caller,
+    );
+    assert!(session.said.starts_with("EHLO c.test\r\nAUTH PLAIN bWU=\r\n\r\n"), "{}", session.said);
+}
+
+/// A server offers what it does not take: the next mechanism is tried, until none is left.
+#[test]
+fn a_mechanism_that_is_refused_is_followed_by_the_next() {
+    let caller = Caller { messages: vec![ONE], login: true, ..Caller::default() };
+    for refusal in [535, 504, 534, 500] {
+        let codes = [refusal, refusal, 235, 250, 250, 354, 250, 221];
+        let session = play(&server(&["AUTH SCRAM-SHA-256 PLAIN LOGIN"], &codes), &caller);
+        assert_eq!(session.outcomes, [vec![250]], "{refusal}");
+        let tried: Vec<_> = session.said.lines().filter(|line| line.starts_with("AUTH ")).collect();
+        assert_eq!(tried, ["AUTH SCRAM-SHA-256 bWU=", "AUTH PLAIN bWU=", "AUTH LOGIN bWU="]);
+    }
+    let session = play(&server(&["AUTH PLAIN LOGIN"], &[535, 534, 221]), &caller);
+    let Some(Failure::Login(reply)) = session.failure else { panic!("{session:?}") };
+    assert_eq!(reply.code.get(), 534, "the last one");
+    // It is not the mechanism's fault.
+    let session = play(&server(&["AUTH PLAIN LOGIN"], &[454, 221]), &caller);
+    assert!(matches!(session.failure, Some(Failure::Login(_))));
+    assert_eq!(session.said.matches("AUTH").count(), 1, "{}", session.said);
+    // None of those that are left will do.
+    let session = play(&server(&["AUTH PLAIN NTLM"], &[535, 221]), &caller);
+    assert!(matches!(session.failure, Some(Failure::Login(_))), "{session:?}");
+    // Whoever gave up does not say its password to the same server by another mechanism.
+    let caller = Caller { doubts: true, ..caller };
+    let text = server(&["AUTH SCRAM-SHA-256 PLAIN"], &[]) + "334 eA==\r\n501 x\r\n221 x\r\n";
+    let session = play(&text, &caller);
+    assert!(matches!(session.failure, Some(Failure::Login(_))));
+    assert_eq!(session.said.matches("AUTH").count(), 1, "{}", session.said);
 }
 
 #[test]

@@ -158,10 +158,8 @@ impl Submission {
                 self.login = Some(login);
                 Answer::Auth(mechanism, initial)
             }
-            None => {
-                self.ended = Some(Err(Failure::NoLogin));
-                Answer::Quit
-            }
+            // The engine tells why none of them will do.
+            None => Answer::Quit,
         }
     }
 

@@ -443,3 +443,24 @@ fn lock_outs_are_listed_and_lifted() {
     assert!(String::from_utf8_lossy(&again.stderr).contains("is not locked out"));
     assert!(common::pop3(place.address("pop3"), "ana").say("STAT").starts_with("+OK"));
 }
+
+/// A hash takes 19 MiB: thirty new passwords once took 570 MiB for good.
+#[test]
+fn hashes_take_no_memory_for_good() {
+    const BOUND: u64 = 10 << 20;
+    let mut place = Place::new(&[("pop3", "none")]);
+    place.start();
+    place.add_account("ana@x.test");
+    let before = place.resident();
+    std::thread::scope(|scope| {
+        for index in 0..30 {
+            let place = &place;
+            scope.spawn(move || place.add_account(&format!("account{index}@x.test")));
+        }
+    });
+    for index in 0..10 {
+        pop3(place.address("pop3"), &format!("account{index}@x.test"));
+    }
+    let grown = place.resident().saturating_sub(before);
+    assert!(grown < BOUND, "{} KiB", grown >> 10);
+}

@@ -136,7 +136,9 @@ fn a_maildir_is_taken_over() {
     write("new/4.M1P2.host", "");
     write("dovecot-uidlist", "3 V1795540755 N8\n5 :3.M1P2.host\n7 :1.M1P2.host\n");
     let import = || here_import(&place, maildir.to_str().unwrap());
-    assert!(import().contains("3 messages"), "with the server running");
+    let first = import();
+    assert!(first.contains("3 messages came into"), "with the server running: {first}");
+    assert!(first.contains("left out: 1 messages that are marked as thrown away"), "{first}");
     assert!(import().contains("0 messages"), "what is there is passed over");
     let mut session = pop3(place.address("pop3"), "bob@x.test");
     let expected = ["1 000000056b05c713", "2 000000076b05c713", "3 4.M1P2.host"];
@@ -145,6 +147,132 @@ fn a_maildir_is_taken_over() {
     assert_eq!(session.listing("RETR 1").last().unwrap(), "kept as it is");
     let wrong = place.posta(&["account", "import", "bob@x.test", "/nonexistent"], "");
     assert!(told(&wrong).contains("/nonexistent: "), "{}", told(&wrong));
+}
+
+/// Names as Dovecot and Courier write them, and names that nobody should have written: each is imported, each
+/// once. In a list of unique-ids a name need not be text, and a line that makes no sense costs only itself.
+#[test]
+fn every_name_of_a_file_is_imported_once() {
+    let place = here();
+    let maildir = place.directory.path().join("Maildir");
+    let cur = maildir.join("cur");
+    fs::create_dir_all(&cur).unwrap();
+    let long = b"1795540754.M868569P2893V0000000000000801I00000000002C0F2B_0.\
+                 the-long-name-of-a-provider's-host.example,S=3976,W=4044:2,S";
+    let names = [
+        &long[..],
+        b"1795540755.with a blank.host:2,",
+        "1795540756.Gru\u{df}.host:2,S".as_bytes(),
+        b"1795540757.plain.host,S=5:2,S",
+        b"1795540758.line\nend.host",
+        b"1795540760.ok.host:2,S",
+        b"1795540761.caf\xe9.host:2,S",
+        b"1795540761.caf\xe8.host:2,S",
+        b"1795540762.\xff\xfe.host:2,",
+    ];
+    for name in names {
+        fs::write(cur.join(OsStr::from_bytes(name)), "Subject: small\n\n").unwrap();
+    }
+    let import = || {
+        let imported =
+            place.posta(&["account", "import", "bob@x.test", maildir.to_str().unwrap()], "");
+        let said = String::from_utf8_lossy(&imported.stdout).into_owned() + &told(&imported);
+        (imported.status.success(), said)
+    };
+    let (is_all, said) = import();
+    assert!(is_all && said.contains("9 messages came into"), "{said}");
+    let unique_ids = || pop3(place.address("pop3"), "bob@x.test").listing("UIDL");
+    let before = unique_ids();
+    assert_eq!(before.len(), 9);
+    assert_eq!(before[3], "4 1795540757.plain.host,S=5");
+    let (is_all, said) = import();
+    assert!(is_all && said.contains("0 messages came into"), "{said}");
+    assert_eq!(unique_ids(), before);
+    // Into another mailbox, with a list.
+    let list =
+        b"3 V1795540755 N9 G0123\n1 :1795540760.ok.host\nnonsense\n2 :1795540761.caf\xe9.host\n";
+    fs::write(maildir.join("dovecot-uidlist"), list).unwrap();
+    place.add_account("carl@x.test");
+    let options = ["account", "import", "carl@x.test", maildir.to_str().unwrap()];
+    let imported = place.posta(&options, "");
+    assert!(!imported.status.success());
+    let words = told(&imported);
+    assert!(words.contains("dovecot-uidlist, line 3: names no file"), "{words}");
+    let listed = pop3(place.address("pop3"), "carl@x.test").listing("UIDL");
+    assert_eq!(listed[..2], ["1 000000016b05c713", "2 000000026b05c713"]);
+    assert_eq!(listed.len(), 9);
+}
+
+/// Folders of every layout come into the mailbox, once; those that are left out are told of.
+#[test]
+fn folders_of_a_maildir_are_imported() {
+    let place = here();
+    let maildir = place.directory.path().join("Maildir");
+    let write = |name: &str| {
+        let file = maildir.join(name);
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        fs::write(file, format!("Subject: {name}\n\n")).unwrap();
+    };
+    for name in [
+        "new/2.M1.host",
+        "cur/2.M1.host:2,S",
+        "cur/2.M1.host:2,RS",
+        ".Sent/cur/1.M1.host:2,S",
+        ".Sent/cur/2.M1.host:2,S",
+        ".Sent/cur/3.M1.host:2,ST",
+        ".Archive.2024/new/1.M1.host",
+        "Archive/2025/cur/1.M1.host:2,S",
+        ".Trash/cur/1.M1.host:2,S",
+        ".Trash/cur/2.M1.host:2,S",
+        ".INBOX.Junk E-mail/cur/1.M1.host:2,S",
+    ] {
+        write(name);
+    }
+    // Only INBOX has unique-ids that POP3 told.
+    fs::write(maildir.join("dovecot-uidlist"), "3 V1795540755 N8\n5 :2.M1.host\n").unwrap();
+    fs::write(maildir.join(".Sent/dovecot-uidlist"), "3 V1795540755 N8\n5 :1.M1.host\n").unwrap();
+    let import = |more: &[&str]| {
+        let maildir = maildir.to_str().unwrap();
+        let options = [&["account", "import", "bob@x.test", maildir], more].concat();
+        stdout(&place.posta(&options, ""))
+    };
+    let unique_ids = || pop3(place.address("pop3"), "bob@x.test").listing("UIDL");
+    let said = import(&["--inbox-only"]);
+    assert!(said.contains("3 messages came into the mailbox of bob@x.test\n"), "{said}");
+    assert!(said.contains("the folder .Sent, 2 messages\n"), "{said}");
+    assert_eq!(unique_ids()[0], "1 000000056b05c713");
+    let said = import(&[]);
+    assert!(said.contains("4 messages came into the mailbox of bob@x.test, 4 of them"), "{said}");
+    assert!(said.contains("left out: 1 messages that are marked as thrown away"), "{said}");
+    let trash = "left out: the folder .Trash, 2 messages (--all-folders takes them)";
+    assert!(said.contains(trash), "{said}");
+    assert!(said.contains("the folder .INBOX.Junk E-mail, 1 messages (--all-folders"), "{said}");
+    let before = unique_ids();
+    assert_eq!(before.len(), 7);
+    assert!(import(&[]).contains("0 messages came into"));
+    assert_eq!(unique_ids(), before);
+    let said = import(&["--all-folders"]);
+    assert!(said.contains("3 messages came into the mailbox of bob@x.test, 3 of them"), "{said}");
+    // A folder that leads elsewhere is named, and the others come.
+    symlink("/etc", maildir.join(".Elsewhere")).unwrap();
+    fs::create_dir_all(maildir.join(".Work")).unwrap();
+    symlink("/etc", maildir.join(".Work/cur")).unwrap();
+    write("cur/9.M1.host:2,S");
+    let imported = place.posta(&["account", "import", "bob@x.test", maildir.to_str().unwrap()], "");
+    let said = String::from_utf8_lossy(&imported.stdout).into_owned() + &told(&imported);
+    assert!(!imported.status.success(), "{said}");
+    for words in [
+        "passed over .Elsewhere: a symbolic link",
+        "passed over .Work/cur: ",
+        "1 messages came into",
+        "2 names were passed over",
+    ] {
+        assert!(said.contains(words), "{words}: {said}");
+    }
+    let none = maildir.join("new/nothing");
+    fs::create_dir_all(&none).unwrap();
+    let refused = place.posta(&["account", "import", "bob@x.test", none.to_str().unwrap()], "");
+    assert!(told(&refused).contains("no Maildir"), "{}", told(&refused));
 }
 
 fn here_import(place: &Place, maildir: &str) -> String {

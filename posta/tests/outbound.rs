@@ -91,6 +91,7 @@ fn what_requires_tls_waits_for_a_certificate_that_is_valid() {
     for verb in ["hold", "release", "retry", "remove"] {
         let refused = ours.posta(&["queue", verb], "");
         let words = String::from_utf8_lossy(&refused.stderr);
+        assert!(!refused.status.success(), "{verb}");
         assert!(words.contains("or --all for everything in the queue"), "{verb}: {words}");
     }
     assert_eq!(queue(&ours)[0]["state"], "held", "everything was not meant");

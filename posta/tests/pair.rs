@@ -141,7 +141,7 @@ fn send(hello: HelloVerb, recipients: &[&str], content: &[u8], size: usize, stin
 
 fn codes(sent: &Sent) -> Vec<u16> {
     let outcome = sent.outcome.as_ref().expect("the transaction ended");
-    outcome.recipients.iter().map(|reply| reply.code.get()).collect()
+    outcome.recipients.iter().map(|decision| decision.code().get()).collect()
 }
 
 /// Lines as servers keep them.

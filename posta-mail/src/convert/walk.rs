@@ -5,11 +5,11 @@
 const HEADER: usize = 256 * 1024;
 
 /// Parts inside parts.
-const DEPTH: usize = 50;
+pub(super) const DEPTH: usize = 50;
 
 /// Octets of a line that is kept until it is known whether it is a boundary: two hyphens, 70
 /// characters, two hyphens, and some white space (RFC 2046 §5.1.1).
-const BOUNDARY: usize = 256;
+pub(super) const BOUNDARY: usize = 256;
 
 /// What comes next in a message.
 #[derive(Debug)]
@@ -71,11 +71,32 @@ enum Kind {
 }
 
 #[derive(Debug)]
-struct Open {
+pub(super) struct Open {
     boundary: Vec<u8>,
     is_signed: bool,
     /// Whether a part that says nothing of itself is a message (RFC 2046 §5.1.5).
-    is_digest: bool,
+    pub(super) is_digest: bool,
+}
+
+impl Open {
+    /// Returns what a header section opens, if it opens something that has parts.
+    pub(super) fn by(fields: &mut Fields) -> Option<Self> {
+        let Fields { is_signed, is_digest, .. } = *fields;
+        fields.boundary.take().map(|boundary| Self { boundary, is_signed, is_digest })
+    }
+
+    /// Returns which of the open parts a line is the boundary of, and whether it ends it.
+    pub(super) fn boundary(open: &[Self], line: &[u8]) -> Option<(usize, bool)> {
+        let rest = line.strip_prefix(b"--")?.trim_ascii_end();
+        open.iter().enumerate().rev().find_map(|(index, open)| {
+            let rest = rest.strip_prefix(&open.boundary[..])?;
+            match rest {
+                b"" => Some((index, false)),
+                b"--" => Some((index, true)),
+                _ => None,
+            }
+        })
+    }
 }
 
 impl Default for Walker {
@@ -179,7 +200,7 @@ impl Walker {
     fn end_of_header(&mut self, show: &mut impl FnMut(Event<'_>)) {
         let text = std::mem::take(&mut self.kept);
         let is_digest = self.open.last().is_some_and(|open| open.is_digest);
-        let fields = Fields::read(&text, is_digest);
+        let mut fields = Fields::read(&text, is_digest);
         let in_signed = self.open.iter().any(|open| open.is_signed);
         let has_parts = fields.boundary.is_some() || fields.is_message;
         show(Event::Header(Header {
@@ -193,10 +214,10 @@ impl Walker {
         }));
         self.newline = false;
         self.is_broken |= self.open.len() >= DEPTH;
-        let Fields { boundary, is_message, is_encoded, is_signed, is_digest, .. } = fields;
-        self.state = match boundary {
-            Some(boundary) => {
-                self.open.push(Open { boundary, is_signed, is_digest });
+        let Fields { is_message, is_encoded, .. } = fields;
+        self.state = match Open::by(&mut fields) {
+            Some(open) => {
+                self.open.push(open);
                 State::LineStart(Kind::Around)
             }
             // What is encoded is not looked into.
@@ -252,15 +273,7 @@ impl Walker {
 
     /// Whether a line is the boundary of an open part: which, and whether it ends it.
     fn boundary(&self, line: &[u8]) -> Option<(usize, bool)> {
-        let rest = line.strip_prefix(b"--")?.trim_ascii_end();
-        self.open.iter().enumerate().rev().find_map(|(index, open)| {
-            let rest = rest.strip_prefix(&open.boundary[..])?;
-            match rest {
-                b"" => Some((index, false)),
-                b"--" => Some((index, true)),
-                _ => None,
-            }
-        })
+        Open::boundary(&self.open, line)
     }
 
     fn at_boundary(
@@ -285,14 +298,14 @@ impl Walker {
 
 /// What a header section says of its content (RFC 2045).
 #[derive(Debug, Default)]
-struct Fields {
+pub(super) struct Fields {
     has_version: bool,
     has_type: bool,
     is_text: bool,
-    is_message: bool,
+    pub(super) is_message: bool,
     is_signed: bool,
     is_digest: bool,
-    is_encoded: bool,
+    pub(super) is_encoded: bool,
     is_wide: bool,
     boundary: Option<Vec<u8>>,
     /// Where its Content-Transfer-Encoding stands.
@@ -300,7 +313,7 @@ struct Fields {
 }
 
 impl Fields {
-    fn read(text: &[u8], in_digest: bool) -> Self {
+    pub(super) fn read(text: &[u8], in_digest: bool) -> Self {
         let mut fields = Self::default();
         for range in ranges(text) {
             let field = String::from_utf8_lossy(&text[range.clone()]);

@@ -24,12 +24,19 @@ impl SmtpHost {
         incoming: Incoming,
     ) -> Result<Acceptance, StoreError> {
         let (octets, added) = (incoming.octets(), incoming.added());
+        let needs_utf8 = incoming.needs_utf8();
         let Incoming { id, time, chunks, rest, message_id, is_eight_bit, .. } = incoming;
         let (Mail { reverse_path, mut parameters }, collected) = (mail, None);
-        // Many a mail program does not say so; a server that takes only ASCII would damage it.
-        if is_eight_bit && parameters.body == Body::SevenBit {
-            parameters.body = Body::EightBitMime;
-        }
+        let origin = self.origin(parameters.utf8);
+        // Many a client says neither, and many say both with all that they send: the content tells. A
+        // server that takes only ASCII would damage the one and refuse the other. What the addresses
+        // need is seen when the message goes on (RFC 6531 §3.2).
+        parameters.utf8 &= needs_utf8;
+        parameters.body = match parameters.body {
+            Body::SevenBit if is_eight_bit => Body::EightBitMime,
+            Body::EightBitMime if !is_eight_bit => Body::SevenBit,
+            said => said,
+        };
         let hold = parameters.hold.and_then(|hold| held_until(hold, time));
         let envelope = self.envelope(reverse_path, parameters, time);
         let forwarder = self.acceptor.directory.forwarder(&envelope.reverse_path).await?;
@@ -46,7 +53,7 @@ impl SmtpHost {
         let (deliveries, items) = dispatch::split(message, &recipients);
         let mut reports = Vec::new();
         let what = What::Accepted {
-            origin: self.origin(envelope.utf8),
+            origin,
             from: envelope.reverse_path.clone(),
             to: recipients.iter().map(|recipient| recipient.address.clone()).collect(),
             message_id: message_id.clone(),

@@ -11,6 +11,7 @@ use crate::{
     tls_report::Failure,
 };
 use posta_mail::{Reply, envelope::Late};
+use posta_smtp::client::Decision;
 use posta_store::{Destination, Item, StoreError};
 use std::sync::Arc;
 use tokio::time::{interval, sleep};
@@ -174,20 +175,20 @@ impl Found {
     /// No server was talked to.
     fn nowhere(item: &Item, reply: Reply) -> Self {
         let is_reached = reply.code.is_permanent();
-        let replies = vec![reply; item.recipients.len()];
-        Self { is_reached, ..Self::here(replies) }
+        let decisions = vec![Decision::ours(reply); item.recipients.len()];
+        Self { is_reached, ..Self::here(decisions) }
     }
 
     /// No server had to be talked to.
-    pub(super) const fn here(replies: Vec<Reply>) -> Self {
+    pub(super) const fn here(decisions: Vec<Decision>) -> Self {
         let (host, tls, reports, is_first) = (None, None, false, false);
-        Self { replies, host, tls, reports, is_reached: true, is_first }
+        Self { decisions, host, tls, reports, is_reached: true, is_first }
     }
 
     fn verdict(&self) -> Verdict {
         if !self.is_reached {
             Verdict::Unreachable
-        } else if self.replies.iter().any(|reply| reply.code.is_positive()) {
+        } else if self.decisions.iter().any(|decision| decision.code().is_positive()) {
             Verdict::Good
         } else {
             Verdict::Other

@@ -7,6 +7,7 @@ use crate::{
     schedule::After,
 };
 use posta_mail::{Reply, dsn::Action};
+use posta_smtp::client::Decision;
 use posta_store::{
     Destination, Event, Fate, Item, ItemState, Settlement, StoreError, Waiting, What,
 };
@@ -22,8 +23,8 @@ impl Relay {
             true => Reply::new(250, (2, 1, 5), "It is in the mailbox"),
             false => Reply::new(550, (5, 1, 1), "No such user here"),
         };
-        let replies = resolved.iter().map(|accounts| reply(!accounts.is_empty())).collect();
-        let found = Found::here(replies);
+        let replies = resolved.iter().map(|accounts| reply(!accounts.is_empty()));
+        let found = Found::here(replies.map(Decision::ours).collect());
         let accounts: Vec<Vec<_>> = resolved
             .iter()
             .map(|accounts| accounts.iter().map(|account| account.id).collect())
@@ -49,15 +50,15 @@ impl Relay {
         let after = schedule.after(attempts + 1, *accepted, envelope.deadline, now);
         let is_late = !item.delay_told && schedule.is_delayed(*accepted, envelope.deadline, now);
         let (mut waiting, mut outcomes, mut fates) = (Vec::new(), Vec::new(), Vec::new());
-        for (recipient, reply) in item.recipients.iter().zip(&found.replies) {
-            let action = action(reply, found, item, after);
+        for (recipient, decision) in item.recipients.iter().zip(&found.decisions) {
+            let action = action(&decision.reply, found, item, after);
             fates.push(Fate {
                 recipient: recipient.address.clone(),
                 action: action.name().to_owned(),
-                reply: reply.to_string(),
+                reply: decision.to_string(),
             });
             if action == Action::Delayed {
-                waiting.push(Waiting { reply: Some(reply.to_string()), ..recipient.clone() });
+                waiting.push(Waiting { reply: Some(decision.to_string()), ..recipient.clone() });
             }
             // A server that reports further will do so; and of delay is told once.
             let is_told = match action {
@@ -66,7 +67,7 @@ impl Relay {
                 _ => true,
             };
             if is_told {
-                outcomes.push(outcome(recipient, reply, action, found));
+                outcomes.push(outcome(recipient, decision, action, found));
             }
         }
         let next = match after {
@@ -116,14 +117,15 @@ fn action(reply: &Reply, found: &Found, item: &Item, after: After) -> Action {
     }
 }
 
-fn outcome(recipient: &Waiting, reply: &Reply, action: Action, found: &Found) -> Outcome {
+fn outcome(recipient: &Waiting, decision: &Decision, action: Action, found: &Found) -> Outcome {
     Outcome {
         address: recipient.address.clone(),
         notify: recipient.notify,
         original: recipient.original.clone(),
         action,
-        reply: Some(reply.clone()),
+        decision: Some(decision.clone()),
         host: found.host.clone(),
+        is_given_up: action == Action::Failed && !decision.code().is_permanent(),
     }
 }
 

@@ -24,7 +24,7 @@ use posta_mail::{
 };
 use posta_smtp::{
     Client,
-    client::{Answer, Envelope, Failure, Options, Outcome, Question, Recipient},
+    client::{Answer, Decision, Envelope, Failure, Options, Outcome, Question, Recipient},
     command::HelloVerb,
 };
 use posta_store::{Destination, Item};
@@ -37,6 +37,13 @@ const LIFETIME: Duration = Duration::from_secs(2 * 60 * 60);
 
 /// Messages handed over on one connection at most: several servers may share its name.
 const MESSAGES: usize = 1_000;
+
+/// What a smarthost does wrong that offers no login, or only such as would tell strangers the password.
+const NO_LOGIN: &str = "it offers no login that is safe: a password is said only in TLS with a valid \
+                        certificate (relay.tls = \"starttls\" or \"implicit\")";
+
+/// What a smarthost does wrong whose half of SCRAM is not what the password makes.
+const IMPOSTOR: &str = "it does not know the password itself: it is an impostor";
 
 /// Keeps connections to a server for as long as something waits for it.
 pub(super) async fn run(queue: Arc<HostQueue>, relay: Arc<Relay>) {
@@ -182,6 +189,8 @@ struct Conversation<'a> {
     tls_failed: Option<(TlsFailure, String)>,
     exporter: Option<Vec<u8>>,
     login: Option<ClientLogin>,
+    /// Whether the server could not prove that it knows the password.
+    is_impostor: bool,
 }
 
 impl<'a> Conversation<'a> {
@@ -203,6 +212,7 @@ impl<'a> Conversation<'a> {
             tls_failed: None,
             exporter: None,
             login: None,
+            is_impostor: false,
         }
     }
 
@@ -245,8 +255,16 @@ impl<'a> Conversation<'a> {
                 Broken::Tls(TlsFailure::StarttlsNotSupported, words)
             }
             (Some(Failure::Namesake), _) => Broken::Ourselves,
-            (Some(Failure::NoLogin), _) => Broken::Login("it offers no login".to_owned()),
+            (Some(Failure::NoLogin), _) => Broken::Login(NO_LOGIN.to_owned()),
+            (Some(Failure::Login(_)), _) if self.is_impostor => Broken::Login(IMPOSTOR.to_owned()),
             (Some(Failure::Login(reply)), _) => Broken::Login(reply.to_string()),
+            // It may hang up on whoever it does not let in.
+            (None, _)
+                if let Some(reply) = engine.login_refusal()
+                    && !self.is_ready =>
+            {
+                Broken::Login(reply.to_string())
+            }
             (Some(Failure::Protocol(_)), _) => {
                 Broken::Connection("what answers there does not speak SMTP".to_owned())
             }
@@ -282,8 +300,8 @@ impl<'a> Conversation<'a> {
                 let Reply { text, .. } = &trouble.reply;
                 let words = format!("{text}, before it said whether it has the message");
                 let reply = Reply::new(451, (4, 4, 2), words);
-                let replies = vec![reply; job.item.recipients.len()];
-                let found = self.found(replies, false);
+                let decisions = vec![Decision::ours(reply); job.item.recipients.len()];
+                let found = self.found(decisions, false);
                 job.finish(Ok(found));
             } else if job.retried || is_fresh {
                 job.finish(Err(trouble.clone()));
@@ -300,10 +318,10 @@ impl<'a> Conversation<'a> {
         self.queue.give_back(back);
     }
 
-    fn found(&self, replies: Vec<Reply>, reports: bool) -> Found {
+    fn found(&self, decisions: Vec<Decision>, reports: bool) -> Found {
         let name = self.queue.peer.name.clone();
         Found {
-            replies,
+            decisions,
             host: Some(name),
             tls: self.tls.clone(),
             reports,
@@ -316,15 +334,15 @@ impl<'a> Conversation<'a> {
     fn decided(&mut self, outcome: Outcome) {
         let Some(jobs) = self.current.take() else { return };
         self.handed_over += 1;
-        if outcome.recipients.iter().all(|reply| reply.code.is_transient()) {
+        if outcome.recipients.iter().all(|decision| decision.code().is_transient()) {
             self.queue.is_too_much();
         } else {
             self.queue.went_well(self.relay);
         }
-        let mut replies = outcome.recipients.into_iter();
+        let mut decisions = outcome.recipients.into_iter();
         for job in jobs {
-            let replies = replies.by_ref().take(job.item.recipients.len()).collect();
-            let mut found = self.found(replies, outcome.reports);
+            let decided = decisions.by_ref().take(job.item.recipients.len()).collect();
+            let mut found = self.found(decided, outcome.reports);
             found.is_first = self.destinations.insert(job.item.destination.clone());
             job.finish(Ok(found));
         }
@@ -340,8 +358,7 @@ impl<'a> Conversation<'a> {
     async fn next(&mut self) -> Answer {
         self.is_ready = true;
         if self.login.as_ref().is_some_and(|login| !login.is_trusted()) {
-            let words = "it does not know the password itself: it is an impostor";
-            self.failed = Some(Failure::Login(Reply::new(535, (5, 7, 8), words)));
+            self.failed = Some(Failure::Login(Reply::new(535, (5, 7, 8), IMPOSTOR)));
             self.is_ready = false;
         }
         if self.failed.is_some() || self.handed_over >= MESSAGES {
@@ -443,10 +460,8 @@ impl<'a> Conversation<'a> {
             let exporter = self.exporter.as_deref();
             ClientLogin::strongest(offered, user, password, exporter, trusted, &*self.relay.clock)
         });
-        let Some((mechanism, initial, login)) = login else {
-            self.failed = Some(Failure::NoLogin);
-            return Answer::Quit;
-        };
+        // The engine tells why none of them will do.
+        let Some((mechanism, initial, login)) = login else { return Answer::Quit };
         self.login = Some(login);
         Answer::Auth(mechanism, initial)
     }
@@ -493,7 +508,9 @@ impl Host<Client> for Conversation<'_> {
         match question {
             Question::Login(offered) => self.log_in(&offered),
             Question::Challenge(challenge) => {
-                Answer::Respond(self.login.as_mut().and_then(|login| login.respond(&challenge)))
+                let response = self.login.as_mut().and_then(|login| login.respond(&challenge));
+                self.is_impostor = response.is_none();
+                Answer::Respond(response)
             }
             Question::Next(outcome) => {
                 if let Some(outcome) = outcome {

@@ -81,9 +81,10 @@ impl Trouble {
         Self { is_nobody: true, ..Self::new(Reply::new(550, (5, 4, 4), words)) }
     }
 
-    /// TLS (RFC 3463 §3.8: 4.7.5).
+    /// TLS (RFC 3463 §3.8): 4.7.4 where it is not offered, else 4.7.5.
     pub(crate) fn tls(failure: Failure, words: String) -> Self {
-        Self { tls: Some(failure), ..Self::new(Reply::new(451, (4, 7, 5), words)) }
+        let detail = if failure == Failure::StarttlsNotSupported { 4 } else { 5 };
+        Self { tls: Some(failure), ..Self::new(Reply::new(451, (4, 7, detail), words)) }
     }
 }
 

@@ -77,12 +77,18 @@ impl Capabilities {
         let limit = size.flatten().filter(|&limit| limit > 0);
         let parameters = &envelope.parameters;
         if !utf8 && (parameters.utf8 || !envelope.is_ascii()) {
-            Some(Reply::new(553, (5, 6, 7), "The server takes no addresses outside ASCII"))
+            let words = "The server takes no addresses and header fields outside ASCII";
+            Some(Reply::new(553, (5, 6, 7), words))
         } else if parameters.require_tls && !(secured && require_tls) {
             // RFC 8689 §4.2.1.
             Some(Reply::new(550, (5, 7, 30), "The server does not promise to keep to TLS"))
         } else if parameters.size.zip(limit).is_some_and(|(size, limit)| size > limit) {
-            Some(Reply::new(552, (5, 3, 4), "The message exceeds what the server takes"))
+            let words = format!(
+                "The message has {} octets, and the server takes {} at most",
+                parameters.size.unwrap_or_default(),
+                limit.unwrap_or_default()
+            );
+            Some(Reply::new(552, (5, 3, 4), words))
         } else {
             None
         }

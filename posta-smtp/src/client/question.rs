@@ -3,8 +3,10 @@
 use super::Recipient;
 use crate::{command::HelloVerb, reply::ReplyError};
 use bytes::Bytes;
-use posta_mail::{ForwardPath, Reply, ReversePath, TlsUse, envelope::MailParameters, limits};
-use std::time::Duration;
+use posta_mail::{
+    ForwardPath, Reply, ReplyCode, ReversePath, TlsUse, envelope::MailParameters, limits,
+};
+use std::{fmt, time::Duration};
 
 /// How a client behaves.
 #[derive(Debug, Clone)]
@@ -53,10 +55,46 @@ impl From<ForwardPath> for Recipient {
 /// How a transaction ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outcome {
-    /// The decisive reply for each recipient of the envelope, in its order.
-    pub recipients: Vec<Reply>,
+    /// What decided about each recipient of the envelope, in its order.
+    pub recipients: Vec<Decision>,
     /// Whether the server reports further of what it took: it knows DSN (RFC 3461).
     pub reports: bool,
+}
+
+/// What decided about a recipient.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Decision {
+    /// The code and the words.
+    pub reply: Reply,
+    /// Whether the server answered that; else the client found it, and the reply only has the form of
+    /// one. A report must not quote it as the server's (RFC 3464 §2.3.6).
+    pub is_answer: bool,
+}
+
+impl Decision {
+    /// The server's answer.
+    #[must_use]
+    pub const fn answered(reply: Reply) -> Self {
+        Self { reply, is_answer: true }
+    }
+
+    /// What our own side found.
+    #[must_use]
+    pub const fn ours(reply: Reply) -> Self {
+        Self { reply, is_answer: false }
+    }
+
+    /// The code.
+    #[must_use]
+    pub const fn code(&self) -> ReplyCode {
+        self.reply.code
+    }
+}
+
+impl fmt::Display for Decision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.reply.fmt(f)
+    }
 }
 
 /// Why a session cannot be used.
@@ -68,9 +106,9 @@ pub enum Failure {
     Closing(Reply),
     /// The server does not offer STARTTLS, or refuses it, which [`TlsUse::Required`] asks for.
     NoTls,
-    /// The server offers no AUTH.
+    /// The server offers no AUTH, or none that will do.
     NoLogin,
-    /// The server refuses the login.
+    /// The server refuses the login, by the last mechanism that will do.
     Login(Reply),
     /// The server calls itself as the client does.
     Namesake,
@@ -81,8 +119,8 @@ pub enum Failure {
 /// What the caller is asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Question {
-    /// How to log in: the mechanisms that the server offers, in upper case (RFC 4954 §4). Answered by
-    /// [`Answer::Auth`] or [`Answer::Quit`].
+    /// How to log in: the mechanisms that the server offers and has not refused yet, in upper case
+    /// (RFC 4954 §4). Answered by [`Answer::Auth`], or [`Answer::Quit`] if none of them will do.
     Login(Vec<String>),
     /// What to answer to this challenge: [`Answer::Respond`].
     Challenge(Vec<u8>),

@@ -1,6 +1,6 @@
 //! A mail transaction as the client sees it, in as many rounds as the server's limits make of it.
 
-use super::{Capabilities, Envelope, Outcome, Recipient};
+use super::{Capabilities, Decision, Envelope, Outcome, Recipient};
 use posta_mail::{
     ForwardPath, Reply, ReversePath,
     envelope::{Body, Late, MailParameters, Return},
@@ -34,7 +34,7 @@ pub(super) struct Transaction {
     /// Those of them that were too many, in the server's words.
     too_many: Vec<(usize, Reply)>,
     /// What is decided so far, recipient by recipient.
-    decided: Vec<Option<Reply>>,
+    decided: Vec<Option<Decision>>,
 }
 
 impl Transaction {
@@ -106,7 +106,7 @@ impl Transaction {
         } else if reply.code.get() == 452 {
             self.too_many.push((index, reply));
         } else {
-            self.decided[index].get_or_insert(reply);
+            self.decided[index].get_or_insert(Decision::answered(reply));
         }
         // Too many cannot be the reason where there are none.
         if number + 1 == self.round.len() && self.accepted.is_empty() {
@@ -116,7 +116,7 @@ impl Transaction {
 
     fn give_up_those_too_many(&mut self) {
         for (index, reply) in self.too_many.drain(..) {
-            self.decided[index].get_or_insert(reply);
+            self.decided[index].get_or_insert(Decision::answered(reply));
         }
     }
 
@@ -135,17 +135,17 @@ impl Transaction {
         self.decided.iter().all(Option::is_some)
     }
 
-    /// A reply that decides for all whose fate is open.
+    /// The server's reply decides for all whose fate is open.
     pub(super) fn decide_all(&mut self, reply: &Reply) {
         for decided in &mut self.decided {
-            decided.get_or_insert_with(|| reply.clone());
+            decided.get_or_insert_with(|| Decision::answered(reply.clone()));
         }
     }
 
-    /// A reply that decides for those who were accepted in this round.
+    /// The server's reply decides for those who were accepted in this round.
     pub(super) fn decide_round(&mut self, reply: &Reply) {
         for &index in &self.accepted {
-            self.decided[index].get_or_insert_with(|| reply.clone());
+            self.decided[index].get_or_insert_with(|| Decision::answered(reply.clone()));
         }
     }
 
@@ -153,7 +153,7 @@ impl Transaction {
     pub(super) fn decide_next(&mut self, reply: Reply) {
         let open = self.accepted.iter().find(|&&index| self.decided[index].is_none());
         if let Some(&index) = open {
-            self.decided[index] = Some(reply);
+            self.decided[index] = Some(Decision::answered(reply));
         }
     }
 
@@ -161,7 +161,10 @@ impl Transaction {
     pub(super) fn end(&mut self) {
         self.give_up_those_too_many();
         let words = "The server takes no more in one session";
-        self.decide_all(&Reply::new(451, (4, 5, 3), words));
+        let ours = Decision::ours(Reply::new(451, (4, 5, 3), words));
+        for decided in &mut self.decided {
+            decided.get_or_insert_with(|| ours.clone());
+        }
     }
 
     pub(super) fn outcome(self, known: &Capabilities) -> Outcome {

@@ -12,7 +12,7 @@ use posta_mail::Timestamp;
 use posta_server::{
     admin::{AccountLine, Request, Response},
     clock::Clock,
-    import::Imported,
+    import::{Folders, Imported},
 };
 use std::path::{Path, PathBuf};
 
@@ -51,8 +51,12 @@ pub(crate) enum Command {
         since: Option<String>,
     },
     /// Take a Maildir over into an account's mailbox, with the unique-ids of Dovecot's or Courier's POP3,
-    /// so that no mail program collects anything twice. Messages that are there already are not taken again;
-    /// links are not followed, and names that are no regular files are told of.
+    /// so that no mail program collects anything twice. Messages that are there already are not taken again.
+    ///
+    /// The messages of its folders (.Sent, Archive/2024) come into the same mailbox, except for Drafts, Junk
+    /// and Trash. Links are not followed. Whatever is passed over is named and counted.
+    ///
+    /// Example: posta account import ana@example.test /home/ana/Maildir
     Import {
         #[command(flatten)]
         place: Place,
@@ -64,6 +68,12 @@ pub(crate) enum Command {
         /// courierpop3dsizelist.
         #[arg(long, value_name = "FILE")]
         unique_ids: Option<PathBuf>,
+        /// Leave all folders out.
+        #[arg(long, conflicts_with = "all_folders")]
+        inbox_only: bool,
+        /// Take Drafts, Junk and Trash too.
+        #[arg(long)]
+        all_folders: bool,
     },
     /// Limit what an account's mailbox may hold: a size such as 1GiB, or none.
     Quota {
@@ -161,8 +171,13 @@ pub(crate) fn run(command: Command) -> Result<()> {
             (place, Request::AccountDisallow { address, from }, said)
         }
         Command::List { place, json } => return list(&place, json),
-        Command::Import { place, address, maildir, unique_ids } => {
-            return import(&place, address, &maildir, unique_ids);
+        Command::Import { place, address, maildir, unique_ids, inbox_only, all_folders } => {
+            let folders = match (inbox_only, all_folders) {
+                (true, _) => Folders::None,
+                (_, true) => Folders::All,
+                _ => Folders::Usual,
+            };
+            return import(&place, address, (&maildir, unique_ids), folders);
         }
         Command::Undelete { place, address, since } => return undelete(&place, address, since),
     };
@@ -185,24 +200,37 @@ fn undelete(place: &Place, address: String, since: Option<String>) -> Result<()>
 fn import(
     place: &Place,
     address: String,
-    maildir: &Path,
-    unique_ids: Option<PathBuf>,
+    (maildir, unique_ids): (&Path, Option<PathBuf>),
+    folders: Folders,
 ) -> Result<()> {
     // A server that does it stands elsewhere.
     let maildir = std::path::absolute(maildir)?;
     let unique_ids = unique_ids.map(std::path::absolute).transpose()?;
-    let request = Request::AccountImport { address: address.clone(), maildir, unique_ids };
+    let request = Request::AccountImport { address: address.clone(), maildir, unique_ids, folders };
     let Response::Imported(imported) = super::block_on(operator::execute(place, request))? else {
         bail!("the server answered something else");
     };
-    let Imported { messages, passed_over, told } = imported;
-    for name in &told {
+    for name in &imported.told {
         crate::output::complain(format_args!("passed over {name}"));
     }
-    say!("{messages} messages came into the mailbox of {address}");
+    let Imported { messages, in_folders, thrown_away, left_out, passed_over, .. } = imported;
+    match in_folders {
+        0 => say!("{messages} messages came into the mailbox of {address}"),
+        _ => say!(
+            "{messages} messages came into the mailbox of {address}, {in_folders} of them from folders"
+        ),
+    }
+    if thrown_away > 0 {
+        say!("left out: {thrown_away} messages that are marked as thrown away (flag T)");
+    }
+    for (folder, messages) in left_out {
+        let how = if folders == Folders::Usual { " (--all-folders takes them)" } else { "" };
+        say!("left out: the folder {folder}, {messages} messages{how}");
+    }
     ensure!(
         passed_over == 0,
-        "{passed_over} names were passed over: only regular files that can be read are messages"
+        "{passed_over} names were passed over, the first of which are above; \
+         only regular files that can be read are messages"
     );
     Ok(())
 }

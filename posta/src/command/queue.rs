@@ -42,8 +42,8 @@ pub(crate) enum Command {
     Remove(Which),
 }
 
-/// Which part of the queue: the items that fit every option given. Commands that only show take all of the
-/// queue when nothing is given; commands that change it want to be told.
+/// Which part of the queue: the items that fit every option given. Without any, commands that only show take
+/// the whole queue; commands that change it must be told which items, or `--all`.
 #[derive(Args)]
 pub(crate) struct Which {
     #[command(flatten)]
@@ -137,12 +137,13 @@ impl Which {
 
     /// Changes what fits. A forgotten option must not hold or drop the mail of everybody.
     fn change(&self, action: QueueAction, said: &str) -> Result<()> {
-        if self.selection() == Selection::default() && !self.all {
+        let selection = self.selection();
+        if selection == Selection::default() && !self.all {
             bail!(
                 "say which: ids, --domain, --sender, --older, or --all for everything in the queue"
             );
         }
-        let request = Request::QueueChange { selection: self.selection(), action };
+        let request = Request::QueueChange { selection, action };
         match super::block_on(operator::execute(&self.place, request))? {
             Response::Count(0) => bail!("nothing in the queue fits; `posta queue list` shows it"),
             Response::Count(count) => say!("{count} {said}"),

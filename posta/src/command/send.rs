@@ -79,9 +79,9 @@ pub(crate) fn run(arguments: Arguments) -> Result<()> {
         client::submit(stream, options, security, envelope, content).await
     })?;
     let mut refused = 0;
-    for (address, reply) in to.iter().zip(&outcome.recipients) {
-        say!("{address}: {reply}");
-        refused += usize::from(!reply.code.is_positive());
+    for (address, decision) in to.iter().zip(&outcome.recipients) {
+        say!("{address}: {decision}");
+        refused += usize::from(!decision.code().is_positive());
     }
     ensure!(refused == 0, "{refused} of {} recipients were refused", to.len());
     Ok(())

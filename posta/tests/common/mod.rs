@@ -122,6 +122,13 @@ impl Place {
         self.server.as_ref().unwrap().id()
     }
 
+    /// Octets of memory that the server has.
+    pub fn resident(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
+    }
+
     /// kill -9: no chance to finish anything.
     pub fn kill(&mut self) {
         if let Some(mut server) = self.server.take() {

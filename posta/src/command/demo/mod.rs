@@ -111,8 +111,8 @@ async fn send(server: &str) -> Result<()> {
     let outcome =
         client::submit(stream, options, Default::default(), envelope, Bytes::from_static(BODY))
             .await?;
-    for reply in outcome.recipients {
-        ensure!(reply.code.is_positive(), "the message was refused: {reply}");
+    for decision in outcome.recipients {
+        ensure!(decision.code().is_positive(), "the message was refused: {decision}");
     }
     Ok(())
 }

@@ -106,7 +106,7 @@ async fn deliver(server: String, to: Address, pieces: mpsc::Receiver<Piece>) -> 
     let outcome =
         client::submit_pieces(stream, options, Default::default(), envelope, pieces).await;
     let outcome = outcome.map_err(io::Error::other)?;
-    let refusal = outcome.recipients.into_iter().find(|reply| !reply.code.is_positive());
+    let refusal = outcome.recipients.into_iter().find(|decision| !decision.code().is_positive());
     Ok(refusal.map_or(Taken::Kept, |refusal| {
         Taken::Refused(format!("the LMTP server refuses it: {refusal}"))
     }))

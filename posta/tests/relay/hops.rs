@@ -1,0 +1,197 @@
+//! Servers in memory that answer as a test says, and note what they hear.
+
+use super::*;
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rustls::{
+    ServerConfig,
+    pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer},
+};
+use std::sync::{LazyLock, Mutex};
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, BufReader};
+use tokio_rustls::TlsAcceptor;
+
+/// Who vouches for the certificates of hops.
+static AUTHORITY: LazyLock<CertifiedIssuer<'static, KeyPair>> = LazyLock::new(|| {
+    let mut params = CertificateParams::new(Vec::new()).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
+});
+
+/// TLS to those who have a certificate of that authority.
+pub fn trusting() -> ClientTls {
+    ClientTls::new(&[AUTHORITY.der().clone()]).unwrap()
+}
+
+/// What a hop answers to lines that begin so, in place of the usual. In TLS they begin with `TLS `
+/// first; the greeting answers to `connected`, the end of the content to `.`. An answer may have
+/// several lines; `X` closes the connection, and nothing at all is none.
+pub type Answers = &'static [(&'static str, &'static str)];
+
+/// How a hop protects its connections.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Protection {
+    /// STARTTLS is not known.
+    None,
+    /// It has a certificate for its name.
+    Tls,
+}
+
+/// What a hop heard: the lines of each connection, one after the other.
+#[derive(Clone, Default)]
+pub struct Heard(Arc<Mutex<Vec<String>>>);
+
+impl Heard {
+    pub fn lines(&self) -> Vec<String> {
+        self.0.lock().unwrap().clone()
+    }
+
+    /// How many lines begin so.
+    pub fn count(&self, beginning: &str) -> usize {
+        self.lines().iter().filter(|line| line.starts_with(beginning)).count()
+    }
+
+    /// What it heard of commands with this verb.
+    pub fn with(&self, verb: &str) -> Vec<String> {
+        let lines = self.lines().into_iter();
+        lines.filter(|line| line.trim_start_matches("TLS ").starts_with(verb)).collect()
+    }
+
+    fn note(&self, line: String) {
+        self.0.lock().unwrap().push(line);
+    }
+}
+
+struct Hop {
+    name: String,
+    answers: Answers,
+    heard: Heard,
+    acceptor: Option<TlsAcceptor>,
+}
+
+/// How a connection goes on.
+enum Next {
+    StartTls,
+    End,
+}
+
+/// Starts a hop of this name at an address and port.
+pub async fn hop(
+    net: &MemoryNet,
+    (name, place): (&str, &str),
+    protection: Protection,
+    answers: Answers,
+) -> Heard {
+    let heard = Heard::default();
+    let acceptor = (protection != Protection::None).then(|| acceptor(name));
+    let hop = Arc::new(Hop { name: name.to_owned(), answers, heard: heard.clone(), acceptor });
+    let mut listener = net.bind(&place.parse().unwrap()).await.unwrap();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let hop = hop.clone();
+            tokio::spawn(async move {
+                hop.heard.note("connected".to_owned());
+                let mut stream = BufReader::new(stream);
+                // A client may hang up at any time.
+                if !matches!(hop.talk(&mut stream, "").await, Ok(Next::StartTls)) {
+                    return;
+                }
+                let acceptor = hop.acceptor.as_ref().expect("only then is it offered");
+                if let Ok(stream) = acceptor.accept(stream).await {
+                    let _ = hop.talk(&mut BufReader::new(stream), "TLS ").await;
+                } else {
+                    hop.heard.note("TLS failed".to_owned());
+                }
+            });
+        }
+    });
+    heard
+}
+
+impl Hop {
+    async fn talk<S: AsyncRead + AsyncWrite + Unpin>(
+        &self,
+        stream: &mut BufReader<S>,
+        place: &str,
+    ) -> std::io::Result<Next> {
+        let in_tls = !place.is_empty();
+        if !in_tls && !self.say(stream, self.answer("connected")).await? {
+            return Ok(Next::End);
+        }
+        let (mut line, mut in_content) = (Vec::new(), false);
+        while stream.read_until(b'\n', &mut line).await? > 0 {
+            let text: String = line.iter().map(|octet| char::from(*octet)).collect();
+            let text = format!("{place}{}", text.trim_end_matches("\r\n"));
+            self.heard.note(text.clone());
+            line.clear();
+            if in_content && text.trim_start_matches(place) != "." {
+                continue;
+            }
+            let answer = match self.find(&text) {
+                Some(answer) => answer.to_owned(),
+                None => self.answer(text.trim_start_matches(place)),
+            };
+            in_content = answer.starts_with("354");
+            if !self.say(stream, answer.clone()).await? || text.ends_with("QUIT") {
+                break;
+            }
+            if text == "STARTTLS" && answer.starts_with("220") {
+                return Ok(Next::StartTls);
+            }
+        }
+        Ok(Next::End)
+    }
+
+    /// False for the end of the connection.
+    async fn say<S: AsyncRead + AsyncWrite + Unpin>(
+        &self,
+        stream: &mut BufReader<S>,
+        answer: String,
+    ) -> std::io::Result<bool> {
+        let answer = match answer.as_str() {
+            "" => String::new(),
+            answer if answer.ends_with('\n') => answer.to_owned(),
+            answer => format!("{answer}\r\n"),
+        };
+        if answer == "X\r\n" {
+            return Ok(false);
+        }
+        stream.write_all(answer.as_bytes()).await?;
+        stream.flush().await?;
+        Ok(true)
+    }
+
+    fn find(&self, text: &str) -> Option<&'static str> {
+        let found = self.answers.iter().find(|(beginning, _)| text.starts_with(beginning));
+        found.map(|(_, answer)| *answer)
+    }
+
+    fn answer(&self, text: &str) -> String {
+        let usual = || match text.split([' ', ':']).next().unwrap_or_default() {
+            "connected" => format!("220 {} ready", self.name),
+            "EHLO" if self.acceptor.is_some() => {
+                format!("250-{}\r\n250-STARTTLS\r\n250 8BITMIME", self.name)
+            }
+            "EHLO" => format!("250-{}\r\n250 8BITMIME", self.name),
+            "STARTTLS" if self.acceptor.is_some() => "220 go".to_owned(),
+            "STARTTLS" => "502 no".to_owned(),
+            "DATA" => "354 go".to_owned(),
+            "." => "250 2.0.0 taken".to_owned(),
+            "QUIT" => "221 bye".to_owned(),
+            _ => "250 ok".to_owned(),
+        };
+        self.find(text).map_or_else(usual, str::to_owned)
+    }
+}
+
+fn acceptor(name: &str) -> TlsAcceptor {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+    let key = KeyPair::generate().unwrap();
+    let chain = vec![params.signed_by(&key, &*AUTHORITY).unwrap().der().clone()];
+    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
+    let config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap();
+    let config = config.with_no_client_auth();
+    TlsAcceptor::from(Arc::new(config.with_single_cert(chain, key).unwrap()))
+}

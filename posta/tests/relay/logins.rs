@@ -1,0 +1,78 @@
+//! Smarthosts that want a login, and not the one that they offer first.
+
+use super::{
+    hops::{Answers, Heard, Protection, hop},
+    *,
+};
+use posta_mail::Secret;
+use posta_server::relay::{Rules, Smarthost, SmarthostTls};
+
+/// Two servers, of which ours hands all mail to a smarthost that answers so.
+async fn through(answers: Answers) -> (Two, Heard) {
+    let mut zone = zone();
+    zone.addresses.insert("out.test".to_owned(), vec![[192, 0, 2, 40].into()]);
+    let smarthost = Smarthost {
+        host: "out.test".to_owned(),
+        port: 587,
+        tls: SmarthostTls::StartTls,
+        login: Some(("user".to_owned(), Secret::new(b"parola"))),
+    };
+    let all = Rules { route: Some(Arc::new(smarthost)), ..Rules::default() };
+    let two = two_with(zone, RelaySettings { all, ..RelaySettings::default() }).await;
+    let heard = hop(&two.net, ("out.test", "192.0.2.40:587"), Protection::Tls, answers).await;
+    (two, heard)
+}
+
+fn tried(heard: &Heard) -> Vec<String> {
+    let lines = heard.with("AUTH").into_iter();
+    lines.filter_map(|line| line.split(' ').nth(2).map(str::to_owned)).collect()
+}
+
+/// A smarthost refuses the strongest mechanism that it offers: after 535 or 504 comes the next.
+#[tokio::test(start_paused = true)]
+async fn a_smarthost_is_offered_one_login_after_the_other() {
+    let scram: Answers = &[
+        ("TLS EHLO", "250-out.test\r\n250 AUTH SCRAM-SHA-256 PLAIN LOGIN"),
+        ("TLS AUTH SCRAM", "535 5.7.8 authentication failed"),
+        ("TLS AUTH PLAIN AHVzZXIAcGFyb2xh", "235 2.7.0 in"),
+    ];
+    let plain: Answers = &[
+        ("TLS EHLO", "250-out.test\r\n250 AUTH PLAIN LOGIN"),
+        ("TLS AUTH PLAIN", "504 5.5.4 not that one"),
+        ("TLS AUTH LOGIN", "334 VXNlcm5hbWU6"),
+        ("TLS dXNlcg==", "334 UGFzc3dvcmQ6"),
+        ("TLS cGFyb2xh", "235 2.7.0 in"),
+    ];
+    for (answers, expected) in [(scram, ["SCRAM-SHA-256", "PLAIN"]), (plain, ["PLAIN", "LOGIN"])] {
+        let (two, heard) = through(answers).await;
+        two.send("<ana@x.test>", &["<a@far.test>"]).await;
+        two.tried(None).await;
+        assert_eq!(tried(&heard), expected);
+        assert_eq!(heard.count("TLS ."), 1, "{:?}", heard.lines());
+    }
+}
+
+/// None of its mechanisms lets us in: the mail waits, and the last refusal says why, whether the server
+/// hangs up on it or not. To an impostor by SCRAM no password is said.
+#[tokio::test(start_paused = true)]
+async fn a_smarthost_that_lets_nobody_in_is_told_of() {
+    let offered = ("TLS EHLO", "250-out.test\r\n250 AUTH SCRAM-SHA-256 PLAIN LOGIN");
+    let all = [offered, ("TLS AUTH", "535 5.7.8 no")];
+    let last = [offered, ("TLS AUTH SCRAM", "535 5.7.8 no"), ("TLS AUTH PLAIN", "X")];
+    let forged =
+        [offered, ("TLS AUTH SCRAM", "334 cj1YLHM9WCxpPTQwOTY="), ("TLS *", "501 5.0.0 x")];
+    let unsafe_only = [("TLS EHLO", "250-out.test\r\n250 AUTH NTLM")];
+    for (answers, attempts, words) in [
+        (&all[..], 3, "does not let us log in: 535 5.7.8 no"),
+        (&last, 2, "does not let us log in: 535 5.7.8 no"),
+        (&forged, 1, "it is an impostor"),
+        (&unsafe_only, 0, "it offers no login that is safe"),
+    ] {
+        let (two, heard) = through(answers.to_vec().leak()).await;
+        two.send("<ana@x.test>", &["<a@far.test>"]).await;
+        let line = two.tried(Some(1)).await.unwrap();
+        let reply = line.recipients[0].reply.as_ref().unwrap();
+        assert!(reply.starts_with("451 4.7.8 ") && reply.contains(words), "{reply}");
+        assert_eq!(tried(&heard).len(), attempts, "{:?}", heard.lines());
+    }
+}

@@ -1,0 +1,138 @@
+//! What senders are told: only what a server answered is quoted as its answer, and what a report says is
+//! attached is attached.
+
+use super::*;
+use posta_server::net::{Endpoint, Stream};
+use tokio::io::{AsyncBufReadExt, BufReader};
+
+/// Where the odd servers stand.
+const ODD: [u8; 4] = [192, 0, 2, 77];
+
+/// A server that says this to EHLO and to RCPT.
+#[derive(Clone, Copy)]
+struct Odd {
+    hello: &'static str,
+    rcpt: &'static str,
+}
+
+impl Odd {
+    async fn start(self, net: &MemoryNet) {
+        let endpoint: Endpoint = "192.0.2.77:25".parse().unwrap();
+        let mut listener = net.bind(&endpoint).await.unwrap();
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                tokio::spawn(self.serve(stream));
+            }
+        });
+    }
+
+    async fn serve(self, stream: Box<dyn Stream>) -> std::io::Result<()> {
+        let (reading, mut writing) = tokio::io::split(stream);
+        writing.write_all(b"220 mx.odd.test\r\n").await?;
+        let mut lines = BufReader::new(reading).lines();
+        while let Some(line) = lines.next_line().await? {
+            let answer = match line.split([' ', ':']).next().unwrap_or_default() {
+                "EHLO" => self.hello,
+                "RCPT" => self.rcpt,
+                "DATA" => "503 nobody is left",
+                "QUIT" => "221 bye",
+                _ => "250 ok",
+            };
+            writing.write_all(format!("{answer}\r\n").as_bytes()).await?;
+        }
+        Ok(())
+    }
+}
+
+async fn with(odd: Odd) -> Two {
+    let mut zone = zone();
+    zone.exchangers.insert("odd.test".to_owned(), vec![(10, "mx.odd.test".to_owned())]);
+    zone.addresses.insert("mx.odd.test".to_owned(), vec![ODD.into()]);
+    let private_addresses = PrivateAddresses::Allow;
+    let two = two_with(zone, RelaySettings { private_addresses, ..Default::default() }).await;
+    odd.start(&two.net).await;
+    two
+}
+
+const PLAIN: Odd = Odd { hello: "250 mx.odd.test", rcpt: "550 5.1.1 nobody" };
+
+/// RFC 3464 §2.3.6: the server said nothing about the message.
+#[tokio::test(start_paused = true)]
+async fn what_we_decide_is_not_told_as_an_answer() {
+    let two = with(Odd { hello: "250-mx.odd.test\r\n250 SIZE 10", ..PLAIN }).await;
+    two.send("<ana@x.test>", &["<bob@odd.test>"]).await;
+    let report = two.inbox("127.0.0.1", "ana", 1).await;
+    for part in [
+        "Status: 5.3.4\r\nRemote-MTA: dns; mx.odd.test\r\nDiagnostic-Code: x-posta; The message has ",
+        "The reason:\r\n    The message has ",
+        " octets, and the server takes 10 at most\r\n",
+    ] {
+        assert!(report.contains(part), "{part}\n---\n{report}");
+    }
+    assert!(!report.contains(" answered") && !report.contains("552"), "{report}");
+}
+
+/// RFC 3463 §3.5: that the time is over has a status of its own. What the server answered last is quoted.
+#[tokio::test(start_paused = true)]
+async fn what_is_given_up_has_its_own_status() {
+    let two = with(Odd { rcpt: "450 4.2.0 later", ..PLAIN }).await;
+    two.send("<ana@x.test>", &["<bob@odd.test> NOTIFY=FAILURE"]).await;
+    two.tried(Some(1)).await;
+    two.pass(6 * 24 * HOUR);
+    let report = two.inbox("127.0.0.1", "ana", 1).await;
+    for part in [
+        "Status: 5.4.7\r\nRemote-MTA: dns; mx.odd.test\r\nDiagnostic-Code: smtp; 450 4.2.0 later\r\n",
+        "\r\nThe server mx.odd.test answered last:\r\n    450 4.2.0 later\r\n",
+        "It was tried since ",
+    ] {
+        assert!(report.contains(part), "{part}\n---\n{report}");
+    }
+}
+
+/// RFC 3461 §4.3: the whole message unless it is long or RET=HDRS; and the report says which.
+#[tokio::test(start_paused = true)]
+async fn a_report_brings_back_what_it_says() {
+    let two = with(PLAIN).await;
+    let long = format!("{}\r\n", "x".repeat(70)).repeat(900);
+    for (number, (ret, body, is_whole)) in [
+        ("", "body", true),
+        (" RET=FULL", "body", true),
+        (" RET=HDRS", "body", false),
+        (" RET=FULL", long.as_str(), false),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let said = format!(
+            "EHLO c.test\r\nMAIL FROM:<ana@x.test>{ret}\r\nRCPT TO:<bob@odd.test>\r\nDATA\r\n\
+             Subject: s\r\n\r\n{body}\r\n.\r\nQUIT\r\n"
+        );
+        two.say("127.0.0.1:587", &said).await;
+        let report = two.inbox("127.0.0.1", "ana", number + 1).await;
+        let (kind, words) = match is_whole {
+            true => ("message/rfc822", "Your message is attached.\r\n"),
+            false => ("text/rfc822-headers", "The header section of your message is attached,"),
+        };
+        assert!(report.contains(&format!("Content-Type: {kind}\r\n")), "{ret}: {report}");
+        assert!(report.contains(words), "{ret}: {report}");
+        assert_eq!(report.contains("\r\nbody\r\n"), is_whole && body == "body", "{ret}: {report}");
+        assert!(report.contains("\r\nSubject: s\r\n"), "{ret}: {report}");
+    }
+}
+
+/// RFC 3464 §2: who answers a report reaches somebody, if anybody looks after the server at all.
+#[tokio::test(start_paused = true)]
+async fn a_report_comes_from_an_address_that_can_be_answered() {
+    let two = with(PLAIN).await;
+    let (name, targets) = ("postmaster@x.test".into(), vec!["ana@x.test".into()]);
+    two.ours.admin.execute(Request::AliasAdd { name, targets }).await.unwrap();
+    let field = "\r\nFrom: Mail Delivery System <postmaster@x.test>\r\n";
+    two.send("<ana@x.test>", &["<bob@odd.test>"]).await;
+    let report = two.inbox("127.0.0.1", "ana", 1).await;
+    assert!(report.contains(field), "{report}");
+    // To a sender elsewhere: this server's name is no local domain.
+    two.send("<bob@y.test>", &["<ana@x.test> NOTIFY=SUCCESS"]).await;
+    let report = two.inbox("192.0.2.25", "bob", 1).await;
+    assert!(report.contains(field), "{report}");
+    assert!(report.contains("Action: delivered\r\n"), "{report}");
+}
