@@ -3,8 +3,12 @@
 
 use std::time::Duration;
 
-/// Octets in a local-part (RFC 5321 §4.5.3.1.1).
-pub const LOCAL_PART: usize = 64;
+/// Octets in a local-part. RFC 5321 §4.5.3.1.1 asks for 64, and §4.5.3.1 for no limits where that can
+/// be: addresses that hold another one, as of forwarders (SRS) and mailing lists (VERP), are longer.
+pub const LOCAL_PART: usize = 256;
+
+/// Octets in a local-part that every server takes (RFC 5321 §4.5.3.1.1).
+pub const LOCAL_PART_EVERYWHERE: usize = 64;
 
 /// Octets in a domain (RFC 5321 §4.5.3.1.2).
 pub const DOMAIN: usize = 255;
@@ -12,8 +16,10 @@ pub const DOMAIN: usize = 255;
 /// Octets in one label of a domain (RFC 1035 §2.3.4).
 pub const DOMAIN_LABEL: usize = 63;
 
-/// Octets in a reverse-path or forward-path, its angle brackets included (RFC 5321 §4.5.3.1.3).
-pub const PATH: usize = 256;
+/// Octets in a reverse-path or forward-path, its angle brackets included. RFC 5321 §4.5.3.1.3 asks for
+/// 256; this holds a [`LOCAL_PART`] whose characters are all escaped, and a [`DOMAIN`], and fits into a
+/// line of a header section (RFC 5322 §2.1.1).
+pub const PATH: usize = 800;
 
 /// Octets in an SMTP command line with its CRLF. RFC 5321 §4.5.3.1.4 asks for 512 and lets each
 /// extension add to it; 2,048 holds every parameter that is defined.

@@ -11,7 +11,9 @@
 //! How many it has follows from the rest of the address, so nobody can choose a short one. SRS1 holds
 //! another's hash as well, and makes do with 40 bits: whoever guessed that would reach only addresses
 //! that begin with `SRS0=`, whose forwarders look at their own hash. Where there is no room for so
-//! much, mail keeps its sender. How much goes to an address that is known is limited by `rate.rs`.
+//! much, mail keeps its sender: not every server takes a local part of more than 64 octets. Whose own
+//! is longer gets one that is longer still. How much goes to an address that is known is limited by
+//! `rate.rs`.
 
 use crate::clock::Clock;
 use aws_lc_rs::{constant_time::verify_slices_are_equal, hmac};
@@ -36,6 +38,9 @@ const SHORT_HASH_OF_SRS1: usize = 8;
 
 /// Characters of a local part that are not the hash and what it vouches for: `SRS0=` and `=`.
 const FRAME: usize = 6;
+
+/// How a forwarder's address begins.
+const FORWARDED: &str = "SRS0=";
 
 /// For how many days an address leads back.
 const DAYS: i64 = 21;
@@ -84,15 +89,14 @@ impl Srs {
     #[must_use]
     pub fn forward(&self, sender: &Address, now: Timestamp) -> Option<Address> {
         let (local, domain) = (sender.local_part(), sender.domain());
-        let local = if let Some(rest) = strip(local, "SRS0=") {
-            let rest = format!("{domain}=={rest}");
-            format!("SRS1={}={rest}", self.hash(&rest, SHORT_HASH_OF_SRS1)?)
+        let local = if let Some(rest) = strip(local, FORWARDED) {
+            self.srs1(&format!("{domain}=={rest}"))?
         } else if let Some((_, rest)) = strip(local, "SRS1=").and_then(|rest| rest.split_once('='))
         {
-            format!("SRS1={}={rest}", self.hash(rest, SHORT_HASH_OF_SRS1)?)
+            self.srs1(rest)?
         } else {
             let rest = format!("{}={domain}={local}", day(now));
-            format!("SRS0={}={rest}", self.hash(&rest, SHORT_HASH)?)
+            format!("{FORWARDED}{}={rest}", self.hash(&rest, local.len(), SHORT_HASH)?)
         };
         Address::new(&local, &self.host).ok()
     }
@@ -107,38 +111,51 @@ impl Srs {
         if let Some(rest) = strip(local, "SRS1=") {
             let (hash, rest) = rest.split_once('=')?;
             let (host, rest_of_theirs) = rest.split_once("==")?;
-            let is_ours = self.is_hash(hash, rest, SHORT_HASH_OF_SRS1);
+            let theirs = FORWARDED.len() + rest_of_theirs.len();
+            let is_ours = self.is_hash(hash, rest, theirs, SHORT_HASH_OF_SRS1);
             return is_ours.then(|| {
-                Address::new(&format!("SRS0={rest_of_theirs}"), &host.parse().ok()?).ok()
+                Address::new(&format!("{FORWARDED}{rest_of_theirs}"), &host.parse().ok()?).ok()
             })?;
         }
-        let (hash, rest) = strip(local, "SRS0=")?.split_once('=')?;
+        let (hash, rest) = strip(local, FORWARDED)?.split_once('=')?;
         let (made, original) = rest.split_once('=')?;
         let (domain, local) = original.split_once('=')?;
-        (self.is_hash(hash, rest, SHORT_HASH) && is_recent(made, now))
+        (self.is_hash(hash, rest, local.len(), SHORT_HASH) && is_recent(made, now))
             .then(|| Address::new(local, &domain.parse().ok()?).ok())?
+    }
+
+    /// The local part that stands for another forwarder's: `host==rest` of it.
+    fn srs1(&self, theirs: &str) -> Option<String> {
+        let rest = theirs.split_once("==").map_or(0, |(_, rest)| rest.len());
+        let hash = self.hash(theirs, FORWARDED.len() + rest, SHORT_HASH_OF_SRS1)?;
+        Some(format!("SRS1={hash}={theirs}"))
     }
 
     /// Whether an address looks like one of ours. If it leads nobody back, it is forged or too old.
     #[must_use]
     pub fn is_like_ours(&self, address: &Address) -> bool {
         let local = address.local_part();
-        let is_rewritten = strip(local, "SRS0=").or(strip(local, "SRS1=")).is_some();
+        let is_rewritten = strip(local, FORWARDED).or(strip(local, "SRS1=")).is_some();
         is_rewritten && address.domain() == self.host.as_str()
     }
 
     /// The hash of what an address says, as long as there is room for it; none if there is not
-    /// enough. Case may be lost on the way.
-    fn hash(&self, text: &str, least: usize) -> Option<String> {
-        let room = limits::LOCAL_PART.checked_sub(FRAME + text.len())?;
+    /// enough. `original` is how long the local part is that it leads back to. Case may be lost on the
+    /// way.
+    fn hash(&self, text: &str, original: usize, least: usize) -> Option<String> {
+        let limit = match original > limits::LOCAL_PART_EVERYWHERE {
+            true => limits::LOCAL_PART,
+            false => limits::LOCAL_PART_EVERYWHERE,
+        };
+        let room = limit.checked_sub(FRAME + text.len())?;
         let length = Some(room.min(HASH)).filter(|&length| length >= least)?;
         let tag = hmac::sign(&self.key, text.to_ascii_lowercase().as_bytes());
         Some(tag.as_ref().iter().take(length).map(|octet| digit(i64::from(*octet))).collect())
     }
 
-    fn is_hash(&self, hash: &str, text: &str, least: usize) -> bool {
+    fn is_hash(&self, hash: &str, text: &str, original: usize, least: usize) -> bool {
         let theirs = hash.to_ascii_lowercase();
-        self.hash(text, least)
+        self.hash(text, original, least)
             .is_some_and(|ours| verify_slices_are_equal(ours.as_bytes(), theirs.as_bytes()).is_ok())
     }
 }
@@ -223,7 +240,7 @@ mod tests {
             let made = forward(length).unwrap();
             let hash = made.local_part().split('=').nth(1).unwrap();
             assert_eq!(hash.len(), characters, "{made}");
-            assert!(made.local_part().len() <= limits::LOCAL_PART);
+            assert!(made.local_part().len() <= limits::LOCAL_PART_EVERYWHERE);
             let upper = made.as_str().to_ascii_uppercase().replace("OURS.TEST", "ours.test");
             assert!(srs.back(&upper.parse().unwrap(), now).is_some(), "{upper}");
             for fewer in [0, 6, 11, 12, hash.len() - 1] {
@@ -234,5 +251,17 @@ mod tests {
             }
         }
         assert_eq!(forward(37), None);
+        assert_eq!(forward(64), None);
+        // What not every server takes anyway may become longer.
+        for length in [65, 128, 214] {
+            let made = forward(length).unwrap();
+            assert_eq!(made.local_part().split('=').nth(1).unwrap().len(), 26, "{made}");
+            let back = srs.back(&made, now).unwrap();
+            assert_eq!(back.local_part().len(), length);
+            let again =
+                srs.forward(&format!("{}@other.test", made.local_part()).parse().unwrap(), now);
+            assert!(length == 214 || again.and_then(|again| srs.back(&again, now)).is_some());
+        }
+        assert_eq!(forward(256), None, "beyond what we take ourselves");
     }
 }

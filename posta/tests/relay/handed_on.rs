@@ -132,3 +132,39 @@ async fn smtputf8_is_said_where_it_is_needed() {
         ["MAIL FROM:<ana@x.test> BODY=8BITMIME SMTPUTF8", "RCPT TO:<r@next.test>"]
     );
 }
+
+/// RFC 5321 §4.5.3.1: the addresses of forwarders and mailing lists are longer than 64 octets.
+#[tokio::test(start_paused = true)]
+async fn long_local_parts_are_taken_and_handed_on() {
+    let (two, heard) = with_next_hop(OLD).await;
+    let mut long: Vec<_> = [65, 128, 200, 256]
+        .map(|length| {
+            let local = "bounces+SRS0=abcd=";
+            format!("<{local}{}@next.test>", "x".repeat(length - local.len()))
+        })
+        .into();
+    let srs =
+        "SRS0=fGv9=BC=a.ccdefghijklmn.com=bounce-4IDNASXYtY_FG21s4IoV1XzCfCtHkb2RZY_qdGZ8Q-6A";
+    long.push(format!("<{srs}@next.test>"));
+    long.push(format!("<list-confirm+{}@next.test>", "0123456789abcdef".repeat(4)));
+    for path in &long {
+        two.submit(path, path, "Subject: s\r\n\r\nb").await;
+        two.tried(None).await;
+        assert_eq!(envelopes(&heard), [format!("MAIL FROM:{path}"), format!("RCPT TO:{path}")]);
+    }
+    // A subaddress means the mailbox, a sender from elsewhere is forwarded and found again.
+    let tagged = format!("<ana+{}@x.test>", "y".repeat(252));
+    two.submit(&long[3], &tagged, "Subject: s\r\n\r\nb").await;
+    let got = two.inbox("127.0.0.1", "ana", 1).await;
+    assert!(got.starts_with(&format!("Return-Path: {}\r\n", long[3])), "{got}");
+    let (name, targets) = ("all@x.test".to_owned(), vec!["r@next.test".to_owned()]);
+    two.ours.admin.execute(Request::AliasAdd { name, targets }).await.unwrap();
+    two.submit(&long[1], "<all@x.test>", "Subject: s\r\n\r\nb").await;
+    two.tried(None).await;
+    let said = envelopes(&heard);
+    let back = said[0].strip_prefix("MAIL FROM:").unwrap();
+    assert!(back.starts_with("<SRS0=") && back.ends_with("@mail.x.test>"), "{back}");
+    two.submit("<>", back, "Subject: returned\r\n\r\nb").await;
+    two.tried(None).await;
+    assert_eq!(envelopes(&heard)[1], format!("RCPT TO:{}", long[1]));
+}
