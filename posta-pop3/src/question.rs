@@ -34,6 +34,8 @@ pub struct Profile {
     pub mechanisms: Vec<&'static str>,
     /// SASL mechanisms in TLS.
     pub secured_mechanisms: Vec<&'static str>,
+    /// SASL mechanisms that are not offered, and are taken in TLS all the same.
+    pub unannounced: Vec<&'static str>,
     /// Days for which messages are kept once they were retrieved; none for ever (RFC 2449 §6.7).
     pub expire: Option<u32>,
     /// How long an account must wait between two logins (RFC 2449 §6.6).
@@ -51,6 +53,7 @@ impl Profile {
             stls: false,
             mechanisms: Vec::new(),
             secured_mechanisms: Vec::new(),
+            unannounced: Vec::new(),
             expire: None,
             login_delay: Duration::ZERO,
             patience: limits::POP3_SERVER_PATIENCE,

@@ -87,6 +87,7 @@ pub struct Authenticator {
     /// Who knows about tokens.
     tokens: Option<Tokens>,
     guard: Arc<Guard>,
+    offers_binding: bool,
 }
 
 struct Remembered {
@@ -123,6 +124,7 @@ impl Authenticator {
             hashers,
             nobody: nobody.unwrap_or_default(),
             tokens: None,
+            offers_binding: false,
         })
     }
 
@@ -130,6 +132,18 @@ impl Authenticator {
     #[must_use]
     pub fn with_tokens(self, tokens: Option<Tokens>) -> Self {
         Self { tokens, ..self }
+    }
+
+    /// The same, with SCRAM-SHA-256-PLUS offered or not.
+    #[must_use]
+    pub fn with_binding(self, offers_binding: bool) -> Self {
+        Self { offers_binding, ..self }
+    }
+
+    /// Whether SCRAM-SHA-256-PLUS is offered in TLS.
+    #[must_use]
+    pub const fn offers_binding(&self) -> bool {
+        self.offers_binding
     }
 
     /// The threads that hash passwords.

@@ -110,6 +110,8 @@ pub struct Settings {
     pub sessions_per_client: u32,
     /// What an SMTP session may do at most.
     pub smtp_limits: SmtpLimits,
+    /// Whether SCRAM-SHA-256-PLUS is offered in TLS. It is taken in any case.
+    pub channel_binding: bool,
     /// Whom to ask about the tokens of those who log in with one.
     pub oauth: Option<OAuthSettings>,
     /// Octets of messages that may be in memory at once while they arrive. When they are used up,
@@ -160,6 +162,7 @@ impl Settings {
             sessions: 0,
             sessions_per_client: 0,
             smtp_limits: SmtpLimits::default(),
+            channel_binding: false,
             oauth: None,
             memory: 64 << 20,
             normalise_newlines: false,
@@ -423,6 +426,7 @@ impl Services {
                     stls: by_command,
                     mechanisms: self.mechanisms(false),
                     secured_mechanisms: self.mechanisms(true),
+                    unannounced: sasl::BOUND.to_vec(),
                     login_delay: pop3.login_delay,
                     expire: pop3.expire,
                     patience: pop3.autologout,
@@ -507,18 +511,19 @@ impl Services {
 
     /// How clients may prove who they are.
     fn mechanisms(&self, secured: bool) -> Vec<&'static str> {
-        let own = if secured { &sasl::SECURED[..] } else { &sasl::PLAINTEXT };
+        let is_bound = secured && self.authenticator.offers_binding();
+        let bound = if is_bound { &sasl::BOUND[..] } else { &[] };
         let tokens = if self.authenticator.knows_tokens() { &sasl::TOKENS[..] } else { &[] };
-        [own, tokens].concat()
+        [bound, &sasl::OWN, tokens].concat()
     }
 
     fn smtp(&self, service: SmtpService, starttls: bool, tls: Option<Tls>) -> Protocol {
         let Settings { hostname, message_size, smtp_limits, normalise_newlines, .. } =
             self.settings.clone();
         // Servers do not log in to each other, and a neighbour that delivers is let in by address.
-        let mechanisms = match service {
-            SmtpService::Submission => self.mechanisms(tls.is_some()),
-            SmtpService::Smtp | SmtpService::Lmtp => Vec::new(),
+        let (mechanisms, unannounced) = match service {
+            SmtpService::Submission => (self.mechanisms(tls.is_some()), sasl::BOUND.to_vec()),
+            SmtpService::Smtp | SmtpService::Lmtp => (Vec::new(), Vec::new()),
         };
         // Whoever offers no TLS at all has said that plaintext is fine there.
         let plaintext_auth = tls.is_none();
@@ -549,6 +554,7 @@ impl Services {
                 normalise_newlines,
                 starttls,
                 mechanisms,
+                unannounced,
                 plaintext_auth,
             }),
         }
@@ -563,6 +569,7 @@ async fn authenticator(settings: &Settings, world: &World) -> Result<Authenticat
     let Settings { failed_logins, failed_login_delay, .. } = *settings;
     let guard = Guard::new(store.clone(), clock.clone(), failed_logins, failed_login_delay);
     let authenticator = Authenticator::open(store.clone(), clock.clone()).await?;
+    let authenticator = authenticator.with_binding(settings.channel_binding);
     Ok(authenticator.with_tokens(tokens).with_guard(guard))
 }
 

@@ -14,11 +14,14 @@ use crate::{
 use posta_mail::{ClientAddress, Secret, sasl as framing};
 use std::sync::Arc;
 
-/// The mechanisms on a connection without TLS, strongest first.
-pub const PLAINTEXT: [&str; 3] = ["SCRAM-SHA-256", "PLAIN", "LOGIN"];
+/// The mechanisms of those who log in with a password, strongest first.
+pub const OWN: [&str; 3] = ["SCRAM-SHA-256", "PLAIN", "LOGIN"];
 
-/// The mechanisms on a connection with TLS, strongest first.
-pub const SECURED: [&str; 4] = ["SCRAM-SHA-256-PLUS", "SCRAM-SHA-256", "PLAIN", "LOGIN"];
+/// The mechanism that ties a login to its TLS connection. GNU SASL, with which mutt and neomutt log in, takes it
+/// before all others wherever it is offered, cannot bind over TLS 1.3, cancels, and mutt does not read the answer to that:
+/// all that follows is out of step. So it is offered only where the operator wants it (Dovecot does the same), and taken
+/// from whoever begins it unasked.
+pub const BOUND: [&str; 1] = ["SCRAM-SHA-256-PLUS"];
 
 /// The mechanisms of those who log in with a token, where tokens can be checked.
 pub const TOKENS: [&str; 2] = ["OAUTHBEARER", "XOAUTH2"];
@@ -241,8 +244,9 @@ impl Exchange {
         authenticator: &Authenticator,
         peer: &Peer,
     ) -> Result<Step, LoginError> {
-        let first =
-            ClientFirst::parse(message, plus, &peer.bindings).ok_or(LoginError::Credentials)?;
+        let is_offered = authenticator.offers_binding();
+        let first = ClientFirst::parse(message, plus, &peer.bindings, is_offered);
+        let first = first.ok_or(LoginError::Credentials)?;
         acts_for_itself(first.authorization.as_deref(), &first.name)?;
         let named = authenticator.find_open(peer.client, &first.name).await?;
         let stored = named.found.as_ref().and_then(|account| account.credentials.scram.as_deref());

@@ -134,17 +134,22 @@ pub struct Challenge {
 
 impl ClientFirst {
     /// Reads `gs2-header client-first-message-bare` (RFC 5802 §7). `plus` says whether the mechanism
-    /// was SCRAM-SHA-256-PLUS.
+    /// was SCRAM-SHA-256-PLUS, `is_offered` whether it is offered where there is a channel to bind to.
     #[must_use]
-    pub fn parse(message: &[u8], plus: bool, bindings: &ChannelBindings) -> Option<Self> {
+    pub fn parse(
+        message: &[u8],
+        plus: bool,
+        bindings: &ChannelBindings,
+        is_offered: bool,
+    ) -> Option<Self> {
         let text = str::from_utf8(message).ok()?;
         let mut parts = text.splitn(3, ',');
         let (flag, authorization, bare) = (parts.next()?, parts.next()?, parts.next()?);
         let channel: &[u8] = match (flag, plus) {
             ("n", false) => &[],
-            // The client could bind and thinks that we could not. We could, so somebody between us
-            // took the offer away (RFC 5802 §6).
-            ("y", false) if !bindings.is_some() => &[],
+            // The client could bind, and saw no offer. Where we made one, somebody between us took it
+            // away (RFC 5802 §6).
+            ("y", false) if !(is_offered && bindings.is_some()) => &[],
             (flag, true) => bindings.named(flag.strip_prefix("p=")?)?,
             _ => return None,
         };
@@ -335,7 +340,7 @@ mod tests {
         {
             let secret = Secret::new(password.as_bytes());
             let (first, mut proof) = Proof::new("a,b=c", secret, exporter, &clock);
-            let first = ClientFirst::parse(&first, exporter.is_some(), &bound).unwrap();
+            let first = ClientFirst::parse(&first, exporter.is_some(), &bound, false).unwrap();
             assert_eq!(first.name, "a,b=c");
             let (challenge, exchange) = first.challenge(verifier.clone(), &clock);
             let last = proof.respond(&challenge).unwrap();
@@ -357,7 +362,7 @@ mod tests {
         let none = ChannelBindings::default();
         let some = ChannelBindings { exporter: Some(b"channel".to_vec()), server_end_point: None };
         let parse = |text: &str, plus, bindings| {
-            ClientFirst::parse(text.as_bytes(), plus, bindings)
+            ClientFirst::parse(text.as_bytes(), plus, bindings, true)
                 .map(|first| (first.name, first.binding))
         };
         assert_eq!(
@@ -365,6 +370,9 @@ mod tests {
             Some(("a,b=".into(), b"n,,".to_vec()))
         );
         assert!(parse("n,a=b,n=a,r=x", false, &some).is_some());
+        assert!(parse("y,,n=a,r=x", false, &none).is_some(), "in plaintext nothing is offered");
+        let unannounced = ClientFirst::parse(b"y,,n=a,r=x", false, &some, false);
+        assert!(unannounced.is_some(), "we made no offer that somebody could have taken away");
         let bound = parse("p=tls-exporter,,n=a,r=x", true, &some).unwrap();
         assert_eq!(bound.1, b"p=tls-exporter,,channel");
         for (text, plus, bindings, why) in [

@@ -37,6 +37,8 @@ pub struct Profile {
     pub starttls: bool,
     /// The SASL mechanisms that are offered, in upper case, strongest first; none: no AUTH.
     pub mechanisms: Vec<&'static str>,
+    /// SASL mechanisms that are not offered, and are taken in TLS all the same.
+    pub unannounced: Vec<&'static str>,
     /// Whether they are offered in plaintext too.
     pub plaintext_auth: bool,
     /// Whether VRFY and EXPN tell who exists.
@@ -55,6 +57,7 @@ impl Profile {
             normalise_newlines: false,
             starttls: false,
             mechanisms: Vec::new(),
+            unannounced: Vec::new(),
             plaintext_auth: false,
             verify: false,
         }

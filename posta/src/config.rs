@@ -3,11 +3,13 @@
 mod log;
 mod login;
 mod relay;
+mod tls;
 mod values;
 
 pub(crate) use log::{Level, Log};
 pub(crate) use login::{OAuth, Submission};
 pub(crate) use relay::Relay;
+pub(crate) use tls::{Certificate, Tls};
 pub(crate) use values::{Octets, Span};
 
 use anyhow::{Context, Result, bail};
@@ -46,25 +48,6 @@ pub(crate) struct Config {
     pub(crate) mta_sts: MtaSts,
     pub(crate) log: Log,
     pub(crate) listen: Vec<Listen>,
-}
-
-/// Where the certificate is. Without both a self-signed one is made.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub(crate) struct Tls {
-    pub(crate) certificate: Option<PathBuf>,
-    pub(crate) key: Option<PathBuf>,
-    /// More certificates, for clients that ask for other names.
-    pub(crate) also: Vec<Certificate>,
-    /// Authorities whose certificates we believe, beside those that browsers do.
-    pub(crate) authorities: Vec<PathBuf>,
-}
-
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Certificate {
-    pub(crate) certificate: PathBuf,
-    pub(crate) key: PathBuf,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -248,8 +231,8 @@ const KEYS: [(&str, &[&str]); 15] = [
             "listen",
         ],
     ),
-    ("tls", &["certificate", "key", "also", "authorities"]),
-    ("tls.also", &["certificate", "key"]),
+    ("tls", tls::KEYS),
+    ("tls.also", tls::ALSO_KEYS),
     (
         "limits",
         &[
@@ -300,9 +283,7 @@ impl Config {
         let table: toml::Table = toml::from_str(text)?;
         refuse_unknown_keys(&table)?;
         let config: Self = toml::from_str(text)?;
-        if config.tls.certificate.is_some() != config.tls.key.is_some() {
-            bail!("tls.certificate and tls.key belong together: set both, or neither");
-        }
+        config.tls.check()?;
         if config.limits.recipients < 100 {
             bail!("limits.recipients: RFC 5321 §4.5.3.1.8 asks for at least 100");
         }
@@ -445,6 +426,7 @@ mod tests {
         certificate = "/etc/posta/cert.pem"
         key         = "/etc/posta/key.pem"
         authorities = ["/etc/posta/authority.pem"]
+        channel-binding = true
         [[tls.also]]
         certificate = "/etc/posta/other.cert.pem"
         key         = "/etc/posta/other.key.pem"

@@ -129,6 +129,7 @@ pub(crate) fn settings(config: &Config) -> Result<Settings> {
             hold: seconds(limits.hold.0),
             rate: limits.minimum_rate.0,
         },
+        channel_binding: config.tls.channel_binding,
         oauth: config.oauth.as_ref().map(oauth).transpose()?,
         memory: usize::try_from(limits.memory.0).unwrap_or(usize::MAX),
         normalise_newlines: config.smtp.bare_newlines == BareNewlines::Normalise,

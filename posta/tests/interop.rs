@@ -28,6 +28,7 @@ fn python_sends_and_collects() {
     // Once more with POP3 in TLS from the start; the mail is still there.
     assert_eq!(place.stop(), Some(0));
     let config = config.replace("protocol = \"pop3\"", "protocol = \"lmtp\"") + implicit;
+    let config = config + "[tls]\nchannel-binding = true\n";
     std::fs::write(place.config(), config).unwrap();
     place.start();
     run(&["pop3s", place.address("lmtp"), place.address("pop3")]);

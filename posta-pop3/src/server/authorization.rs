@@ -29,7 +29,7 @@ impl<M: Maildrop> Server<M> {
         self.secured || self.plaintext_login
     }
 
-    /// The mechanisms that AUTH takes now.
+    /// The mechanisms that are offered now.
     pub(super) fn mechanisms(&self) -> &[&'static str] {
         match (self.secured, self.plaintext_login) {
             (true, _) => &self.profile.secured_mechanisms,
@@ -92,7 +92,9 @@ impl<M: Maildrop> Server<M> {
 
     /// RFC 5034 §4.
     fn auth(&mut self, mechanism: String, initial: Option<&[u8]>, output: &mut Vec<u8>) -> Taken {
-        if !self.mechanisms().iter().any(|known| *known == mechanism) {
+        let unannounced = if self.secured { &self.profile.unannounced[..] } else { &[] };
+        let mut taken = self.mechanisms().iter().chain(unannounced);
+        if !taken.any(|known| *known == mechanism) {
             return self.bad_command(self.words().no_mechanism, output);
         }
         match sasl::start(mechanism, initial) {

@@ -32,7 +32,7 @@ impl Server {
             self.out_of_order("Not within a transaction", output);
         } else if !self.may_authenticate() {
             self.bad_command(&words::needs_encryption(), output);
-        } else if !profile.mechanisms.iter().any(|known| *known == mechanism) {
+        } else if !self.takes(&mechanism) {
             self.bad_command(&Reply::new(504, (5, 5, 4), "Mechanism not offered"), output);
         } else {
             match sasl::start(mechanism, initial) {
@@ -43,6 +43,12 @@ impl Server {
             }
         }
         None
+    }
+
+    fn takes(&self, mechanism: &str) -> bool {
+        let profile = &self.profile;
+        let unannounced = if self.secured { &profile.unannounced[..] } else { &[] };
+        profile.mechanisms.iter().chain(unannounced).any(|known| *known == mechanism)
     }
 
     pub(super) fn may_authenticate(&self) -> bool {

@@ -210,7 +210,7 @@ def by_mpop(place):
 
 
 def by_neomutt(place):
-    """Its SASL library offers SCRAM-SHA-256-PLUS without a channel to bind to, cancels, and does not read the answer."""
+    """It chooses the mechanism: the strongest that is offered."""
     for how, scheme, port, starttls in [
         ("plaintext", "pop", place.pop3[1], "ssl_starttls=no"),
         ("STLS", "pop", place.pop3[1], "ssl_starttls=yes ssl_force_tls=yes"),
@@ -219,7 +219,7 @@ def by_neomutt(place):
         out = place.maildir()
         config = place.write(
             "neomuttrc",
-            "set pop_authenticators=user\nset %s\nset certificate_file=%s\nset ssl_verify_host=no ssl_verify_dates=no\n"
+            "set %s\nset certificate_file=%s\nset ssl_verify_host=no ssl_verify_dates=no\n"
             "set mbox_type=Maildir\nset auto_tag=yes confirmappend=no delete=no wait_key=no\n"
             "set pop_delete=no pop_checkinterval=0 folder=%s\n"
             % (starttls, place.certificate, place.home),

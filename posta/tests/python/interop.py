@@ -166,6 +166,8 @@ def auth(password, submission, pop3):
                 raise AssertionError("ana sent as bob")
     for plus in (False, True):
         with connect() as client:
+            # Not offered, and taken all the same.
+            assert "SCRAM-SHA-256 " in client.esmtp_features["auth"] and "-PLUS" not in client.esmtp_features["auth"]
             assert scram(client, "ana@x.test", password, plus) == 235, plus
             client.sendmail("ana@x.test", ["bob@x.test"], CONTENTS[0])
         for user, wrong in (("ana@x.test", "wrong"), ("nobody@x.test", password)):
@@ -185,6 +187,8 @@ def auth(password, submission, pop3):
 
 def pop3s(password, lmtp, pop3):
     client = poplib.POP3_SSL(*host_port(pop3), context=trusting())
+    # `tls.channel-binding = true`.
+    assert client.capa()["SASL"][:2] == ["SCRAM-SHA-256-PLUS", "SCRAM-SHA-256"], client.capa()
     collect(client, "bob", password, CONTENTS)
     client.quit()
     with smtplib.LMTP(*host_port(lmtp)) as client:

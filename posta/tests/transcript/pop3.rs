@@ -41,11 +41,17 @@ impl Protocol for Pop3 {
 
     fn engine(script: &Script) -> Self::Engine {
         let auth = script.setting("auth") == Some("yes");
+        let unannounced = script.setting("unannounced") == Some("yes");
         let number = |name| script.setting(name).map(|number| number.parse::<u32>().unwrap());
         let profile = Profile {
             stls: script.setting("stls") == Some("yes"),
             mechanisms: if auth { vec!["SCRAM-SHA-256", "PLAIN"] } else { Vec::new() },
-            secured_mechanisms: if auth { vec!["SCRAM-SHA-256-PLUS", "PLAIN"] } else { Vec::new() },
+            secured_mechanisms: match (auth, unannounced) {
+                (false, _) => Vec::new(),
+                (true, false) => vec!["SCRAM-SHA-256-PLUS", "PLAIN"],
+                (true, true) => vec!["SCRAM-SHA-256", "PLAIN"],
+            },
+            unannounced: if unannounced { vec!["SCRAM-SHA-256-PLUS"] } else { Vec::new() },
             expire: number("expire"),
             login_delay: Duration::from_secs(number("login-delay").unwrap_or_default().into()),
             ..Profile::new(script.setting("hostname").unwrap().to_owned())

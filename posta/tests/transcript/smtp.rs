@@ -43,6 +43,10 @@ impl Protocol for Smtp {
                 Some(_) => vec!["SCRAM-SHA-256", "PLAIN", "LOGIN"],
                 None => Vec::new(),
             },
+            unannounced: match script.setting("unannounced") {
+                Some(_) => vec!["SCRAM-SHA-256-PLUS"],
+                None => Vec::new(),
+            },
             plaintext_auth: script.setting("auth") == Some("plaintext"),
             ..Profile::new(script.setting("hostname").unwrap().parse().unwrap(), service)
         }));
