@@ -299,14 +299,19 @@ impl SmtpHost {
         rates.answer(self.client, &mail.reverse_path, (address, resolved), now)
     }
 
-    /// Promises a stranger no report of success where that would be one too many.
-    fn limit_reports(&self, recipients: &mut [Recipient]) {
-        let is_wanted = recipients.iter().any(|recipient| recipient.notify.success);
+    /// Promises a stranger no report of success where that would be one too many. Returns whether there
+    /// may be a report now, of a copy that leads to nobody too: a stranger's reverse-path may be anybody's.
+    fn limit_reports(&self, recipients: &mut [Recipient]) -> bool {
+        let is_wanted = recipients
+            .iter()
+            .any(|recipient| recipient.notify.success || !recipient.resolved.broken.is_empty());
         let is_stranger = self.acceptor.service != Service::Lmtp && !self.may_relay();
         let (rates, now) = (&self.acceptor.rates, self.acceptor.clock.now());
         if is_wanted && is_stranger && !rates.may_hear_of_success(self.client, now) {
             recipients.iter_mut().for_each(|recipient| recipient.notify.success = false);
+            return false;
         }
+        true
     }
 
     /// RFC 5321 §3.6.1: mail for elsewhere is taken from those we know.
@@ -420,10 +425,10 @@ impl SmtpHost {
             incoming.abandon(&*self.acceptor.store).await;
             return self.refuse("the message".to_owned(), refusal).await;
         }
-        self.limit_reports(&mut recipients);
+        let may_report = self.limit_reports(&mut recipients);
         let (id, chunks) = (incoming.id, incoming.chunks);
         let at_home = outcomes::at_home(&recipients);
-        let committed = match self.acceptance(mail, recipients, incoming).await {
+        let committed = match self.acceptance(mail, recipients, incoming, may_report).await {
             Ok(acceptance) => {
                 let is_queued = !acceptance.items.is_empty() || !acceptance.reports.is_empty();
                 let arrival = Arrival::new(&acceptance, &at_home);

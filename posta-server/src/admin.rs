@@ -1,37 +1,36 @@
 //! What an operator may ask: the same whether it comes over the control socket or from a program
 //! that opened the store itself.
 
+mod account;
+mod alias;
 mod queue;
 mod source;
 
+pub use account::AccountLine;
+pub use alias::{AliasError, AliasLine, AliasState};
 pub use source::SourceLine;
 
 pub use queue::{DestinationLine, QueueAction, QueueLine, QueueRecipient, Selection, TRACED};
 
 use crate::{
-    auth::{self, Authenticator, PasswordError},
+    auth::{Authenticator, PasswordError},
     clock::Clock,
     collect::{CollectError, Collectors, Purpose, StoreDestination},
     guard::{Guard, Lockout},
     hashers::Hashers,
     import::{self, Folders, Import, Imported},
-    maildrop::PURGE_AFTER,
     relay::Wake,
 };
-use posta_mail::{Address, Domain, Secret, Timestamp};
-use posta_store::{
-    Account, Alias, AliasName, Credentials, Event, ItemId, Keep, Login, SendAs, SourceId, Store,
-    StoreError, Visit,
-};
+use account::SEND_AS;
+use posta_mail::{Address, Domain, Timestamp};
+use posta_store::{Account, Event, ItemId, Keep, Login, SourceId, Store, StoreError, Visit};
 use serde::{Deserialize, Serialize};
 use std::{
     io,
     path::{Path, PathBuf},
     sync::Arc,
 };
-
-/// What an account may be allowed to send as at most: all of it is read with the account.
-const SEND_AS: usize = 100;
+use tokio::sync::Mutex;
 
 /// A request, as JSON: `{"do": "account-add", "address": …, "password": …}`.
 #[derive(Clone, Serialize, Deserialize)]
@@ -142,19 +141,29 @@ pub enum Request {
         /// What was allowed.
         from: String,
     },
-    /// Adds an alias, or replaces it.
+    /// Adds members to an alias, or makes it; an account keeps a copy then.
     AliasAdd {
         /// An address, or `@domain` for all addresses of a domain that mean nothing else.
+        name: String,
+        /// Where its mail goes, too.
+        targets: Vec<String>,
+    },
+    /// Makes an alias, or replaces it.
+    AliasSet {
+        /// An address, or `@domain`.
         name: String,
         /// Where its mail goes.
         targets: Vec<String>,
     },
     /// Lists the aliases.
     AliasList,
-    /// Removes an alias.
+    /// Removes an alias, or some of its members.
     AliasRemove {
         /// Its name.
         name: String,
+        /// The members; none for the whole alias.
+        #[serde(default)]
+        targets: Vec<String>,
     },
     /// Makes a domain local.
     DomainAdd {
@@ -214,6 +223,13 @@ pub enum Response {
     Done,
     /// The accounts, by address.
     Accounts(Vec<AccountLine>),
+    /// What an alias is after a change.
+    Alias(AliasState),
+    /// An account was removed: the aliases that still lead to it.
+    AccountRemoved {
+        /// Their names.
+        leading: Vec<String>,
+    },
     /// The aliases, by name.
     Aliases(Vec<AliasLine>),
     /// The local domains, by name.
@@ -250,48 +266,21 @@ pub enum Response {
     Events(Vec<Event>),
 }
 
-/// An account in a list.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct AccountLine {
-    /// Its address.
-    pub address: String,
-    /// Messages in its mailbox.
-    pub messages: u64,
-    /// Their octets.
-    pub octets: u64,
-    /// Octets that it may hold; none for no limit.
-    pub quota: Option<u64>,
-    /// What it may send as beside its own addresses.
-    pub send_as: Vec<String>,
-}
-
-/// An alias in a list.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct AliasLine {
-    /// Its name.
-    pub name: String,
-    /// Where its mail goes.
-    pub targets: Vec<String>,
-}
-
 /// A request was not carried out.
 #[derive(Debug, thiserror::Error)]
 pub enum AdminError {
     /// It names no valid address or domain.
     #[error("{0:?} is not valid: {1}")]
     Name(String, posta_mail::AddressError),
-    /// The alias could never be used.
-    #[error("{0} is an account, and an account comes before an alias of the same name")]
-    Shadowed(Address),
     /// An account has that already, and as much as it may have.
     #[error("{0} may send as {SEND_AS} others at most; allow it a domain, @example.test, or any")]
     TooManyAllowed(Address),
     /// It is not allowed as it is.
     #[error("{0} is not allowed {1}; `posta account list` tells what it may send as")]
     NotAllowed(Address, String),
-    /// An alias leads nowhere.
-    #[error("an alias needs an address that its mail goes to")]
-    NoTarget,
+    /// An alias is not changed.
+    #[error(transparent)]
+    Alias(#[from] AliasError),
     /// The password cannot be used.
     #[error(transparent)]
     Password(#[from] PasswordError),
@@ -322,6 +311,8 @@ pub struct Admin {
     clock: Arc<dyn Clock>,
     collectors: Arc<Collectors>,
     wake: Arc<Wake>,
+    /// One after the other: a change of the directory looks at what it changes first.
+    changing: Arc<Mutex<()>>,
     /// Of the server that runs, if one does.
     guard: Option<Arc<Guard>>,
     hashers: Arc<Hashers>,
@@ -331,8 +322,9 @@ impl Admin {
     /// Works on a store.
     #[must_use]
     pub fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>, collectors: Arc<Collectors>) -> Self {
+        let (wake, changing) = (Arc::default(), Arc::default());
         let hashers = Arc::new(Hashers::new(1));
-        Self { store, clock, collectors, wake: Arc::default(), guard: None, hashers }
+        Self { store, clock, collectors, wake, changing, guard: None, hashers }
     }
 
     /// The same, of a server whose lock-outs can be listed and lifted, and whose threads hash passwords.
@@ -357,6 +349,7 @@ impl Admin {
             Request::AccountAdd { address, password, apop } => {
                 let address = parse_address(address)?;
                 let credentials = self.credentials(password, apop).await?;
+                let _changing = self.changing.lock().await;
                 self.store.add_account(&address, credentials).await?;
             }
             Request::AccountPassword { address, password, apop } => {
@@ -364,12 +357,7 @@ impl Admin {
                 let credentials = self.credentials(password, apop).await?;
                 self.store.set_password(&address, credentials).await?;
             }
-            Request::AccountRemove { address } => {
-                let now = self.clock.now();
-                let address = parse_address(address)?;
-                self.remove_sources(&address).await?;
-                self.store.remove_account(&address, now, now + PURGE_AFTER).await?;
-            }
+            Request::AccountRemove { address } => return self.remove_account(address).await,
             Request::AccountUndelete { address, since } => {
                 return self.undelete(address, since).await;
             }
@@ -395,13 +383,10 @@ impl Admin {
             Request::AccountAllow { address, from } => self.allow(address, from).await?,
             Request::AccountDisallow { address, from } => self.disallow(address, &from).await?,
             Request::AccountList => return self.accounts().await,
-            Request::AliasAdd { name, targets } => {
-                let alias = self.alias(name, targets).await?;
-                self.store.set_alias(alias).await?;
-            }
-            Request::AliasRemove { name } => {
-                let parsed = name.parse().map_err(|error| AdminError::Name(name, error))?;
-                self.store.remove_alias(&parsed).await?;
+            Request::AliasAdd { name, targets } => return self.add_alias(name, targets).await,
+            Request::AliasSet { name, targets } => return self.set_alias(name, targets).await,
+            Request::AliasRemove { name, targets } => {
+                return self.remove_alias(name, targets).await;
             }
             Request::AliasList => return self.aliases().await,
             Request::DomainAdd { domain } => {
@@ -421,16 +406,6 @@ impl Admin {
             Request::LockoutLift { who } => self.lift(who)?,
         }
         Ok(Response::Done)
-    }
-
-    async fn undelete(
-        &self,
-        address: String,
-        since: Option<Timestamp>,
-    ) -> Result<Response, AdminError> {
-        let account = self.account(address).await?;
-        let since = since.unwrap_or(Timestamp::MIN);
-        Ok(Response::Count(self.store.undelete(account.id, since).await?))
     }
 
     /// Lock-outs end with the process: there are none while no server runs.
@@ -466,83 +441,6 @@ impl Admin {
         let from = maildir.display().to_string();
         let mut destination = StoreDestination::new(store, clock, account, from, Purpose::Move);
         Ok(Response::Imported(import::maildir(import, &mut destination).await?))
-    }
-
-    async fn aliases(&self) -> Result<Response, AdminError> {
-        let aliases = self.store.aliases().await?.into_iter().map(|alias| AliasLine {
-            name: alias.name.to_string(),
-            targets: alias.targets.iter().map(Address::to_string).collect(),
-        });
-        Ok(Response::Aliases(aliases.collect()))
-    }
-
-    async fn accounts(&self) -> Result<Response, AdminError> {
-        let mut lines = Vec::new();
-        for account in self.store.accounts().await? {
-            let usage = self.store.usage(account.id).await?;
-            let address = account.address.to_string();
-            let (messages, octets, quota) = (usage.messages, usage.octets, account.quota);
-            let send_as = account.send_as.iter().map(SendAs::to_string).collect();
-            lines.push(AccountLine { address, messages, octets, quota, send_as });
-        }
-        Ok(Response::Accounts(lines))
-    }
-
-    async fn allow(&self, address: String, from: String) -> Result<(), AdminError> {
-        let allowed = from.parse().map_err(|error| AdminError::Name(from, error))?;
-        let Account { address, mut send_as, .. } = self.account(address).await?;
-        if !send_as.contains(&allowed) {
-            if send_as.len() >= SEND_AS {
-                return Err(AdminError::TooManyAllowed(address));
-            }
-            send_as.push(allowed);
-            self.store.set_send_as(&address, send_as).await?;
-        }
-        Ok(())
-    }
-
-    async fn disallow(&self, address: String, from: &str) -> Result<(), AdminError> {
-        let Account { address, mut send_as, .. } = self.account(address).await?;
-        let parsed = from.parse::<SendAs>();
-        let before = send_as.len();
-        send_as.retain(|allowed| Ok(allowed) != parsed.as_ref());
-        if send_as.len() == before {
-            return Err(AdminError::NotAllowed(address, from.to_owned()));
-        }
-        Ok(self.store.set_send_as(&address, send_as).await?)
-    }
-
-    async fn alias(&self, name: String, targets: Vec<String>) -> Result<Alias, AdminError> {
-        let name = name.parse().map_err(|error| AdminError::Name(name, error))?;
-        if let AliasName::Address(address) = &name
-            && self.store.account(address).await?.is_some()
-        {
-            return Err(AdminError::Shadowed(address.clone()));
-        }
-        let mut parsed = Vec::with_capacity(targets.len());
-        for target in targets {
-            parsed.push(parse_address(target)?);
-        }
-        if parsed.is_empty() {
-            Err(AdminError::NoTarget)
-        } else {
-            Ok(Alias { name, targets: parsed })
-        }
-    }
-
-    /// Off the async threads: it is meant to be slow.
-    async fn credentials(
-        &self,
-        password: String,
-        apop: bool,
-    ) -> Result<Credentials, PasswordError> {
-        let clock = self.clock.clone();
-        let password = Secret::new(password.as_bytes());
-        let hashed = self.hashers.run(move |memory| {
-            let credentials = auth::credentials(&password, &*clock, memory)?;
-            Ok(Credentials { apop: apop.then_some(password), ..credentials })
-        });
-        hashed.await.unwrap_or(Err(PasswordError))
     }
 }
 

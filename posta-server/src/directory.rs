@@ -1,18 +1,15 @@
 //! Which mailboxes an address means.
 
+mod follow;
+
+pub use follow::{Broken, Fault};
+pub(crate) use follow::{Follower, TARGETS, faults, untagged};
+
 use crate::{clock::Clock, srs::Srs};
+use follow::Followed;
 use posta_mail::{Address, Domain, ForwardPath, Reply, ReversePath, envelope::Notify};
-use posta_store::{Account, AccountId, AliasName, Store, StoreError};
-use std::{collections::HashSet, sync::Arc};
-
-/// Aliases that lead to aliases, at most so many deep.
-const DEPTH: usize = 10;
-
-/// Mailboxes and other addresses that one address may mean.
-const TARGETS: usize = 1_000;
-
-/// What separates a user from a tag: `ana+shopping` is `ana` (RFC 5233).
-const TAG: char = '+';
+use posta_store::{Account, AccountId, Store, StoreError};
+use std::sync::Arc;
 
 /// Resolves recipients, when they are named: an unknown user is refused there, and no report has to
 /// be written later.
@@ -49,6 +46,12 @@ impl Recipient {
             + text(self.address.as_str().len())
             + text(self.resolved.accounts.len() * size_of::<AccountId>())
             + elsewhere.sum::<usize>()
+            + self
+                .resolved
+                .broken
+                .iter()
+                .map(|broken| text(size_of_val(broken) + 2 * 256))
+                .sum::<usize>()
             + self.original.as_ref().map_or(0, |original| text(original.len()))
     }
 }
@@ -60,6 +63,8 @@ pub struct Resolved {
     pub accounts: Vec<AccountId>,
     /// Addresses on other servers.
     pub elsewhere: Vec<Address>,
+    /// Members of aliases that it leads to and that lead to nobody, while others do.
+    pub broken: Vec<Broken>,
     /// Whether the address stands for a sender of forwarded mail, to whom it leads back.
     pub leads_back: bool,
 }
@@ -76,13 +81,6 @@ impl Resolved {
     pub fn is_list(&self) -> bool {
         self.accounts.len() + self.elsewhere.len() > 1
     }
-}
-
-/// What an address leads to, followed to its end.
-#[derive(Debug, Default)]
-struct Followed {
-    accounts: Vec<Account>,
-    elsewhere: Vec<Address>,
 }
 
 impl Directory {
@@ -145,9 +143,12 @@ impl Directory {
         if self.forwarding.as_ref().is_some_and(|(srs, _)| srs.is_like_ours(&address)) {
             return Err(Reply::new(550, (5, 1, 1), "That address leads to nobody any more"));
         }
-        let Followed { accounts, elsewhere } =
+        let Followed { accounts, elsewhere, broken } =
             self.follow(&address).await.map_err(|error| store_failed(&error))?;
         if accounts.is_empty() && elsewhere.is_empty() {
+            if let Some(first) = broken.first() {
+                return Err(leads_nowhere(first));
+            }
             let resolved = self.unknown(&address, may_relay).await?;
             return Ok((address, resolved));
         }
@@ -155,7 +156,7 @@ impl Directory {
             self.has_room(account, announced.unwrap_or_default()).await?;
         }
         let accounts = accounts.iter().map(|account| account.id).collect();
-        Ok((address, Resolved { accounts, elsewhere, leads_back: false }))
+        Ok((address, Resolved { accounts, elsewhere, broken, leads_back: false }))
     }
 
     /// Where mail of our own for an address goes: anywhere.
@@ -165,7 +166,7 @@ impl Directory {
     pub async fn destination(&self, address: &Address) -> Result<Resolved, StoreError> {
         let original = self.original(address);
         let address = original.as_ref().unwrap_or(address);
-        let Followed { accounts, mut elsewhere } = self.follow(address).await?;
+        let Followed { accounts, mut elsewhere, broken } = self.follow(address).await?;
         if accounts.is_empty()
             && elsewhere.is_empty()
             && !self.store.is_local(address.domain()).await?
@@ -173,17 +174,25 @@ impl Directory {
             elsewhere.push(address.clone());
         }
         let accounts = accounts.iter().map(|account| account.id).collect();
-        Ok(Resolved { accounts, elsewhere, leads_back: false })
+        Ok(Resolved { accounts, elsewhere, broken, leads_back: false })
     }
 
-    /// The mailboxes that an address means, each once; none if it means nothing. An account comes
-    /// before an alias of the same name, both before the same address without its tag, and all of
-    /// them before the domain's catch-all.
+    /// The mailboxes that mail for an address goes to, each once; none if it means nothing.
     ///
     /// # Errors
     /// When the store fails.
     pub async fn accounts(&self, address: &Address) -> Result<Vec<Account>, StoreError> {
         self.follow(address).await.map(|followed| followed.accounts)
+    }
+
+    /// The accounts whose own an address is: those that it leads to, where one that forwards its mail
+    /// stays the owner of what leads to it.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn owners(&self, address: &Address) -> Result<Vec<Account>, StoreError> {
+        let follower = Follower { forwards: false, ..Follower::new(&*self.store) };
+        follower.follow(address).await.map(|followed| followed.accounts)
     }
 
     /// What VRFY and EXPN tell of a name: the addresses that it leads to.
@@ -195,62 +204,12 @@ impl Directory {
             let named = self.store.accounts_named(name).await?;
             return Ok(named.into_iter().map(|account| account.address).collect());
         };
-        let Followed { accounts, elsewhere } = self.follow(&address).await?;
+        let Followed { accounts, elsewhere, .. } = self.follow(&address).await?;
         Ok(accounts.into_iter().map(|account| account.address).chain(elsewhere).collect())
     }
 
     async fn follow(&self, address: &Address) -> Result<Followed, StoreError> {
-        let mut followed = Followed::default();
-        // The common case, without more ado.
-        if let Some(account) = self.store.account(address).await? {
-            followed.accounts.push(account);
-            return Ok(followed);
-        }
-        let mut seen = HashSet::new();
-        let mut level = vec![address.clone()];
-        for depth in 0..DEPTH {
-            let mut next = Vec::new();
-            for address in level {
-                let full = followed.accounts.len() + followed.elsewhere.len() >= TARGETS;
-                if full || !seen.insert(address.folded()) {
-                    continue;
-                }
-                match self.look_up(&address.folded()).await? {
-                    Meaning::Account(account) if !followed.accounts.contains(&account) => {
-                        followed.accounts.push(*account);
-                    }
-                    Meaning::Alias(targets) => next.extend(targets),
-                    // An alias may lead out of here, the address itself not.
-                    Meaning::Nothing
-                        if depth > 0 && !self.store.is_local(address.domain()).await? =>
-                    {
-                        followed.elsewhere.push(address);
-                    }
-                    Meaning::Account(_) | Meaning::Nothing => {}
-                }
-            }
-            if next.is_empty() {
-                break;
-            }
-            level = next;
-        }
-        Ok(followed)
-    }
-
-    async fn look_up(&self, address: &Address) -> Result<Meaning, StoreError> {
-        let untagged = untagged(address);
-        for candidate in [Some(address), untagged.as_ref()].into_iter().flatten() {
-            if let Some(account) = self.store.account(candidate).await? {
-                return Ok(Meaning::Account(Box::new(account)));
-            }
-            let name = AliasName::Address(candidate.clone());
-            if let Some(targets) = self.store.alias(&name).await? {
-                return Ok(Meaning::Alias(targets));
-            }
-        }
-        let Ok(domain) = address.domain().parse() else { return Ok(Meaning::Nothing) };
-        let catch_all = self.store.alias(&AliasName::CatchAll(domain)).await?;
-        Ok(catch_all.map_or(Meaning::Nothing, Meaning::Alias))
+        Follower::new(&*self.store).follow(address).await
     }
 
     /// RFC 5321 §4.2.2: 452 while the mailbox is full; 552 for a message that would never fit.
@@ -285,17 +244,16 @@ impl Directory {
     }
 }
 
-/// What an address is by itself.
-enum Meaning {
-    Account(Box<Account>),
-    Alias(Vec<Address>),
-    Nothing,
-}
-
-/// The address without its tag, if it has one.
-fn untagged(address: &Address) -> Option<Address> {
-    let (user, _) = address.local_part().split_once(TAG)?;
-    Address::new(user, &address.domain().parse().ok()?).ok()
+/// The reply to a recipient whose alias leads to nobody. Where it would lead is for the operator, whom
+/// the list of aliases tells, not for strangers.
+fn leads_nowhere(broken: &Broken) -> Reply {
+    let words = match broken.fault {
+        Fault::Missing => "That address leads to nobody: tell the postmaster of this server",
+        Fault::Loop | Fault::TooDeep | Fault::TooMany => {
+            "That address leads round in a loop: tell the postmaster of this server"
+        }
+    };
+    Reply::new(550, broken.fault.status(), words)
 }
 
 /// The reply when the store fails: the client keeps the message and tries again. What failed is for
@@ -342,7 +300,7 @@ mod tests {
             ("ana+shopping@x.test", &[1]),
             ("a+b@x.test", &[3]),
             ("INFO+x@x.test", &[1, 2]),
-            ("all@x.test", &[3, 1, 2]),
+            ("all@x.test", &[1, 2, 3]),
             ("loop@x.test", &[1]),
             ("deep0@x.test", &[]),
             ("nobody@x.test", &[]),
@@ -363,5 +321,116 @@ mod tests {
         store.set_alias(catch_all).await.unwrap();
         assert_eq!(means(&directory, "nobody@x.test").await, [2]);
         assert_eq!(means(&directory, "ana@x.test").await, [1]);
+    }
+
+    async fn store_of(accounts: &[&str], aliases: &[(&str, &[&str])]) -> Arc<MemoryStore> {
+        let store = Arc::new(MemoryStore::new());
+        for account in accounts {
+            store.add_account(&account.parse().unwrap(), Credentials::default()).await.unwrap();
+        }
+        for alias in aliases {
+            store.set_alias(alias_of(alias)).await.unwrap();
+        }
+        store
+    }
+
+    fn alias_of((name, targets): &(&str, &[&str])) -> Alias {
+        let targets = targets.iter().map(|target| target.parse().unwrap()).collect();
+        Alias { name: name.parse().unwrap(), targets }
+    }
+
+    /// An account's mail goes on to others, and into its mailbox where the alias names itself.
+    #[tokio::test]
+    async fn accounts_forward_their_mail() {
+        let store = store_of(
+            &["ana@x.test", "bob@x.test", "eva@x.test"],
+            &[
+                ("ana@x.test", &["bob@x.test", "Out@z.test"]),
+                ("eva@x.test", &["bob@x.test", "EVA@x.test"]),
+                ("bob@x.test", &["bob@x.test", "eva@x.test"]),
+                ("info@x.test", &["ana+info@x.test"]),
+            ],
+        )
+        .await;
+        let directory = Directory::new(store, "mail.x.test".parse().unwrap());
+        for (address, accounts, elsewhere) in [
+            ("ana@x.test", &[2, 3][..], 1),
+            ("ana+work@x.test", &[2, 3], 1),
+            ("info@x.test", &[2, 3], 1),
+            ("eva@x.test", &[3, 2], 0),
+            ("bob@x.test", &[2, 3], 0),
+        ] {
+            let followed = directory.follow(&address.parse().unwrap()).await.unwrap();
+            let ids: Vec<_> = followed.accounts.iter().map(|account| account.id.0).collect();
+            assert_eq!((&ids[..], followed.elsewhere.len()), (accounts, elsewhere), "{address}");
+            assert_eq!(followed.broken, [], "two that send each other copies are no loop");
+        }
+        for (address, owner) in [("ana@x.test", 1), ("info@x.test", 1), ("eva+x@x.test", 3)] {
+            let owners = directory.owners(&address.parse().unwrap()).await.unwrap();
+            let owners: Vec<_> = owners.iter().map(|account| account.id.0).collect();
+            assert_eq!(owners, [owner], "{address} stays its owner's");
+        }
+    }
+
+    /// What leads to nobody is told of, and the others get theirs all the same.
+    #[tokio::test]
+    async fn ways_that_lead_to_nobody_are_known() {
+        let many: Vec<String> = (0..1_200).map(|number| format!("m{number}@z.test")).collect();
+        let many: Vec<&str> = many.iter().map(String::as_str).collect();
+        let mut aliases: Vec<(String, String)> = Vec::new();
+        for depth in 0..12 {
+            aliases.push((format!("deep{depth}@x.test"), format!("deep{}@x.test", depth + 1)));
+        }
+        let store = store_of(
+            &["ana@x.test", "bob@x.test"],
+            &[
+                ("half@x.test", &["gone@x.test", "ana@x.test"]),
+                ("outer@x.test", &["half@x.test", "bob@x.test", "half@x.test"]),
+                ("none@x.test", &["gone@x.test"]),
+                ("loop@x.test", &["pool@x.test"]),
+                ("pool@x.test", &["ana@x.test", "loop@x.test"]),
+                ("tick@x.test", &["tock+x@x.test"]),
+                ("tock@x.test", &["tick@x.test"]),
+                ("cross@x.test", &["tick@x.test", "tock@x.test", "ana@x.test"]),
+                ("self@x.test", &["self@x.test"]),
+                ("twice@x.test", &["a@x.test", "b@x.test"]),
+                ("a@x.test", &["ana@x.test"]),
+                ("b@x.test", &["a@x.test"]),
+                ("many@x.test", &many),
+            ],
+        )
+        .await;
+        store.add_domain(&"y.test".parse().unwrap()).await.unwrap();
+        store.set_alias(alias_of(&("@y.test", &["who@y.test", "ana@x.test"]))).await.unwrap();
+        for (name, target) in &aliases {
+            store.set_alias(alias_of(&(name.as_str(), &[target.as_str()]))).await.unwrap();
+        }
+        store.set_alias(alias_of(&("deep12@x.test", &["ana@x.test"]))).await.unwrap();
+        let directory = Directory::new(store, "mail.x.test".parse().unwrap());
+        for (address, reached, broken) in [
+            ("half@x.test", 1, &[("half@x.test", "gone@x.test", Fault::Missing)][..]),
+            ("outer@x.test", 2, &[("half@x.test", "gone@x.test", Fault::Missing)]),
+            ("none@x.test", 0, &[("none@x.test", "gone@x.test", Fault::Missing)]),
+            ("loop@x.test", 1, &[("pool@x.test", "loop@x.test", Fault::Loop)]),
+            ("tick@x.test", 0, &[("tock@x.test", "tick@x.test", Fault::Loop)]),
+            ("cross@x.test", 1, &[("tock@x.test", "tick@x.test", Fault::Loop)]),
+            ("self@x.test", 0, &[("self@x.test", "self@x.test", Fault::Loop)]),
+            ("who@y.test", 1, &[("@y.test", "who@y.test", Fault::Missing)]),
+            ("twice@x.test", 1, &[]),
+            ("deep0@x.test", 0, &[("deep9@x.test", "deep10@x.test", Fault::TooDeep)]),
+            ("deep3@x.test", 1, &[]),
+            ("many@x.test", 1_000, &[("many@x.test", "m1000@z.test", Fault::TooMany)]),
+            ("nobody@x.test", 0, &[]),
+        ] {
+            let followed = directory.follow(&address.parse().unwrap()).await.unwrap();
+            let found = followed.accounts.len() + followed.elsewhere.len();
+            let faults = followed.broken.iter();
+            let faults = faults
+                .map(|broken| (broken.alias.to_string(), broken.member.to_string(), broken.fault));
+            let faults: Vec<_> = faults.collect();
+            let faults: Vec<_> =
+                faults.iter().map(|(name, to, fault)| (&name[..], &to[..], *fault)).collect();
+            assert_eq!((found, &faults[..]), (reached, broken), "{address}");
+        }
     }
 }

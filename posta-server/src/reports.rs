@@ -11,7 +11,7 @@ use posta_mail::{
     envelope::{Notify, Return},
 };
 use posta_smtp::client::Decision;
-use posta_store::{Acceptance, Envelope, Event, Store, StoreError, What};
+use posta_store::{Acceptance, Envelope, Event, Fate, Store, StoreError, What};
 use std::sync::Arc;
 
 /// Octets of a message that a report of its failure brings back at most; of a longer one it brings the
@@ -93,6 +93,29 @@ impl Outcome {
         })
     }
 
+    /// Returns what became of the copies of recipients' aliases that lead to nobody, each told of once.
+    pub(crate) fn broken<'r>(recipients: impl Iterator<Item = &'r Recipient>) -> Vec<Self> {
+        let mut outcomes: Vec<Self> = Vec::new();
+        for recipient in recipients {
+            for broken in &recipient.resolved.broken {
+                let decision = Some(Decision::ours(broken.reply()));
+                if outcomes.iter().any(|known| known.decision == decision) {
+                    continue;
+                }
+                outcomes.push(Self {
+                    address: broken.member.clone(),
+                    notify: recipient.notify,
+                    original: recipient.original.clone(),
+                    action: Action::Failed,
+                    decision,
+                    host: None,
+                    is_given_up: false,
+                });
+            }
+        }
+        outcomes
+    }
+
     fn is_wanted(&self) -> bool {
         match self.action {
             Action::Failed => self.notify.failure,
@@ -141,6 +164,24 @@ impl Outcome {
             _ => Some(Reason::Found(&decision.reply.text)),
         }
     }
+}
+
+/// What the history tells of copies that failed here; none if none did.
+pub(crate) fn failed_here(id: MailId, time: Timestamp, failed: &[Outcome]) -> Option<Event> {
+    let fate = |outcome: &Outcome| Fate {
+        recipient: outcome.address.clone(),
+        action: outcome.action.name().to_owned(),
+        reply: outcome.decision.as_ref().map(Decision::to_string).unwrap_or_default(),
+    };
+    let recipients: Vec<_> = failed.iter().map(fate).collect();
+    let what = What::Attempted {
+        destination: "local".to_owned(),
+        host: None,
+        tls: None,
+        recipients,
+        next: None,
+    };
+    (!failed.is_empty()).then_some(Event { id, time, what })
 }
 
 impl Reporter {

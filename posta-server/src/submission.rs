@@ -108,7 +108,7 @@ impl Submitter<'_> {
         if account.send_as.iter().any(|allowed| allowed.includes(address)) {
             return Ok(true);
         }
-        let owners = self.directory.accounts(address).await;
+        let owners = self.directory.owners(address).await;
         let owners = owners.map_err(|error| store_failed(&error))?;
         Ok(owners.iter().any(|owner| owner.id == account.id))
     }

@@ -15,6 +15,7 @@ mod change;
 mod commit;
 mod content;
 mod damage;
+mod directory;
 mod disk;
 mod kept;
 mod key_file;
@@ -484,10 +485,7 @@ impl Store for FjallStore {
     }
 
     fn alias(&self, name: &AliasName) -> Pending<'_, Option<Vec<Address>>> {
-        now(|| {
-            let targets = self.schema()?.alias.get(name.to_string()).map_err(failed)?;
-            targets.map(|value| schema::decode_targets(&value)).transpose()
-        })
+        now(|| self.schema()?.targets(name))
     }
 
     fn aliases(&self) -> Pending<'_, Vec<Alias>> {
@@ -495,12 +493,12 @@ impl Store for FjallStore {
     }
 
     fn set_alias(&self, alias: Alias) -> Pending<'_, ()> {
-        self.alone(move |committer| committer.set_alias(&alias))
+        self.alone_on_account(move |committer| committer.set_alias(&alias))
     }
 
     fn remove_alias(&self, name: &AliasName) -> Pending<'_, ()> {
         let name = name.clone();
-        self.alone(move |committer| committer.remove_alias(name))
+        self.alone_on_account(move |committer| committer.remove_alias(name))
     }
 
     fn is_local(&self, domain: &str) -> Pending<'_, bool> {

@@ -26,17 +26,18 @@
 //! | `kept`     | kind, NUL, name              | a record of the server's own |
 //! | `arriving` | mail id                      | nothing; messages with chunks, not accepted yet |
 
+mod directory;
+
+pub(crate) use directory::{decode_domain, encode_account, encode_targets};
+
 use crate::{
     batch::Table,
     damaged, failed,
     log::{ContentKey, Place, Position},
 };
 use fjall::{Database, KeyspaceCreateOptions, PersistMode};
-use posta_mail::{Address, Domain, MailId, Secret, Timestamp};
-use posta_store::{
-    Account, AccountId, Alias, Credentials, Destination, Entry, Event, Item, ItemId, SendAs,
-    SourceId, StoreError, Uid,
-};
+use posta_mail::{MailId, Timestamp};
+use posta_store::{AccountId, Destination, Entry, Event, Item, ItemId, SourceId, StoreError, Uid};
 use serde::{Serialize, de::DeserializeOwned};
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -46,8 +47,9 @@ use xxhash_rust::xxh3::xxh3_64;
 /// so a store of format 1 becomes one of format 2 by saying so. 3: contents lie in the log, not in a
 /// keyspace `content`; `upgrade.rs` moves them. 4: the keys of `due` begin with the destination. 5: an
 /// entry counts its octets as lines; `upgrade.rs` counts those of earlier formats. 6: secrets are sealed in
-/// `secret`, and visits stand apart from their sources; `unsealed.rs` seals those of earlier formats.
-const FORMAT: u64 = 6;
+/// `secret`, and visits stand apart from their sources; `unsealed.rs` seals those of earlier formats. 7: an account
+/// says whether it forwards, and whether nobody may log in; one of format 6 does neither.
+const FORMAT: u64 = 7;
 
 /// The first format whose queue has a lane for each destination.
 pub(crate) const LANES: u64 = 4;
@@ -226,45 +228,6 @@ impl Schema {
             None => Ok(None),
         }
     }
-
-    pub(crate) fn account(&self, folded: &Address) -> Result<Option<Account>, StoreError> {
-        match self.account.get(folded.as_str()).map_err(failed)? {
-            Some(value) => decode_account(folded.clone(), &value).map(Some),
-            None => Ok(None),
-        }
-    }
-
-    pub(crate) fn accounts(&self, prefix: &str) -> Result<Vec<Account>, StoreError> {
-        let mut accounts = Vec::new();
-        for guard in self.account.prefix(prefix) {
-            let (key, value) = crate::key_and_value(guard)?;
-            let text = str::from_utf8(&key).map_err(|_| damaged("an account's key"))?;
-            let address = text.parse().map_err(|_| damaged("an account's address"))?;
-            accounts.push(decode_account(address, &value)?);
-        }
-        Ok(accounts)
-    }
-}
-
-impl Schema {
-    pub(crate) fn aliases(&self) -> Result<Vec<Alias>, StoreError> {
-        let mut aliases = Vec::new();
-        for guard in self.alias.iter() {
-            let (key, value) = crate::key_and_value(guard)?;
-            let text = str::from_utf8(&key).map_err(|_| damaged("an alias's key"))?;
-            let name = text.parse().map_err(|_| damaged("an alias's name"))?;
-            aliases.push(Alias { name, targets: decode_targets(&value)? });
-        }
-        Ok(aliases)
-    }
-
-    /// Whether a domain has accounts or aliases, this account aside.
-    pub(crate) fn uses(&self, domain: &str, except: Option<&Address>) -> Result<bool, StoreError> {
-        let accounts = self.accounts("")?;
-        let mut others = accounts.iter().filter(|account| Some(&account.address) != except);
-        Ok(others.any(|account| account.address.domain() == domain)
-            || self.aliases()?.iter().any(|alias| alias.name.domain() == domain))
-    }
 }
 
 pub(crate) fn mailbox_key(account: AccountId, uid: Uid) -> MailboxKey {
@@ -391,60 +354,6 @@ fn sortable(time: Timestamp) -> [u8; 8] {
 fn unsortable(octets: [u8; 8]) -> Option<Timestamp> {
     let micros = (u64::from_be_bytes(octets) ^ 1 << 63) as i64;
     Timestamp::from_microsecond(micros).ok()
-}
-
-pub(crate) fn encode_account(account: &Account) -> Vec<u8> {
-    let mut value = vec![RECORD_VERSION];
-    value.extend_from_slice(&account.id.0.to_be_bytes());
-    // A line each, none of which holds a newline; what is not there is empty.
-    let scram = account.credentials.scram.as_deref().unwrap_or_default();
-    let quota = account.quota.map(|octets| octets.to_string()).unwrap_or_default();
-    // Only of earlier formats, until it is sealed. A password has no line ends.
-    let apop = account.credentials.apop.as_ref().map(|secret| secret.expose().to_vec());
-    let apop = apop.and_then(|secret| String::from_utf8(secret).ok()).unwrap_or_default();
-    // An address has no tab.
-    let send_as: Vec<_> = account.send_as.iter().map(SendAs::to_string).collect();
-    let send_as = send_as.join("\t");
-    let lines = [account.credentials.password_hash.as_str(), scram, &quota, &apop, &send_as];
-    value.extend_from_slice(lines.join("\n").as_bytes());
-    value
-}
-
-fn decode_account(address: Address, value: &[u8]) -> Result<Account, StoreError> {
-    let mut reader = Reader(value);
-    reader.version()?;
-    let id = AccountId(reader.u64()?);
-    let text = str::from_utf8(reader.0).map_err(|_| damaged("an account's credentials"))?;
-    let mut lines = text.split('\n').map(|line| Some(line).filter(|line| !line.is_empty()));
-    let mut next = || lines.next().flatten();
-    let password_hash = next().unwrap_or_default().to_owned();
-    let scram = next().map(str::to_owned);
-    let quota = next().map(str::parse).transpose().map_err(|_| damaged("an account's quota"))?;
-    let apop = next().map(|secret| Secret::new(secret.as_bytes()));
-    let send_as = next().unwrap_or_default().split('\t').filter(|text| !text.is_empty());
-    let send_as: Result<_, _> = send_as.map(str::parse).collect();
-    let send_as = send_as.map_err(|_| damaged("what an account may send as"))?;
-    let credentials = Credentials { password_hash, scram, apop };
-    Ok(Account { id, address, credentials, quota, send_as })
-}
-
-pub(crate) fn encode_targets(targets: &[Address]) -> Vec<u8> {
-    let mut value = vec![RECORD_VERSION];
-    let lines: Vec<_> = targets.iter().map(Address::as_str).collect();
-    value.extend_from_slice(lines.join("\n").as_bytes());
-    value
-}
-
-pub(crate) fn decode_targets(value: &[u8]) -> Result<Vec<Address>, StoreError> {
-    let mut reader = Reader(value);
-    reader.version()?;
-    let text = str::from_utf8(reader.0).map_err(|_| damaged("an alias"))?;
-    text.split('\n').map(|line| line.parse().map_err(|_| damaged("an alias's target"))).collect()
-}
-
-pub(crate) fn decode_domain(key: &[u8]) -> Result<Domain, StoreError> {
-    let text = str::from_utf8(key).map_err(|_| damaged("a domain's key"))?;
-    text.parse().map_err(|_| damaged("a domain's name"))
 }
 
 pub(crate) fn encode_entry(entry: &Entry) -> Vec<u8> {

@@ -26,7 +26,7 @@ pub use memory::MemoryStore;
 pub use queue::{Destination, Envelope, Item, ItemId, ItemIdError, ItemState, Settlement, Waiting};
 pub use records::{
     Acceptance, Account, AccountId, Alias, AliasName, CHUNK, Credentials, Delivery, Entry,
-    Maildrop, RETRIEVED, SendAs, Summary, Uid, Usage,
+    Maildrop, RETRIEVED, SendAs, Summary, Uid, Usage, keeps_copy,
 };
 
 pub use sources::{Collected, Keep, Login, LoginTls, SecretOf, Source, SourceId, Visit};
@@ -208,10 +208,11 @@ pub trait Store: Send + Sync + 'static {
     /// All accounts, by address.
     fn accounts(&self) -> Pending<'_, Vec<Account>>;
 
-    /// Adds an account, and its domain to those that are local.
+    /// Adds an account, and its domain to those that are local. An alias of its name has to name the
+    /// address itself as a target: it forwards the account's mail then.
     ///
     /// # Errors
-    /// [`StoreError::AccountExists`]; [`StoreError::Sealed`] when a password for APOP cannot be sealed.
+    /// [`StoreError::AccountExists`]; [`StoreError::IsAlias`]; [`StoreError::Sealed`] when a password for APOP cannot be sealed.
     fn add_account(&self, address: &Address, credentials: Credentials) -> Pending<'_, AccountId>;
 
     /// Replaces an account's password; the one for APOP too, or removes it.
@@ -251,7 +252,8 @@ pub trait Store: Send + Sync + 'static {
     /// All aliases, by name.
     fn aliases(&self) -> Pending<'_, Vec<Alias>>;
 
-    /// Adds an alias, or replaces it.
+    /// Adds an alias, or replaces it. Where there is an account of its name, it forwards the account's
+    /// mail ([`Account::forwards`]).
     ///
     /// # Errors
     /// [`StoreError::NoSuchDomain`] when its domain is not local.
@@ -285,6 +287,13 @@ pub enum StoreError {
     /// The account is there already.
     #[error("the account {0} exists already")]
     AccountExists(Address),
+    /// The address is an alias, which would not bring the account its mail.
+    #[error(
+        "{0} is an alias, and an account of that name would get no mail: remove the alias first \
+         (`posta alias remove {0}`), then add the account; `posta alias add {0} MEMBER` makes it \
+         forward again"
+    )]
+    IsAlias(Address),
     /// There is no such account, or no longer.
     #[error("there is no such account")]
     NoSuchAccount,

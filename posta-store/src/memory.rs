@@ -519,18 +519,11 @@ impl Store for MemoryStore {
     }
 
     fn set_alias(&self, alias: Alias) -> Pending<'_, ()> {
-        self.with(|inner| {
-            inner.require_domain(alias.name.domain())?;
-            inner.aliases.insert(alias.name, alias.targets);
-            Ok(())
-        })
+        self.with_account(|inner| inner.set_alias(alias))
     }
 
     fn remove_alias(&self, name: &AliasName) -> Pending<'_, ()> {
-        self.with(|inner| match inner.aliases.remove(name) {
-            Some(_) => Ok(()),
-            None => Err(StoreError::NoSuchAlias(name.clone())),
-        })
+        self.with_account(|inner| inner.remove_alias(name))
     }
 
     fn is_local(&self, domain: &str) -> Pending<'_, bool> {

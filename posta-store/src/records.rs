@@ -41,6 +41,21 @@ pub struct Account {
     pub quota: Option<u64>,
     /// What it may send as beside its own addresses.
     pub send_as: Vec<SendAs>,
+    /// Whether an alias of its name says where its mail goes: to the alias's targets, and into its
+    /// mailbox where its own address is one of them. The store keeps it: it tells whoever delivers
+    /// mail to look for the alias.
+    pub forwards: bool,
+    /// Whether nobody may log in. Mail is taken all the same.
+    pub disabled: bool,
+}
+
+impl Account {
+    /// Returns a new account: no quota, no rights beyond its own.
+    #[must_use]
+    pub const fn new(id: AccountId, address: Address, credentials: Credentials) -> Self {
+        let (forwards, disabled) = (false, false);
+        Self { id, address, credentials, quota: None, send_as: Vec::new(), forwards, disabled }
+    }
 }
 
 /// Whom an account may name as a message's author or sender beside itself.
@@ -108,6 +123,14 @@ pub struct Alias {
     pub name: AliasName,
     /// Where to. At least one.
     pub targets: Vec<Address>,
+}
+
+/// Returns whether an alias of an address is among its own targets: the address's account then keeps
+/// a copy of what is forwarded.
+#[must_use]
+pub fn keeps_copy(address: &Address, targets: &[Address]) -> bool {
+    let address = address.folded();
+    targets.iter().any(|target| target.folded() == address)
 }
 
 /// What an alias stands for.

@@ -1,6 +1,8 @@
 //! The whole server in memory: network, store and clock replaced, no socket and no file.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+#[path = "memory/aliases.rs"]
+mod aliases;
 #[path = "memory/clients.rs"]
 mod clients;
 #[path = "memory/guessing.rs"]

@@ -5,7 +5,7 @@ use crate::{
     content::Incoming,
     directory::Recipient,
     dispatch,
-    reports::{About, Outcome},
+    reports::{self, About, Outcome},
 };
 use posta_mail::{
     ReversePath, Timestamp,
@@ -22,6 +22,7 @@ impl SmtpHost {
         mail: Mail,
         recipients: Vec<Recipient>,
         incoming: Incoming,
+        may_report: bool,
     ) -> Result<Acceptance, StoreError> {
         let (octets, added) = (incoming.octets(), incoming.added());
         let needs_utf8 = incoming.needs_utf8();
@@ -61,7 +62,15 @@ impl SmtpHost {
             refused: self.refused.take(),
         };
         let mut events = vec![Event { id, time, what }];
+        // What is kept back goes to its mailboxes later, and is told of then.
+        let mut outcomes = Outcome::broken(
+            recipients.iter().filter(|to| hold.is_none() || to.resolved.accounts.is_empty()),
+        );
+        events.extend(reports::failed_here(id, time, &outcomes));
         if !deliveries.is_empty() && recipients.iter().any(|recipient| recipient.notify.success) {
+            outcomes.extend(recipients.iter().filter_map(Outcome::arrived));
+        }
+        if may_report && !outcomes.is_empty() {
             let about = About {
                 id,
                 envelope: &envelope,
@@ -70,10 +79,8 @@ impl SmtpHost {
                 octets,
                 beginning: (chunks == 0).then_some(&rest[..]),
             };
-            let arrived: Vec<_> = recipients.iter().filter_map(Outcome::arrived).collect();
-            if let Some((report, event)) =
-                self.acceptor.reporter.report(about, &arrived, None).await?
-            {
+            let report = self.acceptor.reporter.report(about, &outcomes, None).await?;
+            if let Some((report, event)) = report {
                 reports.push(report);
                 events.push(event);
             }

@@ -2,8 +2,9 @@
 
 use super::{Found, Relay};
 use crate::{
+    directory::Recipient,
     dispatch,
-    reports::{About, Outcome},
+    reports::{self, About, Outcome},
     schedule::After,
 };
 use posta_mail::{Reply, dsn::Action};
@@ -17,24 +18,42 @@ impl Relay {
     pub(super) async fn deliver(&self, item: &Item) -> Result<Settlement, StoreError> {
         let mut resolved = Vec::new();
         for recipient in &item.recipients {
-            resolved.push(self.directory.accounts(&recipient.address).await?);
+            resolved.push(Recipient {
+                address: recipient.address.clone(),
+                resolved: self.directory.destination(&recipient.address).await?,
+                notify: recipient.notify,
+                original: recipient.original.clone(),
+            });
         }
         let reply = |is_there: bool| match is_there {
             true => Reply::new(250, (2, 1, 5), "It is in the mailbox"),
             false => Reply::new(550, (5, 1, 1), "No such user here"),
         };
-        let replies = resolved.iter().map(|accounts| reply(!accounts.is_empty()));
+        let is_there = |recipient: &Recipient| !recipient.resolved.accounts.is_empty();
+        let replies = resolved.iter().map(|recipient| reply(is_there(recipient)));
         let found = Found::here(replies.map(Decision::ours).collect());
-        let accounts: Vec<Vec<_>> = resolved
-            .iter()
-            .map(|accounts| accounts.iter().map(|account| account.id).collect())
-            .collect();
-        let addresses = item.recipients.iter().map(|recipient| &recipient.address);
+        let reached = resolved.iter().filter(|recipient| is_there(recipient));
         let deliveries = dispatch::deliveries(
             &item.envelope.reverse_path,
-            addresses.zip(accounts.iter().map(Vec::as_slice)),
+            reached.clone().map(|to| (&to.address, &to.resolved.accounts[..])),
         );
-        Ok(Settlement { deliveries, ..self.conclude(item, &found).await? })
+        let settlement = Settlement { deliveries, ..self.conclude(item, &found).await? };
+        self.tell_of_broken(item, settlement, &Outcome::broken(reached)).await
+    }
+
+    /// Adds what is told of the copies of aliases that lead to nobody.
+    async fn tell_of_broken(
+        &self,
+        item: &Item,
+        mut settlement: Settlement,
+        broken: &[Outcome],
+    ) -> Result<Settlement, StoreError> {
+        settlement.events.extend(reports::failed_here(item.id.content, settlement.time, broken));
+        if let Some((report, event)) = self.reporter.report(about(item), broken, None).await? {
+            settlement.reports.push(report);
+            settlement.events.push(event);
+        }
+        Ok(settlement)
     }
 
     /// What follows from an attempt: who is done with, who waits, and who hears of it.

@@ -1,7 +1,7 @@
 //! The directory of the reference store: accounts, aliases, domains.
 
 use super::Inner;
-use crate::{Account, AccountId, Credentials, SecretOf, StoreError};
+use crate::{Account, AccountId, Alias, AliasName, Credentials, SecretOf, StoreError, keeps_copy};
 use posta_mail::{Address, Domain, Timestamp};
 
 impl Inner {
@@ -32,6 +32,11 @@ impl Inner {
         if self.accounts.contains_key(&address) {
             return Err(StoreError::AccountExists(address));
         }
+        let alias = self.aliases.get(&AliasName::Address(address.clone()));
+        if alias.is_some_and(|targets| !keeps_copy(&address, targets)) {
+            return Err(StoreError::IsAlias(address));
+        }
+        let forwards = alias.is_some();
         self.last_account += 1;
         let id = AccountId(self.last_account);
         if let Ok(domain) = address.domain().parse() {
@@ -40,8 +45,7 @@ impl Inner {
         if let Some(secret) = credentials.apop.take() {
             self.secrets.insert(SecretOf::Apop(id), secret);
         }
-        let account =
-            Account { id, address: address.clone(), credentials, quota: None, send_as: Vec::new() };
+        let account = Account { forwards, ..Account::new(id, address.clone(), credentials) };
         self.accounts.insert(address, account);
         Ok(id)
     }
@@ -88,6 +92,28 @@ impl Inner {
             self.domains.remove(domain);
         }
         Ok(())
+    }
+
+    pub(super) fn set_alias(&mut self, alias: Alias) -> Result<(), StoreError> {
+        self.require_domain(alias.name.domain())?;
+        self.set_forwards(&alias.name, true);
+        self.aliases.insert(alias.name, alias.targets);
+        Ok(())
+    }
+
+    pub(super) fn remove_alias(&mut self, name: &AliasName) -> Result<(), StoreError> {
+        if self.aliases.remove(name).is_none() {
+            return Err(StoreError::NoSuchAlias(name.clone()));
+        }
+        self.set_forwards(name, false);
+        Ok(())
+    }
+
+    fn set_forwards(&mut self, name: &AliasName, forwards: bool) {
+        let AliasName::Address(address) = name else { return };
+        if let Some(account) = self.accounts.get_mut(address) {
+            account.forwards = forwards;
+        }
     }
 
     pub(super) fn remove_domain(&mut self, domain: &Domain) -> Result<(), StoreError> {

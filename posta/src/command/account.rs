@@ -150,10 +150,7 @@ pub(crate) fn run(command: Command) -> Result<()> {
             let said = format!("{address} has a new password");
             (change.place, Request::AccountPassword { address, password, apop }, said)
         }
-        Command::Remove { place, address } => {
-            let said = format!("{address} is removed");
-            (place, Request::AccountRemove { address }, said)
-        }
+        Command::Remove { place, address } => return remove(&place, &address),
         Command::Quota { place, address, quota } => {
             let octets = match quota.as_str() {
                 "none" => None,
@@ -182,6 +179,17 @@ pub(crate) fn run(command: Command) -> Result<()> {
         Command::Undelete { place, address, since } => return undelete(&place, address, since),
     };
     super::carry_out(&place, request, &said)
+}
+
+fn remove(place: &Place, address: &str) -> Result<()> {
+    let request = Request::AccountRemove { address: address.to_owned() };
+    let Response::AccountRemoved { leading } = super::block_on(operator::execute(place, request))?
+    else {
+        bail!("the server answered something else");
+    };
+    say!("{address} is removed");
+    super::alias::tell_leading(address, &leading);
+    Ok(())
 }
 
 fn undelete(place: &Place, address: String, since: Option<String>) -> Result<()> {

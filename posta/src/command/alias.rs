@@ -2,23 +2,25 @@
 
 use crate::{Place, operator, output::say};
 use anyhow::{Result, bail};
-use clap::Subcommand;
-use posta_server::admin::{Request, Response};
+use clap::{Args, Subcommand};
+use posta_server::admin::{AliasLine, AliasState, Request, Response};
 
-/// Manage aliases, whether the server runs or not.
+/// Manage aliases and forwards, whether the server runs or not.
+///
+/// An alias sends an address's mail to its members. Where the address is an account's, the account
+/// forwards: `add` keeps a copy in its mailbox, `set` says exactly who gets the mail.
 #[derive(Subcommand)]
 pub(crate) enum Command {
-    /// Send an address's mail to others; replaces what it was sent to before.
-    Add {
-        #[command(flatten)]
-        place: Place,
-        /// The address, or @domain for every address of a domain that means nothing else.
-        name: String,
-        /// Where its mail goes: addresses here or on other servers.
-        #[arg(required = true)]
-        targets: Vec<String>,
-    },
-    /// List the aliases, and where they lead.
+    /// Add members to an alias, or make it. An account that gets its first one keeps a copy of its mail.
+    ///
+    /// Example: posta alias add info@example.test ana@example.test bob@example.test
+    Add(Members),
+    /// Say who gets an address's mail, in place of all who got it before. An account keeps a copy only
+    /// if it is a member itself.
+    ///
+    /// Example: posta alias set ana@example.test bob@example.test
+    Set(Members),
+    /// List the aliases, where they lead, and what is wrong with them.
     List {
         #[command(flatten)]
         place: Place,
@@ -26,28 +28,69 @@ pub(crate) enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Remove an alias.
+    /// Remove an alias, or some of its members. An account gets its mail itself then.
+    ///
+    /// Example: posta alias remove info@example.test bob@example.test
     Remove {
         #[command(flatten)]
         place: Place,
         /// The address, or @domain.
         name: String,
+        /// Only these members.
+        members: Vec<String>,
     },
 }
 
+#[derive(Args)]
+pub(crate) struct Members {
+    #[command(flatten)]
+    place: Place,
+    /// The address, or @domain for every address of a domain that means nothing else.
+    name: String,
+    /// Who gets its mail: addresses here, which exist, or on other servers.
+    #[arg(required = true, value_name = "MEMBER")]
+    targets: Vec<String>,
+}
+
 pub(crate) fn run(command: Command) -> Result<()> {
-    let (place, request, said) = match command {
-        Command::Add { place, name, targets } => {
-            let said = format!("mail for {name} goes to {}", targets.join(", "));
-            (place, Request::AliasAdd { name, targets }, said)
+    let (place, name, request) = match command {
+        Command::Add(Members { place, name, targets }) => {
+            (place, name.clone(), Request::AliasAdd { name, targets })
         }
-        Command::Remove { place, name } => {
-            let said = format!("{name} is no alias any more");
-            (place, Request::AliasRemove { name }, said)
+        Command::Set(Members { place, name, targets }) => {
+            (place, name.clone(), Request::AliasSet { name, targets })
+        }
+        Command::Remove { place, name, members } => {
+            (place, name.clone(), Request::AliasRemove { name, targets: members })
         }
         Command::List { place, json } => return list(&place, json),
     };
-    super::carry_out(&place, request, &said)
+    match super::block_on(operator::execute(&place, request))? {
+        Response::Alias(state) => tell(&name, &state),
+        _ => bail!("the server answered something else"),
+    }
+    Ok(())
+}
+
+fn tell(name: &str, state: &AliasState) {
+    let member = |member: &String| match member.eq_ignore_ascii_case(name) {
+        true => "its mailbox".to_owned(),
+        false => member.clone(),
+    };
+    let members: Vec<_> = state.members.iter().map(member).collect();
+    match (&members[..], state.is_account) {
+        ([], true) => say!("mail for {name} goes to its mailbox"),
+        ([], false) => say!("{name} is no alias any more"),
+        (members, _) => say!("mail for {name} goes to {}", members.join(", ")),
+    }
+    tell_leading(name, &state.leading);
+}
+
+/// Tells which aliases still lead to an address that is gone.
+pub(super) fn tell_leading(address: &str, leading: &[String]) {
+    for alias in leading {
+        say!("{alias} still leads to {address}: `posta alias remove {alias} {address}` ends that");
+    }
 }
 
 fn list(place: &Place, json: bool) -> Result<()> {
@@ -55,7 +98,12 @@ fn list(place: &Place, json: bool) -> Result<()> {
     else {
         bail!("the server answered something else");
     };
-    super::show(&lines[..], json, |lines| {
-        lines.iter().for_each(|line| say!("{} -> {}", line.name, line.targets.join(", ")));
-    })
+    super::show(&lines[..], json, |lines| lines.iter().for_each(print))
+}
+
+fn print(AliasLine { name, targets, problems }: &AliasLine) {
+    say!("{name} -> {}", targets.join(", "));
+    for problem in problems {
+        say!("    wrong: {problem}");
+    }
 }

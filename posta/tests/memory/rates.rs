@@ -104,3 +104,21 @@ async fn strangers_hear_of_success_within_a_rate() {
     assert!(forwarded.iter().all(|item| item.recipients[0].notify.failure));
     system.server.stop().await;
 }
+
+/// A member of an alias that is gone does not make whoever's reverse-path a stranger gives hear of each message.
+#[tokio::test]
+async fn strangers_hear_of_lost_copies_within_a_rate() {
+    let store = Arc::new(MemoryStore::new());
+    let system = proxied(store.clone()).await;
+    let targets = vec!["ana@x.test".into(), "bob@x.test".into()];
+    system.admin.execute(Request::AliasAdd { name: "all@x.test".into(), targets }).await.unwrap();
+    let remove = Request::AccountRemove { address: "bob@x.test".into() };
+    system.admin.execute(remove).await.unwrap();
+    let one =
+        "MAIL FROM:<victim@null.test>\r\nRCPT TO:<all@x.test>\r\nDATA\r\nA: b\r\n\r\nc\r\n.\r\n";
+    let said =
+        system.say(25, &format!("{}EHLO c.test\r\n{}QUIT\r\n", header(0), one.repeat(12))).await;
+    assert_eq!(said.matches("kept as").count(), 12, "{said}");
+    assert_eq!(items(&store).await.len(), 10, "reports");
+    system.server.stop().await;
+}

@@ -1,0 +1,245 @@
+//! What an operator may ask of aliases.
+//!
+//! An account's address, as long as no alias has its name, counts as an alias for its own mailbox. So
+//! `add` makes an account forward and keep a copy, `set` says exactly who gets its mail, and `remove`
+//! brings it back into the mailbox.
+
+use super::{Admin, AdminError, Response, parse_address};
+use crate::directory::{Broken, Fault, TARGETS, faults, untagged};
+use posta_mail::Address;
+use posta_store::{Alias, AliasName, StoreError, keeps_copy};
+use serde::{Deserialize, Serialize};
+
+/// An alias in a list.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AliasLine {
+    /// Its name.
+    pub name: String,
+    /// Where its mail goes.
+    pub targets: Vec<String>,
+    /// What is wrong with it, in words: members that lead to nobody.
+    #[serde(default)]
+    pub problems: Vec<String>,
+}
+
+/// What an alias is after a change.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct AliasState {
+    /// Where its mail goes; nowhere if it is no alias.
+    pub members: Vec<String>,
+    /// Whether it is the address of an account: without members the mail goes to the mailbox.
+    pub is_account: bool,
+    /// Aliases that lead to it though it is nothing any more.
+    pub leading: Vec<String>,
+}
+
+/// Why an alias is not changed.
+#[derive(Debug, thiserror::Error)]
+pub enum AliasError {
+    /// It leads nowhere.
+    #[error("an alias needs an address that its mail goes to")]
+    NoMember,
+    /// A member does not exist.
+    #[error(
+        "{0} does not exist here, so its copy would be lost: correct the address, or make it first \
+         (`posta account add {0}`, or `posta alias add {0} MEMBER`)"
+    )]
+    NoSuchAddress(Address),
+    /// It names itself.
+    #[error(
+        "{0} would lead back to itself: only an account keeps a copy of what it forwards, and there \
+         is no account {0} (`posta account add {0}` adds one)"
+    )]
+    Itself(AliasName),
+    /// It goes round.
+    #[error(
+        "{member} leads back to {alias}: mail would go round in a loop; `posta alias list` shows the \
+         way, `posta alias remove {alias} {member}` ends it where that is set already"
+    )]
+    Loop {
+        /// The last alias on the way.
+        alias: AliasName,
+        /// Its member.
+        member: Address,
+    },
+    /// It leads too far.
+    #[error("{0}; name the addresses behind them instead")]
+    TooMuch(Broken),
+    /// It has too many members.
+    #[error("{0} may have {TARGETS} members at most; divide them among several aliases")]
+    TooMany(AliasName),
+    /// It has no such member.
+    #[error("{0} does not lead to {1}; `posta alias list` shows where it leads")]
+    NoSuchMember(AliasName, Address),
+}
+
+impl AliasError {
+    fn of(name: &AliasName, broken: Broken) -> Self {
+        let Broken { alias, member, fault } = &broken;
+        let is_itself = matches!(name, AliasName::Address(own) if *own == member.folded());
+        match fault {
+            Fault::Missing => Self::NoSuchAddress(member.clone()),
+            Fault::Loop if alias == name && is_itself => Self::Itself(name.clone()),
+            Fault::Loop => Self::Loop { alias: alias.clone(), member: member.clone() },
+            Fault::TooDeep | Fault::TooMany => Self::TooMuch(broken),
+        }
+    }
+}
+
+impl Admin {
+    /// Adds members to an alias, or makes it.
+    pub(super) async fn add_alias(
+        &self,
+        name: String,
+        targets: Vec<String>,
+    ) -> Result<Response, AdminError> {
+        let added = parse_alias(name, targets)?;
+        let _changing = self.changing.lock().await;
+        let mut targets = match self.store.alias(&added.name).await? {
+            Some(members) => members,
+            None => self.own_address(&added.name).await?.into_iter().collect(),
+        };
+        for member in &added.targets {
+            if !keeps_copy(member, &targets) {
+                targets.push(member.clone());
+            }
+        }
+        let alias = Alias { name: added.name, targets };
+        // A member that is gone since it was added does not keep others from being added.
+        self.check_alias(&alias, &added.targets).await?;
+        self.put_alias(alias).await
+    }
+
+    /// Makes an alias, or replaces it.
+    pub(super) async fn set_alias(
+        &self,
+        name: String,
+        targets: Vec<String>,
+    ) -> Result<Response, AdminError> {
+        let mut alias = parse_alias(name, targets)?;
+        let mut seen: Vec<Address> = Vec::with_capacity(alias.targets.len());
+        alias.targets.retain(|target| {
+            let is_new = !keeps_copy(target, &seen);
+            seen.push(target.clone());
+            is_new
+        });
+        let _changing = self.changing.lock().await;
+        self.check_alias(&alias, &alias.targets).await?;
+        self.put_alias(alias).await
+    }
+
+    /// Removes an alias, or some of its members.
+    pub(super) async fn remove_alias(
+        &self,
+        name: String,
+        members: Vec<String>,
+    ) -> Result<Response, AdminError> {
+        let name: AliasName = name.parse().map_err(|error| AdminError::Name(name, error))?;
+        let _changing = self.changing.lock().await;
+        let Some(mut targets) = self.store.alias(&name).await? else {
+            return Err(StoreError::NoSuchAlias(name).into());
+        };
+        for member in &members {
+            let member = parse_address(member.clone())?;
+            let before = targets.len();
+            targets.retain(|target| target.folded() != member.folded());
+            if targets.len() == before {
+                return Err(AliasError::NoSuchMember(name, member).into());
+            }
+        }
+        if members.is_empty() || targets.is_empty() {
+            self.store.remove_alias(&name).await?;
+            return self.alias_state(&name).await;
+        }
+        self.put_alias(Alias { name, targets }).await
+    }
+
+    pub(super) async fn aliases(&self) -> Result<Response, AdminError> {
+        let mut lines = Vec::new();
+        for alias in self.store.aliases().await? {
+            lines.push(AliasLine {
+                problems: self.problems(&alias).await?,
+                name: alias.name.to_string(),
+                targets: alias.targets.iter().map(Address::to_string).collect(),
+            });
+        }
+        Ok(Response::Aliases(lines))
+    }
+
+    async fn problems(&self, alias: &Alias) -> Result<Vec<String>, StoreError> {
+        if let AliasName::Address(address) = &alias.name
+            && let Some(account) = self.store.account(address).await?
+            && !account.forwards
+        {
+            // Of stores that were written before accounts could forward.
+            return Ok(vec![format!(
+                "{address} is an account, which gets the mail: `posta alias remove {address}`, or \
+                 `posta alias set {address} MEMBER...` to have it forwarded"
+            )]);
+        }
+        let faults = faults(&*self.store, alias, &alias.targets).await?;
+        Ok(faults.iter().map(Broken::to_string).collect())
+    }
+
+    /// The aliases that name an address as a member.
+    pub(super) async fn leading_to(&self, address: &Address) -> Result<Vec<String>, StoreError> {
+        let address = address.folded();
+        let is_it = |target: &Address| {
+            let target = target.folded();
+            target == address || untagged(&target).is_some_and(|user| user == address)
+        };
+        let aliases = self.store.aliases().await?.into_iter();
+        let leading = aliases.filter(|alias| alias.targets.iter().any(is_it));
+        Ok(leading.map(|alias| alias.name.to_string()).collect())
+    }
+
+    /// The address itself, if it is an account's.
+    async fn own_address(&self, name: &AliasName) -> Result<Option<Address>, StoreError> {
+        let AliasName::Address(address) = name else { return Ok(None) };
+        Ok(self.store.account(address).await?.map(|account| account.address))
+    }
+
+    async fn check_alias(&self, alias: &Alias, members: &[Address]) -> Result<(), AdminError> {
+        if alias.targets.len() > TARGETS {
+            return Err(AliasError::TooMany(alias.name.clone()).into());
+        }
+        let broken = faults(&*self.store, alias, members).await?.into_iter().next();
+        broken.map_or(Ok(()), |broken| Err(AliasError::of(&alias.name, broken).into()))
+    }
+
+    /// Keeps an alias. One that leads to its own mailbox alone says nothing.
+    async fn put_alias(&self, alias: Alias) -> Result<Response, AdminError> {
+        let name = alias.name.clone();
+        let own = self.own_address(&name).await?;
+        if let ([only], Some(own)) = (&alias.targets[..], own)
+            && only.folded() == own
+        {
+            if self.store.alias(&name).await?.is_some() {
+                self.store.remove_alias(&name).await?;
+            }
+        } else {
+            self.store.set_alias(alias).await?;
+        }
+        self.alias_state(&name).await
+    }
+
+    async fn alias_state(&self, name: &AliasName) -> Result<Response, AdminError> {
+        let members = self.store.alias(name).await?.unwrap_or_default();
+        let is_account = self.own_address(name).await?.is_some();
+        let leading = match name {
+            AliasName::Address(address) if members.is_empty() && !is_account => {
+                self.leading_to(address).await?
+            }
+            _ => Vec::new(),
+        };
+        let members = members.iter().map(Address::to_string).collect();
+        Ok(Response::Alias(AliasState { members, is_account, leading }))
+    }
+}
+
+fn parse_alias(name: String, targets: Vec<String>) -> Result<Alias, AdminError> {
+    let name = name.parse().map_err(|error| AdminError::Name(name, error))?;
+    let targets = targets.into_iter().map(parse_address).collect::<Result<Vec<_>, _>>()?;
+    if targets.is_empty() { Err(AliasError::NoMember.into()) } else { Ok(Alias { name, targets }) }
+}

@@ -1,0 +1,314 @@
+//! Where an address leads in the end: through aliases and forwards, to mailboxes here and addresses on
+//! other servers. A way that leads to nobody is told of, so that no copy is lost in silence.
+//!
+//! An account comes before an alias, both before the same address without its tag, and all of them
+//! before the domain's catch-all. An account that forwards is an alias of its own name, whose end its
+//! mailbox is where the alias names itself.
+
+use posta_mail::{Address, Reply};
+use posta_store::{Account, AccountId, Alias, AliasName, Store, StoreError, keeps_copy};
+use std::{
+    collections::{BTreeSet, HashSet},
+    fmt,
+};
+
+/// Aliases that lead to aliases, at most so many deep.
+pub(crate) const DEPTH: usize = 10;
+
+/// Mailboxes and other addresses that one address may mean.
+pub(crate) const TARGETS: usize = 1_000;
+
+/// What separates a user from a tag: `ana+shopping` is `ana` (RFC 5233).
+const TAG: char = '+';
+
+/// What an address leads to, followed to its end.
+#[derive(Debug, Default)]
+pub(crate) struct Followed {
+    pub(crate) accounts: Vec<Account>,
+    pub(crate) elsewhere: Vec<Address>,
+    pub(crate) broken: Vec<Broken>,
+}
+
+impl Followed {
+    fn has_too_many(&self) -> bool {
+        self.accounts.len() + self.elsewhere.len() + self.broken.len() >= TARGETS
+    }
+}
+
+/// A member of an alias that leads to nobody.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Broken {
+    /// The alias.
+    pub alias: AliasName,
+    /// Its member.
+    pub member: Address,
+    /// Why it leads to nobody.
+    pub fault: Fault,
+}
+
+/// Why a member of an alias leads to nobody.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// It is no address here.
+    Missing,
+    /// It leads back to where it came from.
+    Loop,
+    /// Too many aliases stand in between.
+    TooDeep,
+    /// The address leads to so many that this one is left out.
+    TooMany,
+}
+
+impl Broken {
+    /// Returns what the sender is told of it.
+    #[must_use]
+    pub fn reply(&self) -> Reply {
+        Reply::new(550, self.fault.status(), self.to_string())
+    }
+}
+
+impl fmt::Display for Broken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { alias, member, fault } = self;
+        write!(f, "{alias} is an alias that leads to {member}, ")?;
+        match fault {
+            Fault::Missing => f.write_str("which does not exist"),
+            Fault::Loop => f.write_str("which leads back to it: a loop"),
+            Fault::TooDeep => write!(f, "behind more than {DEPTH} other aliases"),
+            Fault::TooMany => write!(f, "and to more than {TARGETS} addresses in all"),
+        }
+    }
+}
+
+impl Fault {
+    /// RFC 3463: no such mailbox, a routing loop, too many recipients.
+    pub(crate) const fn status(self) -> (u8, u16, u16) {
+        match self {
+            Self::Missing => (5, 1, 1),
+            Self::Loop | Self::TooDeep => (5, 4, 6),
+            Self::TooMany => (5, 5, 3),
+        }
+    }
+}
+
+/// Follows addresses.
+#[derive(Clone, Copy)]
+pub(crate) struct Follower<'s> {
+    pub(crate) store: &'s dyn Store,
+    /// Whether mail of accounts that forward goes on; else they are ends.
+    pub(crate) forwards: bool,
+    /// An alias that is not in the store yet, and stands in place of one that is.
+    pub(crate) proposed: Option<&'s Alias>,
+}
+
+/// What is left to do: the members of aliases, depth first.
+enum Step {
+    Enter(Address),
+    /// The alias that was entered last has no more members.
+    Leave,
+}
+
+/// What an address is by itself.
+enum Meaning {
+    Account(Box<Account>),
+    Alias(AliasName, Vec<Address>),
+    Nothing,
+}
+
+impl<'s> Follower<'s> {
+    /// Follows where mail goes.
+    pub(crate) const fn new(store: &'s dyn Store) -> Self {
+        Self { store, forwards: true, proposed: None }
+    }
+
+    pub(crate) async fn follow(self, address: &Address) -> Result<Followed, StoreError> {
+        // The common case, without more ado.
+        if self.proposed.is_none()
+            && let Some(account) = self.store.account(address).await?
+            && !(account.forwards && self.forwards)
+        {
+            return Ok(Followed { accounts: vec![account], ..Followed::default() });
+        }
+        let mut walk = Walk::default();
+        walk.steps.push(Step::Enter(address.clone()));
+        self.run(&mut walk).await?;
+        Ok(walk.followed)
+    }
+
+    async fn run(self, walk: &mut Walk) -> Result<(), StoreError> {
+        while let Some(step) = walk.steps.pop() {
+            match step {
+                Step::Leave => {
+                    walk.path.pop();
+                }
+                Step::Enter(member) if walk.followed.has_too_many() => {
+                    walk.breaks(member, Fault::TooMany);
+                    break;
+                }
+                Step::Enter(member) => self.enter(member, walk).await?,
+            }
+        }
+        Ok(())
+    }
+
+    async fn enter(self, member: Address, walk: &mut Walk) -> Result<(), StoreError> {
+        match self.look_up(&member.folded()).await? {
+            Meaning::Account(account) if account.forwards && self.forwards => {
+                let name = AliasName::Address(account.address.clone());
+                match self.targets(&name).await? {
+                    Some(targets) => {
+                        let is_new = walk.expand(name, member, targets.clone());
+                        if is_new && keeps_copy(&account.address, &targets) {
+                            walk.arrive(*account);
+                        }
+                    }
+                    None => walk.arrive(*account),
+                }
+            }
+            Meaning::Account(account) => walk.arrive(*account),
+            // A catch-all does not make its own members exist.
+            Meaning::Alias(name @ AliasName::CatchAll(_), _) if walk.path.last() == Some(&name) => {
+                walk.breaks(member, Fault::Missing);
+            }
+            Meaning::Alias(name, targets) => {
+                walk.expand(name, member, targets);
+            }
+            Meaning::Nothing => {
+                // An alias may lead out of here, the address itself not.
+                let is_member = !walk.path.is_empty();
+                if is_member && !self.store.is_local(member.domain()).await? {
+                    walk.leave_here(member);
+                } else {
+                    walk.breaks(member, Fault::Missing);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn look_up(self, address: &Address) -> Result<Meaning, StoreError> {
+        let untagged = untagged(address);
+        for candidate in [Some(address), untagged.as_ref()].into_iter().flatten() {
+            if let Some(mut account) = self.store.account(candidate).await? {
+                account.forwards |= self.proposes(&AliasName::Address(account.address.clone()));
+                return Ok(Meaning::Account(Box::new(account)));
+            }
+            let name = AliasName::Address(candidate.clone());
+            if let Some(targets) = self.targets(&name).await? {
+                return Ok(Meaning::Alias(name, targets));
+            }
+        }
+        let Ok(domain) = address.domain().parse() else { return Ok(Meaning::Nothing) };
+        let name = AliasName::CatchAll(domain);
+        let catch_all = self.targets(&name).await?;
+        Ok(catch_all.map_or(Meaning::Nothing, |targets| Meaning::Alias(name, targets)))
+    }
+
+    fn proposes(self, name: &AliasName) -> bool {
+        self.proposed.is_some_and(|proposed| proposed.name == *name)
+    }
+
+    async fn targets(self, name: &AliasName) -> Result<Option<Vec<Address>>, StoreError> {
+        match self.proposed {
+            Some(proposed) if proposed.name == *name => Ok(Some(proposed.targets.clone())),
+            _ => self.store.alias(name).await,
+        }
+    }
+}
+
+/// Returns what would be wrong with some members of an alias, if it were so: that they do not exist,
+/// that they lead back.
+pub(crate) async fn faults(
+    store: &dyn Store,
+    alias: &Alias,
+    members: &[Address],
+) -> Result<Vec<Broken>, StoreError> {
+    let follower = Follower { store, forwards: true, proposed: Some(alias) };
+    let mut walk = Walk::default();
+    let mut account = None;
+    if let AliasName::Address(address) = &alias.name {
+        account = store.account(address).await?;
+    }
+    let keeps = |account: &Account| keeps_copy(&account.address, &alias.targets);
+    walk.keeps_copy = account.filter(keeps).map(|account| account.address).into_iter().collect();
+    walk.path.push(alias.name.clone());
+    walk.known.insert(alias.name.clone());
+    walk.steps.extend(members.iter().rev().cloned().map(Step::Enter));
+    follower.run(&mut walk).await?;
+    let mut broken = walk.followed.broken;
+    // What another alias lacks is no fault of this one.
+    broken.retain(|broken| broken.alias == alias.name || broken.fault != Fault::Missing);
+    Ok(broken)
+}
+
+/// How far an address was followed.
+#[derive(Default)]
+struct Walk {
+    followed: Followed,
+    steps: Vec<Step>,
+    /// The aliases that led to where it is.
+    path: Vec<AliasName>,
+    /// Those that were entered.
+    known: BTreeSet<AliasName>,
+    /// Accounts that get a copy.
+    keeps_copy: HashSet<Address>,
+    arrived: HashSet<AccountId>,
+    left: HashSet<Address>,
+}
+
+impl Walk {
+    /// Goes on with the members of an alias, which `member` turned out to be. Returns whether it was
+    /// not entered before.
+    fn expand(&mut self, name: AliasName, member: Address, targets: Vec<Address>) -> bool {
+        if let Some(at) = self.path.iter().position(|known| *known == name) {
+            // What goes round through an account that keeps a copy ends there.
+            let keeps = |name: &AliasName| match name {
+                AliasName::Address(address) => self.keeps_copy.contains(address),
+                AliasName::CatchAll(_) => false,
+            };
+            if !self.path[at..].iter().any(keeps) {
+                self.breaks(member, Fault::Loop);
+            }
+            return false;
+        }
+        if self.known.contains(&name) {
+            return false;
+        }
+        if self.path.len() >= DEPTH {
+            self.breaks(member, Fault::TooDeep);
+            return false;
+        }
+        self.steps.push(Step::Leave);
+        self.steps.extend(targets.into_iter().rev().map(Step::Enter));
+        self.known.insert(name.clone());
+        self.path.push(name);
+        true
+    }
+
+    /// A mailbox is reached.
+    fn arrive(&mut self, account: Account) {
+        self.keeps_copy.insert(account.address.clone());
+        if self.arrived.insert(account.id) {
+            self.followed.accounts.push(account);
+        }
+    }
+
+    fn leave_here(&mut self, address: Address) {
+        if self.left.insert(address.folded()) {
+            self.followed.elsewhere.push(address);
+        }
+    }
+
+    /// A member leads to nobody. What is no alias's member is for its caller to tell of.
+    fn breaks(&mut self, member: Address, fault: Fault) {
+        if let Some(alias) = self.path.last().cloned() {
+            self.followed.broken.push(Broken { alias, member, fault });
+        }
+    }
+}
+
+/// The address without its tag, if it has one.
+pub(crate) fn untagged(address: &Address) -> Option<Address> {
+    let (user, _) = address.local_part().split_once(TAG)?;
+    Address::new(user, &address.domain().parse().ok()?).ok()
+}
