@@ -228,11 +228,15 @@ impl Report<'_> {
             self.write_reason(recipient, &mut text);
             text.push_str("\r\n");
         }
+        let whom = match self.recipients.iter().any(|recipient| recipient.host.is_some()) {
+            true => "whoever looks after the server named above, and show this report",
+            false => "the postmaster here, by an answer to this report",
+        };
         let _ = match (self.action(), self.until) {
             (Action::Failed, _) => write!(
                 text,
                 "It will not be tried again. If the address is right, ask the recipient in another \
-                 way,\r\nor whoever looks after the server named above, and show this report.\r\n"
+                 way,\r\nor {whom}.\r\n"
             ),
             (Action::Delayed, Some(until)) => write!(
                 text,

@@ -1,11 +1,14 @@
 //! DANE: a server's certificate is what its domain's owner says in DNS, and DNSSEC proves that
 //! (RFC 7672). No authority has a say in it.
 
-use crate::resolve::{Answer, Tlsa};
+use crate::{
+    outbound::certificate::CertificateFault,
+    resolve::{Answer, Tlsa},
+};
 use aws_lc_rs::digest::{self, SHA256, SHA512};
 use rustls::pki_types::{CertificateDer, ServerName, SignatureVerificationAlgorithm, UnixTime};
 use std::net::IpAddr;
-use webpki::{EndEntityCert, KeyUsage, anchor_from_trusted_cert};
+use webpki::{EndEntityCert, Error as PkiError, KeyUsage, anchor_from_trusted_cert};
 
 /// The uses of a certificate that mail knows (RFC 7672 §3.1): an authority's, and the server's own.
 const AUTHORITY: u8 = 2;
@@ -51,16 +54,18 @@ impl Dane {
         self.names.first().map(String::as_str)
     }
 
-    /// Whether a certificate is the server's, with those that it shows beside it.
-    pub(crate) fn holds(
+    /// Checks that a certificate is the server's, with those that it shows beside it.
+    pub(crate) fn check(
         &self,
         end_entity: &CertificateDer<'_>,
         shown: &[CertificateDer<'_>],
         now: UnixTime,
         algorithms: &[&dyn SignatureVerificationAlgorithm],
-    ) -> bool {
-        self.is_own(end_entity)
-            || self.is_of_authority(end_entity, shown, now, algorithms).unwrap_or_default()
+    ) -> Result<(), CertificateFault> {
+        if self.is_own(end_entity) {
+            return Ok(());
+        }
+        self.is_of_authority(end_entity, shown, now, algorithms)
     }
 
     /// RFC 7672 §3.1.1: the key counts, and nothing else; not the name, not the time.
@@ -69,14 +74,14 @@ impl Dane {
     }
 
     /// RFC 7672 §3.1.2: an authority that the server shows, or that DNS holds whole, has signed it
-    /// for one of the names.
+    /// for one of the names. What else is wrong is told where such an authority is there.
     fn is_of_authority(
         &self,
         end_entity: &CertificateDer<'_>,
         shown: &[CertificateDer<'_>],
         now: UnixTime,
         algorithms: &[&dyn SignatureVerificationAlgorithm],
-    ) -> Result<bool, webpki::Error> {
+    ) -> Result<(), CertificateFault> {
         let held = self
             .with_usage(AUTHORITY)
             .filter(|record| (record.selector, record.matching) == (0, 0));
@@ -84,16 +89,17 @@ impl Dane {
         let is_named = |shown: &&CertificateDer<'_>| {
             self.with_usage(AUTHORITY).any(|record| matches(record, shown))
         };
-        let certificate = EndEntityCert::try_from(end_entity)?;
         let names = self.names.iter().filter_map(|name| ServerName::try_from(name.as_str()).ok());
-        let mut names = names;
-        if !names.any(|name| certificate.verify_is_valid_for_subject_name(&name).is_ok()) {
-            return Ok(false);
-        }
-        for authority in shown.iter().filter(is_named).chain(&held) {
-            let Ok(anchor) = anchor_from_trusted_cert(authority) else { continue };
-            let anchors = [anchor];
-            let verified = certificate.verify_for_usage(
+        let names: Vec<_> = names.collect();
+        let anchors = shown.iter().filter(is_named).chain(&held);
+        let anchors: Vec<_> =
+            anchors.filter_map(|der| anchor_from_trusted_cert(der).ok()).collect();
+        let ([wanted, ..], [_, ..]) = (&names[..], &anchors[..]) else {
+            return Err(CertificateFault::NotNamed);
+        };
+        let verify = || {
+            let certificate = EndEntityCert::try_from(end_entity)?;
+            certificate.verify_for_usage(
                 algorithms,
                 &anchors,
                 shown,
@@ -101,12 +107,21 @@ impl Dane {
                 KeyUsage::server_auth(),
                 None,
                 None,
-            );
-            if verified.is_ok() {
-                return Ok(true);
+            )?;
+            let for_name = |name| certificate.verify_is_valid_for_subject_name(name);
+            let first = for_name(wanted);
+            if first.is_err() && names.iter().any(|name| for_name(name).is_ok()) {
+                return Ok(());
             }
-        }
-        Ok(false)
+            first
+        };
+        verify().map_err(|error| match error {
+            // By another authority than the one that is named and shown.
+            PkiError::UnknownIssuer | PkiError::InvalidSignatureForPublicKey => {
+                CertificateFault::NotNamed
+            }
+            error => CertificateFault::found(&error, end_entity, wanted),
+        })
     }
 
     fn with_usage(&self, usage: u8) -> impl Iterator<Item = &Tlsa> {
@@ -142,10 +157,14 @@ mod tests {
     }
 
     fn holds(dane: &Dane, chain: &[CertificateDer<'_>]) -> bool {
+        check(dane, chain).is_ok()
+    }
+
+    fn check(dane: &Dane, chain: &[CertificateDer<'_>]) -> Result<(), CertificateFault> {
         let now = UnixTime::since_unix_epoch(Duration::from_secs(1_800_000_000));
         let provider = rustls::crypto::aws_lc_rs::default_provider();
         let algorithms = provider.signature_verification_algorithms.all;
-        dane.holds(&chain[0], &chain[1..], now, algorithms)
+        dane.check(&chain[0], &chain[1..], now, algorithms)
     }
 
     fn authority() -> CertifiedIssuer<'static, KeyPair> {
@@ -202,8 +221,10 @@ mod tests {
             let dane = dane(AUTHORITY, 0, matching, data);
             assert!(holds(&dane, &[signed(&ours, "mx.y.test"), root.clone()]));
             assert!(holds(&dane, &[signed(&ours, "y.test"), root.clone()]));
-            assert!(!holds(&dane, &[signed(&ours, "z.test"), root.clone()]));
-            assert!(!holds(&dane, &[signed(&theirs, "mx.y.test"), root.clone()]));
+            let fault = |leaf| check(&dane, &[leaf, root.clone()]).unwrap_err();
+            let wrong_name = fault(signed(&ours, "z.test"));
+            assert!(matches!(wrong_name, CertificateFault::WrongName { .. }), "{wrong_name}");
+            assert_eq!(fault(signed(&theirs, "mx.y.test")), CertificateFault::NotNamed);
             let shown = holds(&dane, &[signed(&ours, "mx.y.test")]);
             assert_eq!(shown, matching == 0, "what DNS holds whole need not be shown");
         }

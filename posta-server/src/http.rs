@@ -3,8 +3,9 @@
 use crate::{
     dial::Dialer,
     net::Stream,
-    outbound::{self, ClientTls, Verify},
+    outbound::{ClientTls, Verify},
     resolve::Resolver,
+    tls::words,
     tls_report::Failure,
 };
 use http_body_util::{BodyExt, Full, Limited};
@@ -79,7 +80,7 @@ impl Web {
             let connected = self.dialer.connect(&mut targets, patience).await;
             let (stream, _) = connected.map_err(WebError::Other)?;
             let secured = self.tls.connect(stream, host, &Verify::Authorities).await;
-            let (stream, _) = secured.map_err(|error| match outbound::failure(&error) {
+            let (stream, _) = secured.map_err(|error| match words::failure(&error) {
                 Failure::ValidationFailure => other(error),
                 _ => WebError::Certificate(text(error)),
             })?;

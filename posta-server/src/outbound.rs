@@ -1,12 +1,20 @@
 //! TLS on the client's side.
 
-use crate::{dane::Dane, net::Stream, tls, tls_report::Failure};
+pub(crate) mod certificate;
+
+use crate::{
+    dane::Dane,
+    net::Stream,
+    tls::{
+        self,
+        words::{InWords, in_words},
+    },
+};
+use certificate::{Believed, Checks};
 use rustls::{
-    CertificateError, ClientConfig, DigitallySignedStruct, Error, OtherError, RootCertStore,
-    SignatureScheme,
-    client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
-    crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature},
-    pki_types::{CertificateDer, ServerName, UnixTime},
+    ClientConfig, Error, RootCertStore,
+    crypto::CryptoProvider,
+    pki_types::{CertificateDer, ServerName},
 };
 use std::{io, sync::Arc, time::Duration};
 use tokio::time::timeout;
@@ -36,6 +44,16 @@ pub enum Verify {
     Dane(Arc<Dane>),
 }
 
+fn connector(believed: Believed, provider: &Arc<CryptoProvider>) -> Result<TlsConnector, Error> {
+    let checks = Checks { believed, provider: provider.clone() };
+    let config = ClientConfig::builder_with_provider(provider.clone())
+        .with_safe_default_protocol_versions()?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(checks))
+        .with_no_client_auth();
+    Ok(TlsConnector::from(Arc::new(config)))
+}
+
 /// What was negotiated.
 #[derive(Debug)]
 pub struct Negotiated {
@@ -46,7 +64,8 @@ pub struct Negotiated {
 }
 
 impl ClientTls {
-    /// With the authorities that browsers trust, and these.
+    /// With the authorities that browsers trust, and these. A certificate among these is also believed
+    /// of a server that shows it as its own.
     ///
     /// # Errors
     /// When the library does not support what it should.
@@ -56,33 +75,13 @@ impl ClientTls {
         for authority in more {
             roots.add(authority.clone())?;
         }
-        let verified = ClientConfig::builder_with_provider(provider.clone())
-            .with_safe_default_protocol_versions()?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        let opportunistic = ClientConfig::builder_with_provider(provider.clone())
-            .with_safe_default_protocol_versions()?
-            .dangerous()
-            .with_custom_certificate_verifier(Arc::new(Checks {
-                dane: None,
-                provider: provider.clone(),
-            }))
-            .with_no_client_auth();
+        let listed = more.iter().map(|certificate| certificate.clone().into_owned()).collect();
+        let verified = Believed::Authorities { roots, listed };
         Ok(Self {
-            opportunistic: TlsConnector::from(Arc::new(opportunistic)),
-            verified: TlsConnector::from(Arc::new(verified)),
+            opportunistic: connector(Believed::Anyone, &provider)?,
+            verified: connector(verified, &provider)?,
             provider,
         })
-    }
-
-    fn dane(&self, dane: &Arc<Dane>) -> Result<TlsConnector, Error> {
-        let verifier = Checks { dane: Some(dane.clone()), provider: self.provider.clone() };
-        let config = ClientConfig::builder_with_provider(self.provider.clone())
-            .with_safe_default_protocol_versions()?
-            .dangerous()
-            .with_custom_certificate_verifier(Arc::new(verifier))
-            .with_no_client_auth();
-        Ok(TlsConnector::from(Arc::new(config)))
     }
 
     async fn handshake(
@@ -95,14 +94,17 @@ impl ClientTls {
             Verify::Anyone => (self.opportunistic.clone(), name),
             Verify::Authorities => (self.verified.clone(), name),
             Verify::Dane(dane) => {
-                let connector = self.dane(dane).map_err(io::Error::other)?;
+                let connector = connector(Believed::Dane(dane.clone()), &self.provider);
+                let connector = connector.map_err(|error| in_words(io::Error::other(error)))?;
                 (connector, dane.server_name().unwrap_or(name))
             }
         };
         let name = name.trim_start_matches('[').trim_end_matches(']').to_owned();
-        let name = ServerName::try_from(name).map_err(io::Error::other)?;
+        let name = ServerName::try_from(name)
+            .map_err(|_| io::Error::other("its name is none that a certificate can have"))?;
         let handshake = timeout(HANDSHAKE, connector.connect(name, stream)).await;
-        handshake.map_err(|_| io::ErrorKind::TimedOut)?.map_err(explained)
+        let too_long = || io::Error::new(io::ErrorKind::TimedOut, "the handshake took too long");
+        handshake.map_err(|_| too_long())?.map_err(in_words)
     }
 
     /// Negotiates TLS with a server of this name.
@@ -125,116 +127,6 @@ impl ClientTls {
             suite.unwrap_or("unknown").replace("TLS13_", "TLS_")
         );
         let exporter = tls::exporter(connection).map(|octets| octets.to_vec());
-        Ok((Box::new(stream), Negotiated { about, exporter }))
-    }
-}
-
-/// Our own verifier's error in its own words, which the library only shows as it is written in code.
-fn explained(error: io::Error) -> io::Error {
-    match error.get_ref().and_then(|inner| inner.downcast_ref()) {
-        Some(Error::InvalidCertificate(CertificateError::Other(_))) => io::Error::other(NotNamed),
-        _ => error,
-    }
-}
-
-/// What a failed handshake is called in a report (RFC 8460 §4.3).
-pub(crate) fn failure(error: &io::Error) -> Failure {
-    let inner = error.get_ref();
-    if inner.is_some_and(|inner| inner.is::<NotNamed>()) {
-        return Failure::TlsaInvalid;
-    }
-    let Some(Error::InvalidCertificate(why)) = inner.and_then(|inner| inner.downcast_ref()) else {
-        return Failure::ValidationFailure;
-    };
-    match why {
-        CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
-            Failure::CertificateExpired
-        }
-        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
-            Failure::CertificateHostMismatch
-        }
-        _ => Failure::CertificateNotTrusted,
-    }
-}
-
-/// The certificate is not what DNS says.
-#[derive(Debug, thiserror::Error)]
-#[error("the certificate is not the one that DNS names (TLSA)")]
-struct NotNamed;
-
-/// Takes the certificate that DNS names, or, where it names none, any: whoever can change the traffic
-/// can take STARTTLS out of it as well, and insisting would only send the mail in plaintext.
-#[derive(Debug)]
-struct Checks {
-    dane: Option<Arc<Dane>>,
-    provider: Arc<CryptoProvider>,
-}
-
-impl ServerCertVerifier for Checks {
-    fn verify_server_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
-        now: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        let algorithms = self.provider.signature_verification_algorithms.all;
-        match &self.dane {
-            Some(dane) if !dane.holds(end_entity, intermediates, now, algorithms) => {
-                let not_named = CertificateError::Other(OtherError(Arc::new(NotNamed)));
-                Err(Error::InvalidCertificate(not_named))
-            }
-            _ => Ok(ServerCertVerified::assertion()),
-        }
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        let known = &self.provider.signature_verification_algorithms;
-        verify_tls12_signature(message, certificate, signature, known)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        let known = &self.provider.signature_verification_algorithms;
-        verify_tls13_signature(message, certificate, signature, known)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn failures_have_the_names_that_reports_know() {
-        let invalid = |why| explained(io::Error::other(Error::InvalidCertificate(why)));
-        let not_named = CertificateError::Other(OtherError(Arc::new(NotNamed)));
-        for (error, expected) in [
-            (invalid(CertificateError::Expired), Failure::CertificateExpired),
-            (invalid(CertificateError::NotValidForName), Failure::CertificateHostMismatch),
-            (invalid(CertificateError::UnknownIssuer), Failure::CertificateNotTrusted),
-            (invalid(not_named), Failure::TlsaInvalid),
-            (io::ErrorKind::TimedOut.into(), Failure::ValidationFailure),
-        ] {
-            assert_eq!(failure(&error), expected, "{error}");
-        }
-        assert!(
-            invalid(CertificateError::Other(OtherError(Arc::new(NotNamed))))
-                .to_string()
-                .contains("TLSA")
-        );
+        Ok((Box::new(InWords(stream)), Negotiated { about, exporter }))
     }
 }

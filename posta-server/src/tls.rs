@@ -1,5 +1,7 @@
 //! TLS on the server's side: its certificate, from files or made on first start.
 
+pub(crate) mod words;
+
 use crate::net::Stream;
 use aws_lc_rs::digest;
 use rustls::{
@@ -137,7 +139,7 @@ impl Tls {
     /// When the handshake fails or takes too long.
     pub async fn accept(&self, stream: Box<dyn Stream>) -> io::Result<(Box<dyn Stream>, TlsInfo)> {
         let handshake = timeout(HANDSHAKE, self.acceptor.accept(stream)).await;
-        let stream = handshake.map_err(|_| io::ErrorKind::TimedOut)??;
+        let stream = handshake.map_err(|_| io::ErrorKind::TimedOut)?.map_err(words::in_words)?;
         let connection = stream.get_ref().1;
         let info = TlsInfo {
             version: match connection.protocol_version() {
@@ -154,7 +156,7 @@ impl Tls {
                 .fitting(connection.server_name())
                 .map_or_else(|| [].into(), |fitting| fitting.end_point.clone()),
         };
-        Ok((Box::new(stream), info))
+        Ok((Box::new(words::InWords(stream)), info))
     }
 }
 

@@ -62,6 +62,16 @@ pub enum Failure {
     CertificateHostMismatch,
     /// The certificate's time is over.
     CertificateExpired,
+    /// The certificate's time has not come.
+    CertificateNotYetValid,
+    /// The certificate's owner signed it.
+    CertificateSelfSigned,
+    /// The certificate is an authority's.
+    CertificateOfAuthority,
+    /// The certificate is of X.509 version 1 or 2.
+    CertificateOldVersion,
+    /// The certificate cannot be used for another reason.
+    CertificateUnusable,
     /// The certificate is not from an authority that we know.
     CertificateNotTrusted,
     /// The certificate is not the one that DNS names.
@@ -76,6 +86,22 @@ pub enum Failure {
     StsWebpkiInvalid,
     /// Anything else, as a server that the policy does not name.
     ValidationFailure,
+}
+
+impl Failure {
+    /// The registered type, and a code of our own where that says little (RFC 8460 §4.3).
+    fn names(self) -> (Self, Option<&'static str>) {
+        let code = match self {
+            Self::CertificateNotTrusted => "unknown-authority",
+            Self::CertificateNotYetValid => "not-yet-valid",
+            Self::CertificateSelfSigned => "self-signed",
+            Self::CertificateOfAuthority => "ca-certificate-as-server",
+            Self::CertificateOldVersion => "x509-version-1",
+            Self::CertificateUnusable => "unusable-certificate",
+            other => return (other, None),
+        };
+        (Self::CertificateNotTrusted, Some(code))
+    }
 }
 
 /// What was counted of one policy in one day.
@@ -275,8 +301,12 @@ impl TlsReports {
                     .failures
                     .iter()
                     .map(|(failure, server, count)| {
+                        let (kind, code) = failure.names();
                         let mut told =
-                            json!({ "result-type": failure, "failed-session-count": count });
+                            json!({ "result-type": kind, "failed-session-count": count });
+                        if let Some(code) = code {
+                            told["failure-reason-code"] = json!(code);
+                        }
                         if !server.is_empty() {
                             told["receiving-mx-hostname"] = json!(server);
                         }
@@ -400,6 +430,22 @@ fn date(now: Timestamp) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn failures_have_the_names_that_reports_know() {
+        let told = |failure: Failure| {
+            let (kind, code) = failure.names();
+            (serde_json::to_value(kind).unwrap(), code)
+        };
+        assert_eq!(told(Failure::CertificateExpired), (json!("certificate-expired"), None));
+        for (failure, code) in [
+            (Failure::CertificateNotTrusted, "unknown-authority"),
+            (Failure::CertificateSelfSigned, "self-signed"),
+            (Failure::CertificateOfAuthority, "ca-certificate-as-server"),
+        ] {
+            assert_eq!(told(failure), (json!("certificate-not-trusted"), Some(code)));
+        }
+    }
 
     #[test]
     fn places_are_read() {

@@ -181,9 +181,9 @@ fn mail_goes_where_dns_says() {
     let mut wire = pop3(ours.address("pop3"), "ana");
     let reports: Vec<_> = (1..=3).map(|n| wire.listing(&format!("RETR {n}")).join("\n")).collect();
     for words in [
-        "556 5.1.10 The domain null.test takes no mail",
-        "550 5.1.2 the domain nowhere.test does not exist",
-        "550 5.4.4 No server of lost.test has an address",
+        "Status: 5.1.10\nDiagnostic-Code: x-posta; The domain null.test takes no mail",
+        "Status: 5.1.2\nDiagnostic-Code: x-posta; the domain nowhere.test does not exist",
+        "Status: 5.4.4\nDiagnostic-Code: x-posta; No server of lost.test has an address",
     ] {
         assert!(reports.iter().any(|report| report.contains(words)), "{words}: {reports:?}");
     }

@@ -10,10 +10,11 @@ use crate::{
     dial::{Dialer, Target},
     drive::{Ended, Host},
     net::Stream,
-    outbound::{self, Verify},
+    outbound::Verify,
     resolve::LookupError,
     route,
     sasl::ClientLogin,
+    tls::words,
     tls_report::Failure as TlsFailure,
 };
 use bytes::Bytes;
@@ -230,7 +231,7 @@ impl<'a> Conversation<'a> {
             stream = self
                 .secure(stream)
                 .await
-                .map_err(|error| Broken::Tls(outbound::failure(&error), error.to_string()))?;
+                .map_err(|error| Broken::Tls(words::failure(&error), error.to_string()))?;
         }
         let name = self.relay.hostname.as_str();
         let options = Options {
@@ -273,6 +274,10 @@ impl<'a> Conversation<'a> {
             }
             (None, Ok(Ok(Ended::Interrupted(_))) | Err(_)) => {
                 Broken::Connection("it took too long".to_owned())
+            }
+            // RFC 8446 §4.4.2.4: what the other side thinks of our certificate comes after the handshake.
+            (None, Ok(Err(error))) if words::fault(&error).is_some() => {
+                Broken::Tls(words::failure(&error), error.to_string())
             }
             (None, Ok(Err(error))) => Broken::Connection(error.to_string()),
         };
@@ -555,7 +560,7 @@ impl Host<Client> for Conversation<'_> {
                 Ok(stream)
             }
             Err(error) => {
-                self.tls_failed = Some((outbound::failure(&error), error.to_string()));
+                self.tls_failed = Some((words::failure(&error), error.to_string()));
                 Err(error)
             }
         }
