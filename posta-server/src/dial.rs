@@ -5,7 +5,10 @@
 //! looked up for this connection: a name that leads outside when it is checked and inside when it is
 //! used gains nothing.
 
+mod by_name;
 mod race;
+
+pub use by_name::ByName;
 
 use crate::{
     net::{Net, Stream},

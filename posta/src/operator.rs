@@ -37,7 +37,7 @@ fn is_absent(error: &io::Error) -> bool {
 
 async fn on_store(config: &Config, request: Request) -> Result<Response> {
     let store = wiring::open_store(&config.data, config.key_file.as_deref())?;
-    let means = wiring::means(config.limits.message_size)?;
+    let means = wiring::means(config)?;
     let collectors = Arc::new(Collectors::new(store.clone(), means));
     let admin = Admin::new(store, wiring::clock(), collectors);
     Ok(admin.execute(request).await?)

@@ -2,7 +2,7 @@
 
 use crate::{
     Place,
-    config::{BareNewlines, Certificate, Config, OAuth, Octets, Protocol, TlsMode},
+    config::{BareNewlines, Certificate, Config, OAuth, Protocol, TlsMode},
     private,
 };
 use anyhow::{Context, Result};
@@ -12,8 +12,9 @@ use posta_server::{
     clock::SystemClock,
     collect::Means,
     control,
+    dial::ByName,
     mta_sts::Policy,
-    net::SystemNet,
+    net::{Net, SystemNet},
     oauth::{Accepted, OAuthSettings},
     outbound::ClientTls,
     resolve::{self, Dns, NoDns, Resolver, Validation},
@@ -73,32 +74,46 @@ pub(crate) fn client_tls(authorities: &[PathBuf]) -> Result<ClientTls> {
     Ok(ClientTls::new(&certificates)?)
 }
 
-/// Returns what collects messages of at most so many octets from other servers.
-pub(crate) fn means(message_size: Octets) -> Result<Means> {
-    let (net, tls) = (Arc::new(SystemNet::default()), client_tls(&[])?);
-    Ok(Means { net, tls, clock: clock(), message_size: message_size.0 })
+/// Returns what collects messages from other servers, for a program that is no server.
+pub(crate) fn means(config: &Config) -> Result<Means> {
+    let net = Arc::new(SystemNet::default());
+    let net: Arc<dyn Net> = match config.dns.servers.is_empty() {
+        true => net,
+        false => Arc::new(ByName::new(net, resolver(config)?)),
+    };
+    let (tls, clock) = (client_tls(&config.tls.authorities)?, clock());
+    Ok(Means { net, tls, clock, message_size: config.limits.message_size.0 })
 }
 
-/// What a server stands on. `umask` is what the program was started with: who may connect to the Unix
-/// sockets that the configuration names is the operator's choice.
-pub(crate) fn world(store: Arc<dyn Store>, config: &Config, umask: u32) -> Result<World> {
+/// Where names are looked up.
+fn resolver(config: &Config) -> Result<Arc<dyn Resolver>> {
     let validation = match (config.dns.dnssec, &config.dns.trust_anchor) {
         (_, Some(path)) => Validation::Always(Some(resolve::trust_anchors(path)?)),
         (Some(true), None) => Validation::Always(None),
         (Some(false), None) => Validation::Never,
         (None, None) => Validation::IfPossible,
     };
-    let resolver: Arc<dyn Resolver> = match Dns::new(&config.dns.servers, validation) {
-        Ok(dns) => Arc::new(dns),
+    match Dns::new(&config.dns.servers, validation) {
+        Ok(dns) => Ok(Arc::new(dns)),
         // A machine without /etc/resolv.conf still keeps mail and hands it out.
         Err(error) if config.dns.servers.is_empty() => {
             tracing::warn!(%error, "no name server is known: set dns.servers; mail for others waits");
-            Arc::new(NoDns(error.to_string()))
+            Ok(Arc::new(NoDns(error.to_string())))
         }
-        Err(error) => return Err(error).context("[dns]"),
-    };
+        Err(error) => Err(error).context("[dns]"),
+    }
+}
+
+/// What a server stands on. `umask` is what the program was started with: who may connect to the Unix
+/// sockets that the configuration names is the operator's choice.
+pub(crate) fn world(store: Arc<dyn Store>, config: &Config, umask: u32) -> Result<World> {
+    let resolver = resolver(config)?;
     let tls = client_tls(&config.tls.authorities)?;
     let net = Arc::new(SystemNet::default().with_socket_mode(0o777 & !umask));
+    let net: Arc<dyn Net> = match config.dns.servers.is_empty() {
+        true => net,
+        false => Arc::new(ByName::new(net, resolver.clone())),
+    };
     Ok(World { store, clock: clock(), net, resolver, tls })
 }
 

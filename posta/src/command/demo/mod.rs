@@ -3,12 +3,7 @@
 mod narrate;
 mod tap;
 
-use crate::{
-    client,
-    config::{Config, Limits},
-    output::say,
-    wiring,
-};
+use crate::{client, config::Config, output::say, wiring};
 use anyhow::{Context, Result, bail, ensure};
 use bytes::Bytes;
 use clap::Args;
@@ -74,8 +69,7 @@ fn settings() -> Result<Settings> {
 }
 
 async fn add_accounts(store: Arc<dyn Store>) -> Result<()> {
-    let collectors =
-        Arc::new(Collectors::new(store.clone(), wiring::means(Limits::default().message_size)?));
+    let collectors = Arc::new(Collectors::new(store.clone(), wiring::means(&Config::default())?));
     let admin = Admin::new(store, wiring::clock(), collectors);
     for address in [SENDER, RECIPIENT] {
         let (address, password) = (address.to_owned(), PASSWORD.to_owned());

@@ -5,7 +5,11 @@ mod files;
 mod lmtp;
 mod tracked;
 
-use crate::{Place, config::Octets, operator, wiring};
+use crate::{
+    Place,
+    config::{Config, Octets},
+    operator, wiring,
+};
 use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, ValueEnum};
 use files::Files;
@@ -13,7 +17,7 @@ use lmtp::Lmtp;
 use posta_mail::{Address, Secret};
 use posta_server::{
     admin::{Request, Response},
-    collect::{Brought, derived},
+    collect::{Brought, Means, derived},
 };
 use posta_store::{Keep, Login, LoginTls};
 use serde::Deserialize;
@@ -25,7 +29,7 @@ use tracked::{Known, Sink, Tracked};
 ///
 /// The messages stay on the server unless --delete or --keep-days says otherwise, and nothing is
 /// deleted there before it is safe here. What was fetched before is not fetched again, except to
-/// standard output.
+/// standard output. With --config, names are looked up and certificates believed as it says.
 #[derive(Args)]
 pub(crate) struct Arguments {
     #[command(flatten)]
@@ -262,12 +266,18 @@ async fn fetch(place: &Place, task: Task, message_size: Octets) -> Result<Fetche
     };
     let known = state.as_ref().map(|path| Known::read(path)).transpose()?;
     let mut destination = Tracked::new(sink, known);
-    let (brought, ended) =
-        wiring::means(message_size)?.collect(&login, &password, keep, &mut destination).await;
+    let means = Means { message_size: message_size.0, ..wiring::means(&config_of(place)?)? };
+    let (brought, ended) = means.collect(&login, &password, keep, &mut destination).await;
     destination.finish();
     let said = said(&brought);
     ended.with_context(|| format!("after {said}"))?;
     Ok(Fetched { said, left: brought.left })
+}
+
+/// Returns the configuration that says where names are looked up and who is believed: the one that is
+/// named. Whoever fetches into files of his own need not be able to read the server's.
+fn config_of(place: &Place) -> Result<Config> {
+    if place.config.is_some() { wiring::config(place) } else { Ok(Config::default()) }
 }
 
 fn said(brought: &Brought) -> String {
