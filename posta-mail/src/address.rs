@@ -280,12 +280,13 @@ fn push_quoted(content: &str, text: &mut String) {
     text.push('"');
 }
 
-/// `Domain` of RFC 5321 §4.1.2: labels of letters, digits and inner hyphens.
+/// `Domain` of RFC 5321 §4.1.2: labels of letters, digits and inner hyphens; and underscores, which hosts
+/// have that send and receive mail all the same.
 fn is_domain_name(text: &str) -> bool {
     text.split('.').all(|label| {
         !label.is_empty()
             && label.len() <= limits::DOMAIN_LABEL
-            && label.bytes().all(|octet| octet.is_ascii_alphanumeric() || octet == b'-')
+            && label.bytes().all(|octet| octet.is_ascii_alphanumeric() || b"-_".contains(&octet))
             && !label.starts_with('-')
             && !label.ends_with('-')
     })
@@ -327,6 +328,7 @@ mod tests {
             ("ana@[192.0.2.1]", "ana@[192.0.2.1]"),
             ("ana@[IPv6:2001:DB8::1]", "ana@[ipv6:2001:db8::1]"),
             ("user+tag@localhost", "user+tag@localhost"),
+            ("ana@_my_host.example.test", "ana@_my_host.example.test"),
             ("ană@example.test", "ană@example.test"),
             ("ana@poștă.test", "ana@xn--pot-cpa20l.test"),
         ] {

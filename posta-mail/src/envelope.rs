@@ -106,8 +106,6 @@ pub struct MailParameters {
     pub by: Option<DeliverBy>,
     /// `MT-PRIORITY=`: -9 to 9 (RFC 6710 §3).
     pub priority: Option<i8>,
-    /// Whether there was any parameter at all.
-    pub extended: bool,
 }
 
 /// The parameters of RCPT.

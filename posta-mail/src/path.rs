@@ -1,4 +1,9 @@
 //! Reverse-paths and forward-paths: an address in its envelope (RFC 5321 §4.1.2).
+//!
+//! They are read more leniently than the grammar has it, as other servers have always done: the angle
+//! brackets may be missing, white space may stand within them and a dot behind the domain, and the dots
+//! of a local-part may stand where no dot-string has them, as in addresses that Japanese carriers gave
+//! out. What goes out is as the grammar has it.
 
 use crate::{Address, AddressError, limits};
 use serde::{Deserialize, Serialize};
@@ -26,7 +31,7 @@ pub enum ForwardPath {
 /// What is wrong with a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum PathError {
-    /// The angle brackets are missing or do not match.
+    /// The path is missing, or its angle brackets do not match.
     #[error("a path stands in angle brackets: <local-part@domain>")]
     Brackets,
     /// It exceeds [`limits::PATH`].
@@ -49,7 +54,7 @@ impl ReversePath {
         let (inner, rest) = bracketed(argument)?;
         let path = match inner {
             "" => Self::Null,
-            _ => Self::Address(without_source_route(inner).parse()?),
+            _ => Self::Address(address(inner)?),
         };
         Ok((path, rest))
     }
@@ -65,7 +70,7 @@ impl ForwardPath {
         let path = if inner.eq_ignore_ascii_case("postmaster") {
             Self::Postmaster
         } else {
-            Self::Address(without_source_route(inner).parse()?)
+            Self::Address(address(inner)?)
         };
         Ok((path, rest))
     }
@@ -96,27 +101,57 @@ impl fmt::Display for ForwardPath {
 }
 
 /// What stands between the brackets, and what follows them. A `>` inside a quoted local-part does
-/// not end the path.
+/// not end the path; where there are no brackets, white space ends it.
 fn bracketed(argument: &[u8]) -> Result<(&str, &[u8]), PathError> {
-    let inside = argument.strip_prefix(b"<").ok_or(PathError::Brackets)?;
+    let inside = argument.strip_prefix(b"<");
+    let (text, is_bare) = (inside.unwrap_or(argument), inside.is_none());
     let mut quoted = false;
     let mut escaped = false;
-    for (index, &octet) in inside.iter().enumerate() {
+    let mut end = None;
+    for (index, &octet) in text.iter().enumerate() {
         match octet {
             _ if escaped => escaped = false,
             b'\\' if quoted => escaped = true,
             b'"' => quoted = !quoted,
+            b'<' | b'>' if is_bare && !quoted => break,
             b'>' if !quoted => {
-                if index + 2 > limits::PATH {
-                    return Err(PathError::TooLong);
-                }
-                let inner = str::from_utf8(&inside[..index]).map_err(|_| PathError::NotUtf8)?;
-                return Ok((inner, &inside[index + 1..]));
+                end = Some((index, index + 1));
+                break;
             }
+            b' ' | b'\t' if is_bare && !quoted => {
+                end = Some((index, index));
+                break;
+            }
+            _ if is_bare && index + 1 == text.len() => end = Some((index + 1, index + 1)),
             _ => {}
         }
     }
-    Err(PathError::Brackets)
+    let is_path = |(end, _): &(usize, usize)| !(quoted || is_bare && *end == 0);
+    let (end, next) = end.filter(is_path).ok_or(PathError::Brackets)?;
+    if end + 2 > limits::PATH {
+        return Err(PathError::TooLong);
+    }
+    let inner = str::from_utf8(&text[..end]).map_err(|_| PathError::NotUtf8)?;
+    Ok((inner.trim_matches([' ', '\t']), &text[next..]))
+}
+
+/// The address of a path, as the grammar has it.
+fn address(inner: &str) -> Result<Address, AddressError> {
+    let text = without_source_route(inner);
+    let name = text.strip_suffix('.').filter(|name| !name.ends_with(['.', '@']));
+    let text = name.unwrap_or(text);
+    match text.parse() {
+        Err(AddressError::LocalPart) => match text.rsplit_once('@') {
+            // Only its dots may be what is wrong.
+            Some((local, domain)) if !local.is_empty() && !local.contains(['"', '\\', ' ']) => {
+                let atoms = local.replace('.', "x");
+                format!("{atoms}@{domain}").parse::<Address>()?;
+                format!("\"{local}\"@{domain}").parse()
+            }
+            _ => Err(AddressError::LocalPart),
+        },
+        parsed => parsed,
+    }
 }
 
 /// Drops `@one,@two:` before an address. RFC 5321 §4.1.1.3 and appendix C: source routes are
@@ -142,6 +177,18 @@ mod tests {
             ("<\"a>b\"@x.test>", "<\"a>b\"@x.test>", ""),
             ("<\"a\\\">b\"@x.test>", "<\"a\\\">b\"@x.test>", ""),
             ("<PostMaster>", "<postmaster>", ""),
+            ("POSTMASTER", "<postmaster>", ""),
+            ("ana@x.test", "<ana@x.test>", ""),
+            ("ana@x.test NOTIFY=NEVER", "<ana@x.test>", " NOTIFY=NEVER"),
+            ("\"a> b\"@x.test X", "<\"a> b\"@x.test>", " X"),
+            ("< ana@x.test\t> X", "<ana@x.test>", " X"),
+            ("<ana@x.test.>", "<ana@x.test>", ""),
+            ("<a..b.@x.test>", "<\"a..b.\"@x.test>", ""),
+            ("<.@x.test>", "<\".\"@x.test>", ""),
+            ("<ana@my_host.test>", "<ana@my_host.test>", ""),
+            // Ways to relay, once: a domain is what stands behind the `@`.
+            ("<ana%y.test@x.test>", "<ana%y.test@x.test>", ""),
+            ("<y.test!ana@x.test>", "<y.test!ana@x.test>", ""),
         ] {
             let (parsed, after) = ForwardPath::parse(given.as_bytes()).unwrap();
             assert_eq!((parsed.to_string().as_str(), after), (path, rest.as_bytes()), "{given}");
@@ -157,14 +204,25 @@ mod tests {
     #[test]
     fn bad_paths() {
         for (given, error) in [
-            (&b"ana@x.test"[..], PathError::Brackets),
+            (&b""[..], PathError::Brackets),
+            (b" ", PathError::Brackets),
             (b"<ana@x.test", PathError::Brackets),
+            (b"ana@x.test>", PathError::Brackets),
+            (b"ana<ana@x.test>", PathError::Brackets),
             (b"<\"ana@x.test>", PathError::Brackets),
+            (b"\"ana@x.test", PathError::Brackets),
+            (b"<ana@x.test..>", PathError::Address(AddressError::Domain)),
+            (b"<ana@.>", PathError::Address(AddressError::Domain)),
+            (b"<@x.test>", PathError::Address(AddressError::LocalPart)),
+            (b"<a..(b@x.test>", PathError::Address(AddressError::LocalPart)),
+            (b"<a..\"b@x.test>", PathError::Brackets),
             (b"<an\xff@x.test>", PathError::NotUtf8),
             (b"<ana>", PathError::Address(AddressError::NoDomain)),
         ] {
             assert_eq!(ForwardPath::parse(given), Err(error), "{}", given.escape_ascii());
         }
+        let long = "a".repeat(limits::PATH);
+        assert_eq!(ForwardPath::parse(long.as_bytes()), Err(PathError::TooLong));
         let long = format!("<@{}:ana@x.test>", "a".repeat(limits::PATH - 6));
         assert_eq!(ForwardPath::parse(long.as_bytes()), Err(PathError::TooLong));
     }

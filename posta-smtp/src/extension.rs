@@ -2,7 +2,6 @@
 //! those that are honoured, no others.
 
 use crate::{
-    command::HelloVerb,
     parameters,
     question::{Profile, Service},
     words,
@@ -63,15 +62,11 @@ pub(crate) fn offer(profile: &Profile, standing: Standing) -> Vec<String> {
 pub(crate) fn objection(
     profile: &Profile,
     standing: Standing,
-    hello: HelloVerb,
     reverse_path: &ReversePath,
     parameters: &MailParameters,
 ) -> Option<Reply> {
     let limit = profile.message_size;
-    let MailParameters { size, utf8, require_tls, hold, extended, .. } = parameters;
-    if *extended && hello == HelloVerb::Helo {
-        return Some(parameters::unknown());
-    }
+    let MailParameters { size, utf8, require_tls, hold, .. } = parameters;
     if !utf8 && matches!(reverse_path, ReversePath::Address(address) if !address.is_ascii()) {
         return Some(words::needs_utf8());
     }

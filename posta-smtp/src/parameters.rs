@@ -21,11 +21,11 @@ const SECONDS_DIGITS: usize = 9;
 /// Reads what follows MAIL's path.
 pub(crate) fn mail(rest: &[u8]) -> Result<MailParameters, Reply> {
     let mut parameters = MailParameters::default();
+    let mut said_body = None;
     for (keyword, value) in split(rest)? {
-        parameters.extended = true;
         match (keyword.to_ascii_uppercase().as_str(), value) {
             ("SIZE", value) => once(&mut parameters.size, size(value)?)?,
-            ("BODY", value) => parameters.body = body(value)?,
+            ("BODY", value) => once(&mut said_body, body(value)?)?,
             ("SMTPUTF8", None) => parameters.utf8 = true,
             // RFC 4954 §5: who submitted it first. We trust no client to say so, and pass it on to
             // nobody.
@@ -48,6 +48,7 @@ pub(crate) fn mail(rest: &[u8]) -> Result<MailParameters, Reply> {
             _ => return Err(unknown()),
         }
     }
+    parameters.body = said_body.unwrap_or_default();
     Ok(parameters)
 }
 
@@ -85,12 +86,14 @@ fn split(rest: &[u8]) -> Result<impl Iterator<Item = (&str, Option<&str>)>, Repl
     }))
 }
 
-/// A keyword stands once (RFC 3461 §4.1 and others): which of two would count?
-fn once<T>(slot: &mut Option<T>, value: T) -> Result<(), Reply> {
-    match slot.replace(value) {
-        None => Ok(()),
-        Some(_) => Err(bad("A parameter stands twice")),
+/// A keyword stands once (RFC 3461 §4.1 and others): which of two would count? Where both say the same,
+/// as some clients do, there is no such question.
+fn once<T: PartialEq>(slot: &mut Option<T>, value: T) -> Result<(), Reply> {
+    if slot.as_ref().is_some_and(|said| *said != value) {
+        return Err(bad("A parameter stands twice"));
     }
+    *slot = Some(value);
+    Ok(())
 }
 
 /// RFC 1870 §4: `size-value` is 1 to 20 digits.
@@ -220,6 +223,8 @@ mod tests {
             " SIZE=1 SIZE=2",
             " BODY=9BIT",
             " BODY",
+            " BODY=7BIT BODY=8BITMIME",
+            " RET=FULL RET=HDRS",
             " RET=ALL",
             " ENVID=a+2",
             " ENVID=a=b",
@@ -249,13 +254,16 @@ mod tests {
             " ORCPT=ana@x.test",
             " ORCPT=;a",
             " ORCPT=rfc822;a+0D",
-            " NOTIFY=DELAY NOTIFY=DELAY",
+            " NOTIFY=DELAY NOTIFY=NEVER",
         ] {
             assert_eq!(recipient(wrong.as_bytes()).unwrap_err().code.get(), 501, "{wrong}");
         }
         assert_eq!(recipient(b" SIZE=1").unwrap_err().code.get(), 555);
         assert!(mail(format!(" ENVID={}", "a".repeat(101)).as_bytes()).is_err());
         assert!(mail(b" BY=-5;N").is_ok(), "late already, and to be told");
+        let twice = mail(b" SIZE=5 BODY=8BITMIME SMTPUTF8 size=5 body=8bitmime SMTPUTF8").unwrap();
+        assert_eq!((twice.size, twice.body, twice.utf8), (Some(5), Body::EightBitMime, true));
+        assert!(recipient(b" NOTIFY=DELAY NOTIFY=delay ORCPT=rfc822;a ORCPT=rfc822;a").is_ok());
     }
 
     proptest! {

@@ -170,7 +170,7 @@ impl Server {
             // How many octets follow is not known.
             Err(refusal) if begins_bdat(line) => self.close_with(&refusal, output),
             Err(refusal) => self.bad_command(&refusal, output),
-            Ok(Command::Hello(verb, name)) => return self.hello(verb, name, output),
+            Ok(Command::Hello(verb, name)) => return self.hello(verb, name.into_owned(), output),
             Ok(Command::Auth(mechanism, initial)) => return self.auth(mechanism, initial, output),
             Ok(Command::Mail(path, parameters)) => return self.mail(path, parameters, output),
             Ok(Command::Rcpt(path, parameters)) => return self.rcpt(path, parameters, output),
@@ -234,7 +234,7 @@ impl Server {
         self.bad_command(&words::out_of_order(text), output);
     }
 
-    fn hello(&mut self, verb: HelloVerb, name: &str, output: &mut Vec<u8>) -> Taken {
+    fn hello(&mut self, verb: HelloVerb, name: String, output: &mut Vec<u8>) -> Taken {
         // RFC 2033 §4.1: LMTP knows LHLO only, and nothing else knows LHLO.
         if (verb == HelloVerb::Lhlo) != (self.profile.service == Service::Lmtp) {
             let refusal = match self.profile.service {
@@ -245,7 +245,7 @@ impl Server {
             return None;
         }
         self.transaction = None;
-        let question = Question::Hello(Hello { verb, name: name.to_owned() });
+        let question = Question::Hello(Hello { verb, name });
         Some(self.ask(Asked::Hello(verb), question))
     }
 
@@ -255,16 +255,16 @@ impl Server {
         parameters: MailParameters,
         output: &mut Vec<u8>,
     ) -> Taken {
-        let Some(hello) = self.hello else {
+        if self.hello.is_none() {
             self.out_of_order("Say hello first", output);
             return None;
-        };
+        }
         if self.transaction.is_some() {
             self.out_of_order("A transaction is open: RSET ends it", output);
             return None;
         }
         let (profile, standing) = (&self.profile, self.standing());
-        match extension::objection(profile, standing, hello, &reverse_path, &parameters) {
+        match extension::objection(profile, standing, &reverse_path, &parameters) {
             Some(refusal) => reply::write(&refusal, output),
             None => {
                 let MailParameters { body, utf8, .. } = parameters;

@@ -503,7 +503,6 @@ fn envelope(jobs: &[Job], relay: &Relay) -> Envelope {
             hold: None,
             by,
             priority: Some(envelope.priority).filter(|&priority| priority != 0),
-            extended: false,
         },
     }
 }

@@ -24,7 +24,7 @@ impl Server {
         let profile = &self.profile;
         if profile.mechanisms.is_empty() {
             self.bad_command(&Reply::new(502, (5, 5, 1), "AUTH is not offered here"), output);
-        } else if !matches!(self.hello, Some(HelloVerb::Ehlo)) {
+        } else if !matches!(self.hello, Some(HelloVerb::Ehlo | HelloVerb::Helo)) {
             self.out_of_order("Say EHLO first", output);
         } else if self.authenticated {
             self.out_of_order("You are authenticated already", output);
