@@ -1,8 +1,10 @@
 //! The configuration file: TOML, in which an unknown key is an error that suggests the nearest one.
 
+mod keys;
 mod log;
 mod login;
 mod relay;
+mod sense;
 mod tls;
 mod values;
 
@@ -14,7 +16,8 @@ pub(crate) use values::{Octets, Span};
 
 use anyhow::{Context, Result, bail};
 use ipnet::IpNet;
-use posta_mail::{Domain, limits};
+use keys::Mistake;
+use posta_mail::Domain;
 use posta_server::{Pop3Settings, mta_sts::Mode, net::Endpoint};
 use serde::{Deserialize, Deserializer, de::Error as _};
 use std::{
@@ -24,6 +27,7 @@ use std::{
     str::FromStr,
     time::Duration,
 };
+use values::{name_servers, networks};
 
 /// The configuration, with the defaults of what it leaves out.
 #[derive(Debug, Clone, Deserialize)]
@@ -109,6 +113,7 @@ pub(crate) struct Pop3 {
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub(crate) struct Dns {
     /// Name servers; the system's if there are none.
+    #[serde(deserialize_with = "name_servers")]
     pub(crate) servers: Vec<SocketAddr>,
     /// Whether DNSSEC is validated; if the name servers hand it on, unless it is set.
     pub(crate) dnssec: Option<bool>,
@@ -140,8 +145,10 @@ impl Default for MtaSts {
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Proxy {
     /// From where every connection begins with a PROXY header.
+    #[serde(deserialize_with = "networks")]
     pub(crate) networks: Vec<IpNet>,
     /// Which SMTP clients may speak for others, by XCLIENT.
+    #[serde(deserialize_with = "networks")]
     pub(crate) xclient: Vec<IpNet>,
 }
 
@@ -208,66 +215,6 @@ impl TlsMode {
     }
 }
 
-/// Every key, by the table that it stands in. `Config` decides what is accepted; this only knows
-/// what to suggest.
-const KEYS: [(&str, &[&str]); 15] = [
-    (
-        "",
-        &[
-            "hostname",
-            "data",
-            "key-file",
-            "tls",
-            "limits",
-            "smtp",
-            "submission",
-            "pop3",
-            "proxy",
-            "dns",
-            "relay",
-            "oauth",
-            "mta-sts",
-            "log",
-            "listen",
-        ],
-    ),
-    ("tls", tls::KEYS),
-    ("tls.also", tls::ALSO_KEYS),
-    (
-        "limits",
-        &[
-            "message-size",
-            "sessions",
-            "sessions-per-client",
-            "sessions-per-account",
-            "failed-logins",
-            "recipients",
-            "commands",
-            "bad-commands",
-            "command-time",
-            "session-time",
-            "submissions",
-            "hold",
-            "minimum-rate",
-            "memory",
-        ],
-    ),
-    ("smtp", &["bare-newlines", "verify"]),
-    ("pop3", &["autologout", "login-delay", "expire", "apop"]),
-    ("proxy", &["networks", "xclient"]),
-    ("dns", &["servers", "dnssec", "trust-anchor"]),
-    ("relay", relay::KEYS),
-    ("relay.domain", relay::DOMAIN_KEYS),
-    ("log", log::KEYS),
-    ("mta-sts", &["mode", "mx", "max-age"]),
-    ("submission", login::SUBMISSION_KEYS),
-    ("oauth", login::OAUTH_KEYS),
-    ("listen", &["protocol", "address", "tls"]),
-];
-
-/// How far a word may be from a key for that to be suggested (Jaro-Winkler, 1 is equal).
-const SIMILAR: f64 = 0.8;
-
 impl Config {
     /// Reads a file.
     ///
@@ -276,35 +223,19 @@ impl Config {
     pub(crate) fn read(path: &Path) -> Result<Self> {
         let text = fs::read_to_string(path)
             .with_context(|| format!("the configuration {} cannot be read", path.display()))?;
-        Self::parse(&text).with_context(|| format!("in the configuration {}", path.display()))
+        Self::parse(&text).with_context(|| format!("the configuration {}", path.display()))
     }
 
     fn parse(text: &str) -> Result<Self> {
-        let table: toml::Table = toml::from_str(text)?;
-        refuse_unknown_keys(&table)?;
-        let config: Self = toml::from_str(text)?;
-        config.tls.check()?;
-        if config.limits.recipients < 100 {
-            bail!("limits.recipients: RFC 5321 §4.5.3.1.8 asks for at least 100");
+        let line = |at: usize| text[..at].matches('\n').count() + 1;
+        if let Err(Mistake { at, words }) = keys::check(text) {
+            bail!("line {}: {words}", line(at));
         }
-        if config.pop3.autologout.0 < limits::POP3_SERVER_PATIENCE {
-            bail!("pop3.autologout: RFC 1939 §3 asks for at least 10 minutes");
-        }
-        if let Some(oauth) = &config.oauth {
-            oauth.check()?;
-        }
-        config.relay.check()?;
-        if config.dns.dnssec == Some(false) && config.dns.trust_anchor.is_some() {
-            bail!("dns.trust-anchor means nothing with dnssec = false");
-        }
-        for (index, listen) in config.listen.iter().enumerate() {
-            if listen.protocol != Protocol::Lmtp && matches!(listen.address, Endpoint::Unix(_)) {
-                bail!("listen[{index}].address: only lmtp may listen on a Unix socket");
-            }
-            if listen.protocol == Protocol::Https && listen.tls != TlsMode::Implicit {
-                bail!("listen[{index}].tls: https needs tls = \"implicit\"");
-            }
-        }
+        let config: Self = toml::from_str(text).map_err(|error| {
+            let line = error.span().map_or(1, |span| line(span.start));
+            anyhow::anyhow!("line {line}: {}", error.message())
+        })?;
+        sense::check(&config)?;
         Ok(config)
     }
 }
@@ -372,40 +303,6 @@ fn system_hostname() -> Domain {
     let name = gethostname::gethostname().to_string_lossy().into_owned();
     #[expect(clippy::expect_used, reason = "the constant is a valid name")]
     name.parse().unwrap_or_else(|_| "localhost".parse().expect("a valid name"))
-}
-
-fn refuse_unknown_keys(table: &toml::Table) -> Result<()> {
-    refuse_in("", table)?;
-    let tables = KEYS.iter().map(|(name, _)| *name).filter(|name| !name.is_empty());
-    for name in tables {
-        if let Some(toml::Value::Table(inner)) = table.get(name) {
-            refuse_in(name, inner)?;
-        }
-    }
-    let also = table.get("tls").and_then(|tls| tls.get("also"));
-    let domain = table.get("relay").and_then(|relay| relay.get("domain"));
-    let listen = table.get("listen");
-    for (name, tables) in [("listen", listen), ("tls.also", also), ("relay.domain", domain)] {
-        let tables = tables.and_then(toml::Value::as_array).into_iter().flatten();
-        for inner in tables.filter_map(toml::Value::as_table) {
-            refuse_in(name, inner)?;
-        }
-    }
-    Ok(())
-}
-
-fn refuse_in(name: &str, table: &toml::Table) -> Result<()> {
-    let known = KEYS.iter().find(|(known, _)| *known == name).map_or(&[][..], |(_, keys)| keys);
-    let Some(key) = table.keys().find(|key| !known.contains(&key.as_str())) else {
-        return Ok(());
-    };
-    let place = if name.is_empty() { String::new() } else { format!(" in [{name}]") };
-    let likeness = |candidate: &&str| strsim::jaro_winkler(candidate, key);
-    let nearest = known.iter().copied().max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
-    match nearest.filter(|nearest| likeness(nearest) >= SIMILAR) {
-        Some(nearest) => bail!("unknown key {key:?}{place}: did you mean {nearest:?}?"),
-        None => bail!("unknown key {key:?}{place}: it may be one of {}", known.join(", ")),
-    }
 }
 
 fn from_text<'de, D: Deserializer<'de>, T: FromStr<Err: std::fmt::Display>>(
@@ -519,9 +416,9 @@ mod tests {
         let table: toml::Table = toml::from_str(FULL).unwrap();
         assert_eq!(config.limits.command_time.0.as_secs(), 600);
         assert_eq!(config.smtp.bare_newlines, BareNewlines::Normalise);
-        assert_eq!(table.len(), KEYS[0].1.len(), "the suggestions know every key");
+        assert_eq!(table.len(), keys::names("").len(), "every key is known");
         let limits = table["limits"].as_table().unwrap();
-        assert_eq!(limits.len(), KEYS[3].1.len(), "those of the limits too");
+        assert_eq!(limits.len(), keys::names("limits").len(), "those of the limits too");
     }
 
     /// What README.md shows can be written so.
@@ -531,6 +428,19 @@ mod tests {
         let (_, shown) = readme.split_once("```toml\n").unwrap();
         let config = Config::parse(shown.split_once("```").unwrap().0).unwrap();
         assert_eq!(config.listen.len(), 2);
+    }
+
+    #[test]
+    fn addresses_are_short_for_networks_and_name_servers() {
+        let config = Config::parse(
+            "[relay]\nnetworks = ['192.168.1.5', 'fd00::1', '10.0.0.0/8']\n\
+             [dns]\nservers = ['127.0.0.1', '::1', '[::1]:5353']",
+        );
+        let config = config.unwrap();
+        let networks: Vec<_> = config.relay.networks.iter().map(ToString::to_string).collect();
+        assert_eq!(networks, ["192.168.1.5/32", "fd00::1/128", "10.0.0.0/8"]);
+        let servers: Vec<_> = config.dns.servers.iter().map(ToString::to_string).collect();
+        assert_eq!(servers, ["127.0.0.1:53", "[::1]:53", "[::1]:5353"]);
     }
 
     #[test]
@@ -547,19 +457,19 @@ mod tests {
             ("[limits]\nmessagesize = 1", "did you mean \"message-size\""),
             ("[[listen]]\nport = 25", "it may be one of protocol, address, tls"),
             ("hostname = 'a b'", "hostname"),
-            ("[limits]\nmessage-size = '50MB'", "use B, KiB, MiB or GiB"),
+            ("[limits]\nmessage-size = '50MB'", "the units are B, KiB, MiB and GiB"),
             ("[limits]\nmessage-size = '99999999999GiB'", "no size"),
             ("[proxy]\nnetworks = ['192.0.2.0/33']", "networks"),
             ("[limits]\ncommand-time = '5'", "such as \"30s\""),
-            ("[[listen]]\nprotocol = 'imap'\naddress = '127.0.0.1:1'", "unknown variant `imap`"),
-            ("[[listen]]\nprotocol = 'smtp'\naddress = 'localhost'", "127.0.0.1:25"),
+            ("[[listen]]\nprotocol = 'imap'\naddress = '127.0.0.1:1'", "there is no IMAP server"),
+            ("[[listen]]\nprotocol = 'smtp'\naddress = 'localhost'", "0.0.0.0:25"),
             ("[[listen]]\nprotocol = 'smtp'\naddress = 'unix:/x'", "only lmtp"),
             ("[tls]\nkey = 'x'", "belong together"),
             ("[relay]\nretry = []", "at least one"),
             ("[oauth]\nintrospection = 'http://a.test/'", "https://"),
             ("[oauth]\nintrospection = 'https://a.test/'\nclient = 'x'", "belong together"),
             ("[oauth]\nintrospection = 'https://a.test/'", "Set oauth.audience"),
-            ("[oauth]\nintrospection = 'https://a.test/'\naudience = ''", "not empty"),
+            ("[oauth]\nintrospection = 'https://a.test/'\naudience = ''", "is empty"),
             ("[oauth]\nintrospection = 'https://a.test/'\nscope = 'mail'", "oauth.allowed-clients"),
             ("[relay]\nsmarthost = 'smtp.example.net'", "host:port"),
             ("[relay]\ngiveup = '5d'", "did you mean \"give-up\""),

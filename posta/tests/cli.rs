@@ -308,7 +308,7 @@ fn a_full_mailbox_takes_no_more() {
     assert!(named("").starts_with("452 "));
     stdout(&quota("none"));
     assert!(named("").starts_with("250 "));
-    assert!(problem(&quota("much")).contains("use B, KiB, MiB or GiB"));
+    assert!(problem(&quota("much")).contains("such as \"50MiB\""));
     assert!(stdout(&place.posta(&["account", "list", "--json"], "")).contains("\"quota\": null"));
 }
 

@@ -3,8 +3,6 @@
 use clap::ValueEnum;
 use serde::Deserialize;
 
-pub(super) const KEYS: &[&str] = &["level"];
-
 /// What the log tells.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]

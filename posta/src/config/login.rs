@@ -5,11 +5,6 @@ use hyper::Uri;
 use serde::Deserialize;
 use std::path::PathBuf;
 
-pub(super) const SUBMISSION_KEYS: &[&str] = &["trust-loopback"];
-
-pub(super) const OAUTH_KEYS: &[&str] =
-    &["introspection", "client", "secret-file", "audience", "allowed-clients", "scope", "claim"];
-
 /// Who may submit mail.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]

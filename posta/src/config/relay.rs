@@ -1,6 +1,6 @@
 //! How mail for other servers goes out: the table `[relay]`.
 
-use super::Span;
+use super::{Span, values::networks};
 use anyhow::{Context, Result, bail};
 use ipnet::IpNet;
 use posta_mail::{Domain, Secret};
@@ -21,35 +21,6 @@ use std::{
 /// The port on which TLS comes first (RFC 8314 §3.3).
 const SUBMISSIONS: u16 = 465;
 
-pub(super) const KEYS: &[&str] = &[
-    "retry",
-    "give-up",
-    "delay-notice",
-    "smarthost",
-    "user",
-    "password-file",
-    "tls",
-    "networks",
-    "timeout",
-    "connections",
-    "rate",
-    "source",
-    "private-addresses",
-    "domain",
-];
-
-pub(super) const DOMAIN_KEYS: &[&str] = &[
-    "name",
-    "retry",
-    "give-up",
-    "delay-notice",
-    "smarthost",
-    "user",
-    "password-file",
-    "tls",
-    "rate",
-];
-
 /// How mail for other servers goes out.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
@@ -69,6 +40,7 @@ pub(crate) struct Relay {
     /// How connections to it are protected.
     pub(crate) tls: Option<Protection>,
     /// From where mail for elsewhere is taken without a login.
+    #[serde(deserialize_with = "networks")]
     pub(crate) networks: Vec<IpNet>,
     /// How long any wait for another server may last.
     pub(crate) timeout: Span,

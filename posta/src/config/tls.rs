@@ -4,10 +4,6 @@ use anyhow::{Result, bail};
 use serde::Deserialize;
 use std::path::PathBuf;
 
-pub(super) const KEYS: &[&str] = &["certificate", "key", "also", "authorities", "channel-binding"];
-
-pub(super) const ALSO_KEYS: &[&str] = &["certificate", "key"];
-
 /// Where the certificate is. Without both a self-signed one is made.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]

@@ -1,7 +1,15 @@
 //! Values with a unit.
 
+use ipnet::IpNet;
 use serde::{Deserialize, Deserializer, de::Error as _};
-use std::{str::FromStr, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    str::FromStr,
+    time::Duration,
+};
+
+/// The port of name servers.
+const DNS: u16 = 53;
 
 /// A span of time: `"30s"`, `"5m"`, `"1h"`, `"7d"`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,8 +44,10 @@ impl FromStr for Span {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong =
-            || format!("{text:?} is no span of time such as \"30s\", \"5m\", \"1h\", \"7d\"");
+        let wrong = || {
+            let words = "a number and a unit, such as \"30s\", \"5m\", \"1h\" or \"7d\"";
+            format!("{text:?} is no span of time: {words}")
+        };
         let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
         let seconds = match &text[digits.len()..] {
             "s" => 1,
@@ -62,10 +72,65 @@ impl FromStr for Octets {
             "KiB" => 10,
             "MiB" => 20,
             "GiB" => 30,
-            unit => return Err(format!("unknown unit {unit:?}: use B, KiB, MiB or GiB")),
+            unit => {
+                let near = match unit.to_ascii_lowercase().as_str() {
+                    "k" | "kb" | "kib" => "KiB",
+                    "m" | "mb" | "mib" => "MiB",
+                    "g" | "gb" | "gib" => "GiB",
+                    _ => {
+                        return Err(format!(
+                            "{text:?} is no size: a number and a unit, such as \"50MiB\""
+                        ));
+                    }
+                };
+                return Err(format!(
+                    "{text:?}: the units are B, KiB, MiB and GiB: \"{digits}{near}\""
+                ));
+            }
         };
         let number: Option<u64> = digits.parse().ok();
         let octets = number.and_then(|number| number.checked_mul(1 << shift));
-        octets.map(Self).ok_or_else(|| format!("{text:?} is no size such as \"50MiB\""))
+        octets
+            .map(Self)
+            .ok_or_else(|| format!("{text:?} is no size: a number and a unit, such as \"50MiB\""))
     }
+}
+
+/// A network, or one address: `192.0.2.0/24`, `192.0.2.1`.
+pub(super) fn network(text: &str) -> Result<IpNet, String> {
+    if let Ok(ip) = text.parse::<IpAddr>() {
+        return Ok(ip.into());
+    }
+    text.parse().map_err(|_| {
+        let words = "such as \"192.168.1.0/24\" or \"2001:db8::/32\", or an address, such as \"192.168.1.5\"";
+        format!("{text:?} is no network, {words}")
+    })
+}
+
+/// A name server: `192.0.2.53`, `192.0.2.53:5353`.
+pub(super) fn name_server(text: &str) -> Result<SocketAddr, String> {
+    let ip = text.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, DNS));
+    ip.or_else(|_| text.parse()).map_err(|_| {
+        let words =
+            "an IP address, such as \"127.0.0.1\", or one with a port, such as \"127.0.0.1:5353\"";
+        format!("{text:?} is no name server: {words}")
+    })
+}
+
+pub(super) fn networks<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<IpNet>, D::Error> {
+    each(from, network)
+}
+
+pub(super) fn name_servers<'de, D: Deserializer<'de>>(
+    from: D,
+) -> Result<Vec<SocketAddr>, D::Error> {
+    each(from, name_server)
+}
+
+fn each<'de, D: Deserializer<'de>, T>(
+    from: D,
+    read: fn(&str) -> Result<T, String>,
+) -> Result<Vec<T>, D::Error> {
+    let texts = Vec::<String>::deserialize(from)?;
+    texts.iter().map(|text| read(text).map_err(D::Error::custom)).collect()
 }
