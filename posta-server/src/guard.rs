@@ -11,6 +11,7 @@
 //! address.
 
 use crate::{
+    adjustable::Limit,
     clock::Clock,
     logins::{self, FailedLogins},
     network::ClientNetwork,
@@ -51,8 +52,8 @@ const KIND: &str = "known-networks";
 pub struct Guard {
     clock: Arc<dyn Clock>,
     store: Arc<dyn Store>,
-    /// Failures of one network before it is locked out; none for any number.
-    limit: Option<u32>,
+    /// Failures of one network before it is locked out.
+    pub(crate) limit: Limit,
     /// How long a client waits for the answer to a wrong password.
     delay: Duration,
     counts: Mutex<Counts>,
@@ -99,7 +100,7 @@ impl Guard {
     /// Allows a network so many failures in a quarter of an hour, 0 for any number; each costs a while.
     #[must_use]
     pub fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>, limit: u32, delay: Duration) -> Self {
-        let limit = Some(limit).filter(|&limit| limit > 0);
+        let limit = Limit::new(limit);
         let told = FailedLogins::new(clock.clone());
         Self { clock, store, limit, delay, counts: Mutex::default(), told }
     }
@@ -107,7 +108,7 @@ impl Guard {
     /// Returns whether a client is locked out.
     #[must_use]
     pub fn locks(&self, client: ClientAddress) -> bool {
-        let Some((limit, network)) = self.limit.zip(ClientNetwork::of_client(client)) else {
+        let Some((limit, network)) = self.limit.get().zip(ClientNetwork::of_client(client)) else {
             return false;
         };
         let now = self.clock.now();
@@ -126,7 +127,7 @@ impl Guard {
         name: &str,
         account: Option<AccountId>,
     ) -> Result<bool, StoreError> {
-        let Some(limit) = self.limit else { return Ok(false) };
+        let Some(limit) = self.limit.get() else { return Ok(false) };
         let now = self.clock.now();
         if !self.with(|counts| is_locked(counts.names.get(name), of_name(limit), now)) {
             return Ok(false);
@@ -155,7 +156,7 @@ impl Guard {
         let Some(network) = ClientNetwork::of_client(client) else { return };
         let now = self.clock.now();
         let count = self.with(|counts| count(&mut counts.networks, network, now));
-        if self.limit.is_some_and(|limit| count == of_network(network, limit)) {
+        if self.limit.get().is_some_and(|limit| count == of_network(network, limit)) {
             let client = logins::place(client);
             tracing::warn!(client, %network, failures = count, "locked out");
         }
@@ -165,7 +166,7 @@ impl Guard {
     pub fn failed_for(&self, name: &str) {
         let now = self.clock.now();
         let count = self.with(|counts| count(&mut counts.names, name.to_owned(), now));
-        if self.limit.is_some_and(|limit| count == of_name(limit)) {
+        if self.limit.get().is_some_and(|limit| count == of_name(limit)) {
             tracing::warn!(
                 name,
                 failures = count,
@@ -190,7 +191,7 @@ impl Guard {
             let noted = counts.known.get(&(network, account));
             noted.is_some_and(|noted| today < noted + NOTED_EVERY)
         });
-        if is_noted || self.limit.is_none() {
+        if is_noted || self.limit.get().is_none() {
             return Ok(());
         }
         let mut known = self.known(account).await?;
@@ -236,7 +237,7 @@ impl Guard {
     /// Returns the lock-outs that last, networks first.
     #[must_use]
     pub fn lockouts(&self) -> Vec<Lockout> {
-        let Some(limit) = self.limit else { return Vec::new() };
+        let Some(limit) = self.limit.get() else { return Vec::new() };
         let now = self.clock.now();
         let lockout = |who: String, is_network, failures: &Failures| Lockout {
             who,

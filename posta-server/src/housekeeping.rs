@@ -1,6 +1,6 @@
 //! What the server does by the clock: reading renewed certificates, purging what is due.
 
-use crate::{clock::Clock, maildrop, tls::Tls};
+use crate::{adjustable::Adjustable, clock::Clock, maildrop, tls::Tls};
 use posta_mail::Timestamp;
 use posta_store::{Store, StoreError};
 use std::{sync::Arc, time::Duration};
@@ -36,11 +36,11 @@ const REMEMBERED: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 pub(crate) async fn sweep(
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
-    expire: Option<u32>,
+    expire: Arc<Adjustable<Option<u32>>>,
     mut stopping: watch::Receiver<bool>,
 ) {
     loop {
-        match sweep_some(&*store, clock.now(), expire).await {
+        match sweep_some(&*store, clock.now(), *expire.get()).await {
             Ok(0) => {}
             Ok(_) => continue,
             Err(error) => tracing::error!(%error, "what is over could not be purged"),

@@ -5,6 +5,7 @@
 //! [`Store`]: each can be replaced, so the whole server also runs in memory.
 
 pub mod accept;
+pub mod adjustable;
 pub mod admin;
 pub mod auth;
 pub mod budget;
@@ -47,44 +48,31 @@ pub mod route;
 pub mod sasl;
 pub mod schedule;
 pub mod scram;
+mod services;
 pub mod srs;
 mod submission;
 pub mod tls;
 pub mod tls_report;
 mod web;
 
-use accept::Acceptor;
+use adjustable::Adjustable;
 use admin::Admin;
-use auth::Authenticator;
-use budget::Budget;
 use clock::Clock;
 use collect::{Collectors, Means};
-use dial::Dialer;
-use directory::Directory;
-use drive::Driver;
-use guard::Guard;
-use http::Web;
 use ipnet::IpNet;
-use listen::{Clients, Protocol, Service};
-use maildrop::Deliverer;
-use mta_sts::{Mode, Policies, Policy};
+use listen::Service;
+use mta_sts::{Mode, Policy};
 use net::{Endpoint, Net};
-use oauth::{OAuthSettings, Tokens};
+use oauth::OAuthSettings;
 use outbound::ClientTls;
 use posta_mail::{Domain, limits};
-use posta_pop3::server::Profile as Pop3Profile;
-use posta_smtp::server::{Limits as SmtpLimits, Profile as SmtpProfile, Service as SmtpService};
+use posta_smtp::server::Limits as SmtpLimits;
 use posta_store::{Store, StoreError};
-use presence::Presence;
-use rate::Rates;
-use refusals::Refusals;
-use relay::{Relay, RelaySettings, Wake};
-use reports::Reporter;
+use relay::RelaySettings;
 use resolve::Resolver;
-use srs::Srs;
+use services::Services;
 use std::{io, path::PathBuf, sync::Arc, time::Duration};
 use tls::Tls;
-use tls_report::TlsReports;
 use tokio::{
     sync::{mpsc, watch},
     task::JoinSet,
@@ -296,29 +284,14 @@ impl World {
 }
 
 /// A server that serves.
-#[derive(Debug)]
 pub struct Server {
     listening: Vec<(Kind, Endpoint)>,
+    /// What each listener gives to sessions that begin now.
+    serving: Vec<Arc<Adjustable<Service>>>,
+    services: Services,
     stop: watch::Sender<bool>,
     tasks: JoinSet<()>,
     sessions: mpsc::Receiver<()>,
-    refusals: Arc<Refusals>,
-}
-
-/// Makes a listener's service.
-struct Services {
-    settings: Settings,
-    world: World,
-    rates: Arc<Rates>,
-    wake: Arc<Wake>,
-    srs: Srs,
-    authenticator: Arc<Authenticator>,
-    presence: Arc<Presence>,
-    collectors: Arc<Collectors>,
-    driver: Arc<Driver>,
-    clients: Arc<Clients>,
-    budget: Budget,
-    refusals: Arc<Refusals>,
 }
 
 impl Server {
@@ -329,30 +302,15 @@ impl Server {
     pub async fn start(settings: Settings, world: World) -> Result<Self, StartError> {
         let (stop, stopping) = watch::channel(false);
         let (alive, sessions) = mpsc::channel(1);
-        let services = Services {
-            authenticator: Arc::new(authenticator(&settings, &world).await?),
-            collectors: Arc::new(world.collectors(settings.message_size)),
-            presence: Arc::new(Presence::new(
-                settings.pop3.sessions_per_account,
-                settings.pop3.login_delay,
-            )),
-            driver: Arc::new(Driver::new(stopping.clone(), settings.session_time)),
-            rates: Arc::new(Rates::new(settings.submissions)),
-            wake: Arc::default(),
-            srs: Srs::open(&*world.store, settings.hostname.clone(), &*world.clock).await?,
-            clients: Arc::new(Clients::new(settings.sessions, settings.sessions_per_client)),
-            budget: Budget::new(settings.memory),
-            refusals: Arc::new(Refusals::new(world.store.clone(), world.clock.clone())),
-            world,
-            settings,
-        };
+        let services = Services::new(settings, world, stopping.clone()).await?;
         let mut tasks = JoinSet::new();
-        let mut listening = Vec::new();
+        let (mut listening, mut serving) = (Vec::new(), Vec::new());
         for listener in &services.settings.listeners {
-            let service = services.service(listener)?;
+            let service = Arc::new(Adjustable::new(services.service(listener)?));
             let bound = services.world.net.bind(&listener.endpoint).await;
             let bound = bound.map_err(|cause| bind_error(&listener.endpoint, cause))?;
             listening.push((listener.kind, bound.endpoint()));
+            serving.push(service.clone());
             tasks.spawn(listen::listen(bound, service, stopping.clone(), alive.clone()));
         }
         if let Some(path) = services.settings.control.clone() {
@@ -372,21 +330,42 @@ impl Server {
         tasks.spawn(tls_reports.clone().run(stopping.clone()));
         tasks.spawn(Arc::new(services.relay(tls_reports)).run(stopping.clone()));
         tasks.spawn(services.collectors.clone().run(stopping.clone()));
-        let refusals = services.refusals.clone();
-        tasks.spawn(refusals.clone().run(stopping.clone()));
+        tasks.spawn(services.refusals.clone().run(stopping.clone()));
         let guard = services.authenticator.guard().clone();
         let failures = stopping.clone();
         tasks.spawn(async move { guard.failed_logins().run(failures).await });
-        let expire = services.settings.pop3.expire;
-        let World { store, clock, .. } = services.world;
-        tasks.spawn(housekeeping::sweep(store, clock, expire, stopping));
-        Ok(Self { listening, stop, tasks, sessions, refusals })
+        let World { store, clock, .. } = services.world.clone();
+        tasks.spawn(housekeeping::sweep(store, clock, services.expire.clone(), stopping));
+        Ok(Self { listening, serving, services, stop, tasks, sessions })
     }
 
     /// What it serves, and where: in the order of the settings.
     #[must_use]
     pub fn listening(&self) -> &[(Kind, Endpoint)] {
         &self.listening
+    }
+
+    /// Has other settings hold, for sessions that begin from now on and for what is sent out. Those that were
+    /// given out at the start stay: `hostname`, `memory`, `oauth`, `listeners`, `control`, and of `relay` the
+    /// addresses; what collects from other servers keeps its `message_size`.
+    ///
+    /// # Errors
+    /// When the certificates do not fit the listeners; then nothing changes.
+    pub fn reload(&mut self, settings: Settings) -> Result<(), StartError> {
+        let tls = settings.tls.clone();
+        let services = self.services.under(settings);
+        let listeners = services.settings.listeners.iter();
+        let fresh = listeners.map(|listener| services.service(listener));
+        let fresh = fresh.collect::<Result<Vec<_>, _>>()?;
+        if let (Some(ours), Some(fresh)) = (&services.settings.tls, tls) {
+            ours.follow(&fresh);
+        }
+        services.adjust();
+        for (serving, fresh) in self.serving.iter().zip(fresh) {
+            serving.set(fresh);
+        }
+        self.services = services;
+        Ok(())
     }
 
     /// Stops: takes no connections any more, ends the sessions that wait, lets those that have
@@ -402,175 +381,8 @@ impl Server {
         if timeout(GRACE, ended).await.is_err() {
             tracing::warn!("some sessions did not end in time");
         }
-        self.refusals.tell_counted().await;
+        self.services.refusals.tell_counted().await;
     }
-}
-
-impl Services {
-    fn service(&self, listener: &ListenerSettings) -> Result<Service, StartError> {
-        let tls = match (&self.settings.tls, listener.tls) {
-            (_, TlsMode::None) => None,
-            (Some(tls), _) => Some(tls.clone()),
-            (None, _) => return Err(StartError::NoCertificate(listener.endpoint.clone())),
-        };
-        let implicit_tls = tls.clone().filter(|_| listener.tls == TlsMode::Implicit);
-        let by_command = listener.tls == TlsMode::StartTls;
-        let pop3 = &self.settings.pop3;
-        let protocol = match listener.kind {
-            Kind::Smtp => self.smtp(SmtpService::Smtp, by_command, tls),
-            Kind::Submission => self.smtp(SmtpService::Submission, by_command, tls),
-            Kind::Lmtp => self.smtp(SmtpService::Lmtp, by_command, tls),
-            Kind::Web => Protocol::Web(Arc::new(self.policy())),
-            Kind::Pop3 => Protocol::Pop3 {
-                profile: Arc::new(Pop3Profile {
-                    stls: by_command,
-                    mechanisms: self.mechanisms(false),
-                    secured_mechanisms: self.mechanisms(true),
-                    unannounced: sasl::BOUND.to_vec(),
-                    login_delay: pop3.login_delay,
-                    expire: pop3.expire,
-                    patience: pop3.autologout,
-                    ..Pop3Profile::new(self.settings.hostname.to_string())
-                }),
-                deliverer: Arc::new(Deliverer {
-                    store: self.world.store.clone(),
-                    clock: self.world.clock.clone(),
-                    authenticator: self.authenticator.clone(),
-                    tls,
-                    presence: self.presence.clone(),
-                    refusals: self.refusals.clone(),
-                    apop: pop3.apop,
-                    expires: pop3.expire.is_some(),
-                }),
-                // Whoever offers no TLS at all has said that plaintext is fine there.
-                plaintext_login: listener.tls == TlsMode::None,
-            },
-        };
-        let (driver, clients) = (self.driver.clone(), self.clients.clone());
-        let proxies = self.settings.proxies.clone();
-        let forwarders = self.settings.forwarders.clone();
-        Ok(Service { protocol, proxies, forwarders, implicit_tls, driver, clients })
-    }
-
-    fn policy(&self) -> Policy {
-        let mut policy = self.settings.policy.clone();
-        if policy.mx.is_empty() {
-            policy.mx.push(self.settings.hostname.to_string());
-        }
-        policy
-    }
-
-    fn directory(&self) -> Directory {
-        let World { store, clock, .. } = &self.world;
-        let directory = Directory::new(store.clone(), self.settings.hostname.clone());
-        directory.rewriting(self.srs.clone(), clock.clone())
-    }
-
-    fn reporter(&self) -> Reporter {
-        Reporter {
-            hostname: self.settings.hostname.clone(),
-            store: self.world.store.clone(),
-            clock: self.world.clock.clone(),
-            directory: self.directory(),
-        }
-    }
-
-    fn tls_reports(&self) -> Arc<TlsReports> {
-        let reports = TlsReports::new(self.web(), self.reporter(), self.wake.clone());
-        Arc::new(reports)
-    }
-
-    fn web(&self) -> Web {
-        let World { net, resolver, tls, .. } = self.world.clone();
-        let private_addresses = self.settings.relay.private_addresses;
-        Web { dialer: Dialer::new(net, private_addresses, Vec::new()), resolver, tls }
-    }
-
-    fn relay(&self, tls_reports: Arc<TlsReports>) -> Relay {
-        let World { store, clock, net, resolver, tls } = self.world.clone();
-        let RelaySettings { private_addresses, sources, .. } = self.settings.relay.clone();
-        let dialer = Dialer::new(net, private_addresses, sources);
-        Relay {
-            policies: Policies::new(self.web(), store.clone(), clock.clone(), tls_reports.clone()),
-            tls_reports,
-            hostname: self.settings.hostname.clone(),
-            store,
-            clock,
-            dialer,
-            resolver,
-            directory: self.directory(),
-            reporter: self.reporter(),
-            settings: self.settings.relay.clone(),
-            tls,
-            wake: self.wake.clone(),
-            driver: Driver::unstoppable(),
-            hosts: Default::default(),
-            lanes: Default::default(),
-        }
-    }
-
-    /// How clients may prove who they are.
-    fn mechanisms(&self, secured: bool) -> Vec<&'static str> {
-        let is_bound = secured && self.authenticator.offers_binding();
-        let bound = if is_bound { &sasl::BOUND[..] } else { &[] };
-        let tokens = if self.authenticator.knows_tokens() { &sasl::TOKENS[..] } else { &[] };
-        [bound, &sasl::OWN, tokens].concat()
-    }
-
-    fn smtp(&self, service: SmtpService, starttls: bool, tls: Option<Tls>) -> Protocol {
-        let Settings { hostname, message_size, smtp_limits, normalise_newlines, .. } =
-            self.settings.clone();
-        // Servers do not log in to each other, and a neighbour that delivers is let in by address.
-        let (mechanisms, unannounced) = match service {
-            SmtpService::Submission => (self.mechanisms(tls.is_some()), sasl::BOUND.to_vec()),
-            SmtpService::Smtp | SmtpService::Lmtp => (Vec::new(), Vec::new()),
-        };
-        // Whoever offers no TLS at all has said that plaintext is fine there.
-        let plaintext_auth = tls.is_none();
-        Protocol::Smtp {
-            acceptor: Arc::new(Acceptor {
-                service,
-                hostname: hostname.clone(),
-                store: self.world.store.clone(),
-                clock: self.world.clock.clone(),
-                directory: self.directory(),
-                authenticator: self.authenticator.clone(),
-                budget: self.budget.clone(),
-                tls,
-                trusts_loopback: self.settings.trust_loopback,
-                relays_for: self.settings.relays_for.clone(),
-                longest_hold: Duration::from_secs(smtp_limits.hold.into()),
-                rates: self.rates.clone(),
-                refusals: self.refusals.clone(),
-                reporter: self.reporter(),
-                wake: self.wake.clone(),
-            }),
-            profile: Arc::new(SmtpProfile {
-                hostname,
-                service,
-                verify: self.settings.verify,
-                message_size,
-                limits: smtp_limits,
-                normalise_newlines,
-                starttls,
-                mechanisms,
-                unannounced,
-                plaintext_auth,
-            }),
-        }
-    }
-}
-
-async fn authenticator(settings: &Settings, world: &World) -> Result<Authenticator, StartError> {
-    let tokens =
-        |oauth: &OAuthSettings| Tokens::new(oauth.clone(), world.net.clone(), world.tls.clone());
-    let tokens = settings.oauth.as_ref().map(tokens);
-    let World { store, clock, .. } = world;
-    let Settings { failed_logins, failed_login_delay, .. } = *settings;
-    let guard = Guard::new(store.clone(), clock.clone(), failed_logins, failed_login_delay);
-    let authenticator = Authenticator::open(store.clone(), clock.clone()).await?;
-    let authenticator = authenticator.with_binding(settings.channel_binding);
-    Ok(authenticator.with_tokens(tokens).with_guard(guard))
 }
 
 fn bind_error(endpoint: &Endpoint, cause: io::Error) -> StartError {

@@ -2,6 +2,7 @@
 
 use crate::{
     accept::{Acceptor, SmtpHost},
+    adjustable::{Adjustable, Limit},
     drive::Driver,
     maildrop::{Deliverer, PopHost, View},
     mta_sts::Policy,
@@ -73,10 +74,10 @@ pub struct Service {
 /// Counts the sessions, in all and of each client.
 #[derive(Debug, Default)]
 pub struct Clients {
-    /// Sessions in all; none for no limit.
-    limit: Option<u32>,
-    /// Sessions that a client may have; none for no limit.
-    limit_each: Option<u32>,
+    /// Sessions in all.
+    pub(crate) limit: Limit,
+    /// Sessions that a client may have.
+    pub(crate) limit_each: Limit,
     sessions: Mutex<Sessions>,
 }
 
@@ -97,20 +98,19 @@ impl Clients {
     /// Allows so many sessions at once, in all and to each client; 0 for any number.
     #[must_use]
     pub fn new(limit: u32, limit_each: u32) -> Self {
-        let some = |limit| Some(limit).filter(|&limit| limit > 0);
-        Self { limit: some(limit), limit_each: some(limit_each), ..Self::default() }
+        Self { limit: Limit::new(limit), limit_each: Limit::new(limit_each), ..Self::default() }
     }
 
     /// Counts a session, if the client may have one more.
     fn admit(self: &Arc<Self>, client: ClientAddress) -> Option<Counted> {
         let client = ClientNetwork::of_client(client);
         let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
-        if self.limit.is_some_and(|limit| sessions.all >= limit) {
+        if self.limit.get().is_some_and(|limit| sessions.all >= limit) {
             return None;
         }
         if let Some(client) = client {
             let count = sessions.each.entry(client).or_default();
-            if self.limit_each.is_some_and(|limit| *count >= limit) {
+            if self.limit_each.get().is_some_and(|limit| *count >= limit) {
                 return None;
             }
             *count += 1;
@@ -134,15 +134,14 @@ impl Drop for Counted {
     }
 }
 
-/// Takes connections until the server stops. `alive` is held by every session, so that whoever has
+/// Takes connections until the server stops, and gives each the service of that moment. `alive` is held by every session, so that whoever has
 /// its receiver knows when the last one has ended.
 pub async fn listen(
     mut listener: Box<dyn Listener>,
-    service: Service,
+    service: Arc<Adjustable<Service>>,
     mut stopping: watch::Receiver<bool>,
     alive: mpsc::Sender<()>,
 ) {
-    let service = Arc::new(service);
     let address = listener.endpoint();
     let mut outage = Outage::default();
     loop {
@@ -160,7 +159,7 @@ pub async fn listen(
         };
         match accepted {
             Ok(accepted) => {
-                let (service, alive) = (service.clone(), alive.clone());
+                let (service, alive) = (service.get(), alive.clone());
                 tokio::spawn(async move {
                     if let Err(error) = service.session(accepted).await {
                         tracing::debug!(%error, "a session failed");
@@ -336,6 +335,7 @@ mod tests {
             driver: Arc::new(Driver::unstoppable()),
             clients: Arc::default(),
         };
+        let service = Arc::new(Adjustable::new(service));
         let listening =
             tokio::spawn(listen(Box::new(Exhausted(1_000)), service, stopping, mpsc::channel(1).0));
         sleep(BREATHER * 900).await;

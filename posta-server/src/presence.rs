@@ -1,5 +1,6 @@
 //! Who is logged in to a mailbox, and when somebody last was.
 
+use crate::adjustable::{Adjustable, Limit};
 use posta_mail::Timestamp;
 use posta_store::AccountId;
 use std::{
@@ -14,10 +15,10 @@ const REMEMBERED: usize = 100_000;
 /// Counts the sessions of accounts.
 #[derive(Debug)]
 pub struct Presence {
-    /// Sessions that an account may have at once; none for any number.
-    limit: Option<u32>,
+    /// Sessions that an account may have at once.
+    pub(crate) limit: Limit,
     /// How long must pass between two logins (RFC 2449 §6.6).
-    delay: Duration,
+    pub(crate) delay: Adjustable<Duration>,
     accounts: Mutex<HashMap<AccountId, Seen>>,
 }
 
@@ -47,7 +48,7 @@ impl Presence {
     /// Allows each account so many sessions, 0 for any number, and a login once in so much time.
     #[must_use]
     pub fn new(limit: u32, delay: Duration) -> Self {
-        let limit = Some(limit).filter(|&limit| limit > 0);
+        let (limit, delay) = (Limit::new(limit), Adjustable::new(delay));
         Self { limit, delay, accounts: Mutex::default() }
     }
 
@@ -61,11 +62,12 @@ impl Presence {
             accounts.retain(|_, seen| seen.sessions > 0);
         }
         let seen = accounts.entry(account).or_default();
-        if self.limit.is_some_and(|limit| seen.sessions >= limit) {
+        if self.limit.get().is_some_and(|limit| seen.sessions >= limit) {
             return Err(Refused::TooMany);
         }
         // Two logins at once may come here in the other order: without a delay that is nothing.
-        let is_soon = |last| self.delay > Duration::ZERO && now < last + self.delay;
+        let delay = *self.delay.get();
+        let is_soon = |last| delay > Duration::ZERO && now < last + delay;
         if seen.last.is_some_and(is_soon) {
             return Err(Refused::TooSoon);
         }

@@ -1,7 +1,7 @@
 //! How much is sent by our leave in an hour: by an account, so that a stolen password does not make
 //! this server a spammer's, and by strangers where a message makes us write to somebody else.
 
-use crate::{directory::Resolved, network::ClientNetwork};
+use crate::{adjustable::Limit, directory::Resolved, network::ClientNetwork};
 use posta_mail::{Address, ClientAddress, Reply, ReversePath, Timestamp};
 use posta_store::AccountId;
 use std::{
@@ -77,8 +77,8 @@ impl<K: Hash + Eq> Hourly<K> {
 /// Counts what accounts and strangers send.
 #[derive(Debug)]
 pub struct Rates {
-    /// Recipients an hour of an account; none for any number.
-    submissions: Option<u32>,
+    /// Recipients an hour of an account.
+    pub(crate) submissions: Limit,
     recipients: Hourly<AccountId>,
     /// Messages to an address that stands for a sender, and whether they are reports.
     to_senders: Hourly<(String, bool)>,
@@ -92,7 +92,7 @@ impl Rates {
     #[must_use]
     pub fn new(submissions: u32) -> Self {
         Self {
-            submissions: Some(submissions).filter(|&limit| limit > 0),
+            submissions: Limit::new(submissions),
             recipients: Hourly::default(),
             to_senders: Hourly::default(),
             to_senders_from: Hourly::default(),
@@ -106,7 +106,7 @@ impl Rates {
     /// # Errors
     /// The refusal.
     pub(crate) fn may_submit(&self, account: AccountId, now: Timestamp) -> Result<(), Reply> {
-        match self.submissions {
+        match self.submissions.get() {
             Some(limit) if self.recipients.is_used_up(&account, limit, now) => Err(too_many(limit)),
             _ => Ok(()),
         }
@@ -117,7 +117,7 @@ impl Rates {
     /// # Errors
     /// The refusal, when the limit is reached.
     pub(crate) fn submit(&self, account: AccountId, now: Timestamp) -> Result<(), Reply> {
-        match self.submissions {
+        match self.submissions.get() {
             Some(limit) if !self.recipients.take(account, limit, now) => Err(too_many(limit)),
             _ => Ok(()),
         }

@@ -22,14 +22,15 @@ pub mod settings;
 pub use settings::{RelaySettings, Rules, Smarthost, SmarthostTls};
 
 use crate::{
-    clock::Clock, dial::Dialer, directory::Directory, drive::Driver, mta_sts::Policies,
-    outbound::ClientTls, reports::Reporter, resolve::Resolver, tls_report::TlsReports,
+    adjustable::Adjustable, clock::Clock, dial::Dialer, directory::Directory, drive::Driver,
+    mta_sts::Policies, outbound::ClientTls, reports::Reporter, resolve::Resolver,
+    tls_report::TlsReports,
 };
 use hosts::Hosts;
 use lanes::{Advice, Lanes, Verdict};
 use posta_mail::{Domain, Timestamp};
 use posta_smtp::client::Decision;
-use posta_store::{Destination, Item, Store};
+use posta_store::{Item, Store};
 use std::{
     sync::{
         Arc,
@@ -92,7 +93,7 @@ pub struct Relay {
     /// For senders who want to hear.
     pub reporter: Reporter,
     /// How.
-    pub settings: RelaySettings,
+    pub settings: Arc<Adjustable<RelaySettings>>,
     /// TLS to other servers.
     pub tls: ClientTls,
     /// What domains ask for on the web.
@@ -178,7 +179,7 @@ impl Relay {
         let relay = self.clone();
         attempts.spawn(async move {
             let verdict = relay.attempt(item).await;
-            let limited = relay.rules(&destination).rate.is_some();
+            let limited = relay.settings.get().for_destination(&destination).rate.is_some();
             if relay.lanes.give(&destination, verdict, limited) {
                 relay.wake.wake();
             }
@@ -197,14 +198,6 @@ impl Relay {
             if let Err(error) = self.store.pause(&destination, until).await {
                 tracing::error!(%error, "the queue cannot be steered");
             }
-        }
-    }
-
-    /// What holds for a destination.
-    fn rules(&self, destination: &Destination) -> &Rules {
-        match destination {
-            Destination::Local => &self.settings.all,
-            Destination::Domain(domain) => self.settings.rules(domain),
         }
     }
 

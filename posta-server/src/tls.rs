@@ -104,7 +104,7 @@ impl Tls {
             provider: provider.clone(),
             loaded: RwLock::new(Arc::new(loaded)),
             seen: Mutex::new(modified(&files)),
-            files,
+            files: RwLock::new(files),
         });
         let config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()?
@@ -119,8 +119,9 @@ impl Tls {
     /// # Errors
     /// When they cannot be read.
     pub fn reload(&self) -> Result<bool, TlsError> {
-        let Certificates { provider, loaded, seen, files } = &*self.certificates;
-        let now = modified(files);
+        let Certificates { provider, loaded, seen, .. } = &*self.certificates;
+        let files = self.certificates.files();
+        let now = modified(&files);
         {
             let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
             if *seen == now {
@@ -128,9 +129,21 @@ impl Tls {
             }
             *seen = now;
         }
-        let fresh = Arc::new(load_all(files, provider)?);
+        let fresh = Arc::new(load_all(&files, provider)?);
         *loaded.write().unwrap_or_else(PoisonError::into_inner) = fresh;
         Ok(true)
+    }
+
+    /// Uses the certificates of another from now on, and the files that those came from.
+    pub fn follow(&self, other: &Self) {
+        let theirs = other.certificates.files();
+        let seen = other.certificates.seen.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let loaded = other.certificates.loaded();
+        let Certificates { files: ours, loaded: our_loaded, seen: our_seen, .. } =
+            &*self.certificates;
+        *ours.write().unwrap_or_else(PoisonError::into_inner) = theirs;
+        *our_seen.lock().unwrap_or_else(PoisonError::into_inner) = seen;
+        *our_loaded.write().unwrap_or_else(PoisonError::into_inner) = loaded;
     }
 
     /// Negotiates TLS on a connection.
@@ -164,7 +177,7 @@ impl Tls {
 #[derive(Debug)]
 struct Certificates {
     provider: Arc<CryptoProvider>,
-    files: Vec<CertificateFiles>,
+    files: RwLock<Vec<CertificateFiles>>,
     loaded: RwLock<Arc<Vec<Loaded>>>,
     /// When the files were changed, as of the last look.
     seen: Mutex<Vec<Option<SystemTime>>>,
@@ -178,9 +191,17 @@ struct Loaded {
 }
 
 impl Certificates {
+    fn files(&self) -> Vec<CertificateFiles> {
+        self.files.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn loaded(&self) -> Arc<Vec<Loaded>> {
+        self.loaded.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// The first certificate for this name, or the first of all.
     fn fitting(&self, name: Option<&str>) -> Option<Loaded> {
-        let loaded = self.loaded.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let loaded = self.loaded();
         let name = name.and_then(|name| ServerName::try_from(name.to_owned()).ok());
         let fits = |loaded: &&Loaded| {
             let leaf = loaded.key.end_entity_cert().ok();
@@ -300,6 +321,25 @@ mod tests {
         make("two.test");
         assert!(tls.reload().unwrap());
         assert_ne!(point(Some("two.test")), before);
+    }
+
+    #[test]
+    fn other_files_can_take_the_place_of_the_first() {
+        let directory = tempfile::tempdir().unwrap();
+        let load = |name: &str| {
+            let place = directory.path().join(name);
+            fs::create_dir_all(&place).unwrap();
+            let files = self_signed(&place, name).unwrap();
+            (files.clone(), Tls::load(vec![files]).unwrap())
+        };
+        let ((_, tls), (files, other)) = (load("one.test"), load("two.test"));
+        let point = |tls: &Tls| tls.certificates.fitting(None).unwrap().end_point;
+        tls.follow(&other);
+        assert_eq!(point(&tls), point(&other));
+        fs::remove_file(&files.certificate).unwrap();
+        self_signed(files.certificate.parent().unwrap(), "two.test").unwrap();
+        assert!(tls.reload().unwrap(), "the new files are followed");
+        assert_ne!(point(&tls), point(&other));
     }
 
     #[test]

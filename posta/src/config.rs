@@ -4,6 +4,7 @@ mod keys;
 mod log;
 mod login;
 mod relay;
+mod reload;
 mod sense;
 mod tls;
 mod values;
@@ -109,7 +110,7 @@ pub(crate) struct Pop3 {
 }
 
 /// Where names are looked up.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub(crate) struct Dns {
     /// Name servers; the system's if there are none.
@@ -161,7 +162,7 @@ pub(crate) enum BareNewlines {
     Normalise,
 }
 
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Listen {
     pub(crate) protocol: Protocol,

@@ -5,7 +5,6 @@ mod common;
 
 use common::{PASSWORD, Place, Wire, pop3, send, skipped, smtp, stdout};
 use std::{
-    fs::OpenOptions,
     io::{BufRead, BufReader, Write},
     net::TcpListener,
     process::{Command, Stdio},
@@ -46,11 +45,6 @@ fn smarthost() -> String {
     address
 }
 
-fn configure(place: &Place, more: &str) {
-    let mut config = OpenOptions::new().append(true).open(place.config()).unwrap();
-    config.write_all(more.as_bytes()).unwrap();
-}
-
 /// Fails unless one line of the log has all of these, in this order.
 fn has_line(place: &Place, parts: &[&str]) {
     let fits = |line: &String| {
@@ -76,7 +70,7 @@ fn has_line(place: &Place, parts: &[&str]) {
 #[test]
 fn each_outcome_is_a_line() {
     let mut place = Place::new(&[("smtp", "none"), ("submission", "none"), ("pop3", "none")]);
-    configure(&place, &format!("[relay]\nsmarthost = \"{}\"\ntls = \"none\"\n", smarthost()));
+    place.configure(&format!("[relay]\nsmarthost = \"{}\"\ntls = \"none\"\n", smarthost()));
     place.add_account("ana@x.test");
     let members = ["bob@y.test", "cid@y.test", "dan@y.test"];
     for (alias, member) in ["b@x.test", "c@x.test", "d@x.test"].into_iter().zip(members) {
@@ -148,7 +142,6 @@ fn expressions() -> Vec<String> {
 #[test]
 fn failed_logins_are_found_by_the_filter_in_the_manual() {
     let mut place = Place::new(&[("pop3", "none")]);
-    configure(&place, "");
     place.add_account("ana@x.test");
     place.start();
     let mut wire = Wire::connect(place.address("pop3"));

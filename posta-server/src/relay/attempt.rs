@@ -92,7 +92,8 @@ impl Relay {
 
     /// Hands an item to the first server that takes it. None if the program stops.
     async fn transmit(self: &Arc<Self>, item: &Arc<Item>, domain: &str) -> Option<Found> {
-        let rules = self.settings.rules(domain);
+        let settings = self.settings.get();
+        let rules = settings.rules(domain);
         if let Some(rate) = rules.rate {
             sleep(self.lanes.turn(&item.destination, rate)).await;
         }

@@ -63,7 +63,8 @@ impl Relay {
         found: &Found,
     ) -> Result<Settlement, StoreError> {
         let now = self.clock.now();
-        let rules = self.rules(&item.destination);
+        let settings = self.settings.get();
+        let rules = settings.for_destination(&item.destination);
         let schedule = &rules.schedule;
         let Item { accepted, attempts, envelope, .. } = item;
         let after = schedule.after(attempts + 1, *accepted, envelope.deadline, now);

@@ -50,8 +50,9 @@ const IMPOSTOR: &str = "it does not know the password itself: it is an impostor"
 pub(super) async fn run(queue: Arc<HostQueue>, relay: Arc<Relay>) {
     loop {
         if let Err(trouble) = Box::pin(hold(&queue, &relay)).await {
-            let schedule = relay.settings.all.schedule.retry.first();
-            return queue.failed(&trouble, schedule.copied().unwrap_or_default());
+            let settings = relay.settings.get();
+            let first = settings.all.schedule.retry.first();
+            return queue.failed(&trouble, first.copied().unwrap_or_default());
         }
         if !queue.ended() {
             return;
@@ -84,7 +85,7 @@ async fn hold(queue: &Arc<HostQueue>, relay: &Arc<Relay>) -> Result<(), Trouble>
         })?,
     };
     loop {
-        let connected = relay.dialer.connect(&mut targets, relay.settings.patience).await;
+        let connected = relay.dialer.connect(&mut targets, relay.settings.get().patience).await;
         let (stream, target) = connected.map_err(|why| {
             Trouble::new(Reply::new(
                 451,
@@ -121,7 +122,7 @@ async fn converse(
         Err(Broken::Tls(..)) if queue.peer.trust == Trust::Opportunistic => {}
         ended => return ended.map_err(|broken| broken.trouble(&place)),
     }
-    let again = relay.dialer.again(target, relay.settings.patience).await;
+    let again = relay.dialer.again(target, relay.settings.get().patience).await;
     let stream = again.map_err(|why| Broken::Connection(why.to_string()).trouble(&place))?;
     let second = Conversation::new(queue, relay).hold(stream, TlsUse::Never, &place).await;
     second.map_err(|broken| broken.trouble(&place))
@@ -235,7 +236,7 @@ impl<'a> Conversation<'a> {
         }
         let name = self.relay.hostname.as_str();
         let options = Options {
-            patience: self.relay.settings.patience,
+            patience: self.relay.settings.get().patience,
             // A smarthost is where the operator says: another server of this machine may have its
             // name.
             refuse_namesake: smarthost.is_none(),

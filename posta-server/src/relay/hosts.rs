@@ -265,7 +265,7 @@ impl HostQueue {
     /// The server took something: it may be worth one more connection.
     pub(crate) fn went_well(self: &Arc<Self>, relay: &Arc<Relay>) {
         let mut state = self.lock();
-        if state.limit < relay.settings.connections {
+        if state.limit < relay.settings.get().connections {
             state.limit += 1;
             if !state.jobs.is_empty() {
                 self.serve(&mut state, relay);

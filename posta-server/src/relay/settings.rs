@@ -2,6 +2,7 @@
 
 use crate::{dial::PrivateAddresses, schedule::Schedule};
 use posta_mail::Secret;
+use posta_store::Destination;
 use std::{
     collections::HashMap,
     hash::{Hash, Hasher},
@@ -83,6 +84,15 @@ pub enum SmarthostTls {
 }
 
 impl RelaySettings {
+    /// What holds for an item's destination.
+    #[must_use]
+    pub fn for_destination(&self, destination: &Destination) -> &Rules {
+        match destination {
+            Destination::Local => &self.all,
+            Destination::Domain(domain) => self.rules(domain),
+        }
+    }
+
     /// What holds for a destination: its own rules, or those of the nearest domain above it.
     #[must_use]
     pub fn rules(&self, destination: &str) -> &Rules {

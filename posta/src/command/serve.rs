@@ -11,7 +11,8 @@ use clap::Args;
 use posta_server::Server;
 use tokio::signal::unix::{SignalKind, signal};
 
-/// Run the server until SIGTERM or SIGINT; then finish what is in hand and stop.
+/// Run the server until SIGTERM or SIGINT; then finish what is in hand and stop. SIGHUP has it read the
+/// configuration and the certificates again.
 #[derive(Args)]
 pub(crate) struct Arguments {
     #[command(flatten)]
@@ -31,9 +32,11 @@ pub(crate) fn run(
     if arguments.place.config.is_none() {
         say_defaults(&config);
     }
-    let store = wiring::open_store(&config.data, config.key_file.as_deref())?;
-    let settings = wiring::settings(&config)?;
     super::block_on(async move {
+        // First of all: what nobody waits for kills, and opening a store can take a while.
+        let mut hangup = signal(SignalKind::hangup())?;
+        let store = wiring::open_store(&config.data, config.key_file.as_deref())?;
+        let settings = wiring::settings(&config)?;
         // Before the sockets are bound, so that a signal right after `ready` is not missed.
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
@@ -41,15 +44,59 @@ pub(crate) fn run(
         let server = Server::start(settings, world)
             .await
             .context("change `address` under [[listen]], or stop what uses it")?;
+        tracing::info!(version = env!("CARGO_PKG_VERSION"), hostname = %config.hostname, "started");
         eprintln!("{}", ready(&server));
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
+        let mut running = Running { server, config, arguments, level, log };
+        let name = loop {
+            tokio::select! {
+                _ = terminate.recv() => break "SIGTERM",
+                _ = interrupt.recv() => break "SIGINT",
+                _ = hangup.recv() => running.reload(),
+            }
+        };
+        tracing::info!(signal = name, "stopping");
         eprintln!("stopping");
-        server.stop().await;
+        running.server.stop().await;
+        tracing::info!("stopped");
         Ok(())
     })
+}
+
+/// A server that runs.
+struct Running<'a> {
+    server: Server,
+    /// As it was at the start: what needs a restart is compared with that.
+    config: Config,
+    arguments: &'a Arguments,
+    level: Option<Level>,
+    log: &'a Log,
+}
+
+impl Running<'_> {
+    /// Reads the configuration and the certificates again. If anything is wrong with them, all stays as
+    /// it is.
+    fn reload(&mut self) {
+        let fresh = wiring::config(&self.arguments.place).and_then(|config| {
+            self.server.reload(wiring::settings(&config)?)?;
+            Ok(config)
+        });
+        match fresh {
+            Ok(config) => {
+                let level = self.level.unwrap_or(config.log.level);
+                // Whoever wants to hear less from now on hears of that.
+                self.log.set_level(level.max(self.config.log.level));
+                tracing::info!("reloaded: the configuration and the certificates were read again");
+                for key in self.config.fixed(&config) {
+                    tracing::warn!(key, "changed, but holds only after a restart");
+                }
+                self.log.set_level(level);
+            }
+            Err(error) => tracing::error!(
+                error = format_args!("{error:#}"),
+                "not reloaded, and what was read before goes on"
+            ),
+        }
+    }
 }
 
 /// What a program that starts the server waits for.

@@ -12,7 +12,7 @@ pub(crate) struct Log {
 }
 
 /// How much the log tells: each level tells what those before it do, too.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, ValueEnum)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Deserialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Level {
     /// What keeps the server from doing its work.

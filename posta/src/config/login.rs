@@ -20,7 +20,7 @@ impl Default for Submission {
 }
 
 /// Whom to ask about the tokens of those who log in with one (RFC 7662).
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(crate) struct OAuth {
     /// The endpoint: `https://…`, or `http://…` on this machine.

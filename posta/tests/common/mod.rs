@@ -102,6 +102,18 @@ impl Place {
         served.map(|(_, address)| address.as_str()).collect()
     }
 
+    /// Sends the server a signal by its name.
+    pub fn signal(&self, name: &str) {
+        let sent = Command::new("kill").args(["-s", name, &self.pid().to_string()]).status();
+        assert!(sent.unwrap().success());
+    }
+
+    /// Appends to the configuration.
+    pub fn configure(&self, more: &str) {
+        let mut config = fs::OpenOptions::new().append(true).open(self.config()).unwrap();
+        config.write_all(more.as_bytes()).unwrap();
+    }
+
     /// What the server wrote to standard error so far.
     pub fn log(&self) -> Vec<String> {
         self.log.lock().unwrap().clone()

@@ -1,0 +1,84 @@
+//! SIGHUP: the configuration and the certificates are read again while the server runs.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod common;
+
+use common::{Place, pop3, send, smtp};
+use std::{fs, thread, time::Duration};
+
+/// How often the log has a line with this.
+fn times(place: &Place, words: &str) -> usize {
+    place.log().iter().filter(|line| line.contains(words)).count()
+}
+
+/// Has the configuration read again, and waits until the log tells what came of it.
+fn reload(place: &Place, outcome: &str) {
+    let before = times(place, outcome);
+    place.signal("HUP");
+    for _ in 0..200 {
+        if times(place, outcome) > before {
+            return;
+        }
+        thread::sleep(Duration::from_millis(50));
+    }
+    panic!("{outcome:?} is not told:\n{}", place.log().join("\n"));
+}
+
+#[test]
+fn a_reload_holds_for_new_sessions_and_ends_none() {
+    let mut place = Place::new(&[("smtp", "starttls"), ("pop3", "none")]);
+    place.add_account("ana@x.test");
+    place.start();
+    let mut open = smtp(place.address("smtp"));
+    assert!(open.say("VRFY ana@x.test").starts_with("252 "));
+    let mut mailbox = pop3(place.address("pop3"), "ana@x.test");
+    place.configure("[smtp]\nverify = true\n[log]\nlevel = \"warn\"\n[relay]\nretry = [\"7s\"]\n");
+    reload(&place, "reloaded:");
+    assert!(open.say("VRFY ana@x.test").starts_with("252 "), "as it began");
+    assert!(send(&mut open, "ana@x.test", "\r\nx\r\n").starts_with("250 "));
+    assert!(smtp(place.address("smtp")).say("VRFY ana@x.test").starts_with("250 "));
+    assert!(mailbox.say("STAT").starts_with("+OK 0"), "the maildrop is as it was");
+    let log = place.log().join("\n");
+    assert!(!log.contains(" accepted "), "the level holds at once:\n{log}");
+    assert_eq!(place.stop(), Some(0));
+}
+
+#[test]
+fn what_is_wrong_is_refused_whole_and_what_cannot_change_is_named() {
+    let mut place = Place::new(&[("smtp", "none")]);
+    place.start();
+    let good = fs::read_to_string(place.config()).unwrap();
+    let verifies = |place: &Place| smtp(place.address("smtp")).say("VRFY x@x.test");
+    for (wrong, cause) in [
+        ("[smtp]\nverify = true\nverifies = 1\n", "did you mean"),
+        ("[smtp]\nverify = true\n[relay]\nretry = []\n", "relay.retry"),
+        (
+            "[smtp]\nverify = true\n[relay]\nsmarthost = \"h.test:25\"\nuser = \"u\"\npassword-file = \"/nowhere\"\n",
+            "/nowhere",
+        ),
+    ] {
+        fs::write(place.config(), format!("{good}{wrong}")).unwrap();
+        reload(&place, "not reloaded");
+        let line = place.log().into_iter().rfind(|line| line.contains("not reloaded")).unwrap();
+        assert!(line.contains(cause), "{cause}: {line}");
+        assert!(verifies(&place).starts_with("252 "), "nothing of it holds");
+    }
+    fs::remove_file(place.config()).unwrap();
+    reload(&place, "not reloaded");
+    let moved = good.replace("mail.x.test", "other.x.test");
+    let listen =
+        "[smtp]\nverify = true\n[[listen]]\nprotocol = \"lmtp\"\naddress = \"127.0.0.1:0\"\n";
+    fs::write(place.config(), format!("{moved}{listen}")).unwrap();
+    reload(&place, "reloaded:");
+    place.logged("changed, but holds only after a restart key=hostname");
+    place.logged("changed, but holds only after a restart key=listen");
+    assert!(verifies(&place).starts_with("550 "), "the rest holds");
+    for _ in 0..20 {
+        place.signal("HUP");
+    }
+    assert!(verifies(&place).starts_with("550 "));
+    assert_eq!(place.stop(), Some(0), "SIGHUP kills nothing");
+    place.logged("INFO stopping signal=SIGTERM");
+    place.logged("INFO stopped");
+    place.logged("INFO started version=");
+}
