@@ -1,4 +1,4 @@
-//! Programs that others wrote: Python's smtplib, poplib and ssl.
+//! Programs that others wrote: Python's libraries, Debian's mail programs, Go's net/smtp, other servers.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;
@@ -34,15 +34,17 @@ fn python_sends_and_collects() {
     run(&["pop3s", place.address("lmtp"), place.address("pop3")]);
 }
 
-/// swaks, msmtp, curl, s-nail and openssl deliver over 25, 587 and 465.
+/// swaks, msmtp, curl, s-nail, mutt, neomutt, Go's net/smtp and openssl deliver over 25, 587 and 465.
 #[test]
 fn debians_programs_deliver() {
     let mut place = three_ways_in();
     place.start();
-    run_script("programs.py", &ways(&place));
+    let certificate = place.directory.path().join("data/self-signed.cert.pem");
+    let ways = [&ways(&place)[..], &[certificate.to_str().unwrap()]].concat();
+    run_script("programs.py", &ways);
 }
 
-/// fetchmail, getmail, mpop, curl, s-nail, neomutt, poplib, Net::POP3 and openssl collect a mailbox of
+/// fetchmail, getmail, mpop, curl, s-nail, mutt, neomutt, poplib, Net::POP3 and openssl collect a mailbox of
 /// messages of every kind.
 #[test]
 fn debians_programs_collect() {

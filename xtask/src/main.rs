@@ -24,7 +24,7 @@ cargo xtask fuzz [SECONDS]
 
 /// What the tests need beside Rust: a command that succeeds where it is there, and the Debian packages
 /// that have it.
-const NEEDED: [(&str, &str); 13] = [
+const NEEDED: [(&str, &str); 15] = [
     ("cc --version", "gcc"),
     ("python3 --version", "python3"),
     ("curl --version", "curl"),
@@ -39,6 +39,8 @@ const NEEDED: [(&str, &str); 13] = [
     ("fetchmail --version", "fetchmail"),
     ("getmail --version", "getmail6"),
     ("neomutt -v", "neomutt"),
+    ("mutt -v", "mutt"),
+    ("go version", "golang-go"),
 ];
 
 fn main() -> ExitCode {

@@ -8,12 +8,16 @@ collected is compared octet by octet with what was sent.
 import hashlib
 import os
 import poplib
+import pty
 import re
+import select
+import signal
 import smtplib
 import ssl
 import subprocess
 import sys
 import tempfile
+import time
 
 poplib._MAXLINE = 10_000_000
 COUNT = 200
@@ -210,33 +214,56 @@ def by_mpop(place):
 
 
 def by_neomutt(place):
+    by_mutt(place, "neomutt")
+
+
+def by_mutt(place, program="mutt"):
     """It chooses the mechanism: the strongest that is offered."""
     for how, scheme, port, starttls in [
-        ("plaintext", "pop", place.pop3[1], "ssl_starttls=no"),
+        ("plaintext", "pop", place.pop3[1], "ssl_starttls=no ssl_force_tls=no"),
         ("STLS", "pop", place.pop3[1], "ssl_starttls=yes ssl_force_tls=yes"),
         ("POP3S", "pops", place.pop3s[1], "ssl_starttls=no"),
     ]:
         out = place.maildir()
         config = place.write(
-            "neomuttrc",
+            "muttrc",
             "set %s\nset certificate_file=%s\nset ssl_verify_host=no ssl_verify_dates=no\n"
             "set mbox_type=Maildir\nset auto_tag=yes confirmappend=no delete=no wait_key=no\n"
-            "set pop_delete=no pop_checkinterval=0 folder=%s\n"
+            "set pop_delete=no pop_checkinterval=0 folder=%s header_cache=\"\" message_cachedir=\"\"\n"
             % (starttls, place.certificate, place.home),
         )
         keys = "push '<tag-pattern>~A<enter><tag-prefix><copy-message>%s<enter><exit>'" % out
         url = "%s://bob%%40x.test:%s@127.0.0.1:%s" % (scheme, place.password, port)
-        command = "stty rows 24 cols 80; neomutt -n -F %s -f '%s' -e \"%s\"" % (config, url, keys)
-        # It wants a terminal whose keyboard stays there.
-        ran = subprocess.Popen(
-            ["script", "--quiet", "--return", "--command", command, "/dev/null"],
-            stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, env={**os.environ, "TERM": "vt100", "HOME": place.home},
-        )
-        try:
-            assert ran.wait(timeout=60) == 0
-        finally:
-            ran.kill()
-        place.compare("neomutt, " + how, list(place.files(out)), rb"(?<=\n)Content-Length: \d+\nLines: \d+\n")
+        in_a_terminal([program, "-n", "-F", config, "-f", url, "-e", keys], place.home)
+        its_own = rb"(?<=\n)Content-Length: \d+\nLines: \d+\n"
+        place.compare("%s, %s" % (program, how), list(place.files(out)), its_own)
+
+
+def in_a_terminal(command, home, seconds=60):
+    """Runs a program that wants a terminal: what it shows is read, and nobody types."""
+    child, terminal = pty.fork()
+    if child == 0:
+        os.chdir(home)
+        os.execvpe(command[0], command, {**os.environ, "TERM": "vt100", "HOME": home, "LINES": "24", "COLUMNS": "80"})
+    shown, deadline = b"", time.monotonic() + seconds
+    try:
+        while time.monotonic() < deadline:
+            if not select.select([terminal], [], [], 1)[0]:
+                continue
+            try:
+                octets = os.read(terminal, 65536)
+            except OSError:
+                # Its other end is closed.
+                octets = b""
+            if not octets:
+                break
+            shown = (shown + octets)[-4000:]
+        else:
+            os.kill(child, signal.SIGKILL)
+        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    finally:
+        os.close(terminal)
+    assert status == 0, (command, status, shown.decode(errors="replace"))
 
 
 def by_s_nail(place):
@@ -316,7 +343,7 @@ def main():
     place = Place(*sys.argv[1:])
     place.fill()
     place.read()
-    programs = [by_poplib, by_curl, by_fetchmail, by_getmail, by_mpop, by_neomutt, by_s_nail, by_openssl, by_perl, perl_apop]
+    programs = [by_poplib, by_curl, by_fetchmail, by_getmail, by_mpop, by_neomutt, by_mutt, by_s_nail, by_openssl, by_perl, perl_apop]
     failed = []
     for program in programs:
         try:

@@ -1,4 +1,5 @@
-"""Debian's mail programs deliver to the server: python3 programs.py PASSWORD SMTP SUBMISSION SUBMISSIONS POP3
+"""Debian's mail programs deliver to the server:
+python3 programs.py PASSWORD SMTP SUBMISSION SUBMISSIONS POP3 CERTIFICATE
 
 SMTP offers STARTTLS, SUBMISSION offers STARTTLS and AUTH, SUBMISSIONS is in TLS from its start. Each
 program sends a message with an attachment over each of them, as fits; what arrives is compared.
@@ -49,7 +50,8 @@ def deliver(command, text=b"", environment=None):
 
 
 class Server:
-    def __init__(self, password, smtp, submission, submissions, pop3):
+    def __init__(self, password, smtp, submission, submissions, pop3, certificate=None):
+        self.certificate = certificate
         self.password, self.smtp, self.submission = password, smtp, submission
         self.submissions, self.pop3 = submissions, pop3
         self.directory = tempfile.mkdtemp(prefix="posta-programs-")
@@ -172,6 +174,90 @@ def s_nail(server):
         server.arrived_parts(name)
 
 
+def mutt(server, program="mutt"):
+    """It chooses the mechanism: the strongest that is offered."""
+    login = f"ana%40x.test:{server.password}@"
+    for name, url, more in [
+        ("25", f"smtp://{server.smtp}", "ssl_starttls=no ssl_force_tls=no"),
+        ("25 STARTTLS", f"smtp://{server.smtp}", "ssl_starttls=yes ssl_force_tls=yes"),
+        ("587", f"smtp://{login}{server.submission}", "ssl_starttls=yes ssl_force_tls=yes"),
+        ("465", f"smtps://{login}{server.submissions}", "ssl_starttls=no"),
+    ]:
+        config = server.write(
+            "muttrc",
+            f"set {more}\nset certificate_file={server.certificate} ssl_verify_host=no ssl_verify_dates=no\n"
+            f"set smtp_url={url}\nset from=ana@x.test use_from=yes use_envelope_from=yes copy=no hostname=x.test\n".encode(),
+        )
+        command = [program, "-n", "-F", config, "-s", "hello", "-a", server.attachment, "--", "bob@x.test"]
+        deliver(command, b"text\n.\n..dots\n", {"HOME": server.directory})
+        server.arrived_parts(f"{program} {name}")
+
+
+def neomutt(server):
+    mutt(server, "neomutt")
+
+
+GO = r"""
+package main
+
+import (
+	"crypto/tls"
+	"log"
+	"net"
+	"net/smtp"
+	"os"
+)
+
+func check(err error) {
+	if err != nil {
+		log.Fatal(err)
+	}
+}
+
+func main() {
+	how, address, name, password := os.Args[1], os.Args[2], os.Args[3], os.Args[4]
+	content, err := os.ReadFile(os.Args[5])
+	check(err)
+	config := &tls.Config{ServerName: name, InsecureSkipVerify: true}
+	connection, err := net.Dial("tcp", address)
+	check(err)
+	if how == "465" {
+		connection = tls.Client(connection, config)
+	}
+	client, err := smtp.NewClient(connection, name)
+	check(err)
+	check(client.Hello("c.test"))
+	if how == "587" || how == "25 STARTTLS" {
+		check(client.StartTLS(config))
+	}
+	if how == "587" || how == "465" {
+		check(client.Auth(smtp.PlainAuth("", "ana@x.test", password, name)))
+	}
+	check(client.Mail("ana@x.test"))
+	check(client.Rcpt("bob@x.test"))
+	data, err := client.Data()
+	check(err)
+	_, err = data.Write(content)
+	check(err)
+	check(data.Close())
+	check(client.Quit())
+}
+"""
+
+
+def go(server):
+    """net/smtp says SMTPUTF8 and BODY=8BITMIME wherever they are offered."""
+    source = server.write("deliver.go", GO.encode())
+    program = os.path.join(server.directory, "deliver")
+    cache = {"HOME": server.directory, "GOCACHE": server.directory + "/go-cache", "GO111MODULE": "off"}
+    deliver(["go", "build", "-o", program, source], environment=cache)
+    for name, address in {
+        "25": server.smtp, "25 STARTTLS": server.smtp, "587": server.submission, "465": server.submissions,
+    }.items():
+        deliver([program, name, address, "mail.x.test", server.password, server.file])
+        server.arrived(f"Go's net/smtp {name}")
+
+
 def openssl(server):
     stuffed = server.content.replace(b"\r\n.", b"\r\n..")
     plain = base64.b64encode(b"\0ana@x.test\0" + server.password.encode())
@@ -196,5 +282,5 @@ def openssl(server):
 
 if __name__ == "__main__":
     server = Server(*sys.argv[1:])
-    for program in (swaks, msmtp, curl, s_nail, openssl):
+    for program in (swaks, msmtp, curl, s_nail, mutt, neomutt, go, openssl):
         program(server)
