@@ -49,6 +49,12 @@ impl ReplyCode {
         self.0 / 100 == 2
     }
 
+    /// 3yz: more is wanted, as the content after 354.
+    #[must_use]
+    pub const fn is_intermediate(self) -> bool {
+        self.0 / 100 == 3
+    }
+
     /// 4yz: it failed, and trying later may help.
     #[must_use]
     pub const fn is_transient(self) -> bool {

@@ -3,7 +3,7 @@
 //!
 //! An *attempt* has one item in hand: it finds the servers of its destination and offers the item to
 //! one after the other (`attempt.rs`). Each server has a queue of such offers and a few connections
-//! that serve it, one message after the other (`hosts.rs`, `connection.rs`), so destinations that
+//! that serve it, one message after the other (`hosts.rs`, `connection.rs`, `conversation.rs`), so destinations that
 //! share a server share its connections. How many items of a destination are in hand grows with
 //! success and falls with failure (`lanes.rs`): what cannot be sent does not hold up what can.
 //!
@@ -12,8 +12,10 @@
 //! the window that the protocol itself has (RFC 5321 §4.5.4, RFC 1047).
 
 mod attempt;
+mod broken;
 mod conclude;
 mod connection;
+mod conversation;
 mod hosts;
 mod lanes;
 mod policy;
@@ -107,11 +109,13 @@ pub struct Relay {
     pub(crate) lanes: Lanes,
 }
 
-/// What an attempt found.
+/// What came of an item, or of some of its recipients, at one server.
 #[derive(Debug)]
 pub(crate) struct Found {
-    /// What decided about each recipient of the item.
+    /// What decided about each recipient that was offered.
     pub(crate) decisions: Vec<Decision>,
+    /// Those of them that another server may take now, by their places.
+    pub(crate) elsewhere: Vec<usize>,
     /// The server that was talked to, if it came to that.
     pub(crate) host: Option<String>,
     pub(crate) tls: Option<String>,
@@ -121,6 +125,15 @@ pub(crate) struct Found {
     pub(crate) is_reached: bool,
     /// Whether it is the destination's first message in a session.
     pub(crate) is_first: bool,
+}
+
+/// A server was visited in an attempt.
+#[derive(Debug)]
+pub(crate) struct Visit {
+    /// The recipients that it was offered, by their places in the item.
+    pub(crate) recipients: Vec<usize>,
+    /// What came of it.
+    pub(crate) found: Found,
 }
 
 impl Relay {

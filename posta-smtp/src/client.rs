@@ -19,29 +19,37 @@
 //! | `Content`    | the caller's content | sends the end, or a chunk (`ChunkSent`) |
 //! | `Ahead`      | the next message, if there is one | sends its envelope with the end |
 //! | `End`        | the final reply (LMTP: one a recipient) | asks what to send (or `Done`) |
-//! | `Reset`      | 250                  | the next round, or asks what to send |
+//! | `Reset`      | 250                  | sends the envelope |
 //! | `Quit`       | 221                  | closes |
 //!
 //! With PIPELINING (RFC 2920) MAIL, every RCPT and DATA leave together, and those of the next message
 //! with the end of this one's content; without it one by one. The replies are read by the same code:
 //! `Envelope` counts replies, not round trips. With CHUNKING (RFC 3030) BDAT takes DATA's place.
 //!
+//! A transaction that the server has not ended itself, as after refused recipients, is ended by the RSET
+//! that comes before the next one. Its outcome does not wait for that: a server that does not answer
+//! RSET would hold it back. What is neither a yes nor a no, as 250 to DATA, ends the session
+//! ([`Failure::Unexpected`]). Where a session ends in the middle of a transaction, [`Client::unfinished`]
+//! tells what is known of each recipient.
+//!
 //! A message goes in several *rounds* where the server takes only so many recipients at once (452,
 //! or LIMITS, RFC 9422); the caller is asked for its content once for each.
 
 mod capabilities;
+mod content;
 mod login;
 mod question;
 mod transaction;
 
 pub use crate::question::Recipient;
 pub use capabilities::Capabilities;
-pub use question::{Answer, Decision, Envelope, Failure, Options, Outcome, Question};
+pub use question::{Answer, Decision, Envelope, Failure, Fate, Options, Outcome, Question, Stage};
 
 use crate::{command::HelloVerb, reply::ReplyReader};
 use bytes::Bytes;
+use content::{Following, Framing};
 use login::Login;
-use posta_mail::{Engine, Interrupt, Pace, Reply, Step, TlsUse, dots::DotEncoder, limits};
+use posta_mail::{Engine, Interrupt, Pace, Reply, Step, TlsUse, limits};
 use std::{io::Write as _, time::Duration};
 use transaction::{Transaction, write_recipient};
 
@@ -54,8 +62,15 @@ pub struct Client {
     capabilities: Capabilities,
     secured: bool,
     login: Login,
+    stage: Stage,
+    /// A refusal that the client tries to get around: of EHLO, by HELO.
+    refusal: Option<Reply>,
     /// Transactions begun.
     begun: usize,
+    /// Whether the server still has the last one open.
+    must_reset: bool,
+    /// What a session left that ended in the middle of a transaction.
+    left: Option<Vec<Fate>>,
 }
 
 #[derive(Debug)]
@@ -89,28 +104,11 @@ enum State {
     Closed,
 }
 
-/// How content travels.
-#[derive(Debug)]
-enum Framing {
-    /// To the line with a single dot.
-    Dots(DotEncoder),
-    /// In chunks whose lengths are said. The next to be sent is kept back until it is known whether
-    /// it is the last.
-    Chunks { next: Option<Bytes>, sent: usize },
-}
-
-/// The message after the one under way.
-#[derive(Debug)]
-enum Following {
-    Nothing,
-    /// Its envelope is on its way.
-    Begun(Box<Transaction>),
-    /// It has to wait.
-    Later(Envelope),
-}
-
 /// How long to wait for the answer to QUIT: nothing depends on it.
 const GOODBYE: Duration = Duration::from_secs(10);
+
+/// How long to wait for the answer to RSET: there is nothing to be done for it.
+const RESET: Duration = Duration::from_secs(30);
 
 impl Client {
     /// An engine for a connection that was just opened, in TLS already or not.
@@ -123,7 +121,11 @@ impl Client {
             capabilities: Capabilities::default(),
             secured,
             login: Login::default(),
+            stage: Stage::Greeting,
+            refusal: None,
             begun: 0,
+            must_reset: false,
+            left: None,
         }
     }
 
@@ -133,6 +135,43 @@ impl Client {
         &self.capabilities
     }
 
+    /// How far the session has come.
+    #[must_use]
+    pub const fn stage(&self) -> Stage {
+        self.stage
+    }
+
+    /// Whether it is in TLS.
+    #[must_use]
+    pub const fn is_secured(&self) -> bool {
+        self.secured
+    }
+
+    /// The refusal at this stage that the client tried to get around, before the session ended.
+    #[must_use]
+    pub const fn refusal(&self) -> Option<&Reply> {
+        self.refusal.as_ref()
+    }
+
+    /// What is known of each recipient of the transaction under way, if the session ended in the middle
+    /// of one.
+    pub fn unfinished(&mut self) -> Option<Vec<Fate>> {
+        self.fates().or_else(|| self.left.take())
+    }
+
+    fn fates(&self) -> Option<Vec<Fate>> {
+        match &self.state {
+            State::Envelope(transaction)
+            | State::Content(transaction, _)
+            | State::ChunkSent(transaction, _)
+            | State::Reset(transaction) => Some(transaction.fates(false)),
+            State::Ahead(transaction, _) | State::End { transaction, .. } => {
+                Some(transaction.fates(true))
+            }
+            _ => None,
+        }
+    }
+
     fn say_hello(&mut self, verb: HelloVerb, output: &mut Vec<u8>) {
         let word = match verb {
             HelloVerb::Helo => "HELO",
@@ -140,52 +179,82 @@ impl Client {
             HelloVerb::Lhlo => "LHLO",
         };
         let _ = write!(output, "{word} {}\r\n", self.options.name);
-        self.state = State::Hello(verb);
+        (self.state, self.stage) = (State::Hello(verb), Stage::Hello);
     }
 
     fn reply(&mut self, reply: Reply, output: &mut Vec<u8>) {
         let positive = reply.code.is_positive();
+        let is_refusal = !positive && !reply.code.is_intermediate();
         match std::mem::replace(&mut self.state, State::Closed) {
             State::Greeting if positive => self.say_hello(self.options.hello, output),
             State::Hello(_) if positive => {
+                self.refusal = None;
                 self.capabilities = Capabilities::read(&reply.text);
                 self.after_hello(output);
             }
             // RFC 5321 §3.2: a server that does not know EHLO is greeted with HELO.
             State::Hello(HelloVerb::Ehlo) if reply.code.is_permanent() => {
+                self.refusal = Some(reply);
                 self.say_hello(HelloVerb::Helo, output);
             }
+            State::Greeting | State::Hello(_) if is_refusal => self.fail(Failure::Refused(reply)),
+            State::Greeting => self.unexpected("the connection", reply),
+            State::Hello(_) => self.unexpected("the hello", reply),
             State::StartTls if reply.code.get() == 220 => self.state = State::Securing,
-            State::StartTls if self.options.tls == TlsUse::Required => {
-                self.state = State::Failed(Failure::NoTls);
-            }
+            State::StartTls if self.options.tls == TlsUse::Required => self.fail(Failure::NoTls),
             State::StartTls => self.after_tls(),
-            State::Greeting | State::Hello(_) => self.fail(Failure::Refused(reply)),
             State::Auth => self.auth_reply(reply),
             // What follows on this connection is not answered any more.
-            State::Envelope(_) | State::Reset(_) if reply.code.get() == 421 => {
-                self.fail(Failure::Closing(reply));
+            State::Envelope(transaction) | State::Reset(transaction) if reply.code.get() == 421 => {
+                self.fail_within(&transaction, false, Failure::Closing(reply));
             }
             State::Envelope(transaction) => self.envelope_reply(transaction, reply, output),
-            State::ChunkSent(mut transaction, next) => {
-                if !positive {
-                    transaction.decide_round(&reply);
-                    return self.reset(transaction, output);
-                }
+            State::ChunkSent(transaction, _) if !positive && !is_refusal => {
+                self.unexpected_within(&transaction, false, "BDAT", reply);
+            }
+            State::ChunkSent(mut transaction, _) if is_refusal => {
+                transaction.decide_round(&reply);
+                self.round_is_over(transaction, true, output);
+            }
+            State::ChunkSent(transaction, next) => {
                 self.state =
                     State::Content(transaction, Framing::Chunks { next: Some(next), sent: 0 });
+            }
+            State::End { transaction, .. } if !positive && !is_refusal => {
+                self.unexpected_within(&transaction, true, "the end of the message", reply);
             }
             State::End { transaction, chunks, following } => {
                 self.final_reply(transaction, chunks, following, reply, output);
             }
-            State::Reset(transaction) => self.round_is_over(transaction, output),
+            State::Reset(transaction) => self.begin_round(transaction, output),
             // Nothing is read in the others: they wait for an answer, or for nothing.
             _ => {}
         }
     }
 
     fn fail(&mut self, failure: Failure) {
+        self.left = self.fates().or_else(|| self.left.take());
         self.state = State::Failed(failure);
+    }
+
+    /// The session fails in the middle of a transaction, before or after all of its content was sent.
+    fn fail_within(&mut self, transaction: &Transaction, is_sent: bool, failure: Failure) {
+        self.left = Some(transaction.fates(is_sent));
+        self.state = State::Failed(failure);
+    }
+
+    fn unexpected(&mut self, to: &'static str, reply: Reply) {
+        self.fail(Failure::Unexpected { to, reply });
+    }
+
+    fn unexpected_within(
+        &mut self,
+        transaction: &Transaction,
+        is_sent: bool,
+        to: &'static str,
+        reply: Reply,
+    ) {
+        self.fail_within(transaction, is_sent, Failure::Unexpected { to, reply });
     }
 
     fn after_hello(&mut self, output: &mut Vec<u8>) {
@@ -196,7 +265,7 @@ impl Client {
             TlsUse::Required if !offered => self.fail(Failure::NoTls),
             TlsUse::Required | TlsUse::IfOffered if offered => {
                 output.extend_from_slice(b"STARTTLS\r\n");
-                self.state = State::StartTls;
+                (self.state, self.stage) = (State::StartTls, Stage::StartTls);
             }
             TlsUse::Never | TlsUse::IfOffered | TlsUse::Required => self.after_tls(),
         }
@@ -222,7 +291,16 @@ impl Client {
         self.state = State::Ready(Some(Outcome { recipients, reports: false }));
     }
 
-    fn begin_round(&mut self, transaction: Box<Transaction>, output: &mut Vec<u8>) {
+    fn begin_round(&mut self, mut transaction: Box<Transaction>, output: &mut Vec<u8>) {
+        // What is open over there must not reach into this one.
+        if std::mem::take(&mut self.must_reset) {
+            output.extend_from_slice(b"RSET\r\n");
+            transaction.resetting = transaction.pipelined;
+            if !transaction.pipelined {
+                self.state = State::Reset(transaction);
+                return;
+            }
+        }
         self.write_round(&transaction, output);
         self.state = State::Envelope(transaction);
     }
@@ -256,7 +334,11 @@ impl Client {
             return;
         }
         if transaction.has_all_recipients() {
-            return self.data_reply(transaction, &reply, output);
+            return self.data_reply(transaction, reply, output);
+        }
+        if reply.code.is_intermediate() {
+            let to = if transaction.replies == 0 { "MAIL" } else { "RCPT" };
+            return self.unexpected_within(&transaction, false, to, reply);
         }
         let answered = transaction.replies;
         transaction.replies += 1;
@@ -268,14 +350,14 @@ impl Client {
         if transaction.has_all_recipients() && transaction.chunked {
             return match transaction.wants_content() {
                 true => self.begin_content(transaction),
-                false => self.reset(transaction, output),
+                false => self.round_is_over(transaction, true, output),
             };
         }
         if !transaction.pipelined {
             // Lock-step: nothing more is sent for a transaction that is decided.
             let is_over = transaction.has_all_recipients() && !transaction.wants_content();
             if is_over || answered == 0 && transaction.is_decided() {
-                return self.reset(transaction, output);
+                return self.round_is_over(transaction, true, output);
             }
             match transaction.recipient(answered) {
                 Some(recipient) => write_recipient(recipient, &self.capabilities, output),
@@ -288,12 +370,15 @@ impl Client {
     fn data_reply(
         &mut self,
         mut transaction: Box<Transaction>,
-        reply: &Reply,
+        reply: Reply,
         output: &mut Vec<u8>,
     ) {
-        if reply.code.get() != 354 {
-            transaction.decide_round(reply);
-            self.reset(transaction, output);
+        if reply.code.is_transient() || reply.code.is_permanent() {
+            transaction.decide_round(&reply);
+            self.round_is_over(transaction, true, output);
+        } else if reply.code.get() != 354 {
+            // Whether it waits for content or for a command, nobody knows.
+            self.unexpected_within(&transaction, false, "DATA", reply);
         } else if transaction.wants_content() {
             self.begin_content(transaction);
         } else {
@@ -304,124 +389,14 @@ impl Client {
         }
     }
 
-    fn begin_content(&mut self, transaction: Box<Transaction>) {
-        let framing = match transaction.chunked {
-            true => Framing::Chunks { next: None, sent: 0 },
-            false => Framing::Dots(DotEncoder::default()),
-        };
-        self.state = State::Content(transaction, framing);
-    }
-
-    fn content(
-        &mut self,
-        transaction: Box<Transaction>,
-        framing: Framing,
-        content: Bytes,
-        output: &mut Vec<u8>,
-    ) {
-        let framing = match framing {
-            framing if content.is_empty() => framing,
-            Framing::Dots(mut encoder) => {
-                encoder.push(&content, output);
-                Framing::Dots(encoder)
-            }
-            Framing::Chunks { next: None, sent } => Framing::Chunks { next: Some(content), sent },
-            Framing::Chunks { next: Some(chunk), sent } => {
-                write_chunk(&chunk, "", output);
-                if !transaction.pipelined {
-                    self.state = State::ChunkSent(transaction, content);
-                    return;
-                }
-                Framing::Chunks { next: Some(content), sent: sent + 1 }
-            }
-        };
-        self.state = State::Content(transaction, framing);
-    }
-
-    fn end_of_content(
-        &mut self,
-        transaction: Box<Transaction>,
-        framing: Framing,
-        output: &mut Vec<u8>,
-    ) {
-        let chunks = match framing {
-            Framing::Dots(encoder) => {
-                encoder.finish(output);
-                0
-            }
-            Framing::Chunks { next, sent } => {
-                write_chunk(&next.unwrap_or_default(), " LAST", output);
-                sent
-            }
-        };
-        // What would be sent ahead of a second round would have to wait for it.
-        self.state = if transaction.pipelined && transaction.is_last_round() && self.may_begin() {
-            State::Ahead(transaction, chunks)
-        } else {
-            State::End { transaction, chunks, following: Following::Nothing }
-        };
-    }
-
-    /// Sends an envelope together with the end of the content before it.
-    fn follow(&mut self, envelope: Envelope, output: &mut Vec<u8>) -> Following {
-        if self.capabilities.objection(&envelope, self.secured).is_some()
-            || self.capabilities.must_convert(&envelope)
-        {
-            return Following::Later(envelope);
-        }
-        let mut transaction = Transaction::new(envelope, &self.capabilities, false);
-        if transaction.chunked {
-            // RFC 3030 §2: if a chunk is refused, nothing else ends that transaction.
-            output.extend_from_slice(b"RSET\r\n");
-            transaction.resetting = true;
-        }
-        self.write_round(&transaction, output);
-        Following::Begun(transaction)
-    }
-
-    fn final_reply(
+    /// A round is decided; `is_open` if the server has not ended the transaction itself.
+    fn round_is_over(
         &mut self,
         mut transaction: Box<Transaction>,
-        chunks: usize,
-        following: Following,
-        reply: Reply,
+        is_open: bool,
         output: &mut Vec<u8>,
     ) {
-        let is_refused = !reply.code.is_positive();
-        if let Some(chunks) = chunks.checked_sub(1) {
-            if is_refused {
-                transaction.decide_round(&reply);
-            }
-            self.state = State::End { transaction, chunks, following };
-            return;
-        }
-        if self.options.hello == HelloVerb::Lhlo {
-            transaction.decide_next(reply);
-            if transaction.wants_content() {
-                self.state = State::End { transaction, chunks, following };
-                return;
-            }
-        } else {
-            transaction.decide_round(&reply);
-        }
-        match following {
-            Following::Nothing if is_refused && transaction.chunked => {
-                self.reset(transaction, output);
-            }
-            Following::Nothing => self.round_is_over(transaction, output),
-            following => {
-                self.state = State::Done(transaction.outcome(&self.capabilities), following)
-            }
-        }
-    }
-
-    /// The transaction is still open over there, and must not reach into the next one.
-    fn reset(&mut self, transaction: Box<Transaction>, output: &mut Vec<u8>) {
-        output.extend_from_slice(b"RSET\r\n");
-        self.state = State::Reset(transaction);
-    }
-
-    fn round_is_over(&mut self, mut transaction: Box<Transaction>, output: &mut Vec<u8>) {
+        self.must_reset = is_open;
         if !transaction.is_decided() && self.may_begin() {
             transaction.next_round(&self.capabilities);
             return self.begin_round(transaction, output);
@@ -449,11 +424,6 @@ impl Client {
             _ => return None,
         })
     }
-}
-
-fn write_chunk(chunk: &[u8], last: &str, output: &mut Vec<u8>) {
-    let _ = write!(output, "BDAT {}{last}\r\n", chunk.len());
-    output.extend_from_slice(chunk);
 }
 
 impl Engine for Client {
@@ -521,8 +491,9 @@ impl Engine for Client {
                 self.respond(response.as_deref(), output);
             }
             // Quitting in the middle of the content must not end it: the connection just closes. And
-            // whoever does not speak the protocol would not say goodbye either.
-            (State::Content(..) | State::Failed(Failure::Protocol(_)), _) => {}
+            // whoever does not speak the protocol would not say goodbye either, or take it for content.
+            (State::Content(transaction, _), _) => self.left = Some(transaction.fates(false)),
+            (State::Failed(Failure::Protocol(_) | Failure::Unexpected { .. }), _) => {}
             (_, _) => {
                 output.extend_from_slice(b"QUIT\r\n");
                 self.state = State::Quit;
@@ -539,6 +510,8 @@ impl Engine for Client {
 
     fn pace(&self) -> Pace {
         let patience = match &self.state {
+            State::Reset(_) => RESET,
+            State::Envelope(transaction) if transaction.resetting => RESET,
             State::Envelope(transaction) if transaction.has_all_recipients() => {
                 limits::SMTP_CLIENT_DATA_PATIENCE
             }
@@ -554,6 +527,7 @@ impl Engine for Client {
     }
 
     fn interrupt(&mut self, _why: Interrupt, _output: &mut Vec<u8>) {
+        self.left = self.fates();
         self.state = State::Closed;
     }
 }

@@ -8,7 +8,7 @@ use posta_mail::{
 };
 use posta_smtp::{
     Client,
-    client::{Answer, Envelope, Failure, Options, Outcome, Question},
+    client::{Answer, Envelope, Failure, Fate, Options, Outcome, Question},
     command::HelloVerb,
 };
 
@@ -35,6 +35,8 @@ struct Session {
     said: String,
     outcomes: Vec<Vec<u16>>,
     failure: Option<Failure>,
+    /// What is known of the recipients of a transaction that the end cut off.
+    left: String,
     closed: bool,
 }
 
@@ -113,6 +115,13 @@ fn play(server: &str, caller: &Caller) -> Session {
         client.answer(answer, &mut said);
     }
     session.said = String::from_utf8(said).unwrap();
+    let fate = |fate| match fate {
+        Fate::Decided(decision) => decision.code().to_string(),
+        Fate::Open => "open".to_owned(),
+        Fate::Unknown => "unknown".to_owned(),
+    };
+    let left = client.unfinished().unwrap_or_default();
+    session.left = left.into_iter().map(fate).collect::<Vec<_>>().join(" ");
     session
 }
 
@@ -171,7 +180,7 @@ fn chunks_take_the_place_of_data() {
     for extensions in [&["PIPELINING", "CHUNKING"][..], &["CHUNKING"]] {
         let session = play(&server(extensions, &[250, 550, 250, 221]), &caller);
         assert_eq!(session.outcomes, [vec![550]]);
-        assert!(session.said.ends_with("RCPT TO:<a@y.test>\r\nRSET\r\nQUIT\r\n"));
+        assert!(session.said.ends_with("RCPT TO:<a@y.test>\r\nQUIT\r\n"));
     }
 }
 
@@ -189,6 +198,13 @@ fn recipients_go_in_rounds() {
         let session = play(&server(&["PIPELINING", limit], &rounds), &caller);
         assert_eq!(session.outcomes, [vec![250, 550]], "{}", session.said);
     }
+    // As it was said before 2001.
+    let rounds = [250, 250, 552, 354, 250, 250, 250, 354, 250, 221];
+    let session = play(&server(&["PIPELINING"], &rounds), &caller);
+    assert_eq!(session.outcomes, [vec![250, 250]]);
+    let rounds = [250, 250, 552, 354, 250, 250, 552, 221];
+    let session = play(&server(&[], &rounds), &caller);
+    assert_eq!(session.outcomes, [vec![250, 552]], "alone it is not too many");
     // A mailbox that is full is not too many.
     let session = play(&server(&["PIPELINING"], &[250, 452, 452, 503, 250, 221]), &caller);
     assert_eq!(session.outcomes, [vec![452, 452]]);
@@ -288,6 +304,71 @@ fn a_server_that_closes_says_nothing_of_the_message() {
     }
     let session = play(&server(&["PIPELINING"], &[250, 250, 354, 421]), &caller);
     assert_eq!(session.outcomes, [vec![421]], "that is an answer");
+}
+
+/// A server that does not answer RSET, or is in the middle of something else, holds back no outcome.
+#[test]
+fn an_outcome_does_not_wait_for_rset() {
+    for (extensions, codes) in [(&[][..], &[250, 450][..]), (&["PIPELINING"], &[250, 450, 503])] {
+        let caller = Caller { messages: vec![ONE], ..Caller::default() };
+        let session = play(&server(extensions, codes), &caller);
+        assert_eq!(session.outcomes, [vec![450]]);
+        assert!(session.said.ends_with("QUIT\r\n") && !session.said.contains("RSET"));
+        // The next message does not get into the transaction of the first.
+        let caller = Caller { messages: vec![ONE, ONE], ..Caller::default() };
+        let codes = [codes, &[250, 250, 250, 354, 250, 221]].concat();
+        let session = play(&server(extensions, &codes), &caller);
+        assert_eq!(session.outcomes, [vec![450], vec![250]]);
+        assert_eq!(session.said.matches("\r\nRSET\r\nMAIL FROM").count(), 1, "{}", session.said);
+    }
+}
+
+/// Neither a yes nor a no: the session ends without a word that could be taken for content.
+#[test]
+fn what_is_no_answer_ends_the_session() {
+    let caller = Caller { messages: vec![TWO], ..Caller::default() };
+    for (codes, to, left) in [
+        (&[354][..], "MAIL", "open open"),
+        (&[250, 250, 334], "RCPT", "open open"),
+        (&[250, 250, 250, 250], "DATA", "open open"),
+        (&[250, 250, 550, 250], "DATA", "open 550"),
+        (&[250, 550, 550, 250], "DATA", "550 550"),
+        (&[250, 250, 250, 354, 354], "the end of the message", "unknown unknown"),
+    ] {
+        let session = play(&server(&["PIPELINING"], codes), &caller);
+        let Some(Failure::Unexpected { to: answered, .. }) = session.failure else {
+            panic!("{codes:?}: {session:?}");
+        };
+        assert_eq!((answered, &*session.left), (to, left), "{codes:?}");
+        assert!(session.closed && !session.said.contains("QUIT"), "{codes:?}");
+        assert!(session.outcomes.is_empty());
+    }
+    let session = play("354 x\r\n", &caller);
+    assert!(matches!(session.failure, Some(Failure::Unexpected { to: "the connection", .. })));
+    let session = play("220 x\r\n334 x\r\n", &caller);
+    assert!(matches!(session.failure, Some(Failure::Unexpected { to: "the hello", .. })));
+}
+
+/// What was decided before the connection broke is not forgotten, and what was not sent is not in doubt.
+#[test]
+fn a_broken_session_tells_what_is_known() {
+    let caller = Caller { messages: vec![TWO], ..Caller::default() };
+    let one_by_one = ["PIPELINING", "LIMITS RCPTMAX=1"];
+    for (extensions, codes, left) in [
+        (&["PIPELINING"][..], &[250][..], "open open"),
+        (&["PIPELINING"], &[250, 550, 250], "550 open"),
+        (&["PIPELINING"], &[250, 550, 250, 354], "550 unknown"),
+        (&["PIPELINING"], &[250, 550, 250, 421], "550 open"),
+        (&one_by_one, &[250, 250, 354, 250], "250 open"),
+        (&one_by_one, &[250, 250, 354, 250, 250, 250, 354], "250 unknown"),
+        (&["PIPELINING", "CHUNKING"], &[250, 550, 250], "550 unknown"),
+    ] {
+        let session = play(&server(extensions, codes), &caller);
+        assert_eq!(session.left, left, "{codes:?}");
+        assert!(session.outcomes.is_empty());
+    }
+    let session = play(&server(&["PIPELINING"], &[250, 250, 250, 354, 250, 221]), &caller);
+    assert_eq!(session.left, "", "it is over");
 }
 
 #[test]

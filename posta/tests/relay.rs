@@ -10,6 +10,8 @@ mod hops;
 mod inside;
 #[path = "relay/logins.rs"]
 mod logins;
+#[path = "relay/odd.rs"]
+mod odd;
 #[path = "relay/reports.rs"]
 mod reports;
 

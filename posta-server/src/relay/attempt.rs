@@ -1,7 +1,7 @@
 //! One attempt: an item, the servers of its destination one after the other, and what came of it.
 
 use super::{
-    Found, LEASE, RENEW, Relay, Verdict,
+    Found, LEASE, RENEW, Relay, Verdict, Visit,
     hosts::{Peer, Trouble, Trust},
     policy::Plan,
 };
@@ -15,6 +15,10 @@ use posta_smtp::client::Decision;
 use posta_store::{Destination, Item, StoreError};
 use std::sync::Arc;
 use tokio::time::{interval, sleep};
+
+/// Servers that are asked in one attempt at most, where each refuses for now: those that greylist
+/// strangers would otherwise all be asked each time.
+const ANSWERS: usize = 5;
 
 impl Relay {
     /// Tries to hand an item on, and settles what came of it.
@@ -38,22 +42,22 @@ impl Relay {
 
     async fn work(self: &Arc<Self>, item: Item) -> Verdict {
         let item = Arc::new(item);
-        let found = match &item.destination {
+        let visits = match &item.destination {
             Destination::Local => None,
             Destination::Domain(_) if self.is_late(&item) => {
                 let words = "The time within which it was to be delivered is over";
-                Some(Found::nowhere(&item, Reply::new(550, (5, 4, 7), words)))
+                Some(vec![Visit::nowhere(&item, Reply::new(550, (5, 4, 7), words))])
             }
             Destination::Domain(domain) => match self.transmit(&item, domain).await {
                 // The program stops; the item is there after the next start.
                 None => return Verdict::Other,
-                found => found,
+                visits => visits,
             },
         };
         for _ in 0..3 {
-            let settlement = match &found {
+            let settlement = match &visits {
                 None => self.deliver(&item).await,
-                Some(found) => self.conclude(&item, found).await,
+                Some(visits) => self.conclude(&item, visits).await,
             };
             let settled = match settlement {
                 Ok(settlement) => {
@@ -71,7 +75,7 @@ impl Relay {
             match settled {
                 Ok(attempt) => {
                     attempt.into_iter().for_each(outcomes::Attempt::settled);
-                    return found.map_or(Verdict::Good, |found| found.verdict());
+                    return visits.map_or(Verdict::Good, |visits| verdict(&visits));
                 }
                 // An account went away in the meantime: look again.
                 Err(StoreError::NoSuchAccount) => {}
@@ -90,8 +94,10 @@ impl Relay {
         deadline.is_some_and(|(at, late)| late == Late::Return && at <= self.clock.now())
     }
 
-    /// Hands an item to the first server that takes it. None if the program stops.
-    async fn transmit(self: &Arc<Self>, item: &Arc<Item>, domain: &str) -> Option<Found> {
+    /// Hands an item to the first server that takes it, and those recipients whom that one refuses for
+    /// now to the next (RFC 5321 §5.1). Returns the visits that an answer came of, or one that tells why
+    /// there was none; nothing if the program stops.
+    async fn transmit(self: &Arc<Self>, item: &Arc<Item>, domain: &str) -> Option<Vec<Visit>> {
         let settings = self.settings.get();
         let rules = settings.rules(domain);
         if let Some(rate) = rules.rate {
@@ -108,24 +114,37 @@ impl Relay {
         };
         let route = match route {
             Ok(route) => route,
-            Err(reply) => return Some(Found::nowhere(item, reply)),
+            Err(reply) => return Some(vec![Visit::nowhere(item, reply)]),
         };
-        let mut last: Option<Trouble> = None;
+        let mut visits = Vec::new();
+        let mut left: Vec<usize> = (0..item.recipients.len()).collect();
+        let mut rest = item.clone();
+        let mut last: Option<(&Host, Trouble)> = None;
         for host in &route.hosts {
-            match self.offer(item, host, &route, domain).await? {
-                Ok(found) => return Some(found),
+            match self.offer(&rest, host, &route, domain).await? {
+                Ok(found) => {
+                    let elsewhere: Vec<_> = found.elsewhere.iter().map(|&at| left[at]).collect();
+                    visits.push(Visit { recipients: left, found });
+                    if elsewhere.is_empty() || visits.len() >= ANSWERS {
+                        return Some(visits);
+                    }
+                    let recipients = elsewhere.iter().map(|&at| item.recipients[at].clone());
+                    rest = Arc::new(Item { recipients: recipients.collect(), ..(**item).clone() });
+                    left = elsewhere;
+                }
                 // That one does not exist weighs less than that another may be there again.
                 Err(trouble) => {
-                    let is_graver = trouble.reply.code.is_transient();
-                    if is_graver || last.as_ref().is_none_or(|last| last.is_nobody) {
-                        last = Some(trouble);
+                    let is_graver = trouble.decision.code().is_transient();
+                    if is_graver || last.as_ref().is_none_or(|(_, last)| last.is_nobody) {
+                        last = Some((host, trouble));
                     }
                 }
             }
         }
-        let last = last.filter(|trouble| !trouble.is_nobody).map(|trouble| trouble.reply);
-        let nobody = || Reply::new(550, (5, 4, 4), format!("No server of {domain} has an address"));
-        Some(Found::nowhere(item, last.unwrap_or_else(nobody)))
+        if visits.is_empty() {
+            visits.push(Visit::in_vain(item, last, domain));
+        }
+        Some(visits)
     }
 
     /// Offers an item to a host, as its owner and the message ask for. None if the program stops.
@@ -172,27 +191,54 @@ impl Relay {
     }
 }
 
-impl Found {
+impl Visit {
     /// No server was talked to.
     fn nowhere(item: &Item, reply: Reply) -> Self {
-        let is_reached = reply.code.is_permanent();
-        let decisions = vec![Decision::ours(reply); item.recipients.len()];
-        Self { is_reached, ..Self::here(decisions) }
+        Self::decided(item, Decision::ours(reply), None)
     }
 
+    /// No server let itself be talked to; the last trouble stands for all.
+    fn in_vain(item: &Item, last: Option<(&Host, Trouble)>, domain: &str) -> Self {
+        match last.filter(|(_, trouble)| !trouble.is_nobody) {
+            Some((host, Trouble { decision, .. })) => {
+                let host = decision.is_answer.then(|| host.to_string());
+                Self::decided(item, decision, host)
+            }
+            None => {
+                let words = format!("No server of {domain} has an address");
+                Self::nowhere(item, Reply::new(550, (5, 4, 4), words))
+            }
+        }
+    }
+
+    fn decided(item: &Item, decision: Decision, host: Option<String>) -> Self {
+        let is_reached = decision.code().is_permanent();
+        let decisions = vec![decision; item.recipients.len()];
+        Self::of_all(Found { is_reached, host, ..Found::here(decisions) })
+    }
+
+    /// All recipients were offered.
+    pub(super) fn of_all(found: Found) -> Self {
+        Self { recipients: (0..found.decisions.len()).collect(), found }
+    }
+}
+
+impl Found {
     /// No server had to be talked to.
     pub(super) const fn here(decisions: Vec<Decision>) -> Self {
         let (host, tls, reports, is_first) = (None, None, false, false);
-        Self { decisions, host, tls, reports, is_reached: true, is_first }
+        let elsewhere = Vec::new();
+        Self { decisions, elsewhere, host, tls, reports, is_reached: true, is_first }
     }
+}
 
-    fn verdict(&self) -> Verdict {
-        if !self.is_reached {
-            Verdict::Unreachable
-        } else if self.decisions.iter().any(|decision| decision.code().is_positive()) {
-            Verdict::Good
-        } else {
-            Verdict::Other
-        }
+fn verdict(visits: &[Visit]) -> Verdict {
+    let mut decisions = visits.iter().flat_map(|visit| &visit.found.decisions);
+    if !visits.iter().any(|visit| visit.found.is_reached) {
+        Verdict::Unreachable
+    } else if decisions.any(|decision| decision.code().is_positive()) {
+        Verdict::Good
+    } else {
+        Verdict::Other
     }
 }

@@ -1,17 +1,18 @@
 //! What follows from an attempt: the one transaction that settles it.
 
-use super::{Found, Relay};
+use super::{Found, Relay, Visit};
 use crate::{
     directory::Recipient,
     dispatch,
     reports::{self, About, Outcome},
     schedule::After,
 };
-use posta_mail::{Reply, dsn::Action};
+use posta_mail::{Reply, Timestamp, dsn::Action};
 use posta_smtp::client::Decision;
 use posta_store::{
     Destination, Event, Fate, Item, ItemState, Settlement, StoreError, Waiting, What,
 };
+use std::collections::{BTreeMap, HashSet};
 
 impl Relay {
     /// Puts a message that was kept back into its mailboxes.
@@ -31,13 +32,13 @@ impl Relay {
         };
         let is_there = |recipient: &Recipient| !recipient.resolved.accounts.is_empty();
         let replies = resolved.iter().map(|recipient| reply(is_there(recipient)));
-        let found = Found::here(replies.map(Decision::ours).collect());
+        let visits = [Visit::of_all(Found::here(replies.map(Decision::ours).collect()))];
         let reached = resolved.iter().filter(|recipient| is_there(recipient));
         let deliveries = dispatch::deliveries(
             &item.envelope.reverse_path,
             reached.clone().map(|to| (&to.address, &to.resolved.accounts[..])),
         );
-        let settlement = Settlement { deliveries, ..self.conclude(item, &found).await? };
+        let settlement = Settlement { deliveries, ..self.conclude(item, &visits).await? };
         self.tell_of_broken(item, settlement, &Outcome::broken(reached)).await
     }
 
@@ -60,7 +61,7 @@ impl Relay {
     pub(super) async fn conclude(
         &self,
         item: &Item,
-        found: &Found,
+        visits: &[Visit],
     ) -> Result<Settlement, StoreError> {
         let now = self.clock.now();
         let settings = self.settings.get();
@@ -69,14 +70,9 @@ impl Relay {
         let Item { accepted, attempts, envelope, .. } = item;
         let after = schedule.after(attempts + 1, *accepted, envelope.deadline, now);
         let is_late = !item.delay_told && schedule.is_delayed(*accepted, envelope.deadline, now);
-        let (mut waiting, mut outcomes, mut fates) = (Vec::new(), Vec::new(), Vec::new());
-        for (recipient, decision) in item.recipients.iter().zip(&found.decisions) {
+        let (mut waiting, mut outcomes) = (Vec::new(), Vec::new());
+        for (recipient, (found, decision)) in item.recipients.iter().zip(decisive(visits)) {
             let action = action(&decision.reply, found, item, after);
-            fates.push(Fate {
-                recipient: recipient.address.clone(),
-                action: action.name().to_owned(),
-                reply: decision.to_string(),
-            });
             if action == Action::Delayed {
                 waiting.push(Waiting { reply: Some(decision.to_string()), ..recipient.clone() });
             }
@@ -94,17 +90,12 @@ impl Relay {
             After::Again(next) if !waiting.is_empty() => Some(next),
             _ => None,
         };
-        let what = What::Attempted {
-            destination: match &item.destination {
-                Destination::Local => "local".to_owned(),
-                Destination::Domain(domain) => domain.clone(),
-            },
-            host: found.host.clone(),
-            tls: found.tls.clone(),
-            recipients: fates,
-            next,
-        };
-        let mut events = vec![Event { id: item.id.content, time: now, what }];
+        let mut events: Vec<_> = (0..visits.len())
+            .map(|at| {
+                let what = attempted(item, &visits[at], &visits[at + 1..], (after, next));
+                Event { id: item.id.content, time: now, what }
+            })
+            .collect();
         let until = schedule.until(*accepted, envelope.deadline);
         let report = self.reporter.report(about(item), &outcomes, Some(until)).await?;
         let reports = report.into_iter().map(|(report, event)| {
@@ -122,6 +113,44 @@ impl Relay {
         });
         let deliveries = Vec::new();
         Ok(Settlement { item: item.id, time: now, left, deliveries, reports, events })
+    }
+}
+
+/// What decides about each recipient, and where: the last server that it was offered to.
+fn decisive(visits: &[Visit]) -> impl Iterator<Item = (&Found, &Decision)> {
+    let mut last = BTreeMap::new();
+    for Visit { recipients, found } in visits {
+        last.extend(recipients.iter().copied().zip(found.decisions.iter().map(|d| (found, d))));
+    }
+    last.into_values()
+}
+
+/// What is told of a visit; those whom the server refused for now went on to the others.
+fn attempted(
+    item: &Item,
+    visit: &Visit,
+    others: &[Visit],
+    (after, next): (After, Option<Timestamp>),
+) -> What {
+    let Visit { recipients, found } = visit;
+    let went_on: HashSet<_> = others.iter().flat_map(|visit| &visit.recipients).collect();
+    let fate = |(at, decision): (&usize, &Decision)| Fate {
+        recipient: item.recipients[*at].address.clone(),
+        action: match went_on.contains(at) {
+            true => Action::Delayed.name().to_owned(),
+            false => action(&decision.reply, found, item, after).name().to_owned(),
+        },
+        reply: decision.to_string(),
+    };
+    What::Attempted {
+        destination: match &item.destination {
+            Destination::Local => "local".to_owned(),
+            Destination::Domain(domain) => domain.clone(),
+        },
+        host: found.host.clone(),
+        tls: found.tls.clone(),
+        recipients: recipients.iter().zip(&found.decisions).map(fate).collect(),
+        next: next.filter(|_| others.is_empty()),
     }
 }
 

@@ -3,6 +3,7 @@
 use super::{Found, Relay, connection};
 use crate::{outbound::Verify, relay::settings::Smarthost, tls_report::Failure};
 use posta_mail::Reply;
+use posta_smtp::client::Decision;
 use posta_store::Item;
 use std::{
     collections::{HashMap, VecDeque},
@@ -61,8 +62,8 @@ pub(crate) struct Job {
 /// A server did not take a message, and another may.
 #[derive(Debug, Clone)]
 pub(crate) struct Trouble {
-    /// The reply that stands for it.
-    pub(crate) reply: Reply,
+    /// The reply that stands for it: its own, or ours.
+    pub(crate) decision: Decision,
     /// What was wrong with TLS, if that was it.
     pub(crate) tls: Option<Failure>,
     /// Whether the server has no address at all.
@@ -72,7 +73,12 @@ pub(crate) struct Trouble {
 impl Trouble {
     /// Anything but TLS.
     pub(crate) const fn new(reply: Reply) -> Self {
-        Self { reply, tls: None, is_nobody: false }
+        Self { decision: Decision::ours(reply), tls: None, is_nobody: false }
+    }
+
+    /// The server itself refused to talk.
+    pub(crate) const fn answered(reply: Reply) -> Self {
+        Self { decision: Decision::answered(reply), tls: None, is_nobody: false }
     }
 
     /// The server has no address (RFC 3463 §3.5: 5.4.4).
@@ -287,6 +293,13 @@ impl HostQueue {
             state.connections -= 1;
         }
         goes_on
+    }
+
+    /// A connection is about to end: whoever waits, or comes now, needs another.
+    pub(crate) fn leaves(self: &Arc<Self>, relay: &Arc<Relay>) {
+        let mut state = self.lock();
+        state.connections -= 1;
+        self.serve(&mut state, relay);
     }
 
     /// No connection came about. If there is no other, whoever waits has to know.

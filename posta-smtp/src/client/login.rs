@@ -1,6 +1,6 @@
 //! Logging in (RFC 4954): one mechanism after the other, until the server takes one.
 
-use super::{Client, Failure, State};
+use super::{Client, Failure, Stage, State};
 use posta_mail::{Reply, sasl};
 use std::io::Write as _;
 
@@ -9,24 +9,16 @@ use std::io::Write as _;
 pub(super) struct Login {
     /// The mechanism under way.
     mechanism: String,
-    /// How the server refused the last one.
-    refused: Option<Reply>,
     /// The client gave up the exchange: the server is not who it should be.
     is_given_up: bool,
 }
 
 impl Client {
-    /// How the server refused the last login, if it refused one.
-    #[must_use]
-    pub const fn login_refusal(&self) -> Option<&Reply> {
-        self.login.refused.as_ref()
-    }
-
     pub(super) fn after_tls(&mut self) {
         match (self.options.login, self.capabilities.mechanisms.is_empty()) {
-            (false, _) => self.state = State::Ready(None),
+            (false, _) => self.begin_business(),
             (true, true) => self.fail(Failure::NoLogin),
-            (true, false) => self.state = State::Login,
+            (true, false) => (self.state, self.stage) = (State::Login, Stage::Login),
         }
     }
 
@@ -59,7 +51,9 @@ impl Client {
             };
             self.state = State::Challenged(octets);
         } else if reply.code.is_positive() {
-            self.state = State::Ready(None);
+            self.begin_business();
+        } else if reply.code.is_intermediate() {
+            self.unexpected("AUTH", reply);
         } else if reply.code.is_transient() || self.login.is_given_up {
             // RFC 4954 §6: 454 is about the login, not about the mechanism. And a server that is an
             // impostor by one mechanism hears no password by another.
@@ -68,7 +62,7 @@ impl Client {
             // A server may offer what it does not take for this user (535), or at all (504).
             let Self { login, capabilities, .. } = self;
             capabilities.mechanisms.retain(|name| *name != login.mechanism);
-            login.refused = Some(reply);
+            self.refusal = Some(reply);
             if capabilities.mechanisms.is_empty() {
                 self.give_up_login();
             } else {
@@ -79,7 +73,12 @@ impl Client {
 
     /// Nothing of what the server offers is left.
     pub(super) fn give_up_login(&mut self) {
-        let refused = self.login.refused.clone();
-        self.fail(refused.map_or(Failure::NoLogin, Failure::Login));
+        let refusal = self.refusal.clone();
+        self.fail(refusal.map_or(Failure::NoLogin, Failure::Login));
+    }
+
+    fn begin_business(&mut self) {
+        self.refusal = None;
+        (self.state, self.stage) = (State::Ready(None), Stage::Ready);
     }
 }

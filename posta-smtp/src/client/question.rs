@@ -97,6 +97,32 @@ impl fmt::Display for Decision {
     }
 }
 
+/// What is known of a recipient where the session ended in the middle of its transaction.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fate {
+    /// The server has decided.
+    Decided(Decision),
+    /// The server does not have the message for it.
+    Open,
+    /// The server may have the message for it: all was sent, and no answer came (RFC 1047).
+    Unknown,
+}
+
+/// How far a session has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// It waits for the greeting.
+    Greeting,
+    /// It said hello, before TLS or in it.
+    Hello,
+    /// It said STARTTLS.
+    StartTls,
+    /// It logs in.
+    Login,
+    /// It came to business.
+    Ready,
+}
+
 /// Why a session cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Failure {
@@ -114,6 +140,13 @@ pub enum Failure {
     Namesake,
     /// The server does not speak the protocol.
     Protocol(ReplyError),
+    /// The server's reply is neither a yes nor a no to what it answers: 250 to DATA.
+    Unexpected {
+        /// What it answers.
+        to: &'static str,
+        /// The reply.
+        reply: Reply,
+    },
 }
 
 /// What the caller is asked.

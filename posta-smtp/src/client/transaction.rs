@@ -1,6 +1,6 @@
 //! A mail transaction as the client sees it, in as many rounds as the server's limits make of it.
 
-use super::{Capabilities, Decision, Envelope, Outcome, Recipient};
+use super::{Capabilities, Decision, Envelope, Fate, Outcome, Recipient};
 use posta_mail::{
     ForwardPath, Reply, ReversePath,
     envelope::{Body, Late, MailParameters, Return},
@@ -100,10 +100,11 @@ impl Transaction {
     /// The reply to RCPT of that number in this round.
     pub(super) fn recipient_reply(&mut self, number: usize, reply: Reply) {
         let index = self.round[number];
-        // RFC 5321 §4.5.3.1.10: the others go in another transaction.
+        // RFC 5321 §4.5.3.1.10: the others go in another transaction, whether the server says 452 or, as it
+        // was before 2001, 552.
         if reply.code.is_positive() {
             self.accepted.push(index);
-        } else if reply.code.get() == 452 {
+        } else if matches!(reply.code.get(), 452 | 552) {
             self.too_many.push((index, reply));
         } else {
             self.decided[index].get_or_insert(Decision::answered(reply));
@@ -123,6 +124,17 @@ impl Transaction {
     /// Whether any recipient of this round waits for content.
     pub(super) fn wants_content(&self) -> bool {
         self.accepted.iter().any(|&index| self.decided[index].is_none())
+    }
+
+    /// What is known of each recipient if the session ends here, before or after all of the content was
+    /// sent.
+    pub(super) fn fates(&self, is_sent: bool) -> Vec<Fate> {
+        let fate = |(index, decided): (usize, &Option<Decision>)| match decided {
+            Some(decision) => Fate::Decided(decision.clone()),
+            None if is_sent && self.accepted.contains(&index) => Fate::Unknown,
+            None => Fate::Open,
+        };
+        self.decided.iter().enumerate().map(fate).collect()
     }
 
     /// Whether nothing will be open once this round is over.

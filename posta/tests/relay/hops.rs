@@ -3,8 +3,9 @@
 use super::*;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::{
-    ServerConfig,
+    RootCertStore, ServerConfig,
     pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer},
+    server::WebPkiClientVerifier,
 };
 use std::sync::{LazyLock, Mutex};
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, BufReader};
@@ -24,7 +25,7 @@ pub fn trusting() -> ClientTls {
 
 /// What a hop answers to lines that begin so, in place of the usual. In TLS they begin with `TLS `
 /// first; the greeting answers to `connected`, the end of the content to `.`. An answer may have
-/// several lines; `X` closes the connection, and nothing at all is none.
+/// several lines; `X` as the last one closes the connection, and nothing at all is none.
 pub type Answers = &'static [(&'static str, &'static str)];
 
 /// How a hop protects its connections.
@@ -34,6 +35,8 @@ pub enum Protection {
     None,
     /// It has a certificate for its name.
     Tls,
+    /// It requires one of the client, too, in TLS 1.3.
+    ClientCertificate,
 }
 
 /// What a hop heard: the lines of each connection, one after the other.
@@ -82,7 +85,7 @@ pub async fn hop(
     answers: Answers,
 ) -> Heard {
     let heard = Heard::default();
-    let acceptor = (protection != Protection::None).then(|| acceptor(name));
+    let acceptor = (protection != Protection::None).then(|| acceptor(name, protection));
     let hop = Arc::new(Hop { name: name.to_owned(), answers, heard: heard.clone(), acceptor });
     let mut listener = net.bind(&place.parse().unwrap()).await.unwrap();
     tokio::spawn(async move {
@@ -147,17 +150,14 @@ impl Hop {
         stream: &mut BufReader<S>,
         answer: String,
     ) -> std::io::Result<bool> {
-        let answer = match answer.as_str() {
-            "" => String::new(),
-            answer if answer.ends_with('\n') => answer.to_owned(),
-            answer => format!("{answer}\r\n"),
+        let (answer, closes) = match answer.strip_suffix('X') {
+            Some(answer) if answer.is_empty() || answer.ends_with('\n') => (answer, true),
+            _ => (answer.as_str(), false),
         };
-        if answer == "X\r\n" {
-            return Ok(false);
-        }
-        stream.write_all(answer.as_bytes()).await?;
+        let end = if answer.is_empty() || answer.ends_with('\n') { "" } else { "\r\n" };
+        stream.write_all(format!("{answer}{end}").as_bytes()).await?;
         stream.flush().await?;
-        Ok(true)
+        Ok(!closes)
     }
 
     fn find(&self, text: &str) -> Option<&'static str> {
@@ -183,15 +183,24 @@ impl Hop {
     }
 }
 
-fn acceptor(name: &str) -> TlsAcceptor {
+fn acceptor(name: &str, protection: Protection) -> TlsAcceptor {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let params = CertificateParams::new(vec![name.to_owned()]).unwrap();
     let key = KeyPair::generate().unwrap();
     let chain = vec![params.signed_by(&key, &*AUTHORITY).unwrap().der().clone()];
     let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
-    let config = ServerConfig::builder_with_provider(provider)
+    let config = ServerConfig::builder_with_provider(provider.clone())
         .with_safe_default_protocol_versions()
         .unwrap();
-    let config = config.with_no_client_auth();
+    let config = match protection {
+        Protection::ClientCertificate => {
+            let mut roots = RootCertStore::empty();
+            roots.add(AUTHORITY.der().clone()).unwrap();
+            let verifier =
+                WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build();
+            config.with_client_cert_verifier(verifier.unwrap())
+        }
+        Protection::None | Protection::Tls => config.with_no_client_auth(),
+    };
     TlsAcceptor::from(Arc::new(config.with_single_cert(chain, key).unwrap()))
 }

@@ -1,0 +1,285 @@
+//! Servers that refuse for now, answer what they should not, or hang up: what becomes of the mail.
+
+use super::{
+    hops::{Answers, Heard, Protection, hop},
+    *,
+};
+use posta_server::{
+    relay::{Rules, Smarthost, SmarthostTls},
+    schedule::Schedule,
+};
+use tokio::time::Instant;
+
+/// Two servers, and domains with two hops each.
+struct Hops {
+    two: Two,
+    cases: usize,
+}
+
+/// A domain whose first hop answers so, and whose second hop so.
+struct Case {
+    domain: String,
+    one: Heard,
+    other: Heard,
+}
+
+/// Domains that a test may have.
+const CASES: usize = 8;
+
+async fn hops() -> Hops {
+    let mut zone = zone();
+    for case in 0..CASES {
+        let names = [format!("one.hop{case}.test"), format!("two.hop{case}.test")];
+        let exchangers = (1..).zip(names.clone()).collect();
+        zone.exchangers.insert(format!("hop{case}.test"), exchangers);
+        for (name, number) in names.into_iter().zip(1u8..) {
+            zone.addresses.insert(name, vec![[192, 0, 2 + number, case as u8].into()]);
+        }
+    }
+    let schedule = Schedule { retry: vec![Duration::from_secs(2)], ..Schedule::default() };
+    let all = Rules { schedule, ..Rules::default() };
+    let private_addresses = PrivateAddresses::Allow;
+    let two = two_with(zone, RelaySettings { all, private_addresses, ..Default::default() }).await;
+    Hops { two, cases: 0 }
+}
+
+impl Hops {
+    async fn case(&mut self, one: Answers, other: Answers) -> Case {
+        self.case_in(Protection::None, one, other).await
+    }
+
+    /// The first hop protects its connections so.
+    async fn case_in(&mut self, protection: Protection, one: Answers, other: Answers) -> Case {
+        let case = self.cases;
+        assert!(case < CASES, "DNS knows no more");
+        self.cases += 1;
+        let names = [format!("one.hop{case}.test"), format!("two.hop{case}.test")];
+        let places = [format!("192.0.3.{case}:25"), format!("192.0.4.{case}:25")];
+        let one = hop(&self.two.net, (&names[0], &places[0]), protection, one).await;
+        let other = hop(&self.two.net, (&names[1], &places[1]), Protection::None, other).await;
+        Case { domain: format!("hop{case}.test"), one, other }
+    }
+
+    /// Sends to these of a domain, and returns the first recipient's reply after one attempt; none if
+    /// nothing is left to do.
+    async fn attempt(&self, case: &Case, recipients: &[&str]) -> Option<String> {
+        let to: Vec<_> =
+            recipients.iter().map(|name| format!("<{name}@{}>", case.domain)).collect();
+        let to: Vec<_> = to.iter().map(String::as_str).collect();
+        self.two.send("<ana@x.test>", &to).await;
+        let start = Instant::now();
+        while start.elapsed() < PATIENCE {
+            let line = self.two.queue().await.into_iter().find(|l| l.destination == case.domain);
+            match line {
+                None => return None,
+                Some(line) if line.attempts > 0 => return line.recipients[0].reply.clone(),
+                Some(_) => sleep(Duration::from_millis(100)).await,
+            }
+        }
+        panic!("no attempt ends");
+    }
+}
+
+impl Case {
+    /// Messages that the hops were given whole.
+    fn taken(&self) -> (usize, usize) {
+        let count = |heard: &Heard| heard.with(".").len();
+        (count(&self.one), count(&self.other))
+    }
+}
+
+/// RFC 5321 §5.1: who refuses for now leaves it to the next, in the same attempt.
+#[tokio::test(start_paused = true)]
+async fn the_next_server_is_tried_in_the_same_attempt() {
+    let mut hops = hops().await;
+    for (answers, taken) in [
+        (&[("MAIL", "450 4.2.0 later")][..], (0, 1)),
+        (&[("RCPT", "451 4.7.1 greylisted")], (0, 1)),
+        (&[("DATA", "450 4.3.0 later")], (0, 1)),
+        (&[(".", "451 4.3.0 later")], (1, 1)),
+        (&[("connected", "421 4.3.2 too busy")], (0, 1)),
+        (&[("RCPT", "421 4.3.2 too busy")], (0, 1)),
+    ] {
+        let case = hops.case(answers, &[]).await;
+        assert_eq!(hops.attempt(&case, &["a"]).await, None, "{answers:?}");
+        assert_eq!(case.taken(), taken, "{answers:?}");
+    }
+    // Each recipient by itself.
+    let case = hops.case(&[("RCPT TO:<b@", "450 4.2.1 later")], &[]).await;
+    assert_eq!(hops.attempt(&case, &["a", "b"]).await, None);
+    assert_eq!(case.other.with("RCPT"), [format!("RCPT TO:<b@{}>", case.domain)]);
+    let story = hops.two.trace(&format!("a@{}", case.domain)).await;
+    let told = story.iter().filter_map(|event| match &event.what {
+        What::Attempted { host, recipients, .. } => {
+            let fates: Vec<_> = recipients.iter().map(|fate| fate.action.as_str()).collect();
+            Some(format!("{} {}", &host.as_deref()?[..3], fates.join(" ")))
+        }
+        _ => None,
+    });
+    assert_eq!(told.collect::<Vec<_>>(), ["one relayed delayed", "two relayed"]);
+}
+
+/// What all of them refuse for now waits, with the last one's words; a refusal for good ends it.
+#[tokio::test(start_paused = true)]
+async fn the_last_servers_words_count() {
+    let mut hops = hops().await;
+    let case = hops.case(&[("RCPT", "450 4.2.0 one")], &[("RCPT", "450 4.2.0 two")]).await;
+    assert_eq!(hops.attempt(&case, &["a"]).await.unwrap(), "450 4.2.0 two");
+    let case = hops.case(&[("RCPT", "450 4.2.0 one")], &[("connected", "X")]).await;
+    let reply = hops.attempt(&case, &["a"]).await.unwrap();
+    assert_eq!(reply, "450 4.2.0 one", "an answer tells more than none");
+    let case = hops.case(&[("RCPT", "550 5.1.1 nobody")], &[]).await;
+    assert_eq!(hops.attempt(&case, &["a"]).await, None);
+    assert_eq!(case.other.count("connected"), 0, "it was answered");
+}
+
+/// The schedule holds, whatever the server does when it is told that a transaction is over.
+#[tokio::test(start_paused = true)]
+async fn the_schedule_holds_with_a_server_that_answers_no_rset() {
+    let mut hops = hops().await;
+    let answers: Answers = &[("RCPT", "450 4.2.0 later"), ("RSET", ""), ("QUIT", "")];
+    let case = hops.case(answers, answers).await;
+    let start = Instant::now();
+    hops.two.send("<ana@x.test>", &[&format!("<a@{}>", case.domain)]).await;
+    for attempts in 1..=6 {
+        hops.two.tried(Some(attempts)).await;
+        hops.two.pass(Duration::from_secs(2));
+    }
+    assert!(start.elapsed() < Duration::from_secs(30), "{:?}", start.elapsed());
+    assert_eq!((case.one.with("MAIL").len(), case.other.with("MAIL").len()), (6, 6));
+}
+
+/// Neither yes nor no: the next server, or kept and reported in the end; never something that stands
+/// still, and never taken for delivered.
+#[tokio::test(start_paused = true)]
+async fn a_yes_to_data_is_no_answer() {
+    let mut hops = hops().await;
+    let yes: Answers = &[("DATA", "250 2.0.0 Ok")];
+    let case = hops.case(yes, &[]).await;
+    assert_eq!(hops.attempt(&case, &["a"]).await, None);
+    assert_eq!(case.taken(), (0, 1));
+    let case = hops.case(yes, yes).await;
+    let reply = hops.attempt(&case, &["a"]).await.unwrap();
+    assert!(reply.starts_with("451 4.5.0 two.hop1.test (192.0.4.1:25): "), "{reply}");
+    assert!(reply.contains("it answers DATA with \"250 2.0.0 Ok\""), "{reply}");
+    hops.two.pass(5 * 24 * HOUR);
+    let report = hops.two.inbox("127.0.0.1", "ana", 1).await;
+    assert!(report.contains("Action: failed\r\n"), "{report}");
+    assert!(report.contains("it answers DATA with \"250 2.0.0 Ok\""), "{report}");
+}
+
+/// Who does not want to talk at all: the next one; if no other does, its words are the answer.
+#[tokio::test(start_paused = true)]
+async fn who_refuses_to_talk_for_good_is_quoted() {
+    let banner: Answers = &[("connected", "554 5.7.1 Not from there")];
+    let hello: Answers = &[("EHLO", "550 no"), ("HELO", "554 5.7.1 Not from there")];
+    let hangs_up: Answers = &[("EHLO", "554 5.7.1 Not from there\r\nX")];
+    let mut hops = hops().await;
+    for (number, answers) in [banner, hello, hangs_up].into_iter().enumerate() {
+        let case = hops.case(answers, &[]).await;
+        assert_eq!(hops.attempt(&case, &["a"]).await, None, "{answers:?}");
+        assert_eq!(case.taken(), (0, 1));
+        let case = hops.case(answers, answers).await;
+        assert_eq!(hops.attempt(&case, &["a"]).await, None);
+        let report = hops.two.inbox("127.0.0.1", "ana", number + 1).await;
+        let place = case.domain.replace("hop", "one.hop");
+        for part in [
+            &*format!("The server {place} answered:\r\n    554 5.7.1 Not from there\r\n"),
+            "Diagnostic-Code: smtp; 554 5.7.1 Not from there\r\n",
+            "Status: 5.7.1\r\n",
+        ] {
+            assert!(report.contains(part), "{answers:?} {part}\n{report}");
+        }
+    }
+    // As long as one of them may do better, it waits.
+    let case = hops.case(banner, &[("connected", "421 4.3.2 too busy")]).await;
+    assert_eq!(hops.attempt(&case, &["a"]).await.unwrap(), "421 4.3.2 too busy");
+}
+
+/// A server that hangs up at EHLO is greeted with HELO.
+#[tokio::test(start_paused = true)]
+async fn who_hangs_up_at_ehlo_is_greeted_with_helo() {
+    let mut hops = hops().await;
+    let answers: [Answers; 3] =
+        [&[("EHLO", "X")], &[("EHLO", "what?")], &[("EHLO", "250-one\r\n25\r\nX")]];
+    for answers in answers {
+        let case = hops.case(answers, &[("connected", "X")]).await;
+        assert_eq!(hops.attempt(&case, &["a"]).await, None, "{answers:?}");
+        assert_eq!(case.one.with("HELO"), ["HELO mail.x.test"], "{answers:?}");
+        assert_eq!(case.taken(), (1, 0));
+    }
+}
+
+/// TLS that is offered and does not work: in plaintext, where nothing requires TLS.
+#[tokio::test(start_paused = true)]
+async fn tls_that_does_not_work_is_done_without() {
+    let mut hops = hops().await;
+    let answers: [(Protection, Answers); 6] = [
+        (Protection::ClientCertificate, &[]),
+        (Protection::Tls, &[("STARTTLS", "X")]),
+        (Protection::Tls, &[("STARTTLS", "220 go\r\nX")]),
+        (Protection::Tls, &[("STARTTLS", "220 go\r\nnot TLS\r\nX")]),
+        (Protection::Tls, &[("STARTTLS", "what?")]),
+        (Protection::Tls, &[("TLS EHLO", "X")]),
+    ];
+    for (protection, answers) in answers {
+        let case = hops.case_in(protection, answers, &[("connected", "X")]).await;
+        assert_eq!(hops.attempt(&case, &["a"]).await, None, "{answers:?}");
+        assert_eq!(case.one.count("STARTTLS"), 1, "{answers:?}");
+        assert_eq!((case.one.count("."), case.one.count("connected")), (1, 2), "{answers:?}");
+    }
+}
+
+/// The same where TLS is required: it waits, and what is wrong is told to people.
+#[tokio::test(start_paused = true)]
+async fn tls_that_does_not_work_is_told_in_words() {
+    for (protection, answers, words) in [
+        (Protection::ClientCertificate, &[][..], "it asks for a certificate of this side"),
+        (Protection::Tls, &[("STARTTLS", "X")], "after STARTTLS it closed the connection"),
+        (Protection::Tls, &[("TLS EHLO", "X")], "as soon as TLS was negotiated"),
+    ] {
+        let mut zone = zone();
+        zone.addresses.insert("out.test".to_owned(), vec![[192, 0, 2, 40].into()]);
+        let (host, tls) = ("out.test".to_owned(), SmarthostTls::StartTls);
+        let smarthost = Smarthost { host, port: 587, tls, login: None };
+        let all = Rules { route: Some(Arc::new(smarthost)), ..Rules::default() };
+        let two = two_with(zone, RelaySettings { all, ..RelaySettings::default() }).await;
+        let heard = hop(&two.net, ("out.test", "192.0.2.40:587"), protection, answers).await;
+        two.send("<ana@x.test>", &["<a@far.test>"]).await;
+        let line = two.tried(Some(1)).await.unwrap();
+        let reply = line.recipients[0].reply.as_ref().unwrap();
+        assert!(reply.starts_with("451 4.7.5 out.test (192.0.2.40:587): no TLS: "), "{reply}");
+        assert!(reply.contains(words), "{reply}");
+        assert!(!reply.contains("CertificateRequired") && !reply.contains("docs.rs"), "{reply}");
+        assert!(heard.with("MAIL").is_empty(), "{:?}", heard.lines());
+    }
+}
+
+/// Replies that end in LF alone.
+#[tokio::test(start_paused = true)]
+async fn a_server_may_end_its_lines_in_lf() {
+    let answers: Answers = &[
+        ("connected", "220 one ready\n"),
+        ("EHLO", "250-one\n250-8BITMIME\n250 PIPELINING\n"),
+        ("MAIL", "250 ok\n"),
+        ("RCPT", "250 ok\n"),
+        ("DATA", "354 go\n"),
+        (".", "250 taken\n"),
+    ];
+    let mut hops = hops().await;
+    let case = hops.case(answers, &[]).await;
+    assert_eq!(hops.attempt(&case, &["a"]).await, None);
+    assert_eq!(case.taken(), (1, 0));
+}
+
+/// The connection breaks when some have the message and others do not: those have it once.
+#[tokio::test(start_paused = true)]
+async fn who_has_it_does_not_get_it_again() {
+    let answers: Answers =
+        &[("EHLO", "250-one\r\n250-8BITMIME\r\n250 LIMITS RCPTMAX=1"), ("RCPT TO:<b@", "X")];
+    let mut hops = hops().await;
+    let case = hops.case(answers, &[]).await;
+    assert_eq!(hops.attempt(&case, &["a", "b"]).await, None);
+    assert_eq!(case.taken(), (1, 1));
+    assert_eq!(case.other.with("RCPT"), [format!("RCPT TO:<b@{}>", case.domain)]);
+}
