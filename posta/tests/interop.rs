@@ -61,8 +61,9 @@ fn debians_programs_collect() {
     place.start();
     let certificate = place.directory.path().join("data/self-signed.cert.pem");
     let both = place.all("pop3");
-    let certificate = certificate.to_str().unwrap();
-    run_script("collect.py", &[place.address("smtp"), both[0], both[1], certificate]);
+    let (certificate, program) = (certificate.to_str().unwrap(), common::program());
+    let program = program.to_str().unwrap();
+    run_script("collect.py", &[place.address("smtp"), both[0], both[1], certificate, program]);
 }
 
 /// Postfix, Exim and OpenSMTPD relay over 25, 587 and 465.

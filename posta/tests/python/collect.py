@@ -1,4 +1,4 @@
-"""Debian's mail programs collect a mailbox: python3 collect.py PASSWORD SMTP POP3 POP3S CERTIFICATE
+"""Debian's mail programs collect a mailbox: python3 collect.py PASSWORD SMTP POP3 POP3S CERTIFICATE PROGRAM
 
 POP3 offers STLS and APOP. The mailbox of bob@x.test is filled with messages of every kind; each program
 collects all of them, in plaintext, by STLS and in TLS from the start, as far as it can; what it
@@ -56,8 +56,8 @@ def run(command, text=b"", environment=None, cwd=None, codes=(0,)):
 
 
 class Place:
-    def __init__(self, password, smtp, pop3, pop3s, certificate):
-        self.password, self.certificate = password, certificate
+    def __init__(self, password, smtp, pop3, pop3s, certificate, program):
+        self.password, self.certificate, self.program = password, certificate, program
         self.smtp, self.pop3, self.pop3s = (place.split(":") for place in (smtp, pop3, pop3s))
         self.home = tempfile.mkdtemp(prefix="posta-collect-")
         self.made = 0
@@ -173,7 +173,7 @@ def by_fetchmail(place):
         deliverer = place.deliverer(out)
         config = place.write(
             "fetchmailrc",
-            "set invisible\npoll 127.0.0.1 protocol pop3 port %s: auth password user 'bob@x.test' password '%s' %s "
+            "set invisible\npoll 127.0.0.1 protocol pop3 port %s: user 'bob@x.test' password '%s' %s "
             "fetchall keep no rewrite no mimedecode mda '%s'\n" % (port, place.password, options, deliverer),
         )
         run(["fetchmail", "--fetchmailrc", config, "--pidfile", place.home + "/pid", "--nosyslog"],
@@ -201,7 +201,7 @@ def by_mpop(place):
         ("STLS", place.pop3, "tls on\ntls_starttls on\ntls_certcheck off"),
         ("POP3S", place.pop3s, "tls on\ntls_starttls off\ntls_certcheck off"),
     ]:
-        for auth in ("user", "plain", "scram-sha-256"):
+        for auth in ("on", "user", "plain", "scram-sha-256"):
             out = place.maildir()
             config = place.write(
                 "mpoprc",
@@ -232,11 +232,31 @@ def by_mutt(place, program="mutt"):
             "set pop_delete=no pop_checkinterval=0 folder=%s header_cache=\"\" message_cachedir=\"\"\n"
             % (starttls, place.certificate, place.home),
         )
-        keys = "push '<tag-pattern>~A<enter><tag-prefix><copy-message>%s<enter><exit>'" % out
         url = "%s://bob%%40x.test:%s@127.0.0.1:%s" % (scheme, place.password, port)
-        in_a_terminal([program, "-n", "-F", config, "-f", url, "-e", keys], place.home)
+        copy_all(place, program, config, url, out)
         its_own = rb"(?<=\n)Content-Length: \d+\nLines: \d+\n"
         place.compare("%s, %s" % (program, how), list(place.files(out)), its_own)
+
+
+def copy_all(place, program, config, folder, out):
+    """Copies what a mutt finds in a folder into a Maildir."""
+    keys = "push '<tag-pattern>~A<enter><tag-prefix><copy-message>%s<enter><exit>'" % out
+    in_a_terminal([program, "-n", "-F", config, "-f", folder, "-e", keys], place.home)
+
+
+def by_posta(place):
+    """What `posta fetch` writes into an mbox is found there by mutt and neomutt."""
+    mbox = os.path.join(place.home, "mbox")
+    command = [place.program, "fetch", "--server", ":".join(place.pop3), "--user", "bob@x.test", "--password-stdin"]
+    run([*command, "--all", "--tls", "none", "--mbox", mbox], place.password.encode())
+    for program in ("mutt", "neomutt"):
+        out = place.maildir()
+        config = place.write("muttrc", "set mbox_type=Maildir auto_tag=yes confirmappend=no delete=no move=no folder=%s\n" % place.home)
+        copy_all(place, program, config, mbox, out)
+        found = list(place.files(out))
+        ids = {re.search(rb"(?m)^Message-ID: (<\d+@x.test>)$", text).group(1) for text in found}
+        assert len(found) == len(ids) == COUNT, (program, len(found), len(ids))
+        print("posta fetch --mbox, %s: %d messages" % (program, COUNT), flush=True)
 
 
 def in_a_terminal(command, home, seconds=60):
@@ -343,7 +363,7 @@ def main():
     place = Place(*sys.argv[1:])
     place.fill()
     place.read()
-    programs = [by_poplib, by_curl, by_fetchmail, by_getmail, by_mpop, by_neomutt, by_mutt, by_s_nail, by_openssl, by_perl, perl_apop]
+    programs = [by_poplib, by_curl, by_fetchmail, by_getmail, by_mpop, by_neomutt, by_mutt, by_posta, by_s_nail, by_openssl, by_perl, perl_apop]
     failed = []
     for program in programs:
         try:

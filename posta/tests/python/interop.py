@@ -1,6 +1,7 @@
 """Python's own mail clients against the server: python3 interop.py PASSWORD CASE ADDRESS..."""
 
 import base64
+import email.message
 import hashlib
 import hmac
 import poplib
@@ -164,6 +165,13 @@ def auth(password, submission, pop3):
                 assert refused.smtp_code == 553, refused
             else:
                 raise AssertionError("ana sent as bob")
+    with connect() as client:
+        # It chooses the mechanism, and says SMTPUTF8 only where an address needs it.
+        client.login("ana@x.test", password)
+        note = email.message.EmailMessage()
+        note["From"], note["To"], note["Subject"] = "ana@x.test", "bob@x.test", "Bun\u0103 ziua"
+        note.set_content("\u00een Rom\u00e2nia\n")
+        assert client.send_message(note) == {}
     for plus in (False, True):
         with connect() as client:
             # Not offered, and taken all the same.
@@ -180,7 +188,7 @@ def auth(password, submission, pop3):
     count = client.stat()[0]
     message = b"\r\n".join(client.retr(count)[1])
     assert b"with ESMTPSA id" in message and b"\ttls TLS_" in message, message
-    for number in range(count, count - 6, -1):
+    for number in range(count, count - 7, -1):
         client.dele(number)
     client.quit()
 

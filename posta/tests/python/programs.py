@@ -134,15 +134,15 @@ def swaks(server):
 def msmtp(server):
     for name, address, more in [
         ("msmtp 25", server.smtp, ["--tls=off"]),
-        ("msmtp 587", server.submission, ["--tls=on", "--tls-starttls=on"]),
+        ("msmtp 587", server.submission, ["--tls=on", "--tls-starttls=on", "--auth=plain"]),
         ("msmtp 587 SCRAM", server.submission, ["--tls=on", "--auth=scram-sha-256"]),
-        ("msmtp 465", server.submissions, ["--tls=on", "--tls-starttls=off"]),
+        ("msmtp 587 by itself", server.submission, ["--tls=on", "--auth=on"]),
+        ("msmtp 465", server.submissions, ["--tls=on", "--tls-starttls=off", "--auth=on"]),
     ]:
         host, port = address.split(":")
         options = [f"--host={host}", f"--port={port}", "--from=ana@x.test", "--tls-certcheck=off", *more]
         if "25" not in name:
             options += ["--user=ana@x.test", f"--passwordeval=echo {server.password}"]
-            options += [] if "SCRAM" in name else ["--auth=plain"]
         deliver(["msmtp", *options, "bob@x.test"], server.unix)
         server.arrived(name)
 
