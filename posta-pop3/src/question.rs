@@ -128,6 +128,8 @@ pub enum Denial {
     Unavailable,
     /// Too many logins failed of late.
     Locked,
+    /// Name and password are right, but the operator has disabled the account (RFC 3206 §4: `AUTH`).
+    Disabled,
     /// The account has as many sessions as it may have.
     TooMany,
     /// The last login is too short ago (RFC 2449 §8.1.1: `LOGIN-DELAY`).

@@ -258,6 +258,11 @@ impl SmtpHost {
             Err(LoginError::Locked) => {
                 self.refuse_login(Reply::new(454, (4, 7, 0), "Too many failures, try later"))
             }
+            // RFC 5248 registered both codes for this.
+            Err(LoginError::Disabled) => {
+                let words = "The account is disabled: ask the postmaster of this server";
+                self.refuse_login(Reply::new(525, (5, 7, 13), words))
+            }
             Err(error @ (LoginError::Store(_) | LoginError::Tokens(_))) => {
                 tracing::error!(%error, "a login could not be checked");
                 Answer::Refuse(Reply::new(454, (4, 7, 0), "Temporary authentication failure"))
@@ -346,8 +351,8 @@ impl SmtpHost {
             None => self.account.take(),
             Some(None) => None,
             Some(Some(name)) => match self.acceptor.authenticator.find(&name).await {
-                Ok(Some(account)) => Some(Box::new(account.into())),
-                Ok(None) => {
+                Ok(Some(account)) if !account.disabled => Some(Box::new(account.into())),
+                Ok(_) => {
                     return Answer::Refuse(Reply::new(501, (5, 5, 4), "LOGIN names no account"));
                 }
                 Err(error) => return Answer::Refuse(store_failed(&error)),

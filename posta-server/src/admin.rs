@@ -63,7 +63,24 @@ pub enum Request {
         #[serde(default)]
         apop: bool,
     },
-    /// Brings removed messages back.
+    /// Gives an account another address.
+    AccountRename {
+        /// Its address.
+        address: String,
+        /// The new one.
+        new: String,
+        /// Whether the old one becomes an alias for it.
+        #[serde(default)]
+        alias: bool,
+    },
+    /// Says whether nobody may log in to an account.
+    AccountDisable {
+        /// Its address.
+        address: String,
+        /// Whether.
+        disabled: bool,
+    },
+    /// Brings an account back that was removed, or the messages of one that is there.
     AccountUndelete {
         /// The account's address.
         address: String,
@@ -225,10 +242,24 @@ pub enum Response {
     Accounts(Vec<AccountLine>),
     /// What an alias is after a change.
     Alias(AliasState),
-    /// An account was removed: the aliases that still lead to it.
+    /// An account was removed.
     AccountRemoved {
-        /// Their names.
+        /// Until when it can be brought back.
+        until: Timestamp,
+        /// The aliases that still lead to it.
         leading: Vec<String>,
+    },
+    /// A removed account was brought back.
+    AccountRestored {
+        /// With so many messages.
+        messages: usize,
+        /// Where its mail goes; nowhere if to its mailbox.
+        members: Vec<String>,
+    },
+    /// An account was renamed.
+    AccountRenamed {
+        /// The aliases that led to it, and lead to its new address now.
+        aliases: Vec<String>,
     },
     /// The aliases, by name.
     Aliases(Vec<AliasLine>),
@@ -287,6 +318,12 @@ pub enum AdminError {
     /// The store refused.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// There is no such account, and was none.
+    #[error(
+        "there is no account {0}, and none of that address was removed within a week; `posta account \
+         list` shows those there are"
+    )]
+    NothingToUndelete(Address),
     /// There is no such lock-out.
     #[error("{0} is not locked out; `posta lockout list` names who is")]
     NoLockout(String),
@@ -358,6 +395,12 @@ impl Admin {
                 self.store.set_password(&address, credentials).await?;
             }
             Request::AccountRemove { address } => return self.remove_account(address).await,
+            Request::AccountRename { address, new, alias } => {
+                return self.rename_account(address, new, alias).await;
+            }
+            Request::AccountDisable { address, disabled } => {
+                self.store.set_disabled(&parse_address(address)?, disabled).await?;
+            }
             Request::AccountUndelete { address, since } => {
                 return self.undelete(address, since).await;
             }

@@ -57,6 +57,9 @@ pub enum LoginError {
     /// Too many were wrong of late.
     #[error("too many failed logins")]
     Locked,
+    /// They are right, but the operator has disabled the account.
+    #[error("the account is disabled")]
+    Disabled,
     /// It could not be found out.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -240,6 +243,7 @@ impl Authenticator {
                 return Err(LoginError::Credentials);
             }
         }
+        let account = self.enabled(client, account)?;
         self.guard.succeeded(client, account.id).await?;
         Ok(Principal::from(account).ending(grant.until))
     }
@@ -261,13 +265,13 @@ impl Authenticator {
             account.as_ref().map_or(&self.nobody, |account| &account.credentials.password_hash);
         let tag = self.tag(stored, password);
         if let Some(known) = self.remembered(account, &tag) {
-            return Ok(known.into());
+            return Ok(self.enabled(client, known)?.into());
         }
         // Closed only when the program ends.
         let Ok(_permit) = self.permits.acquire().await else { return Err(LoginError::Credentials) };
         // Of many logins that waited here at once, the first may have done the work for all.
         if let Some(known) = self.remembered(account, &tag) {
-            return Ok(known.into());
+            return Ok(self.enabled(client, known)?.into());
         }
         // Hashing more is work that anybody could cause.
         let is_right = password.expose().len() <= PASSWORD
@@ -337,6 +341,7 @@ impl Authenticator {
         let why = if named.found.is_some() { "wrong password" } else { "no such account" };
         match named.found.filter(|_| is_right) {
             Some(account) => {
+                let account = self.enabled(client, account)?;
                 self.guard.succeeded(client, account.id).await?;
                 Ok(account)
             }
@@ -346,6 +351,16 @@ impl Authenticator {
                 Err(LoginError::Credentials)
             }
         }
+    }
+
+    /// Refuses an account that is disabled. Only whoever knows its password hears of that.
+    fn enabled(&self, client: ClientAddress, account: Found) -> Result<Found, LoginError> {
+        if account.disabled {
+            let name = account.address.as_str();
+            self.guard.failed_logins().tell(client, name, "the account is disabled");
+            return Err(LoginError::Disabled);
+        }
+        Ok(account)
     }
 
     /// The account that a name means, if any.

@@ -170,6 +170,7 @@ impl PopHost {
             Ok(account) => self.open(account).await,
             Err(LoginError::Credentials) => Err(Denial::Credentials),
             Err(LoginError::Locked) => Err(Denial::Locked),
+            Err(LoginError::Disabled) => Err(Denial::Disabled),
             Err(error @ (LoginError::Store(_) | LoginError::Tokens(_))) => Err(unavailable(&error)),
         };
         opened.map_or_else(
@@ -258,6 +259,7 @@ const fn said(denial: Denial) -> &'static str {
         Denial::Credentials => "[AUTH] wrong name or password",
         Denial::Unavailable => "[SYS/TEMP] the maildrop could not be opened",
         Denial::Locked => "[AUTH] too many failed logins",
+        Denial::Disabled => "[AUTH] the account is disabled",
         Denial::TooMany => "[IN-USE] too many sessions of the account",
         Denial::TooSoon => "[LOGIN-DELAY] too soon after the last login",
         Denial::Ended => "[AUTH] the account or its password has changed",

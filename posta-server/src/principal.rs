@@ -91,7 +91,7 @@ impl Principal {
         self.until.is_some_and(|until| until <= clock.now())
     }
 
-    /// Returns whether the account is there and has the credentials that the session logged in with.
+    /// Returns whether the account is there, is not disabled, and has the credentials that the session logged in with.
     /// What it may send as is up to date afterwards.
     ///
     /// # Errors
@@ -106,9 +106,10 @@ impl Principal {
 
     async fn look_up(&mut self, store: &dyn Store) -> Result<bool, StoreError> {
         let Some(found) = Found::by_address(store, &self.address).await? else { return Ok(false) };
+        let is_disabled = found.disabled;
         let now = Self::from(found);
         // An account that was removed and added again has another id.
-        let is_same = now.id == self.id && now.credentials == self.credentials;
+        let is_same = !is_disabled && now.id == self.id && now.credentials == self.credentials;
         if is_same {
             *self = now.ending(self.until);
         }
@@ -166,6 +167,10 @@ mod tests {
             assert!(!session.is_current(&store).await.unwrap(), "{hash} {scram:?}");
             assert!(!session.is_current(&store).await.unwrap(), "an end is an end");
         }
+        let mut session = log_in().await;
+        store.set_disabled(&ana, true).await.unwrap();
+        assert!(!session.is_current(&store).await.unwrap(), "disabled");
+        store.set_disabled(&ana, false).await.unwrap();
         let mut session = log_in().await;
         let now = Timestamp::UNIX_EPOCH;
         store.remove_account(&ana, now, now).await.unwrap();

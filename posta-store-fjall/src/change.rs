@@ -116,6 +116,19 @@ impl Committer {
         since: Timestamp,
     ) -> Result<usize, StoreError> {
         let mut batch = Batch::new(&self.schema);
+        let count = self.bring_back(account, since, &mut batch)?;
+        self.commit(batch)?;
+        self.views.forget(account);
+        Ok(count)
+    }
+
+    /// Brings messages back that were removed at `since` or later. Returns how many.
+    pub(crate) fn bring_back(
+        &self,
+        account: AccountId,
+        since: Timestamp,
+        batch: &mut Batch,
+    ) -> Result<usize, StoreError> {
         let mut count = 0;
         for guard in self.schema.removed.prefix(account.0.to_be_bytes()) {
             let (key, value) = key_and_value(guard)?;
@@ -130,8 +143,6 @@ impl Committer {
             self.usages.add(account, removed.entry.octets);
             count += 1;
         }
-        self.commit(batch)?;
-        self.views.forget(account);
         Ok(count)
     }
 
@@ -147,6 +158,7 @@ impl Committer {
     }
 
     pub(crate) fn sweep(&mut self, now: Timestamp) -> Result<usize, StoreError> {
+        let accounts = self.purge_accounts(now)?;
         let mut batch = Batch::new(&self.schema);
         // Entries that show a content, counting what this batch takes away.
         let mut shown = HashMap::new();
@@ -166,7 +178,7 @@ impl Committer {
         }
         self.commit(batch)?;
         self.release_segments();
-        Ok(count)
+        Ok(accounts + count)
     }
 
     /// Takes a content away when its last entry goes.

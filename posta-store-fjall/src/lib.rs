@@ -43,8 +43,8 @@ use open::{Opener, Tables};
 use posta_mail::{Address, Domain, MailId, Secret, Timestamp};
 use posta_store::{
     Acceptance, Account, AccountId, Alias, AliasName, Credentials, Destination, Entry, Event, Item,
-    ItemId, ItemState, Maildrop, Pending, SecretOf, SendAs, Settlement, Source, SourceId, Store,
-    StoreError, Uid, Usage, Visit,
+    ItemId, ItemState, Maildrop, Pending, RemovedAccount, SecretOf, SendAs, Settlement, Source,
+    SourceId, Store, StoreError, Uid, Usage, Visit,
 };
 use schema::Schema;
 use std::{
@@ -484,6 +484,26 @@ impl Store for FjallStore {
         self.alone_on_account(move |committer| committer.remove_account(&address, now, purge))
     }
 
+    fn set_disabled(&self, address: &Address, disabled: bool) -> Pending<'_, ()> {
+        let address = address.folded();
+        self.alone_on_account(move |committer| {
+            committer.change_account(&address, |account| account.disabled = disabled)
+        })
+    }
+
+    fn rename_account(&self, old: &Address, new: &Address, aliases: Vec<Alias>) -> Pending<'_, ()> {
+        let (old, new) = (old.folded(), new.folded());
+        self.alone_on_account(move |committer| committer.rename_account(&old, &new, &aliases))
+    }
+
+    fn removed_accounts(&self) -> Pending<'_, Vec<RemovedAccount>> {
+        now(|| self.schema()?.removed_accounts())
+    }
+
+    fn restore_account(&self, account: AccountId) -> Pending<'_, usize> {
+        self.alone_on_account(move |committer| committer.restore_account(account))
+    }
+
     fn alias(&self, name: &AliasName) -> Pending<'_, Option<Vec<Address>>> {
         now(|| self.schema()?.targets(name))
     }
@@ -513,6 +533,19 @@ impl Store for FjallStore {
             }
             Ok(domains)
         })
+    }
+
+    fn domain_alias(&self, domain: &str) -> Pending<'_, Option<Domain>> {
+        now(|| self.schema()?.domain_alias(domain))
+    }
+
+    fn domain_aliases(&self) -> Pending<'_, Vec<(Domain, Domain)>> {
+        now(|| self.schema()?.domain_aliases())
+    }
+
+    fn set_domain_alias(&self, alias: &Domain, domain: &Domain) -> Pending<'_, ()> {
+        let (alias, domain) = (alias.clone(), domain.clone());
+        self.alone(move |committer| committer.set_domain_alias(&alias, &domain))
     }
 
     fn add_domain(&self, domain: &Domain) -> Pending<'_, ()> {

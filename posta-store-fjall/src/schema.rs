@@ -6,7 +6,7 @@
 //! | `meta`     | a name                       | a number, or a place in the log |
 //! | `account`  | address, folded              | version, id, credentials |
 //! | `alias`    | address, folded, or `@domain` | version, addresses, a line each |
-//! | `domain`   | name                         | 1 if added by itself, else 0 |
+//! | `domain`   | name                         | 1 if added by itself, 0 if not; 2 and the name of the domain that it stands for |
 //! | `mailbox`  | account, unique-id           | version, entry |
 //! | `imported` | account, unique-id           | the unique-id that a message brought along |
 //! | `removed`  | account, unique-id           | version, times, entry |
@@ -28,7 +28,10 @@
 
 mod directory;
 
-pub(crate) use directory::{decode_domain, encode_account, encode_targets};
+pub(crate) use directory::{
+    ADDED_BY_ITSELF, USED, decode_domain, encode_account, encode_domain_alias,
+    encode_removed_account, encode_targets, removed_account_key,
+};
 
 use crate::{
     batch::Table,
@@ -48,7 +51,8 @@ use xxhash_rust::xxh3::xxh3_64;
 /// keyspace `content`; `upgrade.rs` moves them. 4: the keys of `due` begin with the destination. 5: an
 /// entry counts its octets as lines; `upgrade.rs` counts those of earlier formats. 6: secrets are sealed in
 /// `secret`, and visits stand apart from their sources; `unsealed.rs` seals those of earlier formats. 7: an account
-/// says whether it forwards, and whether nobody may log in; one of format 6 does neither.
+/// says whether it forwards, and whether nobody may log in; one of format 6 does neither. Removed accounts
+/// stand in `kept`, and a domain may stand for another.
 const FORMAT: u64 = 7;
 
 /// The first format whose queue has a lane for each destination.

@@ -160,6 +160,7 @@ fn what_was_removed_does_not_open_any_more() {
     drop(copied);
     let store = place.open();
     block_on(store.remove_account(&ana(), Timestamp::UNIX_EPOCH, Timestamp::UNIX_EPOCH)).unwrap();
+    block_on(store.sweep(Timestamp::UNIX_EPOCH)).unwrap();
     block_on(store.remove_source(other)).unwrap();
     let keys = fs::read(&place.keys).unwrap();
     assert!(keys[64..].iter().all(|&octet| octet == 0), "no key is left");

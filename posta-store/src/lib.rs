@@ -26,7 +26,7 @@ pub use memory::MemoryStore;
 pub use queue::{Destination, Envelope, Item, ItemId, ItemIdError, ItemState, Settlement, Waiting};
 pub use records::{
     Acceptance, Account, AccountId, Alias, AliasName, CHUNK, Credentials, Delivery, Entry,
-    Maildrop, RETRIEVED, SendAs, Summary, Uid, Usage, keeps_copy,
+    Maildrop, RETRIEVED, RemovedAccount, SendAs, Summary, Uid, Usage, keeps_copy,
 };
 
 pub use sources::{Collected, Keep, Login, LoginTls, SecretOf, Source, SourceId, Visit};
@@ -137,8 +137,8 @@ pub trait Store: Send + Sync + 'static {
     /// many.
     fn undelete(&self, account: AccountId, since: Timestamp) -> Pending<'_, usize>;
 
-    /// Purges some of the removed messages whose time has come. Answers how many; call it again
-    /// until it is none.
+    /// Purges some of the removed messages and accounts whose time has come, the latter with their
+    /// secrets and sources. Answers how many; call it again until it is none.
     fn sweep(&self, now: Timestamp) -> Pending<'_, usize>;
 
     /// How much a mailbox holds, removed messages not counted. Quick after the first time: it is
@@ -212,7 +212,7 @@ pub trait Store: Send + Sync + 'static {
     /// address itself as a target: it forwards the account's mail then.
     ///
     /// # Errors
-    /// [`StoreError::AccountExists`]; [`StoreError::IsAlias`]; [`StoreError::Sealed`] when a password for APOP cannot be sealed.
+    /// [`StoreError::AccountExists`]; [`StoreError::IsAlias`]; [`StoreError::DomainIsAlias`]; [`StoreError::Sealed`] when a password for APOP cannot be sealed.
     fn add_account(&self, address: &Address, credentials: Credentials) -> Pending<'_, AccountId>;
 
     /// Replaces an account's password; the one for APOP too, or removes it.
@@ -234,8 +234,24 @@ pub trait Store: Send + Sync + 'static {
     /// [`StoreError::NoSuchAccount`].
     fn set_send_as(&self, address: &Address, send_as: Vec<SendAs>) -> Pending<'_, ()>;
 
-    /// Removes an account, and its messages as [`Store::remove`] does. Its domain stays local only
-    /// if it was added by itself or has other accounts.
+    /// Says whether nobody may log in to an account ([`Account::disabled`]).
+    ///
+    /// # Errors
+    /// [`StoreError::NoSuchAccount`].
+    fn set_disabled(&self, address: &Address, disabled: bool) -> Pending<'_, ()>;
+
+    /// Gives an account another address, whose domain becomes local; its mailbox, unique-ids and
+    /// credentials stay. In the same transaction an alias of the old name goes, and `aliases` are set.
+    /// The old domain stays local as after [`Store::remove_account`].
+    ///
+    /// # Errors
+    /// [`StoreError::NoSuchAccount`]; [`StoreError::AccountExists`]; [`StoreError::IsAlias`] where an
+    /// alias has the new name; [`StoreError::DomainIsAlias`].
+    fn rename_account(&self, old: &Address, new: &Address, aliases: Vec<Alias>) -> Pending<'_, ()>;
+
+    /// Removes an account, and its messages as [`Store::remove`] does: it can be brought back with them
+    /// until `purge`. Its domain stays local only if it was added by itself or something uses it: an
+    /// account, an alias, another domain that stands for it.
     ///
     /// # Errors
     /// [`StoreError::NoSuchAccount`].
@@ -245,6 +261,17 @@ pub trait Store: Send + Sync + 'static {
         now: Timestamp,
         purge: Timestamp,
     ) -> Pending<'_, ()>;
+
+    /// The accounts that were removed and are not purged, in the order in which they were added.
+    fn removed_accounts(&self) -> Pending<'_, Vec<RemovedAccount>>;
+
+    /// Brings a removed account back, with the messages that it had when it was removed, their
+    /// unique-ids and its credentials. Answers how many messages.
+    ///
+    /// # Errors
+    /// [`StoreError::NoSuchAccount`] if it is not among those that were removed;
+    /// [`StoreError::AccountExists`] where another has its address now; [`StoreError::DomainIsAlias`].
+    fn restore_account(&self, account: AccountId) -> Pending<'_, usize>;
 
     /// Where an alias leads.
     fn alias(&self, name: &AliasName) -> Pending<'_, Option<Vec<Address>>>;
@@ -256,7 +283,7 @@ pub trait Store: Send + Sync + 'static {
     /// mail ([`Account::forwards`]).
     ///
     /// # Errors
-    /// [`StoreError::NoSuchDomain`] when its domain is not local.
+    /// [`StoreError::NoSuchDomain`] when its domain is not local; [`StoreError::DomainIsAlias`].
     fn set_alias(&self, alias: Alias) -> Pending<'_, ()>;
 
     /// Removes an alias.
@@ -271,13 +298,31 @@ pub trait Store: Send + Sync + 'static {
     /// All local domains, by name.
     fn domains(&self) -> Pending<'_, Vec<Domain>>;
 
-    /// Makes a domain local. Doing so again changes nothing.
-    fn add_domain(&self, domain: &Domain) -> Pending<'_, ()>;
+    /// The domain that a domain, given in lower case, stands for; none if it stands for itself.
+    fn domain_alias(&self, domain: &str) -> Pending<'_, Option<Domain>>;
 
-    /// Makes a domain foreign.
+    /// All domains that stand for others, by name, and these.
+    fn domain_aliases(&self) -> Pending<'_, Vec<(Domain, Domain)>>;
+
+    /// Makes a domain stand for a local one: each address of the one is that of the other.
     ///
     /// # Errors
-    /// [`StoreError::NoSuchDomain`]; [`StoreError::DomainInUse`] while it has accounts or aliases.
+    /// [`StoreError::NoSuchDomain`] when the other is not local; [`StoreError::DomainIsAlias`] when it
+    /// stands for another itself; [`StoreError::DomainInUse`] while the first has accounts or aliases,
+    /// or others stand for it.
+    fn set_domain_alias(&self, alias: &Domain, domain: &Domain) -> Pending<'_, ()>;
+
+    /// Makes a domain local. Doing so again changes nothing.
+    ///
+    /// # Errors
+    /// [`StoreError::DomainIsAlias`].
+    fn add_domain(&self, domain: &Domain) -> Pending<'_, ()>;
+
+    /// Makes a domain foreign, one that stands for another too.
+    ///
+    /// # Errors
+    /// [`StoreError::NoSuchDomain`]; [`StoreError::DomainInUse`] while it has accounts or aliases, or
+    /// others stand for it.
     fn remove_domain(&self, domain: &Domain) -> Pending<'_, ()>;
 }
 
@@ -290,8 +335,8 @@ pub enum StoreError {
     /// The address is an alias, which would not bring the account its mail.
     #[error(
         "{0} is an alias, and an account of that name would get no mail: remove the alias first \
-         (`posta alias remove {0}`), then add the account; `posta alias add {0} MEMBER` makes it \
-         forward again"
+         (`posta alias remove {0}`); `posta alias add {0} MEMBER` makes the account forward \
+         afterwards"
     )]
     IsAlias(Address),
     /// There is no such account, or no longer.
@@ -304,8 +349,14 @@ pub enum StoreError {
     #[error("{0} is no local domain; `posta domain add {0}` makes it one")]
     NoSuchDomain(Domain),
     /// The domain has accounts or aliases.
-    #[error("{0} has accounts or aliases; remove them first")]
+    #[error(
+        "{0} has accounts or aliases, or other domains stand for it; remove them first (`posta account \
+         list`, `posta alias list`, `posta domain list`)"
+    )]
     DomainInUse(Domain),
+    /// The domain stands for another.
+    #[error("{0} stands for {1}: use that, or end it with `posta domain remove {0}`")]
+    DomainIsAlias(Domain, Domain),
     /// Another process has the store open.
     #[error("another process has the store in {0} open; stop it first")]
     InUse(PathBuf),

@@ -1,14 +1,15 @@
 //! The reference store: the rules in their simplest form, kept in memory. Tests and simulations run
 //! on it, and every other store is compared with it.
 
+mod acceptance;
 mod directory;
 mod queue;
 mod sources;
 
 use crate::{
-    Acceptance, Account, AccountId, Alias, AliasName, Collected, Credentials, Delivery,
-    Destination, Entry, Event, Item, ItemId, ItemState, Maildrop, Pending, RETRIEVED, SecretOf,
-    SendAs, Settlement, Source, SourceId, Store, StoreError, Summary, Uid, Usage, Visit,
+    Acceptance, Account, AccountId, Alias, AliasName, Credentials, Destination, Entry, Event, Item,
+    ItemId, ItemState, Maildrop, Pending, RETRIEVED, RemovedAccount, SecretOf, SendAs, Settlement,
+    Source, SourceId, Store, StoreError, Summary, Uid, Usage, Visit,
 };
 use bytes::Bytes;
 use posta_mail::{Address, Domain, MailId, Secret, Timestamp};
@@ -42,6 +43,9 @@ struct Inner {
     aliases: BTreeMap<AliasName, Vec<Address>>,
     /// Whether each local domain was added by itself.
     domains: BTreeMap<Domain, bool>,
+    /// What domains stand for that stand for others.
+    domain_aliases: BTreeMap<Domain, Domain>,
+    removed_accounts: BTreeMap<AccountId, RemovedAccount>,
     content: HashMap<MailId, Chunks>,
     /// How many entries show a content.
     shown: HashMap<MailId, usize>,
@@ -110,6 +114,19 @@ impl Inner {
         true
     }
 
+    fn undelete(&mut self, account: AccountId, since: Timestamp) -> usize {
+        let is_meant = |key: &(AccountId, Uid), removed: &mut Removed| {
+            key.0 == account && removed.time >= since
+        };
+        let back: Vec<_> = self.removed.extract_if(.., is_meant).collect();
+        let count = back.len();
+        for (key, Removed { mut entry, .. }) in back {
+            entry.flags &= !RETRIEVED;
+            self.mailboxes.insert(key, entry);
+        }
+        count
+    }
+
     fn unshow(&mut self, content: MailId) {
         if let Some(shown) = self.shown.get_mut(&content) {
             *shown -= 1;
@@ -117,59 +134,6 @@ impl Inner {
                 self.shown.remove(&content);
                 self.content.remove(&content);
             }
-        }
-    }
-
-    fn can_accept(&self, acceptance: &Acceptance) -> bool {
-        acceptance.deliveries.iter().all(|delivery| self.has_account(delivery.account))
-            && acceptance.reports.iter().all(|report| self.can_accept(report))
-    }
-
-    fn has_collected(&self, acceptance: &Acceptance) -> bool {
-        acceptance.collected.as_ref().is_some_and(|Collected { source, unique_id }| {
-            self.collected.contains_key(&(*source, unique_id.clone()))
-        })
-    }
-
-    fn accept(&mut self, acceptance: Acceptance) {
-        let (octets, shown) = (acceptance.octets(), acceptance.shown());
-        let Acceptance {
-            id, time, rest, added, deliveries, items, events, reports, collected, ..
-        } = acceptance;
-        if let Some(Collected { source, unique_id }) = collected {
-            self.collected.insert((source, unique_id), time);
-        }
-        self.content.entry(id).or_default().push(rest.into());
-        self.shown.insert(id, shown);
-        for delivery in deliveries {
-            self.deliver(delivery, id, octets, added, time, shown > 1);
-        }
-        for item in items {
-            self.queue.insert(item.id, Item { shared: shown > 1, ..item });
-        }
-        self.events.extend(events);
-        for report in reports {
-            self.accept(report);
-        }
-    }
-
-    fn deliver(
-        &mut self,
-        delivery: Delivery,
-        content: MailId,
-        octets: u64,
-        added: u64,
-        time: Timestamp,
-        shared: bool,
-    ) {
-        let uid = Uid::after(Uid(self.last_uid), time);
-        self.last_uid = uid.0;
-        let octets = octets + added + delivery.prefix.len() as u64;
-        let (flags, folder, prefix) = (0, 0, delivery.prefix);
-        let entry = Entry { content, octets, added, time, flags, folder, shared, prefix };
-        self.mailboxes.insert((delivery.account, uid), entry);
-        if let Some(unique_id) = delivery.unique_id {
-            self.imported.insert((delivery.account, uid), unique_id);
         }
     }
 }
@@ -353,29 +317,19 @@ impl Store for MemoryStore {
     }
 
     fn undelete(&self, account: AccountId, since: Timestamp) -> Pending<'_, usize> {
-        self.with(|inner| {
-            let back: Vec<_> = inner
-                .removed
-                .extract_if(.., |key, removed| key.0 == account && removed.time >= since)
-                .collect();
-            let count = back.len();
-            for (key, Removed { mut entry, .. }) in back {
-                entry.flags &= !RETRIEVED;
-                inner.mailboxes.insert(key, entry);
-            }
-            Ok(count)
-        })
+        self.with(|inner| Ok(inner.undelete(account, since)))
     }
 
     fn sweep(&self, now: Timestamp) -> Pending<'_, usize> {
         self.with(|inner| {
+            let accounts = inner.purge_accounts(now);
             let due: Vec<_> =
                 inner.removed.extract_if(.., |_, removed| removed.purge <= now).collect();
             for (key, removed) in &due {
                 inner.imported.remove(key);
                 inner.unshow(removed.entry.content);
             }
-            Ok(due.len())
+            Ok(accounts + due.len())
         })
     }
 
@@ -504,6 +458,24 @@ impl Store for MemoryStore {
         self.with_account(|inner| inner.remove_account(&address.folded(), now, purge))
     }
 
+    fn set_disabled(&self, address: &Address, disabled: bool) -> Pending<'_, ()> {
+        self.with_account(|inner| {
+            inner.change_account(address, |account| account.disabled = disabled)
+        })
+    }
+
+    fn rename_account(&self, old: &Address, new: &Address, aliases: Vec<Alias>) -> Pending<'_, ()> {
+        self.with_account(|inner| inner.rename_account(&old.folded(), new.folded(), aliases))
+    }
+
+    fn removed_accounts(&self) -> Pending<'_, Vec<RemovedAccount>> {
+        self.with(|inner| Ok(inner.removed_accounts.values().cloned().collect()))
+    }
+
+    fn restore_account(&self, account: AccountId) -> Pending<'_, usize> {
+        self.with_account(|inner| inner.restore_account(account))
+    }
+
     fn alias(&self, name: &AliasName) -> Pending<'_, Option<Vec<Address>>> {
         self.with(|inner| Ok(inner.aliases.get(name).cloned()))
     }
@@ -530,12 +502,25 @@ impl Store for MemoryStore {
         self.with(|inner| Ok(inner.domains.contains_key(domain)))
     }
 
+    fn domain_alias(&self, domain: &str) -> Pending<'_, Option<Domain>> {
+        self.with(|inner| Ok(inner.domain_aliases.get(domain).cloned()))
+    }
+
+    fn domain_aliases(&self) -> Pending<'_, Vec<(Domain, Domain)>> {
+        self.with(|inner| Ok(inner.domain_aliases.clone().into_iter().collect()))
+    }
+
+    fn set_domain_alias(&self, alias: &Domain, domain: &Domain) -> Pending<'_, ()> {
+        self.with(|inner| inner.set_domain_alias(alias, domain))
+    }
+
     fn domains(&self) -> Pending<'_, Vec<Domain>> {
         self.with(|inner| Ok(inner.domains.keys().cloned().collect()))
     }
 
     fn add_domain(&self, domain: &Domain) -> Pending<'_, ()> {
         self.with(|inner| {
+            inner.require_no_alias(domain.as_str())?;
             inner.domains.insert(domain.clone(), true);
             Ok(())
         })

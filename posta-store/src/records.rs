@@ -58,6 +58,17 @@ impl Account {
     }
 }
 
+/// An account that was removed and can be brought back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RemovedAccount {
+    /// As it was.
+    pub account: Account,
+    /// When it was removed.
+    pub time: Timestamp,
+    /// When it goes for good.
+    pub purge: Timestamp,
+}
+
 /// Whom an account may name as a message's author or sender beside itself.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum SendAs {

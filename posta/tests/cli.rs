@@ -46,7 +46,8 @@ fn accounts_are_managed_with_and_without_a_server() {
         problem(&place.posta(&["account", "add", "eva@x.test"], "p")).contains("--password-stdin")
     );
     assert!(
-        problem(&place.posta(&["account", "remove", "eva@x.test"], "")).contains("no such account")
+        problem(&place.posta(&["account", "remove", "eva@x.test", "--yes"], ""))
+            .contains("no such account")
     );
     place.start();
     place.add_account("bob@x.test");
@@ -75,7 +76,9 @@ fn accounts_are_managed_with_and_without_a_server() {
     wire.say("USER bob");
     assert!(wire.say("PASS other").starts_with("+OK"));
 
-    stdout(&place.posta(&["account", "remove", "bob@x.test"], ""));
+    let hasty = problem(&place.posta(&["account", "remove", "bob@x.test"], "y\n"));
+    assert!(hasty.contains("say --yes to remove bob@x.test"), "{hasty}");
+    stdout(&place.posta(&["account", "remove", "bob@x.test", "--yes"], ""));
     stdout(&place.posta(&["domain", "add", "y.test"], ""));
     assert_eq!(stdout(&place.posta(&["domain", "list"], "")), "x.test\ny.test\n");
     assert_eq!(place.stop(), Some(0), "SIGTERM ends the server in order");

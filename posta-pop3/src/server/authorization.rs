@@ -149,6 +149,7 @@ impl<M: Maildrop> Server<M> {
             // RFC 3206 §4 tells those whose password is wrong from those who should wait.
             Answer::Denied(Denial::Credentials) => coded("AUTH", words.wrong, output),
             Answer::Denied(Denial::Locked) => coded("SYS/TEMP", words.locked, output),
+            Answer::Denied(Denial::Disabled) => coded("AUTH", words.disabled, output),
             Answer::Denied(Denial::TooMany) => coded("SYS/TEMP", words.too_many, output),
             Answer::Denied(Denial::TooSoon) => {
                 let delay = self.profile.login_delay.as_secs();

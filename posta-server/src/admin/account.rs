@@ -3,10 +3,11 @@
 use super::{Admin, AdminError, Response, parse_address};
 use crate::{
     auth::{self, PasswordError},
+    directory::untagged,
     maildrop::PURGE_AFTER,
 };
-use posta_mail::{Secret, Timestamp};
-use posta_store::{Account, Credentials, SendAs};
+use posta_mail::{Address, Secret, Timestamp};
+use posta_store::{Account, Alias, AliasName, Credentials, SendAs};
 use serde::{Deserialize, Serialize};
 
 /// What an account may be allowed to send as at most: all of it is read with the account.
@@ -25,6 +26,12 @@ pub struct AccountLine {
     pub quota: Option<u64>,
     /// What it may send as beside its own addresses.
     pub send_as: Vec<String>,
+    /// Whether nobody may log in.
+    #[serde(default)]
+    pub disabled: bool,
+    /// Where its mail goes, itself included where it keeps a copy; none if to its mailbox alone.
+    #[serde(default)]
+    pub forwards_to: Vec<String>,
 }
 
 impl Admin {
@@ -32,9 +39,39 @@ impl Admin {
         let now = self.clock.now();
         let address = parse_address(address)?;
         let _changing = self.changing.lock().await;
-        self.remove_sources(&address).await?;
-        self.store.remove_account(&address, now, now + PURGE_AFTER).await?;
-        Ok(Response::AccountRemoved { leading: self.leading_to(&address).await? })
+        let until = now + PURGE_AFTER;
+        self.store.remove_account(&address, now, until).await?;
+        Ok(Response::AccountRemoved { until, leading: self.leading_to(&address).await? })
+    }
+
+    /// Renames an account. What leads to it leads to its new address, the tags of subaddresses too.
+    pub(super) async fn rename_account(
+        &self,
+        old: String,
+        new: String,
+        keeps_old: bool,
+    ) -> Result<Response, AdminError> {
+        let (old, new) = (parse_address(old)?.folded(), parse_address(new)?);
+        let _changing = self.changing.lock().await;
+        let (forward, renamed) =
+            (AliasName::Address(old.clone()), AliasName::Address(new.folded()));
+        let mut aliases = Vec::new();
+        for alias in self.store.aliases().await? {
+            let targets = alias.targets.iter().map(|target| renamed_target(target, &old, &new));
+            let targets: Vec<_> = targets.collect();
+            let name = if alias.name == forward { renamed.clone() } else { alias.name.clone() };
+            let changed = Alias { name, targets };
+            if changed != alias {
+                aliases.push(changed);
+            }
+        }
+        let names = aliases.iter().filter(|alias| alias.name != renamed);
+        let names = names.map(|alias| alias.name.to_string()).collect();
+        if keeps_old {
+            aliases.push(Alias { name: forward, targets: vec![new.clone()] });
+        }
+        self.store.rename_account(&old, &new, aliases).await?;
+        Ok(Response::AccountRenamed { aliases: names })
     }
 
     pub(super) async fn undelete(
@@ -42,9 +79,20 @@ impl Admin {
         address: String,
         since: Option<Timestamp>,
     ) -> Result<Response, AdminError> {
-        let account = self.account(address).await?;
-        let since = since.unwrap_or(Timestamp::MIN);
-        Ok(Response::Count(self.store.undelete(account.id, since).await?))
+        let address = parse_address(address)?;
+        let _changing = self.changing.lock().await;
+        if let Some(account) = self.store.account(&address).await? {
+            let since = since.unwrap_or(Timestamp::MIN);
+            return Ok(Response::Count(self.store.undelete(account.id, since).await?));
+        }
+        let removed = self.store.removed_accounts().await?.into_iter();
+        let removed = removed.filter(|removed| removed.account.address == address.folded());
+        let last = removed.max_by_key(|removed| removed.time);
+        let last = last.ok_or_else(|| AdminError::NothingToUndelete(address.clone()))?;
+        let messages = self.store.restore_account(last.account.id).await?;
+        let members = self.store.alias(&AliasName::Address(address.folded())).await?;
+        let members = members.unwrap_or_default().iter().map(Address::to_string).collect();
+        Ok(Response::AccountRestored { messages, members })
     }
 
     pub(super) async fn accounts(&self) -> Result<Response, AdminError> {
@@ -54,7 +102,22 @@ impl Admin {
             let address = account.address.to_string();
             let (messages, octets, quota) = (usage.messages, usage.octets, account.quota);
             let send_as = account.send_as.iter().map(SendAs::to_string).collect();
-            lines.push(AccountLine { address, messages, octets, quota, send_as });
+            let forwards_to = match account.forwards {
+                true => self.store.alias(&AliasName::Address(account.address)).await?,
+                false => None,
+            };
+            let forwards_to = forwards_to.unwrap_or_default();
+            let forwards_to = forwards_to.iter().map(Address::to_string).collect();
+            let disabled = account.disabled;
+            lines.push(AccountLine {
+                address,
+                messages,
+                octets,
+                quota,
+                send_as,
+                disabled,
+                forwards_to,
+            });
         }
         Ok(Response::Accounts(lines))
     }
@@ -96,5 +159,21 @@ impl Admin {
             Ok(Credentials { apop: apop.then_some(password), ..credentials })
         });
         hashed.await.unwrap_or(Err(PasswordError))
+    }
+}
+
+/// A member of an alias after an account was renamed.
+fn renamed_target(target: &Address, old: &Address, new: &Address) -> Address {
+    let folded = target.folded();
+    if folded == *old {
+        return new.clone();
+    }
+    let tag = target.local_part().split_once('+').map(|(_, tag)| tag);
+    match (untagged(&folded), tag, new.domain().parse()) {
+        (Some(user), Some(tag), Ok(domain)) if user == *old => {
+            let local_part = format!("{}+{tag}", new.local_part());
+            Address::new(&local_part, &domain).unwrap_or_else(|_| new.clone())
+        }
+        _ => target.clone(),
     }
 }

@@ -1,7 +1,7 @@
 //! What an operator may ask of the sources of accounts.
 
 use super::{Admin, AdminError, Response};
-use posta_mail::{Address, Secret};
+use posta_mail::Secret;
 use posta_store::{Keep, Login, LoginTls, Source, SourceId, Visit};
 use serde::{Deserialize, Serialize};
 
@@ -65,11 +65,14 @@ impl Admin {
         let accounts = self.store.accounts().await?;
         let address_of = |source: &Source| {
             let account = accounts.iter().find(|account| account.id == source.account);
-            account.map(|account| account.address.to_string()).unwrap_or_default()
+            account.map(|account| account.address.to_string())
         };
-        let lines = self.store.sources().await?.into_iter().map(|source| SourceLine {
+        let sources = self.store.sources().await?.into_iter();
+        // Those of removed accounts rest.
+        let sources = sources.filter_map(|source| Some((address_of(&source)?, source)));
+        let lines = sources.map(|(address, source)| SourceLine {
             id: source.id,
-            address: address_of(&source),
+            address,
             server: source.login.server,
             user: source.login.user,
             tls: source.login.tls,
@@ -98,15 +101,5 @@ impl Admin {
         let account = self.account(address).await?;
         let brought = self.collectors.take_over(account, login, password, keep).await?;
         Ok(Response::TakenOver { messages: brought.messages, left: brought.left })
-    }
-
-    pub(super) async fn remove_sources(&self, address: &Address) -> Result<(), AdminError> {
-        let Some(account) = self.store.account(address).await? else { return Ok(()) };
-        for source in self.store.sources().await? {
-            if source.account == account.id {
-                self.store.remove_source(source.id).await?;
-            }
-        }
-        Ok(())
     }
 }

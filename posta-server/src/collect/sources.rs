@@ -86,12 +86,19 @@ impl Collectors {
     async fn due(&self) -> Result<Vec<Source>, StoreError> {
         let now = self.means.clock.now();
         let mut sources = self.store.sources().await?;
-        let visited = self.visited.lock().unwrap_or_else(PoisonError::into_inner);
         sources.retain(|source| {
             let next = |visit: &Visit| visit.time + Duration::from_secs(source.every);
-            !visited.contains(&source.id)
-                && source.last.as_ref().is_none_or(|last| next(last) <= now)
+            source.last.as_ref().is_none_or(|last| next(last) <= now)
         });
+        if sources.is_empty() {
+            return Ok(sources);
+        }
+        // Those of a removed account wait until it is brought back, or purged with them.
+        let accounts = self.store.accounts().await?.into_iter();
+        let accounts: HashSet<_> = accounts.map(|account| account.id).collect();
+        let visited = self.visited.lock().unwrap_or_else(PoisonError::into_inner);
+        sources
+            .retain(|source| !visited.contains(&source.id) && accounts.contains(&source.account));
         Ok(sources)
     }
 

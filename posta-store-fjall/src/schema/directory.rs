@@ -3,7 +3,19 @@
 use super::{RECORD_VERSION, Reader, Schema};
 use crate::{damaged, failed};
 use posta_mail::{Address, Domain, Secret};
-use posta_store::{Account, AccountId, Alias, AliasName, Credentials, SendAs, StoreError};
+use posta_store::{
+    Account, AccountId, Alias, AliasName, Credentials, RemovedAccount, SendAs, StoreError,
+};
+
+/// A domain's record: it is local because something uses it, or because it was added by itself.
+pub(crate) const USED: &[u8] = &[0];
+pub(crate) const ADDED_BY_ITSELF: &[u8] = &[1];
+
+/// First octet of a domain's record that stands for another, whose name follows.
+const STANDS_FOR: u8 = 2;
+
+/// What the keys of removed accounts begin with, among the records of the server's own.
+const REMOVED_ACCOUNT: &[u8] = b"removed-account\0";
 
 /// Words of an account's record.
 const FORWARDS: &str = "forwards";
@@ -44,12 +56,59 @@ impl Schema {
         Ok(aliases)
     }
 
-    /// Whether a domain has accounts or aliases, this account aside.
-    pub(crate) fn uses(&self, domain: &str, except: Option<&Address>) -> Result<bool, StoreError> {
-        let accounts = self.accounts("")?;
-        let mut others = accounts.iter().filter(|account| Some(&account.address) != except);
-        Ok(others.any(|account| account.address.domain() == domain)
-            || self.aliases()?.iter().any(|alias| alias.name.domain() == domain))
+    /// The accounts that were removed and are not purged.
+    pub(crate) fn removed_accounts(&self) -> Result<Vec<RemovedAccount>, StoreError> {
+        let mut removed = Vec::new();
+        for guard in self.kept.prefix(REMOVED_ACCOUNT) {
+            let (_, value) = crate::key_and_value(guard)?;
+            removed.push(decode_removed_account(&value)?);
+        }
+        Ok(removed)
+    }
+
+    pub(crate) fn removed_account(
+        &self,
+        id: AccountId,
+    ) -> Result<Option<RemovedAccount>, StoreError> {
+        let value = self.kept.get(removed_account_key(id)).map_err(failed)?;
+        value.map(|value| decode_removed_account(&value)).transpose()
+    }
+
+    /// What a domain stands for.
+    pub(crate) fn domain_alias(&self, domain: &str) -> Result<Option<Domain>, StoreError> {
+        let value = self.domain.get(domain).map_err(failed)?;
+        value.map_or(Ok(None), |value| decode_domain_alias(&value))
+    }
+
+    pub(crate) fn domain_aliases(&self) -> Result<Vec<(Domain, Domain)>, StoreError> {
+        let mut aliases = Vec::new();
+        for guard in self.domain.iter() {
+            let (key, value) = crate::key_and_value(guard)?;
+            if let Some(of) = decode_domain_alias(&value)? {
+                aliases.push((decode_domain(&key)?, of));
+            }
+        }
+        Ok(aliases)
+    }
+
+    /// Whether a domain has accounts or aliases, this account and this alias aside, or whether others
+    /// stand for it.
+    pub(crate) fn uses(
+        &self,
+        domain: &str,
+        account: Option<&Address>,
+        alias: Option<&AliasName>,
+    ) -> Result<bool, StoreError> {
+        let has_account = self
+            .accounts("")?
+            .iter()
+            .any(|other| other.address.domain() == domain && Some(&other.address) != account);
+        let has_alias = self
+            .aliases()?
+            .iter()
+            .any(|other| other.name.domain() == domain && Some(&other.name) != alias);
+        let stands_for = self.domain_aliases()?.iter().any(|(_, of)| of.as_str() == domain);
+        Ok(has_account || has_alias || stands_for)
     }
 }
 
@@ -93,6 +152,48 @@ fn decode_account(address: Address, value: &[u8]) -> Result<Account, StoreError>
     let (forwards, disabled) = (has(FORWARDS), has(DISABLED));
     let credentials = Credentials { password_hash, scram, apop };
     Ok(Account { id, address, credentials, quota, send_as, forwards, disabled })
+}
+
+/// What stands for an account among those that were removed.
+pub(crate) fn removed_account_key(id: AccountId) -> Vec<u8> {
+    [REMOVED_ACCOUNT, &id.0.to_be_bytes()].concat()
+}
+
+pub(crate) fn encode_removed_account(removed: &RemovedAccount) -> Vec<u8> {
+    let RemovedAccount { account, time, purge } = removed;
+    let address = account.address.as_str();
+    [
+        &[RECORD_VERSION][..],
+        &time.as_microsecond().to_be_bytes(),
+        &purge.as_microsecond().to_be_bytes(),
+        &(address.len() as u64).to_be_bytes(),
+        address.as_bytes(),
+        &encode_account(account),
+    ]
+    .concat()
+}
+
+fn decode_removed_account(value: &[u8]) -> Result<RemovedAccount, StoreError> {
+    let mut reader = Reader(value);
+    reader.version()?;
+    let (time, purge, length) = (reader.time()?, reader.time()?, reader.u64()?);
+    let wrong = || damaged("a removed account's address");
+    let split = usize::try_from(length).ok().and_then(|length| reader.0.split_at_checked(length));
+    let (address, record) = split.ok_or_else(wrong)?;
+    let address = str::from_utf8(address).ok().and_then(|text| text.parse().ok());
+    let account = decode_account(address.ok_or_else(wrong)?, record)?;
+    Ok(RemovedAccount { account, time, purge })
+}
+
+pub(crate) fn encode_domain_alias(of: &Domain) -> Vec<u8> {
+    [&[STANDS_FOR][..], of.as_str().as_bytes()].concat()
+}
+
+fn decode_domain_alias(value: &[u8]) -> Result<Option<Domain>, StoreError> {
+    match value.split_first() {
+        Some((&STANDS_FOR, of)) => decode_domain(of).map(Some),
+        _ => Ok(None),
+    }
 }
 
 pub(crate) fn encode_targets(targets: &[Address]) -> Vec<u8> {

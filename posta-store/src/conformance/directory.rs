@@ -1,8 +1,8 @@
 //! Accounts, aliases and domains.
 
 use super::{Make, add, address, at, credentials, domain, message, sweep, uids};
-use crate::{Alias, AliasName, Credentials, SendAs, Store, StoreError};
-use posta_mail::{MailId, Secret};
+use crate::{Account, Alias, AliasName, Credentials, RemovedAccount, SendAs, Store, StoreError};
+use posta_mail::{Address, MailId, Secret};
 
 pub(super) async fn run(make: Make<'_>) {
     accounts(&*make()).await;
@@ -11,6 +11,9 @@ pub(super) async fn run(make: Make<'_>) {
     aliases(&*make()).await;
     accounts_forward(&*make()).await;
     removed_accounts(&*make()).await;
+    accounts_are_brought_back(&*make()).await;
+    accounts_are_renamed(&*make()).await;
+    domains_stand_for_others(&*make()).await;
 }
 
 async fn accounts(store: &dyn Store) {
@@ -126,7 +129,7 @@ async fn removed_accounts(store: &dyn Store) {
     assert_eq!(store.domains().await.unwrap(), [domain("y.test")], "added by itself, it stays");
     let late = store.accept(message(2, at(1), b"x", &[ana])).await;
     assert!(matches!(late, Err(StoreError::NoSuchAccount)));
-    assert_eq!(sweep(store, at(2)).await, 2);
+    assert_eq!(sweep(store, at(2)).await, 4, "two messages, two accounts");
     assert_eq!(store.chunk(MailId::new(at(0), 1), 0).await.unwrap(), None);
     let anew = add(store, "ana@x.test").await;
     assert_ne!(anew, ana, "another account, though its address is the same");
@@ -159,4 +162,131 @@ async fn accounts_forward(store: &dyn Store) {
     store.set_alias(alias(&["bob@y.test", "ANA@x.test"])).await.unwrap();
     add(store, "ana@x.test").await;
     assert!(forwards().await, "the alias was made for the two of them");
+}
+
+/// What was removed with an account comes back with it: nothing else, and not for ever.
+async fn accounts_are_brought_back(store: &dyn Store) {
+    let name = address("ana@x.test");
+    let ana = add(store, "ana@x.test").await;
+    for number in 0..3 {
+        store.accept(message(number, at(0), b"x\r\n", &[ana])).await.unwrap();
+    }
+    let all = uids(store, ana).await;
+    store.remove(ana, vec![all[0]], at(1), at(90)).await.unwrap();
+    store.set_quota(&name, Some(7)).await.unwrap();
+    store.set_disabled(&name, true).await.unwrap();
+    let before = store.account(&name).await.unwrap().unwrap();
+    assert!(before.disabled);
+    assert_eq!(store.usage(ana).await.unwrap().messages, 2);
+    store.remove_account(&name, at(2), at(50)).await.unwrap();
+    assert!(!store.is_local("x.test").await.unwrap());
+    let removed = store.removed_accounts().await.unwrap();
+    let RemovedAccount { account, time, purge } = &removed[0];
+    assert_eq!((removed.len(), account, *time, *purge), (1, &before, at(2), at(50)));
+    assert_eq!(store.usage(ana).await.unwrap().messages, 0);
+    let version = store.directory_version();
+    // Another has the address meanwhile.
+    let other = add(store, "ana@x.test").await;
+    let taken = store.restore_account(ana).await;
+    assert!(matches!(taken, Err(StoreError::AccountExists(_))));
+    store.remove_account(&name, at(3), at(50)).await.unwrap();
+    assert_eq!(store.removed_accounts().await.unwrap().len(), 2);
+    assert_eq!(store.restore_account(ana).await.unwrap(), 2);
+    assert!(store.directory_version() > version);
+    assert_eq!(store.account(&name).await.unwrap().unwrap(), before, "as it was");
+    assert!(store.is_local("x.test").await.unwrap());
+    assert_eq!(
+        uids(store, ana).await,
+        all[1..],
+        "with its unique-ids; what it had deleted stays so"
+    );
+    assert_eq!(store.usage(ana).await.unwrap().messages, 2);
+    store.accept(message(9, at(4), b"x\r\n", &[ana])).await.unwrap();
+    assert_eq!(uids(store, ana).await.len(), 3);
+    assert!(matches!(store.restore_account(ana).await, Err(StoreError::NoSuchAccount)));
+    assert_eq!(sweep(store, at(50)).await, 1, "the other account");
+    assert!(matches!(store.restore_account(other).await, Err(StoreError::NoSuchAccount)));
+    assert_eq!(store.removed_accounts().await.unwrap(), []);
+    // An alias that was made meanwhile takes the mail, and the account knows it.
+    store.remove_account(&name, at(60), at(70)).await.unwrap();
+    store.add_domain(&domain("x.test")).await.unwrap();
+    let alias =
+        Alias { name: AliasName::Address(name.clone()), targets: vec![address("b@y.test")] };
+    store.set_alias(alias).await.unwrap();
+    store.restore_account(ana).await.unwrap();
+    assert!(store.account(&name).await.unwrap().unwrap().forwards);
+}
+
+async fn accounts_are_renamed(store: &dyn Store) {
+    let (old, new) = (address("ana@x.test"), address("Ana.Pop@y.test"));
+    let ana = add(store, "ana@x.test").await;
+    add(store, "bob@z.test").await;
+    store.accept(message(1, at(0), b"x\r\n", &[ana])).await.unwrap();
+    let before = (store.account(&old).await.unwrap().unwrap(), uids(store, ana).await);
+    let missing = store.rename_account(&new, &old, Vec::new()).await;
+    assert!(matches!(missing, Err(StoreError::NoSuchAccount)));
+    let taken = store.rename_account(&old, &address("bob@z.test"), Vec::new()).await;
+    assert!(matches!(taken, Err(StoreError::AccountExists(_))));
+    let alias = |name: &Address, to: &Address| Alias {
+        name: AliasName::Address(name.folded()),
+        targets: vec![to.clone()],
+    };
+    let info = address("info@z.test");
+    store.set_alias(alias(&info, &old)).await.unwrap();
+    let taken = store.rename_account(&old, &info, Vec::new()).await;
+    assert!(matches!(taken, Err(StoreError::IsAlias(_))));
+    store.set_alias(alias(&old, &info)).await.unwrap();
+    let nowhere = alias(&address("a@nowhere.test"), &new);
+    let refused = store.rename_account(&old, &new, vec![nowhere]).await;
+    assert!(matches!(refused, Err(StoreError::NoSuchDomain(_))));
+    assert_eq!(store.account(&new).await.unwrap(), None, "all or nothing");
+    let version = store.directory_version();
+    let aliases = vec![alias(&info, &new), alias(&new, &info)];
+    store.rename_account(&old, &new, aliases).await.unwrap();
+    assert!(store.directory_version() > version);
+    let renamed = store.account(&new).await.unwrap().unwrap();
+    let expected = Account { address: new.folded(), forwards: true, ..before.0 };
+    assert_eq!((&renamed, uids(store, ana).await), (&expected, before.1));
+    assert_eq!(store.account(&old).await.unwrap(), None);
+    assert_eq!(store.alias(&AliasName::Address(old.clone())).await.unwrap(), None);
+    assert!(!store.is_local("x.test").await.unwrap(), "nothing uses it any more");
+    store.accept(message(2, at(1), b"x\r\n", &[ana])).await.unwrap();
+    // Back, and the other address stays as an alias, which keeps its domain.
+    store.rename_account(&new, &old, vec![alias(&new, &old)]).await.unwrap();
+    assert!(store.is_local("y.test").await.unwrap());
+    assert!(!store.account(&old).await.unwrap().unwrap().forwards);
+}
+
+async fn domains_stand_for_others(store: &dyn Store) {
+    let (x, y, z) = (domain("x.test"), domain("y.test"), domain("z.test"));
+    let missing = store.set_domain_alias(&y, &x).await;
+    assert!(matches!(missing, Err(StoreError::NoSuchDomain(_))));
+    add(store, "ana@x.test").await;
+    add(store, "bob@z.test").await;
+    store.set_domain_alias(&y, &x).await.unwrap();
+    assert_eq!(store.domain_alias("y.test").await.unwrap(), Some(x.clone()));
+    assert_eq!(store.domain_alias("x.test").await.unwrap(), None);
+    assert_eq!(store.domain_aliases().await.unwrap(), [(y.clone(), x.clone())]);
+    assert!(store.is_local("y.test").await.unwrap());
+    assert_eq!(store.domains().await.unwrap().len(), 3);
+    for (alias, of) in [(&z, &x), (&x, &z), (&x, &x)] {
+        let used = store.set_domain_alias(alias, of).await;
+        assert!(matches!(used, Err(StoreError::DomainInUse(_))), "{alias}");
+    }
+    let chained = store.set_domain_alias(&domain("w.test"), &y).await;
+    assert!(matches!(chained, Err(StoreError::DomainIsAlias(..))));
+    let eva = address("eva@y.test");
+    let refused = store.add_account(&eva, credentials("")).await;
+    assert!(matches!(refused, Err(StoreError::DomainIsAlias(..))));
+    let alias = Alias { name: AliasName::Address(eva.clone()), targets: vec![eva.clone()] };
+    assert!(matches!(store.set_alias(alias).await, Err(StoreError::DomainIsAlias(..))));
+    let renamed = store.rename_account(&address("ana@x.test"), &eva, Vec::new()).await;
+    assert!(matches!(renamed, Err(StoreError::DomainIsAlias(..))));
+    assert!(matches!(store.add_domain(&y).await, Err(StoreError::DomainIsAlias(..))));
+    assert!(matches!(store.remove_domain(&x).await, Err(StoreError::DomainInUse(_))));
+    store.remove_account(&address("ana@x.test"), at(0), at(1)).await.unwrap();
+    assert!(store.is_local("x.test").await.unwrap(), "another stands for it");
+    store.remove_domain(&y).await.unwrap();
+    assert_eq!(store.domain_aliases().await.unwrap(), []);
+    assert_eq!(store.domains().await.unwrap(), [z]);
 }

@@ -1,6 +1,6 @@
 //! Mailboxes elsewhere, and the secrets that are kept for them and for accounts.
 
-use super::{Make, add, address, at, message, uids};
+use super::{Make, add, address, at, message, sweep, uids};
 use crate::{
     AccountId, CHUNK, Collected, Credentials, Keep, Login, LoginTls, SecretOf, Source, SourceId,
     Store, StoreError, Visit,
@@ -11,6 +11,7 @@ use posta_mail::{MailId, Secret};
 pub(super) async fn run(make: Make<'_>) {
     collected_once(&*make()).await;
     secrets(&*make()).await;
+    sources_of_removed_accounts(&*make()).await;
 }
 
 /// A source for an account.
@@ -100,5 +101,21 @@ async fn secrets(store: &dyn Store) {
     assert_eq!(secret(SecretOf::Apop(ana)).await, None);
     store.set_password(&address("ana@x.test"), given(Some("six"))).await.unwrap();
     store.remove_account(&address("ana@x.test"), at(5), at(6)).await.unwrap();
+    assert_eq!(secret(SecretOf::Apop(ana)).await.unwrap(), b"six", "it can be brought back");
+    sweep(store, at(6)).await;
     assert_eq!(secret(SecretOf::Apop(ana)).await, None);
+}
+
+/// The sources of an account that was removed come back with it, or go when it is purged.
+async fn sources_of_removed_accounts(store: &dyn Store) {
+    let account = add(store, "ana@x.test").await;
+    let id = store.add_source(source(account), Secret::new(b"one")).await.unwrap();
+    store.remove_account(&address("ana@x.test"), at(1), at(9)).await.unwrap();
+    assert_eq!(sweep(store, at(8)).await, 0);
+    store.restore_account(account).await.unwrap();
+    assert!(store.secret(SecretOf::Source(id)).await.unwrap().is_some());
+    store.remove_account(&address("ana@x.test"), at(2), at(9)).await.unwrap();
+    assert_eq!(sweep(store, at(9)).await, 1);
+    assert_eq!(store.sources().await.unwrap(), []);
+    assert!(store.secret(SecretOf::Source(id)).await.unwrap().is_none());
 }

@@ -1,7 +1,10 @@
 //! The directory of the reference store: accounts, aliases, domains.
 
 use super::Inner;
-use crate::{Account, AccountId, Alias, AliasName, Credentials, SecretOf, StoreError, keeps_copy};
+use crate::{
+    Account, AccountId, Alias, AliasName, Credentials, RemovedAccount, SecretOf, StoreError,
+    keeps_copy,
+};
 use posta_mail::{Address, Domain, Timestamp};
 
 impl Inner {
@@ -18,10 +21,31 @@ impl Inner {
         }
     }
 
-    /// Whether a domain has accounts or aliases.
-    pub(super) fn uses(&self, domain: &str) -> bool {
+    pub(super) fn require_no_alias(&self, domain: &str) -> Result<(), StoreError> {
+        match self.domain_aliases.get_key_value(domain) {
+            Some((alias, of)) => Err(StoreError::DomainIsAlias(alias.clone(), of.clone())),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether a domain has accounts or aliases, or others stand for it.
+    fn uses(&self, domain: &str) -> bool {
         self.accounts.keys().any(|address| address.domain() == domain)
             || self.aliases.keys().any(|name| name.domain() == domain)
+            || self.domain_aliases.values().any(|of| of.as_str() == domain)
+    }
+
+    fn make_local(&mut self, domain: &str) {
+        if let Ok(domain) = domain.parse() {
+            self.domains.entry(domain).or_insert(false);
+        }
+    }
+
+    /// A domain that was not added by itself is local as long as something uses it.
+    fn leave_domain(&mut self, domain: &str) {
+        if !self.uses(domain) && self.domains.get(domain) == Some(&false) {
+            self.domains.remove(domain);
+        }
     }
 
     pub(super) fn add_account(
@@ -32,6 +56,7 @@ impl Inner {
         if self.accounts.contains_key(&address) {
             return Err(StoreError::AccountExists(address));
         }
+        self.require_no_alias(address.domain())?;
         let alias = self.aliases.get(&AliasName::Address(address.clone()));
         if alias.is_some_and(|targets| !keeps_copy(&address, targets)) {
             return Err(StoreError::IsAlias(address));
@@ -39,9 +64,7 @@ impl Inner {
         let forwards = alias.is_some();
         self.last_account += 1;
         let id = AccountId(self.last_account);
-        if let Ok(domain) = address.domain().parse() {
-            self.domains.entry(domain).or_insert(false);
-        }
+        self.make_local(address.domain());
         if let Some(secret) = credentials.apop.take() {
             self.secrets.insert(SecretOf::Apop(id), secret);
         }
@@ -82,20 +105,93 @@ impl Inner {
         purge: Timestamp,
     ) -> Result<(), StoreError> {
         let account = self.accounts.remove(address).ok_or(StoreError::NoSuchAccount)?;
-        self.secrets.remove(&SecretOf::Apop(account.id));
         let uids: Vec<_> = self.mailbox(account.id).map(|(uid, _)| uid).collect();
         for uid in uids {
             self.remove((account.id, uid), now, purge);
         }
-        let domain = address.domain();
-        if !self.uses(domain) && self.domains.get(domain) == Some(&false) {
-            self.domains.remove(domain);
+        self.removed_accounts.insert(account.id, RemovedAccount { account, time: now, purge });
+        self.leave_domain(address.domain());
+        Ok(())
+    }
+
+    pub(super) fn restore_account(&mut self, id: AccountId) -> Result<usize, StoreError> {
+        let removed = self.removed_accounts.get(&id).cloned().ok_or(StoreError::NoSuchAccount)?;
+        let address = removed.account.address.clone();
+        if self.accounts.contains_key(&address) {
+            return Err(StoreError::AccountExists(address));
         }
+        self.require_no_alias(address.domain())?;
+        self.removed_accounts.remove(&id);
+        self.make_local(address.domain());
+        let forwards = self.aliases.contains_key(&AliasName::Address(address.clone()));
+        self.accounts.insert(address, Account { forwards, ..removed.account });
+        Ok(self.undelete(id, removed.time))
+    }
+
+    /// Purges the removed accounts whose time has come.
+    pub(super) fn purge_accounts(&mut self, now: Timestamp) -> usize {
+        let due: Vec<_> =
+            self.removed_accounts.extract_if(.., |_, removed| removed.purge <= now).collect();
+        for (id, _) in &due {
+            self.secrets.remove(&SecretOf::Apop(*id));
+            let sources = self.sources.values().filter(|source| source.account == *id);
+            let sources: Vec<_> = sources.map(|source| source.id).collect();
+            for source in sources {
+                self.remove_source(source);
+            }
+        }
+        due.len()
+    }
+
+    pub(super) fn rename_account(
+        &mut self,
+        old: &Address,
+        new: Address,
+        aliases: Vec<Alias>,
+    ) -> Result<(), StoreError> {
+        if !self.accounts.contains_key(old) {
+            return Err(StoreError::NoSuchAccount);
+        }
+        if self.accounts.contains_key(&new) {
+            return Err(StoreError::AccountExists(new));
+        }
+        self.require_no_alias(new.domain())?;
+        if self.aliases.contains_key(&AliasName::Address(new.clone())) {
+            return Err(StoreError::IsAlias(new));
+        }
+        for alias in aliases.iter().filter(|alias| alias.name.domain() != new.domain()) {
+            self.require_domain(alias.name.domain())?;
+        }
+        let Some(account) = self.accounts.remove(old) else { return Ok(()) };
+        self.make_local(new.domain());
+        self.aliases.remove(&AliasName::Address(old.clone()));
+        let account = Account { address: new.clone(), forwards: false, ..account };
+        self.accounts.insert(new, account);
+        for alias in aliases {
+            self.set_alias(alias)?;
+        }
+        self.leave_domain(old.domain());
+        Ok(())
+    }
+
+    pub(super) fn set_domain_alias(
+        &mut self,
+        alias: &Domain,
+        domain: &Domain,
+    ) -> Result<(), StoreError> {
+        self.require_domain(domain.as_str())?;
+        self.require_no_alias(domain.as_str())?;
+        if alias == domain || self.uses(alias.as_str()) {
+            return Err(StoreError::DomainInUse(alias.clone()));
+        }
+        self.domains.insert(alias.clone(), true);
+        self.domain_aliases.insert(alias.clone(), domain.clone());
         Ok(())
     }
 
     pub(super) fn set_alias(&mut self, alias: Alias) -> Result<(), StoreError> {
         self.require_domain(alias.name.domain())?;
+        self.require_no_alias(alias.name.domain())?;
         self.set_forwards(&alias.name, true);
         self.aliases.insert(alias.name, alias.targets);
         Ok(())
@@ -124,6 +220,9 @@ impl Inner {
             return Err(StoreError::DomainInUse(domain.clone()));
         }
         self.domains.remove(domain);
+        if let Some(of) = self.domain_aliases.remove(domain) {
+            self.leave_domain(of.as_str());
+        }
         Ok(())
     }
 }

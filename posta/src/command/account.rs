@@ -1,17 +1,12 @@
 //! `posta account`.
 
-use crate::output::say;
-use crate::{
-    Place,
-    config::{Octets, Span},
-    operator, wiring,
-};
+mod life;
+
+use crate::{Place, config::Octets, operator, output::say};
 use anyhow::{Result, bail, ensure};
 use clap::{Args, Subcommand};
-use posta_mail::Timestamp;
 use posta_server::{
     admin::{AccountLine, Request, Response},
-    clock::Clock,
     import::{Folders, Imported},
 };
 use std::path::{Path, PathBuf};
@@ -29,8 +24,41 @@ pub(crate) enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Remove an account and its mail.
+    /// Remove an account and its mail. `undelete` brings both back within a week.
+    ///
+    /// Example: posta account remove ana@example.test --yes
     Remove {
+        #[command(flatten)]
+        place: Place,
+        /// The account's address.
+        address: String,
+        /// Do not ask.
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Give an account another address. Mail, unique-ids, password and what leads to it stay.
+    ///
+    /// Example: posta account rename ana@example.test ana.pop@example.test --alias
+    Rename {
+        #[command(flatten)]
+        place: Place,
+        /// The account's address.
+        address: String,
+        /// The new address. Its domain becomes local.
+        new: String,
+        /// Have mail for the old address go to the new one.
+        #[arg(long)]
+        alias: bool,
+    },
+    /// Let nobody log in to an account; open sessions end. Mail for it is taken all the same.
+    Disable {
+        #[command(flatten)]
+        place: Place,
+        /// The account's address.
+        address: String,
+    },
+    /// Let an account log in again that was disabled.
+    Enable {
         #[command(flatten)]
         place: Place,
         /// The account's address.
@@ -38,14 +66,16 @@ pub(crate) enum Command {
     },
     /// Change an account's password.
     Password(WithPassword),
-    /// Bring back messages that were removed from an account's mailbox, until they are purged a week
-    /// later.
+    /// Bring back an account that was removed, with its mail and its password; or the messages that were
+    /// removed from the mailbox of one that is there. What was removed is purged a week later.
+    ///
+    /// Example: posta account undelete ana@example.test --since 2h
     Undelete {
         #[command(flatten)]
         place: Place,
         /// The account's address.
         address: String,
-        /// Only those removed since then: a time such as 2026-11-24T08:00:00Z, or a span such as 2h
+        /// Only messages removed since then: a time such as 2026-11-24T08:00:00Z, or a span such as 2h
         /// before now.
         #[arg(long, value_name = "TIME")]
         since: Option<String>,
@@ -150,7 +180,12 @@ pub(crate) fn run(command: Command) -> Result<()> {
             let said = format!("{address} has a new password");
             (change.place, Request::AccountPassword { address, password, apop }, said)
         }
-        Command::Remove { place, address } => return remove(&place, &address),
+        Command::Remove { place, address, yes } => return life::remove(&place, &address, yes),
+        Command::Rename { place, address, new, alias } => {
+            return life::rename(&place, &address, &new, alias);
+        }
+        Command::Disable { place, address } => return life::disable(&place, address),
+        Command::Enable { place, address } => return life::enable(&place, address),
         Command::Quota { place, address, quota } => {
             let octets = match quota.as_str() {
                 "none" => None,
@@ -176,33 +211,11 @@ pub(crate) fn run(command: Command) -> Result<()> {
             };
             return import(&place, address, (&maildir, unique_ids), folders);
         }
-        Command::Undelete { place, address, since } => return undelete(&place, address, since),
+        Command::Undelete { place, address, since } => {
+            return life::undelete(&place, address, since);
+        }
     };
     super::carry_out(&place, request, &said)
-}
-
-fn remove(place: &Place, address: &str) -> Result<()> {
-    let request = Request::AccountRemove { address: address.to_owned() };
-    let Response::AccountRemoved { leading } = super::block_on(operator::execute(place, request))?
-    else {
-        bail!("the server answered something else");
-    };
-    say!("{address} is removed");
-    super::alias::tell_leading(address, &leading);
-    Ok(())
-}
-
-fn undelete(place: &Place, address: String, since: Option<String>) -> Result<()> {
-    let since = since.as_deref().map(since_when).transpose()?;
-    let request = Request::AccountUndelete { address: address.clone(), since };
-    let Response::Count(count) = super::block_on(operator::execute(place, request))? else {
-        bail!("the server answered something else");
-    };
-    match count {
-        0 => say!("Nothing to bring back: {address} has no removed messages of that time."),
-        count => say!("{count} messages are in the mailbox of {address} again"),
-    }
-    Ok(())
 }
 
 fn import(
@@ -243,18 +256,6 @@ fn import(
     Ok(())
 }
 
-/// A time, or a span before now.
-fn since_when(text: &str) -> Result<Timestamp> {
-    if let Ok(Span(span)) = text.parse() {
-        return Ok(wiring::clock().now() - span);
-    }
-    text.parse().map_err(|_| {
-        anyhow::anyhow!(
-            "{text:?} is neither a time such as 2026-11-24T08:00:00Z nor a span such as 2h"
-        )
-    })
-}
-
 fn list(place: &Place, json: bool) -> Result<()> {
     let Response::Accounts(lines) =
         super::block_on(operator::execute(place, Request::AccountList))?
@@ -273,7 +274,7 @@ fn list(place: &Place, json: bool) -> Result<()> {
 fn print_table(lines: &[AccountLine]) {
     let mut table = comfy_table::Table::new();
     table.load_style(comfy_table::presets::NOTHING);
-    table.set_header(["ADDRESS", "MESSAGES", "OCTETS", "QUOTA", "ALSO SENDS AS"]);
+    table.set_header(["ADDRESS", "MESSAGES", "OCTETS", "QUOTA", "STATE", "ALSO SENDS AS"]);
     for column in [1, 2, 3] {
         if let Some(column) = table.column_mut(column) {
             column.set_cell_alignment(comfy_table::CellAlignment::Right);
@@ -282,7 +283,17 @@ fn print_table(lines: &[AccountLine]) {
     for line in lines {
         let quota = line.quota.map_or_else(|| "none".to_owned(), |octets| octets.to_string());
         let (messages, octets) = (line.messages.to_string(), line.octets.to_string());
-        table.add_row([line.address.clone(), messages, octets, quota, line.send_as.join(", ")]);
+        let (state, also) = (state(line), line.send_as.join(", "));
+        table.add_row([line.address.clone(), messages, octets, quota, state, also]);
     }
     say!("{table}");
+}
+
+/// Whether somebody can log in, and where the mail goes if not to the mailbox.
+fn state(line: &AccountLine) -> String {
+    let state = if line.disabled { "disabled" } else { "active" };
+    match &line.forwards_to[..] {
+        [] => state.to_owned(),
+        members => format!("{state}, mail goes to {}", members.join(", ")),
+    }
 }

@@ -1,10 +1,10 @@
-//! Sessions whose account is removed, or gets another password, while they are open.
+//! Sessions whose account is removed, renamed or disabled, or gets another password, while they are open.
 
 use super::*;
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 
 /// What is done to Ana's account while her sessions are open, and whether it ends them.
-fn changes() -> [(Request, bool); 3] {
+fn changes() -> [(Request, bool); 6] {
     let address = || "ana@x.test".to_owned();
     [
         (Request::AccountQuota { address: address(), quota: Some(1_000_000) }, false),
@@ -17,6 +17,16 @@ fn changes() -> [(Request, bool); 3] {
             true,
         ),
         (Request::AccountRemove { address: address() }, true),
+        (Request::AccountDisable { address: address(), disabled: false }, false),
+        (Request::AccountDisable { address: address(), disabled: true }, true),
+        (
+            Request::AccountRename {
+                address: address(),
+                new: "ana@new.test".to_owned(),
+                alias: true,
+            },
+            true,
+        ),
     ]
 }
 
@@ -127,7 +137,7 @@ async fn a_message_breaks_off_when_the_login_ends() {
         let said = answer(&mut stream, &format!("{LOGIN}RETR 1\r\nQUIT\r\n"), "abcde").await;
         assert!(said.contains("abcde"), "{said}");
         if ends {
-            let [_, _, (removal, _)] = changes();
+            let [_, _, (removal, _), ..] = changes();
             system.admin.execute(removal).await.unwrap();
         }
         let mut rest = String::new();
@@ -144,7 +154,7 @@ async fn a_login_that_was_handed_on_ends_too() {
     let system = system_with(|settings| settings.forwarders = vec![near]).await;
     let mut stream = system.connect(587).await;
     answer(&mut stream, "XCLIENT LOGIN=ana@x.test\r\nEHLO c\r\n", "HELP").await;
-    let [_, (change, _), _] = changes();
+    let [_, (change, _), ..] = changes();
     system.admin.execute(change).await.unwrap();
     let said = answer(&mut stream, "MAIL FROM:<>\r\n", "no such words").await;
     assert!(said.lines().last().unwrap().starts_with("421 4.7.0 "), "{said}");

@@ -104,6 +104,7 @@ impl Protocol for Pop3 {
             Some("opened") => Answer::Opened(Messages(messages(script))),
             Some("denied") => Answer::Denied(Denial::Credentials),
             Some("unavailable") => Answer::Denied(Denial::Unavailable),
+            Some("disabled") => Answer::Denied(Denial::Disabled),
             Some("locked") => Answer::Denied(Denial::Locked),
             Some("too-many") => Answer::Denied(Denial::TooMany),
             Some("too-soon") => Answer::Denied(Denial::TooSoon),

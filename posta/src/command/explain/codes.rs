@@ -221,6 +221,15 @@ pub(super) const CODES: &[(u16, Meaning)] = &[
         ),
     ),
     (
+        525,
+        meaning(
+            "The account is disabled.",
+            "by a submission server, to AUTH with the right password",
+            "Ask whoever runs the server; here, `posta account enable ADDRESS` ends it.",
+            "RFC 5248 (registry)",
+        ),
+    ),
+    (
         530,
         meaning(
             "Something must come first: authentication, or STARTTLS.",
@@ -622,6 +631,15 @@ pub(super) const DETAILS: &[(&str, Meaning)] = &[
             "to AUTH",
             "Set the password again.",
             "RFC 4954 §6",
+        ),
+    ),
+    (
+        "7.13",
+        meaning(
+            "The account is disabled.",
+            "to AUTH",
+            "Ask whoever runs the server; here, `posta account enable ADDRESS` ends it.",
+            "RFC 5248 (registry)",
         ),
     ),
     (

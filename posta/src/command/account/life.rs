@@ -1,0 +1,123 @@
+//! What becomes of accounts: `remove`, `undelete`, `rename`, `disable`, `enable`.
+
+use crate::{
+    Place,
+    command::{alias, block_on, carry_out},
+    config::Span,
+    operator,
+    output::say,
+    wiring,
+};
+use anyhow::{Context, Result, bail, ensure};
+use posta_mail::Timestamp;
+use posta_server::{
+    admin::{Request, Response},
+    clock::Clock,
+};
+use std::io::{self, IsTerminal};
+
+pub(super) fn remove(place: &Place, address: &str, is_sure: bool) -> Result<()> {
+    if !is_sure {
+        ensure!(
+            io::stdin().is_terminal(),
+            "say --yes to remove {address} and its mail: there is no terminal to ask on"
+        );
+        ask(place, address)?;
+    }
+    let request = Request::AccountRemove { address: address.to_owned() };
+    let Response::AccountRemoved { until, leading } = block_on(operator::execute(place, request))?
+    else {
+        bail!("the server answered something else");
+    };
+    say!(
+        "{address} is removed; `posta account undelete {address}` brings it back until {until:.0}"
+    );
+    alias::tell_leading(address, &leading);
+    Ok(())
+}
+
+/// Asks whether an account may go.
+fn ask(place: &Place, address: &str) -> Result<()> {
+    let Response::Accounts(lines) = block_on(operator::execute(place, Request::AccountList))?
+    else {
+        bail!("the server answered something else");
+    };
+    let line = lines.iter().find(|line| line.address.eq_ignore_ascii_case(address));
+    let line = line.with_context(|| {
+        format!("there is no account {address}; `posta account list` shows those there are")
+    })?;
+    say!(
+        "Remove {} and its {} messages? They can be brought back for a week. Answer y or n:",
+        line.address,
+        line.messages
+    );
+    let mut answer = String::new();
+    io::stdin().read_line(&mut answer).context("the terminal cannot be read")?;
+    let is_yes = matches!(answer.trim().to_lowercase().as_str(), "y" | "yes");
+    ensure!(is_yes, "{} is as it was", line.address);
+    Ok(())
+}
+
+pub(super) fn undelete(place: &Place, address: String, since: Option<String>) -> Result<()> {
+    let since = since.as_deref().map(since_when).transpose()?;
+    let request = Request::AccountUndelete { address: address.clone(), since };
+    match block_on(operator::execute(place, request))? {
+        Response::Count(0) => {
+            say!("Nothing to bring back: {address} has no removed messages of that time.");
+        }
+        Response::Count(count) => say!("{count} messages are in the mailbox of {address} again"),
+        Response::AccountRestored { messages, members } => {
+            say!("{address} is there again, with its password and {messages} messages");
+            if !members.is_empty() {
+                say!(
+                    "mail for {address} goes to {}: `posta alias remove {address}` ends that",
+                    members.join(", ")
+                );
+            }
+        }
+        _ => bail!("the server answered something else"),
+    }
+    Ok(())
+}
+
+/// A time, or a span before now.
+fn since_when(text: &str) -> Result<Timestamp> {
+    if let Ok(Span(span)) = text.parse() {
+        return Ok(wiring::clock().now() - span);
+    }
+    text.parse().map_err(|_| {
+        anyhow::anyhow!(
+            "{text:?} is neither a time such as 2026-11-24T08:00:00Z nor a span such as 2h"
+        )
+    })
+}
+
+pub(super) fn rename(place: &Place, address: &str, new: &str, keeps_old: bool) -> Result<()> {
+    let (old, renamed) = (address.to_owned(), new.to_owned());
+    let request = Request::AccountRename { address: old, new: renamed, alias: keeps_old };
+    let Response::AccountRenamed { aliases } = block_on(operator::execute(place, request))? else {
+        bail!("the server answered something else");
+    };
+    say!(
+        "{address} is {new} now, which is the name to log in with; mail and password are the same"
+    );
+    if keeps_old {
+        say!("mail for {address} goes to {new}");
+    } else {
+        say!("{address} takes no mail any more: `posta alias add {address} {new}` changes that");
+    }
+    for alias in aliases {
+        say!("{alias} leads to {new} in place of {address}");
+    }
+    Ok(())
+}
+
+pub(super) fn disable(place: &Place, address: String) -> Result<()> {
+    let said = format!("nobody can log in as {address}; its mail is taken all the same");
+    carry_out(place, Request::AccountDisable { address, disabled: true }, &said)
+}
+
+pub(super) fn enable(place: &Place, address: String) -> Result<()> {
+    let said = format!("{address} can log in");
+    carry_out(place, Request::AccountDisable { address, disabled: false }, &said)
+}

@@ -1,0 +1,173 @@
+//! People who come, go, marry and come back, as an operator sees to them: with documented commands only.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod common;
+
+use common::{PASSWORD, Place, Wire, pop3, send, smtp, stdout};
+
+fn problem(output: &std::process::Output) -> String {
+    assert!(!output.status.success(), "it should have failed");
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+fn place(accounts: &[&str]) -> Place {
+    let mut place = Place::new(&[("smtp", "none"), ("pop3", "none"), ("submission", "none")]);
+    for account in accounts {
+        place.add_account(account);
+    }
+    place.start();
+    place
+}
+
+/// Runs a command that succeeds, and returns what it says.
+fn said(place: &Place, line: &str) -> String {
+    let arguments: Vec<_> = line.split(' ').collect();
+    stdout(&place.posta(&arguments, ""))
+}
+
+fn refused(place: &Place, line: &str) -> String {
+    let arguments: Vec<_> = line.split(' ').collect();
+    problem(&place.posta(&arguments, ""))
+}
+
+fn deliver(place: &Place, to: &str) -> String {
+    send(&mut smtp(place.address("smtp")), to, "Subject: s\r\n\r\nbody\r\n")
+}
+
+/// The answer to a recipient.
+fn named(place: &Place, to: &str) -> String {
+    let mut wire = smtp(place.address("smtp"));
+    wire.say("MAIL FROM:<s@y.test>");
+    wire.say(&format!("RCPT TO:<{to}>"))
+}
+
+/// The answer to a login.
+fn log_in(place: &Place, name: &str, password: &str) -> String {
+    let mut wire = Wire::connect(place.address("pop3"));
+    wire.line();
+    wire.say(&format!("USER {name}"));
+    wire.say(&format!("PASS {password}"))
+}
+
+fn unique_ids(place: &Place, name: &str) -> Vec<String> {
+    pop3(place.address("pop3"), name).listing("UIDL")
+}
+
+#[test]
+fn an_account_that_was_removed_comes_back_as_it_was() {
+    let place = place(&["ana@x.test", "bob@x.test"]);
+    said(&place, "alias add info@x.test ana@x.test bob@x.test");
+    for _ in 0..3 {
+        assert!(deliver(&place, "ana@x.test").starts_with("250"));
+    }
+    let mut reader = pop3(place.address("pop3"), "ana@x.test");
+    reader.say("DELE 1");
+    reader.say("QUIT");
+    let before = unique_ids(&place, "ana@x.test");
+    assert_eq!(before.len(), 2);
+    let removed = said(&place, "account remove ana@x.test --yes");
+    for words in [
+        "`posta account undelete ana@x.test` brings it back until 2",
+        "info@x.test still leads to ana@x.test: `posta alias remove info@x.test ana@x.test`",
+    ] {
+        assert!(removed.contains(words), "{removed}");
+    }
+    assert!(log_in(&place, "ana@x.test", PASSWORD).starts_with("-ERR [AUTH]"));
+    assert!(named(&place, "ana@x.test").starts_with("550 5.1.1"));
+    assert!(!said(&place, "account list").contains("ana@x.test"));
+    let back = said(&place, "account undelete Ana@x.test");
+    assert!(back.contains("with its password and 2 messages"), "{back}");
+    assert_eq!(unique_ids(&place, "ana@x.test"), before, "what ana had deleted stays deleted");
+    assert!(said(&place, "account undelete ana@x.test").contains("1 messages are in the mailbox"));
+    assert!(deliver(&place, "info@x.test").starts_with("250"));
+    assert_eq!(unique_ids(&place, "ana@x.test").len(), 4);
+    let nothing = refused(&place, "account undelete eva@x.test");
+    assert!(nothing.contains("no account eva@x.test") && nothing.contains("account list"));
+}
+
+/// Whoever leaves: the mail goes to a colleague, and the mailbox is there for a week.
+#[test]
+fn one_who_left_is_forwarded() {
+    let place = place(&["ana@x.test", "bob@x.test"]);
+    assert!(deliver(&place, "ana@x.test").starts_with("250"));
+    said(&place, "account remove ana@x.test --yes");
+    assert!(said(&place, "alias add ana@x.test bob@x.test").contains("goes to bob@x.test"));
+    assert!(deliver(&place, "ana@x.test").starts_with("250"));
+    assert_eq!(unique_ids(&place, "bob@x.test").len(), 1);
+    let over = place.posta(&["account", "add", "ana@x.test", "--password-stdin"], "a long one\n");
+    let over = problem(&over);
+    assert!(
+        over.contains("is an alias") && over.contains("posta alias remove ana@x.test"),
+        "{over}"
+    );
+    let back = said(&place, "account undelete ana@x.test");
+    assert!(back.contains("mail for ana@x.test goes to bob@x.test: `posta alias remove"), "{back}");
+    assert_eq!(unique_ids(&place, "ana@x.test").len(), 1);
+    assert!(deliver(&place, "ana@x.test").starts_with("250"));
+    assert_eq!(unique_ids(&place, "bob@x.test").len(), 2);
+    let listed = said(&place, "account list");
+    assert!(listed.contains("active, mail goes to bob@x.test"), "{listed}");
+    assert!(said(&place, "alias remove ana@x.test").contains("goes to its mailbox"));
+    assert!(deliver(&place, "ana@x.test").starts_with("250"));
+    assert_eq!(unique_ids(&place, "ana@x.test").len(), 2);
+}
+
+#[test]
+fn a_renamed_account_keeps_all_but_its_name() {
+    let place = place(&["ana@x.test", "bob@x.test"]);
+    said(&place, "alias add info@x.test ana+info@x.test");
+    said(&place, "alias add ana@x.test bob@x.test");
+    assert!(deliver(&place, "ana@x.test").starts_with("250"));
+    let before = unique_ids(&place, "ana@x.test");
+    for (new, words) in [
+        ("bob@x.test", "exists already"),
+        ("info@x.test", "posta alias remove info@x.test"),
+        ("ana", "local-part@domain"),
+    ] {
+        let refused = refused(&place, &format!("account rename ana@x.test {new}"));
+        assert!(refused.contains(words), "{refused}");
+    }
+    let renamed = said(&place, "account rename ana@x.test ana.pop@y.test");
+    assert!(renamed.contains("info@x.test leads to ana.pop@y.test"), "{renamed}");
+    assert!(renamed.contains("ana@x.test takes no mail any more"), "{renamed}");
+    assert_eq!(unique_ids(&place, "ana.pop@y.test"), before);
+    assert!(log_in(&place, "ana@x.test", PASSWORD).starts_with("-ERR [AUTH]"));
+    assert!(named(&place, "ana@x.test").starts_with("550 5.1.1"));
+    assert!(deliver(&place, "info@x.test").starts_with("250"));
+    assert_eq!(unique_ids(&place, "ana.pop@y.test").len(), 2, "the tag and the copy went along");
+    assert_eq!(unique_ids(&place, "bob@x.test").len(), 2, "and so did the forward");
+    let listed = said(&place, "alias list");
+    assert!(listed.contains("info@x.test -> ana.pop+info@y.test"), "{listed}");
+    // Back again, and the other address stays.
+    let renamed = said(&place, "account rename ana.pop@y.test ana@x.test --alias");
+    assert!(renamed.contains("mail for ana.pop@y.test goes to ana@x.test"), "{renamed}");
+    assert!(deliver(&place, "ana.pop@y.test").starts_with("250"));
+    assert_eq!(unique_ids(&place, "ana@x.test").len(), 3);
+    assert!(refused(&place, "account rename eva@x.test e@x.test").contains("no such account"));
+}
+
+#[test]
+fn a_disabled_account_takes_mail_and_no_login() {
+    let place = place(&["ana@x.test"]);
+    // The password was right a moment ago.
+    let mut reader = pop3(place.address("pop3"), "ana@x.test");
+    let done = said(&place, "account disable ana@x.test");
+    assert!(done.contains("nobody can log in as ana@x.test"), "{done}");
+    assert!(reader.say("NOOP").starts_with("-ERR [AUTH]"), "open sessions end");
+    let words = log_in(&place, "ana@x.test", PASSWORD);
+    assert!(words.starts_with("-ERR [AUTH] the account is disabled"), "{words}");
+    let words = log_in(&place, "ana@x.test", "wrong");
+    assert!(words.starts_with("-ERR [AUTH] name or password is wrong"), "{words}");
+    let mut submission = Wire::connect(place.address("submission"));
+    submission.write("EHLO c.test\r\n");
+    while !submission.line().starts_with("250 ") {}
+    let words = submission.say("AUTH PLAIN AGFuYUB4LnRlc3QAcGFyb2xh");
+    assert!(words.starts_with("525 5.7.13 The account is disabled"), "{words}");
+    assert!(deliver(&place, "ana@x.test").starts_with("250"));
+    let listed = said(&place, "account list");
+    assert!(listed.contains("disabled"), "{listed}");
+    assert!(said(&place, "account list --json").contains("\"disabled\": true"));
+    said(&place, "account enable ana@x.test");
+    assert_eq!(unique_ids(&place, "ana@x.test").len(), 1);
+    assert!(said(&place, "account list").contains("active"));
+}
