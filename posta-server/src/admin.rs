@@ -5,12 +5,14 @@ mod account;
 mod alias;
 mod queue;
 mod source;
+mod trace;
 
 pub use account::AccountLine;
 pub use alias::{AliasError, AliasLine, AliasState};
 pub use source::SourceLine;
 
-pub use queue::{DestinationLine, QueueAction, QueueLine, QueueRecipient, Selection, TRACED};
+pub use queue::{DestinationLine, QueueAction, QueueLine, QueueRecipient, Selection};
+pub use trace::TRACED;
 
 use crate::{
     auth::{Authenticator, PasswordError},
@@ -482,7 +484,8 @@ impl Admin {
         let account = self.account(address).await?;
         let (store, clock) = (self.store.clone(), self.clock.clone());
         let from = maildir.display().to_string();
-        let mut destination = StoreDestination::new(store, clock, account, from, Purpose::Move);
+        let destination = StoreDestination::new(store, clock, account, from, Purpose::Move);
+        let mut destination = destination.of_files();
         Ok(Response::Imported(import::maildir(import, &mut destination).await?))
     }
 }

@@ -40,7 +40,7 @@ impl Recipient {
     #[must_use]
     pub fn octets(&self) -> usize {
         let text = |octets: usize| octets + 16;
-        let elsewhere = self.resolved.elsewhere.iter();
+        let elsewhere = self.resolved.elsewhere.iter().chain(&self.resolved.names);
         let elsewhere = elsewhere.map(|to| size_of::<Address>() + text(to.as_str().len()));
         2 * size_of::<Self>()
             + text(self.address.as_str().len())
@@ -61,12 +61,28 @@ impl Recipient {
 pub struct Resolved {
     /// Mailboxes here.
     pub accounts: Vec<AccountId>,
+    /// Their addresses, for the history; none where the address that was named is the only one's own.
+    pub names: Vec<Address>,
     /// Addresses on other servers.
     pub elsewhere: Vec<Address>,
     /// Members of aliases that it leads to and that lead to nobody, while others do.
     pub broken: Vec<Broken>,
     /// Whether the address stands for a sender of forwarded mail, to whom it leads back.
     pub leads_back: bool,
+}
+
+/// The numbers of accounts that an address leads to, and their addresses where they are not the same.
+fn named(address: &Address, accounts: &[Account]) -> (Vec<AccountId>, Vec<Address>) {
+    let ids = accounts.iter().map(|account| account.id).collect();
+    let is_own = |account: &Account| {
+        account.address.as_str().eq_ignore_ascii_case(address.as_str())
+            || account.address == address.folded()
+    };
+    let names = match accounts {
+        [only] if is_own(only) => Vec::new(),
+        _ => accounts.iter().map(|account| account.address.clone()).collect(),
+    };
+    (ids, names)
 }
 
 impl Resolved {
@@ -155,8 +171,8 @@ impl Directory {
         for account in &accounts {
             self.has_room(account, announced.unwrap_or_default()).await?;
         }
-        let accounts = accounts.iter().map(|account| account.id).collect();
-        Ok((address, Resolved { accounts, elsewhere, broken, leads_back: false }))
+        let (accounts, names) = named(&address, &accounts);
+        Ok((address, Resolved { accounts, names, elsewhere, broken, leads_back: false }))
     }
 
     /// Where mail of our own for an address goes: anywhere.
@@ -173,8 +189,8 @@ impl Directory {
         {
             elsewhere.push(address.clone());
         }
-        let accounts = accounts.iter().map(|account| account.id).collect();
-        Ok(Resolved { accounts, elsewhere, broken, leads_back: false })
+        let (accounts, names) = named(address, &accounts);
+        Ok(Resolved { accounts, names, elsewhere, broken, leads_back: false })
     }
 
     /// The mailboxes that mail for an address goes to, each once; none if it means nothing.

@@ -9,7 +9,8 @@ use posta_mail::{
     trace,
 };
 use posta_store::{
-    Acceptance, AccountId, Delivery, Destination, Envelope, Item, ItemId, ItemState, Waiting,
+    Acceptance, AccountId, Delivery, Destination, Envelope, Event, InMailbox, Item, ItemId,
+    ItemState, Origin, Waiting, What,
 };
 use std::collections::{HashMap, HashSet};
 
@@ -128,6 +129,27 @@ pub fn deliveries<'a>(
     deliveries
 }
 
+/// What the history tells of the mailboxes that a message goes to: each once, with the address that led
+/// to it first, as [`deliveries`] has it.
+#[must_use]
+pub fn mailboxes<'a>(recipients: impl Iterator<Item = &'a Recipient>) -> Vec<InMailbox> {
+    let mut told = Vec::with_capacity(recipients.size_hint().0);
+    let mut seen = HashSet::new();
+    for Recipient { address, resolved: Resolved { accounts, names, .. }, .. } in recipients {
+        if names.is_empty() {
+            let own = accounts.iter().filter(|account| seen.insert(**account));
+            told.extend(own.map(|_| InMailbox::Own(address.folded())));
+            continue;
+        }
+        let named = accounts.iter().zip(names).filter(|(account, _)| seen.insert(**account));
+        let mailboxes: Vec<_> = named.map(|(_, name)| name.clone()).collect();
+        if !mailboxes.is_empty() {
+            told.push(InMailbox::Through { through: address.clone(), mailboxes });
+        }
+    }
+    told
+}
+
 /// A report that was written.
 #[derive(Debug, Clone)]
 pub struct Report<'a> {
@@ -169,8 +191,18 @@ pub fn report(report: Report<'_>, resolved: &Resolved) -> Acceptance {
         notify: Notify::NEVER,
         original: None,
     };
-    let (deliveries, items) = split(message, &[recipient]);
-    let (events, reports) = (Vec::new(), Vec::new());
+    let recipients = [recipient];
+    let (deliveries, items) = split(message, &recipients);
+    let what = What::Accepted {
+        origin: Origin::default(),
+        from: ReversePath::Null,
+        to: vec![to.clone()],
+        message_id: None,
+        octets,
+        mailboxes: mailboxes(recipients.iter()),
+        refused: Vec::new(),
+    };
+    let (events, reports) = (vec![Event { id, time, what }], Vec::new());
     let (chunks, rest, collected) = (0, content, None);
     Acceptance { id, time, chunks, rest, added, deliveries, items, events, reports, collected }
 }

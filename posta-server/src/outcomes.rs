@@ -45,7 +45,9 @@ impl Arrival {
     pub(crate) fn accepted(self) {
         let Some(told) = self.0 else { return };
         let Told { event: Event { id, what, .. }, delivered, queued, reports } = *told;
-        let What::Accepted { origin, from, to, message_id, octets, refused } = what else { return };
+        let What::Accepted { origin, from, to, message_id, octets, refused, .. } = what else {
+            return;
+        };
         let Origin { client, hello, protocol, tls, account, .. } = &origin;
         tracing::info!(
             %id,

@@ -179,6 +179,7 @@ pub(crate) fn failed_here(id: MailId, time: Timestamp, failed: &[Outcome]) -> Op
         host: None,
         tls: None,
         recipients,
+        mailboxes: Vec::new(),
         next: None,
     };
     (!failed.is_empty()).then_some(Event { id, time, what })

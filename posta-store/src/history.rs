@@ -83,6 +83,41 @@ pub struct CountedClient {
     pub times: u32,
 }
 
+/// Mailboxes that a message is in now, told with what put it there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum InMailbox {
+    /// The one whose own address was named.
+    Own(Address),
+    /// Those that another address led to: an alias, a catch-all, an address with a tag.
+    Through {
+        /// The address that was named.
+        through: Address,
+        /// The addresses of the mailboxes.
+        mailboxes: Vec<Address>,
+    },
+}
+
+impl InMailbox {
+    /// Returns the addresses of the mailboxes.
+    #[must_use]
+    pub fn mailboxes(&self) -> &[Address] {
+        match self {
+            Self::Own(mailbox) => std::slice::from_ref(mailbox),
+            Self::Through { mailboxes, .. } => mailboxes,
+        }
+    }
+
+    /// Returns the address that led there, if it was another.
+    #[must_use]
+    pub const fn through(&self) -> Option<&Address> {
+        match self {
+            Self::Own(_) => None,
+            Self::Through { through, .. } => Some(through),
+        }
+    }
+}
+
 /// What became of a recipient in an attempt.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fate {
@@ -111,6 +146,9 @@ pub enum What {
         message_id: Option<String>,
         /// Octets of its content.
         octets: u64,
+        /// The mailboxes here that it is in.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        mailboxes: Vec<InMailbox>,
         /// What was refused in the same transaction.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         refused: Vec<Refusal>,
@@ -160,6 +198,9 @@ pub enum What {
         tls: Option<String>,
         /// What became of each recipient.
         recipients: Vec<Fate>,
+        /// The mailboxes here that it is in.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        mailboxes: Vec<InMailbox>,
         /// When the rest will be tried again.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         next: Option<Timestamp>,

@@ -21,7 +21,7 @@ mod queue;
 mod records;
 mod sources;
 
-pub use history::{CountedClient, CountedRefusals, Event, Fate, Origin, Refusal, What};
+pub use history::{CountedClient, CountedRefusals, Event, Fate, InMailbox, Origin, Refusal, What};
 pub use memory::MemoryStore;
 pub use queue::{Destination, Envelope, Item, ItemId, ItemIdError, ItemState, Settlement, Waiting};
 pub use records::{

@@ -14,6 +14,8 @@ mod logins;
 mod odd;
 #[path = "relay/reports.rs"]
 mod reports;
+#[path = "relay/trace.rs"]
+mod trace;
 
 use posta_mail::{
     ReversePath, Timestamp,

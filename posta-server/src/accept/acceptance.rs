@@ -59,6 +59,10 @@ impl SmtpHost {
             to: recipients.iter().map(|recipient| recipient.address.clone()).collect(),
             message_id: message_id.clone(),
             octets,
+            mailboxes: match hold {
+                Some(_) => Vec::new(),
+                None => dispatch::mailboxes(recipients.iter()),
+            },
             refused: self.refused.take(),
         };
         let mut events = vec![Event { id, time, what }];

@@ -1,17 +1,13 @@
 //! The operator's requests about the queue and about what happened to messages.
 
 use super::{Admin, AdminError, Response};
-use crate::network::ClientNetwork;
-use posta_mail::{Address, MailId, ReversePath, Timestamp};
+use posta_mail::{ReversePath, Timestamp};
 use posta_store::{Destination, Event, Item, ItemId, ItemState, Settlement, StoreError, What};
 use serde::{Deserialize, Serialize};
-use std::{collections::BTreeMap, net::IpAddr};
+use std::collections::BTreeMap;
 
-/// Items, or events, read from the store at a time.
+/// Items read from the store at a time.
 const PAGE: usize = 1_000;
-
-/// Messages whose story is told at once at most.
-pub const TRACED: usize = 100;
 
 /// Which items of the queue are meant: those that fit all that is said. If nothing is, all.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -219,47 +215,6 @@ impl Admin {
         page.retain(|item| selection.fits(item, now));
         Ok((page, next))
     }
-
-    /// The stories of the newest messages that something names: a message's id, a Message-ID, an
-    /// address that sent or received, or the IP address of a client; oldest first, of those that came
-    /// here within so many seconds.
-    pub(super) async fn trace(
-        &self,
-        named: &str,
-        within: Option<u64>,
-    ) -> Result<Response, AdminError> {
-        let id = named.split_once('.').map_or(named, |(id, _)| id);
-        if let Ok(id) = id.parse::<MailId>() {
-            let events = self.store.history(id).await?;
-            if !events.is_empty() {
-                return Ok(Response::Events(events));
-            }
-        }
-        let address: Option<Address> = named.parse().ok();
-        let address = address.as_ref().map(Address::folded);
-        let since = within.map(|seconds| {
-            let since = self.clock.now().as_second().saturating_sub_unsigned(seconds);
-            MailId::new(Timestamp::from_second(since.max(0)).unwrap_or_default(), 0)
-        });
-        let is_over = |id: MailId| since.is_some_and(|since| id < since);
-        let (mut stories, mut before): (Vec<Vec<Event>>, _) = (Vec::new(), None);
-        loop {
-            let page = self.store.events(before, PAGE).await?;
-            let Some(last) = page.last().map(|last| last.id) else { break };
-            before = Some(last);
-            let newest_first = page.chunk_by(|one, other| one.id == other.id);
-            let is_meant = |story: &&[Event]| {
-                !is_over(story[0].id)
-                    && story.iter().any(|event| concerns(event, named, address.as_ref()))
-            };
-            stories.extend(newest_first.filter(is_meant).map(<[_]>::to_vec));
-            if stories.len() >= TRACED || is_over(last) {
-                break;
-            }
-        }
-        stories.truncate(TRACED);
-        Ok(Response::Events(stories.into_iter().rev().flatten().collect()))
-    }
 }
 
 fn line(item: Item) -> QueueLine {
@@ -291,46 +246,5 @@ fn destination(item: &Item) -> &str {
     match &item.destination {
         Destination::Local => "local",
         Destination::Domain(domain) => domain,
-    }
-}
-
-fn concerns(event: &Event, named: &str, address: Option<&Address>) -> bool {
-    let origin = match &event.what {
-        What::Accepted { origin, .. }
-        | What::Refused { origin, .. }
-        | What::Collected { origin, .. } => Some(origin),
-        _ => None,
-    };
-    if let (Some(origin), Ok(client)) = (origin, named.parse::<IpAddr>()) {
-        return origin.client == Some(client.to_canonical());
-    }
-    if let (What::Counted { refusals, .. }, Ok(client)) = (&event.what, named.parse()) {
-        let network = ClientNetwork::of(client).to_string();
-        return refusals
-            .iter()
-            .any(|refused| refused.clients.iter().any(|counted| counted.client == network));
-    }
-    let is_it = |other: &Address| address.is_some_and(|address| other.folded() == *address);
-    let is_path = |path: &ReversePath| matches!(path, ReversePath::Address(other) if is_it(other));
-    match &event.what {
-        What::Accepted { from, to, message_id, .. } => {
-            let given = message_id.as_deref().map(|id| id.trim_matches(['<', '>']));
-            is_path(from) || to.iter().any(is_it) || given == Some(named.trim_matches(['<', '>']))
-        }
-        What::Refused { from, refused, .. } => {
-            let is_about = |about: &str| {
-                let inside = about.split_once('<').and_then(|(_, rest)| rest.split_once('>'));
-                // `RCPT TO:<ana@x.test>`, or `USER ana@x.test`.
-                let text =
-                    inside.map_or_else(|| about.split(' ').next_back(), |(text, _)| Some(text));
-                text.and_then(|text| text.parse().ok()).is_some_and(|to| is_it(&to))
-            };
-            from.as_ref().is_some_and(is_path)
-                || refused.iter().any(|refusal| is_about(&refusal.about))
-        }
-        What::Attempted { recipients, .. } => recipients.iter().any(|fate| is_it(&fate.recipient)),
-        What::Collected { origin, .. } => origin.account.as_ref().is_some_and(is_it),
-        What::Reported { to, .. } => is_it(to),
-        What::Removed { .. } | What::Counted { .. } => false,
     }
 }

@@ -6,8 +6,8 @@ use crate::{clock::Clock, outcomes::Arrival};
 use aws_lc_rs::digest::{SHA256, digest};
 use posta_mail::{Address, MailId, ReversePath, Timestamp, crlf::CrlfLines, id::is_unique_id};
 use posta_store::{
-    Acceptance, Account, CHUNK, Collected, Delivery, Event, Origin, SourceId, Store, StoreError,
-    What,
+    Acceptance, Account, CHUNK, Collected, Delivery, Event, InMailbox, Origin, SourceId, Store,
+    StoreError, What,
 };
 use std::{
     borrow::Cow,
@@ -31,8 +31,9 @@ pub struct StoreDestination {
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
     account: Account,
-    /// Where the mail is from, for the history.
+    /// Where the mail is from, for the history, and how it came from there.
     server: String,
+    protocol: &'static str,
     purpose: Purpose,
     /// Unique-ids that are taken in the mailbox.
     taken: HashSet<String>,
@@ -74,6 +75,7 @@ impl StoreDestination {
             clock,
             account,
             server,
+            protocol: "POP3",
             purpose,
             taken,
             id,
@@ -83,6 +85,12 @@ impl StoreDestination {
             room,
             unique_id,
         }
+    }
+
+    /// The same for mail that was in files; `server` was their directory.
+    #[must_use]
+    pub fn of_files(self) -> Self {
+        Self { protocol: "Maildir", ..self }
     }
 
     async fn begin_message(&mut self, unique_id: Option<&str>) -> Result<(), StoreError> {
@@ -149,7 +157,7 @@ impl StoreDestination {
         What::Accepted {
             origin: Origin {
                 hello: self.server.clone(),
-                protocol: "POP3".to_owned(),
+                protocol: self.protocol.to_owned(),
                 account: Some(address.clone()),
                 ..Origin::default()
             },
@@ -157,6 +165,7 @@ impl StoreDestination {
             to: vec![address],
             message_id: None,
             octets,
+            mailboxes: vec![InMailbox::Own(self.account.address.clone())],
             refused: Vec::new(),
         }
     }

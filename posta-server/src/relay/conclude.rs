@@ -38,7 +38,12 @@ impl Relay {
             &item.envelope.reverse_path,
             reached.clone().map(|to| (&to.address, &to.resolved.accounts[..])),
         );
-        let settlement = Settlement { deliveries, ..self.conclude(item, &visits).await? };
+        let mut settlement = Settlement { deliveries, ..self.conclude(item, &visits).await? };
+        if let Some(Event { what: What::Attempted { mailboxes, .. }, .. }) =
+            settlement.events.first_mut()
+        {
+            *mailboxes = dispatch::mailboxes(reached.clone());
+        }
         self.tell_of_broken(item, settlement, &Outcome::broken(reached)).await
     }
 
@@ -150,6 +155,7 @@ fn attempted(
         host: found.host.clone(),
         tls: found.tls.clone(),
         recipients: recipients.iter().zip(&found.decisions).map(fate).collect(),
+        mailboxes: Vec::new(),
         next: next.filter(|_| others.is_empty()),
     }
 }

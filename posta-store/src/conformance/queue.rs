@@ -191,6 +191,7 @@ async fn what_happened_is_told(store: &dyn Store) {
         id: posta_mail::MailId::new(at(number), 1),
         time: at(second),
         what: What::Attempted {
+            mailboxes: Vec::new(),
             destination: destination.to_owned(),
             host: None,
             tls: None,

@@ -113,17 +113,19 @@ impl Which {
     fn list_json(&self) -> Result<()> {
         // Held back until it is known whether another follows it.
         let mut last: Option<String> = None;
-        say!("[");
         self.each_page(|lines| {
             for line in &lines {
-                if let Some(last) = last.replace(output::json(line)?) {
-                    say!("{last},");
+                match last.replace(output::json(line)?) {
+                    Some(last) => say!("{last},"),
+                    None => say!("["),
                 }
             }
             Ok(())
         })?;
-        last.iter().for_each(|last| say!("{last}"));
-        say!("]");
+        match last {
+            Some(last) => say!("{last}\n]"),
+            None => say!("[]"),
+        }
         Ok(())
     }
 

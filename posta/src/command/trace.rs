@@ -3,8 +3,9 @@
 use crate::{Place, config::Span, operator, output::say};
 use anyhow::{Result, bail, ensure};
 use clap::Args;
+use posta_mail::ReversePath;
 use posta_server::admin::{Request, Response, TRACED};
-use posta_store::{CountedClient, CountedRefusals, Event, Origin, Refusal, What};
+use posta_store::{CountedClient, CountedRefusals, Event, Fate, InMailbox, Origin, Refusal, What};
 
 /// Tell what happened to a message: who brought it, where it went, what the other side said; of many,
 /// the newest hundred.
@@ -13,7 +14,8 @@ pub(crate) struct Arguments {
     #[command(flatten)]
     place: Place,
     /// A message's id, as the 250 and Received name it; its Message-ID; an address that sent it or
-    /// was to receive it; or the IP address of a client.
+    /// was to receive it, or whose mailbox it is in; a domain of such addresses, or of a client's name; or
+    /// the IP address of a client.
     named: String,
     /// Only of messages that came so long ago, or later: 30m, 2h, 1d.
     #[arg(long, value_name = "TIME")]
@@ -31,8 +33,9 @@ pub(crate) fn run(arguments: Arguments) -> Result<()> {
         bail!("the server answered something else");
     };
     ensure!(
-        !events.is_empty(),
-        "nothing is told of {named}: is it a message's id, a Message-ID or an address, and less than 30 days ago?"
+        json || !events.is_empty(),
+        "nothing is told of {named}: is it a message's id, a Message-ID, an address, a domain or an IP address, \
+         and less than 30 days ago?"
     );
     super::show(&events[..], json, |events| {
         let stories = events.chunk_by(|one, other| one.id == other.id);
@@ -49,14 +52,15 @@ pub(crate) fn run(arguments: Arguments) -> Result<()> {
 fn print(event: &Event) {
     let time = format!("{:.3}", event.time);
     match &event.what {
-        What::Accepted { origin, from, to, message_id, octets, refused } => {
-            say!("  {time}  accepted {octets} octets from {from}, {}", described(origin));
+        What::Accepted { origin, from, to, message_id, octets, mailboxes, refused } => {
+            say!("  {time}  {}", accepted(origin, from, *octets));
             let to: Vec<_> = to.iter().map(|to| format!("<{to}>")).collect();
             detail(&format!("to {}", to.join(", ")));
             if let Some(id) = message_id {
                 detail(&format!("Message-ID {id}"));
             }
             print_refused(refused);
+            print_mailboxes(&time, mailboxes);
         }
         What::Refused { origin, from, refused } => {
             let from = from.as_ref().map(|from| format!(" {from}")).unwrap_or_default();
@@ -72,13 +76,16 @@ fn print(event: &Event) {
             detail(&format!("{messages} messages, {retrieved} retrieved, {removed} removed"));
             print_refused(refused);
         }
-        What::Attempted { destination, host, tls, recipients, next } => {
+        What::Attempted { destination, recipients, mailboxes, .. } if destination == "local" => {
+            say!("  {time}  tried here");
+            print_fates(recipients);
+            print_mailboxes(&time, mailboxes);
+        }
+        What::Attempted { destination, host, tls, recipients, next, .. } => {
             let host = host.as_deref().unwrap_or("no server");
             let tls = tls.as_deref().map(|tls| format!(", {tls}")).unwrap_or_default();
             say!("  {time}  tried {destination}: {host}{tls}");
-            for fate in recipients {
-                detail(&format!("<{}> {}: {}", fate.recipient, fate.action, fate.reply));
-            }
+            print_fates(recipients);
             if let Some(next) = next {
                 detail(&format!("again at {next:.0}"));
             }
@@ -89,6 +96,32 @@ fn print(event: &Event) {
         What::Removed { destination } => {
             say!("  {time}  removed from the queue for {destination}");
         }
+    }
+}
+
+/// Where a message came from: from a client, from a mailbox elsewhere, or from this server itself.
+fn accepted(origin: &Origin, from: &ReversePath, octets: u64) -> String {
+    match (origin.protocol.as_str(), &origin.hello) {
+        ("", _) => format!("made by this server, {octets} octets"),
+        ("POP3", server) => format!("collected {octets} octets from {server} by POP3"),
+        ("Maildir", directory) => format!("imported {octets} octets from {directory}"),
+        _ => format!("accepted {octets} octets from {from}, {}", described(origin)),
+    }
+}
+
+fn print_fates(fates: &[Fate]) {
+    for Fate { recipient, action, reply } in fates {
+        detail(&format!("<{recipient}> {action}: {reply}"));
+    }
+}
+
+fn print_mailboxes(time: &str, mailboxes: &[InMailbox]) {
+    for in_mailbox in mailboxes {
+        let names: Vec<_> = in_mailbox.mailboxes().iter().map(ToString::to_string).collect();
+        let what = if names.len() == 1 { "mailbox" } else { "mailboxes" };
+        let through = in_mailbox.through().map(|through| format!(", through {through}"));
+        let through = through.unwrap_or_default();
+        say!("  {time}  in the {what} of {}{through}", names.join(", "));
     }
 }
 

@@ -1,0 +1,111 @@
+//! What is told of a mailbox: what reached it, through which address, and what did not.
+
+use super::*;
+use posta_store::InMailbox;
+
+async fn alias(two: &Two, name: &str, targets: &[&str]) {
+    let targets = targets.iter().map(|&target| target.to_owned()).collect();
+    two.ours.admin.execute(Request::AliasAdd { name: name.into(), targets }).await.unwrap();
+}
+
+/// The mailboxes of each story that names some, with what led there.
+async fn in_mailboxes(two: &Two, named: &str) -> Vec<String> {
+    let told = |one: &InMailbox| {
+        let names: Vec<_> = one.mailboxes().iter().map(ToString::to_string).collect();
+        match one.through() {
+            None => names.join(" "),
+            Some(through) => format!("{} <- {through}", names.join(" ")),
+        }
+    };
+    let events = two.trace(named).await;
+    let told = events.iter().filter_map(|event| match &event.what {
+        What::Accepted { mailboxes, .. } | What::Attempted { mailboxes, .. } => {
+            Some(mailboxes.iter().map(told).collect::<Vec<_>>().join("; "))
+        }
+        _ => None,
+    });
+    told.filter(|told| !told.is_empty()).collect()
+}
+
+/// `posta trace ana@…` tells what reached her mailbox, by whichever of the addresses that lead to it.
+#[tokio::test(start_paused = true)]
+async fn what_reached_a_mailbox_is_told() {
+    let two = two().await;
+    let eva = "eva@x.test".to_owned();
+    let account = Request::AccountAdd { address: eva, password: "parola".to_owned(), apop: false };
+    two.ours.admin.execute(account).await.unwrap();
+    alias(&two, "info@x.test", &["ana@x.test", "eva@x.test", "bob@y.test"]).await;
+    alias(&two, "all@x.test", &["info@x.test"]).await;
+    for to in [
+        &["<Ana@x.test>"][..],
+        &["<ana+shop@x.test>"],
+        &["<info@x.test>"],
+        &["<all@x.test>"],
+        &["<eva@x.test>", "<info@x.test>"],
+    ] {
+        two.send("<s@y.test>", to).await;
+        two.pass(Duration::from_secs(1));
+    }
+    let through = |name: &str| format!("ana@x.test eva@x.test <- {name}@x.test");
+    let of_ana = [
+        "ana@x.test".to_owned(),
+        "ana@x.test <- ana+shop@x.test".to_owned(),
+        through("info"),
+        through("all"),
+        "eva@x.test; ana@x.test <- info@x.test".to_owned(),
+    ];
+    assert_eq!(in_mailboxes(&two, "ana@x.test").await, of_ana);
+    assert_eq!(in_mailboxes(&two, "EVA@x.test").await, of_ana[2..]);
+    // What an alias sends elsewhere is told of too.
+    let elsewhere = two.trace("bob@y.test").await;
+    assert!(elsewhere.iter().any(|event| matches!(event.what, What::Attempted { .. })));
+}
+
+/// What is kept back is in the mailbox once it is there, and a report has a story of its own.
+#[tokio::test(start_paused = true)]
+async fn what_comes_later_is_told_when_it_comes() {
+    let two = two().await;
+    alias(&two, "info@x.test", &["ana@x.test"]).await;
+    two.send("<s@y.test> HOLDFOR=600", &["<info@x.test>"]).await;
+    assert_eq!(in_mailboxes(&two, "info@x.test").await, [""; 0]);
+    two.pass(Duration::from_secs(601));
+    two.tried(None).await;
+    assert_eq!(in_mailboxes(&two, "ana@x.test").await, ["ana@x.test <- info@x.test"]);
+    two.send("<ana@x.test>", &["<a@null.test>"]).await;
+    two.inbox("127.0.0.1", "ana", 2).await;
+    let told = two.trace("ana@x.test").await;
+    let report = told.iter().find_map(|event| match &event.what {
+        What::Reported { report, .. } => Some(report.to_string()),
+        _ => None,
+    });
+    assert_eq!(in_mailboxes(&two, &report.unwrap()).await, ["ana@x.test"]);
+}
+
+/// `posta trace example.org`: who was refused from there, and whose mail goes there.
+#[tokio::test(start_paused = true)]
+async fn a_domain_is_traced() {
+    let two = two().await;
+    for (hello, sender, to) in [
+        ("mail.z.test", "<s@other.test>", "<nobody@x.test>"),
+        ("c.test", "<s@z.test>", "<nobody@x.test>"),
+        ("az.test", "<s@az.test>", "<nobody@x.test>"),
+        ("c.test", "<s@other.test>", "<someone@z.test>"),
+    ] {
+        two.say(
+            "127.0.0.1:587",
+            &format!("EHLO {hello}\r\nMAIL FROM:{sender}\r\nRCPT TO:{to}\r\nQUIT\r\n"),
+        )
+        .await;
+    }
+    let refused = |events: Vec<Event>| {
+        events.iter().filter(|event| matches!(event.what, What::Refused { .. })).count()
+    };
+    let of_z = two.trace("Z.test").await;
+    assert_eq!(refused(of_z.clone()), of_z.len());
+    assert!((2..=3).contains(&of_z.len()), "{of_z:?}");
+    assert_eq!(refused(two.trace("az.test").await), 1);
+    assert_eq!(refused(two.trace("x.test").await), 3);
+    two.send("<ana@x.test>", &["<a@null.test>"]).await;
+    let away = two.trace("null.test").await;
+    assert!(away.iter().any(|event| matches!(event.what, What::Accepted { .. })), "{away:?}");
+}
