@@ -1,5 +1,6 @@
 //! The configuration file: TOML, in which an unknown key is an error that suggests the nearest one.
 
+pub(crate) mod find;
 mod keys;
 mod log;
 mod login;

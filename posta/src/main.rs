@@ -54,8 +54,8 @@ enum Command {
 /// store.
 #[derive(Args, Clone, Default)]
 struct Place {
-    /// The configuration file.
-    #[arg(long, value_name = "FILE")]
+    /// The configuration file; else /etc/posta/posta.toml, else ./posta.toml.
+    #[arg(long, value_name = "FILE", env = "POSTA_CONFIG")]
     config: Option<PathBuf>,
     /// The data directory, in place of the configuration's.
     #[arg(long, value_name = "DIR")]

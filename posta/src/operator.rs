@@ -1,6 +1,6 @@
 //! Carrying out an operator's request: by the server if one runs, else on the store itself.
 
-use crate::{Place, config::Config, wiring};
+use crate::{Place, command, config::Config, private, wiring};
 use anyhow::{Context, Result, bail};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::{StatusCode, body::Bytes, client::conn::http1};
@@ -10,8 +10,8 @@ use posta_server::{
     collect::Collectors,
     control::{self, Problem},
 };
-use std::{io, sync::Arc};
-use tokio::net::UnixStream;
+use std::{io, sync::Arc, thread};
+use tokio::{net::UnixStream, sync::oneshot};
 
 /// Octets of an answer at most: a list of a million accounts has room.
 const ANSWER: usize = 256 * 1024 * 1024;
@@ -24,9 +24,13 @@ pub(crate) async fn execute(place: &Place, request: Request) -> Result<Response>
         Ok(stream) => ask_server(stream, &request)
             .await
             .with_context(|| format!("the server at {} did not do it", socket.display())),
-        Err(error) if is_absent(&error) => on_store(&config, request).await,
-        Err(error) => Err(error)
-            .with_context(|| format!("the control socket {} cannot be used", socket.display())),
+        Err(error) if is_absent(&error) => on_store(config, request).await,
+        Err(error) => Err(error).with_context(|| {
+            format!(
+                "the control socket {} cannot be used; run this as root, or as the server's user",
+                socket.display()
+            )
+        }),
     }
 }
 
@@ -35,7 +39,33 @@ fn is_absent(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused)
 }
 
-async fn on_store(config: &Config, request: Request) -> Result<Response> {
+/// Whether a request is one with which a new place begins.
+const fn begins(request: &Request) -> bool {
+    matches!(request, Request::AccountAdd { .. } | Request::DomainAdd { .. })
+}
+
+/// Carries out a request on the store, as whoever owns it.
+async fn on_store(config: Config, request: Request) -> Result<Response> {
+    if !begins(&request) {
+        wiring::expect_store(&config.data)?;
+    }
+    let Some(owner) = private::other_owner(&config.data)? else {
+        return carry_out(&config, request).await;
+    };
+    // Who a program is, is a thread's own affair, and its threads' after it: so all that touches the store
+    // is done on a new thread and a runtime of its own.
+    let (done, outcome) = oneshot::channel();
+    thread::Builder::new().name("owner".to_owned()).spawn(move || {
+        let carried_out = owner
+            .become_it()
+            .and_then(|()| command::block_on(async { carry_out(&config, request).await }));
+        // Whoever waits is there until the end.
+        let _ = done.send(carried_out);
+    })?;
+    outcome.await?
+}
+
+async fn carry_out(config: &Config, request: Request) -> Result<Response> {
     let store = wiring::open_store(&config.data, config.key_file.as_deref())?;
     let means = wiring::means(config)?;
     let collectors = Arc::new(Collectors::new(store.clone(), means));

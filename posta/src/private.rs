@@ -10,6 +10,7 @@ use anyhow::{Context, Result, ensure};
 use rustix::{
     fs::{Mode, OFlags},
     process::geteuid,
+    thread::{Gid, Uid, set_thread_gid, set_thread_groups, set_thread_uid},
 };
 use std::{
     fs::{self, File, Metadata},
@@ -25,6 +26,53 @@ const OTHERS: u32 = 0o077;
 /// was started with.
 pub(crate) fn close_what_is_made() -> u32 {
     rustix::process::umask(Mode::from_raw_mode(OTHERS)).as_raw_mode()
+}
+
+/// A user other than root, to whom a data directory belongs.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Owner {
+    uid: Uid,
+    gid: Gid,
+}
+
+/// Returns whose a data directory is, or will be, if this is root and that is somebody else: the server's
+/// user, who must be able to open whatever root makes in it. One that is not there yet belongs to whoever
+/// owns the directory that it will be in.
+///
+/// # Errors
+/// When that cannot be found out.
+pub(crate) fn other_owner(data: &Path) -> Result<Option<Owner>> {
+    if !geteuid().is_root() {
+        return Ok(None);
+    }
+    let data = std::path::absolute(data)?;
+    for path in data.ancestors() {
+        match fs::metadata(path) {
+            Ok(metadata) if metadata.uid() == 0 => return Ok(None),
+            Ok(metadata) => {
+                let (uid, gid) = (Uid::from_raw(metadata.uid()), Gid::from_raw(metadata.gid()));
+                return Ok(Some(Owner { uid, gid }));
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error).with_context(|| format!("{}", path.display())),
+        }
+    }
+    Ok(None)
+}
+
+impl Owner {
+    /// Makes this thread, and those that it starts, the owner's. To give files away afterwards instead would
+    /// let the owner have root write to, or give away, whatever a link in the directory leads to.
+    ///
+    /// # Errors
+    /// When the system does not let us.
+    pub(crate) fn become_it(self) -> Result<()> {
+        let words =
+            || format!("this cannot go on as the data directory's owner, user {}", self.uid);
+        set_thread_groups(&[]).with_context(words)?;
+        set_thread_gid(self.gid).with_context(words)?;
+        set_thread_uid(self.uid).with_context(words)
+    }
 }
 
 /// Makes a data directory that nobody else may enter, or checks that the one there is of that kind.

@@ -2,10 +2,10 @@
 
 use crate::{
     Place,
-    config::{BareNewlines, Certificate, Config, OAuth, Protocol, TlsMode},
+    config::{BareNewlines, Certificate, Config, OAuth, Protocol, TlsMode, find},
     private,
 };
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use posta_mail::Secret;
 use posta_server::{
     Kind, ListenerSettings, Pop3Settings, Settings, TlsMode as ServerTlsMode, World,
@@ -24,7 +24,7 @@ use posta_smtp::server::Limits as SmtpLimits;
 use posta_store::Store;
 use posta_store_fjall::FjallStore;
 use std::{
-    fs,
+    fs, io,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -36,16 +36,32 @@ const STORE: &str = "store";
 /// How long a client waits for the answer to a wrong password.
 const FAILED_LOGIN_DELAY: Duration = Duration::from_secs(1);
 
+/// Where the configuration of a place is, if it has one.
+pub(crate) fn config_path(place: &Place) -> Result<Option<PathBuf>> {
+    place.config.clone().map_or_else(find::find, |path| Ok(Some(path)))
+}
+
 /// The configuration that applies at a place.
 pub(crate) fn config(place: &Place) -> Result<Config> {
-    let mut config = match &place.config {
-        Some(path) => Config::read(path)?,
-        None => Config::default(),
-    };
+    let found = config_path(place)?;
+    let mut config = found.map_or_else(|| Ok(Config::default()), |path| Config::read(&path))?;
     if let Some(data) = &place.data {
         config.data.clone_from(data);
     }
     Ok(config)
+}
+
+/// Fails where there is no store, with what may be wrong.
+pub(crate) fn expect_store(data: &Path) -> Result<()> {
+    let is_missing = fs::symlink_metadata(data.join(STORE))
+        .is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
+    ensure!(
+        !is_missing,
+        "there is no store in the data directory {} yet: `posta account add` or `posta serve` makes one. If \
+         it is elsewhere, say where with --config FILE, POSTA_CONFIG or --data DIR",
+        data.display()
+    );
+    Ok(())
 }
 
 /// Opens the store in a data directory, and makes its directory if there is none. The keys of the passwords

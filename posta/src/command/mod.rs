@@ -28,7 +28,7 @@ use std::io::{self, BufRead, IsTerminal};
 const PASSWORD_LINE: u64 = 4_096;
 
 /// Runs an asynchronous command on a runtime of its own.
-fn block_on<T>(future: impl Future<Output = Result<T>>) -> Result<T> {
+pub(crate) fn block_on<T>(future: impl Future<Output = Result<T>>) -> Result<T> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()

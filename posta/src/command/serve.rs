@@ -2,7 +2,7 @@
 
 use crate::{
     Place,
-    config::{Config, Level},
+    config::{Config, Level, find},
     log::Log,
     wiring,
 };
@@ -29,7 +29,8 @@ pub(crate) fn run(
     let config = wiring::config(&arguments.place)?;
     log.set_level(level.unwrap_or(config.log.level));
     super::allow_many_files();
-    if arguments.place.config.is_none() {
+    let path = wiring::config_path(&arguments.place)?;
+    if path.is_none() {
         say_defaults(&config);
     }
     super::block_on(async move {
@@ -44,7 +45,9 @@ pub(crate) fn run(
         let server = Server::start(settings, world)
             .await
             .context("change `address` under [[listen]], or stop what uses it")?;
-        tracing::info!(version = env!("CARGO_PKG_VERSION"), hostname = %config.hostname, "started");
+        let (version, hostname) = (env!("CARGO_PKG_VERSION"), config.hostname.as_str());
+        let (path, data) = (path.as_ref().map(|path| path.display()), config.data.display());
+        tracing::info!(version, hostname, config = path.map(tracing::field::display), data = %data, "started");
         eprintln!("{}", ready(&server));
         let mut running = Running { server, config, arguments, level, log };
         let name = loop {
@@ -109,7 +112,11 @@ fn ready(server: &Server) -> String {
 }
 
 fn say_defaults(config: &Config) {
-    eprintln!("No configuration was given (--config FILE), so these are used:");
+    eprintln!(
+        "There is no configuration (--config FILE, POSTA_CONFIG, {}, ./{}), so these are used:",
+        find::SYSTEM,
+        find::HERE
+    );
     eprintln!("  hostname  {}", config.hostname);
     eprintln!("  data      {}", config.data.display());
     for listen in &config.listen {

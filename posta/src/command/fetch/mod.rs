@@ -274,10 +274,12 @@ async fn fetch(place: &Place, task: Task, message_size: Octets) -> Result<Fetche
     Ok(Fetched { said, left: brought.left })
 }
 
-/// Returns the configuration that says where names are looked up and who is believed: the one that is
-/// named. Whoever fetches into files of his own need not be able to read the server's.
+/// Returns the configuration that says where names are looked up and who is believed. Whoever fetches into
+/// files of his own need not be able to read the server's, unless it is named.
 fn config_of(place: &Place) -> Result<Config> {
-    if place.config.is_some() { wiring::config(place) } else { Ok(Config::default()) }
+    let is_readable = |path: PathBuf| std::fs::File::open(path).is_ok();
+    let is_wanted = place.config.is_some() || wiring::config_path(place)?.is_some_and(is_readable);
+    if is_wanted { wiring::config(place) } else { Ok(Config::default()) }
 }
 
 fn said(brought: &Brought) -> String {
