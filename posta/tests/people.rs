@@ -146,6 +146,27 @@ fn a_renamed_account_keeps_all_but_its_name() {
     assert!(refused(&place, "account rename eva@x.test e@x.test").contains("no such account"));
 }
 
+/// A weak password is warned of and taken all the same.
+#[test]
+fn weak_passwords_are_warned_of() {
+    let place = place(&[]);
+    let add = |address: &str, password: &str| {
+        let added = place.posta(&["account", "add", address, "--password-stdin"], password);
+        assert!(added.status.success());
+        String::from_utf8_lossy(&added.stderr).into_owned()
+    };
+    let warned = add("ana@x.test", "parola\n");
+    let words = "warning: the password is easily guessed: it has 6 characters, fewer than 10; \
+                 `posta account password ana@x.test` changes it";
+    assert!(warned.contains(words), "{warned}");
+    assert!(add("bob@x.test", "Password12345\n").contains("among those that are tried first"));
+    assert_eq!(add("eva@x.test", "trei pisici verzi\n"), "");
+    assert!(log_in(&place, "ana@x.test", "parola").starts_with("+OK"));
+    let change = ["account", "password", "eva@x.test", "--password-stdin"];
+    let changed = place.posta(&change, "1234567890\n");
+    assert!(String::from_utf8_lossy(&changed.stderr).contains("it follows the keys"));
+}
+
 #[test]
 fn a_disabled_account_takes_mail_and_no_login() {
     let place = place(&["ana@x.test"]);

@@ -1,8 +1,14 @@
 //! `posta account`.
 
 mod life;
+mod weak;
 
-use crate::{Place, config::Octets, operator, output::say};
+use crate::{
+    Place,
+    config::Octets,
+    operator,
+    output::{self, say},
+};
 use anyhow::{Result, bail, ensure};
 use clap::{Args, Subcommand};
 use posta_server::{
@@ -161,10 +167,18 @@ impl WithPassword {
                 bail!("the two passwords differ");
             }
         }
-        match str::from_utf8(password.expose()) {
-            Ok(text) => Ok(text.to_owned()),
-            Err(_) => bail!("the password is not UTF-8"),
+        let Ok(password) = str::from_utf8(password.expose()) else {
+            bail!("the password is not UTF-8")
+        };
+        // Not where none was given, which is refused.
+        if let Some(why) = weak::weakness(password, &self.address).filter(|_| !password.is_empty())
+        {
+            output::complain(format_args!(
+                "warning: the password is easily guessed: {why}; `posta account password {}` changes it",
+                self.address
+            ));
         }
+        Ok(password.to_owned())
     }
 }
 
