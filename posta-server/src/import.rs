@@ -39,6 +39,9 @@ const PIECE: usize = 64 * 1024;
 /// Names that are told of what was passed over: who reads them cannot read more.
 const TOLD: usize = 20;
 
+/// How often a folder is listed where messages are moved meanwhile, as mail programs do from `new` to `cur`.
+const LOOKS: usize = 3;
+
 /// What to import.
 #[derive(Debug, Clone, Copy)]
 pub struct Import<'i> {
@@ -140,73 +143,119 @@ pub async fn maildir(
         let path = unique_ids.path.display();
         imported.pass_over(format!("{path}, line {line}: names no file and its unique-id"));
     }
-    let mut known: HashSet<_> = destination.known().await?.into_keys().collect();
-    take_all("", inbox, &mut known, destination, &mut imported).await?;
-    let of_inbox = imported.messages;
     for words in walk.passed_over {
         imported.pass_over(words);
     }
+    let known = destination.known().await?.into_keys().collect();
+    let mut run = Run { maildir, unique_ids: Arc::new(unique_ids), known, destination, imported };
+    run.take_folder(&[], inbox).await?;
+    let of_inbox = run.imported.messages;
     for folder in walk.folders {
-        let name = name_of(&folder);
         let is_taken = match import.folders {
             Folders::None => false,
             Folders::Usual => !is_set_aside(&folder),
             Folders::All => true,
         };
-        let maildir = maildir.clone();
-        match off_thread(move || look(&maildir, &folder, &UniqueIds::default())).await {
-            Ok(listing) if is_taken => {
-                let prefix = format!("{name}/");
-                take_all(&prefix, listing, &mut known, destination, &mut imported).await?;
-            }
+        match run.look(&folder).await {
+            Ok(listing) if is_taken => run.take_folder(&folder, listing).await?,
             Ok(listing) if listing.found.is_empty() => {}
-            Ok(listing) => imported.left_out.push((name, listing.found.len())),
-            Err(error) => imported.pass_over(format!("{name}/{error}")),
+            Ok(listing) => run.imported.left_out.push((name_of(&folder), listing.found.len())),
+            Err(error) => run.imported.pass_over(format!("{}/{error}", name_of(&folder))),
         }
     }
+    let mut imported = run.imported;
     imported.in_folders = imported.messages - of_inbox;
     Ok(imported)
 }
 
-/// Takes the messages of a folder over, whose path is `prefix`.
-async fn take_all(
-    prefix: &str,
-    listing: Listing,
-    known: &mut HashSet<String>,
-    destination: &mut StoreDestination,
-    imported: &mut Imported,
-) -> io::Result<()> {
-    imported.thrown_away += listing.thrown_away;
-    for name in listing.hidden {
-        imported.pass_over(format!("{prefix}{name}: a message's name does not begin with a dot"));
+/// An import in progress.
+struct Run<'d> {
+    maildir: Arc<Directory>,
+    unique_ids: Arc<UniqueIds>,
+    /// Unique-ids of what is in the mailbox.
+    known: HashSet<String>,
+    destination: &'d mut StoreDestination,
+    imported: Imported,
+}
+
+impl Run<'_> {
+    /// Lists a folder.
+    async fn look(&self, folder: &[OsString]) -> io::Result<Listing> {
+        let (maildir, unique_ids) = (self.maildir.clone(), self.unique_ids.clone());
+        let folder = folder.to_vec();
+        off_thread(move || look(&maildir, &folder, &unique_ids)).await
     }
-    let mut seen = HashSet::new();
-    for Found { name, place, mut unique_id, .. } in listing.found {
-        // Two files may have one unique-id, as a copy does in `new` and in `cur`: neither is lost.
-        while !seen.insert(unique_id.clone()) {
-            unique_id = derived(unique_id.as_bytes());
+
+    /// Takes the messages of a folder over.
+    async fn take_folder(&mut self, folder: &[OsString], listing: Listing) -> io::Result<()> {
+        let prefix = if folder.is_empty() { String::new() } else { name_of(folder) + "/" };
+        self.imported.thrown_away += listing.thrown_away;
+        for name in &listing.hidden {
+            let words = "a message's name does not begin with a dot";
+            self.imported.pass_over(format!("{prefix}{name}: {words}"));
         }
-        if known.contains(&unique_id) {
-            continue;
+        let mut moved = self.take_listed(&prefix, listing).await?;
+        for _ in 1..LOOKS {
+            if moved.is_empty() {
+                break;
+            }
+            match self.look(folder).await {
+                Ok(listing) => moved = self.take_listed(&prefix, listing).await?,
+                Err(error) => {
+                    self.imported.pass_over(format!("{prefix}{error}"));
+                    break;
+                }
+            }
         }
-        let about = format!("{prefix}{}/{}", WITH_MESSAGES[place], shown(&name));
-        let directories = listing.directories.clone();
-        let opened = off_thread(move || match &directories[place] {
-            Some(directory) => directory.file(&name),
-            None => Err(io::ErrorKind::NotFound.into()),
-        });
-        let taken = match opened.await {
-            Ok(file) => take(file, &unique_id, destination).await,
-            Err(error) => Err(Failure::Unread(error)),
-        };
-        match taken {
-            Ok(()) => imported.messages += 1,
-            Err(Failure::Unread(error)) => imported.pass_over(format!("{about}: {error}")),
-            Err(Failure::Unkept(error)) => return Err(named(error, Path::new(&about))),
+        for name in moved {
+            let words = "it is being moved: import again when no other program uses the Maildir";
+            self.imported.pass_over(format!("{name}: {words}"));
         }
+        Ok(())
     }
-    known.extend(seen);
-    Ok(())
+
+    /// Takes the messages of a listing over. Returns the names of those that are there no longer: a mail
+    /// program has moved them or changed their flags, or has removed them.
+    async fn take_listed(&mut self, prefix: &str, listing: Listing) -> io::Result<Vec<String>> {
+        let (mut seen, mut moved) = (HashSet::new(), Vec::new());
+        for Found { name, place, mut unique_id, .. } in listing.found {
+            // Two files may have one unique-id, as a copy does in `new` and in `cur`: neither is lost.
+            while seen.contains(&unique_id) {
+                unique_id = derived(unique_id.as_bytes());
+            }
+            if !self.known.contains(&unique_id) {
+                let about = format!("{prefix}{}/{}", WITH_MESSAGES[place], shown(&name));
+                let directories = listing.directories.clone();
+                let opened = off_thread(move || match &directories[place] {
+                    Some(directory) => directory.file(&name),
+                    None => Err(io::ErrorKind::NotFound.into()),
+                });
+                let taken = match opened.await {
+                    Ok(file) => take(file, &unique_id, self.destination).await,
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                        moved.push(about);
+                        continue;
+                    }
+                    Err(error) => Err(Failure::Unread(error)),
+                };
+                match taken {
+                    Ok(()) => {
+                        self.imported.messages += 1;
+                        self.known.insert(unique_id.clone());
+                    }
+                    Err(Failure::Unread(error)) => {
+                        self.imported.pass_over(format!("{about}: {error}"));
+                    }
+                    Err(Failure::Unkept(error)) => {
+                        let about = format!("after {} messages, {about}", self.imported.messages);
+                        return Err(named(error, Path::new(&about)));
+                    }
+                }
+            }
+            seen.insert(unique_id);
+        }
+        Ok(moved)
+    }
 }
 
 /// Files may be far away, on a disk that does not answer: nobody else waits for them.
@@ -374,24 +423,58 @@ mod tests {
         assert_eq!(derived.len(), 12, "each its own");
     }
 
+    async fn mailbox(store: &Arc<MemoryStore>) -> StoreDestination {
+        let address = "ana@x.test".parse().unwrap();
+        store.add_account(&address, Credentials::default()).await.unwrap();
+        let account = store.account(&address).await.unwrap().unwrap();
+        let from = "Maildir".to_owned();
+        StoreDestination::new(store.clone(), Arc::new(SystemClock), account, from, Purpose::Move)
+    }
+
+    /// A mail program reads the Maildir meanwhile: what it moves comes, once, and what it removes is gone.
+    #[tokio::test]
+    async fn what_is_moved_meanwhile_comes_all_the_same() {
+        let place = tempfile::tempdir().unwrap();
+        let at = |name: &str| place.path().join(name);
+        for name in ["new", "cur"] {
+            std::fs::create_dir(at(name)).unwrap();
+        }
+        for name in ["new/1.M1", "cur/2.M1:2,", "cur/3.M1:2,"] {
+            std::fs::write(at(name), "Subject: x\n\n").unwrap();
+        }
+        let store = Arc::new(MemoryStore::new());
+        let mut destination = mailbox(&store).await;
+        let mut run = Run {
+            maildir: Arc::new(Directory::open(place.path()).unwrap()),
+            unique_ids: Arc::default(),
+            known: HashSet::new(),
+            destination: &mut destination,
+            imported: Imported::default(),
+        };
+        let listing = run.look(&[]).await.unwrap();
+        std::fs::rename(at("new/1.M1"), at("cur/1.M1:2,S")).unwrap();
+        std::fs::rename(at("cur/2.M1:2,"), at("cur/2.M1:2,RS")).unwrap();
+        std::fs::remove_file(at("cur/3.M1:2,")).unwrap();
+        run.take_folder(&[], listing).await.unwrap();
+        assert_eq!(run.imported, Imported { messages: 2, ..Imported::default() });
+        let mut known: Vec<_> = run.known.into_iter().collect();
+        known.sort();
+        assert_eq!(known, ["1.M1", "2.M1"], "under the names by which they are known again");
+    }
+
     /// A file whose disk fails costs itself, and leaves nothing of itself in the next message.
     #[tokio::test]
     async fn a_file_that_cannot_be_read_is_passed_over() {
         let place = tempfile::tempdir().unwrap();
         let store = Arc::new(MemoryStore::new());
-        let address = "ana@x.test".parse().unwrap();
-        store.add_account(&address, Credentials::default()).await.unwrap();
-        let account = store.account(&address).await.unwrap().unwrap();
-        let clock = Arc::new(SystemClock);
-        let from = "Maildir".to_owned();
-        let mut mailbox =
-            StoreDestination::new(store.clone(), clock, account.clone(), from, Purpose::Move);
+        let mut mailbox = mailbox(&store).await;
         // The nearest to a disk that fails: a file that is open for writing only.
         let unread = File::create(place.path().join("1")).unwrap();
         assert!(matches!(take(unread, "1", &mut mailbox).await, Err(Failure::Unread(_))));
         std::fs::write(place.path().join("2"), "two\n").unwrap();
         let read = File::open(place.path().join("2")).unwrap();
         assert!(take(read, "2", &mut mailbox).await.is_ok());
+        let account = store.account(&"ana@x.test".parse().unwrap()).await.unwrap().unwrap();
         let maildrop = store.maildrop(account.id).await.unwrap();
         assert_eq!((maildrop.messages.len(), maildrop.octets), (1, 5));
     }

@@ -145,6 +145,12 @@ fn a_maildir_is_taken_over() {
     assert_eq!(session.listing("UIDL"), expected);
     assert_eq!(session.listing("RETR 2"), ["Subject: one", "", "..", "first"]);
     assert_eq!(session.listing("RETR 1").last().unwrap(), "kept as it is");
+    write("cur/5.M1P2.host:2,S", "Subject: one too many\n\n");
+    stdout(&place.posta(&["account", "quota", "bob@x.test", "1B"], ""));
+    let full = place.posta(&["account", "import", "bob@x.test", maildir.to_str().unwrap()], "");
+    let words =
+        "after 0 messages, cur/5.M1P2.host:2,S: the mailbox is full (`posta account quota`)";
+    assert!(told(&full).contains(words), "{}", told(&full));
     let wrong = place.posta(&["account", "import", "bob@x.test", "/nonexistent"], "");
     assert!(told(&wrong).contains("/nonexistent: "), "{}", told(&wrong));
 }

@@ -190,7 +190,7 @@ impl Destination for StoreDestination {
             let usage = self.store.usage(self.account.id).await.map_err(io::Error::other)?;
             self.room = quota.saturating_sub(usage.octets);
             if self.room == 0 {
-                return Err(io::Error::other("the mailbox is full"));
+                return Err(io::Error::other("the mailbox is full (`posta account quota`)"));
             }
         }
         self.begin_message(unique_id).await.map_err(io::Error::other)
@@ -199,7 +199,8 @@ impl Destination for StoreDestination {
     async fn write(&mut self, mut content: &[u8]) -> io::Result<()> {
         self.lines.count(content);
         if self.lines.octets() > self.room {
-            return Err(io::Error::other("the mailbox has no room for the message"));
+            let words = "the mailbox has no room for the message (`posta account quota`)";
+            return Err(io::Error::other(words));
         }
         while !content.is_empty() {
             // The last chunk comes with the acceptance, so a full one goes only when more comes.
