@@ -8,11 +8,13 @@
 
 mod encode;
 mod headers;
+mod utf8;
 mod walk;
 
 pub use headers::HeaderSections;
 
 use encode::{Base64, QuotedPrintable};
+use utf8::Utf8;
 use walk::{Event, Walker};
 
 /// Parts of a message that are looked at; one with more is not converted.
@@ -46,9 +48,17 @@ enum Treatment {
     Base64,
 }
 
+/// What becomes of a part.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Planned {
+    treatment: Treatment,
+    /// Whether it can be told to be UTF-8, should it say nothing of itself.
+    is_utf8: bool,
+}
+
 /// What each part needs.
 #[derive(Debug, Clone)]
-pub struct Plan(Vec<Treatment>);
+pub struct Plan(Vec<Planned>);
 
 /// The first pass.
 #[derive(Debug, Default)]
@@ -71,6 +81,7 @@ struct Seen {
     is_encoded: bool,
     in_signed: bool,
     lines: Lines,
+    utf8: Utf8,
 }
 
 /// What was seen of some text.
@@ -118,6 +129,10 @@ impl Seen {
             (true, false) => Treatment::Base64,
         }
     }
+
+    fn planned(&self) -> Planned {
+        Planned { treatment: self.treatment(), is_utf8: self.utf8.is_valid() }
+    }
 }
 
 impl Survey {
@@ -149,7 +164,7 @@ impl Survey {
         }
         match failed {
             Some(failed) => Err(failed),
-            None => Ok(Plan(parts.iter().map(Seen::treatment).collect())),
+            None => Ok(Plan(parts.iter().map(Seen::planned).collect())),
         }
     }
 }
@@ -170,11 +185,13 @@ impl AllSeen {
                     is_encoded: header.is_encoded,
                     in_signed: header.in_signed,
                     lines: Lines::default(),
+                    utf8: Utf8::default(),
                 });
             }
             Event::Content(content) => {
                 if let Some(part) = self.parts.last_mut() {
                     part.lines.push(content);
+                    part.utf8.push(content);
                 }
             }
             Event::Around(text) => self.around.push(text),
@@ -230,7 +247,9 @@ impl Output {
     fn write(&mut self, event: Event<'_>, converted: &mut Vec<u8>) {
         match event {
             Event::Header(header) => {
-                let treatment = self.plan.0.get(self.part).copied().unwrap_or(Treatment::Nothing);
+                let unplanned = Planned { treatment: Treatment::Nothing, is_utf8: false };
+                let planned = self.plan.0.get(self.part).copied().unwrap_or(unplanned);
+                let Planned { treatment, is_utf8 } = planned;
                 self.part += 1;
                 let encoding = match treatment {
                     Treatment::QuotedPrintable => Some("quoted-printable"),
@@ -239,7 +258,7 @@ impl Output {
                     Treatment::Nothing if header.is_wide => Some("7bit"),
                     Treatment::Nothing => None,
                 };
-                header.write(encoding, converted);
+                header.write(encoding, is_utf8, converted);
                 self.encoder = match treatment {
                     Treatment::Nothing => Encoder::None,
                     Treatment::QuotedPrintable => Encoder::QuotedPrintable(Default::default()),
@@ -323,12 +342,37 @@ mod tests {
 
     #[test]
     fn what_says_nothing_of_itself_is_told_of() {
-        let converted = text("Subject: x\r\n\r\n\u{103}\r\n".as_bytes());
-        assert_eq!(
-            converted,
-            "Subject: x\r\nMIME-Version: 1.0\r\nContent-Type: text/plain; charset=unknown-8bit\r\n\
-             Content-Transfer-Encoding: quoted-printable\r\n\r\n=C4=83\r\n"
-        );
+        let labelled = |charset, text| {
+            format!(
+                "MIME-Version: 1.0\r\nContent-Type: text/plain; charset={charset}\r\n\
+                 Content-Transfer-Encoding: quoted-printable\r\n\r\n{text}\r\n"
+            )
+        };
+        let bodies =
+            [("\u{103}".as_bytes(), "utf-8", "=C4=83"), (b"gr\xfcn", "unknown-8bit", "gr=FCn")];
+        for (body, charset, expected) in bodies {
+            let header = b"Subject: x\r\n\r\n".as_slice();
+            let converted = text(&[header, body, b"\r\n"].concat());
+            assert_eq!(converted, format!("Subject: x\r\n{}", labelled(charset, expected)));
+            // One that knows of MIME, but says no more; and one that forgot to.
+            let converted = text(&[b"MIME-Version: 1.0\r\n\r\n", body, b"\r\n"].concat());
+            assert_eq!(converted, labelled(charset, expected));
+            let header = b"Content-Transfer-Encoding: 8bit\r\n\r\n".as_slice();
+            let converted = text(&[header, body, b"\r\n"].concat());
+            assert!(converted.starts_with("Content-Transfer-Encoding: quoted-printable\r\n"));
+            assert!(converted.contains("MIME-Version: 1.0\r\n") && converted.contains(charset));
+        }
+        // Nothing but a header section, and not all of that.
+        let short =
+            "Content-Type: multipart/mixed; boundary=b\r\nContent-Transfer-Encoding: 8bit\r\n";
+        assert_eq!(text(short.as_bytes()), short.replace("8bit", "7bit") + "MIME-Version: 1.0\r\n");
+        // A part that says nothing.
+        let part = "MIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n\
+                    --b\r\n\r\n\u{103}\r\n--b--\r\n";
+        assert!(text(part.as_bytes()).contains(
+            "--b\r\nContent-Type: text/plain; charset=utf-8\r\n\
+             Content-Transfer-Encoding: quoted-printable\r\n\r\n=C4=83\r\n--b--"
+        ));
         let plain = "Subject: x\r\n\r\nonly ASCII\r\n.\r\n";
         assert_eq!(text(plain.as_bytes()), plain);
     }

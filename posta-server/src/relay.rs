@@ -20,6 +20,7 @@ mod hosts;
 mod lanes;
 mod policy;
 pub mod settings;
+mod visit;
 
 pub use settings::{RelaySettings, Rules, Smarthost, SmarthostTls};
 
@@ -31,7 +32,6 @@ use crate::{
 use hosts::Hosts;
 use lanes::{Advice, Lanes, Verdict};
 use posta_mail::{Domain, Timestamp};
-use posta_smtp::client::Decision;
 use posta_store::{Item, Store};
 use std::{
     sync::{
@@ -107,33 +107,6 @@ pub struct Relay {
     pub(crate) driver: Driver,
     pub(crate) hosts: Hosts,
     pub(crate) lanes: Lanes,
-}
-
-/// What came of an item, or of some of its recipients, at one server.
-#[derive(Debug)]
-pub(crate) struct Found {
-    /// What decided about each recipient that was offered.
-    pub(crate) decisions: Vec<Decision>,
-    /// Those of them that another server may take now, by their places.
-    pub(crate) elsewhere: Vec<usize>,
-    /// The server that was talked to, if it came to that.
-    pub(crate) host: Option<String>,
-    pub(crate) tls: Option<String>,
-    /// Whether that server reports further.
-    pub(crate) reports: bool,
-    /// Whether anybody could be reached, or nobody had to.
-    pub(crate) is_reached: bool,
-    /// Whether it is the destination's first message in a session.
-    pub(crate) is_first: bool,
-}
-
-/// A server was visited in an attempt.
-#[derive(Debug)]
-pub(crate) struct Visit {
-    /// The recipients that it was offered, by their places in the item.
-    pub(crate) recipients: Vec<usize>,
-    /// What came of it.
-    pub(crate) found: Found,
 }
 
 impl Relay {

@@ -120,7 +120,7 @@ fn describe(failure: &Failure) -> String {
         Failure::Login(reply) => format!("the server refuses the login: {reply}"),
         Failure::Namesake => "the server has the name of this client".to_owned(),
         Failure::Unexpected { to, reply } => {
-            format!("the server answers {to} with \"{reply}\", which is neither yes nor no")
+            format!("the server answers {to} with \"{reply}\", which no server may answer to that")
         }
         Failure::Protocol(_) => "what answers there does not speak SMTP".to_owned(),
     }

@@ -406,31 +406,37 @@ fn parameter(text: &str, wanted: &str) -> Option<Vec<u8>> {
 
 impl Header<'_> {
     /// Writes the header section with this encoding in place of the one that it names; none to leave
-    /// it as it is.
-    pub(super) fn write(&self, encoding: Option<&str>, output: &mut Vec<u8>) {
+    /// it as it is. What the other fields would have to say is added where they are missing.
+    pub(super) fn write(&self, encoding: Option<&str>, is_utf8: bool, output: &mut Vec<u8>) {
         let Some(encoding) = encoding else {
             output.extend_from_slice(self.text);
             return;
         };
         let field = format!("Content-Transfer-Encoding: {encoding}\r\n");
-        if let Some(range) = &self.fields.encoding {
-            output.extend_from_slice(&self.text[..range.start]);
-            output.extend_from_slice(field.as_bytes());
-            output.extend_from_slice(&self.text[range.end..]);
-            return;
-        }
         // The empty line stays the last.
         let end = self.text.len() - usize::from(self.text.ends_with(b"\n"));
         let end = end - usize::from(self.text[..end].ends_with(b"\r"));
-        output.extend_from_slice(&self.text[..end]);
+        let replaced = self.fields.encoding.clone().unwrap_or(end..end);
+        // Unless there is none.
+        let end = end.max(replaced.end);
+        output.extend_from_slice(&self.text[..replaced.start]);
+        let is_missing = self.fields.encoding.is_none();
+        if !is_missing {
+            output.extend_from_slice(field.as_bytes());
+        }
+        output.extend_from_slice(&self.text[replaced.end..end]);
         if self.is_first && !self.fields.has_version {
             output.extend_from_slice(b"MIME-Version: 1.0\r\n");
-            if !self.fields.has_type {
-                // RFC 1428 §3: nobody says which.
-                output.extend_from_slice(b"Content-Type: text/plain; charset=unknown-8bit\r\n");
-            }
         }
-        output.extend_from_slice(field.as_bytes());
+        if self.is_text && !self.fields.has_type {
+            // RFC 1428 §3: nobody says which; but hardly any other text happens to be UTF-8.
+            let charset = if is_utf8 { "utf-8" } else { "unknown-8bit" };
+            let field = format!("Content-Type: text/plain; charset={charset}\r\n");
+            output.extend_from_slice(field.as_bytes());
+        }
+        if is_missing {
+            output.extend_from_slice(field.as_bytes());
+        }
         output.extend_from_slice(&self.text[end..]);
     }
 }

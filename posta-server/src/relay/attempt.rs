@@ -1,9 +1,10 @@
 //! One attempt: an item, the servers of its destination one after the other, and what came of it.
 
 use super::{
-    Found, LEASE, RENEW, Relay, Verdict, Visit,
+    LEASE, RENEW, Relay, Verdict,
     hosts::{Peer, Trouble, Trust},
     policy::Plan,
+    visit::{self, Found, Visit},
 };
 use crate::{
     outcomes,
@@ -11,7 +12,6 @@ use crate::{
     tls_report::Failure,
 };
 use posta_mail::{Reply, envelope::Late};
-use posta_smtp::client::Decision;
 use posta_store::{Destination, Item, StoreError};
 use std::sync::Arc;
 use tokio::time::{interval, sleep};
@@ -75,7 +75,7 @@ impl Relay {
             match settled {
                 Ok(attempt) => {
                     attempt.into_iter().for_each(outcomes::Attempt::settled);
-                    return visits.map_or(Verdict::Good, |visits| verdict(&visits));
+                    return visits.map_or(Verdict::Good, |visits| visit::verdict(&visits));
                 }
                 // An account went away in the meantime: look again.
                 Err(StoreError::NoSuchAccount) => {}
@@ -119,7 +119,7 @@ impl Relay {
         let mut visits = Vec::new();
         let mut left: Vec<usize> = (0..item.recipients.len()).collect();
         let mut rest = item.clone();
-        let mut last: Option<(&Host, Trouble)> = None;
+        let mut last: Option<(String, Trouble)> = None;
         for host in &route.hosts {
             match self.offer(&rest, host, &route, domain).await? {
                 Ok(found) => {
@@ -136,13 +136,19 @@ impl Relay {
                 Err(trouble) => {
                     let is_graver = trouble.decision.code().is_transient();
                     if is_graver || last.as_ref().is_none_or(|(_, last)| last.is_nobody) {
-                        last = Some((host, trouble));
+                        last = Some((host.to_string(), trouble));
                     }
                 }
             }
         }
+        // What one server is not fit for, one that is not there now may be.
+        let unfit = visit::failed(&visits, &left);
+        let is_transient =
+            last.as_ref().is_some_and(|(_, trouble)| trouble.decision.code().is_transient());
         if visits.is_empty() {
-            visits.push(Visit::in_vain(item, last, domain));
+            visits.push(Visit::in_vain(left, last, domain));
+        } else if is_transient && !unfit.is_empty() {
+            visits.push(Visit::in_vain(unfit, last, domain));
         }
         Some(visits)
     }
@@ -188,57 +194,5 @@ impl Relay {
         let mut octets = [0; 8];
         self.clock.random(&mut octets);
         (u64::from_be_bytes(octets) % below.max(1) as u64) as usize
-    }
-}
-
-impl Visit {
-    /// No server was talked to.
-    fn nowhere(item: &Item, reply: Reply) -> Self {
-        Self::decided(item, Decision::ours(reply), None)
-    }
-
-    /// No server let itself be talked to; the last trouble stands for all.
-    fn in_vain(item: &Item, last: Option<(&Host, Trouble)>, domain: &str) -> Self {
-        match last.filter(|(_, trouble)| !trouble.is_nobody) {
-            Some((host, Trouble { decision, .. })) => {
-                let host = decision.is_answer.then(|| host.to_string());
-                Self::decided(item, decision, host)
-            }
-            None => {
-                let words = format!("No server of {domain} has an address");
-                Self::nowhere(item, Reply::new(550, (5, 4, 4), words))
-            }
-        }
-    }
-
-    fn decided(item: &Item, decision: Decision, host: Option<String>) -> Self {
-        let is_reached = decision.code().is_permanent();
-        let decisions = vec![decision; item.recipients.len()];
-        Self::of_all(Found { is_reached, host, ..Found::here(decisions) })
-    }
-
-    /// All recipients were offered.
-    pub(super) fn of_all(found: Found) -> Self {
-        Self { recipients: (0..found.decisions.len()).collect(), found }
-    }
-}
-
-impl Found {
-    /// No server had to be talked to.
-    pub(super) const fn here(decisions: Vec<Decision>) -> Self {
-        let (host, tls, reports, is_first) = (None, None, false, false);
-        let elsewhere = Vec::new();
-        Self { decisions, elsewhere, host, tls, reports, is_reached: true, is_first }
-    }
-}
-
-fn verdict(visits: &[Visit]) -> Verdict {
-    let mut decisions = visits.iter().flat_map(|visit| &visit.found.decisions);
-    if !visits.iter().any(|visit| visit.found.is_reached) {
-        Verdict::Unreachable
-    } else if decisions.any(|decision| decision.code().is_positive()) {
-        Verdict::Good
-    } else {
-        Verdict::Other
     }
 }

@@ -57,7 +57,7 @@ impl Broken {
             }
             Failure::Unexpected { to, reply } => {
                 let words =
-                    format!("it answers {to} with \"{reply}\", which is neither yes nor no");
+                    format!("it answers {to} with \"{reply}\", which no server may answer to that");
                 match Self::cut_off(words, engine) {
                     Self::Connection(words) => Self::Protocol(words),
                     other => other,

@@ -1,6 +1,9 @@
 //! What follows from an attempt: the one transaction that settles it.
 
-use super::{Found, Relay, Visit};
+use super::{
+    Relay,
+    visit::{self, Decisive, Found, Visit},
+};
 use crate::{
     directory::Recipient,
     dispatch,
@@ -12,7 +15,7 @@ use posta_smtp::client::Decision;
 use posta_store::{
     Destination, Event, Fate, Item, ItemState, Settlement, StoreError, Waiting, What,
 };
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 
 impl Relay {
     /// Puts a message that was kept back into its mailboxes.
@@ -76,7 +79,9 @@ impl Relay {
         let after = schedule.after(attempts + 1, *accepted, envelope.deadline, now);
         let is_late = !item.delay_told && schedule.is_delayed(*accepted, envelope.deadline, now);
         let (mut waiting, mut outcomes) = (Vec::new(), Vec::new());
-        for (recipient, (found, decision)) in item.recipients.iter().zip(decisive(visits)) {
+        let decisive = visit::decisive(visits);
+        for (recipient, decisive) in item.recipients.iter().zip(decisive.values()) {
+            let Decisive { found, decision, .. } = *decisive;
             let action = action(&decision.reply, found, item, after);
             if action == Action::Delayed {
                 waiting.push(Waiting { reply: Some(decision.to_string()), ..recipient.clone() });
@@ -96,8 +101,9 @@ impl Relay {
             _ => None,
         };
         let mut events: Vec<_> = (0..visits.len())
-            .map(|at| {
-                let what = attempted(item, &visits[at], &visits[at + 1..], (after, next));
+            .map(|number| {
+                let next = next.filter(|_| number + 1 == visits.len());
+                let what = attempted(item, (number, &visits[number]), &decisive, (after, next));
                 Event { id: item.id.content, time: now, what }
             })
             .collect();
@@ -121,29 +127,19 @@ impl Relay {
     }
 }
 
-/// What decides about each recipient, and where: the last server that it was offered to.
-fn decisive(visits: &[Visit]) -> impl Iterator<Item = (&Found, &Decision)> {
-    let mut last = BTreeMap::new();
-    for Visit { recipients, found } in visits {
-        last.extend(recipients.iter().copied().zip(found.decisions.iter().map(|d| (found, d))));
-    }
-    last.into_values()
-}
-
-/// What is told of a visit; those whom the server refused for now went on to the others.
+/// What is told of a visit; those whom another one decided about went on.
 fn attempted(
     item: &Item,
-    visit: &Visit,
-    others: &[Visit],
+    (number, visit): (usize, &Visit),
+    decisive: &BTreeMap<usize, Decisive<'_>>,
     (after, next): (After, Option<Timestamp>),
 ) -> What {
     let Visit { recipients, found } = visit;
-    let went_on: HashSet<_> = others.iter().flat_map(|visit| &visit.recipients).collect();
     let fate = |(at, decision): (&usize, &Decision)| Fate {
         recipient: item.recipients[*at].address.clone(),
-        action: match went_on.contains(at) {
-            true => Action::Delayed.name().to_owned(),
-            false => action(&decision.reply, found, item, after).name().to_owned(),
+        action: match decisive.get(at).is_some_and(|decisive| decisive.visit == number) {
+            true => action(&decision.reply, found, item, after).name().to_owned(),
+            false => Action::Delayed.name().to_owned(),
         },
         reply: decision.to_string(),
     };
@@ -156,7 +152,7 @@ fn attempted(
         tls: found.tls.clone(),
         recipients: recipients.iter().zip(&found.decisions).map(fate).collect(),
         mailboxes: Vec::new(),
-        next: next.filter(|_| others.is_empty()),
+        next,
     }
 }
 

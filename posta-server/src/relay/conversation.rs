@@ -1,11 +1,12 @@
 //! What is said on one connection to a server: one message after the other is handed over.
 
 use super::{
-    Found, Relay,
+    Relay,
     broken::Broken,
     hosts::{HostQueue, Job, Trouble, Trust},
     seconds_until,
     settings::SmarthostTls,
+    visit::Found,
 };
 use crate::{
     drive::Host, net::Stream, outbound::Verify, sasl::ClientLogin, tls::words,
@@ -140,7 +141,8 @@ impl<'a> Conversation<'a> {
         if !self.is_ready {
             return Err(broken);
         }
-        self.clear_up(broken.trouble(place), engine.unfinished().unwrap_or_default());
+        let trouble = Trouble { is_met: true, ..broken.trouble(place) };
+        self.clear_up(trouble, engine.unfinished().unwrap_or_default());
         Ok(self.departure)
     }
 
@@ -195,8 +197,12 @@ impl<'a> Conversation<'a> {
 
     fn found(&self, decisions: Vec<Decision>, reports: bool) -> Found {
         let name = self.queue.peer.name.clone();
-        let transient = |(_, decision): &(usize, &Decision)| decision.code().is_transient();
-        let elsewhere = decisions.iter().enumerate().filter(transient).map(|(index, _)| index);
+        // What it refuses for now, and what it is not fit for, another may take (RFC 8689 §4.2.1 asks for
+        // that where REQUIRETLS is missing).
+        let is_open = |(_, decision): &(usize, &Decision)| {
+            decision.code().is_transient() || !decision.is_answer
+        };
+        let elsewhere = decisions.iter().enumerate().filter(is_open).map(|(index, _)| index);
         Found {
             elsewhere: elsewhere.collect(),
             decisions,

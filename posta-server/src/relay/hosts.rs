@@ -1,6 +1,6 @@
 //! The servers that mail is handed to: what waits for each, and how many connections it is worth.
 
-use super::{Found, Relay, connection};
+use super::{Relay, connection, visit::Found};
 use crate::{outbound::Verify, relay::settings::Smarthost, tls_report::Failure};
 use posta_mail::Reply;
 use posta_smtp::client::Decision;
@@ -68,17 +68,19 @@ pub(crate) struct Trouble {
     pub(crate) tls: Option<Failure>,
     /// Whether the server has no address at all.
     pub(crate) is_nobody: bool,
+    /// Whether it came to talking with it.
+    pub(crate) is_met: bool,
 }
 
 impl Trouble {
     /// Anything but TLS.
     pub(crate) const fn new(reply: Reply) -> Self {
-        Self { decision: Decision::ours(reply), tls: None, is_nobody: false }
+        Self { decision: Decision::ours(reply), tls: None, is_nobody: false, is_met: false }
     }
 
     /// The server itself refused to talk.
     pub(crate) const fn answered(reply: Reply) -> Self {
-        Self { decision: Decision::answered(reply), tls: None, is_nobody: false }
+        Self { decision: Decision::answered(reply), tls: None, is_nobody: false, is_met: true }
     }
 
     /// The server has no address (RFC 3463 §3.5: 5.4.4).

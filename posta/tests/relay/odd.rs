@@ -133,6 +133,26 @@ async fn the_last_servers_words_count() {
     assert_eq!(case.other.count("connected"), 0, "it was answered");
 }
 
+/// A server that is not fit for a message decides nothing where another may be, now or later.
+#[tokio::test(start_paused = true)]
+async fn who_is_not_fit_leaves_it_to_the_others() {
+    let mut hops = hops().await;
+    let small: Answers = &[("EHLO", "250-small\r\n250 SIZE 10")];
+    let busy: Answers = &[("connected", "421 4.3.2 too busy")];
+    let case = hops.case(small, &[]).await;
+    assert_eq!(hops.attempt(&case, &["a"]).await, None);
+    assert_eq!(case.taken(), (0, 1));
+    let case = hops.case(small, busy).await;
+    assert_eq!(hops.attempt(&case, &["a"]).await.unwrap(), "421 4.3.2 too busy");
+    let case = hops.case(&[("RCPT", "450 4.2.0 later")], small).await;
+    assert_eq!(hops.attempt(&case, &["a"]).await.unwrap(), "450 4.2.0 later");
+    assert_eq!(hops.two.queue().await.len(), 2, "nothing was reported yet");
+    let case = hops.case(small, small).await;
+    assert_eq!(hops.attempt(&case, &["a"]).await, None);
+    let report = hops.two.inbox("127.0.0.1", "ana", 1).await;
+    assert!(report.contains("Action: failed\r\nStatus: 5.3.4\r\n"), "{report}");
+}
+
 /// The schedule holds, whatever the server does when it is told that a transaction is over.
 #[tokio::test(start_paused = true)]
 async fn the_schedule_holds_with_a_server_that_answers_no_rset() {
