@@ -3,12 +3,14 @@
 
 mod account;
 mod alias;
+mod domain;
 mod queue;
 mod source;
 mod trace;
 
 pub use account::AccountLine;
 pub use alias::{AliasError, AliasLine, AliasState};
+pub use domain::DomainLine;
 pub use source::SourceLine;
 
 pub use queue::{DestinationLine, QueueAction, QueueLine, QueueRecipient, Selection};
@@ -188,6 +190,9 @@ pub enum Request {
     DomainAdd {
         /// Its name.
         domain: String,
+        /// Who reads what is sent to its postmaster and abuse, if that is to change.
+        #[serde(default)]
+        postmaster: Option<String>,
     },
     /// Lists the local domains.
     DomainList,
@@ -266,7 +271,7 @@ pub enum Response {
     /// The aliases, by name.
     Aliases(Vec<AliasLine>),
     /// The local domains, by name.
-    Domains(Vec<String>),
+    Domains(Vec<DomainLine>),
     /// Who is locked out.
     Lockouts(Vec<Lockout>),
     /// Items of the queue.
@@ -434,12 +439,10 @@ impl Admin {
                 return self.remove_alias(name, targets).await;
             }
             Request::AliasList => return self.aliases().await,
-            Request::DomainAdd { domain } => {
-                self.store.add_domain(&parse_domain(domain)?).await?;
+            Request::DomainAdd { domain, postmaster } => {
+                return self.add_domain(domain, postmaster).await;
             }
-            Request::DomainRemove { domain } => {
-                self.store.remove_domain(&parse_domain(domain)?).await?;
-            }
+            Request::DomainRemove { domain } => return self.remove_domain(domain).await,
             Request::QueueList { selection, after } => return self.queue(&selection, after).await,
             Request::QueueSummary { selection } => return self.summarise(&selection).await,
             Request::QueueChange { selection, action } => {
@@ -461,11 +464,6 @@ impl Admin {
     fn lift(&self, who: String) -> Result<(), AdminError> {
         let is_lifted = self.guard.as_ref().is_some_and(|guard| guard.lift(&who));
         if is_lifted { Ok(()) } else { Err(AdminError::NoLockout(who)) }
-    }
-
-    async fn domains(&self) -> Result<Response, AdminError> {
-        let domains = self.store.domains().await?;
-        Ok(Response::Domains(domains.iter().map(Domain::to_string).collect()))
     }
 
     /// The account of an address.

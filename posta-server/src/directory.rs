@@ -1,6 +1,7 @@
 //! Which mailboxes an address means.
 
 mod follow;
+pub(crate) mod postmaster;
 
 pub use follow::{Broken, Fault};
 pub(crate) use follow::{Follower, TARGETS, faults, untagged};
@@ -9,7 +10,8 @@ use crate::{clock::Clock, srs::Srs};
 use follow::Followed;
 use posta_mail::{Address, Domain, ForwardPath, Reply, ReversePath, envelope::Notify};
 use posta_store::{Account, AccountId, Store, StoreError};
-use std::sync::Arc;
+use postmaster::{FirstAccounts, domain_of_host, is_duty};
+use std::{borrow::Cow, sync::Arc};
 
 /// Resolves recipients, when they are named: an unknown user is refused there, and no report has to
 /// be written later.
@@ -17,6 +19,7 @@ use std::sync::Arc;
 pub struct Directory {
     store: Arc<dyn Store>,
     hostname: Domain,
+    first: Arc<FirstAccounts>,
     /// For what is forwarded; none where nothing is.
     forwarding: Option<(Srs, Arc<dyn Clock>)>,
 }
@@ -103,7 +106,7 @@ impl Directory {
     /// The directory of a store, on a server of this name.
     #[must_use]
     pub fn new(store: Arc<dyn Store>, hostname: Domain) -> Self {
-        Self { store, hostname, forwarding: None }
+        Self { store, hostname, first: Arc::default(), forwarding: None }
     }
 
     /// The same, where senders of mail that is forwarded are rewritten.
@@ -207,8 +210,8 @@ impl Directory {
     /// # Errors
     /// When the store fails.
     pub async fn owners(&self, address: &Address) -> Result<Vec<Account>, StoreError> {
-        let follower = Follower { forwards: false, ..Follower::new(&*self.store) };
-        follower.follow(address).await.map(|followed| followed.accounts)
+        let follower = Follower { forwards: false, ..self.follower() };
+        follower.follow(&*self.at_home(address).await?).await.map(|followed| followed.accounts)
     }
 
     /// What VRFY and EXPN tell of a name: the addresses that it leads to.
@@ -225,7 +228,26 @@ impl Directory {
     }
 
     async fn follow(&self, address: &Address) -> Result<Followed, StoreError> {
-        Follower::new(&*self.store).follow(address).await
+        self.follower().follow(&*self.at_home(address).await?).await
+    }
+
+    fn follower(&self) -> Follower<'_> {
+        Follower { first: Some(&self.first), ..Follower::new(&*self.store) }
+    }
+
+    /// The postmaster of this server is that of one of its domains where its own name is none (RFC 5321
+    /// §4.5.1); so is its abuse. Every other address is itself.
+    async fn at_home<'a>(&self, address: &'a Address) -> Result<Cow<'a, Address>, StoreError> {
+        let same = Cow::Borrowed(address);
+        if !is_duty(address.local_part())
+            || address.domain() != self.hostname.as_str()
+            || self.store.is_local(address.domain()).await?
+        {
+            return Ok(same);
+        }
+        let domain = domain_of_host(&*self.store, &self.hostname).await?;
+        let ours = domain.and_then(|domain| Address::new(address.local_part(), &domain).ok());
+        Ok(ours.map_or(same, Cow::Owned))
     }
 
     /// RFC 5321 §4.2.2: 452 while the mailbox is full; 552 for a message that would never fit.

@@ -264,8 +264,10 @@ impl Reporter {
     /// When the store fails.
     pub(crate) async fn postmaster(&self, domain: &str) -> Result<String, StoreError> {
         let fallback = format!("postmaster@{}", self.hostname);
-        for candidate in [format!("postmaster@{domain}"), fallback.clone()] {
-            if self.takes_mail(&candidate).await {
+        // The server's name takes such mail even where it is no domain; not everybody can find it in DNS.
+        for domain in [domain, self.hostname.as_str()] {
+            let candidate = format!("postmaster@{domain}");
+            if self.store.is_local(domain).await? && self.takes_mail(&candidate).await {
                 return Ok(candidate);
             }
         }

@@ -1,5 +1,6 @@
 //! Finding other servers: DNS, or a fixed zone in its place.
 
+mod question;
 mod size;
 
 use hickory_resolver::{
@@ -12,6 +13,7 @@ use hickory_resolver::{
         rr::{Name, RData, Record, RecordType},
     },
 };
+use question::Whole;
 use size::Size;
 use std::{
     collections::HashMap,
@@ -197,7 +199,7 @@ impl Dns {
             (Some(resolver), _) | (None, Some(resolver)) => resolver,
             (None, None) => return Ok(Answer::none()),
         };
-        match resolver.lookup(format!("{name}."), kind).await {
+        match resolver.lookup(Whole(name), kind).await {
             Ok(lookup) => {
                 let records = lookup.answers();
                 if !Size::of(lookup.message().all_sections()).is_remembered() {
@@ -216,7 +218,7 @@ impl Dns {
                 if let NetError::Dns(DnsError::NoRecordsFound(none)) = &error
                     && !Size::of(none.authorities.iter().flat_map(|all| all.iter())).is_remembered()
                 {
-                    resolver.clear_lookup_cache(format!("{name}."), kind);
+                    resolver.clear_lookup_cache(Whole(name), kind);
                     resolver.clear_lookup_cache(none.query.name().clone(), kind);
                 }
                 let nothing = nothing(name, &error);
@@ -269,7 +271,7 @@ impl Dns {
 
 /// Has the library forget an answer: it may remember it under each of the aliases on the way.
 fn forget(resolver: &TokioResolver, name: &str, kind: RecordType, records: &[Record]) {
-    resolver.clear_lookup_cache(format!("{name}."), kind);
+    resolver.clear_lookup_cache(Whole(name), kind);
     for record in records {
         if let RData::CNAME(target) = &record.data {
             resolver.clear_lookup_cache(target.0.clone(), kind);

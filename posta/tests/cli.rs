@@ -30,6 +30,19 @@ fn the_demo_plays_both_dialogues() {
     }
 }
 
+/// `x.test` has an account, `y.test` has none.
+fn a_domain_lists_its_readers(place: &Place) {
+    let listed = stdout(&place.posta(&["domain", "list"], ""));
+    let (first, second) = listed.split_once('\n').unwrap();
+    assert_eq!(first, "x.test: postmaster@ and abuse@ reach ana@x.test");
+    assert!(second.starts_with("y.test: postmaster@ and abuse@ reach NOBODY\n    wrong: `posta "));
+    let refused = place.posta(&["domain", "add", "y.test", "--postmaster", "eva@y.test"], "");
+    assert!(problem(&refused).contains("eva@y.test does not exist here"));
+    stdout(&place.posta(&["domain", "add", "y.test", "--postmaster", "ana@x.test"], ""));
+    let listed = stdout(&place.posta(&["domain", "list"], ""));
+    assert!(listed.ends_with("\ny.test: postmaster@ and abuse@ reach ana@x.test\n"), "{listed}");
+}
+
 #[test]
 fn accounts_are_managed_with_and_without_a_server() {
     let mut place = Place::new(&[("smtp", "none"), ("pop3", "none")]);
@@ -80,13 +93,19 @@ fn accounts_are_managed_with_and_without_a_server() {
     assert!(hasty.contains("say --yes to remove bob@x.test"), "{hasty}");
     stdout(&place.posta(&["account", "remove", "bob@x.test", "--yes"], ""));
     stdout(&place.posta(&["domain", "add", "y.test"], ""));
-    assert_eq!(stdout(&place.posta(&["domain", "list"], "")), "x.test\ny.test\n");
+    a_domain_lists_its_readers(&place);
     assert_eq!(place.stop(), Some(0), "SIGTERM ends the server in order");
     let socket = place.directory.path().join("data/control.sock");
     assert!(!socket.exists(), "the control socket is removed");
     assert!(problem(&place.posta(&["domain", "remove", "x.test"], "")).contains("has accounts"));
     stdout(&place.posta(&["domain", "remove", "y.test"], ""));
-    assert_eq!(stdout(&place.posta(&["domain", "list", "--json"], "")), "[\n  \"x.test\"\n]\n");
+    let listed = stdout(&place.posta(&["domain", "list", "--json"], ""));
+    let listed: serde_json::Value = serde_json::from_str(&listed).unwrap();
+    let ana = serde_json::json!(["ana@x.test"]);
+    assert_eq!(
+        listed,
+        serde_json::json!([{ "domain": "x.test", "postmaster": ana, "abuse": ana }])
+    );
 }
 
 #[test]

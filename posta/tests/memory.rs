@@ -11,6 +11,8 @@ mod guessing;
 mod hostile;
 #[path = "memory/lines.rs"]
 mod lines;
+#[path = "memory/postmaster.rs"]
+mod postmaster;
 #[path = "memory/rates.rs"]
 mod rates;
 #[path = "memory/refusals.rs"]
@@ -193,10 +195,10 @@ async fn a_message_that_goes_round_is_refused() {
 async fn strangers_are_refused_when_they_are_named() {
     let system = system().await;
     let said = system
-        .say(25, "HELO c.test\r\nMAIL FROM:<s@y.test>\r\nRCPT TO:<cid@x.test>\r\nRCPT TO:<ana@z.test>\r\nRCPT TO:<postmaster>\r\nDATA\r\nQUIT\r\n")
+        .say(25, "HELO c.test\r\nMAIL FROM:<s@y.test>\r\nRCPT TO:<cid@x.test>\r\nRCPT TO:<ana@z.test>\r\nDATA\r\nQUIT\r\n")
         .await;
     let codes: Vec<_> = said.lines().map(|line| line.get(..9).unwrap_or(line)).collect();
-    assert_eq!(codes[3..], ["550 5.1.1", "550 5.7.1", "550 5.7.1", "554 5.5.1", "221 2.0.0"]);
+    assert_eq!(codes[3..], ["550 5.1.1", "550 5.7.1", "554 5.5.1", "221 2.0.0"]);
     system.server.stop().await;
 }
 

@@ -2,9 +2,10 @@
 //! other servers. A way that leads to nobody is told of, so that no copy is lost in silence.
 //!
 //! An account comes before an alias, both before the same address without its tag, and all of them
-//! before the domain's catch-all. An account that forwards is an alias of its own name, whose end its
+//! before the domain's catch-all; what stands in for a missing postmaster tells `postmaster.rs`. An account that forwards is an alias of its own name, whose end its
 //! mailbox is where the alias names itself.
 
+use super::postmaster::{self, FirstAccounts, is_duty};
 use posta_mail::{Address, Reply};
 use posta_store::{Account, AccountId, Alias, AliasName, Store, StoreError, keeps_copy};
 use std::{
@@ -99,6 +100,8 @@ pub(crate) struct Follower<'s> {
     pub(crate) forwards: bool,
     /// An alias that is not in the store yet, and stands in place of one that is.
     pub(crate) proposed: Option<&'s Alias>,
+    /// What is remembered of who stands in for a missing postmaster.
+    pub(crate) first: Option<&'s FirstAccounts>,
 }
 
 /// What is left to do: the members of aliases, depth first.
@@ -118,7 +121,17 @@ enum Meaning {
 impl<'s> Follower<'s> {
     /// Follows where mail goes.
     pub(crate) const fn new(store: &'s dyn Store) -> Self {
-        Self { store, forwards: true, proposed: None }
+        Self { store, forwards: true, proposed: None, first: None }
+    }
+
+    /// Whether an address is one by itself, by the operator's word: an account, an alias, or caught.
+    pub(crate) async fn is_somebody(self, address: &Address) -> Result<bool, StoreError> {
+        let address = address.folded();
+        let meaning = match self.by_name(&address).await? {
+            Meaning::Nothing => self.caught(&address).await?,
+            meaning => meaning,
+        };
+        Ok(!matches!(meaning, Meaning::Nothing))
     }
 
     pub(crate) async fn follow(self, address: &Address) -> Result<Followed, StoreError> {
@@ -187,6 +200,25 @@ impl<'s> Follower<'s> {
     }
 
     async fn look_up(self, address: &Address) -> Result<Meaning, StoreError> {
+        let duty = is_duty(untagged(address).as_ref().unwrap_or(address).local_part());
+        let mut meaning = self.by_name(address).await?;
+        if duty && matches!(meaning, Meaning::Nothing) {
+            let named = postmaster::named(self.store, address.domain()).await?;
+            meaning = stand_in(address, named);
+        }
+        if matches!(meaning, Meaning::Nothing) {
+            meaning = self.caught(address).await?;
+        }
+        if duty && matches!(meaning, Meaning::Nothing) {
+            let unremembered = FirstAccounts::default();
+            let first = self.first.unwrap_or(&unremembered);
+            meaning = stand_in(address, first.of(self.store, address.domain()).await?);
+        }
+        Ok(meaning)
+    }
+
+    /// An account or an alias of that name, with its tag or without.
+    async fn by_name(self, address: &Address) -> Result<Meaning, StoreError> {
         let untagged = untagged(address);
         for candidate in [Some(address), untagged.as_ref()].into_iter().flatten() {
             if let Some(mut account) = self.store.account(candidate).await? {
@@ -198,6 +230,11 @@ impl<'s> Follower<'s> {
                 return Ok(Meaning::Alias(name, targets));
             }
         }
+        Ok(Meaning::Nothing)
+    }
+
+    /// The domain's catch-all.
+    async fn caught(self, address: &Address) -> Result<Meaning, StoreError> {
         let Ok(domain) = address.domain().parse() else { return Ok(Meaning::Nothing) };
         let name = AliasName::CatchAll(domain);
         let catch_all = self.targets(&name).await?;
@@ -223,7 +260,7 @@ pub(crate) async fn faults(
     alias: &Alias,
     members: &[Address],
 ) -> Result<Vec<Broken>, StoreError> {
-    let follower = Follower { store, forwards: true, proposed: Some(alias) };
+    let follower = Follower { proposed: Some(alias), ..Follower::new(store) };
     let mut walk = Walk::default();
     let mut account = None;
     if let AliasName::Address(address) = &alias.name {
@@ -305,6 +342,12 @@ impl Walk {
             self.followed.broken.push(Broken { alias, member, fault });
         }
     }
+}
+
+/// Takes one address for another, as an alias does.
+fn stand_in(address: &Address, other: Option<Address>) -> Meaning {
+    let name = AliasName::Address(address.clone());
+    other.map_or(Meaning::Nothing, |other| Meaning::Alias(name, vec![other]))
 }
 
 /// The address without its tag, if it has one.

@@ -3,7 +3,7 @@
 use crate::{Place, operator, output::say};
 use anyhow::{Result, bail};
 use clap::Subcommand;
-use posta_server::admin::{Request, Response};
+use posta_server::admin::{DomainLine, Request, Response};
 
 /// Manage the domains whose mail is kept here, whether the server runs or not.
 #[derive(Subcommand)]
@@ -14,8 +14,12 @@ pub(crate) enum Command {
         place: Place,
         /// Its name.
         domain: String,
+        /// Who reads what is sent to postmaster@ and abuse@ it, unless there are accounts or aliases of
+        /// these names; default: its catch-all, else its first account.
+        #[arg(long, value_name = "ADDRESS")]
+        postmaster: Option<String>,
     },
-    /// List the local domains.
+    /// List the local domains, and who reads what is sent to their postmaster@ and abuse@.
     List {
         #[command(flatten)]
         place: Place,
@@ -34,9 +38,16 @@ pub(crate) enum Command {
 
 pub(crate) fn run(command: Command) -> Result<()> {
     let (place, request, said) = match command {
-        Command::Add { place, domain } => {
-            let said = format!("mail for {domain} is kept here");
-            (place, Request::DomainAdd { domain }, said)
+        Command::Add { place, domain, postmaster } => {
+            let said = match &postmaster {
+                Some(reader) => {
+                    format!(
+                        "mail for {domain} is kept here; {reader} reads its postmaster@ and abuse@"
+                    )
+                }
+                None => format!("mail for {domain} is kept here"),
+            };
+            (place, Request::DomainAdd { domain, postmaster }, said)
         }
         Command::Remove { place, domain } => {
             let said = format!("mail for {domain} is not kept here any more");
@@ -48,9 +59,30 @@ pub(crate) fn run(command: Command) -> Result<()> {
 }
 
 fn list(place: &Place, json: bool) -> Result<()> {
-    let Response::Domains(names) = super::block_on(operator::execute(place, Request::DomainList))?
+    let Response::Domains(lines) = super::block_on(operator::execute(place, Request::DomainList))?
     else {
         bail!("the server answered something else");
     };
-    super::show(&names[..], json, |names| names.iter().for_each(|name| say!("{name}")))
+    super::show(&lines[..], json, |lines| lines.iter().for_each(print))
+}
+
+/// RFC 5321 §4.5.1 and RFC 2142: both reach a person.
+fn print(DomainLine { domain, postmaster, abuse }: &DomainLine) {
+    let duties: &[(&str, &Vec<String>)] = match postmaster == abuse {
+        true => &[("postmaster@ and abuse@ reach", postmaster)],
+        false => &[("postmaster@ reaches", postmaster), ("abuse@ reaches", abuse)],
+    };
+    let told: Vec<_> = duties
+        .iter()
+        .map(|(duty, readers)| match &readers[..] {
+            [] => format!("{duty} NOBODY"),
+            readers => format!("{duty} {}", readers.join(", ")),
+        })
+        .collect();
+    say!("{domain}: {}", told.join("; "));
+    if postmaster.is_empty() || abuse.is_empty() {
+        say!(
+            "    wrong: `posta domain add {domain} --postmaster ADDRESS` names somebody who reads it"
+        );
+    }
 }

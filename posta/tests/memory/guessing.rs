@@ -72,7 +72,10 @@ async fn a_salt_tells_nobody_who_exists() {
     let mut before = Vec::new();
     for _ in 0..2 {
         let system = guarded_on(store.clone(), 0).await;
-        let _ = system.admin.execute(Request::DomainAdd { domain: "y.test".to_owned() }).await;
+        let _ = system
+            .admin
+            .execute(Request::DomainAdd { domain: "y.test".to_owned(), postmaster: None })
+            .await;
         let mut now = Vec::new();
         for (address, other, bare) in
             [("ana@x.test", "Ana@X.test", "ANA"), ("cid@x.test", "Cid@X.test", "CID")]

@@ -1,0 +1,86 @@
+//! What an operator may ask of domains.
+
+use super::{Admin, AdminError, AliasError, Response, parse_address, parse_domain};
+use crate::directory::{
+    Follower,
+    postmaster::{self, DUTIES, FirstAccounts},
+};
+use posta_mail::{Address, Domain};
+use posta_store::StoreError;
+use serde::{Deserialize, Serialize};
+
+/// A local domain in a list.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DomainLine {
+    /// Its name.
+    pub domain: String,
+    /// Who reads what is sent to its postmaster; nobody if it is refused.
+    pub postmaster: Vec<String>,
+    /// Who reads what is sent to its abuse.
+    pub abuse: Vec<String>,
+}
+
+impl Admin {
+    /// Makes a domain local, and names its postmaster.
+    pub(super) async fn add_domain(
+        &self,
+        domain: String,
+        postmaster: Option<String>,
+    ) -> Result<Response, AdminError> {
+        let domain = parse_domain(domain)?;
+        let postmaster = postmaster.map(parse_address).transpose()?;
+        if let Some(address) = &postmaster {
+            self.check_postmaster(&domain, address).await?;
+        }
+        self.store.add_domain(&domain).await?;
+        if postmaster.is_some() {
+            postmaster::name(&*self.store, &domain, postmaster.as_ref()).await?;
+        }
+        Ok(Response::Done)
+    }
+
+    /// Whoever is named exists, if only by the operator's word: not because it is named.
+    async fn check_postmaster(&self, domain: &Domain, address: &Address) -> Result<(), AdminError> {
+        let is_here =
+            address.domain() == domain.as_str() || self.store.is_local(address.domain()).await?;
+        if is_here && !Follower::new(&*self.store).is_somebody(address).await? {
+            return Err(AliasError::NoSuchAddress(address.clone()).into());
+        }
+        Ok(())
+    }
+
+    /// Makes a domain foreign, and forgets its postmaster.
+    pub(super) async fn remove_domain(&self, domain: String) -> Result<Response, AdminError> {
+        let domain = parse_domain(domain)?;
+        self.store.remove_domain(&domain).await?;
+        postmaster::name(&*self.store, &domain, None).await?;
+        Ok(Response::Done)
+    }
+
+    pub(super) async fn domains(&self) -> Result<Response, AdminError> {
+        let first = FirstAccounts::default();
+        let mut lines = Vec::new();
+        for domain in self.store.domains().await? {
+            let [postmaster, abuse] = DUTIES;
+            lines.push(DomainLine {
+                postmaster: self.readers(postmaster, &domain, &first).await?,
+                abuse: self.readers(abuse, &domain, &first).await?,
+                domain: domain.to_string(),
+            });
+        }
+        Ok(Response::Domains(lines))
+    }
+
+    async fn readers(
+        &self,
+        duty: &str,
+        domain: &Domain,
+        first: &FirstAccounts,
+    ) -> Result<Vec<String>, StoreError> {
+        let Ok(address) = Address::new(duty, domain) else { return Ok(Vec::new()) };
+        let follower = Follower { first: Some(first), ..Follower::new(&*self.store) };
+        let followed = follower.follow(&address).await?;
+        let accounts = followed.accounts.into_iter().map(|account| account.address);
+        Ok(accounts.chain(followed.elsewhere).map(String::from).collect())
+    }
+}

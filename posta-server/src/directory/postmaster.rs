@@ -1,0 +1,98 @@
+//! Who reads what is sent to a domain's postmaster and abuse, which must reach a person (RFC 5321
+//! §4.5.1, RFC 2142 §2, §4): an account or alias of that name; else whom the operator named; else whoever
+//! gets what nobody else gets; else the domain's first account.
+
+use posta_mail::{Address, Domain};
+use posta_store::{Store, StoreError};
+use std::{
+    collections::HashMap,
+    sync::{Mutex, PoisonError},
+};
+
+/// The kind of the records that tell whom the operator named, by domain.
+const KIND: &str = "postmaster";
+
+/// The names that every domain has.
+pub(crate) const DUTIES: [&str; 2] = ["postmaster", "abuse"];
+
+/// Whether a local part is one of those names.
+pub(super) fn is_duty(local_part: &str) -> bool {
+    DUTIES.iter().any(|duty| local_part.eq_ignore_ascii_case(duty))
+}
+
+/// Remembers the first account of each domain: strangers may ask at any rate, and to find it takes a
+/// look at all accounts.
+#[derive(Debug, Default)]
+pub(crate) struct FirstAccounts(Mutex<Option<Known>>);
+
+#[derive(Debug)]
+struct Known {
+    /// [`Store::directory_version`] before the accounts were read.
+    version: u64,
+    by_domain: HashMap<String, Address>,
+}
+
+impl FirstAccounts {
+    /// Returns the first account that a domain got, of those that can log in if there is one.
+    pub(super) async fn of(
+        &self,
+        store: &dyn Store,
+        domain: &str,
+    ) -> Result<Option<Address>, StoreError> {
+        let version = store.directory_version();
+        {
+            let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(known) = known.as_ref().filter(|known| known.version == version) {
+                return Ok(known.by_domain.get(domain).cloned());
+            }
+        }
+        let mut accounts = store.accounts().await?;
+        accounts.sort_unstable_by_key(|account| (account.disabled, account.id));
+        let mut by_domain = HashMap::new();
+        for account in accounts {
+            let domain = account.address.domain().to_owned();
+            by_domain.entry(domain).or_insert(account.address);
+        }
+        let first = by_domain.get(domain).cloned();
+        let known = Known { version, by_domain };
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(known);
+        Ok(first)
+    }
+}
+
+/// Returns whom the operator named for a domain, unless that address is nobody's here any more.
+pub(super) async fn named(store: &dyn Store, domain: &str) -> Result<Option<Address>, StoreError> {
+    let Some(record) = store.kept_one(KIND, domain).await? else { return Ok(None) };
+    let address = String::from_utf8(record).ok().and_then(|text| Address::try_from(text).ok());
+    let Some(address) = address else { return Ok(None) };
+    let is_somebody = !store.is_local(address.domain()).await?
+        || super::Follower::new(store).is_somebody(&address).await?;
+    Ok(Some(address).filter(|_| is_somebody))
+}
+
+/// Names who reads what is sent to a domain's postmaster and abuse; nobody to take that back.
+///
+/// # Errors
+/// When the store fails.
+pub(crate) async fn name(
+    store: &dyn Store,
+    domain: &Domain,
+    address: Option<&Address>,
+) -> Result<(), StoreError> {
+    let record = address.map(|address| address.as_str().as_bytes().to_vec());
+    store.keep(KIND, domain.as_str(), record).await
+}
+
+/// Returns the domain whose postmaster is that of the server, where its own name is no domain here: the
+/// one that the name stands in, else the first.
+pub(super) async fn domain_of_host(
+    store: &dyn Store,
+    hostname: &Domain,
+) -> Result<Option<Domain>, StoreError> {
+    if let Some((_, parent)) = hostname.as_str().split_once('.')
+        && store.is_local(parent).await?
+    {
+        return Ok(parent.parse().ok());
+    }
+    Ok(store.domains().await?.into_iter().next())
+}
