@@ -166,12 +166,6 @@ impl SmtpHost {
         }
     }
 
-    /// Notes a refused login. What guessing costs is decided elsewhere (`guard.rs`).
-    fn refuse_login(&mut self, reply: Reply) -> Answer {
-        self.refused.note("AUTH".to_owned(), reply.to_string());
-        Answer::Refuse(reply)
-    }
-
     fn origin(&self, utf8: bool) -> Origin {
         Origin {
             connected: Some(self.connected),
@@ -241,8 +235,8 @@ impl SmtpHost {
 
     async fn authenticate(&mut self, message: Exchange) -> Answer {
         let peer = Peer::new(self.client, self.tls.as_deref());
-        match self.dialogue.step(message, &self.acceptor.authenticator, &peer).await {
-            Ok(sasl::Step::Challenge(challenge)) => Answer::Challenge(challenge),
+        let error = match self.dialogue.step(message, &self.acceptor.authenticator, &peer).await {
+            Ok(sasl::Step::Challenge(challenge)) => return Answer::Challenge(challenge),
             Ok(sasl::Step::Done(account)) => {
                 let protocol = match self.acceptor.service {
                     Service::Submission => "submission",
@@ -250,24 +244,27 @@ impl SmtpHost {
                 };
                 logins::succeeded(self.client, &account.address, protocol, self.tls.is_some());
                 self.account = Some(Box::new(account));
-                Answer::Accept
+                return Answer::Accept;
             }
-            Err(LoginError::Credentials) => {
-                self.refuse_login(Reply::new(535, (5, 7, 8), "Authentication failed"))
-            }
-            Err(LoginError::Locked) => {
-                self.refuse_login(Reply::new(454, (4, 7, 0), "Too many failures, try later"))
-            }
+            Err(error) => error,
+        };
+        let reply = match &error {
+            LoginError::Credentials(_) => Reply::new(535, (5, 7, 8), "Authentication failed"),
+            LoginError::Locked(_) => Reply::new(454, (4, 7, 0), "Too many failures, try later"),
             // RFC 5248 registered both codes for this.
-            Err(LoginError::Disabled) => {
+            LoginError::Disabled(_) => {
                 let words = "The account is disabled: ask the postmaster of this server";
-                self.refuse_login(Reply::new(525, (5, 7, 13), words))
+                Reply::new(525, (5, 7, 13), words)
             }
-            Err(error @ (LoginError::Store(_) | LoginError::Tokens(_))) => {
+            LoginError::Store(_) | LoginError::Tokens(_) => {
                 tracing::error!(%error, "a login could not be checked");
-                Answer::Refuse(Reply::new(454, (4, 7, 0), "Temporary authentication failure"))
+                let reply = Reply::new(454, (4, 7, 0), "Temporary authentication failure");
+                return Answer::Refuse(reply);
             }
-        }
+        };
+        // What guessing costs is decided elsewhere (`guard.rs`).
+        self.refused.note_login("AUTH", reply.to_string(), error.denied());
+        Answer::Refuse(reply)
     }
 
     async fn recipient(&mut self, named: server::Recipient) -> Answer {

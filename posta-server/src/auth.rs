@@ -7,6 +7,10 @@
 //! process, and bound to the stored hash: when the password changes, what is remembered no longer
 //! fits. Hashing runs off the async threads (`hashers.rs`).
 
+mod denied;
+
+pub use denied::{Denied, LoginError};
+
 use crate::{
     clock::Clock,
     guard::Guard,
@@ -47,26 +51,6 @@ const NOBODY: AccountId = AccountId(0);
 
 /// Octets of salt (RFC 9106 §3.1).
 const SALT: usize = 16;
-
-/// A login did not succeed.
-#[derive(Debug, thiserror::Error)]
-pub enum LoginError {
-    /// Name or password are wrong.
-    #[error("name or password is wrong")]
-    Credentials,
-    /// Too many were wrong of late.
-    #[error("too many failed logins")]
-    Locked,
-    /// They are right, but the operator has disabled the account.
-    #[error("the account is disabled")]
-    Disabled,
-    /// It could not be found out.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// Nor could what a token says.
-    #[error("{0}")]
-    Tokens(String),
-}
 
 /// A password cannot be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -179,12 +163,12 @@ impl Authenticator {
             self.guard.failed_logins().count(client);
             // Whoever is locked out would ask again at once, as fast as the answers come.
             self.guard.delay().await;
-            return Err(LoginError::Locked);
+            return Err(LoginError::Locked(Denied::unnamed("the client is locked out")));
         }
         let outcome = attempt.await;
-        match outcome {
-            Err(LoginError::Credentials) => self.guard.failed(client).await,
-            Err(LoginError::Locked) => {
+        match &outcome {
+            Err(LoginError::Credentials(denied)) => self.guard.failed(client, &denied.name).await,
+            Err(LoginError::Locked(_)) => {
                 self.guard.failed_logins().count(client);
                 self.guard.delay().await;
             }
@@ -210,9 +194,8 @@ impl Authenticator {
         token: &str,
     ) -> Result<Principal, LoginError> {
         let account = self.account_of_token(client, name, token).await;
-        if matches!(account, Err(LoginError::Credentials)) {
-            let name = name.unwrap_or_default();
-            self.guard.failed_logins().tell(client, name, "the token opens nothing here");
+        if let Err(LoginError::Credentials(denied)) = &account {
+            self.guard.failed_logins().tell(client, &denied.name, denied.why);
         }
         account
     }
@@ -223,24 +206,26 @@ impl Authenticator {
         name: Option<&str>,
         token: &str,
     ) -> Result<Principal, LoginError> {
-        let tokens = self.tokens.as_ref().ok_or(LoginError::Credentials)?;
+        let refused = |why| LoginError::Credentials(Denied::new(name.unwrap_or_default(), why));
+        let opens_nothing = || refused("the token opens nothing here");
+        let tokens = self.tokens.as_ref().ok_or_else(opens_nothing)?;
         let grant = tokens.check(token, self.clock.now()).await.map_err(|error| match error {
             TokenError::Malformed | TokenError::Rejected(Rejection::Inactive) => {
-                LoginError::Credentials
+                refused("the token is not valid")
             }
             // The token is real, and whoever configured one side or the other wants to know.
             TokenError::Rejected(_) => {
                 tracing::warn!("a login with a token was refused: {error}");
-                LoginError::Credentials
+                opens_nothing()
             }
             TokenError::Unavailable(_) => LoginError::Tokens(error.to_string()),
         })?;
         let account = Found::by_address(&*self.store, &grant.address).await?;
-        let account = account.ok_or(LoginError::Credentials)?;
+        let account = account.ok_or_else(opens_nothing)?;
         if let Some(name) = name {
             let named = self.find(name).await?;
             if named.is_none_or(|named| named.id != account.id) {
-                return Err(LoginError::Credentials);
+                return Err(refused("the token is of another account"));
             }
         }
         let account = self.enabled(client, account)?;
@@ -268,7 +253,9 @@ impl Authenticator {
             return Ok(self.enabled(client, known)?.into());
         }
         // Closed only when the program ends.
-        let Ok(_permit) = self.permits.acquire().await else { return Err(LoginError::Credentials) };
+        let Ok(_permit) = self.permits.acquire().await else {
+            return Err(LoginError::Credentials(Denied::new(&named.key, "the server stops")));
+        };
         // Of many logins that waited here at once, the first may have done the work for all.
         if let Some(known) = self.remembered(account, &tag) {
             return Ok(self.enabled(client, known)?.into());
@@ -326,7 +313,8 @@ impl Authenticator {
         let named = Named::find(&*self.store, name).await?;
         let account = named.found.as_ref().map(|found| found.id);
         if self.guard.locks_name(client, &named.key, account).await? {
-            return Err(LoginError::Locked);
+            let why = "the name is locked after too many failed logins";
+            return Err(LoginError::Locked(Denied::new(&named.key, why)));
         }
         Ok(named)
     }
@@ -348,7 +336,7 @@ impl Authenticator {
             None => {
                 self.guard.failed_for(&named.key);
                 self.guard.failed_logins().tell(client, &named.key, why);
-                Err(LoginError::Credentials)
+                Err(LoginError::Credentials(Denied::new(&named.key, why)))
             }
         }
     }
@@ -356,9 +344,9 @@ impl Authenticator {
     /// Refuses an account that is disabled. Only whoever knows its password hears of that.
     fn enabled(&self, client: ClientAddress, account: Found) -> Result<Found, LoginError> {
         if account.disabled {
-            let name = account.address.as_str();
-            self.guard.failed_logins().tell(client, name, "the account is disabled");
-            return Err(LoginError::Disabled);
+            let denied = Denied::new(account.address.as_str(), "the account is disabled");
+            self.guard.failed_logins().tell(client, &denied.name, denied.why);
+            return Err(LoginError::Disabled(denied));
         }
         Ok(account)
     }

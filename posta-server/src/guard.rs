@@ -10,14 +10,17 @@
 //! This machine is a client too, of whom more is borne: a web mail has all its users behind one
 //! address.
 
+mod told;
+
 use crate::{
     adjustable::Limit,
+    auth::Denied,
     clock::Clock,
     logins::{self, FailedLogins},
     network::ClientNetwork,
 };
 use posta_mail::{ClientAddress, Timestamp};
-use posta_store::{AccountId, Store, StoreError};
+use posta_store::{AccountId, Store, StoreError, What};
 use serde::{Deserialize, Serialize};
 use std::{
     collections::HashMap,
@@ -25,6 +28,7 @@ use std::{
     time::Duration,
 };
 use tokio::time::sleep;
+use told::LockoutsTold;
 
 /// For how long failures are counted, and a lock-out lasts: from the last failure on.
 const WINDOW: Duration = Duration::from_secs(15 * 60);
@@ -58,6 +62,7 @@ pub struct Guard {
     delay: Duration,
     counts: Mutex<Counts>,
     told: FailedLogins,
+    lockouts_told: LockoutsTold,
 }
 
 #[derive(Default)]
@@ -102,7 +107,15 @@ impl Guard {
     pub fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>, limit: u32, delay: Duration) -> Self {
         let limit = Limit::new(limit);
         let told = FailedLogins::new(clock.clone());
-        Self { clock, store, limit, delay, counts: Mutex::default(), told }
+        Self {
+            clock,
+            store,
+            limit,
+            delay,
+            counts: Mutex::default(),
+            told,
+            lockouts_told: LockoutsTold::default(),
+        }
     }
 
     /// Returns whether a client is locked out.
@@ -140,25 +153,38 @@ impl Guard {
         }
     }
 
-    /// Counts a failure of a client, and makes it wait.
-    pub async fn failed(&self, client: ClientAddress) {
-        self.count(client);
+    /// Counts a failure of a client that tried this name, if it said one, and makes it wait.
+    pub async fn failed(&self, client: ClientAddress, name: &str) {
+        self.count_for(client, Some(name).filter(|name| !name.is_empty()));
         self.delay().await;
     }
 
     /// Makes a client wait as long as after a wrong password.
     pub(crate) async fn delay(&self) {
+        self.lockouts_told.tell(&*self.store).await;
         sleep(self.delay).await;
     }
 
     /// Counts a failure of a client that does not wait for the answer.
     pub fn count(&self, client: ClientAddress) {
+        self.count_for(client, None);
+    }
+
+    fn count_for(&self, client: ClientAddress, name: Option<&str>) {
         let Some(network) = ClientNetwork::of_client(client) else { return };
         let now = self.clock.now();
         let count = self.with(|counts| count(&mut counts.networks, network, now));
         if self.limit.get().is_some_and(|limit| count == of_network(network, limit)) {
             let client = logins::place(client);
             tracing::warn!(client, %network, failures = count, "locked out");
+            let what = What::LockedOut {
+                who: network.to_string(),
+                is_network: true,
+                name: name.map(str::to_owned),
+                failures: count,
+                until: now + WINDOW,
+            };
+            self.lockouts_told.note(what, &*self.clock);
         }
     }
 
@@ -172,6 +198,14 @@ impl Guard {
                 failures = count,
                 "name locked for networks that it was not used from"
             );
+            let what = What::LockedOut {
+                who: Denied::new(name, "").name,
+                is_network: false,
+                name: None,
+                failures: count,
+                until: now + WINDOW,
+            };
+            self.lockouts_told.note(what, &*self.clock);
         }
     }
 
@@ -351,28 +385,28 @@ mod tests {
         let (_, clock, guard) = guard(3);
         for _ in 0..3 {
             assert!(!guard.locks(client(1)));
-            guard.failed(client(1)).await;
+            guard.failed(client(1), "").await;
         }
         assert!(guard.locks(client(1)));
         assert!(!guard.locks(client(2)));
         clock.set(Timestamp::UNIX_EPOCH + WINDOW);
         assert!(!guard.locks(client(1)), "time ends it");
-        guard.failed(client(1)).await;
+        guard.failed(client(1), "").await;
         assert!(!guard.locks(client(1)), "and it counts anew");
         let here = IpAddr::from([127, 0, 0, 1]).into();
         for failure in 0..30 {
             assert!(!guard.locks(here), "of this machine {failure} are borne");
-            guard.failed(here).await;
+            guard.failed(here, "").await;
         }
         assert!(guard.locks(here), "but not all");
         let network: IpAddr = "2001:db8::1".parse().unwrap();
         for last in 2..6u16 {
             let other: IpAddr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, last).into();
-            guard.failed(other.into()).await;
+            guard.failed(other.into(), "").await;
         }
         assert!(guard.locks(network.into()), "a network is one");
         for _ in 0..3 {
-            guard.failed(ClientAddress::Unknown).await;
+            guard.failed(ClientAddress::Unknown, "").await;
         }
         assert!(guard.locks(ClientAddress::Unknown), "those that nobody knows are one");
         let listed: Vec<String> = guard.lockouts().into_iter().map(|lockout| lockout.who).collect();
@@ -413,7 +447,7 @@ mod tests {
     async fn without_a_limit_nothing_is_locked_and_nothing_kept() {
         let (store, _, any) = guard(0);
         for _ in 0..99 {
-            any.failed(client(1)).await;
+            any.failed(client(1), "").await;
             any.failed_for("ana@x.test");
         }
         any.succeeded(client(1), ANA).await.unwrap();

@@ -1,7 +1,7 @@
 //! Handing mail out: the answers to a POP3 session's questions.
 
 use crate::{
-    auth::{Authenticator, LoginError},
+    auth::{Authenticator, Denied, LoginError},
     clock::Clock,
     drive::Host,
     logins,
@@ -142,40 +142,55 @@ impl PopHost {
     async fn login(&mut self, question: Question) -> Answer<View> {
         let deliverer = self.deliverer.clone();
         let (authenticator, client) = (&deliverer.authenticator, self.client);
-        let (about, outcome) = match question {
+        let (command, name, outcome) = match question {
             Question::Authenticate(message) => {
                 let peer = Peer::new(client, self.tls.as_deref());
                 let step = self.dialogue.step(message, authenticator, &peer).await;
                 match step {
                     Ok(sasl::Step::Challenge(challenge)) => return Answer::Challenge(challenge),
-                    Ok(sasl::Step::Done(account)) => ("AUTH".to_owned(), Ok(account)),
-                    Err(error) => ("AUTH".to_owned(), Err(error)),
+                    Ok(sasl::Step::Done(account)) => ("AUTH", None, Ok(account)),
+                    Err(error) => ("AUTH", None, Err(error)),
                 }
             }
             Question::Login { name, password } => {
                 let login = Box::pin(authenticator.login(client, &name, &password));
                 let outcome = authenticator.attempt(client, login).await;
-                (format!("USER {name}"), outcome)
+                ("USER", Some(name), outcome)
             }
             Question::Apop { name, challenge, digest } => {
                 let login = authenticator.login_with_digest(client, &name, &challenge, &digest);
                 let outcome = authenticator.attempt(client, Box::pin(login)).await;
-                (format!("APOP {name}"), outcome)
+                ("APOP", Some(name), outcome)
             }
             Question::Proceed | Question::Read { .. } | Question::Update(_) => {
                 return Answer::Failed;
             }
         };
-        let opened = match outcome {
-            Ok(account) => self.open(account).await,
-            Err(LoginError::Credentials) => Err(Denial::Credentials),
-            Err(LoginError::Locked) => Err(Denial::Locked),
-            Err(LoginError::Disabled) => Err(Denial::Disabled),
-            Err(error @ (LoginError::Store(_) | LoginError::Tokens(_))) => Err(unavailable(&error)),
+        let (opened, denied) = match outcome {
+            Ok(account) => {
+                let denied = Denied::new(account.address.as_str(), "the password is right");
+                (self.open(account).await, Some(denied))
+            }
+            Err(error) => {
+                let denial = match &error {
+                    LoginError::Credentials(_) => Denial::Credentials,
+                    LoginError::Locked(_) => Denial::Locked,
+                    LoginError::Disabled(_) => Denial::Disabled,
+                    LoginError::Store(_) | LoginError::Tokens(_) => unavailable(&error),
+                };
+                (Err(denial), error.denied().cloned())
+            }
         };
         opened.map_or_else(
             |denial| {
-                self.refused.note(about, said(denial).to_owned());
+                // The whole address, where it was found out.
+                let said_name = name.as_deref().unwrap_or_default();
+                let denied = match denied {
+                    Some(Denied { name, why }) if name.is_empty() => Denied::new(said_name, why),
+                    Some(denied) => denied,
+                    None => Denied::new(said_name, "it could not be found out"),
+                };
+                self.refused.note_login(command, said(denial).to_owned(), Some(&denied));
                 Answer::Denied(denial)
             },
             Answer::Opened,

@@ -117,7 +117,7 @@ pub(crate) fn follow_up(event: &Event) {
 /// Tells what a client was refused. Logins are told elsewhere, as they fail.
 pub(crate) fn refused(origin: &Origin, refused: &[Refusal]) {
     let Origin { client, hello, account, .. } = origin;
-    for Refusal { about, reply, times } in refused.iter().filter(|refusal| !is_login(refusal)) {
+    for Refusal { about, reply, times, .. } in refused.iter().filter(|refusal| !is_login(refusal)) {
         tracing::info!(
             client = client.map(tracing::field::display),
             hello = some(hello),

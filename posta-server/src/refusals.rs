@@ -13,7 +13,7 @@
 //! a session that brought nothing else for `REFUSALS_OF_A_SESSION` of them is ended. The answer is
 //! given later, by a session that waits for its host; no thread waits, and nobody else.
 
-use crate::{clock::Clock, network::ClientNetwork, outcomes};
+use crate::{auth::Denied, clock::Clock, network::ClientNetwork, outcomes};
 use posta_mail::{ClientAddress, Reply, Timestamp};
 use posta_store::{CountedClient, CountedRefusals, Event, Origin, Refusal, Store, What};
 use std::{
@@ -138,11 +138,22 @@ pub(crate) enum Response {
 impl SessionRefusals {
     /// Notes a refusal. `about` is the command with its argument.
     pub(crate) fn note(&mut self, about: String, reply: String) {
+        self.note_why(about, reply, None);
+    }
+
+    /// Notes a refused login: by its command, and for what else is known of it.
+    pub(crate) fn note_login(&mut self, command: &str, reply: String, denied: Option<&Denied>) {
+        let name = denied.map_or("", |denied| &denied.name);
+        let about = if name.is_empty() { command.to_owned() } else { format!("{command} {name}") };
+        self.note_why(about, reply, denied.map(|denied| denied.why.to_owned()));
+    }
+
+    fn note_why(&mut self, about: String, reply: String, why: Option<String>) {
         let kind = Kind::of(&about, &reply);
         let is_like = |told: &&mut Refusal| Kind::of(&told.about, &told.reply) == kind;
         let like = self.told.iter_mut().filter(is_like).count();
         if like < TOLD_OF_A_KIND && self.told.len() < TOLD_ONE_BY_ONE {
-            self.told.push(Refusal { about, reply, times: 1 });
+            self.told.push(Refusal { about, reply, why, times: 1 });
             return;
         }
         let last = match like {
@@ -245,7 +256,7 @@ impl State {
 
     fn count(&mut self, client: ClientAddress, refused: &[Refusal], now: Timestamp) {
         self.since.get_or_insert(now);
-        for Refusal { about, reply, times } in refused {
+        for Refusal { about, reply, times, .. } in refused {
             let kind = self.kind(Kind::of(about, reply));
             self.tally(client, now).count(kind, *times);
         }
@@ -328,7 +339,10 @@ impl Refusals {
     pub(crate) async fn tell(&self, client: ClientAddress, what: What) {
         let What::Refused { refused, origin, .. } = &what else { return };
         let now = self.clock.now();
-        let words = |refusal: &Refusal| (refusal.about.len() + refusal.reply.len()) as u64;
+        let words = |refusal: &Refusal| {
+            let why = refusal.why.as_ref().map_or(0, String::len);
+            (refusal.about.len() + refusal.reply.len() + why) as u64
+        };
         let octets = EVENT + origin.hello.len() as u64 + refused.iter().map(words).sum::<u64>();
         let is_told = self.with(|state| {
             let is_told = state.may_tell(client, octets, now);
@@ -349,6 +363,7 @@ impl Refusals {
         let refusal = Refusal {
             about: "the connection".to_owned(),
             reply: "421 4.7.0 too many sessions".to_owned(),
+            why: None,
             times: 1,
         };
         self.tell(client, What::Refused { origin, from: None, refused: vec![refusal] }).await;

@@ -2,7 +2,7 @@
 //! carry the octets; their meaning is here.
 
 use crate::{
-    auth::{Authenticator, LoginError},
+    auth::{Authenticator, Denied, LoginError},
     clock::Clock,
     guard::Guard,
     named::Named,
@@ -104,9 +104,10 @@ impl Dialogue {
                 if let Some(mut open) = self.0.take()
                     && !std::mem::replace(&mut open.attempt.is_judged, true)
                 {
-                    authenticator.guard().failed(peer.client).await;
+                    authenticator.guard().failed(peer.client, "").await;
                 }
-                return Err(LoginError::Credentials);
+                let denied = Denied::unnamed("the client broke the login off");
+                return Err(LoginError::Credentials(denied));
             }
             framing::Exchange::Response(message) => message,
             framing::Exchange::Start { mechanism, initial } => {
@@ -121,19 +122,23 @@ impl Dialogue {
                 }
             }
         };
-        let Open { mut exchange, mut attempt } = *self.0.take().ok_or(LoginError::Credentials)?;
+        let Open { mut exchange, mut attempt } =
+            *self.0.take().ok_or_else(LoginError::malformed)?;
         if attempt.is_judged {
             // The client has read why its token is refused.
-            return Err(LoginError::Credentials);
+            return Err(match exchange.0 {
+                State::TokenRefused(denied) => LoginError::Credentials(denied),
+                _ => LoginError::malformed(),
+            });
         }
         let step = Box::pin(exchange.step(&message, authenticator, peer));
         // From here on the guard counts.
         attempt.is_judged = true;
         let step = authenticator.attempt(peer.client, step).await?;
         if matches!(step, Step::Challenge(_)) {
-            if matches!(exchange.0, State::TokenRefused) {
+            if let State::TokenRefused(denied) = &exchange.0 {
                 // The client hears of it now, and need not answer.
-                authenticator.guard().failed(peer.client).await;
+                authenticator.guard().failed(peer.client, &denied.name).await;
             } else {
                 attempt.is_judged = false;
             }
@@ -160,7 +165,7 @@ enum State {
         bearer: bool,
     },
     /// The client has been told why its token is refused, and says that it has read that.
-    TokenRefused,
+    TokenRefused(Denied),
     /// Everything is proved, and the client says so with an empty message.
     ScramEnd(Found),
 }
@@ -217,23 +222,24 @@ impl Exchange {
                 // No proof fits the challenge of a name that is no account's.
                 let ours = challenge.verify(message);
                 let account = authenticator.judged(peer.client, *named, ours.is_some()).await?;
-                let ours = ours.ok_or(LoginError::Credentials)?;
+                let ours = ours.ok_or_else(LoginError::malformed)?;
                 self.0 = State::ScramEnd(account);
                 Ok(Step::Challenge(ours))
             }
             State::ScramEnd(account) if message.is_empty() => Ok(Step::Done(account.into())),
             State::Token { bearer } => {
                 let claim = if bearer { Claim::bearer(message) } else { Claim::xoauth2(message) };
-                let Claim { name, token } = claim.ok_or(LoginError::Credentials)?;
+                let Claim { name, token } = claim.ok_or_else(LoginError::malformed)?;
                 match authenticator.login_with_token(peer.client, name, token).await {
-                    Err(LoginError::Credentials) => {
-                        self.0 = State::TokenRefused;
+                    Err(LoginError::Credentials(denied)) => {
+                        self.0 = State::TokenRefused(denied);
                         Ok(Step::Challenge(oauth::FAILED.to_vec()))
                     }
                     outcome => outcome.map(Step::Done),
                 }
             }
-            State::TokenRefused | State::ScramEnd(_) => Err(LoginError::Credentials),
+            State::TokenRefused(denied) => Err(LoginError::Credentials(denied)),
+            State::ScramEnd(_) => Err(LoginError::malformed()),
         }
     }
 
@@ -246,7 +252,7 @@ impl Exchange {
     ) -> Result<Step, LoginError> {
         let is_offered = authenticator.offers_binding();
         let first = ClientFirst::parse(message, plus, &peer.bindings, is_offered);
-        let first = first.ok_or(LoginError::Credentials)?;
+        let first = first.ok_or_else(LoginError::malformed)?;
         acts_for_itself(first.authorization.as_deref(), &first.name)?;
         let named = authenticator.find_open(peer.client, &first.name).await?;
         let stored = named.found.as_ref().and_then(|account| account.credentials.scram.as_deref());
@@ -268,7 +274,7 @@ async fn plain(
     let (Some(authorization), Some(name), Some(password), None) =
         (parts.next(), parts.next(), parts.next(), parts.next())
     else {
-        return Err(LoginError::Credentials);
+        return Err(LoginError::malformed());
     };
     let (authorization, name) = (text(authorization)?, text(name)?);
     acts_for_itself(Some(authorization).filter(|text| !text.is_empty()), name)?;
@@ -278,13 +284,16 @@ async fn plain(
 /// Nobody acts for another.
 fn acts_for_itself(authorization: Option<&str>, name: &str) -> Result<(), LoginError> {
     match authorization {
-        Some(other) if !other.eq_ignore_ascii_case(name) => Err(LoginError::Credentials),
+        Some(other) if !other.eq_ignore_ascii_case(name) => {
+            let why = "it asks to act for somebody else";
+            Err(LoginError::Credentials(Denied::new(name, why)))
+        }
         _ => Ok(()),
     }
 }
 
 fn text(octets: &[u8]) -> Result<&str, LoginError> {
-    str::from_utf8(octets).map_err(|_| LoginError::Credentials)
+    str::from_utf8(octets).map_err(|_| LoginError::malformed())
 }
 
 /// How we log in elsewhere.

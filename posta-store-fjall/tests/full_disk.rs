@@ -149,7 +149,7 @@ fn accept(store: &FjallStore, number: u64, chunks: u32, to: AccountId) -> Result
 fn note(store: &FjallStore, number: u64) -> Result<(), StoreError> {
     let about = format!("RCPT TO:<{}@x.test>", "u".repeat(60));
     let reply = format!("550 5.1.1 no such user here {number}");
-    let refusal = Refusal { about, reply, times: 1 };
+    let refusal = Refusal { about, reply, why: None, times: 1 };
     let what = What::Refused { origin: Origin::default(), from: None, refused: vec![refusal; 100] };
     let time = second(number as i64);
     block_on(store.note(vec![Event { id: MailId::new(time, number), time, what }]))

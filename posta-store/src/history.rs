@@ -47,6 +47,9 @@ pub struct Refusal {
     pub about: String,
     /// The reply.
     pub reply: String,
+    /// Why, in words, where the client was told less.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
     /// How often: with others that were like it, but about other addresses.
     #[serde(default = "once", skip_serializing_if = "is_once")]
     pub times: u32,
@@ -171,6 +174,21 @@ pub enum What {
         networks: u32,
         /// What was refused, by command and reply.
         refusals: Vec<CountedRefusals>,
+    },
+    /// Too many logins failed: a network is locked out, or a name for networks it was not used from.
+    LockedOut {
+        /// The network as it is written, or the name.
+        who: String,
+        /// Whether it is a network.
+        #[serde(rename = "is-network")]
+        is_network: bool,
+        /// The name that a network tried last.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        name: Option<String>,
+        /// Logins that failed.
+        failures: u32,
+        /// When it ends, if no more fail.
+        until: Timestamp,
     },
     /// Somebody opened a maildrop.
     Collected {

@@ -80,3 +80,48 @@ fn the_story_of_a_mailbox_reads_well() {
     assert_eq!(told[0]["mailboxes"][0]["through"], "info@x.test", "{told}");
     assert_eq!(told[1]["mailboxes"][0], "ana@x.test", "{told}");
 }
+
+/// Who tried to log in in vain, and why: by the account, however its name was said.
+#[test]
+fn failed_logins_are_told_by_account() {
+    let mut place = Place::new(&[("submission", "none"), ("pop3", "none")]);
+    place.add_account("ana@x.test");
+    let config = fs::read_to_string(place.config()).unwrap();
+    fs::write(place.config(), config.replace("[limits]\n", "[limits]\nfailed-logins = 1\n"))
+        .unwrap();
+    place.start();
+    let fail = |name: &str| {
+        let mut wire = common::Wire::connect(place.address("pop3"));
+        wire.line();
+        wire.say(&format!("USER {name}"));
+        wire.say("PASS wrong");
+        wire.say("QUIT")
+    };
+    fail("ana");
+    fail("nobody@x.test");
+    let mut wire = smtp(place.address("submission"));
+    // "\0Ana@x.test\0wrong"
+    let said = wire.say("AUTH PLAIN AEFuYUB4LnRlc3QAd3Jvbmc=");
+    assert!(said.starts_with("535 5.7.8"), "{said}");
+    wire.say("QUIT");
+    let told = |named: &str| stdout(&place.posta(&["trace", named], ""));
+    let of_ana = told("ana@x.test");
+    for words in [
+        "refused USER ana@x.test: wrong password ([AUTH] wrong name or password)\n",
+        "refused AUTH ana@x.test: wrong password (535 5.7.8 Authentication failed)\n",
+    ] {
+        assert!(of_ana.contains(words), "{words}\n---\n{of_ana}");
+    }
+    let of_nobody = told("nobody@x.test");
+    assert!(of_nobody.contains("refused USER nobody@x.test: no such account ("), "{of_nobody}");
+    for _ in 0..8 {
+        fail("ana@x.test");
+    }
+    let locked_out =
+        "127.0.0.1 is locked out after 10 failed logins, the last as ana@x.test, until ";
+    for named in ["ana@x.test", "127.0.0.1", "x.test"] {
+        let told = told(named);
+        assert!(told.contains(locked_out), "{named}: {told}");
+        assert!(!told.contains("Credentials"), "{told}");
+    }
+}

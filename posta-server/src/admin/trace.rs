@@ -86,6 +86,14 @@ impl Wanted {
                     || from.as_ref().is_some_and(|from| self.is_path(from))
                     || refused.iter().any(|refusal| self.is_about(refusal))
             }
+            What::LockedOut { who, name, .. } => {
+                let is_named = |name: &String| name.parse().is_ok_and(|name| self.is_it(&name));
+                is_named(who)
+                    || name.as_ref().is_some_and(is_named)
+                    || self
+                        .client
+                        .is_some_and(|client| ClientNetwork::of(client).to_string() == *who)
+            }
             What::Counted { refusals, .. } => self.client.is_some_and(|client| {
                 let network = ClientNetwork::of(client).to_string();
                 let mut clients = refusals.iter().flat_map(|refused| &refused.clients);

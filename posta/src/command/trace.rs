@@ -71,6 +71,15 @@ fn print(event: &Event) {
             say!("  {time}  refused since {since:.0}, from {networks} networks");
             refusals.iter().for_each(print_counted);
         }
+        What::LockedOut { who, is_network, name, failures, until } => {
+            let whom = match is_network {
+                true => format!("{who} is locked out"),
+                false => format!("{who} is locked for networks that it was not used from"),
+            };
+            let last = name.as_ref().map(|name| format!(", the last as {name}"));
+            let last = last.unwrap_or_default();
+            say!("  {time}  {whom} after {failures} failed logins{last}, until {until:.0}");
+        }
         What::Collected { origin, messages, retrieved, removed, refused } => {
             say!("  {time}  maildrop opened, {}", described(origin));
             detail(&format!("{messages} messages, {retrieved} retrieved, {removed} removed"));
@@ -126,12 +135,15 @@ fn print_mailboxes(time: &str, mailboxes: &[InMailbox]) {
 }
 
 fn print_refused(refused: &[Refusal]) {
-    for Refusal { about, reply, times } in refused {
+    for Refusal { about, reply, why, times } in refused {
         let like = match times {
             1 => String::new(),
             times => format!(" (and {} like it)", times - 1),
         };
-        detail(&format!("refused {about}: {reply}{like}"));
+        match why {
+            Some(why) => detail(&format!("refused {about}: {why} ({reply}){like}")),
+            None => detail(&format!("refused {about}: {reply}{like}")),
+        }
     }
 }
 
