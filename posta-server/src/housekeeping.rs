@@ -1,7 +1,7 @@
 //! What the server does by the clock: reading renewed certificates, purging what is due.
 
 use crate::{adjustable::Adjustable, clock::Clock, maildrop, tls::Tls};
-use posta_mail::Timestamp;
+use posta_mail::{Domain, Timestamp};
 use posta_store::{Store, StoreError};
 use std::{sync::Arc, time::Duration};
 use tokio::{sync::watch, time::sleep};
@@ -12,17 +12,34 @@ const RELOAD_EVERY: Duration = Duration::from_secs(10);
 /// How often removed messages whose time has come are purged.
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
 
-/// Reads renewed certificates, so that nobody has to restart the server for them.
-pub(crate) async fn follow_certificates(tls: Tls, mut stopping: watch::Receiver<bool>) {
+/// Reads renewed certificates, so that nobody has to restart the server for them, and tells what is wrong with
+/// them on a server of this name.
+pub(crate) async fn follow_certificates(
+    tls: Tls,
+    hostname: Domain,
+    clock: Arc<dyn Clock>,
+    mut stopping: watch::Receiver<bool>,
+) {
+    let mut examined = None;
     loop {
+        let now = clock.now();
+        if examined.is_none_or(|examined| now >= examined + DAY) {
+            tls.tell_ailments(&hostname, &*clock);
+            examined = Some(now);
+        }
         tokio::select! {
             () = sleep(RELOAD_EVERY) => {}
             _ = stopping.wait_for(|&stopping| stopping) => return,
         }
         match tls.reload() {
-            Ok(true) => tracing::info!("the certificates were read again"),
+            Ok(true) => {
+                tracing::info!("the certificates were read again");
+                examined = None;
+            }
             Ok(false) => {}
-            Err(error) => tracing::warn!(%error, "the certificates changed and cannot be read"),
+            Err(error) => {
+                tracing::warn!(%error, "the certificates changed and cannot be used: those before stay in use")
+            }
         }
     }
 }

@@ -324,7 +324,10 @@ impl Server {
             tasks.spawn(control::serve(socket, path, admin, stopping.clone()));
         }
         if let Some(tls) = services.settings.tls.clone() {
-            tasks.spawn(housekeeping::follow_certificates(tls, stopping.clone()));
+            let (hostname, clock) =
+                (services.settings.hostname.clone(), services.world.clock.clone());
+            let stopping = stopping.clone();
+            tasks.spawn(housekeeping::follow_certificates(tls, hostname, clock, stopping));
         }
         let tls_reports = services.tls_reports();
         tasks.spawn(tls_reports.clone().run(stopping.clone()));
@@ -359,6 +362,9 @@ impl Server {
         let fresh = fresh.collect::<Result<Vec<_>, _>>()?;
         if let (Some(ours), Some(fresh)) = (&services.settings.tls, tls) {
             ours.follow(&fresh);
+        }
+        if let Some(tls) = &services.settings.tls {
+            tls.tell_ailments(&services.settings.hostname, &*services.world.clock);
         }
         services.adjust();
         for (serving, fresh) in self.serving.iter().zip(fresh) {

@@ -130,9 +130,12 @@ pub(crate) fn refused(origin: &Origin, refused: &[Refusal]) {
     }
 }
 
+/// Whether a refusal is of a login, and for what is told as it fails.
 fn is_login(refusal: &Refusal) -> bool {
-    let command = refusal.about.split(' ').next();
-    command.is_some_and(|command| matches!(command, "AUTH" | "USER" | "APOP"))
+    let command = refusal.about.split(' ').next().unwrap_or_default();
+    let others = ["[IN-USE]", "[LOGIN-DELAY]", "[SYS"];
+    matches!(command, "AUTH" | "USER" | "APOP")
+        && !others.iter().any(|other| refusal.reply.starts_with(other))
 }
 
 /// Some addresses, with commas between them, and how many more there are.

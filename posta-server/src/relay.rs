@@ -20,6 +20,7 @@ mod hosts;
 mod lanes;
 mod policy;
 pub mod settings;
+mod smarthosts;
 mod visit;
 
 pub use settings::{RelaySettings, Rules, Smarthost, SmarthostTls};
@@ -33,6 +34,7 @@ use hosts::Hosts;
 use lanes::{Advice, Lanes, Verdict};
 use posta_mail::{Domain, Timestamp};
 use posta_store::{Item, Store};
+use smarthosts::Smarthosts;
 use std::{
     sync::{
         Arc,
@@ -107,6 +109,7 @@ pub struct Relay {
     pub(crate) driver: Driver,
     pub(crate) hosts: Hosts,
     pub(crate) lanes: Lanes,
+    pub(crate) smarthosts: Smarthosts,
 }
 
 impl Relay {

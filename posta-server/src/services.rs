@@ -204,6 +204,7 @@ impl Services {
             driver: Driver::unstoppable(),
             hosts: Default::default(),
             lanes: Default::default(),
+            smarthosts: Default::default(),
         }
     }
 

@@ -1,5 +1,6 @@
 //! TLS on the server's side: its certificate, from files or made on first start.
 
+pub(crate) mod health;
 pub(crate) mod words;
 
 use crate::net::Stream;

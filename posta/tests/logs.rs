@@ -212,3 +212,31 @@ fn strangers_do_not_fill_the_log() {
     let refused = log.iter().filter(|line| line.contains(" refused client=")).count();
     assert!((1..60).contains(&refused), "{refused} lines");
 }
+
+/// What stands in the way of mail is told before anybody misses it.
+#[test]
+fn a_dead_smarthost_and_a_wrong_certificate_are_told() {
+    let mut place = Place::new(&[("smtp", "starttls")]);
+    place.configure("[relay]\nsmarthost = \"127.0.0.1:1\"\n");
+    place.add_account("ana@x.test");
+    stdout(&place.posta(&["alias", "add", "b@x.test", "bob@y.test"], ""));
+    place.start();
+    let mut wire = smtp(place.address("smtp"));
+    assert!(send(&mut wire, "b@x.test", "\r\nx\r\n").starts_with("250 "));
+    has_line(&place, &["WARN the smarthost takes no mail", "smarthost=127.0.0.1:1"]);
+    assert!(!place.log().join("\n").contains("no certificate is for"));
+    place.stop();
+    let config = std::fs::read_to_string(place.config()).unwrap();
+    std::fs::write(place.config(), config.replace("mail.x.test", "mx.x.test")).unwrap();
+    place.start();
+    let name = "no certificate is for this server's name, mx.x.test, but for mail.x.test";
+    has_line(&place, &["WARN", name, "certificate="]);
+}
+
+#[test]
+fn there_are_no_colours_in_a_file() {
+    let place = Place::new(&[("smtp", "none")]);
+    let ran = place.posta(&["--log", "debug", "account", "list"], "");
+    let words = String::from_utf8(ran.stderr).unwrap();
+    assert!(words.starts_with("posta: there is no store"), "{words}");
+}

@@ -153,6 +153,11 @@ fn check_file(relative: &str, name: &str, text: &str, problems: &mut Vec<String>
             forbid(word, "what is printed goes through posta/src/output.rs");
         }
     }
+    for letter in 'a'..='z' {
+        // A detail of an event in the log; Rust has no other use for a question mark before a name.
+        forbid(&format!(" ?{letter}"), "the log tells people's words, not what a type looks like");
+        forbid(&format!("(?{letter}"), "the log tells people's words, not what a type looks like");
+    }
     for word in GLOBAL_STATE {
         forbid(word, "there is no global mutable state");
     }

@@ -118,8 +118,14 @@ impl Collectors {
         let left = Some(brought.reasons().join(", ")).filter(|left| !left.is_empty());
         let left = left.map(|left| format!("not collected: {left}; {}", brought.left.join(", ")));
         let problem = ended.err().map_or(left, |error| Some(error.to_string()));
-        if let Some(problem) = &problem {
-            tracing::warn!(source = %source.id, server = source.login.server, "{problem}");
+        // A problem that lasts is told once, however often somebody looks.
+        let before = source.last.as_ref().and_then(|last| last.problem.as_ref());
+        if problem.as_ref() != before {
+            let (id, server) = (source.id, &source.login.server);
+            match &problem {
+                Some(problem) => tracing::warn!(source = %id, server, "{problem}"),
+                None => tracing::info!(source = %id, server, "mail is collected again"),
+            }
         }
         let visit = Visit { time: self.means.clock.now(), collected: brought.messages, problem };
         self.store.visited(source.id, visit.clone()).await?;

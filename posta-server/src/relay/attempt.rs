@@ -32,9 +32,9 @@ impl Relay {
             tokio::select! {
                 verdict = &mut working => return verdict,
                 _ = renewing.tick() => {
-                    let renewed = self.store.renew(id, self.clock.now() + LEASE).await;
                     // Gone, or the store fails: settling will find that out.
-                    tracing::debug!(%id, ?renewed, "an attempt takes its time");
+                    let _ = self.store.renew(id, self.clock.now() + LEASE).await;
+                    tracing::debug!(%id, "an attempt takes its time");
                 }
             }
         }
@@ -121,7 +121,9 @@ impl Relay {
         let mut rest = item.clone();
         let mut last: Option<(String, Trouble)> = None;
         for host in &route.hosts {
-            match self.offer(&rest, host, &route, domain).await? {
+            let offered = self.offer(&rest, host, &route, domain).await?;
+            self.smarthosts.note(host, &offered, self.clock.now());
+            match offered {
                 Ok(found) => {
                     let elsewhere: Vec<_> = found.elsewhere.iter().map(|&at| left[at]).collect();
                     visits.push(Visit { recipients: left, found });
