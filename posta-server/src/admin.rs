@@ -194,6 +194,13 @@ pub enum Request {
         #[serde(default)]
         postmaster: Option<String>,
     },
+    /// Makes a domain stand for another: each address of the one is that of the other.
+    DomainAlias {
+        /// Its name.
+        alias: String,
+        /// The domain that it stands for.
+        domain: String,
+    },
     /// Lists the local domains.
     DomainList,
     /// Lists who is locked out for failed logins.
@@ -272,6 +279,11 @@ pub enum Response {
     Aliases(Vec<AliasLine>),
     /// The local domains, by name.
     Domains(Vec<DomainLine>),
+    /// A domain was removed.
+    DomainRemoved {
+        /// The aliases that still lead there, and the member of each that does.
+        leading: Vec<(String, String)>,
+    },
     /// Who is locked out.
     Lockouts(Vec<Lockout>),
     /// Items of the queue.
@@ -441,6 +453,9 @@ impl Admin {
             Request::AliasList => return self.aliases().await,
             Request::DomainAdd { domain, postmaster } => {
                 return self.add_domain(domain, postmaster).await;
+            }
+            Request::DomainAlias { alias, domain } => {
+                return self.set_domain_alias(alias, domain).await;
             }
             Request::DomainRemove { domain } => return self.remove_domain(domain).await,
             Request::QueueList { selection, after } => return self.queue(&selection, after).await,

@@ -4,7 +4,7 @@ mod follow;
 pub(crate) mod postmaster;
 
 pub use follow::{Broken, Fault};
-pub(crate) use follow::{Follower, TARGETS, faults, untagged};
+pub(crate) use follow::{Follower, TARGETS, canonical, faults, untagged};
 
 use crate::{clock::Clock, srs::Srs};
 use follow::Followed;

@@ -1,7 +1,10 @@
 //! From an envelope to what the store is asked to keep: a delivery for each mailbox, an item of the
 //! queue for each destination elsewhere.
 
-use crate::directory::{Recipient, Resolved};
+use crate::{
+    directory::{Recipient, Resolved},
+    reports::{Outcome, failed_here},
+};
 use posta_mail::{
     Address, MailId, ReversePath, Timestamp,
     crlf::lines_of,
@@ -202,7 +205,10 @@ pub fn report(report: Report<'_>, resolved: &Resolved) -> Acceptance {
         mailboxes: mailboxes(recipients.iter()),
         refused: Vec::new(),
     };
-    let (events, reports) = (vec![Event { id, time, what }], Vec::new());
+    let mut events = vec![Event { id, time, what }];
+    // Nobody hears of a report's lost copies; the history does.
+    events.extend(failed_here(id, time, &Outcome::broken(recipients.iter())));
+    let reports = Vec::new();
     let (chunks, rest, collected) = (0, content, None);
     Acceptance { id, time, chunks, rest, added, deliveries, items, events, reports, collected }
 }

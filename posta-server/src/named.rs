@@ -1,7 +1,7 @@
 //! What a name that somebody logs in with means. A name that means nothing is treated as one that does,
 //! in what is counted, in what is told and in how long that takes.
 
-use crate::{principal::Found, scram::Verifier};
+use crate::{directory::canonical, principal::Found, scram::Verifier};
 use posta_mail::Address;
 use posta_store::{Store, StoreError};
 
@@ -22,7 +22,12 @@ impl Named {
     pub(crate) async fn find(store: &dyn Store, name: &str) -> Result<Self, StoreError> {
         if let Ok(address) = name.parse::<Address>() {
             let found = Found::by_address(store, &address).await?;
-            return Ok(Self { key: address.folded().to_string(), found, lookalike: None });
+            // One account has one key, whatever domains stand for its own.
+            let key = match &found {
+                Some(found) => found.address.to_string(),
+                None => canonical(store, &address).await?.folded().to_string(),
+            };
+            return Ok(Self { key, found, lookalike: None });
         }
         if let Some(found) = Found::by_local_part(store, name).await? {
             return Ok(Self {

@@ -6,7 +6,7 @@
 //! costs one look at a number, [`Store::directory_version`], until some account changes; then each
 //! session looks its own account up again, once. A login with a token lasts no longer than that.
 
-use crate::clock::Clock;
+use crate::{clock::Clock, directory::canonical};
 use aws_lc_rs::digest;
 use posta_mail::{Address, Timestamp};
 use posta_store::{Account, AccountId, Credentials, SendAs, Store, StoreError};
@@ -20,7 +20,7 @@ pub struct Found {
 }
 
 impl Found {
-    /// Looks an account up by its address.
+    /// Looks an account up by its address, in a domain that stands for its own too.
     ///
     /// # Errors
     /// When the store fails.
@@ -30,7 +30,13 @@ impl Found {
     ) -> Result<Option<Self>, StoreError> {
         // Before the account is read: what changes in between is noticed the next time.
         let version = store.directory_version();
-        let account = store.account(address).await?;
+        let mut account = store.account(address).await?;
+        if account.is_none() {
+            let there = canonical(store, address).await?;
+            if *there != *address {
+                account = store.account(&there).await?;
+            }
+        }
         Ok(account.map(|account| Self { account, version }))
     }
 

@@ -192,3 +192,59 @@ fn a_disabled_account_takes_mail_and_no_login() {
     assert_eq!(unique_ids(&place, "ana@x.test").len(), 1);
     assert!(said(&place, "account list").contains("active"));
 }
+
+/// A firm that takes another name: every address of the new domain is that of the old one.
+#[test]
+fn a_domain_stands_for_another() {
+    let place = place(&["ana@x.test", "bob@x.test"]);
+    said(&place, "alias add info@x.test ana@x.test");
+    said(&place, "domain add z.test");
+    said(&place, "alias add sales@z.test ana+sales@y.test");
+    let stands = said(&place, "domain alias Y.test x.test");
+    assert!(stands.contains("every address of Y.test is that of x.test"), "{stands}");
+    for to in ["ana@y.test", "Ana+tag@y.test", "info@y.test", "sales@z.test"] {
+        assert!(deliver(&place, to).starts_with("250"), "{to}");
+    }
+    assert_eq!(unique_ids(&place, "ana@y.test").len(), 4, "it is a name to log in with, too");
+    assert!(named(&place, "eva@y.test").starts_with("550 5.1.1"));
+    said(&place, "alias add @x.test bob@x.test");
+    assert!(deliver(&place, "eva@y.test").starts_with("250"));
+    assert_eq!(unique_ids(&place, "bob@x.test").len(), 1);
+    // And to write as.
+    let mut submission = Wire::connect(place.address("submission"));
+    submission.write("EHLO c.test\r\n");
+    while !submission.line().starts_with("250 ") {}
+    assert!(submission.say("AUTH PLAIN AGFuYUB5LnRlc3QAcGFyb2xh").starts_with("235"));
+    assert!(submission.say("MAIL FROM:<info@y.test>").starts_with("250"));
+    assert!(submission.say("RSET").starts_with("250"));
+    assert!(submission.say("MAIL FROM:<bob@y.test>").starts_with("553"));
+
+    let listed = said(&place, "domain list");
+    assert!(listed.contains("y.test: every address is that of x.test"), "{listed}");
+    assert!(said(&place, "domain list --json").contains("\"stands-for\": \"x.test\""));
+    let add = place.posta(&["account", "add", "eva@y.test", "--password-stdin"], "a long one\n");
+    let words = problem(&add);
+    assert!(words.contains("y.test stands for x.test: use that"), "{words}");
+    for (line, words) in [
+        ("alias add eva@y.test ana@x.test", "posta domain remove y.test"),
+        ("domain alias w.test y.test", "y.test stands for x.test"),
+        ("domain alias x.test z.test", "x.test has accounts or aliases"),
+        ("domain alias w.test nowhere.test", "posta domain add nowhere.test"),
+        ("domain add y.test", "posta domain remove y.test"),
+        ("domain remove x.test", "other domains stand for it"),
+    ] {
+        let refused = refused(&place, line);
+        assert!(refused.contains(words), "{line}: {refused}");
+    }
+    let removed = said(&place, "account remove ana@x.test --yes");
+    assert!(removed.contains("sales@z.test still leads to ana@x.test"), "{removed}");
+    said(&place, "account undelete ana@x.test");
+    let renamed = said(&place, "account rename ana@x.test ana.pop@x.test");
+    assert!(renamed.contains("sales@z.test leads to ana.pop@x.test"), "{renamed}");
+    assert!(deliver(&place, "sales@z.test").starts_with("250"));
+    assert_eq!(unique_ids(&place, "ana.pop@y.test").len(), 5);
+    said(&place, "alias add sales@z.test bob@y.test");
+    let removed = said(&place, "domain remove y.test");
+    assert!(removed.contains("sales@z.test still leads to bob@y.test"), "{removed}");
+    assert!(named(&place, "bob@y.test").starts_with("550 5.7.1"));
+}

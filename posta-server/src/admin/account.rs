@@ -3,7 +3,7 @@
 use super::{Admin, AdminError, Response, parse_address};
 use crate::{
     auth::{self, PasswordError},
-    directory::untagged,
+    directory::{canonical, untagged},
     maildrop::PURGE_AFTER,
 };
 use posta_mail::{Address, Secret, Timestamp};
@@ -57,8 +57,12 @@ impl Admin {
             (AliasName::Address(old.clone()), AliasName::Address(new.folded()));
         let mut aliases = Vec::new();
         for alias in self.store.aliases().await? {
-            let targets = alias.targets.iter().map(|target| renamed_target(target, &old, &new));
-            let targets: Vec<_> = targets.collect();
+            let mut targets = Vec::with_capacity(alias.targets.len());
+            for target in &alias.targets {
+                let meant = canonical(&*self.store, target).await?;
+                let renamed = renamed_target(&meant, &old, &new);
+                targets.push(renamed.unwrap_or_else(|| target.clone()));
+            }
             let name = if alias.name == forward { renamed.clone() } else { alias.name.clone() };
             let changed = Alias { name, targets };
             if changed != alias {
@@ -162,18 +166,18 @@ impl Admin {
     }
 }
 
-/// A member of an alias after an account was renamed.
-fn renamed_target(target: &Address, old: &Address, new: &Address) -> Address {
+/// A member of an alias after an account was renamed, if that concerns it.
+fn renamed_target(target: &Address, old: &Address, new: &Address) -> Option<Address> {
     let folded = target.folded();
     if folded == *old {
-        return new.clone();
+        return Some(new.clone());
     }
     let tag = target.local_part().split_once('+').map(|(_, tag)| tag);
     match (untagged(&folded), tag, new.domain().parse()) {
         (Some(user), Some(tag), Ok(domain)) if user == *old => {
             let local_part = format!("{}+{tag}", new.local_part());
-            Address::new(&local_part, &domain).unwrap_or_else(|_| new.clone())
+            Some(Address::new(&local_part, &domain).unwrap_or_else(|_| new.clone()))
         }
-        _ => target.clone(),
+        _ => None,
     }
 }

@@ -5,7 +5,7 @@
 //! brings it back into the mailbox.
 
 use super::{Admin, AdminError, Response, parse_address};
-use crate::directory::{Broken, Fault, TARGETS, faults, untagged};
+use crate::directory::{Broken, Fault, TARGETS, canonical, faults, untagged};
 use posta_mail::Address;
 use posta_store::{Alias, AliasName, StoreError, keeps_copy};
 use serde::{Deserialize, Serialize};
@@ -185,13 +185,17 @@ impl Admin {
     /// The aliases that name an address as a member.
     pub(super) async fn leading_to(&self, address: &Address) -> Result<Vec<String>, StoreError> {
         let address = address.folded();
-        let is_it = |target: &Address| {
-            let target = target.folded();
-            target == address || untagged(&target).is_some_and(|user| user == address)
-        };
-        let aliases = self.store.aliases().await?.into_iter();
-        let leading = aliases.filter(|alias| alias.targets.iter().any(is_it));
-        Ok(leading.map(|alias| alias.name.to_string()).collect())
+        let mut leading = Vec::new();
+        for alias in self.store.aliases().await? {
+            for target in &alias.targets {
+                let target = canonical(&*self.store, target).await?.folded();
+                if target == address || untagged(&target).is_some_and(|user| user == address) {
+                    leading.push(alias.name.to_string());
+                    break;
+                }
+            }
+        }
+        Ok(leading)
     }
 
     /// The address itself, if it is an account's.

@@ -6,14 +6,18 @@ use crate::directory::{
     postmaster::{self, DUTIES, FirstAccounts},
 };
 use posta_mail::{Address, Domain};
-use posta_store::StoreError;
+use posta_store::{Alias, StoreError};
 use serde::{Deserialize, Serialize};
 
 /// A local domain in a list.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub struct DomainLine {
     /// Its name.
     pub domain: String,
+    /// The domain that it stands for, if it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stands_for: Option<String>,
     /// Who reads what is sent to its postmaster; nobody if it is refused.
     pub postmaster: Vec<String>,
     /// Who reads what is sent to its abuse.
@@ -32,6 +36,7 @@ impl Admin {
         if let Some(address) = &postmaster {
             self.check_postmaster(&domain, address).await?;
         }
+        let _changing = self.changing.lock().await;
         self.store.add_domain(&domain).await?;
         if postmaster.is_some() {
             postmaster::name(&*self.store, &domain, postmaster.as_ref()).await?;
@@ -52,8 +57,29 @@ impl Admin {
     /// Makes a domain foreign, and forgets its postmaster.
     pub(super) async fn remove_domain(&self, domain: String) -> Result<Response, AdminError> {
         let domain = parse_domain(domain)?;
+        let _changing = self.changing.lock().await;
         self.store.remove_domain(&domain).await?;
         postmaster::name(&*self.store, &domain, None).await?;
+        let leads = |alias: &Alias| {
+            let targets = alias.targets.iter();
+            targets.clone().find(|target| target.domain() == domain.as_str()).cloned()
+        };
+        let aliases = self.store.aliases().await?.into_iter();
+        let leading = aliases.filter_map(|alias| Some((alias.name.to_string(), leads(&alias)?)));
+        let leading = leading.map(|(name, target)| (name, target.to_string()));
+        Ok(Response::DomainRemoved { leading: leading.collect() })
+    }
+
+    /// Makes a domain stand for another.
+    pub(super) async fn set_domain_alias(
+        &self,
+        alias: String,
+        domain: String,
+    ) -> Result<Response, AdminError> {
+        let (alias, domain) = (parse_domain(alias)?, parse_domain(domain)?);
+        let _changing = self.changing.lock().await;
+        self.store.set_domain_alias(&alias, &domain).await?;
+        postmaster::name(&*self.store, &alias, None).await?;
         Ok(Response::Done)
     }
 
@@ -62,9 +88,11 @@ impl Admin {
         let mut lines = Vec::new();
         for domain in self.store.domains().await? {
             let [postmaster, abuse] = DUTIES;
+            let stands_for = self.store.domain_alias(domain.as_str()).await?;
             lines.push(DomainLine {
                 postmaster: self.readers(postmaster, &domain, &first).await?,
                 abuse: self.readers(abuse, &domain, &first).await?,
+                stands_for: stands_for.map(|other| other.to_string()),
                 domain: domain.to_string(),
             });
         }

@@ -2,13 +2,15 @@
 //! other servers. A way that leads to nobody is told of, so that no copy is lost in silence.
 //!
 //! An account comes before an alias, both before the same address without its tag, and all of them
-//! before the domain's catch-all; what stands in for a missing postmaster tells `postmaster.rs`. An account that forwards is an alias of its own name, whose end its
-//! mailbox is where the alias names itself.
+//! before the domain's catch-all; what stands in for a missing postmaster tells `postmaster.rs`. An
+//! address of a domain that stands for another is that of the other. An account that forwards is an
+//! alias of its own name, whose end its mailbox is where the alias names itself.
 
 use super::postmaster::{self, FirstAccounts, is_duty};
 use posta_mail::{Address, Reply};
 use posta_store::{Account, AccountId, Alias, AliasName, Store, StoreError, keeps_copy};
 use std::{
+    borrow::Cow,
     collections::{BTreeSet, HashSet},
     fmt,
 };
@@ -126,7 +128,7 @@ impl<'s> Follower<'s> {
 
     /// Whether an address is one by itself, by the operator's word: an account, an alias, or caught.
     pub(crate) async fn is_somebody(self, address: &Address) -> Result<bool, StoreError> {
-        let address = address.folded();
+        let address = canonical(self.store, address).await?.folded();
         let meaning = match self.by_name(&address).await? {
             Meaning::Nothing => self.caught(&address).await?,
             meaning => meaning,
@@ -200,6 +202,7 @@ impl<'s> Follower<'s> {
     }
 
     async fn look_up(self, address: &Address) -> Result<Meaning, StoreError> {
+        let address = &*canonical(self.store, address).await?;
         let duty = is_duty(untagged(address).as_ref().unwrap_or(address).local_part());
         let mut meaning = self.by_name(address).await?;
         if duty && matches!(meaning, Meaning::Nothing) {
@@ -348,6 +351,16 @@ impl Walk {
 fn stand_in(address: &Address, other: Option<Address>) -> Meaning {
     let name = AliasName::Address(address.clone());
     other.map_or(Meaning::Nothing, |other| Meaning::Alias(name, vec![other]))
+}
+
+/// The address in the domain that its own stands for; itself where that stands for none.
+pub(crate) async fn canonical<'a>(
+    store: &dyn Store,
+    address: &'a Address,
+) -> Result<Cow<'a, Address>, StoreError> {
+    let domain = store.domain_alias(address.domain()).await?;
+    let there = domain.and_then(|domain| Address::new(address.local_part(), &domain).ok());
+    Ok(there.map_or(Cow::Borrowed(address), Cow::Owned))
 }
 
 /// The address without its tag, if it has one.

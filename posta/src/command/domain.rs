@@ -19,6 +19,18 @@ pub(crate) enum Command {
         #[arg(long, value_name = "ADDRESS")]
         postmaster: Option<String>,
     },
+    /// Make a domain stand for another: every address of the one is that of the other, for mail, for
+    /// logins and for those who write. `remove` ends it.
+    ///
+    /// Example: posta domain alias example.org example.test
+    Alias {
+        #[command(flatten)]
+        place: Place,
+        /// The domain that has no accounts or aliases of its own.
+        alias: String,
+        /// The domain that it stands for.
+        domain: String,
+    },
     /// List the local domains, and who reads what is sent to their postmaster@ and abuse@.
     List {
         #[command(flatten)]
@@ -27,7 +39,7 @@ pub(crate) enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Make a domain foreign; it must have no accounts.
+    /// Make a domain foreign, be it one that stands for another; it must have no accounts or aliases.
     Remove {
         #[command(flatten)]
         place: Place,
@@ -49,13 +61,27 @@ pub(crate) fn run(command: Command) -> Result<()> {
             };
             (place, Request::DomainAdd { domain, postmaster }, said)
         }
-        Command::Remove { place, domain } => {
-            let said = format!("mail for {domain} is not kept here any more");
-            (place, Request::DomainRemove { domain }, said)
+        Command::Alias { place, alias, domain } => {
+            let said = format!("every address of {alias} is that of {domain}");
+            (place, Request::DomainAlias { alias, domain }, said)
         }
+        Command::Remove { place, domain } => return remove(&place, domain),
         Command::List { place, json } => return list(&place, json),
     };
     super::carry_out(&place, request, &said)
+}
+
+fn remove(place: &Place, domain: String) -> Result<()> {
+    let request = Request::DomainRemove { domain: domain.clone() };
+    let Response::DomainRemoved { leading } = super::block_on(operator::execute(place, request))?
+    else {
+        bail!("the server answered something else");
+    };
+    say!("mail for {domain} is not kept here any more");
+    for (alias, member) in leading {
+        super::alias::tell_leading(&member, &[alias]);
+    }
+    Ok(())
 }
 
 fn list(place: &Place, json: bool) -> Result<()> {
@@ -67,7 +93,11 @@ fn list(place: &Place, json: bool) -> Result<()> {
 }
 
 /// RFC 5321 §4.5.1 and RFC 2142: both reach a person.
-fn print(DomainLine { domain, postmaster, abuse }: &DomainLine) {
+fn print(DomainLine { domain, stands_for, postmaster, abuse }: &DomainLine) {
+    if let Some(other) = stands_for {
+        say!("{domain}: every address is that of {other}");
+        return;
+    }
     let duties: &[(&str, &Vec<String>)] = match postmaster == abuse {
         true => &[("postmaster@ and abuse@ reach", postmaster)],
         false => &[("postmaster@ reaches", postmaster), ("abuse@ reaches", abuse)],

@@ -196,6 +196,15 @@ async fn a_broken_member_costs_its_copy_and_is_told_of() {
         events(&system, "eva@x.test").await.iter().filter(|event| is_told(event)).count(),
         2
     );
+    // A report's own copies are in the history, too.
+    let report = "EHLO c.test\r\nMAIL FROM:<team@x.test>\r\nRCPT TO:<all@x.test>\r\n\
+                  DATA\r\nSubject: s\r\n\r\nbody\r\n.\r\nQUIT\r\n";
+    system.say(587, report).await;
+    assert_eq!(counts(&system).await, [4, 1], "the message, and what became of a copy");
+    assert_eq!(
+        events(&system, "eva@x.test").await.iter().filter(|event| is_told(event)).count(),
+        4
+    );
     let said = send(&system, "", "only@x.test").await;
     assert!(said.contains("550 5.1.1 That address leads to nobody"), "{said}");
     assert!(!said.contains("eva@x.test"), "where it led is not for strangers");
