@@ -32,7 +32,7 @@ pub fn cut_line<'i>(input: &mut &'i [u8], limit: usize) -> Cut<'i> {
 }
 
 /// Takes the next line of a server's reply off the front of `input`, as [`cut_line`] does, but at a LF
-/// alone as well. Some servers end their lines so, and a client has nobody to smuggle their words to:
+/// alone as well, whatever CR stand before it. Some servers end their lines so, and a client has nobody to smuggle their words to:
 /// it acts on codes, and hands no reply on as commands.
 pub fn cut_reply_line<'i>(input: &mut &'i [u8], limit: usize) -> Cut<'i> {
     let whole = *input;
@@ -41,7 +41,8 @@ pub fn cut_reply_line<'i>(input: &mut &'i [u8], limit: usize) -> Cut<'i> {
         Some(end) => {
             *input = &whole[end + 1..];
             let line = &whole[..end];
-            Cut::Line(line.strip_suffix(b"\r").unwrap_or(line))
+            let end = line.iter().rposition(|&octet| octet != b'\r').map_or(0, |last| last + 1);
+            Cut::Line(&line[..end])
         }
         None if whole.len() >= limit => Cut::TooLong,
         None => Cut::Incomplete,
@@ -134,8 +135,8 @@ mod tests {
 
     #[test]
     fn a_lf_alone_ends_a_line_of_a_reply() {
-        let mut input = &b"220 a\n250-b\rc\r\n250 d\n250 e"[..];
-        for expected in ["220 a", "250-b\rc", "250 d"] {
+        let mut input = &b"220 a\n250-b\rc\r\n250\r\r\n\n250 d\n250 e"[..];
+        for expected in ["220 a", "250-b\rc", "250", "", "250 d"] {
             assert_eq!(cut_reply_line(&mut input, 20), Cut::Line(expected.as_bytes()));
         }
         assert_eq!(cut_reply_line(&mut input, 20), Cut::Incomplete);

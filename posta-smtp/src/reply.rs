@@ -145,6 +145,7 @@ mod tests {
             ("550 \u{1b}[2Jgo\rFinal-Recipient: x\0\r\n", 550, None, " [2Jgo Final-Recipient: x "),
             // Lines that end in LF alone, or here in the one and there in the other.
             ("250 Ok\n", 250, None, "Ok"),
+            ("250\r\r\n", 250, None, ""),
             ("250-one\n250-two\r\n250 three\n", 250, None, "one\ntwo\nthree"),
             // What turns the direction of the text, or is not seen.
             ("550 \u{202e}\u{2066}o\u{200b}k\u{feff}\u{2028}\r\n", 550, None, "  o k  "),

@@ -71,8 +71,12 @@ impl Broken {
         let words = match how {
             Some(Ok(Ended::ByPeer | Ended::ByHost | Ended::Closed)) => HUNG_UP.to_owned(),
             Some(Ok(Ended::Interrupted(_))) | None => "it took too long".to_owned(),
-            Some(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => HUNG_UP.to_owned(),
-            Some(Err(error)) => error.to_string(),
+            Some(Err(error)) => match error.kind() {
+                io::ErrorKind::UnexpectedEof
+                | io::ErrorKind::BrokenPipe
+                | io::ErrorKind::ConnectionReset => HUNG_UP.to_owned(),
+                _ => error.to_string(),
+            },
         };
         Self::cut_off(words, engine)
     }
@@ -104,7 +108,12 @@ impl Broken {
         Self::Login(IMPOSTOR.to_owned())
     }
 
+    /// What it means for those who wait. Somebody answered the call, whatever came of it.
     pub(super) fn trouble(self, place: &str) -> Trouble {
+        Trouble { is_met: true, ..self.trouble_at(place) }
+    }
+
+    fn trouble_at(self, place: &str) -> Trouble {
         Trouble::new(match self {
             Self::Connection(why) => Reply::new(451, (4, 4, 1), format!("{place}: {why}")),
             Self::Hello(why) => Reply::new(451, (4, 4, 1), format!("{place}: at EHLO {why}")),

@@ -67,7 +67,7 @@ pub(super) struct Conversation<'a> {
     /// Whose mail was handed over.
     destinations: HashSet<Destination>,
     is_ready: bool,
-    /// Whether the server took any of the message before, or there was none.
+    /// Whether the server did more with the message before than put it off, or there was none.
     went_well: bool,
     departure: Departure,
     failed: Option<Failure>,
@@ -141,8 +141,7 @@ impl<'a> Conversation<'a> {
         if !self.is_ready {
             return Err(broken);
         }
-        let trouble = Trouble { is_met: true, ..broken.trouble(place) };
-        self.clear_up(trouble, engine.unfinished().unwrap_or_default());
+        self.clear_up(broken.trouble(place), engine.unfinished().unwrap_or_default());
         Ok(self.departure)
     }
 
@@ -218,8 +217,9 @@ impl<'a> Conversation<'a> {
     fn decided(&mut self, outcome: Outcome) {
         let Some(jobs) = self.current.take() else { return };
         self.handed_over += 1;
-        self.went_well = outcome.recipients.iter().any(|decision| decision.code().is_positive());
-        if outcome.recipients.iter().all(|decision| decision.code().is_transient()) {
+        let is_put_off = outcome.recipients.iter().all(|decision| decision.code().is_transient());
+        self.went_well = !is_put_off;
+        if is_put_off {
             self.queue.is_too_much();
         } else {
             self.queue.went_well(self.relay);
@@ -249,7 +249,7 @@ impl<'a> Conversation<'a> {
         if self.handed_over >= MESSAGES {
             return self.leave();
         }
-        // A server that took nothing is not kept waiting for more: the next attempt is its own.
+        // A server that puts everything off is not held on to: the next attempt is its own.
         let jobs = match self.went_well {
             true => self.queue.next().await,
             false => self.queue.try_next(),

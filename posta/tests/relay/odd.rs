@@ -272,6 +272,9 @@ async fn tls_that_does_not_work_is_told_in_words() {
         assert!(reply.contains(words), "{reply}");
         assert!(!reply.contains("CertificateRequired") && !reply.contains("docs.rs"), "{reply}");
         assert!(heard.with("MAIL").is_empty(), "{:?}", heard.lines());
+        let story = two.trace("a@far.test").await;
+        let met = |event: &Event| matches!(&event.what, What::Attempted { host: Some(host), .. } if host == "out.test");
+        assert!(story.iter().any(met), "it was talked to: {story:?}");
     }
 }
 
