@@ -7,6 +7,7 @@ mod domain;
 mod queue;
 mod source;
 mod trace;
+mod unknown;
 
 pub use account::AccountLine;
 pub use alias::{AliasError, AliasLine, AliasState};
@@ -320,8 +321,20 @@ pub enum Response {
 #[derive(Debug, thiserror::Error)]
 pub enum AdminError {
     /// It names no valid address or domain.
-    #[error("{0:?} is not valid: {1}")]
+    #[error("{}", unknown::not_valid(.0, .1))]
     Name(String, posta_mail::AddressError),
+    /// It names no domain.
+    #[error("{0:?} is no domain, such as example.org")]
+    Domain(String),
+    /// It names nobody that an account could send as.
+    #[error("{0:?} is nobody to send as: name an address, @example.org for a whole domain, or any")]
+    SendAs(String),
+    /// There is no such account; what may be meant.
+    #[error("there is no account {0}: {1}")]
+    UnknownAccount(String, String),
+    /// There is no such domain; what may be meant.
+    #[error("{0} is no local domain: {1}")]
+    UnknownDomain(String, String),
     /// An account has that already, and as much as it may have.
     #[error("{0} may send as {SEND_AS} others at most; allow it a domain, @example.test, or any")]
     TooManyAllowed(Address),
@@ -396,11 +409,7 @@ impl Admin {
         Self { wake, ..self }
     }
 
-    /// Carries out a request.
-    ///
-    /// # Errors
-    /// When it cannot be.
-    pub async fn execute(&self, request: Request) -> Result<Response, AdminError> {
+    async fn carry_out(&self, request: Request) -> Result<Response, AdminError> {
         match request {
             Request::AccountAdd { address, password, apop } => {
                 let address = parse_address(address)?;
@@ -508,5 +517,5 @@ fn parse_address(text: String) -> Result<Address, AdminError> {
 }
 
 fn parse_domain(text: String) -> Result<Domain, AdminError> {
-    text.parse().map_err(|error| AdminError::Name(text, error))
+    text.parse().map_err(|_| AdminError::Domain(text))
 }

@@ -18,6 +18,7 @@ use crate::{
     drive::{Driver, Ended},
     net::Net,
     outbound::{ClientTls, Verify},
+    socket_words,
 };
 use posta_mail::{Secret, Timestamp, TlsUse};
 use posta_pop3::{Client, client::Options};
@@ -126,16 +127,19 @@ impl Brought {
 #[derive(Debug, thiserror::Error)]
 pub enum CollectError {
     /// There is no connection.
-    #[error(
-        "cannot connect to {0}: {1}; is it host:port, and does a server listen there? (its POP3S \
-         is usually at port 995)"
-    )]
+    #[error("{}", socket_words::cannot_connect(.0, .1))]
     Connect(String, io::Error),
+    /// There is no TLS.
+    #[error("{}", socket_words::no_tls(.0, .1))]
+    Tls(String, io::Error),
     /// The server says no.
     #[error("the server refuses: {0}")]
     Refused(String),
     /// It offers no TLS.
-    #[error("the server offers no STLS, and a password may not travel in plaintext")]
+    #[error(
+        "the server offers no STLS, and a password may not travel in plaintext: --tls implicit at port 995, \
+         or --tls none for a server on this machine"
+    )]
     NoTls,
     /// It is no POP3 server.
     #[error("what answers there does not speak POP3: {0}")]
@@ -227,7 +231,10 @@ impl Means {
                     session.exporter = negotiated.exporter;
                     stream = secured;
                 }
-                Err(error) => return (Brought::default(), Err(connect(login, error))),
+                Err(error) => {
+                    let failed = CollectError::Tls(login.server.clone(), error);
+                    return (Brought::default(), Err(failed));
+                }
             }
         }
         let options = Options {
@@ -240,12 +247,14 @@ impl Means {
         let driven = Driver::unstoppable().drive(stream, &mut engine, &mut session).await;
         // What came before is safe, and is known the next time.
         let closed = session.close().await;
+        let heard = session.heard;
         let (brought, ended) = session.ended();
         if let Err(error) = closed {
             return (brought, Err(error));
         }
         let ended = match (ended, driven) {
             (Some(ended), _) => ended,
+            (None, Ok(_)) if !heard => Err(CollectError::Broken(socket_words::SILENT.to_owned())),
             (None, Ok(Ended::ByPeer)) => Err(CollectError::Broken("the server closed it".into())),
             (None, Ok(_)) => Err(CollectError::Broken("the server did not answer in time".into())),
             (None, Err(error)) => Err(CollectError::Broken(error.to_string())),

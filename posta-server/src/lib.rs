@@ -49,6 +49,7 @@ pub mod sasl;
 pub mod schedule;
 pub mod scram;
 mod services;
+pub mod socket_words;
 pub mod srs;
 mod submission;
 pub mod tls;
@@ -241,10 +242,10 @@ pub enum TlsMode {
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// An address cannot be listened on.
-    #[error("cannot listen on {endpoint}: {cause}")]
+    #[error("cannot listen on {endpoint}: {}", socket_words::cannot_listen(endpoint, cause))]
     Bind {
         /// Which.
-        endpoint: String,
+        endpoint: Endpoint,
         /// Why.
         cause: io::Error,
     },
@@ -392,5 +393,5 @@ impl Server {
 }
 
 fn bind_error(endpoint: &Endpoint, cause: io::Error) -> StartError {
-    StartError::Bind { endpoint: endpoint.to_string(), cause }
+    StartError::Bind { endpoint: endpoint.clone(), cause }
 }

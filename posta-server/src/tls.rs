@@ -1,7 +1,10 @@
 //! TLS on the server's side: its certificate, from files or made on first start.
 
+mod files;
 pub(crate) mod health;
 pub(crate) mod words;
+
+pub use files::read_certificates;
 
 use crate::net::Stream;
 use aws_lc_rs::digest;
@@ -9,7 +12,7 @@ use rustls::{
     ProtocolVersion, ServerConfig,
     client::verify_server_name,
     crypto::CryptoProvider,
-    pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject},
+    pki_types::ServerName,
     server::{ClientHello, ParsedCertificate, ResolvesServerCert},
     sign::CertifiedKey,
 };
@@ -40,7 +43,7 @@ pub struct CertificateFiles {
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
     /// A file cannot be read, or holds something else.
-    #[error("{path} cannot be used: {cause}")]
+    #[error("{} cannot be used: {cause}", path.display())]
     File {
         /// Which.
         path: PathBuf,
@@ -48,8 +51,14 @@ pub enum TlsError {
         cause: String,
     },
     /// The certificate and the key do not fit.
-    #[error("the certificate and the key do not belong together: {0}")]
-    Pair(#[from] rustls::Error),
+    #[error(
+        "the key {} does not belong to the certificate {}: name the key that this certificate was made \
+         with", .0.key.display(), .0.certificate.display()
+    )]
+    Pair(CertificateFiles),
+    /// The library lacks what it should have.
+    #[error("TLS cannot be used: {0}")]
+    Library(#[from] rustls::Error),
 }
 
 impl TlsError {
@@ -227,28 +236,13 @@ fn load_all(
     files.iter().map(|files| load_one(files, provider)).collect()
 }
 
-/// Reads certificates, in PEM.
-///
-/// # Errors
-/// When the file cannot be read.
-pub fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    CertificateDer::pem_file_iter(path)
-        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-        .map_err(|error| TlsError::file(path, error))
-}
-
 fn load_one(files: &CertificateFiles, provider: &CryptoProvider) -> Result<Loaded, TlsError> {
-    let chain = read_certificates(&files.certificate)?;
-    let key = PrivateKeyDer::from_pem_file(&files.key)
-        .map_err(|error| TlsError::file(&files.key, error))?;
-    let Some(leaf) = chain.first() else {
-        return Err(TlsError::file(&files.certificate, "it holds no certificate"));
-    };
+    let key = files::read_pair(files, provider)?;
     // RFC 5929 §4.1: by the hash of the certificate's signature, SHA-256 for what is in use. A
     // certificate signed with SHA-384 or more would want that; clients of those fail safely.
+    let leaf = key.cert.first().map(|leaf| leaf.as_ref()).unwrap_or_default();
     let end_point = digest::digest(&digest::SHA256, leaf).as_ref().into();
-    let key = Arc::new(CertifiedKey::from_der(chain, key, provider)?);
-    Ok(Loaded { key, end_point })
+    Ok(Loaded { key: Arc::new(key), end_point })
 }
 
 fn modified(files: &[CertificateFiles]) -> Vec<Option<SystemTime>> {

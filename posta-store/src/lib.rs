@@ -330,7 +330,7 @@ pub trait Store: Send + Sync + 'static {
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum StoreError {
     /// The account is there already.
-    #[error("the account {0} exists already")]
+    #[error("the account {0} exists already; `posta account password` changes its password")]
     AccountExists(Address),
     /// The address is an alias, which would not bring the account its mail.
     #[error(
@@ -343,7 +343,7 @@ pub enum StoreError {
     #[error("there is no such account")]
     NoSuchAccount,
     /// There is no such alias.
-    #[error("there is no alias {0}")]
+    #[error("there is no alias {0}; `posta alias list` shows all")]
     NoSuchAlias(AliasName),
     /// There is no such local domain.
     #[error("{0} is no local domain; `posta domain add {0}` makes it one")]

@@ -1,6 +1,6 @@
 //! Driving our client engines over a connection.
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use bytes::Bytes;
 use posta_mail::{
     ForwardPath, Reply, ReversePath, Secret,
@@ -12,6 +12,7 @@ use posta_server::{
     net::{Net, Stream, SystemNet},
     outbound::{ClientTls, Verify},
     sasl::ClientLogin,
+    socket_words::{SILENT, cannot_connect, no_tls},
 };
 use posta_smtp::{
     Client,
@@ -24,11 +25,11 @@ use tokio::{net::UnixStream, sync::mpsc};
 pub(crate) async fn dial(server: &str) -> Result<Box<dyn Stream>> {
     if let Some(path) = server.strip_prefix("unix:") {
         let stream = UnixStream::connect(Path::new(path)).await;
-        return Ok(Box::new(stream.with_context(|| format!("cannot connect to {path}"))?));
+        let stream = stream.map_err(|error| anyhow!(cannot_connect(server, &error)))?;
+        return Ok(Box::new(stream));
     }
-    SystemNet::default().connect(server).await.with_context(|| {
-        format!("cannot connect to {server}: is it host:port, and does a server listen there?")
-    })
+    let stream = SystemNet::default().connect(server).await;
+    stream.map_err(|error| anyhow!(cannot_connect(server, &error)))
 }
 
 /// How a connection is protected, and who we are on it.
@@ -74,20 +75,23 @@ pub(crate) async fn submit_pieces(
     pieces: mpsc::Receiver<Piece>,
 ) -> Result<Outcome> {
     let is_implicit = security.is_implicit;
+    let name = security.tls.as_ref().map_or("the server", |(_, name, _)| name).to_owned();
     let mut host = Submission::new(security, envelope, pieces);
     let mut stream = stream;
     if is_implicit {
-        stream = host.secure(stream).await.context("TLS failed")?;
+        stream = host.secure(stream).await.map_err(|error| anyhow!(no_tls(&name, &error)))?;
     }
     let mut engine = Client::new(options, is_implicit);
     let driver = Driver::unstoppable();
     let driven = driver.drive(stream, &mut engine, &mut host).await;
     match (host.ended, driven) {
         (Some(Ok(outcome)), _) => Ok(outcome),
+        (Some(Err(Failure::NoLogin)), _) if !host.is_offered_login => bail!(NO_LOGIN),
         (Some(Err(failure)), _) => bail!(describe(&failure)),
+        (None, Ok(_)) if !host.heard => bail!(SILENT),
         (None, Ok(Ended::ByPeer)) => bail!("the server closed the connection in the middle"),
         (None, Ok(_)) => bail!("the server did not answer in time"),
-        (None, Err(error)) if host.is_securing => Err(error).context("TLS failed"),
+        (None, Err(error)) if host.is_securing => bail!(no_tls(&name, &error)),
         (None, Err(error)) => Err(error).context("the connection failed"),
     }
 }
@@ -112,12 +116,20 @@ fn describe(failure: &Failure) -> String {
         Failure::Refused(reply) | Failure::Closing(reply) => {
             format!("the server refuses: {reply}")
         }
-        Failure::NoTls => "the server offers no STARTTLS".to_owned(),
+        Failure::NoTls => {
+            "the server offers no STARTTLS: --tls implicit where TLS comes first, as at port \
+             465; --tls none for a server on this machine"
+                .to_owned()
+        }
         Failure::NoLogin => {
             "the server offers no login that is safe here: --tls with its certificate makes one so"
                 .to_owned()
         }
-        Failure::Login(reply) => format!("the server refuses the login: {reply}"),
+        Failure::Login(reply) => {
+            format!(
+                "the server refuses the login: {reply} (many servers want the whole address as --user)"
+            )
+        }
         Failure::Namesake => "the server has the name of this client".to_owned(),
         Failure::Unexpected { to, reply } => {
             format!("the server answers {to} with \"{reply}\", which no server may answer to that")
@@ -133,9 +145,15 @@ struct Submission {
     ended: Option<Result<Outcome, Failure>>,
     security: Security,
     is_securing: bool,
+    /// Whether the server said anything.
+    heard: bool,
+    is_offered_login: bool,
     exporter: Option<Vec<u8>>,
     login: Option<ClientLogin>,
 }
+
+const NO_LOGIN: &str = "the server offers no login on this port: mail programs log in at port 587 with --tls starttls, \
+                        or at 465 with --tls implicit; without --user nobody logs in";
 
 impl Submission {
     const fn new(security: Security, envelope: Envelope, pieces: mpsc::Receiver<Piece>) -> Self {
@@ -145,6 +163,8 @@ impl Submission {
             ended: None,
             security,
             is_securing: false,
+            heard: false,
+            is_offered_login: false,
             exporter: None,
             login: None,
         }
@@ -178,6 +198,7 @@ impl Submission {
 
 impl Host<Client> for Submission {
     async fn answer(&mut self, question: Question) -> Answer {
+        self.heard = true;
         match question {
             Question::Next(outcome) => {
                 if let Some(outcome) = outcome {
@@ -193,7 +214,10 @@ impl Host<Client> for Submission {
                 Answer::Refuse(Reply::new(554, (5, 6, 3), "The server does not take 8-bit content"))
             }
             Question::Ahead | Question::Done(_) => Answer::Wait,
-            Question::Login(offered) => self.log_in(&offered),
+            Question::Login(offered) => {
+                self.is_offered_login = true;
+                self.log_in(&offered)
+            }
             Question::Challenge(challenge) => {
                 Answer::Respond(self.login.as_mut().and_then(|login| login.respond(&challenge)))
             }
@@ -218,6 +242,7 @@ impl Host<Client> for Submission {
             return Err(io::ErrorKind::Unsupported.into());
         };
         self.is_securing = true;
+        self.heard = true;
         let (stream, negotiated) = tls.connect(stream, name, verify).await?;
         self.is_securing = false;
         self.exporter = negotiated.exporter;

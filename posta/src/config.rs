@@ -16,14 +16,14 @@ pub(crate) use relay::Relay;
 pub(crate) use tls::{Certificate, Tls};
 pub(crate) use values::{Octets, Span};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use ipnet::IpNet;
 use keys::Mistake;
 use posta_mail::Domain;
 use posta_server::{Pop3Settings, mta_sts::Mode, net::Endpoint};
 use serde::{Deserialize, Deserializer, de::Error as _};
 use std::{
-    fs,
+    fs, io,
     net::SocketAddr,
     path::{Path, PathBuf},
     str::FromStr,
@@ -223,8 +223,12 @@ impl Config {
     /// # Errors
     /// When it cannot be read; the error names the file, the line and the key.
     pub(crate) fn read(path: &Path) -> Result<Self> {
-        let text = fs::read_to_string(path)
-            .with_context(|| format!("the configuration {} cannot be read", path.display()))?;
+        let text = fs::read_to_string(path).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => {
+                anyhow!("there is no configuration {}: --config names the file", path.display())
+            }
+            _ => anyhow!("the configuration {} cannot be read: {error}", path.display()),
+        })?;
         Self::parse(&text).with_context(|| format!("the configuration {}", path.display()))
     }
 
@@ -235,7 +239,7 @@ impl Config {
         }
         let config: Self = toml::from_str(text).map_err(|error| {
             let line = error.span().map_or(1, |span| line(span.start));
-            anyhow::anyhow!("line {line}: {}", error.message())
+            anyhow!("line {line}: {}", error.message())
         })?;
         sense::check(&config)?;
         Ok(config)

@@ -3,6 +3,7 @@
 mod client;
 mod command;
 mod config;
+mod data_directory;
 mod log;
 mod operator;
 mod output;
@@ -71,7 +72,7 @@ fn main() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            output::complain(format_args!("{error:#}"));
+            output::complain(format_args!("{}", output::chain(&error)));
             ExitCode::FAILURE
         }
     }

@@ -21,9 +21,12 @@ pub(crate) async fn execute(place: &Place, request: Request) -> Result<Response>
     let config = wiring::config(place)?;
     let socket = config.data.join(control::SOCKET);
     match UnixStream::connect(&socket).await {
-        Ok(stream) => ask_server(stream, &request)
-            .await
-            .with_context(|| format!("the server at {} did not do it", socket.display())),
+        Ok(stream) => match ask_server(stream, &request).await {
+            Ok(Ok(response)) => Ok(response),
+            Ok(Err(problem)) => bail!(problem),
+            Err(error) => Err(error)
+                .with_context(|| format!("the server at {} did not do it", socket.display())),
+        },
         Err(error) if is_absent(&error) => on_store(config, request).await,
         Err(error) => Err(error).with_context(|| {
             format!(
@@ -73,7 +76,8 @@ async fn carry_out(config: &Config, request: Request) -> Result<Response> {
     Ok(admin.execute(request).await?)
 }
 
-async fn ask_server(stream: UnixStream, request: &Request) -> Result<Response> {
+/// Returns the server's answer, or in its words why it did not do it.
+async fn ask_server(stream: UnixStream, request: &Request) -> Result<Result<Response, String>> {
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     // Ends with the connection, when the sender is dropped.
     let connection = tokio::spawn(connection);
@@ -88,10 +92,10 @@ async fn ask_server(stream: UnixStream, request: &Request) -> Result<Response> {
     let body = body.map_err(|error| anyhow::anyhow!("the answer broke off: {error}"))?.to_bytes();
     connection.abort();
     if status == StatusCode::OK {
-        return serde_json::from_slice(&body).context("the answer is not understood");
+        return serde_json::from_slice(&body).map(Ok).context("the answer is not understood");
     }
     match serde_json::from_slice::<Problem>(&body) {
-        Ok(problem) => bail!(problem.error),
+        Ok(problem) => Ok(Err(problem.error)),
         Err(_) => bail!("it answered {status}: {}", String::from_utf8_lossy(&body)),
     }
 }

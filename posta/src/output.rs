@@ -50,6 +50,17 @@ pub(crate) fn json<T: Serialize + ?Sized>(value: &T) -> Result<String> {
     })
 }
 
+/// Returns an error with its causes. Many errors of libraries tell their cause themselves: it is not told
+/// again.
+pub(crate) fn chain(error: &anyhow::Error) -> String {
+    let mut causes = error.chain().map(ToString::to_string);
+    let first = causes.next().unwrap_or_default();
+    causes.fold(first, |told, cause| match told.ends_with(&cause) {
+        true => told,
+        false => format!("{told}: {cause}"),
+    })
+}
+
 /// Says on standard error what went wrong.
 pub(crate) fn complain(words: Arguments<'_>) {
     // If nobody hears it, the exit code still tells.
@@ -94,6 +105,13 @@ impl fmt::Write for Visible {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_cause_is_told_once() {
+        let disk = std::io::Error::other("the disk is full");
+        let store = anyhow::Error::new(disk).context("the store failed: the disk is full");
+        assert_eq!(chain(&store.context("[relay]")), "[relay]: the store failed: the disk is full");
+    }
 
     #[test]
     fn what_steers_a_terminal_is_shown() {

@@ -3,7 +3,7 @@
 use crate::{
     Place,
     config::{BareNewlines, Certificate, Config, OAuth, Protocol, TlsMode, find},
-    private,
+    data_directory, private,
 };
 use anyhow::{Context, Result, ensure};
 use posta_mail::Secret;
@@ -67,6 +67,7 @@ pub(crate) fn expect_store(data: &Path) -> Result<()> {
 /// Opens the store in a data directory, and makes its directory if there is none. The keys of the passwords
 /// in it are in `key_file`, else in a file beside it.
 pub(crate) fn open_store(data: &Path, key_file: Option<&Path>) -> Result<Arc<dyn Store>> {
+    data_directory::check(data)?;
     private::claim(data)?;
     let store = data.join(STORE);
     let store = match key_file {

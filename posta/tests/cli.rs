@@ -60,7 +60,7 @@ fn accounts_are_managed_with_and_without_a_server() {
     );
     assert!(
         problem(&place.posta(&["account", "remove", "eva@x.test", "--yes"], ""))
-            .contains("no such account")
+            .contains("there is no account eva@x.test")
     );
     place.start();
     place.add_account("bob@x.test");

@@ -213,7 +213,7 @@ fn send_logs_in_where_the_certificate_is_right() {
     let said = stdout(&send(&["--any-certificate"], common::PASSWORD));
     assert!(said.starts_with("ana@x.test: 250 2.0.0 Ok"), "{said}");
     for (more, password, words) in [
-        (&[][..], common::PASSWORD, "TLS failed"),
+        (&[][..], common::PASSWORD, "TLS with 127.0.0.1 failed"),
         (&["--any-certificate"], "wrong", "refuses the login: 535"),
     ] {
         let refused = send(more, password);

@@ -127,7 +127,7 @@ impl Admin {
     }
 
     pub(super) async fn allow(&self, address: String, from: String) -> Result<(), AdminError> {
-        let allowed = from.parse().map_err(|error| AdminError::Name(from, error))?;
+        let allowed = from.parse().map_err(|_| AdminError::SendAs(from))?;
         let Account { address, mut send_as, .. } = self.account(address).await?;
         if !send_as.contains(&allowed) {
             if send_as.len() >= SEND_AS {

@@ -35,6 +35,8 @@ pub(super) struct Session<'v, D> {
     /// With what words the server refused a mechanism: should it close, that is why.
     refusal: Option<String>,
     phase: Phase,
+    /// Whether the server said anything.
+    pub(super) heard: bool,
     /// Whether the visit ends with the login.
     is_for_login: bool,
     known: BTreeMap<String, Timestamp>,
@@ -81,6 +83,7 @@ impl<'v, D: Destination> Session<'v, D> {
             proof: None,
             refusal: None,
             phase: Phase::LogIn,
+            heard: false,
             is_for_login: false,
             known: BTreeMap::new(),
             listed: Listed::nothing(),
@@ -332,6 +335,7 @@ impl<'v, D: Destination> Session<'v, D> {
 
 impl<D: Destination> Host<Client> for Session<'_, D> {
     async fn answer(&mut self, question: Question) -> Answer {
+        self.heard = true;
         match question {
             Question::Login { offered, refused } => {
                 self.refusal = refused;
@@ -388,6 +392,7 @@ impl<D: Destination> Host<Client> for Session<'_, D> {
 
     async fn secure(&mut self, stream: Box<dyn Stream>) -> io::Result<Box<dyn Stream>> {
         debug_assert!(self.login.tls == LoginTls::Stls, "TLS is wanted");
+        self.heard = true;
         let name = host_of(&self.login.server);
         let verify = super::verify(self.login);
         let (stream, negotiated) = self.means.tls.connect(stream, name, &verify).await?;

@@ -10,6 +10,9 @@ use std::{
 };
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+/// What is told of a port that speaks plaintext.
+const NOT_TLS: &str = "what it sent is not TLS";
+
 /// What went wrong with TLS.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum TlsFault {
@@ -34,6 +37,16 @@ pub(crate) fn fault(error: &io::Error) -> Option<&TlsFault> {
     error.get_ref().and_then(|inner| inner.downcast_ref())
 }
 
+/// Returns whether TLS failed for the other side's certificate.
+pub(crate) fn is_of_certificate(error: &io::Error) -> bool {
+    matches!(fault(error), Some(TlsFault::Certificate(_)))
+}
+
+/// Returns whether the other side speaks plaintext.
+pub(crate) fn is_plaintext(error: &io::Error) -> bool {
+    matches!(fault(error), Some(TlsFault::Other(NOT_TLS)))
+}
+
 /// An error of the library in words for people; any other as it is.
 pub(crate) fn in_words(error: io::Error) -> io::Error {
     let kind = error.kind();
@@ -55,9 +68,7 @@ fn told(error: &Error) -> TlsFault {
         Error::InvalidMessage(_)
         | Error::InappropriateMessage { .. }
         | Error::InappropriateHandshakeMessage { .. }
-        | Error::PeerSentOversizedRecord => {
-            "what it sent is not TLS: is TLS expected on that port?"
-        }
+        | Error::PeerSentOversizedRecord => NOT_TLS,
         Error::PeerIncompatible(_) | Error::NoApplicationProtocol => {
             "it has no version or method of TLS in common with this side"
         }

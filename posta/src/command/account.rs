@@ -205,6 +205,11 @@ pub(crate) fn run(command: Command) -> Result<()> {
                 "none" => None,
                 size => Some(size.parse::<Octets>().map_err(|words| anyhow::anyhow!(words))?.0),
             };
+            ensure!(
+                octets != Some(0),
+                "a mailbox that may hold nothing refuses all mail: give a size such as 1GiB, or none for no \
+                 limit"
+            );
             let said = format!("{address} may hold {quota}");
             (place, Request::AccountQuota { address, quota: octets }, said)
         }

@@ -91,7 +91,10 @@ pub(crate) fn run(command: Command) -> Result<()> {
 
 impl Add {
     fn run(self) -> Result<()> {
-        ensure!(self.every.0.as_secs() >= SHORTEST, "--every: a minute at least");
+        ensure!(
+            self.every.0.as_secs() >= SHORTEST,
+            "--every: at least a minute, such as --every 10m"
+        );
         let prompt = format!("Password of {} at {}: ", self.user, self.server);
         let password = super::read_password(self.password_stdin, &prompt)?;
         let password = String::from_utf8(password.expose().to_vec());

@@ -19,13 +19,21 @@ use crate::{
     output::{self, say},
 };
 use anyhow::{Context, Result, ensure};
-use posta_mail::Secret;
+use posta_mail::{Address, Secret};
 use posta_server::admin::Request;
 use serde::Serialize;
 use std::io::{self, BufRead, IsTerminal};
 
 /// Octets of a password line at most.
 const PASSWORD_LINE: u64 = 4_096;
+
+/// An address on the command line.
+fn address(text: &str) -> Result<Address, String> {
+    if text.split([',', ';', ' ']).filter(|part| part.contains('@')).count() > 1 {
+        return Err("it holds several addresses: give the option once for each".to_owned());
+    }
+    text.parse().map_err(|error: posta_mail::AddressError| error.to_string())
+}
 
 /// Runs an asynchronous command on a runtime of its own.
 pub(crate) fn block_on<T>(future: impl Future<Output = Result<T>>) -> Result<T> {

@@ -42,6 +42,9 @@ pub(crate) enum Command {
     Remove(Which),
 }
 
+/// What a selection that selects nothing is told.
+const NOTHING_FITS: &str = "nothing in the queue fits; `posta queue list` shows it";
+
 /// Which part of the queue: the items that fit every option given. Without any, commands that only show take
 /// the whole queue; commands that change it must be told which items, or `--all`.
 #[derive(Args)]
@@ -110,6 +113,22 @@ impl Which {
         Ok(())
     }
 
+    fn show(&self) -> Result<()> {
+        let mut shown = 0;
+        self.each_page(|lines| {
+            lines.iter().for_each(print_item);
+            shown += lines.len();
+            Ok(())
+        })?;
+        if shown == 0 && self.selection() != Selection::default() {
+            bail!("{NOTHING_FITS}");
+        }
+        if shown == 0 {
+            say!("Nothing waits.");
+        }
+        Ok(())
+    }
+
     fn list_json(&self) -> Result<()> {
         // Held back until it is known whether another follows it.
         let mut last: Option<String> = None;
@@ -147,7 +166,7 @@ impl Which {
         }
         let request = Request::QueueChange { selection, action };
         match super::block_on(operator::execute(&self.place, request))? {
-            Response::Count(0) => bail!("nothing in the queue fits; `posta queue list` shows it"),
+            Response::Count(0) => bail!("{NOTHING_FITS}"),
             Response::Count(count) => say!("{count} {said}"),
             _ => bail!("the server answered something else"),
         }
@@ -158,10 +177,7 @@ impl Which {
 pub(crate) fn run(command: Command) -> Result<()> {
     match command {
         Command::List { which, json } => which.list(json),
-        Command::Show(which) => which.each_page(|lines| {
-            lines.iter().for_each(print_item);
-            Ok(())
-        }),
+        Command::Show(which) => which.show(),
         Command::Summary { which, json } => super::show(&which.summary()?[..], json, print_sum),
         Command::Retry(which) => which.change(QueueAction::Retry, "will be tried at once"),
         Command::Hold(which) => which.change(QueueAction::Hold, "held"),

@@ -22,10 +22,10 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:2525")]
     server: String,
     /// The sender's address.
-    #[arg(long, value_name = "ADDRESS")]
+    #[arg(long, value_name = "ADDRESS", value_parser = super::address)]
     from: Address,
     /// A recipient's address; more with each --to.
-    #[arg(long, value_name = "ADDRESS", required = true)]
+    #[arg(long, value_name = "ADDRESS", required = true, value_parser = super::address)]
     to: Vec<Address>,
     /// The subject of a message that is made here.
     #[arg(long)]

@@ -6,7 +6,7 @@ use crate::{
     log::Log,
     wiring,
 };
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::Args;
 use posta_server::Server;
 use tokio::signal::unix::{SignalKind, signal};
@@ -42,9 +42,7 @@ pub(crate) fn run(
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
         let world = wiring::world(store, &config, umask)?;
-        let server = Server::start(settings, world)
-            .await
-            .context("change `address` under [[listen]], or stop what uses it")?;
+        let server = Server::start(settings, world).await?;
         let (version, hostname) = (env!("CARGO_PKG_VERSION"), config.hostname.as_str());
         let (path, data) = (path.as_ref().map(|path| path.display()), config.data.display());
         tracing::info!(version, hostname, config = path.map(tracing::field::display), data = %data, "started");
@@ -95,7 +93,7 @@ impl Running<'_> {
                 self.log.set_level(level);
             }
             Err(error) => tracing::error!(
-                error = format_args!("{error:#}"),
+                error = crate::output::chain(&error),
                 "not reloaded, and what was read before goes on"
             ),
         }

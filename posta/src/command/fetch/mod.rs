@@ -177,7 +177,10 @@ pub(crate) fn run(arguments: Arguments) -> Result<()> {
                 }
                 // The others are fetched all the same.
                 Err(error) if several => {
-                    crate::output::complain(format_args!("{about}: {error:#}"));
+                    crate::output::complain(format_args!(
+                        "{about}: {}",
+                        crate::output::chain(&error)
+                    ));
                     failed += 1;
                 }
                 Err(error) => return Err(error),
@@ -270,7 +273,11 @@ async fn fetch(place: &Place, task: Task, message_size: Octets) -> Result<Fetche
     let (brought, ended) = means.collect(&login, &password, keep, &mut destination).await;
     destination.finish();
     let said = said(&brought);
-    ended.with_context(|| format!("after {said}"))?;
+    let is_begun = brought.messages > 0 || brought.removed > 0 || !brought.left.is_empty();
+    match ended {
+        Err(error) if is_begun => return Err(error).context(format!("after {said}")),
+        ended => ended?,
+    }
     Ok(Fetched { said, left: brought.left })
 }
 

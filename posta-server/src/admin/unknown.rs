@@ -1,0 +1,76 @@
+//! Names that mean nothing here: told with the nearest that does.
+
+use super::{Admin, AdminError, Request, Response};
+use posta_store::StoreError;
+
+/// How far a name may be from another for that to be suggested (Jaro-Winkler, 1 is equal).
+const SIMILAR: f64 = 0.85;
+
+impl Admin {
+    /// Carries out a request.
+    ///
+    /// # Errors
+    /// When it cannot be.
+    pub async fn execute(&self, request: Request) -> Result<Response, AdminError> {
+        let address = address(&request).map(str::to_owned);
+        let domain = match &request {
+            Request::DomainRemove { domain } => Some(domain.clone()),
+            _ => None,
+        };
+        match (self.carry_out(request).await, address, domain) {
+            (Err(AdminError::Store(StoreError::NoSuchAccount)), Some(address), _) => {
+                let accounts = self.store.accounts().await?.into_iter();
+                let nearest = nearest(&address, accounts.map(|known| known.address.to_string()));
+                Err(AdminError::UnknownAccount(address, meant(nearest, "posta account list")))
+            }
+            (Err(AdminError::Store(StoreError::NoSuchDomain(_))), _, Some(domain)) => {
+                let domains = self.store.domains().await?.into_iter();
+                let nearest = nearest(&domain, domains.map(|known| known.to_string()));
+                Err(AdminError::UnknownDomain(domain, meant(nearest, "posta domain list")))
+            }
+            (outcome, ..) => outcome,
+        }
+    }
+}
+
+/// The account that a request is about.
+fn address(request: &Request) -> Option<&str> {
+    match request {
+        Request::AccountRemove { address, .. }
+        | Request::AccountPassword { address, .. }
+        | Request::AccountUndelete { address, .. }
+        | Request::AccountImport { address, .. }
+        | Request::AccountQuota { address, .. }
+        | Request::AccountRename { address, .. }
+        | Request::AccountDisable { address, .. }
+        | Request::AccountAllow { address, .. }
+        | Request::AccountDisallow { address, .. }
+        | Request::SourceAdd { address, .. }
+        | Request::TakeOver { address, .. } => Some(address),
+        _ => None,
+    }
+}
+
+fn nearest(name: &str, known: impl Iterator<Item = String>) -> Option<String> {
+    let likeness = |known: &String| strsim::jaro_winkler(&name.to_lowercase(), known);
+    let known = known.map(|known| (likeness(&known), known));
+    let nearest = known.max_by(|(one, _), (other, _)| one.total_cmp(other))?;
+    (nearest.0 >= SIMILAR).then_some(nearest.1)
+}
+
+fn meant(nearest: Option<String>, list: &str) -> String {
+    match nearest {
+        Some(nearest) => format!("did you mean {nearest}?"),
+        None => format!("`{list}` shows all"),
+    }
+}
+
+/// Returns what is wrong with a text that should be an address or a domain.
+pub(super) fn not_valid(text: &str, error: &posta_mail::AddressError) -> String {
+    let several =
+        |text: &str| text.split([',', ';', ' ']).filter(|part| part.contains('@')).count() > 1;
+    if several(text) {
+        return format!("{text:?} holds several addresses: give each as an argument of its own");
+    }
+    format!("{text:?} is not valid: {error}")
+}

@@ -1,0 +1,104 @@
+//! Reading certificates and keys, and saying what is wrong with a file that holds something else.
+
+use super::{CertificateFiles, TlsError};
+use rustls::{
+    Error, InconsistentKeys,
+    crypto::CryptoProvider,
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
+    sign::CertifiedKey,
+};
+use std::{fs, io, path::Path};
+
+/// Octets of a file that are looked at: a certificate with all that lead to its issuer has a tenth.
+const FILE: u64 = 1024 * 1024;
+
+/// Reads certificates, in PEM.
+///
+/// # Errors
+/// When the file cannot be read, or holds none.
+pub fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let text = read(path)?;
+    let certificates = CertificateDer::pem_slice_iter(&text).collect::<Result<Vec<_>, _>>();
+    let certificates = certificates.map_err(|error| TlsError::file(path, damaged(&error)))?;
+    if !certificates.is_empty() {
+        return Ok(certificates);
+    }
+    let why = if holds(&text, "PRIVATE KEY-----") {
+        "it holds a key, and no certificate: are the two files exchanged?"
+    } else {
+        "it holds no certificate in PEM, which begins with -----BEGIN CERTIFICATE-----; `openssl x509 \
+         -inform der` makes PEM of DER"
+    };
+    Err(TlsError::file(path, why))
+}
+
+fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
+    let text = read(path)?;
+    let read = PrivateKeyDer::from_pem_slice(&text);
+    read.map_err(|error| {
+        let is_locked = holds(&text, "ENCRYPTED");
+        let path_shown = path.display();
+        let why = if is_locked {
+            format!(
+                "the key has a passphrase, which nobody is there to type: `openssl pkey -in {path_shown} \
+                 -out NEW` writes it without one"
+            )
+        } else if holds(&text, "PRIVATE KEY-----") {
+            damaged(&error)
+        } else if holds(&text, "BEGIN CERTIFICATE-----") {
+            "it holds a certificate, and no key: are the two files exchanged?".to_owned()
+        } else {
+            "it holds no key in PEM, which begins with -----BEGIN PRIVATE KEY-----; `openssl pkey -inform \
+             der` makes PEM of DER"
+                .to_owned()
+        };
+        TlsError::file(path, why)
+    })
+}
+
+/// Reads a certificate and its key.
+pub(super) fn read_pair(
+    files: &CertificateFiles,
+    provider: &CryptoProvider,
+) -> Result<CertifiedKey, TlsError> {
+    let chain = read_certificates(&files.certificate)?;
+    let key = read_key(&files.key)?;
+    CertifiedKey::from_der(chain, key, provider).map_err(|error| match error {
+        Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => TlsError::Pair(files.clone()),
+        Error::InvalidCertificate(_) => {
+            TlsError::file(&files.certificate, "its first certificate cannot be read")
+        }
+        _ => TlsError::file(
+            &files.key,
+            "it is no key that TLS can use: RSA from 2048 bits on, ECDSA with P-256, P-384 or P-521, or \
+             Ed25519",
+        ),
+    })
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
+    let read = || {
+        let mut text = Vec::new();
+        io::Read::read_to_end(&mut io::Read::take(fs::File::open(path)?, FILE), &mut text)?;
+        Ok(text)
+    };
+    read().map_err(|error: io::Error| {
+        let why = match error.kind() {
+            io::ErrorKind::NotFound => "there is no such file".to_owned(),
+            io::ErrorKind::PermissionDenied => {
+                "this user may not read it: make it the server's user's, or its group's".to_owned()
+            }
+            io::ErrorKind::IsADirectory => "it is a directory: name a file".to_owned(),
+            _ => error.to_string(),
+        };
+        TlsError::file(path, why)
+    })
+}
+
+fn holds(text: &[u8], words: &str) -> bool {
+    text.windows(words.len()).any(|window| window == words.as_bytes())
+}
+
+fn damaged(error: &impl std::fmt::Display) -> String {
+    format!("what it holds is damaged ({error}): make it anew, or take it from a backup")
+}

@@ -1,0 +1,37 @@
+//! A directory that is to hold the data must hold nothing else: all that is in it is closed to other users.
+
+use anyhow::{Result, bail};
+use std::{fs, path::Path};
+
+/// Checks that a directory is one for data, or can become one.
+///
+/// # Errors
+/// When it holds something else.
+pub(crate) fn check(data: &Path) -> Result<()> {
+    let shown = data.display();
+    if data.is_file() {
+        bail!(
+            "the data directory {shown} is a file: name a directory, which is made if it is not there"
+        );
+    }
+    if data.join("store").is_file() {
+        bail!("{shown}/store is a file, and no store: name another data directory, or remove it");
+    }
+    // What cannot be read is told of when it is used.
+    let Ok(entries) = fs::read_dir(data) else { return Ok(()) };
+    // A certificate and what a user's home begins with may be there, and so may the root of a disk.
+    let is_other = |entry: &fs::DirEntry| {
+        let name = entry.file_name();
+        let is_hidden = name.as_encoded_bytes().starts_with(b".");
+        entry.file_type().is_ok_and(|kind| kind.is_dir()) && !is_hidden && name != "lost+found"
+    };
+    let other = entries.flatten().filter(is_other).min_by_key(fs::DirEntry::file_name);
+    match other {
+        Some(other) if !data.join("store").is_dir() => bail!(
+            "the data directory {shown} holds no store, but other directories, such as {}: name one of its \
+             own, which is made if it is not there",
+            other.file_name().display()
+        ),
+        _ => Ok(()),
+    }
+}
