@@ -4,7 +4,7 @@
 use fjall::{Database, Keyspace, KeyspaceCreateOptions};
 use posta_mail::Timestamp;
 use posta_store::{
-    AccountId, CHUNK, Credentials, Item, ItemState, Maildrop, Store, StoreError,
+    AccountId, Alias, CHUNK, Credentials, Item, ItemState, Maildrop, Store, StoreError,
     conformance::{self, block_on, message, read},
 };
 use posta_store_fjall::FjallStore;
@@ -160,6 +160,37 @@ fn lines_of_format_4_are_counted() {
         maildrop.messages.iter().map(|message| message.octets).collect::<Vec<_>>()
     };
     assert_eq!(octets(block_on(store.maildrop(account)).unwrap()), octets(before));
+}
+
+/// Accounts of format 6 neither forward nor are disabled, whatever alias has their name.
+#[test]
+fn accounts_of_format_6_get_their_mail() {
+    let directory = tempfile::tempdir().unwrap();
+    let (ana, name) = ("ana@x.test".parse().unwrap(), "ana@x.test".parse().unwrap());
+    block_on(async {
+        let store = open(directory.path());
+        add_account(&store);
+        let alias = Alias { name, targets: vec!["bob@y.test".parse().unwrap()] };
+        store.set_alias(alias).await.unwrap();
+        store.set_disabled(&ana, true).await.unwrap();
+    });
+    {
+        let database = database(directory.path());
+        let accounts = table(&database, "account");
+        let (key, record) = accounts.iter().next().unwrap().into_inner().unwrap();
+        let record = record.strip_suffix(b"\nforwards disabled").expect("the last line");
+        accounts.insert(key, record).unwrap();
+        set_format(&database, 6);
+    }
+    for _ in 0..2 {
+        let store = open(directory.path());
+        let account = block_on(store.account(&ana)).unwrap().unwrap();
+        assert!(!account.forwards && !account.disabled);
+    }
+    let store = open(directory.path());
+    block_on(store.set_disabled(&ana, true)).unwrap();
+    drop(store);
+    assert!(block_on(open(directory.path()).account(&ana)).unwrap().unwrap().disabled);
 }
 
 #[test]

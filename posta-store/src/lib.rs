@@ -340,7 +340,7 @@ pub enum StoreError {
     )]
     IsAlias(Address),
     /// There is no such account, or no longer.
-    #[error("there is no such account")]
+    #[error("there is no such account; `posta account list` shows those there are")]
     NoSuchAccount,
     /// There is no such alias.
     #[error("there is no alias {0}; `posta alias list` shows all")]

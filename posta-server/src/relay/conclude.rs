@@ -29,12 +29,21 @@ impl Relay {
                 original: recipient.original.clone(),
             });
         }
-        let reply = |is_there: bool| match is_there {
-            true => Reply::new(250, (2, 1, 5), "It is in the mailbox"),
-            false => Reply::new(550, (5, 1, 1), "No such user here"),
+        let reply = |recipient: &Recipient| match &recipient.resolved {
+            found if !found.accounts.is_empty() => {
+                Reply::new(250, (2, 1, 5), "It is in the mailbox")
+            }
+            found if found.elsewhere.iter().any(|to| *to != recipient.address) => {
+                let words = "The address has moved to another server since: send the message again";
+                Reply::new(550, (5, 1, 6), words)
+            }
+            found => match found.broken.first() {
+                Some(broken) => broken.reply(),
+                None => Reply::new(550, (5, 1, 1), "No such user here"),
+            },
         };
         let is_there = |recipient: &Recipient| !recipient.resolved.accounts.is_empty();
-        let replies = resolved.iter().map(|recipient| reply(is_there(recipient)));
+        let replies = resolved.iter().map(reply);
         let visits = [Visit::of_all(Found::here(replies.map(Decision::ours).collect()))];
         let reached = resolved.iter().filter(|recipient| is_there(recipient));
         let deliveries = dispatch::deliveries(

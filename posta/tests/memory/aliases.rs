@@ -252,6 +252,7 @@ async fn a_message_that_was_kept_back_is_told_of_too() {
     add_account(&system, "eva@x.test").await.unwrap();
     add(&system, "team@x.test", &["eva@x.test", "ana@x.test"]).await.unwrap();
     assert!(send(&system, " HOLDFOR=60", "team@x.test").await.contains("kept as"));
+    assert!(send(&system, " HOLDFOR=600", "ana@x.test").await.contains("kept as"));
     remove_account(&system, "eva@x.test").await;
     assert_eq!(counts(&system).await, [0, 0]);
     clock.set(start + Duration::from_secs(61));
@@ -267,5 +268,15 @@ async fn a_message_that_was_kept_back_is_told_of_too() {
         report.contains("Final-Recipient: rfc822;eva@x.test\r\nAction: failed\r\n"),
         "{report}"
     );
+    set(&system, "ana@x.test", &["ana@z.test"]).await.unwrap();
+    clock.set(start + Duration::from_secs(601));
+    for _ in 0..700 {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        if counts(&system).await == [1, 2] {
+            break;
+        }
+    }
+    let report = system.say(110, "USER bob\r\nPASS parola\r\nRETR 2\r\nQUIT\r\n").await;
+    assert!(report.contains("The address has moved to another server since"), "{report}");
     system.server.stop().await;
 }

@@ -47,7 +47,7 @@ fn ask(place: &Place, address: &str) -> Result<()> {
         format!("there is no account {address}; `posta account list` shows those there are")
     })?;
     say!(
-        "Remove {} and its {} messages? They can be brought back for a week. Answer y or n:",
+        "Remove {}? It has {} messages, and can be brought back for a week. Answer y or n:",
         line.address,
         line.messages
     );
