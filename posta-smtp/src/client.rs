@@ -201,7 +201,9 @@ impl Client {
             State::Greeting => self.unexpected("the connection", reply),
             State::Hello(_) => self.unexpected("the hello", reply),
             State::StartTls if reply.code.get() == 220 => self.state = State::Securing,
-            State::StartTls if self.options.tls == TlsUse::Required => self.fail(Failure::NoTls),
+            State::StartTls if self.options.tls == TlsUse::Required => {
+                self.fail(Failure::NoTls(Some(reply)));
+            }
             State::StartTls => self.after_tls(),
             State::Auth => self.auth_reply(reply),
             // What follows on this connection is not answered any more.
@@ -262,7 +264,7 @@ impl Client {
         match self.options.tls {
             _ if self.options.refuse_namesake && self.is_namesake() => self.fail(Failure::Namesake),
             _ if self.secured => self.after_tls(),
-            TlsUse::Required if !offered => self.fail(Failure::NoTls),
+            TlsUse::Required if !offered => self.fail(Failure::NoTls(None)),
             TlsUse::Required | TlsUse::IfOffered if offered => {
                 output.extend_from_slice(b"STARTTLS\r\n");
                 (self.state, self.stage) = (State::StartTls, Stage::StartTls);

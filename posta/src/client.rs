@@ -116,11 +116,12 @@ fn describe(failure: &Failure) -> String {
         Failure::Refused(reply) | Failure::Closing(reply) => {
             format!("the server refuses: {reply}")
         }
-        Failure::NoTls => {
+        Failure::NoTls(None) => {
             "the server offers no STARTTLS: --tls implicit where TLS comes first, as at port \
              465; --tls none for a server on this machine"
                 .to_owned()
         }
+        Failure::NoTls(Some(reply)) => format!("the server refuses STARTTLS: {reply}"),
         Failure::NoLogin => {
             "the server offers no login that is safe here: --tls with its certificate makes one so"
                 .to_owned()
@@ -150,6 +151,8 @@ struct Submission {
     is_offered_login: bool,
     exporter: Option<Vec<u8>>,
     login: Option<ClientLogin>,
+    /// Whether the server could not prove that it knows the password.
+    is_impostor: bool,
 }
 
 const NO_LOGIN: &str = "the server offers no login on this port: mail programs log in at port 587 with --tls starttls, \
@@ -167,6 +170,7 @@ impl Submission {
             is_offered_login: false,
             exporter: None,
             login: None,
+            is_impostor: false,
         }
     }
 
@@ -188,11 +192,16 @@ impl Submission {
 
     fn next(&mut self) -> Answer {
         if self.login.as_ref().is_some_and(|login| !login.is_trusted()) {
-            let words = "it does not know the password itself: it is an impostor";
-            self.ended = Some(Err(Failure::Login(Reply::new(535, (5, 7, 8), words))));
-            return Answer::Quit;
+            return self.unmask();
         }
         self.envelope.take().map_or(Answer::Quit, Answer::Send)
+    }
+
+    /// By SCRAM the server has to prove that it knows the password, too.
+    fn unmask(&mut self) -> Answer {
+        let words = "it does not know the password itself: it is an impostor";
+        self.ended = Some(Err(Failure::Login(Reply::new(535, (5, 7, 8), words))));
+        Answer::Quit
     }
 }
 
@@ -219,7 +228,9 @@ impl Host<Client> for Submission {
                 self.log_in(&offered)
             }
             Question::Challenge(challenge) => {
-                Answer::Respond(self.login.as_mut().and_then(|login| login.respond(&challenge)))
+                let response = self.login.as_mut().and_then(|login| login.respond(&challenge));
+                self.is_impostor = response.is_none();
+                Answer::Respond(response)
             }
             Question::Content { .. } => match self.pieces.recv().await {
                 Some(Piece::Content(content)) => Answer::Content(content),
@@ -227,6 +238,7 @@ impl Host<Client> for Submission {
                 // Half a message: whoever sent it gave up, and ends this too.
                 None => pending().await,
             },
+            Question::Failed(Failure::Login(_)) if self.is_impostor => self.unmask(),
             Question::Failed(failure) => {
                 self.ended = Some(Err(failure));
                 Answer::Quit

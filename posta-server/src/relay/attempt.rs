@@ -175,7 +175,9 @@ impl Relay {
         let sent = self.hosts.send(self, &peer, item.clone()).await?;
         let outcome = match &sent {
             Ok(found) if found.is_first && found.tls.is_some() => Some(Ok(())),
-            Ok(found) if found.is_first => Some(Err(Failure::StarttlsNotSupported)),
+            Ok(found) if found.is_first => {
+                Some(Err(found.tls_failed.unwrap_or(Failure::StarttlsNotSupported)))
+            }
             Ok(_) => None,
             Err(trouble) => trouble.tls.map(Err),
         };

@@ -46,8 +46,12 @@ impl Broken {
     pub(super) fn failed(failure: Failure, engine: &Client) -> Self {
         match failure {
             Failure::Refused(reply) | Failure::Closing(reply) => Self::Refused(reply),
-            Failure::NoTls => {
-                Self::Tls(TlsFailure::StarttlsNotSupported, "it is not offered".to_owned())
+            Failure::NoTls(refusal) => {
+                let words = match refusal {
+                    Some(reply) => format!("STARTTLS is refused: {reply}"),
+                    None => "it is not offered".to_owned(),
+                };
+                Self::Tls(TlsFailure::StarttlsNotSupported, words)
             }
             Failure::Namesake => Self::Ourselves,
             Failure::NoLogin => Self::Login(NO_LOGIN.to_owned()),

@@ -22,9 +22,7 @@ pub(super) async fn run(queue: Arc<HostQueue>, relay: Arc<Relay>) {
     loop {
         match Box::pin(hold(&queue, &relay)).await {
             Err(trouble) => {
-                let settings = relay.settings.get();
-                let first = settings.all.schedule.retry.first();
-                return queue.failed(&trouble, first.copied().unwrap_or_default());
+                return queue.failed(&trouble, relay.settings.get().shortest_retry());
             }
             Ok(Departure::Announced) => return,
             Ok(Departure::Sudden) if queue.ended() => {}
@@ -86,7 +84,7 @@ async fn converse(
     let place = format!("{} ({target})", queue.peer.name);
     let mut manner = Manner::first(&queue.peer);
     loop {
-        let held = Conversation::new(queue, relay).hold(stream, manner, &place).await;
+        let held = Conversation::new(queue, relay, manner).hold(stream, &place).await;
         let broken = match held {
             Ok(departure) => return Ok(departure),
             Err(broken) => broken,
@@ -108,7 +106,7 @@ impl Manner {
             (Trust::Plaintext, _) => TlsUse::Never,
             (Trust::Opportunistic, _) => TlsUse::IfOffered,
         };
-        Self { hello: HelloVerb::Ehlo, tls }
+        Self { hello: HelloVerb::Ehlo, tls, tls_failed: None }
     }
 
     /// The same without what it broke at, if the mail may go without. Each step takes something away, so
@@ -117,8 +115,8 @@ impl Manner {
         let has_login = peer.smarthost.as_ref().is_some_and(|smarthost| smarthost.login.is_some());
         match broken {
             // RFC 7435 §3: better in plaintext than not at all, where nothing requires TLS.
-            Broken::Tls(..) if self.tls == TlsUse::IfOffered => {
-                Some(Self { tls: TlsUse::Never, ..self })
+            Broken::Tls(failure, _) if self.tls == TlsUse::IfOffered => {
+                Some(Self { tls: TlsUse::Never, tls_failed: Some(*failure), ..self })
             }
             // RFC 5321 §3.2 has HELO for servers that do not know EHLO; some do not say so. HELO brings
             // neither TLS nor AUTH.
@@ -127,7 +125,7 @@ impl Manner {
                     && !has_login
                     && matches!(peer.trust, Trust::Opportunistic | Trust::Plaintext) =>
             {
-                Some(Self { hello: HelloVerb::Helo, tls: TlsUse::Never })
+                Some(Self { hello: HelloVerb::Helo, tls: TlsUse::Never, ..self })
             }
             _ => None,
         }

@@ -39,6 +39,8 @@ const MESSAGES: usize = 1_000;
 pub(super) struct Manner {
     pub(super) hello: HelloVerb,
     pub(super) tls: TlsUse,
+    /// Why it is done without, if it was tried.
+    pub(super) tls_failed: Option<TlsFailure>,
 }
 
 /// How a connection ended that had come to business.
@@ -70,6 +72,7 @@ pub(super) struct Conversation<'a> {
     /// Whether the server did more with the message before than put it off, or there was none.
     went_well: bool,
     departure: Departure,
+    manner: Manner,
     failed: Option<Failure>,
     tls: Option<String>,
     tls_failed: Option<(TlsFailure, String)>,
@@ -80,7 +83,7 @@ pub(super) struct Conversation<'a> {
 }
 
 impl<'a> Conversation<'a> {
-    pub(super) fn new(queue: &'a Arc<HostQueue>, relay: &'a Arc<Relay>) -> Self {
+    pub(super) fn new(queue: &'a Arc<HostQueue>, relay: &'a Arc<Relay>, manner: Manner) -> Self {
         Self {
             relay,
             queue,
@@ -94,6 +97,7 @@ impl<'a> Conversation<'a> {
             is_ready: false,
             went_well: true,
             departure: Departure::Sudden,
+            manner,
             failed: None,
             tls: None,
             tls_failed: None,
@@ -107,7 +111,6 @@ impl<'a> Conversation<'a> {
     pub(super) async fn hold(
         mut self,
         stream: Box<dyn Stream>,
-        manner: Manner,
         place: &str,
     ) -> Result<Departure, Broken> {
         let smarthost = self.queue.peer.smarthost.clone();
@@ -126,7 +129,7 @@ impl<'a> Conversation<'a> {
             // name.
             refuse_namesake: smarthost.is_none(),
             login: smarthost.is_some_and(|smarthost| smarthost.login.is_some()),
-            ..Options::new(name, manner.hello, manner.tls)
+            ..Options::new(name, self.manner.hello, self.manner.tls)
         };
         let mut engine = Client::new(options, is_secure);
         let relay = self.relay.clone();
@@ -207,6 +210,7 @@ impl<'a> Conversation<'a> {
             decisions,
             host: Some(name),
             tls: self.tls.clone(),
+            tls_failed: self.manner.tls_failed,
             reports,
             is_reached: true,
             is_first: false,

@@ -84,6 +84,13 @@ pub enum SmarthostTls {
 }
 
 impl RelaySettings {
+    /// How soon anything is tried again at the soonest: destinations that share a server may differ.
+    #[must_use]
+    pub fn shortest_retry(&self) -> Duration {
+        let rules = std::iter::once(&self.all).chain(self.domains.values());
+        rules.filter_map(|rules| rules.schedule.retry.first()).min().copied().unwrap_or_default()
+    }
+
     /// What holds for an item's destination.
     #[must_use]
     pub fn for_destination(&self, destination: &Destination) -> &Rules {

@@ -1,6 +1,7 @@
 //! What came of an attempt, server by server, and what of it decides about each recipient.
 
 use super::{hosts::Trouble, lanes::Verdict};
+use crate::tls_report::Failure as TlsFailure;
 use posta_mail::Reply;
 use posta_smtp::client::Decision;
 use posta_store::Item;
@@ -16,6 +17,8 @@ pub(crate) struct Found {
     /// The server that was talked to, if it came to that.
     pub(crate) host: Option<String>,
     pub(crate) tls: Option<String>,
+    /// What was wrong with TLS that was tried before, and done without.
+    pub(crate) tls_failed: Option<TlsFailure>,
     /// Whether that server reports further.
     pub(crate) reports: bool,
     /// Whether anybody could be reached, or nobody had to.
@@ -73,9 +76,9 @@ impl Visit {
 impl Found {
     /// No server had to be talked to.
     pub(super) const fn here(decisions: Vec<Decision>) -> Self {
-        let (host, tls, reports, is_first) = (None, None, false, false);
+        let (host, tls, tls_failed, reports, is_first) = (None, None, None, false, false);
         let elsewhere = Vec::new();
-        Self { decisions, elsewhere, host, tls, reports, is_reached: true, is_first }
+        Self { decisions, elsewhere, host, tls, tls_failed, reports, is_reached: true, is_first }
     }
 }
 

@@ -130,8 +130,8 @@ pub enum Failure {
     Refused(Reply),
     /// The server ends the session before it took the message (421, RFC 5321 §3.8).
     Closing(Reply),
-    /// The server does not offer STARTTLS, or refuses it, which [`TlsUse::Required`] asks for.
-    NoTls,
+    /// The server does not offer STARTTLS, or refuses it so, which [`TlsUse::Required`] asks for.
+    NoTls(Option<Reply>),
     /// The server offers no AUTH, or none that will do.
     NoLogin,
     /// The server refuses the login, by the last mechanism that will do.
