@@ -24,7 +24,7 @@ pub fn trusting() -> ClientTls {
 }
 
 /// What a hop answers to lines that begin so, in place of the usual. In TLS they begin with `TLS `
-/// first; the greeting answers to `connected`, the end of the content to `.`. An answer may have
+/// first, and the second recipient of a transaction with `2:`; the greeting answers to `connected`, the end of the content to `.`. An answer may have
 /// several lines; `X` as the last one closes the connection, and nothing at all is none.
 pub type Answers = &'static [(&'static str, &'static str)];
 
@@ -120,7 +120,7 @@ impl Hop {
         if !in_tls && !self.say(stream, self.answer("connected")).await? {
             return Ok(Next::End);
         }
-        let (mut line, mut in_content) = (Vec::new(), false);
+        let (mut line, mut in_content, mut recipients) = (Vec::new(), false, 0);
         while stream.read_until(b'\n', &mut line).await? > 0 {
             let text: String = line.iter().map(|octet| char::from(*octet)).collect();
             let text = format!("{place}{}", text.trim_end_matches("\r\n"));
@@ -129,7 +129,15 @@ impl Hop {
             if in_content && text.trim_start_matches(place) != "." {
                 continue;
             }
-            let answer = match self.find(&text) {
+            let command = text.trim_start_matches(place);
+            recipients = match &command[..command.len().min(4)] {
+                "RCPT" => recipients + 1,
+                "MAIL" => 0,
+                _ => recipients,
+            };
+            let numbered = format!("{recipients}:{text}");
+            let numbered = self.find(&numbered).filter(|_| command.starts_with("RCPT"));
+            let answer = match numbered.or_else(|| self.find(&text)) {
                 Some(answer) => answer.to_owned(),
                 None => self.answer(text.trim_start_matches(place)),
             };

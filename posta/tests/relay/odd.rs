@@ -326,6 +326,48 @@ async fn a_server_may_end_its_lines_in_lf() {
     assert_eq!(case.taken(), (1, 0));
 }
 
+/// RFC 5321 §4.5.3.1.10: 552 to a recipient after others were taken means too many; the rest follow at
+/// once in another transaction.
+#[tokio::test(start_paused = true)]
+async fn the_rest_of_too_many_recipients_follow_at_once() {
+    let mut hops = hops().await;
+    let case = hops.case(&[("3:RCPT", "552 5.5.3 too many"), ("4:RCPT", "552 x")], &[]).await;
+    assert_eq!(hops.attempt(&case, &["a", "b", "c", "d"]).await, None);
+    assert_eq!(case.taken(), (2, 0));
+    assert_eq!(case.one.with("RCPT").len(), 6);
+    assert_eq!(case.one.count("connected"), 1);
+}
+
+/// 8-bit text that nobody declared, for a server that takes ASCII only: what it means stays the same, or
+/// its sender hears of it.
+#[tokio::test(start_paused = true)]
+async fn text_that_nobody_declared_keeps_its_meaning() {
+    let mut hops = hops().await;
+    let ascii: Answers = &[("EHLO", "250 hop.test")];
+    let case = hops.case(ascii, ascii).await;
+    let send = async |content: &str| {
+        let domain = &case.domain;
+        let envelope = format!("MAIL FROM:<ana@x.test>\r\nRCPT TO:<a@{domain}>\r\nDATA\r\n");
+        let said = format!("EHLO c.test\r\n{envelope}{content}\r\n.\r\nQUIT\r\n");
+        let said = hops.two.say("127.0.0.1:587", &said).await;
+        assert!(said.contains("kept as"), "{said}");
+        hops.two.tried(None).await;
+    };
+    send("Subject: s\r\n\r\ngr\u{fc}\u{df}e").await;
+    let lines = case.one.lines();
+    for expected in [
+        "Content-Type: text/plain; charset=utf-8",
+        "Content-Transfer-Encoding: quoted-printable",
+        "gr=C3=BC=C3=9Fe",
+    ] {
+        assert!(lines.iter().any(|line| line == expected), "{lines:?}");
+    }
+    send("Subject: gr\u{fc}n\r\n\r\ntext").await;
+    let report = hops.two.inbox("127.0.0.1", "ana", 1).await;
+    assert!(report.contains("Status: 5.6.3\r\n"), "{report}");
+    assert_eq!(case.taken(), (1, 0));
+}
+
 /// The connection breaks when some have the message and others do not: those have it once.
 #[tokio::test(start_paused = true)]
 async fn who_has_it_does_not_get_it_again() {
