@@ -9,7 +9,7 @@ mod source;
 mod trace;
 mod unknown;
 
-pub use account::AccountLine;
+pub use account::{AccountLine, RemovedLine};
 pub use alias::{AliasError, AliasLine, AliasState};
 pub use domain::DomainLine;
 pub use source::SourceLine;
@@ -53,6 +53,8 @@ pub enum Request {
     },
     /// Lists the accounts.
     AccountList,
+    /// Lists the accounts that were removed and can be brought back.
+    AccountListRemoved,
     /// Removes an account.
     AccountRemove {
         /// Its address.
@@ -257,6 +259,8 @@ pub enum Response {
     Accounts(Vec<AccountLine>),
     /// What an alias is after a change.
     Alias(AliasState),
+    /// The accounts that were removed, by address.
+    RemovedAccounts(Vec<RemovedLine>),
     /// An account was removed.
     AccountRemoved {
         /// Until when it can be brought back.
@@ -356,6 +360,12 @@ pub enum AdminError {
          list` shows those there are"
     )]
     NothingToUndelete(Address),
+    /// The account that was removed has a successor.
+    #[error(
+        "an account {0} that was removed at {1:.0} can be brought back once the address is free: \
+         `posta account rename {0} OTHER`, then `posta account undelete {0}`"
+    )]
+    Succeeded(Address, Timestamp),
     /// There is no such lock-out.
     #[error("{0} is not locked out; `posta lockout list` names who is")]
     NoLockout(String),
@@ -412,15 +422,10 @@ impl Admin {
     async fn carry_out(&self, request: Request) -> Result<Response, AdminError> {
         match request {
             Request::AccountAdd { address, password, apop } => {
-                let address = parse_address(address)?;
-                let credentials = self.credentials(password, apop).await?;
-                let _changing = self.changing.lock().await;
-                self.store.add_account(&address, credentials).await?;
+                self.add_account(address, password, apop).await?;
             }
             Request::AccountPassword { address, password, apop } => {
-                let address = parse_address(address)?;
-                let credentials = self.credentials(password, apop).await?;
-                self.store.set_password(&address, credentials).await?;
+                self.change_password(address, password, apop).await?;
             }
             Request::AccountRemove { address } => return self.remove_account(address).await,
             Request::AccountRename { address, new, alias } => {
@@ -454,6 +459,7 @@ impl Admin {
             Request::AccountAllow { address, from } => self.allow(address, from).await?,
             Request::AccountDisallow { address, from } => self.disallow(address, &from).await?,
             Request::AccountList => return self.accounts().await,
+            Request::AccountListRemoved => return self.removed_accounts().await,
             Request::AliasAdd { name, targets } => return self.add_alias(name, targets).await,
             Request::AliasSet { name, targets } => return self.set_alias(name, targets).await,
             Request::AliasRemove { name, targets } => {

@@ -17,6 +17,8 @@ mod postmaster;
 mod rates;
 #[path = "memory/refusals.rs"]
 mod refusals;
+#[path = "memory/removed.rs"]
+mod removed;
 #[path = "memory/slow.rs"]
 mod slow;
 #[path = "memory/standing.rs"]

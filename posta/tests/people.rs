@@ -75,12 +75,23 @@ fn an_account_that_was_removed_comes_back_as_it_was() {
     assert!(log_in(&place, "ana@x.test", PASSWORD).starts_with("-ERR [AUTH]"));
     assert!(named(&place, "ana@x.test").starts_with("550 5.1.1"));
     assert!(!said(&place, "account list").contains("ana@x.test"));
+    let listed = said(&place, "account list --removed");
+    assert!(listed.starts_with("ana@x.test was removed at 2"), "{listed}");
+    assert!(said(&place, "account list --removed --json").contains("\"until\": \"2"));
+    // Whoever is added anew has nothing of what the other had, and the way back is told.
+    place.add_account("ana@x.test");
+    let words = refused(&place, "account undelete ana@x.test");
+    assert!(words.contains("can be brought back once the address is free"), "{words}");
+    assert!(words.contains("`posta account rename ana@x.test OTHER`"), "{words}");
+    said(&place, "account rename ana@x.test ana.new@x.test");
     let back = said(&place, "account undelete Ana@x.test");
     assert!(back.contains("with its password and 2 messages"), "{back}");
     assert_eq!(unique_ids(&place, "ana@x.test"), before, "what ana had deleted stays deleted");
+    said(&place, "alias set info@x.test ana@x.test bob@x.test");
     assert!(said(&place, "account undelete ana@x.test").contains("1 messages are in the mailbox"));
     assert!(deliver(&place, "info@x.test").starts_with("250"));
     assert_eq!(unique_ids(&place, "ana@x.test").len(), 4);
+    assert!(said(&place, "account list --removed").contains("No account was removed"));
     let nothing = refused(&place, "account undelete eva@x.test");
     assert!(nothing.contains("no account eva@x.test") && nothing.contains("account list"));
 }
@@ -143,7 +154,9 @@ fn a_renamed_account_keeps_all_but_its_name() {
     assert!(renamed.contains("mail for ana.pop@y.test goes to ana@x.test"), "{renamed}");
     assert!(deliver(&place, "ana.pop@y.test").starts_with("250"));
     assert_eq!(unique_ids(&place, "ana@x.test").len(), 3);
-    assert!(refused(&place, "account rename eva@x.test e@x.test").contains("no such account"));
+    assert!(
+        refused(&place, "account rename eva@x.test e@x.test").contains("no account eva@x.test")
+    );
 }
 
 /// A weak password is warned of and taken all the same.

@@ -34,7 +34,56 @@ pub struct AccountLine {
     pub forwards_to: Vec<String>,
 }
 
+/// A removed account in a list.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RemovedLine {
+    /// The address that it had.
+    pub address: String,
+    /// When it was removed.
+    pub removed: Timestamp,
+    /// Until when it can be brought back.
+    pub until: Timestamp,
+}
+
 impl Admin {
+    pub(super) async fn add_account(
+        &self,
+        address: String,
+        password: String,
+        apop: bool,
+    ) -> Result<(), AdminError> {
+        let address = parse_address(address)?;
+        let credentials = self.credentials(password, apop).await?;
+        let _changing = self.changing.lock().await;
+        self.store.add_account(&address, credentials).await?;
+        Ok(())
+    }
+
+    pub(super) async fn change_password(
+        &self,
+        address: String,
+        password: String,
+        apop: bool,
+    ) -> Result<(), AdminError> {
+        let address = parse_address(address)?;
+        let credentials = self.credentials(password, apop).await?;
+        Ok(self.store.set_password(&address, credentials).await?)
+    }
+
+    pub(super) async fn removed_accounts(&self) -> Result<Response, AdminError> {
+        let removed = self.store.removed_accounts().await?.into_iter();
+        let lines = removed.map(|removed| RemovedLine {
+            address: removed.account.address.to_string(),
+            removed: removed.time,
+            until: removed.purge,
+        });
+        let mut lines: Vec<_> = lines.collect();
+        lines.sort_by(|one, other| {
+            (&one.address, one.removed).cmp(&(&other.address, other.removed))
+        });
+        Ok(Response::RemovedAccounts(lines))
+    }
+
     pub(super) async fn remove_account(&self, address: String) -> Result<Response, AdminError> {
         let now = self.clock.now();
         let address = parse_address(address)?;
@@ -85,13 +134,18 @@ impl Admin {
     ) -> Result<Response, AdminError> {
         let address = parse_address(address)?;
         let _changing = self.changing.lock().await;
-        if let Some(account) = self.store.account(&address).await? {
-            let since = since.unwrap_or(Timestamp::MIN);
-            return Ok(Response::Count(self.store.undelete(account.id, since).await?));
-        }
         let removed = self.store.removed_accounts().await?.into_iter();
         let removed = removed.filter(|removed| removed.account.address == address.folded());
         let last = removed.max_by_key(|removed| removed.time);
+        if let Some(account) = self.store.account(&address).await? {
+            let since = since.unwrap_or(Timestamp::MIN);
+            let count = self.store.undelete(account.id, since).await?;
+            return match last {
+                // Whoever was added anew has nothing of what the other had.
+                Some(last) if count == 0 => Err(AdminError::Succeeded(address, last.time)),
+                _ => Ok(Response::Count(count)),
+            };
+        }
         let last = last.ok_or_else(|| AdminError::NothingToUndelete(address.clone()))?;
         let messages = self.store.restore_account(last.account.id).await?;
         let members = self.store.alias(&AliasName::Address(address.folded())).await?;
@@ -151,7 +205,7 @@ impl Admin {
     }
 
     /// Off the async threads: it is meant to be slow.
-    pub(super) async fn credentials(
+    async fn credentials(
         &self,
         password: String,
         apop: bool,

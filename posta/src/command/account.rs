@@ -26,6 +26,9 @@ pub(crate) enum Command {
     List {
         #[command(flatten)]
         place: Place,
+        /// Those that were removed and can be brought back.
+        #[arg(long)]
+        removed: bool,
         /// As JSON.
         #[arg(long)]
         json: bool,
@@ -221,7 +224,8 @@ pub(crate) fn run(command: Command) -> Result<()> {
             let said = format!("{address} may not send as {from} any more");
             (place, Request::AccountDisallow { address, from }, said)
         }
-        Command::List { place, json } => return list(&place, json),
+        Command::List { place, removed: true, json } => return life::list_removed(&place, json),
+        Command::List { place, json, .. } => return list(&place, json),
         Command::Import { place, address, maildir, unique_ids, inbox_only, all_folders } => {
             let folders = match (inbox_only, all_folders) {
                 (true, _) => Folders::None,

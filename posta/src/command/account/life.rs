@@ -2,7 +2,7 @@
 
 use crate::{
     Place,
-    command::{alias, block_on, carry_out},
+    command::{alias, block_on, carry_out, show},
     config::Span,
     operator,
     output::say,
@@ -11,7 +11,7 @@ use crate::{
 use anyhow::{Context, Result, bail, ensure};
 use posta_mail::Timestamp;
 use posta_server::{
-    admin::{Request, Response},
+    admin::{RemovedLine, Request, Response},
     clock::Clock,
 };
 use std::io::{self, IsTerminal};
@@ -56,6 +56,21 @@ fn ask(place: &Place, address: &str) -> Result<()> {
     let is_yes = matches!(answer.trim().to_lowercase().as_str(), "y" | "yes");
     ensure!(is_yes, "{} is as it was", line.address);
     Ok(())
+}
+
+pub(super) fn list_removed(place: &Place, json: bool) -> Result<()> {
+    let request = Request::AccountListRemoved;
+    let Response::RemovedAccounts(lines) = block_on(operator::execute(place, request))? else {
+        bail!("the server answered something else");
+    };
+    show(&lines[..], json, |lines| {
+        if lines.is_empty() {
+            say!("No account was removed within a week.");
+        }
+        for RemovedLine { address, removed, until } in lines {
+            say!("{address} was removed at {removed:.0} and can be brought back until {until:.0}");
+        }
+    })
 }
 
 pub(super) fn undelete(place: &Place, address: String, since: Option<String>) -> Result<()> {
