@@ -12,7 +12,7 @@ use crate::{
     budget::{Budget, EnvelopeMemory, Party},
     clock::Clock,
     content::{FREE, Incoming, LULL},
-    directory::{Directory, Recipient, Resolved, store_failed},
+    directory::{Directory, NotTaken, Recipient, Resolved, store_failed},
     drive::Host,
     logins,
     net::Stream,
@@ -147,7 +147,11 @@ impl SmtpHost {
 
     /// Notes a refusal for the history, and passes it on: later and later, until the session ends.
     async fn refuse(&mut self, about: String, reply: Reply) -> Answer {
-        self.refused.note(about, reply.to_string());
+        self.refuse_for(about, reply, None).await
+    }
+
+    async fn refuse_for(&mut self, about: String, reply: Reply, why: Option<String>) -> Answer {
+        self.refused.note_why(about, reply.to_string(), why);
         // A neighbour passes on what others send it: to slow it down hits those.
         let is_near = is_within(&self.acceptor.relays_for, self.client);
         if self.acceptor.service == Service::Lmtp || is_near {
@@ -271,8 +275,14 @@ impl SmtpHost {
         let server::Recipient { path, parameters } = named;
         let announced = self.transaction.as_ref().and_then(|open| open.mail.parameters.size);
         let resolved = self.acceptor.directory.resolve(&path, announced, self.may_relay()).await;
-        match resolved.and_then(|found| self.may_send_to(&found.0, &found.1).map(|()| found)) {
-            Err(refusal) => self.refuse(format!("RCPT TO:{path}"), refusal).await,
+        let taken = resolved.and_then(|found| {
+            self.may_send_to(&found.0, &found.1)?;
+            Ok(found)
+        });
+        match taken {
+            Err(NotTaken { reply, why }) => {
+                self.refuse_for(format!("RCPT TO:{path}"), reply, why).await
+            }
             Ok((address, resolved)) => {
                 let notify = parameters.notify.unwrap_or_default();
                 let original = parameters.original;

@@ -74,6 +74,31 @@ pub struct Resolved {
     pub leads_back: bool,
 }
 
+/// A recipient that is not taken.
+#[derive(Debug)]
+pub struct NotTaken {
+    /// What the client is told.
+    pub reply: Reply,
+    /// What else the operator is told.
+    pub why: Option<String>,
+}
+
+impl NotTaken {
+    /// A mailbox has no room; its owner is named where another address led to it.
+    fn of_mailbox(account: &Account, named: &Address, reply: Reply) -> Self {
+        let is_about_room = reply.status.is_some_and(|status| status.subject == 2);
+        let is_named = account.address == named.folded();
+        let why = format!("the mailbox of {} has no room for it", account.address);
+        Self { reply, why: Some(why).filter(|_| is_about_room && !is_named) }
+    }
+}
+
+impl From<Reply> for NotTaken {
+    fn from(reply: Reply) -> Self {
+        Self { reply, why: None }
+    }
+}
+
 /// The numbers of accounts that an address leads to, and their addresses where they are not the same.
 fn named(address: &Address, accounts: &[Account]) -> (Vec<AccountId>, Vec<Address>) {
     let ids = accounts.iter().map(|account| account.id).collect();
@@ -148,7 +173,7 @@ impl Directory {
         path: &ForwardPath,
         announced: Option<u64>,
         may_relay: bool,
-    ) -> Result<(Address, Resolved), Reply> {
+    ) -> Result<(Address, Resolved), NotTaken> {
         let address = match path {
             ForwardPath::Address(address) => address.clone(),
             // RFC 5321 §4.5.1: the postmaster of this server.
@@ -160,19 +185,20 @@ impl Directory {
             return Ok((address, Resolved { elsewhere, leads_back: true, ..Resolved::default() }));
         }
         if self.forwarding.as_ref().is_some_and(|(srs, _)| srs.is_like_ours(&address)) {
-            return Err(Reply::new(550, (5, 1, 1), "That address leads to nobody any more"));
+            return Err(Reply::new(550, (5, 1, 1), "That address leads to nobody any more").into());
         }
         let Followed { accounts, elsewhere, broken } =
             self.follow(&address).await.map_err(|error| store_failed(&error))?;
         if accounts.is_empty() && elsewhere.is_empty() {
             if let Some(first) = broken.first() {
-                return Err(leads_nowhere(first));
+                return Err(leads_nowhere(first).into());
             }
             let resolved = self.unknown(&address, may_relay).await?;
             return Ok((address, resolved));
         }
         for account in &accounts {
-            self.has_room(account, announced.unwrap_or_default()).await?;
+            let has_room = self.has_room(account, announced.unwrap_or_default()).await;
+            has_room.map_err(|reply| NotTaken::of_mailbox(account, &address, reply))?;
         }
         let (accounts, names) = named(&address, &accounts);
         Ok((address, Resolved { accounts, names, elsewhere, broken, leads_back: false }))

@@ -148,7 +148,8 @@ impl SessionRefusals {
         self.note_why(about, reply, denied.map(|denied| denied.why.to_owned()));
     }
 
-    fn note_why(&mut self, about: String, reply: String, why: Option<String>) {
+    /// The same, with what the operator is told beside the reply.
+    pub(crate) fn note_why(&mut self, about: String, reply: String, why: Option<String>) {
         let kind = Kind::of(&about, &reply);
         let is_like = |told: &&mut Refusal| Kind::of(&told.about, &told.reply) == kind;
         let like = self.told.iter_mut().filter(is_like).count();

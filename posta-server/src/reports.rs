@@ -172,6 +172,7 @@ pub(crate) fn failed_here(id: MailId, time: Timestamp, failed: &[Outcome]) -> Op
         recipient: outcome.address.clone(),
         action: outcome.action.name().to_owned(),
         reply: outcome.decision.as_ref().map(Decision::to_string).unwrap_or_default(),
+        ours: false,
     };
     let recipients: Vec<_> = failed.iter().map(fate).collect();
     let what = What::Attempted {
@@ -284,7 +285,7 @@ impl Reporter {
     async fn takes_mail(&self, address: &str) -> bool {
         let Ok(address) = address.parse() else { return false };
         let resolved = self.directory.resolve(&ForwardPath::Address(address), None, false).await;
-        resolved.map_or_else(|refusal| !refusal.code.is_permanent(), |_| true)
+        resolved.map_or_else(|refused| !refused.reply.code.is_permanent(), |_| true)
     }
 
     async fn beginning(&self, about: About<'_>) -> Result<Vec<u8>, StoreError> {

@@ -89,6 +89,16 @@ pub enum Failure {
 }
 
 impl Failure {
+    /// Returns whether it is only that nobody vouches for a certificate, which whoever knows it may do.
+    pub(crate) const fn is_unknown_issuer(self) -> bool {
+        matches!(
+            self,
+            Self::CertificateNotTrusted
+                | Self::CertificateSelfSigned
+                | Self::CertificateOfAuthority
+        )
+    }
+
     /// The registered type, and a code of our own where that says little (RFC 8460 §4.3).
     fn names(self) -> (Self, Option<&'static str>) {
         let code = match self {

@@ -55,6 +55,11 @@ pub struct Refusal {
     pub times: u32,
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands out references")]
+const fn is_false(value: &bool) -> bool {
+    !*value
+}
+
 const fn once() -> u32 {
     1
 }
@@ -130,6 +135,9 @@ pub struct Fate {
     pub action: String,
     /// What the other side said, or what we found.
     pub reply: String,
+    /// Whether the server that was talked to did not say that: this one found it.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub ours: bool,
 }
 
 /// What happened.

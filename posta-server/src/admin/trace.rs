@@ -62,9 +62,13 @@ impl Wanted {
             || origin.account.as_ref().is_some_and(|account| self.is_it(account))
     }
 
-    /// `RCPT TO:<ana@x.test>`, or `USER ana@x.test`.
+    /// `RCPT TO:<ana@x.test>`, or `USER ana@x.test`; or the reason names it.
     fn is_about(&self, refusal: &Refusal) -> bool {
-        let about = &refusal.about;
+        let Refusal { about, why, .. } = refusal;
+        let words = why.iter().flat_map(|why| why.split(' '));
+        if words.filter_map(|word| word.parse().ok()).any(|address| self.is_it(&address)) {
+            return true;
+        }
         let inside = about.split_once('<').and_then(|(_, rest)| rest.split_once('>'));
         let text = inside.map_or_else(|| about.split(' ').next_back(), |(text, _)| Some(text));
         text.and_then(|text| text.parse().ok()).is_some_and(|address| self.is_it(&address))

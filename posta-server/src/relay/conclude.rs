@@ -151,6 +151,7 @@ fn attempted(
             false => Action::Delayed.name().to_owned(),
         },
         reply: decision.to_string(),
+        ours: found.host.is_some() && !decision.is_answer,
     };
     What::Attempted {
         destination: match &item.destination {

@@ -75,7 +75,7 @@ pub(super) struct Conversation<'a> {
     manner: Manner,
     failed: Option<Failure>,
     tls: Option<String>,
-    tls_failed: Option<(TlsFailure, String)>,
+    tls_failed: Option<Broken>,
     exporter: Option<Vec<u8>>,
     login: Option<ClientLogin>,
     /// Whether the server could not prove that it knows the password.
@@ -117,10 +117,10 @@ impl<'a> Conversation<'a> {
         let mut stream = stream;
         let is_secure = smarthost.as_ref().is_some_and(|host| host.tls == SmarthostTls::Implicit);
         if is_secure {
-            stream = self
-                .secure(stream)
-                .await
-                .map_err(|error| Broken::Tls(words::failure(&error), error.to_string()))?;
+            stream = match self.secure(stream).await {
+                Ok(stream) => stream,
+                Err(error) => return Err(self.no_tls(&error)),
+            };
         }
         let name = self.relay.hostname.as_str();
         let options = Options {
@@ -136,7 +136,7 @@ impl<'a> Conversation<'a> {
         let driven = relay.driver.drive(stream, &mut engine, &mut self);
         let driven = timeout(LIFETIME, driven).await.ok();
         let broken = match (self.failed.take(), self.tls_failed.take()) {
-            (None, Some((failure, why))) => Broken::Tls(failure, why),
+            (None, Some(broken)) => broken,
             (Some(Failure::Login(_)), _) if self.is_impostor => Broken::impostor(),
             (Some(failure), _) => Broken::failed(failure, &engine),
             (None, None) => Broken::ended(driven, &engine),
@@ -146,6 +146,16 @@ impl<'a> Conversation<'a> {
         }
         self.clear_up(broken.trouble(place), engine.unfinished().unwrap_or_default());
         Ok(self.departure)
+    }
+
+    /// Why there is no TLS, and what the operator can do about it where the server is the operator's choice.
+    fn no_tls(&self, error: &io::Error) -> Broken {
+        let failure = words::failure(error);
+        let cure = match (&self.queue.peer.smarthost, failure.is_unknown_issuer()) {
+            (Some(_), true) => "; if it is the right one, list it in `tls.authorities`",
+            _ => "",
+        };
+        Broken::Tls(failure, format!("{error}{cure}"))
     }
 
     /// The connection is gone: what was on it goes elsewhere, or is decided by what is known of it.
@@ -454,7 +464,7 @@ impl Host<Client> for Conversation<'_> {
                 Ok(stream)
             }
             Err(error) => {
-                self.tls_failed = Some((words::failure(&error), error.to_string()));
+                self.tls_failed = Some(self.no_tls(&error));
                 Err(error)
             }
         }

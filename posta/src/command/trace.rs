@@ -119,8 +119,9 @@ fn accepted(origin: &Origin, from: &ReversePath, octets: u64) -> String {
 }
 
 fn print_fates(fates: &[Fate]) {
-    for Fate { recipient, action, reply } in fates {
-        detail(&format!("<{recipient}> {action}: {reply}"));
+    for Fate { recipient, action, reply, ours } in fates {
+        let whose = if *ours { " (found here, not answered there)" } else { "" };
+        detail(&format!("<{recipient}> {action}: {reply}{whose}"));
     }
 }
 

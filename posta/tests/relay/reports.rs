@@ -1,8 +1,14 @@
 //! What senders are told: only what a server answered is quoted as its answer, and what a report says is
 //! attached is attached.
 
-use super::*;
-use posta_server::net::{Endpoint, Stream};
+use super::{
+    hops::{Protection, hop},
+    *,
+};
+use posta_server::{
+    net::{Endpoint, Stream},
+    relay::{Rules, Smarthost, SmarthostTls},
+};
 use tokio::io::{AsyncBufReadExt, BufReader};
 
 /// Where the odd servers stand.
@@ -70,6 +76,46 @@ async fn what_we_decide_is_not_told_as_an_answer() {
         assert!(report.contains(part), "{part}\n---\n{report}");
     }
     assert!(!report.contains(" answered") && !report.contains("552"), "{report}");
+    let story = two.trace("bob@odd.test").await;
+    let is_ours = |event: &Event| match &event.what {
+        What::Attempted { recipients, .. } => recipients[0].ours,
+        _ => false,
+    };
+    assert!(story.iter().any(is_ours), "{story:?}");
+}
+
+/// RFC 3463 §3.8: what is wrong with TLS has the status of security, for as long as it is tried and when it
+/// is given up; and what is wrong with the certificate is told.
+#[tokio::test(start_paused = true)]
+async fn faults_of_tls_are_about_security() {
+    let smarthost = Smarthost {
+        host: "out.test".to_owned(),
+        port: 587,
+        tls: SmarthostTls::StartTls,
+        login: None,
+    };
+    let all = Rules { route: Some(Arc::new(smarthost)), ..Rules::default() };
+    let mut zone = zone();
+    zone.addresses.insert("out.test".to_owned(), vec![[192, 0, 2, 40].into()]);
+    for (name, protection, words) in [
+        ("other.test", Protection::Tls, "the certificate is for other.test, not for out.test"),
+        ("out.test", Protection::None, "no TLS: it is not offered"),
+    ] {
+        let settings = RelaySettings { all: all.clone(), ..RelaySettings::default() };
+        let two = two_with(zone.clone(), settings).await;
+        hop(&two.net, (name, "192.0.2.40:587"), protection, &[]).await;
+        two.send("<ana@x.test>", &["<a@far.test> NOTIFY=FAILURE"]).await;
+        let line = two.tried(Some(1)).await.unwrap();
+        let reply = line.recipients[0].reply.clone().unwrap();
+        let status = if protection == Protection::Tls { "7.5" } else { "7.4" };
+        assert!(reply.starts_with(&format!("451 4.{status} ")) && reply.contains(words), "{reply}");
+        two.pass(6 * 24 * HOUR);
+        let report = two.inbox("127.0.0.1", "ana", 1).await;
+        for part in [&*format!("Status: 5.{status}\r\n"), words, "Diagnostic-Code: x-posta; "] {
+            assert!(report.contains(part), "{part}\n{report}");
+        }
+        assert!(!report.contains(" answered"), "{report}");
+    }
 }
 
 /// RFC 3463 §3.5: that the time is over has a status of its own. What the server answered last is quoted.

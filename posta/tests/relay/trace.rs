@@ -61,6 +61,35 @@ async fn what_reached_a_mailbox_is_told() {
     assert!(elsewhere.iter().any(|event| matches!(event.what, What::Attempted { .. })));
 }
 
+/// What did not reach it, for want of room, is told by her name too, whichever address was named.
+#[tokio::test(start_paused = true)]
+async fn what_did_not_reach_a_mailbox_is_told() {
+    let two = two().await;
+    alias(&two, "info@x.test", &["ana@x.test"]).await;
+    let quota = Request::AccountQuota { address: "ana@x.test".into(), quota: Some(1) };
+    two.ours.admin.execute(quota).await.unwrap();
+    two.send("<s@y.test>", &["<ana@x.test>"]).await;
+    for to in ["info", "ana"] {
+        let said =
+            format!("EHLO c.test\r\nMAIL FROM:<s@y.test>\r\nRCPT TO:<{to}@x.test>\r\nQUIT\r\n");
+        let said = two.say("127.0.0.1:587", &said).await;
+        assert!(said.contains("452 4.2.2") && !said.contains("ana@"), "{said}");
+    }
+    let told = two.trace("ana@x.test").await;
+    let reasons: Vec<_> = told
+        .iter()
+        .filter_map(|event| match &event.what {
+            What::Refused { refused, .. } => {
+                Some((refused[0].about.as_str(), refused[0].why.as_deref()))
+            }
+            _ => None,
+        })
+        .collect();
+    let why = "the mailbox of ana@x.test has no room for it";
+    assert!(reasons.contains(&("RCPT TO:<info@x.test>", Some(why))), "{reasons:?}");
+    assert!(reasons.contains(&("RCPT TO:<ana@x.test>", None)), "{reasons:?}");
+}
+
 /// What is kept back is in the mailbox once it is there, and a report has a story of its own.
 #[tokio::test(start_paused = true)]
 async fn what_comes_later_is_told_when_it_comes() {
