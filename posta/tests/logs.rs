@@ -181,11 +181,12 @@ for line in log:
     };
     let rules = expressions();
     assert_eq!(rules.len(), 2);
-    let input =
-        [&[rules.len().to_string()][..], &rules, &[failed, forged, locked.to_owned()]].concat();
+    let journal = format!("host posta[123]: {failed}");
+    let lines = [failed, forged, locked.to_owned(), journal];
+    let input = [&[rules.len().to_string()][..], &rules, &lines].concat();
     python.stdin.take().unwrap().write_all(input.join("\n").as_bytes()).unwrap();
     let found = String::from_utf8(python.wait_with_output().unwrap().stdout).unwrap();
-    assert_eq!(found, "127.0.0.1\n127.0.0.1\n192.0.2.7\n");
+    assert_eq!(found, "127.0.0.1\n127.0.0.1\n192.0.2.7\n127.0.0.1\n");
 }
 
 /// A flood of refusals and of guesses costs few lines; what is left out is counted.

@@ -83,7 +83,8 @@ fn the_option_comes_before_the_environment_and_that_before_the_directory() {
     let missing = posta(here, &add, |command| {
         command.env("POSTA_CONFIG", here.join("missing.toml"));
     });
-    assert!(words(&missing).contains("missing.toml cannot be read"), "{}", words(&missing));
+    let said = words(&missing);
+    assert!(!missing.status.success() && said.contains("missing.toml"), "{said}");
 }
 
 #[test]
@@ -111,7 +112,7 @@ fn a_command_that_reads_makes_nothing() {
         assert_eq!(fs::read_dir(here).unwrap().count(), 0, "{command:?} made something");
     }
     stdout(&posta(here, &["domain", "add", "x.test"], |_| {}));
-    assert_eq!(stdout(&posta(here, &["domain", "list"], |_| {})), "x.test\n");
+    assert!(stdout(&posta(here, &["domain", "list"], |_| {})).contains("x.test"));
 }
 
 #[test]
