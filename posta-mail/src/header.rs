@@ -21,8 +21,10 @@ pub struct RequiredFields {
 /// For which messages a missing field is added.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Completion {
-    /// For every message: what a submission server does (RFC 6409 §8).
+    /// For every message, and Bcc is taken out: what a submission server does (RFC 6409 §8).
     Always,
+    /// For every message: printers and programs that may relay send without (RFC 5321 §6.4).
+    IfMissing,
     /// Only for content without any header section, which would otherwise run into the trace
     /// fields above it. A relay changes nothing else (RFC 5321 §6.4).
     IfNoHeader,
@@ -105,6 +107,7 @@ impl HeaderCompleter {
     pub fn message_id(&self) -> Option<String> {
         let given = str::from_utf8(self.message_id.trim_ascii()).ok();
         let added = self.fields.message_id.split_once(':').map(|(_, id)| id.trim());
+        let added = added.filter(|_| self.adds_missing());
         let id = given.filter(|id| !id.is_empty()).or(added)?;
         let is_one = id.len() <= limits::FIELD_NAME
             && id.starts_with('<')
@@ -180,7 +183,7 @@ impl HeaderCompleter {
             }
             Kind::Foreign => {
                 // The body begins without the blank line that RFC 5322 §2.1 asks for.
-                let separate = !self.seen_field || self.completion == Completion::Always;
+                let separate = self.adds_missing();
                 self.add_missing(output);
                 if separate {
                     output.extend_from_slice(b"\r\n");
@@ -241,8 +244,13 @@ impl HeaderCompleter {
         }
     }
 
+    /// Whether the message gets the fields that it lacks, as far as it has come.
+    fn adds_missing(&self) -> bool {
+        !self.seen_field || self.completion != Completion::IfNoHeader
+    }
+
     fn add_missing(&mut self, output: &mut Vec<u8>) {
-        if self.completion == Completion::IfNoHeader && self.seen_field {
+        if !self.adds_missing() {
             return;
         }
         for field in [&self.fields.message_id, &self.fields.date, &self.fields.from] {
@@ -346,6 +354,44 @@ mod tests {
             assert_eq!(seen.trim_end(), message.trim_end());
         }
         assert_eq!(complete("b\r\n", &[9], Completion::IfNoHeader), format!("{ALL}\r\nb\r\n"));
+    }
+
+    #[test]
+    fn who_may_relay_gets_what_is_missing_and_loses_nothing() {
+        for (message, expected) in [
+            (
+                "Bcc: x\r\nDate: d\r\n\r\nb\r\n",
+                "Bcc: x\r\nDate: d\r\nMessage-ID: <1>\r\nFrom: ana\r\n\r\nb\r\n",
+            ),
+            (
+                "A: b\r\nno field\r\n",
+                "A: b\r\nMessage-ID: <1>\r\nDate: now\r\nFrom: ana\r\n\r\nno field\r\n",
+            ),
+        ] {
+            assert_eq!(complete(message, &[1000], Completion::IfMissing), expected);
+        }
+    }
+
+    /// The history and reports tell the Message-ID that a message has, and no other.
+    #[test]
+    fn no_message_id_is_invented() {
+        for (message, completion, told) in [
+            ("A: b\r\n\r\n", Completion::IfNoHeader, None),
+            ("A: b", Completion::IfNoHeader, None),
+            ("Message-ID: <m@x.test>\r\n\r\n", Completion::IfNoHeader, Some("<m@x.test>")),
+            ("no header", Completion::IfNoHeader, Some("<1>")),
+            ("A: b\r\n\r\n", Completion::IfMissing, Some("<1>")),
+            ("A: b\r\n\r\n", Completion::Always, Some("<1>")),
+        ] {
+            let fields = RequiredFields {
+                message_id: "Message-ID: <1>\r\n".into(),
+                date: String::new(),
+                from: String::new(),
+            };
+            let mut completer = HeaderCompleter::new(fields, completion);
+            completer.push(message.as_bytes(), &mut Vec::new());
+            assert_eq!(completer.message_id().as_deref(), told, "{message:?} {completion:?}");
+        }
     }
 
     proptest! {

@@ -24,7 +24,7 @@ use crate::{
     relay::Wake,
     reports::Reporter,
     sasl::{self, Dialogue, Peer},
-    submission::{self, Submitter},
+    submission::{self, LoopbackTrust, Submitter},
     tls::{Tls, TlsInfo},
 };
 use ipnet::IpNet;
@@ -67,8 +67,8 @@ pub struct Acceptor {
     pub budget: Budget,
     /// For STARTTLS.
     pub tls: Option<Tls>,
-    /// Whether programs on this machine submit without a login.
-    pub trusts_loopback: bool,
+    /// How far programs on this machine are trusted without a login.
+    pub loopback: LoopbackTrust,
     /// From where mail for elsewhere is taken without a login.
     pub relays_for: Vec<IpNet>,
     /// For how long a message is kept back at most.
@@ -87,6 +87,8 @@ pub struct Acceptor {
 pub struct SmtpHost {
     acceptor: Arc<Acceptor>,
     client: ClientAddress,
+    /// Whether the client speaks for itself: its address is the connection's, not what a proxy says.
+    is_direct: bool,
     tls: Option<Box<TlsInfo>>,
     hello: Option<Hello>,
     dialogue: Dialogue,
@@ -100,6 +102,8 @@ pub struct SmtpHost {
 /// What nothing survives from into the next.
 struct Transaction {
     mail: Mail,
+    /// Whether a program on this machine sends it to other servers, too, from an address of ours.
+    from_here: bool,
     recipients: Vec<Recipient>,
     /// What the recipients take.
     memory: EnvelopeMemory,
@@ -116,12 +120,19 @@ impl SmtpHost {
             refused: SessionRefusals::default(),
             acceptor,
             client,
+            is_direct: true,
             tls,
             hello: None,
             dialogue: Dialogue::default(),
             account: None,
             transaction: None,
         }
+    }
+
+    /// The same, where the client is a proxy, or said to be where it is by one.
+    #[must_use]
+    pub fn speaking_for_others(self) -> Self {
+        Self { is_direct: false, ..self }
     }
 
     /// Forgets a transaction that did not end, as when the client went away in the middle, and
@@ -194,8 +205,17 @@ impl SmtpHost {
             let refusal = Reply::new(501, (5, 5, 4), "That is too far away to keep a message back");
             return self.refuse(format!("MAIL FROM:{}", mail.reverse_path), refusal).await;
         }
+        let from_here = match self.is_program() {
+            true => self.acceptor.directory.is_of_here(&mail.reverse_path).await,
+            false => Ok(false),
+        };
+        let from_here = match from_here {
+            Ok(from_here) => from_here,
+            Err(error) => return Answer::Refuse(store_failed(&error)),
+        };
         let transaction = Transaction {
             mail,
+            from_here,
             recipients: Vec::new(),
             memory: EnvelopeMemory::default(),
             incoming: None,
@@ -232,7 +252,7 @@ impl SmtpHost {
             client: self.client,
             directory: &self.acceptor.directory,
             rates: &self.acceptor.rates,
-            trusts_loopback: self.acceptor.trusts_loopback,
+            loopback: self.acceptor.loopback,
             now: self.acceptor.clock.now(),
         }
     }
@@ -303,21 +323,24 @@ impl SmtpHost {
 
     /// Decides whether there is a rate that the recipient would exceed, and counts it.
     fn may_send_to(&self, address: &Address, resolved: &Resolved) -> Result<(), Reply> {
-        let Some(Transaction { mail, .. }) = self.transaction.as_deref() else { return Ok(()) };
+        let Some(transaction) = self.transaction.as_deref() else { return Ok(()) };
         if self.may_relay() {
-            return self.submitter().may_send_to();
+            let is_program = self.account.is_none() && transaction.from_here;
+            let is_elsewhere = resolved.elsewhere.contains(address);
+            return self.submitter().may_send_to(is_program && is_elsewhere);
         }
         let (rates, now) = (&self.acceptor.rates, self.acceptor.clock.now());
-        rates.answer(self.client, &mail.reverse_path, (address, resolved), now)
+        rates.answer(self.client, &transaction.mail.reverse_path, (address, resolved), now)
     }
 
     /// Promises a stranger no report of success where that would be one too many. Returns whether there
     /// may be a report now, of a copy that leads to nobody too: a stranger's reverse-path may be anybody's.
-    fn limit_reports(&self, recipients: &mut [Recipient]) -> bool {
+    fn limit_reports(&self, recipients: &mut [Recipient], from_here: bool) -> bool {
         let is_wanted = recipients
             .iter()
             .any(|recipient| recipient.notify.success || !recipient.resolved.broken.is_empty());
-        let is_stranger = self.acceptor.service != Service::Lmtp && !self.may_relay();
+        let is_known = from_here || self.may_relay();
+        let is_stranger = self.acceptor.service != Service::Lmtp && !is_known;
         let (rates, now) = (&self.acceptor.rates, self.acceptor.clock.now());
         if is_wanted && is_stranger && !rates.may_hear_of_success(self.client, now) {
             recipients.iter_mut().for_each(|recipient| recipient.notify.success = false);
@@ -328,7 +351,20 @@ impl SmtpHost {
 
     /// RFC 5321 §3.6.1: mail for elsewhere is taken from those we know.
     fn may_relay(&self) -> bool {
-        self.account.is_some() || is_within(&self.acceptor.relays_for, self.client)
+        self.account.is_some()
+            || is_within(&self.acceptor.relays_for, self.client)
+            || self.transaction.as_ref().is_some_and(|open| open.from_here)
+    }
+
+    /// Whether the client is a program on this machine that may send to other servers without a login.
+    /// Never whoever a proxy speaks for, even if it says 127.0.0.1, nor the proxy itself: anybody may
+    /// be behind it.
+    fn is_program(&self) -> bool {
+        self.account.is_none()
+            && self.acceptor.service != Service::Lmtp
+            && self.acceptor.loopback == LoopbackTrust::Anywhere
+            && self.is_direct
+            && self.client.is_on_this_machine()
     }
 
     /// Who takes the memory that a message needs.
@@ -368,6 +404,7 @@ impl SmtpHost {
         self.abandon().await;
         self.hello = None;
         self.account = account;
+        self.is_direct = false;
         self.client = forwarded.client.unwrap_or(self.client);
         Answer::Accept
     }
@@ -386,9 +423,18 @@ impl SmtpHost {
         format!("{base}{secured}{authenticated}")
     }
 
+    /// For which messages missing fields are added. What LMTP hands over came through a server.
+    fn completion(&self) -> Completion {
+        match self.acceptor.service {
+            _ if self.is_submission() => Completion::Always,
+            Service::Smtp if self.may_relay() => Completion::IfMissing,
+            _ => Completion::IfNoHeader,
+        }
+    }
+
     fn begin_content(&mut self) -> Answer {
         let utf8 = self.transaction.as_ref().is_some_and(|open| open.mail.parameters.utf8);
-        let (protocol, is_submission) = (self.protocol(utf8), self.is_submission());
+        let (protocol, completion) = (self.protocol(utf8), self.completion());
         let party = self.party();
         let Some(transaction) = &mut self.transaction else { return Answer::Accept };
         let Acceptor { hostname, clock, .. } = &*self.acceptor;
@@ -417,7 +463,6 @@ impl SmtpHost {
             hostname,
             (id, time),
         );
-        let completion = if is_submission { Completion::Always } else { Completion::IfNoHeader };
         let mut completer = HeaderCompleter::new(fields, completion);
         if self.account.is_some() {
             completer = completer.gathering_originators();
@@ -429,7 +474,8 @@ impl SmtpHost {
 
     async fn commit(&mut self) -> Answer {
         let Some(transaction) = self.transaction.take() else { return no_transaction() };
-        let Transaction { mail, mut recipients, incoming, memory: _memory } = *transaction;
+        let Transaction { mail, from_here, mut recipients, incoming, memory: _memory } =
+            *transaction;
         let Some(mut incoming) = incoming else { return no_transaction() };
         let Acceptor { store, budget, .. } = &*self.acceptor;
         let _turn = incoming.finish(&**store, budget).await;
@@ -437,7 +483,7 @@ impl SmtpHost {
             incoming.abandon(&*self.acceptor.store).await;
             return self.refuse("the message".to_owned(), refusal).await;
         }
-        let may_report = self.limit_reports(&mut recipients);
+        let may_report = self.limit_reports(&mut recipients, from_here);
         let (id, chunks) = (incoming.id, incoming.chunks);
         let at_home = outcomes::at_home(&recipients);
         let committed = match self.acceptance(mail, recipients, incoming, may_report).await {

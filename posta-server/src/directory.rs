@@ -10,7 +10,7 @@ use crate::{clock::Clock, srs::Srs};
 use follow::Followed;
 use posta_mail::{Address, Domain, ForwardPath, Reply, ReversePath, envelope::Notify};
 use posta_store::{Account, AccountId, Store, StoreError};
-use postmaster::{FirstAccounts, domain_of_host, is_duty};
+use postmaster::{DUTIES, FirstAccounts, domain_of_host, is_duty};
 use std::{borrow::Cow, sync::Arc};
 
 /// Resolves recipients, when they are named: an unknown user is refused there, and no report has to
@@ -162,6 +162,32 @@ impl Directory {
         Ok(ours.map_or_else(|| sender.clone(), ReversePath::Address))
     }
 
+    /// Whether a sender is of here: of a local domain, or of this server's name, which programs on this
+    /// machine write from.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn is_of_here(&self, sender: &ReversePath) -> Result<bool, StoreError> {
+        let ReversePath::Address(address) = sender else { return Ok(false) };
+        Ok(self.is_of_host(address) || self.store.is_local(address.domain()).await?)
+    }
+
+    fn is_of_host(&self, address: &Address) -> bool {
+        address.domain() == self.hostname.as_str()
+    }
+
+    /// Who gets what goes to an address of this server's name, by those we know: the postmaster.
+    /// Programs on this machine write from and to `root@` it, and somebody has to hear of it.
+    async fn of_host(&self, address: &Address) -> Result<Followed, StoreError> {
+        if !self.is_of_host(address) || self.store.is_local(address.domain()).await? {
+            return Ok(Followed::default());
+        }
+        match Address::new(DUTIES[0], &self.hostname) {
+            Ok(postmaster) => self.follow(&postmaster).await,
+            Err(_) => Ok(Followed::default()),
+        }
+    }
+
     /// What a forward-path means, or the reply that refuses it. A mailbox that is full, or has no
     /// room for the octets that were announced, refuses it too. Whoever may relay reaches every
     /// domain.
@@ -211,7 +237,11 @@ impl Directory {
     pub async fn destination(&self, address: &Address) -> Result<Resolved, StoreError> {
         let original = self.original(address);
         let address = original.as_ref().unwrap_or(address);
-        let Followed { accounts, mut elsewhere, broken } = self.follow(address).await?;
+        let mut followed = self.follow(address).await?;
+        if followed.leads_nowhere() {
+            followed = self.of_host(address).await?;
+        }
+        let Followed { accounts, mut elsewhere, broken } = followed;
         if accounts.is_empty()
             && elsewhere.is_empty()
             && !self.store.is_local(address.domain()).await?
@@ -266,7 +296,7 @@ impl Directory {
     async fn at_home<'a>(&self, address: &'a Address) -> Result<Cow<'a, Address>, StoreError> {
         let same = Cow::Borrowed(address);
         if !is_duty(address.local_part())
-            || address.domain() != self.hostname.as_str()
+            || !self.is_of_host(address)
             || self.store.is_local(address.domain()).await?
         {
             return Ok(same);
@@ -295,6 +325,15 @@ impl Directory {
     async fn unknown(&self, address: &Address, may_relay: bool) -> Result<Resolved, Reply> {
         match self.store.is_local(address.domain()).await {
             Ok(true) => Err(Reply::new(550, (5, 1, 1), "No such user here")),
+            Ok(false) if may_relay && self.is_of_host(address) => {
+                let followed = self.of_host(address).await.map_err(|error| store_failed(&error))?;
+                if followed.leads_nowhere() {
+                    return Err(Reply::new(550, (5, 1, 1), "No such user here"));
+                }
+                let Followed { accounts, elsewhere, broken } = followed;
+                let (accounts, names) = named(address, &accounts);
+                Ok(Resolved { accounts, names, elsewhere, broken, leads_back: false })
+            }
             Ok(false) if may_relay => {
                 Ok(Resolved { elsewhere: vec![address.clone()], ..Resolved::default() })
             }

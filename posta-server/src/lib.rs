@@ -73,6 +73,7 @@ use relay::RelaySettings;
 use resolve::Resolver;
 use services::Services;
 use std::{io, path::PathBuf, sync::Arc, time::Duration};
+pub use submission::LoopbackTrust;
 use tls::Tls;
 use tokio::{
     sync::{mpsc, watch},
@@ -114,8 +115,8 @@ pub struct Settings {
     pub forwarders: Vec<IpNet>,
     /// Whether VRFY and EXPN tell who exists.
     pub verify: bool,
-    /// Whether programs on this machine submit mail for here without a login.
-    pub trust_loopback: bool,
+    /// How far programs on this machine are trusted without a login.
+    pub trust_loopback: LoopbackTrust,
     /// From where mail for elsewhere is taken without a login.
     pub relays_for: Vec<IpNet>,
     /// Recipients an hour to whom an account may submit messages; 0 for any number.
@@ -158,7 +159,7 @@ impl Settings {
             proxies: Vec::new(),
             forwarders: Vec::new(),
             verify: false,
-            trust_loopback: true,
+            trust_loopback: LoopbackTrust::Anywhere,
             relays_for: Vec::new(),
             submissions: 0,
             session_time: Duration::MAX,

@@ -183,9 +183,10 @@ pub async fn listen(
 
 impl Service {
     async fn session(&self, (stream, client): Accepted) -> io::Result<()> {
-        let (stream, client) = match client {
-            proxy if is_within(&self.proxies, proxy) => Box::pin(proxy::accept(stream)).await?,
-            client => (stream, client),
+        let is_proxy = is_within(&self.proxies, client);
+        let (stream, client) = match is_proxy {
+            true => Box::pin(proxy::accept(stream)).await?,
+            false => (stream, client),
         };
         let Some(counted) = self.clients.admit(client) else {
             return self.turn_away(stream, client).await;
@@ -201,10 +202,14 @@ impl Service {
         match &self.protocol {
             Protocol::Smtp { profile, acceptor } => {
                 let mut engine = smtp_engine(profile, secured);
-                if is_within(&self.forwarders, client) {
+                let is_forwarder = is_within(&self.forwarders, client);
+                if is_forwarder {
                     engine = engine.trusting();
                 }
                 let mut host = SmtpHost::new(acceptor.clone(), client, tls);
+                if is_proxy || is_forwarder {
+                    host = host.speaking_for_others();
+                }
                 let ended = self.driver.drive(stream, &mut engine, &mut host).await;
                 host.abandon().await;
                 ended?;

@@ -10,6 +10,9 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
+/// Stands for the programs on this machine that submit without a login: no account has this id.
+pub(crate) const PROGRAMS: AccountId = AccountId(0);
+
 /// Seconds over which is counted.
 const HOUR: i64 = 60 * 60;
 

@@ -236,7 +236,7 @@ impl Services {
                 authenticator: self.authenticator.clone(),
                 budget: self.budget.clone(),
                 tls,
-                trusts_loopback: self.settings.trust_loopback,
+                loopback: self.settings.trust_loopback,
                 relays_for: self.settings.relays_for.clone(),
                 longest_hold: Duration::from_secs(smtp_limits.hold.into()),
                 rates: self.rates.clone(),

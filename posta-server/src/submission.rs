@@ -5,16 +5,17 @@
 //! password, or a colleague, writes in everybody's name. An account's own are its address, the
 //! aliases that lead to it, and what the operator allowed it beside them (`posta account allow`).
 //!
-//! Programs on this machine submit without a login where `submission.trust-loopback` is on, as it is
-//! by default: cron and web applications have no password. That trust reaches no further than the
-//! local mailboxes, to which any stranger may send on port 25 as well, and with the same choice of a
-//! reverse-path; to send elsewhere they need a login or a place in `relay.networks`. So no address is
-//! asked of them.
+//! Programs on this machine submit without a login as far as `submission.trust-loopback` says: cron and
+//! web applications have no password. To the local mailboxes any stranger may send on port 25 as well,
+//! with the same choice of a reverse-path; so no address is asked of them there. To other servers they
+//! send in the name of a domain of ours, so that somebody here hears what becomes of it, and no more an
+//! hour than an account does: a web application that was broken into is no spammer's server. Whoever
+//! comes through a proxy is no such program, wherever it says that it is: `SmtpHost::is_program` decides.
 
 use crate::{
     directory::{Directory, store_failed},
     principal::Principal,
-    rate::Rates,
+    rate::{PROGRAMS, Rates},
 };
 use posta_mail::{
     Address, ClientAddress, Domain, MailId, Reply, ReversePath, Timestamp,
@@ -24,6 +25,17 @@ use posta_mail::{
 };
 use posta_store::SendAs;
 
+/// How far programs on this machine are trusted without a login.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum LoopbackTrust {
+    /// Not at all: they log in.
+    Nothing,
+    /// They submit mail for the mailboxes here.
+    Local,
+    /// They submit mail for here, and for other servers from addresses of the local domains.
+    Anywhere,
+}
+
 /// Whoever submits a message, and what the decision about it takes.
 pub(crate) struct Submitter<'s> {
     /// The account that logged in, if any.
@@ -31,8 +43,8 @@ pub(crate) struct Submitter<'s> {
     pub(crate) client: ClientAddress,
     pub(crate) directory: &'s Directory,
     pub(crate) rates: &'s Rates,
-    /// Whether programs on this machine submit without a login.
-    pub(crate) trusts_loopback: bool,
+    /// How far programs on this machine are trusted without a login.
+    pub(crate) loopback: LoopbackTrust,
     pub(crate) now: Timestamp,
 }
 
@@ -45,7 +57,11 @@ impl Submitter<'_> {
         let Some(account) = self.account else {
             let is_near = self.client.is_on_this_machine();
             let refusal = Reply::new(530, (5, 7, 0), "Authentication required");
-            return if is_near && self.trusts_loopback { Ok(()) } else { Err(refusal) };
+            return if is_near && self.loopback > LoopbackTrust::Nothing {
+                Ok(())
+            } else {
+                Err(refusal)
+            };
         };
         // The null reverse-path counts as well, or it would be the way around the limit.
         self.rates.may_submit(account.id, self.now)?;
@@ -57,12 +73,17 @@ impl Submitter<'_> {
         Err(Reply::new(553, (5, 7, 1), words))
     }
 
-    /// Decides whether a message may have one more recipient, and counts it.
+    /// Decides whether a message may have one more recipient, and counts it: for an account, or for the
+    /// programs on this machine together, where one of them sends to another server.
     ///
     /// # Errors
     /// The refusal.
-    pub(crate) fn may_send_to(&self) -> Result<(), Reply> {
-        self.account.map_or(Ok(()), |account| self.rates.submit(account.id, self.now))
+    pub(crate) fn may_send_to(&self, is_program: bool) -> Result<(), Reply> {
+        match self.account {
+            Some(account) => self.rates.submit(account.id, self.now),
+            None if is_program => self.rates.submit(PROGRAMS, self.now),
+            None => Ok(()),
+        }
     }
 
     /// Decides whether a message of these authors may be sent.

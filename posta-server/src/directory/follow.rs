@@ -33,6 +33,10 @@ pub(crate) struct Followed {
 }
 
 impl Followed {
+    pub(super) fn leads_nowhere(&self) -> bool {
+        self.accounts.is_empty() && self.elsewhere.is_empty() && self.broken.is_empty()
+    }
+
     fn has_too_many(&self) -> bool {
         self.accounts.len() + self.elsewhere.len() + self.broken.len() >= TARGETS
     }

@@ -3,7 +3,10 @@
 //! The file is checked against this table before it is read, so that whoever writes a wrong word, a word of
 //! the wrong kind or a value without brackets is told the line, what is wanted there, and how it is written.
 
-use super::values::{Octets, Span, name_server, network};
+use super::{
+    login::LOOPBACK_WORDS,
+    values::{Octets, Span, name_server, network},
+};
 use posta_mail::Domain;
 use posta_server::net::Endpoint;
 use std::{net::IpAddr, ops::Range};
@@ -19,6 +22,8 @@ enum Kind {
     Word(&'static [(&'static str, &'static str)]),
     /// `true` or `false`.
     Flag,
+    /// The same, or one of these words, with what each means.
+    FlagOr(&'static [(&'static str, &'static str)]),
     /// A number: of what, and an example.
     Number(&'static str, &'static str),
     /// A number of octets or a size with a unit, as the example.
@@ -34,7 +39,7 @@ type Check = fn(&str) -> Result<(), String>;
 
 type Key = (&'static str, Kind);
 
-use Kind::{Flag, Number, Size, Table, Tables, Text, Texts, Word};
+use Kind::{Flag, FlagOr, Number, Size, Table, Tables, Text, Texts, Word};
 
 const SPAN: Check = |text| text.parse::<Span>().map(drop);
 const NETWORK: Check = |text| network(text).map(drop);
@@ -126,7 +131,7 @@ const KEYS: &[(&str, &[Key])] = &[
             ("verify", Flag),
         ],
     ),
-    ("submission", &[("trust-loopback", Flag)]),
+    ("submission", &[("trust-loopback", FlagOr(&LOOPBACK_WORDS))]),
     (
         "pop3",
         &[
@@ -375,8 +380,17 @@ fn check_key(
         (Tables(what), _) => {
             mistake(at, format!("write [[{path}]], in two pairs of brackets, {what}"))
         }
-        (Flag, DeValue::Boolean(_)) => Ok(()),
+        (Flag | FlagOr(_), DeValue::Boolean(_)) => Ok(()),
         (Flag, _) => mistake(at, format!("{path} is true or false, without quotation marks")),
+        (FlagOr(words), DeValue::String(text)) if words.iter().any(|(word, _)| word == text) => {
+            Ok(())
+        }
+        (FlagOr(words), _) => {
+            let words: Vec<_> =
+                words.iter().map(|(word, means)| format!("{word:?} ({means})")).collect();
+            let flag = "true or false, without quotation marks";
+            mistake(at, format!("{path} is {flag}, or {}", words.join(", ")))
+        }
         (Number(..), DeValue::Integer(number)) if number.as_str().parse::<u32>().is_ok() => Ok(()),
         (Number(of, _), DeValue::Integer(_)) => {
             wanted(&format!("a number of {of}, at most {}", u32::MAX))
@@ -448,7 +462,7 @@ fn example(kind: &Kind) -> String {
         Texts(example, _) => format!("[{example:?}]"),
         Word(words) => format!("{:?}", words.first().map_or("", |(word, _)| word)),
         Number(_, example) => (*example).to_owned(),
-        Flag => "true".to_owned(),
+        Flag | FlagOr(_) => "true".to_owned(),
         Table | Tables(_) => String::new(),
     }
 }

@@ -2,20 +2,45 @@
 
 use anyhow::{Result, bail};
 use hyper::Uri;
-use serde::Deserialize;
+use posta_server::LoopbackTrust;
+use serde::{Deserialize, Deserializer, de::Error as _};
 use std::path::PathBuf;
 
 /// Who may submit mail.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub(crate) struct Submission {
-    /// Whether programs on this machine submit mail for here without a login.
-    pub(crate) trust_loopback: bool,
+    /// How far programs on this machine are trusted without a login.
+    #[serde(deserialize_with = "loopback_trust")]
+    pub(crate) trust_loopback: LoopbackTrust,
 }
 
 impl Default for Submission {
     fn default() -> Self {
-        Self { trust_loopback: true }
+        Self { trust_loopback: LoopbackTrust::Anywhere }
+    }
+}
+
+/// What `trust-loopback` may be beside true and false, and what that means.
+pub(super) const LOOPBACK_WORDS: [(&str, &str); 1] =
+    [("local", "programs on this machine submit mail for here only")];
+
+fn loopback_trust<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> std::result::Result<LoopbackTrust, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged, expecting = "it is true, \"local\" or false")]
+    enum Trust {
+        Flag(bool),
+        Word(String),
+    }
+    match Trust::deserialize(deserializer)? {
+        Trust::Flag(true) => Ok(LoopbackTrust::Anywhere),
+        Trust::Flag(false) => Ok(LoopbackTrust::Nothing),
+        Trust::Word(word) if word == "local" => Ok(LoopbackTrust::Local),
+        Trust::Word(word) => {
+            Err(D::Error::custom(format!("{word:?} is none of true, \"local\" and false")))
+        }
     }
 }
 
@@ -69,5 +94,25 @@ impl OAuth {
             );
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_machine_is_trusted_as_far_as_it_says() {
+        for (value, trust) in [
+            ("true", Some(LoopbackTrust::Anywhere)),
+            ("\"local\"", Some(LoopbackTrust::Local)),
+            ("false", Some(LoopbackTrust::Nothing)),
+            ("\"yes\"", None),
+            ("1", None),
+        ] {
+            let read = toml::from_str::<Submission>(&format!("trust-loopback = {value}"));
+            assert_eq!(read.ok().map(|read| read.trust_loopback), trust, "{value}");
+        }
+        assert_eq!(Submission::default().trust_loopback, LoopbackTrust::Anywhere);
     }
 }

@@ -204,10 +204,149 @@ async fn an_account_may_be_allowed_more() {
 /// Programs of this machine submit without a login, unless the configuration says otherwise.
 #[tokio::test]
 async fn trust_in_this_machine_can_be_withdrawn() {
-    for (trusts, code) in [(true, "250 2.1.0"), (false, "530 5.7.0")] {
-        let system = system_with(|settings| settings.trust_loopback = trusts).await;
+    use posta_server::LoopbackTrust::{Anywhere, Local, Nothing};
+    for (trust, submission, relay) in [
+        (Anywhere, "250 2.1.0", "250 2.1.5"),
+        (Local, "250 2.1.0", "550 5.7.1"),
+        (Nothing, "530 5.7.0", "550 5.7.1"),
+    ] {
+        let system = system_with(|settings| settings.trust_loopback = trust).await;
         let said = system.say(587, "EHLO c\r\nMAIL FROM:<s@y.test>\r\nQUIT\r\n").await;
-        assert!(said.contains(&format!("\r\n{code}")), "{said}");
+        assert!(said.contains(&format!("\r\n{submission}")), "{trust:?}: {said}");
+        let said = to_elsewhere(&system, "", 25, "<ana@x.test>").await;
+        assert_eq!(&said[..9], relay, "{trust:?}: {said}");
+        system.server.stop().await;
+    }
+}
+
+/// What the server says to a recipient elsewhere of a client that logs in nowhere.
+async fn to_elsewhere(system: &System, before: &str, port: u16, from: &str) -> String {
+    let dialogue =
+        format!("{before}EHLO c\r\nMAIL FROM:{from}\r\nRCPT TO:<eva@y.test>\r\nQUIT\r\n");
+    let said = system.say(port, &dialogue).await;
+    said.lines().rev().nth(1).unwrap().to_owned()
+}
+
+/// cron, PHP and printers' drivers have no password: they send to other servers from addresses of here.
+#[tokio::test]
+async fn programs_on_this_machine_send_from_addresses_of_here() {
+    let system = system().await;
+    for from in ["<ana@x.test>", "<www-data@X.test>", "<root@mail.x.test>", "ana+cron@x.test"] {
+        for port in [25, 587] {
+            let said = to_elsewhere(&system, "", port, from).await;
+            assert_eq!(said, "250 2.1.5 Ok", "{from} at {port}");
+        }
+    }
+    for from in
+        ["<s@y.test>", "<>", "<ana@x.test.z.test>", "<\"ana@x.test\"@z.test>", "<x@[127.0.0.1]>"]
+    {
+        for port in [25, 587] {
+            let said = to_elsewhere(&system, "", port, from).await;
+            assert!(said.starts_with("550 5.7.1 "), "{from} at {port}: {said}");
+        }
+    }
+    // LMTP is what a server in front says.
+    let lmtp = "LHLO c\r\nMAIL FROM:<ana@x.test>\r\nRCPT TO:<eva@y.test>\r\nQUIT\r\n";
+    let said = system.say(24, lmtp).await;
+    assert!(said.contains("\r\n550 5.7.1 "), "{said}");
+    // Nothing of a transaction is left to the next.
+    let said = system
+        .say(25, "EHLO c\r\nMAIL FROM:<ana@x.test>\r\nRSET\r\nMAIL FROM:<s@y.test>\r\nRCPT TO:<eva@y.test>\r\nQUIT\r\n")
+        .await;
+    assert!(said.contains("\r\n550 5.7.1 "), "{said}");
+    system.server.stop().await;
+}
+
+/// Whoever a proxy speaks for is no program on this machine, wherever it says that it is; nor is it.
+#[tokio::test]
+async fn who_comes_through_a_proxy_is_no_program_of_this_machine() {
+    let here = || vec!["127.0.0.0/8".parse().unwrap()];
+    for (proxied, before) in [
+        (true, "PROXY TCP4 127.0.0.1 127.0.0.1 1 2\r\n"),
+        (true, "PROXY TCP6 ::1 ::1 1 2\r\n"),
+        (true, "PROXY TCP6 ::ffff:127.0.0.1 ::1 1 2\r\n"),
+        (true, "PROXY UNKNOWN\r\n"),
+        (false, "XCLIENT ADDR=127.0.0.1\r\n"),
+        (false, "XCLIENT ADDR=IPV6:::1 LOGIN=[UNAVAILABLE]\r\n"),
+        (false, "XCLIENT NAME=localhost\r\n"),
+        (false, ""),
+    ] {
+        let system = system_with(|settings| match proxied {
+            true => settings.proxies = here(),
+            false => settings.forwarders = here(),
+        });
+        let system = system.await;
+        for port in [25, 587] {
+            let said = to_elsewhere(&system, before, port, "<ana@x.test>").await;
+            let is_refused = ["550 5.7.1", "503 5.5.1"].contains(&&said[..9]);
+            assert!(is_refused, "{before:?} at {port}: {said}");
+        }
+        system.server.stop().await;
+    }
+}
+
+/// A web application that was broken into is no spammer's server.
+#[tokio::test]
+async fn programs_of_this_machine_send_no_more_than_an_account() {
+    let system = system_with(|settings| settings.submissions = 3).await;
+    for _ in 0..3 {
+        assert_eq!(to_elsewhere(&system, "", 25, "<ana@x.test>").await, "250 2.1.5 Ok");
+    }
+    let said = to_elsewhere(&system, "", 587, "<bob@x.test>").await;
+    assert!(said.starts_with("450 4.7.1 "), "{said}");
+    let here = "EHLO c\r\nMAIL FROM:<bob@x.test>\r\nRCPT TO:<ana@x.test>\r\nQUIT\r\n";
+    assert!(system.say(25, here).await.contains("\r\n250 2.1.5 "), "mail for here is not counted");
+    system.server.stop().await;
+}
+
+/// What cron sends to root at this server's name, and what comes back to it, reaches the postmaster.
+#[tokio::test]
+async fn mail_for_the_servers_own_name_reaches_the_postmaster_from_here_only() {
+    let system = system().await;
+    let mail = |from: &str| {
+        format!(
+            "EHLO c\r\nMAIL FROM:{from}\r\nRCPT TO:<root@mail.x.test>\r\nDATA\r\nA: b\r\n\r\nb\r\n.\r\nQUIT\r\n"
+        )
+    };
+    assert!(system.say(25, &mail("<root@mail.x.test>")).await.contains("kept as"));
+    let read = system.say(110, &format!("{LOGIN}RETR 1\r\nQUIT\r\n")).await;
+    assert!(read.contains("\r\nDelivered-To: root@mail.x.test\r\n"), "{read}");
+    assert!(system.say(25, &mail("<s@y.test>")).await.contains("\r\n550 5.7.1 "));
+    system.server.stop().await;
+}
+
+/// Printers and scripts leave out what a message must have; whoever may relay gets it, strangers do not,
+/// and what is told of a message is what it has.
+#[tokio::test]
+async fn who_may_relay_gets_the_fields_that_are_missing() {
+    let near = |settings: &mut Settings| settings.relays_for = vec!["127.0.0.0/8".parse().unwrap()];
+    for (from, is_near, added) in
+        [("<ana@x.test>", false, 3), ("<s@y.test>", false, 0), ("<s@y.test>", true, 3)]
+    {
+        let system = system_with(|settings| {
+            if is_near {
+                near(settings)
+            }
+        })
+        .await;
+        let said = system
+            .say(25, &format!("EHLO c\r\nMAIL FROM:{from}\r\nRCPT TO:<ana@x.test>\r\nDATA\r\nSubject: scan\r\nBcc: b@x.test\r\n\r\nb\r\n.\r\nQUIT\r\n"))
+            .await;
+        let id = said.split("kept as ").nth(1).unwrap().lines().next().unwrap();
+        let read = system.say(110, &format!("{LOGIN}RETR 1\r\nQUIT\r\n")).await;
+        let (_, content) = read.split_once("Subject: scan\r\nBcc: b@x.test\r\n").unwrap();
+        let (fields, _) = content.split_once("\r\nb\r\n").unwrap();
+        assert_eq!(fields.lines().count(), added, "{from}: {read}");
+        let request = Request::Trace { named: id.to_owned(), within: None };
+        let Response::Events(story) = system.admin.execute(request).await.unwrap() else {
+            panic!("no story");
+        };
+        let posta_store::What::Accepted { message_id, .. } = &story[0].what else {
+            panic!("{story:?}");
+        };
+        let own = format!("<{id}@mail.x.test>");
+        assert_eq!(message_id.as_deref(), Some(&own[..]).filter(|_| added > 0), "{from}");
+        assert_eq!(fields.contains(&own), added > 0);
         system.server.stop().await;
     }
 }

@@ -97,6 +97,11 @@ const MISTAKES: &[Mistake] = &[
          marks",
     ),
     written(
+        "[submission]\ntrust-loopback = 'yes'",
+        "posta: the configuration DIR/posta.toml: line 3: submission.trust-loopback is true or false, \
+         without quotation marks, or \"local\" (programs on this machine submit mail for here only)",
+    ),
+    written(
         "tls = true",
         "posta: the configuration DIR/mistake.toml: line 2: tls is a table: write [tls], with its keys \
          below it",
