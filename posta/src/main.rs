@@ -4,6 +4,7 @@ mod client;
 mod command;
 mod config;
 mod data_directory;
+mod help;
 mod log;
 mod operator;
 mod output;
@@ -11,7 +12,7 @@ mod private;
 mod wiring;
 
 use crate::{config::Level, log::Log};
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use std::{path::PathBuf, process::ExitCode};
 
 /// Posta takes mail in over SMTP, keeps it, and hands it out over POP3. It is also the client that
@@ -21,8 +22,7 @@ use std::{path::PathBuf, process::ExitCode};
 struct Cli {
     #[command(subcommand)]
     command: Command,
-    /// How much the log on standard error tells; else the server tells what [log] says, and other
-    /// commands warn.
+    /// How much the log on standard error tells; else what [log] says.
     #[arg(long, global = true, value_enum, value_name = "LEVEL")]
     log: Option<Level>,
 }
@@ -55,8 +55,8 @@ enum Command {
 /// store.
 #[derive(Args, Clone, Default)]
 struct Place {
-    /// The configuration file; else /etc/posta/posta.toml, else ./posta.toml.
-    #[arg(long, value_name = "FILE", env = "POSTA_CONFIG")]
+    /// Configuration; else $POSTA_CONFIG, /etc/posta/posta.toml, ./posta.toml.
+    #[arg(long, value_name = "FILE", env = "POSTA_CONFIG", hide_env = true)]
     config: Option<PathBuf>,
     /// The data directory, in place of the configuration's.
     #[arg(long, value_name = "DIR")]
@@ -64,7 +64,8 @@ struct Place {
 }
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let matches = help::shaped(Cli::command()).get_matches();
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     let umask = private::close_what_is_made();
     let log = Log::start(cli.log.unwrap_or(Level::Warn));
     let done = run(cli.command, umask, cli.log, &log);

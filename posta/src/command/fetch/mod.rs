@@ -63,7 +63,7 @@ pub(crate) struct Arguments {
     /// Delete each message on the server so many days after it was fetched.
     #[arg(long, value_name = "N")]
     keep_days: Option<u32>,
-    /// Fetch only what was not fetched before, by its unique-id: the default for messages that stay.
+    /// Fetch only what is new: the default for messages that stay.
     #[arg(long, conflicts_with = "all")]
     only_new: bool,
     /// Fetch what was fetched before, too.
@@ -94,10 +94,10 @@ struct Into {
     /// To an LMTP server: host:port or unix:/path; with --to.
     #[arg(long, value_name = "WHERE", requires = "to")]
     lmtp: Option<String>,
-    /// Into the mailbox of this account here, with the messages' unique-ids: the mailbox moves.
+    /// Into this account's mailbox here, unique-ids and all: the mailbox moves.
     #[arg(long, value_name = "ADDRESS")]
     account: Option<Address>,
-    /// From several servers or users, each as this TOML file says in an `[[account]]`.
+    /// From several mailboxes, an [[account]] each in this TOML file.
     #[arg(long, value_name = "FILE")]
     accounts: Option<PathBuf>,
 }
