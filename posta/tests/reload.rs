@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{Place, pop3, send, smtp};
+use common::{Place, pop3, send, smarthost, smtp, stdout};
 use std::{fs, thread, time::Duration};
 
 /// How often the log has a line with this.
@@ -81,4 +81,25 @@ fn what_is_wrong_is_refused_whole_and_what_cannot_change_is_named() {
     place.logged("INFO stopping signal=SIGTERM");
     place.logged("INFO stopped");
     place.logged("INFO started version=");
+}
+
+/// What waited for a dead smarthost goes to another at once, without a restart.
+#[test]
+fn another_smarthost_holds_for_what_waits() {
+    let mut place = Place::new(&[("smtp", "none")]);
+    place.add_account("ana@x.test");
+    stdout(&place.posta(&["alias", "add", "b@x.test", "bob@y.test"], ""));
+    let plain = fs::read_to_string(place.config()).unwrap();
+    let with =
+        |smarthost: &str| format!("{plain}[relay]\nsmarthost = \"{smarthost}\"\ntls = \"none\"\n");
+    fs::write(place.config(), with("127.0.0.1:1")).unwrap();
+    place.start();
+    let mut wire = smtp(place.address("smtp"));
+    assert!(send(&mut wire, "b@x.test", "\r\nx\r\n").starts_with("250 "));
+    place.logged(" deferred id=");
+    fs::write(place.config(), with(&smarthost())).unwrap();
+    reload(&place, "reloaded:");
+    stdout(&place.posta(&["queue", "retry", "--all"], ""));
+    place.logged(" delivered id=");
+    assert_eq!(place.stop(), Some(0));
 }
