@@ -87,7 +87,8 @@ pub enum Question {
     /// [`Answer::Proceed`], or by [`Answer::Denied`], which ends the session.
     Proceed,
     /// The octets of a message, as it is kept, from `offset` on: as many as are convenient, and none
-    /// only at its end.
+    /// only at its end. The first answer promises the message to the client: it is [`Answer::Damaged`] where
+    /// the message's first piece of content cannot be read, though what stands above it can.
     Read {
         /// Which message, from 0.
         index: usize,
@@ -115,6 +116,8 @@ pub enum Answer<M> {
     Content(Bytes),
     /// The messages are removed.
     Updated,
+    /// The message is damaged, and can never be read.
+    Damaged,
     /// The message could not be read, or nothing was removed.
     Failed,
 }

@@ -277,6 +277,7 @@ impl<M: Maildrop> Server<M> {
     fn piece(&mut self, mut reading: Reading, answer: Answer<M>, output: &mut Vec<u8>) {
         let (words, before) = (self.words(), output.len());
         let first = reading.offset == 0;
+        let is_damaged = matches!(answer, Answer::Damaged);
         let is_sound = match answer {
             Answer::Content(content) if first && content.is_empty() => false,
             Answer::Content(content) => {
@@ -290,6 +291,9 @@ impl<M: Maildrop> Server<M> {
         if !is_sound {
             output.truncate(before);
             match first {
+                // RFC 3206 §4: a person has to do something; asking again does not help. The session goes
+                // on, so that a client which fetches one message after the other gets past this one.
+                true if is_damaged => coded("SYS/PERM", words.damaged, output),
                 true => coded("SYS/TEMP", words.unreadable, output),
                 false => self.state = State::Closing,
             }

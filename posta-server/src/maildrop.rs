@@ -13,7 +13,7 @@ use crate::{
     tls::{Tls, TlsInfo},
 };
 use bytes::Bytes;
-use posta_mail::{ClientAddress, Timestamp};
+use posta_mail::{ClientAddress, MailId, Timestamp};
 use posta_pop3::{
     Server,
     server::{Answer, Denial, Maildrop, Question},
@@ -97,6 +97,8 @@ struct Opened {
     view: View,
     /// The message that was read last, by its index: its pieces are asked for one after another.
     current: Option<(usize, Entry)>,
+    /// The first piece of its content, which was read before the client was promised the message.
+    first: Option<Bytes>,
     /// Those that were retrieved, to the last octet.
     retrieved: BTreeSet<usize>,
     removed: usize,
@@ -131,6 +133,7 @@ impl PopHost {
             account,
             view: view.clone(),
             current: None,
+            first: None,
             retrieved: BTreeSet::new(),
             removed: 0,
             _present: present,
@@ -287,7 +290,42 @@ fn unavailable(error: &dyn std::fmt::Display) -> Denial {
     Denial::Unavailable
 }
 
+/// What reading a message came to.
+enum Piece {
+    Content(Bytes),
+    /// The content is not there, or is not what it was.
+    Damaged,
+    /// The message itself is not there any more.
+    Gone,
+}
+
+/// Reads a chunk; none where it is damaged.
+async fn chunk(
+    store: &dyn Store,
+    content: MailId,
+    number: u32,
+) -> Result<Option<Bytes>, StoreError> {
+    match store.chunk(content, number).await {
+        Err(StoreError::Damaged(_)) => Ok(None),
+        read => read,
+    }
+}
+
 impl Opened {
+    /// Tells the operator which message it is that cannot be read.
+    fn tell_of_damage(&self, index: usize) {
+        let Some((_, entry)) = &self.current else { return };
+        let mut unique_id = String::new();
+        self.view.write_unique_id(index, &mut unique_id);
+        tracing::error!(
+            account = %self.account.address,
+            message = index + 1,
+            unique_id,
+            id = %entry.content,
+            "a message is damaged and cannot be read: bring the store back from a backup, or remove it"
+        );
+    }
+
     /// Notes that a message was read up to `end`, for RETR or not.
     fn note_read(&mut self, index: usize, end: u64, whole: bool) {
         let is_end = |(_, entry): &(usize, Entry)| end == entry.kept();
@@ -302,23 +340,35 @@ impl Opened {
         index: usize,
         offset: u64,
         store: &dyn Store,
-    ) -> Result<Option<Bytes>, StoreError> {
+    ) -> Result<Piece, StoreError> {
+        let first = self.first.take();
         if self.current.as_ref().is_none_or(|(current, _)| *current != index) {
             let uid = self.view.0.messages[index].uid;
             self.current = store.entry(self.account.id, uid).await?.map(|entry| (index, entry));
         }
-        let Some((_, entry)) = &self.current else { return Ok(None) };
+        let Some((_, entry)) = &self.current else { return Ok(Piece::Gone) };
         if offset == entry.kept() {
-            return Ok(Some(Bytes::new()));
+            return Ok(Piece::Content(Bytes::new()));
         }
         let Some(offset) = offset.checked_sub(entry.prefix.len() as u64) else {
+            if entry.chunks() > 0 {
+                // Before anything is sent; and then it need not be read again.
+                self.first = chunk(store, entry.content, 0).await?;
+                if self.first.is_none() {
+                    return Ok(Piece::Damaged);
+                }
+            }
             let from = usize::try_from(offset).unwrap_or_default();
-            return Ok(Some(Bytes::copy_from_slice(&entry.prefix[from..])));
+            return Ok(Piece::Content(Bytes::copy_from_slice(&entry.prefix[from..])));
         };
-        let Ok(number) = u32::try_from(offset / CHUNK as u64) else { return Ok(None) };
+        let Ok(number) = u32::try_from(offset / CHUNK as u64) else { return Ok(Piece::Damaged) };
         let within = (offset % CHUNK as u64) as usize;
-        let chunk = store.chunk(entry.content, number).await?;
-        Ok(chunk.filter(|chunk| within < chunk.len()).map(|chunk| chunk.slice(within..)))
+        let chunk = match first {
+            Some(first) if number == 0 => Some(first),
+            _ => chunk(store, entry.content, number).await?,
+        };
+        let piece = chunk.filter(|chunk| within < chunk.len()).map(|chunk| chunk.slice(within..));
+        Ok(piece.map_or(Piece::Damaged, Piece::Content))
     }
 }
 
@@ -338,14 +388,15 @@ impl Host<Server<View>> for PopHost {
                     return Answer::Failed;
                 }
                 match opened.read(index, offset, &*self.deliverer.store).await {
-                    Ok(Some(piece)) => {
+                    Ok(Piece::Content(piece)) => {
                         opened.note_read(index, offset + piece.len() as u64, whole);
                         Answer::Content(piece)
                     }
-                    Ok(None) => {
-                        tracing::error!(account = %opened.account.address, index, "content is missing");
-                        Answer::Failed
+                    Ok(Piece::Damaged) => {
+                        opened.tell_of_damage(index);
+                        Answer::Damaged
                     }
+                    Ok(Piece::Gone) => Answer::Failed,
                     Err(error) => {
                         tracing::error!(%error, "a message could not be read");
                         Answer::Failed

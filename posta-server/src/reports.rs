@@ -292,8 +292,11 @@ impl Reporter {
         match about.beginning {
             Some(beginning) => Ok(beginning.to_vec()),
             None => {
-                let chunk = self.store.chunk(about.id, 0).await?;
-                Ok(chunk.map(|chunk| chunk.to_vec()).unwrap_or_default())
+                match self.store.chunk(about.id, 0).await {
+                    // There is nothing to bring back, and that is what has to be told.
+                    Ok(None) | Err(StoreError::Damaged(_)) => Ok(Vec::new()),
+                    chunk => Ok(chunk?.map(|chunk| chunk.to_vec()).unwrap_or_default()),
+                }
             }
         }
     }

@@ -23,7 +23,7 @@ use posta_smtp::{
     client::{Answer, Decision, Envelope, Failure, Fate, Options, Outcome, Question, Recipient},
     command::HelloVerb,
 };
-use posta_store::{Destination, Item};
+use posta_store::{Destination, Item, StoreError};
 use std::{collections::HashSet, io, mem, sync::Arc, time::Duration};
 use tokio::time::timeout;
 
@@ -33,6 +33,17 @@ const LIFETIME: Duration = Duration::from_secs(2 * 60 * 60);
 
 /// Messages handed over on one connection at most: several servers may share its name.
 const MESSAGES: usize = 1_000;
+
+/// What a sender is told of a message that can never be read again.
+const DAMAGED: &str =
+    "The message was damaged where it waited, and cannot be read any more: send it again";
+
+/// Why a part of a message could not be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Unread {
+    Damaged,
+    ForNow,
+}
 
 /// How a server is talked to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -301,12 +312,31 @@ impl<'a> Conversation<'a> {
         first.map(|job| job.item.clone())
     }
 
-    async fn read(&self, item: &Item, chunk: u32) -> Option<Bytes> {
-        let read = self.relay.store.chunk(item.id.content, chunk).await;
-        read.ok().flatten().or_else(|| {
-            tracing::error!(id = %item.id, "content of the queue cannot be read");
-            None
-        })
+    async fn read(&self, item: &Item, chunk: u32) -> Result<Bytes, Unread> {
+        match self.relay.store.chunk(item.id.content, chunk).await {
+            Ok(Some(content)) => Ok(content),
+            Ok(None) | Err(StoreError::Damaged(_)) => {
+                tracing::error!(id = %item.id, "a message of the queue is damaged: its sender is told");
+                Err(Unread::Damaged)
+            }
+            Err(error) => {
+                tracing::error!(%error, id = %item.id, "content of the queue cannot be read now");
+                Err(Unread::ForNow)
+            }
+        }
+    }
+
+    /// Ends the connection in the middle of a content, or before it, so that nobody takes a part for the
+    /// whole. A message that is damaged fails at once: no other server and no later time helps it.
+    fn break_off(&mut self, why: Unread) -> Answer {
+        if why == Unread::Damaged {
+            for job in self.current.take().into_iter().flatten() {
+                let decision = Decision::ours(Reply::new(554, (5, 3, 0), DAMAGED));
+                let decisions = vec![decision; job.item.recipients.len()];
+                job.finish(Ok(Found::here(decisions)));
+            }
+        }
+        Answer::Quit
     }
 
     /// Whether the message can become ASCII.
@@ -315,8 +345,13 @@ impl<'a> Conversation<'a> {
         let mut survey = Survey::default();
         for chunk in 0..item.chunks() {
             match self.read(&item, chunk).await {
-                Some(content) => survey.push(&content),
-                None => return Answer::Refuse(Reply::new(451, (4, 3, 0), "It cannot be read")),
+                Ok(content) => survey.push(&content),
+                Err(Unread::Damaged) => {
+                    return Answer::Refuse(Reply::new(554, (5, 3, 0), DAMAGED));
+                }
+                Err(Unread::ForNow) => {
+                    return Answer::Refuse(Reply::new(451, (4, 3, 0), "It cannot be read"));
+                }
             }
         }
         match survey.finish() {
@@ -349,8 +384,10 @@ impl<'a> Conversation<'a> {
                 Answer::Content(rest.into())
             };
         }
-        // In the middle of the content this ends the connection, not the content.
-        let Some(content) = self.read(&item, self.chunk).await else { return Answer::Quit };
+        let content = match self.read(&item, self.chunk).await {
+            Ok(content) => content,
+            Err(why) => return self.break_off(why),
+        };
         self.chunk += 1;
         match &mut self.converter {
             None => Answer::Content(content),

@@ -104,3 +104,22 @@ async fn collected_mail_goes_out_as_lines() {
         system.server.stop().await;
     }
 }
+
+/// A message whose content is gone is not promised, though what stands above it for its recipient can be read:
+/// RETR and TOP refuse it, the next can be fetched, and it can be removed.
+#[tokio::test]
+async fn a_damaged_message_is_refused_and_the_session_goes_on() {
+    let store = Arc::new(MemoryStore::new());
+    let clock = Arc::new(SimulatedClock::new(Timestamp::from_second(1_074_188_330).unwrap(), 7));
+    let system = system_on(store.clone(), clock, |_| {}).await;
+    let mail =
+        "MAIL FROM:<s@y.test>\r\nRCPT TO:<ana@x.test>\r\nDATA\r\nSubject: s\r\n\r\nbody\r\n.\r\n";
+    let said = system.say(25, &format!("EHLO c.test\r\n{mail}{mail}QUIT\r\n")).await;
+    let id = said.split("kept as ").nth(1).and_then(|rest| rest.lines().next()).unwrap();
+    store.discard(id.parse().unwrap()).await.unwrap();
+    let commands = "RETR 1\r\nTOP 1 0\r\nRETR 2\r\nDELE 1\r\nQUIT\r\n";
+    let said = system.say(110, &format!("{LOGIN}{commands}")).await;
+    assert_eq!(said.matches("-ERR [SYS/PERM] this message is damaged").count(), 2, "{said}");
+    assert!(said.contains("\r\nbody\r\n.\r\n+OK marked as deleted\r\n"), "{said}");
+    assert!(said.ends_with("+OK bye, 1 messages removed\r\n"), "{said}");
+}

@@ -166,6 +166,19 @@ async fn a_report_brings_back_what_it_says() {
     }
 }
 
+/// A message that is damaged while it waits is reported at once, and not tried for days.
+#[tokio::test(start_paused = true)]
+async fn a_message_that_is_damaged_is_reported() {
+    let two = with(PLAIN).await;
+    let id = two.send("<ana@x.test> HOLDFOR=3600", &["<bob@y.test>"]).await;
+    two.ours.store.discard(id.parse().unwrap()).await.unwrap();
+    two.pass(HOUR);
+    let report = two.inbox("127.0.0.1", "ana", 1).await;
+    assert!(report.contains("Status: 5.3.0\r\n"), "{report}");
+    assert!(report.contains("damaged"), "{report}");
+    two.tried(None).await;
+}
+
 /// RFC 3464 §2: who answers a report reaches somebody, if anybody looks after the server at all.
 #[tokio::test(start_paused = true)]
 async fn a_report_comes_from_an_address_that_can_be_answered() {

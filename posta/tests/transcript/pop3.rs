@@ -118,8 +118,12 @@ impl Protocol for Pop3 {
     }
 }
 
-/// A message in pieces of `pieces` octets; from `unreadable-from` on it cannot be read.
+/// A message in pieces of `pieces` octets; from `unreadable-from` on it cannot be read. The one of the number
+/// `damaged` is damaged.
 fn read(script: &Script, index: usize, offset: u64) -> Answer<Messages> {
+    if script.setting("damaged").is_some_and(|number| number == (index + 1).to_string()) {
+        return Answer::Damaged;
+    }
     let limit = script.setting("unreadable-from").map(|offset| offset.parse::<u64>().unwrap());
     if limit.is_some_and(|limit| offset >= limit) {
         return Answer::Failed;
