@@ -33,8 +33,12 @@ pub(crate) struct Followed {
 }
 
 impl Followed {
+    fn reaches_nobody(&self) -> bool {
+        self.accounts.is_empty() && self.elsewhere.is_empty()
+    }
+
     pub(super) fn leads_nowhere(&self) -> bool {
-        self.accounts.is_empty() && self.elsewhere.is_empty() && self.broken.is_empty()
+        self.reaches_nobody() && self.broken.is_empty()
     }
 
     fn has_too_many(&self) -> bool {
@@ -151,7 +155,31 @@ impl<'s> Follower<'s> {
         let mut walk = Walk::default();
         walk.steps.push(Step::Enter(address.clone()));
         self.run(&mut walk).await?;
+        if walk.followed.reaches_nobody()
+            && let Some(followed) = self.follow_stand_in(address).await?
+        {
+            return Ok(followed);
+        }
         Ok(walk.followed)
+    }
+
+    /// Follows whoever reads a postmaster's mail where what has that name leads to nobody any more.
+    async fn follow_stand_in(self, address: &Address) -> Result<Option<Followed>, StoreError> {
+        let address = canonical(self.store, address).await?.folded();
+        if !is_for_duty(&address) {
+            return Ok(None);
+        }
+        let named = postmaster::named(self.store, address.domain()).await?;
+        let first = self.first_account(address.domain()).await?;
+        for other in [named, first].into_iter().flatten() {
+            let mut walk = Walk::default();
+            walk.expand(AliasName::Address(address.clone()), address.clone(), vec![other]);
+            self.run(&mut walk).await?;
+            if !walk.followed.reaches_nobody() {
+                return Ok(Some(walk.followed));
+            }
+        }
+        Ok(None)
     }
 
     async fn run(self, walk: &mut Walk) -> Result<(), StoreError> {
@@ -207,7 +235,7 @@ impl<'s> Follower<'s> {
 
     async fn look_up(self, address: &Address) -> Result<Meaning, StoreError> {
         let address = &*canonical(self.store, address).await?;
-        let duty = is_duty(untagged(address).as_ref().unwrap_or(address).local_part());
+        let duty = is_for_duty(address);
         let mut meaning = self.by_name(address).await?;
         if duty && matches!(meaning, Meaning::Nothing) {
             let named = postmaster::named(self.store, address.domain()).await?;
@@ -217,11 +245,14 @@ impl<'s> Follower<'s> {
             meaning = self.caught(address).await?;
         }
         if duty && matches!(meaning, Meaning::Nothing) {
-            let unremembered = FirstAccounts::default();
-            let first = self.first.unwrap_or(&unremembered);
-            meaning = stand_in(address, first.of(self.store, address.domain()).await?);
+            meaning = stand_in(address, self.first_account(address.domain()).await?);
         }
         Ok(meaning)
+    }
+
+    async fn first_account(self, domain: &str) -> Result<Option<Address>, StoreError> {
+        let unremembered = FirstAccounts::default();
+        self.first.unwrap_or(&unremembered).of(self.store, domain).await
     }
 
     /// An account or an alias of that name, with its tag or without.
@@ -349,6 +380,11 @@ impl Walk {
             self.followed.broken.push(Broken { alias, member, fault });
         }
     }
+}
+
+/// Whether mail for an address has to reach a person.
+fn is_for_duty(address: &Address) -> bool {
+    is_duty(untagged(address).as_ref().unwrap_or(address).local_part())
 }
 
 /// Takes one address for another, as an alias does.

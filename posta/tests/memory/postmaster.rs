@@ -93,6 +93,23 @@ async fn every_domain_has_somebody_who_reads_its_postmasters_mail() {
     system.server.stop().await;
 }
 
+/// An alias that has lost its member, or goes round, does not stand in the way.
+#[tokio::test]
+async fn a_broken_alias_does_not_hide_a_postmasters_mail() {
+    let system = system().await;
+    alias(&system, "postmaster@x.test", "bob@x.test").await;
+    alias(&system, "@x.test", "bob@x.test").await;
+    assert_eq!(readers(&system, "x.test").await.abuse, ["bob@x.test"]);
+    let address = "bob@x.test".to_owned();
+    system.admin.execute(Request::AccountRemove { address }).await.unwrap();
+    let line = readers(&system, "x.test").await;
+    assert_eq!([line.postmaster, line.abuse].concat(), ["ana@x.test"; 2]);
+    let taken = recipients(&system, &["<postmaster>", "<abuse@x.test>", "<eva@x.test>"]).await;
+    assert_eq!(taken[..2], ["250 2.1.5 Ok"; 2]);
+    assert!(taken[2].starts_with("550 5.1.1 "), "{taken:?}");
+    system.server.stop().await;
+}
+
 /// A domain without accounts has nobody until the operator names somebody.
 #[tokio::test]
 async fn a_domain_without_a_reader_is_told_of() {
