@@ -267,6 +267,9 @@ pub enum Response {
         until: Timestamp,
         /// The aliases that still lead to it.
         leading: Vec<String>,
+        /// The domains whose postmaster it was by the operator's word.
+        #[serde(default)]
+        postmaster_of: Vec<String>,
     },
     /// A removed account was brought back.
     AccountRestored {

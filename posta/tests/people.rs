@@ -129,6 +129,7 @@ fn a_renamed_account_keeps_all_but_its_name() {
     said(&place, "alias add info@x.test ana+info@x.test");
     said(&place, "alias add ana@x.test bob@x.test");
     assert!(deliver(&place, "ana@x.test").starts_with("250"));
+    said(&place, "domain add x.test --postmaster ana@x.test");
     let before = unique_ids(&place, "ana@x.test");
     for (new, words) in [
         ("bob@x.test", "exists already"),
@@ -141,6 +142,7 @@ fn a_renamed_account_keeps_all_but_its_name() {
     let renamed = said(&place, "account rename ana@x.test ana.pop@y.test");
     assert!(renamed.contains("info@x.test leads to ana.pop@y.test"), "{renamed}");
     assert!(renamed.contains("ana@x.test takes no mail any more"), "{renamed}");
+    assert!(said(&place, "domain list --json").contains("ana.pop@y.test"), "still the postmaster");
     assert_eq!(unique_ids(&place, "ana.pop@y.test"), before);
     assert!(log_in(&place, "ana@x.test", PASSWORD).starts_with("-ERR [AUTH]"));
     assert!(named(&place, "ana@x.test").starts_with("550 5.1.1"));
@@ -154,6 +156,9 @@ fn a_renamed_account_keeps_all_but_its_name() {
     assert!(renamed.contains("mail for ana.pop@y.test goes to ana@x.test"), "{renamed}");
     assert!(deliver(&place, "ana.pop@y.test").starts_with("250"));
     assert_eq!(unique_ids(&place, "ana@x.test").len(), 3);
+    let removed = said(&place, "account remove ana@x.test --yes");
+    assert!(removed.contains("`posta domain add x.test --postmaster ADDRESS`"), "{removed}");
+    said(&place, "account undelete ana@x.test");
     assert!(
         refused(&place, "account rename eva@x.test e@x.test").contains("no account eva@x.test")
     );

@@ -3,10 +3,10 @@
 use super::{Admin, AdminError, Response, parse_address};
 use crate::{
     auth::{self, PasswordError},
-    directory::{canonical, untagged},
+    directory::{canonical, postmaster, untagged},
     maildrop::PURGE_AFTER,
 };
-use posta_mail::{Address, Secret, Timestamp};
+use posta_mail::{Address, Domain, Secret, Timestamp};
 use posta_store::{Account, Alias, AliasName, Credentials, SendAs};
 use serde::{Deserialize, Serialize};
 
@@ -90,7 +90,10 @@ impl Admin {
         let _changing = self.changing.lock().await;
         let until = now + PURGE_AFTER;
         self.store.remove_account(&address, now, until).await?;
-        Ok(Response::AccountRemoved { until, leading: self.leading_to(&address).await? })
+        let leading = self.leading_to(&address).await?;
+        let reads = postmaster::named_for(&*self.store, &address).await?;
+        let postmaster_of = reads.iter().map(Domain::to_string).collect();
+        Ok(Response::AccountRemoved { until, leading, postmaster_of })
     }
 
     /// Renames an account. What leads to it leads to its new address, the tags of subaddresses too.
@@ -123,7 +126,11 @@ impl Admin {
         if keeps_old {
             aliases.push(Alias { name: forward, targets: vec![new.clone()] });
         }
+        let reads = postmaster::named_for(&*self.store, &old).await?;
         self.store.rename_account(&old, &new, aliases).await?;
+        for domain in &reads {
+            postmaster::name(&*self.store, domain, Some(&new)).await?;
+        }
         Ok(Response::AccountRenamed { aliases: names })
     }
 

@@ -2,6 +2,7 @@
 //! §4.5.1, RFC 2142 §2, §4): an account or alias of that name; else whom the operator named; else whoever
 //! gets what nobody else gets; else the domain's first account.
 
+use super::canonical;
 use posta_mail::{Address, Domain};
 use posta_store::{Store, StoreError};
 use std::{
@@ -81,6 +82,25 @@ pub(crate) async fn name(
 ) -> Result<(), StoreError> {
     let record = address.map(|address| address.as_str().as_bytes().to_vec());
     store.keep(KIND, domain.as_str(), record).await
+}
+
+/// The domains for which the operator named an address.
+///
+/// # Errors
+/// When the store fails.
+pub(crate) async fn named_for(
+    store: &dyn Store,
+    address: &Address,
+) -> Result<Vec<Domain>, StoreError> {
+    let mut domains = Vec::new();
+    for (domain, record) in store.kept(KIND).await? {
+        let reader = String::from_utf8(record).ok().and_then(|text| Address::try_from(text).ok());
+        let (Some(reader), Ok(domain)) = (reader, domain.parse()) else { continue };
+        if canonical(store, &reader).await?.folded() == address.folded() {
+            domains.push(domain);
+        }
+    }
+    Ok(domains)
 }
 
 /// Returns the domain whose postmaster is that of the server, where its own name is no domain here: the

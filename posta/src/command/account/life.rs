@@ -25,7 +25,8 @@ pub(super) fn remove(place: &Place, address: &str, is_sure: bool) -> Result<()> 
         ask(place, address)?;
     }
     let request = Request::AccountRemove { address: address.to_owned() };
-    let Response::AccountRemoved { until, leading } = block_on(operator::execute(place, request))?
+    let Response::AccountRemoved { until, leading, postmaster_of } =
+        block_on(operator::execute(place, request))?
     else {
         bail!("the server answered something else");
     };
@@ -33,6 +34,12 @@ pub(super) fn remove(place: &Place, address: &str, is_sure: bool) -> Result<()> 
         "{address} is removed; `posta account undelete {address}` brings it back until {until:.0}"
     );
     alias::tell_leading(address, &leading);
+    for domain in postmaster_of {
+        say!(
+            "{address} read what is sent to postmaster@{domain}: `posta domain add {domain} \
+             --postmaster ADDRESS` names somebody else"
+        );
+    }
     Ok(())
 }
 
