@@ -30,12 +30,15 @@ pub fn begins_request(line: &[u8]) -> bool {
     METHODS.iter().any(is_begun)
 }
 
-/// Returns whether a line ends as a request does, with whatever method: `MAIL / HTTP/1.1`.
+/// Returns whether a line ends as a request does, with whatever method: `MAIL / HTTP/1.1`. A LF alone ends
+/// a line of HTTP, too.
 #[must_use]
 pub fn ends_request(line: &[u8]) -> bool {
-    let last = line.rsplit(|&octet| octet == b' ').next().unwrap_or_default();
-    last.len() < line.len()
-        && last.get(..5).is_some_and(|start| start.eq_ignore_ascii_case(b"HTTP/"))
+    line.split(|&octet| octet == b'\n').any(|line| {
+        let last = line.rsplit(|&octet| octet == b' ').next().unwrap_or_default();
+        last.len() < line.len()
+            && last.get(..5).is_some_and(|start| start.eq_ignore_ascii_case(b"HTTP/"))
+    })
 }
 
 /// Returns whether a line looks like a field of a header section, of HTTP or of a message: a name with
@@ -59,7 +62,7 @@ mod tests {
         for line in ["GE", "GET", "GETS x", "HELO c.test", "HELP", "PASS GET x", "TOP 1 1", ""] {
             assert!(!begins_request(line.as_bytes()), "{line}");
         }
-        for line in ["MAIL / HTTP/1.1", "x y http/2"] {
+        for line in ["MAIL / HTTP/1.1", "x y http/2", "QUERY / HTTP/1.0\nHost: x.test"] {
             assert!(ends_request(line.as_bytes()), "{line}");
         }
         for line in ["HTTP/1.1", "NOOP", "MAIL FROM:<a@x.test>", "VRFY a/b", ""] {

@@ -23,6 +23,10 @@ pub fn is_visible(character: char) -> bool {
     if character.is_ascii() {
         return !character.is_ascii_control();
     }
+    // A Braille cell without a dot: a symbol by its category, and nothing on the screen.
+    if character == '\u{2800}' {
+        return false;
+    }
     let is_steering = matches!(
         CodePointMapData::<GeneralCategory>::new().get(character),
         GeneralCategory::Control
@@ -91,6 +95,7 @@ mod tests {
             ('\u{200b}'..='\u{200f}', "zero width, and marks of direction"),
             ('\u{2028}'..='\u{202e}', "separators, and embeddings and overrides"),
             ('\u{2060}'..='\u{206f}', "word joiner, invisible operators, isolates"),
+            ('\u{2800}'..='\u{2800}', "Braille without a dot"),
             ('\u{3164}'..='\u{3164}', "Hangul filler"),
             ('\u{fe00}'..='\u{fe0f}', "variation selectors"),
             ('\u{feff}'..='\u{feff}', "byte order mark"),

@@ -391,9 +391,8 @@ impl SmtpHost {
     /// A trusted client speaks for another from now on.
     async fn forwarded(&mut self, forwarded: Forwarded) -> Answer {
         let account = match forwarded.login {
-            None => self.account.take(),
-            Some(None) => None,
-            Some(Some(name)) => match self.acceptor.authenticator.find(&name).await {
+            None => None,
+            Some(name) => match self.acceptor.authenticator.find(&name).await {
                 Ok(Some(account)) if !account.disabled => Some(Box::new(account.into())),
                 Ok(_) => {
                     return Answer::Refuse(Reply::new(501, (5, 5, 4), "LOGIN names no account"));

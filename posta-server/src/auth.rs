@@ -228,8 +228,7 @@ impl Authenticator {
                 return Err(refused("the token is of another account"));
             }
         }
-        let account = self.enabled(client, account)?;
-        self.guard.succeeded(client, account.id).await?;
+        let account = self.welcomed(client, grant.address.as_str(), account).await?;
         Ok(Principal::from(account).ending(grant.until))
     }
 
@@ -250,7 +249,7 @@ impl Authenticator {
             account.as_ref().map_or(&self.nobody, |account| &account.credentials.password_hash);
         let tag = self.tag(stored, password);
         if let Some(known) = self.remembered(account, &tag) {
-            return Ok(self.enabled(client, known)?.into());
+            return Ok(self.welcomed(client, &named.key, known).await?.into());
         }
         // Closed only when the program ends.
         let Ok(_permit) = self.permits.acquire().await else {
@@ -258,7 +257,7 @@ impl Authenticator {
         };
         // Of many logins that waited here at once, the first may have done the work for all.
         if let Some(known) = self.remembered(account, &tag) {
-            return Ok(self.enabled(client, known)?.into());
+            return Ok(self.welcomed(client, &named.key, known).await?.into());
         }
         // Hashing more is work that anybody could cause.
         let is_right = password.expose().len() <= PASSWORD
@@ -266,6 +265,18 @@ impl Authenticator {
         let account = self.judged(client, named, is_right).await?;
         self.remember(account.id, tag);
         Ok(account.into())
+    }
+
+    /// Notes from where an account was logged in to, by this name, unless nobody may log in to it.
+    async fn welcomed(
+        &self,
+        client: ClientAddress,
+        name: &str,
+        account: Found,
+    ) -> Result<Found, LoginError> {
+        let account = self.enabled(client, account)?;
+        self.guard.succeeded(client, name, account.id).await?;
+        Ok(account)
     }
 
     /// Hashes a password and compares, off the async threads.
@@ -329,12 +340,11 @@ impl Authenticator {
         let why = if named.found.is_some() { "wrong password" } else { "no such account" };
         match named.found.filter(|_| is_right) {
             Some(account) => {
-                let account = self.enabled(client, account)?;
-                self.guard.succeeded(client, account.id).await?;
+                let account = self.welcomed(client, &named.key, account).await?;
                 Ok(account)
             }
             None => {
-                self.guard.failed_for(&named.key);
+                self.guard.failed_for(client, &named.key);
                 self.guard.failed_logins().tell(client, &named.key, why);
                 Err(LoginError::Credentials(Denied::new(&named.key, why)))
             }

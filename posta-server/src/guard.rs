@@ -69,6 +69,8 @@ pub struct Guard {
 struct Counts {
     networks: HashMap<ClientNetwork, Failures>,
     names: HashMap<String, Failures>,
+    /// Failures of one network for one name.
+    of_both: HashMap<(ClientNetwork, String), Failures>,
     /// Who logged in to what, and on what day that was noted.
     known: HashMap<(ClientNetwork, AccountId), i64>,
 }
@@ -188,10 +190,15 @@ impl Guard {
         }
     }
 
-    /// Counts a failure for a name.
-    pub fn failed_for(&self, name: &str) {
+    /// Counts a failure of a client for a name.
+    pub fn failed_for(&self, client: ClientAddress, name: &str) {
         let now = self.clock.now();
-        let count = self.with(|counts| count(&mut counts.names, name.to_owned(), now));
+        let count = self.with(|counts| {
+            if let Some(network) = ClientNetwork::of_client(client) {
+                count(&mut counts.of_both, (network, name.to_owned()), now);
+            }
+            count(&mut counts.names, name.to_owned(), now)
+        });
         if self.limit.get().is_some_and(|limit| count == of_name(limit)) {
             tracing::warn!(
                 name,
@@ -209,19 +216,24 @@ impl Guard {
         }
     }
 
-    /// Notes a login, and forgets the network's failures.
+    /// Notes a login to an account, by this name, and forgets one of the network's failures for the same
+    /// name: a program that still has an old password, beside one that has the new, locks nobody out. What
+    /// was tried on other names stays, or whoever has an account could guess without end between two logins
+    /// of its own.
     ///
     /// # Errors
     /// When the store fails.
     pub(crate) async fn succeeded(
         &self,
         client: ClientAddress,
+        name: &str,
         account: AccountId,
     ) -> Result<(), StoreError> {
         let Some(network) = ClientNetwork::of_client(client) else { return Ok(()) };
-        let today = day(self.clock.now());
+        let now = self.clock.now();
+        let today = day(now);
         let is_noted = self.with(|counts| {
-            counts.networks.remove(&network);
+            counts.forgive(network, name, now);
             let noted = counts.known.get(&(network, account));
             noted.is_some_and(|noted| today < noted + NOTED_EVERY)
         });
@@ -326,6 +338,25 @@ impl Guard {
     }
 }
 
+impl Counts {
+    /// Takes back one failure of a network for a name.
+    fn forgive(&mut self, network: ClientNetwork, name: &str, now: Timestamp) {
+        // No name is copied for the many logins of those who never fail.
+        if self.of_both.is_empty() || !self.networks.contains_key(&network) {
+            return;
+        }
+        let Some(failures) = self.of_both.get_mut(&(network, name.to_owned())) else { return };
+        let lasts = now < failures.last + WINDOW;
+        failures.count = failures.count.saturating_sub(1);
+        if failures.count == 0 {
+            self.of_both.remove(&(network, name.to_owned()));
+        }
+        if let Some(all) = self.networks.get_mut(&network).filter(|_| lasts) {
+            all.count = all.count.saturating_sub(1);
+        }
+    }
+}
+
 /// How many failures lock a network out.
 fn of_network(network: ClientNetwork, limit: u32) -> u32 {
     if network.is_loopback() { limit.saturating_mul(THIS_MACHINE) } else { limit }
@@ -420,7 +451,7 @@ mod tests {
     async fn a_name_under_attack_stays_open_to_its_owner_after_a_restart_too() {
         let (store, clock, before) = guard(3);
         for last in 1..=40 {
-            before.succeeded(client(last), ANA).await.unwrap();
+            before.succeeded(client(last), "ana@x.test", ANA).await.unwrap();
         }
         for _ in 0..2 {
             let guard = Guard::new(store.clone(), clock.clone(), 3, Duration::ZERO);
@@ -428,12 +459,12 @@ mod tests {
                 guard.locks_name(client(last), name, account).await.unwrap()
             };
             for _ in 0..29 {
-                guard.failed_for("ana@x.test");
-                guard.failed_for("nobody@x.test");
+                guard.failed_for(client(200), "ana@x.test");
+                guard.failed_for(client(200), "nobody@x.test");
             }
             assert!(!locks(99, "ana@x.test", Some(ANA)).await, "one network cannot cause it");
-            guard.failed_for("ana@x.test");
-            guard.failed_for("nobody@x.test");
+            guard.failed_for(client(200), "ana@x.test");
+            guard.failed_for(client(200), "nobody@x.test");
             assert!(locks(99, "ana@x.test", Some(ANA)).await);
             assert!(locks(99, "nobody@x.test", None).await, "as one that exists");
             assert!(!locks(40, "ana@x.test", Some(ANA)).await);
@@ -443,14 +474,40 @@ mod tests {
         }
     }
 
+    /// A login forgives what its own name failed, one for one, and nothing that was tried on others.
+    #[tokio::test]
+    async fn an_account_of_ones_own_buys_no_guesses() {
+        let (_, _, guard) = guard(3);
+        let fails = async |name| {
+            guard.failed_for(client(1), name);
+            guard.failed(client(1), name).await;
+        };
+        for _ in 0..3 {
+            assert!(!guard.locks(client(1)));
+            fails("bob@x.test").await;
+            guard.succeeded(client(1), "ana@x.test", ANA).await.unwrap();
+        }
+        assert!(guard.locks(client(1)), "as if it had not logged in between");
+        assert!(guard.lift("192.0.2.1"));
+        for _ in 0..9 {
+            fails("ana@x.test").await;
+            guard.succeeded(client(1), "ana@x.test", ANA).await.unwrap();
+            assert!(!guard.locks(client(1)), "an old password beside the new one");
+        }
+        for _ in 0..3 {
+            fails("ana@x.test").await;
+        }
+        assert!(guard.locks(client(1)));
+    }
+
     #[tokio::test]
     async fn without_a_limit_nothing_is_locked_and_nothing_kept() {
         let (store, _, any) = guard(0);
         for _ in 0..99 {
             any.failed(client(1), "").await;
-            any.failed_for("ana@x.test");
+            any.failed_for(client(1), "ana@x.test");
         }
-        any.succeeded(client(1), ANA).await.unwrap();
+        any.succeeded(client(1), "ana@x.test", ANA).await.unwrap();
         assert!(!any.locks(client(1)));
         assert!(!any.locks_name(client(1), "ana@x.test", Some(ANA)).await.unwrap());
         assert_eq!(store.kept(KIND).await.unwrap(), []);

@@ -88,10 +88,9 @@ impl Submitter<'_> {
 
     /// Decides whether a message of these authors may be sent.
     ///
-    /// Each address in From is the account's own, and so is Sender's, which some programs show
-    /// instead. Where several wrote a message together, one of them sends it: Sender, and one
-    /// address in From, are the account's own then (RFC 5322 §3.6.2). All that a message was resent
-    /// by is the account's own, too.
+    /// Each address in From is the account's own, and so is Sender's, which some programs show instead, and
+    /// all that the message was resent by. A message that several wrote together (RFC 5322 §3.6.2) is no
+    /// exception: many programs show the first address only. Whoever sends for others is allowed to.
     ///
     /// # Errors
     /// The refusal.
@@ -104,24 +103,12 @@ impl Submitter<'_> {
             return Ok(());
         }
         let Originators { from, sender, resent } = originators.as_ref().map_err(malformed)?;
-        for address in sender.iter().chain(resent) {
+        for address in from.iter().chain(sender).chain(resent) {
             if !self.owns(account, address).await? {
                 return Err(not_own(account, address));
             }
         }
-        let mut foreign = None;
-        let mut own = 0;
-        for address in from {
-            if self.owns(account, address).await? {
-                own += 1;
-            } else {
-                foreign.get_or_insert(address);
-            }
-        }
-        match foreign {
-            Some(address) if own == 0 || sender.is_empty() => Err(not_own(account, address)),
-            _ => Ok(()),
-        }
+        Ok(())
     }
 
     /// Whether an address is the account's own.

@@ -187,7 +187,7 @@ fn xclient(argument: &[u8]) -> Result<Forwarded, Reply> {
                     }
                 });
             }
-            "LOGIN" => forwarded.login = Some(value),
+            "LOGIN" => forwarded.login = value,
             // The client will say its own hello; nothing here depends on the others.
             "HELO" | "NAME" | "PORT" | "PROTO" | "DESTADDR" | "DESTPORT" | "REVERSE_NAME" => {}
             _ => return Err(wrong()),

@@ -123,13 +123,14 @@ pub struct Recipient {
 }
 
 /// What a trusted client says of the one that it speaks for, in place of what the connection says
-/// (Postfix's XCLIENT). What is not named stays as it was.
+/// (Postfix's XCLIENT).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Forwarded {
-    /// `ADDR=`: where it is.
+    /// `ADDR=`: where it is; none if that stays as it was.
     pub client: Option<ClientAddress>,
-    /// `LOGIN=`: the account that it proved to be; none if it is nobody's.
-    pub login: Option<Option<String>>,
+    /// `LOGIN=`: the account that it proved to be; none if it is nobody's. Not to name one says the same:
+    /// a proxy that uses a connection again must not hand on the login of the one before.
+    pub login: Option<String>,
 }
 
 /// What only the outside can decide.

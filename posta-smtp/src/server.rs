@@ -96,7 +96,7 @@ enum Asked {
     Recipient,
     Verify,
     Forwarded {
-        login: Option<bool>,
+        login: bool,
     },
     Content,
     /// May the content come, of which this is the first chunk?
@@ -335,7 +335,7 @@ impl Server {
         } else if self.transaction.is_some() {
             self.out_of_order("Not within a transaction", output);
         } else {
-            let login = forwarded.login.as_ref().map(Option::is_some);
+            let login = forwarded.login.is_some();
             return Some(self.ask(Asked::Forwarded { login }, Question::Forwarded(forwarded)));
         }
         None
@@ -502,7 +502,7 @@ impl Engine for Server {
             (Asked::Verify, _) => reply::write(&words::ambiguous(), output),
             (Asked::Forwarded { login }, _) => {
                 // The session begins anew, as the other client's.
-                self.authenticated = login.unwrap_or(self.authenticated);
+                self.authenticated = login;
                 self.hello = None;
                 self.state = State::Greeting;
             }

@@ -18,7 +18,9 @@ const READ_FOR_NOTHING: u64 = 2;
 
 /// Returns whether a line begins as the command does. It need not have come whole.
 pub(super) fn begins_bdat(line: &[u8]) -> bool {
-    line.get(..5).is_some_and(|start| start.eq_ignore_ascii_case(b"BDAT "))
+    let start = line.trim_ascii_start();
+    let is_named = start.get(..4).is_some_and(|name| name.eq_ignore_ascii_case(b"BDAT"));
+    is_named && start.get(4).is_none_or(|octet| !octet.is_ascii_alphanumeric())
 }
 
 impl Server {

@@ -182,6 +182,7 @@ async fn an_owner_is_not_locked_out() {
     let store = Arc::new(MemoryStore::new());
     let system = guarded_on(store.clone(), 1).await;
     assert!(system.opens("192.0.2.1", "ana").await);
+    assert!(system.opens("192.0.2.2", "ana").await, "by a password that was checked just before");
     system.server.stop().await;
     let system = guarded_on(store, 1).await;
     for name in ["ana@x.test", "cid@x.test"] {
@@ -198,6 +199,7 @@ async fn an_owner_is_not_locked_out() {
     assert!(ana.contains("\r\n454 4.7.0") && ana == cid, "{ana}\n{cid}");
     assert!(!system.opens("203.0.113.1", "ana").await);
     assert!(system.opens("192.0.2.1", "ana").await, "where she was before");
+    assert!(system.opens("192.0.2.2", "ana").await, "where she was before");
     let listed = system.admin.execute(Request::LockoutList).await.unwrap();
     assert_eq!(listed, Response::Lockouts(Vec::new()), "none without the server");
     system.server.stop().await;

@@ -147,6 +147,29 @@ async fn a_message_breaks_off_when_the_login_ends() {
     }
 }
 
+/// A proxy that uses a connection for another client does not hand on the login of the one before,
+/// however that one logged in.
+#[tokio::test]
+async fn a_login_is_not_handed_on_to_the_next_client() {
+    let near = "127.0.0.0/8".parse().unwrap();
+    let system = system_with(|settings| settings.forwarders = vec![near]).await;
+    let login = format!("EHLO c\r\nAUTH PLAIN {}\r\n", BASE64.encode("\0ana@x.test\0parola"));
+    let forwarded = "XCLIENT ADDR=198.51.100.8 LOGIN=ana@x.test\r\nEHLO c\r\n";
+    for (first, words) in [(forwarded, "HELP"), (login.as_str(), "235 2.7.0")] {
+        for next in ["ADDR=198.51.100.9", "NAME=n.test ADDR=[UNAVAILABLE]"] {
+            let mut stream = system.connect(587).await;
+            answer(&mut stream, first, words).await;
+            let said =
+                answer(&mut stream, "MAIL FROM:<ana@x.test>\r\nRSET\r\n", "2.0.0 Ok\r\n").await;
+            assert!(said.contains("250 2.1.0"), "{said}");
+            let begin = format!("XCLIENT {next}\r\nEHLO c\r\nMAIL FROM:<ana@x.test>\r\n");
+            let said = answer(&mut stream, &begin, "530 5.7.0 Authentication required\r\n").await;
+            assert!(said.ends_with("530 5.7.0 Authentication required\r\n"), "{next}: {said}");
+        }
+    }
+    system.server.stop().await;
+}
+
 /// A login that a trusted client vouched for is no better than one with a password.
 #[tokio::test]
 async fn a_login_that_was_handed_on_ends_too() {

@@ -81,7 +81,7 @@ impl Protocol for Smtp {
                     text.push_str(&format!(" client={client}"));
                 }
                 if let Some(login) = login {
-                    text.push_str(&format!(" login={}", login.as_deref().unwrap_or("nobody")));
+                    text.push_str(&format!(" login={login}"));
                 }
                 text
             }
