@@ -145,6 +145,9 @@ impl Report<'_> {
         // RFC 6533 §4 has types of their own for what is not ASCII.
         let (kind, encoding) = match (self.returned, message.is_ascii()) {
             (Returned::Whole(_), true) => ("message/rfc822", "7bit"),
+            (Returned::Whole(_), false) if !header_section(message).is_ascii() => {
+                ("message/global", "8bit")
+            }
             (Returned::Whole(_), false) => ("message/rfc822", "8bit"),
             (Returned::Header(_), true) => ("text/rfc822-headers", "7bit"),
             (Returned::Header(_), false) => ("message/global-headers", "8bit"),
@@ -484,6 +487,14 @@ mod tests {
         let part = "Content-Type: message/rfc822\r\nContent-Transfer-Encoding: 7bit\r\n\r\n\
                     Subject: hello\r\n\r\nbody\r\n--report-00000000000000000000--\r\n";
         assert!(text.ends_with(part), "{text}");
+        for (message, kind) in [
+            ("Subject: gre\u{219}it\r\n\r\nbody", "message/global"),
+            ("Subject: x\r\n\r\ngre\u{219}it", "message/rfc822"),
+        ] {
+            let text = with(Returned::Whole(message.as_bytes()));
+            let part = format!("Content-Type: {kind}\r\nContent-Transfer-Encoding: 8bit\r\n");
+            assert!(text.contains(&part), "{text}");
+        }
         let text = with(Returned::Header(b"Subject: hello\r\n"));
         assert!(text.contains("The header section of your message is attached,"), "{text}");
         let text = with(Returned::Header(b""));

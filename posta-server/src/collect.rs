@@ -6,6 +6,7 @@
 //! unique-id is not fetched twice.
 
 mod listed;
+mod said;
 mod session;
 mod sources;
 mod store;

@@ -51,7 +51,11 @@ fn the_story_of_a_mailbox_reads_well() {
     let mut other = Place::named("pop.y.test", &[("smtp", "none"), ("pop3", "none")]);
     other.add_account("ana@y.test");
     other.start();
-    send(&mut smtp(other.address("smtp")), "ana@y.test", "Subject: far\r\n\r\nb\r\n");
+    send(
+        &mut smtp(other.address("smtp")),
+        "ana@y.test",
+        "Subject: far\r\nMessage-ID: <far@y.test>\r\n\r\nb\r\n",
+    );
     let server = other.address("pop3");
     let fetch = [
         "fetch",
@@ -70,11 +74,13 @@ fn the_story_of_a_mailbox_reads_well() {
     for words in [
         "in the mailbox of ana@x.test, through info@x.test\n".to_owned(),
         format!("octets from {files}\n"),
-        format!("octets from {server} by POP3\n"),
+        format!("octets of s@y.test from {server} by POP3\n"),
         "in the mailbox of ana@x.test\n".to_owned(),
     ] {
         assert!(told.contains(&words), "{words}\n---\n{told}");
     }
+    let by_id = stdout(&place.posta(&["trace", "<far@y.test>"], ""));
+    assert!(by_id.contains("in the mailbox of ana@x.test\n"), "{by_id}");
     let told = stdout(&place.posta(&["trace", "ana@x.test", "--json"], ""));
     let told: serde_json::Value = serde_json::from_str(&told).unwrap();
     assert_eq!(told[0]["mailboxes"][0]["through"], "info@x.test", "{told}");

@@ -1,10 +1,10 @@
 //! Collected messages go into a mailbox of the store, each in one transaction with the unique-id by
 //! which it is known: dying in between neither loses nor doubles it.
 
-use super::{Destination, Taken};
+use super::{Destination, Taken, said::Said};
 use crate::{clock::Clock, outcomes::Arrival};
 use aws_lc_rs::digest::{SHA256, digest};
-use posta_mail::{Address, MailId, ReversePath, Timestamp, crlf::CrlfLines, id::is_unique_id};
+use posta_mail::{Address, MailId, Timestamp, crlf::CrlfLines, id::is_unique_id};
 use posta_store::{
     Acceptance, Account, CHUNK, Collected, Delivery, Event, InMailbox, Origin, SourceId, Store,
     StoreError, What,
@@ -40,6 +40,8 @@ pub struct StoreDestination {
     id: MailId,
     chunks: u32,
     rest: Vec<u8>,
+    /// What the message says of itself, once its beginning is in the store.
+    said: Option<Said>,
     /// Counts the octets that the message has as lines.
     lines: CrlfLines,
     /// Octets that the mailbox has room for.
@@ -81,6 +83,7 @@ impl StoreDestination {
             id,
             chunks,
             rest,
+            said: None,
             lines,
             room,
             unique_id,
@@ -103,6 +106,7 @@ impl StoreDestination {
     /// Drops what there is of a message that did not end.
     async fn drop_partial(&mut self) -> Result<(), StoreError> {
         self.rest.clear();
+        self.said = None;
         self.lines = CrlfLines::default();
         if mem::take(&mut self.chunks) > 0 {
             self.store.discard(self.id).await?;
@@ -133,7 +137,8 @@ impl StoreDestination {
         let unique_id = there.filter(|_| moves).map(|id| self.known_as(&id).into_owned());
         let unique_id = unique_id.filter(|id| self.taken.insert(id.clone()));
         let delivery = Delivery { account: self.account.id, prefix: Vec::new(), unique_id };
-        let event = Event { id, time, what: self.told(octets) };
+        let said = self.said.take().unwrap_or_else(|| Said::read(&rest));
+        let event = Event { id, time, what: self.told(said, octets) };
         let acceptance = Acceptance {
             id,
             time,
@@ -152,7 +157,7 @@ impl StoreDestination {
         Ok(())
     }
 
-    fn told(&self, octets: u64) -> What {
+    fn told(&self, Said { from, message_id }: Said, octets: u64) -> What {
         let address: Address = self.account.address.clone();
         What::Accepted {
             origin: Origin {
@@ -161,9 +166,9 @@ impl StoreDestination {
                 account: Some(address.clone()),
                 ..Origin::default()
             },
-            from: ReversePath::Null,
+            from,
             to: vec![address],
-            message_id: None,
+            message_id,
             octets,
             mailboxes: vec![InMailbox::Own(self.account.address.clone())],
             refused: Vec::new(),
@@ -205,6 +210,9 @@ impl Destination for StoreDestination {
         while !content.is_empty() {
             // The last chunk comes with the acceptance, so a full one goes only when more comes.
             if self.rest.len() == CHUNK {
+                if self.chunks == 0 {
+                    self.said = Some(Said::read(&self.rest));
+                }
                 let kept = self.store.append(self.id, self.chunks, &self.rest).await;
                 kept.map_err(io::Error::other)?;
                 self.chunks += 1;

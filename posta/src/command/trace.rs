@@ -110,10 +110,14 @@ fn print(event: &Event) {
 
 /// Where a message came from: from a client, from a mailbox elsewhere, or from this server itself.
 fn accepted(origin: &Origin, from: &ReversePath, octets: u64) -> String {
+    let of = match from {
+        ReversePath::Null => String::new(),
+        ReversePath::Address(sender) => format!(" of {sender}"),
+    };
     match (origin.protocol.as_str(), &origin.hello) {
         ("", _) => format!("made by this server, {octets} octets"),
-        ("POP3", server) => format!("collected {octets} octets from {server} by POP3"),
-        ("Maildir", directory) => format!("imported {octets} octets from {directory}"),
+        ("POP3", server) => format!("collected {octets} octets{of} from {server} by POP3"),
+        ("Maildir", directory) => format!("imported {octets} octets{of} from {directory}"),
         _ => format!("accepted {octets} octets from {from}, {}", described(origin)),
     }
 }

@@ -621,6 +621,24 @@ pub(super) const DETAILS: &[(&str, Meaning)] = &[
             "RFC 3463 §3.8",
         ),
     ),
+    (
+        "7.4",
+        meaning(
+            "TLS is required, and the other server does not offer it.",
+            "in a report",
+            "Nothing, if you are the sender; whoever runs that server has to offer STARTTLS.",
+            "RFC 3463 §3.8",
+        ),
+    ),
+    (
+        "7.5",
+        meaning(
+            "TLS with the other server failed, as for its certificate, which the text tells.",
+            "in a report",
+            "Whoever runs that server has to mend it. A certificate of one's own is listed in `tls.authorities`.",
+            "RFC 3463 §3.8",
+        ),
+    ),
     ("7.8", meaning("Name or password is wrong.", "to AUTH", "Correct them.", "RFC 4954 §6")),
     ("7.9", meaning("The mechanism is too weak.", "to AUTH", "Use a stronger one.", "RFC 4954 §6")),
     ("7.11", meaning("The mechanism needs TLS.", "to AUTH", "Begin TLS first.", "RFC 4954 §6")),
