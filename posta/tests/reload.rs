@@ -83,6 +83,22 @@ fn what_is_wrong_is_refused_whole_and_what_cannot_change_is_named() {
     place.logged("INFO started version=");
 }
 
+/// The store stays where it is until a restart, and the self-signed certificate with it.
+#[test]
+fn another_data_directory_is_for_the_next_start() {
+    let mut place = Place::new(&[("smtp", "starttls")]);
+    place.start();
+    let config = fs::read_to_string(place.config()).unwrap();
+    let elsewhere = place.directory.path().join("elsewhere");
+    let data = place.directory.path().join("data");
+    let (old, new) = (data.display().to_string(), elsewhere.display().to_string());
+    fs::write(place.config(), config.replace(&old, &new)).unwrap();
+    reload(&place, "reloaded:");
+    place.logged("changed, but holds only after a restart key=data");
+    assert!(!elsewhere.exists(), "nothing is made there yet");
+    assert_eq!(place.stop(), Some(0));
+}
+
 /// What waited for a dead smarthost goes to another at once, without a restart.
 #[test]
 fn another_smarthost_holds_for_what_waits() {

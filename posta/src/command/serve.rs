@@ -78,7 +78,9 @@ impl Running<'_> {
     /// it is.
     fn reload(&mut self) {
         let fresh = wiring::config(&self.arguments.place).and_then(|config| {
-            self.server.reload(wiring::settings(&config)?)?;
+            // A self-signed certificate stays where the store is.
+            let data = self.config.data.clone();
+            self.server.reload(wiring::settings(&Config { data, ..config.clone() })?)?;
             Ok(config)
         });
         match fresh {
