@@ -5,11 +5,13 @@ SMTP offers STARTTLS, SUBMISSION offers STARTTLS and AUTH, SUBMISSIONS is in TLS
 program sends a message with an attachment over each of them, as fits; what arrives is compared.
 """
 
+import atexit
 import base64
 import email
 import email.message
 import os
 import poplib
+import shutil
 import ssl
 import subprocess
 import sys
@@ -55,6 +57,7 @@ class Server:
         self.password, self.smtp, self.submission = password, smtp, submission
         self.submissions, self.pop3 = submissions, pop3
         self.directory = tempfile.mkdtemp(prefix="posta-programs-")
+        atexit.register(shutil.rmtree, self.directory, ignore_errors=True)
         self.content = message()
         self.unix = self.content.replace(b"\r\n", b"\n")
         self.file = self.write("message.eml", self.content)
