@@ -2,6 +2,7 @@
 
 mod follow;
 pub(crate) mod postmaster;
+pub(crate) mod problems;
 
 pub use follow::{Broken, Fault};
 pub(crate) use follow::{Follower, TARGETS, canonical, faults, untagged};

@@ -123,6 +123,19 @@ fn one_who_left_is_forwarded() {
     assert_eq!(unique_ids(&place, "ana@x.test").len(), 2);
 }
 
+/// What an earlier store has, or a removal left, is told at the start.
+#[test]
+fn an_alias_that_leads_to_nobody_is_told_at_the_start() {
+    let mut place = place(&["ana@x.test", "bob@x.test"]);
+    said(&place, "alias add info@x.test ana@x.test bob@x.test");
+    said(&place, "account remove bob@x.test --yes");
+    place.stop();
+    place.start();
+    let line = place.logged("an alias is wrong");
+    let problem = "info@x.test is an alias that leads to bob@x.test, which does not exist";
+    assert!(line.contains("WARN") && line.contains(problem), "{line}");
+}
+
 #[test]
 fn a_renamed_account_keeps_all_but_its_name() {
     let place = place(&["ana@x.test", "bob@x.test"]);

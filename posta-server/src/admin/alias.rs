@@ -5,7 +5,7 @@
 //! brings it back into the mailbox.
 
 use super::{Admin, AdminError, Response, parse_address};
-use crate::directory::{Broken, Fault, TARGETS, canonical, faults, untagged};
+use crate::directory::{Broken, Fault, TARGETS, canonical, faults, problems::problems, untagged};
 use posta_mail::Address;
 use posta_store::{Alias, AliasName, StoreError, keeps_copy};
 use serde::{Deserialize, Serialize};
@@ -159,27 +159,12 @@ impl Admin {
         let mut lines = Vec::new();
         for alias in self.store.aliases().await? {
             lines.push(AliasLine {
-                problems: self.problems(&alias).await?,
+                problems: problems(&*self.store, &alias).await?,
                 name: alias.name.to_string(),
                 targets: alias.targets.iter().map(Address::to_string).collect(),
             });
         }
         Ok(Response::Aliases(lines))
-    }
-
-    async fn problems(&self, alias: &Alias) -> Result<Vec<String>, StoreError> {
-        if let AliasName::Address(address) = &alias.name
-            && let Some(account) = self.store.account(address).await?
-            && !account.forwards
-        {
-            // Of stores that were written before accounts could forward.
-            return Ok(vec![format!(
-                "{address} is an account, which gets the mail: `posta alias remove {address}`, or \
-                 `posta alias set {address} MEMBER...` to have it forwarded"
-            )]);
-        }
-        let faults = faults(&*self.store, alias, &alias.targets).await?;
-        Ok(faults.iter().map(Broken::to_string).collect())
     }
 
     /// The aliases that name an address as a member.
