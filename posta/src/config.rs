@@ -427,13 +427,40 @@ mod tests {
         assert_eq!(limits.len(), keys::names("limits").len(), "those of the limits too");
     }
 
-    /// What README.md shows can be written so.
+    /// The first block of TOML in a document.
+    fn shown(document: &str) -> &str {
+        let (_, shown) = document.split_once("```toml\n").unwrap();
+        shown.split_once("```").unwrap().0
+    }
+
     #[test]
     fn the_readme_does_not_err() {
-        let readme = include_str!("../../README.md");
-        let (_, shown) = readme.split_once("```toml\n").unwrap();
-        let config = Config::parse(shown.split_once("```").unwrap().0).unwrap();
-        assert_eq!(config.listen.len(), 2);
+        let config = Config::parse(shown(include_str!("../../README.md"))).unwrap();
+        assert_eq!(config.listen.len(), 4);
+    }
+
+    /// docs/configuration.md: what is set there is the default, and what begins with `#` an example.
+    #[test]
+    fn every_option_is_documented_with_its_default_or_an_example() {
+        let shown = shown(include_str!("../../docs/configuration.md"));
+        let documented = Config::parse(shown).unwrap();
+        assert_eq!(format!("{documented:#?}"), format!("{:#?}", Config::default()));
+        let whole: Vec<_> =
+            shown.lines().map(|line| line.strip_prefix("# ").unwrap_or(line)).collect();
+        let whole = whole.join("\n");
+        Config::parse(&whole).unwrap();
+        let table: toml::Table = toml::from_str(&whole).unwrap();
+        for name in keys::names("") {
+            assert!(table.contains_key(name), "{name}");
+            let inner = match &table[name] {
+                toml::Value::Table(inner) => inner,
+                toml::Value::Array(tables) => tables[0].as_table().unwrap(),
+                _ => continue,
+            };
+            for key in keys::names(name) {
+                assert!(inner.contains_key(key), "{name}.{key}");
+            }
+        }
     }
 
     #[test]
