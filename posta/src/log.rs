@@ -118,7 +118,7 @@ impl Log {
     /// Waits until all lines are written, but not for a reader that takes none.
     pub(crate) fn flush(&self) {
         let mut state = self.state();
-        state.sum_up(Timestamp::MAX);
+        state.sum_up(SystemClock.now(), Duration::ZERO);
         self.filled.notify_one();
         let is_unwritten = |state: &mut State| !state.pending.is_empty() || state.is_writing;
         let waited = self.written.wait_timeout_while(state, LAST_LINES, is_unwritten);
@@ -137,7 +137,7 @@ impl Log {
             while state.pending.is_empty() {
                 let waited = self.filled.wait_timeout(state, COUNTED);
                 state = waited.unwrap_or_else(PoisonError::into_inner).0;
-                state.sum_up(SystemClock.now());
+                state.sum_up(SystemClock.now(), COUNTED);
             }
             std::mem::swap(&mut lines, &mut state.pending);
             state.is_writing = true;
@@ -171,7 +171,7 @@ impl Log {
         let hash = if is_fault { self.hasher.hash_one(words) } else { 0 };
         let mut state = self.state();
         if is_fault {
-            state.sum_up(now);
+            state.sum_up(now, COUNTED);
             let tally = state.tallies.entry(metadata.callsite()).or_insert_with(|| Tally::new(now));
             if tally.counts(hash, level, words) {
                 return;
@@ -195,9 +195,9 @@ impl State {
         is_first
     }
 
-    /// Tells what was counted and is over, and forgets it.
-    fn sum_up(&mut self, now: Timestamp) {
-        let is_over = |tally: &Tally| now.duration_since(tally.since).unsigned_abs() >= COUNTED;
+    /// Tells what was counted for so long, and forgets it.
+    fn sum_up(&mut self, now: Timestamp, age: Duration) {
+        let is_over = |tally: &Tally| now.duration_since(tally.since).unsigned_abs() >= age;
         let over: Vec<_> = self.tallies.extract_if(|_, tally| is_over(tally)).collect();
         for (_, Tally { untold, last: (level, words), .. }) in over {
             if untold > 0 {
@@ -323,8 +323,13 @@ mod tests {
     fn told(level: Level, act: impl FnOnce(&Log)) -> String {
         let log = Arc::new(Log::new(level));
         tracing::subscriber::with_default(log.clone(), || act(&log));
-        log.state().sum_up(Timestamp::MAX);
+        log.state().sum_up(SystemClock.now(), Duration::ZERO);
         let lines = String::from_utf8(log.state().pending.clone()).unwrap();
+        let today = SystemClock.now().to_string();
+        assert!(
+            lines.lines().all(|line| line[..4] == today[..4]),
+            "no line is of another time: {lines}"
+        );
         let words = lines.lines().map(|line| line.split_once(' ').unwrap().1);
         words.map(|words| format!("{words}\n")).collect()
     }
