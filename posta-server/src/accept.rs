@@ -6,17 +6,18 @@
 //! made only from that transaction's success.
 
 mod acceptance;
+mod rights;
 
 use crate::{
     auth::{Authenticator, LoginError},
-    budget::{Budget, EnvelopeMemory, Party},
+    budget::{Budget, EnvelopeMemory},
     clock::Clock,
     content::{FREE, Incoming, LULL},
-    directory::{Directory, NotTaken, Recipient, Resolved, store_failed},
+    directory::{Directory, NotTaken, Recipient, store_failed},
     drive::Host,
     logins,
     net::Stream,
-    network::{ClientNetwork, is_within},
+    network::is_within,
     outcomes::{self, Arrival},
     principal::Principal,
     rate::Rates,
@@ -24,17 +25,13 @@ use crate::{
     relay::Wake,
     reports::Reporter,
     sasl::{self, Dialogue, Peer},
-    submission::{self, LoopbackTrust, Submitter},
+    submission::{self, LoopbackTrust},
     tls::{Tls, TlsInfo},
 };
 use ipnet::IpNet;
 use posta_mail::{
-    Address, ClientAddress, Domain, Reply, Timestamp,
-    envelope::Hold,
-    header::{Completion, HeaderCompleter},
-    limits,
-    sasl::Exchange,
-    trace::Received,
+    ClientAddress, Domain, Reply, Timestamp, envelope::Hold, header::HeaderCompleter,
+    sasl::Exchange, trace::Received,
 };
 use posta_smtp::{
     Server,
@@ -224,12 +221,6 @@ impl SmtpHost {
         Answer::Accept
     }
 
-    /// Whether the rules of submission hold: on its own listeners, and for everybody who logged in,
-    /// be it by a trusted client's word.
-    fn is_submission(&self) -> bool {
-        self.acceptor.service == Service::Submission || self.account.is_some()
-    }
-
     /// Returns what to answer to a session whose login no longer holds: a 421, which ends it. What
     /// was begun while a token was valid may end, however large it is.
     async fn lost_login(&mut self, is_end: bool) -> Option<Answer> {
@@ -244,17 +235,6 @@ impl SmtpHost {
         self.refused.note("the session".to_owned(), refusal.to_string());
         self.abandon().await;
         Some(Answer::Refuse(refusal))
-    }
-
-    fn submitter(&self) -> Submitter<'_> {
-        Submitter {
-            account: self.account.as_deref(),
-            client: self.client,
-            directory: &self.acceptor.directory,
-            rates: &self.acceptor.rates,
-            loopback: self.acceptor.loopback,
-            now: self.acceptor.clock.now(),
-        }
     }
 
     async fn authenticate(&mut self, message: Exchange) -> Answer {
@@ -300,7 +280,8 @@ impl SmtpHost {
             Ok(found)
         });
         match taken {
-            Err(NotTaken { reply, why }) => {
+            Err(refused) => {
+                let NotTaken { reply, why } = self.explain(refused);
                 self.refuse_for(format!("RCPT TO:{path}"), reply, why).await
             }
             Ok((address, resolved)) => {
@@ -318,62 +299,6 @@ impl SmtpHost {
                 }
                 Answer::Accept
             }
-        }
-    }
-
-    /// Decides whether there is a rate that the recipient would exceed, and counts it.
-    fn may_send_to(&self, address: &Address, resolved: &Resolved) -> Result<(), Reply> {
-        let Some(transaction) = self.transaction.as_deref() else { return Ok(()) };
-        if self.may_relay() {
-            let is_program = self.account.is_none() && transaction.from_here;
-            let is_elsewhere = resolved.elsewhere.contains(address);
-            return self.submitter().may_send_to(is_program && is_elsewhere);
-        }
-        let (rates, now) = (&self.acceptor.rates, self.acceptor.clock.now());
-        rates.answer(self.client, &transaction.mail.reverse_path, (address, resolved), now)
-    }
-
-    /// Promises a stranger no report of success where that would be one too many. Returns whether there
-    /// may be a report now, of a copy that leads to nobody too: a stranger's reverse-path may be anybody's.
-    fn limit_reports(&self, recipients: &mut [Recipient], from_here: bool) -> bool {
-        let is_wanted = recipients
-            .iter()
-            .any(|recipient| recipient.notify.success || !recipient.resolved.broken.is_empty());
-        let is_known = from_here || self.may_relay();
-        let is_stranger = self.acceptor.service != Service::Lmtp && !is_known;
-        let (rates, now) = (&self.acceptor.rates, self.acceptor.clock.now());
-        if is_wanted && is_stranger && !rates.may_hear_of_success(self.client, now) {
-            recipients.iter_mut().for_each(|recipient| recipient.notify.success = false);
-            return false;
-        }
-        true
-    }
-
-    /// RFC 5321 §3.6.1: mail for elsewhere is taken from those we know.
-    fn may_relay(&self) -> bool {
-        self.account.is_some()
-            || is_within(&self.acceptor.relays_for, self.client)
-            || self.transaction.as_ref().is_some_and(|open| open.from_here)
-    }
-
-    /// Whether the client is a program on this machine that may send to other servers without a login.
-    /// Never whoever a proxy speaks for, even if it says 127.0.0.1, nor the proxy itself: anybody may
-    /// be behind it.
-    fn is_program(&self) -> bool {
-        self.account.is_none()
-            && self.acceptor.service != Service::Lmtp
-            && self.acceptor.loopback == LoopbackTrust::Anywhere
-            && self.is_direct
-            && self.client.is_on_this_machine()
-    }
-
-    /// Who takes the memory that a message needs.
-    fn party(&self) -> Party {
-        match (&self.account, ClientNetwork::of_client(self.client)) {
-            (Some(account), _) => Party::Account(account.id),
-            (None, None) => Party::Local,
-            (None, Some(network)) if self.may_relay() => Party::Trusted(network),
-            (None, Some(network)) => Party::Stranger(network),
         }
     }
 
@@ -420,15 +345,6 @@ impl SmtpHost {
         let secured = if self.tls.is_some() { "S" } else { "" };
         let authenticated = if self.account.is_some() { "A" } else { "" };
         format!("{base}{secured}{authenticated}")
-    }
-
-    /// For which messages missing fields are added. What LMTP hands over came through a server.
-    fn completion(&self) -> Completion {
-        match self.acceptor.service {
-            _ if self.is_submission() => Completion::Always,
-            Service::Smtp if self.may_relay() => Completion::IfMissing,
-            _ => Completion::IfNoHeader,
-        }
     }
 
     fn begin_content(&mut self) -> Answer {
@@ -510,21 +426,6 @@ impl SmtpHost {
                 }
                 Answer::Refuse(store_failed(&error))
             }
-        }
-    }
-
-    /// What stands against a message that has come whole.
-    async fn may_be_sent(&self, incoming: &Incoming) -> Result<(), Reply> {
-        if let Some(failure) = &incoming.failure {
-            return Err(failure.reply());
-        }
-        if incoming.hops > limits::HOPS {
-            // RFC 5321 §6.3.
-            return Err(Reply::new(554, (5, 4, 6), "The message goes round in a loop"));
-        }
-        match &incoming.originators {
-            Some(originators) => self.submitter().may_author(originators).await,
-            None => Ok(()),
         }
     }
 }

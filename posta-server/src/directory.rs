@@ -14,6 +14,9 @@ use posta_store::{Account, AccountId, Store, StoreError};
 use postmaster::{DUTIES, FirstAccounts, domain_of_host, is_duty};
 use std::{borrow::Cow, sync::Arc};
 
+/// Why a recipient elsewhere is refused.
+pub(crate) const NOT_SERVED: &str = "That domain is not served here; to send elsewhere, log in";
+
 /// Resolves recipients, when they are named: an unknown user is refused there, and no report has to
 /// be written later.
 #[derive(Clone)]
@@ -338,11 +341,7 @@ impl Directory {
             Ok(false) if may_relay => {
                 Ok(Resolved { elsewhere: vec![address.clone()], ..Resolved::default() })
             }
-            Ok(false) => Err(Reply::new(
-                550,
-                (5, 7, 1),
-                "That domain is not served here; to send elsewhere, log in",
-            )),
+            Ok(false) => Err(Reply::new(550, (5, 7, 1), NOT_SERVED)),
             Err(error) => Err(store_failed(&error)),
         }
     }
