@@ -91,3 +91,28 @@ pub fn no_tls(server: &str, cause: &io::Error) -> String {
     };
     format!("TLS with {server} failed: {cause}{cure}")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_cause_has_its_own_cure() {
+        for (endpoint, kind, cure) in [
+            ("127.0.0.1:110", ErrorKind::PermissionDenied, "CAP_NET_BIND_SERVICE"),
+            ("127.0.0.1:2110", ErrorKind::AddrInUse, "`ss -ltnp 'sport = :2110'`"),
+            ("192.0.2.1:25", ErrorKind::AddrNotAvailable, "\"0.0.0.0:25\" takes all"),
+            ("[2001:db8::1]:25", ErrorKind::AddrNotAvailable, "\"[::]:25\" takes all"),
+            ("unix:/x/y", ErrorKind::NotFound, "its directory does not exist"),
+            ("unix:/x/y", ErrorKind::PermissionDenied, "make it this user's"),
+            ("unix:/x/y", ErrorKind::AddrInUse, "stop it"),
+            ("unix:/x/y", ErrorKind::AlreadyExists, "remove it"),
+        ] {
+            let words = cannot_listen(&endpoint.parse().unwrap(), &kind.into());
+            assert!(words.contains(cure), "{endpoint}, {kind}: {words}");
+        }
+        let long = format!("unix:/{}", "x".repeat(UNIX_PATH));
+        let words = cannot_listen(&long.parse().unwrap(), &ErrorKind::InvalidInput.into());
+        assert!(words.contains("at most 107 octets"), "{words}");
+    }
+}

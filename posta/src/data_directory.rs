@@ -3,6 +3,9 @@
 use anyhow::{Result, bail};
 use std::{fs, path::Path};
 
+/// What any store has something of, however its making ended.
+const STORE: [&str; 4] = ["version", "keyspaces", "log", "lock"];
+
 /// Checks that a directory is one for data, or can become one.
 ///
 /// # Errors
@@ -16,6 +19,15 @@ pub(crate) fn check(data: &Path) -> Result<()> {
     }
     if data.join("store").is_file() {
         bail!("{shown}/store is a file, and no store: name another data directory, or remove it");
+    }
+    // The engine below would put its files beside whatever is there.
+    let within: Vec<_> = fs::read_dir(data.join("store")).into_iter().flatten().flatten().collect();
+    if !within.is_empty()
+        && !within.iter().any(|entry| STORE.iter().any(|ours| entry.file_name() == *ours))
+    {
+        bail!(
+            "{shown}/store holds no store of Posta, but other files: name another data directory"
+        );
     }
     // What cannot be read is told of when it is used.
     let Ok(entries) = fs::read_dir(data) else { return Ok(()) };

@@ -6,7 +6,7 @@
 //! Within a directory that was closed all along nothing was exposed: files in it that others could read
 //! (an older version made such) are closed without a word.
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use rustix::{
     fs::{Mode, OFlags},
     process::geteuid,
@@ -81,7 +81,15 @@ impl Owner {
 /// With the cure, when others may enter it, or when it or something in it belongs to another user.
 pub(crate) fn claim(data: &Path) -> Result<()> {
     let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(data);
-    made.with_context(|| format!("the data directory {} cannot be made", data.display()))?;
+    made.map_err(|error| match error.kind() {
+        io::ErrorKind::PermissionDenied => anyhow!(
+            "the data directory {0} cannot be made by this user: as root, `install -d -m 700 -o {1} {0}` makes \
+             it for them",
+            data.display(),
+            geteuid().as_raw()
+        ),
+        _ => anyhow!("the data directory {} cannot be made: {error}", data.display()),
+    })?;
     let metadata = fs::metadata(data).with_context(|| format!("{}", data.display()))?;
     is_ours(data, &metadata, data)?;
     ensure!(

@@ -98,7 +98,7 @@ const MISTAKES: &[Mistake] = &[
     ),
     written(
         "[submission]\ntrust-loopback = 'yes'",
-        "posta: the configuration DIR/posta.toml: line 3: submission.trust-loopback is true or false, \
+        "posta: the configuration DIR/mistake.toml: line 3: submission.trust-loopback is true or false, \
          without quotation marks, or \"local\" (programs on this machine submit mail for here only)",
     ),
     written(

@@ -25,6 +25,8 @@ fn a_server_that_cannot_start_tells_the_cure() {
         fs::set_permissions(path.join(name), fs::Permissions::from_mode(0o600)).unwrap();
     }
     fs::create_dir_all(path.join("home/Documents")).unwrap();
+    fs::create_dir_all(path.join("other/store")).unwrap();
+    fs::write(path.join("other/store/readme"), "").unwrap();
     // The first start tells that it is one.
     let first = path.join("first.toml");
     let data = path.join("data");
@@ -124,6 +126,13 @@ const MISTAKES: &[Mistake] = &[
         input: "",
         says: "posta: the data directory DIR/home holds no store, but other directories, such as Documents: \
          name one of its own, which is made if it is not there",
+        status: 1,
+    },
+    Mistake {
+        configuration: "",
+        command: &["serve", "--data", "DIR/other"],
+        input: "",
+        says: "posta: DIR/other/store holds no store of Posta, but other files: name another data directory",
         status: 1,
     },
     Mistake {
