@@ -11,6 +11,7 @@ use crate::{
     failed,
     key_file::KeyFile,
     lanes::Lanes,
+    lock,
     log::Log,
     open::Opener,
     recover, schema,
@@ -169,7 +170,8 @@ impl Committer {
     /// Reads the state that the last run left.
     pub(crate) fn new(schema: Schema, opener: &Opener, disk: Disk) -> Result<Self, StoreError> {
         let Opener { segments, usages, views, lanes, keys, .. } = opener.clone();
-        let log = recover::log(&schema, segments.clone())?;
+        let set_aside = lock(&opener.set_aside).take();
+        let log = recover::log(&schema, segments.clone(), set_aside.as_deref())?;
         let contents = Contents::new(&schema, segments, log.segment())?;
         let accounts = schema.accounts("")?.into_iter().map(|account| account.id).collect();
         let last_account = schema.number(schema::LAST_ACCOUNT)?.unwrap_or_default();

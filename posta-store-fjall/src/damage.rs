@@ -1,6 +1,8 @@
 //! Damage that a start finds: contents that the log does not have any more, and a journal of the tables
 //! that cannot be read.
 
+mod journal;
+
 use crate::{
     failed, io_failed, key_and_value,
     log::{Position, SEGMENT, Segments},
@@ -8,7 +10,7 @@ use crate::{
     unsealed::empty_journals,
 };
 use fjall::Database;
-use posta_mail::MailId;
+use posta_mail::{MailId, Timestamp};
 use posta_store::{AccountId, StoreError};
 use std::{
     collections::{BTreeMap, HashSet},
@@ -37,22 +39,97 @@ pub(crate) struct Lost {
     contents: HashSet<MailId>,
     /// The segments that they should be in, and what is wrong with these.
     segments: BTreeMap<u64, &'static str>,
+    /// Those that are damaged inside, and up to where each is whole.
+    pub(crate) inside: BTreeMap<u64, u64>,
     /// Whether the log has to go on in another segment: there are contents behind its end, lost or not,
     /// or its last file is damaged, which the next start has to see too.
     pub(crate) is_at_end: bool,
 }
 
-/// Looks for contents whose place is behind the end of the log, or of the file that it is in. Unless
-/// `is_unclean`, all of them are looked at only if a file is missing or shorter than it was when the log
-/// went on in the next: so a start after a stop costs a look at each file.
+/// The end of the log that is missing, with messages that nothing else tells of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Missing {
+    /// How many messages there were in it, at most; none if that cannot be known.
+    pub messages: Option<u64>,
+    /// When the last message was accepted that is there.
+    pub after: Option<Timestamp>,
+}
+
+/// Finds out whether the log's end is missing, and tells of it. What the tables know of is told of by
+/// [`tell`]; here it is about what only their journal knew, which was set aside, or nobody, if the file was
+/// cut in the middle of something.
+pub(crate) fn missing(
+    schema: &Schema,
+    set_aside: Option<&Path>,
+    sound: &BTreeMap<u64, u64>,
+    end: Position,
+    is_cut: bool,
+) -> Result<Option<Missing>, StoreError> {
+    let mut told = journal::Told::default();
+    let mut lost = HashSet::new();
+    if let Some(aside) = set_aside {
+        told = journal::read(aside, schema).map_err(io_failed)?;
+        for (key, place) in &told.contents {
+            let reach = u64::from(place.offset) + place.octets();
+            let is_lost = (place.segment, reach) > (end.segment, end.offset)
+                || sound.get(&place.segment).is_some_and(|&whole| reach > whole);
+            if is_lost && schema.place(*key)?.is_none() {
+                lost.insert(schema::content_of(key)?);
+            }
+        }
+    }
+    let last = schema.place.iter().next_back().map(key_and_value).transpose()?;
+    let last = last.map(|(key, _)| schema::content_of(&key)).transpose()?;
+    let after = last.and_then(accepted);
+    let since = after.map_or_else(|| "any time".to_owned(), |after| after.to_string());
+    let is_short = told.reach.is_some_and(|it| (it.segment, it.offset) > (end.segment, end.offset));
+    if is_short || !lost.is_empty() {
+        let messages = lost.len() as u64;
+        tracing::error!(
+            "the end of the log is missing: up to {messages} messages that were accepted after {since} are lost, \
+             and so is what was changed since then. Bring the store back from a backup while the server is \
+             stopped, or have their senders send them again"
+        );
+        return Ok(Some(Missing { messages: Some(messages), after }));
+    }
+    if is_cut {
+        tracing::error!(
+            "the log was cut: messages that were accepted after {since} may be missing, and nobody knows how \
+             many. Bring the store back from a backup while the server is stopped"
+        );
+        return Ok(Some(Missing { messages: None, after }));
+    }
+    if set_aside.is_some() {
+        match told.reach {
+            Some(_) => tracing::info!("the log reaches as far as that journal tells"),
+            None => tracing::warn!(
+                "that journal does not tell how far the log reached: if the log was damaged with it, messages \
+                 that were accepted after {since} are missing"
+            ),
+        }
+    }
+    Ok(None)
+}
+
+/// When a message was accepted, as its id tells.
+fn accepted(id: MailId) -> Option<Timestamp> {
+    let mut octets = [0; 8];
+    octets[2..].copy_from_slice(id.to_bytes().first_chunk::<6>()?);
+    Timestamp::from_millisecond(i64::from_be_bytes(octets)).ok()
+}
+
+/// Looks for contents whose place is behind the end of the log, of the file that it is in, or of what is whole
+/// of it, as `sound` has it of some. Unless `is_suspicious`, all of them are looked at only if a file is
+/// missing or shorter than it was when the log went on in the next: so a start after a stop costs a look at
+/// each file.
 pub(crate) fn look(
     schema: &Schema,
     segments: &Segments,
     end: Position,
-    is_unclean: bool,
+    sound: &BTreeMap<u64, u64>,
+    mut is_suspicious: bool,
 ) -> Result<Lost, StoreError> {
     let mut lengths = BTreeMap::new();
-    let mut is_suspicious = is_unclean;
     for guard in schema.segment.iter() {
         let (key, _) = key_and_value(guard)?;
         let number = schema::Reader(&key).u64()?;
@@ -71,11 +148,14 @@ pub(crate) fn look(
         let reach = u64::from(place.offset) + place.octets();
         let is_behind_end = (place.segment, reach) > (end.segment, end.offset);
         lost.is_at_end |= is_behind_end;
+        let whole = sound.get(&place.segment).copied().unwrap_or(u64::MAX);
+        let is_doubtful = is_behind_end || reach > whole;
         let what = match lengths.get(&place.segment).copied().flatten() {
             None => "is missing",
             Some(length) if length < reach => "is cut off",
-            _ if is_behind_end && segments.read(place, schema::chunk_of(&key)?)?.is_none() => {
-                "ends too soon"
+            _ if is_doubtful && segments.read(place, schema::chunk_of(&key)?)?.is_none() => {
+                lost.inside.insert(place.segment, whole.min(reach - place.octets()));
+                if is_behind_end { "ends too soon" } else { "is damaged" }
             }
             _ => continue,
         };
@@ -107,7 +187,18 @@ pub(crate) fn tell(schema: &Schema, lost: &Lost) -> Result<Vec<(String, u64)>, S
     for (number, what) in &lost.segments {
         tracing::error!("segment {number} of the log {what}");
     }
+    let mut waiting = 0;
+    for guard in schema.queue.iter() {
+        let (key, _) = key_and_value(guard)?;
+        waiting += u64::from(lost.contents.contains(&schema::content_of(&key)?));
+    }
+    if waiting > 0 {
+        tracing::error!("{waiting} messages of the queue cannot be read: their senders are told");
+    }
     let messages: u64 = whose.iter().map(|(_, count)| count).sum();
+    if messages == 0 {
+        return Ok(whose);
+    }
     let mut told: Vec<_> =
         whose.iter().take(NAMED).map(|(name, count)| format!("{name} ({count})")).collect();
     if whose.len() > NAMED {
@@ -169,6 +260,30 @@ pub(crate) fn open_engine(
 }
 
 impl Schema {
+    /// The segments that an earlier start found damaged inside, and up to where each is whole.
+    pub(crate) fn damaged_segments(&self) -> Result<BTreeMap<u64, u64>, StoreError> {
+        let noted = self.meta.get(schema::DAMAGED).map_err(failed)?.unwrap_or_default();
+        let mut reader = schema::Reader(&noted);
+        let mut segments = BTreeMap::new();
+        while !reader.0.is_empty() {
+            segments.insert(reader.u64()?, reader.u64()?);
+        }
+        Ok(segments)
+    }
+
+    /// Notes them for the next start, in the tables only.
+    pub(crate) fn note_damaged_segments(
+        &self,
+        segments: &BTreeMap<u64, u64>,
+    ) -> Result<(), StoreError> {
+        let numbers = segments.iter().flat_map(|(&segment, &whole)| [segment, whole]);
+        let value: Vec<u8> = numbers.flat_map(u64::to_be_bytes).collect();
+        match segments.is_empty() {
+            true => self.meta.remove(schema::DAMAGED).map_err(failed),
+            false => self.meta.insert(schema::DAMAGED, value).map_err(failed),
+        }
+    }
+
     /// Writes all that the tables have in memory to their files.
     ///
     /// # Errors

@@ -34,6 +34,7 @@ mod views;
 
 use bytes::Bytes;
 use commit::{Committer, Request};
+pub use damage::Missing;
 use fjall::Guard;
 use futures_channel::oneshot;
 use key_file::KeyFile;
@@ -111,6 +112,7 @@ impl FjallStore {
             views: Arc::default(),
             lanes: Arc::default(),
             keys: Arc::new(KeyFile::new(keys)),
+            set_aside: Arc::default(),
         };
         let mut committer = opener.open()?;
         committer.drop_arriving()?;
@@ -138,6 +140,13 @@ impl FjallStore {
     #[must_use]
     pub fn unreadable(&self) -> Vec<(String, u64)> {
         lock(&self.segments.unreadable).clone()
+    }
+
+    /// Returns what the start found to be missing altogether: the end of the log, with messages that nothing
+    /// else tells of.
+    #[must_use]
+    pub fn missing(&self) -> Option<Missing> {
+        *lock(&self.segments.missing)
     }
 
     fn schema(&self) -> Result<Arc<Schema>, StoreError> {

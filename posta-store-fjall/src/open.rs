@@ -75,6 +75,8 @@ pub(crate) struct Opener {
     pub(crate) views: Arc<Views>,
     pub(crate) lanes: Arc<Mutex<Lanes>>,
     pub(crate) keys: Arc<KeyFile>,
+    /// Where the tables' journal is that was set aside, until the log is open.
+    pub(crate) set_aside: Arc<Mutex<Option<PathBuf>>>,
 }
 
 impl Opener {
@@ -112,11 +114,12 @@ impl Opener {
             Some(opened) => opened,
             None => {
                 let aside = damage::set_journal_aside(&self.directory)?;
-                let aside = aside.display();
                 tracing::error!(
-                    "the journal of the tables cannot be read: it is set aside in {aside}, and the tables \
-                     are brought up to date from the log, which lacks nothing"
+                    "the journal of the tables cannot be read: it is set aside in {}, and the tables are \
+                     brought up to date from the log",
+                    aside.display()
                 );
+                *lock(&self.set_aside) = Some(aside);
                 damage::open_engine(open).ok_or_else(|| damaged("a table"))?
             }
         };

@@ -77,6 +77,8 @@ pub(crate) const CHECKPOINT: &str = "checkpoint";
 /// Up to where the tables have what is in the log, at least. Written with each group, into the tables only:
 /// so a log that was cut since is not taken for the newer of the two.
 pub(crate) const APPLIED: &str = "applied";
+/// Segments that a start found damaged inside, and up to where each is whole: so the next start looks again.
+pub(crate) const DAMAGED: &str = "damaged";
 /// The last source id given out.
 pub(crate) const LAST_SOURCE: &str = "last-source";
 /// The id of the key file.

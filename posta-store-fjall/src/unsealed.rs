@@ -259,6 +259,7 @@ mod tests {
             views: Arc::default(),
             lanes: Arc::default(),
             keys: Arc::new(KeyFile::new(&store.with_extension("keys"))),
+            set_aside: Arc::default(),
         }
     }
 

@@ -6,7 +6,7 @@ use posta_store::{
     AccountId, CHUNK, Credentials, Store,
     conformance::{block_on, message, read},
 };
-use posta_store_fjall::FjallStore;
+use posta_store_fjall::{FjallStore, Missing};
 use std::{
     fs::{self, File},
     os::unix::fs::FileExt,
@@ -182,5 +182,123 @@ fn a_log_that_is_cut_is_told_of() {
             assert!((160 - 160 * part / 8).abs_diff(*unreadable) <= 2, "{unreadable} at {part}/8");
             accept(&store, 1_000 + start as u64, ana);
         }
+    }
+}
+
+/// Accepts a message of some three thousand octets.
+fn accept_small(store: &FjallStore, number: u64, account: AccountId) {
+    let body = format!("{number}\r\n{}", "x".repeat(3_000));
+    block_on(store.accept(message(number, second(0), body.as_bytes(), &[account]))).unwrap();
+}
+
+/// A store with 160 small messages, as a kill leaves it.
+fn killed() -> (tempfile::TempDir, AccountId) {
+    let live = tempfile::tempdir().unwrap();
+    let store = open(live.path());
+    let ana = add_account(&store, "ana@x.test");
+    (0..160).for_each(|number| accept_small(&store, number, ana));
+    // Until the engine's journal has what was acknowledged last.
+    thread::sleep(Duration::from_millis(200));
+    let dead = tempfile::tempdir().unwrap();
+    copy(live.path(), dead.path());
+    (dead, ana)
+}
+
+fn segment(directory: &Path) -> (File, u64) {
+    let path = directory.join("log/000000000001");
+    let end = fs::read(&path).unwrap().iter().rposition(|octet| *octet != 0).unwrap() as u64 + 1;
+    (File::options().write(true).open(path).unwrap(), end)
+}
+
+fn change_octet(path: &Path, at: u64) {
+    let file = File::options().read(true).write(true).open(path).unwrap();
+    let mut octet = [0];
+    file.read_exact_at(&mut octet, at).unwrap();
+    file.write_all_at(&[octet[0] ^ 0x41], at).unwrap();
+}
+
+/// The engine's journal is damaged, and the log was cut: what only the journal knew is told of, once.
+#[test]
+fn a_log_that_is_cut_beside_a_damaged_journal_is_told_of() {
+    for cut in [0, 1, 40_000, 300_000] {
+        let (dead, ana) = killed();
+        for journal in with_extension(dead.path(), "jnl") {
+            change_octet(&journal, 2_000);
+        }
+        let (file, end) = segment(dead.path());
+        if cut > 0 {
+            file.set_len(end - cut).unwrap();
+        }
+        let store = open(dead.path());
+        assert!(dead.path().join("damaged-journal-1").exists(), "the engine noticed nothing");
+        let here = messages(&store, ana);
+        assert_eq!(whole(&store, ana), here);
+        let lost = (cut > 0).then_some(160 - here as u64);
+        assert!(cut < 40_000 || lost > Some(10), "{lost:?}");
+        assert_eq!(store.missing().map(|missing| missing.messages), lost.map(Some), "{cut}");
+        let after = store.missing().and_then(|missing| missing.after);
+        assert_eq!(after.is_some(), cut > 0);
+        accept_small(&store, 1_000, ana);
+        drop(store);
+        let store = open(dead.path());
+        assert_eq!((store.missing(), whole(&store, ana)), (None, here + 1));
+    }
+}
+
+/// The same where nothing is left of the journal: the file ends where no write does.
+#[test]
+fn a_log_that_is_cut_in_the_middle_of_something_is_told_of() {
+    let (dead, ana) = killed();
+    for journal in with_extension(dead.path(), "jnl") {
+        File::options().write(true).open(journal).unwrap().set_len(0).unwrap();
+    }
+    let (file, end) = segment(dead.path());
+    file.set_len(end - 40_001).unwrap();
+    let store = open(dead.path());
+    assert!(messages(&store, ana) < 160);
+    assert!(matches!(store.missing(), Some(Missing { messages: None, after: Some(_) })));
+    // The room that is kept ahead of the log may go without a word.
+    let (dead, ana) = killed();
+    let (file, end) = segment(dead.path());
+    file.set_len(end + 5_001).unwrap();
+    let store = open(dead.path());
+    assert_eq!((store.missing(), whole(&store, ana)), (None, 160));
+}
+
+/// The end of the log is zeros, or an octet of it is another, as after a write that was lost within the file:
+/// each start tells which messages cannot be read, after a kill and after a stop.
+#[test]
+fn a_log_that_lost_a_write_is_told_of() {
+    for (is_stopped, is_zeroed) in [(false, true), (true, true), (true, false)] {
+        let (dead, ana) = killed();
+        if is_stopped {
+            drop(open(dead.path()));
+        }
+        let (file, end) = segment(dead.path());
+        match is_zeroed {
+            true => file.write_all_at(&[0; 40_000], end - 40_000).unwrap(),
+            false => {
+                let path = dead.path().join("log/000000000001");
+                let octets = fs::read(&path).unwrap();
+                let is_content = |at: &u64| octets[*at as usize..].starts_with(&[b'x'; 100]);
+                change_octet(&path, (end / 2..).find(is_content).unwrap());
+            }
+        }
+        for start in 0..3 {
+            let store = open(dead.path());
+            assert_eq!(messages(&store, ana), 160 + start, "{is_stopped} {is_zeroed} {start}");
+            let lost = (160 + start - whole(&store, ana)) as u64;
+            assert!(if is_zeroed { (10..14).contains(&lost) } else { lost == 1 }, "{lost}");
+            assert_eq!(store.unreadable(), [("ana@x.test".to_owned(), lost)], "{start}");
+            assert_eq!(store.missing(), None);
+            accept_small(&store, 1_000 + start as u64, ana);
+        }
+        let store = open(dead.path());
+        let maildrop = block_on(store.maildrop(ana)).unwrap();
+        let uids = maildrop.messages.iter().map(|message| message.uid).collect();
+        block_on(store.remove(ana, uids, second(1), second(2))).unwrap();
+        block_on(store.sweep(second(3))).unwrap();
+        drop(store);
+        assert_eq!(open(dead.path()).unreadable(), []);
     }
 }

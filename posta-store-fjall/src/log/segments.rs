@@ -1,7 +1,10 @@
 //! The files of the log: one for each segment, named by its number.
 
-use super::piece::{self, ContentKey, HEADER, Kind};
-use crate::{damaged, io_failed};
+use super::{
+    PAGE,
+    piece::{self, ContentKey, HEADER, Kind},
+};
+use crate::{damage::Missing, damaged, io_failed};
 use bytes::Bytes;
 use posta_store::StoreError;
 use std::{
@@ -39,6 +42,8 @@ pub(crate) struct Segments {
     open: Mutex<HashMap<u64, Arc<File>>>,
     /// What the start found that cannot be read: how many messages, and whose.
     pub(crate) unreadable: Mutex<Vec<(String, u64)>>,
+    /// What it found to be missing at the log's end.
+    pub(crate) missing: Mutex<Option<Missing>>,
 }
 
 impl Segments {
@@ -48,8 +53,8 @@ impl Segments {
         // Its name must be as durable as what is acknowledged in it.
         let parent = directory.parent().unwrap_or(directory);
         File::open(parent).and_then(|parent| parent.sync_all()).map_err(io_failed)?;
-        let (open, unreadable) = Default::default();
-        Ok(Self { directory: directory.to_owned(), open, unreadable })
+        let (open, unreadable, missing) = Default::default();
+        Ok(Self { directory: directory.to_owned(), open, unreadable, missing })
     }
 
     /// The numbers of the segments that there are.
@@ -147,6 +152,19 @@ pub(crate) struct Walk {
 }
 
 impl Walk {
+    /// Whether the file ends in the middle of what was written behind the last piece: every write ends with a
+    /// page, so something else has cut it.
+    pub(crate) fn is_cut(&self) -> Result<bool, StoreError> {
+        let length = self.file.metadata().map_err(io_failed)?.len();
+        if length < self.position || length.is_multiple_of(PAGE as u64) {
+            return Ok(false);
+        }
+        let mut header = [0; HEADER];
+        let is_there = filled(self.file.read_exact_at(&mut header, self.position))?;
+        // Zeros ahead of the log are nobody's loss.
+        Ok(!is_there || header != [0; HEADER])
+    }
+
     /// A piece without its header.
     pub(crate) fn body(piece: &[u8]) -> &[u8] {
         piece.get(HEADER..).unwrap_or_default()
