@@ -10,6 +10,8 @@ use std::{
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::{Command, Stdio},
+    thread::sleep,
+    time::Duration,
 };
 
 fn problem(output: &std::process::Output) -> String {
@@ -495,6 +497,13 @@ fn hashes_take_no_memory_for_good() {
     for index in 0..10 {
         pop3(place.address("pop3"), &format!("account{index}@x.test"));
     }
-    let grown = place.resident().saturating_sub(before);
-    assert!(grown < BOUND, "{} KiB", grown >> 10);
+    // A thread may still be about to give its memory back.
+    let grown = || place.resident().saturating_sub(before);
+    for _ in 0..50 {
+        if grown() < BOUND {
+            return;
+        }
+        sleep(Duration::from_millis(100));
+    }
+    panic!("{} KiB more after five seconds", grown() >> 10);
 }
