@@ -4,7 +4,7 @@
 mod journal;
 
 use crate::{
-    failed, io_failed, key_and_value,
+    damaged, failed, io_failed, key_and_value,
     log::{Position, SEGMENT, Segments},
     schema::{self, Schema},
     unsealed::empty_journals,
@@ -14,7 +14,9 @@ use posta_mail::{MailId, Timestamp};
 use posta_store::{AccountId, StoreError};
 use std::{
     collections::{BTreeMap, HashSet},
+    error::Error,
     fs::{self, File},
+    io,
     panic::{self, AssertUnwindSafe},
     path::{Path, PathBuf},
     sync::Mutex,
@@ -257,6 +259,41 @@ pub(crate) fn open_engine(
         Ok(Err(error)) if is_of_journal(&error) => None,
         Ok(opened) => Some(opened),
     }
+}
+
+/// What is said of tables that cannot be opened. A file of theirs that is missing, or too short, is damage;
+/// what else the system refuses is not.
+pub(crate) fn tables_failed(error: fjall::Error) -> StoreError {
+    use std::io::ErrorKind::{AlreadyExists, InvalidData, InvalidInput, NotFound, UnexpectedEof};
+    let cause = match &error {
+        fjall::Error::InvalidVersion(_) => {
+            let words =
+                "its file `version` is damaged, or a newer program wrote it (then use that)";
+            return StoreError::Damaged(words.to_owned());
+        }
+        fjall::Error::Io(error) => Some(error),
+        fjall::Error::Storage(error) => error.source().and_then(|it| it.downcast_ref()),
+        _ => None,
+    };
+    match cause.map(io::Error::kind) {
+        Some(NotFound) => StoreError::Damaged("a file of a table is missing".to_owned()),
+        Some(AlreadyExists | InvalidData | InvalidInput | UnexpectedEof) => {
+            damaged("a file of a table")
+        }
+        _ => failed(error),
+    }
+}
+
+/// Names where the damage is that keeps a store from being opened, and what helps. The log gives its oldest
+/// segments back, so the tables cannot be made anew from it.
+pub(crate) fn with_cure(directory: &Path, error: StoreError) -> StoreError {
+    let StoreError::Damaged(what) = error else { return error };
+    let directory = directory.display();
+    StoreError::Damaged(format!(
+        "{what}. Keep {directory} as it is under another name, and bring the whole directory back from a \
+         backup; the tables (in {directory}/keyspaces) cannot be made anew from the log alone, which keeps \
+         the octets of the messages (in {directory}/log)"
+    ))
 }
 
 impl Schema {

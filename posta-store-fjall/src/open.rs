@@ -9,7 +9,7 @@ use crate::{
     commit::{Committer, Request},
     damage, damaged,
     disk::Disk,
-    failed, io_failed,
+    io_failed,
     key_file::KeyFile,
     lanes::Lanes,
     lock,
@@ -82,7 +82,9 @@ pub(crate) struct Opener {
 impl Opener {
     /// Opens the tables and the log, and makes an end of what an earlier format left.
     pub(crate) fn open(&self) -> Result<Committer, StoreError> {
-        let (schema, committer) = unsealed::open(self)?;
+        let opened = unsealed::open(self);
+        let (schema, committer) =
+            opened.map_err(|error| damage::with_cure(&self.directory, error))?;
         let mut lanes = schema.lanes()?;
         lanes.take_leases(&mut lock(&self.lanes));
         *lock(&self.lanes) = lanes;
@@ -126,7 +128,7 @@ impl Opener {
         let database = match opened {
             Ok(database) => database,
             Err(fjall::Error::Locked) => return Err(StoreError::InUse(self.directory.clone())),
-            Err(error) => return Err(failed(error)),
+            Err(error) => return Err(damage::tables_failed(error)),
         };
         Schema::open(database)
     }

@@ -143,7 +143,8 @@ impl Schema {
         let mut table = |name: &str, memtable: u64| {
             number += 1;
             let options = || KeyspaceCreateOptions::default().max_memtable_size(memtable);
-            let keyspace = database.keyspace(name, options).map_err(failed)?;
+            let keyspace =
+                database.keyspace(name, options).map_err(crate::damage::tables_failed)?;
             Ok(Table { number, keyspace })
         };
         // Their order numbers them in the log: a new one goes to the end.

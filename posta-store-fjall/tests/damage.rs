@@ -8,6 +8,7 @@ use posta_store::{
 };
 use posta_store_fjall::{FjallStore, Missing};
 use std::{
+    collections::HashMap,
     fs::{self, File},
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
@@ -301,4 +302,51 @@ fn a_log_that_lost_a_write_is_told_of() {
         drop(store);
         assert_eq!(open(dead.path()).unreadable(), []);
     }
+}
+
+/// The files below a directory.
+fn files(directory: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
+    entries.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()
+}
+
+/// A file of the tables is cut, missing or another: the store opens all the same, or says where the
+/// damage is and what helps, in words.
+#[test]
+fn damaged_tables_are_told_of_with_the_cure() {
+    let live = tempfile::tempdir().unwrap();
+    let store = open(live.path());
+    let ana = add_account(&store, "ana@x.test");
+    (0..10).for_each(|number| accept_small(&store, number, ana));
+    drop(store);
+    let tables = live.path().join("keyspaces");
+    let of = |name: &str| files(&tables.join(name));
+    let mut damaged = [of("0"), vec![live.path().join("version")]].concat();
+    let mut folders = HashMap::<_, u32>::new();
+    damaged.retain(|path| {
+        let seen = folders.entry(path.parent().unwrap().to_owned()).or_default();
+        *seen += 1;
+        *seen <= 2 && fs::metadata(path).unwrap().len() > 0
+    });
+    let mut refused = 0;
+    for path in damaged {
+        let octets = fs::read(&path).unwrap();
+        let half = octets[..octets.len() / 2].to_vec();
+        for octets in [Some(half), Some(b"999".to_vec()), None] {
+            let dead = tempfile::tempdir().unwrap();
+            copy(live.path(), dead.path());
+            let path = dead.path().join(path.strip_prefix(live.path()).unwrap());
+            match &octets {
+                Some(octets) => fs::write(&path, octets).unwrap(),
+                None => fs::remove_file(&path).unwrap(),
+            }
+            let Err(error) = FjallStore::open(dead.path()) else { continue };
+            refused += 1;
+            let (error, place) = (error.to_string(), dead.path().display().to_string());
+            assert!(error.starts_with("the store is damaged: "), "{path:?} {octets:?}: {error}");
+            assert!(error.contains(&place) && error.contains("backup"), "{path:?}: {error}");
+            assert!(!error.contains("os error") && !error.contains(" {"), "{path:?}: {error}");
+        }
+    }
+    assert!(refused > 3, "{refused}");
 }
