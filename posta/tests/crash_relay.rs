@@ -248,8 +248,9 @@ fn kill_9_while_relaying_loses_nothing() {
         println!("{name}: {got} messages, {repeats} repeats");
         assert_eq!(got, each, "{name}: nothing is lost");
     }
-    // Those that were on their way when the server was killed: at most what its connections hold.
+    // Those that were on their way when the server was killed: at most what its connections hold. The kill
+    // after the last message had arrived may have come before its settlement.
     let (_, repeats) = healthy.counts();
-    assert!(repeats <= kills_at_work * 40, "{repeats} repeats");
+    assert!(repeats <= (kills_at_work + 1) * 40, "{repeats} repeats");
     assert_eq!(revived.counts().1, 0, "without a crash nothing is sent twice");
 }

@@ -67,13 +67,14 @@ impl SmtpHost {
 
     /// Whether the client is a program on this machine that may send to other servers without a login.
     /// Never whoever a proxy speaks for, even if it says 127.0.0.1, nor the proxy itself: anybody may
-    /// be behind it.
+    /// be behind it. Nor whoever is in `relay.networks`, who has that right anyway, and without a limit.
     pub(super) fn is_program(&self) -> bool {
         self.account.is_none()
             && self.acceptor.service != Service::Lmtp
             && self.acceptor.loopback == LoopbackTrust::Anywhere
             && self.is_direct
             && self.client.is_on_this_machine()
+            && !is_within(&self.acceptor.relays_for, self.client)
     }
 
     /// Who takes the memory that a message needs.
