@@ -334,7 +334,9 @@ pub enum AdminError {
     #[error("{0:?} is no domain, such as example.org")]
     Domain(String),
     /// It names nobody that an account could send as.
-    #[error("{0:?} is nobody to send as: name an address, @example.org for a whole domain, or any")]
+    #[error(
+        "{0:?} is not an address to send as: name an address, @example.org for a whole domain, or any"
+    )]
     SendAs(String),
     /// There is no such account; what may be meant.
     #[error("there is no account {0}: {1}")]

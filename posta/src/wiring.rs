@@ -2,7 +2,7 @@
 
 use crate::{
     Place,
-    config::{BareNewlines, Certificate, Config, OAuth, Protocol, TlsMode, find},
+    config::{BareNewlines, Certificate, Config, Listen, OAuth, Protocol, TlsMode, find},
     data_directory, private,
 };
 use anyhow::{Context, Result, ensure};
@@ -14,6 +14,7 @@ use posta_server::{
     control,
     dial::ByName,
     mta_sts::Policy,
+    net::Endpoint,
     net::{Net, SystemNet},
     oauth::{Accepted, OAuthSettings},
     outbound::ClientTls,
@@ -146,6 +147,7 @@ pub(crate) fn settings(config: &Config) -> Result<Settings> {
         })
         .collect();
     warn_of_open_files(config);
+    warn_of_open_passwords(config);
     let limits = &config.limits;
     let wants_tls = listeners.iter().any(|listener| listener.tls != ServerTlsMode::None);
     Ok(Settings {
@@ -203,6 +205,26 @@ fn warn_of_open_files(config: &Config) {
     let secrets = secrets.into_iter().map(|path| ("oauth.secret-file", path));
     for (option, path) in keys.chain(passwords).chain(secrets) {
         private::warn_if_open(option, path);
+    }
+}
+
+/// Passwords that mail programs say in plaintext can be read by whoever is between.
+fn warn_of_open_passwords(config: &Config) {
+    for Listen { protocol, address, tls } in &config.listen {
+        let is_far = matches!(address, Endpoint::Tcp(address) if !address.ip().is_loopback());
+        let ports = match protocol {
+            Protocol::Pop3 => (995, 110),
+            Protocol::Submission => (465, 587),
+            Protocol::Smtp | Protocol::Lmtp | Protocol::Https => continue,
+        };
+        if is_far && *tls == TlsMode::None {
+            tracing::warn!(
+                "passwords cross the network in plaintext to {address}: add tls = \"implicit\" to this listener \
+                 (usually port {}), or tls = \"starttls\" ({})",
+                ports.0,
+                ports.1
+            );
+        }
     }
 }
 

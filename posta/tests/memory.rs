@@ -472,7 +472,8 @@ async fn refusals_are_told() {
     assert_eq!(refused[0].reply, "550 5.1.1 No such user here");
     assert_eq!(
         refused[1].reply,
-        "550 5.7.1 That domain is not served here; to send elsewhere, log in"
+        "550 5.7.1 That domain is not served here; to send elsewhere, log in, or, from this machine, use a \
+         sender address of a domain here"
     );
     let Response::Events(events) = system.admin.execute(trace("ana@x.test")).await.unwrap() else {
         panic!("no events");

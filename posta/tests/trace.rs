@@ -27,7 +27,7 @@ fn lists_of_nothing_are_lists() {
     let told = place.posta(&["trace", "nobody@x.test"], "");
     let words = String::from_utf8_lossy(&told.stderr).into_owned();
     assert!(
-        !told.status.success() && words.contains("nothing is told of nobody@x.test"),
+        !told.status.success() && words.contains("nothing is known of nobody@x.test"),
         "{words}"
     );
 }

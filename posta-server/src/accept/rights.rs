@@ -116,7 +116,8 @@ impl SmtpHost {
         if refused.reply.text != NOT_SERVED || !self.is_program() {
             return refused;
         }
-        let words = format!("{NOT_SERVED}, or send from an address of a domain that is");
+        let words =
+            format!("{NOT_SERVED}, or, from this machine, use a sender address of a domain here");
         NotTaken { reply: Reply { text: words.into(), ..refused.reply }, ..refused }
     }
 }

@@ -95,7 +95,7 @@ fn list(place: &Place, json: bool) -> Result<()> {
 /// RFC 5321 §4.5.1 and RFC 2142: both reach a person.
 fn print(DomainLine { domain, stands_for, postmaster, abuse }: &DomainLine) {
     if let Some(other) = stands_for {
-        say!("{domain}: every address is that of {other}");
+        say!("{domain} is an alias of {other}");
         return;
     }
     let duties: &[(&str, &Vec<String>)] = match postmaster == abuse {

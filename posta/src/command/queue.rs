@@ -43,7 +43,7 @@ pub(crate) enum Command {
 }
 
 /// What a selection that selects nothing is told.
-const NOTHING_FITS: &str = "nothing in the queue fits; `posta queue list` shows it";
+const NOTHING_FITS: &str = "nothing in the queue matches; `posta queue list` shows what is there";
 
 /// Which part of the queue: the items that fit every option given. Without any, commands that only show take
 /// the whole queue; commands that change it must be told which items, or `--all`.

@@ -34,7 +34,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<()> {
     };
     ensure!(
         json || !events.is_empty(),
-        "nothing is told of {named}: is it a message's id, a Message-ID, an address, a domain or an IP address, \
+        "nothing is known of {named}: is it a message's id, a Message-ID, an address, a domain or an IP address, \
          and less than 30 days ago?"
     );
     super::show(&events[..], json, |events| {
@@ -100,7 +100,7 @@ fn print(event: &Event) {
             }
         }
         What::Reported { report, to, action } => {
-            say!("  {time}  told <{to}> that it was {action}: {report}");
+            say!("  {time}  told <{to}> that delivery is {action}: {report}");
         }
         What::Removed { destination } => {
             say!("  {time}  removed from the queue for {destination}");

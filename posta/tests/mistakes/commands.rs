@@ -153,7 +153,7 @@ const MISTAKES: &[Mistake] = &[
         &["account", "allow", "ana@x.test", "--from", "everybody"],
         "",
         1,
-        "posta: \"everybody\" is nobody to send as: name an address, @example.org for a whole domain, or \
+        "posta: \"everybody\" is not an address to send as: name an address, @example.org for a whole domain, or \
          any",
     ),
     typed(
@@ -204,7 +204,7 @@ const MISTAKES: &[Mistake] = &[
         &["queue", "retry", "--domain", "y.test"],
         "",
         1,
-        "posta: nothing in the queue fits; `posta queue list` shows it",
+        "posta: nothing in the queue matches; `posta queue list` shows what is there",
     ),
     typed(
         &["queue", "list", "--older", "yesterday"],
@@ -219,7 +219,7 @@ const MISTAKES: &[Mistake] = &[
         &["queue", "show", "1.2.3"],
         "",
         1,
-        "posta: nothing in the queue fits; `posta queue list` shows it",
+        "posta: nothing in the queue matches; `posta queue list` shows what is there",
     ),
     typed(
         &["lockout", "lift", "192.0.2.1"],
