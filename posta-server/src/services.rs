@@ -82,7 +82,7 @@ impl Services {
     }
 
     /// Returns the same for sessions that begin under other settings. What was bound, opened or shared out
-    /// at the start stays as it is: [`Server::reload`] names it.
+    /// at the start stays as it is: [`crate::Server::reload`] names it.
     pub(crate) fn under(&self, settings: Settings) -> Self {
         let old = self.settings.clone();
         let Settings { hostname, memory, oauth, listeners, tls, control, .. } = old;

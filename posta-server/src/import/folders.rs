@@ -26,8 +26,8 @@ pub(super) const WITH_MESSAGES: [&str; 2] = ["new", "cur"];
 pub enum Folders {
     /// None.
     None,
-    /// All but those that [`is_set_aside`] knows: nobody wants drafts and spam among new mail, and what is
-    /// imported by mistake is much work to remove again.
+    /// All but drafts, spam and trash, by their usual names: nobody wants these among new mail, and what is imported
+    /// by mistake is much work to remove again.
     #[default]
     Usual,
     /// All of them.

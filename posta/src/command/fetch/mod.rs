@@ -97,7 +97,7 @@ struct Into {
     /// Into this account's mailbox here, unique-ids and all: the mailbox moves.
     #[arg(long, value_name = "ADDRESS")]
     account: Option<Address>,
-    /// From several mailboxes, an [[account]] each in this TOML file.
+    /// From several mailboxes, an `[[account]]` each in this TOML file.
     #[arg(long, value_name = "FILE")]
     accounts: Option<PathBuf>,
 }
