@@ -51,7 +51,7 @@ pub struct Recipient<'a> {
     pub action: Action,
     /// Why.
     pub status: EnhancedStatus,
-    /// In whose words.
+    /// The words that explain it, and whose they are: the other server's or this one's.
     pub reason: Option<Reason<'a>>,
     /// The other server that was talked to, if it came to that.
     pub host: Option<&'a str>,
@@ -72,7 +72,7 @@ pub enum Reason<'a> {
 /// What a report brings back of the message (RFC 3461 §4.3).
 #[derive(Debug, Clone, Copy)]
 pub enum Returned<'a> {
-    /// All of it.
+    /// The whole message.
     Whole(&'a [u8]),
     /// Its header section. Nothing is attached if there is none.
     Header(&'a [u8]),

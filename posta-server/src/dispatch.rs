@@ -160,7 +160,7 @@ pub struct Report<'a> {
     pub id: MailId,
     /// When it was written.
     pub time: Timestamp,
-    /// All of it.
+    /// The report as a whole message, header section first.
     pub content: Vec<u8>,
     /// Whom it is for.
     pub to: &'a Address,

@@ -295,7 +295,7 @@ impl Input<'_> {
         (self.start, self.end) = (0, 0);
     }
 
-    /// Reads more, behind what is left. Answers how many octets came; 0 at the end of the stream.
+    /// Reads more, behind what is left. Returns the number of octets read; 0 at the end of the stream.
     async fn fill(&mut self, stream: &mut Box<dyn Stream>) -> io::Result<usize> {
         self.shrink();
         let pool = self.pool;

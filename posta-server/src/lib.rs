@@ -7,6 +7,7 @@
 pub mod accept;
 pub mod adjustable;
 pub mod admin;
+mod allowance;
 pub mod auth;
 pub mod budget;
 pub mod clock;

@@ -4,7 +4,11 @@
 //! failures have a line each up to a rate; the others, and all attempts of those who are locked out, are
 //! counted, and told every ten minutes.
 
-use crate::{clock::Clock, network::ClientNetwork};
+use crate::{
+    allowance::{Allowance, Rate},
+    clock::Clock,
+    network::ClientNetwork,
+};
 use posta_mail::{Address, ClientAddress, Timestamp};
 use std::{
     collections::HashMap,
@@ -36,9 +40,8 @@ pub(crate) struct FailedLogins {
 
 #[derive(Default)]
 struct State {
-    /// How much of [`AT_ONCE`] is used up, and when that was so.
-    used: u64,
-    at: Timestamp,
+    /// What is used up of [`AT_ONCE`].
+    told: Allowance,
     /// Failures that were only counted.
     untold: u64,
     networks: HashMap<ClientNetwork, u64>,
@@ -47,11 +50,7 @@ struct State {
 impl State {
     /// Returns whether a failure may have a line; if so it counts as told.
     fn may_tell(&mut self, now: Timestamp) -> bool {
-        let seconds = (now.as_second() - self.at.as_second()).max(0).unsigned_abs();
-        (self.used, self.at) = (self.used.saturating_sub(seconds.saturating_mul(A_SECOND)), now);
-        let may_tell = self.used < AT_ONCE;
-        self.used += u64::from(may_tell);
-        may_tell
+        self.told.take(1, Rate { at_once: AT_ONCE, a_second: A_SECOND }, now)
     }
 
     fn count(&mut self, client: ClientAddress) {
@@ -68,7 +67,7 @@ impl FailedLogins {
         Self { clock, state: Mutex::default() }
     }
 
-    /// Tells that a client did not prove to be whom it named, and why.
+    /// Writes a line for a failed login: the client, the name that it gave, and the reason.
     pub(crate) fn tell(&self, client: ClientAddress, name: &str, why: &str) {
         let now = self.clock.now();
         let is_told = self.with(|state| {
@@ -92,8 +91,8 @@ impl FailedLogins {
     /// Tells what was only counted.
     pub(crate) fn tell_counted(&self) {
         let State { untold, networks, .. } = self.with(|state| {
-            let (used, at) = (state.used, state.at);
-            std::mem::replace(state, State { used, at, ..State::default() })
+            let told = state.told;
+            std::mem::replace(state, State { told, ..State::default() })
         });
         if untold > 0 {
             let most = networks.iter().max_by_key(|(_, count)| **count);

@@ -70,7 +70,12 @@ impl Arrival {
 }
 
 /// Returns the recipients that have a mailbox here, for [`Arrival::new`].
+///
+/// Nothing is put together where the log does not tell of messages.
 pub(crate) fn at_home(recipients: &[Recipient]) -> String {
+    if !tracing::enabled!(tracing::Level::INFO) {
+        return String::new();
+    }
     let has_mailbox = |recipient: &&Recipient| !recipient.resolved.accounts.is_empty();
     addresses(recipients.iter().filter(has_mailbox).map(|recipient| &recipient.address))
 }

@@ -13,7 +13,13 @@
 //! a session that brought nothing else for `REFUSALS_OF_A_SESSION` of them is ended. The answer is
 //! given later, by a session that waits for its host; no thread waits, and nobody else.
 
-use crate::{auth::Denied, clock::Clock, network::ClientNetwork, outcomes};
+use crate::{
+    allowance::{Allowance, Rate},
+    auth::Denied,
+    clock::Clock,
+    network::ClientNetwork,
+    outcomes,
+};
 use posta_mail::{ClientAddress, Reply, Timestamp};
 use posta_store::{CountedClient, CountedRefusals, Event, Origin, Refusal, Store, What};
 use std::{
@@ -98,9 +104,8 @@ struct State {
     /// When the first refusal came that was only counted; none if there was none since they were
     /// told.
     since: Option<Timestamp>,
-    /// Octets of [`TOLD_AT_ONCE`] that are used up, and when that was so.
-    used: u64,
-    at: Timestamp,
+    /// What is used up of [`TOLD_AT_ONCE`].
+    told: Allowance,
 }
 
 /// A network's refusals.
@@ -245,17 +250,13 @@ impl State {
 
     /// Whether an event with so many octets may be told in full; if so it counts as told.
     fn may_tell(&mut self, client: ClientAddress, octets: u64, now: Timestamp) -> bool {
-        let seconds = (now.as_second() - self.at.as_second()).max(0).unsigned_abs();
-        (self.used, self.at) =
-            (self.used.saturating_sub(seconds.saturating_mul(TOLD_A_SECOND)), now);
-        let used = self.used + octets;
         let times = if client.is_on_this_machine() { THIS_MACHINE } else { 1 };
-        let tally = self.tally(client, now);
-        if tally.told + octets > TOLD_OF_A_NETWORK * times || used > TOLD_AT_ONCE {
+        let of_network = self.tally(client, now).told + octets;
+        let rate = Rate { at_once: TOLD_AT_ONCE, a_second: TOLD_A_SECOND };
+        if of_network > TOLD_OF_A_NETWORK * times || !self.told.take(octets, rate, now) {
             return false;
         }
-        tally.told += octets;
-        self.used = used;
+        self.tally(client, now).told = of_network;
         true
     }
 

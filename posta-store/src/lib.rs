@@ -82,7 +82,7 @@ pub trait Store: Send + Sync + 'static {
     fn settle(&self, settlement: Settlement) -> Pending<'_, bool>;
 
     /// Sets when items are to be tried, and whether they are held. Those that are gone, or that
-    /// somebody works on, are passed over. Answers how many it were.
+    /// somebody works on, are passed over. Returns the number of items changed.
     fn reschedule(&self, items: Vec<(ItemId, Timestamp)>, state: ItemState) -> Pending<'_, usize>;
 
     /// A time before which nothing can be claimed: exact after a claim that found nothing.
@@ -101,8 +101,8 @@ pub trait Store: Send + Sync + 'static {
     /// else belongs to the last message. The events of one message are in order.
     fn events(&self, before: Option<MailId>, limit: usize) -> Pending<'_, Vec<Event>>;
 
-    /// Forgets some of what is told of messages older than `before`. Answers how many events; call
-    /// it again until it is none.
+    /// Forgets some of what is told of messages older than `before`. Returns the number of events
+    /// forgotten; call it again until it is none.
     fn forget(&self, before: Timestamp) -> Pending<'_, usize>;
 
     /// The messages of a mailbox that are not removed, in the order of their unique-ids. Quick after
@@ -116,7 +116,7 @@ pub trait Store: Send + Sync + 'static {
     fn chunk(&self, content: MailId, index: u32) -> Pending<'_, Option<Bytes>>;
 
     /// Removes messages from a mailbox, to be purged at `purge`. Those that are removed already
-    /// are passed over. Answers how many it removed.
+    /// are passed over. Returns the number removed.
     fn remove(
         &self,
         account: AccountId,
@@ -130,15 +130,15 @@ pub trait Store: Send + Sync + 'static {
     fn retrieved(&self, account: AccountId, uids: Vec<Uid>, now: Timestamp) -> Pending<'_, ()>;
 
     /// Removes some of the messages that were retrieved before a time, to be purged at `purge`.
-    /// Answers how many; call it again until it is none.
+    /// Returns the number removed; call it again until it is none.
     fn expire(&self, before: Timestamp, now: Timestamp, purge: Timestamp) -> Pending<'_, usize>;
 
-    /// Brings back the messages of a mailbox that were removed at `since` or later. Answers how
-    /// many.
+    /// Brings back the messages of a mailbox that were removed at `since` or later. Returns
+    /// the number brought back.
     fn undelete(&self, account: AccountId, since: Timestamp) -> Pending<'_, usize>;
 
     /// Purges some of the removed messages and accounts whose time has come, the latter with their
-    /// secrets and sources. Answers how many; call it again until it is none.
+    /// secrets and sources. Returns the number purged; call it again until it is none.
     fn sweep(&self, now: Timestamp) -> Pending<'_, usize>;
 
     /// How much a mailbox holds, removed messages not counted. Quick after the first time: it is
@@ -266,7 +266,7 @@ pub trait Store: Send + Sync + 'static {
     fn removed_accounts(&self) -> Pending<'_, Vec<RemovedAccount>>;
 
     /// Brings a removed account back, with the messages that it had when it was removed, their
-    /// unique-ids and its credentials. Answers how many messages.
+    /// unique-ids and its credentials. Returns the number of messages.
     ///
     /// # Errors
     /// [`StoreError::NoSuchAccount`] if it is not among those that were removed;

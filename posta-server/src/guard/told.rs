@@ -1,8 +1,10 @@
 //! What the history tells of lock-outs. Whoever has many networks can cause many, and so they are told as
 //! far as [`AT_ONCE`] and [`EVERY`] go; `posta lockout list` has them all.
 
-use crate::clock::Clock;
-use posta_mail::Timestamp;
+use crate::{
+    allowance::{Allowance, Rate},
+    clock::Clock,
+};
 use posta_store::{Event, Store, What};
 use std::sync::{Mutex, PoisonError};
 
@@ -20,9 +22,8 @@ pub(super) struct LockoutsTold {
 
 #[derive(Default)]
 struct State {
-    /// Seconds of [`EVERY`] that are used up, and when that was so.
-    used: u64,
-    at: Timestamp,
+    /// Seconds that are used up: [`EVERY`] for each that was told.
+    told: Allowance,
     waiting: Vec<Event>,
 }
 
@@ -31,10 +32,8 @@ impl LockoutsTold {
     pub(super) fn note(&self, what: What, clock: &dyn Clock) {
         let now = clock.now();
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let seconds = (now.as_second() - state.at.as_second()).max(0).unsigned_abs();
-        (state.used, state.at) = (state.used.saturating_sub(seconds), now);
-        if state.used < AT_ONCE * EVERY {
-            state.used += EVERY;
+        let rate = Rate { at_once: AT_ONCE * EVERY, a_second: 1 };
+        if state.told.take(EVERY, rate, now) {
             state.waiting.push(Event { id: clock.mail_id(), time: now, what });
         }
     }
@@ -58,6 +57,7 @@ impl LockoutsTold {
 mod tests {
     use super::*;
     use crate::clock::SimulatedClock;
+    use posta_mail::Timestamp;
     use posta_store::MemoryStore;
     use std::time::Duration;
 

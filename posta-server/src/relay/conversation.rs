@@ -200,7 +200,7 @@ impl<'a> Conversation<'a> {
         self.queue.give_back(back);
     }
 
-    /// What is known of a message in the middle of which the connection broke.
+    /// Returns what is known of each recipient when the connection breaks in the middle of a message.
     fn cut_off(&self, trouble: &Trouble, fates: Vec<Fate>) -> Found {
         // Those may have it or not: to try them elsewhere now would not be better than later (RFC 1047).
         let in_doubt: Vec<bool> = fates.iter().map(|fate| *fate == Fate::Unknown).collect();
