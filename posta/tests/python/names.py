@@ -1,7 +1,7 @@
 """A real name server, NSD.
 
-`python3 names.py PORT` serves one zone, says `ready` once it answers, and serves until its standard
-input ends. Exits with 77 where this machine lets nobody make a root for it.
+`python3 names.py` serves one zone at a free port of 127.0.0.53, prints `ready ADDRESS:PORT` once it answers,
+and serves until its standard input ends. It exits with 77 where this machine does not allow a root of its own.
 """
 
 import re
@@ -87,10 +87,26 @@ class Names:
         raise RuntimeError(self.peer.said())
 
 
+def serve(address, zone):
+    """Starts a name server at a free port of `address`. A port that is free now may be taken a moment later, so
+    others are tried; nothing else listens at an address of the tests' own, so one attempt is nearly always enough."""
+    attempts = 10
+    while True:
+        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+            probe.bind((address, 0))
+            port = probe.getsockname()[1]
+        attempts -= 1
+        try:
+            return Names(port, zone, address=address)
+        except RuntimeError as error:
+            if "Address already in use" not in str(error) or attempts == 0:
+                raise
+
+
 if __name__ == "__main__":
     if not peers.possible():
         print("no root of its own can be made for another server here: overlay mounts are not allowed")
         sys.exit(77)
-    Names(sys.argv[1], ZONE)
-    print("ready", flush=True)
+    names = serve("127.0.0.53", ZONE)
+    print("ready {}:{}".format(*names.address), flush=True)
     sys.stdin.read()
