@@ -1,6 +1,6 @@
 //! `cargo xtask rfc`: docs/rfc.md lists every RFC that the code cites, and names tests that exist.
 
-use crate::tidy::{MAY_KNOW, rust_files};
+use crate::tidy::{MAY_KNOW, folder, rust_files};
 use std::{collections::BTreeSet, fs, path::Path};
 
 pub(crate) fn run(root: &Path) -> Result<(), String> {
@@ -8,7 +8,7 @@ pub(crate) fn run(root: &Path) -> Result<(), String> {
         .map_err(|error| format!("docs/rfc.md cannot be read: {error}"))?;
     let code: Vec<_> = MAY_KNOW
         .iter()
-        .flat_map(|(name, _)| rust_files(&root.join(name)))
+        .flat_map(|(name, _)| rust_files(&root.join(folder(name))))
         .filter_map(|path| Some((path.clone(), fs::read_to_string(path).ok()?)))
         .collect();
     let listed = citations(&table);

@@ -63,7 +63,7 @@ const GLOBAL_STATE: [&str; 5] =
 
 /// The one place that says "committed"; the engine that reads it is the other that may name it.
 const COMMITTED: &str = "Answer::Committed(";
-const MAY_SAY_COMMITTED: [&str; 2] = ["posta-server/src/accept.rs", "posta-smtp/src/server.rs"];
+const MAY_SAY_COMMITTED: [&str; 2] = ["crates/server/src/accept.rs", "crates/smtp/src/server.rs"];
 
 /// Who may hold the network itself: what takes connections, and what connects to a place that the
 /// operator names. What strangers name is reached through `Dialer` only, which keeps them out of our
@@ -72,23 +72,28 @@ const NETWORK: &str = "dyn Net>";
 const MAY_HOLD_NETWORK: [&str; 7] = [
     // Makes it.
     "posta/src/wiring.rs",
-    "posta-server/src/collect.rs",
-    "posta-server/src/dial.rs",
-    "posta-server/src/dial/by_name.rs",
-    "posta-server/src/dial/race.rs",
-    "posta-server/src/lib.rs",
-    "posta-server/src/oauth.rs",
+    "crates/server/src/collect.rs",
+    "crates/server/src/dial.rs",
+    "crates/server/src/dial/by_name.rs",
+    "crates/server/src/dial/race.rs",
+    "crates/server/src/lib.rs",
+    "crates/server/src/oauth.rs",
 ];
 
 /// The two commands that do everything on a fresh machine.
 const COMMANDS: [&str; 2] = ["cargo run --release -- demo --once", "cargo xtask test"];
+
+/// The folder of a crate: those that the program is made of stand under `crates`, without the prefix.
+pub(crate) fn folder(name: &str) -> String {
+    name.strip_prefix("posta-").map_or_else(|| name.to_owned(), |name| format!("crates/{name}"))
+}
 
 pub(crate) fn run(root: &Path) -> Result<(), String> {
     let mut problems = Vec::new();
     let mut files = 0;
     for (name, known) in MAY_KNOW {
         check_manifest(root, name, known, &mut problems);
-        for path in rust_files(&root.join(name)) {
+        for path in rust_files(&root.join(folder(name))) {
             let Ok(text) = fs::read_to_string(&path) else { continue };
             let relative = path.strip_prefix(root).unwrap_or(&path).display().to_string();
             check_file(&relative, name, &text, &mut problems);
@@ -107,17 +112,17 @@ pub(crate) fn run(root: &Path) -> Result<(), String> {
 }
 
 fn check_manifest(root: &Path, name: &str, known: &[&str], problems: &mut Vec<String>) {
-    let path = root.join(name).join("Cargo.toml");
+    let path = root.join(folder(name)).join("Cargo.toml");
     let text = fs::read_to_string(&path).unwrap_or_default();
     let dependencies = text.split("\n[").find(|section| section.starts_with("dependencies]"));
     for line in dependencies.unwrap_or_default().lines().skip(1) {
         let dependency = line.split(['.', ' ', '=']).next().unwrap_or_default();
         let ours = dependency.starts_with("posta");
         if ours && !known.contains(&dependency) {
-            problems.push(format!("{name}/Cargo.toml: {name} may not know {dependency}"));
+            problems.push(format!("{name} may not know {dependency}"));
         }
         if PURE.contains(&name) && dependency == "tokio" {
-            problems.push(format!("{name}/Cargo.toml: an engine knows no runtime"));
+            problems.push(format!("{name}: an engine knows no runtime"));
         }
     }
 }
@@ -132,7 +137,7 @@ fn check_file(relative: &str, name: &str, text: &str, problems: &mut Vec<String>
             "{relative}:{line}: {length} lines; a function has {FUNCTION_LINES} at most"
         ));
     }
-    let in_source = relative.starts_with(&format!("{name}/src/"));
+    let in_source = relative.starts_with(&format!("{}/src/", folder(name)));
     if !in_source || NO_PART.contains(&name) {
         return;
     }
@@ -170,7 +175,7 @@ fn check_file(relative: &str, name: &str, text: &str, problems: &mut Vec<String>
         forbid(COMMITTED, "\"committed\" is said in one place");
     }
     if !MAY_HOLD_NETWORK.contains(&relative) {
-        forbid(NETWORK, "hosts that strangers name are reached through posta-server/src/dial.rs");
+        forbid(NETWORK, "hosts that strangers name are reached through crates/server/src/dial.rs");
     }
 }
 
@@ -242,7 +247,7 @@ mod tests {
 
     fn problems(name: &str, file: &str, text: &str) -> Vec<String> {
         let mut problems = Vec::new();
-        check_file(&format!("{name}/src/{file}"), name, text, &mut problems);
+        check_file(&format!("{}/src/{file}", folder(name)), name, text, &mut problems);
         problems
     }
 
