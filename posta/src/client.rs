@@ -6,13 +6,13 @@ use posta_mail::{
     ForwardPath, Reply, ReversePath, Secret,
     envelope::{Body, MailParameters},
 };
-use posta_server::{
+use posta_net::{
+    client_login::ClientLogin,
+    client_tls::{ClientTls, Verify},
     clock::SystemClock,
-    drive::{Driver, Ended, Host},
-    net::{Net, Stream, SystemNet},
-    outbound::{ClientTls, Verify},
-    sasl::ClientLogin,
+    driver::{Driver, Ended, Host},
     socket_words::{SILENT, cannot_connect, no_tls},
+    transport::{Net, Stream, SystemNet},
 };
 use posta_smtp::{
     Client,

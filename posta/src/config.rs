@@ -20,7 +20,8 @@ use anyhow::{Context, Result, anyhow, bail};
 use ipnet::IpNet;
 use keys::Mistake;
 use posta_mail::Domain;
-use posta_server::{Pop3Settings, mta_sts::Mode, net::Endpoint};
+use posta_net::transport::Endpoint;
+use posta_server::{send::trust::mta_sts::Mode, settings::Pop3Settings};
 use serde::{Deserialize, Deserializer, de::Error as _};
 use std::{
     fs, io,

@@ -12,7 +12,7 @@
 
 use crate::config::Level;
 use posta_mail::{Timestamp, visible::escaped};
-use posta_server::clock::{Clock, SystemClock};
+use posta_net::clock::{Clock, SystemClock};
 use std::{
     collections::HashMap,
     fmt::{self, Write as _},

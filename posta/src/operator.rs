@@ -6,9 +6,11 @@ use http_body_util::{BodyExt, Full, Limited};
 use hyper::{StatusCode, body::Bytes, client::conn::http1};
 use hyper_util::rt::TokioIo;
 use posta_server::{
-    admin::{Admin, Request, Response},
+    admin::{
+        Admin, Request, Response,
+        control::{self, Problem},
+    },
     collect::Collectors,
-    control::{self, Problem},
 };
 use std::{io, sync::Arc, thread};
 use tokio::{net::UnixStream, sync::oneshot};

@@ -7,19 +7,21 @@ use crate::{
 };
 use anyhow::{Context, Result, ensure};
 use posta_mail::Secret;
-use posta_server::{
-    Kind, ListenerSettings, Pop3Settings, Settings, TlsMode as ServerTlsMode, World,
+use posta_net::{
+    client_tls::ClientTls,
     clock::SystemClock,
-    collect::Means,
-    control,
     dial::ByName,
-    mta_sts::Policy,
-    net::Endpoint,
-    net::{Net, SystemNet},
-    oauth::{Accepted, OAuthSettings},
-    outbound::ClientTls,
-    resolve::{self, Dns, NoDns, Resolver, Validation},
-    tls::{self, CertificateFiles, Tls},
+    dns::{self, Dns, NoDns, Resolver, Validation},
+    server_tls::{self, CertificateFiles, Tls},
+    transport::{Endpoint, Net, SystemNet},
+};
+use posta_server::{
+    admin::control,
+    assembly::World,
+    collect::Means,
+    login::oauth::{Accepted, OAuthSettings},
+    send::trust::mta_sts::Policy,
+    settings::{Kind, ListenerSettings, Pop3Settings, Settings, TlsMode as ServerTlsMode},
 };
 use posta_smtp::server::Limits as SmtpLimits;
 use posta_store::Store;
@@ -87,7 +89,7 @@ pub(crate) fn clock() -> Arc<SystemClock> {
 pub(crate) fn client_tls(authorities: &[PathBuf]) -> Result<ClientTls> {
     let mut certificates = Vec::new();
     for path in authorities {
-        certificates.extend(tls::read_certificates(path).context("tls.authorities")?);
+        certificates.extend(server_tls::read_certificates(path).context("tls.authorities")?);
     }
     Ok(ClientTls::new(&certificates)?)
 }
@@ -106,7 +108,7 @@ pub(crate) fn means(config: &Config) -> Result<Means> {
 /// Where names are looked up.
 fn resolver(config: &Config) -> Result<Arc<dyn Resolver>> {
     let validation = match (config.dns.dnssec, &config.dns.trust_anchor) {
-        (_, Some(path)) => Validation::Always(Some(resolve::trust_anchors(path)?)),
+        (_, Some(path)) => Validation::Always(Some(dns::trust_anchors(path)?)),
         (Some(true), None) => Validation::Always(None),
         (Some(false), None) => Validation::Never,
         (None, None) => Validation::IfPossible,
@@ -250,7 +252,7 @@ fn certificate(config: &Config) -> Result<Tls> {
         (Some(certificate), Some(key)) => {
             CertificateFiles { certificate: certificate.clone(), key: key.clone() }
         }
-        _ => tls::self_signed(&config.data, config.hostname.as_str())
+        _ => server_tls::self_signed(&config.data, config.hostname.as_str())
             .context("a self-signed certificate cannot be made in the data directory")?,
     });
     files.extend(config.tls.also.iter().map(|Certificate { certificate, key }| CertificateFiles {

@@ -29,14 +29,17 @@ mod submission;
 mod tokens;
 
 use posta_mail::Timestamp;
-use posta_server::{
-    Kind, ListenerSettings, Server, Settings, TlsMode, World,
-    admin::{Admin, Request, Response},
+use posta_net::{
+    client_tls::ClientTls,
     clock::SimulatedClock,
+    dns::FixedZone,
+    transport::{MemoryNet, Net, Stream},
+};
+use posta_server::{
+    admin::{Admin, Request, Response},
+    assembly::{Server, World},
     collect::{Collectors, Means},
-    net::{MemoryNet, Net, Stream},
-    outbound::ClientTls,
-    resolve::FixedZone,
+    settings::{Kind, ListenerSettings, Settings, TlsMode},
 };
 use posta_smtp::server::Limits;
 use posta_store::{AccountId, MemoryStore, Store, What};

@@ -21,15 +21,18 @@ use posta_mail::{
     ReversePath, Timestamp,
     envelope::{Body, Notify},
 };
-use posta_server::{
-    Kind, ListenerSettings, Server, Settings, TlsMode, World,
-    admin::{Admin, QueueAction, QueueLine, Request, Response, Selection, TRACED},
+use posta_net::{
+    client_tls::ClientTls,
     clock::{Clock, SimulatedClock},
     dial::PrivateAddresses,
-    net::{MemoryNet, Net},
-    outbound::ClientTls,
-    relay::RelaySettings,
-    resolve::FixedZone,
+    dns::FixedZone,
+    transport::{MemoryNet, Net},
+};
+use posta_server::{
+    admin::{Admin, QueueAction, QueueLine, Request, Response, Selection, TRACED},
+    assembly::{Server, World},
+    send::RelaySettings,
+    settings::{Kind, ListenerSettings, Settings, TlsMode},
 };
 use posta_store::{
     Acceptance, Destination, Envelope, Event, Item, ItemId, ItemState, MemoryStore, Store, Waiting,

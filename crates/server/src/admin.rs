@@ -3,6 +3,7 @@
 
 mod account;
 mod alias;
+pub mod control;
 mod domain;
 mod queue;
 mod source;
@@ -18,16 +19,20 @@ pub use queue::{DestinationLine, QueueAction, QueueLine, QueueRecipient, Selecti
 pub use trace::TRACED;
 
 use crate::{
-    auth::{Authenticator, PasswordError},
-    clock::Clock,
-    collect::{CollectError, Collectors, Purpose, StoreDestination},
-    guard::{Guard, Lockout},
-    hashers::Hashers,
-    import::{self, Folders, Import, Imported},
-    relay::Wake,
+    collect::{
+        CollectError, Collectors, Purpose, StoreDestination,
+        import::{self, Folders, Import, Imported},
+    },
+    deliver::wake::Wake,
+    login::{
+        Authenticator, PasswordError,
+        hashers::Hashers,
+        lockout::{Guard, Lockout},
+    },
 };
 use account::SEND_AS;
 use posta_mail::{Address, Domain, Timestamp};
+use posta_net::clock::Clock;
 use posta_store::{Account, Event, ItemId, Keep, Login, SourceId, Store, StoreError, Visit};
 use serde::{Deserialize, Serialize};
 use std::{

@@ -5,7 +5,9 @@
 //! off goes on next time behind what was made safe: nothing is lost, and what is known by its
 //! unique-id is not fetched twice.
 
+pub mod import;
 mod listed;
+pub mod plain_files;
 mod said;
 mod session;
 mod sources;
@@ -14,14 +16,14 @@ mod store;
 pub use sources::Collectors;
 pub use store::{Purpose, StoreDestination, derived};
 
-use crate::{
-    clock::Clock,
-    drive::{Driver, Ended},
-    net::Net,
-    outbound::{ClientTls, Verify},
-    socket_words,
-};
 use posta_mail::{Secret, Timestamp, TlsUse};
+use posta_net::{
+    client_tls::{ClientTls, Verify},
+    clock::Clock,
+    driver::{Driver, Ended},
+    socket_words,
+    transport::Net,
+};
 use posta_pop3::{Client, client::Options};
 use posta_store::{Keep, Login, LoginTls, StoreError};
 use session::{Session, host_of};

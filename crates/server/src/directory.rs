@@ -3,13 +3,15 @@
 mod follow;
 pub(crate) mod postmaster;
 pub(crate) mod problems;
+pub mod srs;
 
 pub use follow::{Broken, Fault};
 pub(crate) use follow::{Follower, TARGETS, canonical, faults, untagged};
 
-use crate::{clock::Clock, srs::Srs};
+use crate::directory::srs::Srs;
 use follow::Followed;
 use posta_mail::{Address, Domain, ForwardPath, Reply, ReversePath, envelope::Notify};
+use posta_net::clock::Clock;
 use posta_store::{Account, AccountId, Store, StoreError};
 use postmaster::{DUTIES, FirstAccounts, domain_of_host, is_duty};
 use std::{borrow::Cow, sync::Arc};

@@ -1,7 +1,8 @@
 //! What the server does by the clock: reading renewed certificates, purging what is due.
 
-use crate::{adjustable::Adjustable, clock::Clock, maildrop, tls::Tls};
+use crate::{access::maildrop, limits::adjustable::Adjustable};
 use posta_mail::{Domain, Timestamp};
+use posta_net::{clock::Clock, server_tls::Tls};
 use posta_store::{Store, StoreError};
 use std::{sync::Arc, time::Duration};
 use tokio::{sync::watch, time::sleep};

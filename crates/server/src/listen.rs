@@ -1,20 +1,24 @@
 //! Taking connections, and giving each its session.
 
 use crate::{
-    accept::{Acceptor, SmtpHost},
-    adjustable::{Adjustable, Limit},
-    drive::Driver,
-    maildrop::{Deliverer, PopHost, View},
-    mta_sts::Policy,
-    net::{Accepted, Listener, Stream},
-    network::{ClientNetwork, is_within},
-    outage::{Outage, Summary},
-    proxy,
-    tls::Tls,
+    access::maildrop::{Deliverer, PopHost, View},
+    limits::{
+        adjustable::{Adjustable, Limit},
+        outage::{Outage, Summary},
+    },
+    receive::session::{Acceptor, SmtpHost},
+    send::trust::mta_sts::Policy,
     web,
 };
 use ipnet::IpNet;
 use posta_mail::{ClientAddress, Engine, Interrupt};
+use posta_net::{
+    client_network::{ClientNetwork, is_within},
+    driver::Driver,
+    proxy,
+    server_tls::Tls,
+    transport::{Accepted, Listener, Stream},
+};
 use posta_pop3::{Server as Pop3Server, server::Profile as Pop3Profile};
 use posta_smtp::{Server as SmtpServer, server::Profile as SmtpProfile};
 use std::{
@@ -277,7 +281,7 @@ fn pop3_engine(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::net::{Endpoint, Pending};
+    use posta_net::transport::{Endpoint, Pending};
     use std::sync::atomic::{AtomicUsize, Ordering};
     use tracing::{Event, Metadata, Subscriber, span};
 
@@ -330,7 +334,7 @@ mod tests {
         let (stop, stopping) = watch::channel(false);
         let service = Service {
             protocol: Protocol::Web(Arc::new(Policy {
-                mode: crate::mta_sts::Mode::None,
+                mode: crate::send::trust::mta_sts::Mode::None,
                 mx: Vec::new(),
                 max_age: 0,
             })),

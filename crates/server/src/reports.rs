@@ -1,15 +1,17 @@
 //! Reports to senders: what became of their messages (RFC 3461, RFC 3464).
 
+pub mod tls;
+
 use crate::{
-    clock::Clock,
+    deliver::plan,
     directory::{Directory, Recipient},
-    dispatch,
 };
 use posta_mail::{
     Address, Domain, EnhancedStatus, ForwardPath, MailId, ReversePath, Timestamp,
     dsn::{self, Action, Reason, Report, Returned},
     envelope::{Notify, Return},
 };
+use posta_net::clock::Clock;
 use posta_smtp::client::Decision;
 use posta_store::{Acceptance, Envelope, Event, Fate, Store, StoreError, What};
 use std::sync::Arc;
@@ -254,8 +256,8 @@ impl Reporter {
             },
         };
         let (content, require_tls) = (report.write(), about.envelope.require_tls);
-        let report = dispatch::Report { id, time, content, to, require_tls };
-        Ok(Some((dispatch::report(report, &resolved), event)))
+        let report = plan::Report { id, time, content, to, require_tls };
+        Ok(Some((plan::report(report, &resolved), event)))
     }
 
     /// Returns the address of a person who reads what is answered: the postmaster of a domain where that

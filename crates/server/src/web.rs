@@ -1,6 +1,6 @@
 //! What we tell on the web: our domains' MTA-STS policy (RFC 8461 §3.2), and nothing else.
 
-use crate::{mta_sts::Policy, net::Stream};
+use crate::send::trust::mta_sts::Policy;
 use http_body_util::Full;
 use hyper::{
     Method, Request, Response, StatusCode,
@@ -10,6 +10,7 @@ use hyper::{
     service::service_fn,
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
+use posta_net::transport::Stream;
 use std::{convert::Infallible, io, time::Duration};
 use tokio::time::timeout;
 
@@ -60,7 +61,7 @@ fn answer<B>(request: &Request<B>, policy: &Policy) -> Response<Full<Bytes>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mta_sts::Mode;
+    use crate::send::trust::mta_sts::Mode;
 
     #[test]
     fn only_the_policy_is_told() {

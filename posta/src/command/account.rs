@@ -13,7 +13,7 @@ use anyhow::{Result, bail, ensure};
 use clap::{Args, Subcommand};
 use posta_server::{
     admin::{AccountLine, Request, Response},
-    import::{Folders, Imported},
+    collect::import::{Folders, Imported},
 };
 use std::path::{Path, PathBuf};
 

@@ -5,7 +5,7 @@ use anyhow::{Result, bail};
 use clap::Subcommand;
 use posta_server::{
     admin::{Request, Response},
-    guard::Lockout,
+    login::lockout::Lockout,
 };
 
 /// See who is locked out for failed logins, and let them try again.

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use clap::{Args, ValueEnum};
 use mail_builder::MessageBuilder;
 use posta_mail::{Address, ReversePath, TlsUse};
-use posta_server::outbound::{ClientTls, Verify};
+use posta_net::client_tls::{ClientTls, Verify};
 use posta_smtp::{client::Options, command::HelloVerb};
 use std::{
     fs,

@@ -8,7 +8,7 @@ use crate::{
 };
 use anyhow::Result;
 use clap::Args;
-use posta_server::Server;
+use posta_server::assembly::Server;
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Run the server until SIGTERM or SIGINT; then finish what is in hand and stop. SIGHUP has it read the

@@ -8,7 +8,7 @@ use super::{
     values::{Octets, Span, name_server, network},
 };
 use posta_mail::Domain;
-use posta_server::net::Endpoint;
+use posta_net::transport::Endpoint;
 use std::{net::IpAddr, ops::Range};
 use toml::de::{DeTable, DeValue};
 

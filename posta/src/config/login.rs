@@ -2,7 +2,7 @@
 
 use anyhow::{Result, bail};
 use hyper::Uri;
-use posta_server::LoopbackTrust;
+use posta_server::settings::LoopbackTrust;
 use serde::{Deserialize, Deserializer, de::Error as _};
 use std::path::PathBuf;
 

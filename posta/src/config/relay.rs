@@ -4,11 +4,8 @@ use super::{Span, values::networks};
 use anyhow::{Context, Result, bail};
 use ipnet::IpNet;
 use posta_mail::{Domain, Secret};
-use posta_server::{
-    dial::PrivateAddresses,
-    relay::{RelaySettings, Rules, Smarthost, SmarthostTls},
-    schedule::Schedule,
-};
+use posta_net::dial::PrivateAddresses;
+use posta_server::send::{RelaySettings, Rules, Smarthost, SmarthostTls, schedule::Schedule};
 use serde::Deserialize;
 use std::{
     collections::HashMap,

@@ -4,7 +4,7 @@ use super::{Config, Listen, Protocol, TlsMode};
 use anyhow::{Result, bail, ensure};
 use ipnet::IpNet;
 use posta_mail::limits;
-use posta_server::net::Endpoint;
+use posta_net::transport::Endpoint;
 use std::net::{IpAddr, SocketAddr};
 
 /// Bits that a trusted network has at least: `10.0.0.0/8` and `fc00::/7` are the widest that belong to

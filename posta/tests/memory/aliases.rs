@@ -2,10 +2,8 @@
 
 use crate::{LOGIN, System, system, system_on};
 use posta_mail::Timestamp;
-use posta_server::{
-    admin::{AliasState, Request, Response},
-    clock::SimulatedClock,
-};
+use posta_net::clock::SimulatedClock;
+use posta_server::admin::{AliasState, Request, Response};
 use posta_store::{Event, MemoryStore, What};
 use std::{sync::Arc, time::Duration};
 

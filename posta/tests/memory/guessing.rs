@@ -2,7 +2,7 @@
 
 use super::*;
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
-use posta_server::oauth::{Accepted, OAuthSettings};
+use posta_server::login::oauth::{Accepted, OAuthSettings};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// A server behind a load balancer, so that clients are where the tests want them.

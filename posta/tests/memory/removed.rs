@@ -2,10 +2,8 @@
 
 use crate::{System, system_on};
 use posta_mail::Timestamp;
-use posta_server::{
-    admin::{AdminError, Request, Response},
-    clock::SimulatedClock,
-};
+use posta_net::clock::SimulatedClock;
+use posta_server::admin::{AdminError, Request, Response};
 use posta_store::MemoryStore;
 use std::{sync::Arc, time::Duration};
 

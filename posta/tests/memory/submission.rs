@@ -206,7 +206,7 @@ async fn an_account_may_be_allowed_more() {
 /// Programs of this machine submit without a login, unless the configuration says otherwise.
 #[tokio::test]
 async fn trust_in_this_machine_can_be_withdrawn() {
-    use posta_server::LoopbackTrust::{Anywhere, Local, Nothing};
+    use posta_server::settings::LoopbackTrust::{Anywhere, Local, Nothing};
     for (trust, submission, relay) in [
         (Anywhere, "250 2.1.0", "250 2.1.5"),
         (Local, "250 2.1.0", "550 5.7.1"),

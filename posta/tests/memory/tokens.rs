@@ -2,7 +2,7 @@
 
 use super::*;
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
-use posta_server::oauth::{Accepted, OAuthSettings};
+use posta_server::login::oauth::{Accepted, OAuthSettings};
 use serde_json::{Value, json};
 
 const NOW: i64 = 1_074_188_330;

@@ -1,10 +1,8 @@
 //! Strangers who want this server to connect to what only its own network reaches.
 
 use super::*;
-use posta_server::{
-    net::Endpoint,
-    relay::{Rules, Smarthost, SmarthostTls},
-};
+use posta_net::transport::Endpoint;
+use posta_server::send::{Rules, Smarthost, SmarthostTls};
 use std::{
     collections::HashMap,
     sync::atomic::{AtomicUsize, Ordering},

@@ -5,7 +5,7 @@ use super::{
     *,
 };
 use posta_mail::Secret;
-use posta_server::relay::{Rules, Smarthost, SmarthostTls};
+use posta_server::send::{Rules, Smarthost, SmarthostTls};
 
 /// Two servers, of which ours hands all mail to a smarthost that answers so.
 async fn through(answers: Answers) -> (Two, Heard) {

@@ -4,10 +4,7 @@ use super::{
     hops::{Answers, Heard, Protection, hop},
     *,
 };
-use posta_server::{
-    relay::{Rules, Smarthost, SmarthostTls},
-    schedule::Schedule,
-};
+use posta_server::send::{Rules, Smarthost, SmarthostTls, schedule::Schedule};
 use tokio::time::Instant;
 
 /// Two servers, and domains with two hops each.

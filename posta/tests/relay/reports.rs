@@ -5,10 +5,8 @@ use super::{
     hops::{Protection, hop},
     *,
 };
-use posta_server::{
-    net::{Endpoint, Stream},
-    relay::{Rules, Smarthost, SmarthostTls},
-};
+use posta_net::transport::{Endpoint, Stream};
+use posta_server::send::{Rules, Smarthost, SmarthostTls};
 use tokio::io::{AsyncBufReadExt, BufReader};
 
 /// Where the odd servers stand.

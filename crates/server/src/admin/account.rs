@@ -2,9 +2,9 @@
 
 use super::{Admin, AdminError, Response, parse_address};
 use crate::{
-    auth::{self, PasswordError},
+    access::maildrop::PURGE_AFTER,
     directory::{canonical, postmaster, untagged},
-    maildrop::PURGE_AFTER,
+    login::{self, PasswordError},
 };
 use posta_mail::{Address, Domain, Secret, Timestamp};
 use posta_store::{Account, Alias, AliasName, Credentials, SendAs};
@@ -220,7 +220,7 @@ impl Admin {
         let clock = self.clock.clone();
         let password = Secret::new(password.as_bytes());
         let hashed = self.hashers.run(move |memory| {
-            let credentials = auth::credentials(&password, &*clock, memory)?;
+            let credentials = login::credentials(&password, &*clock, memory)?;
             Ok(Credentials { apop: apop.then_some(password), ..credentials })
         });
         hashed.await.unwrap_or(Err(PasswordError))

@@ -1,8 +1,8 @@
 //! The operator's question what happened to messages, and to those who were refused.
 
 use super::{Admin, AdminError, Response};
-use crate::network::ClientNetwork;
 use posta_mail::{Address, MailId, ReversePath, Timestamp};
+use posta_net::client_network::ClientNetwork;
 use posta_store::{Event, InMailbox, Origin, Refusal, What};
 use std::net::IpAddr;
 

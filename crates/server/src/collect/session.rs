@@ -1,8 +1,8 @@
 //! One visit: the answers to a POP3 client's questions.
 
 use super::{Brought, CollectError, Destination, Means, Taken, listed::Listed};
-use crate::{drive::Host, net::Stream, sasl::ClientLogin};
 use posta_mail::{Secret, Timestamp};
+use posta_net::{client_login::ClientLogin, driver::Host, transport::Stream};
 use posta_pop3::{
     Client,
     client::{Answer, Failure, Outcome, Question},

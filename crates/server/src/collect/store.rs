@@ -2,9 +2,10 @@
 //! which it is known: dying in between neither loses nor doubles it.
 
 use super::{Destination, Taken, said::Said};
-use crate::{clock::Clock, outcomes::Arrival};
+use crate::deliver::message_log::Arrival;
 use aws_lc_rs::digest::{SHA256, digest};
 use posta_mail::{Address, MailId, Timestamp, crlf::CrlfLines, id::is_unique_id};
+use posta_net::clock::Clock;
 use posta_store::{
     Acceptance, Account, CHUNK, Collected, Delivery, Event, InMailbox, Origin, SourceId, Store,
     StoreError, What,
@@ -273,7 +274,7 @@ pub fn derived(name: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::SystemClock;
+    use posta_net::clock::SystemClock;
     use posta_store::{Credentials, MemoryStore};
     use tokio::time::Instant;
 

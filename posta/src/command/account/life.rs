@@ -10,10 +10,8 @@ use crate::{
 };
 use anyhow::{Context, Result, bail, ensure};
 use posta_mail::Timestamp;
-use posta_server::{
-    admin::{RemovedLine, Request, Response},
-    clock::Clock,
-};
+use posta_net::clock::Clock;
+use posta_server::admin::{RemovedLine, Request, Response};
 use std::io::{self, IsTerminal};
 
 pub(super) fn remove(place: &Place, address: &str, is_sure: bool) -> Result<()> {

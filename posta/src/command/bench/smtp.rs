@@ -8,7 +8,7 @@ use crate::config::Octets;
 use anyhow::Result;
 use clap::Args;
 use posta_mail::Address;
-use posta_server::outbound::ClientTls;
+use posta_net::client_tls::ClientTls;
 use std::{rc::Rc, time::Duration};
 use tokio::time::sleep;
 

@@ -2,9 +2,9 @@
 
 use anyhow::{Context, Result, bail, ensure};
 use memchr::{memchr, memmem};
-use posta_server::{
-    net::Stream,
-    outbound::{ClientTls, Verify},
+use posta_net::{
+    client_tls::{ClientTls, Verify},
+    transport::Stream,
 };
 use std::time::{Duration, Instant};
 use tokio::{

@@ -9,13 +9,16 @@ use bytes::Bytes;
 use clap::Args;
 use narrate::{Narrator, Pop3Story, SmtpStory};
 use posta_mail::{Address, ReversePath, Secret, TlsUse};
+use posta_net::{
+    driver::{Driver, Host},
+    transport::{Endpoint, Stream},
+};
 use posta_pop3::client as pop3;
 use posta_server::{
-    Kind, ListenerSettings, Server, Settings, TlsMode,
     admin::{Admin, Request},
+    assembly::Server,
     collect::Collectors,
-    drive::{Driver, Host},
-    net::{Endpoint, Stream},
+    settings::{Kind, ListenerSettings, Settings, TlsMode},
 };
 use posta_smtp::{client::Options, command::HelloVerb};
 use posta_store::Store;

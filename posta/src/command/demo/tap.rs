@@ -1,7 +1,7 @@
 //! A connection whose lines are told to a narrator as they go over it.
 
 use super::narrate::{Narrator, Who};
-use posta_server::net::Stream;
+use posta_net::transport::Stream;
 use std::{
     io,
     pin::Pin,

@@ -4,10 +4,8 @@
 use crate::wiring;
 use anyhow::{Context, Result};
 use posta_mail::trace;
-use posta_server::{
-    clock::Clock,
-    plain_files::{self, Directory},
-};
+use posta_net::clock::Clock;
+use posta_server::collect::plain_files::{self, Directory};
 use std::{
     fs::File,
     io::{self, BufWriter, Write},

@@ -5,11 +5,8 @@ use crate::wiring;
 use anyhow::{Context, Result};
 use indicatif::{ProgressBar, ProgressStyle};
 use posta_mail::Timestamp;
-use posta_server::{
-    clock::Clock,
-    collect::{Destination, Taken},
-    plain_files,
-};
+use posta_net::clock::Clock;
+use posta_server::collect::{Destination, Taken, plain_files};
 use std::{
     collections::BTreeMap,
     fs::{self, File},

@@ -1,0 +1,63 @@
+//! Logging in to a server elsewhere: which SASL mechanism is used, and what is said in it. The relay at a smarthost,
+//! what collects mail and the program's own client all log in by it.
+
+use crate::{clock::Clock, scram::Proof};
+use posta_mail::Secret;
+
+/// How we log in elsewhere.
+#[derive(Debug)]
+pub enum ClientLogin {
+    /// SCRAM.
+    Proof(Proof),
+    /// PLAIN or LOGIN: what is to be said when the server asks, from the back. PLAIN is said at once, and
+    /// again to a server that takes no initial response.
+    Lines(Vec<Vec<u8>>),
+}
+
+impl ClientLogin {
+    /// The strongest mechanism of those offered, its initial response, and what follows. A password
+    /// is said only to whom it may be said.
+    #[must_use]
+    pub fn strongest(
+        offered: &[String],
+        user: &str,
+        password: &Secret,
+        exporter: Option<&[u8]>,
+        may_say_password: bool,
+        clock: &dyn Clock,
+    ) -> Option<(String, Option<Vec<u8>>, Self)> {
+        let has = |name: &str| offered.iter().any(|offered| offered == name);
+        let exporter = exporter.filter(|_| has("SCRAM-SHA-256-PLUS"));
+        if exporter.is_some() || has("SCRAM-SHA-256") {
+            let (first, proof) = Proof::new(user, password.clone(), exporter, clock);
+            let plus = if exporter.is_some() { "-PLUS" } else { "" };
+            return Some((format!("SCRAM-SHA-256{plus}"), Some(first), Self::Proof(proof)));
+        }
+        if has("PLAIN") && may_say_password {
+            let message = [b"\0", user.as_bytes(), b"\0", password.expose()].concat();
+            return Some(("PLAIN".to_owned(), Some(message.clone()), Self::Lines(vec![message])));
+        }
+        if has("LOGIN") && may_say_password {
+            let lines = vec![password.expose().to_vec(), user.as_bytes().to_vec()];
+            return Some(("LOGIN".to_owned(), None, Self::Lines(lines)));
+        }
+        None
+    }
+
+    /// What to answer to a challenge; none to give up.
+    pub fn respond(&mut self, challenge: &[u8]) -> Option<Vec<u8>> {
+        match self {
+            Self::Proof(proof) => proof.respond(challenge),
+            Self::Lines(lines) => lines.pop(),
+        }
+    }
+
+    /// Whether the server has proved that it knows the password, where the mechanism asks for that.
+    #[must_use]
+    pub const fn is_trusted(&self) -> bool {
+        match self {
+            Self::Proof(proof) => proof.is_mutual(),
+            Self::Lines(_) => true,
+        }
+    }
+}

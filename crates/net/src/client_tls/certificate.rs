@@ -1,0 +1,445 @@
+//! Whether a server's certificate is to be believed, and if not, what is wrong with it.
+
+use crate::{dane::Dane, tls_failure::Failure};
+use posta_mail::Timestamp;
+use rustls::{
+    CertificateError, DigitallySignedStruct, Error, OtherError, RootCertStore, SignatureScheme,
+    client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+    crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature},
+    pki_types::{CertificateDer, ServerName, UnixTime},
+};
+use std::{fmt, sync::Arc};
+use webpki::{EndEntityCert, Error as PkiError, KeyUsage};
+
+/// Names of a certificate that are told at most: its owner chose them, and there may be thousands.
+const NAMES: usize = 3;
+
+/// What is wrong with a server's certificate.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CertificateFault {
+    /// It is none of those that DNS names (RFC 7672 §3).
+    #[error("the certificate is not the one that DNS names (TLSA)")]
+    NotNamed,
+    /// Its time is over.
+    #[error("the certificate expired on {}", Day(*.0))]
+    Expired(UnixTime),
+    /// Its time has not come.
+    #[error("the certificate is not valid before {}; is a clock wrong?", Day(*.0))]
+    NotYetValid(UnixTime),
+    /// It is for other names.
+    #[error("the certificate is for {names}, not for {wanted}")]
+    WrongName {
+        /// Those that it is for, in words.
+        names: String,
+        /// The one that it should be for.
+        wanted: String,
+    },
+    /// Nobody whom we believe signed it.
+    #[error(
+        "the certificate is from an authority that is not known here, or the server does not show all \
+         certificates that lead to one"
+    )]
+    UnknownAuthority,
+    /// Its owner signed it.
+    #[error("the certificate is self-signed: no authority vouches for it")]
+    SelfSigned,
+    /// It is an authority's, with which a server must not show up (RFC 5280 §4.2.1.9).
+    #[error("the certificate is an authority's (CA:TRUE), not a server's{}", .is_self_signed.then_some(", and self-signed").unwrap_or_default())]
+    OfAuthority {
+        /// Whether it is the server's own authority.
+        is_self_signed: bool,
+    },
+    /// It is of version 1 or 2, which knows no names (RFC 5280 §4.1.2.1).
+    #[error("the certificate is of X.509 version 1; a server's must be of version 3")]
+    OldVersion,
+    /// It is for something else (RFC 5280 §4.2.1.12).
+    #[error("the certificate is not for servers (extended key usage)")]
+    WrongPurpose,
+    /// Whoever shows it does not have its key.
+    #[error("the server does not have the key of the certificate that it shows")]
+    Forged,
+    /// It is signed or made in a way that we do not know.
+    #[error("the certificate is signed in a way that is not known here, or no longer safe")]
+    Unsupported,
+    /// It cannot be read, or breaks a rule.
+    #[error("the certificate is malformed, or breaks a rule of those that signed it")]
+    Malformed,
+}
+
+impl CertificateFault {
+    /// What a report calls it.
+    pub const fn failure(&self) -> Failure {
+        match self {
+            Self::NotNamed => Failure::TlsaInvalid,
+            Self::Expired(_) => Failure::CertificateExpired,
+            Self::NotYetValid(_) => Failure::CertificateNotYetValid,
+            Self::WrongName { .. } => Failure::CertificateHostMismatch,
+            Self::UnknownAuthority => Failure::CertificateNotTrusted,
+            Self::SelfSigned => Failure::CertificateSelfSigned,
+            Self::OfAuthority { .. } => Failure::CertificateOfAuthority,
+            Self::OldVersion => Failure::CertificateOldVersion,
+            Self::WrongPurpose | Self::Forged | Self::Unsupported | Self::Malformed => {
+                Failure::CertificateUnusable
+            }
+        }
+    }
+
+    /// What was found of a certificate, for a server of this name.
+    pub fn found(
+        error: &PkiError,
+        end_entity: &CertificateDer<'_>,
+        wanted: &ServerName<'_>,
+    ) -> Self {
+        match error {
+            PkiError::CertExpired { not_after, .. } => Self::Expired(*not_after),
+            PkiError::CertNotValidYet { not_before, .. } => Self::NotYetValid(*not_before),
+            PkiError::CertNotValidForName(_) => {
+                Self::WrongName { names: names(end_entity), wanted: wanted.to_str().into_owned() }
+            }
+            // A signature that does not fit is that of another of the same name, as of the one before it.
+            PkiError::UnknownIssuer | PkiError::InvalidSignatureForPublicKey => {
+                match is_self_signed(end_entity) {
+                    true => Self::SelfSigned,
+                    false => Self::UnknownAuthority,
+                }
+            }
+            PkiError::CaUsedAsEndEntity => {
+                Self::OfAuthority { is_self_signed: is_self_signed(end_entity) }
+            }
+            PkiError::UnsupportedCertVersion => Self::OldVersion,
+            PkiError::RequiredEkuNotFoundContext(_) | PkiError::EmptyEkuExtension => {
+                Self::WrongPurpose
+            }
+            PkiError::UnsupportedSignatureAlgorithmContext(_)
+            | PkiError::UnsupportedSignatureAlgorithmForPublicKeyContext(_)
+            | PkiError::UnsupportedCriticalExtension => Self::Unsupported,
+            _ => Self::Malformed,
+        }
+    }
+}
+
+impl From<CertificateFault> for Error {
+    fn from(fault: CertificateFault) -> Self {
+        Self::InvalidCertificate(CertificateError::Other(OtherError(Arc::new(fault))))
+    }
+}
+
+/// A day, as people read it.
+struct Day(UnixTime);
+
+impl fmt::Display for Day {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seconds = i64::try_from(self.0.as_secs()).unwrap_or(i64::MAX);
+        let time = Timestamp::from_second(seconds).unwrap_or(Timestamp::MAX);
+        write!(f, "{}", time.strftime("%Y-%m-%d"))
+    }
+}
+
+fn names(certificate: &CertificateDer<'_>) -> String {
+    let Ok(certificate) = EndEntityCert::try_from(certificate) else { return "nobody".to_owned() };
+    let mut names = certificate.valid_dns_names();
+    let told: Vec<&str> = names.by_ref().take(NAMES).collect();
+    match (&told[..], names.next()) {
+        ([], _) => "no host name".to_owned(),
+        (told, None) => told.join(", "),
+        (told, Some(_)) => format!("{} and others", told.join(", ")),
+    }
+}
+
+fn is_self_signed(certificate: &CertificateDer<'_>) -> bool {
+    EndEntityCert::try_from(certificate).is_ok_and(|parsed| parsed.issuer() == parsed.subject())
+}
+
+/// Whom a check believes.
+#[derive(Debug)]
+pub(super) enum Believed {
+    /// Anybody: whoever can change the traffic can take STARTTLS out of it as well, and insisting would
+    /// only send the mail in plaintext.
+    Anyone,
+    /// What an authority signed for the name, and what is listed beside the authorities.
+    Authorities {
+        roots: RootCertStore,
+        /// Certificates that the operator lists: as authorities, and as servers' own.
+        listed: Vec<CertificateDer<'static>>,
+    },
+    /// What DNS names.
+    Dane(Arc<Dane>),
+}
+
+/// Checks certificates.
+#[derive(Debug)]
+pub(super) struct Checks {
+    pub(super) believed: Believed,
+    pub(super) provider: Arc<CryptoProvider>,
+}
+
+impl Checks {
+    /// Whether an authority signed the certificate for this name.
+    fn is_signed(
+        &self,
+        roots: &RootCertStore,
+        end_entity: &CertificateDer<'_>,
+        shown: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        now: UnixTime,
+    ) -> Result<(), PkiError> {
+        let certificate = EndEntityCert::try_from(end_entity)?;
+        certificate.verify_for_usage(
+            self.provider.signature_verification_algorithms.all,
+            &roots.roots,
+            shown,
+            now,
+            KeyUsage::server_auth(),
+            None,
+            None,
+        )?;
+        certificate.verify_is_valid_for_subject_name(name)
+    }
+
+    /// Whether a certificate that the operator lists is valid now, and for this name. One that names
+    /// nobody is the server's that the operator means: there is nothing else that could be said of it.
+    fn is_as_listed(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        name: &ServerName<'_>,
+        now: UnixTime,
+    ) -> Result<(), PkiError> {
+        // Before anything else the library looks at the time.
+        if let Err(over @ (PkiError::CertExpired { .. } | PkiError::CertNotValidYet { .. })) =
+            self.is_signed(&RootCertStore::empty(), end_entity, &[], name, now)
+        {
+            return Err(over);
+        }
+        match EndEntityCert::try_from(end_entity)?.verify_is_valid_for_subject_name(name) {
+            Err(PkiError::CertNotValidForName(context)) if context.presented.is_empty() => Ok(()),
+            result => result,
+        }
+    }
+}
+
+impl ServerCertVerifier for Checks {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        let algorithms = self.provider.signature_verification_algorithms.all;
+        let checked = match &self.believed {
+            Believed::Anyone => Ok(()),
+            Believed::Dane(dane) => dane.check(end_entity, intermediates, now, algorithms),
+            Believed::Authorities { roots, listed } => {
+                let checked = match listed.contains(end_entity) {
+                    true => self.is_as_listed(end_entity, server_name, now),
+                    false => self.is_signed(roots, end_entity, intermediates, server_name, now),
+                };
+                checked.map_err(|error| CertificateFault::found(&error, end_entity, server_name))
+            }
+        };
+        checked?;
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        let known = &self.provider.signature_verification_algorithms;
+        verify_tls12_signature(message, certificate, signature, known)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        let known = &self.provider.signature_verification_algorithms;
+        verify_tls13_signature(message, certificate, signature, known)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{client_tls::ClientTls, tls_words};
+    use rcgen::{
+        BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose,
+        IsCa, KeyPair, date_time_ymd,
+    };
+    use std::{io, time::Duration};
+
+    /// 2027-01-15.
+    const NOW: Duration = Duration::from_secs(1_800_000_000);
+    const HOST: &str = "mx.y.test";
+
+    fn params(names: &[&str]) -> CertificateParams {
+        let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
+        let mut params = CertificateParams::new(names).unwrap();
+        params.distinguished_name.push(DnType::CommonName, "of a server");
+        params
+    }
+
+    fn authority() -> CertifiedIssuer<'static, KeyPair> {
+        let mut params = params(&[]);
+        params.distinguished_name.push(DnType::CommonName, "an authority");
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
+    }
+
+    fn signed(
+        authority: &CertifiedIssuer<'_, KeyPair>,
+        change: impl FnOnce(&mut CertificateParams),
+    ) -> CertificateDer<'static> {
+        let mut params = params(&[HOST]);
+        change(&mut params);
+        params.signed_by(&KeyPair::generate().unwrap(), authority).unwrap().der().clone()
+    }
+
+    fn self_signed(change: impl FnOnce(&mut CertificateParams)) -> CertificateDer<'static> {
+        let mut params = params(&[HOST]);
+        change(&mut params);
+        params.self_signed(&KeyPair::generate().unwrap()).unwrap().der().clone()
+    }
+
+    /// The content and the length of the first element of some DER.
+    fn element(der: &[u8]) -> (&[u8], usize) {
+        let (head, length) = match der[1] {
+            short @ 0..=127 => (2, usize::from(short)),
+            0x81 => (3, usize::from(der[2])),
+            _ => (4, usize::from(der[2]) << 8 | usize::from(der[3])),
+        };
+        (&der[head..head + length], head + length)
+    }
+
+    fn sequence(content: &[u8]) -> Vec<u8> {
+        let [high, low] = (content.len() as u16).to_be_bytes();
+        let head = if high == 0 { vec![0x30, 0x81, low] } else { vec![0x30, 0x82, high, low] };
+        [&head, content].concat()
+    }
+
+    /// The same as it would be in version 1: without the version, and without extensions.
+    fn version_1(certificate: &CertificateDer<'_>) -> CertificateDer<'static> {
+        let (whole, _) = element(certificate);
+        let (mut fields, length) = element(whole);
+        let mut kept = Vec::new();
+        while !fields.is_empty() {
+            let (_, length) = element(fields);
+            if !matches!(fields[0], 0xa0 | 0xa3) {
+                kept.extend_from_slice(&fields[..length]);
+            }
+            fields = &fields[length..];
+        }
+        sequence(&[&sequence(&kept), &whole[length..]].concat()).into()
+    }
+
+    fn check(
+        authorities: &[CertificateDer<'static>],
+        certificate: &CertificateDer<'_>,
+    ) -> Result<(), (Failure, String)> {
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let mut roots = RootCertStore::empty();
+        roots.add_parsable_certificates(authorities.iter().cloned());
+        let believed = Believed::Authorities { roots, listed: authorities.to_vec() };
+        let name = ServerName::try_from(HOST).unwrap();
+        let now = UnixTime::since_unix_epoch(NOW);
+        let checks = Checks { believed, provider };
+        let checked = checks.verify_server_cert(certificate, &[], &name, &[], now);
+        checked.map(|_| ()).map_err(|error| {
+            let error = tls_words::in_words(io::Error::new(io::ErrorKind::InvalidData, error));
+            (tls_words::failure(&error), error.to_string())
+        })
+    }
+
+    /// What is wrong is told as what it is.
+    #[test]
+    fn faults_have_their_names() {
+        let (ours, theirs) = (authority(), authority());
+        let over = |params: &mut CertificateParams| params.not_after = date_time_ymd(2026, 12, 31);
+        let not_yet =
+            |params: &mut CertificateParams| params.not_before = date_time_ymd(2028, 2, 1);
+        let other = |params: &mut CertificateParams| {
+            params.subject_alt_names =
+                CertificateParams::new(vec!["z.test".to_owned()]).unwrap().subject_alt_names;
+        };
+        let is_ca = |params: &mut CertificateParams| {
+            params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        };
+        let client = |params: &mut CertificateParams| {
+            params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        };
+        for (certificate, failure, words) in [
+            (signed(&ours, over), Failure::CertificateExpired, "expired on 2026-12-31"),
+            (
+                signed(&ours, not_yet),
+                Failure::CertificateNotYetValid,
+                "not valid before 2028-02-01",
+            ),
+            (
+                signed(&ours, other),
+                Failure::CertificateHostMismatch,
+                "for z.test, not for mx.y.test",
+            ),
+            (signed(&ours, is_ca), Failure::CertificateOfAuthority, "an authority's (CA:TRUE)"),
+            (signed(&ours, client), Failure::CertificateUnusable, "not for servers"),
+            (
+                signed(&theirs, |_| {}),
+                Failure::CertificateNotTrusted,
+                "authority that is not known",
+            ),
+            (self_signed(|_| {}), Failure::CertificateSelfSigned, "self-signed"),
+            (
+                self_signed(is_ca),
+                Failure::CertificateOfAuthority,
+                "CA:TRUE), not a server's, and self-signed",
+            ),
+            (version_1(&signed(&ours, |_| {})), Failure::CertificateOldVersion, "X.509 version 1"),
+            (vec![1, 2, 3].into(), Failure::CertificateUnusable, "malformed"),
+        ] {
+            let found = check(&[ours.der().clone()], &certificate).unwrap_err();
+            assert_eq!(found.0, failure, "{}", found.1);
+            assert!(found.1.contains(words) && !found.1.contains("TLSA"), "{words}: {}", found.1);
+        }
+        assert_eq!(check(&[ours.der().clone()], &signed(&ours, |_| {})), Ok(()));
+    }
+
+    /// A certificate that stands among the authorities is believed of the server itself, as long as its
+    /// time and its names say nothing else.
+    #[test]
+    fn a_listed_certificate_is_believed() {
+        let is_ca = |params: &mut CertificateParams| {
+            params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        };
+        let nameless = |params: &mut CertificateParams| params.subject_alt_names.clear();
+        for listed in [self_signed(|_| {}), self_signed(is_ca), self_signed(nameless)] {
+            assert_eq!(check(std::slice::from_ref(&listed), &listed), Ok(()));
+            assert!(check(&[self_signed(is_ca)], &listed).is_err());
+        }
+        for (change, failure) in [
+            (
+                &(|params: &mut CertificateParams| params.not_after = date_time_ymd(2026, 12, 31))
+                    as &dyn Fn(&mut CertificateParams),
+                Failure::CertificateExpired,
+            ),
+            (
+                &|params| params.subject_alt_names = params(&["z.test"]).subject_alt_names,
+                Failure::CertificateHostMismatch,
+            ),
+        ] {
+            let listed = self_signed(|params| {
+                is_ca(params);
+                change(params);
+            });
+            assert_eq!(check(std::slice::from_ref(&listed), &listed).unwrap_err().0, failure);
+        }
+        assert!(ClientTls::new(&[self_signed(is_ca)]).is_ok());
+    }
+}

@@ -1,0 +1,232 @@
+//! DANE: a server's certificate is what its domain's owner says in DNS, and DNSSEC proves that
+//! (RFC 7672). No authority has a say in it.
+
+use crate::{
+    client_tls::certificate::CertificateFault,
+    dns::{Answer, Tlsa},
+};
+use aws_lc_rs::digest::{self, SHA256, SHA512};
+use rustls::pki_types::{CertificateDer, ServerName, SignatureVerificationAlgorithm, UnixTime};
+use std::net::IpAddr;
+use webpki::{EndEntityCert, Error as PkiError, KeyUsage, anchor_from_trusted_cert};
+
+/// The uses of a certificate that mail knows (RFC 7672 §3.1): an authority's, and the server's own.
+const AUTHORITY: u8 = 2;
+const OWN: u8 = 3;
+
+/// What a server's certificate must be.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Dane {
+    /// What DNS says; at least one.
+    pub records: Vec<Tlsa>,
+    /// The names that a certificate of an authority may be for: that under which the records stand,
+    /// the server's, the destination's.
+    pub names: Vec<String>,
+}
+
+/// The records that mean something to mail (RFC 7672 §3.1.3: the others are ignored).
+#[must_use]
+pub fn usable(records: Vec<Tlsa>) -> Vec<Tlsa> {
+    let is_usable = |record: &Tlsa| {
+        matches!(record.usage, AUTHORITY | OWN) && record.selector <= 1 && record.matching <= 2
+    };
+    records.into_iter().filter(is_usable).collect()
+}
+
+/// Where to look for what DNS says of a host's certificate, by what it says of its addresses: first at
+/// what the host's name stands for, then at the name itself (RFC 7672 §2.2.3). Nowhere if nothing is
+/// proved.
+#[must_use]
+pub fn bases(name: &str, addresses: &Answer<IpAddr>) -> Vec<String> {
+    let name = name.to_owned();
+    match &addresses.alias {
+        Some(alias) if addresses.is_secure => vec![alias.target.clone(), name],
+        // The alias is its owner's word, whatever is of its target.
+        Some(alias) if alias.is_secure => vec![name],
+        None if addresses.is_secure => vec![name],
+        _ => Vec::new(),
+    }
+}
+
+impl Dane {
+    /// The name by which to ask for the server (RFC 7672 §8.1).
+    pub fn server_name(&self) -> Option<&str> {
+        self.names.first().map(String::as_str)
+    }
+
+    /// Checks that a certificate is the server's, with those that it shows beside it.
+    pub fn check(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        shown: &[CertificateDer<'_>],
+        now: UnixTime,
+        algorithms: &[&dyn SignatureVerificationAlgorithm],
+    ) -> Result<(), CertificateFault> {
+        if self.is_own(end_entity) {
+            return Ok(());
+        }
+        self.is_of_authority(end_entity, shown, now, algorithms)
+    }
+
+    /// RFC 7672 §3.1.1: the key counts, and nothing else; not the name, not the time.
+    fn is_own(&self, certificate: &CertificateDer<'_>) -> bool {
+        self.with_usage(OWN).any(|record| matches(record, certificate))
+    }
+
+    /// RFC 7672 §3.1.2: an authority that the server shows, or that DNS holds whole, has signed it
+    /// for one of the names. What else is wrong is told where such an authority is there.
+    fn is_of_authority(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        shown: &[CertificateDer<'_>],
+        now: UnixTime,
+        algorithms: &[&dyn SignatureVerificationAlgorithm],
+    ) -> Result<(), CertificateFault> {
+        let held = self
+            .with_usage(AUTHORITY)
+            .filter(|record| (record.selector, record.matching) == (0, 0));
+        let held: Vec<_> = held.map(|record| CertificateDer::from(record.data.clone())).collect();
+        let is_named = |shown: &&CertificateDer<'_>| {
+            self.with_usage(AUTHORITY).any(|record| matches(record, shown))
+        };
+        let names = self.names.iter().filter_map(|name| ServerName::try_from(name.as_str()).ok());
+        let names: Vec<_> = names.collect();
+        let anchors = shown.iter().filter(is_named).chain(&held);
+        let anchors: Vec<_> =
+            anchors.filter_map(|der| anchor_from_trusted_cert(der).ok()).collect();
+        let ([wanted, ..], [_, ..]) = (&names[..], &anchors[..]) else {
+            return Err(CertificateFault::NotNamed);
+        };
+        let verify = || {
+            let certificate = EndEntityCert::try_from(end_entity)?;
+            certificate.verify_for_usage(
+                algorithms,
+                &anchors,
+                shown,
+                now,
+                KeyUsage::server_auth(),
+                None,
+                None,
+            )?;
+            let for_name = |name| certificate.verify_is_valid_for_subject_name(name);
+            let first = for_name(wanted);
+            if first.is_err() && names.iter().any(|name| for_name(name).is_ok()) {
+                return Ok(());
+            }
+            first
+        };
+        verify().map_err(|error| match error {
+            // By another authority than the one that is named and shown.
+            PkiError::UnknownIssuer | PkiError::InvalidSignatureForPublicKey => {
+                CertificateFault::NotNamed
+            }
+            error => CertificateFault::found(&error, end_entity, wanted),
+        })
+    }
+
+    fn with_usage(&self, usage: u8) -> impl Iterator<Item = &Tlsa> {
+        self.records.iter().filter(move |record| record.usage == usage)
+    }
+}
+
+fn matches(record: &Tlsa, certificate: &CertificateDer<'_>) -> bool {
+    let selected = match record.selector {
+        0 => certificate.to_vec(),
+        _ => match EndEntityCert::try_from(certificate) {
+            Ok(parsed) => parsed.subject_public_key_info().to_vec(),
+            Err(_) => return false,
+        },
+    };
+    match record.matching {
+        0 => selected == record.data,
+        1 => digest::digest(&SHA256, &selected).as_ref() == record.data,
+        _ => digest::digest(&SHA512, &selected).as_ref() == record.data,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dns::Alias;
+    use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+    use std::time::Duration;
+
+    fn dane(usage: u8, selector: u8, matching: u8, data: Vec<u8>) -> Dane {
+        let records = vec![Tlsa { usage, selector, matching, data }];
+        Dane { records, names: vec!["mx.y.test".to_owned(), "y.test".to_owned()] }
+    }
+
+    fn holds(dane: &Dane, chain: &[CertificateDer<'_>]) -> bool {
+        check(dane, chain).is_ok()
+    }
+
+    fn check(dane: &Dane, chain: &[CertificateDer<'_>]) -> Result<(), CertificateFault> {
+        let now = UnixTime::since_unix_epoch(Duration::from_secs(1_800_000_000));
+        let provider = rustls::crypto::aws_lc_rs::default_provider();
+        let algorithms = provider.signature_verification_algorithms.all;
+        dane.check(&chain[0], &chain[1..], now, algorithms)
+    }
+
+    fn authority() -> CertifiedIssuer<'static, KeyPair> {
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
+    }
+
+    fn signed(authority: &CertifiedIssuer<'_, KeyPair>, name: &str) -> CertificateDer<'static> {
+        let params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+        let key = KeyPair::generate().unwrap();
+        params.signed_by(&key, authority).unwrap().der().clone()
+    }
+
+    #[test]
+    fn records_stand_where_the_proof_leads() {
+        let bases = |is_secure, alias: Option<bool>| {
+            let target = "real.test".to_owned();
+            let alias = alias.map(|is_secure| Alias { target, is_secure });
+            bases("mx.test", &Answer { found: Vec::new(), is_secure, alias }).join(" ")
+        };
+        assert_eq!(bases(true, None), "mx.test");
+        assert_eq!(bases(true, Some(true)), "real.test mx.test");
+        assert_eq!(bases(false, Some(true)), "mx.test", "the target's owner signs nothing");
+        assert_eq!(bases(false, Some(false)), "");
+        assert_eq!(bases(false, None), "");
+    }
+
+    #[test]
+    fn the_servers_own_key_counts_and_nothing_else() {
+        let own = rcgen::generate_simple_self_signed(vec!["other.test".to_owned()]).unwrap();
+        let own = own.cert.der().clone();
+        let key = EndEntityCert::try_from(&own).unwrap().subject_public_key_info().to_vec();
+        let other = rcgen::generate_simple_self_signed(vec!["mx.y.test".to_owned()]).unwrap();
+        for (selector, of) in [(0, own.to_vec()), (1, key)] {
+            for (matching, data) in [
+                (0, of.clone()),
+                (1, digest::digest(&SHA256, &of).as_ref().to_vec()),
+                (2, digest::digest(&SHA512, &of).as_ref().to_vec()),
+            ] {
+                let dane = dane(OWN, selector, matching, data);
+                assert!(holds(&dane, std::slice::from_ref(&own)), "3 {selector} {matching}");
+                assert!(!holds(&dane, std::slice::from_ref(other.cert.der())));
+            }
+        }
+    }
+
+    #[test]
+    fn an_authority_signs_for_the_right_names() {
+        let (ours, theirs) = (authority(), authority());
+        let root = ours.der().clone();
+        let hash = digest::digest(&SHA256, &root).as_ref().to_vec();
+        for (matching, data) in [(1, hash), (0, root.to_vec())] {
+            let dane = dane(AUTHORITY, 0, matching, data);
+            assert!(holds(&dane, &[signed(&ours, "mx.y.test"), root.clone()]));
+            assert!(holds(&dane, &[signed(&ours, "y.test"), root.clone()]));
+            let fault = |leaf| check(&dane, &[leaf, root.clone()]).unwrap_err();
+            let wrong_name = fault(signed(&ours, "z.test"));
+            assert!(matches!(wrong_name, CertificateFault::WrongName { .. }), "{wrong_name}");
+            assert_eq!(fault(signed(&theirs, "mx.y.test")), CertificateFault::NotNamed);
+            let shown = holds(&dane, &[signed(&ours, "mx.y.test")]);
+            assert_eq!(shown, matching == 0, "what DNS holds whole need not be shown");
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! Connections to hosts that somebody else named: the one way out to them.
+//!
+//! What delivers mail or asks on the web holds a [`Dialer`] and no [`Net`], so nothing reaches a host
+//! without its decision. The decision falls on the addresses themselves, after the host's name was
+//! looked up for this connection: a name that leads outside when it is checked and inside when it is
+//! used gains nothing.
+
+mod by_name;
+mod happy_eyeballs;
+
+pub use by_name::ByName;
+
+use crate::{
+    public_address::{self, Purpose},
+    transport::{Net, Stream},
+};
+use serde::Deserialize;
+use std::{
+    fmt, io,
+    net::{IpAddr, SocketAddr},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+use tokio::time::timeout;
+
+/// Whether mail may go to addresses that are not on the public internet.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PrivateAddresses {
+    /// No: strangers cannot make this server connect to what is inside its network.
+    #[default]
+    Refuse,
+    /// Yes: the mail servers of a closed network find each other by DNS.
+    Allow,
+}
+
+/// Opens connections to hosts that DNS, an address literal or the configuration names.
+#[derive(Clone)]
+pub struct Dialer {
+    net: Arc<dyn Net>,
+    private_addresses: PrivateAddresses,
+    sources: Vec<IpAddr>,
+    /// Whether the operator was told what a refusal means: strangers can cause any number.
+    has_warned: Arc<AtomicBool>,
+}
+
+/// The addresses of one host that may be dialled and were not tried yet. Only a [`Dialer`] makes them.
+pub struct Targets(Vec<SocketAddr>);
+
+/// An address that may be dialled.
+#[derive(Debug, Clone, Copy)]
+pub struct Target(SocketAddr);
+
+/// None of a host's addresses is public.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("it has no public address: {address} is {purpose}")]
+pub struct NotPublic {
+    /// The first of its addresses.
+    address: IpAddr,
+    purpose: Purpose,
+}
+
+impl Dialer {
+    /// Connects from these addresses, at most one of each family; from any of the system's where there
+    /// is none.
+    pub fn new(
+        net: Arc<dyn Net>,
+        private_addresses: PrivateAddresses,
+        sources: Vec<IpAddr>,
+    ) -> Self {
+        Self { net, private_addresses, sources, has_warned: Arc::default() }
+    }
+
+    /// Returns where a host may be dialled that a stranger names, by DNS or by an address literal.
+    ///
+    /// # Errors
+    /// When it has addresses and all of them are refused. Of several the public ones remain.
+    pub fn strangers_host(
+        &self,
+        mut addresses: Vec<IpAddr>,
+        port: u16,
+    ) -> Result<Targets, NotPublic> {
+        let purpose = |address: &IpAddr| match self.private_addresses {
+            PrivateAddresses::Refuse => public_address::purpose(*address),
+            PrivateAddresses::Allow => None,
+        };
+        let refused = addresses.iter().find_map(|address| Some((*address, purpose(address)?)));
+        addresses.retain(|address| purpose(address).is_none());
+        match refused {
+            Some((address, purpose)) if addresses.is_empty() => {
+                if !self.has_warned.swap(true, Ordering::Relaxed) {
+                    tracing::warn!(
+                        "a name in DNS leads to {address}, which is {purpose}: not connected; in a \
+                         closed network, set relay.private-addresses = \"allow\""
+                    );
+                }
+                Err(NotPublic { address, purpose })
+            }
+            _ => Ok(Targets(happy_eyeballs::ordered(addresses, port))),
+        }
+    }
+
+    /// Returns where a host may be dialled that the configuration names: anywhere.
+    pub fn configured_host(addresses: Vec<IpAddr>, port: u16) -> Targets {
+        Targets(happy_eyeballs::ordered(addresses, port))
+    }
+
+    /// Connects to the first address that answers. Those that were tried in vain, and the one that
+    /// answers, are taken off the list.
+    ///
+    /// # Errors
+    /// Why the last one failed; then the list is empty.
+    pub async fn connect(
+        &self,
+        targets: &mut Targets,
+        patience: Duration,
+    ) -> Result<(Box<dyn Stream>, Target), String> {
+        let won = happy_eyeballs::race(&mut targets.0, &self.net, &self.sources, patience).await;
+        won.map(|(stream, address)| (stream, Target(address)))
+    }
+
+    /// Connects to the same address once more.
+    ///
+    /// # Errors
+    /// When nobody answers any more.
+    pub async fn again(
+        &self,
+        Target(address): Target,
+        patience: Duration,
+    ) -> io::Result<Box<dyn Stream>> {
+        let source = self.sources.iter().find(|source| source.is_ipv6() == address.is_ipv6());
+        let connecting = self.net.connect_from(address, source.copied());
+        timeout(patience, connecting).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+    }
+}
+
+impl Targets {
+    /// Returns whether every address was tried.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::transport::MemoryNet;
+
+    #[test]
+    fn a_strangers_host_is_dialled_where_it_is_public() {
+        use PrivateAddresses::{Allow, Refuse};
+        for (private_addresses, addresses, expected) in [
+            (Refuse, "198.41.0.4 2001:500::53", Ok("[2001:500::53]:25 198.41.0.4:25")),
+            (Refuse, "127.0.0.1 198.41.0.4", Ok("198.41.0.4:25")),
+            (Refuse, "::1 198.41.0.4", Ok("198.41.0.4:25")),
+            (Refuse, "2001:500::53 10.0.0.1", Ok("[2001:500::53]:25")),
+            (Refuse, "::1 127.0.0.1", Err("::1 is loopback")),
+            (Refuse, "::ffff:10.0.0.1", Err("::ffff:10.0.0.1 is private")),
+            (Refuse, "", Ok("")),
+            (Allow, "127.0.0.1", Ok("127.0.0.1:25")),
+        ] {
+            let dialer = Dialer::new(Arc::new(MemoryNet::default()), private_addresses, Vec::new());
+            let hosts = addresses.split_whitespace().map(|text| text.parse().unwrap()).collect();
+            let dialled = dialer.strangers_host(hosts, 25).map(|Targets(targets)| {
+                targets.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
+            });
+            let dialled = dialled.map_err(|refused| refused.to_string());
+            let expected = expected.map(str::to_owned);
+            let expected = expected.map_err(|why| format!("it has no public address: {why}"));
+            assert_eq!(dialled, expected, "{addresses}");
+        }
+    }
+}

@@ -1,0 +1,348 @@
+//! TLS on the server's side: its certificate, from files or made on first start.
+
+mod files;
+pub mod health;
+
+pub use files::read_certificates;
+
+use crate::transport::Stream;
+use aws_lc_rs::digest;
+use rustls::{
+    ProtocolVersion, ServerConfig,
+    client::verify_server_name,
+    crypto::CryptoProvider,
+    pki_types::ServerName,
+    server::{ClientHello, ParsedCertificate, ResolvesServerCert},
+    sign::CertifiedKey,
+};
+use std::{
+    fs, io,
+    io::Write as _,
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError, RwLock},
+    time::{Duration, SystemTime},
+};
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
+
+/// How long a handshake may take. A client that connects and says nothing must not hold a session.
+const HANDSHAKE: Duration = Duration::from_secs(30);
+
+/// Where a certificate and its key lie, as PEM.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CertificateFiles {
+    /// The certificate, and those that lead to its issuer.
+    pub certificate: PathBuf,
+    /// Its private key.
+    pub key: PathBuf,
+}
+
+/// The certificate cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    /// A file cannot be read, or holds something else.
+    #[error("{} cannot be used: {cause}", path.display())]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        cause: String,
+    },
+    /// The certificate and the key do not fit.
+    #[error(
+        "the key {} does not belong to the certificate {}: name the key that this certificate was made \
+         with", .0.key.display(), .0.certificate.display()
+    )]
+    Pair(CertificateFiles),
+    /// The library lacks what it should have.
+    #[error("TLS cannot be used: {0}")]
+    Library(#[from] rustls::Error),
+}
+
+impl TlsError {
+    fn file(path: &Path, cause: impl std::fmt::Display) -> Self {
+        Self::File { path: path.to_owned(), cause: cause.to_string() }
+    }
+}
+
+/// What is known of a connection's TLS.
+#[derive(Debug, Clone)]
+pub struct TlsInfo {
+    /// `TLSv1.3`, for people.
+    pub version: &'static str,
+    /// The cipher suite's registered name.
+    pub cipher: String,
+    /// The channel binding `tls-exporter` (RFC 9266).
+    pub exporter: Option<[u8; EXPORTED]>,
+    /// The channel binding `tls-server-end-point` (RFC 5929 §4).
+    pub server_end_point: Arc<[u8]>,
+}
+
+/// The label and the octets of RFC 9266 §2.
+const EXPORTER: &[u8] = b"EXPORTER-Channel-Binding";
+const EXPORTED: usize = 32;
+
+/// What binds a login to a connection (RFC 9266 §2).
+pub fn exporter<D>(connection: &rustls::ConnectionCommon<D>) -> Option<[u8; EXPORTED]> {
+    connection.export_keying_material([0; EXPORTED], EXPORTER, Some(b"")).ok()
+}
+
+/// Accepts TLS, with the certificate that fits the name that the client asks for.
+#[derive(Clone)]
+pub struct Tls {
+    acceptor: TlsAcceptor,
+    certificates: Arc<Certificates>,
+}
+
+impl std::fmt::Debug for Tls {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Tls")
+    }
+}
+
+impl Tls {
+    /// Reads certificates. The first is for clients that name no host, or one that none fits.
+    ///
+    /// # Errors
+    /// When there is none, a file cannot be read, or a pair does not fit.
+    pub fn load(files: Vec<CertificateFiles>) -> Result<Self, TlsError> {
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let loaded = load_all(&files, &provider)?;
+        let certificates = Arc::new(Certificates {
+            provider: provider.clone(),
+            loaded: RwLock::new(Arc::new(loaded)),
+            seen: Mutex::new(modified(&files)),
+            files: RwLock::new(files),
+        });
+        let config = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()?
+            .with_no_client_auth()
+            .with_cert_resolver(certificates.clone());
+        Ok(Self { acceptor: TlsAcceptor::from(Arc::new(config)), certificates })
+    }
+
+    /// Reads the certificates again if a file has changed since they were read. Answers whether it
+    /// did. If they cannot be read, those of before stay in use.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub fn reload(&self) -> Result<bool, TlsError> {
+        let Certificates { provider, loaded, seen, .. } = &*self.certificates;
+        let files = self.certificates.files();
+        let now = modified(&files);
+        {
+            let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
+            if *seen == now {
+                return Ok(false);
+            }
+            *seen = now;
+        }
+        let fresh = Arc::new(load_all(&files, provider)?);
+        *loaded.write().unwrap_or_else(PoisonError::into_inner) = fresh;
+        Ok(true)
+    }
+
+    /// Uses the certificates of another from now on, and the files that those came from.
+    pub fn follow(&self, other: &Self) {
+        let theirs = other.certificates.files();
+        let seen = other.certificates.seen.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let loaded = other.certificates.loaded();
+        let Certificates { files: ours, loaded: our_loaded, seen: our_seen, .. } =
+            &*self.certificates;
+        *ours.write().unwrap_or_else(PoisonError::into_inner) = theirs;
+        *our_seen.lock().unwrap_or_else(PoisonError::into_inner) = seen;
+        *our_loaded.write().unwrap_or_else(PoisonError::into_inner) = loaded;
+    }
+
+    /// Negotiates TLS on a connection.
+    ///
+    /// # Errors
+    /// When the handshake fails or takes too long.
+    pub async fn accept(&self, stream: Box<dyn Stream>) -> io::Result<(Box<dyn Stream>, TlsInfo)> {
+        let handshake = timeout(HANDSHAKE, self.acceptor.accept(stream)).await;
+        let stream =
+            handshake.map_err(|_| io::ErrorKind::TimedOut)?.map_err(crate::tls_words::in_words)?;
+        let connection = stream.get_ref().1;
+        let info = TlsInfo {
+            version: match connection.protocol_version() {
+                Some(ProtocolVersion::TLSv1_3) => "TLSv1.3",
+                _ => "TLSv1.2",
+            },
+            cipher: connection
+                .negotiated_cipher_suite()
+                .and_then(|suite| suite.suite().as_str())
+                .map_or_else(|| "unknown".to_owned(), |name| name.replace("TLS13_", "TLS_")),
+            exporter: exporter(connection),
+            server_end_point: self
+                .certificates
+                .fitting(connection.server_name())
+                .map_or_else(|| [].into(), |fitting| fitting.end_point.clone()),
+        };
+        Ok((Box::new(crate::tls_words::InWords(stream)), info))
+    }
+}
+
+/// The certificates in use.
+#[derive(Debug)]
+struct Certificates {
+    provider: Arc<CryptoProvider>,
+    files: RwLock<Vec<CertificateFiles>>,
+    loaded: RwLock<Arc<Vec<Loaded>>>,
+    /// When the files were changed, as of the last look.
+    seen: Mutex<Vec<Option<SystemTime>>>,
+}
+
+/// A certificate, read.
+#[derive(Debug, Clone)]
+struct Loaded {
+    key: Arc<CertifiedKey>,
+    end_point: Arc<[u8]>,
+}
+
+impl Certificates {
+    fn files(&self) -> Vec<CertificateFiles> {
+        self.files.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn loaded(&self) -> Arc<Vec<Loaded>> {
+        self.loaded.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The first certificate for this name, or the first of all.
+    fn fitting(&self, name: Option<&str>) -> Option<Loaded> {
+        let loaded = self.loaded();
+        let name = name.and_then(|name| ServerName::try_from(name.to_owned()).ok());
+        let fits = |loaded: &&Loaded| {
+            let leaf = loaded.key.end_entity_cert().ok();
+            let leaf = leaf.and_then(|leaf| ParsedCertificate::try_from(leaf).ok());
+            leaf.zip(name.as_ref())
+                .is_some_and(|(leaf, name)| verify_server_name(&leaf, name).is_ok())
+        };
+        loaded.iter().find(fits).or(loaded.first()).cloned()
+    }
+}
+
+impl ResolvesServerCert for Certificates {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        self.fitting(hello.server_name()).map(|loaded| loaded.key)
+    }
+}
+
+fn load_all(
+    files: &[CertificateFiles],
+    provider: &CryptoProvider,
+) -> Result<Vec<Loaded>, TlsError> {
+    files.iter().map(|files| load_one(files, provider)).collect()
+}
+
+fn load_one(files: &CertificateFiles, provider: &CryptoProvider) -> Result<Loaded, TlsError> {
+    let key = files::read_pair(files, provider)?;
+    // RFC 5929 §4.1: by the hash of the certificate's signature, SHA-256 for what is in use. A
+    // certificate signed with SHA-384 or more would want that; clients of those fail safely.
+    let leaf = key.cert.first().map(|leaf| leaf.as_ref()).unwrap_or_default();
+    let end_point = digest::digest(&digest::SHA256, leaf).as_ref().into();
+    Ok(Loaded { key: Arc::new(key), end_point })
+}
+
+fn modified(files: &[CertificateFiles]) -> Vec<Option<SystemTime>> {
+    let paths = files.iter().flat_map(|files| [&files.certificate, &files.key]);
+    paths.map(|path| fs::metadata(path).and_then(|metadata| metadata.modified()).ok()).collect()
+}
+
+/// The files of the self-signed certificate in a directory, which is made if it is not there.
+///
+/// # Errors
+/// When it cannot be made.
+pub fn self_signed(directory: &Path, hostname: &str) -> Result<CertificateFiles, TlsError> {
+    let files = CertificateFiles {
+        certificate: directory.join("self-signed.cert.pem"),
+        key: directory.join("self-signed.key.pem"),
+    };
+    if files.certificate.exists() && files.key.exists() {
+        return Ok(files);
+    }
+    let made = rcgen::generate_simple_self_signed(vec![hostname.to_owned()])
+        .map_err(|error| TlsError::file(&files.certificate, error))?;
+    // The key first: a certificate without its key would be taken for a whole pair.
+    write_private(&files.key, &made.signing_key.serialize_pem())
+        .map_err(|error| TlsError::file(&files.key, error))?;
+    write_private(&files.certificate, &made.cert.pem())
+        .map_err(|error| TlsError::file(&files.certificate, error))?;
+    Ok(files)
+}
+
+fn write_private(path: &Path, text: &str) -> io::Result<()> {
+    let mut options = fs::OpenOptions::new();
+    let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    file.write_all(text.as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_self_signed_certificate_is_made_once() {
+        let directory = tempfile::tempdir().unwrap();
+        let files = self_signed(directory.path(), "mail.example.test").unwrap();
+        let first = fs::read(&files.certificate).unwrap();
+        assert_eq!(self_signed(directory.path(), "mail.example.test").unwrap(), files);
+        assert_eq!(fs::read(&files.certificate).unwrap(), first);
+        Tls::load(vec![files]).unwrap();
+    }
+
+    #[test]
+    fn the_certificate_fits_the_name_and_follows_its_files() {
+        let directory = tempfile::tempdir().unwrap();
+        let make = |name: &str| {
+            let place = directory.path().join(name);
+            fs::create_dir_all(&place).unwrap();
+            self_signed(&place, name).unwrap()
+        };
+        let (one, two) = (make("one.test"), make("two.test"));
+        let tls = Tls::load(vec![one.clone(), two.clone()]).unwrap();
+        let point = |name| tls.certificates.fitting(name).unwrap().end_point;
+        assert_eq!(point(Some("one.test")), point(None));
+        assert_ne!(point(Some("two.test")), point(None));
+        assert_eq!(point(Some("three.test")), point(None));
+        assert!(!tls.reload().unwrap(), "nothing changed");
+        let before = point(Some("two.test"));
+        for file in [&two.certificate, &two.key] {
+            fs::remove_file(file).unwrap();
+        }
+        assert!(tls.reload().is_err());
+        assert_eq!(point(Some("two.test")), before, "the old one stays in use");
+        make("two.test");
+        assert!(tls.reload().unwrap());
+        assert_ne!(point(Some("two.test")), before);
+    }
+
+    #[test]
+    fn other_files_can_take_the_place_of_the_first() {
+        let directory = tempfile::tempdir().unwrap();
+        let load = |name: &str| {
+            let place = directory.path().join(name);
+            fs::create_dir_all(&place).unwrap();
+            let files = self_signed(&place, name).unwrap();
+            (files.clone(), Tls::load(vec![files]).unwrap())
+        };
+        let ((_, tls), (files, other)) = (load("one.test"), load("two.test"));
+        let point = |tls: &Tls| tls.certificates.fitting(None).unwrap().end_point;
+        tls.follow(&other);
+        assert_eq!(point(&tls), point(&other));
+        fs::remove_file(&files.certificate).unwrap();
+        self_signed(files.certificate.parent().unwrap(), "two.test").unwrap();
+        assert!(tls.reload().unwrap(), "the new files are followed");
+        assert_ne!(point(&tls), point(&other));
+    }
+
+    #[test]
+    fn a_wrong_file_is_named() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut files = self_signed(directory.path(), "mail.example.test").unwrap();
+        files.key = directory.path().join("missing.pem");
+        let error = Tls::load(vec![files]).unwrap_err().to_string();
+        assert!(error.contains("missing.pem"), "{error}");
+    }
+}

@@ -1,0 +1,432 @@
+//! Handing mail out: the answers to a POP3 session's questions.
+
+use crate::{
+    login::{
+        Authenticator, Denied, LoginError, login_log,
+        principal::Principal,
+        sasl::{self, Dialogue, Peer},
+        sessions::{Presence, Present, Refused},
+    },
+    receive::refusals::{Refusals, SessionRefusals},
+};
+use bytes::Bytes;
+use posta_mail::{ClientAddress, MailId, Timestamp};
+use posta_net::{
+    clock::Clock,
+    driver::Host,
+    server_tls::{Tls, TlsInfo},
+    transport::Stream,
+};
+use posta_pop3::{
+    Server,
+    server::{Answer, Denial, Maildrop, Question},
+};
+use posta_store::{self as store, CHUNK, Entry, Event, Origin, Store, StoreError, What};
+use std::{collections::BTreeSet, fmt::Write as _, io, sync::Arc, time::Duration};
+
+/// How long a removed message can be brought back.
+pub const PURGE_AFTER: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+
+/// What all sessions of a listener share.
+#[derive(Clone)]
+pub struct Deliverer {
+    /// Where messages are.
+    pub store: Arc<dyn Store>,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Who may read them.
+    pub authenticator: Arc<Authenticator>,
+    /// For STLS.
+    pub tls: Option<Tls>,
+    /// How many sessions an account has.
+    pub presence: Arc<Presence>,
+    /// What refusing costs.
+    pub refusals: Arc<Refusals>,
+    /// Whether APOP is offered.
+    pub apop: bool,
+    /// Whether messages that were retrieved expire.
+    pub expires: bool,
+}
+
+impl Deliverer {
+    /// A greeting's challenge, where APOP is offered.
+    #[must_use]
+    pub fn challenge(&self, hostname: &str) -> Option<String> {
+        self.apop.then(|| format!("<{}@{hostname}>", self.clock.mail_id()))
+    }
+}
+
+/// A session's view of a mailbox, shared by its engine and its host.
+#[derive(Debug, Clone)]
+pub struct View(Arc<store::Maildrop>);
+
+impl Maildrop for View {
+    fn len(&self) -> usize {
+        self.0.messages.len()
+    }
+
+    fn octets(&self, index: usize) -> u64 {
+        self.0.messages[index].octets
+    }
+
+    fn octets_in_all(&self) -> u64 {
+        self.0.octets
+    }
+
+    fn write_unique_id(&self, index: usize, text: &mut String) {
+        let uid = self.0.messages[index].uid;
+        // Writing to a string cannot fail.
+        let _ = match self.0.imported.get(&uid) {
+            Some(unique_id) => write!(text, "{unique_id}"),
+            None => write!(text, "{:014x}", uid.0),
+        };
+    }
+}
+
+/// One session's answers.
+pub struct PopHost {
+    deliverer: Arc<Deliverer>,
+    client: ClientAddress,
+    connected: Timestamp,
+    tls: Option<Box<TlsInfo>>,
+    dialogue: Dialogue,
+    opened: Option<Box<Opened>>,
+    /// Logins that were refused: for the history.
+    refused: SessionRefusals,
+}
+
+struct Opened {
+    account: Principal,
+    view: View,
+    /// The message that was read last, by its index: its pieces are asked for one after another.
+    current: Option<(usize, Entry)>,
+    /// The first piece of its content, which was read before the client was promised the message.
+    first: Option<Bytes>,
+    /// Those that were retrieved, to the last octet.
+    retrieved: BTreeSet<usize>,
+    removed: usize,
+    _present: Present,
+}
+
+impl PopHost {
+    /// Answers for a session with a client.
+    #[must_use]
+    pub fn new(deliverer: Arc<Deliverer>, client: ClientAddress, tls: Option<TlsInfo>) -> Self {
+        Self {
+            client,
+            connected: deliverer.clock.now(),
+            tls: tls.map(Box::new),
+            dialogue: Dialogue::default(),
+            opened: None,
+            refused: SessionRefusals::default(),
+            deliverer,
+        }
+    }
+
+    async fn open(&mut self, account: Principal) -> Result<View, Denial> {
+        let Deliverer { store, clock, presence, .. } = &*self.deliverer;
+        let present = presence.enter(account.id, clock.now()).map_err(|refused| match refused {
+            Refused::TooMany => Denial::TooMany,
+            Refused::TooSoon => Denial::TooSoon,
+        })?;
+        let maildrop = store.maildrop(account.id).await.map_err(|error| unavailable(&error))?;
+        login_log::succeeded(self.client, &account.address, "pop3", self.tls.is_some());
+        let view = View(maildrop);
+        self.opened = Some(Box::new(Opened {
+            account,
+            view: view.clone(),
+            current: None,
+            first: None,
+            retrieved: BTreeSet::new(),
+            removed: 0,
+            _present: present,
+        }));
+        Ok(view)
+    }
+
+    /// The answer to a login: a maildrop, a challenge, or a denial that the history hears of.
+    async fn login(&mut self, question: Question) -> Answer<View> {
+        let deliverer = self.deliverer.clone();
+        let (authenticator, client) = (&deliverer.authenticator, self.client);
+        let (command, name, outcome) = match question {
+            Question::Authenticate(message) => {
+                let peer = Peer::new(client, self.tls.as_deref());
+                let step = self.dialogue.step(message, authenticator, &peer).await;
+                match step {
+                    Ok(sasl::Step::Challenge(challenge)) => return Answer::Challenge(challenge),
+                    Ok(sasl::Step::Done(account)) => ("AUTH", None, Ok(account)),
+                    Err(error) => ("AUTH", None, Err(error)),
+                }
+            }
+            Question::Login { name, password } => {
+                let login = Box::pin(authenticator.login(client, &name, &password));
+                let outcome = authenticator.attempt(client, login).await;
+                ("USER", Some(name), outcome)
+            }
+            Question::Apop { name, challenge, digest } => {
+                let login = authenticator.login_with_digest(client, &name, &challenge, &digest);
+                let outcome = authenticator.attempt(client, Box::pin(login)).await;
+                ("APOP", Some(name), outcome)
+            }
+            Question::Proceed | Question::Read { .. } | Question::Update(_) => {
+                return Answer::Failed;
+            }
+        };
+        let (opened, denied) = match outcome {
+            Ok(account) => {
+                let denied = Denied::new(account.address.as_str(), "the password is right");
+                (self.open(account).await, Some(denied))
+            }
+            Err(error) => {
+                let denial = match &error {
+                    LoginError::Credentials(_) => Denial::Credentials,
+                    LoginError::Locked(_) => Denial::Locked,
+                    LoginError::Disabled(_) => Denial::Disabled,
+                    LoginError::Store(_) | LoginError::Tokens(_) => unavailable(&error),
+                };
+                (Err(denial), error.denied().cloned())
+            }
+        };
+        opened.map_or_else(
+            |denial| {
+                // The whole address, where it was found out.
+                let said_name = name.as_deref().unwrap_or_default();
+                let denied = match denied {
+                    Some(Denied { name, why }) if name.is_empty() => Denied::new(said_name, why),
+                    Some(denied) => denied,
+                    None => Denied::new(said_name, "it could not be found out"),
+                };
+                self.refused.note_login(command, said(denial).to_owned(), Some(&denied));
+                Answer::Denied(denial)
+            },
+            Answer::Opened,
+        )
+    }
+
+    /// Decides whether a session goes on: as long as its login holds.
+    async fn proceed(&mut self) -> Answer<View> {
+        let Some(opened) = &mut self.opened else { return Answer::Failed };
+        let denial = match opened.account.is_current(&*self.deliverer.store).await {
+            Ok(true) if !opened.account.has_expired(&*self.deliverer.clock) => {
+                return Answer::Proceed;
+            }
+            Ok(true) => Denial::Expired,
+            Ok(false) => Denial::Ended,
+            Err(error) => unavailable(&error),
+        };
+        self.refused.note("the session".to_owned(), said(denial).to_owned());
+        Answer::Denied(denial)
+    }
+
+    async fn update(&mut self, indices: &[usize]) -> Result<(), StoreError> {
+        let Some(opened) = &mut self.opened else { return Ok(()) };
+        let uids = indices.iter().map(|&index| opened.view.0.messages[index].uid).collect();
+        let (now, store) = (self.deliverer.clock.now(), &self.deliverer.store);
+        opened.removed = store.remove(opened.account.id, uids, now, now + PURGE_AFTER).await?;
+        Ok(())
+    }
+
+    async fn note_retrieved(&self, opened: &Opened) {
+        let messages = &opened.view.0.messages;
+        let uids = opened.retrieved.iter().map(|&index| messages[index].uid).collect();
+        let Deliverer { store, clock, .. } = &*self.deliverer;
+        if let Err(error) = store.retrieved(opened.account.id, uids, clock.now()).await {
+            tracing::error!(%error, "what was retrieved could not be noted, and is kept longer");
+        }
+    }
+
+    /// Tells the history what the session did.
+    pub async fn end(&mut self) {
+        if self.opened.is_none() && self.refused.is_empty() {
+            return;
+        }
+        let refused = self.refused.take();
+        let opened = self.opened.take();
+        if let Some(opened) = opened.as_deref().filter(|_| self.deliverer.expires) {
+            self.note_retrieved(opened).await;
+        }
+        let origin = Origin {
+            connected: Some(self.connected),
+            client: self.client.ip(),
+            protocol: if self.tls.is_some() { "POP3S" } else { "POP3" }.to_owned(),
+            tls: self.tls.as_ref().map(|tls| format!("{} {}", tls.version, tls.cipher)),
+            account: opened.as_ref().map(|opened| opened.account.address.clone()),
+            ..Origin::default()
+        };
+        let what = match opened {
+            Some(opened) => What::Collected {
+                origin,
+                messages: opened.view.0.messages.len() as u64,
+                retrieved: opened.retrieved.len() as u64,
+                removed: opened.removed as u64,
+                refused,
+            },
+            None => {
+                let what = What::Refused { origin, from: None, refused };
+                return self.deliverer.refusals.tell(self.client, what).await;
+            }
+        };
+        let Deliverer { store, clock, .. } = &*self.deliverer;
+        let event = Event { id: clock.mail_id(), time: clock.now(), what };
+        if let Err(error) = store.note(vec![event]).await {
+            tracing::error!(%error, "the history could not be written");
+        }
+    }
+}
+
+/// What the client was told, in English whatever it speaks.
+const fn said(denial: Denial) -> &'static str {
+    match denial {
+        Denial::Credentials => "[AUTH] wrong name or password",
+        Denial::Unavailable => "[SYS/TEMP] the maildrop could not be opened",
+        Denial::Locked => "[AUTH] too many failed logins",
+        Denial::Disabled => "[AUTH] the account is disabled",
+        Denial::TooMany => "[IN-USE] too many sessions of the account",
+        Denial::TooSoon => "[LOGIN-DELAY] too soon after the last login",
+        Denial::Ended => "[AUTH] the account or its password has changed",
+        Denial::Expired => "[AUTH] the token has expired",
+    }
+}
+
+fn unavailable(error: &dyn std::fmt::Display) -> Denial {
+    tracing::error!(%error, "a maildrop could not be opened");
+    Denial::Unavailable
+}
+
+/// What reading a message came to.
+enum Piece {
+    Content(Bytes),
+    /// The content is not there, or is not what it was.
+    Damaged,
+    /// The message itself is not there any more.
+    Gone,
+}
+
+/// Reads a chunk; none where it is damaged.
+async fn chunk(
+    store: &dyn Store,
+    content: MailId,
+    number: u32,
+) -> Result<Option<Bytes>, StoreError> {
+    match store.chunk(content, number).await {
+        Err(StoreError::Damaged(_)) => Ok(None),
+        read => read,
+    }
+}
+
+impl Opened {
+    /// Tells the operator which message it is that cannot be read.
+    fn tell_of_damage(&self, index: usize) {
+        let Some((_, entry)) = &self.current else { return };
+        let mut unique_id = String::new();
+        self.view.write_unique_id(index, &mut unique_id);
+        tracing::error!(
+            account = %self.account.address,
+            message = index + 1,
+            unique_id,
+            id = %entry.content,
+            "a message is damaged and cannot be read: bring the store back from a backup, or remove it"
+        );
+    }
+
+    /// Notes that a message was read up to `end`, for RETR or not.
+    fn note_read(&mut self, index: usize, end: u64, whole: bool) {
+        let is_end = |(_, entry): &(usize, Entry)| end == entry.kept();
+        if whole && self.current.as_ref().is_some_and(is_end) {
+            self.retrieved.insert(index);
+        }
+    }
+
+    /// The octets of a message from `offset` on, up to the end of the chunk that it falls in.
+    async fn read(
+        &mut self,
+        index: usize,
+        offset: u64,
+        store: &dyn Store,
+    ) -> Result<Piece, StoreError> {
+        let first = self.first.take();
+        if self.current.as_ref().is_none_or(|(current, _)| *current != index) {
+            let uid = self.view.0.messages[index].uid;
+            self.current = store.entry(self.account.id, uid).await?.map(|entry| (index, entry));
+        }
+        let Some((_, entry)) = &self.current else { return Ok(Piece::Gone) };
+        if offset == entry.kept() {
+            return Ok(Piece::Content(Bytes::new()));
+        }
+        let Some(offset) = offset.checked_sub(entry.prefix.len() as u64) else {
+            if entry.chunks() > 0 {
+                // Before anything is sent; and then it need not be read again.
+                self.first = chunk(store, entry.content, 0).await?;
+                if self.first.is_none() {
+                    return Ok(Piece::Damaged);
+                }
+            }
+            let from = usize::try_from(offset).unwrap_or_default();
+            return Ok(Piece::Content(Bytes::copy_from_slice(&entry.prefix[from..])));
+        };
+        let Ok(number) = u32::try_from(offset / CHUNK as u64) else { return Ok(Piece::Damaged) };
+        let within = (offset % CHUNK as u64) as usize;
+        let chunk = match first {
+            Some(first) if number == 0 => Some(first),
+            _ => chunk(store, entry.content, number).await?,
+        };
+        let piece = chunk.filter(|chunk| within < chunk.len()).map(|chunk| chunk.slice(within..));
+        Ok(piece.map_or(Piece::Damaged, Piece::Content))
+    }
+}
+
+impl Host<Server<View>> for PopHost {
+    async fn answer(&mut self, question: Question) -> Answer<View> {
+        match question {
+            login
+            @ (Question::Login { .. } | Question::Apop { .. } | Question::Authenticate(_)) => {
+                // Boxed, as all that is seldom: a session that waits has room for what is usual.
+                Box::pin(self.login(login)).await
+            }
+            Question::Proceed => self.proceed().await,
+            Question::Read { index, offset, whole } => {
+                let Some(opened) = &mut self.opened else { return Answer::Failed };
+                // A large message may take hours, and breaks off when the login ends.
+                if !matches!(opened.account.is_current(&*self.deliverer.store).await, Ok(true)) {
+                    return Answer::Failed;
+                }
+                match opened.read(index, offset, &*self.deliverer.store).await {
+                    Ok(Piece::Content(piece)) => {
+                        opened.note_read(index, offset + piece.len() as u64, whole);
+                        Answer::Content(piece)
+                    }
+                    Ok(Piece::Damaged) => {
+                        opened.tell_of_damage(index);
+                        Answer::Damaged
+                    }
+                    Ok(Piece::Gone) => Answer::Failed,
+                    Err(error) => {
+                        tracing::error!(%error, "a message could not be read");
+                        Answer::Failed
+                    }
+                }
+            }
+            Question::Update(indices) => match Box::pin(self.update(&indices)).await {
+                Ok(()) => Answer::Updated,
+                Err(error) => {
+                    tracing::error!(%error, "messages could not be removed");
+                    Answer::Failed
+                }
+            },
+        }
+    }
+
+    /// A server is sent no content.
+    async fn content(&mut self, _content: &[u8]) {}
+
+    async fn secure(&mut self, stream: Box<dyn Stream>) -> io::Result<Box<dyn Stream>> {
+        match &self.deliverer.tls {
+            Some(tls) => {
+                let (stream, info) = tls.accept(stream).await?;
+                self.tls = Some(Box::new(info));
+                Ok(stream)
+            }
+            None => Err(io::ErrorKind::Unsupported.into()),
+        }
+    }
+}

@@ -1,0 +1,189 @@
+//! The server put together: who is handed what, what runs beside the sessions, and how it is started, reloaded and stopped.
+
+pub(crate) mod services;
+
+use crate::{
+    admin::{Admin, control},
+    assembly::services::Services,
+    collect::{Collectors, Means},
+    directory, housekeeping,
+    limits::adjustable::Adjustable,
+    listen::{self, Service},
+    settings::{Kind, Settings},
+};
+use posta_net::{
+    client_tls::ClientTls,
+    clock::Clock,
+    dns::Resolver,
+    socket_words,
+    transport::{Endpoint, Net},
+};
+use posta_store::{Store, StoreError};
+use std::{io, sync::Arc, time::Duration};
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinSet,
+    time::timeout,
+};
+
+/// How long sessions that have something in hand may take to finish it when the server stops.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// The server did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// An address cannot be listened on.
+    #[error("cannot listen on {endpoint}: {}", socket_words::cannot_listen(endpoint, cause))]
+    Bind {
+        /// Which.
+        endpoint: Endpoint,
+        /// Why.
+        cause: io::Error,
+    },
+    /// A listener offers TLS, and there is no certificate.
+    #[error("{0} offers TLS, but there is no certificate")]
+    NoCertificate(Endpoint),
+    /// The store cannot be read.
+    #[error("the store cannot be read: {0}")]
+    Store(#[from] StoreError),
+    /// The TLS library lacks what it should have.
+    #[error("TLS to other servers cannot be used: {0}")]
+    Tls(#[from] rustls::Error),
+}
+
+/// What a server stands on: each can be replaced, so that the whole also runs in memory.
+#[derive(Clone)]
+pub struct World {
+    /// Where mail is kept.
+    pub store: Arc<dyn Store>,
+    /// Time, ids and randomness.
+    pub clock: Arc<dyn Clock>,
+    /// Connections.
+    pub net: Arc<dyn Net>,
+    /// Where other servers are.
+    pub resolver: Arc<dyn Resolver>,
+    /// TLS to other servers.
+    pub tls: ClientTls,
+}
+
+impl World {
+    /// Returns what collects from other servers, messages of at most `message_size` octets.
+    #[must_use]
+    pub fn collectors(&self, message_size: u64) -> Collectors {
+        let Self { store, clock, net, tls, .. } = self.clone();
+        Collectors::new(store, Means { net, tls, clock, message_size })
+    }
+}
+
+/// A server that serves.
+pub struct Server {
+    listening: Vec<(Kind, Endpoint)>,
+    /// What each listener gives to sessions that begin now.
+    serving: Vec<Arc<Adjustable<Service>>>,
+    services: Services,
+    stop: watch::Sender<bool>,
+    tasks: JoinSet<()>,
+    sessions: mpsc::Receiver<()>,
+}
+
+impl Server {
+    /// Binds every socket and begins to serve.
+    ///
+    /// # Errors
+    /// When a socket cannot be bound, or TLS is to be offered without a certificate.
+    pub async fn start(settings: Settings, world: World) -> Result<Self, StartError> {
+        let (stop, stopping) = watch::channel(false);
+        let (alive, sessions) = mpsc::channel(1);
+        let services = Services::new(settings, world, stopping.clone()).await?;
+        let mut tasks = JoinSet::new();
+        let (mut listening, mut serving) = (Vec::new(), Vec::new());
+        for listener in &services.settings.listeners {
+            let service = Arc::new(Adjustable::new(services.service(listener)?));
+            let bound = services.world.net.bind(&listener.endpoint).await;
+            let bound = bound.map_err(|cause| bind_error(&listener.endpoint, cause))?;
+            listening.push((listener.kind, bound.endpoint()));
+            serving.push(service.clone());
+            tasks.spawn(listen::listen(bound, service, stopping.clone(), alive.clone()));
+        }
+        if let Some(path) = services.settings.control.clone() {
+            let World { store, clock, .. } = services.world.clone();
+            let admin = Admin::new(store, clock, services.collectors.clone())
+                .with_authenticator(&services.authenticator);
+            let admin = admin.waking(services.wake.clone());
+            let socket = control::bind(&path);
+            let socket =
+                socket.map_err(|cause| bind_error(&Endpoint::Unix(path.clone()), cause))?;
+            tasks.spawn(control::serve(socket, path, admin, stopping.clone()));
+        }
+        if let Some(tls) = services.settings.tls.clone() {
+            let (hostname, clock) =
+                (services.settings.hostname.clone(), services.world.clock.clone());
+            let stopping = stopping.clone();
+            tasks.spawn(housekeeping::follow_certificates(tls, hostname, clock, stopping));
+        }
+        let tls_reports = services.tls_reports();
+        tasks.spawn(tls_reports.clone().run(stopping.clone()));
+        tasks.spawn(Arc::new(services.relay(tls_reports)).run(stopping.clone()));
+        tasks.spawn(services.collectors.clone().run(stopping.clone()));
+        tasks.spawn(services.refusals.clone().run(stopping.clone()));
+        let guard = services.authenticator.guard().clone();
+        let failures = stopping.clone();
+        tasks.spawn(async move { guard.failed_logins().run(failures).await });
+        let World { store, clock, .. } = services.world.clone();
+        tasks.spawn(directory::problems::tell(store.clone(), stopping.clone()));
+        tasks.spawn(housekeeping::sweep(store, clock, services.expire.clone(), stopping));
+        Ok(Self { listening, serving, services, stop, tasks, sessions })
+    }
+
+    /// What it serves, and where: in the order of the settings.
+    #[must_use]
+    pub fn listening(&self) -> &[(Kind, Endpoint)] {
+        &self.listening
+    }
+
+    /// Has other settings hold, for sessions that begin from now on and for what is sent out. Those that were
+    /// given out at the start stay: `hostname`, `memory`, `oauth`, `listeners`, `control`, and of `relay` the
+    /// addresses; what collects from other servers keeps its `message_size`.
+    ///
+    /// # Errors
+    /// When the certificates do not fit the listeners; then nothing changes.
+    pub fn reload(&mut self, settings: Settings) -> Result<(), StartError> {
+        let tls = settings.tls.clone();
+        let services = self.services.under(settings);
+        let listeners = services.settings.listeners.iter();
+        let fresh = listeners.map(|listener| services.service(listener));
+        let fresh = fresh.collect::<Result<Vec<_>, _>>()?;
+        if let (Some(ours), Some(fresh)) = (&services.settings.tls, tls) {
+            ours.follow(&fresh);
+        }
+        if let Some(tls) = &services.settings.tls {
+            tls.tell_ailments(&services.settings.hostname, &*services.world.clock);
+        }
+        services.adjust();
+        for (serving, fresh) in self.serving.iter().zip(fresh) {
+            serving.set(fresh);
+        }
+        self.services = services;
+        Ok(())
+    }
+
+    /// Stops: takes no connections any more, ends the sessions that wait, lets those that have
+    /// something in hand finish it for a bounded time.
+    pub async fn stop(mut self) {
+        // An error means that nothing is left to stop.
+        let _ = self.stop.send(true);
+        let ended = async {
+            while self.tasks.join_next().await.is_some() {}
+            // Ends when the last session drops its sender.
+            let _ = self.sessions.recv().await;
+        };
+        if timeout(GRACE, ended).await.is_err() {
+            tracing::warn!("some sessions did not end in time");
+        }
+        self.services.refusals.tell_counted().await;
+    }
+}
+
+fn bind_error(endpoint: &Endpoint, cause: io::Error) -> StartError {
+    StartError::Bind { endpoint: endpoint.clone(), cause }
+}

@@ -1,0 +1,271 @@
+//! What a server's sessions share, and the service that each listener gives with it.
+
+use crate::{
+    access::maildrop::Deliverer,
+    assembly::{StartError, World},
+    collect::Collectors,
+    deliver::wake::Wake,
+    directory::{Directory, srs::Srs},
+    limits::{adjustable::Adjustable, memory::Budget, sending_rate::Rates},
+    listen::{Clients, Protocol, Service},
+    login::{
+        Authenticator,
+        lockout::Guard,
+        oauth::{OAuthSettings, Tokens},
+        sasl,
+        sessions::Presence,
+    },
+    receive::{refusals::Refusals, session::Acceptor},
+    reports::{Reporter, tls::TlsReports},
+    send::{
+        Relay, RelaySettings,
+        trust::mta_sts::{Policies, Policy},
+    },
+    settings::{Kind, ListenerSettings, Settings, TlsMode},
+};
+use posta_net::{dial::Dialer, driver::Driver, https::Web, server_tls::Tls};
+use posta_pop3::server::Profile as Pop3Profile;
+use posta_smtp::server::{Profile as SmtpProfile, Service as SmtpService};
+use std::{sync::Arc, time::Duration};
+use tokio::sync::watch;
+
+/// What all sessions share, and what makes a listener's service of it.
+#[derive(Clone)]
+pub(crate) struct Services {
+    pub(crate) settings: Settings,
+    pub(crate) world: World,
+    pub(crate) rates: Arc<Rates>,
+    pub(crate) wake: Arc<Wake>,
+    pub(crate) srs: Srs,
+    pub(crate) authenticator: Arc<Authenticator>,
+    pub(crate) presence: Arc<Presence>,
+    pub(crate) collectors: Arc<Collectors>,
+    pub(crate) driver: Arc<Driver>,
+    pub(crate) clients: Arc<Clients>,
+    pub(crate) budget: Budget,
+    pub(crate) refusals: Arc<Refusals>,
+    pub(crate) relay_settings: Arc<Adjustable<RelaySettings>>,
+    /// For how many days what was retrieved is kept.
+    pub(crate) expire: Arc<Adjustable<Option<u32>>>,
+    stopping: watch::Receiver<bool>,
+}
+
+impl Services {
+    /// What all sessions share, before there are any.
+    pub(crate) async fn new(
+        settings: Settings,
+        world: World,
+        stopping: watch::Receiver<bool>,
+    ) -> Result<Self, StartError> {
+        Ok(Self {
+            authenticator: Arc::new(authenticator(&settings, &world).await?),
+            collectors: Arc::new(world.collectors(settings.message_size)),
+            presence: Arc::new(Presence::new(
+                settings.pop3.sessions_per_account,
+                settings.pop3.login_delay,
+            )),
+            driver: Arc::new(Driver::new(stopping.clone(), settings.session_time)),
+            rates: Arc::new(Rates::new(settings.submissions)),
+            wake: Arc::default(),
+            srs: Srs::open(&*world.store, settings.hostname.clone(), &*world.clock).await?,
+            clients: Arc::new(Clients::new(settings.sessions, settings.sessions_per_client)),
+            budget: Budget::new(settings.memory),
+            refusals: Arc::new(Refusals::new(world.store.clone(), world.clock.clone())),
+            relay_settings: Arc::new(Adjustable::new(settings.relay.clone())),
+            expire: Arc::new(Adjustable::new(settings.pop3.expire)),
+            stopping,
+            world,
+            settings,
+        })
+    }
+
+    /// Returns the same for sessions that begin under other settings. What was bound, opened or shared out
+    /// at the start stays as it is: [`crate::assembly::Server::reload`] names it.
+    pub(crate) fn under(&self, settings: Settings) -> Self {
+        let old = self.settings.clone();
+        let Settings { hostname, memory, oauth, listeners, tls, control, .. } = old;
+        let settings = Settings { hostname, memory, oauth, listeners, tls, control, ..settings };
+        let driver = Arc::new(Driver::new(self.stopping.clone(), settings.session_time));
+        Self { driver, settings, ..self.clone() }
+    }
+
+    /// Has the settings hold for what all sessions share.
+    pub(crate) fn adjust(&self) {
+        let Settings { pop3, relay, .. } = &self.settings;
+        self.clients.limit.set(self.settings.sessions);
+        self.clients.limit_each.set(self.settings.sessions_per_client);
+        self.presence.limit.set(pop3.sessions_per_account);
+        self.presence.delay.set(pop3.login_delay);
+        self.rates.submissions.set(self.settings.submissions);
+        self.authenticator.guard().limit.set(self.settings.failed_logins);
+        self.relay_settings.set(relay.clone());
+        self.expire.set(pop3.expire);
+        self.wake.wake();
+    }
+
+    pub(crate) fn service(&self, listener: &ListenerSettings) -> Result<Service, StartError> {
+        let tls = match (&self.settings.tls, listener.tls) {
+            (_, TlsMode::None) => None,
+            (Some(tls), _) => Some(tls.clone()),
+            (None, _) => return Err(StartError::NoCertificate(listener.endpoint.clone())),
+        };
+        let implicit_tls = tls.clone().filter(|_| listener.tls == TlsMode::Implicit);
+        let by_command = listener.tls == TlsMode::StartTls;
+        let pop3 = &self.settings.pop3;
+        let protocol = match listener.kind {
+            Kind::Smtp => self.smtp(SmtpService::Smtp, by_command, tls),
+            Kind::Submission => self.smtp(SmtpService::Submission, by_command, tls),
+            Kind::Lmtp => self.smtp(SmtpService::Lmtp, by_command, tls),
+            Kind::Web => Protocol::Web(Arc::new(self.policy())),
+            Kind::Pop3 => Protocol::Pop3 {
+                profile: Arc::new(Pop3Profile {
+                    stls: by_command,
+                    mechanisms: self.mechanisms(false),
+                    secured_mechanisms: self.mechanisms(true),
+                    unannounced: sasl::BOUND.to_vec(),
+                    login_delay: pop3.login_delay,
+                    expire: pop3.expire,
+                    patience: pop3.autologout,
+                    ..Pop3Profile::new(self.settings.hostname.to_string())
+                }),
+                deliverer: Arc::new(Deliverer {
+                    store: self.world.store.clone(),
+                    clock: self.world.clock.clone(),
+                    authenticator: self.authenticator.clone(),
+                    tls,
+                    presence: self.presence.clone(),
+                    refusals: self.refusals.clone(),
+                    apop: pop3.apop,
+                    expires: pop3.expire.is_some(),
+                }),
+                // Whoever offers no TLS at all has said that plaintext is fine there.
+                plaintext_login: listener.tls == TlsMode::None,
+            },
+        };
+        let (driver, clients) = (self.driver.clone(), self.clients.clone());
+        let proxies = self.settings.proxies.clone();
+        let forwarders = self.settings.forwarders.clone();
+        Ok(Service { protocol, proxies, forwarders, implicit_tls, driver, clients })
+    }
+
+    fn policy(&self) -> Policy {
+        let mut policy = self.settings.policy.clone();
+        if policy.mx.is_empty() {
+            policy.mx.push(self.settings.hostname.to_string());
+        }
+        policy
+    }
+
+    fn directory(&self) -> Directory {
+        let World { store, clock, .. } = &self.world;
+        let directory = Directory::new(store.clone(), self.settings.hostname.clone());
+        directory.rewriting(self.srs.clone(), clock.clone())
+    }
+
+    fn reporter(&self) -> Reporter {
+        Reporter {
+            hostname: self.settings.hostname.clone(),
+            store: self.world.store.clone(),
+            clock: self.world.clock.clone(),
+            directory: self.directory(),
+        }
+    }
+
+    pub(crate) fn tls_reports(&self) -> Arc<TlsReports> {
+        let reports = TlsReports::new(self.web(), self.reporter(), self.wake.clone());
+        Arc::new(reports)
+    }
+
+    fn web(&self) -> Web {
+        let World { net, resolver, tls, .. } = self.world.clone();
+        let private_addresses = self.settings.relay.private_addresses;
+        Web { dialer: Dialer::new(net, private_addresses, Vec::new()), resolver, tls }
+    }
+
+    pub(crate) fn relay(&self, tls_reports: Arc<TlsReports>) -> Relay {
+        let World { store, clock, net, resolver, tls } = self.world.clone();
+        let RelaySettings { private_addresses, sources, .. } = self.settings.relay.clone();
+        let dialer = Dialer::new(net, private_addresses, sources);
+        Relay {
+            policies: Policies::new(self.web(), store.clone(), clock.clone(), tls_reports.clone()),
+            tls_reports,
+            hostname: self.settings.hostname.clone(),
+            store,
+            clock,
+            dialer,
+            resolver,
+            directory: self.directory(),
+            reporter: self.reporter(),
+            settings: self.relay_settings.clone(),
+            tls,
+            wake: self.wake.clone(),
+            driver: Driver::unstoppable(),
+            hosts: Default::default(),
+            lanes: Default::default(),
+            smarthosts: Default::default(),
+        }
+    }
+
+    /// How clients may prove who they are.
+    fn mechanisms(&self, secured: bool) -> Vec<&'static str> {
+        let is_bound = secured && self.authenticator.offers_binding();
+        let bound = if is_bound { &sasl::BOUND[..] } else { &[] };
+        let tokens = if self.authenticator.knows_tokens() { &sasl::TOKENS[..] } else { &[] };
+        [bound, &sasl::OWN, tokens].concat()
+    }
+
+    fn smtp(&self, service: SmtpService, starttls: bool, tls: Option<Tls>) -> Protocol {
+        let Settings { hostname, message_size, smtp_limits, normalise_newlines, .. } =
+            self.settings.clone();
+        // Servers do not log in to each other, and a neighbour that delivers is let in by address.
+        let (mechanisms, unannounced) = match service {
+            SmtpService::Submission => (self.mechanisms(tls.is_some()), sasl::BOUND.to_vec()),
+            SmtpService::Smtp | SmtpService::Lmtp => (Vec::new(), Vec::new()),
+        };
+        // Whoever offers no TLS at all has said that plaintext is fine there.
+        let plaintext_auth = tls.is_none();
+        Protocol::Smtp {
+            acceptor: Arc::new(Acceptor {
+                service,
+                hostname: hostname.clone(),
+                store: self.world.store.clone(),
+                clock: self.world.clock.clone(),
+                directory: self.directory(),
+                authenticator: self.authenticator.clone(),
+                budget: self.budget.clone(),
+                tls,
+                loopback: self.settings.trust_loopback,
+                relays_for: self.settings.relays_for.clone(),
+                longest_hold: Duration::from_secs(smtp_limits.hold.into()),
+                rates: self.rates.clone(),
+                refusals: self.refusals.clone(),
+                reporter: self.reporter(),
+                wake: self.wake.clone(),
+            }),
+            profile: Arc::new(SmtpProfile {
+                hostname,
+                service,
+                verify: self.settings.verify,
+                message_size,
+                limits: smtp_limits,
+                normalise_newlines,
+                starttls,
+                mechanisms,
+                unannounced,
+                plaintext_auth,
+            }),
+        }
+    }
+}
+
+async fn authenticator(settings: &Settings, world: &World) -> Result<Authenticator, StartError> {
+    let tokens =
+        |oauth: &OAuthSettings| Tokens::new(oauth.clone(), world.net.clone(), world.tls.clone());
+    let tokens = settings.oauth.as_ref().map(tokens);
+    let World { store, clock, .. } = world;
+    let Settings { failed_logins, failed_login_delay, .. } = *settings;
+    let guard = Guard::new(store.clone(), clock.clone(), failed_logins, failed_login_delay);
+    let authenticator = Authenticator::open(store.clone(), clock.clone()).await?;
+    let authenticator = authenticator.with_binding(settings.channel_binding);
+    Ok(authenticator.with_tokens(tokens).with_guard(guard))
+}

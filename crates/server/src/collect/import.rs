@@ -1,0 +1,487 @@
+//! Taking over a Maildir: the messages of another server, with the unique-ids under which mail programs
+//! know them, so that none collects anything twice.
+//!
+//! Dovecot and Courier keep lists of unique-ids (`lists.rs`). A message that is in no list has the name
+//! of its file as its unique-id, as qmail and Courier do it, or the digest of that name where it cannot be
+//! one (RFC 1939 §7). An account has one mailbox, into which the messages of the Maildir's folders come too
+//! (`folders.rs`). POP3 never showed these, so the unique-id of each is a digest of the folder's and the
+//! file's names.
+//!
+//! Nothing is passed over in silence: what is not taken is counted, and named up to a limit.
+
+mod folders;
+mod lists;
+
+pub use folders::Folders;
+
+use crate::collect::{Destination, StoreDestination, derived, plain_files::Directory};
+use folders::{WITH_MESSAGES, is_set_aside, name_of};
+use lists::{UniqueIds, split_flags};
+use posta_mail::id::is_unique_id;
+use serde::{Deserialize, Serialize};
+use std::{
+    collections::HashSet,
+    ffi::{OsStr, OsString},
+    fs::File,
+    io,
+    os::unix::ffi::OsStrExt,
+    path::Path,
+    sync::Arc,
+};
+use tokio::{io::AsyncReadExt, task::spawn_blocking};
+
+/// Octets read at a time.
+const PIECE: usize = 64 * 1024;
+
+/// Names that are told of what was passed over: who reads them cannot read more.
+const TOLD: usize = 20;
+
+/// How often a folder is listed where messages are moved meanwhile, as mail programs do from `new` to `cur`.
+const LOOKS: usize = 3;
+
+/// What to import.
+#[derive(Debug, Clone, Copy)]
+pub struct Import<'i> {
+    /// The Maildir.
+    pub maildir: &'i Path,
+    /// The list of unique-ids, where it is not in the Maildir.
+    pub unique_ids: Option<&'i Path>,
+    /// The folders that are taken.
+    pub folders: Folders,
+}
+
+/// What an import came to.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Imported {
+    /// Messages that were new.
+    pub messages: usize,
+    /// How many of them were in folders.
+    pub in_folders: usize,
+    /// Messages that their owner had thrown away: they have the flag T, and are not taken.
+    pub thrown_away: usize,
+    /// Folders that were not asked for and hold messages, and how many each holds.
+    pub left_out: Vec<(String, usize)>,
+    /// Names that are no regular files or could not be read, lines of a list that make no sense.
+    pub passed_over: usize,
+    /// The first of those names, and why.
+    pub told: Vec<String>,
+}
+
+impl Imported {
+    fn pass_over(&mut self, words: String) {
+        self.passed_over += 1;
+        if self.told.len() < TOLD {
+            self.told.push(words);
+        }
+    }
+}
+
+/// A message in a Maildir.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Found {
+    /// Where it stands in the list; what is not listed comes last.
+    rank: usize,
+    /// The file's name: a time, before all.
+    name: OsString,
+    /// Where it is: a place in [`WITH_MESSAGES`].
+    place: usize,
+    unique_id: String,
+}
+
+/// What the name of a file says.
+#[derive(Debug, PartialEq, Eq)]
+enum Named {
+    Message {
+        rank: usize,
+        unique_id: String,
+    },
+    /// Its owner has thrown it away.
+    ThrownAway,
+    /// It begins with a dot: no message has such a name.
+    Hidden,
+}
+
+/// A folder's open directories and what may be messages in them, in the order in which they come.
+#[derive(Debug, Default)]
+struct Listing {
+    directories: Arc<[Option<Directory>; 2]>,
+    found: Vec<Found>,
+    thrown_away: usize,
+    hidden: Vec<String>,
+}
+
+/// Takes a Maildir's messages over. Messages whose unique-id is there already are not new. Only regular
+/// files are messages: what else the Maildir's owner has put there is passed over, and told of.
+///
+/// # Errors
+/// When the Maildir or its list cannot be read, or a message cannot be kept; what came before is there.
+pub async fn maildir(
+    import: Import<'_>,
+    destination: &mut StoreDestination,
+) -> io::Result<Imported> {
+    let (path, list) = (import.maildir.to_owned(), import.unique_ids.map(Path::to_owned));
+    let opened = off_thread(move || {
+        let maildir = Directory::open(&path).map_err(|error| named(error, &path))?;
+        let unique_ids = UniqueIds::read(&path, &maildir, list.as_deref())?;
+        let walk = folders::walk(&maildir);
+        let inbox = look(&maildir, &[], &unique_ids).map_err(|error| {
+            // It says which of the two directories it is about.
+            io::Error::new(error.kind(), format!("{}/{error}", path.display()))
+        })?;
+        if inbox.directories.iter().all(Option::is_none) && walk.folders.is_empty() {
+            let words = "no Maildir: neither it nor what is in it has a directory `cur` or `new`";
+            return Err(named(io::Error::new(io::ErrorKind::NotFound, words), &path));
+        }
+        Ok((Arc::new(maildir), unique_ids, walk, inbox))
+    });
+    let (maildir, unique_ids, walk, inbox) = opened.await?;
+    let mut imported = Imported::default();
+    for line in &unique_ids.odd {
+        let path = unique_ids.path.display();
+        imported.pass_over(format!("{path}, line {line}: names no file and its unique-id"));
+    }
+    for words in walk.passed_over {
+        imported.pass_over(words);
+    }
+    let known = destination.known().await?.into_keys().collect();
+    let mut run = Run { maildir, unique_ids: Arc::new(unique_ids), known, destination, imported };
+    run.take_folder(&[], inbox).await?;
+    let of_inbox = run.imported.messages;
+    for folder in walk.folders {
+        let is_taken = match import.folders {
+            Folders::None => false,
+            Folders::Usual => !is_set_aside(&folder),
+            Folders::All => true,
+        };
+        match run.look(&folder).await {
+            Ok(listing) if is_taken => run.take_folder(&folder, listing).await?,
+            Ok(listing) if listing.found.is_empty() => {}
+            Ok(listing) => run.imported.left_out.push((name_of(&folder), listing.found.len())),
+            Err(error) => run.imported.pass_over(format!("{}/{error}", name_of(&folder))),
+        }
+    }
+    let mut imported = run.imported;
+    imported.in_folders = imported.messages - of_inbox;
+    Ok(imported)
+}
+
+/// An import in progress.
+struct Run<'d> {
+    maildir: Arc<Directory>,
+    unique_ids: Arc<UniqueIds>,
+    /// Unique-ids of what is in the mailbox.
+    known: HashSet<String>,
+    destination: &'d mut StoreDestination,
+    imported: Imported,
+}
+
+impl Run<'_> {
+    /// Lists a folder.
+    async fn look(&self, folder: &[OsString]) -> io::Result<Listing> {
+        let (maildir, unique_ids) = (self.maildir.clone(), self.unique_ids.clone());
+        let folder = folder.to_vec();
+        off_thread(move || look(&maildir, &folder, &unique_ids)).await
+    }
+
+    /// Takes the messages of a folder over.
+    async fn take_folder(&mut self, folder: &[OsString], listing: Listing) -> io::Result<()> {
+        let prefix = if folder.is_empty() { String::new() } else { name_of(folder) + "/" };
+        self.imported.thrown_away += listing.thrown_away;
+        for name in &listing.hidden {
+            let words = "a message's name does not begin with a dot";
+            self.imported.pass_over(format!("{prefix}{name}: {words}"));
+        }
+        let mut moved = self.take_listed(&prefix, listing).await?;
+        for _ in 1..LOOKS {
+            if moved.is_empty() {
+                break;
+            }
+            match self.look(folder).await {
+                Ok(listing) => moved = self.take_listed(&prefix, listing).await?,
+                Err(error) => {
+                    self.imported.pass_over(format!("{prefix}{error}"));
+                    break;
+                }
+            }
+        }
+        for name in moved {
+            let words = "it is being moved: import again when no other program uses the Maildir";
+            self.imported.pass_over(format!("{name}: {words}"));
+        }
+        Ok(())
+    }
+
+    /// Takes the messages of a listing over. Returns the names of those that are there no longer: a mail
+    /// program has moved them or changed their flags, or has removed them.
+    async fn take_listed(&mut self, prefix: &str, listing: Listing) -> io::Result<Vec<String>> {
+        let (mut seen, mut moved) = (HashSet::new(), Vec::new());
+        for Found { name, place, mut unique_id, .. } in listing.found {
+            // Two files may have one unique-id, as a copy does in `new` and in `cur`: neither is lost.
+            while seen.contains(&unique_id) {
+                unique_id = derived(unique_id.as_bytes());
+            }
+            if !self.known.contains(&unique_id) {
+                let about = format!("{prefix}{}/{}", WITH_MESSAGES[place], shown(&name));
+                let directories = listing.directories.clone();
+                let opened = off_thread(move || match &directories[place] {
+                    Some(directory) => directory.file(&name),
+                    None => Err(io::ErrorKind::NotFound.into()),
+                });
+                let taken = match opened.await {
+                    Ok(file) => take(file, &unique_id, self.destination).await,
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                        moved.push(about);
+                        continue;
+                    }
+                    Err(error) => Err(Failure::Unread(error)),
+                };
+                match taken {
+                    Ok(()) => {
+                        self.imported.messages += 1;
+                        self.known.insert(unique_id.clone());
+                    }
+                    Err(Failure::Unread(error)) => {
+                        self.imported.pass_over(format!("{about}: {error}"));
+                    }
+                    Err(Failure::Unkept(error)) => {
+                        let about = format!("after {} messages, {about}", self.imported.messages);
+                        return Err(named(error, Path::new(&about)));
+                    }
+                }
+            }
+            seen.insert(unique_id);
+        }
+        Ok(moved)
+    }
+}
+
+/// Files may be far away, on a disk that does not answer: nobody else waits for them.
+async fn off_thread<T: Send + 'static>(
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
+    spawn_blocking(work).await.unwrap_or_else(|error| Err(io::Error::other(error)))
+}
+
+/// Opens the directories of a folder, the INBOX where its path is empty, and lists what may be messages.
+///
+/// # Errors
+/// When one cannot be read: the error begins with its name.
+fn look(maildir: &Directory, folder: &[OsString], unique_ids: &UniqueIds) -> io::Result<Listing> {
+    let opened = folders::open(maildir, folder)?;
+    let mut directories = [None, None];
+    let mut listing = Listing::default();
+    for (place, directory) in directories.iter_mut().enumerate() {
+        let about = |error| named(error, Path::new(WITH_MESSAGES[place]));
+        // Copies of a Maildir may lack an empty directory.
+        let inner = match opened.directory(WITH_MESSAGES[place]) {
+            Ok(inner) => inner,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(about(error)),
+        };
+        for name in inner.names().map_err(about)? {
+            match read_name(&name, folder, unique_ids) {
+                Named::Message { rank, unique_id } => {
+                    listing.found.push(Found { rank, name, place, unique_id });
+                }
+                Named::ThrownAway => listing.thrown_away += 1,
+                Named::Hidden => {
+                    listing.hidden.push(format!("{}/{}", WITH_MESSAGES[place], shown(&name)));
+                }
+            }
+        }
+        *directory = Some(inner);
+    }
+    listing.found.sort();
+    listing.directories = Arc::new(directories);
+    Ok(listing)
+}
+
+/// Returns what the name of a file in a folder says.
+fn read_name(name: &OsStr, folder: &[OsString], listed: &UniqueIds) -> Named {
+    let octets = name.as_bytes();
+    let (base, flags) = split_flags(octets);
+    if octets.starts_with(b".") {
+        return Named::Hidden;
+    }
+    if flags.contains(&b'T') {
+        return Named::ThrownAway;
+    }
+    if !folder.is_empty() {
+        // No name holds a slash.
+        let parts: Vec<_> = folder.iter().map(|name| name.as_bytes()).chain([base]).collect();
+        return Named::Message { rank: usize::MAX, unique_id: derived(&parts.join(&b'/')) };
+    }
+    let text = String::from_utf8_lossy(base);
+    let (rank, unique_id) = listed.of(base).unwrap_or_else(|| (usize::MAX, text.into_owned()));
+    let unique_id = if is_unique_id(&unique_id) { unique_id } else { derived(base) };
+    Named::Message { rank, unique_id }
+}
+
+/// Why a message did not come.
+enum Failure {
+    /// Its file cannot be read: the others may be.
+    Unread(io::Error),
+    /// It cannot be kept, nor can the others.
+    Unkept(io::Error),
+}
+
+async fn take(
+    file: File,
+    unique_id: &str,
+    destination: &mut StoreDestination,
+) -> Result<(), Failure> {
+    let mut file = tokio::fs::File::from_std(file);
+    let mut piece = vec![0; PIECE];
+    let mut lines = LineEnds::default();
+    destination.begin(Some(unique_id)).await.map_err(Failure::Unkept)?;
+    loop {
+        match file.read(&mut piece).await {
+            Ok(0) => return destination.end().await.map(|_| ()).map_err(Failure::Unkept),
+            Ok(octets) => {
+                let content = lines.convert(&piece[..octets]);
+                destination.write(&content).await.map_err(Failure::Unkept)?;
+            }
+            Err(error) => {
+                destination.abandon().await.map_err(Failure::Unkept)?;
+                return Err(Failure::Unread(error));
+            }
+        }
+    }
+}
+
+/// Local line ends become CRLF, over the seams of pieces too.
+#[derive(Debug, Default)]
+struct LineEnds {
+    last: u8,
+}
+
+impl LineEnds {
+    fn convert(&mut self, piece: &[u8]) -> Vec<u8> {
+        let mut converted = Vec::with_capacity(piece.len() + piece.len() / 16);
+        for &octet in piece {
+            if octet == b'\n' && self.last != b'\r' {
+                converted.push(b'\r');
+            }
+            converted.push(octet);
+            self.last = octet;
+        }
+        converted
+    }
+}
+
+/// An error that says which file it is about.
+fn named(error: io::Error, path: &Path) -> io::Error {
+    io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+}
+
+/// A name as it is shown: its owner chose it, and it may hold a line end.
+fn shown(name: &OsStr) -> String {
+    name.to_string_lossy().escape_debug().to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::collect::Purpose;
+    use posta_net::clock::SystemClock;
+    use posta_store::{Credentials, MemoryStore, Store as _};
+
+    #[test]
+    fn files_are_messages() {
+        let none = UniqueIds::default();
+        let unique_id = |name: &OsStr, folder: &[&str]| {
+            let folder: Vec<_> = folder.iter().map(OsString::from).collect();
+            match read_name(name, &folder, &none) {
+                Named::Message { unique_id, .. } => unique_id,
+                other => panic!("{name:?}: {other:?}"),
+            }
+        };
+        let found = |name: &str| unique_id(OsStr::new(name), &[]);
+        assert_eq!(found("1.a:2,S"), "1.a");
+        assert_eq!(found("1.a"), "1.a");
+        let thrown_away = read_name(OsStr::new("1.a:2,ST"), &[], &none);
+        assert_eq!(thrown_away, Named::ThrownAway);
+        assert_eq!(read_name(OsStr::new(".hidden"), &[], &none), Named::Hidden);
+        let mut derived = vec![
+            unique_id(OsStr::from_bytes(b"1\xff"), &[]),
+            unique_id(OsStr::from_bytes(b"1\xfe"), &[]),
+            unique_id(OsStr::new("1.a"), &[".Sent"]),
+            unique_id(OsStr::new("1.a"), &["Sent"]),
+            unique_id(OsStr::new("1.a"), &["Sent", "2024"]),
+            unique_id(OsStr::new("2024"), &["Sent"]),
+        ];
+        for name in ["1 a", "1\na", "1\n", "1\u{219}", "1\u{fffd}", &"x".repeat(71)] {
+            let [before, after] = [name.to_owned(), format!("{name}:2,S")].map(|name| found(&name));
+            assert_eq!(before, after, "flags change nothing: {name:?}");
+            derived.push(before);
+        }
+        assert!(derived.iter().all(|unique_id| is_unique_id(unique_id)), "{derived:?}");
+        derived.sort();
+        derived.dedup();
+        assert_eq!(derived.len(), 12, "each its own");
+    }
+
+    async fn mailbox(store: &Arc<MemoryStore>) -> StoreDestination {
+        let address = "ana@x.test".parse().unwrap();
+        store.add_account(&address, Credentials::default()).await.unwrap();
+        let account = store.account(&address).await.unwrap().unwrap();
+        let from = "Maildir".to_owned();
+        StoreDestination::new(store.clone(), Arc::new(SystemClock), account, from, Purpose::Move)
+    }
+
+    /// A mail program reads the Maildir meanwhile: what it moves comes, once, and what it removes is gone.
+    #[tokio::test]
+    async fn what_is_moved_meanwhile_comes_all_the_same() {
+        let place = tempfile::tempdir().unwrap();
+        let at = |name: &str| place.path().join(name);
+        for name in ["new", "cur"] {
+            std::fs::create_dir(at(name)).unwrap();
+        }
+        for name in ["new/1.M1", "cur/2.M1:2,", "cur/3.M1:2,"] {
+            std::fs::write(at(name), "Subject: x\n\n").unwrap();
+        }
+        let store = Arc::new(MemoryStore::new());
+        let mut destination = mailbox(&store).await;
+        let mut run = Run {
+            maildir: Arc::new(Directory::open(place.path()).unwrap()),
+            unique_ids: Arc::default(),
+            known: HashSet::new(),
+            destination: &mut destination,
+            imported: Imported::default(),
+        };
+        let listing = run.look(&[]).await.unwrap();
+        std::fs::rename(at("new/1.M1"), at("cur/1.M1:2,S")).unwrap();
+        std::fs::rename(at("cur/2.M1:2,"), at("cur/2.M1:2,RS")).unwrap();
+        std::fs::remove_file(at("cur/3.M1:2,")).unwrap();
+        run.take_folder(&[], listing).await.unwrap();
+        assert_eq!(run.imported, Imported { messages: 2, ..Imported::default() });
+        let mut known: Vec<_> = run.known.into_iter().collect();
+        known.sort();
+        assert_eq!(known, ["1.M1", "2.M1"], "under the names by which they are known again");
+    }
+
+    /// A file whose disk fails costs itself, and leaves nothing of itself in the next message.
+    #[tokio::test]
+    async fn a_file_that_cannot_be_read_is_passed_over() {
+        let place = tempfile::tempdir().unwrap();
+        let store = Arc::new(MemoryStore::new());
+        let mut mailbox = mailbox(&store).await;
+        // The nearest to a disk that fails: a file that is open for writing only.
+        let unread = File::create(place.path().join("1")).unwrap();
+        assert!(matches!(take(unread, "1", &mut mailbox).await, Err(Failure::Unread(_))));
+        std::fs::write(place.path().join("2"), "two\n").unwrap();
+        let read = File::open(place.path().join("2")).unwrap();
+        assert!(take(read, "2", &mut mailbox).await.is_ok());
+        let account = store.account(&"ana@x.test".parse().unwrap()).await.unwrap().unwrap();
+        let maildrop = store.maildrop(account.id).await.unwrap();
+        assert_eq!((maildrop.messages.len(), maildrop.octets), (1, 5));
+    }
+
+    #[test]
+    fn line_ends_become_crlf_once() {
+        let mut lines = LineEnds::default();
+        let pieces = [&b"a\nb\r"[..], b"\nc\r\n\n", b"\rd"];
+        let converted = pieces.map(|piece| lines.convert(piece)).concat();
+        assert_eq!(converted, b"a\r\nb\r\nc\r\n\r\n\rd");
+    }
+}

@@ -1,0 +1,196 @@
+//! The folders beside a Maildir's INBOX: `.Sent` and `.Archive.2024` (Maildir++, as Courier and Dovecot
+//! name them), `Archive/2024` (Dovecot's `LAYOUT=fs`, mutt's directories), `.inbox.directory/old` (KMail).
+//! All are directories below the Maildir that hold `cur` or `new`.
+
+use super::shown;
+use crate::collect::plain_files::{Directory, Kind};
+use serde::{Deserialize, Serialize};
+use std::{
+    ffi::{OsStr, OsString},
+    io,
+    os::unix::ffi::OsStrExt,
+};
+
+/// Directories in each other at most.
+const DEPTH: usize = 16;
+
+/// Directories that are looked at, at most.
+const DIRECTORIES: usize = 10_000;
+
+/// The directories of a Maildir that hold its messages.
+pub(super) const WITH_MESSAGES: [&str; 2] = ["new", "cur"];
+
+/// Which folders of a Maildir are imported, beside its INBOX.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Folders {
+    /// None.
+    None,
+    /// All but drafts, spam and trash, by their usual names: nobody wants these among new mail, and what is imported
+    /// by mistake is much work to remove again.
+    #[default]
+    Usual,
+    /// All of them.
+    All,
+}
+
+/// What the last part of a folder's name is, in lower case, where it holds what nobody wants in an INBOX.
+const SET_ASIDE: [&str; 12] = [
+    "trash",
+    "deleted",
+    "deleted items",
+    "deleted messages",
+    "junk",
+    "junk e-mail",
+    "junk email",
+    "junk mail",
+    "spam",
+    "bulk mail",
+    "drafts",
+    "draft",
+];
+
+/// Returns whether a folder holds drafts, spam or what was thrown away, by its name.
+pub(super) fn is_set_aside(path: &[OsString]) -> bool {
+    let last = path.last().map(|name| name.as_bytes()).unwrap_or_default();
+    // In Maildir++ the dots separate folders.
+    let last = last.rsplit(|&octet| octet == b'.').next().unwrap_or_default();
+    let last = last.to_ascii_lowercase();
+    SET_ASIDE.iter().any(|name| name.as_bytes() == last)
+}
+
+/// A folder's path as it is shown: `.Sent`, `Archive/2024`.
+pub(super) fn name_of(path: &[OsString]) -> String {
+    path.iter().map(|name| shown(name)).collect::<Vec<_>>().join("/")
+}
+
+/// What a walk through a Maildir's directories found.
+#[derive(Debug, Default)]
+pub(super) struct Walk {
+    /// The folders' paths, each part of each; in order.
+    pub(super) folders: Vec<Vec<OsString>>,
+    /// What was passed over, and why.
+    pub(super) passed_over: Vec<String>,
+    looked_at: usize,
+}
+
+/// Looks for the folders below a Maildir.
+pub(super) fn walk(maildir: &Directory) -> Walk {
+    let mut walk = Walk::default();
+    let mut waiting = vec![Vec::new()];
+    while let Some(path) = waiting.pop() {
+        if walk.looked_at == DIRECTORIES {
+            let words = format!("{}: more than {DIRECTORIES} directories", name_of(&path));
+            walk.passed_over.push(words);
+            break;
+        }
+        walk.looked_at += 1;
+        match walk.look(maildir, &path) {
+            Ok(below) => waiting.extend(below),
+            Err(error) => walk.passed_over.push(format!("{}: {error}", name_of(&path))),
+        }
+    }
+    walk.folders.sort();
+    walk
+}
+
+impl Walk {
+    /// Looks at one directory; returns those in it.
+    fn look(&mut self, maildir: &Directory, path: &[OsString]) -> io::Result<Vec<Vec<OsString>>> {
+        let directory = open(maildir, path)?;
+        let mut below = Vec::new();
+        let mut has_messages = false;
+        for name in directory.names()? {
+            if name == "tmp" {
+                continue;
+            }
+            let is_message_directory = WITH_MESSAGES.iter().any(|known| name == *known);
+            let inner: Vec<_> = path.iter().cloned().chain([name]).collect();
+            let name = inner.last().map_or(OsStr::new(""), OsString::as_os_str);
+            match directory.kind(name) {
+                _ if is_message_directory => has_messages = true,
+                Ok(Kind::Directory) if inner.len() > DEPTH => {
+                    let words = format!("{}: more than {DEPTH} directories deep", name_of(&inner));
+                    self.passed_over.push(words);
+                }
+                Ok(Kind::Directory) => below.push(inner),
+                Ok(Kind::LinkToDirectory) => self.passed_over.push(format!(
+                    "{}: a symbolic link, which is not followed; import what it leads to by itself",
+                    name_of(&inner)
+                )),
+                Ok(Kind::Other) => {}
+                Err(error) => self.passed_over.push(format!("{}: {error}", name_of(&inner))),
+            }
+        }
+        if has_messages && !path.is_empty() {
+            self.folders.push(path.to_vec());
+        }
+        Ok(below)
+    }
+}
+
+/// Opens the directory of a path below a Maildir, without following a link.
+pub(super) fn open(maildir: &Directory, path: &[OsString]) -> io::Result<Directory> {
+    let mut directory = maildir.directory(OsStr::new("."))?;
+    for name in path {
+        directory = directory.directory(name)?;
+    }
+    Ok(directory)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{fs, os::unix::fs::symlink};
+
+    #[test]
+    fn folders_are_set_aside_by_the_last_part_of_their_names() {
+        for (path, expected) in [
+            (&[".Trash"][..], true),
+            (&[".INBOX.Trash"], true),
+            (&[".Work.Deleted Items"], true),
+            (&["Old", "SPAM"], true),
+            (&[".Junk E-mail"], true),
+            (&[".Drafts"], true),
+            (&[".Sent"], false),
+            (&[".Trash.kept"], false),
+            (&["Trash", "kept"], false),
+            (&[".Spamalot"], false),
+            (&[], false),
+        ] {
+            let path: Vec<_> = path.iter().map(OsString::from).collect();
+            assert_eq!(is_set_aside(&path), expected, "{path:?}");
+        }
+    }
+
+    #[test]
+    fn folders_of_each_layout_are_found() {
+        let place = tempfile::tempdir().unwrap();
+        let at = |name: &str| place.path().join(name);
+        for directory in [
+            "cur",
+            "new/.Not.in.new/cur",
+            "tmp/no/cur",
+            ".Sent/cur",
+            ".Archive.2024/new",
+            "Archive/2025/cur",
+            ".inbox.directory/old/cur",
+            "sieve/tmp",
+        ] {
+            fs::create_dir_all(at(directory)).unwrap();
+        }
+        let deep = "d/".repeat(17);
+        fs::create_dir_all(at(&deep)).unwrap();
+        fs::write(at("subscriptions"), "Sent\n").unwrap();
+        symlink("/", at(".Root")).unwrap();
+        symlink(at("subscriptions"), at("list")).unwrap();
+        let walk = walk(&Directory::open(place.path()).unwrap());
+        let found: Vec<_> = walk.folders.iter().map(|path| name_of(path)).collect();
+        assert_eq!(found, [".Archive.2024", ".Sent", ".inbox.directory/old", "Archive/2025"]);
+        let mut passed_over = walk.passed_over;
+        passed_over.sort();
+        assert_eq!(passed_over.len(), 2, "{passed_over:?}");
+        assert!(passed_over[0].starts_with(".Root: a symbolic link"), "{passed_over:?}");
+        assert!(passed_over[1].ends_with("more than 16 directories deep"), "{passed_over:?}");
+    }
+}

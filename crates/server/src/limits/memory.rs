@@ -1,0 +1,289 @@
+//! What arriving messages take of the memory, over all sessions, and who gets it.
+//!
+//! `limits.memory` has four parts, so that none of them can be used up at the cost of another:
+//!
+//! | part | of the whole | for |
+//! |------|--------------|-----|
+//! | shares | a half | chunks that fill quickly, anybody's |
+//! | shares kept back | a quarter | the same, for those who logged in and for trusted networks |
+//! | writing | an eighth | what has no share, while it is written to the store or read back from it |
+//! | envelopes | an eighth | recipients beyond a few, a quarter of it kept back as well |
+//!
+//! Nobody waits for memory that another client holds, for as long as that client likes: where there
+//! is no share, content goes to the store piece by piece (`content.rs`). What is waited for is the
+//! store alone, in turn and for a bounded time.
+//!
+//! A client network, or an account, holds no more of a part than it leaves free. A single one may
+//! have a half, two a third each: nobody has to be told how many clients there are, and there is
+//! always something left for the next.
+
+use posta_net::client_network::ClientNetwork;
+use posta_store::{AccountId, CHUNK};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::timeout,
+};
+
+/// Octets of an envelope that are not counted: a hundred recipients of usual length (RFC 5321
+/// §4.5.3.1.8), so that nobody's many recipients keep others from having a few.
+const ENVELOPE_FREE: usize = 16 * 1024;
+
+/// Octets that an envelope takes at a time beyond these.
+const ENVELOPE_STEP: usize = 16 * 1024;
+
+/// How long a session waits for its turn to write, after which the message is refused for now. A
+/// client waits for longer until its data are taken (RFC 5321 §4.5.3.2.5: three minutes).
+const WRITE_WAIT: Duration = Duration::from_secs(60);
+
+/// Who takes memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Party {
+    /// An account that logged in.
+    Account(AccountId),
+    /// A client in a network that the operator trusts.
+    Trusted(ClientNetwork),
+    /// A stranger.
+    Stranger(ClientNetwork),
+    /// Programs at this machine's Unix sockets, which may hand on anybody's mail.
+    Local,
+}
+
+impl Party {
+    /// Whether what is kept back is kept for it.
+    const fn is_known(self) -> bool {
+        match self {
+            Self::Account(_) | Self::Trusted(_) => true,
+            Self::Stranger(_) | Self::Local => false,
+        }
+    }
+}
+
+/// The memory for arriving messages.
+#[derive(Debug, Clone)]
+pub struct Budget(Arc<Parts>);
+
+#[derive(Debug)]
+struct Parts {
+    shares: Arc<Pool>,
+    envelopes: Arc<Pool>,
+    /// Who may write at a time: strangers, and those who are known.
+    writing: [Arc<Semaphore>; 2],
+}
+
+/// It was not a session's turn for too long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Crowded;
+
+impl Budget {
+    /// Divides so many octets; every part has room for one at least.
+    #[must_use]
+    pub fn new(octets: usize) -> Self {
+        let chunks = |part: usize| (octets / CHUNK * part / 32).max(1);
+        let steps = |part: usize| (octets / ENVELOPE_STEP * part / 32).max(1);
+        let gate = |permits| Arc::new(Semaphore::new(permits));
+        Self(Arc::new(Parts {
+            shares: Arc::new(Pool::new(chunks(16), chunks(8))),
+            envelopes: Arc::new(Pool::new(steps(3), steps(1))),
+            writing: [gate(chunks(3)), gate(chunks(1))],
+        }))
+    }
+
+    /// Takes room for a chunk, if there is some.
+    pub(crate) fn share(&self, party: Party) -> Option<Holding> {
+        let mut holding = Holding::none(&self.0.shares, party);
+        holding.grow().then_some(holding)
+    }
+
+    /// Waits until it is a session's turn to write.
+    ///
+    /// # Errors
+    /// When it takes too long.
+    pub(crate) async fn writing(&self, party: Party) -> Result<OwnedSemaphorePermit, Crowded> {
+        let gate = &self.0.writing[usize::from(party.is_known())];
+        if let Ok(permit) = gate.clone().try_acquire_owned() {
+            return Ok(permit);
+        }
+        // Closed only when the program ends.
+        let permit = timeout(WRITE_WAIT, gate.clone().acquire_owned()).await;
+        permit.map_err(|_| Crowded)?.map_err(|_| Crowded)
+    }
+}
+
+/// Octets that an envelope takes, counted against the budget in steps: most envelopes never ask.
+#[derive(Debug, Default)]
+pub(crate) struct EnvelopeMemory {
+    octets: usize,
+    steps: usize,
+    holding: Option<Holding>,
+}
+
+impl EnvelopeMemory {
+    /// Adds octets, if there is room for them.
+    pub(crate) fn add(&mut self, octets: usize, budget: &Budget, party: Party) -> bool {
+        let octets = self.octets + octets;
+        while octets > ENVELOPE_FREE + self.steps * ENVELOPE_STEP {
+            let none = || Holding::none(&budget.0.envelopes, party);
+            if !self.holding.get_or_insert_with(none).grow() {
+                return false;
+            }
+            self.steps += 1;
+        }
+        self.octets = octets;
+        true
+    }
+}
+
+/// A part of the budget, in units of equal size.
+#[derive(Debug)]
+struct Pool(Mutex<Units>);
+
+#[derive(Debug)]
+struct Units {
+    free: usize,
+    kept_back: usize,
+    held: HashMap<Party, usize>,
+}
+
+impl Pool {
+    fn new(free: usize, kept_back: usize) -> Self {
+        Self(Mutex::new(Units { free, kept_back, held: HashMap::new() }))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Units> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What a session holds of a part, until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Holding {
+    pool: Arc<Pool>,
+    party: Party,
+    units: usize,
+    /// How many of them were kept back.
+    kept_back: usize,
+}
+
+impl Holding {
+    fn none(pool: &Arc<Pool>, party: Party) -> Self {
+        Self { pool: pool.clone(), party, units: 0, kept_back: 0 }
+    }
+
+    /// Takes one more unit, if there is one for this party.
+    fn grow(&mut self) -> bool {
+        let mut units = self.pool.lock();
+        let held = units.held.get(&self.party).copied().unwrap_or_default();
+        let is_known = self.party.is_known();
+        let left = units.free + if is_known { units.kept_back } else { 0 };
+        if held >= left {
+            return false;
+        }
+        if is_known && units.kept_back > 0 {
+            units.kept_back -= 1;
+            self.kept_back += 1;
+        } else {
+            units.free -= 1;
+        }
+        units.held.insert(self.party, held + 1);
+        self.units += 1;
+        true
+    }
+}
+
+impl Drop for Holding {
+    fn drop(&mut self) {
+        if self.units == 0 {
+            return;
+        }
+        let mut units = self.pool.lock();
+        units.kept_back += self.kept_back;
+        units.free += self.units - self.kept_back;
+        if let Some(held) = units.held.get_mut(&self.party) {
+            *held -= self.units;
+            if *held == 0 {
+                units.held.remove(&self.party);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::IpAddr;
+
+    fn stranger(last: u8) -> Party {
+        Party::Stranger(ClientNetwork::of(IpAddr::from([192, 0, 2, last])))
+    }
+
+    fn take(budget: &Budget, party: Party) -> Vec<Holding> {
+        std::iter::from_fn(|| budget.share(party)).collect()
+    }
+
+    #[test]
+    fn nobody_takes_all_of_the_memory() {
+        let budget = Budget::new(64 << 20);
+        let first = take(&budget, stranger(1));
+        assert_eq!(first.len(), 64, "half of what anybody may have");
+        let second = take(&budget, stranger(2));
+        assert_eq!(second.len(), 32);
+        let others: Vec<_> = (3..=255).map(|last| take(&budget, stranger(last))).collect();
+        assert_eq!(first.len() + second.len() + others.iter().flatten().count(), 128);
+        let ana = take(&budget, Party::Account(AccountId(1)));
+        assert_eq!(ana.len(), 32, "half of what is kept for her and her like");
+        assert!(budget.share(Party::Account(AccountId(2))).is_some());
+        let network = ClientNetwork::of(IpAddr::from([192, 0, 2, 1]));
+        assert!(budget.share(Party::Trusted(network)).is_some());
+        assert!(budget.share(Party::Local).is_none());
+        drop((first, second, others, ana));
+        assert_eq!(take(&budget, stranger(9)).len(), 64, "all came back");
+        assert!(budget.0.shares.lock().held.is_empty());
+    }
+
+    #[test]
+    fn the_least_memory_has_room_for_each() {
+        let budget = Budget::new(1);
+        let share = budget.share(stranger(1)).unwrap();
+        assert!(budget.share(stranger(2)).is_none());
+        assert!(budget.share(Party::Account(AccountId(1))).is_some());
+        drop(share);
+        assert!(budget.share(stranger(2)).is_some());
+    }
+
+    #[test]
+    fn envelopes_are_counted_beyond_a_few_recipients() {
+        let budget = Budget::new(64 << 20);
+        let mut envelopes: Vec<_> = (0..1_000).map(|_| EnvelopeMemory::default()).collect();
+        let mut accepted = 0;
+        for envelope in &mut envelopes {
+            assert!((0..20).all(|_| envelope.add(800, &budget, stranger(1))), "a few always");
+            accepted += (0..980).filter(|_| envelope.add(800, &budget, stranger(1))).count();
+        }
+        assert!((4_000_000 * 7 / 10..4_000_000).contains(&(accepted * 800)), "{accepted}");
+        let mut other = EnvelopeMemory::default();
+        assert!((0..1_000).all(|_| other.add(800, &budget, stranger(2))));
+        drop(envelopes);
+        assert_eq!(budget.0.envelopes.lock().held.len(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn turns_to_write_come_in_order_or_not_at_all() {
+        let budget = Budget::new(1);
+        let turn = budget.writing(stranger(1)).await.unwrap();
+        assert!(budget.writing(Party::Account(AccountId(1))).await.is_ok(), "their own turns");
+        let (second, third) = (budget.writing(stranger(2)), budget.writing(stranger(3)));
+        let giving = async {
+            tokio::time::sleep(WRITE_WAIT / 2).await;
+            drop(turn);
+        };
+        let second = async { second.await.is_ok() }; // and gives it back
+        let (second, third, ()) = tokio::join!(second, third, giving);
+        assert!(second && third.is_ok());
+        assert_eq!(budget.writing(stranger(1)).await.unwrap_err(), Crowded);
+    }
+}

@@ -1,0 +1,540 @@
+//! Who may open a mailbox: passwords as argon2id hashes, and a short memory of those that were
+//! right.
+//!
+//! A hash is made to cost tens of milliseconds and megabytes, so that a stolen store gives nothing
+//! away; a mail program that polls every minute must not pay that each time. Passwords that were
+//! right are remembered for a while, as a keyed hash under a key that lives and dies with the
+//! process, and bound to the stored hash: when the password changes, what is remembered no longer
+//! fits. Hashing runs off the async threads (`hashers.rs`).
+
+mod denied;
+pub(crate) mod hashers;
+pub mod lockout;
+pub(crate) mod login_log;
+pub(crate) mod named;
+pub mod oauth;
+pub mod principal;
+pub mod sasl;
+pub mod sessions;
+
+pub use denied::{Denied, LoginError};
+
+use crate::login::{
+    hashers::{Hashers, Memory},
+    lockout::Guard,
+    named::Named,
+    oauth::{Rejection, TokenError, Tokens},
+    principal::{Found, Principal},
+};
+use aws_lc_rs::{constant_time, hmac};
+use md5::{Digest, Md5};
+use posta_mail::{Address, ClientAddress, Secret, Timestamp};
+use posta_net::{clock::Clock, scram::Verifier};
+use posta_store::{AccountId, Credentials, SecretOf, Store, StoreError};
+use std::{
+    collections::HashMap,
+    future::Future,
+    sync::{Arc, Mutex, PoisonError},
+    thread::available_parallelism,
+    time::Duration,
+};
+use tokio::sync::Semaphore;
+
+/// How long a password that was right is remembered.
+const REMEMBERED: Duration = Duration::from_secs(10 * 60);
+
+/// Accounts remembered at most; beyond it the memory starts anew.
+const REMEMBERED_ACCOUNTS: usize = 100_000;
+
+/// Octets of a password at most: what fits in a PASS command (RFC 2449 §4). Hashing more is work
+/// that anybody could cause.
+pub const PASSWORD: usize = 240;
+
+/// The kind and the name of the store's record of a key.
+const DECOYS: (&str, &str) = ("key", "decoys");
+
+/// No account: the first has 1.
+const NOBODY: AccountId = AccountId(0);
+
+/// Octets of salt (RFC 9106 §3.1).
+const SALT: usize = 16;
+
+/// A password cannot be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a password has 1 to 240 octets, and no line ends or NUL")]
+pub struct PasswordError;
+
+/// Checks passwords.
+pub struct Authenticator {
+    store: Arc<dyn Store>,
+    clock: Arc<dyn Clock>,
+    key: hmac::Key,
+    remembered: Mutex<HashMap<AccountId, Remembered>>,
+    /// Hashes that may run at once, and what runs them.
+    permits: Semaphore,
+    hashers: Arc<Hashers>,
+    /// Makes what is told of accounts that do not exist. Durable, so that a restart changes nothing.
+    decoys: hmac::Key,
+    /// Checked in place of the hash of an account that does not exist, so that the time taken does
+    /// not tell which do.
+    nobody: String,
+    /// Who knows about tokens.
+    tokens: Option<Tokens>,
+    guard: Arc<Guard>,
+    offers_binding: bool,
+}
+
+struct Remembered {
+    tag: hmac::Tag,
+    until: Timestamp,
+}
+
+impl Authenticator {
+    /// Checks against the accounts of a store.
+    ///
+    /// # Errors
+    /// When the store fails, which keeps a key.
+    pub async fn open(store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> Result<Self, StoreError> {
+        // Half of the cores: a crowd of logins must not hold up the mail.
+        let threads = available_parallelism().map_or(1, usize::from).div_ceil(2);
+        let hashers = Arc::new(Hashers::new(threads));
+        let mut octets = [0; 32];
+        clock.random(&mut octets);
+        let source = clock.clone();
+        let nobody = move |memory: &mut Memory| hash(&octets, &*source, memory).unwrap_or_default();
+        let nobody = hashers.run(nobody).await;
+        clock.random(&mut octets);
+        let decoys = store.keep_first(DECOYS.0, DECOYS.1, octets.to_vec()).await?;
+        clock.random(&mut octets);
+        let guard = Guard::new(store.clone(), clock.clone(), 0, Duration::ZERO);
+        Ok(Self {
+            store,
+            clock,
+            guard: Arc::new(guard),
+            key: hmac::Key::new(hmac::HMAC_SHA256, &octets),
+            decoys: hmac::Key::new(hmac::HMAC_SHA256, &decoys),
+            remembered: Mutex::default(),
+            permits: Semaphore::new(threads),
+            hashers,
+            nobody: nobody.unwrap_or_default(),
+            tokens: None,
+            offers_binding: false,
+        })
+    }
+
+    /// The same, for tokens too.
+    #[must_use]
+    pub fn with_tokens(self, tokens: Option<Tokens>) -> Self {
+        Self { tokens, ..self }
+    }
+
+    /// The same, with SCRAM-SHA-256-PLUS offered or not.
+    #[must_use]
+    pub fn with_binding(self, offers_binding: bool) -> Self {
+        Self { offers_binding, ..self }
+    }
+
+    /// Whether SCRAM-SHA-256-PLUS is offered in TLS.
+    #[must_use]
+    pub const fn offers_binding(&self) -> bool {
+        self.offers_binding
+    }
+
+    /// The threads that hash passwords.
+    pub(crate) const fn hashers(&self) -> &Arc<Hashers> {
+        &self.hashers
+    }
+
+    /// The same, guarded against those who guess.
+    #[must_use]
+    pub fn with_guard(self, guard: Guard) -> Self {
+        Self { guard: Arc::new(guard), ..self }
+    }
+
+    /// Against those who guess.
+    #[must_use]
+    pub const fn guard(&self) -> &Arc<Guard> {
+        &self.guard
+    }
+
+    /// Lets a client try, unless it tried in vain too often.
+    ///
+    /// # Errors
+    /// [`LoginError::Locked`], or those of the attempt.
+    pub async fn attempt<T>(
+        &self,
+        client: ClientAddress,
+        attempt: impl Future<Output = Result<T, LoginError>>,
+    ) -> Result<T, LoginError> {
+        if self.guard.locks(client) {
+            self.guard.failed_logins().count(client);
+            // Whoever is locked out would ask again at once, as fast as the answers come.
+            self.guard.delay().await;
+            return Err(LoginError::Locked(Denied::unnamed("the client is locked out")));
+        }
+        let outcome = attempt.await;
+        match &outcome {
+            Err(LoginError::Credentials(denied)) => self.guard.failed(client, &denied.name).await,
+            Err(LoginError::Locked(_)) => {
+                self.guard.failed_logins().count(client);
+                self.guard.delay().await;
+            }
+            _ => {}
+        }
+        outcome
+    }
+
+    /// Whether tokens can be checked.
+    #[must_use]
+    pub const fn knows_tokens(&self) -> bool {
+        self.tokens.is_some()
+    }
+
+    /// The account that a token opens; it must be the one that the client names, if it names one.
+    ///
+    /// # Errors
+    /// When it opens none, or it could not be found out.
+    pub async fn login_with_token(
+        &self,
+        client: ClientAddress,
+        name: Option<&str>,
+        token: &str,
+    ) -> Result<Principal, LoginError> {
+        let account = self.account_of_token(client, name, token).await;
+        if let Err(LoginError::Credentials(denied)) = &account {
+            self.guard.failed_logins().tell(client, &denied.name, denied.why);
+        }
+        account
+    }
+
+    async fn account_of_token(
+        &self,
+        client: ClientAddress,
+        name: Option<&str>,
+        token: &str,
+    ) -> Result<Principal, LoginError> {
+        let refused = |why| LoginError::Credentials(Denied::new(name.unwrap_or_default(), why));
+        let opens_nothing = || refused("the token opens nothing here");
+        let tokens = self.tokens.as_ref().ok_or_else(opens_nothing)?;
+        let grant = tokens.check(token, self.clock.now()).await.map_err(|error| match error {
+            TokenError::Malformed | TokenError::Rejected(Rejection::Inactive) => {
+                refused("the token is not valid")
+            }
+            // The token is real, and whoever configured one side or the other wants to know.
+            TokenError::Rejected(_) => {
+                tracing::warn!("a login with a token was refused: {error}");
+                opens_nothing()
+            }
+            TokenError::Unavailable(_) => LoginError::Tokens(error.to_string()),
+        })?;
+        let account = Found::by_address(&*self.store, &grant.address).await?;
+        let account = account.ok_or_else(opens_nothing)?;
+        if let Some(name) = name {
+            let named = self.find(name).await?;
+            if named.is_none_or(|named| named.id != account.id) {
+                return Err(refused("the token is of another account"));
+            }
+        }
+        let account = self.welcomed(client, grant.address.as_str(), account).await?;
+        Ok(Principal::from(account).ending(grant.until))
+    }
+
+    /// The account that a name and a password open. The name is an address, or a local-part that
+    /// only one domain has.
+    ///
+    /// # Errors
+    /// When they open none, or it could not be found out.
+    pub async fn login(
+        &self,
+        client: ClientAddress,
+        name: &str,
+        password: &Secret,
+    ) -> Result<Principal, LoginError> {
+        let named = self.find_open(client, name).await?;
+        let account = &named.found;
+        let stored =
+            account.as_ref().map_or(&self.nobody, |account| &account.credentials.password_hash);
+        let tag = self.tag(stored, password);
+        if let Some(known) = self.remembered(account, &tag) {
+            return Ok(self.welcomed(client, &named.key, known).await?.into());
+        }
+        // Closed only when the program ends.
+        let Ok(_permit) = self.permits.acquire().await else {
+            return Err(LoginError::Credentials(Denied::new(&named.key, "the server stops")));
+        };
+        // Of many logins that waited here at once, the first may have done the work for all.
+        if let Some(known) = self.remembered(account, &tag) {
+            return Ok(self.welcomed(client, &named.key, known).await?.into());
+        }
+        // Hashing more is work that anybody could cause.
+        let is_right = password.expose().len() <= PASSWORD
+            && self.check(stored.clone(), password.clone()).await;
+        let account = self.judged(client, named, is_right).await?;
+        self.remember(account.id, tag);
+        Ok(account.into())
+    }
+
+    /// Notes from where an account was logged in to, by this name, unless nobody may log in to it.
+    async fn welcomed(
+        &self,
+        client: ClientAddress,
+        name: &str,
+        account: Found,
+    ) -> Result<Found, LoginError> {
+        let account = self.enabled(client, account)?;
+        self.guard.succeeded(client, name, account.id).await?;
+        Ok(account)
+    }
+
+    /// Hashes a password and compares, off the async threads.
+    async fn check(&self, stored: String, password: Secret) -> bool {
+        let verify = move |memory: &mut Memory| memory.verify(password.expose(), &stored);
+        self.hashers.run(verify).await.unwrap_or_default()
+    }
+
+    /// The account that a digest of a greeting's challenge and its shared secret opens (RFC 1939 §7).
+    ///
+    /// # Errors
+    /// When it opens none, or it could not be found out.
+    pub async fn login_with_digest(
+        &self,
+        client: ClientAddress,
+        name: &str,
+        challenge: &str,
+        digest: &[u8; 16],
+    ) -> Result<Principal, LoginError> {
+        let named = self.find_open(client, name).await?;
+        // The same work for an account that does not exist.
+        let id = named.found.as_ref().map_or(NOBODY, |account| account.id);
+        let secret = match self.store.secret(SecretOf::Apop(id)).await {
+            // An error of its own would tell strangers which accounts exist.
+            Err(StoreError::Sealed(why)) => {
+                tracing::error!("nobody can log in by APOP: {why}");
+                None
+            }
+            secret => secret?,
+        };
+        let mut hash = Md5::new();
+        hash.update(challenge.as_bytes());
+        // The same work for an account that does not exist, or has no secret.
+        hash.update(secret.as_ref().map_or(self.nobody.as_bytes(), Secret::expose));
+        let is_same = constant_time::verify_slices_are_equal(&hash.finalize(), digest).is_ok();
+        Ok(self.judged(client, named, is_same && secret.is_some()).await?.into())
+    }
+
+    /// Returns what a name means, unless it is locked for this client.
+    pub(crate) async fn find_open(
+        &self,
+        client: ClientAddress,
+        name: &str,
+    ) -> Result<Named, LoginError> {
+        let named = Named::find(&*self.store, name).await?;
+        let account = named.found.as_ref().map(|found| found.id);
+        if self.guard.locks_name(client, &named.key, account).await? {
+            let why = "the name is locked after too many failed logins";
+            return Err(LoginError::Locked(Denied::new(&named.key, why)));
+        }
+        Ok(named)
+    }
+
+    /// Counts an attempt on a name. Returns the account, if the attempt was right and there is one.
+    pub(crate) async fn judged(
+        &self,
+        client: ClientAddress,
+        named: Named,
+        is_right: bool,
+    ) -> Result<Found, LoginError> {
+        let why = if named.found.is_some() { "wrong password" } else { "no such account" };
+        match named.found.filter(|_| is_right) {
+            Some(account) => {
+                let account = self.welcomed(client, &named.key, account).await?;
+                Ok(account)
+            }
+            None => {
+                self.guard.failed_for(client, &named.key);
+                self.guard.failed_logins().tell(client, &named.key, why);
+                Err(LoginError::Credentials(Denied::new(&named.key, why)))
+            }
+        }
+    }
+
+    /// Refuses an account that is disabled. Only whoever knows its password hears of that.
+    fn enabled(&self, client: ClientAddress, account: Found) -> Result<Found, LoginError> {
+        if account.disabled {
+            let denied = Denied::new(account.address.as_str(), "the account is disabled");
+            self.guard.failed_logins().tell(client, &denied.name, denied.why);
+            return Err(LoginError::Disabled(denied));
+        }
+        Ok(account)
+    }
+
+    /// The account that a name means, if any.
+    ///
+    /// # Errors
+    /// When it could not be found out.
+    pub async fn find(&self, name: &str) -> Result<Option<Found>, StoreError> {
+        match name.parse::<Address>() {
+            Ok(address) => Found::by_address(&*self.store, &address).await,
+            Err(_) => Found::by_local_part(&*self.store, name).await,
+        }
+    }
+
+    /// Returns what SCRAM says of a name that is no account's, as of one that is: the same each time.
+    pub(crate) fn decoy(&self, named: &Named) -> Verifier {
+        match &named.lookalike {
+            Some(verifier) => verifier.without_keys(),
+            None => Verifier::decoy(hmac::sign(&self.decoys, named.key.as_bytes()).as_ref()),
+        }
+    }
+
+    /// The source of time and randomness.
+    #[must_use]
+    pub fn clock(&self) -> &dyn Clock {
+        &*self.clock
+    }
+
+    fn tag(&self, stored: &str, password: &Secret) -> hmac::Tag {
+        let mut context = hmac::Context::with_key(&self.key);
+        // The stored hash holds the salt, which no two accounts share, and no NUL.
+        context.update(stored.as_bytes());
+        context.update(&[0]);
+        context.update(password.expose());
+        context.sign()
+    }
+
+    /// The account, if this password was right for it a while ago.
+    fn remembered(&self, account: &Option<Found>, tag: &hmac::Tag) -> Option<Found> {
+        let account = account.as_ref()?;
+        let remembered = self.remembered.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = remembered.get(&account.id)?;
+        let same = constant_time::verify_slices_are_equal(known.tag.as_ref(), tag.as_ref());
+        (same.is_ok() && self.clock.now() < known.until).then(|| account.clone())
+    }
+
+    fn remember(&self, account: AccountId, tag: hmac::Tag) {
+        let until = self.clock.now() + REMEMBERED;
+        let mut remembered = self.remembered.lock().unwrap_or_else(PoisonError::into_inner);
+        if remembered.len() >= REMEMBERED_ACCOUNTS {
+            remembered.clear();
+        }
+        remembered.insert(account, Remembered { tag, until });
+    }
+}
+
+/// Hashes a password with a salt of its own.
+fn hash(password: &[u8], clock: &dyn Clock, memory: &mut Memory) -> Result<String, PasswordError> {
+    let mut salt = [0; SALT];
+    clock.random(&mut salt);
+    memory.hash(password, &salt).map_err(|_| PasswordError)
+}
+
+/// What a password that a person chose is checked against.
+///
+/// # Errors
+/// When it cannot be used: POP3 sends it in a line.
+pub(crate) fn credentials(
+    password: &Secret,
+    clock: &dyn Clock,
+    memory: &mut Memory,
+) -> Result<Credentials, PasswordError> {
+    let octets = password.expose();
+    let unusable = |octet: &u8| matches!(octet, b'\r' | b'\n' | 0);
+    if octets.is_empty() || octets.len() > PASSWORD || octets.iter().any(unusable) {
+        return Err(PasswordError);
+    }
+    let scram = Some(Verifier::new(octets, clock).to_string());
+    Ok(Credentials { password_hash: hash(octets, clock, memory)?, scram, apop: None })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use posta_net::clock::SimulatedClock;
+    use posta_store::MemoryStore;
+
+    struct Case {
+        store: Arc<MemoryStore>,
+        clock: Arc<SimulatedClock>,
+        authenticator: Authenticator,
+    }
+
+    async fn case() -> Case {
+        let clock = Arc::new(SimulatedClock::new(Timestamp::UNIX_EPOCH, 1));
+        let store = Arc::new(MemoryStore::new());
+        let hash = hash(b"right", &*clock, &mut Memory::default()).unwrap();
+        for address in ["ana@x.test", "ana@y.test", "bob@x.test"] {
+            let credentials = Credentials { password_hash: hash.clone(), ..Credentials::default() };
+            store.add_account(&address.parse().unwrap(), credentials).await.unwrap();
+        }
+        let authenticator = Authenticator::open(store.clone(), clock.clone()).await.unwrap();
+        Case { store, clock, authenticator }
+    }
+
+    async fn login(case: &Case, name: &str, password: &str) -> Option<String> {
+        let password = Secret::new(password.as_bytes());
+        let account = case.authenticator.login(ClientAddress::Local, name, &password).await;
+        account.ok().map(|account| account.address.to_string())
+    }
+
+    #[tokio::test]
+    async fn names_are_addresses_or_unique_local_parts() {
+        let case = case().await;
+        assert_eq!(login(&case, "Ana@x.test", "right").await.as_deref(), Some("ana@x.test"));
+        assert_eq!(login(&case, "BOB", "right").await.as_deref(), Some("bob@x.test"));
+        assert_eq!(login(&case, "ana", "right").await, None, "two domains have her");
+        assert_eq!(login(&case, "cid", "right").await, None);
+        assert_eq!(login(&case, "cid@x.test", "right").await, None);
+        assert_eq!(login(&case, "bob", "wrong").await, None);
+        assert_eq!(login(&case, "bob", &"x".repeat(2_000)).await, None);
+    }
+
+    #[tokio::test]
+    async fn what_is_remembered_ends_with_time_and_with_the_password() {
+        let case = case().await;
+        assert!(login(&case, "bob", "right").await.is_some());
+        assert!(login(&case, "bob", "right").await.is_some());
+        assert!(login(&case, "bob", "wrong").await.is_none(), "a memory opens for no other");
+        let bob = case.authenticator.find("bob").await.unwrap();
+        let right = Secret::new(b"right");
+        let tag = case.authenticator.tag(&bob.as_ref().unwrap().credentials.password_hash, &right);
+        assert!(case.authenticator.remembered(&bob, &tag).is_some());
+        case.clock.set(Timestamp::UNIX_EPOCH + REMEMBERED);
+        assert!(case.authenticator.remembered(&bob, &tag).is_none(), "time ends it");
+        let bob = "bob@x.test".parse().unwrap();
+        let password_hash = hash(b"other", &*case.clock, &mut Memory::default()).unwrap();
+        let changed = Credentials { password_hash, ..Credentials::default() };
+        case.store.set_password(&bob, changed).await.unwrap();
+        assert!(
+            login(&case, "bob", "right").await.is_none(),
+            "the old password is dropped at once"
+        );
+        assert!(login(&case, "bob", "other").await.is_some());
+    }
+
+    /// A thousand mail programs that come back after a restart must not cost a thousand hashes.
+    #[tokio::test]
+    async fn logins_that_wait_together_are_checked_once() {
+        let case = Arc::new(case().await);
+        let started = tokio::time::Instant::now();
+        assert!(login(&case, "ana@x.test", "right").await.is_some());
+        let one = started.elapsed();
+        let started = tokio::time::Instant::now();
+        let mut logins = tokio::task::JoinSet::new();
+        for _ in 0..100 {
+            let case = case.clone();
+            logins.spawn(async move { login(&case, "bob", "right").await.is_some() });
+        }
+        assert!(logins.join_all().await.into_iter().all(|good| good));
+        assert!(started.elapsed() < one * 20, "{one:?} for one, {:?} for 100", started.elapsed());
+    }
+
+    #[test]
+    fn unusable_passwords_are_refused() {
+        let clock = SimulatedClock::new(Timestamp::UNIX_EPOCH, 1);
+        for password in ["", "a\nb", "a\0", &"x".repeat(241)] {
+            let password = Secret::new(password.as_bytes());
+            let refused = credentials(&password, &clock, &mut Memory::default());
+            assert_eq!(refused, Err(PasswordError));
+        }
+    }
+}

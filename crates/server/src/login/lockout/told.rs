@@ -1,0 +1,78 @@
+//! What the history tells of lock-outs. Whoever has many networks can cause many, and so they are told as
+//! far as [`AT_ONCE`] and [`EVERY`] go; `posta lockout list` has them all.
+
+use crate::limits::allowance::{Allowance, Rate};
+use posta_net::clock::Clock;
+use posta_store::{Event, Store, What};
+use std::sync::{Mutex, PoisonError};
+
+/// Lock-outs that are told at once.
+const AT_ONCE: u64 = 64;
+
+/// Seconds after which another may be told: 720 a day, some 200 KB.
+const EVERY: u64 = 120;
+
+/// Lock-outs that are to be told.
+#[derive(Default)]
+pub(super) struct LockoutsTold {
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// Seconds that are used up: [`EVERY`] for each that was told.
+    told: Allowance,
+    waiting: Vec<Event>,
+}
+
+impl LockoutsTold {
+    /// Notes a lock-out, unless there are too many.
+    pub(super) fn note(&self, what: What, clock: &dyn Clock) {
+        let now = clock.now();
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let rate = Rate { at_once: AT_ONCE * EVERY, a_second: 1 };
+        if state.told.take(EVERY, rate, now) {
+            state.waiting.push(Event { id: clock.mail_id(), time: now, what });
+        }
+    }
+
+    /// Tells the history what was noted.
+    pub(super) async fn tell(&self, store: &dyn Store) {
+        let waiting = {
+            let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+            std::mem::take(&mut state.waiting)
+        };
+        if waiting.is_empty() {
+            return;
+        }
+        if let Err(error) = store.note(waiting).await {
+            tracing::error!(%error, "the history could not be written");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use posta_mail::Timestamp;
+    use posta_net::clock::SimulatedClock;
+    use posta_store::MemoryStore;
+    use std::time::Duration;
+
+    #[tokio::test]
+    async fn lock_outs_are_told_within_a_rate() {
+        let (store, clock) = (MemoryStore::new(), SimulatedClock::new(Timestamp::UNIX_EPOCH, 1));
+        let told = LockoutsTold::default();
+        for (passed, expected) in [(0, 64), (EVERY * 10, 74), (EVERY * 1_000, 138)] {
+            clock.set(clock.now() + Duration::from_secs(passed));
+            for _ in 0..1_000 {
+                let (who, until) = ("192.0.2.1".to_owned(), clock.now());
+                let what =
+                    What::LockedOut { who, is_network: true, name: None, failures: 20, until };
+                told.note(what, &clock);
+            }
+            told.tell(&store).await;
+            assert_eq!(store.events(None, 10_000).await.unwrap().len(), expected);
+        }
+    }
+}

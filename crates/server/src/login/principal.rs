@@ -1,0 +1,188 @@
+//! Who a session logged in as, and whether that still holds.
+//!
+//! A session may last a day. Meanwhile its account can be removed, or get another password, perhaps
+//! because the old one was stolen by whoever holds the session. So each step of a mail transaction
+//! and each command on a maildrop asks whether the account is what it was at the login. The answer
+//! costs one look at a number, [`Store::directory_version`], until some account changes; then each
+//! session looks its own account up again, once. A login with a token lasts no longer than that.
+
+use crate::directory::canonical;
+use aws_lc_rs::digest;
+use posta_mail::{Address, Timestamp};
+use posta_net::clock::Clock;
+use posta_store::{Account, AccountId, Credentials, SendAs, Store, StoreError};
+use std::ops::Deref;
+
+/// An account as the store had it at a version of the directory.
+#[derive(Debug, Clone)]
+pub struct Found {
+    account: Account,
+    version: u64,
+}
+
+impl Found {
+    /// Looks an account up by its address, in a domain that stands for its own too.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn by_address(
+        store: &dyn Store,
+        address: &Address,
+    ) -> Result<Option<Self>, StoreError> {
+        // Before the account is read: what changes in between is noticed the next time.
+        let version = store.directory_version();
+        let mut account = store.account(address).await?;
+        if account.is_none() {
+            let there = canonical(store, address).await?;
+            if *there != *address {
+                account = store.account(&there).await?;
+            }
+        }
+        Ok(account.map(|account| Self { account, version }))
+    }
+
+    /// Looks the account up that is the only one with a local-part.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn by_local_part(store: &dyn Store, name: &str) -> Result<Option<Self>, StoreError> {
+        let version = store.directory_version();
+        let mut named = store.accounts_named(name).await?;
+        let only = if named.len() == 1 { named.pop() } else { None };
+        Ok(only.map(|account| Self { account, version }))
+    }
+}
+
+impl Deref for Found {
+    type Target = Account;
+
+    fn deref(&self) -> &Account {
+        &self.account
+    }
+}
+
+/// Whoever logged in. Of the credentials only a digest is kept: sessions are many, and none needs
+/// the password again.
+#[derive(Debug, Clone)]
+pub struct Principal {
+    /// The account.
+    pub id: AccountId,
+    /// Its address, in lower case.
+    pub address: Address,
+    /// What it may send as beside its own addresses.
+    pub send_as: Vec<SendAs>,
+    credentials: Fingerprint,
+    version: u64,
+    /// When the login ends, if it was for a time only.
+    until: Option<Timestamp>,
+}
+
+impl From<Found> for Principal {
+    fn from(Found { account, version }: Found) -> Self {
+        let credentials = fingerprint(&account.credentials);
+        let Account { id, address, send_as, .. } = account;
+        Self { id, address, send_as, credentials, version, until: None }
+    }
+}
+
+impl Principal {
+    /// The same, for a login with a token that ends then.
+    #[must_use]
+    pub fn ending(self, until: Option<Timestamp>) -> Self {
+        Self { until, ..self }
+    }
+
+    /// Returns whether the token has expired that the session logged in with.
+    #[must_use]
+    pub fn has_expired(&self, clock: &dyn Clock) -> bool {
+        self.until.is_some_and(|until| until <= clock.now())
+    }
+
+    /// Returns whether the account is there, is not disabled, and has the credentials that the session logged in with.
+    /// What it may send as is up to date afterwards.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn is_current(&mut self, store: &dyn Store) -> Result<bool, StoreError> {
+        if store.directory_version() == self.version {
+            return Ok(true);
+        }
+        // Apart, so that a session that waits has no room for what is seldom.
+        Box::pin(self.look_up(store)).await
+    }
+
+    async fn look_up(&mut self, store: &dyn Store) -> Result<bool, StoreError> {
+        let Some(found) = Found::by_address(store, &self.address).await? else { return Ok(false) };
+        let is_disabled = found.disabled;
+        let now = Self::from(found);
+        // An account that was removed and added again has another id.
+        let is_same = !is_disabled && now.id == self.id && now.credentials == self.credentials;
+        if is_same {
+            *self = now.ending(self.until);
+        }
+        Ok(is_same)
+    }
+}
+
+/// A digest of credentials: others have another.
+type Fingerprint = [u8; digest::SHA256_OUTPUT_LEN];
+
+fn fingerprint(credentials: &Credentials) -> Fingerprint {
+    // The secret of APOP is kept apart, and never changes without the hash, which has a new salt.
+    let Credentials { password_hash, scram, .. } = credentials;
+    let parts = [Some(password_hash.as_bytes()), scram.as_deref().map(str::as_bytes)];
+    let mut context = digest::Context::new(&digest::SHA256);
+    for part in parts {
+        // The length keeps a part from reading as the end of the one before it; none has this one.
+        context.update(&part.map_or(u64::MAX, |part| part.len() as u64).to_be_bytes());
+        context.update(part.unwrap_or_default());
+    }
+    let mut fingerprint = Fingerprint::default();
+    fingerprint.copy_from_slice(context.finish().as_ref());
+    fingerprint
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use posta_mail::Timestamp;
+    use posta_store::MemoryStore;
+
+    fn credentials(password_hash: &str, scram: Option<&str>) -> Credentials {
+        let (password_hash, scram) = (password_hash.to_owned(), scram.map(str::to_owned));
+        Credentials { password_hash, scram, apop: None }
+    }
+
+    #[tokio::test]
+    async fn a_login_lasts_as_long_as_its_account_and_its_credentials() {
+        let store = MemoryStore::new();
+        let [ana, bob]: [Address; 2] = ["ana@x.test", "bob@x.test"].map(|a| a.parse().unwrap());
+        for address in [&ana, &bob] {
+            store.add_account(address, credentials("old", None)).await.unwrap();
+        }
+        let log_in =
+            async || Principal::from(Found::by_address(&store, &ana).await.unwrap().unwrap());
+        let mut session = log_in().await;
+        store.set_password(&bob, credentials("new", None)).await.unwrap();
+        store.set_send_as(&ana, vec![SendAs::Anybody]).await.unwrap();
+        assert!(session.is_current(&store).await.unwrap(), "neither concerns the login");
+        assert_eq!(session.send_as, [SendAs::Anybody], "what it may send as is known");
+        assert_eq!(session.version, store.directory_version(), "it is not looked up again");
+        for (hash, scram) in [("old", Some("keys")), ("new", Some("keys")), ("new", None)] {
+            let mut session = log_in().await;
+            store.set_password(&ana, credentials(hash, scram)).await.unwrap();
+            assert!(!session.is_current(&store).await.unwrap(), "{hash} {scram:?}");
+            assert!(!session.is_current(&store).await.unwrap(), "an end is an end");
+        }
+        let mut session = log_in().await;
+        store.set_disabled(&ana, true).await.unwrap();
+        assert!(!session.is_current(&store).await.unwrap(), "disabled");
+        store.set_disabled(&ana, false).await.unwrap();
+        let mut session = log_in().await;
+        let now = Timestamp::UNIX_EPOCH;
+        store.remove_account(&ana, now, now).await.unwrap();
+        assert!(!session.is_current(&store).await.unwrap());
+        store.add_account(&ana, credentials("new", None)).await.unwrap();
+        assert!(!session.is_current(&store).await.unwrap(), "another account of the same name");
+    }
+}

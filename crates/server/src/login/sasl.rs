@@ -1,0 +1,298 @@
+//! Proving who one is: the SASL mechanisms (RFC 4422) behind the AUTH of every protocol. The engines
+//! carry the octets; their meaning is here.
+
+use crate::login::{
+    Authenticator, Denied, LoginError,
+    lockout::Guard,
+    named::Named,
+    oauth::{self, Claim},
+    principal::{Found, Principal},
+};
+use posta_mail::{ClientAddress, Secret, sasl as framing};
+use posta_net::{
+    scram::{Challenge, ChannelBindings, ClientFirst},
+    server_tls::TlsInfo,
+};
+use std::sync::Arc;
+
+/// The mechanisms of those who log in with a password, strongest first.
+pub const OWN: [&str; 3] = ["SCRAM-SHA-256", "PLAIN", "LOGIN"];
+
+/// The mechanism that ties a login to its TLS connection. GNU SASL, with which mutt and neomutt log in, takes it
+/// before all others wherever it is offered, cannot bind over TLS 1.3, cancels, and mutt does not read the answer to that:
+/// all that follows is out of step. So it is offered only where the operator wants it (Dovecot does the same), and taken
+/// from whoever begins it unasked.
+pub const BOUND: [&str; 1] = ["SCRAM-SHA-256-PLUS"];
+
+/// The mechanisms of those who log in with a token, where tokens can be checked.
+pub const TOKENS: [&str; 2] = ["OAUTHBEARER", "XOAUTH2"];
+
+/// What follows from a client's message.
+#[derive(Debug)]
+pub enum Step {
+    /// Send this, and come back with the answer.
+    Challenge(Vec<u8>),
+    /// The client proved to be this.
+    Done(Principal),
+}
+
+/// Whom an exchange is with.
+#[derive(Debug)]
+pub struct Peer {
+    /// From where.
+    pub client: ClientAddress,
+    /// What ties it to its connection.
+    pub bindings: ChannelBindings,
+}
+
+impl Peer {
+    /// A client and its TLS.
+    #[must_use]
+    pub fn new(client: ClientAddress, tls: Option<&TlsInfo>) -> Self {
+        let bindings = tls.map(|tls| ChannelBindings {
+            exporter: tls.exporter.map(|octets| octets.to_vec()),
+            server_end_point: Some(tls.server_end_point.to_vec()),
+        });
+        Self { client, bindings: bindings.unwrap_or_default() }
+    }
+}
+
+/// A session's place for an exchange.
+#[derive(Debug, Default)]
+pub struct Dialogue(Option<Box<Open>>);
+
+/// An exchange that is open. Whoever leaves in the middle has tried as much as whoever ends it.
+#[derive(Debug)]
+struct Open {
+    exchange: Exchange,
+    attempt: Attempt,
+}
+
+/// An attempt to log in, which counts as a failure if it is dropped before it is judged.
+struct Attempt {
+    guard: Arc<Guard>,
+    client: ClientAddress,
+    is_judged: bool,
+}
+
+impl std::fmt::Debug for Attempt {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Attempt").field("is_judged", &self.is_judged).finish_non_exhaustive()
+    }
+}
+
+impl Drop for Attempt {
+    fn drop(&mut self) {
+        if !self.is_judged {
+            self.guard.count(self.client);
+        }
+    }
+}
+
+impl Dialogue {
+    /// Takes a message of the client: the first opens an exchange, and an error ends it.
+    ///
+    /// # Errors
+    /// When it proves nothing.
+    pub async fn step(
+        &mut self,
+        message: framing::Exchange,
+        authenticator: &Authenticator,
+        peer: &Peer,
+    ) -> Result<Step, LoginError> {
+        let message = match message {
+            framing::Exchange::Cancel => {
+                if let Some(mut open) = self.0.take()
+                    && !std::mem::replace(&mut open.attempt.is_judged, true)
+                {
+                    authenticator.guard().failed(peer.client, "").await;
+                }
+                let denied = Denied::unnamed("the client broke the login off");
+                return Err(LoginError::Credentials(denied));
+            }
+            framing::Exchange::Response(message) => message,
+            framing::Exchange::Start { mechanism, initial } => {
+                let exchange = Exchange::new(&mechanism);
+                let prompt = exchange.prompt();
+                let (guard, client) = (authenticator.guard().clone(), peer.client);
+                let attempt = Attempt { guard, client, is_judged: false };
+                self.0 = Some(Box::new(Open { exchange, attempt }));
+                match initial {
+                    Some(message) => message,
+                    None => return Ok(Step::Challenge(prompt)),
+                }
+            }
+        };
+        let Open { mut exchange, mut attempt } =
+            *self.0.take().ok_or_else(LoginError::malformed)?;
+        if attempt.is_judged {
+            // The client has read why its token is refused.
+            return Err(match exchange.0 {
+                State::TokenRefused(denied) => LoginError::Credentials(denied),
+                _ => LoginError::malformed(),
+            });
+        }
+        let step = Box::pin(exchange.step(&message, authenticator, peer));
+        // From here on the guard counts.
+        attempt.is_judged = true;
+        let step = authenticator.attempt(peer.client, step).await?;
+        if matches!(step, Step::Challenge(_)) {
+            if let State::TokenRefused(denied) = &exchange.0 {
+                // The client hears of it now, and need not answer.
+                authenticator.guard().failed(peer.client, &denied.name).await;
+            } else {
+                attempt.is_judged = false;
+            }
+            self.0 = Some(Box::new(Open { exchange, attempt }));
+        }
+        Ok(step)
+    }
+}
+
+/// An exchange that waits for the client.
+#[derive(Debug)]
+pub struct Exchange(State);
+
+#[derive(Debug)]
+enum State {
+    Plain,
+    LoginName,
+    LoginPassword(String),
+    ScramFirst {
+        plus: bool,
+    },
+    ScramProof(Box<Named>, Box<Challenge>),
+    Token {
+        bearer: bool,
+    },
+    /// The client has been told why its token is refused, and says that it has read that.
+    TokenRefused(Denied),
+    /// Everything is proved, and the client says so with an empty message.
+    ScramEnd(Found),
+}
+
+impl Exchange {
+    /// Begins a mechanism. One that is not known waits for a message that it then refuses.
+    #[must_use]
+    pub fn new(mechanism: &str) -> Self {
+        Self(match mechanism {
+            "LOGIN" => State::LoginName,
+            "SCRAM-SHA-256" => State::ScramFirst { plus: false },
+            "SCRAM-SHA-256-PLUS" => State::ScramFirst { plus: true },
+            "OAUTHBEARER" => State::Token { bearer: true },
+            "XOAUTH2" => State::Token { bearer: false },
+            _ => State::Plain,
+        })
+    }
+
+    /// What to say to a client that began without an initial response.
+    #[must_use]
+    pub fn prompt(&self) -> Vec<u8> {
+        match self.0 {
+            State::LoginName => b"Username:".to_vec(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// Takes a message of the client.
+    ///
+    /// # Errors
+    /// When it proves nothing.
+    pub async fn step(
+        &mut self,
+        message: &[u8],
+        authenticator: &Authenticator,
+        peer: &Peer,
+    ) -> Result<Step, LoginError> {
+        match std::mem::replace(&mut self.0, State::Plain) {
+            State::Plain => plain(message, authenticator, peer).await,
+            State::LoginName => {
+                let name = text(message)?;
+                self.0 = State::LoginPassword(name.to_owned());
+                Ok(Step::Challenge(b"Password:".to_vec()))
+            }
+            State::LoginPassword(name) => {
+                let password = Secret::new(message);
+                let account = authenticator.login(peer.client, &name, &password).await?;
+                Ok(Step::Done(account))
+            }
+            State::ScramFirst { plus } => {
+                self.scram_first(message, plus, authenticator, peer).await
+            }
+            State::ScramProof(named, challenge) => {
+                // No proof fits the challenge of a name that is no account's.
+                let ours = challenge.verify(message);
+                let account = authenticator.judged(peer.client, *named, ours.is_some()).await?;
+                let ours = ours.ok_or_else(LoginError::malformed)?;
+                self.0 = State::ScramEnd(account);
+                Ok(Step::Challenge(ours))
+            }
+            State::ScramEnd(account) if message.is_empty() => Ok(Step::Done(account.into())),
+            State::Token { bearer } => {
+                let claim = if bearer { Claim::bearer(message) } else { Claim::xoauth2(message) };
+                let Claim { name, token } = claim.ok_or_else(LoginError::malformed)?;
+                match authenticator.login_with_token(peer.client, name, token).await {
+                    Err(LoginError::Credentials(denied)) => {
+                        self.0 = State::TokenRefused(denied);
+                        Ok(Step::Challenge(oauth::FAILED.to_vec()))
+                    }
+                    outcome => outcome.map(Step::Done),
+                }
+            }
+            State::TokenRefused(denied) => Err(LoginError::Credentials(denied)),
+            State::ScramEnd(_) => Err(LoginError::malformed()),
+        }
+    }
+
+    async fn scram_first(
+        &mut self,
+        message: &[u8],
+        plus: bool,
+        authenticator: &Authenticator,
+        peer: &Peer,
+    ) -> Result<Step, LoginError> {
+        let is_offered = authenticator.offers_binding();
+        let first = ClientFirst::parse(message, plus, &peer.bindings, is_offered);
+        let first = first.ok_or_else(LoginError::malformed)?;
+        acts_for_itself(first.authorization.as_deref(), &first.name)?;
+        let named = authenticator.find_open(peer.client, &first.name).await?;
+        let stored = named.found.as_ref().and_then(|account| account.credentials.scram.as_deref());
+        let verifier = stored.and_then(|text| text.parse().ok());
+        let verifier = verifier.unwrap_or_else(|| authenticator.decoy(&named));
+        let (ours, challenge) = first.challenge(verifier, authenticator.clock());
+        self.0 = State::ScramProof(Box::new(named), Box::new(challenge));
+        Ok(Step::Challenge(ours))
+    }
+}
+
+/// `authzid NUL authcid NUL password` (RFC 4616 §2).
+async fn plain(
+    message: &[u8],
+    authenticator: &Authenticator,
+    peer: &Peer,
+) -> Result<Step, LoginError> {
+    let mut parts = message.split(|&octet| octet == 0);
+    let (Some(authorization), Some(name), Some(password), None) =
+        (parts.next(), parts.next(), parts.next(), parts.next())
+    else {
+        return Err(LoginError::malformed());
+    };
+    let (authorization, name) = (text(authorization)?, text(name)?);
+    acts_for_itself(Some(authorization).filter(|text| !text.is_empty()), name)?;
+    Ok(Step::Done(authenticator.login(peer.client, name, &Secret::new(password)).await?))
+}
+
+/// Nobody acts for another.
+fn acts_for_itself(authorization: Option<&str>, name: &str) -> Result<(), LoginError> {
+    match authorization {
+        Some(other) if !other.eq_ignore_ascii_case(name) => {
+            let why = "it asks to act for somebody else";
+            Err(LoginError::Credentials(Denied::new(name, why)))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn text(octets: &[u8]) -> Result<&str, LoginError> {
+    str::from_utf8(octets).map_err(|_| LoginError::malformed())
+}

@@ -1,0 +1,10 @@
+//! A mail transaction: the answers to an SMTP or LMTP session's questions, from EHLO to the commit.
+//!
+//! [`session`] answers the engine and is the one place that says "committed"; `content` takes a message's octets on
+//! their way into the store; `submission` says who may send as whom; [`refusals`] bounds what strangers cost. `listen` starts
+//! a session for each connection; what is accepted goes to [`deliver`](crate::deliver).
+
+pub(crate) mod content;
+pub mod refusals;
+pub mod session;
+pub(crate) mod submission;

@@ -1,0 +1,508 @@
+//! Taking responsibility for a message: the answers to an SMTP session's questions, and the one
+//! place that says "committed".
+//!
+//! Content goes to the store as it arrives, a chunk at a time. At its end one transaction makes the
+//! message durable and puts it in every recipient's mailbox; the answer that becomes the 250 is
+//! made only from that transaction's success.
+
+mod acceptance;
+mod rights;
+
+use crate::{
+    deliver::{
+        message_log::{self, Arrival},
+        wake::Wake,
+    },
+    directory::{Directory, NotTaken, Recipient, store_failed},
+    limits::{
+        memory::{Budget, EnvelopeMemory},
+        sending_rate::Rates,
+    },
+    login::{
+        Authenticator, LoginError, login_log,
+        principal::Principal,
+        sasl::{self, Dialogue, Peer},
+    },
+    receive::{
+        content::{FREE, Incoming, LULL},
+        refusals::{Refusals, Response, SessionRefusals, goodbye},
+        submission,
+    },
+    reports::Reporter,
+    settings::LoopbackTrust,
+};
+use ipnet::IpNet;
+use posta_mail::{
+    ClientAddress, Domain, Reply, Timestamp, envelope::Hold, header::HeaderCompleter,
+    sasl::Exchange, trace::Received,
+};
+use posta_net::{
+    client_network::is_within,
+    clock::Clock,
+    driver::Host,
+    server_tls::{Tls, TlsInfo},
+    transport::Stream,
+};
+use posta_smtp::{
+    Server,
+    command::HelloVerb,
+    server::{self, Answer, Forwarded, Hello, Mail, Question, Service},
+};
+use posta_store::{Origin, Store, What};
+use std::{io, sync::Arc, time::Duration};
+use tokio::time::sleep;
+
+/// Octets reserved for a message of unknown size.
+const USUAL_MESSAGE: usize = 6 * 1024;
+
+/// What all sessions of a listener share.
+#[derive(Clone)]
+pub struct Acceptor {
+    /// The kind of service.
+    pub service: Service,
+    /// The server's name for itself.
+    pub hostname: Domain,
+    /// Where messages go.
+    pub store: Arc<dyn Store>,
+    /// Time and ids.
+    pub clock: Arc<dyn Clock>,
+    /// Whose mailbox an address means.
+    pub directory: Directory,
+    /// Who may submit.
+    pub authenticator: Arc<Authenticator>,
+    /// For content in memory, shared by all listeners.
+    pub budget: Budget,
+    /// For STARTTLS.
+    pub tls: Option<Tls>,
+    /// How far programs on this machine are trusted without a login.
+    pub loopback: LoopbackTrust,
+    /// From where mail for elsewhere is taken without a login.
+    pub relays_for: Vec<IpNet>,
+    /// For how long a message is kept back at most.
+    pub longest_hold: Duration,
+    /// How much an account may send.
+    pub rates: Arc<Rates>,
+    /// What refusing costs.
+    pub refusals: Arc<Refusals>,
+    /// For those who want to hear that their message arrived.
+    pub reporter: Reporter,
+    /// Wakes the relay when the queue has something new.
+    pub wake: Arc<Wake>,
+}
+
+/// One session's answers.
+pub struct SmtpHost {
+    acceptor: Arc<Acceptor>,
+    client: ClientAddress,
+    /// Whether the client speaks for itself: its address is the connection's, not what a proxy says.
+    is_direct: bool,
+    tls: Option<Box<TlsInfo>>,
+    hello: Option<Hello>,
+    dialogue: Dialogue,
+    /// Who submits, once it has logged in.
+    account: Option<Box<Principal>>,
+    transaction: Option<Box<Transaction>>,
+    connected: Timestamp,
+    refused: SessionRefusals,
+}
+
+/// What nothing survives from into the next.
+struct Transaction {
+    mail: Mail,
+    /// Whether a program on this machine sends it to other servers, too, from an address of ours.
+    from_here: bool,
+    recipients: Vec<Recipient>,
+    /// What the recipients take.
+    memory: EnvelopeMemory,
+    incoming: Option<Incoming>,
+}
+
+impl SmtpHost {
+    /// Answers for a session with a client.
+    #[must_use]
+    pub fn new(acceptor: Arc<Acceptor>, client: ClientAddress, tls: Option<TlsInfo>) -> Self {
+        let tls = tls.map(Box::new);
+        Self {
+            connected: acceptor.clock.now(),
+            refused: SessionRefusals::default(),
+            acceptor,
+            client,
+            is_direct: true,
+            tls,
+            hello: None,
+            dialogue: Dialogue::default(),
+            account: None,
+            transaction: None,
+        }
+    }
+
+    /// The same, where the client is a proxy, or said to be where it is by one.
+    #[must_use]
+    pub fn speaking_for_others(self) -> Self {
+        Self { is_direct: false, ..self }
+    }
+
+    /// Forgets a transaction that did not end, as when the client went away in the middle, and
+    /// tells the history what was refused.
+    pub async fn abandon(&mut self) {
+        if self.transaction.is_some() || !self.refused.is_empty() {
+            Box::pin(self.abandon_transaction()).await;
+        }
+    }
+
+    async fn abandon_transaction(&mut self) {
+        let transaction = self.transaction.take();
+        if !self.refused.is_empty() {
+            let refused = self.refused.take();
+            let from = transaction.as_ref().map(|open| open.mail.reverse_path.clone());
+            let what = What::Refused { origin: self.origin(false), from, refused };
+            self.acceptor.refusals.tell(self.client, what).await;
+        }
+        if let Some(incoming) = transaction.and_then(|open| open.incoming) {
+            incoming.abandon(&*self.acceptor.store).await;
+        }
+    }
+
+    /// Notes a refusal for the history, and passes it on: later and later, until the session ends.
+    async fn refuse(&mut self, about: String, reply: Reply) -> Answer {
+        self.refuse_for(about, reply, None).await
+    }
+
+    async fn refuse_for(&mut self, about: String, reply: Reply, why: Option<String>) -> Answer {
+        self.refused.note_why(about, reply.to_string(), why);
+        // A neighbour passes on what others send it: to slow it down hits those.
+        let is_near = is_within(&self.acceptor.relays_for, self.client);
+        if self.acceptor.service == Service::Lmtp || is_near {
+            return Answer::Refuse(reply);
+        }
+        match self.acceptor.refusals.refused(self.client, &mut self.refused) {
+            Response::After(delay) => {
+                sleep(delay).await;
+                Answer::Refuse(reply)
+            }
+            Response::EndAfter(delay) => {
+                sleep(delay).await;
+                self.refused.note("the session".to_owned(), goodbye().to_string());
+                Answer::Refuse(goodbye())
+            }
+        }
+    }
+
+    fn origin(&self, utf8: bool) -> Origin {
+        Origin {
+            connected: Some(self.connected),
+            client: self.client.ip(),
+            hello: self.hello.as_ref().map(|hello| hello.name.clone()).unwrap_or_default(),
+            protocol: self.protocol(utf8),
+            tls: self.tls.as_ref().map(|tls| format!("{} {}", tls.version, tls.cipher)),
+            account: self.account.as_ref().map(|account| account.address.clone()),
+        }
+    }
+
+    async fn mail(&mut self, mail: Mail) -> Answer {
+        if self.is_submission()
+            && let Err(refusal) = self.submitter().may_send_as(&mail.reverse_path).await
+        {
+            return self.refuse(format!("MAIL FROM:{}", mail.reverse_path), refusal).await;
+        }
+        if let Some(Hold::Until(until)) = mail.parameters.hold
+            && until > self.acceptor.clock.now() + self.acceptor.longest_hold
+        {
+            // RFC 4865 §5.
+            let refusal = Reply::new(501, (5, 5, 4), "That is too far away to keep a message back");
+            return self.refuse(format!("MAIL FROM:{}", mail.reverse_path), refusal).await;
+        }
+        let from_here = match self.is_program() {
+            true => self.acceptor.directory.is_of_here(&mail.reverse_path).await,
+            false => Ok(false),
+        };
+        let from_here = match from_here {
+            Ok(from_here) => from_here,
+            Err(error) => return Answer::Refuse(store_failed(&error)),
+        };
+        let transaction = Transaction {
+            mail,
+            from_here,
+            recipients: Vec::new(),
+            memory: EnvelopeMemory::default(),
+            incoming: None,
+        };
+        self.transaction = Some(Box::new(transaction));
+        Answer::Accept
+    }
+
+    /// Returns what to answer to a session whose login no longer holds: a 421, which ends it. What
+    /// was begun while a token was valid may end, however large it is.
+    async fn lost_login(&mut self, is_end: bool) -> Option<Answer> {
+        let account = self.account.as_mut()?;
+        let words = match account.is_current(&*self.acceptor.store).await {
+            Ok(true) if is_end || !account.has_expired(&*self.acceptor.clock) => return None,
+            Ok(true) => "The token has expired: connect and log in with a new one",
+            Ok(false) => "The account or its password has changed: connect and log in again",
+            Err(error) => return Some(Answer::Refuse(store_failed(&error))),
+        };
+        let refusal = Reply::new(421, (4, 7, 0), words);
+        self.refused.note("the session".to_owned(), refusal.to_string());
+        self.abandon().await;
+        Some(Answer::Refuse(refusal))
+    }
+
+    async fn authenticate(&mut self, message: Exchange) -> Answer {
+        let peer = Peer::new(self.client, self.tls.as_deref());
+        let error = match self.dialogue.step(message, &self.acceptor.authenticator, &peer).await {
+            Ok(sasl::Step::Challenge(challenge)) => return Answer::Challenge(challenge),
+            Ok(sasl::Step::Done(account)) => {
+                let protocol = match self.acceptor.service {
+                    Service::Submission => "submission",
+                    Service::Smtp | Service::Lmtp => "smtp",
+                };
+                login_log::succeeded(self.client, &account.address, protocol, self.tls.is_some());
+                self.account = Some(Box::new(account));
+                return Answer::Accept;
+            }
+            Err(error) => error,
+        };
+        let reply = match &error {
+            LoginError::Credentials(_) => Reply::new(535, (5, 7, 8), "Authentication failed"),
+            LoginError::Locked(_) => Reply::new(454, (4, 7, 0), "Too many failures, try later"),
+            // RFC 5248 registered both codes for this.
+            LoginError::Disabled(_) => {
+                let words = "The account is disabled: ask the postmaster of this server";
+                Reply::new(525, (5, 7, 13), words)
+            }
+            LoginError::Store(_) | LoginError::Tokens(_) => {
+                tracing::error!(%error, "a login could not be checked");
+                let reply = Reply::new(454, (4, 7, 0), "Temporary authentication failure");
+                return Answer::Refuse(reply);
+            }
+        };
+        // What guessing costs is decided elsewhere (`guard.rs`).
+        self.refused.note_login("AUTH", reply.to_string(), error.denied());
+        Answer::Refuse(reply)
+    }
+
+    async fn recipient(&mut self, named: server::Recipient) -> Answer {
+        let server::Recipient { path, parameters } = named;
+        let announced = self.transaction.as_ref().and_then(|open| open.mail.parameters.size);
+        let resolved = self.acceptor.directory.resolve(&path, announced, self.may_relay()).await;
+        let taken = resolved.and_then(|found| {
+            self.may_send_to(&found.0, &found.1)?;
+            Ok(found)
+        });
+        match taken {
+            Err(refused) => {
+                let NotTaken { reply, why } = self.explain(refused);
+                self.refuse_for(format!("RCPT TO:{path}"), reply, why).await
+            }
+            Ok((address, resolved)) => {
+                let notify = parameters.notify.unwrap_or_default();
+                let original = parameters.original;
+                let recipient = Recipient { address, resolved, notify, original };
+                let (budget, party) = (&self.acceptor.budget, self.party());
+                if let Some(transaction) = &mut self.transaction {
+                    if !transaction.memory.add(recipient.octets(), budget, party) {
+                        // RFC 5321 §4.5.3.1.10: the client sends the rest in another transaction.
+                        let refusal = Reply::new(452, (4, 5, 3), "Too many recipients");
+                        return Answer::Refuse(refusal);
+                    }
+                    transaction.recipients.push(recipient);
+                }
+                Answer::Accept
+            }
+        }
+    }
+
+    async fn verify(&mut self, name: &str) -> Answer {
+        match self.acceptor.directory.expand(name).await {
+            Ok(found) if found.is_empty() => {
+                let refusal = Reply::new(550, (5, 1, 1), "No such user here");
+                self.refuse(format!("VRFY {name}"), refusal).await
+            }
+            Ok(found) => Answer::Found(found.iter().map(|to| format!("2.1.5 <{to}>")).collect()),
+            Err(error) => Answer::Refuse(store_failed(&error)),
+        }
+    }
+
+    /// A trusted client speaks for another from now on.
+    async fn forwarded(&mut self, forwarded: Forwarded) -> Answer {
+        let account = match forwarded.login {
+            None => None,
+            Some(name) => match self.acceptor.authenticator.find(&name).await {
+                Ok(Some(account)) if !account.disabled => Some(Box::new(account.into())),
+                Ok(_) => {
+                    return Answer::Refuse(Reply::new(501, (5, 5, 4), "LOGIN names no account"));
+                }
+                Err(error) => return Answer::Refuse(store_failed(&error)),
+            },
+        };
+        self.abandon().await;
+        self.hello = None;
+        self.account = account;
+        self.is_direct = false;
+        self.client = forwarded.client.unwrap_or(self.client);
+        Answer::Accept
+    }
+
+    /// RFC 3848, RFC 6531 §4.3, and RFC 5321 §4.4 for what came before them.
+    fn protocol(&self, utf8: bool) -> String {
+        let base = match self.hello.as_ref().map(|hello| hello.verb) {
+            Some(HelloVerb::Lhlo) if utf8 => "UTF8LMTP",
+            Some(HelloVerb::Lhlo) => "LMTP",
+            Some(HelloVerb::Ehlo) if utf8 => "UTF8SMTP",
+            Some(HelloVerb::Ehlo) => "ESMTP",
+            _ => return "SMTP".to_owned(),
+        };
+        let secured = if self.tls.is_some() { "S" } else { "" };
+        let authenticated = if self.account.is_some() { "A" } else { "" };
+        format!("{base}{secured}{authenticated}")
+    }
+
+    fn begin_content(&mut self) -> Answer {
+        let utf8 = self.transaction.as_ref().is_some_and(|open| open.mail.parameters.utf8);
+        let (protocol, completion) = (self.protocol(utf8), self.completion());
+        let party = self.party();
+        let Some(transaction) = &mut self.transaction else { return Answer::Accept };
+        let Acceptor { hostname, clock, .. } = &*self.acceptor;
+        let (id, time) = (clock.mail_id(), clock.now());
+        let announced =
+            transaction.mail.parameters.size.and_then(|size| usize::try_from(size).ok());
+        let mut rest =
+            Vec::with_capacity(announced.map_or(USUAL_MESSAGE, |size| size.min(FREE) + 1_024));
+        let received = Received {
+            hello: self.hello.as_ref().map_or("unknown", |hello| &hello.name),
+            client: self.client,
+            by: hostname,
+            with: &protocol,
+            id,
+            recipient: match &transaction.recipients[..] {
+                [only] => Some(&only.address),
+                _ => None,
+            },
+            tls: self.tls.as_ref().map(|tls| (tls.version, tls.cipher.as_str())),
+            time,
+        };
+        rest.extend_from_slice(received.field().as_bytes());
+        let fields = submission::required_fields(
+            &transaction.mail.reverse_path,
+            self.account.as_deref(),
+            hostname,
+            (id, time),
+        );
+        let mut completer = HeaderCompleter::new(fields, completion);
+        if self.account.is_some() {
+            completer = completer.gathering_originators();
+        }
+        let incoming = Incoming::new((id, clock.mail_id()), time, party, rest, completer);
+        transaction.incoming = Some(if utf8 { incoming.saying_utf8() } else { incoming });
+        Answer::Accept
+    }
+
+    async fn commit(&mut self) -> Answer {
+        let Some(transaction) = self.transaction.take() else { return no_transaction() };
+        let Transaction { mail, from_here, mut recipients, incoming, memory: _memory } =
+            *transaction;
+        let Some(mut incoming) = incoming else { return no_transaction() };
+        let Acceptor { store, budget, .. } = &*self.acceptor;
+        let _turn = incoming.finish(&**store, budget).await;
+        if let Err(refusal) = self.may_be_sent(&incoming).await {
+            incoming.abandon(&*self.acceptor.store).await;
+            return self.refuse("the message".to_owned(), refusal).await;
+        }
+        let may_report = self.limit_reports(&mut recipients, from_here);
+        let (id, chunks) = (incoming.id, incoming.chunks);
+        let at_home = message_log::at_home(&recipients);
+        let committed = match self.acceptance(mail, recipients, incoming, may_report).await {
+            Ok(acceptance) => {
+                let is_queued = !acceptance.items.is_empty() || !acceptance.reports.is_empty();
+                let arrival = Arrival::new(&acceptance, &at_home);
+                let accepted = self.acceptor.store.accept(acceptance).await;
+                if is_queued {
+                    self.acceptor.wake.wake();
+                }
+                accepted.map(|()| arrival)
+            }
+            Err(error) => Err(error),
+        };
+        match committed {
+            Ok(arrival) => {
+                arrival.accepted();
+                self.refused.accepted();
+                Answer::Committed(id)
+            }
+            Err(error) => {
+                if chunks > 0 {
+                    // The failure is what the client hears of; a second one adds nothing.
+                    let _ = self.acceptor.store.discard(id).await;
+                }
+                Answer::Refuse(store_failed(&error))
+            }
+        }
+    }
+}
+
+impl Host<Server> for SmtpHost {
+    async fn answer(&mut self, question: Question) -> Answer {
+        let begins_anew = matches!(
+            question,
+            Question::Hello(_)
+                | Question::Authenticate(_)
+                | Question::Forwarded(_)
+                | Question::Abandon
+        );
+        let is_end = matches!(question, Question::Commit);
+        if !begins_anew && let Some(answer) = self.lost_login(is_end).await {
+            return answer;
+        }
+        match question {
+            Question::Hello(hello) => {
+                self.abandon().await;
+                self.hello = Some(hello);
+                Answer::Accept
+            }
+            // A session holds the largest of these while it idles: what is seldom or long lives apart.
+            Question::Authenticate(message) => Box::pin(self.authenticate(message)).await,
+            Question::Mail(mail) => Box::pin(self.mail(mail)).await,
+            Question::Recipient(recipient) => Box::pin(self.recipient(recipient)).await,
+            Question::Verify(name) => Box::pin(self.verify(&name)).await,
+            Question::Forwarded(forwarded) => Box::pin(self.forwarded(forwarded)).await,
+            Question::Content => self.begin_content(),
+            Question::Commit => Box::pin(self.commit()).await,
+            Question::Abandon => {
+                self.abandon().await;
+                Answer::Accept
+            }
+        }
+    }
+
+    async fn content(&mut self, content: &[u8]) {
+        let incoming = self.transaction.as_mut().and_then(|open| open.incoming.as_mut());
+        if let Some(incoming) = incoming {
+            incoming.push(content, &*self.acceptor.store, &self.acceptor.budget).await;
+        }
+    }
+
+    fn lull_after(&self) -> Option<Duration> {
+        let incoming = self.transaction.as_ref()?.incoming.as_ref()?;
+        incoming.holds_much().then_some(LULL)
+    }
+
+    async fn lull(&mut self) {
+        if let Some(incoming) = self.transaction.as_mut().and_then(|open| open.incoming.as_mut()) {
+            incoming.set_aside(&*self.acceptor.store, &self.acceptor.budget).await;
+        }
+    }
+
+    async fn secure(&mut self, stream: Box<dyn Stream>) -> io::Result<Box<dyn Stream>> {
+        self.abandon().await;
+        self.hello = None;
+        self.account = None;
+        let Some(tls) = &self.acceptor.tls else { return Err(io::ErrorKind::Unsupported.into()) };
+        let (stream, info) = tls.accept(stream).await?;
+        self.tls = Some(Box::new(info));
+        Ok(stream)
+    }
+}
+
+fn no_transaction() -> Answer {
+    Answer::Refuse(Reply::new(451, (4, 3, 0), "There is no transaction"))
+}

@@ -1,0 +1,123 @@
+//! What the client of a session may do: whether it submits, whether its mail goes to other servers, and
+//! whose limits it uses up.
+
+use super::SmtpHost;
+use crate::{
+    directory::{NOT_SERVED, NotTaken, Recipient, Resolved},
+    limits::memory::Party,
+    receive::{content::Incoming, submission::Submitter},
+    settings::LoopbackTrust,
+};
+use posta_mail::{Address, Reply, header::Completion, limits};
+use posta_net::client_network::{ClientNetwork, is_within};
+use posta_smtp::server::Service;
+
+impl SmtpHost {
+    /// Whether the rules of submission hold: on its own listeners, and for everybody who logged in,
+    /// be it by a trusted client's word.
+    pub(super) fn is_submission(&self) -> bool {
+        self.acceptor.service == Service::Submission || self.account.is_some()
+    }
+
+    pub(super) fn submitter(&self) -> Submitter<'_> {
+        Submitter {
+            account: self.account.as_deref(),
+            client: self.client,
+            directory: &self.acceptor.directory,
+            rates: &self.acceptor.rates,
+            loopback: self.acceptor.loopback,
+            now: self.acceptor.clock.now(),
+        }
+    }
+
+    /// Decides whether there is a rate that the recipient would exceed, and counts it.
+    pub(super) fn may_send_to(&self, address: &Address, resolved: &Resolved) -> Result<(), Reply> {
+        let Some(transaction) = self.transaction.as_deref() else { return Ok(()) };
+        if self.may_relay() {
+            let is_program = self.account.is_none() && transaction.from_here;
+            let is_elsewhere = resolved.elsewhere.contains(address);
+            return self.submitter().may_send_to(is_program && is_elsewhere);
+        }
+        let (rates, now) = (&self.acceptor.rates, self.acceptor.clock.now());
+        rates.answer(self.client, &transaction.mail.reverse_path, (address, resolved), now)
+    }
+
+    /// Promises a stranger no report of success where that would be one too many. Returns whether there
+    /// may be a report now, of a copy that leads to nobody too: a stranger's reverse-path may be anybody's.
+    pub(super) fn limit_reports(&self, recipients: &mut [Recipient], from_here: bool) -> bool {
+        let is_wanted = recipients
+            .iter()
+            .any(|recipient| recipient.notify.success || !recipient.resolved.broken.is_empty());
+        let is_known = from_here || self.may_relay();
+        let is_stranger = self.acceptor.service != Service::Lmtp && !is_known;
+        let (rates, now) = (&self.acceptor.rates, self.acceptor.clock.now());
+        if is_wanted && is_stranger && !rates.may_hear_of_success(self.client, now) {
+            recipients.iter_mut().for_each(|recipient| recipient.notify.success = false);
+            return false;
+        }
+        true
+    }
+
+    /// RFC 5321 §3.6.1: mail for elsewhere is taken from those we know.
+    pub(super) fn may_relay(&self) -> bool {
+        self.account.is_some()
+            || is_within(&self.acceptor.relays_for, self.client)
+            || self.transaction.as_ref().is_some_and(|open| open.from_here)
+    }
+
+    /// Whether the client is a program on this machine that may send to other servers without a login.
+    /// Never whoever a proxy speaks for, even if it says 127.0.0.1, nor the proxy itself: anybody may
+    /// be behind it. Nor whoever is in `relay.networks`, who has that right anyway, and without a limit.
+    pub(super) fn is_program(&self) -> bool {
+        self.account.is_none()
+            && self.acceptor.service != Service::Lmtp
+            && self.acceptor.loopback == LoopbackTrust::Anywhere
+            && self.is_direct
+            && self.client.is_on_this_machine()
+            && !is_within(&self.acceptor.relays_for, self.client)
+    }
+
+    /// Who takes the memory that a message needs.
+    pub(super) fn party(&self) -> Party {
+        match (&self.account, ClientNetwork::of_client(self.client)) {
+            (Some(account), _) => Party::Account(account.id),
+            (None, None) => Party::Local,
+            (None, Some(network)) if self.may_relay() => Party::Trusted(network),
+            (None, Some(network)) => Party::Stranger(network),
+        }
+    }
+
+    /// For which messages missing fields are added. What LMTP hands over came through a server.
+    pub(super) fn completion(&self) -> Completion {
+        match self.acceptor.service {
+            _ if self.is_submission() => Completion::Always,
+            Service::Smtp if self.may_relay() => Completion::IfMissing,
+            _ => Completion::IfNoHeader,
+        }
+    }
+
+    /// What stands against a message that has come whole.
+    pub(super) async fn may_be_sent(&self, incoming: &Incoming) -> Result<(), Reply> {
+        if let Some(failure) = &incoming.failure {
+            return Err(failure.reply());
+        }
+        if incoming.hops > limits::HOPS {
+            // RFC 5321 §6.3.
+            return Err(Reply::new(554, (5, 4, 6), "The message goes round in a loop"));
+        }
+        match &incoming.originators {
+            Some(originators) => self.submitter().may_author(originators).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Tells a program on this machine what else keeps its recipient from being taken.
+    pub(super) fn explain(&self, refused: NotTaken) -> NotTaken {
+        if refused.reply.text != NOT_SERVED || !self.is_program() {
+            return refused;
+        }
+        let words =
+            format!("{NOT_SERVED}, or, from this machine, use a sender address of a domain here");
+        NotTaken { reply: Reply { text: words.into(), ..refused.reply }, ..refused }
+    }
+}

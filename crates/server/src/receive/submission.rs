@@ -1,0 +1,147 @@
+//! Who may submit mail, and as whom (RFC 6409).
+//!
+//! Whoever logs in sends as itself: the reverse-path, and every address that a mail program may show
+//! as a message's author or sender, is the account's own (RFC 6409 §6.1, §8.1), else a stolen
+//! password, or a colleague, writes in everybody's name. An account's own are its address, the
+//! aliases that lead to it, and what the operator allowed it beside them (`posta account allow`).
+//!
+//! Programs on this machine submit without a login as far as `submission.trust-loopback` says: cron and
+//! web applications have no password. To the local mailboxes any stranger may send on port 25 as well,
+//! with the same choice of a reverse-path; so no address is asked of them there. To other servers they
+//! send in the name of a domain of ours, so that somebody here hears what becomes of it, and no more an
+//! hour than an account does: a web application that was broken into is no spammer's server. Whoever
+//! comes through a proxy is no such program, wherever it says that it is: `SmtpHost::is_program` decides.
+
+use crate::{
+    directory::{Directory, store_failed},
+    limits::sending_rate::{PROGRAMS, Rates},
+    login::principal::Principal,
+    settings::LoopbackTrust,
+};
+use posta_mail::{
+    Address, ClientAddress, Domain, MailId, Reply, ReversePath, Timestamp,
+    header::RequiredFields,
+    originators::{OriginatorError, Originators},
+    trace,
+};
+use posta_store::SendAs;
+
+/// Whoever submits a message, and what the decision about it takes.
+pub(crate) struct Submitter<'s> {
+    /// The account that logged in, if any.
+    pub(crate) account: Option<&'s Principal>,
+    pub(crate) client: ClientAddress,
+    pub(crate) directory: &'s Directory,
+    pub(crate) rates: &'s Rates,
+    /// How far programs on this machine are trusted without a login.
+    pub(crate) loopback: LoopbackTrust,
+    pub(crate) now: Timestamp,
+}
+
+impl Submitter<'_> {
+    /// Decides whether a transaction with this reverse-path may begin (RFC 6409 §4.3, §6.1).
+    ///
+    /// # Errors
+    /// The refusal.
+    pub(crate) async fn may_send_as(&self, reverse_path: &ReversePath) -> Result<(), Reply> {
+        let Some(account) = self.account else {
+            let is_near = self.client.is_on_this_machine();
+            let refusal = Reply::new(530, (5, 7, 0), "Authentication required");
+            return if is_near && self.loopback > LoopbackTrust::Nothing {
+                Ok(())
+            } else {
+                Err(refusal)
+            };
+        };
+        // The null reverse-path counts as well, or it would be the way around the limit.
+        self.rates.may_submit(account.id, self.now)?;
+        let ReversePath::Address(address) = reverse_path else { return Ok(()) };
+        if self.owns(account, address).await? {
+            return Ok(());
+        }
+        let words = format!("{} may not send as {address}", account.address);
+        Err(Reply::new(553, (5, 7, 1), words))
+    }
+
+    /// Decides whether a message may have one more recipient, and counts it: for an account, or for the
+    /// programs on this machine together, where one of them sends to another server.
+    ///
+    /// # Errors
+    /// The refusal.
+    pub(crate) fn may_send_to(&self, is_program: bool) -> Result<(), Reply> {
+        match self.account {
+            Some(account) => self.rates.submit(account.id, self.now),
+            None if is_program => self.rates.submit(PROGRAMS, self.now),
+            None => Ok(()),
+        }
+    }
+
+    /// Decides whether a message of these authors may be sent.
+    ///
+    /// Each address in From is the account's own, and so is Sender's, which some programs show instead, and
+    /// all that the message was resent by. A message that several wrote together (RFC 5322 §3.6.2) is no
+    /// exception: many programs show the first address only. Whoever sends for others is allowed to.
+    ///
+    /// # Errors
+    /// The refusal.
+    pub(crate) async fn may_author(
+        &self,
+        originators: &Result<Originators, OriginatorError>,
+    ) -> Result<(), Reply> {
+        let Some(account) = self.account else { return Ok(()) };
+        if account.send_as.contains(&SendAs::Anybody) {
+            return Ok(());
+        }
+        let Originators { from, sender, resent } = originators.as_ref().map_err(malformed)?;
+        for address in from.iter().chain(sender).chain(resent) {
+            if !self.owns(account, address).await? {
+                return Err(not_own(account, address));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether an address is the account's own.
+    async fn owns(&self, account: &Principal, address: &Address) -> Result<bool, Reply> {
+        if account.send_as.iter().any(|allowed| allowed.includes(address)) {
+            return Ok(true);
+        }
+        let owners = self.directory.owners(address).await;
+        let owners = owners.map_err(|error| store_failed(&error))?;
+        Ok(owners.iter().any(|owner| owner.id == account.id))
+    }
+}
+
+fn malformed(error: &OriginatorError) -> Reply {
+    let error = error.to_string();
+    let (first, rest) = error.split_at(1);
+    Reply::new(550, (5, 7, 1), first.to_uppercase() + rest)
+}
+
+fn not_own(account: &Principal, address: &Address) -> Reply {
+    let words = format!(
+        "{address} is not an address of {}: write From your own, or ask the operator to allow it \
+         (posta account allow)",
+        account.address
+    );
+    Reply::new(550, (5, 7, 1), words)
+}
+
+/// The fields that a message gets where it lacks them.
+pub(crate) fn required_fields(
+    reverse_path: &ReversePath,
+    account: Option<&Principal>,
+    hostname: &Domain,
+    (id, time): (MailId, Timestamp),
+) -> RequiredFields {
+    let from = match (reverse_path, account) {
+        (ReversePath::Address(address), _) => format!("From: {address}\r\n"),
+        (ReversePath::Null, Some(account)) => format!("From: {}\r\n", account.address),
+        (ReversePath::Null, None) => format!("From: MAILER-DAEMON@{hostname}\r\n"),
+    };
+    RequiredFields {
+        message_id: format!("Message-ID: <{id}@{hostname}>\r\n"),
+        date: format!("Date: {}\r\n", trace::date(time)),
+        from,
+    }
+}

@@ -1,0 +1,418 @@
+//! TLS reports: whoever publishes where to send them hears once a day how we reached its servers
+//! (RFC 8460).
+
+use crate::{
+    deliver::{plan, wake::Wake},
+    reports::Reporter,
+};
+use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
+use flate2::{Compression, write::GzEncoder};
+use http_body_util::Full;
+use hyper::{Request, Uri, body::Bytes};
+use posta_mail::{Address, Domain, Timestamp, trace};
+use posta_net::{clock::Clock, https::Web, tls_failure::Failure};
+use posta_store::{Store, StoreError};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use std::{
+    collections::BTreeMap,
+    fmt::Write as _,
+    io::Write as _,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+use tokio::{sync::watch, time::sleep};
+
+/// The kind of the store's records that hold the counts of a day.
+const KIND: &str = "tls-report";
+
+/// How often the counts are written down, and the day is looked at.
+const EVERY: Duration = Duration::from_secs(5 * 60);
+
+/// Domains counted in a day at most.
+const DOMAINS: usize = 20_000;
+
+/// Servers of one domain that are told apart: a domain may name others every minute.
+const SERVERS: usize = 50;
+
+/// Places that one domain may have its report sent to.
+const PLACES: usize = 3;
+
+/// How long the handing in of a report may take.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Octets of an answer that nobody reads.
+const ANSWER: usize = 64 * 1024;
+
+/// What a domain asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PolicyKind {
+    /// DANE.
+    Tlsa,
+    /// MTA-STS.
+    Sts,
+    /// Nothing.
+    NoPolicyFound,
+}
+
+/// What was counted of one policy in one day.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Tally {
+    successes: u64,
+    /// By what went wrong, and with which server; with none if it was the policy.
+    failures: Vec<(Failure, String, u64)>,
+    servers: Vec<String>,
+}
+
+type Day = BTreeMap<String, Vec<(PolicyKind, Tally)>>;
+
+#[derive(Debug, Default)]
+struct Counts {
+    /// The day that is counted: its date.
+    date: String,
+    day: Day,
+    changed: bool,
+}
+
+/// Counts, and reports.
+pub struct TlsReports {
+    web: Web,
+    store: Arc<dyn Store>,
+    clock: Arc<dyn Clock>,
+    reporter: Reporter,
+    hostname: Domain,
+    wake: Arc<Wake>,
+    counts: Mutex<Counts>,
+}
+
+impl TlsReports {
+    pub(crate) fn new(web: Web, reporter: Reporter, wake: Arc<Wake>) -> Self {
+        let (store, clock) = (reporter.store.clone(), reporter.clock.clone());
+        let hostname = reporter.hostname.clone();
+        Self { web, store, clock, reporter, hostname, wake, counts: Mutex::default() }
+    }
+
+    /// Counts a session with a server of a domain, in which TLS was as it should be, or was not.
+    pub(crate) fn count(
+        &self,
+        domain: &str,
+        kind: PolicyKind,
+        server: &str,
+        outcome: Result<(), Failure>,
+    ) {
+        self.note(domain, kind, Some(server), outcome);
+    }
+
+    /// Counts that a domain's MTA-STS policy was asked for in vain.
+    pub(crate) fn count_policy(&self, domain: &str, failure: Failure) {
+        self.note(domain, PolicyKind::Sts, None, Err(failure));
+    }
+
+    fn note(
+        &self,
+        domain: &str,
+        kind: PolicyKind,
+        server: Option<&str>,
+        outcome: Result<(), Failure>,
+    ) {
+        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        if counts.day.len() >= DOMAINS && !counts.day.contains_key(domain) {
+            return;
+        }
+        counts.changed = true;
+        let tallies = counts.day.entry(domain.to_owned()).or_default();
+        let at = tallies.iter().position(|(other, _)| *other == kind).unwrap_or_else(|| {
+            tallies.push((kind, Tally::default()));
+            tallies.len() - 1
+        });
+        let tally = &mut tallies[at].1;
+        if let Some(server) = server
+            && tally.servers.len() < SERVERS
+            && !tally.servers.iter().any(|known| known == server)
+        {
+            tally.servers.push(server.to_owned());
+        }
+        let server = server.unwrap_or_default();
+        let Err(failure) = outcome else {
+            tally.successes += 1;
+            return;
+        };
+        let is_full = tally.failures.len() >= SERVERS;
+        let known =
+            tally.failures.iter_mut().find(|(why, whose, _)| *why == failure && whose == server);
+        match known {
+            Some((_, _, count)) => *count += 1,
+            // What is beyond is not worth a line of its own.
+            None if is_full => {}
+            None => tally.failures.push((failure, server.to_owned(), 1)),
+        }
+    }
+
+    /// Writes the counts down, and reports each day when it is over, until the server stops.
+    pub async fn run(self: Arc<Self>, mut stopping: watch::Receiver<bool>) {
+        loop {
+            if let Err(error) = self.turn().await {
+                tracing::error!(%error, "the TLS reports cannot be made");
+            }
+            tokio::select! {
+                () = sleep(EVERY) => {}
+                _ = stopping.wait_for(|&stopping| stopping) => break,
+            }
+        }
+        if let Err(error) = self.turn().await {
+            tracing::error!(%error, "the TLS reports cannot be made");
+        }
+    }
+
+    /// Writes down what was counted, and reports what is over.
+    async fn turn(&self) -> Result<(), StoreError> {
+        let today = date(self.clock.now());
+        let written = {
+            let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+            if counts.date.is_empty() {
+                counts.date.clone_from(&today);
+            }
+            let written = std::mem::take(&mut counts.changed).then(|| {
+                (counts.date.clone(), serde_json::to_vec(&counts.day).unwrap_or_default())
+            });
+            if counts.date != today {
+                *counts = Counts { date: today.clone(), ..Counts::default() };
+            }
+            written
+        };
+        if let Some((date, record)) = written {
+            self.store.keep(KIND, &date, Some(record)).await?;
+        }
+        for (date, record) in self.store.kept(KIND).await? {
+            let day: Option<Day> = serde_json::from_slice(&record).ok();
+            if date == today {
+                self.resume(day);
+                continue;
+            }
+            for (domain, tallies) in day.into_iter().flatten() {
+                self.report(&date, &domain, &tallies).await?;
+            }
+            self.store.keep(KIND, &date, None).await?;
+        }
+        Ok(())
+    }
+
+    /// Goes on where the last run stopped.
+    fn resume(&self, day: Option<Day>) {
+        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        if counts.day.is_empty() {
+            counts.day = day.unwrap_or_default();
+        }
+    }
+
+    /// Sends a domain its report, if it wants one.
+    async fn report(
+        &self,
+        date: &str,
+        domain: &str,
+        tallies: &[(PolicyKind, Tally)],
+    ) -> Result<(), StoreError> {
+        let looked_up = self.web.resolver.texts(&format!("_smtp._tls.{domain}")).await;
+        let Ok(answer) = looked_up else { return Ok(()) };
+        let places = places(&answer.found);
+        if places.is_empty() {
+            return Ok(());
+        }
+        let id = format!("{}@{}", self.clock.mail_id(), self.hostname);
+        let contact = self.reporter.postmaster(self.hostname.as_str()).await?;
+        let report = self.write(date, domain, tallies, &id, &contact);
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+        // Writing to memory cannot fail.
+        let _ = encoder.write_all(report.as_bytes());
+        let packed = encoder.finish().unwrap_or_default();
+        for place in places {
+            match place {
+                Place::Mail(address) => {
+                    self.mail((date, domain), (&contact, &address), &packed, &id).await?
+                }
+                Place::Web(uri) => self.post(&uri, &packed).await,
+            }
+        }
+        Ok(())
+    }
+
+    /// RFC 8460 §4.4.
+    fn write(
+        &self,
+        date: &str,
+        domain: &str,
+        tallies: &[(PolicyKind, Tally)],
+        id: &str,
+        contact: &str,
+    ) -> String {
+        let policies: Vec<_> = tallies
+            .iter()
+            .map(|(kind, tally)| {
+                let failures: Vec<_> = tally
+                    .failures
+                    .iter()
+                    .map(|(failure, server, count)| {
+                        let (kind, code) = failure.names();
+                        let mut told =
+                            json!({ "result-type": kind, "failed-session-count": count });
+                        if let Some(code) = code {
+                            told["failure-reason-code"] = json!(code);
+                        }
+                        if !server.is_empty() {
+                            told["receiving-mx-hostname"] = json!(server);
+                        }
+                        told
+                    })
+                    .collect();
+                let failed: u64 = tally.failures.iter().map(|(.., count)| count).sum();
+                json!({
+                    "policy": {
+                        "policy-type": kind,
+                        "policy-domain": domain,
+                        "mx-host": tally.servers,
+                    },
+                    "summary": {
+                        "total-successful-session-count": tally.successes,
+                        "total-failure-session-count": failed,
+                    },
+                    "failure-details": failures,
+                })
+            })
+            .collect();
+        json!({
+            "organization-name": self.hostname.as_str(),
+            "date-range": {
+                "start-datetime": format!("{date}T00:00:00Z"),
+                "end-datetime": format!("{date}T23:59:59Z"),
+            },
+            "contact-info": contact,
+            "report-id": id,
+            "policies": policies,
+        })
+        .to_string()
+    }
+
+    /// RFC 8460 §5.3. It comes from nobody, so that nothing comes back.
+    async fn mail(
+        &self,
+        (date, domain): (&str, &str),
+        (from, to): (&str, &Address),
+        packed: &[u8],
+        id: &str,
+    ) -> Result<(), StoreError> {
+        let (now, hostname) = (self.clock.now(), &self.hostname);
+        let resolved = self.reporter.directory.destination(to).await?;
+        if resolved.is_nothing() {
+            return Ok(());
+        }
+        let mut text = String::new();
+        let _ = write!(
+            text,
+            "From: TLS reports <{from}>\r\nTo: <{to}>\r\nDate: {}\r\n\
+             Message-ID: <{id}>\r\nSubject: Report Domain: {domain} Submitter: {hostname} Report-ID: <{id}>\r\n\
+             TLS-Report-Domain: {domain}\r\nTLS-Report-Submitter: {hostname}\r\nAuto-Submitted: auto-generated\r\n\
+             MIME-Version: 1.0\r\nContent-Type: multipart/report; report-type=\"tlsrpt\"; boundary=\"report\"\r\n\r\n\
+             --report\r\nContent-Type: text/plain; charset=utf-8\r\n\r\n\
+             This is a report of how {hostname} reached the mail servers of {domain} on {date}.\r\n\
+             --report\r\nContent-Type: application/tlsrpt+gzip\r\nContent-Transfer-Encoding: base64\r\n\
+             Content-Disposition: attachment; filename=\"{hostname}!{domain}!{date}.json.gz\"\r\n\r\n",
+            trace::date(now),
+        );
+        for line in BASE64.encode(packed).as_bytes().chunks(76) {
+            text.push_str(str::from_utf8(line).unwrap_or_default());
+            text.push_str("\r\n");
+        }
+        text.push_str("--report--\r\n");
+        let (id, content) = (self.clock.mail_id(), text.into_bytes());
+        let report = plan::Report { id, time: now, content, to, require_tls: false };
+        let acceptance = plan::report(report, &resolved);
+        self.store.accept(acceptance).await?;
+        self.wake.wake();
+        Ok(())
+    }
+
+    /// RFC 8460 §5.4. What does not arrive is not worth trying again: the next day has another.
+    async fn post(&self, uri: &Uri, packed: &[u8]) {
+        let Some(host) = uri.host() else { return };
+        let path = uri.path_and_query().map_or("/", |path| path.as_str());
+        let request = Request::post(path)
+            .header("host", host)
+            .header("content-type", "application/tlsrpt+gzip")
+            .body(Full::new(Bytes::copy_from_slice(packed)));
+        let Ok(request) = request else { return };
+        match self.web.ask(host, request, ANSWER, PATIENCE).await {
+            Ok(answer) if answer.status.is_success() => {}
+            Ok(answer) => {
+                tracing::info!(host, status = %answer.status, "a TLS report is not taken")
+            }
+            Err(error) => tracing::info!(host, %error, "a TLS report cannot be handed in"),
+        }
+    }
+}
+
+/// Where a report may go.
+#[derive(Debug, PartialEq, Eq)]
+enum Place {
+    Mail(Address),
+    Web(Uri),
+}
+
+/// Where a domain wants its reports (RFC 8460 §3): nowhere unless exactly one record says so.
+fn places(texts: &[String]) -> Vec<Place> {
+    let mut records = texts.iter().filter(|text| text.starts_with("v=TLSRPTv1"));
+    let (Some(record), None) = (records.next(), records.next()) else { return Vec::new() };
+    let fields = record.split(';').filter_map(|field| field.trim().split_once('='));
+    let Some((_, named)) = fields.into_iter().find(|(key, _)| key.trim() == "rua") else {
+        return Vec::new();
+    };
+    let place = |text: &str| match text.trim().split_once(':')? {
+        ("mailto", address) => address.parse().ok().map(Place::Mail),
+        ("https", _) => text.trim().parse().ok().map(Place::Web),
+        _ => None,
+    };
+    named.split(',').filter_map(place).take(PLACES).collect()
+}
+
+/// The day in UTC (RFC 8460 §4.1).
+fn date(now: Timestamp) -> String {
+    now.to_string().chars().take("2026-01-01".len()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn failures_have_the_names_that_reports_know() {
+        let told = |failure: Failure| {
+            let (kind, code) = failure.names();
+            (serde_json::to_value(kind).unwrap(), code)
+        };
+        assert_eq!(told(Failure::CertificateExpired), (json!("certificate-expired"), None));
+        for (failure, code) in [
+            (Failure::CertificateNotTrusted, "unknown-authority"),
+            (Failure::CertificateSelfSigned, "self-signed"),
+            (Failure::CertificateOfAuthority, "ca-certificate-as-server"),
+        ] {
+            assert_eq!(told(failure), (json!("certificate-not-trusted"), Some(code)));
+        }
+    }
+
+    #[test]
+    fn places_are_read() {
+        let one = |text: &str| places(&[text.to_owned()]);
+        assert_eq!(
+            one("v=TLSRPTv1; rua=mailto:tls@y.test,https://y.test/report"),
+            [
+                Place::Mail("tls@y.test".parse().unwrap()),
+                Place::Web("https://y.test/report".parse().unwrap())
+            ]
+        );
+        for nothing in ["v=TLSRPTv1", "v=TLSRPTv1; rua=ftp:x", "rua=mailto:a@b.test", ""] {
+            assert_eq!(one(nothing), []);
+        }
+        let twice = vec!["v=TLSRPTv1; rua=mailto:a@b.test".to_owned(); 2];
+        assert_eq!(places(&twice), []);
+    }
+}
