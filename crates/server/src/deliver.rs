@@ -1,8 +1,255 @@
-//! The way into a mailbox and into the queue: from an envelope and a content to what the store is asked to keep.
+//! The one way into a mailbox and into the queue, for SMTP, LMTP, submission, collected mail, imports and reports.
 //!
-//! `plan` makes a delivery for each mailbox and an item for each destination elsewhere; `wake` tells the relay that there is
-//! something to send; `message_log` writes the log's line for each message.
+//! Whoever has a message whole hands it to [`Deliverer::deliver`]: `verdict` decides whether it is taken, `plan` makes a delivery
+//! for each mailbox and an item for each destination elsewhere, [`outcome`] says what its sender has to hear, and one transaction
+//! of the store keeps all of that. Messages that were kept back come by `held`, which the relay settles. `report` is
+//! the way of what this server writes itself; `message_log` writes the log's line; `wake` tells the relay that there is something to send.
 
+pub(crate) mod held;
 pub(crate) mod message_log;
-pub mod plan;
-pub(crate) mod wake;
+pub mod outcome;
+mod plan;
+pub(crate) mod report;
+mod verdict;
+pub mod wake;
+
+use crate::directory::{Directory, Recipient};
+use message_log::Arrival;
+use outcome::{About, Outcome, Reports, failed_here};
+use posta_mail::{MailId, Reply, Timestamp};
+use posta_store::{
+    Acceptance, Account, Collected, Delivery, Envelope, Event, InMailbox, Item, Origin, Refusal,
+    Store, StoreError, What,
+};
+use std::sync::Arc;
+use wake::Wake;
+
+/// Puts messages into mailboxes and into the queue.
+#[derive(Clone)]
+pub struct Deliverer {
+    /// Where they go.
+    pub store: Arc<dyn Store>,
+}
+
+/// What delivering to the recipients of an envelope takes, beside the store.
+#[derive(Clone)]
+pub struct Routing {
+    /// Where forwarded mail comes from.
+    pub directory: Directory,
+    /// Reports to senders.
+    pub reports: Arc<dyn Reports>,
+    /// Wakes the relay when the queue has something new.
+    pub wake: Arc<Wake>,
+}
+
+/// A message whose content has come whole.
+pub struct Message {
+    /// Its id.
+    pub id: MailId,
+    /// When it came.
+    pub time: Timestamp,
+    /// Chunks of its content that the store has already.
+    pub chunks: u32,
+    /// The rest of its content. Not empty.
+    pub rest: Vec<u8>,
+    /// Octets of its content.
+    pub octets: u64,
+    /// Octets that its content gains as lines ([`posta_store::Entry::added`]).
+    pub added: u64,
+    /// Servers that it came through; 0 where that does not matter.
+    pub hops: usize,
+    /// Its Message-ID field.
+    pub message_id: Option<String>,
+    /// Where it came from.
+    pub origin: Origin,
+    /// Its envelope, recipients aside.
+    pub envelope: Envelope,
+    /// Until when it is kept back, if it is.
+    pub hold: Option<Timestamp>,
+    /// Recipients that were refused, for the history.
+    pub refused: Vec<Refusal>,
+}
+
+/// Where a message goes.
+pub enum To<'a> {
+    /// To those whom its envelope names.
+    Recipients {
+        /// They, in the order in which they were named.
+        recipients: Vec<Recipient>,
+        /// Whether the sender may get a report now.
+        may_report: bool,
+        /// What that takes.
+        routing: &'a Routing,
+    },
+    /// Into one mailbox, whose owner or operator brings it: without trace fields, and nobody hears of it.
+    Mailbox {
+        /// Whose mailbox it is.
+        account: &'a Account,
+        /// The unique-id that it had where it was before.
+        unique_id: Option<String>,
+        /// Which message it is where it was collected.
+        collected: Option<Collected>,
+    },
+}
+
+/// Why a message was not delivered.
+#[derive(Debug)]
+pub enum Undelivered {
+    /// It is refused, with this reply. The refusals that came along are given back, untold.
+    Refused(Reply, Vec<Refusal>),
+    /// The store failed.
+    Store(StoreError),
+}
+
+impl From<StoreError> for Undelivered {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+/// What the plan of a message's delivery comes to.
+#[derive(Default)]
+struct Planned {
+    deliveries: Vec<Delivery>,
+    items: Vec<Item>,
+    /// Addresses that it was sent to, for the history.
+    to: Vec<posta_mail::Address>,
+    mailboxes: Vec<InMailbox>,
+    collected: Option<Collected>,
+    /// Recipients that failed here, and what else the sender wants to hear of.
+    outcomes: Vec<Outcome>,
+    /// How many of the outcomes, from the front, are failures.
+    failed: usize,
+}
+
+impl Deliverer {
+    /// Delivers a message: once this is `Ok`, and not before, its sender may be told so. Chunks of a message that is not
+    /// delivered are discarded.
+    ///
+    /// # Errors
+    /// [`Undelivered::Refused`] when the verdict is against it; [`Undelivered::Store`] when the store fails.
+    pub async fn deliver(&self, message: Message, to: To<'_>) -> Result<(), Undelivered> {
+        let (id, chunks) = (message.id, message.chunks);
+        let delivered = self.commit(message, to).await;
+        if delivered.is_err() && chunks > 0 {
+            // The failure is what the client hears of; a second one adds nothing.
+            let _ = self.store.discard(id).await;
+        }
+        delivered
+    }
+
+    async fn commit(&self, message: Message, to: To<'_>) -> Result<(), Undelivered> {
+        if let Err(reply) = verdict::judge(&message) {
+            return Err(Undelivered::Refused(reply, message.refused));
+        }
+        let wake = match &to {
+            To::Recipients { routing, .. } => Some(routing.wake.clone()),
+            To::Mailbox { .. } => None,
+        };
+        let at_home = match &to {
+            To::Recipients { recipients, .. } => message_log::at_home(recipients),
+            To::Mailbox { account, .. } => account.address.as_str().to_owned(),
+        };
+        let acceptance = acceptance(message, to).await?;
+        let is_queued = !acceptance.items.is_empty() || !acceptance.reports.is_empty();
+        let arrival = Arrival::new(&acceptance, &at_home);
+        let accepted = self.store.accept(acceptance).await;
+        if let Some(wake) = wake.filter(|_| is_queued) {
+            wake.wake();
+        }
+        accepted?;
+        arrival.accepted();
+        Ok(())
+    }
+}
+
+/// Returns all that the store is to keep of a message.
+async fn acceptance(message: Message, to: To<'_>) -> Result<Acceptance, StoreError> {
+    let (planned, reporting) = match to {
+        To::Recipients { recipients, may_report, routing } => {
+            let reporting = may_report.then_some(&routing.reports);
+            (to_recipients(&message, recipients, &routing.directory).await?, reporting)
+        }
+        To::Mailbox { account, unique_id, collected } => {
+            (to_mailbox(account, unique_id, collected), None)
+        }
+    };
+    let Message { id, time, chunks, rest, octets, added, message_id, envelope, .. } = message;
+    let Planned { deliveries, items, to, mailboxes, collected, outcomes, failed } = planned;
+    let what = What::Accepted {
+        origin: message.origin,
+        from: envelope.reverse_path.clone(),
+        to,
+        message_id: message_id.clone(),
+        octets,
+        mailboxes,
+        refused: message.refused,
+    };
+    let mut events = vec![Event { id, time, what }];
+    events.extend(failed_here(id, time, &outcomes[..failed]));
+    let mut reports = Vec::new();
+    if let Some(writer) = reporting.filter(|_| !outcomes.is_empty()) {
+        let about = About {
+            id,
+            envelope: &envelope,
+            message_id: message_id.as_deref(),
+            accepted: time,
+            octets,
+            beginning: (chunks == 0).then_some(&rest[..]),
+        };
+        if let Some((report, event)) = writer.report(about, &outcomes, None).await? {
+            reports.push(report);
+            events.push(event);
+        }
+    }
+    Ok(Acceptance { id, time, chunks, rest, added, deliveries, items, events, reports, collected })
+}
+
+async fn to_recipients(
+    message: &Message,
+    recipients: Vec<Recipient>,
+    directory: &Directory,
+) -> Result<Planned, StoreError> {
+    let hold = message.hold;
+    let forwarder = directory.forwarder(&message.envelope.reverse_path).await?;
+    let (deliveries, items) = plan::split(
+        plan::Message {
+            id: message.id,
+            time: message.time,
+            octets: message.octets,
+            added: message.added,
+            message_id: message.message_id.as_deref(),
+            envelope: &message.envelope,
+            forwarder: &forwarder,
+            hold,
+        },
+        &recipients,
+    );
+    // What is kept back goes to its mailboxes later, and is told of then.
+    let now = recipients.iter().filter(|to| hold.is_none() || to.resolved.accounts.is_empty());
+    let mut outcomes = Outcome::broken(now);
+    let failed = outcomes.len();
+    if !deliveries.is_empty() && recipients.iter().any(|recipient| recipient.notify.success) {
+        outcomes.extend(recipients.iter().filter_map(Outcome::arrived));
+    }
+    let mailboxes = match hold {
+        Some(_) => Vec::new(),
+        None => plan::mailboxes(recipients.iter()),
+    };
+    let to = recipients.into_iter().map(|recipient| recipient.address).collect();
+    Ok(Planned { deliveries, items, to, mailboxes, collected: None, outcomes, failed })
+}
+
+fn to_mailbox(
+    account: &Account,
+    unique_id: Option<String>,
+    collected: Option<Collected>,
+) -> Planned {
+    Planned {
+        deliveries: vec![Delivery { account: account.id, prefix: Vec::new(), unique_id }],
+        to: vec![account.address.clone()],
+        mailboxes: vec![InMailbox::Own(account.address.clone())],
+        collected,
+        ..Planned::default()
+    }
+}

@@ -1,7 +1,7 @@
 //! Taking connections, and giving each its session.
 
 use crate::{
-    access::maildrop::{Deliverer, PopHost, View},
+    access::maildrop::{Maildrops, PopHost, View},
     limits::{
         adjustable::{Adjustable, Limit},
         outage::{Outage, Summary},
@@ -50,7 +50,7 @@ pub enum Protocol {
         /// For the engine.
         profile: Arc<Pop3Profile>,
         /// For its host.
-        deliverer: Arc<Deliverer>,
+        maildrops: Arc<Maildrops>,
         /// Whether a password may travel in plaintext from anywhere, not only from this machine.
         plaintext_login: bool,
     },
@@ -219,11 +219,11 @@ impl Service {
                 ended?;
             }
             Protocol::Web(policy) => Box::pin(web::serve(stream, policy)).await?,
-            Protocol::Pop3 { profile, deliverer, plaintext_login } => {
+            Protocol::Pop3 { profile, maildrops, plaintext_login } => {
                 let plaintext_login = client.is_on_this_machine() || *plaintext_login;
                 let mut engine = pop3_engine(profile, secured, plaintext_login)
-                    .with_challenge(deliverer.challenge(&profile.hostname));
-                let mut host = PopHost::new(deliverer.clone(), client, tls);
+                    .with_challenge(maildrops.challenge(&profile.hostname));
+                let mut host = PopHost::new(maildrops.clone(), client, tls);
                 let ended = self.driver.drive(stream, &mut engine, &mut host).await;
                 Box::pin(host.end()).await;
                 ended?;

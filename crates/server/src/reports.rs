@@ -3,17 +3,19 @@
 pub mod tls;
 
 use crate::{
-    deliver::plan,
-    directory::{Directory, Recipient},
+    deliver::{
+        outcome::{About, Outcome, Reports},
+        report,
+    },
+    directory::Directory,
 };
 use posta_mail::{
-    Address, Domain, EnhancedStatus, ForwardPath, MailId, ReversePath, Timestamp,
+    Domain, EnhancedStatus, ForwardPath, ReversePath, Timestamp,
     dsn::{self, Action, Reason, Report, Returned},
-    envelope::{Notify, Return},
+    envelope::Return,
 };
 use posta_net::clock::Clock;
-use posta_smtp::client::Decision;
-use posta_store::{Acceptance, Envelope, Event, Fate, Store, StoreError, What};
+use posta_store::{Acceptance, Event, Pending, Store, StoreError, What};
 use std::sync::Arc;
 
 /// Octets of a message that a report of its failure brings back at most; of a longer one it brings the
@@ -40,84 +42,19 @@ pub struct Reporter {
     pub directory: Directory,
 }
 
-/// The message that a report is about.
-#[derive(Debug, Clone, Copy)]
-pub struct About<'a> {
-    /// Its id.
-    pub id: MailId,
-    /// Its envelope.
-    pub envelope: &'a Envelope,
-    /// Its Message-ID field.
-    pub message_id: Option<&'a str>,
-    /// When it came.
-    pub accepted: Timestamp,
-    /// Octets of its content.
-    pub octets: u64,
-    /// How it begins: its first chunk; none to have it read if it is needed.
-    pub beginning: Option<&'a [u8]>,
+/// How a report tells of a recipient.
+trait Told {
+    /// Returns whether the sender asked to hear of it.
+    fn is_wanted(&self) -> bool;
+    /// Returns its status code.
+    fn status(&self) -> EnhancedStatus;
+    /// Returns the report's group of fields about it. `words` are those of the decision.
+    fn told<'a>(&'a self, words: Option<&'a str>) -> dsn::Recipient<'a>;
+    /// Returns the reason, in the words of whoever decided; what this server found is told without the codes of its making.
+    fn reason<'a>(&'a self, words: Option<&'a str>) -> Option<Reason<'a>>;
 }
 
-/// What became of a recipient.
-#[derive(Debug, Clone)]
-pub struct Outcome {
-    /// Whom.
-    pub address: Address,
-    /// What the sender wanted to hear of.
-    pub notify: Notify,
-    /// Whom the sender named first.
-    pub original: Option<String>,
-    /// What became of it.
-    pub action: Action,
-    /// What decided that, if anything had to.
-    pub decision: Option<Decision>,
-    /// The other server that was talked to, if it came to that.
-    pub host: Option<String>,
-    /// Whether it failed because it had been tried for so long.
-    pub is_given_up: bool,
-}
-
-impl Outcome {
-    /// Returns what became of a recipient that is in its mailbox now, or went to several (RFC 3461
-    /// §5.2.7).
-    pub(crate) fn arrived(recipient: &Recipient) -> Option<Self> {
-        if recipient.resolved.accounts.is_empty() {
-            return None;
-        }
-        let is_list = recipient.resolved.is_list();
-        Some(Self {
-            address: recipient.address.clone(),
-            notify: recipient.notify,
-            original: recipient.original.clone(),
-            action: if is_list { Action::Expanded } else { Action::Delivered },
-            decision: None,
-            host: None,
-            is_given_up: false,
-        })
-    }
-
-    /// Returns what became of the copies of recipients' aliases that lead to nobody, each told of once.
-    pub(crate) fn broken<'r>(recipients: impl Iterator<Item = &'r Recipient>) -> Vec<Self> {
-        let mut outcomes: Vec<Self> = Vec::new();
-        for recipient in recipients {
-            for broken in &recipient.resolved.broken {
-                let decision = Some(Decision::ours(broken.reply()));
-                if outcomes.iter().any(|known| known.decision == decision) {
-                    continue;
-                }
-                outcomes.push(Self {
-                    address: broken.member.clone(),
-                    notify: recipient.notify,
-                    original: recipient.original.clone(),
-                    action: Action::Failed,
-                    decision,
-                    host: None,
-                    is_given_up: false,
-                });
-            }
-        }
-        outcomes
-    }
-
+impl Told for Outcome {
     fn is_wanted(&self) -> bool {
         match self.action {
             Action::Failed => self.notify.failure,
@@ -144,7 +81,6 @@ impl Outcome {
         }
     }
 
-    /// How a report tells of it. `words` are those of the decision.
     fn told<'a>(&'a self, words: Option<&'a str>) -> dsn::Recipient<'a> {
         dsn::Recipient {
             address: &self.address,
@@ -157,7 +93,6 @@ impl Outcome {
         }
     }
 
-    /// In whose words it is told; what this server found is told without the codes of its making.
     fn reason<'a>(&'a self, words: Option<&'a str>) -> Option<Reason<'a>> {
         let decision = self.decision.as_ref()?;
         match (decision.is_answer, words) {
@@ -168,24 +103,15 @@ impl Outcome {
     }
 }
 
-/// What the history tells of copies that failed here; none if none did.
-pub(crate) fn failed_here(id: MailId, time: Timestamp, failed: &[Outcome]) -> Option<Event> {
-    let fate = |outcome: &Outcome| Fate {
-        recipient: outcome.address.clone(),
-        action: outcome.action.name().to_owned(),
-        reply: outcome.decision.as_ref().map(Decision::to_string).unwrap_or_default(),
-        ours: false,
-    };
-    let recipients: Vec<_> = failed.iter().map(fate).collect();
-    let what = What::Attempted {
-        destination: "local".to_owned(),
-        host: None,
-        tls: None,
-        recipients,
-        mailboxes: Vec::new(),
-        next: None,
-    };
-    (!failed.is_empty()).then_some(Event { id, time, what })
+impl Reports for Reporter {
+    fn report<'a>(
+        &'a self,
+        about: About<'a>,
+        outcomes: &'a [Outcome],
+        until: Option<Timestamp>,
+    ) -> Pending<'a, Option<(Acceptance, Event)>> {
+        Box::pin(self.write(about, outcomes, until))
+    }
 }
 
 impl Reporter {
@@ -194,7 +120,7 @@ impl Reporter {
     ///
     /// # Errors
     /// When the store fails.
-    pub async fn report(
+    async fn write(
         &self,
         about: About<'_>,
         outcomes: &[Outcome],
@@ -256,8 +182,8 @@ impl Reporter {
             },
         };
         let (content, require_tls) = (report.write(), about.envelope.require_tls);
-        let report = plan::Report { id, time, content, to, require_tls };
-        Ok(Some((plan::report(report, &resolved), event)))
+        let report = report::Report { id, time, content, to, require_tls };
+        Ok(Some((report::report(report, &resolved), event)))
     }
 
     /// Returns the address of a person who reads what is answered: the postmaster of a domain where that

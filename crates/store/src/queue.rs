@@ -44,6 +44,23 @@ pub struct Envelope {
     pub priority: i8,
 }
 
+impl Envelope {
+    /// Returns the envelope of a message of which only the sender is known.
+    #[must_use]
+    pub const fn from_sender(reverse_path: ReversePath) -> Self {
+        Self {
+            reverse_path,
+            envelope_id: None,
+            ret: None,
+            body: Body::EightBitMime,
+            utf8: false,
+            require_tls: false,
+            deadline: None,
+            priority: 0,
+        }
+    }
+}
+
 /// Where an item goes.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

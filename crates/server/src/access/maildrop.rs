@@ -29,7 +29,7 @@ pub const PURGE_AFTER: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
 /// What all sessions of a listener share.
 #[derive(Clone)]
-pub struct Deliverer {
+pub struct Maildrops {
     /// Where messages are.
     pub store: Arc<dyn Store>,
     /// Time.
@@ -48,7 +48,7 @@ pub struct Deliverer {
     pub expires: bool,
 }
 
-impl Deliverer {
+impl Maildrops {
     /// A greeting's challenge, where APOP is offered.
     #[must_use]
     pub fn challenge(&self, hostname: &str) -> Option<String> {
@@ -85,7 +85,7 @@ impl Maildrop for View {
 
 /// One session's answers.
 pub struct PopHost {
-    deliverer: Arc<Deliverer>,
+    maildrops: Arc<Maildrops>,
     client: ClientAddress,
     connected: Timestamp,
     tls: Option<Box<TlsInfo>>,
@@ -111,20 +111,20 @@ struct Opened {
 impl PopHost {
     /// Answers for a session with a client.
     #[must_use]
-    pub fn new(deliverer: Arc<Deliverer>, client: ClientAddress, tls: Option<TlsInfo>) -> Self {
+    pub fn new(maildrops: Arc<Maildrops>, client: ClientAddress, tls: Option<TlsInfo>) -> Self {
         Self {
             client,
-            connected: deliverer.clock.now(),
+            connected: maildrops.clock.now(),
             tls: tls.map(Box::new),
             dialogue: Dialogue::default(),
             opened: None,
             refused: SessionRefusals::default(),
-            deliverer,
+            maildrops,
         }
     }
 
     async fn open(&mut self, account: Principal) -> Result<View, Denial> {
-        let Deliverer { store, clock, presence, .. } = &*self.deliverer;
+        let Maildrops { store, clock, presence, .. } = &*self.maildrops;
         let present = presence.enter(account.id, clock.now()).map_err(|refused| match refused {
             Refused::TooMany => Denial::TooMany,
             Refused::TooSoon => Denial::TooSoon,
@@ -146,8 +146,8 @@ impl PopHost {
 
     /// The answer to a login: a maildrop, a challenge, or a denial that the history hears of.
     async fn login(&mut self, question: Question) -> Answer<View> {
-        let deliverer = self.deliverer.clone();
-        let (authenticator, client) = (&deliverer.authenticator, self.client);
+        let maildrops = self.maildrops.clone();
+        let (authenticator, client) = (&maildrops.authenticator, self.client);
         let (command, name, outcome) = match question {
             Question::Authenticate(message) => {
                 let peer = Peer::new(client, self.tls.as_deref());
@@ -206,8 +206,8 @@ impl PopHost {
     /// Decides whether a session goes on: as long as its login holds.
     async fn proceed(&mut self) -> Answer<View> {
         let Some(opened) = &mut self.opened else { return Answer::Failed };
-        let denial = match opened.account.is_current(&*self.deliverer.store).await {
-            Ok(true) if !opened.account.has_expired(&*self.deliverer.clock) => {
+        let denial = match opened.account.is_current(&*self.maildrops.store).await {
+            Ok(true) if !opened.account.has_expired(&*self.maildrops.clock) => {
                 return Answer::Proceed;
             }
             Ok(true) => Denial::Expired,
@@ -221,7 +221,7 @@ impl PopHost {
     async fn update(&mut self, indices: &[usize]) -> Result<(), StoreError> {
         let Some(opened) = &mut self.opened else { return Ok(()) };
         let uids = indices.iter().map(|&index| opened.view.0.messages[index].uid).collect();
-        let (now, store) = (self.deliverer.clock.now(), &self.deliverer.store);
+        let (now, store) = (self.maildrops.clock.now(), &self.maildrops.store);
         opened.removed = store.remove(opened.account.id, uids, now, now + PURGE_AFTER).await?;
         Ok(())
     }
@@ -229,7 +229,7 @@ impl PopHost {
     async fn note_retrieved(&self, opened: &Opened) {
         let messages = &opened.view.0.messages;
         let uids = opened.retrieved.iter().map(|&index| messages[index].uid).collect();
-        let Deliverer { store, clock, .. } = &*self.deliverer;
+        let Maildrops { store, clock, .. } = &*self.maildrops;
         if let Err(error) = store.retrieved(opened.account.id, uids, clock.now()).await {
             tracing::error!(%error, "what was retrieved could not be noted, and is kept longer");
         }
@@ -242,7 +242,7 @@ impl PopHost {
         }
         let refused = self.refused.take();
         let opened = self.opened.take();
-        if let Some(opened) = opened.as_deref().filter(|_| self.deliverer.expires) {
+        if let Some(opened) = opened.as_deref().filter(|_| self.maildrops.expires) {
             self.note_retrieved(opened).await;
         }
         let origin = Origin {
@@ -263,10 +263,10 @@ impl PopHost {
             },
             None => {
                 let what = What::Refused { origin, from: None, refused };
-                return self.deliverer.refusals.tell(self.client, what).await;
+                return self.maildrops.refusals.tell(self.client, what).await;
             }
         };
-        let Deliverer { store, clock, .. } = &*self.deliverer;
+        let Maildrops { store, clock, .. } = &*self.maildrops;
         let event = Event { id: clock.mail_id(), time: clock.now(), what };
         if let Err(error) = store.note(vec![event]).await {
             tracing::error!(%error, "the history could not be written");
@@ -387,10 +387,10 @@ impl Host<Server<View>> for PopHost {
             Question::Read { index, offset, whole } => {
                 let Some(opened) = &mut self.opened else { return Answer::Failed };
                 // A large message may take hours, and breaks off when the login ends.
-                if !matches!(opened.account.is_current(&*self.deliverer.store).await, Ok(true)) {
+                if !matches!(opened.account.is_current(&*self.maildrops.store).await, Ok(true)) {
                     return Answer::Failed;
                 }
-                match opened.read(index, offset, &*self.deliverer.store).await {
+                match opened.read(index, offset, &*self.maildrops.store).await {
                     Ok(Piece::Content(piece)) => {
                         opened.note_read(index, offset + piece.len() as u64, whole);
                         Answer::Content(piece)
@@ -420,7 +420,7 @@ impl Host<Server<View>> for PopHost {
     async fn content(&mut self, _content: &[u8]) {}
 
     async fn secure(&mut self, stream: Box<dyn Stream>) -> io::Result<Box<dyn Stream>> {
-        match &self.deliverer.tls {
+        match &self.maildrops.tls {
             Some(tls) => {
                 let (stream, info) = tls.accept(stream).await?;
                 self.tls = Some(Box::new(info));

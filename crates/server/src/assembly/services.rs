@@ -1,9 +1,10 @@
 //! What a server's sessions share, and the service that each listener gives with it.
 
 use crate::{
-    access::maildrop::Deliverer,
+    access::maildrop::Maildrops,
     assembly::{StartError, World},
     collect::Collectors,
+    deliver::Routing,
     deliver::wake::Wake,
     directory::{Directory, srs::Srs},
     limits::{adjustable::Adjustable, memory::Budget, sending_rate::Rates},
@@ -128,7 +129,7 @@ impl Services {
                     patience: pop3.autologout,
                     ..Pop3Profile::new(self.settings.hostname.to_string())
                 }),
-                deliverer: Arc::new(Deliverer {
+                maildrops: Arc::new(Maildrops {
                     store: self.world.store.clone(),
                     clock: self.world.clock.clone(),
                     authenticator: self.authenticator.clone(),
@@ -239,8 +240,11 @@ impl Services {
                 longest_hold: Duration::from_secs(smtp_limits.hold.into()),
                 rates: self.rates.clone(),
                 refusals: self.refusals.clone(),
-                reporter: self.reporter(),
-                wake: self.wake.clone(),
+                routing: Routing {
+                    directory: self.directory(),
+                    reports: Arc::new(self.reporter()),
+                    wake: self.wake.clone(),
+                },
             }),
             profile: Arc::new(SmtpProfile {
                 hostname,

@@ -2,14 +2,11 @@
 //! which it is known: dying in between neither loses nor doubles it.
 
 use super::{Destination, Taken, said::Said};
-use crate::deliver::message_log::Arrival;
+use crate::deliver::{Deliverer, Message, To, Undelivered};
 use aws_lc_rs::digest::{SHA256, digest};
-use posta_mail::{Address, MailId, Timestamp, crlf::CrlfLines, id::is_unique_id};
+use posta_mail::{MailId, Timestamp, crlf::CrlfLines, id::is_unique_id};
 use posta_net::clock::Clock;
-use posta_store::{
-    Acceptance, Account, CHUNK, Collected, Delivery, Event, InMailbox, Origin, SourceId, Store,
-    StoreError, What,
-};
+use posta_store::{Account, CHUNK, Collected, Envelope, Origin, SourceId, Store, StoreError};
 use std::{
     borrow::Cow,
     collections::{BTreeMap, HashSet},
@@ -115,7 +112,7 @@ impl StoreDestination {
         Ok(())
     }
 
-    async fn accept(&mut self) -> Result<(), StoreError> {
+    async fn accept(&mut self) -> io::Result<()> {
         let (id, time) = (self.id, self.clock.now());
         let (chunks, mut rest) = (mem::take(&mut self.chunks), mem::take(&mut self.rest));
         let mut lines = mem::take(&mut self.lines);
@@ -137,42 +134,37 @@ impl StoreDestination {
         let moves = matches!(self.purpose, Purpose::Move);
         let unique_id = there.filter(|_| moves).map(|id| self.known_as(&id).into_owned());
         let unique_id = unique_id.filter(|id| self.taken.insert(id.clone()));
-        let delivery = Delivery { account: self.account.id, prefix: Vec::new(), unique_id };
-        let said = self.said.take().unwrap_or_else(|| Said::read(&rest));
-        let event = Event { id, time, what: self.told(said, octets) };
-        let acceptance = Acceptance {
+        let Said { from, message_id } = self.said.take().unwrap_or_else(|| Said::read(&rest));
+        let message = Message {
             id,
             time,
             chunks,
             rest,
+            octets,
             added,
-            deliveries: vec![delivery],
-            items: Vec::new(),
-            events: vec![event],
-            collected,
-            reports: Vec::new(),
+            // What is collected has arrived: how many servers it came through no longer matters.
+            hops: 0,
+            message_id,
+            origin: self.origin(),
+            envelope: Envelope::from_sender(from),
+            hold: None,
+            refused: Vec::new(),
         };
-        let arrival = Arrival::new(&acceptance, self.account.address.as_str());
-        self.store.accept(acceptance).await?;
-        arrival.accepted();
-        Ok(())
+        let to = To::Mailbox { account: &self.account, unique_id, collected };
+        let deliverer = Deliverer { store: self.store.clone() };
+        match deliverer.deliver(message, to).await {
+            Ok(()) => Ok(()),
+            Err(Undelivered::Refused(reply, _)) => Err(io::Error::other(reply.to_string())),
+            Err(Undelivered::Store(error)) => Err(io::Error::other(error)),
+        }
     }
 
-    fn told(&self, Said { from, message_id }: Said, octets: u64) -> What {
-        let address: Address = self.account.address.clone();
-        What::Accepted {
-            origin: Origin {
-                hello: self.server.clone(),
-                protocol: self.protocol.to_owned(),
-                account: Some(address.clone()),
-                ..Origin::default()
-            },
-            from,
-            to: vec![address],
-            message_id,
-            octets,
-            mailboxes: vec![InMailbox::Own(self.account.address.clone())],
-            refused: Vec::new(),
+    fn origin(&self) -> Origin {
+        Origin {
+            hello: self.server.clone(),
+            protocol: self.protocol.to_owned(),
+            account: Some(self.account.address.clone()),
+            ..Origin::default()
         }
     }
 }
@@ -230,7 +222,7 @@ impl Destination for StoreDestination {
     }
 
     async fn end(&mut self) -> io::Result<Taken> {
-        self.accept().await.map(|()| Taken::Kept).map_err(io::Error::other)
+        self.accept().await.map(|()| Taken::Kept)
     }
 
     /// A mailbox that moves here has unique-ids that POP3 can tell.

@@ -1,46 +1,36 @@
 //! From an envelope to what the store is asked to keep: a delivery for each mailbox, an item of the
 //! queue for each destination elsewhere.
 
-use crate::{
-    directory::{Recipient, Resolved},
-    reports::{Outcome, failed_here},
-};
-use posta_mail::{
-    Address, MailId, ReversePath, Timestamp,
-    crlf::lines_of,
-    envelope::{Body, Notify},
-    trace,
-};
+use crate::directory::{Recipient, Resolved};
+use posta_mail::{Address, MailId, ReversePath, Timestamp, trace};
 use posta_store::{
-    Acceptance, AccountId, Delivery, Destination, Envelope, Event, InMailbox, Item, ItemId,
-    ItemState, Origin, Waiting, What,
+    AccountId, Delivery, Destination, Envelope, InMailbox, Item, ItemId, ItemState, Waiting,
 };
 use std::collections::{HashMap, HashSet};
 
 /// A message that is to go to its recipients.
 #[derive(Debug, Clone, Copy)]
-pub struct Message<'a> {
+pub(crate) struct Message<'a> {
     /// Its id.
-    pub id: MailId,
+    pub(crate) id: MailId,
     /// When it was accepted.
-    pub time: Timestamp,
+    pub(crate) time: Timestamp,
     /// Octets of its content.
-    pub octets: u64,
+    pub(crate) octets: u64,
     /// Octets that its content gains as lines ([`posta_store::Entry::added`]).
-    pub added: u64,
+    pub(crate) added: u64,
     /// Its Message-ID field.
-    pub message_id: Option<&'a str>,
+    pub(crate) message_id: Option<&'a str>,
     /// Its envelope, recipients aside.
-    pub envelope: &'a Envelope,
+    pub(crate) envelope: &'a Envelope,
     /// Where it comes from for those to whom it is forwarded.
-    pub forwarder: &'a ReversePath,
+    pub(crate) forwarder: &'a ReversePath,
     /// Until when it is kept back, if it is.
-    pub hold: Option<Timestamp>,
+    pub(crate) hold: Option<Timestamp>,
 }
 
 /// Splits a message by where it goes.
-#[must_use]
-pub fn split(message: Message<'_>, recipients: &[Recipient]) -> (Vec<Delivery>, Vec<Item>) {
+pub(crate) fn split(message: Message<'_>, recipients: &[Recipient]) -> (Vec<Delivery>, Vec<Item>) {
     let mut items = Items { message, items: Vec::new(), known: HashMap::new() };
     for recipient in recipients {
         let waiting = |address: &Address| Waiting {
@@ -114,8 +104,7 @@ impl Items<'_> {
 }
 
 /// A message goes once to a mailbox, however many of its addresses were named.
-#[must_use]
-pub fn deliveries<'a>(
+pub(crate) fn deliveries<'a>(
     reverse_path: &ReversePath,
     recipients: impl Iterator<Item = (&'a Address, &'a [AccountId])>,
 ) -> Vec<Delivery> {
@@ -134,8 +123,7 @@ pub fn deliveries<'a>(
 
 /// What the history tells of the mailboxes that a message goes to: each once, with the address that led
 /// to it first, as [`deliveries`] has it.
-#[must_use]
-pub fn mailboxes<'a>(recipients: impl Iterator<Item = &'a Recipient>) -> Vec<InMailbox> {
+pub(crate) fn mailboxes<'a>(recipients: impl Iterator<Item = &'a Recipient>) -> Vec<InMailbox> {
     let mut told = Vec::with_capacity(recipients.size_hint().0);
     let mut seen = HashSet::new();
     for Recipient { address, resolved: Resolved { accounts, names, .. }, .. } in recipients {
@@ -151,64 +139,4 @@ pub fn mailboxes<'a>(recipients: impl Iterator<Item = &'a Recipient>) -> Vec<InM
         }
     }
     told
-}
-
-/// A report that was written.
-#[derive(Debug, Clone)]
-pub struct Report<'a> {
-    /// Its id.
-    pub id: MailId,
-    /// When it was written.
-    pub time: Timestamp,
-    /// The report as a whole message, header section first.
-    pub content: Vec<u8>,
-    /// Whom it is for.
-    pub to: &'a Address,
-    /// Whether it may never travel in plaintext.
-    pub require_tls: bool,
-}
-
-/// A report on its way: from nobody, and nobody hears what becomes of it.
-#[must_use]
-pub fn report(report: Report<'_>, resolved: &Resolved) -> Acceptance {
-    let Report { id, time, content, to, require_tls } = report;
-    let envelope = Envelope {
-        reverse_path: ReversePath::Null,
-        envelope_id: None,
-        ret: None,
-        body: if content.is_ascii() { Body::SevenBit } else { Body::EightBitMime },
-        utf8: !to.is_ascii(),
-        require_tls,
-        deadline: None,
-        priority: 0,
-    };
-    let octets = content.len() as u64;
-    let added = lines_of(&content).len() as u64 - octets;
-    let (message_id, hold) = (None, None);
-    let forwarder = &envelope.reverse_path;
-    let message =
-        Message { id, time, octets, added, message_id, envelope: &envelope, forwarder, hold };
-    let recipient = Recipient {
-        address: to.clone(),
-        resolved: resolved.clone(),
-        notify: Notify::NEVER,
-        original: None,
-    };
-    let recipients = [recipient];
-    let (deliveries, items) = split(message, &recipients);
-    let what = What::Accepted {
-        origin: Origin::default(),
-        from: ReversePath::Null,
-        to: vec![to.clone()],
-        message_id: None,
-        octets,
-        mailboxes: mailboxes(recipients.iter()),
-        refused: Vec::new(),
-    };
-    let mut events = vec![Event { id, time, what }];
-    // Nobody hears of a report's lost copies; the history does.
-    events.extend(failed_here(id, time, &Outcome::broken(recipients.iter())));
-    let reports = Vec::new();
-    let (chunks, rest, collected) = (0, content, None);
-    Acceptance { id, time, chunks, rest, added, deliveries, items, events, reports, collected }
 }

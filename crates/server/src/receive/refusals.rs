@@ -187,6 +187,11 @@ impl SessionRefusals {
         std::mem::take(&mut self.told)
     }
 
+    /// Takes back what was handed out and not told.
+    pub(crate) fn put_back(&mut self, untold: Vec<Refusal>) {
+        self.told.splice(..0, untold);
+    }
+
     /// Counts a refusal, of a network with so many of them, and decides what it costs.
     fn response(&mut self, of_network: u32) -> Response {
         self.in_a_row += 1;

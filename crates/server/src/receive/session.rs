@@ -9,10 +9,7 @@ mod acceptance;
 mod rights;
 
 use crate::{
-    deliver::{
-        message_log::{self, Arrival},
-        wake::Wake,
-    },
+    deliver::{Deliverer, Routing, To, Undelivered},
     directory::{Directory, NotTaken, Recipient, store_failed},
     limits::{
         memory::{Budget, EnvelopeMemory},
@@ -28,7 +25,6 @@ use crate::{
         refusals::{Refusals, Response, SessionRefusals, goodbye},
         submission,
     },
-    reports::Reporter,
     settings::LoopbackTrust,
 };
 use ipnet::IpNet;
@@ -84,10 +80,8 @@ pub struct Acceptor {
     pub rates: Arc<Rates>,
     /// What refusing costs.
     pub refusals: Arc<Refusals>,
-    /// For those who want to hear that their message arrived.
-    pub reporter: Reporter,
-    /// Wakes the relay when the queue has something new.
-    pub wake: Arc<Wake>,
+    /// How messages reach their recipients.
+    pub routing: Routing,
 }
 
 /// One session's answers.
@@ -409,33 +403,20 @@ impl SmtpHost {
             return self.refuse("the message".to_owned(), refusal).await;
         }
         let may_report = self.limit_reports(&mut recipients, from_here);
-        let (id, chunks) = (incoming.id, incoming.chunks);
-        let at_home = message_log::at_home(&recipients);
-        let committed = match self.acceptance(mail, recipients, incoming, may_report).await {
-            Ok(acceptance) => {
-                let is_queued = !acceptance.items.is_empty() || !acceptance.reports.is_empty();
-                let arrival = Arrival::new(&acceptance, &at_home);
-                let accepted = self.acceptor.store.accept(acceptance).await;
-                if is_queued {
-                    self.acceptor.wake.wake();
-                }
-                accepted.map(|()| arrival)
-            }
-            Err(error) => Err(error),
-        };
-        match committed {
-            Ok(arrival) => {
-                arrival.accepted();
+        let (id, message) = (incoming.id, self.message(mail, incoming));
+        let acceptor = self.acceptor.clone();
+        let to = To::Recipients { recipients, may_report, routing: &acceptor.routing };
+        let deliverer = Deliverer { store: acceptor.store.clone() };
+        match deliverer.deliver(message, to).await {
+            Ok(()) => {
                 self.refused.accepted();
                 Answer::Committed(id)
             }
-            Err(error) => {
-                if chunks > 0 {
-                    // The failure is what the client hears of; a second one adds nothing.
-                    let _ = self.acceptor.store.discard(id).await;
-                }
-                Answer::Refuse(store_failed(&error))
+            Err(Undelivered::Refused(reply, untold)) => {
+                self.refused.put_back(untold);
+                self.refuse("the message".to_owned(), reply).await
             }
+            Err(Undelivered::Store(error)) => Answer::Refuse(store_failed(&error)),
         }
     }
 }

@@ -2,7 +2,7 @@
 //! (RFC 8460).
 
 use crate::{
-    deliver::{plan, wake::Wake},
+    deliver::{report, wake::Wake},
     reports::Reporter,
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
@@ -325,8 +325,8 @@ impl TlsReports {
         }
         text.push_str("--report--\r\n");
         let (id, content) = (self.clock.mail_id(), text.into_bytes());
-        let report = plan::Report { id, time: now, content, to, require_tls: false };
-        let acceptance = plan::report(report, &resolved);
+        let report = report::Report { id, time: now, content, to, require_tls: false };
+        let acceptance = report::report(report, &resolved);
         self.store.accept(acceptance).await?;
         self.wake.wake();
         Ok(())

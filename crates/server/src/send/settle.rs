@@ -5,9 +5,10 @@ use super::{
     visit::{self, Decisive, Found, Visit},
 };
 use crate::{
-    deliver::plan,
-    directory::Recipient,
-    reports::{self, About, Outcome},
+    deliver::{
+        held::{self, Released},
+        outcome::{About, Outcome, Reports as _, failed_here},
+    },
     send::schedule::After,
 };
 use posta_mail::{Reply, Timestamp, dsn::Action};
@@ -20,43 +21,17 @@ use std::collections::BTreeMap;
 impl Relay {
     /// Puts a message that was kept back into its mailboxes.
     pub(super) async fn deliver(&self, item: &Item) -> Result<Settlement, StoreError> {
-        let mut resolved = Vec::new();
-        for recipient in &item.recipients {
-            resolved.push(Recipient {
-                address: recipient.address.clone(),
-                resolved: self.directory.destination(&recipient.address).await?,
-                notify: recipient.notify,
-                original: recipient.original.clone(),
-            });
-        }
-        let reply = |recipient: &Recipient| match &recipient.resolved {
-            found if !found.accounts.is_empty() => {
-                Reply::new(250, (2, 1, 5), "It is in the mailbox")
-            }
-            found if found.elsewhere.iter().any(|to| *to != recipient.address) => {
-                let words = "The address has moved to another server since: send the message again";
-                Reply::new(550, (5, 1, 6), words)
-            }
-            found => match found.broken.first() {
-                Some(broken) => broken.reply(),
-                None => Reply::new(550, (5, 1, 1), "No such user here"),
-            },
-        };
-        let is_there = |recipient: &Recipient| !recipient.resolved.accounts.is_empty();
-        let replies = resolved.iter().map(reply);
-        let visits = [Visit::of_all(Found::here(replies.map(Decision::ours).collect()))];
-        let reached = resolved.iter().filter(|recipient| is_there(recipient));
-        let deliveries = plan::deliveries(
-            &item.envelope.reverse_path,
-            reached.clone().map(|to| (&to.address, &to.resolved.accounts[..])),
-        );
+        let Released { replies, deliveries, mailboxes: reached, broken } =
+            held::release(&self.directory, item).await?;
+        let visits =
+            [Visit::of_all(Found::here(replies.into_iter().map(Decision::ours).collect()))];
         let mut settlement = Settlement { deliveries, ..self.conclude(item, &visits).await? };
         if let Some(Event { what: What::Attempted { mailboxes, .. }, .. }) =
             settlement.events.first_mut()
         {
-            *mailboxes = plan::mailboxes(reached.clone());
+            *mailboxes = reached;
         }
-        self.tell_of_broken(item, settlement, &Outcome::broken(reached)).await
+        self.tell_of_broken(item, settlement, &broken).await
     }
 
     /// Adds what is told of the copies of aliases that lead to nobody.
@@ -66,7 +41,7 @@ impl Relay {
         mut settlement: Settlement,
         broken: &[Outcome],
     ) -> Result<Settlement, StoreError> {
-        settlement.events.extend(reports::failed_here(item.id.content, settlement.time, broken));
+        settlement.events.extend(failed_here(item.id.content, settlement.time, broken));
         if let Some((report, event)) = self.reporter.report(about(item), broken, None).await? {
             settlement.reports.push(report);
             settlement.events.push(event);

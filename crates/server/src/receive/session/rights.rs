@@ -8,7 +8,7 @@ use crate::{
     receive::{content::Incoming, submission::Submitter},
     settings::LoopbackTrust,
 };
-use posta_mail::{Address, Reply, header::Completion, limits};
+use posta_mail::{Address, Reply, header::Completion};
 use posta_net::client_network::{ClientNetwork, is_within};
 use posta_smtp::server::Service;
 
@@ -100,10 +100,6 @@ impl SmtpHost {
     pub(super) async fn may_be_sent(&self, incoming: &Incoming) -> Result<(), Reply> {
         if let Some(failure) = &incoming.failure {
             return Err(failure.reply());
-        }
-        if incoming.hops > limits::HOPS {
-            // RFC 5321 §6.3.
-            return Err(Reply::new(554, (5, 4, 6), "The message goes round in a loop"));
         }
         match &incoming.originators {
             Some(originators) => self.submitter().may_author(originators).await,

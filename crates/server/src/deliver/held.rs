@@ -1,0 +1,59 @@
+//! Messages that were kept back (RFC 4865) and whose time has come: their way into the mailboxes here.
+
+use super::{outcome::Outcome, plan};
+use crate::directory::{Directory, Recipient};
+use posta_mail::Reply;
+use posta_store::{Delivery, InMailbox, Item, StoreError};
+
+/// What a message that is no longer kept back comes to.
+pub(crate) struct Released {
+    /// The reply about each recipient of the item, in their order.
+    pub(crate) replies: Vec<Reply>,
+    /// The mailboxes that it goes into.
+    pub(crate) deliveries: Vec<Delivery>,
+    /// What the history tells of them.
+    pub(crate) mailboxes: Vec<InMailbox>,
+    /// The copies of aliases that lead to nobody.
+    pub(crate) broken: Vec<Outcome>,
+}
+
+/// Finds the mailboxes that an item's recipients lead to now.
+///
+/// # Errors
+/// When the store fails.
+pub(crate) async fn release(directory: &Directory, item: &Item) -> Result<Released, StoreError> {
+    let mut recipients = Vec::with_capacity(item.recipients.len());
+    for recipient in &item.recipients {
+        recipients.push(Recipient {
+            address: recipient.address.clone(),
+            resolved: directory.destination(&recipient.address).await?,
+            notify: recipient.notify,
+            original: recipient.original.clone(),
+        });
+    }
+    let is_there = |recipient: &&Recipient| !recipient.resolved.accounts.is_empty();
+    let reached = recipients.iter().filter(is_there);
+    Ok(Released {
+        replies: recipients.iter().map(reply).collect(),
+        deliveries: plan::deliveries(
+            &item.envelope.reverse_path,
+            reached.clone().map(|to| (&to.address, &to.resolved.accounts[..])),
+        ),
+        mailboxes: plan::mailboxes(reached.clone()),
+        broken: Outcome::broken(reached),
+    })
+}
+
+fn reply(recipient: &Recipient) -> Reply {
+    match &recipient.resolved {
+        found if !found.accounts.is_empty() => Reply::new(250, (2, 1, 5), "It is in the mailbox"),
+        found if found.elsewhere.iter().any(|to| *to != recipient.address) => {
+            let words = "The address has moved to another server since: send the message again";
+            Reply::new(550, (5, 1, 6), words)
+        }
+        found => match found.broken.first() {
+            Some(broken) => broken.reply(),
+            None => Reply::new(550, (5, 1, 1), "No such user here"),
+        },
+    }
+}
