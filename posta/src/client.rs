@@ -8,10 +8,10 @@ use posta_mail::{
 };
 use posta_net::{
     client_login::ClientLogin,
-    client_tls::{ClientTls, Verify},
     clock::SystemClock,
     driver::{Driver, Ended, Host},
     socket_words::{SILENT, cannot_connect, no_tls},
+    tls::client::{ClientTls, Verify},
     transport::{Net, Stream, SystemNet},
 };
 use posta_smtp::{

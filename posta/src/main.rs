@@ -9,6 +9,7 @@ mod log;
 mod operator;
 mod output;
 mod private;
+mod runtime;
 mod wiring;
 
 use crate::{config::Level, log::Log};

@@ -1,6 +1,6 @@
 //! Carrying out an operator's request: by the server if one runs, else on the store itself.
 
-use crate::{Place, command, config::Config, private, wiring};
+use crate::{Place, config::Config, private, runtime, wiring};
 use anyhow::{Context, Result, bail};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::{StatusCode, body::Bytes, client::conn::http1};
@@ -63,7 +63,7 @@ async fn on_store(config: Config, request: Request) -> Result<Response> {
     thread::Builder::new().name("owner".to_owned()).spawn(move || {
         let carried_out = owner
             .become_it()
-            .and_then(|()| command::block_on(async { carry_out(&config, request).await }));
+            .and_then(|()| runtime::block_on(async { carry_out(&config, request).await }));
         // Whoever waits is there until the end.
         let _ = done.send(carried_out);
     })?;

@@ -8,11 +8,13 @@ use crate::{
 use anyhow::{Context, Result, ensure};
 use posta_mail::Secret;
 use posta_net::{
-    client_tls::ClientTls,
     clock::SystemClock,
     dial::ByName,
     dns::{self, Dns, NoDns, Resolver, Validation},
-    server_tls::{self, CertificateFiles, Tls},
+    tls::{
+        client::ClientTls,
+        server::{self, CertificateFiles, Tls},
+    },
     transport::{Endpoint, Net, SystemNet},
 };
 use posta_server::{
@@ -89,7 +91,7 @@ pub(crate) fn clock() -> Arc<SystemClock> {
 pub(crate) fn client_tls(authorities: &[PathBuf]) -> Result<ClientTls> {
     let mut certificates = Vec::new();
     for path in authorities {
-        certificates.extend(server_tls::read_certificates(path).context("tls.authorities")?);
+        certificates.extend(server::read_certificates(path).context("tls.authorities")?);
     }
     Ok(ClientTls::new(&certificates)?)
 }
@@ -252,7 +254,7 @@ fn certificate(config: &Config) -> Result<Tls> {
         (Some(certificate), Some(key)) => {
             CertificateFiles { certificate: certificate.clone(), key: key.clone() }
         }
-        _ => server_tls::self_signed(&config.data, config.hostname.as_str())
+        _ => server::self_signed(&config.data, config.hostname.as_str())
             .context("a self-signed certificate cannot be made in the data directory")?,
     });
     files.extend(config.tls.also.iter().map(|Certificate { certificate, key }| CertificateFiles {

@@ -30,9 +30,9 @@ mod tokens;
 
 use posta_mail::Timestamp;
 use posta_net::{
-    client_tls::ClientTls,
     clock::SimulatedClock,
     dns::FixedZone,
+    tls::client::ClientTls,
     transport::{MemoryNet, Net, Stream},
 };
 use posta_server::{

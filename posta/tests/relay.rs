@@ -22,10 +22,10 @@ use posta_mail::{
     envelope::{Body, Notify},
 };
 use posta_net::{
-    client_tls::ClientTls,
     clock::{Clock, SimulatedClock},
     dial::PrivateAddresses,
     dns::FixedZone,
+    tls::client::ClientTls,
     transport::{MemoryNet, Net},
 };
 use posta_server::{

@@ -1,11 +1,13 @@
 //! One request over HTTP, and its answer: for the few things that mail looks up on the web.
 
 use crate::{
-    client_tls::{ClientTls, Verify},
     dial::Dialer,
     dns::Resolver,
-    tls_failure::Failure,
-    tls_words,
+    tls::{
+        client::{ClientTls, Verify},
+        failure::Failure,
+        words,
+    },
     transport::Stream,
 };
 use http_body_util::{BodyExt, Full, Limited};
@@ -86,7 +88,7 @@ impl Web {
             let connected = self.dialer.connect(&mut targets, patience).await;
             let (stream, _) = connected.map_err(WebError::Other)?;
             let secured = self.tls.connect(stream, host, &Verify::Authorities).await;
-            let (stream, _) = secured.map_err(|error| match tls_words::failure(&error) {
+            let (stream, _) = secured.map_err(|error| match words::failure(&error) {
                 Failure::ValidationFailure => other(error),
                 _ => WebError::Certificate(text(error)),
             })?;

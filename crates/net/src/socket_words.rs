@@ -1,6 +1,6 @@
 //! Why a socket cannot be had or a server not be reached, and what helps: each cause has its own cure.
 
-use crate::{tls_words, transport::Endpoint};
+use crate::{tls::words, transport::Endpoint};
 use std::io::{self, ErrorKind};
 
 /// The first port that needs no right of its own (Linux, net.ipv4.ip_unprivileged_port_start).
@@ -82,9 +82,9 @@ pub const SILENT: &str = "the server said nothing: if TLS comes first on that po
 /// Returns why there is no TLS with a server, and what helps.
 #[must_use]
 pub fn no_tls(server: &str, cause: &io::Error) -> String {
-    let cure = if tls_words::is_plaintext(cause) {
+    let cure = if words::is_plaintext(cause) {
         "; TLS comes first at ports 465 and 995: elsewhere use --tls starttls to send, --tls stls to fetch"
-    } else if tls_words::is_of_certificate(cause) {
+    } else if words::is_of_certificate(cause) {
         "; --any-certificate takes it all the same"
     } else {
         ""

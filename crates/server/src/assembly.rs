@@ -12,10 +12,10 @@ use crate::{
     settings::{Kind, Settings},
 };
 use posta_net::{
-    client_tls::ClientTls,
     clock::Clock,
     dns::Resolver,
     socket_words,
+    tls::client::ClientTls,
     transport::{Endpoint, Net},
 };
 use posta_store::{Store, StoreError};

@@ -18,10 +18,10 @@ pub use store::{Purpose, StoreDestination, derived};
 
 use posta_mail::{Secret, Timestamp, TlsUse};
 use posta_net::{
-    client_tls::{ClientTls, Verify},
     clock::Clock,
     driver::{Driver, Ended},
     socket_words,
+    tls::client::{ClientTls, Verify},
     transport::Net,
 };
 use posta_pop3::{Client, client::Options};

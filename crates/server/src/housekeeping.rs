@@ -2,7 +2,7 @@
 
 use crate::{access::maildrop, limits::adjustable::Adjustable};
 use posta_mail::{Domain, Timestamp};
-use posta_net::{clock::Clock, server_tls::Tls};
+use posta_net::{clock::Clock, tls::server::Tls};
 use posta_store::{Store, StoreError};
 use std::{sync::Arc, time::Duration};
 use tokio::{sync::watch, time::sleep};

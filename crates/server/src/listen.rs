@@ -16,7 +16,7 @@ use posta_net::{
     client_network::{ClientNetwork, is_within},
     driver::Driver,
     proxy,
-    server_tls::Tls,
+    tls::server::Tls,
     transport::{Accepted, Listener, Stream},
 };
 use posta_pop3::{Server as Pop3Server, server::Profile as Pop3Profile};

@@ -16,12 +16,15 @@ mod broken;
 mod capacity;
 mod connection;
 mod conversation;
+mod host_queue;
 mod hosts;
+mod peer;
 pub mod route;
 pub mod schedule;
 pub mod settings;
 mod settle;
 mod smarthosts;
+mod trouble;
 pub mod trust;
 mod visit;
 
@@ -37,7 +40,9 @@ use crate::{
 use capacity::{Advice, Lanes, Verdict};
 use hosts::Hosts;
 use posta_mail::{Domain, Timestamp};
-use posta_net::{client_tls::ClientTls, clock::Clock, dial::Dialer, dns::Resolver, driver::Driver};
+use posta_net::{
+    clock::Clock, dial::Dialer, dns::Resolver, driver::Driver, tls::client::ClientTls,
+};
 use posta_store::{Item, Store};
 use smarthosts::Smarthosts;
 use std::{sync::Arc, time::Duration};

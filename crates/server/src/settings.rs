@@ -9,7 +9,7 @@ use crate::{
 };
 use ipnet::IpNet;
 use posta_mail::{Domain, limits};
-use posta_net::{server_tls::Tls, transport::Endpoint};
+use posta_net::{tls::server::Tls, transport::Endpoint};
 use posta_smtp::server::Limits as SmtpLimits;
 use std::{path::PathBuf, time::Duration};
 

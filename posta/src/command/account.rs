@@ -8,6 +8,7 @@ use crate::{
     config::Octets,
     operator,
     output::{self, say},
+    runtime::block_on,
 };
 use anyhow::{Result, bail, ensure};
 use clap::{Args, Subcommand};
@@ -251,7 +252,7 @@ fn import(
     let maildir = std::path::absolute(maildir)?;
     let unique_ids = unique_ids.map(std::path::absolute).transpose()?;
     let request = Request::AccountImport { address: address.clone(), maildir, unique_ids, folders };
-    let Response::Imported(imported) = super::block_on(operator::execute(place, request))? else {
+    let Response::Imported(imported) = block_on(operator::execute(place, request))? else {
         bail!("the server answered something else");
     };
     for name in &imported.told {
@@ -280,8 +281,7 @@ fn import(
 }
 
 fn list(place: &Place, json: bool) -> Result<()> {
-    let Response::Accounts(lines) =
-        super::block_on(operator::execute(place, Request::AccountList))?
+    let Response::Accounts(lines) = block_on(operator::execute(place, Request::AccountList))?
     else {
         bail!("the server answered something else");
     };

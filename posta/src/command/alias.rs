@@ -1,6 +1,6 @@
 //! `posta alias`.
 
-use crate::{Place, operator, output::say};
+use crate::{Place, operator, output::say, runtime::block_on};
 use anyhow::{Result, bail};
 use clap::{Args, Subcommand};
 use posta_server::admin::{AliasLine, AliasState, Request, Response};
@@ -65,7 +65,7 @@ pub(crate) fn run(command: Command) -> Result<()> {
         }
         Command::List { place, json } => return list(&place, json),
     };
-    match super::block_on(operator::execute(&place, request))? {
+    match block_on(operator::execute(&place, request))? {
         Response::Alias(state) => tell(&name, &state),
         _ => bail!("the server answered something else"),
     }
@@ -94,8 +94,7 @@ pub(super) fn tell_leading(address: &str, leading: &[String]) {
 }
 
 fn list(place: &Place, json: bool) -> Result<()> {
-    let Response::Aliases(lines) = super::block_on(operator::execute(place, Request::AliasList))?
-    else {
+    let Response::Aliases(lines) = block_on(operator::execute(place, Request::AliasList))? else {
         bail!("the server answered something else");
     };
     super::show(&lines[..], json, |lines| lines.iter().for_each(print))

@@ -1,7 +1,7 @@
 //! `posta collect`.
 
 use super::fetch::Tls;
-use crate::{Place, config::Span, operator, output::say};
+use crate::{Place, config::Span, operator, output::say, runtime::block_on};
 use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, Subcommand};
 use posta_server::admin::{Request, Response, SourceLine};
@@ -108,7 +108,7 @@ impl Add {
         let check = !self.no_check;
         let password = password.context("the password is not UTF-8")?;
         let request = Request::SourceAdd { address, login, password, keep, every, check };
-        let Response::Source(id) = super::block_on(operator::execute(&self.place, request))? else {
+        let Response::Source(id) = block_on(operator::execute(&self.place, request))? else {
             bail!("the server answered something else");
         };
         say!("source {id} is collected for {}; `posta collect run {id}` tries it", self.address);
@@ -118,7 +118,7 @@ impl Add {
 
 fn visit(place: &Place, id: SourceId) -> Result<()> {
     let request = Request::SourceRun { id };
-    match super::block_on(operator::execute(place, request))? {
+    match block_on(operator::execute(place, request))? {
         Response::Visit(Some(Visit { collected, problem: None, .. })) => {
             say!("{collected} messages collected");
             Ok(())
@@ -133,7 +133,7 @@ fn visit(place: &Place, id: SourceId) -> Result<()> {
 
 fn list(place: &Place, json: bool) -> Result<()> {
     let request = Request::SourceList;
-    let Response::Sources(lines) = super::block_on(operator::execute(place, request))? else {
+    let Response::Sources(lines) = block_on(operator::execute(place, request))? else {
         bail!("the server answered something else");
     };
     super::show(&lines[..], json, |lines| {

@@ -1,6 +1,6 @@
 //! `posta domain`.
 
-use crate::{Place, operator, output::say};
+use crate::{Place, operator, output::say, runtime::block_on};
 use anyhow::{Result, bail};
 use clap::Subcommand;
 use posta_server::admin::{DomainLine, Request, Response};
@@ -73,8 +73,7 @@ pub(crate) fn run(command: Command) -> Result<()> {
 
 fn remove(place: &Place, domain: String) -> Result<()> {
     let request = Request::DomainRemove { domain: domain.clone() };
-    let Response::DomainRemoved { leading } = super::block_on(operator::execute(place, request))?
-    else {
+    let Response::DomainRemoved { leading } = block_on(operator::execute(place, request))? else {
         bail!("the server answered something else");
     };
     say!("mail for {domain} is not kept here any more");
@@ -85,8 +84,7 @@ fn remove(place: &Place, domain: String) -> Result<()> {
 }
 
 fn list(place: &Place, json: bool) -> Result<()> {
-    let Response::Domains(lines) = super::block_on(operator::execute(place, Request::DomainList))?
-    else {
+    let Response::Domains(lines) = block_on(operator::execute(place, Request::DomainList))? else {
         bail!("the server answered something else");
     };
     super::show(&lines[..], json, |lines| lines.iter().for_each(print))

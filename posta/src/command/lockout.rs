@@ -1,6 +1,6 @@
 //! `posta lockout`.
 
-use crate::{Place, operator, output::say};
+use crate::{Place, operator, output::say, runtime::block_on};
 use anyhow::{Result, bail};
 use clap::Subcommand;
 use posta_server::{
@@ -43,7 +43,7 @@ pub(crate) fn run(command: Command) -> Result<()> {
 
 fn list(place: &Place, json: bool) -> Result<()> {
     let request = Request::LockoutList;
-    let Response::Lockouts(lockouts) = super::block_on(operator::execute(place, request))? else {
+    let Response::Lockouts(lockouts) = block_on(operator::execute(place, request))? else {
         bail!("the server answered something else");
     };
     super::show(&lockouts[..], json, |lockouts| {

@@ -17,6 +17,7 @@ pub(crate) mod trace;
 use crate::{
     Place, operator,
     output::{self, say},
+    runtime::block_on,
 };
 use anyhow::{Context, Result, ensure};
 use posta_mail::{Address, Secret};
@@ -33,18 +34,6 @@ fn address(text: &str) -> Result<Address, String> {
         return Err("it holds several addresses: give the option once for each".to_owned());
     }
     text.parse().map_err(|error: posta_mail::AddressError| error.to_string())
-}
-
-/// Runs an asynchronous command on a runtime of its own.
-pub(crate) fn block_on<T>(future: impl Future<Output = Result<T>>) -> Result<T> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .context("the runtime did not start")?;
-    let done = runtime.block_on(future);
-    // Whatever still runs has nothing to finish: what must be finished was waited for.
-    runtime.shutdown_background();
-    done
 }
 
 /// Has an operator's request carried out, and says what is now so.

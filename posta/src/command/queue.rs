@@ -5,6 +5,7 @@ use crate::{
     config::Span,
     operator,
     output::{self, say},
+    runtime::block_on,
 };
 use anyhow::{Result, bail};
 use clap::{Args, Subcommand};
@@ -82,7 +83,7 @@ impl Which {
         let mut after = None;
         loop {
             let request = Request::QueueList { selection: self.selection(), after };
-            match super::block_on(operator::execute(&self.place, request))? {
+            match block_on(operator::execute(&self.place, request))? {
                 Response::Queue { lines, next } => {
                     show(lines)?;
                     if next.is_none() {
@@ -150,7 +151,7 @@ impl Which {
 
     fn summary(&self) -> Result<Vec<DestinationLine>> {
         let request = Request::QueueSummary { selection: self.selection() };
-        match super::block_on(operator::execute(&self.place, request))? {
+        match block_on(operator::execute(&self.place, request))? {
             Response::QueueSummary(lines) => Ok(lines),
             _ => bail!("the server answered something else"),
         }
@@ -165,7 +166,7 @@ impl Which {
             );
         }
         let request = Request::QueueChange { selection, action };
-        match super::block_on(operator::execute(&self.place, request))? {
+        match block_on(operator::execute(&self.place, request))? {
             Response::Count(0) => bail!("{NOTHING_FITS}"),
             Response::Count(count) => say!("{count} {said}"),
             _ => bail!("the server answered something else"),

@@ -2,12 +2,13 @@
 
 use crate::client::{self, Security};
 use crate::output::say;
+use crate::runtime::block_on;
 use anyhow::{Context, Result, bail, ensure};
 use bytes::Bytes;
 use clap::{Args, ValueEnum};
 use mail_builder::MessageBuilder;
 use posta_mail::{Address, ReversePath, TlsUse};
-use posta_net::client_tls::{ClientTls, Verify};
+use posta_net::tls::client::{ClientTls, Verify};
 use posta_smtp::{client::Options, command::HelloVerb};
 use std::{
     fs,
@@ -74,7 +75,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<()> {
     let login = security.login.is_some();
     let options = Options { login, ..Options::new(name, HelloVerb::Ehlo, tls) };
     let envelope = client::envelope(ReversePath::Address(from), to.clone(), &content);
-    let outcome = super::block_on(async move {
+    let outcome = block_on(async move {
         let stream = client::dial(&server).await?;
         client::submit(stream, options, security, envelope, content).await
     })?;

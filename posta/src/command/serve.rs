@@ -4,6 +4,7 @@ use crate::{
     Place,
     config::{Config, Level, find},
     log::Log,
+    runtime::block_on,
     wiring,
 };
 use anyhow::Result;
@@ -33,7 +34,7 @@ pub(crate) fn run(
     if path.is_none() {
         say_defaults(&config);
     }
-    super::block_on(async move {
+    block_on(async move {
         // First of all: what nobody waits for kills, and opening a store can take a while.
         let mut hangup = signal(SignalKind::hangup())?;
         let store = wiring::open_store(&config.data, config.key_file.as_deref())?;

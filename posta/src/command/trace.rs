@@ -1,6 +1,6 @@
 //! `posta trace`.
 
-use crate::{Place, config::Span, operator, output::say};
+use crate::{Place, config::Span, operator, output::say, runtime::block_on};
 use anyhow::{Result, bail, ensure};
 use clap::Args;
 use posta_mail::ReversePath;
@@ -29,7 +29,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<()> {
     let Arguments { place, named, since, json } = arguments;
     let within = since.map(|span| span.0.as_secs());
     let request = Request::Trace { named: named.clone(), within };
-    let Response::Events(events) = super::block_on(operator::execute(&place, request))? else {
+    let Response::Events(events) = block_on(operator::execute(&place, request))? else {
         bail!("the server answered something else");
     };
     ensure!(

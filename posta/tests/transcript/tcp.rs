@@ -9,7 +9,7 @@ use crate::{
 use posta_mail::Engine;
 use posta_net::{
     driver::{Driver, Host},
-    server_tls::{self, Tls},
+    tls::server::{self, Tls},
     transport::Stream,
 };
 use rustls::{
@@ -61,7 +61,7 @@ where
     <P::Engine as Engine>::Answer: Send,
 {
     let directory = tempfile::tempdir().unwrap();
-    let files = server_tls::self_signed(directory.path(), "localhost").unwrap();
+    let files = server::self_signed(directory.path(), "localhost").unwrap();
     let tls = Tls::load(vec![files.clone()]).unwrap();
     for (path, script) in transcripts(protocol) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -14,7 +14,7 @@ use posta_mail::{ClientAddress, MailId, Timestamp};
 use posta_net::{
     clock::Clock,
     driver::Host,
-    server_tls::{Tls, TlsInfo},
+    tls::server::{Tls, TlsInfo},
     transport::Stream,
 };
 use posta_pop3::{

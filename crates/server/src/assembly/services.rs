@@ -24,7 +24,7 @@ use crate::{
     },
     settings::{Kind, ListenerSettings, Settings, TlsMode},
 };
-use posta_net::{dial::Dialer, driver::Driver, https::Web, server_tls::Tls};
+use posta_net::{dial::Dialer, driver::Driver, https::Web, tls::server::Tls};
 use posta_pop3::server::Profile as Pop3Profile;
 use posta_smtp::server::{Profile as SmtpProfile, Service as SmtpService};
 use std::{sync::Arc, time::Duration};

@@ -11,8 +11,8 @@ use http_body_util::Full;
 use hyper::{Request, StatusCode, Uri, body::Bytes};
 use posta_mail::{Secret, Timestamp};
 use posta_net::{
-    client_tls::{ClientTls, Verify},
     https,
+    tls::client::{ClientTls, Verify},
     transport::Net,
 };
 use serde_json::Value;

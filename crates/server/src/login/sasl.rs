@@ -11,7 +11,7 @@ use crate::login::{
 use posta_mail::{ClientAddress, Secret, sasl as framing};
 use posta_net::{
     scram::{Challenge, ChannelBindings, ClientFirst},
-    server_tls::TlsInfo,
+    tls::server::TlsInfo,
 };
 use std::sync::Arc;
 

@@ -36,7 +36,7 @@ use posta_net::{
     client_network::is_within,
     clock::Clock,
     driver::Host,
-    server_tls::{Tls, TlsInfo},
+    tls::server::{Tls, TlsInfo},
     transport::Stream,
 };
 use posta_smtp::{

@@ -10,7 +10,7 @@ use flate2::{Compression, write::GzEncoder};
 use http_body_util::Full;
 use hyper::{Request, Uri, body::Bytes};
 use posta_mail::{Address, Domain, Timestamp, trace};
-use posta_net::{clock::Clock, https::Web, tls_failure::Failure};
+use posta_net::{clock::Clock, https::Web, tls::failure::Failure};
 use posta_store::{Store, StoreError};
 use serde::{Deserialize, Serialize};
 use serde_json::json;

@@ -2,7 +2,8 @@
 
 use super::{
     LEASE, RENEW, Relay, Verdict,
-    hosts::{Peer, Trouble, Trust},
+    peer::{Peer, Trust},
+    trouble::Trouble,
     trust::protection::Plan,
     visit::{self, Found, Visit},
 };
@@ -11,7 +12,7 @@ use crate::{
     send::route::{self, Host, Route},
 };
 use posta_mail::{Reply, envelope::Late};
-use posta_net::tls_failure::Failure;
+use posta_net::tls::failure::Failure;
 use posta_store::{Destination, Item, StoreError};
 use std::sync::Arc;
 use tokio::time::{interval, sleep};

@@ -1,8 +1,8 @@
 //! Why a connection to a server brought nothing, or not all.
 
-use super::hosts::Trouble;
+use super::trouble::Trouble;
 use posta_mail::Reply;
-use posta_net::{driver::Ended, tls_failure::Failure as TlsFailure};
+use posta_net::{driver::Ended, tls::failure::Failure as TlsFailure};
 use posta_smtp::{
     Client,
     client::{Failure, Stage},

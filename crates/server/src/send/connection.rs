@@ -4,8 +4,10 @@ use super::{
     Relay,
     broken::Broken,
     conversation::{Conversation, Departure, Manner},
-    hosts::{HostQueue, Peer, Trouble, Trust},
+    host_queue::HostQueue,
+    peer::{Peer, Trust},
     settings::SmarthostTls,
+    trouble::Trouble,
 };
 use crate::send::route;
 use posta_mail::{Reply, TlsUse};

@@ -3,9 +3,11 @@
 use super::{
     Relay,
     broken::Broken,
-    hosts::{HostQueue, Job, Trouble, Trust},
+    host_queue::{HostQueue, Job},
+    peer::Trust,
     seconds_until,
     settings::SmarthostTls,
+    trouble::Trouble,
     visit::Found,
 };
 use bytes::Bytes;
@@ -15,8 +17,10 @@ use posta_mail::{
     envelope::{DeliverBy, Late, MailParameters, RecipientParameters},
 };
 use posta_net::{
-    client_login::ClientLogin, client_tls::Verify, driver::Host,
-    tls_failure::Failure as TlsFailure, tls_words, transport::Stream,
+    client_login::ClientLogin,
+    driver::Host,
+    tls::{client::Verify, failure::Failure as TlsFailure, words},
+    transport::Stream,
 };
 use posta_smtp::{
     Client,
@@ -161,7 +165,7 @@ impl<'a> Conversation<'a> {
 
     /// Why there is no TLS, and what the operator can do about it where the server is the operator's choice.
     fn no_tls(&self, error: &io::Error) -> Broken {
-        let failure = tls_words::failure(error);
+        let failure = words::failure(error);
         let cure = match (&self.queue.peer.smarthost, failure.is_unknown_issuer()) {
             (Some(_), true) => "; if it is the right one, list it in `tls.authorities`",
             _ => "",

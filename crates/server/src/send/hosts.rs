@@ -1,139 +1,22 @@
-//! The servers that mail is handed to: what waits for each, and how many connections it is worth.
+//! The servers that mail is handed to, each with a queue of its own.
 
-use super::{Relay, connection, visit::Found};
-use crate::send::settings::Smarthost;
-use posta_mail::Reply;
-use posta_net::{client_tls::Verify, tls_failure::Failure};
-use posta_smtp::client::Decision;
+use super::{
+    Relay, connection,
+    host_queue::{HostQueue, Job},
+    peer::Peer,
+    trouble::Trouble,
+    visit::Found,
+};
 use posta_store::Item;
 use std::{
-    collections::{HashMap, VecDeque},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
 };
-use tokio::{
-    sync::{Notify, oneshot},
-    time::{Instant, timeout_at},
-};
-
-/// Connections to a server of which nothing is known.
-const FIRST: usize = 5;
-
-/// How long a connection waits for another message.
-const IDLE: Duration = Duration::from_secs(5);
-
-/// How long a server that could not be reached is left alone, at most: whoever comes meanwhile is
-/// told the same.
-const DOWN: Duration = Duration::from_secs(30);
-
-/// Items of one message that are looked for, so that they go in one transaction.
-const LOOK_AHEAD: usize = 100;
-
-/// How a connection is protected.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) enum Trust {
-    /// In TLS if the server offers that, whoever it is (RFC 7435).
-    Opportunistic,
-    /// In plaintext.
-    Plaintext,
-    /// In TLS, with a server that is known to be the right one, or not known to be.
-    Tls(Verify),
-}
-
-/// A server, and how it is talked to. Those that differ have connections of their own.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) struct Peer {
-    /// Its name, or its address in brackets.
-    pub(crate) name: String,
-    pub(crate) port: u16,
-    pub(crate) trust: Trust,
-    /// What else the operator says of it.
-    pub(crate) smarthost: Option<Arc<Smarthost>>,
-}
-
-/// An item that waits for a connection.
-#[derive(Debug)]
-pub(crate) struct Job {
-    pub(crate) item: Arc<Item>,
-    /// Whether it was on a connection already that broke.
-    pub(crate) retried: bool,
-    done: oneshot::Sender<Result<Found, Trouble>>,
-}
-
-/// A server did not take a message, and another may.
-#[derive(Debug, Clone)]
-pub(crate) struct Trouble {
-    /// The reply that stands for it: its own, or ours.
-    pub(crate) decision: Decision,
-    /// What was wrong with TLS, if that was it.
-    pub(crate) tls: Option<Failure>,
-    /// Whether the server has no address at all.
-    pub(crate) is_nobody: bool,
-    /// Whether it came to talking with it.
-    pub(crate) is_met: bool,
-}
-
-impl Trouble {
-    /// Anything but TLS.
-    pub(crate) const fn new(reply: Reply) -> Self {
-        Self { decision: Decision::ours(reply), tls: None, is_nobody: false, is_met: false }
-    }
-
-    /// The server itself refused to talk.
-    pub(crate) const fn answered(reply: Reply) -> Self {
-        Self { decision: Decision::answered(reply), tls: None, is_nobody: false, is_met: true }
-    }
-
-    /// The server has no address (RFC 3463 §3.5: 5.4.4).
-    pub(crate) fn no_address(name: &str) -> Self {
-        let words = format!("The server {name} has no address");
-        Self { is_nobody: true, ..Self::new(Reply::new(550, (5, 4, 4), words)) }
-    }
-
-    /// TLS (RFC 3463 §3.8): 4.7.4 where it is not offered, else 4.7.5.
-    pub(crate) fn tls(failure: Failure, words: String) -> Self {
-        let detail = if failure == Failure::StarttlsNotSupported { 4 } else { 5 };
-        Self { tls: Some(failure), ..Self::new(Reply::new(451, (4, 7, detail), words)) }
-    }
-}
-
-impl Job {
-    /// The same for another connection.
-    pub(crate) fn again(self) -> Self {
-        Self { retried: true, ..self }
-    }
-
-    pub(crate) fn finish(self, result: Result<Found, Trouble>) {
-        // Whoever waited may be gone: the program stops.
-        let _ = self.done.send(result);
-    }
-}
 
 /// All servers that something waits for, that have connections, or are down.
 #[derive(Debug, Default)]
 pub(crate) struct Hosts {
     hosts: Mutex<HashMap<Peer, Arc<HostQueue>>>,
-}
-
-/// What waits for one server.
-#[derive(Debug)]
-pub(crate) struct HostQueue {
-    pub(crate) peer: Peer,
-    state: Mutex<State>,
-    more: Notify,
-}
-
-#[derive(Debug)]
-struct State {
-    jobs: VecDeque<Job>,
-    /// Connections that are open or being opened, those of them that wait for a job, and how many
-    /// there may be.
-    connections: usize,
-    idle: usize,
-    limit: usize,
-    /// Until when nobody need try, and why.
-    down: Option<(Instant, Trouble)>,
-    stopped: bool,
 }
 
 impl Hosts {
@@ -144,8 +27,7 @@ impl Hosts {
         peer: &Peer,
         item: Arc<Item>,
     ) -> Option<Result<Found, Trouble>> {
-        let (done, result) = oneshot::channel();
-        let job = Job { item, retried: false, done };
+        let (job, result) = Job::new(item);
         self.queue(peer).push(job, relay);
         result.await.ok()
     }
@@ -159,180 +41,24 @@ impl Hosts {
         if hosts.len().is_power_of_two() {
             hosts.retain(|_, queue| queue.is_in_use());
         }
-        let queue = Arc::new(HostQueue::new(peer.clone()));
+        let queue = Arc::new(HostQueue::new(peer.clone(), open));
         hosts.insert(peer.clone(), queue.clone());
         queue
     }
 
     /// Forgets who could not be reached.
     pub(crate) fn forgive(&self) {
-        self.each(|state| state.down = None);
+        let hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
+        hosts.values().for_each(|queue| queue.forgive());
     }
 
     /// Nothing is sent any more but what is under way.
     pub(crate) fn stop(&self) {
-        self.each(|state| {
-            state.stopped = true;
-            state.jobs.clear();
-        });
         let hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
-        hosts.values().for_each(|queue| queue.more.notify_waiters());
-    }
-
-    fn each(&self, change: impl Fn(&mut State)) {
-        let hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
-        hosts.values().for_each(|queue| change(&mut queue.lock()));
+        hosts.values().for_each(|queue| queue.stop());
     }
 }
 
-impl HostQueue {
-    fn new(peer: Peer) -> Self {
-        let state = State {
-            jobs: VecDeque::new(),
-            connections: 0,
-            idle: 0,
-            limit: FIRST,
-            down: None,
-            stopped: false,
-        };
-        Self { peer, state: Mutex::new(state), more: Notify::new() }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn is_in_use(&self) -> bool {
-        let state = self.lock();
-        let down = state.down.as_ref().is_some_and(|(until, _)| *until > Instant::now());
-        state.connections > 0 || !state.jobs.is_empty() || down
-    }
-
-    fn push(self: &Arc<Self>, job: Job, relay: &Arc<Relay>) {
-        let mut state = self.lock();
-        let down = state.down.as_ref().filter(|(until, _)| *until > Instant::now());
-        if let Some(trouble) = down.map(|(_, trouble)| trouble.clone()) {
-            drop(state);
-            return job.finish(Err(trouble));
-        }
-        if state.stopped {
-            return;
-        }
-        state.jobs.push_back(job);
-        self.serve(&mut state, relay);
-    }
-
-    /// Sees to it that somebody takes what waits.
-    fn serve(self: &Arc<Self>, state: &mut State, relay: &Arc<Relay>) {
-        if state.idle > 0 {
-            self.more.notify_one();
-        }
-        if state.jobs.len() > state.idle && state.connections < state.limit {
-            state.connections += 1;
-            tokio::spawn(connection::run(self.clone(), relay.clone()));
-        }
-    }
-
-    /// The next message, with all its recipients that wait for this server; none if there is none
-    /// for a while.
-    pub(crate) async fn next(&self) -> Option<Vec<Job>> {
-        let until = Instant::now() + IDLE;
-        loop {
-            let more = {
-                let mut state = self.lock();
-                if let Some(jobs) = take(&mut state.jobs) {
-                    return Some(jobs);
-                }
-                if state.stopped {
-                    return None;
-                }
-                state.idle += 1;
-                self.more.notified()
-            };
-            let waited = timeout_at(until, more).await;
-            let mut state = self.lock();
-            state.idle -= 1;
-            if waited.is_err() {
-                return take(&mut state.jobs);
-            }
-        }
-    }
-
-    /// The next message, if there is one at once.
-    pub(crate) fn try_next(&self) -> Option<Vec<Job>> {
-        take(&mut self.lock().jobs)
-    }
-
-    /// Jobs that a connection broke under before it had said anything of them.
-    pub(crate) fn give_back(&self, jobs: Vec<Job>) {
-        let mut state = self.lock();
-        if !state.stopped {
-            jobs.into_iter().rev().for_each(|job| state.jobs.push_front(job));
-        }
-    }
-
-    /// The server took something: it may be worth one more connection.
-    pub(crate) fn went_well(self: &Arc<Self>, relay: &Arc<Relay>) {
-        let mut state = self.lock();
-        if state.limit < relay.settings.get().connections {
-            state.limit += 1;
-            if !state.jobs.is_empty() {
-                self.serve(&mut state, relay);
-            }
-        }
-    }
-
-    /// The server wants less: it refused for now, or closed a connection.
-    pub(crate) fn is_too_much(&self) {
-        let mut state = self.lock();
-        state.limit = (state.connections.saturating_sub(1)).clamp(1, state.limit);
-    }
-
-    /// A connection has ended. Whether another is to take its place: something waits.
-    pub(crate) fn ended(&self) -> bool {
-        let mut state = self.lock();
-        let goes_on = !state.jobs.is_empty() && state.connections <= state.limit;
-        if !goes_on {
-            state.connections -= 1;
-        }
-        goes_on
-    }
-
-    /// A connection is about to end: whoever waits, or comes now, needs another.
-    pub(crate) fn leaves(self: &Arc<Self>, relay: &Arc<Relay>) {
-        let mut state = self.lock();
-        state.connections -= 1;
-        self.serve(&mut state, relay);
-    }
-
-    /// No connection came about. If there is no other, whoever waits has to know.
-    pub(crate) fn failed(&self, trouble: &Trouble, schedule: Duration) {
-        let mut state = self.lock();
-        state.connections -= 1;
-        if state.connections > 0 {
-            state.limit = state.connections;
-            return;
-        }
-        state.limit = FIRST;
-        state.down = Some((Instant::now() + DOWN.min(schedule / 2), trouble.clone()));
-        let jobs = std::mem::take(&mut state.jobs);
-        drop(state);
-        jobs.into_iter().for_each(|job| job.finish(Err(trouble.clone())));
-    }
-}
-
-/// Takes the first job, and those of the same message that can go with it.
-fn take(jobs: &mut VecDeque<Job>) -> Option<Vec<Job>> {
-    let mut taken = vec![jobs.pop_front()?];
-    let Item { id, envelope, .. } = &*taken[0].item.clone();
-    let mut index = 0;
-    while index < jobs.len().min(LOOK_AHEAD) {
-        let other = &jobs[index].item;
-        if other.id.content == id.content && other.envelope == *envelope {
-            taken.extend(jobs.remove(index));
-        } else {
-            index += 1;
-        }
-    }
-    Some(taken)
+fn open(queue: Arc<HostQueue>, relay: Arc<Relay>) {
+    tokio::spawn(connection::run(queue, relay));
 }

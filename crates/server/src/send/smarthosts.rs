@@ -1,7 +1,7 @@
 //! Smarthosts that take no mail: told when that begins, once a day while it lasts, and when it is over. All
 //! mail for elsewhere waits for them, and the queue tells nobody of that by itself.
 
-use super::{hosts::Trouble, visit::Found};
+use super::{trouble::Trouble, visit::Found};
 use crate::send::route::Host;
 use posta_mail::Timestamp;
 use std::{

@@ -1,8 +1,8 @@
 //! What came of an attempt, server by server, and what of it decides about each recipient.
 
-use super::{capacity::Verdict, hosts::Trouble};
+use super::{capacity::Verdict, trouble::Trouble};
 use posta_mail::Reply;
-use posta_net::tls_failure::Failure as TlsFailure;
+use posta_net::tls::failure::Failure as TlsFailure;
 use posta_smtp::client::Decision;
 use posta_store::Item;
 use std::collections::BTreeMap;

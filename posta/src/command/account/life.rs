@@ -2,10 +2,11 @@
 
 use crate::{
     Place,
-    command::{alias, block_on, carry_out, show},
+    command::{alias, carry_out, show},
     config::Span,
     operator,
     output::say,
+    runtime::block_on,
     wiring,
 };
 use anyhow::{Context, Result, bail, ensure};

@@ -6,7 +6,7 @@ use super::{
 };
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
-use posta_net::client_tls::ClientTls;
+use posta_net::tls::client::ClientTls;
 use std::{ops::Range, rc::Rc, time::Duration};
 use tokio::time::sleep;
 

@@ -8,7 +8,7 @@ use crate::config::Octets;
 use anyhow::Result;
 use clap::Args;
 use posta_mail::Address;
-use posta_net::client_tls::ClientTls;
+use posta_net::tls::client::ClientTls;
 use std::{rc::Rc, time::Duration};
 use tokio::time::sleep;
 

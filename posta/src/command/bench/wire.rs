@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, bail, ensure};
 use memchr::{memchr, memmem};
 use posta_net::{
-    client_tls::{ClientTls, Verify},
+    tls::client::{ClientTls, Verify},
     transport::Stream,
 };
 use std::time::{Duration, Instant};

@@ -3,7 +3,7 @@
 mod narrate;
 mod tap;
 
-use crate::{client, config::Config, output::say, wiring};
+use crate::{client, config::Config, output::say, runtime::block_on, wiring};
 use anyhow::{Context, Result, bail, ensure};
 use bytes::Bytes;
 use clap::Args;
@@ -46,7 +46,7 @@ pub(crate) fn run(arguments: Arguments, umask: u32) -> Result<()> {
     let directory =
         tempfile::Builder::new().prefix("posta-demo-").permissions(private).tempdir()?;
     let store = wiring::open_store(directory.path(), None)?;
-    super::block_on(async move {
+    block_on(async move {
         add_accounts(store.clone()).await?;
         let world = wiring::world(store, &Config::default(), umask)?;
         let server = Server::start(settings()?, world).await?;

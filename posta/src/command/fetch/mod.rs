@@ -8,7 +8,9 @@ mod tracked;
 use crate::{
     Place,
     config::{Config, Octets},
-    operator, wiring,
+    operator,
+    runtime::block_on,
+    wiring,
 };
 use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, ValueEnum};
@@ -162,7 +164,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<()> {
         None => vec![single(&arguments)?],
     };
     let several = tasks.len() > 1;
-    super::block_on(async move {
+    block_on(async move {
         let (mut failed, mut stayed) = (0, false);
         for task in tasks {
             let about = format!("{} at {}", task.login.user, task.login.server);

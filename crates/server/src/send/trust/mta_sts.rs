@@ -8,7 +8,7 @@ use posta_mail::Timestamp;
 use posta_net::{
     clock::Clock,
     https::{Web, WebError},
-    tls_failure::Failure,
+    tls::failure::Failure,
 };
 use posta_store::Store;
 use serde::{Deserialize, Serialize};

@@ -2,7 +2,8 @@
 
 use crate::send::{
     Relay, Smarthost, SmarthostTls,
-    hosts::{Peer, Trouble, Trust},
+    peer::{Peer, Trust},
+    trouble::Trouble,
 };
 use crate::{
     reports::tls::PolicyKind,
@@ -13,10 +14,12 @@ use crate::{
 };
 use posta_mail::Reply;
 use posta_net::{
-    client_tls::Verify,
-    dane::{self, Dane},
     dns::{LookupError, Tlsa},
-    tls_failure::Failure,
+    tls::{
+        client::Verify,
+        dane::{self, Dane},
+        failure::Failure,
+    },
 };
 use posta_store::Item;
 use std::sync::Arc;

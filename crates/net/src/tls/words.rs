@@ -1,7 +1,7 @@
 //! What goes wrong with TLS, in words for people: the library's own are names out of its code, and the
 //! address of its manual.
 
-use crate::{client_tls::certificate::CertificateFault, tls_failure::Failure};
+use crate::tls::{failure::Failure, fault::CertificateFault};
 use rustls::{AlertDescription, CertificateError, Error};
 use std::{
     io,
@@ -168,7 +168,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for InWords<S> {
 
 #[cfg(test)]
 mod tests {
-    use crate::client_tls::{ClientTls, Verify};
+    use crate::tls::client::{ClientTls, Verify};
     use rustls::{
         RootCertStore, ServerConfig,
         pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer},

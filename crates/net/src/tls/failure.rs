@@ -1,5 +1,5 @@
 //! What can go wrong with TLS to another server, in the terms of TLS reports (RFC 8460 §4.3). Certificates, DANE and MTA-STS
-//! all tell their failures in them; the reports count them, and [`tls::words`](crate::tls_words) says them to people.
+//! all tell their failures in them; the reports count them, and [`tls::words`](crate::tls::words) says them to people.
 
 use serde::{Deserialize, Serialize};
 

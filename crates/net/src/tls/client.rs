@@ -3,9 +3,11 @@
 pub mod certificate;
 
 use crate::{
-    dane::Dane,
-    server_tls,
-    tls_words::{InWords, in_words},
+    tls::{
+        dane::Dane,
+        server,
+        words::{InWords, in_words},
+    },
     transport::Stream,
 };
 use certificate::{Believed, Checks};
@@ -124,7 +126,7 @@ impl ClientTls {
             version.unwrap_or("TLS").replace('_', "."),
             suite.unwrap_or("unknown").replace("TLS13_", "TLS_")
         );
-        let exporter = server_tls::exporter(connection).map(|octets| octets.to_vec());
+        let exporter = server::exporter(connection).map(|octets| octets.to_vec());
         Ok((Box::new(InWords(stream)), Negotiated { about, exporter }))
     }
 }

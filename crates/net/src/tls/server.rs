@@ -162,7 +162,7 @@ impl Tls {
     pub async fn accept(&self, stream: Box<dyn Stream>) -> io::Result<(Box<dyn Stream>, TlsInfo)> {
         let handshake = timeout(HANDSHAKE, self.acceptor.accept(stream)).await;
         let stream =
-            handshake.map_err(|_| io::ErrorKind::TimedOut)?.map_err(crate::tls_words::in_words)?;
+            handshake.map_err(|_| io::ErrorKind::TimedOut)?.map_err(crate::tls::words::in_words)?;
         let connection = stream.get_ref().1;
         let info = TlsInfo {
             version: match connection.protocol_version() {
@@ -179,7 +179,7 @@ impl Tls {
                 .fitting(connection.server_name())
                 .map_or_else(|| [].into(), |fitting| fitting.end_point.clone()),
         };
-        Ok((Box::new(crate::tls_words::InWords(stream)), info))
+        Ok((Box::new(crate::tls::words::InWords(stream)), info))
     }
 }
 

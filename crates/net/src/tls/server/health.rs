@@ -141,7 +141,7 @@ impl fmt::Display for What {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::server_tls::CertificateFiles;
+    use crate::tls::server::CertificateFiles;
     use rcgen::{CertificateParams, KeyPair, date_time_ymd};
     use std::{fs, path::Path};
 

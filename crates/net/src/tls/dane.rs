@@ -2,8 +2,8 @@
 //! (RFC 7672). No authority has a say in it.
 
 use crate::{
-    client_tls::certificate::CertificateFault,
     dns::{Answer, Tlsa},
+    tls::fault::CertificateFault,
 };
 use aws_lc_rs::digest::{self, SHA256, SHA512};
 use rustls::pki_types::{CertificateDer, ServerName, SignatureVerificationAlgorithm, UnixTime};
