@@ -11,6 +11,7 @@
 //! Only events of our own crates are told: what libraries say of themselves is for their developers.
 
 use crate::config::Level;
+use parking_lot::{Condvar, Mutex, MutexGuard};
 use posta_mail::{Timestamp, visible::escaped};
 use posta_net::clock::{Clock, SystemClock};
 use std::{
@@ -19,7 +20,7 @@ use std::{
     hash::{BuildHasher, RandomState},
     io,
     sync::{
-        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        Arc,
         atomic::{AtomicUsize, Ordering},
     },
     thread,
@@ -121,12 +122,11 @@ impl Log {
         state.sum_up(SystemClock.now(), Duration::ZERO);
         self.filled.notify_one();
         let is_unwritten = |state: &mut State| !state.pending.is_empty() || state.is_writing;
-        let waited = self.written.wait_timeout_while(state, LAST_LINES, is_unwritten);
-        drop(waited.unwrap_or_else(PoisonError::into_inner));
+        self.written.wait_while_for(&mut state, is_unwritten, LAST_LINES);
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     /// Writes lines as they come, for ever.
@@ -135,8 +135,7 @@ impl Log {
         loop {
             let mut state = self.state();
             while state.pending.is_empty() {
-                let waited = self.filled.wait_timeout(state, COUNTED);
-                state = waited.unwrap_or_else(PoisonError::into_inner).0;
+                self.filled.wait_for(&mut state, COUNTED);
                 state.sum_up(SystemClock.now(), COUNTED);
             }
             std::mem::swap(&mut lines, &mut state.pending);

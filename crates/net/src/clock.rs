@@ -1,7 +1,7 @@
 //! Time, ids and randomness, from one source that tests can replace.
 
+use parking_lot::Mutex;
 use posta_mail::{MailId, Timestamp};
-use std::sync::{Mutex, PoisonError};
 
 /// Where time, ids and randomness come from. Nothing else in the server asks the system for them.
 pub trait Clock: Send + Sync + 'static {
@@ -51,17 +51,17 @@ impl SimulatedClock {
 
     /// Moves the clock.
     pub fn set(&self, now: Timestamp) {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).0 = now;
+        self.state.lock().0 = now;
     }
 }
 
 impl Clock for SimulatedClock {
     fn now(&self) -> Timestamp {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).0
+        self.state.lock().0
     }
 
     fn random(&self, octets: &mut [u8]) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state.lock();
         for octet in octets {
             // xorshift64*
             state.1 ^= state.1 >> 12;

@@ -13,6 +13,7 @@ use hickory_resolver::{
         rr::{Name, RData, Record, RecordType},
     },
 };
+use parking_lot::Mutex;
 use question::Whole;
 use size::Size;
 use std::{
@@ -21,7 +22,7 @@ use std::{
     net::{IpAddr, SocketAddr},
     path::{Path, PathBuf},
     pin::Pin,
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     time::Duration,
 };
 use tokio::time::Instant;
@@ -230,7 +231,7 @@ impl Dns {
 
     /// Whether it was found out lately that there is nothing, or that nothing can be found out.
     fn is_absent(&self, name: &str, kind: RecordType) -> Option<Option<LookupError>> {
-        let absent = self.absent.lock().unwrap_or_else(PoisonError::into_inner);
+        let absent = self.absent.lock();
         let found =
             absent.get(&(kind, name.to_owned())).filter(|(until, _)| *until > Instant::now());
         found.map(|(_, error)| error.clone())
@@ -240,7 +241,7 @@ impl Dns {
         let failed = matches!(error, Some(LookupError::Failed(..)));
         let now = Instant::now();
         let until = now + if failed { FAILURE } else { NOTHING };
-        let mut absent = self.absent.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut absent = self.absent.lock();
         if absent.len() >= REMEMBERED {
             absent.retain(|_, (until, _)| *until > now);
         }
@@ -254,7 +255,7 @@ impl Dns {
     /// that they do not could also have kept DNSSEC from us by other means; `dns.dnssec = true` is
     /// for those who know better.
     async fn is_usable(&self, validating: &TokioResolver) -> bool {
-        let known = *self.usable.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = *self.usable.lock();
         if let Some((_, usable)) = known.filter(|(since, _)| since.elapsed() < BELIEVED) {
             return usable;
         }
@@ -264,7 +265,7 @@ impl Dns {
             tracing::warn!("the name servers do not hand on DNSSEC: DANE protects nothing");
         }
         let now = (Instant::now(), usable);
-        *self.usable.lock().unwrap_or_else(PoisonError::into_inner) = Some(now);
+        *self.usable.lock() = Some(now);
         usable
     }
 }

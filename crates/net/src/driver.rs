@@ -5,12 +5,12 @@
 //! pool when octets arrive and given back when the engine has consumed them.
 
 use crate::transport::Stream;
+use parking_lot::Mutex;
 use posta_mail::{Engine, Interrupt, Pace, Step};
 use std::{
     future::{Future, poll_fn, ready},
     io,
     pin::Pin,
-    sync::{Mutex, PoisonError},
     task::Poll,
     time::Duration,
 };
@@ -348,13 +348,13 @@ struct BufferPool {
 
 impl BufferPool {
     fn take(&self) -> Vec<u8> {
-        let pooled = self.buffers.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let pooled = self.buffers.lock().pop();
         pooled.unwrap_or_else(|| vec![0; INPUT])
     }
 
     fn give(&self, buffer: Vec<u8>) {
         if buffer.len() == INPUT {
-            let mut buffers = self.buffers.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut buffers = self.buffers.lock();
             if buffers.len() < POOLED {
                 buffers.push(buffer);
             }

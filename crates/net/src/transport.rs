@@ -1,5 +1,6 @@
 //! Connections, from a source that tests can replace.
 
+use parking_lot::Mutex;
 use posta_mail::ClientAddress;
 use std::{
     collections::HashMap,
@@ -11,7 +12,6 @@ use std::{
     path::PathBuf,
     pin::Pin,
     str::FromStr,
-    sync::{Mutex, PoisonError},
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -232,7 +232,7 @@ impl Net for MemoryNet {
     fn bind<'a>(&'a self, endpoint: &'a Endpoint) -> Pending<'a, Box<dyn Listener>> {
         Box::pin(async move {
             let (sender, incoming) = mpsc::channel(16);
-            let mut listeners = self.listeners.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut listeners = self.listeners.lock();
             listeners.insert(endpoint.to_string(), sender);
             let endpoint = endpoint.clone();
             Ok(Box::new(MemoryEndpoint { endpoint, incoming }) as Box<dyn Listener>)
@@ -242,7 +242,7 @@ impl Net for MemoryNet {
     fn connect<'a>(&'a self, host_and_port: &'a str) -> Pending<'a, Box<dyn Stream>> {
         Box::pin(async move {
             let sender = {
-                let listeners = self.listeners.lock().unwrap_or_else(PoisonError::into_inner);
+                let listeners = self.listeners.lock();
                 listeners.get(host_and_port).cloned()
             };
             let sender = sender.ok_or(io::ErrorKind::ConnectionRefused)?;

@@ -11,6 +11,7 @@ use crate::{
     web,
 };
 use ipnet::IpNet;
+use parking_lot::Mutex;
 use posta_mail::{ClientAddress, Engine, Interrupt};
 use posta_net::{
     client_network::{ClientNetwork, is_within},
@@ -21,12 +22,7 @@ use posta_net::{
 };
 use posta_pop3::{Server as Pop3Server, server::Profile as Pop3Profile};
 use posta_smtp::{Server as SmtpServer, server::Profile as SmtpProfile};
-use std::{
-    collections::HashMap,
-    io,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{collections::HashMap, io, sync::Arc, time::Duration};
 use tokio::{
     sync::{mpsc, watch},
     time::sleep,
@@ -108,7 +104,7 @@ impl Clients {
     /// Counts a session, if the client may have one more.
     fn admit(self: &Arc<Self>, client: ClientAddress) -> Option<Counted> {
         let client = ClientNetwork::of_client(client);
-        let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut sessions = self.sessions.lock();
         if self.limit.get().is_some_and(|limit| sessions.all >= limit) {
             return None;
         }
@@ -126,7 +122,7 @@ impl Clients {
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        let mut sessions = self.clients.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut sessions = self.clients.sessions.lock();
         sessions.all -= 1;
         let Some(client) = self.client else { return };
         if let Some(count) = sessions.each.get_mut(&client) {

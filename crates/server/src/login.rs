@@ -28,15 +28,12 @@ use crate::login::{
 };
 use aws_lc_rs::{constant_time, hmac};
 use md5::{Digest, Md5};
+use parking_lot::Mutex;
 use posta_mail::{Address, ClientAddress, Secret, Timestamp};
 use posta_net::{clock::Clock, scram::Verifier};
 use posta_store::{AccountId, Credentials, SecretOf, Store, StoreError};
 use std::{
-    collections::HashMap,
-    future::Future,
-    sync::{Arc, Mutex, PoisonError},
-    thread::available_parallelism,
-    time::Duration,
+    collections::HashMap, future::Future, sync::Arc, thread::available_parallelism, time::Duration,
 };
 use tokio::sync::Semaphore;
 
@@ -405,7 +402,7 @@ impl Authenticator {
     /// The account, if this password was right for it a while ago.
     fn remembered(&self, account: &Option<Found>, tag: &hmac::Tag) -> Option<Found> {
         let account = account.as_ref()?;
-        let remembered = self.remembered.lock().unwrap_or_else(PoisonError::into_inner);
+        let remembered = self.remembered.lock();
         let known = remembered.get(&account.id)?;
         let same = constant_time::verify_slices_are_equal(known.tag.as_ref(), tag.as_ref());
         (same.is_ok() && self.clock.now() < known.until).then(|| account.clone())
@@ -413,7 +410,7 @@ impl Authenticator {
 
     fn remember(&self, account: AccountId, tag: hmac::Tag) {
         let until = self.clock.now() + REMEMBERED;
-        let mut remembered = self.remembered.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut remembered = self.remembered.lock();
         if remembered.len() >= REMEMBERED_ACCOUNTS {
             remembered.clear();
         }

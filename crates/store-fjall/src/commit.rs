@@ -11,7 +11,6 @@ use crate::{
     failed,
     key_file::KeyFile,
     lanes::Lanes,
-    lock,
     log::Log,
     open::Opener,
     recover, schema,
@@ -21,13 +20,14 @@ use crate::{
 };
 use bytes::Bytes;
 use futures_channel::oneshot;
+use parking_lot::Mutex;
 use posta_mail::{MailId, Timestamp};
 use posta_store::{
     Acceptance, AccountId, Collected, Delivery, Entry, Event, Item, Settlement, StoreError, Uid,
 };
 use std::{
     collections::HashSet,
-    sync::{Arc, Mutex, mpsc},
+    sync::{Arc, mpsc},
     thread,
     time::Duration,
 };
@@ -170,7 +170,7 @@ impl Committer {
     /// Reads the state that the last run left.
     pub(crate) fn new(schema: Schema, opener: &Opener, disk: Disk) -> Result<Self, StoreError> {
         let Opener { segments, usages, views, lanes, keys, .. } = opener.clone();
-        let set_aside = lock(&opener.set_aside).take();
+        let set_aside = opener.set_aside.lock().take();
         let log = recover::log(&schema, segments.clone(), set_aside.as_deref())?;
         let contents = Contents::new(&schema, segments, log.segment())?;
         let accounts = schema.accounts("")?.into_iter().map(|account| account.id).collect();

@@ -8,7 +8,7 @@ use crate::{
     batch::Batch,
     commit::Committer,
     disk::Room,
-    failed, io_failed, key_and_value, lock,
+    failed, io_failed, key_and_value,
     log::{ContentKey, Kind, Place, Position, SEGMENT, Segments, Walk},
     schema::{self, Schema},
 };
@@ -136,7 +136,7 @@ impl Committer {
         batch.apply().map_err(failed).inspect_err(|_| self.log.fail())?;
         self.is_buffered |= sync;
         if !effects.is_empty() {
-            lock(&self.lanes).apply(effects);
+            self.lanes.lock().apply(effects);
         }
         Ok(())
     }

@@ -41,6 +41,7 @@ use key_file::KeyFile;
 use lanes::Lanes;
 use log::Segments;
 use open::{Opener, Tables};
+use parking_lot::Mutex;
 use posta_mail::{Address, Domain, MailId, Secret, Timestamp};
 use posta_store::{
     Acceptance, Account, AccountId, Alias, AliasName, Credentials, Destination, Entry, Event, Item,
@@ -54,7 +55,7 @@ use std::{
     io,
     path::Path,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc,
         atomic::{AtomicU64, Ordering},
         mpsc,
     },
@@ -139,14 +140,14 @@ impl FjallStore {
     /// be read, and how many each has.
     #[must_use]
     pub fn unreadable(&self) -> Vec<(String, u64)> {
-        lock(&self.segments.unreadable).clone()
+        self.segments.unreadable.lock().clone()
     }
 
     /// Returns what the start found to be missing altogether: the end of the log, with messages that nothing
     /// else tells of.
     #[must_use]
     pub fn missing(&self) -> Option<Missing> {
-        *lock(&self.segments.missing)
+        *self.segments.missing.lock()
     }
 
     fn schema(&self) -> Result<Arc<Schema>, StoreError> {
@@ -202,11 +203,6 @@ impl Drop for FjallStore {
             let _ = committer.join();
         }
     }
-}
-
-/// What is known of the queue in memory: for an instant, never across a wait.
-fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
-    shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn committer_gone() -> StoreError {
@@ -287,12 +283,12 @@ impl Store for FjallStore {
     }
 
     fn renew(&self, item: ItemId, lease: Timestamp) -> Pending<'_, ()> {
-        lock(&self.lanes).renew(item, lease);
+        self.lanes.lock().renew(item, lease);
         now(|| Ok(()))
     }
 
     fn pause(&self, destination: &Destination, until: Timestamp) -> Pending<'_, ()> {
-        lock(&self.lanes).pause(schema::lane_key(destination), until);
+        self.lanes.lock().pause(schema::lane_key(destination), until);
         now(|| Ok(()))
     }
 
@@ -305,7 +301,7 @@ impl Store for FjallStore {
     }
 
     fn next_due(&self) -> Pending<'_, Option<Timestamp>> {
-        now(|| Ok(lock(&self.lanes).next_due()))
+        now(|| Ok(self.lanes.lock().next_due()))
     }
 
     fn items(&self, after: Option<ItemId>, limit: usize) -> Pending<'_, Vec<Item>> {

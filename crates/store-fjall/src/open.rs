@@ -12,7 +12,6 @@ use crate::{
     io_failed,
     key_file::KeyFile,
     lanes::Lanes,
-    lock,
     log::Segments,
     schema::Schema,
     unsealed,
@@ -20,10 +19,11 @@ use crate::{
     views::Views,
 };
 use fjall::Database;
+use parking_lot::{Mutex, RwLock};
 use posta_store::StoreError;
 use std::{
     path::PathBuf,
-    sync::{Arc, Mutex, PoisonError, RwLock, mpsc},
+    sync::{Arc, mpsc},
     thread,
     time::Duration,
 };
@@ -46,17 +46,17 @@ pub(crate) struct Tables(RwLock<Option<Arc<Schema>>>);
 
 impl Tables {
     pub(crate) fn get(&self) -> Result<Arc<Schema>, StoreError> {
-        let schema = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let schema = self.0.read();
         schema.clone().ok_or_else(|| StoreError::Failed("its tables are being mended".to_owned()))
     }
 
     fn set(&self, schema: Schema) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(schema));
+        *self.0.write() = Some(Arc::new(schema));
     }
 
     /// Closes the tables, when those who read from them are done.
     fn close(&self) {
-        let mut schema = self.0.write().unwrap_or_else(PoisonError::into_inner).take();
+        let mut schema = self.0.write().take();
         while let Some(shared) = schema.take() {
             // A read lasts no longer than its call.
             schema = Arc::try_unwrap(shared).err();
@@ -86,8 +86,8 @@ impl Opener {
         let (schema, committer) =
             opened.map_err(|error| damage::with_cure(&self.directory, error))?;
         let mut lanes = schema.lanes()?;
-        lanes.take_leases(&mut lock(&self.lanes));
-        *lock(&self.lanes) = lanes;
+        lanes.take_leases(&mut self.lanes.lock());
+        *self.lanes.lock() = lanes;
         self.usages.forget();
         self.views.forget_all();
         self.tables.set(schema);
@@ -121,7 +121,7 @@ impl Opener {
                      brought up to date from the log",
                     aside.display()
                 );
-                *lock(&self.set_aside) = Some(aside);
+                *self.set_aside.lock() = Some(aside);
                 damage::open_engine(open).ok_or_else(|| damaged("a table"))?
             }
         };

@@ -6,7 +6,6 @@ use crate::{
     commit::{Committer, Content},
     failed, key_and_value,
     lanes::{Effect, Lanes},
-    lock,
     schema::{self, LaneKey, Schema},
 };
 use posta_mail::{MailId, Timestamp};
@@ -28,7 +27,7 @@ impl FjallStore {
         limit: usize,
         share: usize,
     ) -> Result<Vec<Item>, StoreError> {
-        let mut lanes = lock(&self.lanes);
+        let mut lanes = self.lanes.lock();
         lanes.lapse(now);
         let (mut claimed, mut passed) = (Vec::new(), Vec::new());
         while claimed.len() < limit
@@ -53,7 +52,7 @@ impl FjallStore {
         limit: usize,
     ) -> Result<Vec<Item>, StoreError> {
         let mut items = self.schema()?.items(after, limit)?;
-        let lanes = lock(&self.lanes);
+        let lanes = self.lanes.lock();
         items.iter_mut().for_each(|item| lanes.show(item));
         Ok(items)
     }
@@ -124,7 +123,7 @@ impl Committer {
         let mut count = 0;
         for &(id, due) in items {
             // One that is claimed after this look is settled by what its record says then.
-            if lock(&self.lanes).is_leased(id) {
+            if self.lanes.lock().is_leased(id) {
                 continue;
             }
             let Some(mut item) = self.schema.item(id)? else { continue };

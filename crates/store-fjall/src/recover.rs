@@ -2,7 +2,7 @@
 
 use crate::{
     batch::Batch,
-    damage, failed, io_failed, lock,
+    damage, failed, io_failed,
     log::{Kind, Log, Position, Segments, Walk},
     schema::{self, Schema},
 };
@@ -46,7 +46,7 @@ pub(crate) fn log(
     // Before a file is made where one is missing, or lengthened where it is cut off.
     let is_suspicious = end != start || before.is_some() || !known.is_empty();
     let lost = damage::look(schema, &segments, end, &sound, is_suspicious)?;
-    *lock(&segments.unreadable) = damage::tell(schema, &lost)?;
+    *segments.unreadable.lock() = damage::tell(schema, &lost)?;
     if lost.inside != known {
         schema.note_damaged_segments(&lost.inside)?;
     }
@@ -55,7 +55,7 @@ pub(crate) fn log(
         let last = numbers.last().copied().unwrap_or_default().max(end.segment);
         end = Position { segment: last + 1, offset: 0, previous: 0 };
     }
-    *lock(&segments.missing) = missing;
+    *segments.missing.lock() = missing;
     schema.checkpoint(end)?;
     let tables = schema.clone();
     Log::new(segments, end, Box::new(move |at| tables.checkpoint(at)))

@@ -1,10 +1,8 @@
 //! How much mailboxes hold: counted once, then kept up to date with each change.
 
+use parking_lot::{Mutex, MutexGuard};
 use posta_store::{AccountId, Usage};
-use std::{
-    collections::HashMap,
-    sync::{Mutex, MutexGuard, PoisonError},
-};
+use std::collections::HashMap;
 
 /// The usage of the mailboxes that somebody asked for. Only the committing thread changes it, after
 /// a change is queued for its commit; a change whose commit fails is the last that there is.
@@ -44,6 +42,6 @@ impl Usages {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<AccountId, Usage>> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+        self.known.lock()
     }
 }

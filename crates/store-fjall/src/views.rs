@@ -8,11 +8,9 @@ use crate::{
     failed, key_and_value,
     schema::{self, Schema},
 };
+use parking_lot::{Mutex, MutexGuard};
 use posta_store::{AccountId, Maildrop, StoreError, Summary, Uid};
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
+use std::{collections::HashMap, sync::Arc};
 
 /// Messages in all views; beyond it the memory starts anew.
 const MESSAGES: usize = 1_000_000;
@@ -90,7 +88,7 @@ impl Views {
     }
 
     fn lock(&self) -> MutexGuard<'_, Known> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 

@@ -12,6 +12,7 @@ use crate::{
     Source, SourceId, Store, StoreError, Summary, Uid, Usage, Visit,
 };
 use bytes::Bytes;
+use parking_lot::Mutex;
 use posta_mail::{Address, Domain, MailId, Secret, Timestamp};
 use std::{
     cmp::Reverse,
@@ -19,7 +20,7 @@ use std::{
     future::ready,
     ops::Bound,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc,
         atomic::{AtomicU64, Ordering},
     },
 };
@@ -86,8 +87,7 @@ impl MemoryStore {
         &self,
         transaction: impl FnOnce(&mut Inner) -> Result<T, StoreError>,
     ) -> Pending<'a, T> {
-        let mut inner: MutexGuard<'_, Inner> =
-            self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut inner = self.inner.lock();
         Box::pin(ready(transaction(&mut inner)))
     }
 

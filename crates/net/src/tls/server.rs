@@ -7,6 +7,7 @@ pub use files::read_certificates;
 
 use crate::transport::Stream;
 use aws_lc_rs::digest;
+use parking_lot::{Mutex, RwLock};
 use rustls::{
     ProtocolVersion, ServerConfig,
     client::verify_server_name,
@@ -20,7 +21,7 @@ use std::{
     io::Write as _,
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError, RwLock},
+    sync::Arc,
     time::{Duration, SystemTime},
 };
 use tokio::time::timeout;
@@ -132,27 +133,27 @@ impl Tls {
         let files = self.certificates.files();
         let now = modified(&files);
         {
-            let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut seen = seen.lock();
             if *seen == now {
                 return Ok(false);
             }
             *seen = now;
         }
         let fresh = Arc::new(load_all(&files, provider)?);
-        *loaded.write().unwrap_or_else(PoisonError::into_inner) = fresh;
+        *loaded.write() = fresh;
         Ok(true)
     }
 
     /// Uses the certificates of another from now on, and the files that those came from.
     pub fn follow(&self, other: &Self) {
         let theirs = other.certificates.files();
-        let seen = other.certificates.seen.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let seen = other.certificates.seen.lock().clone();
         let loaded = other.certificates.loaded();
         let Certificates { files: ours, loaded: our_loaded, seen: our_seen, .. } =
             &*self.certificates;
-        *ours.write().unwrap_or_else(PoisonError::into_inner) = theirs;
-        *our_seen.lock().unwrap_or_else(PoisonError::into_inner) = seen;
-        *our_loaded.write().unwrap_or_else(PoisonError::into_inner) = loaded;
+        *ours.write() = theirs;
+        *our_seen.lock() = seen;
+        *our_loaded.write() = loaded;
     }
 
     /// Negotiates TLS on a connection.
@@ -202,11 +203,11 @@ struct Loaded {
 
 impl Certificates {
     fn files(&self) -> Vec<CertificateFiles> {
-        self.files.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.files.read().clone()
     }
 
     fn loaded(&self) -> Arc<Vec<Loaded>> {
-        self.loaded.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.loaded.read().clone()
     }
 
     /// The first certificate for this name, or the first of all.

@@ -1,13 +1,10 @@
 //! The sources of accounts, visited on their schedule or when somebody asks for it.
 
 use super::{Brought, CollectError, Means, Purpose, StoreDestination};
+use parking_lot::Mutex;
 use posta_mail::Secret;
 use posta_store::{Account, Keep, Login, SecretOf, Source, SourceId, Store, StoreError, Visit};
-use std::{
-    collections::HashSet,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 use tokio::{
     sync::watch,
     task::JoinSet,
@@ -42,7 +39,7 @@ struct Visiting<'c> {
 
 impl Drop for Visiting<'_> {
     fn drop(&mut self) {
-        let mut visited = self.collectors.visited.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut visited = self.collectors.visited.lock();
         visited.remove(&self.source);
     }
 }
@@ -96,7 +93,7 @@ impl Collectors {
         // Those of a removed account wait until it is brought back, or purged with them.
         let accounts = self.store.accounts().await?.into_iter();
         let accounts: HashSet<_> = accounts.map(|account| account.id).collect();
-        let visited = self.visited.lock().unwrap_or_else(PoisonError::into_inner);
+        let visited = self.visited.lock();
         sources
             .retain(|source| !visited.contains(&source.id) && accounts.contains(&source.account));
         Ok(sources)
@@ -218,7 +215,7 @@ impl Collectors {
 
     fn enter(&self, source: SourceId) -> Option<Visiting<'_>> {
         let is_first = {
-            let mut visited = self.visited.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut visited = self.visited.lock();
             visited.insert(source)
         };
         // Only where it is the first: one that is dropped takes the source out, and the lock.

@@ -3,12 +3,10 @@
 //! gets what nobody else gets; else the domain's first account.
 
 use super::canonical;
+use parking_lot::Mutex;
 use posta_mail::{Address, Domain};
 use posta_store::{Store, StoreError};
-use std::{
-    collections::HashMap,
-    sync::{Mutex, PoisonError},
-};
+use std::collections::HashMap;
 
 /// The kind of the records that tell whom the operator named, by domain.
 const KIND: &str = "postmaster";
@@ -42,7 +40,7 @@ impl FirstAccounts {
     ) -> Result<Option<Address>, StoreError> {
         let version = store.directory_version();
         {
-            let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let known = self.0.lock();
             if let Some(known) = known.as_ref().filter(|known| known.version == version) {
                 return Ok(known.by_domain.get(domain).cloned());
             }
@@ -56,7 +54,7 @@ impl FirstAccounts {
         }
         let first = by_domain.get(domain).cloned();
         let known = Known { version, by_domain };
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(known);
+        *self.0.lock() = Some(known);
         Ok(first)
     }
 }

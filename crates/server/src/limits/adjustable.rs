@@ -1,6 +1,8 @@
 //! Settings that can change while the server runs (`Server::reload`).
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
+
+use parking_lot::RwLock;
 
 /// A setting that changes as a whole: whoever asks gets what holds now, and keeps it while it works.
 #[derive(Debug, Default)]
@@ -16,12 +18,12 @@ impl<T> Adjustable<T> {
     /// Returns what holds now.
     #[must_use]
     pub fn get(&self) -> Arc<T> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.0.read().clone()
     }
 
     /// Changes it.
     pub fn set(&self, value: T) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(value);
+        *self.0.write() = Arc::new(value);
     }
 }
 

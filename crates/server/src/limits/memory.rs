@@ -17,13 +17,10 @@
 //! have a half, two a third each: nobody has to be told how many clients there are, and there is
 //! always something left for the next.
 
+use parking_lot::{Mutex, MutexGuard};
 use posta_net::client_network::ClientNetwork;
 use posta_store::{AccountId, CHUNK};
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     time::timeout,
@@ -155,7 +152,7 @@ impl Pool {
     }
 
     fn lock(&self) -> MutexGuard<'_, Units> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 

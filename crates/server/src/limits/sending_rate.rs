@@ -2,14 +2,11 @@
 //! this server a spammer's, and by strangers where a message makes us write to somebody else.
 
 use crate::{directory::Resolved, limits::adjustable::Limit};
+use parking_lot::Mutex;
 use posta_mail::{Address, ClientAddress, Reply, ReversePath, Timestamp};
 use posta_net::client_network::ClientNetwork;
 use posta_store::AccountId;
-use std::{
-    collections::HashMap,
-    hash::Hash,
-    sync::{Mutex, PoisonError},
-};
+use std::{collections::HashMap, hash::Hash};
 
 /// Stands for the programs on this machine that submit without a login: no account has this id.
 pub(crate) const PROGRAMS: AccountId = AccountId(0);
@@ -70,7 +67,7 @@ impl<K: Hash + Eq> Hourly<K> {
 
     fn with<T>(&self, now: Timestamp, act: impl FnOnce(&mut HashMap<K, u32>) -> T) -> T {
         let hour = now.as_second() / HOUR;
-        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut counts = self.counts.lock();
         if counts.0 != hour {
             *counts = (hour, HashMap::new());
         }

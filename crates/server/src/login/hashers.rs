@@ -7,8 +7,9 @@
 //! when none does.
 
 use argon2::{Argon2, Block, Params, PasswordHash, password_hash::phc};
+use parking_lot::Mutex;
 use std::{
-    sync::{Arc, Mutex, PoisonError, mpsc},
+    sync::{Arc, mpsc},
     thread,
 };
 use tokio::sync::oneshot;
@@ -57,13 +58,13 @@ impl Hashers {
 /// Does what comes, until nothing will.
 fn work(jobs: &Mutex<mpsc::Receiver<Job>>) {
     loop {
-        let job = jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
+        let job = jobs.lock().recv();
         let Ok(mut job) = job else { return };
         let mut memory = Memory::default();
         loop {
             job(&mut memory);
             // A thread that holds the lock waits for the next job, so that none is left for this one.
-            let next = jobs.try_lock().ok().and_then(|jobs| jobs.try_recv().ok());
+            let next = jobs.try_lock().and_then(|jobs| jobs.try_recv().ok());
             let Some(next) = next else { break };
             job = next;
         }

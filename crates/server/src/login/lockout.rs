@@ -19,15 +19,12 @@ use crate::{
         login_log::{self, FailedLogins},
     },
 };
+use parking_lot::Mutex;
 use posta_mail::{ClientAddress, Timestamp};
 use posta_net::{client_network::ClientNetwork, clock::Clock};
 use posta_store::{AccountId, Store, StoreError, What};
 use serde::{Deserialize, Serialize};
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 use tokio::time::sleep;
 use told::LockoutsTold;
 
@@ -335,7 +332,7 @@ impl Guard {
     }
 
     fn with<T>(&self, act: impl FnOnce(&mut Counts) -> T) -> T {
-        act(&mut self.counts.lock().unwrap_or_else(PoisonError::into_inner))
+        act(&mut self.counts.lock())
     }
 }
 

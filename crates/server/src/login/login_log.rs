@@ -5,13 +5,10 @@
 //! counted, and told every ten minutes.
 
 use crate::limits::allowance::{Allowance, Rate};
+use parking_lot::Mutex;
 use posta_mail::{Address, ClientAddress, Timestamp};
 use posta_net::{client_network::ClientNetwork, clock::Clock};
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 use tokio::{sync::watch, time::sleep};
 
 /// Failures that have a line each at once.
@@ -113,7 +110,7 @@ impl FailedLogins {
     }
 
     fn with<T>(&self, act: impl FnOnce(&mut State) -> T) -> T {
-        act(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
+        act(&mut self.state.lock())
     }
 }
 

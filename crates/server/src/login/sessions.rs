@@ -1,13 +1,10 @@
 //! Who is logged in to a mailbox, and when somebody last was.
 
 use crate::limits::adjustable::{Adjustable, Limit};
+use parking_lot::{Mutex, MutexGuard};
 use posta_mail::Timestamp;
 use posta_store::AccountId;
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 /// Accounts remembered, beyond which those without a session are forgotten.
 const REMEMBERED: usize = 100_000;
@@ -76,7 +73,7 @@ impl Presence {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<AccountId, Seen>> {
-        self.accounts.lock().unwrap_or_else(PoisonError::into_inner)
+        self.accounts.lock()
     }
 }
 

@@ -18,13 +18,14 @@ use crate::{
     limits::allowance::{Allowance, Rate},
     login::Denied,
 };
+use parking_lot::Mutex;
 use posta_mail::{ClientAddress, Reply, Timestamp};
 use posta_net::{client_network::ClientNetwork, clock::Clock};
 use posta_store::{CountedClient, CountedRefusals, Event, Origin, Refusal, Store, What};
 use std::{
     collections::HashMap,
     fmt::{self, Write as _},
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     time::Duration,
 };
 use tokio::{sync::watch, time::sleep};
@@ -408,7 +409,7 @@ impl Refusals {
     }
 
     fn with<T>(&self, act: impl FnOnce(&mut State) -> T) -> T {
-        act(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
+        act(&mut self.state.lock())
     }
 }
 

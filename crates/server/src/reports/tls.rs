@@ -9,18 +9,13 @@ use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use flate2::{Compression, write::GzEncoder};
 use http_body_util::Full;
 use hyper::{Request, Uri, body::Bytes};
+use parking_lot::Mutex;
 use posta_mail::{Address, Domain, Timestamp, trace};
 use posta_net::{clock::Clock, https::Web, tls::failure::Failure};
 use posta_store::{Store, StoreError};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use std::{
-    collections::BTreeMap,
-    fmt::Write as _,
-    io::Write as _,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{collections::BTreeMap, fmt::Write as _, io::Write as _, sync::Arc, time::Duration};
 use tokio::{sync::watch, time::sleep};
 
 /// The kind of the store's records that hold the counts of a day.
@@ -116,7 +111,7 @@ impl TlsReports {
         server: Option<&str>,
         outcome: Result<(), Failure>,
     ) {
-        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut counts = self.counts.lock();
         if counts.day.len() >= DOMAINS && !counts.day.contains_key(domain) {
             return;
         }
@@ -169,7 +164,7 @@ impl TlsReports {
     async fn turn(&self) -> Result<(), StoreError> {
         let today = date(self.clock.now());
         let written = {
-            let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut counts = self.counts.lock();
             if counts.date.is_empty() {
                 counts.date.clone_from(&today);
             }
@@ -200,7 +195,7 @@ impl TlsReports {
 
     /// Goes on where the last run stopped.
     fn resume(&self, day: Option<Day>) {
-        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut counts = self.counts.lock();
         if counts.day.is_empty() {
             counts.day = day.unwrap_or_default();
         }

@@ -1,12 +1,9 @@
 //! How much of the queue is in hand: in all, and for each destination, so that none of them can hold
 //! the others up.
 
+use parking_lot::Mutex;
 use posta_store::Destination;
-use std::{
-    collections::HashMap,
-    sync::{Mutex, PoisonError},
-    time::Duration,
-};
+use std::{collections::HashMap, time::Duration};
 use tokio::time::Instant;
 
 /// Items in hand at once.
@@ -160,7 +157,7 @@ impl Lanes {
     }
 
     fn with<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
-        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        change(&mut self.0.lock())
     }
 }
 

@@ -1,12 +1,9 @@
 //! What waits for one server, and how many connections it is worth.
 
 use super::{Relay, peer::Peer, trouble::Trouble, visit::Found};
+use parking_lot::{Mutex, MutexGuard};
 use posta_store::Item;
-use std::{
-    collections::VecDeque,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 use tokio::{
     sync::{Notify, oneshot},
     time::{Instant, timeout_at},
@@ -92,7 +89,7 @@ impl HostQueue {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     /// Forgets that the server could not be reached.

@@ -7,11 +7,9 @@ use super::{
     trouble::Trouble,
     visit::Found,
 };
+use parking_lot::Mutex;
 use posta_store::Item;
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::{collections::HashMap, sync::Arc};
 
 /// All servers that something waits for, that have connections, or are down.
 #[derive(Debug, Default)]
@@ -33,7 +31,7 @@ impl Hosts {
     }
 
     fn queue(&self, peer: &Peer) -> Arc<HostQueue> {
-        let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut hosts = self.hosts.lock();
         if let Some(queue) = hosts.get(peer) {
             return queue.clone();
         }
@@ -48,13 +46,13 @@ impl Hosts {
 
     /// Forgets who could not be reached.
     pub(crate) fn forgive(&self) {
-        let hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
+        let hosts = self.hosts.lock();
         hosts.values().for_each(|queue| queue.forgive());
     }
 
     /// Nothing is sent any more but what is under way.
     pub(crate) fn stop(&self) {
-        let hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
+        let hosts = self.hosts.lock();
         hosts.values().for_each(|queue| queue.stop());
     }
 }

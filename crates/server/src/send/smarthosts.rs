@@ -3,12 +3,9 @@
 
 use super::{trouble::Trouble, visit::Found};
 use crate::send::route::Host;
+use parking_lot::Mutex;
 use posta_mail::Timestamp;
-use std::{
-    collections::HashMap,
-    sync::{Mutex, PoisonError},
-    time::Duration,
-};
+use std::{collections::HashMap, time::Duration};
 
 /// How often one that is down is told of again.
 const AGAIN: Duration = Duration::from_secs(24 * 60 * 60);
@@ -63,7 +60,7 @@ impl Smarthosts {
     }
 
     fn news(&self, name: &str, works: bool, now: Timestamp) -> Option<News> {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.0.lock();
         if works {
             let Down { since, times, .. } = all.remove(name)?;
             return Some(News::Up { since, times });

@@ -1,13 +1,8 @@
 //! The keeper: a thread that keeps room ahead of the log's end, and makes checkpoints.
 
+use parking_lot::{Condvar, Mutex, MutexGuard};
 use posta_store::{CHUNK, StoreError};
-use std::{
-    fs::File,
-    io,
-    os::unix::fs::FileExt,
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
-    thread,
-};
+use std::{fs::File, io, os::unix::fs::FileExt, sync::Arc, thread};
 
 use super::SEGMENT;
 use crate::disk;
@@ -98,7 +93,7 @@ impl Keeper {
     pub(crate) fn claim(&self, end: u64) {
         let mut state = self.shared.lock();
         while state.limit < end && state.extending {
-            state = self.shared.wait(state);
+            self.shared.changed.wait(&mut state);
         }
         state.limit = state.limit.max(end);
     }
@@ -183,17 +178,13 @@ impl Shared {
                 }
                 self.changed.notify_all();
             } else {
-                state = self.wait(state);
+                self.changed.wait(&mut state);
             }
         }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn wait<'s>(&self, state: MutexGuard<'s, State>) -> MutexGuard<'s, State> {
-        self.changed.wait(state).unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 }
 

@@ -6,6 +6,7 @@ use super::{
 };
 use crate::{damage::Missing, damaged, io_failed};
 use bytes::Bytes;
+use parking_lot::{Mutex, MutexGuard};
 use posta_store::StoreError;
 use std::{
     collections::{BTreeSet, HashMap},
@@ -13,7 +14,7 @@ use std::{
     io,
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
 };
 
 /// Files that are kept open for reading.
@@ -138,7 +139,7 @@ impl Segments {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<u64, Arc<File>>> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+        self.open.lock()
     }
 }
 

@@ -2,9 +2,9 @@
 //! far as [`AT_ONCE`] and [`EVERY`] go; `posta lockout list` has them all.
 
 use crate::limits::allowance::{Allowance, Rate};
+use parking_lot::Mutex;
 use posta_net::clock::Clock;
 use posta_store::{Event, Store, What};
-use std::sync::{Mutex, PoisonError};
 
 /// Lock-outs that are told at once.
 const AT_ONCE: u64 = 64;
@@ -29,7 +29,7 @@ impl LockoutsTold {
     /// Notes a lock-out, unless there are too many.
     pub(super) fn note(&self, what: What, clock: &dyn Clock) {
         let now = clock.now();
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state.lock();
         let rate = Rate { at_once: AT_ONCE * EVERY, a_second: 1 };
         if state.told.take(EVERY, rate, now) {
             state.waiting.push(Event { id: clock.mail_id(), time: now, what });
@@ -39,7 +39,7 @@ impl LockoutsTold {
     /// Tells the history what was noted.
     pub(super) async fn tell(&self, store: &dyn Store) {
         let waiting = {
-            let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut state = self.state.lock();
             std::mem::take(&mut state.waiting)
         };
         if waiting.is_empty() {

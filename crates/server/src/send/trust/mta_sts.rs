@@ -4,6 +4,7 @@
 use crate::reports::tls::TlsReports;
 use http_body_util::Full;
 use hyper::{Request, StatusCode};
+use parking_lot::Mutex;
 use posta_mail::Timestamp;
 use posta_net::{
     clock::Clock,
@@ -12,11 +13,7 @@ use posta_net::{
 };
 use posta_store::Store;
 use serde::{Deserialize, Serialize};
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 use tokio::sync::watch;
 
 /// How long fetching a policy may take (RFC 8461 §3.3: a minute).
@@ -187,7 +184,7 @@ impl Policies {
         let read = |(domain, record): (String, Vec<u8>)| {
             serde_json::from_slice(&record).ok().map(|fetched| (domain, fetched))
         };
-        lock(&self.known).extend(kept.into_iter().filter_map(read));
+        self.known.lock().extend(kept.into_iter().filter_map(read));
     }
 
     /// The policy that holds for a domain; none if it has none.
@@ -198,7 +195,7 @@ impl Policies {
             |id: &String| known.as_ref().is_some_and(|known| known.id == *id && !known.is_old(now));
         // RFC 8461 §3.1: that DNS says nothing any more takes nothing back.
         let wanted = self.id(domain).await.filter(|id| !is_current(id));
-        let found = match wanted.map(|id| (id, lock(&self.turns).take(domain, now))) {
+        let found = match wanted.map(|id| (id, self.turns.lock().take(domain, now))) {
             Some((id, Turn::Ours(_asking))) => self.fetch(domain, id, now).await.or(known),
             // Mail waits until it is known how it must be sent; what was known before serves till then.
             Some((_, Turn::Theirs(mut asking))) if known.is_none() => {
@@ -212,7 +209,7 @@ impl Policies {
 
     /// What is remembered of a domain, if it still holds.
     fn known(&self, domain: &str, now: Timestamp) -> Option<Fetched> {
-        lock(&self.known).get(domain).filter(|known| known.until > now).cloned()
+        self.known.lock().get(domain).filter(|known| known.until > now).cloned()
     }
 
     /// What the domain's DNS calls its policy (RFC 8461 §3.1).
@@ -272,9 +269,9 @@ impl Policies {
     async fn remember(&self, domain: &str, fetched: Fetched, now: Timestamp) {
         let record = serde_json::to_vec(&fetched).unwrap_or_default();
         let gone: Vec<String> = {
-            let mut known = lock(&self.known);
+            let mut known = self.known.lock();
             known.insert(domain.to_owned(), fetched);
-            lock(&self.turns).0.remove(domain);
+            self.turns.lock().0.remove(domain);
             // Those whose time is over go, or the one whose time is over next.
             let next = known.values().map(|known| known.until).min().unwrap_or(now);
             match known.len() > REMEMBERED {
@@ -292,10 +289,6 @@ impl Policies {
             }
         }
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
