@@ -1,10 +1,7 @@
 //! Parsers: what they take, they print, and take again as the same.
 
-use posta_mail::{
-    Address, Domain, ForwardPath, ReversePath,
-    convert::{Converter, HeaderSections, Survey, Unconvertible},
-    visible::is_visible,
-};
+use posta_mail::{Address, Domain, ForwardPath, ReversePath, visible::is_visible};
+use posta_mime::convert::{Converter, HeaderSections, Survey, Unconvertible};
 use posta_smtp::{
     command::Command,
     reply::{ReplyError, ReplyReader},

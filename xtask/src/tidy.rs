@@ -18,18 +18,23 @@ const FUNCTION_LINES: usize = 70;
 const ARCHITECTURE_LINES: usize = 300;
 
 /// The workspace's crates, and which of them each may know.
-pub(crate) const MAY_KNOW: [(&str, &[&str]); 10] = [
+pub(crate) const MAY_KNOW: [(&str, &[&str]); 11] = [
     ("posta-mail", &[]),
+    ("posta-mime", &["posta-mail"]),
     ("posta-smtp", &["posta-mail"]),
     ("posta-pop3", &["posta-mail"]),
     ("posta-store", &["posta-mail"]),
     ("posta-store-fjall", &["posta-mail", "posta-store"]),
     ("posta-net", &["posta-mail"]),
-    ("posta-server", &["posta-mail", "posta-net", "posta-smtp", "posta-pop3", "posta-store"]),
+    (
+        "posta-server",
+        &["posta-mail", "posta-mime", "posta-net", "posta-smtp", "posta-pop3", "posta-store"],
+    ),
     (
         "posta",
         &[
             "posta-mail",
+            "posta-mime",
             "posta-smtp",
             "posta-pop3",
             "posta-store",
@@ -38,7 +43,7 @@ pub(crate) const MAY_KNOW: [(&str, &[&str]); 10] = [
             "posta-server",
         ],
     ),
-    ("fuzz", &["posta-mail", "posta-smtp", "posta-pop3"]),
+    ("fuzz", &["posta-mail", "posta-mime", "posta-smtp", "posta-pop3"]),
     ("xtask", &[]),
 ];
 
@@ -46,7 +51,7 @@ pub(crate) const MAY_KNOW: [(&str, &[&str]); 10] = [
 const NO_PART: [&str; 2] = ["fuzz", "xtask"];
 
 /// Crates that are pure: no input or output, no clock, no randomness, no runtime.
-const PURE: [&str; 3] = ["posta-mail", "posta-smtp", "posta-pop3"];
+const PURE: [&str; 4] = ["posta-mail", "posta-mime", "posta-smtp", "posta-pop3"];
 const IMPURE_WORDS: [&str; 9] = [
     "std::fs",
     "std::net::Tcp",

@@ -6,18 +6,14 @@
 
 pub mod address;
 pub mod client;
-pub mod convert;
 pub mod crlf;
 pub mod dots;
-pub mod dsn;
 pub mod engine;
 pub mod envelope;
-pub mod header;
 pub mod http;
 pub mod id;
 pub mod limits;
 pub mod line;
-pub mod originators;
 pub mod path;
 pub mod sasl;
 pub mod secret;

@@ -9,10 +9,10 @@ use crate::{
     },
     directory::Directory,
 };
-use posta_mail::{
-    Domain, EnhancedStatus, ForwardPath, ReversePath, Timestamp,
+use posta_mail::{Domain, EnhancedStatus, ForwardPath, ReversePath, Timestamp, envelope::Return};
+use posta_mime::{
     dsn::{self, Action, Reason, Report, Returned},
-    envelope::Return,
+    header::header_section,
 };
 use posta_net::clock::Clock;
 use posta_store::{Acceptance, Event, Pending, Store, StoreError, What};
@@ -169,7 +169,7 @@ impl Reporter {
                 .collect(),
             returned: match is_whole {
                 true => Returned::Whole(&beginning),
-                false => Returned::Header(dsn::header_section(&beginning)),
+                false => Returned::Header(header_section(&beginning)),
             },
         };
         let event = Event {

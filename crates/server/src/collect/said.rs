@@ -1,6 +1,7 @@
 //! What a collected message says of itself, for the history: its envelope is not known any more.
 
-use posta_mail::{ReversePath, dsn::header_section};
+use posta_mail::ReversePath;
+use posta_mime::header::header_section;
 
 /// Octets of a Message-ID that is told: longer ones are nobody's.
 const MESSAGE_ID: usize = 250;

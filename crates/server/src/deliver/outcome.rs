@@ -1,7 +1,8 @@
 //! What becomes of a message's recipients, as its history and the report to its sender tell it.
 
 use crate::directory::Recipient;
-use posta_mail::{Address, MailId, Timestamp, dsn::Action, envelope::Notify};
+use posta_mail::{Address, MailId, Timestamp, envelope::Notify};
+use posta_mime::dsn::Action;
 use posta_smtp::client::Decision;
 use posta_store::{Acceptance, Envelope, Event, Fate, Pending, What};
 

@@ -13,10 +13,9 @@ use crate::{
     directory::store_failed,
     limits::memory::{Budget, Crowded, Holding, Party},
 };
-use posta_mail::{
-    MailId, Reply, Timestamp,
+use posta_mail::{MailId, Reply, Timestamp, crlf::CrlfLines};
+use posta_mime::{
     convert::HeaderSections,
-    crlf::CrlfLines,
     header::HeaderCompleter,
     originators::{OriginatorError, Originators},
 };

@@ -29,9 +29,9 @@ use crate::{
 };
 use ipnet::IpNet;
 use posta_mail::{
-    ClientAddress, Domain, Reply, Timestamp, envelope::Hold, header::HeaderCompleter,
-    sasl::Exchange, trace::Received,
+    ClientAddress, Domain, Reply, Timestamp, envelope::Hold, sasl::Exchange, trace::Received,
 };
+use posta_mime::header::HeaderCompleter;
 use posta_net::{
     client_network::is_within,
     clock::Clock,

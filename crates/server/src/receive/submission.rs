@@ -18,11 +18,10 @@ use crate::{
     login::principal::Principal,
     settings::LoopbackTrust,
 };
-use posta_mail::{
-    Address, ClientAddress, Domain, MailId, Reply, ReversePath, Timestamp,
+use posta_mail::{Address, ClientAddress, Domain, MailId, Reply, ReversePath, Timestamp, trace};
+use posta_mime::{
     header::RequiredFields,
     originators::{OriginatorError, Originators},
-    trace,
 };
 use posta_store::SendAs;
 

@@ -5,17 +5,17 @@ use crate::{
     deliver::{report, wake::Wake},
     reports::Reporter,
 };
-use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use flate2::{Compression, write::GzEncoder};
 use http_body_util::Full;
 use hyper::{Request, Uri, body::Bytes};
 use parking_lot::Mutex;
-use posta_mail::{Address, Domain, Timestamp, trace};
+use posta_mail::{Address, Domain, Timestamp};
+use posta_mime::tls_report::TlsReportMail;
 use posta_net::{clock::Clock, https::Web, tls::failure::Failure};
 use posta_store::{Store, StoreError};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use std::{collections::BTreeMap, fmt::Write as _, io::Write as _, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, io::Write as _, sync::Arc, time::Duration};
 use tokio::{sync::watch, time::sleep};
 
 /// The kind of the store's records that hold the counts of a day.
@@ -301,25 +301,8 @@ impl TlsReports {
         if resolved.is_nothing() {
             return Ok(());
         }
-        let mut text = String::new();
-        let _ = write!(
-            text,
-            "From: TLS reports <{from}>\r\nTo: <{to}>\r\nDate: {}\r\n\
-             Message-ID: <{id}>\r\nSubject: Report Domain: {domain} Submitter: {hostname} Report-ID: <{id}>\r\n\
-             TLS-Report-Domain: {domain}\r\nTLS-Report-Submitter: {hostname}\r\nAuto-Submitted: auto-generated\r\n\
-             MIME-Version: 1.0\r\nContent-Type: multipart/report; report-type=\"tlsrpt\"; boundary=\"report\"\r\n\r\n\
-             --report\r\nContent-Type: text/plain; charset=utf-8\r\n\r\n\
-             This is a report of how {hostname} reached the mail servers of {domain} on {date}.\r\n\
-             --report\r\nContent-Type: application/tlsrpt+gzip\r\nContent-Transfer-Encoding: base64\r\n\
-             Content-Disposition: attachment; filename=\"{hostname}!{domain}!{date}.json.gz\"\r\n\r\n",
-            trace::date(now),
-        );
-        for line in BASE64.encode(packed).as_bytes().chunks(76) {
-            text.push_str(str::from_utf8(line).unwrap_or_default());
-            text.push_str("\r\n");
-        }
-        text.push_str("--report--\r\n");
-        let (id, content) = (self.clock.mail_id(), text.into_bytes());
+        let mail = TlsReportMail { hostname, domain, day: date, time: now, id, from, to, packed };
+        let (id, content) = (self.clock.mail_id(), mail.write());
         let report = report::Report { id, time: now, content, to, require_tls: false };
         let acceptance = report::report(report, &resolved);
         self.store.accept(acceptance).await?;

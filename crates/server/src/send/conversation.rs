@@ -13,9 +13,9 @@ use super::{
 use bytes::Bytes;
 use posta_mail::{
     ForwardPath, Reply, TlsUse,
-    convert::{Converter, Plan, Survey},
     envelope::{DeliverBy, Late, MailParameters, RecipientParameters},
 };
+use posta_mime::convert::{Converter, Plan, Survey};
 use posta_net::{
     client_login::ClientLogin,
     driver::Host,

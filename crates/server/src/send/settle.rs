@@ -11,7 +11,8 @@ use crate::{
     },
     send::schedule::After,
 };
-use posta_mail::{Reply, Timestamp, dsn::Action};
+use posta_mail::{Reply, Timestamp};
+use posta_mime::dsn::Action;
 use posta_smtp::client::Decision;
 use posta_store::{
     Destination, Event, Fate, Item, ItemState, Settlement, StoreError, Waiting, What,

@@ -8,7 +8,8 @@ use crate::{
     receive::{content::Incoming, submission::Submitter},
     settings::LoopbackTrust,
 };
-use posta_mail::{Address, Reply, header::Completion};
+use posta_mail::{Address, Reply};
+use posta_mime::header::Completion;
 use posta_net::client_network::{ClientNetwork, is_within};
 use posta_smtp::server::Service;
 

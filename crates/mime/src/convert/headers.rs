@@ -12,7 +12,7 @@ const CONTENT_FIELDS: usize = 4 * 1024;
 /// beginning of a line, the fields that tell what the content is, and the boundaries of open parts.
 ///
 /// ```
-/// use posta_mail::convert::HeaderSections;
+/// use posta_mime::convert::HeaderSections;
 ///
 /// let mut sections = HeaderSections::default();
 /// sections.push("Subject: s\r\n\r\nblåbär\r\n".as_bytes());

@@ -6,14 +6,13 @@
 //! message and says what each part needs, a [`Converter`] reads it again and does it. Both see the
 //! message piece by piece, whatever its size.
 
-mod encode;
 mod headers;
 mod utf8;
 mod walk;
 
 pub use headers::HeaderSections;
 
-use encode::{Base64, QuotedPrintable};
+use crate::encode::{Base64, QuotedPrintable};
 use utf8::Utf8;
 use walk::{Event, Walker};
 

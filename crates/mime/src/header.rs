@@ -1,10 +1,8 @@
 //! The header section of a message on its way in: noticing which fields it has, and adding those it
 //! must have (RFC 5322 §3.6, RFC 6409 §8).
 
-use crate::{
-    limits,
-    originators::{Gatherer, OriginatorError, Originators},
-};
+use crate::originators::{Gatherer, OriginatorError, Originators};
+use posta_mail::limits;
 
 /// The fields that every message must have, ready to be added where they are missing. Each is a
 /// whole field with its CRLF.
@@ -290,6 +288,18 @@ fn kind(beginning: &[u8], seen_field: bool) -> Kind {
     }
 }
 
+/// The header section of a message, if it is all within `beginning`, or as much of it as is.
+#[must_use]
+pub fn header_section(beginning: &[u8]) -> &[u8] {
+    match memchr::memmem::find(beginning, b"\r\n\r\n") {
+        Some(end) => &beginning[..end + 2],
+        None => match memchr::memmem::rfind(beginning, b"\r\n") {
+            Some(end) => &beginning[..end + 2],
+            None => b"",
+        },
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -392,6 +402,13 @@ mod tests {
             completer.push(message.as_bytes(), &mut Vec::new());
             assert_eq!(completer.message_id().as_deref(), told, "{message:?} {completion:?}");
         }
+    }
+
+    #[test]
+    fn the_header_section_is_found() {
+        assert_eq!(header_section(b"a: b\r\nc: d\r\n\r\nbody"), b"a: b\r\nc: d\r\n");
+        assert_eq!(header_section(b"a: b\r\nc: d"), b"a: b\r\n");
+        assert_eq!(header_section(b"a: b"), b"");
     }
 
     proptest! {

@@ -2,6 +2,11 @@
 //! person understands them, and then once more for programs.
 
 use crate::{
+    header::header_section,
+    report::{self, ReportHeader},
+};
+use mail_builder::mime::MimePart;
+use posta_mail::{
     Address, Domain, EnhancedStatus, MailId, Timestamp, envelope::from_xtext, trace::date,
     visible::or_space,
 };
@@ -117,30 +122,45 @@ impl Report<'_> {
     /// The report as a message: header section and body, lines ending in CRLF.
     #[must_use]
     pub fn write(&self) -> Vec<u8> {
-        let boundary = format!("report-{}", self.id);
-        let mut text = self.header(&boundary);
-        let eight_bit = !text.is_ascii() || self.recipients.iter().any(|to| !to.is_ascii());
+        let (words, status) = (self.words(), self.status());
+        let header = [self.from, self.to.as_str(), self.message_id.unwrap_or_default()];
+        let eight_bit = !header.into_iter().chain([&*words, &*status]).all(str::is_ascii);
         let encoding = if eight_bit { "8bit" } else { "7bit" };
-        let _ = write!(
-            text,
-            "--{boundary}\r\nContent-Type: text/plain; charset=utf-8\r\n\
-             Content-Transfer-Encoding: {encoding}\r\n\r\n{}\r\n\
-             --{boundary}\r\n{}{}\r\n--{boundary}",
-            self.words(),
-            self.status_header(eight_bit),
-            self.status(),
-        );
-        let mut report = text.into_bytes();
-        self.attach(&boundary, &mut report);
-        report.extend_from_slice(b"--\r\n");
-        report
+        // RFC 6533 §3 has a type of its own for what is not ASCII.
+        let status_kind = match eight_bit {
+            true => "message/global-delivery-status",
+            false => "message/delivery-status",
+        };
+        let mut parts = vec![
+            report::part(report::text(), encoding, words.as_bytes()),
+            report::part(status_kind, encoding, status.as_bytes()),
+        ];
+        parts.extend(self.attachment());
+        // RFC 3834 §5: Auto-Submitted, so that no program answers.
+        let mut fields = vec![("Auto-Submitted", "auto-replied")];
+        if let Some(message_id) = self.message_id {
+            fields.splice(..0, [("In-Reply-To", message_id), ("References", message_id)]);
+        }
+        ReportHeader {
+            name: "Mail Delivery System",
+            // RFC 3464 §2: From has a person who looks after this server, so that it can be answered.
+            from: self.from,
+            to: self.to,
+            subject: self.subject(),
+            time: self.time,
+            message_id: &format!("{}@{}", self.id, self.hostname),
+            fields,
+            kind: "delivery-status",
+            boundary: &format!("report-{}", self.id),
+        }
+        .write(parts)
     }
 
-    /// Writes what comes back of the message, and the boundary behind it.
-    fn attach(&self, boundary: &str, report: &mut Vec<u8>) {
+    /// What comes back of the message; none if there is nothing.
+    fn attachment(&self) -> Option<MimePart<'_>> {
         let message = self.returned.octets();
         if message.is_empty() {
-            return;
+            return None;
         }
         // RFC 6533 §4 has types of their own for what is not ASCII.
         let (kind, encoding) = match (self.returned, message.is_ascii()) {
@@ -152,38 +172,7 @@ impl Report<'_> {
             (Returned::Header(_), true) => ("text/rfc822-headers", "7bit"),
             (Returned::Header(_), false) => ("message/global-headers", "8bit"),
         };
-        let fields =
-            format!("\r\nContent-Type: {kind}\r\nContent-Transfer-Encoding: {encoding}\r\n\r\n");
-        report.extend_from_slice(fields.as_bytes());
-        report.extend_from_slice(message);
-        if !message.ends_with(b"\r\n") {
-            report.extend_from_slice(b"\r\n");
-        }
-        report.extend_from_slice(format!("--{boundary}").as_bytes());
-    }
-
-    fn header(&self, boundary: &str) -> String {
-        let mut text = String::with_capacity(4_096);
-        let Self { hostname, id, from, to, .. } = self;
-        // RFC 3464 §2: From has a person who looks after this server, so that it can be answered.
-        let _ = write!(
-            text,
-            "From: Mail Delivery System <{from}>\r\nTo: <{to}>\r\n\
-             Subject: {}\r\nDate: {}\r\nMessage-ID: <{id}@{hostname}>\r\n",
-            self.subject(),
-            date(self.time),
-        );
-        if let Some(message_id) = self.message_id {
-            let _ = write!(text, "In-Reply-To: {message_id}\r\nReferences: {message_id}\r\n");
-        }
-        // RFC 3834 §5: so that no program answers.
-        let _ = write!(
-            text,
-            "Auto-Submitted: auto-replied\r\nMIME-Version: 1.0\r\n\
-             Content-Type: multipart/report; report-type=delivery-status;\r\n\
-             \tboundary=\"{boundary}\"\r\n\r\n"
-        );
-        text
+        Some(report::part(kind, encoding, message.strip_suffix(b"\r\n").unwrap_or(message)))
     }
 
     /// The gravest of what it tells.
@@ -283,14 +272,6 @@ impl Report<'_> {
         quote(said, text);
     }
 
-    fn status_header(&self, eight_bit: bool) -> &'static str {
-        if eight_bit {
-            "Content-Type: message/global-delivery-status\r\nContent-Transfer-Encoding: 8bit\r\n\r\n"
-        } else {
-            "Content-Type: message/delivery-status\r\n\r\n"
-        }
-    }
-
     /// For programs (RFC 3464 §2).
     fn status(&self) -> String {
         let mut text = String::new();
@@ -340,17 +321,6 @@ impl Report<'_> {
     }
 }
 
-impl Recipient<'_> {
-    fn is_ascii(&self) -> bool {
-        let original = self.original.and_then(|text| text.split_once(';')).map(|(_, text)| text);
-        self.address.is_ascii()
-            && self.reason.is_none_or(|reason| match reason {
-                Reason::Answered(words) | Reason::Found(words) => words.is_ascii(),
-            })
-            && original.and_then(from_xtext).is_none_or(|address| address.is_ascii())
-    }
-}
-
 /// Another server's words, line by line, indented.
 fn quote(reply: &str, text: &mut String) {
     for line in lines(reply) {
@@ -371,18 +341,6 @@ fn pieces(line: &str) -> impl Iterator<Item = &str> {
         rest = Some(after).filter(|after| !after.is_empty());
         Some(piece)
     })
-}
-
-/// The header section of a message, if it is all within `beginning`, or as much of it as is.
-#[must_use]
-pub fn header_section(beginning: &[u8]) -> &[u8] {
-    match memchr::memmem::find(beginning, b"\r\n\r\n") {
-        Some(end) => &beginning[..end + 2],
-        None => match memchr::memmem::rfind(beginning, b"\r\n") {
-            Some(end) => &beginning[..end + 2],
-            None => b"",
-        },
-    }
 }
 
 #[cfg(test)]
@@ -500,12 +458,5 @@ mod tests {
         let text = with(Returned::Header(b""));
         assert!(!text.contains("attached") && !text.contains("rfc822-headers"), "{text}");
         assert!(text.ends_with("\r\n--report-00000000000000000000--\r\n"), "{text}");
-    }
-
-    #[test]
-    fn the_header_section_is_found() {
-        assert_eq!(header_section(b"a: b\r\nc: d\r\n\r\nbody"), b"a: b\r\nc: d\r\n");
-        assert_eq!(header_section(b"a: b\r\nc: d"), b"a: b\r\n");
-        assert_eq!(header_section(b"a: b"), b"");
     }
 }

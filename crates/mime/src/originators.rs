@@ -9,7 +9,7 @@
 //! these cases. Quoted strings, comments and encoded words are for display, and no address is
 //! looked for in them.
 
-use crate::{Address, limits};
+use posta_mail::{Address, limits};
 
 /// The originator fields of a message that a strict reader understood.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -7,7 +7,7 @@ const LINE: usize = 76;
 
 /// Quoted-printable: for text in lines.
 #[derive(Debug, Default)]
-pub(super) struct QuotedPrintable {
+pub(crate) struct QuotedPrintable {
     column: usize,
     /// A space or a tab that may end a line.
     space: Option<u8>,
@@ -15,7 +15,7 @@ pub(super) struct QuotedPrintable {
 }
 
 impl QuotedPrintable {
-    pub(super) fn push(&mut self, content: &[u8], output: &mut Vec<u8>) {
+    pub(crate) fn push(&mut self, content: &[u8], output: &mut Vec<u8>) {
         for &octet in content {
             if std::mem::take(&mut self.after_cr) {
                 // In a text CR comes with LF.
@@ -41,7 +41,7 @@ impl QuotedPrintable {
         }
     }
 
-    pub(super) fn finish(mut self, output: &mut Vec<u8>) {
+    pub(crate) fn finish(mut self, output: &mut Vec<u8>) {
         self.end_of_line(output);
     }
 
@@ -77,7 +77,7 @@ impl QuotedPrintable {
 
 /// Base64: for anything.
 #[derive(Debug, Default)]
-pub(super) struct Base64 {
+pub(crate) struct Base64 {
     /// What does not fill a line yet.
     rest: Vec<u8>,
 }
@@ -86,7 +86,7 @@ pub(super) struct Base64 {
 const OCTETS: usize = LINE / 4 * 3;
 
 impl Base64 {
-    pub(super) fn push(&mut self, content: &[u8], output: &mut Vec<u8>) {
+    pub(crate) fn push(&mut self, content: &[u8], output: &mut Vec<u8>) {
         self.rest.extend_from_slice(content);
         let whole = self.rest.len() / OCTETS * OCTETS;
         // The last line stays: whether a CRLF follows it is not known yet.
@@ -97,7 +97,7 @@ impl Base64 {
         }
     }
 
-    pub(super) fn finish(self, output: &mut Vec<u8>) {
+    pub(crate) fn finish(self, output: &mut Vec<u8>) {
         output.extend_from_slice(BASE64.encode(&self.rest).as_bytes());
     }
 }
