@@ -1,308 +1,42 @@
 //! The configuration file: TOML, in which an unknown key is an error that suggests the nearest one.
+//!
+//! `options.rs` defines every option, once. `read.rs` and `values.rs` read a file into the types that are made from
+//! there, `survey.rs` finds what stands in it, and `sense.rs` refuses what is written correctly and would do harm.
 
+#[macro_use]
+mod definition;
+#[macro_use]
+mod read;
 pub(crate) mod find;
-mod keys;
 mod log;
 mod login;
+mod options;
 mod relay;
-mod reload;
 mod sense;
+mod source;
+mod survey;
 mod tls;
 mod values;
 
-pub(crate) use log::{Level, Log};
-pub(crate) use login::{OAuth, Submission};
-pub(crate) use relay::Relay;
-pub(crate) use tls::{Certificate, Tls};
+pub(crate) use log::Level;
+pub(crate) use options::{BareNewlines, Certificate, Config, Listen, OAuth, Protocol, TlsMode};
+pub(crate) use source::{Origin, Setting, Source};
 pub(crate) use values::{Octets, Span};
 
-use anyhow::{Context, Result, anyhow, bail};
-use ipnet::IpNet;
-use keys::Mistake;
 use posta_mail::Domain;
-use posta_net::transport::Endpoint;
-use posta_server::{send::trust::mta_sts::Mode, settings::Pop3Settings};
-use serde::{Deserialize, Deserializer, de::Error as _};
-use std::{
-    fs, io,
-    net::SocketAddr,
-    path::{Path, PathBuf},
-    str::FromStr,
-    time::Duration,
-};
-use values::{name_servers, networks};
-
-/// The configuration, with the defaults of what it leaves out.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
-pub(crate) struct Config {
-    /// The server's name for itself.
-    #[serde(deserialize_with = "from_text")]
-    pub(crate) hostname: Domain,
-    /// Where the store, the control socket and a self-signed certificate are.
-    pub(crate) data: PathBuf,
-    /// Where the keys of sealed passwords are; in the data directory if it is not said.
-    pub(crate) key_file: Option<PathBuf>,
-    pub(crate) tls: Tls,
-    pub(crate) limits: Limits,
-    pub(crate) smtp: Smtp,
-    pub(crate) pop3: Pop3,
-    pub(crate) proxy: Proxy,
-    pub(crate) dns: Dns,
-    pub(crate) relay: Relay,
-    pub(crate) submission: Submission,
-    pub(crate) oauth: Option<OAuth>,
-    pub(crate) mta_sts: MtaSts,
-    pub(crate) log: Log,
-    pub(crate) listen: Vec<Listen>,
-}
-
-#[derive(Debug, Clone, Deserialize)]
-#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
-pub(crate) struct Limits {
-    /// Octets of content that a message may have.
-    pub(crate) message_size: Octets,
-    /// Sessions at once; 0 for any number.
-    pub(crate) sessions: u32,
-    /// Sessions that a client may have at once; 0 for any number.
-    pub(crate) sessions_per_client: u32,
-    /// POP3 sessions that an account may have at once; 0 for any number.
-    pub(crate) sessions_per_account: u32,
-    /// Failed logins from one network in a quarter of an hour, after which it is locked out.
-    pub(crate) failed_logins: u32,
-    /// Recipients in one mail transaction (RFC 5321 §4.5.3.1.8: at least 100).
-    pub(crate) recipients: usize,
-    /// Commands in one SMTP session.
-    pub(crate) commands: u32,
-    /// Commands in one SMTP session that make no sense.
-    pub(crate) bad_commands: u32,
-    /// How long an SMTP command may take to come (RFC 5321 §4.5.3.2.7: at least 5 minutes).
-    pub(crate) command_time: Span,
-    /// How long a session may last.
-    pub(crate) session_time: Span,
-    /// Messages an hour that an account may submit; 0 for any number.
-    pub(crate) submissions: u32,
-    /// How long a message may be kept back at its sender's wish (RFC 4865).
-    pub(crate) hold: Span,
-    /// Octets a second below which a sender is too slow.
-    pub(crate) minimum_rate: Octets,
-    /// Octets of arriving messages in memory, over all sessions.
-    pub(crate) memory: Octets,
-}
-
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
-pub(crate) struct Smtp {
-    pub(crate) bare_newlines: BareNewlines,
-    /// Whether VRFY and EXPN tell who exists.
-    pub(crate) verify: bool,
-}
-
-#[derive(Debug, Clone, Deserialize)]
-#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
-pub(crate) struct Pop3 {
-    /// How long a session may wait for a command (RFC 1939 §3: at least 10 minutes).
-    pub(crate) autologout: Span,
-    /// How long must pass between two logins to an account (RFC 2449 §6.6).
-    pub(crate) login_delay: Span,
-    /// For how many days a message is kept once it was retrieved (RFC 2449 §6.7); none for ever.
-    pub(crate) expire: Option<u32>,
-    /// Whether APOP is offered, to accounts that have a secret for it.
-    pub(crate) apop: bool,
-}
-
-/// Where names are looked up.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
-pub(crate) struct Dns {
-    /// Name servers; the system's if there are none.
-    #[serde(deserialize_with = "name_servers")]
-    pub(crate) servers: Vec<SocketAddr>,
-    /// Whether DNSSEC is validated; if the name servers hand it on, unless it is set.
-    pub(crate) dnssec: Option<bool>,
-    /// Where the keys lie from which on it is validated, in place of the root's.
-    pub(crate) trust_anchor: Option<PathBuf>,
-}
-
-/// What is told of our own servers (RFC 8461), where a listener for `https` tells it.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
-pub(crate) struct MtaSts {
-    /// Whether others must keep to it.
-    pub(crate) mode: Mode,
-    /// The servers that take mail; this one, if none is named.
-    pub(crate) mx: Vec<String>,
-    /// How long others remember it.
-    pub(crate) max_age: Span,
-}
-
-impl Default for MtaSts {
-    fn default() -> Self {
-        let max_age = Span(Duration::from_secs(7 * 24 * 60 * 60));
-        Self { mode: Mode::Enforce, mx: Vec::new(), max_age }
-    }
-}
-
-/// Load balancers in front of the server.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub(crate) struct Proxy {
-    /// From where every connection begins with a PROXY header.
-    #[serde(deserialize_with = "networks")]
-    pub(crate) networks: Vec<IpNet>,
-    /// Which SMTP clients may speak for others, by XCLIENT.
-    #[serde(deserialize_with = "networks")]
-    pub(crate) xclient: Vec<IpNet>,
-}
-
-/// What a CR or LF alone in a message from another server does.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum BareNewlines {
-    #[default]
-    Refuse,
-    Normalise,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Listen {
-    pub(crate) protocol: Protocol,
-    #[serde(deserialize_with = "from_text")]
-    pub(crate) address: Endpoint,
-    #[serde(default)]
-    pub(crate) tls: TlsMode,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum Protocol {
-    Smtp,
-    Submission,
-    Lmtp,
-    Pop3,
-    /// Tells the MTA-STS policy.
-    Https,
-}
-
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum TlsMode {
-    #[default]
-    None,
-    Starttls,
-    Implicit,
-}
-
-impl Protocol {
-    /// As the file names it.
-    pub(crate) const fn name(self) -> &'static str {
-        match self {
-            Self::Smtp => "smtp",
-            Self::Submission => "submission",
-            Self::Lmtp => "lmtp",
-            Self::Pop3 => "pop3",
-            Self::Https => "https",
-        }
-    }
-}
-
-impl TlsMode {
-    /// As the file names it.
-    pub(crate) const fn name(self) -> &'static str {
-        match self {
-            Self::None => "none",
-            Self::Starttls => "starttls",
-            Self::Implicit => "implicit",
-        }
-    }
-}
+use read::Table;
 
 impl Config {
-    /// Reads a file.
-    ///
-    /// # Errors
-    /// When it cannot be read; the error names the file, the line and the key.
-    pub(crate) fn read(path: &Path) -> Result<Self> {
-        let text = fs::read_to_string(path).map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound => {
-                anyhow!("there is no configuration {}: --config names the file", path.display())
-            }
-            _ => anyhow!("the configuration {} cannot be read: {error}", path.display()),
-        })?;
-        Self::parse(&text).with_context(|| format!("the configuration {}", path.display()))
+    /// Returns the server's name for itself.
+    pub(crate) fn hostname(&self) -> Domain {
+        self.hostname.clone().unwrap_or_else(system_hostname)
     }
 
-    fn parse(text: &str) -> Result<Self> {
-        let line = |at: usize| text[..at].matches('\n').count() + 1;
-        if let Err(Mistake { at, words }) = keys::check(text) {
-            bail!("line {}: {words}", line(at));
-        }
-        let config: Self = toml::from_str(text).map_err(|error| {
-            let line = error.span().map_or(1, |span| line(span.start));
-            anyhow!("line {line}: {}", error.message())
-        })?;
-        sense::check(&config)?;
-        Ok(config)
-    }
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        let local = |protocol, port| Listen {
-            protocol,
-            address: Endpoint::Tcp(([127, 0, 0, 1], port).into()),
-            tls: TlsMode::Starttls,
-        };
-        Self {
-            hostname: system_hostname(),
-            data: "posta-data".into(),
-            key_file: None,
-            tls: Tls::default(),
-            limits: Limits::default(),
-            smtp: Smtp::default(),
-            pop3: Pop3::default(),
-            proxy: Proxy::default(),
-            dns: Dns::default(),
-            relay: Relay::default(),
-            submission: Submission::default(),
-            oauth: None,
-            mta_sts: MtaSts::default(),
-            log: Log::default(),
-            listen: vec![
-                local(Protocol::Smtp, 2525),
-                local(Protocol::Submission, 2587),
-                local(Protocol::Pop3, 2110),
-            ],
-        }
-    }
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            message_size: Octets(50 << 20),
-            sessions: 20_000,
-            sessions_per_client: 50,
-            sessions_per_account: 20,
-            failed_logins: 20,
-            recipients: 1_000,
-            commands: 100_000,
-            bad_commands: 20,
-            command_time: Span(Duration::from_secs(5 * 60)),
-            session_time: Span(Duration::from_secs(24 * 60 * 60)),
-            submissions: 1_000,
-            hold: Span(Duration::from_secs(30 * 24 * 60 * 60)),
-            minimum_rate: Octets(128),
-            memory: Octets(64 << 20),
-        }
-    }
-}
-
-impl Default for Pop3 {
-    fn default() -> Self {
-        let Pop3Settings { autologout, login_delay, expire, apop, .. } = Pop3Settings::default();
-        Self { autologout: Span(autologout), login_delay: Span(login_delay), expire, apop }
+    /// Returns the options whose values are others in `new`, and that a running server cannot change.
+    pub(crate) fn fixed(&self, new: &Self) -> Vec<String> {
+        let mut found = Vec::new();
+        self.fixed_options(new, &mut found);
+        found
     }
 }
 
@@ -312,15 +46,14 @@ fn system_hostname() -> Domain {
     name.parse().unwrap_or_else(|_| "localhost".parse().expect("a valid name"))
 }
 
-fn from_text<'de, D: Deserializer<'de>, T: FromStr<Err: std::fmt::Display>>(
-    deserializer: D,
-) -> Result<T, D::Error> {
-    String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
-}
-
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{
+        definition::Section,
+        options::{REMOVED, SECTIONS},
+        values::LoopbackTrust,
+        *,
+    };
 
     const FULL: &str = r#"
         hostname = "Mail.example.test"
@@ -341,22 +74,16 @@ mod tests {
         sessions-per-account = 5
         failed-logins = 10
         recipients = 100
-        commands = 1000
-        bad-commands = 5
-        command-time = "10m"
         session-time = "1h"
         submissions = 100
         hold = "7d"
-        minimum-rate = "1KiB"
         memory = "1GiB"
         [smtp]
         bare-newlines = "normalise"
-        verify = true
         [submission]
         trust-loopback = false
         [pop3]
         autologout = "30m"
-        login-delay = "1m"
         expire = 30
         apop = true
         [proxy]
@@ -408,24 +135,132 @@ mod tests {
         address  = "unix:/run/posta/lmtp"
     "#;
 
+    fn parse(text: &str) -> anyhow::Result<Config> {
+        Source::parse(text.to_owned()).map(|source| source.config)
+    }
+
     fn problem(text: &str) -> String {
-        format!("{:#}", Config::parse(text).unwrap_err())
+        format!("{:#}", parse(text).unwrap_err())
+    }
+
+    fn section(path: &str) -> &'static Section {
+        SECTIONS.iter().find(|section| section.path == path).unwrap()
     }
 
     #[test]
     fn every_key_is_read() {
-        let config = Config::parse(FULL).unwrap();
-        assert_eq!(config.hostname.as_str(), "mail.example.test");
+        let config = parse(FULL).unwrap();
+        assert_eq!(config.hostname().as_str(), "mail.example.test");
         assert_eq!(config.limits.message_size, Octets(50 * 1024 * 1024));
         assert_eq!(config.limits.sessions_per_client, 0);
         assert_eq!(config.listen.len(), 2);
         assert_eq!(config.listen[1].tls, TlsMode::None);
-        let table: toml::Table = toml::from_str(FULL).unwrap();
-        assert_eq!(config.limits.command_time.0.as_secs(), 600);
+        assert_eq!(config.limits.session_time.0.as_secs(), 60 * 60);
         assert_eq!(config.smtp.bare_newlines, BareNewlines::Normalise);
-        assert_eq!(table.len(), keys::names("").len(), "every key is known");
+        let table: toml::Table = toml::from_str(FULL).unwrap();
+        assert_eq!(table.len(), section("").options.len(), "every key is known");
         let limits = table["limits"].as_table().unwrap();
-        assert_eq!(limits.len(), keys::names("limits").len(), "those of the limits too");
+        assert_eq!(limits.len(), section("limits").options.len(), "those of the limits too");
+    }
+
+    /// What a definition says of itself is read like what a file says.
+    #[test]
+    fn defaults_and_examples_are_values() {
+        let mut text = String::new();
+        for section in SECTIONS {
+            let mut holders = SECTIONS.iter().flat_map(|holder| holder.options);
+            let is_repeated = holders.any(|option| option.value == ["Vec", section.holder]);
+            match (section.path, is_repeated) {
+                ("", _) => {}
+                (path, true) => text.push_str(&format!("[[{path}]]\n")),
+                (path, false) => text.push_str(&format!("[{path}]\n")),
+            }
+            for option in section.options.iter().filter(|option| !option.example().contains('{')) {
+                if !SECTIONS.iter().any(|inner| option.value.contains(&inner.holder)) {
+                    text.push_str(&format!("{} = {}\n", option.name(), option.example()));
+                }
+            }
+        }
+        let config = parse(&text).unwrap();
+        assert_eq!(config.relay.retry.len(), 4);
+        Source::defaults().unwrap();
+        for section in SECTIONS {
+            for option in section.options {
+                let is_table = SECTIONS.iter().any(|inner| option.value.contains(&inner.holder));
+                assert!(is_table || !option.documentation[0].is_empty(), "{}", option.name());
+                assert!(is_table || !option.example().is_empty(), "{}", option.name());
+                let is_optional = option.value[0] == "Option";
+                assert!(!(is_optional && option.default.is_some()), "{}", option.name());
+            }
+        }
+    }
+
+    /// An old configuration still starts.
+    #[test]
+    fn options_that_are_gone_are_told_and_ignored() {
+        let text = "[limits]\ncommands = 5\nsessions = 7\n[pop3]\nlogin-delay = '1m'\n";
+        let source = Source::parse(text.to_owned()).unwrap();
+        assert_eq!(source.config.limits.sessions, 7);
+        let told: Vec<_> = source.outdated().collect();
+        assert_eq!(
+            told,
+            [
+                "line 2: limits.commands is no option any more: an SMTP session may have 100,000 commands. \
+                 The line can be deleted",
+                "line 5: pop3.login-delay is no option any more: an account may log in again at once. The \
+                 line can be deleted",
+            ]
+        );
+        for (table, name, _) in REMOVED {
+            assert!(section(table).options.iter().all(|option| option.name() != *name), "{name}");
+        }
+    }
+
+    #[test]
+    fn settings_tell_where_they_come_from() {
+        let text = "data = '/d'\n[limits]\nsessions = 7\n[[listen]]\nprotocol = 'lmtp'\naddress = '[::1]:24'";
+        let settings = Source::parse(text.to_owned()).unwrap().settings();
+        let found = |option: &str| {
+            let setting = settings.iter().find(|setting| setting.option == option)?;
+            Some((setting.value.as_deref().unwrap_or("-"), &setting.origin))
+        };
+        assert_eq!(found("data"), Some(("'/d'", &Origin::Line(1))));
+        assert_eq!(found("limits.sessions"), Some(("7", &Origin::Line(3))));
+        assert_eq!(found("limits.hold"), Some(("\"30d\"", &Origin::Default)));
+        assert_eq!(found("listen[0].address"), Some(("'[::1]:24'", &Origin::Line(6))));
+        assert_eq!(found("listen[0].tls"), Some(("\"none\"", &Origin::Default)));
+        assert_eq!(found("oauth"), Some(("-", &Origin::Unset("no login with tokens"))));
+        assert_eq!(found("relay.rate"), Some(("-", &Origin::Unset("any number"))));
+        assert_eq!(found("limits"), None, "tables are no options");
+        let settings = Source::defaults().unwrap().settings();
+        let listening: Vec<_> =
+            settings.iter().filter(|setting| setting.option.starts_with("listen[")).collect();
+        assert_eq!(listening.len(), 9, "{listening:?}");
+        assert_eq!(listening[1].value.as_deref(), Some("\"127.0.0.1:2525\""));
+    }
+
+    #[test]
+    fn what_needs_a_restart_is_named() {
+        let old = parse("").unwrap();
+        let new =
+            "hostname = 'x.test'\n[dns]\ndnssec = true\n[relay]\nsource = ['192.0.2.1']\nrate = 5";
+        assert_eq!(old.fixed(&parse(new).unwrap()), ["hostname", "dns", "relay.source"]);
+        assert!(old.fixed(&old).is_empty());
+    }
+
+    #[test]
+    fn this_machine_is_trusted_as_far_as_it_says() {
+        for (value, trust) in [
+            ("true", Some(LoopbackTrust::Anywhere)),
+            ("\"local\"", Some(LoopbackTrust::Local)),
+            ("false", Some(LoopbackTrust::Nothing)),
+            ("\"yes\"", None),
+            ("1", None),
+        ] {
+            let read = parse(&format!("[submission]\ntrust-loopback = {value}"));
+            assert_eq!(read.ok().map(|read| read.submission.trust_loopback), trust, "{value}");
+        }
+        assert_eq!(parse("").unwrap().submission.trust_loopback, LoopbackTrust::Anywhere);
     }
 
     /// The first block of TOML in a document.
@@ -436,7 +271,7 @@ mod tests {
 
     #[test]
     fn the_readme_does_not_err() {
-        let config = Config::parse(shown(include_str!("../../README.md"))).unwrap();
+        let config = parse(shown(include_str!("../../README.md"))).unwrap();
         assert_eq!(config.listen.len(), 4);
     }
 
@@ -444,44 +279,68 @@ mod tests {
     #[test]
     fn every_option_is_documented_with_its_default_or_an_example() {
         let shown = shown(include_str!("../../docs/configuration.md"));
-        let documented = Config::parse(shown).unwrap();
-        assert_eq!(format!("{documented:#?}"), format!("{:#?}", Config::default()));
+        let documented = parse(shown).unwrap();
+        assert_eq!(format!("{documented:#?}"), format!("{:#?}", parse("").unwrap()));
         let whole: Vec<_> =
             shown.lines().map(|line| line.strip_prefix("# ").unwrap_or(line)).collect();
         let whole = whole.join("\n");
-        Config::parse(&whole).unwrap();
+        parse(&whole).unwrap();
         let table: toml::Table = toml::from_str(&whole).unwrap();
-        for name in keys::names("") {
-            assert!(table.contains_key(name), "{name}");
-            let inner = match &table[name] {
-                toml::Value::Table(inner) => inner,
-                toml::Value::Array(tables) => tables[0].as_table().unwrap(),
-                _ => continue,
+        for option in section("").options {
+            let name = option.name();
+            let Some(section) = SECTIONS.iter().find(|section| section.path == name) else {
+                assert!(table.contains_key(&name), "{name}");
+                continue;
             };
-            for key in keys::names(name) {
-                assert!(inner.contains_key(key), "{name}.{key}");
+            let inner = match &table[&name] {
+                toml::Value::Array(tables) => tables[0].as_table().unwrap(),
+                table => table.as_table().unwrap(),
+            };
+            for key in section.options {
+                assert!(inner.contains_key(&key.name()), "{name}.{}", key.name());
             }
         }
     }
 
     #[test]
     fn addresses_are_short_for_networks_and_name_servers() {
-        let config = Config::parse(
+        let config = parse(
             "[relay]\nnetworks = ['192.168.1.5', 'fd00::1', '10.0.0.0/8']\n\
              [dns]\nservers = ['127.0.0.1', '::1', '[::1]:5353']",
         );
         let config = config.unwrap();
         let networks: Vec<_> = config.relay.networks.iter().map(ToString::to_string).collect();
         assert_eq!(networks, ["192.168.1.5/32", "fd00::1/128", "10.0.0.0/8"]);
-        let servers: Vec<_> = config.dns.servers.iter().map(ToString::to_string).collect();
+        let servers: Vec<_> =
+            config.dns.servers.iter().map(|server| server.0.to_string()).collect();
         assert_eq!(servers, ["127.0.0.1:53", "[::1]:53", "[::1]:5353"]);
     }
 
     #[test]
     fn what_is_left_out_has_a_default() {
-        let config = Config::parse("").unwrap();
+        let config = parse("").unwrap();
         assert_eq!(config.listen.len(), 3);
         assert_eq!(config.limits.sessions_per_client, 50);
+    }
+
+    #[test]
+    fn values_have_units() {
+        for (text, seconds) in
+            [("90s", 90), ("1h 30m", 5_400), ("30 days", 2_592_000), ("2w", 1_209_600)]
+        {
+            assert_eq!(text.parse::<Span>().unwrap().0.as_secs(), seconds, "{text}");
+        }
+        for text in ["", "5", "-5m", "1.5s", "500ms", "1y", "99999999999999999999d"] {
+            assert!(text.parse::<Span>().is_err(), "{text}");
+        }
+        for (text, octets) in
+            [("50MiB", 50 << 20), ("1.5 GiB", 3 << 29), ("70000", 70_000), ("12B", 12)]
+        {
+            assert_eq!(text.parse(), Ok(Octets(octets)), "{text}");
+        }
+        for text in ["", "50MB", "50mib", "-1KiB", "KiB", "1.2.3MiB", "99999999999GiB"] {
+            assert!(text.parse::<Octets>().is_err(), "{text}");
+        }
     }
 
     #[test]
@@ -494,7 +353,12 @@ mod tests {
             ("[limits]\nmessage-size = '50MB'", "the units are B, KiB, MiB and GiB"),
             ("[limits]\nmessage-size = '99999999999GiB'", "no size"),
             ("[proxy]\nnetworks = ['192.0.2.0/33']", "networks"),
-            ("[limits]\ncommand-time = '5'", "such as \"30s\""),
+            ("[limits]\nsession-time = '5'", "such as \"30s\""),
+            ("[limits]\nsession-time = '-5m'", "such as \"30s\""),
+            ("[limits]\nsession-time = '1mo'", "such as \"30s\""),
+            ("[limits]\nmessage-size = 50", "write the unit that is meant, such as \"50MiB\""),
+            ("[limits]\nmessage-size = '50'", "50 without a unit would be 50 octets"),
+            ("[limits]\nmemory = 1", "1 without a unit would be 1 octet:"),
             ("[[listen]]\nprotocol = 'imap'\naddress = '127.0.0.1:1'", "there is no IMAP server"),
             ("[[listen]]\nprotocol = 'smtp'\naddress = 'localhost'", "0.0.0.0:25"),
             ("[[listen]]\nprotocol = 'smtp'\naddress = 'unix:/x'", "only lmtp"),

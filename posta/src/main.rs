@@ -33,6 +33,8 @@ enum Command {
     Demo(command::demo::Arguments),
     Serve(command::serve::Arguments),
     #[command(subcommand)]
+    Config(command::config::Command),
+    #[command(subcommand)]
     Account(command::account::Command),
     #[command(subcommand)]
     Alias(command::alias::Command),
@@ -85,6 +87,7 @@ fn run(command: Command, umask: u32, level: Option<Level>, log: &Log) -> anyhow:
     match command {
         Command::Demo(arguments) => command::demo::run(arguments, umask),
         Command::Serve(arguments) => command::serve::run(&arguments, umask, level, log),
+        Command::Config(command) => command::config::run(command),
         Command::Account(command) => command::account::run(command),
         Command::Alias(command) => command::alias::run(command),
         Command::Domain(command) => command::domain::run(command),

@@ -2,7 +2,7 @@
 
 use crate::{
     Place,
-    config::{BareNewlines, Certificate, Config, Listen, OAuth, Protocol, TlsMode, find},
+    config::{BareNewlines, Certificate, Config, Listen, OAuth, Protocol, Source, TlsMode, find},
     data_directory, private,
 };
 use anyhow::{Context, Result, ensure};
@@ -46,14 +46,19 @@ pub(crate) fn config_path(place: &Place) -> Result<Option<PathBuf>> {
     place.config.clone().map_or_else(find::find, |path| Ok(Some(path)))
 }
 
+/// The configuration that applies at a place, with where it comes from.
+pub(crate) fn source(place: &Place) -> Result<Source> {
+    let found = config_path(place)?;
+    let mut source = found.map_or_else(Source::defaults, |path| Source::read(&path))?;
+    if let Some(data) = &place.data {
+        source.set_data(data);
+    }
+    Ok(source)
+}
+
 /// The configuration that applies at a place.
 pub(crate) fn config(place: &Place) -> Result<Config> {
-    let found = config_path(place)?;
-    let mut config = found.map_or_else(|| Ok(Config::default()), |path| Config::read(&path))?;
-    if let Some(data) = &place.data {
-        config.data.clone_from(data);
-    }
-    Ok(config)
+    Ok(source(place)?.config)
 }
 
 /// Fails where there is no store, with what may be wrong.
@@ -115,7 +120,8 @@ fn resolver(config: &Config) -> Result<Arc<dyn Resolver>> {
         (Some(false), None) => Validation::Never,
         (None, None) => Validation::IfPossible,
     };
-    match Dns::new(&config.dns.servers, validation) {
+    let servers: Vec<_> = config.dns.servers.iter().map(|server| server.0).collect();
+    match Dns::new(&servers, validation) {
         Ok(dns) => Ok(Arc::new(dns)),
         // A machine without /etc/resolv.conf still keeps mail and hands it out.
         Err(error) if config.dns.servers.is_empty() => {
@@ -155,17 +161,14 @@ pub(crate) fn settings(config: &Config) -> Result<Settings> {
     let limits = &config.limits;
     let wants_tls = listeners.iter().any(|listener| listener.tls != ServerTlsMode::None);
     Ok(Settings {
-        hostname: config.hostname.clone(),
+        hostname: config.hostname(),
         message_size: limits.message_size.0,
         sessions: limits.sessions,
         sessions_per_client: limits.sessions_per_client,
         smtp_limits: SmtpLimits {
             recipients: limits.recipients,
-            commands: limits.commands,
-            bad_commands: limits.bad_commands,
-            command_time: limits.command_time.0,
             hold: seconds(limits.hold.0),
-            rate: limits.minimum_rate.0,
+            ..SmtpLimits::default()
         },
         channel_binding: config.tls.channel_binding,
         oauth: config.oauth.as_ref().map(oauth).transpose()?,
@@ -173,14 +176,14 @@ pub(crate) fn settings(config: &Config) -> Result<Settings> {
         normalise_newlines: config.smtp.bare_newlines == BareNewlines::Normalise,
         proxies: config.proxy.networks.clone(),
         forwarders: config.proxy.xclient.clone(),
-        verify: config.smtp.verify,
+        verify: false,
         trust_loopback: config.submission.trust_loopback,
         relays_for: config.relay.networks.clone(),
         submissions: limits.submissions,
         session_time: limits.session_time.0,
         pop3: Pop3Settings {
             autologout: config.pop3.autologout.0,
-            login_delay: config.pop3.login_delay.0,
+            login_delay: Duration::ZERO,
             sessions_per_account: limits.sessions_per_account,
             expire: config.pop3.expire,
             apop: config.pop3.apop,
@@ -197,6 +200,21 @@ pub(crate) fn settings(config: &Config) -> Result<Settings> {
         tls: if wants_tls { Some(certificate(config)?) } else { None },
         control: Some(config.data.join(control::SOCKET)),
     })
+}
+
+/// Checks what `settings` and `world` would read of the files that a configuration names.
+pub(crate) fn check(config: &Config) -> Result<()> {
+    warn_of_open_files(config);
+    warn_of_open_passwords(config);
+    client_tls(&config.tls.authorities)?;
+    resolver(config)?;
+    config.relay.settings().context("[relay]")?;
+    config.oauth.as_ref().map(oauth).transpose()?;
+    let files = certificate_files(config);
+    if !files.is_empty() {
+        Tls::load(files).context("[tls]")?;
+    }
+    Ok(())
 }
 
 /// Secrets that every user of the machine can read are none.
@@ -240,7 +258,7 @@ fn oauth(config: &OAuth) -> Result<OAuthSettings> {
     let client = config.client.clone().zip(secret.transpose()?);
     let OAuth { introspection, audience, allowed_clients, scope, claim, .. } = config.clone();
     let scope = scope.unwrap_or_default().split_whitespace().map(str::to_owned).collect();
-    let accepted = Accepted { audience, clients: allowed_clients, scope, claim };
+    let accepted = Accepted { audience, clients: allowed_clients, scope, claim: Some(claim) };
     Ok(OAuthSettings { introspection, client, accepted })
 }
 
@@ -249,19 +267,25 @@ fn seconds(time: Duration) -> u32 {
 }
 
 fn certificate(config: &Config) -> Result<Tls> {
-    let mut files = Vec::new();
-    files.push(match (&config.tls.certificate, &config.tls.key) {
-        (Some(certificate), Some(key)) => {
-            CertificateFiles { certificate: certificate.clone(), key: key.clone() }
-        }
-        _ => server::self_signed(&config.data, config.hostname.as_str())
-            .context("a self-signed certificate cannot be made in the data directory")?,
-    });
-    files.extend(config.tls.also.iter().map(|Certificate { certificate, key }| CertificateFiles {
-        certificate: certificate.clone(),
-        key: key.clone(),
-    }));
+    let mut files = certificate_files(config);
+    if config.tls.certificate.is_none() {
+        let own = server::self_signed(&config.data, config.hostname().as_str())
+            .context("a self-signed certificate cannot be made in the data directory")?;
+        files.insert(0, own);
+    }
     Tls::load(files).context("[tls]")
+}
+
+/// The certificates that the configuration names, the server's own first.
+fn certificate_files(config: &Config) -> Vec<CertificateFiles> {
+    let own = config.tls.certificate.clone().zip(config.tls.key.clone());
+    let also = config
+        .tls
+        .also
+        .iter()
+        .map(|Certificate { certificate, key }| (certificate.clone(), key.clone()));
+    let files = own.into_iter().chain(also);
+    files.map(|(certificate, key)| CertificateFiles { certificate, key }).collect()
 }
 
 const fn kind(protocol: Protocol) -> Kind {

@@ -70,9 +70,15 @@ fn the_fields_of_json_are_those_of_the_document() {
     assert!(
         send(&mut smtp(place.address("smtp")), "away@x.test", "A: b\r\n\r\n").starts_with("250")
     );
-    for section in
-        ["account list", "alias list", "domain list", "queue list", "queue summary", "collect list"]
-    {
+    for section in [
+        "account list",
+        "alias list",
+        "domain list",
+        "queue list",
+        "queue summary",
+        "collect list",
+        "config show",
+    ] {
         let words: Vec<_> = section.split(' ').chain(["--json"]).collect();
         let list: serde_json::Value = serde_json::from_str(&done(&words)).unwrap();
         let list = list.as_array().unwrap();

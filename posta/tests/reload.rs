@@ -6,6 +6,14 @@ mod common;
 use common::{Place, pop3, send, smarthost, smtp, stdout};
 use std::{fs, thread, time::Duration};
 
+/// A message that is larger than the reloaded configuration allows.
+const LARGE: &str = "MAIL FROM:<bob@y.test> SIZE=5000";
+
+/// Returns a configuration that refuses it.
+fn with_small_messages(config: &str) -> String {
+    config.replace("[limits]\n", "[limits]\nmessage-size = \"2KiB\"\n")
+}
+
 /// How often the log has a line with this.
 fn times(place: &Place, words: &str) -> usize {
     place.log().iter().filter(|line| line.contains(words)).count()
@@ -30,13 +38,17 @@ fn a_reload_holds_for_new_sessions_and_ends_none() {
     place.add_account("ana@x.test");
     place.start();
     let mut open = smtp(place.address("smtp"));
-    assert!(open.say("VRFY ana@x.test").starts_with("252 "));
+    assert!(open.say(LARGE).starts_with("250 "));
+    assert!(open.say("RSET").starts_with("250 "));
     let mut mailbox = pop3(place.address("pop3"), "ana@x.test");
-    place.configure("[smtp]\nverify = true\n[log]\nlevel = \"warn\"\n[relay]\nretry = [\"7s\"]\n");
+    let limited = with_small_messages(&fs::read_to_string(place.config()).unwrap());
+    fs::write(place.config(), limited).unwrap();
+    place.configure("[log]\nlevel = \"warn\"\n[relay]\nretry = [\"7s\"]\n");
     reload(&place, "reloaded:");
-    assert!(open.say("VRFY ana@x.test").starts_with("252 "), "as it began");
+    assert!(open.say(LARGE).starts_with("250 "), "as it began");
+    assert!(open.say("RSET").starts_with("250 "));
     assert!(send(&mut open, "ana@x.test", "\r\nx\r\n").starts_with("250 "));
-    assert!(smtp(place.address("smtp")).say("VRFY ana@x.test").starts_with("250 "));
+    assert!(smtp(place.address("smtp")).say(LARGE).starts_with("552 "));
     assert!(mailbox.say("STAT").starts_with("+OK 0"), "the maildrop is as it was");
     let log = place.log().join("\n");
     assert!(!log.contains(" accepted "), "the level holds at once:\n{log}");
@@ -48,35 +60,35 @@ fn what_is_wrong_is_refused_whole_and_what_cannot_change_is_named() {
     let mut place = Place::new(&[("smtp", "none")]);
     place.start();
     let good = fs::read_to_string(place.config()).unwrap();
-    let verifies = |place: &Place| smtp(place.address("smtp")).say("VRFY x@x.test");
+    let limited = with_small_messages(&good);
+    let large = |place: &Place| smtp(place.address("smtp")).say(LARGE);
     for (wrong, cause) in [
-        ("[smtp]\nverify = true\nverifies = 1\n", "did you mean"),
-        ("[smtp]\nverify = true\n[relay]\nretry = []\n", "relay.retry"),
+        ("[smtp]\nbare-newline = 1\n", "did you mean"),
+        ("[relay]\nretry = []\n", "relay.retry"),
         (
-            "[smtp]\nverify = true\n[relay]\nsmarthost = \"h.test:25\"\nuser = \"u\"\npassword-file = \"/nowhere\"\n",
+            "[relay]\nsmarthost = \"h.test:25\"\nuser = \"u\"\npassword-file = \"/nowhere\"\n",
             "/nowhere",
         ),
     ] {
-        fs::write(place.config(), format!("{good}{wrong}")).unwrap();
+        fs::write(place.config(), format!("{limited}{wrong}")).unwrap();
         reload(&place, "not reloaded");
         let line = place.log().into_iter().rfind(|line| line.contains("not reloaded")).unwrap();
         assert!(line.contains(cause), "{cause}: {line}");
-        assert!(verifies(&place).starts_with("252 "), "nothing of it holds");
+        assert!(large(&place).starts_with("250 "), "nothing of it holds");
     }
     fs::remove_file(place.config()).unwrap();
     reload(&place, "not reloaded");
-    let moved = good.replace("mail.x.test", "other.x.test");
-    let listen =
-        "[smtp]\nverify = true\n[[listen]]\nprotocol = \"lmtp\"\naddress = \"127.0.0.1:0\"\n";
+    let moved = limited.replace("mail.x.test", "other.x.test");
+    let listen = "[[listen]]\nprotocol = \"lmtp\"\naddress = \"127.0.0.1:0\"\n";
     fs::write(place.config(), format!("{moved}{listen}")).unwrap();
     reload(&place, "reloaded:");
     place.logged("changed, but holds only after a restart key=hostname");
     place.logged("changed, but holds only after a restart key=listen");
-    assert!(verifies(&place).starts_with("550 "), "the rest holds");
+    assert!(large(&place).starts_with("552 "), "the rest holds");
     for _ in 0..20 {
         place.signal("HUP");
     }
-    assert!(verifies(&place).starts_with("550 "));
+    assert!(large(&place).starts_with("552 "));
     assert_eq!(place.stop(), Some(0), "SIGHUP kills nothing");
     place.logged("INFO stopping signal=SIGTERM");
     place.logged("INFO stopped");

@@ -1,6 +1,7 @@
 //! What a developer runs: `cargo xtask test` for everything, `cargo xtask tidy` for the rules that
 //! a program can check.
 
+mod manual;
 mod rfc;
 mod tidy;
 
@@ -13,6 +14,7 @@ use std::{
 const USAGE: &str = "\
 cargo xtask test    format, lints, tests, documentation, tidy: all that a change must pass
 cargo xtask tidy    only the rules of the house (see ARCHITECTURE.md)
+cargo xtask docs    writes docs/configuration.md from the definitions of the options
 cargo xtask rfc     only docs/rfc.md: that it lists every RFC cited, and names tests that exist
 cargo xtask bench [ROUNDS]
                     measures Posta beside Postfix, Dovecot and smtp-sink, and writes docs/benchmarks.md
@@ -47,6 +49,7 @@ fn main() -> ExitCode {
     let done = match env::args().nth(1).as_deref() {
         Some("test") => test(),
         Some("tidy") => tidy::run(&root()),
+        Some("docs") => manual::write(&root()),
         Some("rfc") => rfc::run(&root()),
         Some("bench") => bench(env::args().nth(2)),
         Some("abuse") => abuse(env::args().nth(2)),

@@ -1,5 +1,6 @@
 //! The rules of the house that a program can check. What a rule is for stands in ARCHITECTURE.md.
 
+use crate::manual;
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -109,6 +110,7 @@ pub(crate) fn run(root: &Path) -> Result<(), String> {
         }
     }
     check_documents(root, &mut problems);
+    problems.extend(manual::check(root));
     if files == 0 {
         problems.push("no file was found to check".to_owned());
     }

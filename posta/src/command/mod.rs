@@ -4,6 +4,7 @@ pub(crate) mod account;
 pub(crate) mod alias;
 pub(crate) mod bench;
 pub(crate) mod collect;
+pub(crate) mod config;
 pub(crate) mod demo;
 pub(crate) mod domain;
 pub(crate) mod explain;

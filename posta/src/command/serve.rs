@@ -2,7 +2,7 @@
 
 use crate::{
     Place,
-    config::{Config, Level, find},
+    config::{Config, Level, Source, find},
     log::Log,
     runtime::block_on,
     wiring,
@@ -27,10 +27,12 @@ pub(crate) fn run(
     level: Option<Level>,
     log: &Log,
 ) -> Result<()> {
-    let config = wiring::config(&arguments.place)?;
+    let source = wiring::source(&arguments.place)?;
+    let outdated: Vec<_> = source.outdated().collect();
+    let Source { path, config, .. } = source;
     log.set_level(level.unwrap_or(config.log.level));
     super::allow_many_files();
-    let path = wiring::config_path(&arguments.place)?;
+    tell_outdated(outdated);
     if path.is_none() {
         say_defaults(&config);
     }
@@ -44,7 +46,8 @@ pub(crate) fn run(
         let mut interrupt = signal(SignalKind::interrupt())?;
         let world = wiring::world(store, &config, umask)?;
         let server = Server::start(settings, world).await?;
-        let (version, hostname) = (env!("CARGO_PKG_VERSION"), config.hostname.as_str());
+        let (version, hostname) = (env!("CARGO_PKG_VERSION"), config.hostname());
+        let hostname = hostname.as_str();
         let (path, data) = (path.as_ref().map(|path| path.display()), config.data.display());
         tracing::info!(version, hostname, config = path.map(tracing::field::display), data = %data, "started");
         eprintln!("{}", ready(&server));
@@ -78,19 +81,21 @@ impl Running<'_> {
     /// Reads the configuration and the certificates again. If anything is wrong with them, all stays as
     /// it is.
     fn reload(&mut self) {
-        let fresh = wiring::config(&self.arguments.place).and_then(|config| {
+        let fresh = wiring::source(&self.arguments.place).and_then(|source| {
             // A self-signed certificate stays where the store is.
             let data = self.config.data.clone();
-            self.server.reload(wiring::settings(&Config { data, ..config.clone() })?)?;
-            Ok(config)
+            self.server.reload(wiring::settings(&Config { data, ..source.config.clone() })?)?;
+            Ok(source)
         });
         match fresh {
-            Ok(config) => {
+            Ok(source) => {
+                let config = &source.config;
                 let level = self.level.unwrap_or(config.log.level);
                 // Whoever wants to hear less from now on hears of that.
                 self.log.set_level(level.max(self.config.log.level));
                 tracing::info!("reloaded: the configuration and the certificates were read again");
-                for key in self.config.fixed(&config) {
+                tell_outdated(source.outdated());
+                for key in self.config.fixed(config) {
                     tracing::warn!(key, "changed, but holds only after a restart");
                 }
                 self.log.set_level(level);
@@ -112,13 +117,20 @@ fn ready(server: &Server) -> String {
     line
 }
 
+/// Tells of options that there are no more: nothing holds of them, and nobody should believe that it does.
+fn tell_outdated(options: impl IntoIterator<Item = String>) {
+    for words in options {
+        tracing::warn!("the configuration, {words}");
+    }
+}
+
 fn say_defaults(config: &Config) {
     eprintln!(
         "There is no configuration (--config FILE, POSTA_CONFIG, {}, ./{}), so these are used:",
         find::SYSTEM,
         find::HERE
     );
-    eprintln!("  hostname  {}", config.hostname);
+    eprintln!("  hostname  {}", config.hostname());
     eprintln!("  data      {}", config.data.display());
     for listen in &config.listen {
         let (protocol, tls) = (listen.protocol.name(), listen.tls.name());

@@ -1,12 +1,9 @@
 //! How mail for other servers goes out: the table `[relay]`.
 
-use super::{Span, values::networks};
+use super::options::{Destination, Protection, Relay};
 use anyhow::{Context, Result, bail};
-use ipnet::IpNet;
 use posta_mail::{Domain, Secret};
-use posta_net::dial::PrivateAddresses;
 use posta_server::send::{RelaySettings, Rules, Smarthost, SmarthostTls, schedule::Schedule};
-use serde::Deserialize;
 use std::{
     collections::HashMap,
     fs,
@@ -18,67 +15,6 @@ use std::{
 /// The port on which TLS comes first (RFC 8314 §3.3).
 const SUBMISSIONS: u16 = 465;
 
-/// How mail for other servers goes out.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
-pub(crate) struct Relay {
-    /// How long to wait after each attempt; the last one repeats.
-    pub(crate) retry: Vec<Span>,
-    /// After what time a message fails.
-    pub(crate) give_up: Span,
-    /// After what time its sender is told that it takes longer.
-    pub(crate) delay_notice: Span,
-    /// `host:port` that takes all of it.
-    pub(crate) smarthost: Option<String>,
-    /// What to log in with there.
-    pub(crate) user: Option<String>,
-    /// Where the password lies.
-    pub(crate) password_file: Option<PathBuf>,
-    /// How connections to it are protected.
-    pub(crate) tls: Option<Protection>,
-    /// From where mail for elsewhere is taken without a login.
-    #[serde(deserialize_with = "networks")]
-    pub(crate) networks: Vec<IpNet>,
-    /// How long any wait for another server may last.
-    pub(crate) timeout: Span,
-    /// Connections to one server at most.
-    pub(crate) connections: usize,
-    /// Messages a minute to one destination; any number if it is not set.
-    pub(crate) rate: Option<u32>,
-    /// The addresses that connections come from.
-    pub(crate) source: Vec<IpAddr>,
-    /// Whether DNS may send mail to addresses that are not on the public internet.
-    pub(crate) private_addresses: PrivateAddresses,
-    /// What is different for some destinations.
-    pub(crate) domain: Vec<Destination>,
-}
-
-/// What is different for a destination.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub(crate) struct Destination {
-    /// Its domain; `.example.net` for all domains below that.
-    name: String,
-    retry: Option<Vec<Span>>,
-    give_up: Option<Span>,
-    delay_notice: Option<Span>,
-    smarthost: Option<String>,
-    user: Option<String>,
-    password_file: Option<PathBuf>,
-    tls: Option<Protection>,
-    rate: Option<u32>,
-}
-
-/// How connections to a smarthost are protected.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum Protection {
-    None,
-    Opportunistic,
-    Starttls,
-    Implicit,
-}
-
 impl Relay {
     /// The files that hold passwords of smarthosts.
     pub(crate) fn password_files(&self) -> impl Iterator<Item = &PathBuf> {
@@ -87,39 +23,11 @@ impl Relay {
     }
 }
 
-impl Default for Relay {
-    fn default() -> Self {
-        let RelaySettings { all, patience, connections, .. } = RelaySettings::default();
-        Self {
-            retry: all.schedule.retry.into_iter().map(Span).collect(),
-            give_up: Span(all.schedule.give_up),
-            delay_notice: Span(all.schedule.delay_notice),
-            smarthost: None,
-            user: None,
-            password_file: None,
-            tls: None,
-            networks: Vec::new(),
-            timeout: Span(patience),
-            connections,
-            rate: None,
-            source: Vec::new(),
-            private_addresses: PrivateAddresses::default(),
-            domain: Vec::new(),
-        }
-    }
-}
-
 impl Relay {
     /// Whether it makes sense.
     pub(super) fn check(&self) -> Result<()> {
         if self.retry.is_empty() {
             bail!("relay.retry needs at least one time to wait");
-        }
-        if self.connections == 0 {
-            bail!("relay.connections: at least 1");
-        }
-        if self.rate == Some(0) {
-            bail!("relay.rate: at least 1; to send nothing, use `posta queue hold`");
         }
         let families = [IpAddr::is_ipv4, IpAddr::is_ipv6];
         if families.iter().any(|is| self.source.iter().filter(|ip| is(ip)).count() > 1) {

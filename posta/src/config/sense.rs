@@ -3,7 +3,6 @@
 use super::{Config, Listen, Protocol, TlsMode};
 use anyhow::{Result, bail, ensure};
 use ipnet::IpNet;
-use posta_mail::limits;
 use posta_net::transport::Endpoint;
 use std::net::{IpAddr, SocketAddr};
 
@@ -20,7 +19,6 @@ pub(super) fn check(config: &Config) -> Result<()> {
     if config.dns.dnssec == Some(false) && config.dns.trust_anchor.is_some() {
         bail!("dns.trust-anchor means nothing with dnssec = false");
     }
-    check_limits(config)?;
     let sends = "would let everybody on the internet send to everybody through this server (an open \
                  relay): name your own networks, such as \"192.168.1.0/24\"; who is elsewhere logs in, by \
                  protocol = \"submission\"";
@@ -30,42 +28,6 @@ pub(super) fn check(config: &Config) -> Result<()> {
     check_networks("proxy.networks", &config.proxy.networks, claims)?;
     check_networks("proxy.xclient", &config.proxy.xclient, claims)?;
     check_listeners(&config.listen)
-}
-
-fn check_limits(config: &Config) -> Result<()> {
-    let limits = &config.limits;
-    ensure!(
-        limits.message_size.0 > 0,
-        "limits.message-size = 0 would refuse all mail: leave it out for 50MiB, or name a size"
-    );
-    ensure!(
-        limits.recipients >= 100,
-        "limits.recipients: other servers count on at least 100 (RFC 5321 §4.5.3.1.8)"
-    );
-    ensure!(
-        config.pop3.autologout.0 >= limits::POP3_SERVER_PATIENCE,
-        "pop3.autologout: mail programs count on at least 10 minutes (RFC 1939 §3), \"10m\""
-    );
-    let relay = &config.relay;
-    for (name, is_zero, default) in [
-        ("limits.memory", limits.memory.0 == 0, "64MiB"),
-        ("limits.commands", limits.commands == 0, "100000"),
-        ("limits.bad-commands", limits.bad_commands == 0, "20"),
-        ("limits.command-time", limits.command_time.0.is_zero(), "5m"),
-        ("limits.session-time", limits.session_time.0.is_zero(), "1d"),
-        ("relay.timeout", relay.timeout.0.is_zero(), "10m"),
-        ("relay.give-up", relay.give_up.0.is_zero(), "5d"),
-    ] {
-        ensure!(
-            !is_zero,
-            "{name}: nothing would work with 0: leave it out for {default}, or name more"
-        );
-    }
-    ensure!(
-        relay.retry.iter().all(|wait| !wait.0.is_zero()),
-        "relay.retry: 0 would try without a pause: leave it out, or name a time to wait, such as \"1m\""
-    );
-    Ok(())
 }
 
 fn check_networks(name: &str, networks: &[IpNet], harm: &str) -> Result<()> {

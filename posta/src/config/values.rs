@@ -1,15 +1,37 @@
-//! Values with a unit.
+//! The types of values, and how each is written.
 
-use ipnet::IpNet;
-use serde::{Deserialize, Deserializer, de::Error as _};
-use std::{
-    net::{IpAddr, SocketAddr},
-    str::FromStr,
-    time::Duration,
-};
+pub(super) use super::log::Level;
+use super::read::{Read, Slot, Value, Written, mistake};
+use bytesize::ByteSize;
+pub(super) use hyper::Uri;
+pub(super) use ipnet::IpNet;
+use jiff::SpanRelativeTo;
+pub(super) use posta_mail::Domain;
+pub(super) use posta_net::{dial::PrivateAddresses, transport::Endpoint};
+pub(super) use posta_server::{send::trust::mta_sts::Mode, settings::LoopbackTrust};
+pub(super) use std::{net::IpAddr, path::PathBuf};
+use std::{net::SocketAddr, ops::Range, str::FromStr, time::Duration};
+use toml::de::DeValue;
 
 /// The port of name servers.
 const DNS: u16 = 53;
+
+/// Octets below which a size without a unit is taken for one whose unit was forgotten. A message of 64 KiB is the
+/// least that every server takes (RFC 5321 §4.5.3.1.7).
+const PLAUSIBLE: u64 = 64 * 1024;
+
+/// What people look for under another name.
+const OTHER_WORDS: [(&str, &str); 9] = [
+    ("imap", "there is no IMAP server in Posta; mail programs collect by POP3"),
+    ("imaps", "there is no IMAP server in Posta; mail programs collect by POP3"),
+    ("pop3s", "that is protocol = \"pop3\" with tls = \"implicit\""),
+    ("pop", "that is protocol = \"pop3\""),
+    ("smtps", "that is protocol = \"submission\" with tls = \"implicit\""),
+    ("submissions", "that is protocol = \"submission\" with tls = \"implicit\""),
+    ("http", "only the MTA-STS policy is served, by https"),
+    ("ssl", "that is tls = \"implicit\""),
+    ("stls", "that is tls = \"starttls\""),
+];
 
 /// A span of time: `"30s"`, `"5m"`, `"1h"`, `"7d"`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,24 +41,141 @@ pub(crate) struct Span(pub(crate) Duration);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Octets(pub(crate) u64);
 
-impl<'de> Deserialize<'de> for Octets {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        #[serde(untagged, expecting = "a size is a number of octets, or text such as \"50MiB\"")]
-        enum Size {
-            Number(u64),
-            Text(String),
-        }
-        match Size::deserialize(deserializer)? {
-            Size::Number(octets) => Ok(Self(octets)),
-            Size::Text(text) => text.parse().map_err(D::Error::custom),
-        }
+/// How long to wait after each attempt.
+pub(crate) type Retry = Vec<Span>;
+
+/// A name server: `192.0.2.53`, `192.0.2.53:5353`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct NameServer(pub(crate) SocketAddr);
+
+/// A type that is written as text in quotation marks.
+pub(super) trait Text: Sized + PartialEq {
+    /// Reads a text that is not blank.
+    fn parse(text: &str) -> Result<Self, String>;
+}
+
+impl<T: Text> Value for T {
+    fn read(value: &Written<'_>, slot: &Slot) -> Read<Self> {
+        let at = value.span();
+        let DeValue::String(text) = value.get_ref() else {
+            return slot.wanted(&at, "text in quotation marks");
+        };
+        read_text(text, &at, slot, T::parse)
     }
 }
 
-impl<'de> Deserialize<'de> for Span {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        super::from_text(deserializer)
+fn read_text<T>(
+    text: &str,
+    at: &Range<usize>,
+    slot: &Slot,
+    parse: fn(&str) -> Result<T, String>,
+) -> Read<T> {
+    if text.trim().is_empty() {
+        let path = slot.path();
+        return mistake(
+            at,
+            format!("{path} is empty: leave it out for the default, or fill it in"),
+        );
+    }
+    parse(text).or_else(|words| slot.wrong(at, &words))
+}
+
+impl Text for String {
+    fn parse(text: &str) -> Result<Self, String> {
+        Ok(text.to_owned())
+    }
+}
+
+impl Text for PathBuf {
+    fn parse(text: &str) -> Result<Self, String> {
+        Ok(text.into())
+    }
+}
+
+impl Text for Domain {
+    fn parse(text: &str) -> Result<Self, String> {
+        let wrong = |_| format!("{text:?} is no host name, such as \"mail.example.org\"");
+        text.parse().map_err(wrong)
+    }
+}
+
+impl Text for IpNet {
+    /// A network, or one address.
+    fn parse(text: &str) -> Result<Self, String> {
+        if let Ok(ip) = text.parse::<IpAddr>() {
+            return Ok(ip.into());
+        }
+        text.parse().map_err(|_| {
+            let words = "such as \"192.168.1.0/24\" or \"2001:db8::/32\", or an address, such as \"192.168.1.5\"";
+            format!("{text:?} is no network, {words}")
+        })
+    }
+}
+
+impl Text for IpAddr {
+    fn parse(text: &str) -> Result<Self, String> {
+        let wrong =
+            |_| format!("{text:?} is no IP address, such as \"192.0.2.1\" or \"2001:db8::1\"");
+        text.parse().map_err(wrong)
+    }
+}
+
+impl Text for NameServer {
+    fn parse(text: &str) -> Result<Self, String> {
+        let ip = text.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, DNS));
+        ip.or_else(|_| text.parse()).map(Self).map_err(|_| {
+            let words = "an IP address, such as \"127.0.0.1\", or one with a port, such as \"127.0.0.1:5353\"";
+            format!("{text:?} is no name server: {words}")
+        })
+    }
+}
+
+impl Text for Uri {
+    fn parse(text: &str) -> Result<Self, String> {
+        text.parse().map_err(|_| format!("{text:?} is no address of a web page"))
+    }
+}
+
+impl Text for Endpoint {
+    fn parse(text: &str) -> Result<Self, String> {
+        text.parse().map_err(|_| no_endpoint(text))
+    }
+}
+
+/// Says what an address to listen on lacks.
+fn no_endpoint(text: &str) -> String {
+    let port = text.strip_prefix(':').unwrap_or(text).strip_prefix("*:").unwrap_or(text);
+    let port = port.trim_start_matches([':', '*']);
+    if port.parse::<u16>().is_ok() {
+        return format!(
+            "{text:?} has no address: \"0.0.0.0:{port}\" listens on all of IPv4, \"[::]:{port}\" on all \
+             of IPv6, \"127.0.0.1:{port}\" for this machine alone"
+        );
+    }
+    match (text.parse::<IpAddr>(), text.rsplit_once(':')) {
+        (Ok(IpAddr::V4(ip)), _) => format!("{text:?} has no port: \"{ip}:25\""),
+        (Ok(IpAddr::V6(ip)), _) => format!("{text:?} has no port: \"[{ip}]:25\""),
+        (_, Some((_, port))) if !port.is_empty() && port.parse::<u16>().is_err() => {
+            format!("{text:?}: {port:?} is no port: a number from 1 to 65535")
+        }
+        _ => format!(
+            "{text:?} is no address to listen on: an IP address and a port, such as \"0.0.0.0:25\" or \
+             \"[::]:25\", or \"unix:/path\" for lmtp"
+        ),
+    }
+}
+
+impl Value for Span {
+    fn read(value: &Written<'_>, slot: &Slot) -> Read<Self> {
+        let at = value.span();
+        match value.get_ref() {
+            DeValue::String(text) => read_text(text, &at, slot, str::parse),
+            _ => slot.wanted(&at, "a span of time with its unit"),
+        }
+    }
+
+    fn rank(&self) -> Option<u64> {
+        Some(self.0.as_secs())
     }
 }
 
@@ -44,21 +183,52 @@ impl FromStr for Span {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || {
+        let wrong = |()| {
             let words = "a number and a unit, such as \"30s\", \"5m\", \"1h\" or \"7d\"";
             format!("{text:?} is no span of time: {words}")
         };
-        let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
-        let seconds = match &text[digits.len()..] {
-            "s" => 1,
-            "m" => 60,
-            "h" => 60 * 60,
-            "d" => 24 * 60 * 60,
-            _ => return Err(wrong()),
+        whole_seconds(text)
+            .map(|seconds| Self(Duration::from_secs(seconds)))
+            .ok_or(())
+            .map_err(wrong)
+    }
+}
+
+/// Returns the seconds in a span that does not depend on the calendar, if they are whole.
+fn whole_seconds(text: &str) -> Option<u64> {
+    let span: jiff::Span = text.parse().ok()?;
+    let duration = span.to_duration(SpanRelativeTo::days_are_24_hours()).ok()?;
+    u64::try_from(duration.as_secs()).ok().filter(|_| duration.subsec_nanos() == 0)
+}
+
+impl Value for Octets {
+    fn read(value: &Written<'_>, slot: &Slot) -> Read<Self> {
+        let at = value.span();
+        let (octets, has_unit) = match value.get_ref() {
+            DeValue::Integer(number) => match number.as_str().parse() {
+                Ok(octets) => (Self(octets), false),
+                Err(_) => return slot.wanted(&at, "a size with its unit"),
+            },
+            DeValue::String(text) => (
+                text.parse().or_else(|words: String| slot.wrong(&at, &words))?,
+                text.ends_with(|last: char| !last.is_ascii_digit()),
+            ),
+            _ => return slot.wanted(&at, "a size with its unit"),
         };
-        let number: Option<u64> = digits.parse().ok();
-        let span = number.and_then(|number| number.checked_mul(seconds));
-        span.map(|seconds| Self(Duration::from_secs(seconds))).ok_or_else(wrong)
+        let Self(number) = octets;
+        if !has_unit && (1..PLAUSIBLE).contains(&number) {
+            let octets = if number == 1 { "octet" } else { "octets" };
+            let words = format!(
+                "{number} without a unit would be {number} {octets}: write the unit that is meant, such \
+                 as \"{number}MiB\""
+            );
+            return slot.wrong(&at, &words);
+        }
+        Ok(octets)
+    }
+
+    fn rank(&self) -> Option<u64> {
+        Some(self.0)
     }
 }
 
@@ -67,70 +237,124 @@ impl FromStr for Octets {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
-        let shift = match text[digits.len()..].trim() {
-            "" | "B" => 0,
-            "KiB" => 10,
-            "MiB" => 20,
-            "GiB" => 30,
-            unit => {
-                let near = match unit.to_ascii_lowercase().as_str() {
-                    "k" | "kb" | "kib" => "KiB",
-                    "m" | "mb" | "mib" => "MiB",
-                    "g" | "gb" | "gib" => "GiB",
-                    _ => {
-                        return Err(format!(
-                            "{text:?} is no size: a number and a unit, such as \"50MiB\""
-                        ));
-                    }
-                };
-                return Err(format!(
-                    "{text:?}: the units are B, KiB, MiB and GiB: \"{digits}{near}\""
-                ));
-            }
+        let unit = text[digits.len()..].trim();
+        let wrong = || format!("{text:?} is no size: a number and a unit, such as \"50MiB\"");
+        // Half of the world means 1,000 by K, and half 1,024.
+        let binary = match unit.to_ascii_lowercase().as_str() {
+            "" => "",
+            "b" => "B",
+            "k" | "kb" | "kib" => "KiB",
+            "m" | "mb" | "mib" => "MiB",
+            "g" | "gb" | "gib" => "GiB",
+            "t" | "tb" | "tib" => "TiB",
+            _ => return Err(wrong()),
         };
-        let number: Option<u64> = digits.parse().ok();
-        let octets = number.and_then(|number| number.checked_mul(1 << shift));
-        octets
-            .map(Self)
-            .ok_or_else(|| format!("{text:?} is no size: a number and a unit, such as \"50MiB\""))
+        if unit != binary {
+            return Err(format!(
+                "{text:?}: the units are B, KiB, MiB and GiB: \"{digits}{binary}\""
+            ));
+        }
+        match text.parse::<ByteSize>() {
+            Ok(ByteSize(octets)) if octets < u64::MAX => Ok(Self(octets)),
+            _ => Err(wrong()),
+        }
     }
 }
 
-/// A network, or one address: `192.0.2.0/24`, `192.0.2.1`.
-pub(super) fn network(text: &str) -> Result<IpNet, String> {
-    if let Ok(ip) = text.parse::<IpAddr>() {
-        return Ok(ip.into());
+impl Value for bool {
+    fn read(value: &Written<'_>, slot: &Slot) -> Read<Self> {
+        match value.get_ref() {
+            DeValue::Boolean(flag) => Ok(*flag),
+            _ => {
+                let words = "is true or false, without quotation marks";
+                mistake(&value.span(), format!("{} {words}", slot.path()))
+            }
+        }
     }
-    text.parse().map_err(|_| {
-        let words = "such as \"192.168.1.0/24\" or \"2001:db8::/32\", or an address, such as \"192.168.1.5\"";
-        format!("{text:?} is no network, {words}")
-    })
 }
 
-/// A name server: `192.0.2.53`, `192.0.2.53:5353`.
-pub(super) fn name_server(text: &str) -> Result<SocketAddr, String> {
-    let ip = text.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, DNS));
-    ip.or_else(|_| text.parse()).map_err(|_| {
-        let words =
-            "an IP address, such as \"127.0.0.1\", or one with a port, such as \"127.0.0.1:5353\"";
-        format!("{text:?} is no name server: {words}")
-    })
+impl Value for u32 {
+    fn read(value: &Written<'_>, slot: &Slot) -> Read<Self> {
+        let (at, of) = (value.span(), slot.definition.of);
+        match value.get_ref() {
+            DeValue::Integer(number) => match number.as_str().parse() {
+                Ok(number) => Ok(number),
+                Err(_) => slot.wanted(&at, &format!("a number of {of}, at most {}", u32::MAX)),
+            },
+            _ => slot.wanted(&at, &format!("a number of {of}, without unit or quotation marks")),
+        }
+    }
+
+    fn rank(&self) -> Option<u64> {
+        Some((*self).into())
+    }
 }
 
-pub(super) fn networks<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<IpNet>, D::Error> {
-    each(from, network)
+impl Value for usize {
+    fn read(value: &Written<'_>, slot: &Slot) -> Read<Self> {
+        u32::read(value, slot).map(|number| Self::try_from(number).unwrap_or(Self::MAX))
+    }
+
+    fn rank(&self) -> Option<u64> {
+        u64::try_from(*self).ok()
+    }
 }
 
-pub(super) fn name_servers<'de, D: Deserializer<'de>>(
-    from: D,
-) -> Result<Vec<SocketAddr>, D::Error> {
-    each(from, name_server)
+/// A type that is true or false, or one of some words.
+pub(super) trait Flag: Sized {
+    /// Returns what `true` and `false` mean.
+    fn of(flag: bool) -> Self;
 }
 
-fn each<'de, D: Deserializer<'de>, T>(
-    from: D,
-    read: fn(&str) -> Result<T, String>,
-) -> Result<Vec<T>, D::Error> {
-    let texts = Vec::<String>::deserialize(from)?;
-    texts.iter().map(|text| read(text).map_err(D::Error::custom)).collect()
+impl Flag for LoopbackTrust {
+    fn of(flag: bool) -> Self {
+        if flag { Self::Anywhere } else { Self::Nothing }
+    }
+}
+
+/// Refuses what is neither a flag nor one of the words.
+pub(super) fn no_flag<T>(at: &Range<usize>, slot: &Slot, words: &[(&str, &str)]) -> Read<T> {
+    let flag = "is true or false, without quotation marks";
+    mistake(at, format!("{} {flag}, or {}", slot.path(), explained(words)))
+}
+
+/// Returns the text that may be one of the words.
+pub(super) fn read_word<'v>(
+    value: &'v Written<'_>,
+    slot: &Slot,
+    words: &[(&str, &str)],
+) -> Read<&'v str> {
+    match value.get_ref() {
+        DeValue::String(text) => Ok(text),
+        _ => mistake(&value.span(), one_of(&slot.path(), words)),
+    }
+}
+
+/// Refuses a word, with what may be meant.
+pub(super) fn unknown_word<T>(
+    text: &str,
+    at: &Range<usize>,
+    slot: &Slot,
+    words: &[(&str, &str)],
+) -> Read<T> {
+    let path = slot.path();
+    let lower = text.to_ascii_lowercase();
+    let other = OTHER_WORDS.iter().find(|(other, _)| *other == lower);
+    let other = match other {
+        Some((_, meant)) if meant.starts_with("that is") => {
+            return mistake(at, format!("{path} = {text:?}: {meant}"));
+        }
+        Some((_, meant)) => format!("{meant}; "),
+        None => String::new(),
+    };
+    mistake(at, format!("{path} = {text:?}: {other}{}", one_of(&path, words)))
+}
+
+fn one_of(path: &str, words: &[(&str, &str)]) -> String {
+    format!("{path} is one of {}", explained(words))
+}
+
+fn explained(words: &[(&str, &str)]) -> String {
+    let words: Vec<_> = words.iter().map(|(word, means)| format!("{word:?} ({means})")).collect();
+    words.join(", ")
 }

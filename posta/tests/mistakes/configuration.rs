@@ -48,13 +48,17 @@ const MISTAKES: &[Mistake] = &[
         "[limits]\nnosuchthing = 1",
         "posta: the configuration DIR/mistake.toml: line 3: unknown key \"nosuchthing\" in [limits]: it may \
          be one of message-size, sessions, sessions-per-client, sessions-per-account, failed-logins, \
-         recipients, commands, bad-commands, command-time, session-time, submissions, hold, minimum-rate, \
-         memory",
+         recipients, session-time, submissions, hold, memory",
     ),
     written(
         "[limits]\nmessage-size = '50MB'",
         "posta: the configuration DIR/mistake.toml: line 3: limits.message-size: \"50MB\": the units are B, \
          KiB, MiB and GiB: \"50MiB\"",
+    ),
+    written(
+        "[limits]\nmessage-size = 50",
+        "posta: the configuration DIR/mistake.toml: line 3: limits.message-size: 50 without a unit would be \
+         50 octets: write the unit that is meant, such as \"50MiB\"",
     ),
     written(
         "[limits]\nmessage-size = 'big'",
@@ -63,8 +67,8 @@ const MISTAKES: &[Mistake] = &[
     ),
     written(
         "[limits]\nmessage-size = '0B'",
-        "posta: the configuration DIR/mistake.toml: limits.message-size = 0 would refuse all mail: leave it \
-         out for 50MiB, or name a size",
+        "posta: the configuration DIR/mistake.toml: line 3: limits.message-size: 0 would refuse all mail: \
+         leave it out for 50MiB, or name a size",
     ),
     written(
         "[limits]\nsessions = '50'",
@@ -78,12 +82,12 @@ const MISTAKES: &[Mistake] = &[
     ),
     written(
         "[limits]\nsession-time = '0s'",
-        "posta: the configuration DIR/mistake.toml: limits.session-time: nothing would work with 0: leave \
-         it out for 1d, or name more",
+        "posta: the configuration DIR/mistake.toml: line 3: limits.session-time: nothing would work with 0: \
+         leave it out for 1d, or name more",
     ),
     written(
-        "[limits]\nhold = '30 days'",
-        "posta: the configuration DIR/mistake.toml: line 3: limits.hold: \"30 days\" is no span of time: a \
+        "[limits]\nhold = '30 moons'",
+        "posta: the configuration DIR/mistake.toml: line 3: limits.hold: \"30 moons\" is no span of time: a \
          number and a unit, such as \"30s\", \"5m\", \"1h\" or \"7d\"",
     ),
     written(
@@ -92,8 +96,8 @@ const MISTAKES: &[Mistake] = &[
          hold = \"30d\"",
     ),
     written(
-        "[smtp]\nverify = 'yes'",
-        "posta: the configuration DIR/mistake.toml: line 3: smtp.verify is true or false, without quotation \
+        "[pop3]\napop = 'yes'",
+        "posta: the configuration DIR/mistake.toml: line 3: pop3.apop is true or false, without quotation \
          marks",
     ),
     written(
@@ -113,8 +117,8 @@ const MISTAKES: &[Mistake] = &[
     ),
     written(
         "[pop3]\nautologout = '5m'",
-        "posta: the configuration DIR/mistake.toml: pop3.autologout: mail programs count on at least 10 \
-         minutes (RFC 1939 §3), \"10m\"",
+        "posta: the configuration DIR/mistake.toml: line 3: pop3.autologout: mail programs count on at least \
+         10 minutes (RFC 1939 §3), \"10m\"",
     ),
     written(
         "[relay]\nretry = '5m'",
@@ -131,8 +135,8 @@ const MISTAKES: &[Mistake] = &[
     ),
     written(
         "[relay]\nretry = ['0s']",
-        "posta: the configuration DIR/mistake.toml: relay.retry: 0 would try without a pause: leave it out, \
-         or name a time to wait, such as \"1m\"",
+        "posta: the configuration DIR/mistake.toml: line 3: relay.retry: 0 would try without a pause: leave \
+         it out, or name a time to wait, such as \"1m\"",
     ),
     written(
         "[relay]\nnetworks = ['192.168.1']",

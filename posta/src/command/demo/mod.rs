@@ -3,7 +3,7 @@
 mod narrate;
 mod tap;
 
-use crate::{client, config::Config, output::say, runtime::block_on, wiring};
+use crate::{client, config::Source, output::say, runtime::block_on, wiring};
 use anyhow::{Context, Result, bail, ensure};
 use bytes::Bytes;
 use clap::Args;
@@ -48,7 +48,7 @@ pub(crate) fn run(arguments: Arguments, umask: u32) -> Result<()> {
     let store = wiring::open_store(directory.path(), None)?;
     block_on(async move {
         add_accounts(store.clone()).await?;
-        let world = wiring::world(store, &Config::default(), umask)?;
+        let world = wiring::world(store, &Source::defaults()?.config, umask)?;
         let server = Server::start(settings()?, world).await?;
         let played = play(&server).await;
         if played.is_ok() && !arguments.once {
@@ -72,7 +72,8 @@ fn settings() -> Result<Settings> {
 }
 
 async fn add_accounts(store: Arc<dyn Store>) -> Result<()> {
-    let collectors = Arc::new(Collectors::new(store.clone(), wiring::means(&Config::default())?));
+    let collectors =
+        Arc::new(Collectors::new(store.clone(), wiring::means(&Source::defaults()?.config)?));
     let admin = Admin::new(store, wiring::clock(), collectors);
     for address in [SENDER, RECIPIENT] {
         let (address, password) = (address.to_owned(), PASSWORD.to_owned());

@@ -7,7 +7,7 @@ mod tracked;
 
 use crate::{
     Place,
-    config::{Config, Octets},
+    config::{Config, Octets, Source},
     operator,
     runtime::block_on,
     wiring,
@@ -288,7 +288,7 @@ async fn fetch(place: &Place, task: Task, message_size: Octets) -> Result<Fetche
 fn config_of(place: &Place) -> Result<Config> {
     let is_readable = |path: PathBuf| std::fs::File::open(path).is_ok();
     let is_wanted = place.config.is_some() || wiring::config_path(place)?.is_some_and(is_readable);
-    if is_wanted { wiring::config(place) } else { Ok(Config::default()) }
+    if is_wanted { wiring::config(place) } else { Ok(Source::defaults()?.config) }
 }
 
 fn said(brought: &Brought) -> String {

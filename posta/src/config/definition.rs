@@ -1,0 +1,138 @@
+//! What the definition of an option holds, and the macros that read the definitions of `options.rs`.
+//!
+//! This file and `options.rs` know nothing but the standard library: `cargo xtask docs` compiles them too, with
+//! macros of its own that leave the types out, and writes docs/configuration.md from them.
+#![allow(dead_code, reason = "the program and `cargo xtask docs` use different parts of it")]
+
+/// An option of the configuration: all that is said of it anywhere is said here, once.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Definition {
+    /// The name of its field; in the file it has hyphens in place of underscores.
+    pub(crate) field: &'static str,
+    /// The type of its value, as `options.rs` writes it, and what that wraps: `["Vec", "Span"]`.
+    pub(crate) value: [&'static str; 2],
+    /// Its documentation, line by line. The first line is its help, the rest follows an empty line.
+    pub(crate) documentation: &'static [&'static str],
+    /// What it is where the file does not have it, as the file would have it.
+    pub(crate) default: Option<&'static str>,
+    /// In words, what holds where the file does not have it and there is no default.
+    pub(crate) unset: &'static str,
+    /// How it is written, where the default is no good example.
+    pub(crate) example: &'static str,
+    /// Of what it is a number.
+    pub(crate) of: &'static str,
+    /// What 0 means, if it is not just a number.
+    pub(crate) zero: &'static str,
+    /// The least that it may be.
+    pub(crate) least: &'static str,
+    /// Why less is refused, and what helps.
+    pub(crate) too_little: &'static str,
+    /// Whether a running server keeps what it had at its start.
+    pub(crate) needs_restart: bool,
+    /// For tables in an array: what each of them is for.
+    pub(crate) each: &'static str,
+}
+
+impl Definition {
+    /// One of which nothing is said beyond its documentation.
+    pub(crate) const fn new(
+        field: &'static str,
+        value: [&'static str; 2],
+        documentation: &'static [&'static str],
+    ) -> Self {
+        Self {
+            field,
+            value,
+            documentation,
+            default: None,
+            unset: "",
+            example: "",
+            of: "",
+            zero: "",
+            least: "",
+            too_little: "",
+            needs_restart: false,
+            each: "",
+        }
+    }
+
+    /// Returns its name in the file.
+    pub(crate) fn name(&self) -> String {
+        self.field.replace('_', "-")
+    }
+
+    /// Whether its table cannot do without it, if it is no table itself.
+    pub(crate) fn is_needed(&self) -> bool {
+        self.default.is_none() && self.value[0] != "Option"
+    }
+
+    /// Returns how it is written, as the file has it; nothing for a table.
+    pub(crate) fn example(&self) -> &'static str {
+        if self.example.is_empty() { self.default.unwrap_or_default() } else { self.example }
+    }
+}
+
+/// A table of the configuration, and the options in it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Section {
+    /// The type that holds it.
+    pub(crate) holder: &'static str,
+    /// Its name in the file; empty for the top of the file.
+    pub(crate) path: &'static str,
+    /// What it is for, line by line.
+    pub(crate) documentation: &'static [&'static str],
+    /// Its options, in the order of the manual.
+    pub(crate) options: &'static [Definition],
+}
+
+/// A type whose values are words: each word, and what it means.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Vocabulary {
+    /// The type.
+    pub(crate) holder: &'static str,
+    /// Its words.
+    pub(crate) words: &'static [(&'static str, &'static str)],
+}
+
+/// An option that there was: its table, its name, and what holds instead.
+pub(crate) type Removed = (&'static str, &'static str, &'static str);
+
+/// Makes `SECTIONS` of the definitions.
+macro_rules! sections {
+    ($(
+        $(#[doc = $about:literal])*
+        $table:ident in $path:literal {
+            $(
+                $(#[doc = $words:literal])*
+                $field:ident: $outer:ident $(<$inner:ident>)? { $($says:ident: $what:expr),* $(,)? }
+            )*
+        }
+    )*) => {
+        /// Every table of the configuration; the first is the top of the file.
+        pub(crate) const SECTIONS: &[Section] = &[$(Section {
+            holder: stringify!($table),
+            path: $path,
+            documentation: &[$($about),*],
+            options: &[$(Definition {
+                $($says: $what,)*
+                ..Definition::new(
+                    stringify!($field),
+                    [stringify!($outer), stringify!($($inner)?)],
+                    &[$($words),*],
+                )
+            }),*],
+        }),*];
+    };
+}
+
+/// Makes `VOCABULARIES` of the definitions.
+macro_rules! vocabularies {
+    ($($how:ident $holder:ident { $($variant:ident = $word:literal: $means:literal),* $(,)? })*) => {
+        /// Every type whose values are words.
+        #[allow(dead_code, reason = "the manual lists them")]
+        pub(crate) const VOCABULARIES: &[Vocabulary] = &[$(Vocabulary {
+            holder: stringify!($holder),
+            words: &[$(($word, $means)),*],
+        }),*];
+    };
+}

@@ -1,0 +1,408 @@
+//! Every option of the configuration, defined once: its name, type, default, range and documentation.
+//!
+//! The parser, what is said of mistakes, `posta config show` and docs/configuration.md follow from here; a new option
+//! needs nothing but its definition, and the place that uses it. `definition.rs` says what a definition may hold.
+//! The first line of a documentation is the option's help; defaults and examples are TOML.
+
+options! {
+    /// One file in TOML.
+    Config in "" {
+        /// The server's name for itself.
+        ///
+        /// It stands in the greeting, in EHLO and in the trace fields of each message, and a self-signed certificate
+        /// names it. Other servers look it up, so it should be a name in DNS that leads to this server.
+        hostname: Option<Domain> {
+            unset: "the system's name",
+            example: "\"mail.example.org\"",
+            needs_restart: true,
+        }
+        /// The directory of the store and the control socket.
+        ///
+        /// A self-signed certificate stands there too. It is for the server's user alone: others must not be able to
+        /// enter it.
+        data: PathBuf { default: Some("\"posta-data\""), example: "\"/var/lib/posta\"", needs_restart: true }
+        /// The file with the keys of sealed passwords.
+        ///
+        /// Passwords that must be readable again, for mailboxes elsewhere and for APOP, are sealed in the store. The
+        /// file is made with the first of them, and is for the server's user alone.
+        key_file: Option<PathBuf> {
+            unset: "`store.keys` in the data directory",
+            example: "\"/etc/posta-keys/store.keys\"",
+            needs_restart: true,
+        }
+        /// Certificates.
+        tls: Tls {}
+        /// Limits of sessions and messages.
+        limits: Limits {}
+        /// Mail from other servers.
+        smtp: Smtp {}
+        /// Mail from mail programs.
+        submission: Submission {}
+        /// Mailboxes.
+        pop3: Pop3 {}
+        /// Load balancers.
+        proxy: Proxy {}
+        /// Name servers.
+        dns: Dns { needs_restart: true }
+        /// Mail for other servers.
+        relay: Relay {}
+        /// Our own policy for TLS.
+        mta_sts: MtaSts {}
+        /// Logins with tokens.
+        oauth: Option<OAuth> { unset: "no login with tokens", needs_restart: true }
+        /// The log.
+        log: Log {}
+        /// The sockets that are listened on.
+        listen: Vec<Listen> {
+            default: Some("[{ protocol = \"smtp\", address = \"127.0.0.1:2525\", tls = \"starttls\" }, \
+                { protocol = \"submission\", address = \"127.0.0.1:2587\", tls = \"starttls\" }, \
+                { protocol = \"pop3\", address = \"127.0.0.1:2110\", tls = \"starttls\" }]"),
+            each: "for each socket",
+            needs_restart: true,
+        }
+    }
+
+    /// The server's certificate, and whose certificates it believes.
+    ///
+    /// Without a certificate a self-signed one is made in the data directory. Certificates that change on disk are read
+    /// again within ten seconds.
+    Tls in "tls" {
+        /// The certificate, and those that lead to its issuer (PEM).
+        certificate: Option<PathBuf> {
+            unset: "a self-signed certificate",
+            example: "\"/etc/posta/cert.pem\"",
+        }
+        /// The key of the certificate (PEM, without a passphrase).
+        key: Option<PathBuf> {
+            unset: "the key of the self-signed certificate",
+            example: "\"/etc/posta/key.pem\"",
+        }
+        /// More certificates, for clients that ask for other names.
+        also: Vec<Certificate> { default: Some("[]"), each: "for each further certificate" }
+        /// Files with more authorities to believe (PEM).
+        ///
+        /// They are believed beside those that browsers believe, as for the servers of a network of one's own.
+        authorities: Vec<PathBuf> {
+            default: Some("[]"),
+            example: "[\"/etc/posta/authority.pem\"]",
+            needs_restart: true,
+        }
+        /// Whether SCRAM-SHA-256-PLUS is offered.
+        ///
+        /// It ties a login to its TLS connection. It is taken in any case; mutt and neomutt of Debian 12 cannot log in
+        /// where it is offered.
+        channel_binding: bool { default: Some("false"), needs_restart: true }
+    }
+
+    /// A further certificate, for clients that ask for another name.
+    Certificate in "tls.also" {
+        /// The certificate, and those that lead to its issuer (PEM).
+        certificate: PathBuf { example: "\"/etc/posta/other.cert.pem\"" }
+        /// The key of the certificate (PEM, without a passphrase).
+        key: PathBuf { example: "\"/etc/posta/other.key.pem\"" }
+    }
+
+    /// What sessions, clients and messages may use.
+    Limits in "limits" {
+        /// The largest content of a message.
+        ///
+        /// It is announced to clients (RFC 1870), and a larger message is refused with 552. For what is collected from
+        /// mailboxes elsewhere a change holds from the next start on.
+        message_size: Octets {
+            default: Some("\"50MiB\""),
+            least: "\"1B\"",
+            too_little: "0 would refuse all mail: leave it out for 50MiB, or name a size",
+        }
+        /// Sessions at once, of all clients together.
+        sessions: u32 { default: Some("20000"), of: "sessions", zero: "no limit" }
+        /// Sessions at once from one IPv4 address or IPv6 /64.
+        sessions_per_client: u32 { default: Some("50"), of: "sessions", zero: "no limit" }
+        /// POP3 sessions at once for one account.
+        sessions_per_account: u32 { default: Some("20"), of: "sessions", zero: "no limit" }
+        /// Failed logins from one network in 15 minutes.
+        ///
+        /// A network that has more is locked out for as long; `posta lockout` lists and lifts lock-outs.
+        failed_logins: u32 { default: Some("20"), of: "failed logins", zero: "no limit" }
+        /// Recipients in one mail transaction; then 452.
+        recipients: usize {
+            default: Some("1000"),
+            of: "recipients",
+            least: "100",
+            too_little: "other servers count on at least 100 (RFC 5321 §4.5.3.1.8)",
+        }
+        /// How long an SMTP or POP3 session may last.
+        ///
+        /// A message that is in hand then may end.
+        session_time: Span { default: Some("\"1d\""), least: "\"1s\"" }
+        /// Recipients an hour to whom one account may send; then 450.
+        submissions: u32 { default: Some("1000"), of: "recipients an hour", zero: "no limit" }
+        /// How long a sender may have a message kept back.
+        ///
+        /// Mail programs ask for that by FUTURERELEASE (RFC 4865).
+        hold: Span { default: Some("\"30d\"") }
+        /// Memory for arriving messages, of all sessions together.
+        ///
+        /// What does not fit waits on disk.
+        memory: Octets { default: Some("\"64MiB\""), least: "\"1B\"", needs_restart: true }
+    }
+
+    /// Mail from other servers.
+    Smtp in "smtp" {
+        /// What becomes of a CR or LF alone, from another server.
+        bare_newlines: BareNewlines { default: Some("\"refuse\"") }
+    }
+
+    /// Mail from mail programs.
+    Submission in "submission" {
+        /// How far programs on this machine are trusted without a login.
+        ///
+        /// `true`: they submit mail for here and, from addresses of the domains here, for other servers. `false`: they
+        /// log in.
+        trust_loopback: LoopbackTrust { default: Some("true") }
+    }
+
+    /// Mail programs that collect.
+    Pop3 in "pop3" {
+        /// How long a session may wait for a command.
+        autologout: Span {
+            default: Some("\"10m\""),
+            least: "\"10m\"",
+            too_little: "mail programs count on at least 10 minutes (RFC 1939 §3), \"10m\"",
+        }
+        /// Days for which a message is kept once it was retrieved.
+        expire: Option<u32> { unset: "for ever", example: "30", of: "days" }
+        /// Whether APOP is offered.
+        ///
+        /// It is offered to the accounts that were added with `--apop`.
+        apop: bool { default: Some("false") }
+    }
+
+    /// Load balancers and other servers in front of this one.
+    Proxy in "proxy" {
+        /// From where each connection begins with a PROXY header.
+        ///
+        /// Versions 1 and 2 of the header are read.
+        networks: Vec<IpNet> { default: Some("[]"), example: "[\"192.168.1.5\"]" }
+        /// From where an SMTP client may speak for others, by XCLIENT.
+        xclient: Vec<IpNet> { default: Some("[]"), example: "[\"192.168.1.5\"]" }
+    }
+
+    /// Where names are looked up.
+    Dns in "dns" {
+        /// The name servers that are asked.
+        ///
+        /// Where there are none the system's resolvers are asked, and /etc/hosts is read. Where there are, they are
+        /// asked for all names, those of collected mailboxes and of the OAuth server too.
+        servers: Vec<NameServer> { default: Some("[]"), unset: "the system's resolvers", example: "[\"127.0.0.1\"]" }
+        /// Whether DNSSEC is validated: always, or never.
+        dnssec: Option<bool> { unset: "validated if the name servers hand DNSSEC on", example: "true" }
+        /// A file of DNSKEY records in place of the root's keys.
+        trust_anchor: Option<PathBuf> { unset: "the root's keys", example: "\"/etc/posta/anchor\"" }
+    }
+
+    /// How mail for other servers goes out.
+    Relay in "relay" {
+        /// How long to wait after each attempt; the last repeats.
+        retry: Vec<Span> {
+            default: Some("[\"1m\", \"5m\", \"15m\", \"30m\", \"1h\", \"2h\", \"4h\"]"),
+            example: "[\"1m\", \"5m\", \"15m\", \"1h\"]",
+            least: "[\"1s\"]",
+            too_little: "0 would try without a pause: leave it out, or name a time to wait, such as \"1m\"",
+        }
+        /// After what time a message fails, and its sender is told.
+        give_up: Span { default: Some("\"5d\""), least: "\"1s\"" }
+        /// After what time a sender is told that it takes longer.
+        delay_notice: Span { default: Some("\"4h\"") }
+        /// The server that takes all mail for elsewhere.
+        smarthost: Option<String> {
+            unset: "each domain's own servers",
+            example: "\"smtp.example.net:587\"",
+        }
+        /// Who to log in as at the smarthost.
+        ///
+        /// The login is by SCRAM, PLAIN or LOGIN, and always in TLS.
+        user: Option<String> { unset: "no login", example: "\"ana\"" }
+        /// A file with the password for the smarthost, and nothing else.
+        password_file: Option<PathBuf> { unset: "no login", example: "\"/etc/posta/smarthost\"" }
+        /// How connections to the smarthost are protected.
+        tls: Option<Protection> {
+            unset: "`implicit` on port 465, `starttls` with a user, else `opportunistic`",
+            example: "\"starttls\"",
+        }
+        /// Who may send to other servers without a login.
+        networks: Vec<IpNet> { default: Some("[]"), example: "[\"192.168.1.0/24\"]" }
+        /// The longest wait for another server.
+        timeout: Span { default: Some("\"10m\""), least: "\"1s\"" }
+        /// Connections to one server at most; fewer while it refuses.
+        connections: usize {
+            default: Some("20"),
+            of: "connections",
+            least: "1",
+            too_little: "at least 1",
+        }
+        /// Messages a minute to one destination at most.
+        rate: Option<u32> {
+            unset: "any number",
+            example: "600",
+            of: "messages a minute",
+            least: "1",
+            too_little: "at least 1; to send nothing, use `posta queue hold`",
+        }
+        /// Our addresses of the connections, one of each family.
+        source: Vec<IpAddr> {
+            default: Some("[]"),
+            unset: "the system's choice",
+            example: "[\"192.0.2.1\", \"2001:db8::1\"]",
+            needs_restart: true,
+        }
+        /// Whether mail goes to addresses that are not public.
+        ///
+        /// A closed network needs `"allow"` where its DNS names mail servers at addresses that are not public.
+        /// Smarthosts may be anywhere.
+        private_addresses: PrivateAddresses { default: Some("\"refuse\""), needs_restart: true }
+        /// What is different for some domains.
+        domain: Vec<Destination> { default: Some("[]"), each: "for each domain that is treated differently" }
+    }
+
+    /// What is different for a domain.
+    ///
+    /// What is left out here is as in `[relay]`.
+    Destination in "relay.domain" {
+        /// The domain; with a dot in front, all domains below it.
+        name: String { example: "\"example.org\"" }
+        /// How long to wait after each attempt; the last repeats.
+        retry: Option<Retry> {
+            unset: "as in `[relay]`",
+            example: "[\"1m\", \"5m\", \"15m\", \"1h\"]",
+            least: "[\"1s\"]",
+            too_little: "0 would try without a pause: leave it out, or name a time to wait, such as \"1m\"",
+        }
+        /// After what time a message fails, and its sender is told.
+        give_up: Option<Span> { unset: "as in `[relay]`", example: "\"5d\"" }
+        /// After what time a sender is told that it takes longer.
+        delay_notice: Option<Span> { unset: "as in `[relay]`", example: "\"4h\"" }
+        /// The server that takes its mail.
+        ///
+        /// `"mx"` stands for the domain's own servers, in place of a smarthost for all.
+        smarthost: Option<String> { unset: "as in `[relay]`", example: "\"smtp.example.net:587\"" }
+        /// Who to log in as at this smarthost.
+        user: Option<String> { unset: "no login", example: "\"ana\"" }
+        /// A file with the password for this smarthost.
+        password_file: Option<PathBuf> { unset: "no login", example: "\"/etc/posta/smarthost\"" }
+        /// How connections to this smarthost are protected.
+        tls: Option<Protection> {
+            unset: "`implicit` on port 465, `starttls` with a user, else `opportunistic`",
+            example: "\"starttls\"",
+        }
+        /// Messages a minute to this destination at most.
+        rate: Option<u32> { unset: "as in `[relay]`", example: "600", of: "messages a minute" }
+    }
+
+    /// What a listener for https tells other servers to keep to (RFC 8461).
+    MtaSts in "mta-sts" {
+        /// What others do when they cannot send to us in TLS.
+        mode: Mode { default: Some("\"enforce\"") }
+        /// The servers that take our mail.
+        mx: Vec<String> { default: Some("[]"), unset: "`hostname`", example: "[\"mail.example.org\"]" }
+        /// How long others remember the policy.
+        max_age: Span { default: Some("\"7d\"") }
+    }
+
+    /// Logins with tokens that an identity server gave out.
+    ///
+    /// The server there is asked about each token (RFC 7662). At least one of `audience` and `allowed-clients` says for
+    /// whom the tokens must be.
+    OAuth in "oauth" {
+        /// Where the identity server is asked about a token.
+        ///
+        /// It begins with `https://`; `http://` only on this machine.
+        introspection: Uri { example: "\"https://auth.example.net/introspect\"" }
+        /// Who we are to the identity server.
+        client: Option<String> { unset: "no name", example: "\"posta\"" }
+        /// A file with the secret that proves it.
+        secret_file: Option<PathBuf> { unset: "no secret", example: "\"/etc/posta/oauth-secret\"" }
+        /// The service that a token must be for: what its `aud` names.
+        audience: Option<String> { unset: "any", example: "\"https://mail.example.org\"" }
+        /// The mail programs whose tokens are taken: their `client_id`.
+        allowed_clients: Vec<String> { default: Some("[]"), unset: "any", example: "[\"thunderbird\"]" }
+        /// What a token must allow: the words of its `scope`.
+        scope: Option<String> { unset: "nothing", example: "\"mail\"" }
+        /// What in the answer has the account's whole address.
+        ///
+        /// Where it is `email`, `email_verified` must not be false.
+        claim: String { default: Some("\"email\"") }
+    }
+
+    /// What the log tells; logs.md describes its events.
+    Log in "log" {
+        /// How much the log tells.
+        level: Level { default: Some("\"info\"") }
+    }
+
+    /// A socket that is listened on.
+    ///
+    /// There is one such table for each socket. Where there is none, the three that are shown hold.
+    Listen in "listen" {
+        /// What is served.
+        protocol: Protocol { example: "\"smtp\"" }
+        /// The address and the port.
+        ///
+        /// `"0.0.0.0:25"` is all of IPv4, `"[::]:25"` all of IPv4 and IPv6; for lmtp also `"unix:/path"`.
+        address: Endpoint { example: "\"0.0.0.0:25\"" }
+        /// How TLS is offered.
+        tls: TlsMode { default: Some("\"none\"") }
+    }
+}
+
+words! {
+    enum Protocol {
+        Smtp = "smtp": "mail from other servers, port 25",
+        Submission = "submission": "mail from mail programs, ports 587 and 465",
+        Lmtp = "lmtp": "mail from a server in front",
+        Pop3 = "pop3": "mail programs that collect, ports 110 and 995",
+        Https = "https": "the MTA-STS policy",
+    }
+    enum TlsMode {
+        None = "none": "no TLS",
+        Starttls = "starttls": "TLS when the client asks for it",
+        Implicit = "implicit": "TLS from the start, as on ports 465 and 995",
+    }
+    enum Protection {
+        None = "none": "no TLS",
+        Opportunistic = "opportunistic": "TLS if it is offered, with any certificate",
+        Starttls = "starttls": "TLS by STARTTLS, and a certificate that is checked",
+        Implicit = "implicit": "TLS from the start, as on port 465, and a certificate that is checked",
+    }
+    enum BareNewlines {
+        Refuse = "refuse": "the message is refused",
+        Normalise = "normalise": "each of them becomes CRLF",
+    }
+    like PrivateAddresses {
+        Refuse = "refuse": "mail is sent to public addresses only",
+        Allow = "allow": "mail is sent to any address that DNS names",
+    }
+    like Mode {
+        Enforce = "enforce": "others send in TLS or not at all",
+        Testing = "testing": "others send, and report what failed",
+        None = "none": "there is no policy any more",
+    }
+    like Level {
+        Error = "error": "what keeps the server from its work",
+        Warn = "warn": "also what somebody has to look after",
+        Info = "info": "also each message and each login",
+        Debug = "debug": "also what explains the rest",
+    }
+    flag LoopbackTrust {
+        Local = "local": "programs on this machine submit mail for here only",
+    }
+}
+
+/// Options that there were: an old configuration still starts, and is told what holds instead.
+pub(crate) const REMOVED: &[super::definition::Removed] = &[
+    ("limits", "commands", "an SMTP session may have 100,000 commands"),
+    ("limits", "bad-commands", "an SMTP session ends after 20 commands that make no sense"),
+    ("limits", "command-time", "an SMTP command may take 5 minutes to come"),
+    ("limits", "minimum-rate", "a sender that is slower than 128 octets a second is cut off"),
+    ("smtp", "verify", "VRFY and EXPN tell nobody who exists"),
+    ("pop3", "login-delay", "an account may log in again at once"),
+];
