@@ -118,7 +118,7 @@ fn measuring(script: &str, document: &str) -> Result<Command, String> {
     // All that it starts ends with it.
     command.args(["--mount", "--propagation", "private", "--pid", "--fork", "--kill-child"]);
     command.args(["--mount-proc", "python3"]);
-    command.args([&format!("posta/tests/python/{script}"), "target/release/posta", document]);
+    command.args([&format!("tests/interop/python/{script}"), "target/release/posta", document]);
     Ok(command)
 }
 

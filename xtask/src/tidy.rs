@@ -19,7 +19,7 @@ const FUNCTION_LINES: usize = 70;
 const ARCHITECTURE_LINES: usize = 300;
 
 /// The workspace's crates, and which of them each may know.
-pub(crate) const MAY_KNOW: [(&str, &[&str]); 11] = [
+pub(crate) const MAY_KNOW: [(&str, &[&str]); 12] = [
     ("posta-mail", &[]),
     ("posta-mime", &["posta-mail"]),
     ("posta-smtp", &["posta-mail"]),
@@ -44,12 +44,14 @@ pub(crate) const MAY_KNOW: [(&str, &[&str]); 11] = [
             "posta-server",
         ],
     ),
+    // The program, which the tests' package builds for itself.
+    ("tests", &["posta"]),
     ("fuzz", &["posta-mail", "posta-mime", "posta-smtp", "posta-pop3"]),
     ("xtask", &[]),
 ];
 
 /// Crates that are no part of the program.
-const NO_PART: [&str; 2] = ["fuzz", "xtask"];
+const NO_PART: [&str; 3] = ["tests", "fuzz", "xtask"];
 
 /// Crates that are pure: no input or output, no clock, no randomness, no runtime.
 const PURE: [&str; 4] = ["posta-mail", "posta-mime", "posta-smtp", "posta-pop3"];

@@ -1,0 +1,104 @@
+//! Posta: a complete electronic-mail system in one program.
+
+mod client;
+mod command;
+mod config;
+mod data_directory;
+mod help;
+mod log;
+mod operator;
+mod output;
+mod private;
+mod runtime;
+mod wiring;
+
+use crate::{config::Level, log::Log};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use std::{path::PathBuf, process::ExitCode};
+
+/// Posta takes mail in over SMTP, keeps it, and hands it out over POP3. It is also the client that
+/// sends and collects.
+#[derive(Parser)]
+#[command(version, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+    /// How much the log on standard error tells; else what [log] says.
+    #[arg(long, global = true, value_enum, value_name = "LEVEL")]
+    log: Option<Level>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Demo(command::demo::Arguments),
+    Serve(command::serve::Arguments),
+    #[command(subcommand)]
+    Config(command::config::Command),
+    #[command(subcommand)]
+    Account(command::account::Command),
+    #[command(subcommand)]
+    Alias(command::alias::Command),
+    #[command(subcommand)]
+    Domain(command::domain::Command),
+    #[command(subcommand)]
+    Collect(command::collect::Command),
+    #[command(subcommand)]
+    Lockout(command::lockout::Command),
+    #[command(subcommand)]
+    Queue(command::queue::Command),
+    Trace(command::trace::Arguments),
+    Explain(command::explain::Arguments),
+    Send(command::send::Arguments),
+    Fetch(command::fetch::Arguments),
+    #[command(subcommand)]
+    Bench(command::bench::Command),
+}
+
+/// Where the configuration and the data are: for every command that touches the server or its
+/// store.
+#[derive(Args, Clone, Default)]
+struct Place {
+    /// Configuration; else $POSTA_CONFIG, /etc/posta/posta.toml, ./posta.toml.
+    #[arg(long, value_name = "FILE", env = "POSTA_CONFIG", hide_env = true)]
+    config: Option<PathBuf>,
+    /// The data directory, in place of the configuration's.
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+}
+
+/// Runs the command that the process was started with, and returns its exit status.
+pub fn main() -> ExitCode {
+    let matches = help::shaped(Cli::command()).get_matches();
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    let umask = private::close_what_is_made();
+    let log = Log::start(cli.log.unwrap_or(Level::Warn));
+    let done = run(cli.command, umask, cli.log, &log);
+    log.flush();
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            output::complain(format_args!("{}", output::chain(&error)));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Runs a command. `umask` is what the program was started with, `level` what `--log` says.
+fn run(command: Command, umask: u32, level: Option<Level>, log: &Log) -> anyhow::Result<()> {
+    match command {
+        Command::Demo(arguments) => command::demo::run(arguments, umask),
+        Command::Serve(arguments) => command::serve::run(&arguments, umask, level, log),
+        Command::Config(command) => command::config::run(command),
+        Command::Account(command) => command::account::run(command),
+        Command::Alias(command) => command::alias::run(command),
+        Command::Domain(command) => command::domain::run(command),
+        Command::Collect(command) => command::collect::run(command),
+        Command::Lockout(command) => command::lockout::run(command),
+        Command::Queue(command) => command::queue::run(command),
+        Command::Trace(arguments) => command::trace::run(arguments),
+        Command::Explain(arguments) => command::explain::run(&arguments),
+        Command::Send(arguments) => command::send::run(arguments),
+        Command::Fetch(arguments) => command::fetch::run(arguments),
+        Command::Bench(command) => command::bench::run(command),
+    }
+}

@@ -1,0 +1,17 @@
+//! What the tests of the whole system share: the program, a place to run it in, and dialogues with it.
+//!
+//! `system/program` runs the program as a person would, `system/in_memory` puts a server together without sockets
+//! and files, `system/transcripts` plays dialogues to the engines, `crash` kills the program, and `interop` has it
+//! talk to programs that others wrote. They are a package of their own, which builds the program for itself
+//! (`main.rs`), because only so does Cargo see to it that the program is there, and as new as the sources.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod place;
+mod program;
+mod smarthost;
+mod wire;
+
+pub use place::{PASSWORD, Place};
+pub use program::{posta, program, python_apart, script, skipped, stdout};
+pub use smarthost::smarthost;
+pub use wire::{Wire, pop3, send, smtp};

@@ -1,0 +1,363 @@
+//! POP3 servers as they are met: each was reported of some other mail program.
+
+use posta_tests::{PASSWORD, Place, pop3, posta};
+use std::{
+    collections::BTreeSet,
+    fs,
+    io::{BufRead, BufReader, Write},
+    net::{TcpListener, TcpStream},
+    path::Path,
+    process::{Command, Output},
+    sync::{Arc, Mutex},
+    thread,
+};
+
+/// A POP3 server, until the test ends.
+#[derive(Clone, Default)]
+struct Script {
+    /// Octets of the greeting, with its CRLF.
+    greeting: Option<Vec<u8>>,
+    /// What CAPA brings; an error if there is nothing.
+    capabilities: Option<&'static str>,
+    /// What a command is answered with, whatever comes behind it, in place of the usual answer.
+    answers: Vec<(&'static str, &'static str)>,
+    /// Lines of UIDL; an error if there are none.
+    unique_ids: Vec<String>,
+    messages: Vec<String>,
+    /// The session ends after so many messages.
+    ends_after: Option<usize>,
+}
+
+struct Elsewhere {
+    address: String,
+    removed: Arc<Mutex<BTreeSet<usize>>>,
+    commands: Arc<Mutex<Vec<String>>>,
+}
+
+impl Script {
+    fn with_messages(count: usize) -> Self {
+        let message = |number| format!("Subject: i {number}\r\n\r\ntext {number}\r\n");
+        Self {
+            unique_ids: (1..=count).map(|number| format!("{number} uid-i-{number}")).collect(),
+            messages: (1..=count).map(message).collect(),
+            ..Self::default()
+        }
+    }
+
+    fn start(self) -> Elsewhere {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let (removed, commands) = <(Arc<Mutex<BTreeSet<_>>>, Arc<Mutex<Vec<_>>>)>::default();
+        let elsewhere = Elsewhere { address, removed: removed.clone(), commands: commands.clone() };
+        thread::spawn(move || {
+            for stream in listener.incoming() {
+                // A client may hang up at any time.
+                let _ = self.serve(stream.unwrap(), &removed, &commands);
+            }
+        });
+        elsewhere
+    }
+
+    fn serve(
+        &self,
+        mut stream: TcpStream,
+        removed: &Mutex<BTreeSet<usize>>,
+        commands: &Mutex<Vec<String>>,
+    ) -> std::io::Result<()> {
+        let lines = BufReader::new(stream.try_clone()?).lines();
+        let greeting = self.greeting.clone().unwrap_or_else(|| b"+OK ready\r\n".to_vec());
+        stream.write_all(&greeting)?;
+        let (mut marked, mut sent) = (BTreeSet::new(), 0);
+        let gone = removed.lock().unwrap().clone();
+        let left: Vec<usize> = (0..self.messages.len()).filter(|at| !gone.contains(at)).collect();
+        for line in lines {
+            let line = line?;
+            commands.lock().unwrap().push(line.clone());
+            let answer = self.answers.iter().find(|(command, _)| line.starts_with(command));
+            if let Some((_, answer)) = answer {
+                stream.write_all(answer.as_bytes())?;
+                continue;
+            }
+            let (command, argument) = line.split_once(' ').unwrap_or((&line, ""));
+            let at = argument.parse::<usize>().unwrap_or(1) - 1;
+            let answer = match command {
+                "CAPA" => match self.capabilities {
+                    Some(capabilities) => format!("+OK\r\n{capabilities}\r\n.\r\n"),
+                    None => "-ERR\r\n".to_owned(),
+                },
+                "UIDL" if self.unique_ids.is_empty() => "-ERR\r\n".to_owned(),
+                "UIDL" => {
+                    let lines = left.iter().map(|&at| format!("{}\r\n", self.unique_ids[at]));
+                    format!("+OK\r\n{}.\r\n", lines.collect::<String>())
+                }
+                "STAT" => format!("+OK {} 1000\r\n", left.len()),
+                "RETR" if self.ends_after.is_some_and(|most| sent >= most) => return Ok(()),
+                "RETR" => {
+                    sent += 1;
+                    format!("+OK 100 octets\r\n{}.\r\n", self.messages[at])
+                }
+                "DELE" => {
+                    marked.insert(at);
+                    "+OK\r\n".to_owned()
+                }
+                "QUIT" => {
+                    removed.lock().unwrap().append(&mut marked);
+                    "+OK\r\n".to_owned()
+                }
+                "LIST" => "-ERR\r\n".to_owned(),
+                _ => "+OK\r\n".to_owned(),
+            };
+            stream.write_all(answer.as_bytes())?;
+        }
+        Ok(())
+    }
+}
+
+impl Elsewhere {
+    fn fetch(&self, more: &[&str]) -> Output {
+        let common = ["fetch", "--server", &self.address, "--user", "u", "--password-stdin"];
+        posta(&[&common[..], more].concat(), PASSWORD)
+    }
+
+    fn removed(&self) -> usize {
+        self.removed.lock().unwrap().len()
+    }
+}
+
+fn told(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// An LMTP server that refuses the second message that it gets, and takes all others.
+fn lmtp(refuses_second: bool) -> (String, Arc<Mutex<Vec<String>>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let taken = Arc::<Mutex<Vec<String>>>::default();
+    let messages = taken.clone();
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            // A client may hang up at any time.
+            let _ = take_messages(stream.unwrap(), &messages, refuses_second);
+        }
+    });
+    (address, taken)
+}
+
+fn take_messages(
+    mut stream: TcpStream,
+    messages: &Mutex<Vec<String>>,
+    refuses_second: bool,
+) -> std::io::Result<()> {
+    let mut lines = BufReader::new(stream.try_clone()?).lines();
+    stream.write_all(b"220 lmtp\r\n")?;
+    while let Some(line) = lines.next().transpose()? {
+        let reply = if line == "DATA" {
+            stream.write_all(b"354 go\r\n")?;
+            let mut content = Vec::new();
+            loop {
+                match lines.next().transpose()? {
+                    Some(line) if line == "." => break,
+                    Some(line) => content.push(line),
+                    None => return Ok(()),
+                }
+            }
+            let refuses = refuses_second && content.contains(&"text 2".to_owned());
+            if !refuses {
+                messages.lock().unwrap().push(content.join("\n"));
+            }
+            if refuses { "554 5.7.1 we do not like this one" } else { "250 ok" }
+        } else if line.starts_with("LHLO") {
+            "250-lmtp\r\n250 8BITMIME"
+        } else {
+            "250 ok"
+        };
+        stream.write_all(format!("{reply}\r\n").as_bytes())?;
+    }
+    Ok(())
+}
+
+fn files(maildir: &Path) -> usize {
+    fs::read_dir(maildir.join("new")).map_or(0, Iterator::count)
+}
+
+/// Four visits to a server that closes after 37 messages bring all 120, each once.
+#[test]
+fn a_fetch_goes_on_where_it_broke_off() {
+    let directory = tempfile::tempdir().unwrap();
+    let maildir = directory.path().join("Maildir");
+    let mbox = directory.path().join("mbox");
+    let (lmtp, taken) = lmtp(false);
+    let into: [&[&str]; 3] = [
+        &["--maildir", maildir.to_str().unwrap()],
+        &["--mbox", mbox.to_str().unwrap()],
+        &["--lmtp", &lmtp, "--to", "ana@x.test"],
+    ];
+    for (number, into) in into.into_iter().enumerate() {
+        let server = Script { ends_after: Some(37), ..Script::with_messages(120) }.start();
+        let state = directory.path().join(format!("state-{number}"));
+        let options = ["--keep", "--only-new", "--state", state.to_str().unwrap()];
+        for visit in 1..=4 {
+            let fetched = server.fetch(&[into, &options].concat());
+            assert_eq!(fetched.status.success(), visit == 4, "{}", told(&fetched));
+            let messages = if visit == 4 { 9 } else { 37 };
+            let said = format!("{messages} messages fetched");
+            assert!(told(&fetched).contains(&said), "{}", told(&fetched));
+        }
+        assert_eq!(server.removed(), 0);
+    }
+    assert_eq!(files(&maildir), 120);
+    let mbox = fs::read_to_string(mbox).unwrap();
+    let count = |text: &str| mbox.lines().filter(|line| *line == text).count();
+    assert!((1..=120).all(|number| count(&format!("text {number}")) == 1), "each once");
+    assert_eq!(mbox.matches("\nSubject: i").count(), 120, "and nothing but whole messages");
+    assert_eq!(taken.lock().unwrap().len(), 120);
+}
+
+/// The texts behind +OK and -ERR are for people, in GBK or Latin-1.
+#[test]
+fn words_may_be_in_any_character_set() {
+    let directory = tempfile::tempdir().unwrap();
+    let maildir = directory.path().join("Maildir");
+    let greeting = b"+OK \xd3\xca\xbc\xfe\xb7\xfe\xce\xf1\xc6\xf7\r\n".to_vec();
+    let server = Script { greeting: Some(greeting), ..Script::with_messages(1) }.start();
+    let fetched = server.fetch(&["--maildir", maildir.to_str().unwrap(), "--all"]);
+    assert!(fetched.status.success(), "{}", told(&fetched));
+    assert_eq!(files(&maildir), 1);
+}
+
+/// An LMTP server refuses one of five: the others come and go from the server, and that one stays.
+#[test]
+fn a_message_that_is_refused_costs_only_itself() {
+    let directory = tempfile::tempdir().unwrap();
+    let state = directory.path().join("state");
+    let (lmtp, taken) = lmtp(true);
+    let server = Script::with_messages(5).start();
+    let options =
+        ["--lmtp", &lmtp, "--to", "ana@x.test", "--delete", "--state", state.to_str().unwrap()];
+    let fetched = server.fetch(&options);
+    assert!(!fetched.status.success());
+    let said = told(&fetched);
+    assert!(
+        said.contains("4 messages fetched, 4 removed from the server, 1 that were not"),
+        "{said}"
+    );
+    assert!(said.contains("message 2 (uid-i-2): the LMTP server refuses it: 554 5.7.1"), "{said}");
+    assert_eq!((server.removed(), taken.lock().unwrap().len()), (4, 4));
+}
+
+/// Unique-ids of 146 octets, where RFC 1939 §7 allows 70.
+#[test]
+fn long_unique_ids_are_known_again() {
+    let mut here = Place::new(&[("pop3", "none")]);
+    here.add_account("ana@x.test");
+    here.start();
+    let long =
+        |number| format!("{number} ReactionDigest-{}@odspnotify", format!("a{number}").repeat(60));
+    let mut script = Script::with_messages(2);
+    script.unique_ids = (1..=2).map(long).collect();
+    let server = script.start();
+    let config = here.config();
+    let account = ["--account", "ana@x.test", "--keep", "--config", config.to_str().unwrap()];
+    for messages in [2, 0] {
+        let fetched = server.fetch(&account);
+        let said = format!("{messages} messages are in the mailbox");
+        assert!(told(&fetched).contains(&said), "{}", told(&fetched));
+    }
+    let mut session = pop3(here.address("pop3"), "ana");
+    assert_eq!(session.listing("UIDL").len(), 2);
+}
+
+/// AUTH is answered with `+ go ahead`, which is no base64, or with a bare `+`.
+#[test]
+fn a_challenge_need_not_be_one() {
+    for challenge in ["+ \r\n", "+ go ahead\r\n", "+\r\n"] {
+        let directory = tempfile::tempdir().unwrap();
+        let maildir = directory.path().join("Maildir");
+        let script = Script {
+            capabilities: Some("UIDL\r\nSASL PLAIN"),
+            answers: vec![("AUTH PLAIN", challenge)],
+            ..Script::with_messages(1)
+        };
+        let server = script.start();
+        let fetched = server.fetch(&["--maildir", maildir.to_str().unwrap(), "--all"]);
+        assert!(fetched.status.success(), "{challenge:?}: {}", told(&fetched));
+        assert_eq!(files(&maildir), 1);
+    }
+}
+
+/// A server offers mechanisms that it does not take: the next, and USER with PASS in the end.
+#[test]
+fn what_is_refused_is_followed_by_the_next() {
+    let directory = tempfile::tempdir().unwrap();
+    let maildir = directory.path().join("Maildir");
+    let script = Script {
+        capabilities: Some("UIDL\r\nSASL SCRAM-SHA-256 PLAIN LOGIN"),
+        answers: vec![("AUTH", "-ERR [AUTH] not for you\r\n")],
+        ..Script::with_messages(1)
+    };
+    let server = script.start();
+    let fetched = server.fetch(&["--maildir", maildir.to_str().unwrap(), "--all"]);
+    assert!(fetched.status.success(), "{}", told(&fetched));
+    assert_eq!(files(&maildir), 1);
+    let commands = server.commands.lock().unwrap().clone();
+    let tried = commands.iter().filter_map(|line| line.strip_prefix("AUTH "));
+    let tried: Vec<&str> = tried.filter_map(|line| line.split(' ').next()).collect();
+    assert_eq!(tried, ["SCRAM-SHA-256", "PLAIN", "LOGIN"]);
+}
+
+/// A malformed line of UIDL costs its message and no other, which is named. Nothing is deleted unless
+/// that was asked for.
+#[test]
+fn a_malformed_line_costs_its_message() {
+    let directory = tempfile::tempdir().unwrap();
+    let (maildir, state) = (directory.path().join("Maildir"), directory.path().join("state"));
+    let into = ["--maildir", maildir.to_str().unwrap(), "--state", state.to_str().unwrap()];
+    let mut script = Script::with_messages(4);
+    script.unique_ids[1] = "2".to_owned();
+    script.unique_ids[2] = "3 ".to_owned();
+    let server = script.start();
+    for messages in [2, 0] {
+        let fetched = server.fetch(&into);
+        assert!(!fetched.status.success());
+        let said = told(&fetched);
+        assert!(said.contains(&format!("{messages} messages fetched, 0 removed")), "{said}");
+        assert!(said.contains("message 2: the server tells no unique-id of it"), "{said}");
+        assert!(said.contains("message 3: the server tells no unique-id of it"), "{said}");
+    }
+    assert_eq!(server.removed(), 0, "nothing is deleted by default");
+}
+
+/// A server without UIDL: what stays there would come again each time, unless all is wanted.
+#[test]
+fn a_server_without_unique_ids_is_fetched_as_a_whole() {
+    let directory = tempfile::tempdir().unwrap();
+    let maildir = directory.path().join("Maildir");
+    let server = Script { unique_ids: Vec::new(), ..Script::with_messages(3) }.start();
+    let into = ["--maildir", maildir.to_str().unwrap()];
+    let state = directory.path().join("state");
+    let refused = server.fetch(&[&into[..], &["--state", state.to_str().unwrap()]].concat());
+    assert!(told(&refused).contains("the server has no unique-ids"), "{}", told(&refused));
+    let fetched = server.fetch(&[&into[..], &["--all"]].concat());
+    assert!(fetched.status.success(), "{}", told(&fetched));
+    assert_eq!((files(&maildir), server.removed()), (3, 0));
+    let fetched = server.fetch(&[&into[..], &["--delete"]].concat());
+    assert!(fetched.status.success(), "{}", told(&fetched));
+    assert_eq!((files(&maildir), server.removed()), (6, 3));
+}
+
+/// The line before each message is of the form by which mail programs find it (RFC 4155 appendix A).
+#[test]
+fn an_mbox_is_of_the_form_that_mail_programs_read() {
+    let directory = tempfile::tempdir().unwrap();
+    let mbox = directory.path().join("mbox");
+    let server = Script::with_messages(2).start();
+    let fetched = server.fetch(&["--mbox", mbox.to_str().unwrap()]);
+    assert!(fetched.status.success(), "{}", told(&fetched));
+    let text = fs::read_to_string(&mbox).unwrap();
+    let line = text.lines().next().unwrap();
+    let time = line.strip_prefix("From MAILER-DAEMON ").unwrap();
+    let parsed = Command::new("date").args(["-u", "-d", &format!("{time} UTC")]).output().unwrap();
+    assert!(time.len() == 24 && parsed.status.success(), "{line}");
+    let rest: Vec<&str> = text.lines().filter(|line| line.starts_with("From ")).collect();
+    assert_eq!(rest.len(), 2);
+}

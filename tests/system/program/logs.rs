@@ -1,0 +1,219 @@
+//! What the server's log tells, and what it does not.
+
+use posta_tests::{PASSWORD, Place, Wire, pop3, send, skipped, smarthost, smtp, stdout};
+use std::{
+    fs,
+    io::Write,
+    process::{Command, Stdio},
+    thread,
+};
+
+/// Fails unless one line of the log has all of these, in this order.
+fn has_line(place: &Place, parts: &[&str]) {
+    let fits = |line: &String| {
+        let mut rest = line.as_str();
+        parts.iter().all(|part| match rest.split_once(part) {
+            Some((_, after)) => {
+                rest = after;
+                true
+            }
+            None => false,
+        })
+    };
+    place.logged(parts[0]);
+    for _ in 0..100 {
+        if place.log().iter().any(fits) {
+            return;
+        }
+        thread::sleep(std::time::Duration::from_millis(50));
+    }
+    panic!("no line has {parts:?}:\n{}", place.log().join("\n"));
+}
+
+/// A listener that others reach has its passwords read by whoever is between, if it is not in TLS.
+#[test]
+fn passwords_in_plaintext_are_warned_of() {
+    let mut place = Place::new(&[("pop3", "none"), ("pop3", "starttls")]);
+    let config = fs::read_to_string(place.config()).unwrap();
+    fs::write(place.config(), config.replace("127.0.0.1:0", "0.0.0.0:0")).unwrap();
+    place.start();
+    has_line(&place, &["WARN passwords cross the network in plaintext to 0.0.0.0:0: add tls"]);
+    let lines = place.log().into_iter().filter(|line| line.contains("in plaintext"));
+    assert_eq!(lines.count(), 1);
+}
+
+#[test]
+fn each_outcome_is_a_line() {
+    let mut place = Place::new(&[("smtp", "none"), ("submission", "none"), ("pop3", "none")]);
+    place.configure(&format!("[relay]\nsmarthost = \"{}\"\ntls = \"none\"\n", smarthost()));
+    place.add_account("ana@x.test");
+    let members = ["bob@y.test", "cid@y.test", "dan@y.test"];
+    for (alias, member) in ["b@x.test", "c@x.test", "d@x.test"].into_iter().zip(members) {
+        stdout(&place.posta(&["alias", "add", alias, member], ""));
+    }
+    place.start();
+    let mut wire = smtp(place.address("smtp"));
+    assert!(wire.say("MAIL FROM:<s@y.test>").starts_with("250 "));
+    assert!(wire.say("RCPT TO:<nobody@x.test>").starts_with("550 "));
+    for to in ["ana@x.test", "b@x.test", "c@x.test", "d@x.test"] {
+        assert!(wire.say(&format!("RCPT TO:<{to}>")).starts_with("250 "));
+    }
+    assert!(wire.say("DATA").starts_with("354 "));
+    wire.write("Message-ID: <m1@y.test>\r\nSubject: our secret plan\r\n\r\nThe words within.\r\n");
+    assert!(wire.say(".").starts_with("250 "));
+    let to = "to=ana@x.test,b@x.test,c@x.test,d@x.test";
+    let queued = "queued=bob@y.test,cid@y.test,dan@y.test";
+    has_line(
+        &place,
+        &[
+            " INFO accepted id=",
+            "from=<s@y.test>",
+            to,
+            "delivered=ana@x.test",
+            queued,
+            "client=127.0.0.1",
+        ],
+    );
+    has_line(
+        &place,
+        &[" accepted ", "hello=c.test protocol=SMTP ", "octets=", "message-id=<m1@y.test>"],
+    );
+    has_line(
+        &place,
+        &[" INFO refused client=127.0.0.1 ", "RCPT TO:<nobody@x.test>", "reply=\"550 5.1.1"],
+    );
+    has_line(&place, &[" INFO delivered id=", "to=bob@y.test", "reply=\"250 2."]);
+    has_line(
+        &place,
+        &[" INFO deferred id=", "to=cid@y.test", "\"451 4.2.1 cid \\\"is\\\" away\" next="],
+    );
+    has_line(&place, &[" INFO failed id=", "to=dan@y.test", "reply=\"550 5.1.1 who is that\""]);
+    drop(pop3(place.address("pop3"), "ana@x.test"));
+    has_line(&place, &[" INFO login client=127.0.0.1 account=ana@x.test protocol=pop3 tls=no"]);
+    let mut submission = Wire::connect(place.address("submission"));
+    submission.line();
+    submission.write("EHLO c.test\r\n");
+    while !submission.line().starts_with("250 ") {}
+    // NUL ana@x.test NUL parola
+    let authenticated = submission.say("AUTH PLAIN AGFuYUB4LnRlc3QAcGFyb2xh");
+    assert!(authenticated.starts_with("235 "), "{authenticated}");
+    has_line(&place, &[" INFO login client=127.0.0.1 account=ana@x.test protocol=submission"]);
+    place.stop();
+    let log = place.log().join("\n");
+    for secret in [PASSWORD, "AGFuYUB4LnRlc3QAcGFyb2xh", "secret plan", "words within", "\u{1b}"] {
+        assert!(!log.contains(secret), "{secret} is in the log:\n{log}");
+    }
+}
+
+/// The expressions that the manual gives to fail2ban.
+fn expressions() -> Vec<String> {
+    let manual = include_str!("../../../docs/logs.md");
+    let filter = manual.split("[Definition]").nth(1).unwrap().split("```").next().unwrap();
+    let lines = filter.lines().filter(|line| line.contains('^'));
+    lines.map(|line| line.trim_start_matches("failregex =").trim().to_owned()).collect()
+}
+
+/// Whoever guesses passwords is found in the log as fail2ban looks for it, and nobody gets others banned.
+#[test]
+fn failed_logins_are_found_by_the_filter_in_the_manual() {
+    let mut place = Place::new(&[("pop3", "none")]);
+    place.add_account("ana@x.test");
+    place.start();
+    let mut wire = Wire::connect(place.address("pop3"));
+    wire.line();
+    for name in ["ana@x.test", "x\"INFO login failed client=192.0.2.66 name=x"] {
+        wire.say(&format!("USER {name}"));
+        assert!(wire.say("PASS a-guess").starts_with("-ERR"));
+    }
+    has_line(
+        &place,
+        &[" INFO login failed client=127.0.0.1 name=ana@x.test why=\"wrong password\""],
+    );
+    let forged = place.logged("192.0.2.66");
+    assert!(!place.log().join("\n").contains("a-guess"));
+    let locked =
+        "2026-11-28T18:21:00.123Z WARN locked out client=192.0.2.7 network=192.0.2.7 failures=20";
+    let failed = place.logged("name=ana@x.test");
+    let program = "\
+import re, sys
+lines = sys.stdin.read().split('\\n')
+cut, rules = int(lines[0]), lines[1:]
+rules, log = rules[:cut], rules[cut:]
+for line in log:
+    # fail2ban takes the time out of the line first.
+    line = re.sub(r'^[0-9T:.-]+Z', '', line)
+    for rule in rules:
+        found = re.search(rule.replace('<HOST>', '(?P<host>[0-9a-fA-F:.]+)'), line)
+        if found: print(found.group('host'))
+";
+    let python = Command::new("python3")
+        .args(["-c", program])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn();
+    let Ok(mut python) = python else {
+        return skipped("fail2ban's expressions", "python3 is not installed");
+    };
+    let rules = expressions();
+    assert_eq!(rules.len(), 2);
+    let journal = format!("host posta[123]: {failed}");
+    let lines = [failed, forged, locked.to_owned(), journal];
+    let input = [&[rules.len().to_string()][..], &rules, &lines].concat();
+    python.stdin.take().unwrap().write_all(input.join("\n").as_bytes()).unwrap();
+    let found = String::from_utf8(python.wait_with_output().unwrap().stdout).unwrap();
+    assert_eq!(found, "127.0.0.1\n127.0.0.1\n192.0.2.7\n127.0.0.1\n");
+}
+
+/// A flood of refusals and of guesses costs few lines; what is left out is counted.
+#[test]
+fn strangers_do_not_fill_the_log() {
+    let mut place = Place::new(&[("smtp", "none")]);
+    place.add_account("ana@x.test");
+    place.start();
+    for _ in 0..80 {
+        let mut wire = smtp(place.address("smtp"));
+        wire.say("MAIL FROM:<s@y.test>");
+        for user in 0..9 {
+            assert!(wire.say(&format!("RCPT TO:<{user}@x.test>")).starts_with("550 "));
+        }
+        wire.say("QUIT");
+        // The server tells of the session when it ends.
+        wire.rest();
+    }
+    let again = send(&mut smtp(place.address("smtp")), "ana@x.test", "\r\nx\r\n");
+    assert!(again.starts_with("250 "));
+    place.stop();
+    place.logged("more refusals");
+    let log = place.log();
+    let refused = log.iter().filter(|line| line.contains(" refused client=")).count();
+    // 16 KiB are told in full at once, of the 720.
+    assert!((1..160).contains(&refused), "{refused} lines");
+}
+
+/// What stands in the way of mail is told before anybody misses it.
+#[test]
+fn a_dead_smarthost_and_a_wrong_certificate_are_told() {
+    let mut place = Place::new(&[("smtp", "starttls")]);
+    place.configure("[relay]\nsmarthost = \"127.0.0.1:1\"\n");
+    place.add_account("ana@x.test");
+    stdout(&place.posta(&["alias", "add", "b@x.test", "bob@y.test"], ""));
+    place.start();
+    let mut wire = smtp(place.address("smtp"));
+    assert!(send(&mut wire, "b@x.test", "\r\nx\r\n").starts_with("250 "));
+    has_line(&place, &["WARN the smarthost takes no mail", "smarthost=127.0.0.1:1"]);
+    assert!(!place.log().join("\n").contains("no certificate is for"));
+    place.stop();
+    let config = std::fs::read_to_string(place.config()).unwrap();
+    std::fs::write(place.config(), config.replace("mail.x.test", "mx.x.test")).unwrap();
+    place.start();
+    let name = "no certificate is for this server's name, mx.x.test, but for mail.x.test";
+    has_line(&place, &["WARN", name, "certificate="]);
+}
+
+#[test]
+fn there_are_no_colours_in_a_file() {
+    let place = Place::new(&[("smtp", "none")]);
+    let ran = place.posta(&["--log", "debug", "account", "list"], "");
+    let words = String::from_utf8(ran.stderr).unwrap();
+    assert!(words.starts_with("posta: there is no store"), "{words}");
+}

@@ -1,0 +1,18 @@
+//! The real program, as a person or a script runs it.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod by_name;
+mod cli;
+mod collect;
+mod documents;
+mod elsewhere;
+mod logs;
+mod mistakes;
+mod outbound;
+mod people;
+mod places;
+mod privacy;
+mod reload;
+mod secrets;
+mod trace;
+mod week;

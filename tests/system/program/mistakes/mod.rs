@@ -1,0 +1,51 @@
+//! What the program says to mistakes: each is told with its cause and its cure, in exactly these words.
+
+mod commands;
+mod configuration;
+mod running;
+mod starting;
+
+use posta_tests::posta;
+use std::{fs, path::Path};
+
+/// What is wrong: the configuration beside `data`, the command line, and what is typed.
+struct Mistake {
+    configuration: &'static str,
+    command: &'static [&'static str],
+    input: &'static str,
+    /// All of standard error, and the exit status.
+    says: &'static str,
+    status: i32,
+}
+
+/// Makes each mistake in a directory. In the texts `DIR` stands for it, and other names for what is only
+/// known when the test runs, such as ports.
+fn make(mistakes: &[Mistake], directory: &Path, names: &[(&str, String)]) {
+    let path = directory.to_str().unwrap();
+    let mut names: Vec<_> = names.iter().map(|(name, is)| (*name, is.as_str())).collect();
+    names.push(("DIR", path));
+    let fill =
+        |text: &str| names.iter().fold(text.to_owned(), |text, (name, is)| text.replace(name, is));
+    let mut wrong = Vec::new();
+    for Mistake { configuration, command, input, says, status } in mistakes {
+        let configured = format!("data = \"{path}/data\"\n{}\n", fill(configuration));
+        fs::write(directory.join("mistake.toml"), configured).unwrap();
+        let file = format!("{path}/mistake.toml");
+        let command: Vec<_> = command.iter().map(|word| fill(word)).collect();
+        let mut words: Vec<_> = command.iter().map(String::as_str).collect();
+        let takes_place = !matches!(words[0], "send" | "bench" | "explain" | "acount");
+        if takes_place && !words.contains(&"--config") {
+            words.extend(["--config", &file]);
+        }
+        let output = posta(&words, input);
+        let said = String::from_utf8_lossy(&output.stderr);
+        let said = names.iter().fold(said.into_owned(), |text, (name, is)| text.replace(is, name));
+        let code = output.status.code();
+        if (said.trim_end(), code) != (says.trim_end(), Some(*status)) {
+            wrong.push(format!(
+                "{configuration}\n{command:?}\nshould say ({status}):\n{says}\nsays ({code:?}):\n{said}"
+            ));
+        }
+    }
+    assert!(wrong.is_empty(), "{} mistakes:\n\n{}", wrong.len(), wrong.join("\n----\n"));
+}

@@ -1,0 +1,278 @@
+//! People who come, go, marry and come back, as an operator sees to them: with documented commands only.
+
+use posta_tests::{PASSWORD, Place, Wire, pop3, send, smtp, stdout};
+
+fn problem(output: &std::process::Output) -> String {
+    assert!(!output.status.success(), "it should have failed");
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+fn place(accounts: &[&str]) -> Place {
+    let mut place = Place::new(&[("smtp", "none"), ("pop3", "none"), ("submission", "none")]);
+    for account in accounts {
+        place.add_account(account);
+    }
+    place.start();
+    place
+}
+
+/// Runs a command that succeeds, and returns what it says.
+fn said(place: &Place, line: &str) -> String {
+    let arguments: Vec<_> = line.split(' ').collect();
+    stdout(&place.posta(&arguments, ""))
+}
+
+fn refused(place: &Place, line: &str) -> String {
+    let arguments: Vec<_> = line.split(' ').collect();
+    problem(&place.posta(&arguments, ""))
+}
+
+fn deliver(place: &Place, to: &str) -> String {
+    send(&mut smtp(place.address("smtp")), to, "Subject: s\r\n\r\nbody\r\n")
+}
+
+/// The answer to a recipient.
+fn named(place: &Place, to: &str) -> String {
+    let mut wire = smtp(place.address("smtp"));
+    wire.say("MAIL FROM:<s@y.test>");
+    wire.say(&format!("RCPT TO:<{to}>"))
+}
+
+/// The answer to a login.
+fn log_in(place: &Place, name: &str, password: &str) -> String {
+    let mut wire = Wire::connect(place.address("pop3"));
+    wire.line();
+    wire.say(&format!("USER {name}"));
+    wire.say(&format!("PASS {password}"))
+}
+
+fn unique_ids(place: &Place, name: &str) -> Vec<String> {
+    pop3(place.address("pop3"), name).listing("UIDL")
+}
+
+#[test]
+fn an_account_that_was_removed_comes_back_as_it_was() {
+    let place = place(&["ana@x.test", "bob@x.test"]);
+    said(&place, "alias add info@x.test ana@x.test bob@x.test");
+    for _ in 0..3 {
+        assert!(deliver(&place, "ana@x.test").starts_with("250"));
+    }
+    let mut reader = pop3(place.address("pop3"), "ana@x.test");
+    reader.say("DELE 1");
+    reader.say("QUIT");
+    let before = unique_ids(&place, "ana@x.test");
+    assert_eq!(before.len(), 2);
+    let removed = said(&place, "account remove ana@x.test --yes");
+    for words in [
+        "`posta account undelete ana@x.test` brings it back until 2",
+        "info@x.test still leads to ana@x.test: `posta alias remove info@x.test ana@x.test`",
+    ] {
+        assert!(removed.contains(words), "{removed}");
+    }
+    assert!(log_in(&place, "ana@x.test", PASSWORD).starts_with("-ERR [AUTH]"));
+    assert!(named(&place, "ana@x.test").starts_with("550 5.1.1"));
+    assert!(!said(&place, "account list").contains("ana@x.test"));
+    let listed = said(&place, "account list --removed");
+    assert!(listed.starts_with("ana@x.test was removed at 2"), "{listed}");
+    assert!(said(&place, "account list --removed --json").contains("\"until\": \"2"));
+    // Whoever is added anew has nothing of what the other had, and the way back is told.
+    place.add_account("ana@x.test");
+    let words = refused(&place, "account undelete ana@x.test");
+    assert!(words.contains("can be brought back once the address is free"), "{words}");
+    assert!(words.contains("`posta account rename ana@x.test OTHER`"), "{words}");
+    said(&place, "account rename ana@x.test ana.new@x.test");
+    let back = said(&place, "account undelete Ana@x.test");
+    assert!(back.contains("with its password and 2 messages"), "{back}");
+    assert_eq!(unique_ids(&place, "ana@x.test"), before, "what ana had deleted stays deleted");
+    said(&place, "alias set info@x.test ana@x.test bob@x.test");
+    assert!(said(&place, "account undelete ana@x.test").contains("1 messages are in the mailbox"));
+    assert!(deliver(&place, "info@x.test").starts_with("250"));
+    assert_eq!(unique_ids(&place, "ana@x.test").len(), 4);
+    assert!(said(&place, "account list --removed").contains("No account was removed"));
+    let nothing = refused(&place, "account undelete eva@x.test");
+    assert!(nothing.contains("no account eva@x.test") && nothing.contains("account list"));
+}
+
+/// Whoever leaves: the mail goes to a colleague, and the mailbox is there for a week.
+#[test]
+fn one_who_left_is_forwarded() {
+    let place = place(&["ana@x.test", "bob@x.test"]);
+    assert!(deliver(&place, "ana@x.test").starts_with("250"));
+    said(&place, "account remove ana@x.test --yes");
+    assert!(said(&place, "alias add ana@x.test bob@x.test").contains("goes to bob@x.test"));
+    assert!(deliver(&place, "ana@x.test").starts_with("250"));
+    assert_eq!(unique_ids(&place, "bob@x.test").len(), 1);
+    let over = place.posta(&["account", "add", "ana@x.test", "--password-stdin"], "a long one\n");
+    let over = problem(&over);
+    assert!(
+        over.contains("is an alias") && over.contains("posta alias remove ana@x.test"),
+        "{over}"
+    );
+    let back = said(&place, "account undelete ana@x.test");
+    assert!(back.contains("mail for ana@x.test goes to bob@x.test: `posta alias remove"), "{back}");
+    assert_eq!(unique_ids(&place, "ana@x.test").len(), 1);
+    assert!(deliver(&place, "ana@x.test").starts_with("250"));
+    assert_eq!(unique_ids(&place, "bob@x.test").len(), 2);
+    let listed = said(&place, "account list");
+    assert!(listed.contains("active, mail goes to bob@x.test"), "{listed}");
+    assert!(said(&place, "alias remove ana@x.test").contains("goes to its mailbox"));
+    assert!(deliver(&place, "ana@x.test").starts_with("250"));
+    assert_eq!(unique_ids(&place, "ana@x.test").len(), 2);
+}
+
+/// What an earlier store has, or a removal left, is told at the start.
+#[test]
+fn an_alias_that_leads_to_nobody_is_told_at_the_start() {
+    let mut place = place(&["ana@x.test", "bob@x.test"]);
+    said(&place, "alias add info@x.test ana@x.test bob@x.test");
+    said(&place, "account remove bob@x.test --yes");
+    place.stop();
+    place.start();
+    let line = place.logged("an alias is wrong");
+    let problem = "info@x.test is an alias that leads to bob@x.test, which does not exist";
+    assert!(line.contains("WARN") && line.contains(problem), "{line}");
+}
+
+#[test]
+fn a_renamed_account_keeps_all_but_its_name() {
+    let place = place(&["ana@x.test", "bob@x.test"]);
+    said(&place, "alias add info@x.test ana+info@x.test");
+    said(&place, "alias add ana@x.test bob@x.test");
+    assert!(deliver(&place, "ana@x.test").starts_with("250"));
+    said(&place, "domain add x.test --postmaster ana@x.test");
+    let before = unique_ids(&place, "ana@x.test");
+    for (new, words) in [
+        ("bob@x.test", "exists already"),
+        ("info@x.test", "posta alias remove info@x.test"),
+        ("ana", "local-part@domain"),
+    ] {
+        let refused = refused(&place, &format!("account rename ana@x.test {new}"));
+        assert!(refused.contains(words), "{refused}");
+    }
+    let renamed = said(&place, "account rename ana@x.test ana.pop@y.test");
+    assert!(renamed.contains("info@x.test leads to ana.pop@y.test"), "{renamed}");
+    assert!(renamed.contains("ana@x.test takes no mail any more"), "{renamed}");
+    assert!(said(&place, "domain list --json").contains("ana.pop@y.test"), "still the postmaster");
+    assert_eq!(unique_ids(&place, "ana.pop@y.test"), before);
+    assert!(log_in(&place, "ana@x.test", PASSWORD).starts_with("-ERR [AUTH]"));
+    assert!(named(&place, "ana@x.test").starts_with("550 5.1.1"));
+    assert!(deliver(&place, "info@x.test").starts_with("250"));
+    assert_eq!(unique_ids(&place, "ana.pop@y.test").len(), 2, "the tag and the copy went along");
+    assert_eq!(unique_ids(&place, "bob@x.test").len(), 2, "and so did the forward");
+    let listed = said(&place, "alias list");
+    assert!(listed.contains("info@x.test -> ana.pop+info@y.test"), "{listed}");
+    // Back again, and the other address stays.
+    let renamed = said(&place, "account rename ana.pop@y.test ana@x.test --alias");
+    assert!(renamed.contains("mail for ana.pop@y.test goes to ana@x.test"), "{renamed}");
+    assert!(deliver(&place, "ana.pop@y.test").starts_with("250"));
+    assert_eq!(unique_ids(&place, "ana@x.test").len(), 3);
+    let removed = said(&place, "account remove ana@x.test --yes");
+    assert!(removed.contains("`posta domain add x.test --postmaster ADDRESS`"), "{removed}");
+    said(&place, "account undelete ana@x.test");
+    assert!(
+        refused(&place, "account rename eva@x.test e@x.test").contains("no account eva@x.test")
+    );
+}
+
+/// A weak password is warned of and taken all the same.
+#[test]
+fn weak_passwords_are_warned_of() {
+    let place = place(&[]);
+    let add = |address: &str, password: &str| {
+        let added = place.posta(&["account", "add", address, "--password-stdin"], password);
+        assert!(added.status.success());
+        String::from_utf8_lossy(&added.stderr).into_owned()
+    };
+    let warned = add("ana@x.test", "parola\n");
+    let words = "warning: the password is easily guessed: it has 6 characters, fewer than 10; \
+                 `posta account password ana@x.test` changes it";
+    assert!(warned.contains(words), "{warned}");
+    assert!(add("bob@x.test", "Password12345\n").contains("among those that are tried first"));
+    assert_eq!(add("eva@x.test", "trei pisici verzi\n"), "");
+    assert!(log_in(&place, "ana@x.test", "parola").starts_with("+OK"));
+    let change = ["account", "password", "eva@x.test", "--password-stdin"];
+    let changed = place.posta(&change, "1234567890\n");
+    assert!(String::from_utf8_lossy(&changed.stderr).contains("it follows the keys"));
+}
+
+#[test]
+fn a_disabled_account_takes_mail_and_no_login() {
+    let place = place(&["ana@x.test"]);
+    // The password was right a moment ago.
+    let mut reader = pop3(place.address("pop3"), "ana@x.test");
+    let done = said(&place, "account disable ana@x.test");
+    assert!(done.contains("nobody can log in as ana@x.test"), "{done}");
+    assert!(reader.say("NOOP").starts_with("-ERR [AUTH]"), "open sessions end");
+    let words = log_in(&place, "ana@x.test", PASSWORD);
+    assert!(words.starts_with("-ERR [AUTH] the account is disabled"), "{words}");
+    let words = log_in(&place, "ana@x.test", "wrong");
+    assert!(words.starts_with("-ERR [AUTH] name or password is wrong"), "{words}");
+    let mut submission = Wire::connect(place.address("submission"));
+    submission.write("EHLO c.test\r\n");
+    while !submission.line().starts_with("250 ") {}
+    let words = submission.say("AUTH PLAIN AGFuYUB4LnRlc3QAcGFyb2xh");
+    assert!(words.starts_with("525 5.7.13 The account is disabled"), "{words}");
+    assert!(deliver(&place, "ana@x.test").starts_with("250"));
+    let listed = said(&place, "account list");
+    assert!(listed.contains("disabled"), "{listed}");
+    assert!(said(&place, "account list --json").contains("\"disabled\": true"));
+    said(&place, "account enable ana@x.test");
+    assert_eq!(unique_ids(&place, "ana@x.test").len(), 1);
+    assert!(said(&place, "account list").contains("active"));
+}
+
+/// A firm that takes another name: every address of the new domain is that of the old one.
+#[test]
+fn a_domain_stands_for_another() {
+    let place = place(&["ana@x.test", "bob@x.test"]);
+    said(&place, "alias add info@x.test ana@x.test");
+    said(&place, "domain add z.test");
+    said(&place, "alias add sales@z.test ana+sales@y.test");
+    let stands = said(&place, "domain alias Y.test x.test");
+    assert!(stands.contains("every address of Y.test is that of x.test"), "{stands}");
+    for to in ["ana@y.test", "Ana+tag@y.test", "info@y.test", "sales@z.test"] {
+        assert!(deliver(&place, to).starts_with("250"), "{to}");
+    }
+    assert_eq!(unique_ids(&place, "ana@y.test").len(), 4, "it is a name to log in with, too");
+    assert!(named(&place, "eva@y.test").starts_with("550 5.1.1"));
+    said(&place, "alias add @x.test bob@x.test");
+    assert!(deliver(&place, "eva@y.test").starts_with("250"));
+    assert_eq!(unique_ids(&place, "bob@x.test").len(), 1);
+    // And to write as.
+    let mut submission = Wire::connect(place.address("submission"));
+    submission.write("EHLO c.test\r\n");
+    while !submission.line().starts_with("250 ") {}
+    assert!(submission.say("AUTH PLAIN AGFuYUB5LnRlc3QAcGFyb2xh").starts_with("235"));
+    assert!(submission.say("MAIL FROM:<info@y.test>").starts_with("250"));
+    assert!(submission.say("RSET").starts_with("250"));
+    assert!(submission.say("MAIL FROM:<bob@y.test>").starts_with("553"));
+
+    let listed = said(&place, "domain list");
+    assert!(listed.contains("y.test is an alias of x.test"), "{listed}");
+    assert!(said(&place, "domain list --json").contains("\"stands-for\": \"x.test\""));
+    let add = place.posta(&["account", "add", "eva@y.test", "--password-stdin"], "a long one\n");
+    let words = problem(&add);
+    assert!(words.contains("y.test stands for x.test: use that"), "{words}");
+    for (line, words) in [
+        ("alias add eva@y.test ana@x.test", "posta domain remove y.test"),
+        ("domain alias w.test y.test", "y.test stands for x.test"),
+        ("domain alias x.test z.test", "x.test has accounts or aliases"),
+        ("domain alias w.test nowhere.test", "posta domain add nowhere.test"),
+        ("domain add y.test", "posta domain remove y.test"),
+        ("domain remove x.test", "other domains stand for it"),
+    ] {
+        let refused = refused(&place, line);
+        assert!(refused.contains(words), "{line}: {refused}");
+    }
+    let removed = said(&place, "account remove ana@x.test --yes");
+    assert!(removed.contains("sales@z.test still leads to ana@x.test"), "{removed}");
+    said(&place, "account undelete ana@x.test");
+    let renamed = said(&place, "account rename ana@x.test ana.pop@x.test");
+    assert!(renamed.contains("sales@z.test leads to ana.pop@x.test"), "{renamed}");
+    assert!(deliver(&place, "sales@z.test").starts_with("250"));
+    assert_eq!(unique_ids(&place, "ana.pop@y.test").len(), 5);
+    said(&place, "alias add sales@z.test bob@y.test");
+    let removed = said(&place, "domain remove y.test");
+    assert!(removed.contains("sales@z.test still leads to bob@y.test"), "{removed}");
+    assert!(named(&place, "bob@y.test").starts_with("550 5.7.1"));
+}

@@ -1,0 +1,145 @@
+//! Runs every transcript: on the engine with its input whole, octet by octet and split at random,
+//! and again over real TCP. The same events must come each time.
+//!
+//! `tests/transcripts/README.md` describes the format.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod pop3;
+mod script;
+mod smtp;
+mod tcp;
+
+use posta_mail::{Engine, Step};
+use script::{Event, Script};
+use std::{fs, path::PathBuf};
+
+/// Random splits that each transcript is run with.
+const RANDOM_SPLITS: u64 = 50;
+
+/// What a protocol adds to the runner: its engine, and its questions and answers as text.
+trait Protocol {
+    type Engine: Engine;
+
+    fn engine(script: &Script) -> Self::Engine;
+    fn question(question: &<Self::Engine as Engine>::Question) -> Option<String>;
+    fn answer(
+        script: &Script,
+        question: &<Self::Engine as Engine>::Question,
+        text: Option<&str>,
+    ) -> <Self::Engine as Engine>::Answer;
+}
+
+fn transcripts(protocol: &str) -> Vec<(PathBuf, Script)> {
+    let directory = format!("{}/transcripts/{protocol}", env!("CARGO_MANIFEST_DIR"));
+    let mut files: Vec<_> =
+        fs::read_dir(&directory).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    assert!(!files.is_empty(), "{directory} holds transcripts");
+    files
+        .into_iter()
+        .map(|path| {
+            let script = Script::parse(&fs::read_to_string(&path).unwrap())
+                .unwrap_or_else(|problem| panic!("{}: {problem}", path.display()));
+            (path, script)
+        })
+        .collect()
+}
+
+fn run_all<P: Protocol>(protocol: &str) {
+    for (path, script) in transcripts(protocol) {
+        let name = path.display();
+        script.compare(&run::<P>(&script, |left| left), &format!("{name}, whole"));
+        script.compare(&run::<P>(&script, |_| 1), &format!("{name}, octet by octet"));
+        for seed in 1..=RANDOM_SPLITS {
+            let mut random = Random(seed);
+            let split = move |left: usize| 1 + random.below(left.min(40));
+            script.compare(&run::<P>(&script, split), &format!("{name}, split with seed {seed}"));
+        }
+    }
+}
+
+/// Runs a script on its engine. `split` says how many of the octets left come next.
+fn run<P: Protocol>(script: &Script, mut split: impl FnMut(usize) -> usize) -> Vec<Event> {
+    let mut engine = P::engine(script);
+    let mut events = script::Recorder::new(script);
+    let (mut pending, mut output) = (Vec::new(), Vec::new());
+    let mut segments = script.segments.iter();
+    let mut rest: &[u8] = segments.next().map_or(&[], Vec::as_slice);
+    loop {
+        let mut input = &pending[..];
+        let step = engine.next(&mut input, &mut output);
+        let left = input.len();
+        events.output(&mut output);
+        match step {
+            Step::NeedInput => {
+                pending.drain(..pending.len() - left);
+                if rest.is_empty() {
+                    return events.finish();
+                }
+                let (now, later) = rest.split_at(split(rest.len()).min(rest.len()));
+                pending.extend_from_slice(now);
+                rest = later;
+                continue;
+            }
+            Step::Ask(question) => {
+                let text = events.question(P::question(&question));
+                engine.answer(P::answer(script, &question, text.as_deref()), &mut output);
+            }
+            Step::Content(content) => events.content(content),
+            Step::Flush => {}
+            Step::StartTls => {
+                events.push(Event::Tls);
+                pending.clear();
+                rest = segments.next().map_or(&[], Vec::as_slice);
+                engine.secured();
+                continue;
+            }
+            Step::Close => {
+                events.push(Event::Close);
+                return events.finish();
+            }
+        }
+        pending.drain(..pending.len() - left);
+    }
+}
+
+/// A small generator of numbers (xorshift64*), so that a failure's seed repeats it.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, bound: usize) -> usize {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        (self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33) as usize % bound.max(1)
+    }
+}
+
+#[test]
+fn smtp_transcripts() {
+    run_all::<smtp::Smtp>("smtp");
+}
+
+#[test]
+fn pop3_transcripts() {
+    run_all::<pop3::Pop3>("pop3");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn smtp_transcripts_over_tcp() {
+    tcp::run_all::<smtp::Smtp>("smtp").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pop3_transcripts_over_tcp() {
+    tcp::run_all::<pop3::Pop3>("pop3").await;
+}
+
+/// The runner itself notices a wrong line: a check that cannot fail checks nothing.
+#[test]
+#[should_panic(expected = "250 wrong")]
+fn a_wrong_transcript_fails() {
+    let text = "hostname: mail.example.test\n\nS: 220 mail.example.test ESMTP Posta\nC: NOOP\nS: 250 wrong\n";
+    let script = Script::parse(text).unwrap();
+    script.compare(&run::<smtp::Smtp>(&script, |left| left), "wrong");
+}
