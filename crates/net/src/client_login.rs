@@ -1,14 +1,14 @@
 //! Logging in to a server elsewhere: which SASL mechanism is used, and what is said in it. The relay at a smarthost,
 //! what collects mail and the program's own client all log in by it.
 
-use crate::{clock::Clock, scram::Proof};
+use crate::{clock::Clock, scram::ScramClient};
 use posta_mail::Secret;
 
 /// How we log in elsewhere.
 #[derive(Debug)]
 pub enum ClientLogin {
     /// SCRAM.
-    Proof(Proof),
+    Scram(ScramClient),
     /// PLAIN or LOGIN: what is to be said when the server asks, from the back. PLAIN is said at once, and
     /// again to a server that takes no initial response.
     Lines(Vec<Vec<u8>>),
@@ -29,9 +29,9 @@ impl ClientLogin {
         let has = |name: &str| offered.iter().any(|offered| offered == name);
         let exporter = exporter.filter(|_| has("SCRAM-SHA-256-PLUS"));
         if exporter.is_some() || has("SCRAM-SHA-256") {
-            let (first, proof) = Proof::new(user, password.clone(), exporter, clock);
+            let (first, proof) = ScramClient::new(user, password.clone(), exporter, clock);
             let plus = if exporter.is_some() { "-PLUS" } else { "" };
-            return Some((format!("SCRAM-SHA-256{plus}"), Some(first), Self::Proof(proof)));
+            return Some((format!("SCRAM-SHA-256{plus}"), Some(first), Self::Scram(proof)));
         }
         if has("PLAIN") && may_say_password {
             let message = [b"\0", user.as_bytes(), b"\0", password.expose()].concat();
@@ -47,7 +47,7 @@ impl ClientLogin {
     /// What to answer to a challenge; none to give up.
     pub fn respond(&mut self, challenge: &[u8]) -> Option<Vec<u8>> {
         match self {
-            Self::Proof(proof) => proof.respond(challenge),
+            Self::Scram(proof) => proof.respond(challenge),
             Self::Lines(lines) => lines.pop(),
         }
     }
@@ -56,7 +56,7 @@ impl ClientLogin {
     #[must_use]
     pub const fn is_trusted(&self) -> bool {
         match self {
-            Self::Proof(proof) => proof.is_mutual(),
+            Self::Scram(proof) => proof.is_mutual(),
             Self::Lines(_) => true,
         }
     }

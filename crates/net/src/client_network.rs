@@ -1,8 +1,7 @@
-//! Who counts as one client: the network that limits, lock-outs and rates are counted by.
+//! What counts as one client: the network by which limits, lock-outs and rates are counted.
 //!
-//! Every place that counts what strangers do uses [`ClientNetwork`] as its key, and none uses a bare
-//! address: whoever rents an IPv6 server has 2^64 addresses and could otherwise be a new client with
-//! each connection.
+//! Everything that counts what strangers do uses [`ClientNetwork`] as its key, never a bare address: anybody who
+//! rents an IPv6 server gets 2^64 addresses, and could be a new client with each connection.
 
 use ipnet::IpNet;
 use posta_mail::ClientAddress;
@@ -11,15 +10,15 @@ use std::{
     net::{IpAddr, Ipv6Addr},
 };
 
-/// The prefix under which a translator shows IPv4 clients to a server that has IPv6 only (RFC 6052
-/// §2.1): each address is a client of its own, or all of IPv4 would be one.
+/// The prefix under which a translator shows IPv4 clients to a server that has only IPv6 (RFC 6052 §2.1). Each
+/// address under it counts by itself; otherwise all of IPv4 would be one client.
 const NAT64: [u16; 6] = [0x64, 0xff9b, 0, 0, 0, 0];
 
-/// The network of a client's address: an IPv4 address by itself, the /64 of an IPv6 address. All
-/// clients whose address nobody knows are one network: they share what one client may do.
+/// The network of a client: an IPv4 address by itself, or the /64 of an IPv6 address. All clients whose address
+/// is unknown are one network, and share what one client may do.
 ///
-/// An IPv4-mapped IPv6 address (RFC 4291 §2.5.5.2), as a dual-stack socket or a load balancer hands
-/// it on, is the IPv4 address.
+/// An IPv4-mapped IPv6 address (RFC 4291 §2.5.5.2), as dual-stack sockets and load balancers report it, counts
+/// as the IPv4 address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ClientNetwork(Option<IpAddr>);
 
@@ -39,8 +38,8 @@ impl ClientNetwork {
         }
     }
 
-    /// Returns the network that a client is counted under; none at a Unix socket, where the mode of a
-    /// file decides who may connect.
+    /// Returns the network under which a client is counted; `None` for a Unix socket, where the file's mode
+    /// decides who may connect.
     #[must_use]
     pub fn of_client(client: ClientAddress) -> Option<Self> {
         match client {
@@ -50,7 +49,7 @@ impl ClientNetwork {
         }
     }
 
-    /// Returns whether the client is on this machine. `::1` is; the rest of its /64 is not routed.
+    /// Returns whether the client is on this machine. The /64 of `::1` counts, since the rest of it is not routed.
     #[must_use]
     pub fn is_loopback(self) -> bool {
         self.0.is_some_and(|address| address.is_loopback() || address.is_unspecified())
@@ -68,7 +67,7 @@ impl fmt::Display for ClientNetwork {
     }
 }
 
-/// Returns whether a client is known to be in one of these networks.
+/// Returns whether a client's address is known and in one of these networks.
 #[must_use]
 pub fn is_within(networks: &[IpNet], client: ClientAddress) -> bool {
     let contain = |address| networks.iter().any(|network| network.contains(&address));

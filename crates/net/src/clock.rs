@@ -1,17 +1,17 @@
-//! Time, ids and randomness, from one source that tests can replace.
+//! Time, message ids and randomness, from one source that tests can replace.
 
 use parking_lot::Mutex;
 use posta_mail::{MailId, Timestamp};
 
-/// Where time, ids and randomness come from. Nothing else in the server asks the system for them.
+/// The source of time, message ids and randomness. Nothing else asks the system for them.
 pub trait Clock: Send + Sync + 'static {
-    /// The time.
+    /// Returns the current time.
     fn now(&self) -> Timestamp;
 
-    /// Octets that nobody can guess.
+    /// Fills `octets` with random ones that nobody can guess.
     fn random(&self, octets: &mut [u8]);
 
-    /// A new message's id.
+    /// Returns an id for a new message.
     fn mail_id(&self) -> MailId {
         let mut octets = [0; 8];
         self.random(&mut octets);
@@ -24,7 +24,7 @@ pub trait Clock: Send + Sync + 'static {
 pub struct SystemClock;
 
 impl Clock for SystemClock {
-    #[expect(clippy::disallowed_methods, reason = "this is the place that time comes from")]
+    #[expect(clippy::disallowed_methods, reason = "the one place where the system's time is read")]
     fn now(&self) -> Timestamp {
         Timestamp::now()
     }
@@ -35,21 +35,21 @@ impl Clock for SystemClock {
     }
 }
 
-/// A clock that stands until it is moved, and random numbers that repeat with their seed. For tests
-/// and simulations.
+/// A clock that stands still until it is set, and random numbers that a seed determines: for tests and
+/// simulations.
 #[derive(Debug)]
 pub struct SimulatedClock {
     state: Mutex<(Timestamp, u64)>,
 }
 
 impl SimulatedClock {
-    /// A clock that shows `now`.
+    /// Returns a clock that shows `now`.
     #[must_use]
     pub fn new(now: Timestamp, seed: u64) -> Self {
         Self { state: Mutex::new((now, seed | 1)) }
     }
 
-    /// Moves the clock.
+    /// Sets the clock to `now`.
     pub fn set(&self, now: Timestamp) {
         self.state.lock().0 = now;
     }

@@ -1,9 +1,9 @@
-//! Connections to hosts that somebody else named: the one way out to them.
+//! Connecting to hosts that somebody else named: strangers through DNS, or the configuration.
 //!
-//! What delivers mail or asks on the web holds a [`Dialer`] and no [`Net`], so nothing reaches a host
-//! without its decision. The decision falls on the addresses themselves, after the host's name was
-//! looked up for this connection: a name that leads outside when it is checked and inside when it is
-//! used gains nothing.
+//! Whatever delivers mail or asks a web server holds a [`Dialer`] instead of a [`Net`], so no connection is made
+//! without its decision. It decides on the addresses themselves, after the name was looked up for this very
+//! connection. So it is no use to have a name lead to a public address when it is checked and to an inside one
+//! when it is used (DNS rebinding).
 
 mod by_name;
 mod happy_eyeballs;
@@ -26,14 +26,14 @@ use std::{
 };
 use tokio::time::timeout;
 
-/// Whether mail may go to addresses that are not on the public internet.
+/// Whether mail may go to addresses outside the public internet.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum PrivateAddresses {
-    /// No: strangers cannot make this server connect to what is inside its network.
+    /// No: strangers cannot make this server connect to machines inside its own network.
     #[default]
     Refuse,
-    /// Yes: the mail servers of a closed network find each other by DNS.
+    /// Yes, for closed networks whose mail servers find each other by DNS.
     Allow,
 }
 
@@ -43,18 +43,18 @@ pub struct Dialer {
     net: Arc<dyn Net>,
     private_addresses: PrivateAddresses,
     sources: Vec<IpAddr>,
-    /// Whether the operator was told what a refusal means: strangers can cause any number.
+    /// Whether the log has explained what a refusal means: once is enough, since strangers can cause any number.
     has_warned: Arc<AtomicBool>,
 }
 
-/// The addresses of one host that may be dialled and were not tried yet. Only a [`Dialer`] makes them.
+/// The addresses of one host that may be dialled and have not been tried. Only a [`Dialer`] makes them.
 pub struct Targets(Vec<SocketAddr>);
 
-/// An address that may be dialled.
+/// One address that may be dialled: the one at which [`Dialer::connect`] succeeded.
 #[derive(Debug, Clone, Copy)]
 pub struct Target(SocketAddr);
 
-/// None of a host's addresses is public.
+/// The error of a host that has no public address.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("it has no public address: {address} is {purpose}")]
 pub struct NotPublic {
@@ -64,8 +64,8 @@ pub struct NotPublic {
 }
 
 impl Dialer {
-    /// Connects from these addresses, at most one of each family; from any of the system's where there
-    /// is none.
+    /// Returns a dialler that connects from these `sources`, at most one for each address family, and from any
+    /// address of this machine where there is none.
     pub fn new(
         net: Arc<dyn Net>,
         private_addresses: PrivateAddresses,
@@ -74,10 +74,11 @@ impl Dialer {
         Self { net, private_addresses, sources, has_warned: Arc::default() }
     }
 
-    /// Returns where a host may be dialled that a stranger names, by DNS or by an address literal.
+    /// Returns where to dial a host that a stranger named, through DNS or by an address literal: its public
+    /// addresses, unless private ones are allowed.
     ///
     /// # Errors
-    /// When it has addresses and all of them are refused. Of several the public ones remain.
+    /// Fails when the host has addresses and all of them are refused.
     pub fn strangers_host(
         &self,
         mut addresses: Vec<IpAddr>,
@@ -103,16 +104,15 @@ impl Dialer {
         }
     }
 
-    /// Returns where a host may be dialled that the configuration names: anywhere.
+    /// Returns where to dial a host that the configuration names: at any of its addresses.
     pub fn configured_host(addresses: Vec<IpAddr>, port: u16) -> Targets {
         Targets(happy_eyeballs::ordered(addresses, port))
     }
 
-    /// Connects to the first address that answers. Those that were tried in vain, and the one that
-    /// answers, are taken off the list.
+    /// Connects to the first address that answers. It and those that failed before it are taken off the list.
     ///
     /// # Errors
-    /// Why the last one failed; then the list is empty.
+    /// When none answers, tells why the last one failed; the list is then empty.
     pub async fn connect(
         &self,
         targets: &mut Targets,
@@ -122,11 +122,11 @@ impl Dialer {
         won.map(|(stream, address)| (stream, Target(address)))
     }
 
-    /// Connects to the same address once more.
+    /// Connects once more to an address that answered before.
     ///
     /// # Errors
-    /// When nobody answers any more.
-    pub async fn again(
+    /// Fails when the connection cannot be made within `patience`.
+    pub async fn reconnect(
         &self,
         Target(address): Target,
         patience: Duration,
@@ -138,7 +138,7 @@ impl Dialer {
 }
 
 impl Targets {
-    /// Returns whether every address was tried.
+    /// Returns whether every address has been tried.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()

@@ -1,6 +1,10 @@
-//! Finding other servers: DNS, or a fixed zone in its place.
+//! DNS look-ups, as mail needs them: servers for a domain's mail (MX), addresses, TLSA and TXT records.
+//!
+//! Callers hold a [`Resolver`]: [`Dns`] asks name servers and validates DNSSEC, [`FixedZone`] stands in for it in
+//! tests and simulations, [`NoDns`] where the machine has no DNS. That a name has no records is an answer, not an
+//! error.
 
-mod question;
+mod query_name;
 mod size;
 
 use hickory_resolver::{
@@ -14,7 +18,7 @@ use hickory_resolver::{
     },
 };
 use parking_lot::Mutex;
-use question::Whole;
+use query_name::QueryName;
 use size::Size;
 use std::{
     collections::HashMap,
@@ -30,127 +34,132 @@ use tokio::time::Instant;
 /// The future of a look-up.
 pub type Pending<'a, T> = Pin<Box<dyn Future<Output = Result<T, LookupError>> + Send + 'a>>;
 
-/// How long one question to one name server may take.
+/// How long one query to one name server may take.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// A look-up without an answer. That there is nothing to be found is an answer: none.
+/// Why a look-up has no answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LookupError {
     /// The name does not exist.
     #[error("the domain {0} does not exist")]
     NoDomain(String),
-    /// It could not be found out now.
+    /// DNS did not answer, or its answer cannot be used: the name, and why. A later look-up may succeed.
     #[error("DNS does not answer for {0}: {1}")]
     Failed(String, String),
 }
 
-/// What was found, and whether DNSSEC proves it: that it is what the domain's owner says.
+/// The records that a name has of one type, and whether DNSSEC proves that the domain's owner published them.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Answer<T> {
-    /// The records; none if the name has none of that kind.
+pub struct DnsAnswer<T> {
+    /// The records; empty if the name has none of that type.
     pub found: Vec<T>,
-    /// Whether that is proved (RFC 4035 §4.3: secure), aliases on the way included.
+    /// Whether all of it is proved, aliases on the way included ("secure" of RFC 4035 §4.3).
     pub is_secure: bool,
-    /// What the name stands for, if it is an alias.
+    /// Where the name leads, if it is an alias.
     pub alias: Option<Alias>,
 }
 
-/// What a name stands for (RFC 1034 §3.6.2).
+/// Where an alias (CNAME) leads (RFC 1034 §3.6.2).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Alias {
     /// The name at the end of all aliases.
     pub target: String,
-    /// Whether it is proved that the name is an alias, whatever is of its target.
+    /// Whether DNSSEC proves the first alias, even if the target's own zone proves nothing.
     pub is_secure: bool,
 }
 
-impl<T> Answer<T> {
-    /// Of a name without aliases.
+impl<T> DnsAnswer<T> {
+    /// Returns the answer for a name that is not an alias.
     const fn new(found: Vec<T>, is_secure: bool) -> Self {
         Self { found, is_secure, alias: None }
     }
 
-    /// Nothing, and nothing is proved.
+    /// Returns an answer without records, and without proof.
     const fn none() -> Self {
         Self::new(Vec::new(), false)
     }
 }
 
-/// What a server's certificate must be (RFC 6698 §2.1).
+/// A TLSA record: a certificate that a server may use (RFC 6698 §2.1).
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Tlsa {
-    /// Whose certificate: 2, an authority's; 3, the server's own.
+    /// Whose certificate is described: 2, an authority's; 3, the server's own.
     pub usage: u8,
-    /// Of what: 0, the certificate; 1, its public key.
+    /// Which part of it: 0, the whole certificate; 1, its public key.
     pub selector: u8,
-    /// How it is written: 0, as it is; 1, its SHA-256; 2, its SHA-512.
+    /// What [`Self::data`] is: 0, that part itself; 1, its SHA-256; 2, its SHA-512.
     pub matching: u8,
-    /// That.
+    /// The certificate association data.
     pub data: Vec<u8>,
 }
 
-/// Looks names up.
+/// Looks up names, given without the dot at the end.
 pub trait Resolver: Send + Sync + 'static {
-    /// The servers that take a domain's mail, with their preferences; none if it names none.
-    fn exchangers<'a>(&'a self, domain: &'a str) -> Pending<'a, Answer<(u16, String)>>;
+    /// Looks up the servers that take a domain's mail (MX), with their preferences.
+    fn exchangers<'a>(&'a self, domain: &'a str) -> Pending<'a, DnsAnswer<(u16, String)>>;
 
-    /// A host's addresses, of both families.
-    fn addresses<'a>(&'a self, host: &'a str) -> Pending<'a, Answer<IpAddr>>;
+    /// Looks up a host's addresses, IPv6 and IPv4.
+    fn addresses<'a>(&'a self, host: &'a str) -> Pending<'a, DnsAnswer<IpAddr>>;
 
-    /// What the certificate of a server must be.
-    fn certificates<'a>(&'a self, name: &'a str) -> Pending<'a, Answer<Tlsa>>;
+    /// Looks up the certificates that a server may use (TLSA), under a name such as `_25._tcp.mx.example.org`.
+    fn certificates<'a>(&'a self, name: &'a str) -> Pending<'a, DnsAnswer<Tlsa>>;
 
-    /// The texts of a name.
-    fn texts<'a>(&'a self, name: &'a str) -> Pending<'a, Answer<String>>;
+    /// Looks up a name's texts (TXT).
+    fn texts<'a>(&'a self, name: &'a str) -> Pending<'a, DnsAnswer<String>>;
 }
 
 /// Whether DNSSEC is validated (RFC 4035).
 #[derive(Clone)]
 pub enum Validation {
-    /// If the name servers hand on what it takes: many a router at home does not.
+    /// If the name servers pass DNSSEC records on: many home routers do not.
     IfPossible,
-    /// Always, from this anchor on, or from the root's: what cannot be proved fails.
+    /// Always, from these trust anchors or from the root's. Answers that fail validation fail the look-up.
     Always(Option<Arc<TrustAnchors>>),
     /// Never.
     Never,
 }
 
-/// Reads trust anchors: a file of DNSKEY records.
+/// Reads trust anchors from a file of DNSKEY records.
 ///
 /// # Errors
-/// When it cannot be read.
+/// Fails when the file cannot be read or holds something else.
 pub fn trust_anchors(path: &Path) -> Result<Arc<TrustAnchors>, TrustAnchorError> {
     let read = TrustAnchors::from_file(path);
     read.map(Arc::new).map_err(|error| TrustAnchorError(path.to_owned(), error.to_string()))
 }
 
-/// Trust anchors cannot be read.
+/// The error of a trust anchor file that cannot be read: its path, and why.
 #[derive(Debug, thiserror::Error)]
 #[error("the trust anchor {0} cannot be read; it holds DNSKEY records as in a zone file: {1}")]
 pub struct TrustAnchorError(PathBuf, String);
 
-/// How long it is believed that the name servers hand on what DNSSEC takes, or do not.
-const BELIEVED: Duration = Duration::from_secs(10 * 60);
+/// How long the finding that the name servers pass DNSSEC records on, or do not, is relied on.
+const DNSSEC_KNOWN: Duration = Duration::from_secs(10 * 60);
 
-/// DNS.
+/// The resolver that asks name servers.
 pub struct Dns {
-    /// Which proves what it finds, and which does not.
+    /// Validates what it finds; `None` if validation is off.
     validating: Option<TokioResolver>,
+    /// Does not validate; `None` if validation is required.
     plain: Option<TokioResolver>,
-    /// Whether the first can be used, as found out then.
-    usable: Mutex<Option<(Instant, bool)>>,
-    /// What was not found, and until when that is believed. The library remembers what was found,
-    /// and what was not only where it is not proved.
+    /// Whether the name servers pass DNSSEC records on, and when that was found out.
+    passes_dnssec: Mutex<Option<(Instant, bool)>>,
+    /// Look-ups that found nothing. The library remembers what was found, but of what was not found only
+    /// denials without a proof.
     absent: Mutex<HashMap<(RecordType, String), Absent>>,
 }
 
+/// Until when a look-up that found nothing is not repeated, and its error; without one, the name has no records
+/// of that type.
 type Absent = (Instant, Option<LookupError>);
 
-/// How long it is believed that there is nothing, and that nothing can be found out.
-const NOTHING: Duration = Duration::from_secs(60);
+/// How long the absence of a record is remembered.
+const ABSENCE: Duration = Duration::from_secs(60);
+
+/// How long a failed look-up is remembered.
 const FAILURE: Duration = Duration::from_secs(5);
 
-/// Names that were not found that are remembered: with all that is said of each, 1 KiB at most.
+/// The most look-ups without a result that are remembered. Each takes 1 KiB at most.
 const REMEMBERED: usize = 16 * 1024;
 
 impl std::fmt::Debug for Dns {
@@ -160,10 +169,10 @@ impl std::fmt::Debug for Dns {
 }
 
 impl Dns {
-    /// Asks these name servers, or the system's if none are named.
+    /// Returns a resolver that asks these name servers, or the system's if `servers` is empty.
     ///
     /// # Errors
-    /// When the system's configuration cannot be read.
+    /// Fails when the system's resolver configuration cannot be read.
     pub fn new(servers: &[SocketAddr], validation: Validation) -> Result<Self, NetError> {
         let anchors = match &validation {
             Validation::Always(Some(anchors)) => anchors.clone(),
@@ -181,7 +190,7 @@ impl Dns {
         Ok(Self {
             validating: validating.transpose()?,
             plain: plain.transpose()?,
-            usable: Mutex::new(None),
+            passes_dnssec: Mutex::new(None),
             absent: Mutex::default(),
         })
     }
@@ -191,35 +200,36 @@ impl Dns {
         name: &str,
         kind: RecordType,
         read: impl Fn(&RData) -> Option<T>,
-    ) -> Result<Answer<T>, LookupError> {
+    ) -> Result<DnsAnswer<T>, LookupError> {
         if let Some(absent) = self.is_absent(name, kind) {
-            return absent.map_or_else(|| Ok(Answer::none()), Err);
+            return absent.map_or_else(|| Ok(DnsAnswer::none()), Err);
         }
         let resolver = match (&self.validating, &self.plain) {
-            (Some(validating), Some(plain)) if !self.is_usable(validating).await => plain,
+            (Some(validating), Some(plain)) if !self.can_validate(validating).await => plain,
             (Some(resolver), _) | (None, Some(resolver)) => resolver,
-            (None, None) => return Ok(Answer::none()),
+            (None, None) => return Ok(DnsAnswer::none()),
         };
-        match resolver.lookup(Whole(name), kind).await {
+        match resolver.lookup(QueryName(name), kind).await {
             Ok(lookup) => {
                 let records = lookup.answers();
-                if !Size::of(lookup.message().all_sections()).is_remembered() {
+                if !Size::of(lookup.message().all_sections()).may_be_remembered() {
                     forget(resolver, name, kind, records);
                 }
                 let size = Size::of(records);
-                if !size.is_read() {
+                if !size.may_be_read() {
                     let failed = LookupError::Failed(name.to_owned(), size.to_string());
                     self.note_absent(name, kind, Some(&failed));
                     return Err(failed);
                 }
                 let found = records.iter().filter_map(|record| read(&record.data)).collect();
-                Ok(Answer { found, is_secure: is_secure(records), alias: alias(name, records) })
+                Ok(DnsAnswer { found, is_secure: is_secure(records), alias: alias(name, records) })
             }
             Err(error) => {
                 if let NetError::Dns(DnsError::NoRecordsFound(none)) = &error
-                    && !Size::of(none.authorities.iter().flat_map(|all| all.iter())).is_remembered()
+                    && !Size::of(none.authorities.iter().flat_map(|all| all.iter()))
+                        .may_be_remembered()
                 {
-                    resolver.clear_lookup_cache(Whole(name), kind);
+                    resolver.clear_lookup_cache(QueryName(name), kind);
                     resolver.clear_lookup_cache(none.query.name().clone(), kind);
                 }
                 let nothing = nothing(name, &error);
@@ -229,7 +239,8 @@ impl Dns {
         }
     }
 
-    /// Whether it was found out lately that there is nothing, or that nothing can be found out.
+    /// Returns the outcome of an earlier look-up that found nothing and is still remembered: an error, or
+    /// `Some(None)` where the name has no such records.
     fn is_absent(&self, name: &str, kind: RecordType) -> Option<Option<LookupError>> {
         let absent = self.absent.lock();
         let found =
@@ -240,7 +251,7 @@ impl Dns {
     fn note_absent(&self, name: &str, kind: RecordType, error: Option<&LookupError>) {
         let failed = matches!(error, Some(LookupError::Failed(..)));
         let now = Instant::now();
-        let until = now + if failed { FAILURE } else { NOTHING };
+        let until = now + if failed { FAILURE } else { ABSENCE };
         let mut absent = self.absent.lock();
         if absent.len() >= REMEMBERED {
             absent.retain(|_, (until, _)| *until > now);
@@ -251,28 +262,30 @@ impl Dns {
         absent.insert((kind, name.to_owned()), (until, error.cloned()));
     }
 
-    /// Whether the name servers hand on what it takes to prove the root's own records. Who can forge
-    /// that they do not could also have kept DNSSEC from us by other means; `dns.dnssec = true` is
-    /// for those who know better.
-    async fn is_usable(&self, validating: &TokioResolver) -> bool {
-        let known = *self.usable.lock();
-        if let Some((_, usable)) = known.filter(|(since, _)| since.elapsed() < BELIEVED) {
+    /// Returns whether the name servers pass on what it takes to validate the root's own records. An attacker
+    /// who can make it seem that they do not could keep DNSSEC from us by other means as well; operators whose
+    /// name servers surely do set `dns.dnssec = true`.
+    async fn can_validate(&self, validating: &TokioResolver) -> bool {
+        let known = *self.passes_dnssec.lock();
+        if let Some((_, usable)) = known.filter(|(since, _)| since.elapsed() < DNSSEC_KNOWN) {
             return usable;
         }
         let asked = validating.lookup(".", RecordType::NS).await;
         let usable = asked.is_ok_and(|lookup| is_secure(lookup.answers()));
         if known.is_none_or(|(_, before)| before != usable) && !usable {
-            tracing::warn!("the name servers do not hand on DNSSEC: DANE protects nothing");
+            tracing::warn!(
+                "the name servers do not pass DNSSEC records on, so DANE protects no connection"
+            );
         }
         let now = (Instant::now(), usable);
-        *self.usable.lock() = Some(now);
+        *self.passes_dnssec.lock() = Some(now);
         usable
     }
 }
 
-/// Has the library forget an answer: it may remember it under each of the aliases on the way.
+/// Makes the library forget an answer, which it may have stored under each of the aliases on the way.
 fn forget(resolver: &TokioResolver, name: &str, kind: RecordType, records: &[Record]) {
-    resolver.clear_lookup_cache(Whole(name), kind);
+    resolver.clear_lookup_cache(QueryName(name), kind);
     for record in records {
         if let RData::CNAME(target) = &record.data {
             resolver.clear_lookup_cache(target.0.clone(), kind);
@@ -291,13 +304,13 @@ fn builder(servers: &[SocketAddr]) -> Result<ResolverBuilder<TokioRuntimeProvide
     let options = builder.options_mut();
     options.timeout = PATIENCE;
     options.cache_size = size::ANSWERS;
-    // Mail goes by DNS; what /etc/hosts says is for this machine's other programs.
+    // Mail is routed by DNS alone: /etc/hosts is for this machine's other programs.
     options.use_hosts_file = ResolveHosts::Never;
     Ok(builder)
 }
 
-/// What a name stands for, by the aliases among the records: in whichever order they came, and once
-/// each, for they may lead in a circle.
+/// Returns where a name leads, by the aliases among the records. They may come in any order, and each is
+/// followed only once, since they may form a loop.
 fn alias(name: &str, records: &[Record]) -> Option<Alias> {
     let written = |name: &Name| name.to_ascii().trim_end_matches('.').to_ascii_lowercase();
     let aliases = records.iter().filter_map(|record| match &record.data {
@@ -312,11 +325,11 @@ fn alias(name: &str, records: &[Record]) -> Option<Alias> {
     Some(Alias { target, is_secure: first.proof.is_secure() })
 }
 
-/// Whether everything is proved, aliases on the way included.
+/// Returns whether DNSSEC proves all records, aliases on the way included.
 fn is_secure(records: &[Record]) -> bool {
-    let said = records.iter().filter(|record| record.record_type() != RecordType::RRSIG);
-    let mut said = said.peekable();
-    said.peek().is_some() && said.all(|record| record.proof.is_secure())
+    let signed = records.iter().filter(|record| record.record_type() != RecordType::RRSIG);
+    let mut signed = signed.peekable();
+    signed.peek().is_some() && signed.all(|record| record.proof.is_secure())
 }
 
 fn name_server(address: &SocketAddr) -> NameServerConfig {
@@ -328,7 +341,7 @@ fn name_server(address: &SocketAddr) -> NameServerConfig {
 }
 
 impl Resolver for Dns {
-    fn exchangers<'a>(&'a self, domain: &'a str) -> Pending<'a, Answer<(u16, String)>> {
+    fn exchangers<'a>(&'a self, domain: &'a str) -> Pending<'a, DnsAnswer<(u16, String)>> {
         Box::pin(self.look_up(domain, RecordType::MX, |data| match data {
             RData::MX(mx) => {
                 let name = mx.exchange.to_ascii();
@@ -338,7 +351,7 @@ impl Resolver for Dns {
         }))
     }
 
-    fn addresses<'a>(&'a self, host: &'a str) -> Pending<'a, Answer<IpAddr>> {
+    fn addresses<'a>(&'a self, host: &'a str) -> Pending<'a, DnsAnswer<IpAddr>> {
         let read = |data: &RData| match data {
             RData::A(address) => Some(IpAddr::V4(address.0)),
             RData::AAAA(address) => Some(IpAddr::V6(address.0)),
@@ -353,7 +366,7 @@ impl Resolver for Dns {
         })
     }
 
-    fn certificates<'a>(&'a self, name: &'a str) -> Pending<'a, Answer<Tlsa>> {
+    fn certificates<'a>(&'a self, name: &'a str) -> Pending<'a, DnsAnswer<Tlsa>> {
         Box::pin(self.look_up(name, RecordType::TLSA, |data| match data {
             RData::TLSA(tlsa) => Some(Tlsa {
                 usage: tlsa.cert_usage.into(),
@@ -365,7 +378,7 @@ impl Resolver for Dns {
         }))
     }
 
-    fn texts<'a>(&'a self, name: &'a str) -> Pending<'a, Answer<String>> {
+    fn texts<'a>(&'a self, name: &'a str) -> Pending<'a, DnsAnswer<String>> {
         Box::pin(self.look_up(name, RecordType::TXT, |data| match data {
             RData::TXT(text) => {
                 let octets = text.txt_data.concat();
@@ -376,29 +389,29 @@ impl Resolver for Dns {
     }
 }
 
-/// What is known of a host's addresses by what was found of each family.
+/// Combines the look-ups of a host's IPv6 and IPv4 addresses.
 fn both(
-    six: Result<Answer<IpAddr>, LookupError>,
-    four: Result<Answer<IpAddr>, LookupError>,
-) -> Result<Answer<IpAddr>, LookupError> {
+    six: Result<DnsAnswer<IpAddr>, LookupError>,
+    four: Result<DnsAnswer<IpAddr>, LookupError>,
+) -> Result<DnsAnswer<IpAddr>, LookupError> {
     match (six, four) {
         (Ok(six), Ok(four)) => {
-            let secure = |answer: &Answer<_>| answer.found.is_empty() || answer.is_secure;
+            let secure = |answer: &DnsAnswer<_>| answer.found.is_empty() || answer.is_secure;
             let is_secure = secure(&six) && secure(&four);
             let found: Vec<_> = six.found.into_iter().chain(four.found).collect();
             let is_secure = is_secure && !found.is_empty();
-            Ok(Answer { found, is_secure, alias: six.alias.or(four.alias) })
+            Ok(DnsAnswer { found, is_secure, alias: six.alias.or(four.alias) })
         }
-        // One family is enough to get there, whatever is said of the other: some name servers deny
-        // the name itself where they have no AAAA record (RFC 4074 §4.2). What the one proves stays
-        // proved: whoever forges the other must not keep us from asking for the certificate
+        // One family is enough to reach the host, whatever became of the other look-up: some name servers
+        // deny the name itself where they have no AAAA record (RFC 4074 §4.2). What the one proves stays
+        // proved: an attacker who forges the other must not keep us from looking up the TLSA records
         // (RFC 7672 §2.1.1).
         (Ok(one), Err(_)) | (Err(_), Ok(one)) if !one.found.is_empty() => Ok(one),
-        // What could not be found out may be an address: that outweighs a denial of the rest.
+        // The family whose look-up failed may have an address, which counts more than a denial of the other.
         (Err(failed @ LookupError::Failed(..)), _) | (_, Err(failed @ LookupError::Failed(..))) => {
             Err(failed)
         }
-        // Both deny that there is an address, and one knows the name.
+        // Neither has an address, and one of them knows the name.
         (Ok(none), Err(LookupError::NoDomain(_))) | (Err(LookupError::NoDomain(_)), Ok(none)) => {
             Ok(none)
         }
@@ -406,10 +419,10 @@ fn both(
     }
 }
 
-/// Nothing was found, or nothing could be found out. What is forged counts as the latter
-/// (RFC 7672 §2.1.1): mail waits for it to be mended.
-fn nothing<T>(name: &str, error: &NetError) -> Result<Answer<T>, LookupError> {
-    // Of zones that prove nothing of what they do not have.
+/// Tells a denial (an empty answer, or no such domain) from a look-up that failed. A forged answer counts as
+/// failed (RFC 7672 §2.1.1), so mail waits until DNS is repaired.
+fn nothing<T>(name: &str, error: &NetError) -> Result<DnsAnswer<T>, LookupError> {
+    // The denial of a zone that is not signed.
     let unproved = match error {
         NetError::Dns(DnsError::Nsec { response, proof, .. }) if proof.is_insecure() => {
             Some(response.response_code)
@@ -419,56 +432,55 @@ fn nothing<T>(name: &str, error: &NetError) -> Result<Answer<T>, LookupError> {
     if error.is_nx_domain() || unproved == Some(ResponseCode::NXDomain) {
         Err(LookupError::NoDomain(name.to_owned()))
     } else if error.is_no_records_found() || unproved == Some(ResponseCode::NoError) {
-        Ok(Answer::none())
+        Ok(DnsAnswer::none())
     } else {
         Err(LookupError::Failed(name.to_owned(), error.to_string()))
     }
 }
 
-/// In place of DNS where there is none: nothing can be found out, for this reason. Mail for other
-/// servers waits.
+/// Stands in where DNS cannot be used: every look-up fails with this reason, so mail for other servers waits.
 #[derive(Debug, Clone)]
 pub struct NoDns(pub String);
 
 impl NoDns {
-    fn failed<'a, T: Send + 'a>(&self, name: &str) -> Pending<'a, Answer<T>> {
+    fn failed<'a, T: Send + 'a>(&self, name: &str) -> Pending<'a, DnsAnswer<T>> {
         let failed = LookupError::Failed(name.to_owned(), self.0.clone());
         Box::pin(ready(Err(failed)))
     }
 }
 
 impl Resolver for NoDns {
-    fn exchangers<'a>(&'a self, domain: &'a str) -> Pending<'a, Answer<(u16, String)>> {
+    fn exchangers<'a>(&'a self, domain: &'a str) -> Pending<'a, DnsAnswer<(u16, String)>> {
         self.failed(domain)
     }
 
-    fn addresses<'a>(&'a self, host: &'a str) -> Pending<'a, Answer<IpAddr>> {
+    fn addresses<'a>(&'a self, host: &'a str) -> Pending<'a, DnsAnswer<IpAddr>> {
         self.failed(host)
     }
 
-    fn certificates<'a>(&'a self, name: &'a str) -> Pending<'a, Answer<Tlsa>> {
+    fn certificates<'a>(&'a self, name: &'a str) -> Pending<'a, DnsAnswer<Tlsa>> {
         self.failed(name)
     }
 
-    fn texts<'a>(&'a self, name: &'a str) -> Pending<'a, Answer<String>> {
+    fn texts<'a>(&'a self, name: &'a str) -> Pending<'a, DnsAnswer<String>> {
         self.failed(name)
     }
 }
 
-/// A zone that does not change: for tests and simulations.
+/// A fixed set of records in place of DNS, for tests and simulations. Keys are names.
 #[derive(Debug, Default, Clone)]
 pub struct FixedZone {
-    /// Each domain's servers.
+    /// MX records: preferences and hosts.
     pub exchangers: HashMap<String, Vec<(u16, String)>>,
-    /// Each host's addresses.
+    /// A and AAAA records.
     pub addresses: HashMap<String, Vec<IpAddr>>,
-    /// What certificates must be.
+    /// TLSA records.
     pub certificates: HashMap<String, Vec<Tlsa>>,
-    /// Each name's texts.
+    /// TXT records.
     pub texts: HashMap<String, Vec<String>>,
-    /// Names for which DNS fails.
+    /// Names whose look-ups fail.
     pub failing: Vec<String>,
-    /// Whether everything is proved.
+    /// Whether DNSSEC proves every answer.
     pub is_secure: bool,
 }
 
@@ -477,34 +489,34 @@ impl FixedZone {
         &self,
         name: &str,
         records: &HashMap<String, Vec<T>>,
-    ) -> Pending<'a, Answer<T>> {
+    ) -> Pending<'a, DnsAnswer<T>> {
         let is_secure = self.is_secure;
         let exists = self.exchangers.contains_key(name) || self.addresses.contains_key(name);
         Box::pin(ready(match records.get(name) {
             _ if self.failing.iter().any(|failing| failing == name) => {
                 Err(LookupError::Failed(name.to_owned(), "SERVFAIL".to_owned()))
             }
-            Some(found) => Ok(Answer::new(found.clone(), is_secure)),
-            None if exists => Ok(Answer::new(Vec::new(), is_secure)),
+            Some(found) => Ok(DnsAnswer::new(found.clone(), is_secure)),
+            None if exists => Ok(DnsAnswer::new(Vec::new(), is_secure)),
             None => Err(LookupError::NoDomain(name.to_owned())),
         }))
     }
 }
 
 impl Resolver for FixedZone {
-    fn exchangers<'a>(&'a self, domain: &'a str) -> Pending<'a, Answer<(u16, String)>> {
+    fn exchangers<'a>(&'a self, domain: &'a str) -> Pending<'a, DnsAnswer<(u16, String)>> {
         self.look_up(domain, &self.exchangers)
     }
 
-    fn addresses<'a>(&'a self, host: &'a str) -> Pending<'a, Answer<IpAddr>> {
+    fn addresses<'a>(&'a self, host: &'a str) -> Pending<'a, DnsAnswer<IpAddr>> {
         self.look_up(host, &self.addresses)
     }
 
-    fn certificates<'a>(&'a self, name: &'a str) -> Pending<'a, Answer<Tlsa>> {
+    fn certificates<'a>(&'a self, name: &'a str) -> Pending<'a, DnsAnswer<Tlsa>> {
         self.look_up(name, &self.certificates)
     }
 
-    fn texts<'a>(&'a self, name: &'a str) -> Pending<'a, Answer<String>> {
+    fn texts<'a>(&'a self, name: &'a str) -> Pending<'a, DnsAnswer<String>> {
         self.look_up(name, &self.texts)
     }
 }
@@ -514,8 +526,8 @@ mod tests {
     use super::*;
     use hickory_resolver::proto::rr::rdata::CNAME;
 
-    fn found(address: &str, is_secure: bool) -> Result<Answer<IpAddr>, LookupError> {
-        Ok(Answer::new(vec![address.parse().unwrap()], is_secure))
+    fn found(address: &str, is_secure: bool) -> Result<DnsAnswer<IpAddr>, LookupError> {
+        Ok(DnsAnswer::new(vec![address.parse().unwrap()], is_secure))
     }
 
     /// What a name server says of one family, and what is known by what it says of both. The number
@@ -524,7 +536,7 @@ mod tests {
     fn one_family_is_enough_and_proves_what_it_proves() {
         const SIX: &str = "2001:db8::1";
         const FOUR: &str = "192.0.2.1";
-        let none = || Ok(Answer::none());
+        let none = || Ok(DnsAnswer::none());
         let denied = || Err(LookupError::NoDomain("x.test".into()));
         // SERVFAIL, REFUSED, no answer in time, or a forged one.
         let failed = || Err(LookupError::Failed("x.test".into(), "SERVFAIL".into()));

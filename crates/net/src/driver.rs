@@ -1,8 +1,11 @@
-//! The one loop that moves octets between a connection and an engine, whatever the protocol and
-//! the side.
+//! The one loop that moves octets between a connection and a protocol engine: SMTP and POP3, server and
+//! client alike.
 //!
-//! A session that waits holds no buffer: input is read into one that is borrowed from a
-//! pool when octets arrive and given back when the engine has consumed them.
+//! `listen` drives sessions that clients open, `send` and `collect` those that the server opens elsewhere, and
+//! the program's own commands theirs. A [`Host`] answers what the engine asks.
+//!
+//! A session that waits holds no buffer: when octets arrive, they are read into a buffer borrowed from a pool,
+//! which goes back as soon as the engine has consumed them.
 
 use crate::transport::Stream;
 use parking_lot::Mutex;
@@ -26,74 +29,74 @@ const INPUT: usize = 64 * 1024;
 /// Buffers kept for the next session that needs one.
 const POOLED: usize = 64;
 
-/// Octets of output that are worth a write of their own.
+/// Octets of output from which on replies are written without waiting for more of them.
 const OUTPUT: usize = 32 * 1024;
 
-/// Octets of output buffer that a waiting session may keep.
+/// Octets of output buffer that a session keeps while it waits.
 const OUTPUT_KEPT: usize = 512;
 
-/// Answers an engine's questions and takes the content that it hands on.
+/// What stands behind an engine: answers its questions and takes the content that it hands on.
 pub trait Host<E: Engine>: Send {
     /// Answers a question.
     fn answer(&mut self, question: E::Question) -> impl Future<Output = E::Answer> + Send;
 
-    /// Takes a piece of content.
+    /// Takes the next piece of a message's content.
     fn content(&mut self, content: &[u8]) -> impl Future<Output = ()> + Send;
 
-    /// Returns whether nothing that may still come is of use, so that the session ends at once, even in
-    /// the middle of content.
+    /// Returns whether the host needs nothing more from this session, which then ends at once, even in the
+    /// middle of content.
     fn has_enough(&self) -> bool {
         false
     }
 
-    /// How long the other side may send nothing before [`Host::lull`] is called; none for ever.
+    /// Returns how long the other side may send nothing before [`Host::lull`] is called; `None` for never.
     fn lull_after(&self) -> Option<Duration> {
         None
     }
 
-    /// The other side sends nothing for now, or is slow: what is held for it can be put elsewhere.
+    /// Called when the other side has sent nothing for a while: the host can free what it holds for it.
     fn lull(&mut self) -> impl Future<Output = ()> + Send {
         ready(())
     }
 
-    /// Negotiates TLS on the connection.
+    /// Negotiates TLS on the connection, and returns the stream inside it.
     fn secure(
         &mut self,
         stream: Box<dyn Stream>,
     ) -> impl Future<Output = io::Result<Box<dyn Stream>>> + Send;
 }
 
-/// How a session ended, when nothing failed.
+/// How a session ended, where the connection did not fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ended {
-    /// As the protocol ends it.
+    /// In the protocol's own way, as with QUIT.
     Closed,
     /// The other side closed the connection.
     ByPeer,
-    /// The host had enough ([`Host::has_enough`]).
+    /// The host needed nothing more ([`Host::has_enough`]).
     ByHost,
-    /// From outside.
+    /// Interrupted: the other side was too slow, or this program stops.
     Interrupted(Interrupt),
 }
 
-/// What all sessions share.
+/// Drives sessions, and holds what they share.
 #[derive(Debug)]
 pub struct Driver {
     pool: BufferPool,
     stopping: watch::Receiver<bool>,
-    /// How long a session may last.
+    /// How long a session may last in all.
     lifetime: Duration,
 }
 
 impl Driver {
-    /// A driver whose sessions end when `stopping` becomes true, or when they have lasted too long
-    /// and have nothing in hand.
+    /// Returns a driver whose sessions end when `stopping` becomes true or when they have lasted for
+    /// `lifetime`, but never in the middle of a message.
     #[must_use]
     pub fn new(stopping: watch::Receiver<bool>, lifetime: Duration) -> Self {
         Self { pool: BufferPool::default(), stopping, lifetime }
     }
 
-    /// A driver whose sessions end by themselves: for clients.
+    /// Returns a driver that never interrupts a session: for clients.
     #[must_use]
     pub fn unstoppable() -> Self {
         Self::new(watch::channel(false).1, Duration::MAX)
@@ -102,7 +105,7 @@ impl Driver {
     /// Drives a session to its end.
     ///
     /// # Errors
-    /// When the connection fails.
+    /// Fails when the connection does.
     pub async fn drive<E: Engine, H: Host<E>>(
         &self,
         stream: Box<dyn Stream>,
@@ -165,10 +168,10 @@ impl Driver {
         }
     }
 
-    /// Ends a connection before its session began.
+    /// Tells the other side, in the engine's words, why it gets no session, and closes the connection.
     ///
     /// # Errors
-    /// When the connection fails.
+    /// Fails when the connection does.
     pub async fn turn_away<E: Engine>(
         &self,
         stream: Box<dyn Stream>,
@@ -188,11 +191,11 @@ struct Session<'d> {
     output: Vec<u8>,
     window: Window,
     stopping: watch::Receiver<bool>,
-    /// When it has lasted too long; none if it never does.
+    /// When the session has lasted too long; `None` if it may last for ever.
     end: Option<Instant>,
 }
 
-/// Over what time the other side's pace is judged: since it last kept it.
+/// The stretch of time over which the other side's pace is judged: since it last kept up with it.
 struct Window {
     start: Instant,
     /// Octets consumed since then.
@@ -207,7 +210,7 @@ impl Window {
 
 enum Received {
     Octets,
-    /// For as long as the host can do without.
+    /// Nothing for [`Host::lull_after`].
     Nothing,
     End,
     Interrupt(Interrupt),
@@ -222,7 +225,7 @@ impl<'d> Session<'d> {
         Self { stream, input, output: Vec::new(), window, stopping, end }
     }
 
-    /// Sends the output. A peer that does not read is given up after the engine's patience.
+    /// Sends the output. A peer that does not read it within the time of [`Pace`] is given up.
     async fn send<E: Engine>(&mut self, engine: &E) -> io::Result<()> {
         if self.output.is_empty() {
             return Ok(());
@@ -237,7 +240,7 @@ impl<'d> Session<'d> {
         Ok(())
     }
 
-    /// Waits for input: while the other side keeps the engine's pace, and the program runs.
+    /// Waits for input for as long as the other side keeps the engine's pace and the program runs.
     async fn receive<E: Engine>(
         &mut self,
         engine: &E,
@@ -256,10 +259,10 @@ impl<'d> Session<'d> {
         let filling = timeout_at(lull.unwrap_or(deadline), self.input.fill(&mut self.stream));
         let stopping = async {
             if engine.is_busy() {
-                // What is in hand may end; the listener bounds for how long.
+                // A message in progress may be finished; the listener bounds for how long.
                 std::future::pending::<()>().await;
             }
-            // An error means that nobody is left to stop us.
+            // An error means that the sender is gone: nobody can stop this session any more.
             if self.stopping.wait_for(|&stopping| stopping).await.is_err() {
                 std::future::pending::<()>().await;
             }
@@ -281,7 +284,7 @@ impl<'d> Session<'d> {
     }
 }
 
-/// Octets that arrived and are not consumed: `buffer[start..end]`.
+/// The octets that arrived and are not yet consumed: `buffer[start..end]`.
 struct Input<'d> {
     buffer: Vec<u8>,
     start: usize,
@@ -295,7 +298,8 @@ impl Input<'_> {
         (self.start, self.end) = (0, 0);
     }
 
-    /// Reads more, behind what is left. Returns the number of octets read; 0 at the end of the stream.
+    /// Appends what the stream has to what is left. Returns the number of octets read; 0 at the end of the
+    /// stream.
     async fn fill(&mut self, stream: &mut Box<dyn Stream>) -> io::Result<usize> {
         self.shrink();
         let pool = self.pool;
@@ -324,8 +328,8 @@ impl Input<'_> {
         .await
     }
 
-    /// Keeps no more than the octets that are left: the beginning of a line, if anything. Engines
-    /// bound it to less than [`INPUT`].
+    /// Gives the buffer back and keeps only the octets that are left: the beginning of a line, if anything.
+    /// Engines bound that to less than [`INPUT`].
     fn shrink(&mut self) {
         let left = self.buffer[self.start..self.end].to_vec();
         self.clear();
@@ -340,7 +344,7 @@ impl Drop for Input<'_> {
     }
 }
 
-/// Buffers of [`INPUT`] octets that no session is using.
+/// Buffers of [`INPUT`] octets that no session uses at the moment.
 #[derive(Debug, Default)]
 struct BufferPool {
     buffers: Mutex<Vec<Vec<u8>>>,

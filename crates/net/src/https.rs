@@ -1,11 +1,12 @@
-//! One request over HTTP, and its answer: for the few things that mail looks up on the web.
+//! A small HTTPS client, for the few things that mail needs from the web: MTA-STS policies, delivering TLS
+//! reports, and checking OAuth tokens.
 
 use crate::{
     dial::Dialer,
     dns::Resolver,
     tls::{
         client::{ClientTls, Verify},
-        failure::Failure,
+        failure::TlsFailure,
         words,
     },
     transport::Stream,
@@ -19,42 +20,45 @@ use tokio::time::timeout;
 /// The port of HTTPS.
 const PORT: u16 = 443;
 
-/// What the other side answered.
-pub struct Answer {
+/// A server's response, read completely.
+pub struct HttpResponse {
     /// The status, such as 200.
     pub status: StatusCode,
-    /// Its media type, without parameters, in lower case.
-    pub kind: String,
-    /// The content, whole.
+    /// The media type, in lower case and without parameters; empty if the server names none.
+    pub media_type: String,
+    /// The whole content.
     pub body: Bytes,
 }
 
-/// Sends a request over a connection, and reads the answer: at most so many octets of it.
+/// Sends a request over a connection and reads the response, whose body may have at most `most` octets.
+///
+/// # Errors
+/// Tells, in words, what failed: the connection, the protocol, or the limit.
 pub async fn exchange(
     stream: Box<dyn Stream>,
     request: Request<Full<Bytes>>,
     most: usize,
-) -> Result<Answer, String> {
+) -> Result<HttpResponse, String> {
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(text)?;
     let connection = tokio::spawn(connection);
-    let answered = async {
-        let answer = sender.send_request(request).await.map_err(text)?;
-        let status = answer.status();
-        let kind = answer.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
-        let kind = kind.and_then(|kind| kind.split(';').next()).unwrap_or_default();
-        let kind = kind.trim().to_ascii_lowercase();
-        let body = Limited::new(answer.into_body(), most).collect().await.map_err(text)?;
-        Ok(Answer { status, kind, body: body.to_bytes() })
+    let response = async {
+        let response = sender.send_request(request).await.map_err(text)?;
+        let status = response.status();
+        let content_type = response.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+        let media_type = content_type.and_then(|kind| kind.split(';').next()).unwrap_or_default();
+        let media_type = media_type.trim().to_ascii_lowercase();
+        let body = Limited::new(response.into_body(), most).collect().await.map_err(text)?;
+        Ok(HttpResponse { status, media_type, body: body.to_bytes() })
     }
     .await;
     connection.abort();
-    answered
+    response
 }
 
-/// Why there is no answer.
+/// Why a request got no response.
 #[derive(Debug, thiserror::Error)]
-pub enum WebError {
-    /// The server is not known to be the one that was asked for.
+pub enum HttpsError {
+    /// The certificate does not prove that the server is the one that was asked for.
     #[error("its certificate: {0}")]
     Certificate(String),
     /// Everything else, in words.
@@ -62,44 +66,48 @@ pub enum WebError {
     Other(String),
 }
 
-/// What a request over HTTPS to a host that DNS names takes.
+/// Sends requests over HTTPS to hosts that strangers name.
 #[derive(Clone)]
-pub struct Web {
-    /// Connections to hosts that strangers name.
+pub struct HttpsClient {
+    /// Opens the connections, to public addresses only.
     pub dialer: Dialer,
-    /// Where hosts are.
+    /// Finds the hosts' addresses.
     pub resolver: Arc<dyn Resolver>,
-    /// TLS, with the authorities that are believed.
+    /// Negotiates TLS, and knows the authorities that are trusted.
     pub tls: ClientTls,
 }
 
-impl Web {
-    /// The same to a host that DNS names, with a certificate for that name, within so much time.
-    pub async fn ask(
+impl HttpsClient {
+    /// Sends a request to `host`, which must have a certificate for that name, and reads the response within
+    /// `patience`. The body may have at most `most` octets.
+    ///
+    /// # Errors
+    /// Fails when there is no complete response in time.
+    pub async fn request(
         &self,
         host: &str,
         request: Request<Full<Bytes>>,
         most: usize,
         patience: Duration,
-    ) -> Result<Answer, WebError> {
-        let asked = async {
+    ) -> Result<HttpResponse, HttpsError> {
+        let response = async {
             let addresses = self.resolver.addresses(host).await.map_err(other)?.found;
             let mut targets = self.dialer.strangers_host(addresses, PORT).map_err(other)?;
             let connected = self.dialer.connect(&mut targets, patience).await;
-            let (stream, _) = connected.map_err(WebError::Other)?;
+            let (stream, _) = connected.map_err(HttpsError::Other)?;
             let secured = self.tls.connect(stream, host, &Verify::Authorities).await;
             let (stream, _) = secured.map_err(|error| match words::failure(&error) {
-                Failure::ValidationFailure => other(error),
-                _ => WebError::Certificate(text(error)),
+                TlsFailure::ValidationFailure => other(error),
+                _ => HttpsError::Certificate(text(error)),
             })?;
-            exchange(stream, request, most).await.map_err(WebError::Other)
+            exchange(stream, request, most).await.map_err(HttpsError::Other)
         };
-        timeout(patience, asked).await.unwrap_or_else(|_| Err(other("no answer in time")))
+        timeout(patience, response).await.unwrap_or_else(|_| Err(other("no answer in time")))
     }
 }
 
-fn other(error: impl std::fmt::Display) -> WebError {
-    WebError::Other(text(error))
+fn other(error: impl std::fmt::Display) -> HttpsError {
+    HttpsError::Other(text(error))
 }
 
 fn text(error: impl std::fmt::Display) -> String {

@@ -1,8 +1,8 @@
-//! The PROXY protocol, versions 1 and 2: a load balancer in front of the server says, before
-//! anything else, whose connection it passes on.
+//! The PROXY protocol, versions 1 and 2: a load balancer in front of the server says, before anything else,
+//! which client's connection it passes on.
 //!
-//! It is believed from the networks that the operator lists and from nobody else, for it decides
-//! which client a session is counted for, and who is near.
+//! `listen` believes it only from the networks that the operator lists, since it decides which client a session
+//! counts for and who may relay.
 
 use crate::transport::Stream;
 use posta_mail::ClientAddress;
@@ -18,32 +18,32 @@ use tokio::{
     time::timeout,
 };
 
-/// How long the header may take to come. The balancer sends it at once.
+/// How long the header may take to arrive. A balancer sends it at once.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Octets of a version 1 header at most, with its CRLF.
+/// The most octets of a version 1 header, with its CRLF.
 const VERSION_1: usize = 107;
 
-/// What a version 2 header begins with.
+/// The octets with which a version 2 header begins.
 const SIGNATURE: &[u8; 12] = b"\r\n\r\n\0\r\nQUIT\n";
 
-/// Octets of a version 2 header behind its first 16, at most: addresses and some extensions.
+/// The most octets that a version 2 header has after its first 16: addresses and some extensions.
 const VERSION_2: usize = 2_048;
 
-/// A header, read.
+/// What reading a header gave.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Header {
     /// More octets are needed.
     Incomplete,
-    /// The octets that it takes, and the client: unknown if the balancer does not say, and where it
-    /// speaks for itself, as to see whether the server is alive (LOCAL). What the balancer may do, no
-    /// client may do by not being named.
+    /// The header's length in octets, and the client. The client is unknown where the balancer does not name it,
+    /// and where the balancer connects for itself, as for a health check (LOCAL): otherwise an unnamed client
+    /// would be allowed what the balancer's own address is.
     Complete(usize, ClientAddress),
-    /// It is no header.
+    /// The input does not begin with a header.
     Malformed,
 }
 
-/// Reads the header at the front of what a connection sent.
+/// Reads the header at the beginning of `input`, the first octets of a connection.
 #[must_use]
 pub fn parse(input: &[u8]) -> Header {
     let common = input.len().min(SIGNATURE.len());
@@ -99,10 +99,10 @@ fn version_2(input: &[u8]) -> Header {
     client.map_or(Header::Malformed, |client| Header::Complete(16 + length, client))
 }
 
-/// Takes the header off a connection. Answers the connection behind it, and the client.
+/// Reads the header from a connection. Returns the rest of the connection, and the client.
 ///
 /// # Errors
-/// When there is none, or it does not come in time.
+/// Fails when there is no valid header, or none within ten seconds.
 pub async fn accept(mut stream: Box<dyn Stream>) -> io::Result<(Box<dyn Stream>, ClientAddress)> {
     let mut octets = Vec::with_capacity(256);
     let reading = async {
@@ -125,7 +125,7 @@ pub async fn accept(mut stream: Box<dyn Stream>) -> io::Result<(Box<dyn Stream>,
     Ok((Box::new(Prefixed { read: length, octets, stream }), client))
 }
 
-/// A connection of which some octets were read already.
+/// A connection of which some octets have been read already, and are handed out first.
 struct Prefixed {
     octets: Vec<u8>,
     read: usize,

@@ -1,13 +1,14 @@
-//! Which addresses belong to the public internet.
+//! Which addresses belong to the public internet. The [`Dialer`](crate::dial::Dialer) asks here before it
+//! connects to a host that a stranger named.
 //!
-//! A stranger chooses what a domain's DNS says and what an address literal names. Without a check he
-//! chooses `127.0.0.1`, or `10.0.0.7`, and this server connects for him to services that only its own
-//! network reaches.
+//! A stranger decides what the DNS of his domain says and which address literal he writes. If he chose
+//! `127.0.0.1` or `10.0.0.7`, an unchecked server would connect on his behalf to services that only its own
+//! network can reach (server-side request forgery).
 
 use ipnet::Ipv4Net;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// What an address that is not public is for, in the words of a report.
+/// What a non-public address is used for, as reports say it.
 pub type Purpose = &'static str;
 
 const fn net(octets: [u8; 4], prefix: u8) -> Ipv4Net {
@@ -15,10 +16,10 @@ const fn net(octets: [u8; 4], prefix: u8) -> Ipv4Net {
     Ipv4Net::new_assert(Ipv4Addr::new(a, b, c, d), prefix)
 }
 
-/// The IPv4 networks that no mail server on the internet has an address in: the IANA IPv4
-/// Special-Purpose Address Registry (RFC 6890) without those that it calls globally reachable, and
-/// the space of multicast (RFC 5771) and of class E (RFC 1112 §4).
-const INSIDE: [(Ipv4Net, Purpose); 16] = [
+/// The IPv4 networks in which no public mail server can have an address: those of the IANA IPv4
+/// Special-Purpose Address Registry (RFC 6890) that it does not call globally reachable, multicast
+/// (RFC 5771) and class E (RFC 1112 §4).
+const NOT_PUBLIC: [(Ipv4Net, Purpose); 16] = [
     (net([0, 0, 0, 0], 8), "this network"),
     (net([10, 0, 0, 0], 8), "private"),
     (net([100, 64, 0, 0], 10), "shared by a provider's customers"),
@@ -37,19 +38,19 @@ const INSIDE: [(Ipv4Net, Purpose); 16] = [
     (net([240, 0, 0, 0], 4), "reserved"),
 ];
 
-/// Returns what an address is for that is not public; none if it is public.
+/// Returns what a non-public address is used for; `None` if it is public.
 pub fn purpose(address: IpAddr) -> Option<Purpose> {
     match address {
         IpAddr::V4(address) => {
-            INSIDE.iter().find(|(network, _)| network.contains(&address)).map(|(_, what)| *what)
+            NOT_PUBLIC.iter().find(|(network, _)| network.contains(&address)).map(|(_, what)| *what)
         }
         IpAddr::V6(address) => purpose_v6(address),
     }
 }
 
-/// IPv6 is the other way round: what IANA has not given to the public internet is not public. That
-/// is everything outside 2000::/3 (RFC 4291 §2.4), and what the IANA IPv6 Special-Purpose Address
-/// Registry takes out of it. An address that carries an IPv4 address is as public as that.
+/// IPv6 works the other way round: only what IANA has given to the public internet is public. That excludes
+/// everything outside 2000::/3 (RFC 4291 §2.4), and what the IANA IPv6 Special-Purpose Address Registry takes
+/// out of it. An address that embeds an IPv4 address is as public as that one.
 fn purpose_v6(address: Ipv6Addr) -> Option<Purpose> {
     let embedded = |high: u16, low: u16| {
         let ([a, b], [c, d]) = (high.to_be_bytes(), low.to_be_bytes());
@@ -60,15 +61,15 @@ fn purpose_v6(address: Ipv6Addr) -> Option<Purpose> {
         [0, 0, 0, 0, 0, 0, 0, 1] => Some("loopback"),
         // IPv4-mapped: the kernel connects by IPv4.
         [0, 0, 0, 0, 0, 0xffff, high, low] => embedded(high, low),
-        // NAT64 with the well-known prefix (RFC 6052 §2.1), which DNS64 gives to public servers where
-        // there is no IPv4. That of a network's own (RFC 8215) is nobody else's.
+        // NAT64 with the well-known prefix (RFC 6052 §2.1): how DNS64 shows public IPv4 servers to networks
+        // without IPv4. The prefix for local use (RFC 8215) is not public.
         [0x64, 0xff9b, 0, 0, 0, 0, high, low] => embedded(high, low),
         [first, ..] if first & 0xfe00 == 0xfc00 => Some("unique local"),
         [first, ..] if first & 0xffc0 == 0xfe80 => Some("link-local"),
         [first, ..] if first & 0xffc0 == 0xfec0 => Some("site-local"),
         [first, ..] if first & 0xff00 == 0xff00 => Some("multicast"),
         [first, ..] if first & 0xe000 != 0x2000 => Some("reserved"),
-        // Teredo (RFC 4380) among them, which hides the IPv4 address of who is asked.
+        // Among them Teredo (RFC 4380), which hides the IPv4 address of the other side.
         [0x2001, second, ..] if second < 0x0200 => Some("reserved for protocols"),
         [0x2001, 0x0db8, ..] => Some("for documentation"),
         // 6to4 (RFC 3056 §2).

@@ -1,5 +1,8 @@
-//! SCRAM-SHA-256, the server's side (RFC 5802, RFC 7677): the client proves that it knows the password
-//! without sending it, and the server that it knows the account.
+//! SCRAM-SHA-256, both sides (RFC 5802, RFC 7677): the client proves that it knows the password without sending
+//! it, and the server proves that it knows the account.
+//!
+//! The server's side is [`ClientFirst`] and [`ScramExchange`], for `login/sasl`; the client's is [`ScramClient`],
+//! for [`client_login`](crate::client_login).
 
 use crate::clock::Clock;
 use aws_lc_rs::{constant_time, digest, hmac, pbkdf2};
@@ -7,15 +10,15 @@ use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use posta_mail::Secret;
 use std::{fmt, num::NonZeroU32, str::FromStr};
 
-/// Rounds of PBKDF2. RFC 7677 §4 asks for 4,096 at least; this costs a client some ten milliseconds
-/// at login, and whoever stole the store as much for each guess.
+/// Rounds of PBKDF2. RFC 7677 §4 asks for at least 4,096. This many cost a client about ten milliseconds at each
+/// login, and a thief of the store as much for each guess.
 const ROUNDS: u32 = 100_000;
 
 const SALT: usize = 16;
 const HASH: usize = 32;
 const NONCE: usize = 18;
 
-/// What a client's proof is checked against (RFC 5803): `SCRAM-SHA-256$ROUNDS:SALT$STORED:SERVER`.
+/// What a client's proof is checked against, stored as `SCRAM-SHA-256$ROUNDS:SALT$STORED:SERVER` (RFC 5803).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verifier {
     rounds: u32,
@@ -25,7 +28,7 @@ pub struct Verifier {
 }
 
 impl Verifier {
-    /// For a password.
+    /// Returns the verifier of a password, with a new salt.
     #[must_use]
     pub fn new(password: &[u8], clock: &dyn Clock) -> Self {
         let mut salt = [0; SALT];
@@ -39,14 +42,15 @@ impl Verifier {
         Self { rounds: ROUNDS, salt: salt.to_vec(), stored_key, server_key }
     }
 
-    /// For an account that does not exist: looks like one, and no proof fits it.
+    /// Returns a verifier for an account that does not exist: it looks like any other, and no proof matches it.
+    /// The same `octets` give the same salt.
     #[must_use]
     pub fn decoy(octets: &[u8]) -> Self {
         let salt = octets.iter().copied().take(SALT).collect();
         Self { rounds: ROUNDS, salt, stored_key: vec![0; HASH], server_key: vec![0; HASH] }
     }
 
-    /// The same salt, and keys that no proof fits.
+    /// Returns a verifier with the same salt that no proof matches.
     #[must_use]
     pub fn without_keys(&self) -> Self {
         let (stored_key, server_key) = (vec![0; HASH], vec![0; HASH]);
@@ -84,17 +88,17 @@ impl FromStr for Verifier {
     }
 }
 
-/// Which binding to the TLS channel the client may name.
+/// The bindings to the TLS connection that a client may choose from.
 #[derive(Debug, Clone, Default)]
 pub struct ChannelBindings {
-    /// RFC 9266.
+    /// `tls-exporter` (RFC 9266).
     pub exporter: Option<Vec<u8>>,
-    /// RFC 5929 §4.
+    /// `tls-server-end-point` (RFC 5929 §4).
     pub server_end_point: Option<Vec<u8>>,
 }
 
 impl ChannelBindings {
-    /// Whether there is any.
+    /// Returns whether there is any.
     #[must_use]
     pub const fn is_some(&self) -> bool {
         self.exporter.is_some() || self.server_end_point.is_some()
@@ -109,32 +113,33 @@ impl ChannelBindings {
     }
 }
 
-/// The client's first message, read.
+/// The client's first message, parsed.
 #[derive(Debug)]
 pub struct ClientFirst {
-    /// Who it says it is.
+    /// The account whose password the client has (authentication identity).
     pub name: String,
-    /// What it wants to act as, if it says so.
+    /// The account that it wants to act as, if it names one (authorization identity).
     pub authorization: Option<String>,
-    /// What it must repeat at the end: the header, and the channel's octets.
+    /// What the client must repeat in its last message: the GS2 header and the channel binding.
     binding: Vec<u8>,
     bare: String,
     nonce: String,
 }
 
-/// The exchange after our first message.
+/// The server's side of an exchange after its first message.
 #[derive(Debug)]
-pub struct Challenge {
+pub struct ScramExchange {
     verifier: Verifier,
     binding: Vec<u8>,
     nonce: String,
-    /// What both sides sign, up to the client's last message.
+    /// What both sides sign, except for the client's last message.
     signed: String,
 }
 
 impl ClientFirst {
-    /// Reads `gs2-header client-first-message-bare` (RFC 5802 §7). `plus` says whether the mechanism
-    /// was SCRAM-SHA-256-PLUS, `is_offered` whether it is offered where there is a channel to bind to.
+    /// Parses `gs2-header client-first-message-bare` (RFC 5802 §7). `plus` says whether the client chose
+    /// SCRAM-SHA-256-PLUS, `is_offered` whether this server offers that on TLS connections. Returns `None` if
+    /// the message is malformed or its binding impossible.
     #[must_use]
     pub fn parse(
         message: &[u8],
@@ -147,8 +152,8 @@ impl ClientFirst {
         let (flag, authorization, bare) = (parts.next()?, parts.next()?, parts.next()?);
         let channel: &[u8] = match (flag, plus) {
             ("n", false) => &[],
-            // The client could bind, and saw no offer. Where we made one, somebody between us took it
-            // away (RFC 5802 §6).
+            // The client supports binding and saw no offer of it. If we made one, somebody in between has
+            // removed it (a downgrade attack, RFC 5802 §6).
             ("y", false) if !(is_offered && bindings.is_some()) => &[],
             (flag, true) => bindings.named(flag.strip_prefix("p=")?)?,
             _ => return None,
@@ -168,21 +173,22 @@ impl ClientFirst {
         Some(Self { name, authorization, binding, bare: bare.to_owned(), nonce })
     }
 
-    /// Our first message, and the exchange that it opens.
+    /// Returns the server's first message, and the exchange that it opens.
     #[must_use]
-    pub fn challenge(self, verifier: Verifier, clock: &dyn Clock) -> (Vec<u8>, Challenge) {
+    pub fn challenge(self, verifier: Verifier, clock: &dyn Clock) -> (Vec<u8>, ScramExchange) {
         let mut octets = [0; NONCE];
         clock.random(&mut octets);
         let nonce = self.nonce + &BASE64.encode(octets);
         let (salt, rounds) = (BASE64.encode(&verifier.salt), verifier.rounds);
         let first = format!("r={nonce},s={salt},i={rounds}");
         let signed = format!("{},{first}", self.bare);
-        (first.into_bytes(), Challenge { verifier, binding: self.binding, nonce, signed })
+        (first.into_bytes(), ScramExchange { verifier, binding: self.binding, nonce, signed })
     }
 }
 
-impl Challenge {
-    /// Checks the client's last message. Answers ours, by which it knows us, if the proof is good.
+impl ScramExchange {
+    /// Checks the client's last message. If its proof is good, returns the server's last message, which proves
+    /// to the client that the server knows the account.
     #[must_use]
     pub fn verify(&self, message: &[u8]) -> Option<Vec<u8>> {
         let text = str::from_utf8(message).ok()?;
@@ -204,25 +210,25 @@ impl Challenge {
     }
 }
 
-/// The client's side: it proves that it knows a password, and sees to it that the server knows the
+/// The client's side of an exchange: it proves that it knows the password, and checks that the server knows the
 /// account.
 #[derive(Debug)]
-pub struct Proof {
+pub struct ScramClient {
     password: Secret,
-    /// The header, and the channel's octets.
+    /// The GS2 header and the channel binding.
     binding: Vec<u8>,
     bare: String,
-    /// The server's signature, once the proof is given.
+    /// The signature that the server must send, once we have sent our proof.
     expected: Option<Vec<u8>>,
     is_mutual: bool,
 }
 
-/// Rounds of PBKDF2 that a server may ask a client for: a hostile one would ask for more.
+/// The most rounds of PBKDF2 that a server may ask for: a hostile one could ask for billions.
 const MOST_ROUNDS: u32 = 1_000_000;
 
-impl Proof {
-    /// Begins an exchange, bound to a channel's `tls-exporter` (RFC 9266) or not. Answers the first
-    /// message, too.
+impl ScramClient {
+    /// Begins an exchange, bound to the TLS connection if its `tls-exporter` (RFC 9266) is given. Returns the
+    /// client's first message, too.
     #[must_use]
     pub fn new(
         name: &str,
@@ -240,7 +246,8 @@ impl Proof {
         (first, Self { password, binding, bare, expected: None, is_mutual: false })
     }
 
-    /// The answer to a challenge; none if the server proves nothing itself, or asks for too much.
+    /// Returns the response to a challenge; `None` if it is malformed, asks for too many rounds, or fails to
+    /// prove that the server knows the account.
     pub fn respond(&mut self, challenge: &[u8]) -> Option<Vec<u8>> {
         let text = str::from_utf8(challenge).ok()?;
         if let Some(expected) = &self.expected {
@@ -271,7 +278,7 @@ impl Proof {
         Some(format!("{without_proof},p={}", BASE64.encode(proof)).into_bytes())
     }
 
-    /// Whether the server has proved that it knows the account.
+    /// Returns whether the server has proved that it knows the account.
     #[must_use]
     pub const fn is_mutual(&self) -> bool {
         self.is_mutual
@@ -282,7 +289,7 @@ fn sign(key: &[u8], message: &[u8]) -> Vec<u8> {
     hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key), message).as_ref().to_vec()
 }
 
-/// RFC 5802 §5.1: `=2C` is a comma, `=3D` an equals sign, and no other `=` may stand.
+/// Decodes a name: `=2C` is a comma, `=3D` an equals sign, and any other `=` is an error (RFC 5802 §5.1).
 fn unescape(name: &str) -> Option<String> {
     let plain = name.replace("=2C", ",").replace("=3D", "\u{0}");
     (!plain.contains('=')).then(|| plain.replace('\u{0}', "="))
@@ -308,7 +315,7 @@ mod tests {
         };
         assert_eq!(verifier.to_string().parse(), Ok(verifier.clone()));
         let nonce = "rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0";
-        let challenge = Challenge {
+        let challenge = ScramExchange {
             signed: format!(
                 "n=user,r=rOprNGfwEbeRWgbNEkqO,r={nonce},s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096"
             ),
@@ -339,7 +346,7 @@ mod tests {
             [(None, "pencil", true), (Some(&b"channel"[..]), "pencil", true), (None, "pen", false)]
         {
             let secret = Secret::new(password.as_bytes());
-            let (first, mut proof) = Proof::new("a,b=c", secret, exporter, &clock);
+            let (first, mut proof) = ScramClient::new("a,b=c", secret, exporter, &clock);
             let first = ClientFirst::parse(&first, exporter.is_some(), &bound, false).unwrap();
             assert_eq!(first.name, "a,b=c");
             let (challenge, exchange) = first.challenge(verifier.clone(), &clock);
@@ -351,7 +358,7 @@ mod tests {
                 assert_eq!(proof.respond(&signature), Some(Vec::new()));
             }
         }
-        let (_, mut proof) = Proof::new("a", Secret::new(b"x"), None, &clock);
+        let (_, mut proof) = ScramClient::new("a", Secret::new(b"x"), None, &clock);
         for challenge in ["r=other,s=AAAA,i=4096", "", "r=,s=,i=0", "v=AAAA"] {
             assert_eq!(proof.respond(challenge.as_bytes()), None, "{challenge}");
         }

@@ -1,15 +1,16 @@
-//! Why a socket cannot be had or a server not be reached, and what helps: each cause has its own cure.
+//! What to tell a person when a socket cannot be opened or a server cannot be reached: the cause, and its cure.
+//! The server says it at start, the program's commands when they connect.
 
 use crate::{tls::words, transport::Endpoint};
 use std::io::{self, ErrorKind};
 
-/// The first port that needs no right of its own (Linux, net.ipv4.ip_unprivileged_port_start).
+/// The first port that needs no privilege (Linux, net.ipv4.ip_unprivileged_port_start).
 const UNPRIVILEGED: u16 = 1024;
 
-/// Octets of a Unix socket's path at most (unix(7)).
+/// The most octets that a Unix socket's path can have (unix(7)).
 const UNIX_PATH: usize = 107;
 
-/// Returns why nothing listens at an endpoint, and what helps.
+/// Explains why the server cannot listen at an endpoint, and what to do about it.
 pub fn cannot_listen(endpoint: &Endpoint, cause: &io::Error) -> String {
     match (endpoint, cause.kind()) {
         (Endpoint::Tcp(address), ErrorKind::PermissionDenied) if address.port() < UNPRIVILEGED => {
@@ -51,7 +52,7 @@ pub fn cannot_listen(endpoint: &Endpoint, cause: &io::Error) -> String {
     }
 }
 
-/// Returns why `host:port` cannot be connected to, and what helps.
+/// Explains why `server` (`host:port` or `unix:/path`) cannot be connected to, and what to do about it.
 #[must_use]
 pub fn cannot_connect(server: &str, cause: &io::Error) -> String {
     let has_port = server.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
@@ -76,15 +77,15 @@ pub fn cannot_connect(server: &str, cause: &io::Error) -> String {
     format!("cannot connect to {server}: {why}")
 }
 
-/// What a server that says nothing may be waiting for.
+/// The message for a server that sends no greeting: it may be waiting for TLS.
 pub const SILENT: &str = "the server said nothing: if TLS comes first on that port, as on 465 and 995, use --tls implicit";
 
-/// Returns why there is no TLS with a server, and what helps.
+/// Explains why TLS with a server failed, and what to do about it.
 #[must_use]
 pub fn no_tls(server: &str, cause: &io::Error) -> String {
     let cure = if words::is_plaintext(cause) {
         "; TLS comes first at ports 465 and 995: elsewhere use --tls starttls to send, --tls stls to fetch"
-    } else if words::is_of_certificate(cause) {
+    } else if words::is_certificate_fault(cause) {
         "; --any-certificate takes it all the same"
     } else {
         ""

@@ -1,4 +1,5 @@
-//! Connections, from a source that tests can replace.
+//! The seam to the network: everything that connects or listens does so through [`Net`], which tests replace by
+//! [`MemoryNet`].
 
 use parking_lot::Mutex;
 use posta_mail::ClientAddress;
@@ -24,7 +25,7 @@ pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 
-/// A connection that was accepted, and where it came from.
+/// An accepted connection, and the client's address.
 pub type Accepted = (Box<dyn Stream>, ClientAddress);
 
 /// The future of a network operation.
@@ -33,13 +34,13 @@ pub type Pending<'a, T> = Pin<Box<dyn Future<Output = io::Result<T>> + Send + 'a
 /// Where to listen.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Endpoint {
-    /// An address and a port; port 0 takes a free one.
+    /// A TCP address and port; port 0 takes any free one.
     Tcp(SocketAddr),
-    /// A path.
+    /// The path of a Unix socket.
     Unix(PathBuf),
 }
 
-/// The text is no endpoint.
+/// The error of text that does not name an endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("an address has the form 127.0.0.1:25, [::1]:25 or unix:/path")]
 pub struct EndpointError;
@@ -65,24 +66,24 @@ impl fmt::Display for Endpoint {
     }
 }
 
-/// Makes connections and takes them.
+/// A network: opens connections and listens for them.
 pub trait Net: Send + Sync + 'static {
-    /// Takes connections at an endpoint from now on.
+    /// Starts to listen at an endpoint.
     fn bind<'a>(&'a self, endpoint: &'a Endpoint) -> Pending<'a, Box<dyn Listener>>;
 
     /// Connects to `host:port`.
     fn connect<'a>(&'a self, host_and_port: &'a str) -> Pending<'a, Box<dyn Stream>>;
 
-    /// Connects to an address, from one of ours if it is named.
+    /// Connects to an address, from `source` if one is given, else from any address of this machine.
     fn connect_from(&self, to: SocketAddr, source: Option<IpAddr>) -> Pending<'_, Box<dyn Stream>>;
 }
 
-/// Takes connections at one endpoint.
+/// Accepts connections at one endpoint.
 pub trait Listener: Send {
-    /// Where it really listens: the port that was free, for port 0.
+    /// Returns where it listens: for port 0, with the port that was chosen.
     fn endpoint(&self) -> Endpoint;
 
-    /// The next connection.
+    /// Waits for the next connection.
     fn accept(&mut self) -> Pending<'_, Accepted>;
 }
 
@@ -213,11 +214,11 @@ impl Drop for UnixEndpoint {
     }
 }
 
-/// Octets that a connection in memory holds in each direction.
+/// Octets that a connection in memory buffers in each direction.
 const MEMORY_BUFFER: usize = 16 * 1024;
 
-/// A network in memory, for tests and simulations: `connect` reaches what `bind` opened on the same
-/// value, under the address's text.
+/// A network in memory, for tests and simulations: `connect` reaches the endpoint that `bind` opened on the same
+/// value under the same text.
 #[derive(Debug, Default)]
 pub struct MemoryNet {
     listeners: Mutex<HashMap<String, mpsc::Sender<tokio::io::DuplexStream>>>,

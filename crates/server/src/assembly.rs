@@ -157,7 +157,7 @@ impl Server {
             ours.follow(&fresh);
         }
         if let Some(tls) = &services.settings.tls {
-            tls.tell_ailments(&services.settings.hostname, &*services.world.clock);
+            tls.log_problems(&services.settings.hostname, &*services.world.clock);
         }
         services.adjust();
         for (serving, fresh) in self.serving.iter().zip(fresh) {

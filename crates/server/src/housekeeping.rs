@@ -25,7 +25,7 @@ pub(crate) async fn follow_certificates(
     loop {
         let now = clock.now();
         if examined.is_none_or(|examined| now >= examined + DAY) {
-            tls.tell_ailments(&hostname, &*clock);
+            tls.log_problems(&hostname, &*clock);
             examined = Some(now);
         }
         tokio::select! {

@@ -1,6 +1,6 @@
-//! Connections to hosts that the operator and the accounts' owners name, looked up where the operator
-//! said: collected mailboxes, the server that knows OAuth's tokens. Strangers' hosts go by a
-//! [`Dialer`](super::Dialer).
+//! Connecting to hosts that the operator or an account's owner names, such as a mailbox to collect from or the
+//! server that checks OAuth tokens. Their names are looked up at the name servers that the operator configured.
+//! Hosts that strangers name go through a [`Dialer`](super::Dialer) instead.
 
 use super::happy_eyeballs;
 use crate::{
@@ -14,18 +14,18 @@ use std::{
     time::Duration,
 };
 
-/// How long one address may take.
+/// How long the attempt at one address may take.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A network in which names are looked up by a [`Resolver`], and no longer by the system. `localhost` is this
-/// machine all the same (RFC 6761 §6.3), and addresses are what they are.
+/// A network in which a [`Resolver`] looks names up instead of the system. `localhost` still is this machine
+/// (RFC 6761 §6.3), and addresses need no look-up.
 pub struct ByName {
     net: Arc<dyn Net>,
     resolver: Arc<dyn Resolver>,
 }
 
 impl ByName {
-    /// Connects over a network, to what the resolver finds.
+    /// Returns `net` with its names looked up by `resolver`.
     #[must_use]
     pub fn new(net: Arc<dyn Net>, resolver: Arc<dyn Resolver>) -> Self {
         Self { net, resolver }
@@ -54,7 +54,7 @@ impl Net for ByName {
     }
 }
 
-/// Returns the name and the port, where it is a name that has to be looked up.
+/// Splits `host:port`; `None` unless the host is a name that has to be looked up.
 fn name_and_port(host_and_port: &str) -> Option<(&str, u16)> {
     let (host, port) = host_and_port.rsplit_once(':')?;
     let port = port.parse().ok()?;

@@ -1,6 +1,6 @@
-//! Opening a connection to a host with several addresses: both families are tried, the next one
-//! while the one before has not answered yet (RFC 8305), so that a network whose IPv6 leads nowhere
-//! costs a quarter of a second and not half a minute.
+//! Connecting to a host that has several addresses (Happy Eyeballs, RFC 8305): when an address does not answer
+//! within a quarter of a second, the next one is tried beside it. So a network whose IPv6 is broken costs a
+//! quarter of a second instead of half a minute.
 
 use crate::transport::{Net, Stream};
 use std::{
@@ -14,17 +14,16 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-/// How long one address may take: there may be others, and other servers.
+/// The longest that the attempt at one address may take: there may be others, and other servers.
 const CONNECT: Duration = Duration::from_secs(30);
 
-/// Addresses of one host that are tried: one with a thousand would keep us busy for hours.
+/// The most addresses of a host that are tried: a thousand would keep an attempt busy for hours.
 const ADDRESSES: usize = 16;
 
 /// How long to wait for an address before the next one is tried too (RFC 8305 §8).
 const HEAD_START: Duration = Duration::from_millis(250);
 
-/// The addresses in the order in which they are tried: the families take turns, IPv6 first
-/// (RFC 8305 §4).
+/// Returns the addresses in the order in which to try them: the families alternate, IPv6 first (RFC 8305 §4).
 pub fn ordered(addresses: Vec<IpAddr>, port: u16) -> Vec<SocketAddr> {
     let (six, four): (Vec<_>, Vec<_>) = addresses.into_iter().partition(IpAddr::is_ipv6);
     let (mut six, mut four) = (VecDeque::from(six), VecDeque::from(four));
@@ -37,8 +36,7 @@ pub fn ordered(addresses: Vec<IpAddr>, port: u16) -> Vec<SocketAddr> {
     ordered
 }
 
-/// Connects to the first address that answers. Those that were tried in vain, and the one that
-/// answers, are taken off the list.
+/// Connects to the first address that answers. It and those that failed before it are taken off the list.
 ///
 /// # Errors
 /// Why the last one failed; then the list is empty.

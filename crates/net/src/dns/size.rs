@@ -1,29 +1,31 @@
-//! How much of what DNS says is read, and how much is remembered.
+//! Limits for DNS answers: how large they may be to be read, and to be remembered.
 //!
-//! Over TCP an answer has up to 64 KiB: thousands of records, each of which takes twenty times as much
-//! in memory as on the wire. Whoever has mail sent to a thousand names of his own would otherwise
-//! choose how much of our memory their answers take.
+//! Over TCP an answer can have 64 KiB: thousands of records, each of which takes twenty times as much memory as
+//! on the wire. Without limits, a stranger who has mail sent to a thousand names of his own would decide how much
+//! memory their answers take.
 
 use hickory_resolver::proto::{
     rr::{RData, Record},
     serialize::binary::BinEncodable,
 };
 
-/// Records of an answer at most. The largest sets that serve mail have a few dozen.
+/// The most records in an answer. The largest sets that serve mail have a few dozen.
 pub(super) const RECORDS: usize = 128;
 
-/// Octets of an answer's records at most, names written out. The texts of large domains take 8 KiB.
+/// The most octets in an answer's records, with names written out. Large domains have 8 KiB of TXT records.
 pub(super) const OCTETS: usize = 16 * 1024;
 
-/// Records and octets of an answer that is remembered, with what came beside it: about what one UDP
-/// datagram carries. What is larger is asked for again.
+/// The most records of an answer that is remembered, other sections included. With
+/// [`REMEMBERED_OCTETS`], about what one UDP datagram carries; larger answers are asked for again.
 const REMEMBERED_RECORDS: usize = 24;
+
+/// The most octets of an answer that is remembered, other sections included.
 const REMEMBERED_OCTETS: usize = 2 * 1024;
 
-/// Answers that are remembered at once: as large as they may be, they take 35 MB.
+/// The most answers that are remembered: if all are as large as allowed, they take 35 MB.
 pub(super) const ANSWERS: u64 = 4 * 1024;
 
-/// The size of some records.
+/// The size of an answer.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Size {
     records: usize,
@@ -38,13 +40,13 @@ impl Size {
         })
     }
 
-    /// Whether an answer may be read.
-    pub(super) fn is_read(self) -> bool {
+    /// Returns whether an answer with records of this size is small enough to be read.
+    pub(super) fn may_be_read(self) -> bool {
         self.records <= RECORDS && self.octets <= OCTETS
     }
 
-    /// Whether all that came with an answer may be remembered.
-    pub(super) fn is_remembered(self) -> bool {
+    /// Returns whether an answer that has this size in all sections is small enough to be remembered.
+    pub(super) fn may_be_remembered(self) -> bool {
         self.records <= REMEMBERED_RECORDS && self.octets <= REMEMBERED_OCTETS
     }
 }
@@ -54,15 +56,16 @@ impl std::fmt::Display for Size {
         let Self { records, octets } = self;
         write!(
             f,
-            "the answer has {records} records of {octets} octets; no more than {RECORDS} records of \
+            "the answer has {records} records of {octets} octets; at most {RECORDS} records of \
              {OCTETS} octets are read"
         )
     }
 }
 
-/// The octets of a record on the wire, its names written out.
+/// Returns how many octets a record has on the wire with its names written out.
 fn octets(record: &Record) -> usize {
-    // What mail asks for, without writing it: each message to another server asks several times.
+    // The types that mail uses are measured without encoding them, since every message to another server
+    // needs several look-ups.
     let data = match &record.data {
         RData::A(_) => 4,
         RData::AAAA(_) => 16,

@@ -1,4 +1,4 @@
-//! TLS on the client's side.
+//! TLS to other servers, as a client: for relaying, collecting, HTTPS and the program's own commands.
 
 pub mod certificate;
 
@@ -10,7 +10,7 @@ use crate::{
     },
     transport::Stream,
 };
-use certificate::{Believed, Checks};
+use certificate::{CertificateVerifier, Trust};
 use rustls::{
     ClientConfig, Error, RootCertStore,
     crypto::CryptoProvider,
@@ -23,52 +23,53 @@ use tokio_rustls::{TlsConnector, client::TlsStream};
 /// How long a handshake may take.
 const HANDSHAKE: Duration = Duration::from_secs(60);
 
-/// TLS to other servers.
+/// Negotiates TLS with other servers.
 #[derive(Clone)]
 pub struct ClientTls {
-    /// With any certificate: against those who only listen (RFC 7435).
+    /// Accepts any certificate.
     opportunistic: TlsConnector,
-    /// With one that an authority gave to that name.
+    /// Accepts certificates for the server's name from a trusted authority.
     verified: TlsConnector,
     provider: Arc<CryptoProvider>,
 }
 
-/// Whom to believe to be the server.
+/// How a server has to prove who it is.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Verify {
-    /// Whoever answers: against those who only listen (RFC 7435).
+    /// Not at all: this protects only against passive eavesdroppers (opportunistic security, RFC 7435).
     Anyone,
-    /// Who has a certificate for the name from a known authority.
+    /// By a certificate for its name from a trusted authority.
     Authorities,
-    /// Who has the certificate that DNS names.
+    /// By a certificate that DNS names (RFC 7672).
     Dane(Arc<Dane>),
 }
 
-fn connector(believed: Believed, provider: &Arc<CryptoProvider>) -> Result<TlsConnector, Error> {
-    let checks = Checks { believed, provider: provider.clone() };
+fn connector(trust: Trust, provider: &Arc<CryptoProvider>) -> Result<TlsConnector, Error> {
+    let verifier = CertificateVerifier { trust, provider: provider.clone() };
     let config = ClientConfig::builder_with_provider(provider.clone())
         .with_safe_default_protocol_versions()?
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(checks))
+        .with_custom_certificate_verifier(Arc::new(verifier))
         .with_no_client_auth();
     Ok(TlsConnector::from(Arc::new(config)))
 }
 
-/// What was negotiated.
+/// What the two sides of a connection agreed on.
 #[derive(Debug)]
 pub struct Negotiated {
-    /// Version and cipher suite.
+    /// Version and cipher suite, such as `TLSv1.3 TLS_AES_256_GCM_SHA384`.
     pub about: String,
-    /// What binds a login to this connection (RFC 9266), where the version of TLS has that.
+    /// The channel binding `tls-exporter`, which ties a login to this connection (RFC 9266); `None` where the
+    /// version of TLS has none.
     pub exporter: Option<Vec<u8>>,
 }
 
 impl ClientTls {
-    /// With the authorities that browsers trust, and these. A certificate among these is also believed
-    /// of a server that shows it as its own.
+    /// Returns a client that trusts the authorities that browsers trust, and `more`. A certificate in `more` is
+    /// also accepted from a server that shows it as its own.
     ///
     /// # Errors
-    /// When the library does not support what it should.
+    /// Fails when a certificate in `more` cannot be an authority's, or the library cannot be set up.
     pub fn new(more: &[CertificateDer<'_>]) -> Result<Self, Error> {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let mut roots = RootCertStore::from_iter(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
@@ -76,9 +77,9 @@ impl ClientTls {
             roots.add(authority.clone())?;
         }
         let listed = more.iter().map(|certificate| certificate.clone().into_owned()).collect();
-        let verified = Believed::Authorities { roots, listed };
+        let verified = Trust::Authorities { roots, listed };
         Ok(Self {
-            opportunistic: connector(Believed::Anyone, &provider)?,
+            opportunistic: connector(Trust::Anyone, &provider)?,
             verified: connector(verified, &provider)?,
             provider,
         })
@@ -94,23 +95,23 @@ impl ClientTls {
             Verify::Anyone => (self.opportunistic.clone(), name),
             Verify::Authorities => (self.verified.clone(), name),
             Verify::Dane(dane) => {
-                let connector = connector(Believed::Dane(dane.clone()), &self.provider);
+                let connector = connector(Trust::Dane(dane.clone()), &self.provider);
                 let connector = connector.map_err(|error| in_words(io::Error::other(error)))?;
                 (connector, dane.server_name().unwrap_or(name))
             }
         };
         let name = name.trim_start_matches('[').trim_end_matches(']').to_owned();
         let name = ServerName::try_from(name)
-            .map_err(|_| io::Error::other("its name is none that a certificate can have"))?;
+            .map_err(|_| io::Error::other("no certificate can be made for its name"))?;
         let handshake = timeout(HANDSHAKE, connector.connect(name, stream)).await;
         let too_long = || io::Error::new(io::ErrorKind::TimedOut, "the handshake took too long");
         handshake.map_err(|_| too_long())?.map_err(in_words)
     }
 
-    /// Negotiates TLS with a server of this name.
+    /// Negotiates TLS with the server `name`. Returns the stream inside TLS, and what was negotiated.
     ///
     /// # Errors
-    /// When the handshake fails or takes too long.
+    /// Fails when the handshake does, or takes longer than a minute.
     pub async fn connect(
         &self,
         stream: Box<dyn Stream>,

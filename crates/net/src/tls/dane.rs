@@ -1,8 +1,10 @@
-//! DANE: a server's certificate is what its domain's owner says in DNS, and DNSSEC proves that
-//! (RFC 7672). No authority has a say in it.
+//! DANE: the owner of a domain publishes in DNS which certificates its servers use, and DNSSEC proves it
+//! (RFC 7672). No public authority is involved.
+//!
+//! `send/trust` looks the records up and decides whether they apply; [`client`](super::client) verifies by them.
 
 use crate::{
-    dns::{Answer, Tlsa},
+    dns::{DnsAnswer, Tlsa},
     tls::fault::CertificateFault,
 };
 use aws_lc_rs::digest::{self, SHA256, SHA512};
@@ -10,21 +12,23 @@ use rustls::pki_types::{CertificateDer, ServerName, SignatureVerificationAlgorit
 use std::net::IpAddr;
 use webpki::{EndEntityCert, Error as PkiError, KeyUsage, anchor_from_trusted_cert};
 
-/// The uses of a certificate that mail knows (RFC 7672 §3.1): an authority's, and the server's own.
+/// The certificate usage of a record that names an authority, DANE-TA(2) (RFC 7672 §3.1.2).
 const AUTHORITY: u8 = 2;
+
+/// The certificate usage of a record that names the server's own certificate, DANE-EE(3) (RFC 7672 §3.1.1).
 const OWN: u8 = 3;
 
-/// What a server's certificate must be.
+/// The certificates that DNS allows a server.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Dane {
-    /// What DNS says; at least one.
+    /// The usable TLSA records; at least one.
     pub records: Vec<Tlsa>,
-    /// The names that a certificate of an authority may be for: that under which the records stand,
-    /// the server's, the destination's.
+    /// The names for which a certificate from a named authority may be made: the name that has the records, the
+    /// server's, the destination's.
     pub names: Vec<String>,
 }
 
-/// The records that mean something to mail (RFC 7672 §3.1.3: the others are ignored).
+/// Returns the records that apply to mail; the others are ignored (RFC 7672 §3.1.3).
 #[must_use]
 pub fn usable(records: Vec<Tlsa>) -> Vec<Tlsa> {
     let is_usable = |record: &Tlsa| {
@@ -33,15 +37,15 @@ pub fn usable(records: Vec<Tlsa>) -> Vec<Tlsa> {
     records.into_iter().filter(is_usable).collect()
 }
 
-/// Where to look for what DNS says of a host's certificate, by what it says of its addresses: first at
-/// what the host's name stands for, then at the name itself (RFC 7672 §2.2.3). Nowhere if nothing is
-/// proved.
+/// Returns the names under which to look up TLSA records for the host `name`, given the look-up of its
+/// addresses: first the name to which an alias leads, then the name itself (RFC 7672 §2.2.3). Empty if DNSSEC
+/// proves nothing of them.
 #[must_use]
-pub fn bases(name: &str, addresses: &Answer<IpAddr>) -> Vec<String> {
+pub fn bases(name: &str, addresses: &DnsAnswer<IpAddr>) -> Vec<String> {
     let name = name.to_owned();
     match &addresses.alias {
         Some(alias) if addresses.is_secure => vec![alias.target.clone(), name],
-        // The alias is its owner's word, whatever is of its target.
+        // The alias itself is proved, even though its target is not.
         Some(alias) if alias.is_secure => vec![name],
         None if addresses.is_secure => vec![name],
         _ => Vec::new(),
@@ -49,12 +53,15 @@ pub fn bases(name: &str, addresses: &Answer<IpAddr>) -> Vec<String> {
 }
 
 impl Dane {
-    /// The name by which to ask for the server (RFC 7672 §8.1).
+    /// Returns the name to send in the handshake (SNI, RFC 7672 §8.1).
     pub fn server_name(&self) -> Option<&str> {
         self.names.first().map(String::as_str)
     }
 
-    /// Checks that a certificate is the server's, with those that it shows beside it.
+    /// Checks a server's certificate, `end_entity`, with the others that it `shown` beside it.
+    ///
+    /// # Errors
+    /// Tells what is wrong when no record allows the certificate.
     pub fn check(
         &self,
         end_entity: &CertificateDer<'_>,
@@ -65,17 +72,18 @@ impl Dane {
         if self.is_own(end_entity) {
             return Ok(());
         }
-        self.is_of_authority(end_entity, shown, now, algorithms)
+        self.check_authority(end_entity, shown, now, algorithms)
     }
 
-    /// RFC 7672 §3.1.1: the key counts, and nothing else; not the name, not the time.
+    /// Returns whether a record names this very certificate. Neither its names nor its validity period count
+    /// (RFC 7672 §3.1.1).
     fn is_own(&self, certificate: &CertificateDer<'_>) -> bool {
         self.with_usage(OWN).any(|record| matches(record, certificate))
     }
 
-    /// RFC 7672 §3.1.2: an authority that the server shows, or that DNS holds whole, has signed it
-    /// for one of the names. What else is wrong is told where such an authority is there.
-    fn is_of_authority(
+    /// Checks that an authority that DNS names signed the certificate for one of the names (RFC 7672 §3.1.2).
+    /// The server has to show the authority's certificate, unless DNS holds all of it.
+    fn check_authority(
         &self,
         end_entity: &CertificateDer<'_>,
         shown: &[CertificateDer<'_>],
@@ -116,11 +124,11 @@ impl Dane {
             first
         };
         verify().map_err(|error| match error {
-            // By another authority than the one that is named and shown.
+            // Signed by another authority than those that are named and shown.
             PkiError::UnknownIssuer | PkiError::InvalidSignatureForPublicKey => {
                 CertificateFault::NotNamed
             }
-            error => CertificateFault::found(&error, end_entity, wanted),
+            error => CertificateFault::of(&error, end_entity, wanted),
         })
     }
 
@@ -184,7 +192,7 @@ mod tests {
         let bases = |is_secure, alias: Option<bool>| {
             let target = "real.test".to_owned();
             let alias = alias.map(|is_secure| Alias { target, is_secure });
-            bases("mx.test", &Answer { found: Vec::new(), is_secure, alias }).join(" ")
+            bases("mx.test", &DnsAnswer { found: Vec::new(), is_secure, alias }).join(" ")
         };
         assert_eq!(bases(true, None), "mx.test");
         assert_eq!(bases(true, Some(true)), "real.test mx.test");

@@ -1,46 +1,48 @@
-//! What can go wrong with TLS to another server, in the terms of TLS reports (RFC 8460 §4.3). Certificates, DANE and MTA-STS
-//! all tell their failures in them; the reports count them, and [`tls::words`](crate::tls::words) says them to people.
+//! What can go wrong with TLS to another server, in the terms of TLS reports (RFC 8460 §4.3). Certificates, DANE
+//! and MTA-STS all name their failures so; TLS reports count them, and [`tls::words`](crate::tls::words) explains
+//! them to people.
 
 use serde::{Deserialize, Serialize};
 
-/// Why there was no TLS as it should be (RFC 8460 §4.3).
+/// Why TLS was not established as it should have been (a "result type" of RFC 8460 §4.3, or finer).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Failure {
-    /// STARTTLS is not offered.
+pub enum TlsFailure {
+    /// The server does not offer STARTTLS.
     StarttlsNotSupported,
-    /// The certificate is not for the name.
+    /// The certificate is for other names.
     CertificateHostMismatch,
-    /// The certificate's time is over.
+    /// The certificate has expired.
     CertificateExpired,
-    /// The certificate's time has not come.
+    /// The certificate is not valid yet.
     CertificateNotYetValid,
-    /// The certificate's owner signed it.
+    /// The certificate is self-signed.
     CertificateSelfSigned,
-    /// The certificate is an authority's.
+    /// The certificate is an authority's, not a server's.
     CertificateOfAuthority,
     /// The certificate is of X.509 version 1 or 2.
     CertificateOldVersion,
     /// The certificate cannot be used for another reason.
     CertificateUnusable,
-    /// The certificate is not from an authority that we know.
+    /// The certificate is not from a trusted authority.
     CertificateNotTrusted,
-    /// The certificate is not the one that DNS names.
+    /// The certificate is not one that DNS names (DANE).
     TlsaInvalid,
-    /// What DNS says is forged, or cannot be found out.
+    /// DNSSEC fails to validate the TLSA records, or they cannot be looked up.
     DnssecInvalid,
-    /// What is served as the policy is none.
+    /// The MTA-STS policy is malformed.
     StsPolicyInvalid,
-    /// The policy cannot be fetched.
+    /// The MTA-STS policy cannot be fetched.
     StsPolicyFetchError,
-    /// The policy's server has no certificate for its name.
+    /// The server of the MTA-STS policy has no valid certificate for its name.
     StsWebpkiInvalid,
-    /// Anything else, as a server that the policy does not name.
+    /// Anything else, such as a server that the MTA-STS policy does not name.
     ValidationFailure,
 }
 
-impl Failure {
-    /// Returns whether it is only that nobody vouches for a certificate, which whoever knows it may do.
+impl TlsFailure {
+    /// Returns whether all that is wrong is that no trusted authority signed the certificate: a user who knows
+    /// the certificate may then list it as trusted.
     #[must_use]
     pub const fn is_unknown_issuer(self) -> bool {
         matches!(
@@ -51,7 +53,8 @@ impl Failure {
         )
     }
 
-    /// Returns the registered type, and a code of our own where that says little (RFC 8460 §4.3).
+    /// Returns the registered result type, and a failure reason code of our own where the type says little
+    /// (RFC 8460 §4.3).
     #[must_use]
     pub const fn names(self) -> (Self, Option<&'static str>) {
         let code = match self {

@@ -1,6 +1,7 @@
-//! What can be wrong with a server's certificate, in words for people and as the cause that reports name.
+//! What can be wrong with another server's certificate: worded for people, and as TLS reports name it. The
+//! verifiers ([`client`](super::client), [`dane`](super::dane)) find it.
 
-use crate::tls::failure::Failure;
+use crate::tls::failure::TlsFailure;
 use posta_mail::Timestamp;
 use rustls::{
     CertificateError, Error, OtherError,
@@ -9,92 +10,89 @@ use rustls::{
 use std::{fmt, sync::Arc};
 use webpki::{EndEntityCert, Error as PkiError};
 
-/// Names of a certificate that are told at most: its owner chose them, and there may be thousands.
+/// The most names of a certificate that a message quotes: its owner chose them, and there may be thousands.
 const NAMES: usize = 3;
 
 /// What is wrong with a server's certificate.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CertificateFault {
-    /// It is none of those that DNS names (RFC 7672 §3).
+    /// It is not one of those that DNS names (RFC 7672 §3).
     #[error("the certificate is not the one that DNS names (TLSA)")]
     NotNamed,
-    /// Its time is over.
+    /// It has expired.
     #[error("the certificate expired on {}", Day(*.0))]
     Expired(UnixTime),
-    /// Its time has not come.
+    /// It is not valid yet.
     #[error("the certificate is not valid before {}; is a clock wrong?", Day(*.0))]
     NotYetValid(UnixTime),
     /// It is for other names.
     #[error("the certificate is for {names}, not for {wanted}")]
     WrongName {
-        /// Those that it is for, in words.
+        /// The names that it is for, in words.
         names: String,
-        /// The one that it should be for.
+        /// The server's name, for which it should be.
         wanted: String,
     },
-    /// Nobody whom we believe signed it.
+    /// No trusted authority signed it.
     #[error(
         "the certificate is from an authority that is not known here, or the server does not show all \
          certificates that lead to one"
     )]
     UnknownAuthority,
-    /// Its owner signed it.
+    /// It is self-signed.
     #[error("the certificate is self-signed: no authority vouches for it")]
     SelfSigned,
-    /// It is an authority's, with which a server must not show up (RFC 5280 §4.2.1.9).
+    /// It is an authority's, which a server must not use as its own (RFC 5280 §4.2.1.9).
     #[error("the certificate is an authority's (CA:TRUE), not a server's{}", .is_self_signed.then_some(", and self-signed").unwrap_or_default())]
     OfAuthority {
-        /// Whether it is the server's own authority.
+        /// Whether that authority signed itself, as one that the server's owner made.
         is_self_signed: bool,
     },
-    /// It is of version 1 or 2, which knows no names (RFC 5280 §4.1.2.1).
+    /// It is of version 1 or 2, which cannot hold host names (RFC 5280 §4.1.2.1).
     #[error("the certificate is of X.509 version 1; a server's must be of version 3")]
     OldVersion,
-    /// It is for something else (RFC 5280 §4.2.1.12).
+    /// It was made for another purpose (RFC 5280 §4.2.1.12).
     #[error("the certificate is not for servers (extended key usage)")]
     WrongPurpose,
-    /// Whoever shows it does not have its key.
+    /// The server that shows it does not have its key.
     #[error("the server does not have the key of the certificate that it shows")]
     Forged,
-    /// It is signed or made in a way that we do not know.
+    /// It is signed or made in a way that this program does not support.
     #[error("the certificate is signed in a way that is not known here, or no longer safe")]
     Unsupported,
-    /// It cannot be read, or breaks a rule.
+    /// It cannot be parsed, or breaks a rule.
     #[error("the certificate is malformed, or breaks a rule of those that signed it")]
     Malformed,
 }
 
 impl CertificateFault {
-    /// What a report calls it.
-    pub const fn failure(&self) -> Failure {
+    /// Returns the name of the fault in TLS reports.
+    pub const fn failure(&self) -> TlsFailure {
         match self {
-            Self::NotNamed => Failure::TlsaInvalid,
-            Self::Expired(_) => Failure::CertificateExpired,
-            Self::NotYetValid(_) => Failure::CertificateNotYetValid,
-            Self::WrongName { .. } => Failure::CertificateHostMismatch,
-            Self::UnknownAuthority => Failure::CertificateNotTrusted,
-            Self::SelfSigned => Failure::CertificateSelfSigned,
-            Self::OfAuthority { .. } => Failure::CertificateOfAuthority,
-            Self::OldVersion => Failure::CertificateOldVersion,
+            Self::NotNamed => TlsFailure::TlsaInvalid,
+            Self::Expired(_) => TlsFailure::CertificateExpired,
+            Self::NotYetValid(_) => TlsFailure::CertificateNotYetValid,
+            Self::WrongName { .. } => TlsFailure::CertificateHostMismatch,
+            Self::UnknownAuthority => TlsFailure::CertificateNotTrusted,
+            Self::SelfSigned => TlsFailure::CertificateSelfSigned,
+            Self::OfAuthority { .. } => TlsFailure::CertificateOfAuthority,
+            Self::OldVersion => TlsFailure::CertificateOldVersion,
             Self::WrongPurpose | Self::Forged | Self::Unsupported | Self::Malformed => {
-                Failure::CertificateUnusable
+                TlsFailure::CertificateUnusable
             }
         }
     }
 
-    /// What was found of a certificate, for a server of this name.
-    pub fn found(
-        error: &PkiError,
-        end_entity: &CertificateDer<'_>,
-        wanted: &ServerName<'_>,
-    ) -> Self {
+    /// Returns the fault behind an error of the library, for a certificate that the server `wanted` showed.
+    pub fn of(error: &PkiError, end_entity: &CertificateDer<'_>, wanted: &ServerName<'_>) -> Self {
         match error {
             PkiError::CertExpired { not_after, .. } => Self::Expired(*not_after),
             PkiError::CertNotValidYet { not_before, .. } => Self::NotYetValid(*not_before),
             PkiError::CertNotValidForName(_) => {
                 Self::WrongName { names: names(end_entity), wanted: wanted.to_str().into_owned() }
             }
-            // A signature that does not fit is that of another of the same name, as of the one before it.
+            // A signature that does not match belongs to another authority of the same name, such as a
+            // predecessor.
             PkiError::UnknownIssuer | PkiError::InvalidSignatureForPublicKey => {
                 match is_self_signed(end_entity) {
                     true => Self::SelfSigned,
@@ -136,11 +134,11 @@ impl fmt::Display for Day {
 fn names(certificate: &CertificateDer<'_>) -> String {
     let Ok(certificate) = EndEntityCert::try_from(certificate) else { return "nobody".to_owned() };
     let mut names = certificate.valid_dns_names();
-    let told: Vec<&str> = names.by_ref().take(NAMES).collect();
-    match (&told[..], names.next()) {
+    let first: Vec<&str> = names.by_ref().take(NAMES).collect();
+    match (&first[..], names.next()) {
         ([], _) => "no host name".to_owned(),
-        (told, None) => told.join(", "),
-        (told, Some(_)) => format!("{} and others", told.join(", ")),
+        (all, None) => all.join(", "),
+        (first, Some(_)) => format!("{} and others", first.join(", ")),
     }
 }
 

@@ -1,4 +1,5 @@
-//! TLS on the server's side: its certificate, from files or made on first start.
+//! TLS to clients, as a server: our certificates, read from files and followed when these change, or self-signed
+//! on the first start. `listen` accepts TLS with them, at once or after STARTTLS and STLS.
 
 mod files;
 pub mod health;
@@ -30,33 +31,33 @@ use tokio_rustls::TlsAcceptor;
 /// How long a handshake may take. A client that connects and says nothing must not hold a session.
 const HANDSHAKE: Duration = Duration::from_secs(30);
 
-/// Where a certificate and its key lie, as PEM.
+/// The files of a certificate and its key, in PEM.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CertificateFiles {
-    /// The certificate, and those that lead to its issuer.
+    /// The certificate, followed by those that lead to its issuer.
     pub certificate: PathBuf,
     /// Its private key.
     pub key: PathBuf,
 }
 
-/// The certificate cannot be used.
+/// Why a certificate cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
     /// A file cannot be read, or holds something else.
     #[error("{} cannot be used: {cause}", path.display())]
     File {
-        /// Which.
+        /// The file.
         path: PathBuf,
-        /// Why.
+        /// What is wrong with it, and what to do.
         cause: String,
     },
-    /// The certificate and the key do not fit.
+    /// The key is not the certificate's.
     #[error(
         "the key {} does not belong to the certificate {}: name the key that this certificate was made \
          with", .0.key.display(), .0.certificate.display()
     )]
     Pair(CertificateFiles),
-    /// The library lacks what it should have.
+    /// The TLS library cannot be set up.
     #[error("TLS cannot be used: {0}")]
     Library(#[from] rustls::Error),
 }
@@ -67,10 +68,10 @@ impl TlsError {
     }
 }
 
-/// What is known of a connection's TLS.
+/// What was negotiated on a client's connection.
 #[derive(Debug, Clone)]
 pub struct TlsInfo {
-    /// `TLSv1.3`, for people.
+    /// The version, as `TLSv1.3`.
     pub version: &'static str,
     /// The cipher suite's registered name.
     pub cipher: String,
@@ -80,16 +81,18 @@ pub struct TlsInfo {
     pub server_end_point: Arc<[u8]>,
 }
 
-/// The label and the octets of RFC 9266 §2.
+/// The label of the channel binding `tls-exporter` (RFC 9266 §2).
 const EXPORTER: &[u8] = b"EXPORTER-Channel-Binding";
+
+/// Octets of the channel binding `tls-exporter` (RFC 9266 §2).
 const EXPORTED: usize = 32;
 
-/// What binds a login to a connection (RFC 9266 §2).
+/// Returns the channel binding `tls-exporter`, which ties a login to a connection (RFC 9266 §2).
 pub fn exporter<D>(connection: &rustls::ConnectionCommon<D>) -> Option<[u8; EXPORTED]> {
     connection.export_keying_material([0; EXPORTED], EXPORTER, Some(b"")).ok()
 }
 
-/// Accepts TLS, with the certificate that fits the name that the client asks for.
+/// Accepts TLS from clients, with the certificate that fits the name that the client asks for.
 #[derive(Clone)]
 pub struct Tls {
     acceptor: TlsAcceptor,
@@ -103,10 +106,10 @@ impl std::fmt::Debug for Tls {
 }
 
 impl Tls {
-    /// Reads certificates. The first is for clients that name no host, or one that none fits.
+    /// Reads certificates. The first is for clients that name no host, or one that no certificate fits.
     ///
     /// # Errors
-    /// When there is none, a file cannot be read, or a pair does not fit.
+    /// Fails when a file cannot be read, or a key is not its certificate's.
     pub fn load(files: Vec<CertificateFiles>) -> Result<Self, TlsError> {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let loaded = load_all(&files, &provider)?;
@@ -123,11 +126,10 @@ impl Tls {
         Ok(Self { acceptor: TlsAcceptor::from(Arc::new(config)), certificates })
     }
 
-    /// Reads the certificates again if a file has changed since they were read. Answers whether it
-    /// did. If they cannot be read, those of before stay in use.
+    /// Reads the certificates again if a file has changed since they were read. Returns whether one had.
     ///
     /// # Errors
-    /// When they cannot be read.
+    /// Fails when they cannot be read; those of before then stay in use.
     pub fn reload(&self) -> Result<bool, TlsError> {
         let Certificates { provider, loaded, seen, .. } = &*self.certificates;
         let files = self.certificates.files();
@@ -144,7 +146,7 @@ impl Tls {
         Ok(true)
     }
 
-    /// Uses the certificates of another from now on, and the files that those came from.
+    /// Takes over the certificates of `other`, and follows its files from now on.
     pub fn follow(&self, other: &Self) {
         let theirs = other.certificates.files();
         let seen = other.certificates.seen.lock().clone();
@@ -156,10 +158,10 @@ impl Tls {
         *our_loaded.write() = loaded;
     }
 
-    /// Negotiates TLS on a connection.
+    /// Negotiates TLS on a client's connection. Returns the stream inside TLS, and what was negotiated.
     ///
     /// # Errors
-    /// When the handshake fails or takes too long.
+    /// Fails when the handshake does, or takes longer than 30 seconds.
     pub async fn accept(&self, stream: Box<dyn Stream>) -> io::Result<(Box<dyn Stream>, TlsInfo)> {
         let handshake = timeout(HANDSHAKE, self.acceptor.accept(stream)).await;
         let stream =
@@ -190,14 +192,15 @@ struct Certificates {
     provider: Arc<CryptoProvider>,
     files: RwLock<Vec<CertificateFiles>>,
     loaded: RwLock<Arc<Vec<Loaded>>>,
-    /// When the files were changed, as of the last look.
+    /// The files' modification times when they were last looked at.
     seen: Mutex<Vec<Option<SystemTime>>>,
 }
 
-/// A certificate, read.
+/// A certificate that was read, with its key.
 #[derive(Debug, Clone)]
 struct Loaded {
     key: Arc<CertifiedKey>,
+    /// The channel binding `tls-server-end-point`.
     end_point: Arc<[u8]>,
 }
 
@@ -210,7 +213,7 @@ impl Certificates {
         self.loaded.read().clone()
     }
 
-    /// The first certificate for this name, or the first of all.
+    /// Returns the first certificate for this name, or the first of all.
     fn fitting(&self, name: Option<&str>) -> Option<Loaded> {
         let loaded = self.loaded();
         let name = name.and_then(|name| ServerName::try_from(name.to_owned()).ok());
@@ -239,8 +242,8 @@ fn load_all(
 
 fn load_one(files: &CertificateFiles, provider: &CryptoProvider) -> Result<Loaded, TlsError> {
     let key = files::read_pair(files, provider)?;
-    // RFC 5929 §4.1: by the hash of the certificate's signature, SHA-256 for what is in use. A
-    // certificate signed with SHA-384 or more would want that; clients of those fail safely.
+    // RFC 5929 §4.1: the hash function is that of the certificate's signature, which is SHA-256 for nearly all
+    // certificates in use. Where it is SHA-384 or more, a client that binds its login to this fails safely.
     let leaf = key.cert.first().map(|leaf| leaf.as_ref()).unwrap_or_default();
     let end_point = digest::digest(&digest::SHA256, leaf).as_ref().into();
     Ok(Loaded { key: Arc::new(key), end_point })
@@ -251,10 +254,10 @@ fn modified(files: &[CertificateFiles]) -> Vec<Option<SystemTime>> {
     paths.map(|path| fs::metadata(path).and_then(|metadata| metadata.modified()).ok()).collect()
 }
 
-/// The files of the self-signed certificate in a directory, which is made if it is not there.
+/// Returns the files of the self-signed certificate in a directory, and makes it if it is not there.
 ///
 /// # Errors
-/// When it cannot be made.
+/// Fails when the certificate cannot be made or written.
 pub fn self_signed(directory: &Path, hostname: &str) -> Result<CertificateFiles, TlsError> {
     let files = CertificateFiles {
         certificate: directory.join("self-signed.cert.pem"),
@@ -265,7 +268,7 @@ pub fn self_signed(directory: &Path, hostname: &str) -> Result<CertificateFiles,
     }
     let made = rcgen::generate_simple_self_signed(vec![hostname.to_owned()])
         .map_err(|error| TlsError::file(&files.certificate, error))?;
-    // The key first: a certificate without its key would be taken for a whole pair.
+    // The key is written first: a certificate whose key is missing could pass for a complete pair.
     write_private(&files.key, &made.signing_key.serialize_pem())
         .map_err(|error| TlsError::file(&files.key, error))?;
     write_private(&files.certificate, &made.cert.pem())

@@ -1,7 +1,8 @@
-//! What goes wrong with TLS, in words for people: the library's own are names out of its code, and the
-//! address of its manual.
+//! Errors of TLS in words for people. The library's own messages are names from its code and links to its manual.
+//!
+//! Both sides wrap their streams in [`InWords`], so every error that a session meets is worded already.
 
-use crate::tls::{failure::Failure, fault::CertificateFault};
+use crate::tls::{failure::TlsFailure, fault::CertificateFault};
 use rustls::{AlertDescription, CertificateError, Error};
 use std::{
     io,
@@ -10,49 +11,49 @@ use std::{
 };
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// What is told of a port that speaks plaintext.
+/// The message for a port that speaks plaintext.
 const NOT_TLS: &str = "what it sent is not TLS";
 
 /// What went wrong with TLS.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TlsFault {
-    /// The other side's certificate.
+    /// The other side's certificate is faulty.
     #[error(transparent)]
     Certificate(CertificateFault),
-    /// Something else.
+    /// Something else, in words.
     #[error("{0}")]
     Other(&'static str),
 }
 
-/// What went wrong is called in a report (RFC 8460 §4.3).
-pub fn failure(error: &io::Error) -> Failure {
+/// Returns what TLS reports call an error (RFC 8460 §4.3).
+pub fn failure(error: &io::Error) -> TlsFailure {
     match fault(error) {
         Some(TlsFault::Certificate(fault)) => fault.failure(),
-        _ => Failure::ValidationFailure,
+        _ => TlsFailure::ValidationFailure,
     }
 }
 
-/// Returns what went wrong with TLS, if that was it.
+/// Returns the TLS fault behind an error, if it is one.
 pub fn fault(error: &io::Error) -> Option<&TlsFault> {
     error.get_ref().and_then(|inner| inner.downcast_ref())
 }
 
-/// Returns whether TLS failed for the other side's certificate.
-pub fn is_of_certificate(error: &io::Error) -> bool {
+/// Returns whether an error is due to the other side's certificate.
+pub fn is_certificate_fault(error: &io::Error) -> bool {
     matches!(fault(error), Some(TlsFault::Certificate(_)))
 }
 
-/// Returns whether the other side speaks plaintext.
+/// Returns whether an error means that the other side speaks plaintext.
 pub fn is_plaintext(error: &io::Error) -> bool {
     matches!(fault(error), Some(TlsFault::Other(NOT_TLS)))
 }
 
-/// An error of the library in words for people; any other as it is.
+/// Returns an error of the library in words for people, and any other error as it is.
 pub fn in_words(error: io::Error) -> io::Error {
     let kind = error.kind();
     let fault = match error.get_ref() {
-        Some(inner) if let Some(error) = inner.downcast_ref() => told(error),
-        // The library's words for it are the address of its manual.
+        Some(inner) if let Some(error) = inner.downcast_ref() => tls_fault(error),
+        // The library's own message is mainly a link to its manual.
         Some(inner) if kind == io::ErrorKind::UnexpectedEof && !inner.is::<TlsFault>() => {
             TlsFault::Other("the connection was closed in the middle of TLS")
         }
@@ -61,16 +62,16 @@ pub fn in_words(error: io::Error) -> io::Error {
     io::Error::new(kind, fault)
 }
 
-fn told(error: &Error) -> TlsFault {
+fn tls_fault(error: &Error) -> TlsFault {
     TlsFault::Other(match error {
-        Error::InvalidCertificate(why) => return TlsFault::Certificate(of_certificate(why)),
-        Error::AlertReceived(alert) => alerted(*alert),
+        Error::InvalidCertificate(why) => return TlsFault::Certificate(certificate_fault(why)),
+        Error::AlertReceived(alert) => alert_in_words(*alert),
         Error::InvalidMessage(_)
         | Error::InappropriateMessage { .. }
         | Error::InappropriateHandshakeMessage { .. }
         | Error::PeerSentOversizedRecord => NOT_TLS,
         Error::PeerIncompatible(_) | Error::NoApplicationProtocol => {
-            "it has no version or method of TLS in common with this side"
+            "it has no version or cipher suite of TLS in common with this side"
         }
         Error::PeerMisbehaved(_) => "it breaks the rules of TLS",
         Error::NoCertificatesPresented => "it shows no certificate",
@@ -79,8 +80,8 @@ fn told(error: &Error) -> TlsFault {
     })
 }
 
-/// Our own check says it itself; the rest is what the library finds of a signature.
-fn of_certificate(why: &CertificateError) -> CertificateFault {
+/// Returns the fault that our own verifier found, or the one that the library found in a signature.
+fn certificate_fault(why: &CertificateError) -> CertificateFault {
     match why {
         CertificateError::Other(other) => {
             let found = other.0.downcast_ref::<CertificateFault>().cloned();
@@ -94,16 +95,16 @@ fn of_certificate(why: &CertificateError) -> CertificateFault {
     }
 }
 
-/// RFC 8446 §6.2.
-const fn alerted(alert: AlertDescription) -> &'static str {
+/// Explains an alert of the other side (RFC 8446 §6.2).
+const fn alert_in_words(alert: AlertDescription) -> &'static str {
     match alert {
         AlertDescription::CertificateRequired => {
-            "it asks for a certificate of this side, which has none"
+            "it asks for a client certificate, and this side has none"
         }
         AlertDescription::HandshakeFailure | AlertDescription::InsufficientSecurity => {
-            "it found no method of TLS that both sides take"
+            "it found no cipher suite that both sides support"
         }
-        AlertDescription::ProtocolVersion => "it takes no version of TLS that this side has",
+        AlertDescription::ProtocolVersion => "it supports no version of TLS that this side has",
         AlertDescription::UnrecognisedName => "it says that it has no certificate for that name",
         AlertDescription::AccessDenied => "it says that access is denied",
         AlertDescription::UnknownCA
@@ -111,15 +112,13 @@ const fn alerted(alert: AlertDescription) -> &'static str {
         | AlertDescription::UnsupportedCertificate
         | AlertDescription::CertificateRevoked
         | AlertDescription::CertificateExpired
-        | AlertDescription::CertificateUnknown => {
-            "it does not believe the certificate of this side"
-        }
+        | AlertDescription::CertificateUnknown => "it does not accept the certificate of this side",
         AlertDescription::InternalError => "it says that something failed on its side",
         _ => "it ended TLS with an alert",
     }
 }
 
-/// A stream whose errors are in words for people.
+/// A stream whose errors are worded for people.
 pub struct InWords<S>(pub S);
 
 fn worded<T>(polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
@@ -196,7 +195,7 @@ mod tests {
     }
 
     /// Says hello in TLS, and reads; answers what goes wrong.
-    async fn told(stream: DuplexStream) -> String {
+    async fn error_of(stream: DuplexStream) -> String {
         let tls = ClientTls::new(&[]).unwrap();
         match tls.connect(Box::new(stream), "mx.y.test", &Verify::Anyone).await {
             Ok((mut stream, _)) => {
@@ -209,14 +208,14 @@ mod tests {
     #[tokio::test]
     async fn no_words_are_out_of_the_librarys_code() {
         let (ours, theirs) = duplex(65_536);
-        let (told_by_us, _) = tokio::join!(told(ours), asking().accept(theirs));
-        assert_eq!(told_by_us, "it asks for a certificate of this side, which has none");
+        let (error, _) = tokio::join!(error_of(ours), asking().accept(theirs));
+        assert_eq!(error, "it asks for a client certificate, and this side has none");
         let (ours, mut theirs) = duplex(65_536);
         theirs.write_all(b"220 mx.y.test ESMTP\r\n").await.unwrap();
-        assert_eq!(told(ours).await, "what it sent is not TLS");
+        assert_eq!(error_of(ours).await, "what it sent is not TLS");
         let (ours, theirs) = duplex(65_536);
         drop(theirs);
-        let said = told(ours).await;
+        let said = error_of(ours).await;
         assert!(!said.contains("docs.rs") && !said.is_empty(), "{said}");
     }
 }

@@ -24,7 +24,7 @@ use crate::{
     },
     settings::{Kind, ListenerSettings, Settings, TlsMode},
 };
-use posta_net::{dial::Dialer, driver::Driver, https::Web, tls::server::Tls};
+use posta_net::{dial::Dialer, driver::Driver, https::HttpsClient, tls::server::Tls};
 use posta_pop3::server::Profile as Pop3Profile;
 use posta_smtp::server::{Profile as SmtpProfile, Service as SmtpService};
 use std::{sync::Arc, time::Duration};
@@ -173,14 +173,14 @@ impl Services {
     }
 
     pub(crate) fn tls_reports(&self) -> Arc<TlsReports> {
-        let reports = TlsReports::new(self.web(), self.reporter(), self.wake.clone());
+        let reports = TlsReports::new(self.https_client(), self.reporter(), self.wake.clone());
         Arc::new(reports)
     }
 
-    fn web(&self) -> Web {
+    fn https_client(&self) -> HttpsClient {
         let World { net, resolver, tls, .. } = self.world.clone();
         let private_addresses = self.settings.relay.private_addresses;
-        Web { dialer: Dialer::new(net, private_addresses, Vec::new()), resolver, tls }
+        HttpsClient { dialer: Dialer::new(net, private_addresses, Vec::new()), resolver, tls }
     }
 
     pub(crate) fn relay(&self, tls_reports: Arc<TlsReports>) -> Relay {
@@ -188,7 +188,12 @@ impl Services {
         let RelaySettings { private_addresses, sources, .. } = self.settings.relay.clone();
         let dialer = Dialer::new(net, private_addresses, sources);
         Relay {
-            policies: Policies::new(self.web(), store.clone(), clock.clone(), tls_reports.clone()),
+            policies: Policies::new(
+                self.https_client(),
+                store.clone(),
+                clock.clone(),
+                tls_reports.clone(),
+            ),
             tls_reports,
             hostname: self.settings.hostname.clone(),
             store,

@@ -10,7 +10,7 @@ use crate::login::{
 };
 use posta_mail::{ClientAddress, Secret, sasl as framing};
 use posta_net::{
-    scram::{Challenge, ChannelBindings, ClientFirst},
+    scram::{ChannelBindings, ClientFirst, ScramExchange},
     tls::server::TlsInfo,
 };
 use std::sync::Arc;
@@ -161,7 +161,7 @@ enum State {
     ScramFirst {
         plus: bool,
     },
-    ScramProof(Box<Named>, Box<Challenge>),
+    ScramProof(Box<Named>, Box<ScramExchange>),
     Token {
         bearer: bool,
     },

@@ -11,7 +11,7 @@ use hyper::{Request, Uri, body::Bytes};
 use parking_lot::Mutex;
 use posta_mail::{Address, Domain, Timestamp};
 use posta_mime::tls_report::TlsReportMail;
-use posta_net::{clock::Clock, https::Web, tls::failure::Failure};
+use posta_net::{clock::Clock, https::HttpsClient, tls::failure::TlsFailure};
 use posta_store::{Store, StoreError};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -56,7 +56,7 @@ pub enum PolicyKind {
 struct Tally {
     successes: u64,
     /// By what went wrong, and with which server; with none if it was the policy.
-    failures: Vec<(Failure, String, u64)>,
+    failures: Vec<(TlsFailure, String, u64)>,
     servers: Vec<String>,
 }
 
@@ -72,7 +72,7 @@ struct Counts {
 
 /// Counts, and reports.
 pub struct TlsReports {
-    web: Web,
+    https: HttpsClient,
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
     reporter: Reporter,
@@ -82,10 +82,10 @@ pub struct TlsReports {
 }
 
 impl TlsReports {
-    pub(crate) fn new(web: Web, reporter: Reporter, wake: Arc<Wake>) -> Self {
+    pub(crate) fn new(https: HttpsClient, reporter: Reporter, wake: Arc<Wake>) -> Self {
         let (store, clock) = (reporter.store.clone(), reporter.clock.clone());
         let hostname = reporter.hostname.clone();
-        Self { web, store, clock, reporter, hostname, wake, counts: Mutex::default() }
+        Self { https, store, clock, reporter, hostname, wake, counts: Mutex::default() }
     }
 
     /// Counts a session with a server of a domain, in which TLS was as it should be, or was not.
@@ -94,13 +94,13 @@ impl TlsReports {
         domain: &str,
         kind: PolicyKind,
         server: &str,
-        outcome: Result<(), Failure>,
+        outcome: Result<(), TlsFailure>,
     ) {
         self.note(domain, kind, Some(server), outcome);
     }
 
     /// Counts that a domain's MTA-STS policy was asked for in vain.
-    pub(crate) fn count_policy(&self, domain: &str, failure: Failure) {
+    pub(crate) fn count_policy(&self, domain: &str, failure: TlsFailure) {
         self.note(domain, PolicyKind::Sts, None, Err(failure));
     }
 
@@ -109,7 +109,7 @@ impl TlsReports {
         domain: &str,
         kind: PolicyKind,
         server: Option<&str>,
-        outcome: Result<(), Failure>,
+        outcome: Result<(), TlsFailure>,
     ) {
         let mut counts = self.counts.lock();
         if counts.day.len() >= DOMAINS && !counts.day.contains_key(domain) {
@@ -208,7 +208,7 @@ impl TlsReports {
         domain: &str,
         tallies: &[(PolicyKind, Tally)],
     ) -> Result<(), StoreError> {
-        let looked_up = self.web.resolver.texts(&format!("_smtp._tls.{domain}")).await;
+        let looked_up = self.https.resolver.texts(&format!("_smtp._tls.{domain}")).await;
         let Ok(answer) = looked_up else { return Ok(()) };
         let places = places(&answer.found);
         if places.is_empty() {
@@ -319,7 +319,7 @@ impl TlsReports {
             .header("content-type", "application/tlsrpt+gzip")
             .body(Full::new(Bytes::copy_from_slice(packed)));
         let Ok(request) = request else { return };
-        match self.web.ask(host, request, ANSWER, PATIENCE).await {
+        match self.https.request(host, request, ANSWER, PATIENCE).await {
             Ok(answer) if answer.status.is_success() => {}
             Ok(answer) => {
                 tracing::info!(host, status = %answer.status, "a TLS report is not taken")
@@ -363,15 +363,15 @@ mod tests {
 
     #[test]
     fn failures_have_the_names_that_reports_know() {
-        let told = |failure: Failure| {
+        let told = |failure: TlsFailure| {
             let (kind, code) = failure.names();
             (serde_json::to_value(kind).unwrap(), code)
         };
-        assert_eq!(told(Failure::CertificateExpired), (json!("certificate-expired"), None));
+        assert_eq!(told(TlsFailure::CertificateExpired), (json!("certificate-expired"), None));
         for (failure, code) in [
-            (Failure::CertificateNotTrusted, "unknown-authority"),
-            (Failure::CertificateSelfSigned, "self-signed"),
-            (Failure::CertificateOfAuthority, "ca-certificate-as-server"),
+            (TlsFailure::CertificateNotTrusted, "unknown-authority"),
+            (TlsFailure::CertificateSelfSigned, "self-signed"),
+            (TlsFailure::CertificateOfAuthority, "ca-certificate-as-server"),
         ] {
             assert_eq!(told(failure), (json!("certificate-not-trusted"), Some(code)));
         }

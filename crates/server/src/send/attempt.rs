@@ -12,7 +12,7 @@ use crate::{
     send::route::{self, Host, Route},
 };
 use posta_mail::{Reply, envelope::Late};
-use posta_net::tls::failure::Failure;
+use posta_net::tls::failure::TlsFailure;
 use posta_store::{Destination, Item, StoreError};
 use std::sync::Arc;
 use tokio::time::{interval, sleep};
@@ -177,7 +177,7 @@ impl Relay {
         let outcome = match &sent {
             Ok(found) if found.is_first && found.tls.is_some() => Some(Ok(())),
             Ok(found) if found.is_first => {
-                Some(Err(found.tls_failed.unwrap_or(Failure::StarttlsNotSupported)))
+                Some(Err(found.tls_failed.unwrap_or(TlsFailure::StarttlsNotSupported)))
             }
             Ok(_) => None,
             Err(trouble) => trouble.tls.map(Err),

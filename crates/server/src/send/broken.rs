@@ -2,7 +2,7 @@
 
 use super::trouble::Trouble;
 use posta_mail::Reply;
-use posta_net::{driver::Ended, tls::failure::Failure as TlsFailure};
+use posta_net::{driver::Ended, tls::failure::TlsFailure};
 use posta_smtp::{
     Client,
     client::{Failure, Stage},

@@ -95,7 +95,7 @@ async fn converse(
             Some(next) => next,
             None => return Err(broken.trouble(&place)),
         };
-        let again = relay.dialer.again(target, relay.settings.get().patience).await;
+        let again = relay.dialer.reconnect(target, relay.settings.get().patience).await;
         stream = again.map_err(|why| Broken::Connection(why.to_string()).trouble(&place))?;
     }
 }

@@ -19,7 +19,7 @@ use posta_mime::convert::{Converter, Plan, Survey};
 use posta_net::{
     client_login::ClientLogin,
     driver::Host,
-    tls::{client::Verify, failure::Failure as TlsFailure, words},
+    tls::{client::Verify, failure::TlsFailure, words},
     transport::Stream,
 };
 use posta_smtp::{

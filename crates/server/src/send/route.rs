@@ -2,7 +2,7 @@
 
 use crate::send::settings::Smarthost;
 use posta_mail::Reply;
-use posta_net::dns::{Answer, LookupError, Resolver};
+use posta_net::dns::{DnsAnswer, LookupError, Resolver};
 use std::{net::IpAddr, sync::Arc};
 
 /// Servers tried for one attempt at most: RFC 5321 §5.1 asks for at least two.
@@ -58,7 +58,7 @@ pub async fn hosts(
         };
     }
     match resolver.exchangers(destination).await {
-        Ok(Answer { found, is_secure, .. }) => {
+        Ok(DnsAnswer { found, is_secure, .. }) => {
             // Without MX the destination is its own host, and its addresses prove what there is.
             let is_secure = is_secure || found.is_empty();
             let hosts = ordered(destination, ourselves, found, random)?;

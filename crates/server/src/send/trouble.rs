@@ -1,7 +1,7 @@
 //! Why a server did not take a message.
 
 use posta_mail::Reply;
-use posta_net::tls::failure::Failure;
+use posta_net::tls::failure::TlsFailure;
 use posta_smtp::client::Decision;
 
 /// A server did not take a message, and another may.
@@ -10,7 +10,7 @@ pub(crate) struct Trouble {
     /// The reply that stands for it: its own, or ours.
     pub(crate) decision: Decision,
     /// What was wrong with TLS, if that was it.
-    pub(crate) tls: Option<Failure>,
+    pub(crate) tls: Option<TlsFailure>,
     /// Whether the server has no address at all.
     pub(crate) is_nobody: bool,
     /// Whether it came to talking with it.
@@ -35,8 +35,8 @@ impl Trouble {
     }
 
     /// TLS (RFC 3463 §3.8): 4.7.4 where it is not offered, else 4.7.5.
-    pub(crate) fn tls(failure: Failure, words: String) -> Self {
-        let detail = if failure == Failure::StarttlsNotSupported { 4 } else { 5 };
+    pub(crate) fn tls(failure: TlsFailure, words: String) -> Self {
+        let detail = if failure == TlsFailure::StarttlsNotSupported { 4 } else { 5 };
         Self { tls: Some(failure), ..Self::new(Reply::new(451, (4, 7, detail), words)) }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{capacity::Verdict, trouble::Trouble};
 use posta_mail::Reply;
-use posta_net::tls::failure::Failure as TlsFailure;
+use posta_net::tls::failure::TlsFailure;
 use posta_smtp::client::Decision;
 use posta_store::Item;
 use std::collections::BTreeMap;

@@ -275,7 +275,7 @@ async fn tls_that_does_not_work_is_done_without() {
 #[tokio::test(start_paused = true)]
 async fn tls_that_does_not_work_is_told_in_words() {
     for (protection, answers, words) in [
-        (Protection::ClientCertificate, &[][..], "it asks for a certificate of this side"),
+        (Protection::ClientCertificate, &[][..], "it asks for a client certificate"),
         (Protection::Tls, &[("STARTTLS", "X")], "after STARTTLS it closed the connection"),
         (
             Protection::Tls,

@@ -1,4 +1,4 @@
-//! Whether a server's certificate is to be believed, and if not, what is wrong with it.
+//! Verification of the certificate that another server shows. rustls calls it during the handshake.
 
 use crate::tls::{dane::Dane, fault::CertificateFault};
 use rustls::{
@@ -10,32 +10,32 @@ use rustls::{
 use std::sync::Arc;
 use webpki::{EndEntityCert, Error as PkiError, KeyUsage};
 
-/// Whom a check believes.
+/// Which certificates are trusted.
 #[derive(Debug)]
-pub(super) enum Believed {
-    /// Anybody: whoever can change the traffic can take STARTTLS out of it as well, and insisting would
-    /// only send the mail in plaintext.
+pub(super) enum Trust {
+    /// All: an attacker who can change the traffic could remove STARTTLS from it as well, and to insist on a
+    /// good certificate would only send the mail in plaintext.
     Anyone,
-    /// What an authority signed for the name, and what is listed beside the authorities.
+    /// Certificates for the server's name that an authority signed, and those that the operator lists.
     Authorities {
         roots: RootCertStore,
-        /// Certificates that the operator lists: as authorities, and as servers' own.
+        /// Certificates that the operator lists, trusted both as authorities and as servers' own.
         listed: Vec<CertificateDer<'static>>,
     },
-    /// What DNS names.
+    /// Certificates that DNS names.
     Dane(Arc<Dane>),
 }
 
-/// Checks certificates.
+/// Verifies certificates for rustls.
 #[derive(Debug)]
-pub(super) struct Checks {
-    pub(super) believed: Believed,
+pub(super) struct CertificateVerifier {
+    pub(super) trust: Trust,
     pub(super) provider: Arc<CryptoProvider>,
 }
 
-impl Checks {
-    /// Whether an authority signed the certificate for this name.
-    fn is_signed(
+impl CertificateVerifier {
+    /// Checks that one of the authorities `roots` signed the certificate for this name.
+    fn check_signed(
         &self,
         roots: &RootCertStore,
         end_entity: &CertificateDer<'_>,
@@ -56,19 +56,19 @@ impl Checks {
         certificate.verify_is_valid_for_subject_name(name)
     }
 
-    /// Whether a certificate that the operator lists is valid now, and for this name. One that names
-    /// nobody is the server's that the operator means: there is nothing else that could be said of it.
-    fn is_as_listed(
+    /// Checks that a certificate that the operator lists is valid now and for this name. A certificate without
+    /// names is accepted for any: the operator can only have meant the server that shows it.
+    fn check_listed(
         &self,
         end_entity: &CertificateDer<'_>,
         name: &ServerName<'_>,
         now: UnixTime,
     ) -> Result<(), PkiError> {
-        // Before anything else the library looks at the time.
-        if let Err(over @ (PkiError::CertExpired { .. } | PkiError::CertNotValidYet { .. })) =
-            self.is_signed(&RootCertStore::empty(), end_entity, &[], name, now)
+        // The library checks the time first, so without any authority this still finds what is wrong with it.
+        if let Err(fault @ (PkiError::CertExpired { .. } | PkiError::CertNotValidYet { .. })) =
+            self.check_signed(&RootCertStore::empty(), end_entity, &[], name, now)
         {
-            return Err(over);
+            return Err(fault);
         }
         match EndEntityCert::try_from(end_entity)?.verify_is_valid_for_subject_name(name) {
             Err(PkiError::CertNotValidForName(context)) if context.presented.is_empty() => Ok(()),
@@ -77,7 +77,7 @@ impl Checks {
     }
 }
 
-impl ServerCertVerifier for Checks {
+impl ServerCertVerifier for CertificateVerifier {
     fn verify_server_cert(
         &self,
         end_entity: &CertificateDer<'_>,
@@ -87,15 +87,15 @@ impl ServerCertVerifier for Checks {
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
         let algorithms = self.provider.signature_verification_algorithms.all;
-        let checked = match &self.believed {
-            Believed::Anyone => Ok(()),
-            Believed::Dane(dane) => dane.check(end_entity, intermediates, now, algorithms),
-            Believed::Authorities { roots, listed } => {
+        let checked = match &self.trust {
+            Trust::Anyone => Ok(()),
+            Trust::Dane(dane) => dane.check(end_entity, intermediates, now, algorithms),
+            Trust::Authorities { roots, listed } => {
                 let checked = match listed.contains(end_entity) {
-                    true => self.is_as_listed(end_entity, server_name, now),
-                    false => self.is_signed(roots, end_entity, intermediates, server_name, now),
+                    true => self.check_listed(end_entity, server_name, now),
+                    false => self.check_signed(roots, end_entity, intermediates, server_name, now),
                 };
-                checked.map_err(|error| CertificateFault::found(&error, end_entity, server_name))
+                checked.map_err(|error| CertificateFault::of(&error, end_entity, server_name))
             }
         };
         checked?;
@@ -130,7 +130,7 @@ impl ServerCertVerifier for Checks {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tls::failure::Failure;
+    use crate::tls::failure::TlsFailure;
     use crate::tls::{client::ClientTls, words};
     use rcgen::{
         BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose,
@@ -205,15 +205,15 @@ mod tests {
     fn check(
         authorities: &[CertificateDer<'static>],
         certificate: &CertificateDer<'_>,
-    ) -> Result<(), (Failure, String)> {
+    ) -> Result<(), (TlsFailure, String)> {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let mut roots = RootCertStore::empty();
         roots.add_parsable_certificates(authorities.iter().cloned());
-        let believed = Believed::Authorities { roots, listed: authorities.to_vec() };
+        let trust = Trust::Authorities { roots, listed: authorities.to_vec() };
         let name = ServerName::try_from(HOST).unwrap();
         let now = UnixTime::since_unix_epoch(NOW);
-        let checks = Checks { believed, provider };
-        let checked = checks.verify_server_cert(certificate, &[], &name, &[], now);
+        let verifier = CertificateVerifier { trust, provider };
+        let checked = verifier.verify_server_cert(certificate, &[], &name, &[], now);
         checked.map(|_| ()).map_err(|error| {
             let error = words::in_words(io::Error::new(io::ErrorKind::InvalidData, error));
             (words::failure(&error), error.to_string())
@@ -238,32 +238,36 @@ mod tests {
             params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
         };
         for (certificate, failure, words) in [
-            (signed(&ours, over), Failure::CertificateExpired, "expired on 2026-12-31"),
+            (signed(&ours, over), TlsFailure::CertificateExpired, "expired on 2026-12-31"),
             (
                 signed(&ours, not_yet),
-                Failure::CertificateNotYetValid,
+                TlsFailure::CertificateNotYetValid,
                 "not valid before 2028-02-01",
             ),
             (
                 signed(&ours, other),
-                Failure::CertificateHostMismatch,
+                TlsFailure::CertificateHostMismatch,
                 "for z.test, not for mx.y.test",
             ),
-            (signed(&ours, is_ca), Failure::CertificateOfAuthority, "an authority's (CA:TRUE)"),
-            (signed(&ours, client), Failure::CertificateUnusable, "not for servers"),
+            (signed(&ours, is_ca), TlsFailure::CertificateOfAuthority, "an authority's (CA:TRUE)"),
+            (signed(&ours, client), TlsFailure::CertificateUnusable, "not for servers"),
             (
                 signed(&theirs, |_| {}),
-                Failure::CertificateNotTrusted,
+                TlsFailure::CertificateNotTrusted,
                 "authority that is not known",
             ),
-            (self_signed(|_| {}), Failure::CertificateSelfSigned, "self-signed"),
+            (self_signed(|_| {}), TlsFailure::CertificateSelfSigned, "self-signed"),
             (
                 self_signed(is_ca),
-                Failure::CertificateOfAuthority,
+                TlsFailure::CertificateOfAuthority,
                 "CA:TRUE), not a server's, and self-signed",
             ),
-            (version_1(&signed(&ours, |_| {})), Failure::CertificateOldVersion, "X.509 version 1"),
-            (vec![1, 2, 3].into(), Failure::CertificateUnusable, "malformed"),
+            (
+                version_1(&signed(&ours, |_| {})),
+                TlsFailure::CertificateOldVersion,
+                "X.509 version 1",
+            ),
+            (vec![1, 2, 3].into(), TlsFailure::CertificateUnusable, "malformed"),
         ] {
             let found = check(&[ours.der().clone()], &certificate).unwrap_err();
             assert_eq!(found.0, failure, "{}", found.1);
@@ -288,11 +292,11 @@ mod tests {
             (
                 &(|params: &mut CertificateParams| params.not_after = date_time_ymd(2026, 12, 31))
                     as &dyn Fn(&mut CertificateParams),
-                Failure::CertificateExpired,
+                TlsFailure::CertificateExpired,
             ),
             (
                 &|params| params.subject_alt_names = self::params(&["z.test"]).subject_alt_names,
-                Failure::CertificateHostMismatch,
+                TlsFailure::CertificateHostMismatch,
             ),
         ] {
             let listed = self_signed(|params| {

@@ -1,4 +1,4 @@
-//! Reading certificates and keys, and saying what is wrong with a file that holds something else.
+//! Reading certificates and keys from PEM files, with messages that tell what a wrong file holds instead.
 
 use super::{CertificateFiles, TlsError};
 use rustls::{
@@ -9,13 +9,13 @@ use rustls::{
 };
 use std::{fs, io, path::Path};
 
-/// Octets of a file that are looked at: a certificate with all that lead to its issuer has a tenth.
+/// The most octets of a file that are read: a certificate with its whole chain has a tenth of it.
 const FILE: u64 = 1024 * 1024;
 
-/// Reads certificates, in PEM.
+/// Reads all certificates of a PEM file.
 ///
 /// # Errors
-/// When the file cannot be read, or holds none.
+/// Fails when the file cannot be read, or holds no certificate.
 pub fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let text = read(path)?;
     let certificates = CertificateDer::pem_slice_iter(&text).collect::<Result<Vec<_>, _>>();
@@ -24,7 +24,7 @@ pub fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Tl
         return Ok(certificates);
     }
     let why = if holds(&text, "PRIVATE KEY-----") {
-        "it holds a key, and no certificate: are the two files exchanged?"
+        "it holds a key and no certificate: have the two files been swapped?"
     } else {
         "it holds no certificate in PEM, which begins with -----BEGIN CERTIFICATE-----; `openssl x509 \
          -inform der` makes PEM of DER"
@@ -40,13 +40,13 @@ fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
         let path_shown = path.display();
         let why = if is_locked {
             format!(
-                "the key has a passphrase, which nobody is there to type: `openssl pkey -in {path_shown} \
-                 -out NEW` writes it without one"
+                "the key has a passphrase, and a server has nobody to type it: `openssl pkey -in {path_shown} \
+                 -out NEW` writes the key without one"
             )
         } else if holds(&text, "PRIVATE KEY-----") {
             damaged(&error)
         } else if holds(&text, "BEGIN CERTIFICATE-----") {
-            "it holds a certificate, and no key: are the two files exchanged?".to_owned()
+            "it holds a certificate and no key: have the two files been swapped?".to_owned()
         } else {
             "it holds no key in PEM, which begins with -----BEGIN PRIVATE KEY-----; `openssl pkey -inform \
              der` makes PEM of DER"
@@ -70,8 +70,8 @@ pub(super) fn read_pair(
         }
         _ => TlsError::file(
             &files.key,
-            "it is no key that TLS can use: RSA from 2048 bits on, ECDSA with P-256, P-384 or P-521, or \
-             Ed25519",
+            "TLS cannot use this kind of key; it can use RSA with at least 2048 bits, ECDSA with P-256, P-384 or \
+             P-521, and Ed25519",
         ),
     })
 }
@@ -86,7 +86,7 @@ fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
         let why = match error.kind() {
             io::ErrorKind::NotFound => "there is no such file".to_owned(),
             io::ErrorKind::PermissionDenied => {
-                "this user may not read it: make it the server's user's, or its group's".to_owned()
+                "this user may not read it: give the server's user or group the right to".to_owned()
             }
             io::ErrorKind::IsADirectory => "it is a directory: name a file".to_owned(),
             _ => error.to_string(),
@@ -100,5 +100,5 @@ fn holds(text: &[u8], words: &str) -> bool {
 }
 
 fn damaged(error: &impl std::fmt::Display) -> String {
-    format!("what it holds is damaged ({error}): make it anew, or take it from a backup")
+    format!("its content is damaged ({error}): make it again, or restore it from a backup")
 }

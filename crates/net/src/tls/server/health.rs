@@ -1,5 +1,5 @@
-//! What is wrong with our own certificates, or soon will be: told at the start, once a day, and when they
-//! were read again, so that nobody learns of it from those whose mail does not come.
+//! Warnings about our own certificates, before other servers refuse them: at the start, once a day, and after
+//! they were read again. `housekeeping` and `assembly` call it.
 
 use super::{Loaded, Tls};
 use crate::clock::Clock;
@@ -11,68 +11,75 @@ use rustls::{
 use std::{fmt, path::PathBuf, time::Duration};
 use webpki::{EndEntityCert, Error as PkiError, KeyUsage};
 
-/// How long before a certificate expires it is told of: who renews it by the clock does so a month before.
+/// How long before a certificate expires the warnings begin. Automatic renewal happens a month before.
 const AHEAD: Duration = Duration::from_secs(14 * 24 * 60 * 60);
 
-/// Names of a certificate that are told at most.
+/// The most names of a certificate that a warning lists.
 const NAMES: usize = 5;
 
-/// Something is wrong with a certificate of ours.
+/// A problem with one of our certificates.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Ailment {
+struct CertificateProblem {
     certificate: PathBuf,
-    what: What,
+    problem: Problem,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum What {
+enum Problem {
+    /// It expired at this time.
     Expired(Timestamp),
+    /// It will expire soon, at this time.
     Expires(Timestamp),
-    NotYet(Timestamp),
-    /// No certificate is for the server's name; the first is for these.
+    /// It is not valid before this time.
+    NotYetValid(Timestamp),
+    /// No certificate is for the server's name: that name, and those of the first certificate.
     OtherNames(String),
 }
 
 impl Tls {
-    /// Tells the log what is wrong with the certificates, on a server of this name.
-    pub fn tell_ailments(&self, hostname: &Domain, clock: &dyn Clock) {
-        for ailment in self.ailments(hostname, clock.now()) {
-            let certificate = ailment.certificate.display();
-            match ailment.what {
-                What::Expired(_) => tracing::error!(%certificate, "{}", ailment.what),
-                _ => tracing::warn!(%certificate, "{}", ailment.what),
+    /// Logs what is wrong with the certificates of the server `hostname`.
+    pub fn log_problems(&self, hostname: &Domain, clock: &dyn Clock) {
+        for CertificateProblem { certificate, problem } in self.problems(hostname, clock.now()) {
+            let certificate = certificate.display();
+            match problem {
+                Problem::Expired(_) => tracing::error!(%certificate, "{problem}"),
+                _ => tracing::warn!(%certificate, "{problem}"),
             }
         }
     }
 
-    fn ailments(&self, hostname: &Domain, now: Timestamp) -> Vec<Ailment> {
+    fn problems(&self, hostname: &Domain, now: Timestamp) -> Vec<CertificateProblem> {
         let (files, loaded) = (self.certificates.files(), self.certificates.loaded());
         let mut found = Vec::new();
         for (files, loaded) in files.iter().zip(&*loaded) {
             let leaf = loaded.key.end_entity_cert().ok();
-            if let Some(what) =
-                leaf.and_then(|leaf| validity(leaf, &self.certificates.provider, now))
-            {
-                found.push(Ailment { certificate: files.certificate.clone(), what });
+            let problem = leaf.and_then(|leaf| validity(leaf, &self.certificates.provider, now));
+            if let Some(problem) = problem {
+                let certificate = files.certificate.clone();
+                found.push(CertificateProblem { certificate, problem });
             }
         }
-        let is_ours = |loaded: &Loaded| names(loaded, hostname).is_none();
+        let is_ours = |loaded: &Loaded| other_names(loaded, hostname).is_none();
         if let (Some(files), Some(first)) = (files.first(), loaded.first())
             && !loaded.iter().any(is_ours)
         {
-            let others = names(first, hostname).unwrap_or_default();
-            let what = What::OtherNames(format!("{hostname}, but for {others}"));
-            found.push(Ailment { certificate: files.certificate.clone(), what });
+            let others = other_names(first, hostname).unwrap_or_default();
+            let problem = Problem::OtherNames(format!("{hostname}, but for {others}"));
+            found.push(CertificateProblem { certificate: files.certificate.clone(), problem });
         }
         found
     }
 }
 
-/// Returns what is wrong with the time in which a certificate is valid.
-fn validity(leaf: &CertificateDer<'_>, provider: &CryptoProvider, now: Timestamp) -> Option<What> {
+/// Returns what is wrong with the validity period of a certificate.
+fn validity(
+    leaf: &CertificateDer<'_>,
+    provider: &CryptoProvider,
+    now: Timestamp,
+) -> Option<Problem> {
     let fault = |at: Timestamp| {
         let seconds = u64::try_from(at.as_second()).unwrap_or_default();
-        // Before anything else the library looks at the time; with no authority that is all it can find.
+        // The library checks the time first, so without any authority it finds only what is wrong with that.
         EndEntityCert::try_from(leaf)
             .ok()?
             .verify_for_usage(
@@ -91,17 +98,21 @@ fn validity(leaf: &CertificateDer<'_>, provider: &CryptoProvider, now: Timestamp
         Timestamp::from_second(seconds).unwrap_or(Timestamp::MAX)
     };
     match fault(now) {
-        Some(PkiError::CertExpired { not_after, .. }) => Some(What::Expired(time(not_after))),
-        Some(PkiError::CertNotValidYet { not_before, .. }) => Some(What::NotYet(time(not_before))),
+        Some(PkiError::CertExpired { not_after, .. }) => Some(Problem::Expired(time(not_after))),
+        Some(PkiError::CertNotValidYet { not_before, .. }) => {
+            Some(Problem::NotYetValid(time(not_before)))
+        }
         _ => match fault(now + AHEAD) {
-            Some(PkiError::CertExpired { not_after, .. }) => Some(What::Expires(time(not_after))),
+            Some(PkiError::CertExpired { not_after, .. }) => {
+                Some(Problem::Expires(time(not_after)))
+            }
             _ => None,
         },
     }
 }
 
-/// Returns the names that a certificate is for, if the server's is none of them.
-fn names(loaded: &Loaded, hostname: &Domain) -> Option<String> {
+/// Returns the names that a certificate is for, unless the server's is among them.
+fn other_names(loaded: &Loaded, hostname: &Domain) -> Option<String> {
     let leaf = loaded.key.end_entity_cert().ok()?;
     let leaf = EndEntityCert::try_from(leaf).ok()?;
     let name = ServerName::try_from(hostname.as_str()).ok()?;
@@ -112,7 +123,7 @@ fn names(loaded: &Loaded, hostname: &Domain) -> Option<String> {
     Some(if names.is_empty() { "no host name".to_owned() } else { names.join(", ") })
 }
 
-impl fmt::Display for What {
+impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let day = |time: &Timestamp| time.strftime("%Y-%m-%d").to_string();
         match self {
@@ -124,7 +135,7 @@ impl fmt::Display for What {
                 )
             }
             Self::Expires(time) => write!(f, "the certificate expires on {}: renew it", day(time)),
-            Self::NotYet(time) => write!(
+            Self::NotYetValid(time) => write!(
                 f,
                 "the certificate is not valid before {}: is the clock of this machine right?",
                 day(time)
@@ -168,8 +179,8 @@ mod tests {
         let tls = Tls::load(vec![one.clone(), two]).unwrap();
         let told = |name: &str, now: &str| {
             let (hostname, now) = (name.parse().unwrap(), now.parse().unwrap());
-            let ailments = tls.ailments(&hostname, now);
-            ailments.iter().map(|ailment| ailment.what.to_string()).collect::<Vec<_>>()
+            let problems = tls.problems(&hostname, now);
+            problems.iter().map(|found| found.problem.to_string()).collect::<Vec<_>>()
         };
         assert!(told("one.test", "2027-01-10T00:00:00Z").is_empty());
         assert!(told("two.test", "2027-01-10T00:00:00Z").is_empty(), "one of them is enough");

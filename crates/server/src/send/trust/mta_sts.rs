@@ -8,8 +8,8 @@ use parking_lot::Mutex;
 use posta_mail::Timestamp;
 use posta_net::{
     clock::Clock,
-    https::{Web, WebError},
-    tls::failure::Failure,
+    https::{HttpsClient, HttpsError},
+    tls::failure::TlsFailure,
 };
 use posta_store::Store;
 use serde::{Deserialize, Serialize};
@@ -126,7 +126,7 @@ impl Fetched {
 /// Finds policies, and remembers them for as long as they hold, over restarts too: whoever can keep
 /// them from being fetched gains nothing while one is remembered.
 pub struct Policies {
-    web: Web,
+    https: HttpsClient,
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
     reports: Arc<TlsReports>,
@@ -164,12 +164,12 @@ impl Turns {
 impl Policies {
     /// With what is remembered.
     pub(crate) fn new(
-        web: Web,
+        https: HttpsClient,
         store: Arc<dyn Store>,
         clock: Arc<dyn Clock>,
         reports: Arc<TlsReports>,
     ) -> Self {
-        Self { web, store, clock, reports, known: Mutex::default(), turns: Mutex::default() }
+        Self { https, store, clock, reports, known: Mutex::default(), turns: Mutex::default() }
     }
 
     /// Reads what earlier runs fetched.
@@ -214,7 +214,7 @@ impl Policies {
 
     /// What the domain's DNS calls its policy (RFC 8461 §3.1).
     async fn id(&self, domain: &str) -> Option<String> {
-        let texts = self.web.resolver.texts(&format!("_mta-sts.{domain}")).await.ok()?.found;
+        let texts = self.https.resolver.texts(&format!("_mta-sts.{domain}")).await.ok()?.found;
         let mut records = texts.iter().filter(|text| text.starts_with("v=STSv1"));
         let record = records.next()?;
         // Two are none.
@@ -244,25 +244,27 @@ impl Policies {
         }
     }
 
-    async fn ask(&self, domain: &str) -> Result<Policy, (Failure, String)> {
+    async fn ask(&self, domain: &str) -> Result<Policy, (TlsFailure, String)> {
         let host = format!("mta-sts.{domain}");
         let request = Request::get("/.well-known/mta-sts.txt").header("host", &host);
         let request = request.body(Full::default());
-        let request = request.map_err(|why| (Failure::StsPolicyFetchError, why.to_string()))?;
-        match self.web.ask(&host, request, POLICY, PATIENCE).await {
+        let request = request.map_err(|why| (TlsFailure::StsPolicyFetchError, why.to_string()))?;
+        match self.https.request(&host, request, POLICY, PATIENCE).await {
             // RFC 8461 §3.3: a redirect is not followed.
-            Ok(answer) if answer.status == StatusCode::OK && answer.kind == "text/plain" => {
+            Ok(answer) if answer.status == StatusCode::OK && answer.media_type == "text/plain" => {
                 let policy = Policy::parse(str::from_utf8(&answer.body).unwrap_or_default());
-                policy.ok_or((Failure::StsPolicyInvalid, "what is served is none".to_owned()))
+                policy.ok_or((TlsFailure::StsPolicyInvalid, "what is served is none".to_owned()))
             }
             Ok(answer) => {
-                let why = format!("{} {}", answer.status, answer.kind);
-                Err((Failure::StsPolicyFetchError, why))
+                let why = format!("{} {}", answer.status, answer.media_type);
+                Err((TlsFailure::StsPolicyFetchError, why))
             }
-            Err(why @ WebError::Certificate(_)) => {
-                Err((Failure::StsWebpkiInvalid, why.to_string()))
+            Err(why @ HttpsError::Certificate(_)) => {
+                Err((TlsFailure::StsWebpkiInvalid, why.to_string()))
             }
-            Err(why @ WebError::Other(_)) => Err((Failure::StsPolicyFetchError, why.to_string())),
+            Err(why @ HttpsError::Other(_)) => {
+                Err((TlsFailure::StsPolicyFetchError, why.to_string()))
+            }
         }
     }
 

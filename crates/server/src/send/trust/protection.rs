@@ -18,7 +18,7 @@ use posta_net::{
     tls::{
         client::Verify,
         dane::{self, Dane},
-        failure::Failure,
+        failure::TlsFailure,
     },
 };
 use posta_store::Item;
@@ -87,10 +87,10 @@ impl Relay {
         if !policy.names(name) {
             let words = format!("{name} is none of the servers that {domain} names (MTA-STS)");
             if !is_test {
-                let trouble = Trouble::tls(Failure::ValidationFailure, words);
+                let trouble = Trouble::tls(TlsFailure::ValidationFailure, words);
                 return Err((trouble, PolicyKind::Sts));
             }
-            let failure = Err(Failure::ValidationFailure);
+            let failure = Err(TlsFailure::ValidationFailure);
             self.tls_reports.count(domain, PolicyKind::Sts, name, failure);
         }
         Ok((Trust::Tls(Verify::Authorities), PolicyKind::Sts, is_test))
@@ -130,7 +130,7 @@ impl Relay {
             // RFC 7672 §2.1.2: whoever holds the answer back must not gain by it.
             Err(error) => {
                 let words = format!("What the certificate of {base} must be is not known: {error}");
-                Err(Trouble::tls(Failure::DnssecInvalid, words))
+                Err(Trouble::tls(TlsFailure::DnssecInvalid, words))
             }
         }
     }

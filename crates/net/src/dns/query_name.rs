@@ -1,4 +1,4 @@
-//! The name that a question to DNS is about.
+//! The name in a query, as the library wants it.
 
 use hickory_resolver::proto::{
     ProtoError,
@@ -6,12 +6,12 @@ use hickory_resolver::proto::{
 };
 use std::net::IpAddr;
 
-/// A whole name in ASCII, as addresses have it, without the dot at its end. Beyond the letters, digits
-/// and hyphens of hosts it may have underscores, which the library takes from no text.
+/// A complete domain name in ASCII, without the dot at its end, so that no search list is tried. It may contain
+/// underscores, as TLSA names do; the library's own conversion from text refuses them.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Whole<'n>(pub(super) &'n str);
+pub(super) struct QueryName<'n>(pub(super) &'n str);
 
-impl IntoName for Whole<'_> {
+impl IntoName for QueryName<'_> {
     fn into_name(self) -> Result<Name, ProtoError> {
         Name::from_ascii(format!("{}.", self.0))
     }
@@ -28,8 +28,8 @@ mod tests {
     #[test]
     fn underscores_are_asked_for() {
         for name in ["my_host.x.test", "_25._tcp.mx_1.x.test", "xn--pot-cpa20l.test"] {
-            assert_eq!(Whole(name).into_name().unwrap().to_ascii(), format!("{name}."));
+            assert_eq!(QueryName(name).into_name().unwrap().to_ascii(), format!("{name}."));
         }
-        assert!(Whole("a b.test").into_name().is_err());
+        assert!(QueryName("a b.test").into_name().is_err());
     }
 }
