@@ -7,13 +7,13 @@ use posta_mail::{
     crlf::lines_of,
     envelope::{Body, MailParameters},
     limits,
-    sasl::Exchange,
+    sasl::{self, Exchange, Progress},
 };
 use posta_pop3::{client as pop3_client, server as pop3_server};
 use posta_smtp::{
     client as smtp_client,
     command::HelloVerb,
-    server::{self as smtp_server, Answer, Question, Recipient, Service},
+    server::{self as smtp_server, Answer, Committed, Question, Recipient, Service},
 };
 use std::sync::Arc;
 
@@ -31,7 +31,7 @@ fn play<E: Engine>(
     mut engine: E,
     wire: &[u8],
     size: usize,
-    mut answer: impl FnMut(&E::Question) -> E::Answer,
+    mut answer: impl FnMut(E::Question) -> E::Answer,
 ) -> Played
 where
     E::Question: std::fmt::Debug,
@@ -50,7 +50,7 @@ where
             }
             Step::Ask(question) => {
                 played.asked.push(format!("{question:?}"));
-                engine.answer(answer(&question), &mut played.said);
+                engine.answer(answer(question), &mut played.said);
             }
             Step::Content(content) => played.content.extend_from_slice(content),
             Step::Flush => {}
@@ -78,44 +78,55 @@ struct Order {
 }
 
 impl Order {
-    fn answer(&mut self, question: &Question) -> Answer {
-        let refused = || Answer::Refuse(Reply::new(550, (5, 0, 0), "No"));
+    fn answer(&mut self, question: Question) -> Answer {
+        let refused = || Reply::new(550, (5, 0, 0), "No");
         match question {
-            Question::Hello(_) | Question::Abandon => *self = Self::default(),
-            Question::Authenticate(Exchange::Start { .. }) => {
+            Question::Hello(_, ticket) => {
+                *self = Self::default();
+                ticket.answer(Ok(()))
+            }
+            Question::Abandon(ticket) => {
+                *self = Self::default();
+                ticket.answer(())
+            }
+            Question::Authenticate(Exchange::Start { .. }, ticket) => {
                 assert!(!self.transaction, "AUTH within a transaction");
-                return Answer::Challenge(b"go on".to_vec());
+                ticket.answer(Ok(Progress::Challenge(b"go on".to_vec())))
             }
-            Question::Authenticate(Exchange::Cancel) => return refused(),
-            Question::Authenticate(Exchange::Response(octets)) => {
-                return if octets.starts_with(b"y") { Answer::Accept } else { refused() };
+            Question::Authenticate(Exchange::Response(octets), ticket) => {
+                let is_good = octets.starts_with(b"y");
+                ticket.answer(if is_good { Ok(Progress::Done(())) } else { Err(refused()) })
             }
-            Question::Mail(_) => {
+            Question::BrokenOff(ticket) => ticket.answer(()),
+            Question::Mail(_, ticket) => {
                 assert!(!self.transaction, "MAIL within a transaction");
                 self.transaction = true;
+                ticket.answer(Ok(()))
             }
-            Question::Verify(_) => return Answer::Found(vec!["<a@x.test>".to_owned()]),
-            Question::Forwarded(_) => {
+            Question::Verify(_, ticket) => ticket.answer(Ok(vec!["<a@x.test>".to_owned()])),
+            Question::Forwarded(_, ticket) => {
                 assert!(!self.transaction, "XCLIENT within a transaction");
+                ticket.answer(Ok(()))
             }
-            Question::Recipient(Recipient { path, .. }) => {
+            Question::Recipient(Recipient { path, .. }, ticket) => {
                 assert!(self.transaction && !self.content, "RCPT out of order");
                 if path.to_string().contains("no") {
-                    return refused();
+                    return ticket.answer(Err(refused()));
                 }
                 self.recipients += 1;
+                ticket.answer(Ok(()))
             }
-            Question::Content => {
+            Question::Content(ticket) => {
                 assert!(self.recipients > 0 && !self.content, "content out of order");
                 self.content = true;
+                ticket.answer(Ok(()))
             }
-            Question::Commit => {
+            Question::Commit(ticket) => {
                 assert!(self.content, "a commit without content");
                 *self = Self::default();
-                return Answer::Committed(MailId::from_bytes([7; 12]));
+                ticket.answer(Ok(Committed(MailId::from_bytes([7; 12]))))
             }
         }
-        Answer::Accept
     }
 }
 
@@ -157,6 +168,7 @@ pub(crate) fn smtp(octets: &[u8]) {
     assert!(!whole.said.windows(2).any(|pair| pair[1] == b'\n' && pair[0] != b'\r'));
 }
 
+#[derive(Debug)]
 struct Messages;
 
 const MESSAGES: [&[u8]; 4] =
@@ -186,39 +198,42 @@ pub(crate) fn pop3(octets: &[u8]) {
     let play_cut = |size| {
         let engine = pop3_server::Server::<Messages>::new(profile.clone(), true)
             .with_challenge(challenge.clone());
-        let mut open = false;
+        let open = std::cell::Cell::new(false);
+        let opened = || {
+            assert!(!open.replace(true), "a second login");
+            Ok(Messages)
+        };
         play(engine, wire, size, |question| match question {
-            pop3_server::Question::Login { name, .. } if name == "no" => {
-                pop3_server::Answer::Denied(pop3_server::Denial::Credentials)
+            pop3_server::Question::Login { name, ticket, .. } if name == "no" => {
+                ticket.answer(Err(pop3_server::Denial::Credentials))
             }
-            pop3_server::Question::Authenticate(Exchange::Start { initial: None, .. }) => {
-                pop3_server::Answer::Challenge(b"go on".to_vec())
+            pop3_server::Question::Login { ticket, .. }
+            | pop3_server::Question::Apop { ticket, .. } => ticket.answer(opened()),
+            pop3_server::Question::Authenticate(Exchange::Start { initial: None, .. }, ticket) => {
+                ticket.answer(Ok(Progress::Challenge(b"go on".to_vec())))
             }
-            pop3_server::Question::Authenticate(Exchange::Cancel) => {
-                pop3_server::Answer::Denied(pop3_server::Denial::Credentials)
+            pop3_server::Question::Authenticate(Exchange::Response(octets), ticket)
+                if octets.len() > 9 =>
+            {
+                ticket.answer(Err(pop3_server::Denial::Locked))
             }
-            pop3_server::Question::Authenticate(Exchange::Response(octets)) if octets.len() > 9 => {
-                pop3_server::Answer::Denied(pop3_server::Denial::Locked)
+            pop3_server::Question::Authenticate(_, ticket) => {
+                ticket.answer(opened().map(Progress::Done))
             }
-            pop3_server::Question::Login { .. }
-            | pop3_server::Question::Apop { .. }
-            | pop3_server::Question::Authenticate(_) => {
-                assert!(!std::mem::replace(&mut open, true), "a second login");
-                pop3_server::Answer::Opened(Messages)
+            pop3_server::Question::BrokenOff(ticket) => ticket.answer(()),
+            pop3_server::Question::Proceed(ticket) => {
+                assert!(open.get(), "there is no login that could hold");
+                ticket.answer(Ok(()))
             }
-            pop3_server::Question::Proceed => {
-                assert!(open, "there is no login that could hold");
-                pop3_server::Answer::Proceed
+            pop3_server::Question::Read { index, offset, ticket, .. } => {
+                assert!(open.get(), "a message is read without a login");
+                let offset = usize::try_from(offset).expect("small");
+                let rest = MESSAGES[index][offset..].chunks(5).next().unwrap_or_default();
+                ticket.answer(Ok(Bytes::from_static(rest)))
             }
-            pop3_server::Question::Read { index, offset, .. } => {
-                assert!(open, "a message is read without a login");
-                let offset = usize::try_from(*offset).expect("small");
-                let rest = MESSAGES[*index][offset..].chunks(5).next().unwrap_or_default();
-                pop3_server::Answer::Content(Bytes::from_static(rest))
-            }
-            pop3_server::Question::Update(marked) => {
-                assert!(open && marked.iter().all(|&index| index < MESSAGES.len()));
-                pop3_server::Answer::Updated
+            pop3_server::Question::Update(marked, ticket) => {
+                assert!(open.get() && marked.iter().all(|&index| index < MESSAGES.len()));
+                ticket.answer(Ok(()))
             }
         })
     };
@@ -266,29 +281,31 @@ fn smtp_client(wire: &[u8], size: usize, kind: u8) {
     };
     let content = bytes::Bytes::from_static(b".x\r\n");
     play(smtp_client::Client::new(options, false), wire, size, |question| match question {
-        smtp_client::Question::Next(outcome) => {
+        smtp_client::Question::Next(outcome, ticket) => {
             outcome.as_ref().inspect(|outcome| check(outcome));
-            send().map_or(smtp_client::Answer::Quit, smtp_client::Answer::Send)
+            ticket.answer(send().map_or(smtp_client::Next::Quit, smtp_client::Next::Send))
         }
-        smtp_client::Question::Done(outcome) => {
-            check(outcome);
-            smtp_client::Answer::Wait
+        smtp_client::Question::Done(outcome, ticket) => {
+            check(&outcome);
+            ticket.answer(())
         }
-        smtp_client::Question::Ahead if kind & 16 != 0 => {
-            send().map_or(smtp_client::Answer::Wait, smtp_client::Answer::Send)
+        smtp_client::Question::Ahead(ticket) => {
+            ticket.answer(if kind & 16 != 0 { send() } else { None })
         }
-        smtp_client::Question::Ahead => smtp_client::Answer::Wait,
-        smtp_client::Question::Converting => smtp_client::Answer::Convert,
-        smtp_client::Question::Content { first: true, .. } => {
-            smtp_client::Answer::Content(content.clone())
+        smtp_client::Question::Convert(ticket) => ticket.answer(Ok(())),
+        smtp_client::Question::Content { first, ticket, .. } => ticket.answer(match first {
+            true => smtp_client::Piece::Content(content.clone()),
+            false => smtp_client::Piece::End,
+        }),
+        smtp_client::Question::Login(_, ticket) => {
+            ticket.answer(smtp_client::Login::Auth(sasl::Opening {
+                mechanism: "PLAIN".to_owned(),
+                initial: Some(vec![0]),
+            }))
         }
-        smtp_client::Question::Content { .. } => smtp_client::Answer::EndOfContent,
-        smtp_client::Question::Login(_) => {
-            smtp_client::Answer::Auth("PLAIN".to_owned(), Some(vec![0]))
-        }
-        smtp_client::Question::Challenge(_) => smtp_client::Answer::Respond(None),
-        smtp_client::Question::Last(_) | smtp_client::Question::Failed(_) => {
-            smtp_client::Answer::Quit
+        smtp_client::Question::Challenge(_, ticket) => ticket.answer(None),
+        smtp_client::Question::Last(_, ticket) | smtp_client::Question::Failed(_, ticket) => {
+            ticket.answer(())
         }
     });
 }
@@ -300,14 +317,25 @@ fn pop3_client(wire: &[u8], size: usize, kind: u8) {
         password: Secret::new(b"x"),
         tls: TlsUse::Never,
     };
-    let asks = [
-        pop3_client::Answer::Stat,
-        pop3_client::Answer::Uidl,
-        pop3_client::Answer::Retr(1),
-        pop3_client::Answer::Dele(1),
+    let requests = [
+        pop3_client::Request::Stat,
+        pop3_client::Request::Uidl,
+        pop3_client::Request::Retr(1),
+        pop3_client::Request::Dele(1),
     ];
+    let request = &requests[usize::from(kind >> 1) % requests.len()];
     play(pop3_client::Client::new(options, false), wire, size, |question| match question {
-        pop3_client::Question::Next(_) => asks[usize::from(kind >> 1) % asks.len()].clone(),
-        _ => pop3_client::Answer::Quit,
+        pop3_client::Question::LoggedIn(ticket)
+        | pop3_client::Question::Status(_, ticket)
+        | pop3_client::Question::Sizes(_, ticket)
+        | pop3_client::Question::UniqueIds(_, ticket)
+        | pop3_client::Question::Retrieved(_, ticket)
+        | pop3_client::Question::Deleted(_, ticket)
+        | pop3_client::Question::Done(_, ticket) => ticket.answer(request.clone()),
+        pop3_client::Question::Login { ticket, .. } => ticket.answer(pop3_client::Login::User),
+        pop3_client::Question::Challenge(_, ticket) => ticket.answer(None),
+        pop3_client::Question::Quit(_, ticket) | pop3_client::Question::Failed(_, ticket) => {
+            ticket.answer(())
+        }
     });
 }

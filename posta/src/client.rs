@@ -14,10 +14,7 @@ use posta_net::{
     tls::client::{ClientTls, Verify},
     transport::{Net, Stream, SystemNet},
 };
-use posta_smtp::{
-    Client,
-    client::{Answer, Envelope, Failure, Options, Outcome, Question},
-};
+use posta_smtp::client as smtp;
 use std::{future::pending, io, path::Path};
 use tokio::{net::UnixStream, sync::mpsc};
 
@@ -46,11 +43,11 @@ pub(crate) struct Security {
 /// Sends one message over a connection, and says goodbye. Answers the outcome for each recipient.
 pub(crate) async fn submit(
     stream: Box<dyn Stream>,
-    options: Options,
+    options: smtp::Options,
     security: Security,
-    envelope: Envelope,
+    envelope: smtp::Envelope,
     content: Bytes,
-) -> Result<Outcome> {
+) -> Result<smtp::Outcome> {
     let (sender, pieces) = mpsc::channel(2);
     // The channel has room for both.
     let _ = sender.try_send(Piece::Content(content));
@@ -69,11 +66,11 @@ pub(crate) enum Piece {
 /// The same for a message that comes piece by piece. Without an end it is not sent.
 pub(crate) async fn submit_pieces(
     stream: Box<dyn Stream>,
-    options: Options,
+    options: smtp::Options,
     security: Security,
-    envelope: Envelope,
+    envelope: smtp::Envelope,
     pieces: mpsc::Receiver<Piece>,
-) -> Result<Outcome> {
+) -> Result<smtp::Outcome> {
     let is_implicit = security.is_implicit;
     let name = security.tls.as_ref().map_or("the server", |(_, name, _)| name).to_owned();
     let mut host = Submission::new(security, envelope, pieces);
@@ -81,12 +78,12 @@ pub(crate) async fn submit_pieces(
     if is_implicit {
         stream = host.secure(stream).await.map_err(|error| anyhow!(no_tls(&name, &error)))?;
     }
-    let mut engine = Client::new(options, is_implicit);
+    let mut engine = smtp::Client::new(options, is_implicit);
     let driver = Driver::unstoppable();
     let driven = driver.drive(stream, &mut engine, &mut host).await;
     match (host.ended, driven) {
         (Some(Ok(outcome)), _) => Ok(outcome),
-        (Some(Err(Failure::NoLogin)), _) if !host.is_offered_login => bail!(NO_LOGIN),
+        (Some(Err(smtp::Failure::NoLogin)), _) if !host.is_offered_login => bail!(NO_LOGIN),
         (Some(Err(failure)), _) => bail!(describe(&failure)),
         (None, Ok(_)) if !host.heard => bail!(SILENT),
         (None, Ok(Ended::ByPeer)) => bail!("the server closed the connection in the middle"),
@@ -101,49 +98,49 @@ pub(crate) fn envelope(
     from: ReversePath,
     to: Vec<posta_mail::Address>,
     content: &[u8],
-) -> Envelope {
+) -> smtp::Envelope {
     let body = if content.is_ascii() { Body::SevenBit } else { Body::EightBitMime };
     let size = Some(content.len() as u64);
-    Envelope {
+    smtp::Envelope {
         reverse_path: from,
         recipients: to.into_iter().map(|to| ForwardPath::Address(to).into()).collect(),
         parameters: MailParameters { size, body, ..MailParameters::default() },
     }
 }
 
-fn describe(failure: &Failure) -> String {
+fn describe(failure: &smtp::Failure) -> String {
     match failure {
-        Failure::Refused(reply) | Failure::Closing(reply) => {
+        smtp::Failure::Refused(reply) | smtp::Failure::Closing(reply) => {
             format!("the server refuses: {reply}")
         }
-        Failure::NoTls(None) => {
+        smtp::Failure::NoTls(None) => {
             "the server offers no STARTTLS: --tls implicit where TLS comes first, as at port \
              465; --tls none for a server on this machine"
                 .to_owned()
         }
-        Failure::NoTls(Some(reply)) => format!("the server refuses STARTTLS: {reply}"),
-        Failure::NoLogin => {
+        smtp::Failure::NoTls(Some(reply)) => format!("the server refuses STARTTLS: {reply}"),
+        smtp::Failure::NoLogin => {
             "the server offers no login that is safe here: --tls with its certificate makes one so"
                 .to_owned()
         }
-        Failure::Login(reply) => {
+        smtp::Failure::Login(reply) => {
             format!(
                 "the server refuses the login: {reply} (many servers want the whole address as --user)"
             )
         }
-        Failure::Namesake => "the server has the name of this client".to_owned(),
-        Failure::Unexpected { to, reply } => {
+        smtp::Failure::Namesake => "the server has the name of this client".to_owned(),
+        smtp::Failure::Unexpected { to, reply } => {
             format!("the server answers {to} with \"{reply}\", which no server may answer to that")
         }
-        Failure::Protocol(_) => "what answers there does not speak SMTP".to_owned(),
+        smtp::Failure::Protocol(_) => "what answers there does not speak SMTP".to_owned(),
     }
 }
 
 /// Answers for the sending of one message.
 struct Submission {
-    envelope: Option<Envelope>,
+    envelope: Option<smtp::Envelope>,
     pieces: mpsc::Receiver<Piece>,
-    ended: Option<Result<Outcome, Failure>>,
+    ended: Option<Result<smtp::Outcome, smtp::Failure>>,
     security: Security,
     is_securing: bool,
     /// Whether the server said anything.
@@ -159,7 +156,11 @@ const NO_LOGIN: &str = "the server offers no login on this port: mail programs l
                         or at 465 with --tls implicit; without --user nobody logs in";
 
 impl Submission {
-    const fn new(security: Security, envelope: Envelope, pieces: mpsc::Receiver<Piece>) -> Self {
+    const fn new(
+        security: Security,
+        envelope: smtp::Envelope,
+        pieces: mpsc::Receiver<Piece>,
+    ) -> Self {
         Self {
             envelope: Some(envelope),
             pieces,
@@ -174,74 +175,78 @@ impl Submission {
         }
     }
 
-    fn log_in(&mut self, offered: &[String]) -> Answer {
-        let Some((user, password)) = &self.security.login else { return Answer::Quit };
+    fn log_in(&mut self, offered: &[String]) -> smtp::Login {
+        let Some((user, password)) = &self.security.login else { return smtp::Login::GiveUp };
         // A password is not said to whoever answers.
         let may_say =
             self.security.tls.as_ref().is_some_and(|(.., verify)| *verify != Verify::Anyone);
         let exporter = self.exporter.as_deref();
         match ClientLogin::strongest(offered, user, password, exporter, may_say, &SystemClock) {
-            Some((mechanism, initial, login)) => {
+            Some((opening, login)) => {
                 self.login = Some(login);
-                Answer::Auth(mechanism, initial)
+                smtp::Login::Auth(opening)
             }
             // The engine tells why none of them will do.
-            None => Answer::Quit,
+            None => smtp::Login::GiveUp,
         }
     }
 
-    fn next(&mut self) -> Answer {
+    fn next(&mut self) -> smtp::Next {
         if self.login.as_ref().is_some_and(|login| !login.is_trusted()) {
-            return self.unmask();
+            self.unmask();
+            return smtp::Next::Quit;
         }
-        self.envelope.take().map_or(Answer::Quit, Answer::Send)
+        self.envelope.take().map_or(smtp::Next::Quit, smtp::Next::Send)
     }
 
     /// By SCRAM the server has to prove that it knows the password, too.
-    fn unmask(&mut self) -> Answer {
+    fn unmask(&mut self) {
         let words = "it does not know the password itself: it is an impostor";
-        self.ended = Some(Err(Failure::Login(Reply::new(535, (5, 7, 8), words))));
-        Answer::Quit
+        self.ended = Some(Err(smtp::Failure::Login(Reply::new(535, (5, 7, 8), words))));
     }
 }
 
-impl Host<Client> for Submission {
-    async fn answer(&mut self, question: Question) -> Answer {
+impl Host<smtp::Client> for Submission {
+    async fn answer(&mut self, question: smtp::Question) -> smtp::Answer {
         self.heard = true;
         match question {
-            Question::Next(outcome) => {
+            smtp::Question::Next(outcome, ticket) => {
                 if let Some(outcome) = outcome {
                     self.ended = Some(Ok(outcome));
                 }
-                self.next()
+                ticket.answer(self.next())
             }
-            Question::Last(outcome) => {
+            smtp::Question::Last(outcome, ticket) => {
                 self.ended = outcome.map(Ok);
-                Answer::Quit
+                ticket.answer(())
             }
-            Question::Converting => {
-                Answer::Refuse(Reply::new(554, (5, 6, 3), "The server does not take 8-bit content"))
+            smtp::Question::Convert(ticket) => {
+                let words = "The server does not take 8-bit content";
+                ticket.answer(Err(Reply::new(554, (5, 6, 3), words)))
             }
-            Question::Ahead | Question::Done(_) => Answer::Wait,
-            Question::Login(offered) => {
+            smtp::Question::Ahead(ticket) => ticket.answer(None),
+            smtp::Question::Done(_, ticket) => ticket.answer(()),
+            smtp::Question::Login(offered, ticket) => {
                 self.is_offered_login = true;
-                self.log_in(&offered)
+                ticket.answer(self.log_in(&offered))
             }
-            Question::Challenge(challenge) => {
+            smtp::Question::Challenge(challenge, ticket) => {
                 let response = self.login.as_mut().and_then(|login| login.respond(&challenge));
                 self.is_impostor = response.is_none();
-                Answer::Respond(response)
+                ticket.answer(response)
             }
-            Question::Content { .. } => match self.pieces.recv().await {
-                Some(Piece::Content(content)) => Answer::Content(content),
-                Some(Piece::End) => Answer::EndOfContent,
+            smtp::Question::Content { ticket, .. } => match self.pieces.recv().await {
+                Some(Piece::Content(content)) => ticket.answer(smtp::Piece::Content(content)),
+                Some(Piece::End) => ticket.answer(smtp::Piece::End),
                 // Half a message: whoever sent it gave up, and ends this too.
                 None => pending().await,
             },
-            Question::Failed(Failure::Login(_)) if self.is_impostor => self.unmask(),
-            Question::Failed(failure) => {
-                self.ended = Some(Err(failure));
-                Answer::Quit
+            smtp::Question::Failed(failure, ticket) => {
+                match failure {
+                    smtp::Failure::Login(_) if self.is_impostor => self.unmask(),
+                    failure => self.ended = Some(Err(failure)),
+                }
+                ticket.answer(())
             }
         }
     }

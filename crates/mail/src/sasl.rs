@@ -1,62 +1,89 @@
 //! The framing that the SASL exchanges of all protocols share (RFC 4422): base64, `=`, `*`. What the
-//! octets mean is not the protocols' business.
+//! octets mean is decided by whoever answers the engines' questions.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 
-/// A piece of a SASL exchange, out of its base64.
+/// A message from the client of a SASL exchange, decoded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Exchange {
-    /// It begins, with one of the mechanisms that are offered.
+    /// The first message, which names one of the mechanisms that are offered.
     Start {
-        /// Which, in upper case.
+        /// The mechanism's name, in upper case.
         mechanism: String,
-        /// What the client said at once.
+        /// The initial response, if the client sent one with the name.
         initial: Option<Vec<u8>>,
     },
-    /// The client's answer to a challenge.
+    /// The response to a challenge.
     Response(Vec<u8>),
-    /// The client gives up, with `*` or with what is no answer. Told so that nobody can try names,
-    /// passwords or tokens and have none of it counted.
-    Cancel,
 }
 
-/// Text that is no base64.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("no base64")]
-pub struct NoBase64;
+/// The beginning of an exchange, as a client chooses it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Opening {
+    /// The name of one of the mechanisms that the server offers.
+    pub mechanism: String,
+    /// What to send with the name, if the mechanism lets the client speak first.
+    pub initial: Option<Vec<u8>>,
+}
 
-/// The beginning of an exchange. `=` is an initial response of no octets (RFC 4954 §4, RFC 5034 §4).
+/// Where an exchange stands after a message from the client.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Progress<T> {
+    /// The server sends this challenge, and the client responds to it.
+    Challenge(Vec<u8>),
+    /// The client has proved who it is.
+    Done(T),
+}
+
+/// Why a line is no response.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NoResponse {
+    /// The client gives up, with `*` (RFC 4422 §5).
+    #[error("the client gives up")]
+    Cancelled,
+    /// The line is not base64.
+    #[error("no base64")]
+    NoBase64,
+}
+
+/// Returns the first message of an exchange. `=` is an empty initial response (RFC 4954 §4, RFC 5034
+/// §4).
 ///
 /// # Errors
-/// When the initial response is no base64.
-pub fn start(mechanism: String, initial: Option<&[u8]>) -> Result<Exchange, NoBase64> {
+/// When the initial response is not base64.
+pub fn start(mechanism: String, initial: Option<&[u8]>) -> Result<Exchange, NoResponse> {
     let initial = match initial {
         None => None,
         Some(b"=") => Some(Vec::new()),
-        Some(text) => Some(BASE64.decode(text).map_err(|_| NoBase64)?),
+        Some(text) => Some(decode(text)?),
     };
     Ok(Exchange::Start { mechanism, initial })
 }
 
-/// Returns what a line in answer to a challenge says: `*` gives up (RFC 4422 §5).
+/// Decodes a line that responds to a challenge. A client decodes the server's challenges by the same
+/// rules.
 ///
 /// # Errors
-/// When it is no base64.
-pub fn response(line: &[u8]) -> Result<Exchange, NoBase64> {
+/// When the client gives up instead, or the line is not base64.
+pub fn response(line: &[u8]) -> Result<Vec<u8>, NoResponse> {
     if line == b"*" {
-        return Ok(Exchange::Cancel);
+        return Err(NoResponse::Cancelled);
     }
-    BASE64.decode(line).map(Exchange::Response).map_err(|_| NoBase64)
+    decode(line)
 }
 
-/// A challenge, as it stands in a line.
+fn decode(text: &[u8]) -> Result<Vec<u8>, NoResponse> {
+    BASE64.decode(text).map_err(|_| NoResponse::NoBase64)
+}
+
+/// Encodes a challenge or a response as it stands in a line.
 #[must_use]
 pub fn challenge(octets: &[u8]) -> String {
     BASE64.encode(octets)
 }
 
-/// An initial response, as it stands behind the mechanism, with the space before it: no octets are
-/// `=` (RFC 4954 §4, RFC 5034 §4).
+/// Encodes an initial response as it stands behind the mechanism's name, with the space before it: no
+/// octets are `=` (RFC 4954 §4, RFC 5034 §4).
 #[must_use]
 pub fn initial(octets: &[u8]) -> String {
     if octets.is_empty() { " =".to_owned() } else { format!(" {}", challenge(octets)) }

@@ -2,7 +2,7 @@
 //! what collects mail and the program's own client all log in by it.
 
 use crate::{clock::Clock, scram::ScramClient};
-use posta_mail::Secret;
+use posta_mail::{Secret, sasl::Opening};
 
 /// How we log in elsewhere.
 #[derive(Debug)]
@@ -15,8 +15,8 @@ pub enum ClientLogin {
 }
 
 impl ClientLogin {
-    /// The strongest mechanism of those offered, its initial response, and what follows. A password
-    /// is said only to whom it may be said.
+    /// Returns how to begin with the strongest mechanism of those offered, and what follows. A password is
+    /// said only where it may be said.
     #[must_use]
     pub fn strongest(
         offered: &[String],
@@ -25,21 +25,25 @@ impl ClientLogin {
         exporter: Option<&[u8]>,
         may_say_password: bool,
         clock: &dyn Clock,
-    ) -> Option<(String, Option<Vec<u8>>, Self)> {
+    ) -> Option<(Opening, Self)> {
         let has = |name: &str| offered.iter().any(|offered| offered == name);
         let exporter = exporter.filter(|_| has("SCRAM-SHA-256-PLUS"));
         if exporter.is_some() || has("SCRAM-SHA-256") {
             let (first, proof) = ScramClient::new(user, password.clone(), exporter, clock);
             let plus = if exporter.is_some() { "-PLUS" } else { "" };
-            return Some((format!("SCRAM-SHA-256{plus}"), Some(first), Self::Scram(proof)));
+            let mechanism = format!("SCRAM-SHA-256{plus}");
+            return Some((Opening { mechanism, initial: Some(first) }, Self::Scram(proof)));
         }
         if has("PLAIN") && may_say_password {
             let message = [b"\0", user.as_bytes(), b"\0", password.expose()].concat();
-            return Some(("PLAIN".to_owned(), Some(message.clone()), Self::Lines(vec![message])));
+            let initial = Some(message.clone());
+            let opening = Opening { mechanism: "PLAIN".to_owned(), initial };
+            return Some((opening, Self::Lines(vec![message])));
         }
         if has("LOGIN") && may_say_password {
             let lines = vec![password.expose().to_vec(), user.as_bytes().to_vec()];
-            return Some(("LOGIN".to_owned(), None, Self::Lines(lines)));
+            let opening = Opening { mechanism: "LOGIN".to_owned(), initial: None };
+            return Some((opening, Self::Lines(lines)));
         }
         None
     }

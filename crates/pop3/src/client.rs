@@ -2,128 +2,40 @@
 //!
 //! # Theory
 //!
-//! The client follows the server's greeting through STLS, where it is wanted, and the login to the
-//! state in which it asks [`Question::Next`]; each question carries what the command before
-//! brought. Commands go one at a time.
+//! The client follows the server's greeting through STLS, where it is wanted, and the login to
+//! [`Question::LoggedIn`]. From then on each question carries what the request before brought, and asks
+//! for the next one. Requests go one at a time.
 //!
-//! | state      | waits for                       | then |
-//! |------------|---------------------------------|------|
-//! | `Greeting` | +OK                             | CAPA for STLS or SASL, or USER |
-//! | `Capa`     | the capability list             | STLS, asks how to log in, or USER |
-//! | `Stls`     | +OK                             | negotiates (`Securing`), CAPA or USER |
-//! | `Choosing` | the caller's mechanism          | AUTH or USER |
-//! | `Auth`     | a challenge, +OK, -ERR          | asks for a response, what to do, or how else to log in |
-//! | `Challenged` | the caller's response         | sends it |
-//! | `User`     | +OK                             | PASS |
-//! | `Pass`     | +OK                             | asks what to do |
-//! | `Ready`    | the caller's answer             | sends the command |
-//! | `Sent`     | the status line of its response | asks again, or reads lines |
-//! | `Lines`    | the lines of a listing          | asks again |
-//! | `Message`  | a message                       | asks again |
-//! | `Quit`     | +OK                             | closes |
+//! | expected by     | the status line       | then |
+//! |-----------------|-----------------------|------|
+//! | `Greeting`      | +OK                   | CAPA for STLS or SASL, or USER |
+//! | `Capa`          | +OK                   | reads the list (`Capabilities`): STLS, asks how to log in, or USER |
+//! | `Stls`          | +OK                   | negotiates (`Securing`), CAPA or USER |
+//! | `Auth`          | a challenge, +OK, -ERR | asks for a response, what to do, or how else to log in |
+//! | `User`          | +OK                   | PASS |
+//! | `Pass`          | +OK                   | asks what to do |
+//! | `Request`       | +OK, -ERR             | asks what to do, or reads `Sizes`, `UniqueIds`, a `Message` first |
+//!
+//! A question that is due stands in the state `Ask` until the next step; then the client is in `Asked`.
+//! What the question interrupts travels in its ticket and comes back with the answer
+//! (`client/asked.rs`). A ticket that is dropped leaves the client there, and the session closes.
+
+mod asked;
+mod question;
+
+pub use asked::Answer;
+pub use question::{Failure, Login, Options, Question, Request, Response, Status, Ticket};
 
 use crate::UniqueIds;
+use asked::{Answered, Mechanisms};
 use posta_mail::{
-    Engine, Interrupt, Pace, Secret, Step, TlsUse,
+    Engine, Interrupt, Pace, Step, TlsUse,
     dots::{BareNewlines, Decoded, DotDecoder},
     limits,
     line::{Cut, cut_line},
-    sasl,
+    sasl::{self, Opening},
 };
 use std::{borrow::Cow, io::Write as _};
-
-/// How a client behaves.
-#[derive(Debug, Clone)]
-pub struct Options {
-    /// The name to log in with.
-    pub name: String,
-    /// The password.
-    pub password: Secret,
-    /// Whether to use STLS.
-    pub tls: TlsUse,
-    /// Whether to ask which SASL mechanism to use ([`Question::Login`]), where there are any.
-    pub sasl: bool,
-}
-
-/// What the caller wants sent. Message numbers count from 1.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Answer {
-    /// To [`Question::Login`]: USER and PASS.
-    User,
-    /// To [`Question::Login`]: AUTH with this mechanism, and perhaps an initial response.
-    Auth(String, Option<Vec<u8>>),
-    /// To [`Question::Challenge`]: this response; none to give up.
-    Respond(Option<Vec<u8>>),
-    /// STAT: brings [`Outcome::Status`].
-    Stat,
-    /// LIST: brings [`Outcome::Listing`].
-    List,
-    /// UIDL: brings [`Outcome::UniqueIds`].
-    Uidl,
-    /// RETR: brings [`Step::Content`], then [`Outcome::Done`].
-    Retr(u32),
-    /// TOP: brings [`Step::Content`], then [`Outcome::Done`].
-    Top(u32, u64),
-    /// DELE: brings [`Outcome::Done`].
-    Dele(u32),
-    /// NOOP: brings [`Outcome::Done`].
-    Noop,
-    /// RSET: brings [`Outcome::Done`].
-    Rset,
-    /// QUIT: brings [`Question::Quit`].
-    Quit,
-}
-
-/// What the caller is asked.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Question {
-    /// How to log in.
-    Login {
-        /// The mechanisms that the server offers and has not refused yet, in upper case (RFC 5034 §3).
-        offered: Vec<String>,
-        /// With what words it refused the last one.
-        refused: Option<String>,
-    },
-    /// What to answer to this challenge.
-    Challenge(Vec<u8>),
-    /// What to do next. Carries what the command before brought; [`Outcome::Done`] after the login.
-    Next(Outcome),
-    /// The server's answer to QUIT: whether the marked messages are removed. Any answer will do.
-    Quit(Result<(), String>),
-    /// The session is of no use. Any answer will do.
-    Failed(Failure),
-}
-
-/// What a command brought.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Outcome {
-    /// It is done.
-    Done,
-    /// The server refused it, with these words.
-    Refused(String),
-    /// Messages and octets.
-    Status {
-        /// Number of messages.
-        messages: u32,
-        /// Octets in all.
-        octets: u64,
-    },
-    /// Message numbers and octets.
-    Listing(Vec<(u32, u64)>),
-    /// Message numbers and unique-ids.
-    UniqueIds(UniqueIds),
-}
-
-/// Why a session cannot be used.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Failure {
-    /// The server refuses to talk, or the login, with these words.
-    Refused(String),
-    /// The server does not offer STLS, which [`TlsUse::Required`] asks for.
-    NoTls,
-    /// The server sent something that is no response; what.
-    Protocol(&'static str),
-}
 
 /// The engine. See the module's theory.
 #[derive(Debug)]
@@ -137,26 +49,36 @@ pub struct Client {
 
 #[derive(Debug)]
 enum State {
-    Greeting,
-    Capa {
-        listing: bool,
-        offered: Offered,
-    },
-    Choosing(Vec<String>, Option<String>),
-    /// In an exchange of SASL; the mechanisms that are left should it fail.
-    Auth(Vec<String>),
-    Challenged(Vec<u8>, Vec<String>),
-    Stls,
+    Reading(Reading),
+    Message(DotDecoder),
+    /// The server said +OK to STLS.
     Securing,
+    /// To be asked by the next step.
+    Ask(Question),
+    Asked,
+    Closed,
+}
+
+/// What the next line is.
+#[derive(Debug)]
+enum Reading {
+    Status(Expected),
+    Capabilities(Offered),
+    Sizes(Vec<(u32, u64)>),
+    UniqueIds(UniqueIds),
+}
+
+/// What the next status line answers.
+#[derive(Debug)]
+enum Expected {
+    Greeting,
+    Capa,
+    Stls,
+    /// A line of a SASL exchange; with the mechanisms that are left should it fail.
+    Auth(Mechanisms),
     User,
     Pass,
-    Ready(Outcome),
-    Sent(Answer),
-    Lines(Outcome),
-    Message(DotDecoder),
-    Quit,
-    Ended(Question),
-    Closed,
+    Request(Request),
 }
 
 /// What the server's capabilities say.
@@ -182,83 +104,152 @@ impl Client {
     /// An engine for a connection that was just opened, in TLS already or not.
     #[must_use]
     pub fn new(options: Options, secured: bool) -> Self {
-        Self { options, state: State::Greeting, listed: 0, secured }
+        Self {
+            options,
+            state: State::Reading(Reading::Status(Expected::Greeting)),
+            listed: 0,
+            secured,
+        }
     }
 
-    fn line(&mut self, line: &[u8], output: &mut Vec<u8>) -> Result<(), Failure> {
-        self.listed += line.len();
-        match &mut self.state {
-            State::Capa { listing: true, offered } => match line {
-                b"." => {
-                    let offered = std::mem::take(offered);
-                    self.after_capabilities(offered, output)?;
-                }
-                _ if self.listed > limits::POP3_CAPABILITIES => {
-                    return Err(Failure::Protocol("the list of capabilities does not end"));
-                }
-                line => offered.read(line),
-            },
-            State::Lines(_) if self.listed > limits::POP3_LISTING => {
-                return Err(Failure::Protocol("a listing is too long"));
-            }
-            State::Lines(listing) => {
-                if line == b"." {
-                    let complete = std::mem::replace(listing, Outcome::Done);
-                    self.state = State::Ready(complete);
-                } else {
-                    read_listing_line(line, listing)?;
-                }
-            }
-            _ => self.status(line, output)?,
+    fn expect(&mut self, expected: Expected) {
+        self.listed = 0;
+        self.state = State::Reading(Reading::Status(expected));
+    }
+
+    fn ask(&mut self, question: Question) {
+        self.state = State::Ask(question);
+    }
+
+    fn capability(
+        &mut self,
+        mut offered: Offered,
+        line: &[u8],
+        output: &mut Vec<u8>,
+    ) -> Result<(), Failure> {
+        if line == b"." {
+            return self.after_capabilities(offered, output);
         }
+        let endless = Failure::Protocol("the list of capabilities does not end");
+        self.count(line, limits::POP3_CAPABILITIES, endless)?;
+        offered.read(line);
+        self.state = State::Reading(Reading::Capabilities(offered));
         Ok(())
     }
 
-    fn status(&mut self, line: &[u8], output: &mut Vec<u8>) -> Result<(), Failure> {
-        self.listed = 0;
-        let challenge = line.strip_prefix(b"+").filter(|rest| rest.is_empty() || rest[0] == b' ');
-        if let (State::Auth(left), Some(challenge)) = (&mut self.state, challenge) {
-            // RFC 5034 §4 has base64 here. Some servers say "go ahead" in plain words instead: whoever
-            // needs a challenge finds none.
-            let octets = match sasl::response(challenge.trim_ascii()) {
-                Ok(sasl::Exchange::Response(octets)) => octets,
-                _ => Vec::new(),
-            };
-            self.state = State::Challenged(octets, std::mem::take(left));
+    fn size(&mut self, mut sizes: Vec<(u32, u64)>, line: &[u8]) -> Result<(), Failure> {
+        if line == b"." {
+            self.ask(Question::Sizes(Ok(sizes), Ticket::new(())));
             return Ok(());
         }
-        let (positive, words) = status(line)?;
-        let words = &*words;
-        match (std::mem::replace(&mut self.state, State::Closed), positive) {
-            (State::Greeting, true) if self.wants_capabilities() => self.send_capa(output),
-            (State::Greeting, true) => self.send_user(output),
-            (State::Capa { offered, .. }, true) => {
-                self.state = State::Capa { listing: true, offered };
+        self.count(line, limits::POP3_LISTING, LISTING_TOO_LONG)?;
+        let (number, value) = listed(line);
+        let octets = value.split(' ').next().and_then(|word| word.parse().ok());
+        sizes.extend(number.zip(octets));
+        check_listing(sizes.len())?;
+        self.state = State::Reading(Reading::Sizes(sizes));
+        Ok(())
+    }
+
+    fn unique_id(&mut self, mut unique_ids: UniqueIds, line: &[u8]) -> Result<(), Failure> {
+        if line == b"." {
+            self.ask(Question::UniqueIds(Ok(unique_ids), Ticket::new(())));
+            return Ok(());
+        }
+        self.count(line, limits::POP3_LISTING, LISTING_TOO_LONG)?;
+        let (number, value) = listed(line);
+        if let Some(number) = number {
+            // Less than 4 GiB: limits::POP3_LISTING.
+            unique_ids.push(number, &value);
+        }
+        check_listing(unique_ids.len())?;
+        self.state = State::Reading(Reading::UniqueIds(unique_ids));
+        Ok(())
+    }
+
+    /// Counts a line of a list.
+    fn count(&mut self, line: &[u8], limit: usize, excess: Failure) -> Result<(), Failure> {
+        self.listed += line.len();
+        if self.listed > limit { Err(excess) } else { Ok(()) }
+    }
+
+    fn status(
+        &mut self,
+        expected: Expected,
+        line: &[u8],
+        output: &mut Vec<u8>,
+    ) -> Result<(), Failure> {
+        let challenge = line.strip_prefix(b"+").filter(|rest| rest.is_empty() || rest[0] == b' ');
+        let expected = match (expected, challenge) {
+            (Expected::Auth(left), Some(challenge)) => {
+                // RFC 5034 §4 has base64 here. Some servers say "go ahead" in plain words instead: whoever
+                // needs a challenge finds none.
+                let octets = sasl::response(challenge.trim_ascii()).unwrap_or_default();
+                self.ask(Question::Challenge(octets, Ticket::new(left)));
+                return Ok(());
             }
-            (State::Capa { offered, .. }, false) => self.after_capabilities(offered, output)?,
-            (State::Stls, true) => self.state = State::Securing,
-            (State::User, true) => {
+            (expected, _) => expected,
+        };
+        let (positive, words) = status(line)?;
+        match (expected, positive) {
+            (Expected::Greeting, true) if self.wants_capabilities() => self.send_capa(output),
+            (Expected::Greeting, true) => self.send_user(output),
+            (Expected::Capa, true) => {
+                self.state = State::Reading(Reading::Capabilities(Offered::default()))
+            }
+            (Expected::Capa, false) => self.after_capabilities(Offered::default(), output)?,
+            (Expected::Stls, true) => self.state = State::Securing,
+            (Expected::User, true) => {
                 output.extend_from_slice(b"PASS ");
                 output.extend_from_slice(self.options.password.expose());
                 output.extend_from_slice(b"\r\n");
-                self.state = State::Pass;
+                self.expect(Expected::Pass);
             }
-            (State::Pass | State::Auth(_), true) => self.state = State::Ready(Outcome::Done),
+            (Expected::Pass | Expected::Auth(_), true) => {
+                self.ask(Question::LoggedIn(Ticket::new(())));
+            }
             // A server may offer what it does not take for this user.
-            (State::Auth(left), false) => {
-                self.state = State::Choosing(left, Some(words.to_owned()))
+            (Expected::Auth(left), false) => self.ask_login(left, Some(words.into_owned())),
+            (Expected::Request(request), true) => self.after(request, &words)?,
+            (Expected::Request(request), false) => self.refused(request, words.into_owned()),
+            (Expected::Greeting | Expected::Stls | Expected::User | Expected::Pass, false) => {
+                return Err(Failure::Refused(words.into_owned()));
             }
-            (State::Sent(command), true) => self.state = after(command, words)?,
-            (State::Sent(_), false) => {
-                self.state = State::Ready(Outcome::Refused(words.to_owned()))
-            }
-            (State::Quit, true) => self.state = State::Ended(Question::Quit(Ok(()))),
-            (State::Quit, false) => {
-                self.state = State::Ended(Question::Quit(Err(words.to_owned())));
-            }
-            (_, _) => return Err(Failure::Refused(words.to_owned())),
         }
         Ok(())
+    }
+
+    /// Goes on after +OK to a request.
+    fn after(&mut self, request: Request, words: &str) -> Result<(), Failure> {
+        match request {
+            Request::List => self.state = State::Reading(Reading::Sizes(Vec::new())),
+            Request::Uidl => self.state = State::Reading(Reading::UniqueIds(UniqueIds::default())),
+            Request::Retr(_) | Request::Top(..) => {
+                self.state = State::Message(DotDecoder::new(BareNewlines::Note));
+            }
+            Request::Stat => {
+                let status = read_status(words)?;
+                self.ask(Question::Status(Ok(status), Ticket::new(())));
+            }
+            Request::Dele(_) => self.ask(Question::Deleted(Ok(()), Ticket::new(()))),
+            Request::Noop | Request::Rset => self.ask(Question::Done(Ok(()), Ticket::new(()))),
+            Request::Quit => self.ask(Question::Quit(Ok(()), Ticket::new(()))),
+        }
+        Ok(())
+    }
+
+    /// Tells of -ERR to a request, in the server's words.
+    fn refused(&mut self, request: Request, words: String) {
+        let ticket = Ticket::new(());
+        self.ask(match request {
+            Request::List => Question::Sizes(Err(words), ticket),
+            Request::Uidl => Question::UniqueIds(Err(words), ticket),
+            Request::Retr(_) | Request::Top(..) => Question::Retrieved(Err(words), ticket),
+            Request::Stat => Question::Status(Err(words), ticket),
+            Request::Dele(_) => Question::Deleted(Err(words), ticket),
+            Request::Noop | Request::Rset => Question::Done(Err(words), ticket),
+            Request::Quit => Question::Quit(Err(words), Ticket::new(())),
+        });
     }
 
     fn wants_tls(&self) -> bool {
@@ -271,7 +262,7 @@ impl Client {
 
     fn send_capa(&mut self, output: &mut Vec<u8>) {
         output.extend_from_slice(b"CAPA\r\n");
-        self.state = State::Capa { listing: false, offered: Offered::default() };
+        self.expect(Expected::Capa);
     }
 
     fn after_capabilities(
@@ -281,28 +272,75 @@ impl Client {
     ) -> Result<(), Failure> {
         if self.wants_tls() && offered.stls {
             output.extend_from_slice(b"STLS\r\n");
-            self.state = State::Stls;
+            self.expect(Expected::Stls);
         } else if self.wants_tls() && self.options.tls == TlsUse::Required {
             return Err(Failure::NoTls);
         } else if self.options.sasl && !offered.mechanisms.is_empty() {
-            self.state = State::Choosing(offered.mechanisms, None);
+            self.ask_login(Mechanisms(offered.mechanisms), None);
         } else {
             self.send_user(output);
         }
         Ok(())
     }
 
-    fn send_auth(&mut self, mechanism: &str, initial: Option<&[u8]>, output: &mut Vec<u8>) {
-        let State::Choosing(left, _) = &mut self.state else { return };
-        left.retain(|offered| offered != mechanism);
-        let initial = initial.map(sasl::initial).unwrap_or_default();
+    fn ask_login(&mut self, left: Mechanisms, refused: Option<String>) {
+        let offered = left.0.clone();
+        self.ask(Question::Login { offered, refused, ticket: Ticket::new(left) });
+    }
+
+    fn send_auth(&mut self, mut left: Mechanisms, opening: Opening, output: &mut Vec<u8>) {
+        let Opening { mechanism, initial } = opening;
+        left.0.retain(|offered| *offered != mechanism);
+        let initial = initial.as_deref().map(sasl::initial).unwrap_or_default();
         let _ = write!(output, "AUTH {mechanism}{initial}\r\n");
-        self.state = State::Auth(std::mem::take(left));
+        self.expect(Expected::Auth(left));
     }
 
     fn send_user(&mut self, output: &mut Vec<u8>) {
         let _ = write!(output, "USER {}\r\n", self.options.name);
-        self.state = State::User;
+        self.expect(Expected::User);
+    }
+
+    fn send(&mut self, request: Request, output: &mut Vec<u8>) {
+        // Writing to a vector cannot fail.
+        let _ = match request {
+            Request::Stat => write!(output, "STAT\r\n"),
+            Request::List => write!(output, "LIST\r\n"),
+            Request::Uidl => write!(output, "UIDL\r\n"),
+            Request::Retr(number) => write!(output, "RETR {number}\r\n"),
+            Request::Top(number, lines) => write!(output, "TOP {number} {lines}\r\n"),
+            Request::Dele(number) => write!(output, "DELE {number}\r\n"),
+            Request::Noop => write!(output, "NOOP\r\n"),
+            Request::Rset => write!(output, "RSET\r\n"),
+            Request::Quit => write!(output, "QUIT\r\n"),
+        };
+        self.expect(Expected::Request(request));
+    }
+
+    /// Reads the next line, if it has come whole.
+    fn read(
+        &mut self,
+        reading: Reading,
+        input: &mut &[u8],
+        output: &mut Vec<u8>,
+    ) -> Option<Step<'static, Question>> {
+        let read = match cut_line(input, limits::POP3_RESPONSE_LINE) {
+            Cut::Incomplete => {
+                self.state = State::Reading(reading);
+                return Some(Step::NeedInput);
+            }
+            Cut::TooLong => Err(Failure::Protocol("a response line is too long")),
+            Cut::Line(line) => match reading {
+                Reading::Status(expected) => self.status(expected, line, output),
+                Reading::Capabilities(offered) => self.capability(offered, line, output),
+                Reading::Sizes(sizes) => self.size(sizes, line),
+                Reading::UniqueIds(unique_ids) => self.unique_id(unique_ids, line),
+            },
+        };
+        if let Err(failure) = read {
+            self.ask(Question::Failed(failure, Ticket::new(())));
+        }
+        None
     }
 }
 
@@ -318,56 +356,35 @@ fn status(line: &[u8]) -> Result<(bool, Cow<'_, str>), Failure> {
     }
 }
 
-/// The state after a positive status line.
-fn after(command: Answer, words: &str) -> Result<State, Failure> {
-    Ok(match command {
-        Answer::List => State::Lines(Outcome::Listing(Vec::new())),
-        Answer::Uidl => State::Lines(Outcome::UniqueIds(UniqueIds::default())),
-        Answer::Retr(_) | Answer::Top(..) => State::Message(DotDecoder::new(BareNewlines::Note)),
-        Answer::Stat => {
-            let mut numbers = words.split(' ');
-            let messages = numbers.next().and_then(|word| word.parse().ok());
-            let octets = numbers.next().and_then(|word| word.parse().ok());
-            let (Some(messages), Some(octets)) = (messages, octets) else {
-                return Err(Failure::Protocol("STAT brought no two numbers"));
-            };
-            // Whoever is told of four thousand million would make a list of them.
-            if messages > limits::POP3_LISTING_LINES as u32 {
-                return Err(Failure::Protocol("STAT brought more messages than there can be"));
-            }
-            State::Ready(Outcome::Status { messages, octets })
-        }
-        _ => State::Ready(Outcome::Done),
-    })
+/// Reads what STAT brings: `messages octets`.
+fn read_status(words: &str) -> Result<Status, Failure> {
+    let mut numbers = words.split(' ');
+    let messages = numbers.next().and_then(|word| word.parse().ok());
+    let octets = numbers.next().and_then(|word| word.parse().ok());
+    let (Some(messages), Some(octets)) = (messages, octets) else {
+        return Err(Failure::Protocol("STAT brought no two numbers"));
+    };
+    // Whoever is told of four thousand million would make a list of them.
+    if messages > limits::POP3_LISTING_LINES as u32 {
+        return Err(Failure::Protocol("STAT brought more messages than there can be"));
+    }
+    Ok(Status { messages, octets })
 }
 
-/// Reads a line of a listing: a number and what the listing tells. A line that is malformed costs no
-/// more than its message: without a number it tells nothing, and without a unique-id its message has
-/// none.
-fn read_listing_line(line: &[u8], listing: &mut Outcome) -> Result<(), Failure> {
+/// Reads a line of a listing: a message's number and what the listing tells of it. A line that is
+/// malformed costs no more than its message: without a number it tells nothing, and without a unique-id
+/// its message has none.
+fn listed(line: &[u8]) -> (Option<u32>, String) {
     let text = str::from_utf8(line).map_or_else(|_| line.escape_ascii().to_string(), str::to_owned);
     let (number, value) = text.trim_start().split_once(' ').unwrap_or((&text, ""));
-    let (number, value) = (number.parse().ok(), value.trim());
-    let lines = match listing {
-        Outcome::Listing(lines) => {
-            let octets = value.split(' ').next().and_then(|word| word.parse().ok());
-            lines.extend(number.zip(octets));
-            lines.len()
-        }
-        Outcome::UniqueIds(lines) => {
-            if let Some(number) = number {
-                // Less than 4 GiB: limits::POP3_LISTING.
-                lines.push(number, value);
-            }
-            lines.len()
-        }
-        _ => 0,
-    };
-    if lines > limits::POP3_LISTING_LINES {
-        return Err(Failure::Protocol("a listing is too long"));
-    }
-    Ok(())
+    (number.parse().ok(), value.trim().to_owned())
 }
+
+fn check_listing(lines: usize) -> Result<(), Failure> {
+    if lines > limits::POP3_LISTING_LINES { Err(LISTING_TOO_LONG) } else { Ok(()) }
+}
+
+const LISTING_TOO_LONG: Failure = Failure::Protocol("a listing is too long");
 
 impl Engine for Client {
     type Question = Question;
@@ -375,78 +392,55 @@ impl Engine for Client {
 
     fn next<'i>(&mut self, input: &mut &'i [u8], output: &mut Vec<u8>) -> Step<'i, Question> {
         loop {
-            match &mut self.state {
-                State::Ready(outcome) => {
-                    let outcome = std::mem::replace(outcome, Outcome::Done);
-                    return Step::Ask(Question::Next(outcome));
+            match std::mem::replace(&mut self.state, State::Closed) {
+                State::Ask(question) => {
+                    self.state = State::Asked;
+                    return Step::Ask(question);
                 }
-                State::Ended(question) => return Step::Ask(question.clone()),
-                State::Closed => return Step::Close,
+                State::Asked | State::Closed => return Step::Close,
                 // What was offered in plaintext is forgotten (RFC 2595 §4).
                 State::Securing if self.secured && self.options.sasl => self.send_capa(output),
                 State::Securing if self.secured => self.send_user(output),
-                State::Choosing(offered, refused) => {
-                    let (offered, refused) = (offered.clone(), refused.take());
-                    return Step::Ask(Question::Login { offered, refused });
+                State::Securing => {
+                    self.state = State::Securing;
+                    return Step::StartTls;
                 }
-                State::Challenged(octets, _) => {
-                    return Step::Ask(Question::Challenge(std::mem::take(octets)));
-                }
-                State::Securing => return Step::StartTls,
-                State::Message(decoder) => match decoder.next(input) {
-                    Decoded::Content(content) => return Step::Content(content),
-                    Decoded::NeedInput => return Step::NeedInput,
-                    Decoded::End => self.state = State::Ready(Outcome::Done),
+                State::Message(mut decoder) => match decoder.next(input) {
+                    Decoded::Content(content) => {
+                        self.state = State::Message(decoder);
+                        return Step::Content(content);
+                    }
+                    Decoded::NeedInput => {
+                        self.state = State::Message(decoder);
+                        return Step::NeedInput;
+                    }
+                    Decoded::End => self.ask(Question::Retrieved(Ok(()), Ticket::new(()))),
                 },
-                _ => {
-                    let read = match cut_line(input, limits::POP3_RESPONSE_LINE) {
-                        Cut::Incomplete => return Step::NeedInput,
-                        Cut::TooLong => Err(Failure::Protocol("a response line is too long")),
-                        Cut::Line(line) => self.line(line, output),
-                    };
-                    if let Err(failure) = read {
-                        self.state = State::Ended(Question::Failed(failure));
+                State::Reading(reading) => {
+                    if let Some(step) = self.read(reading, input, output) {
+                        return step;
                     }
                 }
             }
         }
     }
 
-    fn answer(&mut self, answer: Answer, output: &mut Vec<u8>) {
-        match (&mut self.state, &answer) {
-            (State::Choosing(..), Answer::Auth(mechanism, initial)) => {
-                return self.send_auth(mechanism, initial.as_deref(), output);
-            }
-            (State::Choosing(..), _) => return self.send_user(output),
-            (State::Challenged(_, left), Answer::Respond(response)) => {
-                let line = response.as_ref().map_or("*".to_owned(), |text| sasl::challenge(text));
-                let _ = write!(output, "{line}\r\n");
-                self.state = State::Auth(std::mem::take(left));
-                return;
-            }
-            (State::Ready(_), _) => {}
-            _ => {
-                self.state = State::Closed;
-                return;
-            }
+    fn answer(&mut self, Answer(answered): Answer, output: &mut Vec<u8>) {
+        if !matches!(self.state, State::Asked) {
+            // Interrupted since it asked.
+            return;
         }
-        // Writing to a vector cannot fail.
-        let _ = match answer {
-            Answer::User | Answer::Auth(..) | Answer::Respond(_) => {
-                self.state = State::Closed;
-                return;
+        match answered {
+            Answered::Login(left, Login::Auth(opening)) => self.send_auth(left, opening, output),
+            Answered::Login(_, Login::User) => self.send_user(output),
+            Answered::Response(left, response) => {
+                let line = response.as_deref().map_or("*".to_owned(), sasl::challenge);
+                let _ = write!(output, "{line}\r\n");
+                self.expect(Expected::Auth(left));
             }
-            Answer::Stat => write!(output, "STAT\r\n"),
-            Answer::List => write!(output, "LIST\r\n"),
-            Answer::Uidl => write!(output, "UIDL\r\n"),
-            Answer::Retr(number) => write!(output, "RETR {number}\r\n"),
-            Answer::Top(number, lines) => write!(output, "TOP {number} {lines}\r\n"),
-            Answer::Dele(number) => write!(output, "DELE {number}\r\n"),
-            Answer::Noop => write!(output, "NOOP\r\n"),
-            Answer::Rset => write!(output, "RSET\r\n"),
-            Answer::Quit => write!(output, "QUIT\r\n"),
-        };
-        self.state = if answer == Answer::Quit { State::Quit } else { State::Sent(answer) };
+            Answered::Request(request) => self.send(request, output),
+            Answered::Heard => self.state = State::Closed,
+        }
     }
 
     fn secured(&mut self) {
@@ -458,7 +452,11 @@ impl Engine for Client {
     }
 
     fn is_busy(&self) -> bool {
-        matches!(self.state, State::Message(_) | State::Quit)
+        use Expected::Request as Sent;
+        matches!(
+            self.state,
+            State::Message(_) | State::Reading(Reading::Status(Sent(Request::Quit)))
+        )
     }
 
     fn interrupt(&mut self, _why: Interrupt, _output: &mut Vec<u8>) {

@@ -1,5 +1,6 @@
 //! What a session asks, and what all sessions of a listener share.
 
+use crate::server::Server;
 use bytes::Bytes;
 use posta_mail::{Secret, limits, sasl};
 use std::time::Duration;
@@ -61,84 +62,110 @@ impl Profile {
     }
 }
 
-/// What only the outside can decide or supply.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Question {
-    /// Open the maildrop of this user. Answered by [`Answer::Opened`] or [`Answer::Denied`].
+/// Takes the answer to a [`Question`].
+pub type Ticket<M, A> = posta_mail::Ticket<Server<M>, A>;
+
+/// What only the outside can decide or supply. Each question comes with the ticket that takes its answer.
+#[derive(Debug)]
+pub enum Question<M: Maildrop> {
+    /// USER and PASS: open the maildrop of this user.
     Login {
-        /// As the client gave it.
+        /// The user's name, as the client gave it.
         name: String,
-        /// As the client gave it.
+        /// The password, as the client gave it.
         password: Secret,
+        /// Takes the maildrop.
+        ticket: Ticket<M, Login<M>>,
     },
-    /// The same, for one that proves to know the password by a digest (RFC 1939 §7).
+    /// APOP: open the maildrop of this user, who proves to know the password by a digest (RFC 1939 §7).
     Apop {
-        /// As the client gave it.
+        /// The user's name, as the client gave it.
         name: String,
         /// The greeting's challenge, angle brackets included.
         challenge: String,
-        /// MD5 of the challenge and the shared secret, says the client.
+        /// What the client says is MD5 of the challenge and the shared secret.
         digest: [u8; 16],
+        /// Takes the maildrop.
+        ticket: Ticket<M, Login<M>>,
     },
-    /// The same, for one that proves it by SASL (RFC 5034). Answered by [`Answer::Challenge`], too;
-    /// by anything if the exchange is cancelled.
-    Authenticate(sasl::Exchange),
-    /// Whether the session goes on: asked before each command that follows the login. Answered by
-    /// [`Answer::Proceed`], or by [`Answer::Denied`], which ends the session.
-    Proceed,
+    /// AUTH (RFC 5034): open the maildrop of whoever this exchange proves the user to be.
+    Authenticate(sasl::Exchange, Ticket<M, Authentication<M>>),
+    /// The client gave up its AUTH, or sent what is no response. Nobody should be able to try names,
+    /// passwords or tokens without being counted.
+    BrokenOff(Ticket<M, ()>),
+    /// Does the login still hold? Asked before each command that follows it.
+    Proceed(Ticket<M, Standing>),
     /// The octets of a message, as it is kept, from `offset` on: as many as are convenient, and none
-    /// only at its end. The first answer promises the message to the client: it is [`Answer::Damaged`] where
-    /// the message's first piece of content cannot be read, though what stands above it can.
+    /// only at its end. The first answer promises the message to the client: it is
+    /// [`Unreadable::Damaged`] where the message's first piece of content cannot be read, though what
+    /// stands above it can.
     Read {
-        /// Which message, from 0.
+        /// The message's index.
         index: usize,
-        /// From where.
+        /// How many octets of the message came before.
         offset: u64,
-        /// Whether all of it is wanted: for RETR, not for TOP.
+        /// Whether all of the message is wanted: for RETR, not for TOP.
         whole: bool,
+        /// Takes the octets.
+        ticket: Ticket<M, Piece>,
     },
-    /// Remove these messages, all or none. Answered by [`Answer::Updated`] or [`Answer::Failed`].
-    Update(Vec<usize>),
+    /// Remove the messages with these indices, all or none.
+    Update(Vec<usize>, Ticket<M, Update>),
 }
 
-/// The answer to a [`Question`].
-#[derive(Debug)]
-pub enum Answer<M> {
-    /// The login is good, and this is the maildrop.
-    Opened(M),
-    /// It is not, or no longer.
-    Denied(Denial),
-    /// The session goes on.
-    Proceed,
-    /// Say this to the client, and ask again with what it answers.
-    Challenge(Vec<u8>),
-    /// A piece of the message.
-    Content(Bytes),
-    /// The messages are removed.
-    Updated,
-    /// The message is damaged, and can never be read.
-    Damaged,
-    /// The message could not be read, or nothing was removed.
-    Failed,
-}
+/// The maildrop, or why the login is denied.
+pub type Login<M> = Result<M, Denial>;
+
+/// How an authentication goes on, with the maildrop at its end, or why it is denied.
+pub type Authentication<M> = Result<sasl::Progress<M>, Denial>;
+
+/// Whether the login still holds; if not, the session ends.
+pub type Standing = Result<(), Lapse>;
+
+/// A piece of a message.
+pub type Piece = Result<Bytes, Unreadable>;
+
+/// Whether the messages are removed.
+pub type Update = Result<(), NotRemoved>;
 
 /// Why a login is denied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Denial {
-    /// Name or password are wrong, which of them is not told (RFC 3206 §4: `AUTH`).
+    /// The name or the password is wrong; the client is not told which (RFC 3206 §4: `AUTH`).
     Credentials,
     /// The server cannot tell now (RFC 3206 §4: `SYS/TEMP`).
     Unavailable,
-    /// Too many logins failed of late.
+    /// Too many logins failed recently.
     Locked,
-    /// Name and password are right, but the operator has disabled the account (RFC 3206 §4: `AUTH`).
+    /// The name and the password are right, but the operator has disabled the account (RFC 3206 §4:
+    /// `AUTH`).
     Disabled,
     /// The account has as many sessions as it may have.
     TooMany,
-    /// The last login is too short ago (RFC 2449 §8.1.1: `LOGIN-DELAY`).
+    /// The account's last login was too recent (RFC 2449 §8.1.1: `LOGIN-DELAY`).
     TooSoon,
-    /// The login was good, but no longer is: the account is gone, or has another password.
+}
+
+/// Why a login holds no longer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lapse {
+    /// The account is gone, or has another password.
     Ended,
     /// The login was good for a time that is over.
     Expired,
+    /// The server cannot tell now.
+    Unavailable,
 }
+
+/// Why a message cannot be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unreadable {
+    /// The message is damaged, and can never be read.
+    Damaged,
+    /// The message can perhaps be read later.
+    ForNow,
+}
+
+/// No message was removed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NotRemoved;

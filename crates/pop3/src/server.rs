@@ -19,6 +19,10 @@
 //! | `Listing` | room in the output       | the last line |
 //! | `Closing` | nothing                  | – |
 //!
+//! What a question interrupts travels in its ticket and comes back with the answer
+//! (`server/asked.rs`), so `Asked` has nothing to remember. A ticket that is dropped leaves the engine
+//! there, and the session closes.
+//!
 //! What belongs to AUTHORIZATION stands in `server/authorization.rs`: USER and PASS, APOP, AUTH, STLS,
 //! UTF8.
 //!
@@ -28,6 +32,7 @@
 //! that would make a half message look whole. The pieces are of the message as it is kept; what is sent
 //! of it is lines ([`posta_mail::crlf`]), and exactly as many octets of them as LIST told.
 
+mod asked;
 mod authorization;
 
 use crate::{
@@ -36,6 +41,7 @@ use crate::{
     view::View,
     words::{LANGUAGES, Language, Words},
 };
+use asked::{Answered, BrokenOff, Marked};
 use posta_mail::{
     Engine, Interrupt, Pace, Step,
     dots::DotEncoder,
@@ -44,7 +50,11 @@ use posta_mail::{
 };
 use std::{io::Write as _, sync::Arc, time::Duration};
 
-pub use crate::question::{Answer, Denial, Maildrop, Profile, Question};
+pub use crate::question::{
+    Authentication, Denial, Lapse, Login, Maildrop, NotRemoved, Piece, Profile, Question, Standing,
+    Ticket, Unreadable, Update,
+};
+pub use asked::Answer;
 
 /// Commands that make no sense, after which a session is closed.
 const BAD_COMMANDS: u32 = 50;
@@ -57,7 +67,7 @@ const LISTING_PIECE: usize = 16 * 1024;
 
 /// The engine. See the module's theory.
 #[derive(Debug)]
-pub struct Server<M> {
+pub struct Server<M: Maildrop> {
     profile: Arc<Profile>,
     state: State,
     session: Session<M>,
@@ -81,7 +91,7 @@ enum Session<M> {
 enum State {
     Greeting,
     Command,
-    Asked(Asked),
+    Asked,
     /// The session goes on with this command.
     Granted(Command),
     /// In an AUTH, after a challenge.
@@ -95,20 +105,9 @@ enum State {
     Closing,
 }
 
+/// A message that is being read.
 #[derive(Debug)]
-enum Asked {
-    Login,
-    Proceed(Command),
-    /// The client gave up an exchange: what it is told.
-    Cancellation(&'static str),
-    Read(Reading),
-    Update {
-        messages: usize,
-    },
-}
-
-#[derive(Debug)]
-struct Reading {
+pub struct Reading {
     index: usize,
     /// Octets read, of the message as it is kept.
     offset: u64,
@@ -120,7 +119,7 @@ struct Reading {
     is_over: bool,
 }
 
-type Taken = Option<Step<'static, Question>>;
+type Taken<M> = Option<Step<'static, Question<M>>>;
 
 impl<M: Maildrop> Server<M> {
     /// An engine for a connection that was just opened. `plaintext_login` says whether USER and
@@ -158,7 +157,7 @@ impl<M: Maildrop> Server<M> {
         self.language.words()
     }
 
-    fn line(&mut self, line: &[u8], output: &mut Vec<u8>) -> Taken {
+    fn line(&mut self, line: &[u8], output: &mut Vec<u8>) -> Taken<M> {
         let command = match Command::parse(line) {
             // A method may have the name of a command.
             _ if http::ends_request(line) => return self.not_pop3(output),
@@ -169,20 +168,19 @@ impl<M: Maildrop> Server<M> {
             Err(nonsense) => return self.bad_command(nonsense.words(self.words()), output),
         };
         if matches!(self.session, Session::Transaction(_)) {
-            self.state = State::Asked(Asked::Proceed(command));
-            return Some(Step::Ask(Question::Proceed));
+            return Some(self.ask(Question::Proceed(Ticket::new(command))));
         }
         self.command(command, output)
     }
 
     /// Ends a session in which a browser, or whoever makes it speak, speaks HTTP.
-    fn not_pop3(&mut self, output: &mut Vec<u8>) -> Taken {
+    fn not_pop3(&mut self, output: &mut Vec<u8>) -> Taken<M> {
         let _ = write!(output, "-ERR {}\r\n", self.words().not_http);
         self.state = State::Closing;
         None
     }
 
-    fn command(&mut self, command: Command, output: &mut Vec<u8>) -> Taken {
+    fn command(&mut self, command: Command, output: &mut Vec<u8>) -> Taken<M> {
         match (command, &mut self.session) {
             (Command::Capa, _) => self.capabilities(output),
             (Command::Lang(tag), _) => return self.lang(tag.as_deref(), output),
@@ -197,7 +195,7 @@ impl<M: Maildrop> Server<M> {
         None
     }
 
-    fn transaction(&mut self, command: Command, output: &mut Vec<u8>) -> Taken {
+    fn transaction(&mut self, command: Command, output: &mut Vec<u8>) -> Taken<M> {
         let words = self.words();
         let Session::Transaction(view) = &mut self.session else { return None };
         match command {
@@ -249,7 +247,7 @@ impl<M: Maildrop> Server<M> {
         None
     }
 
-    fn read(&mut self, number: u32, lines: Option<u64>, output: &mut Vec<u8>) -> Taken {
+    fn read(&mut self, number: u32, lines: Option<u64>, output: &mut Vec<u8>) -> Taken<M> {
         let Session::Transaction(view) = &self.session else { return None };
         let Some(index) = view.index(number) else {
             err(self.words().no_such_message, output);
@@ -267,57 +265,59 @@ impl<M: Maildrop> Server<M> {
         Some(self.ask_for(reading))
     }
 
-    fn ask_for(&mut self, reading: Reading) -> Step<'static, Question> {
-        let Reading { index, offset, .. } = reading;
-        let question = Question::Read { index, offset, whole: reading.top.is_none() };
-        self.state = State::Asked(Asked::Read(reading));
+    fn ask_for(&mut self, reading: Reading) -> Step<'static, Question<M>> {
+        let (index, offset, whole) = (reading.index, reading.offset, reading.top.is_none());
+        self.ask(Question::Read { index, offset, whole, ticket: Ticket::new(reading) })
+    }
+
+    fn ask(&mut self, question: Question<M>) -> Step<'static, Question<M>> {
+        self.state = State::Asked;
         Step::Ask(question)
     }
 
-    fn piece(&mut self, mut reading: Reading, answer: Answer<M>, output: &mut Vec<u8>) {
+    fn piece(&mut self, mut reading: Reading, piece: Piece, output: &mut Vec<u8>) {
         let (words, before) = (self.words(), output.len());
         let first = reading.offset == 0;
-        let is_damaged = matches!(answer, Answer::Damaged);
-        let is_sound = match answer {
-            Answer::Content(content) if first && content.is_empty() => false,
-            Answer::Content(content) => {
-                if first {
-                    reading.write_status(words, output);
+        let taken = piece.and_then(|content| {
+            if first {
+                reading.write_status(words, output);
+            }
+            let is_sound = reading.take(&content, output) && !(first && content.is_empty());
+            if is_sound { Ok(()) } else { Err(Unreadable::ForNow) }
+        });
+        match taken {
+            Ok(()) if reading.is_complete() => reading.encoder.finish(output),
+            Ok(()) => self.state = State::Reading(reading),
+            Err(why) => {
+                output.truncate(before);
+                match (first, why) {
+                    // RFC 3206 §4: a person has to do something; asking again does not help. The session
+                    // goes on, so that a client which fetches one message after the other gets past this
+                    // one.
+                    (true, Unreadable::Damaged) => coded("SYS/PERM", words.damaged, output),
+                    (true, Unreadable::ForNow) => coded("SYS/TEMP", words.unreadable, output),
+                    (false, Unreadable::Damaged | Unreadable::ForNow) => {
+                        self.state = State::Closing;
+                    }
                 }
-                reading.take(&content, output)
             }
-            _ => false,
-        };
-        if !is_sound {
-            output.truncate(before);
-            match first {
-                // RFC 3206 §4: a person has to do something; asking again does not help. The session goes
-                // on, so that a client which fetches one message after the other gets past this one.
-                true if is_damaged => coded("SYS/PERM", words.damaged, output),
-                true => coded("SYS/TEMP", words.unreadable, output),
-                false => self.state = State::Closing,
-            }
-        } else if reading.is_complete() {
-            reading.encoder.finish(output);
-        } else {
-            self.state = State::Reading(reading);
         }
     }
 
     /// Ends a session whose login no longer holds, or cannot be checked. Nothing is removed, whatever
     /// is marked: RFC 1939 §3 has a session that ends without QUIT's UPDATE state remove nothing.
-    fn end(&mut self, answer: &Answer<M>, output: &mut Vec<u8>) {
-        match answer {
+    fn end(&mut self, why: Lapse, output: &mut Vec<u8>) {
+        match why {
             // RFC 3206 §4 has AUTH in the answers to a login. What it tells a program, to have the
             // person look at the credentials, is what is needed here.
-            Answer::Denied(Denial::Ended) => coded("AUTH", self.words().ended, output),
-            Answer::Denied(Denial::Expired) => coded("AUTH", self.words().expired, output),
-            _ => coded("SYS/TEMP", self.words().unavailable, output),
+            Lapse::Ended => coded("AUTH", self.words().ended, output),
+            Lapse::Expired => coded("AUTH", self.words().expired, output),
+            Lapse::Unavailable => coded("SYS/TEMP", self.words().unavailable, output),
         }
         self.state = State::Closing;
     }
 
-    fn quit(&mut self, output: &mut Vec<u8>) -> Taken {
+    fn quit(&mut self, output: &mut Vec<u8>) -> Taken<M> {
         let Session::Transaction(view) = &self.session else { return None };
         let marked = view.marked();
         if marked.is_empty() {
@@ -325,8 +325,8 @@ impl<M: Maildrop> Server<M> {
             self.state = State::Closing;
             return None;
         }
-        self.state = State::Asked(Asked::Update { messages: marked.len() });
-        Some(Step::Ask(Question::Update(marked)))
+        let ticket = Ticket::new(Marked(marked.len()));
+        Some(self.ask(Question::Update(marked, ticket)))
     }
 
     fn capabilities(&self, output: &mut Vec<u8>) {
@@ -354,7 +354,7 @@ impl<M: Maildrop> Server<M> {
     }
 
     /// RFC 6856 §3. The list tells each language's name in itself.
-    fn lang(&mut self, tag: Option<&str>, output: &mut Vec<u8>) -> Taken {
+    fn lang(&mut self, tag: Option<&str>, output: &mut Vec<u8>) -> Taken<M> {
         match tag.map(Language::find) {
             None => {
                 ok(self.words().languages, output);
@@ -372,7 +372,7 @@ impl<M: Maildrop> Server<M> {
         None
     }
 
-    fn bad_command(&mut self, words: &str, output: &mut Vec<u8>) -> Taken {
+    fn bad_command(&mut self, words: &str, output: &mut Vec<u8>) -> Taken<M> {
         self.bad_commands += 1;
         err(words, output);
         if self.bad_commands > BAD_COMMANDS {
@@ -382,7 +382,7 @@ impl<M: Maildrop> Server<M> {
     }
 
     /// Appends lines of the listing until it ends or the output is worth sending.
-    fn list(&mut self, output: &mut Vec<u8>) -> Taken {
+    fn list(&mut self, output: &mut Vec<u8>) -> Taken<M> {
         let State::Listing { unique_ids, next } = &mut self.state else { return None };
         let Session::Transaction(view) = &self.session else { return None };
         while *next < view.maildrop.len() {
@@ -478,10 +478,10 @@ impl Nonsense {
 }
 
 impl<M: Maildrop> Engine for Server<M> {
-    type Question = Question;
+    type Question = Question<M>;
     type Answer = Answer<M>;
 
-    fn next<'i>(&mut self, input: &mut &'i [u8], output: &mut Vec<u8>) -> Step<'i, Question> {
+    fn next<'i>(&mut self, input: &mut &'i [u8], output: &mut Vec<u8>) -> Step<'i, Question<M>> {
         loop {
             let taken = match std::mem::replace(&mut self.state, State::Command) {
                 State::Greeting => {
@@ -501,7 +501,7 @@ impl<M: Maildrop> Engine for Server<M> {
                         self.state = State::Sasl;
                         return Step::NeedInput;
                     }
-                    Cut::TooLong => Some(self.cancel(self.words().too_long)),
+                    Cut::TooLong => Some(self.break_off(self.words().too_long)),
                     Cut::Line(line) => Some(self.sasl(line)),
                 },
                 State::Granted(command) => self.command(command, output),
@@ -510,11 +510,7 @@ impl<M: Maildrop> Engine for Server<M> {
                     self.list(output)
                 }
                 State::Reading(reading) => Some(self.ask_for(reading)),
-                State::Asked(asked) => {
-                    debug_assert!(false, "{asked:?} was not answered");
-                    return Step::Close;
-                }
-                State::Closing => {
+                State::Asked | State::Closing => {
                     self.state = State::Closing;
                     return Step::Close;
                 }
@@ -525,27 +521,31 @@ impl<M: Maildrop> Engine for Server<M> {
         }
     }
 
-    fn answer(&mut self, answer: Answer<M>, output: &mut Vec<u8>) {
-        match std::mem::replace(&mut self.state, State::Command) {
-            State::Asked(Asked::Login) => self.login(answer, output),
-            State::Asked(Asked::Proceed(command)) => match answer {
-                Answer::Proceed => self.state = State::Granted(command),
-                answer => self.end(&answer, output),
-            },
-            State::Asked(Asked::Cancellation(words)) => self.cancelled(words, output),
-            State::Asked(Asked::Read(reading)) => self.piece(reading, answer, output),
-            State::Asked(Asked::Update { messages }) => {
-                match answer {
-                    Answer::Updated => {
+    fn answer(&mut self, Answer(answered): Answer<M>, output: &mut Vec<u8>) {
+        if !matches!(self.state, State::Asked) {
+            // Interrupted since it asked: there is nothing more to say.
+            return;
+        }
+        self.state = State::Command;
+        match answered {
+            Answered::Login(Ok(maildrop)) => self.open(maildrop, output),
+            Answered::Login(Err(denial)) => self.deny(denial, output),
+            Answered::Authentication(outcome) => self.authentication(outcome, output),
+            Answered::BrokenOff(BrokenOff(words)) => self.broken_off(words, output),
+            Answered::Standing(command, Ok(())) => self.state = State::Granted(command),
+            Answered::Standing(_, Err(why)) => self.end(why, output),
+            Answered::Piece(reading, piece) => self.piece(reading, piece, output),
+            Answered::Update(Marked(messages), outcome) => {
+                match outcome {
+                    Ok(()) => {
                         let Words { bye, removed, .. } = self.words();
                         let _ = write!(output, "+OK {bye}, {messages} {removed}\r\n");
                     }
                     // RFC 1939 §6: the server must not remove any when it says this.
-                    _ => coded("SYS/TEMP", self.words().nothing_removed, output),
+                    Err(NotRemoved) => coded("SYS/TEMP", self.words().nothing_removed, output),
                 }
                 self.state = State::Closing;
             }
-            _ => debug_assert!(false, "nothing was asked"),
         }
     }
 

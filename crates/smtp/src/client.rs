@@ -3,24 +3,38 @@
 //! # Theory
 //!
 //! The client follows the server's greeting through its hello (and STARTTLS and AUTH, where they are
-//! wanted) to the state in which it asks [`Question::Next`]. Each transaction ends with that question
-//! again, which carries the [`Outcome`]: one [`Decision`] for each recipient, whatever the stage at which it
-//! was decided. A session that cannot be used ends with [`Question::Failed`].
+//! wanted) to [`Question::Next`]. Each transaction ends with that question again, which carries the
+//! [`Outcome`]: one [`Decision`] for each recipient, whatever the stage at which it was decided. A session
+//! that cannot be used ends with [`Question::Failed`].
 //!
-//! | state        | waits for            | then |
-//! |--------------|----------------------|------|
-//! | `Greeting`   | 220                  | sends the hello |
-//! | `Hello`      | 250                  | STARTTLS, AUTH, or asks what to send |
-//! | `StartTls`   | 220                  | negotiates (`Securing`), says hello again |
-//! | `Login`      | the caller's mechanism | AUTH |
-//! | `Auth`       | 334, 235, a refusal  | asks for a response (`Challenged`), what to send, or how else to log in |
-//! | `Converting` | whether the content can become ASCII | the envelope, or refuses |
-//! | `Envelope`   | the replies to MAIL, RCPT…, DATA | asks for content |
-//! | `Content`    | the caller's content | sends the end, or a chunk (`ChunkSent`) |
-//! | `Ahead`      | the next message, if there is one | sends its envelope with the end |
-//! | `End`        | the final reply (LMTP: one a recipient) | asks what to send (or `Done`) |
-//! | `Reset`      | 250                  | sends the envelope |
-//! | `Quit`       | 221                  | closes |
+//! The client either expects a reply, or has a question:
+//!
+//! | expected by  | the reply                   | then |
+//! |--------------|-----------------------------|------|
+//! | `Greeting`   | 220                         | sends the hello |
+//! | `Hello`      | 250                         | STARTTLS, or asks how to log in or what to send |
+//! | `StartTls`   | 220                         | negotiates (`Securing`), says hello again |
+//! | `Auth`       | 334, 235, a refusal         | asks for a response, what to send, or how else to log in |
+//! | `Envelope`   | to MAIL, RCPT…, DATA        | asks for content |
+//! | `ChunkSent`  | to a BDAT, without PIPELINING | asks for more content |
+//! | `End`        | the final one (LMTP: one a recipient) | asks what to send, or tells what became of it |
+//! | `Reset`      | 250                         | sends the envelope |
+//! | `Quit`       | 221                         | closes |
+//!
+//! | question     | with the answer             |
+//! |--------------|-----------------------------|
+//! | `Login`      | sends AUTH |
+//! | `Challenge`  | sends the response |
+//! | `Next`       | sends the envelope, or QUIT; or asks `Convert` first |
+//! | `Convert`    | sends the envelope, or refuses the message itself |
+//! | `Content`    | sends it, and asks for more; or sends the end |
+//! | `Ahead`      | sends the next message's envelope with the end |
+//! | `Done`       | goes on with the next message |
+//! | `Last`, `Failed` | sends QUIT, or closes |
+//!
+//! A question that is due stands in the state `Ask` until the next step; then the client is in `Asked`.
+//! What the question interrupts travels in its ticket and comes back with the answer
+//! (`client/asked.rs`). A ticket that is dropped leaves the client there, and the session closes.
 //!
 //! With PIPELINING (RFC 2920) MAIL, every RCPT and DATA leave together, and those of the next message
 //! with the end of this one's content; without it one by one. The replies are read by the same code:
@@ -35,6 +49,7 @@
 //! A message goes in several *rounds* where the server takes only so many recipients at once (452,
 //! or LIMITS, RFC 9422); the caller is asked for its content once for each.
 
+mod asked;
 mod capabilities;
 mod content;
 mod login;
@@ -42,13 +57,18 @@ mod question;
 mod transaction;
 
 pub use crate::question::Recipient;
+pub use asked::Answer;
 pub use capabilities::Capabilities;
-pub use question::{Answer, Decision, Envelope, Failure, Fate, Options, Outcome, Question, Stage};
+pub use question::{
+    Conversion, Decision, Envelope, Failure, Fate, Login, Next, Options, Outcome, Piece, Question,
+    Response, Stage, Ticket,
+};
 
 use crate::{command::HelloVerb, reply::ReplyReader};
+use asked::{Answered, Ending, ToConvert, Told};
 use bytes::Bytes;
-use content::{Following, Framing};
-use login::Login;
+use content::{Follower, Framing};
+use login::Attempts;
 use posta_mail::{Engine, Interrupt, Pace, Reply, Step, TlsUse, limits};
 use std::{io::Write as _, time::Duration};
 use transaction::{Transaction, write_recipient};
@@ -61,7 +81,7 @@ pub struct Client {
     reader: ReplyReader,
     capabilities: Capabilities,
     secured: bool,
-    login: Login,
+    attempts: Attempts,
     stage: Stage,
     /// A refusal that the client tries to get around: of EHLO, by HELO.
     refusal: Option<Reply>,
@@ -69,39 +89,40 @@ pub struct Client {
     begun: usize,
     /// Whether the server still has the last one open.
     must_reset: bool,
-    /// What a session left that ended in the middle of a transaction.
+    /// What is known of the transaction under way while a question of its content is open, and of one
+    /// that the end of the session cut off.
     left: Option<Vec<Fate>>,
 }
 
 #[derive(Debug)]
 enum State {
+    Expecting(Expected),
+    /// The server said 220 to STARTTLS.
+    Securing,
+    /// To be asked by the next step.
+    Ask(Question),
+    Asked,
+    Closed,
+}
+
+/// What the next reply answers.
+#[derive(Debug)]
+enum Expected {
     Greeting,
     Hello(HelloVerb),
     StartTls,
-    /// The server said 220 to STARTTLS.
-    Securing,
-    Login,
     Auth,
-    Challenged(Vec<u8>),
-    /// To be asked, or asked and not answered.
-    Ready(Option<Outcome>),
-    Failed(Failure),
-    Converting(Envelope),
     Envelope(Box<Transaction>),
-    Content(Box<Transaction>, Framing),
-    /// A chunk was sent, without PIPELINING; and the one that follows it.
+    /// A chunk, without PIPELINING; with the one that follows it.
     ChunkSent(Box<Transaction>, Bytes),
-    Ahead(Box<Transaction>, usize),
     End {
         transaction: Box<Transaction>,
         /// Replies to chunks that come before the final one.
         chunks: usize,
-        following: Following,
+        follower: Option<Follower>,
     },
-    Done(Outcome, Following),
     Reset(Box<Transaction>),
     Quit,
-    Closed,
 }
 
 /// How long to wait for the answer to QUIT: nothing depends on it.
@@ -116,11 +137,11 @@ impl Client {
     pub fn new(options: Options, secured: bool) -> Self {
         Self {
             options,
-            state: State::Greeting,
+            state: State::Expecting(Expected::Greeting),
             reader: ReplyReader::default(),
             capabilities: Capabilities::default(),
             secured,
-            login: Login::default(),
+            attempts: Attempts::default(),
             stage: Stage::Greeting,
             refusal: None,
             begun: 0,
@@ -161,15 +182,13 @@ impl Client {
 
     fn fates(&self) -> Option<Vec<Fate>> {
         match &self.state {
-            State::Envelope(transaction)
-            | State::Content(transaction, _)
-            | State::ChunkSent(transaction, _)
-            | State::Reset(transaction) => Some(transaction.fates(false)),
-            State::Ahead(transaction, _) | State::End { transaction, .. } => {
-                Some(transaction.fates(true))
-            }
-            _ => None,
+            State::Expecting(expected) => expected.fates(),
+            State::Securing | State::Ask(_) | State::Asked | State::Closed => None,
         }
+    }
+
+    fn expect(&mut self, expected: Expected) {
+        self.state = State::Expecting(expected);
     }
 
     fn say_hello(&mut self, verb: HelloVerb, output: &mut Vec<u8>) {
@@ -179,70 +198,75 @@ impl Client {
             HelloVerb::Lhlo => "LHLO",
         };
         let _ = write!(output, "{word} {}\r\n", self.options.name);
-        (self.state, self.stage) = (State::Hello(verb), Stage::Hello);
+        self.stage = Stage::Hello;
+        self.expect(Expected::Hello(verb));
     }
 
-    fn reply(&mut self, reply: Reply, output: &mut Vec<u8>) {
+    fn reply(&mut self, expected: Expected, reply: Reply, output: &mut Vec<u8>) {
         let positive = reply.code.is_positive();
         let is_refusal = !positive && !reply.code.is_intermediate();
-        match std::mem::replace(&mut self.state, State::Closed) {
-            State::Greeting if positive => self.say_hello(self.options.hello, output),
-            State::Hello(_) if positive => {
+        match expected {
+            Expected::Greeting if positive => self.say_hello(self.options.hello, output),
+            Expected::Hello(_) if positive => {
                 self.refusal = None;
                 self.capabilities = Capabilities::read(&reply.text);
                 self.after_hello(output);
             }
             // RFC 5321 §3.2: a server that does not know EHLO is greeted with HELO.
-            State::Hello(HelloVerb::Ehlo) if reply.code.is_permanent() => {
+            Expected::Hello(HelloVerb::Ehlo) if reply.code.is_permanent() => {
                 self.refusal = Some(reply);
                 self.say_hello(HelloVerb::Helo, output);
             }
-            State::Greeting | State::Hello(_) if is_refusal => self.fail(Failure::Refused(reply)),
-            State::Greeting => self.unexpected("the connection", reply),
-            State::Hello(_) => self.unexpected("the hello", reply),
-            State::StartTls if reply.code.get() == 220 => self.state = State::Securing,
-            State::StartTls if self.options.tls == TlsUse::Required => {
+            Expected::Greeting | Expected::Hello(_) if is_refusal => {
+                self.fail(Failure::Refused(reply));
+            }
+            Expected::Greeting => self.unexpected("the connection", reply),
+            Expected::Hello(_) => self.unexpected("the hello", reply),
+            Expected::StartTls if reply.code.get() == 220 => self.state = State::Securing,
+            Expected::StartTls if self.options.tls == TlsUse::Required => {
                 self.fail(Failure::NoTls(Some(reply)));
             }
-            State::StartTls => self.after_tls(),
-            State::Auth => self.auth_reply(reply),
+            Expected::StartTls => self.after_tls(),
+            Expected::Auth => self.auth_reply(reply),
             // What follows on this connection is not answered any more.
-            State::Envelope(transaction) | State::Reset(transaction) if reply.code.get() == 421 => {
+            Expected::Envelope(transaction) | Expected::Reset(transaction)
+                if reply.code.get() == 421 =>
+            {
                 self.fail_within(&transaction, false, Failure::Closing(reply));
             }
-            State::Envelope(transaction) => self.envelope_reply(transaction, reply, output),
-            State::ChunkSent(transaction, _) if !positive && !is_refusal => {
+            Expected::Envelope(transaction) => self.envelope_reply(transaction, reply, output),
+            Expected::ChunkSent(transaction, _) if !positive && !is_refusal => {
                 self.unexpected_within(&transaction, false, "BDAT", reply);
             }
-            State::ChunkSent(mut transaction, _) if is_refusal => {
+            Expected::ChunkSent(mut transaction, _) if is_refusal => {
                 transaction.decide_round(&reply);
                 self.round_is_over(transaction, true, output);
             }
-            State::ChunkSent(transaction, next) => {
-                self.state =
-                    State::Content(transaction, Framing::Chunks { next: Some(next), sent: 0 });
+            Expected::ChunkSent(transaction, next) => {
+                self.ask_content(transaction, Framing::Chunks { next: Some(next), sent: 0 });
             }
-            State::End { transaction, .. } if !positive && !is_refusal => {
+            Expected::End { transaction, .. } if !positive && !is_refusal => {
                 self.unexpected_within(&transaction, true, "the end of the message", reply);
             }
-            State::End { transaction, chunks, following } => {
-                self.final_reply(transaction, chunks, following, reply, output);
+            Expected::End { transaction, chunks, follower } => {
+                self.final_reply(transaction, chunks, follower, reply, output);
             }
-            State::Reset(transaction) => self.begin_round(transaction, output),
-            // Nothing is read in the others: they wait for an answer, or for nothing.
-            _ => {}
+            Expected::Reset(transaction) => self.begin_round(transaction, output),
+            Expected::Quit => self.state = State::Closed,
         }
     }
 
     fn fail(&mut self, failure: Failure) {
-        self.left = self.fates().or_else(|| self.left.take());
-        self.state = State::Failed(failure);
+        // Whoever does not speak the protocol would not say goodbye either, or take it for content.
+        let is_lost = matches!(failure, Failure::Protocol(_) | Failure::Unexpected { .. });
+        let told = if is_lost { Told::Lost } else { Told::Over };
+        self.state = State::Ask(Question::Failed(failure, Ticket::new(told)));
     }
 
     /// The session fails in the middle of a transaction, before or after all of its content was sent.
     fn fail_within(&mut self, transaction: &Transaction, is_sent: bool, failure: Failure) {
         self.left = Some(transaction.fates(is_sent));
-        self.state = State::Failed(failure);
+        self.fail(failure);
     }
 
     fn unexpected(&mut self, to: &'static str, reply: Reply) {
@@ -267,7 +291,8 @@ impl Client {
             TlsUse::Required if !offered => self.fail(Failure::NoTls(None)),
             TlsUse::Required | TlsUse::IfOffered if offered => {
                 output.extend_from_slice(b"STARTTLS\r\n");
-                (self.state, self.stage) = (State::StartTls, Stage::StartTls);
+                self.stage = Stage::StartTls;
+                self.expect(Expected::StartTls);
             }
             TlsUse::Never | TlsUse::IfOffered | TlsUse::Required => self.after_tls(),
         }
@@ -281,7 +306,8 @@ impl Client {
         if let Some(refusal) = self.capabilities.objection(&envelope, self.secured) {
             self.refuse(&envelope, &refusal);
         } else if self.capabilities.must_convert(&envelope) {
-            self.state = State::Converting(envelope);
+            let ticket = Ticket::new(ToConvert(envelope));
+            self.state = State::Ask(Question::Convert(ticket));
         } else {
             let transaction = Transaction::new(envelope, &self.capabilities, false);
             self.begin_round(transaction, output);
@@ -290,7 +316,14 @@ impl Client {
 
     fn refuse(&mut self, envelope: &Envelope, refusal: &Reply) {
         let recipients = vec![Decision::ours(refusal.clone()); envelope.recipients.len()];
-        self.state = State::Ready(Some(Outcome { recipients, reports: false }));
+        self.ask_next(Some(Outcome { recipients, reports: false }));
+    }
+
+    fn ask_next(&mut self, outcome: Option<Outcome>) {
+        self.state = State::Ask(match self.may_begin() {
+            true => Question::Next(outcome, Ticket::new(())),
+            false => Question::Last(outcome, Ticket::new(Told::Over)),
+        });
     }
 
     fn begin_round(&mut self, mut transaction: Box<Transaction>, output: &mut Vec<u8>) {
@@ -299,12 +332,11 @@ impl Client {
             output.extend_from_slice(b"RSET\r\n");
             transaction.resetting = transaction.pipelined;
             if !transaction.pipelined {
-                self.state = State::Reset(transaction);
-                return;
+                return self.expect(Expected::Reset(transaction));
             }
         }
         self.write_round(&transaction, output);
-        self.state = State::Envelope(transaction);
+        self.expect(Expected::Envelope(transaction));
     }
 
     fn write_round(&mut self, transaction: &Transaction, output: &mut Vec<u8>) {
@@ -332,8 +364,7 @@ impl Client {
         output: &mut Vec<u8>,
     ) {
         if std::mem::take(&mut transaction.resetting) {
-            self.state = State::Envelope(transaction);
-            return;
+            return self.expect(Expected::Envelope(transaction));
         }
         if transaction.has_all_recipients() {
             return self.data_reply(transaction, reply, output);
@@ -366,7 +397,7 @@ impl Client {
                 None => output.extend_from_slice(b"DATA\r\n"),
             }
         }
-        self.state = State::Envelope(transaction);
+        self.expect(Expected::Envelope(transaction));
     }
 
     fn data_reply(
@@ -387,7 +418,7 @@ impl Client {
             // RFC 2920 §3.1: the server wants content although it refused every recipient. It gets
             // none.
             output.extend_from_slice(b".\r\n");
-            self.state = State::End { transaction, chunks: 0, following: Following::Nothing };
+            self.expect(Expected::End { transaction, chunks: 0, follower: None });
         }
     }
 
@@ -404,27 +435,56 @@ impl Client {
             return self.begin_round(transaction, output);
         }
         transaction.end();
-        self.state = State::Ready(Some(transaction.outcome(&self.capabilities)));
+        self.ask_next(Some(transaction.outcome(&self.capabilities)));
     }
 
-    /// The question of the state, if it has one.
-    fn question(&mut self) -> Option<Question> {
-        let may_begin = self.may_begin();
-        Some(match &mut self.state {
-            State::Login => Question::Login(self.capabilities.mechanisms.clone()),
-            State::Challenged(challenge) => Question::Challenge(std::mem::take(challenge)),
-            State::Ready(outcome) if may_begin => Question::Next(outcome.take()),
-            State::Ready(outcome) => Question::Last(outcome.take()),
-            State::Failed(failure) => Question::Failed(failure.clone()),
-            State::Converting(_) => Question::Converting,
-            State::Content(transaction, _) => {
-                let first = !std::mem::replace(&mut transaction.has_content, true);
-                Question::Content { first, converted: transaction.converted }
+    /// Goes on after the caller was told something.
+    fn told(&mut self, told: Told, output: &mut Vec<u8>) {
+        match told {
+            Told::Done(Follower::Begun(transaction)) => {
+                self.expect(Expected::Envelope(transaction));
             }
-            State::Ahead(..) => Question::Ahead,
-            State::Done(outcome, _) => Question::Done(outcome.clone()),
-            _ => return None,
-        })
+            Told::Done(Follower::Waiting(envelope)) => self.begin(envelope, output),
+            Told::Over => self.quit(output),
+            Told::Lost => self.state = State::Closed,
+        }
+    }
+
+    fn quit(&mut self, output: &mut Vec<u8>) {
+        output.extend_from_slice(b"QUIT\r\n");
+        self.expect(Expected::Quit);
+    }
+}
+
+impl Expected {
+    /// What is known of each recipient of the transaction under way, if the session ends here.
+    fn fates(&self) -> Option<Vec<Fate>> {
+        match self {
+            Self::Envelope(transaction)
+            | Self::ChunkSent(transaction, _)
+            | Self::Reset(transaction) => Some(transaction.fates(false)),
+            Self::End { transaction, .. } => Some(transaction.fates(true)),
+            Self::Greeting | Self::Hello(_) | Self::StartTls | Self::Auth | Self::Quit => None,
+        }
+    }
+
+    /// How long the server may take for the reply (RFC 5321 §4.5.3.2).
+    fn patience(&self) -> Duration {
+        match self {
+            Self::Reset(_) => RESET,
+            Self::Envelope(transaction) if transaction.resetting => RESET,
+            Self::Envelope(transaction) if transaction.has_all_recipients() => {
+                limits::SMTP_CLIENT_DATA_PATIENCE
+            }
+            Self::End { .. } => limits::SMTP_CLIENT_END_PATIENCE,
+            Self::Quit => GOODBYE,
+            Self::Greeting
+            | Self::Hello(_)
+            | Self::StartTls
+            | Self::Auth
+            | Self::Envelope(_)
+            | Self::ChunkSent(..) => limits::SMTP_CLIENT_PATIENCE,
+        }
     }
 }
 
@@ -434,72 +494,64 @@ impl Engine for Client {
 
     fn next<'i>(&mut self, input: &mut &'i [u8], output: &mut Vec<u8>) -> Step<'i, Question> {
         loop {
-            if let Some(question) = self.question() {
-                return Step::Ask(question);
-            }
-            match &self.state {
-                State::Closed => return Step::Close,
-                State::Securing if self.secured => self.say_hello(self.options.hello, output),
-                _ => {}
-            }
-            match self.reader.next(input) {
-                Ok(None) => return Step::NeedInput,
-                Ok(Some(reply)) => {
-                    self.reply(reply, output);
-                    if matches!(self.state, State::Securing) {
-                        return Step::StartTls;
-                    }
+            match std::mem::replace(&mut self.state, State::Closed) {
+                State::Ask(question) => {
+                    self.state = State::Asked;
+                    return Step::Ask(question);
                 }
-                Err(_) if matches!(self.state, State::Quit) => self.state = State::Closed,
-                Err(error) => self.fail(Failure::Protocol(error)),
+                State::Asked | State::Closed => return Step::Close,
+                State::Securing if self.secured => self.say_hello(self.options.hello, output),
+                State::Securing => {
+                    self.state = State::Securing;
+                    return Step::StartTls;
+                }
+                State::Expecting(expected) => match self.reader.next(input) {
+                    Ok(None) => {
+                        self.expect(expected);
+                        return Step::NeedInput;
+                    }
+                    Ok(Some(reply)) => self.reply(expected, reply, output),
+                    // Nothing depends on what is said to QUIT.
+                    Err(_) if matches!(expected, Expected::Quit) => {}
+                    Err(error) => {
+                        self.left = expected.fates().or_else(|| self.left.take());
+                        self.fail(Failure::Protocol(error));
+                    }
+                },
             }
         }
     }
 
-    fn answer(&mut self, answer: Answer, output: &mut Vec<u8>) {
-        match (std::mem::replace(&mut self.state, State::Closed), answer) {
-            (State::Content(transaction, framing), Answer::Content(content)) => {
-                self.content(transaction, framing, content, output);
-            }
-            (State::Content(transaction, framing), Answer::EndOfContent) => {
-                self.end_of_content(transaction, framing, output);
-            }
-            (State::Ahead(transaction, chunks), answer) => {
-                let following = match answer {
-                    Answer::Send(envelope) => self.follow(envelope, output),
-                    _ => Following::Nothing,
-                };
-                self.state = State::End { transaction, chunks, following };
-            }
-            (State::Done(_, Following::Begun(transaction)), _) => {
-                self.state = State::Envelope(transaction);
-            }
-            (State::Done(_, Following::Later(envelope)), _) => self.begin(envelope, output),
-            (State::Ready(_), Answer::Send(envelope)) if self.may_begin() => {
-                self.begin(envelope, output);
-            }
-            (State::Converting(envelope), Answer::Convert) => {
+    fn answer(&mut self, Answer(answered): Answer, output: &mut Vec<u8>) {
+        if !matches!(self.state, State::Asked) {
+            // Interrupted since it asked.
+            return;
+        }
+        match answered {
+            Answered::Login(Login::Auth(opening)) => self.send_auth(opening, output),
+            Answered::Login(Login::GiveUp) => self.give_up_login(),
+            Answered::Response(response) => self.respond(response.as_deref(), output),
+            Answered::Next(Next::Send(envelope)) => self.begin(envelope, output),
+            Answered::Next(Next::Quit) => self.quit(output),
+            Answered::Conversion(ToConvert(envelope), Ok(())) => {
                 let transaction = Transaction::new(envelope, &self.capabilities, true);
                 self.begin_round(transaction, output);
             }
-            (State::Converting(envelope), Answer::Refuse(refusal)) => {
+            Answered::Conversion(ToConvert(envelope), Err(refusal)) => {
                 self.refuse(&envelope, &refusal);
             }
-            (State::Login, Answer::Auth(mechanism, initial)) => {
-                self.send_auth(mechanism, initial.as_deref(), output);
+            // Quitting in the middle of the content must not end it: the connection just closes.
+            Answered::Piece(_, Piece::BreakOff) => self.state = State::Closed,
+            Answered::Piece(writing, Piece::Content(content)) => {
+                self.content(writing, content, output);
             }
-            (State::Login, _) => self.give_up_login(),
-            (State::Challenged(_), Answer::Respond(response)) => {
-                self.respond(response.as_deref(), output);
+            Answered::Piece(writing, Piece::End) => self.end_of_content(writing, output),
+            Answered::Ahead(Ending { transaction, chunks }, next) => {
+                self.left = None;
+                let follower = next.map(|envelope| self.follow(envelope, output));
+                self.expect(Expected::End { transaction, chunks, follower });
             }
-            // Quitting in the middle of the content must not end it: the connection just closes. And
-            // whoever does not speak the protocol would not say goodbye either, or take it for content.
-            (State::Content(transaction, _), _) => self.left = Some(transaction.fates(false)),
-            (State::Failed(Failure::Protocol(_) | Failure::Unexpected { .. }), _) => {}
-            (_, _) => {
-                output.extend_from_slice(b"QUIT\r\n");
-                self.state = State::Quit;
-            }
+            Answered::Heard(told) => self.told(told, output),
         }
     }
 
@@ -512,24 +564,21 @@ impl Engine for Client {
 
     fn pace(&self) -> Pace {
         let patience = match &self.state {
-            State::Reset(_) => RESET,
-            State::Envelope(transaction) if transaction.resetting => RESET,
-            State::Envelope(transaction) if transaction.has_all_recipients() => {
-                limits::SMTP_CLIENT_DATA_PATIENCE
+            State::Expecting(expected) => expected.patience(),
+            State::Securing | State::Ask(_) | State::Asked | State::Closed => {
+                limits::SMTP_CLIENT_PATIENCE
             }
-            State::End { .. } => limits::SMTP_CLIENT_END_PATIENCE,
-            State::Quit => GOODBYE,
-            _ => limits::SMTP_CLIENT_PATIENCE,
         };
         Pace::anything(patience.min(self.options.patience))
     }
 
     fn is_busy(&self) -> bool {
-        matches!(self.state, State::Envelope(_) | State::Content(..) | State::End { .. })
+        use Expected::{ChunkSent, End, Envelope};
+        matches!(self.state, State::Expecting(Envelope(_) | ChunkSent(..) | End { .. }))
     }
 
     fn interrupt(&mut self, _why: Interrupt, _output: &mut Vec<u8>) {
-        self.left = self.fates();
+        self.left = self.fates().or_else(|| self.left.take());
         self.state = State::Closed;
     }
 }

@@ -1,6 +1,6 @@
 //! What an SMTP server's engine shares, asks and is told.
 
-use crate::command::HelloVerb;
+use crate::{command::HelloVerb, server::Server};
 use posta_mail::{
     ClientAddress, Domain, ForwardPath, MailId, Reply, ReversePath,
     envelope::{MailParameters, RecipientParameters},
@@ -133,43 +133,48 @@ pub struct Forwarded {
     pub login: Option<String>,
 }
 
-/// What only the outside can decide.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Takes the answer to a [`Question`].
+pub type Ticket<A> = posta_mail::Ticket<Server, A>;
+
+/// What only the outside can decide. Each question comes with the ticket that takes its answer.
+#[derive(Debug)]
 pub enum Question {
     /// May this client speak? Ends any transaction.
-    Hello(Hello),
-    /// Who is this? Answered by [`Answer::Challenge`], [`Answer::Accept`] or [`Answer::Refuse`]; by
-    /// anything if the exchange is cancelled.
-    Authenticate(sasl::Exchange),
+    Hello(Hello, Ticket<Verdict>),
+    /// Who is this, by what it sends in its AUTH?
+    Authenticate(sasl::Exchange, Ticket<Authentication>),
+    /// The client gave up its AUTH, or sent what is no response. Nobody should be able to try names,
+    /// passwords or tokens without being counted.
+    BrokenOff(Ticket<()>),
     /// May this transaction begin?
-    Mail(Mail),
-    /// Is there a mailbox for it, or a way?
-    Recipient(Recipient),
-    /// Whom does this mean? Answered by [`Answer::Found`] or [`Answer::Refuse`].
-    Verify(String),
-    /// The session is another client's. Ends any transaction.
-    Forwarded(Forwarded),
+    Mail(Mail, Ticket<Verdict>),
+    /// Is there a mailbox for this recipient, or a way to one?
+    Recipient(Recipient, Ticket<Verdict>),
+    /// Whom does this name mean (VRFY, EXPN)?
+    Verify(String, Ticket<Verification>),
+    /// The session is another client's from now on. Ends any transaction.
+    Forwarded(Forwarded, Ticket<Verdict>),
     /// May the content come?
-    Content,
-    /// The content is complete: make it safe. Answered by [`Answer::Committed`] or
-    /// [`Answer::Refuse`]; either ends the transaction.
-    Commit,
+    Content(Ticket<Verdict>),
+    /// The content is complete: make the message safe. The answer ends the transaction.
+    Commit(Ticket<Commitment>),
     /// The transaction ended without a commit.
-    Abandon,
+    Abandon(Ticket<()>),
 }
 
-/// The answer to a [`Question`].
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Answer {
-    /// Yes.
-    Accept,
-    /// No, for this reason. After a 421 the connection closes (RFC 5321 §3.8).
-    Refuse(Reply),
-    /// Say this to the client, and ask again with what it answers.
-    Challenge(Vec<u8>),
-    /// These addresses.
-    Found(Vec<String>),
-    /// The message is durable, and in the mailbox of every local recipient
-    /// and in the queue for the others.
-    Committed(MailId),
-}
+/// Yes, or the reply that says why not. After a 421 the connection closes (RFC 5321 §3.8).
+pub type Verdict = Result<(), Reply>;
+
+/// How an authentication goes on, or the reply that ends it.
+pub type Authentication = Result<sasl::Progress<()>, Reply>;
+
+/// The addresses that a name means, each as a line of the reply, or why they are not told.
+pub type Verification = Result<Vec<String>, Reply>;
+
+/// Whether the message was committed; if not, the reply says why.
+pub type Commitment = Result<Committed, Reply>;
+
+/// The message is durable, in the mailbox of every local recipient and in the queue for the others.
+/// Only this makes the engine say 250 to the end of the data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Committed(pub MailId);

@@ -21,18 +21,25 @@
 //! [`Question::Commit`], [`Question::Abandon`] or [`Question::Hello`], and keeps no transaction
 //! after any of them.
 //!
+//! What a question interrupts travels in its ticket and comes back with the answer
+//! (`server/asked.rs`), so `Asked` has nothing to remember. A ticket that is dropped leaves the engine
+//! there, and the session closes.
+//!
 //! Authentication (RFC 4954) is an exchange of octets whose meaning the engine does not know: it
 //! does the framing, in base64, and asks what to say (`server/authentication.rs`).
 //!
 //! "Committed" is said by the answer to [`Question::Commit`] alone: the engine sends 250 to the end
 //! of the data in no other case.
 
+mod asked;
 mod authentication;
 mod chunking;
 
 pub use crate::question::{
-    Answer, Forwarded, Hello, Limits, Mail, Profile, Question, Recipient, Service,
+    Authentication, Commitment, Committed, Forwarded, Hello, Limits, Mail, Profile, Question,
+    Recipient, Service, Ticket, Verdict, Verification,
 };
+pub use asked::Answer;
 
 use crate::{
     command::{Command, HelloVerb},
@@ -40,6 +47,7 @@ use crate::{
     incoming::{Chunk, Framing, Incoming, Taking},
     reply, words,
 };
+use asked::{Answered, Asked, Told};
 use chunking::begins_bdat;
 use posta_mail::{
     Engine, ForwardPath, Interrupt, Pace, Reply, ReversePath, Step,
@@ -76,33 +84,10 @@ enum State {
     Greeting,
     Command,
     Sasl,
-    Asked(Asked),
+    Asked,
     Content,
     Chunk(Chunk),
     Closing,
-}
-
-/// The question that is open.
-#[derive(Debug)]
-enum Asked {
-    Hello(HelloVerb),
-    Authentication,
-    /// The client gave up: what it is told.
-    Cancellation(Reply),
-    Mail {
-        body: Body,
-        utf8: bool,
-    },
-    Recipient,
-    Verify,
-    Forwarded {
-        login: bool,
-    },
-    Content,
-    /// May the content come, of which this is the first chunk?
-    FirstChunk(Chunk),
-    Commit,
-    Abandon,
 }
 
 #[derive(Debug)]
@@ -183,7 +168,7 @@ impl Server {
             Ok(Command::StartTls) => return self.starttls(output),
             Ok(Command::Noop) => reply::write(&Reply::new(250, (2, 0, 0), "Ok"), output),
             Ok(Command::Vrfy(name) | Command::Expn(name)) if self.profile.verify => {
-                return Some(self.ask(Asked::Verify, Question::Verify(name.to_owned())));
+                return Some(self.ask(Question::Verify(name.to_owned(), Ticket::new(()))));
             }
             Ok(Command::Vrfy(_)) => reply::write(&words::ambiguous(), output),
             Ok(Command::Expn(_)) => self.bad_command(&words::not_implemented(), output),
@@ -245,8 +230,8 @@ impl Server {
             return None;
         }
         self.transaction = None;
-        let question = Question::Hello(Hello { verb, name });
-        Some(self.ask(Asked::Hello(verb), question))
+        let ticket = Ticket::new(Asked::Hello(verb));
+        Some(self.ask(Question::Hello(Hello { verb, name }, ticket)))
     }
 
     fn mail(
@@ -268,8 +253,8 @@ impl Server {
             Some(refusal) => reply::write(&refusal, output),
             None => {
                 let MailParameters { body, utf8, .. } = parameters;
-                let question = Question::Mail(Mail { reverse_path, parameters });
-                return Some(self.ask(Asked::Mail { body, utf8 }, question));
+                let ticket = Ticket::new(Asked::Mail { body, utf8 });
+                return Some(self.ask(Question::Mail(Mail { reverse_path, parameters }, ticket)));
             }
         }
         None
@@ -293,8 +278,8 @@ impl Server {
         } else if !utf8 && matches!(&path, ForwardPath::Address(a) if !a.is_ascii()) {
             reply::write(&words::needs_utf8(), output);
         } else {
-            let question = Question::Recipient(Recipient { path, parameters });
-            return Some(self.ask(Asked::Recipient, question));
+            let ticket = Ticket::new(Asked::Recipient);
+            return Some(self.ask(Question::Recipient(Recipient { path, parameters }, ticket)));
         }
         None
     }
@@ -311,7 +296,7 @@ impl Server {
             }
             // RFC 5321 §3.3: 554 when no recipient was valid.
             Some(open) if open.recipients == 0 => reply::write(&words::no_recipients(), output),
-            Some(_) => return Some(self.ask(Asked::Content, Question::Content)),
+            Some(_) => return Some(self.ask(Question::Content(Ticket::new(Asked::Content)))),
         }
         None
     }
@@ -335,21 +320,57 @@ impl Server {
         } else if self.transaction.is_some() {
             self.out_of_order("Not within a transaction", output);
         } else {
-            let login = forwarded.login.is_some();
-            return Some(self.ask(Asked::Forwarded { login }, Question::Forwarded(forwarded)));
+            let ticket = Ticket::new(Asked::Forwarded { login: forwarded.login.is_some() });
+            return Some(self.ask(Question::Forwarded(forwarded, ticket)));
         }
         None
     }
 
-    fn ask(&mut self, asked: Asked, question: Question) -> Step<'static, Question> {
-        self.state = State::Asked(asked);
+    /// Goes on with what was asked for.
+    fn granted(&mut self, asked: Asked, output: &mut Vec<u8>) {
+        match asked {
+            Asked::Hello(verb) => {
+                self.hello = Some(verb);
+                self.write_hello(verb, output);
+            }
+            Asked::Mail { body, utf8 } => {
+                self.transaction = Some(Transaction { body, utf8, recipients: 0, incoming: None });
+                reply::write(&Reply::new(250, (2, 1, 0), "Ok"), output);
+            }
+            Asked::Recipient => {
+                if let Some(open) = &mut self.transaction {
+                    open.recipients += 1;
+                }
+                reply::write(&Reply::new(250, (2, 1, 5), "Ok"), output);
+            }
+            Asked::Forwarded { login } => {
+                // The session begins anew, as the other client's.
+                self.authenticated = login;
+                self.hello = None;
+                self.state = State::Greeting;
+            }
+            Asked::Content => {
+                reply::write(&Reply::plain(354, "End data with <CR><LF>.<CR><LF>"), output);
+                self.begin_content(Framing::Dot);
+                self.state = State::Content;
+            }
+            Asked::FirstChunk { size, last } => {
+                self.begin_content(Framing::Length);
+                self.state = State::Chunk(Chunk { size, left: size, last, refusal: None });
+            }
+        }
+    }
+
+    fn ask(&mut self, question: Question) -> Step<'static, Question> {
+        self.state = State::Asked;
         Step::Ask(question)
     }
 
     /// Ends the transaction, and says so to whoever answers if there was one.
     fn abandon(&mut self) -> Taken {
         self.state = State::Command;
-        self.transaction.take().map(|_| self.ask(Asked::Abandon, Question::Abandon))
+        let ticket = Ticket::new(Told::Abandoned);
+        self.transaction.take().map(|_| self.ask(Question::Abandon(ticket)))
     }
 
     /// One reply, or in LMTP one for each recipient that was accepted (RFC 2033 §4.2).
@@ -376,7 +397,7 @@ impl Server {
 
     fn end_of_content(&mut self, output: &mut Vec<u8>) -> Taken {
         match self.objection() {
-            None => Some(self.ask(Asked::Commit, Question::Commit)),
+            None => Some(self.ask(Question::Commit(Ticket::new(())))),
             Some(refusal) => {
                 self.reply_to_content(&refusal, output);
                 self.abandon()
@@ -431,7 +452,7 @@ impl Engine for Server {
                     }
                     match self.cutter.next(input, limit) {
                         Cut::Incomplete => return Step::NeedInput,
-                        Cut::TooLong if is_sasl => Some(self.cancel(words::line_too_long())),
+                        Cut::TooLong if is_sasl => Some(self.break_off(words::line_too_long())),
                         Cut::TooLong if self.is_chunk => {
                             self.close_with(&words::line_too_long(), output);
                             None
@@ -455,11 +476,7 @@ impl Engine for Server {
                     }
                 }
                 State::Chunk(_) => self.chunk(input, output),
-                State::Asked(asked) => {
-                    debug_assert!(false, "{asked:?} was not answered");
-                    return Step::Close;
-                }
-                State::Closing => return Step::Close,
+                State::Asked | State::Closing => return Step::Close,
             };
             if let Some(step) = taken {
                 return step;
@@ -467,64 +484,34 @@ impl Engine for Server {
         }
     }
 
-    fn answer(&mut self, answer: Answer, output: &mut Vec<u8>) {
-        let State::Asked(asked) = std::mem::replace(&mut self.state, State::Command) else {
-            debug_assert!(false, "nothing was asked");
+    fn answer(&mut self, Answer(answered): Answer, output: &mut Vec<u8>) {
+        if !matches!(self.state, State::Asked) {
+            // Interrupted since it asked: the parting words are the last.
             return;
-        };
-        match (asked, answer) {
-            (Asked::Abandon, _) => {}
-            (Asked::Authentication, answer) => self.authentication(answer, output),
-            (Asked::Cancellation(reply), _) => self.cancelled(&reply, output),
-            (Asked::Commit, Answer::Committed(id)) => {
+        }
+        self.state = State::Command;
+        match answered {
+            Answered::Verdict(Asked::FirstChunk { size, last }, Err(refusal)) => {
+                self.state = State::Chunk(Chunk { size, left: size, last, refusal: Some(refusal) });
+            }
+            Answered::Verdict(_, Err(refusal)) | Answered::Verification(Err(refusal)) => {
+                self.refuse(&refusal, output);
+            }
+            Answered::Verdict(asked, Ok(())) => self.granted(asked, output),
+            Answered::Authentication(outcome) => self.authentication(outcome, output),
+            Answered::Verification(Ok(found)) => reply::write_lines(250, &found, output),
+            Answered::Commitment(Ok(Committed(id))) => {
                 let safe = Reply::new(250, (2, 0, 0), format!("Ok: kept as {id}"));
                 self.reply_to_content(&safe, output);
                 self.transaction = None;
             }
-            (Asked::Commit, refused) => {
-                let refusal = match refused {
-                    Answer::Refuse(refusal) => refusal,
-                    _ => Reply::new(451, (4, 3, 0), "The message could not be kept"),
-                };
+            Answered::Commitment(Err(refusal)) => {
                 self.reply_to_content(&refusal, output);
                 self.transaction = None;
                 self.close_after(&refusal);
             }
-            (Asked::FirstChunk(chunk), Answer::Refuse(refusal)) => {
-                self.state = State::Chunk(Chunk { refusal: Some(refusal), ..chunk });
-            }
-            (Asked::FirstChunk(chunk), _) => {
-                self.begin_content(Framing::Length);
-                self.state = State::Chunk(chunk);
-            }
-            (_, Answer::Refuse(refusal)) => self.refuse(&refusal, output),
-            (Asked::Verify, Answer::Found(found)) => reply::write_lines(250, &found, output),
-            (Asked::Verify, _) => reply::write(&words::ambiguous(), output),
-            (Asked::Forwarded { login }, _) => {
-                // The session begins anew, as the other client's.
-                self.authenticated = login;
-                self.hello = None;
-                self.state = State::Greeting;
-            }
-            (Asked::Hello(verb), _) => {
-                self.hello = Some(verb);
-                self.write_hello(verb, output);
-            }
-            (Asked::Mail { body, utf8 }, _) => {
-                self.transaction = Some(Transaction { body, utf8, recipients: 0, incoming: None });
-                reply::write(&Reply::new(250, (2, 1, 0), "Ok"), output);
-            }
-            (Asked::Recipient, _) => {
-                if let Some(open) = &mut self.transaction {
-                    open.recipients += 1;
-                }
-                reply::write(&Reply::new(250, (2, 1, 5), "Ok"), output);
-            }
-            (Asked::Content, _) => {
-                reply::write(&Reply::plain(354, "End data with <CR><LF>.<CR><LF>"), output);
-                self.begin_content(Framing::Dot);
-                self.state = State::Content;
-            }
+            Answered::Heard(Told::BrokenOff(reply)) => self.broken_off(&reply, output),
+            Answered::Heard(Told::Abandoned) => {}
         }
     }
 

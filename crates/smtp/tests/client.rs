@@ -5,10 +5,10 @@ use bytes::Bytes;
 use posta_mail::{
     Engine, ForwardPath, Reply, ReversePath, Step, TlsUse,
     envelope::{Body, MailParameters},
+    sasl::Opening,
 };
 use posta_smtp::{
-    Client,
-    client::{Answer, Envelope, Failure, Fate, Options, Outcome, Question},
+    client::{Client, Envelope, Failure, Fate, Login, Next, Options, Outcome, Piece, Question},
     command::HelloVerb,
 };
 
@@ -56,6 +56,14 @@ fn envelope((recipients, body): &(&[&str], Body)) -> Envelope {
     }
 }
 
+/// The first mechanism, unless it will not do.
+fn log_in(offered: &[String]) -> Login {
+    if offered[0] == "NTLM" {
+        return Login::GiveUp;
+    }
+    Login::Auth(Opening { mechanism: offered[0].clone(), initial: Some(b"me".to_vec()) })
+}
+
 /// Plays a session with a server that says all of this.
 fn play(server: &str, caller: &Caller) -> Session {
     let hello = if caller.lmtp { HelloVerb::Lhlo } else { HelloVerb::Ehlo };
@@ -80,36 +88,39 @@ fn play(server: &str, caller: &Caller) -> Session {
             other => panic!("{other:?}"),
         };
         let answer = match question {
-            Question::Next(outcome) => {
+            Question::Next(outcome, ticket) => {
                 session.note(outcome);
-                messages.next().map_or(Answer::Quit, |message| Answer::Send(envelope(message)))
+                let next = messages.next();
+                ticket.answer(next.map_or(Next::Quit, |message| Next::Send(envelope(message))))
             }
-            Question::Last(outcome) => {
+            Question::Last(outcome, ticket) => {
                 session.note(outcome);
-                Answer::Quit
+                ticket.answer(())
             }
-            Question::Ahead => {
+            Question::Ahead(ticket) => {
                 let next = caller.eager.then(|| messages.next()).flatten();
-                next.map_or(Answer::Wait, |message| Answer::Send(envelope(message)))
+                ticket.answer(next.map(envelope))
             }
-            Question::Done(outcome) => {
+            Question::Done(outcome, ticket) => {
                 session.note(Some(outcome));
-                Answer::Wait
+                ticket.answer(())
             }
-            Question::Converting if caller.converts => Answer::Convert,
-            Question::Converting => Answer::Refuse(Reply::new(554, (5, 6, 3), "It is binary")),
-            Question::Content { first: true, converted } => {
-                Answer::Content(Bytes::from_static(if converted { b"c: d\r\n" } else { b".\r\n" }))
+            Question::Convert(ticket) if caller.converts => ticket.answer(Ok(())),
+            Question::Convert(ticket) => {
+                ticket.answer(Err(Reply::new(554, (5, 6, 3), "It is binary")))
             }
-            Question::Content { .. } => Answer::EndOfContent,
-            Question::Login(offered) if offered[0] == "NTLM" => Answer::Quit,
-            Question::Login(offered) => Answer::Auth(offered[0].clone(), Some(b"me".to_vec())),
-            Question::Challenge(challenge) => {
-                Answer::Respond(Some(challenge).filter(|_| !caller.doubts))
+            Question::Content { first: true, converted, ticket } => {
+                let content = if converted { &b"c: d\r\n"[..] } else { b".\r\n" };
+                ticket.answer(Piece::Content(Bytes::from_static(content)))
             }
-            Question::Failed(failure) => {
+            Question::Content { first: false, ticket, .. } => ticket.answer(Piece::End),
+            Question::Login(offered, ticket) => ticket.answer(log_in(&offered)),
+            Question::Challenge(challenge, ticket) => {
+                ticket.answer(Some(challenge).filter(|_| !caller.doubts))
+            }
+            Question::Failed(failure, ticket) => {
                 session.failure = Some(failure);
-                Answer::Quit
+                ticket.answer(())
             }
         };
         client.answer(answer, &mut said);

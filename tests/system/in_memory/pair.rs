@@ -67,6 +67,19 @@ struct Sent {
     outcome: Option<smtp_client::Outcome>,
 }
 
+fn envelope(recipients: &[&str], content: &[u8], stingy: bool) -> smtp_client::Envelope {
+    let address = |text: &&str| ForwardPath::Address(text.parse::<Address>().unwrap()).into();
+    smtp_client::Envelope {
+        reverse_path: ReversePath::Null,
+        recipients: recipients.iter().map(address).collect(),
+        parameters: MailParameters {
+            size: (!stingy).then_some(content.len() as u64),
+            body: if content.is_ascii() { Body::SevenBit } else { Body::EightBitMime },
+            ..MailParameters::default()
+        },
+    }
+}
+
 /// Sends a message to `recipients`, of which those at `refused.test` are refused.
 fn send(hello: HelloVerb, recipients: &[&str], content: &[u8], size: usize, stingy: bool) -> Sent {
     let service = match hello {
@@ -80,53 +93,46 @@ fn send(hello: HelloVerb, recipients: &[&str], content: &[u8], size: usize, stin
     let mut server = Side::new(posta_smtp::Server::new(Arc::new(profile)));
     let options = smtp_client::Options::new("c.test", hello, TlsUse::IfOffered);
     let mut client = Side::new(posta_smtp::Client::new(options, false));
-    let address = |text: &&str| ForwardPath::Address(text.parse::<Address>().unwrap()).into();
-    let mut envelope = Some(smtp_client::Envelope {
-        reverse_path: ReversePath::Null,
-        recipients: recipients.iter().map(address).collect(),
-        parameters: MailParameters {
-            size: (!stingy).then_some(content.len() as u64),
-            body: if content.is_ascii() { Body::SevenBit } else { Body::EightBitMime },
-            ..MailParameters::default()
-        },
-    });
+    let mut envelope = Some(envelope(recipients, content, stingy));
     let mut pieces = content.chunks(7).map(Bytes::copy_from_slice);
     let mut sent = Sent { content: Vec::new(), mail: None, recipients: Vec::new(), outcome: None };
     while !(client.closed && server.closed) {
         let (mail, named, kept) = (&mut sent.mail, &mut sent.recipients, &mut sent.content);
         server.go(
             |question| match question {
-                smtp_server::Question::Mail(given) => {
+                smtp_server::Question::Mail(given, ticket) => {
                     *mail = Some(given);
-                    smtp_server::Answer::Accept
+                    ticket.answer(Ok(()))
                 }
-                smtp_server::Question::Recipient(smtp_server::Recipient { path, .. }) => {
-                    if path.to_string().contains("refused") {
-                        return smtp_server::Answer::Refuse(Reply::new(550, (5, 1, 1), "No"));
+                smtp_server::Question::Recipient(named_one, ticket) => {
+                    let path = named_one.path.to_string();
+                    if path.contains("refused") {
+                        return ticket.answer(Err(Reply::new(550, (5, 1, 1), "No")));
                     }
-                    named.push(path.to_string());
-                    smtp_server::Answer::Accept
+                    named.push(path);
+                    ticket.answer(Ok(()))
                 }
-                smtp_server::Question::Commit => smtp_server::Answer::Committed(ID),
-                _ => smtp_server::Answer::Accept,
+                other => accept(other),
             },
             |piece| kept.extend_from_slice(piece),
         );
         let outcome = &mut sent.outcome;
         client.go(
             |question| match question {
-                smtp_client::Question::Next(done) => {
+                smtp_client::Question::Next(done, ticket) => {
                     if done.is_some() {
                         *outcome = done;
                     }
-                    envelope.take().map_or(smtp_client::Answer::Quit, smtp_client::Answer::Send)
+                    let next = envelope.take().map(smtp_client::Next::Send);
+                    ticket.answer(next.unwrap_or(smtp_client::Next::Quit))
                 }
-                smtp_client::Question::Content { .. } => pieces
-                    .next()
-                    .map_or(smtp_client::Answer::EndOfContent, smtp_client::Answer::Content),
-                smtp_client::Question::Ahead => smtp_client::Answer::Wait,
-                smtp_client::Question::Converting => {
-                    smtp_client::Answer::Refuse(Reply::new(554, (5, 6, 3), "No"))
+                smtp_client::Question::Content { ticket, .. } => {
+                    let piece = pieces.next().map(smtp_client::Piece::Content);
+                    ticket.answer(piece.unwrap_or(smtp_client::Piece::End))
+                }
+                smtp_client::Question::Ahead(ticket) => ticket.answer(None),
+                smtp_client::Question::Convert(ticket) => {
+                    ticket.answer(Err(Reply::new(554, (5, 6, 3), "No")))
                 }
                 other => panic!("{other:?}"),
             },
@@ -226,33 +232,52 @@ fn survives<E: Engine>(
     }
 }
 
+/// Says yes to everything.
+fn accept(question: smtp_server::Question) -> smtp_server::Answer {
+    match question {
+        smtp_server::Question::Hello(_, ticket)
+        | smtp_server::Question::Mail(_, ticket)
+        | smtp_server::Question::Recipient(_, ticket)
+        | smtp_server::Question::Forwarded(_, ticket)
+        | smtp_server::Question::Content(ticket) => ticket.answer(Ok(())),
+        smtp_server::Question::Authenticate(_, ticket) => {
+            ticket.answer(Ok(sasl::Progress::Done(())))
+        }
+        smtp_server::Question::Verify(name, ticket) => ticket.answer(Ok(vec![name])),
+        smtp_server::Question::Commit(ticket) => ticket.answer(Ok(smtp_server::Committed(ID))),
+        smtp_server::Question::BrokenOff(ticket) | smtp_server::Question::Abandon(ticket) => {
+            ticket.answer(())
+        }
+    }
+}
+
 proptest! {
     #[test]
     fn servers_survive_anything(input in hostile(), size in 1usize..100) {
         for service in [smtp_server::Service::Smtp, smtp_server::Service::Lmtp] {
             let hostname = "mail.x.test".parse().unwrap();
             let profile = smtp_server::Profile { message_size: 30, mechanisms: vec!["PLAIN"], normalise_newlines: true, plaintext_auth: true, ..smtp_server::Profile::new(hostname, service) };
-            survives(posta_smtp::Server::new(Arc::new(profile)), &input, size, |question| match question {
-                smtp_server::Question::Commit => smtp_server::Answer::Committed(ID),
-                _ => smtp_server::Answer::Accept,
-            });
+            survives(posta_smtp::Server::new(Arc::new(profile)), &input, size, accept);
         }
         let profile = pop3_server::Profile { mechanisms: vec!["PLAIN"], ..pop3_server::Profile::new("mail.x.test".into()) };
         let server = posta_pop3::Server::new(Arc::new(profile), true);
+        let maildrop = || Messages(vec![b"a: b\r\n\r\n.\r\n".to_vec(), Vec::new()]);
         survives(server.with_challenge(Some("<1@x.test>".into())), &input, size, |question| match question {
-            pop3_server::Question::Authenticate(sasl::Exchange::Start { initial: None, .. }) => {
-                pop3_server::Answer::Challenge(b"go on".to_vec())
+            pop3_server::Question::Authenticate(sasl::Exchange::Start { initial: None, .. }, ticket) => {
+                ticket.answer(Ok(sasl::Progress::Challenge(b"go on".to_vec())))
             }
-            pop3_server::Question::Login { .. }
-            | pop3_server::Question::Apop { .. }
-            | pop3_server::Question::Authenticate(_) => {
-                pop3_server::Answer::Opened(Messages(vec![b"a: b\r\n\r\n.\r\n".to_vec(), Vec::new()]))
+            pop3_server::Question::Authenticate(_, ticket) => {
+                ticket.answer(Ok(sasl::Progress::Done(maildrop())))
             }
-            pop3_server::Question::Read { .. } => {
-                pop3_server::Answer::Content(Bytes::from_static(b"a"))
+            pop3_server::Question::Login { ticket, .. } | pop3_server::Question::Apop { ticket, .. } => {
+                ticket.answer(Ok(maildrop()))
             }
-            pop3_server::Question::Proceed => pop3_server::Answer::Proceed,
-            pop3_server::Question::Update(_) => pop3_server::Answer::Updated,
+            pop3_server::Question::BrokenOff(ticket) => ticket.answer(()),
+            pop3_server::Question::Read { ticket, .. } => {
+                ticket.answer(Ok(Bytes::from_static(b"a")))
+            }
+            pop3_server::Question::Proceed(ticket) => ticket.answer(Ok(())),
+            pop3_server::Question::Update(_, ticket) => ticket.answer(Ok(())),
         });
     }
 
@@ -262,19 +287,47 @@ proptest! {
         let options = smtp_client::Options::new("c.test", hello, TlsUse::Never);
         let greeted = [&b"220 a\r\n250-a\r\n250 PIPELINING\r\n"[..], &input].concat();
         survives(posta_smtp::Client::new(options, false), &greeted, size, |question| match question {
-            smtp_client::Question::Next(_) => smtp_client::Answer::Send(smtp_client::Envelope {
+            smtp_client::Question::Next(_, ticket) => ticket.answer(smtp_client::Next::Send(smtp_client::Envelope {
                 reverse_path: ReversePath::Null,
                 recipients: vec![ForwardPath::Postmaster.into(), ForwardPath::Postmaster.into()],
                 parameters: MailParameters { size: Some(3), ..MailParameters::default() },
-            }),
-            smtp_client::Question::Content { .. } => smtp_client::Answer::EndOfContent,
-            _ => smtp_client::Answer::Quit,
+            })),
+            smtp_client::Question::Content { ticket, .. } => ticket.answer(smtp_client::Piece::End),
+            smtp_client::Question::Login(_, ticket) => ticket.answer(smtp_client::Login::GiveUp),
+            smtp_client::Question::Challenge(_, ticket) => ticket.answer(None),
+            smtp_client::Question::Convert(ticket) => {
+                ticket.answer(Err(Reply::new(554, (5, 6, 3), "No")))
+            }
+            smtp_client::Question::Ahead(ticket) => ticket.answer(None),
+            smtp_client::Question::Last(_, ticket)
+            | smtp_client::Question::Done(_, ticket)
+            | smtp_client::Question::Failed(_, ticket) => ticket.answer(()),
         });
         let (name, password) = ("ana".into(), Secret::new(b"x"));
         let options = pop3_client::Options { name, password, tls: TlsUse::Never, sasl: false };
-        for command in [pop3_client::Answer::Stat, pop3_client::Answer::Uidl, pop3_client::Answer::Retr(1)] {
+        for request in [pop3_client::Request::Stat, pop3_client::Request::Uidl, pop3_client::Request::Retr(1)] {
             let greeted = [&b"+OK\r\n+OK\r\n+OK\r\n"[..], &input].concat();
-            survives(posta_pop3::Client::new(options.clone(), false), &greeted, size, |_| command.clone());
+            survives(posta_pop3::Client::new(options.clone(), false), &greeted, size, |question| {
+                always(question, &request)
+            });
+        }
+    }
+}
+
+/// Answers with the same request again and again.
+fn always(question: pop3_client::Question, request: &pop3_client::Request) -> pop3_client::Answer {
+    match question {
+        pop3_client::Question::LoggedIn(ticket)
+        | pop3_client::Question::Status(_, ticket)
+        | pop3_client::Question::Sizes(_, ticket)
+        | pop3_client::Question::UniqueIds(_, ticket)
+        | pop3_client::Question::Retrieved(_, ticket)
+        | pop3_client::Question::Deleted(_, ticket)
+        | pop3_client::Question::Done(_, ticket) => ticket.answer(request.clone()),
+        pop3_client::Question::Login { ticket, .. } => ticket.answer(pop3_client::Login::User),
+        pop3_client::Question::Challenge(_, ticket) => ticket.answer(None),
+        pop3_client::Question::Quit(_, ticket) | pop3_client::Question::Failed(_, ticket) => {
+            ticket.answer(())
         }
     }
 }
@@ -352,48 +405,45 @@ fn collect(messages: &[Vec<u8>], size: usize) -> Vec<Vec<u8>> {
     let mut retrieved: Vec<Vec<u8>> = Vec::new();
     let mut current = Vec::new();
     let (mut asked, mut quit) = (0, None);
+    // The next message, and QUIT after the last.
+    let fetch = |asked: &mut usize| {
+        *asked += 1;
+        match *asked > messages.len() {
+            true => pop3_client::Request::Quit,
+            false => pop3_client::Request::Retr(u32::try_from(*asked).unwrap()),
+        }
+    };
     while !(client.closed && server.closed) {
         server.go(
             |question| match question {
-                pop3_server::Question::Login { name, password } => {
+                pop3_server::Question::Login { name, password, ticket } => {
                     assert_eq!((name.as_str(), password.expose()), ("ana", &b"two words"[..]));
-                    pop3_server::Answer::Opened(Messages(messages.to_vec()))
+                    ticket.answer(Ok(Messages(messages.to_vec())))
                 }
-                other @ (pop3_server::Question::Apop { .. }
-                | pop3_server::Question::Authenticate(_)) => panic!("{other:?}"),
-                pop3_server::Question::Read { index, offset, .. } => {
+                pop3_server::Question::Read { index, offset, ticket, .. } => {
                     let rest = &messages[index][usize::try_from(offset).unwrap()..];
                     let piece = &rest[..rest.len().min(11)];
-                    pop3_server::Answer::Content(Bytes::copy_from_slice(piece))
+                    ticket.answer(Ok(Bytes::copy_from_slice(piece)))
                 }
-                pop3_server::Question::Proceed => pop3_server::Answer::Proceed,
-                pop3_server::Question::Update(_) => pop3_server::Answer::Failed,
+                pop3_server::Question::Proceed(ticket) => ticket.answer(Ok(())),
+                other => panic!("{other:?}"),
             },
             |_| panic!("a server is sent no content"),
         );
         let pieces = std::cell::RefCell::new(&mut current);
         client.go(
             |question| match question {
-                pop3_client::Question::Next(outcome) => {
-                    assert_eq!(outcome, pop3_client::Outcome::Done);
-                    if asked > 0 {
-                        retrieved.push(std::mem::take(*pieces.borrow_mut()));
-                    }
-                    asked += 1;
-                    if asked > messages.len() {
-                        return pop3_client::Answer::Quit;
-                    }
-                    pop3_client::Answer::Retr(u32::try_from(asked).unwrap())
+                pop3_client::Question::LoggedIn(ticket) => ticket.answer(fetch(&mut asked)),
+                pop3_client::Question::Retrieved(outcome, ticket) => {
+                    assert_eq!(outcome, Ok(()));
+                    retrieved.push(std::mem::take(*pieces.borrow_mut()));
+                    ticket.answer(fetch(&mut asked))
                 }
-                other @ (pop3_client::Question::Login { .. }
-                | pop3_client::Question::Challenge(_)) => {
-                    panic!("{other:?}")
-                }
-                pop3_client::Question::Quit(ended) => {
+                pop3_client::Question::Quit(ended, ticket) => {
                     quit = Some(ended);
-                    pop3_client::Answer::Quit
+                    ticket.answer(())
                 }
-                pop3_client::Question::Failed(failure) => panic!("{failure:?}"),
+                other => panic!("{other:?}"),
             },
             |piece| pieces.borrow_mut().extend_from_slice(piece),
         );

@@ -24,7 +24,7 @@ trait Protocol {
     fn question(question: &<Self::Engine as Engine>::Question) -> Option<String>;
     fn answer(
         script: &Script,
-        question: &<Self::Engine as Engine>::Question,
+        question: <Self::Engine as Engine>::Question,
         text: Option<&str>,
     ) -> <Self::Engine as Engine>::Answer;
 }
@@ -83,7 +83,7 @@ fn run<P: Protocol>(script: &Script, mut split: impl FnMut(usize) -> usize) -> V
             }
             Step::Ask(question) => {
                 let text = events.question(P::question(&question));
-                engine.answer(P::answer(script, &question, text.as_deref()), &mut output);
+                engine.answer(P::answer(script, question, text.as_deref()), &mut output);
             }
             Step::Content(content) => events.content(content),
             Step::Flush => {}

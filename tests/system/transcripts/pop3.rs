@@ -5,10 +5,12 @@ use crate::{
     script::{Script, unescape},
 };
 use bytes::Bytes;
-use posta_mail::{crlf::lines_of, sasl::Exchange};
-use posta_pop3::{
-    Server,
-    server::{Answer, Denial, Maildrop, Profile, Question},
+use posta_mail::{
+    crlf::lines_of,
+    sasl::{Exchange, Progress},
+};
+use posta_pop3::server::{
+    Answer, Denial, Lapse, Maildrop, NotRemoved, Piece, Profile, Question, Server, Unreadable,
 };
 use std::{sync::Arc, time::Duration};
 
@@ -60,75 +62,95 @@ impl Protocol for Pop3 {
             .with_challenge(script.setting("apop").map(str::to_owned))
     }
 
-    fn question(question: &Question) -> Option<String> {
+    fn question(question: &Question<Messages>) -> Option<String> {
         Some(match question {
-            Question::Login { name, password } => {
+            Question::Login { name, password, .. } => {
                 format!("login {name} {}", password.expose().escape_ascii())
             }
-            Question::Apop { name, challenge, digest } => {
+            Question::Apop { name, challenge, digest, .. } => {
                 let digest: String = digest.iter().map(|octet| format!("{octet:02x}")).collect();
                 format!("apop {name} {challenge} {digest}")
             }
-            Question::Authenticate(Exchange::Start { mechanism, initial }) => match initial {
+            Question::Authenticate(Exchange::Start { mechanism, initial }, _) => match initial {
                 Some(octets) => format!("auth {mechanism} {}", octets.escape_ascii()),
                 None => format!("auth {mechanism}"),
             },
-            Question::Authenticate(Exchange::Cancel) => "auth cancelled".to_owned(),
-            Question::Authenticate(Exchange::Response(octets)) => {
+            Question::BrokenOff(_) => "auth cancelled".to_owned(),
+            Question::Authenticate(Exchange::Response(octets), _) => {
                 format!("auth: {}", octets.escape_ascii())
             }
             // How a message is cut is not the protocol's business.
             Question::Read { .. } => return None,
             // Asked before each command; the setting `login` answers.
-            Question::Proceed => return None,
-            Question::Update(indices) => {
+            Question::Proceed(_) => return None,
+            Question::Update(indices, _) => {
                 let numbers: Vec<_> = indices.iter().map(|index| (index + 1).to_string()).collect();
                 format!("update {}", numbers.join(" "))
             }
         })
     }
 
-    fn answer(script: &Script, question: &Question, text: Option<&str>) -> Answer<Messages> {
-        if let Question::Read { index, offset, .. } = question {
-            return read(script, *index, *offset);
-        }
-        if matches!(question, Question::Proceed) {
-            return match script.setting("login") {
-                Some("ends") => Answer::Denied(Denial::Ended),
-                Some("expires") => Answer::Denied(Denial::Expired),
-                Some("unknown") => Answer::Denied(Denial::Unavailable),
-                _ => Answer::Proceed,
-            };
-        }
-        match text {
-            Some("opened") => Answer::Opened(Messages(messages(script))),
-            Some("denied") => Answer::Denied(Denial::Credentials),
-            Some("unavailable") => Answer::Denied(Denial::Unavailable),
-            Some("disabled") => Answer::Denied(Denial::Disabled),
-            Some("locked") => Answer::Denied(Denial::Locked),
-            Some("too-many") => Answer::Denied(Denial::TooMany),
-            Some("too-soon") => Answer::Denied(Denial::TooSoon),
-            Some(text) if text.starts_with("challenge") => {
-                Answer::Challenge(unescape(text["challenge".len()..].trim_start()).unwrap())
+    fn answer(
+        script: &Script,
+        question: Question<Messages>,
+        text: Option<&str>,
+    ) -> Answer<Messages> {
+        let unanswered = format!("the script does not answer {question:?}");
+        let login = || match text.expect(&unanswered) {
+            "opened" => Ok(Messages(messages(script))),
+            "denied" => Err(Denial::Credentials),
+            "unavailable" => Err(Denial::Unavailable),
+            "disabled" => Err(Denial::Disabled),
+            "locked" => Err(Denial::Locked),
+            "too-many" => Err(Denial::TooMany),
+            "too-soon" => Err(Denial::TooSoon),
+            other => panic!("{other}: {unanswered}"),
+        };
+        match question {
+            Question::Login { ticket, .. } | Question::Apop { ticket, .. } => {
+                ticket.answer(login())
             }
-            Some("updated") => Answer::Updated,
-            Some("failed") => Answer::Failed,
-            _ => panic!("the script does not answer {question:?}"),
+            Question::Authenticate(_, ticket) => {
+                ticket.answer(match text.and_then(|text| text.strip_prefix("challenge")) {
+                    Some(challenge) => {
+                        Ok(Progress::Challenge(unescape(challenge.trim_start()).unwrap()))
+                    }
+                    None => login().map(Progress::Done),
+                })
+            }
+            Question::BrokenOff(ticket) => {
+                assert_eq!(text, Some("denied"), "there is nothing to decide");
+                ticket.answer(())
+            }
+            Question::Proceed(ticket) => ticket.answer(match script.setting("login") {
+                Some("ends") => Err(Lapse::Ended),
+                Some("expires") => Err(Lapse::Expired),
+                Some("unknown") => Err(Lapse::Unavailable),
+                _ => Ok(()),
+            }),
+            Question::Read { index, offset, ticket, .. } => {
+                ticket.answer(read(script, index, offset))
+            }
+            Question::Update(_, ticket) => ticket.answer(match text {
+                Some("updated") => Ok(()),
+                Some("failed") => Err(NotRemoved),
+                _ => panic!("{unanswered}"),
+            }),
         }
     }
 }
 
 /// A message in pieces of `pieces` octets; from `unreadable-from` on it cannot be read. The one of the number
 /// `damaged` is damaged.
-fn read(script: &Script, index: usize, offset: u64) -> Answer<Messages> {
+fn read(script: &Script, index: usize, offset: u64) -> Piece {
     if script.setting("damaged").is_some_and(|number| number == (index + 1).to_string()) {
-        return Answer::Damaged;
+        return Err(Unreadable::Damaged);
     }
     let limit = script.setting("unreadable-from").map(|offset| offset.parse::<u64>().unwrap());
     if limit.is_some_and(|limit| offset >= limit) {
-        return Answer::Failed;
+        return Err(Unreadable::ForNow);
     }
     let message = &messages(script)[index][usize::try_from(offset).unwrap()..];
     let size = script.setting("pieces").map_or(usize::MAX, |size| size.parse().unwrap());
-    Answer::Content(Bytes::copy_from_slice(&message[..size.min(message.len())]))
+    Ok(Bytes::copy_from_slice(&message[..size.min(message.len())]))
 }

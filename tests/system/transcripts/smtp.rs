@@ -4,14 +4,13 @@ use crate::{
     Protocol,
     script::{Script, unescape},
 };
-use posta_mail::sasl::Exchange;
 use posta_mail::{
     Reply, ReplyCode,
     envelope::{Body, Hold, Late, MailParameters, RecipientParameters, Return},
+    sasl::{Exchange, Progress},
 };
-use posta_smtp::{
-    Server,
-    server::{Answer, Forwarded, Limits, Mail, Profile, Question, Recipient, Service},
+use posta_smtp::server::{
+    Answer, Committed, Forwarded, Limits, Mail, Profile, Question, Recipient, Server, Service,
 };
 use std::sync::Arc;
 
@@ -55,25 +54,25 @@ impl Protocol for Smtp {
 
     fn question(question: &Question) -> Option<String> {
         Some(match question {
-            Question::Hello(hello) => {
+            Question::Hello(hello, _) => {
                 format!("hello {} {}", format!("{:?}", hello.verb).to_uppercase(), hello.name)
             }
-            Question::Authenticate(Exchange::Start { mechanism, initial }) => match initial {
+            Question::Authenticate(Exchange::Start { mechanism, initial }, _) => match initial {
                 Some(octets) => format!("auth {mechanism} {}", octets.escape_ascii()),
                 None => format!("auth {mechanism}"),
             },
-            Question::Authenticate(Exchange::Cancel) => "auth cancelled".to_owned(),
-            Question::Authenticate(Exchange::Response(octets)) => {
+            Question::BrokenOff(_) => "auth cancelled".to_owned(),
+            Question::Authenticate(Exchange::Response(octets), _) => {
                 format!("auth: {}", octets.escape_ascii())
             }
-            Question::Mail(Mail { reverse_path, parameters }) => {
+            Question::Mail(Mail { reverse_path, parameters }, _) => {
                 format!("mail {reverse_path}{}", mail_parameters(parameters))
             }
-            Question::Recipient(Recipient { path, parameters }) => {
+            Question::Recipient(Recipient { path, parameters }, _) => {
                 format!("recipient {path}{}", recipient_parameters(parameters))
             }
-            Question::Verify(name) => format!("verify {name}"),
-            Question::Forwarded(Forwarded { client, login }) => {
+            Question::Verify(name, _) => format!("verify {name}"),
+            Question::Forwarded(Forwarded { client, login }, _) => {
                 let mut text = "forwarded".to_owned();
                 if let Some(client) = client {
                     let ip = client.ip().map(|ip| ip.to_string());
@@ -85,25 +84,42 @@ impl Protocol for Smtp {
                 }
                 text
             }
-            Question::Content => "content".to_owned(),
-            Question::Commit => "commit".to_owned(),
-            Question::Abandon => "abandon".to_owned(),
+            Question::Content(_) => "content".to_owned(),
+            Question::Commit(_) => "commit".to_owned(),
+            Question::Abandon(_) => "abandon".to_owned(),
         })
     }
 
-    fn answer(_script: &Script, question: &Question, text: Option<&str>) -> Answer {
-        match text {
-            None => panic!("the script does not answer {question:?}"),
-            Some("accept") => Answer::Accept,
-            Some(text) => {
-                let (word, rest) = text.split_once(' ').unwrap_or((text, ""));
-                match word {
-                    "found" => Answer::Found(rest.split(", ").map(str::to_owned).collect()),
-                    "challenge" => Answer::Challenge(unescape(rest).unwrap()),
-                    "committed" => Answer::Committed(rest.parse().unwrap()),
-                    "refuse" => Answer::Refuse(refusal(rest)),
-                    _ => panic!("no answer: {text}"),
-                }
+    fn answer(_script: &Script, question: Question, text: Option<&str>) -> Answer {
+        let text = text.unwrap_or_else(|| panic!("the script does not answer {question:?}"));
+        let (word, rest) = text.split_once(' ').unwrap_or((text, ""));
+        // "accept" or "refuse", as most questions take it.
+        let verdict = |question: &str| match word {
+            "accept" => Ok(()),
+            "refuse" => Err(refusal(rest)),
+            _ => panic!("{text} is no answer to {question}"),
+        };
+        match question {
+            Question::Hello(_, ticket)
+            | Question::Mail(_, ticket)
+            | Question::Recipient(_, ticket)
+            | Question::Forwarded(_, ticket)
+            | Question::Content(ticket) => ticket.answer(verdict("a command")),
+            Question::Authenticate(_, ticket) => ticket.answer(match word {
+                "challenge" => Ok(Progress::Challenge(unescape(rest).unwrap())),
+                _ => verdict("AUTH").map(Progress::Done),
+            }),
+            Question::Verify(_, ticket) => ticket.answer(match word {
+                "found" => Ok(rest.split(", ").map(str::to_owned).collect()),
+                _ => verdict("VRFY").map(|()| panic!("VRFY finds somebody or nobody")),
+            }),
+            Question::Commit(ticket) => ticket.answer(match word {
+                "committed" => Ok(Committed(rest.parse().unwrap())),
+                _ => verdict("the commit").map(|()| panic!("a commit has an id")),
+            }),
+            Question::BrokenOff(ticket) | Question::Abandon(ticket) => {
+                assert_eq!(text, "accept", "there is nothing to decide");
+                ticket.answer(())
             }
         }
     }

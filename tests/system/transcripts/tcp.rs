@@ -45,7 +45,7 @@ where
         question: <P::Engine as Engine>::Question,
     ) -> <P::Engine as Engine>::Answer {
         let text = P::question(&question).and_then(|_| self.answers.pop_front());
-        P::answer(self.script, &question, text.as_deref())
+        P::answer(self.script, question, text.as_deref())
     }
 
     async fn content(&mut self, _content: &[u8]) {}

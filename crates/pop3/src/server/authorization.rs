@@ -1,14 +1,13 @@
 //! The AUTHORIZATION state: part of the server's state machine.
 
-use super::{Asked, Server, Session, State, Taken, coded, err, ok};
-use crate::{
-    command::Command,
-    question::{Answer, Denial, Maildrop, Question},
-    view::View,
+use super::{
+    Authentication, BrokenOff, Denial, Maildrop, Question, Server, Session, State, Taken, Ticket,
+    coded, err, ok,
 };
+use crate::{command::Command, view::View};
 use posta_mail::{
     Step,
-    sasl::{self, Exchange},
+    sasl::{self, Exchange, NoResponse, Progress},
 };
 use std::io::Write as _;
 
@@ -38,7 +37,7 @@ impl<M: Maildrop> Server<M> {
         }
     }
 
-    pub(super) fn authorization(&mut self, command: Command, output: &mut Vec<u8>) -> Taken {
+    pub(super) fn authorization(&mut self, command: Command, output: &mut Vec<u8>) -> Taken<M> {
         let (words, may_login) = (self.words(), self.may_login());
         let Session::Authorization { name } = &mut self.session else { return None };
         match command {
@@ -58,12 +57,13 @@ impl<M: Maildrop> Server<M> {
                 let Some(name) = name.take() else {
                     return self.bad_command(words.user_first, output);
                 };
-                return Some(self.ask_login(Question::Login { name, password }));
+                let ticket = Ticket::new(());
+                return Some(self.ask(Question::Login { name, password, ticket }));
             }
             Command::Apop(name, digest) => match self.challenge.clone() {
                 Some(challenge) => {
-                    let challenge = challenge.into_string();
-                    return Some(self.ask_login(Question::Apop { name, challenge, digest }));
+                    let (challenge, ticket) = (challenge.into_string(), Ticket::new(()));
+                    return Some(self.ask(Question::Apop { name, challenge, digest, ticket }));
                 }
                 None => return self.bad_command(words.no_apop, output),
             },
@@ -85,42 +85,43 @@ impl<M: Maildrop> Server<M> {
         None
     }
 
-    fn ask_login(&mut self, question: Question) -> Step<'static, Question> {
-        self.state = State::Asked(Asked::Login);
-        Step::Ask(question)
-    }
-
     /// RFC 5034 §4.
-    fn auth(&mut self, mechanism: String, initial: Option<&[u8]>, output: &mut Vec<u8>) -> Taken {
+    fn auth(
+        &mut self,
+        mechanism: String,
+        initial: Option<&[u8]>,
+        output: &mut Vec<u8>,
+    ) -> Taken<M> {
         let unannounced = if self.secured { &self.profile.unannounced[..] } else { &[] };
         let mut taken = self.mechanisms().iter().chain(unannounced);
         if !taken.any(|known| *known == mechanism) {
             return self.bad_command(self.words().no_mechanism, output);
         }
         match sasl::start(mechanism, initial) {
-            Ok(exchange) => Some(self.ask_login(Question::Authenticate(exchange))),
+            Ok(exchange) => Some(self.ask(Question::Authenticate(exchange, Ticket::new(())))),
             Err(_) => self.bad_command(self.words().no_base64, output),
         }
     }
 
-    /// A line of a SASL exchange.
-    pub(super) fn sasl(&mut self, line: &[u8]) -> Step<'static, Question> {
+    /// Takes a line of a SASL exchange.
+    pub(super) fn sasl(&mut self, line: &[u8]) -> Step<'static, Question<M>> {
         match sasl::response(line) {
-            Ok(Exchange::Cancel) => self.cancel(self.words().cancelled),
-            Ok(response) => self.ask_login(Question::Authenticate(response)),
-            Err(_) => self.cancel(self.words().no_base64),
+            Ok(response) => {
+                self.ask(Question::Authenticate(Exchange::Response(response), Ticket::new(())))
+            }
+            Err(NoResponse::Cancelled) => self.break_off(self.words().cancelled),
+            Err(NoResponse::NoBase64) => self.break_off(self.words().no_base64),
         }
     }
 
-    /// Ends an exchange that proved nothing. Whoever answers the questions hears of it first, and
-    /// may take a while to answer.
-    pub(super) fn cancel(&mut self, words: &'static str) -> Step<'static, Question> {
-        self.state = State::Asked(Asked::Cancellation(words));
-        Step::Ask(Question::Authenticate(Exchange::Cancel))
+    /// Ends an exchange that proved nothing. Whoever answers the questions hears of it before the
+    /// client gets its reply, and may take a while.
+    pub(super) fn break_off(&mut self, words: &'static str) -> Step<'static, Question<M>> {
+        self.ask(Question::BrokenOff(Ticket::new(BrokenOff(words))))
     }
 
-    /// The end of an exchange that was cancelled: a failed login like any other.
-    pub(super) fn cancelled(&mut self, words: &str, output: &mut Vec<u8>) {
+    /// Replies to a client that gave up: a failed login like any other.
+    pub(super) fn broken_off(&mut self, words: &str, output: &mut Vec<u8>) {
         self.bad_command(words, output);
         self.count_failed_login();
     }
@@ -132,30 +133,39 @@ impl<M: Maildrop> Server<M> {
         }
     }
 
-    pub(super) fn login(&mut self, answer: Answer<M>, output: &mut Vec<u8>) {
-        let words = self.words();
-        match answer {
-            Answer::Opened(maildrop) => {
-                let view = View::new(maildrop);
-                super::count(&view, words, output);
-                self.session = Session::Transaction(Box::new(view));
-                return;
-            }
-            Answer::Challenge(octets) => {
+    /// Takes the answer to [`Question::Authenticate`].
+    pub(super) fn authentication(&mut self, outcome: Authentication<M>, output: &mut Vec<u8>) {
+        match outcome {
+            Ok(Progress::Challenge(octets)) => {
                 let _ = write!(output, "+ {}\r\n", sasl::challenge(&octets));
                 self.state = State::Sasl;
-                return;
             }
-            // RFC 3206 §4 tells those whose password is wrong from those who should wait.
-            Answer::Denied(Denial::Credentials) => coded("AUTH", words.wrong, output),
-            Answer::Denied(Denial::Locked) => coded("SYS/TEMP", words.locked, output),
-            Answer::Denied(Denial::Disabled) => coded("AUTH", words.disabled, output),
-            Answer::Denied(Denial::TooMany) => coded("SYS/TEMP", words.too_many, output),
-            Answer::Denied(Denial::TooSoon) => {
+            Ok(Progress::Done(maildrop)) => self.open(maildrop, output),
+            Err(denial) => self.deny(denial, output),
+        }
+    }
+
+    /// Enters the TRANSACTION state.
+    pub(super) fn open(&mut self, maildrop: M, output: &mut Vec<u8>) {
+        let view = View::new(maildrop);
+        super::count(&view, self.words(), output);
+        self.session = Session::Transaction(Box::new(view));
+    }
+
+    /// Tells the client why it is not logged in. RFC 3206 §4 tells those whose password is wrong from
+    /// those who should wait.
+    pub(super) fn deny(&mut self, denial: Denial, output: &mut Vec<u8>) {
+        let words = self.words();
+        match denial {
+            Denial::Credentials => coded("AUTH", words.wrong, output),
+            Denial::Disabled => coded("AUTH", words.disabled, output),
+            Denial::Locked => coded("SYS/TEMP", words.locked, output),
+            Denial::TooMany => coded("SYS/TEMP", words.too_many, output),
+            Denial::Unavailable => coded("SYS/TEMP", words.unavailable, output),
+            Denial::TooSoon => {
                 let delay = self.profile.login_delay.as_secs();
                 let _ = write!(output, "-ERR [LOGIN-DELAY] {delay} {}\r\n", words.too_soon);
             }
-            _ => coded("SYS/TEMP", words.unavailable, output),
         }
         self.count_failed_login();
     }

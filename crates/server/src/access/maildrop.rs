@@ -4,23 +4,23 @@ use crate::{
     login::{
         Authenticator, Denied, LoginError, login_log,
         principal::Principal,
-        sasl::{self, Dialogue, Peer},
+        sasl::{Dialogue, Peer},
         sessions::{Presence, Present, Refused},
     },
     receive::refusals::{Refusals, SessionRefusals},
 };
 use bytes::Bytes;
-use posta_mail::{ClientAddress, MailId, Timestamp};
+use posta_mail::{
+    ClientAddress, MailId, Secret, Timestamp,
+    sasl::{Exchange, Progress},
+};
 use posta_net::{
     clock::Clock,
     driver::Host,
     tls::server::{Tls, TlsInfo},
     transport::Stream,
 };
-use posta_pop3::{
-    Server,
-    server::{Answer, Denial, Maildrop, Question},
-};
+use posta_pop3::server::{self as pop3, Denial, Lapse, Maildrop, NotRemoved, Unreadable};
 use posta_store::{self as store, CHUNK, Entry, Event, Origin, Store, StoreError, What};
 use std::{collections::BTreeSet, fmt::Write as _, io, sync::Arc, time::Duration};
 
@@ -129,7 +129,10 @@ impl PopHost {
             Refused::TooMany => Denial::TooMany,
             Refused::TooSoon => Denial::TooSoon,
         })?;
-        let maildrop = store.maildrop(account.id).await.map_err(|error| unavailable(&error))?;
+        let maildrop = store.maildrop(account.id).await.map_err(|error| {
+            unavailable(&error);
+            Denial::Unavailable
+        })?;
         login_log::succeeded(self.client, &account.address, "pop3", self.tls.is_some());
         let view = View(maildrop);
         self.opened = Some(Box::new(Opened {
@@ -144,78 +147,123 @@ impl PopHost {
         Ok(view)
     }
 
-    /// The answer to a login: a maildrop, a challenge, or a denial that the history hears of.
-    async fn login(&mut self, question: Question) -> Answer<View> {
-        let maildrops = self.maildrops.clone();
-        let (authenticator, client) = (&maildrops.authenticator, self.client);
-        let (command, name, outcome) = match question {
-            Question::Authenticate(message) => {
-                let peer = Peer::new(client, self.tls.as_deref());
-                let step = self.dialogue.step(message, authenticator, &peer).await;
-                match step {
-                    Ok(sasl::Step::Challenge(challenge)) => return Answer::Challenge(challenge),
-                    Ok(sasl::Step::Done(account)) => ("AUTH", None, Ok(account)),
-                    Err(error) => ("AUTH", None, Err(error)),
-                }
-            }
-            Question::Login { name, password } => {
-                let login = Box::pin(authenticator.login(client, &name, &password));
-                let outcome = authenticator.attempt(client, login).await;
-                ("USER", Some(name), outcome)
-            }
-            Question::Apop { name, challenge, digest } => {
-                let login = authenticator.login_with_digest(client, &name, &challenge, &digest);
-                let outcome = authenticator.attempt(client, Box::pin(login)).await;
-                ("APOP", Some(name), outcome)
-            }
-            Question::Proceed | Question::Read { .. } | Question::Update(_) => {
-                return Answer::Failed;
-            }
+    /// USER and PASS.
+    async fn login(&mut self, name: &str, password: &Secret) -> pop3::Login<View> {
+        let (authenticator, client) = (self.maildrops.authenticator.clone(), self.client);
+        let login = Box::pin(authenticator.login(client, name, password));
+        let outcome = authenticator.attempt(client, login).await;
+        self.outcome("USER", name, outcome).await
+    }
+
+    async fn apop(&mut self, name: &str, challenge: &str, digest: &[u8; 16]) -> pop3::Login<View> {
+        let (authenticator, client) = (self.maildrops.authenticator.clone(), self.client);
+        let login = authenticator.login_with_digest(client, name, challenge, digest);
+        let outcome = authenticator.attempt(client, Box::pin(login)).await;
+        self.outcome("APOP", name, outcome).await
+    }
+
+    async fn authenticate(&mut self, message: Exchange) -> pop3::Authentication<View> {
+        let authenticator = self.maildrops.authenticator.clone();
+        let peer = Peer::new(self.client, self.tls.as_deref());
+        let outcome = match self.dialogue.step(message, &authenticator, &peer).await {
+            Ok(Progress::Challenge(challenge)) => return Ok(Progress::Challenge(challenge)),
+            Ok(Progress::Done(account)) => Ok(account),
+            Err(error) => Err(error),
         };
-        let (opened, denied) = match outcome {
+        self.outcome("AUTH", "", outcome).await.map(Progress::Done)
+    }
+
+    async fn broken_off(&mut self) {
+        let authenticator = self.maildrops.authenticator.clone();
+        let error = self.dialogue.break_off(&authenticator, self.client).await;
+        self.login_failed("AUTH", "", &error);
+    }
+
+    /// What follows from a login: a maildrop, or a denial that the history hears of.
+    async fn outcome(
+        &mut self,
+        command: &'static str,
+        name: &str,
+        outcome: Result<Principal, LoginError>,
+    ) -> pop3::Login<View> {
+        match outcome {
             Ok(account) => {
                 let denied = Denied::new(account.address.as_str(), "the password is right");
-                (self.open(account).await, Some(denied))
+                let opened = self.open(account).await;
+                opened.inspect_err(|&denial| self.denied(command, denial, name, Some(denied)))
             }
-            Err(error) => {
-                let denial = match &error {
-                    LoginError::Credentials(_) => Denial::Credentials,
-                    LoginError::Locked(_) => Denial::Locked,
-                    LoginError::Disabled(_) => Denial::Disabled,
-                    LoginError::Store(_) | LoginError::Tokens(_) => unavailable(&error),
-                };
-                (Err(denial), error.denied().cloned())
+            Err(error) => Err(self.login_failed(command, name, &error)),
+        }
+    }
+
+    fn login_failed(&mut self, command: &'static str, name: &str, error: &LoginError) -> Denial {
+        let denial = match error {
+            LoginError::Credentials(_) => Denial::Credentials,
+            LoginError::Locked(_) => Denial::Locked,
+            LoginError::Disabled(_) => Denial::Disabled,
+            LoginError::Store(_) | LoginError::Tokens(_) => {
+                unavailable(error);
+                Denial::Unavailable
             }
         };
-        opened.map_or_else(
-            |denial| {
-                // The whole address, where it was found out.
-                let said_name = name.as_deref().unwrap_or_default();
-                let denied = match denied {
-                    Some(Denied { name, why }) if name.is_empty() => Denied::new(said_name, why),
-                    Some(denied) => denied,
-                    None => Denied::new(said_name, "it could not be found out"),
-                };
-                self.refused.note_login(command, said(denial).to_owned(), Some(&denied));
-                Answer::Denied(denial)
-            },
-            Answer::Opened,
-        )
+        self.denied(command, denial, name, error.denied().cloned());
+        denial
+    }
+
+    /// Notes a login that is denied for the history. `name` is what the client gave.
+    fn denied(
+        &mut self,
+        command: &'static str,
+        denial: Denial,
+        name: &str,
+        denied: Option<Denied>,
+    ) {
+        // The whole address, where it was found out.
+        let denied = match denied {
+            Some(Denied { name: found, why }) if found.is_empty() => Denied::new(name, why),
+            Some(denied) => denied,
+            None => Denied::new(name, "it could not be found out"),
+        };
+        self.refused.note_login(command, said(denial).to_owned(), Some(&denied));
     }
 
     /// Decides whether a session goes on: as long as its login holds.
-    async fn proceed(&mut self) -> Answer<View> {
-        let Some(opened) = &mut self.opened else { return Answer::Failed };
-        let denial = match opened.account.is_current(&*self.maildrops.store).await {
-            Ok(true) if !opened.account.has_expired(&*self.maildrops.clock) => {
-                return Answer::Proceed;
+    async fn proceed(&mut self) -> pop3::Standing {
+        let Some(opened) = &mut self.opened else { return Err(Lapse::Unavailable) };
+        let (lapse, said) = match opened.account.is_current(&*self.maildrops.store).await {
+            Ok(true) if !opened.account.has_expired(&*self.maildrops.clock) => return Ok(()),
+            Ok(true) => (Lapse::Expired, "[AUTH] the token has expired"),
+            Ok(false) => (Lapse::Ended, "[AUTH] the account or its password has changed"),
+            Err(error) => {
+                unavailable(&error);
+                (Lapse::Unavailable, said(Denial::Unavailable))
             }
-            Ok(true) => Denial::Expired,
-            Ok(false) => Denial::Ended,
-            Err(error) => unavailable(&error),
         };
-        self.refused.note("the session".to_owned(), said(denial).to_owned());
-        Answer::Denied(denial)
+        self.refused.note("the session".to_owned(), said.to_owned());
+        Err(lapse)
+    }
+
+    async fn read(&mut self, index: usize, offset: u64, whole: bool) -> pop3::Piece {
+        let opened = self.opened.as_mut().ok_or(Unreadable::ForNow)?;
+        // A large message may take hours, and breaks off when the login ends.
+        if !matches!(opened.account.is_current(&*self.maildrops.store).await, Ok(true)) {
+            return Err(Unreadable::ForNow);
+        }
+        match opened.read(index, offset, &*self.maildrops.store).await {
+            Ok(Piece::Content(piece)) => {
+                opened.note_read(index, offset + piece.len() as u64, whole);
+                Ok(piece)
+            }
+            Ok(Piece::Damaged) => {
+                opened.tell_of_damage(index);
+                Err(Unreadable::Damaged)
+            }
+            Ok(Piece::Gone) => Err(Unreadable::ForNow),
+            Err(error) => {
+                tracing::error!(%error, "a message could not be read");
+                Err(Unreadable::ForNow)
+            }
+        }
     }
 
     async fn update(&mut self, indices: &[usize]) -> Result<(), StoreError> {
@@ -283,14 +331,11 @@ const fn said(denial: Denial) -> &'static str {
         Denial::Disabled => "[AUTH] the account is disabled",
         Denial::TooMany => "[IN-USE] too many sessions of the account",
         Denial::TooSoon => "[LOGIN-DELAY] too soon after the last login",
-        Denial::Ended => "[AUTH] the account or its password has changed",
-        Denial::Expired => "[AUTH] the token has expired",
     }
 }
 
-fn unavailable(error: &dyn std::fmt::Display) -> Denial {
+fn unavailable(error: &dyn std::fmt::Display) {
     tracing::error!(%error, "a maildrop could not be opened");
-    Denial::Unavailable
 }
 
 /// What reading a message came to.
@@ -375,44 +420,34 @@ impl Opened {
     }
 }
 
-impl Host<Server<View>> for PopHost {
-    async fn answer(&mut self, question: Question) -> Answer<View> {
+impl Host<pop3::Server<View>> for PopHost {
+    async fn answer(&mut self, question: pop3::Question<View>) -> pop3::Answer<View> {
         match question {
-            login
-            @ (Question::Login { .. } | Question::Apop { .. } | Question::Authenticate(_)) => {
-                // Boxed, as all that is seldom: a session that waits has room for what is usual.
-                Box::pin(self.login(login)).await
+            // Boxed, as all that is seldom: a session that waits has room for what is usual.
+            pop3::Question::Login { name, password, ticket } => {
+                ticket.answer(Box::pin(self.login(&name, &password)).await)
             }
-            Question::Proceed => self.proceed().await,
-            Question::Read { index, offset, whole } => {
-                let Some(opened) = &mut self.opened else { return Answer::Failed };
-                // A large message may take hours, and breaks off when the login ends.
-                if !matches!(opened.account.is_current(&*self.maildrops.store).await, Ok(true)) {
-                    return Answer::Failed;
-                }
-                match opened.read(index, offset, &*self.maildrops.store).await {
-                    Ok(Piece::Content(piece)) => {
-                        opened.note_read(index, offset + piece.len() as u64, whole);
-                        Answer::Content(piece)
-                    }
-                    Ok(Piece::Damaged) => {
-                        opened.tell_of_damage(index);
-                        Answer::Damaged
-                    }
-                    Ok(Piece::Gone) => Answer::Failed,
-                    Err(error) => {
-                        tracing::error!(%error, "a message could not be read");
-                        Answer::Failed
-                    }
-                }
+            pop3::Question::Apop { name, challenge, digest, ticket } => {
+                ticket.answer(Box::pin(self.apop(&name, &challenge, &digest)).await)
             }
-            Question::Update(indices) => match Box::pin(self.update(&indices)).await {
-                Ok(()) => Answer::Updated,
-                Err(error) => {
+            pop3::Question::Authenticate(message, ticket) => {
+                ticket.answer(Box::pin(self.authenticate(message)).await)
+            }
+            pop3::Question::BrokenOff(ticket) => {
+                Box::pin(self.broken_off()).await;
+                ticket.answer(())
+            }
+            pop3::Question::Proceed(ticket) => ticket.answer(self.proceed().await),
+            pop3::Question::Read { index, offset, whole, ticket } => {
+                ticket.answer(self.read(index, offset, whole).await)
+            }
+            pop3::Question::Update(indices, ticket) => {
+                let updated = Box::pin(self.update(&indices)).await;
+                ticket.answer(updated.map_err(|error| {
                     tracing::error!(%error, "messages could not be removed");
-                    Answer::Failed
-                }
-            },
+                    NotRemoved
+                }))
+            }
         }
     }
 

@@ -4,8 +4,8 @@ use super::{Brought, CollectError, Destination, Means, Taken, listed::Listed};
 use posta_mail::{Secret, Timestamp};
 use posta_net::{client_login::ClientLogin, driver::Host, transport::Stream};
 use posta_pop3::{
-    Client,
-    client::{Answer, Failure, Outcome, Question},
+    UniqueIds,
+    client::{self as pop3, Request},
 };
 use posta_store::{Keep, Login, LoginTls};
 use std::{
@@ -34,7 +34,7 @@ pub(super) struct Session<'v, D> {
     proof: Option<ClientLogin>,
     /// With what words the server refused a mechanism: should it close, that is why.
     refusal: Option<String>,
-    phase: Phase,
+    is_logged_in: bool,
     /// Whether the server said anything.
     pub(super) heard: bool,
     /// Whether the visit ends with the login.
@@ -42,9 +42,11 @@ pub(super) struct Session<'v, D> {
     known: BTreeMap<String, Timestamp>,
     /// What is on the server, and what became of it.
     listed: Listed,
-    /// The message that is looked at next, from 0: first whether it is to be fetched, then whether it is
-    /// to be removed.
+    /// The index of the message that is looked at next: first whether it is to be fetched, then whether
+    /// it is to be removed.
     next: usize,
+    /// The index of the message that was asked for last.
+    current: usize,
     /// Octets of the message that is coming.
     octets: u64,
     /// Messages and octets that are not safe yet.
@@ -52,18 +54,6 @@ pub(super) struct Session<'v, D> {
     unsafe_octets: u64,
     brought: Brought,
     ended: Option<Result<(), CollectError>>,
-}
-
-/// What was asked for last.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Phase {
-    LogIn,
-    UniqueIds,
-    Count,
-    Sizes,
-    Fetch(usize),
-    Mark(usize),
-    Quit,
 }
 
 impl<'v, D: Destination> Session<'v, D> {
@@ -82,12 +72,13 @@ impl<'v, D: Destination> Session<'v, D> {
             exporter: None,
             proof: None,
             refusal: None,
-            phase: Phase::LogIn,
+            is_logged_in: false,
             heard: false,
             is_for_login: false,
             known: BTreeMap::new(),
             listed: Listed::nothing(),
             next: 0,
+            current: 0,
             octets: 0,
             unsafe_messages: 0,
             unsafe_octets: 0,
@@ -103,102 +94,102 @@ impl<'v, D: Destination> Session<'v, D> {
 
     /// Returns what the visit brought, and how it ended, if that is known.
     pub(super) fn ended(self) -> (Brought, Option<Result<(), CollectError>>) {
-        let refusal = (self.phase == Phase::LogIn).then_some(self.refusal).flatten();
+        let refusal = self.refusal.filter(|_| !self.is_logged_in);
         (self.brought, self.ended.or_else(|| Some(Err(CollectError::Refused(refusal?)))))
     }
 
     /// The strongest mechanism of those offered. A password in plaintext is for those who chose it.
-    fn log_in(&mut self, offered: &[String]) -> Answer {
+    fn log_in(&mut self, offered: &[String]) -> pop3::Login {
         let (user, exporter) = (&self.login.user, self.exporter.as_deref());
         let clock = &*self.means.clock;
         match ClientLogin::strongest(offered, user, self.password, exporter, true, clock) {
-            Some((mechanism, initial, login)) => {
+            Some((opening, login)) => {
                 self.proof = Some(login);
-                Answer::Auth(mechanism, initial)
+                pop3::Login::Auth(opening)
             }
             None => {
                 self.proof = None;
-                Answer::User
+                pop3::Login::User
             }
         }
     }
 
-    async fn next(&mut self, outcome: Outcome) -> Result<Answer, CollectError> {
-        match (self.phase, outcome) {
-            (Phase::LogIn, _) => {
-                if self.proof.as_ref().is_some_and(|proof| !proof.is_trusted()) {
-                    return Err(CollectError::Impostor);
-                }
-                if self.is_for_login {
-                    self.phase = Phase::Quit;
-                    return Ok(Answer::Quit);
-                }
-                self.known = self.destination.known().await.map_err(CollectError::Destination)?;
-                self.phase = Phase::UniqueIds;
-                Ok(Answer::Uidl)
-            }
-            (Phase::UniqueIds, Outcome::UniqueIds(ids)) => {
-                self.choose(Listed::with_unique_ids(ids)).await
-            }
-            (Phase::UniqueIds, _) if self.needs_names() => Err(CollectError::NoUniqueIds),
-            (Phase::UniqueIds, _) => {
-                self.phase = Phase::Count;
-                Ok(Answer::Stat)
-            }
-            (Phase::Count, Outcome::Status { messages, .. }) => {
-                self.choose(Listed::counted(messages)).await
-            }
-            (Phase::Sizes, outcome) => {
-                // A server that tells no sizes is not believed about them either.
-                if let Outcome::Listing(sizes) = outcome {
-                    self.listed.limit(&sizes, self.means.message_size);
-                }
-                self.tell_what_stays();
-                self.destination.expect(self.wanted());
-                self.fetch().await
-            }
-            (Phase::Fetch(index), Outcome::Refused(words)) => {
-                // The others may come all the same.
-                self.brought.refused += 1;
-                self.brought.leave(&self.listed.name(index), &words);
-                self.fetch().await
-            }
-            (Phase::Fetch(index), _) => {
-                match self.destination.end().await.map_err(CollectError::Destination)? {
-                    Taken::Kept => {
-                        self.listed.fetched(index);
-                        self.unsafe_messages += 1;
-                    }
-                    Taken::Refused(words) => {
-                        self.brought.not_taken += 1;
-                        self.brought.leave(&self.listed.name(index), &words);
-                    }
-                }
-                if self.unsafe_messages >= BATCH || self.unsafe_octets >= BATCH_OCTETS {
-                    self.make_safe().await?;
-                }
-                self.fetch().await
-            }
-            (Phase::Mark(index), outcome) => {
-                if !matches!(outcome, Outcome::Refused(_)) {
-                    self.listed.marked(index);
-                }
-                Ok(self.mark())
-            }
-            (_, Outcome::Refused(words)) => Err(CollectError::Refused(words)),
-            _ => Err(CollectError::Protocol("an answer to another question")),
+    async fn logged_in(&mut self) -> Result<Request, CollectError> {
+        if self.proof.as_ref().is_some_and(|proof| !proof.is_trusted()) {
+            return Err(CollectError::Impostor);
         }
+        self.is_logged_in = true;
+        if self.is_for_login {
+            return Ok(Request::Quit);
+        }
+        self.known = self.destination.known().await.map_err(CollectError::Destination)?;
+        Ok(Request::Uidl)
+    }
+
+    async fn unique_ids(
+        &mut self,
+        ids: Result<UniqueIds, String>,
+    ) -> Result<Request, CollectError> {
+        match ids {
+            Ok(ids) => self.choose(Listed::with_unique_ids(ids)).await,
+            Err(_) if self.needs_names() => Err(CollectError::NoUniqueIds),
+            Err(_) => Ok(Request::Stat),
+        }
+    }
+
+    async fn sizes(&mut self, sizes: &[(u32, u64)]) -> Result<Request, CollectError> {
+        self.listed.limit(sizes, self.means.message_size);
+        self.tell_what_stays();
+        self.destination.expect(self.wanted());
+        self.fetch().await
+    }
+
+    async fn retrieved(&mut self, retrieved: Result<(), String>) -> Result<Request, CollectError> {
+        if let Err(words) = retrieved {
+            // The others may come all the same.
+            self.brought.refused += 1;
+            self.brought.leave(&self.listed.name(self.current), &words);
+            return self.fetch().await;
+        }
+        match self.destination.end().await.map_err(CollectError::Destination)? {
+            Taken::Kept => {
+                self.listed.fetched(self.current);
+                self.unsafe_messages += 1;
+            }
+            Taken::Refused(words) => {
+                self.brought.not_taken += 1;
+                self.brought.leave(&self.listed.name(self.current), &words);
+            }
+        }
+        if self.unsafe_messages >= BATCH || self.unsafe_octets >= BATCH_OCTETS {
+            self.make_safe().await?;
+        }
+        self.fetch().await
+    }
+
+    fn deleted(&mut self, deleted: Result<(), String>) -> Request {
+        if deleted.is_ok() {
+            self.listed.marked(self.current);
+        }
+        self.mark()
+    }
+
+    /// What is sent next: after an error nothing of what was marked may be removed by QUIT.
+    fn request(&mut self, next: Result<Request, CollectError>) -> Request {
+        next.unwrap_or_else(|error| {
+            self.ended = Some(Err(error));
+            Request::Rset
+        })
     }
 
     /// Begins to fetch what is not known, if there is anything.
-    async fn choose(&mut self, listed: Listed) -> Result<Answer, CollectError> {
+    async fn choose(&mut self, listed: Listed) -> Result<Request, CollectError> {
         self.listed = listed;
         if self.wanted() == 0 {
             self.tell_what_stays();
             return self.fetch().await;
         }
-        self.phase = Phase::Sizes;
-        Ok(Answer::List)
+        Ok(Request::List)
     }
 
     /// Returns how many messages are to be fetched.
@@ -245,7 +236,7 @@ impl<'v, D: Destination> Session<'v, D> {
         }
     }
 
-    async fn fetch(&mut self) -> Result<Answer, CollectError> {
+    async fn fetch(&mut self) -> Result<Request, CollectError> {
         while self.next < self.listed.len() {
             let index = self.next;
             self.next += 1;
@@ -260,8 +251,8 @@ impl<'v, D: Destination> Session<'v, D> {
             let begun = self.destination.begin(unique_id).await;
             begun.map_err(CollectError::Destination)?;
             self.octets = 0;
-            self.phase = Phase::Fetch(index);
-            return Ok(Answer::Retr(self.listed.number(index)));
+            self.current = index;
+            return Ok(Request::Retr(self.listed.number(index)));
         }
         self.make_safe().await?;
         self.next = 0;
@@ -281,17 +272,16 @@ impl<'v, D: Destination> Session<'v, D> {
         self.listed.is_fetched(index) && days == 0 || since.is_some_and(is_due)
     }
 
-    fn mark(&mut self) -> Answer {
+    fn mark(&mut self) -> Request {
         while self.next < self.listed.len() {
             let index = self.next;
             self.next += 1;
             if self.is_doomed(index) {
-                self.phase = Phase::Mark(index);
-                return Answer::Dele(self.listed.number(index));
+                self.current = index;
+                return Request::Dele(self.listed.number(index));
             }
         }
-        self.phase = Phase::Quit;
-        Answer::Quit
+        Request::Quit
     }
 
     async fn make_safe(&mut self) -> Result<(), CollectError> {
@@ -333,43 +323,55 @@ impl<'v, D: Destination> Session<'v, D> {
     }
 }
 
-impl<D: Destination> Host<Client> for Session<'_, D> {
-    async fn answer(&mut self, question: Question) -> Answer {
+impl<D: Destination> Host<pop3::Client> for Session<'_, D> {
+    async fn answer(&mut self, question: pop3::Question) -> pop3::Answer {
         self.heard = true;
-        match question {
-            Question::Login { offered, refused } => {
+        let (next, ticket) = match question {
+            pop3::Question::Login { offered, refused, ticket } => {
                 self.refusal = refused;
-                return self.log_in(&offered);
+                return ticket.answer(self.log_in(&offered));
             }
-            Question::Challenge(challenge) => {
+            pop3::Question::Challenge(challenge, ticket) => {
                 let response = self.proof.as_mut().and_then(|proof| proof.respond(&challenge));
-                return Answer::Respond(response);
+                return ticket.answer(response);
             }
-            Question::Next(outcome) if self.ended.is_none() => match self.next(outcome).await {
-                Ok(answer) => return answer,
-                Err(error) => {
-                    self.ended = Some(Err(error));
-                    // What was marked is forgotten, so that QUIT removes nothing.
-                    return Answer::Rset;
+            pop3::Question::LoggedIn(ticket) => (self.logged_in().await, ticket),
+            pop3::Question::UniqueIds(ids, ticket) => (self.unique_ids(ids).await, ticket),
+            pop3::Question::Status(Ok(status), ticket) => {
+                (self.choose(Listed::counted(status.messages)).await, ticket)
+            }
+            pop3::Question::Status(Err(words), ticket) => {
+                (Err(CollectError::Refused(words)), ticket)
+            }
+            // A server that tells no sizes is not believed about them either.
+            pop3::Question::Sizes(sizes, ticket) => {
+                (self.sizes(&sizes.unwrap_or_default()).await, ticket)
+            }
+            pop3::Question::Retrieved(retrieved, ticket) => {
+                (self.retrieved(retrieved).await, ticket)
+            }
+            pop3::Question::Deleted(deleted, ticket) => (Ok(self.deleted(deleted)), ticket),
+            // Nothing is marked any more, after an error.
+            pop3::Question::Done(_, ticket) => (Ok(Request::Quit), ticket),
+            pop3::Question::Quit(said, ticket) => {
+                if self.ended.is_none() {
+                    self.ended = Some(match said {
+                        Ok(()) => self.forget().await,
+                        Err(words) => Err(CollectError::Refused(words)),
+                    });
                 }
-            },
-            Question::Next(_) => {}
-            Question::Quit(said) if self.ended.is_none() => {
-                self.ended = Some(match said {
-                    Ok(()) => self.forget().await,
-                    Err(words) => Err(CollectError::Refused(words)),
-                });
+                return ticket.answer(());
             }
-            Question::Quit(_) => {}
-            Question::Failed(failure) => {
+            pop3::Question::Failed(failure, ticket) => {
                 self.ended.get_or_insert(Err(match failure {
-                    Failure::Refused(words) => CollectError::Refused(words),
-                    Failure::NoTls => CollectError::NoTls,
-                    Failure::Protocol(what) => CollectError::Protocol(what),
+                    pop3::Failure::Refused(words) => CollectError::Refused(words),
+                    pop3::Failure::NoTls => CollectError::NoTls,
+                    pop3::Failure::Protocol(what) => CollectError::Protocol(what),
                 }));
+                return ticket.answer(());
             }
-        }
-        Answer::Quit
+        };
+        ticket.answer(self.request(next))
     }
 
     async fn content(&mut self, content: &[u8]) {

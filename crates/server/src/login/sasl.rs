@@ -27,14 +27,8 @@ pub const BOUND: [&str; 1] = ["SCRAM-SHA-256-PLUS"];
 /// The mechanisms of those who log in with a token, where tokens can be checked.
 pub const TOKENS: [&str; 2] = ["OAUTHBEARER", "XOAUTH2"];
 
-/// What follows from a client's message.
-#[derive(Debug)]
-pub enum Step {
-    /// Send this, and come back with the answer.
-    Challenge(Vec<u8>),
-    /// The client proved to be this.
-    Done(Principal),
-}
+/// Where an exchange stands; at its end, who the client proved to be.
+type Step = framing::Progress<Principal>;
 
 /// Whom an exchange is with.
 #[derive(Debug)]
@@ -90,6 +84,20 @@ impl Drop for Attempt {
 }
 
 impl Dialogue {
+    /// Ends the exchange, which the client gave up. Returns why the login fails.
+    pub async fn break_off(
+        &mut self,
+        authenticator: &Authenticator,
+        client: ClientAddress,
+    ) -> LoginError {
+        if let Some(mut open) = self.0.take()
+            && !std::mem::replace(&mut open.attempt.is_judged, true)
+        {
+            authenticator.guard().failed(client, "").await;
+        }
+        LoginError::Credentials(Denied::unnamed("the client broke the login off"))
+    }
+
     /// Takes a message of the client: the first opens an exchange, and an error ends it.
     ///
     /// # Errors
@@ -101,15 +109,6 @@ impl Dialogue {
         peer: &Peer,
     ) -> Result<Step, LoginError> {
         let message = match message {
-            framing::Exchange::Cancel => {
-                if let Some(mut open) = self.0.take()
-                    && !std::mem::replace(&mut open.attempt.is_judged, true)
-                {
-                    authenticator.guard().failed(peer.client, "").await;
-                }
-                let denied = Denied::unnamed("the client broke the login off");
-                return Err(LoginError::Credentials(denied));
-            }
             framing::Exchange::Response(message) => message,
             framing::Exchange::Start { mechanism, initial } => {
                 let exchange = Exchange::new(&mechanism);

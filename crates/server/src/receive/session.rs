@@ -18,7 +18,7 @@ use crate::{
     login::{
         Authenticator, LoginError, login_log,
         principal::Principal,
-        sasl::{self, Dialogue, Peer},
+        sasl::{Dialogue, Peer},
     },
     receive::{
         content::{FREE, Incoming, LULL},
@@ -29,7 +29,10 @@ use crate::{
 };
 use ipnet::IpNet;
 use posta_mail::{
-    ClientAddress, Domain, Reply, Timestamp, envelope::Hold, sasl::Exchange, trace::Received,
+    ClientAddress, Domain, Reply, Timestamp,
+    envelope::Hold,
+    sasl::{Exchange, Progress},
+    trace::Received,
 };
 use posta_mime::header::HeaderCompleter;
 use posta_net::{
@@ -40,9 +43,8 @@ use posta_net::{
     transport::Stream,
 };
 use posta_smtp::{
-    Server,
     command::HelloVerb,
-    server::{self, Answer, Forwarded, Hello, Mail, Question, Service},
+    server::{self as smtp, Forwarded, Hello, Mail, Service},
 };
 use posta_store::{Origin, Store, What};
 use std::{io, sync::Arc, time::Duration};
@@ -157,27 +159,28 @@ impl SmtpHost {
         }
     }
 
-    /// Notes a refusal for the history, and passes it on: later and later, until the session ends.
-    async fn refuse(&mut self, about: String, reply: Reply) -> Answer {
+    /// Notes a refusal for the history, and returns the reply for the client: later and later, until the
+    /// session ends.
+    async fn refuse(&mut self, about: String, reply: Reply) -> Reply {
         self.refuse_for(about, reply, None).await
     }
 
-    async fn refuse_for(&mut self, about: String, reply: Reply, why: Option<String>) -> Answer {
+    async fn refuse_for(&mut self, about: String, reply: Reply, why: Option<String>) -> Reply {
         self.refused.note_why(about, reply.to_string(), why);
         // A neighbour passes on what others send it: to slow it down hits those.
         let is_near = is_within(&self.acceptor.relays_for, self.client);
         if self.acceptor.service == Service::Lmtp || is_near {
-            return Answer::Refuse(reply);
+            return reply;
         }
         match self.acceptor.refusals.refused(self.client, &mut self.refused) {
             Response::After(delay) => {
                 sleep(delay).await;
-                Answer::Refuse(reply)
+                reply
             }
             Response::EndAfter(delay) => {
                 sleep(delay).await;
                 self.refused.note("the session".to_owned(), goodbye().to_string());
-                Answer::Refuse(goodbye())
+                goodbye()
             }
         }
     }
@@ -193,26 +196,23 @@ impl SmtpHost {
         }
     }
 
-    async fn mail(&mut self, mail: Mail) -> Answer {
+    async fn mail(&mut self, mail: Mail) -> smtp::Verdict {
+        self.check_login(false).await?;
         if self.is_submission()
             && let Err(refusal) = self.submitter().may_send_as(&mail.reverse_path).await
         {
-            return self.refuse(format!("MAIL FROM:{}", mail.reverse_path), refusal).await;
+            return Err(self.refuse(format!("MAIL FROM:{}", mail.reverse_path), refusal).await);
         }
         if let Some(Hold::Until(until)) = mail.parameters.hold
             && until > self.acceptor.clock.now() + self.acceptor.longest_hold
         {
             // RFC 4865 §5.
             let refusal = Reply::new(501, (5, 5, 4), "That is too far away to keep a message back");
-            return self.refuse(format!("MAIL FROM:{}", mail.reverse_path), refusal).await;
+            return Err(self.refuse(format!("MAIL FROM:{}", mail.reverse_path), refusal).await);
         }
-        let from_here = match self.is_program() {
-            true => self.acceptor.directory.is_of_here(&mail.reverse_path).await,
-            false => Ok(false),
-        };
-        let from_here = match from_here {
-            Ok(from_here) => from_here,
-            Err(error) => return Answer::Refuse(store_failed(&error)),
+        let from_here = self.is_program() && {
+            let directory = &self.acceptor.directory;
+            directory.is_of_here(&mail.reverse_path).await.map_err(|error| store_failed(&error))?
         };
         let transaction = Transaction {
             mail,
@@ -222,41 +222,50 @@ impl SmtpHost {
             incoming: None,
         };
         self.transaction = Some(Box::new(transaction));
-        Answer::Accept
+        Ok(())
     }
 
-    /// Returns what to answer to a session whose login no longer holds: a 421, which ends it. What
-    /// was begun while a token was valid may end, however large it is.
-    async fn lost_login(&mut self, is_end: bool) -> Option<Answer> {
-        let account = self.account.as_mut()?;
+    /// Refuses a command in a session whose login no longer holds, by a 421, which ends it. What was
+    /// begun while a token was valid may end, however large it is.
+    async fn check_login(&mut self, is_end: bool) -> smtp::Verdict {
+        let Some(account) = self.account.as_mut() else { return Ok(()) };
         let words = match account.is_current(&*self.acceptor.store).await {
-            Ok(true) if is_end || !account.has_expired(&*self.acceptor.clock) => return None,
+            Ok(true) if is_end || !account.has_expired(&*self.acceptor.clock) => return Ok(()),
             Ok(true) => "The token has expired: connect and log in with a new one",
             Ok(false) => "The account or its password has changed: connect and log in again",
-            Err(error) => return Some(Answer::Refuse(store_failed(&error))),
+            Err(error) => return Err(store_failed(&error)),
         };
         let refusal = Reply::new(421, (4, 7, 0), words);
         self.refused.note("the session".to_owned(), refusal.to_string());
         self.abandon().await;
-        Some(Answer::Refuse(refusal))
+        Err(refusal)
     }
 
-    async fn authenticate(&mut self, message: Exchange) -> Answer {
+    async fn authenticate(&mut self, message: Exchange) -> smtp::Authentication {
         let peer = Peer::new(self.client, self.tls.as_deref());
-        let error = match self.dialogue.step(message, &self.acceptor.authenticator, &peer).await {
-            Ok(sasl::Step::Challenge(challenge)) => return Answer::Challenge(challenge),
-            Ok(sasl::Step::Done(account)) => {
+        match self.dialogue.step(message, &self.acceptor.authenticator, &peer).await {
+            Ok(Progress::Challenge(challenge)) => Ok(Progress::Challenge(challenge)),
+            Ok(Progress::Done(account)) => {
                 let protocol = match self.acceptor.service {
                     Service::Submission => "submission",
                     Service::Smtp | Service::Lmtp => "smtp",
                 };
                 login_log::succeeded(self.client, &account.address, protocol, self.tls.is_some());
                 self.account = Some(Box::new(account));
-                return Answer::Accept;
+                Ok(Progress::Done(()))
             }
-            Err(error) => error,
-        };
-        let reply = match &error {
+            Err(error) => Err(self.login_failed(&error)),
+        }
+    }
+
+    async fn broken_off(&mut self) {
+        let error = self.dialogue.break_off(&self.acceptor.authenticator, self.client).await;
+        self.login_failed(&error);
+    }
+
+    /// Notes a failed login for the history, and returns the reply for the client.
+    fn login_failed(&mut self, error: &LoginError) -> Reply {
+        let reply = match error {
             LoginError::Credentials(_) => Reply::new(535, (5, 7, 8), "Authentication failed"),
             LoginError::Locked(_) => Reply::new(454, (4, 7, 0), "Too many failures, try later"),
             // RFC 5248 registered both codes for this.
@@ -266,17 +275,17 @@ impl SmtpHost {
             }
             LoginError::Store(_) | LoginError::Tokens(_) => {
                 tracing::error!(%error, "a login could not be checked");
-                let reply = Reply::new(454, (4, 7, 0), "Temporary authentication failure");
-                return Answer::Refuse(reply);
+                return Reply::new(454, (4, 7, 0), "Temporary authentication failure");
             }
         };
         // What guessing costs is decided elsewhere (`guard.rs`).
         self.refused.note_login("AUTH", reply.to_string(), error.denied());
-        Answer::Refuse(reply)
+        reply
     }
 
-    async fn recipient(&mut self, named: server::Recipient) -> Answer {
-        let server::Recipient { path, parameters } = named;
+    async fn recipient(&mut self, named: smtp::Recipient) -> smtp::Verdict {
+        self.check_login(false).await?;
+        let smtp::Recipient { path, parameters } = named;
         let announced = self.transaction.as_ref().and_then(|open| open.mail.parameters.size);
         let resolved = self.acceptor.directory.resolve(&path, announced, self.may_relay()).await;
         let taken = resolved.and_then(|found| {
@@ -286,7 +295,7 @@ impl SmtpHost {
         match taken {
             Err(refused) => {
                 let NotTaken { reply, why } = self.explain(refused);
-                self.refuse_for(format!("RCPT TO:{path}"), reply, why).await
+                Err(self.refuse_for(format!("RCPT TO:{path}"), reply, why).await)
             }
             Ok((address, resolved)) => {
                 let notify = parameters.notify.unwrap_or_default();
@@ -296,37 +305,35 @@ impl SmtpHost {
                 if let Some(transaction) = &mut self.transaction {
                     if !transaction.memory.add(recipient.octets(), budget, party) {
                         // RFC 5321 §4.5.3.1.10: the client sends the rest in another transaction.
-                        let refusal = Reply::new(452, (4, 5, 3), "Too many recipients");
-                        return Answer::Refuse(refusal);
+                        return Err(Reply::new(452, (4, 5, 3), "Too many recipients"));
                     }
                     transaction.recipients.push(recipient);
                 }
-                Answer::Accept
+                Ok(())
             }
         }
     }
 
-    async fn verify(&mut self, name: &str) -> Answer {
+    async fn verify(&mut self, name: &str) -> smtp::Verification {
+        self.check_login(false).await?;
         match self.acceptor.directory.expand(name).await {
             Ok(found) if found.is_empty() => {
                 let refusal = Reply::new(550, (5, 1, 1), "No such user here");
-                self.refuse(format!("VRFY {name}"), refusal).await
+                Err(self.refuse(format!("VRFY {name}"), refusal).await)
             }
-            Ok(found) => Answer::Found(found.iter().map(|to| format!("2.1.5 <{to}>")).collect()),
-            Err(error) => Answer::Refuse(store_failed(&error)),
+            Ok(found) => Ok(found.iter().map(|to| format!("2.1.5 <{to}>")).collect()),
+            Err(error) => Err(store_failed(&error)),
         }
     }
 
     /// A trusted client speaks for another from now on.
-    async fn forwarded(&mut self, forwarded: Forwarded) -> Answer {
+    async fn forwarded(&mut self, forwarded: Forwarded) -> smtp::Verdict {
         let account = match forwarded.login {
             None => None,
             Some(name) => match self.acceptor.authenticator.find(&name).await {
                 Ok(Some(account)) if !account.disabled => Some(Box::new(account.into())),
-                Ok(_) => {
-                    return Answer::Refuse(Reply::new(501, (5, 5, 4), "LOGIN names no account"));
-                }
-                Err(error) => return Answer::Refuse(store_failed(&error)),
+                Ok(_) => return Err(Reply::new(501, (5, 5, 4), "LOGIN names no account")),
+                Err(error) => return Err(store_failed(&error)),
             },
         };
         self.abandon().await;
@@ -334,7 +341,7 @@ impl SmtpHost {
         self.account = account;
         self.is_direct = false;
         self.client = forwarded.client.unwrap_or(self.client);
-        Answer::Accept
+        Ok(())
     }
 
     /// RFC 3848, RFC 6531 §4.3, and RFC 5321 §4.4 for what came before them.
@@ -351,11 +358,11 @@ impl SmtpHost {
         format!("{base}{secured}{authenticated}")
     }
 
-    fn begin_content(&mut self) -> Answer {
+    fn begin_content(&mut self) {
         let utf8 = self.transaction.as_ref().is_some_and(|open| open.mail.parameters.utf8);
         let (protocol, completion) = (self.protocol(utf8), self.completion());
         let party = self.party();
-        let Some(transaction) = &mut self.transaction else { return Answer::Accept };
+        let Some(transaction) = &mut self.transaction else { return };
         let Acceptor { hostname, clock, .. } = &*self.acceptor;
         let (id, time) = (clock.mail_id(), clock.now());
         let announced =
@@ -388,19 +395,19 @@ impl SmtpHost {
         }
         let incoming = Incoming::new((id, clock.mail_id()), time, party, rest, completer);
         transaction.incoming = Some(if utf8 { incoming.saying_utf8() } else { incoming });
-        Answer::Accept
     }
 
-    async fn commit(&mut self) -> Answer {
-        let Some(transaction) = self.transaction.take() else { return no_transaction() };
+    async fn commit(&mut self) -> smtp::Commitment {
+        self.check_login(true).await?;
+        let Some(transaction) = self.transaction.take() else { return Err(no_transaction()) };
         let Transaction { mail, from_here, mut recipients, incoming, memory: _memory } =
             *transaction;
-        let Some(mut incoming) = incoming else { return no_transaction() };
+        let Some(mut incoming) = incoming else { return Err(no_transaction()) };
         let Acceptor { store, budget, .. } = &*self.acceptor;
         let _turn = incoming.finish(&**store, budget).await;
         if let Err(refusal) = self.may_be_sent(&incoming).await {
             incoming.abandon(&*self.acceptor.store).await;
-            return self.refuse("the message".to_owned(), refusal).await;
+            return Err(self.refuse("the message".to_owned(), refusal).await);
         }
         let may_report = self.limit_reports(&mut recipients, from_here);
         let (id, message) = (incoming.id, self.message(mail, incoming));
@@ -410,47 +417,51 @@ impl SmtpHost {
         match deliverer.deliver(message, to).await {
             Ok(()) => {
                 self.refused.accepted();
-                Answer::Committed(id)
+                Ok(smtp::Committed(id))
             }
             Err(Undelivered::Refused(reply, untold)) => {
                 self.refused.put_back(untold);
-                self.refuse("the message".to_owned(), reply).await
+                Err(self.refuse("the message".to_owned(), reply).await)
             }
-            Err(Undelivered::Store(error)) => Answer::Refuse(store_failed(&error)),
+            Err(Undelivered::Store(error)) => Err(store_failed(&error)),
         }
     }
 }
 
-impl Host<Server> for SmtpHost {
-    async fn answer(&mut self, question: Question) -> Answer {
-        let begins_anew = matches!(
-            question,
-            Question::Hello(_)
-                | Question::Authenticate(_)
-                | Question::Forwarded(_)
-                | Question::Abandon
-        );
-        let is_end = matches!(question, Question::Commit);
-        if !begins_anew && let Some(answer) = self.lost_login(is_end).await {
-            return answer;
-        }
+impl Host<smtp::Server> for SmtpHost {
+    async fn answer(&mut self, question: smtp::Question) -> smtp::Answer {
         match question {
-            Question::Hello(hello) => {
+            smtp::Question::Hello(hello, ticket) => {
                 self.abandon().await;
                 self.hello = Some(hello);
-                Answer::Accept
+                ticket.answer(Ok(()))
             }
             // A session holds the largest of these while it idles: what is seldom or long lives apart.
-            Question::Authenticate(message) => Box::pin(self.authenticate(message)).await,
-            Question::Mail(mail) => Box::pin(self.mail(mail)).await,
-            Question::Recipient(recipient) => Box::pin(self.recipient(recipient)).await,
-            Question::Verify(name) => Box::pin(self.verify(&name)).await,
-            Question::Forwarded(forwarded) => Box::pin(self.forwarded(forwarded)).await,
-            Question::Content => self.begin_content(),
-            Question::Commit => Box::pin(self.commit()).await,
-            Question::Abandon => {
+            smtp::Question::Authenticate(message, ticket) => {
+                ticket.answer(Box::pin(self.authenticate(message)).await)
+            }
+            smtp::Question::BrokenOff(ticket) => {
+                Box::pin(self.broken_off()).await;
+                ticket.answer(())
+            }
+            smtp::Question::Mail(mail, ticket) => ticket.answer(Box::pin(self.mail(mail)).await),
+            smtp::Question::Recipient(recipient, ticket) => {
+                ticket.answer(Box::pin(self.recipient(recipient)).await)
+            }
+            smtp::Question::Verify(name, ticket) => {
+                ticket.answer(Box::pin(self.verify(&name)).await)
+            }
+            smtp::Question::Forwarded(forwarded, ticket) => {
+                ticket.answer(Box::pin(self.forwarded(forwarded)).await)
+            }
+            smtp::Question::Content(ticket) => {
+                let checked = self.check_login(false).await;
+                ticket.answer(checked.map(|()| self.begin_content()))
+            }
+            smtp::Question::Commit(ticket) => ticket.answer(Box::pin(self.commit()).await),
+            smtp::Question::Abandon(ticket) => {
                 self.abandon().await;
-                Answer::Accept
+                ticket.answer(())
             }
         }
     }
@@ -484,6 +495,6 @@ impl Host<Server> for SmtpHost {
     }
 }
 
-fn no_transaction() -> Answer {
-    Answer::Refuse(Reply::new(451, (4, 3, 0), "There is no transaction"))
+fn no_transaction() -> Reply {
+    Reply::new(451, (4, 3, 0), "There is no transaction")
 }

@@ -23,8 +23,7 @@ use posta_net::{
     transport::Stream,
 };
 use posta_smtp::{
-    Client,
-    client::{Answer, Decision, Envelope, Failure, Fate, Options, Outcome, Question, Recipient},
+    client::{self as smtp, Decision, Fate},
     command::HelloVerb,
 };
 use posta_store::{Destination, Item, StoreError};
@@ -88,7 +87,7 @@ pub(super) struct Conversation<'a> {
     went_well: bool,
     departure: Departure,
     manner: Manner,
-    failed: Option<Failure>,
+    failed: Option<smtp::Failure>,
     tls: Option<String>,
     tls_failed: Option<Broken>,
     exporter: Option<Vec<u8>>,
@@ -138,21 +137,21 @@ impl<'a> Conversation<'a> {
             };
         }
         let name = self.relay.hostname.as_str();
-        let options = Options {
+        let options = smtp::Options {
             patience: self.relay.settings.get().patience,
             // A smarthost is where the operator says: another server of this machine may have its
             // name.
             refuse_namesake: smarthost.is_none(),
             login: smarthost.is_some_and(|smarthost| smarthost.login.is_some()),
-            ..Options::new(name, self.manner.hello, self.manner.tls)
+            ..smtp::Options::new(name, self.manner.hello, self.manner.tls)
         };
-        let mut engine = Client::new(options, is_secure);
+        let mut engine = smtp::Client::new(options, is_secure);
         let relay = self.relay.clone();
         let driven = relay.driver.drive(stream, &mut engine, &mut self);
         let driven = timeout(LIFETIME, driven).await.ok();
         let broken = match (self.failed.take(), self.tls_failed.take()) {
             (None, Some(broken)) => broken,
-            (Some(Failure::Login(_)), _) if self.is_impostor => Broken::impostor(),
+            (Some(smtp::Failure::Login(_)), _) if self.is_impostor => Broken::impostor(),
             (Some(failure), _) => Broken::failed(failure, &engine),
             (None, None) => Broken::ended(driven, &engine),
         };
@@ -243,7 +242,7 @@ impl<'a> Conversation<'a> {
     }
 
     /// A message was decided.
-    fn decided(&mut self, outcome: Outcome) {
+    fn decided(&mut self, outcome: smtp::Outcome) {
         let Some(jobs) = self.current.take() else { return };
         self.handed_over += 1;
         let is_put_off = outcome.recipients.iter().all(|decision| decision.code().is_transient());
@@ -262,21 +261,22 @@ impl<'a> Conversation<'a> {
         }
     }
 
-    fn begin(&mut self, jobs: Vec<Job>) -> Answer {
+    fn begin(&mut self, jobs: Vec<Job>) -> smtp::Next {
         let envelope = envelope(&jobs, self.relay);
         self.current = Some(jobs);
-        Answer::Send(envelope)
+        smtp::Next::Send(envelope)
     }
 
-    async fn next(&mut self) -> Answer {
+    async fn next(&mut self) -> smtp::Next {
         self.is_ready = true;
         if self.login.as_ref().is_some_and(|login| !login.is_trusted()) {
-            self.failed = Some(Failure::Login(Reply::new(535, (5, 7, 8), "")));
+            self.failed = Some(smtp::Failure::Login(Reply::new(535, (5, 7, 8), "")));
             (self.is_ready, self.is_impostor) = (false, true);
-            return Answer::Quit;
+            return smtp::Next::Quit;
         }
         if self.handed_over >= MESSAGES {
-            return self.leave();
+            self.leave();
+            return smtp::Next::Quit;
         }
         // A server that puts everything off is not held on to: the next attempt is its own.
         let jobs = match self.went_well {
@@ -285,29 +285,27 @@ impl<'a> Conversation<'a> {
         };
         match jobs {
             Some(jobs) => self.begin(jobs),
-            None => self.leave(),
+            None => {
+                self.leave();
+                smtp::Next::Quit
+            }
         }
     }
 
     /// Says goodbye. Whether the server answers that concerns nobody who comes now.
-    fn leave(&mut self) -> Answer {
+    fn leave(&mut self) {
         self.queue.leaves(self.relay);
         self.departure = Departure::Announced;
-        Answer::Quit
     }
 
-    fn ahead(&mut self) -> Answer {
+    fn ahead(&mut self) -> Option<smtp::Envelope> {
         if self.handed_over + 1 >= MESSAGES {
-            return Answer::Wait;
+            return None;
         }
-        match self.queue.try_next() {
-            Some(jobs) => {
-                let envelope = envelope(&jobs, self.relay);
-                self.following = Some(jobs);
-                Answer::Send(envelope)
-            }
-            None => Answer::Wait,
-        }
+        let jobs = self.queue.try_next()?;
+        let envelope = envelope(&jobs, self.relay);
+        self.following = Some(jobs);
+        Some(envelope)
     }
 
     /// The item that stands for the message under way.
@@ -332,7 +330,7 @@ impl<'a> Conversation<'a> {
 
     /// Ends the connection in the middle of a content, or before it, so that nobody takes a part for the
     /// whole. A message that is damaged fails at once: no other server and no later time helps it.
-    fn break_off(&mut self, why: Unread) -> Answer {
+    fn break_off(&mut self, why: Unread) -> smtp::Piece {
         if why == Unread::Damaged {
             for job in self.current.take().into_iter().flatten() {
                 let decision = Decision::ours(Reply::new(554, (5, 3, 0), DAMAGED));
@@ -340,52 +338,49 @@ impl<'a> Conversation<'a> {
                 job.finish(Ok(Found::here(decisions)));
             }
         }
-        Answer::Quit
+        smtp::Piece::BreakOff
     }
 
     /// Whether the message can become ASCII.
-    async fn survey(&mut self) -> Answer {
-        let Some(item) = self.item() else { return Answer::Quit };
+    async fn survey(&mut self) -> smtp::Conversion {
+        let for_now = || Reply::new(451, (4, 3, 0), "It cannot be read");
+        let item = self.item().ok_or_else(for_now)?;
         let mut survey = Survey::default();
         for chunk in 0..item.chunks() {
             match self.read(&item, chunk).await {
                 Ok(content) => survey.push(&content),
-                Err(Unread::Damaged) => {
-                    return Answer::Refuse(Reply::new(554, (5, 3, 0), DAMAGED));
-                }
-                Err(Unread::ForNow) => {
-                    return Answer::Refuse(Reply::new(451, (4, 3, 0), "It cannot be read"));
-                }
+                Err(Unread::Damaged) => return Err(Reply::new(554, (5, 3, 0), DAMAGED)),
+                Err(Unread::ForNow) => return Err(for_now()),
             }
         }
         match survey.finish() {
             Ok(plan) => {
                 self.plan = Some(plan);
-                Answer::Convert
+                Ok(())
             }
             Err(why) => {
                 let words = format!(
                     "The server takes only ASCII, and the message cannot become that: {why}"
                 );
-                Answer::Refuse(Reply::new(554, (5, 6, 3), words))
+                Err(Reply::new(554, (5, 6, 3), words))
             }
         }
     }
 
-    async fn content(&mut self, first: bool, converted: bool) -> Answer {
+    async fn content(&mut self, first: bool, converted: bool) -> smtp::Piece {
         if first {
             self.chunk = 0;
             self.converter = self.plan.clone().filter(|_| converted).map(Converter::new);
         }
-        let Some(item) = self.item() else { return Answer::Quit };
+        let Some(item) = self.item() else { return smtp::Piece::BreakOff };
         if self.chunk >= item.chunks() {
-            let Some(converter) = self.converter.take() else { return Answer::EndOfContent };
+            let Some(converter) = self.converter.take() else { return smtp::Piece::End };
             let mut rest = Vec::new();
             converter.finish(&mut rest);
             return if rest.is_empty() {
-                Answer::EndOfContent
+                smtp::Piece::End
             } else {
-                Answer::Content(rest.into())
+                smtp::Piece::Content(rest.into())
             };
         }
         let content = match self.read(&item, self.chunk).await {
@@ -394,16 +389,16 @@ impl<'a> Conversation<'a> {
         };
         self.chunk += 1;
         match &mut self.converter {
-            None => Answer::Content(content),
+            None => smtp::Piece::Content(content),
             Some(converter) => {
                 let mut changed = Vec::with_capacity(content.len() + content.len() / 8);
                 converter.push(&content, &mut changed);
-                Answer::Content(changed.into())
+                smtp::Piece::Content(changed.into())
             }
         }
     }
 
-    fn log_in(&mut self, offered: &[String]) -> Answer {
+    fn log_in(&mut self, offered: &[String]) -> smtp::Login {
         let login = self.queue.peer.smarthost.as_ref().and_then(|smarthost| {
             let (user, password) = smarthost.login.as_ref()?;
             // A password goes in plaintext only where the connection is known to be the server's.
@@ -413,14 +408,14 @@ impl<'a> Conversation<'a> {
             ClientLogin::strongest(offered, user, password, exporter, trusted, &*self.relay.clock)
         });
         // The engine tells why none of them will do.
-        let Some((mechanism, initial, login)) = login else { return Answer::Quit };
+        let Some((opening, login)) = login else { return smtp::Login::GiveUp };
         self.login = Some(login);
-        Answer::Auth(mechanism, initial)
+        smtp::Login::Auth(opening)
     }
 }
 
 /// What goes on a message's envelope, to all the recipients that go here.
-fn envelope(jobs: &[Job], relay: &Relay) -> Envelope {
+fn envelope(jobs: &[Job], relay: &Relay) -> smtp::Envelope {
     let Item { envelope, octets, .. } = &*jobs[0].item;
     let now = relay.clock.now();
     let by = envelope
@@ -429,10 +424,10 @@ fn envelope(jobs: &[Job], relay: &Relay) -> Envelope {
         // RFC 2852 §4: what is to be returned when it is late has time left, or fails here.
         .filter(|by| by.seconds > 0 || by.late == Late::Notify);
     let waiting = jobs.iter().flat_map(|job| &job.item.recipients);
-    Envelope {
+    smtp::Envelope {
         reverse_path: envelope.reverse_path.clone(),
         recipients: waiting
-            .map(|waiting| Recipient {
+            .map(|waiting| smtp::Recipient {
                 path: ForwardPath::Address(waiting.address.clone()),
                 parameters: RecipientParameters {
                     notify: Some(waiting.notify).filter(|notify| *notify != Default::default()),
@@ -454,38 +449,41 @@ fn envelope(jobs: &[Job], relay: &Relay) -> Envelope {
     }
 }
 
-impl Host<Client> for Conversation<'_> {
-    async fn answer(&mut self, question: Question) -> Answer {
+impl Host<smtp::Client> for Conversation<'_> {
+    async fn answer(&mut self, question: smtp::Question) -> smtp::Answer {
         match question {
-            Question::Login(offered) => self.log_in(&offered),
-            Question::Challenge(challenge) => {
+            smtp::Question::Login(offered, ticket) => ticket.answer(self.log_in(&offered)),
+            smtp::Question::Challenge(challenge, ticket) => {
                 let response = self.login.as_mut().and_then(|login| login.respond(&challenge));
                 self.is_impostor = response.is_none();
-                Answer::Respond(response)
+                ticket.answer(response)
             }
-            Question::Next(outcome) => {
+            smtp::Question::Next(outcome, ticket) => {
                 if let Some(outcome) = outcome {
                     self.decided(outcome);
                 }
-                self.next().await
+                ticket.answer(self.next().await)
             }
-            Question::Last(outcome) => {
+            smtp::Question::Last(outcome, ticket) => {
                 if let Some(outcome) = outcome {
                     self.decided(outcome);
                 }
-                self.leave()
+                self.leave();
+                ticket.answer(())
             }
-            Question::Converting => self.survey().await,
-            Question::Content { first, converted } => self.content(first, converted).await,
-            Question::Ahead => self.ahead(),
-            Question::Done(outcome) => {
+            smtp::Question::Convert(ticket) => ticket.answer(self.survey().await),
+            smtp::Question::Content { first, converted, ticket } => {
+                ticket.answer(self.content(first, converted).await)
+            }
+            smtp::Question::Ahead(ticket) => ticket.answer(self.ahead()),
+            smtp::Question::Done(outcome, ticket) => {
                 self.decided(outcome);
                 self.current = mem::take(&mut self.following);
-                Answer::Wait
+                ticket.answer(())
             }
-            Question::Failed(failure) => {
+            smtp::Question::Failed(failure, ticket) => {
                 self.failed = Some(failure);
-                Answer::Quit
+                ticket.answer(())
             }
         }
     }

@@ -1,6 +1,10 @@
 //! Content on its way to the server, by DATA or by BDAT, and the envelope that leaves with its end.
 
-use super::{Client, Envelope, State, transaction::Transaction};
+use super::{
+    Client, Envelope, Expected, Question, State, Ticket,
+    asked::{Ending, Told, Writing},
+    transaction::Transaction,
+};
 use crate::command::HelloVerb;
 use bytes::Bytes;
 use posta_mail::{Reply, dots::DotEncoder};
@@ -8,7 +12,7 @@ use std::io::Write as _;
 
 /// How content travels.
 #[derive(Debug)]
-pub(super) enum Framing {
+pub enum Framing {
     /// To the line with a single dot.
     Dots(DotEncoder),
     /// In chunks whose lengths are said. The next to be sent is kept back until it is known whether
@@ -18,12 +22,11 @@ pub(super) enum Framing {
 
 /// The message after the one under way.
 #[derive(Debug)]
-pub(super) enum Following {
-    Nothing,
-    /// Its envelope is on its way.
+pub enum Follower {
+    /// Its envelope was sent.
     Begun(Box<Transaction>),
-    /// It has to wait.
-    Later(Envelope),
+    /// It cannot be sent ahead, and waits.
+    Waiting(Envelope),
 }
 
 impl Client {
@@ -32,16 +35,19 @@ impl Client {
             true => Framing::Chunks { next: None, sent: 0 },
             false => Framing::Dots(DotEncoder::default()),
         };
-        self.state = State::Content(transaction, framing);
+        self.ask_content(transaction, framing);
     }
 
-    pub(super) fn content(
-        &mut self,
-        transaction: Box<Transaction>,
-        framing: Framing,
-        content: Bytes,
-        output: &mut Vec<u8>,
-    ) {
+    pub(super) fn ask_content(&mut self, mut transaction: Box<Transaction>, framing: Framing) {
+        let first = !std::mem::replace(&mut transaction.has_content, true);
+        let converted = transaction.converted;
+        self.left = Some(transaction.fates(false));
+        let ticket = Ticket::new(Writing { transaction, framing });
+        self.state = State::Ask(Question::Content { first, converted, ticket });
+    }
+
+    pub(super) fn content(&mut self, writing: Writing, content: Bytes, output: &mut Vec<u8>) {
+        let Writing { transaction, framing } = writing;
         let framing = match framing {
             framing if content.is_empty() => framing,
             Framing::Dots(mut encoder) => {
@@ -52,21 +58,17 @@ impl Client {
             Framing::Chunks { next: Some(chunk), sent } => {
                 write_chunk(&chunk, "", output);
                 if !transaction.pipelined {
-                    self.state = State::ChunkSent(transaction, content);
-                    return;
+                    self.left = None;
+                    return self.expect(Expected::ChunkSent(transaction, content));
                 }
                 Framing::Chunks { next: Some(content), sent: sent + 1 }
             }
         };
-        self.state = State::Content(transaction, framing);
+        self.ask_content(transaction, framing);
     }
 
-    pub(super) fn end_of_content(
-        &mut self,
-        transaction: Box<Transaction>,
-        framing: Framing,
-        output: &mut Vec<u8>,
-    ) {
+    pub(super) fn end_of_content(&mut self, writing: Writing, output: &mut Vec<u8>) {
+        let Writing { transaction, framing } = writing;
         let chunks = match framing {
             Framing::Dots(encoder) => {
                 encoder.finish(output);
@@ -78,19 +80,22 @@ impl Client {
             }
         };
         // What would be sent ahead of a second round would have to wait for it.
-        self.state = if transaction.pipelined && transaction.is_last_round() && self.may_begin() {
-            State::Ahead(transaction, chunks)
+        if transaction.pipelined && transaction.is_last_round() && self.may_begin() {
+            self.left = Some(transaction.fates(true));
+            let ticket = Ticket::new(Ending { transaction, chunks });
+            self.state = State::Ask(Question::Ahead(ticket));
         } else {
-            State::End { transaction, chunks, following: Following::Nothing }
-        };
+            self.left = None;
+            self.expect(Expected::End { transaction, chunks, follower: None });
+        }
     }
 
     /// Sends an envelope together with the end of the content before it.
-    pub(super) fn follow(&mut self, envelope: Envelope, output: &mut Vec<u8>) -> Following {
+    pub(super) fn follow(&mut self, envelope: Envelope, output: &mut Vec<u8>) -> Follower {
         if self.capabilities.objection(&envelope, self.secured).is_some()
             || self.capabilities.must_convert(&envelope)
         {
-            return Following::Later(envelope);
+            return Follower::Waiting(envelope);
         }
         let mut transaction = Transaction::new(envelope, &self.capabilities, false);
         if transaction.chunked {
@@ -99,14 +104,14 @@ impl Client {
             transaction.resetting = true;
         }
         self.write_round(&transaction, output);
-        Following::Begun(transaction)
+        Follower::Begun(transaction)
     }
 
     pub(super) fn final_reply(
         &mut self,
         mut transaction: Box<Transaction>,
         chunks: usize,
-        following: Following,
+        follower: Option<Follower>,
         reply: Reply,
         output: &mut Vec<u8>,
     ) {
@@ -115,25 +120,24 @@ impl Client {
             if is_refused {
                 transaction.decide_round(&reply);
             }
-            self.state = State::End { transaction, chunks, following };
-            return;
+            return self.expect(Expected::End { transaction, chunks, follower });
         }
         if self.options.hello == HelloVerb::Lhlo {
             transaction.decide_next(reply);
             if transaction.wants_content() {
-                self.state = State::End { transaction, chunks, following };
-                return;
+                return self.expect(Expected::End { transaction, chunks, follower });
             }
         } else {
             transaction.decide_round(&reply);
         }
-        match following {
-            Following::Nothing => {
+        match follower {
+            None => {
                 let is_open = is_refused && transaction.chunked;
                 self.round_is_over(transaction, is_open, output);
             }
-            following => {
-                self.state = State::Done(transaction.outcome(&self.capabilities), following)
+            Some(follower) => {
+                let outcome = transaction.outcome(&self.capabilities);
+                self.state = State::Ask(Question::Done(outcome, Ticket::new(Told::Done(follower))));
             }
         }
     }

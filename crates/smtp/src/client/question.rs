@@ -1,10 +1,10 @@
 //! What an SMTP client's engine is told, asks and answers.
 
-use super::Recipient;
+use super::{Client, Recipient};
 use crate::{command::HelloVerb, reply::ReplyError};
 use bytes::Bytes;
 use posta_mail::{
-    ForwardPath, Reply, ReplyCode, ReversePath, TlsUse, envelope::MailParameters, limits,
+    ForwardPath, Reply, ReplyCode, ReversePath, TlsUse, envelope::MailParameters, limits, sasl,
 };
 use std::{fmt, time::Duration};
 
@@ -149,59 +149,75 @@ pub enum Failure {
     },
 }
 
-/// What the caller is asked.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Takes the answer to a [`Question`].
+pub type Ticket<A> = posta_mail::Ticket<Client, A>;
+
+/// What the client asks. Each question comes with the ticket that takes its answer.
+#[derive(Debug)]
 pub enum Question {
-    /// How to log in: the mechanisms that the server offers and has not refused yet, in upper case
-    /// (RFC 4954 §4). Answered by [`Answer::Auth`], or [`Answer::Quit`] if none of them will do.
-    Login(Vec<String>),
-    /// What to answer to this challenge: [`Answer::Respond`].
-    Challenge(Vec<u8>),
-    /// What to do next. Answered by [`Answer::Send`] or [`Answer::Quit`]. Carries the outcome of
-    /// the transaction before, if there was one.
-    Next(Option<Outcome>),
-    /// The same after the last transaction that the server takes in one session (RFC 9422 §4.2).
-    /// Answered by [`Answer::Quit`].
-    Last(Option<Outcome>),
+    /// How to log in, by one of these mechanisms: those that the server offers and has not refused yet,
+    /// in upper case (RFC 4954 §4).
+    Login(Vec<String>, Ticket<Login>),
+    /// What to respond to this challenge.
+    Challenge(Vec<u8>, Ticket<Response>),
+    /// What to do next. Carries the outcome of the transaction before, if there was one.
+    Next(Option<Outcome>, Ticket<Next>),
+    /// There is nothing more to do in this session: the server takes no further transaction (RFC 9422
+    /// §4.2). Carries the outcome of the last one. The client says QUIT next.
+    Last(Option<Outcome>, Ticket<()>),
     /// The server takes only ASCII in lines, and the message that is to be sent has more: can it be
-    /// changed (RFC 6152 §3)? Answered by [`Answer::Convert`] or [`Answer::Refuse`].
-    Converting,
-    /// The next piece of the content: [`Answer::Content`], and [`Answer::EndOfContent`] at its end.
+    /// converted (RFC 6152 §3)?
+    Convert(Ticket<Conversion>),
+    /// The next piece of the content.
     Content {
-        /// Whether it is the first.
+        /// Whether it is the first piece.
         first: bool,
-        /// Whether it must be changed.
+        /// Whether the content must be converted.
         converted: bool,
+        /// Takes the piece.
+        ticket: Ticket<Piece>,
     },
-    /// The content ends: is there another message at once? Answered by [`Answer::Send`], so that its
-    /// envelope leaves together with the end, or [`Answer::Wait`].
-    Ahead,
-    /// The outcome of the transaction before the one that [`Question::Ahead`] brought. Answered by
-    /// [`Answer::Wait`].
-    Done(Outcome),
-    /// The session is of no use. Answered by [`Answer::Quit`].
-    Failed(Failure),
+    /// The content ends: is there another message at once? Its envelope leaves together with the end.
+    Ahead(Ticket<Option<Envelope>>),
+    /// The outcome of the transaction before the one that [`Question::Ahead`] brought.
+    Done(Outcome, Ticket<()>),
+    /// The session is of no use, and ends.
+    Failed(Failure, Ticket<()>),
 }
 
-/// The answer to a [`Question`].
+/// How to log in.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Answer {
-    /// Log in with this mechanism, and perhaps an initial response.
-    Auth(String, Option<Vec<u8>>),
-    /// Respond with this; none to give up.
-    Respond(Option<Vec<u8>>),
+pub enum Login {
+    /// By this mechanism.
+    Auth(sasl::Opening),
+    /// None of the mechanisms will do.
+    GiveUp,
+}
+
+/// What to respond to a challenge; none to give up.
+pub type Response = Option<Vec<u8>>;
+
+/// What to do next.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Next {
     /// Send a message with this envelope.
     Send(Envelope),
-    /// Its content can be changed, and will be.
-    Convert,
-    /// It is not sent, for this reason.
-    Refuse(Reply),
-    /// A piece of its content, as it is kept: without dot-transparency, lines ending in CRLF.
-    Content(Bytes),
-    /// There is no more.
-    EndOfContent,
-    /// Nothing for now.
-    Wait,
     /// End the session.
     Quit,
+}
+
+/// Whether a message's content can be converted, and will be. If not, the reply says why the message is
+/// not sent.
+pub type Conversion = Result<(), Reply>;
+
+/// A piece of a message's content.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Piece {
+    /// Octets of the content as it is kept: without dot-transparency, lines ending in CRLF.
+    Content(Bytes),
+    /// There is no more.
+    End,
+    /// The rest cannot be had. The connection closes in the middle of the content, so that nobody takes
+    /// a part for the whole.
+    BreakOff,
 }

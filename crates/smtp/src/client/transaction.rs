@@ -13,7 +13,7 @@ const RECIPIENTS: usize = 100;
 
 /// A message on its way to this server.
 #[derive(Debug)]
-pub(super) struct Transaction {
+pub struct Transaction {
     pub(super) envelope: Envelope,
     /// Whether MAIL, RCPT and DATA leave together.
     pub(super) pipelined: bool,

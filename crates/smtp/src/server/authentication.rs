@@ -1,14 +1,10 @@
 //! The framing of an authentication exchange (RFC 4954): part of the server's state machine.
 
-use super::{Asked, Server, State, Taken};
-use crate::{
-    command::HelloVerb,
-    question::{Answer, Question},
-    reply, words,
-};
+use super::{Authentication, Question, Server, State, Taken, Ticket, Told};
+use crate::{command::HelloVerb, reply, words};
 use posta_mail::{
     Reply, Step,
-    sasl::{self, Exchange},
+    sasl::{self, Exchange, NoResponse, Progress},
 };
 
 /// Failed authentications, after which a session is closed.
@@ -37,7 +33,7 @@ impl Server {
         } else {
             match sasl::start(mechanism, initial) {
                 Ok(exchange) => {
-                    return Some(self.ask(Asked::Authentication, Question::Authenticate(exchange)));
+                    return Some(self.ask(Question::Authenticate(exchange, Ticket::new(()))));
                 }
                 Err(_) => self.bad_command(&words::no_base64(), output),
             }
@@ -55,26 +51,28 @@ impl Server {
         self.secured || self.profile.plaintext_auth
     }
 
-    /// A line of a SASL exchange.
+    /// Takes a line of a SASL exchange.
     pub(super) fn sasl(&mut self, line: &[u8]) -> Step<'static, Question> {
         match sasl::response(line) {
-            Ok(Exchange::Cancel) => {
-                // RFC 4954 §4.
-                self.cancel(Reply::new(501, (5, 7, 0), "Authentication cancelled"))
+            Ok(response) => {
+                self.ask(Question::Authenticate(Exchange::Response(response), Ticket::new(())))
             }
-            Ok(response) => self.ask(Asked::Authentication, Question::Authenticate(response)),
-            Err(_) => self.cancel(words::no_base64()),
+            // RFC 4954 §4.
+            Err(NoResponse::Cancelled) => {
+                self.break_off(Reply::new(501, (5, 7, 0), "Authentication cancelled"))
+            }
+            Err(NoResponse::NoBase64) => self.break_off(words::no_base64()),
         }
     }
 
-    /// Ends an exchange that proved nothing. Whoever answers the questions hears of it first, and
-    /// may take a while to answer.
-    pub(super) fn cancel(&mut self, reply: Reply) -> Step<'static, Question> {
-        self.ask(Asked::Cancellation(reply), Question::Authenticate(Exchange::Cancel))
+    /// Ends an exchange that proved nothing. Whoever answers the questions hears of it before the
+    /// client gets its reply, and may take a while.
+    pub(super) fn break_off(&mut self, reply: Reply) -> Step<'static, Question> {
+        self.ask(Question::BrokenOff(Ticket::new(Told::BrokenOff(reply))))
     }
 
-    /// The end of an exchange that was cancelled: a failed authentication like any other.
-    pub(super) fn cancelled(&mut self, reply: &Reply, output: &mut Vec<u8>) {
+    /// Replies to a client that gave up: a failed authentication like any other.
+    pub(super) fn broken_off(&mut self, reply: &Reply, output: &mut Vec<u8>) {
         if self.is_chunk {
             // The octets behind BDAT would be read as commands.
             return self.close_with(reply, output);
@@ -90,21 +88,21 @@ impl Server {
         }
     }
 
-    pub(super) fn authentication(&mut self, answer: Answer, output: &mut Vec<u8>) {
-        match answer {
-            Answer::Challenge(octets) => {
+    /// Takes the answer to [`Question::Authenticate`].
+    pub(super) fn authentication(&mut self, outcome: Authentication, output: &mut Vec<u8>) {
+        match outcome {
+            Ok(Progress::Challenge(octets)) => {
                 reply::write(&Reply::plain(334, sasl::challenge(&octets)), output);
                 self.state = State::Sasl;
             }
-            Answer::Accept => {
+            Ok(Progress::Done(())) => {
                 self.authenticated = true;
                 reply::write(&Reply::new(235, (2, 7, 0), "Authenticated"), output);
             }
-            Answer::Refuse(refusal) => {
+            Err(refusal) => {
                 reply::write(&refusal, output);
                 self.count_failed_authentication();
             }
-            other => debug_assert!(false, "{other:?} is no answer to AUTH"),
         }
     }
 }

@@ -5,10 +5,9 @@
 //! nothing. Otherwise a client that is made to send a chunk (RFC 3030 §4.3 has it pipelined) would be
 //! made to send commands.
 
-use super::{Asked, Server, State, Taken};
+use super::{Asked, Question, Server, State, Taken, Ticket};
 use crate::{
     incoming::{Chunk, Incoming, Taking},
-    question::Question,
     reply, words,
 };
 use posta_mail::{Reply, Step};
@@ -39,12 +38,11 @@ impl Server {
             return None;
         }
         let begun = matches!(&self.transaction, Some(open) if open.incoming.is_some());
-        let chunk = Chunk { size, left: size, last, refusal };
-        if chunk.refusal.is_some() || begun {
-            self.state = State::Chunk(chunk);
+        if refusal.is_some() || begun {
+            self.state = State::Chunk(Chunk { size, left: size, last, refusal });
             return None;
         }
-        Some(self.ask(Asked::FirstChunk(chunk), Question::Content))
+        Some(self.ask(Question::Content(Ticket::new(Asked::FirstChunk { size, last }))))
     }
 
     /// Takes octets of the BDAT that is coming.

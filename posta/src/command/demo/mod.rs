@@ -124,8 +124,8 @@ async fn fetch(server: &str) -> Result<Vec<u8>> {
         password: Secret::new(PASSWORD.as_bytes()),
         tls: TlsUse::Never,
     };
-    let mut engine = posta_pop3::Client::new(options, false);
-    let mut reader = Reader { step: 0, message: Vec::new(), problem: None };
+    let mut engine = pop3::Client::new(options, false);
+    let mut reader = Reader { message: Vec::new(), problem: None };
     Driver::unstoppable().drive(stream, &mut engine, &mut reader).await?;
     match reader.problem {
         Some(problem) => bail!(problem),
@@ -135,32 +135,52 @@ async fn fetch(server: &str) -> Result<Vec<u8>> {
 
 /// Answers for the second dialogue.
 struct Reader {
-    step: usize,
     message: Vec<u8>,
     problem: Option<String>,
 }
 
-const STEPS: [pop3::Answer; 4] =
-    [pop3::Answer::List, pop3::Answer::Retr(1), pop3::Answer::Dele(1), pop3::Answer::Quit];
+impl Reader {
+    /// The next request, unless the one before was refused.
+    fn after<T>(&mut self, outcome: Result<T, String>, next: pop3::Request) -> pop3::Request {
+        match outcome {
+            Ok(_) => next,
+            Err(words) => {
+                self.problem = Some(format!("the server refuses: {words}"));
+                pop3::Request::Quit
+            }
+        }
+    }
+}
 
-impl Host<posta_pop3::Client> for Reader {
+impl Host<pop3::Client> for Reader {
     async fn answer(&mut self, question: pop3::Question) -> pop3::Answer {
         match question {
-            pop3::Question::Next(pop3::Outcome::Refused(words)) => {
-                self.problem = Some(format!("the server refuses: {words}"));
-            }
-            pop3::Question::Next(_) => {
-                let answer = STEPS.get(self.step).cloned();
-                self.step += 1;
-                return answer.unwrap_or(pop3::Answer::Quit);
-            }
             // SASL is not asked for here: the dialogue is the classic one.
-            pop3::Question::Login { .. } | pop3::Question::Challenge(_) => {}
-            pop3::Question::Quit(Ok(())) => {}
-            pop3::Question::Quit(Err(words)) => self.problem = Some(words),
-            pop3::Question::Failed(failure) => self.problem = Some(format!("{failure:?}")),
+            pop3::Question::Login { ticket, .. } => ticket.answer(pop3::Login::User),
+            pop3::Question::Challenge(_, ticket) => ticket.answer(None),
+            pop3::Question::LoggedIn(ticket) => ticket.answer(pop3::Request::List),
+            pop3::Question::Sizes(sizes, ticket) => {
+                ticket.answer(self.after(sizes, pop3::Request::Retr(1)))
+            }
+            pop3::Question::Retrieved(retrieved, ticket) => {
+                ticket.answer(self.after(retrieved, pop3::Request::Dele(1)))
+            }
+            pop3::Question::Deleted(deleted, ticket) => {
+                ticket.answer(self.after(deleted, pop3::Request::Quit))
+            }
+            // The dialogue has neither STAT nor UIDL, NOOP or RSET.
+            pop3::Question::Status(_, ticket)
+            | pop3::Question::UniqueIds(_, ticket)
+            | pop3::Question::Done(_, ticket) => ticket.answer(pop3::Request::Quit),
+            pop3::Question::Quit(outcome, ticket) => {
+                self.problem = self.problem.take().or(outcome.err());
+                ticket.answer(())
+            }
+            pop3::Question::Failed(failure, ticket) => {
+                self.problem = Some(format!("{failure:?}"));
+                ticket.answer(())
+            }
         }
-        pop3::Answer::Quit
     }
 
     async fn content(&mut self, content: &[u8]) {

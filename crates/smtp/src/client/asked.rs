@@ -1,0 +1,111 @@
+//! What the client was doing when it asked a question, and how that comes back with the answer: part of
+//! the client's state machine.
+
+use super::{
+    Client, Envelope,
+    content::{Follower, Framing},
+    question::{Conversion, Login, Next, Piece, Response},
+    transaction::Transaction,
+};
+use posta_mail::AnswerTo;
+
+/// An answer to a [`Question`](super::Question), as its ticket made it.
+#[derive(Debug)]
+pub struct Answer(pub(super) Answered);
+
+#[derive(Debug)]
+pub(super) enum Answered {
+    Login(Login),
+    Response(Response),
+    Next(Next),
+    Conversion(ToConvert, Conversion),
+    Piece(Writing, Piece),
+    Ahead(Ending, Option<Envelope>),
+    Heard(Told),
+}
+
+/// A message that would have to be converted.
+#[derive(Debug)]
+pub struct ToConvert(pub(super) Envelope);
+
+/// A transaction whose content is being sent.
+#[derive(Debug)]
+pub struct Writing {
+    pub(super) transaction: Box<Transaction>,
+    pub(super) framing: Framing,
+}
+
+/// A transaction whose content was sent.
+#[derive(Debug)]
+pub struct Ending {
+    pub(super) transaction: Box<Transaction>,
+    /// Replies to chunks that come before the final one.
+    pub(super) chunks: usize,
+}
+
+/// What the caller is told, and what follows.
+#[derive(Debug)]
+pub enum Told {
+    /// The outcome of a transaction whose successor has begun.
+    Done(Follower),
+    /// There is nothing more to do: QUIT follows.
+    Over,
+    /// The server would not understand QUIT, or take it for content: the connection closes.
+    Lost,
+}
+
+impl AnswerTo<Client> for Login {
+    type Asked = ();
+
+    fn to(self, (): ()) -> Answer {
+        Answer(Answered::Login(self))
+    }
+}
+
+impl AnswerTo<Client> for Response {
+    type Asked = ();
+
+    fn to(self, (): ()) -> Answer {
+        Answer(Answered::Response(self))
+    }
+}
+
+impl AnswerTo<Client> for Next {
+    type Asked = ();
+
+    fn to(self, (): ()) -> Answer {
+        Answer(Answered::Next(self))
+    }
+}
+
+impl AnswerTo<Client> for Conversion {
+    type Asked = ToConvert;
+
+    fn to(self, message: ToConvert) -> Answer {
+        Answer(Answered::Conversion(message, self))
+    }
+}
+
+impl AnswerTo<Client> for Piece {
+    type Asked = Writing;
+
+    fn to(self, writing: Writing) -> Answer {
+        Answer(Answered::Piece(writing, self))
+    }
+}
+
+impl AnswerTo<Client> for Option<Envelope> {
+    type Asked = Ending;
+
+    fn to(self, ending: Ending) -> Answer {
+        Answer(Answered::Ahead(ending, self))
+    }
+}
+
+impl AnswerTo<Client> for () {
+    type Asked = Told;
+
+    fn to(self, told: Told) -> Answer {
+        Answer(Answered::Heard(told))
+    }
+}
