@@ -374,7 +374,7 @@ pub(crate) fn store_failed(error: &StoreError) -> Reply {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use posta_store::{Alias, Credentials, MemoryStore};
+    use posta_store::{Alias, Credentials, Directory as _, MemoryStore};
 
     async fn means(directory: &Directory, address: &str) -> Vec<u64> {
         let accounts = directory.accounts(&address.parse().unwrap()).await.unwrap();

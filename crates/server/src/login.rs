@@ -447,7 +447,7 @@ pub(crate) fn credentials(
 mod tests {
     use super::*;
     use posta_net::clock::SimulatedClock;
-    use posta_store::MemoryStore;
+    use posta_store::{Directory as _, MemoryStore};
 
     struct Case {
         store: Arc<MemoryStore>,

@@ -4,22 +4,37 @@
 //! then answers. While it syncs, the next group gathers. A change that must read what it changes
 //! runs alone, with everything before it committed, so that it never looks past a pending batch.
 
+mod contents;
+mod damage;
+mod directory;
+mod history;
+mod mailboxes;
+pub(crate) mod open;
+mod queue;
+mod records;
+mod recover;
+mod secrets;
+mod sources;
+mod unsealed;
+mod upgrade;
+
 use crate::{
-    batch::Batch,
-    content::Contents,
     disk::{Disk, Room},
-    failed,
+    error::failed,
     key_file::KeyFile,
-    lanes::Lanes,
     log::Log,
-    open::Opener,
-    recover, schema,
-    schema::Schema,
-    usage::Usages,
-    views::Views,
+    tables::{
+        batch::Batch,
+        lanes::Lanes,
+        schema::{self, Schema},
+        usage::Usages,
+        views::Views,
+    },
 };
 use bytes::Bytes;
+use contents::Contents;
 use futures_channel::oneshot;
+use open::Opener;
 use parking_lot::Mutex;
 use posta_mail::{MailId, Timestamp};
 use posta_store::{

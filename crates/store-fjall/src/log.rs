@@ -18,9 +18,10 @@ mod segments;
 
 pub(crate) use keeper::{Checkpoint, Position};
 pub(crate) use piece::{ContentKey, Kind};
+pub use segments::Missing;
 pub(crate) use segments::{Place, Segments, Walk};
 
-use crate::{disk, io_failed};
+use crate::{disk, error::io_failed};
 use keeper::Keeper;
 use posta_store::StoreError;
 use std::{collections::BTreeSet, fs::File, os::unix::fs::FileExt, sync::Arc};

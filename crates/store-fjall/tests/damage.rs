@@ -3,7 +3,7 @@
 
 use posta_mail::Timestamp;
 use posta_store::{
-    AccountId, CHUNK, Credentials, Store,
+    AccountId, CHUNK, Contents, Credentials, Directory, Mailboxes, Upkeep,
     conformance::{block_on, message, read},
 };
 use posta_store_fjall::{FjallStore, Missing};

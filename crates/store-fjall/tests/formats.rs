@@ -4,7 +4,8 @@
 use fjall::{Database, Keyspace, KeyspaceCreateOptions};
 use posta_mail::Timestamp;
 use posta_store::{
-    AccountId, Alias, CHUNK, Credentials, Item, ItemState, Maildrop, Store, StoreError,
+    AccountId, Alias, CHUNK, Contents, Credentials, Directory, Item, ItemState, Mailboxes,
+    Maildrop, Queue, StoreError,
     conformance::{self, block_on, message, read},
 };
 use posta_store_fjall::FjallStore;

@@ -5,7 +5,8 @@
 
 use posta_mail::{MailId, Timestamp};
 use posta_store::{
-    AccountId, CHUNK, Credentials, Event, Origin, Refusal, Store, StoreError, What,
+    AccountId, CHUNK, Contents, Credentials, Directory, Event, History, Mailboxes, Origin, Refusal,
+    StoreError, Upkeep, What,
     conformance::{block_on, message, read},
 };
 use posta_store_fjall::FjallStore;

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 use posta_mail::{MailId, Timestamp};
-use posta_store::{CHUNK, Store, conformance::block_on};
+use posta_store::{CHUNK, Contents, conformance::block_on};
 use posta_store_fjall::FjallStore;
 
 const WRITERS: u64 = 16;

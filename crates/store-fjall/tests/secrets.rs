@@ -3,7 +3,8 @@
 
 use posta_mail::{Address, Secret, Timestamp};
 use posta_store::{
-    AccountId, Credentials, SecretOf, Source, SourceId, Store, StoreError, Visit,
+    AccountId, Credentials, Directory, Records, SecretOf, Source, SourceId, Sources, StoreError,
+    Upkeep, Visit,
     conformance::{block_on, source},
 };
 use posta_store_fjall::FjallStore;

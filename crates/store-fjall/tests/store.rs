@@ -3,7 +3,7 @@
 
 use posta_mail::{MailId, Timestamp};
 use posta_store::{
-    CHUNK, Credentials, Destination, Item, Store, StoreError,
+    CHUNK, Contents, Credentials, Destination, Directory, Item, Mailboxes, Queue, StoreError,
     conformance::{self, block_on, message, read},
 };
 use posta_store_fjall::FjallStore;

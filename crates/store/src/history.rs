@@ -1,8 +1,26 @@
 //! What happened to messages: kept with what it tells, in the same transaction.
 
+use crate::error::Pending;
 use posta_mail::{Address, MailId, ReversePath, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
+
+/// What happened to messages.
+pub trait History: Send + Sync + 'static {
+    /// Tells events that belong to no other change. Not durable by itself.
+    fn note(&self, events: Vec<Event>) -> Pending<'_, ()>;
+
+    /// Everything that is told of a message, in order.
+    fn history(&self, message: MailId) -> Pending<'_, Vec<Event>>;
+
+    /// Some events of messages before `before`, the newest messages first: `limit` of them, and what
+    /// else belongs to the last message. The events of one message are in order.
+    fn events(&self, before: Option<MailId>, limit: usize) -> Pending<'_, Vec<Event>>;
+
+    /// Forgets some of what is told of messages older than `before`. Returns the number of events
+    /// forgotten; call it again until it is none.
+    fn forget(&self, before: Timestamp) -> Pending<'_, usize>;
+}
 
 /// Something that happened.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,143 +1,47 @@
-//! The queue's records: what waits to leave, and what became of it.
+//! The queue: what is done with the messages that wait to leave.
 
-use crate::{Acceptance, CHUNK, Delivery, Event};
-use posta_mail::{
-    Address, MailId, ReversePath, Timestamp,
-    envelope::{Body, Late, Notify, Return},
+use crate::{
+    acceptance::{Acceptance, Delivery},
+    error::Pending,
+    history::Event,
+    item::{Destination, Item, ItemId, ItemState},
 };
-use serde::{Deserialize, Serialize};
-use std::{fmt, str::FromStr};
+use posta_mail::Timestamp;
 
-/// Names an item of the queue: a message, and which of its destinations.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct ItemId {
-    /// The message.
-    pub content: MailId,
-    /// Which of its destinations, from 0.
-    pub index: u32,
-}
+/// The messages that wait to leave, an item for each and each of its destinations.
+pub trait Queue: Send + Sync + 'static {
+    /// Takes items of the queue whose time has come, and leases them until `lease`: nobody else gets
+    /// them before. At most `limit`, and at most `share` of one destination: each has its turn. Of
+    /// one destination those of higher priority come first, then those that are due for longer.
+    /// Leases need not outlive the process that holds them.
+    fn claim(
+        &self,
+        now: Timestamp,
+        lease: Timestamp,
+        limit: usize,
+        share: usize,
+    ) -> Pending<'_, Vec<Item>>;
 
-/// What an item's recipients have in common: the message's envelope beside them.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Envelope {
-    /// Where reports go.
-    pub reverse_path: ReversePath,
-    /// The sender's name for the message, in xtext (RFC 3461 §4.4).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub envelope_id: Option<String>,
-    /// How much of the message a report brings back.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub ret: Option<Return>,
-    /// What the content may hold.
-    pub body: Body,
-    /// Whether addresses and header fields may be in UTF-8 (RFC 6531).
-    pub utf8: bool,
-    /// Whether it may never travel in plaintext (RFC 8689).
-    #[serde(default)]
-    pub require_tls: bool,
-    /// By when it is to be delivered, and what happens then (RFC 2852).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub deadline: Option<(Timestamp, Late)>,
-    /// Higher goes first (RFC 6710): -9 to 9.
-    #[serde(default)]
-    pub priority: i8,
-}
+    /// Makes a lease longer, if it has not ended.
+    fn renew(&self, item: ItemId, lease: Timestamp) -> Pending<'_, ()>;
 
-impl Envelope {
-    /// Returns the envelope of a message of which only the sender is known.
-    #[must_use]
-    pub const fn from_sender(reverse_path: ReversePath) -> Self {
-        Self {
-            reverse_path,
-            envelope_id: None,
-            ret: None,
-            body: Body::EightBitMime,
-            utf8: false,
-            require_tls: false,
-            deadline: None,
-            priority: 0,
-        }
-    }
-}
+    /// Until then nothing of a destination is claimed; a time that has passed ends that. Need not
+    /// outlive the process.
+    fn pause(&self, destination: &Destination, until: Timestamp) -> Pending<'_, ()>;
 
-/// Where an item goes.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Destination {
-    /// To mailboxes of this server, later.
-    Local,
-    /// To another server's: a domain in lower case, or an address literal in brackets.
-    Domain(String),
-}
+    /// Ends an attempt. An item that is gone, as when the operator removed it meanwhile, is passed
+    /// over with all that belongs to it. Answers whether it was there.
+    fn settle(&self, settlement: Settlement) -> Pending<'_, bool>;
 
-/// A recipient whose fate is open.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Waiting {
-    /// Whom.
-    pub address: Address,
-    /// What the sender wants to hear of.
-    pub notify: Notify,
-    /// Whom the sender named first: `type;xtext` (RFC 3461 §4.2).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub original: Option<String>,
-    /// What the other side said last.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub reply: Option<String>,
-}
+    /// Sets when items are to be tried, and whether they are held. Those that are gone, or that
+    /// somebody works on, are passed over. Returns the number of items changed.
+    fn reschedule(&self, items: Vec<(ItemId, Timestamp)>, state: ItemState) -> Pending<'_, usize>;
 
-/// What holds an item where it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum ItemState {
-    /// Its time.
-    Waiting,
-    /// Somebody works on it, until the lease ends.
-    Leased,
-    /// The operator.
-    Held,
-}
+    /// A time before which nothing can be claimed: exact after a claim that found nothing.
+    fn next_due(&self) -> Pending<'_, Option<Timestamp>>;
 
-/// A message on its way to one destination.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Item {
-    /// Its name.
-    pub id: ItemId,
-    /// Octets of the content.
-    pub octets: u64,
-    /// Octets that it gains as lines, should it end in a mailbox here ([`crate::Entry::added`]).
-    #[serde(default)]
-    pub added: u64,
-    /// When the message was accepted.
-    pub accepted: Timestamp,
-    /// Its Message-ID field.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub message_id: Option<String>,
-    /// Its envelope, recipients aside.
-    pub envelope: Envelope,
-    /// Where it goes.
-    pub destination: Destination,
-    /// To whom. At least one.
-    pub recipients: Vec<Waiting>,
-    /// When it is to be tried, or its lease ends.
-    pub due: Timestamp,
-    /// What holds it.
-    pub state: ItemState,
-    /// How often it was tried.
-    pub attempts: u32,
-    /// Whether the sender was told that it takes longer.
-    pub delay_told: bool,
-    /// Whether something else may show the same content.
-    pub shared: bool,
-}
-
-impl Item {
-    /// Number of chunks of the content.
-    #[must_use]
-    pub fn chunks(&self) -> u32 {
-        // A message of 2^32 chunks would have a petabyte.
-        self.octets.div_ceil(CHUNK as u64) as u32
-    }
+    /// Some items of the queue, in the order of their names, those after `after`.
+    fn items(&self, after: Option<ItemId>, limit: usize) -> Pending<'_, Vec<Item>>;
 }
 
 /// What became of an attempt: one transaction.
@@ -155,39 +59,4 @@ pub struct Settlement {
     pub reports: Vec<Acceptance>,
     /// What there is to tell.
     pub events: Vec<Event>,
-}
-
-impl fmt::Display for ItemId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&format!("{}.{}", self.content, self.index))
-    }
-}
-
-/// The text is not an [`ItemId`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("an item of the queue is named by its message's id, a dot and a number")]
-pub struct ItemIdError;
-
-impl FromStr for ItemId {
-    type Err = ItemIdError;
-
-    fn from_str(text: &str) -> Result<Self, ItemIdError> {
-        let (content, index) = text.split_once('.').ok_or(ItemIdError)?;
-        let content = content.parse().map_err(|_| ItemIdError)?;
-        Ok(Self { content, index: index.parse().map_err(|_| ItemIdError)? })
-    }
-}
-
-impl TryFrom<String> for ItemId {
-    type Error = ItemIdError;
-
-    fn try_from(text: String) -> Result<Self, ItemIdError> {
-        text.parse()
-    }
-}
-
-impl From<ItemId> for String {
-    fn from(id: ItemId) -> Self {
-        id.to_string()
-    }
 }

@@ -1,9 +1,40 @@
 //! Mailboxes elsewhere, from which mail is collected into mailboxes here.
 
-use crate::AccountId;
-use posta_mail::Timestamp;
+use crate::{error::Pending, names::AccountId};
+use posta_mail::{Secret, Timestamp};
 use serde::{Deserialize, Serialize};
-use std::{fmt, str::FromStr};
+use std::{collections::BTreeMap, fmt, str::FromStr};
+
+/// The mailboxes elsewhere, and what is known of the messages in them.
+pub trait Sources: Send + Sync + 'static {
+    /// Adds a source, whose id and last visit are not looked at, with its password.
+    ///
+    /// # Errors
+    /// [`StoreError::NoSuchAccount`]; [`StoreError::Sealed`] when the password cannot be sealed.
+    fn add_source(&self, source: Source, password: Secret) -> Pending<'_, SourceId>;
+
+    /// Replaces the source of an id, and its password. What was collected stays known. Returns whether the
+    /// source is there.
+    ///
+    /// # Errors
+    /// [`StoreError::Sealed`] when the password cannot be sealed.
+    fn change_source(&self, source: Source, password: Secret) -> Pending<'_, bool>;
+
+    /// All sources, by id.
+    fn sources(&self) -> Pending<'_, Vec<Source>>;
+
+    /// Notes how a visit ended. Answers whether the source is there.
+    fn visited(&self, source: SourceId, visit: Visit) -> Pending<'_, bool>;
+
+    /// Removes a source, its password for good, and what is known of its messages. Answers whether it was there.
+    fn remove_source(&self, source: SourceId) -> Pending<'_, bool>;
+
+    /// The unique-ids of the messages that were accepted from a source, and when.
+    fn collected(&self, source: SourceId) -> Pending<'_, BTreeMap<String, Timestamp>>;
+
+    /// Forgets messages of a source, which has them no longer.
+    fn forget_collected(&self, source: SourceId, unique_ids: Vec<String>) -> Pending<'_, ()>;
+}
 
 /// Names a source for as long as the store exists.
 #[derive(
@@ -33,15 +64,6 @@ pub struct Source {
     /// How the last visit ended. A store keeps it apart: it changes with every visit.
     #[serde(skip)]
     pub last: Option<Visit>,
-}
-
-/// Names a secret that has to be kept so that it can be read again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum SecretOf {
-    /// The password of a mailbox elsewhere.
-    Source(SourceId),
-    /// The password of an account, for APOP.
-    Apop(AccountId),
 }
 
 /// Where a POP3 server is, and how to get in. The password is kept apart from it.

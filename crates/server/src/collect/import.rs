@@ -384,7 +384,7 @@ mod tests {
     use super::*;
     use crate::collect::Purpose;
     use posta_net::clock::SystemClock;
-    use posta_store::{Credentials, MemoryStore, Store as _};
+    use posta_store::{Credentials, Directory as _, Mailboxes as _, MemoryStore};
 
     #[test]
     fn files_are_messages() {

@@ -267,7 +267,7 @@ pub fn derived(name: &[u8]) -> String {
 mod tests {
     use super::*;
     use posta_net::clock::SystemClock;
-    use posta_store::{Credentials, MemoryStore};
+    use posta_store::{Credentials, Directory as _, MemoryStore};
     use tokio::time::Instant;
 
     /// A message of ordinary size waits for nothing; one that goes on and on comes at 16 MiB a second.

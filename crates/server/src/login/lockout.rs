@@ -393,7 +393,7 @@ fn count<K: std::hash::Hash + Eq>(
 mod tests {
     use super::*;
     use posta_net::clock::SimulatedClock;
-    use posta_store::MemoryStore;
+    use posta_store::{MemoryStore, Records as _};
     use std::net::{IpAddr, Ipv6Addr};
 
     const ANA: AccountId = AccountId(1);

@@ -146,7 +146,7 @@ fn fingerprint(credentials: &Credentials) -> Fingerprint {
 mod tests {
     use super::*;
     use posta_mail::Timestamp;
-    use posta_store::MemoryStore;
+    use posta_store::{Directory as _, MemoryStore, Watch as _};
 
     fn credentials(password_hash: &str, scram: Option<&str>) -> Credentials {
         let (password_hash, scram) = (password_hash.to_owned(), scram.map(str::to_owned));

@@ -4,9 +4,10 @@ use super::{
     PAGE,
     piece::{self, ContentKey, HEADER, Kind},
 };
-use crate::{damage::Missing, damaged, io_failed};
+use crate::error::{damaged, io_failed};
 use bytes::Bytes;
 use parking_lot::{Mutex, MutexGuard};
+use posta_mail::Timestamp;
 use posta_store::StoreError;
 use std::{
     collections::{BTreeSet, HashMap},
@@ -34,6 +35,15 @@ impl Place {
     pub(crate) fn octets(self) -> u64 {
         HEADER as u64 + u64::from(self.length)
     }
+}
+
+/// The end of the log that is missing, with messages that nothing else tells of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Missing {
+    /// How many messages there were in it, at most; none if that cannot be known.
+    pub messages: Option<u64>,
+    /// When the last message was accepted that is there.
+    pub after: Option<Timestamp>,
 }
 
 /// The directory of segments. Readers share it with the one writer.

@@ -1,11 +1,130 @@
 //! The directory of the reference store: accounts, aliases, domains.
 
-use super::Inner;
+use super::{Inner, MemoryStore};
 use crate::{
-    Account, AccountId, Alias, AliasName, Credentials, RemovedAccount, SecretOf, StoreError,
-    keeps_copy,
+    directory::{Account, Alias, Credentials, Directory, RemovedAccount, SendAs, keeps_copy},
+    error::{Pending, StoreError},
+    names::{AccountId, AliasName},
+    records::SecretOf,
 };
 use posta_mail::{Address, Domain, Timestamp};
+
+impl Directory for MemoryStore {
+    fn account(&self, address: &Address) -> Pending<'_, Option<Account>> {
+        self.with(|inner| Ok(inner.accounts.get(&address.folded()).cloned()))
+    }
+
+    fn accounts_named(&self, local_part: &str) -> Pending<'_, Vec<Account>> {
+        self.with(|inner| {
+            let named =
+                |account: &&Account| account.address.local_part().eq_ignore_ascii_case(local_part);
+            Ok(inner.accounts.values().filter(named).cloned().collect())
+        })
+    }
+
+    fn accounts(&self) -> Pending<'_, Vec<Account>> {
+        self.with(|inner| Ok(inner.accounts.values().cloned().collect()))
+    }
+
+    fn add_account(&self, address: &Address, credentials: Credentials) -> Pending<'_, AccountId> {
+        self.with_account(|inner| inner.add_account(address.folded(), credentials))
+    }
+
+    fn set_password(&self, address: &Address, credentials: Credentials) -> Pending<'_, ()> {
+        self.with_account(|inner| inner.set_password(address, credentials))
+    }
+
+    fn set_quota(&self, address: &Address, quota: Option<u64>) -> Pending<'_, ()> {
+        self.with_account(|inner| inner.change_account(address, |account| account.quota = quota))
+    }
+
+    fn set_send_as(&self, address: &Address, send_as: Vec<SendAs>) -> Pending<'_, ()> {
+        self.with_account(|inner| {
+            inner.change_account(address, |account| account.send_as = send_as)
+        })
+    }
+
+    fn set_disabled(&self, address: &Address, disabled: bool) -> Pending<'_, ()> {
+        self.with_account(|inner| {
+            inner.change_account(address, |account| account.disabled = disabled)
+        })
+    }
+
+    fn rename_account(&self, old: &Address, new: &Address, aliases: Vec<Alias>) -> Pending<'_, ()> {
+        self.with_account(|inner| inner.rename_account(&old.folded(), new.folded(), aliases))
+    }
+
+    fn remove_account(
+        &self,
+        address: &Address,
+        now: Timestamp,
+        purge: Timestamp,
+    ) -> Pending<'_, ()> {
+        self.with_account(|inner| inner.remove_account(&address.folded(), now, purge))
+    }
+
+    fn removed_accounts(&self) -> Pending<'_, Vec<RemovedAccount>> {
+        self.with(|inner| Ok(inner.removed_accounts.values().cloned().collect()))
+    }
+
+    fn restore_account(&self, account: AccountId) -> Pending<'_, usize> {
+        self.with_account(|inner| inner.restore_account(account))
+    }
+
+    fn alias(&self, name: &AliasName) -> Pending<'_, Option<Vec<Address>>> {
+        self.with(|inner| Ok(inner.aliases.get(name).cloned()))
+    }
+
+    fn aliases(&self) -> Pending<'_, Vec<Alias>> {
+        self.with(|inner| {
+            let alias = |(name, targets): (&AliasName, &Vec<Address>)| Alias {
+                name: name.clone(),
+                targets: targets.clone(),
+            };
+            Ok(inner.aliases.iter().map(alias).collect())
+        })
+    }
+
+    fn set_alias(&self, alias: Alias) -> Pending<'_, ()> {
+        self.with_account(|inner| inner.set_alias(alias))
+    }
+
+    fn remove_alias(&self, name: &AliasName) -> Pending<'_, ()> {
+        self.with_account(|inner| inner.remove_alias(name))
+    }
+
+    fn is_local(&self, domain: &str) -> Pending<'_, bool> {
+        self.with(|inner| Ok(inner.domains.contains_key(domain)))
+    }
+
+    fn domains(&self) -> Pending<'_, Vec<Domain>> {
+        self.with(|inner| Ok(inner.domains.keys().cloned().collect()))
+    }
+
+    fn domain_alias(&self, domain: &str) -> Pending<'_, Option<Domain>> {
+        self.with(|inner| Ok(inner.domain_aliases.get(domain).cloned()))
+    }
+
+    fn domain_aliases(&self) -> Pending<'_, Vec<(Domain, Domain)>> {
+        self.with(|inner| Ok(inner.domain_aliases.clone().into_iter().collect()))
+    }
+
+    fn set_domain_alias(&self, alias: &Domain, domain: &Domain) -> Pending<'_, ()> {
+        self.with(|inner| inner.set_domain_alias(alias, domain))
+    }
+
+    fn add_domain(&self, domain: &Domain) -> Pending<'_, ()> {
+        self.with(|inner| {
+            inner.require_no_alias(domain.as_str())?;
+            inner.domains.insert(domain.clone(), true);
+            Ok(())
+        })
+    }
+
+    fn remove_domain(&self, domain: &Domain) -> Pending<'_, ()> {
+        self.with(|inner| inner.remove_domain(domain))
+    }
+}
 
 impl Inner {
     pub(super) fn has_account(&self, id: AccountId) -> bool {

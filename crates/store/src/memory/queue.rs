@@ -1,9 +1,61 @@
 //! The queue in its simplest form.
 
-use super::Inner;
-use crate::{Item, ItemId, ItemState, Settlement, StoreError};
+use super::{Inner, MemoryStore};
+use crate::{
+    error::{Pending, StoreError},
+    item::{Destination, Item, ItemId, ItemState},
+    queue::{Queue, Settlement},
+};
 use posta_mail::Timestamp;
-use std::collections::HashMap;
+use std::{collections::HashMap, ops::Bound};
+
+impl Queue for MemoryStore {
+    fn claim(
+        &self,
+        now: Timestamp,
+        lease: Timestamp,
+        limit: usize,
+        share: usize,
+    ) -> Pending<'_, Vec<Item>> {
+        self.with(|inner| Ok(inner.claim(now, lease, limit, share)))
+    }
+
+    fn renew(&self, item: ItemId, lease: Timestamp) -> Pending<'_, ()> {
+        self.with(|inner| {
+            inner.leased.entry(item).and_modify(|until| *until = lease);
+            Ok(())
+        })
+    }
+
+    fn pause(&self, destination: &Destination, until: Timestamp) -> Pending<'_, ()> {
+        self.with(|inner| {
+            inner.paused.insert(destination.clone(), until);
+            Ok(())
+        })
+    }
+
+    fn settle(&self, settlement: Settlement) -> Pending<'_, bool> {
+        self.with(|inner| inner.settle(settlement))
+    }
+
+    fn reschedule(&self, items: Vec<(ItemId, Timestamp)>, state: ItemState) -> Pending<'_, usize> {
+        self.with(|inner| Ok(inner.reschedule(&items, state)))
+    }
+
+    fn next_due(&self) -> Pending<'_, Option<Timestamp>> {
+        self.with(|inner| Ok(inner.queue.values().filter_map(|item| inner.claimable(item)).min()))
+    }
+
+    fn items(&self, after: Option<ItemId>, limit: usize) -> Pending<'_, Vec<Item>> {
+        self.with(|inner| {
+            let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+            let some = inner.queue.range((from, Bound::Unbounded)).take(limit);
+            let mut items: Vec<_> = some.map(|(_, item)| item.clone()).collect();
+            items.iter_mut().for_each(|item| inner.show(item));
+            Ok(items)
+        })
+    }
+}
 
 impl Inner {
     pub(super) fn settle(&mut self, settlement: Settlement) -> Result<bool, StoreError> {

@@ -1,8 +1,51 @@
 //! The sources of the reference store.
 
-use super::Inner;
-use crate::{SecretOf, Source, SourceId, StoreError, Visit};
-use posta_mail::Secret;
+use super::{Inner, MemoryStore};
+use crate::{
+    error::{Pending, StoreError},
+    records::SecretOf,
+    sources::{Source, SourceId, Sources, Visit},
+};
+use posta_mail::{Secret, Timestamp};
+use std::collections::BTreeMap;
+
+impl Sources for MemoryStore {
+    fn add_source(&self, source: Source, password: Secret) -> Pending<'_, SourceId> {
+        self.with(|inner| inner.add_source(source, password))
+    }
+
+    fn change_source(&self, source: Source, password: Secret) -> Pending<'_, bool> {
+        self.with(|inner| Ok(inner.change_source(source, password)))
+    }
+
+    fn sources(&self) -> Pending<'_, Vec<Source>> {
+        self.with(|inner| Ok(inner.sources.values().cloned().collect()))
+    }
+
+    fn visited(&self, source: SourceId, visit: Visit) -> Pending<'_, bool> {
+        self.with(|inner| Ok(inner.visited(source, visit)))
+    }
+
+    fn remove_source(&self, source: SourceId) -> Pending<'_, bool> {
+        self.with(|inner| Ok(inner.remove_source(source)))
+    }
+
+    fn collected(&self, source: SourceId) -> Pending<'_, BTreeMap<String, Timestamp>> {
+        self.with(|inner| {
+            let all = inner.collected.iter().filter(|((of, _), _)| *of == source);
+            Ok(all.map(|((_, unique_id), time)| (unique_id.clone(), *time)).collect())
+        })
+    }
+
+    fn forget_collected(&self, source: SourceId, unique_ids: Vec<String>) -> Pending<'_, ()> {
+        self.with(|inner| {
+            for unique_id in unique_ids {
+                inner.collected.remove(&(source, unique_id));
+            }
+            Ok(())
+        })
+    }
+}
 
 impl Inner {
     pub(super) fn add_source(

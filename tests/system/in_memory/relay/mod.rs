@@ -27,8 +27,8 @@ use posta_server::{
     settings::{Kind, ListenerSettings, Settings, TlsMode},
 };
 use posta_store::{
-    Acceptance, Destination, Envelope, Event, Item, ItemId, ItemState, MemoryStore, Store, Waiting,
-    What,
+    Acceptance, Destination, Envelope, Event, Item, ItemId, ItemState, Mailboxes, MemoryStore,
+    Waiting, What,
 };
 use std::{net::IpAddr, sync::Arc, time::Duration};
 use tokio::{

@@ -7,6 +7,7 @@ use super::{
 };
 use posta_net::transport::{Endpoint, Stream};
 use posta_server::send::{Rules, Smarthost, SmarthostTls};
+use posta_store::Contents;
 use tokio::io::{AsyncBufReadExt, BufReader};
 
 /// Where the odd servers stand.

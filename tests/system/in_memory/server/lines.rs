@@ -4,7 +4,7 @@ use super::{
     hostile::{Elsewhere, visit},
     *,
 };
-use posta_store::Keep;
+use posta_store::{Contents, Keep};
 
 /// Contents with CR or LF by themselves, as `BODY=BINARYMIME` lets them in (RFC 3030 §3).
 const CONTENTS: [&str; 9] = [

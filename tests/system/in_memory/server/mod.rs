@@ -28,7 +28,7 @@ use posta_server::{
     settings::{Kind, ListenerSettings, Settings, TlsMode},
 };
 use posta_smtp::server::Limits;
-use posta_store::{AccountId, MemoryStore, Store, What};
+use posta_store::{AccountId, Mailboxes, MemoryStore, What};
 use std::{sync::Arc, time::Duration};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 

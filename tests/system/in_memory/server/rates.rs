@@ -5,7 +5,7 @@ use super::{
     *,
 };
 use posta_mail::ReversePath;
-use posta_store::Item;
+use posta_store::{Item, Queue};
 
 /// The replies to RCPT.
 fn replies(said: &str) -> Vec<&str> {

@@ -1,6 +1,7 @@
 //! What refusing strangers costs: on the disk, and in time.
 
 use super::*;
+use posta_store::History;
 
 /// A system behind a balancer, so that strangers have addresses of their own.
 pub(super) async fn proxied(store: Arc<MemoryStore>) -> System {

@@ -56,7 +56,7 @@ mod tests {
     use super::*;
     use posta_mail::Timestamp;
     use posta_net::clock::SimulatedClock;
-    use posta_store::MemoryStore;
+    use posta_store::{History as _, MemoryStore};
     use std::time::Duration;
 
     #[tokio::test]

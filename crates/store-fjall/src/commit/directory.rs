@@ -1,0 +1,306 @@
+//! The changes of the directory: accounts, aliases, domains.
+
+use super::Committer;
+use crate::{
+    error::failed,
+    tables::{
+        batch::Batch,
+        key_and_value,
+        schema::{self, Removed},
+    },
+};
+use posta_mail::{Address, Domain, Timestamp};
+use posta_store::{
+    Account, AccountId, Alias, AliasName, Credentials, RemovedAccount, SecretOf, StoreError, Usage,
+    keeps_copy,
+};
+
+impl Committer {
+    pub(crate) fn add_account(
+        &mut self,
+        address: Address,
+        mut credentials: Credentials,
+    ) -> Result<AccountId, StoreError> {
+        if self.schema.account(&address)?.is_some() {
+            return Err(StoreError::AccountExists(address));
+        }
+        let forwards = match self.schema.targets(&AliasName::Address(address.clone()))? {
+            Some(targets) if !keeps_copy(&address, &targets) => {
+                return Err(StoreError::IsAlias(address));
+            }
+            targets => targets.is_some(),
+        };
+        let id = AccountId(self.last_account + 1);
+        let mut batch = Batch::new(&self.schema);
+        batch.insert(&self.schema.meta, schema::LAST_ACCOUNT, id.0.to_be_bytes());
+        self.make_local(address.domain(), &mut batch)?;
+        if let Some(secret) = credentials.apop.take() {
+            self.put_secret(SecretOf::Apop(id), &secret, &mut batch)?;
+        }
+        let account = Account { forwards, ..Account::new(id, address, credentials) };
+        let key = account.address.as_str();
+        batch.insert(&self.schema.account, key, schema::encode_account(&account));
+        self.commit(batch)?;
+        self.last_account = id.0;
+        self.accounts.insert(id);
+        Ok(id)
+    }
+
+    pub(crate) fn set_password(
+        &mut self,
+        address: &Address,
+        mut credentials: Credentials,
+    ) -> Result<(), StoreError> {
+        let mut account = self.schema.account(address)?.ok_or(StoreError::NoSuchAccount)?;
+        let (mut batch, of) = (Batch::new(&self.schema), SecretOf::Apop(account.id));
+        let old = match credentials.apop.take() {
+            Some(secret) => self.put_secret(of, &secret, &mut batch)?,
+            None => self.drop_secret(of, &mut batch)?,
+        };
+        account.credentials = credentials;
+        batch.insert(&self.schema.account, address.as_str(), schema::encode_account(&account));
+        self.commit(batch)?;
+        self.wipe(of, old);
+        Ok(())
+    }
+
+    /// Changes what is kept of an account.
+    pub(crate) fn change_account(
+        &mut self,
+        address: &Address,
+        change: impl FnOnce(&mut Account),
+    ) -> Result<(), StoreError> {
+        let mut account = self.schema.account(address)?.ok_or(StoreError::NoSuchAccount)?;
+        change(&mut account);
+        let mut batch = Batch::new(&self.schema);
+        batch.insert(&self.schema.account, address.as_str(), schema::encode_account(&account));
+        self.commit(batch)
+    }
+
+    pub(crate) fn remove_account(
+        &mut self,
+        address: &Address,
+        time: Timestamp,
+        purge: Timestamp,
+    ) -> Result<(), StoreError> {
+        let account = self.schema.account(address)?.ok_or(StoreError::NoSuchAccount)?;
+        let mut batch = Batch::new(&self.schema);
+        for guard in self.schema.mailbox.prefix(account.id.0.to_be_bytes()) {
+            let (key, value) = key_and_value(guard)?;
+            let key = schema::mailbox_key(account.id, schema::uid_of(&key)?);
+            let entry = schema::decode_entry(&value)?;
+            self.move_to_removed(key, Removed { time, purge, entry }, &mut batch);
+        }
+        batch.remove(&self.schema.account, address.as_str());
+        let (id, domain) = (account.id, address.domain());
+        let removed = RemovedAccount { account, time, purge };
+        let value = schema::encode_removed_account(&removed);
+        batch.insert(&self.schema.kept, schema::removed_account_key(id), value);
+        if !self.schema.uses(domain, Some(address), None)? {
+            self.leave_domain(domain, &mut batch)?;
+        }
+        self.commit(batch)?;
+        self.accounts.remove(&id);
+        self.usages.set(id, Usage::default());
+        self.views.forget(id);
+        Ok(())
+    }
+
+    pub(crate) fn restore_account(&mut self, id: AccountId) -> Result<usize, StoreError> {
+        let removed = self.schema.removed_account(id)?.ok_or(StoreError::NoSuchAccount)?;
+        let RemovedAccount { account, time, .. } = removed;
+        let address = account.address.clone();
+        if self.schema.account(&address)?.is_some() {
+            return Err(StoreError::AccountExists(address));
+        }
+        let forwards = self.schema.targets(&AliasName::Address(address.clone()))?.is_some();
+        let account = Account { forwards, ..account };
+        let mut batch = Batch::new(&self.schema);
+        self.make_local(address.domain(), &mut batch)?;
+        batch.insert(&self.schema.account, address.as_str(), schema::encode_account(&account));
+        batch.remove(&self.schema.kept, schema::removed_account_key(id));
+        let count = self.bring_back(id, time, &mut batch)?;
+        self.commit(batch)?;
+        self.accounts.insert(id);
+        self.views.forget(id);
+        Ok(count)
+    }
+
+    /// Purges the removed accounts whose time has come, with what belongs to them. Returns how many.
+    pub(crate) fn purge_accounts(&mut self, now: Timestamp) -> Result<usize, StoreError> {
+        let removed = self.schema.removed_accounts()?.into_iter();
+        let due: Vec<_> = removed.filter(|removed| removed.purge <= now).collect();
+        for RemovedAccount { account, .. } in &due {
+            for source in self.schema.sources()? {
+                if source.account == account.id {
+                    self.remove_source(source.id)?;
+                }
+            }
+            let mut batch = Batch::new(&self.schema);
+            let apop = self.drop_secret(SecretOf::Apop(account.id), &mut batch)?;
+            batch.remove(&self.schema.kept, schema::removed_account_key(account.id));
+            self.commit(batch)?;
+            self.wipe(SecretOf::Apop(account.id), apop);
+        }
+        Ok(due.len())
+    }
+
+    pub(crate) fn rename_account(
+        &mut self,
+        old: &Address,
+        new: &Address,
+        aliases: &[Alias],
+    ) -> Result<(), StoreError> {
+        let account = self.schema.account(old)?.ok_or(StoreError::NoSuchAccount)?;
+        if self.schema.account(new)?.is_some() {
+            return Err(StoreError::AccountExists(new.clone()));
+        }
+        if self.schema.targets(&AliasName::Address(new.clone()))?.is_some() {
+            return Err(StoreError::IsAlias(new.clone()));
+        }
+        let mut batch = Batch::new(&self.schema);
+        self.make_local(new.domain(), &mut batch)?;
+        batch.remove(&self.schema.account, old.as_str());
+        batch.remove(&self.schema.alias, old.as_str());
+        let forward = AliasName::Address(old.clone());
+        let (mut forwards, mut keeps_domain) = (false, old.domain() == new.domain());
+        for alias in aliases {
+            if alias.name.domain() != new.domain() {
+                self.require_domain(alias.name.domain())?;
+            }
+            forwards |= alias.name == AliasName::Address(new.clone());
+            keeps_domain |= alias.name.domain() == old.domain();
+            self.put_alias(alias, &mut batch);
+        }
+        let account = Account { address: new.clone(), forwards, ..account };
+        batch.insert(&self.schema.account, new.as_str(), schema::encode_account(&account));
+        if !keeps_domain && !self.schema.uses(old.domain(), Some(old), Some(&forward))? {
+            self.leave_domain(old.domain(), &mut batch)?;
+        }
+        self.commit(batch)
+    }
+}
+
+/// Domains, and aliases.
+impl Committer {
+    /// Makes a domain local, for as long as something uses it.
+    fn make_local(&self, domain: &str, batch: &mut Batch) -> Result<(), StoreError> {
+        self.require_no_alias(domain)?;
+        if !self.schema.domain.contains_key(domain).map_err(failed)? {
+            batch.insert(&self.schema.domain, domain, schema::USED);
+        }
+        Ok(())
+    }
+
+    /// Makes a domain foreign that nothing uses any more, unless it was added by itself.
+    fn leave_domain(&self, domain: &str, batch: &mut Batch) -> Result<(), StoreError> {
+        if self.schema.domain.get(domain).map_err(failed)?.as_deref() == Some(schema::USED) {
+            batch.remove(&self.schema.domain, domain);
+        }
+        Ok(())
+    }
+
+    fn require_no_alias(&self, domain: &str) -> Result<(), StoreError> {
+        match self.schema.domain_alias(domain)? {
+            Some(of) => {
+                let alias = schema::decode_domain(domain.as_bytes())?;
+                Err(StoreError::DomainIsAlias(alias, of))
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn require_domain(&self, domain: &str) -> Result<(), StoreError> {
+        if !self.schema.domain.contains_key(domain).map_err(failed)? {
+            return Err(StoreError::NoSuchDomain(schema::decode_domain(domain.as_bytes())?));
+        }
+        Ok(())
+    }
+
+    pub(crate) fn set_domain_alias(
+        &mut self,
+        alias: &Domain,
+        domain: &Domain,
+    ) -> Result<(), StoreError> {
+        self.require_domain(domain.as_str())?;
+        self.require_no_alias(domain.as_str())?;
+        if alias == domain || self.schema.uses(alias.as_str(), None, None)? {
+            return Err(StoreError::DomainInUse(alias.clone()));
+        }
+        let mut batch = Batch::new(&self.schema);
+        let value = schema::encode_domain_alias(domain);
+        batch.insert(&self.schema.domain, alias.as_str(), value);
+        self.commit(batch)
+    }
+
+    pub(crate) fn add_domain(&mut self, domain: &Domain) -> Result<(), StoreError> {
+        self.require_no_alias(domain.as_str())?;
+        let mut batch = Batch::new(&self.schema);
+        batch.insert(&self.schema.domain, domain.as_str(), schema::ADDED_BY_ITSELF);
+        self.commit(batch)
+    }
+
+    pub(crate) fn remove_domain(&mut self, domain: &Domain) -> Result<(), StoreError> {
+        if !self.schema.domain.contains_key(domain.as_str()).map_err(failed)? {
+            return Err(StoreError::NoSuchDomain(domain.clone()));
+        }
+        if self.schema.uses(domain.as_str(), None, None)? {
+            return Err(StoreError::DomainInUse(domain.clone()));
+        }
+        let of = self.schema.domain_alias(domain.as_str())?;
+        let mut batch = Batch::new(&self.schema);
+        batch.remove(&self.schema.domain, domain.as_str());
+        self.commit(batch)?;
+        if let Some(of) = of
+            && !self.schema.uses(of.as_str(), None, None)?
+        {
+            let mut batch = Batch::new(&self.schema);
+            self.leave_domain(of.as_str(), &mut batch)?;
+            self.commit(batch)?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn set_alias(&mut self, alias: &Alias) -> Result<(), StoreError> {
+        let domain = alias.name.domain();
+        self.require_domain(domain)?;
+        self.require_no_alias(domain)?;
+        let mut batch = Batch::new(&self.schema);
+        self.put_alias(alias, &mut batch);
+        self.put_forwards(&alias.name, true, &mut batch)?;
+        self.commit(batch)
+    }
+
+    fn put_alias(&self, alias: &Alias, batch: &mut Batch) {
+        let targets = schema::encode_targets(&alias.targets);
+        batch.insert(&self.schema.alias, alias.name.to_string(), targets);
+    }
+
+    pub(crate) fn remove_alias(&mut self, name: AliasName) -> Result<(), StoreError> {
+        let key = name.to_string();
+        if !self.schema.alias.contains_key(&key).map_err(failed)? {
+            return Err(StoreError::NoSuchAlias(name));
+        }
+        let mut batch = Batch::new(&self.schema);
+        batch.remove(&self.schema.alias, key);
+        self.put_forwards(&name, false, &mut batch)?;
+        self.commit(batch)
+    }
+
+    /// Notes with the account of an alias's name, if there is one, whether the alias is there.
+    fn put_forwards(
+        &self,
+        name: &AliasName,
+        forwards: bool,
+        batch: &mut Batch,
+    ) -> Result<(), StoreError> {
+        let AliasName::Address(address) = name else { return Ok(()) };
+        if let Some(account) = self.schema.account(address)?
+            && account.forwards != forwards
+        {
+            let account = Account { forwards, ..account };
+            batch.insert(&self.schema.account, address.as_str(), schema::encode_account(&account));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,136 @@
+//! Stores of earlier formats become stores of this one.
+
+use super::Committer;
+use crate::{
+    error::{damaged, failed},
+    tables::{batch::Batch, key_and_value, schema},
+};
+use posta_mail::{MailId, crlf::CrlfLines};
+use posta_store::{Entry, Item, ItemState, StoreError};
+
+/// Octets moved in one transaction, about.
+const MOVE: usize = 1024 * 1024;
+
+impl Committer {
+    /// Takes over what an earlier format kept elsewhere. If it is cut off, the next start goes on.
+    pub(crate) fn upgrade(&mut self) -> Result<(), StoreError> {
+        self.mark_unsealed()?;
+        if self.schema.database.keyspace_exists(schema::OLD_CONTENT) {
+            self.move_old_contents()?;
+        }
+        if self.schema.format()? < Some(schema::LANES) {
+            self.index_queue()?;
+        }
+        if self.schema.format()? < Some(schema::LINES) {
+            self.count_lines()?;
+        }
+        self.schema.is_current()
+    }
+
+    /// Formats 2 and 3 had one order for all destinations, and wrote down who worked on what.
+    fn index_queue(&mut self) -> Result<(), StoreError> {
+        let mut batch = Batch::new(&self.schema);
+        for guard in self.schema.due.iter() {
+            batch.remove(&self.schema.due, guard.key().map_err(failed)?);
+        }
+        for guard in self.schema.leased.iter() {
+            batch.remove(&self.schema.leased, guard.key().map_err(failed)?);
+        }
+        for guard in self.schema.queue.iter() {
+            let (_, value) = key_and_value(guard)?;
+            let mut item: Item = schema::decode_json(&value, "an item of the queue")?;
+            if item.state == ItemState::Leased {
+                (item.due, item.state) = (item.accepted, ItemState::Waiting);
+            }
+            self.put_item(&item, &mut batch)?;
+        }
+        self.commit(batch)
+    }
+
+    /// Formats 1 to 4 told POP3 clients the octets that are kept, not those of the lines that are sent.
+    fn count_lines(&mut self) -> Result<(), StoreError> {
+        tracing::info!("the lines of all messages are counted, once: this reads the whole store");
+        let mut batch = Batch::new(&self.schema);
+        for guard in self.schema.mailbox.iter() {
+            let (key, value) = key_and_value(guard)?;
+            let mut entry = schema::decode_entry(&value)?;
+            if self.count_entry(&mut entry)? {
+                batch.insert(&self.schema.mailbox, key, schema::encode_entry(&entry));
+            }
+            batch = self.commit_if_full(batch)?;
+        }
+        for guard in self.schema.removed.iter() {
+            let (key, value) = key_and_value(guard)?;
+            let mut removed = schema::decode_removed(&value)?;
+            if self.count_entry(&mut removed.entry)? {
+                batch.insert(&self.schema.removed, key, schema::encode_removed(&removed));
+            }
+            batch = self.commit_if_full(batch)?;
+        }
+        for guard in self.schema.queue.iter() {
+            let (key, value) = key_and_value(guard)?;
+            let mut item: Item = schema::decode_json(&value, "an item of the queue")?;
+            item.added = self.added(item.id.content, item.chunks())?;
+            if item.added > 0 {
+                batch.insert(&self.schema.queue, key, schema::encode_json(&item)?);
+            }
+            batch = self.commit_if_full(batch)?;
+        }
+        self.commit(batch)
+    }
+
+    fn commit_if_full(&mut self, batch: Batch) -> Result<Batch, StoreError> {
+        if batch.records().len() < MOVE {
+            return Ok(batch);
+        }
+        self.commit(batch)?;
+        Ok(Batch::new(&self.schema))
+    }
+
+    /// Counts the lines of a message that nobody has counted. Returns whether they have more octets than
+    /// are kept; most have not.
+    fn count_entry(&self, entry: &mut Entry) -> Result<bool, StoreError> {
+        if entry.added > 0 {
+            return Ok(false);
+        }
+        entry.added = self.added(entry.content, entry.chunks())?;
+        entry.octets += entry.added;
+        Ok(entry.added > 0)
+    }
+
+    /// Returns how many octets a content gains as lines: none if it cannot be read.
+    fn added(&self, content: MailId, chunks: u32) -> Result<u64, StoreError> {
+        let (mut lines, mut octets) = (CrlfLines::default(), 0);
+        for index in 0..chunks {
+            let key = schema::content_key(content, index);
+            let Some(place) = self.schema.place(key)? else { return Ok(0) };
+            let Some(chunk) = self.contents.read(place, key)? else { return Ok(0) };
+            lines.count(&chunk);
+            octets += chunk.len() as u64;
+        }
+        lines.finish();
+        Ok(lines.octets() - octets)
+    }
+
+    /// Formats 1 and 2 kept contents in a keyspace.
+    fn move_old_contents(&mut self) -> Result<(), StoreError> {
+        let options = fjall::KeyspaceCreateOptions::default;
+        let old = self.schema.database.keyspace(schema::OLD_CONTENT, options).map_err(failed)?;
+        let mut batch = Batch::new(&self.schema);
+        self.begin()?;
+        for guard in old.iter() {
+            let (key, value) = key_and_value(guard)?;
+            let key = key.as_ref().try_into().map_err(|_| damaged("a content's key"))?;
+            if self.schema.place(key)?.is_none() {
+                self.put_content(key, &value, &mut batch);
+            }
+            if self.log.gathered() > MOVE {
+                let full = std::mem::replace(&mut batch, Batch::new(&self.schema));
+                self.write(full, true)?;
+                self.begin()?;
+            }
+        }
+        self.write(batch, true)?;
+        self.schema.database.delete_keyspace(old).map_err(failed)
+    }
+}

@@ -1,0 +1,181 @@
+//! The store as others see it: reads go to the tables at once, changes to the committing thread.
+
+mod contents;
+mod directory;
+mod history;
+mod mailboxes;
+mod queue;
+mod records;
+mod sources;
+mod upkeep;
+mod watch;
+
+use crate::{
+    commit::{
+        self, Committer, Request,
+        open::{Opener, Tables},
+    },
+    key_file::KeyFile,
+    log::{Missing, Segments},
+    tables::{lanes::Lanes, schema::Schema, usage::Usages, views::Views},
+};
+use futures_channel::oneshot;
+use parking_lot::Mutex;
+use posta_store::{Pending, StoreError};
+use std::{
+    future::ready,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+        mpsc,
+    },
+    thread,
+};
+
+/// The directory of the log, in the store's.
+const LOG: &str = "log";
+
+/// The store. Dropping it finishes what was asked for, then closes the files.
+#[derive(Debug)]
+pub struct FjallStore {
+    tables: Arc<Tables>,
+    segments: Arc<Segments>,
+    usages: Arc<Usages>,
+    views: Arc<Views>,
+    lanes: Arc<Mutex<Lanes>>,
+    keys: Arc<KeyFile>,
+    /// Grows after each change of an account.
+    directory_version: Arc<AtomicU64>,
+    requests: Option<mpsc::Sender<Request>>,
+    committer: Option<thread::JoinHandle<()>>,
+}
+
+impl FjallStore {
+    /// Opens the store in a directory, which is made if it does not exist. Its key file stands beside
+    /// the directory, named as it is with `.keys` behind.
+    ///
+    /// # Errors
+    /// As [`FjallStore::open_with_keys`].
+    pub fn open(directory: &Path) -> Result<Self, StoreError> {
+        let mut keys = directory.as_os_str().to_owned();
+        keys.push(".keys");
+        Self::open_with_keys(directory, Path::new(&keys))
+    }
+
+    /// Opens the store in a directory, which is made if it does not exist, as the key file is with the first
+    /// secret. Without its key file a store works; only its secrets cannot be had.
+    ///
+    /// # Errors
+    /// [`StoreError::InUse`] when another process has it open, [`StoreError::TooNew`] when a newer
+    /// program wrote it, others when it cannot be read.
+    pub fn open_with_keys(directory: &Path, keys: &Path) -> Result<Self, StoreError> {
+        let segments = Segments::open(&directory.join(LOG))?;
+        let opener = Opener {
+            directory: directory.to_owned(),
+            segments: Arc::new(segments),
+            tables: Arc::default(),
+            usages: Arc::default(),
+            views: Arc::default(),
+            lanes: Arc::default(),
+            keys: Arc::new(KeyFile::new(keys)),
+            set_aside: Arc::default(),
+        };
+        let mut committer = opener.open()?;
+        committer.drop_arriving()?;
+        let (requests, receiver) = mpsc::channel();
+        let Opener { segments, tables, usages, views, lanes, keys, .. } = opener.clone();
+        let committer = thread::Builder::new()
+            .name("posta-commit".into())
+            .spawn(move || opener.serve(committer, &receiver))
+            .map_err(|error| StoreError::Failed(format!("no thread for commits: {error}")))?;
+        Ok(Self {
+            tables,
+            segments,
+            usages,
+            views,
+            lanes,
+            keys,
+            directory_version: Arc::default(),
+            requests: Some(requests),
+            committer: Some(committer),
+        })
+    }
+
+    /// Returns what the start found damaged: the addresses of the accounts that have messages which cannot
+    /// be read, and how many each has.
+    #[must_use]
+    pub fn unreadable(&self) -> Vec<(String, u64)> {
+        self.segments.unreadable.lock().clone()
+    }
+
+    /// Returns what the start found to be missing altogether: the end of the log, with messages that nothing
+    /// else tells of.
+    #[must_use]
+    pub fn missing(&self) -> Option<Missing> {
+        *self.segments.missing.lock()
+    }
+
+    pub(crate) fn schema(&self) -> Result<Arc<Schema>, StoreError> {
+        self.tables.get()
+    }
+
+    /// Hands a request to the committer; the future ends when it is durable.
+    fn request<T: Send + 'static>(
+        &self,
+        request: impl FnOnce(commit::Done<T>) -> Request,
+    ) -> Pending<'_, T> {
+        let (done, outcome) = oneshot::channel();
+        let sent = self.requests.as_ref().is_some_and(|sender| sender.send(request(done)).is_ok());
+        Box::pin(async move {
+            if !sent {
+                return Err(committer_gone());
+            }
+            outcome.await.unwrap_or_else(|_| Err(committer_gone()))
+        })
+    }
+
+    /// Has the committer run a change by itself, with everything before it committed.
+    pub(crate) fn alone<T: Send + 'static>(
+        &self,
+        change: impl FnOnce(&mut Committer) -> Result<T, StoreError> + Send + 'static,
+    ) -> Pending<'_, T> {
+        self.request(|done| {
+            Request::Alone(Box::new(move |committer| {
+                // Whoever asked may be gone; the change is made all the same.
+                let _ = done.send(change(committer));
+            }))
+        })
+    }
+
+    /// The same for a change of an account, which everybody who asks for the version hears of.
+    fn alone_on_account<T: Send + 'static>(
+        &self,
+        change: impl FnOnce(&mut Committer) -> Result<T, StoreError> + Send + 'static,
+    ) -> Pending<'_, T> {
+        let version = self.directory_version.clone();
+        self.alone(move |committer| {
+            let changed = change(committer);
+            version.fetch_add(1, Ordering::Release);
+            changed
+        })
+    }
+}
+
+impl Drop for FjallStore {
+    fn drop(&mut self) {
+        drop(self.requests.take());
+        if let Some(committer) = self.committer.take() {
+            let _ = committer.join();
+        }
+    }
+}
+
+fn committer_gone() -> StoreError {
+    StoreError::Failed("the committing thread is gone".into())
+}
+
+/// The answer of a read, which is at hand at once.
+fn now<'a, T: Send + 'a>(read: impl FnOnce() -> Result<T, StoreError>) -> Pending<'a, T> {
+    Box::pin(ready(read()))
+}

@@ -1,0 +1,130 @@
+//! The directory.
+
+use super::{FjallStore, now};
+use crate::{error::failed, tables::schema};
+use posta_mail::{Address, Domain, Timestamp};
+use posta_store::{
+    Account, AccountId, Alias, AliasName, Credentials, Directory, Pending, RemovedAccount, SendAs,
+};
+
+impl Directory for FjallStore {
+    fn account(&self, address: &Address) -> Pending<'_, Option<Account>> {
+        now(|| self.schema()?.account(&address.folded()))
+    }
+
+    fn accounts_named(&self, local_part: &str) -> Pending<'_, Vec<Account>> {
+        now(|| self.schema()?.accounts(&format!("{}@", local_part.to_ascii_lowercase())))
+    }
+
+    fn accounts(&self) -> Pending<'_, Vec<Account>> {
+        now(|| self.schema()?.accounts(""))
+    }
+
+    fn add_account(&self, address: &Address, credentials: Credentials) -> Pending<'_, AccountId> {
+        let address = address.folded();
+        self.alone_on_account(move |committer| committer.add_account(address, credentials))
+    }
+
+    fn set_password(&self, address: &Address, credentials: Credentials) -> Pending<'_, ()> {
+        let address = address.folded();
+        self.alone_on_account(move |committer| committer.set_password(&address, credentials))
+    }
+
+    fn set_quota(&self, address: &Address, quota: Option<u64>) -> Pending<'_, ()> {
+        let address = address.folded();
+        self.alone_on_account(move |committer| {
+            committer.change_account(&address, |account| account.quota = quota)
+        })
+    }
+
+    fn set_send_as(&self, address: &Address, send_as: Vec<SendAs>) -> Pending<'_, ()> {
+        let address = address.folded();
+        self.alone_on_account(move |committer| {
+            committer.change_account(&address, |account| account.send_as = send_as)
+        })
+    }
+
+    fn set_disabled(&self, address: &Address, disabled: bool) -> Pending<'_, ()> {
+        let address = address.folded();
+        self.alone_on_account(move |committer| {
+            committer.change_account(&address, |account| account.disabled = disabled)
+        })
+    }
+
+    fn rename_account(&self, old: &Address, new: &Address, aliases: Vec<Alias>) -> Pending<'_, ()> {
+        let (old, new) = (old.folded(), new.folded());
+        self.alone_on_account(move |committer| committer.rename_account(&old, &new, &aliases))
+    }
+
+    fn remove_account(
+        &self,
+        address: &Address,
+        now: Timestamp,
+        purge: Timestamp,
+    ) -> Pending<'_, ()> {
+        let address = address.folded();
+        self.alone_on_account(move |committer| committer.remove_account(&address, now, purge))
+    }
+
+    fn removed_accounts(&self) -> Pending<'_, Vec<RemovedAccount>> {
+        now(|| self.schema()?.removed_accounts())
+    }
+
+    fn restore_account(&self, account: AccountId) -> Pending<'_, usize> {
+        self.alone_on_account(move |committer| committer.restore_account(account))
+    }
+
+    fn alias(&self, name: &AliasName) -> Pending<'_, Option<Vec<Address>>> {
+        now(|| self.schema()?.targets(name))
+    }
+
+    fn aliases(&self) -> Pending<'_, Vec<Alias>> {
+        now(|| self.schema()?.aliases())
+    }
+
+    fn set_alias(&self, alias: Alias) -> Pending<'_, ()> {
+        self.alone_on_account(move |committer| committer.set_alias(&alias))
+    }
+
+    fn remove_alias(&self, name: &AliasName) -> Pending<'_, ()> {
+        let name = name.clone();
+        self.alone_on_account(move |committer| committer.remove_alias(name))
+    }
+
+    fn is_local(&self, domain: &str) -> Pending<'_, bool> {
+        now(|| self.schema()?.domain.contains_key(domain).map_err(failed))
+    }
+
+    fn domains(&self) -> Pending<'_, Vec<Domain>> {
+        now(|| {
+            let mut domains = Vec::new();
+            for guard in self.schema()?.domain.iter() {
+                domains.push(schema::decode_domain(&guard.key().map_err(failed)?)?);
+            }
+            Ok(domains)
+        })
+    }
+
+    fn domain_alias(&self, domain: &str) -> Pending<'_, Option<Domain>> {
+        now(|| self.schema()?.domain_alias(domain))
+    }
+
+    fn domain_aliases(&self) -> Pending<'_, Vec<(Domain, Domain)>> {
+        now(|| self.schema()?.domain_aliases())
+    }
+
+    fn set_domain_alias(&self, alias: &Domain, domain: &Domain) -> Pending<'_, ()> {
+        let (alias, domain) = (alias.clone(), domain.clone());
+        self.alone(move |committer| committer.set_domain_alias(&alias, &domain))
+    }
+
+    fn add_domain(&self, domain: &Domain) -> Pending<'_, ()> {
+        let domain = domain.clone();
+        self.alone(move |committer| committer.add_domain(&domain))
+    }
+
+    fn remove_domain(&self, domain: &Domain) -> Pending<'_, ()> {
+        let domain = domain.clone();
+        self.alone(move |committer| committer.remove_domain(&domain))
+    }
+}

@@ -1,0 +1,80 @@
+//! The queue.
+
+use super::{FjallStore, now};
+use crate::{commit::Request, tables::schema};
+use posta_mail::Timestamp;
+use posta_store::{Destination, Item, ItemId, ItemState, Pending, Queue, Settlement, StoreError};
+
+impl Queue for FjallStore {
+    fn claim(
+        &self,
+        now: Timestamp,
+        lease: Timestamp,
+        limit: usize,
+        share: usize,
+    ) -> Pending<'_, Vec<Item>> {
+        self::now(|| self.lease_due(now, lease, limit, share))
+    }
+
+    fn renew(&self, item: ItemId, lease: Timestamp) -> Pending<'_, ()> {
+        self.lanes.lock().renew(item, lease);
+        now(|| Ok(()))
+    }
+
+    fn pause(&self, destination: &Destination, until: Timestamp) -> Pending<'_, ()> {
+        self.lanes.lock().pause(schema::lane_key(destination), until);
+        now(|| Ok(()))
+    }
+
+    fn settle(&self, settlement: Settlement) -> Pending<'_, bool> {
+        self.request(|done| Request::Settle { settlement, done })
+    }
+
+    fn reschedule(&self, items: Vec<(ItemId, Timestamp)>, state: ItemState) -> Pending<'_, usize> {
+        self.alone(move |committer| committer.reschedule(&items, state))
+    }
+
+    fn next_due(&self) -> Pending<'_, Option<Timestamp>> {
+        now(|| Ok(self.lanes.lock().next_due()))
+    }
+
+    fn items(&self, after: Option<ItemId>, limit: usize) -> Pending<'_, Vec<Item>> {
+        now(|| self.some_items(after, limit))
+    }
+}
+
+impl FjallStore {
+    /// Leases what is due. Nothing is written: a lease that a crash forgets has lapsed.
+    fn lease_due(
+        &self,
+        now: Timestamp,
+        lease: Timestamp,
+        limit: usize,
+        share: usize,
+    ) -> Result<Vec<Item>, StoreError> {
+        let mut lanes = self.lanes.lock();
+        lanes.lapse(now);
+        let (mut claimed, mut passed) = (Vec::new(), Vec::new());
+        while claimed.len() < limit
+            && let Some((lane, from, priorities)) = lanes.next(now, &passed)
+        {
+            let room = share.min(limit - claimed.len());
+            let found = self.schema()?.due_in(&lanes, (lane, from, priorities), now, room)?;
+            lanes.claimed(lane, found.head, now);
+            for mut item in found.items {
+                lanes.lease(&mut item, lease);
+                claimed.push(item);
+            }
+            passed.push(lane);
+        }
+        Ok(claimed)
+    }
+
+    /// Some items, as they are now.
+    fn some_items(&self, after: Option<ItemId>, limit: usize) -> Result<Vec<Item>, StoreError> {
+        let mut items = self.schema()?.items(after, limit)?;
+        let lanes = self.lanes.lock();
+        items.iter_mut().for_each(|item| lanes.show(item));
+        Ok(items)
+    }
+}

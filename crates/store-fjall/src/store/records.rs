@@ -1,0 +1,30 @@
+//! The small records of the server's own, and the secrets.
+
+use super::{FjallStore, now};
+use posta_mail::Secret;
+use posta_store::{Pending, Records, SecretOf};
+
+impl Records for FjallStore {
+    fn keep(&self, kind: &'static str, name: &str, record: Option<Vec<u8>>) -> Pending<'_, ()> {
+        let key = format!("{kind}\0{name}");
+        self.alone(move |committer| committer.keep(key, record))
+    }
+
+    fn kept(&self, kind: &'static str) -> Pending<'_, Vec<(String, Vec<u8>)>> {
+        now(|| self.schema()?.kept(kind))
+    }
+
+    fn kept_one(&self, kind: &'static str, name: &str) -> Pending<'_, Option<Vec<u8>>> {
+        let key = format!("{kind}\0{name}");
+        now(|| self.schema()?.kept_one(&key))
+    }
+
+    fn keep_first(&self, kind: &'static str, name: &str, record: Vec<u8>) -> Pending<'_, Vec<u8>> {
+        let key = format!("{kind}\0{name}");
+        self.alone(move |committer| committer.keep_first(key, record))
+    }
+
+    fn secret(&self, of: SecretOf) -> Pending<'_, Option<Secret>> {
+        now(|| self.schema()?.secret(&self.keys, of))
+    }
+}

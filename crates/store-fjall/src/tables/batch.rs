@@ -1,0 +1,137 @@
+//! Changes to the tables that happen together.
+
+use super::{
+    lanes::Effect,
+    schema::{self, Schema},
+    table::Table,
+};
+use crate::{
+    error::damaged,
+    log::{Place, Position},
+};
+use fjall::{OwnedWriteBatch, UserKey, UserValue};
+use posta_store::StoreError;
+
+/// Stands in the log in place of a value's length where a key is removed.
+const REMOVED: u32 = u32::MAX;
+
+/// Changes, in two forms: as the log keeps them, and as the tables take them.
+pub(crate) struct Batch {
+    records: Vec<u8>,
+    tables: OwnedWriteBatch,
+    /// Contents that are shown with this change, and those that are not any more.
+    pub(crate) shown: Vec<Place>,
+    pub(crate) hidden: Vec<Place>,
+    /// What it means for the queue.
+    pub(crate) effects: Vec<Effect>,
+}
+
+impl Batch {
+    pub(crate) fn new(schema: &Schema) -> Self {
+        let tables = schema.database.batch();
+        let (shown, hidden, effects) = (Vec::new(), Vec::new(), Vec::new());
+        Self { records: Vec::new(), tables, shown, hidden, effects }
+    }
+
+    pub(crate) fn insert(
+        &mut self,
+        table: &Table,
+        key: impl Into<UserKey>,
+        value: impl Into<UserValue>,
+    ) {
+        let (key, value) = (key.into(), value.into());
+        self.record(table, &key, value.len() as u32);
+        self.records.extend_from_slice(&value);
+        self.tables.insert(table, key, value);
+    }
+
+    pub(crate) fn remove(&mut self, table: &Table, key: impl Into<UserKey>) {
+        let key = key.into();
+        self.record(table, &key, REMOVED);
+        self.tables.remove(table, key);
+    }
+
+    fn record(&mut self, table: &Table, key: &[u8], value: u32) {
+        self.records.push(table.number);
+        self.records.extend_from_slice(&(key.len() as u16).to_be_bytes());
+        self.records.extend_from_slice(&value.to_be_bytes());
+        self.records.extend_from_slice(key);
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.records.is_empty()
+    }
+
+    /// As the log keeps it.
+    pub(crate) fn records(&self) -> &[u8] {
+        &self.records
+    }
+
+    /// Notes, with the changes and in the tables only, where they end in the log.
+    pub(crate) fn ends_at(&mut self, schema: &Schema, position: Position) {
+        self.tables.insert(&schema.meta, schema::APPLIED, schema::encode_position(position));
+    }
+
+    /// Puts the changes into the tables. What makes them durable is the log.
+    pub(crate) fn apply(self) -> Result<(), fjall::Error> {
+        self.tables.commit()
+    }
+
+    /// Returns whether what the log kept has a value that is looked for: it is asked about each, with
+    /// the number of its table. What cannot be read counts as having it.
+    pub(crate) fn any(mut records: &[u8], is_it: impl Fn(u8, &[u8]) -> bool) -> bool {
+        while !records.is_empty() {
+            match Record::take(&mut records) {
+                Some(Record { table, value: Some(value), .. }) if is_it(table, value) => {
+                    return true;
+                }
+                Some(_) => {}
+                None => return true,
+            }
+        }
+        false
+    }
+
+    /// Reads what the log kept.
+    pub(crate) fn replay(schema: &Schema, mut records: &[u8]) -> Result<Self, StoreError> {
+        let mut batch = Self::new(schema);
+        while !records.is_empty() {
+            batch.replay_one(schema, &mut records).ok_or_else(|| damaged("a record of the log"))?;
+        }
+        Ok(batch)
+    }
+
+    fn replay_one(&mut self, schema: &Schema, records: &mut &[u8]) -> Option<()> {
+        let Record { table: number, key, value } = Record::take(records)?;
+        let table = schema.table(number)?;
+        match value {
+            None => self.tables.remove(table, key),
+            Some(value) => self.tables.insert(table, key, value),
+        }
+        Some(())
+    }
+}
+
+/// A change of one key, as the log keeps it.
+struct Record<'r> {
+    /// The table's number.
+    table: u8,
+    key: &'r [u8],
+    /// None if the key is removed.
+    value: Option<&'r [u8]>,
+}
+
+impl<'r> Record<'r> {
+    /// Takes a record off the front.
+    fn take(records: &mut &'r [u8]) -> Option<Self> {
+        let [table] = *records.split_off(..1)? else { return None };
+        let key = u16::from_be_bytes(records.split_off(..2)?.try_into().ok()?);
+        let value = u32::from_be_bytes(records.split_off(..4)?.try_into().ok()?);
+        let key = records.split_off(..usize::from(key))?;
+        let value = match value {
+            REMOVED => None,
+            length => Some(records.split_off(..length as usize)?),
+        };
+        Some(Self { table, key, value })
+    }
+}

@@ -1,0 +1,219 @@
+//! How accounts, aliases and domains lie in their keyspaces.
+
+use super::{RECORD_VERSION, Reader, Schema};
+use crate::{
+    error::{damaged, failed},
+    tables::key_and_value,
+};
+use posta_mail::{Address, Domain, Secret};
+use posta_store::{
+    Account, AccountId, Alias, AliasName, Credentials, RemovedAccount, SendAs, StoreError,
+};
+
+/// A domain's record: it is local because something uses it, or because it was added by itself.
+pub(crate) const USED: &[u8] = &[0];
+pub(crate) const ADDED_BY_ITSELF: &[u8] = &[1];
+
+/// First octet of a domain's record that stands for another, whose name follows.
+const STANDS_FOR: u8 = 2;
+
+/// What the keys of removed accounts begin with, among the records of the server's own.
+const REMOVED_ACCOUNT: &[u8] = b"removed-account\0";
+
+/// Words of an account's record.
+const FORWARDS: &str = "forwards";
+const DISABLED: &str = "disabled";
+
+impl Schema {
+    pub(crate) fn account(&self, folded: &Address) -> Result<Option<Account>, StoreError> {
+        match self.account.get(folded.as_str()).map_err(failed)? {
+            Some(value) => decode_account(folded.clone(), &value).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    pub(crate) fn accounts(&self, prefix: &str) -> Result<Vec<Account>, StoreError> {
+        let mut accounts = Vec::new();
+        for guard in self.account.prefix(prefix) {
+            let (key, value) = key_and_value(guard)?;
+            let text = str::from_utf8(&key).map_err(|_| damaged("an account's key"))?;
+            let address = text.parse().map_err(|_| damaged("an account's address"))?;
+            accounts.push(decode_account(address, &value)?);
+        }
+        Ok(accounts)
+    }
+
+    pub(crate) fn targets(&self, name: &AliasName) -> Result<Option<Vec<Address>>, StoreError> {
+        let targets = self.alias.get(name.to_string()).map_err(failed)?;
+        targets.map(|value| decode_targets(&value)).transpose()
+    }
+
+    pub(crate) fn aliases(&self) -> Result<Vec<Alias>, StoreError> {
+        let mut aliases = Vec::new();
+        for guard in self.alias.iter() {
+            let (key, value) = key_and_value(guard)?;
+            let text = str::from_utf8(&key).map_err(|_| damaged("an alias's key"))?;
+            let name = text.parse().map_err(|_| damaged("an alias's name"))?;
+            aliases.push(Alias { name, targets: decode_targets(&value)? });
+        }
+        Ok(aliases)
+    }
+
+    /// The accounts that were removed and are not purged.
+    pub(crate) fn removed_accounts(&self) -> Result<Vec<RemovedAccount>, StoreError> {
+        let mut removed = Vec::new();
+        for guard in self.kept.prefix(REMOVED_ACCOUNT) {
+            let (_, value) = key_and_value(guard)?;
+            removed.push(decode_removed_account(&value)?);
+        }
+        Ok(removed)
+    }
+
+    pub(crate) fn removed_account(
+        &self,
+        id: AccountId,
+    ) -> Result<Option<RemovedAccount>, StoreError> {
+        let value = self.kept.get(removed_account_key(id)).map_err(failed)?;
+        value.map(|value| decode_removed_account(&value)).transpose()
+    }
+
+    /// What a domain stands for.
+    pub(crate) fn domain_alias(&self, domain: &str) -> Result<Option<Domain>, StoreError> {
+        let value = self.domain.get(domain).map_err(failed)?;
+        value.map_or(Ok(None), |value| decode_domain_alias(&value))
+    }
+
+    pub(crate) fn domain_aliases(&self) -> Result<Vec<(Domain, Domain)>, StoreError> {
+        let mut aliases = Vec::new();
+        for guard in self.domain.iter() {
+            let (key, value) = key_and_value(guard)?;
+            if let Some(of) = decode_domain_alias(&value)? {
+                aliases.push((decode_domain(&key)?, of));
+            }
+        }
+        Ok(aliases)
+    }
+
+    /// Whether a domain has accounts or aliases, this account and this alias aside, or whether others
+    /// stand for it.
+    pub(crate) fn uses(
+        &self,
+        domain: &str,
+        account: Option<&Address>,
+        alias: Option<&AliasName>,
+    ) -> Result<bool, StoreError> {
+        let has_account = self
+            .accounts("")?
+            .iter()
+            .any(|other| other.address.domain() == domain && Some(&other.address) != account);
+        let has_alias = self
+            .aliases()?
+            .iter()
+            .any(|other| other.name.domain() == domain && Some(&other.name) != alias);
+        let stands_for = self.domain_aliases()?.iter().any(|(_, of)| of.as_str() == domain);
+        Ok(has_account || has_alias || stands_for)
+    }
+}
+
+pub(crate) fn encode_account(account: &Account) -> Vec<u8> {
+    let mut value = vec![RECORD_VERSION];
+    value.extend_from_slice(&account.id.0.to_be_bytes());
+    // A line each, none of which holds a newline; what is not there is empty.
+    let scram = account.credentials.scram.as_deref().unwrap_or_default();
+    let quota = account.quota.map(|octets| octets.to_string()).unwrap_or_default();
+    // Only of earlier formats, until it is sealed. A password has no line ends.
+    let apop = account.credentials.apop.as_ref().map(|secret| secret.expose().to_vec());
+    let apop = apop.and_then(|secret| String::from_utf8(secret).ok()).unwrap_or_default();
+    // An address has no tab.
+    let send_as: Vec<_> = account.send_as.iter().map(SendAs::to_string).collect();
+    let send_as = send_as.join("\t");
+    let flags = [(account.forwards, FORWARDS), (account.disabled, DISABLED)];
+    let flags = flags.into_iter().filter_map(|(is_set, word)| is_set.then_some(word));
+    let flags = flags.collect::<Vec<_>>().join(" ");
+    let hash = account.credentials.password_hash.as_str();
+    let lines = [hash, scram, &quota, &apop, &send_as, &flags];
+    value.extend_from_slice(lines.join("\n").as_bytes());
+    value
+}
+
+fn decode_account(address: Address, value: &[u8]) -> Result<Account, StoreError> {
+    let mut reader = Reader(value);
+    reader.version()?;
+    let id = AccountId(reader.u64()?);
+    let text = str::from_utf8(reader.0).map_err(|_| damaged("an account's credentials"))?;
+    let mut lines = text.split('\n').map(|line| Some(line).filter(|line| !line.is_empty()));
+    let mut next = || lines.next().flatten();
+    let password_hash = next().unwrap_or_default().to_owned();
+    let scram = next().map(str::to_owned);
+    let quota = next().map(str::parse).transpose().map_err(|_| damaged("an account's quota"))?;
+    let apop = next().map(|secret| Secret::new(secret.as_bytes()));
+    let send_as = next().unwrap_or_default().split('\t').filter(|text| !text.is_empty());
+    let send_as: Result<_, _> = send_as.map(str::parse).collect();
+    let send_as = send_as.map_err(|_| damaged("what an account may send as"))?;
+    let flags = next().unwrap_or_default();
+    let has = |flag| flags.split(' ').any(|word| word == flag);
+    let (forwards, disabled) = (has(FORWARDS), has(DISABLED));
+    let credentials = Credentials { password_hash, scram, apop };
+    Ok(Account { id, address, credentials, quota, send_as, forwards, disabled })
+}
+
+/// What stands for an account among those that were removed.
+pub(crate) fn removed_account_key(id: AccountId) -> Vec<u8> {
+    [REMOVED_ACCOUNT, &id.0.to_be_bytes()].concat()
+}
+
+pub(crate) fn encode_removed_account(removed: &RemovedAccount) -> Vec<u8> {
+    let RemovedAccount { account, time, purge } = removed;
+    let address = account.address.as_str();
+    [
+        &[RECORD_VERSION][..],
+        &time.as_microsecond().to_be_bytes(),
+        &purge.as_microsecond().to_be_bytes(),
+        &(address.len() as u64).to_be_bytes(),
+        address.as_bytes(),
+        &encode_account(account),
+    ]
+    .concat()
+}
+
+fn decode_removed_account(value: &[u8]) -> Result<RemovedAccount, StoreError> {
+    let mut reader = Reader(value);
+    reader.version()?;
+    let (time, purge, length) = (reader.time()?, reader.time()?, reader.u64()?);
+    let wrong = || damaged("a removed account's address");
+    let split = usize::try_from(length).ok().and_then(|length| reader.0.split_at_checked(length));
+    let (address, record) = split.ok_or_else(wrong)?;
+    let address = str::from_utf8(address).ok().and_then(|text| text.parse().ok());
+    let account = decode_account(address.ok_or_else(wrong)?, record)?;
+    Ok(RemovedAccount { account, time, purge })
+}
+
+pub(crate) fn encode_domain_alias(of: &Domain) -> Vec<u8> {
+    [&[STANDS_FOR][..], of.as_str().as_bytes()].concat()
+}
+
+fn decode_domain_alias(value: &[u8]) -> Result<Option<Domain>, StoreError> {
+    match value.split_first() {
+        Some((&STANDS_FOR, of)) => decode_domain(of).map(Some),
+        _ => Ok(None),
+    }
+}
+
+pub(crate) fn encode_targets(targets: &[Address]) -> Vec<u8> {
+    let mut value = vec![RECORD_VERSION];
+    let lines: Vec<_> = targets.iter().map(Address::as_str).collect();
+    value.extend_from_slice(lines.join("\n").as_bytes());
+    value
+}
+
+pub(crate) fn decode_targets(value: &[u8]) -> Result<Vec<Address>, StoreError> {
+    let mut reader = Reader(value);
+    reader.version()?;
+    let text = str::from_utf8(reader.0).map_err(|_| damaged("an alias"))?;
+    text.split('\n').map(|line| line.parse().map_err(|_| damaged("an alias's target"))).collect()
+}
+
+pub(crate) fn decode_domain(key: &[u8]) -> Result<Domain, StoreError> {
+    let text = str::from_utf8(key).map_err(|_| damaged("a domain's key"))?;
+    text.parse().map_err(|_| damaged("a domain's name"))
+}

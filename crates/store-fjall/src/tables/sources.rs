@@ -1,0 +1,43 @@
+//! Sources as they are read.
+
+use super::{
+    key_and_value,
+    schema::{self, Schema},
+};
+use crate::error::failed;
+use posta_mail::Timestamp;
+use posta_store::{Source, SourceId, StoreError};
+use std::collections::BTreeMap;
+
+impl Schema {
+    pub(crate) fn has_source(&self, id: SourceId) -> Result<bool, StoreError> {
+        self.source.contains_key(id.0.to_be_bytes()).map_err(failed)
+    }
+
+    pub(crate) fn sources(&self) -> Result<Vec<Source>, StoreError> {
+        let mut sources = Vec::new();
+        for guard in self.source.iter() {
+            let (key, value) = key_and_value(guard)?;
+            let mut source: Source = schema::decode_json(&value, "a source")?;
+            let visit = self.visit.get(key).map_err(failed)?;
+            let visit = visit.map(|visit| schema::decode_json(&visit, "a visit"));
+            source.last = visit.transpose()?;
+            sources.push(source);
+        }
+        Ok(sources)
+    }
+
+    pub(crate) fn collected(
+        &self,
+        id: SourceId,
+    ) -> Result<BTreeMap<String, Timestamp>, StoreError> {
+        let mut collected = BTreeMap::new();
+        for guard in self.collected.prefix(id.0.to_be_bytes()) {
+            let (key, value) = key_and_value(guard)?;
+            let unique_id = key.get(8..).unwrap_or_default();
+            let unique_id = String::from_utf8_lossy(unique_id).into_owned();
+            collected.insert(unique_id, schema::decode_time(&value)?);
+        }
+        Ok(collected)
+    }
+}

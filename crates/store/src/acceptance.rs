@@ -1,0 +1,55 @@
+//! A message on its way into the store.
+
+use crate::{contents::CHUNK, history::Event, item::Item, names::AccountId, sources::Collected};
+use posta_mail::{MailId, Timestamp};
+
+/// A message to be accepted.
+#[derive(Debug, Clone)]
+pub struct Acceptance {
+    /// Its id.
+    pub id: MailId,
+    /// When it is accepted.
+    pub time: Timestamp,
+    /// How many chunks were appended before.
+    pub chunks: u32,
+    /// The rest of the content. Not empty.
+    pub rest: Vec<u8>,
+    /// Octets that the content gains as lines: see [`Entry::added`](crate::Entry::added).
+    pub added: u64,
+    /// The mailboxes that it goes to.
+    pub deliveries: Vec<Delivery>,
+    /// Its items in the queue. At least one delivery or item.
+    pub items: Vec<Item>,
+    /// What there is to tell of it.
+    pub events: Vec<Event>,
+    /// Which message it is where it was collected. Accepting one a second time changes nothing, and
+    /// is no error.
+    pub collected: Option<Collected>,
+    /// Reports that it causes: messages themselves, accepted in the same transaction.
+    pub reports: Vec<Acceptance>,
+}
+
+impl Acceptance {
+    /// How many records show its content.
+    #[must_use]
+    pub fn shown(&self) -> usize {
+        self.deliveries.len() + self.items.len()
+    }
+
+    /// Octets of the content.
+    #[must_use]
+    pub fn octets(&self) -> u64 {
+        u64::from(self.chunks) * CHUNK as u64 + self.rest.len() as u64
+    }
+}
+
+/// One mailbox that a message goes to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Delivery {
+    /// Whose.
+    pub account: AccountId,
+    /// What stands above the content for this recipient alone: Return-Path, Delivered-To.
+    pub prefix: Vec<u8>,
+    /// The unique-id that it had where it was before: 1 to 70 octets of 0x21 to 0x7E (RFC 1939 §7).
+    pub unique_id: Option<String>,
+}

@@ -1,0 +1,253 @@
+//! The directory: who has a mailbox here, and where other addresses lead.
+
+use crate::{
+    error::Pending,
+    names::{AccountId, AliasName},
+};
+use posta_mail::{Address, AddressError, Domain, Secret, Timestamp};
+use std::{fmt, str::FromStr};
+
+/// Accounts, aliases and the domains that are local.
+pub trait Directory: Send + Sync + 'static {
+    /// The account of an address, found without regard to case.
+    fn account(&self, address: &Address) -> Pending<'_, Option<Account>>;
+
+    /// The accounts with this local-part in any domain, found without regard to case.
+    fn accounts_named(&self, local_part: &str) -> Pending<'_, Vec<Account>>;
+
+    /// All accounts, by address.
+    fn accounts(&self) -> Pending<'_, Vec<Account>>;
+
+    /// Adds an account, and its domain to those that are local. An alias of its name has to name the
+    /// address itself as a target: it forwards the account's mail then.
+    ///
+    /// # Errors
+    /// [`StoreError::AccountExists`]; [`StoreError::IsAlias`]; [`StoreError::DomainIsAlias`]; [`StoreError::Sealed`] when a password for APOP cannot be sealed.
+    fn add_account(&self, address: &Address, credentials: Credentials) -> Pending<'_, AccountId>;
+
+    /// Replaces an account's password; the one for APOP too, or removes it.
+    ///
+    /// # Errors
+    /// [`StoreError::NoSuchAccount`]; [`StoreError::Sealed`] when a password for APOP cannot be sealed.
+    fn set_password(&self, address: &Address, credentials: Credentials) -> Pending<'_, ()>;
+
+    /// Limits what an account's mailbox may hold, in octets; none for no limit. The store only
+    /// keeps the number: whoever accepts mail asks for it.
+    ///
+    /// # Errors
+    /// [`StoreError::NoSuchAccount`].
+    fn set_quota(&self, address: &Address, quota: Option<u64>) -> Pending<'_, ()>;
+
+    /// Replaces what an account may send as beside its own addresses.
+    ///
+    /// # Errors
+    /// [`StoreError::NoSuchAccount`].
+    fn set_send_as(&self, address: &Address, send_as: Vec<SendAs>) -> Pending<'_, ()>;
+
+    /// Says whether nobody may log in to an account ([`Account::disabled`]).
+    ///
+    /// # Errors
+    /// [`StoreError::NoSuchAccount`].
+    fn set_disabled(&self, address: &Address, disabled: bool) -> Pending<'_, ()>;
+
+    /// Gives an account another address, whose domain becomes local; its mailbox, unique-ids and
+    /// credentials stay. In the same transaction an alias of the old name goes, and `aliases` are set.
+    /// The old domain stays local as after [`Directory::remove_account`].
+    ///
+    /// # Errors
+    /// [`StoreError::NoSuchAccount`]; [`StoreError::AccountExists`]; [`StoreError::IsAlias`] where an
+    /// alias has the new name; [`StoreError::DomainIsAlias`].
+    fn rename_account(&self, old: &Address, new: &Address, aliases: Vec<Alias>) -> Pending<'_, ()>;
+
+    /// Removes an account, and its messages as [`Mailboxes::remove`](crate::Mailboxes::remove) does: it can be brought back with them
+    /// until `purge`. Its domain stays local only if it was added by itself or something uses it: an
+    /// account, an alias, another domain that stands for it.
+    ///
+    /// # Errors
+    /// [`StoreError::NoSuchAccount`].
+    fn remove_account(
+        &self,
+        address: &Address,
+        now: Timestamp,
+        purge: Timestamp,
+    ) -> Pending<'_, ()>;
+
+    /// The accounts that were removed and are not purged, in the order in which they were added.
+    fn removed_accounts(&self) -> Pending<'_, Vec<RemovedAccount>>;
+
+    /// Brings a removed account back, with the messages that it had when it was removed, their
+    /// unique-ids and its credentials. Returns the number of messages.
+    ///
+    /// # Errors
+    /// [`StoreError::NoSuchAccount`] if it is not among those that were removed;
+    /// [`StoreError::AccountExists`] where another has its address now; [`StoreError::DomainIsAlias`].
+    fn restore_account(&self, account: AccountId) -> Pending<'_, usize>;
+
+    /// Where an alias leads.
+    fn alias(&self, name: &AliasName) -> Pending<'_, Option<Vec<Address>>>;
+
+    /// All aliases, by name.
+    fn aliases(&self) -> Pending<'_, Vec<Alias>>;
+
+    /// Adds an alias, or replaces it. Where there is an account of its name, it forwards the account's
+    /// mail ([`Account::forwards`]).
+    ///
+    /// # Errors
+    /// [`StoreError::NoSuchDomain`] when its domain is not local; [`StoreError::DomainIsAlias`].
+    fn set_alias(&self, alias: Alias) -> Pending<'_, ()>;
+
+    /// Removes an alias.
+    ///
+    /// # Errors
+    /// [`StoreError::NoSuchAlias`].
+    fn remove_alias(&self, name: &AliasName) -> Pending<'_, ()>;
+
+    /// Whether mail for a domain, given in lower case, is ours to keep.
+    fn is_local(&self, domain: &str) -> Pending<'_, bool>;
+
+    /// All local domains, by name.
+    fn domains(&self) -> Pending<'_, Vec<Domain>>;
+
+    /// The domain that a domain, given in lower case, stands for; none if it stands for itself.
+    fn domain_alias(&self, domain: &str) -> Pending<'_, Option<Domain>>;
+
+    /// All domains that stand for others, by name, and these.
+    fn domain_aliases(&self) -> Pending<'_, Vec<(Domain, Domain)>>;
+
+    /// Makes a domain stand for a local one: each address of the one is that of the other.
+    ///
+    /// # Errors
+    /// [`StoreError::NoSuchDomain`] when the other is not local; [`StoreError::DomainIsAlias`] when it
+    /// stands for another itself; [`StoreError::DomainInUse`] while the first has accounts or aliases,
+    /// or others stand for it.
+    fn set_domain_alias(&self, alias: &Domain, domain: &Domain) -> Pending<'_, ()>;
+
+    /// Makes a domain local. Doing so again changes nothing.
+    ///
+    /// # Errors
+    /// [`StoreError::DomainIsAlias`].
+    fn add_domain(&self, domain: &Domain) -> Pending<'_, ()>;
+
+    /// Makes a domain foreign, one that stands for another too.
+    ///
+    /// # Errors
+    /// [`StoreError::NoSuchDomain`]; [`StoreError::DomainInUse`] while it has accounts or aliases, or
+    /// others stand for it.
+    fn remove_domain(&self, domain: &Domain) -> Pending<'_, ()>;
+}
+
+/// An account.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Account {
+    /// Its name in the store.
+    pub id: AccountId,
+    /// Its address, in lower case.
+    pub address: Address,
+    /// What its password is checked against.
+    pub credentials: Credentials,
+    /// Octets that its mailbox may hold; none for any number.
+    pub quota: Option<u64>,
+    /// What it may send as beside its own addresses.
+    pub send_as: Vec<SendAs>,
+    /// Whether an alias of its name says where its mail goes: to the alias's targets, and into its
+    /// mailbox where its own address is one of them. The store keeps it: it tells whoever delivers
+    /// mail to look for the alias.
+    pub forwards: bool,
+    /// Whether nobody may log in. Mail is taken all the same.
+    pub disabled: bool,
+}
+
+impl Account {
+    /// Returns a new account: no quota, no rights beyond its own.
+    #[must_use]
+    pub const fn new(id: AccountId, address: Address, credentials: Credentials) -> Self {
+        let (forwards, disabled) = (false, false);
+        Self { id, address, credentials, quota: None, send_as: Vec::new(), forwards, disabled }
+    }
+}
+
+/// An account that was removed and can be brought back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RemovedAccount {
+    /// As it was.
+    pub account: Account,
+    /// When it was removed.
+    pub time: Timestamp,
+    /// When it goes for good.
+    pub purge: Timestamp,
+}
+
+/// Whom an account may name as a message's author or sender beside itself.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum SendAs {
+    /// Anybody: `any`.
+    Anybody,
+    /// Every address of a domain: `@domain`.
+    Domain(Domain),
+    /// One address, folded.
+    Address(Address),
+}
+
+impl SendAs {
+    /// Returns whether an address is among them.
+    #[must_use]
+    pub fn includes(&self, address: &Address) -> bool {
+        match self {
+            Self::Anybody => true,
+            Self::Domain(domain) => address.domain() == domain.as_str(),
+            Self::Address(allowed) => *allowed == address.folded(),
+        }
+    }
+}
+
+impl fmt::Display for SendAs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Anybody => f.write_str("any"),
+            Self::Domain(domain) => write!(f, "@{domain}"),
+            Self::Address(address) => address.fmt(f),
+        }
+    }
+}
+
+impl FromStr for SendAs {
+    type Err = AddressError;
+
+    fn from_str(text: &str) -> Result<Self, AddressError> {
+        match text.strip_prefix('@') {
+            Some(domain) => domain.parse().map(Self::Domain),
+            None if text == "any" => Ok(Self::Anybody),
+            None => text.parse().map(|address: Address| Self::Address(address.folded())),
+        }
+    }
+}
+
+/// What a password is checked against.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Credentials {
+    /// Its hash, as a PHC string.
+    pub password_hash: String,
+    /// Its SCRAM verifier (RFC 5803), if it has one.
+    pub scram: Option<String>,
+    /// The password itself, for APOP (RFC 1939 §7), on its way into the store: only where the
+    /// account's owner asked for it. It is kept apart, as [`SecretOf::Apop`](crate::SecretOf::Apop), and an
+    /// account that is read has none here.
+    pub apop: Option<Secret>,
+}
+
+/// Where mail for one address, or for all other addresses of a domain, goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Alias {
+    /// Which.
+    pub name: AliasName,
+    /// Where to. At least one.
+    pub targets: Vec<Address>,
+}
+
+/// Returns whether an alias of an address is among its own targets: the address's account then keeps
+/// a copy of what is forwarded.
+#[must_use]
+pub fn keeps_copy(address: &Address, targets: &[Address]) -> bool {
+    let address = address.folded();
+    targets.iter().any(|target| target.folded() == address)
+}

@@ -1,0 +1,65 @@
+//! What a store's method returns: a future of its answer, or of why there is none.
+
+use crate::names::AliasName;
+use posta_mail::{Address, Domain};
+use std::{future::Future, path::PathBuf, pin::Pin};
+
+/// The future of a store's method.
+pub type Pending<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
+
+/// Why a store did not do what it was asked.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum StoreError {
+    /// The account is there already.
+    #[error("the account {0} exists already; `posta account password` changes its password")]
+    AccountExists(Address),
+    /// The address is an alias, which would not bring the account its mail.
+    #[error(
+        "{0} is an alias, and an account of that name would get no mail: remove the alias first \
+         (`posta alias remove {0}`); `posta alias add {0} MEMBER` makes the account forward \
+         afterwards"
+    )]
+    IsAlias(Address),
+    /// There is no such account, or no longer.
+    #[error("there is no such account; `posta account list` shows those there are")]
+    NoSuchAccount,
+    /// There is no such alias.
+    #[error("there is no alias {0}; `posta alias list` shows all")]
+    NoSuchAlias(AliasName),
+    /// There is no such local domain.
+    #[error("{0} is no local domain; `posta domain add {0}` makes it one")]
+    NoSuchDomain(Domain),
+    /// The domain has accounts or aliases.
+    #[error(
+        "{0} has accounts or aliases, or other domains stand for it; remove them first (`posta account \
+         list`, `posta alias list`, `posta domain list`)"
+    )]
+    DomainInUse(Domain),
+    /// The domain stands for another.
+    #[error("{0} stands for {1}: use that, or end it with `posta domain remove {0}`")]
+    DomainIsAlias(Domain, Domain),
+    /// Another process has the store open.
+    #[error("another process has the store in {0} open; stop it first")]
+    InUse(PathBuf),
+    /// The store was written by a newer program.
+    #[error("the store has format {found}, this program knows {known}; use a newer posta")]
+    TooNew {
+        /// The format found.
+        found: u32,
+        /// The newest format known.
+        known: u32,
+    },
+    /// The disk has no room for more mail. What is in the store can still be read and removed.
+    #[error("the disk is full: free some room; what is kept can still be read and removed")]
+    Full,
+    /// A secret cannot be sealed, or one that is sealed cannot be opened: its key is missing. The cause and
+    /// what helps, in words. Everything else works.
+    #[error("{0}")]
+    Sealed(String),
+    /// A record cannot be read.
+    #[error("the store is damaged: {0}")]
+    Damaged(String),
+    /// The disk, or the engine below, failed.
+    #[error("the store failed: {0}")]
+    Failed(String),
+}

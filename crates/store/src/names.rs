@@ -1,0 +1,65 @@
+//! The names of accounts, of aliases, and of messages in their mailboxes.
+
+use posta_mail::{Address, AddressError, Domain, Timestamp};
+use serde::{Deserialize, Serialize};
+use std::{fmt, str::FromStr};
+
+/// Names an account for as long as the store exists: an account that is removed and added again has
+/// another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct AccountId(pub u64);
+
+/// Names a message within its mailbox, for ever.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Uid(pub u64);
+
+impl Uid {
+    /// The unique-id that follows `last`, for a message accepted at `time`: the time in
+    /// microseconds, or the next number where that is taken.
+    #[must_use]
+    pub fn after(last: Self, time: Timestamp) -> Self {
+        let micros = u64::try_from(time.as_microsecond()).unwrap_or_default();
+        Self(micros.max(last.0 + 1))
+    }
+}
+
+/// What an alias stands for.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum AliasName {
+    /// One address.
+    Address(Address),
+    /// Every address of the domain that has neither an account nor an alias: `@domain`.
+    CatchAll(Domain),
+}
+
+impl AliasName {
+    /// The domain that it belongs to.
+    #[must_use]
+    pub fn domain(&self) -> &str {
+        match self {
+            Self::Address(address) => address.domain(),
+            Self::CatchAll(domain) => domain.as_str(),
+        }
+    }
+}
+
+impl fmt::Display for AliasName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address(address) => address.fmt(f),
+            Self::CatchAll(domain) => write!(f, "@{domain}"),
+        }
+    }
+}
+
+impl FromStr for AliasName {
+    type Err = AddressError;
+
+    /// Folds the address, as every look-up does.
+    fn from_str(text: &str) -> Result<Self, AddressError> {
+        match text.strip_prefix('@') {
+            Some(domain) => domain.parse().map(Self::CatchAll),
+            None => text.parse().map(|address: Address| Self::Address(address.folded())),
+        }
+    }
+}
