@@ -218,7 +218,14 @@ fn long_functions(text: &str) -> Vec<(usize, usize)> {
         if !is_function || code.ends_with(['}', ';']) {
             continue;
         }
-        let end = format!("{}}}", &line[..line.len() - code.len()]);
+        let indent = &line[..line.len() - code.len()];
+        // A trait's method without a body, over several lines.
+        let signature = format!("{indent})");
+        let after = lines[start..].iter().find(|line| line.starts_with(&signature));
+        if code.ends_with('(') && after.is_some_and(|line| line.ends_with(';')) {
+            continue;
+        }
+        let end = format!("{indent}}}");
         let length = lines[start..].iter().position(|line| **line == end).unwrap_or_default() + 1;
         if length > FUNCTION_LINES {
             long.push((start + 1, length));
@@ -294,6 +301,14 @@ mod tests {
             ("posta-mail", "x.rs", "// Instant is not for us\n"),
             ("posta-mail", "x.rs", "#[cfg(test)]\nmod tests {\n    use std::fs;\n}\n"),
             ("posta-mail", "x.rs", &short),
+            (
+                "posta-mail",
+                "x.rs",
+                &format!(
+                    "trait T {{\n    fn x(\n        a: u8,\n    );\n{}}}\n",
+                    "    fn y();\n".repeat(FUNCTION_LINES)
+                ),
+            ),
         ] {
             assert_eq!(problems(name, file, text), Vec::<String>::new());
         }
