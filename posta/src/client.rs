@@ -7,12 +7,13 @@ use posta_mail::{
     envelope::{Body, MailParameters},
 };
 use posta_net::{
-    client_login::ClientLogin,
+    client_session::{ClientSession, Plaintext},
     clock::SystemClock,
     driver::{Driver, Ended, Host},
     socket_words::{SILENT, cannot_connect, no_tls},
+    system_net::SystemNet,
     tls::client::{ClientTls, Verify},
-    transport::{Net, Stream, SystemNet},
+    transport::{Net, Stream},
 };
 use posta_smtp::client as smtp;
 use std::{future::pending, io, path::Path};
@@ -146,17 +147,14 @@ struct Submission {
     /// Whether the server said anything.
     heard: bool,
     is_offered_login: bool,
-    exporter: Option<Vec<u8>>,
-    login: Option<ClientLogin>,
-    /// Whether the server could not prove that it knows the password.
-    is_impostor: bool,
+    session: ClientSession,
 }
 
 const NO_LOGIN: &str = "the server offers no login on this port: mail programs log in at port 587 with --tls starttls, \
                         or at 465 with --tls implicit; without --user nobody logs in";
 
 impl Submission {
-    const fn new(
+    fn new(
         security: Security,
         envelope: smtp::Envelope,
         pieces: mpsc::Receiver<Piece>,
@@ -169,30 +167,21 @@ impl Submission {
             is_securing: false,
             heard: false,
             is_offered_login: false,
-            exporter: None,
-            login: None,
-            is_impostor: false,
+            session: ClientSession::default(),
         }
     }
 
     fn log_in(&mut self, offered: &[String]) -> smtp::Login {
         let Some((user, password)) = &self.security.login else { return smtp::Login::GiveUp };
-        // A password is not said to whoever answers.
-        let may_say =
-            self.security.tls.as_ref().is_some_and(|(.., verify)| *verify != Verify::Anyone);
-        let exporter = self.exporter.as_deref();
-        match ClientLogin::strongest(offered, user, password, exporter, may_say, &SystemClock) {
-            Some((opening, login)) => {
-                self.login = Some(login);
-                smtp::Login::Auth(opening)
-            }
-            // The engine tells why none of them will do.
-            None => smtp::Login::GiveUp,
-        }
+        let credentials = (user.as_str(), password);
+        let begun =
+            self.session.begin_login(offered, credentials, Plaintext::ToVerified, &SystemClock);
+        // The engine tells why none of them will do.
+        begun.map_or(smtp::Login::GiveUp, smtp::Login::Auth)
     }
 
     fn next(&mut self) -> smtp::Next {
-        if self.login.as_ref().is_some_and(|login| !login.is_trusted()) {
+        if !self.session.is_trusted() {
             self.unmask();
             return smtp::Next::Quit;
         }
@@ -231,9 +220,7 @@ impl Host<smtp::Client> for Submission {
                 ticket.answer(self.log_in(&offered))
             }
             smtp::Question::Challenge(challenge, ticket) => {
-                let response = self.login.as_mut().and_then(|login| login.respond(&challenge));
-                self.is_impostor = response.is_none();
-                ticket.answer(response)
+                ticket.answer(self.session.respond(&challenge))
             }
             smtp::Question::Content { ticket, .. } => match self.pieces.recv().await {
                 Some(Piece::Content(content)) => ticket.answer(smtp::Piece::Content(content)),
@@ -243,7 +230,7 @@ impl Host<smtp::Client> for Submission {
             },
             smtp::Question::Failed(failure, ticket) => {
                 match failure {
-                    smtp::Failure::Login(_) if self.is_impostor => self.unmask(),
+                    smtp::Failure::Login(_) if self.session.is_impostor() => self.unmask(),
                     failure => self.ended = Some(Err(failure)),
                 }
                 ticket.answer(())
@@ -260,9 +247,8 @@ impl Host<smtp::Client> for Submission {
         };
         self.is_securing = true;
         self.heard = true;
-        let (stream, negotiated) = tls.connect(stream, name, verify).await?;
+        let (stream, _) = self.session.secure(stream, tls, name, verify).await?;
         self.is_securing = false;
-        self.exporter = negotiated.exporter;
         Ok(stream)
     }
 }

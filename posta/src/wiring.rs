@@ -11,11 +11,12 @@ use posta_net::{
     clock::SystemClock,
     dial::ByName,
     dns::{self, Dns, NoDns, Resolver, Validation},
+    system_net::SystemNet,
     tls::{
         client::ClientTls,
         server::{self, CertificateFiles, Tls},
     },
-    transport::{Endpoint, Net, SystemNet},
+    transport::{Endpoint, Net},
 };
 use posta_server::{
     admin::control,

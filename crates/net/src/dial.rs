@@ -6,7 +6,7 @@
 //! when it is used (DNS rebinding).
 
 mod by_name;
-mod happy_eyeballs;
+pub(crate) mod happy_eyeballs;
 
 pub use by_name::ByName;
 
@@ -119,7 +119,8 @@ impl Dialer {
         patience: Duration,
     ) -> Result<(Box<dyn Stream>, Target), String> {
         let won = happy_eyeballs::race(&mut targets.0, &self.net, &self.sources, patience).await;
-        won.map(|(stream, address)| (stream, Target(address)))
+        let won = won.map_err(|error| error.to_string())?;
+        Ok((won.0, Target(won.1)))
     }
 
     /// Connects once more to an address that answered before.

@@ -2,7 +2,7 @@
 //! it, and the server proves that it knows the account.
 //!
 //! The server's side is [`ClientFirst`] and [`ScramExchange`], for `login/sasl`; the client's is [`ScramClient`],
-//! for [`client_login`](crate::client_login).
+//! for [`client_session`](crate::client_session).
 
 use crate::clock::Clock;
 use aws_lc_rs::{constant_time, digest, hmac, pbkdf2};

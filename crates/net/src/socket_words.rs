@@ -69,6 +69,9 @@ pub fn cannot_connect(server: &str, cause: &io::Error) -> String {
         ErrorKind::NotFound if server.starts_with("unix:") => {
             "there is no such socket: does the server run?".to_owned()
         }
+        ErrorKind::NotFound => {
+            "no host of that name is known: check its spelling, and that this machine reaches its name servers".to_owned()
+        }
         ErrorKind::PermissionDenied if server.starts_with("unix:") => {
             "this user may not use that socket".to_owned()
         }

@@ -5,18 +5,16 @@ use parking_lot::Mutex;
 use posta_mail::ClientAddress;
 use std::{
     collections::HashMap,
-    fmt, fs,
+    fmt,
     future::Future,
     io,
     net::{IpAddr, SocketAddr},
-    os::unix::fs::{FileTypeExt, PermissionsExt},
     path::PathBuf,
     pin::Pin,
     str::FromStr,
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    net::{TcpListener, TcpSocket, TcpStream, UnixListener, UnixStream},
     sync::mpsc,
 };
 
@@ -85,133 +83,6 @@ pub trait Listener: Send {
 
     /// Waits for the next connection.
     fn accept(&mut self) -> Pending<'_, Accepted>;
-}
-
-/// The system's network.
-#[derive(Debug, Default, Clone, Copy)]
-pub struct SystemNet {
-    socket_mode: Option<u32>,
-}
-
-impl SystemNet {
-    /// Sets who may connect to the Unix sockets that listeners open, as the mode of their files. By
-    /// default the process's umask decides.
-    #[must_use]
-    pub const fn with_socket_mode(self, mode: u32) -> Self {
-        Self { socket_mode: Some(mode) }
-    }
-}
-
-impl Net for SystemNet {
-    fn bind<'a>(&'a self, endpoint: &'a Endpoint) -> Pending<'a, Box<dyn Listener>> {
-        Box::pin(async move {
-            let listener: Box<dyn Listener> = match endpoint {
-                Endpoint::Tcp(address) => {
-                    let listener = listen(*address)?;
-                    Box::new(TcpEndpoint { address: listener.local_addr()?, listener })
-                }
-                Endpoint::Unix(path) => {
-                    remove_stale_socket(path).await?;
-                    let listener = UnixListener::bind(path)?;
-                    if let Some(mode) = self.socket_mode {
-                        fs::set_permissions(path, fs::Permissions::from_mode(mode))?;
-                    }
-                    Box::new(UnixEndpoint { path: path.clone(), listener })
-                }
-            };
-            Ok(listener)
-        })
-    }
-
-    fn connect<'a>(&'a self, host_and_port: &'a str) -> Pending<'a, Box<dyn Stream>> {
-        Box::pin(async move {
-            let stream = TcpStream::connect(host_and_port).await?;
-            stream.set_nodelay(true)?;
-            Ok(Box::new(stream) as Box<dyn Stream>)
-        })
-    }
-
-    fn connect_from(&self, to: SocketAddr, source: Option<IpAddr>) -> Pending<'_, Box<dyn Stream>> {
-        Box::pin(async move {
-            let socket = if to.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-            if let Some(source) = source {
-                socket.bind(SocketAddr::new(source, 0))?;
-            }
-            socket.set_nodelay(true)?;
-            Ok(Box::new(socket.connect(to).await?) as Box<dyn Stream>)
-        })
-    }
-}
-
-/// Connections that may wait to be taken. When a burst exceeds it, clients wait a second or more
-/// for their next attempt; the system's own limit (net.core.somaxconn) applies too.
-const BACKLOG: u32 = 4_096;
-
-fn listen(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-    // Connections of the last run that linger must not keep this one from starting.
-    socket.set_reuseaddr(true)?;
-    // Replies are gathered before they are written; waiting for more would only delay them. The
-    // connections that are taken inherit it.
-    socket.set_nodelay(true)?;
-    socket.bind(address)?;
-    socket.listen(BACKLOG)
-}
-
-/// A socket that a killed process left behind is in the way; one that answers is not ours to take.
-async fn remove_stale_socket(path: &PathBuf) -> io::Result<()> {
-    match fs::symlink_metadata(path) {
-        Ok(metadata) if metadata.file_type().is_socket() => {}
-        Ok(_) => return Err(io::ErrorKind::AlreadyExists.into()),
-        Err(_) => return Ok(()),
-    }
-    match UnixStream::connect(path).await {
-        Ok(_) => Err(io::ErrorKind::AddrInUse.into()),
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path),
-        Err(_) => Ok(()),
-    }
-}
-
-struct TcpEndpoint {
-    address: SocketAddr,
-    listener: TcpListener,
-}
-
-impl Listener for TcpEndpoint {
-    fn endpoint(&self) -> Endpoint {
-        Endpoint::Tcp(self.address)
-    }
-
-    fn accept(&mut self) -> Pending<'_, Accepted> {
-        Box::pin(async move {
-            let (stream, peer) = self.listener.accept().await?;
-            Ok((Box::new(stream) as Box<dyn Stream>, peer.ip().into()))
-        })
-    }
-}
-
-struct UnixEndpoint {
-    path: PathBuf,
-    listener: UnixListener,
-}
-
-impl Listener for UnixEndpoint {
-    fn endpoint(&self) -> Endpoint {
-        Endpoint::Unix(self.path.clone())
-    }
-
-    fn accept(&mut self) -> Pending<'_, Accepted> {
-        Box::pin(async move {
-            let (stream, _) = self.listener.accept().await?;
-            Ok((Box::new(stream) as Box<dyn Stream>, ClientAddress::Local))
-        })
-    }
-}
-
-impl Drop for UnixEndpoint {
-    fn drop(&mut self) {
-        let _ = fs::remove_file(&self.path);
-    }
 }
 
 /// Octets that a connection in memory buffers in each direction.

@@ -228,12 +228,9 @@ impl Means {
         };
         if login.tls == LoginTls::Implicit {
             let name = host_of(&login.server);
-            let secured = self.tls.connect(stream, name, &verify(login)).await;
-            match secured {
-                Ok((secured, negotiated)) => {
-                    session.exporter = negotiated.exporter;
-                    stream = secured;
-                }
+            let connection = &mut session.connection;
+            match connection.secure(stream, &self.tls, name, &verify(login)).await {
+                Ok((secured, _)) => stream = secured,
                 Err(error) => {
                     let failed = CollectError::Tls(login.server.clone(), error);
                     return (Brought::default(), Err(failed));

@@ -45,7 +45,7 @@ impl Net for ByName {
             let found = self.resolver.addresses(host).await.map_err(io::Error::other)?.found;
             let mut addresses = happy_eyeballs::ordered(found, port);
             let won = happy_eyeballs::race(&mut addresses, &self.net, &[], PATIENCE).await;
-            won.map(|(stream, _)| stream).map_err(io::Error::other)
+            won.map(|(stream, _)| stream)
         })
     }
 

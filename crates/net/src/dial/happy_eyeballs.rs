@@ -5,6 +5,7 @@
 use crate::transport::{Net, Stream};
 use std::{
     collections::VecDeque,
+    io,
     net::{IpAddr, SocketAddr},
     sync::Arc,
     time::Duration,
@@ -39,16 +40,16 @@ pub fn ordered(addresses: Vec<IpAddr>, port: u16) -> Vec<SocketAddr> {
 /// Connects to the first address that answers. It and those that failed before it are taken off the list.
 ///
 /// # Errors
-/// Why the last one failed; then the list is empty.
+/// Why the last one failed, with its address; then the list is empty.
 pub async fn race(
     addresses: &mut Vec<SocketAddr>,
     net: &Arc<dyn Net>,
     sources: &[IpAddr],
     patience: Duration,
-) -> Result<(Box<dyn Stream>, SocketAddr), String> {
+) -> io::Result<(Box<dyn Stream>, SocketAddr)> {
     let mut waiting = VecDeque::from(addresses.clone());
-    let mut running = JoinSet::new();
-    let mut last = "it has no address".to_owned();
+    let mut running: JoinSet<(SocketAddr, io::Result<Box<dyn Stream>>)> = JoinSet::new();
+    let mut last = io::Error::new(io::ErrorKind::NotFound, "it has no address");
     loop {
         let wait = if running.is_empty() { Duration::ZERO } else { HEAD_START };
         let head_start = sleep(wait);
@@ -59,7 +60,7 @@ pub async fn race(
                 addresses.retain(|other| *other != address);
                 match connected {
                     Ok(stream) => return Ok((stream, address)),
-                    Err(why) => last = format!("{address}: {why}"),
+                    Err(why) => last = io::Error::new(why.kind(), format!("{address}: {why}")),
                 }
                 if running.is_empty() && waiting.is_empty() {
                     return Err(last);
@@ -73,7 +74,7 @@ pub async fn race(
                     let connecting = net.connect_from(address, source);
                     let connected = timeout(patience.min(CONNECT), connecting).await;
                     let connected = connected.unwrap_or_else(|_| Err(nobody()));
-                    (address, connected.map_err(|error| error.to_string()))
+                    (address, connected)
                 });
             }
             else => return Err(last),
@@ -81,15 +82,15 @@ pub async fn race(
     }
 }
 
-fn nobody() -> std::io::Error {
-    std::io::Error::new(std::io::ErrorKind::TimedOut, "nobody answers")
+fn nobody() -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, "nobody answers")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::transport::{Endpoint, Listener, Pending};
-    use std::{future::pending, io, sync::Mutex};
+    use std::{future::pending, sync::Mutex};
     use tokio::time::Instant;
 
     /// A network where some addresses answer, some refuse and the others say nothing.
@@ -126,7 +127,7 @@ mod tests {
     const SIX: &str = "2001:db8::1";
     const FOUR: &str = "192.0.2.1";
 
-    async fn run(odd: Odd) -> (Result<SocketAddr, String>, Vec<SocketAddr>, Duration) {
+    async fn run(odd: Odd) -> (io::Result<SocketAddr>, Vec<SocketAddr>, Duration) {
         let odd = Arc::new(odd);
         let net: Arc<dyn Net> = odd.clone();
         let addresses = [FOUR, "192.0.2.2", SIX].map(|text| text.parse().unwrap()).to_vec();
@@ -150,7 +151,7 @@ mod tests {
         assert_eq!((won.unwrap().ip().to_string().as_str(), tried.len()), ("192.0.2.2", 3));
         assert_eq!(took, Duration::ZERO);
         let (lost, tried, took) = run(Odd::default()).await;
-        assert_eq!(lost.unwrap_err(), "192.0.2.2:25: nobody answers");
+        assert_eq!(lost.unwrap_err().to_string(), "192.0.2.2:25: nobody answers");
         assert_eq!((tried.len(), took), (3, CONNECT + 2 * HEAD_START));
     }
 }

@@ -2,7 +2,11 @@
 
 use super::{Brought, CollectError, Destination, Means, Taken, listed::Listed};
 use posta_mail::{Secret, Timestamp};
-use posta_net::{client_login::ClientLogin, driver::Host, transport::Stream};
+use posta_net::{
+    client_session::{ClientSession, Plaintext},
+    driver::Host,
+    transport::Stream,
+};
 use posta_pop3::{
     UniqueIds,
     client::{self as pop3, Request},
@@ -29,9 +33,7 @@ pub(super) struct Session<'v, D> {
     pub(super) password: &'v Secret,
     keep: Keep,
     destination: &'v mut D,
-    /// What binds a login to the connection.
-    pub(super) exporter: Option<Vec<u8>>,
-    proof: Option<ClientLogin>,
+    pub(super) connection: ClientSession,
     /// With what words the server refused a mechanism: should it close, that is why.
     refusal: Option<String>,
     is_logged_in: bool,
@@ -69,8 +71,7 @@ impl<'v, D: Destination> Session<'v, D> {
             password,
             keep,
             destination,
-            exporter: None,
-            proof: None,
+            connection: ClientSession::default(),
             refusal: None,
             is_logged_in: false,
             heard: false,
@@ -100,22 +101,14 @@ impl<'v, D: Destination> Session<'v, D> {
 
     /// The strongest mechanism of those offered. A password in plaintext is for those who chose it.
     fn log_in(&mut self, offered: &[String]) -> pop3::Login {
-        let (user, exporter) = (&self.login.user, self.exporter.as_deref());
+        let credentials = (self.login.user.as_str(), self.password);
         let clock = &*self.means.clock;
-        match ClientLogin::strongest(offered, user, self.password, exporter, true, clock) {
-            Some((opening, login)) => {
-                self.proof = Some(login);
-                pop3::Login::Auth(opening)
-            }
-            None => {
-                self.proof = None;
-                pop3::Login::User
-            }
-        }
+        let begun = self.connection.begin_login(offered, credentials, Plaintext::ToAnyone, clock);
+        begun.map_or(pop3::Login::User, pop3::Login::Auth)
     }
 
     async fn logged_in(&mut self) -> Result<Request, CollectError> {
-        if self.proof.as_ref().is_some_and(|proof| !proof.is_trusted()) {
+        if !self.connection.is_trusted() {
             return Err(CollectError::Impostor);
         }
         self.is_logged_in = true;
@@ -332,8 +325,7 @@ impl<D: Destination> Host<pop3::Client> for Session<'_, D> {
                 return ticket.answer(self.log_in(&offered));
             }
             pop3::Question::Challenge(challenge, ticket) => {
-                let response = self.proof.as_mut().and_then(|proof| proof.respond(&challenge));
-                return ticket.answer(response);
+                return ticket.answer(self.connection.respond(&challenge));
             }
             pop3::Question::LoggedIn(ticket) => (self.logged_in().await, ticket),
             pop3::Question::UniqueIds(ids, ticket) => (self.unique_ids(ids).await, ticket),
@@ -397,8 +389,7 @@ impl<D: Destination> Host<pop3::Client> for Session<'_, D> {
         self.heard = true;
         let name = host_of(&self.login.server);
         let verify = super::verify(self.login);
-        let (stream, negotiated) = self.means.tls.connect(stream, name, &verify).await?;
-        self.exporter = negotiated.exporter;
+        let (stream, _) = self.connection.secure(stream, &self.means.tls, name, &verify).await?;
         Ok(stream)
     }
 }

@@ -17,7 +17,7 @@ use posta_mail::{
 };
 use posta_mime::convert::{Converter, Plan, Survey};
 use posta_net::{
-    client_login::ClientLogin,
+    client_session::{ClientSession, Plaintext},
     driver::Host,
     tls::{client::Verify, failure::TlsFailure, words},
     transport::Stream,
@@ -90,8 +90,7 @@ pub(super) struct Conversation<'a> {
     failed: Option<smtp::Failure>,
     tls: Option<String>,
     tls_failed: Option<Broken>,
-    exporter: Option<Vec<u8>>,
-    login: Option<ClientLogin>,
+    session: ClientSession,
     /// Whether the server could not prove that it knows the password.
     is_impostor: bool,
 }
@@ -115,8 +114,7 @@ impl<'a> Conversation<'a> {
             failed: None,
             tls: None,
             tls_failed: None,
-            exporter: None,
-            login: None,
+            session: ClientSession::default(),
             is_impostor: false,
         }
     }
@@ -269,7 +267,7 @@ impl<'a> Conversation<'a> {
 
     async fn next(&mut self) -> smtp::Next {
         self.is_ready = true;
-        if self.login.as_ref().is_some_and(|login| !login.is_trusted()) {
+        if !self.session.is_trusted() {
             self.failed = Some(smtp::Failure::Login(Reply::new(535, (5, 7, 8), "")));
             (self.is_ready, self.is_impostor) = (false, true);
             return smtp::Next::Quit;
@@ -399,18 +397,16 @@ impl<'a> Conversation<'a> {
     }
 
     fn log_in(&mut self, offered: &[String]) -> smtp::Login {
-        let login = self.queue.peer.smarthost.as_ref().and_then(|smarthost| {
-            let (user, password) = smarthost.login.as_ref()?;
-            // A password goes in plaintext only where the connection is known to be the server's.
-            let trusted =
-                matches!(&self.queue.peer.trust, Trust::Tls(verify) if *verify != Verify::Anyone);
-            let exporter = self.exporter.as_deref();
-            ClientLogin::strongest(offered, user, password, exporter, trusted, &*self.relay.clock)
-        });
+        let smarthost = self.queue.peer.smarthost.as_ref();
+        let Some((user, password)) = smarthost.and_then(|smarthost| smarthost.login.as_ref())
+        else {
+            return smtp::Login::GiveUp;
+        };
+        let clock = &*self.relay.clock;
+        let begun =
+            self.session.begin_login(offered, (user, password), Plaintext::ToVerified, clock);
         // The engine tells why none of them will do.
-        let Some((opening, login)) = login else { return smtp::Login::GiveUp };
-        self.login = Some(login);
-        smtp::Login::Auth(opening)
+        begun.map_or(smtp::Login::GiveUp, smtp::Login::Auth)
     }
 }
 
@@ -454,7 +450,7 @@ impl Host<smtp::Client> for Conversation<'_> {
         match question {
             smtp::Question::Login(offered, ticket) => ticket.answer(self.log_in(&offered)),
             smtp::Question::Challenge(challenge, ticket) => {
-                let response = self.login.as_mut().and_then(|login| login.respond(&challenge));
+                let response = self.session.respond(&challenge);
                 self.is_impostor = response.is_none();
                 ticket.answer(response)
             }
@@ -496,10 +492,10 @@ impl Host<smtp::Client> for Conversation<'_> {
             Trust::Tls(verify) => verify,
             Trust::Opportunistic | Trust::Plaintext => &Verify::Anyone,
         };
-        match self.relay.tls.connect(stream, &self.queue.peer.name, verify).await {
-            Ok((stream, negotiated)) => {
-                self.tls = Some(negotiated.about);
-                self.exporter = negotiated.exporter;
+        let name = &self.queue.peer.name;
+        match self.session.secure(stream, &self.relay.tls, name, verify).await {
+            Ok((stream, about)) => {
+                self.tls = Some(about);
                 Ok(stream)
             }
             Err(error) => {

@@ -1,0 +1,154 @@
+//! The system's network: sockets of TCP and of Unix.
+
+use crate::{
+    dial::happy_eyeballs,
+    transport::{Accepted, Endpoint, Listener, Net, Pending, Stream},
+};
+use posta_mail::ClientAddress;
+use std::{
+    fs, io,
+    net::{IpAddr, SocketAddr},
+    os::unix::fs::{FileTypeExt, PermissionsExt},
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
+use tokio::net::{TcpListener, TcpSocket, UnixListener, UnixStream, lookup_host};
+
+/// The system's network.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct SystemNet {
+    socket_mode: Option<u32>,
+}
+
+impl SystemNet {
+    /// Sets who may connect to the Unix sockets that listeners open, as the mode of their files. By
+    /// default the process's umask decides.
+    #[must_use]
+    pub const fn with_socket_mode(self, mode: u32) -> Self {
+        Self { socket_mode: Some(mode) }
+    }
+}
+
+impl Net for SystemNet {
+    fn bind<'a>(&'a self, endpoint: &'a Endpoint) -> Pending<'a, Box<dyn Listener>> {
+        Box::pin(async move {
+            let listener: Box<dyn Listener> = match endpoint {
+                Endpoint::Tcp(address) => {
+                    let listener = listen(*address)?;
+                    Box::new(TcpEndpoint { address: listener.local_addr()?, listener })
+                }
+                Endpoint::Unix(path) => {
+                    remove_stale_socket(path).await?;
+                    let listener = UnixListener::bind(path)?;
+                    if let Some(mode) = self.socket_mode {
+                        fs::set_permissions(path, fs::Permissions::from_mode(mode))?;
+                    }
+                    Box::new(UnixEndpoint { path: path.clone(), listener })
+                }
+            };
+            Ok(listener)
+        })
+    }
+
+    fn connect<'a>(&'a self, host_and_port: &'a str) -> Pending<'a, Box<dyn Stream>> {
+        Box::pin(async move {
+            let found = lookup_host(host_and_port).await.map_err(|error| match error.kind() {
+                io::ErrorKind::InvalidInput => error,
+                _ => io::Error::new(io::ErrorKind::NotFound, error),
+            })?;
+            let found: Vec<_> = found.collect();
+            let port = found.first().map_or(0, SocketAddr::port);
+            let addresses = found.iter().map(SocketAddr::ip).collect();
+            let mut addresses = happy_eyeballs::ordered(addresses, port);
+            let net: Arc<dyn Net> = Arc::new(*self);
+            let won = happy_eyeballs::race(&mut addresses, &net, &[], PATIENCE).await;
+            won.map(|(stream, _)| stream)
+        })
+    }
+
+    fn connect_from(&self, to: SocketAddr, source: Option<IpAddr>) -> Pending<'_, Box<dyn Stream>> {
+        Box::pin(async move {
+            let socket = if to.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+            if let Some(source) = source {
+                socket.bind(SocketAddr::new(source, 0))?;
+            }
+            socket.set_nodelay(true)?;
+            Ok(Box::new(socket.connect(to).await?) as Box<dyn Stream>)
+        })
+    }
+}
+
+/// How long one address may take to answer.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Connections that may wait to be taken. When a burst exceeds it, clients wait a second or more
+/// for their next attempt; the system's own limit (net.core.somaxconn) applies too.
+const BACKLOG: u32 = 4_096;
+
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // Connections of the last run that linger must not keep this one from starting.
+    socket.set_reuseaddr(true)?;
+    // Replies are gathered before they are written; waiting for more would only delay them. The
+    // connections that are taken inherit it.
+    socket.set_nodelay(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
+/// A socket that a killed process left behind is in the way; one that answers is not ours to take.
+async fn remove_stale_socket(path: &PathBuf) -> io::Result<()> {
+    match fs::symlink_metadata(path) {
+        Ok(metadata) if metadata.file_type().is_socket() => {}
+        Ok(_) => return Err(io::ErrorKind::AlreadyExists.into()),
+        Err(_) => return Ok(()),
+    }
+    match UnixStream::connect(path).await {
+        Ok(_) => Err(io::ErrorKind::AddrInUse.into()),
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path),
+        Err(_) => Ok(()),
+    }
+}
+
+struct TcpEndpoint {
+    address: SocketAddr,
+    listener: TcpListener,
+}
+
+impl Listener for TcpEndpoint {
+    fn endpoint(&self) -> Endpoint {
+        Endpoint::Tcp(self.address)
+    }
+
+    fn accept(&mut self) -> Pending<'_, Accepted> {
+        Box::pin(async move {
+            let (stream, peer) = self.listener.accept().await?;
+            Ok((Box::new(stream) as Box<dyn Stream>, peer.ip().into()))
+        })
+    }
+}
+
+struct UnixEndpoint {
+    path: PathBuf,
+    listener: UnixListener,
+}
+
+impl Listener for UnixEndpoint {
+    fn endpoint(&self) -> Endpoint {
+        Endpoint::Unix(self.path.clone())
+    }
+
+    fn accept(&mut self) -> Pending<'_, Accepted> {
+        Box::pin(async move {
+            let (stream, _) = self.listener.accept().await?;
+            Ok((Box::new(stream) as Box<dyn Stream>, ClientAddress::Local))
+        })
+    }
+}
+
+impl Drop for UnixEndpoint {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.path);
+    }
+}
