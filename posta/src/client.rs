@@ -154,11 +154,7 @@ const NO_LOGIN: &str = "the server offers no login on this port: mail programs l
                         or at 465 with --tls implicit; without --user nobody logs in";
 
 impl Submission {
-    fn new(
-        security: Security,
-        envelope: smtp::Envelope,
-        pieces: mpsc::Receiver<Piece>,
-    ) -> Self {
+    fn new(security: Security, envelope: smtp::Envelope, pieces: mpsc::Receiver<Piece>) -> Self {
         Self {
             envelope: Some(envelope),
             pieces,
