@@ -133,14 +133,16 @@ impl Order {
 pub(crate) fn smtp(octets: &[u8]) {
     let Some((size, kind, wire)) = choices(octets) else { return };
     let service = [Service::Smtp, Service::Submission, Service::Lmtp][usize::from(kind % 3)];
+    let hostname = "mail.x.test".parse().expect("a domain");
+    let message_size = if kind & 4 == 0 { 1 << 20 } else { 30 };
+    let limits = smtp_server::Limits::new(1_000, 30 * 24 * 60 * 60);
     let profile = Arc::new(smtp_server::Profile {
-        message_size: if kind & 4 == 0 { 1 << 20 } else { 30 },
         normalise_newlines: kind & 8 == 0,
         starttls: kind & 16 == 0,
         verify: kind & 128 != 0,
         mechanisms: if kind & 32 == 0 { vec!["PLAIN", "LOGIN"] } else { Vec::new() },
         plaintext_auth: true,
-        ..smtp_server::Profile::new("mail.x.test".parse().expect("a domain"), service)
+        ..smtp_server::Profile::new(hostname, service, message_size, limits)
     });
     let play_cut = |size| {
         let mut order = Order::default();

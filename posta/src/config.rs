@@ -54,6 +54,7 @@ mod tests {
         values::LoopbackTrust,
         *,
     };
+    use posta_mail::limits;
 
     const FULL: &str = r#"
         hostname = "Mail.example.test"
@@ -211,6 +212,16 @@ mod tests {
                  line can be deleted",
             ]
         );
+        for (name, number) in [
+            ("commands", "100,000"),
+            ("bad-commands", &limits::SMTP_BAD_COMMANDS.to_string()),
+            ("command-time", &(limits::SMTP_SERVER_PATIENCE.as_secs() / 60).to_string()),
+            ("minimum-rate", &limits::SMTP_MINIMUM_RATE.to_string()),
+        ] {
+            let (_, _, instead) = REMOVED.iter().find(|(_, gone, _)| *gone == name).unwrap();
+            assert!(instead.contains(number), "{name}: {instead}");
+        }
+        assert_eq!(limits::SMTP_COMMANDS, 100_000);
         for (table, name, _) in REMOVED {
             assert!(section(table).options.iter().all(|option| option.name() != *name), "{name}");
         }

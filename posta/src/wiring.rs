@@ -39,6 +39,9 @@ use std::{
 /// The store's directory inside the data directory.
 const STORE: &str = "store";
 
+/// How long an account must wait between two POP3 logins: not at all, since a login costs little here.
+const LOGIN_DELAY: Duration = Duration::ZERO;
+
 /// How long a client waits for the answer to a wrong password.
 const FAILED_LOGIN_DELAY: Duration = Duration::from_secs(1);
 
@@ -166,17 +169,14 @@ pub(crate) fn settings(config: &Config) -> Result<Settings> {
         message_size: limits.message_size.0,
         sessions: limits.sessions,
         sessions_per_client: limits.sessions_per_client,
-        smtp_limits: SmtpLimits {
-            recipients: limits.recipients,
-            hold: seconds(limits.hold.0),
-            ..SmtpLimits::default()
-        },
+        smtp_limits: SmtpLimits::new(limits.recipients, seconds(limits.hold.0)),
         channel_binding: config.tls.channel_binding,
         oauth: config.oauth.as_ref().map(oauth).transpose()?,
         memory: usize::try_from(limits.memory.0).unwrap_or(usize::MAX),
         normalise_newlines: config.smtp.bare_newlines == BareNewlines::Normalise,
         proxies: config.proxy.networks.clone(),
         forwarders: config.proxy.xclient.clone(),
+        // VRFY and EXPN would help whoever harvests addresses.
         verify: false,
         trust_loopback: config.submission.trust_loopback,
         relays_for: config.relay.networks.clone(),
@@ -184,7 +184,7 @@ pub(crate) fn settings(config: &Config) -> Result<Settings> {
         session_time: limits.session_time.0,
         pop3: Pop3Settings {
             autologout: config.pop3.autologout.0,
-            login_delay: Duration::ZERO,
+            login_delay: LOGIN_DELAY,
             sessions_per_account: limits.sessions_per_account,
             expire: config.pop3.expire,
             apop: config.pop3.apop,
@@ -259,7 +259,7 @@ fn oauth(config: &OAuth) -> Result<OAuthSettings> {
     let client = config.client.clone().zip(secret.transpose()?);
     let OAuth { introspection, audience, allowed_clients, scope, claim, .. } = config.clone();
     let scope = scope.unwrap_or_default().split_whitespace().map(str::to_owned).collect();
-    let accepted = Accepted { audience, clients: allowed_clients, scope, claim: Some(claim) };
+    let accepted = Accepted { audience, clients: allowed_clients, scope, claim };
     Ok(OAuthSettings { introspection, client, accepted })
 }
 

@@ -66,8 +66,16 @@ pub const POP3_LISTING_LINES: usize = 1_000_000;
 /// 100).
 pub const HOPS: usize = 100;
 
-/// Recipients in one mail transaction. RFC 5321 §4.5.3.1.8 asks for at least 100.
-pub const RECIPIENTS: usize = 1_000;
+/// Commands in one SMTP session, after which it ends. A client that sends a message to each of ten thousand recipients
+/// by itself needs forty thousand.
+pub const SMTP_COMMANDS: u32 = 100_000;
+
+/// Commands in one SMTP session that make no sense, after which it ends: a program that sends so many is guessing, or
+/// is no SMTP client at all.
+pub const SMTP_BAD_COMMANDS: u32 = 20;
+
+/// Octets of content a second, on average over five minutes, below which an SMTP client is too slow.
+pub const SMTP_MINIMUM_RATE: u64 = 128;
 
 /// Octets in a line of a header section that is examined for its field name (RFC 5322 §2.1.1).
 pub const FIELD_NAME: usize = 998;

@@ -2,21 +2,15 @@
 
 use crate::{
     login::oauth::OAuthSettings,
-    send::{
-        RelaySettings,
-        trust::mta_sts::{Mode, Policy},
-    },
+    send::{RelaySettings, trust::mta_sts::Policy},
 };
 use ipnet::IpNet;
-use posta_mail::{Domain, limits};
+use posta_mail::Domain;
 use posta_net::{tls::server::Tls, transport::Endpoint};
 use posta_smtp::server::Limits as SmtpLimits;
 use std::{path::PathBuf, time::Duration};
 
-/// Seconds for which our MTA-STS policy holds: a week.
-const POLICY_AGE: u64 = 7 * 24 * 60 * 60;
-
-/// How a server is set up.
+/// How a server is set up. There are no defaults here: the program's options have them, and nothing else.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// The server's name for itself.
@@ -71,39 +65,6 @@ pub struct Settings {
     pub control: Option<PathBuf>,
 }
 
-impl Settings {
-    /// A server that listens nowhere yet, with the limits that it has by default.
-    #[must_use]
-    pub fn new(hostname: Domain) -> Self {
-        Self {
-            hostname,
-            message_size: 50 << 20,
-            sessions: 0,
-            sessions_per_client: 0,
-            smtp_limits: SmtpLimits::default(),
-            channel_binding: false,
-            oauth: None,
-            memory: 64 << 20,
-            normalise_newlines: false,
-            proxies: Vec::new(),
-            forwarders: Vec::new(),
-            verify: false,
-            trust_loopback: LoopbackTrust::Anywhere,
-            relays_for: Vec::new(),
-            submissions: 0,
-            session_time: Duration::MAX,
-            pop3: Pop3Settings::default(),
-            failed_logins: 0,
-            failed_login_delay: Duration::ZERO,
-            relay: RelaySettings::default(),
-            policy: Policy { mode: Mode::Enforce, mx: Vec::new(), max_age: POLICY_AGE },
-            listeners: Vec::new(),
-            tls: None,
-            control: None,
-        }
-    }
-}
-
 /// How mail is handed out.
 #[derive(Debug, Clone)]
 pub struct Pop3Settings {
@@ -117,18 +78,6 @@ pub struct Pop3Settings {
     pub expire: Option<u32>,
     /// Whether APOP is offered, to the accounts that have a secret for it.
     pub apop: bool,
-}
-
-impl Default for Pop3Settings {
-    fn default() -> Self {
-        Self {
-            autologout: limits::POP3_SERVER_PATIENCE,
-            login_delay: Duration::ZERO,
-            sessions_per_account: 0,
-            expire: None,
-            apop: false,
-        }
-    }
 }
 
 /// One listener.

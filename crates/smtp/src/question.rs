@@ -46,14 +46,14 @@ pub struct Profile {
 }
 
 impl Profile {
-    /// A service without TLS and without AUTH, with the limits that a server has by default.
+    /// A service without TLS and without AUTH, for messages of at most `message_size` octets.
     #[must_use]
-    pub fn new(hostname: Domain, service: Service) -> Self {
+    pub fn new(hostname: Domain, service: Service, message_size: u64, limits: Limits) -> Self {
         Self {
             hostname,
             service,
-            message_size: 50 << 20,
-            limits: Limits::default(),
+            message_size,
+            limits,
             normalise_newlines: false,
             starttls: false,
             mechanisms: Vec::new(),
@@ -82,15 +82,17 @@ pub struct Limits {
     pub rate: u64,
 }
 
-impl Default for Limits {
-    fn default() -> Self {
+impl Limits {
+    /// The limits that nobody has to choose, beside those that the operator chose.
+    #[must_use]
+    pub const fn new(recipients: usize, hold: u32) -> Self {
         Self {
-            recipients: limits::RECIPIENTS,
-            commands: 100_000,
-            bad_commands: 20,
+            recipients,
+            commands: limits::SMTP_COMMANDS,
+            bad_commands: limits::SMTP_BAD_COMMANDS,
             command_time: limits::SMTP_SERVER_PATIENCE,
-            hold: 30 * 24 * 60 * 60,
-            rate: 128,
+            hold,
+            rate: limits::SMTP_MINIMUM_RATE,
         }
     }
 }

@@ -207,7 +207,7 @@ pub(crate) fn run(command: Command) -> Result<()> {
         Command::Quota { place, address, quota } => {
             let octets = match quota.as_str() {
                 "none" => None,
-                size => Some(size.parse::<Octets>().map_err(|words| anyhow::anyhow!(words))?.0),
+                size => Some(Octets::plausible(size).map_err(|words| anyhow::anyhow!(words))?.0),
             };
             ensure!(
                 octets != Some(0),

@@ -204,31 +204,35 @@ fn whole_seconds(text: &str) -> Option<u64> {
 impl Value for Octets {
     fn read(value: &Written<'_>, slot: &Slot) -> Read<Self> {
         let at = value.span();
-        let (octets, has_unit) = match value.get_ref() {
-            DeValue::Integer(number) => match number.as_str().parse() {
-                Ok(octets) => (Self(octets), false),
-                Err(_) => return slot.wanted(&at, "a size with its unit"),
-            },
-            DeValue::String(text) => (
-                text.parse().or_else(|words: String| slot.wrong(&at, &words))?,
-                text.ends_with(|last: char| !last.is_ascii_digit()),
-            ),
+        match value.get_ref() {
+            DeValue::Integer(number) if number.as_str().parse::<u64>().is_ok() => {
+                Self::plausible(number.as_str())
+            }
+            DeValue::String(text) => Self::plausible(text),
             _ => return slot.wanted(&at, "a size with its unit"),
-        };
-        let Self(number) = octets;
-        if !has_unit && (1..PLAUSIBLE).contains(&number) {
-            let octets = if number == 1 { "octet" } else { "octets" };
-            let words = format!(
-                "{number} without a unit would be {number} {octets}: write the unit that is meant, such \
-                 as \"{number}MiB\""
-            );
-            return slot.wrong(&at, &words);
         }
-        Ok(octets)
+        .or_else(|words| slot.wrong(&at, &words))
     }
 
     fn rank(&self) -> Option<u64> {
         Some(self.0)
+    }
+}
+
+impl Octets {
+    /// Reads a size of mail. Whoever writes a small number without a unit means no octets.
+    pub(crate) fn plausible(text: &str) -> Result<Self, String> {
+        let size: Self = text.parse()?;
+        let has_unit = text.ends_with(|last: char| !last.is_ascii_digit());
+        let number = size.0;
+        if has_unit || !(1..PLAUSIBLE).contains(&number) {
+            return Ok(size);
+        }
+        let octets = if number == 1 { "octet" } else { "octets" };
+        Err(format!(
+            "{number} without a unit would be {number} {octets}: write the unit that is meant, such as \
+             \"{number}MiB\""
+        ))
     }
 }
 

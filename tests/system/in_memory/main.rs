@@ -4,3 +4,4 @@
 mod pair;
 mod relay;
 mod server;
+mod settings;

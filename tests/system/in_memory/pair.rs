@@ -80,6 +80,11 @@ fn envelope(recipients: &[&str], content: &[u8], stingy: bool) -> smtp_client::E
     }
 }
 
+fn profile(service: smtp_server::Service) -> smtp_server::Profile {
+    let hostname = "mail.x.test".parse().unwrap();
+    smtp_server::Profile::new(hostname, service, 50 << 20, crate::settings::smtp_limits())
+}
+
 /// Sends a message to `recipients`, of which those at `refused.test` are refused.
 fn send(hello: HelloVerb, recipients: &[&str], content: &[u8], size: usize, stingy: bool) -> Sent {
     let service = match hello {
@@ -88,7 +93,7 @@ fn send(hello: HelloVerb, recipients: &[&str], content: &[u8], size: usize, stin
     };
     let profile = smtp_server::Profile {
         message_size: if stingy { 10 } else { 1 << 30 },
-        ..smtp_server::Profile::new("mail.x.test".parse().unwrap(), service)
+        ..profile(service)
     };
     let mut server = Side::new(posta_smtp::Server::new(Arc::new(profile)));
     let options = smtp_client::Options::new("c.test", hello, TlsUse::IfOffered);
@@ -255,8 +260,7 @@ proptest! {
     #[test]
     fn servers_survive_anything(input in hostile(), size in 1usize..100) {
         for service in [smtp_server::Service::Smtp, smtp_server::Service::Lmtp] {
-            let hostname = "mail.x.test".parse().unwrap();
-            let profile = smtp_server::Profile { message_size: 30, mechanisms: vec!["PLAIN"], normalise_newlines: true, plaintext_auth: true, ..smtp_server::Profile::new(hostname, service) };
+            let profile = smtp_server::Profile { message_size: 30, mechanisms: vec!["PLAIN"], normalise_newlines: true, plaintext_auth: true, ..profile(service) };
             survives(posta_smtp::Server::new(Arc::new(profile)), &input, size, accept);
         }
         let profile = pop3_server::Profile { mechanisms: vec!["PLAIN"], ..pop3_server::Profile::new("mail.x.test".into()) };

@@ -26,16 +26,12 @@ impl Protocol for Smtp {
             _ => Service::Smtp,
         };
         let size = script.setting("size").map_or(1_000_000, |size| size.parse().unwrap());
+        let hostname = script.setting("hostname").unwrap().parse().unwrap();
+        let recipients = script.setting("recipients").map_or(100, |count| count.parse().unwrap());
+        let commands = script.setting("commands").map_or(1_000, |count| count.parse().unwrap());
+        let limits = Limits { commands, ..Limits::new(recipients, 30 * 24 * 60 * 60) };
         let engine = Server::new(Arc::new(Profile {
             verify: script.setting("verify") == Some("yes"),
-            message_size: size,
-            limits: Limits {
-                commands: script.setting("commands").map_or(1_000, |count| count.parse().unwrap()),
-                recipients: script
-                    .setting("recipients")
-                    .map_or(100, |count| count.parse().unwrap()),
-                ..Limits::default()
-            },
             normalise_newlines: script.setting("bare-newlines") == Some("normalise"),
             starttls: script.setting("starttls") == Some("yes"),
             mechanisms: match script.setting("auth") {
@@ -47,7 +43,7 @@ impl Protocol for Smtp {
                 None => Vec::new(),
             },
             plaintext_auth: script.setting("auth") == Some("plaintext"),
-            ..Profile::new(script.setting("hostname").unwrap().parse().unwrap(), service)
+            ..Profile::new(hostname, service, size, limits)
         }));
         if script.setting("trusted") == Some("yes") { engine.trusting() } else { engine }
     }

@@ -120,6 +120,7 @@ impl Services {
             Kind::Web => Protocol::Web(Arc::new(self.policy())),
             Kind::Pop3 => Protocol::Pop3 {
                 profile: Arc::new(Pop3Profile {
+                    hostname: self.settings.hostname.to_string(),
                     stls: by_command,
                     mechanisms: self.mechanisms(false),
                     secured_mechanisms: self.mechanisms(true),
@@ -127,7 +128,6 @@ impl Services {
                     login_delay: pop3.login_delay,
                     expire: pop3.expire,
                     patience: pop3.autologout,
-                    ..Pop3Profile::new(self.settings.hostname.to_string())
                 }),
                 maildrops: Arc::new(Maildrops {
                     store: self.world.store.clone(),

@@ -15,18 +15,6 @@ pub struct Schedule {
     pub delay_notice: Duration,
 }
 
-impl Default for Schedule {
-    /// Quickly at first, for what greylisting and short outages hold up; then ever more slowly.
-    fn default() -> Self {
-        let minutes = [1, 5, 15, 30, 60, 2 * 60, 4 * 60];
-        Self {
-            retry: minutes.iter().map(|minutes| Duration::from_secs(minutes * 60)).collect(),
-            give_up: Duration::from_secs(5 * 24 * 60 * 60),
-            delay_notice: Duration::from_secs(4 * 60 * 60),
-        }
-    }
-}
-
 /// What comes after an attempt that decided nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum After {
@@ -94,13 +82,22 @@ impl Schedule {
 mod tests {
     use super::*;
 
+    fn schedule() -> Schedule {
+        let minutes = [1, 5, 15, 30, 60, 2 * 60, 4 * 60];
+        Schedule {
+            retry: minutes.iter().map(|minutes| Duration::from_secs(minutes * 60)).collect(),
+            give_up: Duration::from_secs(5 * 24 * 60 * 60),
+            delay_notice: Duration::from_secs(4 * 60 * 60),
+        }
+    }
+
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(second).unwrap()
     }
 
     #[test]
     fn attempts_grow_rarer_until_they_end() {
-        let schedule = Schedule::default();
+        let schedule = schedule();
         let (mut now, mut attempts, mut last, mut is_told) = (at(0), 1, 0, false);
         while let After::Again(next) = schedule.after(attempts, at(0), None, now) {
             assert!(next > now, "time goes on");
@@ -121,7 +118,7 @@ mod tests {
 
     #[test]
     fn deadlines_end_it_or_are_told() {
-        let schedule = Schedule::default();
+        let schedule = schedule();
         let fails = Some((at(90), Late::Return));
         assert_eq!(schedule.after(1, at(0), fails, at(0)), After::Again(at(60)));
         assert_eq!(schedule.after(2, at(0), fails, at(60)), After::Again(at(90)));

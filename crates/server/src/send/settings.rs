@@ -12,9 +12,6 @@ use std::{
     time::Duration,
 };
 
-/// Connections to one server at most, unless the operator says otherwise.
-const CONNECTIONS: usize = 20;
-
 /// How mail goes out.
 #[derive(Debug, Clone)]
 pub struct RelaySettings {
@@ -34,21 +31,8 @@ pub struct RelaySettings {
     pub private_addresses: PrivateAddresses,
 }
 
-impl Default for RelaySettings {
-    fn default() -> Self {
-        Self {
-            all: Rules::default(),
-            domains: HashMap::new(),
-            patience: Duration::from_secs(10 * 60),
-            connections: CONNECTIONS,
-            sources: Vec::new(),
-            private_addresses: PrivateAddresses::default(),
-        }
-    }
-}
-
 /// What holds for a destination.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Rules {
     /// When it is tried.
     pub schedule: Schedule,
@@ -126,9 +110,25 @@ mod tests {
 
     #[test]
     fn the_nearest_rules_hold() {
-        let mut settings = RelaySettings::default();
+        let all = Rules {
+            schedule: Schedule {
+                retry: vec![Duration::from_secs(60)],
+                give_up: Duration::from_secs(600),
+                delay_notice: Duration::from_secs(300),
+            },
+            route: None,
+            rate: None,
+        };
+        let mut settings = RelaySettings {
+            all: all.clone(),
+            domains: HashMap::new(),
+            patience: Duration::from_secs(60),
+            connections: 1,
+            sources: Vec::new(),
+            private_addresses: PrivateAddresses::Refuse,
+        };
         for (name, rate) in [("y.test", 1), (".y.test", 2), (".b.y.test", 3)] {
-            let rules = Rules { rate: Some(rate), ..Rules::default() };
+            let rules = Rules { rate: Some(rate), ..all.clone() };
             settings.domains.insert(name.to_owned(), rules);
         }
         for (destination, rate) in [

@@ -3,7 +3,13 @@
 mod narrate;
 mod tap;
 
-use crate::{client, config::Source, output::say, runtime::block_on, wiring};
+use crate::{
+    client,
+    config::{Config, Source},
+    output::say,
+    runtime::block_on,
+    wiring,
+};
 use anyhow::{Context, Result, bail, ensure};
 use bytes::Bytes;
 use clap::Args;
@@ -48,8 +54,9 @@ pub(crate) fn run(arguments: Arguments, umask: u32) -> Result<()> {
     let store = wiring::open_store(directory.path(), None)?;
     block_on(async move {
         add_accounts(store.clone()).await?;
-        let world = wiring::world(store, &Source::defaults()?.config, umask)?;
-        let server = Server::start(settings()?, world).await?;
+        let config = Config { hostname: Some(DOMAIN.parse()?), ..Source::defaults()?.config };
+        let world = wiring::world(store, &config, umask)?;
+        let server = Server::start(settings(config)?, world).await?;
         let played = play(&server).await;
         if played.is_ok() && !arguments.once {
             stay(&server).await?;
@@ -59,7 +66,7 @@ pub(crate) fn run(arguments: Arguments, umask: u32) -> Result<()> {
     })
 }
 
-fn settings() -> Result<Settings> {
+fn settings(config: Config) -> Result<Settings> {
     let loopback = |kind| ListenerSettings {
         kind,
         endpoint: Endpoint::Tcp(([127, 0, 0, 1], 0).into()),
@@ -67,7 +74,8 @@ fn settings() -> Result<Settings> {
     };
     Ok(Settings {
         listeners: vec![loopback(Kind::Submission), loopback(Kind::Smtp), loopback(Kind::Pop3)],
-        ..Settings::new(DOMAIN.parse()?)
+        control: None,
+        ..wiring::settings(&Config { listen: Vec::new(), ..config })?
     })
 }
 

@@ -1,6 +1,7 @@
 //! What the next server hears of a message's envelope, and what it need not be able to do.
 
 use super::*;
+use crate::settings::relay_settings;
 use std::sync::Mutex;
 use tokio::io::{AsyncBufReadExt, BufReader};
 
@@ -47,7 +48,7 @@ async fn with_next_hop(offers: &'static str) -> (Two, Heard) {
     zone.exchangers.insert("next.test".into(), vec![(10, "mx.next.test".to_owned())]);
     zone.addresses.insert("mx.next.test".into(), vec![[192, 0, 2, 30].into()]);
     let private_addresses = PrivateAddresses::Allow;
-    let two = two_with(zone, RelaySettings { private_addresses, ..RelaySettings::default() }).await;
+    let two = two_with(zone, RelaySettings { private_addresses, ..relay_settings() }).await;
     let heard = next_hop(&two, offers).await;
     (two, heard)
 }

@@ -1,6 +1,7 @@
 //! Strangers who want this server to connect to what only its own network reaches.
 
 use super::*;
+use crate::settings::{relay_settings, rules};
 use posta_net::transport::Endpoint;
 use posta_server::send::{Rules, Smarthost, SmarthostTls};
 use std::{
@@ -77,7 +78,7 @@ fn reached(counts: &[Arc<AtomicUsize>]) -> Vec<&'static str> {
 /// sent the mail hears of it at once.
 #[tokio::test(start_paused = true)]
 async fn nobody_has_us_connect_to_what_is_inside() {
-    let two = two_with(hostile(), RelaySettings::default()).await;
+    let two = two_with(hostile(), relay_settings()).await;
     let counts = services(&two).await;
     let domains = DOMAINS.iter().map(|(domain, _)| *domain);
     for (number, domain) in domains.chain(["[127.0.0.9]", "[IPv6:::1]"]).enumerate() {
@@ -98,7 +99,7 @@ async fn nobody_has_us_connect_to_what_is_inside() {
 /// inside, and no report is handed in there.
 #[tokio::test(start_paused = true)]
 async fn the_public_addresses_of_a_server_are_tried() {
-    let two = two_with(hostile(), RelaySettings::default()).await;
+    let two = two_with(hostile(), relay_settings()).await;
     let counts = services(&two).await;
     two.send("<ana@x.test>", &["<a@mixed.test>"]).await;
     let line = two.tried(Some(1)).await.unwrap();
@@ -116,17 +117,17 @@ async fn what_the_configuration_names_is_exempt() {
         let tls = SmarthostTls::None;
         Some(Arc::new(Smarthost { host: host.to_owned(), port: 25, tls, login: None }))
     };
-    let all = Rules { route: smarthost("10.0.0.7"), ..Rules::default() };
-    let own = Rules { route: smarthost("mx.four.test"), ..Rules::default() };
+    let all = Rules { route: smarthost("10.0.0.7"), ..rules() };
+    let own = Rules { route: smarthost("mx.four.test"), ..rules() };
     let domains = HashMap::from([("route.test".to_owned(), own)]);
-    let two = two_with(hostile(), RelaySettings { all, domains, ..RelaySettings::default() }).await;
+    let two = two_with(hostile(), RelaySettings { all, domains, ..relay_settings() }).await;
     let counts = services(&two).await;
     two.send("<ana@x.test>", &["<a@route.test>", "<a@six.test>"]).await;
     sleep(Duration::from_secs(30)).await;
     assert_eq!(reached(&counts), ["127.0.0.9:25", "10.0.0.7:25"]);
 
     let private_addresses = PrivateAddresses::Allow;
-    let open = RelaySettings { private_addresses, ..RelaySettings::default() };
+    let open = RelaySettings { private_addresses, ..relay_settings() };
     let two = two_with(hostile(), open).await;
     let counts = services(&two).await;
     two.send("<ana@x.test>", &["<a@near.test>", "<a@mixed.test>"]).await;

@@ -4,6 +4,7 @@ use super::{
     hops::{Answers, Heard, Protection, hop},
     *,
 };
+use crate::settings::{relay_settings, rules};
 use posta_mail::Secret;
 use posta_server::send::{Rules, Smarthost, SmarthostTls};
 
@@ -17,8 +18,8 @@ async fn through(answers: Answers) -> (Two, Heard) {
         tls: SmarthostTls::StartTls,
         login: Some(("user".to_owned(), Secret::new(b"parola"))),
     };
-    let all = Rules { route: Some(Arc::new(smarthost)), ..Rules::default() };
-    let two = two_with(zone, RelaySettings { all, ..RelaySettings::default() }).await;
+    let all = Rules { route: Some(Arc::new(smarthost)), ..rules() };
+    let two = two_with(zone, RelaySettings { all, ..relay_settings() }).await;
     let heard = hop(&two.net, ("out.test", "192.0.2.40:587"), Protection::Tls, answers).await;
     (two, heard)
 }

@@ -9,6 +9,7 @@ mod odd;
 mod reports;
 mod trace;
 
+use crate::settings::{relay_settings, settings};
 use posta_mail::{
     ReversePath, Timestamp,
     envelope::{Body, Notify},
@@ -111,7 +112,7 @@ async fn side(
             listener(Kind::Pop3, 110),
         ],
         relay: relay.clone(),
-        ..Settings::new(name.parse().unwrap())
+        ..settings(name)
     };
     let world = World {
         store: store.clone(),
@@ -139,7 +140,7 @@ fn mute(number: usize) -> IpAddr {
 /// On a network of addresses that are nobody's.
 async fn two() -> Two {
     let private_addresses = PrivateAddresses::Allow;
-    two_with(zone(), RelaySettings { private_addresses, ..RelaySettings::default() }).await
+    two_with(zone(), RelaySettings { private_addresses, ..relay_settings() }).await
 }
 
 async fn two_with(zone: FixedZone, relay: RelaySettings) -> Two {

@@ -4,6 +4,7 @@ use super::{
     hops::{Answers, Heard, Protection, hop},
     *,
 };
+use crate::settings::{relay_settings, rules, schedule};
 use posta_server::send::{Rules, Smarthost, SmarthostTls, schedule::Schedule};
 use tokio::time::Instant;
 
@@ -33,10 +34,10 @@ async fn hops() -> Hops {
             zone.addresses.insert(name, vec![[192, 0, 2 + number, case as u8].into()]);
         }
     }
-    let schedule = Schedule { retry: vec![Duration::from_secs(2)], ..Schedule::default() };
-    let all = Rules { schedule, ..Rules::default() };
+    let schedule = Schedule { retry: vec![Duration::from_secs(2)], ..schedule() };
+    let all = Rules { schedule, ..rules() };
     let private_addresses = PrivateAddresses::Allow;
-    let two = two_with(zone, RelaySettings { all, private_addresses, ..Default::default() }).await;
+    let two = two_with(zone, RelaySettings { all, private_addresses, ..relay_settings() }).await;
     Hops { two, cases: 0 }
 }
 
@@ -170,14 +171,14 @@ async fn the_schedule_holds_with_a_server_that_answers_no_rset() {
 /// is dialled each time.
 #[tokio::test(start_paused = true)]
 async fn a_destinations_own_schedule_holds() {
-    let schedule = Schedule { retry: vec![Duration::from_secs(2)], ..Schedule::default() };
-    let own = Rules { schedule, ..Rules::default() };
+    let schedule = Schedule { retry: vec![Duration::from_secs(2)], ..schedule() };
+    let own = Rules { schedule, ..rules() };
     let domains = [("y.test".to_owned(), own)].into();
     let private_addresses = PrivateAddresses::Allow;
     let mut zone = zone();
     zone.exchangers.insert("y.test".into(), vec![(10, "one.hop.test".to_owned())]);
     zone.addresses.insert("one.hop.test".into(), vec![[192, 0, 2, 40].into()]);
-    let settings = RelaySettings { domains, private_addresses, ..RelaySettings::default() };
+    let settings = RelaySettings { domains, private_addresses, ..relay_settings() };
     let two = two_with(zone, settings).await;
     let answers = &[("connected", "421 4.3.2 too busy")];
     let heard = hop(&two.net, ("one.hop.test", "192.0.2.40:25"), Protection::None, answers).await;
@@ -289,8 +290,8 @@ async fn tls_that_does_not_work_is_told_in_words() {
         zone.addresses.insert("out.test".to_owned(), vec![[192, 0, 2, 40].into()]);
         let (host, tls) = ("out.test".to_owned(), SmarthostTls::StartTls);
         let smarthost = Smarthost { host, port: 587, tls, login: None };
-        let all = Rules { route: Some(Arc::new(smarthost)), ..Rules::default() };
-        let two = two_with(zone, RelaySettings { all, ..RelaySettings::default() }).await;
+        let all = Rules { route: Some(Arc::new(smarthost)), ..rules() };
+        let two = two_with(zone, RelaySettings { all, ..relay_settings() }).await;
         let heard = hop(&two.net, ("out.test", "192.0.2.40:587"), protection, answers).await;
         two.send("<ana@x.test>", &["<a@far.test>"]).await;
         let line = two.tried(Some(1)).await.unwrap();

@@ -5,6 +5,7 @@ use super::{
     hops::{Protection, hop},
     *,
 };
+use crate::settings::{relay_settings, rules};
 use posta_net::transport::{Endpoint, Stream};
 use posta_server::send::{Rules, Smarthost, SmarthostTls};
 use posta_store::Contents;
@@ -54,7 +55,7 @@ async fn with(odd: Odd) -> Two {
     zone.exchangers.insert("odd.test".to_owned(), vec![(10, "mx.odd.test".to_owned())]);
     zone.addresses.insert("mx.odd.test".to_owned(), vec![ODD.into()]);
     let private_addresses = PrivateAddresses::Allow;
-    let two = two_with(zone, RelaySettings { private_addresses, ..Default::default() }).await;
+    let two = two_with(zone, RelaySettings { private_addresses, ..relay_settings() }).await;
     odd.start(&two.net).await;
     two
 }
@@ -93,14 +94,14 @@ async fn faults_of_tls_are_about_security() {
         tls: SmarthostTls::StartTls,
         login: None,
     };
-    let all = Rules { route: Some(Arc::new(smarthost)), ..Rules::default() };
+    let all = Rules { route: Some(Arc::new(smarthost)), ..rules() };
     let mut zone = zone();
     zone.addresses.insert("out.test".to_owned(), vec![[192, 0, 2, 40].into()]);
     for (name, protection, words) in [
         ("other.test", Protection::Tls, "the certificate is for other.test, not for out.test"),
         ("out.test", Protection::None, "no TLS: it is not offered"),
     ] {
-        let settings = RelaySettings { all: all.clone(), ..RelaySettings::default() };
+        let settings = RelaySettings { all: all.clone(), ..relay_settings() };
         let two = two_with(zone.clone(), settings).await;
         hop(&two.net, (name, "192.0.2.40:587"), protection, &[]).await;
         two.send("<ana@x.test>", &["<a@far.test> NOTIFY=FAILURE"]).await;

@@ -14,6 +14,7 @@ mod standing;
 mod submission;
 mod tokens;
 
+use crate::settings::{settings, smtp_limits};
 use posta_mail::Timestamp;
 use posta_net::{
     clock::SimulatedClock,
@@ -72,7 +73,7 @@ async fn system_on(
         message_size: 2_000_000,
         sessions: 4,
         sessions_per_client: 3,
-        smtp_limits: Limits { commands: 50, ..Limits::default() },
+        smtp_limits: Limits { commands: 50, ..smtp_limits() },
         memory: 1,
         listeners: vec![
             listener(Kind::Smtp, 25),
@@ -80,7 +81,7 @@ async fn system_on(
             listener(Kind::Lmtp, 24),
             listener(Kind::Pop3, 110),
         ],
-        ..Settings::new("mail.x.test".parse().unwrap())
+        ..settings("mail.x.test")
     };
     change(&mut settings);
     // What goes there stays in the queue.

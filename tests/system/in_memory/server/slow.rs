@@ -1,6 +1,7 @@
 //! Senders that hold what others need: memory for content and for envelopes.
 
 use super::*;
+use crate::settings::smtp_limits;
 
 /// Everybody in these tests comes through a load balancer, which says who it is.
 async fn crowded(memory: usize) -> System {
@@ -108,8 +109,7 @@ async fn envelopes_are_within_the_memory() {
             settings.sessions = 600;
             settings.sessions_per_client = 600;
             settings.memory = 4 << 20;
-            settings.smtp_limits =
-                Limits { commands: 5_000, recipients: 1_000, ..Limits::default() };
+            settings.smtp_limits = Limits { commands: 5_000, recipients: 1_000, ..smtp_limits() };
         };
         let system = system_with(change).await;
         let tag = "x".repeat(50);

@@ -43,7 +43,7 @@ fn settings() -> OAuthSettings {
             audience: Some("https://mail.x.test".to_owned()),
             clients: vec!["thunderbird".to_owned(), "k9".to_owned()],
             scope: vec!["mail".to_owned()],
-            claim: None,
+            claim: "email".to_owned(),
         },
     }
 }

@@ -125,6 +125,12 @@ const MISTAKES: &[Mistake] = &[
          no limit",
     ),
     typed(
+        &["account", "quota", "ana@x.test", "50"],
+        "",
+        1,
+        "posta: 50 without a unit would be 50 octets: write the unit that is meant, such as \"50MiB\"",
+    ),
+    typed(
         &["account", "quota", "ana@x.test", "10GB"],
         "",
         1,

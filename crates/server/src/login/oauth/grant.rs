@@ -9,8 +9,8 @@ use posta_mail::{Address, Timestamp};
 use serde_json::Value;
 use std::time::Duration;
 
-/// The claim that names the account, unless the operator says which.
-const CLAIM: &str = "email";
+/// The claim that the identity server vouches for by another one.
+const EMAIL: &str = "email";
 
 /// How far the identity server's clock may be ahead of ours (RFC 7519 §4.1.5: "no more than a few
 /// minutes").
@@ -29,8 +29,8 @@ pub struct Accepted {
     pub clients: Vec<String>,
     /// What the token must allow, all of it: members of its `scope`.
     pub scope: Vec<String>,
-    /// Which member of the answer has the account's address; `email` if none is named.
-    pub claim: Option<String>,
+    /// Which member of the answer has the account's address.
+    pub claim: String,
 }
 
 /// What a token grants.
@@ -136,8 +136,8 @@ impl Accepted {
     /// Returns the whole address that the claim has. A local part alone could be another's, at
     /// another domain.
     fn address(&self, answer: &Value) -> Result<Address, Rejection> {
-        let claim = self.claim.as_deref().unwrap_or(CLAIM);
-        if claim == CLAIM {
+        let claim = self.claim.as_str();
+        if claim == EMAIL {
             // OpenID Connect Core §5.1. Some identity servers write it as text, some not at all.
             match answer.get("email_verified") {
                 None | Some(Value::Bool(true)) => {}
