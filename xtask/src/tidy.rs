@@ -1,6 +1,13 @@
 //! The rules of the house that a program can check. What a rule is for stands in ARCHITECTURE.md.
 
 use crate::manual;
+mod debts;
+mod floors;
+mod house;
+mod names;
+mod rooms;
+mod source;
+
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -17,6 +24,9 @@ const FUNCTION_LINES: usize = 70;
 
 /// Lines that ARCHITECTURE.md may have.
 const ARCHITECTURE_LINES: usize = 300;
+
+/// Columns that a line of ARCHITECTURE.md may have.
+const ARCHITECTURE_COLUMNS: usize = 110;
 
 /// The workspace's crates, and which of them each may know.
 pub(crate) const MAY_KNOW: [(&str, &[&str]); 12] = [
@@ -116,10 +126,17 @@ pub(crate) fn run(root: &Path) -> Result<(), String> {
             files += 1;
         }
     }
-    check_documents(root, &mut problems);
+    let house = house::check(root)?;
+    problems.extend(house.problems);
+    let mut debts = house.debts;
+    debts.push(check_documents(root, &mut problems));
     problems.extend(manual::check(root));
     if files == 0 {
         problems.push("no file was found to check".to_owned());
+    }
+    debts.retain(|(count, _)| *count > 0);
+    for (count, what) in debts {
+        println!("debt: {count} {what} (xtask/src/tidy/debts.rs)");
     }
     if problems.is_empty() {
         println!("{files} files are tidy");
@@ -235,20 +252,37 @@ fn long_functions(text: &str) -> Vec<(usize, usize)> {
     long
 }
 
-fn check_documents(root: &Path, problems: &mut Vec<String>) {
+/// Returns the debts of the documents.
+fn check_documents(root: &Path, problems: &mut Vec<String>) -> (usize, &'static str) {
     let read = |name: &str| fs::read_to_string(root.join(name)).unwrap_or_default();
-    let architecture = read("ARCHITECTURE.md").lines().count();
-    if architecture == 0 || architecture > ARCHITECTURE_LINES {
-        problems.push(format!(
-            "ARCHITECTURE.md has {architecture} lines, not 1 to {ARCHITECTURE_LINES}"
-        ));
-    }
+    let wide = check_architecture(&read("ARCHITECTURE.md"), debts::WIDE_LINES, problems);
     let readme = read("README.md");
     for command in COMMANDS {
         if !readme.contains(command) {
             problems.push(format!("README.md does not name `{command}`"));
         }
     }
+    (wide, "lines of ARCHITECTURE.md that are too wide")
+}
+
+/// Returns the number of lines that are too wide, where so many are known debts.
+fn check_architecture(text: &str, debts: usize, problems: &mut Vec<String>) -> usize {
+    let lines = text.lines().count();
+    if lines == 0 || lines > ARCHITECTURE_LINES {
+        problems.push(format!("ARCHITECTURE.md has {lines} lines, not 1 to {ARCHITECTURE_LINES}"));
+    }
+    let wide: Vec<_> = (1..)
+        .zip(text.lines())
+        .filter(|(_, line)| line.chars().count() > ARCHITECTURE_COLUMNS)
+        .map(|(number, _)| number)
+        .collect();
+    if wide.len() > debts {
+        problems.push(format!(
+            "ARCHITECTURE.md: lines {wide:?} have more than {ARCHITECTURE_COLUMNS} columns"
+        ));
+        return 0;
+    }
+    wide.len()
 }
 
 pub(crate) fn rust_files(directory: &Path) -> Vec<PathBuf> {
@@ -289,6 +323,23 @@ mod tests {
             ("posta-server", &"\n".repeat(FILE_LINES + 1)),
         ] {
             assert_eq!(problems(name, "x.rs", text).len(), 1, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_wide_or_long_architecture_is_noticed() {
+        let wide = "ă".repeat(ARCHITECTURE_COLUMNS + 1) + "\n";
+        for (text, debts, breaches) in [
+            ("ă".repeat(ARCHITECTURE_COLUMNS), 0, 0),
+            (wide.clone(), 0, 1),
+            (wide.clone(), 1, 0),
+            (wide.repeat(2), 1, 1),
+            ("a\n".repeat(ARCHITECTURE_LINES + 1), 0, 1),
+            (String::new(), 0, 1),
+        ] {
+            let mut problems = Vec::new();
+            check_architecture(&text, debts, &mut problems);
+            assert_eq!(problems.len(), breaches, "{problems:?}");
         }
     }
 

@@ -1,12 +1,14 @@
 //! Which mailboxes an address means.
 
+mod canonical;
 mod follow;
 pub(crate) mod postmaster;
 pub(crate) mod problems;
 pub mod srs;
 
+pub(crate) use canonical::{canonical, untagged};
 pub use follow::{Broken, Fault};
-pub(crate) use follow::{Follower, TARGETS, canonical, faults, untagged};
+pub(crate) use follow::{Follower, TARGETS, faults};
 
 use crate::directory::srs::Srs;
 use follow::Followed;

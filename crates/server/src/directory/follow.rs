@@ -6,11 +6,13 @@
 //! address of a domain that stands for another is that of the other. An account that forwards is an
 //! alias of its own name, whose end its mailbox is where the alias names itself.
 
-use super::postmaster::{self, FirstAccounts, is_duty};
+use super::{
+    canonical::{canonical, untagged},
+    postmaster::{self, FirstAccounts, is_duty},
+};
 use posta_mail::{Address, Reply};
 use posta_store::{Account, AccountId, Alias, AliasName, Store, StoreError, keeps_copy};
 use std::{
-    borrow::Cow,
     collections::{BTreeSet, HashSet},
     fmt,
 };
@@ -20,9 +22,6 @@ pub(crate) const DEPTH: usize = 10;
 
 /// Mailboxes and other addresses that one address may mean.
 pub(crate) const TARGETS: usize = 1_000;
-
-/// What separates a user from a tag: `ana+shopping` is `ana` (RFC 5233).
-const TAG: char = '+';
 
 /// What an address leads to, followed to its end.
 #[derive(Debug, Default)]
@@ -169,7 +168,7 @@ impl<'s> Follower<'s> {
         if !is_for_duty(&address) {
             return Ok(None);
         }
-        let named = postmaster::named(self.store, address.domain()).await?;
+        let named = named_postmaster(self.store, address.domain()).await?;
         let first = self.first_account(address.domain()).await?;
         for other in [named, first].into_iter().flatten() {
             let mut walk = Walk::default();
@@ -238,7 +237,7 @@ impl<'s> Follower<'s> {
         let duty = is_for_duty(address);
         let mut meaning = self.by_name(address).await?;
         if duty && matches!(meaning, Meaning::Nothing) {
-            let named = postmaster::named(self.store, address.domain()).await?;
+            let named = named_postmaster(self.store, address.domain()).await?;
             meaning = stand_in(address, named);
         }
         if matches!(meaning, Meaning::Nothing) {
@@ -393,18 +392,10 @@ fn stand_in(address: &Address, other: Option<Address>) -> Meaning {
     other.map_or(Meaning::Nothing, |other| Meaning::Alias(name, vec![other]))
 }
 
-/// The address in the domain that its own stands for; itself where that stands for none.
-pub(crate) async fn canonical<'a>(
-    store: &dyn Store,
-    address: &'a Address,
-) -> Result<Cow<'a, Address>, StoreError> {
-    let domain = store.domain_alias(address.domain()).await?;
-    let there = domain.and_then(|domain| Address::new(address.local_part(), &domain).ok());
-    Ok(there.map_or(Cow::Borrowed(address), Cow::Owned))
-}
-
-/// The address without its tag, if it has one.
-pub(crate) fn untagged(address: &Address) -> Option<Address> {
-    let (user, _) = address.local_part().split_once(TAG)?;
-    Address::new(user, &address.domain().parse().ok()?).ok()
+/// Returns the address that the operator named for a domain's postmaster, unless it is nobody's here any more.
+async fn named_postmaster(store: &dyn Store, domain: &str) -> Result<Option<Address>, StoreError> {
+    let Some(named) = postmaster::named(store, domain).await? else { return Ok(None) };
+    let is_somebody =
+        !store.is_local(named.domain()).await? || Follower::new(store).is_somebody(&named).await?;
+    Ok(Some(named).filter(|_| is_somebody))
 }

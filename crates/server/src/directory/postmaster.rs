@@ -2,7 +2,7 @@
 //! §4.5.1, RFC 2142 §2, §4): an account or alias of that name; else whom the operator named; else whoever
 //! gets what nobody else gets; else the domain's first account.
 
-use super::canonical;
+use super::canonical::canonical;
 use parking_lot::Mutex;
 use posta_mail::{Address, Domain};
 use posta_store::{Store, StoreError};
@@ -59,14 +59,11 @@ impl FirstAccounts {
     }
 }
 
-/// Returns whom the operator named for a domain, unless that address is nobody's here any more.
+/// Returns the address that the operator named for a domain.
 pub(super) async fn named(store: &dyn Store, domain: &str) -> Result<Option<Address>, StoreError> {
-    let Some(record) = store.kept_one(KIND, domain).await? else { return Ok(None) };
-    let address = String::from_utf8(record).ok().and_then(|text| Address::try_from(text).ok());
-    let Some(address) = address else { return Ok(None) };
-    let is_somebody = !store.is_local(address.domain()).await?
-        || super::Follower::new(store).is_somebody(&address).await?;
-    Ok(Some(address).filter(|_| is_somebody))
+    let record = store.kept_one(KIND, domain).await?;
+    let text = record.and_then(|record| String::from_utf8(record).ok());
+    Ok(text.and_then(|text| Address::try_from(text).ok()))
 }
 
 /// Names who reads what is sent to a domain's postmaster and abuse; nobody to take that back.

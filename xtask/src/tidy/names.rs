@@ -1,0 +1,95 @@
+//! One name, one thing: a public type's name stands in two files at most, unless its module names it at each use
+//! (`demo::Arguments`, not `Arguments`).
+
+use super::source::{Import, Module, Sources};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Files in which public types may have the same name.
+const FILES: usize = 2;
+
+/// The uses without a module of names that too many public types have: name, and file of the use.
+pub(crate) fn unclear(crates: &[(&str, Sources)]) -> BTreeSet<(String, String)> {
+    let mut defined: BTreeMap<&str, Vec<(&str, &Module, &str)>> = BTreeMap::new();
+    for (package, sources) in crates {
+        for (name, module, file) in &sources.types {
+            defined.entry(name).or_default().push((package, module, file));
+        }
+    }
+    let files = |places: &[(&str, &Module, &str)]| {
+        places.iter().map(|(_, _, file)| *file).collect::<BTreeSet<_>>().len()
+    };
+    defined.retain(|_, places| files(places) > FILES);
+    let mut unclear = BTreeSet::new();
+    for (package, sources) in crates {
+        for import in &sources.imports {
+            let (Some(name), Some(last)) = (&import.name, import.path.last()) else { continue };
+            let Some(places) = defined.get(name.as_str()) else { continue };
+            let is_one_of_them = places.iter().any(|(of, module, _)| {
+                leads_to(import, sources, package, of, module)
+                    && !is_within(import, package, of, module)
+            });
+            if name == last && is_one_of_them {
+                unclear.insert((name.clone(), import.file.clone()));
+            }
+        }
+    }
+    unclear
+}
+
+/// Whether an import takes a type from a module, or, from another crate, from the crate of that module.
+fn leads_to(import: &Import, sources: &Sources, package: &str, of: &str, module: &Module) -> bool {
+    match sources.resolve(import) {
+        Some(target) => package == of && target == *module,
+        None => import.path.first().is_some_and(|first| *first == of.replace('-', "_")),
+    }
+}
+
+/// Whether an import stands in the module that defines the type, or below it.
+fn is_within(import: &Import, package: &str, of: &str, module: &Module) -> bool {
+    package == of && import.from.starts_with(module) && !module.is_empty()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The uses that are unclear beside three public types of one name, in a file `user`.
+    fn unclear_beside_three(user: &str) -> usize {
+        let mut sources = Sources::default();
+        for (module, text) in [
+            ("", user),
+            ("a", "pub enum State {}"),
+            ("b", "pub struct State;"),
+            ("c", "pub(crate) type State = u8;"),
+        ] {
+            let path = module.split_terminator("::").map(str::to_owned).collect();
+            sources.add(&format!("{module}.rs"), path, text).unwrap();
+        }
+        unclear(&[("posta-x", sources)]).len()
+    }
+
+    #[test]
+    fn a_name_of_three_types_needs_its_module() {
+        assert_eq!(unclear_beside_three("use a::State;"), 1);
+        assert_eq!(unclear_beside_three("pub use crate::b::{State, Other};"), 1);
+        for clear in [
+            "use a; fn f(_: a::State) {}",
+            "use a::State as Mine;",
+            "use a::Other;",
+            "use std::State;",
+        ] {
+            assert_eq!(unclear_beside_three(clear), 0, "{clear}");
+        }
+    }
+
+    #[test]
+    fn two_types_may_share_a_name() {
+        let mut sources = Sources::default();
+        sources.add("a.rs", vec!["a".into()], "pub enum State {}").unwrap();
+        sources
+            .add("b.rs", vec!["b".into()], "use crate::a::State; struct Kept; pub struct State;")
+            .unwrap();
+        sources.add("c.rs", vec!["c".into()], "struct State;").unwrap();
+        assert!(unclear(&[("posta-x", sources)]).is_empty());
+    }
+}
