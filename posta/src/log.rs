@@ -10,9 +10,10 @@
 //!
 //! Only events of our own crates are told: what libraries say of themselves is for their developers.
 //!
-//! tracing-subscriber does not do this: its formats let a line end in a value stand, its appender bounds lines and not
-//! octets and writes each by itself, and nothing in it counts repetitions. All of this file but the level would be written
-//! for it again, as layers, beside a registry of spans that nobody here opens.
+//! tracing-subscriber does not do this: its formats let a line end in a value stand, its appender bounds
+//! lines and not octets and writes each by itself, and nothing in it counts repetitions. All of this
+//! file but the level would be written for it again, as layers, beside a registry of spans that nobody
+//! here opens.
 
 use crate::config::Level;
 use parking_lot::{Condvar, Mutex, MutexGuard};

@@ -1,8 +1,9 @@
-//! Messages as MIME has them (RFC 5322, RFC 2045): completing a header section, converting 8-bit content, and writing
-//! reports.
+//! Messages as MIME has them (RFC 5322, RFC 2045): completing a header section, converting 8-bit
+//! content, and writing reports.
 //!
-//! Pure functions and state machines over pieces of octets, as in [`posta_mail`]: no sockets, no files, no clock, no
-//! randomness. A message is never held whole; a report's time, id and boundary come from the caller.
+//! Pure functions and state machines over pieces of octets, as in [`posta_mail`]: no sockets, no files,
+//! no clock, no randomness. A message is never held whole; a report's time, id and boundary come from
+//! the caller.
 
 pub mod convert;
 pub mod dsn;

@@ -1,5 +1,6 @@
-//! A report as a message (RFC 6522): `multipart/report` with a part for a person, one for a program, and what it is
-//! about. mail-builder puts it together; what differs between reports is in [`crate::dsn`] and [`crate::tls_report`].
+//! A report as a message (RFC 6522): `multipart/report` with a part for a person, one for a program, and
+//! what it is about. mail-builder puts it together; what differs between reports is in [`crate::dsn`]
+//! and [`crate::tls_report`].
 
 use mail_builder::{
     MessageBuilder,
@@ -28,8 +29,8 @@ pub(crate) struct ReportHeader<'a> {
 }
 
 impl ReportHeader<'_> {
-    /// Returns the message: this header section with `parts` below it. Values are folded and otherwise stay as they are,
-    /// UTF-8 included (RFC 6532): an address in an encoded word would be none.
+    /// Returns the message: this header section with `parts` below it. Values are folded and otherwise
+    /// stay as they are, UTF-8 included (RFC 6532): an address in an encoded word would be none.
     pub(crate) fn write(self, parts: Vec<MimePart<'_>>) -> Vec<u8> {
         let mut message = MessageBuilder::new()
             .header("From", Raw::new(format!("{} <{}>", self.name, self.from)))
@@ -49,8 +50,8 @@ impl ReportHeader<'_> {
     }
 }
 
-/// Returns a part whose octets stand as they are, and are said to be encoded so. The line end before the boundary is the
-/// boundary's (RFC 2046 §5.1.1).
+/// Returns a part whose octets stand as they are, and are said to be encoded so. The line end before the
+/// boundary is the boundary's (RFC 2046 §5.1.1).
 pub(crate) fn part<'a>(
     kind: impl Into<ContentType<'a>>,
     encoding: &'static str,
