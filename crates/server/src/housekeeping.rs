@@ -5,7 +5,7 @@ use posta_mail::{Domain, Timestamp};
 use posta_net::{clock::Clock, tls::server::Tls};
 use posta_store::{Store, StoreError};
 use std::{sync::Arc, time::Duration};
-use tokio::{sync::watch, time::sleep};
+use tokio::{sync::watch, task::spawn_blocking, time::sleep};
 
 /// How often the certificates' files are looked at for a change.
 const RELOAD_EVERY: Duration = Duration::from_secs(10);
@@ -32,7 +32,10 @@ pub(crate) async fn follow_certificates(
             () = sleep(RELOAD_EVERY) => {}
             _ = stopping.wait_for(|&stopping| stopping) => return,
         }
-        match tls.reload() {
+        // Files are read where no session waits for them.
+        let read = tls.clone();
+        let Ok(reloaded) = spawn_blocking(move || read.reload()).await else { return };
+        match reloaded {
             Ok(true) => {
                 tracing::info!("the certificates were read again");
                 examined = None;
