@@ -130,7 +130,7 @@ impl Server {
         let failures = stopping.clone();
         tasks.spawn(async move { guard.failed_logins().run(failures).await });
         let World { store, clock, .. } = services.world.clone();
-        tasks.spawn(directory::problems::tell(store.clone(), stopping.clone()));
+        tasks.spawn(directory::problems::log_daily(store.clone(), stopping.clone()));
         tasks.spawn(housekeeping::sweep(store, clock, services.expire.clone(), stopping));
         Ok(Self { listening, serving, services, stop, tasks, sessions })
     }

@@ -1,4 +1,7 @@
-//! Which mailboxes an address means.
+//! Where an address leads: to mailboxes here, through aliases and forwards, or to other servers.
+//!
+//! `receive` resolves each recipient when it is named (RCPT), so an unknown user is refused there and then;
+//! `deliver`, `send` and `reports` ask it for addresses of their own.
 
 mod canonical;
 mod follow;
@@ -18,36 +21,35 @@ use posta_store::{Account, AccountId, Store, StoreError};
 use postmaster::{DUTIES, FirstAccounts, domain_of_host, is_duty};
 use std::{borrow::Cow, sync::Arc};
 
-/// Why a recipient elsewhere is refused.
+/// The refusal of a recipient on another server, for clients that may not relay.
 pub(crate) const NOT_SERVED: &str = "That domain is not served here; to send elsewhere, log in";
 
-/// Resolves recipients, when they are named: an unknown user is refused there, and no report has to
-/// be written later.
+/// Resolves addresses by the accounts, aliases and domains of the store.
 #[derive(Clone)]
 pub struct Directory {
     store: Arc<dyn Store>,
     hostname: Domain,
     first: Arc<FirstAccounts>,
-    /// For what is forwarded; none where nothing is.
+    /// What rewrites the senders of forwarded mail; `None` where they are not rewritten.
     forwarding: Option<(Srs, Arc<dyn Clock>)>,
 }
 
 /// A recipient that was accepted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Recipient {
-    /// As it was named.
+    /// The address as the client named it.
     pub address: Address,
-    /// What it means.
+    /// Where it leads.
     pub resolved: Resolved,
-    /// What the sender wants to hear of.
+    /// Of what the sender wants a report.
     pub notify: Notify,
-    /// Whom the sender named first: `type;xtext`.
+    /// The original recipient, as `type;xtext` (ORCPT, RFC 3461 §4.2).
     pub original: Option<String>,
 }
 
 impl Recipient {
-    /// Octets that it takes in memory, about: in a list that grows by doubling, and each text with
-    /// what an allocation costs.
+    /// Returns about how many octets the recipient takes in memory, counting the spare room of a list that grows
+    /// by doubling, and what each text's allocation costs.
     #[must_use]
     pub fn octets(&self) -> usize {
         let text = |octets: usize| octets + 16;
@@ -67,32 +69,32 @@ impl Recipient {
     }
 }
 
-/// What an address means.
+/// Where an address leads.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Resolved {
-    /// Mailboxes here.
+    /// The accounts into whose mailboxes the mail goes.
     pub accounts: Vec<AccountId>,
-    /// Their addresses, for the history; none where the address that was named is the only one's own.
+    /// Their addresses, for the history; empty where the only account has the very address that was named.
     pub names: Vec<Address>,
     /// Addresses on other servers.
     pub elsewhere: Vec<Address>,
-    /// Members of aliases that it leads to and that lead to nobody, while others do.
+    /// Members of aliases on the way that lead to nobody, while other members do lead to somebody.
     pub broken: Vec<Broken>,
-    /// Whether the address stands for a sender of forwarded mail, to whom it leads back.
+    /// Whether the address is one that this server made for a sender of forwarded mail (SRS).
     pub leads_back: bool,
 }
 
-/// A recipient that is not taken.
+/// A recipient that is refused.
 #[derive(Debug)]
-pub struct NotTaken {
-    /// What the client is told.
+pub struct RefusedRecipient {
+    /// The reply for the client.
     pub reply: Reply,
-    /// What else the operator is told.
+    /// What only the operator may know: the log and the history show it.
     pub why: Option<String>,
 }
 
-impl NotTaken {
-    /// A mailbox has no room; its owner is named where another address led to it.
+impl RefusedRecipient {
+    /// Returns the refusal for a full mailbox. Its owner is named to the operator if another address led to it.
     fn of_mailbox(account: &Account, named: &Address, reply: Reply) -> Self {
         let is_about_room = reply.status.is_some_and(|status| status.subject == 2);
         let is_named = account.address == named.folded();
@@ -101,13 +103,13 @@ impl NotTaken {
     }
 }
 
-impl From<Reply> for NotTaken {
+impl From<Reply> for RefusedRecipient {
     fn from(reply: Reply) -> Self {
         Self { reply, why: None }
     }
 }
 
-/// The numbers of accounts that an address leads to, and their addresses where they are not the same.
+/// Returns the ids of the accounts that an address leads to, and their addresses ([`Resolved::names`]).
 fn named(address: &Address, accounts: &[Account]) -> (Vec<AccountId>, Vec<Address>) {
     let ids = accounts.iter().map(|account| account.id).collect();
     let is_own = |account: &Account| {
@@ -122,13 +124,13 @@ fn named(address: &Address, accounts: &[Account]) -> (Vec<AccountId>, Vec<Addres
 }
 
 impl Resolved {
-    /// Whether it leads nowhere.
+    /// Returns whether the address leads nowhere.
     #[must_use]
     pub fn is_nothing(&self) -> bool {
         self.accounts.is_empty() && self.elsewhere.is_empty()
     }
 
-    /// Whether it leads to several.
+    /// Returns whether the address leads to more than one mailbox or other address.
     #[must_use]
     pub fn is_list(&self) -> bool {
         self.accounts.len() + self.elsewhere.len() > 1
@@ -136,29 +138,30 @@ impl Resolved {
 }
 
 impl Directory {
-    /// The directory of a store, on a server of this name.
+    /// Returns the directory of a store, for the server `hostname`.
     #[must_use]
     pub fn new(store: Arc<dyn Store>, hostname: Domain) -> Self {
         Self { store, hostname, first: Arc::default(), forwarding: None }
     }
 
-    /// The same, where senders of mail that is forwarded are rewritten.
+    /// Turns on the rewriting of senders of forwarded mail.
     #[must_use]
     pub fn rewriting(self, srs: Srs, clock: Arc<dyn Clock>) -> Self {
         Self { forwarding: Some((srs, clock)), ..self }
     }
 
-    /// Whom an address stands for that we made for a sender of forwarded mail.
+    /// Returns the original sender behind an address that this server made for forwarded mail.
     #[must_use]
     pub fn original(&self, address: &Address) -> Option<Address> {
         let (srs, clock) = self.forwarding.as_ref()?;
         srs.back(address, clock.now())
     }
 
-    /// Where mail comes from that is forwarded to another server: from us, unless it does anyway.
+    /// Returns the reverse-path for mail that is forwarded to another server: an address of ours, unless the
+    /// sender is local anyway.
     ///
     /// # Errors
-    /// When the store fails.
+    /// Fails when the store does.
     pub async fn forwarder(&self, sender: &ReversePath) -> Result<ReversePath, StoreError> {
         let (ReversePath::Address(address), Some((srs, clock))) = (sender, &self.forwarding) else {
             return Ok(sender.clone());
@@ -170,12 +173,12 @@ impl Directory {
         Ok(ours.map_or_else(|| sender.clone(), ReversePath::Address))
     }
 
-    /// Whether a sender is of here: of a local domain, or of this server's name, which programs on this
-    /// machine write from.
+    /// Returns whether a sender is local: in a local domain, or at this server's name, which programs on this
+    /// machine use.
     ///
     /// # Errors
-    /// When the store fails.
-    pub async fn is_of_here(&self, sender: &ReversePath) -> Result<bool, StoreError> {
+    /// Fails when the store does.
+    pub async fn is_local_sender(&self, sender: &ReversePath) -> Result<bool, StoreError> {
         let ReversePath::Address(address) = sender else { return Ok(false) };
         Ok(self.is_of_host(address) || self.store.is_local(address.domain()).await?)
     }
@@ -184,8 +187,8 @@ impl Directory {
         address.domain() == self.hostname.as_str()
     }
 
-    /// Who gets what goes to an address of this server's name, by those we know: the postmaster.
-    /// Programs on this machine write from and to `root@` it, and somebody has to hear of it.
+    /// Follows an address at this server's name to the postmaster. Programs on this machine send mail from and to
+    /// `root@` that name, and somebody has to read it.
     async fn of_host(&self, address: &Address) -> Result<Followed, StoreError> {
         if !self.is_of_host(address) || self.store.is_local(address.domain()).await? {
             return Ok(Followed::default());
@@ -196,18 +199,17 @@ impl Directory {
         }
     }
 
-    /// What a forward-path means, or the reply that refuses it. A mailbox that is full, or has no
-    /// room for the octets that were announced, refuses it too. Whoever may relay reaches every
-    /// domain.
+    /// Resolves a recipient that a client named. A client that `may_relay` reaches every domain.
     ///
     /// # Errors
-    /// The refusal.
+    /// Returns the refusal: for an unknown user, or for a mailbox that is full or has no room for the octets that
+    /// were `announced`.
     pub async fn resolve(
         &self,
         path: &ForwardPath,
         announced: Option<u64>,
         may_relay: bool,
-    ) -> Result<(Address, Resolved), NotTaken> {
+    ) -> Result<(Address, Resolved), RefusedRecipient> {
         let address = match path {
             ForwardPath::Address(address) => address.clone(),
             // RFC 5321 §4.5.1: the postmaster of this server.
@@ -219,7 +221,7 @@ impl Directory {
             return Ok((address, Resolved { elsewhere, leads_back: true, ..Resolved::default() }));
         }
         if self.forwarding.as_ref().is_some_and(|(srs, _)| srs.is_like_ours(&address)) {
-            return Err(Reply::new(550, (5, 1, 1), "That address leads to nobody any more").into());
+            return Err(Reply::new(550, (5, 1, 1), "That address is no longer valid").into());
         }
         let Followed { accounts, elsewhere, broken } =
             self.follow(&address).await.map_err(|error| store_failed(&error))?;
@@ -232,16 +234,16 @@ impl Directory {
         }
         for account in &accounts {
             let has_room = self.has_room(account, announced.unwrap_or_default()).await;
-            has_room.map_err(|reply| NotTaken::of_mailbox(account, &address, reply))?;
+            has_room.map_err(|reply| RefusedRecipient::of_mailbox(account, &address, reply))?;
         }
         let (accounts, names) = named(&address, &accounts);
         Ok((address, Resolved { accounts, names, elsewhere, broken, leads_back: false }))
     }
 
-    /// Where mail of our own for an address goes: anywhere.
+    /// Resolves an address to which this server itself sends mail, on any domain and regardless of quotas.
     ///
     /// # Errors
-    /// When the store fails.
+    /// Fails when the store does.
     pub async fn destination(&self, address: &Address) -> Result<Resolved, StoreError> {
         let original = self.original(address);
         let address = original.as_ref().unwrap_or(address);
@@ -260,28 +262,28 @@ impl Directory {
         Ok(Resolved { accounts, names, elsewhere, broken, leads_back: false })
     }
 
-    /// The mailboxes that mail for an address goes to, each once; none if it means nothing.
+    /// Returns the accounts into whose mailboxes mail for an address goes, each once.
     ///
     /// # Errors
-    /// When the store fails.
+    /// Fails when the store does.
     pub async fn accounts(&self, address: &Address) -> Result<Vec<Account>, StoreError> {
         self.follow(address).await.map(|followed| followed.accounts)
     }
 
-    /// The accounts whose own an address is: those that it leads to, where one that forwards its mail
-    /// stays the owner of what leads to it.
+    /// Returns the accounts that own an address: those to which it leads, where an account that forwards its mail
+    /// still owns the addresses that lead to it.
     ///
     /// # Errors
-    /// When the store fails.
+    /// Fails when the store does.
     pub async fn owners(&self, address: &Address) -> Result<Vec<Account>, StoreError> {
         let follower = Follower { forwards: false, ..self.follower() };
         follower.follow(&*self.at_home(address).await?).await.map(|followed| followed.accounts)
     }
 
-    /// What VRFY and EXPN tell of a name: the addresses that it leads to.
+    /// Returns the addresses to which a name leads, for VRFY and EXPN.
     ///
     /// # Errors
-    /// When the store fails.
+    /// Fails when the store does.
     pub async fn expand(&self, name: &str) -> Result<Vec<Address>, StoreError> {
         let Ok(address) = name.parse::<Address>() else {
             let named = self.store.accounts_named(name).await?;
@@ -299,8 +301,8 @@ impl Directory {
         Follower { first: Some(&self.first), ..Follower::new(&*self.store) }
     }
 
-    /// The postmaster of this server is that of one of its domains where its own name is none (RFC 5321
-    /// §4.5.1); so is its abuse. Every other address is itself.
+    /// Replaces the server's own postmaster and abuse addresses by those of one of its domains, where the server's
+    /// name is not a local domain itself (RFC 5321 §4.5.1). Returns every other address unchanged.
     async fn at_home<'a>(&self, address: &'a Address) -> Result<Cow<'a, Address>, StoreError> {
         let same = Cow::Borrowed(address);
         if !is_duty(address.local_part())
@@ -314,7 +316,8 @@ impl Directory {
         Ok(ours.map_or(same, Cow::Owned))
     }
 
-    /// RFC 5321 §4.2.2: 452 while the mailbox is full; 552 for a message that would never fit.
+    /// Checks that a mailbox has room: 452 while it is full, 552 for a message that can never fit (RFC 5321
+    /// §4.2.2).
     async fn has_room(&self, account: &Account, announced: u64) -> Result<(), Reply> {
         let Some(quota) = account.quota else { return Ok(()) };
         if announced > quota {
@@ -330,6 +333,7 @@ impl Directory {
         }
     }
 
+    /// Resolves an address to which no account or alias here belongs.
     async fn unknown(&self, address: &Address, may_relay: bool) -> Result<Resolved, Reply> {
         match self.store.is_local(address.domain()).await {
             Ok(true) => Err(Reply::new(550, (5, 1, 1), "No such user here")),
@@ -351,20 +355,20 @@ impl Directory {
     }
 }
 
-/// The reply to a recipient whose alias leads to nobody. Where it would lead is for the operator, whom
-/// the list of aliases tells, not for strangers.
+/// Returns the refusal of a recipient whose alias leads to nobody. It does not say where the alias leads:
+/// strangers must not learn that, and the operator sees it in the list of aliases.
 fn leads_nowhere(broken: &Broken) -> Reply {
     let words = match broken.fault {
         Fault::Missing => "That address leads to nobody: tell the postmaster of this server",
         Fault::Loop | Fault::TooDeep | Fault::TooMany => {
-            "That address leads round in a loop: tell the postmaster of this server"
+            "That address leads into a loop: tell the postmaster of this server"
         }
     };
     Reply::new(550, broken.fault.status(), words)
 }
 
-/// The reply when the store fails: the client keeps the message and tries again. What failed is for
-/// the log, not for strangers.
+/// Logs a failure of the store, and returns the reply for it. The client keeps the message and tries again; it
+/// does not learn what failed.
 pub(crate) fn store_failed(error: &StoreError) -> Reply {
     tracing::error!(%error, "the store failed");
     if matches!(error, StoreError::Full) {

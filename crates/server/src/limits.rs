@@ -1,6 +1,8 @@
-//! What bounds the server's work: memory for arriving messages, rates of sending, of logging and of noting.
+//! What bounds the server's work: the memory for arriving messages, and the rates of sending, logging and writing
+//! history.
 //!
-//! A limit here is a value that others ask; what follows when it is reached is decided where it is asked.
+//! All floors ask here. A limit only says whether something is allowed; what follows when it is reached is decided
+//! where it is asked.
 
 pub mod adjustable;
 pub(crate) mod allowance;

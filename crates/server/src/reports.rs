@@ -1,4 +1,8 @@
-//! Reports to senders: what became of their messages (RFC 3461, RFC 3464).
+//! Reports to senders about what became of their messages (DSN: RFC 3461, RFC 3464), and in [`tls`] to domains
+//! about TLS (RFC 8460).
+//!
+//! `deliver` and `send` hand over outcomes, and get back a report to queue in the same transaction, if the sender
+//! wanted one. The text itself is written by `posta-mime`.
 
 pub mod tls;
 
@@ -18,43 +22,44 @@ use posta_net::clock::Clock;
 use posta_store::{Acceptance, Event, Pending, Store, StoreError, What};
 use std::sync::Arc;
 
-/// Octets of a message that a report of its failure brings back at most; of a longer one it brings the
-/// header section (RFC 3461 §6.2: a limit is a server's own affair).
+/// The most octets of a message that a report of its failure returns; of a longer one it returns the header
+/// section (RFC 3461 §6.2 leaves the limit to the server).
 const RETURNED: u64 = 50 * 1024;
 
-/// Local domains whose postmaster is looked for, where neither the sender's domain nor this server's
-/// name has one.
+/// The most local domains that are searched for a postmaster, where neither the sender's domain nor this
+/// server's name has one.
 const POSTMASTERS: usize = 3;
 
 /// The subject of status codes that are about security (RFC 3463 §3.8).
 const SECURITY: u16 = 7;
 
-/// Writes reports.
+/// Decides whether a sender gets a report, and puts it together.
 #[derive(Clone)]
 pub struct Reporter {
-    /// The server's name for itself.
+    /// This server's name.
     pub hostname: Domain,
-    /// Where messages are.
+    /// The store that holds the messages to be returned.
     pub store: Arc<dyn Store>,
-    /// Time and ids.
+    /// The source of time and message ids.
     pub clock: Arc<dyn Clock>,
-    /// Whose mailbox an address means.
+    /// Finds out where the report goes, and who is postmaster.
     pub directory: Directory,
 }
 
-/// How a report tells of a recipient.
-trait Told {
-    /// Returns whether the sender asked to hear of it.
+/// An outcome as a report describes it.
+trait Reported {
+    /// Returns whether the sender asked for a report of it.
     fn is_wanted(&self) -> bool;
-    /// Returns its status code.
+    /// Returns the status code of the recipient.
     fn status(&self) -> EnhancedStatus;
-    /// Returns the report's group of fields about it. `words` are those of the decision.
-    fn told<'a>(&'a self, words: Option<&'a str>) -> dsn::Recipient<'a>;
-    /// Returns the reason, in the words of whoever decided; what this server found is told without the codes of its making.
+    /// Returns the report's group of fields about the recipient. `words` are those of the decision.
+    fn recipient<'a>(&'a self, words: Option<&'a str>) -> dsn::Recipient<'a>;
+    /// Returns the reason: another server's reply word for word, or what this server found, without the status
+    /// codes that it chose for that.
     fn reason<'a>(&'a self, words: Option<&'a str>) -> Option<Reason<'a>>;
 }
 
-impl Told for Outcome {
+impl Reported for Outcome {
     fn is_wanted(&self) -> bool {
         match self.action {
             Action::Failed => self.notify.failure,
@@ -69,19 +74,19 @@ impl Told for Outcome {
             Action::Delayed => 4,
             _ => 2,
         };
-        let told = self.decision.as_ref().and_then(|decision| decision.reply.status);
-        match told {
-            // Security is the reason, however long it was waited for.
+        let status = self.decision.as_ref().and_then(|decision| decision.reply.status);
+        match status {
+            // Security stays the reason, however long the message waited.
             Some(status) if !self.is_given_up || status.subject == SECURITY => {
                 EnhancedStatus { class, ..status }
             }
-            // RFC 3463 §3.5: the time for it is over.
+            // RFC 3463 §3.5: the delivery time has expired.
             _ if self.is_given_up => EnhancedStatus { class, subject: 4, detail: 7 },
             _ => EnhancedStatus { class, subject: 0, detail: 0 },
         }
     }
 
-    fn told<'a>(&'a self, words: Option<&'a str>) -> dsn::Recipient<'a> {
+    fn recipient<'a>(&'a self, words: Option<&'a str>) -> dsn::Recipient<'a> {
         dsn::Recipient {
             address: &self.address,
             original: self.original.as_deref(),
@@ -115,11 +120,11 @@ impl Reports for Reporter {
 }
 
 impl Reporter {
-    /// The report that a sender wanted of these outcomes, and what is told of it; none if nothing
-    /// was wanted, or there is nobody to send it to.
+    /// Returns the report that the sender wanted of these outcomes, and the event for the history; `None` if no
+    /// report was wanted, or there is nobody to send it to.
     ///
     /// # Errors
-    /// When the store fails.
+    /// Fails when the store does.
     async fn write(
         &self,
         about: About<'_>,
@@ -130,12 +135,12 @@ impl Reporter {
         let ReversePath::Address(to) = &about.envelope.reverse_path else { return Ok(None) };
         let wanted: Vec<_> = outcomes.iter().filter(|outcome| outcome.is_wanted()).collect();
         let Some(first) = wanted.first() else { return Ok(None) };
-        // Of what was forwarded the one hears who sent it.
+        // Bounces of forwarded mail go back to the original sender (SRS).
         let original = self.directory.original(to);
         let to = original.as_ref().unwrap_or(to);
         let resolved = self.directory.destination(to).await?;
         if resolved.is_nothing() {
-            tracing::info!(%to, id = %about.id, "there is nobody to report to");
+            tracing::info!(%to, id = %about.id, "the sender's address does not exist: no report");
             return Ok(None);
         }
         let failed = wanted.iter().any(|outcome| outcome.action == Action::Failed);
@@ -145,7 +150,7 @@ impl Reporter {
             .collect();
         let from = self.postmaster(to.domain()).await?;
         let beginning = self.beginning(about).await?;
-        // RFC 8689 §5: what must be protected is not sent back, and the rest as it had to be sent.
+        // RFC 8689 §5: a message with REQUIRETLS is not returned whole, and the report has REQUIRETLS as well.
         let is_whole = failed
             && about.envelope.ret != Some(Return::Headers)
             && !about.envelope.require_tls
@@ -165,7 +170,7 @@ impl Reporter {
             recipients: wanted
                 .iter()
                 .zip(&words)
-                .map(|(outcome, words)| outcome.told(words.as_deref()))
+                .map(|(outcome, words)| outcome.recipient(words.as_deref()))
                 .collect(),
             returned: match is_whole {
                 true => Returned::Whole(&beginning),
@@ -186,14 +191,14 @@ impl Reporter {
         Ok(Some((report::report(report, &resolved), event)))
     }
 
-    /// Returns the address of a person who reads what is answered: the postmaster of a domain where that
-    /// is ours, or of this server's name, or of one of its domains, whoever takes mail first.
+    /// Returns an address at which a person reads answers to a report: the postmaster of `domain` if that is local,
+    /// else of this server's name, else of one of its domains.
     ///
     /// # Errors
-    /// When the store fails.
+    /// Fails when the store does.
     pub(crate) async fn postmaster(&self, domain: &str) -> Result<String, StoreError> {
         let fallback = format!("postmaster@{}", self.hostname);
-        // The server's name takes such mail even where it is no domain; not everybody can find it in DNS.
+        // The server's name takes such mail even where it is not a local domain, but DNS may not know it.
         for domain in [domain, self.hostname.as_str()] {
             let candidate = format!("postmaster@{domain}");
             if self.store.is_local(domain).await? && self.takes_mail(&candidate).await {
@@ -209,19 +214,20 @@ impl Reporter {
         Ok(fallback)
     }
 
-    /// Whether a stranger's mail for an address is taken here, at least later.
+    /// Returns whether a stranger's mail for an address is accepted here, now or later.
     async fn takes_mail(&self, address: &str) -> bool {
         let Ok(address) = address.parse() else { return false };
         let resolved = self.directory.resolve(&ForwardPath::Address(address), None, false).await;
         resolved.map_or_else(|refused| !refused.reply.code.is_permanent(), |_| true)
     }
 
+    /// Returns the first chunk of the message that the report is about; empty if it cannot be read any more.
     async fn beginning(&self, about: About<'_>) -> Result<Vec<u8>, StoreError> {
         match about.beginning {
             Some(beginning) => Ok(beginning.to_vec()),
             None => {
                 match self.store.chunk(about.id, 0).await {
-                    // There is nothing to bring back, and that is what has to be told.
+                    // The message is lost, and that is what the report has to say.
                     Ok(None) | Err(StoreError::Damaged(_)) => Ok(Vec::new()),
                     chunk => Ok(chunk?.map(|chunk| chunk.to_vec()).unwrap_or_default()),
                 }

@@ -1,32 +1,32 @@
-//! Sending out: takes what is due from the queue, hands it to the servers that take it, and settles
-//! each attempt in one transaction.
+//! The queue's way out: takes items from the queue when they are due, hands them to other servers, and settles
+//! each attempt in one transaction. `assembly` starts it; `deliver` wakes it when something new is queued.
 //!
-//! An *attempt* has one item in hand: it finds the servers of its destination and offers the item to
-//! one after the other (`attempt.rs`). Each server has a queue of such offers and a few connections
-//! that serve it, one message after the other (`hosts.rs`, `connection.rs`, `conversation.rs`), so destinations that
-//! share a server share its connections. How many items of a destination are in hand grows with
-//! success and falls with failure (`lanes.rs`): what cannot be sent does not hold up what can.
+//! An *attempt* works on one item: it finds the servers of the destination and offers the item to one after
+//! the other (`attempt.rs`). Each server has a queue of such offers and a few connections that serve it, one
+//! message after the other (`hosts.rs`, `connection.rs`, `conversation.rs`), so destinations that share a server
+//! share its connections. How many items of a destination are worked on at once grows with success and falls
+//! with failure (`capacity.rs`), so mail that cannot be sent does not hold up mail that can.
 //!
-//! What a crash leaves: an item that was claimed is claimed again after the restart. The message may
-//! have been taken by the other side without our having settled it; then it is sent again, which is
-//! the window that the protocol itself has (RFC 5321 §4.5.4, RFC 1047).
+//! After a crash, an item that was claimed is claimed again. If the other server had taken the message before
+//! the attempt was settled, it is sent a second time: the window that the protocol itself leaves open
+//! (RFC 5321 §4.5.4, RFC 1047).
 
 mod attempt;
-mod broken;
 mod capacity;
 mod connection;
+mod connection_failure;
 mod conversation;
+mod host_failure;
 mod host_queue;
 mod hosts;
+mod offer;
 mod peer;
 pub mod route;
 pub mod schedule;
 pub mod settings;
 mod settle;
 mod smarthosts;
-mod trouble;
 pub mod trust;
-mod visit;
 
 pub use settings::{RelaySettings, Rules, Smarthost, SmarthostTls};
 
@@ -37,7 +37,7 @@ use crate::{
     reports::{Reporter, tls::TlsReports},
     send::trust::mta_sts::Policies,
 };
-use capacity::{Advice, Lanes, Verdict};
+use capacity::{Advice, AttemptResult, Capacity};
 use hosts::Hosts;
 use posta_mail::{Domain, Timestamp};
 use posta_net::{
@@ -48,52 +48,52 @@ use smarthosts::Smarthosts;
 use std::{sync::Arc, time::Duration};
 use tokio::{sync::watch, task::JoinSet, time::sleep};
 
-/// Items claimed at once at most.
+/// The most items claimed at once.
 const CLAIM: usize = 256;
 
-/// How long an item is ours without our saying so again.
+/// How long a claimed item is this relay's alone, unless the lease is renewed.
 const LEASE: Duration = Duration::from_secs(5 * 60);
 
-/// How often we say so.
+/// How often an attempt renews its lease.
 const RENEW: Duration = Duration::from_secs(2 * 60);
 
-/// How long to rest at most before looking for due items, and after the store failed.
+/// The longest pause before the queue is read again, and the pause after the store failed.
 const REST: Duration = Duration::from_secs(60);
 
-/// Sends out.
+/// Sends what is in the queue.
 pub struct Relay {
-    /// The server's name for itself.
+    /// This server's name, said in EHLO.
     pub hostname: Domain,
-    /// The queue.
+    /// The store that holds the queue.
     pub store: Arc<dyn Store>,
-    /// Time.
+    /// The source of time and randomness.
     pub clock: Arc<dyn Clock>,
-    /// Connections to other servers.
+    /// Opens connections to other servers.
     pub dialer: Dialer,
-    /// Where other servers are.
+    /// Finds other servers in DNS.
     pub resolver: Arc<dyn Resolver>,
-    /// Whose mailbox an address means.
+    /// Resolves local addresses, for messages that were held and are now delivered here.
     pub directory: Directory,
-    /// For senders who want to hear.
+    /// Writes the reports to senders (DSNs).
     pub reporter: Reporter,
-    /// How.
+    /// What the operator has set for sending.
     pub settings: Arc<Adjustable<RelaySettings>>,
-    /// TLS to other servers.
+    /// Negotiates TLS with other servers.
     pub tls: ClientTls,
-    /// What domains ask for on the web.
+    /// The MTA-STS policies of destinations.
     pub policies: Policies,
-    /// Who hears how TLS went.
+    /// Counts how TLS went, for the reports to the domains' owners.
     pub tls_reports: Arc<TlsReports>,
-    /// Said when the queue has something new.
+    /// Wakes the relay when the queue has something new.
     pub wake: Arc<Wake>,
     pub(crate) driver: Driver,
     pub(crate) hosts: Hosts,
-    pub(crate) lanes: Lanes,
+    pub(crate) capacity: Capacity,
     pub(crate) smarthosts: Smarthosts,
 }
 
 impl Relay {
-    /// Works until the server stops; what is under way may end.
+    /// Sends mail until the server stops; attempts under way may then finish.
     pub async fn run(self: Arc<Self>, mut stopping: watch::Receiver<bool>) {
         self.policies.recall().await;
         let mut attempts = JoinSet::new();
@@ -116,17 +116,17 @@ impl Relay {
                 }
             }
             if self.wake.take_retry() {
-                self.hosts.forgive();
+                self.hosts.clear_failures();
             }
         }
-        // What is under way ends, or the program does.
+        // Wait for the attempts under way; the program bounds for how long.
         self.hosts.stop();
         while attempts.join_next().await.is_some() {}
     }
 
-    /// Items that are due, as many as may be worked on.
+    /// Claims items that are due, as many as there is capacity for.
     async fn claim(&self) -> Vec<Item> {
-        let (room, share) = self.lanes.room();
+        let (room, share) = self.capacity.room();
         if room == 0 {
             return Vec::new();
         }
@@ -141,50 +141,50 @@ impl Relay {
         }
     }
 
-    /// Takes an item in hand.
+    /// Starts an attempt for an item, on a task of its own.
     fn begin(self: &Arc<Self>, item: Item, attempts: &mut JoinSet<()>) {
         let destination = item.destination.clone();
-        self.lanes.take(&destination);
+        self.capacity.begin(&destination);
         let relay = self.clone();
         attempts.spawn(async move {
-            let verdict = relay.attempt(item).await;
+            let result = relay.attempt(item).await;
             let limited = relay.settings.get().for_destination(&destination).rate.is_some();
-            if relay.lanes.give(&destination, verdict, limited) {
+            if relay.capacity.end(&destination, result, limited) {
                 relay.wake.wake();
             }
         });
     }
 
-    /// Has more or less claimed of destinations.
+    /// Tells the store of which destinations nothing more is to be claimed for now, and of which again.
     async fn steer(&self) {
-        for (destination, advice) in self.lanes.advice() {
+        for (destination, advice) in self.capacity.advice() {
             let until = self.clock.now()
                 + match advice {
-                    // Whoever works on it says when it is over.
+                    // The attempts at this destination resume it as they end.
                     Advice::Pause => LEASE,
                     Advice::Resume(wait) => wait,
                 };
             if let Err(error) = self.store.pause(&destination, until).await {
-                tracing::error!(%error, "the queue cannot be steered");
+                tracing::error!(%error, "a destination of the queue cannot be paused or resumed");
             }
         }
     }
 
-    /// Until the next item is due; while there is no room for it, until somebody wakes us.
+    /// Sleeps until the next item is due; without capacity for it, until [`Relay::wake`] interrupts.
     async fn rest(&self) {
-        if self.lanes.room().0 == 0 {
+        if self.capacity.room().0 == 0 {
             return sleep(REST).await;
         }
         let due = self.store.next_due().await.ok().flatten();
         let until = due.map(|due| due.duration_since(self.clock.now()));
         let until = until.and_then(|until| Duration::try_from(until).ok());
-        // What is due already would have been claimed.
+        // An item that is due already would have been claimed; the minimum guards against a busy loop.
         let until = until.unwrap_or(REST).max(Duration::from_millis(10));
         sleep(until.min(REST)).await;
     }
 }
 
-/// Seconds that are left until a time, for DELIVERBY.
+/// Returns the seconds from `now` until `time`, negative if it has passed, for DELIVERBY (RFC 2852).
 pub(crate) fn seconds_until(time: Timestamp, now: Timestamp) -> i64 {
     time.as_second().saturating_sub(now.as_second())
 }

@@ -207,7 +207,7 @@ impl Services {
             wake: self.wake.clone(),
             driver: Driver::unstoppable(),
             hosts: Default::default(),
-            lanes: Default::default(),
+            capacity: Default::default(),
             smarthosts: Default::default(),
         }
     }

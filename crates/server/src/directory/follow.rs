@@ -1,10 +1,10 @@
-//! Where an address leads in the end: through aliases and forwards, to mailboxes here and addresses on
-//! other servers. A way that leads to nobody is told of, so that no copy is lost in silence.
+//! Follows an address to its ends: through aliases and forwards to mailboxes here and to addresses on other
+//! servers. Ways that lead to nobody are returned as well, so that no copy is lost silently.
 //!
-//! An account comes before an alias, both before the same address without its tag, and all of them
-//! before the domain's catch-all; what stands in for a missing postmaster tells `postmaster.rs`. An
-//! address of a domain that stands for another is that of the other. An account that forwards is an
-//! alias of its own name, whose end its mailbox is where the alias names itself.
+//! An account takes precedence over an alias, both over the same address without its tag, and all of them over the
+//! domain's catch-all; `postmaster.rs` says who stands in for a missing postmaster. An address in a domain alias
+//! means the same address in the domain itself. An account that forwards its mail is an alias of its own name, and
+//! keeps a copy if that alias names the account itself.
 
 use super::{
     canonical::{canonical, untagged},
@@ -17,13 +17,13 @@ use std::{
     fmt,
 };
 
-/// Aliases that lead to aliases, at most so many deep.
+/// The most aliases in a row that lead to one another.
 pub(crate) const DEPTH: usize = 10;
 
-/// Mailboxes and other addresses that one address may mean.
+/// The most mailboxes and other addresses to which one address may lead.
 pub(crate) const TARGETS: usize = 1_000;
 
-/// What an address leads to, followed to its end.
+/// The ends to which an address leads.
 #[derive(Debug, Default)]
 pub(crate) struct Followed {
     pub(crate) accounts: Vec<Account>,
@@ -50,27 +50,27 @@ impl Followed {
 pub struct Broken {
     /// The alias.
     pub alias: AliasName,
-    /// Its member.
+    /// The member that leads to nobody.
     pub member: Address,
-    /// Why it leads to nobody.
+    /// The reason.
     pub fault: Fault,
 }
 
 /// Why a member of an alias leads to nobody.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
-    /// It is no address here.
+    /// It does not exist.
     Missing,
-    /// It leads back to where it came from.
+    /// It leads back to an alias on the way to it.
     Loop,
-    /// Too many aliases stand in between.
+    /// It is behind more than [`DEPTH`] aliases.
     TooDeep,
-    /// The address leads to so many that this one is left out.
+    /// The address leads to more than [`TARGETS`] others, and this one is left out.
     TooMany,
 }
 
 impl Broken {
-    /// Returns what the sender is told of it.
+    /// Returns the reply that the sender's report quotes.
     #[must_use]
     pub fn reply(&self) -> Reply {
         Reply::new(550, self.fault.status(), self.to_string())
@@ -91,7 +91,7 @@ impl fmt::Display for Broken {
 }
 
 impl Fault {
-    /// RFC 3463: no such mailbox, a routing loop, too many recipients.
+    /// Returns the status code (RFC 3463): no such mailbox, a routing loop, or too many recipients.
     pub(crate) const fn status(self) -> (u8, u16, u16) {
         match self {
             Self::Missing => (5, 1, 1),
@@ -101,26 +101,27 @@ impl Fault {
     }
 }
 
-/// Follows addresses.
+/// Follows addresses to their ends.
 #[derive(Clone, Copy)]
 pub(crate) struct Follower<'s> {
     pub(crate) store: &'s dyn Store,
-    /// Whether mail of accounts that forward goes on; else they are ends.
+    /// Whether accounts that forward their mail are followed; otherwise they are ends.
     pub(crate) forwards: bool,
-    /// An alias that is not in the store yet, and stands in place of one that is.
+    /// An alias that is not in the store yet, and is looked at in place of what the store has.
     pub(crate) proposed: Option<&'s Alias>,
-    /// What is remembered of who stands in for a missing postmaster.
+    /// The first accounts of domains, if the caller remembers them.
     pub(crate) first: Option<&'s FirstAccounts>,
 }
 
-/// What is left to do: the members of aliases, depth first.
+/// A step of the walk through aliases, depth first.
 enum Step {
+    /// Follow this member.
     Enter(Address),
     /// The alias that was entered last has no more members.
     Leave,
 }
 
-/// What an address is by itself.
+/// What an address is by itself, before it is followed.
 enum Meaning {
     Account(Box<Account>),
     Alias(AliasName, Vec<Address>),
@@ -128,12 +129,12 @@ enum Meaning {
 }
 
 impl<'s> Follower<'s> {
-    /// Follows where mail goes.
+    /// Returns a follower that goes wherever mail does.
     pub(crate) const fn new(store: &'s dyn Store) -> Self {
         Self { store, forwards: true, proposed: None, first: None }
     }
 
-    /// Whether an address is one by itself, by the operator's word: an account, an alias, or caught.
+    /// Returns whether an address exists: as an account, an alias, or through the domain's catch-all.
     pub(crate) async fn is_somebody(self, address: &Address) -> Result<bool, StoreError> {
         let address = canonical(self.store, address).await?.folded();
         let meaning = match self.by_name(&address).await? {
@@ -144,7 +145,7 @@ impl<'s> Follower<'s> {
     }
 
     pub(crate) async fn follow(self, address: &Address) -> Result<Followed, StoreError> {
-        // The common case, without more ado.
+        // The common case needs no walk.
         if self.proposed.is_none()
             && let Some(account) = self.store.account(address).await?
             && !(account.forwards && self.forwards)
@@ -162,7 +163,7 @@ impl<'s> Follower<'s> {
         Ok(walk.followed)
     }
 
-    /// Follows whoever reads a postmaster's mail where what has that name leads to nobody any more.
+    /// Follows whoever stands in for a postmaster whose own account or alias leads to nobody any more.
     async fn follow_stand_in(self, address: &Address) -> Result<Option<Followed>, StoreError> {
         let address = canonical(self.store, address).await?.folded();
         if !is_for_duty(&address) {
@@ -220,7 +221,7 @@ impl<'s> Follower<'s> {
                 walk.expand(name, member, targets);
             }
             Meaning::Nothing => {
-                // An alias may lead out of here, the address itself not.
+                // A member of an alias may be on another server; the address itself may not.
                 let is_member = !walk.path.is_empty();
                 if is_member && !self.store.is_local(member.domain()).await? {
                     walk.leave_here(member);
@@ -254,7 +255,7 @@ impl<'s> Follower<'s> {
         self.first.unwrap_or(&unremembered).of(self.store, domain).await
     }
 
-    /// An account or an alias of that name, with its tag or without.
+    /// Looks up the account or alias of an address, with its tag or without.
     async fn by_name(self, address: &Address) -> Result<Meaning, StoreError> {
         let untagged = untagged(address);
         for candidate in [Some(address), untagged.as_ref()].into_iter().flatten() {
@@ -270,7 +271,7 @@ impl<'s> Follower<'s> {
         Ok(Meaning::Nothing)
     }
 
-    /// The domain's catch-all.
+    /// Looks up the catch-all of the address's domain.
     async fn caught(self, address: &Address) -> Result<Meaning, StoreError> {
         let Ok(domain) = address.domain().parse() else { return Ok(Meaning::Nothing) };
         let name = AliasName::CatchAll(domain);
@@ -290,8 +291,8 @@ impl<'s> Follower<'s> {
     }
 }
 
-/// Returns what would be wrong with some members of an alias, if it were so: that they do not exist,
-/// that they lead back.
+/// Returns what would be wrong with some `members` of an alias if it were stored like this, such as a member that
+/// does not exist or leads back to it.
 pub(crate) async fn faults(
     store: &dyn Store,
     alias: &Alias,
@@ -310,32 +311,35 @@ pub(crate) async fn faults(
     walk.steps.extend(members.iter().rev().cloned().map(Step::Enter));
     follower.run(&mut walk).await?;
     let mut broken = walk.followed.broken;
-    // What another alias lacks is no fault of this one.
+    // A member that another alias lacks is not a fault of this one.
     broken.retain(|broken| broken.alias == alias.name || broken.fault != Fault::Missing);
     Ok(broken)
 }
 
-/// How far an address was followed.
+/// The state of a walk along an address.
 #[derive(Default)]
 struct Walk {
     followed: Followed,
+    /// The steps still to do; the next one is last.
     steps: Vec<Step>,
-    /// The aliases that led to where it is.
+    /// The aliases that led to the current place.
     path: Vec<AliasName>,
-    /// Those that were entered.
+    /// All aliases that were entered.
     known: BTreeSet<AliasName>,
     /// Accounts that get a copy.
     keeps_copy: HashSet<Address>,
+    /// Accounts that were reached.
     arrived: HashSet<AccountId>,
+    /// Addresses on other servers that were reached.
     left: HashSet<Address>,
 }
 
 impl Walk {
-    /// Goes on with the members of an alias, which `member` turned out to be. Returns whether it was
-    /// not entered before.
+    /// Goes on with the members of an alias, which `member` turned out to be. Returns whether the alias was not
+    /// entered before.
     fn expand(&mut self, name: AliasName, member: Address, targets: Vec<Address>) -> bool {
         if let Some(at) = self.path.iter().position(|known| *known == name) {
-            // What goes round through an account that keeps a copy ends there.
+            // A loop through an account that keeps a copy ends in its mailbox.
             let keeps = |name: &AliasName| match name {
                 AliasName::Address(address) => self.keeps_copy.contains(address),
                 AliasName::CatchAll(_) => false,
@@ -359,7 +363,7 @@ impl Walk {
         true
     }
 
-    /// A mailbox is reached.
+    /// Notes that a mailbox is reached.
     fn arrive(&mut self, account: Account) {
         self.keeps_copy.insert(account.address.clone());
         if self.arrived.insert(account.id) {
@@ -367,13 +371,14 @@ impl Walk {
         }
     }
 
+    /// Notes that an address on another server is reached.
     fn leave_here(&mut self, address: Address) {
         if self.left.insert(address.folded()) {
             self.followed.elsewhere.push(address);
         }
     }
 
-    /// A member leads to nobody. What is no alias's member is for its caller to tell of.
+    /// Notes that a member leads to nobody. An address that is not a member of an alias is left to the caller.
     fn breaks(&mut self, member: Address, fault: Fault) {
         if let Some(alias) = self.path.last().cloned() {
             self.followed.broken.push(Broken { alias, member, fault });
@@ -381,18 +386,18 @@ impl Walk {
     }
 }
 
-/// Whether mail for an address has to reach a person.
+/// Returns whether mail for an address has to reach a person.
 fn is_for_duty(address: &Address) -> bool {
     is_duty(untagged(address).as_ref().unwrap_or(address).local_part())
 }
 
-/// Takes one address for another, as an alias does.
+/// Makes an address lead to another one, as an alias does.
 fn stand_in(address: &Address, other: Option<Address>) -> Meaning {
     let name = AliasName::Address(address.clone());
     other.map_or(Meaning::Nothing, |other| Meaning::Alias(name, vec![other]))
 }
 
-/// Returns the address that the operator named for a domain's postmaster, unless it is nobody's here any more.
+/// Returns the address that the operator chose for a domain's postmaster, unless it no longer exists here.
 async fn named_postmaster(store: &dyn Store, domain: &str) -> Result<Option<Address>, StoreError> {
     let Some(named) = postmaster::named(store, domain).await? else { return Ok(None) };
     let is_somebody =

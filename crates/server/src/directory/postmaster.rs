@@ -1,6 +1,6 @@
-//! Who reads what is sent to a domain's postmaster and abuse, which must reach a person (RFC 5321
-//! §4.5.1, RFC 2142 §2, §4): an account or alias of that name; else whom the operator named; else whoever
-//! gets what nobody else gets; else the domain's first account.
+//! Who reads the mail for a domain's postmaster and abuse addresses, which must reach a person (RFC 5321 §4.5.1,
+//! RFC 2142 §2, §4): the account or alias of that name; else the address that the operator chose; else the
+//! domain's catch-all; else the domain's first account. `follow.rs` asks here.
 
 use super::canonical::canonical;
 use parking_lot::Mutex;
@@ -8,19 +8,19 @@ use posta_mail::{Address, Domain};
 use posta_store::{Store, StoreError};
 use std::collections::HashMap;
 
-/// The kind of the records that tell whom the operator named, by domain.
+/// The kind of the store's records that hold the operator's choices, by domain.
 const KIND: &str = "postmaster";
 
-/// The names that every domain has.
+/// The local parts that every domain must have.
 pub(crate) const DUTIES: [&str; 2] = ["postmaster", "abuse"];
 
-/// Whether a local part is one of those names.
+/// Returns whether a local part is one of [`DUTIES`].
 pub(super) fn is_duty(local_part: &str) -> bool {
     DUTIES.iter().any(|duty| local_part.eq_ignore_ascii_case(duty))
 }
 
-/// Remembers the first account of each domain: strangers may ask at any rate, and to find it takes a
-/// look at all accounts.
+/// Remembers the first account of each domain. Finding it means reading all accounts, and strangers can cause
+/// that at any rate.
 #[derive(Debug, Default)]
 pub(crate) struct FirstAccounts(Mutex<Option<Known>>);
 
@@ -32,7 +32,7 @@ struct Known {
 }
 
 impl FirstAccounts {
-    /// Returns the first account that a domain got, of those that can log in if there is one.
+    /// Returns the oldest account of a domain; accounts that are not disabled come first.
     pub(super) async fn of(
         &self,
         store: &dyn Store,
@@ -59,17 +59,17 @@ impl FirstAccounts {
     }
 }
 
-/// Returns the address that the operator named for a domain.
+/// Returns the address that the operator chose for a domain.
 pub(super) async fn named(store: &dyn Store, domain: &str) -> Result<Option<Address>, StoreError> {
     let record = store.kept_one(KIND, domain).await?;
     let text = record.and_then(|record| String::from_utf8(record).ok());
     Ok(text.and_then(|text| Address::try_from(text).ok()))
 }
 
-/// Names who reads what is sent to a domain's postmaster and abuse; nobody to take that back.
+/// Stores the operator's choice of who reads the mail for a domain's postmaster and abuse; `None` removes it.
 ///
 /// # Errors
-/// When the store fails.
+/// Fails when the store does.
 pub(crate) async fn name(
     store: &dyn Store,
     domain: &Domain,
@@ -79,10 +79,10 @@ pub(crate) async fn name(
     store.keep(KIND, domain.as_str(), record).await
 }
 
-/// The domains for which the operator named an address.
+/// Returns the domains for which the operator chose this address.
 ///
 /// # Errors
-/// When the store fails.
+/// Fails when the store does.
 pub(crate) async fn named_for(
     store: &dyn Store,
     address: &Address,
@@ -98,8 +98,8 @@ pub(crate) async fn named_for(
     Ok(domains)
 }
 
-/// Returns the domain whose postmaster is that of the server, where its own name is no domain here: the
-/// one that the name stands in, else the first.
+/// Returns the domain whose postmaster also is the server's, where the server's name is not a local domain: its
+/// parent domain if that is local, else the first local domain.
 pub(super) async fn domain_of_host(
     store: &dyn Store,
     hostname: &Domain,

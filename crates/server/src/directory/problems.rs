@@ -1,28 +1,28 @@
-//! What is wrong with aliases: the list of them tells it, and the log, at the start and daily.
+//! What is wrong with aliases. The list of aliases shows it, and the log at the start and once a day.
 
 use super::{Broken, faults};
 use posta_store::{Alias, AliasName, Store, StoreError};
 use std::{sync::Arc, time::Duration};
 use tokio::{sync::watch, task::yield_now, time::sleep};
 
-/// How often the log tells.
+/// How often the problems are logged.
 const EVERY: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Problems that the log tells one by one.
-const TOLD: usize = 20;
+/// The most problems that are logged one by one.
+const LOGGED: usize = 20;
 
 /// Returns what is wrong with an alias, in words.
 ///
 /// # Errors
-/// When the store fails.
+/// Fails when the store does.
 pub(crate) async fn problems(store: &dyn Store, alias: &Alias) -> Result<Vec<String>, StoreError> {
     if let AliasName::Address(address) = &alias.name
         && let Some(account) = store.account(address).await?
         && !account.forwards
     {
-        // Of stores that were written before accounts could forward.
+        // Such stores were written before accounts could forward.
         return Ok(vec![format!(
-            "{address} is an account, which gets the mail: `posta alias remove {address}`, or \
+            "{address} is also an account, which gets the mail: `posta alias remove {address}`, or \
              `posta alias set {address} MEMBER...` to have it forwarded"
         )]);
     }
@@ -30,10 +30,10 @@ pub(crate) async fn problems(store: &dyn Store, alias: &Alias) -> Result<Vec<Str
     Ok(faults.iter().map(Broken::to_string).collect())
 }
 
-/// Tells the log what is wrong with aliases, until the server stops.
-pub(crate) async fn tell(store: Arc<dyn Store>, mut stopping: watch::Receiver<bool>) {
+/// Logs what is wrong with aliases, now and once a day, until the server stops.
+pub(crate) async fn log_daily(store: Arc<dyn Store>, mut stopping: watch::Receiver<bool>) {
     loop {
-        if let Err(error) = tell_once(&*store).await {
+        if let Err(error) = log_once(&*store).await {
             tracing::error!(%error, "the aliases cannot be read");
         }
         tokio::select! {
@@ -43,19 +43,19 @@ pub(crate) async fn tell(store: Arc<dyn Store>, mut stopping: watch::Receiver<bo
     }
 }
 
-async fn tell_once(store: &dyn Store) -> Result<(), StoreError> {
+async fn log_once(store: &dyn Store) -> Result<(), StoreError> {
     let mut all = Vec::new();
     for alias in store.aliases().await? {
         all.extend(problems(store, &alias).await?);
-        // Reads do not wait: sessions have their turns in between.
+        // Reading does not block, so let sessions run in between.
         yield_now().await;
     }
-    for problem in all.iter().take(TOLD) {
+    for problem in all.iter().take(LOGGED) {
         tracing::warn!(problem, "an alias is wrong");
     }
-    let more = all.len().saturating_sub(TOLD);
+    let more = all.len().saturating_sub(LOGGED);
     if more > 0 {
-        tracing::warn!(more, "more aliases are wrong: `posta alias list` tells which");
+        tracing::warn!(more, "more aliases are wrong: `posta alias list` shows which");
     }
     Ok(())
 }

@@ -1,56 +1,58 @@
-//! The Sender Rewriting Scheme: mail that is forwarded to another server comes from us, so that its
-//! SPF holds there (RFC 7208 §7.4 says why it would not), and what comes back finds its way.
+//! The Sender Rewriting Scheme (SRS): mail that is forwarded to another server gets a sender address of ours, so
+//! that it passes SPF there (RFC 7208 §7.4 says why it otherwise would not), and bounces find their way back.
 //!
-//! `ana@x.test` becomes `SRS0=hash=day=x.test=ana@ours`. Who sends to that address reaches
-//! `ana@x.test` through us: only addresses that we made ourselves, for three weeks. An address that
-//! another forwarder made becomes `SRS1=hash=theirs==rest@ours`, however many came before us.
+//! `ana@x.test` becomes `SRS0=hash=day=x.test=ana@ours`. Mail to that address is passed on to `ana@x.test`, but
+//! only if we made the address ourselves, within the last three weeks. An address that another forwarder made
+//! becomes `SRS1=hash=theirs==rest@ours`, however many forwarders came before us.
 //!
-//! The hash is all that keeps strangers from relaying through such addresses to anybody they like. It
-//! has 130 bits where the local part has room for them; beside a long address it has fewer, but never
-//! less than 60: to find one takes 2^59 refused recipients on average, which `refusals.rs` makes slow.
-//! How many it has follows from the rest of the address, so nobody can choose a short one. SRS1 holds
-//! another's hash as well, and makes do with 40 bits: whoever guessed that would reach only addresses
-//! that begin with `SRS0=`, whose forwarders look at their own hash. Where there is no room for so
-//! much, mail keeps its sender: not every server takes a local part of more than 64 octets. Whose own
-//! is longer gets one that is longer still. How much goes to an address that is known is limited by
-//! `rate.rs`.
+//! The hash is all that keeps strangers from relaying through such addresses to anybody they like. It has 130 bits
+//! where the local part has room for them. Beside a long address it has fewer, but at least 60: guessing one takes
+//! 2^59 refused recipients on average, which `refusals.rs` makes slow. Its length follows from the rest of the
+//! address, so nobody can choose a short one. SRS1 also contains another forwarder's hash, and 40 bits are enough:
+//! whoever guessed them would only reach addresses that begin with `SRS0=`, whose forwarders check their own hash.
+//! Where there is no room even for that, mail keeps its sender, since not every server takes a local part of more
+//! than 64 octets; a sender whose own local part is longer gets one that is longer still. How much mail an address
+//! that became known can receive is limited by `limits/sending_rate.rs`.
 
 use aws_lc_rs::{constant_time::verify_slices_are_equal, hmac};
 use posta_mail::{Address, Domain, Timestamp, limits};
 use posta_net::clock::Clock;
 use posta_store::{Store, StoreError};
 
-/// The kind and the name of the record that holds the key.
+/// The kind of the store's record that holds the key.
 const KIND: &str = "srs";
+
+/// The name of the store's record that holds the key.
 const NAME: &str = "key";
 
 /// Octets of the key.
 const KEY: usize = 32;
 
-/// Characters of the hash, of 5 bits each: without case, which may be lost on the way.
+/// Characters of the hash, of 5 bits each. Case does not count, since it may be lost on the way.
 const HASH: usize = 26;
 
-/// Characters of the hash at least, beside an address for which [`HASH`] leaves no room.
+/// The fewest characters of the hash, beside an address for which [`HASH`] leaves no room.
 const SHORT_HASH: usize = 12;
 
-/// The same in SRS1.
+/// The fewest characters of the hash in SRS1.
 const SHORT_HASH_OF_SRS1: usize = 8;
 
-/// Characters of a local part that are not the hash and what it vouches for: `SRS0=` and `=`.
+/// Characters of a local part apart from the hash and the text that it covers: `SRS0=` and `=`.
 const FRAME: usize = 6;
 
-/// How a forwarder's address begins.
+/// How the address of the first forwarder begins.
 const FORWARDED: &str = "SRS0=";
 
 /// For how many days an address leads back.
 const DAYS: i64 = 21;
 
-/// Days after which the count begins anew: two characters.
+/// Days after which the count starts again: what two characters can hold.
 const CYCLE: i64 = 1_024;
 
+/// The digits of base 32 (RFC 4648 §6, in lower case).
 const DIGITS: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
 
-/// Makes addresses, and undoes them.
+/// Makes such addresses, and finds the sender behind them.
 #[derive(Clone)]
 pub struct Srs {
     key: hmac::Key,
@@ -58,10 +60,10 @@ pub struct Srs {
 }
 
 impl Srs {
-    /// With the key of this store, which is made if there is none.
+    /// Reads the key from the store, or makes one if there is none.
     ///
     /// # Errors
-    /// When the store fails.
+    /// Fails when the store does.
     pub async fn open(
         store: &dyn Store,
         host: Domain,
@@ -84,8 +86,8 @@ impl Srs {
         Self { key: hmac::Key::new(hmac::HMAC_SHA256, key), host }
     }
 
-    /// The address that stands for a sender in mail that is forwarded. None if it would be too long:
-    /// then the sender's own has to do.
+    /// Returns the address that stands for a sender in forwarded mail; `None` if it would be too long, in which case
+    /// the mail keeps its sender.
     #[must_use]
     pub fn forward(&self, sender: &Address, now: Timestamp) -> Option<Address> {
         let (local, domain) = (sender.local_part(), sender.domain());
@@ -101,7 +103,7 @@ impl Srs {
         Address::new(&local, &self.host).ok()
     }
 
-    /// Whom such an address stands for; none if it is not one of ours, or too old.
+    /// Returns the sender behind such an address; `None` if it is not one of ours, or too old.
     #[must_use]
     pub fn back(&self, address: &Address, now: Timestamp) -> Option<Address> {
         if address.domain() != self.host.as_str() {
@@ -124,14 +126,14 @@ impl Srs {
             .then(|| Address::new(local, &domain.parse().ok()?).ok())?
     }
 
-    /// The local part that stands for another forwarder's: `host==rest` of it.
+    /// Returns the local part that stands for another forwarder's address, given as `host==rest`.
     fn srs1(&self, theirs: &str) -> Option<String> {
         let rest = theirs.split_once("==").map_or(0, |(_, rest)| rest.len());
         let hash = self.hash(theirs, FORWARDED.len() + rest, SHORT_HASH_OF_SRS1)?;
         Some(format!("SRS1={hash}={theirs}"))
     }
 
-    /// Whether an address looks like one of ours. If it leads nobody back, it is forged or too old.
+    /// Returns whether an address looks like one of ours. If it leads to nobody, it is forged or too old.
     #[must_use]
     pub fn is_like_ours(&self, address: &Address) -> bool {
         let local = address.local_part();
@@ -139,9 +141,8 @@ impl Srs {
         is_rewritten && address.domain() == self.host.as_str()
     }
 
-    /// The hash of what an address says, as long as there is room for it; none if there is not
-    /// enough. `original` is how long the local part is that it leads back to. Case may be lost on the
-    /// way.
+    /// Returns the hash of an address's text, as long as there is room for it; `None` if there is no room for `least`
+    /// characters. `original` is the length of the local part to which it leads back. Case does not count.
     fn hash(&self, text: &str, original: usize, least: usize) -> Option<String> {
         let limit = match original > limits::LOCAL_PART_EVERYWHERE {
             true => limits::LOCAL_PART,
@@ -173,7 +174,7 @@ fn days(now: Timestamp) -> i64 {
     now.as_second().div_euclid(24 * 60 * 60).rem_euclid(CYCLE)
 }
 
-/// The day, in two characters.
+/// Returns the day, in two characters.
 fn day(now: Timestamp) -> String {
     let days = days(now);
     [digit(days >> 5), digit(days)].into_iter().collect()

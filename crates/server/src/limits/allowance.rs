@@ -1,21 +1,22 @@
-//! How much may be told: so much at once, and so much more with each second. What strangers cause is told
-//! in the history and the log within such a rate (`refusals.rs`, `logins.rs`, `guard/told.rs`).
+//! A rate with a burst (a leaky bucket): so much at once, and so much more with each second. It bounds what
+//! strangers can make the server write to the log and the history (`receive/refusals.rs`, `login/login_log.rs`,
+//! `login/lockout`).
 
 use posta_mail::Timestamp;
 
-/// What is used up of a rate, and when that was so. Units are the caller's: octets, lines, seconds.
+/// How much of a rate is used up, and as of when. The unit is the caller's: octets, lines, seconds.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Allowance {
     used: u64,
     at: Timestamp,
 }
 
-/// A rate.
+/// A rate, with the burst that it allows.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Rate {
-    /// Units at once.
+    /// The most units at once.
     pub(crate) at_once: u64,
-    /// Units that come back with each second.
+    /// Units that become available again with each second.
     pub(crate) a_second: u64,
 }
 

@@ -1,21 +1,20 @@
-//! What arriving messages take of the memory, over all sessions, and who gets it.
+//! The memory that arriving messages may take over all sessions, and how it is shared out. `receive` asks for it.
 //!
-//! `limits.memory` has four parts, so that none of them can be used up at the cost of another:
+//! `limits.memory` is divided into four parts, so that none can be used up at the cost of another:
 //!
 //! | part | of the whole | for |
 //! |------|--------------|-----|
-//! | shares | a half | chunks that fill quickly, anybody's |
-//! | shares kept back | a quarter | the same, for those who logged in and for trusted networks |
-//! | writing | an eighth | what has no share, while it is written to the store or read back from it |
-//! | envelopes | an eighth | recipients beyond a few, a quarter of it kept back as well |
+//! | shares | a half | chunks that fill quickly, of any client |
+//! | reserved shares | a quarter | the same, for clients that logged in and for trusted networks |
+//! | writing | an eighth | content without a share, while it is written to the store or read back from it |
+//! | envelopes | an eighth | recipients beyond a few; a quarter of it is reserved as well |
 //!
-//! Nobody waits for memory that another client holds, for as long as that client likes: where there
-//! is no share, content goes to the store piece by piece (`content.rs`). What is waited for is the
-//! store alone, in turn and for a bounded time.
+//! No client waits for memory that another one holds, since that one could keep it for as long as it likes: without
+//! a share, content goes to the store piece by piece (`receive/content.rs`). Clients wait for the store alone, in
+//! turn and for a bounded time.
 //!
-//! A client network, or an account, holds no more of a part than it leaves free. A single one may
-//! have a half, two a third each: nobody has to be told how many clients there are, and there is
-//! always something left for the next.
+//! A client network or an account may hold no more of a part than it leaves free. One alone can have half of it,
+//! two a third each: the number of clients need not be known, and something is always left for the next one.
 
 use parking_lot::{Mutex, MutexGuard};
 use posta_net::client_network::ClientNetwork;
@@ -26,32 +25,32 @@ use tokio::{
     time::timeout,
 };
 
-/// Octets of an envelope that are not counted: a hundred recipients of usual length (RFC 5321
-/// §4.5.3.1.8), so that nobody's many recipients keep others from having a few.
+/// Octets of an envelope that are not counted: room for a hundred recipients of usual length (RFC 5321
+/// §4.5.3.1.8), so that a client with many recipients does not keep others from having a few.
 const ENVELOPE_FREE: usize = 16 * 1024;
 
-/// Octets that an envelope takes at a time beyond these.
+/// Octets by which an envelope's memory grows beyond [`ENVELOPE_FREE`].
 const ENVELOPE_STEP: usize = 16 * 1024;
 
-/// How long a session waits for its turn to write, after which the message is refused for now. A
-/// client waits for longer until its data are taken (RFC 5321 §4.5.3.2.5: three minutes).
+/// How long a session waits for its turn to write before the message is refused for now. Clients wait longer for
+/// their data to be taken (RFC 5321 §4.5.3.2.5: three minutes).
 const WRITE_WAIT: Duration = Duration::from_secs(60);
 
-/// Who takes memory.
+/// The owner of memory, by which shares are counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) enum Party {
+pub(crate) enum MemoryOwner {
     /// An account that logged in.
     Account(AccountId),
     /// A client in a network that the operator trusts.
     Trusted(ClientNetwork),
-    /// A stranger.
+    /// Any other client.
     Stranger(ClientNetwork),
     /// Programs at this machine's Unix sockets, which may hand on anybody's mail.
     Local,
 }
 
-impl Party {
-    /// Whether what is kept back is kept for it.
+impl MemoryOwner {
+    /// Returns whether the reserved memory is open to it.
     const fn is_known(self) -> bool {
         match self {
             Self::Account(_) | Self::Trusted(_) => true,
@@ -68,16 +67,16 @@ pub struct Budget(Arc<Parts>);
 struct Parts {
     shares: Arc<Pool>,
     envelopes: Arc<Pool>,
-    /// Who may write at a time: strangers, and those who are known.
+    /// How many sessions may write at a time: of strangers, and of known clients.
     writing: [Arc<Semaphore>; 2],
 }
 
-/// It was not a session's turn for too long.
+/// The error of a session that waited too long for its turn to write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Crowded;
 
 impl Budget {
-    /// Divides so many octets; every part has room for one at least.
+    /// Divides `octets` into the parts; each has room for at least one session.
     #[must_use]
     pub fn new(octets: usize) -> Self {
         let chunks = |part: usize| (octets / CHUNK * part / 32).max(1);
@@ -90,28 +89,31 @@ impl Budget {
         }))
     }
 
-    /// Takes room for a chunk, if there is some.
-    pub(crate) fn share(&self, party: Party) -> Option<Holding> {
-        let mut holding = Holding::none(&self.0.shares, party);
+    /// Takes the memory for a chunk, if there is some left for this owner.
+    pub(crate) fn share(&self, owner: MemoryOwner) -> Option<Holding> {
+        let mut holding = Holding::none(&self.0.shares, owner);
         holding.grow().then_some(holding)
     }
 
     /// Waits until it is a session's turn to write.
     ///
     /// # Errors
-    /// When it takes too long.
-    pub(crate) async fn writing(&self, party: Party) -> Result<OwnedSemaphorePermit, Crowded> {
-        let gate = &self.0.writing[usize::from(party.is_known())];
+    /// Fails when that takes longer than a minute.
+    pub(crate) async fn writing(
+        &self,
+        owner: MemoryOwner,
+    ) -> Result<OwnedSemaphorePermit, Crowded> {
+        let gate = &self.0.writing[usize::from(owner.is_known())];
         if let Ok(permit) = gate.clone().try_acquire_owned() {
             return Ok(permit);
         }
-        // Closed only when the program ends.
+        // The semaphore is closed only when the program ends.
         let permit = timeout(WRITE_WAIT, gate.clone().acquire_owned()).await;
         permit.map_err(|_| Crowded)?.map_err(|_| Crowded)
     }
 }
 
-/// Octets that an envelope takes, counted against the budget in steps: most envelopes never ask.
+/// The memory of an envelope, counted against the budget in steps. Most envelopes need no step.
 #[derive(Debug, Default)]
 pub(crate) struct EnvelopeMemory {
     octets: usize,
@@ -120,11 +122,11 @@ pub(crate) struct EnvelopeMemory {
 }
 
 impl EnvelopeMemory {
-    /// Adds octets, if there is room for them.
-    pub(crate) fn add(&mut self, octets: usize, budget: &Budget, party: Party) -> bool {
+    /// Adds octets. Returns whether there was room for them.
+    pub(crate) fn add(&mut self, octets: usize, budget: &Budget, owner: MemoryOwner) -> bool {
         let octets = self.octets + octets;
         while octets > ENVELOPE_FREE + self.steps * ENVELOPE_STEP {
-            let none = || Holding::none(&budget.0.envelopes, party);
+            let none = || Holding::none(&budget.0.envelopes, owner);
             if !self.holding.get_or_insert_with(none).grow() {
                 return false;
             }
@@ -135,20 +137,20 @@ impl EnvelopeMemory {
     }
 }
 
-/// A part of the budget, in units of equal size.
+/// One part of the budget, in units of equal size.
 #[derive(Debug)]
 struct Pool(Mutex<Units>);
 
 #[derive(Debug)]
 struct Units {
     free: usize,
-    kept_back: usize,
-    held: HashMap<Party, usize>,
+    reserved: usize,
+    held: HashMap<MemoryOwner, usize>,
 }
 
 impl Pool {
-    fn new(free: usize, kept_back: usize) -> Self {
-        Self(Mutex::new(Units { free, kept_back, held: HashMap::new() }))
+    fn new(free: usize, reserved: usize) -> Self {
+        Self(Mutex::new(Units { free, reserved, held: HashMap::new() }))
     }
 
     fn lock(&self) -> MutexGuard<'_, Units> {
@@ -156,37 +158,37 @@ impl Pool {
     }
 }
 
-/// What a session holds of a part, until it is dropped.
+/// The units of a part that a session holds, until this is dropped.
 #[derive(Debug)]
 pub(crate) struct Holding {
     pool: Arc<Pool>,
-    party: Party,
+    owner: MemoryOwner,
     units: usize,
-    /// How many of them were kept back.
-    kept_back: usize,
+    /// How many of them are reserved ones.
+    reserved: usize,
 }
 
 impl Holding {
-    fn none(pool: &Arc<Pool>, party: Party) -> Self {
-        Self { pool: pool.clone(), party, units: 0, kept_back: 0 }
+    fn none(pool: &Arc<Pool>, owner: MemoryOwner) -> Self {
+        Self { pool: pool.clone(), owner, units: 0, reserved: 0 }
     }
 
-    /// Takes one more unit, if there is one for this party.
+    /// Takes one more unit. Returns whether there was one for this owner.
     fn grow(&mut self) -> bool {
         let mut units = self.pool.lock();
-        let held = units.held.get(&self.party).copied().unwrap_or_default();
-        let is_known = self.party.is_known();
-        let left = units.free + if is_known { units.kept_back } else { 0 };
+        let held = units.held.get(&self.owner).copied().unwrap_or_default();
+        let is_known = self.owner.is_known();
+        let left = units.free + if is_known { units.reserved } else { 0 };
         if held >= left {
             return false;
         }
-        if is_known && units.kept_back > 0 {
-            units.kept_back -= 1;
-            self.kept_back += 1;
+        if is_known && units.reserved > 0 {
+            units.reserved -= 1;
+            self.reserved += 1;
         } else {
             units.free -= 1;
         }
-        units.held.insert(self.party, held + 1);
+        units.held.insert(self.owner, held + 1);
         self.units += 1;
         true
     }
@@ -198,12 +200,12 @@ impl Drop for Holding {
             return;
         }
         let mut units = self.pool.lock();
-        units.kept_back += self.kept_back;
-        units.free += self.units - self.kept_back;
-        if let Some(held) = units.held.get_mut(&self.party) {
+        units.reserved += self.reserved;
+        units.free += self.units - self.reserved;
+        if let Some(held) = units.held.get_mut(&self.owner) {
             *held -= self.units;
             if *held == 0 {
-                units.held.remove(&self.party);
+                units.held.remove(&self.owner);
             }
         }
     }
@@ -214,12 +216,12 @@ mod tests {
     use super::*;
     use std::net::IpAddr;
 
-    fn stranger(last: u8) -> Party {
-        Party::Stranger(ClientNetwork::of(IpAddr::from([192, 0, 2, last])))
+    fn stranger(last: u8) -> MemoryOwner {
+        MemoryOwner::Stranger(ClientNetwork::of(IpAddr::from([192, 0, 2, last])))
     }
 
-    fn take(budget: &Budget, party: Party) -> Vec<Holding> {
-        std::iter::from_fn(|| budget.share(party)).collect()
+    fn take(budget: &Budget, owner: MemoryOwner) -> Vec<Holding> {
+        std::iter::from_fn(|| budget.share(owner)).collect()
     }
 
     #[test]
@@ -231,12 +233,12 @@ mod tests {
         assert_eq!(second.len(), 32);
         let others: Vec<_> = (3..=255).map(|last| take(&budget, stranger(last))).collect();
         assert_eq!(first.len() + second.len() + others.iter().flatten().count(), 128);
-        let ana = take(&budget, Party::Account(AccountId(1)));
+        let ana = take(&budget, MemoryOwner::Account(AccountId(1)));
         assert_eq!(ana.len(), 32, "half of what is kept for her and her like");
-        assert!(budget.share(Party::Account(AccountId(2))).is_some());
+        assert!(budget.share(MemoryOwner::Account(AccountId(2))).is_some());
         let network = ClientNetwork::of(IpAddr::from([192, 0, 2, 1]));
-        assert!(budget.share(Party::Trusted(network)).is_some());
-        assert!(budget.share(Party::Local).is_none());
+        assert!(budget.share(MemoryOwner::Trusted(network)).is_some());
+        assert!(budget.share(MemoryOwner::Local).is_none());
         drop((first, second, others, ana));
         assert_eq!(take(&budget, stranger(9)).len(), 64, "all came back");
         assert!(budget.0.shares.lock().held.is_empty());
@@ -247,7 +249,7 @@ mod tests {
         let budget = Budget::new(1);
         let share = budget.share(stranger(1)).unwrap();
         assert!(budget.share(stranger(2)).is_none());
-        assert!(budget.share(Party::Account(AccountId(1))).is_some());
+        assert!(budget.share(MemoryOwner::Account(AccountId(1))).is_some());
         drop(share);
         assert!(budget.share(stranger(2)).is_some());
     }
@@ -272,7 +274,10 @@ mod tests {
     async fn turns_to_write_come_in_order_or_not_at_all() {
         let budget = Budget::new(1);
         let turn = budget.writing(stranger(1)).await.unwrap();
-        assert!(budget.writing(Party::Account(AccountId(1))).await.is_ok(), "their own turns");
+        assert!(
+            budget.writing(MemoryOwner::Account(AccountId(1))).await.is_ok(),
+            "their own turns"
+        );
         let (second, third) = (budget.writing(stranger(2)), budget.writing(stranger(3)));
         let giving = async {
             tokio::time::sleep(WRITE_WAIT / 2).await;

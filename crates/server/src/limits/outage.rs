@@ -1,27 +1,28 @@
-//! Trouble that comes again and again, such as having no file descriptors left: a stranger can keep it
-//! up for as long as it likes, and a line of the log for each time would fill the disk. So it is told
-//! when it begins, then counted, and summed up when it is over.
+//! Logging of failures that repeat, such as having no file descriptors left. Strangers can cause them for as long
+//! as they like, and a line for each would fill the disk. So the first is logged, the others are counted, and a
+//! summary follows when they are over.
 
 use std::{future::pending, time::Duration};
 use tokio::time::{Instant, sleep_until};
 
-/// How long there must be no trouble for it to be over: descriptors that come and go are one outage.
+/// How long there must be no failure for an outage to be over: descriptors that come and go are one outage.
 const QUIET: Duration = Duration::from_secs(30);
 
-/// Trouble of one kind.
+/// Repeated failures of one kind.
 #[derive(Debug, Default)]
 pub(crate) struct Outage {
-    present: Option<Present>,
+    current: Option<Current>,
 }
 
+/// An outage that lasts.
 #[derive(Debug, Clone, Copy)]
-struct Present {
+struct Current {
     since: Instant,
     last: Instant,
     times: u64,
 }
 
-/// What there is to say of an outage that is over.
+/// The summary of an outage that is over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Summary {
     pub(crate) times: u64,
@@ -29,16 +30,16 @@ pub(crate) struct Summary {
 }
 
 impl Outage {
-    /// Counts a failure. Returns whether it begins an outage, and is to be told.
+    /// Counts a failure. Returns whether it begins an outage, and so should be logged.
     pub(crate) fn failed(&mut self) -> bool {
         let now = Instant::now();
-        match &mut self.present {
-            Some(present) => {
-                (present.last, present.times) = (now, present.times + 1);
+        match &mut self.current {
+            Some(current) => {
+                (current.last, current.times) = (now, current.times + 1);
                 false
             }
             None => {
-                self.present = Some(Present { since: now, last: now, times: 1 });
+                self.current = Some(Current { since: now, last: now, times: 1 });
                 true
             }
         }
@@ -46,9 +47,9 @@ impl Outage {
 
     /// Waits until the outage is over; for ever if there is none.
     pub(crate) async fn over(&mut self) -> Summary {
-        let Some(present) = self.present else { return pending().await };
-        sleep_until(present.last + QUIET).await;
-        self.present = None;
-        Summary { times: present.times, lasted: present.last - present.since }
+        let Some(current) = self.current else { return pending().await };
+        sleep_until(current.last + QUIET).await;
+        self.current = None;
+        Summary { times: current.times, lasted: current.last - current.since }
     }
 }

@@ -1,5 +1,5 @@
-//! How much is sent by our leave in an hour: by an account, so that a stolen password does not make
-//! this server a spammer's, and by strangers where a message makes us write to somebody else.
+//! Limits on what is sent in an hour: by an account, so that a stolen password does not turn this server into a
+//! spammer's; and by strangers, where their message makes this server write to somebody else. `receive` asks here.
 
 use crate::{directory::Resolved, limits::adjustable::Limit};
 use parking_lot::Mutex;
@@ -8,35 +8,37 @@ use posta_net::client_network::ClientNetwork;
 use posta_store::AccountId;
 use std::{collections::HashMap, hash::Hash};
 
-/// Stands for the programs on this machine that submit without a login: no account has this id.
+/// Stands for the programs on this machine that submit mail without a login: no account has this id.
 pub(crate) const PROGRAMS: AccountId = AccountId(0);
 
-/// Seconds over which is counted.
+/// The seconds of the period over which is counted.
 const HOUR: i64 = 60 * 60;
 
-/// Keys that are counted at most; to all others nothing is allowed until the hour is over.
+/// The most keys that are counted; all others are allowed nothing until the hour is over.
 const KEYS: usize = 32 * 1024;
 
-/// Reports that an address which stands for a sender (SRS) takes in an hour. A message that was
-/// forwarded to many has a bounce for each of them, so a newsletter may cause some.
+/// The most reports in an hour to an address that stands for a sender of forwarded mail (SRS). A message that was
+/// forwarded to many people can cause a bounce for each of them, so a newsletter causes some.
 const REPORTS_TO_A_SENDER: u32 = 60;
 
-/// Other messages that such an address takes in an hour: of people who answer to Return-Path. More
-/// of them would make us the relay of whoever received one such address.
+/// The most other messages in an hour to such an address, from people who answer to Return-Path. With more, anybody
+/// who came by such an address could relay through it.
 const MESSAGES_TO_A_SENDER: u32 = 5;
 
-/// The same for all such addresses together, from one network.
+/// The most other messages in an hour to all such addresses together, from one network.
 const MESSAGES_TO_SENDERS: u32 = 20;
 
-/// Messages of a network in an hour whose sender is told that they arrived, and of all strangers
-/// together. The sender is whom the client names: each report may go to somebody who never wrote.
+/// The most messages in an hour from one network for which a success report is sent. The client names the sender,
+/// so each report may go to somebody who never wrote.
 const SUCCESS_REPORTS_OF_A_NETWORK: u32 = 10;
+
+/// The most messages in an hour from all strangers together for which a success report is sent.
 const SUCCESS_REPORTS: u32 = 200;
 
-/// Counts by a key within the present hour.
+/// Counts by key within the current hour.
 #[derive(Debug)]
 struct Hourly<K> {
-    /// The hour, and the counts in it so far.
+    /// The hour, and its counts so far.
     counts: Mutex<(i64, HashMap<K, u32>)>,
 }
 
@@ -78,10 +80,10 @@ impl<K: Hash + Eq> Hourly<K> {
 /// Counts what accounts and strangers send.
 #[derive(Debug)]
 pub struct Rates {
-    /// Recipients an hour of an account.
+    /// The most recipients in an hour for an account.
     pub(crate) submissions: Limit,
     recipients: Hourly<AccountId>,
-    /// Messages to an address that stands for a sender, and whether they are reports.
+    /// Messages by the SRS address they go to, and by whether they are reports.
     to_senders: Hourly<(String, bool)>,
     to_senders_from: Hourly<Option<ClientNetwork>>,
     success_reports: Hourly<Option<ClientNetwork>>,
@@ -89,7 +91,7 @@ pub struct Rates {
 }
 
 impl Rates {
-    /// Allows each account so many recipients an hour; 0 for any number.
+    /// Allows each account `submissions` recipients in an hour; 0 for any number.
     #[must_use]
     pub fn new(submissions: u32) -> Self {
         Self {
@@ -102,10 +104,10 @@ impl Rates {
         }
     }
 
-    /// Decides whether an account may begin a message: not if it has no recipients left.
+    /// Checks that an account has recipients left in this hour, when it begins a message.
     ///
     /// # Errors
-    /// The refusal.
+    /// Returns the refusal.
     pub(crate) fn may_submit(&self, account: AccountId, now: Timestamp) -> Result<(), Reply> {
         match self.submissions.get() {
             Some(limit) if self.recipients.is_used_up(&account, limit, now) => Err(too_many(limit)),
@@ -116,7 +118,7 @@ impl Rates {
     /// Counts a recipient of an account's message.
     ///
     /// # Errors
-    /// The refusal, when the limit is reached.
+    /// Returns the refusal when the limit is reached.
     pub(crate) fn submit(&self, account: AccountId, now: Timestamp) -> Result<(), Reply> {
         match self.submissions.get() {
             Some(limit) if !self.recipients.take(account, limit, now) => Err(too_many(limit)),
@@ -124,11 +126,11 @@ impl Rates {
         }
     }
 
-    /// Counts a stranger's message to a recipient, where that is an address which stands for the
-    /// sender of forwarded mail. Such addresses are for reports, which come from nobody.
+    /// Counts a stranger's message to an SRS address; does nothing for any other recipient. Such addresses are meant
+    /// for reports, which have the null reverse-path.
     ///
     /// # Errors
-    /// The refusal, when a limit is reached.
+    /// Returns the refusal when a limit is reached.
     pub(crate) fn answer(
         &self,
         client: ClientAddress,
@@ -162,21 +164,20 @@ impl Rates {
         Err(Reply::new(450, (4, 7, 1), words))
     }
 
-    /// Counts a stranger's message that asks for a report of its arrival. Returns whether there
-    /// will be one.
+    /// Counts a stranger's message that asks for a success report. Returns whether one will be sent.
     ///
-    /// RFC 3461 §5.2.3 (a) has no place for a limit: the "delivered" report MUST be issued. But the
-    /// one who asks for it names who gets it, and each message would make us send another to anybody
-    /// at all. Without SUCCESS in NOTIFY, §5.2.3 (b), there is none.
-    pub(crate) fn may_hear_of_success(&self, client: ClientAddress, now: Timestamp) -> bool {
+    /// RFC 3461 §5.2.3 (a) allows for no limit: the "delivered" report MUST be issued. But the client also names
+    /// who gets it, so each message would make us send another one to anybody at all. Beyond the limit the message
+    /// counts as one without SUCCESS in NOTIFY, for which §5.2.3 (b) asks for none.
+    pub(crate) fn may_report_success(&self, client: ClientAddress, now: Timestamp) -> bool {
         let network = ClientNetwork::of_client(client);
         self.success_reports.take(network, SUCCESS_REPORTS_OF_A_NETWORK, now)
             && self.all_success_reports.take((), SUCCESS_REPORTS, now)
     }
 }
 
-/// RFC 6409 §4.2 leaves the limits of submission to local policy; 4yz, because an hour later it is
-/// another matter.
+/// Returns the refusal of too many recipients. RFC 6409 §4.2 leaves such limits to local policy; the reply is
+/// transient, because the next hour has room again.
 fn too_many(limit: u32) -> Reply {
     let words = format!(
         "{limit} recipients an hour: send to the others later, or have limits.submissions raised"
@@ -223,7 +224,7 @@ mod tests {
         let rates = Rates::new(0);
         let heard = |network: u8, times: usize| {
             let client: ClientAddress = IpAddr::from([192, 0, 2, network]).into();
-            (0..times).filter(|_| rates.may_hear_of_success(client, at(0))).count()
+            (0..times).filter(|_| rates.may_report_success(client, at(0))).count()
         };
         assert_eq!(heard(1, 100), SUCCESS_REPORTS_OF_A_NETWORK as usize);
         assert_eq!(heard(2, 1), 1);

@@ -11,7 +11,7 @@
 
 use crate::{
     directory::store_failed,
-    limits::memory::{Budget, Crowded, Holding, Party},
+    limits::memory::{Budget, Crowded, Holding, MemoryOwner},
 };
 use posta_mail::{MailId, Reply, Timestamp, crlf::CrlfLines};
 use posta_mime::{
@@ -78,7 +78,7 @@ pub(crate) struct Incoming {
     /// What it does not have yet.
     pub(crate) rest: Vec<u8>,
     pub(crate) failure: Option<Failure>,
-    party: Party,
+    owner: MemoryOwner,
     /// Its part of the budget, while it has one.
     share: Option<Holding>,
     /// What stands between the chunks and the rest.
@@ -106,7 +106,7 @@ impl Incoming {
     pub(crate) fn new(
         (id, aside): (MailId, MailId),
         time: Timestamp,
-        party: Party,
+        owner: MemoryOwner,
         trace: Vec<u8>,
         completer: HeaderCompleter,
     ) -> Self {
@@ -125,7 +125,7 @@ impl Incoming {
             chunks: 0,
             rest: trace,
             failure: None,
-            party,
+            owner,
             share: None,
             aside: Aside { id: aside, pieces: 0, octets: 0 },
             pace: None,
@@ -164,7 +164,7 @@ impl Incoming {
             return;
         }
         if self.share.is_none() && self.rest.len() + content.len() > FREE {
-            self.share = if self.is_slow { None } else { budget.share(self.party) };
+            self.share = if self.is_slow { None } else { budget.share(self.owner) };
             if self.share.is_none() && !self.rest.is_empty() {
                 // Before more comes: whoever waits for a turn to write holds as little as may be.
                 self.set_aside(store, budget).await;
@@ -190,7 +190,7 @@ impl Incoming {
 
     /// Writes what it holds to the store, out of memory.
     pub(crate) async fn set_aside(&mut self, store: &dyn Store, budget: &Budget) {
-        match budget.writing(self.party).await {
+        match budget.writing(self.owner).await {
             Ok(_turn) => {
                 self.write_chunks(store).await;
                 self.write_piece(store).await;
@@ -213,7 +213,7 @@ impl Incoming {
         }
         let mut turn = None;
         if self.aside.pieces > 0 {
-            match budget.writing(self.party).await {
+            match budget.writing(self.owner).await {
                 Ok(permit) => turn = Some(permit),
                 Err(Crowded) => self.fail(Failure::Crowded),
             }

@@ -10,7 +10,7 @@ mod rights;
 
 use crate::{
     deliver::{Deliverer, Routing, To, Undelivered},
-    directory::{Directory, NotTaken, Recipient, store_failed},
+    directory::{Directory, Recipient, RefusedRecipient, store_failed},
     limits::{
         memory::{Budget, EnvelopeMemory},
         sending_rate::Rates,
@@ -212,7 +212,10 @@ impl SmtpHost {
         }
         let from_here = self.is_program() && {
             let directory = &self.acceptor.directory;
-            directory.is_of_here(&mail.reverse_path).await.map_err(|error| store_failed(&error))?
+            directory
+                .is_local_sender(&mail.reverse_path)
+                .await
+                .map_err(|error| store_failed(&error))?
         };
         let transaction = Transaction {
             mail,
@@ -294,16 +297,16 @@ impl SmtpHost {
         });
         match taken {
             Err(refused) => {
-                let NotTaken { reply, why } = self.explain(refused);
+                let RefusedRecipient { reply, why } = self.explain(refused);
                 Err(self.refuse_for(format!("RCPT TO:{path}"), reply, why).await)
             }
             Ok((address, resolved)) => {
                 let notify = parameters.notify.unwrap_or_default();
                 let original = parameters.original;
                 let recipient = Recipient { address, resolved, notify, original };
-                let (budget, party) = (&self.acceptor.budget, self.party());
+                let (budget, owner) = (&self.acceptor.budget, self.memory_owner());
                 if let Some(transaction) = &mut self.transaction {
-                    if !transaction.memory.add(recipient.octets(), budget, party) {
+                    if !transaction.memory.add(recipient.octets(), budget, owner) {
                         // RFC 5321 §4.5.3.1.10: the client sends the rest in another transaction.
                         return Err(Reply::new(452, (4, 5, 3), "Too many recipients"));
                     }
@@ -361,7 +364,7 @@ impl SmtpHost {
     fn begin_content(&mut self) {
         let utf8 = self.transaction.as_ref().is_some_and(|open| open.mail.parameters.utf8);
         let (protocol, completion) = (self.protocol(utf8), self.completion());
-        let party = self.party();
+        let owner = self.memory_owner();
         let Some(transaction) = &mut self.transaction else { return };
         let Acceptor { hostname, clock, .. } = &*self.acceptor;
         let (id, time) = (clock.mail_id(), clock.now());
@@ -393,7 +396,7 @@ impl SmtpHost {
         if self.account.is_some() {
             completer = completer.gathering_originators();
         }
-        let incoming = Incoming::new((id, clock.mail_id()), time, party, rest, completer);
+        let incoming = Incoming::new((id, clock.mail_id()), time, owner, rest, completer);
         transaction.incoming = Some(if utf8 { incoming.saying_utf8() } else { incoming });
     }
 

@@ -1,5 +1,7 @@
-//! TLS reports: whoever publishes where to send them hears once a day how we reached its servers
-//! (RFC 8460).
+//! TLS reports (RFC 8460): a domain that publishes where to send them learns once a day how this server's TLS
+//! connections to its mail servers went.
+//!
+//! `send` counts each session here; [`TlsReports::run`] saves the counts and sends the reports when a day is over.
 
 use crate::{
     deliver::{report, wake::Wake},
@@ -21,25 +23,25 @@ use tokio::{sync::watch, time::sleep};
 /// The kind of the store's records that hold the counts of a day.
 const KIND: &str = "tls-report";
 
-/// How often the counts are written down, and the day is looked at.
+/// How often the counts are saved, and reports that are due are sent.
 const EVERY: Duration = Duration::from_secs(5 * 60);
 
-/// Domains counted in a day at most.
+/// The most domains counted in a day.
 const DOMAINS: usize = 20_000;
 
-/// Servers of one domain that are told apart: a domain may name others every minute.
+/// The most servers of one domain that are counted apart: a domain may name others every minute.
 const SERVERS: usize = 50;
 
-/// Places that one domain may have its report sent to.
+/// The most places to which one domain may have its report sent.
 const PLACES: usize = 3;
 
-/// How long the handing in of a report may take.
+/// How long uploading a report over HTTPS may take.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Octets of an answer that nobody reads.
+/// The most octets of the response to an upload, which is not looked at.
 const ANSWER: usize = 64 * 1024;
 
-/// What a domain asked for.
+/// The kind of policy that a domain published.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum PolicyKind {
@@ -47,30 +49,32 @@ pub enum PolicyKind {
     Tlsa,
     /// MTA-STS.
     Sts,
-    /// Nothing.
+    /// None.
     NoPolicyFound,
 }
 
-/// What was counted of one policy in one day.
+/// The sessions of one day under one policy.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct Tally {
     successes: u64,
-    /// By what went wrong, and with which server; with none if it was the policy.
+    /// How often each failure happened with each server; the name is empty if the policy itself failed.
     failures: Vec<(TlsFailure, String, u64)>,
     servers: Vec<String>,
 }
 
+/// The counts of a day, by domain and policy.
 type Day = BTreeMap<String, Vec<(PolicyKind, Tally)>>;
 
 #[derive(Debug, Default)]
 struct Counts {
-    /// The day that is counted: its date.
+    /// The date of the day that is being counted, in UTC.
     date: String,
     day: Day,
+    /// Whether something was counted since the counts were saved.
     changed: bool,
 }
 
-/// Counts, and reports.
+/// Counts sessions, and sends the reports.
 pub struct TlsReports {
     https: HttpsClient,
     store: Arc<dyn Store>,
@@ -88,7 +92,7 @@ impl TlsReports {
         Self { https, store, clock, reporter, hostname, wake, counts: Mutex::default() }
     }
 
-    /// Counts a session with a server of a domain, in which TLS was as it should be, or was not.
+    /// Counts a session with a server of a domain: a success, or what went wrong with TLS.
     pub(crate) fn count(
         &self,
         domain: &str,
@@ -99,7 +103,7 @@ impl TlsReports {
         self.note(domain, kind, Some(server), outcome);
     }
 
-    /// Counts that a domain's MTA-STS policy was asked for in vain.
+    /// Counts a failure to get a domain's MTA-STS policy.
     pub(crate) fn count_policy(&self, domain: &str, failure: TlsFailure) {
         self.note(domain, PolicyKind::Sts, None, Err(failure));
     }
@@ -138,16 +142,16 @@ impl TlsReports {
             tally.failures.iter_mut().find(|(why, whose, _)| *why == failure && whose == server);
         match known {
             Some((_, _, count)) => *count += 1,
-            // What is beyond is not worth a line of its own.
+            // The limit is reached: further kinds of failures are not counted.
             None if is_full => {}
             None => tally.failures.push((failure, server.to_owned(), 1)),
         }
     }
 
-    /// Writes the counts down, and reports each day when it is over, until the server stops.
+    /// Saves the counts now and then, and reports each day when it is over, until the server stops.
     pub async fn run(self: Arc<Self>, mut stopping: watch::Receiver<bool>) {
         loop {
-            if let Err(error) = self.turn().await {
+            if let Err(error) = self.save_and_report().await {
                 tracing::error!(%error, "the TLS reports cannot be made");
             }
             tokio::select! {
@@ -155,13 +159,13 @@ impl TlsReports {
                 _ = stopping.wait_for(|&stopping| stopping) => break,
             }
         }
-        if let Err(error) = self.turn().await {
+        if let Err(error) = self.save_and_report().await {
             tracing::error!(%error, "the TLS reports cannot be made");
         }
     }
 
-    /// Writes down what was counted, and reports what is over.
-    async fn turn(&self) -> Result<(), StoreError> {
+    /// Saves the counts, and sends the reports of days that are over.
+    async fn save_and_report(&self) -> Result<(), StoreError> {
         let today = date(self.clock.now());
         let written = {
             let mut counts = self.counts.lock();
@@ -193,7 +197,7 @@ impl TlsReports {
         Ok(())
     }
 
-    /// Goes on where the last run stopped.
+    /// Continues with the counts that an earlier run saved today.
     fn resume(&self, day: Option<Day>) {
         let mut counts = self.counts.lock();
         if counts.day.is_empty() {
@@ -201,7 +205,7 @@ impl TlsReports {
         }
     }
 
-    /// Sends a domain its report, if it wants one.
+    /// Sends a domain its report of a day, if it wants one.
     async fn report(
         &self,
         date: &str,
@@ -232,7 +236,7 @@ impl TlsReports {
         Ok(())
     }
 
-    /// RFC 8460 §4.4.
+    /// Returns the report as JSON (RFC 8460 §4.4).
     fn write(
         &self,
         date: &str,
@@ -288,7 +292,7 @@ impl TlsReports {
         .to_string()
     }
 
-    /// RFC 8460 §5.3. It comes from nobody, so that nothing comes back.
+    /// Queues a report as mail (RFC 8460 §5.3), with the null reverse-path, so that no bounce comes back.
     async fn mail(
         &self,
         (date, domain): (&str, &str),
@@ -310,7 +314,7 @@ impl TlsReports {
         Ok(())
     }
 
-    /// RFC 8460 §5.4. What does not arrive is not worth trying again: the next day has another.
+    /// Uploads a report over HTTPS (RFC 8460 §5.4). A failure is not retried: the next day has another report.
     async fn post(&self, uri: &Uri, packed: &[u8]) {
         let Some(host) = uri.host() else { return };
         let path = uri.path_and_query().map_or("/", |path| path.as_str());
@@ -322,21 +326,21 @@ impl TlsReports {
         match self.https.request(host, request, ANSWER, PATIENCE).await {
             Ok(answer) if answer.status.is_success() => {}
             Ok(answer) => {
-                tracing::info!(host, status = %answer.status, "a TLS report is not taken")
+                tracing::info!(host, status = %answer.status, "a TLS report was not accepted")
             }
-            Err(error) => tracing::info!(host, %error, "a TLS report cannot be handed in"),
+            Err(error) => tracing::info!(host, %error, "a TLS report could not be uploaded"),
         }
     }
 }
 
-/// Where a report may go.
+/// Where a domain wants its reports.
 #[derive(Debug, PartialEq, Eq)]
 enum Place {
     Mail(Address),
     Web(Uri),
 }
 
-/// Where a domain wants its reports (RFC 8460 §3): nowhere unless exactly one record says so.
+/// Parses the places to which a domain wants its reports (RFC 8460 §3); none unless there is exactly one record.
 fn places(texts: &[String]) -> Vec<Place> {
     let mut records = texts.iter().filter(|text| text.starts_with("v=TLSRPTv1"));
     let (Some(record), None) = (records.next(), records.next()) else { return Vec::new() };
@@ -352,7 +356,7 @@ fn places(texts: &[String]) -> Vec<Place> {
     named.split(',').filter_map(place).take(PLACES).collect()
 }
 
-/// The day in UTC (RFC 8460 §4.1).
+/// Returns the date in UTC, by which a report's day is counted (RFC 8460 §4.1).
 fn date(now: Timestamp) -> String {
     now.to_string().chars().take("2026-01-01".len()).collect()
 }

@@ -1,11 +1,12 @@
-//! One attempt: an item, the servers of its destination one after the other, and what came of it.
+//! One attempt to send an item: it is offered to the servers of its destination one after the other, and the
+//! outcome is settled. [`Relay::run`] starts an attempt for each item that it claims.
 
 use super::{
-    LEASE, RENEW, Relay, Verdict,
-    peer::{Peer, Trust},
-    trouble::Trouble,
-    trust::protection::Plan,
-    visit::{self, Found, Visit},
+    AttemptResult, LEASE, RENEW, Relay,
+    host_failure::HostFailure,
+    offer::{self, Offer, OfferOutcome},
+    peer::{Peer, Protection},
+    trust::protection::ProtectedPeer,
 };
 use crate::{
     deliver::message_log,
@@ -17,13 +18,13 @@ use posta_store::{Destination, Item, StoreError};
 use std::sync::Arc;
 use tokio::time::{interval, sleep};
 
-/// Servers that are asked in one attempt at most, where each refuses for now: those that greylist
-/// strangers would otherwise all be asked each time.
+/// The most servers that are asked in one attempt when each refuses for now. Without a limit, all servers of a
+/// destination that greylists would be asked each time.
 const ANSWERS: usize = 5;
 
 impl Relay {
-    /// Tries to hand an item on, and settles what came of it.
-    pub(super) async fn attempt(self: &Arc<Self>, item: Item) -> Verdict {
+    /// Tries to send an item and settles the outcome, renewing the lease meanwhile.
+    pub(super) async fn attempt(self: &Arc<Self>, item: Item) -> AttemptResult {
         let id = item.id;
         let working = self.work(item);
         tokio::pin!(working);
@@ -31,9 +32,9 @@ impl Relay {
         renewing.tick().await;
         loop {
             tokio::select! {
-                verdict = &mut working => return verdict,
+                result = &mut working => return result,
                 _ = renewing.tick() => {
-                    // Gone, or the store fails: settling will find that out.
+                    // If the item is gone or the store fails, settling finds that out.
                     let _ = self.store.renew(id, self.clock.now() + LEASE).await;
                     tracing::debug!(%id, "an attempt takes its time");
                 }
@@ -41,29 +42,29 @@ impl Relay {
         }
     }
 
-    async fn work(self: &Arc<Self>, item: Item) -> Verdict {
+    async fn work(self: &Arc<Self>, item: Item) -> AttemptResult {
         let item = Arc::new(item);
-        let visits = match &item.destination {
+        let offers = match &item.destination {
             Destination::Local => None,
             Destination::Domain(_) if self.is_late(&item) => {
-                let words = "The time within which it was to be delivered is over";
-                Some(vec![Visit::nowhere(&item, Reply::new(550, (5, 4, 7), words))])
+                let words = "The time within which it was to be delivered has passed";
+                Some(vec![Offer::not_made(&item, Reply::new(550, (5, 4, 7), words))])
             }
             Destination::Domain(domain) => match self.transmit(&item, domain).await {
-                // The program stops; the item is there after the next start.
-                None => return Verdict::Other,
-                visits => visits,
+                // The program stops; the item is tried again after the next start.
+                None => return AttemptResult::Other,
+                offers => offers,
             },
         };
         for _ in 0..3 {
-            let settlement = match &visits {
+            let settlement = match &offers {
                 None => self.deliver(&item).await,
-                Some(visits) => self.conclude(&item, visits).await,
+                Some(offers) => self.settlement(&item, offers).await,
             };
             let settled = match settlement {
                 Ok(settlement) => {
                     let attempt = message_log::Attempt::new(&settlement);
-                    // What waits again, or is new, may be due before anything else.
+                    // The item's next attempt, or a new report, may be due before anything else.
                     let waits = settlement.left.is_some() || !settlement.reports.is_empty();
                     let settled = self.store.settle(settlement).await;
                     if waits {
@@ -76,9 +77,10 @@ impl Relay {
             match settled {
                 Ok(attempt) => {
                     attempt.into_iter().for_each(message_log::Attempt::settled);
-                    return visits.map_or(Verdict::Good, |visits| visit::verdict(&visits));
+                    return offers
+                        .map_or(AttemptResult::Good, |offers| offer::attempt_result(&offers));
                 }
-                // An account went away in the meantime: look again.
+                // An account was removed in the meantime: resolve the recipients anew.
                 Err(StoreError::NoSuchAccount) => {}
                 Err(error) => {
                     tracing::error!(%error, id = %item.id, "an attempt could not be settled");
@@ -86,23 +88,24 @@ impl Relay {
                 }
             }
         }
-        Verdict::Other
+        AttemptResult::Other
     }
 
-    /// RFC 2852 §4: what is to fail when it is late is not delivered late.
+    /// Returns whether the item's deadline has passed and the sender asked to have it returned then
+    /// (RFC 2852 §4).
     fn is_late(&self, item: &Item) -> bool {
         let deadline = item.envelope.deadline;
         deadline.is_some_and(|(at, late)| late == Late::Return && at <= self.clock.now())
     }
 
-    /// Hands an item to the first server that takes it, and those recipients whom that one refuses for
-    /// now to the next (RFC 5321 §5.1). Returns the visits that an answer came of, or one that tells why
-    /// there was none; nothing if the program stops.
-    async fn transmit(self: &Arc<Self>, item: &Arc<Item>, domain: &str) -> Option<Vec<Visit>> {
+    /// Offers an item to the first server that takes it, and the recipients that it refuses for now to the next
+    /// one (RFC 5321 §5.1). Returns the offers that were answered, or one that tells why none was; `None` if the
+    /// program stops.
+    async fn transmit(self: &Arc<Self>, item: &Arc<Item>, domain: &str) -> Option<Vec<Offer>> {
         let settings = self.settings.get();
         let rules = settings.rules(domain);
         if let Some(rate) = rules.rate {
-            sleep(self.lanes.turn(&item.destination, rate)).await;
+            sleep(self.capacity.turn(&item.destination, rate)).await;
         }
         let route = match &rules.route {
             Some(smarthost) => {
@@ -115,64 +118,66 @@ impl Relay {
         };
         let route = match route {
             Ok(route) => route,
-            Err(reply) => return Some(vec![Visit::nowhere(item, reply)]),
+            Err(reply) => return Some(vec![Offer::not_made(item, reply)]),
         };
-        let mut visits = Vec::new();
+        let mut offers = Vec::new();
         let mut left: Vec<usize> = (0..item.recipients.len()).collect();
         let mut rest = item.clone();
-        let mut last: Option<(String, Trouble)> = None;
+        let mut last: Option<(String, HostFailure)> = None;
         for host in &route.hosts {
             let offered = self.offer(&rest, host, &route, domain).await?;
             self.smarthosts.note(host, &offered, self.clock.now());
             match offered {
                 Ok(found) => {
                     let elsewhere: Vec<_> = found.elsewhere.iter().map(|&at| left[at]).collect();
-                    visits.push(Visit { recipients: left, found });
-                    if elsewhere.is_empty() || visits.len() >= ANSWERS {
-                        return Some(visits);
+                    offers.push(Offer { recipients: left, found });
+                    if elsewhere.is_empty() || offers.len() >= ANSWERS {
+                        return Some(offers);
                     }
                     let recipients = elsewhere.iter().map(|&at| item.recipients[at].clone());
                     rest = Arc::new(Item { recipients: recipients.collect(), ..(**item).clone() });
                     left = elsewhere;
                 }
-                // That one does not exist weighs less than that another may be there again.
+                // A server that has no address matters less than one that may be reachable again later.
                 Err(trouble) => {
                     let is_graver = trouble.decision.code().is_transient();
-                    if is_graver || last.as_ref().is_none_or(|(_, last)| last.is_nobody) {
+                    if is_graver || last.as_ref().is_none_or(|(_, last)| last.has_no_address) {
                         last = Some((host.to_string(), trouble));
                     }
                 }
             }
         }
-        // What one server is not fit for, one that is not there now may be.
-        let unfit = visit::failed(&visits, &left);
+        // A message that the servers met cannot take (no SMTPUTF8, say) may be taken by one that is down now.
+        let unfit = offer::failed(&offers, &left);
         let is_transient =
             last.as_ref().is_some_and(|(_, trouble)| trouble.decision.code().is_transient());
-        if visits.is_empty() {
-            visits.push(Visit::in_vain(left, last, domain));
+        if offers.is_empty() {
+            offers.push(Offer::unreachable(left, last, domain));
         } else if is_transient && !unfit.is_empty() {
-            visits.push(Visit::in_vain(unfit, last, domain));
+            offers.push(Offer::unreachable(unfit, last, domain));
         }
-        Some(visits)
+        Some(offers)
     }
 
-    /// Offers an item to a host, as its owner and the message ask for. None if the program stops.
+    /// Offers an item to a host, with the protection that its owner and the message ask for. Returns `None` if
+    /// the program stops.
     async fn offer(
         self: &Arc<Self>,
         item: &Arc<Item>,
         host: &Host,
         route: &Route,
         domain: &str,
-    ) -> Option<Result<Found, Trouble>> {
-        let Plan { peer, kind, is_test } = match self.plan(host, route, domain, item).await {
-            Ok(plan) => plan,
-            Err((trouble, kind)) => {
-                if let Some(failure) = trouble.tls {
-                    self.tls_reports.count(domain, kind, &host.to_string(), Err(failure));
+    ) -> Option<Result<OfferOutcome, HostFailure>> {
+        let ProtectedPeer { peer, kind, is_test } =
+            match self.protected_peer(host, route, domain, item).await {
+                Ok(plan) => plan,
+                Err((trouble, kind)) => {
+                    if let Some(failure) = trouble.tls {
+                        self.tls_reports.count(domain, kind, &host.to_string(), Err(failure));
+                    }
+                    return Some(Err(trouble));
                 }
-                return Some(Err(trouble));
-            }
-        };
+            };
         let sent = self.hosts.send(self, &peer, item.clone()).await?;
         let outcome = match &sent {
             Ok(found) if found.is_first && found.tls.is_some() => Some(Ok(())),
@@ -186,15 +191,16 @@ impl Relay {
             self.tls_reports.count(domain, kind, name, outcome);
         }
         match sent {
-            // RFC 8461 §5: who only tests its policy gets its mail all the same.
+            // RFC 8461 §5: in testing mode the mail is sent even if the policy is violated.
             Err(trouble) if is_test && trouble.tls.is_some() => {
-                let peer = Peer { trust: Trust::Opportunistic, ..peer };
+                let peer = Peer { protection: Protection::Opportunistic, ..peer };
                 self.hosts.send(self, &peer, item.clone()).await
             }
             sent => Some(sent),
         }
     }
 
+    /// Returns a random number below `below`.
     fn random(&self, below: usize) -> usize {
         let mut octets = [0; 8];
         self.clock.random(&mut octets);

@@ -1,64 +1,65 @@
-//! How much of the queue is in hand: in all, and for each destination, so that none of them can hold
-//! the others up.
+//! How many items of the queue are worked on at once, in all and for each destination, so that no destination
+//! can hold the others up. `send` asks before it claims items, and reports how each attempt went.
 
 use parking_lot::Mutex;
 use posta_store::Destination;
 use std::{collections::HashMap, time::Duration};
 use tokio::time::Instant;
 
-/// Items in hand at once.
+/// The most items in hand at once.
 const IN_HAND: usize = 5_000;
 
-/// Items in hand for a destination of which nothing is known: a server that does not answer keeps
-/// no more of them waiting.
+/// The most items in hand for a destination of which nothing is known: a server that does not answer ties up no
+/// more than these.
 const FIRST: usize = 8;
 
-/// Items of one destination claimed at once at most: each has its turn.
+/// The most items of one destination in a claim, so that each gets its turn.
 const SHARE: usize = 16;
 
-/// With so many in hand the rest is for destinations that take them: of each of the others one item
-/// finds out which those are. A few hundred servers that hang would hold up all the others.
+/// From so many items in hand on, the rest is for destinations that take their mail; of each of the others one
+/// item finds out whether it does. Otherwise a few hundred servers that hang could hold up all the others.
 const PRESSED: usize = IN_HAND / 2;
 
-/// Items in hand for a destination that takes them.
+/// The most items in hand for a destination that takes its mail.
 const MOST: usize = 400;
 
-/// Items for one whose rate is limited: they only wait for their turn.
+/// The most items in hand for a destination with a limited rate: they would only wait for their turn.
 const LIMITED: usize = 16;
 
-/// How many items a second are put off, over all destinations that cannot be reached. Each costs a
-/// transaction; a hundred thousand of them must not take the time of those that can be sent.
+/// The most items a second that are put off, over all destinations that cannot be reached. Each costs a
+/// transaction, and a hundred thousand of them must not take the time of mail that can be sent.
 const PUT_OFF: u32 = 100;
 
-/// How an attempt went, for its destination.
+/// How an attempt went, as far as it matters to its destination's capacity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Verdict {
-    /// A server took something.
+pub(crate) enum AttemptResult {
+    /// A server took at least one recipient.
     Good,
     /// No server could be reached.
     Unreachable,
-    /// Neither.
+    /// A server was reached, and took nothing.
     Other,
 }
 
-/// When more of a destination may be claimed.
+/// When more items of a destination may be claimed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Advice {
     /// Not until further notice.
     Pause,
-    /// After so much time.
+    /// After this time.
     Resume(Duration),
 }
 
+/// How many items of each destination are in hand, and how many may be.
 #[derive(Debug, Default)]
-pub(crate) struct Lanes(Mutex<State>);
+pub(crate) struct Capacity(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
-    lanes: HashMap<Destination, Lane>,
+    destinations: HashMap<Destination, DestinationLoad>,
     in_hand: usize,
-    /// What is to be done, in the order in which it was found out: the other way round a destination
-    /// would be paused that nobody works on.
+    /// Advice that the store has not been given yet, in order: reversed, it could pause a destination that no
+    /// attempt will ever resume.
     advice: Vec<(Destination, Advice)>,
     /// When the next items may be put off.
     put_off: Option<Instant>,
@@ -67,15 +68,17 @@ struct State {
 }
 
 #[derive(Debug)]
-struct Lane {
+struct DestinationLoad {
     in_hand: usize,
+    /// How many items may be in hand.
     window: usize,
     paused: bool,
+    /// Attempts since the last pause that reached no server.
     unreachable: usize,
 }
 
-impl Lanes {
-    /// How many items more may be taken in hand, and how many of them may be for one destination.
+impl Capacity {
+    /// Returns how many more items may be taken in hand, and how many of them may be for one destination.
     pub(super) fn room(&self) -> (usize, usize) {
         self.with(|state| {
             let share = if state.is_pressed() { 1 } else { SHARE };
@@ -83,70 +86,76 @@ impl Lanes {
         })
     }
 
-    /// What is to be done now, in order.
+    /// Takes the advice that the store has not been given yet, in order.
     pub(super) fn advice(&self) -> Vec<(Destination, Advice)> {
         self.with(|state| std::mem::take(&mut state.advice))
     }
 
-    /// An item is taken in hand.
-    pub(super) fn take(&self, destination: &Destination) {
+    /// Notes that an item is in hand.
+    pub(super) fn begin(&self, destination: &Destination) {
         self.with(|state| {
             state.in_hand += 1;
             let is_pressed = state.is_pressed();
-            let lane = state.lanes.entry(destination.clone()).or_insert(Lane {
+            let load = state.destinations.entry(destination.clone()).or_insert(DestinationLoad {
                 in_hand: 0,
                 window: FIRST,
                 paused: false,
                 unreachable: 0,
             });
-            lane.in_hand += 1;
-            let is_known = lane.window > FIRST;
-            let window = if is_pressed && !is_known { 1 } else { lane.window };
-            let advice = lane.pause_if(lane.in_hand >= window);
+            load.in_hand += 1;
+            let is_known = load.window > FIRST;
+            let window = if is_pressed && !is_known { 1 } else { load.window };
+            let advice = load.pause_if(load.in_hand >= window);
             state.advise(destination, advice);
         });
     }
 
-    /// An item is not in hand any more. Answers whether more may be claimed than before.
-    pub(super) fn give(&self, destination: &Destination, verdict: Verdict, limited: bool) -> bool {
+    /// Notes that an attempt has ended; `limited` says whether the destination's rate is. Returns whether more may
+    /// be claimed than before.
+    pub(super) fn end(
+        &self,
+        destination: &Destination,
+        result: AttemptResult,
+        limited: bool,
+    ) -> bool {
         self.with(|state| {
             let was_full = state.in_hand >= IN_HAND;
             state.in_hand -= 1;
-            let Some(lane) = state.lanes.get_mut(destination) else { return was_full };
-            lane.in_hand -= 1;
-            match verdict {
-                Verdict::Good => {
-                    lane.window = (lane.window * 2).min(if limited { LIMITED } else { MOST });
-                    lane.unreachable = 0;
+            let Some(load) = state.destinations.get_mut(destination) else { return was_full };
+            load.in_hand -= 1;
+            match result {
+                AttemptResult::Good => {
+                    load.window = (load.window * 2).min(if limited { LIMITED } else { MOST });
+                    load.unreachable = 0;
                 }
-                Verdict::Unreachable => {
-                    lane.window = FIRST;
-                    lane.unreachable += 1;
+                AttemptResult::Unreachable => {
+                    load.window = FIRST;
+                    load.unreachable += 1;
                 }
-                Verdict::Other => {}
+                AttemptResult::Other => {}
             }
-            let is_empty = lane.in_hand == 0;
-            let advice = if lane.paused && (is_empty || lane.in_hand * 2 <= lane.window) {
-                lane.paused = false;
-                let put_off = std::mem::take(&mut lane.unreachable);
+            let is_empty = load.in_hand == 0;
+            let advice = if load.paused && (is_empty || load.in_hand * 2 <= load.window) {
+                load.paused = false;
+                let put_off = std::mem::take(&mut load.unreachable);
                 Some(Advice::Resume(state.turn_to_put_off(put_off)))
             } else {
-                lane.pause_if(verdict == Verdict::Unreachable && !is_empty)
+                load.pause_if(result == AttemptResult::Unreachable && !is_empty)
             };
             if is_empty {
-                state.lanes.remove(destination);
+                state.destinations.remove(destination);
             }
             state.advise(destination, advice);
             was_full || matches!(advice, Some(Advice::Resume(_)))
         })
     }
 
-    /// How long a message to this destination has to wait for its turn.
+    /// Takes the next turn of a destination with a limited rate, and returns how long to wait for it.
     pub(super) fn turn(&self, destination: &Destination, per_minute: u32) -> Duration {
         let step = Duration::from_secs(60) / per_minute.max(1);
         self.with(|state| {
             let now = Instant::now();
-            // Now and then, so that the table stays as large as what is going on.
+            // Clean up now and then, so that the table is no larger than what is going on.
             if state.turns.len().is_power_of_two() {
                 state.turns.retain(|_, turn| *turn > now);
             }
@@ -156,8 +165,8 @@ impl Lanes {
         })
     }
 
-    fn with<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
-        change(&mut self.0.lock())
+    fn with<T>(&self, action: impl FnOnce(&mut State) -> T) -> T {
+        action(&mut self.0.lock())
     }
 }
 
@@ -170,7 +179,7 @@ impl State {
         self.advice.extend(advice.map(|advice| (destination.clone(), advice)));
     }
 
-    /// How long a destination has to wait that so many items were just put off of.
+    /// Returns how long a destination has to wait of which this many items were just put off.
     fn turn_to_put_off(&mut self, items: usize) -> Duration {
         let items = u32::try_from(items).unwrap_or(u32::MAX);
         if items == 0 {
@@ -184,7 +193,7 @@ impl State {
     }
 }
 
-impl Lane {
+impl DestinationLoad {
     fn pause_if(&mut self, condition: bool) -> Option<Advice> {
         let begins = condition && !self.paused;
         self.paused |= condition;
@@ -200,79 +209,83 @@ mod tests {
         Destination::Domain(domain.to_owned())
     }
 
-    fn advice(lanes: &Lanes) -> Vec<Advice> {
-        lanes.advice().into_iter().map(|(_, advice)| advice).collect()
+    fn advice(capacity: &Capacity) -> Vec<Advice> {
+        capacity.advice().into_iter().map(|(_, advice)| advice).collect()
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_destination_has_more_in_hand_the_better_it_goes() {
-        let lanes = Lanes::default();
+        let capacity = Capacity::default();
         let destination = to("y.test");
-        (0..FIRST - 1).for_each(|_| lanes.take(&destination));
-        assert_eq!(advice(&lanes), []);
-        lanes.take(&destination);
-        assert_eq!(advice(&lanes), [Advice::Pause]);
-        assert!(lanes.give(&destination, Verdict::Good, false));
-        assert_eq!(advice(&lanes), [Advice::Resume(Duration::ZERO)], "7 of 16");
-        (FIRST - 1..2 * FIRST).for_each(|_| lanes.take(&destination));
-        assert_eq!(advice(&lanes), [Advice::Pause]);
-        assert_eq!(lanes.room(), (IN_HAND - 2 * FIRST, SHARE));
+        (0..FIRST - 1).for_each(|_| capacity.begin(&destination));
+        assert_eq!(advice(&capacity), []);
+        capacity.begin(&destination);
+        assert_eq!(advice(&capacity), [Advice::Pause]);
+        assert!(capacity.end(&destination, AttemptResult::Good, false));
+        assert_eq!(advice(&capacity), [Advice::Resume(Duration::ZERO)], "7 of 16");
+        (FIRST - 1..2 * FIRST).for_each(|_| capacity.begin(&destination));
+        assert_eq!(advice(&capacity), [Advice::Pause]);
+        assert_eq!(capacity.room(), (IN_HAND - 2 * FIRST, SHARE));
     }
 
     #[tokio::test(start_paused = true)]
     async fn what_cannot_be_reached_takes_its_time() {
-        let lanes = Lanes::default();
+        let capacity = Capacity::default();
         let (dead, gone) = (to("dead.test"), to("gone.test"));
         for destination in [&dead, &gone] {
-            (0..4).for_each(|_| lanes.take(destination));
+            (0..4).for_each(|_| capacity.begin(destination));
         }
         for destination in [&dead, &gone] {
-            lanes.give(destination, Verdict::Unreachable, false);
-            lanes.give(destination, Verdict::Unreachable, false);
+            capacity.end(destination, AttemptResult::Unreachable, false);
+            capacity.end(destination, AttemptResult::Unreachable, false);
         }
         // Two of each, 100 a second, one destination after the other.
         let resume = |millis| Advice::Resume(Duration::from_millis(millis));
-        assert_eq!(advice(&lanes), [Advice::Pause, resume(20), Advice::Pause, resume(40)]);
+        assert_eq!(advice(&capacity), [Advice::Pause, resume(20), Advice::Pause, resume(40)]);
     }
 
     #[tokio::test(start_paused = true)]
     async fn those_of_which_nothing_is_known_leave_room_for_the_others() {
-        let lanes = Lanes::default();
+        let capacity = Capacity::default();
         let good = to("good.test");
-        lanes.take(&good);
-        lanes.take(&good);
-        lanes.give(&good, Verdict::Good, false);
-        (0..PRESSED).for_each(|number| lanes.take(&to(&format!("{}.test", number / FIRST))));
-        lanes.advice();
-        assert_eq!(lanes.room().1, 1);
-        lanes.take(&to("new.test"));
-        assert_eq!(lanes.advice(), [(to("new.test"), Advice::Pause)], "one is enough to find out");
-        lanes.take(&good);
-        assert_eq!(lanes.advice(), []);
+        capacity.begin(&good);
+        capacity.begin(&good);
+        capacity.end(&good, AttemptResult::Good, false);
+        (0..PRESSED).for_each(|number| capacity.begin(&to(&format!("{}.test", number / FIRST))));
+        capacity.advice();
+        assert_eq!(capacity.room().1, 1);
+        capacity.begin(&to("new.test"));
+        assert_eq!(
+            capacity.advice(),
+            [(to("new.test"), Advice::Pause)],
+            "one is enough to find out"
+        );
+        capacity.begin(&good);
+        assert_eq!(capacity.advice(), []);
     }
 
     /// However attempts end, the last word on a destination that nobody works on is that it goes on.
     #[tokio::test(start_paused = true)]
     async fn nobody_is_left_paused() {
-        let lanes = Lanes::default();
+        let capacity = Capacity::default();
         let destination = to("y.test");
-        let verdicts = [Verdict::Unreachable, Verdict::Good, Verdict::Other];
+        let results = [AttemptResult::Unreachable, AttemptResult::Good, AttemptResult::Other];
         for round in 1..40 {
-            (0..round).for_each(|_| lanes.take(&destination));
+            (0..round).for_each(|_| capacity.begin(&destination));
             for number in 0..round {
-                lanes.give(&destination, verdicts[(number * round + number) % 3], false);
+                capacity.end(&destination, results[(number * round + number) % 3], false);
             }
-            let last = advice(&lanes).pop();
+            let last = advice(&capacity).pop();
             assert!(last.is_none_or(|last| last != Advice::Pause), "round {round}");
-            assert_eq!(lanes.room().0, IN_HAND);
+            assert_eq!(capacity.room().0, IN_HAND);
         }
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_rate_is_kept() {
-        let lanes = Lanes::default();
-        let waits: Vec<_> = (0..3).map(|_| lanes.turn(&to("slow.test"), 60).as_secs()).collect();
+        let capacity = Capacity::default();
+        let waits: Vec<_> = (0..3).map(|_| capacity.turn(&to("slow.test"), 60).as_secs()).collect();
         assert_eq!(waits, [0, 1, 2]);
-        assert_eq!(lanes.turn(&to("other.test"), 60), Duration::ZERO);
+        assert_eq!(capacity.turn(&to("other.test"), 60), Duration::ZERO);
     }
 }

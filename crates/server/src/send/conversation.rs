@@ -1,14 +1,15 @@
-//! What is said on one connection to a server: one message after the other is handed over.
+//! One SMTP session with another server, in which one message after the other is handed over. It answers the
+//! questions of our SMTP client engine: what to send next, how to log in, how to convert.
 
 use super::{
     Relay,
-    broken::Broken,
+    connection_failure::ConnectionFailure,
+    host_failure::HostFailure,
     host_queue::{HostQueue, Job},
-    peer::Trust,
+    offer::OfferOutcome,
+    peer::Protection,
     seconds_until,
     settings::SmarthostTls,
-    trouble::Trouble,
-    visit::Found,
 };
 use bytes::Bytes;
 use posta_mail::{
@@ -30,73 +31,80 @@ use posta_store::{Destination, Item, StoreError};
 use std::{collections::HashSet, io, mem, sync::Arc, time::Duration};
 use tokio::time::timeout;
 
-/// How long a connection may last, whatever the other side does: against one that says one octet a
-/// minute for ever.
+/// The longest that a connection may last: against a server that sends one octet a minute for ever.
 const LIFETIME: Duration = Duration::from_secs(2 * 60 * 60);
 
-/// Messages handed over on one connection at most: several servers may share its name.
+/// The most messages on one connection: several servers may share the name, and each should get its part.
 const MESSAGES: usize = 1_000;
 
-/// What a sender is told of a message that can never be read again.
+/// What the report says of a message that can never be read again.
 const DAMAGED: &str =
     "The message was damaged where it waited, and cannot be read any more: send it again";
 
 /// Why a part of a message could not be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Unread {
+enum ReadFailure {
+    /// It is damaged or gone, for good.
     Damaged,
+    /// The store fails for now.
     ForNow,
 }
 
-/// How a server is talked to.
+/// With which features a session is opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Manner {
+pub(super) struct ConnectionMode {
     pub(super) hello: HelloVerb,
     pub(super) tls: TlsUse,
-    /// Why it is done without, if it was tried.
+    /// What was wrong with TLS, if it failed and is now done without.
     pub(super) tls_failed: Option<TlsFailure>,
 }
 
-/// How a connection ended that had come to business.
+/// How a session ended in which mail could be offered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Departure {
-    /// It said goodbye, and its place was free from then on.
+    /// With QUIT; its place was free for another connection from then on.
     Announced,
-    /// It broke.
+    /// The connection broke.
     Sudden,
 }
 
-/// Answers for our client.
+/// One session: answers the engine's questions.
 pub(super) struct Conversation<'a> {
     relay: &'a Arc<Relay>,
     queue: &'a Arc<HostQueue>,
-    /// The message under way, to all its recipients that go here.
+    /// The message under way: the items of it that go to this server.
     current: Option<Vec<Job>>,
-    /// The one whose envelope went ahead.
+    /// The next message, whose envelope was sent ahead (pipelined).
     following: Option<Vec<Job>>,
-    /// Its next chunk.
+    /// The number of the current message's next chunk.
     chunk: u32,
-    /// How it becomes ASCII, if it must.
+    /// How the message is converted to ASCII, if the server needs that.
     plan: Option<Plan>,
     converter: Option<Converter>,
+    /// Messages that were handed over on this connection.
     handed_over: usize,
-    /// Whose mail was handed over.
+    /// The destinations whose mail was handed over.
     destinations: HashSet<Destination>,
+    /// Whether mail could be offered.
     is_ready: bool,
-    /// Whether the server did more with the message before than put it off, or there was none.
+    /// Whether the server accepted or rejected the last message rather than put it off, or there was none.
     went_well: bool,
     departure: Departure,
-    manner: Manner,
+    manner: ConnectionMode,
     failed: Option<smtp::Failure>,
     tls: Option<String>,
-    tls_failed: Option<Broken>,
+    tls_failed: Option<ConnectionFailure>,
     session: ClientSession,
     /// Whether the server could not prove that it knows the password.
     is_impostor: bool,
 }
 
 impl<'a> Conversation<'a> {
-    pub(super) fn new(queue: &'a Arc<HostQueue>, relay: &'a Arc<Relay>, manner: Manner) -> Self {
+    pub(super) fn new(
+        queue: &'a Arc<HostQueue>,
+        relay: &'a Arc<Relay>,
+        manner: ConnectionMode,
+    ) -> Self {
         Self {
             relay,
             queue,
@@ -119,12 +127,12 @@ impl<'a> Conversation<'a> {
         }
     }
 
-    /// Talks until there is nothing more to say. An error only if it never came to business.
+    /// Holds the session until no mail waits for this server. Fails only if no mail could be offered.
     pub(super) async fn hold(
         mut self,
         stream: Box<dyn Stream>,
         place: &str,
-    ) -> Result<Departure, Broken> {
+    ) -> Result<Departure, ConnectionFailure> {
         let smarthost = self.queue.peer.smarthost.clone();
         let mut stream = stream;
         let is_secure = smarthost.as_ref().is_some_and(|host| host.tls == SmarthostTls::Implicit);
@@ -137,8 +145,8 @@ impl<'a> Conversation<'a> {
         let name = self.relay.hostname.as_str();
         let options = smtp::Options {
             patience: self.relay.settings.get().patience,
-            // A smarthost is where the operator says: another server of this machine may have its
-            // name.
+            // A smarthost is where the operator says, and may be another server on this machine, with the
+            // same name.
             refuse_namesake: smarthost.is_none(),
             login: smarthost.is_some_and(|smarthost| smarthost.login.is_some()),
             ..smtp::Options::new(name, self.manner.hello, self.manner.tls)
@@ -149,35 +157,36 @@ impl<'a> Conversation<'a> {
         let driven = timeout(LIFETIME, driven).await.ok();
         let broken = match (self.failed.take(), self.tls_failed.take()) {
             (None, Some(broken)) => broken,
-            (Some(smtp::Failure::Login(_)), _) if self.is_impostor => Broken::impostor(),
-            (Some(failure), _) => Broken::failed(failure, &engine),
-            (None, None) => Broken::ended(driven, &engine),
+            (Some(smtp::Failure::Login(_)), _) if self.is_impostor => ConnectionFailure::impostor(),
+            (Some(failure), _) => ConnectionFailure::failed(failure, &engine),
+            (None, None) => ConnectionFailure::ended(driven, &engine),
         };
         if !self.is_ready {
             return Err(broken);
         }
-        self.clear_up(broken.trouble(place), engine.unfinished().unwrap_or_default());
+        self.clear_up(broken.host_failure(place), engine.unfinished().unwrap_or_default());
         Ok(self.departure)
     }
 
-    /// Why there is no TLS, and what the operator can do about it where the server is the operator's choice.
-    fn no_tls(&self, error: &io::Error) -> Broken {
+    /// Returns why TLS failed, with what the operator can do about it if the server is a smarthost.
+    fn no_tls(&self, error: &io::Error) -> ConnectionFailure {
         let failure = words::failure(error);
         let cure = match (&self.queue.peer.smarthost, failure.is_unknown_issuer()) {
             (Some(_), true) => "; if it is the right one, list it in `tls.authorities`",
             _ => "",
         };
-        Broken::Tls(failure, format!("{error}{cure}"))
+        ConnectionFailure::Tls(failure, format!("{error}{cure}"))
     }
 
-    /// The connection is gone: what was on it goes elsewhere, or is decided by what is known of it.
-    fn clear_up(&mut self, trouble: Trouble, fates: Vec<Fate>) {
+    /// Deals with the messages that were on a connection when it ended: they go back to the queue, or are decided
+    /// by what is known of each recipient.
+    fn clear_up(&mut self, trouble: HostFailure, fates: Vec<Fate>) {
         let (current, following) = (self.current.take(), self.following.take());
         if current.is_none() && following.is_none() {
             return;
         }
-        self.queue.is_too_much();
-        // A connection that was used before may just have been open for too long.
+        self.queue.allow_fewer();
+        // A connection that was in use before may just have been idle for too long.
         let is_fresh = self.handed_over == 0;
         let mut back = Vec::new();
         let mut fates = fates.into_iter();
@@ -189,21 +198,21 @@ impl<'a> Conversation<'a> {
             } else if job.retried || is_fresh {
                 job.finish(Err(trouble.clone()));
             } else {
-                back.push(job.again());
+                back.push(job.retry());
             }
         }
         for job in following.into_iter().flatten() {
             match job.retried {
                 true => job.finish(Err(trouble.clone())),
-                false => back.push(job.again()),
+                false => back.push(job.retry()),
             }
         }
         self.queue.give_back(back);
     }
 
-    /// Returns what is known of each recipient when the connection breaks in the middle of a message.
-    fn cut_off(&self, trouble: &Trouble, fates: Vec<Fate>) -> Found {
-        // Those may have it or not: to try them elsewhere now would not be better than later (RFC 1047).
+    /// Returns what is known of each recipient after the connection broke in the middle of a message.
+    fn cut_off(&self, trouble: &HostFailure, fates: Vec<Fate>) -> OfferOutcome {
+        // The server may or may not have taken these: to try them elsewhere at once gains nothing (RFC 1047).
         let in_doubt: Vec<bool> = fates.iter().map(|fate| *fate == Fate::Unknown).collect();
         let decisions = fates.into_iter().map(|fate| match fate {
             Fate::Decided(decision) => decision,
@@ -219,15 +228,15 @@ impl<'a> Conversation<'a> {
         found
     }
 
-    fn found(&self, decisions: Vec<Decision>, reports: bool) -> Found {
+    fn found(&self, decisions: Vec<Decision>, reports: bool) -> OfferOutcome {
         let name = self.queue.peer.name.clone();
-        // What it refuses for now, and what it is not fit for, another may take (RFC 8689 §4.2.1 asks for
-        // that where REQUIRETLS is missing).
+        // Another server may take what this one refuses for now, or lacks an extension for (RFC 8689 §4.2.1
+        // asks for that where REQUIRETLS is missing).
         let is_open = |(_, decision): &(usize, &Decision)| {
             decision.code().is_transient() || !decision.is_answer
         };
         let elsewhere = decisions.iter().enumerate().filter(is_open).map(|(index, _)| index);
-        Found {
+        OfferOutcome {
             elsewhere: elsewhere.collect(),
             decisions,
             host: Some(name),
@@ -239,16 +248,16 @@ impl<'a> Conversation<'a> {
         }
     }
 
-    /// A message was decided.
+    /// Ends the jobs of the current message with what the server decided.
     fn decided(&mut self, outcome: smtp::Outcome) {
         let Some(jobs) = self.current.take() else { return };
         self.handed_over += 1;
         let is_put_off = outcome.recipients.iter().all(|decision| decision.code().is_transient());
         self.went_well = !is_put_off;
         if is_put_off {
-            self.queue.is_too_much();
+            self.queue.allow_fewer();
         } else {
-            self.queue.went_well(self.relay);
+            self.queue.allow_more(self.relay);
         }
         let mut decisions = outcome.recipients.into_iter();
         for job in jobs {
@@ -276,7 +285,7 @@ impl<'a> Conversation<'a> {
             self.leave();
             return smtp::Next::Quit;
         }
-        // A server that puts everything off is not held on to: the next attempt is its own.
+        // No connection is held open to a server that puts everything off.
         let jobs = match self.went_well {
             true => self.queue.next().await,
             false => self.queue.try_next(),
@@ -290,9 +299,9 @@ impl<'a> Conversation<'a> {
         }
     }
 
-    /// Says goodbye. Whether the server answers that concerns nobody who comes now.
+    /// Ends the session with QUIT. Its place is free at once, whether or not the server answers.
     fn leave(&mut self) {
-        self.queue.leaves(self.relay);
+        self.queue.leave(self.relay);
         self.departure = Departure::Announced;
     }
 
@@ -306,40 +315,40 @@ impl<'a> Conversation<'a> {
         Some(envelope)
     }
 
-    /// The item that stands for the message under way.
+    /// Returns one of the items of the message under way: all have the same content.
     fn item(&self) -> Option<Arc<Item>> {
         let first = self.current.as_ref().and_then(|jobs| jobs.first());
         first.map(|job| job.item.clone())
     }
 
-    async fn read(&self, item: &Item, chunk: u32) -> Result<Bytes, Unread> {
+    async fn read(&self, item: &Item, chunk: u32) -> Result<Bytes, ReadFailure> {
         match self.relay.store.chunk(item.id.content, chunk).await {
             Ok(Some(content)) => Ok(content),
             Ok(None) | Err(StoreError::Damaged(_)) => {
-                tracing::error!(id = %item.id, "a message of the queue is damaged: its sender is told");
-                Err(Unread::Damaged)
+                tracing::error!(id = %item.id, "a message in the queue is damaged: its sender gets a report");
+                Err(ReadFailure::Damaged)
             }
             Err(error) => {
-                tracing::error!(%error, id = %item.id, "content of the queue cannot be read now");
-                Err(Unread::ForNow)
+                tracing::error!(%error, id = %item.id, "a message in the queue cannot be read now");
+                Err(ReadFailure::ForNow)
             }
         }
     }
 
-    /// Ends the connection in the middle of a content, or before it, so that nobody takes a part for the
-    /// whole. A message that is damaged fails at once: no other server and no later time helps it.
-    fn break_off(&mut self, why: Unread) -> smtp::Piece {
-        if why == Unread::Damaged {
+    /// Ends the connection before or in the middle of the content, so that the server does not take a part for
+    /// the whole. A damaged message fails at once: neither another server nor a later time would help.
+    fn break_off(&mut self, why: ReadFailure) -> smtp::Piece {
+        if why == ReadFailure::Damaged {
             for job in self.current.take().into_iter().flatten() {
                 let decision = Decision::ours(Reply::new(554, (5, 3, 0), DAMAGED));
                 let decisions = vec![decision; job.item.recipients.len()];
-                job.finish(Ok(Found::here(decisions)));
+                job.finish(Ok(OfferOutcome::decided_here(decisions)));
             }
         }
         smtp::Piece::BreakOff
     }
 
-    /// Whether the message can become ASCII.
+    /// Reads the whole message to find out whether it can be converted to ASCII.
     async fn survey(&mut self) -> smtp::Conversion {
         let for_now = || Reply::new(451, (4, 3, 0), "It cannot be read");
         let item = self.item().ok_or_else(for_now)?;
@@ -347,8 +356,8 @@ impl<'a> Conversation<'a> {
         for chunk in 0..item.chunks() {
             match self.read(&item, chunk).await {
                 Ok(content) => survey.push(&content),
-                Err(Unread::Damaged) => return Err(Reply::new(554, (5, 3, 0), DAMAGED)),
-                Err(Unread::ForNow) => return Err(for_now()),
+                Err(ReadFailure::Damaged) => return Err(Reply::new(554, (5, 3, 0), DAMAGED)),
+                Err(ReadFailure::ForNow) => return Err(for_now()),
             }
         }
         match survey.finish() {
@@ -358,7 +367,7 @@ impl<'a> Conversation<'a> {
             }
             Err(why) => {
                 let words = format!(
-                    "The server takes only ASCII, and the message cannot become that: {why}"
+                    "The server takes only ASCII, and the message cannot be converted to it: {why}"
                 );
                 Err(Reply::new(554, (5, 6, 3), words))
             }
@@ -417,7 +426,7 @@ fn envelope(jobs: &[Job], relay: &Relay) -> smtp::Envelope {
     let by = envelope
         .deadline
         .map(|(at, late)| DeliverBy { seconds: seconds_until(at, now), late })
-        // RFC 2852 §4: what is to be returned when it is late has time left, or fails here.
+        // RFC 2852 §4: a message that is to be returned when it is late is not sent on without time left.
         .filter(|by| by.seconds > 0 || by.late == Late::Notify);
     let waiting = jobs.iter().flat_map(|job| &job.item.recipients);
     smtp::Envelope {
@@ -488,9 +497,9 @@ impl Host<smtp::Client> for Conversation<'_> {
     async fn content(&mut self, _content: &[u8]) {}
 
     async fn secure(&mut self, stream: Box<dyn Stream>) -> io::Result<Box<dyn Stream>> {
-        let verify = match &self.queue.peer.trust {
-            Trust::Tls(verify) => verify,
-            Trust::Opportunistic | Trust::Plaintext => &Verify::Anyone,
+        let verify = match &self.queue.peer.protection {
+            Protection::Tls(verify) => verify,
+            Protection::Opportunistic | Protection::Plaintext => &Verify::Anyone,
         };
         let name = &self.queue.peer.name;
         match self.session.secure(stream, &self.relay.tls, name, verify).await {

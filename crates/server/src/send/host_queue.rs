@@ -1,6 +1,7 @@
-//! What waits for one server, and how many connections it is worth.
+//! The queue of items that wait for one server, and how many connections serve it: more while the server takes
+//! mail, fewer when it refuses or hangs up.
 
-use super::{Relay, peer::Peer, trouble::Trouble, visit::Found};
+use super::{Relay, host_failure::HostFailure, offer::OfferOutcome, peer::Peer};
 use parking_lot::{Mutex, MutexGuard};
 use posta_store::Item;
 use std::{collections::VecDeque, sync::Arc, time::Duration};
@@ -9,74 +10,77 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-/// Opens a connection for a queue, on a task of its own.
-pub(crate) type Opens = fn(Arc<HostQueue>, Arc<Relay>);
+/// The function that opens a connection for a queue, on a task of its own.
+pub(crate) type OpenConnection = fn(Arc<HostQueue>, Arc<Relay>);
 
-/// Connections to a server of which nothing is known.
+/// The most connections to a server of which nothing is known yet.
 const FIRST: usize = 5;
 
-/// How long a connection waits for another message.
+/// How long an idle connection waits for another message.
 const IDLE: Duration = Duration::from_secs(5);
 
-/// How long a server that could not be reached is left alone, at most: whoever comes meanwhile is
-/// told the same.
+/// The longest that a server which could not be reached is left alone. Items that come meanwhile fail with the
+/// same reason.
 const DOWN: Duration = Duration::from_secs(30);
 
-/// Items of one message that are looked for, so that they go in one transaction.
+/// How far ahead items of the same message are looked for, so that they go in one mail transaction.
 const LOOK_AHEAD: usize = 100;
 
 /// An item that waits for a connection.
 #[derive(Debug)]
 pub(crate) struct Job {
     pub(crate) item: Arc<Item>,
-    /// Whether it was on a connection already that broke.
+    /// Whether a connection broke already before this item was decided.
     pub(crate) retried: bool,
-    done: oneshot::Sender<Result<Found, Trouble>>,
+    done: oneshot::Sender<Result<OfferOutcome, HostFailure>>,
 }
 
 impl Job {
-    /// Returns a job for an item, and where what came of it is told.
-    pub(crate) fn new(item: Arc<Item>) -> (Self, oneshot::Receiver<Result<Found, Trouble>>) {
+    /// Returns a job for an item, and the receiver of its result.
+    pub(crate) fn new(
+        item: Arc<Item>,
+    ) -> (Self, oneshot::Receiver<Result<OfferOutcome, HostFailure>>) {
         let (done, result) = oneshot::channel();
         (Self { item, retried: false, done }, result)
     }
 
-    /// The same for another connection.
-    pub(crate) fn again(self) -> Self {
+    /// Returns the job for another try on another connection.
+    pub(crate) fn retry(self) -> Self {
         Self { retried: true, ..self }
     }
 
-    pub(crate) fn finish(self, result: Result<Found, Trouble>) {
-        // Whoever waited may be gone: the program stops.
+    pub(crate) fn finish(self, result: Result<OfferOutcome, HostFailure>) {
+        // The attempt may be gone when the program stops.
         let _ = self.done.send(result);
     }
 }
 
-/// What waits for one server.
+/// The items that wait for one server, and the state of its connections.
 #[derive(Debug)]
 pub(crate) struct HostQueue {
     pub(crate) peer: Peer,
     state: Mutex<State>,
     more: Notify,
-    /// Opens a connection, which serves the queue for as long as something waits.
-    open: Opens,
+    /// OpenConnection a connection, which then serves the queue for as long as something waits.
+    open: OpenConnection,
 }
 
 #[derive(Debug)]
 struct State {
     jobs: VecDeque<Job>,
-    /// Connections that are open or being opened, those of them that wait for a job, and how many
-    /// there may be.
+    /// Connections that are open or being opened.
     connections: usize,
+    /// Those of them that wait for a job.
     idle: usize,
+    /// How many connections there may be.
     limit: usize,
-    /// Until when nobody need try, and why.
-    down: Option<(Instant, Trouble)>,
+    /// Until when the server counts as unreachable, and why.
+    down: Option<(Instant, HostFailure)>,
     stopped: bool,
 }
 
 impl HostQueue {
-    pub(crate) fn new(peer: Peer, open: Opens) -> Self {
+    pub(crate) fn new(peer: Peer, open: OpenConnection) -> Self {
         let state = State {
             jobs: VecDeque::new(),
             connections: 0,
@@ -93,11 +97,11 @@ impl HostQueue {
     }
 
     /// Forgets that the server could not be reached.
-    pub(crate) fn forgive(&self) {
+    pub(crate) fn clear_failure(&self) {
         self.lock().down = None;
     }
 
-    /// Nothing is sent any more but what is under way.
+    /// Drops what waits; messages under way may finish.
     pub(crate) fn stop(&self) {
         let mut state = self.lock();
         state.stopped = true;
@@ -106,12 +110,14 @@ impl HostQueue {
         self.more.notify_waiters();
     }
 
+    /// Returns whether the queue holds anything worth remembering.
     pub(crate) fn is_in_use(&self) -> bool {
         let state = self.lock();
         let down = state.down.as_ref().is_some_and(|(until, _)| *until > Instant::now());
         state.connections > 0 || !state.jobs.is_empty() || down
     }
 
+    /// Appends a job, or fails it at once while the server counts as unreachable.
     pub(crate) fn push(self: &Arc<Self>, job: Job, relay: &Arc<Relay>) {
         let mut state = self.lock();
         let down = state.down.as_ref().filter(|(until, _)| *until > Instant::now());
@@ -126,7 +132,7 @@ impl HostQueue {
         self.serve(&mut state, relay);
     }
 
-    /// Sees to it that somebody takes what waits.
+    /// Wakes an idle connection, or opens another one if more jobs wait than connections are idle.
     fn serve(self: &Arc<Self>, state: &mut State, relay: &Arc<Relay>) {
         if state.idle > 0 {
             self.more.notify_one();
@@ -137,8 +143,7 @@ impl HostQueue {
         }
     }
 
-    /// The next message, with all its recipients that wait for this server; none if there is none
-    /// for a while.
+    /// Returns the jobs of the next message that wait for this server; `None` if none comes for a while.
     pub(crate) async fn next(&self) -> Option<Vec<Job>> {
         let until = Instant::now() + IDLE;
         loop {
@@ -162,12 +167,12 @@ impl HostQueue {
         }
     }
 
-    /// The next message, if there is one at once.
+    /// Returns the jobs of the next message, if one waits already.
     pub(crate) fn try_next(&self) -> Option<Vec<Job>> {
         take(&mut self.lock().jobs)
     }
 
-    /// Jobs that a connection broke under before it had said anything of them.
+    /// Puts back, at the front, jobs whose connection broke before the server decided anything about them.
     pub(crate) fn give_back(&self, jobs: Vec<Job>) {
         let mut state = self.lock();
         if !state.stopped {
@@ -175,8 +180,8 @@ impl HostQueue {
         }
     }
 
-    /// The server took something: it may be worth one more connection.
-    pub(crate) fn went_well(self: &Arc<Self>, relay: &Arc<Relay>) {
+    /// Allows one more connection, after the server took something.
+    pub(crate) fn allow_more(self: &Arc<Self>, relay: &Arc<Relay>) {
         let mut state = self.lock();
         if state.limit < relay.settings.get().connections {
             state.limit += 1;
@@ -186,13 +191,13 @@ impl HostQueue {
         }
     }
 
-    /// The server wants less: it refused for now, or closed a connection.
-    pub(crate) fn is_too_much(&self) {
+    /// Allows fewer connections, after the server refused for now or closed one.
+    pub(crate) fn allow_fewer(&self) {
         let mut state = self.lock();
         state.limit = (state.connections.saturating_sub(1)).clamp(1, state.limit);
     }
 
-    /// A connection has ended. Whether another is to take its place: something waits.
+    /// Notes that a connection broke. Returns whether its task is to open another one, since something waits.
     pub(crate) fn ended(&self) -> bool {
         let mut state = self.lock();
         let goes_on = !state.jobs.is_empty() && state.connections <= state.limit;
@@ -202,15 +207,16 @@ impl HostQueue {
         goes_on
     }
 
-    /// A connection is about to end: whoever waits, or comes now, needs another.
-    pub(crate) fn leaves(self: &Arc<Self>, relay: &Arc<Relay>) {
+    /// Notes that a connection is about to end, and opens another one if something waits.
+    pub(crate) fn leave(self: &Arc<Self>, relay: &Arc<Relay>) {
         let mut state = self.lock();
         state.connections -= 1;
         self.serve(&mut state, relay);
     }
 
-    /// No connection came about. If there is no other, whoever waits has to know.
-    pub(crate) fn failed(&self, trouble: &Trouble, schedule: Duration) {
+    /// Notes that a connection could not be opened. If there is no other one, all jobs that wait fail, and the
+    /// server counts as unreachable for at most half of `schedule`, the shortest time between attempts.
+    pub(crate) fn failed(&self, trouble: &HostFailure, schedule: Duration) {
         let mut state = self.lock();
         state.connections -= 1;
         if state.connections > 0 {
@@ -225,7 +231,7 @@ impl HostQueue {
     }
 }
 
-/// Takes the first job, and those of the same message that can go with it.
+/// Takes the first job, and those of the same message and envelope that can go with it.
 fn take(jobs: &mut VecDeque<Job>) -> Option<Vec<Job>> {
     let mut taken = vec![jobs.pop_front()?];
     let Item { id, envelope, .. } = &*taken[0].item.clone();

@@ -1,30 +1,30 @@
-//! The servers that mail is handed to, each with a queue of its own.
+//! The servers to which mail is being sent, each with a queue of its own. `attempt` hands items over here.
 
 use super::{
     Relay, connection,
+    host_failure::HostFailure,
     host_queue::{HostQueue, Job},
+    offer::OfferOutcome,
     peer::Peer,
-    trouble::Trouble,
-    visit::Found,
 };
 use parking_lot::Mutex;
 use posta_store::Item;
 use std::{collections::HashMap, sync::Arc};
 
-/// All servers that something waits for, that have connections, or are down.
+/// All servers that mail waits for, that have connections, or that count as unreachable.
 #[derive(Debug, Default)]
 pub(crate) struct Hosts {
     hosts: Mutex<HashMap<Peer, Arc<HostQueue>>>,
 }
 
 impl Hosts {
-    /// Hands an item to a server. None if the program stops.
+    /// Queues an item for a server, and waits for the outcome. Returns `None` if the program stops.
     pub(crate) async fn send(
         &self,
         relay: &Arc<Relay>,
         peer: &Peer,
         item: Arc<Item>,
-    ) -> Option<Result<Found, Trouble>> {
+    ) -> Option<Result<OfferOutcome, HostFailure>> {
         let (job, result) = Job::new(item);
         self.queue(peer).push(job, relay);
         result.await.ok()
@@ -35,7 +35,7 @@ impl Hosts {
         if let Some(queue) = hosts.get(peer) {
             return queue.clone();
         }
-        // Now and then, so that the table stays as large as what is going on.
+        // Clean up now and then, so that the table is no larger than what is going on.
         if hosts.len().is_power_of_two() {
             hosts.retain(|_, queue| queue.is_in_use());
         }
@@ -44,13 +44,13 @@ impl Hosts {
         queue
     }
 
-    /// Forgets who could not be reached.
-    pub(crate) fn forgive(&self) {
+    /// Forgets which servers could not be reached, as when the operator asks for a retry.
+    pub(crate) fn clear_failures(&self) {
         let hosts = self.hosts.lock();
-        hosts.values().for_each(|queue| queue.forgive());
+        hosts.values().for_each(|queue| queue.clear_failure());
     }
 
-    /// Nothing is sent any more but what is under way.
+    /// Drops what waits for any server; messages under way may finish.
     pub(crate) fn stop(&self) {
         let hosts = self.hosts.lock();
         hosts.values().for_each(|queue| queue.stop());

@@ -1,4 +1,5 @@
-//! A server, and how it is talked to.
+//! A server to which mail is sent, and how the connection to it is protected: the key by which connections are
+//! shared.
 
 use super::settings::Smarthost;
 use posta_net::tls::client::Verify;
@@ -6,22 +7,22 @@ use std::sync::Arc;
 
 /// How a connection is protected.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) enum Trust {
-    /// In TLS if the server offers that, whoever it is (RFC 7435).
+pub(crate) enum Protection {
+    /// By TLS if the server offers it, with any certificate (RFC 7435).
     Opportunistic,
-    /// In plaintext.
+    /// Not at all: plaintext.
     Plaintext,
-    /// In TLS, with a server that is known to be the right one, or not known to be.
+    /// By TLS, with the server verified like this.
     Tls(Verify),
 }
 
-/// A server, and how it is talked to. Those that differ have connections of their own.
+/// A server, and how connections to it are protected. Peers that differ in anything do not share connections.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Peer {
-    /// Its name, or its address in brackets.
+    /// The server's name, or its address in brackets.
     pub(crate) name: String,
     pub(crate) port: u16,
-    pub(crate) trust: Trust,
-    /// What else the operator says of it.
+    pub(crate) protection: Protection,
+    /// The operator's settings, if it is a smarthost.
     pub(crate) smarthost: Option<Arc<Smarthost>>,
 }

@@ -5,17 +5,17 @@ use posta_mail::Reply;
 use posta_net::dns::{DnsAnswer, LookupError, Resolver};
 use std::{net::IpAddr, sync::Arc};
 
-/// Servers tried for one attempt at most: RFC 5321 §5.1 asks for at least two.
+/// The most servers tried in one attempt. RFC 5321 §5.1 asks for at least two.
 const HOSTS: usize = 10;
 
 /// A server to try.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Host {
-    /// By its name.
+    /// A server that DNS names.
     Named(String),
-    /// By its address: the destination is an address literal.
+    /// An address: the destination is an address literal.
     Literal(IpAddr),
-    /// As the operator says.
+    /// The smarthost that the operator set.
     Smarthost(Arc<Smarthost>),
 }
 
@@ -29,20 +29,20 @@ impl std::fmt::Display for Host {
     }
 }
 
-/// The way to a destination.
+/// The servers that take a destination's mail.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Route {
-    /// The servers, those to be tried first first.
+    /// The servers, in the order in which to try them.
     pub hosts: Vec<Host>,
     /// Whether DNSSEC proves that they are the destination's.
     pub is_secure: bool,
 }
 
-/// The way to a destination; or the reply that ends the attempt
-/// without any. `random` orders those that are equal: it is asked for a number below its argument.
+/// Looks up the servers of a destination, a domain or an address literal. `ourselves` is this server's name;
+/// `random` returns a number below its argument, and shuffles servers of equal preference.
 ///
 /// # Errors
-/// A transient reply while DNS fails, a permanent one when no server will ever take the mail.
+/// A transient reply while DNS fails, a permanent one if no server can ever take the mail.
 pub async fn hosts(
     destination: &str,
     ourselves: &str,
@@ -59,7 +59,7 @@ pub async fn hosts(
     }
     match resolver.exchangers(destination).await {
         Ok(DnsAnswer { found, is_secure, .. }) => {
-            // Without MX the destination is its own host, and its addresses prove what there is.
+            // Without MX records the destination is its own host, and DNSSEC has to prove only its addresses.
             let is_secure = is_secure || found.is_empty();
             let hosts = ordered(destination, ourselves, found, random)?;
             Ok(Route { hosts, is_secure })
@@ -68,7 +68,7 @@ pub async fn hosts(
     }
 }
 
-/// The reply when a name cannot be looked up.
+/// Returns the reply that describes a failed look-up.
 #[must_use]
 pub fn lookup_failed(error: &LookupError) -> Reply {
     match error {
@@ -93,20 +93,21 @@ fn ordered(
     if exchangers.is_empty() {
         return Ok(vec![Host::Named(destination.to_owned())]);
     }
-    // RFC 5321 §5.1: whoever stands in the list hands on only to those before it, or mail would go
-    // round.
+    // RFC 5321 §5.1: a server that is in the list itself relays only to those of better preference, or mail
+    // would loop.
     let own = exchangers.iter().filter(|(_, host)| host == ourselves).map(|(at, _)| *at).min();
     if let Some(own) = own {
         exchangers.retain(|(preference, _)| *preference < own);
         if exchangers.is_empty() {
-            let words = format!("DNS says that {destination} is here, but it is no local domain");
+            let words =
+                format!("DNS names this server for {destination}, which is not a domain of it");
             return Err(Reply::new(550, (5, 4, 6), words));
         }
     }
     for last in (1..exchangers.len()).rev() {
         exchangers.swap(last, random(last + 1));
     }
-    // Stable: those that are equal stay in their random order.
+    // The sort is stable: servers of equal preference stay in random order.
     exchangers.sort_by_key(|(preference, _)| *preference);
     exchangers.truncate(HOSTS);
     Ok(exchangers.into_iter().map(|(_, host)| Host::Named(host)).collect())

@@ -1,31 +1,31 @@
-//! When an item of the queue is tried again, and when it is given up: pure, so that years of it can
-//! be tested.
+//! When an item of the queue is tried again, when its sender is told of the delay, and when it is given up. Pure
+//! functions of the time, so that years can be tested in an instant.
 
 use posta_mail::{Timestamp, envelope::Late};
 use std::time::Duration;
 
-/// How long, and how often, mail is tried.
+/// How often, and for how long, the delivery of a message is tried.
 #[derive(Debug, Clone)]
 pub struct Schedule {
-    /// How long to wait after each attempt; the last one repeats. At least one.
+    /// The waits after the first attempt, the second and so on; the last one repeats. At least one.
     pub retry: Vec<Duration>,
-    /// How long after its acceptance a message is given up (RFC 5321 §4.5.4.1: 4 to 5 days).
+    /// The time after acceptance when a message is given up (RFC 5321 §4.5.4.1: 4 to 5 days).
     pub give_up: Duration,
-    /// How long after its acceptance its sender is told that it takes longer.
+    /// The time after acceptance when the sender is told of the delay.
     pub delay_notice: Duration,
 }
 
-/// What comes after an attempt that decided nothing.
+/// What follows an attempt after which recipients still wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum After {
-    /// It is tried again then.
-    Again(Timestamp),
-    /// It has failed.
+pub enum NextAttempt {
+    /// The next attempt is at this time.
+    At(Timestamp),
+    /// None: the recipients that wait have failed.
     GiveUp,
 }
 
 impl Schedule {
-    /// What comes after so many attempts, at `now`, for a message accepted at `accepted`.
+    /// Returns what follows the attempt number `attempts`, at `now`, for a message accepted at `accepted`.
     #[must_use]
     pub fn after(
         &self,
@@ -33,32 +33,31 @@ impl Schedule {
         accepted: Timestamp,
         deadline: Option<(Timestamp, Late)>,
         now: Timestamp,
-    ) -> After {
+    ) -> NextAttempt {
         let until = self.until(accepted, deadline);
         if now >= until {
-            return After::GiveUp;
+            return NextAttempt::GiveUp;
         }
         let index = usize::try_from(attempts.saturating_sub(1)).unwrap_or(usize::MAX);
         let wait = self.retry.get(index).or(self.retry.last());
         let wait = wait.copied().unwrap_or(Duration::from_secs(60 * 60));
-        // One attempt when the sender is to hear that it takes longer, and one last when the time is
-        // over, not only some time before.
+        // One attempt falls on the time of the delay notice, and the last one on the very end of the time.
         let notice = Some(self.notice(accepted, deadline)).filter(|notice| *notice > now);
-        After::Again((now + wait).min(until).min(notice.unwrap_or(until)))
+        NextAttempt::At((now + wait).min(until).min(notice.unwrap_or(until)))
     }
 
-    /// Until when a message is tried.
+    /// Returns until when the delivery of a message is tried.
     #[must_use]
     pub fn until(&self, accepted: Timestamp, deadline: Option<(Timestamp, Late)>) -> Timestamp {
         let until = accepted.checked_add(self.give_up).unwrap_or(Timestamp::MAX);
         match deadline {
-            // RFC 2852 §4.1.4: a message that is late fails.
+            // RFC 2852 §4.1.4: a message past its deadline fails.
             Some((deadline, Late::Return)) => until.min(deadline),
             _ => until,
         }
     }
 
-    /// Whether the sender should hear by now that it takes longer.
+    /// Returns whether it is time to tell the sender of the delay.
     #[must_use]
     pub fn is_delayed(
         &self,
@@ -99,7 +98,7 @@ mod tests {
     fn attempts_grow_rarer_until_they_end() {
         let schedule = schedule();
         let (mut now, mut attempts, mut last, mut is_told) = (at(0), 1, 0, false);
-        while let After::Again(next) = schedule.after(attempts, at(0), None, now) {
+        while let NextAttempt::At(next) = schedule.after(attempts, at(0), None, now) {
             assert!(next > now, "time goes on");
             let wait = next.as_second() - now.as_second();
             if next == at(4 * 60 * 60) {
@@ -120,14 +119,14 @@ mod tests {
     fn deadlines_end_it_or_are_told() {
         let schedule = schedule();
         let fails = Some((at(90), Late::Return));
-        assert_eq!(schedule.after(1, at(0), fails, at(0)), After::Again(at(60)));
-        assert_eq!(schedule.after(2, at(0), fails, at(60)), After::Again(at(90)));
-        assert_eq!(schedule.after(3, at(0), fails, at(90)), After::GiveUp);
+        assert_eq!(schedule.after(1, at(0), fails, at(0)), NextAttempt::At(at(60)));
+        assert_eq!(schedule.after(2, at(0), fails, at(60)), NextAttempt::At(at(90)));
+        assert_eq!(schedule.after(3, at(0), fails, at(90)), NextAttempt::GiveUp);
         let told = Some((at(90), Late::Notify));
         assert!(!schedule.is_delayed(at(0), told, at(89)));
         assert!(schedule.is_delayed(at(0), told, at(90)));
         assert!(!schedule.is_delayed(at(0), fails, at(90)));
         assert!(schedule.is_delayed(at(0), None, at(4 * 60 * 60)));
-        assert_eq!(schedule.after(9, at(0), told, at(100)), After::Again(at(100 + 4 * 60 * 60)));
+        assert_eq!(schedule.after(9, at(0), told, at(100)), NextAttempt::At(at(100 + 4 * 60 * 60)));
     }
 }

@@ -1,4 +1,4 @@
-//! How mail goes out, as the operator says.
+//! What the operator has set for sending mail.
 
 use crate::send::schedule::Schedule;
 use posta_mail::Secret;
@@ -12,46 +12,46 @@ use std::{
     time::Duration,
 };
 
-/// How mail goes out.
+/// The settings for sending mail.
 #[derive(Debug, Clone)]
 pub struct RelaySettings {
-    /// What holds for every destination that has nothing of its own.
+    /// The rules for destinations that have none of their own.
     pub all: Rules,
-    /// What holds for some, by their domains in lower case; `.x.test` is every domain below `x.test`.
+    /// Rules for single destinations, by their domains in lower case; `.x.test` is every domain below `x.test`.
     pub domains: HashMap<String, Rules>,
-    /// How long any wait for another server may last.
+    /// The longest wait for anything from another server.
     pub patience: Duration,
-    /// Connections to one server at most.
+    /// The most connections to one server.
     pub connections: usize,
-    /// The addresses that connections come from, at most one of each family; the system's choice
-    /// where there is none.
+    /// The addresses from which connections are made, at most one of each family; the system chooses where
+    /// there is none.
     pub sources: Vec<IpAddr>,
-    /// Whether hosts that DNS or an address literal names may be reached at addresses that are not
-    /// public; the policies and reports of their owners too.
+    /// Whether hosts that DNS or an address literal names may be reached at addresses that are not public. This
+    /// applies to their owners' policies and TLS reports, too.
     pub private_addresses: PrivateAddresses,
 }
 
-/// What holds for a destination.
+/// The rules for sending to a destination.
 #[derive(Debug, Clone)]
 pub struct Rules {
-    /// When it is tried.
+    /// When attempts are made.
     pub schedule: Schedule,
-    /// Who takes its mail, in place of the servers that DNS names.
+    /// The smarthost that takes the mail in place of the servers that DNS names.
     pub route: Option<Arc<Smarthost>>,
-    /// Messages a minute at most.
+    /// The most messages a minute.
     pub rate: Option<u32>,
 }
 
-/// A server that takes mail for others.
+/// A server that relays mail to others for us.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Smarthost {
-    /// Its name, or its address.
+    /// The server's name or address.
     pub host: String,
     /// Its port.
     pub port: u16,
-    /// How its connections are protected.
+    /// How connections to it are protected.
     pub tls: SmarthostTls,
-    /// What to log in with, and the password.
+    /// The user name and the password to log in with.
     pub login: Option<(String, Secret)>,
 }
 
@@ -60,23 +60,24 @@ pub struct Smarthost {
 pub enum SmarthostTls {
     /// Not at all.
     None,
-    /// By STARTTLS if it offers that, whatever its certificate.
+    /// By STARTTLS if the server offers it, with any certificate.
     Opportunistic,
-    /// By STARTTLS, with a certificate for its name.
+    /// By STARTTLS, with a certificate for the server's name.
     StartTls,
-    /// From the start, with a certificate for its name.
+    /// By TLS from the start, with a certificate for the server's name.
     Implicit,
 }
 
 impl RelaySettings {
-    /// How soon anything is tried again at the soonest: destinations that share a server may differ.
+    /// Returns the shortest wait before a second attempt among all rules: destinations that share a server may
+    /// have different ones.
     #[must_use]
     pub fn shortest_retry(&self) -> Duration {
         let rules = std::iter::once(&self.all).chain(self.domains.values());
         rules.filter_map(|rules| rules.schedule.retry.first()).min().copied().unwrap_or_default()
     }
 
-    /// What holds for an item's destination.
+    /// Returns the rules for an item's destination.
     #[must_use]
     pub fn for_destination(&self, destination: &Destination) -> &Rules {
         match destination {
@@ -85,7 +86,7 @@ impl RelaySettings {
         }
     }
 
-    /// What holds for a destination: its own rules, or those of the nearest domain above it.
+    /// Returns the rules for a domain: its own, those of the nearest domain above it, or those for all.
     #[must_use]
     pub fn rules(&self, destination: &str) -> &Rules {
         if self.domains.is_empty() {
@@ -97,7 +98,7 @@ impl RelaySettings {
     }
 }
 
-/// Secrets have no hash; where they alone differ, the hash is the same.
+/// Leaves the password out, since secrets cannot be hashed.
 impl Hash for Smarthost {
     fn hash<H: Hasher>(&self, state: &mut H) {
         (&self.host, self.port, self.login.as_ref().map(|(user, _)| user)).hash(state);

@@ -1,15 +1,16 @@
-//! What follows from an attempt: the one transaction that settles it.
+//! The end of an attempt: makes the one transaction that settles it, from what the servers answered. It decides
+//! which recipients are done, which wait and until when, and what the sender is told.
 
 use super::{
     Relay,
-    visit::{self, Decisive, Found, Visit},
+    offer::{self, Offer, OfferOutcome, RecipientDecision},
 };
 use crate::{
     deliver::{
         held::{self, Released},
         outcome::{About, Outcome, Reports as _, failed_here},
     },
-    send::schedule::After,
+    send::schedule::NextAttempt,
 };
 use posta_mail::{Reply, Timestamp};
 use posta_mime::dsn::Action;
@@ -20,23 +21,24 @@ use posta_store::{
 use std::collections::BTreeMap;
 
 impl Relay {
-    /// Puts a message that was kept back into its mailboxes.
+    /// Delivers a message that was held until now (FUTURERELEASE) into local mailboxes.
     pub(super) async fn deliver(&self, item: &Item) -> Result<Settlement, StoreError> {
         let Released { replies, deliveries, mailboxes: reached, broken } =
             held::release(&self.directory, item).await?;
-        let visits =
-            [Visit::of_all(Found::here(replies.into_iter().map(Decision::ours).collect()))];
-        let mut settlement = Settlement { deliveries, ..self.conclude(item, &visits).await? };
+        let offers = [Offer::of_all(OfferOutcome::decided_here(
+            replies.into_iter().map(Decision::ours).collect(),
+        ))];
+        let mut settlement = Settlement { deliveries, ..self.settlement(item, &offers).await? };
         if let Some(Event { what: What::Attempted { mailboxes, .. }, .. }) =
             settlement.events.first_mut()
         {
             *mailboxes = reached;
         }
-        self.tell_of_broken(item, settlement, &broken).await
+        self.add_failed_copies(item, settlement, &broken).await
     }
 
-    /// Adds what is told of the copies of aliases that lead to nobody.
-    async fn tell_of_broken(
+    /// Adds the history and the report of copies that aliases led to nobody.
+    async fn add_failed_copies(
         &self,
         item: &Item,
         mut settlement: Settlement,
@@ -50,11 +52,11 @@ impl Relay {
         Ok(settlement)
     }
 
-    /// What follows from an attempt: who is done with, who waits, and who hears of it.
-    pub(super) async fn conclude(
+    /// Returns the settlement of an attempt: which recipients are done, which wait, and what is reported.
+    pub(super) async fn settlement(
         &self,
         item: &Item,
-        visits: &[Visit],
+        offers: &[Offer],
     ) -> Result<Settlement, StoreError> {
         let now = self.clock.now();
         let settings = self.settings.get();
@@ -64,31 +66,31 @@ impl Relay {
         let after = schedule.after(attempts + 1, *accepted, envelope.deadline, now);
         let is_late = !item.delay_told && schedule.is_delayed(*accepted, envelope.deadline, now);
         let (mut waiting, mut outcomes) = (Vec::new(), Vec::new());
-        let decisive = visit::decisive(visits);
+        let decisive = offer::final_decisions(offers);
         for (recipient, decisive) in item.recipients.iter().zip(decisive.values()) {
-            let Decisive { found, decision, .. } = *decisive;
+            let RecipientDecision { found, decision, .. } = *decisive;
             let action = action(&decision.reply, found, item, after);
             if action == Action::Delayed {
                 waiting.push(Waiting { reply: Some(decision.to_string()), ..recipient.clone() });
             }
-            // A server that reports further will do so; and of delay is told once.
-            let is_told = match action {
+            // A server that supports DSN reports on its own what becomes of relayed mail; delay is reported once.
+            let is_reported = match action {
                 Action::Delayed => is_late,
                 Action::Relayed => !found.reports,
                 _ => true,
             };
-            if is_told {
+            if is_reported {
                 outcomes.push(outcome(recipient, decision, action, found));
             }
         }
         let next = match after {
-            After::Again(next) if !waiting.is_empty() => Some(next),
+            NextAttempt::At(next) if !waiting.is_empty() => Some(next),
             _ => None,
         };
-        let mut events: Vec<_> = (0..visits.len())
+        let mut events: Vec<_> = (0..offers.len())
             .map(|number| {
-                let next = next.filter(|_| number + 1 == visits.len());
-                let what = attempted(item, (number, &visits[number]), &decisive, (after, next));
+                let next = next.filter(|_| number + 1 == offers.len());
+                let what = attempted(item, (number, &offers[number]), &decisive, (after, next));
                 Event { id: item.id.content, time: now, what }
             })
             .collect();
@@ -112,17 +114,17 @@ impl Relay {
     }
 }
 
-/// What is told of a visit; those whom another one decided about went on.
+/// Returns the history's record of an offer. Recipients about whom a later offer decided count as delayed here.
 fn attempted(
     item: &Item,
-    (number, visit): (usize, &Visit),
-    decisive: &BTreeMap<usize, Decisive<'_>>,
-    (after, next): (After, Option<Timestamp>),
+    (number, offer): (usize, &Offer),
+    decisive: &BTreeMap<usize, RecipientDecision<'_>>,
+    (after, next): (NextAttempt, Option<Timestamp>),
 ) -> What {
-    let Visit { recipients, found } = visit;
+    let Offer { recipients, found } = offer;
     let fate = |(at, decision): (&usize, &Decision)| Fate {
         recipient: item.recipients[*at].address.clone(),
-        action: match decisive.get(at).is_some_and(|decisive| decisive.visit == number) {
+        action: match decisive.get(at).is_some_and(|decisive| decisive.offer == number) {
             true => action(&decision.reply, found, item, after).name().to_owned(),
             false => Action::Delayed.name().to_owned(),
         },
@@ -142,19 +144,24 @@ fn attempted(
     }
 }
 
-fn action(reply: &Reply, found: &Found, item: &Item, after: After) -> Action {
+fn action(reply: &Reply, found: &OfferOutcome, item: &Item, after: NextAttempt) -> Action {
     if reply.code.is_positive() {
-        // In our own mailbox, or in another server's hands.
+        // It is in a mailbox of ours, or another server has taken it.
         let is_local = found.host.is_none() && item.destination == Destination::Local;
         if is_local { Action::Delivered } else { Action::Relayed }
-    } else if reply.code.is_permanent() || after == After::GiveUp {
+    } else if reply.code.is_permanent() || after == NextAttempt::GiveUp {
         Action::Failed
     } else {
         Action::Delayed
     }
 }
 
-fn outcome(recipient: &Waiting, decision: &Decision, action: Action, found: &Found) -> Outcome {
+fn outcome(
+    recipient: &Waiting,
+    decision: &Decision,
+    action: Action,
+    found: &OfferOutcome,
+) -> Outcome {
     Outcome {
         address: recipient.address.clone(),
         notify: recipient.notify,

@@ -1,56 +1,63 @@
-//! Smarthosts that take no mail: told when that begins, once a day while it lasts, and when it is over. All
-//! mail for elsewhere waits for them, and the queue tells nobody of that by itself.
+//! Log lines about smarthosts that do not take mail: when that begins, once a day while it lasts, and when it
+//! is over. All outgoing mail waits for a smarthost, and nothing else would tell the operator.
 
-use super::{trouble::Trouble, visit::Found};
+use super::{host_failure::HostFailure, offer::OfferOutcome};
 use crate::send::route::Host;
 use parking_lot::Mutex;
 use posta_mail::Timestamp;
 use std::{collections::HashMap, time::Duration};
 
-/// How often one that is down is told of again.
+/// How often the log repeats that a smarthost is down.
 const AGAIN: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// The smarthosts that take no mail; there are no more than the operator names.
+/// The smarthosts that do not take mail at present, by name and port. The configuration bounds their number.
 #[derive(Debug, Default)]
 pub(crate) struct Smarthosts(Mutex<HashMap<String, Down>>);
 
 #[derive(Debug, Clone, Copy)]
 struct Down {
     since: Timestamp,
-    told: Timestamp,
+    /// When the log last said so.
+    logged: Timestamp,
+    /// How many items it did not take.
     times: u64,
 }
 
-/// What there is to tell.
+/// A change that the log should show.
 #[derive(Debug, PartialEq, Eq)]
-enum News {
+enum Change {
     Down,
     StillDown { since: Timestamp, times: u64 },
     Up { since: Timestamp, times: u64 },
 }
 
 impl Smarthosts {
-    /// Notes how a host took an item, and tells the log if that is news of a smarthost.
-    pub(crate) fn note(&self, host: &Host, offered: &Result<Found, Trouble>, now: Timestamp) {
+    /// Notes whether a host took an item, and logs when a smarthost goes down, stays down or comes back.
+    pub(crate) fn note(
+        &self,
+        host: &Host,
+        offered: &Result<OfferOutcome, HostFailure>,
+        now: Timestamp,
+    ) {
         let Host::Smarthost(smarthost) = host else { return };
         let name = format!("{}:{}", smarthost.host, smarthost.port);
-        let news = self.news(&name, offered.is_ok(), now);
+        let change = self.change(&name, offered.is_ok(), now);
         let reply = offered.as_ref().err().map(|trouble| trouble.decision.to_string());
-        match news {
+        match change {
             None => {}
-            Some(News::Down) => tracing::warn!(
+            Some(Change::Down) => tracing::warn!(
                 smarthost = name,
                 reply,
-                "the smarthost takes no mail, and what is for elsewhere waits"
+                "the smarthost takes no mail, so outgoing mail waits"
             ),
-            Some(News::StillDown { since, times }) => tracing::warn!(
+            Some(Change::StillDown { since, times }) => tracing::warn!(
                 smarthost = name,
                 reply,
                 since = format!("{since:.0}"),
                 times,
                 "the smarthost still takes no mail"
             ),
-            Some(News::Up { since, times }) => tracing::info!(
+            Some(Change::Up { since, times }) => tracing::info!(
                 smarthost = name,
                 since = format!("{since:.0}"),
                 times,
@@ -59,22 +66,22 @@ impl Smarthosts {
         }
     }
 
-    fn news(&self, name: &str, works: bool, now: Timestamp) -> Option<News> {
+    fn change(&self, name: &str, works: bool, now: Timestamp) -> Option<Change> {
         let mut all = self.0.lock();
         if works {
             let Down { since, times, .. } = all.remove(name)?;
-            return Some(News::Up { since, times });
+            return Some(Change::Up { since, times });
         }
         let Some(down) = all.get_mut(name) else {
-            all.insert(name.to_owned(), Down { since: now, told: now, times: 1 });
-            return Some(News::Down);
+            all.insert(name.to_owned(), Down { since: now, logged: now, times: 1 });
+            return Some(Change::Down);
         };
         down.times += 1;
-        if now < down.told + AGAIN {
+        if now < down.logged + AGAIN {
             return None;
         }
-        down.told = now;
-        Some(News::StillDown { since: down.since, times: down.times })
+        down.logged = now;
+        Some(Change::StillDown { since: down.since, times: down.times })
     }
 }
 
@@ -87,15 +94,15 @@ mod tests {
         let smarthosts = Smarthosts::default();
         let start = Timestamp::UNIX_EPOCH;
         let minute = |minute: u64| start + Duration::from_secs(60 * minute);
-        assert_eq!(smarthosts.news("a.test:25", true, start), None);
-        let told: Vec<_> =
-            (0..3_000).filter_map(|at| smarthosts.news("a.test:25", false, minute(at))).collect();
-        let again = |times| News::StillDown { since: start, times };
-        assert_eq!(told, [News::Down, again(1_441), again(2_881)]);
-        assert_eq!(smarthosts.news("b.test:25", true, minute(3_000)), None);
-        let up = News::Up { since: start, times: 3_000 };
-        assert_eq!(smarthosts.news("a.test:25", true, minute(3_000)), Some(up));
-        assert_eq!(smarthosts.news("a.test:25", true, minute(3_001)), None);
-        assert_eq!(smarthosts.news("a.test:25", false, minute(3_002)), Some(News::Down));
+        assert_eq!(smarthosts.change("a.test:25", true, start), None);
+        let logged: Vec<_> =
+            (0..3_000).filter_map(|at| smarthosts.change("a.test:25", false, minute(at))).collect();
+        let again = |times| Change::StillDown { since: start, times };
+        assert_eq!(logged, [Change::Down, again(1_441), again(2_881)]);
+        assert_eq!(smarthosts.change("b.test:25", true, minute(3_000)), None);
+        let up = Change::Up { since: start, times: 3_000 };
+        assert_eq!(smarthosts.change("a.test:25", true, minute(3_000)), Some(up));
+        assert_eq!(smarthosts.change("a.test:25", true, minute(3_001)), None);
+        assert_eq!(smarthosts.change("a.test:25", false, minute(3_002)), Some(Change::Down));
     }
 }

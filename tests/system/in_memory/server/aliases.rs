@@ -237,7 +237,7 @@ async fn a_loop_is_told_of() {
     assert!(report.contains("which leads back to it: a loop"), "{report}");
     remove(&system, "b@x.test", &["ana@x.test"]).await.unwrap();
     let said = send(&system, "", "b@x.test").await;
-    assert!(said.contains("550 5.4.6 That address leads round in a loop"), "{said}");
+    assert!(said.contains("550 5.4.6 That address leads into a loop"), "{said}");
     system.server.stop().await;
 }
 

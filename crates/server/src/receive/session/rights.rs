@@ -3,8 +3,8 @@
 
 use super::SmtpHost;
 use crate::{
-    directory::{NOT_SERVED, NotTaken, Recipient, Resolved},
-    limits::memory::Party,
+    directory::{NOT_SERVED, Recipient, RefusedRecipient, Resolved},
+    limits::memory::MemoryOwner,
     receive::{content::Incoming, submission::Submitter},
     settings::LoopbackTrust,
 };
@@ -52,7 +52,7 @@ impl SmtpHost {
         let is_known = from_here || self.may_relay();
         let is_stranger = self.acceptor.service != Service::Lmtp && !is_known;
         let (rates, now) = (&self.acceptor.rates, self.acceptor.clock.now());
-        if is_wanted && is_stranger && !rates.may_hear_of_success(self.client, now) {
+        if is_wanted && is_stranger && !rates.may_report_success(self.client, now) {
             recipients.iter_mut().for_each(|recipient| recipient.notify.success = false);
             return false;
         }
@@ -79,12 +79,12 @@ impl SmtpHost {
     }
 
     /// Who takes the memory that a message needs.
-    pub(super) fn party(&self) -> Party {
+    pub(super) fn memory_owner(&self) -> MemoryOwner {
         match (&self.account, ClientNetwork::of_client(self.client)) {
-            (Some(account), _) => Party::Account(account.id),
-            (None, None) => Party::Local,
-            (None, Some(network)) if self.may_relay() => Party::Trusted(network),
-            (None, Some(network)) => Party::Stranger(network),
+            (Some(account), _) => MemoryOwner::Account(account.id),
+            (None, None) => MemoryOwner::Local,
+            (None, Some(network)) if self.may_relay() => MemoryOwner::Trusted(network),
+            (None, Some(network)) => MemoryOwner::Stranger(network),
         }
     }
 
@@ -109,12 +109,12 @@ impl SmtpHost {
     }
 
     /// Tells a program on this machine what else keeps its recipient from being taken.
-    pub(super) fn explain(&self, refused: NotTaken) -> NotTaken {
+    pub(super) fn explain(&self, refused: RefusedRecipient) -> RefusedRecipient {
         if refused.reply.text != NOT_SERVED || !self.is_program() {
             return refused;
         }
         let words =
             format!("{NOT_SERVED}, or, from this machine, use a sender address of a domain here");
-        NotTaken { reply: Reply { text: words.into(), ..refused.reply }, ..refused }
+        RefusedRecipient { reply: Reply { text: words.into(), ..refused.reply }, ..refused }
     }
 }

@@ -1,5 +1,7 @@
-//! MTA-STS: a domain says on the web, where a certificate vouches for it, which servers take its mail
-//! and that they do so in TLS (RFC 8461). For domains without DNSSEC; DANE comes before it.
+//! MTA-STS (RFC 8461): a domain publishes on the web, secured by a certificate, which servers take its mail and
+//! that they do so over TLS. It serves domains without DNSSEC; DANE takes precedence.
+//!
+//! `protection` asks for the policy of each destination; `web` serves this server's own.
 
 use crate::reports::tls::TlsReports;
 use http_body_util::Full;
@@ -19,48 +21,49 @@ use tokio::sync::watch;
 /// How long fetching a policy may take (RFC 8461 §3.3: a minute).
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Octets of a policy at most (RFC 8461 §3.3: 64 KiB).
+/// The most octets of a policy (RFC 8461 §3.3: 64 KiB).
 const POLICY: usize = 64 * 1024;
 
-/// Seconds that a policy may hold at most (RFC 8461 §3.2: about a year).
+/// The most seconds for which a policy may be valid (RFC 8461 §3.2: about a year).
 const LONGEST: u64 = 31_557_600;
 
-/// How long a policy that cannot be fetched is not asked for again.
+/// How long after a failure a policy is not fetched again.
 const RESPITE: Duration = Duration::from_secs(10 * 60);
 
-/// Domains whose policies are remembered, and servers that a policy may name: what strangers publish
-/// has to fit into memory.
+/// The most domains whose policies are remembered: strangers decide how many there are.
 const REMEMBERED: usize = 10_000;
+
+/// The most servers that a policy may name.
 const SERVERS: usize = 100;
 
 /// The kind of the store's records that hold policies.
 const KIND: &str = "mta-sts";
 
-/// What becomes of mail when no server fits the policy (RFC 8461 §5).
+/// What becomes of mail when a server does not satisfy the policy (RFC 8461 §5).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Mode {
-    /// It is not sent there.
+    /// The mail is not sent there.
     Enforce,
-    /// It is sent, and the owner hears of it (RFC 8460).
+    /// The mail is sent, and the domain's owner gets a TLS report (RFC 8460).
     Testing,
-    /// There is no policy any more.
+    /// The policy has been withdrawn.
     None,
 }
 
 /// A domain's policy.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Policy {
-    /// What it asks for.
+    /// How strictly it is applied.
     pub mode: Mode,
-    /// The servers' names; `*.x.test` is any name with one more label.
+    /// The servers' names, in lower case; `*.x.test` is any name with one more label.
     pub mx: Vec<String>,
-    /// For how many seconds it holds.
+    /// For how many seconds the policy is valid.
     pub max_age: u64,
 }
 
 impl Policy {
-    /// Reads a policy (RFC 8461 §3.2): none if it is not one.
+    /// Parses a policy (RFC 8461 §3.2); `None` if it is malformed.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let (mut version, mut mode, mut max_age, mut mx) = (false, None, None, Vec::new());
@@ -73,7 +76,7 @@ impl Policy {
                 ("mode", "none") => mode = Some(Mode::None),
                 ("max_age", value) => max_age = value.parse().ok(),
                 ("mx", value) => mx.push(value.to_ascii_lowercase()),
-                // RFC 8461 §3.2: what is not known is passed over.
+                // RFC 8461 §3.2: unknown fields are ignored.
                 _ => {}
             }
         }
@@ -82,7 +85,7 @@ impl Policy {
         is_whole.then_some(Self { mode, mx, max_age })
     }
 
-    /// The text that is served.
+    /// Returns the policy's text, as it is served.
     #[must_use]
     pub fn text(&self) -> String {
         let mode = match self.mode {
@@ -94,7 +97,7 @@ impl Policy {
         format!("version: STSv1\r\nmode: {mode}\r\n{mx}max_age: {}\r\n", self.max_age)
     }
 
-    /// Whether a server is one of the domain's (RFC 8461 §4.1).
+    /// Returns whether the policy names this server (RFC 8461 §4.1).
     #[must_use]
     pub fn names(&self, host: &str) -> bool {
         self.mx.iter().any(|pattern| match pattern.strip_prefix("*.") {
@@ -107,24 +110,24 @@ impl Policy {
 /// A policy that was fetched.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Fetched {
-    /// What the domain's DNS calls it.
+    /// The policy's id in the domain's DNS.
     id: String,
     policy: Policy,
-    /// Until when it holds.
+    /// Until when the policy is valid.
     until: Timestamp,
 }
 
 impl Fetched {
-    /// Whether it is time to ask again (RFC 8461 §3.3). Were it asked for only when it no longer
-    /// holds, whoever can keep it from being fetched on that day could do without it.
+    /// Returns whether it is time to fetch the policy anew (RFC 8461 §3.3): after half of its time. If it were
+    /// fetched only when it has expired, an attacker who blocks that one request would be rid of it.
     fn is_old(&self, now: Timestamp) -> bool {
         let left = self.until.duration_since(now).as_secs();
         u64::try_from(left).unwrap_or_default() < self.policy.max_age / 2
     }
 }
 
-/// Finds policies, and remembers them for as long as they hold, over restarts too: whoever can keep
-/// them from being fetched gains nothing while one is remembered.
+/// Fetches policies and remembers them for as long as they are valid, across restarts too: blocking the requests
+/// gains an attacker nothing while a policy is remembered.
 pub struct Policies {
     https: HttpsClient,
     store: Arc<dyn Store>,
@@ -134,16 +137,16 @@ pub struct Policies {
     turns: Mutex<Turns>,
 }
 
-/// Whose policy is being asked for, or was and is not asked for again for a while.
+/// The domains whose policy is being fetched, or was lately and is not fetched again for a while.
 #[derive(Debug, Default)]
 struct Turns(HashMap<String, (Timestamp, watch::Receiver<()>)>);
 
-/// Whose turn it is to ask for a policy.
+/// Which caller fetches a policy.
 #[derive(Debug)]
 enum Turn {
-    /// Ours: it lasts until this is dropped.
+    /// This one. Others wait until the sender is dropped.
     Ours(watch::Sender<()>),
-    /// Somebody else's, which lasts until this says so; or nobody's for now, and it says so at once.
+    /// Another one, until its sender is dropped; or none for now, if it is dropped already.
     Theirs(watch::Receiver<()>),
 }
 
@@ -162,7 +165,7 @@ impl Turns {
 }
 
 impl Policies {
-    /// With what is remembered.
+    /// Remembers nothing yet: see [`Self::recall`].
     pub(crate) fn new(
         https: HttpsClient,
         store: Arc<dyn Store>,
@@ -172,7 +175,7 @@ impl Policies {
         Self { https, store, clock, reports, known: Mutex::default(), turns: Mutex::default() }
     }
 
-    /// Reads what earlier runs fetched.
+    /// Reads from the store the policies that earlier runs fetched.
     pub async fn recall(&self) {
         let kept = match self.store.kept(KIND).await {
             Ok(kept) => kept,
@@ -187,17 +190,17 @@ impl Policies {
         self.known.lock().extend(kept.into_iter().filter_map(read));
     }
 
-    /// The policy that holds for a domain; none if it has none.
+    /// Returns a domain's valid policy, fetching it if need be; `None` if the domain has none.
     pub async fn policy(&self, domain: &str) -> Option<Policy> {
         let now = self.clock.now();
         let known = self.known(domain, now);
         let is_current =
             |id: &String| known.as_ref().is_some_and(|known| known.id == *id && !known.is_old(now));
-        // RFC 8461 §3.1: that DNS says nothing any more takes nothing back.
+        // RFC 8461 §3.1: a policy stays valid even if its DNS record disappears.
         let wanted = self.id(domain).await.filter(|id| !is_current(id));
         let found = match wanted.map(|id| (id, self.turns.lock().take(domain, now))) {
             Some((id, Turn::Ours(_asking))) => self.fetch(domain, id, now).await.or(known),
-            // Mail waits until it is known how it must be sent; what was known before serves till then.
+            // Without a policy that is still valid, mail waits until another caller has fetched it.
             Some((_, Turn::Theirs(mut asking))) if known.is_none() => {
                 let _ = asking.changed().await;
                 self.known(domain, now)
@@ -207,17 +210,17 @@ impl Policies {
         found.map(|found| found.policy).filter(|policy| policy.mode != Mode::None)
     }
 
-    /// What is remembered of a domain, if it still holds.
+    /// Returns the policy that is remembered for a domain, if it is still valid.
     fn known(&self, domain: &str, now: Timestamp) -> Option<Fetched> {
         self.known.lock().get(domain).filter(|known| known.until > now).cloned()
     }
 
-    /// What the domain's DNS calls its policy (RFC 8461 §3.1).
+    /// Looks up the id of the domain's current policy (RFC 8461 §3.1).
     async fn id(&self, domain: &str) -> Option<String> {
         let texts = self.https.resolver.texts(&format!("_mta-sts.{domain}")).await.ok()?.found;
         let mut records = texts.iter().filter(|text| text.starts_with("v=STSv1"));
         let record = records.next()?;
-        // Two are none.
+        // RFC 8461 §3.1: several records count as none.
         if records.next().is_some() {
             return None;
         }
@@ -227,7 +230,7 @@ impl Policies {
         id.map(|(_, id)| id.to_owned()).filter(|id| !id.is_empty() && id.len() <= 32)
     }
 
-    /// Asks for a policy; its owner hears of it if that is in vain.
+    /// Fetches a policy and remembers it. A failure is counted for the owner's TLS report.
     async fn fetch(&self, domain: &str, id: String, now: Timestamp) -> Option<Fetched> {
         match self.ask(domain).await {
             Ok(policy) => {
@@ -237,7 +240,7 @@ impl Policies {
                 Some(fetched)
             }
             Err((failure, why)) => {
-                tracing::info!(domain, why, "there is no MTA-STS policy");
+                tracing::info!(domain, why, "the MTA-STS policy cannot be fetched");
                 self.reports.count_policy(domain, failure);
                 None
             }
@@ -253,7 +256,7 @@ impl Policies {
             // RFC 8461 §3.3: a redirect is not followed.
             Ok(answer) if answer.status == StatusCode::OK && answer.media_type == "text/plain" => {
                 let policy = Policy::parse(str::from_utf8(&answer.body).unwrap_or_default());
-                policy.ok_or((TlsFailure::StsPolicyInvalid, "what is served is none".to_owned()))
+                policy.ok_or((TlsFailure::StsPolicyInvalid, "the policy is malformed".to_owned()))
             }
             Ok(answer) => {
                 let why = format!("{} {}", answer.status, answer.media_type);
@@ -274,7 +277,7 @@ impl Policies {
             let mut known = self.known.lock();
             known.insert(domain.to_owned(), fetched);
             self.turns.lock().0.remove(domain);
-            // Those whose time is over go, or the one whose time is over next.
+            // When there are too many, those that have expired are forgotten, or else the one that expires next.
             let next = known.values().map(|known| known.until).min().unwrap_or(now);
             match known.len() > REMEMBERED {
                 true => known

@@ -1,9 +1,10 @@
-//! How the connection to a server has to be protected: what its owner and the message ask for.
+//! How the connection to a server has to be protected: what the server's owner (DANE, MTA-STS), the message
+//! (REQUIRETLS) and the operator ask for. `attempt` asks before it offers an item to a host.
 
 use crate::send::{
     Relay, Smarthost, SmarthostTls,
-    peer::{Peer, Trust},
-    trouble::Trouble,
+    host_failure::HostFailure,
+    peer::{Peer, Protection},
 };
 use crate::{
     reports::tls::PolicyKind,
@@ -24,86 +25,89 @@ use posta_net::{
 use posta_store::Item;
 use std::sync::Arc;
 
-/// Where mail for other servers is delivered (RFC 5321 §4.5.4.2).
+/// The port on which servers take mail from others (RFC 5321 §4.5.4.2).
 const PORT: u16 = 25;
 
-/// How a host is talked to.
-pub(crate) struct Plan {
+/// How to connect to a host.
+pub(crate) struct ProtectedPeer {
     pub(crate) peer: Peer,
-    /// Who asks for it.
+    /// The kind of policy that asks for it.
     pub(crate) kind: PolicyKind,
-    /// Whether it is only being tested: without TLS as it should be the message goes all the same.
+    /// Whether that policy is only being tested: the message is sent even if it is violated.
     pub(crate) is_test: bool,
 }
 
-/// What an owner asks for.
-type Wish = (Trust, PolicyKind, bool);
+/// What an owner asks for: the protection, by which kind of policy, and whether that is only being tested.
+type Wish = (Protection, PolicyKind, bool);
 
 impl Relay {
-    /// How a host is talked to. An error if it must not be talked to, now or at all.
-    pub(crate) async fn plan(
+    /// Returns how to connect to a host, or the failure if it must not be connected to, now or at all.
+    pub(crate) async fn protected_peer(
         &self,
         host: &Host,
         route: &Route,
         domain: &str,
         item: &Item,
-    ) -> Result<Plan, (Trouble, PolicyKind)> {
+    ) -> Result<ProtectedPeer, (HostFailure, PolicyKind)> {
         let must = item.envelope.require_tls;
         let (name, wish) = match host {
             Host::Smarthost(smarthost) => {
-                let peer = through(smarthost, must);
-                return Ok(Plan { peer, kind: PolicyKind::NoPolicyFound, is_test: false });
+                let peer = smarthost_peer(smarthost, must);
+                return Ok(ProtectedPeer { peer, kind: PolicyKind::NoPolicyFound, is_test: false });
             }
             Host::Named(name) => (name.clone(), self.owners_wish(name, route, domain).await?),
-            Host::Literal(address) => {
-                (format!("[{address}]"), (Trust::Opportunistic, PolicyKind::NoPolicyFound, false))
-            }
+            Host::Literal(address) => (
+                format!("[{address}]"),
+                (Protection::Opportunistic, PolicyKind::NoPolicyFound, false),
+            ),
         };
-        let (trust, kind, is_test) = wish;
-        let trust = match must {
-            true => strictly(trust, route, domain).map_err(|trouble| (trouble, kind))?,
-            false => trust,
+        let (protection, kind, is_test) = wish;
+        let protection = match must {
+            true => require_tls(protection, route, domain).map_err(|trouble| (trouble, kind))?,
+            false => protection,
         };
-        let peer = Peer { name, port: PORT, trust, smarthost: None };
-        Ok(Plan { peer, kind, is_test: is_test && !must })
+        let peer = Peer { name, port: PORT, protection, smarthost: None };
+        Ok(ProtectedPeer { peer, kind, is_test: is_test && !must })
     }
 
-    /// What the owner of a server and of the domain that it takes mail for asks for: DANE before
-    /// anything else (RFC 8461 §2).
+    /// Returns what the owners of a server and of the domain whose mail it takes ask for. DANE takes precedence
+    /// over MTA-STS (RFC 8461 §2).
     async fn owners_wish(
         &self,
         name: &str,
         route: &Route,
         domain: &str,
-    ) -> Result<Wish, (Trouble, PolicyKind)> {
+    ) -> Result<Wish, (HostFailure, PolicyKind)> {
         let dane = self.dane(name, route, domain).await;
-        if let Some(trust) = dane.map_err(|trouble| (trouble, PolicyKind::Tlsa))? {
-            return Ok((trust, PolicyKind::Tlsa, false));
+        if let Some(protection) = dane.map_err(|trouble| (trouble, PolicyKind::Tlsa))? {
+            return Ok((protection, PolicyKind::Tlsa, false));
         }
         let Some(policy) = self.policies.policy(domain).await else {
-            return Ok((Trust::Opportunistic, PolicyKind::NoPolicyFound, false));
+            return Ok((Protection::Opportunistic, PolicyKind::NoPolicyFound, false));
         };
         let is_test = policy.mode == Mode::Testing;
         if !policy.names(name) {
-            let words = format!("{name} is none of the servers that {domain} names (MTA-STS)");
+            let words = format!(
+                "{name} is not among the servers that {domain} names in its MTA-STS policy"
+            );
             if !is_test {
-                let trouble = Trouble::tls(TlsFailure::ValidationFailure, words);
+                let trouble = HostFailure::tls(TlsFailure::ValidationFailure, words);
                 return Err((trouble, PolicyKind::Sts));
             }
             let failure = Err(TlsFailure::ValidationFailure);
             self.tls_reports.count(domain, PolicyKind::Sts, name, failure);
         }
-        Ok((Trust::Tls(Verify::Authorities), PolicyKind::Sts, is_test))
+        Ok((Protection::Tls(Verify::Authorities), PolicyKind::Sts, is_test))
     }
 
-    /// RFC 7672 §2.2: what DNS says of the certificate counts where DNSSEC proves which server it is
-    /// about. None if it says nothing.
+    /// Returns the protection that TLSA records ask for, where DNSSEC proves both the server's name and the
+    /// records (RFC 7672 §2.2); `None` if there are none.
     async fn dane(
         &self,
         name: &str,
         route: &Route,
         domain: &str,
-    ) -> Result<Option<Trust>, Trouble> {
+    ) -> Result<Option<Protection>, HostFailure> {
         if !route.is_secure {
             return Ok(None);
         }
@@ -111,64 +115,69 @@ impl Relay {
             let Some(records) = self.certificates(&base).await? else { continue };
             let records = dane::usable(records);
             if records.is_empty() {
-                // RFC 7672 §2.2: TLS, with nobody known.
-                return Ok(Some(Trust::Tls(Verify::Anyone)));
+                // RFC 7672 §2.2: with only unusable records, TLS is required, with any certificate.
+                return Ok(Some(Protection::Tls(Verify::Anyone)));
             }
-            // RFC 7672 §3.2.2: any of the names that lead to it.
+            // RFC 7672 §3.2.2: the certificate may be for any of the names that lead to the server.
             let mut names = vec![base, name.to_owned(), domain.to_owned()];
             names.dedup();
-            return Ok(Some(Trust::Tls(Verify::Dane(Arc::new(Dane { records, names })))));
+            return Ok(Some(Protection::Tls(Verify::Dane(Arc::new(Dane { records, names })))));
         }
         Ok(None)
     }
 
-    /// What DNS says of a server's certificate; none if it says nothing, or that is not proved.
-    async fn certificates(&self, base: &str) -> Result<Option<Vec<Tlsa>>, Trouble> {
+    /// Looks up a server's TLSA records; `None` if there are none, or DNSSEC does not prove them.
+    async fn certificates(&self, base: &str) -> Result<Option<Vec<Tlsa>>, HostFailure> {
         match self.resolver.certificates(&format!("_{PORT}._tcp.{base}")).await {
             Ok(answer) if answer.is_secure && !answer.found.is_empty() => Ok(Some(answer.found)),
             Ok(_) | Err(LookupError::NoDomain(_)) => Ok(None),
-            // RFC 7672 §2.1.2: whoever holds the answer back must not gain by it.
+            // RFC 7672 §2.1.2: an attacker must not gain by suppressing the answer, so mail waits.
             Err(error) => {
-                let words = format!("What the certificate of {base} must be is not known: {error}");
-                Err(Trouble::tls(TlsFailure::DnssecInvalid, words))
+                let words = format!("The TLSA records of {base} cannot be looked up: {error}");
+                Err(HostFailure::tls(TlsFailure::DnssecInvalid, words))
             }
         }
     }
 
-    /// The names of a host for which DNSSEC proves that they are its own.
-    async fn proved_names(&self, name: &str) -> Result<Vec<String>, Trouble> {
+    /// Returns those names of a host that DNSSEC proves.
+    async fn proved_names(&self, name: &str) -> Result<Vec<String>, HostFailure> {
         match self.resolver.addresses(name).await {
             Ok(answer) => Ok(dane::bases(name, &answer)),
-            // Whoever connects finds that out.
+            // Connecting will fail for the same reason.
             Err(LookupError::NoDomain(_)) => Ok(Vec::new()),
-            Err(error) => Err(Trouble::new(route::lookup_failed(&error))),
+            Err(error) => Err(HostFailure::new(route::lookup_failed(&error))),
         }
     }
 }
 
-/// How a smarthost is talked to.
-fn through(smarthost: &Arc<Smarthost>, must: bool) -> Peer {
+/// Returns how to connect to a smarthost. `must` says whether the message requires verified TLS.
+fn smarthost_peer(smarthost: &Arc<Smarthost>, must: bool) -> Peer {
     Peer {
         name: smarthost.host.clone(),
         port: smarthost.port,
-        trust: match smarthost.tls {
-            SmarthostTls::StartTls | SmarthostTls::Implicit => Trust::Tls(Verify::Authorities),
-            _ if must => Trust::Tls(Verify::Authorities),
-            SmarthostTls::None => Trust::Plaintext,
-            SmarthostTls::Opportunistic => Trust::Opportunistic,
+        protection: match smarthost.tls {
+            SmarthostTls::StartTls | SmarthostTls::Implicit => Protection::Tls(Verify::Authorities),
+            _ if must => Protection::Tls(Verify::Authorities),
+            SmarthostTls::None => Protection::Plaintext,
+            SmarthostTls::Opportunistic => Protection::Opportunistic,
         },
         smarthost: Some(smarthost.clone()),
     }
 }
 
-/// RFC 8689 §4.2.1: TLS with the right server, and it must be known which that is.
-fn strictly(trust: Trust, route: &Route, domain: &str) -> Result<Trust, Trouble> {
-    match trust {
-        Trust::Tls(Verify::Authorities | Verify::Dane(_)) => Ok(trust),
-        _ if route.is_secure => Ok(Trust::Tls(Verify::Authorities)),
+/// Strengthens a protection as REQUIRETLS asks for: verified TLS, with a server that is proved to be the
+/// destination's (RFC 8689 §4.2.1).
+fn require_tls(
+    protection: Protection,
+    route: &Route,
+    domain: &str,
+) -> Result<Protection, HostFailure> {
+    match protection {
+        Protection::Tls(Verify::Authorities | Verify::Dane(_)) => Ok(protection),
+        _ if route.is_secure => Ok(Protection::Tls(Verify::Authorities)),
         _ => {
             let words = format!("Nothing proves which servers take the mail of {domain}");
-            Err(Trouble::new(Reply::new(550, (5, 7, 30), words)))
+            Err(HostFailure::new(Reply::new(550, (5, 7, 30), words)))
         }
     }
 }

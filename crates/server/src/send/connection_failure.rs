@@ -1,6 +1,6 @@
-//! Why a connection to a server brought nothing, or not all.
+//! Why a connection to another server ended before all mail was handed over, worded for reports and the log.
 
-use super::trouble::Trouble;
+use super::host_failure::HostFailure;
 use posta_mail::Reply;
 use posta_net::{driver::Ended, tls::failure::TlsFailure};
 use posta_smtp::{
@@ -9,40 +9,40 @@ use posta_smtp::{
 };
 use std::io;
 
-/// What a smarthost does wrong that offers no login, or only such as would tell strangers the password.
+/// The words for a smarthost that offers no login, or only mechanisms that would show the password to others.
 const NO_LOGIN: &str = "it offers no login that is safe: a password is said only in TLS with a valid \
                         certificate (relay.tls = \"starttls\" or \"implicit\")";
 
-/// What a smarthost does wrong whose half of SCRAM is not what the password makes.
+/// The words for a smarthost whose last message in SCRAM does not prove that it knows the password.
 const IMPOSTOR: &str = "it does not know the password itself: it is an impostor";
 
 const HUNG_UP: &str = "it closed the connection";
 
-/// When and why it does so in TLS before it said anything.
+/// The rest of the words for a server that hangs up right after the handshake, before its greeting.
 const NO_CERTIFICATE: &str = "as soon as TLS was negotiated, as a server does that requires a certificate \
                               of this one";
 
-/// Why nothing can be handed over, or nothing more.
+/// Why no mail, or no more mail, can be handed over on a connection.
 #[derive(Debug)]
-pub(super) enum Broken {
+pub(super) enum ConnectionFailure {
     /// The connection broke.
     Connection(String),
-    /// It broke at EHLO, in plaintext.
+    /// The connection broke at EHLO, in plaintext.
     Hello(String),
-    /// TLS could not be negotiated, or was good for nothing once it was.
+    /// TLS could not be negotiated, or the server hung up right after it.
     Tls(TlsFailure, String),
-    /// The server does not want to talk.
+    /// The server refused the session.
     Refused(Reply),
-    /// It answers what no server may.
+    /// The server violated the protocol.
     Protocol(String),
-    /// It does not let us in.
+    /// The login failed.
     Login(String),
-    /// It is this server: who sends mail to itself sends it round until it has too many hops.
+    /// The server is this one: mail sent to itself would loop until it has too many hops.
     Ourselves,
 }
 
-impl Broken {
-    /// The engine found that the session is of no use.
+impl ConnectionFailure {
+    /// Returns why the engine gave the session up.
     pub(super) fn failed(failure: Failure, engine: &Client) -> Self {
         match failure {
             Failure::Refused(reply) | Failure::Closing(reply) => Self::Refused(reply),
@@ -70,7 +70,8 @@ impl Broken {
         }
     }
 
-    /// The connection ended without a word of the engine; none for the time that is over.
+    /// Returns why a connection ended although the engine had not given it up. `how` is `None` when it lasted too
+    /// long.
     pub(super) fn ended(how: Option<io::Result<Ended>>, engine: &Client) -> Self {
         let words = match how {
             Some(Ok(Ended::ByPeer | Ended::ByHost | Ended::Closed)) => HUNG_UP.to_owned(),
@@ -85,17 +86,17 @@ impl Broken {
         Self::cut_off(words, engine)
     }
 
-    /// What the end of a connection means depends on how far it had come.
+    /// Returns what the end of a connection means, given how far the session had come.
     fn cut_off(words: String, engine: &Client) -> Self {
         match (engine.stage(), engine.refusal()) {
-            // It hangs up on what it refused.
+            // The server refused, and then hung up.
             (Stage::Hello, Some(reply)) => Self::Refused(reply.clone()),
             (Stage::Login, Some(reply)) => Self::Login(reply.to_string()),
             (Stage::StartTls, _) => {
                 Self::Tls(TlsFailure::ValidationFailure, format!("after STARTTLS {words}"))
             }
-            // RFC 8446 §4.4.2.4: in TLS 1.3 a server that requires a certificate of the client says so
-            // when the client takes the handshake for done.
+            // RFC 8446 §4.4.2.4: in TLS 1.3 a server that requires a client certificate says so only after the
+            // handshake is complete for the client.
             (Stage::Greeting | Stage::Hello, None) if engine.is_secured() => {
                 let words = match words.as_str() {
                     HUNG_UP => format!("{HUNG_UP} {NO_CERTIFICATE}"),
@@ -112,21 +113,22 @@ impl Broken {
         Self::Login(IMPOSTOR.to_owned())
     }
 
-    /// What it means for those who wait. Somebody answered the call, whatever came of it.
-    pub(super) fn trouble(self, place: &str) -> Trouble {
-        Trouble { is_met: true, ..self.trouble_at(place) }
+    /// Returns what this means for the items that wait for the server at `place`, which was connected to.
+    pub(super) fn host_failure(self, place: &str) -> HostFailure {
+        HostFailure { was_connected: true, ..self.host_failure_at(place) }
     }
 
-    fn trouble_at(self, place: &str) -> Trouble {
-        Trouble::new(match self {
+    fn host_failure_at(self, place: &str) -> HostFailure {
+        HostFailure::new(match self {
             Self::Connection(why) => Reply::new(451, (4, 4, 1), format!("{place}: {why}")),
             Self::Hello(why) => Reply::new(451, (4, 4, 1), format!("{place}: at EHLO {why}")),
             Self::Protocol(why) => Reply::new(451, (4, 5, 0), format!("{place}: {why}")),
             Self::Tls(failure, why) => {
-                return Trouble::tls(failure, format!("{place}: no TLS: {why}"));
+                return HostFailure::tls(failure, format!("{place}: no TLS: {why}"));
             }
-            // RFC 5321 §3.1: another of its servers may do better. If none does, it is the answer.
-            Self::Refused(reply) => return Trouble::answered(reply),
+            // RFC 5321 §3.1: the destination's other servers are tried. If none takes the mail, this is the
+            // answer.
+            Self::Refused(reply) => return HostFailure::answered(reply),
             Self::Login(why) => {
                 let words = format!("{place} does not let us log in: {why}");
                 tracing::error!("{words}");
@@ -134,7 +136,7 @@ impl Broken {
             }
             // RFC 3463 §3.5: a routing loop.
             Self::Ourselves => {
-                let words = format!("{place} is this server itself: the mail would go round");
+                let words = format!("{place} is this server itself: the mail would loop");
                 Reply::new(550, (5, 4, 6), words)
             }
         })
