@@ -49,7 +49,7 @@ const DAYS: i64 = 21;
 /// Days after which the count starts again: what two characters can hold.
 const CYCLE: i64 = 1_024;
 
-/// The digits of base 32 (RFC 4648 §6, in lower case).
+/// The digits of base 32, in lower case.
 const DIGITS: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
 
 /// Makes such addresses, and finds the sender behind them.
