@@ -1,11 +1,11 @@
-//! Who may open a mailbox: passwords as argon2id hashes, and a short memory of those that were
-//! right.
+//! Who may open a mailbox: checks passwords against argon2id hashes, and asks about tokens.
 //!
-//! A hash is made to cost tens of milliseconds and megabytes, so that a stolen store gives nothing
-//! away; a mail program that polls every minute must not pay that each time. Passwords that were
-//! right are remembered for a while, as a keyed hash under a key that lives and dies with the
-//! process, and bound to the stored hash: when the password changes, what is remembered no longer
-//! fits. Hashing runs off the async threads (`hashers.rs`).
+//! `access` and `receive` log their clients in here, through `sasl.rs` or with a name and a password.
+//!
+//! A hash costs tens of milliseconds and megabytes on purpose, so that a stolen store gives nothing away; but a
+//! mail program that polls every minute must not cost that each time. So passwords that were right are remembered
+//! for a while, as a keyed hash whose key lives only as long as the process. It also covers the stored hash, so it
+//! no longer matches when the password changes. Hashing runs off the async threads (`hashers.rs`).
 
 mod denied;
 pub(crate) mod hashers;
@@ -40,23 +40,23 @@ use tokio::sync::Semaphore;
 /// How long a password that was right is remembered.
 const REMEMBERED: Duration = Duration::from_secs(10 * 60);
 
-/// Accounts remembered at most; beyond it the memory starts anew.
+/// The most accounts whose passwords are remembered; beyond it all are forgotten.
 const REMEMBERED_ACCOUNTS: usize = 100_000;
 
-/// Octets of a password at most: what fits in a PASS command (RFC 2449 §4). Hashing more is work
-/// that anybody could cause.
+/// The most octets of a password: what fits in a PASS command (RFC 2449 §4). Hashing more would be work that anybody
+/// could cause.
 pub const PASSWORD: usize = 240;
 
 /// The kind and the name of the store's record of a key.
 const DECOYS: (&str, &str) = ("key", "decoys");
 
-/// No account: the first has 1.
+/// The id of no account: the first one has 1.
 const NOBODY: AccountId = AccountId(0);
 
 /// Octets of salt (RFC 9106 §3.1).
 const SALT: usize = 16;
 
-/// A password cannot be used.
+/// The error of a password that cannot be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a password has 1 to 240 octets, and no line ends or NUL")]
 pub struct PasswordError;
@@ -67,15 +67,15 @@ pub struct Authenticator {
     clock: Arc<dyn Clock>,
     key: hmac::Key,
     remembered: Mutex<HashMap<AccountId, Remembered>>,
-    /// Hashes that may run at once, and what runs them.
+    /// How many hashes may run at once.
     permits: Semaphore,
     hashers: Arc<Hashers>,
-    /// Makes what is told of accounts that do not exist. Durable, so that a restart changes nothing.
+    /// Makes what SCRAM says of accounts that do not exist. The key is kept in the store, so that a restart does not
+    /// change it and thereby give them away.
     decoys: hmac::Key,
-    /// Checked in place of the hash of an account that does not exist, so that the time taken does
-    /// not tell which do.
+    /// The hash that is checked for an account that does not exist, so that the time does not tell which do.
     nobody: String,
-    /// Who knows about tokens.
+    /// Checks tokens; `None` where they are not accepted.
     tokens: Option<Tokens>,
     guard: Arc<Guard>,
     offers_binding: bool,
@@ -87,12 +87,12 @@ struct Remembered {
 }
 
 impl Authenticator {
-    /// Checks against the accounts of a store.
+    /// Returns an authenticator for the accounts of a store.
     ///
     /// # Errors
-    /// When the store fails, which keeps a key.
+    /// Fails when the store does, in which a key is kept.
     pub async fn open(store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> Result<Self, StoreError> {
-        // Half of the cores: a crowd of logins must not hold up the mail.
+        // Half of the cores, so that a crowd of logins does not hold up the mail.
         let threads = available_parallelism().map_or(1, usize::from).div_ceil(2);
         let hashers = Arc::new(Hashers::new(threads));
         let mut octets = [0; 32];
@@ -119,25 +119,25 @@ impl Authenticator {
         })
     }
 
-    /// The same, for tokens too.
+    /// Accepts tokens as well.
     #[must_use]
     pub fn with_tokens(self, tokens: Option<Tokens>) -> Self {
         Self { tokens, ..self }
     }
 
-    /// The same, with SCRAM-SHA-256-PLUS offered or not.
+    /// Sets whether SCRAM-SHA-256-PLUS is offered.
     #[must_use]
     pub fn with_binding(self, offers_binding: bool) -> Self {
         Self { offers_binding, ..self }
     }
 
-    /// Whether SCRAM-SHA-256-PLUS is offered in TLS.
+    /// Returns whether SCRAM-SHA-256-PLUS is offered in TLS.
     #[must_use]
     pub const fn offers_binding(&self) -> bool {
         self.offers_binding
     }
 
-    /// The threads that hash passwords.
+    /// Returns the threads that hash passwords.
     pub(crate) const fn hashers(&self) -> &Arc<Hashers> {
         &self.hashers
     }
@@ -154,10 +154,10 @@ impl Authenticator {
         &self.guard
     }
 
-    /// Lets a client try, unless it tried in vain too often.
+    /// Lets a client make an attempt, unless it failed too often lately.
     ///
     /// # Errors
-    /// [`LoginError::Locked`], or those of the attempt.
+    /// Returns [`LoginError::Locked`], or the error of the attempt.
     pub async fn attempt<T>(
         &self,
         client: ClientAddress,
@@ -165,7 +165,7 @@ impl Authenticator {
     ) -> Result<T, LoginError> {
         if self.guard.locks(client) {
             self.guard.failed_logins().count(client);
-            // Whoever is locked out would ask again at once, as fast as the answers come.
+            // Without the delay, a client that is locked out would ask as fast as it gets answers.
             self.guard.delay().await;
             return Err(LoginError::Locked(Denied::unnamed("the client is locked out")));
         }
@@ -181,16 +181,16 @@ impl Authenticator {
         outcome
     }
 
-    /// Whether tokens can be checked.
+    /// Returns whether tokens can be checked.
     #[must_use]
     pub const fn knows_tokens(&self) -> bool {
         self.tokens.is_some()
     }
 
-    /// The account that a token opens; it must be the one that the client names, if it names one.
+    /// Returns the account that a token opens. If the client names an account, it must be that one.
     ///
     /// # Errors
-    /// When it opens none, or it could not be found out.
+    /// Fails when the token opens none, or cannot be checked.
     pub async fn login_with_token(
         &self,
         client: ClientAddress,
@@ -217,7 +217,7 @@ impl Authenticator {
             TokenError::Malformed | TokenError::Rejected(Rejection::Inactive) => {
                 refused("the token is not valid")
             }
-            // The token is real, and whoever configured one side or the other wants to know.
+            // The token is real, so one side or the other may be misconfigured: tell the operator.
             TokenError::Rejected(_) => {
                 tracing::warn!("a login with a token was refused: {error}");
                 opens_nothing()
@@ -236,11 +236,11 @@ impl Authenticator {
         Ok(Principal::from(account).ending(grant.until))
     }
 
-    /// The account that a name and a password open. The name is an address, or a local-part that
-    /// only one domain has.
+    /// Returns the account that a name and a password open. The name is an address, or a local part that only one
+    /// domain has.
     ///
     /// # Errors
-    /// When they open none, or it could not be found out.
+    /// Fails when they open none, or cannot be checked.
     pub async fn login(
         &self,
         client: ClientAddress,
@@ -255,7 +255,7 @@ impl Authenticator {
         if let Some(known) = self.remembered(account, &tag) {
             return Ok(self.welcomed(client, &named.key, known).await?.into());
         }
-        // Closed only when the program ends.
+        // The semaphore is closed only when the program ends.
         let Ok(_permit) = self.permits.acquire().await else {
             return Err(LoginError::Credentials(Denied::new(&named.key, "the server stops")));
         };
@@ -271,7 +271,7 @@ impl Authenticator {
         Ok(account.into())
     }
 
-    /// Notes from where an account was logged in to, by this name, unless nobody may log in to it.
+    /// Completes a login under this name: refuses a disabled account, and notes from where it was used.
     async fn welcomed(
         &self,
         client: ClientAddress,
@@ -289,10 +289,11 @@ impl Authenticator {
         self.hashers.run(verify).await.unwrap_or_default()
     }
 
-    /// The account that a digest of a greeting's challenge and its shared secret opens (RFC 1939 §7).
+    /// Returns the account that an APOP digest opens: that of the greeting's challenge and the shared secret
+    /// (RFC 1939 §7).
     ///
     /// # Errors
-    /// When it opens none, or it could not be found out.
+    /// Fails when it opens none, or cannot be checked.
     pub async fn login_with_digest(
         &self,
         client: ClientAddress,
@@ -304,7 +305,7 @@ impl Authenticator {
         // The same work for an account that does not exist.
         let id = named.found.as_ref().map_or(NOBODY, |account| account.id);
         let secret = match self.store.secret(SecretOf::Apop(id)).await {
-            // An error of its own would tell strangers which accounts exist.
+            // A distinct error would tell strangers which accounts exist.
             Err(StoreError::Sealed(why)) => {
                 tracing::error!("nobody can log in by APOP: {why}");
                 None
@@ -319,7 +320,7 @@ impl Authenticator {
         Ok(self.judged(client, named, is_same && secret.is_some()).await?.into())
     }
 
-    /// Returns what a name means, unless it is locked for this client.
+    /// Looks up the account of a name, unless the name is locked for this client.
     pub(crate) async fn find_open(
         &self,
         client: ClientAddress,
@@ -334,7 +335,7 @@ impl Authenticator {
         Ok(named)
     }
 
-    /// Counts an attempt on a name. Returns the account, if the attempt was right and there is one.
+    /// Counts an attempt on a name. Returns the account if it exists and the attempt was right.
     pub(crate) async fn judged(
         &self,
         client: ClientAddress,
@@ -355,7 +356,7 @@ impl Authenticator {
         }
     }
 
-    /// Refuses an account that is disabled. Only whoever knows its password hears of that.
+    /// Refuses a disabled account. Only a client that knows its password learns that it is disabled.
     fn enabled(&self, client: ClientAddress, account: Found) -> Result<Found, LoginError> {
         if account.disabled {
             let denied = Denied::new(account.address.as_str(), "the account is disabled");
@@ -365,10 +366,10 @@ impl Authenticator {
         Ok(account)
     }
 
-    /// The account that a name means, if any.
+    /// Looks up the account of a name, an address or a local part.
     ///
     /// # Errors
-    /// When it could not be found out.
+    /// Fails when the store does.
     pub async fn find(&self, name: &str) -> Result<Option<Found>, StoreError> {
         match name.parse::<Address>() {
             Ok(address) => Found::by_address(&*self.store, &address).await,
@@ -376,7 +377,7 @@ impl Authenticator {
         }
     }
 
-    /// Returns what SCRAM says of a name that is no account's, as of one that is: the same each time.
+    /// Returns the verifier for a name that has no account: it looks like that of an account, the same each time.
     pub(crate) fn decoy(&self, named: &Named) -> Verifier {
         match &named.lookalike {
             Some(verifier) => verifier.without_keys(),
@@ -384,7 +385,7 @@ impl Authenticator {
         }
     }
 
-    /// The source of time and randomness.
+    /// Returns the source of time and randomness.
     #[must_use]
     pub fn clock(&self) -> &dyn Clock {
         &*self.clock
@@ -399,7 +400,7 @@ impl Authenticator {
         context.sign()
     }
 
-    /// The account, if this password was right for it a while ago.
+    /// Returns the account if this password was right for it a short time ago.
     fn remembered(&self, account: &Option<Found>, tag: &hmac::Tag) -> Option<Found> {
         let account = account.as_ref()?;
         let remembered = self.remembered.lock();
@@ -425,10 +426,10 @@ fn hash(password: &[u8], clock: &dyn Clock, memory: &mut Memory) -> Result<Strin
     memory.hash(password, &salt).map_err(|_| PasswordError)
 }
 
-/// What a password that a person chose is checked against.
+/// Returns the credentials to store for a password that a person chose.
 ///
 /// # Errors
-/// When it cannot be used: POP3 sends it in a line.
+/// Fails when the password cannot be used, as with a line end in it: POP3 sends it in a line.
 pub(crate) fn credentials(
     password: &Secret,
     clock: &dyn Clock,

@@ -1,58 +1,58 @@
-//! Logins that did not succeed: whose, and why.
+//! Logins that failed: for which name, and why. The client learns less than the log.
 
 use posta_store::StoreError;
 
-/// Octets of a name that are kept: its client chose it.
+/// The most octets of a name that are kept, since the client chose it.
 const NAME: usize = 100;
 
-/// A login did not succeed.
+/// Why a login failed.
 #[derive(Debug, thiserror::Error)]
 pub enum LoginError {
-    /// Name or password are wrong.
+    /// The name or the password is wrong.
     #[error("name or password is wrong")]
     Credentials(Denied),
-    /// Too many were wrong of late.
+    /// The client or the name is locked out after too many failures.
     #[error("too many failed logins")]
     Locked(Denied),
-    /// They are right, but the operator has disabled the account.
+    /// The password is right, but the operator has disabled the account.
     #[error("the account is disabled")]
     Disabled(Denied),
-    /// It could not be found out.
+    /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// Nor could what a token says.
+    /// The token could not be checked.
     #[error("{0}")]
     Tokens(String),
 }
 
-/// Who tried to log in, and why in vain: for the operator. The client is told less.
+/// The name with which a client tried to log in, and why it failed: for the operator, not for the client.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Denied {
-    /// The account's address, or what one of that name would have; empty where none was said.
+    /// The account's address, or the one that an account of that name would have; empty if the client gave none.
     pub name: String,
-    /// Why, in words.
+    /// The reason, in words.
     pub why: &'static str,
 }
 
 impl Denied {
-    /// A login with this name.
+    /// Returns the failure of a login with this name.
     pub(crate) fn new(name: &str, why: &'static str) -> Self {
         Self { name: name[..name.floor_char_boundary(NAME)].to_owned(), why }
     }
 
-    /// A login of which no name is known.
+    /// Returns the failure of a login whose name is not known.
     pub(crate) const fn unnamed(why: &'static str) -> Self {
         Self { name: String::new(), why }
     }
 }
 
 impl LoginError {
-    /// What the client said proves nothing, whoever it is.
+    /// Returns the error of a malformed message, which proves nothing.
     pub(crate) const fn malformed() -> Self {
         Self::Credentials(Denied::unnamed("what the client said makes no sense"))
     }
 
-    /// Returns who was denied what, unless it could not be found out.
+    /// Returns the name and the reason; `None` if the login could not be checked.
     #[must_use]
     pub const fn denied(&self) -> Option<&Denied> {
         match self {

@@ -1,10 +1,9 @@
-//! Password hashes: argon2id, on a few threads of their own.
+//! Password hashing with argon2id, on a few threads of its own.
 //!
-//! A hash takes 19 MiB for a while. The allocator would keep that for the thread that asked, and could not
-//! use it again for the next hash, whose blocks have to be aligned: each new password cost 19 MiB for good.
-//! So every hash of the server, for logins and for new passwords alike, runs on the threads of one pool;
-//! each thread has memory for one hash, uses it for the next that waits, and gives it back to the system
-//! when none does.
+//! A hash needs 19 MiB for a short time. The allocator would keep that for the thread that asked, and could not reuse
+//! it for the next hash, whose blocks have to be aligned, so each new password would cost 19 MiB for good. Therefore
+//! every hash of the server, for logins and new passwords alike, runs on the threads of one pool. Each thread has
+//! memory for one hash, reuses it for the next one that waits, and gives it back to the system when none does.
 
 use argon2::{Argon2, Block, Params, PasswordHash, password_hash::phc};
 use parking_lot::Mutex;
@@ -14,19 +13,19 @@ use std::{
 };
 use tokio::sync::oneshot;
 
-/// Blocks of 1 KiB that a thread asks the system for at least. Beyond 32 MiB glibc takes memory from the
-/// system for each request, and gives it back with it; what is never written to takes none.
+/// The fewest blocks of 1 KiB that a thread allocates. Above 32 MiB glibc gets each allocation from the system and
+/// returns it when it is freed; pages that are never written to take no memory.
 const AT_LEAST: usize = 33 * 1024;
 
 type Job = Box<dyn FnOnce(&mut Memory) + Send>;
 
-/// A few threads that hash. They end when this is dropped.
+/// A pool of threads that hash passwords. They end when this is dropped.
 pub(crate) struct Hashers {
     jobs: mpsc::Sender<Job>,
 }
 
 impl Hashers {
-    /// Starts so many threads. One that cannot be started is missing; without any, nothing is ever right.
+    /// Starts `threads` threads. One that cannot be started is missing; without any, no password is ever right.
     pub(crate) fn new(threads: usize) -> Self {
         let (jobs, receiver) = mpsc::channel::<Job>();
         let receiver = Arc::new(Mutex::new(receiver));
@@ -40,14 +39,14 @@ impl Hashers {
         Self { jobs }
     }
 
-    /// Returns what a hash on one of the threads found out; none if no thread could be started.
+    /// Runs `hash` on one of the threads, and returns its result; `None` if no thread could be started.
     pub(crate) async fn run<T: Send + 'static>(
         &self,
         hash: impl FnOnce(&mut Memory) -> T + Send + 'static,
     ) -> Option<T> {
         let (sender, outcome) = oneshot::channel();
         let job = Box::new(move |memory: &mut Memory| {
-            // Whoever asked may be gone.
+            // The session that asked may be gone.
             let _ = sender.send(hash(memory));
         });
         self.jobs.send(job).ok()?;
@@ -55,7 +54,7 @@ impl Hashers {
     }
 }
 
-/// Does what comes, until nothing will.
+/// Runs jobs until the pool is dropped.
 fn work(jobs: &Mutex<mpsc::Receiver<Job>>) {
     loop {
         let job = jobs.lock().recv();
@@ -71,13 +70,12 @@ fn work(jobs: &Mutex<mpsc::Receiver<Job>>) {
     }
 }
 
-/// The memory of one hash at a time.
+/// The memory of a thread, for one hash at a time.
 #[derive(Default)]
 pub(crate) struct Memory(Vec<Block>);
 
 impl Memory {
-    /// Hashes a password as it is kept: argon2id with the parameters of RFC 9106 as OWASP advises them, as a
-    /// PHC string.
+    /// Hashes a password for the store: argon2id (RFC 9106) with the parameters that OWASP recommends, as a PHC string.
     pub(crate) fn hash(
         &mut self,
         password: &[u8],
@@ -122,8 +120,8 @@ impl Memory {
         Ok((expected, phc::Output::new(&output)?))
     }
 
-    /// As many blocks as the parameters ask for. What they hold does not matter: each is written before it
-    /// is read.
+    /// Returns as many blocks as the parameters ask for. Their content does not matter: each is written before it is
+    /// read.
     fn blocks(&mut self, params: &Params) -> &mut [Block] {
         let count = params.block_count();
         if self.0.is_empty() {

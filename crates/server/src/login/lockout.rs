@@ -1,14 +1,11 @@
-//! What keeps passwords from being guessed: each wrong one costs a while, and too many of them lock
-//! out whoever sends them.
+//! Protection against guessing passwords: each wrong one costs time, and too many of them lock the client out.
 //!
-//! Failures are counted for each client network, and for each name that is tried, whether it is an
-//! account's or not: whoever asks must not learn which names exist. A network is locked out soon; a
-//! name only after so many failures as no single network can cause, and then only for networks that
-//! its owner has not used before. Which these are is kept in the store, so that nobody can lock an owner
-//! out by guessing badly, before or after a restart.
+//! Failures are counted for each client network, and for each name that is tried, whether it has an account or not,
+//! so that nobody learns which names exist. A network is locked out soon. A name is locked only after more failures
+//! than a single network can cause, and then only for networks that its owner has not used before. Those are kept in
+//! the store, so nobody can lock an owner out by guessing, neither before nor after a restart.
 //!
-//! This machine is a client too, of whom more is borne: a web mail has all its users behind one
-//! address.
+//! This machine is a client too, and may have more failures: a webmail has all its users behind one address.
 
 mod told;
 
@@ -28,35 +25,34 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use tokio::time::sleep;
 use told::LockoutsTold;
 
-/// For how long failures are counted, and a lock-out lasts: from the last failure on.
+/// How long failures count and a lock-out lasts, from the last failure on.
 const WINDOW: Duration = Duration::from_secs(15 * 60);
 
-/// What is remembered at most, of each kind; beyond it the memory starts anew.
+/// The most entries remembered of each kind; beyond it all are forgotten.
 const REMEMBERED: usize = 100_000;
 
-/// How many times as many failures as other networks have this machine may have.
+/// By what factor more failures this machine may have than other networks.
 const THIS_MACHINE: u32 = 10;
 
-/// How many times the failures that lock a network out lock a name for networks that are not known: it
-/// takes so many networks.
+/// By what factor more failures lock a name than lock a network out: it takes that many networks to lock a name.
 const NAME: u32 = 10;
 
-/// Networks that are known of an account: those used last.
+/// The most networks remembered as used by an account: the most recent ones.
 const KNOWN: usize = 32;
 
-/// Days after which it is noted again that a network is used.
+/// Days after which the use of a network is noted again.
 const NOTED_EVERY: i64 = 7;
 
-/// The kind of the store's records of known networks, by the account's number.
+/// The kind of the store's records that hold known networks, by the account's id.
 const KIND: &str = "known-networks";
 
-/// Counts failed logins.
+/// Counts failed logins, and tells who is locked out.
 pub struct Guard {
     clock: Arc<dyn Clock>,
     store: Arc<dyn Store>,
-    /// Failures of one network before it is locked out.
+    /// How many failures of a network lock it out.
     pub(crate) limit: Limit,
-    /// How long a client waits for the answer to a wrong password.
+    /// How long the answer to a wrong password is delayed.
     delay: Duration,
     counts: Mutex<Counts>,
     told: FailedLogins,
@@ -69,7 +65,7 @@ struct Counts {
     names: HashMap<String, Failures>,
     /// Failures of one network for one name.
     of_both: HashMap<(ClientNetwork, String), Failures>,
-    /// Who logged in to what, and on what day that was noted.
+    /// From which network each account was used, and the day since 1970 on which that was noted.
     known: HashMap<(ClientNetwork, AccountId), i64>,
 }
 
@@ -79,30 +75,30 @@ struct Failures {
     last: Timestamp,
 }
 
-/// A network that an account was used from.
+/// A network from which an account was used.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Known {
     network: String,
-    /// The day when that was noted, since 1970.
+    /// The day on which that was noted, counted from 1970.
     day: i64,
 }
 
-/// A lock-out that lasts.
+/// A lock-out in force.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Lockout {
-    /// A client network, or a name that was tried.
+    /// The client network, or the name that was tried.
     pub who: String,
-    /// Whether it is a network; a name is locked for networks that its owner has not used.
+    /// Whether it is a network; a name is locked only for networks that its owner has not used.
     pub is_network: bool,
-    /// Failed logins.
+    /// How many logins failed.
     pub failures: u32,
-    /// When it ends, if there is no more of them.
+    /// When it ends, unless another login fails.
     pub until: Timestamp,
 }
 
 impl Guard {
-    /// Allows a network so many failures in a quarter of an hour, 0 for any number; each costs a while.
+    /// Locks a network out after `limit` failures in a quarter of an hour, 0 for never, and delays the answer to each.
     #[must_use]
     pub fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>, limit: u32, delay: Duration) -> Self {
         let limit = Limit::new(limit);
@@ -130,10 +126,10 @@ impl Guard {
         })
     }
 
-    /// Returns whether a name is locked for a client; `account` is whose name it is, if anybody's.
+    /// Returns whether a name is locked for a client. `account` is the account of that name, if there is one.
     ///
     /// # Errors
-    /// When the store fails.
+    /// Fails when the store does.
     pub(crate) async fn locks_name(
         &self,
         client: ClientAddress,
@@ -147,13 +143,13 @@ impl Guard {
         }
         match (ClientNetwork::of_client(client), account) {
             (Some(network), Some(account)) => Ok(!self.knows(network, account).await?),
-            // Programs at a socket of this machine are whoever may open it.
+            // Unix sockets are guarded by their file's mode.
             (None, _) => Ok(false),
             _ => Ok(true),
         }
     }
 
-    /// Counts a failure of a client that tried this name, if it said one, and makes it wait.
+    /// Counts a failure of a client that tried `name`, which may be empty, and makes it wait.
     pub async fn failed(&self, client: ClientAddress, name: &str) {
         self.count_for(client, Some(name).filter(|name| !name.is_empty()));
         self.delay().await;
@@ -188,7 +184,7 @@ impl Guard {
         }
     }
 
-    /// Counts a failure of a client for a name.
+    /// Counts a failure of a client on a name.
     pub fn failed_for(&self, client: ClientAddress, name: &str) {
         let now = self.clock.now();
         let count = self.with(|counts| {
@@ -214,13 +210,12 @@ impl Guard {
         }
     }
 
-    /// Notes a login to an account, by this name, and forgets one of the network's failures for the same
-    /// name: a program that still has an old password, beside one that has the new, locks nobody out. What
-    /// was tried on other names stays, or whoever has an account could guess without end between two logins
-    /// of its own.
+    /// Notes a login to an account under `name`, and takes back one of the network's failures for the same name: so a
+    /// program that still has an old password, beside one with the new one, locks nobody out. Failures on other names
+    /// stay, or the owner of an account could go on guessing others between two logins of his own.
     ///
     /// # Errors
-    /// When the store fails.
+    /// Fails when the store does.
     pub(crate) async fn succeeded(
         &self,
         client: ClientAddress,
@@ -262,10 +257,10 @@ impl Guard {
         Ok(self.known(account).await?.iter().any(|known| known.network == name))
     }
 
-    /// The networks that an account was used from, the last first.
+    /// Reads the networks from which an account was used, the most recent first.
     async fn known(&self, account: AccountId) -> Result<Vec<Known>, StoreError> {
         let record = self.store.kept_one(KIND, &account.0.to_string()).await?;
-        // What cannot be read costs the owner the exception, no more.
+        // A record that cannot be read only costs the owner this exception.
         Ok(record.and_then(|record| serde_json::from_slice(&record).ok()).unwrap_or_default())
     }
 
@@ -278,7 +273,7 @@ impl Guard {
         });
     }
 
-    /// Returns the lock-outs that last, networks first.
+    /// Returns the lock-outs in force, networks first.
     #[must_use]
     pub fn lockouts(&self) -> Vec<Lockout> {
         let Some(limit) = self.limit.get() else { return Vec::new() };
@@ -308,8 +303,8 @@ impl Guard {
         })
     }
 
-    /// Ends the lock-out of a network, by any of its addresses, or of a name. Returns whether there was
-    /// one.
+    /// Ends the lock-out of a network, named by itself or any of its addresses, or of a name. Returns whether there
+    /// was one.
     pub fn lift(&self, who: &str) -> bool {
         let address = who.split('/').next().unwrap_or(who).trim_matches(['[', ']']);
         let lifted = self.with(|counts| match address.parse() {
@@ -326,7 +321,7 @@ impl Guard {
         lifted
     }
 
-    /// Tells the log of logins that failed.
+    /// Returns what logs failed logins.
     pub(crate) const fn failed_logins(&self) -> &FailedLogins {
         &self.told
     }
@@ -339,7 +334,7 @@ impl Guard {
 impl Counts {
     /// Takes back one failure of a network for a name.
     fn forgive(&mut self, network: ClientNetwork, name: &str, now: Timestamp) {
-        // No name is copied for the many logins of those who never fail.
+        // Clients that never fail are the rule, and cost no copy of the name.
         if self.of_both.is_empty() || !self.networks.contains_key(&network) {
             return;
         }
@@ -355,12 +350,12 @@ impl Counts {
     }
 }
 
-/// How many failures lock a network out.
+/// Returns how many failures lock a network out.
 fn of_network(network: ClientNetwork, limit: u32) -> u32 {
     if network.is_loopback() { limit.saturating_mul(THIS_MACHINE) } else { limit }
 }
 
-/// How many failures lock a name.
+/// Returns how many failures lock a name.
 fn of_name(limit: u32) -> u32 {
     limit.saturating_mul(NAME)
 }

@@ -1,8 +1,8 @@
-//! What the log says of logins: a line for each, as far as strangers do not decide how many there are.
+//! The log of logins: a line for each, as long as strangers cannot decide how many lines there are.
 //!
-//! Whoever guesses passwords is locked out after a while (`guard.rs`), but can do it from many networks. So
-//! failures have a line each up to a rate; the others, and all attempts of those who are locked out, are
-//! counted, and told every ten minutes.
+//! Somebody who guesses passwords is locked out after a while (`lockout.rs`), but can continue from other networks.
+//! So failures get a line each up to a rate. The others, and all attempts of clients that are locked out, are counted
+//! and summed up every ten minutes.
 
 use crate::limits::allowance::{Allowance, Rate};
 use parking_lot::Mutex;
@@ -11,22 +11,22 @@ use posta_net::{client_network::ClientNetwork, clock::Clock};
 use std::{collections::HashMap, sync::Arc, time::Duration};
 use tokio::{sync::watch, time::sleep};
 
-/// Failures that have a line each at once.
+/// The most failures at once that get a line each.
 const AT_ONCE: u64 = 200;
 
-/// By how many a second [`AT_ONCE`] grows again: 86,400 lines a day, 13 MB.
+/// Lines that become available again with each second: 86,400 a day, 13 MB.
 const A_SECOND: u64 = 1;
 
-/// Networks whose failures are counted apart; those beyond are counted together.
+/// The most networks whose failures are counted separately; the others are counted together.
 const NETWORKS: usize = 8 * 1024;
 
-/// How often what was only counted is told.
+/// How often the counts are logged.
 const COUNTED_EVERY: Duration = Duration::from_secs(10 * 60);
 
-/// Characters of a name that is no account's that are told.
+/// The most characters of a name that are logged, since the client chose it.
 const NAME: usize = 100;
 
-/// Tells of logins that failed.
+/// Logs failed logins.
 pub(crate) struct FailedLogins {
     clock: Arc<dyn Clock>,
     state: Mutex<State>,
@@ -34,15 +34,15 @@ pub(crate) struct FailedLogins {
 
 #[derive(Default)]
 struct State {
-    /// What is used up of [`AT_ONCE`].
+    /// How much of [`AT_ONCE`] is used up.
     told: Allowance,
-    /// Failures that were only counted.
+    /// Failures that got no line and were only counted.
     untold: u64,
     networks: HashMap<ClientNetwork, u64>,
 }
 
 impl State {
-    /// Returns whether a failure may have a line; if so it counts as told.
+    /// Takes a line from the rate. Returns whether there was one left.
     fn may_tell(&mut self, now: Timestamp) -> bool {
         self.told.take(1, Rate { at_once: AT_ONCE, a_second: A_SECOND }, now)
     }
@@ -61,7 +61,7 @@ impl FailedLogins {
         Self { clock, state: Mutex::default() }
     }
 
-    /// Writes a line for a failed login: the client, the name that it gave, and the reason.
+    /// Logs a failed login, or counts it if the rate is used up: the client, the name that it gave, and the reason.
     pub(crate) fn tell(&self, client: ClientAddress, name: &str, why: &str) {
         let now = self.clock.now();
         let is_told = self.with(|state| {
@@ -82,7 +82,7 @@ impl FailedLogins {
         self.with(|state| state.count(client));
     }
 
-    /// Tells what was only counted.
+    /// Logs the failures that were only counted.
     pub(crate) fn tell_counted(&self) {
         let State { untold, networks, .. } = self.with(|state| {
             let told = state.told;
@@ -99,7 +99,7 @@ impl FailedLogins {
         }
     }
 
-    /// Tells what was only counted, now and then.
+    /// Logs the counted failures every ten minutes, and when the server stops.
     pub(crate) async fn run(&self, mut stopping: watch::Receiver<bool>) {
         loop {
             tokio::select! {
@@ -114,13 +114,13 @@ impl FailedLogins {
     }
 }
 
-/// Tells that a client logged in.
+/// Logs that a client logged in.
 pub(crate) fn succeeded(client: ClientAddress, account: &Address, protocol: &str, is_in_tls: bool) {
     let tls = if is_in_tls { "yes" } else { "no" };
     tracing::info!(client = place(client), %account, protocol, tls, "login");
 }
 
-/// Where a client is, for a filter that bans addresses.
+/// Returns a client's bare address, which programs that ban addresses can read from the log.
 pub(crate) fn place(client: ClientAddress) -> String {
     client.ip().map_or_else(|| client.to_string(), |ip| ip.to_string())
 }

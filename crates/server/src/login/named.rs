@@ -1,29 +1,29 @@
-//! What a name that somebody logs in with means. A name that means nothing is treated as one that does,
-//! in what is counted, in what is told and in how long that takes.
+//! The account behind the name with which a client logs in. A name without an account is treated like one that has
+//! one: in what is counted, in what is answered, and in how long that takes. So nobody learns which names exist.
 
 use crate::{directory::canonical, login::principal::Found};
 use posta_mail::Address;
 use posta_net::scram::Verifier;
 use posta_store::{Store, StoreError};
 
-/// A name, and the account that it means, if any.
+/// A name with which a client logs in, and its account, if there is one.
 #[derive(Debug, Clone)]
 pub(crate) struct Named {
-    /// What the name is counted under: the whole address in lower case, whether there is such an
-    /// account or not.
+    /// The key under which failures are counted: the whole address in lower case, whether or not there is such an
+    /// account.
     pub(crate) key: String,
     pub(crate) found: Option<Found>,
-    /// What one of several accounts that a name could mean would tell: an account more than one domain
-    /// has is none, and must not look otherwise than one.
+    /// The verifier of one of several accounts that a local part could mean. Such a name opens none of them, but must
+    /// look to the client as if it did.
     pub(crate) lookalike: Option<Verifier>,
 }
 
 impl Named {
-    /// Finds the account of an address, or of a local-part that only one domain has.
+    /// Finds the account of an address, or of a local part that only one domain has.
     pub(crate) async fn find(store: &dyn Store, name: &str) -> Result<Self, StoreError> {
         if let Ok(address) = name.parse::<Address>() {
             let found = Found::by_address(store, &address).await?;
-            // One account has one key, whatever domains stand for its own.
+            // An account has one key, whichever of its domain's aliases the client used.
             let key = match &found {
                 Some(found) => found.address.to_string(),
                 None => canonical(store, &address).await?.folded().to_string(),
@@ -41,7 +41,7 @@ impl Named {
             let lookalike = first.credentials.scram.as_deref().and_then(|text| text.parse().ok());
             return Ok(Self { key: first.address.to_string(), found: None, lookalike });
         }
-        // As if it were an account of the first domain.
+        // Treat the name as if it were an account of the first domain.
         let domains = store.domains().await?;
         let domain = domains.first().map(ToString::to_string).unwrap_or_default();
         let key = format!("{name}@{domain}").to_lowercase();

@@ -1,6 +1,6 @@
-//! Logging in with a token that another server gave out (RFC 6750), which that server is asked about
-//! (RFC 7662). For OAUTHBEARER (RFC 7628) and its forerunner XOAUTH2. Which tokens are taken is decided
-//! in `oauth/grant.rs`.
+//! Logging in with a token that an identity server issued (RFC 6750): that server is asked about it (RFC 7662). Used
+//! by the mechanisms OAUTHBEARER (RFC 7628) and its predecessor XOAUTH2. `oauth/grant.rs` decides which tokens are
+//! accepted.
 
 mod grant;
 
@@ -19,27 +19,27 @@ use serde_json::Value;
 use std::{sync::Arc, time::Duration};
 use tokio::time::timeout;
 
-/// How long the answer about a token may take.
+/// How long the identity server's answer may take.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Octets of an answer at most.
+/// The most octets of the identity server's answer.
 const ANSWER: usize = 64 * 1024;
 
-/// Octets of a token at most: it has to fit into a line of a SASL exchange.
+/// The most octets of a token: it has to fit into a line of a SASL exchange.
 const TOKEN: usize = 9_000;
 
-/// Whom to ask about tokens.
+/// How tokens are checked.
 #[derive(Debug, Clone)]
 pub struct OAuthSettings {
     /// The introspection endpoint: `https://…`, or `http://…` on this machine.
     pub introspection: Uri,
-    /// What we are there, and the secret that proves it.
+    /// This server's client id at the identity server, and its secret.
     pub client: Option<(String, Secret)>,
-    /// Which tokens are taken.
+    /// Which tokens are accepted.
     pub accepted: Accepted,
 }
 
-/// Asks about tokens.
+/// Checks tokens with the identity server.
 #[derive(Clone)]
 pub struct Tokens {
     settings: OAuthSettings,
@@ -47,22 +47,22 @@ pub struct Tokens {
     tls: ClientTls,
 }
 
-/// A token says nothing.
+/// Why a token opens no mailbox.
 #[derive(Debug, thiserror::Error)]
 pub enum TokenError {
-    /// It is none.
+    /// It is not a token at all.
     #[error("that is no token")]
     Malformed,
-    /// It opens no mailbox here.
+    /// It is not accepted here.
     #[error("the token is not taken: {0}")]
     Rejected(#[from] Rejection),
-    /// The other server could not be asked.
+    /// The identity server could not be asked.
     #[error("the token cannot be checked: {0}")]
     Unavailable(String),
 }
 
 impl Tokens {
-    /// Asks the server that the settings name.
+    /// Returns a checker of tokens that asks the server in the settings.
     #[must_use]
     pub fn new(settings: OAuthSettings, net: Arc<dyn Net>, tls: ClientTls) -> Self {
         Self { settings, net, tls }
@@ -71,9 +71,9 @@ impl Tokens {
     /// Returns whose mailbox a token opens, and until when.
     ///
     /// # Errors
-    /// When it opens none, or the other server cannot be asked.
+    /// Fails when it opens none, or the identity server cannot be asked.
     pub async fn check(&self, token: &str, now: Timestamp) -> Result<Grant, TokenError> {
-        // RFC 6750 §2.1: what a token may consist of. Anything else could add to the form below.
+        // RFC 6750 §2.1: the characters of a token. Any other could inject fields into the form below.
         let fits = |octet: u8| octet.is_ascii_alphanumeric() || b"-._~+/=".contains(&octet);
         if token.is_empty() || token.len() > TOKEN || !token.bytes().all(fits) {
             return Err(TokenError::Malformed);
@@ -105,7 +105,7 @@ impl Tokens {
 
     fn request(&self, token: &str) -> Result<Request<Full<Bytes>>, String> {
         let uri = &self.settings.introspection;
-        // Of what a token may consist, these have a meaning in a form.
+        // Of the characters of a token, these have a meaning in a form.
         let token = token.replace('+', "%2B").replace('/', "%2F").replace('=', "%3D");
         let path = uri.path_and_query().map_or("/", |path| path.as_str());
         let mut request = Request::post(path)
@@ -125,17 +125,17 @@ fn text(error: impl std::fmt::Display) -> String {
     error.to_string()
 }
 
-/// What a client says at the beginning of OAUTHBEARER or XOAUTH2.
+/// The client's first message of OAUTHBEARER or XOAUTH2.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Claim<'a> {
-    /// Whom it wants to be; none to be whom the token names.
+    /// The account that the client wants; `None` for the one that the token names.
     pub name: Option<&'a str>,
     /// The token.
     pub token: &'a str,
 }
 
 impl<'a> Claim<'a> {
-    /// Reads OAUTHBEARER's message (RFC 7628 §3.1): a GS2 header, then pairs, each ended by 0x01.
+    /// Parses OAUTHBEARER's message (RFC 7628 §3.1): a GS2 header, then pairs, each ended by 0x01.
     #[must_use]
     pub fn bearer(message: &'a [u8]) -> Option<Self> {
         let mut parts = str::from_utf8(message).ok()?.split('\x01');
@@ -148,7 +148,7 @@ impl<'a> Claim<'a> {
         Some(Self { name, token: token(parts)? })
     }
 
-    /// Reads XOAUTH2's message: `user=…`, then the same pairs.
+    /// Parses XOAUTH2's message: `user=…`, then the same pairs.
     #[must_use]
     pub fn xoauth2(message: &'a [u8]) -> Option<Self> {
         let mut parts = str::from_utf8(message).ok()?.split('\x01');
@@ -163,7 +163,7 @@ fn token<'a>(parts: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     scheme.eq_ignore_ascii_case("Bearer").then_some(token)
 }
 
-/// What a client whose token is not valid is told before the exchange fails (RFC 7628 §3.2.2).
+/// The challenge that tells a client that its token is not valid, before the exchange fails (RFC 7628 §3.2.2).
 pub const FAILED: &[u8] = br#"{"status":"invalid_token"}"#;
 
 #[cfg(test)]

@@ -1,10 +1,10 @@
-//! Who a session logged in as, and whether that still holds.
+//! The account as which a session is logged in, and whether the login still holds.
 //!
-//! A session may last a day. Meanwhile its account can be removed, or get another password, perhaps
-//! because the old one was stolen by whoever holds the session. So each step of a mail transaction
-//! and each command on a maildrop asks whether the account is what it was at the login. The answer
-//! costs one look at a number, [`Store::directory_version`], until some account changes; then each
-//! session looks its own account up again, once. A login with a token lasts no longer than that.
+//! A session may last a day. Meanwhile its account can be removed or get another password, perhaps because a thief
+//! who holds this very session stole the old one. So each step of a mail transaction and each command on a maildrop
+//! asks whether the account is still what it was at the login. That costs one look at a number,
+//! [`Store::directory_version`], until some account changes; then each session looks its own account up again, once.
+//! A login with a token ends when the token does.
 
 use crate::directory::canonical;
 use aws_lc_rs::digest;
@@ -13,7 +13,7 @@ use posta_net::clock::Clock;
 use posta_store::{Account, AccountId, Credentials, SendAs, Store, StoreError};
 use std::ops::Deref;
 
-/// An account as the store had it at a version of the directory.
+/// An account as it was at some version of the directory.
 #[derive(Debug, Clone)]
 pub struct Found {
     account: Account,
@@ -21,15 +21,15 @@ pub struct Found {
 }
 
 impl Found {
-    /// Looks an account up by its address, in a domain that stands for its own too.
+    /// Looks an account up by its address, in its domain or an alias of that.
     ///
     /// # Errors
-    /// When the store fails.
+    /// Fails when the store does.
     pub async fn by_address(
         store: &dyn Store,
         address: &Address,
     ) -> Result<Option<Self>, StoreError> {
-        // Before the account is read: what changes in between is noticed the next time.
+        // Read before the account, so that a change in between is noticed the next time.
         let version = store.directory_version();
         let mut account = store.account(address).await?;
         if account.is_none() {
@@ -41,10 +41,10 @@ impl Found {
         Ok(account.map(|account| Self { account, version }))
     }
 
-    /// Looks the account up that is the only one with a local-part.
+    /// Looks an account up by its local part, if only one account has it.
     ///
     /// # Errors
-    /// When the store fails.
+    /// Fails when the store does.
     pub async fn by_local_part(store: &dyn Store, name: &str) -> Result<Option<Self>, StoreError> {
         let version = store.directory_version();
         let mut named = store.accounts_named(name).await?;
@@ -61,8 +61,8 @@ impl Deref for Found {
     }
 }
 
-/// Whoever logged in. Of the credentials only a digest is kept: sessions are many, and none needs
-/// the password again.
+/// The account as which a session is logged in. Only a digest of the credentials is kept: there are many sessions,
+/// and none needs the password again.
 #[derive(Debug, Clone)]
 pub struct Principal {
     /// The account.
@@ -73,7 +73,7 @@ pub struct Principal {
     pub send_as: Vec<SendAs>,
     credentials: Fingerprint,
     version: u64,
-    /// When the login ends, if it was for a time only.
+    /// When the login ends, if a token limits it.
     until: Option<Timestamp>,
 }
 
@@ -86,13 +86,13 @@ impl From<Found> for Principal {
 }
 
 impl Principal {
-    /// The same, for a login with a token that ends then.
+    /// Limits the login to the time until a token expires.
     #[must_use]
     pub fn ending(self, until: Option<Timestamp>) -> Self {
         Self { until, ..self }
     }
 
-    /// Returns whether the token has expired that the session logged in with.
+    /// Returns whether the token with which the session logged in has expired.
     #[must_use]
     pub fn has_expired(&self, clock: &dyn Clock) -> bool {
         self.until.is_some_and(|until| until <= clock.now())
@@ -107,7 +107,7 @@ impl Principal {
         if store.directory_version() == self.version {
             return Ok(true);
         }
-        // Apart, so that a session that waits has no room for what is seldom.
+        // Boxed, so that waiting sessions hold no memory for what happens rarely.
         Box::pin(self.look_up(store)).await
     }
 
@@ -124,16 +124,16 @@ impl Principal {
     }
 }
 
-/// A digest of credentials: others have another.
+/// A digest of credentials, to tell whether they have changed.
 type Fingerprint = [u8; digest::SHA256_OUTPUT_LEN];
 
 fn fingerprint(credentials: &Credentials) -> Fingerprint {
-    // The secret of APOP is kept apart, and never changes without the hash, which has a new salt.
+    // The APOP secret is stored apart, and never changes without the hash, which then has a new salt.
     let Credentials { password_hash, scram, .. } = credentials;
     let parts = [Some(password_hash.as_bytes()), scram.as_deref().map(str::as_bytes)];
     let mut context = digest::Context::new(&digest::SHA256);
     for part in parts {
-        // The length keeps a part from reading as the end of the one before it; none has this one.
+        // The length separates the parts unambiguously; u64::MAX stands for a missing part.
         context.update(&part.map_or(u64::MAX, |part| part.len() as u64).to_be_bytes());
         context.update(part.unwrap_or_default());
     }

@@ -1,5 +1,5 @@
-//! Proving who one is: the SASL mechanisms (RFC 4422) behind the AUTH of every protocol. The engines
-//! carry the octets; their meaning is here.
+//! The SASL mechanisms (RFC 4422) behind AUTH, for SMTP and POP3 alike. The engines only carry the octets of the
+//! exchange; the sessions of `receive` and `access` pass them on to here.
 
 use crate::login::{
     Authenticator, Denied, LoginError,
@@ -15,7 +15,7 @@ use posta_net::{
 };
 use std::sync::Arc;
 
-/// The mechanisms of those who log in with a password, strongest first.
+/// The mechanisms for logging in with a password, strongest first.
 pub const OWN: [&str; 3] = ["SCRAM-SHA-256", "PLAIN", "LOGIN"];
 
 /// The mechanism that ties a login to its TLS connection. GNU SASL, with which mutt and neomutt log in, takes it
@@ -24,23 +24,23 @@ pub const OWN: [&str; 3] = ["SCRAM-SHA-256", "PLAIN", "LOGIN"];
 /// from whoever begins it unasked.
 pub const BOUND: [&str; 1] = ["SCRAM-SHA-256-PLUS"];
 
-/// The mechanisms of those who log in with a token, where tokens can be checked.
+/// The mechanisms for logging in with a token, offered where tokens can be checked.
 pub const TOKENS: [&str; 2] = ["OAUTHBEARER", "XOAUTH2"];
 
 /// Where an exchange stands; at its end, who the client proved to be.
 type Step = framing::Progress<Principal>;
 
-/// Whom an exchange is with.
+/// The client of an exchange.
 #[derive(Debug)]
 pub struct Peer {
-    /// From where.
+    /// The client's address.
     pub client: ClientAddress,
-    /// What ties it to its connection.
+    /// The channel bindings of its TLS connection.
     pub bindings: ChannelBindings,
 }
 
 impl Peer {
-    /// A client and its TLS.
+    /// Returns the peer for a client, and its TLS connection if it has one.
     #[must_use]
     pub fn new(client: ClientAddress, tls: Option<&TlsInfo>) -> Self {
         let bindings = tls.map(|tls| ChannelBindings {
@@ -55,7 +55,7 @@ impl Peer {
 #[derive(Debug, Default)]
 pub struct Dialogue(Option<Box<Open>>);
 
-/// An exchange that is open. Whoever leaves in the middle has tried as much as whoever ends it.
+/// An exchange that is open. Leaving in the middle of it counts as much as completing it.
 #[derive(Debug)]
 struct Open {
     exchange: Exchange,
@@ -98,10 +98,10 @@ impl Dialogue {
         LoginError::Credentials(Denied::unnamed("the client broke the login off"))
     }
 
-    /// Takes a message of the client: the first opens an exchange, and an error ends it.
+    /// Takes a message of the client. The first one opens an exchange, and an error ends it.
     ///
     /// # Errors
-    /// When it proves nothing.
+    /// Fails when the message proves nothing.
     pub async fn step(
         &mut self,
         message: framing::Exchange,
@@ -125,19 +125,19 @@ impl Dialogue {
         let Open { mut exchange, mut attempt } =
             *self.0.take().ok_or_else(LoginError::malformed)?;
         if attempt.is_judged {
-            // The client has read why its token is refused.
+            // The client has been told why its token is refused, and this is its acknowledgement.
             return Err(match exchange.0 {
                 State::TokenRefused(denied) => LoginError::Credentials(denied),
                 _ => LoginError::malformed(),
             });
         }
         let step = Box::pin(exchange.step(&message, authenticator, peer));
-        // From here on the guard counts.
+        // From here on the authenticator counts failures.
         attempt.is_judged = true;
         let step = authenticator.attempt(peer.client, step).await?;
         if matches!(step, Step::Challenge(_)) {
             if let State::TokenRefused(denied) = &exchange.0 {
-                // The client hears of it now, and need not answer.
+                // The failure counts now, since the client need not answer the challenge.
                 authenticator.guard().failed(peer.client, &denied.name).await;
             } else {
                 attempt.is_judged = false;
@@ -148,7 +148,7 @@ impl Dialogue {
     }
 }
 
-/// An exchange that waits for the client.
+/// An exchange that waits for the client's next message.
 #[derive(Debug)]
 pub struct Exchange(State);
 
@@ -164,14 +164,14 @@ enum State {
     Token {
         bearer: bool,
     },
-    /// The client has been told why its token is refused, and says that it has read that.
+    /// The client has been told why its token is refused, and has to acknowledge that.
     TokenRefused(Denied),
-    /// Everything is proved, and the client says so with an empty message.
+    /// Everything is proved, and the client has to acknowledge that with an empty message.
     ScramEnd(Found),
 }
 
 impl Exchange {
-    /// Begins a mechanism. One that is not known waits for a message that it then refuses.
+    /// Begins an exchange by a mechanism. An unknown one is treated as PLAIN.
     #[must_use]
     pub fn new(mechanism: &str) -> Self {
         Self(match mechanism {
@@ -184,7 +184,7 @@ impl Exchange {
         })
     }
 
-    /// What to say to a client that began without an initial response.
+    /// Returns the challenge for a client that began without an initial response.
     #[must_use]
     pub fn prompt(&self) -> Vec<u8> {
         match self.0 {
@@ -219,7 +219,7 @@ impl Exchange {
                 self.scram_first(message, plus, authenticator, peer).await
             }
             State::ScramProof(named, challenge) => {
-                // No proof fits the challenge of a name that is no account's.
+                // No proof fits the challenge for a name that has no account.
                 let ours = challenge.verify(message);
                 let account = authenticator.judged(peer.client, *named, ours.is_some()).await?;
                 let ours = ours.ok_or_else(LoginError::malformed)?;
@@ -264,7 +264,7 @@ impl Exchange {
     }
 }
 
-/// `authzid NUL authcid NUL password` (RFC 4616 §2).
+/// Takes the message of PLAIN: `authzid NUL authcid NUL password` (RFC 4616 §2).
 async fn plain(
     message: &[u8],
     authenticator: &Authenticator,
@@ -281,7 +281,7 @@ async fn plain(
     Ok(Step::Done(authenticator.login(peer.client, name, &Secret::new(password)).await?))
 }
 
-/// Nobody acts for another.
+/// Refuses a client that asks to act for another account than its own.
 fn acts_for_itself(authorization: Option<&str>, name: &str) -> Result<(), LoginError> {
     match authorization {
         Some(other) if !other.eq_ignore_ascii_case(name) => {

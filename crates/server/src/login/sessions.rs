@@ -1,4 +1,4 @@
-//! Who is logged in to a mailbox, and when somebody last was.
+//! How many sessions each account has, and when it last logged in: limits on both. `access` asks at each login.
 
 use crate::limits::adjustable::{Adjustable, Limit};
 use parking_lot::{Mutex, MutexGuard};
@@ -6,15 +6,15 @@ use posta_mail::Timestamp;
 use posta_store::AccountId;
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-/// Accounts remembered, beyond which those without a session are forgotten.
+/// The most accounts remembered; beyond it, those without a session are forgotten.
 const REMEMBERED: usize = 100_000;
 
 /// Counts the sessions of accounts.
 #[derive(Debug)]
 pub struct Presence {
-    /// Sessions that an account may have at once.
+    /// The most sessions that an account may have at once.
     pub(crate) limit: Limit,
-    /// How long must pass between two logins (RFC 2449 §6.6).
+    /// The least time between two logins (LOGIN-DELAY, RFC 2449 §6.6).
     pub(crate) delay: Adjustable<Duration>,
     accounts: Mutex<HashMap<AccountId, Seen>>,
 }
@@ -28,13 +28,13 @@ struct Seen {
 /// Why an account may not have another session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refused {
-    /// It has enough.
+    /// It has as many sessions as it may have.
     TooMany,
-    /// The last login is too short ago.
+    /// Its last login was too recent.
     TooSoon,
 }
 
-/// A session, until it is dropped.
+/// A session that is counted until this is dropped.
 #[derive(Debug)]
 pub struct Present {
     presence: Arc<Presence>,
@@ -42,17 +42,17 @@ pub struct Present {
 }
 
 impl Presence {
-    /// Allows each account so many sessions, 0 for any number, and a login once in so much time.
+    /// Allows each account `limit` sessions at once, 0 for any number, and one login in each `delay`.
     #[must_use]
     pub fn new(limit: u32, delay: Duration) -> Self {
         let (limit, delay) = (Limit::new(limit), Adjustable::new(delay));
         Self { limit, delay, accounts: Mutex::default() }
     }
 
-    /// Counts a session in.
+    /// Counts a new session of an account.
     ///
     /// # Errors
-    /// When the account may not have it.
+    /// Fails when the account may not have another one now.
     pub fn enter(self: &Arc<Self>, account: AccountId, now: Timestamp) -> Result<Present, Refused> {
         let mut accounts = self.lock();
         if accounts.len() >= REMEMBERED {
@@ -62,7 +62,7 @@ impl Presence {
         if self.limit.get().is_some_and(|limit| seen.sessions >= limit) {
             return Err(Refused::TooMany);
         }
-        // Two logins at once may come here in the other order: without a delay that is nothing.
+        // Two logins at the same moment may arrive here in reverse order, which must not count without a delay.
         let delay = *self.delay.get();
         let is_soon = |last| delay > Duration::ZERO && now < last + delay;
         if seen.last.is_some_and(is_soon) {

@@ -1,18 +1,18 @@
-//! What the history tells of lock-outs. Whoever has many networks can cause many, and so they are told as
-//! far as [`AT_ONCE`] and [`EVERY`] go; `posta lockout list` has them all.
+//! Lock-outs in the history. An attacker with many networks can cause many, so they are recorded only within the
+//! rate of [`AT_ONCE`] and [`EVERY`]; `posta lockout list` shows all of them.
 
 use crate::limits::allowance::{Allowance, Rate};
 use parking_lot::Mutex;
 use posta_net::clock::Clock;
 use posta_store::{Event, Store, What};
 
-/// Lock-outs that are told at once.
+/// The most lock-outs that are recorded at once.
 const AT_ONCE: u64 = 64;
 
-/// Seconds after which another may be told: 720 a day, some 200 KB.
+/// Seconds after which another one may be recorded: 720 a day, some 200 KB.
 const EVERY: u64 = 120;
 
-/// Lock-outs that are to be told.
+/// Lock-outs that wait to be recorded.
 #[derive(Default)]
 pub(super) struct LockoutsTold {
     state: Mutex<State>,
@@ -20,7 +20,7 @@ pub(super) struct LockoutsTold {
 
 #[derive(Default)]
 struct State {
-    /// Seconds that are used up: [`EVERY`] for each that was told.
+    /// Seconds that are used up: [`EVERY`] for each lock-out recorded.
     told: Allowance,
     waiting: Vec<Event>,
 }
@@ -36,7 +36,7 @@ impl LockoutsTold {
         }
     }
 
-    /// Tells the history what was noted.
+    /// Writes to the history what was noted.
     pub(super) async fn tell(&self, store: &dyn Store) {
         let waiting = {
             let mut state = self.state.lock();

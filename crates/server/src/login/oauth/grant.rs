@@ -1,9 +1,8 @@
-//! Whose mailbox a token opens, and until when: what the identity server's answer has to say (RFC
-//! 7662 §2.2).
+//! Whose mailbox a token opens, and until when, decided from the identity server's answer (RFC 7662 §2.2).
 //!
-//! That a token is active says only that the identity server gave it out, to some program for some
-//! service. The web site of a shop at which a user logged in with the same identity server holds one
-//! too, and must not read the user's mail with it.
+//! That a token is active means only that the identity server issued it, to some program for some service. A shop's
+//! web site at which a user logged in with the same identity server has one too, and must not be able to read the
+//! user's mail with it.
 
 use posta_mail::{Address, Timestamp};
 use serde_json::Value;
@@ -16,11 +15,10 @@ const EMAIL: &str = "email";
 /// minutes").
 const CLOCK_SKEW: Duration = Duration::from_secs(60);
 
-/// The kinds of token that whoever holds them may use: the first by RFC 6750, the second as older
-/// versions of Ory Hydra call it.
+/// The token types that any holder may use: the first by RFC 6750, the second as older versions of Ory Hydra call it.
 const BEARER: [&str; 2] = ["Bearer", "access_token"];
 
-/// Which tokens are taken. One that names neither an audience nor a program takes none.
+/// Which tokens are accepted: none, if neither an audience nor a program is named.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Accepted {
     /// The service that the token was given out for: one of its `aud`.
@@ -38,31 +36,31 @@ pub struct Accepted {
 pub struct Grant {
     /// The account's address.
     pub address: Address,
-    /// When it ends, where the identity server tells.
+    /// When the token expires, if the identity server says so.
     pub until: Option<Timestamp>,
 }
 
 /// Why a token opens no mailbox.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Rejection {
-    /// It was never given out, has expired, or was revoked.
+    /// It was never issued, has expired, or was revoked.
     #[error("it is not active")]
     Inactive,
-    /// Another service's.
+    /// It was issued for another service.
     #[error("its \"aud\" is {found}, not {wanted}; oauth.audience names what is taken")]
     Audience {
-        /// What it has.
+        /// The token's `aud`.
         found: String,
-        /// What it should have.
+        /// The audience that is accepted.
         wanted: String,
     },
-    /// Another program's.
+    /// It was issued to another program.
     #[error("its \"client_id\" is {0}, which is not among oauth.allowed-clients")]
     Client(String),
-    /// It is not for mail.
+    /// It lacks a scope that is asked for.
     #[error("its \"scope\" lacks {0}, which oauth.scope asks for")]
     Scope(String),
-    /// Everybody may write what they like there.
+    /// The address is not verified: users could have put in any they like.
     #[error("its \"email_verified\" is {0}: the identity server has not verified the address")]
     Unverified(String),
     /// It names no account.
@@ -75,7 +73,7 @@ pub enum Rejection {
         /// What it is.
         found: String,
     },
-    /// Not yet, or no longer.
+    /// It is not valid yet, or no longer.
     #[error("its \"{claim}\" is {found}: it is not valid at this time")]
     Time {
         /// The claim.
@@ -83,19 +81,19 @@ pub enum Rejection {
         /// What it is.
         found: String,
     },
-    /// Whoever has it must prove something else as well, for which there is no way here.
+    /// Its holder must also prove possession of a key, for which SASL has no way.
     #[error("it is bound to a key of the program that it was given to, and no bearer token")]
     Bound,
-    /// Nobody said whose tokens are taken.
+    /// The operator has not said whose tokens are accepted.
     #[error("neither oauth.audience nor oauth.allowed-clients says whose tokens are taken")]
     NothingAccepted,
 }
 
 impl Accepted {
-    /// Judges what the identity server says of a token.
+    /// Decides from the identity server's answer what a token grants.
     ///
     /// # Errors
-    /// When the token opens no mailbox here.
+    /// Fails when the token opens no mailbox here.
     pub fn judge(&self, answer: &Value, now: Timestamp) -> Result<Grant, Rejection> {
         if answer.get("active") != Some(&Value::Bool(true)) {
             return Err(Rejection::Inactive);
@@ -106,7 +104,7 @@ impl Accepted {
         Ok(Grant { address: self.address(answer)?, until })
     }
 
-    /// Checks that the token was given out for this service, to a program that may use it.
+    /// Checks that the token was issued for this service, to a program that may use it.
     fn is_ours(&self, answer: &Value) -> Result<(), Rejection> {
         let Self { audience, clients, scope, .. } = self;
         if audience.is_none() && clients.is_empty() {
@@ -133,7 +131,7 @@ impl Accepted {
         lacking.map_or(Ok(()), |lacking| Err(Rejection::Scope(lacking.clone())))
     }
 
-    /// Returns the whole address that the claim has. A local part alone could be another's, at
+    /// Returns the address in the claim, which must be complete: a local part alone could belong to somebody else at
     /// another domain.
     fn address(&self, answer: &Value) -> Result<Address, Rejection> {
         let claim = self.claim.as_str();
@@ -151,8 +149,8 @@ impl Accepted {
     }
 }
 
-/// Checks that whoever holds the token may use it. Others are stolen goods without the key that they
-/// are bound to, and that key cannot be shown in SASL (RFC 8705 §3, RFC 9449 §7.2).
+/// Checks that any holder may use the token. Others are bound to a key whose possession cannot be proved in SASL, and
+/// may be stolen (RFC 8705 §3, RFC 9449 §7.2).
 fn is_bearer(answer: &Value) -> Result<(), Rejection> {
     let is_bearer = |kind: &str| BEARER.iter().any(|bearer| kind.eq_ignore_ascii_case(bearer));
     let other_kind = match answer.get("token_type") {
@@ -163,7 +161,7 @@ fn is_bearer(answer: &Value) -> Result<(), Rejection> {
     if other_kind || is_bound { Err(Rejection::Bound) } else { Ok(()) }
 }
 
-/// Returns when the token ends, if that is told. It is valid now.
+/// Checks that the token is valid now, and returns when it expires, if that is said.
 fn valid_until(answer: &Value, now: Timestamp) -> Result<Option<Timestamp>, Rejection> {
     let reject = |claim| Rejection::Time { claim, found: shown(answer.get(claim)) };
     let time = |claim| match answer.get(claim) {
@@ -180,8 +178,7 @@ fn valid_until(answer: &Value, now: Timestamp) -> Result<Option<Timestamp>, Reje
     Ok(until)
 }
 
-/// Reads a number of seconds since 1970, whole or not (RFC 7519 §2). What lies beyond all time ends
-/// with it.
+/// Reads a number of seconds since 1970, whole or not (RFC 7519 §2). Times out of range become the first or last one.
 fn seconds(value: &Value) -> Option<Timestamp> {
     let milliseconds = match value.as_i64() {
         Some(whole) => whole.saturating_mul(1_000),
