@@ -1,10 +1,14 @@
-//! The store as others see it: reads go to the tables at once, changes to the committing thread.
+//! The store as others see it. Changes go to the committing thread. A read of one small record goes to
+//! the tables at once: what is asked for often is in their memory, and a hop to another thread would
+//! cost more than the read. What may lie on the disk, or is many records, is read by the readers, so
+//! that no thread of the sessions waits for a disk.
 
 mod contents;
 mod directory;
 mod history;
 mod mailboxes;
 mod queue;
+mod readers;
 mod records;
 mod sources;
 mod upkeep;
@@ -22,6 +26,7 @@ use crate::{
 use futures_channel::oneshot;
 use parking_lot::Mutex;
 use posta_store::{Pending, StoreError};
+use readers::Readers;
 use std::{
     future::ready,
     path::Path,
@@ -47,6 +52,7 @@ pub struct FjallStore {
     keys: Arc<KeyFile>,
     /// Grows after each change of an account.
     directory_version: Arc<AtomicU64>,
+    readers: Readers,
     requests: Option<mpsc::Sender<Request>>,
     committer: Option<thread::JoinHandle<()>>,
 }
@@ -97,6 +103,7 @@ impl FjallStore {
             lanes,
             keys,
             directory_version: Arc::default(),
+            readers: Readers::start()?,
             requests: Some(requests),
             committer: Some(committer),
         })
@@ -118,6 +125,15 @@ impl FjallStore {
 
     pub(crate) fn schema(&self) -> Result<Arc<Schema>, StoreError> {
         self.tables.get()
+    }
+
+    /// Has a reader read from the tables.
+    fn read<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Schema) -> Result<T, StoreError> + Send + 'static,
+    ) -> Pending<'_, T> {
+        let tables = self.tables.clone();
+        self.readers.read(move || read(&*tables.get()?))
     }
 
     /// Hands a request to the committer; the future ends when it is durable.
@@ -175,7 +191,7 @@ fn committer_gone() -> StoreError {
     StoreError::Failed("the committing thread is gone".into())
 }
 
-/// The answer of a read, which is at hand at once.
+/// Answers a read at once, on the thread that asks.
 fn now<'a, T: Send + 'a>(read: impl FnOnce() -> Result<T, StoreError>) -> Pending<'a, T> {
     Box::pin(ready(read()))
 }

@@ -9,10 +9,11 @@ use bytes::Bytes;
 use parking_lot::{Mutex, MutexGuard};
 use posta_mail::Timestamp;
 use posta_store::StoreError;
+use rustix::io::{ReadWriteFlags, preadv2};
 use std::{
     collections::{BTreeSet, HashMap},
     fs::{self, File},
-    io,
+    io::{self, IoSliceMut},
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
     sync::Arc,
@@ -121,14 +122,24 @@ impl Segments {
         let Some(piece) = read_piece(&file, u64::from(place.offset), place.length)? else {
             return Ok(None);
         };
-        let there = piece::whole(&piece).is_some_and(|header| {
-            header.segment == place.segment && header.kind == Kind::Content(key)
-        });
+        let there = is_content(&piece, place, key);
         if !there {
             // The file may have got another number while it was open under this one.
             self.lock().remove(&place.segment);
         }
         Ok(there.then(|| Bytes::from(piece).slice(HEADER..)))
+    }
+
+    /// Reads a content if the system has all of it in memory; none where only the disk does, or
+    /// something else stands in its place. Never waits for a disk: file systems that cannot promise that
+    /// refuse such a read.
+    pub(crate) fn read_at_hand(&self, place: Place, key: ContentKey) -> Option<Bytes> {
+        let file = self.lock().get(&place.segment).cloned()?;
+        let mut piece = vec![0; HEADER + place.length as usize];
+        let into = &mut [IoSliceMut::new(&mut piece)];
+        let read = preadv2(&*file, into, u64::from(place.offset), ReadWriteFlags::NOWAIT).ok()?;
+        let is_it = read == piece.len() && is_content(&piece, place, key);
+        is_it.then(|| Bytes::from(piece).slice(HEADER..))
     }
 
     fn reader(&self, number: u64) -> Result<Option<Arc<File>>, StoreError> {
@@ -151,6 +162,12 @@ impl Segments {
     fn lock(&self) -> MutexGuard<'_, HashMap<u64, Arc<File>>> {
         self.open.lock()
     }
+}
+
+/// Whether a piece is whole, and the content that was looked for.
+fn is_content(piece: &[u8], place: Place, key: ContentKey) -> bool {
+    piece::whole(piece)
+        .is_some_and(|header| header.segment == place.segment && header.kind == Kind::Content(key))
 }
 
 /// Walks over the pieces of one segment.

@@ -1,10 +1,15 @@
 //! The contents, in the log.
 
 use super::{FjallStore, now};
-use crate::{commit::Request, error::damaged, tables::schema};
+use crate::{
+    commit::Request,
+    error::damaged,
+    log::{ContentKey, Segments},
+    tables::schema::{self, Schema},
+};
 use bytes::Bytes;
 use posta_mail::MailId;
-use posta_store::{Contents, Pending};
+use posta_store::{Contents, Pending, StoreError};
 
 /// How often a content is looked for that was moved while it was read.
 const READS: usize = 8;
@@ -20,16 +25,31 @@ impl Contents for FjallStore {
     }
 
     fn chunk(&self, content: MailId, index: u32) -> Pending<'_, Option<Bytes>> {
-        now(|| {
-            let key = schema::content_key(content, index);
-            for _ in 0..READS {
-                let Some(place) = self.schema()?.place(key)? else { return Ok(None) };
-                let chunk = self.segments.read(place, key)?;
-                if chunk.is_some() {
-                    return Ok(chunk);
-                }
-            }
-            Err(damaged("a message's content"))
-        })
+        let key = schema::content_key(content, index);
+        let place = match self.schema().and_then(|schema| schema.place(key)) {
+            Ok(Some(place)) => place,
+            other => return now(|| other.map(|_| None)),
+        };
+        if let Some(chunk) = self.segments.read_at_hand(place, key) {
+            return now(|| Ok(Some(chunk)));
+        }
+        let segments = self.segments.clone();
+        self.read(move |schema| read(schema, &segments, key))
     }
+}
+
+/// Reads a chunk from the disk.
+fn read(
+    schema: &Schema,
+    segments: &Segments,
+    key: ContentKey,
+) -> Result<Option<Bytes>, StoreError> {
+    for _ in 0..READS {
+        let Some(place) = schema.place(key)? else { return Ok(None) };
+        let chunk = segments.read(place, key)?;
+        if chunk.is_some() {
+            return Ok(chunk);
+        }
+    }
+    Err(damaged("a message's content"))
 }

@@ -13,11 +13,12 @@ impl Directory for FjallStore {
     }
 
     fn accounts_named(&self, local_part: &str) -> Pending<'_, Vec<Account>> {
-        now(|| self.schema()?.accounts(&format!("{}@", local_part.to_ascii_lowercase())))
+        let beginning = format!("{}@", local_part.to_ascii_lowercase());
+        self.read(move |schema| schema.accounts(&beginning))
     }
 
     fn accounts(&self) -> Pending<'_, Vec<Account>> {
-        now(|| self.schema()?.accounts(""))
+        self.read(|schema| schema.accounts(""))
     }
 
     fn add_account(&self, address: &Address, credentials: Credentials) -> Pending<'_, AccountId> {
@@ -67,7 +68,7 @@ impl Directory for FjallStore {
     }
 
     fn removed_accounts(&self) -> Pending<'_, Vec<RemovedAccount>> {
-        now(|| self.schema()?.removed_accounts())
+        self.read(|schema| schema.removed_accounts())
     }
 
     fn restore_account(&self, account: AccountId) -> Pending<'_, usize> {
@@ -79,7 +80,7 @@ impl Directory for FjallStore {
     }
 
     fn aliases(&self) -> Pending<'_, Vec<Alias>> {
-        now(|| self.schema()?.aliases())
+        self.read(|schema| schema.aliases())
     }
 
     fn set_alias(&self, alias: Alias) -> Pending<'_, ()> {
@@ -96,9 +97,9 @@ impl Directory for FjallStore {
     }
 
     fn domains(&self) -> Pending<'_, Vec<Domain>> {
-        now(|| {
+        self.read(|schema| {
             let mut domains = Vec::new();
-            for guard in self.schema()?.domain.iter() {
+            for guard in schema.domain.iter() {
                 domains.push(schema::decode_domain(&guard.key().map_err(failed)?)?);
             }
             Ok(domains)
@@ -110,7 +111,7 @@ impl Directory for FjallStore {
     }
 
     fn domain_aliases(&self) -> Pending<'_, Vec<(Domain, Domain)>> {
-        now(|| self.schema()?.domain_aliases())
+        self.read(|schema| schema.domain_aliases())
     }
 
     fn set_domain_alias(&self, alias: &Domain, domain: &Domain) -> Pending<'_, ()> {

@@ -1,6 +1,6 @@
 //! The history.
 
-use super::{FjallStore, now};
+use super::FjallStore;
 use crate::commit::Request;
 use posta_mail::{MailId, Timestamp};
 use posta_store::{Event, History, Pending};
@@ -11,11 +11,11 @@ impl History for FjallStore {
     }
 
     fn history(&self, message: MailId) -> Pending<'_, Vec<Event>> {
-        now(|| self.schema()?.history(message))
+        self.read(move |schema| schema.history(message))
     }
 
     fn events(&self, before: Option<MailId>, limit: usize) -> Pending<'_, Vec<Event>> {
-        now(|| self.schema()?.events(before, limit))
+        self.read(move |schema| schema.events(before, limit))
     }
 
     fn forget(&self, before: Timestamp) -> Pending<'_, usize> {

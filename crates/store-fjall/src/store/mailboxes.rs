@@ -12,7 +12,12 @@ impl Mailboxes for FjallStore {
     }
 
     fn maildrop(&self, account: AccountId) -> Pending<'_, Arc<Maildrop>> {
-        now(|| self.views.open(&*self.schema()?, account))
+        if self.views.is_known(account) {
+            // What came since the view was read is new, and still in memory.
+            return now(|| self.views.open(&*self.schema()?, account));
+        }
+        let views = self.views.clone();
+        self.read(move |schema| views.open(schema, account))
     }
 
     fn entry(&self, account: AccountId, uid: Uid) -> Pending<'_, Option<Entry>> {

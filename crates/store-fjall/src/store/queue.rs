@@ -39,7 +39,13 @@ impl Queue for FjallStore {
     }
 
     fn items(&self, after: Option<ItemId>, limit: usize) -> Pending<'_, Vec<Item>> {
-        now(|| self.some_items(after, limit))
+        let lanes = self.lanes.clone();
+        self.read(move |schema| {
+            let mut items = schema.items(after, limit)?;
+            let lanes = lanes.lock();
+            items.iter_mut().for_each(|item| lanes.show(item));
+            Ok(items)
+        })
     }
 }
 
@@ -68,13 +74,5 @@ impl FjallStore {
             passed.push(lane);
         }
         Ok(claimed)
-    }
-
-    /// Some items, as they are now.
-    fn some_items(&self, after: Option<ItemId>, limit: usize) -> Result<Vec<Item>, StoreError> {
-        let mut items = self.schema()?.items(after, limit)?;
-        let lanes = self.lanes.lock();
-        items.iter_mut().for_each(|item| lanes.show(item));
-        Ok(items)
     }
 }

@@ -11,7 +11,7 @@ impl Records for FjallStore {
     }
 
     fn kept(&self, kind: &'static str) -> Pending<'_, Vec<(String, Vec<u8>)>> {
-        now(|| self.schema()?.kept(kind))
+        self.read(move |schema| schema.kept(kind))
     }
 
     fn kept_one(&self, kind: &'static str, name: &str) -> Pending<'_, Option<Vec<u8>>> {
@@ -25,6 +25,7 @@ impl Records for FjallStore {
     }
 
     fn secret(&self, of: SecretOf) -> Pending<'_, Option<Secret>> {
-        now(|| self.schema()?.secret(&self.keys, of))
+        let keys = self.keys.clone();
+        self.read(move |schema| schema.secret(&keys, of))
     }
 }

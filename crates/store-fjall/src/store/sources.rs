@@ -1,6 +1,6 @@
 //! The sources.
 
-use super::{FjallStore, now};
+use super::FjallStore;
 use posta_mail::{Secret, Timestamp};
 use posta_store::{Pending, Source, SourceId, Sources, Visit};
 use std::collections::BTreeMap;
@@ -15,7 +15,7 @@ impl Sources for FjallStore {
     }
 
     fn sources(&self) -> Pending<'_, Vec<Source>> {
-        now(|| self.schema()?.sources())
+        self.read(|schema| schema.sources())
     }
 
     fn visited(&self, source: SourceId, visit: Visit) -> Pending<'_, bool> {
@@ -27,7 +27,7 @@ impl Sources for FjallStore {
     }
 
     fn collected(&self, source: SourceId) -> Pending<'_, BTreeMap<String, Timestamp>> {
-        now(|| self.schema()?.collected(source))
+        self.read(move |schema| schema.collected(source))
     }
 
     fn forget_collected(&self, source: SourceId, unique_ids: Vec<String>) -> Pending<'_, ()> {

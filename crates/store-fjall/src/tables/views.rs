@@ -56,6 +56,11 @@ impl Views {
         Ok(view)
     }
 
+    /// Whether a mailbox was opened lately.
+    pub(crate) fn is_known(&self, account: AccountId) -> bool {
+        self.lock().views.contains_key(&account)
+    }
+
     fn keep(&self, account: AccountId, view: Arc<Maildrop>, forgotten: u64) {
         let mut known = self.lock();
         if known.forgotten != forgotten {
