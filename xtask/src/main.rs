@@ -18,9 +18,11 @@ cargo xtask docs    writes docs/configuration.md from the definitions of the opt
 cargo xtask rfc     only docs/rfc.md: that it lists every RFC cited, and names tests that exist
 cargo xtask bench [ROUNDS]
                     measures Posta beside Postfix, Dovecot and smtp-sink, and writes docs/benchmarks.md
-cargo xtask abuse [SECONDS]
-                    measures well-behaved sessions beside each attack, for so long (10), and writes the
-                    table of docs/security.md; fails where a limit does not hold
+cargo xtask abuse [--seconds N] [--rounds N] [--only NAME] [--shared] [--no-disk]
+                    measures well-behaved sessions beside each attack: N rounds (5) of N seconds (3)
+                    without it and as many beside it; fails where a limit does not hold. Writes the
+                    table of docs/security.md, unless it is of attacks whose names contain NAME only,
+                    of attackers that share the server's cores, or without the octets kept
 cargo xtask fuzz [SECONDS]
                     runs each fuzz target for so long (60), and keeps what it learnt in fuzz/corpus";
 
@@ -52,7 +54,7 @@ fn main() -> ExitCode {
         Some("docs") => manual::write(&root()),
         Some("rfc") => rfc::run(&root()),
         Some("bench") => bench(env::args().nth(2)),
-        Some("abuse") => abuse(env::args().nth(2)),
+        Some("abuse") => abuse(env::args().skip(2)),
         Some("fuzz") => fuzz(env::args().nth(2)),
         _ => Err(USAGE.to_owned()),
     };
@@ -103,9 +105,9 @@ fn bench(rounds: Option<String>) -> Result<(), String> {
 }
 
 /// Runs each attack beside well-behaved sessions.
-fn abuse(seconds: Option<String>) -> Result<(), String> {
+fn abuse(options: impl Iterator<Item = String>) -> Result<(), String> {
     let mut command = measuring("abuse.py", "docs/security.md")?;
-    run(command.args(seconds), "the measurement beside attacks")
+    run(command.args(options), "the measurement beside attacks")
 }
 
 /// Builds the program, and returns the command by which a script measures it and writes a table into a

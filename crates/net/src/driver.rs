@@ -7,13 +7,15 @@
 //! A session that waits holds no buffer: when octets arrive, they are read into a buffer borrowed from a pool,
 //! which goes back as soon as the engine has consumed them.
 
+mod turn;
+
 use crate::transport::Stream;
 use parking_lot::Mutex;
 use posta_mail::{Engine, Interrupt, Pace, Step};
 use std::{
     future::{Future, poll_fn, ready},
     io,
-    pin::Pin,
+    pin::{Pin, pin},
     task::Poll,
     time::Duration,
 };
@@ -22,6 +24,7 @@ use tokio::{
     sync::watch,
     time::{Instant, timeout, timeout_at},
 };
+use turn::{Places, Turn};
 
 /// Octets read at a time.
 const INPUT: usize = 64 * 1024;
@@ -83,6 +86,7 @@ pub enum Ended {
 #[derive(Debug)]
 pub struct Driver {
     pool: BufferPool,
+    places: Places,
     stopping: watch::Receiver<bool>,
     /// How long a session may last in all.
     lifetime: Duration,
@@ -93,7 +97,7 @@ impl Driver {
     /// `lifetime`, but never in the middle of a message.
     #[must_use]
     pub fn new(stopping: watch::Receiver<bool>, lifetime: Duration) -> Self {
-        Self { pool: BufferPool::default(), stopping, lifetime }
+        Self { pool: BufferPool::default(), places: Places::default(), stopping, lifetime }
     }
 
     /// Returns a driver that never interrupts a session: for clients.
@@ -113,6 +117,7 @@ impl Driver {
         host: &mut H,
     ) -> io::Result<Ended> {
         let mut session = Session::new(stream, self);
+        let mut turn = Turn::new(&self.places);
         loop {
             let mut rest = &session.input.buffer[session.input.start..session.input.end];
             let step = engine.next(&mut rest, &mut session.output);
@@ -121,9 +126,13 @@ impl Driver {
             session.input.start = start;
             match step {
                 Step::NeedInput => {
-                    session.send(engine).await?;
-                    match session.receive(engine, host.lull_after()).await? {
-                        Received::Octets => {}
+                    turn.during(pin!(session.send(engine))).await?;
+                    let received = {
+                        let receiving = pin!(session.receive(engine, host.lull_after()));
+                        turn.during(receiving).await?
+                    };
+                    match received {
+                        Received::Octets => turn.read(session.input.end).await,
                         Received::Nothing => {
                             let before = Instant::now();
                             host.lull().await;
@@ -131,6 +140,7 @@ impl Driver {
                         }
                         Received::End => return Ok(Ended::ByPeer),
                         Received::Interrupt(why) => {
+                            turn.rest();
                             engine.interrupt(why, &mut session.output);
                             session.close(engine).await?;
                             return Ok(Ended::Interrupted(why));
@@ -139,28 +149,31 @@ impl Driver {
                 }
                 Step::Ask(question) => {
                     if session.output.len() >= OUTPUT {
-                        session.send(engine).await?;
+                        turn.during(pin!(session.send(engine))).await?;
                     }
-                    let answer = host.answer(question).await;
+                    let answer = turn.during(pin!(host.answer(question))).await;
                     engine.answer(answer, &mut session.output);
+                    turn.answered().await;
                     session.window = Window::new();
                 }
                 Step::Content(content) => {
                     let before = Instant::now();
-                    host.content(content).await;
+                    turn.during(pin!(host.content(content))).await;
                     session.window.start += before.elapsed();
                     if host.has_enough() {
                         return Ok(Ended::ByHost);
                     }
                 }
-                Step::Flush => session.send(engine).await?,
+                Step::Flush => turn.during(pin!(session.send(engine))).await?,
                 Step::StartTls => {
+                    turn.rest();
                     session.send(engine).await?;
                     session.input.clear();
                     session.stream = host.secure(session.stream).await?;
                     engine.secured();
                 }
                 Step::Close => {
+                    turn.rest();
                     session.close(engine).await?;
                     return Ok(Ended::Closed);
                 }

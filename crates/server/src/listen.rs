@@ -25,11 +25,16 @@ use posta_smtp::{Server as SmtpServer, server::Profile as SmtpProfile};
 use std::{collections::HashMap, io, sync::Arc, time::Duration};
 use tokio::{
     sync::{mpsc, watch},
+    task::yield_now,
     time::sleep,
 };
 
 /// How long to wait when no connection can be taken, as with no file descriptors left.
 const BREATHER: Duration = Duration::from_millis(100);
+
+/// Connections taken before the sessions that there are have their turn: in a flood of them the next one is
+/// always there.
+const AT_ONCE: u32 = 4;
 
 /// What a listener's sessions speak.
 #[derive(Clone)]
@@ -144,7 +149,13 @@ pub async fn listen(
 ) {
     let address = listener.endpoint();
     let mut outage = Outage::default();
+    let mut at_once = 0;
     loop {
+        at_once += 1;
+        if at_once > AT_ONCE {
+            at_once = 0;
+            yield_now().await;
+        }
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             Summary { times, lasted } = outage.over() => {

@@ -1,0 +1,146 @@
+//! Turns: how sessions that have much to do share the threads of the runtime with those that have little.
+//!
+//! Where everything is at hand, the octets in the socket and the answers in memory, nothing makes a session
+//! wait. A stranger who sends a thousand commands at once would have a thread to himself until the last of
+//! them is answered, and all whom that thread serves would wait for as long. So a session counts its steps
+//! since it last waited for anything. After [`STEPS`] of them others go first, and it goes on only when it gets
+//! one of few places, for as many steps again. However many strangers have much to do, no more of them than
+//! there are places stand before a session that has just heard from its client.
+
+use std::{
+    future::{Future, poll_fn},
+    num::NonZeroUsize,
+    pin::Pin,
+    thread::available_parallelism,
+};
+use tokio::{
+    sync::{Semaphore, SemaphorePermit},
+    task::yield_now,
+};
+
+/// Steps of a turn, each a question or [`STEP`] octets of input: some 50 microseconds. A message or a login
+/// takes no more between one wait and the next.
+const STEPS: u32 = 8;
+
+/// Octets of input that count as one step.
+const STEP: usize = 16 * 1024;
+
+/// The places of sessions that have much to do: one for each thread of the runtime.
+#[derive(Debug)]
+pub(super) struct Places(Semaphore);
+
+impl Default for Places {
+    fn default() -> Self {
+        Self(Semaphore::new(available_parallelism().map_or(1, NonZeroUsize::get)))
+    }
+}
+
+/// A session's turn.
+#[derive(Debug)]
+pub(super) struct Turn<'p> {
+    places: &'p Places,
+    /// Steps taken since it last waited.
+    steps: u32,
+    /// Held by a session that has much to do, until it waits.
+    place: Option<SemaphorePermit<'p>>,
+}
+
+impl<'p> Turn<'p> {
+    pub(super) const fn new(places: &'p Places) -> Self {
+        Self { places, steps: 0, place: None }
+    }
+
+    /// Awaits something. Others have their turn if it takes time, and a new one begins after it.
+    pub(super) async fn during<F: Future>(&mut self, mut future: Pin<&mut F>) -> F::Output {
+        poll_fn(|context| {
+            let polled = future.as_mut().poll(context);
+            if polled.is_pending() {
+                self.rest();
+            }
+            polled
+        })
+        .await
+    }
+
+    /// Ends the turn, since the session is about to wait.
+    pub(super) fn rest(&mut self) {
+        (self.steps, self.place) = (0, None);
+    }
+
+    /// Counts an answered question.
+    pub(super) async fn answered(&mut self) {
+        self.step(1).await;
+    }
+
+    /// Counts what was read.
+    pub(super) async fn read(&mut self, octets: usize) {
+        self.step((octets / STEP) as u32).await;
+    }
+
+    async fn step(&mut self, steps: u32) {
+        self.steps += steps;
+        if self.steps < STEPS {
+            return;
+        }
+        // With its place, so that what arrived meanwhile comes before whoever waits for that.
+        yield_now().await;
+        self.rest();
+        // Nobody closes the semaphore.
+        self.place = self.places.0.acquire().await.ok();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{
+        pin::pin,
+        sync::{
+            Arc,
+            atomic::{AtomicU32, Ordering},
+        },
+    };
+
+    /// Many that always have something to do, and one that comes late and has little.
+    #[tokio::test]
+    async fn who_has_little_to_do_waits_for_few() {
+        let (places, done) = (Arc::new(Places(Semaphore::new(1))), Arc::new(AtomicU32::new(0)));
+        for _ in 0..100 {
+            let (places, done) = (places.clone(), done.clone());
+            tokio::spawn(async move {
+                let mut turn = Turn::new(&places);
+                for _ in 0..STEPS * 100 {
+                    turn.answered().await;
+                    done.fetch_add(1, Ordering::Relaxed);
+                }
+            });
+        }
+        // All have had their first turn, and wait for the place.
+        while done.load(Ordering::Relaxed) < STEPS * 110 {
+            yield_now().await;
+        }
+        let before = done.load(Ordering::Relaxed);
+        for _ in 0..10 {
+            yield_now().await;
+        }
+        let meanwhile = done.load(Ordering::Relaxed) - before;
+        assert!(meanwhile <= STEPS * 11, "{meanwhile} steps of others while one waited ten times");
+        while done.load(Ordering::Relaxed) < 100 * STEPS * 100 {
+            yield_now().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn who_waits_holds_no_place() {
+        let places = Places(Semaphore::new(1));
+        let mut turn = Turn::new(&places);
+        for _ in 0..STEPS {
+            turn.answered().await;
+        }
+        assert_eq!(places.0.available_permits(), 0);
+        turn.during(pin!(std::future::ready(()))).await;
+        assert_eq!(places.0.available_permits(), 0, "what is at hand is no wait");
+        turn.during(pin!(yield_now())).await;
+        assert_eq!((places.0.available_permits(), turn.steps), (1, 0));
+    }
+}
