@@ -146,11 +146,11 @@ pub enum Interrupt {
 /// Whether a client begins TLS by command: STARTTLS (RFC 3207), STLS (RFC 2595 §4).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TlsUse {
-    /// Stay as the connection is.
+    /// The connection stays as it is.
     Never,
-    /// If the server offers it.
+    /// TLS is used if the server offers it.
     IfOffered,
-    /// Or fail.
+    /// The session fails without TLS.
     Required,
 }
 
@@ -166,7 +166,7 @@ pub struct Pace {
 }
 
 impl Pace {
-    /// Anything at all within this time.
+    /// Returns a pace that any octet within this time keeps.
     #[must_use]
     pub const fn anything(within: Duration) -> Self {
         Self { within, octets: 1 }
@@ -222,15 +222,15 @@ pub trait Engine {
     /// then ignores it.
     fn answer(&mut self, answer: Self::Answer, output: &mut Vec<u8>);
 
-    /// TLS has been negotiated after [`Step::StartTls`].
+    /// Tells the engine that TLS was negotiated after [`Step::StartTls`].
     fn secured(&mut self);
 
-    /// How fast the other side must be in the present state.
+    /// Returns how fast the other side must be in the present state.
     fn pace(&self) -> Pace;
 
-    /// Whether something is in hand that a stopping program should let end first.
+    /// Returns whether something is in hand that a stopping program should let end first.
     fn is_busy(&self) -> bool;
 
-    /// The session ends now: appends the parting words, if the protocol has any.
+    /// Ends the session now: appends the parting words, if the protocol has any.
     fn interrupt(&mut self, why: Interrupt, output: &mut Vec<u8>);
 }

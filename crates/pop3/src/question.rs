@@ -7,16 +7,16 @@ use std::time::Duration;
 
 /// One stable view of a mailbox. Indices count from 0.
 pub trait Maildrop {
-    /// Number of messages.
+    /// Returns the number of messages.
     fn len(&self) -> usize;
-    /// Whether there are none.
+    /// Returns whether there are no messages.
     fn is_empty(&self) -> bool {
         self.len() == 0
     }
-    /// The octets that RETR sends of a message, before dot-transparency: with CRLF for each bare CR or
+    /// Returns the octets that RETR sends of a message, before dot-transparency: with CRLF for each bare CR or
     /// LF, and at the end ([`posta_mail::crlf`]).
     fn octets(&self, index: usize) -> u64;
-    /// The octets of all messages.
+    /// Returns the octets of all messages.
     fn octets_in_all(&self) -> u64 {
         (0..self.len()).map(|index| self.octets(index)).sum()
     }
@@ -46,7 +46,7 @@ pub struct Profile {
 }
 
 impl Profile {
-    /// One that offers nothing beyond RFC 1939.
+    /// Makes a profile that offers nothing beyond RFC 1939.
     #[must_use]
     pub fn new(hostname: String) -> Self {
         Self {

@@ -22,7 +22,7 @@ impl<M: Maildrop> View<M> {
         view
     }
 
-    /// Takes all marks away.
+    /// Removes the marks from all messages.
     pub(crate) fn reset(&mut self) {
         self.deleted = Vec::new();
         self.messages = self.maildrop.len();
@@ -33,13 +33,13 @@ impl<M: Maildrop> View<M> {
         self.deleted.get(index).copied().unwrap_or_default()
     }
 
-    /// The index of a message that exists and is not marked.
+    /// Returns the index of a message that exists and is not marked.
     pub(crate) fn index(&self, number: u32) -> Option<usize> {
         let index = usize::try_from(number).ok()?.checked_sub(1)?;
         (index < self.maildrop.len() && !self.is_deleted(index)).then_some(index)
     }
 
-    /// Marks a message.
+    /// Marks a message as deleted.
     pub(crate) fn delete(&mut self, index: usize) {
         if self.deleted.is_empty() {
             self.deleted = vec![false; self.maildrop.len()];
@@ -49,7 +49,7 @@ impl<M: Maildrop> View<M> {
         self.octets -= self.maildrop.octets(index);
     }
 
-    /// The indices of the messages that are marked.
+    /// Returns the indices of the messages that are marked as deleted.
     pub(crate) fn marked(&self) -> Vec<usize> {
         let marked = self.deleted.iter().enumerate().filter(|&(_, &deleted)| deleted);
         marked.map(|(index, _)| index).collect()

@@ -85,7 +85,7 @@ pub struct Client {
     stage: Stage,
     /// A refusal that the client tries to get around: of EHLO, by HELO.
     refusal: Option<Reply>,
-    /// Transactions begun.
+    /// The number of transactions begun in this session.
     begun: usize,
     /// Whether the server still has the last one open.
     must_reset: bool,

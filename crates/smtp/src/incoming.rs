@@ -40,7 +40,7 @@ pub(crate) struct Chunk {
     pub(crate) refusal: Option<Reply>,
 }
 
-/// What decoding brought.
+/// What decoding a piece of input gave.
 pub(crate) enum Taking<'i> {
     Content(&'i [u8]),
     NeedInput,

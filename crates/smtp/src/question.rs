@@ -100,27 +100,27 @@ impl Limits {
 /// The client's hello.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hello {
-    /// The command it used.
+    /// The command that the client used.
     pub verb: HelloVerb,
-    /// Its name for itself. Letters, digits, `.-_[]:` only.
+    /// The client's name for itself. Letters, digits, `.-_[]:` only.
     pub name: String,
 }
 
 /// The beginning of a mail transaction.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mail {
-    /// Where reports go.
+    /// The sender's address, to which reports about the message go.
     pub reverse_path: ReversePath,
-    /// What else was said.
+    /// The parameters of the command.
     pub parameters: MailParameters,
 }
 
-/// Whom it goes to.
+/// A recipient of a mail transaction.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Recipient {
-    /// The address.
+    /// The recipient's address.
     pub path: ForwardPath,
-    /// What else was said.
+    /// The parameters of the command.
     pub parameters: RecipientParameters,
 }
 

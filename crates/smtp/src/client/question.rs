@@ -11,7 +11,7 @@ use std::{fmt, time::Duration};
 /// How a client behaves.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// Its name for itself, in the hello.
+    /// The client's name for itself, in the hello.
     pub name: String,
     /// HELO, EHLO or LHLO. After a refused EHLO it says HELO.
     pub hello: HelloVerb,
@@ -37,9 +37,9 @@ impl Options {
 /// What goes on a message's envelope.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Envelope {
-    /// Where reports go.
+    /// The sender's address, to which reports about the message go.
     pub reverse_path: ReversePath,
-    /// Where the message goes. At least one.
+    /// The recipients. At least one.
     pub recipients: Vec<Recipient>,
     /// What else there is to say of it. What the server does not know is left out if nothing
     /// depends on it, as wishes for reports; else the message is refused here.
@@ -64,7 +64,7 @@ pub struct Outcome {
 /// What decided about a recipient.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Decision {
-    /// The code and the words.
+    /// The reply that decided.
     pub reply: Reply,
     /// Whether the server answered that; else the client found it, and the reply only has the form of
     /// one. A report must not quote it as the server's (RFC 3464 §2.3.6).
@@ -72,19 +72,19 @@ pub struct Decision {
 }
 
 impl Decision {
-    /// The server's answer.
+    /// Makes a decision of the server's reply.
     #[must_use]
     pub const fn answered(reply: Reply) -> Self {
         Self { reply, is_answer: true }
     }
 
-    /// What our own side found.
+    /// Makes a decision of what our own side found.
     #[must_use]
     pub const fn ours(reply: Reply) -> Self {
         Self { reply, is_answer: false }
     }
 
-    /// The code.
+    /// Returns the reply's code.
     #[must_use]
     pub const fn code(&self) -> ReplyCode {
         self.reply.code
@@ -111,15 +111,15 @@ pub enum Fate {
 /// How far a session has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stage {
-    /// It waits for the greeting.
+    /// The client waits for the server's greeting.
     Greeting,
-    /// It said hello, before TLS or in it.
+    /// The client said hello, before TLS or in it.
     Hello,
-    /// It said STARTTLS.
+    /// The client said STARTTLS.
     StartTls,
-    /// It logs in.
+    /// The client logs in.
     Login,
-    /// It came to business.
+    /// The session is ready for mail transactions.
     Ready,
 }
 
@@ -142,9 +142,9 @@ pub enum Failure {
     Protocol(ReplyError),
     /// The server's reply is neither a yes nor a no to what it answers: 250 to DATA.
     Unexpected {
-        /// What it answers.
+        /// What the server replied to.
         to: &'static str,
-        /// The reply.
+        /// The server's reply.
         reply: Reply,
     },
 }
@@ -188,7 +188,7 @@ pub enum Question {
 /// How to log in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Login {
-    /// By this mechanism.
+    /// By AUTH with this mechanism.
     Auth(sasl::Opening),
     /// None of the mechanisms will do.
     GiveUp,
