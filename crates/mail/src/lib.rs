@@ -18,6 +18,7 @@ pub mod path;
 pub mod sasl;
 pub mod secret;
 pub mod status;
+pub mod thread;
 pub mod trace;
 pub mod visible;
 
@@ -29,3 +30,4 @@ pub use jiff::Timestamp;
 pub use path::{ForwardPath, PathError, ReversePath};
 pub use secret::Secret;
 pub use status::{EnhancedStatus, Reply, ReplyCode};
+pub use thread::ThreadId;

@@ -2,7 +2,7 @@
 //! must have (RFC 5322 §3.6, RFC 6409 §8).
 
 use crate::originators::{Gatherer, OriginatorError, Originators};
-use posta_mail::limits;
+use posta_mail::{ThreadId, limits, thread::Names};
 
 /// The fields that every message must have, ready to be added where they are missing. Each is a
 /// whole field with its CRLF.
@@ -40,9 +40,8 @@ pub struct HeaderCompleter {
     dropping: bool,
     /// Received fields so far.
     hops: usize,
-    /// The Message-ID field's body, and whether what passes is part of it.
-    message_id: Vec<u8>,
-    is_message_id: bool,
+    /// The ids that the message names, its own among them.
+    names: Names,
     /// Gathers who wrote and sent the message, where that matters.
     originators: Option<Box<Gatherer>>,
     /// The beginning of a line whose kind is not known yet.
@@ -73,7 +72,7 @@ enum Kind {
 impl HeaderCompleter {
     /// A completer at the start of a message.
     #[must_use]
-    pub const fn new(fields: RequiredFields, completion: Completion) -> Self {
+    pub fn new(fields: RequiredFields, completion: Completion) -> Self {
         Self {
             fields,
             completion,
@@ -81,8 +80,7 @@ impl HeaderCompleter {
             seen_field: false,
             dropping: false,
             hops: 0,
-            message_id: Vec::new(),
-            is_message_id: false,
+            names: Names::default(),
             originators: None,
             held: Vec::new(),
         }
@@ -103,7 +101,7 @@ impl HeaderCompleter {
     /// What the message calls itself, `<…>`, as far as the header section has come.
     #[must_use]
     pub fn message_id(&self) -> Option<String> {
-        let given = str::from_utf8(self.message_id.trim_ascii()).ok();
+        let given = str::from_utf8(self.names.message_id().trim_ascii()).ok();
         let added = self.fields.message_id.split_once(':').map(|(_, id)| id.trim());
         let added = added.filter(|_| self.adds_missing());
         let id = given.filter(|id| !id.is_empty()).or(added)?;
@@ -112,6 +110,13 @@ impl HeaderCompleter {
             && id.ends_with('>')
             && id.bytes().all(|octet| octet.is_ascii_graphic());
         is_one.then(|| id.to_owned())
+    }
+
+    /// Returns the conversation that the message belongs to, as far as the header section has come; none if
+    /// it names no message, not even itself.
+    #[must_use]
+    pub fn thread(&self) -> Option<ThreadId> {
+        self.names.thread().or_else(|| ThreadId::of_message_id(&self.message_id()?))
     }
 
     /// How many Received fields there were so far: servers that the message came through.
@@ -170,6 +175,7 @@ impl HeaderCompleter {
             }
             Kind::Continuation => {
                 self.state = State::InLine { after_cr: false };
+                self.names.push(&self.held);
                 if let Some(gatherer) = &mut self.originators {
                     gatherer.push(&self.held);
                 }
@@ -211,9 +217,7 @@ impl HeaderCompleter {
             }
             gatherer.push(line);
         }
-        if self.is_message_id && self.message_id.len() < limits::FIELD_NAME {
-            self.message_id.extend_from_slice(line);
-        }
+        self.names.push(line);
         *content = rest;
         self.state = match end {
             Some(_) => State::LineStart,
@@ -226,7 +230,7 @@ impl HeaderCompleter {
         let name = name.trim_ascii_end();
         // RFC 5322 §3.6.3: blind copies are told to nobody.
         self.dropping = self.completion == Completion::Always && name.eq_ignore_ascii_case(b"Bcc");
-        self.is_message_id = name.eq_ignore_ascii_case(b"Message-ID") && self.message_id.is_empty();
+        self.names.begin(name);
         if let Some(gatherer) = &mut self.originators {
             gatherer.begin(name);
         }

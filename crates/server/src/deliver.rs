@@ -16,10 +16,10 @@ pub mod wake;
 use crate::directory::{Directory, Recipient};
 use message_log::Arrival;
 use outcome::{About, Outcome, Reports, failed_here};
-use posta_mail::{MailId, Reply, Timestamp};
+use posta_mail::{MailId, Reply, ThreadId, Timestamp};
 use posta_store::{
-    Acceptance, Account, Collected, Delivery, Envelope, Event, InMailbox, Item, Origin, Refusal,
-    Store, StoreError, What,
+    Acceptance, Account, Collected, Delivery, Envelope, Event, FolderId, InMailbox, Item, Layout,
+    Origin, Refusal, Store, StoreError, What,
 };
 use std::sync::Arc;
 use wake::Wake;
@@ -48,14 +48,18 @@ pub struct Message {
     pub id: MailId,
     /// When it came.
     pub time: Timestamp,
+    /// The trace fields that go above its content for all recipients: whole fields with their CRLF.
+    pub head: Vec<u8>,
     /// Chunks of its content that the store has already.
     pub chunks: u32,
     /// The rest of its content. Not empty.
     pub rest: Vec<u8>,
-    /// Octets of its content.
+    /// Octets of its head and content.
     pub octets: u64,
     /// Octets that its content gains as lines ([`posta_store::Entry::added`]).
     pub added: u64,
+    /// The conversation that it belongs to.
+    pub thread: ThreadId,
     /// Servers that it came through; 0 where that does not matter.
     pub hops: usize,
     /// Its Message-ID field.
@@ -174,7 +178,9 @@ async fn acceptance(message: Message, to: To<'_>) -> Result<Acceptance, StoreErr
             (to_mailbox(account, unique_id, collected), None)
         }
     };
-    let Message { id, time, chunks, rest, octets, added, message_id, envelope, .. } = message;
+    let Message {
+        id, time, head, chunks, rest, octets, added, thread, message_id, envelope, ..
+    } = message;
     let Planned { deliveries, items, to, mailboxes, collected, outcomes, failed } = planned;
     let what = What::Accepted {
         origin: message.origin,
@@ -194,7 +200,8 @@ async fn acceptance(message: Message, to: To<'_>) -> Result<Acceptance, StoreErr
             envelope: &envelope,
             message_id: message_id.as_deref(),
             accepted: time,
-            octets,
+            layout: Layout::new(head.len() as u64, octets - head.len() as u64),
+            head: Some(&head),
             beginning: (chunks == 0).then_some(&rest[..]),
         };
         if let Some((report, event)) = writer.report(about, &outcomes, None).await? {
@@ -202,7 +209,20 @@ async fn acceptance(message: Message, to: To<'_>) -> Result<Acceptance, StoreErr
             events.push(event);
         }
     }
-    Ok(Acceptance { id, time, chunks, rest, added, deliveries, items, events, reports, collected })
+    Ok(Acceptance {
+        id,
+        time,
+        head,
+        chunks,
+        rest,
+        added,
+        thread,
+        deliveries,
+        items,
+        events,
+        reports,
+        collected,
+    })
 }
 
 async fn to_recipients(
@@ -217,7 +237,9 @@ async fn to_recipients(
             id: message.id,
             time: message.time,
             octets: message.octets,
+            head: message.head.len() as u32,
             added: message.added,
+            thread: message.thread,
             message_id: message.message_id.as_deref(),
             envelope: &message.envelope,
             forwarder: &forwarder,
@@ -246,7 +268,12 @@ fn to_mailbox(
     collected: Option<Collected>,
 ) -> Planned {
     Planned {
-        deliveries: vec![Delivery { account: account.id, prefix: Vec::new(), unique_id }],
+        deliveries: vec![Delivery {
+            account: account.id,
+            folder: FolderId::INBOX,
+            prefix: Vec::new(),
+            unique_id,
+        }],
         to: vec![account.address.clone()],
         mailboxes: vec![InMailbox::Own(account.address.clone())],
         collected,

@@ -13,13 +13,15 @@ use crate::{
     },
     directory::Directory,
 };
-use posta_mail::{Domain, EnhancedStatus, ForwardPath, ReversePath, Timestamp, envelope::Return};
+use posta_mail::{
+    Domain, EnhancedStatus, ForwardPath, MailId, ReversePath, Timestamp, envelope::Return,
+};
 use posta_mime::{
     dsn::{self, Action, Reason, Report, Returned},
     header::header_section,
 };
 use posta_net::clock::Clock;
-use posta_store::{Acceptance, Event, Pending, Store, StoreError, What};
+use posta_store::{Acceptance, Event, HEAD, Pending, Store, StoreError, What};
 use std::sync::Arc;
 
 /// The most octets of a message that a report of its failure returns; of a longer one it returns the header
@@ -154,8 +156,8 @@ impl Reporter {
         let is_whole = failed
             && about.envelope.ret != Some(Return::Headers)
             && !about.envelope.require_tls
-            && about.octets <= RETURNED
-            && beginning.len() as u64 >= about.octets;
+            && about.layout.octets() <= RETURNED
+            && beginning.len() as u64 >= about.layout.octets();
         let (id, time) = (self.clock.mail_id(), self.clock.now());
         let report = Report {
             hostname: &self.hostname,
@@ -221,17 +223,25 @@ impl Reporter {
         resolved.map_or_else(|refused| !refused.reply.code.is_permanent(), |_| true)
     }
 
-    /// Returns the first chunk of the message that the report is about; empty if it cannot be read any more.
+    /// Returns the head and the first chunk of the message that the report is about; empty if it cannot be read any more.
     async fn beginning(&self, about: About<'_>) -> Result<Vec<u8>, StoreError> {
+        let mut beginning = match about.head {
+            Some(head) => head.to_vec(),
+            None if about.layout.has_own_head() => self.piece(about.id, HEAD).await?,
+            None => Vec::new(),
+        };
         match about.beginning {
-            Some(beginning) => Ok(beginning.to_vec()),
-            None => {
-                match self.store.chunk(about.id, 0).await {
-                    // The message is lost, and that is what the report has to say.
-                    Ok(None) | Err(StoreError::Damaged(_)) => Ok(Vec::new()),
-                    chunk => Ok(chunk?.map(|chunk| chunk.to_vec()).unwrap_or_default()),
-                }
-            }
+            Some(chunk) => beginning.extend_from_slice(chunk),
+            None => beginning.extend(self.piece(about.id, 0).await?),
+        }
+        Ok(beginning)
+    }
+
+    async fn piece(&self, id: MailId, index: u32) -> Result<Vec<u8>, StoreError> {
+        match self.store.chunk(id, index).await {
+            // The message is lost, and that is what the report has to say.
+            Ok(None) | Err(StoreError::Damaged(_)) => Ok(Vec::new()),
+            piece => Ok(piece?.map(|piece| piece.to_vec()).unwrap_or_default()),
         }
     }
 }

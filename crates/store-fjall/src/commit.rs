@@ -7,6 +7,7 @@
 mod contents;
 mod damage;
 mod directory;
+mod folders;
 mod history;
 mod mailboxes;
 pub(crate) mod open;
@@ -33,12 +34,14 @@ use crate::{
 };
 use bytes::Bytes;
 use contents::Contents;
+use folders::FolderStates;
 use futures_channel::oneshot;
 use open::Opener;
 use parking_lot::Mutex;
-use posta_mail::{MailId, Timestamp};
+use posta_mail::{MailId, ThreadId, Timestamp};
 use posta_store::{
-    Acceptance, AccountId, Collected, Delivery, Entry, Event, Item, Settlement, StoreError, Uid,
+    Acceptance, AccountId, Collected, Delivery, Entry, Event, Flags, FolderId, HEAD, Item, Layout,
+    ModSeq, Settlement, StoreError, Uid, UniqueId,
 };
 use std::{
     collections::HashSet,
@@ -72,9 +75,9 @@ const LOOK: Duration = Duration::from_secs(1);
 /// their next message at once; being woken costs a virtual machine more than the commit does.
 const YIELDS: u32 = 20;
 
-/// How far ahead of the clock unique-ids are reserved, in microseconds. The reservation is written
+/// How far ahead of the clock mod-sequences are reserved, in microseconds. The reservation is written
 /// once in so much time, instead of a counter with every message; a restart skips the rest of it.
-const UID_RESERVE: u64 = 10_000_000;
+const RESERVE: u64 = 10_000_000;
 
 /// Where the outcome of a request goes.
 pub(crate) type Done<T> = oneshot::Sender<Result<T, StoreError>>;
@@ -96,6 +99,7 @@ pub(crate) enum Request {
     },
     Remove {
         account: AccountId,
+        folder: FolderId,
         uids: Vec<Uid>,
         time: Timestamp,
         purge: Timestamp,
@@ -151,8 +155,9 @@ pub(crate) struct Committer {
     pub(crate) keys: Arc<KeyFile>,
     /// Events told so far, modulo 2^32.
     pub(crate) told: u32,
-    last_uid: Uid,
-    uid_ceiling: u64,
+    pub(crate) folders: FolderStates,
+    last_mod_seq: ModSeq,
+    mod_seq_ceiling: u64,
 }
 
 /// Tells one asker how the group's commit went.
@@ -161,8 +166,9 @@ type Answer = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
 /// A content that goes into a mailbox.
 pub(crate) struct Content {
     pub(crate) id: MailId,
-    pub(crate) octets: u64,
+    pub(crate) layout: Layout,
     pub(crate) added: u64,
+    pub(crate) thread: ThreadId,
     pub(crate) shared: bool,
 }
 
@@ -190,8 +196,8 @@ impl Committer {
         let contents = Contents::new(&schema, segments, log.segment())?;
         let accounts = schema.accounts("")?.into_iter().map(|account| account.id).collect();
         let last_account = schema.number(schema::LAST_ACCOUNT)?.unwrap_or_default();
-        let uid_ceiling = schema.number(schema::UID_CEILING)?.unwrap_or_default();
-        let last_uid = Uid(uid_ceiling);
+        let mod_seq_ceiling = schema.number(schema::UID_CEILING)?.unwrap_or_default();
+        let last_mod_seq = ModSeq(mod_seq_ceiling);
         let told = 0;
         let mut committer = Self {
             schema,
@@ -207,14 +213,19 @@ impl Committer {
             lanes,
             keys,
             told,
-            last_uid,
-            uid_ceiling,
+            folders: FolderStates::default(),
+            last_mod_seq,
+            mod_seq_ceiling,
         };
         committer.look_at_disk();
-        committer.upgrade()?;
-        committer.release_segments();
-        committer.sweep_keys()?;
         Ok(committer)
+    }
+
+    /// Makes an end of what an earlier format, or the last run, left.
+    pub(crate) fn settle_in(&mut self) -> Result<(), StoreError> {
+        self.upgrade()?;
+        self.release_segments();
+        self.sweep_keys()
     }
 
     pub(crate) fn look_at_disk(&mut self) {
@@ -270,9 +281,10 @@ impl Committer {
 
     /// Forgets what a group that was not written has counted: usages are counted again, and a ceiling of
     /// unique-ids is reserved again, which else nobody would know of after a restart.
-    fn forget_counts(&mut self) {
+    pub(crate) fn forget_counts(&mut self) {
         self.usages.forget();
-        self.uid_ceiling = 0;
+        self.folders.forget();
+        self.mod_seq_ceiling = 0;
     }
 
     /// Waits for a request, and uses the time.
@@ -354,16 +366,16 @@ impl Committer {
                 group.answer(done, Ok(()));
             }
             Request::Accept { acceptance, done } => {
-                group.octets += acceptance.rest.len();
+                group.octets += acceptance.head.len() + acceptance.rest.len();
                 let accepted = self.accept(acceptance, &mut group.batch);
                 group.sync |= accepted.is_ok();
                 group.answer(done, accepted);
             }
-            Request::Remove { account, uids, time, purge, done } => {
+            Request::Remove { account, folder, uids, time, purge, done } => {
                 if !group.removing.insert(account) {
-                    return Some(Request::Remove { account, uids, time, purge, done });
+                    return Some(Request::Remove { account, folder, uids, time, purge, done });
                 }
-                let removed = self.remove(account, uids, time, purge, &mut group.batch);
+                let removed = self.remove((account, folder), uids, time, purge, &mut group.batch);
                 group.sync = true;
                 group.answer(done, removed);
             }
@@ -389,13 +401,23 @@ impl Committer {
         if index == 0 {
             batch.insert(&self.schema.arriving, content.to_bytes(), []);
         }
-        self.put_content(schema::content_key(content, index), chunk, batch);
+        self.put_content(schema::content_key(content, index), &[chunk], batch);
     }
 
-    /// Whether everything that a message goes to is there.
-    pub(crate) fn can_accept(&self, acceptance: &Acceptance) -> bool {
-        acceptance.deliveries.iter().all(|delivery| self.accounts.contains(&delivery.account))
-            && acceptance.reports.iter().all(|report| self.can_accept(report))
+    /// Looks whether everything that a message goes to is there, so that putting it there cannot fail.
+    pub(crate) fn prepare(&mut self, acceptance: &Acceptance) -> Result<(), StoreError> {
+        self.prepare_deliveries(&acceptance.deliveries)?;
+        acceptance.reports.iter().try_for_each(|report| self.prepare(report))
+    }
+
+    pub(crate) fn prepare_deliveries(&mut self, deliveries: &[Delivery]) -> Result<(), StoreError> {
+        for delivery in deliveries {
+            if !self.accounts.contains(&delivery.account) {
+                return Err(StoreError::NoSuchAccount);
+            }
+            self.load_folder_or_inbox(delivery.account, delivery.folder)?;
+        }
+        Ok(())
     }
 
     pub(crate) fn accept(
@@ -403,16 +425,16 @@ impl Committer {
         acceptance: Acceptance,
         batch: &mut Batch,
     ) -> Result<(), StoreError> {
-        if !self.can_accept(&acceptance) {
-            return Err(StoreError::NoSuchAccount);
-        }
-        let (octets, shown) = (acceptance.octets(), acceptance.shown());
+        self.prepare(&acceptance)?;
+        let (layout, shown) = (acceptance.layout(), acceptance.shown());
         let Acceptance {
             id,
             time,
+            head,
             chunks,
             rest,
             added,
+            thread,
             deliveries,
             items,
             events,
@@ -426,7 +448,13 @@ impl Committer {
             }
             batch.insert(&self.schema.collected, key, schema::encode_time(time));
         }
-        self.put_content(schema::content_key(id, chunks), &rest, batch);
+        let last = schema::content_key(id, chunks);
+        if layout.has_own_head() {
+            self.put_content(schema::content_key(id, HEAD), &[&head], batch);
+            self.put_content(last, &[&rest], batch);
+        } else {
+            self.put_content(last, &[&head, &rest], batch);
+        }
         if chunks > 0 {
             batch.remove(&self.schema.arriving, id.to_bytes());
         }
@@ -435,13 +463,12 @@ impl Committer {
             batch.insert(&self.schema.shown, id.to_bytes(), (shown as u64).to_be_bytes());
         }
         for delivery in deliveries {
-            let content = Content { id, octets, added, shared };
-            self.deliver(delivery, content, time, batch);
+            let content = Content { id, layout, added, thread, shared };
+            self.deliver(delivery, content, time, batch)?;
         }
         for item in items {
             self.put_item(&Item { shared, ..item }, batch)?;
         }
-        self.reserve_uids(batch);
         self.tell(events, batch)?;
         for report in reports {
             self.accept(report, batch)?;
@@ -449,33 +476,54 @@ impl Committer {
         Ok(())
     }
 
-    /// Puts a message into a mailbox.
+    /// Puts a message into a folder, which was looked at before.
     pub(crate) fn deliver(
         &mut self,
         delivery: Delivery,
         content: Content,
         time: Timestamp,
         batch: &mut Batch,
-    ) {
-        let Content { id, octets, added, shared } = content;
-        let Delivery { account, prefix, unique_id } = delivery;
-        self.last_uid = Uid::after(self.last_uid, time);
-        let octets = octets + added + prefix.len() as u64;
-        let (content, flags, folder) = (id, 0, 0);
-        let entry = Entry { content, octets, added, time, flags, folder, shared, prefix };
-        self.usages.add(account, octets);
-        let key = schema::mailbox_key(account, self.last_uid);
-        batch.insert(&self.schema.mailbox, key, schema::encode_entry(&entry));
-        if let Some(unique_id) = unique_id {
-            batch.insert(&self.schema.imported, key, unique_id);
-        }
+    ) -> Result<(), StoreError> {
+        let Content { id, layout, added, thread, shared } = content;
+        let Delivery { account, folder, prefix, unique_id } = delivery;
+        let folder = self.load_folder_or_inbox(account, folder)?;
+        let uid = self.next_uid(account, folder)?;
+        let mod_seq = self.next_mod_seq(time);
+        let entry = Entry {
+            folder,
+            uid,
+            content: id,
+            thread,
+            octets: layout.octets() + added + prefix.len() as u64,
+            added,
+            head: layout.head() as u32,
+            time,
+            flags: Flags::NONE,
+            keywords: Vec::new(),
+            created: mod_seq,
+            mod_seq,
+            unique_id: UniqueId { number: mod_seq.0, imported: unique_id.map(Into::into) },
+            shared,
+            prefix,
+        };
+        let key = schema::entry_key(account, folder, uid);
+        batch.insert(&self.schema.entry, key, schema::encode_entry(&entry));
+        self.count_in(account, &entry, batch);
+        Ok(())
     }
 
-    /// Writes a new ceiling once unique-ids have reached the old one.
-    pub(crate) fn reserve_uids(&mut self, batch: &mut Batch) {
-        if self.last_uid.0 > self.uid_ceiling {
-            self.uid_ceiling = self.last_uid.0 + UID_RESERVE;
-            batch.insert(&self.schema.meta, schema::UID_CEILING, self.uid_ceiling.to_be_bytes());
+    /// Returns the mod-sequence of a change, which is a message's unique-id where it arrives.
+    pub(crate) fn next_mod_seq(&mut self, time: Timestamp) -> ModSeq {
+        self.last_mod_seq = ModSeq::after(self.last_mod_seq, time);
+        self.last_mod_seq
+    }
+
+    /// Writes a new ceiling once mod-sequences have reached the old one.
+    pub(crate) fn reserve_mod_seqs(&mut self, batch: &mut Batch) {
+        if self.last_mod_seq.0 > self.mod_seq_ceiling {
+            self.mod_seq_ceiling = self.last_mod_seq.0 + RESERVE;
+            let ceiling = self.mod_seq_ceiling.to_be_bytes();
+            batch.insert(&self.schema.meta, schema::UID_CEILING, ceiling);
         }
     }
 

@@ -111,16 +111,17 @@ impl Log {
         Ok(())
     }
 
-    /// Puts a content into the group.
-    pub(crate) fn content(&mut self, key: ContentKey, body: &[u8]) -> Place {
+    /// Puts a piece of a message into the group, which is given in parts.
+    pub(crate) fn content(&mut self, key: ContentKey, parts: &[&[u8]]) -> Place {
         let offset = self.at.offset + self.group.len() as u64;
-        self.push(Kind::Content(key), body);
+        self.push(Kind::Content(key), parts);
         let offset = u32::try_from(offset).unwrap_or(u32::MAX);
-        Place { segment: self.at.segment, offset, length: body.len() as u32 }
+        let length = parts.iter().map(|part| part.len() as u32).sum();
+        Place { segment: self.at.segment, offset, length }
     }
 
-    fn push(&mut self, kind: Kind, body: &[u8]) {
-        self.last = piece::push(&mut self.group, self.at.segment, self.last, kind, body);
+    fn push(&mut self, kind: Kind, parts: &[&[u8]]) {
+        self.last = piece::push(&mut self.group, self.at.segment, self.last, kind, parts);
     }
 
     /// Octets gathered so far.
@@ -135,7 +136,7 @@ impl Log {
     /// records, at the group's end, are missing, and the next group is written over it. A sync
     /// that failed breaks the log.
     pub(crate) fn write(&mut self, records: &[u8], sync: bool) -> Result<(), StoreError> {
-        self.push(Kind::Records, records);
+        self.push(Kind::Records, &[records]);
         let end = self.at.offset + self.group.len() as u64;
         let padded = (end as usize).next_multiple_of(PAGE) - self.at.offset as usize;
         self.group.resize(padded, 0);

@@ -5,6 +5,7 @@
 
 mod contents;
 mod directory;
+mod folders;
 mod history;
 mod mailboxes;
 mod queue;
@@ -158,8 +159,13 @@ impl FjallStore {
     ) -> Pending<'_, T> {
         self.request(|done| {
             Request::Alone(Box::new(move |committer| {
+                let changed = change(committer);
+                if changed.is_err() {
+                    // It may have counted what it did not do then.
+                    committer.forget_counts();
+                }
                 // Whoever asked may be gone; the change is made all the same.
-                let _ = done.send(change(committer));
+                let _ = done.send(changed);
             }))
         })
     }

@@ -2,9 +2,11 @@
 //! Only the committing thread changes them, with batches.
 
 pub(crate) mod batch;
+mod changes;
 mod contents;
 mod history;
 pub(crate) mod lanes;
+pub(crate) mod mailboxes;
 mod queue;
 mod records;
 pub(crate) mod schema;

@@ -3,7 +3,7 @@
 
 use posta_mail::Timestamp;
 use posta_store::{
-    AccountId, CHUNK, Contents, Credentials, Directory, Mailboxes, Upkeep,
+    AccountId, CHUNK, Contents, Credentials, Directory, FolderId, Mailboxes, Upkeep,
     conformance::{block_on, message, read},
 };
 use posta_store_fjall::{FjallStore, Missing};
@@ -64,9 +64,11 @@ fn messages(store: &FjallStore, account: AccountId) -> usize {
 fn whole(store: &FjallStore, account: AccountId) -> usize {
     let maildrop = block_on(store.maildrop(account)).unwrap();
     let is_whole = |uid| {
-        let Ok(Some(entry)) = block_on(store.entry(account, uid)) else { return false };
+        let Ok(Some(entry)) = block_on(store.entry(account, FolderId::INBOX, uid)) else {
+            return false;
+        };
         let chunk = |index| matches!(block_on(store.chunk(entry.content, index)), Ok(Some(_)));
-        (0..entry.chunks()).all(chunk)
+        entry.layout().pieces().all(chunk)
     };
     maildrop.messages.iter().filter(|message| is_whole(message.uid)).count()
 }
@@ -82,7 +84,7 @@ fn a_damaged_journal_costs_nothing() {
     for number in 0..1_100 {
         accept(&store, number, account);
         let uid = block_on(store.maildrop(account)).unwrap().messages[0].uid;
-        block_on(store.remove(account, vec![uid], second(1), second(2))).unwrap();
+        block_on(store.remove(account, FolderId::INBOX, vec![uid], second(1), second(2))).unwrap();
         block_on(store.sweep(second(3))).unwrap();
     }
     for number in 2_000..2_020 {
@@ -142,7 +144,10 @@ fn a_log_that_is_gone_is_told_of() {
     // What cannot be read can be removed, and then it is no trouble any more.
     let store = open(directory.path());
     let uids = block_on(store.maildrop(ana)).unwrap().messages.iter().map(|it| it.uid).collect();
-    assert_eq!(block_on(store.remove(ana, uids, second(1), second(2))).unwrap(), 80);
+    assert_eq!(
+        block_on(store.remove(ana, FolderId::INBOX, uids, second(1), second(2))).unwrap(),
+        80
+    );
     block_on(store.sweep(second(3))).unwrap();
     drop(store);
     assert_eq!(open(directory.path()).unreadable(), [("bob@x.test".to_owned(), 1)]);
@@ -297,7 +302,7 @@ fn a_log_that_lost_a_write_is_told_of() {
         let store = open(dead.path());
         let maildrop = block_on(store.maildrop(ana)).unwrap();
         let uids = maildrop.messages.iter().map(|message| message.uid).collect();
-        block_on(store.remove(ana, uids, second(1), second(2))).unwrap();
+        block_on(store.remove(ana, FolderId::INBOX, uids, second(1), second(2))).unwrap();
         block_on(store.sweep(second(3))).unwrap();
         drop(store);
         assert_eq!(open(dead.path()).unreadable(), []);

@@ -5,8 +5,8 @@
 
 use posta_mail::{MailId, Timestamp};
 use posta_store::{
-    AccountId, CHUNK, Contents, Credentials, Directory, Event, History, Mailboxes, Origin, Refusal,
-    StoreError, Upkeep, What,
+    AccountId, CHUNK, Contents, Credentials, Directory, Event, FolderId, History, Mailboxes,
+    Origin, Refusal, StoreError, Upkeep, What,
     conformance::{block_on, message, read},
 };
 use posta_store_fjall::FjallStore;
@@ -211,7 +211,7 @@ fn history_leaves_room_for_mail() {
         }
         all_whole(&store, account, &(0..20).collect::<Vec<_>>());
         let uid = block_on(store.maildrop(account)).unwrap().messages[0].uid;
-        block_on(store.remove(account, vec![uid], second(1), second(2))).unwrap();
+        block_on(store.remove(account, FolderId::INBOX, vec![uid], second(1), second(2))).unwrap();
         assert_eq!(block_on(store.sweep(second(3))).unwrap(), 1);
         while block_on(store.forget(second(1_000_000))).unwrap() > 0 {}
         disk.free();
@@ -244,7 +244,8 @@ fn a_disk_that_others_fill_is_read_and_emptied() {
             // What is removed one by one makes many changes.
             for _ in 0..10 {
                 let uid = block_on(store.maildrop(account)).unwrap().messages[0].uid;
-                let removed = store.remove(account, vec![uid], second(1), second(2));
+                let removed =
+                    store.remove(account, FolderId::INBOX, vec![uid], second(1), second(2));
                 assert_eq!(block_on(removed).unwrap(), 1);
                 kept.remove(0);
                 block_on(store.sweep(second(3))).unwrap();
@@ -257,7 +258,8 @@ fn a_disk_that_others_fill_is_read_and_emptied() {
                 all_whole(&store, account, &kept);
                 is_full(accept(&store, 1_002, 0, account));
                 let uid = block_on(store.maildrop(account)).unwrap().messages[0].uid;
-                let removed = store.remove(account, vec![uid], second(1), second(2));
+                let removed =
+                    store.remove(account, FolderId::INBOX, vec![uid], second(1), second(2));
                 assert_eq!(block_on(removed).unwrap(), 1);
                 kept.remove(0);
             }

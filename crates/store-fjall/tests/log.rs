@@ -3,7 +3,7 @@
 
 use posta_mail::{MailId, Timestamp};
 use posta_store::{
-    AccountId, CHUNK, Contents, Credentials, Directory, Mailboxes, Upkeep,
+    AccountId, CHUNK, Contents, Credentials, Directory, FolderId, Mailboxes, Upkeep,
     conformance::{block_on, message, read},
 };
 use posta_store_fjall::FjallStore;
@@ -145,7 +145,7 @@ fn space_is_used_again() {
         // One in fifty stays.
         kept.extend(uids.iter().copied().skip(kept.len()).step_by(50));
         uids.retain(|uid| !kept.contains(uid));
-        block_on(store.remove(account, uids, second(1), second(2))).unwrap();
+        block_on(store.remove(account, FolderId::INBOX, uids, second(1), second(2))).unwrap();
         while block_on(store.sweep(second(3))).unwrap() > 0 {}
     }
     // 675 MiB went through it, 14 MiB are left. The rest is moved while nothing else is to be done.
@@ -198,7 +198,7 @@ fn a_content_that_is_gone_is_none_and_never_another() {
         for round in 1..4 {
             let messages = block_on(store.maildrop(account)).unwrap().messages.clone();
             let uids = messages.iter().map(|summary| summary.uid).collect();
-            block_on(store.remove(account, uids, second(1), second(2))).unwrap();
+            block_on(store.remove(account, FolderId::INBOX, uids, second(1), second(2))).unwrap();
             while block_on(store.sweep(second(3))).unwrap() > 0 {}
             for number in 0..300 {
                 accept(&store, round * 1000 + number, account);

@@ -6,17 +6,20 @@
 #![allow(clippy::panic, clippy::unwrap_used, clippy::expect_used)]
 
 mod directory;
+mod folders;
+mod heads;
 mod queue;
+mod random;
 mod sources;
 
 pub use queue::item;
 pub use sources::source;
 
 use crate::{
-    Acceptance, AccountId, CHUNK, Credentials, Delivery, Maildrop, MemoryStore, Store, StoreError,
-    Summary, Uid, Usage,
+    Acceptance, AccountId, CHUNK, Credentials, Delivery, FolderId, HEAD, Maildrop, Store,
+    StoreError, Summary, Uid, Usage,
 };
-use posta_mail::{Address, Domain, MailId, Timestamp, crlf::lines_of};
+use posta_mail::{Address, Domain, MailId, ThreadId, Timestamp, crlf::lines_of};
 use std::{
     future::Future,
     pin::pin,
@@ -24,6 +27,8 @@ use std::{
     task::{Context, Poll, Wake, Waker},
     thread::{self, Thread},
 };
+
+const INBOX: FolderId = FolderId::INBOX;
 
 /// Makes an empty store.
 pub type Make<'a> = &'a dyn Fn() -> Box<dyn Store>;
@@ -38,6 +43,8 @@ pub fn run(make: Make<'_>) {
         maildrops_are_up_to_date(&*make()).await;
         retrieved_messages_expire(&*make()).await;
         long_content(&*make()).await;
+        heads::run(make).await;
+        folders::run(make).await;
         acceptance_is_all_or_nothing(&*make()).await;
         removal_is_not_loss(&*make()).await;
         unique_ids_increase(&*make()).await;
@@ -46,7 +53,7 @@ pub fn run(make: Make<'_>) {
         queue::run(make).await;
         sources::run(make).await;
         for seed in 1..=8 {
-            random_operations(&*make(), seed).await;
+            random::run(&*make(), seed).await;
         }
     });
 }
@@ -73,16 +80,16 @@ pub fn block_on<T>(future: impl Future<Output = T>) -> T {
 #[must_use]
 pub fn message(number: u64, time: Timestamp, content: &[u8], to: &[AccountId]) -> Acceptance {
     let prefix = |account: AccountId| format!("Delivered-To: {}\r\n", account.0).into_bytes();
+    let id = MailId::new(time, number);
     Acceptance {
-        id: MailId::new(time, number),
+        id,
         time,
+        head: Vec::new(),
         chunks: 0,
         rest: content.to_vec(),
         added: lines_of(content).len() as u64 - content.len() as u64,
-        deliveries: to
-            .iter()
-            .map(|&account| Delivery { account, prefix: prefix(account), unique_id: None })
-            .collect(),
+        thread: ThreadId::of_message(content).unwrap_or_else(|| ThreadId::alone(id)),
+        deliveries: to.iter().map(|&account| delivery(account, prefix(account))).collect(),
         items: Vec::new(),
         events: Vec::new(),
         reports: Vec::new(),
@@ -90,19 +97,29 @@ pub fn message(number: u64, time: Timestamp, content: &[u8], to: &[AccountId]) -
     }
 }
 
-/// All of a message, as it is kept.
+/// A delivery into the inbox of an account.
+#[must_use]
+pub const fn delivery(account: AccountId, prefix: Vec<u8>) -> Delivery {
+    Delivery { account, folder: FolderId::INBOX, prefix, unique_id: None }
+}
+
+/// All of a message of an inbox, as it is kept.
 ///
 /// # Panics
 /// When it cannot be read.
 pub async fn read(store: &dyn Store, account: AccountId, uid: Uid) -> Vec<u8> {
-    let entry = store.entry(account, uid).await.unwrap().expect("the message is readable");
+    let entry = store.entry(account, INBOX, uid).await.unwrap().expect("the message is readable");
     let listed = store.maildrop(account).await.unwrap();
-    let listed = listed.messages.iter().find(|message| message.uid == uid);
+    let listed = listed.messages.iter().find(|it| entry.folder == INBOX && it.uid == entry.uid);
     let mut whole = entry.prefix.clone();
-    for index in 0..entry.chunks() {
-        let chunk = store.chunk(entry.content, index).await.unwrap().expect("so is its content");
-        assert!(chunk.len() == CHUNK || index + 1 == entry.chunks(), "only the last is shorter");
-        whole.extend_from_slice(&chunk);
+    let layout = entry.layout();
+    for index in layout.pieces() {
+        let piece = store.chunk(entry.content, index).await.unwrap().expect("so is its content");
+        let offset = (whole.len() - entry.prefix.len()) as u64;
+        assert_eq!(layout.at(offset), (index, 0), "each piece stands where it should");
+        let is_chunk = index != HEAD && index + 1 < layout.chunks();
+        assert!(piece.len() == CHUNK || !is_chunk, "only the last is shorter");
+        whole.extend_from_slice(&piece);
     }
     assert_eq!(whole.len() as u64, entry.kept(), "the octet count is exact");
     let lines = lines_of(&whole).len() as u64;
@@ -137,6 +154,21 @@ async fn uids(store: &dyn Store, account: AccountId) -> Vec<Uid> {
     store.maildrop(account).await.unwrap().messages.iter().map(|message| message.uid).collect()
 }
 
+/// What POP3 calls the messages of an account, in its order.
+async fn unique_ids(store: &dyn Store, account: AccountId) -> Vec<String> {
+    listed(&store.maildrop(account).await.unwrap()).into_iter().map(|(id, _)| id).collect()
+}
+
+/// What POP3 tells of a maildrop.
+fn listed(maildrop: &Maildrop) -> Vec<(String, u64)> {
+    let line = |(index, message): (usize, &Summary)| {
+        let mut unique_id = String::new();
+        maildrop.write_unique_id(index, &mut unique_id);
+        (unique_id, message.octets)
+    };
+    maildrop.messages.iter().enumerate().map(line).collect()
+}
+
 async fn a_message_for_two(store: &dyn Store) {
     let (ana, bob) = (add(store, "ana@x.test").await, add(store, "bob@x.test").await);
     store.accept(message(1, at(0), b"one\r\n", &[ana, bob])).await.unwrap();
@@ -146,14 +178,18 @@ async fn a_message_for_two(store: &dyn Store) {
     assert_eq!(read(store, ana, in_ana[0]).await, b"Delivered-To: 1\r\none\r\n");
     assert_eq!(read(store, ana, in_ana[1]).await, b"Delivered-To: 1\r\ntwo\r\n");
     assert_eq!(read(store, bob, in_bob[0]).await, b"Delivered-To: 2\r\none\r\n");
-    assert_eq!(store.entry(bob, in_ana[1]).await.unwrap(), None, "a uid is its mailbox's alone");
+    assert_eq!(
+        store.entry(bob, INBOX, in_ana[1]).await.unwrap(),
+        None,
+        "a uid is its mailbox's alone"
+    );
     assert_eq!(store.usage(ana).await.unwrap(), Usage { messages: 2, octets: 44 });
     // The content is shared: it outlives the entry that is purged first.
-    store.remove(ana, vec![in_ana[0]], at(2), at(3)).await.unwrap();
+    store.remove(ana, INBOX, vec![in_ana[0]], at(2), at(3)).await.unwrap();
     assert_eq!(sweep(store, at(3)).await, 1);
     assert_eq!(read(store, bob, in_bob[0]).await, b"Delivered-To: 2\r\none\r\n");
-    let content = store.entry(bob, in_bob[0]).await.unwrap().unwrap().content;
-    store.remove(bob, in_bob, at(4), at(5)).await.unwrap();
+    let content = store.entry(bob, INBOX, in_bob[0]).await.unwrap().unwrap().content;
+    store.remove(bob, INBOX, in_bob, at(4), at(5)).await.unwrap();
     assert_eq!(sweep(store, at(5)).await, 1);
     assert_eq!(store.chunk(content, 0).await.unwrap(), None, "the last entry takes it along");
 }
@@ -172,12 +208,14 @@ async fn maildrops_are_up_to_date(store: &dyn Store) {
     let (one, two) = (after.messages[0], after.messages[1]);
     assert_eq!(after.octets, one.octets + two.octets);
     assert_eq!(after.imported, [(one.uid, "0001.old".to_owned())].into());
-    store.remove(ana, vec![one.uid], at(2), at(9)).await.unwrap();
+    store.remove(ana, INBOX, vec![one.uid], at(2), at(9)).await.unwrap();
     let left = store.maildrop(ana).await.unwrap();
     assert_eq!((&left.messages[..], left.octets), (&[two][..], two.octets));
     assert_eq!(left.imported.len(), 0);
     assert_eq!(store.undelete(ana, at(2)).await.unwrap(), 1);
-    assert_eq!(store.maildrop(ana).await.unwrap(), after, "with what it brought along");
+    let again = store.maildrop(ana).await.unwrap();
+    assert_eq!((listed(&again), again.octets), (listed(&after), after.octets), "in its place");
+    assert_eq!(again.imported, [(again.messages[0].uid, "0001.old".to_owned())].into());
 }
 
 /// What was retrieved goes after a while, and comes back as if it had not been.
@@ -187,16 +225,17 @@ async fn retrieved_messages_expire(store: &dyn Store) {
         store.accept(message(number, at(0), b"x\r\n", &[ana])).await.unwrap();
     }
     let all = uids(store, ana).await;
+    let ids = unique_ids(store, ana).await;
     store.retrieved(ana, vec![all[0], all[1], Uid(7)], at(10)).await.unwrap();
     store.retrieved(ana, vec![all[1], all[2]], at(20)).await.unwrap();
-    store.remove(ana, vec![all[0]], at(25), at(99)).await.unwrap();
+    store.remove(ana, INBOX, vec![all[0]], at(25), at(99)).await.unwrap();
     assert_eq!(store.expire(at(10), at(30), at(99)).await.unwrap(), 0);
     assert_eq!(store.expire(at(11), at(30), at(99)).await.unwrap(), 1, "the first time counts");
     assert_eq!(uids(store, ana).await, [all[2], all[3]]);
     assert_eq!(store.undelete(ana, at(30)).await.unwrap(), 1);
     assert_eq!(store.expire(at(15), at(31), at(99)).await.unwrap(), 0);
     assert_eq!(store.expire(at(21), at(31), at(99)).await.unwrap(), 1);
-    assert_eq!(uids(store, ana).await, [all[1], all[3]]);
+    assert_eq!(unique_ids(store, ana).await, [&ids[1][..], &ids[3]]);
     store.retrieved(ana, vec![all[1]], at(40)).await.unwrap();
     assert_eq!(store.expire(at(41), at(42), at(99)).await.unwrap(), 1, "it was retrieved again");
     assert_eq!(store.expire(at(41), at(42), at(99)).await.unwrap(), 0);
@@ -220,7 +259,7 @@ async fn long_content(store: &dyn Store) {
         let uid = uids(store, ana).await.pop().unwrap();
         let expected = [&b"Delivered-To: 1\r\n"[..], &chunk, &chunk, rest].concat();
         assert!(read(store, ana, uid).await == expected);
-        store.remove(ana, vec![uid], at(1), at(2)).await.unwrap();
+        store.remove(ana, INBOX, vec![uid], at(1), at(2)).await.unwrap();
         sweep(store, at(2)).await;
         for index in 0..3 {
             assert_eq!(store.chunk(id, index).await.unwrap(), None);
@@ -252,45 +291,55 @@ async fn removal_is_not_loss(store: &dyn Store) {
         store.accept(message(number, at(0), b"x\r\n", &[ana])).await.unwrap();
     }
     let before = uids(store, ana).await;
-    assert_eq!(store.remove(ana, before[..2].to_vec(), at(10), at(100)).await.unwrap(), 2);
-    assert_eq!(store.remove(ana, before[1..3].to_vec(), at(20), at(100)).await.unwrap(), 1);
-    assert_eq!(store.remove(AccountId(99), before.clone(), at(20), at(100)).await.unwrap(), 0);
+    let ids = unique_ids(store, ana).await;
+    assert_eq!(store.remove(ana, INBOX, before[..2].to_vec(), at(10), at(100)).await.unwrap(), 2);
+    assert_eq!(store.remove(ana, INBOX, before[1..3].to_vec(), at(20), at(100)).await.unwrap(), 1);
+    assert_eq!(
+        store.remove(AccountId(99), INBOX, before.clone(), at(20), at(100)).await.unwrap(),
+        0
+    );
     assert_eq!(store.usage(ana).await.unwrap().messages, 1);
     let twice = vec![before[3]; 2];
     assert_eq!(
-        store.remove(ana, twice, at(5), at(100)).await.unwrap(),
+        store.remove(ana, INBOX, twice, at(5), at(100)).await.unwrap(),
         1,
         "named twice, removed once"
     );
     assert_eq!(store.usage(ana).await.unwrap(), Usage::default());
     store.accept(message(9, at(0), b"x\r\n", &[ana])).await.unwrap();
     let before = [&before[..3], &uids(store, ana).await].concat();
+    let ids = [&ids[..3], &unique_ids(store, ana).await].concat();
     assert_eq!(uids(store, ana).await, before[3..]);
     assert_eq!(store.usage(ana).await.unwrap().messages, 1, "what is removed does not count");
     read(store, ana, before[0]).await; // an older view still reads it
     assert_eq!(store.undelete(ana, at(20)).await.unwrap(), 1);
-    assert_eq!(uids(store, ana).await, before[2..], "under the unique-id it had");
+    assert_eq!(unique_ids(store, ana).await, ids[2..], "under the unique-id it had, where it was");
+    read(store, ana, before[2]).await; // an older view finds it, though it is called otherwise
+    let again = uids(store, ana).await[0];
+    assert!(again > before[3], "a UID is not used again, not even for the same message");
     assert_eq!(sweep(store, at(99)).await, 0);
     assert_eq!(sweep(store, at(100)).await, 3);
-    assert_eq!(store.entry(ana, before[0]).await.unwrap(), None);
+    assert_eq!(store.entry(ana, INBOX, before[0]).await.unwrap(), None);
     assert_eq!(store.undelete(ana, at(0)).await.unwrap(), 0);
-    read(store, ana, before[2]).await; // brought back in time: not purged
+    read(store, ana, again).await; // brought back in time: not purged
 }
 
 async fn unique_ids_increase(store: &dyn Store) {
     let ana = add(store, "ana@x.test").await;
-    let mut last = Uid(0);
+    let (mut last, mut last_id) = (Uid(0), String::new());
     // Not even when the clock stands, or goes back.
     for (number, second) in [(0, 10), (1, 10), (2, 5), (3, 11), (4, 0)] {
         store.accept(message(number, at(second), b"x", &[ana])).await.unwrap();
         let newest = uids(store, ana).await.pop().unwrap();
-        assert!(newest > last);
-        last = newest;
+        let newest_id = unique_ids(store, ana).await.pop().unwrap();
+        assert!(newest > last && newest_id > last_id);
+        (last, last_id) = (newest, newest_id);
     }
-    store.remove(ana, vec![last], at(12), at(13)).await.unwrap();
+    store.remove(ana, INBOX, vec![last], at(12), at(13)).await.unwrap();
     sweep(store, at(13)).await;
     store.accept(message(5, at(0), b"x", &[ana])).await.unwrap();
     assert!(uids(store, ana).await.pop().unwrap() > last, "a purged one is not reused");
+    assert!(unique_ids(store, ana).await.pop().unwrap() > last_id, "nor is its unique-id");
 }
 
 async fn sweep(store: &dyn Store, now: Timestamp) -> usize {
@@ -300,73 +349,6 @@ async fn sweep(store: &dyn Store, now: Timestamp) -> usize {
             0 => return swept,
             some => swept += some,
         }
-    }
-}
-
-/// Does the same random things to a store and to the reference, and compares what they show.
-async fn random_operations(store: &dyn Store, seed: u64) {
-    let reference = MemoryStore::new();
-    let both: [&dyn Store; 2] = [store, &reference];
-    let mut random = Random(seed);
-    let names = ["ana@x.test", "bob@x.test", "cid@y.test"];
-    let mut ids = Vec::new();
-    for name in names {
-        let added = [add(both[0], name).await, add(both[1], name).await];
-        assert_eq!(added[0], added[1]);
-        ids.push(added[0]);
-    }
-    for step in 0..300u64 {
-        let now = at(random.below(50) as i64 + step as i64);
-        let account = ids[random.below(3) as usize];
-        let visible = uids(&reference, account).await;
-        let some: Vec<_> = visible.into_iter().filter(|_| random.below(3) == 0).collect();
-        let content = vec![b'x'; random.below(40) as usize + 1];
-        let to: Vec<_> = ids.iter().copied().filter(|_| random.below(2) == 0).collect();
-        let choice = random.below(10);
-        let mut counts = Vec::new();
-        for store in both {
-            counts.push(match choice {
-                0..=5 if to.is_empty() => 0,
-                0..=5 => {
-                    store.accept(message(step, now, &content, &to)).await.unwrap();
-                    0
-                }
-                6..=7 => {
-                    store.remove(account, some.clone(), now, at(step as i64 + 60)).await.unwrap()
-                }
-                8 => store.undelete(account, at(step as i64)).await.unwrap(),
-                _ => sweep(store, now).await,
-            });
-        }
-        assert_eq!(counts[0], counts[1], "seed {seed}, step {step}, operation {choice}");
-        compare(both, &ids, seed, step).await;
-    }
-}
-
-async fn compare(both: [&dyn Store; 2], ids: &[AccountId], seed: u64, step: u64) {
-    for &account in ids {
-        let maildrops =
-            [both[0].maildrop(account).await.unwrap(), both[1].maildrop(account).await.unwrap()];
-        assert_eq!(maildrops[0], maildrops[1], "seed {seed}, step {step}");
-        let usage = both[0].usage(account).await.unwrap();
-        assert_eq!(usage, both[1].usage(account).await.unwrap(), "seed {seed}, step {step}");
-        for &Summary { uid, .. } in &maildrops[0].messages {
-            let (one, other) =
-                (read(both[0], account, uid).await, read(both[1], account, uid).await);
-            assert_eq!(one, other, "seed {seed}, step {step}");
-        }
-    }
-}
-
-/// A small generator of numbers (xorshift64*), so that a failure's seed repeats it.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        (self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33) % bound
     }
 }
 

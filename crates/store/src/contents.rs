@@ -1,5 +1,9 @@
 //! Contents: what senders sent, kept once, in chunks.
 
+mod layout;
+
+pub use layout::{HEAD, Layout};
+
 use crate::error::Pending;
 use bytes::Bytes;
 use posta_mail::MailId;
@@ -20,6 +24,7 @@ pub trait Contents: Send + Sync + 'static {
     /// crash left behind by itself, and so this need not be durable.
     fn discard(&self, content: MailId) -> Pending<'_, ()>;
 
-    /// A chunk of a message's content: [`CHUNK`] octets, fewer only for the last.
+    /// Returns a piece of a message, as its [`Layout`](crate::Layout) has it: a chunk of its content, of [`CHUNK`]
+    /// octets or fewer for the last, or its head; where there is one chunk, that with the head above it.
     fn chunk(&self, content: MailId, index: u32) -> Pending<'_, Option<Bytes>>;
 }

@@ -1,6 +1,6 @@
 //! What a store's method returns: a future of its answer, or of why there is none.
 
-use crate::names::AliasName;
+use crate::names::{AliasName, FOLDERS, FolderName};
 use posta_mail::{Address, Domain};
 use std::{future::Future, path::PathBuf, pin::Pin};
 
@@ -38,6 +38,24 @@ pub enum StoreError {
     /// The domain stands for another.
     #[error("{0} stands for {1}: use that, or end it with `posta domain remove {0}`")]
     DomainIsAlias(Domain, Domain),
+    /// There is no such folder.
+    #[error("there is no such folder; `posta folder list` shows those of an account")]
+    NoSuchFolder,
+    /// A folder has the name, or the role, already.
+    #[error("the folder {0} exists already, or has that role")]
+    FolderExists(FolderName),
+    /// The folder is there from the start, and stays.
+    #[error("the folder {0} belongs to every account; it can be neither renamed nor removed")]
+    FolderIsFixed(FolderName),
+    /// The folder has messages or folders in it.
+    #[error("the folder {0} is not empty: move or remove what is in it first")]
+    FolderNotEmpty(FolderName),
+    /// The account has as many folders as it may have.
+    #[error("the account has {FOLDERS} folders, and may not have more")]
+    TooManyFolders,
+    /// A message would have more keywords than it may have.
+    #[error("a message would have more keywords than it may have")]
+    TooManyKeywords,
     /// Another process has the store open.
     #[error("another process has the store in {0} open; stop it first")]
     InUse(PathBuf),

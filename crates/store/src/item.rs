@@ -1,8 +1,8 @@
 //! The items of the queue: messages on their way to a destination each.
 
-use crate::contents::CHUNK;
+use crate::contents::Layout;
 use posta_mail::{
-    Address, MailId, ReversePath, Timestamp,
+    Address, MailId, ReversePath, ThreadId, Timestamp,
     envelope::{Body, Late, Notify, Return},
 };
 use serde::{Deserialize, Serialize};
@@ -103,8 +103,11 @@ pub enum ItemState {
 pub struct Item {
     /// Its name.
     pub id: ItemId,
-    /// Octets of the content.
+    /// Octets of head and content.
     pub octets: u64,
+    /// How many of these are the head's.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub head: u32,
     /// Octets that it gains as lines, should it end in a mailbox here ([`crate::Entry::added`]).
     #[serde(default)]
     pub added: u64,
@@ -113,6 +116,9 @@ pub struct Item {
     /// Its Message-ID field.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message_id: Option<String>,
+    /// The conversation that it belongs to, unless it is one of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub thread: Option<ThreadId>,
     /// Its envelope, recipients aside.
     pub envelope: Envelope,
     /// Where it goes.
@@ -131,12 +137,23 @@ pub struct Item {
     pub shared: bool,
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands out references")]
+const fn is_zero(octets: &u32) -> bool {
+    *octets == 0
+}
+
 impl Item {
-    /// Number of chunks of the content.
+    /// Returns where its octets lie.
     #[must_use]
-    pub fn chunks(&self) -> u32 {
-        // A message of 2^32 chunks would have a petabyte.
-        self.octets.div_ceil(CHUNK as u64) as u32
+    pub fn layout(&self) -> Layout {
+        let head = u64::from(self.head);
+        Layout::new(head, self.octets.saturating_sub(head))
+    }
+
+    /// Returns the conversation that it belongs to.
+    #[must_use]
+    pub fn thread(&self) -> ThreadId {
+        self.thread.unwrap_or_else(|| ThreadId::alone(self.id.content))
     }
 }
 

@@ -8,8 +8,9 @@
 //! 2. **All or nothing.** Each method is one transaction; readers see it whole or not at all.
 //! 3. **Content is immutable** and kept once, however many mailboxes show it. It goes when the last
 //!    entry that shows it is purged.
-//! 4. **Unique-ids increase and are never reused**, over restarts and restored backups too: they
-//!    are drawn from the time of acceptance, pushed forward where two would be equal.
+//! 4. **Unique-ids and mod-sequences increase and are never reused**, over restarts and restored backups
+//!    too: they are drawn from the time, pushed forward where two would be equal. UIDs increase within
+//!    their folder, and are never reused either.
 //! 5. **Removal is not loss.** A removed message leaves every view opened later, stays readable for
 //!    the sessions that saw it, and can be brought back until its purge time.
 //! 6. **No method assumes one process.**
@@ -20,6 +21,7 @@ mod acceptance;
 mod contents;
 mod directory;
 mod error;
+mod folders;
 mod history;
 mod item;
 mod mailboxes;
@@ -32,16 +34,23 @@ mod upkeep;
 mod watch;
 
 pub use acceptance::{Acceptance, Delivery};
-pub use contents::{CHUNK, Contents};
+pub use contents::{CHUNK, Contents, HEAD, Layout};
 pub use directory::{Account, Alias, Credentials, Directory, RemovedAccount, SendAs, keeps_copy};
 pub use error::{Pending, StoreError};
+pub use folders::{Folder, Folders};
 pub use history::{
     CountedClient, CountedRefusals, Event, Fate, History, InMailbox, Origin, Refusal, What,
 };
 pub use item::{Destination, Envelope, Item, ItemId, ItemIdError, ItemState, Waiting};
-pub use mailboxes::{Entry, Mailboxes, Maildrop, RETRIEVED, Summary, Usage};
+pub use mailboxes::{
+    Changes, Entry, FlagChange, Flags, FlagsChanged, KEYWORD, KEYWORDS, Keyword, KeywordError,
+    Mailboxes, Maildrop, Summary, UniqueId, Usage,
+};
 pub use memory::MemoryStore;
-pub use names::{AccountId, AliasName, Uid};
+pub use names::{
+    AccountId, AliasName, FOLDER_NAME, FOLDERS, FolderId, FolderName, FolderNameError, ModSeq,
+    Role, RoleError, Uid,
+};
 pub use queue::{Queue, Settlement};
 pub use records::{Records, SecretOf};
 pub use sources::{Collected, Keep, Login, LoginTls, Source, SourceId, Sources, Visit};
@@ -52,11 +61,20 @@ pub use watch::Watch;
 /// Whoever has a `dyn Store` can call all of them; whoever needs only some subjects should ask for
 /// those.
 pub trait Store:
-    Contents + Mailboxes + Queue + History + Directory + Sources + Records + Upkeep + Watch
+    Contents + Mailboxes + Folders + Queue + History + Directory + Sources + Records + Upkeep + Watch
 {
 }
 
 impl<S> Store for S where
-    S: Contents + Mailboxes + Queue + History + Directory + Sources + Records + Upkeep + Watch
+    S: Contents
+        + Mailboxes
+        + Folders
+        + Queue
+        + History
+        + Directory
+        + Sources
+        + Records
+        + Upkeep
+        + Watch
 {
 }

@@ -1,13 +1,20 @@
-//! Mailboxes: which messages an account has.
+//! Mailboxes: which messages an account has, in which folders.
+
+mod entry;
+mod flags;
+mod maildrop;
+
+pub use entry::{Entry, UniqueId};
+pub use flags::{FlagChange, Flags, KEYWORD, KEYWORDS, Keyword, KeywordError};
+pub use maildrop::{Maildrop, Summary};
 
 use crate::{
     acceptance::Acceptance,
-    contents::CHUNK,
     error::Pending,
-    names::{AccountId, Uid},
+    names::{AccountId, FolderId, ModSeq, Uid},
 };
-use posta_mail::{MailId, Timestamp};
-use std::{collections::BTreeMap, sync::Arc};
+use posta_mail::Timestamp;
+use std::sync::Arc;
 
 /// The mailboxes of accounts, and the one way into them for a message that arrives.
 pub trait Mailboxes: Send + Sync + 'static {
@@ -16,27 +23,80 @@ pub trait Mailboxes: Send + Sync + 'static {
     /// is `Ok`, and not before, the sender may be told so.
     ///
     /// # Errors
-    /// [`StoreError::NoSuchAccount`] when a recipient's account is gone; nothing is kept then.
+    /// [`StoreError::NoSuchAccount`](crate::StoreError::NoSuchAccount) when a recipient's account is gone; nothing
+    /// is kept then.
     fn accept(&self, acceptance: Acceptance) -> Pending<'_, ()>;
 
-    /// The messages of a mailbox that are not removed, in the order of their unique-ids. Quick after
+    /// Returns the messages of an inbox that are not removed, in the order in which they arrived. Quick after
     /// the first time, however many there are; sessions that open it at once share it.
     fn maildrop(&self, account: AccountId) -> Pending<'_, Arc<Maildrop>>;
 
-    /// A message of a mailbox, removed or not, until it is purged.
-    fn entry(&self, account: AccountId, uid: Uid) -> Pending<'_, Option<Entry>>;
+    /// Returns a message by the name that it had in a folder: a removed one too, until it is purged, and one that
+    /// was moved or brought back, which has another name by now, for as long as that is remembered.
+    fn entry(&self, account: AccountId, folder: FolderId, uid: Uid) -> Pending<'_, Option<Entry>>;
 
-    /// Removes messages from a mailbox, to be purged at `purge`. Those that are removed already
-    /// are passed over. Returns the number removed.
+    /// Returns some messages of a folder, from a UID on, in the order of their UIDs.
+    fn entries(
+        &self,
+        account: AccountId,
+        folder: FolderId,
+        from: Uid,
+        limit: usize,
+    ) -> Pending<'_, Vec<Entry>>;
+
+    /// Removes messages from a folder, to be purged at `purge`. Those that are removed already, or were moved to
+    /// another folder, are passed over. Returns the number removed.
     fn remove(
         &self,
         account: AccountId,
+        folder: FolderId,
         uids: Vec<Uid>,
         now: Timestamp,
         purge: Timestamp,
     ) -> Pending<'_, usize>;
 
-    /// Notes that messages of a mailbox were retrieved, for [`Mailboxes::expire`]. Those that were before,
+    /// Moves messages to another folder, where each gets the next UID. Their flags and unique-ids stay; what
+    /// they were called before is remembered until `purge`. Those that are gone are passed over. Returns what each
+    /// is called before and after.
+    ///
+    /// # Errors
+    /// [`StoreError::NoSuchFolder`](crate::StoreError::NoSuchFolder) when the other folder is not there.
+    fn move_entries(
+        &self,
+        account: AccountId,
+        from: FolderId,
+        to: FolderId,
+        uids: Vec<Uid>,
+        now: Timestamp,
+        purge: Timestamp,
+    ) -> Pending<'_, Vec<(Uid, Uid)>>;
+
+    /// Changes flags and keywords of messages in a folder. Those that are gone are passed over; so are, if
+    /// `unchanged_since` is given, those that have changed since (RFC 7162 §3.1.3).
+    ///
+    /// # Errors
+    /// [`StoreError::TooManyKeywords`](crate::StoreError::TooManyKeywords), and nothing is changed.
+    fn set_flags(
+        &self,
+        account: AccountId,
+        folder: FolderId,
+        uids: Vec<Uid>,
+        change: FlagChange,
+        unchanged_since: Option<ModSeq>,
+        now: Timestamp,
+    ) -> Pending<'_, FlagsChanged>;
+
+    /// Returns some of what has changed in the folders of an account since a mod-sequence, in the order of the
+    /// changes; none if the store does not remember so far back, and everything has to be read anew. Call it
+    /// again with [`Changes::up_to`] unless [`Changes::is_all`].
+    fn changes_since(
+        &self,
+        account: AccountId,
+        since: ModSeq,
+        limit: usize,
+    ) -> Pending<'_, Option<Changes>>;
+
+    /// Notes that messages of an inbox were retrieved, for [`Mailboxes::expire`]. Those that were before,
     /// or are gone, are passed over. Not durable by itself: what a crash forgets is kept longer.
     fn retrieved(&self, account: AccountId, uids: Vec<Uid>, now: Timestamp) -> Pending<'_, ()>;
 
@@ -44,85 +104,39 @@ pub trait Mailboxes: Send + Sync + 'static {
     /// Returns the number removed; call it again until it is none.
     fn expire(&self, before: Timestamp, now: Timestamp, purge: Timestamp) -> Pending<'_, usize>;
 
-    /// Brings back the messages of a mailbox that were removed at `since` or later. Returns
-    /// the number brought back.
+    /// Brings back the messages of an account that were removed at `since` or later, into their folders, or
+    /// the inbox where these are gone, with their unique-ids, and with UIDs that are new, as RFC 9051 §2.3.1.1
+    /// wants it. Returns the number brought back.
     fn undelete(&self, account: AccountId, since: Timestamp) -> Pending<'_, usize>;
 
-    /// How much a mailbox holds, removed messages not counted. Quick after the first time: it is
-    /// asked for every recipient that has a quota.
+    /// Returns how much an account has in all folders, removed messages not counted. Quick after the first
+    /// time: it is asked for every recipient that has a quota.
     fn usage(&self, account: AccountId) -> Pending<'_, Usage>;
 }
 
-/// The flag of a message that was retrieved since it came, or since it was brought back.
-pub const RETRIEVED: u32 = 1;
-
-/// A message in a mailbox.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Entry {
-    /// Its content.
-    pub content: MailId,
-    /// Octets that RETR sends: those of prefix and content together, as lines.
-    pub octets: u64,
-    /// How many of these octets are not kept: as lines, content gains one for each bare CR or LF, and two
-    /// where the last line has no end ([`posta_mail::crlf`]).
-    pub added: u64,
-    /// When it was accepted.
-    pub time: Timestamp,
-    /// [`RETRIEVED`]; the others are for other ways of reading, later.
-    pub flags: u32,
-    /// For other ways of reading, later. 0 is the inbox.
-    pub folder: u32,
-    /// Whether other entries may show the same content.
-    pub shared: bool,
-    /// What stands above the content.
-    pub prefix: Vec<u8>,
-}
-
-impl Entry {
-    /// Octets of prefix and content as they are kept.
-    #[must_use]
-    pub fn kept(&self) -> u64 {
-        self.octets.saturating_sub(self.added)
-    }
-
-    /// Number of chunks of the content.
-    #[must_use]
-    pub fn chunks(&self) -> u32 {
-        let content = self.kept().saturating_sub(self.prefix.len() as u64);
-        // A message of 2^32 chunks would have a petabyte.
-        content.div_ceil(CHUNK as u64) as u32
-    }
-}
-
-/// One stable view of a mailbox.
+/// What became of a change of flags.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Maildrop {
-    /// In the order of their unique-ids.
-    pub messages: Vec<Summary>,
-    /// What RETR sends of all of them.
-    pub octets: u64,
-    /// The unique-ids that messages brought along from where they were before.
-    pub imported: BTreeMap<Uid, String>,
+pub struct FlagsChanged {
+    /// Messages that were changed. Those that had it so already are in neither list.
+    pub changed: Vec<Uid>,
+    /// Messages that were left as they are, because they have changed since.
+    pub refused: Vec<Uid>,
 }
 
-impl Maildrop {
-    /// Adds a message behind the last.
-    pub fn push(&mut self, message: Summary) {
-        self.octets += message.octets;
-        self.messages.push(message);
-    }
+/// What has changed in an account.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Changes {
+    /// Messages that are new in their folders, or have other flags, as they are now.
+    pub entries: Vec<Entry>,
+    /// Names of messages that are not in their folders any more.
+    pub vanished: Vec<(FolderId, Uid)>,
+    /// The mod-sequence up to which this tells everything.
+    pub up_to: ModSeq,
+    /// Whether nothing has changed after that.
+    pub is_all: bool,
 }
 
-/// A line of a maildrop.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Summary {
-    /// The message.
-    pub uid: Uid,
-    /// The octets that RETR sends.
-    pub octets: u64,
-}
-
-/// How much a mailbox holds.
+/// How much an account has.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Usage {
     /// Messages.

@@ -3,6 +3,7 @@
 
 mod contents;
 mod directory;
+mod folders;
 mod history;
 mod mailboxes;
 mod queue;
@@ -12,18 +13,21 @@ mod upkeep;
 mod watch;
 
 use crate::{
+    contents::Layout,
     directory::{Account, RemovedAccount},
     error::{Pending, StoreError},
+    folders::Folder,
     history::Event,
     item::{Destination, Item, ItemId},
     mailboxes::Entry,
-    names::{AccountId, AliasName, Uid},
+    names::{AccountId, AliasName, FolderId, ModSeq, Uid},
     records::SecretOf,
     sources::{Source, SourceId},
 };
 use bytes::Bytes;
+use folders::Ledger;
 use parking_lot::{Mutex, MutexGuard};
-use posta_mail::{Address, Domain, MailId, Secret, Timestamp};
+use posta_mail::{Address, Domain, MailId, Secret, ThreadId, Timestamp};
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     future::ready,
@@ -33,17 +37,20 @@ use std::{
 /// Octets of content that the store may keep chunks of: `chunk` copies nothing.
 type Chunks = Vec<Bytes>;
 
+/// Names a message: an account, a folder of it, and the message there.
+type Key = (AccountId, FolderId, Uid);
+
 /// A store in memory.
 #[derive(Debug, Default)]
 pub struct MemoryStore {
-    inner: Mutex<Inner>,
+    inner: Mutex<Box<Inner>>,
     /// Grows after each change of an account.
     directory_version: AtomicU64,
 }
 
 #[derive(Debug, Default)]
 struct Inner {
-    last_uid: u64,
+    last_mod_seq: ModSeq,
     last_account: u64,
     accounts: BTreeMap<Address, Account>,
     aliases: BTreeMap<AliasName, Vec<Address>>,
@@ -53,13 +60,20 @@ struct Inner {
     domain_aliases: BTreeMap<Domain, Domain>,
     removed_accounts: BTreeMap<AccountId, RemovedAccount>,
     content: HashMap<MailId, Chunks>,
+    /// The heads that are pieces of their own.
+    heads: HashMap<MailId, Bytes>,
     /// How many entries show a content.
     shown: HashMap<MailId, usize>,
-    mailboxes: BTreeMap<(AccountId, Uid), Entry>,
-    removed: BTreeMap<(AccountId, Uid), Removed>,
-    /// The unique-ids that messages brought along.
-    imported: BTreeMap<(AccountId, Uid), String>,
-    retrieved: BTreeSet<(Timestamp, AccountId, Uid)>,
+    /// Counts aside, which are taken of the entries.
+    folders: BTreeMap<(AccountId, FolderId), Folder>,
+    ledgers: BTreeMap<AccountId, Ledger>,
+    entries: BTreeMap<Key, Entry>,
+    removed: BTreeMap<Key, Removed>,
+    /// What messages were called that have another name by now.
+    moved: BTreeMap<Key, Moved>,
+    /// What was changed after it came, and what vanished, by when.
+    changed: BTreeMap<(AccountId, ModSeq), (FolderId, Uid)>,
+    retrieved: BTreeSet<(Timestamp, Key)>,
     queue: BTreeMap<ItemId, Item>,
     leased: HashMap<ItemId, Timestamp>,
     paused: HashMap<Destination, Timestamp>,
@@ -72,11 +86,30 @@ struct Inner {
     events: Vec<Event>,
 }
 
+/// A content that goes into a mailbox.
+#[derive(Debug, Clone, Copy)]
+struct Content {
+    id: MailId,
+    layout: Layout,
+    added: u64,
+    thread: ThreadId,
+    shared: bool,
+}
+
 #[derive(Debug)]
 struct Removed {
     entry: Entry,
     time: Timestamp,
     purge: Timestamp,
+    mod_seq: ModSeq,
+}
+
+/// What became of a name.
+#[derive(Debug, Clone, Copy)]
+struct Moved {
+    mod_seq: ModSeq,
+    purge: Timestamp,
+    to: (FolderId, Uid),
 }
 
 impl MemoryStore {
@@ -92,7 +125,7 @@ impl MemoryStore {
         &self,
         transaction: impl FnOnce(&mut Inner) -> Result<T, StoreError>,
     ) -> Pending<'a, T> {
-        let mut inner: MutexGuard<'_, Inner> = self.inner.lock();
+        let mut inner: MutexGuard<'_, Box<Inner>> = self.inner.lock();
         Box::pin(ready(transaction(&mut inner)))
     }
 

@@ -1,4 +1,8 @@
-//! The names of accounts, of aliases, and of messages in their mailboxes.
+//! The names of accounts, aliases and folders, of messages in their folders, and of changes.
+
+mod folder;
+
+pub use folder::{FOLDER_NAME, FOLDERS, FolderId, FolderName, FolderNameError, Role, RoleError};
 
 use posta_mail::{Address, AddressError, Domain, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -9,13 +13,19 @@ use std::{fmt, str::FromStr};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct AccountId(pub u64);
 
-/// Names a message within its mailbox, for ever.
+/// Names a message within its folder, for ever (RFC 9051 §2.3.1.1): 1 and up, in the order in which messages
+/// came into the folder. One that leaves the folder and comes back has another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Uid(pub u64);
+pub struct Uid(pub u32);
 
-impl Uid {
-    /// The unique-id that follows `last`, for a message accepted at `time`: the time in
-    /// microseconds, or the next number where that is taken.
+/// A mod-sequence (RFC 7162 §3.1): it names a change, and increases with each change in the store. Drawn from
+/// the time, so that it increases over a restored backup too; below 2^63.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ModSeq(pub u64);
+
+impl ModSeq {
+    /// Returns the mod-sequence that follows `last`, of a change at `time`: the time in microseconds, or the
+    /// next number where that is taken.
     #[must_use]
     pub fn after(last: Self, time: Timestamp) -> Self {
         let micros = u64::try_from(time.as_microsecond()).unwrap_or_default();

@@ -21,8 +21,8 @@ use posta_net::{
     transport::Stream,
 };
 use posta_pop3::server::{self as pop3, Denial, Lapse, Maildrop, NotRemoved, Unreadable};
-use posta_store::{self as store, CHUNK, Entry, Event, Origin, Store, StoreError, What};
-use std::{collections::BTreeSet, fmt::Write as _, io, sync::Arc, time::Duration};
+use posta_store::{self as store, Entry, Event, FolderId, Origin, Store, StoreError, What};
+use std::{collections::BTreeSet, io, sync::Arc, time::Duration};
 
 /// How long a removed message can be brought back.
 pub const PURGE_AFTER: Duration = Duration::from_secs(7 * 24 * 60 * 60);
@@ -74,12 +74,7 @@ impl Maildrop for View {
     }
 
     fn write_unique_id(&self, index: usize, text: &mut String) {
-        let uid = self.0.messages[index].uid;
-        // Writing to a string cannot fail.
-        let _ = match self.0.imported.get(&uid) {
-            Some(unique_id) => write!(text, "{unique_id}"),
-            None => write!(text, "{:014x}", uid.0),
-        };
+        self.0.write_unique_id(index, text);
     }
 }
 
@@ -270,7 +265,8 @@ impl PopHost {
         let Some(opened) = &mut self.opened else { return Ok(()) };
         let uids = indices.iter().map(|&index| opened.view.0.messages[index].uid).collect();
         let (now, store) = (self.maildrops.clock.now(), &self.maildrops.store);
-        opened.removed = store.remove(opened.account.id, uids, now, now + PURGE_AFTER).await?;
+        opened.removed =
+            store.remove(opened.account.id, FolderId::INBOX, uids, now, now + PURGE_AFTER).await?;
         Ok(())
     }
 
@@ -389,17 +385,19 @@ impl Opened {
         offset: u64,
         store: &dyn Store,
     ) -> Result<Piece, StoreError> {
-        let first = self.first.take();
         if self.current.as_ref().is_none_or(|(current, _)| *current != index) {
             let uid = self.view.0.messages[index].uid;
-            self.current = store.entry(self.account.id, uid).await?.map(|entry| (index, entry));
+            let entry = store.entry(self.account.id, FolderId::INBOX, uid).await?;
+            self.current = entry.map(|entry| (index, entry));
+            self.first = None;
         }
         let Some((_, entry)) = &self.current else { return Ok(Piece::Gone) };
         if offset == entry.kept() {
             return Ok(Piece::Content(Bytes::new()));
         }
+        let layout = entry.layout();
         let Some(offset) = offset.checked_sub(entry.prefix.len() as u64) else {
-            if entry.chunks() > 0 {
+            if layout.octets() > 0 {
                 // Before anything is sent; and then it need not be read again.
                 self.first = chunk(store, entry.content, 0).await?;
                 if self.first.is_none() {
@@ -409,11 +407,10 @@ impl Opened {
             let from = usize::try_from(offset).unwrap_or_default();
             return Ok(Piece::Content(Bytes::copy_from_slice(&entry.prefix[from..])));
         };
-        let Ok(number) = u32::try_from(offset / CHUNK as u64) else { return Ok(Piece::Damaged) };
-        let within = (offset % CHUNK as u64) as usize;
-        let chunk = match first {
-            Some(first) if number == 0 => Some(first),
-            _ => chunk(store, entry.content, number).await?,
+        let (number, within) = layout.at(offset);
+        let chunk = match self.first.take_if(|_| number == 0) {
+            Some(first) => Some(first),
+            None => chunk(store, entry.content, number).await?,
         };
         let piece = chunk.filter(|chunk| within < chunk.len()).map(|chunk| chunk.slice(within..));
         Ok(piece.map_or(Piece::Damaged, Piece::Content))

@@ -1,6 +1,6 @@
 //! What a collected message says of itself, for the history: its envelope is not known any more.
 
-use posta_mail::ReversePath;
+use posta_mail::{ReversePath, ThreadId};
 use posta_mime::header::header_section;
 
 /// Octets of a Message-ID that is told: longer ones are nobody's.
@@ -13,6 +13,8 @@ pub(super) struct Said {
     pub(super) from: ReversePath,
     /// Its Message-ID field.
     pub(super) message_id: Option<String>,
+    /// The conversation that its header section names.
+    pub(super) thread: Option<ThreadId>,
 }
 
 impl Said {
@@ -27,6 +29,7 @@ impl Said {
         Self {
             from: path.map_or(ReversePath::Null, ReversePath::Address),
             message_id: field(header, "Message-ID").filter(is_told),
+            thread: ThreadId::of_message(header),
         }
     }
 }
@@ -53,7 +56,7 @@ mod tests {
     #[test]
     fn a_message_says_who_sent_it() {
         let said = |header: &str| {
-            let Said { from, message_id } = Said::read(header.as_bytes());
+            let Said { from, message_id, .. } = Said::read(header.as_bytes());
             (from.to_string(), message_id)
         };
         let text = "Return-Path: <s@y.test>\r\nmessage-id:\r\n <1@y.test>\r\n\r\nReturn-Path: <x@y.test>\r\n";

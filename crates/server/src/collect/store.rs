@@ -4,7 +4,7 @@
 use super::{Destination, Taken, said::Said};
 use crate::deliver::{Deliverer, Message, To, Undelivered};
 use aws_lc_rs::digest::{SHA256, digest};
-use posta_mail::{MailId, Timestamp, crlf::CrlfLines, id::is_unique_id};
+use posta_mail::{MailId, ThreadId, Timestamp, crlf::CrlfLines, id::is_unique_id};
 use posta_net::clock::Clock;
 use posta_store::{Account, CHUNK, Collected, Envelope, Origin, SourceId, Store, StoreError};
 use std::{
@@ -134,14 +134,17 @@ impl StoreDestination {
         let moves = matches!(self.purpose, Purpose::Move);
         let unique_id = there.filter(|_| moves).map(|id| self.known_as(&id).into_owned());
         let unique_id = unique_id.filter(|id| self.taken.insert(id.clone()));
-        let Said { from, message_id } = self.said.take().unwrap_or_else(|| Said::read(&rest));
+        let Said { from, message_id, thread } =
+            self.said.take().unwrap_or_else(|| Said::read(&rest));
         let message = Message {
             id,
             time,
+            head: Vec::new(),
             chunks,
             rest,
             octets,
             added,
+            thread: thread.unwrap_or_else(|| ThreadId::alone(id)),
             // What is collected has arrived: how many servers it came through no longer matters.
             hops: 0,
             message_id,

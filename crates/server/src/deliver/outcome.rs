@@ -4,7 +4,7 @@ use crate::directory::Recipient;
 use posta_mail::{Address, MailId, Timestamp, envelope::Notify};
 use posta_mime::dsn::Action;
 use posta_smtp::client::Decision;
-use posta_store::{Acceptance, Envelope, Event, Fate, Pending, What};
+use posta_store::{Acceptance, Envelope, Event, Fate, Layout, Pending, What};
 
 /// Writes the reports that senders asked for (RFC 3461); `reports` does it.
 pub trait Reports: Send + Sync {
@@ -30,9 +30,11 @@ pub struct About<'a> {
     pub message_id: Option<&'a str>,
     /// When it came.
     pub accepted: Timestamp,
-    /// Octets of its content.
-    pub octets: u64,
-    /// How it begins: its first chunk; none to have it read if it is needed.
+    /// Where its octets lie.
+    pub layout: Layout,
+    /// Its head; none if the store has it.
+    pub head: Option<&'a [u8]>,
+    /// The first chunk of its content; none if the store has it.
     pub beginning: Option<&'a [u8]>,
 }
 

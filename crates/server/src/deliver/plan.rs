@@ -2,9 +2,10 @@
 //! queue for each destination elsewhere.
 
 use crate::directory::{Recipient, Resolved};
-use posta_mail::{Address, MailId, ReversePath, Timestamp, trace};
+use posta_mail::{Address, MailId, ReversePath, ThreadId, Timestamp, trace};
 use posta_store::{
-    AccountId, Delivery, Destination, Envelope, InMailbox, Item, ItemId, ItemState, Waiting,
+    AccountId, Delivery, Destination, Envelope, FolderId, InMailbox, Item, ItemId, ItemState,
+    Waiting,
 };
 use std::collections::{HashMap, HashSet};
 
@@ -15,10 +16,14 @@ pub(crate) struct Message<'a> {
     pub(crate) id: MailId,
     /// When it was accepted.
     pub(crate) time: Timestamp,
-    /// Octets of its content.
+    /// Octets of its head and content.
     pub(crate) octets: u64,
+    /// How many of these are the head's.
+    pub(crate) head: u32,
     /// Octets that its content gains as lines ([`posta_store::Entry::added`]).
     pub(crate) added: u64,
+    /// The conversation that it belongs to.
+    pub(crate) thread: ThreadId,
     /// Its Message-ID field.
     pub(crate) message_id: Option<&'a str>,
     /// Its envelope, recipients aside.
@@ -70,8 +75,18 @@ struct Items<'a> {
 
 impl Items<'_> {
     fn add(&mut self, destination: Destination, waiting: Waiting, is_forwarded: bool) {
-        let Message { id, time, octets, added, message_id, envelope, forwarder, hold } =
-            self.message;
+        let Message {
+            id,
+            time,
+            octets,
+            head,
+            added,
+            thread,
+            message_id,
+            envelope,
+            forwarder,
+            hold,
+        } = self.message;
         let next = self.items.len();
         let at = *self.known.entry((destination.clone(), is_forwarded)).or_insert(next);
         if at == next {
@@ -79,9 +94,11 @@ impl Items<'_> {
                 // A message has fewer destinations than recipients.
                 id: ItemId { content: id, index: next as u32 },
                 octets,
+                head,
                 added,
                 accepted: time,
                 message_id: message_id.map(str::to_owned),
+                thread: Some(thread).filter(|&thread| thread != ThreadId::alone(id)),
                 envelope: match is_forwarded {
                     true => Envelope { reverse_path: forwarder.clone(), ..envelope.clone() },
                     false => envelope.clone(),
@@ -115,7 +132,12 @@ pub(crate) fn deliveries<'a>(
             let mut prefix = trace::return_path(reverse_path);
             prefix.push_str(&trace::delivered_to(address));
             let prefix = prefix.into_bytes();
-            deliveries.push(Delivery { account: *account, prefix, unique_id: None });
+            deliveries.push(Delivery {
+                account: *account,
+                folder: FolderId::INBOX,
+                prefix,
+                unique_id: None,
+            });
         }
     }
     deliveries

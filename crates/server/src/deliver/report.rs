@@ -6,7 +6,7 @@ use super::{
 };
 use crate::directory::{Recipient, Resolved};
 use posta_mail::{
-    Address, MailId, ReversePath, Timestamp,
+    Address, MailId, ReversePath, ThreadId, Timestamp,
     crlf::lines_of,
     envelope::{Body, Notify},
 };
@@ -41,8 +41,10 @@ pub fn report(report: Report<'_>, resolved: &Resolved) -> Acceptance {
     let added = lines_of(&content).len() as u64 - octets;
     let (message_id, hold) = (None, None);
     let forwarder = &envelope.reverse_path;
+    let (head, envelope) = (0, &envelope);
+    let thread = ThreadId::of_message(&content).unwrap_or_else(|| ThreadId::alone(id));
     let message =
-        Message { id, time, octets, added, message_id, envelope: &envelope, forwarder, hold };
+        Message { id, time, octets, head, added, thread, message_id, envelope, forwarder, hold };
     let recipient = Recipient {
         address: to.clone(),
         resolved: resolved.clone(),
@@ -65,5 +67,18 @@ pub fn report(report: Report<'_>, resolved: &Resolved) -> Acceptance {
     events.extend(failed_here(id, time, &Outcome::broken(recipients.iter())));
     let reports = Vec::new();
     let (chunks, rest, collected) = (0, content, None);
-    Acceptance { id, time, chunks, rest, added, deliveries, items, events, reports, collected }
+    Acceptance {
+        id,
+        time,
+        head: Vec::new(),
+        chunks,
+        rest,
+        added,
+        thread,
+        deliveries,
+        items,
+        events,
+        reports,
+        collected,
+    }
 }

@@ -13,7 +13,7 @@ use crate::{
     directory::store_failed,
     limits::memory::{Budget, Crowded, Holding, MemoryOwner},
 };
-use posta_mail::{MailId, Reply, Timestamp, crlf::CrlfLines};
+use posta_mail::{MailId, Reply, ThreadId, Timestamp, crlf::CrlfLines};
 use posta_mime::{
     convert::HeaderSections,
     header::HeaderCompleter,
@@ -71,6 +71,8 @@ pub(crate) struct Incoming {
     headers: Option<Box<HeaderSections>>,
     /// Its Message-ID field.
     pub(crate) message_id: Option<String>,
+    /// The conversation that its header section names.
+    thread: Option<ThreadId>,
     /// Who wrote and sent it, where that matters.
     pub(crate) originators: Option<Box<Result<Originators, OriginatorError>>>,
     /// Chunks that the store has.
@@ -102,28 +104,27 @@ struct Window {
 }
 
 impl Incoming {
-    /// A message that begins with its trace fields. `aside` is an id that nothing else has.
+    /// A message that begins to arrive, with memory for so many octets. `aside` is an id that nothing else has.
     pub(crate) fn new(
         (id, aside): (MailId, MailId),
         time: Timestamp,
         owner: MemoryOwner,
-        trace: Vec<u8>,
+        room: usize,
         completer: HeaderCompleter,
     ) -> Self {
-        let mut lines = CrlfLines::default();
-        lines.count(&trace);
         Self {
             id,
             time,
             completer: Some(completer),
             hops: 0,
-            lines,
+            lines: CrlfLines::default(),
             is_eight_bit: false,
             headers: None,
             message_id: None,
+            thread: None,
             originators: None,
             chunks: 0,
-            rest: trace,
+            rest: Vec::with_capacity(room),
             failure: None,
             owner,
             share: None,
@@ -141,6 +142,11 @@ impl Incoming {
     /// Whether its header sections can travel by SMTPUTF8 only, as far as they have come.
     pub(crate) fn needs_utf8(&self) -> bool {
         self.headers.as_ref().is_some_and(|headers| headers.need_utf8())
+    }
+
+    /// Returns the conversation that it belongs to, once its header section is over.
+    pub(crate) fn thread(&self) -> ThreadId {
+        self.thread.unwrap_or_else(|| ThreadId::alone(self.id))
     }
 
     /// Octets of the content so far.
@@ -223,6 +229,7 @@ impl Incoming {
         if let Some(mut completer) = self.completer.take() {
             self.hops = completer.hops();
             self.message_id = completer.message_id();
+            self.thread = completer.thread();
             self.originators = completer.take_originators().map(Box::new);
             completer.finish(&mut self.rest);
         }
@@ -252,6 +259,7 @@ impl Incoming {
                 if completer.is_done() {
                     self.hops = completer.hops();
                     self.message_id = completer.message_id();
+                    self.thread = completer.thread();
                     self.originators = completer.take_originators().map(Box::new);
                     self.completer = None;
                 }

@@ -363,29 +363,14 @@ impl SmtpHost {
 
     fn begin_content(&mut self) {
         let utf8 = self.transaction.as_ref().is_some_and(|open| open.mail.parameters.utf8);
-        let (protocol, completion) = (self.protocol(utf8), self.completion());
+        let completion = self.completion();
         let owner = self.memory_owner();
         let Some(transaction) = &mut self.transaction else { return };
         let Acceptor { hostname, clock, .. } = &*self.acceptor;
         let (id, time) = (clock.mail_id(), clock.now());
         let announced =
             transaction.mail.parameters.size.and_then(|size| usize::try_from(size).ok());
-        let mut rest =
-            Vec::with_capacity(announced.map_or(USUAL_MESSAGE, |size| size.min(FREE) + 1_024));
-        let received = Received {
-            hello: self.hello.as_ref().map_or("unknown", |hello| &hello.name),
-            client: self.client,
-            by: hostname,
-            with: &protocol,
-            id,
-            recipient: match &transaction.recipients[..] {
-                [only] => Some(&only.address),
-                _ => None,
-            },
-            tls: self.tls.as_ref().map(|tls| (tls.version, tls.cipher.as_str())),
-            time,
-        };
-        rest.extend_from_slice(received.field().as_bytes());
+        let room = announced.map_or(USUAL_MESSAGE, |size| size.min(FREE) + 1_024);
         let fields = submission::required_fields(
             &transaction.mail.reverse_path,
             self.account.as_deref(),
@@ -396,8 +381,27 @@ impl SmtpHost {
         if self.account.is_some() {
             completer = completer.gathering_originators();
         }
-        let incoming = Incoming::new((id, clock.mail_id()), time, owner, rest, completer);
+        let incoming = Incoming::new((id, clock.mail_id()), time, owner, room, completer);
         transaction.incoming = Some(if utf8 { incoming.saying_utf8() } else { incoming });
+    }
+
+    /// Returns the trace field that goes above a message (RFC 5321 §4.4).
+    fn received(&self, utf8: bool, incoming: &Incoming, recipients: &[Recipient]) -> String {
+        let protocol = self.protocol(utf8);
+        let received = Received {
+            hello: self.hello.as_ref().map_or("unknown", |hello| &hello.name),
+            client: self.client,
+            by: &self.acceptor.hostname,
+            with: &protocol,
+            id: incoming.id,
+            recipient: match recipients {
+                [only] => Some(&only.address),
+                _ => None,
+            },
+            tls: self.tls.as_ref().map(|tls| (tls.version, tls.cipher.as_str())),
+            time: incoming.time,
+        };
+        received.field()
     }
 
     async fn commit(&mut self) -> smtp::Commitment {
@@ -413,7 +417,7 @@ impl SmtpHost {
             return Err(self.refuse("the message".to_owned(), refusal).await);
         }
         let may_report = self.limit_reports(&mut recipients, from_here);
-        let (id, message) = (incoming.id, self.message(mail, incoming));
+        let (id, message) = (incoming.id, self.message(mail, &recipients, incoming));
         let acceptor = self.acceptor.clone();
         let to = To::Recipients { recipients, may_report, routing: &acceptor.routing };
         let deliverer = Deliverer { store: acceptor.store.clone() };

@@ -76,8 +76,8 @@ pub(super) struct Conversation<'a> {
     current: Option<Vec<Job>>,
     /// The next message, whose envelope was sent ahead (pipelined).
     following: Option<Vec<Job>>,
-    /// The number of the current message's next chunk.
-    chunk: u32,
+    /// How many pieces of the current message were read.
+    pieces_read: usize,
     /// How the message is converted to ASCII, if the server needs that.
     plan: Option<Plan>,
     converter: Option<Converter>,
@@ -110,7 +110,7 @@ impl<'a> Conversation<'a> {
             queue,
             current: None,
             following: None,
-            chunk: 0,
+            pieces_read: 0,
             plan: None,
             converter: None,
             handed_over: 0,
@@ -321,8 +321,8 @@ impl<'a> Conversation<'a> {
         first.map(|job| job.item.clone())
     }
 
-    async fn read(&self, item: &Item, chunk: u32) -> Result<Bytes, ReadFailure> {
-        match self.relay.store.chunk(item.id.content, chunk).await {
+    async fn read(&self, item: &Item, piece: u32) -> Result<Bytes, ReadFailure> {
+        match self.relay.store.chunk(item.id.content, piece).await {
             Ok(Some(content)) => Ok(content),
             Ok(None) | Err(StoreError::Damaged(_)) => {
                 tracing::error!(id = %item.id, "a message in the queue is damaged: its sender gets a report");
@@ -353,8 +353,8 @@ impl<'a> Conversation<'a> {
         let for_now = || Reply::new(451, (4, 3, 0), "It cannot be read");
         let item = self.item().ok_or_else(for_now)?;
         let mut survey = Survey::default();
-        for chunk in 0..item.chunks() {
-            match self.read(&item, chunk).await {
+        for piece in item.layout().pieces() {
+            match self.read(&item, piece).await {
                 Ok(content) => survey.push(&content),
                 Err(ReadFailure::Damaged) => return Err(Reply::new(554, (5, 3, 0), DAMAGED)),
                 Err(ReadFailure::ForNow) => return Err(for_now()),
@@ -376,11 +376,11 @@ impl<'a> Conversation<'a> {
 
     async fn content(&mut self, first: bool, converted: bool) -> smtp::Piece {
         if first {
-            self.chunk = 0;
+            self.pieces_read = 0;
             self.converter = self.plan.clone().filter(|_| converted).map(Converter::new);
         }
         let Some(item) = self.item() else { return smtp::Piece::BreakOff };
-        if self.chunk >= item.chunks() {
+        let Some(piece) = item.layout().pieces().nth(self.pieces_read) else {
             let Some(converter) = self.converter.take() else { return smtp::Piece::End };
             let mut rest = Vec::new();
             converter.finish(&mut rest);
@@ -389,12 +389,12 @@ impl<'a> Conversation<'a> {
             } else {
                 smtp::Piece::Content(rest.into())
             };
-        }
-        let content = match self.read(&item, self.chunk).await {
+        };
+        let content = match self.read(&item, piece).await {
             Ok(content) => content,
             Err(why) => return self.break_off(why),
         };
-        self.chunk += 1;
+        self.pieces_read += 1;
         match &mut self.converter {
             None => smtp::Piece::Content(content),
             Some(converter) => {

@@ -179,7 +179,8 @@ fn about(item: &Item) -> About<'_> {
         envelope: &item.envelope,
         message_id: item.message_id.as_deref(),
         accepted: item.accepted,
-        octets: item.octets,
+        layout: item.layout(),
+        head: None,
         beginning: None,
     }
 }

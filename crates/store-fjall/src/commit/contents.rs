@@ -17,7 +17,7 @@ use crate::{
 };
 use bytes::Bytes;
 use posta_mail::MailId;
-use posta_store::StoreError;
+use posta_store::{Layout, StoreError};
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt::Display,
@@ -108,6 +108,7 @@ impl Contents {
 impl Committer {
     /// Begins a group of changes.
     pub(crate) fn begin(&mut self) -> Result<(), StoreError> {
+        self.folders.trim();
         self.look_at_disk();
         if self.room == Room::Nothing {
             return Err(StoreError::Full);
@@ -123,6 +124,7 @@ impl Committer {
 
     /// Makes a batch durable, if that is asked for, and then visible.
     pub(crate) fn write(&mut self, mut batch: Batch, sync: bool) -> Result<(), StoreError> {
+        self.reserve_mod_seqs(&mut batch);
         let shown = self.contents.after(&batch);
         for (number, &octets) in &shown {
             match octets {
@@ -143,21 +145,21 @@ impl Committer {
         Ok(())
     }
 
-    /// Puts a content into the group.
-    pub(crate) fn put_content(&mut self, key: ContentKey, octets: &[u8], batch: &mut Batch) {
-        let place = self.log.content(key, octets);
+    /// Puts a piece of a message into the group, which is given in parts.
+    pub(crate) fn put_content(&mut self, key: ContentKey, parts: &[&[u8]], batch: &mut Batch) {
+        let place = self.log.content(key, parts);
         batch.shown.push(place);
         batch.insert(&self.schema.place, key, schema::encode_place(place));
     }
 
-    /// Where the first so many chunks of a content are.
+    /// Returns where the pieces of a message are.
     pub(crate) fn places(
         &self,
         content: MailId,
-        chunks: u32,
+        layout: Layout,
     ) -> Result<Vec<(ContentKey, Place)>, StoreError> {
         let mut places = Vec::new();
-        for index in 0..chunks {
+        for index in layout.pieces() {
             let key = schema::content_key(content, index);
             places.extend(self.schema.place(key)?.map(|place| (key, place)));
         }
@@ -218,7 +220,7 @@ impl Committer {
             let Kind::Content(key) = kind else { continue };
             if self.schema.place(key)? == Some(place) {
                 batch.hidden.push(place);
-                self.put_content(key, Walk::body(&piece), &mut batch);
+                self.put_content(key, &[Walk::body(&piece)], &mut batch);
             }
         }
         self.write(batch, false).map(|()| true)

@@ -8,7 +8,7 @@ use crate::{
     log::{Missing, Position, SEGMENT, Segments},
     tables::{
         key_and_value,
-        schema::{self, Schema},
+        schema::{self, Schema, earlier},
     },
 };
 use fjall::Database;
@@ -159,10 +159,17 @@ pub(crate) fn tell(schema: &Schema, lost: &Lost) -> Result<Vec<(String, u64)>, S
         return Ok(Vec::new());
     }
     let mut counts: BTreeMap<AccountId, u64> = BTreeMap::new();
+    for guard in schema.entry.iter() {
+        let (key, value) = key_and_value(guard)?;
+        if lost.contents.contains(&schema::decode_entry(&key, &value)?.content) {
+            *counts.entry(schema::names_of(&key)?.0).or_default() += 1;
+        }
+    }
     for guard in schema.mailbox.iter() {
         let (key, value) = key_and_value(guard)?;
-        if lost.contents.contains(&schema::decode_entry(&value)?.content) {
-            *counts.entry(schema::account_of(&key)?).or_default() += 1;
+        let entry = earlier::decode_entry(&value)?;
+        if entry.is_some_and(|entry| lost.contents.contains(&entry.content)) {
+            *counts.entry(earlier::decode_key(&key)?.0).or_default() += 1;
         }
     }
     let accounts = schema.accounts("")?.into_iter();

@@ -3,11 +3,7 @@
 use super::Committer;
 use crate::{
     error::failed,
-    tables::{
-        batch::Batch,
-        key_and_value,
-        schema::{self, Removed},
-    },
+    tables::{batch::Batch, key_and_value, schema},
 };
 use posta_mail::{Address, Domain, Timestamp};
 use posta_store::{
@@ -85,11 +81,14 @@ impl Committer {
     ) -> Result<(), StoreError> {
         let account = self.schema.account(address)?.ok_or(StoreError::NoSuchAccount)?;
         let mut batch = Batch::new(&self.schema);
-        for guard in self.schema.mailbox.prefix(account.id.0.to_be_bytes()) {
+        let folders = self.all_folders(account.id)?;
+        for guard in self.schema.entry.prefix(account.id.0.to_be_bytes()) {
             let (key, value) = key_and_value(guard)?;
-            let key = schema::mailbox_key(account.id, schema::uid_of(&key)?);
-            let entry = schema::decode_entry(&value)?;
-            self.move_to_removed(key, Removed { time, purge, entry }, &mut batch);
+            let entry = schema::decode_entry(&key, &value)?;
+            self.take_out(account.id, entry, (time, purge), &mut batch);
+        }
+        for folder in folders.into_iter().filter(|folder| folder.messages > 0) {
+            self.save_folder(account.id, folder.id, &mut batch);
         }
         batch.remove(&self.schema.account, address.as_str());
         let (id, domain) = (account.id, address.domain());
@@ -139,6 +138,7 @@ impl Committer {
             let mut batch = Batch::new(&self.schema);
             let apop = self.drop_secret(SecretOf::Apop(account.id), &mut batch)?;
             batch.remove(&self.schema.kept, schema::removed_account_key(account.id));
+            self.drop_folders(account.id, &mut batch)?;
             self.commit(batch)?;
             self.wipe(SecretOf::Apop(account.id), apop);
         }

@@ -6,11 +6,13 @@ use crate::{
     tables::{
         batch::Batch,
         key_and_value,
-        schema::{self, Removed},
+        schema::{self, Moved, Removed},
     },
 };
 use posta_mail::{MailId, Timestamp};
-use posta_store::{AccountId, Entry, RETRIEVED, StoreError, Uid, Usage};
+use posta_store::{
+    AccountId, Entry, FlagChange, Flags, FlagsChanged, FolderId, ModSeq, StoreError, Uid, Usage,
+};
 use std::{
     collections::{HashMap, HashSet},
     time::Duration,
@@ -20,46 +22,157 @@ use std::{
 const SWEEP: usize = 1_000;
 
 impl Committer {
-    /// Moves entries to `removed`. Those that are not in the mailbox are passed over.
+    /// Removes messages of a folder. Those that are not in it are passed over.
     pub(crate) fn remove(
-        &self,
-        account: AccountId,
-        mut uids: Vec<Uid>,
+        &mut self,
+        (account, folder): (AccountId, FolderId),
+        uids: Vec<Uid>,
         time: Timestamp,
         purge: Timestamp,
         batch: &mut Batch,
     ) -> Result<usize, StoreError> {
-        // The batch does not show its own removals: a message that is named twice would count twice.
-        uids.sort_unstable();
-        uids.dedup();
-        let mut found = Vec::with_capacity(uids.len());
-        for uid in uids {
-            let key = schema::mailbox_key(account, uid);
-            if let Some(value) = self.schema.mailbox.get(key).map_err(failed)? {
-                found.push((key, schema::decode_entry(&value)?));
-            }
+        if !self.load_folder(account, folder)? {
+            return Ok(0);
         }
+        let found = self.schema.standing(account, folder, uids)?;
         // Only now, when nothing can fail any more: the batch belongs to others too.
         let count = found.len();
-        for (key, entry) in found {
-            self.usages.take(account, entry.octets);
-            self.move_to_removed(key, Removed { time, purge, entry }, batch);
+        for entry in found {
+            self.take_out(account, entry, (time, purge), batch);
+        }
+        if count > 0 {
+            self.save_folder(account, folder, batch);
         }
         Ok(count)
     }
 
-    pub(crate) fn move_to_removed(
-        &self,
-        key: schema::MailboxKey,
-        removed: Removed,
+    /// Moves an entry to `expunged`, out of a folder whose state is known and whose record is written with it.
+    pub(crate) fn take_out(
+        &mut self,
+        account: AccountId,
+        entry: Entry,
+        (time, purge): (Timestamp, Timestamp),
         batch: &mut Batch,
     ) {
-        batch.remove(&self.schema.mailbox, key);
-        batch.insert(&self.schema.purge, schema::purge_key(removed.purge, &key), []);
-        batch.insert(&self.schema.removed, key, schema::encode_removed(&removed));
+        let mod_seq = self.next_mod_seq(time);
+        self.vanish(account, &entry, mod_seq, batch);
+        let key = schema::entry_key(account, entry.folder, entry.uid);
+        batch.insert(&self.schema.purging, schema::timed_key(purge, &key), []);
+        let removed = Removed { time, purge, mod_seq, entry };
+        batch.insert(&self.schema.expunged, key, schema::encode_removed(&removed));
     }
 
-    /// Notes what was retrieved. Not synced: what a crash forgets is kept longer.
+    /// Takes a name out of its folder, and notes that it is gone.
+    fn vanish(&mut self, account: AccountId, entry: &Entry, mod_seq: ModSeq, batch: &mut Batch) {
+        let key = schema::entry_key(account, entry.folder, entry.uid);
+        batch.remove(&self.schema.entry, key);
+        self.note_change(account, entry, mod_seq, batch);
+        self.count_out(account, entry, mod_seq);
+    }
+
+    /// Notes that an entry changes, in place of when it changed before.
+    fn note_change(&self, account: AccountId, before: &Entry, mod_seq: ModSeq, batch: &mut Batch) {
+        if before.mod_seq != before.created {
+            let key = schema::changed_key(account, before.mod_seq);
+            batch.remove(&self.schema.changed, key);
+        }
+        let name = schema::encode_name(before.folder, before.uid);
+        batch.insert(&self.schema.changed, schema::changed_key(account, mod_seq), name);
+    }
+
+    /// Puts an entry into a folder whose state is known, as the last there, and remembers what it was called.
+    fn put_again(
+        &mut self,
+        account: AccountId,
+        folder: FolderId,
+        before: Entry,
+        (vanished, time): (ModSeq, Timestamp),
+        batch: &mut Batch,
+    ) -> Result<Uid, StoreError> {
+        let uid = self.next_uid(account, folder)?;
+        let mod_seq = self.next_mod_seq(time);
+        let old = schema::entry_key(account, before.folder, before.uid);
+        let moved = Moved { mod_seq: vanished, folder, uid };
+        batch.insert(&self.schema.moved, old, schema::encode_moved(moved));
+        let flags = before.flags.without(Flags::RETRIEVED);
+        let (created, key) = (mod_seq, schema::entry_key(account, folder, uid));
+        let entry = Entry { folder, uid, flags, created, mod_seq, ..before };
+        batch.insert(&self.schema.entry, key, schema::encode_entry(&entry));
+        self.count_in(account, &entry, batch);
+        Ok(uid)
+    }
+
+    pub(crate) fn move_entries(
+        &mut self,
+        account: AccountId,
+        (from, to): (FolderId, FolderId),
+        uids: Vec<Uid>,
+        (time, purge): (Timestamp, Timestamp),
+    ) -> Result<Vec<(Uid, Uid)>, StoreError> {
+        if !self.load_folder(account, to)? {
+            return Err(StoreError::NoSuchFolder);
+        }
+        if from == to || !self.load_folder(account, from)? {
+            return Ok(Vec::new());
+        }
+        let mut batch = Batch::new(&self.schema);
+        let mut names = Vec::new();
+        for entry in self.schema.standing(account, from, uids)? {
+            let mod_seq = self.next_mod_seq(time);
+            self.vanish(account, &entry, mod_seq, &mut batch);
+            let old = entry.uid;
+            let key = schema::entry_key(account, from, old);
+            batch.insert(&self.schema.purging, schema::timed_key(purge, &key), []);
+            let uid = self.put_again(account, to, entry, (mod_seq, time), &mut batch)?;
+            names.push((old, uid));
+        }
+        if !names.is_empty() {
+            self.save_folder(account, from, &mut batch);
+            self.commit(batch)?;
+            self.views.forget(account);
+        }
+        Ok(names)
+    }
+
+    pub(crate) fn set_flags(
+        &mut self,
+        account: AccountId,
+        folder: FolderId,
+        mut uids: Vec<Uid>,
+        change: &FlagChange,
+        unchanged_since: Option<ModSeq>,
+        time: Timestamp,
+    ) -> Result<FlagsChanged, StoreError> {
+        uids.sort_unstable();
+        uids.dedup();
+        let (mut all, mut batch) = (FlagsChanged::default(), Batch::new(&self.schema));
+        self.load_folder(account, folder)?;
+        for uid in uids {
+            let key = schema::entry_key(account, folder, uid);
+            let Some(before) = self.schema.entry(key)? else { continue };
+            if unchanged_since.is_some_and(|since| before.mod_seq > since) {
+                all.refused.push(uid);
+                continue;
+            }
+            let mut after = before.clone();
+            let is_other = change.apply(&mut after.flags, &mut after.keywords);
+            if is_other.ok_or(StoreError::TooManyKeywords)? {
+                after.mod_seq = self.next_mod_seq(time);
+                self.note_change(account, &before, after.mod_seq, &mut batch);
+                self.count_flags(account, before.flags, &after);
+                batch.insert(&self.schema.entry, key, schema::encode_entry(&after));
+                all.changed.push(uid);
+            }
+        }
+        if !all.changed.is_empty() {
+            self.save_folder(account, folder, &mut batch);
+            self.commit(batch)?;
+        }
+        Ok(all)
+    }
+
+    /// Notes what was retrieved. Not synced: what a crash forgets is kept longer. It is no change that readers
+    /// see.
     pub(crate) fn retrieved(
         &mut self,
         account: AccountId,
@@ -67,14 +180,12 @@ impl Committer {
         time: Timestamp,
     ) -> Result<(), StoreError> {
         let mut batch = Batch::new(&self.schema);
-        for uid in uids {
-            let key = schema::mailbox_key(account, uid);
-            let Some(value) = self.schema.mailbox.get(key).map_err(failed)? else { continue };
-            let mut entry = schema::decode_entry(&value)?;
-            if entry.flags & RETRIEVED == 0 {
-                entry.flags |= RETRIEVED;
-                batch.insert(&self.schema.mailbox, key, schema::encode_entry(&entry));
-                batch.insert(&self.schema.retrieved, schema::purge_key(time, &key), []);
+        for mut entry in self.schema.standing(account, FolderId::INBOX, uids)? {
+            if !entry.flags.has(Flags::RETRIEVED) {
+                entry.flags = entry.flags | Flags::RETRIEVED;
+                let key = schema::entry_key(account, entry.folder, entry.uid);
+                batch.insert(&self.schema.entry, key, schema::encode_entry(&entry));
+                batch.insert(&self.schema.expiring, schema::timed_key(time, &key), []);
             }
         }
         self.begin()?;
@@ -88,28 +199,35 @@ impl Committer {
         purge: Timestamp,
     ) -> Result<usize, StoreError> {
         let mut batch = Batch::new(&self.schema);
-        let mut changed = HashSet::new();
-        let (mut seen, mut count) = (0, 0);
+        let mut due = Vec::new();
+        let mut seen = 0;
         // Due is what is at or before a time; what was retrieved at `before` is not.
         let last = before - Duration::from_micros(1);
-        for guard in self.schema.retrieved.iter().take(SWEEP) {
-            let retrieved_key = guard.key().map_err(failed)?;
-            let Some(key) = schema::due(&retrieved_key, last) else { break };
-            batch.remove(&self.schema.retrieved, retrieved_key);
+        for guard in self.schema.expiring.iter().take(SWEEP) {
+            let timed_key = guard.key().map_err(failed)?;
+            let Some(key) = schema::due(&timed_key, last) else { break };
+            batch.remove(&self.schema.expiring, timed_key);
             seen += 1;
-            let Some(value) = self.schema.mailbox.get(key).map_err(failed)? else { continue };
-            let entry = schema::decode_entry(&value)?;
             // One that was brought back since has not been retrieved again.
-            if entry.flags & RETRIEVED != 0 {
-                let account = schema::account_of(&key)?;
-                self.usages.take(account, entry.octets);
-                self.move_to_removed(key, Removed { time, purge, entry }, &mut batch);
-                changed.insert(account);
-                count += 1;
+            let entry = self.schema.entry(key)?.filter(|it| it.flags.has(Flags::RETRIEVED));
+            if let Some(entry) = entry {
+                due.push((schema::names_of(&key)?.0, entry));
             }
         }
+        let changed: HashSet<_> =
+            due.iter().map(|(account, entry)| (*account, entry.folder)).collect();
+        for &(account, folder) in &changed {
+            self.load_folder(account, folder)?;
+        }
+        let count = due.len();
+        for (account, entry) in due {
+            self.take_out(account, entry, (time, purge), &mut batch);
+        }
+        for &(account, folder) in &changed {
+            self.save_folder(account, folder, &mut batch);
+        }
         self.commit(batch)?;
-        changed.into_iter().for_each(|account| self.views.forget(account));
+        changed.into_iter().for_each(|(account, _)| self.views.forget(account));
         if seen == SWEEP && count == 0 { self.expire(before, time, purge) } else { Ok(count) }
     }
 
@@ -121,41 +239,40 @@ impl Committer {
         let mut batch = Batch::new(&self.schema);
         let count = self.bring_back(account, since, &mut batch)?;
         self.commit(batch)?;
-        self.views.forget(account);
         Ok(count)
     }
 
-    /// Brings messages back that were removed at `since` or later. Returns how many.
+    /// Brings messages back that were removed at `since` or later. Returns the number of them. The names that
+    /// they had stay gone, and are purged when they would have been.
     pub(crate) fn bring_back(
-        &self,
+        &mut self,
         account: AccountId,
         since: Timestamp,
         batch: &mut Batch,
     ) -> Result<usize, StoreError> {
         let mut count = 0;
-        for guard in self.schema.removed.prefix(account.0.to_be_bytes()) {
+        for guard in self.schema.expunged.prefix(account.0.to_be_bytes()) {
             let (key, value) = key_and_value(guard)?;
-            let mut removed = schema::decode_removed(&value)?;
-            if removed.time < since {
+            let Removed { time, mod_seq, mut entry, .. } = schema::decode_removed(&key, &value)?;
+            if time < since {
                 continue;
             }
-            removed.entry.flags &= !RETRIEVED;
-            batch.remove(&self.schema.purge, schema::purge_key(removed.purge, &key));
-            batch.insert(&self.schema.mailbox, key.clone(), schema::encode_entry(&removed.entry));
-            batch.remove(&self.schema.removed, key);
-            self.usages.add(account, removed.entry.octets);
+            entry.flags = entry.flags.without(Flags::DELETED);
+            batch.remove(&self.schema.expunged, key);
+            let folder = self.load_folder_or_inbox(account, entry.folder)?;
+            self.put_again(account, folder, entry, (mod_seq, since), batch)?;
             count += 1;
         }
         Ok(count)
     }
 
-    /// Counts what a mailbox holds, and keeps the count.
-    pub(crate) fn count(&self, account: AccountId) -> Result<Usage, StoreError> {
-        let mut usage = Usage::default();
-        for guard in self.schema.mailbox.prefix(account.0.to_be_bytes()) {
-            usage.messages += 1;
-            usage.octets += schema::octets_of(&guard.value().map_err(failed)?)?;
-        }
+    /// Counts what an account has, and keeps the count.
+    pub(crate) fn count(&mut self, account: AccountId) -> Result<Usage, StoreError> {
+        let folders = self.all_folders(account)?;
+        let usage = folders.iter().fold(Usage::default(), |usage, folder| Usage {
+            messages: usage.messages + folder.messages,
+            octets: usage.octets + folder.octets,
+        });
         self.usages.set(account, usage);
         Ok(usage)
     }
@@ -165,23 +282,56 @@ impl Committer {
         let mut batch = Batch::new(&self.schema);
         // Entries that show a content, counting what this batch takes away.
         let mut shown = HashMap::new();
-        let mut count = 0;
-        for guard in self.schema.purge.iter().take(SWEEP) {
-            let purge_key = guard.key().map_err(failed)?;
-            let Some(key) = schema::due(&purge_key, now) else { break };
-            batch.remove(&self.schema.purge, purge_key);
-            count += 1;
-            let Some(value) = self.schema.removed.get(key).map_err(failed)? else { continue };
-            let entry = schema::decode_removed(&value)?.entry;
-            batch.remove(&self.schema.removed, key);
-            if self.schema.imported.contains_key(key).map_err(failed)? {
-                batch.remove(&self.schema.imported, key);
+        let mut horizons: HashMap<AccountId, ModSeq> = HashMap::new();
+        let (mut seen, mut count) = (0, 0);
+        for guard in self.schema.purging.iter().take(SWEEP) {
+            let timed_key = guard.key().map_err(failed)?;
+            let Some(key) = schema::due(&timed_key, now) else { break };
+            batch.remove(&self.schema.purging, timed_key);
+            seen += 1;
+            let (account, ..) = schema::names_of(&key)?;
+            let mod_seq = if let Some(value) = self.schema.expunged.get(key).map_err(failed)? {
+                let removed = schema::decode_removed(&key, &value)?;
+                batch.remove(&self.schema.expunged, key);
+                self.unshow(&removed.entry, &mut shown, &mut batch)?;
+                count += 1;
+                removed.mod_seq
+            } else if let Some(value) = self.schema.moved.get(key).map_err(failed)? {
+                batch.remove(&self.schema.moved, key);
+                schema::decode_moved(&value)?.mod_seq
+            } else {
+                continue;
+            };
+            if mod_seq != ModSeq(0) {
+                batch.remove(&self.schema.changed, schema::changed_key(account, mod_seq));
+                let horizon = horizons.entry(account).or_default();
+                *horizon = mod_seq.max(*horizon);
             }
-            self.unshow(&entry, &mut shown, &mut batch)?;
         }
+        self.raise_horizons(horizons, &mut batch)?;
         self.commit(batch)?;
         self.release_segments();
-        Ok(accounts + count)
+        let count = accounts + count;
+        if seen == SWEEP && count == 0 { self.sweep(now) } else { Ok(count) }
+    }
+
+    /// Notes from when on names that vanished are known, of the accounts that somebody may ask about.
+    fn raise_horizons(
+        &self,
+        horizons: HashMap<AccountId, ModSeq>,
+        batch: &mut Batch,
+    ) -> Result<(), StoreError> {
+        for (account, horizon) in horizons {
+            let is_known =
+                self.accounts.contains(&account) || self.schema.removed_account(account)?.is_some();
+            let mut ledger = self.schema.ledger(account)?;
+            if is_known && horizon > ledger.horizon {
+                ledger.horizon = horizon;
+                let key = schema::ledger_key(account);
+                batch.insert(&self.schema.folder, key, schema::encode_ledger(ledger));
+            }
+        }
+        Ok(())
     }
 
     /// Takes a content away when its last entry goes.
@@ -205,7 +355,7 @@ impl Committer {
             }
             batch.remove(&self.schema.shown, key);
         }
-        let places = self.places(entry.content, entry.chunks())?;
+        let places = self.places(entry.content, entry.layout())?;
         self.drop_places(places, batch);
         Ok(())
     }

@@ -89,8 +89,15 @@ impl Opener {
         Ok(committer)
     }
 
-    /// Opens the log, and brings the tables up to date from it.
+    /// Opens the log, and brings the tables up to date from it and to the format of this program.
     pub(crate) fn recover(&self, schema: &Schema) -> Result<Committer, StoreError> {
+        let mut committer = self.replay(schema)?;
+        committer.settle_in()?;
+        Ok(committer)
+    }
+
+    /// Opens the log, and brings the tables up to date from it.
+    pub(crate) fn replay(&self, schema: &Schema) -> Result<Committer, StoreError> {
         let disk = Disk::open(&self.directory).map_err(io_failed)?;
         Committer::new(schema.clone(), self, disk)
     }

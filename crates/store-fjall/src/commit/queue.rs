@@ -14,17 +14,13 @@ impl Committer {
     ) -> Result<bool, StoreError> {
         let Settlement { item: id, time, left, deliveries, reports, events } = settlement;
         let Some(old) = self.schema.item(id)? else { return Ok(false) };
-        let exists = |account| self.accounts.contains(account);
-        if !deliveries.iter().all(|delivery| exists(&delivery.account))
-            || !reports.iter().all(|report| self.can_accept(report))
-        {
-            return Err(StoreError::NoSuchAccount);
-        }
+        self.prepare_deliveries(&deliveries)?;
+        reports.iter().try_for_each(|report| self.prepare(report))?;
         let before = if old.shared { self.schema.shown(id.content)? } else { 1 };
         let gone = u64::from(left.is_none());
         let after = before + deliveries.len() as u64 - gone;
         let shared = old.shared || after > 1;
-        let places = if after == 0 { self.places(id.content, old.chunks())? } else { Vec::new() };
+        let places = if after == 0 { self.places(id.content, old.layout())? } else { Vec::new() };
         // From here on nothing may fail: the batch belongs to others too.
         batch.remove(&self.schema.due, schema::due_key(&old));
         batch.effects.push(Effect::Released(id));
@@ -43,10 +39,10 @@ impl Committer {
             self.drop_places(places, batch);
         }
         for delivery in deliveries {
-            let Item { octets, added, .. } = old;
-            self.deliver(delivery, Content { id: id.content, octets, added, shared }, time, batch);
+            let (layout, added, thread) = (old.layout(), old.added, old.thread());
+            let content = Content { id: id.content, layout, added, thread, shared };
+            self.deliver(delivery, content, time, batch)?;
         }
-        self.reserve_uids(batch);
         self.tell(events, batch)?;
         for report in reports {
             self.accept(report, batch)?;

@@ -1,12 +1,21 @@
 //! Stores of earlier formats become stores of this one.
 
+mod folders;
+
 use super::Committer;
 use crate::{
     error::{damaged, failed},
-    tables::{batch::Batch, key_and_value, schema},
+    tables::{
+        batch::Batch,
+        key_and_value,
+        schema::{
+            self,
+            earlier::{self, EarlierEntry},
+        },
+    },
 };
 use posta_mail::{MailId, crlf::CrlfLines};
-use posta_store::{Entry, Item, ItemState, StoreError};
+use posta_store::{Item, ItemState, Layout, StoreError};
 
 /// Octets moved in one transaction, about.
 const MOVE: usize = 1024 * 1024;
@@ -24,6 +33,7 @@ impl Committer {
         if self.schema.format()? < Some(schema::LINES) {
             self.count_lines()?;
         }
+        self.make_folders()?;
         self.schema.is_current()
     }
 
@@ -53,24 +63,26 @@ impl Committer {
         let mut batch = Batch::new(&self.schema);
         for guard in self.schema.mailbox.iter() {
             let (key, value) = key_and_value(guard)?;
-            let mut entry = schema::decode_entry(&value)?;
+            let Some(mut entry) = earlier::decode_entry(&value)? else { continue };
             if self.count_entry(&mut entry)? {
-                batch.insert(&self.schema.mailbox, key, schema::encode_entry(&entry));
+                batch.insert(&self.schema.mailbox, key, earlier::with_added(&value, &entry));
             }
             batch = self.commit_if_full(batch)?;
         }
         for guard in self.schema.removed.iter() {
             let (key, value) = key_and_value(guard)?;
-            let mut removed = schema::decode_removed(&value)?;
-            if self.count_entry(&mut removed.entry)? {
-                batch.insert(&self.schema.removed, key, schema::encode_removed(&removed));
+            let mut entry = earlier::decode_removed(&value)?.entry;
+            if self.count_entry(&mut entry)? {
+                let (times, record) = value.split_at(earlier::REMOVED.min(value.len()));
+                let record = earlier::with_added(record, &entry);
+                batch.insert(&self.schema.removed, key, [times, &record].concat());
             }
             batch = self.commit_if_full(batch)?;
         }
         for guard in self.schema.queue.iter() {
             let (key, value) = key_and_value(guard)?;
             let mut item: Item = schema::decode_json(&value, "an item of the queue")?;
-            item.added = self.added(item.id.content, item.chunks())?;
+            item.added = self.added(item.id.content, item.layout())?;
             if item.added > 0 {
                 batch.insert(&self.schema.queue, key, schema::encode_json(&item)?);
             }
@@ -79,29 +91,30 @@ impl Committer {
         self.commit(batch)
     }
 
-    fn commit_if_full(&mut self, batch: Batch) -> Result<Batch, StoreError> {
+    pub(super) fn commit_if_full(&mut self, batch: Batch) -> Result<Batch, StoreError> {
         if batch.records().len() < MOVE {
             return Ok(batch);
         }
         self.commit(batch)?;
+        self.wait_for_memory();
         Ok(Batch::new(&self.schema))
     }
 
     /// Counts the lines of a message that nobody has counted. Returns whether they have more octets than
     /// are kept; most have not.
-    fn count_entry(&self, entry: &mut Entry) -> Result<bool, StoreError> {
+    fn count_entry(&self, entry: &mut EarlierEntry) -> Result<bool, StoreError> {
         if entry.added > 0 {
             return Ok(false);
         }
-        entry.added = self.added(entry.content, entry.chunks())?;
+        entry.added = self.added(entry.content, Layout::new(0, entry.content_octets()))?;
         entry.octets += entry.added;
         Ok(entry.added > 0)
     }
 
     /// Returns how many octets a content gains as lines: none if it cannot be read.
-    fn added(&self, content: MailId, chunks: u32) -> Result<u64, StoreError> {
+    fn added(&self, content: MailId, layout: Layout) -> Result<u64, StoreError> {
         let (mut lines, mut octets) = (CrlfLines::default(), 0);
-        for index in 0..chunks {
+        for index in layout.pieces() {
             let key = schema::content_key(content, index);
             let Some(place) = self.schema.place(key)? else { return Ok(0) };
             let Some(chunk) = self.contents.read(place, key)? else { return Ok(0) };
@@ -122,7 +135,7 @@ impl Committer {
             let (key, value) = key_and_value(guard)?;
             let key = key.as_ref().try_into().map_err(|_| damaged("a content's key"))?;
             if self.schema.place(key)?.is_none() {
-                self.put_content(key, &value, &mut batch);
+                self.put_content(key, &[&value], &mut batch);
             }
             if self.log.gathered() > MOVE {
                 let full = std::mem::replace(&mut batch, Batch::new(&self.schema));

@@ -59,14 +59,15 @@ impl Header {
     }
 }
 
-/// Appends a piece to a buffer, and answers its checksum.
+/// Appends a piece, whose body is given in parts, to a buffer. Returns its checksum.
 pub(crate) fn push(
     buffer: &mut Vec<u8>,
     segment: u64,
     previous: u64,
     kind: Kind,
-    body: &[u8],
+    parts: &[&[u8]],
 ) -> u64 {
+    let length: usize = parts.iter().map(|part| part.len()).sum();
     let (number, key) = match kind {
         Kind::Content(key) => (1u32, key),
         Kind::Records => (2, ContentKey::default()),
@@ -75,11 +76,12 @@ pub(crate) fn push(
     buffer.extend_from_slice(&[0; CHECKSUM]);
     buffer.extend_from_slice(&previous.to_be_bytes());
     buffer.extend_from_slice(&segment.to_be_bytes());
-    buffer.extend_from_slice(&(body.len() as u32).to_be_bytes());
+    buffer.extend_from_slice(&(length as u32).to_be_bytes());
     buffer.extend_from_slice(&number.to_be_bytes());
     buffer.extend_from_slice(&key);
-    buffer.extend_from_slice(body);
-    let checksum = sum(&buffer[start..start + HEADER], body);
+    parts.iter().for_each(|part| buffer.extend_from_slice(part));
+    let (header, body) = buffer[start..].split_at(HEADER);
+    let checksum = sum(header, body);
     buffer[start..start + CHECKSUM].copy_from_slice(&checksum.to_be_bytes());
     checksum
 }
@@ -114,7 +116,7 @@ mod tests {
     #[test]
     fn a_piece_is_whole_or_not_at_all() {
         let mut buffer = Vec::new();
-        let checksum = push(&mut buffer, 7, 9, Kind::Content([3; 16]), b"body");
+        let checksum = push(&mut buffer, 7, 9, Kind::Content([3; 16]), &[b"bo", b"dy"]);
         let header = whole(&buffer);
         assert_eq!(
             header,

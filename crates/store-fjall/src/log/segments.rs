@@ -142,6 +142,26 @@ impl Segments {
         is_it.then(|| Bytes::from(piece).slice(HEADER..))
     }
 
+    /// Reads the first octets of a piece without looking whether it is whole: for what is only a help.
+    /// Returns none where something else stands in its place.
+    pub(crate) fn beginning(
+        &self,
+        place: Place,
+        key: ContentKey,
+        octets: u32,
+    ) -> Result<Option<Vec<u8>>, StoreError> {
+        let Some(file) = self.reader(place.segment)? else { return Ok(None) };
+        let length = place.length.min(octets);
+        let Some(mut piece) = read_piece(&file, u64::from(place.offset), length)? else {
+            return Ok(None);
+        };
+        let header = piece.first_chunk().and_then(piece::Header::read);
+        let is_it = header.is_some_and(|header| {
+            header.segment == place.segment && header.kind == Kind::Content(key)
+        });
+        Ok(is_it.then(|| piece.split_off(HEADER)))
+    }
+
     fn reader(&self, number: u64) -> Result<Option<Arc<File>>, StoreError> {
         if let Some(file) = self.lock().get(&number) {
             return Ok(Some(file.clone()));

@@ -1,9 +1,12 @@
 //! The mailboxes.
 
 use super::{FjallStore, now};
-use crate::{commit::Request, error::failed, tables::schema};
+use crate::commit::Request;
 use posta_mail::Timestamp;
-use posta_store::{Acceptance, AccountId, Entry, Mailboxes, Maildrop, Pending, Uid, Usage};
+use posta_store::{
+    Acceptance, AccountId, Changes, Entry, FlagChange, FlagsChanged, FolderId, Mailboxes, Maildrop,
+    ModSeq, Pending, Uid, Usage,
+};
 use std::{future::ready, sync::Arc};
 
 impl Mailboxes for FjallStore {
@@ -20,27 +23,64 @@ impl Mailboxes for FjallStore {
         self.read(move |schema| views.open(schema, account))
     }
 
-    fn entry(&self, account: AccountId, uid: Uid) -> Pending<'_, Option<Entry>> {
-        now(|| {
-            let key = schema::mailbox_key(account, uid);
-            if let Some(value) = self.schema()?.mailbox.get(key).map_err(failed)? {
-                return schema::decode_entry(&value).map(Some);
-            }
-            match self.schema()?.removed.get(key).map_err(failed)? {
-                Some(value) => schema::decode_removed(&value).map(|removed| Some(removed.entry)),
-                None => Ok(None),
-            }
-        })
+    fn entry(&self, account: AccountId, folder: FolderId, uid: Uid) -> Pending<'_, Option<Entry>> {
+        now(|| self.schema()?.find(account, folder, uid))
+    }
+
+    fn entries(
+        &self,
+        account: AccountId,
+        folder: FolderId,
+        from: Uid,
+        limit: usize,
+    ) -> Pending<'_, Vec<Entry>> {
+        self.read(move |schema| schema.entries(account, folder, from, limit))
     }
 
     fn remove(
         &self,
         account: AccountId,
+        folder: FolderId,
         uids: Vec<Uid>,
         now: Timestamp,
         purge: Timestamp,
     ) -> Pending<'_, usize> {
-        self.request(|done| Request::Remove { account, uids, time: now, purge, done })
+        self.request(|done| Request::Remove { account, folder, uids, time: now, purge, done })
+    }
+
+    fn move_entries(
+        &self,
+        account: AccountId,
+        from: FolderId,
+        to: FolderId,
+        uids: Vec<Uid>,
+        now: Timestamp,
+        purge: Timestamp,
+    ) -> Pending<'_, Vec<(Uid, Uid)>> {
+        self.alone(move |committer| committer.move_entries(account, (from, to), uids, (now, purge)))
+    }
+
+    fn set_flags(
+        &self,
+        account: AccountId,
+        folder: FolderId,
+        uids: Vec<Uid>,
+        change: FlagChange,
+        unchanged_since: Option<ModSeq>,
+        now: Timestamp,
+    ) -> Pending<'_, FlagsChanged> {
+        self.alone(move |committer| {
+            committer.set_flags(account, folder, uids, &change, unchanged_since, now)
+        })
+    }
+
+    fn changes_since(
+        &self,
+        account: AccountId,
+        since: ModSeq,
+        limit: usize,
+    ) -> Pending<'_, Option<Changes>> {
+        self.read(move |schema| schema.changes_since(account, since, limit))
     }
 
     fn retrieved(&self, account: AccountId, uids: Vec<Uid>, now: Timestamp) -> Pending<'_, ()> {

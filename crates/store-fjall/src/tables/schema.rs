@@ -7,11 +7,14 @@
 //! | `account`  | address, folded              | version, id, credentials |
 //! | `alias`    | address, folded, or `@domain` | version, addresses, a line each |
 //! | `domain`   | name                         | 1 if added by itself, 0 if not; 2 and the name of the domain that it stands for |
-//! | `mailbox`  | account, unique-id           | version, entry |
-//! | `imported` | account, unique-id           | the unique-id that a message brought along |
-//! | `removed`  | account, unique-id           | version, times, entry |
-//! | `retrieved` | time, account, unique-id    | nothing; messages that were retrieved, where they expire |
-//! | `purge`    | purge time, account, unique-id | nothing |
+//! | `folder`   | account, folder              | version, role, UIDVALIDITY, counts, name; with 2^32 - 1 in place of the folder: what the account's folders have in common |
+//! | `entry`    | account, folder, UID         | version, entry |
+//! | `changed`  | account, mod-sequence        | folder, UID: an entry that was changed after it came, or that is gone |
+//! | `moved`    | account, folder, UID         | mod-sequence, folder, UID: the name that the message has since then |
+//! | `expunged` | account, folder, UID         | version, times, mod-sequence, entry: a removed message |
+//! | `expiring` | time, account, folder, UID   | nothing; messages that were retrieved, where they expire |
+//! | `purging`  | purge time, account, folder, UID | nothing; what is due in `expunged` and `moved` |
+//! | `mailbox`, `imported`, `removed`, `retrieved`, `purge` | | formats 1 to 7: `schema/earlier.rs` |
 //! | `place`    | mail id, chunk index         | where the chunk lies in the log |
 //! | `segment`  | number of a segment of the log | octets of it that are shown, if any |
 //! | `shown`    | mail id                      | how many entries show it; only where several do |
@@ -25,13 +28,26 @@
 //! | `collected` | source, unique-id there     | when it was accepted |
 //! | `kept`     | kind, NUL, name              | a record of the server's own |
 //! | `arriving` | mail id                      | nothing; messages with chunks, not accepted yet |
+//!
+//! **Folders without a record.** An inbox and a folder for junk are there without a record, and a record is
+//! written only after so many arrivals, or with a change: its UIDNEXT and its counts are those of the time when
+//! it was written, and what came since then is read from the entries behind that UIDNEXT. So a message that
+//! arrives costs one record of a mailbox. A name that leaves a folder writes the folder's record with it, which
+//! is why a UID is never given twice.
+//!
+//! **Changes.** An entry that nobody changed is found by the mod-sequence with which it came, which increases
+//! with the UID; so only what was changed later, or is gone, is written to `changed`, once for each name.
 
 mod directory;
+pub(crate) mod earlier;
+mod entries;
 
 pub(crate) use directory::{
     ADDED_BY_ITSELF, USED, decode_domain, encode_account, encode_domain_alias,
     encode_removed_account, encode_targets, removed_account_key,
 };
+
+pub(crate) use entries::*;
 
 use super::table::Table;
 use crate::{
@@ -40,7 +56,7 @@ use crate::{
 };
 use fjall::{Database, KeyspaceCreateOptions, PersistMode};
 use posta_mail::{MailId, Timestamp};
-use posta_store::{AccountId, Destination, Entry, Event, Item, ItemId, SourceId, StoreError, Uid};
+use posta_store::{Destination, Event, Item, ItemId, SourceId, StoreError};
 use serde::{Serialize, de::DeserializeOwned};
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -52,8 +68,9 @@ use xxhash_rust::xxh3::xxh3_64;
 /// entry counts its octets as lines; `upgrade.rs` counts those of earlier formats. 6: secrets are sealed in
 /// `secret`, and visits stand apart from their sources; `unsealed.rs` seals those of earlier formats. 7: an account
 /// says whether it forwards, and whether nobody may log in; one of format 6 does neither. Removed accounts
-/// stand in `kept`, and a domain may stand for another.
-const FORMAT: u64 = 7;
+/// stand in `kept`, and a domain may stand for another. 8: mailboxes have folders, and messages
+/// have heads apart from their contents; `commit/upgrade/folders.rs` brings earlier mailboxes there.
+const FORMAT: u64 = 8;
 
 /// The first format whose queue has a lane for each destination.
 pub(crate) const LANES: u64 = 4;
@@ -64,8 +81,14 @@ pub(crate) const LINES: u64 = 5;
 /// The first format that keeps secrets sealed.
 pub(crate) const SEALED: u64 = 6;
 
+/// The first format whose mailboxes have folders.
+pub(crate) const FOLDERS: u64 = 8;
+
 /// The keyspace of formats 1 and 2 that held the contents.
 pub(crate) const OLD_CONTENT: &str = "content";
+
+/// Is there while mailboxes are given folders.
+pub(crate) const WITHOUT_FOLDERS: &str = "without-folders";
 
 /// Names in `meta`.
 const FORMAT_KEY: &str = "format";
@@ -91,17 +114,9 @@ pub(crate) const LAST_ACCOUNT: &str = "last-account";
 /// First octet of each record that may grow fields.
 const RECORD_VERSION: u8 = 1;
 
-/// A bit of an entry: other entries may show its content.
-const SHARED: u8 = 1;
-
-/// A bit of an entry: it tells how many octets its lines add.
-const ADDED: u8 = 2;
-
 /// Octets in memory before a keyspace is written to a table.
 const MEMTABLE: u64 = 4 * 1024 * 1024;
 const HISTORY_MEMTABLE: u64 = 8 * 1024 * 1024;
-
-pub(crate) type MailboxKey = [u8; 16];
 
 /// The database and its keyspaces: cheap handles.
 #[derive(Clone)]
@@ -129,6 +144,13 @@ pub(crate) struct Schema {
     pub(crate) kept: Table,
     pub(crate) visit: Table,
     pub(crate) secret: Table,
+    pub(crate) folder: Table,
+    pub(crate) entry: Table,
+    pub(crate) changed: Table,
+    pub(crate) moved: Table,
+    pub(crate) expunged: Table,
+    pub(crate) expiring: Table,
+    pub(crate) purging: Table,
 }
 
 impl std::fmt::Debug for Schema {
@@ -170,6 +192,13 @@ impl Schema {
             kept: table("kept", MEMTABLE)?,
             visit: table("visit", MEMTABLE)?,
             secret: table("secret", MEMTABLE)?,
+            folder: table("folder", MEMTABLE)?,
+            entry: table("entry", MEMTABLE)?,
+            changed: table("changed", MEMTABLE)?,
+            moved: table("moved", MEMTABLE)?,
+            expunged: table("expunged", MEMTABLE)?,
+            expiring: table("expiring", MEMTABLE)?,
+            purging: table("purging", MEMTABLE)?,
             database,
         };
         match schema.number(FORMAT_KEY)? {
@@ -182,7 +211,7 @@ impl Schema {
     }
 
     /// All tables, by their numbers in the log.
-    pub(crate) fn tables(&self) -> [&Table; 22] {
+    pub(crate) fn tables(&self) -> [&Table; 29] {
         [
             &self.meta,
             &self.account,
@@ -206,6 +235,13 @@ impl Schema {
             &self.kept,
             &self.visit,
             &self.secret,
+            &self.folder,
+            &self.entry,
+            &self.changed,
+            &self.moved,
+            &self.expunged,
+            &self.expiring,
+            &self.purging,
         ]
     }
 
@@ -236,23 +272,6 @@ impl Schema {
     }
 }
 
-pub(crate) fn mailbox_key(account: AccountId, uid: Uid) -> MailboxKey {
-    let mut key = [0; 16];
-    key[..8].copy_from_slice(&account.0.to_be_bytes());
-    key[8..].copy_from_slice(&uid.0.to_be_bytes());
-    key
-}
-
-pub(crate) fn account_of(mailbox_key: &[u8]) -> Result<AccountId, StoreError> {
-    Reader(mailbox_key).u64().map(AccountId)
-}
-
-pub(crate) fn uid_of(mailbox_key: &[u8]) -> Result<Uid, StoreError> {
-    let mut reader = Reader(mailbox_key);
-    reader.u64()?;
-    reader.u64().map(Uid)
-}
-
 pub(crate) fn content_key(content: MailId, index: u32) -> ContentKey {
     let mut key = [0; 16];
     key[..12].copy_from_slice(&content.to_bytes());
@@ -260,16 +279,17 @@ pub(crate) fn content_key(content: MailId, index: u32) -> ContentKey {
     key
 }
 
-pub(crate) fn purge_key(purge: Timestamp, mailbox_key: &[u8]) -> Vec<u8> {
-    let mut key = Vec::with_capacity(8 + mailbox_key.len());
-    key.extend_from_slice(&sortable(purge));
-    key.extend_from_slice(mailbox_key);
+/// A key that is due at a time, with the key of an entry behind that.
+pub(crate) fn timed_key(time: Timestamp, entry_key: &[u8]) -> Vec<u8> {
+    let mut key = Vec::with_capacity(8 + entry_key.len());
+    key.extend_from_slice(&sortable(time));
+    key.extend_from_slice(entry_key);
     key
 }
 
-/// The mailbox key inside a purge key, if its time has come.
-pub(crate) fn due(purge_key: &[u8], now: Timestamp) -> Option<MailboxKey> {
-    let (time, key) = purge_key.split_first_chunk::<8>()?;
+/// The key of an entry behind a time, if that has come.
+pub(crate) fn due(timed_key: &[u8], now: Timestamp) -> Option<EntryKey> {
+    let (time, key) = timed_key.split_first_chunk::<8>()?;
     (*time <= sortable(now)).then(|| key.try_into().ok()).flatten()
 }
 
@@ -362,74 +382,6 @@ fn unsortable(octets: [u8; 8]) -> Option<Timestamp> {
     Timestamp::from_microsecond(micros).ok()
 }
 
-pub(crate) fn encode_entry(entry: &Entry) -> Vec<u8> {
-    let mut value = Vec::with_capacity(46 + entry.prefix.len());
-    push_entry(entry, &mut value);
-    value
-}
-
-fn push_entry(entry: &Entry, value: &mut Vec<u8>) {
-    value.push(RECORD_VERSION);
-    value.extend_from_slice(&entry.octets.to_be_bytes());
-    value.extend_from_slice(&entry.content.to_bytes());
-    value.extend_from_slice(&entry.time.as_microsecond().to_be_bytes());
-    value.extend_from_slice(&entry.flags.to_be_bytes());
-    value.extend_from_slice(&entry.folder.to_be_bytes());
-    let bit = |is_set, bit| if is_set { bit } else { 0 };
-    value.push(bit(entry.shared, SHARED) | bit(entry.added > 0, ADDED));
-    if entry.added > 0 {
-        value.extend_from_slice(&entry.added.to_be_bytes());
-    }
-    value.extend_from_slice(&entry.prefix);
-}
-
-/// The octets that RETR sends, without decoding the rest: a maildrop is listed by them.
-pub(crate) fn octets_of(value: &[u8]) -> Result<u64, StoreError> {
-    let mut reader = Reader(value);
-    reader.version()?;
-    reader.u64()
-}
-
-pub(crate) fn decode_entry(value: &[u8]) -> Result<Entry, StoreError> {
-    let mut reader = Reader(value);
-    reader.version()?;
-    let octets = reader.u64()?;
-    let content = MailId::from_bytes(reader.take()?);
-    let time = reader.time()?;
-    let flags = u32::from_be_bytes(reader.take()?);
-    let folder = u32::from_be_bytes(reader.take()?);
-    let [bits] = reader.take()?;
-    let added = if bits & ADDED != 0 { reader.u64()? } else { 0 };
-    let prefix = reader.0.to_vec();
-    if octets < (prefix.len() as u64).saturating_add(added) {
-        return Err(damaged("an entry's octet count"));
-    }
-    let shared = bits & SHARED != 0;
-    Ok(Entry { content, octets, added, time, flags, folder, shared, prefix })
-}
-
-/// A removed entry.
-pub(crate) struct Removed {
-    pub(crate) time: Timestamp,
-    pub(crate) purge: Timestamp,
-    pub(crate) entry: Entry,
-}
-
-pub(crate) fn encode_removed(removed: &Removed) -> Vec<u8> {
-    let mut value = vec![RECORD_VERSION];
-    value.extend_from_slice(&removed.time.as_microsecond().to_be_bytes());
-    value.extend_from_slice(&removed.purge.as_microsecond().to_be_bytes());
-    push_entry(&removed.entry, &mut value);
-    value
-}
-
-pub(crate) fn decode_removed(value: &[u8]) -> Result<Removed, StoreError> {
-    let mut reader = Reader(value);
-    reader.version()?;
-    let (time, purge) = (reader.time()?, reader.time()?);
-    Ok(Removed { time, purge, entry: decode_entry(reader.0)? })
-}
-
 pub(crate) fn collected_key(source: SourceId, unique_id: &str) -> Vec<u8> {
     [&source.0.to_be_bytes()[..], unique_id.as_bytes()].concat()
 }
@@ -490,6 +442,22 @@ impl Reader<'_> {
 
     pub(crate) fn u64(&mut self) -> Result<u64, StoreError> {
         self.take().map(u64::from_be_bytes)
+    }
+
+    pub(crate) fn u32(&mut self) -> Result<u32, StoreError> {
+        self.take().map(u32::from_be_bytes)
+    }
+
+    pub(crate) fn u16(&mut self) -> Result<u16, StoreError> {
+        self.take().map(u16::from_be_bytes)
+    }
+
+    /// A text, and before it an octet that tells how long it is.
+    pub(crate) fn short_text(&mut self) -> Result<&str, StoreError> {
+        let [length] = self.take()?;
+        let text = self.0.split_off(..usize::from(length));
+        let text = text.and_then(|text| str::from_utf8(text).ok());
+        text.ok_or_else(|| damaged("a text"))
     }
 
     fn time(&mut self) -> Result<Timestamp, StoreError> {

@@ -17,3 +17,9 @@ impl Deref for Table {
         &self.keyspace
     }
 }
+
+impl AsRef<Keyspace> for Table {
+    fn as_ref(&self) -> &Keyspace {
+        &self.keyspace
+    }
+}

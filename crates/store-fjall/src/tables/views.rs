@@ -1,16 +1,15 @@
 //! Maildrops that were opened lately, so that a login does not read the whole mailbox again.
 //!
-//! What arrives has a greater unique-id than all before it, so a view is brought up to date by
-//! reading what is behind its end. Whatever takes messages out of a mailbox, or brings them back,
-//! forgets its view.
+//! What comes into an inbox has a greater UID than all before it, so a view is brought up to date by reading what
+//! is behind its end. Whatever takes messages out of an inbox forgets its view. The first reading goes over all
+//! entries, of which it takes what stands at fixed places in front.
 
 use super::{
     key_and_value,
-    schema::{self, Schema},
+    schema::{self, Listed, Schema},
 };
-use crate::error::failed;
 use parking_lot::{Mutex, MutexGuard};
-use posta_store::{AccountId, Maildrop, StoreError, Summary, Uid};
+use posta_store::{AccountId, FolderId, Maildrop, StoreError, Summary, Uid};
 use std::{collections::HashMap, sync::Arc};
 
 /// Messages in all views; beyond it the memory starts anew.
@@ -21,10 +20,17 @@ pub(crate) struct Views(Mutex<Known>);
 
 #[derive(Debug, Default)]
 struct Known {
-    views: HashMap<AccountId, Arc<Maildrop>>,
+    views: HashMap<AccountId, View>,
     messages: usize,
     /// Counts what was forgotten: a view that was read meanwhile may be out of date.
     forgotten: u64,
+}
+
+#[derive(Debug, Clone)]
+struct View {
+    maildrop: Arc<Maildrop>,
+    /// The UID behind the last that was read.
+    next: Uid,
 }
 
 impl Views {
@@ -38,22 +44,23 @@ impl Views {
             let known = self.lock();
             (known.views.get(&account).cloned(), known.forgotten)
         };
-        let last = known.as_ref().and_then(|view| view.messages.last()).map(|last| last.uid);
-        let first = last.map_or(Uid(0), |last| Uid(last.0 + 1));
-        let mut arrived = read(schema, account, first)?;
-        let view = match known {
-            Some(view) if arrived.messages.is_empty() => return Ok(view),
+        let mut arrived = Maildrop::default();
+        let first = known.as_ref().map_or(Uid(0), |view| view.next);
+        let next = read(schema, account, first, &mut arrived)?;
+        let mut whole = match known {
+            Some(view) if arrived.messages.is_empty() => return Ok(view.maildrop),
             Some(view) => {
-                let mut whole = Maildrop::clone(&view);
+                let mut whole = Maildrop::clone(&view.maildrop);
                 arrived.messages.into_iter().for_each(|message| whole.push(message));
                 whole.imported.append(&mut arrived.imported);
                 whole
             }
             None => arrived,
         };
-        let view = Arc::new(view);
-        self.keep(account, view.clone(), forgotten);
-        Ok(view)
+        whole.sort();
+        let maildrop = Arc::new(whole);
+        self.keep(account, View { maildrop: maildrop.clone(), next }, forgotten);
+        Ok(maildrop)
     }
 
     /// Whether a mailbox was opened lately.
@@ -61,18 +68,18 @@ impl Views {
         self.lock().views.contains_key(&account)
     }
 
-    fn keep(&self, account: AccountId, view: Arc<Maildrop>, forgotten: u64) {
+    fn keep(&self, account: AccountId, view: View, forgotten: u64) {
         let mut known = self.lock();
         if known.forgotten != forgotten {
             return;
         }
-        if known.messages + view.messages.len() > MESSAGES {
+        if known.messages + view.maildrop.messages.len() > MESSAGES {
             known.views.clear();
             known.messages = 0;
         }
-        known.messages += view.messages.len();
+        known.messages += view.maildrop.messages.len();
         if let Some(old) = known.views.insert(account, view) {
-            known.messages -= old.messages.len();
+            known.messages -= old.maildrop.messages.len();
         }
     }
 
@@ -81,7 +88,7 @@ impl Views {
         let mut known = self.lock();
         known.forgotten += 1;
         if let Some(old) = known.views.remove(&account) {
-            known.messages -= old.messages.len();
+            known.messages -= old.maildrop.messages.len();
         }
     }
 
@@ -98,25 +105,24 @@ impl Views {
     }
 }
 
-/// The messages of a mailbox from a unique-id on.
-fn read(schema: &Schema, account: AccountId, first: Uid) -> Result<Maildrop, StoreError> {
-    let range = schema::mailbox_key(account, first)..=schema::mailbox_key(account, Uid(u64::MAX));
-    let mut maildrop = Maildrop::default();
-    for guard in schema.mailbox.range(range.clone()) {
+/// Reads the messages of an inbox from a UID on into a maildrop. Returns the UID behind the last.
+fn read(
+    schema: &Schema,
+    account: AccountId,
+    first: Uid,
+    maildrop: &mut Maildrop,
+) -> Result<Uid, StoreError> {
+    let key = |uid| schema::entry_key(account, FolderId::INBOX, uid);
+    let mut next = first;
+    for guard in schema.entry.range(key(first)..=key(Uid(u32::MAX))) {
         let (key, value) = key_and_value(guard)?;
-        let uid = schema::uid_of(&key)?;
-        maildrop.push(Summary { uid, octets: schema::octets_of(&value)? });
-    }
-    if maildrop.messages.is_empty() {
-        return Ok(maildrop);
-    }
-    for guard in schema.imported.range(range) {
-        let (key, value) = guard.into_inner().map_err(failed)?;
-        let uid = schema::uid_of(&key)?;
-        // Removed messages keep theirs until they are purged.
-        if maildrop.messages.binary_search_by_key(&uid, |message| message.uid).is_ok() {
-            maildrop.imported.insert(uid, String::from_utf8_lossy(&value).into_owned());
+        let (.., uid) = schema::names_of(&key)?;
+        let Listed { octets, number, is_imported } = schema::listed(&value)?;
+        maildrop.push(Summary { number, octets, uid });
+        if is_imported && let Some(id) = schema::decode_entry(&key, &value)?.unique_id.imported {
+            maildrop.imported.insert(uid, id.into());
         }
+        next = Uid(uid.0.saturating_add(1));
     }
-    Ok(maildrop)
+    Ok(next)
 }

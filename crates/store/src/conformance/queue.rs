@@ -1,9 +1,8 @@
 //! The queue's and the history's part of the suite.
 
-use super::{Make, add, at, message, read, uids};
+use super::{INBOX, Make, add, at, delivery, message, read, uids};
 use crate::{
-    Delivery, Destination, Envelope, Event, Item, ItemId, ItemState, Settlement, Store, Waiting,
-    What,
+    Destination, Envelope, Event, Item, ItemId, ItemState, Settlement, Store, Waiting, What,
 };
 use posta_mail::{
     ReversePath, Timestamp,
@@ -25,9 +24,11 @@ pub fn item(number: u64, index: u32, due: Timestamp, priority: i8) -> Item {
     Item {
         id: ItemId { content: posta_mail::MailId::new(at(0), number), index },
         octets: 4,
+        head: 0,
         added: 1,
         accepted: at(0),
         message_id: Some("<1@x.test>".to_owned()),
+        thread: None,
         envelope: Envelope {
             reverse_path: ReversePath::Null,
             envelope_id: None,
@@ -150,7 +151,7 @@ async fn content_stays_while_anything_shows_it(store: &dyn Store) {
     store.accept(acceptance).await.unwrap();
     store.settle(done(one.id)).await.unwrap();
     let uid = uids(store, ana).await[0];
-    store.remove(ana, vec![uid], at(1), at(2)).await.unwrap();
+    store.remove(ana, INBOX, vec![uid], at(1), at(2)).await.unwrap();
     assert_eq!(store.sweep(at(3)).await.unwrap(), 1);
     assert!(store.chunk(content, 0).await.unwrap().is_some(), "an item still needs it");
     store.settle(done(two.id)).await.unwrap();
@@ -158,15 +159,15 @@ async fn content_stays_while_anything_shows_it(store: &dyn Store) {
     // A message that is kept back for a mailbox, and goes there in the end.
     let held = item(2, 0, at(1), 0);
     put(store, 2, vec![held.clone()]).await;
-    let to = |account| Delivery { account, prefix: b"p: \r\n".to_vec(), unique_id: None };
+    let to = |account| delivery(account, b"p: \r\n".to_vec());
     let settlement = Settlement { deliveries: vec![to(ana), to(ana)], ..done(held.id) };
     store.settle(settlement).await.unwrap();
     let [one, two] = uids(store, ana).await[..] else { panic!("two deliveries") };
     assert_eq!(read(store, ana, two).await, b"p: \r\nx\r\n\n");
-    store.remove(ana, vec![one], at(1), at(2)).await.unwrap();
+    store.remove(ana, INBOX, vec![one], at(1), at(2)).await.unwrap();
     store.sweep(at(3)).await.unwrap();
     assert_eq!(read(store, ana, two).await, b"p: \r\nx\r\n\n");
-    store.remove(ana, vec![two], at(1), at(2)).await.unwrap();
+    store.remove(ana, INBOX, vec![two], at(1), at(2)).await.unwrap();
     store.sweep(at(3)).await.unwrap();
     assert!(store.chunk(held.id.content, 0).await.unwrap().is_none());
 }

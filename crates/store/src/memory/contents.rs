@@ -1,7 +1,10 @@
 //! The contents of the reference store.
 
 use super::{Inner, MemoryStore};
-use crate::{contents::Contents, error::Pending};
+use crate::{
+    contents::{Contents, HEAD, Layout},
+    error::Pending,
+};
 use bytes::Bytes;
 use posta_mail::MailId;
 
@@ -24,6 +27,9 @@ impl Contents for MemoryStore {
 
     fn chunk(&self, content: MailId, index: u32) -> Pending<'_, Option<Bytes>> {
         self.with(|inner| {
+            if index == HEAD {
+                return Ok(inner.heads.get(&content).cloned());
+            }
             let chunks = inner.content.get(&content);
             Ok(chunks.and_then(|chunks| chunks.get(index as usize)).cloned())
         })
@@ -31,6 +37,17 @@ impl Contents for MemoryStore {
 }
 
 impl Inner {
+    /// Keeps the end of a message's content, and its head.
+    pub(super) fn put_content(&mut self, id: MailId, layout: Layout, head: Vec<u8>, rest: Vec<u8>) {
+        let chunks = self.content.entry(id).or_default();
+        if layout.has_own_head() {
+            self.heads.insert(id, head.into());
+            chunks.push(rest.into());
+        } else {
+            chunks.push([head, rest].concat().into());
+        }
+    }
+
     /// Counts an entry or an item out, with whose last the content goes.
     pub(super) fn unshow(&mut self, content: MailId) {
         if let Some(shown) = self.shown.get_mut(&content) {
@@ -38,6 +55,7 @@ impl Inner {
             if *shown == 0 {
                 self.shown.remove(&content);
                 self.content.remove(&content);
+                self.heads.remove(&content);
             }
         }
     }

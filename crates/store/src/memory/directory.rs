@@ -224,9 +224,10 @@ impl Inner {
         purge: Timestamp,
     ) -> Result<(), StoreError> {
         let account = self.accounts.remove(address).ok_or(StoreError::NoSuchAccount)?;
-        let uids: Vec<_> = self.mailbox(account.id).map(|(uid, _)| uid).collect();
-        for uid in uids {
-            self.remove((account.id, uid), now, purge);
+        let entries = self.of_account(account.id);
+        let keys: Vec<_> = entries.map(|entry| (account.id, entry.folder, entry.uid)).collect();
+        for key in keys {
+            self.remove(key, now, purge);
         }
         self.removed_accounts.insert(account.id, RemovedAccount { account, time: now, purge });
         self.leave_domain(address.domain());
@@ -253,6 +254,8 @@ impl Inner {
             self.removed_accounts.extract_if(.., |_, removed| removed.purge <= now).collect();
         for (id, _) in &due {
             self.secrets.remove(&SecretOf::Apop(*id));
+            self.ledgers.remove(id);
+            self.folders.retain(|(account, _), _| account != id);
             let sources = self.sources.values().filter(|source| source.account == *id);
             let sources: Vec<_> = sources.map(|source| source.id).collect();
             for source in sources {

@@ -1,6 +1,6 @@
 //! The queue in its simplest form.
 
-use super::{Inner, MemoryStore};
+use super::{Content, Inner, MemoryStore};
 use crate::{
     error::{Pending, StoreError},
     item::{Destination, Item, ItemId, ItemState},
@@ -72,7 +72,14 @@ impl Inner {
         }
         let shared = self.shown.get(&item.content).is_some_and(|&shown| shown > 1);
         for delivery in deliveries {
-            self.deliver(delivery, item.content, old.octets, old.added, time, shared);
+            let content = Content {
+                id: item.content,
+                layout: old.layout(),
+                added: old.added,
+                thread: old.thread(),
+                shared,
+            };
+            self.deliver(delivery, content, time);
         }
         match left {
             Some(left) => {

@@ -1,7 +1,11 @@
 //! The upkeep of the reference store.
 
-use super::MemoryStore;
-use crate::{error::Pending, upkeep::Upkeep};
+use super::{Inner, MemoryStore};
+use crate::{
+    error::Pending,
+    names::{AccountId, ModSeq},
+    upkeep::Upkeep,
+};
 use posta_mail::Timestamp;
 
 impl Upkeep for MemoryStore {
@@ -11,10 +15,27 @@ impl Upkeep for MemoryStore {
             let due: Vec<_> =
                 inner.removed.extract_if(.., |_, removed| removed.purge <= now).collect();
             for (key, removed) in &due {
-                inner.imported.remove(key);
+                inner.forget_name(key.0, removed.mod_seq);
                 inner.unshow(removed.entry.content);
+            }
+            let names: Vec<_> = inner.moved.extract_if(.., |_, it| it.purge <= now).collect();
+            for (key, moved) in names {
+                inner.forget_name(key.0, moved.mod_seq);
             }
             Ok(accounts + due.len())
         })
+    }
+}
+
+impl Inner {
+    /// Forgets that a name vanished: whoever asks for the changes since before that hears that they are not
+    /// known.
+    fn forget_name(&mut self, account: AccountId, mod_seq: ModSeq) {
+        self.changed.remove(&(account, mod_seq));
+        let is_known = self.has_account(account) || self.removed_accounts.contains_key(&account);
+        if is_known {
+            let horizon = &mut self.ledgers.entry(account).or_default().horizon;
+            *horizon = mod_seq.max(*horizon);
+        }
     }
 }

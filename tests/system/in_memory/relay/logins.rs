@@ -45,7 +45,7 @@ async fn a_smarthost_is_offered_one_login_after_the_other() {
         ("TLS cGFyb2xh", "235 2.7.0 in"),
     ];
     for (answers, expected) in [(scram, ["SCRAM-SHA-256", "PLAIN"]), (plain, ["PLAIN", "LOGIN"])] {
-        let (two, heard) = Box::pin(through(answers)).await;
+        let (two, heard) = through(answers).await;
         two.send("<ana@x.test>", &["<a@far.test>"]).await;
         two.tried(None).await;
         assert_eq!(tried(&heard), expected);
@@ -69,7 +69,7 @@ async fn a_smarthost_that_lets_nobody_in_is_told_of() {
         (&forged, 1, "it is an impostor"),
         (&unsafe_only, 0, "it offers no login that is safe"),
     ] {
-        let (two, heard) = Box::pin(through(answers.to_vec().leak())).await;
+        let (two, heard) = through(answers.to_vec().leak()).await;
         two.send("<ana@x.test>", &["<a@far.test>"]).await;
         let line = two.tried(Some(1)).await.unwrap();
         let reply = line.recipients[0].reply.as_ref().unwrap();

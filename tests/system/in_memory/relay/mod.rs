@@ -11,7 +11,7 @@ mod trace;
 
 use crate::settings::{relay_settings, settings};
 use posta_mail::{
-    ReversePath, Timestamp,
+    ReversePath, ThreadId, Timestamp,
     envelope::{Body, Notify},
 };
 use posta_net::{
@@ -147,8 +147,10 @@ async fn two_with(zone: FixedZone, relay: RelaySettings) -> Two {
     let net = Arc::new(MemoryNet::default());
     let clock = Arc::new(SimulatedClock::new(Timestamp::from_second(1_800_000_000).unwrap(), 7));
     let shared = Shared { net, clock, zone, relay, tls: hops::trusting() };
-    let ours = side("mail.x.test", "127.0.0.1", &["127.0.0.1/32"], &["ana@x.test"], &shared).await;
-    let theirs = side("mx.y.test", "192.0.2.25", &[], &["bob@y.test"], &shared).await;
+    let ours = side("mail.x.test", "127.0.0.1", &["127.0.0.1/32"], &["ana@x.test"], &shared);
+    let ours = Box::pin(ours).await;
+    let theirs = side("mx.y.test", "192.0.2.25", &[], &["bob@y.test"], &shared);
+    let theirs = Box::pin(theirs).await;
     let Shared { net, clock, .. } = shared;
     Two { net, clock, ours, _theirs: theirs }
 }
@@ -434,9 +436,11 @@ async fn reports_are_as_secret_as_what_they_are_about() {
     let item = Item {
         id: ItemId { content: id, index: 0 },
         octets: 4,
+        head: 0,
         added: 0,
         accepted: time,
         message_id: None,
+        thread: None,
         envelope: Envelope {
             reverse_path: ReversePath::Address("bob@y.test".parse().unwrap()),
             envelope_id: None,
@@ -463,8 +467,10 @@ async fn reports_are_as_secret_as_what_they_are_about() {
     let acceptance = Acceptance {
         id,
         time,
+        head: Vec::new(),
         chunks: 0,
         added: 0,
+        thread: ThreadId::alone(id),
         rest: b"a\r\n".to_vec(),
         deliveries: Vec::new(),
         items: vec![item],

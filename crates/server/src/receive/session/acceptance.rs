@@ -1,7 +1,7 @@
 //! What a session knows of a message once it has come whole: its envelope, and where it comes from.
 
 use super::SmtpHost;
-use crate::{deliver::Message, receive::content::Incoming};
+use crate::{deliver::Message, directory::Recipient, receive::content::Incoming};
 use posta_mail::{
     ReversePath, Timestamp,
     envelope::{Body, Hold, MailParameters},
@@ -12,8 +12,15 @@ use std::time::Duration;
 
 impl SmtpHost {
     /// Returns a message that has come whole, as it is handed to delivery.
-    pub(super) fn message(&mut self, mail: Mail, incoming: Incoming) -> Message {
-        let (octets, added) = (incoming.octets(), incoming.added());
+    pub(super) fn message(
+        &mut self,
+        mail: Mail,
+        recipients: &[Recipient],
+        incoming: Incoming,
+    ) -> Message {
+        let head = self.received(mail.parameters.utf8, &incoming, recipients).into_bytes();
+        let (octets, added) = (incoming.octets() + head.len() as u64, incoming.added());
+        let thread = incoming.thread();
         let needs_utf8 = incoming.needs_utf8();
         let Incoming { id, time, chunks, rest, message_id, is_eight_bit, hops, .. } = incoming;
         let Mail { reverse_path, mut parameters } = mail;
@@ -33,10 +40,12 @@ impl SmtpHost {
         Message {
             id,
             time,
+            head,
             chunks,
             rest,
             octets,
             added,
+            thread,
             hops,
             message_id,
             origin,

@@ -1,0 +1,179 @@
+//! What has changed in an account since a mod-sequence.
+//!
+//! Two kinds of records tell of it: `changed`, of what was changed after it came and of what is gone, in the order of
+//! the changes; and the entries of each folder, of what came and was not changed since, in the order of their
+//! UIDs, which is that of their mod-sequences. Of each as much is read as is asked for, and what is found is put
+//! into one order. All is read as it was at one moment.
+
+use super::{
+    key_and_value,
+    schema::{self, Schema},
+};
+use crate::error::failed;
+use fjall::{Readable, Snapshot};
+use posta_store::{AccountId, Changes, Entry, FolderId, ModSeq, StoreError, Uid};
+
+/// A change that was found.
+enum Found {
+    /// The entry as it is now.
+    Entry(Box<Entry>),
+    /// A name that vanished.
+    Vanished(FolderId, Uid),
+}
+
+/// What was found so far.
+struct Gathered {
+    limit: usize,
+    found: Vec<(ModSeq, Found)>,
+    /// Up to where everything was found.
+    complete: ModSeq,
+}
+
+impl Gathered {
+    fn push(&mut self, mod_seq: ModSeq, what: Found) {
+        self.found.push((mod_seq, what));
+        if self.found.len() > 4 * self.limit {
+            self.cut();
+        }
+    }
+
+    /// Keeps the first of what was found, as much as was asked for.
+    fn cut(&mut self) {
+        self.found.sort_by_key(|(mod_seq, _)| *mod_seq);
+        self.found.retain(|(mod_seq, _)| *mod_seq <= self.complete);
+        if self.found.len() > self.limit {
+            self.found.truncate(self.limit);
+            self.complete = self.found.last().map_or(self.complete, |(mod_seq, _)| *mod_seq);
+        }
+    }
+}
+
+impl Schema {
+    /// Returns some of what has changed; none if that is not known any more.
+    pub(crate) fn changes_since(
+        &self,
+        account: AccountId,
+        since: ModSeq,
+        limit: usize,
+    ) -> Result<Option<Changes>, StoreError> {
+        let snapshot = self.database.snapshot();
+        let ledger = snapshot.get(&self.folder, schema::ledger_key(account)).map_err(failed)?;
+        let ledger = ledger.map(|value| schema::decode_ledger(&value)).transpose()?;
+        if since < ledger.unwrap_or_default().horizon {
+            return Ok(None);
+        }
+        let mut gathered =
+            Gathered { limit: limit.max(1), found: Vec::new(), complete: ModSeq(u64::MAX) };
+        self.gather_changed(&snapshot, account, since, &mut gathered)?;
+        for folder in self.folder_ids(account)? {
+            self.gather_arrived(&snapshot, account, folder, since, &mut gathered)?;
+        }
+        gathered.cut();
+        let is_all = gathered.complete == ModSeq(u64::MAX);
+        let last = gathered.found.last().map_or(since, |(mod_seq, _)| *mod_seq);
+        let up_to = if is_all { last } else { gathered.complete };
+        let mut changes = Changes { up_to, is_all, ..Changes::default() };
+        for (_, found) in gathered.found {
+            match found {
+                Found::Entry(entry) => changes.entries.push(*entry),
+                Found::Vanished(folder, uid) => changes.vanished.push((folder, uid)),
+            }
+        }
+        Ok(Some(changes))
+    }
+
+    fn gather_changed(
+        &self,
+        snapshot: &Snapshot,
+        account: AccountId,
+        since: ModSeq,
+        gathered: &mut Gathered,
+    ) -> Result<(), StoreError> {
+        let first = schema::changed_key(account, ModSeq(since.0.saturating_add(1)));
+        let last = schema::changed_key(account, ModSeq(u64::MAX));
+        let (mut seen, mut reached) = (0, since);
+        for guard in snapshot.range(&self.changed, first..=last) {
+            if seen == gathered.limit {
+                gathered.complete = reached.min(gathered.complete);
+                break;
+            }
+            seen += 1;
+            let (key, value) = key_and_value(guard)?;
+            reached = schema::mod_seq_of(&key)?;
+            let (folder, uid) = schema::decode_name(&value)?;
+            let key = schema::entry_key(account, folder, uid);
+            let found = match snapshot.get(&self.entry, key).map_err(failed)? {
+                Some(value) => Found::Entry(schema::decode_entry(&key, &value)?.into()),
+                None => Found::Vanished(folder, uid),
+            };
+            gathered.push(reached, found);
+        }
+        Ok(())
+    }
+
+    fn gather_arrived(
+        &self,
+        snapshot: &Snapshot,
+        account: AccountId,
+        folder: FolderId,
+        since: ModSeq,
+        gathered: &mut Gathered,
+    ) -> Result<(), StoreError> {
+        let Some(first) = self.first_after(snapshot, account, folder, since)? else {
+            return Ok(());
+        };
+        let first = schema::entry_key(account, folder, first);
+        let last = schema::entry_key(account, folder, Uid(u32::MAX));
+        let (mut seen, mut reached) = (0, since);
+        for guard in snapshot.range(&self.entry, first..=last) {
+            if seen == gathered.limit {
+                gathered.complete = reached.min(gathered.complete);
+                break;
+            }
+            seen += 1;
+            let (key, value) = key_and_value(guard)?;
+            let entry = schema::decode_entry(&key, &value)?;
+            reached = entry.created;
+            // What was changed since it came is told of by that.
+            if entry.mod_seq == entry.created {
+                gathered.push(reached, Found::Entry(entry.into()));
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns the first UID of a folder, or one before it, that came after a mod-sequence; none if none did.
+    fn first_after(
+        &self,
+        snapshot: &Snapshot,
+        account: AccountId,
+        folder: FolderId,
+        since: ModSeq,
+    ) -> Result<Option<Uid>, StoreError> {
+        let key = |uid| schema::entry_key(account, folder, Uid(uid));
+        let read = |guard: Option<fjall::Guard>| -> Result<Option<(u32, ModSeq)>, StoreError> {
+            let Some(guard) = guard else { return Ok(None) };
+            let (key, value) = key_and_value(guard)?;
+            let entry = schema::decode_entry(&key, &value)?;
+            Ok(Some((entry.uid.0, entry.created)))
+        };
+        let all = key(0)..=key(u32::MAX);
+        let Some((last, created)) = read(snapshot.range(&self.entry, all).next_back())? else {
+            return Ok(None);
+        };
+        if created <= since {
+            return Ok(None);
+        }
+        // Halves what is left: all before `low` came too early, and nothing from `high` on did.
+        let (mut low, mut high) = (0, last);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            match read(snapshot.range(&self.entry, key(middle)..=key(high)).next())? {
+                Some((uid, created)) if created <= since => low = uid + 1,
+                // What is found came later; where nothing is, nothing came too early.
+                Some(_) | None => high = middle,
+            }
+        }
+        Ok(Some(Uid(low)))
+    }
+}
