@@ -41,6 +41,10 @@ enum Command {
     #[command(subcommand)]
     Domain(command::domain::Command),
     #[command(subcommand)]
+    Mail(command::mail::Command),
+    #[command(subcommand)]
+    Folder(command::folder::Command),
+    #[command(subcommand)]
     Collect(command::collect::Command),
     #[command(subcommand)]
     Lockout(command::lockout::Command),
@@ -92,6 +96,8 @@ fn run(command: Command, umask: u32, level: Option<Level>, log: &Log) -> anyhow:
         Command::Account(command) => command::account::run(command),
         Command::Alias(command) => command::alias::run(command),
         Command::Domain(command) => command::domain::run(command),
+        Command::Mail(command) => command::mail::run(command),
+        Command::Folder(command) => command::folder::run(command),
         Command::Collect(command) => command::collect::run(command),
         Command::Lockout(command) => command::lockout::run(command),
         Command::Queue(command) => command::queue::run(command),

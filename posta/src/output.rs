@@ -41,6 +41,16 @@ pub(crate) fn styled(words: Arguments<'_>) {
     end_if_broken(writeln!(anstream::stdout().lock(), "{words}"));
 }
 
+/// Prints a piece of a message: as it is, or on a terminal only what can be seen.
+pub(crate) fn message(octets: &[u8], is_terminal: bool) {
+    if is_terminal {
+        let text = String::from_utf8_lossy(octets).replace("\r\n", "\n");
+        end_if_broken(io::stdout().lock().write_all(visible(format_args!("{text}")).as_bytes()));
+    } else {
+        end_if_broken(io::stdout().lock().write_all(octets));
+    }
+}
+
 /// Returns a value as JSON, on several lines.
 pub(crate) fn json<T: Serialize + ?Sized>(value: &T) -> Result<String> {
     let json = serde_json::to_string_pretty(value)?;

@@ -5,6 +5,7 @@ mod account;
 mod alias;
 pub mod control;
 mod domain;
+mod mailbox;
 mod queue;
 mod source;
 mod trace;
@@ -13,6 +14,7 @@ mod unknown;
 pub use account::{AccountLine, RemovedLine};
 pub use alias::{AliasError, AliasLine, AliasState};
 pub use domain::DomainLine;
+pub use mailbox::{FolderLine, FolderRequest, MailLine, MailRequest};
 pub use source::SourceLine;
 
 pub use queue::{DestinationLine, QueueAction, QueueLine, QueueRecipient, Selection};
@@ -218,6 +220,23 @@ pub enum Request {
         /// A client's address or network, or a name.
         who: String,
     },
+    /// Does something with the mail in a folder of an account.
+    Mail {
+        /// The account's address.
+        address: String,
+        /// The folder's name; the inbox without it.
+        #[serde(default)]
+        folder: Option<String>,
+        /// What is done.
+        request: MailRequest,
+    },
+    /// Does something with the folders of an account.
+    Folder {
+        /// The account's address.
+        address: String,
+        /// What is done.
+        request: FolderRequest,
+    },
     /// Makes a domain foreign.
     DomainRemove {
         /// Its name.
@@ -306,6 +325,22 @@ pub enum Response {
         /// Where the next page goes on; none if this is the last.
         next: Option<ItemId>,
     },
+    /// Messages of a folder, by UID.
+    Mail {
+        /// A page of them.
+        lines: Vec<MailLine>,
+        /// The last UID of the page; none if there are no more messages.
+        next: Option<u32>,
+    },
+    /// A piece of a message.
+    Piece {
+        /// Its octets, in base64.
+        octets: String,
+        /// Where the next piece begins; none if this is the last.
+        next: Option<u64>,
+    },
+    /// The folders of an account.
+    Folders(Vec<FolderLine>),
     /// How much of the queue goes where.
     QueueSummary(Vec<DestinationLine>),
     /// So many were changed.
@@ -376,6 +411,9 @@ pub enum AdminError {
          `posta account rename {0} OTHER`, then `posta account undelete {0}`"
     )]
     Succeeded(Address, Timestamp),
+    /// Something about mail or folders cannot be done as it was asked, in words.
+    #[error("{0}")]
+    Mail(String),
     /// There is no such lock-out.
     #[error("{0} is not locked out; `posta lockout list` names who is")]
     NoLockout(String),
@@ -489,6 +527,10 @@ impl Admin {
                 return self.change_queue(&selection, action).await;
             }
             Request::Trace { named, within } => return self.trace(&named, within).await,
+            Request::Mail { address, folder, request } => {
+                return self.mail(address, folder, request).await;
+            }
+            Request::Folder { address, request } => return self.folders(address, request).await,
             Request::DomainList => return self.domains().await,
             Request::LockoutList => return Ok(Response::Lockouts(self.lockouts())),
             Request::LockoutLift { who } => self.lift(who)?,

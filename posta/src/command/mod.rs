@@ -9,7 +9,9 @@ pub(crate) mod demo;
 pub(crate) mod domain;
 pub(crate) mod explain;
 pub(crate) mod fetch;
+pub(crate) mod folder;
 pub(crate) mod lockout;
+pub(crate) mod mail;
 pub(crate) mod queue;
 pub(crate) mod send;
 pub(crate) mod serve;
@@ -52,6 +54,11 @@ fn show<T: Serialize + ?Sized>(list: &T, json: bool, print: impl FnOnce(&T)) -> 
         print(list);
     }
     Ok(())
+}
+
+/// Returns a number of octets as a person reads it: `12.3 KiB`.
+fn size(octets: u64) -> String {
+    bytesize::ByteSize::b(octets).display().iec().to_string()
 }
 
 /// A password, from standard input or asked for on the terminal; never an argument, which every

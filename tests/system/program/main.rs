@@ -6,6 +6,7 @@ mod cli;
 mod collect;
 mod documents;
 mod elsewhere;
+mod folders;
 mod logs;
 mod mistakes;
 mod outbound;

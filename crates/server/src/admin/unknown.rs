@@ -46,7 +46,9 @@ fn address(request: &Request) -> Option<&str> {
         | Request::AccountAllow { address, .. }
         | Request::AccountDisallow { address, .. }
         | Request::SourceAdd { address, .. }
-        | Request::TakeOver { address, .. } => Some(address),
+        | Request::TakeOver { address, .. }
+        | Request::Mail { address, .. }
+        | Request::Folder { address, .. } => Some(address),
         _ => None,
     }
 }

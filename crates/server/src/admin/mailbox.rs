@@ -1,0 +1,354 @@
+//! What an operator may ask of the mail in an account's folders.
+
+use super::{Admin, AdminError, Response};
+use crate::access::maildrop::PURGE_AFTER;
+use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
+use bytes::Bytes;
+use mail_parser::MessageParser;
+use posta_store::{
+    AccountId, Entry, FlagChange, Flags, Folder, FolderId, FolderName, Keyword, Role, StoreError,
+    Uid,
+};
+use serde::{Deserialize, Serialize};
+
+/// Messages in one page of a list: for each the beginning is read.
+const PAGE: usize = 50;
+
+/// Octets of a message whose header fields a list looks at.
+const BEGINNING: usize = 64 * 1024;
+
+/// Characters of an author or a subject that a list tells.
+const TOLD: usize = 200;
+
+/// What is done with mail in one folder of an account.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum MailRequest {
+    /// Lists the messages, a page at a time.
+    List {
+        /// Only those with a higher UID.
+        #[serde(default)]
+        after: u32,
+    },
+    /// Reads a piece of a message, from an offset on.
+    Read {
+        /// The message's UID.
+        uid: u32,
+        /// Octets to leave out at the beginning.
+        offset: u64,
+    },
+    /// Moves messages to another folder.
+    Move {
+        /// Their UIDs.
+        uids: Vec<u32>,
+        /// The name of the other folder.
+        to: String,
+    },
+    /// Sets and clears flags and keywords.
+    Flag {
+        /// The messages' UIDs.
+        uids: Vec<u32>,
+        /// Flags to set: `seen`, `answered`, `flagged`, `deleted`, `draft`, or a keyword.
+        #[serde(default)]
+        add: Vec<String>,
+        /// Flags to clear.
+        #[serde(default)]
+        remove: Vec<String>,
+    },
+    /// Removes messages; they can be brought back for a week.
+    Delete {
+        /// Their UIDs.
+        uids: Vec<u32>,
+    },
+}
+
+/// What is done with the folders of an account.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum FolderRequest {
+    /// Lists them.
+    List,
+    /// Adds one.
+    Add {
+        /// Its name; `/` separates levels.
+        name: String,
+        /// What it is for (RFC 6154), if it is for one thing.
+        #[serde(default)]
+        role: Option<String>,
+    },
+    /// Gives one another name.
+    Rename {
+        /// Its name.
+        name: String,
+        /// The new name.
+        new: String,
+    },
+    /// Removes one that is empty.
+    Remove {
+        /// Its name.
+        name: String,
+    },
+}
+
+/// A message in a list.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct MailLine {
+    /// Its name in the folder.
+    pub uid: u32,
+    /// What POP3 calls it.
+    pub unique_id: String,
+    /// The id under which it was accepted, by which `posta trace` finds it.
+    pub id: String,
+    /// The conversation that it belongs to.
+    pub thread: String,
+    /// When it was accepted.
+    pub time: posta_mail::Timestamp,
+    /// Octets that a reader gets.
+    pub octets: u64,
+    /// Its flags and keywords.
+    pub flags: Vec<String>,
+    /// Its author, as its header says.
+    pub from: Option<String>,
+    /// Its subject.
+    pub subject: Option<String>,
+}
+
+/// A folder in a list.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct FolderLine {
+    /// Its name.
+    pub name: String,
+    /// What it is for.
+    pub role: Option<String>,
+    /// Messages in it.
+    pub messages: u64,
+    /// How many of them have not been seen.
+    pub unseen: u64,
+    /// Octets of the messages.
+    pub octets: u64,
+    /// What IMAP calls its UIDVALIDITY.
+    pub uid_validity: u32,
+    /// The UID that the next message gets.
+    pub uid_next: u32,
+}
+
+impl From<Folder> for FolderLine {
+    fn from(folder: Folder) -> Self {
+        Self {
+            name: folder.name.to_string(),
+            role: folder.role.map(|role| role.to_string()),
+            messages: folder.messages,
+            unseen: folder.unseen,
+            octets: folder.octets,
+            uid_validity: folder.uid_validity,
+            uid_next: folder.uid_next.0,
+        }
+    }
+}
+
+impl Admin {
+    pub(super) async fn mail(
+        &self,
+        address: String,
+        folder: Option<String>,
+        request: MailRequest,
+    ) -> Result<Response, AdminError> {
+        let account = self.account(address).await?.id;
+        let folder = match folder {
+            Some(name) => self.folder(account, &name).await?,
+            None => FolderId::INBOX,
+        };
+        let now = self.clock.now();
+        let changed = match request {
+            MailRequest::List { after } => return self.list(account, folder, after).await,
+            MailRequest::Read { uid, offset } => {
+                return self.read(account, folder, uid, offset).await;
+            }
+            MailRequest::Move { uids, to } => {
+                let to = self.folder(account, &to).await?;
+                let purge = now + PURGE_AFTER;
+                self.store.move_entries(account, folder, to, named(uids), now, purge).await?.len()
+            }
+            MailRequest::Flag { uids, add, remove } => {
+                let change = flag_change(&add, &remove)?;
+                let uids = named(uids);
+                self.store.set_flags(account, folder, uids, change, None, now).await?.changed.len()
+            }
+            MailRequest::Delete { uids } => {
+                self.store.remove(account, folder, named(uids), now, now + PURGE_AFTER).await?
+            }
+        };
+        Ok(Response::Count(changed))
+    }
+
+    pub(super) async fn folders(
+        &self,
+        address: String,
+        request: FolderRequest,
+    ) -> Result<Response, AdminError> {
+        let account = self.account(address).await?.id;
+        let now = self.clock.now();
+        match request {
+            FolderRequest::List => {
+                let folders = self.store.folders(account).await?;
+                return Ok(Response::Folders(folders.into_iter().map(FolderLine::from).collect()));
+            }
+            FolderRequest::Add { name, role } => {
+                let role = role.map(|role| role.parse::<Role>()).transpose();
+                let role = role.map_err(|error| AdminError::Mail(error.to_string()))?;
+                self.store.add_folder(account, folder_name(&name)?, role, now).await?;
+            }
+            FolderRequest::Rename { name, new } => {
+                let folder = self.folder(account, &name).await?;
+                self.store.rename_folder(account, folder, folder_name(&new)?, now).await?;
+            }
+            FolderRequest::Remove { name } => {
+                let folder = self.folder(account, &name).await?;
+                self.store.remove_folder(account, folder).await?;
+            }
+        }
+        Ok(Response::Done)
+    }
+
+    async fn folder(&self, account: AccountId, name: &str) -> Result<FolderId, AdminError> {
+        let wanted = folder_name(name)?;
+        let folders = self.store.folders(account).await?;
+        let found = folders.iter().find(|folder| folder.name == wanted);
+        found.map(|folder| folder.id).ok_or_else(|| {
+            AdminError::Mail(format!("there is no folder {name:?}; `posta folder list` names them"))
+        })
+    }
+
+    async fn list(
+        &self,
+        account: AccountId,
+        folder: FolderId,
+        after: u32,
+    ) -> Result<Response, AdminError> {
+        let from = Uid(after.saturating_add(1));
+        let entries = self.store.entries(account, folder, from, PAGE).await?;
+        let next = entries.last().filter(|_| entries.len() == PAGE).map(|last| last.uid.0);
+        let mut lines = Vec::with_capacity(entries.len());
+        for entry in entries {
+            lines.push(self.line(entry).await?);
+        }
+        Ok(Response::Mail { lines, next })
+    }
+
+    async fn line(&self, entry: Entry) -> Result<MailLine, AdminError> {
+        let beginning = match self.piece(&entry, u64::from(entry.head)).await {
+            // A list tells what can be read; `posta mail show` tells what cannot.
+            Err(StoreError::Damaged(_)) => Bytes::new(),
+            beginning => beginning?,
+        };
+        let beginning = &beginning[..beginning.len().min(BEGINNING)];
+        let header = MessageParser::new().parse_headers(beginning);
+        let author = header.as_ref().and_then(|header| header.from()?.first());
+        let from = author.and_then(|from| from.address().or_else(|| from.name()));
+        let subject = header.as_ref().and_then(|header| header.subject());
+        let told = |text: &str| text.chars().take(TOLD).collect::<String>();
+        let is_set = |flag: &&(Flags, &str)| entry.flags.has(flag.0);
+        let flags = Flags::NAMES.iter().filter(is_set).map(|(_, name)| word(name));
+        let flags = flags.chain(entry.keywords.iter().map(ToString::to_string)).collect();
+        Ok(MailLine {
+            uid: entry.uid.0,
+            unique_id: entry.unique_id.to_string(),
+            id: entry.content.to_string(),
+            thread: entry.thread.to_string(),
+            time: entry.time,
+            octets: entry.octets,
+            flags,
+            from: from.map(told),
+            subject: subject.map(told),
+        })
+    }
+
+    /// Returns what there is of head and content from an offset on, as far as one piece of the store goes.
+    async fn piece(&self, entry: &Entry, offset: u64) -> Result<Bytes, StoreError> {
+        let layout = entry.layout();
+        if offset >= layout.octets() {
+            return Ok(Bytes::new());
+        }
+        let (index, within) = layout.at(offset);
+        let piece = self.store.chunk(entry.content, index).await?;
+        let piece = piece.filter(|piece| within < piece.len());
+        let missing = || StoreError::Damaged("a piece of the message is missing".to_owned());
+        Ok(piece.ok_or_else(missing)?.slice(within..))
+    }
+
+    async fn read(
+        &self,
+        account: AccountId,
+        folder: FolderId,
+        uid: u32,
+        offset: u64,
+    ) -> Result<Response, AdminError> {
+        let entry = self.store.entry(account, folder, Uid(uid)).await?;
+        let entry = entry.ok_or_else(|| {
+            let words =
+                "there is no message of that UID in the folder; `posta mail list` names them";
+            AdminError::Mail(words.to_owned())
+        })?;
+        let prefix = entry.prefix.len() as u64;
+        let piece = match offset.checked_sub(prefix) {
+            None => {
+                Bytes::copy_from_slice(&entry.prefix[usize::try_from(offset).unwrap_or_default()..])
+            }
+            Some(offset) => self.piece(&entry, offset).await?,
+        };
+        let next = offset + piece.len() as u64;
+        let next = Some(next).filter(|next| *next < entry.kept());
+        Ok(Response::Piece { octets: BASE64.encode(&piece), next })
+    }
+}
+
+fn named(uids: Vec<u32>) -> Vec<Uid> {
+    uids.into_iter().map(Uid).collect()
+}
+
+fn folder_name(name: &str) -> Result<FolderName, AdminError> {
+    name.parse().map_err(|error: posta_store::FolderNameError| AdminError::Mail(error.to_string()))
+}
+
+/// Returns a flag's name as an operator writes it: `seen` for `\Seen`.
+fn word(name: &str) -> String {
+    name.trim_start_matches('\\').to_ascii_lowercase()
+}
+
+fn flag_change(add: &[String], remove: &[String]) -> Result<FlagChange, AdminError> {
+    let mut change = FlagChange::default();
+    for (words, flags, keywords) in [
+        (add, &mut change.add, &mut change.add_keywords),
+        (remove, &mut change.remove, &mut change.remove_keywords),
+    ] {
+        for text in words {
+            match Flags::NAMES.iter().find(|(_, name)| word(name) == word(text)) {
+                Some((flag, _)) => *flags = *flags | *flag,
+                None => {
+                    let keyword = text.parse::<Keyword>();
+                    keywords.push(keyword.map_err(|error| AdminError::Mail(error.to_string()))?);
+                }
+            }
+        }
+    }
+    Ok(change)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flags_and_keywords_are_told_apart() {
+        let words =
+            |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
+        let change = flag_change(&words(&["seen", "\\Flagged", "$Forwarded"]), &words(&["draft"]));
+        let change = change.unwrap();
+        assert_eq!(change.add, Flags::SEEN | Flags::FLAGGED);
+        assert_eq!(change.remove, Flags::DRAFT);
+        assert_eq!(change.add_keywords, ["$forwarded".parse().unwrap()]);
+        assert!(flag_change(&words(&["two words"]), &[]).is_err());
+    }
+}
