@@ -53,18 +53,18 @@ const MISTAKES: &[Mistake] = &[
     ),
     serve(
         "[tls]\ncertificate = 'DIR/one.pem'\nkey = 'DIR/locked.key'",
-        "posta: [tls]: DIR/locked.key cannot be used: the key has a passphrase, which nobody is there to \
-         type: `openssl pkey -in DIR/locked.key -out NEW` writes it without one",
+        "posta: [tls]: DIR/locked.key cannot be used: the key has a passphrase, and a server has nobody \
+         to type it: `openssl pkey -in DIR/locked.key -out NEW` writes the key without one",
     ),
     serve(
         "[tls]\ncertificate = 'DIR/one.pem'\nkey = 'DIR/one.pem'",
-        "posta: [tls]: DIR/one.pem cannot be used: it holds a certificate, and no key: are the two files \
-         exchanged?",
+        "posta: [tls]: DIR/one.pem cannot be used: it holds a certificate and no key: have the two \
+         files been swapped?",
     ),
     serve(
         "[tls]\ncertificate = 'DIR/one.key'\nkey = 'DIR/one.pem'",
-        "posta: [tls]: DIR/one.key cannot be used: it holds a key, and no certificate: are the two files \
-         exchanged?",
+        "posta: [tls]: DIR/one.key cannot be used: it holds a key and no certificate: have the two \
+         files been swapped?",
     ),
     serve(
         "[tls]\ncertificate = 'DIR/one.pem'\nkey = 'DIR/other.key'",
