@@ -1,5 +1,5 @@
-//! What an operator may ask: the same whether it comes over the control socket or from a program
-//! that opened the store itself.
+//! Every request of the operator, with its answer: the same whether it comes over the control socket
+//! ([`control`]) or from a command that opened the store itself.
 
 mod account;
 mod alias;
@@ -364,7 +364,7 @@ pub enum Response {
     Events(Vec<Event>),
 }
 
-/// A request was not carried out.
+/// Why a request was not carried out.
 #[derive(Debug, thiserror::Error)]
 pub enum AdminError {
     /// It names no valid address or domain.
@@ -431,14 +431,14 @@ pub enum AdminError {
     Collect(#[from] CollectError),
 }
 
-/// Carries out requests.
+/// Carries out the operator's requests.
 #[derive(Clone)]
 pub struct Admin {
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
     collectors: Arc<Collectors>,
     wake: Arc<Wake>,
-    /// One after the other: a change of the directory looks at what it changes first.
+    /// Held while the directory is changed: a change first checks what is there.
     changing: Arc<Mutex<()>>,
     /// Of the server that runs, if one does.
     guard: Option<Arc<Guard>>,

@@ -1,9 +1,9 @@
-//! Collecting mail from a POP3 server: what `posta fetch` and the sources of accounts have in common.
+//! Collects mail from POP3 servers elsewhere, for `posta fetch`, for the sources of accounts, and once when a mailbox
+//! moves here.
 //!
-//! A visit asks for the unique-ids, fetches what is not known yet, and makes it safe where it goes, a
-//! batch at a time; only then are messages marked, and QUIT removes them there. A visit that breaks
-//! off goes on next time behind what was made safe: nothing is lost, and what is known by its
-//! unique-id is not fetched twice.
+//! A visit asks for the unique-ids, fetches the messages that are not known yet, and makes them durable at their
+//! destination, a batch at a time; only then does it mark them, so that QUIT removes them there. A visit that breaks
+//! off is continued by the next one: nothing is lost, and a message known by its unique-id is not fetched twice.
 
 pub mod import;
 mod listed;
@@ -35,84 +35,82 @@ const CONNECT: Duration = Duration::from_secs(30);
 
 /// Where collected messages go.
 pub trait Destination: Send {
-    /// The unique-ids of the messages that it has, and since when.
+    /// Returns the unique-ids of the messages that it has already, and since when.
     fn known(&mut self) -> impl Future<Output = io::Result<BTreeMap<String, Timestamp>>> + Send;
 
-    /// Returns whether what is fetched now is known the next time.
+    /// Returns whether messages fetched now are known at the next visit.
     fn remembers(&self) -> bool {
         true
     }
 
-    /// So many messages will come.
+    /// Called with the number of messages that will come.
     fn expect(&mut self, _messages: u64) {}
 
-    /// A message begins; its unique-id, if the server has such.
+    /// Begins a message; `unique_id` is the server's, if it has any.
     fn begin(&mut self, unique_id: Option<&str>) -> impl Future<Output = io::Result<()>> + Send;
 
-    /// A piece of it, CRLF at its line ends.
+    /// Takes a piece of the message, with CRLF as line ends.
     fn write(&mut self, content: &[u8]) -> impl Future<Output = io::Result<()>> + Send;
 
-    /// The message is complete. Returns whether it is taken: one that is refused stays where it was, and
-    /// the others come.
+    /// Ends the message. Returns whether it is accepted: one that is refused stays where it was, and the next comes.
     fn end(&mut self) -> impl Future<Output = io::Result<Taken>> + Send;
 
-    /// Returns the unique-id by which a message is known ([`Destination::known`]), from the one that
-    /// the server told.
+    /// Returns the unique-id by which a message is known here ([`Destination::known`]), given the server's.
     fn known_as<'i>(&self, unique_id: &'i str) -> Cow<'i, str> {
         Cow::Borrowed(unique_id)
     }
 
-    /// The visit broke off: what there is of a message that is not complete is dropped.
+    /// Drops an incomplete message, when the visit broke off.
     fn abandon(&mut self) -> impl Future<Output = io::Result<()>> + Send;
 
-    /// All that is complete must survive the loss of power, and be known from now on.
+    /// Makes all complete messages durable, and known from now on.
     fn sync(&mut self) -> impl Future<Output = io::Result<()>> + Send;
 
-    /// The server has these no longer.
+    /// Forgets the unique-ids of messages that the server no longer has.
     fn forget(&mut self, unique_ids: Vec<String>) -> impl Future<Output = io::Result<()>> + Send;
 }
 
-/// What became of a message that came whole.
+/// What became of a message that was fetched completely.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Taken {
-    /// It is kept.
+    /// It was accepted.
     Kept,
-    /// It is refused, with these words.
+    /// It was refused, for this reason.
     Refused(String),
 }
 
 /// What a visit brought.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Brought {
-    /// Messages that were fetched, and made safe.
+    /// Messages that were fetched and are durable.
     pub messages: u64,
-    /// Messages that were removed there.
+    /// Messages that were removed from the server.
     pub removed: u64,
     /// Messages that the server would not hand out.
     pub refused: u64,
-    /// Messages that are too large, and stay there.
+    /// Messages that are too large, and stay on the server.
     pub too_large: u64,
-    /// Messages that could not be told apart from others, and stay there.
+    /// Messages that cannot be told apart by unique-ids, and stay on the server.
     pub nameless: u64,
-    /// Messages that came and were not taken, and stay there.
+    /// Messages that were fetched but refused here, and stay on the server.
     pub not_taken: u64,
-    /// The first messages that stay there though they were wanted, and why: at most
+    /// The first messages that stay on the server although they were wanted, and why: at most
     /// [`Brought::NAMED`].
     pub left: Vec<String>,
 }
 
 impl Brought {
-    /// Names that are told of what stays there: who reads them cannot read more.
+    /// The most messages named in [`Brought::left`]: nobody reads a longer list.
     pub const NAMED: usize = 20;
 
-    /// Tells of a message that stays there.
+    /// Notes a message that stays on the server.
     fn leave(&mut self, name: &str, why: &str) {
         if self.left.len() < Self::NAMED {
             self.left.push(format!("{name}: {why}"));
         }
     }
 
-    /// Returns how much stays on the server though it was wanted, in words: one phrase for each reason.
+    /// Returns how many messages stay on the server although they were wanted: one phrase for each reason.
     #[must_use]
     pub fn reasons(&self) -> Vec<String> {
         let reasons = [
@@ -126,7 +124,7 @@ impl Brought {
     }
 }
 
-/// Why a visit broke off. What was made safe before is safe.
+/// Why a visit broke off. Messages that were durable before stay so.
 #[derive(Debug, thiserror::Error)]
 pub enum CollectError {
     /// There is no connection.

@@ -1,4 +1,5 @@
-//! Taking connections, and giving each its session.
+//! Accepts connections, counts them against the limits, and gives each a session: an engine, a host and the driver.
+//! `assembly` starts one task of this for each listener.
 
 use crate::{
     access::maildrop::{Maildrops, PopHost, View},
@@ -29,30 +30,30 @@ use tokio::{
     time::sleep,
 };
 
-/// How long to wait when no connection can be taken, as with no file descriptors left.
+/// How long to wait after a connection could not be accepted, as with no file descriptors left.
 const BREATHER: Duration = Duration::from_millis(100);
 
 /// Connections taken before the sessions that there are have their turn: in a flood of them the next one is
 /// always there.
 const AT_ONCE: u32 = 4;
 
-/// What a listener's sessions speak.
+/// The protocol of a listener's sessions, with what they need.
 #[derive(Clone)]
 pub enum Protocol {
     /// SMTP, submission or LMTP.
     Smtp {
-        /// For the engine.
+        /// The engine's settings.
         profile: Arc<SmtpProfile>,
-        /// For its host.
+        /// What the sessions share.
         acceptor: Arc<Acceptor>,
     },
     /// POP3.
     Pop3 {
-        /// For the engine.
+        /// The engine's settings.
         profile: Arc<Pop3Profile>,
-        /// For its host.
+        /// What the sessions share.
         maildrops: Arc<Maildrops>,
-        /// Whether a password may travel in plaintext from anywhere, not only from this machine.
+        /// Whether passwords are accepted in plaintext from anywhere, not only from this machine.
         plaintext_login: bool,
     },
     /// HTTPS, for the MTA-STS policy.
@@ -62,26 +63,26 @@ pub enum Protocol {
 /// What a listener's sessions share.
 #[derive(Clone)]
 pub struct Service {
-    /// What they speak.
+    /// The protocol that they speak.
     pub protocol: Protocol,
-    /// From where a connection begins with a PROXY header.
+    /// The networks whose connections begin with a PROXY header.
     pub proxies: Vec<IpNet>,
-    /// Which SMTP clients may speak for others.
+    /// The networks of SMTP clients that may speak for others (XCLIENT).
     pub forwarders: Vec<IpNet>,
-    /// For connections that are in TLS from their start.
+    /// The certificates, if connections are in TLS from the start.
     pub implicit_tls: Option<Tls>,
-    /// Drives them.
+    /// Drives the sessions.
     pub driver: Arc<Driver>,
-    /// Counts them.
+    /// Counts the sessions.
     pub clients: Arc<Clients>,
 }
 
 /// Counts the sessions, in all and of each client.
 #[derive(Debug, Default)]
 pub struct Clients {
-    /// Sessions in all.
+    /// The most sessions in all.
     pub(crate) limit: Limit,
-    /// Sessions that a client may have.
+    /// The most sessions of one client network.
     pub(crate) limit_each: Limit,
     sessions: Mutex<Sessions>,
 }
@@ -92,15 +93,15 @@ struct Sessions {
     each: HashMap<ClientNetwork, u32>,
 }
 
-/// One session, until it is dropped.
+/// A session that is counted until this is dropped.
 struct Counted {
     clients: Arc<Clients>,
-    /// None for a Unix socket, whose clients are all one machine's.
+    /// `None` for a Unix socket, whose clients are all on this machine.
     client: Option<ClientNetwork>,
 }
 
 impl Clients {
-    /// Allows so many sessions at once, in all and to each client; 0 for any number.
+    /// Allows `limit` sessions at once, and `limit_each` to each client; 0 for any number.
     #[must_use]
     pub fn new(limit: u32, limit_each: u32) -> Self {
         Self { limit: Limit::new(limit), limit_each: Limit::new(limit_each), ..Self::default() }
@@ -240,8 +241,8 @@ impl Service {
         Ok(())
     }
 
-    /// One session too many. In implicit TLS there is no way to say so that costs less than a
-    /// session, so the connection is just closed.
+    /// Turns away a connection beyond the limits. In implicit TLS, saying so would cost as much as a session, so the
+    /// connection is just closed.
     async fn turn_away(&self, stream: Box<dyn Stream>, client: ClientAddress) -> io::Result<()> {
         if let Protocol::Smtp { acceptor, .. } = &self.protocol {
             acceptor.refusals.tell_turned_away(client).await;

@@ -1,4 +1,5 @@
-//! What we tell on the web: our domains' MTA-STS policy (RFC 8461 §3.2), and nothing else.
+//! What this server publishes over HTTPS: its domains' MTA-STS policy (RFC 8461 §3.2), and nothing else. `listen`
+//! hands connections over.
 
 use crate::send::trust::mta_sts::Policy;
 use http_body_util::Full;
@@ -14,19 +15,19 @@ use posta_net::transport::Stream;
 use std::{convert::Infallible, io, time::Duration};
 use tokio::time::timeout;
 
-/// How long a connection may last: there is one thing to fetch.
+/// How long a connection may last: there is only one thing to fetch.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Where it is (RFC 8461 §3.3).
+/// The policy's path (RFC 8461 §3.3).
 const PATH: &str = "/.well-known/mta-sts.txt";
 
-/// Octets of a request's head at most.
+/// The most octets of a request's head.
 const HEAD: usize = 8 * 1024;
 
-/// Answers one connection.
+/// Serves one connection.
 ///
 /// # Errors
-/// When it fails, or takes too long.
+/// Fails when the connection does, or takes longer than 30 seconds.
 pub async fn serve(stream: Box<dyn Stream>, policy: &Policy) -> io::Result<()> {
     let service = service_fn(|request: Request<Incoming>| {
         let answer = answer(&request, policy);
@@ -43,7 +44,7 @@ pub async fn serve(stream: Box<dyn Stream>, policy: &Policy) -> io::Result<()> {
 
 fn answer<B>(request: &Request<B>, policy: &Policy) -> Response<Full<Bytes>> {
     let host = request.headers().get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
-    // The name says whose policy it is: that of `mta-sts.x.test` is for `x.test`.
+    // The host name says whose policy is wanted: `mta-sts.x.test` has that of `x.test`.
     let is_ours = host.to_ascii_lowercase().starts_with("mta-sts.");
     let status = match (request.method(), request.uri().path()) {
         (&Method::GET | &Method::HEAD, PATH) if is_ours => StatusCode::OK,

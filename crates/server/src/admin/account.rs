@@ -1,4 +1,4 @@
-//! What an operator may ask of accounts.
+//! The operator's requests about accounts.
 
 use super::{Admin, AdminError, Response, parse_address};
 use crate::{

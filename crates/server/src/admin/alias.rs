@@ -1,8 +1,8 @@
-//! What an operator may ask of aliases.
+//! The operator's requests about aliases.
 //!
-//! An account's address, as long as no alias has its name, counts as an alias for its own mailbox. So
-//! `add` makes an account forward and keep a copy, `set` says exactly who gets its mail, and `remove`
-//! brings it back into the mailbox.
+//! An account's address counts as an alias for its own mailbox, as long as no alias has its name. So `add` makes an
+//! account forward its mail and keep a copy, `set` says exactly who gets its mail, and `remove` brings the mail back
+//! into the mailbox.
 
 use super::{Admin, AdminError, Response, parse_address};
 use crate::directory::{Broken, Fault, TARGETS, canonical, faults, problems::problems, untagged};

@@ -1,4 +1,4 @@
-//! What an operator may ask of domains.
+//! The operator's requests about domains.
 
 use super::{Admin, AdminError, AliasError, Response, parse_address, parse_domain};
 use crate::directory::{

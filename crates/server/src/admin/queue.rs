@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 /// Items read from the store at a time.
 const PAGE: usize = 1_000;
 
-/// Which items of the queue are meant: those that fit all that is said. If nothing is, all.
+/// Which items of the queue are meant: those that match every given condition; all, if none is given.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Selection {
@@ -27,17 +27,17 @@ pub struct Selection {
     pub older: Option<u64>,
 }
 
-/// What is to be done with items.
+/// What to do with the selected items.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum QueueAction {
-    /// Try them at once.
+    /// Try to send them at once.
     Retry,
     /// Keep them until they are released.
     Hold,
-    /// Let those that are held go on.
+    /// Release those that are held.
     Release,
-    /// Drop them; nobody is told.
+    /// Drop them, without a report to the sender.
     Remove,
 }
 

@@ -1,4 +1,4 @@
-//! What an operator may ask of the sources of accounts.
+//! The operator's requests about sources: mailboxes elsewhere that are collected for accounts.
 
 use super::{Admin, AdminError, Response};
 use posta_mail::Secret;

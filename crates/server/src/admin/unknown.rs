@@ -1,9 +1,9 @@
-//! Names that mean nothing here: told with the nearest that does.
+//! Accounts and domains that do not exist: the error suggests the nearest name that does. Carries out each request.
 
 use super::{Admin, AdminError, Request, Response};
 use posta_store::StoreError;
 
-/// How far a name may be from another for that to be suggested (Jaro-Winkler, 1 is equal).
+/// How similar a known name must be to be suggested (Jaro-Winkler; 1 is equal).
 const SIMILAR: f64 = 0.85;
 
 impl Admin {

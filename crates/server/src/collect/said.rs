@@ -1,9 +1,10 @@
-//! What a collected message says of itself, for the history: its envelope is not known any more.
+//! The sender and Message-ID of a collected message, read from its header section for the history: the envelope with
+//! which it once arrived is lost.
 
 use posta_mail::{ReversePath, ThreadId};
 use posta_mime::header::header_section;
 
-/// Octets of a Message-ID that is told: longer ones are nobody's.
+/// The most octets of a Message-ID that is recorded: real ones are shorter.
 const MESSAGE_ID: usize = 250;
 
 /// What a message says of itself.

@@ -1,4 +1,4 @@
-//! The sources of accounts, visited on their schedule or when somebody asks for it.
+//! Visits the sources of accounts, mailboxes elsewhere, on their schedule or when the operator asks for it.
 
 use super::{Brought, CollectError, Means, Purpose, StoreDestination};
 use parking_lot::Mutex;
@@ -11,16 +11,16 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-/// How often the schedule is looked at.
+/// How often sources that are due are looked for.
 const LOOK: Duration = Duration::from_secs(15);
 
-/// Visits at once.
+/// The most visits at once.
 const VISITS: usize = 8;
 
-/// Sources that are named in one line of the log, at most.
+/// The most sources named in one line of the log.
 const NAMED: usize = 20;
 
-/// How long a visit may last.
+/// The longest that a visit may last.
 const LONGEST: Duration = Duration::from_secs(6 * 60 * 60);
 
 /// Visits the sources.
@@ -51,7 +51,7 @@ impl Collectors {
         Self { store, means, visited: Mutex::default() }
     }
 
-    /// Follows the schedule until the server stops.
+    /// Visits the sources on their schedule, until the server stops.
     pub async fn run(self: Arc<Self>, mut stopping: watch::Receiver<bool>) {
         if let Err(error) = self.tell_of_unreadable().await {
             tracing::error!(%error, "the sources cannot be read");
@@ -63,7 +63,7 @@ impl Collectors {
                     for source in due.into_iter().take(VISITS.saturating_sub(visits.len())) {
                         let collectors = self.clone();
                         visits.spawn(async move {
-                            // How it ended is noted with the source.
+                            // The outcome is stored with the source.
                             let _ = collectors.visit(source).await;
                         });
                     }
@@ -73,13 +73,13 @@ impl Collectors {
             tokio::select! {
                 () = sleep(LOOK) => {}
                 Some(_) = visits.join_next() => {}
-                // What is cut off goes on next time.
+                // Visits that are cut off are continued by the next ones.
                 _ = stopping.wait_for(|&stopping| stopping) => return,
             }
         }
     }
 
-    /// The sources whose time has come and that nobody visits.
+    /// Returns the sources that are due and not being visited.
     async fn due(&self) -> Result<Vec<Source>, StoreError> {
         let now = self.means.clock.now();
         let mut sources = self.store.sources().await?;
@@ -115,7 +115,7 @@ impl Collectors {
         let left = Some(brought.reasons().join(", ")).filter(|left| !left.is_empty());
         let left = left.map(|left| format!("not collected: {left}; {}", brought.left.join(", ")));
         let problem = ended.err().map_or(left, |error| Some(error.to_string()));
-        // A problem that lasts is told once, however often somebody looks.
+        // A problem that persists is logged once, however often the source is visited.
         let before = source.last.as_ref().and_then(|last| last.problem.as_ref());
         if problem.as_ref() != before {
             let (id, server) = (source.id, &source.login.server);
@@ -170,7 +170,7 @@ impl Collectors {
         })
     }
 
-    /// Tells which sources cannot be collected because their passwords cannot be read, and what helps.
+    /// Logs which sources cannot be visited because their passwords cannot be read, and what to do.
     async fn tell_of_unreadable(&self) -> Result<(), StoreError> {
         let mut unreadable = Vec::new();
         let mut cause = None;

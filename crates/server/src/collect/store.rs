@@ -1,5 +1,5 @@
-//! Collected messages go into a mailbox of the store, each in one transaction with the unique-id by
-//! which it is known: dying in between neither loses nor doubles it.
+//! Puts collected messages into a mailbox, each in one transaction with the unique-id by which it is known, so that a
+//! crash neither loses nor duplicates one.
 
 use super::{Destination, Taken, said::Said};
 use crate::deliver::{Deliverer, Message, To, Undelivered};
@@ -17,14 +17,14 @@ use std::{
 };
 use tokio::time::sleep;
 
-/// Chunks of a message that are kept as fast as they come: 1 MiB, more than most messages have.
+/// Chunks of a message that are stored as fast as they arrive: 1 MiB, more than most messages have.
 const UNHURRIED: u32 = 4;
 
 /// The wait after each chunk that follows, which makes 16 MiB a second at most. Without it, what another server
 /// sends without an end would stand unwritten before each message that arrives here and waits for its sync.
 const PACE: Duration = Duration::from_micros(15_625);
 
-/// A mailbox of the store.
+/// A mailbox into which mail is collected.
 pub struct StoreDestination {
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
