@@ -101,7 +101,8 @@ impl Authenticator {
         let nobody = move |memory: &mut Memory| hash(&octets, &*source, memory).unwrap_or_default();
         let nobody = hashers.run(nobody).await;
         clock.random(&mut octets);
-        let decoys = store.keep_first(DECOYS.0, DECOYS.1, octets.to_vec()).await?;
+        let decoys = store.keep_if(DECOYS.0, DECOYS.1, None, Some(octets.to_vec())).await?;
+        let decoys = decoys.unwrap_or_else(|| octets.to_vec());
         clock.random(&mut octets);
         let guard = Guard::new(store.clone(), clock.clone(), 0, Duration::ZERO);
         Ok(Self {

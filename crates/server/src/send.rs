@@ -43,7 +43,7 @@ use posta_mail::{Domain, Timestamp};
 use posta_net::{
     clock::Clock, dial::Dialer, dns::Resolver, driver::Driver, tls::client::ClientTls,
 };
-use posta_store::{Item, Store};
+use posta_store::{Claimed, Store};
 use smarthosts::Smarthosts;
 use std::{sync::Arc, time::Duration};
 use tokio::{sync::watch, task::JoinSet, time::sleep};
@@ -101,8 +101,8 @@ impl Relay {
             self.steer().await;
             let claimed = self.claim().await;
             let is_idle = claimed.is_empty();
-            for item in claimed {
-                self.begin(item, &mut attempts);
+            for claimed in claimed {
+                self.begin(claimed, &mut attempts);
             }
             while attempts.try_join_next().is_some() {}
             if *stopping.borrow() {
@@ -125,7 +125,7 @@ impl Relay {
     }
 
     /// Claims items that are due, as many as there is capacity for.
-    async fn claim(&self) -> Vec<Item> {
+    async fn claim(&self) -> Vec<Claimed> {
         let (room, share) = self.capacity.room();
         if room == 0 {
             return Vec::new();
@@ -142,12 +142,12 @@ impl Relay {
     }
 
     /// Starts an attempt for an item, on a task of its own.
-    fn begin(self: &Arc<Self>, item: Item, attempts: &mut JoinSet<()>) {
-        let destination = item.destination.clone();
+    fn begin(self: &Arc<Self>, claimed: Claimed, attempts: &mut JoinSet<()>) {
+        let destination = claimed.item.destination.clone();
         self.capacity.begin(&destination);
         let relay = self.clone();
         attempts.spawn(async move {
-            let result = relay.attempt(item).await;
+            let result = relay.attempt(claimed).await;
             let limited = relay.settings.get().for_destination(&destination).rate.is_some();
             if relay.capacity.end(&destination, result, limited) {
                 relay.wake.wake();

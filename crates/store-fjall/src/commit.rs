@@ -41,7 +41,7 @@ use parking_lot::Mutex;
 use posta_mail::{MailId, ThreadId, Timestamp};
 use posta_store::{
     Acceptance, AccountId, Collected, Delivery, Entry, Event, Flags, FolderId, HEAD, Item, Layout,
-    ModSeq, Settlement, StoreError, Uid, UniqueId,
+    Leases, ModSeq, Settled, Settlement, SourceId, StoreError, Uid, UniqueId,
 };
 use std::{
     collections::HashSet,
@@ -107,7 +107,7 @@ pub(crate) enum Request {
     },
     Settle {
         settlement: Settlement,
-        done: Done<bool>,
+        done: Done<Settled>,
     },
     Note {
         events: Vec<Event>,
@@ -152,6 +152,7 @@ pub(crate) struct Committer {
     pub(crate) usages: Arc<Usages>,
     pub(crate) views: Arc<Views>,
     pub(crate) lanes: Arc<Mutex<Lanes>>,
+    pub(crate) visitors: Arc<Mutex<Leases<SourceId>>>,
     pub(crate) keys: Arc<KeyFile>,
     /// Events told so far, modulo 2^32.
     pub(crate) told: u32,
@@ -190,7 +191,7 @@ struct Group {
 impl Committer {
     /// Reads the state that the last run left.
     pub(crate) fn new(schema: Schema, opener: &Opener, disk: Disk) -> Result<Self, StoreError> {
-        let Opener { segments, usages, views, lanes, keys, .. } = opener.clone();
+        let Opener { segments, usages, views, lanes, visitors, keys, .. } = opener.clone();
         let set_aside = opener.set_aside.lock().take();
         let log = recover::log(&schema, segments.clone(), set_aside.as_deref())?;
         let contents = Contents::new(&schema, segments, log.segment())?;
@@ -211,6 +212,7 @@ impl Committer {
             usages,
             views,
             lanes,
+            visitors,
             keys,
             told,
             folders: FolderStates::default(),

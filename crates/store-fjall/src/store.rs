@@ -26,7 +26,7 @@ use crate::{
 };
 use futures_channel::oneshot;
 use parking_lot::Mutex;
-use posta_store::{Pending, StoreError};
+use posta_store::{Leases, Pending, SourceId, StoreError};
 use readers::Readers;
 use std::{
     future::ready,
@@ -50,6 +50,7 @@ pub struct FjallStore {
     usages: Arc<Usages>,
     views: Arc<Views>,
     lanes: Arc<Mutex<Lanes>>,
+    visitors: Arc<Mutex<Leases<SourceId>>>,
     keys: Arc<KeyFile>,
     /// Grows after each change of an account.
     directory_version: Arc<AtomicU64>,
@@ -85,13 +86,14 @@ impl FjallStore {
             usages: Arc::default(),
             views: Arc::default(),
             lanes: Arc::default(),
+            visitors: Arc::default(),
             keys: Arc::new(KeyFile::new(keys)),
             set_aside: Arc::default(),
         };
         let mut committer = opener.open()?;
         committer.drop_arriving()?;
         let (requests, receiver) = mpsc::channel();
-        let Opener { segments, tables, usages, views, lanes, keys, .. } = opener.clone();
+        let Opener { segments, tables, usages, views, lanes, visitors, keys, .. } = opener.clone();
         let committer = thread::Builder::new()
             .name("posta-commit".into())
             .spawn(move || opener.serve(committer, &receiver))
@@ -102,6 +104,7 @@ impl FjallStore {
             usages,
             views,
             lanes,
+            visitors,
             keys,
             directory_version: Arc::default(),
             readers: Readers::start()?,

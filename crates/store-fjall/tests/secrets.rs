@@ -100,7 +100,8 @@ fn a_copy_of_the_store_shows_no_password() {
     block_on(async {
         for collected in 0..57 {
             let visit = Visit { time: Timestamp::UNIX_EPOCH, collected, problem: None };
-            store.visited(id, visit).await.unwrap();
+            let claimed = store.claim_source(id, visit.time, visit.time).await.unwrap().unwrap();
+            assert!(store.visited(id, claimed.lease.token, visit).await.unwrap());
         }
         store.set_quota(&ana(), Some(9)).await.unwrap();
         let changed = Source { id, every: 5, ..source(account) };

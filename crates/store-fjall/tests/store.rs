@@ -79,7 +79,7 @@ fn leases_end_with_the_process() {
         let store = open(directory.path());
         let claimed = store.claim(second(3), second(300), 9, 9).await.unwrap();
         assert_eq!(claimed.len(), 1);
-        assert_eq!(claimed[0].recipients, waiting.recipients);
+        assert_eq!(claimed[0].item.recipients, waiting.recipients);
     });
 }
 

@@ -369,8 +369,25 @@ async fn small_records_are_kept(store: &dyn Store) {
     assert!(store.kept("b").await.unwrap().is_empty());
     assert_eq!(store.kept_one("a", "x").await.unwrap().as_deref(), Some(&b"2"[..]));
     assert_eq!(store.kept_one("a", "z").await.unwrap(), None);
-    for record in [b"1", b"2"] {
-        let kept = store.keep_first("key", "k", record.to_vec()).await.unwrap();
-        assert_eq!(kept, b"1", "the first stays");
-    }
+    keep_if_unchanged(store).await;
+}
+
+/// What another has kept meanwhile is not overwritten.
+async fn keep_if_unchanged(store: &dyn Store) {
+    let record = |text: &str| Some(text.as_bytes().to_vec());
+    let keep_if = async |expected, new| store.keep_if("key", "k", expected, new).await.unwrap();
+    assert_eq!(keep_if(record("0"), record("1")).await, None, "there is none to be replaced");
+    // Two make the first at once, and end with the same.
+    let (one, other) = (
+        store.keep_if("key", "k", None, record("1")),
+        store.keep_if("key", "k", None, record("2")),
+    );
+    let (one, other) = (one.await.unwrap(), other.await.unwrap());
+    assert!(one.is_some() && one == other, "{one:?}, {other:?}");
+    let theirs = if one == record("1") { "2" } else { "1" };
+    assert_eq!(keep_if(record(theirs), record("3")).await, one, "that is not what is there");
+    assert_eq!(keep_if(one, record("3")).await, record("3"));
+    assert_eq!(keep_if(record("2"), None).await, record("3"));
+    assert_eq!(keep_if(record("3"), None).await, None);
+    assert_eq!(store.kept_one("key", "k").await.unwrap(), None);
 }

@@ -15,6 +15,12 @@ pub trait Directory: Send + Sync + 'static {
     /// The accounts with this local-part in any domain, found without regard to case.
     fn accounts_named(&self, local_part: &str) -> Pending<'_, Vec<Account>>;
 
+    /// The account of an id.
+    fn account_by_id(&self, id: AccountId) -> Pending<'_, Option<Account>>;
+
+    /// The first account that a domain, given in lower case, got: of those that can log in if there is one.
+    fn first_account(&self, domain: &str) -> Pending<'_, Option<Account>>;
+
     /// All accounts, by address.
     fn accounts(&self) -> Pending<'_, Vec<Account>>;
 

@@ -1,5 +1,7 @@
 //! The items of the queue: messages on their way to a destination each.
 
+pub(crate) mod lease;
+
 use crate::contents::Layout;
 use posta_mail::{
     Address, MailId, ReversePath, ThreadId, Timestamp,

@@ -41,6 +41,7 @@ pub use folders::{Folder, Folders};
 pub use history::{
     CountedClient, CountedRefusals, Event, Fate, History, InMailbox, Origin, Refusal, What,
 };
+pub use item::lease::{Lease, Leases, Token};
 pub use item::{Destination, Envelope, Item, ItemId, ItemIdError, ItemState, Waiting};
 pub use mailboxes::{
     Changes, Entry, FlagChange, Flags, FlagsChanged, KEYWORD, KEYWORDS, Keyword, KeywordError,
@@ -51,9 +52,11 @@ pub use names::{
     AccountId, AliasName, FOLDER_NAME, FOLDERS, FolderId, FolderName, FolderNameError, ModSeq,
     Role, RoleError, Uid,
 };
-pub use queue::{Queue, Settlement};
+pub use queue::{Claimed, Queue, Settled, Settlement};
 pub use records::{Records, SecretOf};
-pub use sources::{Collected, Keep, Login, LoginTls, Source, SourceId, Sources, Visit};
+pub use sources::{
+    ClaimedSource, Collected, Keep, Login, LoginTls, Source, SourceId, Sources, Visit,
+};
 pub use upkeep::Upkeep;
 pub use watch::Watch;
 

@@ -4,6 +4,7 @@ use crate::{
     acceptance::{Acceptance, Delivery},
     error::Pending,
     history::Event,
+    item::lease::{Lease, Token},
     item::{Destination, Item, ItemId, ItemState},
 };
 use posta_mail::Timestamp;
@@ -14,24 +15,27 @@ pub trait Queue: Send + Sync + 'static {
     /// them before. At most `limit`, and at most `share` of one destination: each has its turn. Of
     /// one destination those of higher priority come first, then those that are due for longer.
     /// Leases need not outlive the process that holds them.
+    ///
+    /// The lease of each is shown again when it is renewed and when the attempt is settled.
     fn claim(
         &self,
         now: Timestamp,
         lease: Timestamp,
         limit: usize,
         share: usize,
-    ) -> Pending<'_, Vec<Item>>;
+    ) -> Pending<'_, Vec<Claimed>>;
 
-    /// Makes a lease longer, if it has not ended.
-    fn renew(&self, item: ItemId, lease: Timestamp) -> Pending<'_, ()>;
+    /// Makes the lease of an item last until `until`, if `token` is that of its last claim. Returns whether it
+    /// is: else somebody else works on the item, or it is gone.
+    fn renew(&self, item: ItemId, token: Token, until: Timestamp) -> Pending<'_, bool>;
 
     /// Until then nothing of a destination is claimed; a time that has passed ends that. Need not
     /// outlive the process.
     fn pause(&self, destination: &Destination, until: Timestamp) -> Pending<'_, ()>;
 
-    /// Ends an attempt. An item that is gone, as when the operator removed it meanwhile, is passed
-    /// over with all that belongs to it. Answers whether it was there.
-    fn settle(&self, settlement: Settlement) -> Pending<'_, bool>;
+    /// Ends an attempt, in one transaction. Nothing at all changes where the item is gone, as when the
+    /// operator removed it meanwhile, or where another has claimed it since.
+    fn settle(&self, settlement: Settlement) -> Pending<'_, Settled>;
 
     /// Sets when items are to be tried, and whether they are held. Those that are gone, or that
     /// somebody works on, are passed over. Returns the number of items changed.
@@ -49,6 +53,8 @@ pub trait Queue: Send + Sync + 'static {
 pub struct Settlement {
     /// The item.
     pub item: ItemId,
+    /// The token of the lease under which the attempt was made; none for the operator, who needs no lease.
+    pub token: Option<Token>,
     /// When it ended.
     pub time: Timestamp,
     /// What is left of it; none if nothing is.
@@ -59,4 +65,24 @@ pub struct Settlement {
     pub reports: Vec<Acceptance>,
     /// What there is to tell.
     pub events: Vec<Event>,
+}
+
+/// An item that was claimed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Claimed {
+    /// The item.
+    pub item: Item,
+    /// The lease on it.
+    pub lease: Lease,
+}
+
+/// What a settlement came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Settled {
+    /// The item is settled, as was asked.
+    Done,
+    /// The item is gone. Nothing was changed.
+    Gone,
+    /// Another has claimed the item since. Nothing was changed.
+    Fenced,
 }

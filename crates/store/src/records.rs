@@ -15,9 +15,16 @@ pub trait Records: Send + Sync + 'static {
     /// Returns a record of a kind by its name.
     fn kept_one(&self, kind: &'static str, name: &str) -> Pending<'_, Option<Vec<u8>>>;
 
-    /// Keeps a record unless there is one of its kind and name, and returns the one that is kept
-    /// then: two that make a key at the same moment end with the same.
-    fn keep_first(&self, kind: &'static str, name: &str, record: Vec<u8>) -> Pending<'_, Vec<u8>>;
+    /// Keeps a record, or with none forgets it, if what is kept of its kind and name is `expected`: none for
+    /// nothing. Returns what is kept then, which is another's where that came first. So two that make a key at
+    /// the same moment end with the same, and nobody overwrites what it has not read.
+    fn keep_if(
+        &self,
+        kind: &'static str,
+        name: &str,
+        expected: Option<Vec<u8>>,
+        record: Option<Vec<u8>>,
+    ) -> Pending<'_, Option<Vec<u8>>>;
 
     /// Returns a secret; none if there is none. Nothing but what needs it should hold it.
     ///

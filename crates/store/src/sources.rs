@@ -1,9 +1,14 @@
 //! Mailboxes elsewhere, from which mail is collected into mailboxes here.
 
-use crate::{error::Pending, names::AccountId};
+use crate::{
+    directory::Account,
+    error::Pending,
+    item::lease::{Lease, Token},
+    names::AccountId,
+};
 use posta_mail::{Secret, Timestamp};
 use serde::{Deserialize, Serialize};
-use std::{collections::BTreeMap, fmt, str::FromStr};
+use std::{collections::BTreeMap, fmt, str::FromStr, time::Duration};
 
 /// The mailboxes elsewhere, and what is known of the messages in them.
 pub trait Sources: Send + Sync + 'static {
@@ -23,8 +28,32 @@ pub trait Sources: Send + Sync + 'static {
     /// All sources, by id.
     fn sources(&self) -> Pending<'_, Vec<Source>>;
 
-    /// Notes how a visit ended. Answers whether the source is there.
-    fn visited(&self, source: SourceId, visit: Visit) -> Pending<'_, bool>;
+    /// Takes sources whose next visit is due and that nobody visits, `limit` at most, and leases them until
+    /// `until`: those that are due for longest first. Sources of removed accounts wait. Leases need not
+    /// outlive the process that holds them.
+    fn claim_sources(
+        &self,
+        now: Timestamp,
+        until: Timestamp,
+        limit: usize,
+    ) -> Pending<'_, Vec<ClaimedSource>>;
+
+    /// Takes one source in the same way, due or not. None where somebody visits it, it is gone, or its
+    /// account is removed.
+    fn claim_source(
+        &self,
+        source: SourceId,
+        now: Timestamp,
+        until: Timestamp,
+    ) -> Pending<'_, Option<ClaimedSource>>;
+
+    /// Makes the lease of a source last until `until`, if `token` is that of its last claim. Returns whether
+    /// it is.
+    fn renew_source(&self, source: SourceId, token: Token, until: Timestamp) -> Pending<'_, bool>;
+
+    /// Notes how a visit ended, and ends its lease. Returns false, and changes nothing, where the source is
+    /// gone or another has claimed it since.
+    fn visited(&self, source: SourceId, token: Token, visit: Visit) -> Pending<'_, bool>;
 
     /// Removes a source, its password for good, and what is known of its messages. Answers whether it was there.
     fn remove_source(&self, source: SourceId) -> Pending<'_, bool>;
@@ -125,6 +154,26 @@ impl FromStr for Keep {
             _ => Err(format!("{text:?} is not nothing, all, or days such as 7d")),
         }
     }
+}
+
+impl Source {
+    /// Returns when the source is to be visited next; none for at once.
+    #[must_use]
+    pub fn next_visit(&self) -> Option<Timestamp> {
+        let after = |last: &Visit| last.time.saturating_add(Duration::from_secs(self.every)).ok();
+        self.last.as_ref().and_then(after)
+    }
+}
+
+/// A source that was claimed for a visit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClaimedSource {
+    /// The source.
+    pub source: Source,
+    /// The account that it is collected for.
+    pub account: Account,
+    /// The lease on it.
+    pub lease: Lease,
 }
 
 /// How a visit ended.

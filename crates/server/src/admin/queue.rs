@@ -2,7 +2,9 @@
 
 use super::{Admin, AdminError, Response};
 use posta_mail::{ReversePath, Timestamp};
-use posta_store::{Destination, Event, Item, ItemId, ItemState, Settlement, StoreError, What};
+use posta_store::{
+    Destination, Event, Item, ItemId, ItemState, Settled, Settlement, StoreError, What,
+};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -183,6 +185,8 @@ impl Admin {
     async fn remove_items(&self, items: Vec<Item>, now: Timestamp) -> Result<usize, StoreError> {
         let settlement = |item: &Item| Settlement {
             item: item.id,
+            // Whoever works on it loses it.
+            token: None,
             time: now,
             left: None,
             deliveries: Vec::new(),
@@ -197,7 +201,7 @@ impl Admin {
         let asked: Vec<_> = items.iter().map(|item| self.store.settle(settlement(item))).collect();
         let mut count = 0;
         for removed in asked {
-            count += usize::from(removed.await?);
+            count += usize::from(removed.await? == Settled::Done);
         }
         tracing::info!(items = count, "removed from the queue");
         Ok(count)

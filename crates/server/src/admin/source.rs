@@ -62,33 +62,31 @@ impl Admin {
     }
 
     pub(super) async fn sources(&self) -> Result<Response, AdminError> {
-        let accounts = self.store.accounts().await?;
-        let address_of = |source: &Source| {
-            let account = accounts.iter().find(|account| account.id == source.account);
-            account.map(|account| account.address.to_string())
-        };
-        let sources = self.store.sources().await?.into_iter();
-        // Those of removed accounts rest.
-        let sources = sources.filter_map(|source| Some((address_of(&source)?, source)));
-        let lines = sources.map(|(address, source)| SourceLine {
-            id: source.id,
-            address,
-            server: source.login.server,
-            user: source.login.user,
-            tls: source.login.tls,
-            any_certificate: source.login.any_certificate,
-            keep: source.keep,
-            every: source.every,
-            last: source.last,
-        });
-        Ok(Response::Sources(lines.collect()))
+        let mut lines = Vec::new();
+        for source in self.store.sources().await? {
+            // Those of removed accounts rest.
+            let Some(account) = self.store.account_by_id(source.account).await? else { continue };
+            lines.push(SourceLine {
+                id: source.id,
+                address: account.address.to_string(),
+                server: source.login.server,
+                user: source.login.user,
+                tls: source.login.tls,
+                any_certificate: source.login.any_certificate,
+                keep: source.keep,
+                every: source.every,
+                last: source.last,
+            });
+        }
+        Ok(Response::Sources(lines))
     }
 
     pub(super) async fn run_source(&self, id: SourceId) -> Result<Response, AdminError> {
         let sources = self.store.sources().await?;
-        let source = sources.into_iter().find(|source| source.id == id);
-        let source = source.ok_or(AdminError::NoSuchSource(id))?;
-        Ok(Response::Visit(self.collectors.visit(source).await?))
+        if !sources.iter().any(|source| source.id == id) {
+            return Err(AdminError::NoSuchSource(id));
+        }
+        Ok(Response::Visit(self.collectors.visit(id).await?))
     }
 
     pub(super) async fn take_over(

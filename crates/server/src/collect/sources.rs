@@ -1,14 +1,15 @@
 //! Visits the sources of accounts, mailboxes elsewhere, on their schedule or when the operator asks for it.
 
 use super::{Brought, CollectError, Means, Purpose, StoreDestination};
-use parking_lot::Mutex;
 use posta_mail::Secret;
-use posta_store::{Account, Keep, Login, SecretOf, Source, SourceId, Store, StoreError, Visit};
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use posta_store::{
+    Account, ClaimedSource, Keep, Login, SecretOf, Source, SourceId, Store, StoreError, Visit,
+};
+use std::{sync::Arc, time::Duration};
 use tokio::{
     sync::watch,
     task::JoinSet,
-    time::{sleep, timeout},
+    time::{interval, sleep, timeout},
 };
 
 /// How often sources that are due are looked for.
@@ -20,6 +21,10 @@ const VISITS: usize = 8;
 /// The most sources named in one line of the log.
 const NAMED: usize = 20;
 
+/// For how long a source is claimed, and how often that is renewed while it is visited.
+const LEASE: Duration = Duration::from_secs(5 * 60);
+const RENEW: Duration = Duration::from_secs(60);
+
 /// The longest that a visit may last.
 const LONGEST: Duration = Duration::from_secs(6 * 60 * 60);
 
@@ -27,28 +32,13 @@ const LONGEST: Duration = Duration::from_secs(6 * 60 * 60);
 pub struct Collectors {
     store: Arc<dyn Store>,
     means: Means,
-    /// Those that are being visited: two visits at once would fetch everything twice.
-    visited: Mutex<HashSet<SourceId>>,
-}
-
-/// A source that is being visited, until it is dropped.
-struct Visiting<'c> {
-    collectors: &'c Collectors,
-    source: SourceId,
-}
-
-impl Drop for Visiting<'_> {
-    fn drop(&mut self) {
-        let mut visited = self.collectors.visited.lock();
-        visited.remove(&self.source);
-    }
 }
 
 impl Collectors {
     /// Collects into a store.
     #[must_use]
     pub fn new(store: Arc<dyn Store>, means: Means) -> Self {
-        Self { store, means, visited: Mutex::default() }
+        Self { store, means }
     }
 
     /// Visits the sources on their schedule, until the server stops.
@@ -58,13 +48,15 @@ impl Collectors {
         }
         let mut visits = JoinSet::new();
         loop {
-            match self.due().await {
-                Ok(due) => {
-                    for source in due.into_iter().take(VISITS.saturating_sub(visits.len())) {
+            let now = self.means.clock.now();
+            let room = VISITS.saturating_sub(visits.len());
+            match self.store.claim_sources(now, now + LEASE, room).await {
+                Ok(claimed) => {
+                    for claimed in claimed {
                         let collectors = self.clone();
                         visits.spawn(async move {
-                            // The outcome is stored with the source.
-                            let _ = collectors.visit(source).await;
+                            // How it ended is noted with the source.
+                            let _ = collectors.visit_claimed(claimed).await;
                         });
                     }
                 }
@@ -79,37 +71,46 @@ impl Collectors {
         }
     }
 
-    /// Returns the sources that are due and not being visited.
-    async fn due(&self) -> Result<Vec<Source>, StoreError> {
-        let now = self.means.clock.now();
-        let mut sources = self.store.sources().await?;
-        sources.retain(|source| {
-            let next = |visit: &Visit| visit.time + Duration::from_secs(source.every);
-            source.last.as_ref().is_none_or(|last| next(last) <= now)
-        });
-        if sources.is_empty() {
-            return Ok(sources);
-        }
-        // Those of a removed account wait until it is brought back, or purged with them.
-        let accounts = self.store.accounts().await?.into_iter();
-        let accounts: HashSet<_> = accounts.map(|account| account.id).collect();
-        let visited = self.visited.lock();
-        sources
-            .retain(|source| !visited.contains(&source.id) && accounts.contains(&source.account));
-        Ok(sources)
-    }
-
-    /// Visits a source now. Answers how that ended; none if somebody is there already.
+    /// Visits a source now. Returns how that ended; none if somebody is there already, or its account is
+    /// removed.
     ///
     /// # Errors
     /// When the store fails.
-    pub async fn visit(&self, source: Source) -> Result<Option<Visit>, StoreError> {
-        let Some(_visiting) = self.enter(source.id) else { return Ok(None) };
-        let account = self.store.accounts().await?;
-        let account = account.into_iter().find(|account| account.id == source.account);
-        let account = account.ok_or(StoreError::NoSuchAccount)?;
+    pub async fn visit(&self, source: SourceId) -> Result<Option<Visit>, StoreError> {
+        let now = self.means.clock.now();
+        match self.store.claim_source(source, now, now + LEASE).await? {
+            Some(claimed) => self.visit_claimed(claimed).await,
+            None => Ok(None),
+        }
+    }
+
+    /// Visits a source that was claimed, and renews the lease on it meanwhile.
+    async fn visit_claimed(&self, claimed: ClaimedSource) -> Result<Option<Visit>, StoreError> {
+        let ClaimedSource { source, account, lease } = claimed;
+        let (id, token) = (source.id, lease.token);
+        let visiting = self.visit_as(&source, account);
+        tokio::pin!(visiting);
+        let mut renewing = interval(RENEW);
+        renewing.tick().await;
+        let visit = loop {
+            tokio::select! {
+                visit = &mut visiting => break visit,
+                _ = renewing.tick() => {
+                    let until = self.means.clock.now() + LEASE;
+                    // Where another has claimed it since, that one is there now.
+                    if !self.store.renew_source(id, token, until).await? {
+                        return Ok(None);
+                    }
+                }
+            }
+        };
+        let is_noted = self.store.visited(id, token, visit.clone()).await?;
+        Ok(is_noted.then_some(visit))
+    }
+
+    async fn visit_as(&self, source: &Source, account: Account) -> Visit {
         let (brought, ended) = match self.password(source.id).await {
-            Ok(password) => self.collect(&source, &password, account).await,
+            Ok(password) => self.collect(source, &password, account).await,
             Err(error) => (Brought::default(), Err(error)),
         };
         let left = Some(brought.reasons().join(", ")).filter(|left| !left.is_empty());
@@ -124,9 +125,7 @@ impl Collectors {
                 None => tracing::info!(source = %id, server, "mail is collected again"),
             }
         }
-        let visit = Visit { time: self.means.clock.now(), collected: brought.messages, problem };
-        self.store.visited(source.id, visit.clone()).await?;
-        Ok(Some(visit))
+        Visit { time: self.means.clock.now(), collected: brought.messages, problem }
     }
 
     /// Logs in where mail is to be collected for an account, and does nothing else there.
@@ -211,14 +210,5 @@ impl Collectors {
             StoreDestination::new(store, clock, account, login.server.clone(), Purpose::Move);
         let (brought, ended) = self.means.collect(login, password, keep, &mut destination).await;
         ended.map(|()| brought)
-    }
-
-    fn enter(&self, source: SourceId) -> Option<Visiting<'_>> {
-        let is_first = {
-            let mut visited = self.visited.lock();
-            visited.insert(source)
-        };
-        // Only where it is the first: one that is dropped takes the source out, and the lock.
-        is_first.then(|| Visiting { collectors: self, source })
     }
 }

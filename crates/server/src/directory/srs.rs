@@ -69,16 +69,14 @@ impl Srs {
         host: Domain,
         clock: &dyn Clock,
     ) -> Result<Self, StoreError> {
-        let kept = store.kept(KIND).await?.into_iter().find(|(name, _)| name == NAME);
-        let key = match kept {
-            Some((_, key)) => key,
-            None => {
-                let mut key = vec![0; KEY];
-                clock.random(&mut key);
-                store.keep(KIND, NAME, Some(key.clone())).await?;
-                key
-            }
-        };
+        let mut key = store.kept_one(KIND, NAME).await?;
+        if key.is_none() {
+            let mut new = vec![0; KEY];
+            clock.random(&mut new);
+            // Where another made one at the same moment, it is that one.
+            key = store.keep_if(KIND, NAME, None, Some(new)).await?;
+        }
+        let key = key.ok_or_else(|| StoreError::Failed("the key of SRS is not kept".to_owned()))?;
         Ok(Self::new(&key, host))
     }
 

@@ -14,7 +14,7 @@ use crate::{
 };
 use posta_mail::{Reply, envelope::Late};
 use posta_net::tls::failure::TlsFailure;
-use posta_store::{Destination, Item, StoreError};
+use posta_store::{Claimed, Destination, Item, Settled, Settlement, StoreError, Token};
 use std::sync::Arc;
 use tokio::time::{interval, sleep};
 
@@ -24,9 +24,10 @@ const ANSWERS: usize = 5;
 
 impl Relay {
     /// Tries to send an item and settles the outcome, renewing the lease meanwhile.
-    pub(super) async fn attempt(self: &Arc<Self>, item: Item) -> AttemptResult {
-        let id = item.id;
-        let working = self.work(item);
+    pub(super) async fn attempt(self: &Arc<Self>, claimed: Claimed) -> AttemptResult {
+        let Claimed { item, lease } = claimed;
+        let (id, token) = (item.id, lease.token);
+        let working = self.work(item, token);
         tokio::pin!(working);
         let mut renewing = interval(RENEW);
         renewing.tick().await;
@@ -34,15 +35,15 @@ impl Relay {
             tokio::select! {
                 result = &mut working => return result,
                 _ = renewing.tick() => {
-                    // If the item is gone or the store fails, settling finds that out.
-                    let _ = self.store.renew(id, self.clock.now() + LEASE).await;
+                    // If the item is gone, another has claimed it or the store fails, settling finds that out.
+                    let _ = self.store.renew(id, token, self.clock.now() + LEASE).await;
                     tracing::debug!(%id, "an attempt takes its time");
                 }
             }
         }
     }
 
-    async fn work(self: &Arc<Self>, item: Item) -> AttemptResult {
+    async fn work(self: &Arc<Self>, item: Item, token: Token) -> AttemptResult {
         let item = Arc::new(item);
         let offers = match &item.destination {
             Destination::Local => None,
@@ -63,6 +64,7 @@ impl Relay {
             };
             let settled = match settlement {
                 Ok(settlement) => {
+                    let settlement = Settlement { token: Some(token), ..settlement };
                     let attempt = message_log::Attempt::new(&settlement);
                     // The item's next attempt, or a new report, may be due before anything else.
                     let waits = settlement.left.is_some() || !settlement.reports.is_empty();
@@ -70,7 +72,7 @@ impl Relay {
                     if waits {
                         self.wake.wake();
                     }
-                    settled.map(|is_there| is_there.then_some(attempt))
+                    settled.map(|settled| is_own(&item, settled).then_some(attempt))
                 }
                 Err(error) => Err(error),
             };
@@ -206,4 +208,16 @@ impl Relay {
         self.clock.random(&mut octets);
         (u64::from_be_bytes(octets) % below.max(1) as u64) as usize
     }
+}
+
+/// Returns whether an attempt counts: whether the item was still ours when it was settled.
+fn is_own(item: &Item, settled: Settled) -> bool {
+    if settled == Settled::Fenced {
+        tracing::warn!(
+            id = %item.id,
+            "an attempt took longer than its lease, and another was begun meanwhile: what it came to \
+             does not count, and the message may arrive twice"
+        );
+    }
+    settled == Settled::Done
 }

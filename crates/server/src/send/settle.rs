@@ -110,7 +110,7 @@ impl Relay {
             ..item.clone()
         });
         let deliveries = Vec::new();
-        Ok(Settlement { item: item.id, time: now, left, deliveries, reports, events })
+        Ok(Settlement { item: item.id, token: None, time: now, left, deliveries, reports, events })
     }
 }
 

@@ -36,6 +36,7 @@ impl Committer {
         let account = Account { forwards, ..Account::new(id, address, credentials) };
         let key = account.address.as_str();
         batch.insert(&self.schema.account, key, schema::encode_account(&account));
+        self.index(&account, &mut batch);
         self.commit(batch)?;
         self.last_account = id.0;
         self.accounts.insert(id);
@@ -67,8 +68,10 @@ impl Committer {
         change: impl FnOnce(&mut Account),
     ) -> Result<(), StoreError> {
         let mut account = self.schema.account(address)?.ok_or(StoreError::NoSuchAccount)?;
-        change(&mut account);
         let mut batch = Batch::new(&self.schema);
+        let old = account.clone();
+        change(&mut account);
+        self.index_anew(&old, &account, &mut batch);
         batch.insert(&self.schema.account, address.as_str(), schema::encode_account(&account));
         self.commit(batch)
     }
@@ -92,6 +95,7 @@ impl Committer {
         }
         batch.remove(&self.schema.account, address.as_str());
         let (id, domain) = (account.id, address.domain());
+        self.unindex(&account, &mut batch);
         let removed = RemovedAccount { account, time, purge };
         let value = schema::encode_removed_account(&removed);
         batch.insert(&self.schema.kept, schema::removed_account_key(id), value);
@@ -117,6 +121,7 @@ impl Committer {
         let mut batch = Batch::new(&self.schema);
         self.make_local(address.domain(), &mut batch)?;
         batch.insert(&self.schema.account, address.as_str(), schema::encode_account(&account));
+        self.index(&account, &mut batch);
         batch.remove(&self.schema.kept, schema::removed_account_key(id));
         let count = self.bring_back(id, time, &mut batch)?;
         self.commit(batch)?;
@@ -172,12 +177,41 @@ impl Committer {
             keeps_domain |= alias.name.domain() == old.domain();
             self.put_alias(alias, &mut batch);
         }
-        let account = Account { address: new.clone(), forwards, ..account };
-        batch.insert(&self.schema.account, new.as_str(), schema::encode_account(&account));
+        let renamed = Account { address: new.clone(), forwards, ..account.clone() };
+        self.index_anew(&account, &renamed, &mut batch);
+        batch.insert(&self.schema.account, new.as_str(), schema::encode_account(&renamed));
         if !keeps_domain && !self.schema.uses(old.domain(), Some(old), Some(&forward))? {
             self.leave_domain(old.domain(), &mut batch)?;
         }
         self.commit(batch)
+    }
+}
+
+/// The indexes of accounts, by id and by domain.
+impl Committer {
+    pub(crate) fn index(&self, account: &Account, batch: &mut Batch) {
+        for key in schema::index_keys(account) {
+            batch.insert(&self.schema.kept, key, account.address.as_str());
+        }
+    }
+
+    fn unindex(&self, account: &Account, batch: &mut Batch) {
+        for key in schema::index_keys(account) {
+            batch.remove(&self.schema.kept, key);
+        }
+    }
+
+    /// The same for an account that changes. No key is both removed and set in one batch.
+    fn index_anew(&self, old: &Account, new: &Account, batch: &mut Batch) {
+        let keys = schema::index_keys(new);
+        for key in schema::index_keys(old) {
+            if !keys.contains(&key) {
+                batch.remove(&self.schema.kept, key);
+            }
+        }
+        if (old.disabled, &old.address) != (new.disabled, &new.address) {
+            self.index(new, batch);
+        }
     }
 }
 

@@ -15,7 +15,7 @@ use crate::{
 };
 use fjall::Database;
 use parking_lot::{Mutex, RwLock};
-use posta_store::StoreError;
+use posta_store::{Leases, SourceId, StoreError};
 use std::{
     path::PathBuf,
     sync::{Arc, mpsc},
@@ -69,6 +69,8 @@ pub(crate) struct Opener {
     pub(crate) usages: Arc<Usages>,
     pub(crate) views: Arc<Views>,
     pub(crate) lanes: Arc<Mutex<Lanes>>,
+    /// Who visits which source.
+    pub(crate) visitors: Arc<Mutex<Leases<SourceId>>>,
     pub(crate) keys: Arc<KeyFile>,
     /// Where the tables' journal is that was set aside, until the log is open.
     pub(crate) set_aside: Arc<Mutex<Option<PathBuf>>>,

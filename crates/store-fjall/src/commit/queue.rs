@@ -1,9 +1,9 @@
-//! The queue and the history.
+//! The queue: attempts that end, and items that the operator puts off.
 
 use super::{Committer, Content};
 use crate::tables::{batch::Batch, lanes::Effect, schema};
 use posta_mail::Timestamp;
-use posta_store::{Item, ItemId, ItemState, Settlement, StoreError};
+use posta_store::{Item, ItemId, ItemState, Settled, Settlement, StoreError};
 
 impl Committer {
     /// Ends an attempt.
@@ -11,9 +11,12 @@ impl Committer {
         &mut self,
         settlement: Settlement,
         batch: &mut Batch,
-    ) -> Result<bool, StoreError> {
-        let Settlement { item: id, time, left, deliveries, reports, events } = settlement;
-        let Some(old) = self.schema.item(id)? else { return Ok(false) };
+    ) -> Result<Settled, StoreError> {
+        let Settlement { item: id, token, time, left, deliveries, reports, events } = settlement;
+        let Some(old) = self.schema.item(id)? else { return Ok(Settled::Gone) };
+        if token.is_some_and(|token| !self.lanes.lock().hold(id, token, time)) {
+            return Ok(Settled::Fenced);
+        }
         self.prepare_deliveries(&deliveries)?;
         reports.iter().try_for_each(|report| self.prepare(report))?;
         let before = if old.shared { self.schema.shown(id.content)? } else { 1 };
@@ -47,7 +50,7 @@ impl Committer {
         for report in reports {
             self.accept(report, batch)?;
         }
-        Ok(true)
+        Ok(Settled::Done)
     }
 
     pub(crate) fn reschedule(

@@ -14,16 +14,18 @@ impl Committer {
         self.commit(batch)
     }
 
-    /// Keeps a record unless there is one of its name; returns the one that is kept then.
-    pub(crate) fn keep_first(
+    /// Keeps or forgets a record if what is there is as expected; returns what is kept then.
+    pub(crate) fn keep_if(
         &mut self,
         key: String,
-        record: Vec<u8>,
-    ) -> Result<Vec<u8>, StoreError> {
-        if let Some(kept) = self.schema.kept_one(&key)? {
-            return Ok(kept);
+        expected: Option<&[u8]>,
+        record: Option<Vec<u8>>,
+    ) -> Result<Option<Vec<u8>>, StoreError> {
+        let there = self.schema.kept_one(&key)?;
+        if there.as_deref() != expected {
+            return Ok(there);
         }
-        self.keep(key, Some(record.clone()))?;
+        self.keep(key, record.clone())?;
         Ok(record)
     }
 }

@@ -5,8 +5,8 @@ use crate::{
     error::failed,
     tables::{batch::Batch, schema},
 };
-use posta_mail::Secret;
-use posta_store::{SecretOf, Source, SourceId, StoreError, Visit};
+use posta_mail::{Secret, Timestamp};
+use posta_store::{ClaimedSource, SecretOf, Source, SourceId, StoreError, Token, Visit};
 
 impl Committer {
     pub(crate) fn add_source(
@@ -49,13 +49,64 @@ impl Committer {
         Ok(())
     }
 
-    pub(crate) fn visited(&mut self, id: SourceId, visit: Visit) -> Result<bool, StoreError> {
-        if !self.schema.has_source(id)? {
+    /// Leases sources whose next visit is due. Nothing is written: whoever held a lease that a crash forgets
+    /// is gone.
+    pub(crate) fn claim_sources(
+        &mut self,
+        now: Timestamp,
+        until: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<ClaimedSource>, StoreError> {
+        let mut due = self.schema.sources()?;
+        due.retain(|source| source.next_visit().is_none_or(|next| next <= now));
+        due.sort_by_key(|source| (source.next_visit(), source.id));
+        let mut claimed = Vec::new();
+        for source in due {
+            if claimed.len() >= limit {
+                break;
+            }
+            claimed.extend(self.claim_one(source, now, until)?);
+        }
+        Ok(claimed)
+    }
+
+    /// Leases one source, due or not.
+    pub(crate) fn claim_source(
+        &mut self,
+        id: SourceId,
+        now: Timestamp,
+        until: Timestamp,
+    ) -> Result<Option<ClaimedSource>, StoreError> {
+        match self.schema.source(id)? {
+            Some(source) => self.claim_one(source, now, until),
+            None => Ok(None),
+        }
+    }
+
+    fn claim_one(
+        &mut self,
+        source: Source,
+        now: Timestamp,
+        until: Timestamp,
+    ) -> Result<Option<ClaimedSource>, StoreError> {
+        let Some(account) = self.schema.account_by_id(source.account)? else { return Ok(None) };
+        let lease = self.visitors.lock().claim(source.id, now, until);
+        Ok(lease.map(|lease| ClaimedSource { source, account, lease }))
+    }
+
+    pub(crate) fn visited(
+        &mut self,
+        id: SourceId,
+        token: Token,
+        visit: Visit,
+    ) -> Result<bool, StoreError> {
+        if !self.visitors.lock().is_last(&id, token) || !self.schema.has_source(id)? {
             return Ok(false);
         }
         let mut batch = Batch::new(&self.schema);
         batch.insert(&self.schema.visit, id.0.to_be_bytes(), schema::encode_json(&visit)?);
         self.commit(batch)?;
+        self.visitors.lock().end(&id);
         Ok(true)
     }
 
@@ -69,6 +120,7 @@ impl Committer {
             batch.remove(&self.schema.collected, guard.key().map_err(failed)?);
         }
         self.commit(batch)?;
+        self.visitors.lock().end(&id);
         self.wipe(of, password);
         Ok(was_there)
     }

@@ -34,6 +34,9 @@ impl Committer {
             self.count_lines()?;
         }
         self.make_folders()?;
+        if self.schema.number(schema::INDEXED)?.is_none() {
+            self.index_accounts()?;
+        }
         self.schema.is_current()
     }
 
@@ -88,6 +91,17 @@ impl Committer {
             }
             batch = self.commit_if_full(batch)?;
         }
+        self.commit(batch)
+    }
+
+    /// Earlier programs found accounts by their addresses only.
+    fn index_accounts(&mut self) -> Result<(), StoreError> {
+        let mut batch = Batch::new(&self.schema);
+        for account in self.schema.accounts("")? {
+            self.index(&account, &mut batch);
+            batch = self.commit_if_full(batch)?;
+        }
+        batch.insert(&self.schema.meta, schema::INDEXED, 1_u64.to_be_bytes());
         self.commit(batch)
     }
 

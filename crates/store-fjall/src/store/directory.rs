@@ -17,6 +17,14 @@ impl Directory for FjallStore {
         self.read(move |schema| schema.accounts(&beginning))
     }
 
+    fn account_by_id(&self, id: AccountId) -> Pending<'_, Option<Account>> {
+        now(|| self.schema()?.account_by_id(id))
+    }
+
+    fn first_account(&self, domain: &str) -> Pending<'_, Option<Account>> {
+        now(|| self.schema()?.first_account(domain))
+    }
+
     fn accounts(&self) -> Pending<'_, Vec<Account>> {
         self.read(|schema| schema.accounts(""))
     }

@@ -3,7 +3,10 @@
 use super::{FjallStore, now};
 use crate::{commit::Request, tables::schema};
 use posta_mail::Timestamp;
-use posta_store::{Destination, Item, ItemId, ItemState, Pending, Queue, Settlement, StoreError};
+use posta_store::{
+    Claimed, Destination, Item, ItemId, ItemState, Pending, Queue, Settled, Settlement, StoreError,
+    Token,
+};
 
 impl Queue for FjallStore {
     fn claim(
@@ -12,13 +15,12 @@ impl Queue for FjallStore {
         lease: Timestamp,
         limit: usize,
         share: usize,
-    ) -> Pending<'_, Vec<Item>> {
+    ) -> Pending<'_, Vec<Claimed>> {
         self::now(|| self.lease_due(now, lease, limit, share))
     }
 
-    fn renew(&self, item: ItemId, lease: Timestamp) -> Pending<'_, ()> {
-        self.lanes.lock().renew(item, lease);
-        now(|| Ok(()))
+    fn renew(&self, item: ItemId, token: Token, until: Timestamp) -> Pending<'_, bool> {
+        now(|| Ok(self.lanes.lock().renew(item, token, until)))
     }
 
     fn pause(&self, destination: &Destination, until: Timestamp) -> Pending<'_, ()> {
@@ -26,7 +28,7 @@ impl Queue for FjallStore {
         now(|| Ok(()))
     }
 
-    fn settle(&self, settlement: Settlement) -> Pending<'_, bool> {
+    fn settle(&self, settlement: Settlement) -> Pending<'_, Settled> {
         self.request(|done| Request::Settle { settlement, done })
     }
 
@@ -57,7 +59,7 @@ impl FjallStore {
         lease: Timestamp,
         limit: usize,
         share: usize,
-    ) -> Result<Vec<Item>, StoreError> {
+    ) -> Result<Vec<Claimed>, StoreError> {
         let mut lanes = self.lanes.lock();
         lanes.lapse(now);
         let (mut claimed, mut passed) = (Vec::new(), Vec::new());
@@ -67,10 +69,7 @@ impl FjallStore {
             let room = share.min(limit - claimed.len());
             let found = self.schema()?.due_in(&lanes, (lane, from, priorities), now, room)?;
             lanes.claimed(lane, found.head, now);
-            for mut item in found.items {
-                lanes.lease(&mut item, lease);
-                claimed.push(item);
-            }
+            claimed.extend(found.items.into_iter().map(|item| lanes.lease(item, lease)));
             passed.push(lane);
         }
         Ok(claimed)

@@ -19,9 +19,15 @@ impl Records for FjallStore {
         now(|| self.schema()?.kept_one(&key))
     }
 
-    fn keep_first(&self, kind: &'static str, name: &str, record: Vec<u8>) -> Pending<'_, Vec<u8>> {
+    fn keep_if(
+        &self,
+        kind: &'static str,
+        name: &str,
+        expected: Option<Vec<u8>>,
+        record: Option<Vec<u8>>,
+    ) -> Pending<'_, Option<Vec<u8>>> {
         let key = format!("{kind}\0{name}");
-        self.alone(move |committer| committer.keep_first(key, record))
+        self.alone(move |committer| committer.keep_if(key, expected.as_deref(), record))
     }
 
     fn secret(&self, of: SecretOf) -> Pending<'_, Option<Secret>> {

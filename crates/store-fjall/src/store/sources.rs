@@ -1,8 +1,8 @@
 //! The sources.
 
-use super::FjallStore;
+use super::{FjallStore, now};
 use posta_mail::{Secret, Timestamp};
-use posta_store::{Pending, Source, SourceId, Sources, Visit};
+use posta_store::{ClaimedSource, Pending, Source, SourceId, Sources, Token, Visit};
 use std::collections::BTreeMap;
 
 impl Sources for FjallStore {
@@ -18,8 +18,30 @@ impl Sources for FjallStore {
         self.read(|schema| schema.sources())
     }
 
-    fn visited(&self, source: SourceId, visit: Visit) -> Pending<'_, bool> {
-        self.alone(move |committer| committer.visited(source, visit))
+    fn claim_sources(
+        &self,
+        now: Timestamp,
+        until: Timestamp,
+        limit: usize,
+    ) -> Pending<'_, Vec<ClaimedSource>> {
+        self.alone(move |committer| committer.claim_sources(now, until, limit))
+    }
+
+    fn claim_source(
+        &self,
+        source: SourceId,
+        now: Timestamp,
+        until: Timestamp,
+    ) -> Pending<'_, Option<ClaimedSource>> {
+        self.alone(move |committer| committer.claim_source(source, now, until))
+    }
+
+    fn renew_source(&self, source: SourceId, token: Token, until: Timestamp) -> Pending<'_, bool> {
+        now(|| Ok(self.visitors.lock().renew(&source, token, until)))
+    }
+
+    fn visited(&self, source: SourceId, token: Token, visit: Visit) -> Pending<'_, bool> {
+        self.alone(move |committer| committer.visited(source, token, visit))
     }
 
     fn remove_source(&self, source: SourceId) -> Pending<'_, bool> {

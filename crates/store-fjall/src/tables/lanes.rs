@@ -9,11 +9,17 @@
 
 use super::schema::{LaneKey, lane_key};
 use posta_mail::Timestamp;
-use posta_store::{Item, ItemId, ItemState};
-use std::collections::{BTreeSet, HashMap};
+use posta_store::{Claimed, Item, ItemId, ItemState, Lease, Token};
+use std::{
+    collections::{BTreeSet, HashMap},
+    time::Duration,
+};
 
 /// Priorities, from the lowest to the highest (RFC 6710 §3).
 const PRIORITIES: std::ops::RangeInclusive<i8> = -9..=9;
+
+/// For how long an item is kept for whoever settles it: longer than a commit takes.
+const SETTLING: Duration = Duration::from_secs(60);
 
 /// So few lanes that tidying up is not worth it.
 const FEW: usize = 1_000;
@@ -24,7 +30,10 @@ pub(crate) struct Lanes {
     lanes: HashMap<LaneKey, Lane>,
     /// The lanes that have something to be claimed, now or later, by when.
     order: BTreeSet<(Timestamp, LaneKey)>,
-    leased: HashMap<ItemId, Lease>,
+    leased: HashMap<ItemId, Leased>,
+    /// Items whose last lease has ended and that nobody has claimed since: its token is still good.
+    ended: HashMap<ItemId, Leased>,
+    last_token: u64,
     leases: BTreeSet<(Timestamp, ItemId)>,
     /// Lanes that were left when it was tidied up last.
     tidied: usize,
@@ -42,8 +51,9 @@ struct Lane {
     priorities: u32,
 }
 
-#[derive(Debug)]
-struct Lease {
+#[derive(Debug, Clone)]
+struct Leased {
+    token: Token,
     until: Timestamp,
     lane: LaneKey,
     priority: i8,
@@ -95,8 +105,9 @@ impl Lanes {
     pub(crate) fn lapse(&mut self, now: Timestamp) {
         while let Some(&(until, id)) = self.leases.first().filter(|(until, _)| *until <= now) {
             self.leases.remove(&(until, id));
-            if let Some(Lease { lane, priority, due, .. }) = self.leased.remove(&id) {
-                self.waits(lane, priority, due);
+            if let Some(leased) = self.leased.remove(&id) {
+                self.waits(leased.lane, leased.priority, leased.due);
+                self.ended.insert(id, leased);
             }
         }
         self.tidy_up(now);
@@ -133,28 +144,43 @@ impl Lanes {
     }
 
     /// Leases an item that is due. Its record does not change.
-    pub(crate) fn lease(&mut self, item: &mut Item, until: Timestamp) {
+    pub(crate) fn lease(&mut self, mut item: Item, until: Timestamp) -> Claimed {
         self.release(item.id);
         let lane = lane_key(&item.destination);
         let priority = item.envelope.priority;
-        self.leased.insert(item.id, Lease { until, lane, priority, due: item.due });
+        self.last_token += 1;
+        let token = Token(self.last_token);
+        self.leased.insert(item.id, Leased { token, until, lane, priority, due: item.due });
         self.leases.insert((until, item.id));
         (item.due, item.state) = (until, ItemState::Leased);
+        Claimed { item, lease: Lease { token, until } }
     }
 
     /// Takes over the leases of others: those who hold them are still at work.
     pub(crate) fn take_leases(&mut self, others: &mut Self) {
         self.leased = std::mem::take(&mut others.leased);
+        self.ended = std::mem::take(&mut others.ended);
+        self.last_token = others.last_token;
         self.leases = std::mem::take(&mut others.leases);
     }
 
-    /// Makes a lease longer, if it has not ended.
-    pub(crate) fn renew(&mut self, id: ItemId, until: Timestamp) {
-        if let Some(lease) = self.leased.get_mut(&id) {
-            self.leases.remove(&(lease.until, id));
-            lease.until = until;
-            self.leases.insert((until, id));
-        }
+    /// Has a lease last until `until`, if nobody else has claimed its item since. Returns whether that is so.
+    pub(crate) fn renew(&mut self, id: ItemId, token: Token, until: Timestamp) -> bool {
+        let of_it = |leased: &&Leased| leased.token == token;
+        let leased = self.leased.get(&id).or_else(|| self.ended.get(&id)).filter(of_it).cloned();
+        let Some(leased) = leased else { return false };
+        self.release(id);
+        self.leases.insert((until, id));
+        self.leased.insert(id, Leased { until, ..leased });
+        true
+    }
+
+    /// Keeps an item for whoever settles it, until that is done: nobody can claim it before. Returns false
+    /// if another has claimed it already.
+    pub(crate) fn hold(&mut self, id: ItemId, token: Token, now: Timestamp) -> bool {
+        let until = now + SETTLING;
+        let later = self.leased.get(&id).map_or(until, |leased| leased.until.max(until));
+        self.renew(id, token, later)
     }
 
     pub(crate) fn is_leased(&self, id: ItemId) -> bool {
@@ -175,8 +201,9 @@ impl Lanes {
     }
 
     fn release(&mut self, id: ItemId) {
-        if let Some(lease) = self.leased.remove(&id) {
-            self.leases.remove(&(lease.until, id));
+        self.ended.remove(&id);
+        if let Some(leased) = self.leased.remove(&id) {
+            self.leases.remove(&(leased.until, id));
         }
     }
 

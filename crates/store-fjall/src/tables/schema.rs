@@ -26,7 +26,7 @@
 //! | `visit`    | source                       | how the last visit ended, as JSON |
 //! | `secret`   | kind, id                     | version, key file, slot, nonce, ciphertext and tag |
 //! | `collected` | source, unique-id there     | when it was accepted |
-//! | `kept`     | kind, NUL, name              | a record of the server's own |
+//! | `kept`     | kind, NUL, name              | a record of the server's own; accounts that were removed; accounts by id and domain |
 //! | `arriving` | mail id                      | nothing; messages with chunks, not accepted yet |
 //!
 //! **Folders without a record.** An inbox and a folder for junk are there without a record, and a record is
@@ -44,7 +44,7 @@ mod entries;
 
 pub(crate) use directory::{
     ADDED_BY_ITSELF, USED, decode_domain, encode_account, encode_domain_alias,
-    encode_removed_account, encode_targets, removed_account_key,
+    encode_removed_account, encode_targets, index_keys, removed_account_key,
 };
 
 pub(crate) use entries::*;
@@ -108,6 +108,8 @@ pub(crate) const LAST_SOURCE: &str = "last-source";
 pub(crate) const KEY_FILE: &str = "key-file";
 /// Is there while files may hold secrets in plain that an earlier format wrote.
 pub(crate) const UNSEALED: &str = "unsealed";
+/// Is there once accounts are indexed by id and domain.
+pub(crate) const INDEXED: &str = "accounts-indexed";
 /// The last account id given out.
 pub(crate) const LAST_ACCOUNT: &str = "last-account";
 

@@ -18,13 +18,22 @@ impl Schema {
         let mut sources = Vec::new();
         for guard in self.source.iter() {
             let (key, value) = key_and_value(guard)?;
-            let mut source: Source = schema::decode_json(&value, "a source")?;
-            let visit = self.visit.get(key).map_err(failed)?;
-            let visit = visit.map(|visit| schema::decode_json(&visit, "a visit"));
-            source.last = visit.transpose()?;
-            sources.push(source);
+            sources.push(self.decode_source(&key, &value)?);
         }
         Ok(sources)
+    }
+
+    pub(crate) fn source(&self, id: SourceId) -> Result<Option<Source>, StoreError> {
+        let key = id.0.to_be_bytes();
+        let value = self.source.get(key).map_err(failed)?;
+        value.map(|value| self.decode_source(&key, &value)).transpose()
+    }
+
+    fn decode_source(&self, key: &[u8], value: &[u8]) -> Result<Source, StoreError> {
+        let mut source: Source = schema::decode_json(value, "a source")?;
+        let visit = self.visit.get(key).map_err(failed)?;
+        source.last = visit.map(|visit| schema::decode_json(&visit, "a visit")).transpose()?;
+        Ok(source)
     }
 
     pub(crate) fn collected(

@@ -1,11 +1,14 @@
 //! Accounts, aliases and domains.
 
 use super::{INBOX, Make, add, address, at, credentials, domain, message, sweep, uids, unique_ids};
-use crate::{Account, Alias, AliasName, Credentials, RemovedAccount, SendAs, Store, StoreError};
+use crate::{
+    Account, AccountId, Alias, AliasName, Credentials, RemovedAccount, SendAs, Store, StoreError,
+};
 use posta_mail::{Address, MailId, Secret};
 
 pub(super) async fn run(make: Make<'_>) {
     accounts(&*make()).await;
+    accounts_are_found(&*make()).await;
     changes_of_accounts_show(&*make()).await;
     domains(&*make()).await;
     aliases(&*make()).await;
@@ -48,6 +51,43 @@ async fn accounts(store: &dyn Store) {
     let names: Vec<_> = store.accounts().await.unwrap();
     let names: Vec<_> = names.iter().map(|account| account.address.as_str()).collect();
     assert_eq!(names, ["ana@x.test", "ana@y.test"]);
+}
+
+/// An account is found by its id, and the first of a domain, whatever was done to accounts before.
+async fn accounts_are_found(store: &dyn Store) {
+    let first = async |domain: &str| {
+        let first = store.first_account(domain).await.unwrap();
+        first.map(|account| account.address.to_string())
+    };
+    assert_eq!(first("x.test").await, None);
+    let bob = add(store, "bob@x.test").await;
+    let ana = add(store, "ana@x.test").await;
+    add(store, "cid@y.test").await;
+    add(store, "dan@sub.x.test").await;
+    assert_eq!(
+        first("x.test").await.as_deref(),
+        Some("bob@x.test"),
+        "the one that was added first"
+    );
+    let found = store.account_by_id(ana).await.unwrap().unwrap();
+    assert_eq!((found.id, found.address.as_str()), (ana, "ana@x.test"));
+    assert_eq!(store.account_by_id(AccountId(99)).await.unwrap(), None);
+    store.set_disabled(&address("bob@x.test"), true).await.unwrap();
+    assert_eq!(first("x.test").await.as_deref(), Some("ana@x.test"), "one that can log in");
+    store.set_disabled(&address("ana@x.test"), true).await.unwrap();
+    assert_eq!(first("x.test").await.as_deref(), Some("bob@x.test"), "none can");
+    store.set_disabled(&address("bob@x.test"), false).await.unwrap();
+    store.rename_account(&address("bob@x.test"), &address("bob@y.test"), Vec::new()).await.unwrap();
+    assert_eq!(first("x.test").await.as_deref(), Some("ana@x.test"));
+    assert_eq!(first("y.test").await.as_deref(), Some("bob@y.test"), "it is older");
+    let found = store.account_by_id(bob).await.unwrap().unwrap();
+    assert_eq!(found.address.as_str(), "bob@y.test");
+    store.remove_account(&address("bob@y.test"), at(1), at(9)).await.unwrap();
+    assert_eq!(store.account_by_id(bob).await.unwrap(), None);
+    assert_eq!(first("y.test").await.as_deref(), Some("cid@y.test"));
+    store.restore_account(bob).await.unwrap();
+    assert_eq!(first("y.test").await.as_deref(), Some("bob@y.test"));
+    assert_eq!(store.account_by_id(bob).await.unwrap().unwrap().id, bob);
 }
 
 /// Whoever remembers what an account was hears of each change, and reads the new.

@@ -45,13 +45,14 @@ async fn are_read_first(store: &dyn Store) {
         let prefix = b"Delivered-To: 2\r\n".to_vec();
         let settlement = Settlement {
             item: item.id,
+            token: None,
             time: at(6),
             left: None,
             deliveries: vec![delivery(bob, prefix.clone())],
             reports: Vec::new(),
             events: Vec::new(),
         };
-        assert!(store.settle(settlement).await.unwrap());
+        assert_eq!(store.settle(settlement).await.unwrap(), crate::Settled::Done);
         let late = uids(store, bob).await[0];
         assert!(read(store, bob, late).await == [&prefix, TRACE, &content].concat());
         assert_eq!(store.entry(bob, INBOX, late).await.unwrap().unwrap().thread, thread);

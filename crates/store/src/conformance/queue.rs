@@ -2,12 +2,14 @@
 
 use super::{INBOX, Make, add, at, delivery, message, read, uids};
 use crate::{
-    Destination, Envelope, Event, Item, ItemId, ItemState, Settlement, Store, Waiting, What,
+    Claimed, Destination, Envelope, Event, Item, ItemId, ItemState, Settled, Settlement, Store,
+    Waiting, What,
 };
 use posta_mail::{
     ReversePath, Timestamp,
     envelope::{Body, Notify},
 };
+use std::collections::BTreeSet;
 
 pub(super) async fn run(make: Make<'_>) {
     items_are_claimed_once_and_in_order(&*make()).await;
@@ -15,6 +17,7 @@ pub(super) async fn run(make: Make<'_>) {
     destinations_have_their_turns(&*make()).await;
     content_stays_while_anything_shows_it(&*make()).await;
     a_settlement_is_one_change(&*make()).await;
+    an_old_token_changes_nothing(&*make()).await;
     what_happened_is_told(&*make()).await;
 }
 
@@ -56,7 +59,7 @@ pub fn item(number: u64, index: u32, due: Timestamp, priority: i8) -> Item {
 
 fn done(id: ItemId) -> Settlement {
     let (deliveries, reports, events) = (Vec::new(), Vec::new(), Vec::new());
-    Settlement { item: id, time: at(90), left: None, deliveries, reports, events }
+    Settlement { item: id, token: None, time: at(90), left: None, deliveries, reports, events }
 }
 
 /// Accepts a message that goes nowhere but into the queue.
@@ -68,8 +71,8 @@ async fn put(store: &dyn Store, number: u64, items: Vec<Item>) {
 
 async fn claim(store: &dyn Store, now: i64) -> Vec<u32> {
     let claimed = store.claim(at(now), at(now + 100), 2, 2).await.unwrap();
-    assert!(claimed.iter().all(|item| item.state == ItemState::Leased));
-    claimed.iter().map(|item| item.id.index).collect()
+    assert!(claimed.iter().all(|claimed| claimed.item.state == ItemState::Leased));
+    claimed.iter().map(|claimed| claimed.item.id.index).collect()
 }
 
 async fn items_are_claimed_once_and_in_order(store: &dyn Store) {
@@ -94,12 +97,12 @@ async fn items_are_claimed_once_and_in_order(store: &dyn Store) {
     assert_eq!(all.iter().map(|item| item.id.index).collect::<Vec<_>>(), [0, 1, 2, 3, 4]);
     let some = store.items(Some(all[1].id), 2).await.unwrap();
     assert_eq!(some, all[2..4]);
-    assert!(store.settle(done(items[0].id)).await.unwrap());
-    assert!(!store.settle(done(items[0].id)).await.unwrap(), "it is gone");
+    assert_eq!(store.settle(done(items[0].id)).await.unwrap(), Settled::Done);
+    assert_eq!(store.settle(done(items[0].id)).await.unwrap(), Settled::Gone);
     assert_eq!(store.reschedule(first, ItemState::Waiting).await.unwrap(), 0);
     let left = Item { due: at(60), state: ItemState::Waiting, ..all[1].clone() };
     let settlement = Settlement { left: Some(left), ..done(all[1].id) };
-    assert!(store.settle(settlement).await.unwrap());
+    assert_eq!(store.settle(settlement).await.unwrap(), Settled::Done);
     assert!(store.next_due().await.unwrap() <= Some(at(60)), "a time before which nothing is due");
     assert_eq!(claim(store, 55).await, []);
     assert_eq!(store.next_due().await.unwrap(), Some(at(60)));
@@ -115,7 +118,7 @@ async fn times_are_as_fine_as_the_clock(store: &dyn Store) {
 /// Items that are claimed then: the numbers of their messages.
 async fn share(store: &dyn Store, now: i64, limit: usize, share: usize) -> Vec<u32> {
     let claimed = store.claim(at(now), at(now + 100), limit, share).await.unwrap();
-    let mut numbers: Vec<_> = claimed.iter().map(|item| item.id.index).collect();
+    let mut numbers: Vec<_> = claimed.iter().map(|claimed| claimed.item.id.index).collect();
     numbers.sort_unstable();
     numbers
 }
@@ -129,14 +132,17 @@ async fn destinations_have_their_turns(store: &dyn Store) {
     let mut items: Vec<_> = (0..6).map(|index| to(full, index, 1 + i64::from(index))).collect();
     items.push(to(empty, 6, 9));
     put(store, 1, items.clone()).await;
-    assert_eq!(share(store, 10, 9, 2).await, [0, 1, 6], "no more of one than its share");
+    let claimed = store.claim(at(10), at(110), 9, 2).await.unwrap();
+    let numbers: BTreeSet<_> = claimed.iter().map(|claimed| claimed.item.id.index).collect();
+    assert_eq!(numbers, [0, 1, 6].into(), "no more of one than its share");
     let destination = |domain: &str| Destination::Domain(domain.to_owned());
     store.pause(&destination(full), at(50)).await.unwrap();
     assert_eq!(share(store, 11, 9, 2).await, []);
     assert_eq!(store.next_due().await.unwrap(), Some(at(50)));
     store.pause(&destination(full), at(12)).await.unwrap();
     assert_eq!(share(store, 12, 3, 9).await, [2, 3, 4]);
-    store.renew(items[0].id, at(300)).await.unwrap();
+    let first = claimed.iter().find(|claimed| claimed.item.id == items[0].id).unwrap();
+    assert!(store.renew(items[0].id, first.lease.token, at(300)).await.unwrap());
     assert_eq!(share(store, 111, 9, 9).await, [1, 5, 6], "a lease is made longer");
     let shown = &store.items(None, 1).await.unwrap()[0];
     assert_eq!((shown.due, shown.state), (at(300), ItemState::Leased));
@@ -182,9 +188,54 @@ async fn a_settlement_is_one_change(store: &dyn Store) {
     assert!(store.settle(settlement).await.is_err());
     assert_eq!(store.items(None, 10).await.unwrap(), std::slice::from_ref(&waiting));
     let settlement = Settlement { reports: vec![report(ana)], ..done(waiting.id) };
-    assert!(store.settle(settlement).await.unwrap());
+    assert_eq!(store.settle(settlement).await.unwrap(), Settled::Done);
     assert_eq!(uids(store, ana).await.len(), 1);
     assert_eq!(store.items(None, 10).await.unwrap(), []);
+}
+
+/// Whoever held a lease that has ended can do nothing to an item that another has claimed since.
+async fn an_old_token_changes_nothing(store: &dyn Store) {
+    let ana = add(store, "ana@x.test").await;
+    let waiting = item(1, 0, at(1), 0);
+    put(store, 1, vec![waiting.clone()]).await;
+    let claim = async |now, until| store.claim(at(now), at(until), 9, 9).await.unwrap()[0].clone();
+    let first = claim(1, 10).await;
+    assert_eq!(first.lease.until, at(10));
+    let second = claim(10, 20).await;
+    assert!(second.lease.token > first.lease.token);
+    let id = waiting.id;
+    assert!(!store.renew(id, first.lease.token, at(99)).await.unwrap());
+    let shown = &store.items(None, 1).await.unwrap()[0];
+    assert_eq!((shown.due, shown.state), (at(20), ItemState::Leased), "it is the second's");
+    let settlement = |claimed: &Claimed| Settlement {
+        token: Some(claimed.lease.token),
+        deliveries: vec![delivery(ana, Vec::new())],
+        reports: vec![message(7, at(5), b"r\r\n", &[ana])],
+        ..done(id)
+    };
+    assert_eq!(store.settle(settlement(&first)).await.unwrap(), Settled::Fenced);
+    assert_eq!(uids(store, ana).await, []);
+    assert_eq!(store.items(None, 9).await.unwrap().len(), 1);
+    assert_eq!(claim_all(store, 15).await, [], "the second still has it");
+    // A lease that has ended is good for as long as nobody else has claimed the item.
+    put(store, 2, vec![item(2, 0, at(1), 0)]).await;
+    let other = claim(15, 17).await;
+    assert_eq!(store.claim(at(18), at(40), 0, 0).await.unwrap(), []);
+    let settled = Settlement { token: Some(other.lease.token), ..done(other.item.id) };
+    assert_eq!(store.settle(settled.clone()).await.unwrap(), Settled::Done);
+    assert_eq!(store.settle(settled).await.unwrap(), Settled::Gone);
+    assert_eq!(store.settle(settlement(&second)).await.unwrap(), Settled::Done);
+    assert_eq!(uids(store, ana).await.len(), 2, "the message and the report");
+    assert!(!store.renew(id, second.lease.token, at(99)).await.unwrap(), "it is gone");
+    // The operator needs no lease.
+    put(store, 3, vec![item(3, 0, at(1), 0)]).await;
+    let third = claim(50, 60).await;
+    assert_eq!(store.settle(done(third.item.id)).await.unwrap(), Settled::Done);
+}
+
+/// The numbers of the items that can be claimed then.
+async fn claim_all(store: &dyn Store, now: i64) -> Vec<u32> {
+    share(store, now, 9, 9).await
 }
 
 async fn what_happened_is_told(store: &dyn Store) {

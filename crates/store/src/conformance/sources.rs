@@ -12,6 +12,7 @@ pub(super) async fn run(make: Make<'_>) {
     collected_once(&*make()).await;
     secrets(&*make()).await;
     sources_of_removed_accounts(&*make()).await;
+    one_visitor_at_a_time(&*make()).await;
 }
 
 /// A source for an account.
@@ -53,7 +54,7 @@ async fn collected_once(store: &dyn Store) {
     assert_eq!(store.chunk(MailId::new(at(2), 2), 0).await.unwrap(), None);
     assert_eq!(store.collected(one).await.unwrap(), [(unique_id.clone(), at(1))].into());
     let visit = Visit { time: at(4), collected: 1, problem: None };
-    assert!(store.visited(one, visit.clone()).await.unwrap());
+    assert!(visited(store, one, &visit).await);
     let sources = store.sources().await.unwrap();
     assert_eq!(sources[0], Source { id: one, last: Some(visit.clone()), ..source(ana) });
     assert_eq!(sources.len(), 2);
@@ -61,9 +62,59 @@ async fn collected_once(store: &dyn Store) {
     assert_eq!(store.collected(one).await.unwrap().len(), 0);
     assert!(store.remove_source(two).await.unwrap());
     assert!(!store.remove_source(two).await.unwrap());
-    assert!(!store.visited(two, visit).await.unwrap());
+    assert!(store.claim_source(two, at(4), at(9)).await.unwrap().is_none());
     assert_eq!(store.collected(two).await.unwrap().len(), 0);
     assert_ne!(add(source(ana)).await.unwrap(), two, "ids are never reused");
+}
+
+/// Visits a source, and notes how that ended.
+async fn visited(store: &dyn Store, source: SourceId, visit: &Visit) -> bool {
+    let claimed = store.claim_source(source, visit.time, visit.time).await.unwrap().unwrap();
+    store.visited(source, claimed.lease.token, visit.clone()).await.unwrap()
+}
+
+/// Whoever claims a source is alone with it, until its lease has ended and another comes.
+async fn one_visitor_at_a_time(store: &dyn Store) {
+    let ana = add(store, "ana@x.test").await;
+    let bob = add(store, "bob@x.test").await;
+    let add_source = |account, every| {
+        let source = Source { every, ..source(account) };
+        store.add_source(source, Secret::new(b"secret"))
+    };
+    let one = add_source(ana, 100).await.unwrap();
+    let two = add_source(bob, 50).await.unwrap();
+    let claim = async |now, limit| store.claim_sources(at(now), at(now + 10), limit).await.unwrap();
+    let first = claim(0, 1).await;
+    assert_eq!((first.len(), first[0].source.id, first[0].account.id), (1, one, ana));
+    assert_eq!(first[0].lease.until, at(10));
+    let second = claim(0, 9).await;
+    assert_eq!((second.len(), second[0].source.id), (1, two));
+    assert_eq!(claim(9, 9).await, []);
+    assert_eq!(store.claim_source(one, at(9), at(20)).await.unwrap(), None, "somebody is there");
+    // Of two visitors the one that came later counts.
+    let token = first[0].lease.token;
+    assert!(store.renew_source(one, token, at(15)).await.unwrap());
+    assert_eq!(claim(12, 1).await[0].source.id, two);
+    let again = store.claim_source(one, at(15), at(30)).await.unwrap().unwrap();
+    assert!(again.lease.token > token);
+    let visit = |second| Visit { time: at(second), collected: 1, problem: None };
+    assert!(!store.renew_source(one, token, at(99)).await.unwrap());
+    assert!(!store.visited(one, token, visit(16)).await.unwrap());
+    assert_eq!(store.sources().await.unwrap()[0].last, None);
+    assert!(store.visited(one, again.lease.token, visit(17)).await.unwrap());
+    assert!(!store.visited(one, again.lease.token, visit(18)).await.unwrap(), "it has ended");
+    assert!(visited(store, two, &visit(22)).await, "the lease has ended by now");
+    assert_eq!(claim(71, 9).await, [], "nothing is due");
+    assert_eq!(claim(72, 9).await[0].source.id, two);
+    assert!(store.claim_source(one, at(72), at(73)).await.unwrap().is_some(), "due or not");
+    // Those that are due for longer come first; those of a removed account wait.
+    let due: Vec<_> = claim(200, 9).await.into_iter().map(|claimed| claimed.source.id).collect();
+    assert_eq!(due, [two, one]);
+    store.remove_account(&address("bob@x.test"), at(201), at(900)).await.unwrap();
+    assert_eq!(claim(300, 9).await.len(), 1);
+    assert_eq!(store.claim_source(two, at(400), at(500)).await.unwrap(), None);
+    store.remove_source(one).await.unwrap();
+    assert_eq!(claim(800, 9).await, []);
 }
 
 /// A secret is there for as long as what it belongs to, and changes with it.
@@ -86,7 +137,7 @@ async fn secrets(store: &dyn Store) {
     let id = store.add_source(source(SourceId(9)), Secret::new(b"three")).await.unwrap();
     assert_eq!(secret(SecretOf::Source(id)).await.unwrap(), b"three");
     let visit = Visit { time: at(4), collected: 1, problem: None };
-    store.visited(id, visit.clone()).await.unwrap();
+    assert!(visited(store, id, &visit).await);
     let changed = Source { every: 5, last: None, ..source(id) };
     assert!(store.change_source(changed.clone(), Secret::new(b"four")).await.unwrap());
     assert_eq!(store.sources().await.unwrap(), [Source { last: Some(visit), ..changed }]);

@@ -22,6 +22,17 @@ impl Directory for MemoryStore {
         })
     }
 
+    fn account_by_id(&self, id: AccountId) -> Pending<'_, Option<Account>> {
+        self.with(|inner| Ok(inner.account_by_id(id)))
+    }
+
+    fn first_account(&self, domain: &str) -> Pending<'_, Option<Account>> {
+        self.with(|inner| {
+            let of_it = inner.accounts.values().filter(|it| it.address.domain() == domain);
+            Ok(of_it.min_by_key(|account| (account.disabled, account.id)).cloned())
+        })
+    }
+
     fn accounts(&self) -> Pending<'_, Vec<Account>> {
         self.with(|inner| Ok(inner.accounts.values().cloned().collect()))
     }
@@ -127,6 +138,10 @@ impl Directory for MemoryStore {
 }
 
 impl Inner {
+    pub(super) fn account_by_id(&self, id: AccountId) -> Option<Account> {
+        self.accounts.values().find(|account| account.id == id).cloned()
+    }
+
     pub(super) fn has_account(&self, id: AccountId) -> bool {
         self.accounts.values().any(|account| account.id == id)
     }

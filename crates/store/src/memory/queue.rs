@@ -3,8 +3,9 @@
 use super::{Content, Inner, MemoryStore};
 use crate::{
     error::{Pending, StoreError},
+    item::lease::{Lease, Token},
     item::{Destination, Item, ItemId, ItemState},
-    queue::{Queue, Settlement},
+    queue::{Claimed, Queue, Settled, Settlement},
 };
 use posta_mail::Timestamp;
 use std::{collections::HashMap, ops::Bound};
@@ -16,14 +17,18 @@ impl Queue for MemoryStore {
         lease: Timestamp,
         limit: usize,
         share: usize,
-    ) -> Pending<'_, Vec<Item>> {
+    ) -> Pending<'_, Vec<Claimed>> {
         self.with(|inner| Ok(inner.claim(now, lease, limit, share)))
     }
 
-    fn renew(&self, item: ItemId, lease: Timestamp) -> Pending<'_, ()> {
+    fn renew(&self, item: ItemId, token: Token, until: Timestamp) -> Pending<'_, bool> {
         self.with(|inner| {
-            inner.leased.entry(item).and_modify(|until| *until = lease);
-            Ok(())
+            let is_held =
+                inner.queue.contains_key(&item) && inner.tokens.get(&item) == Some(&token);
+            if is_held {
+                inner.leased.insert(item, until);
+            }
+            Ok(is_held)
         })
     }
 
@@ -34,7 +39,7 @@ impl Queue for MemoryStore {
         })
     }
 
-    fn settle(&self, settlement: Settlement) -> Pending<'_, bool> {
+    fn settle(&self, settlement: Settlement) -> Pending<'_, Settled> {
         self.with(|inner| inner.settle(settlement))
     }
 
@@ -58,15 +63,19 @@ impl Queue for MemoryStore {
 }
 
 impl Inner {
-    pub(super) fn settle(&mut self, settlement: Settlement) -> Result<bool, StoreError> {
-        let Settlement { item, time, left, deliveries, reports, events } = settlement;
-        let Some(old) = self.queue.get(&item).cloned() else { return Ok(false) };
+    pub(super) fn settle(&mut self, settlement: Settlement) -> Result<Settled, StoreError> {
+        let Settlement { item, token, time, left, deliveries, reports, events } = settlement;
+        let Some(old) = self.queue.get(&item).cloned() else { return Ok(Settled::Gone) };
+        if token.is_some_and(|token| self.tokens.get(&item) != Some(&token)) {
+            return Ok(Settled::Fenced);
+        }
         if !deliveries.iter().all(|delivery| self.has_account(delivery.account))
             || !reports.iter().all(|report| self.can_accept(report))
         {
             return Err(StoreError::NoSuchAccount);
         }
         self.leased.remove(&item);
+        self.tokens.remove(&item);
         if let Some(shown) = self.shown.get_mut(&item.content) {
             *shown += deliveries.len();
         }
@@ -94,7 +103,7 @@ impl Inner {
         for report in reports {
             self.accept(report);
         }
-        Ok(true)
+        Ok(Settled::Done)
     }
 
     pub(super) fn reschedule(&mut self, items: &[(ItemId, Timestamp)], state: ItemState) -> usize {
@@ -121,7 +130,7 @@ impl Inner {
         lease: Timestamp,
         limit: usize,
         share: usize,
-    ) -> Vec<Item> {
+    ) -> Vec<Claimed> {
         self.leased.retain(|_, until| *until > now);
         let due = |item: &&Item| self.claimable(item).is_some_and(|at| at <= now);
         let mut claimed: Vec<_> = self.queue.values().filter(due).cloned().collect();
@@ -133,11 +142,15 @@ impl Inner {
             *taken <= share
         });
         claimed.truncate(limit);
-        for item in &mut claimed {
+        let take = |mut item: Item| {
+            self.last_token += 1;
+            let token = Token(self.last_token);
+            self.tokens.insert(item.id, token);
             self.leased.insert(item.id, lease);
-            self.show(item);
-        }
-        claimed
+            self.show(&mut item);
+            Claimed { item, lease: Lease { token, until: lease } }
+        };
+        claimed.into_iter().map(take).collect()
     }
 
     /// An item as it is shown: one that is leased says so.

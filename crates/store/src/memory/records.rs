@@ -32,9 +32,25 @@ impl Records for MemoryStore {
         self.with(|inner| Ok(inner.kept.get(&key).cloned()))
     }
 
-    fn keep_first(&self, kind: &'static str, name: &str, record: Vec<u8>) -> Pending<'_, Vec<u8>> {
+    fn keep_if(
+        &self,
+        kind: &'static str,
+        name: &str,
+        expected: Option<Vec<u8>>,
+        record: Option<Vec<u8>>,
+    ) -> Pending<'_, Option<Vec<u8>>> {
         let key = (kind, name.to_owned());
-        self.with(|inner| Ok(inner.kept.entry(key).or_insert(record).clone()))
+        self.with(|inner| {
+            let there = inner.kept.get(&key);
+            if there != expected.as_ref() {
+                return Ok(there.cloned());
+            }
+            match record.clone() {
+                Some(record) => inner.kept.insert(key, record),
+                None => inner.kept.remove(&key),
+            };
+            Ok(record)
+        })
     }
 
     fn secret(&self, of: SecretOf) -> Pending<'_, Option<Secret>> {

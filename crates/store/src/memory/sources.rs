@@ -3,8 +3,9 @@
 use super::{Inner, MemoryStore};
 use crate::{
     error::{Pending, StoreError},
+    item::lease::Token,
     records::SecretOf,
-    sources::{Source, SourceId, Sources, Visit},
+    sources::{ClaimedSource, Source, SourceId, Sources, Visit},
 };
 use posta_mail::{Secret, Timestamp};
 use std::collections::BTreeMap;
@@ -22,8 +23,40 @@ impl Sources for MemoryStore {
         self.with(|inner| Ok(inner.sources.values().cloned().collect()))
     }
 
-    fn visited(&self, source: SourceId, visit: Visit) -> Pending<'_, bool> {
-        self.with(|inner| Ok(inner.visited(source, visit)))
+    fn claim_sources(
+        &self,
+        now: Timestamp,
+        until: Timestamp,
+        limit: usize,
+    ) -> Pending<'_, Vec<ClaimedSource>> {
+        self.with(|inner| {
+            let is_due = |source: &&Source| source.next_visit().is_none_or(|next| next <= now);
+            let mut due: Vec<_> = inner.sources.values().filter(is_due).cloned().collect();
+            due.sort_by_key(|source| (source.next_visit(), source.id));
+            let claimed =
+                due.into_iter().filter_map(|source| inner.claim_source(source, now, until));
+            Ok(claimed.take(limit).collect())
+        })
+    }
+
+    fn claim_source(
+        &self,
+        source: SourceId,
+        now: Timestamp,
+        until: Timestamp,
+    ) -> Pending<'_, Option<ClaimedSource>> {
+        self.with(|inner| {
+            let source = inner.sources.get(&source).cloned();
+            Ok(source.and_then(|source| inner.claim_source(source, now, until)))
+        })
+    }
+
+    fn renew_source(&self, source: SourceId, token: Token, until: Timestamp) -> Pending<'_, bool> {
+        self.with(|inner| Ok(inner.source_leases.renew(&source, token, until)))
+    }
+
+    fn visited(&self, source: SourceId, token: Token, visit: Visit) -> Pending<'_, bool> {
+        self.with(|inner| Ok(inner.visited(source, token, visit)))
     }
 
     fn remove_source(&self, source: SourceId) -> Pending<'_, bool> {
@@ -70,14 +103,29 @@ impl Inner {
         true
     }
 
-    pub(super) fn visited(&mut self, source: SourceId, visit: Visit) -> bool {
-        let source = self.sources.get_mut(&source);
-        source.map(|source| source.last = Some(visit)).is_some()
+    fn claim_source(
+        &mut self,
+        source: Source,
+        now: Timestamp,
+        until: Timestamp,
+    ) -> Option<ClaimedSource> {
+        let account = self.account_by_id(source.account)?;
+        let lease = self.source_leases.claim(source.id, now, until)?;
+        Some(ClaimedSource { source, account, lease })
+    }
+
+    fn visited(&mut self, id: SourceId, token: Token, visit: Visit) -> bool {
+        if !self.source_leases.is_last(&id, token) {
+            return false;
+        }
+        self.source_leases.end(&id);
+        self.sources.get_mut(&id).map(|source| source.last = Some(visit)).is_some()
     }
 
     pub(super) fn remove_source(&mut self, source: SourceId) -> bool {
         self.collected.retain(|(of, _), _| *of != source);
         self.secrets.remove(&SecretOf::Source(source));
+        self.source_leases.end(&source);
         self.sources.remove(&source).is_some()
     }
 }

@@ -316,6 +316,7 @@ mod tests {
                     tables: Arc::default(),
                     usages: Arc::default(),
                     views: Arc::default(),
+                    visitors: std::sync::Arc::default(),
                     lanes: Arc::default(),
                     keys: Arc::new(KeyFile::new(&store.with_extension("keys"))),
                     set_aside: Arc::default(),

@@ -20,6 +20,11 @@ const STANDS_FOR: u8 = 2;
 /// What the keys of removed accounts begin with, among the records of the server's own.
 const REMOVED_ACCOUNT: &[u8] = b"removed-account\0";
 
+/// What the keys of two indexes of accounts begin with, there too: by id; and by domain, those that can log in
+/// first, then in the order in which they were added. The value of both is the account's address.
+const BY_ID: &[u8] = b"account-by-id\0";
+const BY_DOMAIN: &[u8] = b"account-by-domain\0";
+
 /// Words of an account's record.
 const FORWARDS: &str = "forwards";
 const DISABLED: &str = "disabled";
@@ -30,6 +35,33 @@ impl Schema {
             Some(value) => decode_account(folded.clone(), &value).map(Some),
             None => Ok(None),
         }
+    }
+
+    /// The account of an id.
+    pub(crate) fn account_by_id(&self, id: AccountId) -> Result<Option<Account>, StoreError> {
+        match self.kept.get(account_id_key(id)).map_err(failed)? {
+            Some(address) => self.account(&decode_address(&address)?),
+            None => Ok(None),
+        }
+    }
+
+    /// The first account of a domain.
+    pub(crate) fn first_account(&self, domain: &str) -> Result<Option<Account>, StoreError> {
+        match self.kept.prefix(domain_prefix(domain)).next() {
+            Some(guard) => self.account(&decode_address(&guard.value().map_err(failed)?)?),
+            None => Ok(None),
+        }
+    }
+
+    /// Whether a domain has accounts, one aside.
+    fn has_account(&self, domain: &str, aside: Option<&Address>) -> Result<bool, StoreError> {
+        for guard in self.kept.prefix(domain_prefix(domain)) {
+            let address = guard.value().map_err(failed)?;
+            if aside.is_none_or(|aside| *address != *aside.as_str().as_bytes()) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     pub(crate) fn accounts(&self, prefix: &str) -> Result<Vec<Account>, StoreError> {
@@ -102,16 +134,15 @@ impl Schema {
         account: Option<&Address>,
         alias: Option<&AliasName>,
     ) -> Result<bool, StoreError> {
-        let has_account = self
-            .accounts("")?
-            .iter()
-            .any(|other| other.address.domain() == domain && Some(&other.address) != account);
+        if self.has_account(domain, account)? {
+            return Ok(true);
+        }
         let has_alias = self
             .aliases()?
             .iter()
             .any(|other| other.name.domain() == domain && Some(&other.name) != alias);
         let stands_for = self.domain_aliases()?.iter().any(|(_, of)| of.as_str() == domain);
-        Ok(has_account || has_alias || stands_for)
+        Ok(has_alias || stands_for)
     }
 }
 
@@ -155,6 +186,27 @@ fn decode_account(address: Address, value: &[u8]) -> Result<Account, StoreError>
     let (forwards, disabled) = (has(FORWARDS), has(DISABLED));
     let credentials = Credentials { password_hash, scram, apop };
     Ok(Account { id, address, credentials, quota, send_as, forwards, disabled })
+}
+
+/// The keys of an account in the indexes.
+pub(crate) fn index_keys(account: &Account) -> [Vec<u8>; 2] {
+    let mut by_domain = domain_prefix(account.address.domain());
+    by_domain.push(u8::from(account.disabled));
+    by_domain.extend_from_slice(&account.id.0.to_be_bytes());
+    [account_id_key(account.id), by_domain]
+}
+
+fn account_id_key(id: AccountId) -> Vec<u8> {
+    [BY_ID, &id.0.to_be_bytes()].concat()
+}
+
+fn domain_prefix(domain: &str) -> Vec<u8> {
+    [BY_DOMAIN, domain.as_bytes(), b"\0"].concat()
+}
+
+fn decode_address(value: &[u8]) -> Result<Address, StoreError> {
+    let text = str::from_utf8(value).ok();
+    text.and_then(|text| text.parse().ok()).ok_or_else(|| damaged("an index of accounts"))
 }
 
 /// What stands for an account among those that were removed.
