@@ -10,7 +10,6 @@ pub mod crlf;
 pub mod dots;
 pub mod engine;
 pub mod envelope;
-pub mod http;
 pub mod id;
 pub mod limits;
 pub mod line;

@@ -1,5 +1,7 @@
 //! Cutting a byte stream into the lines of a command protocol.
 
+pub mod http;
+
 use memchr::memchr;
 
 /// What stands at the front of the input.

@@ -45,7 +45,8 @@ use asked::{Answered, BrokenOff, Marked};
 use posta_mail::{
     Engine, Interrupt, Pace, Step,
     dots::DotEncoder,
-    http, limits,
+    limits,
+    line::http,
     line::{Cut, LineCutter},
 };
 use std::{io::Write as _, sync::Arc, time::Duration};

@@ -52,7 +52,8 @@ use chunking::begins_bdat;
 use posta_mail::{
     Engine, ForwardPath, Interrupt, Pace, Reply, ReversePath, Step,
     envelope::{Body, MailParameters, RecipientParameters},
-    http, limits,
+    limits,
+    line::http,
     line::{Cut, LineCutter},
 };
 use std::{sync::Arc, time::Duration};
