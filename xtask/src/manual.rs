@@ -53,9 +53,9 @@ examples** of options that are not set by default.
 const CHANGES: &str = "\
 ## Changes while the server runs
 
-Certificates that change on disk are read again within ten seconds, and the whole configuration at SIGHUP (`systemctl reload`,
-where the unit has `ExecReload=/bin/kill -HUP $MAINPID`): for sessions that begin from then on, and for what is sent out. If
-anything is wrong with it, all stays as it was, and the log says what. These hold from the next start on:
+Certificates that change on disk are read again within ten seconds, and the whole configuration at SIGHUP (`systemctl
+reload`, where the unit has `ExecReload=/bin/kill -HUP $MAINPID`): for sessions that begin from then on, and for what is
+sent out. If anything is wrong with it, all stays as it was, and the log says what. These hold from the next start on:
 ";
 
 const GONE: &str = "\

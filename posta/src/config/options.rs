@@ -154,7 +154,7 @@ options! {
 
     /// Mail from mail programs.
     Submission in "submission" {
-        /// How far programs on this machine are trusted without a login.
+        /// How far programs on this machine are trusted without login.
         ///
         /// `true`: they submit mail for here and, from addresses of the domains here, for other servers. `false`: they
         /// log in.
@@ -224,7 +224,7 @@ options! {
         user: Option<String> { unset: "no login", example: "\"ana\"" }
         /// A file with the password for the smarthost, and nothing else.
         password_file: Option<PathBuf> { unset: "no login", example: "\"/etc/posta/smarthost\"" }
-        /// How connections to the smarthost are protected.
+        /// How the smarthost is spoken to.
         tls: Option<Protection> {
             unset: "`implicit` on port 465, `starttls` with a user, else `opportunistic`",
             example: "\"starttls\"",
@@ -289,7 +289,7 @@ options! {
         user: Option<String> { unset: "no login", example: "\"ana\"" }
         /// A file with the password for this smarthost.
         password_file: Option<PathBuf> { unset: "no login", example: "\"/etc/posta/smarthost\"" }
-        /// How connections to this smarthost are protected.
+        /// How this smarthost is spoken to.
         tls: Option<Protection> {
             unset: "`implicit` on port 465, `starttls` with a user, else `opportunistic`",
             example: "\"starttls\"",
