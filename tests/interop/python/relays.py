@@ -333,7 +333,7 @@ def unproved(posta, files):
     """What DNS disproves, or cannot prove, waits; and no word of it leaves."""
     before = len(files())
     disproved = {
-        "wrong.test": "TLSA", "forged.test": "DNS", "half.test": "TLSA", "stripped.test": "not known", "alias2.test": "TLSA",
+        "wrong.test": "TLSA", "forged.test": "DNS", "half.test": "TLSA", "stripped.test": "cannot be looked up", "alias2.test": "TLSA",
         "liar.test": "certificate", "evil.test": "MTA-STS",
     }
     for domain in disproved:
