@@ -63,9 +63,9 @@ pub enum Fault {
     Missing,
     /// It leads back to an alias on the way to it.
     Loop,
-    /// It is behind more than [`DEPTH`] aliases.
+    /// It is behind more than `DEPTH` aliases.
     TooDeep,
-    /// The address leads to more than [`TARGETS`] others, and this one is left out.
+    /// The address leads to more than `TARGETS` others, and this one is left out.
     TooMany,
 }
 

@@ -26,7 +26,7 @@ pub(crate) struct FirstAccounts(Mutex<Option<Known>>);
 
 #[derive(Debug)]
 struct Known {
-    /// [`Store::directory_version`] before the accounts were read.
+    /// [`Watch::directory_version`](posta_store::Watch::directory_version) before the accounts were read.
     version: u64,
     by_domain: HashMap<String, Address>,
 }

@@ -3,7 +3,7 @@
 //! A session may last a day. Meanwhile its account can be removed or get another password, perhaps because a thief
 //! who holds this very session stole the old one. So each step of a mail transaction and each command on a maildrop
 //! asks whether the account is still what it was at the login. That costs one look at a number,
-//! [`Store::directory_version`], until some account changes; then each session looks its own account up again, once.
+//! [`Watch::directory_version`](posta_store::Watch::directory_version), until some account changes; then each session looks its own account up again, once.
 //! A login with a token ends when the token does.
 
 use crate::directory::canonical;
