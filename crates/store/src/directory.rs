@@ -28,32 +28,32 @@ pub trait Directory: Send + Sync + 'static {
     /// address itself as a target: it forwards the account's mail then.
     ///
     /// # Errors
-    /// [`StoreError::AccountExists`]; [`StoreError::IsAlias`]; [`StoreError::DomainIsAlias`]; [`StoreError::Sealed`] when a password for APOP cannot be sealed.
+    /// [`StoreError::AccountExists`](crate::StoreError::AccountExists); [`StoreError::IsAlias`](crate::StoreError::IsAlias); [`StoreError::DomainIsAlias`](crate::StoreError::DomainIsAlias); [`StoreError::Sealed`](crate::StoreError::Sealed) when a password for APOP cannot be sealed.
     fn add_account(&self, address: &Address, credentials: Credentials) -> Pending<'_, AccountId>;
 
     /// Replaces an account's password; the one for APOP too, or removes it.
     ///
     /// # Errors
-    /// [`StoreError::NoSuchAccount`]; [`StoreError::Sealed`] when a password for APOP cannot be sealed.
+    /// [`StoreError::NoSuchAccount`](crate::StoreError::NoSuchAccount); [`StoreError::Sealed`](crate::StoreError::Sealed) when a password for APOP cannot be sealed.
     fn set_password(&self, address: &Address, credentials: Credentials) -> Pending<'_, ()>;
 
     /// Limits what an account's mailbox may hold, in octets; none for no limit. The store only
     /// keeps the number: whoever accepts mail asks for it.
     ///
     /// # Errors
-    /// [`StoreError::NoSuchAccount`].
+    /// [`StoreError::NoSuchAccount`](crate::StoreError::NoSuchAccount).
     fn set_quota(&self, address: &Address, quota: Option<u64>) -> Pending<'_, ()>;
 
     /// Replaces what an account may send as beside its own addresses.
     ///
     /// # Errors
-    /// [`StoreError::NoSuchAccount`].
+    /// [`StoreError::NoSuchAccount`](crate::StoreError::NoSuchAccount).
     fn set_send_as(&self, address: &Address, send_as: Vec<SendAs>) -> Pending<'_, ()>;
 
     /// Says whether nobody may log in to an account ([`Account::disabled`]).
     ///
     /// # Errors
-    /// [`StoreError::NoSuchAccount`].
+    /// [`StoreError::NoSuchAccount`](crate::StoreError::NoSuchAccount).
     fn set_disabled(&self, address: &Address, disabled: bool) -> Pending<'_, ()>;
 
     /// Gives an account another address, whose domain becomes local; its mailbox, unique-ids and
@@ -61,8 +61,8 @@ pub trait Directory: Send + Sync + 'static {
     /// The old domain stays local as after [`Directory::remove_account`].
     ///
     /// # Errors
-    /// [`StoreError::NoSuchAccount`]; [`StoreError::AccountExists`]; [`StoreError::IsAlias`] where an
-    /// alias has the new name; [`StoreError::DomainIsAlias`].
+    /// [`StoreError::NoSuchAccount`](crate::StoreError::NoSuchAccount); [`StoreError::AccountExists`](crate::StoreError::AccountExists); [`StoreError::IsAlias`](crate::StoreError::IsAlias) where an
+    /// alias has the new name; [`StoreError::DomainIsAlias`](crate::StoreError::DomainIsAlias).
     fn rename_account(&self, old: &Address, new: &Address, aliases: Vec<Alias>) -> Pending<'_, ()>;
 
     /// Removes an account, and its messages as [`Mailboxes::remove`](crate::Mailboxes::remove) does: it can be brought back with them
@@ -70,7 +70,7 @@ pub trait Directory: Send + Sync + 'static {
     /// account, an alias, another domain that stands for it.
     ///
     /// # Errors
-    /// [`StoreError::NoSuchAccount`].
+    /// [`StoreError::NoSuchAccount`](crate::StoreError::NoSuchAccount).
     fn remove_account(
         &self,
         address: &Address,
@@ -85,8 +85,8 @@ pub trait Directory: Send + Sync + 'static {
     /// unique-ids and its credentials. Returns the number of messages.
     ///
     /// # Errors
-    /// [`StoreError::NoSuchAccount`] if it is not among those that were removed;
-    /// [`StoreError::AccountExists`] where another has its address now; [`StoreError::DomainIsAlias`].
+    /// [`StoreError::NoSuchAccount`](crate::StoreError::NoSuchAccount) if it is not among those that were removed;
+    /// [`StoreError::AccountExists`](crate::StoreError::AccountExists) where another has its address now; [`StoreError::DomainIsAlias`](crate::StoreError::DomainIsAlias).
     fn restore_account(&self, account: AccountId) -> Pending<'_, usize>;
 
     /// Where an alias leads.
@@ -99,13 +99,13 @@ pub trait Directory: Send + Sync + 'static {
     /// mail ([`Account::forwards`]).
     ///
     /// # Errors
-    /// [`StoreError::NoSuchDomain`] when its domain is not local; [`StoreError::DomainIsAlias`].
+    /// [`StoreError::NoSuchDomain`](crate::StoreError::NoSuchDomain) when its domain is not local; [`StoreError::DomainIsAlias`](crate::StoreError::DomainIsAlias).
     fn set_alias(&self, alias: Alias) -> Pending<'_, ()>;
 
     /// Removes an alias.
     ///
     /// # Errors
-    /// [`StoreError::NoSuchAlias`].
+    /// [`StoreError::NoSuchAlias`](crate::StoreError::NoSuchAlias).
     fn remove_alias(&self, name: &AliasName) -> Pending<'_, ()>;
 
     /// Whether mail for a domain, given in lower case, is ours to keep.
@@ -123,21 +123,21 @@ pub trait Directory: Send + Sync + 'static {
     /// Makes a domain stand for a local one: each address of the one is that of the other.
     ///
     /// # Errors
-    /// [`StoreError::NoSuchDomain`] when the other is not local; [`StoreError::DomainIsAlias`] when it
-    /// stands for another itself; [`StoreError::DomainInUse`] while the first has accounts or aliases,
+    /// [`StoreError::NoSuchDomain`](crate::StoreError::NoSuchDomain) when the other is not local; [`StoreError::DomainIsAlias`](crate::StoreError::DomainIsAlias) when it
+    /// stands for another itself; [`StoreError::DomainInUse`](crate::StoreError::DomainInUse) while the first has accounts or aliases,
     /// or others stand for it.
     fn set_domain_alias(&self, alias: &Domain, domain: &Domain) -> Pending<'_, ()>;
 
     /// Makes a domain local. Doing so again changes nothing.
     ///
     /// # Errors
-    /// [`StoreError::DomainIsAlias`].
+    /// [`StoreError::DomainIsAlias`](crate::StoreError::DomainIsAlias).
     fn add_domain(&self, domain: &Domain) -> Pending<'_, ()>;
 
     /// Makes a domain foreign, one that stands for another too.
     ///
     /// # Errors
-    /// [`StoreError::NoSuchDomain`]; [`StoreError::DomainInUse`] while it has accounts or aliases, or
+    /// [`StoreError::NoSuchDomain`](crate::StoreError::NoSuchDomain); [`StoreError::DomainInUse`](crate::StoreError::DomainInUse) while it has accounts or aliases, or
     /// others stand for it.
     fn remove_domain(&self, domain: &Domain) -> Pending<'_, ()>;
 }

@@ -29,7 +29,7 @@ pub trait Records: Send + Sync + 'static {
     /// Returns a secret; none if there is none. Nothing but what needs it should hold it.
     ///
     /// # Errors
-    /// [`StoreError::Sealed`] when it is kept, but cannot be read.
+    /// [`StoreError::Sealed`](crate::StoreError::Sealed) when it is kept, but cannot be read.
     fn secret(&self, of: SecretOf) -> Pending<'_, Option<Secret>>;
 }
 

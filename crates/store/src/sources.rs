@@ -15,14 +15,14 @@ pub trait Sources: Send + Sync + 'static {
     /// Adds a source, whose id and last visit are not looked at, with its password.
     ///
     /// # Errors
-    /// [`StoreError::NoSuchAccount`]; [`StoreError::Sealed`] when the password cannot be sealed.
+    /// [`StoreError::NoSuchAccount`](crate::StoreError::NoSuchAccount); [`StoreError::Sealed`](crate::StoreError::Sealed) when the password cannot be sealed.
     fn add_source(&self, source: Source, password: Secret) -> Pending<'_, SourceId>;
 
     /// Replaces the source of an id, and its password. What was collected stays known. Returns whether the
     /// source is there.
     ///
     /// # Errors
-    /// [`StoreError::Sealed`] when the password cannot be sealed.
+    /// [`StoreError::Sealed`](crate::StoreError::Sealed) when the password cannot be sealed.
     fn change_source(&self, source: Source, password: Secret) -> Pending<'_, bool>;
 
     /// All sources, by id.
