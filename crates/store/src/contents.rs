@@ -24,7 +24,7 @@ pub trait Contents: Send + Sync + 'static {
     /// crash left behind by itself, and so this need not be durable.
     fn discard(&self, content: MailId) -> Pending<'_, ()>;
 
-    /// Returns a piece of a message, as its [`Layout`](crate::Layout) has it: a chunk of its content, of [`CHUNK`]
+    /// Returns a piece of a message, as its [`Layout`] has it: a chunk of its content, of [`CHUNK`]
     /// octets or fewer for the last, or its head; where there is one chunk, that with the head above it.
     fn chunk(&self, content: MailId, index: u32) -> Pending<'_, Option<Bytes>>;
 }

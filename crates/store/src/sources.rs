@@ -77,7 +77,7 @@ impl fmt::Display for SourceId {
     }
 }
 
-/// A mailbox elsewhere. Its password is a [`SecretOf`] it.
+/// A mailbox elsewhere. Its password is a [`SecretOf`](crate::SecretOf) it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Source {
     /// Its name here. The store gives it.
