@@ -132,7 +132,12 @@ impl Driver {
                         turn.during(receiving).await?
                     };
                     match received {
-                        Received::Octets => turn.read(session.input.end).await,
+                        Received::Octets => {
+                            let before = Instant::now();
+                            turn.read(session.input.end).await;
+                            // The other side is not slow while it waits for its turn.
+                            session.window.start += before.elapsed();
+                        }
                         Received::Nothing => {
                             let before = Instant::now();
                             host.lull().await;

@@ -46,8 +46,7 @@ use posta_mail::{
     Engine, Interrupt, Pace, Step,
     dots::DotEncoder,
     limits,
-    line::http,
-    line::{Cut, LineCutter},
+    line::{Cut, LineCutter, http},
 };
 use std::{io::Write as _, sync::Arc, time::Duration};
 

@@ -1,6 +1,6 @@
 //! The one way into a mailbox and into the queue, for SMTP, LMTP, submission, collected mail, imports and reports.
 //!
-//! Whoever has a message whole hands it to [`Deliverer::deliver`]: `verdict` decides whether it is taken, `plan` makes a delivery
+//! Whoever has a message whole hands it to [`deliver`]: `verdict` decides whether it is taken, `plan` makes a delivery
 //! for each mailbox and an item for each destination elsewhere, [`outcome`] says what its sender has to hear, and one transaction
 //! of the store keeps all of that. Messages that were kept back come by `held`, which the relay settles. `report` is
 //! the way of what this server writes itself; `message_log` writes the log's line; `wake` tells the relay that there is something to send.
@@ -23,13 +23,6 @@ use posta_store::{
 };
 use std::sync::Arc;
 use wake::Wake;
-
-/// Puts messages into mailboxes and into the queue.
-#[derive(Clone)]
-pub struct Deliverer {
-    /// Where they go.
-    pub store: Arc<dyn Store>,
-}
 
 /// What delivering to the recipients of an envelope takes, beside the store.
 #[derive(Clone)]
@@ -126,45 +119,43 @@ struct Planned {
     failed: usize,
 }
 
-impl Deliverer {
-    /// Delivers a message: once this is `Ok`, and not before, its sender may be told so. Chunks of a message that is not
-    /// delivered are discarded.
-    ///
-    /// # Errors
-    /// [`Undelivered::Refused`] when the verdict is against it; [`Undelivered::Store`] when the store fails.
-    pub async fn deliver(&self, message: Message, to: To<'_>) -> Result<(), Undelivered> {
-        let (id, chunks) = (message.id, message.chunks);
-        let delivered = self.commit(message, to).await;
-        if delivered.is_err() && chunks > 0 {
-            // The failure is what the client hears of; a second one adds nothing.
-            let _ = self.store.discard(id).await;
-        }
-        delivered
+/// Delivers a message: once this is `Ok`, and not before, its sender may be told so. Chunks of a message that is not
+/// delivered are discarded.
+///
+/// # Errors
+/// [`Undelivered::Refused`] when the verdict is against it; [`Undelivered::Store`] when the store fails.
+pub async fn deliver(store: &dyn Store, message: Message, to: To<'_>) -> Result<(), Undelivered> {
+    let (id, chunks) = (message.id, message.chunks);
+    let delivered = commit(store, message, to).await;
+    if delivered.is_err() && chunks > 0 {
+        // The failure is what the client hears of; a second one adds nothing.
+        let _ = store.discard(id).await;
     }
+    delivered
+}
 
-    async fn commit(&self, message: Message, to: To<'_>) -> Result<(), Undelivered> {
-        if let Err(reply) = verdict::judge(&message) {
-            return Err(Undelivered::Refused(reply, message.refused));
-        }
-        let wake = match &to {
-            To::Recipients { routing, .. } => Some(routing.wake.clone()),
-            To::Mailbox { .. } => None,
-        };
-        let at_home = match &to {
-            To::Recipients { recipients, .. } => message_log::at_home(recipients),
-            To::Mailbox { account, .. } => account.address.as_str().to_owned(),
-        };
-        let acceptance = acceptance(message, to).await?;
-        let is_queued = !acceptance.items.is_empty() || !acceptance.reports.is_empty();
-        let arrival = Arrival::new(&acceptance, &at_home);
-        let accepted = self.store.accept(acceptance).await;
-        if let Some(wake) = wake.filter(|_| is_queued) {
-            wake.wake();
-        }
-        accepted?;
-        arrival.accepted();
-        Ok(())
+async fn commit(store: &dyn Store, message: Message, to: To<'_>) -> Result<(), Undelivered> {
+    if let Err(reply) = verdict::judge(&message) {
+        return Err(Undelivered::Refused(reply, message.refused));
     }
+    let wake = match &to {
+        To::Recipients { routing, .. } => Some(&routing.wake),
+        To::Mailbox { .. } => None,
+    };
+    let at_home = match &to {
+        To::Recipients { recipients, .. } => message_log::at_home(recipients),
+        To::Mailbox { account, .. } => account.address.as_str().to_owned(),
+    };
+    let acceptance = acceptance(message, to).await?;
+    let is_queued = !acceptance.items.is_empty() || !acceptance.reports.is_empty();
+    let arrival = Arrival::new(&acceptance, &at_home);
+    let accepted = store.accept(acceptance).await;
+    if let Some(wake) = wake.filter(|_| is_queued) {
+        wake.wake();
+    }
+    accepted?;
+    arrival.accepted();
+    Ok(())
 }
 
 /// Returns all that the store is to keep of a message.

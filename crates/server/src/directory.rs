@@ -41,7 +41,7 @@ pub struct Recipient {
     pub address: Address,
     /// Where it leads.
     pub resolved: Resolved,
-    /// Of what the sender wants a report.
+    /// The outcomes that the sender wants a report of (RFC 3461 §4.1).
     pub notify: Notify,
     /// The original recipient, as `type;xtext` (ORCPT, RFC 3461 §4.2).
     pub original: Option<String>,

@@ -53,8 +53,7 @@ use posta_mail::{
     Engine, ForwardPath, Interrupt, Pace, Reply, ReversePath, Step,
     envelope::{Body, MailParameters, RecipientParameters},
     limits,
-    line::http,
-    line::{Cut, LineCutter},
+    line::{Cut, LineCutter, http},
 };
 use std::{sync::Arc, time::Duration};
 

@@ -55,7 +55,7 @@ pub trait Sources: Send + Sync + 'static {
     /// gone or another has claimed it since.
     fn visited(&self, source: SourceId, token: Token, visit: Visit) -> Pending<'_, bool>;
 
-    /// Removes a source, its password for good, and what is known of its messages. Answers whether it was there.
+    /// Removes a source, its password for good, and what is known of its messages. Returns whether it was there.
     fn remove_source(&self, source: SourceId) -> Pending<'_, bool>;
 
     /// The unique-ids of the messages that were accepted from a source, and when.

@@ -19,7 +19,7 @@ pub(crate) struct Definition {
     pub(crate) unset: &'static str,
     /// How it is written, where the default is no good example.
     pub(crate) example: &'static str,
-    /// Of what it is a number.
+    /// The unit of the number, such as `recipients`.
     pub(crate) of: &'static str,
     /// What 0 means, if it is not just a number.
     pub(crate) zero: &'static str,

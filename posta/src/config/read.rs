@@ -161,7 +161,7 @@ pub(super) fn read_table<T: Table>(value: &Written<'_>, slot: &Slot) -> Read<T> 
     }
 }
 
-/// Returns a table of which the file has nothing.
+/// Returns an empty table, for one that the file leaves out.
 pub(super) fn absent_table<T: Table>(at: &Range<usize>) -> Read<T> {
     T::read_options(&Found { section: T::section(), table: &DeTable::default(), at: at.clone() })
 }

@@ -85,7 +85,7 @@ impl Survey {
                         }
                     }
                 }
-                // Of what should be a table and is none the reading tells.
+                // Reading the file reports a value that stands where a table should.
                 _ => self.set.push(Set { path, value: value.span() }),
             }
         }

@@ -2,7 +2,7 @@
 //! crash neither loses nor duplicates one.
 
 use super::{Destination, Taken, said::Said};
-use crate::deliver::{Deliverer, Message, To, Undelivered};
+use crate::deliver::{self, Message, To, Undelivered};
 use aws_lc_rs::digest::{SHA256, digest};
 use posta_mail::{MailId, ThreadId, Timestamp, crlf::CrlfLines, id::is_unique_id};
 use posta_net::clock::Clock;
@@ -154,8 +154,7 @@ impl StoreDestination {
             refused: Vec::new(),
         };
         let to = To::Mailbox { account: &self.account, unique_id, collected };
-        let deliverer = Deliverer { store: self.store.clone() };
-        match deliverer.deliver(message, to).await {
+        match deliver::deliver(&*self.store, message, to).await {
             Ok(()) => Ok(()),
             Err(Undelivered::Refused(reply, _)) => Err(io::Error::other(reply.to_string())),
             Err(Undelivered::Store(error)) => Err(io::Error::other(error)),

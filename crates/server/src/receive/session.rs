@@ -9,7 +9,7 @@ mod acceptance;
 mod rights;
 
 use crate::{
-    deliver::{Deliverer, Routing, To, Undelivered},
+    deliver::{self, Routing, To, Undelivered},
     directory::{Directory, Recipient, RefusedRecipient, store_failed},
     limits::{
         memory::{Budget, EnvelopeMemory},
@@ -418,10 +418,9 @@ impl SmtpHost {
         }
         let may_report = self.limit_reports(&mut recipients, from_here);
         let (id, message) = (incoming.id, self.message(mail, &recipients, incoming));
-        let acceptor = self.acceptor.clone();
-        let to = To::Recipients { recipients, may_report, routing: &acceptor.routing };
-        let deliverer = Deliverer { store: acceptor.store.clone() };
-        match deliverer.deliver(message, to).await {
+        let Acceptor { store, routing, .. } = &*self.acceptor;
+        let to = To::Recipients { recipients, may_report, routing };
+        match deliver::deliver(&**store, message, to).await {
             Ok(()) => {
                 self.refused.accepted();
                 Ok(smtp::Committed(id))

@@ -264,7 +264,7 @@ pub(crate) fn with_cure(directory: &Path, error: StoreError) -> StoreError {
     ))
 }
 
-/// Empties the engine's journal, of which the tables have everything. Only while it is closed. The newest
+/// Empties the engine's journal, whose records are all in the tables. Only while it is closed. The newest
 /// file stays: without one the engine forgets how far it has counted.
 pub(crate) fn empty_journals(directory: &Path) -> Result<(), StoreError> {
     let mut journals = Vec::new();
