@@ -132,12 +132,7 @@ impl Driver {
                         turn.during(receiving).await?
                     };
                     match received {
-                        Received::Octets => {
-                            let before = Instant::now();
-                            turn.read(session.input.end).await;
-                            // The other side is not slow while it waits for its turn.
-                            session.window.start += before.elapsed();
-                        }
+                        Received::Octets => session.take_turn(&mut turn).await,
                         Received::Nothing => {
                             let before = Instant::now();
                             host.lull().await;
@@ -241,6 +236,13 @@ impl<'d> Session<'d> {
         let window = Window::new();
         let end = window.start.checked_add(driver.lifetime);
         Self { stream, input, output: Vec::new(), window, stopping, end }
+    }
+
+    /// Counts what was read, and waits for a turn. The other side is not slow meanwhile.
+    async fn take_turn(&mut self, turn: &mut Turn<'_>) {
+        let before = Instant::now();
+        turn.read(self.input.end).await;
+        self.window.start += before.elapsed();
     }
 
     /// Sends the output. A peer that does not read it within the time of [`Pace`] is given up.
