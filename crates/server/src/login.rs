@@ -20,7 +20,7 @@ pub mod sessions;
 pub use denied::{Denied, LoginError};
 
 use crate::login::{
-    hashers::{Hashers, Memory},
+    hashers::{Hashers, Memory, Place, Standing},
     lockout::Guard,
     named::Named,
     oauth::{Rejection, TokenError, Tokens},
@@ -35,7 +35,6 @@ use posta_store::{AccountId, Credentials, SecretOf, Store, StoreError};
 use std::{
     collections::HashMap, future::Future, sync::Arc, thread::available_parallelism, time::Duration,
 };
-use tokio::sync::Semaphore;
 
 /// How long a password that was right is remembered.
 const REMEMBERED: Duration = Duration::from_secs(10 * 60);
@@ -67,8 +66,6 @@ pub struct Authenticator {
     clock: Arc<dyn Clock>,
     key: hmac::Key,
     remembered: Mutex<HashMap<AccountId, Remembered>>,
-    /// How many hashes may run at once.
-    permits: Semaphore,
     hashers: Arc<Hashers>,
     /// Makes what SCRAM says of accounts that do not exist. The key is kept in the store, so that a restart does not
     /// change it and thereby give them away.
@@ -112,7 +109,6 @@ impl Authenticator {
             key: hmac::Key::new(hmac::HMAC_SHA256, &octets),
             decoys: hmac::Key::new(hmac::HMAC_SHA256, &decoys),
             remembered: Mutex::default(),
-            permits: Semaphore::new(threads),
             hashers,
             nobody: nobody.unwrap_or_default(),
             tokens: None,
@@ -256,8 +252,13 @@ impl Authenticator {
         if let Some(known) = self.remembered(account, &tag) {
             return Ok(self.welcomed(client, &named.key, known).await?.into());
         }
-        // The semaphore is closed only when the program ends.
-        let Ok(_permit) = self.permits.acquire().await else {
+        let is_known = match account {
+            Some(account) => self.guard.is_known(client, account.id).await?,
+            None => false,
+        };
+        let standing = if is_known { Standing::Known } else { Standing::Stranger };
+        // There is always one until the program ends.
+        let Some(place) = self.hashers.place(standing).await else {
             return Err(LoginError::Credentials(Denied::new(&named.key, "the server stops")));
         };
         // Of many logins that waited here at once, the first may have done the work for all.
@@ -266,7 +267,7 @@ impl Authenticator {
         }
         // Hashing more is work that anybody could cause.
         let is_right = password.expose().len() <= PASSWORD
-            && self.check(stored.clone(), password.clone()).await;
+            && check(place, stored.clone(), password.clone()).await;
         let account = self.judged(client, named, is_right).await?;
         self.remember(account.id, tag);
         Ok(account.into())
@@ -282,12 +283,6 @@ impl Authenticator {
         let account = self.enabled(client, account)?;
         self.guard.succeeded(client, name, account.id).await?;
         Ok(account)
-    }
-
-    /// Hashes a password and compares, off the async threads.
-    async fn check(&self, stored: String, password: Secret) -> bool {
-        let verify = move |memory: &mut Memory| memory.verify(password.expose(), &stored);
-        self.hashers.run(verify).await.unwrap_or_default()
     }
 
     /// Returns the account that an APOP digest opens: that of the greeting's challenge and the shared secret
@@ -418,6 +413,12 @@ impl Authenticator {
         }
         remembered.insert(account, Remembered { tag, until });
     }
+}
+
+/// Compares a password with a hash, off the async threads.
+async fn check(place: Place<'_>, stored: String, password: Secret) -> bool {
+    let verify = move |memory: &mut Memory| memory.verify(password.expose(), &stored);
+    place.run(verify).await.unwrap_or_default()
 }
 
 /// Hashes a password with a salt of its own.

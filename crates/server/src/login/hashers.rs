@@ -4,6 +4,11 @@
 //! it for the next hash, whose blocks have to be aligned, so each new password would cost 19 MiB for good. Therefore
 //! every hash of the server, for logins and new passwords alike, runs on the threads of one pool. Each thread has
 //! memory for one hash, reuses it for the next one that waits, and gives it back to the system when none does.
+//!
+//! A hash computes for some 20 ms. At the priority of other threads it would keep the mail from a core for several
+//! milliseconds at a time, and strangers can have passwords hashed. So these threads stand back: the one for clients
+//! from whose network the account was never used runs only while nothing else wants the core, and nobody else waits
+//! for it.
 
 use argon2::{Argon2, Block, Params, PasswordHash, password_hash::phc};
 use parking_lot::Mutex;
@@ -11,37 +16,71 @@ use std::{
     sync::{Arc, mpsc},
     thread,
 };
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, SemaphorePermit, oneshot};
 
 /// The fewest blocks of 1 KiB that a thread allocates. Above 32 MiB glibc gets each allocation from the system and
 /// returns it when it is freed; pages that are never written to take no memory.
 const AT_LEAST: usize = 33 * 1024;
 
+/// The niceness of [`Priority::Low`].
+const NICENESS: i32 = 10;
+
 type Job = Box<dyn FnOnce(&mut Memory) + Send>;
 
-/// A pool of threads that hash passwords. They end when this is dropped.
+/// Threads that hash passwords. They end when this is dropped.
 pub(crate) struct Hashers {
-    jobs: mpsc::Sender<Job>,
+    known: Pool,
+    strangers: Pool,
+}
+
+/// What is known of the client whose password is hashed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// The account was used from its network before.
+    Known,
+    /// It was not, or there is no such account.
+    Stranger,
 }
 
 impl Hashers {
-    /// Starts `threads` threads. One that cannot be started is missing; without any, no password is ever right.
+    /// Starts `threads` threads, and one more for strangers. One that cannot be started is missing; without any, no
+    /// password is ever right.
     pub(crate) fn new(threads: usize) -> Self {
-        let (jobs, receiver) = mpsc::channel::<Job>();
-        let receiver = Arc::new(Mutex::new(receiver));
-        for _ in 0..threads {
-            let receiver = receiver.clone();
-            let work = move || work(&receiver);
-            if let Err(error) = thread::Builder::new().name("posta-hash".into()).spawn(work) {
-                tracing::error!(%error, "a thread for password hashes is missing");
-            }
+        Self {
+            known: Pool::new(threads, "posta-hash", Priority::Low),
+            strangers: Pool::new(1, "posta-hash-idle", Priority::Idle),
         }
-        Self { jobs }
     }
 
-    /// Runs `hash` on one of the threads, and returns its result; `None` if no thread could be started.
+    /// Waits until one of the threads for such a client is free. `None` if there is none.
+    pub(crate) async fn place(&self, standing: Standing) -> Option<Place<'_>> {
+        let pool = match standing {
+            Standing::Known => &self.known,
+            Standing::Stranger => &self.strangers,
+        };
+        let permit = pool.permits.acquire().await.ok()?;
+        Some(Place { jobs: &pool.jobs, _permit: permit })
+    }
+
+    /// Runs `hash` for the operator, and returns its result; `None` if no thread could be started.
     pub(crate) async fn run<T: Send + 'static>(
         &self,
+        hash: impl FnOnce(&mut Memory) -> T + Send + 'static,
+    ) -> Option<T> {
+        self.place(Standing::Known).await?.run(hash).await
+    }
+}
+
+/// A thread that is free, for one hash.
+pub(crate) struct Place<'a> {
+    jobs: &'a mpsc::Sender<Job>,
+    _permit: SemaphorePermit<'a>,
+}
+
+impl Place<'_> {
+    /// Runs `hash` on the thread, and returns its result; `None` if the thread could not be started.
+    pub(crate) async fn run<T: Send + 'static>(
+        self,
         hash: impl FnOnce(&mut Memory) -> T + Send + 'static,
     ) -> Option<T> {
         let (sender, outcome) = oneshot::channel();
@@ -52,6 +91,69 @@ impl Hashers {
         self.jobs.send(job).ok()?;
         outcome.await.ok()
     }
+}
+
+/// Threads of one priority.
+struct Pool {
+    jobs: mpsc::Sender<Job>,
+    /// As many as there are threads.
+    permits: Semaphore,
+}
+
+impl Pool {
+    fn new(threads: usize, name: &str, priority: Priority) -> Self {
+        let (jobs, receiver) = mpsc::channel::<Job>();
+        let receiver = Arc::new(Mutex::new(receiver));
+        for _ in 0..threads {
+            let receiver = receiver.clone();
+            let work = move || {
+                priority.take();
+                work(&receiver);
+            };
+            if let Err(error) = thread::Builder::new().name(name.to_owned()).spawn(work) {
+                tracing::error!(%error, "a thread for password hashes is missing");
+            }
+        }
+        Self { jobs, permits: Semaphore::new(threads) }
+    }
+}
+
+/// How far a thread stands back.
+#[derive(Debug, Clone, Copy)]
+enum Priority {
+    /// A tenth of a core is left for it while the rest of the server wants all of it.
+    Low,
+    /// Next to nothing is.
+    Idle,
+}
+
+impl Priority {
+    /// Gives the calling thread this priority. On systems other than Linux nothing is done: there it would be the
+    /// whole process's.
+    #[cfg(target_os = "linux")]
+    fn take(self) {
+        use thread_priority::{
+            NormalThreadSchedulePolicy, ThreadPriority, ThreadSchedulePolicy,
+            set_thread_priority_and_policy, thread_native_id,
+        };
+        let done = match self {
+            Self::Low => {
+                rustix::process::nice(NICENESS).map(drop).map_err(|error| error.to_string())
+            }
+            Self::Idle => set_thread_priority_and_policy(
+                thread_native_id(),
+                ThreadPriority::Min,
+                ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Idle),
+            )
+            .map_err(|error| error.to_string()),
+        };
+        if let Err(error) = done {
+            tracing::warn!(%error, "password hashes have the same priority as the mail");
+        }
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    const fn take(self) {}
 }
 
 /// Runs jobs until the pool is dropped.

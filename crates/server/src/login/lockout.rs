@@ -248,6 +248,21 @@ impl Guard {
         Ok(())
     }
 
+    /// Returns whether an account was used from a client's network before. A Unix socket is guarded by its file's mode.
+    ///
+    /// # Errors
+    /// Fails when the store does.
+    pub(crate) async fn is_known(
+        &self,
+        client: ClientAddress,
+        account: AccountId,
+    ) -> Result<bool, StoreError> {
+        match ClientNetwork::of_client(client) {
+            Some(network) => self.knows(network, account).await,
+            None => Ok(true),
+        }
+    }
+
     /// Returns whether an account was used from a network before.
     async fn knows(&self, network: ClientNetwork, account: AccountId) -> Result<bool, StoreError> {
         if self.with(|counts| counts.known.contains_key(&(network, account))) {
