@@ -23,6 +23,9 @@ cargo xtask abuse [--seconds N] [--rounds N] [--only NAME] [--shared] [--no-disk
                     without it and as many beside it; fails where a limit does not hold. Writes the
                     table of docs/security.md, unless it is of attacks whose names contain NAME only,
                     of attackers that share the server's cores, or without the octets kept
+cargo xtask million [--messages N]
+                    measures a mailbox of N messages (a million): logging in, removing and bringing back all,
+                    and what others wait meanwhile; writes the table of docs/benchmarks.md
 cargo xtask fuzz [SECONDS]
                     runs each fuzz target for so long (60), and keeps what it learnt in fuzz/corpus";
 
@@ -55,6 +58,7 @@ fn main() -> ExitCode {
         Some("rfc") => rfc::run(&root()),
         Some("bench") => bench(env::args().nth(2)),
         Some("abuse") => abuse(env::args().skip(2)),
+        Some("million") => million(env::args().skip(2)),
         Some("fuzz") => fuzz(env::args().nth(2)),
         _ => Err(USAGE.to_owned()),
     };
@@ -108,6 +112,12 @@ fn bench(rounds: Option<String>) -> Result<(), String> {
 fn abuse(options: impl Iterator<Item = String>) -> Result<(), String> {
     let mut command = measuring("abuse.py", "docs/security.md")?;
     run(command.args(options), "the measurement beside attacks")
+}
+
+/// Measures a mailbox of a million messages.
+fn million(options: impl Iterator<Item = String>) -> Result<(), String> {
+    let mut command = measuring("million.py", "docs/benchmarks.md")?;
+    run(command.args(options), "the measurement of a large mailbox")
 }
 
 /// Builds the program, and returns the command by which a script measures it and writes a table into a

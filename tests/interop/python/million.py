@@ -1,0 +1,239 @@
+"""Measures what a mailbox of a million messages costs: python3 million.py POSTA [OUTPUT] [--messages N].
+
+One account has the messages. Each step (logging in, removing all, bringing them back, removing the account) runs
+while another account gets a message and logs in fifty times a second; what these wait is the cost for others.
+Memory is the server's resident set: before the step, at its highest, and a minute after its end.
+
+With OUTPUT, writes the table there, between the marks `<!-- million -->` and `<!-- end of million -->`.
+"""
+
+import argparse
+import json
+import multiprocessing
+import os
+import shutil
+import smtplib
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+
+import peers
+
+PASSWORD = b"a password that is long\n"
+SMTP, POP3 = 2760, 2761
+ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../..")
+EVERY = 0.02
+# The work that a step leaves for later is measured, too.
+AFTER = 20
+GIVEN_BACK = 60
+
+CONFIG = """
+hostname = "mail.x.test"
+data = "{data}"
+[limits]
+sessions-per-client = 0
+sessions-per-account = 0
+[[listen]]
+protocol = "smtp"
+address = "127.0.0.1:{smtp}"
+[[listen]]
+protocol = "pop3"
+address = "127.0.0.1:{pop3}"
+"""
+
+
+class Server:
+    """Posta on a store of its own, with two accounts."""
+
+    def __init__(self, program, work):
+        self.program, self.process = program, None
+        self.config = os.path.join(work, "posta.toml")
+        with open(self.config, "w", encoding="utf-8") as file:
+            file.write(CONFIG.format(data=os.path.join(work, "data"), smtp=SMTP, pop3=POP3))
+        for name in ("ana", "bob"):
+            self.command("account", "add", f"{name}@x.test", "--password-stdin")
+
+    def command(self, *arguments):
+        ran = subprocess.run(
+            [self.program, *arguments, "--config", self.config],
+            input=PASSWORD, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=600, check=False,
+        )
+        if ran.returncode != 0:
+            raise RuntimeError(f"{arguments}: {ran.stdout.decode(errors='replace')[-2000:]}")
+
+    def bench(self, *arguments):
+        ran = subprocess.run(
+            [self.program, "bench", *arguments, "--patience", "600", "--json"],
+            input=PASSWORD, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=1200, check=False,
+        )
+        if ran.returncode != 0:
+            raise RuntimeError(f"{arguments}: {ran.stdout.decode(errors='replace')[-2000:]}")
+        return json.loads(ran.stdout)
+
+    def pop3(self, mode, *more):
+        """Returns how long it took in seconds, as the client saw it."""
+        server = f"127.0.0.1:{POP3}"
+        ran = self.bench("pop3", server, "--user", "ana@x.test", "--password-stdin", "--mode", mode, "--rounds", "1", *more)
+        return ran["latency_ms"]["max"] / 1000
+
+    def fill(self, count):
+        options = ["--messages", str(count), "--sessions", "20", "--pipelining", "--size", "1KiB"]
+        self.bench("smtp", f"127.0.0.1:{SMTP}", "--to", "ana@x.test", *options)
+
+    def start(self):
+        self.process = subprocess.Popen([self.program, "serve", "--config", self.config], stderr=subprocess.DEVNULL)
+        peers.wait_for(("127.0.0.1", POP3))
+        # What checking a password takes is kept.
+        login("bob")
+        time.sleep(2)
+
+    def stop(self):
+        if self.process:
+            self.process.terminate()
+            self.process.wait()
+            self.process = None
+
+    def resident(self):
+        with open(f"/proc/{self.process.pid}/status", encoding="ascii") as file:
+            return int(next(line for line in file if line.startswith("VmRSS")).split()[1]) / 1024
+
+
+def login(name):
+    """Logs in, asks for the number of messages, and quits."""
+    with socket.create_connection(("127.0.0.1", POP3), timeout=120) as connection:
+        with connection.makefile("rwb") as wire:
+            wire.readline()
+            for line in (f"USER {name}@x.test".encode(), b"PASS " + PASSWORD.strip(), b"STAT", b"QUIT"):
+                wire.write(line + b"\r\n")
+                wire.flush()
+                answer = wire.readline()
+                if not answer.startswith(b"+OK"):
+                    raise RuntimeError(f"{line}: {answer}")
+
+
+def repeat(work, stop, waits):
+    """Does something again and again, and notes how long each took, in milliseconds."""
+    while not stop.is_set():
+        started = time.monotonic()
+        work()
+        waits.append((time.monotonic() - started) * 1000)
+        time.sleep(max(0, EVERY - (time.monotonic() - started)))
+
+
+def others(stop, result):
+    """The other account's mail and logins, in a process of their own."""
+    connection = smtplib.SMTP("127.0.0.1", SMTP, timeout=120)
+    message = b"From: a@x.test\r\nSubject: one\r\n\r\n" + b"A line of some words.\r\n" * 40
+    deliveries, logins = [], []
+    sender = threading.Thread(
+        target=repeat, args=(lambda: connection.sendmail("a@b.test", ["bob@x.test"], message), stop, deliveries)
+    )
+    reader = threading.Thread(target=repeat, args=(lambda: login("bob"), stop, logins))
+    sender.start()
+    reader.start()
+    sender.join()
+    reader.join()
+    result.send((deliveries, logins))
+
+
+def p99(waits):
+    ordered = sorted(waits)
+    return ordered[min(len(ordered) - 1, len(ordered) * 99 // 100)]
+
+
+def step(server, what, work, is_change=True):
+    """Measures one step beside the other account's sessions: a row of the table. What changes nothing leaves
+    nothing behind, and its memory is told at once."""
+    print(what, flush=True)
+    stop, (result, sends) = multiprocessing.Event(), multiprocessing.Pipe(duplex=False)
+    beside = multiprocessing.Process(target=others, args=(stop, sends))
+    before = highest = server.resident()
+    beside.start()
+    time.sleep(1)
+    failed, told = [], []
+
+    def worked():
+        try:
+            told.append(work())
+        except RuntimeError as error:
+            failed.append(error)
+
+    working = threading.Thread(target=worked)
+    started = time.monotonic()
+    working.start()
+    took, ended = None, None
+    while ended is None or time.monotonic() < ended + (AFTER if is_change else 2):
+        highest = max(highest, server.resident())
+        if ended is None and not working.is_alive():
+            ended = time.monotonic()
+            took = ended - started
+        time.sleep(EVERY)
+    stop.set()
+    deliveries, logins = result.recv()
+    beside.join()
+    if failed:
+        raise failed[0]
+    if is_change:
+        time.sleep(max(0, ended + GIVEN_BACK - time.monotonic()))
+    took = told[0] or took
+    after = server.resident()
+    row = [
+        what, f"{took:.4f}" if took < 0.1 else f"{took:.2f}", f"{before:.0f}", f"+{highest - before:.0f}", f"{after - before:+.0f}",
+        f"{p99(deliveries):.0f} ({max(deliveries):.0f})", f"{p99(logins):.0f} ({max(logins):.0f})",
+    ]
+    print("   ", " | ".join(row), flush=True)
+    return row
+
+
+def measure(server, count):
+    server.start()
+    started = time.monotonic()
+    server.fill(count)
+    print(f"filled in {time.monotonic() - started:.0f} s", flush=True)
+    server.stop()
+    server.start()
+    yield step(server, "nothing (the other account alone)", lambda: None, False)
+    # With one check of the password, which takes 20 ms.
+    yield step(server, "the first login, STAT, QUIT", lambda: server.pop3("login"), False)
+    yield step(server, "a later login, STAT, QUIT", lambda: server.pop3("login"), False)
+    yield step(server, "LIST", lambda: server.pop3("list"), False)
+    yield step(server, "DELE of all, QUIT", lambda: server.pop3("dele", "--window", "64"))
+    yield step(server, "`posta account undelete`", lambda: server.command("account", "undelete", "ana@x.test"))
+    yield step(server, "`posta account remove`", lambda: server.command("account", "remove", "ana@x.test", "--yes"))
+    yield step(server, "`posta account undelete` of the account", lambda: server.command("account", "undelete", "ana@x.test"))
+    server.stop()
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("program")
+    parser.add_argument("output", nargs="?")
+    parser.add_argument("--messages", type=int, default=1_000_000)
+    options = parser.parse_args()
+    work = tempfile.mkdtemp(prefix="million-", dir=os.path.join(ROOT, "target"))
+    server, rows = None, []
+    try:
+        server = Server(os.path.abspath(options.program), work)
+        rows = list(measure(server, options.messages))
+    finally:
+        if server:
+            server.stop()
+        shutil.rmtree(work, ignore_errors=True)
+    header = ["step", "seconds", "MiB before", "highest", "a minute after", "delivery for others, p99 (highest), ms", "login of others, p99 (highest), ms"]
+    lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
+    lines += ["| " + " | ".join(row) + " |" for row in rows]
+    text = f"{options.messages:,} messages of 1 KiB in one mailbox, on {os.cpu_count()} cores that all share:\n\n" + "\n".join(lines) + "\n"
+    print(text)
+    if options.output:
+        with open(options.output, encoding="utf-8") as file:
+            before, _, rest = file.read().partition("<!-- million -->\n")
+        after = rest.partition("<!-- end of million -->\n")[2]
+        with open(options.output, "w", encoding="utf-8") as file:
+            file.write(f"{before}<!-- million -->\n{text}<!-- end of million -->\n{after}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
