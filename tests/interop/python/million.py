@@ -80,7 +80,7 @@ class Server:
         return ran["latency_ms"]["max"] / 1000
 
     def fill(self, count):
-        options = ["--messages", str(count), "--sessions", "20", "--pipelining", "--size", "1KiB"]
+        options = ["--messages", str(count), "--sessions", "20", "--pipelining", "--per-connection", "10000", "--size", "1KiB"]
         self.bench("smtp", f"127.0.0.1:{SMTP}", "--to", "ana@x.test", *options)
 
     def start(self):
