@@ -20,7 +20,7 @@ pub mod sessions;
 pub use denied::{Denied, LoginError};
 
 use crate::login::{
-    hashers::{Hashers, Memory, Place, Standing},
+    hashers::{Acquaintance, FreeThread, Hashers, Memory},
     lockout::Guard,
     named::Named,
     oauth::{Rejection, TokenError, Tokens},
@@ -256,7 +256,7 @@ impl Authenticator {
             Some(account) => self.guard.is_known(client, account.id).await?,
             None => false,
         };
-        let standing = if is_known { Standing::Known } else { Standing::Stranger };
+        let standing = if is_known { Acquaintance::Known } else { Acquaintance::Stranger };
         // There is always one until the program ends.
         let Some(place) = self.hashers.place(standing).await else {
             return Err(LoginError::Credentials(Denied::new(&named.key, "the server stops")));
@@ -416,7 +416,7 @@ impl Authenticator {
 }
 
 /// Compares a password with a hash, off the async threads.
-async fn check(place: Place<'_>, stored: String, password: Secret) -> bool {
+async fn check(place: FreeThread<'_>, stored: String, password: Secret) -> bool {
     let verify = move |memory: &mut Memory| memory.verify(password.expose(), &stored);
     place.run(verify).await.unwrap_or_default()
 }

@@ -35,7 +35,7 @@ pub(crate) struct Hashers {
 
 /// What is known of the client whose password is hashed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Standing {
+pub(crate) enum Acquaintance {
     /// The account was used from its network before.
     Known,
     /// It was not, or there is no such account.
@@ -53,13 +53,13 @@ impl Hashers {
     }
 
     /// Waits until one of the threads for such a client is free. `None` if there is none.
-    pub(crate) async fn place(&self, standing: Standing) -> Option<Place<'_>> {
+    pub(crate) async fn place(&self, standing: Acquaintance) -> Option<FreeThread<'_>> {
         let pool = match standing {
-            Standing::Known => &self.known,
-            Standing::Stranger => &self.strangers,
+            Acquaintance::Known => &self.known,
+            Acquaintance::Stranger => &self.strangers,
         };
         let permit = pool.permits.acquire().await.ok()?;
-        Some(Place { jobs: &pool.jobs, _permit: permit })
+        Some(FreeThread { jobs: &pool.jobs, _permit: permit })
     }
 
     /// Runs `hash` for the operator, and returns its result; `None` if no thread could be started.
@@ -67,17 +67,17 @@ impl Hashers {
         &self,
         hash: impl FnOnce(&mut Memory) -> T + Send + 'static,
     ) -> Option<T> {
-        self.place(Standing::Known).await?.run(hash).await
+        self.place(Acquaintance::Known).await?.run(hash).await
     }
 }
 
 /// A thread that is free, for one hash.
-pub(crate) struct Place<'a> {
+pub(crate) struct FreeThread<'a> {
     jobs: &'a mpsc::Sender<Job>,
     _permit: SemaphorePermit<'a>,
 }
 
-impl Place<'_> {
+impl FreeThread<'_> {
     /// Runs `hash` on the thread, and returns its result; `None` if the thread could not be started.
     pub(crate) async fn run<T: Send + 'static>(
         self,
