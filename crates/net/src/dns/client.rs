@@ -1,0 +1,425 @@
+//! The resolver that asks name servers, over hickory-resolver: what it validates, and what it remembers.
+
+use super::{
+    Alias, DnsAnswer, LookupError, Pending, Resolver, Tlsa,
+    query_name::QueryName,
+    size::{self, Size},
+};
+use hickory_resolver::{
+    ResolverBuilder, TokioResolver,
+    config::{ConnectionConfig, NameServerConfig, ResolveHosts, ResolverConfig},
+    net::{DnsError, NetError, runtime::TokioRuntimeProvider},
+    proto::{
+        dnssec::TrustAnchors,
+        op::ResponseCode,
+        rr::{Name, RData, Record, RecordType},
+    },
+};
+use parking_lot::Mutex;
+use std::{
+    collections::HashMap,
+    net::{IpAddr, SocketAddr},
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+use tokio::time::Instant;
+
+/// How long one query to one name server may take.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Whether DNSSEC is validated (RFC 4035).
+#[derive(Clone)]
+pub enum Validation {
+    /// If the name servers pass DNSSEC records on: many home routers do not.
+    IfPossible,
+    /// Always, from these trust anchors or from the root's. Answers that fail validation fail the look-up.
+    Always(Option<Arc<TrustAnchors>>),
+    /// Never.
+    Never,
+}
+
+/// Reads trust anchors from a file of DNSKEY records.
+///
+/// # Errors
+/// Fails when the file cannot be read or holds something else.
+pub fn trust_anchors(path: &Path) -> Result<Arc<TrustAnchors>, TrustAnchorError> {
+    let read = TrustAnchors::from_file(path);
+    read.map(Arc::new).map_err(|error| TrustAnchorError(path.to_owned(), error.to_string()))
+}
+
+/// The error of a trust anchor file that cannot be read: its path, and why.
+#[derive(Debug, thiserror::Error)]
+#[error("the trust anchor {0} cannot be read; it holds DNSKEY records as in a zone file: {1}")]
+pub struct TrustAnchorError(PathBuf, String);
+
+/// How long the finding that the name servers pass DNSSEC records on, or do not, is relied on.
+const DNSSEC_KNOWN: Duration = Duration::from_secs(10 * 60);
+
+/// The resolver that asks name servers.
+pub struct Dns {
+    /// Validates what it finds; `None` if validation is off.
+    validating: Option<TokioResolver>,
+    /// Does not validate; `None` if validation is required.
+    plain: Option<TokioResolver>,
+    /// Whether the name servers pass DNSSEC records on, and when that was found out.
+    passes_dnssec: Mutex<Option<(Instant, bool)>>,
+    /// Look-ups that found nothing. The library remembers what was found, but of what was not found only
+    /// denials without a proof.
+    absent: Mutex<HashMap<(RecordType, String), Absent>>,
+}
+
+/// Until when a look-up that found nothing is not repeated, and its error; without one, the name has no records
+/// of that type.
+type Absent = (Instant, Option<LookupError>);
+
+/// How long the absence of a record is remembered.
+const ABSENCE: Duration = Duration::from_secs(60);
+
+/// How long a failed look-up is remembered.
+const FAILURE: Duration = Duration::from_secs(5);
+
+/// The most look-ups without a result that are remembered. Each takes 1 KiB at most.
+const REMEMBERED: usize = 16 * 1024;
+
+impl std::fmt::Debug for Dns {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Dns")
+    }
+}
+
+impl Dns {
+    /// Returns a resolver that asks these name servers, or the system's if `servers` is empty.
+    ///
+    /// # Errors
+    /// Fails when the system's resolver configuration cannot be read.
+    pub fn new(servers: &[SocketAddr], validation: Validation) -> Result<Self, NetError> {
+        let anchors = match &validation {
+            Validation::Always(Some(anchors)) => anchors.clone(),
+            _ => Arc::new(TrustAnchors::default()),
+        };
+        let (wants_proof, wants_plain) = match validation {
+            Validation::IfPossible => (true, true),
+            Validation::Always(_) => (true, false),
+            Validation::Never => (false, true),
+        };
+        let validating = wants_proof.then(|| builder(servers)).transpose()?;
+        let plain = wants_plain.then(|| builder(servers)).transpose()?;
+        let validating = validating.map(|builder| builder.with_trust_anchor(anchors).build());
+        let plain = plain.map(|builder| builder.build());
+        Ok(Self {
+            validating: validating.transpose()?,
+            plain: plain.transpose()?,
+            passes_dnssec: Mutex::new(None),
+            absent: Mutex::default(),
+        })
+    }
+
+    async fn look_up<T>(
+        &self,
+        name: &str,
+        kind: RecordType,
+        read: impl Fn(&RData) -> Option<T>,
+    ) -> Result<DnsAnswer<T>, LookupError> {
+        if let Some(absent) = self.is_absent(name, kind) {
+            return absent.map_or_else(|| Ok(DnsAnswer::none()), Err);
+        }
+        let resolver = match (&self.validating, &self.plain) {
+            (Some(validating), Some(plain)) if !self.can_validate(validating).await => plain,
+            (Some(resolver), _) | (None, Some(resolver)) => resolver,
+            (None, None) => return Ok(DnsAnswer::none()),
+        };
+        match resolver.lookup(QueryName(name), kind).await {
+            Ok(lookup) => {
+                let records = lookup.answers();
+                if !Size::of(lookup.message().all_sections()).may_be_remembered() {
+                    forget(resolver, name, kind, records);
+                }
+                let size = Size::of(records);
+                if !size.may_be_read() {
+                    let failed = LookupError::Failed(name.to_owned(), size.to_string());
+                    self.note_absent(name, kind, Some(&failed));
+                    return Err(failed);
+                }
+                let found = records.iter().filter_map(|record| read(&record.data)).collect();
+                Ok(DnsAnswer { found, is_secure: is_secure(records), alias: alias(name, records) })
+            }
+            Err(error) => {
+                if let NetError::Dns(DnsError::NoRecordsFound(none)) = &error
+                    && !Size::of(none.authorities.iter().flat_map(|all| all.iter()))
+                        .may_be_remembered()
+                {
+                    resolver.clear_lookup_cache(QueryName(name), kind);
+                    resolver.clear_lookup_cache(none.query.name().clone(), kind);
+                }
+                let nothing = nothing(name, &error);
+                self.note_absent(name, kind, nothing.as_ref().err());
+                nothing
+            }
+        }
+    }
+
+    /// Returns the outcome of an earlier look-up that found nothing and is still remembered: an error, or
+    /// `Some(None)` where the name has no such records.
+    fn is_absent(&self, name: &str, kind: RecordType) -> Option<Option<LookupError>> {
+        let absent = self.absent.lock();
+        let found =
+            absent.get(&(kind, name.to_owned())).filter(|(until, _)| *until > Instant::now());
+        found.map(|(_, error)| error.clone())
+    }
+
+    fn note_absent(&self, name: &str, kind: RecordType, error: Option<&LookupError>) {
+        let failed = matches!(error, Some(LookupError::Failed(..)));
+        let now = Instant::now();
+        let until = now + if failed { FAILURE } else { ABSENCE };
+        let mut absent = self.absent.lock();
+        if absent.len() >= REMEMBERED {
+            absent.retain(|_, (until, _)| *until > now);
+        }
+        if absent.len() >= REMEMBERED {
+            absent.clear();
+        }
+        absent.insert((kind, name.to_owned()), (until, error.cloned()));
+    }
+
+    /// Returns whether the name servers pass on what it takes to validate the root's own records. An attacker
+    /// who can make it seem that they do not could keep DNSSEC from us by other means as well; operators whose
+    /// name servers surely do set `dns.dnssec = true`.
+    async fn can_validate(&self, validating: &TokioResolver) -> bool {
+        let known = *self.passes_dnssec.lock();
+        if let Some((_, usable)) = known.filter(|(since, _)| since.elapsed() < DNSSEC_KNOWN) {
+            return usable;
+        }
+        let asked = validating.lookup(".", RecordType::NS).await;
+        let usable = asked.is_ok_and(|lookup| is_secure(lookup.answers()));
+        if known.is_none_or(|(_, before)| before != usable) && !usable {
+            tracing::warn!(
+                "the name servers do not pass DNSSEC records on, so DANE protects no connection"
+            );
+        }
+        let now = (Instant::now(), usable);
+        *self.passes_dnssec.lock() = Some(now);
+        usable
+    }
+}
+
+/// Makes the library forget an answer, which it may have stored under each of the aliases on the way.
+fn forget(resolver: &TokioResolver, name: &str, kind: RecordType, records: &[Record]) {
+    resolver.clear_lookup_cache(QueryName(name), kind);
+    for record in records {
+        if let RData::CNAME(target) = &record.data {
+            resolver.clear_lookup_cache(target.0.clone(), kind);
+        }
+    }
+}
+
+fn builder(servers: &[SocketAddr]) -> Result<ResolverBuilder<TokioRuntimeProvider>, NetError> {
+    let mut builder = if servers.is_empty() {
+        TokioResolver::builder_tokio()?
+    } else {
+        let servers = servers.iter().map(name_server).collect();
+        let config = ResolverConfig::from_name_servers(servers);
+        TokioResolver::builder_with_config(config, TokioRuntimeProvider::default())
+    };
+    let options = builder.options_mut();
+    options.timeout = PATIENCE;
+    options.cache_size = size::ANSWERS;
+    // Mail is routed by DNS alone: /etc/hosts is for this machine's other programs.
+    options.use_hosts_file = ResolveHosts::Never;
+    Ok(builder)
+}
+
+/// Returns where a name leads, by the aliases among the records. They may come in any order, and each is
+/// followed only once, since they may form a loop.
+fn alias(name: &str, records: &[Record]) -> Option<Alias> {
+    let written = |name: &Name| name.to_ascii().trim_end_matches('.').to_ascii_lowercase();
+    let aliases = records.iter().filter_map(|record| match &record.data {
+        RData::CNAME(target) => Some((written(&record.name), (written(target), record))),
+        _ => None,
+    });
+    let mut aliases: HashMap<_, _> = aliases.collect();
+    let (mut target, first) = aliases.remove(&name.to_ascii_lowercase())?;
+    while let Some((next, _)) = aliases.remove(&target) {
+        target = next;
+    }
+    Some(Alias { target, is_secure: first.proof.is_secure() })
+}
+
+/// Returns whether DNSSEC proves all records, aliases on the way included.
+fn is_secure(records: &[Record]) -> bool {
+    let signed = records.iter().filter(|record| record.record_type() != RecordType::RRSIG);
+    let mut signed = signed.peekable();
+    signed.peek().is_some() && signed.all(|record| record.proof.is_secure())
+}
+
+fn name_server(address: &SocketAddr) -> NameServerConfig {
+    let mut connections = vec![ConnectionConfig::udp(), ConnectionConfig::tcp()];
+    for connection in &mut connections {
+        connection.port = address.port();
+    }
+    NameServerConfig::new(address.ip(), true, connections)
+}
+
+impl Resolver for Dns {
+    fn exchangers<'a>(&'a self, domain: &'a str) -> Pending<'a, DnsAnswer<(u16, String)>> {
+        Box::pin(self.look_up(domain, RecordType::MX, |data| match data {
+            RData::MX(mx) => {
+                let name = mx.exchange.to_ascii();
+                Some((mx.preference, name.trim_end_matches('.').to_ascii_lowercase()))
+            }
+            _ => None,
+        }))
+    }
+
+    fn addresses<'a>(&'a self, host: &'a str) -> Pending<'a, DnsAnswer<IpAddr>> {
+        let read = |data: &RData| match data {
+            RData::A(address) => Some(IpAddr::V4(address.0)),
+            RData::AAAA(address) => Some(IpAddr::V6(address.0)),
+            _ => None,
+        };
+        Box::pin(async move {
+            let (six, four) = tokio::join!(
+                self.look_up(host, RecordType::AAAA, read),
+                self.look_up(host, RecordType::A, read),
+            );
+            both(six, four)
+        })
+    }
+
+    fn certificates<'a>(&'a self, name: &'a str) -> Pending<'a, DnsAnswer<Tlsa>> {
+        Box::pin(self.look_up(name, RecordType::TLSA, |data| match data {
+            RData::TLSA(tlsa) => Some(Tlsa {
+                usage: tlsa.cert_usage.into(),
+                selector: tlsa.selector.into(),
+                matching: tlsa.matching.into(),
+                data: tlsa.cert_data.clone(),
+            }),
+            _ => None,
+        }))
+    }
+
+    fn texts<'a>(&'a self, name: &'a str) -> Pending<'a, DnsAnswer<String>> {
+        Box::pin(self.look_up(name, RecordType::TXT, |data| match data {
+            RData::TXT(text) => {
+                let octets = text.txt_data.concat();
+                Some(String::from_utf8_lossy(&octets).into_owned())
+            }
+            _ => None,
+        }))
+    }
+}
+
+/// Combines the look-ups of a host's IPv6 and IPv4 addresses.
+fn both(
+    six: Result<DnsAnswer<IpAddr>, LookupError>,
+    four: Result<DnsAnswer<IpAddr>, LookupError>,
+) -> Result<DnsAnswer<IpAddr>, LookupError> {
+    match (six, four) {
+        (Ok(six), Ok(four)) => {
+            let secure = |answer: &DnsAnswer<_>| answer.found.is_empty() || answer.is_secure;
+            let is_secure = secure(&six) && secure(&four);
+            let found: Vec<_> = six.found.into_iter().chain(four.found).collect();
+            let is_secure = is_secure && !found.is_empty();
+            Ok(DnsAnswer { found, is_secure, alias: six.alias.or(four.alias) })
+        }
+        // One family is enough to reach the host, whatever became of the other look-up: some name servers
+        // deny the name itself where they have no AAAA record (RFC 4074 §4.2). What the one proves stays
+        // proved: an attacker who forges the other must not keep us from looking up the TLSA records
+        // (RFC 7672 §2.1.1).
+        (Ok(one), Err(_)) | (Err(_), Ok(one)) if !one.found.is_empty() => Ok(one),
+        // The family whose look-up failed may have an address, which counts more than a denial of the other.
+        (Err(failed @ LookupError::Failed(..)), _) | (_, Err(failed @ LookupError::Failed(..))) => {
+            Err(failed)
+        }
+        // Neither has an address, and one of them knows the name.
+        (Ok(none), Err(LookupError::NoDomain(_))) | (Err(LookupError::NoDomain(_)), Ok(none)) => {
+            Ok(none)
+        }
+        (Err(no_domain), Err(_)) => Err(no_domain),
+    }
+}
+
+/// Tells a denial (an empty answer, or no such domain) from a look-up that failed. A forged answer counts as
+/// failed (RFC 7672 §2.1.1), so mail waits until DNS is repaired.
+fn nothing<T>(name: &str, error: &NetError) -> Result<DnsAnswer<T>, LookupError> {
+    // The denial of a zone that is not signed.
+    let unproved = match error {
+        NetError::Dns(DnsError::Nsec { response, proof, .. }) if proof.is_insecure() => {
+            Some(response.response_code)
+        }
+        _ => None,
+    };
+    if error.is_nx_domain() || unproved == Some(ResponseCode::NXDomain) {
+        Err(LookupError::NoDomain(name.to_owned()))
+    } else if error.is_no_records_found() || unproved == Some(ResponseCode::NoError) {
+        Ok(DnsAnswer::none())
+    } else {
+        Err(LookupError::Failed(name.to_owned(), error.to_string()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hickory_resolver::proto::rr::rdata::CNAME;
+
+    fn found(address: &str, is_secure: bool) -> Result<DnsAnswer<IpAddr>, LookupError> {
+        Ok(DnsAnswer::new(vec![address.parse().unwrap()], is_secure))
+    }
+
+    /// What a name server says of one family, and what is known by what it says of both. The number
+    /// of addresses and whether they are proved; or whether mail fails at once, or waits.
+    #[test]
+    fn one_family_is_enough_and_proves_what_it_proves() {
+        const SIX: &str = "2001:db8::1";
+        const FOUR: &str = "192.0.2.1";
+        let none = || Ok(DnsAnswer::none());
+        let denied = || Err(LookupError::NoDomain("x.test".into()));
+        // SERVFAIL, REFUSED, no answer in time, or a forged one.
+        let failed = || Err(LookupError::Failed("x.test".into(), "SERVFAIL".into()));
+        for (name, answers, expected) in [
+            ("both, proved", (found(SIX, true), found(FOUR, true)), Ok((2, true))),
+            ("both, one proved", (found(SIX, true), found(FOUR, false)), Ok((2, false))),
+            ("IPv4 only", (none(), found(FOUR, true)), Ok((1, true))),
+            ("IPv6 only", (found(SIX, true), none()), Ok((1, true))),
+            ("none", (none(), none()), Ok((0, false))),
+            ("AAAA denied", (denied(), found(FOUR, false)), Ok((1, false))),
+            ("AAAA denied, A proved", (denied(), found(FOUR, true)), Ok((1, true))),
+            ("A denied", (found(SIX, false), denied()), Ok((1, false))),
+            ("A denied, AAAA proved", (found(SIX, true), denied()), Ok((1, true))),
+            ("AAAA fails", (failed(), found(FOUR, false)), Ok((1, false))),
+            ("AAAA forged, A proved", (failed(), found(FOUR, true)), Ok((1, true))),
+            ("A fails", (found(SIX, false), failed()), Ok((1, false))),
+            ("AAAA fails, no A", (failed(), none()), Err("waits")),
+            ("no AAAA, A fails", (none(), failed()), Err("waits")),
+            ("AAAA denied, A fails", (denied(), failed()), Err("waits")),
+            ("AAAA fails, A denied", (failed(), denied()), Err("waits")),
+            ("both fail", (failed(), failed()), Err("waits")),
+            ("AAAA denied, no A", (denied(), none()), Ok((0, false))),
+            ("no AAAA, A denied", (none(), denied()), Ok((0, false))),
+            ("both denied", (denied(), denied()), Err("fails")),
+        ] {
+            let known = both(answers.0, answers.1);
+            let known = known.map(|known| (known.found.len(), known.is_secure));
+            let known = known.map_err(|error| match error {
+                LookupError::NoDomain(_) => "fails",
+                LookupError::Failed(..) => "waits",
+            });
+            assert_eq!(known, expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn aliases_are_followed_to_their_end() {
+        let record = |from: &str, to: &str| {
+            let target = RData::CNAME(CNAME(Name::from_ascii(to).unwrap()));
+            Record::from_rdata(Name::from_ascii(from).unwrap(), 60, target)
+        };
+        let target = |records: &[Record]| alias("a.test", records).map(|alias| alias.target);
+        let (one, two) = (record("A.test.", "b.test."), record("b.test.", "C.test."));
+        assert_eq!(target(&[two.clone(), one.clone()]).as_deref(), Some("c.test"));
+        assert_eq!(target(std::slice::from_ref(&two)), None);
+        let circle = [one, record("b.test.", "a.test.")];
+        assert_eq!(target(&circle).as_deref(), Some("a.test"), "and there is an end of it");
+    }
+}
