@@ -18,6 +18,9 @@ cargo xtask docs    writes docs/configuration.md from the definitions of the opt
 cargo xtask rfc     only docs/rfc.md: that it lists every RFC cited, and names tests that exist
 cargo xtask bench [ROUNDS]
                     measures Posta beside Postfix, Dovecot and smtp-sink, and writes docs/benchmarks.md
+cargo xtask bench --against PROGRAM [ROUNDS]
+                    measures Posta beside another build of it, in one run; fails where a figure is worse by more
+                    than the figures spread
 cargo xtask abuse [--seconds N] [--rounds N] [--only NAME] [--shared] [--no-disk]
                     measures well-behaved sessions beside each attack: N rounds (5) of N seconds (3)
                     without it and as many beside it; fails where a limit does not hold. Writes the
@@ -56,6 +59,9 @@ fn main() -> ExitCode {
         Some("tidy") => tidy::run(&root()),
         Some("docs") => manual::write(&root()),
         Some("rfc") => rfc::run(&root()),
+        Some("bench") if env::args().nth(2).as_deref() == Some("--against") => {
+            bench_against(env::args().skip(3))
+        }
         Some("bench") => bench(env::args().nth(2)),
         Some("abuse") => abuse(env::args().skip(2)),
         Some("million") => million(env::args().skip(2)),
@@ -104,25 +110,33 @@ fn verdict(skipped: &Path) -> String {
 
 /// Runs ours and theirs in turn. Theirs are installed into roots of their own, so this needs root.
 fn bench(rounds: Option<String>) -> Result<(), String> {
-    let mut command = measuring("bench.py", "docs/benchmarks.md")?;
+    let mut command = measuring("bench.py", Some("docs/benchmarks.md"))?;
     run(command.args(rounds), "the benchmark")
+}
+
+/// Measures Posta beside another build of it.
+fn bench_against(mut options: impl Iterator<Item = String>) -> Result<(), String> {
+    let other =
+        options.next().ok_or("name the other program: cargo xtask bench --against PROGRAM")?;
+    let mut command = measuring("bench_versions.py", None)?;
+    run(command.arg(other).args(options), "the comparison")
 }
 
 /// Runs each attack beside well-behaved sessions.
 fn abuse(options: impl Iterator<Item = String>) -> Result<(), String> {
-    let mut command = measuring("abuse.py", "docs/security.md")?;
+    let mut command = measuring("abuse.py", Some("docs/security.md"))?;
     run(command.args(options), "the measurement beside attacks")
 }
 
 /// Measures a mailbox of a million messages.
 fn million(options: impl Iterator<Item = String>) -> Result<(), String> {
-    let mut command = measuring("million.py", "docs/benchmarks.md")?;
+    let mut command = measuring("million.py", Some("docs/benchmarks.md"))?;
     run(command.args(options), "the measurement of a large mailbox")
 }
 
 /// Builds the program, and returns the command by which a script measures it and writes a table into a
 /// document.
-fn measuring(script: &str, document: &str) -> Result<Command, String> {
+fn measuring(script: &str, document: Option<&str>) -> Result<Command, String> {
     need("python3 --version", "python3")?;
     cargo("release build", &["build", "--release", "-p", "posta"])?;
     step("measuring");
@@ -130,7 +144,9 @@ fn measuring(script: &str, document: &str) -> Result<Command, String> {
     // All that it starts ends with it.
     command.args(["--mount", "--propagation", "private", "--pid", "--fork", "--kill-child"]);
     command.args(["--mount-proc", "python3"]);
-    command.args([&format!("tests/interop/python/{script}"), "target/release/posta", document]);
+    command
+        .args([&format!("tests/interop/python/{script}"), "target/release/posta"])
+        .args(document);
     Ok(command)
 }
 
