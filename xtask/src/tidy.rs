@@ -26,7 +26,7 @@ const ARCHITECTURE_LINES: usize = 300;
 const ARCHITECTURE_COLUMNS: usize = 110;
 
 /// The workspace's crates, and which of them each may know.
-pub(crate) const MAY_KNOW: [(&str, &[&str]); 12] = [
+pub(crate) const MAY_KNOW: [(&str, &[&str]); 13] = [
     ("posta-mail", &[]),
     ("posta-mime", &["posta-mail"]),
     ("posta-smtp", &["posta-mail"]),
@@ -34,9 +34,18 @@ pub(crate) const MAY_KNOW: [(&str, &[&str]); 12] = [
     ("posta-store", &["posta-mail"]),
     ("posta-store-fjall", &["posta-mail", "posta-store"]),
     ("posta-net", &["posta-mail"]),
+    ("posta-origin", &["posta-mail", "posta-mime"]),
     (
         "posta-server",
-        &["posta-mail", "posta-mime", "posta-net", "posta-smtp", "posta-pop3", "posta-store"],
+        &[
+            "posta-mail",
+            "posta-mime",
+            "posta-net",
+            "posta-origin",
+            "posta-smtp",
+            "posta-pop3",
+            "posta-store",
+        ],
     ),
     (
         "posta",
@@ -48,12 +57,13 @@ pub(crate) const MAY_KNOW: [(&str, &[&str]); 12] = [
             "posta-store",
             "posta-store-fjall",
             "posta-net",
+            "posta-origin",
             "posta-server",
         ],
     ),
     // The program, which the tests' package builds for itself.
     ("tests", &["posta"]),
-    ("fuzz", &["posta-mail", "posta-mime", "posta-smtp", "posta-pop3"]),
+    ("fuzz", &["posta-mail", "posta-mime", "posta-origin", "posta-smtp", "posta-pop3"]),
     ("xtask", &[]),
 ];
 
@@ -61,7 +71,8 @@ pub(crate) const MAY_KNOW: [(&str, &[&str]); 12] = [
 const NO_PART: [&str; 3] = ["tests", "fuzz", "xtask"];
 
 /// Crates that are pure: no input or output, no clock, no randomness, no runtime.
-const PURE: [&str; 4] = ["posta-mail", "posta-mime", "posta-smtp", "posta-pop3"];
+const PURE: [&str; 5] =
+    ["posta-mail", "posta-mime", "posta-origin", "posta-smtp", "posta-pop3"];
 const IMPURE_WORDS: [&str; 9] = [
     "std::fs",
     "std::net::Tcp",
