@@ -71,8 +71,7 @@ pub(crate) const MAY_KNOW: [(&str, &[&str]); 13] = [
 const NO_PART: [&str; 3] = ["tests", "fuzz", "xtask"];
 
 /// Crates that are pure: no input or output, no clock, no randomness, no runtime.
-const PURE: [&str; 5] =
-    ["posta-mail", "posta-mime", "posta-origin", "posta-smtp", "posta-pop3"];
+const PURE: [&str; 5] = ["posta-mail", "posta-mime", "posta-origin", "posta-smtp", "posta-pop3"];
 const IMPURE_WORDS: [&str; 9] = [
     "std::fs",
     "std::net::Tcp",
