@@ -1,4 +1,4 @@
-//! Driving our client engines over a connection.
+//! Runs the client engines over a connection, for `posta send`, `fetch` and `demo`.
 
 use anyhow::{Context, Result, anyhow, bail};
 use bytes::Bytes;
@@ -30,18 +30,18 @@ pub(crate) async fn dial(server: &str) -> Result<Box<dyn Stream>> {
     stream.map_err(|error| anyhow!(cannot_connect(server, &error)))
 }
 
-/// How a connection is protected, and who we are on it.
+/// How a connection is protected, and with what to log in.
 #[derive(Default)]
 pub(crate) struct Security {
-    /// TLS, and the name that the certificate has to be for; with any certificate if there is none.
+    /// TLS and the name that the certificate must have; any certificate is accepted if there is no name.
     pub(crate) tls: Option<(ClientTls, String, Verify)>,
-    /// Whether it begins at once.
+    /// Whether TLS begins at once.
     pub(crate) is_implicit: bool,
-    /// What to log in with.
+    /// The name and password to log in with.
     pub(crate) login: Option<(String, Secret)>,
 }
 
-/// Sends one message over a connection, and says goodbye. Answers the outcome for each recipient.
+/// Sends one message over a connection and quits. Returns the outcome for each recipient.
 pub(crate) async fn submit(
     stream: Box<dyn Stream>,
     options: smtp::Options,
@@ -58,13 +58,13 @@ pub(crate) async fn submit(
 
 /// A piece of a message's content.
 pub(crate) enum Piece {
-    /// Octets. Not empty.
+    /// The next octets. Not empty.
     Content(Bytes),
-    /// All of it was sent.
+    /// The end of the content.
     End,
 }
 
-/// The same for a message that comes piece by piece. Without an end it is not sent.
+/// Sends a message that comes piece by piece, as [`send`] does. Without [`Piece::End`] nothing is sent.
 pub(crate) async fn submit_pieces(
     stream: Box<dyn Stream>,
     options: smtp::Options,
@@ -94,7 +94,7 @@ pub(crate) async fn submit_pieces(
     }
 }
 
-/// The envelope of a message from one address to some.
+/// Returns the envelope of a message.
 pub(crate) fn envelope(
     from: ReversePath,
     to: Vec<posta_mail::Address>,
@@ -137,14 +137,14 @@ fn describe(failure: &smtp::Failure) -> String {
     }
 }
 
-/// Answers for the sending of one message.
+/// The host of a client that sends one message.
 struct Submission {
     envelope: Option<smtp::Envelope>,
     pieces: mpsc::Receiver<Piece>,
     ended: Option<Result<smtp::Outcome, smtp::Failure>>,
     security: Security,
     is_securing: bool,
-    /// Whether the server said anything.
+    /// Whether the server has sent anything yet.
     heard: bool,
     is_offered_login: bool,
     session: ClientSession,
@@ -172,7 +172,7 @@ impl Submission {
         let credentials = (user.as_str(), password);
         let begun =
             self.session.begin_login(offered, credentials, Plaintext::ToVerified, &SystemClock);
-        // The engine tells why none of them will do.
+        // The engine's error says why no mechanism fits.
         begun.map_or(smtp::Login::GiveUp, smtp::Login::Auth)
     }
 
@@ -184,7 +184,7 @@ impl Submission {
         self.envelope.take().map_or(smtp::Next::Quit, smtp::Next::Send)
     }
 
-    /// By SCRAM the server has to prove that it knows the password, too.
+    /// In SCRAM the server must also prove that it knows the password.
     fn unmask(&mut self) {
         let words = "it does not know the password itself: it is an impostor";
         self.ended = Some(Err(smtp::Failure::Login(Reply::new(535, (5, 7, 8), words))));
@@ -221,7 +221,7 @@ impl Host<smtp::Client> for Submission {
             smtp::Question::Content { ticket, .. } => match self.pieces.recv().await {
                 Some(Piece::Content(content)) => ticket.answer(smtp::Piece::Content(content)),
                 Some(Piece::End) => ticket.answer(smtp::Piece::End),
-                // Half a message: whoever sent it gave up, and ends this too.
+                // The message is incomplete: its source gave up, and so does this session.
                 None => pending().await,
             },
             smtp::Question::Failed(failure, ticket) => {

@@ -1,15 +1,16 @@
-//! A directory that is to hold the data must hold nothing else: all that is in it is closed to other users.
+//! Checks the data directory before it is used: it must hold nothing else, since everything in it is made
+//! inaccessible to other users.
 
 use anyhow::{Result, bail};
 use std::{fs, path::Path};
 
-/// What any store has something of, however its making ended.
+/// Names of which every store has at least one, even if its creation was interrupted.
 const STORE: [&str; 4] = ["version", "keyspaces", "log", "lock"];
 
-/// Checks that a directory is one for data, or can become one.
+/// Checks that a directory holds a store or can be used for one.
 ///
 /// # Errors
-/// When it holds something else.
+/// Fails when the directory holds something else.
 pub(crate) fn check(data: &Path) -> Result<()> {
     let shown = data.display();
     if data.is_file() {

@@ -1,11 +1,11 @@
-//! What `--help` prints: for each command what it does, its options a line or two each, and an example, so
-//! that it fits a screen.
+//! The form of `--help`: for each command its purpose, its options with a line or two each, and an example, all on
+//! one screen.
 //!
-//! The first paragraph of a command's doc comment is what it does; the rest, and the example, come last.
+//! The first paragraph of a command's doc comment is its purpose; the rest and the example come last.
 
 use clap::{Arg, ArgAction, Command};
 
-/// An example of each command that does not give one in its doc comment.
+/// Examples of the commands whose doc comments have none.
 const EXAMPLES: &[(&str, &str)] = &[
     ("", "posta serve --config /etc/posta/posta.toml"),
     ("demo", "posta demo --once"),
@@ -64,7 +64,7 @@ const EXAMPLES: &[(&str, &str)] = &[
     ("bench pop3", "posta bench pop3 127.0.0.1:2110 --user ana --mode retr"),
 ];
 
-/// Gives a command and all below it the form of their help.
+/// Applies this form to a command and its subcommands.
 pub(crate) fn shaped(command: Command) -> Command {
     let help = Arg::new("help")
         .short('h')
@@ -103,7 +103,7 @@ mod tests {
     use crate::Cli;
     use clap::CommandFactory;
 
-    /// Lines that a terminal shows at least.
+    /// The lines of the smallest terminal.
     const SCREEN: usize = 40;
 
     fn walk(command: &mut Command, path: &str, wrong: &mut Vec<String>) {
@@ -130,7 +130,7 @@ mod tests {
         assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     }
 
-    /// Whoever copies an example must not get an error.
+    /// Every example parses as a command.
     #[test]
     fn examples_can_be_given() {
         for (_, example) in EXAMPLES {

@@ -1,19 +1,18 @@
 //! The log: a line for each event, on standard error.
 //!
-//! A line has a time, a level, what happened, and then `name=value` for each detail; a value with a
-//! blank in it is in quotation marks. What strangers wrote stays within its value and its line: a line
-//! end or a quotation mark in it is escaped, so nobody writes lines or details of their own.
+//! A line has a time, a level, a message, and then `name=value` for each detail; a value with a blank in it is
+//! quoted. Text from strangers stays within its value and its line: line ends and quotation marks in it are
+//! escaped, so that nobody can forge lines or details.
 //!
-//! A session must not wait for whoever reads the log, so lines go to a buffer, which a thread of its own
-//! writes, many lines at a time. If the reader is too slow for that, lines are dropped, and their number
-//! is told. A fault that comes again and again is told once, and then counted ([`Tally`]).
+//! A session must not wait for the reader of the log, so lines go to a buffer, which a thread of its own writes,
+//! many lines at a time. If the reader is too slow, lines are dropped and their number is logged. A repeated fault
+//! is logged once and then counted ([`Tally`]).
 //!
-//! Only events of our own crates are told: what libraries say of themselves is for their developers.
+//! Only events of our own crates are logged: those of libraries are for their developers.
 //!
-//! tracing-subscriber does not do this: its formats let a line end in a value stand, its appender bounds
-//! lines and not octets and writes each by itself, and nothing in it counts repetitions. All of this
-//! file but the level would be written for it again, as layers, beside a registry of spans that nobody
-//! here opens.
+//! tracing-subscriber does not do this: its formats do not escape line ends in values, its appender bounds lines
+//! rather than octets and writes each by itself, and it does not count repetitions. Everything in this file but the
+//! level would have to be written again as layers, beside a registry of spans that nothing here opens.
 
 use crate::config::Level;
 use parking_lot::{Condvar, Mutex, MutexGuard};
@@ -38,22 +37,22 @@ use tracing::{
     span,
 };
 
-/// Octets of lines that wait to be written at most.
+/// The most octets of lines that wait to be written.
 const PENDING: usize = 1 << 20;
 
 /// How long lines gather before they are written together.
 const GATHERED: Duration = Duration::from_millis(10);
 
-/// For how long a warning's or an error's repetitions are counted.
+/// The time for which repetitions of a warning or an error are counted.
 const COUNTED: Duration = Duration::from_secs(60);
 
-/// Warnings or errors of one kind that are told in that time.
+/// The number of warnings or errors of one kind that are logged in that time.
 const TOLD: usize = 10;
 
-/// How long the end of the program waits for the last lines to be written.
+/// How long the program waits at its end for the last lines to be written.
 const LAST_LINES: Duration = Duration::from_secs(1);
 
-/// What all begins with that we tell.
+/// The prefix of the targets whose events are logged.
 const OURS: &str = "posta";
 
 /// The log.
@@ -61,9 +60,9 @@ pub(crate) struct Log {
     level: AtomicUsize,
     hasher: RandomState,
     state: Mutex<State>,
-    /// There are lines to write.
+    /// Notified when there are lines to write.
     filled: Condvar,
-    /// All lines are written.
+    /// Notified when all lines are written.
     written: Condvar,
 }
 
@@ -71,27 +70,27 @@ pub(crate) struct Log {
 struct State {
     /// Lines that wait to be written.
     pending: Vec<u8>,
-    /// Whether lines are being written just now.
+    /// Whether the thread is writing lines.
     is_writing: bool,
-    /// Lines for which there was no room.
+    /// The number of lines that were dropped.
     dropped: u64,
-    /// Warnings and errors of the last minute, by the place in the code that they come from.
+    /// Warnings and errors of the last minute, by their place in the code.
     tallies: HashMap<callsite::Identifier, Tally>,
 }
 
-/// Warnings or errors of one kind.
+/// The warnings or errors from one place in the code.
 struct Tally {
     since: Timestamp,
-    /// The hashes of those that were told.
+    /// The hashes of those that were logged.
     told: Vec<u64>,
-    /// How many were not.
+    /// The number of those that were not.
     untold: u64,
-    /// The last of these, and its level.
+    /// The last of those, and its level.
     last: (&'static str, String),
 }
 
 impl Log {
-    /// Starts the log.
+    /// Starts the log's thread.
     pub(crate) fn start(level: Level) -> Arc<Self> {
         let log = Arc::new(Self::new(level));
         let writer = log.clone();
@@ -115,13 +114,13 @@ impl Log {
         }
     }
 
-    /// Tells more or less from now on.
+    /// Changes the level.
     pub(crate) fn set_level(&self, level: Level) {
         self.level.store(level as usize, Ordering::Relaxed);
         callsite::rebuild_interest_cache();
     }
 
-    /// Waits until all lines are written, but not for a reader that takes none.
+    /// Waits until all lines are written, unless the reader takes none.
     pub(crate) fn flush(&self) {
         let mut state = self.state();
         state.sum_up(SystemClock.now(), Duration::ZERO);
@@ -134,7 +133,7 @@ impl Log {
         self.state.lock()
     }
 
-    /// Writes lines as they come, for ever.
+    /// Writes lines as they come; never returns.
     fn write_to(&self, output: &mut dyn io::Write) {
         let mut lines = Vec::new();
         loop {
@@ -188,7 +187,7 @@ impl Log {
 }
 
 impl State {
-    /// Appends a line if there is room. Returns whether it is the first.
+    /// Appends a line if there is room. Returns whether the buffer was empty.
     fn push(&mut self, line: &str) -> bool {
         if self.pending.len() + line.len() > PENDING {
             self.dropped += 1;
@@ -199,7 +198,7 @@ impl State {
         is_first
     }
 
-    /// Tells what was counted for so long, and forgets it.
+    /// Logs the counts whose time is over, and forgets them.
     fn sum_up(&mut self, now: Timestamp, age: Duration) {
         let is_over = |tally: &Tally| now.duration_since(tally.since).unsigned_abs() >= age;
         let over: Vec<_> = self.tallies.extract_if(|_, tally| is_over(tally)).collect();
@@ -218,7 +217,7 @@ impl Tally {
         Self { since, told: Vec::new(), untold: 0, last: ("", String::new()) }
     }
 
-    /// Notes an event. Returns whether it is only counted.
+    /// Records an event. Returns whether it is only counted.
     fn counts(&mut self, hash: u64, level: &'static str, words: &str) -> bool {
         if self.told.len() < TOLD && !self.told.contains(&hash) {
             self.told.push(hash);
@@ -258,7 +257,7 @@ impl Subscriber for Log {
     fn exit(&self, _: &span::Id) {}
 }
 
-/// What an event says: what happened, the error that it was, and details.
+/// The parts of an event: its message, its error and its details.
 #[derive(Default)]
 struct Words {
     message: String,
@@ -323,7 +322,7 @@ fn line(now: Timestamp, level: &str, words: &str) -> String {
 mod tests {
     use super::*;
 
-    /// What a log says of the events that `act` tells it.
+    /// Returns what the log writes of the events in `act`.
     fn told(level: Level, act: impl FnOnce(&Log)) -> String {
         let log = Arc::new(Log::new(level));
         tracing::subscriber::with_default(log.clone(), || act(&log));

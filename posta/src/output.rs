@@ -1,6 +1,6 @@
-//! What commands print: everything that goes to standard output, and what went wrong.
+//! Output of the commands: results on standard output, errors on standard error.
 //!
-//! Strangers' words reach a person through here, and only as far as they can be seen (see
+//! Text from strangers reaches a terminal only through this file, without control characters (see
 //! [`posta_mail::visible`]).
 
 use anstyle::{AnsiColor, Style};
@@ -16,15 +16,14 @@ use std::{
 
 const ERROR: Style = AnsiColor::Red.on_default().bold();
 
-/// Prints a line, as `println!` does, and of what strangers wrote only what can be seen: a server's
-/// reply or a client's name must not steer the operator's terminal. A reader who has seen enough,
-/// as `head`, ends the program.
+/// Prints a line as `println!` does, without control characters: a server's reply or a client's name must not
+/// control the operator's terminal. If the reader closes the pipe, as `head` does, the program ends.
 macro_rules! say {
     ($($words:tt)*) => { $crate::output::plain(format_args!($($words)*)) };
 }
 pub(crate) use say;
 
-/// Prints a line of our own words, with styles where they are shown.
+/// Prints a line of our own words, with styles on a terminal.
 macro_rules! say_styled {
     ($($words:tt)*) => { $crate::output::styled(format_args!($($words)*)) };
 }
@@ -41,7 +40,7 @@ pub(crate) fn styled(words: Arguments<'_>) {
     end_if_broken(writeln!(anstream::stdout().lock(), "{words}"));
 }
 
-/// Prints a piece of a message: as it is, or on a terminal only what can be seen.
+/// Prints a piece of a message: unchanged, or on a terminal without control characters.
 pub(crate) fn message(octets: &[u8], is_terminal: bool) {
     if is_terminal {
         let text = String::from_utf8_lossy(octets).replace("\r\n", "\n");
@@ -51,7 +50,7 @@ pub(crate) fn message(octets: &[u8], is_terminal: bool) {
     }
 }
 
-/// Returns a value as JSON, on several lines.
+/// Formats a value as indented JSON.
 pub(crate) fn json<T: Serialize + ?Sized>(value: &T) -> Result<String> {
     let json = serde_json::to_string_pretty(value)?;
     Ok(match escaped_json(&json) {
@@ -60,8 +59,7 @@ pub(crate) fn json<T: Serialize + ?Sized>(value: &T) -> Result<String> {
     })
 }
 
-/// Returns an error with its causes. Many errors of libraries tell their cause themselves: it is not told
-/// again.
+/// Formats an error with its causes. A cause that an error's own text already includes is not repeated.
 pub(crate) fn chain(error: &anyhow::Error) -> String {
     let mut causes = error.chain().map(ToString::to_string);
     let first = causes.next().unwrap_or_default();
@@ -71,13 +69,13 @@ pub(crate) fn chain(error: &anyhow::Error) -> String {
     })
 }
 
-/// Says on standard error what went wrong.
+/// Prints an error on standard error.
 pub(crate) fn complain(words: Arguments<'_>) {
     // If nobody hears it, the exit code still tells.
     let _ = writeln!(anstream::stderr(), "{ERROR}posta:{ERROR:#} {}", visible(words));
 }
 
-/// Words that may be a stranger's, as they are shown.
+/// Returns text that may come from a stranger in the form in which it is shown.
 fn visible(words: Arguments<'_>) -> String {
     let mut shown = Visible(String::new());
     // Writing to a string cannot fail.
@@ -96,7 +94,7 @@ fn end_if_broken(written: io::Result<()>) {
     }
 }
 
-/// Text in which what cannot be seen is shown as it is written in code; lines stay lines.
+/// Text whose invisible characters are shown as escape sequences; line ends are kept.
 struct Visible(String);
 
 impl fmt::Write for Visible {
@@ -131,7 +129,7 @@ mod tests {
         assert_eq!(said, "a\\u{202e}b\\u{200b}c\\u{2028}d");
     }
 
-    /// Programs that read it get the same words.
+    /// Styles do not change the words that programs read.
     #[test]
     fn json_hides_nothing_and_stays_json() {
         let words = ["a\u{202e}b\u{9b}5m\n\u{219}", "\u{e0041}"];

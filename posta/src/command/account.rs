@@ -23,14 +23,14 @@ use std::path::{Path, PathBuf};
 pub(crate) enum Command {
     /// Add an account; its domain becomes local.
     Add(WithPassword),
-    /// List the accounts: address, messages, octets.
+    /// List the accounts with their addresses, messages and octets.
     List {
         #[command(flatten)]
         place: Place,
-        /// Those that were removed and can be brought back.
+        /// List removed accounts that can be brought back.
         #[arg(long)]
         removed: bool,
-        /// As JSON.
+        /// Print JSON.
         #[arg(long)]
         json: bool,
     },
@@ -42,11 +42,11 @@ pub(crate) enum Command {
         place: Place,
         /// The account's address.
         address: String,
-        /// Do not ask.
+        /// Do not ask for confirmation.
         #[arg(long)]
         yes: bool,
     },
-    /// Give an account another address. Mail, unique-ids, password and what leads to it stay.
+    /// Change an account's address. Its mail, unique-ids, password and aliases stay.
     ///
     /// Example: posta account rename ana@example.test ana.pop@example.test --alias
     Rename {
@@ -56,18 +56,18 @@ pub(crate) enum Command {
         address: String,
         /// The new address. Its domain becomes local.
         new: String,
-        /// Have mail for the old address go to the new one.
+        /// Make the old address an alias of the new one.
         #[arg(long)]
         alias: bool,
     },
-    /// Let nobody log in to an account; open sessions end. Mail for it is taken all the same.
+    /// Disable logins to an account and end its sessions. It still receives mail.
     Disable {
         #[command(flatten)]
         place: Place,
         /// The account's address.
         address: String,
     },
-    /// Let an account log in again that was disabled.
+    /// Enable logins to a disabled account.
     Enable {
         #[command(flatten)]
         place: Place,
@@ -76,8 +76,8 @@ pub(crate) enum Command {
     },
     /// Change an account's password.
     Password(WithPassword),
-    /// Bring back an account that was removed, with its mail and its password; or the messages that were
-    /// removed from the mailbox of one that is there. What was removed is purged a week later.
+    /// Bring back a removed account with its mail and password, or messages that were removed from an existing
+    /// account's mailbox. Removed accounts and messages are purged after a week.
     ///
     /// Example: posta account undelete ana@example.test --since 2h
     Undelete {
@@ -85,16 +85,15 @@ pub(crate) enum Command {
         place: Place,
         /// The account's address.
         address: String,
-        /// Only messages removed since then: a time such as 2026-11-24T08:00:00Z, or a span such as 2h
-        /// before now.
+        /// Only messages removed since this time, such as 2026-11-24T08:00:00Z, or within a span such as 2h.
         #[arg(long, value_name = "TIME")]
         since: Option<String>,
     },
-    /// Take a Maildir over into an account's mailbox, with the unique-ids of Dovecot's or Courier's POP3,
-    /// so that no mail program collects anything twice. Messages that are there already are not taken again.
+    /// Import a Maildir into an account's mailbox. The POP3 unique-ids of Dovecot or Courier are kept, so that
+    /// mail programs collect nothing twice. Messages that were imported before are skipped.
     ///
-    /// The messages of its folders (.Sent, Archive/2024) come into the same mailbox, except for Drafts, Junk
-    /// and Trash. Links are not followed. Whatever is passed over is named and counted.
+    /// Messages in its folders (.Sent, Archive/2024) go into the same mailbox, except those in Drafts, Junk
+    /// and Trash. Links are not followed. Everything that is skipped is named and counted.
     ///
     /// Example: posta account import ana@example.test /home/ana/Maildir
     Import {
@@ -102,34 +101,33 @@ pub(crate) enum Command {
         place: Place,
         /// The account's address.
         address: String,
-        /// The Maildir. It is only read.
+        /// The Maildir. It is not changed.
         maildir: PathBuf,
-        /// The list of unique-ids, where it is not in the Maildir: a dovecot-uidlist or a
-        /// courierpop3dsizelist.
+        /// The file of unique-ids, if it is not in the Maildir: a dovecot-uidlist or a courierpop3dsizelist.
         #[arg(long, value_name = "FILE")]
         unique_ids: Option<PathBuf>,
-        /// Leave all folders out.
+        /// Skip all folders; import only the inbox.
         #[arg(long, conflicts_with = "all_folders")]
         inbox_only: bool,
-        /// Take Drafts, Junk and Trash too.
+        /// Import Drafts, Junk and Trash too.
         #[arg(long)]
         all_folders: bool,
     },
-    /// Limit what an account's mailbox may hold: a size such as 1GiB, or none.
+    /// Set an account's quota: a size such as 1GiB, or none.
     Quota {
         #[command(flatten)]
         place: Place,
         /// The account's address.
         address: String,
-        /// The size; octets of its messages together. Removed messages do not count.
+        /// The most octets that the account's messages may have together. Removed messages do not count.
         quota: String,
     },
-    /// Allow an account to send as others, in MAIL FROM and in From, beside its own address and the
-    /// aliases that lead to it. `posta account list` shows what is allowed.
+    /// Allow an account to send from further addresses, in MAIL FROM and in the From field. Its own address and
+    /// the aliases that lead to it are always allowed. `posta account list` shows what is allowed.
     ///
     /// Example: posta account allow ana@example.test --from newsletter@example.test
     Allow(From),
-    /// Take back what an account was allowed to send as.
+    /// Withdraw an account's permission to send from further addresses.
     ///
     /// Example: posta account disallow ana@example.test --from any
     Disallow(From),
@@ -141,7 +139,7 @@ pub(crate) struct From {
     place: Place,
     /// The account's address.
     address: String,
-    /// An address, @domain for all of a domain, or any.
+    /// An address, @domain for all addresses of a domain, or any.
     #[arg(long)]
     from: String,
 }
@@ -155,8 +153,8 @@ pub(crate) struct WithPassword {
     /// Read the password from the first line of standard input.
     #[arg(long)]
     password_stdin: bool,
-    /// Keep the password itself too, for APOP (RFC 1939): sealed, but whoever has the store and its key
-    /// file can read it.
+    /// Also keep the password itself, for APOP (RFC 1939). It is encrypted, but can be read with the store and
+    /// its key file.
     #[arg(long)]
     apop: bool,
 }
@@ -312,7 +310,7 @@ fn print_table(lines: &[AccountLine]) {
     say!("{table}");
 }
 
-/// Whether somebody can log in, and where the mail goes if not to the mailbox.
+/// Returns the remarks on an account: whether logins are disabled, and where its mail is forwarded.
 fn state(line: &AccountLine) -> String {
     let state = if line.disabled { "disabled" } else { "active" };
     match &line.forwards_to[..] {

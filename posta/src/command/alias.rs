@@ -7,28 +7,27 @@ use posta_server::admin::{AliasLine, AliasState, Request, Response};
 
 /// Manage aliases and forwards, whether the server runs or not.
 ///
-/// An alias sends an address's mail to its members. Where the address is an account's, the account
-/// forwards: `add` keeps a copy in its mailbox, `set` says exactly who gets the mail.
+/// An alias sends an address's mail to its members. If the address is an account's, the account forwards its
+/// mail: `add` keeps a copy in its mailbox, `set` names exactly who gets the mail.
 #[derive(Subcommand)]
 pub(crate) enum Command {
-    /// Add members to an alias, or make it. An account that gets its first one keeps a copy of its mail.
+    /// Add members to an alias, or create it. An account that gets its first member keeps a copy of its mail.
     ///
     /// Example: posta alias add info@example.test ana@example.test bob@example.test
     Add(Members),
-    /// Say who gets an address's mail, in place of all who got it before. An account keeps a copy only
-    /// if it is a member itself.
+    /// Replace the members of an alias. An account keeps a copy only if it is a member itself.
     ///
     /// Example: posta alias set ana@example.test bob@example.test
     Set(Members),
-    /// List the aliases, where they lead, and what is wrong with them.
+    /// List the aliases, their members, and any problems.
     List {
         #[command(flatten)]
         place: Place,
-        /// As JSON.
+        /// Print JSON.
         #[arg(long)]
         json: bool,
     },
-    /// Remove an alias, or some of its members. An account gets its mail itself then.
+    /// Remove an alias, or some of its members. An account without members keeps its mail itself.
     ///
     /// Example: posta alias remove info@example.test bob@example.test
     Remove {
@@ -36,7 +35,7 @@ pub(crate) enum Command {
         place: Place,
         /// The address, or @domain.
         name: String,
-        /// Only these members.
+        /// The members to remove; default: all.
         members: Vec<String>,
     },
 }
@@ -45,9 +44,9 @@ pub(crate) enum Command {
 pub(crate) struct Members {
     #[command(flatten)]
     place: Place,
-    /// The address, or @domain for every address of a domain that means nothing else.
+    /// The address, or @domain for every address of a domain that is neither an account nor an alias.
     name: String,
-    /// Who gets its mail: addresses here, which exist, or on other servers.
+    /// The members: addresses that exist here, or addresses on other servers.
     #[arg(required = true, value_name = "MEMBER")]
     targets: Vec<String>,
 }
@@ -86,7 +85,7 @@ fn tell(name: &str, state: &AliasState) {
     tell_leading(name, &state.leading);
 }
 
-/// Tells which aliases still lead to an address that is gone.
+/// Warns of aliases that still lead to a removed address.
 pub(super) fn tell_leading(address: &str, leading: &[String]) {
     for alias in leading {
         say!("{alias} still leads to {address}: `posta alias remove {alias} {address}` ends that");

@@ -7,31 +7,30 @@ use clap::{Args, Subcommand};
 use posta_server::admin::{Request, Response, SourceLine};
 use posta_store::{Keep, Login, LoginTls, SourceId, Visit};
 
-/// Have mail collected from POP3 servers elsewhere into mailboxes here, whether the server runs or
-/// not; while it runs it visits them by itself.
+/// Collect mail from POP3 servers elsewhere into mailboxes here. The running server visits them regularly; the
+/// commands work whether it runs or not.
 #[derive(Subcommand)]
 pub(crate) enum Command {
-    /// Have mail collected for an account. Where that is collected already, the password and the options are
-    /// replaced.
+    /// Add a source for an account. If the source exists, its password and options are replaced.
     ///
     /// Example: posta collect add ana@example.test --server pop.example.net:995 --user ana
     Add(Add),
-    /// List what is collected: the source's id, for whom, where, with which TLS, how the last visit ended.
+    /// List the sources: id, account, server, TLS, and how the last visit ended.
     List {
         #[command(flatten)]
         place: Place,
-        /// As JSON.
+        /// Print JSON.
         #[arg(long)]
         json: bool,
     },
-    /// Visit a source now.
+    /// Visit a source at once.
     Run {
         #[command(flatten)]
         place: Place,
         /// The source's id.
         id: u64,
     },
-    /// Collect no more from a source. What was collected stays.
+    /// Remove a source. Mail that was collected stays.
     Remove {
         #[command(flatten)]
         place: Place,
@@ -44,36 +43,36 @@ pub(crate) enum Command {
 pub(crate) struct Add {
     #[command(flatten)]
     place: Place,
-    /// The account whose mailbox the mail goes to.
+    /// The account that receives the mail.
     address: String,
-    /// The server elsewhere.
+    /// The server to collect from.
     #[arg(long, value_name = "HOST:PORT")]
     server: String,
-    /// The name to log in with there.
+    /// The user name on that server.
     #[arg(long, value_name = "NAME")]
     user: String,
-    /// Read the password from the first line of standard input. It is kept, for it must be sent there:
-    /// sealed, with its key in a file apart from the store.
+    /// Read the password from the first line of standard input. It is kept in the store, encrypted with a key in a
+    /// file of its own.
     #[arg(long)]
     password_stdin: bool,
     /// How to use TLS.
     #[arg(long, value_enum, default_value_t = Tls::Auto)]
     tls: Tls,
-    /// Take any certificate: for servers that made their own.
+    /// Accept any certificate, such as a self-signed one.
     #[arg(long)]
     any_certificate: bool,
-    /// What stays there: all, nothing, or for how many days, such as 7d.
+    /// What stays on the server: all, nothing, or messages of the last days, such as 7d.
     #[arg(long, value_name = "WHAT", default_value = "all")]
     keep: Keep,
-    /// How often to look there: a span such as 10m.
+    /// How often to visit the server: a span such as 10m.
     #[arg(long, value_name = "SPAN", default_value = "10m")]
     every: Span,
-    /// Do not log in there first: for a server that cannot be reached now.
+    /// Do not test the login first, for a server that cannot be reached now.
     #[arg(long)]
     no_check: bool,
 }
 
-/// Nobody is to be asked more often.
+/// The shortest time between two visits.
 const SHORTEST: u64 = 60;
 
 pub(crate) fn run(command: Command) -> Result<()> {
@@ -145,7 +144,7 @@ fn list(place: &Place, json: bool) -> Result<()> {
     })
 }
 
-/// How a source's connection is protected.
+/// Returns how a source's connection is protected, in words.
 const fn tls(line: &SourceLine) -> &'static str {
     match (line.tls, line.any_certificate) {
         (LoginTls::None, _) => "none",

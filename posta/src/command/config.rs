@@ -17,7 +17,7 @@ pub(crate) enum Command {
     Show {
         #[command(flatten)]
         place: Place,
-        /// As JSON.
+        /// Print JSON.
         #[arg(long)]
         json: bool,
     },

@@ -8,42 +8,42 @@ use posta_server::admin::{DomainLine, Request, Response};
 /// Manage the domains whose mail is kept here, whether the server runs or not.
 #[derive(Subcommand)]
 pub(crate) enum Command {
-    /// Make a domain local, so that unknown users in it are refused as such.
+    /// Make a domain local. Mail for its unknown users is then refused.
     Add {
         #[command(flatten)]
         place: Place,
-        /// Its name.
+        /// The domain's name.
         domain: String,
-        /// Who reads what is sent to postmaster@ and abuse@ it, unless there are accounts or aliases of
-        /// these names; default: its catch-all, else its first account.
+        /// The address that receives mail for postmaster@ and abuse@ this domain, unless accounts or aliases
+        /// of these names exist; default: the domain's catch-all, else its first account.
         #[arg(long, value_name = "ADDRESS")]
         postmaster: Option<String>,
     },
-    /// Make a domain stand for another: every address of the one is that of the other, for mail, for
-    /// logins and for those who write. `remove` ends it.
+    /// Make a domain an alias of another: each of its addresses then means the same address of the other
+    /// domain, for mail, logins and senders. `remove` undoes this.
     ///
     /// Example: posta domain alias example.org example.test
     Alias {
         #[command(flatten)]
         place: Place,
-        /// The domain that has no accounts or aliases of its own.
+        /// The alias: a domain without accounts or aliases of its own.
         alias: String,
-        /// The domain that it stands for.
+        /// The domain that the alias stands for.
         domain: String,
     },
-    /// List the local domains, and who reads what is sent to their postmaster@ and abuse@.
+    /// List the local domains and who receives mail for their postmaster@ and abuse@.
     List {
         #[command(flatten)]
         place: Place,
-        /// As JSON.
+        /// Print JSON.
         #[arg(long)]
         json: bool,
     },
-    /// Make a domain foreign, be it one that stands for another; it must have no accounts or aliases.
+    /// Stop keeping mail for a domain, or remove a domain alias. The domain must have no accounts or aliases.
     Remove {
         #[command(flatten)]
         place: Place,
-        /// Its name.
+        /// The domain's name.
         domain: String,
     },
 }
@@ -90,7 +90,7 @@ fn list(place: &Place, json: bool) -> Result<()> {
     super::show(&lines[..], json, |lines| lines.iter().for_each(print))
 }
 
-/// RFC 5321 §4.5.1 and RFC 2142: both reach a person.
+/// The local parts that must reach a person in every domain (RFC 5321 §4.5.1, RFC 2142).
 fn print(DomainLine { domain, stands_for, postmaster, abuse }: &DomainLine) {
     if let Some(other) = stands_for {
         say!("{domain} is an alias of {other}");

@@ -7,32 +7,32 @@ use posta_server::admin::{FolderLine, FolderRequest, Request, Response};
 
 /// Manage the folders of accounts, whether the server runs or not.
 ///
-/// Each account has an inbox, which POP3 shows, and a folder for junk from the start.
+/// Every account has an inbox, which is what POP3 shows, and a junk folder.
 #[derive(Subcommand)]
 pub(crate) enum Command {
-    /// List an account's folders, and how much is in each.
+    /// List an account's folders and the size of each.
     List {
         #[command(flatten)]
         place: Place,
         /// The account's address.
         account: String,
-        /// As JSON.
+        /// Print JSON.
         #[arg(long)]
         json: bool,
     },
-    /// Add a folder. The one that it is to be in has to be there.
+    /// Add a folder. Its parent folder must exist.
     Add {
         #[command(flatten)]
         place: Place,
         /// The account's address.
         account: String,
-        /// The folder's whole name; / separates levels.
+        /// The folder's full name; / separates levels.
         name: String,
         /// What the folder is for: archive, drafts, sent or trash.
         #[arg(long)]
         role: Option<String>,
     },
-    /// Give a folder another name, and those below it with it.
+    /// Rename a folder and the folders below it.
     Rename {
         #[command(flatten)]
         place: Place,
@@ -43,7 +43,7 @@ pub(crate) enum Command {
         /// The new name.
         new: String,
     },
-    /// Remove a folder that is empty.
+    /// Remove an empty folder.
     Remove {
         #[command(flatten)]
         place: Place,

@@ -8,21 +8,21 @@ use posta_server::{
     login::lockout::Lockout,
 };
 
-/// See who is locked out for failed logins, and let them try again.
+/// List and lift lock-outs after failed logins.
 ///
-/// Lock-outs are those of the server that runs, and end with it.
+/// Lock-outs belong to the running server and end with it.
 #[derive(Subcommand)]
 pub(crate) enum Command {
-    /// List who is locked out: client networks, and names that are locked for networks which their
-    /// owners have not used.
+    /// List the lock-outs: client networks, and account names that are locked for networks which their owners
+    /// have never used.
     List {
         #[command(flatten)]
         place: Place,
-        /// As JSON.
+        /// Print JSON.
         #[arg(long)]
         json: bool,
     },
-    /// Let a network or a name try again.
+    /// Lift the lock-out of a network or an account name.
     Lift {
         #[command(flatten)]
         place: Place,

@@ -11,20 +11,20 @@ use clap::{Args, Subcommand};
 use posta_server::admin::{MailLine, MailRequest, Request, Response};
 use std::io::{self, IsTerminal};
 
-/// Look at the mail of accounts and put it in order, whether the server runs or not.
+/// List, show, move, flag and delete the mail of accounts, whether the server runs or not.
 ///
-/// A message is named by its UID, which `posta mail list` tells.
+/// A message is named by its UID, which `posta mail list` shows.
 #[derive(Subcommand)]
 pub(crate) enum Command {
     /// List the messages of a folder, oldest first.
     List {
         #[command(flatten)]
         folder: InFolder,
-        /// As JSON.
+        /// Print JSON.
         #[arg(long)]
         json: bool,
     },
-    /// Print a message, as a mail program gets it.
+    /// Print a message as a mail program would receive it.
     Show {
         #[command(flatten)]
         folder: InFolder,
@@ -35,27 +35,27 @@ pub(crate) enum Command {
     Move {
         #[command(flatten)]
         folder: InFolder,
-        /// The name of the folder that they go to.
+        /// The name of the destination folder.
         to: String,
         /// The messages' UIDs.
         #[arg(required = true, value_name = "UID")]
         uids: Vec<u32>,
     },
-    /// Set or clear flags of messages: seen, answered, flagged, deleted, draft, or keywords.
+    /// Set or clear flags of messages: seen, answered, flagged, deleted, draft, or a keyword.
     Flag {
         #[command(flatten)]
         folder: InFolder,
         /// The messages' UIDs.
         #[arg(required = true, value_name = "UID")]
         uids: Vec<u32>,
-        /// A flag to set; may be given several times.
+        /// A flag to set. May be repeated.
         #[arg(long, value_name = "FLAG", required_unless_present = "clear")]
         set: Vec<String>,
-        /// A flag to clear; may be given several times.
+        /// A flag to clear. May be repeated.
         #[arg(long, value_name = "FLAG")]
         clear: Vec<String>,
     },
-    /// Remove messages. For a week, `posta account undelete` brings them back.
+    /// Remove messages. `posta account undelete` brings them back within a week.
     Delete {
         #[command(flatten)]
         folder: InFolder,
@@ -72,7 +72,7 @@ pub(crate) struct InFolder {
     place: Place,
     /// The account's address.
     account: String,
-    /// The folder that the messages are in; else the inbox.
+    /// The folder that holds the messages; default: the inbox.
     #[arg(long, value_name = "NAME")]
     folder: Option<String>,
 }
@@ -95,7 +95,7 @@ impl InFolder {
         Ok(())
     }
 
-    /// Shows the messages a page at a time: a folder may be larger than memory.
+    /// Prints the messages of a folder, a page at a time: a folder may be larger than memory.
     fn list(&self, json: bool) -> Result<()> {
         let (mut after, mut shown) = (0, 0);
         loop {
@@ -124,7 +124,8 @@ impl InFolder {
         Ok(())
     }
 
-    /// Prints a message piece by piece: octet by octet into a file or a pipe, and on a terminal only what can be seen.
+    /// Prints a message piece by piece: unchanged into a file or a pipe, and on a terminal without control
+    /// characters.
     fn show(&self, uid: u32) -> Result<()> {
         let is_terminal = io::stdout().is_terminal();
         let mut offset = 0;

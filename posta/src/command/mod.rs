@@ -1,4 +1,4 @@
-//! One command, one file; its doc comments are its help.
+//! The commands: one file each, whose doc comments are the command's help.
 
 pub(crate) mod account;
 pub(crate) mod alias;
@@ -28,7 +28,7 @@ use posta_server::admin::Request;
 use serde::Serialize;
 use std::io::{self, BufRead, IsTerminal};
 
-/// Octets of a password line at most.
+/// The longest password line that is read, in octets.
 const PASSWORD_LINE: u64 = 4_096;
 
 /// An address on the command line.
@@ -39,14 +39,14 @@ fn address(text: &str) -> Result<Address, String> {
     text.parse().map_err(|error: posta_mail::AddressError| error.to_string())
 }
 
-/// Has an operator's request carried out, and says what is now so.
+/// Carries out an operator's request and prints the result.
 fn carry_out(place: &Place, request: Request, said: &str) -> Result<()> {
     block_on(operator::execute(place, request))?;
     say!("{said}");
     Ok(())
 }
 
-/// Prints a list: as JSON, or as `print` does for a person.
+/// Prints a list as JSON, or as `print` does for a person.
 fn show<T: Serialize + ?Sized>(list: &T, json: bool, print: impl FnOnce(&T)) -> Result<()> {
     if json {
         say!("{}", output::json(list)?);
@@ -56,13 +56,13 @@ fn show<T: Serialize + ?Sized>(list: &T, json: bool, print: impl FnOnce(&T)) -> 
     Ok(())
 }
 
-/// Returns a number of octets as a person reads it: `12.3 KiB`.
+/// Formats a number of octets for a person: `12.3 KiB`.
 fn size(octets: u64) -> String {
     bytesize::ByteSize::b(octets).display().iec().to_string()
 }
 
-/// A password, from standard input or asked for on the terminal; never an argument, which every
-/// user of the machine could read in the list of processes.
+/// Reads a password from standard input or the terminal. It is never an argument, which every user of the
+/// machine could see in the list of processes.
 fn read_password(from_stdin: bool, prompt: &str) -> Result<Secret> {
     if from_stdin {
         let mut line = String::new();

@@ -12,58 +12,58 @@ use clap::{Args, Subcommand};
 use comfy_table::{Table, presets};
 use posta_server::admin::{DestinationLine, QueueAction, QueueLine, Request, Response, Selection};
 
-/// See and steer what waits to be sent, whether the server runs or not.
+/// Show and manage the queue of outgoing mail, whether the server runs or not.
 #[derive(Subcommand)]
 pub(crate) enum Command {
-    /// List what waits.
+    /// List the items in the queue.
     List {
         #[command(flatten)]
         which: Which,
-        /// As JSON.
+        /// Print JSON.
         #[arg(long)]
         json: bool,
     },
-    /// Show all that is known of some of it, and what the other side said last.
+    /// Show items in full, with the other server's last reply.
     Show(Which),
-    /// Count what waits, by destination.
+    /// Count the items of each destination.
     Summary {
         #[command(flatten)]
         which: Which,
-        /// As JSON.
+        /// Print JSON.
         #[arg(long)]
         json: bool,
     },
-    /// Try it at once.
+    /// Try to send items now.
     Retry(Which),
-    /// Keep it until it is released.
+    /// Hold items until they are released.
     Hold(Which),
-    /// Let it go on.
+    /// Release held items.
     Release(Which),
-    /// Drop it. Nobody is told.
+    /// Delete items. The senders are not notified.
     Remove(Which),
 }
 
-/// What a selection that selects nothing is told.
+/// The error for a selection that selects nothing.
 const NOTHING_FITS: &str = "nothing in the queue matches; `posta queue list` shows what is there";
 
-/// Which part of the queue: the items that fit every option given. Without any, commands that only show take
-/// the whole queue; commands that change it must be told which items, or `--all`.
+/// Selects the items that match every option given. Without options, commands that only read select the whole
+/// queue; commands that change it need a selection or `--all`.
 #[derive(Args)]
 pub(crate) struct Which {
     #[command(flatten)]
     place: Place,
-    /// Ids of items, or of messages.
+    /// Ids of items or messages.
     ids: Vec<String>,
-    /// Only what goes to this domain.
+    /// Only items for this destination domain.
     #[arg(long)]
     domain: Option<String>,
-    /// Only what comes from this address.
+    /// Only items from this sender.
     #[arg(long, value_name = "ADDRESS")]
     sender: Option<String>,
-    /// Only what was accepted so long ago, or longer: 30m, 2h, 1d.
+    /// Only items that were accepted at least this long ago: 30m, 2h, 1d.
     #[arg(long, value_name = "TIME")]
     older: Option<Span>,
-    /// Everything in the queue.
+    /// All items in the queue.
     #[arg(long, conflicts_with_all = ["ids", "domain", "sender", "older"])]
     all: bool,
 }
@@ -78,7 +78,7 @@ impl Which {
         }
     }
 
-    /// Shows what fits, a page at a time: a queue may be longer than memory.
+    /// Prints the selected items, a page at a time: a queue may be larger than memory.
     fn each_page(&self, mut show: impl FnMut(Vec<QueueLine>) -> Result<()>) -> Result<()> {
         let mut after = None;
         loop {
@@ -157,7 +157,8 @@ impl Which {
         }
     }
 
-    /// Changes what fits. A forgotten option must not hold or drop the mail of everybody.
+    /// Changes the selected items. Without a selection nothing is changed: a forgotten option must not hold or
+    /// delete everybody's mail.
     fn change(&self, action: QueueAction, said: &str) -> Result<()> {
         let selection = self.selection();
         if selection == Selection::default() && !self.all {

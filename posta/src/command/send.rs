@@ -16,7 +16,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Send a message: a whole one from standard input, or one made from --subject, --body, --attach.
+/// Send a message: a complete one from standard input, or one made from --subject, --body and --attach.
 #[derive(Args)]
 pub(crate) struct Arguments {
     /// The server, as host:port.
@@ -25,28 +25,28 @@ pub(crate) struct Arguments {
     /// The sender's address.
     #[arg(long, value_name = "ADDRESS", value_parser = super::address)]
     from: Address,
-    /// A recipient's address; more with each --to.
+    /// A recipient's address. May be repeated.
     #[arg(long, value_name = "ADDRESS", required = true, value_parser = super::address)]
     to: Vec<Address>,
-    /// The subject of a message that is made here.
+    /// The subject of the message to make.
     #[arg(long)]
     subject: Option<String>,
-    /// The text of a message that is made here.
+    /// The text of the message to make.
     #[arg(long)]
     body: Option<String>,
-    /// A file to attach to it; more with each --attach.
+    /// A file to attach. May be repeated.
     #[arg(long, value_name = "FILE")]
     attach: Vec<PathBuf>,
     /// How the connection is protected.
     #[arg(long, value_enum, default_value_t = Tls::None)]
     tls: Tls,
-    /// Take any certificate, as a self-signed one. Whoever is between can read along.
+    /// Accept any certificate, such as a self-signed one. An attacker on the way can then read along.
     #[arg(long)]
     any_certificate: bool,
-    /// Log in with this name.
+    /// The user name to log in with.
     #[arg(long, value_name = "NAME")]
     user: Option<String>,
-    /// Read the password from standard input instead of asking for it. The message is then made here.
+    /// Read the password from standard input instead of asking for it. Needs --subject or --body.
     #[arg(long, requires = "user")]
     password_stdin: bool,
 }
@@ -54,11 +54,11 @@ pub(crate) struct Arguments {
 /// How a connection is protected.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Tls {
-    /// Not at all.
+    /// No TLS.
     None,
-    /// By STARTTLS.
+    /// STARTTLS.
     Starttls,
-    /// From the start.
+    /// TLS from the start.
     Implicit,
 }
 
@@ -140,7 +140,7 @@ fn compose(arguments: &Arguments) -> Result<Vec<u8>> {
     message.write_to_vec().context("the message cannot be made")
 }
 
-/// By the name's ending, for the few that mail programs show by themselves.
+/// Returns a file's media type by its extension, for the few that mail programs display.
 fn media_type(path: &Path) -> &'static str {
     let ending = path.extension().and_then(|ending| ending.to_str()).unwrap_or_default();
     match ending.to_ascii_lowercase().as_str() {
@@ -156,7 +156,7 @@ fn media_type(path: &Path) -> &'static str {
     }
 }
 
-/// A text with local line ends, as SMTP wants it.
+/// Converts a text with local line ends to CRLF.
 fn with_crlf(text: &[u8]) -> Vec<u8> {
     let mut content = Vec::with_capacity(text.len() + text.len() / 32);
     let mut last = 0;

@@ -12,7 +12,7 @@ use clap::Args;
 use posta_server::assembly::Server;
 use tokio::signal::unix::{SignalKind, signal};
 
-/// Run the server until SIGTERM or SIGINT; then finish what is in hand and stop. SIGHUP has it read the
+/// Run the server until SIGTERM or SIGINT; it then finishes its sessions and stops. SIGHUP makes it read the
 /// configuration and the certificates again.
 #[derive(Args)]
 pub(crate) struct Arguments {
@@ -20,7 +20,7 @@ pub(crate) struct Arguments {
     place: Place,
 }
 
-/// `umask` is what the program was started with, `level` what `--log` says.
+/// Runs the server. `umask` is the one that the program was started with, `level` the value of `--log`.
 pub(crate) fn run(
     arguments: &Arguments,
     umask: u32,
@@ -37,7 +37,7 @@ pub(crate) fn run(
         say_defaults(&config);
     }
     block_on(async move {
-        // First of all: what nobody waits for kills, and opening a store can take a while.
+        // First of all: an unhandled signal kills the process, and opening a store can take a while.
         let mut hangup = signal(SignalKind::hangup())?;
         let store = wiring::open_store(&config.data, config.key_file.as_deref())?;
         let settings = wiring::settings(&config)?;
@@ -67,10 +67,10 @@ pub(crate) fn run(
     })
 }
 
-/// A server that runs.
+/// A running server.
 struct Running<'a> {
     server: Server,
-    /// As it was at the start: what needs a restart is compared with that.
+    /// The configuration at the start, with which options that need a restart are compared.
     config: Config,
     arguments: &'a Arguments,
     level: Option<Level>,
@@ -78,11 +78,10 @@ struct Running<'a> {
 }
 
 impl Running<'_> {
-    /// Reads the configuration and the certificates again. If anything is wrong with them, all stays as
-    /// it is.
+    /// Reads the configuration and the certificates again. If anything is wrong with them, nothing changes.
     fn reload(&mut self) {
         let fresh = wiring::source(&self.arguments.place).and_then(|source| {
-            // A self-signed certificate stays where the store is.
+            // A self-signed certificate is kept in the data directory.
             let data = self.config.data.clone();
             self.server.reload(wiring::settings(&Config { data, ..source.config.clone() })?)?;
             Ok(source)
@@ -91,7 +90,7 @@ impl Running<'_> {
             Ok(source) => {
                 let config = &source.config;
                 let level = self.level.unwrap_or(config.log.level);
-                // Whoever wants to hear less from now on hears of that.
+                // Told before the level changes, so that a lower level does not hide it.
                 self.log.set_level(level.max(self.config.log.level));
                 tracing::info!("reloaded: the configuration and the certificates were read again");
                 tell_outdated(source.outdated());
@@ -108,7 +107,7 @@ impl Running<'_> {
     }
 }
 
-/// What a program that starts the server waits for.
+/// Prints the line that programs which start the server wait for.
 fn ready(server: &Server) -> String {
     let mut line = "ready".to_owned();
     for (kind, endpoint) in server.listening() {
@@ -117,7 +116,7 @@ fn ready(server: &Server) -> String {
     line
 }
 
-/// Tells of options that there are no more: nothing holds of them, and nobody should believe that it does.
+/// Warns of options that no longer exist and have no effect.
 fn tell_outdated(options: impl IntoIterator<Item = String>) {
     for words in options {
         tracing::warn!("the configuration, {words}");

@@ -7,20 +7,20 @@ use posta_mail::ReversePath;
 use posta_server::admin::{Request, Response, TRACED};
 use posta_store::{CountedClient, CountedRefusals, Event, Fate, InMailbox, Origin, Refusal, What};
 
-/// Tell what happened to a message: who brought it, where it went, what the other side said; of many,
-/// the newest hundred.
+/// Show a message's history: where it came from, where it went, and what the other server answered.
+/// If many messages match, the newest hundred are shown.
 #[derive(Args)]
 pub(crate) struct Arguments {
     #[command(flatten)]
     place: Place,
-    /// A message's id, as the 250 and Received name it; its Message-ID; an address that sent it or
-    /// was to receive it, or whose mailbox it is in; a domain of such addresses, or of a client's name; or
-    /// the IP address of a client.
+    /// What to look for: a message's id, as in the 250 reply and the Received field; its Message-ID; the
+    /// address of a sender, recipient or mailbox; the domain of such an address, or of a client's name; or
+    /// a client's IP address.
     named: String,
-    /// Only of messages that came so long ago, or later: 30m, 2h, 1d.
+    /// Show only messages that arrived within this time: 30m, 2h, 1d.
     #[arg(long, value_name = "TIME")]
     since: Option<Span>,
-    /// As JSON: the events in order.
+    /// Print the events as JSON, in order.
     #[arg(long)]
     json: bool,
 }
@@ -160,7 +160,7 @@ fn print_counted(refused: &CountedRefusals) {
     }
 }
 
-/// What another server says may have many lines.
+/// Prints another server's reply, which may have many lines.
 fn detail(text: &str) {
     for line in text.lines() {
         say!("      {line}");

@@ -1,4 +1,4 @@
-//! What becomes of accounts: `remove`, `undelete`, `rename`, `disable`, `enable`.
+//! The life of an account: `remove`, `undelete`, `rename`, `disable`, `enable`.
 
 use crate::{
     Place,
@@ -42,7 +42,7 @@ pub(super) fn remove(place: &Place, address: &str, is_sure: bool) -> Result<()> 
     Ok(())
 }
 
-/// Asks whether an account may go.
+/// Asks for confirmation that an account may be removed.
 fn ask(place: &Place, address: &str) -> Result<()> {
     let Response::Accounts(lines) = block_on(operator::execute(place, Request::AccountList))?
     else {
@@ -101,7 +101,7 @@ pub(super) fn undelete(place: &Place, address: String, since: Option<String>) ->
     Ok(())
 }
 
-/// A time, or a span before now.
+/// Parses a point in time, or a span before now.
 fn since_when(text: &str) -> Result<Timestamp> {
     if let Ok(Span(span)) = text.parse() {
         return Ok(wiring::clock().now() - span);

@@ -1,16 +1,16 @@
-//! Passwords that are guessed first. They are warned of, not refused: what a password protects is the
-//! operator's to judge.
+//! Recognises passwords that an attacker would guess first. They cause a warning, not a refusal: the operator
+//! knows what the password protects.
 
 use posta_mail::Address;
 
-/// Characters below which a password is found by trying all.
+/// The length in characters below which a password can be found by trying all.
 const SHORT: usize = 10;
 
-/// Characters of a piece at most that a password may be nothing but repetitions of.
+/// The longest piece, in characters, whose repetition is recognised.
 const PIECE: usize = 4;
 
-/// Words that passwords are made of again and again, with digits and signs around them or letters
-/// written as digits.
+/// Words that are common in passwords, often with digits and punctuation around them or with letters written
+/// as digits.
 const COMMON: &str = "
     abc access admin administrator adobe amour angel asdf azerty bailey baseball basketball batman
     bonjour bunica changeme charlie chocolate computer cookie daniel default donald dragon dragoste
@@ -20,7 +20,7 @@ const COMMON: &str = "
     starwars summer sunshine superman test trustno welcome winter whatever
 ";
 
-/// Rows of keys and of characters, along which people type.
+/// Sequences of keys and characters that people type along.
 const ROWS: [&str; 9] = [
     "01234567890123456789",
     "abcdefghijklmnopqrstuvwxyz",
@@ -33,7 +33,7 @@ const ROWS: [&str; 9] = [
     "q1w2e3r4t5y6u7i8o9p0",
 ];
 
-/// Returns why a password is guessed easily; none if nothing speaks against it.
+/// Returns why a password is easily guessed, or `None` if no reason is found.
 pub(super) fn weakness(password: &str, address: &str) -> Option<String> {
     let length = password.chars().count();
     if length < SHORT {
@@ -66,7 +66,7 @@ fn is_row(password: &str) -> bool {
     ROWS.iter().any(|row| row.contains(password) || row.contains(&reversed))
 }
 
-/// A common word, or several of them, with digits and signs around and in between.
+/// Returns whether a password consists of common words with digits and punctuation around and between them.
 fn is_common(password: &str) -> bool {
     let is_word =
         |word: &str| word.is_empty() || COMMON.split_whitespace().any(|common| common == word);
@@ -77,7 +77,7 @@ fn is_common(password: &str) -> bool {
     are_words(password) || twice || is_word(&as_letters(core)) || is_word(&as_letters(password))
 }
 
-/// What stands for letters in passwords, as letters.
+/// Returns the letter that a digit or sign replaces in passwords, such as `a` for `4`.
 fn as_letters(password: &str) -> String {
     let letter = |c| match c {
         '0' => 'o',
@@ -92,7 +92,7 @@ fn as_letters(password: &str) -> String {
     letters.trim_matches(|c: char| !c.is_alphabetic()).to_owned()
 }
 
-/// The address's parts, with digits and signs around them.
+/// Returns whether a password consists of parts of the address with digits and punctuation around them.
 fn is_from_address(password: &str, address: &str) -> bool {
     let Ok(address) = address.parse::<Address>() else { return false };
     let (user, domain) = (address.local_part().to_lowercase(), address.domain());

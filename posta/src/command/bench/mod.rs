@@ -1,7 +1,7 @@
 //! `posta bench`: a load generator for any server, not only ours.
 //!
-//! It must not be what is measured: one thread, messages built before the clock starts, and no
-//! work on a reply but to check its code.
+//! The generator must not be the bottleneck: it has one thread, builds messages before the clock starts, and
+//! only checks the code of each reply.
 
 mod pop3;
 mod report;
@@ -14,7 +14,7 @@ use report::{Measured, Session};
 use std::{cell::RefCell, rc::Rc, time::Duration};
 use tokio::task::{LocalSet, spawn_local};
 
-/// Measure a server: messages a second, latency, errors.
+/// Measure a server: messages per second, latency, errors.
 #[derive(Subcommand)]
 pub(crate) enum Command {
     Smtp(smtp::Arguments),
@@ -33,8 +33,8 @@ pub(crate) fn run(command: Command) -> Result<()> {
     }
 }
 
-/// Runs so many sessions at once, numbered from 0, and gathers what they measure. A session records
-/// what it did before an error, too.
+/// Runs concurrent sessions, numbered from 0, and gathers their measurements, including those of a session
+/// that ends in an error.
 async fn run_sessions<F>(
     sessions: usize,
     session: impl Fn(usize, Measurements) -> F,
@@ -65,7 +65,7 @@ where
     Ok(measured)
 }
 
-/// Where a session puts how long each of its operations took.
+/// Receives the duration of each operation of a session.
 #[derive(Clone, Default)]
 struct Measurements(Rc<RefCell<Vec<Duration>>>);
 

@@ -16,7 +16,7 @@ pub(crate) struct Arguments {
     /// The server.
     #[arg(value_name = "HOST:PORT")]
     server: String,
-    /// The name to log in with; `%` stands for the number of the session, from 1.
+    /// The user name; `%` stands for the number of the session, from 1.
     #[arg(long, value_name = "NAME")]
     user: String,
     /// Read the password from the first line of standard input.
@@ -25,13 +25,13 @@ pub(crate) struct Arguments {
     /// What each session does.
     #[arg(long, value_enum, default_value_t = Mode::Login)]
     mode: Mode,
-    /// Sessions at a time.
+    /// The number of concurrent sessions.
     #[arg(long, default_value_t = 1)]
     sessions: usize,
-    /// How often each session does it: logins, listings, or times all messages are retrieved.
+    /// How often each session repeats it: logins, listings, or retrievals of all messages.
     #[arg(long, default_value_t = 100)]
     rounds: usize,
-    /// Commands in flight at once, for retr and dele.
+    /// Commands in flight, for retr and dele.
     #[arg(long, default_value_t = 1)]
     window: usize,
     /// How long idle sessions are held.
@@ -40,10 +40,10 @@ pub(crate) struct Arguments {
     /// Use TLS from the start, with whatever certificate the server shows.
     #[arg(long)]
     tls: bool,
-    /// How long the server may take for anything.
+    /// The longest wait for the server.
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
     patience: u64,
-    /// As JSON.
+    /// Print JSON.
     #[arg(long)]
     json: bool,
 }
@@ -57,7 +57,7 @@ enum Mode {
     List,
     /// RETR of every message, on one session.
     Retr,
-    /// DELE of every message, and QUIT: one measurement a session.
+    /// DELE of every message and QUIT: one measurement for each session.
     Dele,
     /// Log in and hold the session.
     Idle,
@@ -156,7 +156,7 @@ async fn open(arguments: &Arguments, tls: Option<&ClientTls>, login: [&[u8]; 2])
     Ok(wire)
 }
 
-/// STAT: the number of messages.
+/// Sends STAT and returns the number of messages.
 async fn count(wire: &mut Wire) -> Result<usize> {
     wire.write(b"STAT\r\n").await?;
     let words = String::from_utf8_lossy(wire.status().await?).into_owned();
@@ -186,7 +186,7 @@ async fn retrieve(
     Ok(())
 }
 
-/// Message numbers, so many at a time.
+/// Returns message numbers in groups of a size.
 fn groups(messages: usize, window: usize) -> impl Iterator<Item = Range<usize>> {
     (1..=messages).step_by(window).map(move |from| from..(from + window).min(messages + 1))
 }

@@ -1,4 +1,4 @@
-//! What a run of the generator says.
+//! The report of a run of the generator.
 
 use crate::output::say;
 use anyhow::{Result, ensure};
@@ -6,20 +6,20 @@ use posta_mail::visible::escaped_json;
 use serde::Serialize;
 use std::{collections::BTreeMap, time::Duration};
 
-/// What the sessions of a run measured together.
+/// The measurements of all sessions of a run.
 #[derive(Debug, Default)]
 pub(crate) struct Measured {
-    /// Operations that succeeded, by session.
+    /// The number of successful operations of each session.
     pub(crate) done: Vec<usize>,
-    /// How long each took.
+    /// The duration of each operation.
     pub(crate) latencies: Vec<Duration>,
-    /// What went wrong, and how often.
+    /// Each error and how often it occurred.
     pub(crate) errors: BTreeMap<String, usize>,
-    /// From the first to the last.
+    /// The time from the first operation to the last.
     pub(crate) elapsed: Duration,
 }
 
-/// What one session measured.
+/// The measurements of one session.
 #[derive(Debug, Default)]
 pub(crate) struct Session {
     pub(crate) latencies: Vec<Duration>,
@@ -28,14 +28,14 @@ pub(crate) struct Session {
 
 #[derive(Serialize)]
 struct Report<'a> {
-    /// What was counted: messages, logins.
+    /// The name of the operations: messages, logins.
     unit: &'a str,
     count: usize,
     seconds: f64,
     per_second: f64,
     latency_ms: Latency,
     errors: &'a BTreeMap<String, usize>,
-    /// How many each session did. An SMTP session numbers its messages from 0.
+    /// The number of operations of each session. An SMTP session numbers its messages from 0.
     per_session: &'a [usize],
 }
 
@@ -56,7 +56,7 @@ impl Measured {
         }
     }
 
-    /// Prints the figures. Fails if anything went wrong.
+    /// Prints the figures. Returns an error if any operation failed.
     pub(crate) fn print(mut self, unit: &str, json: bool) -> Result<()> {
         self.latencies.sort_unstable();
         let seconds = self.elapsed.as_secs_f64();
@@ -90,7 +90,7 @@ impl Measured {
         Ok(())
     }
 
-    /// In milliseconds. The latencies are sorted.
+    /// Returns a percentile of sorted latencies, in milliseconds.
     fn percentile(&self, fraction: f64) -> f64 {
         let rank = (self.latencies.len() as f64 * fraction).ceil() as usize;
         let latency = self.latencies.get(rank.saturating_sub(1));

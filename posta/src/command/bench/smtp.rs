@@ -14,59 +14,59 @@ use tokio::time::sleep;
 
 /// Send messages to an SMTP server, or hold sessions open.
 ///
-/// The latency is from the end of the data to its reply. Each message carries the number of its
-/// session and its own, in the field X-Posta-Bench.
+/// The latency is the time from the end of the data to its reply. The field X-Posta-Bench of each message has
+/// the number of its session and its own.
 #[derive(Args, Clone)]
 pub(crate) struct Arguments {
     /// The server.
     #[arg(value_name = "HOST:PORT")]
     server: String,
-    /// The sender.
+    /// The sender's address.
     #[arg(long, value_name = "ADDRESS", default_value = "bench@bench.test")]
     from: Address,
-    /// The recipient.
+    /// The recipient's address.
     #[arg(long, value_name = "ADDRESS")]
     to: Address,
-    /// Spread the messages over so many domains below the recipient's: d0000., d0001. and so on.
+    /// Spread the messages over this many domains below the recipient's: d0000., d0001. and so on.
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u16).range(..=10_000))]
     domains: u16,
-    /// Messages in all.
+    /// The total number of messages.
     #[arg(long, default_value_t = 10_000)]
     messages: usize,
-    /// Sessions at a time.
+    /// The number of concurrent sessions.
     #[arg(long, default_value_t = 10)]
     sessions: usize,
-    /// The size of a message: octets, or such as 4KiB.
+    /// The size of a message, in octets or such as 4KiB.
     #[arg(long, default_value = "4KiB")]
     size: Octets,
-    /// Messages on a connection; 0 for all of a session's.
+    /// Messages on each connection; 0 for all messages of a session.
     #[arg(long, value_name = "N", default_value_t = 0)]
     per_connection: usize,
     /// Send a message's envelope together with the content of the one before (RFC 2920).
     #[arg(long)]
     pipelining: bool,
-    /// Send nothing: open the sessions, say hello, hold them for so many seconds.
+    /// Send nothing: open the sessions, say EHLO, and hold them for this many seconds.
     #[arg(long, value_name = "SECONDS")]
     idle: Option<u64>,
     /// Use TLS from the start, with whatever certificate the server shows.
     #[arg(long)]
     tls: bool,
-    /// How long the server may take for anything.
+    /// The longest wait for the server.
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
     patience: u64,
-    /// As JSON.
+    /// Print JSON.
     #[arg(long)]
     json: bool,
 }
 
-/// What a session sends, built once.
+/// The octets that a session sends, built once.
 struct Script {
     envelope: Vec<u8>,
-    /// A message with its end, in which the numbers are to be set.
+    /// A message with its end, in which the numbers are filled in.
     message: Vec<u8>,
-    /// Where the numbers of session and message stand, eight digits each.
+    /// The offsets of the session's and the message's number, eight digits each.
     numbers: [usize; 2],
-    /// Where the number of the domain stands, of how many, and which session this is of how many.
+    /// The offset of the domain's number, the number of domains, this session's number and the number of sessions.
     domain: Option<Domains>,
 }
 
@@ -177,7 +177,7 @@ async fn lock_step(
     Ok(())
 }
 
-/// The replies to MAIL, RCPT and DATA.
+/// Reads the replies to MAIL, RCPT and DATA.
 const CODES: [&[u8; 3]; 3] = [b"250", b"250", b"354"];
 
 async fn pipelined(
@@ -245,7 +245,7 @@ impl Script {
         write_digits(&mut self.message[at..at + DIGITS], value);
     }
 
-    /// Writes the domain that a message goes to.
+    /// Fills in the domain of a message's recipient.
     fn address(&mut self, message: usize) {
         if let Some(Domains { at, count, session, sessions }) = self.domain {
             let number = (message * sessions + session) % count;

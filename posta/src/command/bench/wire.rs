@@ -13,21 +13,21 @@ use tokio::{
     time::timeout,
 };
 
-/// Octets read at a time.
+/// The size of a read, in octets.
 const BUFFER: usize = 64 * 1024;
 
-/// A connection, and what was read of it.
+/// A connection and its read buffer.
 pub(crate) struct Wire {
     stream: Box<dyn Stream>,
     buffer: Vec<u8>,
     start: usize,
     end: usize,
-    /// How long the server may take for anything. Every wait has it: one that takes a connection
-    /// and says nothing must not hold the generator for ever.
+    /// The limit of every wait: a server that accepts a connection and says nothing must not hold the
+    /// generator for ever.
     patience: Duration,
 }
 
-/// The time, for measuring.
+/// Returns the time, for measuring.
 #[expect(clippy::disallowed_methods, reason = "a benchmark measures real time")]
 pub(crate) fn clock() -> Instant {
     Instant::now()
@@ -60,7 +60,7 @@ impl Wire {
         Ok(())
     }
 
-    /// Reads an SMTP reply, and checks its code.
+    /// Reads an SMTP reply and checks its code.
     pub(crate) async fn reply(&mut self, code: &[u8; 3]) -> Result<()> {
         loop {
             let line = self.line().await?;
@@ -71,7 +71,7 @@ impl Wire {
         }
     }
 
-    /// Reads a POP3 status line, checks that it is positive, and answers its words.
+    /// Reads a POP3 status line, checks that it is positive, and returns its text.
     pub(crate) async fn status(&mut self) -> Result<&[u8]> {
         let line = self.line().await?;
         match line.strip_prefix(b"+OK") {
@@ -80,7 +80,7 @@ impl Wire {
         }
     }
 
-    /// Reads a POP3 response of several lines. Answers its octets.
+    /// Reads a multi-line POP3 response and returns its octets.
     pub(crate) async fn response(&mut self) -> Result<usize> {
         self.status().await?;
         // The CRLF of the status line is still in the buffer, before `start`.
@@ -93,7 +93,7 @@ impl Wire {
                 self.start = end;
                 return Ok(octets);
             }
-            // Keep what the end could begin with.
+            // Keep the octets that may be the beginning of the end.
             let keep = (self.end - from).min(4);
             octets += self.end - self.start;
             self.buffer.copy_within(self.end - keep..self.end, 0);
@@ -129,7 +129,7 @@ impl Wire {
         Ok(())
     }
 
-    /// Gives the buffer back while the session idles.
+    /// Frees the buffer while the session is idle.
     pub(crate) fn rest(&mut self) {
         if self.start == self.end {
             (self.buffer, self.start, self.end) = (Vec::new(), 0, 0);

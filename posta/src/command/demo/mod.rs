@@ -31,11 +31,11 @@ use posta_store::Store;
 use std::{fs::Permissions, io, os::unix::fs::PermissionsExt, sync::Arc};
 use tap::Tap;
 
-/// See the whole system work: a message goes in over SMTP and comes out over POP3, every line shown
-/// and explained, in a temporary directory.
+/// Show the whole system at work: a message goes in over SMTP and comes out over POP3. Every line is shown and
+/// explained. Everything happens in a temporary directory.
 #[derive(Args)]
 pub(crate) struct Arguments {
-    /// End after the dialogues, instead of staying up for a mail program to try.
+    /// Exit after the dialogues instead of running on for a mail program to try.
     #[arg(long)]
     once: bool,
 }
@@ -95,7 +95,7 @@ fn endpoint(server: &Server, kind: Kind) -> Result<String> {
     Ok(found.context("a listener is missing")?.1.to_string())
 }
 
-/// Plays both dialogues, and checks what came back.
+/// Plays both dialogues and checks the message that came back.
 async fn play(server: &Server) -> Result<()> {
     narrate::title("SMTP", "the message goes from the client process to the server process");
     send(&endpoint(server, Kind::Submission)?).await?;
@@ -141,14 +141,14 @@ async fn fetch(server: &str) -> Result<Vec<u8>> {
     }
 }
 
-/// Answers for the second dialogue.
+/// The host of the second dialogue's client.
 struct Reader {
     message: Vec<u8>,
     problem: Option<String>,
 }
 
 impl Reader {
-    /// The next request, unless the one before was refused.
+    /// Returns the next request, unless the server refused the last.
     fn after<T>(&mut self, outcome: Result<T, String>, next: pop3::Request) -> pop3::Request {
         match outcome {
             Ok(_) => next,
@@ -163,7 +163,7 @@ impl Reader {
 impl Host<pop3::Client> for Reader {
     async fn answer(&mut self, question: pop3::Question) -> pop3::Answer {
         match question {
-            // SASL is not asked for here: the dialogue is the classic one.
+            // The classic dialogue does not use SASL.
             pop3::Question::Login { ticket, .. } => ticket.answer(pop3::Login::User),
             pop3::Question::Challenge(_, ticket) => ticket.answer(None),
             pop3::Question::LoggedIn(ticket) => ticket.answer(pop3::Request::List),
@@ -176,7 +176,7 @@ impl Host<pop3::Client> for Reader {
             pop3::Question::Deleted(deleted, ticket) => {
                 ticket.answer(self.after(deleted, pop3::Request::Quit))
             }
-            // The dialogue has neither STAT nor UIDL, NOOP or RSET.
+            // The dialogue has no STAT, UIDL, NOOP or RSET.
             pop3::Question::Status(_, ticket)
             | pop3::Question::UniqueIds(_, ticket)
             | pop3::Question::Done(_, ticket) => ticket.answer(pop3::Request::Quit),
@@ -200,7 +200,7 @@ impl Host<pop3::Client> for Reader {
     }
 }
 
-/// The message is what was sent, below exactly what a server adds.
+/// Checks that the message is what was sent, with exactly the fields above it that a server adds.
 fn check(message: &[u8]) -> Result<()> {
     let end = memchr::memmem::find(message, b"\r\n\r\n").context("there is no header section")?;
     let (header, body) = (str::from_utf8(&message[..end])?, &message[end + 4..]);
@@ -226,7 +226,7 @@ fn check(message: &[u8]) -> Result<()> {
     Ok(())
 }
 
-/// Stays up for a mail program to try, until it is interrupted.
+/// Runs on for a mail program to try, until interrupted.
 async fn stay(server: &Server) -> Result<()> {
     say!("\nThe system stays up until Ctrl-C. Connect any mail program, without encryption:\n");
     for (kind, endpoint) in server.listening() {

@@ -21,7 +21,7 @@ pub(super) enum Who {
 
 /// Knows what a line of its protocol means, from those before it.
 pub(super) trait Story: Send {
-    /// What the line means; empty where that says nothing new.
+    /// What the line means; empty if there is nothing new to say.
     fn meaning(&mut self, who: Who, line: &str) -> &'static str;
 }
 
@@ -134,7 +134,7 @@ impl SmtpStory {
 #[derive(Default)]
 pub(super) struct Pop3Story {
     last: String,
-    /// Inside a response of several lines.
+    /// Whether the line belongs to a multi-line response.
     lines: Option<Lines>,
 }
 

@@ -29,10 +29,10 @@ struct Account {
     tls: Tls,
     #[serde(default)]
     any_certificate: bool,
-    /// `nothing`, `all`, or days such as `7d`.
+    /// What stays on the server: `nothing`, `all`, or messages of the last days, such as `7d`.
     #[serde(default)]
     keep: Option<String>,
-    /// Whether only what was not fetched before is; so unless nothing is kept there.
+    /// Whether only new messages are fetched; default: unless nothing stays on the server.
     only_new: Option<bool>,
     maildir: Option<PathBuf>,
     mbox: Option<PathBuf>,
@@ -45,7 +45,7 @@ const fn automatic() -> Tls {
     Tls::Auto
 }
 
-/// Reads the file.
+/// Reads the file of accounts.
 pub(super) fn read(path: &Path) -> Result<Vec<Task>> {
     let about = || format!("in {}", path.display());
     let text = fs::read_to_string(path).with_context(about)?;

@@ -1,5 +1,5 @@
-//! Where fetched messages go. All three keep local line ends (LF), as the programs that read such
-//! files expect.
+//! Files that fetched messages are written to: Maildir, mbox and standard output. Lines end in LF, as the
+//! programs that read such files expect.
 
 use crate::wiring;
 use anyhow::{Context, Result};
@@ -12,10 +12,10 @@ use std::{
     path::Path,
 };
 
-/// The sender in the line before each message of an mbox: it is not known before the message has come.
+/// The sender in the line before each message of an mbox. The true one is not known until the message has come.
 const SENDER: &str = "MAILER-DAEMON";
 
-/// A place for messages, written one after another.
+/// A target for messages, which are written one after another.
 pub(crate) struct Files {
     kind: Kind,
     lines: LineEnds,
@@ -32,26 +32,26 @@ enum Kind {
     Mbox {
         output: Box<dyn Mbox>,
         quoting: FromQuoting,
-        /// Where the message begins that is being written.
+        /// The offset at which the current message begins.
         start: Option<u64>,
     },
 }
 
-/// The folders of a Maildir that are written to.
+/// The folders of a Maildir that this program writes to.
 struct Folders {
     tmp: Directory,
     new: Directory,
 }
 
-/// What an mbox can be written to.
+/// What an mbox can be written to: a file or standard output.
 trait Mbox: Write + Send {
-    /// Makes what was written survive the loss of power, where that can be.
+    /// Makes everything written so far durable, if the target can.
     fn sync(&mut self) -> io::Result<()>;
 
-    /// Returns how much there is, where that can be taken back.
+    /// Returns the length of a target that can be truncated.
     fn length(&mut self) -> io::Result<Option<u64>>;
 
-    /// Takes back what was written behind a length.
+    /// Truncates the target to a length.
     fn truncate(&mut self, length: u64) -> io::Result<()>;
 }
 
@@ -91,7 +91,7 @@ impl Files {
         Self { kind, lines: LineEnds::default(), name }
     }
 
-    /// Returns what tells this target from others.
+    /// Returns a name that tells this target from others.
     pub(crate) fn name(&self) -> &str {
         &self.name
     }
@@ -124,7 +124,7 @@ impl Files {
         Self::new(kind, "stdout".to_owned())
     }
 
-    /// Begins a message.
+    /// Starts a message.
     pub(crate) fn begin(&mut self) -> io::Result<()> {
         self.abandon()?;
         match &mut self.kind {
@@ -143,13 +143,13 @@ impl Files {
         }
     }
 
-    /// Writes a piece of it.
+    /// Writes a piece of the current message.
     pub(crate) fn write(&mut self, content: &[u8]) -> io::Result<()> {
         let kind = &mut self.kind;
         self.lines.write(content, |piece| kind.write(piece))
     }
 
-    /// Ends it.
+    /// Completes the current message.
     pub(crate) fn end(&mut self) -> io::Result<()> {
         let kind = &mut self.kind;
         self.lines.finish(|piece| kind.write(piece))?;
@@ -166,7 +166,7 @@ impl Files {
         }
     }
 
-    /// Drops what there is of a message that was not ended.
+    /// Discards an incomplete message.
     pub(crate) fn abandon(&mut self) -> io::Result<()> {
         self.lines = LineEnds::default();
         match &mut self.kind {
@@ -181,7 +181,7 @@ impl Files {
         }
     }
 
-    /// Makes all messages survive the loss of power.
+    /// Makes all messages durable.
     pub(crate) fn sync(&mut self) -> io::Result<()> {
         match &mut self.kind {
             Kind::Maildir { folders, .. } => folders.new.sync(),
@@ -202,7 +202,7 @@ impl Kind {
     }
 }
 
-/// Turns CRLF into LF, over the seams of pieces too.
+/// Turns CRLF into LF, also where a pair is split between two pieces.
 #[derive(Default)]
 struct LineEnds {
     held_cr: bool,
@@ -236,8 +236,8 @@ impl LineEnds {
     }
 }
 
-/// Puts a `>` before lines that begin with `>`s and `From `, which would look like the beginning of
-/// the next message (the "mboxrd" form, which can be undone).
+/// Quotes lines that begin with any number of `>` and `From ` by another `>`, since they would look like the
+/// beginning of the next message (the "mboxrd" form, which is reversible).
 #[derive(Default)]
 struct FromQuoting {
     state: Quoting,
@@ -245,10 +245,10 @@ struct FromQuoting {
 
 #[derive(Default, Clone, Copy, PartialEq, Eq)]
 enum Quoting {
-    /// At the start of a line, or after nothing but `>` on it.
+    /// At the start of a line, or after only `>` on it.
     #[default]
     Start,
-    /// After so many octets of `From `, which are held back.
+    /// After this many octets of `From `, which are held back.
     Matched(usize),
     Within,
 }
@@ -307,7 +307,7 @@ mod tests {
                 quoting.write(piece, &mut output).unwrap();
             }
             let quoted = String::from_utf8(output).unwrap();
-            // The last, unended line is still held back.
+            // The last line has no end and is still held back.
             assert_eq!(quoted, ">From a\nFro\n>>From b\n>>x\nin From c\n", "{size}");
         }
     }

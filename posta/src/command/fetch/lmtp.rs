@@ -1,4 +1,4 @@
-//! Fetched messages go to an LMTP server (RFC 2033): each is one transaction, passed on as it comes.
+//! Hands fetched messages to an LMTP server (RFC 2033), each in one mail transaction, as it arrives.
 
 use crate::client::{self, Piece};
 use bytes::Bytes;
@@ -14,19 +14,19 @@ use posta_smtp::{
 use std::io;
 use tokio::{sync::mpsc, task::JoinHandle};
 
-/// Pieces on their way from one server to the other.
+/// The number of pieces that may wait between the two servers.
 const PIECES: usize = 4;
 
-/// An LMTP server, and whom the mail is for.
+/// An LMTP server and the recipient there.
 pub(super) struct Lmtp {
     server: String,
     to: Address,
     open: Option<Open>,
-    /// What the server decided before it had all of the message.
+    /// The server's decision, if it came before the end of the message.
     decided: Option<Taken>,
 }
 
-/// A message on its way. Dropping it closes the connection in the middle, so that the server takes
+/// A message that is being sent. Dropping it closes the connection in mid-message, so that the server accepts
 /// nothing.
 struct Open {
     pieces: mpsc::Sender<Piece>,
@@ -44,7 +44,7 @@ impl Lmtp {
         Self { server, to, open: None, decided: None }
     }
 
-    /// Returns what tells this target from others.
+    /// Returns a name that tells this target from others.
     pub(super) fn name(&self) -> String {
         format!("lmtp {} {}", self.server, self.to)
     }
@@ -61,7 +61,7 @@ impl Lmtp {
         self.pass(Piece::Content(Bytes::copy_from_slice(content))).await
     }
 
-    /// Closes the connection in the middle of a message, if there is one: nothing is taken.
+    /// Closes the connection if a message is being sent, so that the server accepts nothing of it.
     pub(super) fn abandon(&mut self) {
         self.open = None;
     }
@@ -79,7 +79,7 @@ impl Lmtp {
         if open.pieces.send(piece).await.is_ok() {
             return Ok(());
         }
-        // It ended before its time: its outcome says why.
+        // The task ended early: its outcome says why.
         let decided = self.outcome().await?;
         if decided == Taken::Kept {
             return Err(io::Error::other("the LMTP server took less than all"));

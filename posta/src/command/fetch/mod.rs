@@ -29,9 +29,9 @@ use tracked::{Known, Sink, Tracked};
 /// Collect mail from a POP3 server into a Maildir, an mbox file, an LMTP server, a Posta account or
 /// standard output.
 ///
-/// The messages stay on the server unless --delete or --keep-days says otherwise, and nothing is
-/// deleted there before it is safe here. What was fetched before is not fetched again, except to
-/// standard output. With --config, names are looked up and certificates believed as it says.
+/// Messages stay on the server unless --delete or --keep-days is given, and are never deleted there before
+/// they are safe here. Messages fetched earlier are skipped, except with standard output as the target. With
+/// --config, its name servers and certificate authorities are used.
 #[derive(Args)]
 pub(crate) struct Arguments {
     #[command(flatten)]
@@ -39,7 +39,7 @@ pub(crate) struct Arguments {
     /// The server, as host:port.
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:2110")]
     server: String,
-    /// The name to log in with.
+    /// The user name.
     #[arg(long, value_name = "NAME", required_unless_present = "accounts")]
     user: Option<String>,
     /// Read the password from the first line of standard input.
@@ -48,58 +48,57 @@ pub(crate) struct Arguments {
     /// How to use TLS.
     #[arg(long, value_enum, default_value_t = Tls::Auto)]
     tls: Tls,
-    /// Take any certificate: for servers that made their own.
+    /// Accept any certificate, such as a self-signed one.
     #[arg(long)]
     any_certificate: bool,
     #[command(flatten)]
     into: Into,
-    /// Whom it is for, with --lmtp.
+    /// The recipient, with --lmtp.
     #[arg(long, value_name = "ADDRESS", requires = "lmtp")]
     to: Option<Address>,
-    /// Leave the messages on the server: the default.
+    /// Leave the messages on the server (the default).
     #[arg(long, conflicts_with_all = ["keep_days", "delete"])]
     keep: bool,
     /// Delete each message on the server once it is safe here.
     #[arg(long, conflicts_with = "keep_days")]
     delete: bool,
-    /// Delete each message on the server so many days after it was fetched.
+    /// Delete each message on the server this many days after it was fetched.
     #[arg(long, value_name = "N")]
     keep_days: Option<u32>,
-    /// Fetch only what is new: the default for messages that stay.
+    /// Fetch only new messages (the default, unless with --delete).
     #[arg(long, conflicts_with = "all")]
     only_new: bool,
-    /// Fetch what was fetched before, too.
+    /// Fetch all messages, including those fetched before.
     #[arg(long, conflicts_with = "keep_days")]
     all: bool,
-    /// Where it is noted what was fetched before; default: a file for each server, user and target
-    /// in ~/.local/state/posta.
+    /// The record of fetched messages; default: a file in ~/.local/state/posta.
     #[arg(long, value_name = "FILE")]
     state: Option<PathBuf>,
-    /// Octets that a message may have; a larger one stays on the server.
+    /// The largest message to fetch; larger ones stay on the server.
     #[arg(long, value_name = "SIZE", default_value = "50MiB")]
     message_size: Octets,
 }
 
-/// Where the messages go.
+/// The target of the messages.
 #[derive(Args, Clone)]
 #[group(required = true, multiple = false)]
 struct Into {
-    /// Into this Maildir, which is made if it does not exist.
+    /// A Maildir, which is created if it does not exist.
     #[arg(long, value_name = "DIR")]
     maildir: Option<PathBuf>,
-    /// Behind what this mbox file holds.
+    /// An mbox file, to which the messages are appended.
     #[arg(long, value_name = "FILE")]
     mbox: Option<PathBuf>,
-    /// To standard output, as an mbox.
+    /// Standard output, as an mbox.
     #[arg(long)]
     stdout: bool,
-    /// To an LMTP server: host:port or unix:/path; with --to.
+    /// An LMTP server, as host:port or unix:/path; needs --to.
     #[arg(long, value_name = "WHERE", requires = "to")]
     lmtp: Option<String>,
-    /// Into this account's mailbox here, unique-ids and all: the mailbox moves.
+    /// An account on this machine; unique-ids are kept.
     #[arg(long, value_name = "ADDRESS")]
     account: Option<Address>,
-    /// From several mailboxes, an `[[account]]` each in this TOML file.
+    /// A TOML file with an `[[account]]` for each mailbox to fetch.
     #[arg(long, value_name = "FILE")]
     accounts: Option<PathBuf>,
 }
@@ -108,24 +107,23 @@ struct Into {
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Tls {
-    /// From the start at port 995; else by STLS, but not with a server on this machine: localhost, or a
-    /// loopback address in digits.
+    /// TLS on port 995, none for localhost or a loopback address, else STLS.
     Auto,
-    /// Not at all.
+    /// No TLS.
     None,
-    /// By STLS, or not at all.
+    /// STLS; the session ends if the server does not offer it.
     Stls,
-    /// From the start.
+    /// TLS from the start.
     Implicit,
 }
 
-/// One mailbox to be fetched.
+/// A mailbox to fetch.
 struct Task {
     login: Login,
     password: Secret,
     keep: Keep,
     target: Target,
-    /// Where it is noted what was fetched before, if only what is new is wanted.
+    /// The file that records which messages were fetched, if only new ones are wanted.
     state: Option<PathBuf>,
 }
 
@@ -136,7 +134,7 @@ enum Target {
 }
 
 impl Tls {
-    /// What it comes to with a server.
+    /// Returns how to use TLS with this server.
     pub(crate) fn with(self, server: &str) -> LoginTls {
         match self {
             Self::None => LoginTls::None,
@@ -149,8 +147,8 @@ impl Tls {
     }
 }
 
-/// Returns whether `host:port` is on this machine by its own words. A name is not looked up: whoever
-/// forges one answer of DNS would have the password sent in plaintext.
+/// Returns whether `host:port` names this machine itself. DNS is not asked: one forged answer would have the
+/// password sent in plaintext.
 fn is_near(server: &str) -> bool {
     let host = server.rsplit_once(':').map_or(server, |(host, _)| host);
     let digits = host.trim_start_matches('[').trim_end_matches(']');
@@ -177,7 +175,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<()> {
                     }
                     stayed |= !fetched.left.is_empty();
                 }
-                // The others are fetched all the same.
+                // The other mailboxes are still fetched.
                 Err(error) if several => {
                     crate::output::complain(format_args!(
                         "{about}: {}",
@@ -233,8 +231,8 @@ fn single(arguments: &Arguments) -> Result<Task> {
     Ok(Task { login, password, keep, target, state })
 }
 
-/// Returns where it is noted by default what was fetched: a file for each server, user and target. A
-/// mailbox here knows by itself what it has.
+/// Returns the default file that records which messages were fetched: one for each server, user and target.
+/// An account of ours needs none, since its mailbox remembers.
 fn default_state(login: &Login, target: &Target) -> Result<Option<PathBuf>> {
     let into = match target {
         Target::Account(_) => return Ok(None),
@@ -251,11 +249,11 @@ fn default_state(login: &Login, target: &Target) -> Result<Option<PathBuf>> {
     Ok(Some(directory.join(format!("{name}-{into}.fetched"))))
 }
 
-/// What fetching a mailbox came to.
+/// The result of fetching a mailbox.
 struct Fetched {
-    /// In words.
+    /// A sentence for the user.
     said: String,
-    /// The first messages that stay there though they were wanted, and why.
+    /// The first messages that could not be fetched, and why.
     left: Vec<String>,
 }
 
@@ -283,8 +281,8 @@ async fn fetch(place: &Place, task: Task, message_size: Octets) -> Result<Fetche
     Ok(Fetched { said, left: brought.left })
 }
 
-/// Returns the configuration that says where names are looked up and who is believed. Whoever fetches into
-/// files of his own need not be able to read the server's, unless it is named.
+/// Returns the configuration with the name servers and certificate authorities to use. An unreadable one is
+/// an error only if it was named: fetching into one's own files needs no access to the server's configuration.
 fn config_of(place: &Place) -> Result<Config> {
     let is_readable = |path: PathBuf| std::fs::File::open(path).is_ok();
     let is_wanted = place.config.is_some() || wiring::config_path(place)?.is_some_and(is_readable);
@@ -297,7 +295,7 @@ fn said(brought: &Brought) -> String {
     brought.reasons().into_iter().fold(said, |said, left| format!("{said}, {left}"))
 }
 
-/// The server takes the mailbox over, if one runs; else this program does, on the store itself.
+/// Fetches into an account: by the server, if it runs, else by this program on the store itself.
 async fn take_over(
     place: &Place,
     account: Address,
@@ -324,7 +322,7 @@ mod tests {
         {
             assert_eq!(Tls::Auto.with(server), LoginTls::None, "{server}");
         }
-        // The second is in DNS with the address 127.0.0.1.
+        // The second name has the address 127.0.0.1 in DNS.
         for server in [
             "mail.example.org:110",
             "localtest.me:110",

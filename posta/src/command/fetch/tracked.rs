@@ -1,4 +1,4 @@
-//! What is known of earlier fetches, and a bar that shows how far this one is.
+//! The record of earlier fetches, and the progress bar of the current one.
 
 use super::{files::Files, lmtp::Lmtp};
 use crate::wiring;
@@ -15,14 +15,14 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Octets of the file of what is known at most: room for a million unique-ids.
+/// The largest record that is read, in octets: room for a million unique-ids.
 const KNOWN: u64 = 128 << 20;
 
-/// Where the messages go, with what is known and shown.
+/// A target with the record of earlier fetches and the progress bar.
 pub(super) struct Tracked {
     sink: Sink,
     known: Option<Known>,
-    /// Complete, but not safe yet.
+    /// Complete messages that are not durable yet.
     pending: Vec<String>,
     current: Option<String>,
     octets: u64,
@@ -34,14 +34,14 @@ pub(super) enum Sink {
     Lmtp(Lmtp),
 }
 
-/// The unique-ids of what was fetched before, and when, in a file.
+/// The record: the unique-id of each message fetched before, and when.
 pub(super) struct Known {
     path: PathBuf,
     unique_ids: BTreeMap<String, Timestamp>,
 }
 
 impl Known {
-    /// Reads the file, if there is one.
+    /// Reads the record, if the file exists.
     pub(super) fn read(path: &Path) -> Result<Self> {
         let read = plain_files::open(path).and_then(|file| plain_files::read(file, KNOWN));
         let unique_ids = match read {
@@ -55,7 +55,7 @@ impl Known {
         Ok(Self { path: path.to_owned(), unique_ids })
     }
 
-    /// Writes the file anew: as a whole, or not at all.
+    /// Replaces the file as a whole, or not at all.
     fn write(&self) -> io::Result<()> {
         let next = self.path.with_added_extension("new");
         let mut file = plain_files::create(&next)?;
@@ -78,7 +78,7 @@ impl Tracked {
         Self { sink, known, pending: Vec::new(), current: None, octets: 0, bar }
     }
 
-    /// Takes the bar away.
+    /// Removes the progress bar.
     pub(super) fn finish(&self) {
         self.bar.finish_and_clear();
     }
@@ -130,7 +130,7 @@ impl Destination for Tracked {
     async fn abandon(&mut self) -> io::Result<()> {
         match &mut self.sink {
             Sink::Files(files) => files.abandon(),
-            // A connection that ends in the middle of a message leaves nothing there.
+            // A connection that ends in mid-message leaves nothing on the LMTP server.
             Sink::Lmtp(lmtp) => {
                 lmtp.abandon();
                 Ok(())
@@ -141,7 +141,7 @@ impl Destination for Tracked {
     async fn sync(&mut self) -> io::Result<()> {
         match &mut self.sink {
             Sink::Files(files) => files.sync()?,
-            // Its 250 says that it is safe there.
+            // The LMTP server's 250 says that the message is safe there.
             Sink::Lmtp(_) => {}
         }
         let pending = mem::take(&mut self.pending);
