@@ -9,6 +9,7 @@ mod damage;
 mod directory;
 mod folders;
 mod history;
+mod listing;
 mod mailboxes;
 pub(crate) mod open;
 mod queue;
@@ -159,6 +160,8 @@ pub(crate) struct Committer {
     pub(crate) folders: FolderStates,
     last_mod_seq: ModSeq,
     mod_seq_ceiling: u64,
+    /// About when it is, in seconds.
+    second: u64,
 }
 
 /// Tells one asker how the group's commit went.
@@ -218,6 +221,7 @@ impl Committer {
             folders: FolderStates::default(),
             last_mod_seq,
             mod_seq_ceiling,
+            second: 0,
         };
         committer.look_at_disk();
         Ok(committer)
@@ -265,6 +269,8 @@ impl Committer {
             groups = groups.wrapping_add(1);
             if groups.is_multiple_of(MOVE_EVERY) {
                 self.move_some();
+                self.pack_some();
+                self.let_time_pass(0);
             }
             next = waiting.or_else(|| self.wait(requests));
         }
@@ -302,10 +308,14 @@ impl Committer {
                 }
                 Err(mpsc::TryRecvError::Empty) if self.move_some() => {}
                 Err(mpsc::TryRecvError::Empty) if self.is_buffered => self.hand_on(),
+                Err(mpsc::TryRecvError::Empty) if self.pack_some() => {}
                 // What others do to the disk is looked at while nothing is to do, too.
                 Err(mpsc::TryRecvError::Empty) => match requests.recv_timeout(LOOK) {
                     Ok(request) => return Some(request),
-                    Err(mpsc::RecvTimeoutError::Timeout) => self.look_at_disk(),
+                    Err(mpsc::RecvTimeoutError::Timeout) => {
+                        self.look_at_disk();
+                        self.let_time_pass(LOOK.as_secs());
+                    }
                     Err(mpsc::RecvTimeoutError::Disconnected) => return None,
                 },
             }
@@ -326,12 +336,11 @@ impl Committer {
                 Err(_) => break,
             }
         }
-        let Group { batch, sync, answers, removing, .. } = group;
+        let Group { batch, sync, answers, .. } = group;
         let committed = self.write(batch, sync);
         if committed.is_err() {
             self.forget_counts();
         }
-        removing.into_iter().for_each(|account| self.views.forget(account));
         for answer in answers {
             answer(committed.clone());
         }

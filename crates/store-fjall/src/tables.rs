@@ -6,6 +6,7 @@ mod changes;
 mod contents;
 mod history;
 pub(crate) mod lanes;
+pub(crate) mod listing;
 pub(crate) mod mailboxes;
 mod queue;
 mod records;

@@ -57,7 +57,7 @@ fn with_extension(directory: &Path, extension: &str) -> Vec<PathBuf> {
 }
 
 fn messages(store: &FjallStore, account: AccountId) -> usize {
-    block_on(store.maildrop(account)).unwrap().messages.len()
+    block_on(store.maildrop(account)).unwrap().len()
 }
 
 /// How many messages of an account are whole.
@@ -70,7 +70,7 @@ fn whole(store: &FjallStore, account: AccountId) -> usize {
         let chunk = |index| matches!(block_on(store.chunk(entry.content, index)), Ok(Some(_)));
         entry.layout().pieces().all(chunk)
     };
-    maildrop.messages.iter().filter(|message| is_whole(message.uid)).count()
+    maildrop.iter().filter(|message| is_whole(message.uid)).count()
 }
 
 /// One octet of the engine's journal is another: nothing is lost, not even what was written so long ago
@@ -83,7 +83,7 @@ fn a_damaged_journal_costs_nothing() {
     // Until the first segment is given back.
     for number in 0..1_100 {
         accept(&store, number, account);
-        let uid = block_on(store.maildrop(account)).unwrap().messages[0].uid;
+        let uid = block_on(store.maildrop(account)).unwrap().get(0).unwrap().uid;
         block_on(store.remove(account, FolderId::INBOX, vec![uid], second(1), second(2))).unwrap();
         block_on(store.sweep(second(3))).unwrap();
     }
@@ -138,12 +138,12 @@ fn a_log_that_is_gone_is_told_of() {
         accept(&store, 200 + start, bob);
         assert_eq!((messages(&store, ana), whole(&store, ana)), (80, 0));
         assert_eq!(whole(&store, bob), 1 + start as usize);
-        let uid = block_on(store.maildrop(bob)).unwrap().messages.last().unwrap().uid;
+        let uid = block_on(store.maildrop(bob)).unwrap().iter().last().unwrap().uid;
         assert!(block_on(read(&store, bob, uid)).ends_with(b"\r\n"));
     }
     // What cannot be read can be removed, and then it is no trouble any more.
     let store = open(directory.path());
-    let uids = block_on(store.maildrop(ana)).unwrap().messages.iter().map(|it| it.uid).collect();
+    let uids = block_on(store.maildrop(ana)).unwrap().iter().map(|it| it.uid).collect();
     assert_eq!(
         block_on(store.remove(ana, FolderId::INBOX, uids, second(1), second(2))).unwrap(),
         80
@@ -301,7 +301,7 @@ fn a_log_that_lost_a_write_is_told_of() {
         }
         let store = open(dead.path());
         let maildrop = block_on(store.maildrop(ana)).unwrap();
-        let uids = maildrop.messages.iter().map(|message| message.uid).collect();
+        let uids = maildrop.iter().map(|message| message.uid).collect();
         block_on(store.remove(ana, FolderId::INBOX, uids, second(1), second(2))).unwrap();
         block_on(store.sweep(second(3))).unwrap();
         drop(store);

@@ -74,7 +74,7 @@ fn format_7(directory: &Path) -> PathBuf {
 /// What POP3 tells of an account, and what it would send.
 async fn list(store: &FjallStore, account: AccountId, text: &mut String) {
     let maildrop = store.maildrop(account).await.unwrap();
-    for (index, message) in maildrop.messages.iter().enumerate() {
+    for (index, message) in maildrop.iter().enumerate() {
         let entry = store.entry(account, FolderId::INBOX, message.uid).await.unwrap().unwrap();
         let whole = read(store, account, message.uid).await;
         let mut unique_id = String::new();
@@ -94,7 +94,7 @@ async fn list(store: &FjallStore, account: AccountId, text: &mut String) {
     }
     let usage = store.usage(account).await.unwrap();
     let (messages, octets) = (usage.messages, usage.octets);
-    writeln!(text, "  in all {messages} messages, {octets} octets, {}", maildrop.octets).unwrap();
+    writeln!(text, "  in all {messages} messages, {octets} octets, {}", maildrop.octets()).unwrap();
 }
 
 /// Everything that is in a store; what was removed, by bringing it back.

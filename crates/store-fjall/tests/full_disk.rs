@@ -176,8 +176,8 @@ fn is_full<T: std::fmt::Debug>(outcome: Result<T, StoreError>) {
 /// Every message is there, in order, and whole.
 fn all_whole(store: &FjallStore, account: AccountId, numbers: &[u64]) {
     let maildrop = block_on(store.maildrop(account)).unwrap();
-    assert_eq!(maildrop.messages.len(), numbers.len());
-    for (summary, number) in maildrop.messages.iter().zip(numbers) {
+    assert_eq!(maildrop.len(), numbers.len());
+    for (summary, number) in maildrop.iter().zip(numbers) {
         let content = block_on(read(store, account, summary.uid));
         assert!(content.ends_with(format!("{number}\r\n").as_bytes()), "{number}");
     }
@@ -210,7 +210,7 @@ fn history_leaves_room_for_mail() {
             accept(&store, number, 1, account).unwrap();
         }
         all_whole(&store, account, &(0..20).collect::<Vec<_>>());
-        let uid = block_on(store.maildrop(account)).unwrap().messages[0].uid;
+        let uid = block_on(store.maildrop(account)).unwrap().get(0).unwrap().uid;
         block_on(store.remove(account, FolderId::INBOX, vec![uid], second(1), second(2))).unwrap();
         assert_eq!(block_on(store.sweep(second(3))).unwrap(), 1);
         while block_on(store.forget(second(1_000_000))).unwrap() > 0 {}
@@ -243,7 +243,7 @@ fn a_disk_that_others_fill_is_read_and_emptied() {
             all_whole(&store, account, &kept);
             // What is removed one by one makes many changes.
             for _ in 0..10 {
-                let uid = block_on(store.maildrop(account)).unwrap().messages[0].uid;
+                let uid = block_on(store.maildrop(account)).unwrap().get(0).unwrap().uid;
                 let removed =
                     store.remove(account, FolderId::INBOX, vec![uid], second(1), second(2));
                 assert_eq!(block_on(removed).unwrap(), 1);
@@ -257,7 +257,7 @@ fn a_disk_that_others_fill_is_read_and_emptied() {
                 store = FjallStore::open(&disk.store()).unwrap();
                 all_whole(&store, account, &kept);
                 is_full(accept(&store, 1_002, 0, account));
-                let uid = block_on(store.maildrop(account)).unwrap().messages[0].uid;
+                let uid = block_on(store.maildrop(account)).unwrap().get(0).unwrap().uid;
                 let removed =
                     store.remove(account, FolderId::INBOX, vec![uid], second(1), second(2));
                 assert_eq!(block_on(removed).unwrap(), 1);
@@ -322,7 +322,7 @@ fn a_disk_that_fills_at_any_moment_loses_nothing() {
         let check = |store: &FjallStore| {
             let maildrop = block_on(store.maildrop(account)).unwrap();
             let mut found = Vec::new();
-            for summary in &maildrop.messages {
+            for summary in maildrop.iter() {
                 let content = block_on(read(store, account, summary.uid));
                 let line = content.rsplit(|octet| *octet == b'\n').nth(1).unwrap();
                 let line = str::from_utf8(line).unwrap().trim_end();
@@ -389,8 +389,8 @@ fn a_disk_that_others_keep_full_breaks_nothing() {
     soon(|| accept(&store, 2_000, 1, account));
     // What was refused may be there all the same, if it was in the log; nothing else is missing.
     let maildrop = block_on(store.maildrop(account)).unwrap();
-    assert!(maildrop.messages.len() > kept.len());
-    for summary in &maildrop.messages {
+    assert!(maildrop.len() > kept.len());
+    for summary in maildrop.iter() {
         block_on(read(&store, account, summary.uid));
     }
 }

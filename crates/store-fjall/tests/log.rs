@@ -65,7 +65,7 @@ fn a_crash_leaves_everything_in_the_log() {
     copy(live.path(), dead.path());
     for _ in 0..2 {
         let store = FjallStore::open(dead.path()).unwrap();
-        let messages = block_on(store.maildrop(account)).unwrap().messages.clone();
+        let messages = block_on(store.maildrop(account)).unwrap().iter().collect::<Vec<_>>();
         assert_eq!(messages.len(), 20);
         for (number, summary) in messages.iter().enumerate() {
             let content = block_on(read(&store, account, summary.uid));
@@ -104,7 +104,7 @@ fn a_torn_end_takes_only_what_was_not_acknowledged() {
         fs::write(segment, octets).unwrap();
         let whole = ends.iter().filter(|&&end| end <= at).count();
         let store = FjallStore::open(dead.path()).unwrap();
-        let messages = block_on(store.maildrop(account)).unwrap().messages.clone();
+        let messages = block_on(store.maildrop(account)).unwrap().iter().collect::<Vec<_>>();
         assert_eq!(messages.len(), whole, "garbled at {at} of {ends:?}");
         for summary in &messages {
             let content = block_on(read(&store, account, summary.uid));
@@ -117,7 +117,7 @@ fn a_torn_end_takes_only_what_was_not_acknowledged() {
         }
         drop(store);
         let store = FjallStore::open(dead.path()).unwrap();
-        assert_eq!(block_on(store.maildrop(account)).unwrap().messages.len(), whole + 3);
+        assert_eq!(block_on(store.maildrop(account)).unwrap().len(), whole + 3);
     }
 }
 
@@ -140,7 +140,7 @@ fn space_is_used_again() {
         for number in 0..ROUND {
             accept(&store, round * ROUND + number, account);
         }
-        let messages = block_on(store.maildrop(account)).unwrap().messages.clone();
+        let messages = block_on(store.maildrop(account)).unwrap().iter().collect::<Vec<_>>();
         let mut uids: Vec<_> = messages.iter().map(|summary| summary.uid).collect();
         // One in fifty stays.
         kept.extend(uids.iter().copied().skip(kept.len()).step_by(50));
@@ -159,7 +159,7 @@ fn space_is_used_again() {
     let left = segments(directory.path());
     assert!(left.len() <= 7, "{left:?}");
     let check = |store: &FjallStore| {
-        let messages = block_on(store.maildrop(account)).unwrap().messages.clone();
+        let messages = block_on(store.maildrop(account)).unwrap().iter().collect::<Vec<_>>();
         let uids: Vec<_> = messages.iter().map(|summary| summary.uid).collect();
         assert_eq!(uids, kept);
         for (index, &uid) in kept.iter().enumerate() {
@@ -196,7 +196,7 @@ fn a_content_that_is_gone_is_none_and_never_another() {
             }
         });
         for round in 1..4 {
-            let messages = block_on(store.maildrop(account)).unwrap().messages.clone();
+            let messages = block_on(store.maildrop(account)).unwrap().iter().collect::<Vec<_>>();
             let uids = messages.iter().map(|summary| summary.uid).collect();
             block_on(store.remove(account, FolderId::INBOX, uids, second(1), second(2))).unwrap();
             while block_on(store.sweep(second(3))).unwrap() > 0 {}

@@ -48,14 +48,14 @@ fn everything_is_there_after_a_restart() {
     block_on(async {
         let store = open(directory.path());
         assert_eq!(store.maildrop(account).await.unwrap(), before);
-        let long = read(&store, account, before.messages[1].uid).await;
+        let long = read(&store, account, before.get(1).unwrap().uid).await;
         assert!(long.ends_with(b"xtwo\r\n"));
         let partial = store.chunk(MailId::new(second(2), 3), 0).await.unwrap();
         assert_eq!(partial, None, "what arrived in part is gone");
         // The clock went back by years; unique-ids still increase.
         store.accept(message(4, Timestamp::UNIX_EPOCH, b"x", &[account])).await.unwrap();
-        let after = *store.maildrop(account).await.unwrap().messages.last().unwrap();
-        assert!(after.uid > before.messages[1].uid);
+        let after = store.maildrop(account).await.unwrap().iter().last().unwrap();
+        assert!(after.uid > before.get(1).unwrap().uid);
         let another =
             store.add_account(&"bob@x.test".parse().unwrap(), Credentials::default()).await;
         assert_ne!(another.unwrap(), account);
@@ -112,7 +112,7 @@ fn writers_at_the_same_moment_share_commits() {
         }
     });
     let maildrop = block_on(store.maildrop(account)).unwrap();
-    assert_eq!(maildrop.messages.len() as u64, WRITERS * EACH);
+    assert_eq!(maildrop.len() as u64, WRITERS * EACH);
 }
 
 /// However many wait, a claim takes what is due and looks at nothing else. `POSTA_ITEMS=1000000` asks

@@ -110,7 +110,7 @@ pub const fn delivery(account: AccountId, prefix: Vec<u8>) -> Delivery {
 pub async fn read(store: &dyn Store, account: AccountId, uid: Uid) -> Vec<u8> {
     let entry = store.entry(account, INBOX, uid).await.unwrap().expect("the message is readable");
     let listed = store.maildrop(account).await.unwrap();
-    let listed = listed.messages.iter().find(|it| entry.folder == INBOX && it.uid == entry.uid);
+    let listed = listed.iter().find(|it| entry.folder == INBOX && it.uid == entry.uid);
     let mut whole = entry.prefix.clone();
     let layout = entry.layout();
     for index in layout.pieces() {
@@ -151,7 +151,7 @@ async fn add(store: &dyn Store, name: &str) -> AccountId {
 }
 
 async fn uids(store: &dyn Store, account: AccountId) -> Vec<Uid> {
-    store.maildrop(account).await.unwrap().messages.iter().map(|message| message.uid).collect()
+    store.maildrop(account).await.unwrap().iter().map(|message| message.uid).collect()
 }
 
 /// What POP3 calls the messages of an account, in its order.
@@ -161,12 +161,12 @@ async fn unique_ids(store: &dyn Store, account: AccountId) -> Vec<String> {
 
 /// What POP3 tells of a maildrop.
 fn listed(maildrop: &Maildrop) -> Vec<(String, u64)> {
-    let line = |(index, message): (usize, &Summary)| {
+    let line = |(index, message): (usize, Summary)| {
         let mut unique_id = String::new();
         maildrop.write_unique_id(index, &mut unique_id);
         (unique_id, message.octets)
     };
-    maildrop.messages.iter().enumerate().map(line).collect()
+    maildrop.iter().enumerate().map(line).collect()
 }
 
 async fn a_message_for_two(store: &dyn Store) {
@@ -204,18 +204,18 @@ async fn maildrops_are_up_to_date(store: &dyn Store) {
     let before = store.maildrop(ana).await.unwrap();
     store.accept(message(2, at(1), b"two\r\n", &[ana])).await.unwrap();
     let after = store.maildrop(ana).await.unwrap();
-    assert_eq!((before.messages.len(), after.messages.len()), (1, 2), "the first is as it was");
-    let (one, two) = (after.messages[0], after.messages[1]);
-    assert_eq!(after.octets, one.octets + two.octets);
-    assert_eq!(after.imported, [(one.uid, "0001.old".to_owned())].into());
+    assert_eq!((before.len(), after.len()), (1, 2), "the first is as it was");
+    let (one, two) = (after.get(0).unwrap(), after.get(1).unwrap());
+    assert_eq!(after.octets(), one.octets + two.octets);
+    assert_eq!((after.imported(0), after.imported(1)), (Some("0001.old"), None));
     store.remove(ana, INBOX, vec![one.uid], at(2), at(9)).await.unwrap();
     let left = store.maildrop(ana).await.unwrap();
-    assert_eq!((&left.messages[..], left.octets), (&[two][..], two.octets));
-    assert_eq!(left.imported.len(), 0);
+    assert_eq!((left.iter().collect::<Vec<_>>(), left.octets()), (vec![two], two.octets));
+    assert_eq!(left.imported_ids().count(), 0);
     assert_eq!(store.undelete(ana, at(2)).await.unwrap(), 1);
     let again = store.maildrop(ana).await.unwrap();
-    assert_eq!((listed(&again), again.octets), (listed(&after), after.octets), "in its place");
-    assert_eq!(again.imported, [(again.messages[0].uid, "0001.old".to_owned())].into());
+    assert_eq!((listed(&again), again.octets()), (listed(&after), after.octets()), "in its place");
+    assert_eq!((again.imported(0), again.imported(1)), (Some("0001.old"), None));
 }
 
 /// What was retrieved goes after a while, and comes back as if it had not been.

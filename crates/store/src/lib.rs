@@ -44,8 +44,8 @@ pub use history::{
 pub use item::lease::{Lease, Leases, Token};
 pub use item::{Destination, Envelope, Item, ItemId, ItemIdError, ItemState, Waiting};
 pub use mailboxes::{
-    Changes, Entry, FlagChange, Flags, FlagsChanged, KEYWORD, KEYWORDS, Keyword, KeywordError,
-    Mailboxes, Maildrop, Summary, UniqueId, Usage,
+    Block, Changes, Entry, FlagChange, Flags, FlagsChanged, KEYWORD, KEYWORDS, Keyword,
+    KeywordError, Mailboxes, Maildrop, Summary, UniqueId, Usage,
 };
 pub use memory::MemoryStore;
 pub use names::{

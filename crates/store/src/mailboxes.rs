@@ -6,7 +6,7 @@ mod maildrop;
 
 pub use entry::{Entry, UniqueId};
 pub use flags::{FlagChange, Flags, KEYWORD, KEYWORDS, Keyword, KeywordError};
-pub use maildrop::{Maildrop, Summary};
+pub use maildrop::{Block, Maildrop, Summary};
 
 use crate::{
     acceptance::Acceptance,

@@ -15,7 +15,7 @@ pub struct AccountId(pub u64);
 
 /// Names a message within its folder, for ever (RFC 9051 §2.3.1.1): 1 and up, in the order in which messages
 /// came into the folder. One that leaves the folder and comes back has another.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Uid(pub u32);
 
 /// A mod-sequence (RFC 7162 §3.1): it names a change, and increases with each change in the store. Drawn from

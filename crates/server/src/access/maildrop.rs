@@ -21,7 +21,7 @@ use posta_net::{
     transport::Stream,
 };
 use posta_pop3::server::{self as pop3, Denial, Lapse, Maildrop, NotRemoved, Unreadable};
-use posta_store::{self as store, Entry, Event, FolderId, Origin, Store, StoreError, What};
+use posta_store::{self as store, Entry, Event, FolderId, Origin, Store, StoreError, Uid, What};
 use std::{collections::BTreeSet, io, sync::Arc, time::Duration};
 
 /// How long a removed message can be brought back.
@@ -60,17 +60,24 @@ impl Maildrops {
 #[derive(Debug, Clone)]
 pub struct View(Arc<store::Maildrop>);
 
+impl View {
+    /// Returns what a message is called in the inbox.
+    fn uid(&self, index: usize) -> Option<Uid> {
+        self.0.get(index).map(|message| message.uid)
+    }
+}
+
 impl Maildrop for View {
     fn len(&self) -> usize {
-        self.0.messages.len()
+        self.0.len()
     }
 
     fn octets(&self, index: usize) -> u64 {
-        self.0.messages[index].octets
+        self.0.get(index).map_or(0, |message| message.octets)
     }
 
     fn octets_in_all(&self) -> u64 {
-        self.0.octets
+        self.0.octets()
     }
 
     fn write_unique_id(&self, index: usize, text: &mut String) {
@@ -263,7 +270,7 @@ impl PopHost {
 
     async fn update(&mut self, indices: &[usize]) -> Result<(), StoreError> {
         let Some(opened) = &mut self.opened else { return Ok(()) };
-        let uids = indices.iter().map(|&index| opened.view.0.messages[index].uid).collect();
+        let uids = indices.iter().filter_map(|&index| opened.view.uid(index)).collect();
         let (now, store) = (self.maildrops.clock.now(), &self.maildrops.store);
         opened.removed =
             store.remove(opened.account.id, FolderId::INBOX, uids, now, now + PURGE_AFTER).await?;
@@ -271,8 +278,8 @@ impl PopHost {
     }
 
     async fn note_retrieved(&self, opened: &Opened) {
-        let messages = &opened.view.0.messages;
-        let uids = opened.retrieved.iter().map(|&index| messages[index].uid).collect();
+        let retrieved = opened.retrieved.iter();
+        let uids = retrieved.filter_map(|&index| opened.view.uid(index)).collect();
         let Maildrops { store, clock, .. } = &*self.maildrops;
         if let Err(error) = store.retrieved(opened.account.id, uids, clock.now()).await {
             tracing::error!(%error, "what was retrieved could not be noted, and is kept longer");
@@ -300,7 +307,7 @@ impl PopHost {
         let what = match opened {
             Some(opened) => What::Collected {
                 origin,
-                messages: opened.view.0.messages.len() as u64,
+                messages: opened.view.len() as u64,
                 retrieved: opened.retrieved.len() as u64,
                 removed: opened.removed as u64,
                 refused,
@@ -386,7 +393,7 @@ impl Opened {
         store: &dyn Store,
     ) -> Result<Piece, StoreError> {
         if self.current.as_ref().is_none_or(|(current, _)| *current != index) {
-            let uid = self.view.0.messages[index].uid;
+            let Some(uid) = self.view.uid(index) else { return Ok(Piece::Gone) };
             let entry = store.entry(self.account.id, FolderId::INBOX, uid).await?;
             self.current = entry.map(|entry| (index, entry));
             self.first = None;

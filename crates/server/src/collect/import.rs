@@ -474,7 +474,7 @@ mod tests {
         assert!(take(read, "2", &mut mailbox).await.is_ok());
         let account = store.account(&"ana@x.test".parse().unwrap()).await.unwrap().unwrap();
         let maildrop = store.maildrop(account.id).await.unwrap();
-        assert_eq!((maildrop.messages.len(), maildrop.octets), (1, 5));
+        assert_eq!((maildrop.len(), maildrop.octets()), (1, 5));
     }
 
     #[test]

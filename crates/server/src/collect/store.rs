@@ -178,7 +178,7 @@ impl Destination for StoreDestination {
             Purpose::Move => {
                 let maildrop = self.store.maildrop(self.account.id).await;
                 let maildrop = maildrop.map_err(io::Error::other)?;
-                self.taken = maildrop.imported.values().cloned().collect();
+                self.taken = maildrop.imported_ids().map(str::to_owned).collect();
                 let now = self.clock.now();
                 Ok(self.taken.iter().map(|unique_id| (unique_id.clone(), now)).collect())
             }

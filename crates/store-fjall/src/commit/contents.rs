@@ -21,6 +21,7 @@ use posta_store::{Layout, StoreError};
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt::Display,
+    mem::take,
     sync::Arc,
 };
 
@@ -125,6 +126,7 @@ impl Committer {
     /// Makes a batch durable, if that is asked for, and then visible.
     pub(crate) fn write(&mut self, mut batch: Batch, sync: bool) -> Result<(), StoreError> {
         self.reserve_mod_seqs(&mut batch);
+        self.drop_listings(&mut batch);
         let shown = self.contents.after(&batch);
         for (number, &octets) in &shown {
             match octets {
@@ -136,9 +138,11 @@ impl Committer {
         self.contents.shown.extend(shown);
         self.contents.shown.retain(|_, octets| *octets > 0);
         batch.ends_at(&self.schema, self.log.position());
-        let effects = std::mem::take(&mut batch.effects);
+        let effects = take(&mut batch.effects);
+        let (arrived, left) = (take(&mut batch.arrived), take(&mut batch.left));
         batch.apply().map_err(failed).inspect_err(|_| self.log.fail())?;
         self.is_buffered |= sync;
+        self.views.change(arrived, left);
         if !effects.is_empty() {
             self.lanes.lock().apply(effects);
         }

@@ -126,7 +126,6 @@ impl Committer {
         let count = self.bring_back(id, time, &mut batch)?;
         self.commit(batch)?;
         self.accounts.insert(id);
-        self.views.forget(id);
         Ok(count)
     }
 

@@ -105,6 +105,7 @@ impl Committer {
     /// Counts an entry that comes into its folder. The record is written now and then.
     pub(crate) fn count_in(&mut self, account: AccountId, entry: &Entry, batch: &mut Batch) {
         self.usages.add(account, entry.octets);
+        self.list_in(account, entry, batch);
         let Some(state) = self.folders.count(account, entry) else { return };
         state.unsaved += 1;
         if state.unsaved >= UNSAVED {

@@ -11,7 +11,8 @@ use crate::{
 };
 use posta_mail::{MailId, Timestamp};
 use posta_store::{
-    AccountId, Entry, FlagChange, Flags, FlagsChanged, FolderId, ModSeq, StoreError, Uid, Usage,
+    AccountId, Block, Entry, FlagChange, Flags, FlagsChanged, FolderId, ModSeq, StoreError, Uid,
+    Usage,
 };
 use std::{
     collections::{HashMap, HashSet},
@@ -68,6 +69,9 @@ impl Committer {
         batch.remove(&self.schema.entry, key);
         self.note_change(account, entry, mod_seq, batch);
         self.count_out(account, entry, mod_seq);
+        if entry.folder == FolderId::INBOX {
+            batch.left.insert((account, Block::range(entry.uid)));
+        }
     }
 
     /// Notes that an entry changes, in place of when it changed before.
@@ -129,7 +133,6 @@ impl Committer {
         if !names.is_empty() {
             self.save_folder(account, from, &mut batch);
             self.commit(batch)?;
-            self.views.forget(account);
         }
         Ok(names)
     }
@@ -227,7 +230,6 @@ impl Committer {
             self.save_folder(account, folder, &mut batch);
         }
         self.commit(batch)?;
-        changed.into_iter().for_each(|(account, _)| self.views.forget(account));
         if seen == SWEEP && count == 0 { self.expire(before, time, purge) } else { Ok(count) }
     }
 

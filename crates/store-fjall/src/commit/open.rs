@@ -80,13 +80,14 @@ impl Opener {
     /// Opens the tables and the log, and makes an end of what an earlier format left.
     pub(crate) fn open(&self) -> Result<Committer, StoreError> {
         let opened = self.open_sealed();
-        let (schema, committer) =
+        let (schema, mut committer) =
             opened.map_err(|error| damage::with_cure(&self.directory, error))?;
         let mut lanes = schema.lanes()?;
         lanes.take_leases(&mut self.lanes.lock());
         *self.lanes.lock() = lanes;
         self.usages.forget();
         self.views.forget_all();
+        committer.let_time_pass(0);
         self.tables.set(schema);
         Ok(committer)
     }
@@ -225,7 +226,7 @@ mod tests {
         let schema = store.schema().unwrap();
         assert!(schema.kept.contains_key("only in the log").unwrap());
         let maildrop = block_on(store.maildrop(account)).unwrap();
-        let whole = maildrop.messages.iter().map(|it| block_on(read(&store, account, it.uid)));
+        let whole = maildrop.iter().map(|it| block_on(read(&store, account, it.uid)));
         let ends: Vec<_> = whole.map(|whole| whole[whole.len() - 5..].to_vec()).collect();
         assert_eq!(ends, [b"one\r\n", b"ree\r\n", b"two\r\n"]);
         assert_eq!(block_on(store.claim(second(2), second(300), 9, 9)).unwrap().len(), 0);

@@ -58,6 +58,10 @@ pub(crate) fn log(
         let last = numbers.last().copied().unwrap_or_default().max(end.segment);
         end = Position { segment: last + 1, offset: 0, previous: 0 };
     }
+    if set_aside.is_some() || lost.is_at_end || is_ahead || missing.is_some() {
+        // Entries may be missing that these tell of.
+        schema.forget_listings()?;
+    }
     *segments.missing.lock() = missing;
     schema.checkpoint(end)?;
     let tables = schema.clone();

@@ -332,8 +332,8 @@ mod tests {
             assert_eq!(sources[0].last.as_ref().unwrap().collected, 0);
             assert_eq!(&store.account(&account.address).await.unwrap().unwrap(), account);
             let maildrop = store.maildrop(account.id).await.unwrap();
-            assert_eq!(maildrop.messages.len(), 6);
-            for (number, summary) in maildrop.messages.iter().enumerate() {
+            assert_eq!(maildrop.len(), 6);
+            for (number, summary) in maildrop.iter().enumerate() {
                 let whole = read(store, account.id, summary.uid).await;
                 assert!(memchr(&whole, format!("Subject: {number}\r\n").as_bytes()));
             }
@@ -402,7 +402,7 @@ mod tests {
         {
             let store = FjallStore::open(&store).unwrap();
             let maildrop = block_on(store.maildrop(account.id)).unwrap();
-            assert_eq!(maildrop.messages.len(), 6);
+            assert_eq!(maildrop.len(), 6);
             block_on(store.set_quota(&account.address, None)).unwrap();
             assert_eq!(block_on(store.sources()).unwrap().len(), 1);
         }

@@ -1,7 +1,7 @@
 //! The mailboxes.
 
-use super::{FjallStore, now};
-use crate::commit::Request;
+use super::{FjallStore, now, readers};
+use crate::{commit::Request, tables::views::Opening};
 use posta_mail::Timestamp;
 use posta_store::{
     Acceptance, AccountId, Changes, Entry, FlagChange, FlagsChanged, FolderId, Mailboxes, Maildrop,
@@ -15,12 +15,16 @@ impl Mailboxes for FjallStore {
     }
 
     fn maildrop(&self, account: AccountId) -> Pending<'_, Arc<Maildrop>> {
-        if self.views.is_known(account) {
-            // What came since the view was read is new, and still in memory.
-            return now(|| self.views.open(&*self.schema()?, account));
+        match self.views.open(account) {
+            Opening::Known(maildrop) => now(|| Ok(maildrop)),
+            Opening::Reading { outcome, is_first } => {
+                if is_first {
+                    let (views, tables) = (self.views.clone(), self.tables.clone());
+                    self.readers.run(move || views.read(|| tables.get(), account));
+                }
+                readers::wait(outcome)
+            }
         }
-        let views = self.views.clone();
-        self.read(move |schema| views.open(schema, account))
     }
 
     fn entry(&self, account: AccountId, folder: FolderId, uid: Uid) -> Pending<'_, Option<Entry>> {

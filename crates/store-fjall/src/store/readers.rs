@@ -45,20 +45,31 @@ impl Readers {
         read: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
     ) -> Pending<'a, T> {
         let (done, outcome) = oneshot::channel();
-        let job: Job = Box::new(move || {
+        self.run(move || {
             if !done.is_canceled() {
                 let _ = done.send(read());
             }
         });
-        let sent = self.jobs.as_ref().is_some_and(|jobs| jobs.send(job).is_ok());
-        Box::pin(async move {
-            let gone = || StoreError::Failed("the reading threads are gone".to_owned());
-            if !sent {
-                return Err(gone());
-            }
-            outcome.await.unwrap_or_else(|_| Err(gone()))
-        })
+        wait(outcome)
     }
+
+    /// Has a thread do something, whoever waits for it.
+    pub(crate) fn run(&self, job: impl FnOnce() + Send + 'static) {
+        if let Some(jobs) = &self.jobs {
+            // Threads that are gone drop it, and whoever waits hears of that.
+            let _ = jobs.send(Box::new(job));
+        }
+    }
+}
+
+/// Waits for what a thread reads.
+pub(crate) fn wait<'a, T: Send + 'static>(
+    outcome: oneshot::Receiver<Result<T, StoreError>>,
+) -> Pending<'a, T> {
+    Box::pin(async move {
+        let gone = || StoreError::Failed("the reading threads are gone".to_owned());
+        outcome.await.unwrap_or_else(|_| Err(gone()))
+    })
 }
 
 impl Drop for Readers {

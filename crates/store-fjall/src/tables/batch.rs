@@ -10,7 +10,8 @@ use crate::{
     log::{Place, Position},
 };
 use fjall::{OwnedWriteBatch, UserKey, UserValue};
-use posta_store::StoreError;
+use posta_store::{AccountId, StoreError};
+use std::collections::BTreeSet;
 
 /// Stands in the log in place of a value's length where a key is removed.
 const REMOVED: u32 = u32::MAX;
@@ -24,13 +25,24 @@ pub(crate) struct Batch {
     pub(crate) hidden: Vec<Place>,
     /// What it means for the queue.
     pub(crate) effects: Vec<Effect>,
+    /// The inboxes that messages come into, and those that messages leave, with the ranges of UIDs that these
+    /// were in ([`posta_store::Block`]).
+    pub(crate) arrived: Vec<AccountId>,
+    pub(crate) left: BTreeSet<(AccountId, u32)>,
 }
 
 impl Batch {
     pub(crate) fn new(schema: &Schema) -> Self {
         let tables = schema.database.batch();
-        let (shown, hidden, effects) = (Vec::new(), Vec::new(), Vec::new());
-        Self { records: Vec::new(), tables, shown, hidden, effects }
+        Self {
+            records: Vec::new(),
+            tables,
+            shown: Vec::new(),
+            hidden: Vec::new(),
+            effects: Vec::new(),
+            arrived: Vec::new(),
+            left: BTreeSet::new(),
+        }
     }
 
     pub(crate) fn insert(
@@ -49,6 +61,16 @@ impl Batch {
         let key = key.into();
         self.record(table, &key, REMOVED);
         self.tables.remove(table, key);
+    }
+
+    /// Writes to a table what is derived from others, of which the log need not know.
+    pub(crate) fn derive(
+        &mut self,
+        table: &Table,
+        key: impl Into<UserKey>,
+        value: impl Into<UserValue>,
+    ) {
+        self.tables.insert(table, key, value);
     }
 
     fn record(&mut self, table: &Table, key: &[u8], value: u32) {

@@ -14,6 +14,7 @@
 //! | `expunged` | account, folder, UID         | version, times, mod-sequence, entry: a removed message |
 //! | `expiring` | time, account, folder, UID   | nothing; messages that were retrieved, where they expire |
 //! | `purging`  | purge time, account, folder, UID | nothing; what is due in `expunged` and `moved` |
+//! | `listing`  | account, UID >> 12           | version, what maildrops list of these UIDs of the inbox: `listing.rs` |
 //! | `mailbox`, `imported`, `removed`, `retrieved`, `purge` | | formats 1 to 7: `schema/earlier.rs` |
 //! | `place`    | mail id, chunk index         | where the chunk lies in the log |
 //! | `segment`  | number of a segment of the log | octets of it that are shown, if any |
@@ -69,8 +70,9 @@ use xxhash_rust::xxh3::xxh3_64;
 /// `secret`, and visits stand apart from their sources; `unsealed.rs` seals those of earlier formats. 7: an account
 /// says whether it forwards, and whether nobody may log in; one of format 6 does neither. Removed accounts
 /// stand in `kept`, and a domain may stand for another. 8: mailboxes have folders, and messages
-/// have heads apart from their contents; `commit/upgrade/folders.rs` brings earlier mailboxes there.
-const FORMAT: u64 = 8;
+/// have heads apart from their contents; `commit/upgrade/folders.rs` brings earlier mailboxes there. 9: `listing`
+/// is there, from which a program of before would not drop what it removes.
+const FORMAT: u64 = 9;
 
 /// The first format whose queue has a lane for each destination.
 pub(crate) const LANES: u64 = 4;
@@ -83,6 +85,9 @@ pub(crate) const SEALED: u64 = 6;
 
 /// The first format whose mailboxes have folders.
 pub(crate) const FOLDERS: u64 = 8;
+
+/// The first format whose maildrops are listed in blocks.
+pub(crate) const LISTINGS: u64 = 9;
 
 /// The keyspace of formats 1 and 2 that held the contents.
 pub(crate) const OLD_CONTENT: &str = "content";
@@ -153,6 +158,7 @@ pub(crate) struct Schema {
     pub(crate) expunged: Table,
     pub(crate) expiring: Table,
     pub(crate) purging: Table,
+    pub(crate) listing: Table,
 }
 
 impl std::fmt::Debug for Schema {
@@ -201,6 +207,7 @@ impl Schema {
             expunged: table("expunged", MEMTABLE)?,
             expiring: table("expiring", MEMTABLE)?,
             purging: table("purging", MEMTABLE)?,
+            listing: table("listing", MEMTABLE)?,
             database,
         };
         match schema.number(FORMAT_KEY)? {
@@ -213,7 +220,7 @@ impl Schema {
     }
 
     /// All tables, by their numbers in the log.
-    pub(crate) fn tables(&self) -> [&Table; 29] {
+    pub(crate) fn tables(&self) -> [&Table; 30] {
         [
             &self.meta,
             &self.account,
@@ -244,6 +251,7 @@ impl Schema {
             &self.expunged,
             &self.expiring,
             &self.purging,
+            &self.listing,
         ]
     }
 

@@ -125,7 +125,7 @@ async fn compare(both: [&dyn Store; 2], ids: &[AccountId], seed: u64, step: u64)
         assert_eq!(maildrops[0], maildrops[1], "seed {seed}, step {step}");
         let usage = both[0].usage(account).await.unwrap();
         assert_eq!(usage, both[1].usage(account).await.unwrap(), "seed {seed}, step {step}");
-        for &Summary { uid, .. } in &maildrops[0].messages {
+        for Summary { uid, .. } in maildrops[0].iter() {
             let (one, other) =
                 (read(both[0], account, uid).await, read(both[1], account, uid).await);
             assert_eq!(one, other, "seed {seed}, step {step}");

@@ -35,16 +35,12 @@ impl Mailboxes for MemoryStore {
 
     fn maildrop(&self, account: AccountId) -> Pending<'_, Arc<Maildrop>> {
         self.with(|inner| {
-            let mut maildrop = Maildrop::default();
-            for entry in inner.folder_entries(account, FolderId::INBOX) {
-                let UniqueId { number, imported } = &entry.unique_id;
-                maildrop.push(Summary { number: *number, octets: entry.octets, uid: entry.uid });
-                if let Some(imported) = imported {
-                    maildrop.imported.insert(entry.uid, imported.to_string());
-                }
-            }
-            maildrop.sort();
-            Ok(Arc::new(maildrop))
+            let listed = |entry: &Entry| {
+                let UniqueId { number, imported } = entry.unique_id.clone();
+                (Summary { number, octets: entry.octets, uid: entry.uid }, imported)
+            };
+            let entries = inner.folder_entries(account, FolderId::INBOX);
+            Ok(Arc::new(entries.map(listed).collect()))
         })
     }
 

@@ -491,7 +491,7 @@ async fn what_was_retrieved_expires() {
         let system = system_on(store.clone(), clock.clone(), days).await;
         // The first sweep comes with the start.
         for _ in 0..200 {
-            if store.maildrop(AccountId(1)).await.unwrap().messages.len() == left {
+            if store.maildrop(AccountId(1)).await.unwrap().len() == left {
                 break;
             }
             tokio::time::sleep(Duration::from_millis(5)).await;

@@ -291,13 +291,13 @@ mod tests {
         for account in block_on(store.accounts()).unwrap() {
             block_on(store.undelete(account.id, posta_mail::Timestamp::MIN)).unwrap();
             let maildrop = block_on(store.maildrop(account.id)).unwrap();
-            for (index, message) in maildrop.messages.iter().enumerate() {
+            for (index, message) in maildrop.iter().enumerate() {
                 let mut unique_id = format!("{} ", account.id.0);
                 maildrop.write_unique_id(index, &mut unique_id);
                 all.push((unique_id, block_on(read(&store, account.id, message.uid))));
             }
         }
-        assert!(block_on(store.maildrop(AccountId(1))).unwrap().messages.len() > 30);
+        assert!(block_on(store.maildrop(AccountId(1))).unwrap().len() > 30);
         all
     }
 
