@@ -376,9 +376,9 @@ fn accounts_of_format_6_get_their_mail() {
 fn a_newer_format_is_refused() {
     let directory = tempfile::tempdir().unwrap();
     drop(open(directory.path()));
-    set_format(&database(directory.path()), 9);
+    set_format(&database(directory.path()), 10);
     let refused = FjallStore::open(directory.path());
-    assert!(matches!(refused, Err(StoreError::TooNew { found: 9, known: 8 })));
+    assert!(matches!(refused, Err(StoreError::TooNew { found: 10, known: 9 })));
 }
 
 /// A program of before must not take a store that is being taken over for one of its own.
@@ -389,7 +389,7 @@ fn the_format_is_written_before_the_first_message_is_taken_over() {
     drop(open(&path));
     let database = database(&path);
     let meta = table(&database, "meta");
-    assert_eq!(meta.get("format").unwrap().as_deref(), Some(&8u64.to_be_bytes()[..]));
+    assert_eq!(meta.get("format").unwrap().as_deref(), Some(&9u64.to_be_bytes()[..]));
     assert_eq!(meta.get("without-folders").unwrap(), None);
     for name in ["mailbox", "removed", "imported", "retrieved", "purge"] {
         assert!(table(&database, name).is_empty().unwrap(), "{name}");

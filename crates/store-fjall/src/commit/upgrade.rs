@@ -34,9 +34,6 @@ impl Committer {
             self.count_lines()?;
         }
         self.make_folders()?;
-        if self.schema.format()? < Some(schema::LISTINGS) {
-            self.schema.forget_listings()?;
-        }
         if self.schema.number(schema::INDEXED)?.is_none() {
             self.index_accounts()?;
         }

@@ -123,7 +123,13 @@ impl Schema {
 
     /// Forgets all blocks: for a store of which the tables may tell more than its entries do.
     pub(crate) fn forget_listings(&self) -> Result<(), StoreError> {
-        self.listing.clear().map_err(failed)
+        let mut batch = self.database.batch();
+        for guard in self.listing.iter() {
+            // Behind a key that cannot be read no login reads, either.
+            let Ok(key) = guard.key() else { break };
+            batch.remove(&self.listing, key);
+        }
+        batch.commit().map_err(failed)
     }
 }
 

@@ -86,9 +86,6 @@ pub(crate) const SEALED: u64 = 6;
 /// The first format whose mailboxes have folders.
 pub(crate) const FOLDERS: u64 = 8;
 
-/// The first format whose maildrops are listed in blocks.
-pub(crate) const LISTINGS: u64 = 9;
-
 /// The keyspace of formats 1 and 2 that held the contents.
 pub(crate) const OLD_CONTENT: &str = "content";
 
