@@ -1,7 +1,7 @@
 //! The configuration file: TOML, in which an unknown key is an error that suggests the nearest one.
 //!
-//! `options.rs` defines every option, once. `read.rs` and `values.rs` read a file into the types that are made from
-//! there, `survey.rs` finds what stands in it, and `sense.rs` refuses what is written correctly and would do harm.
+//! `options.rs` defines every option, once. `read.rs` and `values.rs` read a file into the types generated from the
+//! definitions, `survey.rs` finds the file's keys, and `sense.rs` refuses valid values that would do harm.
 
 #[macro_use]
 mod definition;
@@ -32,7 +32,7 @@ impl Config {
         self.hostname.clone().unwrap_or_else(system_hostname)
     }
 
-    /// Returns the options whose values are others in `new`, and that a running server cannot change.
+    /// Returns the options that differ in `new` and cannot be changed while the server runs.
     pub(crate) fn fixed(&self, new: &Self) -> Vec<String> {
         let mut found = Vec::new();
         self.fixed_options(new, &mut found);
@@ -164,7 +164,7 @@ mod tests {
         assert_eq!(limits.len(), section("limits").options.len(), "those of the limits too");
     }
 
-    /// What a definition says of itself is read like what a file says.
+    /// Defaults and examples in the definitions parse as a file's values do.
     #[test]
     fn defaults_and_examples_are_values() {
         let mut text = String::new();
@@ -196,7 +196,7 @@ mod tests {
         }
     }
 
-    /// An old configuration still starts.
+    /// A configuration with options that no longer exist still works.
     #[test]
     fn options_that_are_gone_are_told_and_ignored() {
         let text = "[limits]\ncommands = 5\nsessions = 7\n[pop3]\nlogin-delay = '1m'\n";
@@ -274,7 +274,7 @@ mod tests {
         assert_eq!(parse("").unwrap().submission.trust_loopback, LoopbackTrust::Anywhere);
     }
 
-    /// The first block of TOML in a document.
+    /// Returns the first block of TOML in a document.
     fn shown(document: &str) -> &str {
         let (_, shown) = document.split_once("```toml\n").unwrap();
         shown.split_once("```").unwrap().0

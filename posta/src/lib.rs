@@ -16,14 +16,14 @@ use crate::{config::Level, log::Log};
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use std::{path::PathBuf, process::ExitCode};
 
-/// Posta takes mail in over SMTP, keeps it, and hands it out over POP3. It is also the client that
-/// sends and collects.
+/// Posta receives mail over SMTP, keeps it, and serves it over POP3. It is also the client that sends and
+/// collects mail.
 #[derive(Parser)]
 #[command(version, arg_required_else_help = true)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
-    /// How much the log on standard error tells; else what [log] says.
+    /// The level of the log on standard error; default: the level in the table [log].
     #[arg(long, global = true, value_enum, value_name = "LEVEL")]
     log: Option<Level>,
 }
@@ -58,14 +58,13 @@ enum Command {
     Bench(command::bench::Command),
 }
 
-/// Where the configuration and the data are: for every command that touches the server or its
-/// store.
+/// Where the configuration and the data are, for every command that uses the server or its store.
 #[derive(Args, Clone, Default)]
 struct Place {
-    /// Configuration; else $POSTA_CONFIG, /etc/posta/posta.toml, ./posta.toml.
+    /// The configuration file; default: $POSTA_CONFIG, /etc/posta/posta.toml, ./posta.toml.
     #[arg(long, value_name = "FILE", env = "POSTA_CONFIG", hide_env = true)]
     config: Option<PathBuf>,
-    /// The data directory, in place of the configuration's.
+    /// The data directory; default: the configuration's.
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
 }
@@ -87,7 +86,7 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// Runs a command. `umask` is what the program was started with, `level` what `--log` says.
+/// Runs a command. `umask` is the one that the program was started with, `level` the value of `--log`.
 fn run(command: Command, umask: u32, level: Option<Level>, log: &Log) -> anyhow::Result<()> {
     match command {
         Command::Demo(arguments) => command::demo::run(arguments, umask),

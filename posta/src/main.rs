@@ -1,4 +1,4 @@
-//! The program. All of it stands in the library, so that the tests' package can build it too.
+//! The program. All of its code is in the library, so that the tests' package can build it too.
 
 use std::process::ExitCode;
 

@@ -1,4 +1,4 @@
-//! Carrying out an operator's request: by the server if one runs, else on the store itself.
+//! Carries out an operator's request: by the server if one runs, else on the store itself.
 
 use crate::{Place, config::Config, private, runtime, wiring};
 use anyhow::{Context, Result, bail};
@@ -15,10 +15,10 @@ use posta_server::{
 use std::{io, sync::Arc, thread};
 use tokio::{net::UnixStream, sync::oneshot};
 
-/// Octets of an answer at most: a list of a million accounts has room.
+/// The largest response, in octets: room for a list of a million accounts.
 const ANSWER: usize = 256 * 1024 * 1024;
 
-/// Carries out a request at a place.
+/// Carries out a request on the server or the store of a place.
 pub(crate) async fn execute(place: &Place, request: Request) -> Result<Response> {
     let config = wiring::config(place)?;
     let socket = config.data.join(control::SOCKET);
@@ -39,17 +39,17 @@ pub(crate) async fn execute(place: &Place, request: Request) -> Result<Response>
     }
 }
 
-/// No server runs: there is no socket, or one that a killed server left behind.
+/// Returns whether an error means that no server runs: the socket does not exist, or a killed server left it.
 fn is_absent(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused)
 }
 
-/// Whether a request is one with which a new place begins.
+/// Returns whether a request may create the store.
 const fn begins(request: &Request) -> bool {
     matches!(request, Request::AccountAdd { .. } | Request::DomainAdd { .. })
 }
 
-/// Carries out a request on the store, as whoever owns it.
+/// Carries out a request on the store, as the user who owns it.
 async fn on_store(config: Config, request: Request) -> Result<Response> {
     if !begins(&request) {
         wiring::expect_store(&config.data)?;
@@ -78,7 +78,7 @@ async fn carry_out(config: &Config, request: Request) -> Result<Response> {
     Ok(admin.execute(request).await?)
 }
 
-/// Returns the server's answer, or in its words why it did not do it.
+/// Reads the server's response, or the error that it reports.
 async fn ask_server(stream: UnixStream, request: &Request) -> Result<Result<Response, String>> {
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     // Ends with the connection, when the sender is dropped.

@@ -1,10 +1,10 @@
-//! Mail and passwords are their owner's alone: what the program makes is for its user only, and a data
-//! directory that others can enter is not used.
+//! Keeps mail and passwords private: files that the program creates are for its user only, and a data directory
+//! that others can enter is refused.
 //!
-//! A directory that others may enter, or that belongs to somebody else, shows every message and
-//! every password hash in it, so it is refused with the command that mends it, not merely warned of.
-//! Within a directory that was closed all along nothing was exposed: files in it that others could read
-//! (an older version made such) are closed without a word.
+//! A directory that others may enter, or that belongs to somebody else, exposes every message and every password
+//! hash in it. It is therefore refused, with the command that mends it, not merely warned of. Inside a directory that
+//! was always closed nothing was exposed: files in it that others could read (an older version created such files)
+//! are closed silently.
 
 use anyhow::{Context, Result, anyhow, ensure};
 use rustix::{
@@ -19,28 +19,28 @@ use std::{
     path::Path,
 };
 
-/// What users other than the owner may do.
+/// The mode bits of users other than the owner.
 const OTHERS: u32 = 0o077;
 
-/// Has everything that the program makes from now on be its user's alone. Returns the umask that it
-/// was started with.
+/// Sets a umask by which new files are for the program's user only. Returns the umask that the program was started
+/// with.
 pub(crate) fn close_what_is_made() -> u32 {
     rustix::process::umask(Mode::from_raw_mode(OTHERS)).as_raw_mode()
 }
 
-/// A user other than root, to whom a data directory belongs.
+/// The owner of a data directory, if it is not root.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Owner {
     uid: Uid,
     gid: Gid,
 }
 
-/// Returns whose a data directory is, or will be, if this is root and that is somebody else: the server's
-/// user, who must be able to open whatever root makes in it. One that is not there yet belongs to whoever
-/// owns the directory that it will be in.
+/// Returns the owner of a data directory if this process runs as root and the owner is another user: the server's,
+/// who must be able to open whatever root creates in it. A directory that does not exist yet will belong to the owner
+/// of its parent.
 ///
 /// # Errors
-/// When that cannot be found out.
+/// Fails when the owner cannot be determined.
 pub(crate) fn other_owner(data: &Path) -> Result<Option<Owner>> {
     if !geteuid().is_root() {
         return Ok(None);
@@ -61,11 +61,11 @@ pub(crate) fn other_owner(data: &Path) -> Result<Option<Owner>> {
 }
 
 impl Owner {
-    /// Makes this thread, and those that it starts, the owner's. To give files away afterwards instead would
-    /// let the owner have root write to, or give away, whatever a link in the directory leads to.
+    /// Makes this thread and those that it starts run as the owner. Changing the owner of files afterwards instead
+    /// would let the owner make root write to, or give away, the target of any link in the directory.
     ///
     /// # Errors
-    /// When the system does not let us.
+    /// Fails when the system refuses.
     pub(crate) fn become_it(self) -> Result<()> {
         let words =
             || format!("this cannot go on as the data directory's owner, user {}", self.uid);
@@ -75,10 +75,10 @@ impl Owner {
     }
 }
 
-/// Makes a data directory that nobody else may enter, or checks that the one there is of that kind.
+/// Creates a data directory that nobody else may enter, or checks that an existing one is private.
 ///
 /// # Errors
-/// With the cure, when others may enter it, or when it or something in it belongs to another user.
+/// Fails, naming the cure, when others may enter it, or when it or something in it belongs to another user.
 pub(crate) fn claim(data: &Path) -> Result<()> {
     let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(data);
     made.map_err(|error| match error.kind() {
@@ -101,7 +101,7 @@ pub(crate) fn claim(data: &Path) -> Result<()> {
     close_all(data, data)
 }
 
-/// Closes what is in a directory to others.
+/// Makes everything in a directory inaccessible to others.
 fn close_all(directory: &Path, data: &Path) -> Result<()> {
     let unreadable = || format!("{} cannot be read", directory.display());
     for entry in fs::read_dir(directory).with_context(unreadable)? {
@@ -126,14 +126,14 @@ fn close_all(directory: &Path, data: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Takes every right from others, and follows no link that takes the file's place meanwhile.
+/// Removes all rights of others from a file, without following a link that an attacker may put in its place.
 fn close(path: &Path, metadata: &Metadata) -> io::Result<()> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let file = File::from(rustix::fs::open(path, flags, Mode::empty())?);
     file.set_permissions(fs::Permissions::from_mode(metadata.mode() & 0o7777 & !OTHERS))
 }
 
-/// Whoever owns a file can read and change it, whatever its mode says.
+/// Checks the owner of a file, who can read and change it whatever its mode.
 fn is_ours(path: &Path, metadata: &Metadata, data: &Path) -> Result<()> {
     let us = geteuid().as_raw();
     ensure!(
@@ -147,7 +147,7 @@ fn is_ours(path: &Path, metadata: &Metadata, data: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Warns of a file with a secret that every user of the machine can read.
+/// Warns of a secret file that every user of the machine can read.
 pub(crate) fn warn_if_open(option: &str, path: &Path) {
     // Certificates' keys are often a group's, so that several servers can use them.
     if fs::metadata(path).is_ok_and(|metadata| metadata.mode() & 0o007 != 0) {

@@ -1,4 +1,4 @@
-//! From a configuration to a server that runs: the one place that names the store.
+//! Makes a server from a configuration. This is the only file that names the embedded store.
 
 use crate::{
     Place,
@@ -39,18 +39,18 @@ use std::{
 /// The store's directory inside the data directory.
 const STORE: &str = "store";
 
-/// How long an account must wait between two POP3 logins: not at all, since a login costs little here.
+/// The shortest time between two POP3 logins of an account: none, since a login is cheap.
 const LOGIN_DELAY: Duration = Duration::ZERO;
 
-/// How long a client waits for the answer to a wrong password.
+/// The delay of the answer to a wrong password.
 const FAILED_LOGIN_DELAY: Duration = Duration::from_secs(1);
 
-/// Where the configuration of a place is, if it has one.
+/// Returns the path of the configuration, if there is one.
 pub(crate) fn config_path(place: &Place) -> Result<Option<PathBuf>> {
     place.config.clone().map_or_else(find::find, |path| Ok(Some(path)))
 }
 
-/// The configuration that applies at a place, with where it comes from.
+/// Returns the configuration with the source of each value.
 pub(crate) fn source(place: &Place) -> Result<Source> {
     let found = config_path(place)?;
     let mut source = found.map_or_else(Source::defaults, |path| Source::read(&path))?;
@@ -60,12 +60,12 @@ pub(crate) fn source(place: &Place) -> Result<Source> {
     Ok(source)
 }
 
-/// The configuration that applies at a place.
+/// Returns the configuration.
 pub(crate) fn config(place: &Place) -> Result<Config> {
     Ok(source(place)?.config)
 }
 
-/// Fails where there is no store, with what may be wrong.
+/// Checks that there is a store. The error says what may be wrong.
 pub(crate) fn expect_store(data: &Path) -> Result<()> {
     let is_missing = fs::symlink_metadata(data.join(STORE))
         .is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
@@ -78,8 +78,8 @@ pub(crate) fn expect_store(data: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Opens the store in a data directory, and makes its directory if there is none. The keys of the passwords
-/// in it are in `key_file`, else in a file beside it.
+/// Opens the store in a data directory, creating it if it does not exist. The keys of its sealed passwords are in
+/// `key_file`, else in a file beside the store.
 pub(crate) fn open_store(data: &Path, key_file: Option<&Path>) -> Result<Arc<dyn Store>> {
     data_directory::check(data)?;
     private::claim(data)?;
@@ -91,12 +91,12 @@ pub(crate) fn open_store(data: &Path, key_file: Option<&Path>) -> Result<Arc<dyn
     Ok(Arc::new(store?))
 }
 
-/// The system's clock, as the server takes it.
+/// Returns the system's clock.
 pub(crate) fn clock() -> Arc<SystemClock> {
     Arc::new(SystemClock)
 }
 
-/// TLS to other servers.
+/// Returns the TLS settings for other servers.
 pub(crate) fn client_tls(authorities: &[PathBuf]) -> Result<ClientTls> {
     let mut certificates = Vec::new();
     for path in authorities {
@@ -105,7 +105,7 @@ pub(crate) fn client_tls(authorities: &[PathBuf]) -> Result<ClientTls> {
     Ok(ClientTls::new(&certificates)?)
 }
 
-/// Returns what collects messages from other servers, for a program that is no server.
+/// Returns the collectors, for a command that runs without a server.
 pub(crate) fn means(config: &Config) -> Result<Means> {
     let net = Arc::new(SystemNet::default());
     let net: Arc<dyn Net> = match config.dns.servers.is_empty() {
@@ -116,7 +116,7 @@ pub(crate) fn means(config: &Config) -> Result<Means> {
     Ok(Means { net, tls, clock, message_size: config.limits.message_size.0 })
 }
 
-/// Where names are looked up.
+/// Returns the resolver.
 fn resolver(config: &Config) -> Result<Arc<dyn Resolver>> {
     let validation = match (config.dns.dnssec, &config.dns.trust_anchor) {
         (_, Some(path)) => Validation::Always(Some(dns::trust_anchors(path)?)),
@@ -136,8 +136,8 @@ fn resolver(config: &Config) -> Result<Arc<dyn Resolver>> {
     }
 }
 
-/// What a server stands on. `umask` is what the program was started with: who may connect to the Unix
-/// sockets that the configuration names is the operator's choice.
+/// Returns the outside world of a server. `umask` is the one that the program was started with: the operator
+/// chooses who may connect to the Unix sockets that the configuration names.
 pub(crate) fn world(store: Arc<dyn Store>, config: &Config, umask: u32) -> Result<World> {
     let resolver = resolver(config)?;
     let tls = client_tls(&config.tls.authorities)?;
@@ -149,7 +149,7 @@ pub(crate) fn world(store: Arc<dyn Store>, config: &Config, umask: u32) -> Resul
     Ok(World { store, clock: clock(), net, resolver, tls })
 }
 
-/// A server's settings.
+/// Returns the server's settings.
 pub(crate) fn settings(config: &Config) -> Result<Settings> {
     let listeners: Vec<_> = config
         .listen
@@ -203,7 +203,7 @@ pub(crate) fn settings(config: &Config) -> Result<Settings> {
     })
 }
 
-/// Checks what `settings` and `world` would read of the files that a configuration names.
+/// Checks the files that a configuration names, as `settings` and `world` would read them.
 pub(crate) fn check(config: &Config) -> Result<()> {
     warn_of_open_files(config);
     warn_of_open_passwords(config);
@@ -218,7 +218,7 @@ pub(crate) fn check(config: &Config) -> Result<()> {
     Ok(())
 }
 
-/// Secrets that every user of the machine can read are none.
+/// Warns of secrets that every user of the machine can read.
 fn warn_of_open_files(config: &Config) {
     let (tls, relay, oauth) = (&config.tls, &config.relay, config.oauth.as_ref());
     let keys = tls.key.iter().chain(tls.also.iter().map(|also| &also.key));
@@ -231,7 +231,7 @@ fn warn_of_open_files(config: &Config) {
     }
 }
 
-/// Passwords that mail programs say in plaintext can be read by whoever is between.
+/// Warns of listeners on which mail programs send passwords in plaintext.
 fn warn_of_open_passwords(config: &Config) {
     for Listen { protocol, address, tls } in &config.listen {
         let is_far = matches!(address, Endpoint::Tcp(address) if !address.ip().is_loopback());
@@ -277,7 +277,7 @@ fn certificate(config: &Config) -> Result<Tls> {
     Tls::load(files).context("[tls]")
 }
 
-/// The certificates that the configuration names, the server's own first.
+/// Returns the certificates that the configuration names, the server's own first.
 fn certificate_files(config: &Config) -> Vec<CertificateFiles> {
     let own = config.tls.certificate.clone().zip(config.tls.key.clone());
     let also = config
@@ -299,7 +299,7 @@ const fn kind(protocol: Protocol) -> Kind {
     }
 }
 
-/// The configuration's word for what a listener serves.
+/// Returns the service that the configuration's word names.
 pub(crate) const fn protocol(kind: Kind) -> Protocol {
     match kind {
         Kind::Smtp => Protocol::Smtp,

@@ -1,3 +1,3 @@
-//! How mail is read: the answers to a POP3 session's questions. Other protocols will stand beside it.
+//! Reading mail: the answers to a POP3 session's questions. Other protocols will join it here.
 
 pub mod maildrop;

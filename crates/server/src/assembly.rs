@@ -1,4 +1,5 @@
-//! The server put together: who is handed what, what runs beside the sessions, and how it is started, reloaded and stopped.
+//! Puts the server together: which part is given which other, what runs beside the sessions, and how the server is
+//! started, reloaded and stopped. `posta serve` and the tests call it.
 
 pub(crate) mod services;
 
@@ -26,18 +27,18 @@ use tokio::{
     time::timeout,
 };
 
-/// How long sessions that have something in hand may take to finish it when the server stops.
+/// How long busy sessions may take to finish when the server stops.
 const GRACE: Duration = Duration::from_secs(10);
 
-/// The server did not start.
+/// Why the server did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// An address cannot be listened on.
+    /// A listener's address cannot be bound.
     #[error("cannot listen on {endpoint}: {}", socket_words::cannot_listen(endpoint, cause))]
     Bind {
-        /// Which.
+        /// The address.
         endpoint: Endpoint,
-        /// Why.
+        /// The system's error.
         cause: io::Error,
     },
     /// A listener offers TLS, and there is no certificate.
@@ -46,28 +47,28 @@ pub enum StartError {
     /// The store cannot be read.
     #[error("the store cannot be read: {0}")]
     Store(#[from] StoreError),
-    /// The TLS library lacks what it should have.
+    /// The TLS library lacks an algorithm that it should have.
     #[error("TLS to other servers cannot be used: {0}")]
     Tls(#[from] rustls::Error),
 }
 
-/// What a server stands on: each can be replaced, so that the whole also runs in memory.
+/// The outside world of a server. Each part can be replaced, so that the whole server also runs in memory.
 #[derive(Clone)]
 pub struct World {
-    /// Where mail is kept.
+    /// The store.
     pub store: Arc<dyn Store>,
-    /// Time, ids and randomness.
+    /// The source of time, ids and randomness.
     pub clock: Arc<dyn Clock>,
-    /// Connections.
+    /// Opens and accepts connections.
     pub net: Arc<dyn Net>,
-    /// Where other servers are.
+    /// Finds other servers in DNS.
     pub resolver: Arc<dyn Resolver>,
-    /// TLS to other servers.
+    /// Negotiates TLS with other servers.
     pub tls: ClientTls,
 }
 
 impl World {
-    /// Returns what collects from other servers, messages of at most `message_size` octets.
+    /// Returns the collectors of mailboxes elsewhere, which accept messages of at most `message_size` octets.
     #[must_use]
     pub fn collectors(&self, message_size: u64) -> Collectors {
         let Self { store, clock, net, tls, .. } = self.clone();
@@ -75,10 +76,10 @@ impl World {
     }
 }
 
-/// A server that serves.
+/// A running server.
 pub struct Server {
     listening: Vec<(Kind, Endpoint)>,
-    /// What each listener gives to sessions that begin now.
+    /// The service that each listener gives to new sessions.
     serving: Vec<Arc<Adjustable<Service>>>,
     services: Services,
     stop: watch::Sender<bool>,
@@ -87,10 +88,10 @@ pub struct Server {
 }
 
 impl Server {
-    /// Binds every socket and begins to serve.
+    /// Binds every socket and starts to serve.
     ///
     /// # Errors
-    /// When a socket cannot be bound, or TLS is to be offered without a certificate.
+    /// Fails when a socket cannot be bound, or when a listener offers TLS and there is no certificate.
     pub async fn start(settings: Settings, world: World) -> Result<Self, StartError> {
         let (stop, stopping) = watch::channel(false);
         let (alive, sessions) = mpsc::channel(1);
@@ -135,18 +136,18 @@ impl Server {
         Ok(Self { listening, serving, services, stop, tasks, sessions })
     }
 
-    /// What it serves, and where: in the order of the settings.
+    /// Returns the kind and the address of each listener, in the order of the settings.
     #[must_use]
     pub fn listening(&self) -> &[(Kind, Endpoint)] {
         &self.listening
     }
 
-    /// Has other settings hold, for sessions that begin from now on and for what is sent out. Those that were
-    /// given out at the start stay: `hostname`, `memory`, `oauth`, `listeners`, `control`, and of `relay` the
-    /// addresses; what collects from other servers keeps its `message_size`.
+    /// Applies new settings to new sessions and to outgoing mail. Settings that were handed out at the start do not
+    /// change: `hostname`, `memory`, `oauth`, `listeners`, `control`, the addresses of `relay`, and the
+    /// `message_size` of collecting.
     ///
     /// # Errors
-    /// When the certificates do not fit the listeners; then nothing changes.
+    /// Fails when the certificates do not fit the listeners; then nothing changes.
     pub fn reload(&mut self, settings: Settings) -> Result<(), StartError> {
         let tls = settings.tls.clone();
         let services = self.services.under(settings);
@@ -167,14 +168,13 @@ impl Server {
         Ok(())
     }
 
-    /// Stops: takes no connections any more, ends the sessions that wait, lets those that have
-    /// something in hand finish it for a bounded time.
+    /// Stops the server: closes the listeners, ends idle sessions, and gives busy ones a bounded time to finish.
     pub async fn stop(mut self) {
-        // An error means that nothing is left to stop.
+        // An error means that nothing runs any more.
         let _ = self.stop.send(true);
         let ended = async {
             while self.tasks.join_next().await.is_some() {}
-            // Ends when the last session drops its sender.
+            // Completes when the last session drops its sender.
             let _ = self.sessions.recv().await;
         };
         if timeout(GRACE, ended).await.is_err() {

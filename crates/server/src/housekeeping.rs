@@ -1,4 +1,4 @@
-//! What the server does by the clock: reading renewed certificates, purging what is due.
+//! Periodic work: reads renewed certificates and purges removed messages and old history. `assembly` starts it.
 
 use crate::{access::maildrop, limits::adjustable::Adjustable};
 use posta_mail::{Domain, Timestamp};
@@ -7,14 +7,14 @@ use posta_store::{Store, StoreError};
 use std::{sync::Arc, time::Duration};
 use tokio::{sync::watch, task::spawn_blocking, time::sleep};
 
-/// How often the certificates' files are looked at for a change.
+/// How often the certificate files are checked for changes.
 const RELOAD_EVERY: Duration = Duration::from_secs(10);
 
-/// How often removed messages whose time has come are purged.
+/// How often removed messages whose purge time has come are purged.
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
 
-/// Reads renewed certificates, so that nobody has to restart the server for them, and tells what is wrong with
-/// them on a server of this name.
+/// Reads renewed certificates, so that the server need not be restarted for them, and warns of certificates that
+/// do not fit the server's name.
 pub(crate) async fn follow_certificates(
     tls: Tls,
     hostname: Domain,
@@ -32,7 +32,7 @@ pub(crate) async fn follow_certificates(
             () = sleep(RELOAD_EVERY) => {}
             _ = stopping.wait_for(|&stopping| stopping) => return,
         }
-        // Files are read where no session waits for them.
+        // Files are read on a blocking thread, where no session waits for them.
         let read = tls.clone();
         let Ok(reloaded) = spawn_blocking(move || read.reload()).await else { return };
         match reloaded {
@@ -53,7 +53,7 @@ const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// How long the history is kept.
 const REMEMBERED: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
-/// Purges what is due, now and then.
+/// Purges what is due, periodically.
 pub(crate) async fn sweep(
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,

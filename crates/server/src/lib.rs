@@ -1,13 +1,13 @@
 //! The mail server: what stands between the protocol engines, the network and the store.
 //!
 //! [`assembly::Server::start`] binds every socket and serves until [`assembly::Server::stop`]. A server stands on a
-//! [`assembly::World`]: a store, a clock, a network and a resolver, each of which can be replaced, so that the whole server also runs
-//! in memory, in virtual time.
+//! [`assembly::World`]: a store, a clock, a network and a resolver, each of which can be replaced, so that the
+//! whole server also runs in memory, in virtual time.
 //!
-//! Each folder is a floor. A message comes in by [`listen`] and [`receive`] (or [`collect`]), is put into mailboxes and the queue by
-//! [`deliver`], leaves by [`send`], and is read by [`access`]. [`login`] says who somebody is, [`directory`] where an address
-//! leads; [`reports`] tells senders and domains what became of their mail; [`admin`] answers the operator. `cargo xtask
-//! tidy` knows which floor may import which.
+//! Each folder is a floor. A message enters by [`listen`] and [`receive`] (or [`collect`]), is put into mailboxes and
+//! the queue by [`deliver`], leaves by [`send`], and is read by [`access`]. [`login`] authenticates users,
+//! [`directory`] resolves addresses, [`reports`] tells senders and domains what became of their mail, and [`admin`]
+//! serves the operator. `cargo xtask tidy` checks which floor may import which.
 
 pub mod access;
 pub mod admin;

@@ -30,28 +30,28 @@ use tokio::{
     time::sleep,
 };
 
-/// How long to wait after a connection could not be accepted, as with no file descriptors left.
+/// The pause after a connection could not be accepted, for example because no file descriptors are left.
 const BREATHER: Duration = Duration::from_millis(100);
 
-/// Connections taken before the sessions that there are have their turn: in a flood of them the next one is
-/// always there.
+/// The number of connections accepted before existing sessions get a turn: in a flood, there is always another
+/// connection to accept.
 const AT_ONCE: u32 = 4;
 
-/// The protocol of a listener's sessions, with what they need.
+/// The protocol of a listener's sessions, with the state that they need.
 #[derive(Clone)]
 pub enum Protocol {
     /// SMTP, submission or LMTP.
     Smtp {
         /// The engine's settings.
         profile: Arc<SmtpProfile>,
-        /// What the sessions share.
+        /// The state that the sessions share.
         acceptor: Arc<Acceptor>,
     },
     /// POP3.
     Pop3 {
         /// The engine's settings.
         profile: Arc<Pop3Profile>,
-        /// What the sessions share.
+        /// The state that the sessions share.
         maildrops: Arc<Maildrops>,
         /// Whether passwords are accepted in plaintext from anywhere, not only from this machine.
         plaintext_login: bool,
@@ -60,10 +60,10 @@ pub enum Protocol {
     Web(Arc<Policy>),
 }
 
-/// What a listener's sessions share.
+/// The state that a listener's sessions share.
 #[derive(Clone)]
 pub struct Service {
-    /// The protocol that they speak.
+    /// Their protocol.
     pub protocol: Protocol,
     /// The networks whose connections begin with a PROXY header.
     pub proxies: Vec<IpNet>,
@@ -77,10 +77,10 @@ pub struct Service {
     pub clients: Arc<Clients>,
 }
 
-/// Counts the sessions, in all and of each client.
+/// Counts sessions, in total and for each client.
 #[derive(Debug, Default)]
 pub struct Clients {
-    /// The most sessions in all.
+    /// The most sessions in total.
     pub(crate) limit: Limit,
     /// The most sessions of one client network.
     pub(crate) limit_each: Limit,
@@ -93,7 +93,7 @@ struct Sessions {
     each: HashMap<ClientNetwork, u32>,
 }
 
-/// A session that is counted until this is dropped.
+/// A counted session. Dropping this ends the count.
 struct Counted {
     clients: Arc<Clients>,
     /// `None` for a Unix socket, whose clients are all on this machine.
@@ -101,13 +101,13 @@ struct Counted {
 }
 
 impl Clients {
-    /// Allows `limit` sessions at once, and `limit_each` to each client; 0 for any number.
+    /// Returns a counter that allows `limit` sessions at once, and `limit_each` for each client; 0 means no limit.
     #[must_use]
     pub fn new(limit: u32, limit_each: u32) -> Self {
         Self { limit: Limit::new(limit), limit_each: Limit::new(limit_each), ..Self::default() }
     }
 
-    /// Counts a session, if the client may have one more.
+    /// Counts a session, if the limits allow the client one more.
     fn admit(self: &Arc<Self>, client: ClientAddress) -> Option<Counted> {
         let client = ClientNetwork::of_client(client);
         let mut sessions = self.sessions.lock();
@@ -140,8 +140,8 @@ impl Drop for Counted {
     }
 }
 
-/// Takes connections until the server stops, and gives each the service of that moment. `alive` is held by every session, so that whoever has
-/// its receiver knows when the last one has ended.
+/// Accepts connections until the server stops, and gives each the service current at that moment. Every session
+/// holds a clone of `alive`, so its receiver is told when the last one has ended.
 pub async fn listen(
     mut listener: Box<dyn Listener>,
     service: Arc<Adjustable<Service>>,
@@ -241,8 +241,8 @@ impl Service {
         Ok(())
     }
 
-    /// Turns away a connection beyond the limits. In implicit TLS, saying so would cost as much as a session, so the
-    /// connection is just closed.
+    /// Rejects a connection beyond the limits. With implicit TLS, a reply would cost as much as a session, so the
+    /// connection is simply closed.
     async fn turn_away(&self, stream: Box<dyn Stream>, client: ClientAddress) -> io::Result<()> {
         if let Protocol::Smtp { acceptor, .. } = &self.protocol {
             acceptor.refusals.tell_turned_away(client).await;
@@ -293,7 +293,7 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
     use tracing::{Event, Metadata, Subscriber, span};
 
-    /// Has no descriptors for so many times, then nothing comes.
+    /// A listener that fails this many times for lack of descriptors and then stays silent.
     struct Exhausted(u32);
 
     impl Listener for Exhausted {
@@ -308,7 +308,7 @@ mod tests {
         }
     }
 
-    /// Counts the lines that a log would have.
+    /// A log that counts its lines.
     struct Lines(Arc<AtomicUsize>);
 
     impl Subscriber for Lines {
@@ -334,7 +334,7 @@ mod tests {
         fn exit(&self, _: &span::Id) {}
     }
 
-    /// Forty warnings a second are a way to fill the disk.
+    /// An attacker must not be able to fill the disk with forty warnings a second.
     #[tokio::test(start_paused = true)]
     async fn an_outage_is_two_lines_of_the_log() {
         let lines = Arc::new(AtomicUsize::new(0));

@@ -1,4 +1,4 @@
-//! How a server is set up: what the program's configuration comes to.
+//! The settings of a server, as `posta/src/wiring.rs` makes them from the configuration.
 
 use crate::{
     login::oauth::OAuthSettings,
@@ -10,97 +10,97 @@ use posta_net::{tls::server::Tls, transport::Endpoint};
 use posta_smtp::server::Limits as SmtpLimits;
 use std::{path::PathBuf, time::Duration};
 
-/// How a server is set up. There are no defaults here: the program's options have them, and nothing else.
+/// The settings of a server. They have no defaults: only the program's options do.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// The server's name for itself.
     pub hostname: Domain,
-    /// Octets of content that a message may have.
+    /// The largest content of a message, in octets.
     pub message_size: u64,
-    /// Sessions at once; 0 for any number.
+    /// The most sessions at once; 0 means no limit.
     pub sessions: u32,
-    /// Sessions that a client may have at once; 0 for any number.
+    /// The most sessions of one client at once; 0 means no limit.
     pub sessions_per_client: u32,
-    /// What an SMTP session may do at most.
+    /// The limits of an SMTP session.
     pub smtp_limits: SmtpLimits,
-    /// Whether SCRAM-SHA-256-PLUS is offered in TLS. It is taken in any case.
+    /// Whether SCRAM-SHA-256-PLUS is offered in TLS. It is accepted in any case.
     pub channel_binding: bool,
-    /// Whom to ask about the tokens of those who log in with one.
+    /// The server that is asked about OAuth tokens.
     pub oauth: Option<OAuthSettings>,
-    /// Octets of messages that may be in memory at once while they arrive. When they are used up,
-    /// what arrives is written to the store in smaller pieces.
+    /// The most octets of arriving messages that are held in memory at once. When they are used up, content is
+    /// written to the store in smaller pieces.
     pub memory: usize,
-    /// Whether a bare CR or LF from another server becomes CRLF, instead of refusing the message.
+    /// Whether a bare CR or LF from another server becomes CRLF; otherwise the message is refused.
     pub normalise_newlines: bool,
-    /// From where a connection begins with a PROXY header, at every listener.
+    /// The networks whose connections begin with a PROXY header, at every listener.
     pub proxies: Vec<IpNet>,
-    /// Which SMTP clients may speak for others, by XCLIENT.
+    /// The networks of SMTP clients that may speak for others (XCLIENT).
     pub forwarders: Vec<IpNet>,
-    /// Whether VRFY and EXPN tell who exists.
+    /// Whether VRFY and EXPN say which addresses exist.
     pub verify: bool,
     /// How far programs on this machine are trusted without a login.
     pub trust_loopback: LoopbackTrust,
-    /// From where mail for elsewhere is taken without a login.
+    /// The networks from which mail for other servers is accepted without a login.
     pub relays_for: Vec<IpNet>,
-    /// Recipients an hour to whom an account may submit messages; 0 for any number.
+    /// The most recipients an hour to whom an account may submit messages; 0 means no limit.
     pub submissions: u32,
-    /// How long a session may last; what is in hand then may end.
+    /// The longest duration of a session; a message in transfer may then still end.
     pub session_time: Duration,
-    /// How mail is handed out.
+    /// The settings of POP3.
     pub pop3: Pop3Settings,
-    /// Failed logins of one client, or for one account, in a quarter of an hour, beyond which it is
-    /// locked out for as long; 0 for any number.
+    /// The number of failed logins of one client, or for one account, in a quarter of an hour that causes a lock-out
+    /// of the same duration; 0 means no lock-outs.
     pub failed_logins: u32,
-    /// How long a client waits for the answer to a wrong password.
+    /// The delay of the answer to a wrong password.
     pub failed_login_delay: Duration,
-    /// How mail goes out.
+    /// The settings of outgoing mail.
     pub relay: RelaySettings,
-    /// What is told of our own servers (RFC 8461); its names are `hostname` where it has none.
+    /// Our own MTA-STS policy (RFC 8461). If it names no servers, it names `hostname`.
     pub policy: Policy,
-    /// Where to listen, and for what.
+    /// The listeners.
     pub listeners: Vec<ListenerSettings>,
     /// The certificate, if any listener offers TLS.
     pub tls: Option<Tls>,
-    /// Where the control socket goes, if there is to be one.
+    /// The path of the control socket, if there is one.
     pub control: Option<PathBuf>,
 }
 
-/// How mail is handed out.
+/// The settings of POP3.
 #[derive(Debug, Clone)]
 pub struct Pop3Settings {
-    /// How long a session may wait for a command (RFC 1939 §3: at least ten minutes).
+    /// How long a session may be idle (RFC 1939 §3: at least ten minutes).
     pub autologout: Duration,
-    /// How long must pass between two logins to an account.
+    /// The shortest time between two logins to an account.
     pub login_delay: Duration,
-    /// Sessions that an account may have at once; 0 for any number.
+    /// The most sessions of one account at once; 0 means no limit.
     pub sessions_per_account: u32,
-    /// For how many days a message is kept once it was retrieved; none for ever.
+    /// The number of days for which a retrieved message is kept; `None` keeps it for ever.
     pub expire: Option<u32>,
-    /// Whether APOP is offered, to the accounts that have a secret for it.
+    /// Whether APOP is offered, for accounts that have a secret for it.
     pub apop: bool,
 }
 
-/// One listener.
+/// The settings of a listener.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ListenerSettings {
-    /// What it serves.
+    /// The service.
     pub kind: Kind,
-    /// Where.
+    /// The address.
     pub endpoint: Endpoint,
     /// How TLS is offered.
     pub tls: TlsMode,
 }
 
-/// What a listener serves.
+/// The service of a listener.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// SMTP between servers.
+    /// SMTP from other servers (port 25).
     Smtp,
-    /// Submission.
+    /// Submission by mail programs (RFC 6409).
     Submission,
-    /// LMTP.
+    /// LMTP (RFC 2033).
     Lmtp,
-    /// POP3.
+    /// POP3 (RFC 1939).
     Pop3,
     /// HTTPS, for the MTA-STS policy.
     Web,
@@ -109,21 +109,21 @@ pub enum Kind {
 /// How a listener offers TLS.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TlsMode {
-    /// Not at all.
+    /// No TLS.
     None,
-    /// By STARTTLS or STLS.
+    /// STARTTLS or STLS.
     StartTls,
-    /// From the start.
+    /// TLS from the start.
     Implicit,
 }
 
 /// How far programs on this machine are trusted without a login.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum LoopbackTrust {
-    /// Not at all: they log in.
+    /// They must log in.
     Nothing,
-    /// They submit mail for the mailboxes here.
+    /// They may submit mail for local mailboxes.
     Local,
-    /// They submit mail for here, and for other servers from addresses of the local domains.
+    /// They may also submit mail for other servers, from addresses of local domains.
     Anywhere,
 }

@@ -15,13 +15,13 @@ use posta_net::transport::Stream;
 use std::{convert::Infallible, io, time::Duration};
 use tokio::time::timeout;
 
-/// How long a connection may last: there is only one thing to fetch.
+/// The longest duration of a connection: there is only one document to fetch.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The policy's path (RFC 8461 §3.3).
 const PATH: &str = "/.well-known/mta-sts.txt";
 
-/// The most octets of a request's head.
+/// The largest head of a request, in octets.
 const HEAD: usize = 8 * 1024;
 
 /// Serves one connection.
@@ -44,7 +44,7 @@ pub async fn serve(stream: Box<dyn Stream>, policy: &Policy) -> io::Result<()> {
 
 fn answer<B>(request: &Request<B>, policy: &Policy) -> Response<Full<Bytes>> {
     let host = request.headers().get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
-    // The host name says whose policy is wanted: `mta-sts.x.test` has that of `x.test`.
+    // The host name says whose policy is requested: `mta-sts.x.test` has that of `x.test`.
     let is_ours = host.to_ascii_lowercase().starts_with("mta-sts.");
     let status = match (request.method(), request.uri().path()) {
         (&Method::GET | &Method::HEAD, PATH) if is_ours => StatusCode::OK,

@@ -4,37 +4,37 @@
 //! macros of its own that leave the types out, and writes docs/configuration.md from them.
 #![allow(dead_code, reason = "the program and `cargo xtask docs` use different parts of it")]
 
-/// An option of the configuration: all that is said of it anywhere is said here, once.
+/// An option of the configuration. Everything about the option is defined here, once.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Definition {
-    /// The name of its field; in the file it has hyphens in place of underscores.
+    /// The name of its field. In the file, the name has hyphens in place of underscores.
     pub(crate) field: &'static str,
-    /// The type of its value, as `options.rs` writes it, and what that wraps: `["Vec", "Span"]`.
+    /// The type of its value and the types that it wraps: `["Vec", "Span"]`.
     pub(crate) value: [&'static str; 2],
     /// Its documentation, line by line. The first line is its help, the rest follows an empty line.
     pub(crate) documentation: &'static [&'static str],
-    /// What it is where the file does not have it, as the file would have it.
+    /// The default, in the notation of the file.
     pub(crate) default: Option<&'static str>,
-    /// In words, what holds where the file does not have it and there is no default.
+    /// In words, what applies if the file has no value and there is no default.
     pub(crate) unset: &'static str,
-    /// How it is written, where the default is no good example.
+    /// An example, if the default is not a good one.
     pub(crate) example: &'static str,
     /// The unit of the number, such as `recipients`.
     pub(crate) of: &'static str,
-    /// What 0 means, if it is not just a number.
+    /// The meaning of 0, if it is special.
     pub(crate) zero: &'static str,
-    /// The least that it may be.
+    /// The smallest allowed value.
     pub(crate) least: &'static str,
-    /// Why less is refused, and what helps.
+    /// Why a smaller value is refused, and the cure.
     pub(crate) too_little: &'static str,
-    /// Whether a running server keeps what it had at its start.
+    /// Whether a change takes effect only at the next start.
     pub(crate) needs_restart: bool,
-    /// For tables in an array: what each of them is for.
+    /// For an array of tables: the subject of each.
     pub(crate) each: &'static str,
 }
 
 impl Definition {
-    /// One of which nothing is said beyond its documentation.
+    /// A definition with nothing but its documentation.
     pub(crate) const fn new(
         field: &'static str,
         value: [&'static str; 2],
@@ -56,17 +56,17 @@ impl Definition {
         }
     }
 
-    /// Returns its name in the file.
+    /// Returns the option's name in the file.
     pub(crate) fn name(&self) -> String {
         self.field.replace('_', "-")
     }
 
-    /// Whether its table cannot do without it, if it is no table itself.
+    /// Returns whether its table requires it, if it is not a table itself.
     pub(crate) fn is_needed(&self) -> bool {
         self.default.is_none() && self.value[0] != "Option"
     }
 
-    /// Returns how it is written, as the file has it; nothing for a table.
+    /// Returns an example in the notation of the file; empty for a table.
     pub(crate) fn example(&self) -> &'static str {
         if self.example.is_empty() { self.default.unwrap_or_default() } else { self.example }
     }
@@ -79,13 +79,13 @@ pub(crate) struct Section {
     pub(crate) holder: &'static str,
     /// Its name in the file; empty for the top of the file.
     pub(crate) path: &'static str,
-    /// What it is for, line by line.
+    /// Its documentation, line by line.
     pub(crate) documentation: &'static [&'static str],
     /// Its options, in the order of the manual.
     pub(crate) options: &'static [Definition],
 }
 
-/// A type whose values are words: each word, and what it means.
+/// A type whose values are words, with the meaning of each.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Vocabulary {
     /// The type.
@@ -94,10 +94,10 @@ pub(crate) struct Vocabulary {
     pub(crate) words: &'static [(&'static str, &'static str)],
 }
 
-/// An option that there was: its table, its name, and what holds instead.
+/// A former option: its table, its name, and what applies instead.
 pub(crate) type Removed = (&'static str, &'static str, &'static str);
 
-/// Makes `SECTIONS` of the definitions.
+/// Generates `SECTIONS` from the definitions.
 macro_rules! sections {
     ($(
         $(#[doc = $about:literal])*
@@ -125,7 +125,7 @@ macro_rules! sections {
     };
 }
 
-/// Makes `VOCABULARIES` of the definitions.
+/// Generates `VOCABULARIES` from the definitions.
 macro_rules! vocabularies {
     ($($how:ident $holder:ident { $($variant:ident = $word:literal: $means:literal),* $(,)? })*) => {
         /// Every type whose values are words.

@@ -1,5 +1,5 @@
-//! Where the configuration is: where `--config` says, else where `POSTA_CONFIG` does, else in one of two
-//! places, else nowhere.
+//! Finds the configuration file: the path in `--config`, else in `POSTA_CONFIG`, else one of two usual places, else
+//! none.
 
 use anyhow::{Result, ensure};
 use rustix::process::geteuid;
@@ -9,16 +9,16 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Where it is for the whole machine.
+/// The configuration of the machine.
 pub(crate) const SYSTEM: &str = "/etc/posta/posta.toml";
 
-/// Where it is for whoever tries things out.
+/// The configuration in the current directory, for trying things out.
 pub(crate) const HERE: &str = "posta.toml";
 
-/// Returns where the configuration is, unless it is named: none if there is none.
+/// Returns the path of the configuration when none is named, or `None` if there is none.
 ///
 /// # Errors
-/// When the one in the current directory is somebody else's, who could send our mail anywhere with it.
+/// Fails when the one in the current directory belongs to another user, who could redirect our mail with it.
 pub(crate) fn find() -> Result<Option<PathBuf>> {
     find_in(Path::new(SYSTEM), Path::new(HERE))
 }

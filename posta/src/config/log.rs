@@ -2,15 +2,15 @@
 
 use clap::ValueEnum;
 
-/// How much the log tells: each level tells what those before it do, too.
+/// The level of the log. Each level includes those before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
 pub(crate) enum Level {
-    /// What keeps the server from doing its work.
+    /// Faults that keep the server from doing its work.
     Error,
-    /// What somebody has to look after before it does.
+    /// Problems that somebody should look after before they become faults.
     Warn,
-    /// What became of each message and each login, and starts, stops and reloads.
+    /// The outcome of each message and login, and starts, stops and reloads.
     Info,
-    /// What explains the rest, such as sessions that broke off.
+    /// Details that explain the rest, such as broken-off sessions.
     Debug,
 }

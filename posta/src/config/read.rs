@@ -1,5 +1,5 @@
-//! Reading a file into the types of `options.rs`, so that whoever writes a wrong word, a word of the wrong kind or a
-//! value without brackets is told the line, what is wanted there, and how it is written.
+//! Reads a file into the types of `options.rs`. An error for a wrong word, a value of the wrong kind or a missing
+//! bracket names the line, the expected value, and an example.
 
 use super::definition::{Definition, Section};
 use std::ops::Range;
@@ -8,33 +8,33 @@ use toml::{
     de::{DeTable, DeValue},
 };
 
-/// A mistake, and where it begins in the file.
+/// An error and its offset in the file.
 #[derive(Debug)]
 pub(super) struct Mistake {
     pub(super) at: usize,
     pub(super) words: String,
 }
 
-/// What is read, or the mistake in it.
+/// The value, or the error in it.
 pub(super) type Read<T> = Result<T, Mistake>;
 
-/// A value as the file has it.
+/// A value as it is written in the file.
 pub(super) type Written<'f> = Spanned<DeValue<'f>>;
 
-/// Returns a mistake.
+/// Returns an error.
 pub(super) fn mistake<T>(at: &Range<usize>, words: String) -> Read<T> {
     Err(Mistake { at: at.start, words })
 }
 
-/// What an option may be: each type knows how it is written, and what to say to whoever wrote something else.
+/// The type of an option's value. It knows its notation, and the error for anything else.
 pub(super) trait Value: Sized + PartialEq {
-    /// Whether it is a table, `[name]`, and a list of it `[[name]]`.
+    /// Whether the value is a table, `[name]`; a list of them is `[[name]]`.
     const IS_TABLE: bool = false;
 
-    /// Reads a value.
+    /// Parses a value.
     fn read(value: &Written<'_>, slot: &Slot) -> Read<Self>;
 
-    /// Returns what holds where the file has no value: the default, for most types.
+    /// Returns the value that applies when the file has none: the default, for most types.
     fn absent(slot: &Slot, table: &Range<usize>) -> Read<Self> {
         match slot.definition.default {
             Some(default) => read_as(default, slot),
@@ -43,12 +43,12 @@ pub(super) trait Value: Sized + PartialEq {
         }
     }
 
-    /// Returns how large it is, to be compared with the least that is allowed.
+    /// Returns the value as a number, to be compared with the smallest allowed.
     fn rank(&self) -> Option<u64> {
         None
     }
 
-    /// Adds the options that differ in `new`, and that a running server cannot change.
+    /// Adds the options that differ in `new` and cannot be changed while the server runs.
     fn fixed(&self, new: &Self, slot: &Slot, found: &mut Vec<String>) {
         if slot.definition.needs_restart && self != new {
             found.push(slot.path());
@@ -56,53 +56,53 @@ pub(super) trait Value: Sized + PartialEq {
     }
 }
 
-/// A table whose type is made from the definitions.
+/// A table whose type is generated from the definitions.
 pub(super) trait Table: Value {
-    /// The definitions.
+    /// The definitions of its options.
     fn section() -> &'static Section;
 
-    /// Reads its options.
+    /// Reads the options of the table.
     fn read_options(found: &Found<'_, '_>) -> Read<Self>;
 
-    /// Adds the options in it that differ in `new`, and that a running server cannot change.
+    /// Adds the options of the table that differ in `new` and cannot be changed while the server runs.
     fn fixed_options(&self, new: &Self, found: &mut Vec<String>);
 }
 
-/// Where an option stands.
+/// The place of an option.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Slot {
-    /// The table it stands in.
+    /// The name of its table.
     pub(super) section: &'static Section,
     pub(super) definition: &'static Definition,
 }
 
 impl Slot {
-    /// Returns the slot of a field.
+    /// Returns the place of a field.
     pub(super) fn of(section: &'static Section, field: &str) -> Self {
         // Fields and definitions are made from the same words.
         let index = section.options.iter().position(|option| option.field == field);
         Self { section, definition: &section.options[index.unwrap_or_default()] }
     }
 
-    /// Returns its name, with that of its table.
+    /// Returns the option's name, preceded by its table's.
     pub(super) fn path(&self) -> String {
         let (table, name) = (self.section.path, self.definition.name());
         if table.is_empty() { name } else { format!("{table}.{name}") }
     }
 
-    /// Refuses a value of another kind.
+    /// Returns the error for a value of the wrong kind.
     pub(super) fn wanted<T>(&self, at: &Range<usize>, what: &str) -> Read<T> {
         let (name, example) = (self.definition.name(), self.definition.example());
         mistake(at, format!("{} is {what}, as {name} = {example}", self.path()))
     }
 
-    /// Refuses a value whose kind is right.
+    /// Returns the error for a value of the right kind that is not allowed.
     pub(super) fn wrong<T>(&self, at: &Range<usize>, words: &str) -> Read<T> {
         mistake(at, format!("{}: {words}", self.path()))
     }
 }
 
-/// Reads a definition's own text.
+/// Parses a value in a definition.
 fn read_as<T: Value>(text: &'static str, slot: &Slot) -> Read<T> {
     let line = format!("value = {text}");
     let wrong = |words| Mistake { at: 0, words };
@@ -111,7 +111,7 @@ fn read_as<T: Value>(text: &'static str, slot: &Slot) -> Read<T> {
     T::read(value, slot)
 }
 
-/// A table as the file has it.
+/// A table as it is written in the file.
 pub(super) struct Found<'t, 'f> {
     pub(super) section: &'static Section,
     pub(super) table: &'t DeTable<'f>,
@@ -161,7 +161,7 @@ pub(super) fn read_table<T: Table>(value: &Written<'_>, slot: &Slot) -> Read<T> 
     }
 }
 
-/// Returns an empty table, for one that the file leaves out.
+/// Returns an empty table, in place of one that the file omits.
 pub(super) fn absent_table<T: Table>(at: &Range<usize>) -> Read<T> {
     T::read_options(&Found { section: T::section(), table: &DeTable::default(), at: at.clone() })
 }
@@ -198,7 +198,7 @@ impl<T: Value> Value for Vec<T> {
         }
     }
 
-    /// That of the smallest.
+    /// The number of the smallest element.
     fn rank(&self) -> Option<u64> {
         self.iter().filter_map(T::rank).min()
     }
@@ -216,7 +216,7 @@ fn read_element<T: Value>(element: &Written<'_>, slot: &Slot) -> Read<T> {
     }
 }
 
-/// Makes the types that hold the tables.
+/// Generates the types of the tables.
 macro_rules! holders {
     ($(
         $(#[doc = $about:literal])*
@@ -270,18 +270,18 @@ macro_rules! holders {
     )*};
 }
 
-/// Makes the types whose values are words.
+/// Generates the types whose values are words.
 macro_rules! word_types {
     ($($how:ident $holder:ident { $($variant:ident = $word:literal: $means:literal),* $(,)? })*) => {
         $(word_types! { @ $how $holder { $($variant = $word: $means),* } })*
     };
     (@ enum $holder:ident { $($variant:ident = $word:literal: $means:literal),* }) => {
-        /// Which of the words is written.
+        /// Parses one of the words.
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
         pub(crate) enum $holder { $(#[doc = $means] $variant,)* }
 
         impl $holder {
-            /// Returns the word that the file has for it.
+            /// Returns the word as it is written in the file.
             #[allow(dead_code, reason = "few are printed")]
             pub(crate) const fn name(self) -> &'static str {
                 match self { $(Self::$variant => $word,)* }
@@ -318,7 +318,7 @@ macro_rules! word_types {
     };
 }
 
-/// Makes the types of `options.rs`, and what is known of them.
+/// Generates the types of `options.rs` and the tables of their definitions.
 macro_rules! options {
     ($($all:tt)*) => {
         use super::{definition::*, read::*, values::*};
@@ -329,7 +329,7 @@ macro_rules! options {
     };
 }
 
-/// Makes the words of `options.rs`.
+/// Generates the words of `options.rs`.
 macro_rules! words {
     ($($all:tt)*) => {
         vocabularies! { $($all)* }

@@ -15,23 +15,23 @@ use std::{
 };
 use toml::de::{DeTable, DeValue};
 
-/// A configuration, and where each of its values comes from.
+/// A configuration and the source of each of its values.
 #[derive(Debug)]
 pub(crate) struct Source {
-    /// The file; none where the defaults hold.
+    /// The file; `None` if all values are defaults.
     pub(crate) path: Option<PathBuf>,
     pub(crate) config: Config,
     text: String,
     survey: Survey,
-    /// Whether the command line names the data directory.
+    /// Whether the data directory is from the command line.
     is_data_given: bool,
 }
 
 impl Source {
-    /// Returns the configuration in which nothing is set.
+    /// Returns the configuration of an empty file.
     ///
     /// # Errors
-    /// Never, as long as the defaults of `options.rs` are values.
+    /// Never fails, unless a default in `options.rs` is invalid.
     pub(crate) fn defaults() -> Result<Self> {
         Self::parse(String::new())
     }
@@ -39,7 +39,7 @@ impl Source {
     /// Reads a file.
     ///
     /// # Errors
-    /// When it cannot be read; the error names the file, the line and the key.
+    /// Fails when the file cannot be read or is invalid; the error names the file, the line and the key.
     pub(crate) fn read(path: &Path) -> Result<Self> {
         let text = fs::read_to_string(path).map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => {
@@ -68,12 +68,12 @@ impl Source {
         Ok(Self { path: None, config, text, survey, is_data_given: false })
     }
 
-    /// Returns every option with what holds, in the order of the manual.
+    /// Returns every option with its value, in the order of the manual.
     pub(crate) fn settings(&self) -> Vec<Setting> {
         SECTIONS.iter().flat_map(|section| self.settings_of(section)).collect()
     }
 
-    /// Takes the data directory from the command line.
+    /// Sets the data directory from the command line.
     pub(crate) fn set_data(&mut self, data: &Path) {
         data.clone_into(&mut self.config.data);
         self.is_data_given = true;
@@ -106,7 +106,7 @@ impl Source {
         settings
     }
 
-    /// Returns what holds where the file has no table of a name.
+    /// Returns the values that apply when the file lacks a table.
     fn default_tables(&self, name: &str, holder: &Definition) -> Vec<Setting> {
         let line = format!("{name} = {}", holder.default.unwrap_or_default());
         let set = DeTable::parse(&line).ok().and_then(|table| survey(&table).ok());
@@ -122,7 +122,7 @@ impl Source {
         set.into_iter().map(default).collect()
     }
 
-    /// Returns the tables of a name that the file has: `listen[0]`, `listen[1]`; `oauth`.
+    /// Returns the tables of a name in the file: `listen[0]`, `listen[1]`; `oauth`.
     fn tables(&self, name: &str) -> Vec<String> {
         let mut tables: Vec<String> = Vec::new();
         for Set { path, .. } in &self.survey.set {
@@ -165,7 +165,7 @@ impl Source {
         self.survey.set.len()
     }
 
-    /// Returns what to tell of options in the file that there are no more.
+    /// Returns remarks on options in the file that no longer exist.
     pub(crate) fn outdated(&self) -> impl Iterator<Item = String> {
         let told =
             |Mistake { at, words }: &Mistake| format!("line {}: {words}", line(&self.text, *at));
@@ -173,17 +173,17 @@ impl Source {
     }
 }
 
-/// An option, and what holds.
+/// An option and its value.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Setting {
-    /// Its path; `listen[0].protocol` for one in an array of tables.
+    /// The option's path, such as `listen[0].protocol` in an array of tables.
     pub(crate) option: String,
     /// Its value as TOML, if there is one.
     pub(crate) value: Option<String>,
     pub(crate) origin: Origin,
 }
 
-/// Where a value comes from.
+/// The source of a value.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Origin {
     /// A line of the file.
@@ -192,11 +192,11 @@ pub(crate) enum Origin {
     Default,
     /// The command line.
     CommandLine,
-    /// Nowhere: the words say what holds.
+    /// No value; the words say what applies.
     Unset(&'static str),
 }
 
-/// Returns the line in which an octet stands.
+/// Returns the number of the line that contains an offset.
 fn line(text: &str, at: usize) -> usize {
     text[..at].matches('\n').count() + 1
 }

@@ -1,4 +1,5 @@
-//! What stands in a file: which options it sets and where, which words are no options, and which are none any more.
+//! Lists the keys of a configuration file: the options that it sets and where, unknown keys, and options that no
+//! longer exist.
 
 use super::{
     definition::{Definition, Section},
@@ -11,28 +12,28 @@ use toml::{
     de::{DeTable, DeValue},
 };
 
-/// How far a word may be from a key for that to be suggested (Jaro-Winkler, 1 is equal).
+/// The least similarity of a key that is suggested for an unknown one (Jaro-Winkler; 1 is equal).
 const SIMILAR: f64 = 0.8;
 
-/// What stands in a file.
+/// The keys of a file.
 #[derive(Debug, Default)]
 pub(super) struct Survey {
-    /// The options that it sets.
+    /// The options that the file sets.
     pub(super) set: Vec<Set>,
-    /// The options in it that there are no more: where, and what to say.
+    /// Options that no longer exist: the place of each, and a remark.
     pub(super) removed: Vec<Mistake>,
 }
 
 /// An option that a file sets.
 #[derive(Debug)]
 pub(super) struct Set {
-    /// Its path; `listen[0].protocol` for one in an array of tables.
+    /// The option's path, such as `listen[0].protocol` in an array of tables.
     pub(super) path: String,
-    /// Where its value stands in the file.
+    /// The byte range of its value in the file.
     pub(super) value: Range<usize>,
 }
 
-/// Looks through a file. A key that is unknown is a mistake.
+/// Lists the keys of a file. An unknown key is an error.
 pub(super) fn survey(file: &Spanned<DeTable<'_>>) -> Read<Survey> {
     let mut found = Survey::default();
     if let Some(top) = SECTIONS.first() {
@@ -44,7 +45,7 @@ pub(super) fn survey(file: &Spanned<DeTable<'_>>) -> Read<Survey> {
 }
 
 impl Survey {
-    /// Looks through a table, which stands at `path`.
+    /// Lists the keys of the table at `path`.
     fn look(
         &mut self,
         section: &Section,
@@ -100,12 +101,12 @@ impl Survey {
     }
 }
 
-/// Whether an option is a table, or a list of tables.
+/// Returns whether an option is a table or an array of tables.
 pub(super) fn is_table(option: &Definition) -> bool {
     SECTIONS.iter().any(|section| option.value.contains(&section.holder))
 }
 
-/// Says that a table cannot do without an option.
+/// Returns the error for a table that lacks a required option.
 fn needed(section: &Section, option: &Definition) -> String {
     let path = section.path;
     let mut holders = SECTIONS.iter().flat_map(|holder| holder.options);
@@ -117,7 +118,7 @@ fn needed(section: &Section, option: &Definition) -> String {
     format!("{table} needs {name}, as {name} = {}", option.example())
 }
 
-/// Says that a key is unknown, and what may be meant.
+/// Returns the error for an unknown key, with a suggestion.
 fn unknown(section: &Section, name: &str) -> String {
     let place = match section.path {
         "" => String::new(),

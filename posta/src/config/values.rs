@@ -1,4 +1,4 @@
-//! The types of values, and how each is written.
+//! The types of option values and their notations.
 
 pub(super) use super::log::Level;
 use super::read::{Read, Slot, Value, Written, mistake};
@@ -13,14 +13,14 @@ pub(super) use std::{net::IpAddr, path::PathBuf};
 use std::{net::SocketAddr, ops::Range, str::FromStr, time::Duration};
 use toml::de::DeValue;
 
-/// The port of name servers.
+/// The port of name servers (RFC 1035 §4.2).
 const DNS: u16 = 53;
 
-/// Octets below which a size without a unit is taken for one whose unit was forgotten. A message of 64 KiB is the
-/// least that every server takes (RFC 5321 §4.5.3.1.7).
+/// The size in octets below which a number without a unit is taken for one whose unit was forgotten. Every server
+/// accepts messages of 64 KiB (RFC 5321 §4.5.3.1.7).
 const PLAUSIBLE: u64 = 64 * 1024;
 
-/// What people look for under another name.
+/// Names that people use for options of another name.
 const OTHER_WORDS: [(&str, &str); 9] = [
     ("imap", "there is no IMAP server in Posta; mail programs collect by POP3"),
     ("imaps", "there is no IMAP server in Posta; mail programs collect by POP3"),
@@ -41,16 +41,16 @@ pub(crate) struct Span(pub(crate) Duration);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Octets(pub(crate) u64);
 
-/// How long to wait after each attempt.
+/// The wait after each attempt.
 pub(crate) type Retry = Vec<Span>;
 
 /// A name server: `192.0.2.53`, `192.0.2.53:5353`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct NameServer(pub(crate) SocketAddr);
 
-/// A type that is written as text in quotation marks.
+/// A type whose values are quoted text.
 pub(super) trait Text: Sized + PartialEq {
-    /// Reads a text that is not blank.
+    /// Parses a text that is not blank.
     fn parse(text: &str) -> Result<Self, String>;
 }
 
@@ -100,7 +100,7 @@ impl Text for Domain {
 }
 
 impl Text for IpNet {
-    /// A network, or one address.
+    /// A network or a single address.
     fn parse(text: &str) -> Result<Self, String> {
         if let Ok(ip) = text.parse::<IpAddr>() {
             return Ok(ip.into());
@@ -142,7 +142,7 @@ impl Text for Endpoint {
     }
 }
 
-/// Says what an address to listen on lacks.
+/// Returns the error for an incomplete address to listen on.
 fn no_endpoint(text: &str) -> String {
     let port = text.strip_prefix(':').unwrap_or(text).strip_prefix("*:").unwrap_or(text);
     let port = port.trim_start_matches([':', '*']);
@@ -194,7 +194,7 @@ impl FromStr for Span {
     }
 }
 
-/// Returns the seconds in a span that does not depend on the calendar, if they are whole.
+/// Returns the whole seconds of a span, if it does not depend on the calendar.
 fn whole_seconds(text: &str) -> Option<u64> {
     let span: jiff::Span = text.parse().ok()?;
     let duration = span.to_duration(SpanRelativeTo::days_are_24_hours()).ok()?;
@@ -220,7 +220,7 @@ impl Value for Octets {
 }
 
 impl Octets {
-    /// Reads a size of mail. Whoever writes a small number without a unit means no octets.
+    /// Parses the size of a message. A small number without a unit is refused: its unit was forgotten.
     pub(crate) fn plausible(text: &str) -> Result<Self, String> {
         let size: Self = text.parse()?;
         let has_unit = text.ends_with(|last: char| !last.is_ascii_digit());
@@ -304,9 +304,9 @@ impl Value for usize {
     }
 }
 
-/// A type that is true or false, or one of some words.
+/// A type whose values are true, false or one of several words.
 pub(super) trait Flag: Sized {
-    /// Returns what `true` and `false` mean.
+    /// Returns the value of `true` and `false`.
     fn of(flag: bool) -> Self;
 }
 
@@ -316,13 +316,13 @@ impl Flag for LoopbackTrust {
     }
 }
 
-/// Refuses what is neither a flag nor one of the words.
+/// Returns the error for a value that is neither a boolean nor one of the words.
 pub(super) fn no_flag<T>(at: &Range<usize>, slot: &Slot, words: &[(&str, &str)]) -> Read<T> {
     let flag = "is true or false, without quotation marks";
     mistake(at, format!("{} {flag}, or {}", slot.path(), explained(words)))
 }
 
-/// Returns the text that may be one of the words.
+/// Returns the text of a value, which may be one of the words.
 pub(super) fn read_word<'v>(
     value: &'v Written<'_>,
     slot: &Slot,
@@ -334,7 +334,7 @@ pub(super) fn read_word<'v>(
     }
 }
 
-/// Refuses a word, with what may be meant.
+/// Returns the error for an unknown word, with a suggestion.
 pub(super) fn unknown_word<T>(
     text: &str,
     at: &Range<usize>,
