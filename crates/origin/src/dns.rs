@@ -2,7 +2,7 @@
 
 mod zone;
 
-pub use zone::{Record, Zone, reverse_name};
+pub use zone::{Record, Zone, now_or_never, reverse_name};
 
 use std::{future::Future, net::IpAddr, pin::Pin};
 
@@ -52,9 +52,10 @@ impl Family {
 
 /// Looks up DNS records for the checks.
 ///
-/// Names are in ASCII, in any case, and have no dot at their end; so have names in answers. Aliases are followed. An
-/// answer with more than [`ANSWER_RECORDS`] or [`ANSWER_OCTETS`] is [`LookupError::Temporary`], as is a name that
-/// cannot be asked for; each look-up ends within a time that the implementation sets.
+/// Names are in ASCII, in any case, and have no dot at their end; so have names in answers. They can hold any
+/// characters, as SPF's macros bring them; one that DNS cannot have is [`LookupError::Nothing`]. Aliases are followed.
+/// An answer with more than [`ANSWER_RECORDS`] or [`ANSWER_OCTETS`] is [`LookupError::Temporary`]; each look-up ends
+/// within a time that the implementation sets.
 pub trait Lookup: Send + Sync {
     /// Looks up a name's texts (TXT). The strings of one record are joined without anything between them (RFC 7208
     /// §3.3, RFC 6376 §3.6.2.2); octets that are not UTF-8 are U+FFFD.

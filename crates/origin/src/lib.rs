@@ -6,3 +6,4 @@
 //! or a list of signatures, has a named limit.
 
 pub mod dns;
+pub mod spf;

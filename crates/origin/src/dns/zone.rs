@@ -4,9 +4,11 @@ use super::{ALIASES, ANSWER_OCTETS, ANSWER_RECORDS, Family, Lookup, LookupError,
 use std::{
     collections::HashMap,
     fmt::Write as _,
-    future::ready,
+    future::{Future, ready},
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    pin::pin,
     sync::atomic::{AtomicUsize, Ordering},
+    task::{Context, Poll, Waker},
 };
 
 /// One record of a [`Zone`].
@@ -24,7 +26,8 @@ pub enum Record {
     Ptr(String),
     /// Another name for this one.
     Cname(String),
-    /// No record: whatever is asked for under this name fails, as when its name servers time out.
+    /// No record: a look-up under this name fails if it has no other record of that type, as when its name servers
+    /// time out.
     Failure,
 }
 
@@ -95,9 +98,6 @@ impl Zone {
         let mut name = name.to_ascii_lowercase();
         for _ in 0..=ALIASES {
             let records = self.records.get(&name).ok_or(LookupError::Nothing)?;
-            if records.contains(&Record::Failure) {
-                return Err(LookupError::Temporary);
-            }
             let alias = records.iter().find_map(|record| match record {
                 Record::Cname(target) => Some(target),
                 _ => None,
@@ -109,6 +109,7 @@ impl Zone {
             let octets: usize = records.iter().map(octets).sum();
             let found: Vec<_> = records.iter().filter_map(read).collect();
             return match found.len() {
+                0 if records.contains(&Record::Failure) => Err(LookupError::Temporary),
                 0 => Err(LookupError::Nothing),
                 count if count > ANSWER_RECORDS || octets > ANSWER_OCTETS => {
                     Err(LookupError::Temporary)
@@ -155,6 +156,14 @@ impl Lookup for Zone {
             Record::Ptr(name) => Some(name.clone()),
             _ => None,
         })
+    }
+}
+
+/// Returns the output of a future that waits for nothing but a [`Zone`], which answers at once; `None` of another.
+pub fn now_or_never<F: Future>(future: F) -> Option<F::Output> {
+    match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(output) => Some(output),
+        Poll::Pending => None,
     }
 }
 

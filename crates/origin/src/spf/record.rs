@@ -1,0 +1,365 @@
+//! SPF records, read into types (RFC 7208 §4.5, §5, §6).
+
+use super::SpfResult;
+use super::macros::{MacroString, Place};
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    str::FromStr,
+};
+
+/// The most terms of a record. RFC 7208 §3.4 wants records to fit into a datagram, where 120 have room; each takes
+/// about fifty times as much memory as in the record.
+pub const TERMS: usize = 512;
+
+/// A record without a syntax error.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct SpfRecord {
+    /// The mechanisms, in order.
+    pub directives: Vec<Directive>,
+    /// Where the evaluation goes on if no mechanism matches.
+    pub redirect: Option<MacroString>,
+    /// Where the explanation of a fail is.
+    pub explanation: Option<MacroString>,
+}
+
+/// A mechanism and the result if it matches.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Directive {
+    /// [`SpfResult::Pass`], [`SpfResult::Fail`], [`SpfResult::SoftFail`] or [`SpfResult::Neutral`].
+    pub result: SpfResult,
+    /// What decides whether it matches.
+    pub mechanism: Mechanism,
+    /// The term as it was written.
+    pub text: Box<str>,
+}
+
+/// What can match a client (RFC 7208 §5).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Mechanism {
+    /// Every client.
+    All,
+    /// The clients that another domain's record lets pass.
+    Include(MacroString),
+    /// The addresses of a host.
+    A(Hosts),
+    /// The addresses of a domain's mail servers.
+    Mx(Hosts),
+    /// Clients whose validated name is within a domain; without one, within the domain of the record.
+    Ptr(Option<MacroString>),
+    /// A network.
+    Network(Network),
+    /// Any client, if a name has an IPv4 address.
+    Exists(MacroString),
+}
+
+/// A name and how much of its addresses counts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hosts {
+    /// The name; without one, the domain of the record.
+    pub domain: Option<MacroString>,
+    /// The bits that count of an IPv4 address.
+    pub v4: u8,
+    /// The bits that count of an IPv6 address.
+    pub v6: u8,
+}
+
+/// Addresses that begin with the same bits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Network {
+    /// One of them.
+    pub address: IpAddr,
+    /// How many bits are the same.
+    pub bits: u8,
+}
+
+impl Network {
+    /// Returns whether an address is one of these.
+    #[must_use]
+    pub fn contains(&self, address: IpAddr) -> bool {
+        match (self.address, address) {
+            (IpAddr::V4(one), IpAddr::V4(other)) => {
+                let differing = u32::from(one) ^ u32::from(other);
+                differing.leading_zeros() >= self.bits.into()
+            }
+            (IpAddr::V6(one), IpAddr::V6(other)) => {
+                let differing = u128::from(one) ^ u128::from(other);
+                differing.leading_zeros() >= self.bits.into()
+            }
+            _ => false,
+        }
+    }
+}
+
+/// What is wrong with a record.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SpfSyntaxError {
+    /// A term that is neither a mechanism nor a modifier, or whose argument cannot be read.
+    #[error("the term \"{0}\" cannot be read")]
+    Term(String),
+    /// A modifier that may stand once stands twice (RFC 7208 §6).
+    #[error("{0}= stands twice")]
+    Repeated(&'static str),
+    /// It has more than [`TERMS`].
+    #[error("it has more than {TERMS} terms")]
+    TooManyTerms,
+}
+
+/// Octets of a term that an error shows.
+const SHOWN: usize = 60;
+
+/// Returns whether a text is an SPF record, readable or not (RFC 7208 §4.5).
+pub(super) fn is_spf(text: &str) -> bool {
+    after_version(text).is_some()
+}
+
+fn after_version(text: &str) -> Option<&str> {
+    let (version, rest) = text.split_at_checked(6)?;
+    let is_version = version.eq_ignore_ascii_case("v=spf1");
+    (is_version && (rest.is_empty() || rest.starts_with(' '))).then_some(rest)
+}
+
+impl SpfRecord {
+    /// Reads a record that [`is_spf`], whole: an error anywhere counts before any term does (RFC 7208 §4.6).
+    pub(super) fn parse(text: &str) -> Result<Self, SpfSyntaxError> {
+        let terms = after_version(text).unwrap_or_default();
+        let mut record = Self::default();
+        for (count, term) in terms.split(' ').filter(|term| !term.is_empty()).enumerate() {
+            if count == TERMS {
+                return Err(SpfSyntaxError::TooManyTerms);
+            }
+            if !record.read_modifier(term)? {
+                let directive = Directive::parse(term).ok_or_else(|| unreadable(term))?;
+                record.directives.push(directive);
+            }
+        }
+        Ok(record)
+    }
+
+    /// Returns whether a term is a modifier, and takes note of it.
+    fn read_modifier(&mut self, term: &str) -> Result<bool, SpfSyntaxError> {
+        let Some((name, value)) = term.split_once('=').filter(|(name, _)| is_modifier_name(name))
+        else {
+            return Ok(false);
+        };
+        let (place, name) = match name.to_ascii_lowercase().as_str() {
+            "redirect" => (&mut self.redirect, "redirect"),
+            "exp" => (&mut self.explanation, "exp"),
+            // RFC 7208 §6: one that nobody knows is ignored, if it is a macro string.
+            _ => {
+                let read = MacroString::parse(value, Place::Record);
+                return read.map(|_| true).ok_or_else(|| unreadable(term));
+            }
+        };
+        if place.is_some() {
+            return Err(SpfSyntaxError::Repeated(name));
+        }
+        *place = Some(MacroString::parse_domain(value).ok_or_else(|| unreadable(term))?);
+        Ok(true)
+    }
+
+    /// Returns whether it names no sender at all: `v=spf1 -all`, as a domain that sends no mail has it (RFC 7208
+    /// §10.1.2).
+    #[must_use]
+    pub fn sends_nothing(&self) -> bool {
+        let all = |directive: &Directive| {
+            directive.mechanism == Mechanism::All && directive.result == SpfResult::Fail
+        };
+        self.directives.first().is_some_and(all)
+    }
+}
+
+fn unreadable(term: &str) -> SpfSyntaxError {
+    let printable = |c: char| if matches!(c, ' '..='~') { c } else { '?' };
+    SpfSyntaxError::Term(term.chars().take(SHOWN).map(printable).collect())
+}
+
+/// `name = ALPHA *( ALPHA / DIGIT / "-" / "_" / "." )`
+fn is_modifier_name(name: &str) -> bool {
+    name.starts_with(|first: char| first.is_ascii_alphabetic())
+        && name.bytes().all(|octet| octet.is_ascii_alphanumeric() || b"-_.".contains(&octet))
+}
+
+impl Directive {
+    fn parse(text: &str) -> Option<Self> {
+        let (result, term) = match text.as_bytes().first()? {
+            b'+' => (SpfResult::Pass, &text[1..]),
+            b'-' => (SpfResult::Fail, &text[1..]),
+            b'~' => (SpfResult::SoftFail, &text[1..]),
+            b'?' => (SpfResult::Neutral, &text[1..]),
+            _ => (SpfResult::Pass, text),
+        };
+        let mechanism = Mechanism::parse(term)?;
+        Some(Self { result, mechanism, text: text.into() })
+    }
+}
+
+impl Mechanism {
+    fn parse(term: &str) -> Option<Self> {
+        let name_length = term.find([':', '/']).unwrap_or(term.len());
+        let (name, argument) = term.split_at(name_length);
+        let after_colon = argument.strip_prefix(':');
+        Some(match name.to_ascii_lowercase().as_str() {
+            "all" if argument.is_empty() => Self::All,
+            "include" => Self::Include(MacroString::parse_domain(after_colon?)?),
+            "exists" => Self::Exists(MacroString::parse_domain(after_colon?)?),
+            "a" => Self::A(Hosts::parse(argument)?),
+            "mx" => Self::Mx(Hosts::parse(argument)?),
+            "ptr" if argument.is_empty() => Self::Ptr(None),
+            "ptr" => Self::Ptr(Some(MacroString::parse_domain(after_colon?)?)),
+            "ip4" => Self::Network(Network::parse::<Ipv4Addr>(after_colon?, 32)?),
+            "ip6" => Self::Network(Network::parse::<Ipv6Addr>(after_colon?, 128)?),
+            _ => return None,
+        })
+    }
+}
+
+impl Network {
+    fn parse<A: FromStr + Into<IpAddr>>(text: &str, longest: u8) -> Option<Self> {
+        let (address, bits) = match text.split_once('/') {
+            Some((address, bits)) => (address, prefix_length(bits, longest)?),
+            None => (text, longest),
+        };
+        Some(Self { address: address.parse::<A>().ok()?.into(), bits })
+    }
+}
+
+impl Hosts {
+    /// Reads `[":" domain-spec] ["/" bits] ["//" bits]`.
+    fn parse(argument: &str) -> Option<Self> {
+        let (rest, v6) = without_length(argument, "//", 128)?;
+        let (rest, v4) = without_length(rest, "/", 32)?;
+        let domain = match rest.strip_prefix(':') {
+            Some(domain) => Some(MacroString::parse_domain(domain)?),
+            None if rest.is_empty() => None,
+            None => return None,
+        };
+        Some(Self { domain, v4, v6 })
+    }
+}
+
+/// Cuts a prefix length off the end of a text, if there is one. Returns `None` if it is too long.
+fn without_length<'t>(text: &'t str, slashes: &str, longest: u8) -> Option<(&'t str, u8)> {
+    let digits = text.len() - text.trim_end_matches(|c: char| c.is_ascii_digit()).len();
+    let (before, length) = text.split_at(text.len() - digits);
+    match before.strip_suffix(slashes) {
+        Some(rest) if digits > 0 => Some((rest, prefix_length(length, longest)?)),
+        _ => Some((text, longest)),
+    }
+}
+
+/// `"0" / %x31-39 *DIGIT`, up to the longest that there is.
+fn prefix_length(text: &str, longest: u8) -> Option<u8> {
+    let is_plain =
+        text.bytes().all(|octet| octet.is_ascii_digit()) && (text == "0" || !text.starts_with('0'));
+    text.parse().ok().filter(|length| is_plain && *length <= longest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_are_told_from_other_texts() {
+        for text in ["v=spf1", "V=SPF1 -all", "v=spf1  "] {
+            assert!(is_spf(text), "{text}");
+        }
+        for text in
+            ["", "v=spf10", "v=spf1-all", " v=spf1", "v=spf1\t-all", "v=spf2.0/pra", "v=spé"]
+        {
+            assert!(!is_spf(text), "{text}");
+        }
+    }
+
+    #[test]
+    fn terms_are_read() {
+        let record = SpfRecord::parse(
+            "v=spf1 +a/24//64 mx:%{d}//48 ?ip4:192.0.2.0/24 ~ip6:2001:db8::/32 ptr \
+             exists:%{ir}.x.test redirect=_spf.x.test x-y=%{d}/ -ALL",
+        );
+        let record = record.unwrap();
+        let texts: Vec<_> = record.directives.iter().map(|directive| &*directive.text).collect();
+        assert_eq!(texts.len(), 7);
+        assert!(record.redirect.is_some() && record.explanation.is_none());
+        assert_eq!(
+            record.directives[0].mechanism,
+            Mechanism::A(Hosts { domain: None, v4: 24, v6: 64 })
+        );
+        assert!(matches!(
+            record.directives[1].mechanism,
+            Mechanism::Mx(Hosts { domain: Some(_), v4: 32, v6: 48 })
+        ));
+        assert_eq!(record.directives[6].result, SpfResult::Fail);
+    }
+
+    #[test]
+    fn terms_that_cannot_be_read() {
+        for term in [
+            "all:x.test",
+            "all/8",
+            "-",
+            "--all",
+            "foo",
+            "include",
+            "include:",
+            "include:x",
+            "a:",
+            "a/33",
+            "a//129",
+            "a/08",
+            "a/",
+            "a//",
+            "a:x.test/24/64",
+            "ip4",
+            "ip4:",
+            "ip4:192.0.2",
+            "ip4:192.0.2.1/33",
+            "ip4:192.0.2.1:25",
+            "ip4:2001:db8::1",
+            "ip6:192.0.2.1",
+            "ip6:::1//64",
+            "ptr:",
+            "ptr/24",
+            "exists",
+            "exists:x.test/24",
+            "-redirect=x.test",
+            "redirect=",
+            "exp=x",
+            "1x=y",
+            "x=%",
+            "mx:x.test:25",
+            "é",
+        ] {
+            let text = format!("v=spf1 {term}");
+            assert!(matches!(SpfRecord::parse(&text), Err(SpfSyntaxError::Term(_))), "{term}");
+        }
+        let twice = SpfRecord::parse("v=spf1 exp=a.test EXP=b.test");
+        assert_eq!(twice, Err(SpfSyntaxError::Repeated("exp")));
+    }
+
+    #[test]
+    fn terms_are_counted() {
+        let with = |count| SpfRecord::parse(&format!("v=spf1 {}", "a ".repeat(count)));
+        assert_eq!(with(TERMS).unwrap().directives.len(), TERMS);
+        assert_eq!(with(TERMS + 1), Err(SpfSyntaxError::TooManyTerms));
+    }
+
+    #[test]
+    fn networks_contain_addresses() {
+        let network = |text| Network::parse::<Ipv4Addr>(text, 32).unwrap();
+        let address = |text: &str| text.parse::<IpAddr>().unwrap();
+        assert!(network("192.0.2.0/24").contains(address("192.0.2.255")));
+        assert!(!network("192.0.2.0/24").contains(address("192.0.3.0")));
+        assert!(network("192.0.2.0/0").contains(address("8.8.8.8")));
+        assert!(network("192.0.2.1").contains(address("192.0.2.1")));
+        assert!(!network("192.0.2.1").contains(address("192.0.2.0")));
+        assert!(!network("0.0.0.0/0").contains(address("::1")));
+    }
+
+    #[test]
+    fn a_domain_that_sends_no_mail_says_so() {
+        assert!(SpfRecord::parse("v=spf1 -all").unwrap().sends_nothing());
+        for other in ["v=spf1", "v=spf1 ~all", "v=spf1 a -all", "v=spf1 redirect=x.test"] {
+            assert!(!SpfRecord::parse(other).unwrap().sends_nothing(), "{other}");
+        }
+    }
+}
