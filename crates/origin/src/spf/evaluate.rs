@@ -2,7 +2,7 @@
 
 use super::{
     LOOKUPS, MatchedTerm, NAMES, SpfError, SpfOutcome, SpfRequest, SpfResult, VOID_LOOKUPS,
-    macros::{MacroString, NAME, Place, Values},
+    macros::{MacroPlace, MacroString, NAME, Values},
     record::{self, Directive, Hosts, Mechanism, Network, SpfRecord},
 };
 use crate::dns::{Family, Lookup, LookupError};
@@ -284,7 +284,7 @@ impl Evaluation<'_> {
         let target = self.expand(target, domain).await;
         let texts = self.dns.txt(name_to_ask(&target)?).await.ok()?;
         let [text] = &texts[..] else { return None };
-        let text = MacroString::parse(text, Place::Explanation)?;
+        let text = MacroString::parse(text, MacroPlace::Explanation)?;
         let validated_name = self.validated_name(&text, domain).await;
         let request = &self.request;
         let values = Values { request, domain, validated_name: &validated_name };

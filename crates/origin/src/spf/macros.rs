@@ -53,7 +53,7 @@ pub const EXPLANATION: usize = 400;
 
 /// Where a macro string stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Place {
+pub(super) enum MacroPlace {
     /// In a record: neither spaces nor the letters `c`, `r` and `t`.
     Record,
     /// In the text that `exp` leads to.
@@ -72,7 +72,7 @@ pub(super) struct Values<'a> {
 
 impl MacroString {
     /// Reads a macro string. Returns `None` if it is none.
-    pub(super) fn parse(text: &str, place: Place) -> Option<Self> {
+    pub(super) fn parse(text: &str, place: MacroPlace) -> Option<Self> {
         let mut parts = Vec::new();
         let mut literal = String::new();
         let mut rest = text;
@@ -97,7 +97,7 @@ impl MacroString {
                         _ => return None,
                     }
                 }
-                ' ' if place == Place::Explanation => literal.push(' '),
+                ' ' if place == MacroPlace::Explanation => literal.push(' '),
                 '!'..='~' => literal.push(character),
                 _ => return None,
             }
@@ -110,7 +110,7 @@ impl MacroString {
 
     /// Reads a `domain-spec`: a macro string that ends in a macro or in a dot and a top label.
     pub(super) fn parse_domain(text: &str) -> Option<Self> {
-        let read = Self::parse(text, Place::Record)?;
+        let read = Self::parse(text, MacroPlace::Record)?;
         let ends_well = match read.0.last()? {
             // `%%`, `%_` and `%-` are macros, too.
             Part::Literal(_) if text.ends_with(['_', '-', '%']) && ends_in_escape(text) => true,
@@ -187,7 +187,7 @@ fn is_top_label(label: &str) -> bool {
 
 impl Expansion {
     /// Reads what stands between the braces.
-    fn parse(inside: &str, place: Place) -> Option<Self> {
+    fn parse(inside: &str, place: MacroPlace) -> Option<Self> {
         let letter = inside.chars().next()?;
         let rest = inside.get(1..)?;
         let digits = rest.len() - rest.trim_start_matches(|c: char| c.is_ascii_digit()).len();
@@ -218,7 +218,7 @@ impl Expansion {
 }
 
 impl Letter {
-    fn parse(letter: char, place: Place) -> Option<Self> {
+    fn parse(letter: char, place: MacroPlace) -> Option<Self> {
         Some(match letter {
             's' => Self::Sender,
             'l' => Self::LocalPart,
@@ -228,9 +228,9 @@ impl Letter {
             'p' => Self::ValidatedName,
             'v' => Self::Version,
             'h' => Self::Hello,
-            'c' if place == Place::Explanation => Self::ReadableAddress,
-            'r' if place == Place::Explanation => Self::Receiver,
-            't' if place == Place::Explanation => Self::Time,
+            'c' if place == MacroPlace::Explanation => Self::ReadableAddress,
+            'r' if place == MacroPlace::Explanation => Self::Receiver,
+            't' if place == MacroPlace::Explanation => Self::Time,
             _ => return None,
         })
     }
@@ -319,7 +319,7 @@ mod tests {
     };
 
     fn expand(text: &str, request: &SpfRequest<'_>) -> String {
-        let read = MacroString::parse(text, Place::Explanation).unwrap();
+        let read = MacroString::parse(text, MacroPlace::Explanation).unwrap();
         let values = Values { request, domain: "email.example.com", validated_name: "unknown" };
         assert_eq!(read.expand_explanation(&values), read.expand_domain(&values), "{text}");
         read.expand_explanation(&values)
@@ -365,10 +365,10 @@ mod tests {
     fn what_is_no_macro_string_is_refused() {
         for text in ["%", "%a", "%{", "%{d", "%{x}", "%{d0}", "%{d2x}", "%{}", "%{é}", "ä", "a\tb"]
         {
-            assert_eq!(MacroString::parse(text, Place::Explanation), None, "{text}");
+            assert_eq!(MacroString::parse(text, MacroPlace::Explanation), None, "{text}");
         }
         for text in ["%{c}", "%{r}", "%{t}", "a b"] {
-            assert_eq!(MacroString::parse(text, Place::Record), None, "{text}");
+            assert_eq!(MacroString::parse(text, MacroPlace::Record), None, "{text}");
         }
     }
 

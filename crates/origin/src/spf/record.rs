@@ -1,7 +1,7 @@
 //! SPF records, read into types (RFC 7208 §4.5, §5, §6).
 
 use super::SpfResult;
-use super::macros::{MacroString, Place};
+use super::macros::{MacroPlace, MacroString};
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
     str::FromStr,
@@ -146,7 +146,7 @@ impl SpfRecord {
             "exp" => (&mut self.explanation, "exp"),
             // RFC 7208 §6: one that nobody knows is ignored, if it is a macro string.
             _ => {
-                let read = MacroString::parse(value, Place::Record);
+                let read = MacroString::parse(value, MacroPlace::Record);
                 return read.map(|_| true).ok_or_else(|| unreadable(term));
             }
         };
