@@ -1,4 +1,5 @@
 //! SPF: the examples of RFC 7208, and records of strangers who mean harm.
+#![allow(clippy::unwrap_used)]
 
 use posta_origin::{
     dns::{ANSWER_OCTETS, Record, Zone, now_or_never},
