@@ -10,26 +10,27 @@ use posta_mail::{Address, Domain, Secret, Timestamp};
 use posta_store::{Account, Alias, AliasName, Credentials, SendAs};
 use serde::{Deserialize, Serialize};
 
-/// What an account may be allowed to send as at most: all of it is read with the account.
+/// The most permissions of an account to send from further addresses: they are read with the account.
 pub(super) const SEND_AS: usize = 100;
 
 /// An account in a list.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AccountLine {
-    /// Its address.
+    /// The account's address.
     pub address: String,
-    /// Messages in its mailbox.
+    /// The number of messages in its mailbox.
     pub messages: u64,
-    /// Their octets.
+    /// The octets of these messages.
     pub octets: u64,
-    /// Octets that it may hold; none for no limit.
+    /// Its quota in octets; `None` means no limit.
     pub quota: Option<u64>,
-    /// What it may send as beside its own addresses.
+    /// The further addresses that it may send from.
     pub send_as: Vec<String>,
-    /// Whether nobody may log in.
+    /// Whether logins are disabled.
     #[serde(default)]
     pub disabled: bool,
-    /// Where its mail goes, itself included where it keeps a copy; none if to its mailbox alone.
+    /// The members that its mail is forwarded to, including its own address if it keeps a copy; empty if its mail
+    /// goes to its mailbox only.
     #[serde(default)]
     pub forwards_to: Vec<String>,
 }
@@ -39,9 +40,9 @@ pub struct AccountLine {
 pub struct RemovedLine {
     /// The address that it had.
     pub address: String,
-    /// When it was removed.
+    /// The time of its removal.
     pub removed: Timestamp,
-    /// Until when it can be brought back.
+    /// The time until which it can be brought back.
     pub until: Timestamp,
 }
 
@@ -96,7 +97,7 @@ impl Admin {
         Ok(Response::AccountRemoved { until, leading, postmaster_of })
     }
 
-    /// Renames an account. What leads to it leads to its new address, the tags of subaddresses too.
+    /// Renames an account. Aliases that led to it lead to its new address, with the tags of subaddresses.
     pub(super) async fn rename_account(
         &self,
         old: String,
@@ -211,7 +212,7 @@ impl Admin {
         Ok(self.store.set_send_as(&address, send_as).await?)
     }
 
-    /// Off the async threads: it is meant to be slow.
+    /// Hashes a password on the threads for that, since hashing is slow by design.
     async fn credentials(
         &self,
         password: String,
@@ -227,7 +228,7 @@ impl Admin {
     }
 }
 
-/// A member of an alias after an account was renamed, if that concerns it.
+/// Returns a member of an alias after an account was renamed, or `None` if the member does not change.
 fn renamed_target(target: &Address, old: &Address, new: &Address) -> Option<Address> {
     let folded = target.folded();
     if folded == *old {

@@ -1,8 +1,8 @@
 //! The operator's requests about aliases.
 //!
-//! An account's address counts as an alias for its own mailbox, as long as no alias has its name. So `add` makes an
-//! account forward its mail and keep a copy, `set` says exactly who gets its mail, and `remove` brings the mail back
-//! into the mailbox.
+//! An account's address counts as an alias of its own mailbox unless an alias has that name. So `add` makes an
+//! account forward its mail and keep a copy, `set` names exactly who gets its mail, and `remove` directs the mail to
+//! the mailbox again.
 
 use super::{Admin, AdminError, Response, parse_address};
 use crate::directory::{Broken, Fault, TARGETS, canonical, faults, problems::problems, untagged};
@@ -13,31 +13,31 @@ use serde::{Deserialize, Serialize};
 /// An alias in a list.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AliasLine {
-    /// Its name.
+    /// The alias's name.
     pub name: String,
-    /// Where its mail goes.
+    /// The members.
     pub targets: Vec<String>,
-    /// What is wrong with it, in words: members that lead to nobody.
+    /// Problems, in words: members that lead nowhere.
     #[serde(default)]
     pub problems: Vec<String>,
 }
 
-/// What an alias is after a change.
+/// An alias after a change.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct AliasState {
-    /// Where its mail goes; nowhere if it is no alias.
+    /// The members; empty if the alias does not exist any more.
     pub members: Vec<String>,
-    /// Whether it is the address of an account: without members the mail goes to the mailbox.
+    /// Whether the name is an account's address. Without members, mail then goes to the mailbox.
     pub is_account: bool,
-    /// Aliases that lead to it though it is nothing any more.
+    /// Other aliases that still lead to this name although it does not exist any more.
     pub leading: Vec<String>,
 }
 
-/// Why an alias is not changed.
+/// Why an alias cannot be changed.
 #[derive(Debug, thiserror::Error)]
 pub enum AliasError {
-    /// It leads nowhere.
+    /// It would have no members.
     #[error("an alias needs an address that its mail goes to")]
     NoMember,
     /// A member does not exist.
@@ -46,30 +46,30 @@ pub enum AliasError {
          (`posta account add {0}`, or `posta alias add {0} MEMBER`)"
     )]
     NoSuchAddress(Address),
-    /// It names itself.
+    /// It would be its own member.
     #[error(
         "{0} would lead back to itself: only an account keeps a copy of what it forwards, and there \
          is no account {0} (`posta account add {0}` adds one)"
     )]
     Itself(AliasName),
-    /// It goes round.
+    /// It would be part of a loop.
     #[error(
         "{member} leads back to {alias}: mail would go round in a loop; `posta alias list` shows the \
          way, `posta alias remove {alias} {member}` ends it where that is set already"
     )]
     Loop {
-        /// The last alias on the way.
+        /// The last alias of the loop.
         alias: AliasName,
-        /// Its member.
+        /// The member that closes the loop.
         member: Address,
     },
-    /// It leads too far.
+    /// The chain of aliases would be too long.
     #[error("{0}; name the addresses behind them instead")]
     TooMuch(Broken),
-    /// It has too many members.
+    /// It would have too many members.
     #[error("{0} may have {TARGETS} members at most; divide them among several aliases")]
     TooMany(AliasName),
-    /// It has no such member.
+    /// The address is not one of its members.
     #[error("{0} does not lead to {1}; `posta alias list` shows where it leads")]
     NoSuchMember(AliasName, Address),
 }
@@ -88,7 +88,7 @@ impl AliasError {
 }
 
 impl Admin {
-    /// Adds members to an alias, or makes it.
+    /// Adds members to an alias, or creates it.
     pub(super) async fn add_alias(
         &self,
         name: String,
@@ -111,7 +111,7 @@ impl Admin {
         self.put_alias(alias).await
     }
 
-    /// Makes an alias, or replaces it.
+    /// Creates an alias or replaces its members.
     pub(super) async fn set_alias(
         &self,
         name: String,
@@ -167,7 +167,7 @@ impl Admin {
         Ok(Response::Aliases(lines))
     }
 
-    /// The aliases that name an address as a member.
+    /// Returns the aliases that have an address as a member.
     pub(super) async fn leading_to(&self, address: &Address) -> Result<Vec<String>, StoreError> {
         let address = address.folded();
         let mut leading = Vec::new();
@@ -183,7 +183,7 @@ impl Admin {
         Ok(leading)
     }
 
-    /// The address itself, if it is an account's.
+    /// Returns the address itself, if it is an account's.
     async fn own_address(&self, name: &AliasName) -> Result<Option<Address>, StoreError> {
         let AliasName::Address(address) = name else { return Ok(None) };
         Ok(self.store.account(address).await?.map(|account| account.address))
@@ -197,7 +197,7 @@ impl Admin {
         broken.map_or(Ok(()), |broken| Err(AliasError::of(&alias.name, broken).into()))
     }
 
-    /// Keeps an alias. One that leads to its own mailbox alone says nothing.
+    /// Writes an alias. One whose only member is its own mailbox is removed, since it has no effect.
     async fn put_alias(&self, alias: Alias) -> Result<Response, AdminError> {
         let name = alias.name.clone();
         let own = self.own_address(&name).await?;

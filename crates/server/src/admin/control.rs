@@ -10,23 +10,23 @@ use std::{
 };
 use tokio::{net::UnixListener, sync::watch};
 
-/// Where requests are posted.
+/// The path to which requests are posted.
 pub const ROUTE: &str = "/v1/admin";
 
 /// The socket's name in the data directory.
 pub const SOCKET: &str = "control.sock";
 
-/// The body of an answer that is not 200.
+/// The body of a response other than 200.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Problem {
-    /// What is wrong, for a person.
+    /// The error, for a person.
     pub error: String,
 }
 
 /// Opens the socket.
 ///
 /// # Errors
-/// When it cannot be opened: a path of more than 107 octets, for one.
+/// Fails when the socket cannot be opened, for example because its path is longer than 107 octets.
 pub fn bind(path: &Path) -> io::Result<UnixListener> {
     // The store's lock tells that no other server runs here, so whatever is there was left behind.
     match fs::remove_file(path) {

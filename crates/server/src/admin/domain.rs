@@ -13,19 +13,19 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct DomainLine {
-    /// Its name.
+    /// The domain's name.
     pub domain: String,
-    /// The domain that it stands for, if it does.
+    /// The domain that it is an alias of, if it is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stands_for: Option<String>,
-    /// Who reads what is sent to its postmaster; nobody if it is refused.
+    /// The recipients of mail for postmaster; empty if that is refused.
     pub postmaster: Vec<String>,
-    /// Who reads what is sent to its abuse.
+    /// The recipients of mail for abuse.
     pub abuse: Vec<String>,
 }
 
 impl Admin {
-    /// Makes a domain local, and names its postmaster.
+    /// Makes a domain local and sets its postmaster.
     pub(super) async fn add_domain(
         &self,
         domain: String,
@@ -44,7 +44,7 @@ impl Admin {
         Ok(Response::Done)
     }
 
-    /// Whoever is named exists, if only by the operator's word: not because it is named.
+    /// Checks that a postmaster exists as an account or an alias, not merely by being named here.
     async fn check_postmaster(&self, domain: &Domain, address: &Address) -> Result<(), AdminError> {
         let is_here =
             address.domain() == domain.as_str() || self.store.is_local(address.domain()).await?;
@@ -54,7 +54,7 @@ impl Admin {
         Ok(())
     }
 
-    /// Makes a domain foreign, and forgets its postmaster.
+    /// Makes a domain no longer local, and forgets its postmaster.
     pub(super) async fn remove_domain(&self, domain: String) -> Result<Response, AdminError> {
         let domain = parse_domain(domain)?;
         let _changing = self.changing.lock().await;
@@ -70,7 +70,7 @@ impl Admin {
         Ok(Response::DomainRemoved { leading: leading.collect() })
     }
 
-    /// Makes a domain stand for another.
+    /// Makes a domain an alias of another.
     pub(super) async fn set_domain_alias(
         &self,
         alias: String,

@@ -1,4 +1,4 @@
-//! What an operator may ask of the mail in an account's folders.
+//! The operator's requests about mail in an account's folders.
 
 use super::{Admin, AdminError, Response};
 use crate::access::maildrop::PURGE_AFTER;
@@ -11,22 +11,22 @@ use posta_store::{
 };
 use serde::{Deserialize, Serialize};
 
-/// Messages in one page of a list: for each the beginning is read.
+/// The messages in a page of a list. The beginning of each is read.
 const PAGE: usize = 50;
 
-/// Octets of a message whose header fields a list looks at.
+/// The octets of a message in which a list looks for header fields.
 const BEGINNING: usize = 64 * 1024;
 
-/// Characters of an author or a subject that a list tells.
+/// The most characters of an author or a subject that a list shows.
 const TOLD: usize = 200;
 
-/// What is done with mail in one folder of an account.
+/// An action on the mail in a folder of an account.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum MailRequest {
     /// Lists the messages, a page at a time.
     List {
-        /// Only those with a higher UID.
+        /// Only messages with a higher UID.
         #[serde(default)]
         after: u32,
     },
@@ -34,7 +34,7 @@ pub enum MailRequest {
     Read {
         /// The message's UID.
         uid: u32,
-        /// Octets to leave out at the beginning.
+        /// The offset at which to begin.
         offset: u64,
     },
     /// Moves messages to another folder.

@@ -1,0 +1,239 @@
+//! The operator's requests, as the commands and the control socket send them.
+
+use super::{
+    mailbox::{FolderRequest, MailRequest},
+    queue::{QueueAction, Selection},
+};
+use crate::collect::import::Folders;
+use posta_mail::Timestamp;
+use posta_store::{ItemId, Keep, Login, SourceId};
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+
+/// A request, as JSON: `{"do": "account-add", "address": …, "password": …}`.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(tag = "do", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Request {
+    /// Adds an account.
+    AccountAdd {
+        /// The account's address.
+        address: String,
+        /// The account's password.
+        password: String,
+        /// Whether the password itself is also kept, for APOP. It can then be read with the store and its key file.
+        #[serde(default)]
+        apop: bool,
+    },
+    /// Lists the accounts.
+    AccountList,
+    /// Lists the removed accounts that can be brought back.
+    AccountListRemoved,
+    /// Removes an account and its mail.
+    AccountRemove {
+        /// The account's address.
+        address: String,
+    },
+    /// Changes an account's password.
+    AccountPassword {
+        /// The account's address.
+        address: String,
+        /// The new password.
+        password: String,
+        /// Whether the password itself is also kept, for APOP.
+        #[serde(default)]
+        apop: bool,
+    },
+    /// Changes an account's address.
+    AccountRename {
+        /// The account's address.
+        address: String,
+        /// The new address.
+        new: String,
+        /// Whether the old address becomes an alias of the new one.
+        #[serde(default)]
+        alias: bool,
+    },
+    /// Disables or enables logins to an account.
+    AccountDisable {
+        /// The account's address.
+        address: String,
+        /// Whether logins are disabled.
+        disabled: bool,
+    },
+    /// Brings back a removed account, or removed messages of an existing one.
+    AccountUndelete {
+        /// The account's address.
+        address: String,
+        /// Only messages removed at this time or later; default: all.
+        since: Option<Timestamp>,
+    },
+    /// Imports a Maildir into an account's mailbox.
+    AccountImport {
+        /// The account's address.
+        address: String,
+        /// The path of the Maildir, as the server sees it.
+        maildir: PathBuf,
+        /// The file of unique-ids, if it is not in the Maildir.
+        unique_ids: Option<PathBuf>,
+        /// The folders to import.
+        folders: Folders,
+    },
+    /// Adds a source: a mailbox elsewhere whose mail is collected for an account regularly. If the source exists,
+    /// its password and settings are replaced.
+    SourceAdd {
+        /// The account's address.
+        address: String,
+        /// The server and the login there.
+        login: Login,
+        /// The password for the login.
+        password: String,
+        /// What stays on the server.
+        keep: Keep,
+        /// The seconds from one visit to the next.
+        every: u64,
+        /// Whether to test the login first.
+        check: bool,
+    },
+    /// Lists the sources.
+    SourceList,
+    /// Removes a source. Mail that was collected stays.
+    SourceRemove {
+        /// The source's id.
+        id: SourceId,
+    },
+    /// Visits a source at once.
+    SourceRun {
+        /// The source's id.
+        id: SourceId,
+    },
+    /// Collects a mailbox once, with its unique-ids, to move it here.
+    TakeOver {
+        /// The account's address.
+        address: String,
+        /// The server and the login there.
+        login: Login,
+        /// The password for the login.
+        password: String,
+        /// What stays on the server.
+        keep: Keep,
+    },
+    /// Sets an account's quota.
+    AccountQuota {
+        /// The account's address.
+        address: String,
+        /// The quota in octets; `None` means no limit.
+        quota: Option<u64>,
+    },
+    /// Allows an account to send from further addresses.
+    AccountAllow {
+        /// The account's address.
+        address: String,
+        /// An address, `@domain`, or `any`.
+        from: String,
+    },
+    /// Withdraws such a permission.
+    AccountDisallow {
+        /// The account's address.
+        address: String,
+        /// The address, domain or `any` to withdraw.
+        from: String,
+    },
+    /// Adds members to an alias, or creates it. An account keeps a copy of its mail.
+    AliasAdd {
+        /// An address, or `@domain` for all addresses of a domain that are neither accounts nor aliases.
+        name: String,
+        /// The members to add.
+        targets: Vec<String>,
+    },
+    /// Creates an alias or replaces its members.
+    AliasSet {
+        /// An address, or `@domain`.
+        name: String,
+        /// The members.
+        targets: Vec<String>,
+    },
+    /// Lists the aliases.
+    AliasList,
+    /// Removes an alias, or some of its members.
+    AliasRemove {
+        /// The name.
+        name: String,
+        /// The members to remove; empty for the whole alias.
+        #[serde(default)]
+        targets: Vec<String>,
+    },
+    /// Makes a domain local.
+    DomainAdd {
+        /// The name.
+        domain: String,
+        /// The new recipient of mail for postmaster and abuse, if it is to change.
+        #[serde(default)]
+        postmaster: Option<String>,
+    },
+    /// Makes a domain an alias of another: each of its addresses means the same address of the other.
+    DomainAlias {
+        /// The name.
+        alias: String,
+        /// The domain that the alias stands for.
+        domain: String,
+    },
+    /// Lists the local domains.
+    DomainList,
+    /// Lists the lock-outs after failed logins.
+    LockoutList,
+    /// Lifts a lock-out.
+    LockoutLift {
+        /// A client's address or network, or an account name.
+        who: String,
+    },
+    /// Acts on the mail in a folder of an account.
+    Mail {
+        /// The account's address.
+        address: String,
+        /// The folder's name; default: the inbox.
+        #[serde(default)]
+        folder: Option<String>,
+        /// The action.
+        request: MailRequest,
+    },
+    /// Acts on the folders of an account.
+    Folder {
+        /// The account's address.
+        address: String,
+        /// The action.
+        request: FolderRequest,
+    },
+    /// Makes a domain no longer local.
+    DomainRemove {
+        /// The name.
+        domain: String,
+    },
+    /// Lists items of the queue.
+    QueueList {
+        /// The items that are selected.
+        selection: Selection,
+        /// Only items after this one: a long list comes in pages.
+        #[serde(default)]
+        after: Option<ItemId>,
+    },
+    /// Counts the items of the queue by destination.
+    QueueSummary {
+        /// The items that are selected.
+        selection: Selection,
+    },
+    /// Changes items of the queue.
+    QueueChange {
+        /// The items that are selected.
+        selection: Selection,
+        /// The action.
+        action: QueueAction,
+    },
+    /// Returns the history of messages: the newest [`TRACED`] that match, oldest first.
+    Trace {
+        /// A message's id, its Message-ID, the address of a sender or recipient, or a client's IP address.
+        named: String,
+        /// Only messages that arrived within this many seconds.
+        #[serde(default)]
+        within: Option<u64>,
+    },
+}
