@@ -18,6 +18,10 @@ use tokio::{net::UnixStream, sync::oneshot};
 /// The largest response, in octets: room for a list of a million accounts.
 const ANSWER: usize = 256 * 1024 * 1024;
 
+/// The error for a response that does not fit the request.
+pub(crate) const UNEXPECTED: &str = "the server's response does not fit the request: it may be of another version than \
+    this command; restart it";
+
 /// Carries out a request on the server or the store of a place.
 pub(crate) async fn execute(place: &Place, request: Request) -> Result<Response> {
     let config = wiring::config(place)?;

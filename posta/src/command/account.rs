@@ -251,7 +251,7 @@ fn import(
     let unique_ids = unique_ids.map(std::path::absolute).transpose()?;
     let request = Request::AccountImport { address: address.clone(), maildir, unique_ids, folders };
     let Response::Imported(imported) = block_on(operator::execute(place, request))? else {
-        bail!("the server answered something else");
+        bail!(operator::UNEXPECTED);
     };
     for name in &imported.told {
         crate::output::complain(format_args!("passed over {name}"));
@@ -281,7 +281,7 @@ fn import(
 fn list(place: &Place, json: bool) -> Result<()> {
     let Response::Accounts(lines) = block_on(operator::execute(place, Request::AccountList))?
     else {
-        bail!("the server answered something else");
+        bail!(operator::UNEXPECTED);
     };
     super::show(&lines[..], json, |lines| {
         if lines.is_empty() {

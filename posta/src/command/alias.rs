@@ -66,7 +66,7 @@ pub(crate) fn run(command: Command) -> Result<()> {
     };
     match block_on(operator::execute(&place, request))? {
         Response::Alias(state) => tell(&name, &state),
-        _ => bail!("the server answered something else"),
+        _ => bail!(operator::UNEXPECTED),
     }
     Ok(())
 }
@@ -94,7 +94,7 @@ pub(super) fn tell_leading(address: &str, leading: &[String]) {
 
 fn list(place: &Place, json: bool) -> Result<()> {
     let Response::Aliases(lines) = block_on(operator::execute(place, Request::AliasList))? else {
-        bail!("the server answered something else");
+        bail!(operator::UNEXPECTED);
     };
     super::show(&lines[..], json, |lines| lines.iter().for_each(print))
 }

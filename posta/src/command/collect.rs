@@ -108,7 +108,7 @@ impl Add {
         let password = password.context("the password is not UTF-8")?;
         let request = Request::SourceAdd { address, login, password, keep, every, check };
         let Response::Source(id) = block_on(operator::execute(&self.place, request))? else {
-            bail!("the server answered something else");
+            bail!(operator::UNEXPECTED);
         };
         say!("source {id} is collected for {}; `posta collect run {id}` tries it", self.address);
         Ok(())
@@ -126,14 +126,14 @@ fn visit(place: &Place, id: SourceId) -> Result<()> {
             bail!("after {collected} messages: {problem}")
         }
         Response::Visit(None) => bail!("source {id} is being visited right now"),
-        _ => bail!("the server answered something else"),
+        _ => bail!(operator::UNEXPECTED),
     }
 }
 
 fn list(place: &Place, json: bool) -> Result<()> {
     let request = Request::SourceList;
     let Response::Sources(lines) = block_on(operator::execute(place, request))? else {
-        bail!("the server answered something else");
+        bail!(operator::UNEXPECTED);
     };
     super::show(&lines[..], json, |lines| {
         if lines.is_empty() {

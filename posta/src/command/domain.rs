@@ -74,7 +74,7 @@ pub(crate) fn run(command: Command) -> Result<()> {
 fn remove(place: &Place, domain: String) -> Result<()> {
     let request = Request::DomainRemove { domain: domain.clone() };
     let Response::DomainRemoved { leading } = block_on(operator::execute(place, request))? else {
-        bail!("the server answered something else");
+        bail!(operator::UNEXPECTED);
     };
     say!("mail for {domain} is not kept here any more");
     for (alias, member) in leading {
@@ -85,7 +85,7 @@ fn remove(place: &Place, domain: String) -> Result<()> {
 
 fn list(place: &Place, json: bool) -> Result<()> {
     let Response::Domains(lines) = block_on(operator::execute(place, Request::DomainList))? else {
-        bail!("the server answered something else");
+        bail!(operator::UNEXPECTED);
     };
     super::show(&lines[..], json, |lines| lines.iter().for_each(print))
 }

@@ -76,7 +76,7 @@ pub(crate) fn run(command: Command) -> Result<()> {
 fn list(place: &Place, address: String, json: bool) -> Result<()> {
     let request = Request::Folder { address, request: FolderRequest::List };
     let Response::Folders(lines) = block_on(operator::execute(place, request))? else {
-        bail!("the server answered something else");
+        bail!(operator::UNEXPECTED);
     };
     super::show(&lines[..], json, print)
 }

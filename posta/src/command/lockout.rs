@@ -44,7 +44,7 @@ pub(crate) fn run(command: Command) -> Result<()> {
 fn list(place: &Place, json: bool) -> Result<()> {
     let request = Request::LockoutList;
     let Response::Lockouts(lockouts) = block_on(operator::execute(place, request))? else {
-        bail!("the server answered something else");
+        bail!(operator::UNEXPECTED);
     };
     super::show(&lockouts[..], json, |lockouts| {
         if lockouts.is_empty() {

@@ -90,7 +90,7 @@ impl InFolder {
             }
             Response::Count(1) => say!("1 message {done}"),
             Response::Count(count) => say!("{count} messages {done}"),
-            _ => bail!("the server answered something else"),
+            _ => bail!(operator::UNEXPECTED),
         }
         Ok(())
     }
@@ -100,7 +100,7 @@ impl InFolder {
         let (mut after, mut shown) = (0, 0);
         loop {
             let Response::Mail { lines, next } = self.ask(MailRequest::List { after })? else {
-                bail!("the server answered something else");
+                bail!(operator::UNEXPECTED);
             };
             for line in &lines {
                 match json {
@@ -132,7 +132,7 @@ impl InFolder {
         loop {
             let request = MailRequest::Read { uid, offset };
             let Response::Piece { octets, next } = self.ask(request)? else {
-                bail!("the server answered something else");
+                bail!(operator::UNEXPECTED);
             };
             let octets = BASE64.decode(octets).context("the server's answer cannot be read")?;
             output::message(&octets, is_terminal);

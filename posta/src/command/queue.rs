@@ -91,7 +91,7 @@ impl Which {
                     }
                     after = next;
                 }
-                _ => bail!("the server answered something else"),
+                _ => bail!(operator::UNEXPECTED),
             }
         }
     }
@@ -153,7 +153,7 @@ impl Which {
         let request = Request::QueueSummary { selection: self.selection() };
         match block_on(operator::execute(&self.place, request))? {
             Response::QueueSummary(lines) => Ok(lines),
-            _ => bail!("the server answered something else"),
+            _ => bail!(operator::UNEXPECTED),
         }
     }
 
@@ -170,7 +170,7 @@ impl Which {
         match block_on(operator::execute(&self.place, request))? {
             Response::Count(0) => bail!("{NOTHING_FITS}"),
             Response::Count(count) => say!("{count} {said}"),
-            _ => bail!("the server answered something else"),
+            _ => bail!(operator::UNEXPECTED),
         }
         Ok(())
     }

@@ -30,7 +30,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<()> {
     let within = since.map(|span| span.0.as_secs());
     let request = Request::Trace { named: named.clone(), within };
     let Response::Events(events) = block_on(operator::execute(&place, request))? else {
-        bail!("the server answered something else");
+        bail!(operator::UNEXPECTED);
     };
     ensure!(
         json || !events.is_empty(),

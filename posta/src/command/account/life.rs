@@ -27,7 +27,7 @@ pub(super) fn remove(place: &Place, address: &str, is_sure: bool) -> Result<()> 
     let Response::AccountRemoved { until, leading, postmaster_of } =
         block_on(operator::execute(place, request))?
     else {
-        bail!("the server answered something else");
+        bail!(operator::UNEXPECTED);
     };
     say!(
         "{address} is removed; `posta account undelete {address}` brings it back until {until:.0}"
@@ -46,7 +46,7 @@ pub(super) fn remove(place: &Place, address: &str, is_sure: bool) -> Result<()> 
 fn ask(place: &Place, address: &str) -> Result<()> {
     let Response::Accounts(lines) = block_on(operator::execute(place, Request::AccountList))?
     else {
-        bail!("the server answered something else");
+        bail!(operator::UNEXPECTED);
     };
     let line = lines.iter().find(|line| line.address.eq_ignore_ascii_case(address));
     let line = line.with_context(|| {
@@ -67,7 +67,7 @@ fn ask(place: &Place, address: &str) -> Result<()> {
 pub(super) fn list_removed(place: &Place, json: bool) -> Result<()> {
     let request = Request::AccountListRemoved;
     let Response::RemovedAccounts(lines) = block_on(operator::execute(place, request))? else {
-        bail!("the server answered something else");
+        bail!(operator::UNEXPECTED);
     };
     show(&lines[..], json, |lines| {
         if lines.is_empty() {
@@ -96,7 +96,7 @@ pub(super) fn undelete(place: &Place, address: String, since: Option<String>) ->
                 );
             }
         }
-        _ => bail!("the server answered something else"),
+        _ => bail!(operator::UNEXPECTED),
     }
     Ok(())
 }
@@ -117,7 +117,7 @@ pub(super) fn rename(place: &Place, address: &str, new: &str, keeps_old: bool) -
     let (old, renamed) = (address.to_owned(), new.to_owned());
     let request = Request::AccountRename { address: old, new: renamed, alias: keeps_old };
     let Response::AccountRenamed { aliases } = block_on(operator::execute(place, request))? else {
-        bail!("the server answered something else");
+        bail!(operator::UNEXPECTED);
     };
     say!(
         "{address} is {new} now, which is the name to log in with; mail and password are the same"

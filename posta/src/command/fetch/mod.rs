@@ -306,7 +306,7 @@ async fn take_over(
     let password = password.context("the password is not UTF-8")?;
     let request = Request::TakeOver { address: account.to_string(), login, password, keep };
     let Response::TakenOver { messages, left } = operator::execute(place, request).await? else {
-        bail!("the server answered something else");
+        bail!(operator::UNEXPECTED);
     };
     Ok(Fetched { said: format!("{messages} messages are in the mailbox of {account}"), left })
 }
