@@ -29,6 +29,14 @@ use turn::{Places, Turn};
 /// Octets read at a time.
 const INPUT: usize = 64 * 1024;
 
+/// Octets read at a time while [`LARGE`] sessions have as much as [`INPUT`] at hand.
+const LITTLE: usize = 4 * 1024;
+
+/// Buffers of [`INPUT`] octets that sessions have at the same time. Those of a session that waits for its turn,
+/// or for a disk, hold what it has sent: without this bound 20,000 strangers who send commands without end, and
+/// wait for the answers, would have the server hold 1.3 GB.
+const LARGE: usize = 512;
+
 /// Buffers kept for the next session that needs one.
 const POOLED: usize = 64;
 
@@ -324,7 +332,7 @@ impl Input<'_> {
         self.shrink();
         let pool = self.pool;
         poll_fn(|context| {
-            let mut buffer = pool.take();
+            let mut buffer = pool.take(self.end);
             buffer[..self.end].copy_from_slice(&self.buffer[..self.end]);
             let mut room = ReadBuf::new(&mut buffer[self.end..]);
             let polled = Pin::new(&mut *stream).poll_read(context, &mut room);
@@ -364,24 +372,77 @@ impl Drop for Input<'_> {
     }
 }
 
-/// Buffers of [`INPUT`] octets that no session uses at the moment.
+/// The buffers that sessions read into.
 #[derive(Debug, Default)]
-struct BufferPool {
-    buffers: Mutex<Vec<Vec<u8>>>,
+struct BufferPool(Mutex<Buffers>);
+
+#[derive(Debug, Default)]
+struct Buffers {
+    /// Buffers of [`INPUT`] octets that no session uses at the moment.
+    free: Vec<Vec<u8>>,
+    /// How many of these sessions use.
+    used: usize,
 }
 
 impl BufferPool {
-    fn take(&self) -> Vec<u8> {
-        let pooled = self.buffers.lock().pop();
+    /// Returns a buffer for what is left of the input and what comes next: a large one, while there are some.
+    fn take(&self, left: usize) -> Vec<u8> {
+        let mut buffers = self.0.lock();
+        if buffers.used >= LARGE {
+            // An odd length is never taken for that of a large one.
+            return vec![0; (left + LITTLE) | 1];
+        }
+        buffers.used += 1;
+        let pooled = buffers.free.pop();
+        drop(buffers);
         pooled.unwrap_or_else(|| vec![0; INPUT])
     }
 
+    /// Takes a buffer back.
     fn give(&self, buffer: Vec<u8>) {
         if buffer.len() == INPUT {
-            let mut buffers = self.buffers.lock();
-            if buffers.len() < POOLED {
-                buffers.push(buffer);
+            let mut buffers = self.0.lock();
+            buffers.used -= 1;
+            if buffers.free.len() < POOLED {
+                buffers.free.push(buffer);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// However many sessions have octets at hand, what these take is bounded.
+    #[tokio::test]
+    async fn what_waits_for_a_turn_is_bounded() {
+        let pool = BufferPool::default();
+        let sent = b"NOOP\r\n".repeat(20_000);
+        let mut all: Vec<(Input<'_>, Box<dyn Stream>)> = Vec::new();
+        for _ in 0..LARGE + 100 {
+            let input = Input { buffer: Vec::new(), start: 0, end: 0, pool: &pool };
+            all.push((input, Box::new(io::Cursor::new(sent.clone()))));
+        }
+        for (input, stream) in &mut all {
+            assert!(input.fill(stream).await.unwrap() > 0);
+        }
+        let held: usize = all.iter().map(|(input, _)| input.buffer.capacity()).sum();
+        assert_eq!(held, LARGE * INPUT + 100 * (LITTLE | 1));
+        let (last, stream) = all.last_mut().unwrap();
+        // Half a command is left.
+        let left = last.end - 3;
+        last.start = left;
+        let read = last.fill(stream).await.unwrap();
+        assert_eq!(last.buffer[..last.end], sent[left..left + 3 + read]);
+        assert!(read <= LITTLE | 1);
+        // Room that another gives back can be had.
+        all.remove(0);
+        let (last, stream) = all.last_mut().unwrap();
+        last.start = last.end;
+        assert_eq!(last.fill(stream).await.unwrap(), INPUT);
+        drop(all);
+        let buffers = pool.0.lock();
+        assert_eq!((buffers.used, buffers.free.len()), (0, POOLED));
     }
 }
