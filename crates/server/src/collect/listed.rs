@@ -22,6 +22,8 @@ struct State {
     repeats: bool,
     /// Its unique-id is that of another message, too.
     is_doubled: bool,
+    /// It was fetched before.
+    is_known: bool,
     /// The server says that it is larger than it may be.
     is_too_large: bool,
     /// It came, and where it goes has it whole.
@@ -101,6 +103,15 @@ impl Listed {
         for index in 0..self.len() {
             self.states[index].is_too_large = too_large.contains(&self.number(index));
         }
+    }
+
+    /// Notes that a message was fetched before.
+    pub(super) fn known(&mut self, index: usize) {
+        self.states[index].is_known = true;
+    }
+
+    pub(super) fn is_known(&self, index: usize) -> bool {
+        self.states[index].is_known
     }
 
     pub(super) fn is_too_large(&self, index: usize) -> bool {

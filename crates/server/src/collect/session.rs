@@ -17,6 +17,7 @@ use std::{
     io, mem,
     time::Duration,
 };
+use tokio::task::{spawn_blocking, yield_now};
 
 /// Messages and octets that are made safe together.
 const BATCH: u64 = 100;
@@ -26,6 +27,19 @@ const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Unique-ids that are forgotten together.
 const FORGOTTEN: usize = 1_000;
+
+/// Messages that are looked up between two turns of others: some hundred microseconds.
+const LOOKED_UP: usize = 512;
+
+/// Messages from which on unique-ids are compared on a thread of their own.
+const MANY: usize = 10_000;
+
+/// Has others go first, now and then on a walk over all messages.
+async fn look_up(index: usize) {
+    if index % LOOKED_UP == LOOKED_UP - 1 {
+        yield_now().await;
+    }
+}
 
 pub(super) struct Session<'v, D> {
     means: &'v Means,
@@ -124,6 +138,11 @@ impl<'v, D: Destination> Session<'v, D> {
         ids: Result<UniqueIds, String>,
     ) -> Result<Request, CollectError> {
         match ids {
+            Ok(ids) if ids.len() >= MANY => {
+                let compare = spawn_blocking(|| Listed::with_unique_ids(ids));
+                let listed = compare.await.map_err(io::Error::other);
+                self.choose(listed.map_err(CollectError::Destination)?).await
+            }
             Ok(ids) => self.choose(Listed::with_unique_ids(ids)).await,
             Err(_) if self.needs_names() => Err(CollectError::NoUniqueIds),
             Err(_) => Ok(Request::Stat),
@@ -160,11 +179,11 @@ impl<'v, D: Destination> Session<'v, D> {
         self.fetch().await
     }
 
-    fn deleted(&mut self, deleted: Result<(), String>) -> Request {
+    async fn deleted(&mut self, deleted: Result<(), String>) -> Request {
         if deleted.is_ok() {
             self.listed.marked(self.current);
         }
-        self.mark()
+        self.mark().await
     }
 
     /// What is sent next: after an error nothing of what was marked may be removed by QUIT.
@@ -178,6 +197,12 @@ impl<'v, D: Destination> Session<'v, D> {
     /// Begins to fetch what is not known, if there is anything.
     async fn choose(&mut self, listed: Listed) -> Result<Request, CollectError> {
         self.listed = listed;
+        for index in 0..self.listed.len() {
+            look_up(index).await;
+            if self.is_here(index) {
+                self.listed.known(index);
+            }
+        }
         if self.wanted() == 0 {
             self.tell_what_stays();
             return self.fetch().await;
@@ -198,10 +223,11 @@ impl<'v, D: Destination> Session<'v, D> {
     /// Returns whether a message is to be fetched: it is not known, it will be known if it stays, and it
     /// is not too large.
     fn is_wanted(&self, index: usize) -> bool {
-        !self.is_known(index) && !self.is_nameless(index) && !self.listed.is_too_large(index)
+        !self.listed.is_known(index) && !self.is_nameless(index) && !self.listed.is_too_large(index)
     }
 
-    fn is_known(&self, index: usize) -> bool {
+    /// Looks up whether a message was fetched before.
+    fn is_here(&self, index: usize) -> bool {
         let id = self.listed.unique_id(index).map(|id| self.destination.known_as(id));
         // What is to be removed must be here for certain.
         let is_certain = self.keep != Keep::Nothing || self.listed.is_unique(index);
@@ -214,7 +240,7 @@ impl<'v, D: Destination> Session<'v, D> {
 
     fn tell_what_stays(&mut self) {
         for index in 0..self.listed.len() {
-            if self.is_known(index) {
+            if self.listed.is_known(index) {
                 continue;
             }
             let (count, why) = if self.is_nameless(index) {
@@ -249,7 +275,7 @@ impl<'v, D: Destination> Session<'v, D> {
         }
         self.make_safe().await?;
         self.next = 0;
-        Ok(self.mark())
+        Ok(self.mark().await)
     }
 
     /// Returns whether a message is to go: it is safe here, and was kept there for long enough.
@@ -259,15 +285,17 @@ impl<'v, D: Destination> Session<'v, D> {
             Keep::Nothing => 0,
             Keep::Days(days) => days,
         };
-        let id = self.listed.unique_id(index).filter(|_| self.listed.is_unique(index));
+        let is_certain = self.listed.is_known(index) && self.listed.is_unique(index);
+        let id = self.listed.unique_id(index).filter(|_| is_certain);
         let since = id.and_then(|id| self.known.get(&*self.destination.known_as(id)));
         let is_due = |since: &Timestamp| *since + DAY * days <= self.means.clock.now();
         self.listed.is_fetched(index) && days == 0 || since.is_some_and(is_due)
     }
 
-    fn mark(&mut self) -> Request {
+    async fn mark(&mut self) -> Request {
         while self.next < self.listed.len() {
             let index = self.next;
+            look_up(index).await;
             self.next += 1;
             if self.is_doomed(index) {
                 self.current = index;
@@ -298,20 +326,32 @@ impl<'v, D: Destination> Session<'v, D> {
     /// The server has removed what was marked: neither that nor what others removed is there any
     /// more.
     async fn forget(&mut self) -> Result<(), CollectError> {
-        let all = 0..self.listed.len();
-        let (marked, left): (Vec<_>, Vec<_>) = all.partition(|&index| self.listed.is_marked(index));
-        self.brought.removed = marked.len() as u64;
-        let ids =
-            |indices: Vec<usize>| indices.into_iter().filter_map(|at| self.listed.unique_id(at));
-        let left: HashSet<&str> = ids(left).collect();
-        let known = self.known.keys().map(String::as_str);
-        let mut gone = known.chain(ids(marked)).filter(|id| !left.contains(id));
-        loop {
-            let some: Vec<String> = gone.by_ref().take(FORGOTTEN).map(str::to_owned).collect();
-            if some.is_empty() {
-                return Ok(());
+        let (mut left, mut marked) = (HashSet::new(), Vec::new());
+        for index in 0..self.listed.len() {
+            look_up(index).await;
+            let is_marked = self.listed.is_marked(index);
+            self.brought.removed += u64::from(is_marked);
+            match self.listed.unique_id(index) {
+                Some(id) if is_marked => marked.push(id),
+                Some(id) => _ = left.insert(id),
+                None => {}
             }
-            self.destination.forget(some).await.map_err(CollectError::Destination)?;
+        }
+        let known = self.known.keys().map(String::as_str);
+        let mut some = Vec::new();
+        for (index, id) in known.chain(marked).enumerate() {
+            look_up(index).await;
+            if !left.contains(id) {
+                some.push(id.to_owned());
+            }
+            if some.len() == FORGOTTEN {
+                let forgotten = self.destination.forget(mem::take(&mut some)).await;
+                forgotten.map_err(CollectError::Destination)?;
+            }
+        }
+        match some.is_empty() {
+            true => Ok(()),
+            false => self.destination.forget(some).await.map_err(CollectError::Destination),
         }
     }
 }
@@ -342,7 +382,7 @@ impl<D: Destination> Host<pop3::Client> for Session<'_, D> {
             pop3::Question::Retrieved(retrieved, ticket) => {
                 (self.retrieved(retrieved).await, ticket)
             }
-            pop3::Question::Deleted(deleted, ticket) => (Ok(self.deleted(deleted)), ticket),
+            pop3::Question::Deleted(deleted, ticket) => (Ok(self.deleted(deleted).await), ticket),
             // Nothing is marked any more, after an error.
             pop3::Question::Done(_, ticket) => (Ok(Request::Quit), ticket),
             pop3::Question::Quit(said, ticket) => {
