@@ -234,7 +234,7 @@ pub(crate) fn pop3(octets: &[u8]) {
                 ticket.answer(Ok(Bytes::from_static(rest)))
             }
             pop3_server::Question::Update(marked, ticket) => {
-                assert!(open.get() && marked.iter().all(|&index| index < MESSAGES.len()));
+                assert!(open.get() && marked.iter().all(|index| index < MESSAGES.len()));
                 ticket.answer(Ok(()))
             }
         })

@@ -4,6 +4,7 @@
 
 pub mod client;
 pub mod command;
+mod marks;
 pub mod question;
 pub mod server;
 pub mod top;
@@ -12,5 +13,6 @@ mod view;
 mod words;
 
 pub use client::Client;
+pub use marks::Marks;
 pub use server::Server;
 pub use unique_ids::UniqueIds;

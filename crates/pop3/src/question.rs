@@ -1,6 +1,6 @@
 //! What a session asks, and what all sessions of a listener share.
 
-use crate::server::Server;
+use crate::{marks::Marks, server::Server};
 use bytes::Bytes;
 use posta_mail::{Secret, limits, sasl};
 use std::time::Duration;
@@ -109,8 +109,8 @@ pub enum Question<M: Maildrop> {
         /// Takes the octets.
         ticket: Ticket<M, Piece>,
     },
-    /// Remove the messages with these indices, all or none.
-    Update(Vec<usize>, Ticket<M, Update>),
+    /// Remove the messages that are marked, all or none.
+    Update(Marks, Ticket<M, Update>),
 }
 
 /// The maildrop, or why the login is denied.

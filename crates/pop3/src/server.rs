@@ -318,8 +318,8 @@ impl<M: Maildrop> Server<M> {
     }
 
     fn quit(&mut self, output: &mut Vec<u8>) -> Taken<M> {
-        let Session::Transaction(view) = &self.session else { return None };
-        let marked = view.marked();
+        let Session::Transaction(view) = &mut self.session else { return None };
+        let marked = view.take_marked();
         if marked.is_empty() {
             ok(self.words().bye, output);
             self.state = State::Closing;

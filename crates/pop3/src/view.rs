@@ -1,6 +1,6 @@
 //! A maildrop with the marks of one session.
 
-use crate::question::Maildrop;
+use crate::{marks::Marks, question::Maildrop};
 use posta_mail::limits;
 use std::fmt::Write as _;
 
@@ -8,8 +8,7 @@ use std::fmt::Write as _;
 #[derive(Debug)]
 pub(crate) struct View<M> {
     pub(crate) maildrop: M,
-    /// Empty until the first DELE.
-    deleted: Vec<bool>,
+    deleted: Marks,
     /// Messages and octets that are not marked.
     pub(crate) messages: usize,
     pub(crate) octets: u64,
@@ -17,20 +16,20 @@ pub(crate) struct View<M> {
 
 impl<M: Maildrop> View<M> {
     pub(crate) fn new(maildrop: M) -> Self {
-        let mut view = Self { maildrop, deleted: Vec::new(), messages: 0, octets: 0 };
+        let mut view = Self { maildrop, deleted: Marks::default(), messages: 0, octets: 0 };
         view.reset();
         view
     }
 
     /// Removes the marks from all messages.
     pub(crate) fn reset(&mut self) {
-        self.deleted = Vec::new();
+        self.deleted = Marks::default();
         self.messages = self.maildrop.len();
         self.octets = self.maildrop.octets_in_all();
     }
 
     pub(crate) fn is_deleted(&self, index: usize) -> bool {
-        self.deleted.get(index).copied().unwrap_or_default()
+        self.deleted.contains(index)
     }
 
     /// Returns the index of a message that exists and is not marked.
@@ -41,18 +40,14 @@ impl<M: Maildrop> View<M> {
 
     /// Marks a message as deleted.
     pub(crate) fn delete(&mut self, index: usize) {
-        if self.deleted.is_empty() {
-            self.deleted = vec![false; self.maildrop.len()];
-        }
-        self.deleted[index] = true;
+        self.deleted.insert(index);
         self.messages -= 1;
         self.octets -= self.maildrop.octets(index);
     }
 
-    /// Returns the indices of the messages that are marked as deleted.
-    pub(crate) fn marked(&self) -> Vec<usize> {
-        let marked = self.deleted.iter().enumerate().filter(|&(_, &deleted)| deleted);
-        marked.map(|(index, _)| index).collect()
+    /// Takes the marks: the messages that are marked as deleted.
+    pub(crate) fn take_marked(&mut self) -> Marks {
+        std::mem::take(&mut self.deleted)
     }
 
     /// Appends a line with a message's number and unique-id.

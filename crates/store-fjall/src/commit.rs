@@ -10,11 +10,12 @@ mod directory;
 mod folders;
 mod history;
 mod listing;
-mod mailboxes;
+pub(crate) mod mailboxes;
 pub(crate) mod open;
 mod queue;
 mod records;
 mod recover;
+pub(crate) mod removals;
 mod secrets;
 mod sources;
 mod unsealed;
@@ -44,6 +45,7 @@ use posta_store::{
     Acceptance, AccountId, Collected, Delivery, Entry, Event, Flags, FolderId, HEAD, Item, Layout,
     Leases, ModSeq, Settled, Settlement, SourceId, StoreError, Uid, UniqueId,
 };
+use removals::{Asked, Large, Until};
 use std::{
     collections::HashSet,
     sync::{Arc, mpsc},
@@ -115,6 +117,8 @@ pub(crate) enum Request {
         done: Done<()>,
     },
     Alone(Alone),
+    /// The same, once large removals are carried out.
+    After(Until, Alone),
 }
 
 impl Request {
@@ -131,8 +135,8 @@ impl Request {
             Self::Settle { done, .. } => {
                 let _ = done.send(Err(error));
             }
-            // It begins a group of its own, and fails by itself.
-            Self::Alone(_) => {}
+            // They begin groups of their own, and fail by themselves.
+            Self::Alone(_) | Self::After(..) => {}
         }
     }
 }
@@ -158,6 +162,9 @@ pub(crate) struct Committer {
     /// Events told so far, modulo 2^32.
     pub(crate) told: u32,
     pub(crate) folders: FolderStates,
+    pub(crate) large: Large,
+    /// Messages that are removed in one transaction at most, or in one piece of a larger removal.
+    pub(crate) piece: usize,
     last_mod_seq: ModSeq,
     mod_seq_ceiling: u64,
     /// About when it is, in seconds.
@@ -203,6 +210,7 @@ impl Committer {
         let mod_seq_ceiling = schema.number(schema::UID_CEILING)?.unwrap_or_default();
         let last_mod_seq = ModSeq(mod_seq_ceiling);
         let told = 0;
+        let large = Large::new(&schema)?;
         let mut committer = Self {
             schema,
             log,
@@ -219,6 +227,8 @@ impl Committer {
             keys,
             told,
             folders: FolderStates::default(),
+            large,
+            piece: opener.piece,
             last_mod_seq,
             mod_seq_ceiling,
             second: 0,
@@ -257,6 +267,16 @@ impl Committer {
                     change(&mut self);
                     None
                 }
+                Request::After(until, change) => {
+                    self.run_or_wait(until, change);
+                    None
+                }
+                Request::Remove { account, folder, uids, time, purge, done }
+                    if uids.len() > self.piece =>
+                {
+                    self.begin_removal(Asked { account, folder, uids, time, purge, done });
+                    None
+                }
                 request => self.serve(request, requests),
             };
             if self.log.is_ahead_of_tables() {
@@ -266,6 +286,8 @@ impl Committer {
                 return true;
             }
             self.wait_for_memory();
+            // A piece, then a group, in turn.
+            self.remove_some_beside(false);
             groups = groups.wrapping_add(1);
             if groups.is_multiple_of(MOVE_EVERY) {
                 self.move_some();
@@ -292,6 +314,7 @@ impl Committer {
     pub(crate) fn forget_counts(&mut self) {
         self.usages.forget();
         self.folders.forget();
+        self.large.count_anew(None);
         self.mod_seq_ceiling = 0;
     }
 
@@ -306,6 +329,7 @@ impl Committer {
                     yields += 1;
                     thread::yield_now();
                 }
+                Err(mpsc::TryRecvError::Empty) if self.remove_some_beside(true) => {}
                 Err(mpsc::TryRecvError::Empty) if self.move_some() => {}
                 Err(mpsc::TryRecvError::Empty) if self.is_buffered => self.hand_on(),
                 Err(mpsc::TryRecvError::Empty) if self.pack_some() => {}
@@ -383,7 +407,7 @@ impl Committer {
                 group.answer(done, accepted);
             }
             Request::Remove { account, folder, uids, time, purge, done } => {
-                if !group.removing.insert(account) {
+                if uids.len() > self.piece || !group.removing.insert(account) {
                     return Some(Request::Remove { account, folder, uids, time, purge, done });
                 }
                 let removed = self.remove((account, folder), uids, time, purge, &mut group.batch);
@@ -402,7 +426,7 @@ impl Committer {
                 let told = self.tell(events, &mut group.batch);
                 group.answer(done, told);
             }
-            alone @ Request::Alone(_) => return Some(alone),
+            alone @ (Request::Alone(_) | Request::After(..)) => return Some(alone),
         }
         group.requests += 1;
         None
@@ -527,6 +551,13 @@ impl Committer {
     pub(crate) fn next_mod_seq(&mut self, time: Timestamp) -> ModSeq {
         self.last_mod_seq = ModSeq::after(self.last_mod_seq, time);
         self.last_mod_seq
+    }
+
+    /// Returns the first and the last of so many mod-sequences that follow each other.
+    pub(crate) fn next_mod_seqs(&mut self, time: Timestamp, count: u64) -> (ModSeq, ModSeq) {
+        let first = self.next_mod_seq(time);
+        self.last_mod_seq = ModSeq(first.0 + count.saturating_sub(1));
+        (first, self.last_mod_seq)
     }
 
     /// Writes a new ceiling once mod-sequences have reached the old one.

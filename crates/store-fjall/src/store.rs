@@ -17,8 +17,9 @@ mod watch;
 
 use crate::{
     commit::{
-        self, Committer, Request,
+        Alone, Committer, Done, Request,
         open::{Opener, Tables},
+        removals::Until,
     },
     key_file::KeyFile,
     log::{Missing, Segments},
@@ -30,6 +31,7 @@ use posta_store::{Leases, Pending, SourceId, StoreError};
 use readers::Readers;
 use std::{
     future::ready,
+    num::NonZeroUsize,
     path::Path,
     sync::{
         Arc,
@@ -38,6 +40,10 @@ use std::{
     },
     thread,
 };
+
+/// Messages that are removed, or brought back, in one transaction at most: so many take some milliseconds, for
+/// which the mail waits. What is more goes in pieces.
+const PIECE: usize = 1_000;
 
 /// The directory of the log, in the store's.
 const LOG: &str = "log";
@@ -71,6 +77,17 @@ impl FjallStore {
         Self::open_with_keys(directory, Path::new(&keys))
     }
 
+    /// The same, with pieces of so many messages for removals and what else is done in pieces: for tests of what
+    /// happens between two of them.
+    ///
+    /// # Errors
+    /// As [`FjallStore::open_with_keys`].
+    pub fn open_in_pieces(directory: &Path, piece: NonZeroUsize) -> Result<Self, StoreError> {
+        let mut keys = directory.as_os_str().to_owned();
+        keys.push(".keys");
+        Self::open_all(directory, Path::new(&keys), piece.get())
+    }
+
     /// Opens the store in a directory, which is made if it does not exist, as the key file is with the first
     /// secret. Without its key file a store works; only its secrets cannot be had.
     ///
@@ -78,6 +95,10 @@ impl FjallStore {
     /// [`StoreError::InUse`] when another process has it open, [`StoreError::TooNew`] when a newer
     /// program wrote it, others when it cannot be read.
     pub fn open_with_keys(directory: &Path, keys: &Path) -> Result<Self, StoreError> {
+        Self::open_all(directory, keys, PIECE)
+    }
+
+    fn open_all(directory: &Path, keys: &Path, piece: usize) -> Result<Self, StoreError> {
         let segments = Segments::open(&directory.join(LOG))?;
         let opener = Opener {
             directory: directory.to_owned(),
@@ -88,6 +109,7 @@ impl FjallStore {
             lanes: Arc::default(),
             visitors: Arc::default(),
             keys: Arc::new(KeyFile::new(keys)),
+            piece,
             set_aside: Arc::default(),
         };
         let mut committer = opener.open()?;
@@ -143,7 +165,7 @@ impl FjallStore {
     /// Hands a request to the committer; the future ends when it is durable.
     fn request<T: Send + 'static>(
         &self,
-        request: impl FnOnce(commit::Done<T>) -> Request,
+        request: impl FnOnce(Done<T>) -> Request,
     ) -> Pending<'_, T> {
         let (done, outcome) = oneshot::channel();
         let sent = self.requests.as_ref().is_some_and(|sender| sender.send(request(done)).is_ok());
@@ -160,17 +182,16 @@ impl FjallStore {
         &self,
         change: impl FnOnce(&mut Committer) -> Result<T, StoreError> + Send + 'static,
     ) -> Pending<'_, T> {
-        self.request(|done| {
-            Request::Alone(Box::new(move |committer| {
-                let changed = change(committer);
-                if changed.is_err() {
-                    // It may have counted what it did not do then.
-                    committer.forget_counts();
-                }
-                // Whoever asked may be gone; the change is made all the same.
-                let _ = done.send(changed);
-            }))
-        })
+        self.request(|done| Request::Alone(alone(change, done)))
+    }
+
+    /// The same, once large removals are carried out.
+    fn after<T: Send + 'static>(
+        &self,
+        until: Until,
+        change: impl FnOnce(&mut Committer) -> Result<T, StoreError> + Send + 'static,
+    ) -> Pending<'_, T> {
+        self.request(|done| Request::After(until, alone(change, done)))
     }
 
     /// The same for a change of an account, which everybody who asks for the version hears of.
@@ -194,6 +215,22 @@ impl Drop for FjallStore {
             let _ = committer.join();
         }
     }
+}
+
+/// Makes a change that answers.
+fn alone<T: Send + 'static>(
+    change: impl FnOnce(&mut Committer) -> Result<T, StoreError> + Send + 'static,
+    done: Done<T>,
+) -> Alone {
+    Box::new(move |committer| {
+        let changed = change(committer);
+        if changed.is_err() {
+            // It may have counted what it did not do then.
+            committer.forget_counts();
+        }
+        // Whoever asked may be gone; the change is made all the same.
+        let _ = done.send(changed);
+    })
 }
 
 fn committer_gone() -> StoreError {

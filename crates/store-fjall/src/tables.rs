@@ -10,6 +10,7 @@ pub(crate) mod listing;
 pub(crate) mod mailboxes;
 mod queue;
 mod records;
+pub(crate) mod removals;
 pub(crate) mod schema;
 pub(crate) mod secrets;
 mod sources;

@@ -372,6 +372,21 @@ fn accounts_of_format_6_get_their_mail() {
     assert!(block_on(open(&path).account(&ana)).unwrap().unwrap().disabled);
 }
 
+/// Format 8 carried every removal out at once; a program of that format is kept away from one that is not.
+#[test]
+fn format_8_becomes_format_9() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = format_7(directory.path());
+    let store = open(&path);
+    let ana = block_on(store.account(&"ana@x.test".parse().unwrap())).unwrap().unwrap().id;
+    let before = block_on(store.maildrop(ana)).unwrap();
+    drop(store);
+    set_format(&database(&path), 8);
+    assert_eq!(block_on(open(&path).maildrop(ana)).unwrap(), before);
+    let format = table(&database(&path), "meta").get("format").unwrap();
+    assert_eq!(format.as_deref(), Some(&9u64.to_be_bytes()[..]));
+}
+
 #[test]
 fn a_newer_format_is_refused() {
     let directory = tempfile::tempdir().unwrap();

@@ -7,7 +7,7 @@ use posta_store::{
     conformance::{self, block_on, message, read},
 };
 use posta_store_fjall::FjallStore;
-use std::path::Path;
+use std::{num::NonZeroUsize, path::Path};
 
 fn open(directory: &Path) -> FjallStore {
     FjallStore::open(directory).unwrap()
@@ -24,6 +24,18 @@ fn conforms() {
     conformance::run(&|| {
         made.set(made.get() + 1);
         Box::new(open(&directory.path().join(made.get().to_string())))
+    });
+}
+
+/// The same with removals that go in pieces of a few messages, which is how large ones go.
+#[test]
+fn conforms_in_small_pieces() {
+    let directory = tempfile::tempdir().unwrap();
+    let (made, piece) = (std::cell::Cell::new(0), NonZeroUsize::new(3).unwrap());
+    conformance::run(&|| {
+        made.set(made.get() + 1);
+        let place = directory.path().join(made.get().to_string());
+        Box::new(FjallStore::open_in_pieces(&place, piece).unwrap())
     });
 }
 

@@ -8,6 +8,7 @@
 mod directory;
 mod folders;
 mod heads;
+mod large;
 mod queue;
 mod random;
 mod sources;
@@ -52,6 +53,7 @@ pub fn run(make: Make<'_>) {
         directory::run(make).await;
         queue::run(make).await;
         sources::run(make).await;
+        large::run(make).await;
         for seed in 1..=8 {
             random::run(&*make(), seed).await;
         }

@@ -82,7 +82,8 @@ pub trait Directory: Send + Sync + 'static {
     fn removed_accounts(&self) -> Pending<'_, Vec<RemovedAccount>>;
 
     /// Brings a removed account back, with the messages that it had when it was removed, their
-    /// unique-ids and its credentials. Returns the number of messages.
+    /// unique-ids and its credentials. Returns the number of messages. Many messages come back some at a time,
+    /// and the account with the last of them: should that be cut off, call it again for the rest.
     ///
     /// # Errors
     /// [`StoreError::NoSuchAccount`](crate::StoreError::NoSuchAccount) if it is not among those that were removed;

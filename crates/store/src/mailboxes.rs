@@ -44,8 +44,10 @@ pub trait Mailboxes: Send + Sync + 'static {
         limit: usize,
     ) -> Pending<'_, Vec<Entry>>;
 
-    /// Removes messages from a folder, to be purged at `purge`. Those that are removed already, or were moved to
-    /// another folder, are passed over. Returns the number removed.
+    /// Removes messages from a folder, to be purged at `purge`: all or none, however many they are, and whatever
+    /// happens meanwhile. Those that are removed already, or were moved to another folder, are passed over.
+    /// Returns the number removed. Nobody sees a part of the removal, and others are served while a large one
+    /// goes on.
     fn remove(
         &self,
         account: AccountId,
@@ -106,7 +108,8 @@ pub trait Mailboxes: Send + Sync + 'static {
 
     /// Brings back the messages of an account that were removed at `since` or later, into their folders, or
     /// the inbox where these are gone, with their unique-ids, and with UIDs that are new, as RFC 9051 §2.3.1.1
-    /// wants it. Returns the number brought back.
+    /// wants it. Returns the number brought back. Many messages come back some at a time: should that be cut off,
+    /// by a crash or because the caller is gone, call it again for the rest.
     fn undelete(&self, account: AccountId, since: Timestamp) -> Pending<'_, usize>;
 
     /// Returns how much an account has in all folders, removed messages not counted. Quick after the first

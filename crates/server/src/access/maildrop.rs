@@ -20,12 +20,18 @@ use posta_net::{
     tls::server::{Tls, TlsInfo},
     transport::Stream,
 };
-use posta_pop3::server::{self as pop3, Denial, Lapse, Maildrop, NotRemoved, Unreadable};
+use posta_pop3::{
+    Marks,
+    server::{self as pop3, Denial, Lapse, Maildrop, NotRemoved, Unreadable},
+};
 use posta_store::{self as store, Entry, Event, FolderId, Origin, Store, StoreError, Uid, What};
-use std::{collections::BTreeSet, io, sync::Arc, time::Duration};
+use std::{io, sync::Arc, time::Duration};
 
 /// How long a removed message can be brought back.
 pub const PURGE_AFTER: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+
+/// Messages whose retrieval is noted in one transaction at most.
+const NOTED: usize = 1_000;
 
 /// What all sessions of a listener share.
 #[derive(Clone)]
@@ -105,7 +111,7 @@ struct Opened {
     /// The first piece of its content, which was read before the client was promised the message.
     first: Option<Bytes>,
     /// Those that were retrieved, to the last octet.
-    retrieved: BTreeSet<usize>,
+    retrieved: Marks,
     removed: usize,
     _present: Present,
 }
@@ -142,7 +148,7 @@ impl PopHost {
             view: view.clone(),
             current: None,
             first: None,
-            retrieved: BTreeSet::new(),
+            retrieved: Marks::default(),
             removed: 0,
             _present: present,
         }));
@@ -268,9 +274,9 @@ impl PopHost {
         }
     }
 
-    async fn update(&mut self, indices: &[usize]) -> Result<(), StoreError> {
+    async fn update(&mut self, marked: &Marks) -> Result<(), StoreError> {
         let Some(opened) = &mut self.opened else { return Ok(()) };
-        let uids = indices.iter().filter_map(|&index| opened.view.uid(index)).collect();
+        let uids = marked.iter().filter_map(|index| opened.view.uid(index)).collect();
         let (now, store) = (self.maildrops.clock.now(), &self.maildrops.store);
         opened.removed =
             store.remove(opened.account.id, FolderId::INBOX, uids, now, now + PURGE_AFTER).await?;
@@ -278,11 +284,17 @@ impl PopHost {
     }
 
     async fn note_retrieved(&self, opened: &Opened) {
-        let retrieved = opened.retrieved.iter();
-        let uids = retrieved.filter_map(|&index| opened.view.uid(index)).collect();
+        let mut uids = opened.retrieved.iter().filter_map(|index| opened.view.uid(index));
         let Maildrops { store, clock, .. } = &*self.maildrops;
-        if let Err(error) = store.retrieved(opened.account.id, uids, clock.now()).await {
-            tracing::error!(%error, "what was retrieved could not be noted, and is kept longer");
+        loop {
+            let some: Vec<_> = uids.by_ref().take(NOTED).collect();
+            if some.is_empty() {
+                return;
+            }
+            if let Err(error) = store.retrieved(opened.account.id, some, clock.now()).await {
+                tracing::error!(%error, "what was retrieved could not be noted, and is kept longer");
+                return;
+            }
         }
     }
 
@@ -445,8 +457,8 @@ impl Host<pop3::Server<View>> for PopHost {
             pop3::Question::Read { index, offset, whole, ticket } => {
                 ticket.answer(self.read(index, offset, whole).await)
             }
-            pop3::Question::Update(indices, ticket) => {
-                let updated = Box::pin(self.update(&indices)).await;
+            pop3::Question::Update(marked, ticket) => {
+                let updated = Box::pin(self.update(&marked)).await;
                 ticket.answer(updated.map_err(|error| {
                     tracing::error!(%error, "messages could not be removed");
                     NotRemoved

@@ -1,15 +1,20 @@
 //! The changes of the directory: accounts, aliases, domains.
 
-use super::Committer;
+use super::{Committer, mailboxes::BroughtBack, removals::Counts};
 use crate::{
     error::failed,
-    tables::{batch::Batch, key_and_value, schema},
+    tables::{
+        batch::Batch,
+        removals::{Names, Removal},
+        schema::{self, EntryKey},
+    },
 };
 use posta_mail::{Address, Domain, Timestamp};
 use posta_store::{
-    Account, AccountId, Alias, AliasName, Credentials, RemovedAccount, SecretOf, StoreError, Usage,
-    keeps_copy,
+    Account, AccountId, Alias, AliasName, Credentials, Folder, RemovedAccount, SecretOf,
+    StoreError, Uid, Usage, keeps_copy,
 };
+use std::sync::Arc;
 
 impl Committer {
     pub(crate) fn add_account(
@@ -84,15 +89,7 @@ impl Committer {
     ) -> Result<(), StoreError> {
         let account = self.schema.account(address)?.ok_or(StoreError::NoSuchAccount)?;
         let mut batch = Batch::new(&self.schema);
-        let folders = self.all_folders(account.id)?;
-        for guard in self.schema.entry.prefix(account.id.0.to_be_bytes()) {
-            let (key, value) = key_and_value(guard)?;
-            let entry = schema::decode_entry(&key, &value)?;
-            self.take_out(account.id, entry, (time, purge), &mut batch);
-        }
-        for folder in folders.into_iter().filter(|folder| folder.messages > 0) {
-            self.save_folder(account.id, folder.id, &mut batch);
-        }
+        let removals = self.take_out_all(account.id, (time, purge), &mut batch)?;
         batch.remove(&self.schema.account, address.as_str());
         let (id, domain) = (account.id, address.domain());
         self.unindex(&account, &mut batch);
@@ -105,11 +102,42 @@ impl Committer {
         self.commit(batch)?;
         self.accounts.remove(&id);
         self.usages.set(id, Usage::default());
-        self.views.forget(id);
+        self.are_decided(id, removals);
         Ok(())
     }
 
-    pub(crate) fn restore_account(&mut self, id: AccountId) -> Result<usize, StoreError> {
+    /// Takes all messages of an account out of their folders: at once if they are few, else as large removals, which
+    /// are returned.
+    fn take_out_all(
+        &mut self,
+        account: AccountId,
+        times: (Timestamp, Timestamp),
+        batch: &mut Batch,
+    ) -> Result<Vec<Arc<Removal>>, StoreError> {
+        let folders = self.all_folders(account)?;
+        if folders.iter().map(|folder| folder.messages).sum::<u64>() > self.piece as u64 {
+            let all = folders.into_iter().map(|folder| {
+                let Folder { id, uid_next, messages, octets, unseen, .. } = folder;
+                (id, Names::Below(uid_next), Counts { messages, octets, unseen })
+            });
+            return self.put_removals(account, all.collect(), times, batch);
+        }
+        for folder in folders.into_iter().filter(|folder| folder.messages > 0) {
+            for entry in self.schema.entries(account, folder.id, Uid(0), self.piece)? {
+                self.take_out(account, entry, times, batch);
+            }
+            self.save_folder(account, folder.id, batch);
+        }
+        Ok(Vec::new())
+    }
+
+    /// Brings a removed account back, and some of its messages: first those, and with the last of them the
+    /// account.
+    pub(crate) fn restore_account(
+        &mut self,
+        id: AccountId,
+        from: Option<EntryKey>,
+    ) -> Result<BroughtBack, StoreError> {
         let removed = self.schema.removed_account(id)?.ok_or(StoreError::NoSuchAccount)?;
         let RemovedAccount { account, time, .. } = removed;
         let address = account.address.clone();
@@ -119,14 +147,19 @@ impl Committer {
         let forwards = self.schema.targets(&AliasName::Address(address.clone()))?.is_some();
         let account = Account { forwards, ..account };
         let mut batch = Batch::new(&self.schema);
+        self.require_no_alias(address.domain())?;
+        let brought_back = self.bring_back(id, time, from, &mut batch)?;
+        if brought_back.next.is_some() {
+            self.commit(batch)?;
+            return Ok(brought_back);
+        }
         self.make_local(address.domain(), &mut batch)?;
         batch.insert(&self.schema.account, address.as_str(), schema::encode_account(&account));
         self.index(&account, &mut batch);
         batch.remove(&self.schema.kept, schema::removed_account_key(id));
-        let count = self.bring_back(id, time, &mut batch)?;
         self.commit(batch)?;
         self.accounts.insert(id);
-        Ok(count)
+        Ok(brought_back)
     }
 
     /// Purges the removed accounts whose time has come, with what belongs to them. Returns how many.
@@ -134,6 +167,10 @@ impl Committer {
         let removed = self.schema.removed_accounts()?.into_iter();
         let due: Vec<_> = removed.filter(|removed| removed.purge <= now).collect();
         for RemovedAccount { account, .. } in &due {
+            let left = self.take_out_some(account.id, now)?;
+            if left > 0 {
+                return Ok(left);
+            }
             for source in self.schema.sources()? {
                 if source.account == account.id {
                     self.remove_source(source.id)?;

@@ -1,6 +1,6 @@
 //! Folders: what the committing thread knows of those that it works on, and how they change.
 
-use super::Committer;
+use super::{Committer, removals::Counts};
 use crate::tables::{batch::Batch, key_and_value, mailboxes::empty, schema};
 use posta_mail::Timestamp;
 use posta_store::{
@@ -115,7 +115,8 @@ impl Committer {
 
     /// Counts an entry out of its folder. The record has to be written with it.
     pub(crate) fn count_out(&mut self, account: AccountId, entry: &Entry, mod_seq: ModSeq) {
-        self.usages.take(account, entry.octets);
+        self.usages.take(account, 1, entry.octets);
+        self.large.left(account, entry);
         let Some(State { folder, .. }) = self.folders.0.get_mut(&(account, entry.folder)) else {
             return;
         };
@@ -126,8 +127,26 @@ impl Committer {
         folder.mod_seq = mod_seq;
     }
 
+    /// Counts many entries out of their folder, which go with mod-sequences up to one. The record has to be
+    /// written with it.
+    pub(crate) fn count_all_out(
+        &mut self,
+        account: AccountId,
+        id: FolderId,
+        counts: Counts,
+        last: ModSeq,
+    ) {
+        self.usages.take(account, counts.messages, counts.octets);
+        let Some(State { folder, .. }) = self.folders.0.get_mut(&(account, id)) else { return };
+        folder.messages = folder.messages.saturating_sub(counts.messages);
+        folder.octets = folder.octets.saturating_sub(counts.octets);
+        folder.unseen = folder.unseen.saturating_sub(counts.unseen);
+        folder.mod_seq = last;
+    }
+
     /// Counts an entry with other flags. The record has to be written with it.
     pub(crate) fn count_flags(&mut self, account: AccountId, before: Flags, entry: &Entry) {
+        self.large.has_other_flags(account, before, entry);
         let Some(State { folder, .. }) = self.folders.0.get_mut(&(account, entry.folder)) else {
             return;
         };

@@ -7,6 +7,13 @@ use crate::{
 };
 use posta_store::{AccountId, Block, Entry, FolderId, StoreError};
 
+/// Notes that an entry leaves a folder.
+pub(super) fn list_out(account: AccountId, entry: &Entry, batch: &mut Batch) {
+    if entry.folder == FolderId::INBOX {
+        batch.left.insert((account, Block::range(entry.uid)));
+    }
+}
+
 impl Committer {
     /// Notes that an entry comes into a folder, as the last there. A range of UIDs that it ends is closed then.
     pub(super) fn list_in(&self, account: AccountId, entry: &Entry, batch: &mut Batch) {

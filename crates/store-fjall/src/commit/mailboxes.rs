@@ -1,18 +1,17 @@
 //! The changes of mailboxes that read what they change.
 
-use super::Committer;
+use super::{Committer, listing::list_out};
 use crate::{
     error::failed,
     tables::{
         batch::Batch,
         key_and_value,
-        schema::{self, Moved, Removed},
+        schema::{self, EntryKey, Moved, Removed},
     },
 };
 use posta_mail::{MailId, Timestamp};
 use posta_store::{
-    AccountId, Block, Entry, FlagChange, Flags, FlagsChanged, FolderId, ModSeq, StoreError, Uid,
-    Usage,
+    AccountId, Entry, FlagChange, Flags, FlagsChanged, FolderId, ModSeq, StoreError, Uid, Usage,
 };
 use std::{
     collections::{HashMap, HashSet},
@@ -21,6 +20,20 @@ use std::{
 
 /// Messages that one sweep purges at most, so that a large one does not hold up the mail.
 const SWEEP: usize = 1_000;
+
+/// What a sweep did.
+pub(crate) struct Swept {
+    pub(crate) count: usize,
+    /// Whether there was no more to look at.
+    pub(crate) is_all: bool,
+}
+
+/// What was brought back in one transaction.
+pub(crate) struct BroughtBack {
+    pub(crate) count: usize,
+    /// Where to go on; none if all are back.
+    pub(crate) next: Option<EntryKey>,
+}
 
 impl Committer {
     /// Removes messages of a folder. Those that are not in it are passed over.
@@ -56,11 +69,9 @@ impl Committer {
         batch: &mut Batch,
     ) {
         let mod_seq = self.next_mod_seq(time);
-        self.vanish(account, &entry, mod_seq, batch);
-        let key = schema::entry_key(account, entry.folder, entry.uid);
-        batch.insert(&self.schema.purging, schema::timed_key(purge, &key), []);
-        let removed = Removed { time, purge, mod_seq, entry };
-        batch.insert(&self.schema.expunged, key, schema::encode_removed(&removed));
+        self.count_out(account, &entry, mod_seq);
+        list_out(account, &entry, batch);
+        self.expunge(account, entry, (time, purge), mod_seq, batch);
     }
 
     /// Takes a name out of its folder, and notes that it is gone.
@@ -69,13 +80,17 @@ impl Committer {
         batch.remove(&self.schema.entry, key);
         self.note_change(account, entry, mod_seq, batch);
         self.count_out(account, entry, mod_seq);
-        if entry.folder == FolderId::INBOX {
-            batch.left.insert((account, Block::range(entry.uid)));
-        }
+        list_out(account, entry, batch);
     }
 
     /// Notes that an entry changes, in place of when it changed before.
-    fn note_change(&self, account: AccountId, before: &Entry, mod_seq: ModSeq, batch: &mut Batch) {
+    pub(super) fn note_change(
+        &self,
+        account: AccountId,
+        before: &Entry,
+        mod_seq: ModSeq,
+        batch: &mut Batch,
+    ) {
         if before.mod_seq != before.created {
             let key = schema::changed_key(account, before.mod_seq);
             batch.remove(&self.schema.changed, key);
@@ -150,9 +165,13 @@ impl Committer {
         uids.dedup();
         let (mut all, mut batch) = (FlagsChanged::default(), Batch::new(&self.schema));
         self.load_folder(account, folder)?;
+        let gone = self.schema.gone.of(account);
         for uid in uids {
             let key = schema::entry_key(account, folder, uid);
             let Some(before) = self.schema.entry(key)? else { continue };
+            if gone.has(folder, uid) {
+                continue;
+            }
             if unchanged_since.is_some_and(|since| before.mod_seq > since) {
                 all.refused.push(uid);
                 continue;
@@ -195,12 +214,13 @@ impl Committer {
         self.write(batch, false)
     }
 
+    /// Removes some of the messages that were retrieved before a time.
     pub(crate) fn expire(
         &mut self,
         before: Timestamp,
         time: Timestamp,
         purge: Timestamp,
-    ) -> Result<usize, StoreError> {
+    ) -> Result<Swept, StoreError> {
         let mut batch = Batch::new(&self.schema);
         let mut due = Vec::new();
         let mut seen = 0;
@@ -213,8 +233,11 @@ impl Committer {
             seen += 1;
             // One that was brought back since has not been retrieved again.
             let entry = self.schema.entry(key)?.filter(|it| it.flags.has(Flags::RETRIEVED));
-            if let Some(entry) = entry {
-                due.push((schema::names_of(&key)?.0, entry));
+            let (account, folder, uid) = schema::names_of(&key)?;
+            if let Some(entry) = entry
+                && !self.schema.gone.of(account).has(folder, uid)
+            {
+                due.push((account, entry));
             }
         }
         let changed: HashSet<_> =
@@ -230,31 +253,42 @@ impl Committer {
             self.save_folder(account, folder, &mut batch);
         }
         self.commit(batch)?;
-        if seen == SWEEP && count == 0 { self.expire(before, time, purge) } else { Ok(count) }
+        Ok(Swept { count, is_all: seen < SWEEP })
     }
 
+    /// Brings some messages back, as [`Committer::bring_back`] does.
     pub(crate) fn undelete(
         &mut self,
         account: AccountId,
         since: Timestamp,
-    ) -> Result<usize, StoreError> {
+        from: Option<EntryKey>,
+    ) -> Result<BroughtBack, StoreError> {
         let mut batch = Batch::new(&self.schema);
-        let count = self.bring_back(account, since, &mut batch)?;
+        let brought_back = self.bring_back(account, since, from, &mut batch)?;
         self.commit(batch)?;
-        Ok(count)
+        Ok(brought_back)
     }
 
-    /// Brings messages back that were removed at `since` or later. Returns the number of them. The names that
-    /// they had stay gone, and are purged when they would have been.
+    /// Brings some messages back that were removed at `since` or later, from a name on. The names that they had
+    /// stay gone, and are purged when they would have been.
     pub(crate) fn bring_back(
         &mut self,
         account: AccountId,
         since: Timestamp,
+        from: Option<EntryKey>,
         batch: &mut Batch,
-    ) -> Result<usize, StoreError> {
-        let mut count = 0;
-        for guard in self.schema.expunged.prefix(account.0.to_be_bytes()) {
+    ) -> Result<BroughtBack, StoreError> {
+        let (mut count, mut seen) = (0, 0);
+        let first = from.unwrap_or_else(|| schema::entry_key(account, FolderId(0), Uid(0)));
+        let last = schema::entry_key(account, FolderId(u32::MAX), Uid(u32::MAX));
+        for guard in self.schema.expunged.range(first..=last) {
             let (key, value) = key_and_value(guard)?;
+            if count == self.piece || seen == SWEEP {
+                let (_, folder, uid) = schema::names_of(&key)?;
+                let next = Some(schema::entry_key(account, folder, uid));
+                return Ok(BroughtBack { count, next });
+            }
+            seen += 1;
             let Removed { time, mod_seq, mut entry, .. } = schema::decode_removed(&key, &value)?;
             if time < since {
                 continue;
@@ -265,6 +299,29 @@ impl Committer {
             self.put_again(account, folder, entry, (mod_seq, since), batch)?;
             count += 1;
         }
+        Ok(BroughtBack { count, next: None })
+    }
+
+    /// Removes some of the messages of an account that are there, though it is removed: bringing it back was
+    /// broken off. Returns the number removed.
+    pub(crate) fn take_out_some(
+        &mut self,
+        account: AccountId,
+        now: Timestamp,
+    ) -> Result<usize, StoreError> {
+        let mut batch = Batch::new(&self.schema);
+        let mut count = 0;
+        let folders = self.all_folders(account)?;
+        for guard in self.schema.entry.prefix(account.0.to_be_bytes()).take(SWEEP) {
+            let (key, value) = key_and_value(guard)?;
+            let entry = schema::decode_entry(&key, &value)?;
+            self.take_out(account, entry, (now, now), &mut batch);
+            count += 1;
+        }
+        for folder in folders.into_iter().filter(|folder| count > 0 && folder.messages > 0) {
+            self.save_folder(account, folder.id, &mut batch);
+        }
+        self.commit(batch)?;
         Ok(count)
     }
 
@@ -279,7 +336,8 @@ impl Committer {
         Ok(usage)
     }
 
-    pub(crate) fn sweep(&mut self, now: Timestamp) -> Result<usize, StoreError> {
+    /// Purges some of what is due.
+    pub(crate) fn sweep(&mut self, now: Timestamp) -> Result<Swept, StoreError> {
         let accounts = self.purge_accounts(now)?;
         let mut batch = Batch::new(&self.schema);
         // Entries that show a content, counting what this batch takes away.
@@ -313,8 +371,7 @@ impl Committer {
         self.raise_horizons(horizons, &mut batch)?;
         self.commit(batch)?;
         self.release_segments();
-        let count = accounts + count;
-        if seen == SWEEP && count == 0 { self.sweep(now) } else { Ok(count) }
+        Ok(Swept { count: accounts + count, is_all: seen < SWEEP })
     }
 
     /// Notes from when on names that vanished are known, of the accounts that somebody may ask about.

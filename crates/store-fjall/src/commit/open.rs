@@ -72,6 +72,8 @@ pub(crate) struct Opener {
     /// Who visits which source.
     pub(crate) visitors: Arc<Mutex<Leases<SourceId>>>,
     pub(crate) keys: Arc<KeyFile>,
+    /// Messages that are removed in one piece.
+    pub(crate) piece: usize,
     /// Where the tables' journal is that was set aside, until the log is open.
     pub(crate) set_aside: Arc<Mutex<Option<PathBuf>>>,
 }

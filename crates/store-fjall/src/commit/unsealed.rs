@@ -236,6 +236,7 @@ mod tests {
     fn opener(store: &Path) -> Opener {
         fs::create_dir_all(store).unwrap();
         Opener {
+            piece: 1_000,
             directory: store.to_owned(),
             segments: Arc::new(Segments::open(&store.join("log")).unwrap()),
             tables: Arc::default(),

@@ -1,11 +1,12 @@
 //! The directory.
 
 use super::{FjallStore, now};
-use crate::{error::failed, tables::schema};
+use crate::{commit::removals::Until, error::failed, tables::schema};
 use posta_mail::{Address, Domain, Timestamp};
 use posta_store::{
     Account, AccountId, Alias, AliasName, Credentials, Directory, Pending, RemovedAccount, SendAs,
 };
+use std::sync::atomic::Ordering;
 
 impl Directory for FjallStore {
     fn account(&self, address: &Address) -> Pending<'_, Option<Account>> {
@@ -80,7 +81,23 @@ impl Directory for FjallStore {
     }
 
     fn restore_account(&self, account: AccountId) -> Pending<'_, usize> {
-        self.alone_on_account(move |committer| committer.restore_account(account))
+        Box::pin(async move {
+            let (mut count, mut from) = (0, None);
+            loop {
+                let version = self.directory_version.clone();
+                let some = self.after(Until::Of(account), move |committer| {
+                    let some = committer.restore_account(account, from);
+                    version.fetch_add(1, Ordering::Release);
+                    some
+                });
+                let some = some.await?;
+                count += some.count;
+                match some.next {
+                    Some(_) => from = some.next,
+                    None => return Ok(count),
+                }
+            }
+        })
     }
 
     fn alias(&self, name: &AliasName) -> Pending<'_, Option<Vec<Address>>> {

@@ -1,7 +1,10 @@
 //! The mailboxes.
 
 use super::{FjallStore, now, readers};
-use crate::{commit::Request, tables::views::Opening};
+use crate::{
+    commit::{Request, mailboxes::Swept, removals::Until},
+    tables::views::Opening,
+};
 use posta_mail::Timestamp;
 use posta_store::{
     Acceptance, AccountId, Changes, Entry, FlagChange, FlagsChanged, FolderId, Mailboxes, Maildrop,
@@ -92,11 +95,32 @@ impl Mailboxes for FjallStore {
     }
 
     fn expire(&self, before: Timestamp, now: Timestamp, purge: Timestamp) -> Pending<'_, usize> {
-        self.alone(move |committer| committer.expire(before, now, purge))
+        Box::pin(async move {
+            loop {
+                let swept = self.alone(move |committer| committer.expire(before, now, purge));
+                let Swept { count, is_all } = swept.await?;
+                if count > 0 || is_all {
+                    return Ok(count);
+                }
+            }
+        })
     }
 
     fn undelete(&self, account: AccountId, since: Timestamp) -> Pending<'_, usize> {
-        self.alone(move |committer| committer.undelete(account, since))
+        Box::pin(async move {
+            let (mut count, mut from) = (0, None);
+            loop {
+                let some = self.after(Until::Of(account), move |committer| {
+                    committer.undelete(account, since, from)
+                });
+                let some = some.await?;
+                count += some.count;
+                match some.next {
+                    Some(_) => from = some.next,
+                    None => return Ok(count),
+                }
+            }
+        })
     }
 
     fn usage(&self, account: AccountId) -> Pending<'_, Usage> {

@@ -7,6 +7,7 @@
 
 use super::{
     key_and_value,
+    removals::{Gone, Names},
     schema::{self, Schema},
 };
 use crate::error::failed;
@@ -27,6 +28,8 @@ struct Gathered {
     found: Vec<(ModSeq, Found)>,
     /// Up to where everything was found.
     complete: ModSeq,
+    /// What vanished, though its entries may be there.
+    gone: Gone,
 }
 
 impl Gathered {
@@ -37,9 +40,30 @@ impl Gathered {
         }
     }
 
+    /// Gathers the names that vanish with large removals, as far as these name them.
+    fn gather_gone(&mut self, since: ModSeq) {
+        for removal in self.gone.0.clone() {
+            let Names::These(uids) = &removal.names else { continue };
+            let from = since.0.saturating_add(1).saturating_sub(removal.first.0);
+            let Ok(first) = u32::try_from(from) else { continue };
+            let mut mod_seq = ModSeq(removal.first.0 + from);
+            let Some(uid) = uids.select(first) else { continue };
+            for (seen, uid) in uids.range(uid..).enumerate() {
+                if seen == self.limit {
+                    self.complete = ModSeq(mod_seq.0 - 1).min(self.complete);
+                    break;
+                }
+                self.push(mod_seq, Found::Vanished(removal.folder, Uid(uid)));
+                mod_seq = ModSeq(mod_seq.0 + 1);
+            }
+        }
+    }
+
     /// Keeps the first of what was found, as much as was asked for.
     fn cut(&mut self) {
         self.found.sort_by_key(|(mod_seq, _)| *mod_seq);
+        // What is gone may have been taken out, and is found twice then.
+        self.found.dedup_by_key(|(mod_seq, _)| *mod_seq);
         self.found.retain(|(mod_seq, _)| *mod_seq <= self.complete);
         if self.found.len() > self.limit {
             self.found.truncate(self.limit);
@@ -56,14 +80,15 @@ impl Schema {
         since: ModSeq,
         limit: usize,
     ) -> Result<Option<Changes>, StoreError> {
-        let snapshot = self.database.snapshot();
+        let (snapshot, gone) = self.gone.with(account, || self.database.snapshot());
         let ledger = snapshot.get(&self.folder, schema::ledger_key(account)).map_err(failed)?;
         let ledger = ledger.map(|value| schema::decode_ledger(&value)).transpose()?;
         if since < ledger.unwrap_or_default().horizon {
             return Ok(None);
         }
         let mut gathered =
-            Gathered { limit: limit.max(1), found: Vec::new(), complete: ModSeq(u64::MAX) };
+            Gathered { limit: limit.max(1), found: Vec::new(), complete: ModSeq(u64::MAX), gone };
+        gathered.gather_gone(since);
         self.gather_changed(&snapshot, account, since, &mut gathered)?;
         for folder in self.folder_ids(account)? {
             self.gather_arrived(&snapshot, account, folder, since, &mut gathered)?;
@@ -103,6 +128,8 @@ impl Schema {
             let (folder, uid) = schema::decode_name(&value)?;
             let key = schema::entry_key(account, folder, uid);
             let found = match snapshot.get(&self.entry, key).map_err(failed)? {
+                // That it vanished is told of by the removal.
+                Some(_) if gathered.gone.has(folder, uid) => continue,
                 Some(value) => Found::Entry(schema::decode_entry(&key, &value)?.into()),
                 None => Found::Vanished(folder, uid),
             };
@@ -135,7 +162,7 @@ impl Schema {
             let entry = schema::decode_entry(&key, &value)?;
             reached = entry.created;
             // What was changed since it came is told of by that.
-            if entry.mod_seq == entry.created {
+            if entry.mod_seq == entry.created && !gathered.gone.has(folder, entry.uid) {
                 gathered.push(reached, Found::Entry(entry.into()));
             }
         }

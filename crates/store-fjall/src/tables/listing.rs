@@ -9,10 +9,11 @@
 
 use super::{
     key_and_value,
+    removals::{Gone, Names},
     schema::{self, Listed, Schema},
 };
 use crate::error::failed;
-use fjall::{Readable, Snapshot};
+use fjall::{Readable, Snapshot, UserKey};
 use posta_store::{AccountId, Block, FolderId, StoreError, Summary, Uid};
 use std::{mem, ops::RangeInclusive, sync::Arc};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
@@ -35,6 +36,8 @@ pub(crate) struct Reading {
     pub(crate) next: Uid,
     /// Ranges that should be packed, if they are closed.
     pub(crate) unpacked: Vec<u32>,
+    /// What is passed over, though its entries are there.
+    pub(crate) gone: Gone,
 }
 
 impl Reading {
@@ -55,8 +58,9 @@ impl Schema {
         &self,
         snapshot: &Snapshot,
         account: AccountId,
+        gone: Gone,
     ) -> Result<Reading, StoreError> {
-        let mut reading = Reading::default();
+        let mut reading = Reading { gone, ..Reading::default() };
         for guard in snapshot.prefix(&self.listing, account.0.to_be_bytes()) {
             // What cannot be read is read from the entries.
             let Ok((key, value)) = guard.into_inner() else { break };
@@ -97,13 +101,16 @@ impl Schema {
             if block.covers() != range {
                 reading.push(mem::replace(&mut block, Block::new(range)), false);
             }
+            reading.next = Uid(uid.0.saturating_add(1));
+            if reading.gone.has(FolderId::INBOX, uid) {
+                continue;
+            }
             let Listed { octets, number, is_imported } = schema::listed(&value)?;
             let imported = match is_imported {
                 true => schema::decode_entry(&key, &value)?.unique_id.imported,
                 false => None,
             };
             block.push(Summary { number, octets, uid }, imported.as_deref());
-            reading.next = Uid(uid.0.saturating_add(1));
         }
         reading.push(block, false);
         Ok(())
@@ -115,10 +122,30 @@ impl Schema {
         account: AccountId,
         range: u32,
     ) -> Result<Option<Vec<u8>>, StoreError> {
-        let (snapshot, mut reading) = (self.database.snapshot(), Reading::default());
+        let (snapshot, gone) = self.gone.with(account, || self.database.snapshot());
+        let mut reading = Reading { gone, ..Reading::default() };
         self.read_entries(&snapshot, account, Block::uids(range), &mut reading)?;
         let block = reading.blocks.pop().filter(|block| block.len() >= WORTH_IT);
         Ok(block.map(|block| encode(account, &block)))
+    }
+
+    /// Returns the keys of the blocks that list something of what a removal takes out of an inbox. It drops them
+    /// when it is decided: what is packed later does not list that any more.
+    pub(crate) fn listings_of(
+        &self,
+        account: AccountId,
+        names: &Names,
+    ) -> Result<Vec<UserKey>, StoreError> {
+        let mut keys = Vec::new();
+        for guard in self.listing.prefix(account.0.to_be_bytes()) {
+            let key = guard.key().map_err(failed)?;
+            let uids = range_of(&key).map(Block::uids);
+            let first = uids.as_ref().and_then(|uids| names.next(*uids.start()));
+            if uids.zip(first).is_some_and(|(uids, first)| uids.contains(&first)) {
+                keys.push(key);
+            }
+        }
+        Ok(keys)
     }
 
     /// Forgets all blocks: for a store of which the tables may tell more than its entries do.

@@ -10,8 +10,11 @@ use posta_store::{AccountId, Entry, Folder, FolderId, FolderName, Role, StoreErr
 /// How often a message was moved at most whose names are followed.
 const MOVES: usize = 100;
 
+/// How many UIDs there are to each that is asked for, where the entries are looked up one by one.
+const SCATTERED: usize = 4;
+
 impl Schema {
-    /// Returns an entry that is in its folder.
+    /// Returns an entry that is in its folder, or goes from there as part of a large removal.
     pub(crate) fn entry(&self, key: EntryKey) -> Result<Option<Entry>, StoreError> {
         let value = self.entry.get(key).map_err(failed)?;
         value.map(|value| schema::decode_entry(&key, &value)).transpose()
@@ -49,10 +52,15 @@ impl Schema {
         &self,
         account: AccountId,
         folder: FolderId,
-        uids: Vec<Uid>,
+        mut uids: Vec<Uid>,
     ) -> Result<Vec<Entry>, StoreError> {
+        uids.sort_unstable();
+        uids.dedup();
         let mut found = Vec::with_capacity(uids.len());
-        for uid in uids {
+        // Only the committing thread asks, which takes them out.
+        let gone = self.gone.of(account);
+        let others = self.standing_beside(account, folder, uids, &mut found)?;
+        for uid in others {
             let mut key = schema::entry_key(account, folder, uid);
             for _ in 0..MOVES {
                 if let Some(entry) = self.entry(key)? {
@@ -67,9 +75,37 @@ impl Schema {
                 }
             }
         }
+        found.retain(|entry| !gone.has(folder, entry.uid));
         found.sort_unstable_by_key(|entry| entry.uid);
         found.dedup_by_key(|entry| entry.uid);
         Ok(found)
+    }
+
+    /// Reads entries that stand side by side in one go, which is many times faster than to look each up. Returns the
+    /// UIDs in which nothing stands, or all where they are scattered.
+    fn standing_beside(
+        &self,
+        account: AccountId,
+        folder: FolderId,
+        uids: Vec<Uid>,
+        found: &mut Vec<Entry>,
+    ) -> Result<Vec<Uid>, StoreError> {
+        let (Some(&first), Some(&last)) = (uids.first(), uids.last()) else { return Ok(uids) };
+        if (last.0 - first.0) as usize > SCATTERED * uids.len() {
+            return Ok(uids);
+        }
+        let key = |uid| schema::entry_key(account, folder, uid);
+        let (mut others, mut uids) = (Vec::new(), uids.into_iter().peekable());
+        for guard in self.entry.range(key(first)..=key(last)) {
+            let (key, value) = key_and_value(guard)?;
+            let (.., uid) = schema::names_of(&key)?;
+            others.extend(std::iter::from_fn(|| uids.next_if(|&wanted| wanted < uid)));
+            if uids.next_if_eq(&uid).is_some() {
+                found.push(schema::decode_entry(&key, &value)?);
+            }
+        }
+        others.extend(uids);
+        Ok(others)
     }
 
     pub(crate) fn entries(
@@ -81,10 +117,17 @@ impl Schema {
     ) -> Result<Vec<Entry>, StoreError> {
         let first = schema::entry_key(account, folder, from);
         let last = schema::entry_key(account, folder, Uid(u32::MAX));
+        let (all, gone) = self.gone.with(account, || self.entry.range(first..=last));
         let mut entries = Vec::new();
-        for guard in self.entry.range(first..=last).take(limit) {
+        for guard in all {
+            if entries.len() == limit {
+                break;
+            }
             let (key, value) = key_and_value(guard)?;
-            entries.push(schema::decode_entry(&key, &value)?);
+            let (.., uid) = schema::names_of(&key)?;
+            if !gone.has(folder, uid) {
+                entries.push(schema::decode_entry(&key, &value)?);
+            }
         }
         Ok(entries)
     }

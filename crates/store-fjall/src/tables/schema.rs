@@ -15,6 +15,7 @@
 //! | `expiring` | time, account, folder, UID   | nothing; messages that were retrieved, where they expire |
 //! | `purging`  | purge time, account, folder, UID | nothing; what is due in `expunged` and `moved` |
 //! | `listing`  | account, UID >> 12           | version, what maildrops list of these UIDs of the inbox: `listing.rs` |
+//! | `removing` | mod-sequence, part           | version, a large removal and how far it is; in the other parts its UIDs |
 //! | `mailbox`, `imported`, `removed`, `retrieved`, `purge` | | formats 1 to 7: `schema/earlier.rs` |
 //! | `place`    | mail id, chunk index         | where the chunk lies in the log |
 //! | `segment`  | number of a segment of the log | octets of it that are shown, if any |
@@ -50,7 +51,7 @@ pub(crate) use directory::{
 
 pub(crate) use entries::*;
 
-use super::table::Table;
+use super::{removals::Removals, table::Table};
 use crate::{
     error::{damaged, failed, tables_failed},
     log::{ContentKey, Place, Position},
@@ -59,6 +60,7 @@ use fjall::{Database, KeyspaceCreateOptions, PersistMode};
 use posta_mail::{MailId, Timestamp};
 use posta_store::{Destination, Event, Item, ItemId, SourceId, StoreError};
 use serde::{Serialize, de::DeserializeOwned};
+use std::sync::Arc;
 use xxhash_rust::xxh3::xxh3_64;
 
 /// The format that this program writes. A store with a greater one is refused.
@@ -71,7 +73,8 @@ use xxhash_rust::xxh3::xxh3_64;
 /// says whether it forwards, and whether nobody may log in; one of format 6 does neither. Removed accounts
 /// stand in `kept`, and a domain may stand for another. 8: mailboxes have folders, and messages
 /// have heads apart from their contents; `commit/upgrade/folders.rs` brings earlier mailboxes there. 9: `listing`
-/// is there, from which a program of before would not drop what it removes.
+/// is there, from which a program of before would not drop what it removes, and large removals are carried out after
+/// they were decided: such a program would show again what is not carried out.
 const FORMAT: u64 = 9;
 
 /// The first format whose queue has a lane for each destination.
@@ -116,7 +119,7 @@ pub(crate) const INDEXED: &str = "accounts-indexed";
 pub(crate) const LAST_ACCOUNT: &str = "last-account";
 
 /// First octet of each record that may grow fields.
-const RECORD_VERSION: u8 = 1;
+pub(crate) const RECORD_VERSION: u8 = 1;
 
 /// Octets in memory before a keyspace is written to a table.
 const MEMTABLE: u64 = 4 * 1024 * 1024;
@@ -156,6 +159,9 @@ pub(crate) struct Schema {
     pub(crate) expiring: Table,
     pub(crate) purging: Table,
     pub(crate) listing: Table,
+    pub(crate) removing: Table,
+    /// What is removed by now, though its entries are there.
+    pub(crate) gone: Arc<Removals>,
 }
 
 impl std::fmt::Debug for Schema {
@@ -205,6 +211,8 @@ impl Schema {
             expiring: table("expiring", MEMTABLE)?,
             purging: table("purging", MEMTABLE)?,
             listing: table("listing", MEMTABLE)?,
+            removing: table("removing", MEMTABLE)?,
+            gone: Arc::default(),
             database,
         };
         match schema.number(FORMAT_KEY)? {
@@ -217,7 +225,7 @@ impl Schema {
     }
 
     /// All tables, by their numbers in the log.
-    pub(crate) fn tables(&self) -> [&Table; 30] {
+    pub(crate) fn tables(&self) -> [&Table; 31] {
         [
             &self.meta,
             &self.account,
@@ -249,6 +257,7 @@ impl Schema {
             &self.expiring,
             &self.purging,
             &self.listing,
+            &self.removing,
         ]
     }
 
@@ -472,7 +481,7 @@ impl Reader<'_> {
         Timestamp::from_microsecond(micros).map_err(|_| damaged("a time"))
     }
 
-    fn version(&mut self) -> Result<(), StoreError> {
+    pub(crate) fn version(&mut self) -> Result<(), StoreError> {
         match self.take::<1>()? {
             [RECORD_VERSION] => Ok(()),
             _ => Err(damaged("a record of unknown version")),

@@ -28,10 +28,10 @@ impl Usages {
         }
     }
 
-    /// Counts a message out, if the mailbox is known.
-    pub(crate) fn take(&self, account: AccountId, octets: u64) {
+    /// Counts messages out, if the mailbox is known.
+    pub(crate) fn take(&self, account: AccountId, messages: u64, octets: u64) {
         if let Some(usage) = self.lock().get_mut(&account) {
-            usage.messages = usage.messages.saturating_sub(1);
+            usage.messages = usage.messages.saturating_sub(messages);
             usage.octets = usage.octets.saturating_sub(octets);
         }
     }

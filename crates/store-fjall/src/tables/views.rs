@@ -310,14 +310,15 @@ fn bring_up_to_date(
     before: View,
 ) -> Result<(View, Vec<u32>), StoreError> {
     let View { mut maildrop, next, changes, .. } = before;
-    let snapshot = schema.database.snapshot();
+    let (snapshot, gone) = schema.gone.with(account, || schema.database.snapshot());
     if next == Uid(0) {
-        let Reading { blocks, next, unpacked } = schema.read_inbox(&snapshot, account)?;
+        let Reading { blocks, next, unpacked, .. } = schema.read_inbox(&snapshot, account, gone)?;
         let unpacked = closed(unpacked, next);
         let maildrop = Arc::new(Maildrop::from_blocks(blocks));
         return Ok((View { maildrop, next, ..View::default() }, unpacked));
     }
-    let (mut reading, mut behind) = (Reading::default(), Reading { next, ..Reading::default() });
+    let mut reading = Reading { gone: gone.clone(), ..Reading::default() };
+    let mut behind = Reading { next, gone, ..Reading::default() };
     for &range in changes.left.range(..=Block::range(next)) {
         let uids = Block::uids(range);
         let read = *uids.start()..=Uid(next.0 - 1).min(*uids.end());

@@ -311,6 +311,7 @@ mod tests {
             let store = format_7(directory.path());
             {
                 let opener = Opener {
+                    piece: 1_000,
                     directory: store.clone(),
                     segments: Arc::new(Segments::open(&store.join("log")).unwrap()),
                     tables: Arc::default(),

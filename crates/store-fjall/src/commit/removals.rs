@@ -1,0 +1,570 @@
+//! Removals of many messages: decided in one transaction, carried out in pieces, so that neither memory nor the
+//! wait of others grows with them.
+//!
+//! Such a removal goes through three steps. What stands of the messages that it names is *counted*, some at a time
+//! between two groups; changes of the same folder that come between correct the count. It is *decided* in one
+//! transaction, which writes the names down and takes them out of the folder's counts; from then on nobody sees the
+//! messages any more, and the answer goes out. It is *carried out* a piece at a time, each of which moves entries
+//! to `expunged` and notes how far it is: a restart goes on from there. The mod-sequences are those that
+//! a small removal gives: they are set aside when it is decided.
+//!
+//! Whatever needs the messages where they will be, such as bringing them back, waits until that is done.
+
+use super::{Alone, Committer, Done};
+use crate::{
+    error::failed,
+    tables::{
+        batch::Batch,
+        key_and_value,
+        removals::{self, Names, Progress, Removal},
+        schema::{self, Removed, Schema},
+    },
+};
+use posta_mail::Timestamp;
+use posta_store::{AccountId, Entry, Flags, FolderId, ModSeq, StoreError, Uid};
+use roaring::RoaringBitmap;
+use std::{collections::VecDeque, mem, sync::Arc, thread, time::Duration};
+
+/// Messages that are counted at a time, in pieces: counting reads and writes nothing.
+const COUNTED: usize = 4;
+
+/// Entries that are passed over at a time, in pieces, where few of many are removed.
+const PASSED: usize = 4;
+
+/// How many entries in a row are passed over before the next name is looked for instead.
+const IN_A_ROW: usize = 32;
+
+/// How often a count is begun anew before it is made in one go.
+const PATIENCE: u32 = 8;
+
+/// How long to wait, while nothing else is to do, for tables that are being written.
+const FLUSH_WAIT: Duration = Duration::from_millis(2);
+
+/// The large removals that are under way.
+#[derive(Default)]
+pub(crate) struct Large {
+    /// Those that are counted, the first of them in part.
+    counting: VecDeque<Counting>,
+    /// Those that are decided, in the order of the decisions.
+    decided: VecDeque<(Arc<Removal>, Progress)>,
+    /// What waits for them.
+    waiting: VecDeque<(Until, Alone)>,
+}
+
+/// A removal that is asked for.
+pub(crate) struct Asked {
+    pub(crate) account: AccountId,
+    pub(crate) folder: FolderId,
+    pub(crate) uids: Vec<Uid>,
+    pub(crate) time: Timestamp,
+    pub(crate) purge: Timestamp,
+    pub(crate) done: Done<usize>,
+}
+
+/// A removal whose messages are counted.
+struct Counting {
+    asked: Asked,
+    /// How many of the names were looked up.
+    seen: usize,
+    found: Counts,
+    uids: RoaringBitmap,
+    /// How often it was begun anew.
+    begun: u32,
+}
+
+/// How much stands in some names of a folder.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Counts {
+    pub(crate) messages: u64,
+    pub(crate) octets: u64,
+    pub(crate) unseen: u64,
+}
+
+/// What a change waits for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Until {
+    /// No removal from this account is under way.
+    Of(AccountId),
+    /// No removal is under way whose messages are due by then to be purged.
+    Due(Timestamp),
+}
+
+impl Large {
+    /// Takes over what the last run decided.
+    pub(crate) fn new(schema: &Schema) -> Result<Self, StoreError> {
+        let mut large = Self::default();
+        for (removal, progress) in schema.removals()? {
+            let removal = Arc::new(removal);
+            schema.gone.add(removal.clone());
+            large.decided.push_back((removal, progress));
+        }
+        Ok(large)
+    }
+
+    /// Returns whether a change has to wait.
+    fn holds(&self, until: Until) -> bool {
+        match until {
+            Until::Of(account) => {
+                self.counting.iter().any(|counting| counting.asked.account == account)
+                    || self.decided.iter().any(|(removal, _)| removal.account == account)
+            }
+            Until::Due(now) => self.decided.iter().any(|(removal, _)| removal.purge <= now),
+        }
+    }
+
+    /// Counts anew, for one account or for all: what was found may be otherwise now.
+    pub(crate) fn count_anew(&mut self, account: Option<AccountId>) {
+        for counting in &mut self.counting {
+            if counting.seen > 0 && account.is_none_or(|account| account == counting.asked.account)
+            {
+                (counting.seen, counting.found) = (0, Counts::default());
+                counting.uids = RoaringBitmap::new();
+                counting.begun += 1;
+            }
+        }
+    }
+
+    /// Takes an entry out of a count that leaves its folder otherwise.
+    pub(crate) fn left(&mut self, account: AccountId, entry: &Entry) {
+        for Counting { asked, found, uids, .. } in &mut self.counting {
+            if (asked.account, asked.folder) == (account, entry.folder) && uids.remove(entry.uid.0)
+            {
+                found.messages -= 1;
+                found.octets -= entry.octets;
+                found.unseen -= u64::from(!entry.flags.has(Flags::SEEN));
+            }
+        }
+    }
+
+    /// Corrects a count where an entry has other flags.
+    pub(crate) fn has_other_flags(&mut self, account: AccountId, before: Flags, entry: &Entry) {
+        for Counting { asked, found, uids, .. } in &mut self.counting {
+            let is_it = (asked.account, asked.folder) == (account, entry.folder);
+            if is_it && uids.contains(entry.uid.0) {
+                found.unseen -= u64::from(!before.has(Flags::SEEN));
+                found.unseen += u64::from(!entry.flags.has(Flags::SEEN));
+            }
+        }
+    }
+}
+
+impl Committer {
+    /// Takes a removal of many messages in, to be counted.
+    pub(crate) fn begin_removal(&mut self, mut asked: Asked) {
+        asked.uids.sort_unstable();
+        asked.uids.dedup();
+        let (found, uids) = (Counts::default(), RoaringBitmap::new());
+        self.large.counting.push_back(Counting { asked, seen: 0, found, uids, begun: 0 });
+    }
+
+    /// Runs a change, once what it waits for is done.
+    pub(crate) fn run_or_wait(&mut self, until: Until, change: Alone) {
+        if self.large.holds(until) {
+            self.large.waiting.push_back((until, change));
+        } else {
+            change(self);
+        }
+    }
+
+    /// Does a piece of what is under way. Returns whether there may be more to do.
+    pub(crate) fn remove_some(&mut self) -> bool {
+        let ready = self.large.waiting.iter().position(|(until, _)| !self.large.holds(*until));
+        if let Some((_, change)) = ready.and_then(|at| self.large.waiting.remove(at)) {
+            change(self);
+            return true;
+        }
+        if let Some(counting) = self.large.counting.pop_front() {
+            self.count_some(counting);
+            return true;
+        }
+        let Some((removal, progress)) = self.large.decided.pop_front() else { return false };
+        match self.carry_out_some(&removal, progress) {
+            Ok(Some(progress)) => self.large.decided.push_front((removal, progress)),
+            Ok(None) => self.schema.gone.done(removal.first),
+            Err(error) => {
+                tracing::error!(%error, "messages that were removed could not be put away: it is tried again");
+                self.forget_counts();
+                self.large.decided.push_front((removal, progress));
+                return false;
+            }
+        }
+        true
+    }
+
+    /// The same while others wait for the next group: not where tables are being written, which would hold the
+    /// others up. While nothing else is to do, a while is waited for that.
+    pub(crate) fn remove_some_beside(&mut self, is_idle: bool) -> bool {
+        let is_writing = self.large.counting.is_empty()
+            && !self.large.decided.is_empty()
+            && self.schema.is_writing_entries();
+        if is_writing && is_idle {
+            thread::sleep(FLUSH_WAIT);
+            return true;
+        }
+        !is_writing && self.remove_some()
+    }
+
+    fn count_some(&mut self, mut counting: Counting) {
+        let Asked { account, folder, ref uids, .. } = counting.asked;
+        for some in uids[counting.seen..].chunks(COUNTED * self.piece) {
+            match self.schema.standing(account, folder, some.to_vec()) {
+                Ok(found) => found.iter().for_each(|entry| {
+                    if counting.uids.insert(entry.uid.0) {
+                        counting.found.add(entry);
+                    }
+                }),
+                Err(error) => return answer(counting.asked.done, Err(error)),
+            }
+            counting.seen += some.len();
+            // Whoever is interrupted again and again must get there, too.
+            if counting.seen < uids.len() && counting.begun < PATIENCE {
+                return self.large.counting.push_front(counting);
+            }
+        }
+        let Counting { asked: Asked { time, purge, done, .. }, found, uids, .. } = counting;
+        let decided =
+            self.decide(account, vec![(folder, Names::These(uids), found)], (time, purge));
+        answer(done, decided.map(|()| found.messages as usize));
+    }
+
+    fn decide(
+        &mut self,
+        account: AccountId,
+        removed: Vec<(FolderId, Names, Counts)>,
+        times: (Timestamp, Timestamp),
+    ) -> Result<(), StoreError> {
+        let mut batch = Batch::new(&self.schema);
+        let decided = self.put_removals(account, removed, times, &mut batch);
+        let decided = decided.and_then(|removals| self.commit(batch).map(|()| removals));
+        // It may have counted what it did not do then.
+        let removals = decided.inspect_err(|_| self.forget_counts())?;
+        self.are_decided(account, removals);
+        Ok(())
+    }
+
+    /// Decides in a batch that messages are removed. [`Committer::are_decided`] has to follow the commit.
+    pub(crate) fn put_removals(
+        &mut self,
+        account: AccountId,
+        removed: Vec<(FolderId, Names, Counts)>,
+        (time, purge): (Timestamp, Timestamp),
+        batch: &mut Batch,
+    ) -> Result<Vec<Arc<Removal>>, StoreError> {
+        let mut removals = Vec::new();
+        for (folder, names, counts) in removed {
+            // A folder that is gone had nothing in it.
+            if counts.messages == 0 || !self.load_folder(account, folder)? {
+                continue;
+            }
+            let (first, last) = self.next_mod_seqs(time, counts.messages);
+            let removal = Removal { account, folder, time, purge, first, names };
+            for (key, value) in removals::encode(&removal)? {
+                batch.insert(&self.schema.removing, key, value);
+            }
+            if folder == FolderId::INBOX {
+                for key in self.schema.listings_of(account, &removal.names)? {
+                    batch.remove(&self.schema.listing, key);
+                }
+            }
+            self.count_all_out(account, folder, counts, last);
+            self.save_folder(account, folder, batch);
+            removals.push(Arc::new(removal));
+        }
+        Ok(removals)
+    }
+
+    /// Shows removals that were decided and committed, and begins to carry them out.
+    pub(crate) fn are_decided(&mut self, account: AccountId, removals: Vec<Arc<Removal>>) {
+        for removal in removals {
+            self.schema.gone.add(removal.clone());
+            let progress = Progress { next: Uid(0), mod_seq: removal.first };
+            self.large.decided.push_back((removal, progress));
+        }
+        self.views.forget(account);
+        // Another removal of the same messages may be counted.
+        self.large.count_anew(Some(account));
+    }
+
+    /// Carries out a piece of a removal. Returns how far it is then; none if that was the last.
+    fn carry_out_some(
+        &mut self,
+        removal: &Removal,
+        progress: Progress,
+    ) -> Result<Option<Progress>, StoreError> {
+        let (entries, next) = self.schema.standing_of(removal, progress.next, self.piece)?;
+        let mut batch = Batch::new(&self.schema);
+        let Removal { account, time, purge, first, .. } = *removal;
+        let mut mod_seq = progress.mod_seq;
+        for entry in entries {
+            self.expunge(account, entry, (time, purge), mod_seq, &mut batch);
+            mod_seq = ModSeq(mod_seq.0 + 1);
+        }
+        let progress = next.map(|next| Progress { next, mod_seq });
+        match progress {
+            Some(progress) => {
+                let head = removals::encode_head(removal, progress);
+                batch.insert(&self.schema.removing, schema::removing_key(first, 0), head);
+            }
+            None => {
+                for guard in self.schema.removing.prefix(first.0.to_be_bytes()) {
+                    batch.remove(&self.schema.removing, guard.key().map_err(failed)?);
+                }
+            }
+        }
+        // Not synced: what a crash forgets of it is done again.
+        self.begin()?;
+        self.write(batch, false)?;
+        Ok(progress)
+    }
+
+    /// Puts an entry away that is removed: into `expunged`, out of its folder, whose counts are not changed.
+    pub(crate) fn expunge(
+        &self,
+        account: AccountId,
+        entry: Entry,
+        (time, purge): (Timestamp, Timestamp),
+        mod_seq: ModSeq,
+        batch: &mut Batch,
+    ) {
+        let key = schema::entry_key(account, entry.folder, entry.uid);
+        batch.remove(&self.schema.entry, key);
+        self.note_change(account, &entry, mod_seq, batch);
+        batch.insert(&self.schema.purging, schema::timed_key(purge, &key), []);
+        let removed = Removed { time, purge, mod_seq, entry };
+        batch.insert(&self.schema.expunged, key, schema::encode_removed(&removed));
+    }
+}
+
+impl Counts {
+    fn add(&mut self, entry: &Entry) {
+        self.messages += 1;
+        self.octets += entry.octets;
+        self.unseen += u64::from(!entry.flags.has(Flags::SEEN));
+    }
+}
+
+fn answer(done: Done<usize>, outcome: Result<usize, StoreError>) {
+    // Whoever asked may be gone.
+    let _ = done.send(outcome);
+}
+
+impl Schema {
+    /// Returns some of the entries that a removal takes out, from a UID on, and where to go on; none if there are no
+    /// more.
+    fn standing_of(
+        &self,
+        removal: &Removal,
+        mut from: Uid,
+        limit: usize,
+    ) -> Result<(Vec<Entry>, Option<Uid>), StoreError> {
+        let key = |uid| schema::entry_key(removal.account, removal.folder, uid);
+        let mut entries = Vec::new();
+        let mut passed = 0;
+        while let Some(first) = removal.names.next(from) {
+            let mut in_a_row = 0;
+            let mut is_end = true;
+            for guard in self.entry.range(key(first)..=key(Uid(u32::MAX))) {
+                let (key, value) = key_and_value(guard)?;
+                let (.., uid) = schema::names_of(&key)?;
+                if entries.len() == limit || passed == PASSED * limit {
+                    return Ok((entries, Some(uid)));
+                }
+                from = Uid(uid.0.saturating_add(1));
+                if removal.names.contains(uid) {
+                    entries.push(schema::decode_entry(&key, &value)?);
+                    in_a_row = 0;
+                } else {
+                    (passed, in_a_row) = (passed + 1, in_a_row + 1);
+                }
+                if in_a_row == IN_A_ROW {
+                    is_end = false;
+                    break;
+                }
+            }
+            if is_end {
+                break;
+            }
+        }
+        Ok((entries, None))
+    }
+
+    /// Returns whether the tables that removals change are being written to their files.
+    fn is_writing_entries(&self) -> bool {
+        let tables = [&self.entry, &self.changed, &self.expunged, &self.purging];
+        tables.iter().any(|table| table.sealed_memtable_count() > 0)
+    }
+}
+
+impl Drop for Large {
+    /// Answers those whose removal was not decided: nothing was removed.
+    fn drop(&mut self) {
+        for Counting { asked, .. } in mem::take(&mut self.counting) {
+            answer(asked.done, Err(StoreError::Failed("its tables are being mended".to_owned())));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::FjallStore;
+    use posta_store::{
+        Credentials, Directory, Folders, Mailboxes, Usage,
+        conformance::{block_on, message},
+    };
+    use std::{fs, num::NonZeroUsize, path::Path, sync::mpsc};
+
+    /// Messages of the mailbox, and how many of them are removed.
+    const ALL: u32 = 60;
+    const REMOVED: u32 = 40;
+
+    fn second(second: i64) -> Timestamp {
+        Timestamp::from_second(1_700_000_000 + second).unwrap()
+    }
+
+    fn open(directory: &Path) -> FjallStore {
+        FjallStore::open_in_pieces(directory, NonZeroUsize::MIN).unwrap()
+    }
+
+    fn copy(from: &Path, to: &Path) {
+        fs::create_dir_all(to).unwrap();
+        for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
+            let (from, to) = (entry.path(), to.join(entry.file_name()));
+            match entry.file_type().unwrap().is_dir() {
+                true => copy(&from, &to),
+                false => drop(fs::copy(from, to).unwrap()),
+            }
+        }
+    }
+
+    /// How far the removal of a test is.
+    #[derive(Debug, PartialEq, Eq)]
+    enum Stage {
+        Counted,
+        Decided(Uid),
+        Done,
+    }
+
+    fn stage(committer: &Committer) -> Stage {
+        match committer.large.decided.front() {
+            _ if !committer.large.counting.is_empty() => Stage::Counted,
+            Some((_, progress)) => Stage::Decided(progress.next),
+            None => Stage::Done,
+        }
+    }
+
+    /// Whatever a kill leaves after each piece, a start makes of it that all messages are removed or none, and no
+    /// message is lost.
+    #[test]
+    fn a_removal_that_was_cut_off_goes_on() {
+        let directory = tempfile::tempdir().unwrap();
+        let original = directory.path().join("original");
+        let store = open(&original);
+        let account = block_on(async {
+            let address = "ana@x.test".parse().unwrap();
+            let account = store.add_account(&address, Credentials::default()).await.unwrap();
+            let to = vec![account; ALL as usize];
+            store.accept(message(1, second(0), b"one\r\n", &to)).await.unwrap();
+            account
+        });
+        let before = block_on(store.maildrop(account)).unwrap();
+        // All requests wait until they are all there: between two of them one piece is done.
+        let (go_on, waits) = mpsc::channel::<()>();
+        let held = store.alone(move |_| Ok(waits.recv().is_ok()));
+        let uids = (1..=REMOVED).map(Uid).collect();
+        let removal = store.remove(account, FolderId::INBOX, uids, second(1), second(99));
+        let steps = (REMOVED + REMOVED / COUNTED as u32 + 3) as usize;
+        let images: Vec<_> = (0..steps)
+            .map(|step| {
+                let (from, to) = (original.clone(), directory.path().join(step.to_string()));
+                store.alone(move |committer| {
+                    // A part of them suffices.
+                    let is_one = step.is_multiple_of(6) || step + 1 == steps;
+                    if is_one {
+                        copy(&from, &to);
+                    }
+                    Ok(is_one.then(|| (to, stage(committer))))
+                })
+            })
+            .collect();
+        go_on.send(()).unwrap();
+        block_on(held).unwrap();
+        assert_eq!(block_on(removal).unwrap(), REMOVED as usize);
+        let images = images.into_iter().filter_map(|image| block_on(image).unwrap());
+        let images: Vec<_> = images.collect();
+        drop(store);
+        let is_within = |stage: &Stage| matches!(stage, Stage::Decided(uid) if uid.0 > 1);
+        assert!(images.iter().filter(|(_, stage)| is_within(stage)).count() > 3);
+        assert!(images.iter().any(|(_, stage)| *stage == Stage::Counted));
+        assert!(images.iter().any(|(_, stage)| *stage == Stage::Done));
+        for (image, stage) in images {
+            let store = open(&image);
+            block_on(async {
+                let after = store.maildrop(account).await.unwrap();
+                let removed = if stage == Stage::Counted { 0 } else { REMOVED };
+                assert!(after.iter().eq(before.iter().skip(removed as usize)), "{stage:?}");
+                let Usage { messages, .. } = store.usage(account).await.unwrap();
+                let inbox = store.folders(account).await.unwrap()[0].clone();
+                let left = u64::from(ALL - removed);
+                assert_eq!((messages, inbox.messages, inbox.unseen), (left, left, left));
+                assert_eq!(store.undelete(account, second(0)).await.unwrap(), removed as usize);
+                let again = store.maildrop(account).await.unwrap();
+                let numbers = |maildrop: &posta_store::Maildrop| {
+                    maildrop.iter().map(|it| it.number).collect::<Vec<_>>()
+                };
+                assert_eq!(numbers(&again), numbers(&before), "{stage:?}");
+                assert_eq!(again.octets(), before.octets());
+            });
+            let records = store.schema().unwrap().removing.iter().count();
+            assert_eq!(records, 0, "{stage:?}");
+        }
+    }
+
+    /// What others do to messages while these are counted is counted once.
+    #[test]
+    fn others_change_what_is_counted() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = open(&directory.path().join("store"));
+        let account = block_on(async {
+            let address = "ana@x.test".parse().unwrap();
+            let account = store.add_account(&address, Credentials::default()).await.unwrap();
+            let to = vec![account; ALL as usize];
+            store.accept(message(1, second(0), b"one\r\n", &to)).await.unwrap();
+            account
+        });
+        let inbox = FolderId::INBOX;
+        let (go_on, waits) = mpsc::channel::<()>();
+        let held = store.alone(move |_| Ok(waits.recv().is_ok()));
+        let uids = (1..=REMOVED).map(Uid).collect();
+        let removal = store.remove(account, inbox, uids, second(1), second(99));
+        let pause = store.alone(|_| Ok(()));
+        let another = store.remove(account, inbox, vec![Uid(2)], second(1), second(99));
+        let change = posta_store::FlagChange { add: Flags::SEEN, ..Default::default() };
+        let flags = store.set_flags(account, inbox, vec![Uid(3), Uid(38)], change, None, second(1));
+        let junk = FolderId::JUNK;
+        let some = vec![Uid(4), Uid(39)];
+        let moved = store.move_entries(account, inbox, junk, some, second(1), second(99));
+        let failed = store.alone(|committer| -> Result<(), _> {
+            assert_eq!(stage(committer), Stage::Counted);
+            Err(StoreError::Full)
+        });
+        go_on.send(()).unwrap();
+        block_on(async {
+            held.await.unwrap();
+            pause.await.unwrap();
+            assert_eq!(another.await.unwrap(), 1);
+            assert_eq!(flags.await.unwrap().changed.len(), 2);
+            assert_eq!(moved.await.unwrap().len(), 2);
+            failed.await.unwrap_err();
+            assert_eq!(removal.await.unwrap(), REMOVED as usize - 3);
+            let inbox = store.folders(account).await.unwrap()[0].clone();
+            let left = u64::from(ALL - REMOVED);
+            let octets = store.maildrop(account).await.unwrap().octets();
+            assert_eq!((inbox.messages, inbox.unseen, inbox.octets), (left, left, octets));
+            assert_eq!(store.undelete(account, second(0)).await.unwrap(), REMOVED as usize - 2);
+            let all = u64::from(ALL) - 2;
+            let inbox = store.folders(account).await.unwrap()[0].clone();
+            assert_eq!((inbox.messages, inbox.unseen), (all, all - 2));
+        });
+    }
+}
