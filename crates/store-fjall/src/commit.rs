@@ -78,10 +78,6 @@ const LOOK: Duration = Duration::from_secs(1);
 /// their next message at once; being woken costs a virtual machine more than the commit does.
 const YIELDS: u32 = 20;
 
-/// How far ahead of the clock mod-sequences are reserved, in microseconds. The reservation is written
-/// once in so much time, instead of a counter with every message; a restart skips the rest of it.
-const RESERVE: u64 = 10_000_000;
-
 /// Where the outcome of a request goes.
 pub(crate) type Done<T> = oneshot::Sender<Result<T, StoreError>>;
 
@@ -545,28 +541,6 @@ impl Committer {
         batch.insert(&self.schema.entry, key, schema::encode_entry(&entry));
         self.count_in(account, &entry, batch);
         Ok(())
-    }
-
-    /// Returns the mod-sequence of a change, which is a message's unique-id where it arrives.
-    pub(crate) fn next_mod_seq(&mut self, time: Timestamp) -> ModSeq {
-        self.last_mod_seq = ModSeq::after(self.last_mod_seq, time);
-        self.last_mod_seq
-    }
-
-    /// Returns the first and the last of so many mod-sequences that follow each other.
-    pub(crate) fn next_mod_seqs(&mut self, time: Timestamp, count: u64) -> (ModSeq, ModSeq) {
-        let first = self.next_mod_seq(time);
-        self.last_mod_seq = ModSeq(first.0 + count.saturating_sub(1));
-        (first, self.last_mod_seq)
-    }
-
-    /// Writes a new ceiling once mod-sequences have reached the old one.
-    pub(crate) fn reserve_mod_seqs(&mut self, batch: &mut Batch) {
-        if self.last_mod_seq.0 > self.mod_seq_ceiling {
-            self.mod_seq_ceiling = self.last_mod_seq.0 + RESERVE;
-            let ceiling = self.mod_seq_ceiling.to_be_bytes();
-            batch.insert(&self.schema.meta, schema::UID_CEILING, ceiling);
-        }
     }
 
     /// Commits a batch of a change that runs alone, and syncs it.

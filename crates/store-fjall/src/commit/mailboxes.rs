@@ -21,6 +21,10 @@ use std::{
 /// Messages that one sweep purges at most, so that a large one does not hold up the mail.
 const SWEEP: usize = 1_000;
 
+/// How far ahead of the clock mod-sequences are reserved, in microseconds. The reservation is written
+/// once in so much time, instead of a counter with every message; a restart skips the rest of it.
+const RESERVE: u64 = 10_000_000;
+
 /// What a sweep did.
 pub(crate) struct Swept {
     pub(crate) count: usize,
@@ -81,6 +85,28 @@ impl Committer {
         self.note_change(account, entry, mod_seq, batch);
         self.count_out(account, entry, mod_seq);
         list_out(account, entry, batch);
+    }
+
+    /// Returns the mod-sequence of a change, which is a message's unique-id where it arrives.
+    pub(crate) fn next_mod_seq(&mut self, time: Timestamp) -> ModSeq {
+        self.last_mod_seq = ModSeq::after(self.last_mod_seq, time);
+        self.last_mod_seq
+    }
+
+    /// Returns the first and the last of so many mod-sequences that follow each other.
+    pub(crate) fn next_mod_seqs(&mut self, time: Timestamp, count: u64) -> (ModSeq, ModSeq) {
+        let first = self.next_mod_seq(time);
+        self.last_mod_seq = ModSeq(first.0 + count.saturating_sub(1));
+        (first, self.last_mod_seq)
+    }
+
+    /// Writes a new ceiling once mod-sequences have reached the old one.
+    pub(crate) fn reserve_mod_seqs(&mut self, batch: &mut Batch) {
+        if self.last_mod_seq.0 > self.mod_seq_ceiling {
+            self.mod_seq_ceiling = self.last_mod_seq.0 + RESERVE;
+            let ceiling = self.mod_seq_ceiling.to_be_bytes();
+            batch.insert(&self.schema.meta, schema::UID_CEILING, ceiling);
+        }
     }
 
     /// Notes that an entry changes, in place of when it changed before.

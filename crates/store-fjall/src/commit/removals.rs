@@ -16,7 +16,7 @@ use crate::{
     tables::{
         batch::Batch,
         key_and_value,
-        removals::{self, Names, Progress, Removal},
+        removals::{Names, Progress, Removal},
         schema::{self, Removed, Schema},
     },
 };
@@ -258,7 +258,7 @@ impl Committer {
             }
             let (first, last) = self.next_mod_seqs(time, counts.messages);
             let removal = Removal { account, folder, time, purge, first, names };
-            for (key, value) in removals::encode(&removal)? {
+            for (key, value) in schema::encode_removal(&removal)? {
                 batch.insert(&self.schema.removing, key, value);
             }
             if folder == FolderId::INBOX {
@@ -302,7 +302,7 @@ impl Committer {
         let progress = next.map(|next| Progress { next, mod_seq });
         match progress {
             Some(progress) => {
-                let head = removals::encode_head(removal, progress);
+                let head = schema::encode_progress(removal, progress);
                 batch.insert(&self.schema.removing, schema::removing_key(first, 0), head);
             }
             None => {

@@ -2,9 +2,10 @@
 
 use super::{
     key_and_value,
+    removals::{Names, Progress, Removal},
     schema::{self, EntryKey, Ledger, Moved, Schema},
 };
-use crate::error::failed;
+use crate::error::{damaged, failed};
 use posta_store::{AccountId, Entry, Folder, FolderId, FolderName, Role, StoreError, Uid};
 
 /// How often a message was moved at most whose names are followed.
@@ -130,6 +131,27 @@ impl Schema {
             }
         }
         Ok(entries)
+    }
+
+    /// Reads the removals that the last run decided and did not carry out, in the order of the decisions.
+    pub(crate) fn removals(&self) -> Result<Vec<(Removal, Progress)>, StoreError> {
+        let mut found: Vec<(Removal, Progress)> = Vec::new();
+        for guard in self.removing.iter() {
+            let (key, value) = key_and_value(guard)?;
+            let (first, part) = schema::decode_removing_key(&key)?;
+            if part == 0 {
+                found.push(schema::decode_progress(first, &value)?);
+                continue;
+            }
+            let names = schema::decode_names(&value)?;
+            match found.last_mut() {
+                Some((Removal { first: of, names: Names::These(all), .. }, _)) if *of == first => {
+                    *all |= names;
+                }
+                _ => return Err(damaged("the names of a removal")),
+            }
+        }
+        Ok(found)
     }
 
     /// Returns a folder as its record has it, which need not be written for those that every account has.

@@ -4,21 +4,14 @@
 //! the entries stand in their table, and everybody who reads asks here which of them are gone. A name that is
 //! gone is never given again, so it does no harm to ask about one whose entry has been taken out meanwhile.
 
-use super::{
-    key_and_value,
-    schema::{self, Schema},
-};
 use parking_lot::RwLock;
 use posta_mail::Timestamp;
-use posta_store::{AccountId, FolderId, ModSeq, StoreError, Uid};
+use posta_store::{AccountId, FolderId, ModSeq, Uid};
 use roaring::RoaringBitmap;
 use std::sync::{
     Arc,
     atomic::{AtomicU64, Ordering},
 };
-
-/// UIDs whose names stand in one record at most: 512 KiB, whichever they are.
-const WINDOW: u32 = 1 << 22;
 
 /// A removal that was decided.
 #[derive(Debug, Clone, PartialEq)]
@@ -120,80 +113,6 @@ impl Gone {
     }
 }
 
-/// The records of a removal that is decided: one that tells how far it is, then the names.
-pub(crate) fn encode(removal: &Removal) -> Result<Vec<(schema::RemovingKey, Vec<u8>)>, StoreError> {
-    let next = Progress { next: Uid(0), mod_seq: removal.first };
-    let mut records = vec![(schema::removing_key(removal.first, 0), encode_head(removal, next))];
-    let Names::These(uids) = &removal.names else { return Ok(records) };
-    let mut rest = uids.iter().peekable();
-    while let Some(&first) = rest.peek() {
-        let last = first | (WINDOW - 1);
-        let some = std::iter::from_fn(|| rest.next_if(|&uid| uid <= last));
-        let mut part: RoaringBitmap = some.collect();
-        part.optimize();
-        let mut value = Vec::with_capacity(part.serialized_size());
-        let failed = |error: std::io::Error| StoreError::Failed(error.to_string());
-        part.serialize_into(&mut value).map_err(failed)?;
-        records.push((schema::removing_key(removal.first, records.len() as u16), value));
-    }
-    Ok(records)
-}
-
-/// The record that tells of a removal and how far it is.
-pub(crate) fn encode_head(removal: &Removal, progress: Progress) -> Vec<u8> {
-    let below = match removal.names {
-        Names::Below(below) => below,
-        Names::These(_) => Uid(0),
-    };
-    let mut value = vec![schema::RECORD_VERSION];
-    value.extend_from_slice(&removal.account.0.to_be_bytes());
-    value.extend_from_slice(&removal.folder.0.to_be_bytes());
-    value.extend_from_slice(&schema::encode_time(removal.time));
-    value.extend_from_slice(&schema::encode_time(removal.purge));
-    value.extend_from_slice(&below.0.to_be_bytes());
-    value.extend_from_slice(&progress.next.0.to_be_bytes());
-    value.extend_from_slice(&progress.mod_seq.0.to_be_bytes());
-    value
-}
-
-fn decode_head(first: ModSeq, value: &[u8]) -> Result<(Removal, Progress), StoreError> {
-    let mut reader = schema::Reader(value);
-    reader.version()?;
-    let (account, folder) = (AccountId(reader.u64()?), FolderId(reader.u32()?));
-    let mut time = || schema::decode_time(&reader.take::<8>()?);
-    let (time, purge) = (time()?, time()?);
-    let names = match Uid(reader.u32()?) {
-        Uid(0) => Names::These(RoaringBitmap::new()),
-        below => Names::Below(below),
-    };
-    let progress = Progress { next: Uid(reader.u32()?), mod_seq: ModSeq(reader.u64()?) };
-    Ok((Removal { account, folder, time, purge, first, names }, progress))
-}
-
-impl Schema {
-    /// Reads the removals that the last run decided and did not carry out, in the order of the decisions.
-    pub(crate) fn removals(&self) -> Result<Vec<(Removal, Progress)>, StoreError> {
-        let mut found: Vec<(Removal, Progress)> = Vec::new();
-        for guard in self.removing.iter() {
-            let (key, value) = key_and_value(guard)?;
-            let (first, part) = schema::decode_removing_key(&key)?;
-            if part == 0 {
-                found.push(decode_head(first, &value)?);
-                continue;
-            }
-            let damaged = || StoreError::Damaged("the names of a removal".to_owned());
-            let names = RoaringBitmap::deserialize_from(&value[..]).map_err(|_| damaged())?;
-            match found.last_mut() {
-                Some((Removal { first: of, names: Names::These(all), .. }, _)) if *of == first => {
-                    *all |= names;
-                }
-                _ => return Err(damaged()),
-            }
-        }
-        Ok(found)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -206,38 +125,6 @@ mod tests {
             purge: Timestamp::from_second(1_700_600_000).unwrap(),
             first: ModSeq(1_700_000_000_000_000),
             names,
-        }
-    }
-
-    /// A million names take little, whichever they are, and no record is large.
-    #[test]
-    fn names_are_packed() {
-        let every = |step: u32| (1..=1_000_000_u32).map(move |at| at * step).collect();
-        for (step, at_most) in [(1, 150_000), (2, 300_000), (1_000, 2_200_000), (4_000, 4_000_000)]
-        {
-            let uids: RoaringBitmap = every(step);
-            let records = encode(&removal(Names::These(uids.clone()))).unwrap();
-            let octets: usize = records.iter().map(|(_, value)| value.len()).sum();
-            assert!(octets < at_most, "{step}: {octets}");
-            assert!(records.iter().all(|(_, value)| value.len() < 600_000), "{step}");
-            let parts =
-                records[1..].iter().map(|(_, value)| RoaringBitmap::deserialize_from(&value[..]));
-            let all = parts.fold(RoaringBitmap::new(), |all, part| all | part.unwrap());
-            assert_eq!(all, uids, "{step}");
-        }
-    }
-
-    #[test]
-    fn a_removal_is_read_as_it_was_written() {
-        let progress = Progress { next: Uid(5), mod_seq: ModSeq(1_700_000_000_000_009) };
-        let all = removal(Names::Below(Uid(9)));
-        let read = decode_head(all.first, &encode_head(&all, progress)).unwrap();
-        assert_eq!(read, (all, progress));
-        let some = removal(Names::These(RoaringBitmap::new()));
-        let value = encode_head(&some, progress);
-        assert_eq!(decode_head(some.first, &value).unwrap(), (some.clone(), progress));
-        for length in 0..value.len() {
-            assert!(decode_head(some.first, &value[..length]).is_err(), "{length}");
         }
     }
 

@@ -43,6 +43,7 @@
 mod directory;
 pub(crate) mod earlier;
 mod entries;
+mod removals;
 
 pub(crate) use directory::{
     ADDED_BY_ITSELF, USED, decode_domain, encode_account, encode_domain_alias,
@@ -50,6 +51,7 @@ pub(crate) use directory::{
 };
 
 pub(crate) use entries::*;
+pub(crate) use removals::*;
 
 use super::{removals::Removals, table::Table};
 use crate::{

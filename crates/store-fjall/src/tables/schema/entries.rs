@@ -85,21 +85,6 @@ pub(crate) fn mod_seq_of(key: &[u8]) -> Result<ModSeq, StoreError> {
     reader.u64().map(ModSeq)
 }
 
-/// The mod-sequence by which a removal is known, and a number of one of its records.
-pub(crate) type RemovingKey = [u8; 10];
-
-pub(crate) fn removing_key(first: ModSeq, part: u16) -> RemovingKey {
-    let mut key = [0; 10];
-    key[..8].copy_from_slice(&first.0.to_be_bytes());
-    key[8..].copy_from_slice(&part.to_be_bytes());
-    key
-}
-
-pub(crate) fn decode_removing_key(key: &[u8]) -> Result<(ModSeq, u16), StoreError> {
-    let mut reader = Reader(key);
-    Ok((ModSeq(reader.u64()?), reader.u16()?))
-}
-
 pub(crate) fn encode_name(folder: FolderId, uid: Uid) -> [u8; 8] {
     let mut value = [0; 8];
     value[..4].copy_from_slice(&folder.0.to_be_bytes());
