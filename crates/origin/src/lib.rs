@@ -5,5 +5,10 @@
 //! content is lent in pieces as it arrives. What a stranger can make large, be it a record, a chain of includes
 //! or a list of signatures, has a named limit.
 
+pub mod arc;
+pub mod body;
+pub mod dkim;
 pub mod dns;
+pub mod header;
+pub mod observer;
 pub mod spf;

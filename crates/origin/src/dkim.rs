@@ -1,0 +1,35 @@
+//! DKIM signatures (RFC 6376, with the algorithms of RFC 8301 and RFC 8463): verified as content arrives, and made.
+//!
+//! A signature covers fields of the header section and a hash of the body. The body is hashed while it passes
+//! ([`crate::observer`]); keys are looked up meanwhile ([`Keys::look_up`]); and at the end, [`verify`] puts the two
+//! together without waiting for anything. [`Signer`] makes signatures, with a [`KeyPair`].
+//!
+//! mail-auth 0.13 was read for this and is not used: its hasher counts `l=` before canonicalization rather than
+//! after, takes `l=0` for no limit and a malformed number for none; it accepts tags that stand twice, keys of
+//! services other than mail and of other hashes than theirs, and signatures that do not cover From.
+
+mod algorithm;
+mod canonical;
+mod fold;
+mod key;
+mod key_pair;
+mod lookup;
+mod sign;
+mod signature;
+mod tags;
+mod verify;
+
+pub use algorithm::{Algorithm, RSA_BITS};
+pub use key::{DkimKey, KEY_RECORD, KeyError};
+pub use key_pair::{KeyPair, KeyPairError};
+pub use lookup::{KEY_RECORDS, Keys};
+pub use sign::Signer;
+pub use signature::{SIGNED_NAMES, Signature, SignatureError};
+pub use verify::{DkimResult, FoundSignature, SIGNATURES, Verified, found, verify};
+
+pub(crate) use canonical::{add_relaxed, without_signature};
+pub(crate) use fold::Folded;
+pub(crate) use sign::{SIGNED_FIELDS, SIGNED_LIST_FIELDS, relaxed_hash};
+pub(crate) use signature::{base64_value, domain_value};
+pub(crate) use tags::Tags;
+pub(crate) use verify::{Failure, check_signature, verify_hash};

@@ -1,0 +1,76 @@
+//! The algorithms of signatures (RFC 6376 §3.3, RFC 8301, RFC 8463).
+
+use aws_lc_rs::{
+    digest::Digest,
+    rsa::PublicKey,
+    signature::{ED25519, RSA_PKCS1_1024_8192_SHA256_FOR_LEGACY_USE_ONLY, UnparsedPublicKey},
+};
+use std::ops::RangeInclusive;
+
+/// The lengths of RSA keys that count: shorter ones can be broken (RFC 8301 §3.2), and no signer has longer ones,
+/// which would cost much to verify.
+pub const RSA_BITS: RangeInclusive<usize> = 1_024..=4_096;
+
+/// How a signature is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Algorithm {
+    /// `rsa-sha1`, which proves nothing any more (RFC 8301 §3.1).
+    RsaSha1,
+    /// `rsa-sha256`
+    RsaSha256,
+    /// `ed25519-sha256` (RFC 8463)
+    Ed25519Sha256,
+}
+
+/// What is wrong with a key or a signature.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mismatch {
+    /// The key cannot be read.
+    Key,
+    /// An RSA key whose length is not within [`RSA_BITS`].
+    Length(usize),
+    /// The signature is not one of this key over this hash.
+    Signature,
+}
+
+impl Algorithm {
+    /// Returns the name that signatures use.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::RsaSha1 => "rsa-sha1",
+            Self::RsaSha256 => "rsa-sha256",
+            Self::Ed25519Sha256 => "ed25519-sha256",
+        }
+    }
+
+    /// Returns the algorithm of a name, which is compared without case as all that mail programs write.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        let known = [Self::RsaSha1, Self::RsaSha256, Self::Ed25519Sha256];
+        known.into_iter().find(|known| name.eq_ignore_ascii_case(known.name()))
+    }
+}
+
+/// Verifies the signature of an RSA key over a hash.
+pub(crate) fn verify_rsa(key: &[u8], hash: &Digest, signature: &[u8]) -> Result<(), Mismatch> {
+    let parsed = PublicKey::from_der(key).map_err(|_| Mismatch::Key)?;
+    let modulus = parsed.modulus().big_endian_without_leading_zero();
+    let bits = 8 * modulus.len() - modulus.first().map_or(0, |first| first.leading_zeros()) as usize;
+    if !RSA_BITS.contains(&bits) {
+        return Err(Mismatch::Length(bits));
+    }
+    UnparsedPublicKey::new(&RSA_PKCS1_1024_8192_SHA256_FOR_LEGACY_USE_ONLY, key)
+        .verify_digest(hash, signature)
+        .map_err(|_| Mismatch::Signature)
+}
+
+/// Verifies the signature of an Ed25519 key over a hash, which is itself the message (RFC 8463 §3).
+pub(crate) fn verify_ed25519(key: &[u8], hash: &Digest, signature: &[u8]) -> Result<(), Mismatch> {
+    if key.len() != 32 {
+        return Err(Mismatch::Key);
+    }
+    UnparsedPublicKey::new(&ED25519, key)
+        .verify(hash.as_ref(), signature)
+        .map_err(|_| Mismatch::Signature)
+}

@@ -1,0 +1,80 @@
+//! Looks up the keys of signatures while content still comes in.
+
+use super::{DkimKey, KeyError};
+use crate::dns::{Lookup, LookupError, Query};
+use std::{collections::BTreeMap, future::poll_fn, task::Poll};
+
+/// The most texts under one name that are tried as key records. There should be one (RFC 6376 §3.6.2.2).
+pub const KEY_RECORDS: usize = 8;
+
+/// What DNS said of keys, by the names of their records.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Keys {
+    keys: BTreeMap<String, Result<DkimKey, KeyLookupError>>,
+}
+
+/// Why there is no key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum KeyLookupError {
+    Key(KeyError),
+    /// DNS did not answer, or was not asked.
+    Temporary,
+}
+
+impl Keys {
+    /// Looks up the records of these names, all at once.
+    pub async fn look_up(lookup: &dyn Lookup, names: &[String]) -> Self {
+        let mut names: Vec<_> = names.iter().map(String::as_str).collect();
+        names.sort_unstable();
+        names.dedup();
+        let answers = all(names.iter().map(|name| lookup.txt(name)).collect()).await;
+        let keys = answers.into_iter().map(read_key);
+        Self { keys: names.into_iter().map(str::to_owned).zip(keys).collect() }
+    }
+
+    pub(super) fn get(&self, name: &str) -> Result<&DkimKey, KeyLookupError> {
+        match self.keys.get(name) {
+            Some(Ok(key)) => Ok(key),
+            Some(Err(error)) => Err(*error),
+            None => Err(KeyLookupError::Temporary),
+        }
+    }
+}
+
+/// Takes the first text that is a key; if none is, what is wrong with the first that wants to be one.
+fn read_key(answer: Result<Vec<String>, LookupError>) -> Result<DkimKey, KeyLookupError> {
+    let texts = match answer {
+        Ok(texts) => texts,
+        Err(LookupError::Nothing) => return Err(KeyLookupError::Key(KeyError::NoKey)),
+        Err(LookupError::Temporary) => return Err(KeyLookupError::Temporary),
+    };
+    let mut error = KeyError::NoKey;
+    for text in texts.iter().take(KEY_RECORDS) {
+        match DkimKey::parse(text) {
+            Ok(key) => return Ok(key),
+            Err(other) if error == KeyError::NoKey => error = other,
+            Err(_) => {}
+        }
+    }
+    Err(KeyLookupError::Key(error))
+}
+
+/// Waits for all look-ups side by side.
+async fn all<T>(mut queries: Vec<Query<'_, T>>) -> Vec<Result<Vec<T>, LookupError>> {
+    let mut answers: Vec<_> = queries.iter().map(|_| None).collect();
+    poll_fn(|context| {
+        let mut is_pending = false;
+        for (query, answer) in queries.iter_mut().zip(&mut answers) {
+            if answer.is_none() {
+                match query.as_mut().poll(context) {
+                    Poll::Ready(found) => *answer = Some(found),
+                    Poll::Pending => is_pending = true,
+                }
+            }
+        }
+        if is_pending { Poll::Pending } else { Poll::Ready(()) }
+    })
+    .await;
+    // Each has one by now.
+    answers.into_iter().map(|answer| answer.unwrap_or(Err(LookupError::Temporary))).collect()
+}

@@ -1,0 +1,195 @@
+//! Watches content as it arrives, for all that the checks and signatures need of it.
+//!
+//! An [`Observer`] is lent the content in slices. It keeps the header section and hashes the body; as soon as the
+//! header section is whole it tells which keys will be needed ([`Observer::key_names`]), so that DNS is asked
+//! while the body still comes in. What is left at the end, [`Observed`], is verified without waiting. For one message it
+//! holds at most [`crate::header::HEADER_SECTION`] octets and [`crate::body::BODY_HASHES`] hashes.
+
+use crate::{
+    arc::{self, ArcVerified, Chain},
+    body::{BodyCover, BodyHash, BodyHasher, BodyHashes},
+    dkim::{self, FoundSignature, KeyPairError, Keys, Signer, Verified},
+    header::{HeaderReader, HeaderSection},
+};
+use posta_mail::Timestamp;
+
+/// What the observed message is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Purpose {
+    /// Its signatures are verified.
+    pub verify: bool,
+    /// It is signed or sealed.
+    pub sign: bool,
+}
+
+/// Watches one message as it arrives.
+pub struct Observer {
+    purpose: Purpose,
+    part: Part,
+}
+
+enum Part {
+    Header(HeaderReader),
+    Body(Box<Body>),
+}
+
+struct Body {
+    header: HeaderSection,
+    dkim: Vec<FoundSignature>,
+    chain: Chain,
+    hasher: BodyHasher,
+}
+
+impl Body {
+    fn begin(header: HeaderSection, purpose: Purpose) -> Self {
+        let dkim = if purpose.verify { dkim::found(&header) } else { Vec::new() };
+        let chain = Chain::find(&header);
+        let mut hasher = BodyHasher::default();
+        if purpose.sign {
+            hasher.add(BodyCover::OURS);
+        }
+        // Of what is cut off there is no body to hash.
+        if !header.is_too_large() {
+            dkim.iter().filter_map(|found| found.signature.as_ref().ok()).for_each(|signature| {
+                hasher.add(signature.body);
+            });
+            if purpose.verify {
+                chain.body().into_iter().for_each(|cover| hasher.add(cover));
+            }
+        }
+        Self { header, dkim, chain, hasher }
+    }
+}
+
+impl Observer {
+    /// Returns what watches a message from its beginning.
+    #[must_use]
+    pub fn new(purpose: Purpose) -> Self {
+        Self { purpose, part: Part::Header(HeaderReader::default()) }
+    }
+
+    /// Takes the next slice of content.
+    pub fn write(&mut self, slice: &[u8]) {
+        match &mut self.part {
+            Part::Header(reader) => {
+                if let Some((header, rest)) = reader.push(slice) {
+                    let mut body = Body::begin(header, self.purpose);
+                    body.hasher.write(&rest);
+                    self.part = Part::Body(Box::new(body));
+                }
+            }
+            Part::Body(body) => body.hasher.write(slice),
+        }
+    }
+
+    /// Returns the header section, once it is whole.
+    #[must_use]
+    pub fn header(&self) -> Option<&HeaderSection> {
+        match &self.part {
+            Part::Header(_) => None,
+            Part::Body(body) => Some(&body.header),
+        }
+    }
+
+    /// Returns the names of the keys that will be needed, once the header section is whole.
+    #[must_use]
+    pub fn key_names(&self) -> Option<Vec<String>> {
+        match &self.part {
+            Part::Header(_) => None,
+            Part::Body(body) => Some(key_names(&body.dkim, &body.chain)),
+        }
+    }
+
+    /// Ends the content.
+    #[must_use]
+    pub fn finish(self) -> Observed {
+        let body = match self.part {
+            Part::Body(body) => *body,
+            Part::Header(reader) => {
+                let (header, rest) = reader.finish();
+                let mut body = Body::begin(header, self.purpose);
+                body.hasher.write(&rest);
+                body
+            }
+        };
+        let Body { header, dkim, chain, hasher } = body;
+        Observed { header, dkim, chain, bodies: hasher.finish() }
+    }
+}
+
+fn key_names(dkim: &[FoundSignature], chain: &Chain) -> Vec<String> {
+    let dkim = dkim.iter().filter_map(|found| Some(found.signature.as_ref().ok()?.key_name()));
+    let mut names: Vec<_> = dkim.chain(chain.key_names()).collect();
+    names.sort_unstable();
+    names.dedup();
+    names
+}
+
+/// What there was to see of a message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Observed {
+    header: HeaderSection,
+    dkim: Vec<FoundSignature>,
+    chain: Chain,
+    bodies: BodyHashes,
+}
+
+impl Observed {
+    /// Returns the header section.
+    #[must_use]
+    pub const fn header(&self) -> &HeaderSection {
+        &self.header
+    }
+
+    /// Returns the names of the keys that are needed.
+    #[must_use]
+    pub fn key_names(&self) -> Vec<String> {
+        key_names(&self.dkim, &self.chain)
+    }
+
+    /// Returns the hash of the body for signing; nothing if the message was not observed for that.
+    #[must_use]
+    pub fn body_hash(&self) -> Option<BodyHash> {
+        self.bodies.get(BodyCover::OURS)
+    }
+
+    /// Verifies the signatures of DKIM: the first [`dkim::SIGNATURES`], from the top.
+    #[must_use]
+    pub fn verify_dkim(&self, keys: &Keys, now: Timestamp) -> Vec<Verified> {
+        dkim::verify(&self.header, &self.dkim, &self.bodies, keys, now)
+    }
+
+    /// Validates the chain of ARC.
+    #[must_use]
+    pub fn verify_arc(&self, keys: &Keys, now: Timestamp) -> ArcVerified {
+        arc::verify(&self.header, &self.chain, &self.bodies, keys, now)
+    }
+
+    /// Signs the message for a domain. Returns the field, with its CRLF, to stand above all others; nothing if the
+    /// message was not observed for that, or its header section is too large.
+    ///
+    /// # Errors
+    /// When the key cannot sign.
+    pub fn sign(&self, signer: &Signer, now: Timestamp) -> Result<Option<String>, KeyPairError> {
+        let body = self.body_hash().filter(|_| !self.header.is_too_large());
+        body.map(|body| signer.sign(&self.header, body, now)).transpose()
+    }
+
+    /// Adds a set of ARC to the message's chain. Returns its three fields, with their CRLFs, to stand above all others;
+    /// nothing if the message was not observed for that, or no set may be added ([`arc::seal`]).
+    ///
+    /// `results` is what an `Authentication-Results` field says behind its colon.
+    ///
+    /// # Errors
+    /// When the key cannot sign.
+    pub fn seal(
+        &self,
+        verified: &ArcVerified,
+        results: &str,
+        signer: &Signer,
+        now: Timestamp,
+    ) -> Result<Option<String>, KeyPairError> {
+        let Some(body) = self.body_hash() else { return Ok(None) };
+        arc::seal(&self.header, body, &self.chain, verified, results, signer, now)
+    }
+}
