@@ -13,9 +13,9 @@ use crate::{
 };
 use posta_mail::Timestamp;
 
-/// What the observed message is for.
+/// What is needed of the observed message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Purpose {
+pub struct Needs {
     /// Its signatures are verified.
     pub verify: bool,
     /// It is signed or sealed.
@@ -24,7 +24,7 @@ pub struct Purpose {
 
 /// Watches one message as it arrives.
 pub struct Observer {
-    purpose: Purpose,
+    needs: Needs,
     part: Part,
 }
 
@@ -41,11 +41,11 @@ struct Body {
 }
 
 impl Body {
-    fn begin(header: HeaderSection, purpose: Purpose) -> Self {
-        let dkim = if purpose.verify { dkim::found(&header) } else { Vec::new() };
+    fn begin(header: HeaderSection, needs: Needs) -> Self {
+        let dkim = if needs.verify { dkim::found(&header) } else { Vec::new() };
         let chain = Chain::find(&header);
         let mut hasher = BodyHasher::default();
-        if purpose.sign {
+        if needs.sign {
             hasher.add(BodyCover::OURS);
         }
         // Of what is cut off there is no body to hash.
@@ -53,7 +53,7 @@ impl Body {
             dkim.iter().filter_map(|found| found.signature.as_ref().ok()).for_each(|signature| {
                 hasher.add(signature.body);
             });
-            if purpose.verify {
+            if needs.verify {
                 chain.body().into_iter().for_each(|cover| hasher.add(cover));
             }
         }
@@ -64,8 +64,8 @@ impl Body {
 impl Observer {
     /// Returns what watches a message from its beginning.
     #[must_use]
-    pub fn new(purpose: Purpose) -> Self {
-        Self { purpose, part: Part::Header(HeaderReader::default()) }
+    pub fn new(needs: Needs) -> Self {
+        Self { needs, part: Part::Header(HeaderReader::default()) }
     }
 
     /// Takes the next slice of content.
@@ -73,7 +73,7 @@ impl Observer {
         match &mut self.part {
             Part::Header(reader) => {
                 if let Some((header, rest)) = reader.push(slice) {
-                    let mut body = Body::begin(header, self.purpose);
+                    let mut body = Body::begin(header, self.needs);
                     body.hasher.write(&rest);
                     self.part = Part::Body(Box::new(body));
                 }
@@ -107,7 +107,7 @@ impl Observer {
             Part::Body(body) => *body,
             Part::Header(reader) => {
                 let (header, rest) = reader.finish();
-                let mut body = Body::begin(header, self.purpose);
+                let mut body = Body::begin(header, self.needs);
                 body.hasher.write(&rest);
                 body
             }

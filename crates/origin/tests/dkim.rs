@@ -11,11 +11,11 @@ use posta_origin::{
     arc::ArcResult,
     dkim::{Algorithm, DkimResult, KeyPair, Keys, SIGNATURES, Signer, Verified},
     dns::{Record, Zone, now_or_never},
-    observer::{Observed, Observer, Purpose},
+    observer::{Observed, Observer, Needs},
 };
 use proptest::prelude::*;
 
-const BOTH: Purpose = Purpose { verify: true, sign: true };
+const BOTH: Needs = Needs { verify: true, sign: true };
 
 fn observe(message: &[u8], size: usize) -> Observed {
     let mut observer = Observer::new(BOTH);

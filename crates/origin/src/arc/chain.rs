@@ -135,9 +135,9 @@ impl Slots {
             };
             let set = read_set(header, [results, signature, seal])
                 .map_err(|error| Cow::from(format!("set {}: {error}", index + 1)))?;
-            // RFC 8617 §5.2: the first says that there was none before, the others that it held.
+            // RFC 8617 §5.2: the first says that there was none before, the others that it held or did not.
             match (index, set.sealed.verdict) {
-                (0, SealVerdict::None) | (1.., SealVerdict::Pass | SealVerdict::Fail) => Ok(set),
+                (0, SealVerdict::None) | (1.., SealVerdict::Pass) | (_, SealVerdict::Fail) => Ok(set),
                 _ => Err(format!("the seal of set {} has another cv than it can have", index + 1).into()),
             }
         });

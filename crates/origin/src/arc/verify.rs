@@ -51,7 +51,7 @@ pub struct ArcVerified {
     pub sets: Vec<ArcSet>,
     /// The highest instance that any field names, of a broken chain too.
     pub highest: usize,
-    /// Whether the newest seal says already that the chain is broken, so that nobody may go on with it.
+    /// Whether a seal says already that the chain is broken, so that nobody may go on with it.
     pub is_given_up: bool,
 }
 
@@ -77,8 +77,7 @@ pub fn verify(
     let outcome = match &chain.sets {
         Ok(sets) if sets.is_empty() => return verified,
         Ok(sets) => {
-            verified.is_given_up =
-                sets.last().is_some_and(|set| set.sealed.verdict == SealVerdict::Fail);
+            verified.is_given_up = sets.iter().any(|set| set.sealed.verdict == SealVerdict::Fail);
             validate(header, sets, bodies, keys, now)
         }
         Err(reason) => Err(Failure { result: DkimResult::PermError, reason: reason.clone() }),

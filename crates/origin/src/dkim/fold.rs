@@ -37,12 +37,14 @@ impl Folded {
 
     /// Adds text that may be divided anywhere, right behind the last word.
     pub(crate) fn pieces(&mut self, mut text: &str) {
+        // A semicolon behind them has room.
+        let columns = COLUMNS - 1;
         while !text.is_empty() {
-            if self.column >= COLUMNS {
+            if self.column >= columns {
                 self.text.push_str("\r\n\t");
                 self.column = 1;
             }
-            let (piece, rest) = text.split_at(text.len().min(COLUMNS - self.column));
+            let (piece, rest) = text.split_at(text.len().min(columns - self.column));
             self.glue(piece);
             text = rest;
         }
