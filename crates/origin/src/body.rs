@@ -64,7 +64,11 @@ impl BodyHasher {
     pub(crate) fn add(&mut self, cover: BodyCover) {
         let is_known = self.hashes.iter().any(|(known, ..)| *known == cover);
         if !is_known && self.hashes.len() < BODY_HASHES {
-            self.hashes.push((cover, Form::new(cover.canonicalization), Covered::new(cover.length)));
+            self.hashes.push((
+                cover,
+                Form::new(cover.canonicalization),
+                Covered::new(cover.length),
+            ));
         }
     }
 
@@ -112,7 +116,8 @@ impl Covered {
 
     fn update(&mut self, octets: &[u8]) {
         self.octets += octets.len() as u64;
-        let covered = usize::try_from(self.left).map_or(octets.len(), |left| left.min(octets.len()));
+        let covered =
+            usize::try_from(self.left).map_or(octets.len(), |left| left.min(octets.len()));
         self.left -= covered as u64;
         self.context.update(&octets[..covered]);
     }
@@ -368,7 +373,10 @@ mod tests {
     fn hashes_are_bounded_and_shared() {
         let mut hasher = BodyHasher::default();
         for length in (0..100).chain(0..100) {
-            hasher.add(BodyCover { canonicalization: Canonicalization::Simple, length: Some(length) });
+            hasher.add(BodyCover {
+                canonicalization: Canonicalization::Simple,
+                length: Some(length),
+            });
         }
         assert_eq!(hasher.hashes.len(), BODY_HASHES);
     }

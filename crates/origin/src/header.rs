@@ -200,7 +200,11 @@ mod tests {
         for (content, fields, body) in [
             ("A: b\r\n\r\nbody", &["A: b\r\n"][..], "body"),
             ("A: b\r\n c\r\nD :e\r\n\r\n", &["A: b\r\n c\r\n", "D :e\r\n"], ""),
-            ("A:\r\n\tb\r\nno field\r\nC: d\r\n\r\n", &["A:\r\n\tb\r\n"], "no field\r\nC: d\r\n\r\n"),
+            (
+                "A:\r\n\tb\r\nno field\r\nC: d\r\n\r\n",
+                &["A:\r\n\tb\r\n"],
+                "no field\r\nC: d\r\n\r\n",
+            ),
             (" folded: first\r\n\r\n", &[], " folded: first\r\n\r\n"),
             ("\r\nA: b\r\n", &[], "A: b\r\n"),
             ("A: b", &["A: b\r\n"], ""),

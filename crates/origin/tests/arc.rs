@@ -10,11 +10,12 @@ use posta_origin::{
     arc::{ArcResult, ArcVerified, INSTANCES},
     dkim::{Algorithm, KeyPair, Keys, Signer},
     dns::{Record, Zone, now_or_never},
-    observer::{Observed, Observer, Needs},
+    observer::{Needs, Observed, Observer},
 };
 use std::sync::LazyLock;
 
-const MESSAGE: &str = "From: Ana <ana@x.test>\r\nTo: list@y.test\r\nSubject: Hello\r\n\r\nHello \t there\r\n";
+const MESSAGE: &str =
+    "From: Ana <ana@x.test>\r\nTo: list@y.test\r\nSubject: Hello\r\n\r\nHello \t there\r\n";
 
 /// Servers that seal, each with its key.
 static SEALERS: LazyLock<Vec<Signer>> = LazyLock::new(|| {
@@ -106,7 +107,10 @@ fn a_list_may_change_the_message() {
     let changed = chain(1).replace("Subject: Hello", "Subject: [list] Hello");
     assert_eq!(verify(&changed).result, ArcResult::Fail);
     let before = verify(&chain(1));
-    let set = observe(&changed).seal(&before, "mx1.test; arc=pass", &SEALERS[1], time()).unwrap().unwrap();
+    let set = observe(&changed)
+        .seal(&before, "mx1.test; arc=pass", &SEALERS[1], time())
+        .unwrap()
+        .unwrap();
     assert_eq!(verify(&[&set, &*changed].concat()).result, ArcResult::Pass);
 }
 
@@ -125,7 +129,11 @@ fn changes_break_a_chain() {
             "i=1; mx0.test;\r\n\tdmarc=fail",
             "ARC-Seal 2: the signature does not match the fields it covers",
         ),
-        ("i=2; mx1.test", "i=2; mx2.test", "ARC-Seal 2: the signature does not match the fields it covers"),
+        (
+            "i=2; mx1.test",
+            "i=2; mx2.test",
+            "ARC-Seal 2: the signature does not match the fields it covers",
+        ),
         ("i=1; mx0", "mx0", "ARC-Authentication-Results has no instance"),
         ("i=1; mx0", "i=0; mx0", "ARC-Authentication-Results has no instance"),
         ("i=1; mx0", "i=2; mx0", "ARC-Authentication-Results 2 stands twice"),
@@ -183,7 +191,8 @@ fn a_broken_chain_is_given_up() {
 fn many_sets_cost_nothing() {
     let set = chain(1);
     let (set, _) = set.split_at(set.find("From:").unwrap());
-    let sets: String = (0..10_000).map(|index| set.replace("i=1;", &format!("i={index};"))).collect();
+    let sets: String =
+        (0..10_000).map(|index| set.replace("i=1;", &format!("i={index};"))).collect();
     let zone = zone();
     let verified = verify_with(&[&sets, MESSAGE].concat(), &zone);
     assert_eq!((verified.result, zone.asked()), (ArcResult::Fail, 0));

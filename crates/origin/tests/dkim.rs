@@ -11,7 +11,7 @@ use posta_origin::{
     arc::ArcResult,
     dkim::{Algorithm, DkimResult, KeyPair, Keys, SIGNATURES, Signer, Verified},
     dns::{Record, Zone, now_or_never},
-    observer::{Observed, Observer, Needs},
+    observer::{Needs, Observed, Observer},
 };
 use proptest::prelude::*;
 
@@ -87,10 +87,11 @@ fn the_example_of_rfc_8463_passes() {
         let observed = observe(message.as_bytes(), size);
         let keys = now_or_never(Keys::look_up(&rfc_8463_keys(), &observed.key_names())).unwrap();
         let verified = observed.verify_dkim(&keys, Timestamp::from_second(1_600_000_000).unwrap());
-        let seen: Vec<_> =
-            verified.iter().map(|it| (it.result, &*it.reason, it.short_signature.as_str())).collect();
-        let expected =
-            [(DkimResult::Pass, "", "/gCrinpc"), (DkimResult::Pass, "", "F45dVWDf")];
+        let seen: Vec<_> = verified
+            .iter()
+            .map(|it| (it.result, &*it.reason, it.short_signature.as_str()))
+            .collect();
+        let expected = [(DkimResult::Pass, "", "/gCrinpc"), (DkimResult::Pass, "", "F45dVWDf")];
         assert_eq!(seen, expected, "in slices of {size}");
     }
 }
@@ -116,7 +117,11 @@ fn changes_on_the_way() {
         assert!(rfc_8463().contains(from), "{from}");
         let message = rfc_8463().replace(from, to);
         let verified = verify(message.as_bytes(), &rfc_8463_keys(), 1_600_000_000);
-        assert_eq!(verified.iter().map(|it| it.result).collect::<Vec<_>>(), [expected; 2], "{to:?}");
+        assert_eq!(
+            verified.iter().map(|it| it.result).collect::<Vec<_>>(),
+            [expected; 2],
+            "{to:?}"
+        );
     }
 }
 
@@ -217,7 +222,11 @@ fn the_key_decides() {
     let key = hand.record();
     for (record, expected, reason) in [
         (format!("{key}; t=y"), Pass, "the domain is testing"),
-        (format!("{key}; t=s"), PermError, "the key is not for identities of domains within its own"),
+        (
+            format!("{key}; t=s"),
+            PermError,
+            "the key is not for identities of domains within its own",
+        ),
         (format!("{key}; s=tlsrpt"), PermError, "the key is not for signatures like this"),
         (format!("{key}; h=sha1"), PermError, "the key is not for signatures like this"),
         ("v=DKIM1; k=ed25519; p=".into(), PermError, "the key has been revoked"),
@@ -323,9 +332,11 @@ fn signatures_are_bounded() {
 
 #[test]
 fn signatures_that_begin_alike_are_told_apart() {
-    let first = "dkim-signature:v=1; a=ed25519-sha256; d=x.test; s=k; h=from; bh=YQ==; b=AAAAAAAAAAAA\r\n";
+    let first =
+        "dkim-signature:v=1; a=ed25519-sha256; d=x.test; s=k; h=from; bh=YQ==; b=AAAAAAAAAAAA\r\n";
     let second = first.replace("b=AAAAAAAAAAAA", "b=AAAAAAAAABAA");
-    let verified = verify([first, &second, "from:a\r\n\r\n"].concat().as_bytes(), &Zone::default(), 0);
+    let verified =
+        verify([first, &second, "from:a\r\n\r\n"].concat().as_bytes(), &Zone::default(), 0);
     let shown: Vec<_> = verified.iter().map(|it| it.short_signature.as_str()).collect();
     assert_eq!(shown, ["AAAAAAAAAA", "AAAAAAAAAB"]);
 }
@@ -365,7 +376,9 @@ fn what_is_signed_verifies() {
     let zone = zone_of(&signers);
     let message = "From: Ana <ana@x.test>\r\nTo: ben@y.test\r\nSubject:  Hello \r\n  there\r\n\r\nBody \t text\r\n\r\n";
     let message = signed(message.as_bytes(), &signers);
-    let pass = |message: &[u8]| verify(message, &zone, 1_000_000).iter().all(|it| it.result == DkimResult::Pass);
+    let pass = |message: &[u8]| {
+        verify(message, &zone, 1_000_000).iter().all(|it| it.result == DkimResult::Pass)
+    };
     assert!(pass(&message), "{}", String::from_utf8_lossy(&message));
     let text = String::from_utf8(message).unwrap();
     // Nobody can add what is over-signed; a list may add its fields.

@@ -122,7 +122,8 @@ impl Slots {
                 self.fields.resize(instance, [None; 3]);
             }
             if self.fields[instance - 1][kind].replace(position).is_some() {
-                outcome = outcome.and(Err(format!("{} {instance} stands twice", names[kind]).into()));
+                outcome =
+                    outcome.and(Err(format!("{} {instance} stands twice", names[kind]).into()));
             }
         }
         outcome
@@ -137,8 +138,13 @@ impl Slots {
                 .map_err(|error| Cow::from(format!("set {}: {error}", index + 1)))?;
             // RFC 8617 §5.2: the first says that there was none before, the others that it held or did not.
             match (index, set.sealed.verdict) {
-                (0, SealVerdict::None) | (1.., SealVerdict::Pass) | (_, SealVerdict::Fail) => Ok(set),
-                _ => Err(format!("the seal of set {} has another cv than it can have", index + 1).into()),
+                (0, SealVerdict::None) | (1.., SealVerdict::Pass) | (_, SealVerdict::Fail) => {
+                    Ok(set)
+                }
+                _ => {
+                    Err(format!("the seal of set {} has another cv than it can have", index + 1)
+                        .into())
+                }
             }
         });
         sets.collect()
@@ -188,8 +194,12 @@ fn read_seal(tags: &Tags<'_>) -> Result<Seal, SignatureError> {
 
 /// Reads an instance: one or two digits, at most [`INSTANCES`] (RFC 8617 §4.2.1).
 fn instance(text: &str) -> Option<usize> {
-    let is_number = (1..=2).contains(&text.len()) && text.bytes().all(|octet| octet.is_ascii_digit());
-    is_number.then(|| text.parse().ok()).flatten().filter(|instance| (1..=INSTANCES).contains(instance))
+    let is_number =
+        (1..=2).contains(&text.len()) && text.bytes().all(|octet| octet.is_ascii_digit());
+    is_number
+        .then(|| text.parse().ok())
+        .flatten()
+        .filter(|instance| (1..=INSTANCES).contains(instance))
 }
 
 /// Reads the value of `ARC-Authentication-Results`: the instance, and what follows it (RFC 8617 §4.1.1). Comments may

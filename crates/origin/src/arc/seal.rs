@@ -3,7 +3,9 @@
 use super::{ArcResult, ArcVerified, Chain, INSTANCES, verify::add_field};
 use crate::{
     body::BodyHash,
-    dkim::{Folded, KeyPairError, SIGNED_FIELDS, SIGNED_LIST_FIELDS, Signer, add_relaxed, relaxed_hash},
+    dkim::{
+        Folded, KeyPairError, SIGNED_FIELDS, SIGNED_LIST_FIELDS, Signer, add_relaxed, relaxed_hash,
+    },
     header::HeaderSection,
 };
 use aws_lc_rs::digest::{Context, SHA256};
@@ -74,7 +76,8 @@ fn sign_message(
     now: Timestamp,
 ) -> Result<String, KeyPairError> {
     let fields = SIGNED_FIELDS.iter().chain(&SIGNED_LIST_FIELDS).chain(&["DKIM-Signature"]);
-    let times = |name: &&'static str| std::iter::repeat_n(*name, header.named(name).take(8).count());
+    let times =
+        |name: &&'static str| std::iter::repeat_n(*name, header.named(name).take(8).count());
     let mut names: Vec<_> = fields.flat_map(times).collect();
     if names.is_empty() {
         // A list must have a name (RFC 6376 §3.5).

@@ -56,7 +56,8 @@ impl Algorithm {
 pub(crate) fn verify_rsa(key: &[u8], hash: &Digest, signature: &[u8]) -> Result<(), Mismatch> {
     let parsed = PublicKey::from_der(key).map_err(|_| Mismatch::Key)?;
     let modulus = parsed.modulus().big_endian_without_leading_zero();
-    let bits = 8 * modulus.len() - modulus.first().map_or(0, |first| first.leading_zeros()) as usize;
+    let bits =
+        8 * modulus.len() - modulus.first().map_or(0, |first| first.leading_zeros()) as usize;
     if !RSA_BITS.contains(&bits) {
         return Err(Mismatch::Length(bits));
     }

@@ -69,9 +69,11 @@ impl DkimKey {
         let key = tags.get("p").ok_or(KeyError::NoKey)?;
         let has = |name, wanted: &[&str]| {
             let values = tags.get(name)?.split(':').map(|value| value.trim_matches(WHITE_SPACE));
-            Some(values.into_iter().any(|value| {
-                wanted.iter().any(|wanted| value.eq_ignore_ascii_case(wanted))
-            }))
+            Some(
+                values
+                    .into_iter()
+                    .any(|value| wanted.iter().any(|wanted| value.eq_ignore_ascii_case(wanted))),
+            )
         };
         if key.is_empty() {
             return Err(KeyError::Revoked);
@@ -115,7 +117,8 @@ mod tests {
 
     #[test]
     fn records_are_read() {
-        let key = DkimKey::parse("v=DKIM1; k=ed25519; t=y : s; n=a note; h=sha1:sha256; s=email; p=YQ==");
+        let key =
+            DkimKey::parse("v=DKIM1; k=ed25519; t=y : s; n=a note; h=sha1:sha256; s=email; p=YQ==");
         let key = key.unwrap();
         assert!(key.is_testing && key.is_strict && key.kind == KeyKind::Ed25519);
         let key = DkimKey::parse("p=Y Q").unwrap();

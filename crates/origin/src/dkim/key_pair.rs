@@ -61,7 +61,9 @@ impl KeyPair {
         if let Ok(key) = Ed25519KeyPair::from_pkcs8_maybe_unchecked(key) {
             return Ok(Self(Kind::Ed25519(key)));
         }
-        RsaKeyPair::from_pkcs8(key).map(|key| Self(Kind::Rsa(key))).map_err(|_| KeyPairError::Unreadable)
+        RsaKeyPair::from_pkcs8(key)
+            .map(|key| Self(Kind::Rsa(key)))
+            .map_err(|_| KeyPairError::Unreadable)
     }
 
     /// Returns the private key in PKCS #8 (DER).

@@ -1,9 +1,6 @@
 //! Making signatures (RFC 6376 §5).
 
-use super::{
-    Folded, KeyPair, KeyPairError,
-    canonical::add_relaxed,
-};
+use super::{Folded, KeyPair, KeyPairError, canonical::add_relaxed};
 use crate::{
     body::BodyHash,
     header::{Field, HeaderSection},

@@ -106,7 +106,8 @@ impl Signature {
         if expires.is_some_and(|expires| made.is_some_and(|made| made >= expires)) {
             return Err(SignatureError::Invalid("x"));
         }
-        let is_dns = |method: &str| method.trim_matches(WHITE_SPACE).eq_ignore_ascii_case("dns/txt");
+        let is_dns =
+            |method: &str| method.trim_matches(WHITE_SPACE).eq_ignore_ascii_case("dns/txt");
         if tags.get("q").is_some_and(|methods| !methods.split(':').any(is_dns)) {
             return Err(SignatureError::Unknown("q"));
         }
@@ -184,7 +185,8 @@ pub(crate) fn base64_value(text: &str) -> Option<Vec<u8>> {
 
 /// Reads a number of at most 18 digits: those of `t` and `x` have twelve at most (RFC 6376 §3.5).
 pub(crate) fn number(text: &str) -> Option<u64> {
-    let is_number = (1..=18).contains(&text.len()) && text.bytes().all(|octet| octet.is_ascii_digit());
+    let is_number =
+        (1..=18).contains(&text.len()) && text.bytes().all(|octet| octet.is_ascii_digit());
     is_number.then(|| text.parse().ok()).flatten()
 }
 
@@ -224,7 +226,8 @@ fn identity_within(text: &str, domain: &str) -> Result<String, SignatureError> {
     let decoded = quoted_printable(text).ok_or(SignatureError::Invalid("i"))?;
     let (local, within) = decoded.rsplit_once('@').ok_or(SignatureError::Invalid("i"))?;
     let within = domain_value(within).ok_or(SignatureError::Invalid("i"))?;
-    let is_within = within.strip_suffix(domain).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'));
+    let is_within =
+        within.strip_suffix(domain).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'));
     is_within.then(|| format!("{local}@{within}")).ok_or(SignatureError::Invalid("i"))
 }
 
@@ -276,7 +279,10 @@ mod tests {
         )
         .unwrap();
         assert_eq!(signature.header, Canonicalization::Relaxed);
-        assert_eq!(signature.body, BodyCover { canonicalization: Canonicalization::Simple, length: Some(0) });
+        assert_eq!(
+            signature.body,
+            BodyCover { canonicalization: Canonicalization::Simple, length: Some(0) }
+        );
         assert_eq!((signature.made, signature.expires), (Some(5), Some(6)));
         assert_eq!(signature.identity, "Jöe @a.x.test");
         assert_eq!(signature.identity_domain(), "a.x.test");

@@ -110,7 +110,9 @@ pub fn verify(
 ) -> Vec<Verified> {
     let texts: Vec<_> = found
         .iter()
-        .map(|found| found.signature.as_ref().map_or("".into(), |it| STANDARD.encode(&it.signature)))
+        .map(|found| {
+            found.signature.as_ref().map_or("".into(), |it| STANDARD.encode(&it.signature))
+        })
         .collect();
     let verified = found.iter().enumerate().map(|(index, found)| {
         let outcome = match &found.signature {
@@ -122,7 +124,12 @@ pub fn verify(
             Err(failure) => (failure.result, failure.reason),
         };
         let short_signature = shortened(&texts, index);
-        Verified { result, reason, signature: found.signature.as_ref().ok().cloned(), short_signature }
+        Verified {
+            result,
+            reason,
+            signature: found.signature.as_ref().ok().cloned(),
+            short_signature,
+        }
     });
     verified.collect()
 }
@@ -176,7 +183,10 @@ pub(crate) fn check_signature(
         return Err(failure(Fail, "the body has been changed"));
     }
     let key = find_key(keys, &signature.key_name())?;
-    if key.is_strict && !signature.identity.is_empty() && signature.identity_domain() != signature.domain {
+    if key.is_strict
+        && !signature.identity.is_empty()
+        && signature.identity_domain() != signature.domain
+    {
         return Err(failure(PermError, "the key is not for identities of domains within its own"));
     }
     let hash = header_hash(header, position, signature);
@@ -193,7 +203,9 @@ pub(crate) fn check_signature(
 fn find_key<'a>(keys: &'a Keys, name: &str) -> Result<&'a DkimKey, Failure> {
     keys.get(name).map_err(|error| match error {
         KeyLookupError::Key(error) => failure(DkimResult::PermError, error.to_string()),
-        KeyLookupError::Temporary => failure(DkimResult::TempError, "the key could not be looked up"),
+        KeyLookupError::Temporary => {
+            failure(DkimResult::TempError, "the key could not be looked up")
+        }
     })
 }
 
@@ -257,7 +269,11 @@ fn check_policy(signature: &Signature, now: Timestamp) -> Result<(), Failure> {
 }
 
 /// Hashes the fields that a signature covers, and its own (RFC 6376 §3.7).
-pub(crate) fn header_hash(header: &HeaderSection, position: usize, signature: &Signature) -> Digest {
+pub(crate) fn header_hash(
+    header: &HeaderSection,
+    position: usize,
+    signature: &Signature,
+) -> Digest {
     let mut context = Context::new(&SHA256);
     let mut line = Vec::new();
     for field in covered(header, position, &signature.fields) {
