@@ -93,7 +93,7 @@ const COMMITTED: &str = "Committed(";
 const MAY_SAY_COMMITTED: [&str; 3] = [
     "crates/server/src/receive/session.rs",
     // Defines it.
-    "crates/smtp/src/question.rs",
+    "crates/smtp/src/server/question.rs",
     "crates/smtp/src/server.rs",
 ];
 

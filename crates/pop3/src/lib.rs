@@ -4,8 +4,9 @@
 
 pub mod client;
 pub mod command;
+mod maildrop;
 mod marks;
-pub mod question;
+mod profile;
 pub mod server;
 pub mod top;
 mod unique_ids;

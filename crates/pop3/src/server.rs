@@ -34,6 +34,7 @@
 
 mod asked;
 mod authorization;
+mod question;
 
 use crate::{
     command::{Command, Nonsense},
@@ -50,11 +51,12 @@ use posta_mail::{
 };
 use std::{io::Write as _, sync::Arc, time::Duration};
 
-pub use crate::question::{
-    Authentication, Denial, Lapse, Login, Maildrop, NotRemoved, Piece, Profile, Question, Standing,
-    Ticket, Unreadable, Update,
-};
+pub use crate::{maildrop::Maildrop, profile::Profile};
 pub use asked::Answer;
+pub use question::{
+    Authentication, Denial, Lapse, Login, NotRemoved, Piece, Question, Standing, Ticket,
+    Unreadable, Update,
+};
 
 /// Commands that make no sense, after which a session is closed.
 const BAD_COMMANDS: u32 = 50;

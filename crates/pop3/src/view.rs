@@ -1,6 +1,6 @@
 //! A maildrop with the marks of one session.
 
-use crate::{marks::Marks, question::Maildrop};
+use crate::{maildrop::Maildrop, marks::Marks};
 use posta_mail::limits;
 use std::fmt::Write as _;
 

@@ -52,11 +52,12 @@
 mod asked;
 mod capabilities;
 mod content;
+mod framing;
 mod login;
 mod question;
 mod transaction;
 
-pub use crate::question::Recipient;
+pub use crate::command::Recipient;
 pub use asked::Answer;
 pub use capabilities::Capabilities;
 pub use question::{
@@ -67,7 +68,7 @@ pub use question::{
 use crate::{command::HelloVerb, reply::ReplyReader};
 use asked::{Answered, Ending, ToConvert, Told};
 use bytes::Bytes;
-use content::{Follower, Framing};
+use framing::{Follower, Framing};
 use login::Attempts;
 use posta_mail::{Engine, Interrupt, Pace, Reply, Step, TlsUse, limits};
 use std::{io::Write as _, time::Duration};

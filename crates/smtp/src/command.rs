@@ -1,6 +1,6 @@
 //! The commands of RFC 5321 §4.1.1, parsed once.
 
-use crate::{parameters, question::Forwarded, words};
+use crate::{parameters, words};
 use posta_mail::{
     ClientAddress, ForwardPath, PathError, Reply, ReversePath,
     envelope::{MailParameters, RecipientParameters, from_xtext},
@@ -49,6 +49,44 @@ pub enum HelloVerb {
     Ehlo,
     /// LHLO (RFC 2033 §4.1).
     Lhlo,
+}
+
+/// The client's hello.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hello {
+    /// The command that the client used.
+    pub verb: HelloVerb,
+    /// The client's name for itself. Letters, digits, `.-_[]:` only.
+    pub name: String,
+}
+
+/// The beginning of a mail transaction.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mail {
+    /// The sender's address, to which reports about the message go.
+    pub reverse_path: ReversePath,
+    /// The parameters of the command.
+    pub parameters: MailParameters,
+}
+
+/// A recipient of a mail transaction.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Recipient {
+    /// The recipient's address.
+    pub path: ForwardPath,
+    /// The parameters of the command.
+    pub parameters: RecipientParameters,
+}
+
+/// What a trusted client says of the one that it speaks for, in place of what the connection says
+/// (Postfix's XCLIENT).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Forwarded {
+    /// `ADDR=`: where it is; none if that stays as it was.
+    pub client: Option<ClientAddress>,
+    /// `LOGIN=`: the account that it proved to be; none if it is nobody's. Not to name one says the same:
+    /// a proxy that uses a connection again must not hand on the login of the one before.
+    pub login: Option<String>,
 }
 
 /// Octets in the name that a client gives itself: a domain or a literal (RFC 5321 §4.1.1.1), read
@@ -105,15 +143,11 @@ fn unknown_command() -> Reply {
     Reply::new(500, (5, 5, 2), "Command not recognised")
 }
 
-pub(crate) fn bad_argument(text: &'static str) -> Reply {
-    Reply::new(501, (5, 5, 4), text)
-}
-
 fn without_argument<'a>(command: Command<'a>, argument: &[u8]) -> Result<Command<'a>, Reply> {
     if argument.is_empty() {
         Ok(command)
     } else {
-        Err(bad_argument("This command takes no argument"))
+        Err(words::bad_argument("This command takes no argument"))
     }
 }
 
@@ -122,7 +156,7 @@ fn without_argument<'a>(command: Command<'a>, argument: &[u8]) -> Result<Command
 fn hello_name(argument: &[u8]) -> Result<Cow<'_, str>, Reply> {
     let fits = |octet: &u8| octet.is_ascii_alphanumeric() || b".-_[]:".contains(octet);
     if argument.is_empty() || argument.len() > HELLO_NAME {
-        return Err(bad_argument("Say who you are: a domain or an address literal"));
+        return Err(words::bad_argument("Say who you are: a domain or an address literal"));
     }
     Ok(match str::from_utf8(argument) {
         Ok(name) if argument.iter().all(fits) => Cow::Borrowed(name),
@@ -142,7 +176,7 @@ fn after_keyword<'a>(argument: &'a [u8], keyword: &[u8]) -> Option<&'a [u8]> {
 
 fn mail(argument: &[u8]) -> Result<Command<'_>, Reply> {
     let Some(path) = after_keyword(argument, b"FROM:") else {
-        return Err(bad_argument("Write MAIL FROM:<address>"));
+        return Err(words::bad_argument("Write MAIL FROM:<address>"));
     };
     let (path, rest) = ReversePath::parse(path).map_err(|error| bad_path(error, 7))?;
     Ok(Command::Mail(path, parameters::mail(rest)?))
@@ -150,7 +184,7 @@ fn mail(argument: &[u8]) -> Result<Command<'_>, Reply> {
 
 fn rcpt(argument: &[u8]) -> Result<Command<'_>, Reply> {
     let Some(path) = after_keyword(argument, b"TO:") else {
-        return Err(bad_argument("Write RCPT TO:<address>"));
+        return Err(words::bad_argument("Write RCPT TO:<address>"));
     };
     let (path, rest) = ForwardPath::parse(path).map_err(|error| bad_path(error, 3))?;
     Ok(Command::Rcpt(path, parameters::recipient(rest)?))
@@ -162,14 +196,14 @@ fn named(argument: &[u8]) -> Result<&str, Reply> {
         Ok(name) if !name.is_empty() => {
             Ok(name.strip_prefix('<').and_then(|name| name.strip_suffix('>')).unwrap_or(name))
         }
-        _ => Err(bad_argument("Name an address")),
+        _ => Err(words::bad_argument("Name an address")),
     }
 }
 
 /// Attributes of the client that is spoken for: `NAME=value`, the value in xtext or one of two
 /// words for what is not there.
 fn xclient(argument: &[u8]) -> Result<Forwarded, Reply> {
-    let wrong = || bad_argument("XCLIENT takes attributes, such as ADDR=192.0.2.1");
+    let wrong = || words::bad_argument("XCLIENT takes attributes, such as ADDR=192.0.2.1");
     let text = str::from_utf8(argument).map_err(|_| wrong())?;
     let mut forwarded = Forwarded::default();
     for attribute in text.split_ascii_whitespace() {
@@ -200,11 +234,11 @@ fn auth(argument: &[u8]) -> Result<Command<'_>, Reply> {
     let mut words = argument.split(|&octet| octet == b' ').filter(|word| !word.is_empty());
     let mechanism = words.next().and_then(|word| str::from_utf8(word).ok());
     let Some(mechanism) = mechanism else {
-        return Err(bad_argument("AUTH needs a mechanism"));
+        return Err(words::bad_argument("AUTH needs a mechanism"));
     };
     let initial = words.next();
     if words.next().is_some() {
-        return Err(bad_argument("AUTH takes a mechanism and an initial response"));
+        return Err(words::bad_argument("AUTH takes a mechanism and an initial response"));
     }
     Ok(Command::Auth(mechanism.to_ascii_uppercase(), initial))
 }
@@ -215,13 +249,13 @@ fn bdat(argument: &[u8]) -> Result<Command<'_>, Reply> {
         Some(at) if trimmed(&argument[at..]).eq_ignore_ascii_case(b"LAST") => {
             (&argument[..at], true)
         }
-        Some(_) => return Err(bad_argument("Write BDAT octets, or BDAT octets LAST")),
+        Some(_) => return Err(words::bad_argument("Write BDAT octets, or BDAT octets LAST")),
     };
     Ok(Command::Bdat(
         str::from_utf8(size)
             .ok()
             .and_then(parameters::number)
-            .ok_or_else(|| bad_argument("BDAT needs a number of octets"))?,
+            .ok_or_else(|| words::bad_argument("BDAT needs a number of octets"))?,
         last,
     ))
 }

@@ -3,7 +3,7 @@
 
 use crate::{
     parameters,
-    question::{Profile, Service},
+    profile::{Profile, Service},
     words,
 };
 use posta_mail::{

@@ -1,7 +1,7 @@
 //! Content on its way in: decoded, counted, and judged at its end.
 
 use crate::{
-    question::{Profile, Service},
+    profile::{Profile, Service},
     words,
 };
 use posta_mail::{

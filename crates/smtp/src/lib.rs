@@ -7,7 +7,7 @@ pub mod command;
 mod extension;
 mod incoming;
 mod parameters;
-mod question;
+mod profile;
 pub mod reply;
 pub mod server;
 mod words;

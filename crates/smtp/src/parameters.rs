@@ -1,6 +1,6 @@
 //! The parameters of MAIL and RCPT (RFC 5321 §4.1.2), each extension's read once.
 
-use crate::command::bad_argument;
+use crate::words::bad_argument;
 use posta_mail::{
     Reply, Timestamp,
     envelope::{

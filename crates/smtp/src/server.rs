@@ -34,12 +34,16 @@
 mod asked;
 mod authentication;
 mod chunking;
+mod question;
 
-pub use crate::question::{
-    Authentication, Commitment, Committed, Forwarded, Hello, Limits, Mail, Profile, Question,
-    Recipient, Service, Ticket, Verdict, Verification,
+pub use crate::{
+    command::{Forwarded, Hello, Mail, Recipient},
+    profile::{Limits, Profile, Service},
 };
 pub use asked::Answer;
+pub use question::{
+    Authentication, Commitment, Committed, Question, Ticket, Verdict, Verification,
+};
 
 use crate::{
     command::{Command, HelloVerb},

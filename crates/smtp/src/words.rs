@@ -1,6 +1,6 @@
 //! What the server says beyond a plain "Ok".
 
-use crate::question::{Profile, Service};
+use crate::profile::{Profile, Service};
 use posta_mail::{Interrupt, Reply};
 
 pub(crate) fn greeting(profile: &Profile) -> Reply {
@@ -77,4 +77,8 @@ pub(crate) fn held_too_long(longest: u32) -> Reply {
 
 pub(crate) fn not_implemented() -> Reply {
     Reply::new(502, (5, 5, 1), "Command not implemented")
+}
+
+pub(crate) fn bad_argument(text: &'static str) -> Reply {
+    Reply::new(501, (5, 5, 4), text)
 }

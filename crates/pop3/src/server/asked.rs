@@ -1,11 +1,11 @@
 //! What the server was doing when it asked a question, and how that comes back with the answer: part of
 //! the server's state machine.
 
-use super::{Reading, Server};
-use crate::{
-    command::Command,
-    question::{Authentication, Login, Maildrop, Piece, Standing, Update},
+use super::{
+    Reading, Server,
+    question::{Authentication, Login, Piece, Standing, Update},
 };
+use crate::{command::Command, maildrop::Maildrop};
 use posta_mail::AnswerTo;
 
 /// An answer to a [`Question`](super::Question), as its ticket made it.

@@ -3,7 +3,7 @@
 
 use super::{
     Client, Envelope,
-    content::{Follower, Framing},
+    framing::{Follower, Framing},
     question::{Conversion, Login, Next, Piece, Response},
     transaction::Transaction,
 };

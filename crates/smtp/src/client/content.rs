@@ -3,31 +3,13 @@
 use super::{
     Client, Envelope, Expected, Question, State, Ticket,
     asked::{Ending, Told, Writing},
+    framing::{Follower, Framing},
     transaction::Transaction,
 };
 use crate::command::HelloVerb;
 use bytes::Bytes;
 use posta_mail::{Reply, dots::DotEncoder};
 use std::io::Write as _;
-
-/// How content travels.
-#[derive(Debug)]
-pub enum Framing {
-    /// To the line with a single dot.
-    Dots(DotEncoder),
-    /// In chunks whose lengths are said. The next to be sent is kept back until it is known whether
-    /// it is the last.
-    Chunks { next: Option<Bytes>, sent: usize },
-}
-
-/// The message after the one under way.
-#[derive(Debug)]
-pub enum Follower {
-    /// Its envelope was sent.
-    Begun(Box<Transaction>),
-    /// It cannot be sent ahead, and waits.
-    Waiting(Envelope),
-}
 
 impl Client {
     pub(super) fn begin_content(&mut self, transaction: Box<Transaction>) {

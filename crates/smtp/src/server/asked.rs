@@ -1,11 +1,11 @@
 //! What the server was doing when it asked a question, and how that comes back with the answer: part of
 //! the server's state machine.
 
-use super::Server;
-use crate::{
-    command::HelloVerb,
+use super::{
+    Server,
     question::{Authentication, Commitment, Verdict, Verification},
 };
+use crate::command::HelloVerb;
 use posta_mail::{AnswerTo, Reply, envelope::Body};
 
 /// An answer to a [`Question`](super::Question), as its ticket made it.

@@ -1,66 +1,9 @@
-//! What a session asks, and what all sessions of a listener share.
+//! The questions that a POP3 server's engine asks, and their answers.
 
-use crate::{marks::Marks, server::Server};
+use super::Server;
+use crate::{maildrop::Maildrop, marks::Marks};
 use bytes::Bytes;
-use posta_mail::{Secret, limits, sasl};
-use std::time::Duration;
-
-/// One stable view of a mailbox. Indices count from 0.
-pub trait Maildrop {
-    /// Returns the number of messages.
-    fn len(&self) -> usize;
-    /// Returns whether there are no messages.
-    fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-    /// Returns the octets that RETR sends of a message, before dot-transparency: with CRLF for each bare CR or
-    /// LF, and at the end ([`posta_mail::crlf`]).
-    fn octets(&self, index: usize) -> u64;
-    /// Returns the octets of all messages.
-    fn octets_in_all(&self) -> u64 {
-        (0..self.len()).map(|index| self.octets(index)).sum()
-    }
-    /// Appends the unique-id of a message: 1 to 70 octets of 0x21 to 0x7E (RFC 1939 §7).
-    fn write_unique_id(&self, index: usize, text: &mut String);
-}
-
-/// What all sessions of a listener share.
-#[derive(Debug, Clone)]
-pub struct Profile {
-    /// The server's name for itself.
-    pub hostname: String,
-    /// Whether STLS is offered while the session is in plaintext.
-    pub stls: bool,
-    /// SASL mechanisms (RFC 5034) in plaintext, where a login in plaintext is allowed.
-    pub mechanisms: Vec<&'static str>,
-    /// SASL mechanisms in TLS.
-    pub secured_mechanisms: Vec<&'static str>,
-    /// SASL mechanisms that are not offered, and are taken in TLS all the same.
-    pub unannounced: Vec<&'static str>,
-    /// Days for which messages are kept once they were retrieved; none for ever (RFC 2449 §6.7).
-    pub expire: Option<u32>,
-    /// How long an account must wait between two logins (RFC 2449 §6.6).
-    pub login_delay: Duration,
-    /// How long a session may wait for a command: at least ten minutes (RFC 1939 §3).
-    pub patience: Duration,
-}
-
-impl Profile {
-    /// Makes a profile that offers nothing beyond RFC 1939.
-    #[must_use]
-    pub fn new(hostname: String) -> Self {
-        Self {
-            hostname,
-            stls: false,
-            mechanisms: Vec::new(),
-            secured_mechanisms: Vec::new(),
-            unannounced: Vec::new(),
-            expire: None,
-            login_delay: Duration::ZERO,
-            patience: limits::POP3_SERVER_PATIENCE,
-        }
-    }
-}
+use posta_mail::{Secret, sasl};
 
 /// Takes the answer to a [`Question`].
 pub type Ticket<M, A> = posta_mail::Ticket<Server<M>, A>;

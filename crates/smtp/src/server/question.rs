@@ -1,0 +1,51 @@
+//! The questions that an SMTP server's engine asks, and their answers.
+
+use super::Server;
+use crate::command::{Forwarded, Hello, Mail, Recipient};
+use posta_mail::{MailId, Reply, sasl};
+
+/// Takes the answer to a [`Question`].
+pub type Ticket<A> = posta_mail::Ticket<Server, A>;
+
+/// What only the outside can decide. Each question comes with the ticket that takes its answer.
+#[derive(Debug)]
+pub enum Question {
+    /// May this client speak? Ends any transaction.
+    Hello(Hello, Ticket<Verdict>),
+    /// Who is this, by what it sends in its AUTH?
+    Authenticate(sasl::Exchange, Ticket<Authentication>),
+    /// The client gave up its AUTH, or sent what is no response. Nobody should be able to try names,
+    /// passwords or tokens without being counted.
+    BrokenOff(Ticket<()>),
+    /// May this transaction begin?
+    Mail(Mail, Ticket<Verdict>),
+    /// Is there a mailbox for this recipient, or a way to one?
+    Recipient(Recipient, Ticket<Verdict>),
+    /// Whom does this name mean (VRFY, EXPN)?
+    Verify(String, Ticket<Verification>),
+    /// The session is another client's from now on. Ends any transaction.
+    Forwarded(Forwarded, Ticket<Verdict>),
+    /// May the content come?
+    Content(Ticket<Verdict>),
+    /// The content is complete: make the message safe. The answer ends the transaction.
+    Commit(Ticket<Commitment>),
+    /// The transaction ended without a commit.
+    Abandon(Ticket<()>),
+}
+
+/// Yes, or the reply that says why not. After a 421 the connection closes (RFC 5321 §3.8).
+pub type Verdict = Result<(), Reply>;
+
+/// How an authentication goes on, or the reply that ends it.
+pub type Authentication = Result<sasl::Progress<()>, Reply>;
+
+/// The addresses that a name means, each as a line of the reply, or why they are not told.
+pub type Verification = Result<Vec<String>, Reply>;
+
+/// Whether the message was committed; if not, the reply says why.
+pub type Commitment = Result<Committed, Reply>;
+
+/// The message is durable, in the mailbox of every local recipient and in the queue for the others.
+/// Only this makes the engine say 250 to the end of the data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Committed(pub MailId);
