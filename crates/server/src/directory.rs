@@ -9,7 +9,7 @@ pub(crate) mod postmaster;
 pub(crate) mod problems;
 pub mod srs;
 
-pub(crate) use canonical::{canonical, untagged};
+pub(crate) use canonical::canonical;
 pub use follow::{Broken, Fault};
 pub(crate) use follow::{Follower, TARGETS, faults};
 
@@ -17,8 +17,8 @@ use crate::directory::srs::Srs;
 use follow::Followed;
 use posta_mail::{Address, Domain, ForwardPath, Reply, ReversePath, envelope::Notify};
 use posta_net::clock::Clock;
-use posta_store::{Account, AccountId, Store, StoreError};
-use postmaster::{DUTIES, FirstAccounts, domain_of_host, is_duty};
+use posta_store::{Account, AccountId, ResolvedAccount, Store, StoreError};
+use postmaster::{DUTIES, domain_of_host, is_duty};
 use std::{borrow::Cow, sync::Arc};
 
 /// The refusal of a recipient on another server, for clients that may not relay.
@@ -29,7 +29,6 @@ pub(crate) const NOT_SERVED: &str = "That domain is not served here; to send els
 pub struct Directory {
     store: Arc<dyn Store>,
     hostname: Domain,
-    first: Arc<FirstAccounts>,
     /// What rewrites the senders of forwarded mail; `None` where they are not rewritten.
     forwarding: Option<(Srs, Arc<dyn Clock>)>,
 }
@@ -110,13 +109,14 @@ impl From<Reply> for RefusedRecipient {
 }
 
 /// Returns the ids of the accounts that an address leads to, and their addresses ([`Resolved::names`]).
-fn named(address: &Address, accounts: &[Account]) -> (Vec<AccountId>, Vec<Address>) {
+fn named(address: &Address, accounts: &[ResolvedAccount]) -> (Vec<AccountId>, Vec<Address>) {
+    let accounts: Vec<_> = accounts.iter().map(|resolved| &resolved.account).collect();
     let ids = accounts.iter().map(|account| account.id).collect();
     let is_own = |account: &Account| {
         account.address.as_str().eq_ignore_ascii_case(address.as_str())
             || account.address == address.folded()
     };
-    let names = match accounts {
+    let names = match &accounts[..] {
         [only] if is_own(only) => Vec::new(),
         _ => accounts.iter().map(|account| account.address.clone()).collect(),
     };
@@ -141,7 +141,7 @@ impl Directory {
     /// Returns the directory of a store, for the server `hostname`.
     #[must_use]
     pub fn new(store: Arc<dyn Store>, hostname: Domain) -> Self {
-        Self { store, hostname, first: Arc::default(), forwarding: None }
+        Self { store, hostname, forwarding: None }
     }
 
     /// Turns on the rewriting of senders of forwarded mail.
@@ -190,7 +190,7 @@ impl Directory {
     /// Follows an address at this server's name to the postmaster. Programs on this machine send mail from and to
     /// `root@` that name, and somebody has to read it.
     async fn of_host(&self, address: &Address) -> Result<Followed, StoreError> {
-        if !self.is_of_host(address) || self.store.is_local(address.domain()).await? {
+        if !self.is_of_host(address) {
             return Ok(Followed::default());
         }
         match Address::new(DUTIES[0], &self.hostname) {
@@ -223,18 +223,18 @@ impl Directory {
         if self.forwarding.as_ref().is_some_and(|(srs, _)| srs.is_like_ours(&address)) {
             return Err(Reply::new(550, (5, 1, 1), "That address is no longer valid").into());
         }
-        let Followed { accounts, elsewhere, broken } =
+        let Followed { is_local, accounts, elsewhere, broken } =
             self.follow(&address).await.map_err(|error| store_failed(&error))?;
         if accounts.is_empty() && elsewhere.is_empty() {
             if let Some(first) = broken.first() {
                 return Err(leads_nowhere(first).into());
             }
-            let resolved = self.unknown(&address, may_relay).await?;
+            let resolved = self.unknown(&address, is_local, may_relay).await?;
             return Ok((address, resolved));
         }
         for account in &accounts {
-            let has_room = self.has_room(account, announced.unwrap_or_default()).await;
-            has_room.map_err(|reply| RefusedRecipient::of_mailbox(account, &address, reply))?;
+            has_room(account, announced.unwrap_or_default())
+                .map_err(|reply| RefusedRecipient::of_mailbox(&account.account, &address, reply))?;
         }
         let (accounts, names) = named(&address, &accounts);
         Ok((address, Resolved { accounts, names, elsewhere, broken, leads_back: false }))
@@ -248,14 +248,12 @@ impl Directory {
         let original = self.original(address);
         let address = original.as_ref().unwrap_or(address);
         let mut followed = self.follow(address).await?;
-        if followed.leads_nowhere() {
+        let is_local = followed.is_local;
+        if followed.leads_nowhere() && !is_local {
             followed = self.of_host(address).await?;
         }
-        let Followed { accounts, mut elsewhere, broken } = followed;
-        if accounts.is_empty()
-            && elsewhere.is_empty()
-            && !self.store.is_local(address.domain()).await?
-        {
+        let Followed { accounts, mut elsewhere, broken, .. } = followed;
+        if accounts.is_empty() && elsewhere.is_empty() && !is_local {
             elsewhere.push(address.clone());
         }
         let (accounts, names) = named(address, &accounts);
@@ -267,7 +265,7 @@ impl Directory {
     /// # Errors
     /// Fails when the store does.
     pub async fn accounts(&self, address: &Address) -> Result<Vec<Account>, StoreError> {
-        self.follow(address).await.map(|followed| followed.accounts)
+        Ok(accounts_of(self.follow(address).await?.accounts))
     }
 
     /// Returns the accounts that own an address: those to which it leads, where an account that forwards its mail
@@ -276,8 +274,8 @@ impl Directory {
     /// # Errors
     /// Fails when the store does.
     pub async fn owners(&self, address: &Address) -> Result<Vec<Account>, StoreError> {
-        let follower = Follower { forwards: false, ..self.follower() };
-        follower.follow(&*self.at_home(address).await?).await.map(|followed| followed.accounts)
+        let follower = Follower { forwards: false, ..Follower::new(&*self.store) };
+        Ok(accounts_of(follower.follow(&*self.at_home(address).await?).await?.accounts))
     }
 
     /// Returns the addresses to which a name leads, for VRFY and EXPN.
@@ -290,15 +288,11 @@ impl Directory {
             return Ok(named.into_iter().map(|account| account.address).collect());
         };
         let Followed { accounts, elsewhere, .. } = self.follow(&address).await?;
-        Ok(accounts.into_iter().map(|account| account.address).chain(elsewhere).collect())
+        Ok(accounts.into_iter().map(|it| it.account.address).chain(elsewhere).collect())
     }
 
     async fn follow(&self, address: &Address) -> Result<Followed, StoreError> {
-        self.follower().follow(&*self.at_home(address).await?).await
-    }
-
-    fn follower(&self) -> Follower<'_> {
-        Follower { first: Some(&self.first), ..Follower::new(&*self.store) }
+        Follower::new(&*self.store).follow(&*self.at_home(address).await?).await
     }
 
     /// Replaces the server's own postmaster and abuse addresses by those of one of its domains, where the server's
@@ -316,43 +310,48 @@ impl Directory {
         Ok(ours.map_or(same, Cow::Owned))
     }
 
-    /// Checks that a mailbox has room: 452 while it is full, 552 for a message that can never fit (RFC 5321
-    /// §4.2.2).
-    async fn has_room(&self, account: &Account, announced: u64) -> Result<(), Reply> {
-        let Some(quota) = account.quota else { return Ok(()) };
-        if announced > quota {
-            let words = format!("The mailbox may hold {quota} octets");
-            return Err(Reply::new(552, (5, 2, 3), words));
-        }
-        match self.store.usage(account.id).await {
-            Ok(usage) if usage.octets.saturating_add(announced.max(1)) > quota => {
-                Err(Reply::new(452, (4, 2, 2), "The mailbox is full"))
-            }
-            Ok(_) => Ok(()),
-            Err(error) => Err(store_failed(&error)),
-        }
-    }
-
     /// Resolves an address to which no account or alias here belongs.
-    async fn unknown(&self, address: &Address, may_relay: bool) -> Result<Resolved, Reply> {
-        match self.store.is_local(address.domain()).await {
-            Ok(true) => Err(Reply::new(550, (5, 1, 1), "No such user here")),
-            Ok(false) if may_relay && self.is_of_host(address) => {
-                let followed = self.of_host(address).await.map_err(|error| store_failed(&error))?;
-                if followed.leads_nowhere() {
-                    return Err(Reply::new(550, (5, 1, 1), "No such user here"));
-                }
-                let Followed { accounts, elsewhere, broken } = followed;
-                let (accounts, names) = named(address, &accounts);
-                Ok(Resolved { accounts, names, elsewhere, broken, leads_back: false })
-            }
-            Ok(false) if may_relay => {
-                Ok(Resolved { elsewhere: vec![address.clone()], ..Resolved::default() })
-            }
-            Ok(false) => Err(Reply::new(550, (5, 7, 1), NOT_SERVED)),
-            Err(error) => Err(store_failed(&error)),
+    async fn unknown(
+        &self,
+        address: &Address,
+        is_local: bool,
+        may_relay: bool,
+    ) -> Result<Resolved, Reply> {
+        if is_local {
+            return Err(Reply::new(550, (5, 1, 1), "No such user here"));
         }
+        if !may_relay {
+            return Err(Reply::new(550, (5, 7, 1), NOT_SERVED));
+        }
+        if !self.is_of_host(address) {
+            return Ok(Resolved { elsewhere: vec![address.clone()], ..Resolved::default() });
+        }
+        let followed = self.of_host(address).await.map_err(|error| store_failed(&error))?;
+        if followed.leads_nowhere() {
+            return Err(Reply::new(550, (5, 1, 1), "No such user here"));
+        }
+        let Followed { accounts, elsewhere, broken, .. } = followed;
+        let (accounts, names) = named(address, &accounts);
+        Ok(Resolved { accounts, names, elsewhere, broken, leads_back: false })
     }
+}
+
+fn accounts_of(resolved: Vec<ResolvedAccount>) -> Vec<Account> {
+    resolved.into_iter().map(|resolved| resolved.account).collect()
+}
+
+/// Checks that a mailbox has room: 452 while it is full, 552 for a message that can never fit (RFC 5321 §4.2.2).
+fn has_room(resolved: &ResolvedAccount, announced: u64) -> Result<(), Reply> {
+    let Some(quota) = resolved.account.quota else { return Ok(()) };
+    if announced > quota {
+        let words = format!("The mailbox may hold {quota} octets");
+        return Err(Reply::new(552, (5, 2, 3), words));
+    }
+    let held = resolved.usage.unwrap_or_default().octets;
+    if held.saturating_add(announced.max(1)) > quota {
+        return Err(Reply::new(452, (4, 2, 2), "The mailbox is full"));
+    }
+    Ok(())
 }
 
 /// Returns the refusal of a recipient whose alias leads to nobody. It does not say where the alias leads:
@@ -472,7 +471,7 @@ mod tests {
             ("bob@x.test", &[2, 3], 0),
         ] {
             let followed = directory.follow(&address.parse().unwrap()).await.unwrap();
-            let ids: Vec<_> = followed.accounts.iter().map(|account| account.id.0).collect();
+            let ids: Vec<_> = followed.accounts.iter().map(|it| it.account.id.0).collect();
             assert_eq!((&ids[..], followed.elsewhere.len()), (accounts, elsewhere), "{address}");
             assert_eq!(followed.broken, [], "two that send each other copies are no loop");
         }
@@ -542,6 +541,50 @@ mod tests {
             let faults: Vec<_> =
                 faults.iter().map(|(name, to, fault)| (&name[..], &to[..], *fault)).collect();
             assert_eq!((found, &faults[..]), (reached, broken), "{address}");
+        }
+    }
+
+    /// An RCPT costs one call of the store; an alias of many members costs few more, however they are nested.
+    #[tokio::test]
+    async fn a_recipient_costs_one_call() {
+        let members: Vec<String> = (0..500).map(|number| format!("m{number}@x.test")).collect();
+        let nested: Vec<String> = (0..500).map(|number| format!("n{number}@x.test")).collect();
+        let texts = |all: &[String]| all.iter().map(|it| it.parse().unwrap()).collect::<Vec<_>>();
+        let store = store_of(&["ana@x.test", "eva@x.test", "abuse@x.test"], &[]).await;
+        for (member, nested) in members.iter().zip(&nested) {
+            store.add_account(&member.parse().unwrap(), Credentials::default()).await.unwrap();
+            store.set_alias(alias_of(&(nested, &[member]))).await.unwrap();
+        }
+        for (name, targets) in [
+            ("one@x.test", texts(&["ana@x.test".to_owned()])),
+            ("all@x.test", texts(&members)),
+            ("deep@x.test", texts(&nested)),
+        ] {
+            store.set_alias(Alias { name: name.parse().unwrap(), targets }).await.unwrap();
+        }
+        store.set_alias(alias_of(&("eva@x.test", &["eva@x.test", "out@z.test"]))).await.unwrap();
+        store.set_quota(&"ana@x.test".parse().unwrap(), Some(1_000)).await.unwrap();
+        let [x, y] = ["x.test", "y.test"].map(|domain| domain.parse().unwrap());
+        store.set_domain_alias(&y, &x).await.unwrap();
+        let directory = Directory::new(store.clone(), "mail.x.test".parse().unwrap());
+        for (address, leads_to, most) in [
+            ("ana@x.test", Some(1), 1),
+            ("Ana+shopping@Y.test", Some(1), 1),
+            ("abuse@x.test", Some(1), 1),
+            ("nobody@x.test", None, 1),
+            ("ana@elsewhere.test", None, 1),
+            ("one@x.test", Some(1), 2),
+            ("eva@x.test", Some(2), 2),
+            ("all@x.test", Some(500), 5),
+            ("deep@x.test", Some(500), 9),
+        ] {
+            let before = store.transactions();
+            let path = ForwardPath::Address(address.parse().unwrap());
+            let resolved = directory.resolve(&path, Some(100), false).await.ok();
+            let calls = store.transactions() - before;
+            let reached = resolved.map(|(_, it)| it.accounts.len() + it.elsewhere.len());
+            assert_eq!(reached, leads_to, "{address}");
+            assert!(calls <= most, "{address}: {calls} calls");
         }
     }
 }

@@ -1,5 +1,9 @@
 //! The directory: who has a mailbox here, and where other addresses lead.
 
+mod resolution;
+
+pub use resolution::{AddressOwner, Resolution, ResolvedAccount, untagged};
+
 use crate::{
     error::Pending,
     names::{AccountId, AliasName},
@@ -9,6 +13,13 @@ use std::{fmt, str::FromStr};
 
 /// Accounts, aliases and the domains that are local.
 pub trait Directory: Send + Sync + 'static {
+    /// Resolves an address: returns everything that the reply to a RCPT command needs, in one call.
+    fn resolve(&self, address: &Address) -> Pending<'_, Resolution>;
+
+    /// Resolves many addresses, such as the members of an alias, in one call. Returns a resolution for each, in
+    /// their order. The caller bounds their number.
+    fn resolve_all(&self, addresses: &[Address]) -> Pending<'_, Vec<Resolution>>;
+
     /// The account of an address, found without regard to case.
     fn account(&self, address: &Address) -> Pending<'_, Option<Account>>;
 

@@ -35,7 +35,10 @@ mod watch;
 
 pub use acceptance::{Acceptance, Delivery};
 pub use contents::{CHUNK, Contents, HEAD, Layout};
-pub use directory::{Account, Alias, Credentials, Directory, RemovedAccount, SendAs, keeps_copy};
+pub use directory::{
+    Account, AddressOwner, Alias, Credentials, Directory, RemovedAccount, Resolution,
+    ResolvedAccount, SendAs, keeps_copy, untagged,
+};
 pub use error::{Pending, StoreError};
 pub use folders::{Folder, Folders};
 pub use history::{

@@ -47,6 +47,8 @@ pub struct MemoryStore {
     inner: Mutex<Box<Inner>>,
     /// Grows after each change of an account.
     directory_version: AtomicU64,
+    /// Transactions that were run.
+    transactions: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -124,12 +126,19 @@ impl MemoryStore {
         Self::default()
     }
 
+    /// Returns the number of calls that were made of the store since it was made, each of which is one
+    /// transaction: tests tell by it what something costs.
+    pub fn transactions(&self) -> u64 {
+        self.transactions.load(Ordering::Relaxed)
+    }
+
     /// Runs a transaction. A panic inside one is a bug that leaves the maps whole, so the lock's
     /// poison is ignored.
     fn with<'a, T: Send + 'a>(
         &self,
         transaction: impl FnOnce(&mut Inner) -> Result<T, StoreError>,
     ) -> Pending<'a, T> {
+        self.transactions.fetch_add(1, Ordering::Relaxed);
         let mut inner: MutexGuard<'_, Box<Inner>> = self.inner.lock();
         Box::pin(ready(transaction(&mut inner)))
     }

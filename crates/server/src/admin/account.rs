@@ -3,11 +3,11 @@
 use super::{Admin, AdminError, Response, parse_address};
 use crate::{
     access::maildrop::PURGE_AFTER,
-    directory::{canonical, postmaster, untagged},
+    directory::{canonical, postmaster},
     login::{self, PasswordError},
 };
 use posta_mail::{Address, Domain, Secret, Timestamp};
-use posta_store::{Account, Alias, AliasName, Credentials, SendAs};
+use posta_store::{Account, Alias, AliasName, Credentials, SendAs, untagged};
 use serde::{Deserialize, Serialize};
 
 /// The most permissions of an account to send from further addresses: they are read with the account.

@@ -5,9 +5,9 @@
 //! the mailbox again.
 
 use super::{Admin, AdminError, Response, parse_address};
-use crate::directory::{Broken, Fault, TARGETS, canonical, faults, problems::problems, untagged};
+use crate::directory::{Broken, Fault, TARGETS, canonical, faults, problems::problems};
 use posta_mail::Address;
-use posta_store::{Alias, AliasName, StoreError, keeps_copy};
+use posta_store::{Alias, AliasName, StoreError, keeps_copy, untagged};
 use serde::{Deserialize, Serialize};
 
 /// An alias in a list.

@@ -3,7 +3,7 @@
 use super::{Admin, AdminError, AliasError, Response, parse_address, parse_domain};
 use crate::directory::{
     Follower,
-    postmaster::{self, DUTIES, FirstAccounts},
+    postmaster::{self, DUTIES},
 };
 use posta_mail::{Address, Domain};
 use posta_store::{Alias, StoreError};
@@ -46,9 +46,9 @@ impl Admin {
 
     /// Checks that a postmaster exists as an account or an alias, not merely by being named here.
     async fn check_postmaster(&self, domain: &Domain, address: &Address) -> Result<(), AdminError> {
-        let is_here =
-            address.domain() == domain.as_str() || self.store.is_local(address.domain()).await?;
-        if is_here && !Follower::new(&*self.store).is_somebody(address).await? {
+        let resolution = self.store.resolve(address).await?;
+        let is_here = resolution.is_local || address.domain() == domain.as_str();
+        if is_here && !resolution.exists() {
             return Err(AliasError::NoSuchAddress(address.clone()).into());
         }
         Ok(())
@@ -84,14 +84,13 @@ impl Admin {
     }
 
     pub(super) async fn domains(&self) -> Result<Response, AdminError> {
-        let first = FirstAccounts::default();
         let mut lines = Vec::new();
         for domain in self.store.domains().await? {
             let [postmaster, abuse] = DUTIES;
             let stands_for = self.store.domain_alias(domain.as_str()).await?;
             lines.push(DomainLine {
-                postmaster: self.readers(postmaster, &domain, &first).await?,
-                abuse: self.readers(abuse, &domain, &first).await?,
+                postmaster: self.readers(postmaster, &domain).await?,
+                abuse: self.readers(abuse, &domain).await?,
                 stands_for: stands_for.map(|other| other.to_string()),
                 domain: domain.to_string(),
             });
@@ -99,16 +98,10 @@ impl Admin {
         Ok(Response::Domains(lines))
     }
 
-    async fn readers(
-        &self,
-        duty: &str,
-        domain: &Domain,
-        first: &FirstAccounts,
-    ) -> Result<Vec<String>, StoreError> {
+    async fn readers(&self, duty: &str, domain: &Domain) -> Result<Vec<String>, StoreError> {
         let Ok(address) = Address::new(duty, domain) else { return Ok(Vec::new()) };
-        let follower = Follower { first: Some(first), ..Follower::new(&*self.store) };
-        let followed = follower.follow(&address).await?;
-        let accounts = followed.accounts.into_iter().map(|account| account.address);
+        let followed = Follower::new(&*self.store).follow(&address).await?;
+        let accounts = followed.accounts.into_iter().map(|it| it.account.address);
         Ok(accounts.chain(followed.elsewhere).map(String::from).collect())
     }
 }

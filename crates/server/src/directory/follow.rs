@@ -6,14 +6,14 @@
 //! means the same address in the domain itself. An account that forwards its mail is an alias of its own name, and
 //! keeps a copy if that alias names the account itself.
 
-use super::{
-    canonical::{canonical, untagged},
-    postmaster::{self, FirstAccounts, is_duty},
+use super::postmaster::{self, is_duty};
+use posta_mail::{Address, Domain, Reply};
+use posta_store::{
+    Account, AccountId, AddressOwner, Alias, AliasName, Resolution, ResolvedAccount, Store,
+    StoreError, keeps_copy, untagged,
 };
-use posta_mail::{Address, Reply};
-use posta_store::{Account, AccountId, Alias, AliasName, Store, StoreError, keeps_copy};
 use std::{
-    collections::{BTreeSet, HashSet},
+    collections::{BTreeSet, HashMap, HashSet},
     fmt,
 };
 
@@ -23,10 +23,15 @@ pub(crate) const DEPTH: usize = 10;
 /// The most mailboxes and other addresses to which one address may lead.
 pub(crate) const TARGETS: usize = 1_000;
 
+/// The most members of aliases that are resolved in one call of the store.
+const BATCH: usize = 128;
+
 /// The ends to which an address leads.
 #[derive(Debug, Default)]
 pub(crate) struct Followed {
-    pub(crate) accounts: Vec<Account>,
+    /// Whether the domain of the address is ours.
+    pub(crate) is_local: bool,
+    pub(crate) accounts: Vec<ResolvedAccount>,
     pub(crate) elsewhere: Vec<Address>,
     pub(crate) broken: Vec<Broken>,
 }
@@ -109,8 +114,6 @@ pub(crate) struct Follower<'s> {
     pub(crate) forwards: bool,
     /// An alias that is not in the store yet, and is looked at in place of what the store has.
     pub(crate) proposed: Option<&'s Alias>,
-    /// The first accounts of domains, if the caller remembers them.
-    pub(crate) first: Option<&'s FirstAccounts>,
 }
 
 /// A step of the walk through aliases, depth first.
@@ -123,7 +126,7 @@ enum Step {
 
 /// What an address is by itself, before it is followed.
 enum Meaning {
-    Account(Box<Account>),
+    Account(Box<ResolvedAccount>),
     Alias(AliasName, Vec<Address>),
     Nothing,
 }
@@ -131,42 +134,39 @@ enum Meaning {
 impl<'s> Follower<'s> {
     /// Returns a follower that goes wherever mail does.
     pub(crate) const fn new(store: &'s dyn Store) -> Self {
-        Self { store, forwards: true, proposed: None, first: None }
-    }
-
-    /// Returns whether an address exists: as an account, an alias, or through the domain's catch-all.
-    pub(crate) async fn is_somebody(self, address: &Address) -> Result<bool, StoreError> {
-        let address = canonical(self.store, address).await?.folded();
-        let meaning = match self.by_name(&address).await? {
-            Meaning::Nothing => self.caught(&address).await?,
-            meaning => meaning,
-        };
-        Ok(!matches!(meaning, Meaning::Nothing))
+        Self { store, forwards: true, proposed: None }
     }
 
     pub(crate) async fn follow(self, address: &Address) -> Result<Followed, StoreError> {
-        // The common case needs no walk.
-        if self.proposed.is_none()
-            && let Some(account) = self.store.account(address).await?
-            && !(account.forwards && self.forwards)
-        {
-            return Ok(Followed { accounts: vec![account], ..Followed::default() });
+        let resolution = self.resolve(address).await?;
+        let is_local = resolution.is_local;
+        match resolution.owner {
+            // The common case needs no walk.
+            Some(AddressOwner::Account(account)) if !self.goes_on(&account) => {
+                let accounts = vec![*account];
+                return Ok(Followed { is_local, accounts, ..Followed::default() });
+            }
+            None if !resolution.exists() && !is_for_duty(&resolution.address) => {
+                return Ok(Followed { is_local, ..Followed::default() });
+            }
+            _ => {}
         }
+        let (there, folded) = (resolution.address.clone(), address.folded());
         let mut walk = Walk::default();
+        walk.ahead.insert(folded, resolution);
         walk.steps.push(Step::Enter(address.clone()));
         self.run(&mut walk).await?;
         if walk.followed.reaches_nobody()
-            && let Some(followed) = self.follow_stand_in(address).await?
+            && let Some(followed) = self.follow_stand_in(&there).await?
         {
-            return Ok(followed);
+            return Ok(Followed { is_local, ..followed });
         }
-        Ok(walk.followed)
+        Ok(Followed { is_local, ..walk.followed })
     }
 
     /// Follows whoever stands in for a postmaster whose own account or alias leads to nobody any more.
     async fn follow_stand_in(self, address: &Address) -> Result<Option<Followed>, StoreError> {
-        let address = canonical(self.store, address).await?.folded();
-        if !is_for_duty(&address) {
+        if !is_for_duty(address) {
             return Ok(None);
         }
         let named = named_postmaster(self.store, address.domain()).await?;
@@ -199,17 +199,15 @@ impl<'s> Follower<'s> {
     }
 
     async fn enter(self, member: Address, walk: &mut Walk) -> Result<(), StoreError> {
-        match self.look_up(&member.folded()).await? {
-            Meaning::Account(account) if account.forwards && self.forwards => {
-                let name = AliasName::Address(account.address.clone());
-                match self.targets(&name).await? {
-                    Some(targets) => {
-                        let is_new = walk.expand(name, member, targets.clone());
-                        if is_new && keeps_copy(&account.address, &targets) {
-                            walk.arrive(*account);
-                        }
-                    }
-                    None => walk.arrive(*account),
+        let resolution = self.resolution(&member, walk).await?;
+        let is_local = resolution.is_local;
+        match self.meaning(resolution).await? {
+            Meaning::Account(mut account) if self.goes_on(&account) => {
+                let name = AliasName::Address(account.account.address.clone());
+                let targets = account.forward.take().unwrap_or_default();
+                let keeps_copy = keeps_copy(&account.account.address, &targets);
+                if walk.expand(name, member, targets) && keeps_copy {
+                    walk.arrive(*account);
                 }
             }
             Meaning::Account(account) => walk.arrive(*account),
@@ -223,7 +221,7 @@ impl<'s> Follower<'s> {
             Meaning::Nothing => {
                 // A member of an alias may be on another server; the address itself may not.
                 let is_member = !walk.path.is_empty();
-                if is_member && !self.store.is_local(member.domain()).await? {
+                if is_member && !is_local {
                     walk.leave_here(member);
                 } else {
                     walk.breaks(member, Fault::Missing);
@@ -233,61 +231,74 @@ impl<'s> Follower<'s> {
         Ok(())
     }
 
-    async fn look_up(self, address: &Address) -> Result<Meaning, StoreError> {
-        let address = &*canonical(self.store, address).await?;
-        let duty = is_for_duty(address);
-        let mut meaning = self.by_name(address).await?;
-        if duty && matches!(meaning, Meaning::Nothing) {
-            let named = named_postmaster(self.store, address.domain()).await?;
-            meaning = stand_in(address, named);
-        }
-        if matches!(meaning, Meaning::Nothing) {
-            meaning = self.caught(address).await?;
-        }
-        if duty && matches!(meaning, Meaning::Nothing) {
-            meaning = stand_in(address, self.first_account(address.domain()).await?);
-        }
-        Ok(meaning)
+    /// Returns whether an account's mail goes on from it, and this walk with it.
+    const fn goes_on(self, account: &ResolvedAccount) -> bool {
+        self.forwards && account.forward.is_some()
     }
 
-    async fn first_account(self, domain: &str) -> Result<Option<Address>, StoreError> {
-        let unremembered = FirstAccounts::default();
-        self.first.unwrap_or(&unremembered).of(self.store, domain).await
+    async fn resolve(self, address: &Address) -> Result<Resolution, StoreError> {
+        Ok(self.with_proposed(self.store.resolve(address).await?))
     }
 
-    /// Looks up the account or alias of an address, with its tag or without.
-    async fn by_name(self, address: &Address) -> Result<Meaning, StoreError> {
-        let untagged = untagged(address);
-        for candidate in [Some(address), untagged.as_ref()].into_iter().flatten() {
-            if let Some(mut account) = self.store.account(candidate).await? {
-                account.forwards |= self.proposes(&AliasName::Address(account.address.clone()));
-                return Ok(Meaning::Account(Box::new(account)));
+    fn with_proposed(self, resolution: Resolution) -> Resolution {
+        match self.proposed {
+            Some(alias) => resolution.with_alias(alias),
+            None => resolution,
+        }
+    }
+
+    /// Resolves the member that the walk enters, and with it those that come next, so that an alias of many
+    /// members costs few calls.
+    async fn resolution(self, member: &Address, walk: &mut Walk) -> Result<Resolution, StoreError> {
+        let member = member.folded();
+        if let Some(resolution) = walk.ahead.remove(&member) {
+            return Ok(resolution);
+        }
+        let mut batch = walk.next_members(member.clone());
+        for _ in 0..=DEPTH {
+            let resolutions = self.store.resolve_all(&batch).await?;
+            let mut behind = BTreeSet::new();
+            for (address, resolution) in batch.drain(..).zip(resolutions) {
+                let resolution = self.with_proposed(resolution);
+                let room = BATCH - behind.len();
+                behind.extend(resolution.targets().iter().take(room).map(Address::folded));
+                walk.ahead.insert(address, resolution);
             }
-            let name = AliasName::Address(candidate.clone());
-            if let Some(targets) = self.targets(&name).await? {
-                return Ok(Meaning::Alias(name, targets));
+            batch.extend(behind.into_iter().filter(|address| !walk.ahead.contains_key(address)));
+            if batch.is_empty() {
+                break;
             }
+        }
+        match walk.ahead.remove(&member) {
+            Some(resolution) => Ok(resolution),
+            None => self.resolve(&member).await,
+        }
+    }
+
+    async fn meaning(self, resolution: Resolution) -> Result<Meaning, StoreError> {
+        let Resolution { address, owner, catch_all, .. } = resolution;
+        match owner {
+            Some(AddressOwner::Account(account)) => return Ok(Meaning::Account(account)),
+            Some(AddressOwner::Alias(name, targets)) => {
+                return Ok(Meaning::Alias(AliasName::Address(name), targets));
+            }
+            None => {}
+        }
+        let is_for_duty = is_for_duty(&address);
+        if is_for_duty && let Some(named) = named_postmaster(self.store, address.domain()).await? {
+            return Ok(stand_in(&address, named));
+        }
+        if let (Some(targets), Ok(domain)) = (catch_all, address.domain().parse::<Domain>()) {
+            return Ok(Meaning::Alias(AliasName::CatchAll(domain), targets));
+        }
+        if is_for_duty && let Some(first) = self.first_account(address.domain()).await? {
+            return Ok(stand_in(&address, first));
         }
         Ok(Meaning::Nothing)
     }
 
-    /// Looks up the catch-all of the address's domain.
-    async fn caught(self, address: &Address) -> Result<Meaning, StoreError> {
-        let Ok(domain) = address.domain().parse() else { return Ok(Meaning::Nothing) };
-        let name = AliasName::CatchAll(domain);
-        let catch_all = self.targets(&name).await?;
-        Ok(catch_all.map_or(Meaning::Nothing, |targets| Meaning::Alias(name, targets)))
-    }
-
-    fn proposes(self, name: &AliasName) -> bool {
-        self.proposed.is_some_and(|proposed| proposed.name == *name)
-    }
-
-    async fn targets(self, name: &AliasName) -> Result<Option<Vec<Address>>, StoreError> {
-        match self.proposed {
-            Some(proposed) if proposed.name == *name => Ok(Some(proposed.targets.clone())),
-            _ => self.store.alias(name).await,
-        }
+    async fn first_account(self, domain: &str) -> Result<Option<Address>, StoreError> {
+        Ok(self.store.first_account(domain).await?.map(|account| account.address))
     }
 }
 
@@ -320,6 +331,8 @@ pub(crate) async fn faults(
 #[derive(Default)]
 struct Walk {
     followed: Followed,
+    /// What is known already of members that were not entered yet.
+    ahead: HashMap<Address, Resolution>,
     /// The steps still to do; the next one is last.
     steps: Vec<Step>,
     /// The aliases that led to the current place.
@@ -335,6 +348,23 @@ struct Walk {
 }
 
 impl Walk {
+    /// Returns a member, and those that are entered after it and are not resolved yet: at most [`BATCH`].
+    fn next_members(&self, first: Address) -> Vec<Address> {
+        let mut members = vec![first];
+        let mut seen: HashSet<Address> = members.iter().cloned().collect();
+        for step in self.steps.iter().rev() {
+            let Step::Enter(member) = step else { continue };
+            let member = member.folded();
+            if !self.ahead.contains_key(&member) && seen.insert(member.clone()) {
+                members.push(member);
+            }
+            if members.len() >= BATCH {
+                break;
+            }
+        }
+        members
+    }
+
     /// Goes on with the members of an alias, which `member` turned out to be. Returns whether the alias was not
     /// entered before.
     fn expand(&mut self, name: AliasName, member: Address, targets: Vec<Address>) -> bool {
@@ -364,9 +394,9 @@ impl Walk {
     }
 
     /// Notes that a mailbox is reached.
-    fn arrive(&mut self, account: Account) {
-        self.keeps_copy.insert(account.address.clone());
-        if self.arrived.insert(account.id) {
+    fn arrive(&mut self, account: ResolvedAccount) {
+        self.keeps_copy.insert(account.account.address.clone());
+        if self.arrived.insert(account.account.id) {
             self.followed.accounts.push(account);
         }
     }
@@ -392,15 +422,13 @@ fn is_for_duty(address: &Address) -> bool {
 }
 
 /// Makes an address lead to another one, as an alias does.
-fn stand_in(address: &Address, other: Option<Address>) -> Meaning {
-    let name = AliasName::Address(address.clone());
-    other.map_or(Meaning::Nothing, |other| Meaning::Alias(name, vec![other]))
+fn stand_in(address: &Address, other: Address) -> Meaning {
+    Meaning::Alias(AliasName::Address(address.clone()), vec![other])
 }
 
 /// Returns the address that the operator chose for a domain's postmaster, unless it no longer exists here.
 async fn named_postmaster(store: &dyn Store, domain: &str) -> Result<Option<Address>, StoreError> {
     let Some(named) = postmaster::named(store, domain).await? else { return Ok(None) };
-    let is_somebody =
-        !store.is_local(named.domain()).await? || Follower::new(store).is_somebody(&named).await?;
-    Ok(Some(named).filter(|_| is_somebody))
+    let resolution = store.resolve(&named).await?;
+    Ok(Some(named).filter(|_| !resolution.is_local || resolution.exists()))
 }

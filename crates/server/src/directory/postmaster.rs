@@ -3,10 +3,8 @@
 //! domain's catch-all; else the domain's first account. `follow.rs` asks here.
 
 use super::canonical::canonical;
-use parking_lot::Mutex;
 use posta_mail::{Address, Domain};
 use posta_store::{Store, StoreError};
-use std::collections::HashMap;
 
 /// The kind of the store's records that hold the operator's choices, by domain.
 const KIND: &str = "postmaster";
@@ -17,46 +15,6 @@ pub(crate) const DUTIES: [&str; 2] = ["postmaster", "abuse"];
 /// Returns whether a local part is one of [`DUTIES`].
 pub(super) fn is_duty(local_part: &str) -> bool {
     DUTIES.iter().any(|duty| local_part.eq_ignore_ascii_case(duty))
-}
-
-/// Remembers the first account of each domain. Finding it means reading all accounts, and strangers can cause
-/// that at any rate.
-#[derive(Debug, Default)]
-pub(crate) struct FirstAccounts(Mutex<Option<Known>>);
-
-#[derive(Debug)]
-struct Known {
-    /// [`Watch::directory_version`](posta_store::Watch::directory_version) before the accounts were read.
-    version: u64,
-    by_domain: HashMap<String, Address>,
-}
-
-impl FirstAccounts {
-    /// Returns the oldest account of a domain; accounts that are not disabled come first.
-    pub(super) async fn of(
-        &self,
-        store: &dyn Store,
-        domain: &str,
-    ) -> Result<Option<Address>, StoreError> {
-        let version = store.directory_version();
-        {
-            let known = self.0.lock();
-            if let Some(known) = known.as_ref().filter(|known| known.version == version) {
-                return Ok(known.by_domain.get(domain).cloned());
-            }
-        }
-        let mut accounts = store.accounts().await?;
-        accounts.sort_unstable_by_key(|account| (account.disabled, account.id));
-        let mut by_domain = HashMap::new();
-        for account in accounts {
-            let domain = account.address.domain().to_owned();
-            by_domain.entry(domain).or_insert(account.address);
-        }
-        let first = by_domain.get(domain).cloned();
-        let known = Known { version, by_domain };
-        *self.0.lock() = Some(known);
-        Ok(first)
-    }
 }
 
 /// Returns the address that the operator chose for a domain.

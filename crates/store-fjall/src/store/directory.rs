@@ -4,11 +4,35 @@ use super::{FjallStore, now};
 use crate::{commit::removals::Until, error::failed, tables::schema};
 use posta_mail::{Address, Domain, Timestamp};
 use posta_store::{
-    Account, AccountId, Alias, AliasName, Credentials, Directory, Pending, RemovedAccount, SendAs,
+    Account, AccountId, AddressOwner, Alias, AliasName, Credentials, Directory, Mailboxes as _,
+    Pending, RemovedAccount, Resolution, SendAs, StoreError,
 };
 use std::sync::atomic::Ordering;
 
 impl Directory for FjallStore {
+    fn resolve(&self, address: &Address) -> Pending<'_, Resolution> {
+        let resolution = self.schema().and_then(|schema| schema.resolve(address));
+        Box::pin(async move {
+            let mut resolution = resolution?;
+            self.add_usage(&mut resolution).await?;
+            Ok(resolution)
+        })
+    }
+
+    fn resolve_all(&self, addresses: &[Address]) -> Pending<'_, Vec<Resolution>> {
+        let addresses = addresses.to_vec();
+        let resolutions = self.read(move |schema| {
+            addresses.iter().map(|address| schema.resolve(address)).collect::<Result<Vec<_>, _>>()
+        });
+        Box::pin(async move {
+            let mut resolutions = resolutions.await?;
+            for resolution in &mut resolutions {
+                self.add_usage(resolution).await?;
+            }
+            Ok(resolutions)
+        })
+    }
+
     fn account(&self, address: &Address) -> Pending<'_, Option<Account>> {
         now(|| self.schema()?.account(&address.folded()))
     }
@@ -152,5 +176,18 @@ impl Directory for FjallStore {
     fn remove_domain(&self, domain: &Domain) -> Pending<'_, ()> {
         let domain = domain.clone();
         self.alone(move |committer| committer.remove_domain(&domain))
+    }
+}
+
+impl FjallStore {
+    /// Adds what the mailbox of an account with a quota holds. It is known in memory, unless nobody has asked for
+    /// it since the start.
+    async fn add_usage(&self, resolution: &mut Resolution) -> Result<(), StoreError> {
+        if let Some(AddressOwner::Account(resolved)) = &mut resolution.owner
+            && resolved.account.quota.is_some()
+        {
+            resolved.usage = Some(self.usage(resolved.account.id).await?);
+        }
+        Ok(())
     }
 }

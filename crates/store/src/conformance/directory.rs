@@ -1,5 +1,7 @@
 //! Accounts, aliases and domains.
 
+mod resolve;
+
 use super::{INBOX, Make, add, address, at, credentials, domain, message, sweep, uids, unique_ids};
 use crate::{
     Account, AccountId, Alias, AliasName, Credentials, RemovedAccount, SendAs, Store, StoreError,
@@ -17,6 +19,7 @@ pub(super) async fn run(make: Make<'_>) {
     accounts_are_brought_back(&*make()).await;
     accounts_are_renamed(&*make()).await;
     domains_stand_for_others(&*make()).await;
+    resolve::run(make).await;
 }
 
 async fn accounts(store: &dyn Store) {

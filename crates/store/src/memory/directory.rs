@@ -2,7 +2,10 @@
 
 use super::{Inner, MemoryStore};
 use crate::{
-    directory::{Account, Alias, Credentials, Directory, RemovedAccount, SendAs, keeps_copy},
+    directory::{
+        Account, AddressOwner, Alias, Credentials, Directory, RemovedAccount, Resolution,
+        ResolvedAccount, SendAs, keeps_copy,
+    },
     error::{Pending, StoreError},
     names::{AccountId, AliasName},
     records::SecretOf,
@@ -10,6 +13,14 @@ use crate::{
 use posta_mail::{Address, Domain, Timestamp};
 
 impl Directory for MemoryStore {
+    fn resolve(&self, address: &Address) -> Pending<'_, Resolution> {
+        self.with(|inner| Ok(inner.resolve(address)))
+    }
+
+    fn resolve_all(&self, addresses: &[Address]) -> Pending<'_, Vec<Resolution>> {
+        self.with(|inner| Ok(addresses.iter().map(|address| inner.resolve(address)).collect()))
+    }
+
     fn account(&self, address: &Address) -> Pending<'_, Option<Account>> {
         self.with(|inner| Ok(inner.accounts.get(&address.folded()).cloned()))
     }
@@ -138,6 +149,29 @@ impl Directory for MemoryStore {
 }
 
 impl Inner {
+    fn resolve(&self, address: &Address) -> Resolution {
+        let stands_for = self.domain_aliases.get(address.domain());
+        let is_local = self.domains.contains_key(address.domain());
+        let (address, untagged) = Resolution::names(address, stands_for);
+        let owner = self.owner(&address).or_else(|| self.owner(&untagged?));
+        let catch_all = match (&owner, address.domain().parse()) {
+            (None, Ok(domain)) => self.aliases.get(&AliasName::CatchAll(domain)).cloned(),
+            _ => None,
+        };
+        Resolution { address, is_local, owner, catch_all }
+    }
+
+    /// Returns the account or alias of a name.
+    fn owner(&self, name: &Address) -> Option<AddressOwner> {
+        let targets = self.aliases.get(&AliasName::Address(name.clone())).cloned();
+        let Some(account) = self.accounts.get(name).cloned() else {
+            return Some(AddressOwner::Alias(name.clone(), targets?));
+        };
+        let forward = targets.filter(|_| account.forwards);
+        let usage = account.quota.map(|_| self.usage(account.id));
+        Some(AddressOwner::Account(Box::new(ResolvedAccount { account, forward, usage })))
+    }
+
     pub(super) fn account_by_id(&self, id: AccountId) -> Option<Account> {
         self.accounts.values().find(|account| account.id == id).cloned()
     }

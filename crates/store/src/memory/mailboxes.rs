@@ -192,16 +192,18 @@ impl Mailboxes for MemoryStore {
     }
 
     fn usage(&self, account: AccountId) -> Pending<'_, Usage> {
-        self.with(|inner| {
-            Ok(inner.of_account(account).fold(Usage::default(), |usage, entry| Usage {
-                messages: usage.messages + 1,
-                octets: usage.octets + entry.octets,
-            }))
-        })
+        self.with(|inner| Ok(inner.usage(account)))
     }
 }
 
 impl Inner {
+    pub(super) fn usage(&self, account: AccountId) -> Usage {
+        self.of_account(account).fold(Usage::default(), |usage, entry| Usage {
+            messages: usage.messages + 1,
+            octets: usage.octets + entry.octets,
+        })
+    }
+
     /// Returns all entries of an account.
     pub(super) fn of_account(&self, account: AccountId) -> impl Iterator<Item = &Entry> {
         let first = (account, FolderId(0), Uid(0));

@@ -7,7 +7,8 @@ use crate::{
 };
 use posta_mail::{Address, Domain, Secret};
 use posta_store::{
-    Account, AccountId, Alias, AliasName, Credentials, RemovedAccount, SendAs, StoreError,
+    Account, AccountId, AddressOwner, Alias, AliasName, Credentials, RemovedAccount, Resolution,
+    ResolvedAccount, SendAs, StoreError,
 };
 
 /// A domain's record: it is local because something uses it, or because it was added by itself.
@@ -30,6 +31,34 @@ const FORWARDS: &str = "forwards";
 const DISABLED: &str = "disabled";
 
 impl Schema {
+    /// Resolves an address, the usage of its account aside.
+    pub(crate) fn resolve(&self, address: &Address) -> Result<Resolution, StoreError> {
+        let domain = self.domain.get(address.domain()).map_err(failed)?;
+        let is_local = domain.is_some();
+        let stands_for = domain.map_or(Ok(None), |value| decode_domain_alias(&value))?;
+        let (address, untagged) = Resolution::names(address, stands_for.as_ref());
+        let mut owner = self.owner(&address)?;
+        if let (None, Some(untagged)) = (&owner, untagged) {
+            owner = self.owner(&untagged)?;
+        }
+        let catch_all = match (&owner, address.domain().parse()) {
+            (None, Ok(domain)) if is_local => self.targets(&AliasName::CatchAll(domain))?,
+            _ => None,
+        };
+        Ok(Resolution { address, is_local, owner, catch_all })
+    }
+
+    /// Returns the account or alias of a name.
+    fn owner(&self, name: &Address) -> Result<Option<AddressOwner>, StoreError> {
+        let alias = || self.targets(&AliasName::Address(name.clone()));
+        let Some(account) = self.account(name)? else {
+            return Ok(alias()?.map(|targets| AddressOwner::Alias(name.clone(), targets)));
+        };
+        let forward = if account.forwards { alias()? } else { None };
+        let resolved = ResolvedAccount { account, forward, usage: None };
+        Ok(Some(AddressOwner::Account(Box::new(resolved))))
+    }
+
     pub(crate) fn account(&self, folded: &Address) -> Result<Option<Account>, StoreError> {
         match self.account.get(folded.as_str()).map_err(failed)? {
             Some(value) => decode_account(folded.clone(), &value).map(Some),

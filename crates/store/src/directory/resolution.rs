@@ -1,0 +1,167 @@
+//! What one look into the directory tells of an address: everything that the reply to a RCPT command needs.
+
+use super::{Account, Alias};
+use crate::{mailboxes::Usage, names::AliasName};
+use posta_mail::{Address, Domain};
+
+/// Separates a user from a tag: `ana+shopping` is `ana` (RFC 5233).
+const TAG: char = '+';
+
+/// What the directory knows of an address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Resolution {
+    /// The address in lower case, and in the domain that its own domain stands for.
+    pub address: Address,
+    /// Whether mail for the address's domain is ours to keep.
+    pub is_local: bool,
+    /// The account or the alias that has the address; else the one that has the address without its tag. An
+    /// account takes precedence over an alias of the same name, which forwards its mail.
+    pub owner: Option<AddressOwner>,
+    /// The targets of the domain's catch-all. Stores look for them only where the address has no owner.
+    pub catch_all: Option<Vec<Address>>,
+}
+
+/// What has an address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AddressOwner {
+    /// An account.
+    Account(Box<ResolvedAccount>),
+    /// An alias: its name, and its targets.
+    Alias(Address, Vec<Address>),
+}
+
+/// An account, with what decides whether it takes a message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ResolvedAccount {
+    /// The account.
+    pub account: Account,
+    /// The targets to which the account's mail is forwarded, if [`Account::forwards`] is set.
+    pub forward: Option<Vec<Address>>,
+    /// What its mailbox holds, if the account has a quota.
+    pub usage: Option<Usage>,
+}
+
+impl AddressOwner {
+    /// Returns the address that the account or the alias has.
+    #[must_use]
+    pub const fn name(&self) -> &Address {
+        match self {
+            Self::Account(resolved) => &resolved.account.address,
+            Self::Alias(name, _) => name,
+        }
+    }
+}
+
+impl Resolution {
+    /// Returns the names under which an address may have an owner, in the order of precedence: the address in lower
+    /// case and in the domain that its own stands for (`stands_for`), and the same without its tag.
+    #[must_use]
+    pub fn names(address: &Address, stands_for: Option<&Domain>) -> (Address, Option<Address>) {
+        let there = stands_for.and_then(|domain| Address::new(address.local_part(), domain).ok());
+        let address = there.map_or_else(|| address.folded(), |there| there.folded());
+        let untagged = untagged(&address);
+        (address, untagged)
+    }
+
+    /// Returns whether mail for the address leads anywhere: to an account, an alias, or the domain's catch-all.
+    #[must_use]
+    pub const fn exists(&self) -> bool {
+        self.owner.is_some() || self.catch_all.is_some()
+    }
+
+    /// Returns the targets to which mail for the address goes on, where it does: those of the alias, of the
+    /// account's forward, or of the catch-all.
+    #[must_use]
+    pub fn targets(&self) -> &[Address] {
+        match &self.owner {
+            Some(AddressOwner::Account(resolved)) => resolved.forward.as_deref(),
+            Some(AddressOwner::Alias(_, targets)) => Some(&targets[..]),
+            None => self.catch_all.as_deref(),
+        }
+        .unwrap_or_default()
+    }
+
+    /// Returns what the directory would tell of the address if an alias were stored as well, in place of one that
+    /// has its name.
+    #[must_use]
+    pub fn with_alias(mut self, alias: &Alias) -> Self {
+        let name = match &alias.name {
+            AliasName::Address(name) => name,
+            AliasName::CatchAll(domain) => {
+                if self.owner.is_none() && self.address.domain() == domain.as_str() {
+                    self.catch_all = Some(alias.targets.clone());
+                }
+                return self;
+            }
+        };
+        let is_whole = *name == self.address;
+        if !is_whole && untagged(&self.address).as_ref() != Some(name) {
+            return self;
+        }
+        match &mut self.owner {
+            Some(AddressOwner::Account(resolved)) if resolved.account.address == *name => {
+                resolved.account.forwards = true;
+                resolved.forward = Some(alias.targets.clone());
+            }
+            // What has the whole address precedes what has it without the tag.
+            Some(owner) if !is_whole && *owner.name() == self.address => {}
+            _ => self.owner = Some(AddressOwner::Alias(name.clone(), alias.targets.clone())),
+        }
+        self
+    }
+}
+
+/// Returns an address without its tag, if it has one.
+#[must_use]
+pub fn untagged(address: &Address) -> Option<Address> {
+    let (user, _) = address.local_part().split_once(TAG)?;
+    Address::new(user, &address.domain().parse().ok()?).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{AccountId, Credentials};
+
+    fn address(text: &str) -> Address {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn an_alias_that_is_not_stored_yet_is_seen() {
+        let alias = |name: &str| Alias {
+            name: name.parse().unwrap(),
+            targets: vec![address("eva@x.test")],
+        };
+        let account = |name: &str| {
+            let account = Account::new(AccountId(1), address(name), Credentials::default());
+            AddressOwner::Account(Box::new(ResolvedAccount { account, forward: None, usage: None }))
+        };
+        let resolution = |owner| Resolution {
+            address: address("ana+a@x.test"),
+            is_local: true,
+            owner,
+            catch_all: None,
+        };
+        for (owner, name, is_seen) in [
+            (None, "ana+a@x.test", true),
+            (None, "ana@x.test", true),
+            (None, "@x.test", true),
+            (None, "@y.test", false),
+            (None, "bob@x.test", false),
+            (Some("ana@x.test"), "ana@x.test", true),
+            (Some("ana@x.test"), "ana+a@x.test", true),
+            (Some("ana+a@x.test"), "ana@x.test", false),
+            (Some("ana+a@x.test"), "@x.test", false),
+        ] {
+            let seen = resolution(owner.map(account)).with_alias(&alias(name));
+            assert_eq!(seen.targets().len(), usize::from(is_seen), "{owner:?} {name}");
+            let still_account = matches!(seen.owner, Some(AddressOwner::Account(_)));
+            assert_eq!(
+                still_account,
+                owner.is_some() && name != "ana+a@x.test",
+                "{owner:?} {name}"
+            );
+        }
+    }
+}
