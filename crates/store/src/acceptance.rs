@@ -4,8 +4,7 @@ use crate::{
     contents::{CHUNK, Layout},
     history::Event,
     item::Item,
-    names::{AccountId, FolderId},
-    sources::Collected,
+    names::{AccountId, FolderId, SourceId},
 };
 use posta_mail::{MailId, ThreadId, Timestamp};
 
@@ -72,4 +71,13 @@ pub struct Delivery {
     pub prefix: Vec<u8>,
     /// The unique-id that it had where it was before: 1 to 70 octets of 0x21 to 0x7E (RFC 1939 §7).
     pub unique_id: Option<String>,
+}
+
+/// Which message of which source an accepted message is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Collected {
+    /// The source.
+    pub source: SourceId,
+    /// The message's unique-id there.
+    pub unique_id: String,
 }

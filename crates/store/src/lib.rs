@@ -33,7 +33,7 @@ mod sources;
 mod upkeep;
 mod watch;
 
-pub use acceptance::{Acceptance, Delivery};
+pub use acceptance::{Acceptance, Collected, Delivery};
 pub use contents::{CHUNK, Contents, HEAD, Layout};
 pub use directory::{
     Account, AddressOwner, Alias, Credentials, Directory, RemovedAccount, Resolution,
@@ -53,13 +53,11 @@ pub use mailboxes::{
 pub use memory::MemoryStore;
 pub use names::{
     AccountId, AliasName, FOLDER_NAME, FOLDERS, FolderId, FolderName, FolderNameError, ModSeq,
-    Role, RoleError, Uid,
+    Role, RoleError, SourceId, Uid,
 };
 pub use queue::{Claimed, Queue, Settled, Settlement};
 pub use records::{Records, SecretOf};
-pub use sources::{
-    ClaimedSource, Collected, Keep, Login, LoginTls, Source, SourceId, Sources, Visit,
-};
+pub use sources::{ClaimedSource, Keep, Login, LoginTls, Source, Sources, Visit};
 pub use upkeep::Upkeep;
 pub use watch::Watch;
 

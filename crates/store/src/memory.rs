@@ -21,9 +21,9 @@ use crate::{
     item::lease::{Leases, Token},
     item::{Destination, Item, ItemId},
     mailboxes::Entry,
-    names::{AccountId, AliasName, FolderId, ModSeq, Uid},
+    names::{AccountId, AliasName, FolderId, ModSeq, SourceId, Uid},
     records::SecretOf,
-    sources::{Source, SourceId},
+    sources::Source,
 };
 use bytes::Bytes;
 use folders::Ledger;

@@ -1,6 +1,9 @@
 //! Small records of the server's own, and the secrets that it has to read again.
 
-use crate::{error::Pending, names::AccountId, sources::SourceId};
+use crate::{
+    error::Pending,
+    names::{AccountId, SourceId},
+};
 use posta_mail::Secret;
 
 /// Small records of the server's own, each with a kind and a name; and secrets.

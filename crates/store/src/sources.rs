@@ -4,7 +4,7 @@ use crate::{
     directory::Account,
     error::Pending,
     item::lease::{Lease, Token},
-    names::AccountId,
+    names::{AccountId, SourceId},
 };
 use posta_mail::{Secret, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -63,18 +63,6 @@ pub trait Sources: Send + Sync + 'static {
 
     /// Forgets messages of a source, which has them no longer.
     fn forget_collected(&self, source: SourceId, unique_ids: Vec<String>) -> Pending<'_, ()>;
-}
-
-/// Names a source for as long as the store exists.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, Default,
-)]
-pub struct SourceId(pub u64);
-
-impl fmt::Display for SourceId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
 }
 
 /// A mailbox elsewhere. Its password is a [`SecretOf`](crate::SecretOf) it.
@@ -186,13 +174,4 @@ pub struct Visit {
     /// What went wrong.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
-}
-
-/// Which message of which source an accepted message is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Collected {
-    /// The source.
-    pub source: SourceId,
-    /// The message's unique-id there.
-    pub unique_id: String,
 }

@@ -2,7 +2,7 @@
 
 use super::{Content, Inner, Key, MemoryStore, Moved, Removed};
 use crate::{
-    acceptance::{Acceptance, Delivery},
+    acceptance::{Acceptance, Collected, Delivery},
     error::{Pending, StoreError},
     item::Item,
     mailboxes::{
@@ -10,7 +10,6 @@ use crate::{
         Usage,
     },
     names::{AccountId, FolderId, ModSeq, Uid},
-    sources::Collected,
 };
 use posta_mail::Timestamp;
 use std::sync::Arc;

@@ -4,8 +4,9 @@ use super::{Inner, MemoryStore};
 use crate::{
     error::{Pending, StoreError},
     item::lease::Token,
+    names::SourceId,
     records::SecretOf,
-    sources::{ClaimedSource, Source, SourceId, Sources, Visit},
+    sources::{ClaimedSource, Source, Sources, Visit},
 };
 use posta_mail::{Secret, Timestamp};
 use std::collections::BTreeMap;
