@@ -396,6 +396,18 @@ fn a_newer_format_is_refused() {
     assert!(matches!(refused, Err(StoreError::TooNew { found: 10, known: 9 })));
 }
 
+/// Nothing has to be taken over of format 8.
+#[test]
+fn a_store_of_format_8_becomes_one_of_today() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = format_7(directory.path());
+    drop(open(&path));
+    set_format(&database(&path), 8);
+    has_everything(&path);
+    let meta = table(&database(&path), "meta");
+    assert_eq!(meta.get("format").unwrap().as_deref(), Some(&9u64.to_be_bytes()[..]));
+}
+
 /// A program of before must not take a store that is being taken over for one of its own.
 #[test]
 fn the_format_is_written_before_the_first_message_is_taken_over() {

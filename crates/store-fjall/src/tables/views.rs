@@ -350,3 +350,90 @@ fn closed(mut ranges: Vec<u32>, next: Uid) -> Vec<u32> {
     ranges.retain(|&range| range < Block::range(next));
     ranges
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use posta_store::Summary;
+
+    fn maildrop(messages: usize) -> Arc<Maildrop> {
+        let line = |uid| (Summary { number: uid, octets: 9, uid: Uid(uid as u32) }, None::<&str>);
+        Arc::new((1..=messages as u64).map(line).collect())
+    }
+
+    fn view(maildrop: &Arc<Maildrop>) -> View {
+        let next = Uid(maildrop.len() as u32 + 1);
+        View { maildrop: maildrop.clone(), next, ..View::default() }
+    }
+
+    fn known(views: &Views) -> Vec<u64> {
+        let mut known: Vec<_> = views.lock().views.keys().map(|account| account.0).collect();
+        known.sort_unstable();
+        known
+    }
+
+    #[test]
+    fn the_view_that_was_not_used_for_the_longest_time_goes_first() {
+        let (views, half) = (Views::default(), maildrop(MESSAGES / 2 - OVERHEAD));
+        views.keep(AccountId(1), view(&half));
+        views.keep(AccountId(2), view(&half));
+        assert!(matches!(views.open(AccountId(1)), Opening::Known(_)));
+        views.keep(AccountId(3), view(&half));
+        assert_eq!(known(&views), [1, 3]);
+        // One that is read again is not counted twice.
+        views.keep(AccountId(3), view(&half));
+        assert_eq!(known(&views), [1, 3]);
+        // One that is larger than all may be has the place for itself.
+        views.keep(AccountId(4), view(&maildrop(MESSAGES + 1)));
+        assert_eq!(known(&views), [4]);
+        assert_eq!(views.lock().by_use.len(), 1);
+        views.forget(AccountId(4));
+        let known = views.lock();
+        assert_eq!((known.messages, known.by_use.len()), (0, 0));
+    }
+
+    #[test]
+    fn a_view_that_nobody_uses_is_given_up() {
+        let views = Views::default();
+        views.give_up_unused(1_000);
+        let held = maildrop(3);
+        views.keep(AccountId(1), view(&held));
+        views.keep(AccountId(2), view(&maildrop(5)));
+        views.keep(AccountId(3), view(&maildrop(7)));
+        views.give_up_unused(1_000 + UNUSED - 1);
+        assert!(matches!(views.open(AccountId(3)), Opening::Known(_)));
+        views.give_up_unused(1_000 + UNUSED);
+        assert_eq!(known(&views), [1, 3], "one is held by a session, one was used since");
+        drop(held);
+        views.give_up_unused(1_000 + 2 * UNUSED);
+        assert_eq!(known(&views).len(), 0);
+        assert_eq!(views.lock().messages, 0);
+    }
+
+    #[test]
+    fn what_changes_during_a_reading_is_not_forgotten() {
+        let (views, ana) = (Views::default(), AccountId(1));
+        let Opening::Reading { is_first: true, .. } = views.open(ana) else {
+            panic!("it is known")
+        };
+        // Those who left need no reading.
+        assert!(views.begin(ana).is_none());
+        let Opening::Reading { outcome, is_first: true } = views.open(ana) else { panic!("known") };
+        let (waiting, _) = views.begin(ana).unwrap();
+        let Opening::Reading { outcome: other, is_first: false } = views.open(ana) else {
+            panic!("known")
+        };
+        views.change(vec![ana], [(ana, 0)].into());
+        views.keep(ana, view(&maildrop(3)));
+        drop((waiting, outcome));
+        let view = views.lock().views[&ana].clone();
+        assert!(view.changes.arrived && view.changes.left.contains(&0));
+        assert!(matches!(views.open(ana), Opening::Reading { is_first: false, .. }));
+        // What is void is not kept at all.
+        views.begin(ana).unwrap();
+        drop(other);
+        views.forget(ana);
+        views.keep(ana, view);
+        assert_eq!(known(&views).len(), 0);
+    }
+}
