@@ -3,13 +3,13 @@
 use posta_mail::{Address, Domain, ForwardPath, ReversePath, visible::is_visible};
 use posta_mime::convert::{Converter, HeaderSections, Survey, Unconvertible};
 use posta_smtp::{
-    command::Command,
+    command::SmtpCommand,
     reply::{ReplyError, ReplyReader},
 };
 
 pub(crate) fn command(octets: &[u8]) {
-    match Command::parse(octets) {
-        Ok(Command::Hello(_, name)) => {
+    match SmtpCommand::parse(octets) {
+        Ok(SmtpCommand::Hello(_, name)) => {
             assert!(!name.contains(['\r', '\n', ' ', '(', ')']), "the name goes into Received");
         }
         Err(refusal) => {
@@ -18,7 +18,7 @@ pub(crate) fn command(octets: &[u8]) {
         }
         Ok(_) => {}
     }
-    let _ = posta_pop3::command::Command::parse(octets);
+    let _ = posta_pop3::command::Pop3Command::parse(octets);
 }
 
 pub(crate) fn address(octets: &[u8]) {

@@ -13,7 +13,7 @@ use posta_pop3::{client as pop3_client, server as pop3_server};
 use posta_smtp::{
     client as smtp_client,
     command::HelloVerb,
-    server::{self as smtp_server, Answer, Committed, Question, Recipient, Service},
+    server::{self as smtp_server, Committed, EnvelopeRecipient, Service},
 };
 use std::sync::Arc;
 
@@ -78,37 +78,39 @@ struct Order {
 }
 
 impl Order {
-    fn answer(&mut self, question: Question) -> Answer {
+    fn answer(&mut self, question: smtp_server::Question) -> smtp_server::Answer {
         let refused = || Reply::new(550, (5, 0, 0), "No");
         match question {
-            Question::Hello(_, ticket) => {
+            smtp_server::Question::Hello(_, ticket) => {
                 *self = Self::default();
                 ticket.answer(Ok(()))
             }
-            Question::Abandon(ticket) => {
+            smtp_server::Question::Abandon(ticket) => {
                 *self = Self::default();
                 ticket.answer(())
             }
-            Question::Authenticate(Exchange::Start { .. }, ticket) => {
+            smtp_server::Question::Authenticate(Exchange::Start { .. }, ticket) => {
                 assert!(!self.transaction, "AUTH within a transaction");
                 ticket.answer(Ok(Progress::Challenge(b"go on".to_vec())))
             }
-            Question::Authenticate(Exchange::Response(octets), ticket) => {
+            smtp_server::Question::Authenticate(Exchange::Response(octets), ticket) => {
                 let is_good = octets.starts_with(b"y");
                 ticket.answer(if is_good { Ok(Progress::Done(())) } else { Err(refused()) })
             }
-            Question::BrokenOff(ticket) => ticket.answer(()),
-            Question::Mail(_, ticket) => {
+            smtp_server::Question::BrokenOff(ticket) => ticket.answer(()),
+            smtp_server::Question::Mail(_, ticket) => {
                 assert!(!self.transaction, "MAIL within a transaction");
                 self.transaction = true;
                 ticket.answer(Ok(()))
             }
-            Question::Verify(_, ticket) => ticket.answer(Ok(vec!["<a@x.test>".to_owned()])),
-            Question::Forwarded(_, ticket) => {
+            smtp_server::Question::Verify(_, ticket) => {
+                ticket.answer(Ok(vec!["<a@x.test>".to_owned()]))
+            }
+            smtp_server::Question::Forwarded(_, ticket) => {
                 assert!(!self.transaction, "XCLIENT within a transaction");
                 ticket.answer(Ok(()))
             }
-            Question::Recipient(Recipient { path, .. }, ticket) => {
+            smtp_server::Question::Recipient(EnvelopeRecipient { path, .. }, ticket) => {
                 assert!(self.transaction && !self.content, "RCPT out of order");
                 if path.to_string().contains("no") {
                     return ticket.answer(Err(refused()));
@@ -116,12 +118,12 @@ impl Order {
                 self.recipients += 1;
                 ticket.answer(Ok(()))
             }
-            Question::Content(ticket) => {
+            smtp_server::Question::Content(ticket) => {
                 assert!(self.recipients > 0 && !self.content, "content out of order");
                 self.content = true;
                 ticket.answer(Ok(()))
             }
-            Question::Commit(ticket) => {
+            smtp_server::Question::Commit(ticket) => {
                 assert!(self.content, "a commit without content");
                 *self = Self::default();
                 ticket.answer(Ok(Committed(MailId::from_bytes([7; 12]))))
@@ -300,7 +302,7 @@ fn smtp_client(wire: &[u8], size: usize, kind: u8) {
             false => smtp_client::Piece::End,
         }),
         smtp_client::Question::Login(_, ticket) => {
-            ticket.answer(smtp_client::Login::Auth(sasl::Opening {
+            ticket.answer(smtp_client::LoginChoice::Auth(sasl::Opening {
                 mechanism: "PLAIN".to_owned(),
                 initial: Some(vec![0]),
             }))
@@ -320,10 +322,10 @@ fn pop3_client(wire: &[u8], size: usize, kind: u8) {
         tls: TlsUse::Never,
     };
     let requests = [
-        pop3_client::Request::Stat,
-        pop3_client::Request::Uidl,
-        pop3_client::Request::Retr(1),
-        pop3_client::Request::Dele(1),
+        pop3_client::Pop3Request::Stat,
+        pop3_client::Pop3Request::Uidl,
+        pop3_client::Pop3Request::Retr(1),
+        pop3_client::Pop3Request::Dele(1),
     ];
     let request = &requests[usize::from(kind >> 1) % requests.len()];
     play(pop3_client::Client::new(options, false), wire, size, |question| match question {
@@ -334,7 +336,9 @@ fn pop3_client(wire: &[u8], size: usize, kind: u8) {
         | pop3_client::Question::Retrieved(_, ticket)
         | pop3_client::Question::Deleted(_, ticket)
         | pop3_client::Question::Done(_, ticket) => ticket.answer(request.clone()),
-        pop3_client::Question::Login { ticket, .. } => ticket.answer(pop3_client::Login::User),
+        pop3_client::Question::Login { ticket, .. } => {
+            ticket.answer(pop3_client::LoginChoice::User)
+        }
         pop3_client::Question::Challenge(_, ticket) => ticket.answer(None),
         pop3_client::Question::Quit(_, ticket) | pop3_client::Question::Failed(_, ticket) => {
             ticket.answer(())

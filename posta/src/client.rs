@@ -167,13 +167,13 @@ impl Submission {
         }
     }
 
-    fn log_in(&mut self, offered: &[String]) -> smtp::Login {
-        let Some((user, password)) = &self.security.login else { return smtp::Login::GiveUp };
+    fn log_in(&mut self, offered: &[String]) -> smtp::LoginChoice {
+        let Some((user, password)) = &self.security.login else { return smtp::LoginChoice::GiveUp };
         let credentials = (user.as_str(), password);
         let begun =
             self.session.begin_login(offered, credentials, Plaintext::ToVerified, &SystemClock);
         // The engine's error says why no mechanism fits.
-        begun.map_or(smtp::Login::GiveUp, smtp::Login::Auth)
+        begun.map_or(smtp::LoginChoice::GiveUp, smtp::LoginChoice::Auth)
     }
 
     fn next(&mut self) -> smtp::Next {

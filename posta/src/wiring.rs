@@ -24,7 +24,7 @@ use posta_server::{
     collect::Means,
     login::oauth::{Accepted, OAuthSettings},
     send::trust::mta_sts::Policy,
-    settings::{Kind, ListenerSettings, Pop3Settings, Settings, TlsMode as ServerTlsMode},
+    settings::{ListenerKind, ListenerSettings, Pop3Settings, Settings, TlsMode as ServerTlsMode},
 };
 use posta_smtp::server::Limits as SmtpLimits;
 use posta_store::Store;
@@ -289,24 +289,24 @@ fn certificate_files(config: &Config) -> Vec<CertificateFiles> {
     files.map(|(certificate, key)| CertificateFiles { certificate, key }).collect()
 }
 
-const fn kind(protocol: Protocol) -> Kind {
+const fn kind(protocol: Protocol) -> ListenerKind {
     match protocol {
-        Protocol::Smtp => Kind::Smtp,
-        Protocol::Submission => Kind::Submission,
-        Protocol::Lmtp => Kind::Lmtp,
-        Protocol::Pop3 => Kind::Pop3,
-        Protocol::Https => Kind::Web,
+        Protocol::Smtp => ListenerKind::Smtp,
+        Protocol::Submission => ListenerKind::Submission,
+        Protocol::Lmtp => ListenerKind::Lmtp,
+        Protocol::Pop3 => ListenerKind::Pop3,
+        Protocol::Https => ListenerKind::Web,
     }
 }
 
 /// Returns the service that the configuration's word names.
-pub(crate) const fn protocol(kind: Kind) -> Protocol {
+pub(crate) const fn protocol(kind: ListenerKind) -> Protocol {
     match kind {
-        Kind::Smtp => Protocol::Smtp,
-        Kind::Submission => Protocol::Submission,
-        Kind::Lmtp => Protocol::Lmtp,
-        Kind::Pop3 => Protocol::Pop3,
-        Kind::Web => Protocol::Https,
+        ListenerKind::Smtp => Protocol::Smtp,
+        ListenerKind::Submission => Protocol::Submission,
+        ListenerKind::Lmtp => Protocol::Lmtp,
+        ListenerKind::Pop3 => Protocol::Pop3,
+        ListenerKind::Web => Protocol::Https,
     }
 }
 

@@ -1,7 +1,6 @@
 //! The rules of the house that a program can check. What a rule is for stands in ARCHITECTURE.md.
 
 use crate::manual;
-mod debts;
 mod floors;
 mod house;
 mod names;
@@ -133,17 +132,11 @@ pub(crate) fn run(root: &Path) -> Result<(), String> {
             files += 1;
         }
     }
-    let house = house::check(root)?;
-    problems.extend(house.problems);
-    let mut debts = house.debts;
-    debts.push(check_documents(root, &mut problems));
+    problems.extend(house::check(root)?);
+    check_documents(root, &mut problems);
     problems.extend(manual::check(root));
     if files == 0 {
         problems.push("no file was found to check".to_owned());
-    }
-    debts.retain(|(count, _)| *count > 0);
-    for (count, what) in debts {
-        println!("debt: {count} {what} (xtask/src/tidy/debts.rs)");
     }
     if problems.is_empty() {
         println!("{files} files are tidy");
@@ -259,21 +252,18 @@ fn long_functions(text: &str) -> Vec<(usize, usize)> {
     long
 }
 
-/// Returns the debts of the documents.
-fn check_documents(root: &Path, problems: &mut Vec<String>) -> (usize, &'static str) {
+fn check_documents(root: &Path, problems: &mut Vec<String>) {
     let read = |name: &str| fs::read_to_string(root.join(name)).unwrap_or_default();
-    let wide = check_architecture(&read("ARCHITECTURE.md"), debts::WIDE_LINES, problems);
+    check_architecture(&read("ARCHITECTURE.md"), problems);
     let readme = read("README.md");
     for command in COMMANDS {
         if !readme.contains(command) {
             problems.push(format!("README.md does not name `{command}`"));
         }
     }
-    (wide, "lines of ARCHITECTURE.md that are too wide")
 }
 
-/// Returns the number of lines that are too wide, where so many are known debts.
-fn check_architecture(text: &str, debts: usize, problems: &mut Vec<String>) -> usize {
+fn check_architecture(text: &str, problems: &mut Vec<String>) {
     let lines = text.lines().count();
     if lines == 0 || lines > ARCHITECTURE_LINES {
         problems.push(format!("ARCHITECTURE.md has {lines} lines, not 1 to {ARCHITECTURE_LINES}"));
@@ -283,13 +273,11 @@ fn check_architecture(text: &str, debts: usize, problems: &mut Vec<String>) -> u
         .filter(|(_, line)| line.chars().count() > ARCHITECTURE_COLUMNS)
         .map(|(number, _)| number)
         .collect();
-    if wide.len() > debts {
+    if !wide.is_empty() {
         problems.push(format!(
             "ARCHITECTURE.md: lines {wide:?} have more than {ARCHITECTURE_COLUMNS} columns"
         ));
-        return 0;
     }
-    wide.len()
 }
 
 pub(crate) fn rust_files(directory: &Path) -> Vec<PathBuf> {
@@ -336,16 +324,14 @@ mod tests {
     #[test]
     fn a_wide_or_long_architecture_is_noticed() {
         let wide = "ă".repeat(ARCHITECTURE_COLUMNS + 1) + "\n";
-        for (text, debts, breaches) in [
-            ("ă".repeat(ARCHITECTURE_COLUMNS), 0, 0),
-            (wide.clone(), 0, 1),
-            (wide.clone(), 1, 0),
-            (wide.repeat(2), 1, 1),
-            ("a\n".repeat(ARCHITECTURE_LINES + 1), 0, 1),
-            (String::new(), 0, 1),
+        for (text, breaches) in [
+            ("ă".repeat(ARCHITECTURE_COLUMNS), 0),
+            (wide, 1),
+            ("a\n".repeat(ARCHITECTURE_LINES + 1), 1),
+            (String::new(), 1),
         ] {
             let mut problems = Vec::new();
-            check_architecture(&text, debts, &mut problems);
+            check_architecture(&text, &mut problems);
             assert_eq!(problems.len(), breaches, "{problems:?}");
         }
     }

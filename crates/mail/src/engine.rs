@@ -13,13 +13,13 @@
 //!
 //! # Questions carry the type of their answer
 //!
-//! A question comes with a [`Ticket`], which takes one answer of the right type and nothing else.
+//! A question comes with a [`EngineTicket`], which takes one answer of the right type and nothing else.
 //! What the engine was doing when it asked travels in the ticket and comes back with the answer, so
 //! neither side has to handle a pair that does not match: whoever answers writes a `match` without
 //! a catch-all arm, and so does the engine. The engine itself only remembers that it waits.
 //!
 //! ```
-//! # use posta_mail::{AnswerTo, Engine, Interrupt, Pace, Step, Ticket};
+//! # use posta_mail::{AnswerTo, Engine, Interrupt, Pace, Step, EngineTicket};
 //! # use std::time::Duration;
 //! /// Greets whoever is known.
 //! enum Porter {
@@ -29,9 +29,9 @@
 //!
 //! /// What the porter cannot know.
 //! enum Question {
-//!     IsKnown(String, Ticket<Porter, bool>),
+//!     IsKnown(String, EngineTicket<Porter, bool>),
 //!     /// How long the guest has to wait, in minutes.
-//!     Delay(Ticket<Porter, u32>),
+//!     Delay(EngineTicket<Porter, u32>),
 //! }
 //!
 //! /// Made by tickets only: its content is private.
@@ -67,7 +67,7 @@
 //!             Self::Reading => {
 //!                 let name = String::from_utf8_lossy(std::mem::take(input)).into_owned();
 //!                 *self = Self::Asked;
-//!                 Step::Ask(Question::IsKnown(name.clone(), Ticket::new(name)))
+//!                 Step::Ask(Question::IsKnown(name.clone(), EngineTicket::new(name)))
 //!             }
 //!             // The ticket was dropped: without an answer there is nothing to go on with.
 //!             Self::Asked => Step::Close,
@@ -102,8 +102,8 @@
 //! The wrong answer does not compile:
 //!
 //! ```compile_fail,E0308
-//! # use posta_mail::{AnswerTo, Engine, Ticket};
-//! fn decide<E: Engine>(ticket: Ticket<E, bool>) -> E::Answer
+//! # use posta_mail::{AnswerTo, Engine, EngineTicket};
+//! fn decide<E: Engine>(ticket: EngineTicket<E, bool>) -> E::Answer
 //! # where bool: AnswerTo<E>
 //! {
 //!     ticket.answer(5)
@@ -178,9 +178,9 @@ impl Pace {
 /// The ticket can be used once, and only where its question was asked. Whoever drops it gives the session
 /// up.
 #[must_use = "a question that is not answered ends its session"]
-pub struct Ticket<E: Engine, A: AnswerTo<E>>(A::Asked, PhantomData<fn(A) -> E>);
+pub struct EngineTicket<E: Engine, A: AnswerTo<E>>(A::Asked, PhantomData<fn(A) -> E>);
 
-impl<E: Engine, A: AnswerTo<E>> Ticket<E, A> {
+impl<E: Engine, A: AnswerTo<E>> EngineTicket<E, A> {
     /// Makes a ticket for a question that the engine asks in the middle of this.
     pub const fn new(asked: A::Asked) -> Self {
         Self(asked, PhantomData)
@@ -192,9 +192,9 @@ impl<E: Engine, A: AnswerTo<E>> Ticket<E, A> {
     }
 }
 
-impl<E: Engine, A: AnswerTo<E>> fmt::Debug for Ticket<E, A> {
+impl<E: Engine, A: AnswerTo<E>> fmt::Debug for EngineTicket<E, A> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Ticket")
+        f.write_str("EngineTicket")
     }
 }
 
@@ -210,7 +210,7 @@ pub trait AnswerTo<E: Engine>: Sized {
 
 /// A protocol as one side of it sees it.
 pub trait Engine {
-    /// What only the outside can decide or supply, with a [`Ticket`] for the answer.
+    /// What only the outside can decide or supply, with a [`EngineTicket`] for the answer.
     type Question;
     /// An answer to any of the questions, as a ticket made it. Opaque to all but the engine.
     type Answer;

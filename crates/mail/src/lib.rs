@@ -23,7 +23,7 @@ pub mod visible;
 
 pub use address::{Address, AddressError, Domain};
 pub use client::{CanonicalIp, ClientAddress};
-pub use engine::{AnswerTo, Engine, Interrupt, Pace, Step, Ticket, TlsUse};
+pub use engine::{AnswerTo, Engine, EngineTicket, Interrupt, Pace, Step, TlsUse};
 pub use id::MailId;
 pub use jiff::Timestamp;
 pub use path::{ForwardPath, PathError, ReversePath};

@@ -15,7 +15,7 @@ pub use fixed_zone::{FixedZone, NoDns};
 use std::{future::Future, net::IpAddr, pin::Pin};
 
 /// The future of a look-up.
-pub type Pending<'a, T> = Pin<Box<dyn Future<Output = Result<T, LookupError>> + Send + 'a>>;
+pub type PendingLookup<'a, T> = Pin<Box<dyn Future<Output = Result<T, LookupError>> + Send + 'a>>;
 
 /// Why a look-up has no answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -76,14 +76,14 @@ pub struct Tlsa {
 /// Looks up names, given without the dot at the end.
 pub trait Resolver: Send + Sync + 'static {
     /// Looks up the servers that take a domain's mail (MX), with their preferences.
-    fn exchangers<'a>(&'a self, domain: &'a str) -> Pending<'a, DnsAnswer<(u16, String)>>;
+    fn exchangers<'a>(&'a self, domain: &'a str) -> PendingLookup<'a, DnsAnswer<(u16, String)>>;
 
     /// Looks up a host's addresses, IPv6 and IPv4.
-    fn addresses<'a>(&'a self, host: &'a str) -> Pending<'a, DnsAnswer<IpAddr>>;
+    fn addresses<'a>(&'a self, host: &'a str) -> PendingLookup<'a, DnsAnswer<IpAddr>>;
 
     /// Looks up the certificates that a server may use (TLSA), under a name such as `_25._tcp.mx.example.org`.
-    fn certificates<'a>(&'a self, name: &'a str) -> Pending<'a, DnsAnswer<Tlsa>>;
+    fn certificates<'a>(&'a self, name: &'a str) -> PendingLookup<'a, DnsAnswer<Tlsa>>;
 
     /// Looks up a name's texts (TXT).
-    fn texts<'a>(&'a self, name: &'a str) -> Pending<'a, DnsAnswer<String>>;
+    fn texts<'a>(&'a self, name: &'a str) -> PendingLookup<'a, DnsAnswer<String>>;
 }

@@ -2,7 +2,7 @@
 
 use crate::{
     dial::happy_eyeballs,
-    transport::{Accepted, Endpoint, Listener, Net, Pending, Stream},
+    transport::{Accepted, Endpoint, Listener, Net, PendingIo, Stream},
 };
 use posta_mail::ClientAddress;
 use std::{
@@ -31,7 +31,7 @@ impl SystemNet {
 }
 
 impl Net for SystemNet {
-    fn bind<'a>(&'a self, endpoint: &'a Endpoint) -> Pending<'a, Box<dyn Listener>> {
+    fn bind<'a>(&'a self, endpoint: &'a Endpoint) -> PendingIo<'a, Box<dyn Listener>> {
         Box::pin(async move {
             let listener: Box<dyn Listener> = match endpoint {
                 Endpoint::Tcp(address) => {
@@ -51,7 +51,7 @@ impl Net for SystemNet {
         })
     }
 
-    fn connect<'a>(&'a self, host_and_port: &'a str) -> Pending<'a, Box<dyn Stream>> {
+    fn connect<'a>(&'a self, host_and_port: &'a str) -> PendingIo<'a, Box<dyn Stream>> {
         Box::pin(async move {
             let found = lookup_host(host_and_port).await.map_err(|error| match error.kind() {
                 io::ErrorKind::InvalidInput => error,
@@ -67,7 +67,11 @@ impl Net for SystemNet {
         })
     }
 
-    fn connect_from(&self, to: SocketAddr, source: Option<IpAddr>) -> Pending<'_, Box<dyn Stream>> {
+    fn connect_from(
+        &self,
+        to: SocketAddr,
+        source: Option<IpAddr>,
+    ) -> PendingIo<'_, Box<dyn Stream>> {
         Box::pin(async move {
             let socket = if to.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
             if let Some(source) = source {
@@ -121,7 +125,7 @@ impl Listener for TcpEndpoint {
         Endpoint::Tcp(self.address)
     }
 
-    fn accept(&mut self) -> Pending<'_, Accepted> {
+    fn accept(&mut self) -> PendingIo<'_, Accepted> {
         Box::pin(async move {
             let (stream, peer) = self.listener.accept().await?;
             Ok((Box::new(stream) as Box<dyn Stream>, peer.ip().into()))
@@ -139,7 +143,7 @@ impl Listener for UnixEndpoint {
         Endpoint::Unix(self.path.clone())
     }
 
-    fn accept(&mut self) -> Pending<'_, Accepted> {
+    fn accept(&mut self) -> PendingIo<'_, Accepted> {
         Box::pin(async move {
             let (stream, _) = self.listener.accept().await?;
             Ok((Box::new(stream) as Box<dyn Stream>, ClientAddress::Local))

@@ -27,7 +27,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 pub type Accepted = (Box<dyn Stream>, ClientAddress);
 
 /// The future of a network operation.
-pub type Pending<'a, T> = Pin<Box<dyn Future<Output = io::Result<T>> + Send + 'a>>;
+pub type PendingIo<'a, T> = Pin<Box<dyn Future<Output = io::Result<T>> + Send + 'a>>;
 
 /// Where to listen.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -67,13 +67,17 @@ impl fmt::Display for Endpoint {
 /// A network: opens connections and listens for them.
 pub trait Net: Send + Sync + 'static {
     /// Starts to listen at an endpoint.
-    fn bind<'a>(&'a self, endpoint: &'a Endpoint) -> Pending<'a, Box<dyn Listener>>;
+    fn bind<'a>(&'a self, endpoint: &'a Endpoint) -> PendingIo<'a, Box<dyn Listener>>;
 
     /// Connects to `host:port`.
-    fn connect<'a>(&'a self, host_and_port: &'a str) -> Pending<'a, Box<dyn Stream>>;
+    fn connect<'a>(&'a self, host_and_port: &'a str) -> PendingIo<'a, Box<dyn Stream>>;
 
     /// Connects to an address, from `source` if one is given, else from any address of this machine.
-    fn connect_from(&self, to: SocketAddr, source: Option<IpAddr>) -> Pending<'_, Box<dyn Stream>>;
+    fn connect_from(
+        &self,
+        to: SocketAddr,
+        source: Option<IpAddr>,
+    ) -> PendingIo<'_, Box<dyn Stream>>;
 }
 
 /// Accepts connections at one endpoint.
@@ -82,7 +86,7 @@ pub trait Listener: Send {
     fn endpoint(&self) -> Endpoint;
 
     /// Waits for the next connection.
-    fn accept(&mut self) -> Pending<'_, Accepted>;
+    fn accept(&mut self) -> PendingIo<'_, Accepted>;
 }
 
 /// Octets that a connection in memory buffers in each direction.
@@ -101,7 +105,7 @@ struct MemoryEndpoint {
 }
 
 impl Net for MemoryNet {
-    fn bind<'a>(&'a self, endpoint: &'a Endpoint) -> Pending<'a, Box<dyn Listener>> {
+    fn bind<'a>(&'a self, endpoint: &'a Endpoint) -> PendingIo<'a, Box<dyn Listener>> {
         Box::pin(async move {
             let (sender, incoming) = mpsc::channel(16);
             let mut listeners = self.listeners.lock();
@@ -111,7 +115,7 @@ impl Net for MemoryNet {
         })
     }
 
-    fn connect<'a>(&'a self, host_and_port: &'a str) -> Pending<'a, Box<dyn Stream>> {
+    fn connect<'a>(&'a self, host_and_port: &'a str) -> PendingIo<'a, Box<dyn Stream>> {
         Box::pin(async move {
             let sender = {
                 let listeners = self.listeners.lock();
@@ -124,7 +128,7 @@ impl Net for MemoryNet {
         })
     }
 
-    fn connect_from(&self, to: SocketAddr, _: Option<IpAddr>) -> Pending<'_, Box<dyn Stream>> {
+    fn connect_from(&self, to: SocketAddr, _: Option<IpAddr>) -> PendingIo<'_, Box<dyn Stream>> {
         Box::pin(async move { self.connect(&to.to_string()).await })
     }
 }
@@ -134,7 +138,7 @@ impl Listener for MemoryEndpoint {
         self.endpoint.clone()
     }
 
-    fn accept(&mut self) -> Pending<'_, Accepted> {
+    fn accept(&mut self) -> PendingIo<'_, Accepted> {
         Box::pin(async move {
             let stream = self.incoming.recv().await.ok_or(io::ErrorKind::ConnectionAborted)?;
             let loopback = IpAddr::from([127, 0, 0, 1]);

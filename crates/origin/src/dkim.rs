@@ -32,4 +32,4 @@ pub(crate) use fold::Folded;
 pub(crate) use sign::{SIGNED_FIELDS, SIGNED_LIST_FIELDS, relaxed_hash};
 pub(crate) use signature::{base64_value, domain_value};
 pub(crate) use tags::Tags;
-pub(crate) use verify::{Failure, check_signature, verify_hash};
+pub(crate) use verify::{SignatureFailure, check_signature, verify_hash};

@@ -24,7 +24,9 @@ mod asked;
 mod question;
 
 pub use asked::Answer;
-pub use question::{Failure, Login, Options, Question, Request, Response, Status, Ticket};
+pub use question::{
+    Failure, LoginChoice, Options, Pop3Request, Question, SaslResponse, Status, Ticket,
+};
 
 use crate::UniqueIds;
 use asked::{Answered, Mechanisms};
@@ -78,7 +80,7 @@ enum Expected {
     Auth(Mechanisms),
     User,
     Pass,
-    Request(Request),
+    Request(Pop3Request),
 }
 
 /// What the server's capabilities say.
@@ -220,35 +222,39 @@ impl Client {
     }
 
     /// Goes on after +OK to a request.
-    fn after(&mut self, request: Request, words: &str) -> Result<(), Failure> {
+    fn after(&mut self, request: Pop3Request, words: &str) -> Result<(), Failure> {
         match request {
-            Request::List => self.state = State::Reading(Reading::Sizes(Vec::new())),
-            Request::Uidl => self.state = State::Reading(Reading::UniqueIds(UniqueIds::default())),
-            Request::Retr(_) | Request::Top(..) => {
+            Pop3Request::List => self.state = State::Reading(Reading::Sizes(Vec::new())),
+            Pop3Request::Uidl => {
+                self.state = State::Reading(Reading::UniqueIds(UniqueIds::default()))
+            }
+            Pop3Request::Retr(_) | Pop3Request::Top(..) => {
                 self.state = State::Message(DotDecoder::new(BareNewlines::Note));
             }
-            Request::Stat => {
+            Pop3Request::Stat => {
                 let status = read_status(words)?;
                 self.ask(Question::Status(Ok(status), Ticket::new(())));
             }
-            Request::Dele(_) => self.ask(Question::Deleted(Ok(()), Ticket::new(()))),
-            Request::Noop | Request::Rset => self.ask(Question::Done(Ok(()), Ticket::new(()))),
-            Request::Quit => self.ask(Question::Quit(Ok(()), Ticket::new(()))),
+            Pop3Request::Dele(_) => self.ask(Question::Deleted(Ok(()), Ticket::new(()))),
+            Pop3Request::Noop | Pop3Request::Rset => {
+                self.ask(Question::Done(Ok(()), Ticket::new(())))
+            }
+            Pop3Request::Quit => self.ask(Question::Quit(Ok(()), Ticket::new(()))),
         }
         Ok(())
     }
 
     /// Tells of -ERR to a request, in the server's words.
-    fn refused(&mut self, request: Request, words: String) {
+    fn refused(&mut self, request: Pop3Request, words: String) {
         let ticket = Ticket::new(());
         self.ask(match request {
-            Request::List => Question::Sizes(Err(words), ticket),
-            Request::Uidl => Question::UniqueIds(Err(words), ticket),
-            Request::Retr(_) | Request::Top(..) => Question::Retrieved(Err(words), ticket),
-            Request::Stat => Question::Status(Err(words), ticket),
-            Request::Dele(_) => Question::Deleted(Err(words), ticket),
-            Request::Noop | Request::Rset => Question::Done(Err(words), ticket),
-            Request::Quit => Question::Quit(Err(words), Ticket::new(())),
+            Pop3Request::List => Question::Sizes(Err(words), ticket),
+            Pop3Request::Uidl => Question::UniqueIds(Err(words), ticket),
+            Pop3Request::Retr(_) | Pop3Request::Top(..) => Question::Retrieved(Err(words), ticket),
+            Pop3Request::Stat => Question::Status(Err(words), ticket),
+            Pop3Request::Dele(_) => Question::Deleted(Err(words), ticket),
+            Pop3Request::Noop | Pop3Request::Rset => Question::Done(Err(words), ticket),
+            Pop3Request::Quit => Question::Quit(Err(words), Ticket::new(())),
         });
     }
 
@@ -301,18 +307,18 @@ impl Client {
         self.expect(Expected::User);
     }
 
-    fn send(&mut self, request: Request, output: &mut Vec<u8>) {
+    fn send(&mut self, request: Pop3Request, output: &mut Vec<u8>) {
         // Writing to a vector cannot fail.
         let _ = match request {
-            Request::Stat => write!(output, "STAT\r\n"),
-            Request::List => write!(output, "LIST\r\n"),
-            Request::Uidl => write!(output, "UIDL\r\n"),
-            Request::Retr(number) => write!(output, "RETR {number}\r\n"),
-            Request::Top(number, lines) => write!(output, "TOP {number} {lines}\r\n"),
-            Request::Dele(number) => write!(output, "DELE {number}\r\n"),
-            Request::Noop => write!(output, "NOOP\r\n"),
-            Request::Rset => write!(output, "RSET\r\n"),
-            Request::Quit => write!(output, "QUIT\r\n"),
+            Pop3Request::Stat => write!(output, "STAT\r\n"),
+            Pop3Request::List => write!(output, "LIST\r\n"),
+            Pop3Request::Uidl => write!(output, "UIDL\r\n"),
+            Pop3Request::Retr(number) => write!(output, "RETR {number}\r\n"),
+            Pop3Request::Top(number, lines) => write!(output, "TOP {number} {lines}\r\n"),
+            Pop3Request::Dele(number) => write!(output, "DELE {number}\r\n"),
+            Pop3Request::Noop => write!(output, "NOOP\r\n"),
+            Pop3Request::Rset => write!(output, "RSET\r\n"),
+            Pop3Request::Quit => write!(output, "QUIT\r\n"),
         };
         self.expect(Expected::Request(request));
     }
@@ -431,8 +437,10 @@ impl Engine for Client {
             return;
         }
         match answered {
-            Answered::Login(left, Login::Auth(opening)) => self.send_auth(left, opening, output),
-            Answered::Login(_, Login::User) => self.send_user(output),
+            Answered::Login(left, LoginChoice::Auth(opening)) => {
+                self.send_auth(left, opening, output)
+            }
+            Answered::Login(_, LoginChoice::User) => self.send_user(output),
             Answered::Response(left, response) => {
                 let line = response.as_deref().map_or("*".to_owned(), sasl::challenge);
                 let _ = write!(output, "{line}\r\n");
@@ -455,7 +463,7 @@ impl Engine for Client {
         use Expected::Request as Sent;
         matches!(
             self.state,
-            State::Message(_) | State::Reading(Reading::Status(Sent(Request::Quit)))
+            State::Message(_) | State::Reading(Reading::Status(Sent(Pop3Request::Quit)))
         )
     }
 

@@ -4,7 +4,7 @@ use posta_mail::{Secret, limits};
 
 /// A command line that says something. Message numbers are as the client gave them: from 1.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Command {
+pub enum Pop3Command {
     /// USER.
     User(String),
     /// PASS. The password may hold spaces (RFC 1939 §7).
@@ -65,7 +65,7 @@ pub enum Nonsense {
     Auth,
 }
 
-impl Command {
+impl Pop3Command {
     /// Parses a line without its CRLF.
     ///
     /// # Errors
@@ -117,8 +117,8 @@ fn trimmed(mut argument: &[u8]) -> &[u8] {
     argument
 }
 
-fn user(argument: &[u8]) -> Result<Command, Nonsense> {
-    login_name(argument).map(Command::User)
+fn user(argument: &[u8]) -> Result<Pop3Command, Nonsense> {
+    login_name(argument).map(Pop3Command::User)
 }
 
 /// Returns the name of somebody who logs in. It is printable (RFC 1939 §3), in UTF-8 (RFC 6856 §2.2).
@@ -130,27 +130,27 @@ fn login_name(argument: &[u8]) -> Result<String, Nonsense> {
     }
 }
 
-fn bare(command: Command, argument: &[u8]) -> Result<Command, Nonsense> {
+fn bare(command: Pop3Command, argument: &[u8]) -> Result<Pop3Command, Nonsense> {
     if trimmed(argument).is_empty() { Ok(command) } else { Err(Nonsense::Argument) }
 }
 
 fn optional(
     argument: &[u8],
-    command: impl Fn(Option<u32>) -> Command,
-) -> Result<Command, Nonsense> {
+    command: impl Fn(Option<u32>) -> Pop3Command,
+) -> Result<Pop3Command, Nonsense> {
     match trimmed(argument) {
         b"" => Ok(command(None)),
         argument => Ok(command(Some(number(argument)?))),
     }
 }
 
-fn top(argument: &[u8]) -> Result<Command, Nonsense> {
+fn top(argument: &[u8]) -> Result<Pop3Command, Nonsense> {
     let at = argument.iter().position(|&octet| octet == b' ').ok_or(Nonsense::Top)?;
     let lines = digits(trimmed(&argument[at..])).ok_or(Nonsense::Top)?;
-    Ok(Command::Top(number(&argument[..at])?, lines))
+    Ok(Pop3Command::Top(number(&argument[..at])?, lines))
 }
 
-fn apop(argument: &[u8]) -> Result<Command, Nonsense> {
+fn apop(argument: &[u8]) -> Result<Pop3Command, Nonsense> {
     // The name may hold spaces; the digest does not.
     let at = argument.iter().rposition(|&octet| octet == b' ').ok_or(Nonsense::Apop)?;
     let (name, digest) = (trimmed(&argument[..at]), &argument[at + 1..]);
@@ -165,12 +165,12 @@ fn apop(argument: &[u8]) -> Result<Command, Nonsense> {
             *octet = *octet << 4 | digit.ok_or(Nonsense::Apop)? as u8;
         }
     }
-    Ok(Command::Apop(name, octets))
+    Ok(Pop3Command::Apop(name, octets))
 }
 
-fn auth(argument: &[u8]) -> Result<Command, Nonsense> {
+fn auth(argument: &[u8]) -> Result<Pop3Command, Nonsense> {
     if argument.is_empty() {
-        return Ok(Command::Auth(None, None));
+        return Ok(Pop3Command::Auth(None, None));
     }
     let mut words = argument.split(|&octet| octet == b' ').filter(|word| !word.is_empty());
     let (mechanism, initial) = (words.next().unwrap_or_default(), words.next());
@@ -180,13 +180,13 @@ fn auth(argument: &[u8]) -> Result<Command, Nonsense> {
         return Err(Nonsense::Auth);
     }
     let mechanism = String::from_utf8_lossy(mechanism).to_ascii_uppercase();
-    Ok(Command::Auth(Some(mechanism), initial.map(<[u8]>::to_vec)))
+    Ok(Pop3Command::Auth(Some(mechanism), initial.map(<[u8]>::to_vec)))
 }
 
-fn lang(argument: &[u8]) -> Result<Command, Nonsense> {
+fn lang(argument: &[u8]) -> Result<Pop3Command, Nonsense> {
     match str::from_utf8(argument) {
-        Ok("") => Ok(Command::Lang(None)),
-        Ok(tag) => Ok(Command::Lang(Some(tag.to_owned()))),
+        Ok("") => Ok(Pop3Command::Lang(None)),
+        Ok(tag) => Ok(Pop3Command::Lang(Some(tag.to_owned()))),
         Err(_) => Err(Nonsense::NoText),
     }
 }
@@ -212,28 +212,28 @@ mod tests {
     #[test]
     fn commands_are_read_without_case() {
         for (line, command) in [
-            ("user ana", Command::User("ana".into())),
-            ("PASS  two words ", Command::Pass(Secret::new(b" two words "))),
-            ("PASS", Command::Pass(Secret::new(b""))),
-            ("List", Command::List(None)),
-            ("LIST ", Command::List(None)),
-            ("LIST 7", Command::List(Some(7))),
-            ("UIDL 7", Command::Uidl(Some(7))),
-            ("top 1 0", Command::Top(1, 0)),
-            ("RETR 4294967296", Command::Retr(u32::MAX)),
+            ("user ana", Pop3Command::User("ana".into())),
+            ("PASS  two words ", Pop3Command::Pass(Secret::new(b" two words "))),
+            ("PASS", Pop3Command::Pass(Secret::new(b""))),
+            ("List", Pop3Command::List(None)),
+            ("LIST ", Pop3Command::List(None)),
+            ("LIST 7", Pop3Command::List(Some(7))),
+            ("UIDL 7", Pop3Command::Uidl(Some(7))),
+            ("top 1 0", Pop3Command::Top(1, 0)),
+            ("RETR 4294967296", Pop3Command::Retr(u32::MAX)),
             ("apop ana b 00ff1000000000000000000000000009", {
                 let mut digest = [0; 16];
                 (digest[1], digest[2], digest[15]) = (0xff, 0x10, 9);
-                Command::Apop("ana b".into(), digest)
+                Pop3Command::Apop("ana b".into(), digest)
             }),
-            ("auth", Command::Auth(None, None)),
-            ("auth plain", Command::Auth(Some("PLAIN".into()), None)),
-            ("AUTH PLAIN =", Command::Auth(Some("PLAIN".into()), Some(b"=".to_vec()))),
-            ("utf8", Command::Utf8),
-            ("LANG", Command::Lang(None)),
-            ("LANG ro-RO", Command::Lang(Some("ro-RO".into()))),
+            ("auth", Pop3Command::Auth(None, None)),
+            ("auth plain", Pop3Command::Auth(Some("PLAIN".into()), None)),
+            ("AUTH PLAIN =", Pop3Command::Auth(Some("PLAIN".into()), Some(b"=".to_vec()))),
+            ("utf8", Pop3Command::Utf8),
+            ("LANG", Pop3Command::Lang(None)),
+            ("LANG ro-RO", Pop3Command::Lang(Some("ro-RO".into()))),
         ] {
-            assert_eq!(Command::parse(line.as_bytes()), Ok(command), "{line}");
+            assert_eq!(Pop3Command::parse(line.as_bytes()), Ok(command), "{line}");
         }
     }
 
@@ -278,14 +278,14 @@ mod tests {
             "TOP 1\t 0",
             "QUIT \t",
         ] {
-            assert!(Command::parse(line.as_bytes()).is_err(), "{line:?}");
+            assert!(Pop3Command::parse(line.as_bytes()).is_err(), "{line:?}");
         }
     }
 
     proptest! {
         #[test]
         fn any_line_is_parsed_or_refused(line: Vec<u8>) {
-            let _ = Command::parse(&line);
+            let _ = Pop3Command::parse(&line);
         }
     }
 }

@@ -37,7 +37,7 @@ mod authorization;
 mod question;
 
 use crate::{
-    command::{Command, Nonsense},
+    command::{Nonsense, Pop3Command},
     top::TopFilter,
     view::View,
     words::{LANGUAGES, Language, Words},
@@ -54,8 +54,8 @@ use std::{io::Write as _, sync::Arc, time::Duration};
 pub use crate::{maildrop::Maildrop, profile::Profile};
 pub use asked::Answer;
 pub use question::{
-    Authentication, Denial, Lapse, Login, NotRemoved, Piece, Question, Standing, Ticket,
-    Unreadable, Update,
+    Authentication, Denial, Lapse, LoginOutcome, MessagePiece, NotRemoved, Question, Standing,
+    Ticket, Unreadable, Update,
 };
 
 /// Commands that make no sense, after which a session is closed.
@@ -95,7 +95,7 @@ enum State {
     Command,
     Asked,
     /// The session goes on with this command.
-    Granted(Command),
+    Granted(Pop3Command),
     /// In an AUTH, after a challenge.
     Sasl,
     Listing {
@@ -160,7 +160,7 @@ impl<M: Maildrop> Server<M> {
     }
 
     fn line(&mut self, line: &[u8], output: &mut Vec<u8>) -> Taken<M> {
-        let command = match Command::parse(line) {
+        let command = match Pop3Command::parse(line) {
             // A method may have the name of a command.
             _ if http::ends_request(line) => return self.not_pop3(output),
             Ok(command) => command,
@@ -182,67 +182,67 @@ impl<M: Maildrop> Server<M> {
         None
     }
 
-    fn command(&mut self, command: Command, output: &mut Vec<u8>) -> Taken<M> {
+    fn command(&mut self, command: Pop3Command, output: &mut Vec<u8>) -> Taken<M> {
         match (command, &mut self.session) {
-            (Command::Capa, _) => self.capabilities(output),
-            (Command::Lang(tag), _) => return self.lang(tag.as_deref(), output),
-            (Command::Quit, Session::Authorization { .. }) => {
+            (Pop3Command::Capa, _) => self.capabilities(output),
+            (Pop3Command::Lang(tag), _) => return self.lang(tag.as_deref(), output),
+            (Pop3Command::Quit, Session::Authorization { .. }) => {
                 ok(self.words().bye, output);
                 self.state = State::Closing;
             }
             (command, Session::Authorization { .. }) => return self.authorization(command, output),
-            (Command::Quit, Session::Transaction(_)) => return self.quit(output),
+            (Pop3Command::Quit, Session::Transaction(_)) => return self.quit(output),
             (command, Session::Transaction(_)) => return self.transaction(command, output),
         }
         None
     }
 
-    fn transaction(&mut self, command: Command, output: &mut Vec<u8>) -> Taken<M> {
+    fn transaction(&mut self, command: Pop3Command, output: &mut Vec<u8>) -> Taken<M> {
         let words = self.words();
         let Session::Transaction(view) = &mut self.session else { return None };
         match command {
-            Command::Stat => {
+            Pop3Command::Stat => {
                 let _ = write!(output, "+OK {} {}\r\n", view.messages, view.octets);
             }
-            Command::List(None) => {
+            Pop3Command::List(None) => {
                 count(view, words, output);
                 self.state = State::Listing { unique_ids: false, next: 0 };
             }
-            Command::Uidl(None) => {
+            Pop3Command::Uidl(None) => {
                 ok(words.unique_ids, output);
                 self.state = State::Listing { unique_ids: true, next: 0 };
             }
-            Command::List(Some(number)) => match view.index(number) {
+            Pop3Command::List(Some(number)) => match view.index(number) {
                 Some(index) => {
                     let _ = write!(output, "+OK {number} {}\r\n", view.maildrop.octets(index));
                 }
                 None => err(words.no_such_message, output),
             },
-            Command::Uidl(Some(number)) => match view.index(number) {
+            Pop3Command::Uidl(Some(number)) => match view.index(number) {
                 Some(index) => view.write_unique_id("+OK ", index, output),
                 None => err(words.no_such_message, output),
             },
-            Command::Retr(number) => return self.read(number, None, output),
-            Command::Top(number, lines) => return self.read(number, Some(lines), output),
-            Command::Dele(number) => match view.index(number) {
+            Pop3Command::Retr(number) => return self.read(number, None, output),
+            Pop3Command::Top(number, lines) => return self.read(number, Some(lines), output),
+            Pop3Command::Dele(number) => match view.index(number) {
                 Some(index) => {
                     view.delete(index);
                     ok(words.marked, output);
                 }
                 None => err(words.no_such_message, output),
             },
-            Command::Noop => ok(words.here, output),
-            Command::Rset => {
+            Pop3Command::Noop => ok(words.here, output),
+            Pop3Command::Rset => {
                 view.reset();
                 count(view, words, output);
             }
-            Command::User(_)
-            | Command::Pass(_)
-            | Command::Apop(..)
-            | Command::Auth(..)
-            | Command::Utf8
-            | Command::Stls => return self.bad_command(words.before_login, output),
-            Command::Capa | Command::Lang(_) | Command::Quit => {
+            Pop3Command::User(_)
+            | Pop3Command::Pass(_)
+            | Pop3Command::Apop(..)
+            | Pop3Command::Auth(..)
+            | Pop3Command::Utf8
+            | Pop3Command::Stls => return self.bad_command(words.before_login, output),
+            Pop3Command::Capa | Pop3Command::Lang(_) | Pop3Command::Quit => {
                 debug_assert!(false, "valid in both states")
             }
         }
@@ -277,7 +277,7 @@ impl<M: Maildrop> Server<M> {
         Step::Ask(question)
     }
 
-    fn piece(&mut self, mut reading: Reading, piece: Piece, output: &mut Vec<u8>) {
+    fn piece(&mut self, mut reading: Reading, piece: MessagePiece, output: &mut Vec<u8>) {
         let (words, before) = (self.words(), output.len());
         let first = reading.offset == 0;
         let taken = piece.and_then(|content| {

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use posta_mail::{Engine, Secret, Step, TlsUse};
-use posta_pop3::client::{Client, Failure, Options, Question, Request, Status};
+use posta_pop3::client::{Client, Failure, Options, Pop3Request, Question, Status};
 
 /// What STAT brings after the login, if the server says all of this.
 fn stat(server: &str) -> Result<Status, Failure> {
@@ -13,7 +13,7 @@ fn stat(server: &str) -> Result<Status, Failure> {
     loop {
         match client.next(&mut input, &mut said) {
             Step::Ask(Question::LoggedIn(ticket)) => {
-                client.answer(ticket.answer(Request::Stat), &mut said);
+                client.answer(ticket.answer(Pop3Request::Stat), &mut said);
             }
             Step::Ask(Question::Status(outcome, _)) => return Ok(outcome.unwrap()),
             Step::Ask(Question::Failed(failure, _)) => return Err(failure),

@@ -10,7 +10,7 @@ use crate::{
     directory, housekeeping,
     limits::adjustable::Adjustable,
     listen::{self, Service},
-    settings::{Kind, Settings},
+    settings::{ListenerKind, Settings},
 };
 use posta_net::{
     clock::Clock,
@@ -77,8 +77,8 @@ impl World {
 }
 
 /// A running server.
-pub struct Server {
-    listening: Vec<(Kind, Endpoint)>,
+pub struct MailServer {
+    listening: Vec<(ListenerKind, Endpoint)>,
     /// The service that each listener gives to new sessions.
     serving: Vec<Arc<Adjustable<Service>>>,
     services: Services,
@@ -87,7 +87,7 @@ pub struct Server {
     sessions: mpsc::Receiver<()>,
 }
 
-impl Server {
+impl MailServer {
     /// Binds every socket and starts to serve.
     ///
     /// # Errors
@@ -138,7 +138,7 @@ impl Server {
 
     /// Returns the kind and the address of each listener, in the order of the settings.
     #[must_use]
-    pub fn listening(&self) -> &[(Kind, Endpoint)] {
+    pub fn listening(&self) -> &[(ListenerKind, Endpoint)] {
         &self.listening
     }
 

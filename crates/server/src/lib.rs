@@ -1,6 +1,6 @@
 //! The mail server: what stands between the protocol engines, the network and the store.
 //!
-//! [`assembly::Server::start`] binds every socket and serves until [`assembly::Server::stop`]. A server stands on a
+//! [`assembly::MailServer::start`] binds every socket and serves until [`assembly::MailServer::stop`]. A server stands on a
 //! [`assembly::World`]: a store, a clock, a network and a resolver, each of which can be replaced, so that the
 //! whole server also runs in memory, in virtual time.
 //!

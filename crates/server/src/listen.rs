@@ -289,7 +289,7 @@ fn pop3_engine(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use posta_net::transport::{Endpoint, Pending};
+    use posta_net::transport::{Endpoint, PendingIo};
     use std::sync::atomic::{AtomicUsize, Ordering};
     use tracing::{Event, Metadata, Subscriber, span};
 
@@ -301,7 +301,7 @@ mod tests {
             "127.0.0.1:25".parse().unwrap()
         }
 
-        fn accept(&mut self) -> Pending<'_, Accepted> {
+        fn accept(&mut self) -> PendingIo<'_, Accepted> {
             let Some(left) = self.0.checked_sub(1) else { return Box::pin(std::future::pending()) };
             self.0 = left;
             Box::pin(async { Err(io::Error::from_raw_os_error(24)) })

@@ -84,7 +84,7 @@ pub struct Pop3Settings {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ListenerSettings {
     /// The service.
-    pub kind: Kind,
+    pub kind: ListenerKind,
     /// The address.
     pub endpoint: Endpoint,
     /// How TLS is offered.
@@ -93,7 +93,7 @@ pub struct ListenerSettings {
 
 /// The service of a listener.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum ListenerKind {
     /// SMTP from other servers (port 25).
     Smtp,
     /// Submission by mail programs (RFC 6409).

@@ -57,12 +57,12 @@ mod login;
 mod question;
 mod transaction;
 
-pub use crate::command::Recipient;
+pub use crate::command::EnvelopeRecipient;
 pub use asked::Answer;
 pub use capabilities::Capabilities;
 pub use question::{
-    Conversion, Decision, Envelope, Failure, Fate, Login, Next, Options, Outcome, Piece, Question,
-    Response, Stage, Ticket,
+    Conversion, Decision, Envelope, Failure, Fate, LoginChoice, Next, Options, Outcome, Piece,
+    Question, SaslResponse, Stage, Ticket,
 };
 
 use crate::{command::HelloVerb, reply::ReplyReader};
@@ -529,8 +529,8 @@ impl Engine for Client {
             return;
         }
         match answered {
-            Answered::Login(Login::Auth(opening)) => self.send_auth(opening, output),
-            Answered::Login(Login::GiveUp) => self.give_up_login(),
+            Answered::Login(LoginChoice::Auth(opening)) => self.send_auth(opening, output),
+            Answered::Login(LoginChoice::GiveUp) => self.give_up_login(),
             Answered::Response(response) => self.respond(response.as_deref(), output),
             Answered::Next(Next::Send(envelope)) => self.begin(envelope, output),
             Answered::Next(Next::Quit) => self.quit(output),

@@ -9,7 +9,7 @@ use std::{borrow::Cow, net::IpAddr};
 
 /// A command line that says something.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Command<'a> {
+pub enum SmtpCommand<'a> {
     /// HELO, EHLO or LHLO with the client's name for itself, in which `?` stands for what no name has.
     Hello(HelloVerb, Cow<'a, str>),
     /// AUTH with a mechanism in upper case and an initial response in base64 (RFC 4954 §4).
@@ -71,7 +71,7 @@ pub struct Mail {
 
 /// A recipient of a mail transaction.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Recipient {
+pub struct EnvelopeRecipient {
     /// The recipient's address.
     pub path: ForwardPath,
     /// The parameters of the command.
@@ -93,7 +93,7 @@ pub struct Forwarded {
 /// leniently, for machines without a name call themselves `pc_client`, `(none)` or `Ana's PC`.
 const HELLO_NAME: usize = 255;
 
-impl<'a> Command<'a> {
+impl<'a> SmtpCommand<'a> {
     /// Parses a line without its CRLF.
     ///
     /// # Errors
@@ -140,10 +140,13 @@ fn trimmed(mut argument: &[u8]) -> &[u8] {
 }
 
 fn unknown_command() -> Reply {
-    Reply::new(500, (5, 5, 2), "Command not recognised")
+    Reply::new(500, (5, 5, 2), "SmtpCommand not recognised")
 }
 
-fn without_argument<'a>(command: Command<'a>, argument: &[u8]) -> Result<Command<'a>, Reply> {
+fn without_argument<'a>(
+    command: SmtpCommand<'a>,
+    argument: &[u8],
+) -> Result<SmtpCommand<'a>, Reply> {
     if argument.is_empty() {
         Ok(command)
     } else {
@@ -174,20 +177,20 @@ fn after_keyword<'a>(argument: &'a [u8], keyword: &[u8]) -> Option<&'a [u8]> {
     start.eq_ignore_ascii_case(keyword).then(|| rest.trim_ascii_start())
 }
 
-fn mail(argument: &[u8]) -> Result<Command<'_>, Reply> {
+fn mail(argument: &[u8]) -> Result<SmtpCommand<'_>, Reply> {
     let Some(path) = after_keyword(argument, b"FROM:") else {
         return Err(words::bad_argument("Write MAIL FROM:<address>"));
     };
     let (path, rest) = ReversePath::parse(path).map_err(|error| bad_path(error, 7))?;
-    Ok(Command::Mail(path, parameters::mail(rest)?))
+    Ok(SmtpCommand::Mail(path, parameters::mail(rest)?))
 }
 
-fn rcpt(argument: &[u8]) -> Result<Command<'_>, Reply> {
+fn rcpt(argument: &[u8]) -> Result<SmtpCommand<'_>, Reply> {
     let Some(path) = after_keyword(argument, b"TO:") else {
         return Err(words::bad_argument("Write RCPT TO:<address>"));
     };
     let (path, rest) = ForwardPath::parse(path).map_err(|error| bad_path(error, 3))?;
-    Ok(Command::Rcpt(path, parameters::recipient(rest)?))
+    Ok(SmtpCommand::Rcpt(path, parameters::recipient(rest)?))
 }
 
 /// What VRFY and EXPN ask for: any words (RFC 5321 §4.1.1.6), perhaps in angle brackets.
@@ -230,7 +233,7 @@ fn xclient(argument: &[u8]) -> Result<Forwarded, Reply> {
     Ok(forwarded)
 }
 
-fn auth(argument: &[u8]) -> Result<Command<'_>, Reply> {
+fn auth(argument: &[u8]) -> Result<SmtpCommand<'_>, Reply> {
     let mut words = argument.split(|&octet| octet == b' ').filter(|word| !word.is_empty());
     let mechanism = words.next().and_then(|word| str::from_utf8(word).ok());
     let Some(mechanism) = mechanism else {
@@ -240,10 +243,10 @@ fn auth(argument: &[u8]) -> Result<Command<'_>, Reply> {
     if words.next().is_some() {
         return Err(words::bad_argument("AUTH takes a mechanism and an initial response"));
     }
-    Ok(Command::Auth(mechanism.to_ascii_uppercase(), initial))
+    Ok(SmtpCommand::Auth(mechanism.to_ascii_uppercase(), initial))
 }
 
-fn bdat(argument: &[u8]) -> Result<Command<'_>, Reply> {
+fn bdat(argument: &[u8]) -> Result<SmtpCommand<'_>, Reply> {
     let (size, last) = match argument.iter().position(|&octet| octet == b' ') {
         None => (argument, false),
         Some(at) if trimmed(&argument[at..]).eq_ignore_ascii_case(b"LAST") => {
@@ -251,7 +254,7 @@ fn bdat(argument: &[u8]) -> Result<Command<'_>, Reply> {
         }
         Some(_) => return Err(words::bad_argument("Write BDAT octets, or BDAT octets LAST")),
     };
-    Ok(Command::Bdat(
+    Ok(SmtpCommand::Bdat(
         str::from_utf8(size)
             .ok()
             .and_then(parameters::number)
@@ -273,25 +276,25 @@ mod tests {
     use proptest::prelude::*;
 
     fn refused(line: &str) -> u16 {
-        Command::parse(line.as_bytes()).unwrap_err().code.get()
+        SmtpCommand::parse(line.as_bytes()).unwrap_err().code.get()
     }
 
     #[test]
     fn commands_are_read_without_case() {
-        assert_eq!(Command::parse(b"data"), Ok(Command::Data));
-        assert_eq!(Command::parse(b"QuIt "), Ok(Command::Quit));
+        assert_eq!(SmtpCommand::parse(b"data"), Ok(SmtpCommand::Data));
+        assert_eq!(SmtpCommand::parse(b"QuIt "), Ok(SmtpCommand::Quit));
         assert_eq!(
-            Command::parse(b"helo pc_client"),
-            Ok(Command::Hello(HelloVerb::Helo, "pc_client".into()))
+            SmtpCommand::parse(b"helo pc_client"),
+            Ok(SmtpCommand::Hello(HelloVerb::Helo, "pc_client".into()))
         );
         assert_eq!(
-            Command::parse("EHLO (none) Ana's PC ă\0\r\"".as_bytes()),
-            Ok(Command::Hello(HelloVerb::Ehlo, "?none??Ana?s?PC??????".into())),
+            SmtpCommand::parse("EHLO (none) Ana's PC ă\0\r\"".as_bytes()),
+            Ok(SmtpCommand::Hello(HelloVerb::Ehlo, "?none??Ana?s?PC??????".into())),
             "nothing in it reaches out of our Received field"
         );
-        assert_eq!(Command::parse(b"QUIT now"), Ok(Command::Quit));
-        let Ok(Command::Mail(path, parameters)) =
-            Command::parse(b"mail from: <a@x.test> size=12 BODY=8bitmime")
+        assert_eq!(SmtpCommand::parse(b"QUIT now"), Ok(SmtpCommand::Quit));
+        let Ok(SmtpCommand::Mail(path, parameters)) =
+            SmtpCommand::parse(b"mail from: <a@x.test> size=12 BODY=8bitmime")
         else {
             panic!("not MAIL");
         };
@@ -341,7 +344,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_line_is_parsed_or_refused(line: Vec<u8>) {
-            let _ = Command::parse(&line);
+            let _ = SmtpCommand::parse(&line);
         }
     }
 }

@@ -37,7 +37,7 @@ mod chunking;
 mod question;
 
 pub use crate::{
-    command::{Forwarded, Hello, Mail, Recipient},
+    command::{EnvelopeRecipient, Forwarded, Hello, Mail},
     profile::{Limits, Profile, Service},
 };
 pub use asked::Answer;
@@ -46,7 +46,7 @@ pub use question::{
 };
 
 use crate::{
-    command::{Command, HelloVerb},
+    command::{HelloVerb, SmtpCommand},
     extension::{self, Standing},
     incoming::{Chunk, Framing, Incoming, Taking},
     reply, words,
@@ -149,7 +149,7 @@ impl Server {
     }
 
     fn line(&mut self, line: &[u8], output: &mut Vec<u8>) -> Taken {
-        match Command::parse(line) {
+        match SmtpCommand::parse(line) {
             // A method may have the name of a command.
             _ if http::ends_request(line) => self.not_smtp("speaks SMTP, not HTTP", output),
             // A message whose DATA was refused, or HTTP's.
@@ -159,26 +159,30 @@ impl Server {
             // How many octets follow is not known.
             Err(refusal) if begins_bdat(line) => self.close_with(&refusal, output),
             Err(refusal) => self.bad_command(&refusal, output),
-            Ok(Command::Hello(verb, name)) => return self.hello(verb, name.into_owned(), output),
-            Ok(Command::Auth(mechanism, initial)) => return self.auth(mechanism, initial, output),
-            Ok(Command::Mail(path, parameters)) => return self.mail(path, parameters, output),
-            Ok(Command::Rcpt(path, parameters)) => return self.rcpt(path, parameters, output),
-            Ok(Command::Data) => return self.data(output),
-            Ok(Command::Bdat(size, last)) => return self.bdat(size, last, output),
-            Ok(Command::Rset) => {
+            Ok(SmtpCommand::Hello(verb, name)) => {
+                return self.hello(verb, name.into_owned(), output);
+            }
+            Ok(SmtpCommand::Auth(mechanism, initial)) => {
+                return self.auth(mechanism, initial, output);
+            }
+            Ok(SmtpCommand::Mail(path, parameters)) => return self.mail(path, parameters, output),
+            Ok(SmtpCommand::Rcpt(path, parameters)) => return self.rcpt(path, parameters, output),
+            Ok(SmtpCommand::Data) => return self.data(output),
+            Ok(SmtpCommand::Bdat(size, last)) => return self.bdat(size, last, output),
+            Ok(SmtpCommand::Rset) => {
                 reply::write(&Reply::new(250, (2, 0, 0), "Ok"), output);
                 return self.abandon();
             }
-            Ok(Command::StartTls) => return self.starttls(output),
-            Ok(Command::Noop) => reply::write(&Reply::new(250, (2, 0, 0), "Ok"), output),
-            Ok(Command::Vrfy(name) | Command::Expn(name)) if self.profile.verify => {
+            Ok(SmtpCommand::StartTls) => return self.starttls(output),
+            Ok(SmtpCommand::Noop) => reply::write(&Reply::new(250, (2, 0, 0), "Ok"), output),
+            Ok(SmtpCommand::Vrfy(name) | SmtpCommand::Expn(name)) if self.profile.verify => {
                 return Some(self.ask(Question::Verify(name.to_owned(), Ticket::new(()))));
             }
-            Ok(Command::Vrfy(_)) => reply::write(&words::ambiguous(), output),
-            Ok(Command::Expn(_)) => self.bad_command(&words::not_implemented(), output),
-            Ok(Command::Xclient(forwarded)) => return self.xclient(forwarded, output),
-            Ok(Command::Help) => reply::write_lines(214, &words::help(&self.profile), output),
-            Ok(Command::Quit) => {
+            Ok(SmtpCommand::Vrfy(_)) => reply::write(&words::ambiguous(), output),
+            Ok(SmtpCommand::Expn(_)) => self.bad_command(&words::not_implemented(), output),
+            Ok(SmtpCommand::Xclient(forwarded)) => return self.xclient(forwarded, output),
+            Ok(SmtpCommand::Help) => reply::write_lines(214, &words::help(&self.profile), output),
+            Ok(SmtpCommand::Quit) => {
                 reply::write(&Reply::new(221, (2, 0, 0), "Bye"), output);
                 self.state = State::Closing;
             }
@@ -283,7 +287,9 @@ impl Server {
             reply::write(&words::needs_utf8(), output);
         } else {
             let ticket = Ticket::new(Asked::Recipient);
-            return Some(self.ask(Question::Recipient(Recipient { path, parameters }, ticket)));
+            return Some(
+                self.ask(Question::Recipient(EnvelopeRecipient { path, parameters }, ticket)),
+            );
         }
         None
     }

@@ -8,7 +8,9 @@ use posta_mail::{
     sasl::Opening,
 };
 use posta_smtp::{
-    client::{Client, Envelope, Failure, Fate, Login, Next, Options, Outcome, Piece, Question},
+    client::{
+        Client, Envelope, Failure, Fate, LoginChoice, Next, Options, Outcome, Piece, Question,
+    },
     command::HelloVerb,
 };
 
@@ -57,11 +59,11 @@ fn envelope((recipients, body): &(&[&str], Body)) -> Envelope {
 }
 
 /// The first mechanism, unless it will not do.
-fn log_in(offered: &[String]) -> Login {
+fn log_in(offered: &[String]) -> LoginChoice {
     if offered[0] == "NTLM" {
-        return Login::GiveUp;
+        return LoginChoice::GiveUp;
     }
-    Login::Auth(Opening { mechanism: offered[0].clone(), initial: Some(b"me".to_vec()) })
+    LoginChoice::Auth(Opening { mechanism: offered[0].clone(), initial: Some(b"me".to_vec()) })
 }
 
 /// Plays a session with a server that says all of this.

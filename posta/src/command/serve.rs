@@ -9,7 +9,7 @@ use crate::{
 };
 use anyhow::Result;
 use clap::Args;
-use posta_server::assembly::Server;
+use posta_server::assembly::MailServer;
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Run the server until SIGTERM or SIGINT; it then finishes its sessions and stops. SIGHUP makes it read the
@@ -45,7 +45,7 @@ pub(crate) fn run(
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
         let world = wiring::world(store, &config, umask)?;
-        let server = Server::start(settings, world).await?;
+        let server = MailServer::start(settings, world).await?;
         let (version, hostname) = (env!("CARGO_PKG_VERSION"), config.hostname());
         let hostname = hostname.as_str();
         let (path, data) = (path.as_ref().map(|path| path.display()), config.data.display());
@@ -69,7 +69,7 @@ pub(crate) fn run(
 
 /// A running server.
 struct Running<'a> {
-    server: Server,
+    server: MailServer,
     /// The configuration at the start, with which options that need a restart are compared.
     config: Config,
     arguments: &'a Arguments,
@@ -108,7 +108,7 @@ impl Running<'_> {
 }
 
 /// Prints the line that programs which start the server wait for.
-fn ready(server: &Server) -> String {
+fn ready(server: &MailServer) -> String {
     let mut line = "ready".to_owned();
     for (kind, endpoint) in server.listening() {
         line.push_str(&format!(" {}={endpoint}", wiring::protocol(*kind).name()));

@@ -297,7 +297,7 @@ proptest! {
                 parameters: MailParameters { size: Some(3), ..MailParameters::default() },
             })),
             smtp_client::Question::Content { ticket, .. } => ticket.answer(smtp_client::Piece::End),
-            smtp_client::Question::Login(_, ticket) => ticket.answer(smtp_client::Login::GiveUp),
+            smtp_client::Question::Login(_, ticket) => ticket.answer(smtp_client::LoginChoice::GiveUp),
             smtp_client::Question::Challenge(_, ticket) => ticket.answer(None),
             smtp_client::Question::Convert(ticket) => {
                 ticket.answer(Err(Reply::new(554, (5, 6, 3), "No")))
@@ -309,7 +309,7 @@ proptest! {
         });
         let (name, password) = ("ana".into(), Secret::new(b"x"));
         let options = pop3_client::Options { name, password, tls: TlsUse::Never, sasl: false };
-        for request in [pop3_client::Request::Stat, pop3_client::Request::Uidl, pop3_client::Request::Retr(1)] {
+        for request in [pop3_client::Pop3Request::Stat, pop3_client::Pop3Request::Uidl, pop3_client::Pop3Request::Retr(1)] {
             let greeted = [&b"+OK\r\n+OK\r\n+OK\r\n"[..], &input].concat();
             survives(posta_pop3::Client::new(options.clone(), false), &greeted, size, |question| {
                 always(question, &request)
@@ -319,7 +319,10 @@ proptest! {
 }
 
 /// Answers with the same request again and again.
-fn always(question: pop3_client::Question, request: &pop3_client::Request) -> pop3_client::Answer {
+fn always(
+    question: pop3_client::Question,
+    request: &pop3_client::Pop3Request,
+) -> pop3_client::Answer {
     match question {
         pop3_client::Question::LoggedIn(ticket)
         | pop3_client::Question::Status(_, ticket)
@@ -328,7 +331,9 @@ fn always(question: pop3_client::Question, request: &pop3_client::Request) -> po
         | pop3_client::Question::Retrieved(_, ticket)
         | pop3_client::Question::Deleted(_, ticket)
         | pop3_client::Question::Done(_, ticket) => ticket.answer(request.clone()),
-        pop3_client::Question::Login { ticket, .. } => ticket.answer(pop3_client::Login::User),
+        pop3_client::Question::Login { ticket, .. } => {
+            ticket.answer(pop3_client::LoginChoice::User)
+        }
         pop3_client::Question::Challenge(_, ticket) => ticket.answer(None),
         pop3_client::Question::Quit(_, ticket) | pop3_client::Question::Failed(_, ticket) => {
             ticket.answer(())
@@ -413,8 +418,8 @@ fn collect(messages: &[Vec<u8>], size: usize) -> Vec<Vec<u8>> {
     let fetch = |asked: &mut usize| {
         *asked += 1;
         match *asked > messages.len() {
-            true => pop3_client::Request::Quit,
-            false => pop3_client::Request::Retr(u32::try_from(*asked).unwrap()),
+            true => pop3_client::Pop3Request::Quit,
+            false => pop3_client::Pop3Request::Retr(u32::try_from(*asked).unwrap()),
         }
     };
     while !(client.closed && server.closed) {

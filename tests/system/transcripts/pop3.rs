@@ -10,7 +10,8 @@ use posta_mail::{
     sasl::{Exchange, Progress},
 };
 use posta_pop3::server::{
-    Answer, Denial, Lapse, Maildrop, NotRemoved, Piece, Profile, Question, Server, Unreadable,
+    Answer, Denial, Lapse, Maildrop, MessagePiece, NotRemoved, Profile, Question, Server,
+    Unreadable,
 };
 use std::{sync::Arc, time::Duration};
 
@@ -142,7 +143,7 @@ impl Protocol for Pop3 {
 
 /// A message in pieces of `pieces` octets; from `unreadable-from` on it cannot be read. The one of the number
 /// `damaged` is damaged.
-fn read(script: &Script, index: usize, offset: u64) -> Piece {
+fn read(script: &Script, index: usize, offset: u64) -> MessagePiece {
     if script.setting("damaged").is_some_and(|number| number == (index + 1).to_string()) {
         return Err(Unreadable::Damaged);
     }

@@ -10,7 +10,8 @@ use posta_mail::{
     sasl::{Exchange, Progress},
 };
 use posta_smtp::server::{
-    Answer, Committed, Forwarded, Limits, Mail, Profile, Question, Recipient, Server, Service,
+    Answer, Committed, EnvelopeRecipient, Forwarded, Limits, Mail, Profile, Question, Server,
+    Service,
 };
 use std::sync::Arc;
 
@@ -64,7 +65,7 @@ impl Protocol for Smtp {
             Question::Mail(Mail { reverse_path, parameters }, _) => {
                 format!("mail {reverse_path}{}", mail_parameters(parameters))
             }
-            Question::Recipient(Recipient { path, parameters }, _) => {
+            Question::Recipient(EnvelopeRecipient { path, parameters }, _) => {
                 format!("recipient {path}{}", recipient_parameters(parameters))
             }
             Question::Verify(name, _) => format!("verify {name}"),

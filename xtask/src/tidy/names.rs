@@ -26,7 +26,7 @@ pub(crate) fn unclear(crates: &[(&str, Sources)]) -> BTreeSet<(String, String)> 
             let Some(places) = defined.get(name.as_str()) else { continue };
             let is_one_of_them = places.iter().any(|(of, module, _)| {
                 leads_to(import, sources, package, of, module)
-                    && !is_within(import, package, of, module)
+                    && !(package == of && is_within(import, sources.home(name, module)))
             });
             if name == last && is_one_of_them {
                 unclear.insert((name.clone(), import.file.clone()));
@@ -44,9 +44,9 @@ fn leads_to(import: &Import, sources: &Sources, package: &str, of: &str, module:
     }
 }
 
-/// Whether an import stands in the module that defines the type, or below it.
-fn is_within(import: &Import, package: &str, of: &str, module: &Module) -> bool {
-    package == of && import.from.starts_with(module) && !module.is_empty()
+/// Whether an import stands in the module that is a type's home, or below it.
+fn is_within(import: &Import, home: &[String]) -> bool {
+    !home.is_empty() && import.from.starts_with(home)
 }
 
 #[cfg(test)]
@@ -80,6 +80,30 @@ mod tests {
         ] {
             assert_eq!(unclear_beside_three(clear), 0, "{clear}");
         }
+    }
+
+    /// `server::Question` is called so outside `server`, whatever file of `server` defines it.
+    #[test]
+    fn a_type_is_at_home_where_its_module_hands_it_on() {
+        let unclear_with = |server: &str, user: &str| {
+            let mut sources = Sources::default();
+            for (module, text) in [
+                ("", "pub mod server;"),
+                ("server", server),
+                ("server::question", "pub enum Question {}"),
+                ("server::chunking", "use super::question::Question;"),
+                ("b", "pub enum Question {}"),
+                ("c", "pub enum Question {}"),
+                ("user", user),
+            ] {
+                let path = module.split_terminator("::").map(str::to_owned).collect();
+                sources.add(&format!("{module}.rs"), path, text).unwrap();
+            }
+            unclear(&[("posta-x", sources)]).len()
+        };
+        assert_eq!(unclear_with("pub use question::Question;", ""), 0);
+        assert_eq!(unclear_with("pub use question::Question;", "use crate::server::Question;"), 1);
+        assert_eq!(unclear_with("", ""), 1, "not handed on: its module is `question`");
     }
 
     #[test]

@@ -62,6 +62,17 @@ impl Sources {
         self.follow(&import.from, &import.path, NAMES)
     }
 
+    /// The module to which a type belongs: the one that defines it or, where the module above hands the
+    /// type on under its name, that one.
+    pub(crate) fn home<'m>(&self, name: &str, module: &'m [String]) -> &'m [String] {
+        let Some((last, above @ [_, ..])) = module.split_last() else { return module };
+        let handed_on = self.modules.get(above).and_then(|named| named.get(name));
+        match handed_on {
+            Some(path) if path.ends_with(&[last.clone(), name.to_owned()]) => above,
+            _ => module,
+        }
+    }
+
     fn follow(&self, from: &[String], path: &[String], names: usize) -> Option<Module> {
         let mut module = from.to_vec();
         let mut parts = path;

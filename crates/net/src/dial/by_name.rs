@@ -5,7 +5,7 @@
 use super::happy_eyeballs;
 use crate::{
     dns::Resolver,
-    transport::{Endpoint, Listener, Net, Pending, Stream},
+    transport::{Endpoint, Listener, Net, PendingIo, Stream},
 };
 use std::{
     io,
@@ -33,11 +33,11 @@ impl ByName {
 }
 
 impl Net for ByName {
-    fn bind<'a>(&'a self, endpoint: &'a Endpoint) -> Pending<'a, Box<dyn Listener>> {
+    fn bind<'a>(&'a self, endpoint: &'a Endpoint) -> PendingIo<'a, Box<dyn Listener>> {
         self.net.bind(endpoint)
     }
 
-    fn connect<'a>(&'a self, host_and_port: &'a str) -> Pending<'a, Box<dyn Stream>> {
+    fn connect<'a>(&'a self, host_and_port: &'a str) -> PendingIo<'a, Box<dyn Stream>> {
         let Some((host, port)) = name_and_port(host_and_port) else {
             return self.net.connect(host_and_port);
         };
@@ -49,7 +49,11 @@ impl Net for ByName {
         })
     }
 
-    fn connect_from(&self, to: SocketAddr, source: Option<IpAddr>) -> Pending<'_, Box<dyn Stream>> {
+    fn connect_from(
+        &self,
+        to: SocketAddr,
+        source: Option<IpAddr>,
+    ) -> PendingIo<'_, Box<dyn Stream>> {
         self.net.connect_from(to, source)
     }
 }

@@ -89,7 +89,7 @@ fn nobody() -> io::Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::transport::{Endpoint, Listener, Pending};
+    use crate::transport::{Endpoint, Listener, PendingIo};
     use std::{future::pending, sync::Mutex};
     use tokio::time::Instant;
 
@@ -102,15 +102,19 @@ mod tests {
     }
 
     impl Net for Odd {
-        fn bind<'a>(&'a self, _: &'a Endpoint) -> Pending<'a, Box<dyn Listener>> {
+        fn bind<'a>(&'a self, _: &'a Endpoint) -> PendingIo<'a, Box<dyn Listener>> {
             Box::pin(async { Err(io::ErrorKind::Unsupported.into()) })
         }
 
-        fn connect<'a>(&'a self, _: &'a str) -> Pending<'a, Box<dyn Stream>> {
+        fn connect<'a>(&'a self, _: &'a str) -> PendingIo<'a, Box<dyn Stream>> {
             Box::pin(async { Err(io::ErrorKind::Unsupported.into()) })
         }
 
-        fn connect_from(&self, to: SocketAddr, _: Option<IpAddr>) -> Pending<'_, Box<dyn Stream>> {
+        fn connect_from(
+            &self,
+            to: SocketAddr,
+            _: Option<IpAddr>,
+        ) -> PendingIo<'_, Box<dyn Stream>> {
             self.tried.lock().unwrap().push(to);
             Box::pin(async move {
                 if self.answering.contains(&to.ip()) {

@@ -1,7 +1,7 @@
 //! The resolver that asks name servers, over hickory-resolver: what it validates, and what it remembers.
 
 use super::{
-    Alias, DnsAnswer, LookupError, Pending, Resolver, Tlsa,
+    Alias, DnsAnswer, LookupError, PendingLookup, Resolver, Tlsa,
     query_name::QueryName,
     size::{self, Size},
 };
@@ -261,7 +261,7 @@ fn name_server(address: &SocketAddr) -> NameServerConfig {
 }
 
 impl Resolver for Dns {
-    fn exchangers<'a>(&'a self, domain: &'a str) -> Pending<'a, DnsAnswer<(u16, String)>> {
+    fn exchangers<'a>(&'a self, domain: &'a str) -> PendingLookup<'a, DnsAnswer<(u16, String)>> {
         Box::pin(self.look_up(domain, RecordType::MX, |data| match data {
             RData::MX(mx) => {
                 let name = mx.exchange.to_ascii();
@@ -271,7 +271,7 @@ impl Resolver for Dns {
         }))
     }
 
-    fn addresses<'a>(&'a self, host: &'a str) -> Pending<'a, DnsAnswer<IpAddr>> {
+    fn addresses<'a>(&'a self, host: &'a str) -> PendingLookup<'a, DnsAnswer<IpAddr>> {
         let read = |data: &RData| match data {
             RData::A(address) => Some(IpAddr::V4(address.0)),
             RData::AAAA(address) => Some(IpAddr::V6(address.0)),
@@ -286,7 +286,7 @@ impl Resolver for Dns {
         })
     }
 
-    fn certificates<'a>(&'a self, name: &'a str) -> Pending<'a, DnsAnswer<Tlsa>> {
+    fn certificates<'a>(&'a self, name: &'a str) -> PendingLookup<'a, DnsAnswer<Tlsa>> {
         Box::pin(self.look_up(name, RecordType::TLSA, |data| match data {
             RData::TLSA(tlsa) => Some(Tlsa {
                 usage: tlsa.cert_usage.into(),
@@ -298,7 +298,7 @@ impl Resolver for Dns {
         }))
     }
 
-    fn texts<'a>(&'a self, name: &'a str) -> Pending<'a, DnsAnswer<String>> {
+    fn texts<'a>(&'a self, name: &'a str) -> PendingLookup<'a, DnsAnswer<String>> {
         Box::pin(self.look_up(name, RecordType::TXT, |data| match data {
             RData::TXT(text) => {
                 let octets = text.txt_data.concat();

@@ -1,6 +1,6 @@
 //! Resolvers that ask nobody: a fixed set of records, and none at all.
 
-use super::{DnsAnswer, LookupError, Pending, Resolver, Tlsa};
+use super::{DnsAnswer, LookupError, PendingLookup, Resolver, Tlsa};
 use std::{collections::HashMap, future::ready, net::IpAddr};
 
 /// Stands in where DNS cannot be used: every look-up fails with this reason, so mail for other servers waits.
@@ -8,26 +8,26 @@ use std::{collections::HashMap, future::ready, net::IpAddr};
 pub struct NoDns(pub String);
 
 impl NoDns {
-    fn failed<'a, T: Send + 'a>(&self, name: &str) -> Pending<'a, DnsAnswer<T>> {
+    fn failed<'a, T: Send + 'a>(&self, name: &str) -> PendingLookup<'a, DnsAnswer<T>> {
         let failed = LookupError::Failed(name.to_owned(), self.0.clone());
         Box::pin(ready(Err(failed)))
     }
 }
 
 impl Resolver for NoDns {
-    fn exchangers<'a>(&'a self, domain: &'a str) -> Pending<'a, DnsAnswer<(u16, String)>> {
+    fn exchangers<'a>(&'a self, domain: &'a str) -> PendingLookup<'a, DnsAnswer<(u16, String)>> {
         self.failed(domain)
     }
 
-    fn addresses<'a>(&'a self, host: &'a str) -> Pending<'a, DnsAnswer<IpAddr>> {
+    fn addresses<'a>(&'a self, host: &'a str) -> PendingLookup<'a, DnsAnswer<IpAddr>> {
         self.failed(host)
     }
 
-    fn certificates<'a>(&'a self, name: &'a str) -> Pending<'a, DnsAnswer<Tlsa>> {
+    fn certificates<'a>(&'a self, name: &'a str) -> PendingLookup<'a, DnsAnswer<Tlsa>> {
         self.failed(name)
     }
 
-    fn texts<'a>(&'a self, name: &'a str) -> Pending<'a, DnsAnswer<String>> {
+    fn texts<'a>(&'a self, name: &'a str) -> PendingLookup<'a, DnsAnswer<String>> {
         self.failed(name)
     }
 }
@@ -54,7 +54,7 @@ impl FixedZone {
         &self,
         name: &str,
         records: &HashMap<String, Vec<T>>,
-    ) -> Pending<'a, DnsAnswer<T>> {
+    ) -> PendingLookup<'a, DnsAnswer<T>> {
         let is_secure = self.is_secure;
         let exists = self.exchangers.contains_key(name) || self.addresses.contains_key(name);
         Box::pin(ready(match records.get(name) {
@@ -69,19 +69,19 @@ impl FixedZone {
 }
 
 impl Resolver for FixedZone {
-    fn exchangers<'a>(&'a self, domain: &'a str) -> Pending<'a, DnsAnswer<(u16, String)>> {
+    fn exchangers<'a>(&'a self, domain: &'a str) -> PendingLookup<'a, DnsAnswer<(u16, String)>> {
         self.look_up(domain, &self.exchangers)
     }
 
-    fn addresses<'a>(&'a self, host: &'a str) -> Pending<'a, DnsAnswer<IpAddr>> {
+    fn addresses<'a>(&'a self, host: &'a str) -> PendingLookup<'a, DnsAnswer<IpAddr>> {
         self.look_up(host, &self.addresses)
     }
 
-    fn certificates<'a>(&'a self, name: &'a str) -> Pending<'a, DnsAnswer<Tlsa>> {
+    fn certificates<'a>(&'a self, name: &'a str) -> PendingLookup<'a, DnsAnswer<Tlsa>> {
         self.look_up(name, &self.certificates)
     }
 
-    fn texts<'a>(&'a self, name: &'a str) -> Pending<'a, DnsAnswer<String>> {
+    fn texts<'a>(&'a self, name: &'a str) -> PendingLookup<'a, DnsAnswer<String>> {
         self.look_up(name, &self.texts)
     }
 }

@@ -7,7 +7,8 @@ use super::{
 use crate::{
     body::BodyHashes,
     dkim::{
-        DkimResult, Failure, Keys, add_relaxed, check_signature, verify_hash, without_signature,
+        DkimResult, Keys, SignatureFailure, add_relaxed, check_signature, verify_hash,
+        without_signature,
     },
     header::{Field, HeaderSection},
 };
@@ -80,7 +81,9 @@ pub fn verify(
             verified.is_given_up = sets.iter().any(|set| set.sealed.verdict == SealVerdict::Fail);
             validate(header, sets, bodies, keys, now)
         }
-        Err(reason) => Err(Failure { result: DkimResult::PermError, reason: reason.clone() }),
+        Err(reason) => {
+            Err(SignatureFailure { result: DkimResult::PermError, reason: reason.clone() })
+        }
     };
     match (outcome, &chain.sets) {
         (Ok(()), Ok(sets)) => {
@@ -105,13 +108,13 @@ fn validate(
     bodies: &BodyHashes,
     keys: &Keys,
     now: Timestamp,
-) -> Result<(), Failure> {
+) -> Result<(), SignatureFailure> {
     if sets.iter().any(|set| set.sealed.verdict == SealVerdict::Fail) {
         let reason = "a sealer found the chain broken".into();
-        return Err(Failure { result: DkimResult::Fail, reason });
+        return Err(SignatureFailure { result: DkimResult::Fail, reason });
     }
     let Some(newest) = sets.last() else { return Ok(()) };
-    let of = |number: usize, what: &str, failure: Failure| Failure {
+    let of = |number: usize, what: &str, failure: SignatureFailure| SignatureFailure {
         reason: format!("{what} {number}: {}", failure.reason).into(),
         ..failure
     };

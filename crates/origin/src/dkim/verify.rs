@@ -80,7 +80,7 @@ pub struct FoundSignature {
 
 /// Why a signature did not pass.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Failure {
+pub(crate) struct SignatureFailure {
     pub(crate) result: DkimResult,
     pub(crate) reason: Cow<'static, str>,
 }
@@ -134,11 +134,11 @@ pub fn verify(
     verified.collect()
 }
 
-fn failure(result: DkimResult, reason: impl Into<Cow<'static, str>>) -> Failure {
-    Failure { result, reason: reason.into() }
+fn failure(result: DkimResult, reason: impl Into<Cow<'static, str>>) -> SignatureFailure {
+    SignatureFailure { result, reason: reason.into() }
 }
 
-fn unreadable(error: SignatureError) -> Failure {
+fn unreadable(error: SignatureError) -> SignatureFailure {
     let result = match error {
         // RFC 8601 §2.7.1: "such as a required header field being absent".
         SignatureError::FromUnsigned => DkimResult::PermError,
@@ -167,7 +167,7 @@ pub(crate) fn check_signature(
     bodies: &BodyHashes,
     keys: &Keys,
     now: Timestamp,
-) -> Result<Cow<'static, str>, Failure> {
+) -> Result<Cow<'static, str>, SignatureFailure> {
     use DkimResult::{Fail, PermError, Policy, TempError};
     if header.is_too_large() {
         return Err(failure(Policy, "the header section is too large to be verified"));
@@ -200,7 +200,7 @@ pub(crate) fn check_signature(
     Ok(if key.is_testing { "the domain is testing" } else { "" }.into())
 }
 
-fn find_key<'a>(keys: &'a Keys, name: &str) -> Result<&'a DkimKey, Failure> {
+fn find_key<'a>(keys: &'a Keys, name: &str) -> Result<&'a DkimKey, SignatureFailure> {
     keys.get(name).map_err(|error| match error {
         KeyLookupError::Key(error) => failure(DkimResult::PermError, error.to_string()),
         KeyLookupError::Temporary => {
@@ -216,7 +216,7 @@ pub(crate) fn verify_hash(
     algorithm: Algorithm,
     hash: &Digest,
     signature: &[u8],
-) -> Result<(), Failure> {
+) -> Result<(), SignatureFailure> {
     if algorithm == Algorithm::RsaSha1 {
         return Err(failure(DkimResult::Policy, "SHA-1 proves nothing any more"));
     }
@@ -228,7 +228,7 @@ fn check_hash(
     algorithm: Algorithm,
     hash: &Digest,
     signature: &[u8],
-) -> Result<(), Failure> {
+) -> Result<(), SignatureFailure> {
     let mismatch = match key.verify(algorithm, hash, signature) {
         None => return Err(failure(DkimResult::PermError, "the key is for another algorithm")),
         Some(Ok(())) => return Ok(()),
@@ -252,7 +252,7 @@ fn check_hash(
 }
 
 /// Whether a signature is worth to be verified.
-fn check_policy(signature: &Signature, now: Timestamp) -> Result<(), Failure> {
+fn check_policy(signature: &Signature, now: Timestamp) -> Result<(), SignatureFailure> {
     use DkimResult::Policy;
     let now = u64::try_from(now.as_second()).unwrap_or(0);
     // RFC 8301 §3.1.

@@ -3,7 +3,7 @@
 
 use super::{
     Client,
-    question::{Login, Request, Response},
+    question::{LoginChoice, Pop3Request, SaslResponse},
 };
 use posta_mail::AnswerTo;
 
@@ -13,9 +13,9 @@ pub struct Answer(pub(super) Answered);
 
 #[derive(Debug)]
 pub(super) enum Answered {
-    Login(Mechanisms, Login),
-    Response(Mechanisms, Response),
-    Request(Request),
+    Login(Mechanisms, LoginChoice),
+    Response(Mechanisms, SaslResponse),
+    Request(Pop3Request),
     Heard,
 }
 
@@ -23,7 +23,7 @@ pub(super) enum Answered {
 #[derive(Debug)]
 pub struct Mechanisms(pub(super) Vec<String>);
 
-impl AnswerTo<Client> for Login {
+impl AnswerTo<Client> for LoginChoice {
     type Asked = Mechanisms;
 
     fn to(self, left: Mechanisms) -> Answer {
@@ -31,7 +31,7 @@ impl AnswerTo<Client> for Login {
     }
 }
 
-impl AnswerTo<Client> for Response {
+impl AnswerTo<Client> for SaslResponse {
     type Asked = Mechanisms;
 
     fn to(self, left: Mechanisms) -> Answer {
@@ -39,7 +39,7 @@ impl AnswerTo<Client> for Response {
     }
 }
 
-impl AnswerTo<Client> for Request {
+impl AnswerTo<Client> for Pop3Request {
     type Asked = ();
 
     fn to(self, (): ()) -> Answer {

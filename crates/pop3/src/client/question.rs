@@ -18,11 +18,11 @@ pub struct Options {
 }
 
 /// Takes the answer to a [`Question`].
-pub type Ticket<A> = posta_mail::Ticket<Client, A>;
+pub type Ticket<A> = posta_mail::EngineTicket<Client, A>;
 
 /// What the client asks. Each question comes with the ticket that takes its answer.
 ///
-/// Those that a [`Request`] answers ask what to do next, and carry what the request before brought: an
+/// Those that a [`Pop3Request`] answers ask what to do next, and carry what the request before brought: an
 /// error is the server's refusal, in its words.
 #[derive(Debug)]
 pub enum Question {
@@ -33,26 +33,26 @@ pub enum Question {
         /// The words with which it refused the last one.
         refused: Option<String>,
         /// Takes the choice.
-        ticket: Ticket<Login>,
+        ticket: Ticket<LoginChoice>,
     },
     /// What to respond to this challenge.
-    Challenge(Vec<u8>, Ticket<Response>),
+    Challenge(Vec<u8>, Ticket<SaslResponse>),
     /// The login is good.
-    LoggedIn(Ticket<Request>),
-    /// What [`Request::Stat`] brought.
-    Status(Result<Status, String>, Ticket<Request>),
-    /// What [`Request::List`] brought: message numbers and octets.
-    Sizes(Result<Vec<(u32, u64)>, String>, Ticket<Request>),
-    /// What [`Request::Uidl`] brought: message numbers and unique-ids.
-    UniqueIds(Result<UniqueIds, String>, Ticket<Request>),
-    /// What [`Request::Retr`] or [`Request::Top`] brought, all of which came before as
+    LoggedIn(Ticket<Pop3Request>),
+    /// What [`Pop3Request::Stat`] brought.
+    Status(Result<Status, String>, Ticket<Pop3Request>),
+    /// What [`Pop3Request::List`] brought: message numbers and octets.
+    Sizes(Result<Vec<(u32, u64)>, String>, Ticket<Pop3Request>),
+    /// What [`Pop3Request::Uidl`] brought: message numbers and unique-ids.
+    UniqueIds(Result<UniqueIds, String>, Ticket<Pop3Request>),
+    /// What [`Pop3Request::Retr`] or [`Pop3Request::Top`] brought, all of which came before as
     /// [`Step::Content`](posta_mail::Step::Content).
-    Retrieved(Result<(), String>, Ticket<Request>),
-    /// Whether [`Request::Dele`] marked the message.
-    Deleted(Result<(), String>, Ticket<Request>),
-    /// What [`Request::Noop`] or [`Request::Rset`] brought.
-    Done(Result<(), String>, Ticket<Request>),
-    /// The server's answer to [`Request::Quit`]: whether the marked messages are removed. The session
+    Retrieved(Result<(), String>, Ticket<Pop3Request>),
+    /// Whether [`Pop3Request::Dele`] marked the message.
+    Deleted(Result<(), String>, Ticket<Pop3Request>),
+    /// What [`Pop3Request::Noop`] or [`Pop3Request::Rset`] brought.
+    Done(Result<(), String>, Ticket<Pop3Request>),
+    /// The server's answer to [`Pop3Request::Quit`]: whether the marked messages are removed. The session
     /// ends.
     Quit(Result<(), String>, Ticket<()>),
     /// The session is of no use, and ends.
@@ -61,7 +61,7 @@ pub enum Question {
 
 /// How to log in.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Login {
+pub enum LoginChoice {
     /// With USER and PASS.
     User,
     /// With AUTH, by this mechanism.
@@ -69,11 +69,11 @@ pub enum Login {
 }
 
 /// What to respond to a challenge; none to give up.
-pub type Response = Option<Vec<u8>>;
+pub type SaslResponse = Option<Vec<u8>>;
 
 /// What to do next. Message numbers count from 1.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Request {
+pub enum Pop3Request {
     /// STAT: asks for the number of messages and octets.
     Stat,
     /// LIST: asks for each message's octets.

@@ -3,9 +3,9 @@
 
 use super::{
     Reading, Server,
-    question::{Authentication, Login, Piece, Standing, Update},
+    question::{Authentication, LoginOutcome, MessagePiece, Standing, Update},
 };
-use crate::{command::Command, maildrop::Maildrop};
+use crate::{command::Pop3Command, maildrop::Maildrop};
 use posta_mail::AnswerTo;
 
 /// An answer to a [`Question`](super::Question), as its ticket made it.
@@ -14,12 +14,12 @@ pub struct Answer<M>(pub(super) Answered<M>);
 
 #[derive(Debug)]
 pub(super) enum Answered<M> {
-    Login(Login<M>),
+    Login(LoginOutcome<M>),
     Authentication(Authentication<M>),
     BrokenOff(BrokenOff),
     /// With the command that was read before the question.
-    Standing(Command, Standing),
-    Piece(Reading, Piece),
+    Standing(Pop3Command, Standing),
+    Piece(Reading, MessagePiece),
     Update(Marked, Update),
 }
 
@@ -31,7 +31,7 @@ pub struct BrokenOff(pub(super) &'static str);
 #[derive(Debug)]
 pub struct Marked(pub(super) usize);
 
-impl<M: Maildrop> AnswerTo<Server<M>> for Login<M> {
+impl<M: Maildrop> AnswerTo<Server<M>> for LoginOutcome<M> {
     type Asked = ();
 
     fn to(self, (): ()) -> Answer<M> {
@@ -56,14 +56,14 @@ impl<M: Maildrop> AnswerTo<Server<M>> for () {
 }
 
 impl<M: Maildrop> AnswerTo<Server<M>> for Standing {
-    type Asked = Command;
+    type Asked = Pop3Command;
 
-    fn to(self, command: Command) -> Answer<M> {
+    fn to(self, command: Pop3Command) -> Answer<M> {
         Answer(Answered::Standing(command, self))
     }
 }
 
-impl<M: Maildrop> AnswerTo<Server<M>> for Piece {
+impl<M: Maildrop> AnswerTo<Server<M>> for MessagePiece {
     type Asked = Reading;
 
     fn to(self, reading: Reading) -> Answer<M> {

@@ -4,7 +4,7 @@ use super::{
     Authentication, BrokenOff, Denial, Maildrop, Question, Server, Session, State, Taken, Ticket,
     coded, err, ok,
 };
-use crate::{command::Command, view::View};
+use crate::{command::Pop3Command, view::View};
 use posta_mail::{
     Step,
     sasl::{self, Exchange, NoResponse, Progress},
@@ -37,49 +37,51 @@ impl<M: Maildrop> Server<M> {
         }
     }
 
-    pub(super) fn authorization(&mut self, command: Command, output: &mut Vec<u8>) -> Taken<M> {
+    pub(super) fn authorization(&mut self, command: Pop3Command, output: &mut Vec<u8>) -> Taken<M> {
         let (words, may_login) = (self.words(), self.may_login());
         let Session::Authorization { name } = &mut self.session else { return None };
         match command {
-            Command::Stls if self.secured => return self.bad_command(words.tls_on, output),
-            Command::Stls if self.profile.stls => {
+            Pop3Command::Stls if self.secured => return self.bad_command(words.tls_on, output),
+            Pop3Command::Stls if self.profile.stls => {
                 ok(words.go_ahead, output);
                 return Some(Step::StartTls);
             }
-            Command::Stls => return self.bad_command(words.no_tls, output),
-            Command::User(_) | Command::Pass(_) if !may_login => err(words.needs_tls, output),
-            Command::User(given) => {
+            Pop3Command::Stls => return self.bad_command(words.no_tls, output),
+            Pop3Command::User(_) | Pop3Command::Pass(_) if !may_login => {
+                err(words.needs_tls, output)
+            }
+            Pop3Command::User(given) => {
                 // The same answer whether the name exists or not (RFC 1939 §13).
                 *name = Some(given);
                 ok(words.password_please, output);
             }
-            Command::Pass(password) => {
+            Pop3Command::Pass(password) => {
                 let Some(name) = name.take() else {
                     return self.bad_command(words.user_first, output);
                 };
                 let ticket = Ticket::new(());
                 return Some(self.ask(Question::Login { name, password, ticket }));
             }
-            Command::Apop(name, digest) => match self.challenge.clone() {
+            Pop3Command::Apop(name, digest) => match self.challenge.clone() {
                 Some(challenge) => {
                     let (challenge, ticket) = (challenge.into_string(), Ticket::new(()));
                     return Some(self.ask(Question::Apop { name, challenge, digest, ticket }));
                 }
                 None => return self.bad_command(words.no_apop, output),
             },
-            Command::Auth(None, _) => {
+            Pop3Command::Auth(None, _) => {
                 ok(words.mechanisms, output);
                 for mechanism in self.mechanisms() {
                     let _ = write!(output, "{mechanism}\r\n");
                 }
                 output.extend_from_slice(b".\r\n");
             }
-            Command::Auth(Some(_), _) if !may_login => err(words.needs_tls, output),
-            Command::Auth(Some(mechanism), initial) => {
+            Pop3Command::Auth(Some(_), _) if !may_login => err(words.needs_tls, output),
+            Pop3Command::Auth(Some(mechanism), initial) => {
                 return self.auth(mechanism, initial.as_deref(), output);
             }
             // Names and passwords are taken as UTF-8 in any case, and messages are sent as they are.
-            Command::Utf8 => ok(words.utf8, output),
+            Pop3Command::Utf8 => ok(words.utf8, output),
             _ => return self.bad_command(words.login_first, output),
         }
         None

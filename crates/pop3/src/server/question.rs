@@ -6,7 +6,7 @@ use bytes::Bytes;
 use posta_mail::{Secret, sasl};
 
 /// Takes the answer to a [`Question`].
-pub type Ticket<M, A> = posta_mail::Ticket<Server<M>, A>;
+pub type Ticket<M, A> = posta_mail::EngineTicket<Server<M>, A>;
 
 /// What only the outside can decide or supply. Each question comes with the ticket that takes its answer.
 #[derive(Debug)]
@@ -18,7 +18,7 @@ pub enum Question<M: Maildrop> {
         /// The password, as the client gave it.
         password: Secret,
         /// Takes the maildrop.
-        ticket: Ticket<M, Login<M>>,
+        ticket: Ticket<M, LoginOutcome<M>>,
     },
     /// APOP: open the maildrop of this user, who proves to know the password by a digest (RFC 1939 §7).
     Apop {
@@ -29,7 +29,7 @@ pub enum Question<M: Maildrop> {
         /// What the client says is MD5 of the challenge and the shared secret.
         digest: [u8; 16],
         /// Takes the maildrop.
-        ticket: Ticket<M, Login<M>>,
+        ticket: Ticket<M, LoginOutcome<M>>,
     },
     /// AUTH (RFC 5034): open the maildrop of whoever this exchange proves the user to be.
     Authenticate(sasl::Exchange, Ticket<M, Authentication<M>>),
@@ -50,14 +50,14 @@ pub enum Question<M: Maildrop> {
         /// Whether all of the message is wanted: for RETR, not for TOP.
         whole: bool,
         /// Takes the octets.
-        ticket: Ticket<M, Piece>,
+        ticket: Ticket<M, MessagePiece>,
     },
     /// Remove the messages that are marked, all or none.
     Update(Marks, Ticket<M, Update>),
 }
 
 /// The maildrop, or why the login is denied.
-pub type Login<M> = Result<M, Denial>;
+pub type LoginOutcome<M> = Result<M, Denial>;
 
 /// How an authentication goes on, with the maildrop at its end, or why it is denied.
 pub type Authentication<M> = Result<sasl::Progress<M>, Denial>;
@@ -66,7 +66,7 @@ pub type Authentication<M> = Result<sasl::Progress<M>, Denial>;
 pub type Standing = Result<(), Lapse>;
 
 /// A piece of a message.
-pub type Piece = Result<Bytes, Unreadable>;
+pub type MessagePiece = Result<Bytes, Unreadable>;
 
 /// Whether the messages are removed.
 pub type Update = Result<(), NotRemoved>;

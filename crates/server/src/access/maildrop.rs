@@ -156,14 +156,19 @@ impl PopHost {
     }
 
     /// USER and PASS.
-    async fn login(&mut self, name: &str, password: &Secret) -> pop3::Login<View> {
+    async fn login(&mut self, name: &str, password: &Secret) -> pop3::LoginOutcome<View> {
         let (authenticator, client) = (self.maildrops.authenticator.clone(), self.client);
         let login = Box::pin(authenticator.login(client, name, password));
         let outcome = authenticator.attempt(client, login).await;
         self.outcome("USER", name, outcome).await
     }
 
-    async fn apop(&mut self, name: &str, challenge: &str, digest: &[u8; 16]) -> pop3::Login<View> {
+    async fn apop(
+        &mut self,
+        name: &str,
+        challenge: &str,
+        digest: &[u8; 16],
+    ) -> pop3::LoginOutcome<View> {
         let (authenticator, client) = (self.maildrops.authenticator.clone(), self.client);
         let login = authenticator.login_with_digest(client, name, challenge, digest);
         let outcome = authenticator.attempt(client, Box::pin(login)).await;
@@ -193,7 +198,7 @@ impl PopHost {
         command: &'static str,
         name: &str,
         outcome: Result<Principal, LoginError>,
-    ) -> pop3::Login<View> {
+    ) -> pop3::LoginOutcome<View> {
         match outcome {
             Ok(account) => {
                 let denied = Denied::new(account.address.as_str(), "the password is right");
@@ -251,7 +256,7 @@ impl PopHost {
         Err(lapse)
     }
 
-    async fn read(&mut self, index: usize, offset: u64, whole: bool) -> pop3::Piece {
+    async fn read(&mut self, index: usize, offset: u64, whole: bool) -> pop3::MessagePiece {
         let opened = self.opened.as_mut().ok_or(Unreadable::ForNow)?;
         // A large message may take hours, and breaks off when the login ends.
         if !matches!(opened.account.is_current(&*self.maildrops.store).await, Ok(true)) {

@@ -22,7 +22,7 @@ use crate::{
         Relay, RelaySettings,
         trust::mta_sts::{Policies, Policy},
     },
-    settings::{Kind, ListenerSettings, Settings, TlsMode},
+    settings::{ListenerKind, ListenerSettings, Settings, TlsMode},
 };
 use posta_net::{dial::Dialer, driver::Driver, https::HttpsClient, tls::server::Tls};
 use posta_pop3::server::Profile as Pop3Profile;
@@ -81,7 +81,7 @@ impl Services {
     }
 
     /// Returns the same for sessions that begin under other settings. What was bound, opened or shared out
-    /// at the start stays as it is: [`crate::assembly::Server::reload`] names it.
+    /// at the start stays as it is: [`crate::assembly::MailServer::reload`] names it.
     pub(crate) fn under(&self, settings: Settings) -> Self {
         let old = self.settings.clone();
         let Settings { hostname, memory, oauth, listeners, tls, control, .. } = old;
@@ -114,11 +114,11 @@ impl Services {
         let by_command = listener.tls == TlsMode::StartTls;
         let pop3 = &self.settings.pop3;
         let protocol = match listener.kind {
-            Kind::Smtp => self.smtp(SmtpService::Smtp, by_command, tls),
-            Kind::Submission => self.smtp(SmtpService::Submission, by_command, tls),
-            Kind::Lmtp => self.smtp(SmtpService::Lmtp, by_command, tls),
-            Kind::Web => Protocol::Web(Arc::new(self.policy())),
-            Kind::Pop3 => Protocol::Pop3 {
+            ListenerKind::Smtp => self.smtp(SmtpService::Smtp, by_command, tls),
+            ListenerKind::Submission => self.smtp(SmtpService::Submission, by_command, tls),
+            ListenerKind::Lmtp => self.smtp(SmtpService::Lmtp, by_command, tls),
+            ListenerKind::Web => Protocol::Web(Arc::new(self.policy())),
+            ListenerKind::Pop3 => Protocol::Pop3 {
                 profile: Arc::new(Pop3Profile {
                     hostname: self.settings.hostname.to_string(),
                     stls: by_command,

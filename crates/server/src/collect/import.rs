@@ -14,7 +14,7 @@ mod lists;
 
 pub use folders::Folders;
 
-use crate::collect::{Destination, StoreDestination, derived, plain_files::Directory};
+use crate::collect::{Destination, StoreDestination, derived, plain_files::OpenDirectory};
 use folders::{WITH_MESSAGES, is_set_aside, name_of};
 use lists::{UniqueIds, split_flags};
 use posta_mail::id::is_unique_id;
@@ -104,7 +104,7 @@ enum Named {
 /// A folder's open directories and what may be messages in them, in the order in which they come.
 #[derive(Debug, Default)]
 struct Listing {
-    directories: Arc<[Option<Directory>; 2]>,
+    directories: Arc<[Option<OpenDirectory>; 2]>,
     found: Vec<Found>,
     thrown_away: usize,
     hidden: Vec<String>,
@@ -121,7 +121,7 @@ pub async fn maildir(
 ) -> io::Result<Imported> {
     let (path, list) = (import.maildir.to_owned(), import.unique_ids.map(Path::to_owned));
     let opened = off_thread(move || {
-        let maildir = Directory::open(&path).map_err(|error| named(error, &path))?;
+        let maildir = OpenDirectory::open(&path).map_err(|error| named(error, &path))?;
         let unique_ids = UniqueIds::read(&path, &maildir, list.as_deref())?;
         let walk = folders::walk(&maildir);
         let inbox = look(&maildir, &[], &unique_ids).map_err(|error| {
@@ -167,7 +167,7 @@ pub async fn maildir(
 
 /// An import in progress.
 struct Run<'d> {
-    maildir: Arc<Directory>,
+    maildir: Arc<OpenDirectory>,
     unique_ids: Arc<UniqueIds>,
     /// Unique-ids of what is in the mailbox.
     known: HashSet<String>,
@@ -266,7 +266,11 @@ async fn off_thread<T: Send + 'static>(
 ///
 /// # Errors
 /// When one cannot be read: the error begins with its name.
-fn look(maildir: &Directory, folder: &[OsString], unique_ids: &UniqueIds) -> io::Result<Listing> {
+fn look(
+    maildir: &OpenDirectory,
+    folder: &[OsString],
+    unique_ids: &UniqueIds,
+) -> io::Result<Listing> {
     let opened = folders::open(maildir, folder)?;
     let mut directories = [None, None];
     let mut listing = Listing::default();
@@ -443,7 +447,7 @@ mod tests {
         let store = Arc::new(MemoryStore::new());
         let mut destination = mailbox(&store).await;
         let mut run = Run {
-            maildir: Arc::new(Directory::open(place.path()).unwrap()),
+            maildir: Arc::new(OpenDirectory::open(place.path()).unwrap()),
             unique_ids: Arc::default(),
             known: HashSet::new(),
             destination: &mut destination,

@@ -3,7 +3,7 @@
 //! This server and root run with more rights than the owner of a Maildir. A link in it would have
 //! them read `/etc/passwd` as mail, or write mail over another file; a FIFO would have them wait for
 //! ever; a device may do anything. What is opened here is a regular file, and the place that was
-//! named: the last name of a path is never followed elsewhere, names below a [`Directory`] are looked
+//! named: the last name of a path is never followed elsewhere, names below a [`OpenDirectory`] are looked
 //! up in the directory itself and not by its path, and the kind is that of the file that was opened,
 //! not of what had its name a moment before. The directories above the named path are trusted.
 //!
@@ -94,7 +94,7 @@ fn refused(words: &str) -> io::Error {
 
 /// What a name in a directory stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum FileKind {
     /// A directory.
     Directory,
     /// A symbolic link to a directory.
@@ -105,9 +105,9 @@ pub enum Kind {
 
 /// A directory, by itself and not by its path: nobody can put another in its place.
 #[derive(Debug)]
-pub struct Directory(OwnedFd);
+pub struct OpenDirectory(OwnedFd);
 
-impl Directory {
+impl OpenDirectory {
     /// Opens a directory.
     ///
     /// # Errors
@@ -137,15 +137,15 @@ impl Directory {
     ///
     /// # Errors
     /// When there is no such name, or it cannot be looked at.
-    pub fn kind(&self, name: &OsStr) -> io::Result<Kind> {
+    pub fn kind(&self, name: &OsStr) -> io::Result<FileKind> {
         let kind =
             |flags| statat(&self.0, name, flags).map(|it| FileType::from_raw_mode(it.st_mode));
         Ok(match kind(AtFlags::SYMLINK_NOFOLLOW)? {
-            FileType::Directory => Kind::Directory,
+            FileType::Directory => FileKind::Directory,
             FileType::Symlink if kind(AtFlags::empty()) == Ok(FileType::Directory) => {
-                Kind::LinkToDirectory
+                FileKind::LinkToDirectory
             }
-            _ => Kind::Other,
+            _ => FileKind::Other,
         })
     }
 
@@ -245,7 +245,7 @@ mod tests {
         symlink(at("directory"), at("way")).unwrap();
         mknodat(CWD, at("fifo"), FileType::Fifo, FILE, 0).unwrap();
         let _socket = UnixListener::bind(at("socket")).unwrap();
-        let directory = Directory::open(place.path()).unwrap();
+        let directory = OpenDirectory::open(place.path()).unwrap();
         for name in ["directory", "link", "dangling", "way", "fifo", "socket"] {
             let opened = [
                 open(&at(name)),

@@ -9,7 +9,7 @@ use posta_net::{
 };
 use posta_pop3::{
     UniqueIds,
-    client::{self as pop3, Request},
+    client::{self as pop3, Pop3Request},
 };
 use posta_store::{Keep, Login, LoginTls};
 use std::{
@@ -114,29 +114,29 @@ impl<'v, D: Destination> Session<'v, D> {
     }
 
     /// The strongest mechanism of those offered. A password in plaintext is for those who chose it.
-    fn log_in(&mut self, offered: &[String]) -> pop3::Login {
+    fn log_in(&mut self, offered: &[String]) -> pop3::LoginChoice {
         let credentials = (self.login.user.as_str(), self.password);
         let clock = &*self.means.clock;
         let begun = self.connection.begin_login(offered, credentials, Plaintext::ToAnyone, clock);
-        begun.map_or(pop3::Login::User, pop3::Login::Auth)
+        begun.map_or(pop3::LoginChoice::User, pop3::LoginChoice::Auth)
     }
 
-    async fn logged_in(&mut self) -> Result<Request, CollectError> {
+    async fn logged_in(&mut self) -> Result<Pop3Request, CollectError> {
         if !self.connection.is_trusted() {
             return Err(CollectError::Impostor);
         }
         self.is_logged_in = true;
         if self.is_for_login {
-            return Ok(Request::Quit);
+            return Ok(Pop3Request::Quit);
         }
         self.known = self.destination.known().await.map_err(CollectError::Destination)?;
-        Ok(Request::Uidl)
+        Ok(Pop3Request::Uidl)
     }
 
     async fn unique_ids(
         &mut self,
         ids: Result<UniqueIds, String>,
-    ) -> Result<Request, CollectError> {
+    ) -> Result<Pop3Request, CollectError> {
         match ids {
             Ok(ids) if ids.len() >= MANY => {
                 let compare = spawn_blocking(|| Listed::with_unique_ids(ids));
@@ -145,18 +145,21 @@ impl<'v, D: Destination> Session<'v, D> {
             }
             Ok(ids) => self.choose(Listed::with_unique_ids(ids)).await,
             Err(_) if self.needs_names() => Err(CollectError::NoUniqueIds),
-            Err(_) => Ok(Request::Stat),
+            Err(_) => Ok(Pop3Request::Stat),
         }
     }
 
-    async fn sizes(&mut self, sizes: &[(u32, u64)]) -> Result<Request, CollectError> {
+    async fn sizes(&mut self, sizes: &[(u32, u64)]) -> Result<Pop3Request, CollectError> {
         self.listed.limit(sizes, self.means.message_size);
         self.tell_what_stays();
         self.destination.expect(self.wanted());
         self.fetch().await
     }
 
-    async fn retrieved(&mut self, retrieved: Result<(), String>) -> Result<Request, CollectError> {
+    async fn retrieved(
+        &mut self,
+        retrieved: Result<(), String>,
+    ) -> Result<Pop3Request, CollectError> {
         if let Err(words) = retrieved {
             // The others may come all the same.
             self.brought.refused += 1;
@@ -179,7 +182,7 @@ impl<'v, D: Destination> Session<'v, D> {
         self.fetch().await
     }
 
-    async fn deleted(&mut self, deleted: Result<(), String>) -> Request {
+    async fn deleted(&mut self, deleted: Result<(), String>) -> Pop3Request {
         if deleted.is_ok() {
             self.listed.marked(self.current);
         }
@@ -187,15 +190,15 @@ impl<'v, D: Destination> Session<'v, D> {
     }
 
     /// What is sent next: after an error nothing of what was marked may be removed by QUIT.
-    fn request(&mut self, next: Result<Request, CollectError>) -> Request {
+    fn request(&mut self, next: Result<Pop3Request, CollectError>) -> Pop3Request {
         next.unwrap_or_else(|error| {
             self.ended = Some(Err(error));
-            Request::Rset
+            Pop3Request::Rset
         })
     }
 
     /// Begins to fetch what is not known, if there is anything.
-    async fn choose(&mut self, listed: Listed) -> Result<Request, CollectError> {
+    async fn choose(&mut self, listed: Listed) -> Result<Pop3Request, CollectError> {
         self.listed = listed;
         for index in 0..self.listed.len() {
             look_up(index).await;
@@ -207,7 +210,7 @@ impl<'v, D: Destination> Session<'v, D> {
             self.tell_what_stays();
             return self.fetch().await;
         }
-        Ok(Request::List)
+        Ok(Pop3Request::List)
     }
 
     /// Returns how many messages are to be fetched.
@@ -255,7 +258,7 @@ impl<'v, D: Destination> Session<'v, D> {
         }
     }
 
-    async fn fetch(&mut self) -> Result<Request, CollectError> {
+    async fn fetch(&mut self) -> Result<Pop3Request, CollectError> {
         while self.next < self.listed.len() {
             let index = self.next;
             self.next += 1;
@@ -271,7 +274,7 @@ impl<'v, D: Destination> Session<'v, D> {
             begun.map_err(CollectError::Destination)?;
             self.octets = 0;
             self.current = index;
-            return Ok(Request::Retr(self.listed.number(index)));
+            return Ok(Pop3Request::Retr(self.listed.number(index)));
         }
         self.make_safe().await?;
         self.next = 0;
@@ -292,17 +295,17 @@ impl<'v, D: Destination> Session<'v, D> {
         self.listed.is_fetched(index) && days == 0 || since.is_some_and(is_due)
     }
 
-    async fn mark(&mut self) -> Request {
+    async fn mark(&mut self) -> Pop3Request {
         while self.next < self.listed.len() {
             let index = self.next;
             look_up(index).await;
             self.next += 1;
             if self.is_doomed(index) {
                 self.current = index;
-                return Request::Dele(self.listed.number(index));
+                return Pop3Request::Dele(self.listed.number(index));
             }
         }
-        Request::Quit
+        Pop3Request::Quit
     }
 
     async fn make_safe(&mut self) -> Result<(), CollectError> {
@@ -384,7 +387,7 @@ impl<D: Destination> Host<pop3::Client> for Session<'_, D> {
             }
             pop3::Question::Deleted(deleted, ticket) => (Ok(self.deleted(deleted).await), ticket),
             // Nothing is marked any more, after an error.
-            pop3::Question::Done(_, ticket) => (Ok(Request::Quit), ticket),
+            pop3::Question::Done(_, ticket) => (Ok(Pop3Request::Quit), ticket),
             pop3::Question::Quit(said, ticket) => {
                 if self.ended.is_none() {
                     self.ended = Some(match said {

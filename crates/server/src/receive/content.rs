@@ -38,12 +38,12 @@ const PACE: (Duration, usize) = (Duration::from_secs(2), FREE);
 
 /// Why content could not be kept.
 #[derive(Debug)]
-pub(crate) enum Failure {
+pub(crate) enum ContentFailure {
     Store(StoreError),
     Crowded,
 }
 
-impl Failure {
+impl ContentFailure {
     /// The reply to the end of the data.
     pub(crate) fn reply(&self) -> Reply {
         match self {
@@ -79,7 +79,7 @@ pub(crate) struct Incoming {
     pub(crate) chunks: u32,
     /// What it does not have yet.
     pub(crate) rest: Vec<u8>,
-    pub(crate) failure: Option<Failure>,
+    pub(crate) failure: Option<ContentFailure>,
     owner: MemoryOwner,
     /// Its part of the budget, while it has one.
     share: Option<Holding>,
@@ -201,7 +201,7 @@ impl Incoming {
                 self.write_chunks(store).await;
                 self.write_piece(store).await;
             }
-            Err(Crowded) => self.fail(Failure::Crowded),
+            Err(Crowded) => self.fail(ContentFailure::Crowded),
         }
         self.share = None;
         self.pace = None;
@@ -221,7 +221,7 @@ impl Incoming {
         if self.aside.pieces > 0 {
             match budget.writing(self.owner).await {
                 Ok(permit) => turn = Some(permit),
-                Err(Crowded) => self.fail(Failure::Crowded),
+                Err(Crowded) => self.fail(ContentFailure::Crowded),
             }
             self.take_back(store).await;
         }
@@ -308,7 +308,7 @@ impl Incoming {
                     self.chunks += 1;
                     self.rest.drain(..CHUNK);
                 }
-                Err(error) => self.fail(Failure::Store(error)),
+                Err(error) => self.fail(ContentFailure::Store(error)),
             }
             // What the store takes is not the sender's time.
             self.pace = None;
@@ -325,7 +325,7 @@ impl Incoming {
                 self.aside.octets += self.rest.len();
                 self.rest = Vec::new();
             }
-            Err(error) => self.fail(Failure::Store(error)),
+            Err(error) => self.fail(ContentFailure::Store(error)),
         }
     }
 
@@ -340,7 +340,7 @@ impl Incoming {
                 self.rest = whole;
                 (self.aside.pieces, self.aside.octets) = (0, 0);
             }
-            Err(error) => self.fail(Failure::Store(error)),
+            Err(error) => self.fail(ContentFailure::Store(error)),
         }
     }
 
@@ -359,7 +359,7 @@ impl Incoming {
     }
 
     /// Keeps nothing any more, and takes nothing: the client hears of it at the end.
-    fn fail(&mut self, failure: Failure) {
+    fn fail(&mut self, failure: ContentFailure) {
         self.failure = Some(failure);
         self.rest = Vec::new();
         self.share = None;

@@ -286,9 +286,9 @@ impl SmtpHost {
         reply
     }
 
-    async fn recipient(&mut self, named: smtp::Recipient) -> smtp::Verdict {
+    async fn recipient(&mut self, named: smtp::EnvelopeRecipient) -> smtp::Verdict {
         self.check_login(false).await?;
-        let smtp::Recipient { path, parameters } = named;
+        let smtp::EnvelopeRecipient { path, parameters } = named;
         let announced = self.transaction.as_ref().and_then(|open| open.mail.parameters.size);
         let resolved = self.acceptor.directory.resolve(&path, announced, self.may_relay()).await;
         let taken = resolved.and_then(|found| {

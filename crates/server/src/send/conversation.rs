@@ -405,17 +405,17 @@ impl<'a> Conversation<'a> {
         }
     }
 
-    fn log_in(&mut self, offered: &[String]) -> smtp::Login {
+    fn log_in(&mut self, offered: &[String]) -> smtp::LoginChoice {
         let smarthost = self.queue.peer.smarthost.as_ref();
         let Some((user, password)) = smarthost.and_then(|smarthost| smarthost.login.as_ref())
         else {
-            return smtp::Login::GiveUp;
+            return smtp::LoginChoice::GiveUp;
         };
         let clock = &*self.relay.clock;
         let begun =
             self.session.begin_login(offered, (user, password), Plaintext::ToVerified, clock);
         // The engine tells why none of them will do.
-        begun.map_or(smtp::Login::GiveUp, smtp::Login::Auth)
+        begun.map_or(smtp::LoginChoice::GiveUp, smtp::LoginChoice::Auth)
     }
 }
 
@@ -432,7 +432,7 @@ fn envelope(jobs: &[Job], relay: &Relay) -> smtp::Envelope {
     smtp::Envelope {
         reverse_path: envelope.reverse_path.clone(),
         recipients: waiting
-            .map(|waiting| smtp::Recipient {
+            .map(|waiting| smtp::EnvelopeRecipient {
                 path: ForwardPath::Address(waiting.address.clone()),
                 parameters: RecipientParameters {
                     notify: Some(waiting.notify).filter(|notify| *notify != Default::default()),

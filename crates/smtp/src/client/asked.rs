@@ -4,7 +4,7 @@
 use super::{
     Client, Envelope,
     framing::{Follower, Framing},
-    question::{Conversion, Login, Next, Piece, Response},
+    question::{Conversion, LoginChoice, Next, Piece, SaslResponse},
     transaction::Transaction,
 };
 use posta_mail::AnswerTo;
@@ -15,8 +15,8 @@ pub struct Answer(pub(super) Answered);
 
 #[derive(Debug)]
 pub(super) enum Answered {
-    Login(Login),
-    Response(Response),
+    Login(LoginChoice),
+    Response(SaslResponse),
     Next(Next),
     Conversion(ToConvert, Conversion),
     Piece(Writing, Piece),
@@ -54,7 +54,7 @@ pub enum Told {
     Lost,
 }
 
-impl AnswerTo<Client> for Login {
+impl AnswerTo<Client> for LoginChoice {
     type Asked = ();
 
     fn to(self, (): ()) -> Answer {
@@ -62,7 +62,7 @@ impl AnswerTo<Client> for Login {
     }
 }
 
-impl AnswerTo<Client> for Response {
+impl AnswerTo<Client> for SaslResponse {
     type Asked = ();
 
     fn to(self, (): ()) -> Answer {

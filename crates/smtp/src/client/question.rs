@@ -1,6 +1,6 @@
 //! What an SMTP client's engine is told, asks and answers.
 
-use super::{Client, Recipient};
+use super::{Client, EnvelopeRecipient};
 use crate::{command::HelloVerb, reply::ReplyError};
 use bytes::Bytes;
 use posta_mail::{
@@ -40,13 +40,13 @@ pub struct Envelope {
     /// The sender's address, to which reports about the message go.
     pub reverse_path: ReversePath,
     /// The recipients. At least one.
-    pub recipients: Vec<Recipient>,
+    pub recipients: Vec<EnvelopeRecipient>,
     /// What else there is to say of it. What the server does not know is left out if nothing
     /// depends on it, as wishes for reports; else the message is refused here.
     pub parameters: MailParameters,
 }
 
-impl From<ForwardPath> for Recipient {
+impl From<ForwardPath> for EnvelopeRecipient {
     fn from(path: ForwardPath) -> Self {
         Self { path, parameters: Default::default() }
     }
@@ -150,16 +150,16 @@ pub enum Failure {
 }
 
 /// Takes the answer to a [`Question`].
-pub type Ticket<A> = posta_mail::Ticket<Client, A>;
+pub type Ticket<A> = posta_mail::EngineTicket<Client, A>;
 
 /// What the client asks. Each question comes with the ticket that takes its answer.
 #[derive(Debug)]
 pub enum Question {
     /// How to log in, by one of these mechanisms: those that the server offers and has not refused yet,
     /// in upper case (RFC 4954 §4).
-    Login(Vec<String>, Ticket<Login>),
+    Login(Vec<String>, Ticket<LoginChoice>),
     /// What to respond to this challenge.
-    Challenge(Vec<u8>, Ticket<Response>),
+    Challenge(Vec<u8>, Ticket<SaslResponse>),
     /// What to do next. Carries the outcome of the transaction before, if there was one.
     Next(Option<Outcome>, Ticket<Next>),
     /// There is nothing more to do in this session: the server takes no further transaction (RFC 9422
@@ -187,7 +187,7 @@ pub enum Question {
 
 /// How to log in.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Login {
+pub enum LoginChoice {
     /// By AUTH with this mechanism.
     Auth(sasl::Opening),
     /// None of the mechanisms will do.
@@ -195,7 +195,7 @@ pub enum Login {
 }
 
 /// What to respond to a challenge; none to give up.
-pub type Response = Option<Vec<u8>>;
+pub type SaslResponse = Option<Vec<u8>>;
 
 /// What to do next.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,6 +1,6 @@
 //! A mail transaction as the client sees it, in as many rounds as the server's limits make of it.
 
-use super::{Capabilities, Decision, Envelope, Fate, Outcome, Recipient};
+use super::{Capabilities, Decision, Envelope, EnvelopeRecipient, Fate, Outcome};
 use posta_mail::{
     ForwardPath, Reply, ReversePath,
     envelope::{Body, Late, MailParameters, Return},
@@ -83,12 +83,12 @@ impl Transaction {
     }
 
     /// The recipient of this round with that number.
-    pub(super) fn recipient(&self, number: usize) -> Option<&Recipient> {
+    pub(super) fn recipient(&self, number: usize) -> Option<&EnvelopeRecipient> {
         self.round.get(number).map(|&index| &self.envelope.recipients[index])
     }
 
     /// The recipients of this round.
-    pub(super) fn recipients(&self) -> impl Iterator<Item = &Recipient> {
+    pub(super) fn recipients(&self) -> impl Iterator<Item = &EnvelopeRecipient> {
         self.round.iter().map(|&index| &self.envelope.recipients[index])
     }
 
@@ -225,7 +225,11 @@ impl Transaction {
     }
 }
 
-pub(super) fn write_recipient(recipient: &Recipient, known: &Capabilities, output: &mut Vec<u8>) {
+pub(super) fn write_recipient(
+    recipient: &EnvelopeRecipient,
+    known: &Capabilities,
+    output: &mut Vec<u8>,
+) {
     let _ = write!(output, "RCPT TO:{}", recipient.path);
     if known.dsn {
         if let Some(notify) = recipient.parameters.notify {
@@ -241,7 +245,7 @@ pub(super) fn write_recipient(recipient: &Recipient, known: &Capabilities, outpu
 impl Envelope {
     /// Whether its addresses can travel without SMTPUTF8.
     pub(super) fn is_ascii(&self) -> bool {
-        let recipient = |recipient: &Recipient| match &recipient.path {
+        let recipient = |recipient: &EnvelopeRecipient| match &recipient.path {
             ForwardPath::Postmaster => true,
             ForwardPath::Address(address) => address.is_ascii(),
         };

@@ -1,11 +1,11 @@
 //! The questions that an SMTP server's engine asks, and their answers.
 
 use super::Server;
-use crate::command::{Forwarded, Hello, Mail, Recipient};
+use crate::command::{EnvelopeRecipient, Forwarded, Hello, Mail};
 use posta_mail::{MailId, Reply, sasl};
 
 /// Takes the answer to a [`Question`].
-pub type Ticket<A> = posta_mail::Ticket<Server, A>;
+pub type Ticket<A> = posta_mail::EngineTicket<Server, A>;
 
 /// What only the outside can decide. Each question comes with the ticket that takes its answer.
 #[derive(Debug)]
@@ -20,7 +20,7 @@ pub enum Question {
     /// May this transaction begin?
     Mail(Mail, Ticket<Verdict>),
     /// Is there a mailbox for this recipient, or a way to one?
-    Recipient(Recipient, Ticket<Verdict>),
+    Recipient(EnvelopeRecipient, Ticket<Verdict>),
     /// Whom does this name mean (VRFY, EXPN)?
     Verify(String, Ticket<Verification>),
     /// The session is another client's from now on. Ends any transaction.

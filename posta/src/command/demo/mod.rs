@@ -22,9 +22,9 @@ use posta_net::{
 use posta_pop3::client as pop3;
 use posta_server::{
     admin::{Admin, Request},
-    assembly::Server,
+    assembly::MailServer,
     collect::Collectors,
-    settings::{Kind, ListenerSettings, Settings, TlsMode},
+    settings::{ListenerKind, ListenerSettings, Settings, TlsMode},
 };
 use posta_smtp::{client::Options, command::HelloVerb};
 use posta_store::Store;
@@ -56,7 +56,7 @@ pub(crate) fn run(arguments: Arguments, umask: u32) -> Result<()> {
         add_accounts(store.clone()).await?;
         let config = Config { hostname: Some(DOMAIN.parse()?), ..Source::defaults()?.config };
         let world = wiring::world(store, &config, umask)?;
-        let server = Server::start(settings(config)?, world).await?;
+        let server = MailServer::start(settings(config)?, world).await?;
         let played = play(&server).await;
         if played.is_ok() && !arguments.once {
             stay(&server).await?;
@@ -73,7 +73,11 @@ fn settings(config: Config) -> Result<Settings> {
         tls: TlsMode::None,
     };
     Ok(Settings {
-        listeners: vec![loopback(Kind::Submission), loopback(Kind::Smtp), loopback(Kind::Pop3)],
+        listeners: vec![
+            loopback(ListenerKind::Submission),
+            loopback(ListenerKind::Smtp),
+            loopback(ListenerKind::Pop3),
+        ],
         control: None,
         ..wiring::settings(&Config { listen: Vec::new(), ..config })?
     })
@@ -90,17 +94,17 @@ async fn add_accounts(store: Arc<dyn Store>) -> Result<()> {
     Ok(())
 }
 
-fn endpoint(server: &Server, kind: Kind) -> Result<String> {
+fn endpoint(server: &MailServer, kind: ListenerKind) -> Result<String> {
     let found = server.listening().iter().find(|(listening, _)| *listening == kind);
     Ok(found.context("a listener is missing")?.1.to_string())
 }
 
 /// Plays both dialogues and checks the message that came back.
-async fn play(server: &Server) -> Result<()> {
+async fn play(server: &MailServer) -> Result<()> {
     narrate::title("SMTP", "the message goes from the client process to the server process");
-    send(&endpoint(server, Kind::Submission)?).await?;
+    send(&endpoint(server, ListenerKind::Submission)?).await?;
     narrate::title("POP3", "the message comes from the mailbox to the client process");
-    let message = fetch(&endpoint(server, Kind::Pop3)?).await?;
+    let message = fetch(&endpoint(server, ListenerKind::Pop3)?).await?;
     check(&message)?;
     narrate::verdict(
         "The body came back byte for byte; above it stands what each server on the way adds.",
@@ -149,12 +153,16 @@ struct Reader {
 
 impl Reader {
     /// Returns the next request, unless the server refused the last.
-    fn after<T>(&mut self, outcome: Result<T, String>, next: pop3::Request) -> pop3::Request {
+    fn after<T>(
+        &mut self,
+        outcome: Result<T, String>,
+        next: pop3::Pop3Request,
+    ) -> pop3::Pop3Request {
         match outcome {
             Ok(_) => next,
             Err(words) => {
                 self.problem = Some(format!("the server refuses: {words}"));
-                pop3::Request::Quit
+                pop3::Pop3Request::Quit
             }
         }
     }
@@ -164,22 +172,22 @@ impl Host<pop3::Client> for Reader {
     async fn answer(&mut self, question: pop3::Question) -> pop3::Answer {
         match question {
             // The classic dialogue does not use SASL.
-            pop3::Question::Login { ticket, .. } => ticket.answer(pop3::Login::User),
+            pop3::Question::Login { ticket, .. } => ticket.answer(pop3::LoginChoice::User),
             pop3::Question::Challenge(_, ticket) => ticket.answer(None),
-            pop3::Question::LoggedIn(ticket) => ticket.answer(pop3::Request::List),
+            pop3::Question::LoggedIn(ticket) => ticket.answer(pop3::Pop3Request::List),
             pop3::Question::Sizes(sizes, ticket) => {
-                ticket.answer(self.after(sizes, pop3::Request::Retr(1)))
+                ticket.answer(self.after(sizes, pop3::Pop3Request::Retr(1)))
             }
             pop3::Question::Retrieved(retrieved, ticket) => {
-                ticket.answer(self.after(retrieved, pop3::Request::Dele(1)))
+                ticket.answer(self.after(retrieved, pop3::Pop3Request::Dele(1)))
             }
             pop3::Question::Deleted(deleted, ticket) => {
-                ticket.answer(self.after(deleted, pop3::Request::Quit))
+                ticket.answer(self.after(deleted, pop3::Pop3Request::Quit))
             }
             // The dialogue has no STAT, UIDL, NOOP or RSET.
             pop3::Question::Status(_, ticket)
             | pop3::Question::UniqueIds(_, ticket)
-            | pop3::Question::Done(_, ticket) => ticket.answer(pop3::Request::Quit),
+            | pop3::Question::Done(_, ticket) => ticket.answer(pop3::Pop3Request::Quit),
             pop3::Question::Quit(outcome, ticket) => {
                 self.problem = self.problem.take().or(outcome.err());
                 ticket.answer(())
@@ -227,14 +235,15 @@ fn check(message: &[u8]) -> Result<()> {
 }
 
 /// Runs on for a mail program to try, until interrupted.
-async fn stay(server: &Server) -> Result<()> {
+async fn stay(server: &MailServer) -> Result<()> {
     say!("\nThe system stays up until Ctrl-C. Connect any mail program, without encryption:\n");
     for (kind, endpoint) in server.listening() {
         say!("  {:<11} {endpoint}", wiring::protocol(*kind).name());
     }
     say!("  {:<11} {SENDER} or {RECIPIENT}", "account");
     say!("  {:<11} {PASSWORD}\n", "password");
-    let (smtp, pop3) = (endpoint(server, Kind::Smtp)?, endpoint(server, Kind::Pop3)?);
+    let (smtp, pop3) =
+        (endpoint(server, ListenerKind::Smtp)?, endpoint(server, ListenerKind::Pop3)?);
     say!("or this program:\n");
     say!("  posta send --server {smtp} --from {SENDER} --to {RECIPIENT} --subject Hello --body Hi");
     say!(

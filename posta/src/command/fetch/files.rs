@@ -5,7 +5,7 @@ use crate::wiring;
 use anyhow::{Context, Result};
 use posta_mail::trace;
 use posta_net::clock::Clock;
-use posta_server::collect::plain_files::{self, Directory};
+use posta_server::collect::plain_files::{self, OpenDirectory};
 use std::{
     fs::File,
     io::{self, BufWriter, Write},
@@ -39,8 +39,8 @@ enum Kind {
 
 /// The folders of a Maildir that this program writes to.
 struct Folders {
-    tmp: Directory,
-    new: Directory,
+    tmp: OpenDirectory,
+    new: OpenDirectory,
 }
 
 /// What an mbox can be written to: a file or standard output.
@@ -98,7 +98,7 @@ impl Files {
 
     pub(crate) fn maildir(directory: &Path) -> Result<Self> {
         let about = |path: &Path| format!("the Maildir cannot be made: {}", path.display());
-        let maildir = Directory::make(directory).with_context(|| about(directory))?;
+        let maildir = OpenDirectory::make(directory).with_context(|| about(directory))?;
         let folder =
             |name: &str| maildir.make_directory(name).with_context(|| about(&directory.join(name)));
         folder("cur")?;

@@ -23,9 +23,9 @@ use posta_net::{
 };
 use posta_server::{
     admin::{Admin, QueueAction, QueueLine, Request, Response, Selection, TRACED},
-    assembly::{Server, World},
+    assembly::{MailServer, World},
     send::RelaySettings,
-    settings::{Kind, ListenerSettings, Settings, TlsMode},
+    settings::{ListenerKind, ListenerSettings, Settings, TlsMode},
 };
 use posta_store::{
     Acceptance, Destination, Envelope, Event, Item, ItemId, ItemState, Mailboxes, MemoryStore,
@@ -43,7 +43,7 @@ const PATIENCE: Duration = Duration::from_secs(600);
 struct Side {
     store: Arc<MemoryStore>,
     admin: Admin,
-    _server: Server,
+    _server: MailServer,
 }
 
 struct Two {
@@ -107,9 +107,9 @@ async fn side(
     let settings = Settings {
         relays_for: relays_for.iter().map(|network| network.parse().unwrap()).collect(),
         listeners: vec![
-            listener(Kind::Smtp, 25),
-            listener(Kind::Submission, 587),
-            listener(Kind::Pop3, 110),
+            listener(ListenerKind::Smtp, 25),
+            listener(ListenerKind::Submission, 587),
+            listener(ListenerKind::Pop3, 110),
         ],
         relay: relay.clone(),
         ..settings(name)
@@ -127,7 +127,7 @@ async fn side(
         let (address, password) = ((*account).to_owned(), "parola".to_owned());
         admin.execute(Request::AccountAdd { address, password, apop: false }).await.unwrap();
     }
-    Side { store, admin, _server: Server::start(settings, world).await.unwrap() }
+    Side { store, admin, _server: MailServer::start(settings, world).await.unwrap() }
 }
 
 /// Servers that take a connection and say nothing.

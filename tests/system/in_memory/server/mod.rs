@@ -24,9 +24,9 @@ use posta_net::{
 };
 use posta_server::{
     admin::{Admin, Request, Response},
-    assembly::{Server, World},
+    assembly::{MailServer, World},
     collect::{Collectors, Means},
-    settings::{Kind, ListenerSettings, Settings, TlsMode},
+    settings::{ListenerKind, ListenerSettings, Settings, TlsMode},
 };
 use posta_smtp::server::Limits;
 use posta_store::{AccountId, Mailboxes, MemoryStore, What};
@@ -36,7 +36,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 struct System {
     net: Arc<MemoryNet>,
     admin: Admin,
-    server: Server,
+    server: MailServer,
 }
 
 async fn system() -> System {
@@ -76,10 +76,10 @@ async fn system_on(
         smtp_limits: Limits { commands: 50, ..smtp_limits() },
         memory: 1,
         listeners: vec![
-            listener(Kind::Smtp, 25),
-            listener(Kind::Submission, 587),
-            listener(Kind::Lmtp, 24),
-            listener(Kind::Pop3, 110),
+            listener(ListenerKind::Smtp, 25),
+            listener(ListenerKind::Submission, 587),
+            listener(ListenerKind::Lmtp, 24),
+            listener(ListenerKind::Pop3, 110),
         ],
         ..settings("mail.x.test")
     };
@@ -89,7 +89,7 @@ async fn system_on(
     let resolver = Arc::new(FixedZone { failing, ..FixedZone::default() });
     let tls = ClientTls::new(&[]).unwrap();
     let world = World { store, clock, net: net.clone(), resolver, tls };
-    let server = Server::start(settings, world).await.unwrap();
+    let server = MailServer::start(settings, world).await.unwrap();
     System { net, admin, server }
 }
 

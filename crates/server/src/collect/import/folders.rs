@@ -3,7 +3,7 @@
 //! All are directories below the Maildir that hold `cur` or `new`.
 
 use super::shown;
-use crate::collect::plain_files::{Directory, Kind};
+use crate::collect::plain_files::{FileKind, OpenDirectory};
 use serde::{Deserialize, Serialize};
 use std::{
     ffi::{OsStr, OsString},
@@ -75,7 +75,7 @@ pub(super) struct Walk {
 }
 
 /// Looks for the folders below a Maildir.
-pub(super) fn walk(maildir: &Directory) -> Walk {
+pub(super) fn walk(maildir: &OpenDirectory) -> Walk {
     let mut walk = Walk::default();
     let mut waiting = vec![Vec::new()];
     while let Some(path) = waiting.pop() {
@@ -96,7 +96,11 @@ pub(super) fn walk(maildir: &Directory) -> Walk {
 
 impl Walk {
     /// Looks at one directory; returns those in it.
-    fn look(&mut self, maildir: &Directory, path: &[OsString]) -> io::Result<Vec<Vec<OsString>>> {
+    fn look(
+        &mut self,
+        maildir: &OpenDirectory,
+        path: &[OsString],
+    ) -> io::Result<Vec<Vec<OsString>>> {
         let directory = open(maildir, path)?;
         let mut below = Vec::new();
         let mut has_messages = false;
@@ -109,16 +113,16 @@ impl Walk {
             let name = inner.last().map_or(OsStr::new(""), OsString::as_os_str);
             match directory.kind(name) {
                 _ if is_message_directory => has_messages = true,
-                Ok(Kind::Directory) if inner.len() > DEPTH => {
+                Ok(FileKind::Directory) if inner.len() > DEPTH => {
                     let words = format!("{}: more than {DEPTH} directories deep", name_of(&inner));
                     self.passed_over.push(words);
                 }
-                Ok(Kind::Directory) => below.push(inner),
-                Ok(Kind::LinkToDirectory) => self.passed_over.push(format!(
+                Ok(FileKind::Directory) => below.push(inner),
+                Ok(FileKind::LinkToDirectory) => self.passed_over.push(format!(
                     "{}: a symbolic link, which is not followed; import what it leads to by itself",
                     name_of(&inner)
                 )),
-                Ok(Kind::Other) => {}
+                Ok(FileKind::Other) => {}
                 Err(error) => self.passed_over.push(format!("{}: {error}", name_of(&inner))),
             }
         }
@@ -130,7 +134,7 @@ impl Walk {
 }
 
 /// Opens the directory of a path below a Maildir, without following a link.
-pub(super) fn open(maildir: &Directory, path: &[OsString]) -> io::Result<Directory> {
+pub(super) fn open(maildir: &OpenDirectory, path: &[OsString]) -> io::Result<OpenDirectory> {
     let mut directory = maildir.directory(OsStr::new("."))?;
     for name in path {
         directory = directory.directory(name)?;
@@ -184,7 +188,7 @@ mod tests {
         fs::write(at("subscriptions"), "Sent\n").unwrap();
         symlink("/", at(".Root")).unwrap();
         symlink(at("subscriptions"), at("list")).unwrap();
-        let walk = walk(&Directory::open(place.path()).unwrap());
+        let walk = walk(&OpenDirectory::open(place.path()).unwrap());
         let found: Vec<_> = walk.folders.iter().map(|path| name_of(path)).collect();
         assert_eq!(found, [".Archive.2024", ".Sent", ".inbox.directory/old", "Archive/2025"]);
         let mut passed_over = walk.passed_over;

@@ -2,7 +2,7 @@
 //! Dovecot, `courierpop3dsizelist` of Courier. Names of files are octets, which need not be text.
 
 use super::named;
-use crate::collect::plain_files::{self, Directory};
+use crate::collect::plain_files::{self, OpenDirectory};
 use std::{
     collections::HashMap,
     ffi::OsStr,
@@ -35,7 +35,7 @@ impl UniqueIds {
     /// When a list is no regular file, cannot be read or is too large.
     pub(super) fn read(
         directory: &Path,
-        maildir: &Directory,
+        maildir: &OpenDirectory,
         list: Option<&Path>,
     ) -> io::Result<Self> {
         if let Some(list) = list {
