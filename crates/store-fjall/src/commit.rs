@@ -165,6 +165,8 @@ pub(crate) struct Committer {
     mod_seq_ceiling: u64,
     /// About when it is, in seconds.
     second: u64,
+    /// What the tables held in memory, in octets, when that was looked at last.
+    held: (u64, u64),
 }
 
 /// Tells one asker how the group's commit went.
@@ -228,6 +230,7 @@ impl Committer {
             last_mod_seq,
             mod_seq_ceiling,
             second: 0,
+            held: (0, 0),
         };
         committer.look_at_disk();
         Ok(committer)

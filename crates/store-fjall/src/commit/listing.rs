@@ -1,11 +1,22 @@
-//! What maildrops list, packed: when blocks are written and dropped, and when views of maildrops are given up.
+//! What maildrops list, packed: when blocks are written and dropped, and when views of maildrops, and other memory,
+//! are given up.
 
 use super::Committer;
 use crate::{
     disk::Room,
+    error::failed,
     tables::{batch::Batch, listing::listing_key},
 };
 use posta_store::{AccountId, Block, Entry, FolderId, StoreError};
+
+/// How often is looked at what the tables hold in memory, in seconds.
+const QUIET: u64 = 20;
+
+/// Octets that they may hold for as long as they like.
+const MUCH: u64 = 6 * 1024 * 1024;
+
+/// Octets that may be added in that time where it counts as quiet.
+const LITTLE: u64 = 1024 * 1024;
 
 /// Notes that an entry leaves a folder.
 pub(super) fn list_out(account: AccountId, entry: &Entry, batch: &mut Batch) {
@@ -64,7 +75,7 @@ impl Committer {
         let Some(value) = self.schema.pack(account, range)? else { return Ok(()) };
         let mut batch = Batch::new(&self.schema);
         batch.derive(&self.schema.listing, listing_key(account, range), value);
-        batch.apply().map_err(crate::error::failed)
+        batch.apply().map_err(failed)
     }
 
     /// Gives up views of maildrops that nobody has used for a while. About what time it is is known from
@@ -72,6 +83,27 @@ impl Committer {
     pub(crate) fn let_time_pass(&mut self, seconds: u64) {
         self.second = (self.second + seconds).max(self.last_mod_seq.0 / 1_000_000);
         self.views.give_up_unused(self.second);
+        self.give_back();
+    }
+
+    /// Has the tables write what they hold in memory to their files, where it is much and was little more
+    /// lately: what a large change left there would stay until as much came again.
+    fn give_back(&mut self) {
+        let (second, before) = self.held;
+        if self.second < second.saturating_add(QUIET) {
+            return;
+        }
+        let held = self.schema.database.write_buffer_size();
+        self.held = (self.second, held);
+        if held < MUCH || held > before.saturating_add(LITTLE) {
+            return;
+        }
+        for table in self.schema.tables() {
+            if let Err(error) = table.rotate_memtable() {
+                tracing::error!("a table cannot be written: {}", failed(error));
+                return self.log.fail();
+            }
+        }
     }
 }
 
@@ -283,7 +315,7 @@ mod tests {
             bench.commit(move |committer| {
                 let mut batch = Batch::new(&committer.schema);
                 batch.derive(&committer.schema.listing, listing_key(account, 0), value);
-                batch.apply().map_err(crate::error::failed)
+                batch.apply().map_err(failed)
             });
             bench.reopen();
             assert_eq!(*bench.maildrop(), bench.expected());
@@ -421,7 +453,7 @@ mod tests {
                         if committer.schema.listing.contains_key(key).unwrap() {
                             batch.derive(&committer.schema.listing, key, &b"damaged"[..]);
                         }
-                        batch.apply().map_err(crate::error::failed)
+                        batch.apply().map_err(failed)
                     });
                 }
             }
