@@ -48,6 +48,43 @@ fn kill_9_loses_nothing_that_was_acknowledged() {
     assert!(in_all > 0, "each time the server was killed before it did anything");
 }
 
+/// Messages of an UPDATE that a store carries out in pieces.
+const MANY: usize = 8_000;
+
+/// kill -9 around such an UPDATE (RFC 1939 §6), at several moments: after a restart all of its messages are removed
+/// or none, all of them if the client was told so, and all can be brought back.
+#[test]
+fn kill_9_leaves_all_of_an_update_or_nothing() {
+    for after in [0, 10, 25, 50, 100, 400] {
+        let mut place = Place::new(&[("smtp", "none"), ("pop3", "none")]);
+        place.add_account("ana@x.test");
+        place.start();
+        let bench = Command::new(program())
+            .args(["bench", "smtp", place.address("smtp"), "--to", "ana@x.test", "--pipelining"])
+            .args(["--messages", &MANY.to_string(), "--sessions", "8", "--size", "1KiB"])
+            .stdout(Stdio::null())
+            .status();
+        assert!(bench.unwrap().success());
+        send(&mut smtp(place.address("smtp")), "ana@x.test", "Subject: stays\r\n\r\nx\r\n");
+        let mut wire = pop3(place.address("pop3"), "ana");
+        for number in 1..=MANY {
+            assert!(wire.say(&format!("DELE {number}")).starts_with("+OK"));
+        }
+        wire.write("QUIT\r\n");
+        sleep(Duration::from_millis(after));
+        place.kill();
+        let was_told = wire.rest().starts_with("+OK");
+        place.start();
+        let left = pop3(place.address("pop3"), "ana").listing("LIST").len();
+        println!("killed after {after} ms: {left} left, {}", if was_told { "told" } else { "-" });
+        assert!(left == 1 || left == MANY + 1 && !was_told, "{left} of {} are left", MANY + 1);
+        let undeleted = place.posta(&["account", "undelete", "ana@x.test"], "");
+        assert!(undeleted.status.success());
+        let again = pop3(place.address("pop3"), "ana").listing("UIDL").len();
+        assert_eq!(again, MANY + 1, "no message is lost");
+    }
+}
+
 /// How many messages of each session were acknowledged.
 fn per_session(report: &str) -> Vec<usize> {
     let report: serde_json::Value = serde_json::from_str(report).unwrap();
