@@ -64,7 +64,7 @@ pub(crate) enum Piece {
     End,
 }
 
-/// Sends a message that comes piece by piece, as [`send`] does. Without [`Piece::End`] nothing is sent.
+/// Sends a message that comes piece by piece, as [`submit`] does. Without [`Piece::End`] nothing is sent.
 pub(crate) async fn submit_pieces(
     stream: Box<dyn Stream>,
     options: smtp::Options,

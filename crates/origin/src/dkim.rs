@@ -1,7 +1,7 @@
 //! DKIM signatures (RFC 6376, with the algorithms of RFC 8301 and RFC 8463): verified as content arrives, and made.
 //!
 //! A signature covers fields of the header section and a hash of the body. The body is hashed while it passes
-//! ([`crate::observer`]); keys are looked up meanwhile ([`Keys::look_up`]); and at the end, [`verify`] puts the two
+//! ([`crate::observer`]); keys are looked up meanwhile ([`Keys::look_up`]); and at the end, [`verify()`] puts the two
 //! together without waiting for anything. [`Signer`] makes signatures, with a [`KeyPair`].
 //!
 //! mail-auth 0.13 was read for this and is not used: its hasher counts `l=` before canonicalization rather than

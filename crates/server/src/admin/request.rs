@@ -228,7 +228,7 @@ pub enum Request {
         /// The action.
         action: QueueAction,
     },
-    /// Returns the history of messages: the newest [`TRACED`] that match, oldest first.
+    /// Returns the history of messages: the newest [`TRACED`](super::TRACED) that match, oldest first.
     Trace {
         /// A message's id, its Message-ID, the address of a sender or recipient, or a client's IP address.
         named: String,
