@@ -26,7 +26,6 @@ use crate::{
         CollectError, Collectors, Purpose, StoreDestination,
         import::{self, Folders, Import, Imported},
     },
-    deliver::wake::Wake,
     login::{
         Authenticator, PasswordError,
         hashers::Hashers,
@@ -205,7 +204,6 @@ pub struct Admin {
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
     collectors: Arc<Collectors>,
-    wake: Arc<Wake>,
     /// Held while the directory is changed, since a change first checks what exists.
     changing: Arc<Mutex<()>>,
     /// The lock-outs of the running server, if there is one.
@@ -217,9 +215,9 @@ impl Admin {
     /// Returns an operator that works on a store.
     #[must_use]
     pub fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>, collectors: Arc<Collectors>) -> Self {
-        let (wake, changing) = (Arc::default(), Arc::default());
+        let changing = Arc::default();
         let hashers = Arc::new(Hashers::new(1));
-        Self { store, clock, collectors, wake, changing, guard: None, hashers }
+        Self { store, clock, collectors, changing, guard: None, hashers }
     }
 
     /// Adds a server's authenticator: its lock-outs can be listed and lifted, and its threads hash passwords.
@@ -227,12 +225,6 @@ impl Admin {
     pub fn with_authenticator(self, authenticator: &Authenticator) -> Self {
         let guard = Some(authenticator.guard().clone());
         Self { guard, hashers: authenticator.hashers().clone(), ..self }
-    }
-
-    /// Adds the relay to wake when the queue changes.
-    #[must_use]
-    pub fn waking(self, wake: Arc<Wake>) -> Self {
-        Self { wake, ..self }
     }
 
     async fn carry_out(&self, request: Request) -> Result<Response, AdminError> {

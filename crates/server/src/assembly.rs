@@ -110,7 +110,6 @@ impl MailServer {
             let World { store, clock, .. } = services.world.clone();
             let admin = Admin::new(store, clock, services.collectors.clone())
                 .with_authenticator(&services.authenticator);
-            let admin = admin.waking(services.wake.clone());
             let socket = control::bind(&path);
             let socket =
                 socket.map_err(|cause| bind_error(&Endpoint::Unix(path.clone()), cause))?;

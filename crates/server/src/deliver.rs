@@ -3,7 +3,7 @@
 //! Whoever has a message whole hands it to [`deliver`]: `verdict` decides whether it is taken, `plan` makes a delivery
 //! for each mailbox and an item for each destination elsewhere, [`outcome`] says what its sender has to hear, and one transaction
 //! of the store keeps all of that. Messages that were kept back come by `held`, which the relay settles. `report` is
-//! the way of what this server writes itself; `message_log` writes the log's line; `wake` tells the relay that there is something to send.
+//! the way of what this server writes itself; `message_log` writes the log's line.
 
 pub(crate) mod held;
 pub(crate) mod message_log;
@@ -11,7 +11,6 @@ pub mod outcome;
 mod plan;
 pub(crate) mod report;
 mod verdict;
-pub mod wake;
 
 use crate::directory::{Directory, Recipient};
 use message_log::Arrival;
@@ -22,7 +21,6 @@ use posta_store::{
     Origin, Refusal, Store, StoreError, What,
 };
 use std::sync::Arc;
-use wake::Wake;
 
 /// What delivering to the recipients of an envelope takes, beside the store.
 #[derive(Clone)]
@@ -31,8 +29,6 @@ pub struct Routing {
     pub directory: Directory,
     /// Reports to senders.
     pub reports: Arc<dyn Reports>,
-    /// Wakes the relay when the queue has something new.
-    pub wake: Arc<Wake>,
 }
 
 /// A message whose content has come whole.
@@ -138,22 +134,13 @@ async fn commit(store: &dyn Store, message: Message, to: To<'_>) -> Result<(), U
     if let Err(reply) = verdict::judge(&message) {
         return Err(Undelivered::Refused(reply, message.refused));
     }
-    let wake = match &to {
-        To::Recipients { routing, .. } => Some(&routing.wake),
-        To::Mailbox { .. } => None,
-    };
     let at_home = match &to {
         To::Recipients { recipients, .. } => message_log::at_home(recipients),
         To::Mailbox { account, .. } => account.address.as_str().to_owned(),
     };
     let acceptance = acceptance(message, to).await?;
-    let is_queued = !acceptance.items.is_empty() || !acceptance.reports.is_empty();
     let arrival = Arrival::new(&acceptance, &at_home);
-    let accepted = store.accept(acceptance).await;
-    if let Some(wake) = wake.filter(|_| is_queued) {
-        wake.wake();
-    }
-    accepted?;
+    store.accept(acceptance).await?;
     arrival.accepted();
     Ok(())
 }

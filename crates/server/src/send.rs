@@ -1,5 +1,5 @@
 //! The queue's way out: takes items from the queue when they are due, hands them to other servers, and settles
-//! each attempt in one transaction. `assembly` starts it; `deliver` wakes it when something new is queued.
+//! each attempt in one transaction. `assembly` starts it; the store wakes it when something new is queued.
 //!
 //! An *attempt* works on one item: it finds the servers of the destination and offers the item to one after
 //! the other (`attempt.rs`). Each server has a queue of such offers and a few connections that serve it, one
@@ -31,7 +31,6 @@ pub mod trust;
 pub use settings::{RelaySettings, Rules, Smarthost, SmarthostTls};
 
 use crate::{
-    deliver::wake::Wake,
     directory::Directory,
     limits::adjustable::Adjustable,
     reports::{Reporter, tls::TlsReports},
@@ -43,10 +42,14 @@ use posta_mail::{Domain, Timestamp};
 use posta_net::{
     clock::Clock, dial::Dialer, dns::Resolver, driver::Driver, tls::client::ClientTls,
 };
-use posta_store::{Claimed, Store};
+use posta_store::{Claimed, Store, Subject};
 use smarthosts::Smarthosts;
-use std::{sync::Arc, time::Duration};
-use tokio::{sync::watch, task::JoinSet, time::sleep};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use tokio::{
+    sync::{Notify, watch},
+    task::JoinSet,
+    time::sleep,
+};
 
 /// The most items claimed at once.
 const CLAIM: usize = 256;
@@ -84,8 +87,9 @@ pub struct Relay {
     pub policies: Policies,
     /// Counts how TLS went, for the reports to the domains' owners.
     pub tls_reports: Arc<TlsReports>,
-    /// Wakes the relay when the queue has something new.
-    pub wake: Arc<Wake>,
+    /// Interrupts the relay's rest where the store knows nothing of the reason: there is capacity again, or the
+    /// settings are others.
+    pub nudge: Arc<Notify>,
     pub(crate) driver: Driver,
     pub(crate) hosts: Hosts,
     pub(crate) capacity: Capacity,
@@ -97,7 +101,10 @@ impl Relay {
     pub async fn run(self: Arc<Self>, mut stopping: watch::Receiver<bool>) {
         self.policies.recall().await;
         let mut attempts = JoinSet::new();
+        let mut watcher = self.store.watch(&[Subject::Queue, Subject::Rescheduled]);
         loop {
+            // What is told from here on may come too late for this claim, and ends the rest after it.
+            self.hear(&watcher.take());
             self.steer().await;
             let claimed = self.claim().await;
             let is_idle = claimed.is_empty();
@@ -110,18 +117,23 @@ impl Relay {
             }
             if is_idle {
                 tokio::select! {
-                    () = self.wake.woken() => {}
+                    changed = watcher.changed() => self.hear(&changed),
+                    () = self.nudge.notified() => {}
                     () = self.rest() => {}
                     _ = stopping.wait_for(|&stopping| stopping) => break,
                 }
-            }
-            if self.wake.take_retry() {
-                self.hosts.clear_failures();
             }
         }
         // Wait for the attempts under way; the program bounds for how long.
         self.hosts.stop();
         while attempts.join_next().await.is_some() {}
+    }
+
+    /// Tries servers again that could not be reached, if the operator wants items to be tried.
+    fn hear(&self, changed: &BTreeSet<Subject>) {
+        if changed.contains(&Subject::Rescheduled) {
+            self.hosts.clear_failures();
+        }
     }
 
     /// Claims items that are due, as many as there is capacity for.
@@ -150,7 +162,7 @@ impl Relay {
             let result = relay.attempt(claimed).await;
             let limited = relay.settings.get().for_destination(&destination).rate.is_some();
             if relay.capacity.end(&destination, result, limited) {
-                relay.wake.wake();
+                relay.nudge.notify_one();
             }
         });
     }
@@ -170,7 +182,7 @@ impl Relay {
         }
     }
 
-    /// Sleeps until the next item is due; without capacity for it, until [`Relay::wake`] interrupts.
+    /// Sleeps until the next item is due; without capacity for it, until there is some.
     async fn rest(&self) {
         if self.capacity.room().0 == 0 {
             return sleep(REST).await;

@@ -43,7 +43,7 @@ use parking_lot::Mutex;
 use posta_mail::{MailId, ThreadId, Timestamp};
 use posta_store::{
     Acceptance, AccountId, Collected, Delivery, Entry, Event, Flags, FolderId, HEAD, Item, Layout,
-    Leases, ModSeq, Settled, Settlement, SourceId, StoreError, Uid, UniqueId,
+    Leases, ModSeq, Settled, Settlement, SourceId, StoreError, Uid, UniqueId, Watchers,
 };
 use removals::{Asked, Large, Until};
 use std::{
@@ -154,6 +154,7 @@ pub(crate) struct Committer {
     pub(crate) views: Arc<Views>,
     pub(crate) lanes: Arc<Mutex<Lanes>>,
     pub(crate) visitors: Arc<Mutex<Leases<SourceId>>>,
+    pub(crate) watchers: Watchers,
     pub(crate) keys: Arc<KeyFile>,
     /// Events told so far, modulo 2^32.
     pub(crate) told: u32,
@@ -199,7 +200,8 @@ struct Group {
 impl Committer {
     /// Reads the state that the last run left.
     pub(crate) fn new(schema: Schema, opener: &Opener, disk: Disk) -> Result<Self, StoreError> {
-        let Opener { segments, usages, views, lanes, visitors, keys, .. } = opener.clone();
+        let Opener { segments, usages, views, lanes, visitors, watchers, keys, .. } =
+            opener.clone();
         let set_aside = opener.set_aside.lock().take();
         let log = recover::log(&schema, segments.clone(), set_aside.as_deref())?;
         let contents = Contents::new(&schema, segments, log.segment())?;
@@ -222,6 +224,7 @@ impl Committer {
             views,
             lanes,
             visitors,
+            watchers,
             keys,
             told,
             folders: FolderStates::default(),

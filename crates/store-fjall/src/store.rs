@@ -27,17 +27,13 @@ use crate::{
 };
 use futures_channel::oneshot;
 use parking_lot::Mutex;
-use posta_store::{Leases, Pending, SourceId, StoreError};
+use posta_store::{Leases, Pending, SourceId, StoreError, Watchers};
 use readers::Readers;
 use std::{
     future::ready,
     num::NonZeroUsize,
     path::Path,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-        mpsc,
-    },
+    sync::{Arc, mpsc},
     thread,
 };
 
@@ -58,8 +54,7 @@ pub struct FjallStore {
     lanes: Arc<Mutex<Lanes>>,
     visitors: Arc<Mutex<Leases<SourceId>>>,
     keys: Arc<KeyFile>,
-    /// Grows after each change of an account.
-    directory_version: Arc<AtomicU64>,
+    watchers: Watchers,
     readers: Readers,
     requests: Option<mpsc::Sender<Request>>,
     committer: Option<thread::JoinHandle<()>>,
@@ -108,6 +103,7 @@ impl FjallStore {
             views: Arc::default(),
             lanes: Arc::default(),
             visitors: Arc::default(),
+            watchers: Watchers::default(),
             keys: Arc::new(KeyFile::new(keys)),
             piece,
             set_aside: Arc::default(),
@@ -115,7 +111,8 @@ impl FjallStore {
         let mut committer = opener.open()?;
         committer.drop_arriving()?;
         let (requests, receiver) = mpsc::channel();
-        let Opener { segments, tables, usages, views, lanes, visitors, keys, .. } = opener.clone();
+        let Opener { segments, tables, usages, views, lanes, visitors, watchers, keys, .. } =
+            opener.clone();
         let committer = thread::Builder::new()
             .name("posta-commit".into())
             .spawn(move || opener.serve(committer, &receiver))
@@ -128,7 +125,7 @@ impl FjallStore {
             lanes,
             visitors,
             keys,
-            directory_version: Arc::default(),
+            watchers,
             readers: Readers::start()?,
             requests: Some(requests),
             committer: Some(committer),
@@ -192,19 +189,6 @@ impl FjallStore {
         change: impl FnOnce(&mut Committer) -> Result<T, StoreError> + Send + 'static,
     ) -> Pending<'_, T> {
         self.request(|done| Request::After(until, alone(change, done)))
-    }
-
-    /// The same for a change of an account, which everybody who asks for the version hears of.
-    fn alone_on_account<T: Send + 'static>(
-        &self,
-        change: impl FnOnce(&mut Committer) -> Result<T, StoreError> + Send + 'static,
-    ) -> Pending<'_, T> {
-        let version = self.directory_version.clone();
-        self.alone(move |committer| {
-            let changed = change(committer);
-            version.fetch_add(1, Ordering::Release);
-            changed
-        })
     }
 }
 

@@ -12,6 +12,7 @@ mod large;
 mod queue;
 mod random;
 mod sources;
+mod watch;
 
 pub use queue::item;
 pub use sources::source;
@@ -53,6 +54,7 @@ pub fn run(make: Make<'_>) {
         directory::run(make).await;
         queue::run(make).await;
         sources::run(make).await;
+        watch::run(make).await;
         large::run(make).await;
         for seed in 1..=8 {
             random::run(&*make(), seed).await;

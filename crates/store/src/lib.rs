@@ -59,7 +59,7 @@ pub use queue::{Claimed, Queue, Settled, Settlement};
 pub use records::{Records, SecretOf};
 pub use sources::{ClaimedSource, Keep, Login, LoginTls, Source, Sources, Visit};
 pub use upkeep::Upkeep;
-pub use watch::Watch;
+pub use watch::{Subject, Watch, Watcher, Watchers};
 
 /// A whole store: the sum of the traits, each of which has one subject. Each method is one transaction.
 /// Whoever has a `dyn Store` can call all of them; whoever needs only some subjects should ask for

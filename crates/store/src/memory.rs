@@ -24,6 +24,7 @@ use crate::{
     names::{AccountId, AliasName, FolderId, ModSeq, SourceId, Uid},
     records::SecretOf,
     sources::Source,
+    watch::{Subject, Watchers},
 };
 use bytes::Bytes;
 use folders::Ledger;
@@ -45,8 +46,7 @@ type Key = (AccountId, FolderId, Uid);
 #[derive(Debug, Default)]
 pub struct MemoryStore {
     inner: Mutex<Box<Inner>>,
-    /// Grows after each change of an account.
-    directory_version: AtomicU64,
+    watchers: Watchers,
     /// Transactions that were run.
     transactions: AtomicU64,
 }
@@ -143,14 +143,23 @@ impl MemoryStore {
         Box::pin(ready(transaction(&mut inner)))
     }
 
-    /// The same for one that changes an account.
-    fn with_account<'a, T: Send + 'a>(
+    /// The same for a transaction that changes something. It is told to those who watch, even if it failed.
+    fn changing<'a, T: Send + 'a>(
         &self,
+        subjects: impl IntoIterator<Item = Subject>,
         transaction: impl FnOnce(&mut Inner) -> Result<T, StoreError>,
     ) -> Pending<'a, T> {
         let changed = self.with(transaction);
-        self.directory_version.fetch_add(1, Ordering::Release);
+        subjects.into_iter().for_each(|subject| self.watchers.tell(subject));
         changed
+    }
+
+    /// The same for a transaction that changes the directory.
+    fn with_directory<'a, T: Send + 'a>(
+        &self,
+        transaction: impl FnOnce(&mut Inner) -> Result<T, StoreError>,
+    ) -> Pending<'a, T> {
+        self.changing([Subject::Directory], transaction)
     }
 }
 

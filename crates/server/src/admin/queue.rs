@@ -160,7 +160,6 @@ impl Admin {
             }
             after = next;
         }
-        self.wake.retry();
         Ok(Response::Count(count))
     }
 

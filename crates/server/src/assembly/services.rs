@@ -5,7 +5,6 @@ use crate::{
     assembly::{StartError, World},
     collect::Collectors,
     deliver::Routing,
-    deliver::wake::Wake,
     directory::{Directory, srs::Srs},
     limits::{adjustable::Adjustable, memory::Budget, sending_rate::Rates},
     listen::{Clients, Protocol, Service},
@@ -28,7 +27,7 @@ use posta_net::{dial::Dialer, driver::Driver, https::HttpsClient, tls::server::T
 use posta_pop3::server::Profile as Pop3Profile;
 use posta_smtp::server::{Profile as SmtpProfile, Service as SmtpService};
 use std::{sync::Arc, time::Duration};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 /// What all sessions share, and what makes a listener's service of it.
 #[derive(Clone)]
@@ -36,7 +35,7 @@ pub(crate) struct Services {
     pub(crate) settings: Settings,
     pub(crate) world: World,
     pub(crate) rates: Arc<Rates>,
-    pub(crate) wake: Arc<Wake>,
+    pub(crate) relay_nudge: Arc<Notify>,
     pub(crate) srs: Srs,
     pub(crate) authenticator: Arc<Authenticator>,
     pub(crate) presence: Arc<Presence>,
@@ -67,7 +66,7 @@ impl Services {
             )),
             driver: Arc::new(Driver::new(stopping.clone(), settings.session_time)),
             rates: Arc::new(Rates::new(settings.submissions)),
-            wake: Arc::default(),
+            relay_nudge: Arc::default(),
             srs: Srs::open(&*world.store, settings.hostname.clone(), &*world.clock).await?,
             clients: Arc::new(Clients::new(settings.sessions, settings.sessions_per_client)),
             budget: Budget::new(settings.memory),
@@ -101,7 +100,7 @@ impl Services {
         self.authenticator.guard().limit.set(self.settings.failed_logins);
         self.relay_settings.set(relay.clone());
         self.expire.set(pop3.expire);
-        self.wake.wake();
+        self.relay_nudge.notify_one();
     }
 
     pub(crate) fn service(&self, listener: &ListenerSettings) -> Result<Service, StartError> {
@@ -173,7 +172,7 @@ impl Services {
     }
 
     pub(crate) fn tls_reports(&self) -> Arc<TlsReports> {
-        let reports = TlsReports::new(self.https_client(), self.reporter(), self.wake.clone());
+        let reports = TlsReports::new(self.https_client(), self.reporter());
         Arc::new(reports)
     }
 
@@ -204,7 +203,7 @@ impl Services {
             reporter: self.reporter(),
             settings: self.relay_settings.clone(),
             tls,
-            wake: self.wake.clone(),
+            nudge: self.relay_nudge.clone(),
             driver: Driver::unstoppable(),
             hosts: Default::default(),
             capacity: Default::default(),
@@ -248,7 +247,6 @@ impl Services {
                 routing: Routing {
                     directory: self.directory(),
                     reports: Arc::new(self.reporter()),
-                    wake: self.wake.clone(),
                 },
             }),
             profile: Arc::new(SmtpProfile {

@@ -3,10 +3,7 @@
 //!
 //! `send` counts each session here; [`TlsReports::run`] saves the counts and sends the reports when a day is over.
 
-use crate::{
-    deliver::{report, wake::Wake},
-    reports::Reporter,
-};
+use crate::{deliver::report, reports::Reporter};
 use flate2::{Compression, write::GzEncoder};
 use http_body_util::Full;
 use hyper::{Request, Uri, body::Bytes};
@@ -81,15 +78,14 @@ pub struct TlsReports {
     clock: Arc<dyn Clock>,
     reporter: Reporter,
     hostname: Domain,
-    wake: Arc<Wake>,
     counts: Mutex<Counts>,
 }
 
 impl TlsReports {
-    pub(crate) fn new(https: HttpsClient, reporter: Reporter, wake: Arc<Wake>) -> Self {
+    pub(crate) fn new(https: HttpsClient, reporter: Reporter) -> Self {
         let (store, clock) = (reporter.store.clone(), reporter.clock.clone());
         let hostname = reporter.hostname.clone();
-        Self { https, store, clock, reporter, hostname, wake, counts: Mutex::default() }
+        Self { https, store, clock, reporter, hostname, counts: Mutex::default() }
     }
 
     /// Counts a session with a server of a domain: a success, or what went wrong with TLS.
@@ -310,7 +306,6 @@ impl TlsReports {
         let report = report::Report { id, time: now, content, to, require_tls: false };
         let acceptance = report::report(report, &resolved);
         self.store.accept(acceptance).await?;
-        self.wake.wake();
         Ok(())
     }
 

@@ -66,12 +66,7 @@ impl Relay {
                 Ok(settlement) => {
                     let settlement = Settlement { token: Some(token), ..settlement };
                     let attempt = message_log::Attempt::new(&settlement);
-                    // The item's next attempt, or a new report, may be due before anything else.
-                    let waits = settlement.left.is_some() || !settlement.reports.is_empty();
                     let settled = self.store.settle(settlement).await;
-                    if waits {
-                        self.wake.wake();
-                    }
                     settled.map(|settled| is_own(&item, settled).then_some(attempt))
                 }
                 Err(error) => Err(error),

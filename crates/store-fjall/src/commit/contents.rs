@@ -138,6 +138,7 @@ impl Committer {
         self.contents.shown.extend(shown);
         self.contents.shown.retain(|_, octets| *octets > 0);
         batch.ends_at(&self.schema, self.log.position());
+        let subjects = batch.subjects();
         let effects = take(&mut batch.effects);
         let (arrived, left) = (take(&mut batch.arrived), take(&mut batch.left));
         batch.apply().map_err(failed).inspect_err(|_| self.log.fail())?;
@@ -146,6 +147,7 @@ impl Committer {
         if !effects.is_empty() {
             self.lanes.lock().apply(effects);
         }
+        subjects.into_iter().for_each(|subject| self.watchers.tell(subject));
         Ok(())
     }
 

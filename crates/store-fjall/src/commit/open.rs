@@ -15,7 +15,7 @@ use crate::{
 };
 use fjall::Database;
 use parking_lot::{Mutex, RwLock};
-use posta_store::{Leases, SourceId, StoreError};
+use posta_store::{Leases, SourceId, StoreError, Watchers};
 use std::{
     path::PathBuf,
     sync::{Arc, mpsc},
@@ -71,6 +71,7 @@ pub(crate) struct Opener {
     pub(crate) lanes: Arc<Mutex<Lanes>>,
     /// Who visits which source.
     pub(crate) visitors: Arc<Mutex<Leases<SourceId>>>,
+    pub(crate) watchers: Watchers,
     pub(crate) keys: Arc<KeyFile>,
     /// Messages that are removed in one piece.
     pub(crate) piece: usize,
@@ -91,6 +92,7 @@ impl Opener {
         self.views.forget_all();
         committer.let_time_pass(0);
         self.tables.set(schema);
+        self.watchers.tell_all();
         Ok(committer)
     }
 

@@ -21,7 +21,7 @@ use crate::{
     },
 };
 use posta_mail::Timestamp;
-use posta_store::{AccountId, Entry, Flags, FolderId, ModSeq, StoreError, Uid};
+use posta_store::{AccountId, Entry, Flags, FolderId, ModSeq, StoreError, Subject, Uid};
 use roaring::RoaringBitmap;
 use std::{collections::VecDeque, mem, sync::Arc, thread, time::Duration};
 
@@ -281,6 +281,7 @@ impl Committer {
             self.large.decided.push_back((removal, progress));
         }
         self.views.forget(account);
+        self.watchers.tell(Subject::Mailbox(account));
         // Another removal of the same messages may be counted.
         self.large.count_anew(Some(account));
     }

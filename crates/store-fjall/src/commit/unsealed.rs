@@ -243,6 +243,7 @@ mod tests {
             usages: Arc::default(),
             views: Arc::default(),
             visitors: std::sync::Arc::default(),
+            watchers: posta_store::Watchers::default(),
             lanes: Arc::default(),
             keys: Arc::new(KeyFile::new(&store.with_extension("keys"))),
             set_aside: Arc::default(),

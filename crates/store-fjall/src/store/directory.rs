@@ -7,7 +7,6 @@ use posta_store::{
     Account, AccountId, AddressOwner, Alias, AliasName, Credentials, Directory, Mailboxes as _,
     Pending, RemovedAccount, Resolution, SendAs, StoreError,
 };
-use std::sync::atomic::Ordering;
 
 impl Directory for FjallStore {
     fn resolve(&self, address: &Address) -> Pending<'_, Resolution> {
@@ -56,38 +55,38 @@ impl Directory for FjallStore {
 
     fn add_account(&self, address: &Address, credentials: Credentials) -> Pending<'_, AccountId> {
         let address = address.folded();
-        self.alone_on_account(move |committer| committer.add_account(address, credentials))
+        self.alone(move |committer| committer.add_account(address, credentials))
     }
 
     fn set_password(&self, address: &Address, credentials: Credentials) -> Pending<'_, ()> {
         let address = address.folded();
-        self.alone_on_account(move |committer| committer.set_password(&address, credentials))
+        self.alone(move |committer| committer.set_password(&address, credentials))
     }
 
     fn set_quota(&self, address: &Address, quota: Option<u64>) -> Pending<'_, ()> {
         let address = address.folded();
-        self.alone_on_account(move |committer| {
+        self.alone(move |committer| {
             committer.change_account(&address, |account| account.quota = quota)
         })
     }
 
     fn set_send_as(&self, address: &Address, send_as: Vec<SendAs>) -> Pending<'_, ()> {
         let address = address.folded();
-        self.alone_on_account(move |committer| {
+        self.alone(move |committer| {
             committer.change_account(&address, |account| account.send_as = send_as)
         })
     }
 
     fn set_disabled(&self, address: &Address, disabled: bool) -> Pending<'_, ()> {
         let address = address.folded();
-        self.alone_on_account(move |committer| {
+        self.alone(move |committer| {
             committer.change_account(&address, |account| account.disabled = disabled)
         })
     }
 
     fn rename_account(&self, old: &Address, new: &Address, aliases: Vec<Alias>) -> Pending<'_, ()> {
         let (old, new) = (old.folded(), new.folded());
-        self.alone_on_account(move |committer| committer.rename_account(&old, &new, &aliases))
+        self.alone(move |committer| committer.rename_account(&old, &new, &aliases))
     }
 
     fn remove_account(
@@ -97,7 +96,7 @@ impl Directory for FjallStore {
         purge: Timestamp,
     ) -> Pending<'_, ()> {
         let address = address.folded();
-        self.alone_on_account(move |committer| committer.remove_account(&address, now, purge))
+        self.alone(move |committer| committer.remove_account(&address, now, purge))
     }
 
     fn removed_accounts(&self) -> Pending<'_, Vec<RemovedAccount>> {
@@ -108,11 +107,8 @@ impl Directory for FjallStore {
         Box::pin(async move {
             let (mut count, mut from) = (0, None);
             loop {
-                let version = self.directory_version.clone();
                 let some = self.after(Until::Of(account), move |committer| {
-                    let some = committer.restore_account(account, from);
-                    version.fetch_add(1, Ordering::Release);
-                    some
+                    committer.restore_account(account, from)
                 });
                 let some = some.await?;
                 count += some.count;
@@ -133,12 +129,12 @@ impl Directory for FjallStore {
     }
 
     fn set_alias(&self, alias: Alias) -> Pending<'_, ()> {
-        self.alone_on_account(move |committer| committer.set_alias(&alias))
+        self.alone(move |committer| committer.set_alias(&alias))
     }
 
     fn remove_alias(&self, name: &AliasName) -> Pending<'_, ()> {
         let name = name.clone();
-        self.alone_on_account(move |committer| committer.remove_alias(name))
+        self.alone(move |committer| committer.remove_alias(name))
     }
 
     fn is_local(&self, domain: &str) -> Pending<'_, bool> {

@@ -5,7 +5,7 @@ use crate::{commit::Request, tables::schema};
 use posta_mail::Timestamp;
 use posta_store::{
     Claimed, Destination, Item, ItemId, ItemState, Pending, Queue, Settled, Settlement, StoreError,
-    Token,
+    Subject, Token,
 };
 
 impl Queue for FjallStore {
@@ -33,7 +33,12 @@ impl Queue for FjallStore {
     }
 
     fn reschedule(&self, items: Vec<(ItemId, Timestamp)>, state: ItemState) -> Pending<'_, usize> {
-        self.alone(move |committer| committer.reschedule(&items, state))
+        let watchers = self.watchers.clone();
+        self.alone(move |committer| {
+            let changed = committer.reschedule(&items, state);
+            watchers.tell(Subject::Rescheduled);
+            changed
+        })
     }
 
     fn next_due(&self) -> Pending<'_, Option<Timestamp>> {

@@ -1,11 +1,14 @@
-//! What changed.
+//! What changed. The committing thread tells it, once a change is durable and in the tables.
 
 use super::FjallStore;
-use posta_store::Watch;
-use std::sync::atomic::Ordering;
+use posta_store::{Subject, Watch, Watcher};
 
 impl Watch for FjallStore {
     fn directory_version(&self) -> u64 {
-        self.directory_version.load(Ordering::Acquire)
+        self.watchers.directory_version()
+    }
+
+    fn watch(&self, subjects: &[Subject]) -> Watcher {
+        self.watchers.watch(subjects)
     }
 }

@@ -10,8 +10,8 @@ use crate::{
     log::{Place, Position},
 };
 use fjall::{OwnedWriteBatch, UserKey, UserValue};
-use posta_store::{AccountId, StoreError};
-use std::collections::BTreeSet;
+use posta_store::{AccountId, StoreError, Subject};
+use std::{collections::BTreeSet, mem::take};
 
 /// Stands in the log in place of a value's length where a key is removed.
 const REMOVED: u32 = u32::MAX;
@@ -29,6 +29,19 @@ pub(crate) struct Batch {
     /// were in ([`posta_store::Block`]).
     pub(crate) arrived: Vec<AccountId>,
     pub(crate) left: BTreeSet<(AccountId, u32)>,
+    numbers: Numbers,
+    /// Whether the directory changes.
+    directory: bool,
+    /// The accounts whose messages come, go or change, some of them several times.
+    mailboxes: Vec<AccountId>,
+}
+
+/// The numbers of the tables whose changes others watch.
+#[derive(Clone, Copy)]
+struct Numbers {
+    directory: [u8; 3],
+    entry: u8,
+    changed: u8,
 }
 
 impl Batch {
@@ -42,6 +55,36 @@ impl Batch {
             effects: Vec::new(),
             arrived: Vec::new(),
             left: BTreeSet::new(),
+            numbers: Numbers {
+                directory: [&schema.account, &schema.alias, &schema.domain].map(|it| it.number),
+                entry: schema.entry.number,
+                changed: schema.changed.number,
+            },
+            directory: false,
+            mailboxes: Vec::new(),
+        }
+    }
+
+    /// Returns what changes, for those who watch it.
+    pub(crate) fn subjects(&mut self) -> BTreeSet<Subject> {
+        let mailboxes = take(&mut self.mailboxes).into_iter().map(Subject::Mailbox);
+        let is_due = self.effects.iter().any(|effect| matches!(effect, Effect::Waits(..)));
+        let queue = is_due.then_some(Subject::Queue);
+        let directory = self.directory.then_some(Subject::Directory);
+        mailboxes.chain(queue).chain(directory).collect()
+    }
+
+    /// Notes what a change of a key means for those who watch.
+    fn note(&mut self, table: u8, key: &[u8], is_removal: bool) {
+        let Numbers { directory, entry, changed } = self.numbers;
+        if table == entry || (table == changed && !is_removal) {
+            // The keys of both begin with the account.
+            let account = key.first_chunk().map(|id| AccountId(u64::from_be_bytes(*id)));
+            if self.mailboxes.last() != account.as_ref() {
+                self.mailboxes.extend(account);
+            }
+        } else if directory.contains(&table) {
+            self.directory = true;
         }
     }
 
@@ -74,6 +117,7 @@ impl Batch {
     }
 
     fn record(&mut self, table: &Table, key: &[u8], value: u32) {
+        self.note(table.number, key, value == REMOVED);
         self.records.push(table.number);
         self.records.extend_from_slice(&(key.len() as u16).to_be_bytes());
         self.records.extend_from_slice(&value.to_be_bytes());

@@ -49,31 +49,31 @@ impl Directory for MemoryStore {
     }
 
     fn add_account(&self, address: &Address, credentials: Credentials) -> Pending<'_, AccountId> {
-        self.with_account(|inner| inner.add_account(address.folded(), credentials))
+        self.with_directory(|inner| inner.add_account(address.folded(), credentials))
     }
 
     fn set_password(&self, address: &Address, credentials: Credentials) -> Pending<'_, ()> {
-        self.with_account(|inner| inner.set_password(address, credentials))
+        self.with_directory(|inner| inner.set_password(address, credentials))
     }
 
     fn set_quota(&self, address: &Address, quota: Option<u64>) -> Pending<'_, ()> {
-        self.with_account(|inner| inner.change_account(address, |account| account.quota = quota))
+        self.with_directory(|inner| inner.change_account(address, |account| account.quota = quota))
     }
 
     fn set_send_as(&self, address: &Address, send_as: Vec<SendAs>) -> Pending<'_, ()> {
-        self.with_account(|inner| {
+        self.with_directory(|inner| {
             inner.change_account(address, |account| account.send_as = send_as)
         })
     }
 
     fn set_disabled(&self, address: &Address, disabled: bool) -> Pending<'_, ()> {
-        self.with_account(|inner| {
+        self.with_directory(|inner| {
             inner.change_account(address, |account| account.disabled = disabled)
         })
     }
 
     fn rename_account(&self, old: &Address, new: &Address, aliases: Vec<Alias>) -> Pending<'_, ()> {
-        self.with_account(|inner| inner.rename_account(&old.folded(), new.folded(), aliases))
+        self.with_directory(|inner| inner.rename_account(&old.folded(), new.folded(), aliases))
     }
 
     fn remove_account(
@@ -82,7 +82,10 @@ impl Directory for MemoryStore {
         now: Timestamp,
         purge: Timestamp,
     ) -> Pending<'_, ()> {
-        self.with_account(|inner| inner.remove_account(&address.folded(), now, purge))
+        let changed =
+            self.with_directory(|inner| inner.remove_account(&address.folded(), now, purge));
+        self.watchers.tell_all_mailboxes();
+        changed
     }
 
     fn removed_accounts(&self) -> Pending<'_, Vec<RemovedAccount>> {
@@ -90,7 +93,9 @@ impl Directory for MemoryStore {
     }
 
     fn restore_account(&self, account: AccountId) -> Pending<'_, usize> {
-        self.with_account(|inner| inner.restore_account(account))
+        let changed = self.with_directory(|inner| inner.restore_account(account));
+        self.watchers.tell_all_mailboxes();
+        changed
     }
 
     fn alias(&self, name: &AliasName) -> Pending<'_, Option<Vec<Address>>> {
@@ -108,11 +113,11 @@ impl Directory for MemoryStore {
     }
 
     fn set_alias(&self, alias: Alias) -> Pending<'_, ()> {
-        self.with_account(|inner| inner.set_alias(alias))
+        self.with_directory(|inner| inner.set_alias(alias))
     }
 
     fn remove_alias(&self, name: &AliasName) -> Pending<'_, ()> {
-        self.with_account(|inner| inner.remove_alias(name))
+        self.with_directory(|inner| inner.remove_alias(name))
     }
 
     fn is_local(&self, domain: &str) -> Pending<'_, bool> {
@@ -132,11 +137,11 @@ impl Directory for MemoryStore {
     }
 
     fn set_domain_alias(&self, alias: &Domain, domain: &Domain) -> Pending<'_, ()> {
-        self.with(|inner| inner.set_domain_alias(alias, domain))
+        self.with_directory(|inner| inner.set_domain_alias(alias, domain))
     }
 
     fn add_domain(&self, domain: &Domain) -> Pending<'_, ()> {
-        self.with(|inner| {
+        self.with_directory(|inner| {
             inner.require_no_alias(domain.as_str())?;
             inner.domains.insert(domain.clone(), true);
             Ok(())
@@ -144,7 +149,7 @@ impl Directory for MemoryStore {
     }
 
     fn remove_domain(&self, domain: &Domain) -> Pending<'_, ()> {
-        self.with(|inner| inner.remove_domain(domain))
+        self.with_directory(|inner| inner.remove_domain(domain))
     }
 }
 

@@ -1,6 +1,6 @@
 //! The mailboxes of the reference store.
 
-use super::{Content, Inner, Key, MemoryStore, Moved, Removed};
+use super::{Content, Inner, Key, MemoryStore, Moved, Removed, watch::of_acceptance};
 use crate::{
     acceptance::{Acceptance, Collected, Delivery},
     error::{Pending, StoreError},
@@ -10,6 +10,7 @@ use crate::{
         Usage,
     },
     names::{AccountId, FolderId, ModSeq, Uid},
+    watch::Subject,
 };
 use posta_mail::Timestamp;
 use std::sync::Arc;
@@ -19,7 +20,7 @@ const MOVES: usize = 100;
 
 impl Mailboxes for MemoryStore {
     fn accept(&self, acceptance: Acceptance) -> Pending<'_, ()> {
-        self.with(|inner| {
+        self.changing(of_acceptance(&acceptance), |inner| {
             if !inner.can_accept(&acceptance) {
                 return Err(StoreError::NoSuchAccount);
             }
@@ -80,7 +81,7 @@ impl Mailboxes for MemoryStore {
         now: Timestamp,
         purge: Timestamp,
     ) -> Pending<'_, usize> {
-        self.with(|inner| {
+        self.changing([Subject::Mailbox(account)], |inner| {
             let keys = inner.standing(account, folder, uids);
             Ok(keys.into_iter().filter(|&key| inner.remove(key, now, purge)).count())
         })
@@ -95,7 +96,7 @@ impl Mailboxes for MemoryStore {
         now: Timestamp,
         purge: Timestamp,
     ) -> Pending<'_, Vec<(Uid, Uid)>> {
-        self.with(|inner| {
+        self.changing([Subject::Mailbox(account)], |inner| {
             if !inner.has_folder(account, to) {
                 return Err(StoreError::NoSuchFolder);
             }
@@ -126,7 +127,7 @@ impl Mailboxes for MemoryStore {
     ) -> Pending<'_, FlagsChanged> {
         uids.sort_unstable();
         uids.dedup();
-        self.with(|inner| {
+        self.changing([Subject::Mailbox(account)], |inner| {
             let mut all = FlagsChanged::default();
             let mut after = Vec::new();
             for uid in uids {
@@ -174,7 +175,7 @@ impl Mailboxes for MemoryStore {
     }
 
     fn expire(&self, before: Timestamp, now: Timestamp, purge: Timestamp) -> Pending<'_, usize> {
-        self.with(|inner| {
+        let expired = self.with(|inner| {
             let due: Vec<_> = inner.retrieved.extract_if(.., |(time, _)| *time < before).collect();
             let removed = due.into_iter().filter(|&(_, key)| {
                 let entry = inner.entries.get(&key);
@@ -183,11 +184,13 @@ impl Mailboxes for MemoryStore {
                     && inner.remove(key, now, purge)
             });
             Ok(removed.count())
-        })
+        });
+        self.watchers.tell_all_mailboxes();
+        expired
     }
 
     fn undelete(&self, account: AccountId, since: Timestamp) -> Pending<'_, usize> {
-        self.with(|inner| Ok(inner.undelete(account, since)))
+        self.changing([Subject::Mailbox(account)], |inner| Ok(inner.undelete(account, since)))
     }
 
     fn usage(&self, account: AccountId) -> Pending<'_, Usage> {

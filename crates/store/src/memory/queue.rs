@@ -1,11 +1,12 @@
 //! The queue in its simplest form.
 
-use super::{Content, Inner, MemoryStore};
+use super::{Content, Inner, MemoryStore, watch::of_settlement};
 use crate::{
     error::{Pending, StoreError},
     item::lease::{Lease, Token},
     item::{Destination, Item, ItemId, ItemState},
     queue::{Claimed, Queue, Settled, Settlement},
+    watch::Subject,
 };
 use posta_mail::Timestamp;
 use std::{collections::HashMap, ops::Bound};
@@ -40,11 +41,12 @@ impl Queue for MemoryStore {
     }
 
     fn settle(&self, settlement: Settlement) -> Pending<'_, Settled> {
-        self.with(|inner| inner.settle(settlement))
+        self.changing(of_settlement(&settlement), |inner| inner.settle(settlement))
     }
 
     fn reschedule(&self, items: Vec<(ItemId, Timestamp)>, state: ItemState) -> Pending<'_, usize> {
-        self.with(|inner| Ok(inner.reschedule(&items, state)))
+        let subjects = [Subject::Queue, Subject::Rescheduled];
+        self.changing(subjects, |inner| Ok(inner.reschedule(&items, state)))
     }
 
     fn next_due(&self) -> Pending<'_, Option<Timestamp>> {

@@ -1,11 +1,38 @@
 //! What changed in the reference store.
 
 use super::MemoryStore;
-use crate::watch::Watch;
-use std::sync::atomic::Ordering;
+use crate::{
+    acceptance::{Acceptance, Delivery},
+    queue::Settlement,
+    watch::{Subject, Watch, Watcher},
+};
 
 impl Watch for MemoryStore {
     fn directory_version(&self) -> u64 {
-        self.directory_version.load(Ordering::Acquire)
+        self.watchers.directory_version()
     }
+
+    fn watch(&self, subjects: &[Subject]) -> Watcher {
+        self.watchers.watch(subjects)
+    }
+}
+
+fn of_deliveries(deliveries: &[Delivery]) -> impl Iterator<Item = Subject> {
+    deliveries.iter().map(|delivery| Subject::Mailbox(delivery.account))
+}
+
+/// Returns what an acceptance changes.
+pub(super) fn of_acceptance(acceptance: &Acceptance) -> Vec<Subject> {
+    let mut subjects: Vec<_> = of_deliveries(&acceptance.deliveries).collect();
+    subjects.extend(acceptance.items.first().map(|_| Subject::Queue));
+    subjects.extend(acceptance.reports.iter().flat_map(of_acceptance));
+    subjects
+}
+
+/// Returns what a settlement changes.
+pub(super) fn of_settlement(settlement: &Settlement) -> Vec<Subject> {
+    let mut subjects: Vec<_> = of_deliveries(&settlement.deliveries).collect();
+    subjects.extend(settlement.left.as_ref().map(|_| Subject::Queue));
+    subjects.extend(settlement.reports.iter().flat_map(of_acceptance));
+    subjects
 }
