@@ -167,7 +167,7 @@ pub(crate) struct Committer {
     /// About when it is, in seconds.
     second: u64,
     /// What the tables held in memory, in octets, when that was looked at last.
-    held: (u64, u64),
+    held: listing::Held,
 }
 
 /// Tells one asker how the group's commit went.
@@ -233,7 +233,7 @@ impl Committer {
             last_mod_seq,
             mod_seq_ceiling,
             second: 0,
-            held: (0, 0),
+            held: listing::Held::default(),
         };
         committer.look_at_disk();
         Ok(committer)

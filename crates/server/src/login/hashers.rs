@@ -3,7 +3,7 @@
 //! A hash needs 19 MiB for a short time. The allocator would keep that for the thread that asked, and could not reuse
 //! it for the next hash, whose blocks have to be aligned, so each new password would cost 19 MiB for good. Therefore
 //! every hash of the server, for logins and new passwords alike, runs on the threads of one pool. Each thread has
-//! memory for one hash, reuses it for the next one that waits, and gives it back to the system when none does.
+//! memory for one hash, reuses it for the next one, and gives it back to the system when none comes for a second.
 //!
 //! A hash computes for some 20 ms. At the priority of other threads it would keep the mail from a core for several
 //! milliseconds at a time, and strangers can have passwords hashed. So these threads stand back: the one for clients
@@ -15,12 +15,17 @@ use parking_lot::Mutex;
 use std::{
     sync::{Arc, mpsc},
     thread,
+    time::Duration,
 };
 use tokio::sync::{Semaphore, SemaphorePermit, oneshot};
 
 /// The fewest blocks of 1 KiB that a thread allocates. Above 32 MiB glibc gets each allocation from the system and
 /// returns it when it is freed; pages that are never written to take no memory.
 const AT_LEAST: usize = 33 * 1024;
+
+/// How long a thread keeps its memory when no hash waits. Both to give it back and to take it anew need a lock of the
+/// whole process's memory: a thread that is interrupted just then, since it stands back, makes all others wait.
+const KEEP: Duration = Duration::from_secs(1);
 
 /// The niceness of [`Priority::Low`].
 const NICENESS: i32 = 10;
@@ -164,8 +169,8 @@ fn work(jobs: &Mutex<mpsc::Receiver<Job>>) {
         let mut memory = Memory::default();
         loop {
             job(&mut memory);
-            // A thread that holds the lock waits for the next job, so that none is left for this one.
-            let next = jobs.try_lock().and_then(|jobs| jobs.try_recv().ok());
+            // A thread that holds the lock for so long waits for the next job, so that none is left for this one.
+            let next = jobs.try_lock_for(KEEP).and_then(|jobs| jobs.recv_timeout(KEEP).ok());
             let Some(next) = next else { break };
             job = next;
         }

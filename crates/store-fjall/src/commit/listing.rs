@@ -5,7 +5,12 @@ use super::Committer;
 use crate::{
     disk::Room,
     error::failed,
-    tables::{batch::Batch, listing::listing_key},
+    tables::{
+        batch::Batch,
+        listing::listing_key,
+        schema::{self, Schema},
+        table::Table,
+    },
 };
 use posta_store::{AccountId, Block, Entry, FolderId, StoreError};
 
@@ -17,6 +22,19 @@ const MUCH: u64 = 6 * 1024 * 1024;
 
 /// Octets that may be added in that time where it counts as quiet.
 const LITTLE: u64 = 1024 * 1024;
+
+/// How many seconds after that the engine is made to let go of it.
+const RELEASE: u64 = 5;
+
+/// What the tables held in memory when it was looked at last.
+#[derive(Debug, Default, Clone, Copy)]
+pub(super) struct Held {
+    /// The second in which it was looked at.
+    since: u64,
+    octets: u64,
+    /// Whether it was written to their files then, and is still held.
+    is_written: bool,
+}
 
 /// Notes that an entry leaves a folder.
 pub(super) fn list_out(account: AccountId, entry: &Entry, batch: &mut Batch) {
@@ -86,23 +104,34 @@ impl Committer {
         self.give_back();
     }
 
-    /// Has the tables write what they hold in memory to their files, where it is much and was little more
-    /// lately: what a large change left there would stay until as much came again.
+    /// Has the tables write what they hold in memory to their files, where it is much and has hardly grown lately: what
+    /// a large change left there would otherwise stay until as much came again.
     fn give_back(&mut self) {
-        let (second, before) = self.held;
-        if self.second < second.saturating_add(QUIET) {
+        let Held { since, octets, is_written } = self.held;
+        if is_written && self.second >= since.saturating_add(RELEASE) {
+            self.held.is_written = false;
+            return self.rotate(|schema| vec![&schema.meta]);
+        }
+        if self.second < since.saturating_add(QUIET) {
             return;
         }
         let held = self.schema.database.write_buffer_size();
-        self.held = (self.second, held);
-        if held < MUCH || held > before.saturating_add(LITTLE) {
-            return;
+        let is_written = held >= MUCH && held <= octets.saturating_add(LITTLE);
+        self.held = Held { since: self.second, octets: held, is_written };
+        if is_written {
+            self.rotate(|schema| schema.tables().to_vec());
         }
-        for table in self.schema.tables() {
-            if let Err(error) = table.rotate_memtable() {
-                tracing::error!("a table cannot be written: {}", failed(error));
-                return self.log.fail();
-            }
+    }
+
+    /// Has some tables write what they hold in memory to their files. The engine lets go of what was written so far
+    /// only when a later memtable is rotated, of whichever table; so there is something in it.
+    fn rotate(&mut self, tables: impl FnOnce(&Schema) -> Vec<&Table>) {
+        let done = self.schema.meta.remove(schema::NOTHING).and_then(|()| {
+            tables(&self.schema).into_iter().try_for_each(|table| table.rotate_memtable().map(drop))
+        });
+        if let Err(error) = done {
+            tracing::error!("a table cannot be written: {}", failed(error));
+            self.log.fail();
         }
     }
 }

@@ -97,6 +97,9 @@ pub(crate) const OLD_CONTENT: &str = "content";
 /// Is there while mailboxes are given folders.
 pub(crate) const WITHOUT_FOLDERS: &str = "without-folders";
 
+/// A name in `meta` under which there is never anything.
+pub(crate) const NOTHING: &str = "nothing";
+
 /// Names in `meta`.
 const FORMAT_KEY: &str = "format";
 /// No unique-id above this has been given out.
