@@ -147,7 +147,7 @@ pub(crate) struct Committer {
     /// What there was room for when it was looked at last.
     pub(crate) room: Room,
     pub(crate) contents: Contents,
-    /// The accounts that exist, so that no message is accepted for one that is gone.
+    /// The accounts that exist, so that no message is accepted for one that is gone. Only their ids are held.
     pub(crate) accounts: HashSet<AccountId>,
     pub(crate) last_account: u64,
     pub(crate) usages: Arc<Usages>,
@@ -205,7 +205,7 @@ impl Committer {
         let set_aside = opener.set_aside.lock().take();
         let log = recover::log(&schema, segments.clone(), set_aside.as_deref())?;
         let contents = Contents::new(&schema, segments, log.segment())?;
-        let accounts = schema.accounts("")?.into_iter().map(|account| account.id).collect();
+        let accounts = schema.account_ids()?;
         let last_account = schema.number(schema::LAST_ACCOUNT)?.unwrap_or_default();
         let mod_seq_ceiling = schema.number(schema::UID_CEILING)?.unwrap_or_default();
         let last_mod_seq = ModSeq(mod_seq_ceiling);

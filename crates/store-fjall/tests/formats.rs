@@ -104,7 +104,7 @@ async fn dump(store: &FjallStore) -> String {
         let secret = store.secret(of).await.unwrap();
         secret.map(|it| String::from_utf8_lossy(it.expose()).into_owned())
     };
-    for account in store.accounts().await.unwrap() {
+    for account in store.accounts(None, usize::MAX).await.unwrap() {
         let apop = secret(SecretOf::Apop(account.id)).await;
         writeln!(text, "account {account:?} apop {apop:?}").unwrap();
         list(store, account.id, &mut text).await;
@@ -186,7 +186,7 @@ fn messages_of_format_7_have_folders() {
     let store = open(&format_7(directory.path()));
     block_on(async {
         use posta_store::{Folders, ModSeq, Uid};
-        for account in store.accounts().await.unwrap() {
+        for account in store.accounts(None, usize::MAX).await.unwrap() {
             let folders = store.folders(account.id).await.unwrap();
             assert_eq!(folders.len(), 2);
             let entries = store.entries(account.id, FolderId::INBOX, Uid(0), 999).await.unwrap();
@@ -362,7 +362,7 @@ fn accounts_of_format_6_get_their_mail() {
     }
     for _ in 0..2 {
         let store = open(&path);
-        for account in block_on(store.accounts()).unwrap() {
+        for account in block_on(store.accounts(None, usize::MAX)).unwrap() {
             assert!(!account.forwards && !account.disabled);
         }
     }

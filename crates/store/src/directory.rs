@@ -32,8 +32,9 @@ pub trait Directory: Send + Sync + 'static {
     /// The first account that a domain, given in lower case, got: of those that can log in if there is one.
     fn first_account(&self, domain: &str) -> Pending<'_, Option<Account>>;
 
-    /// All accounts, by address.
-    fn accounts(&self) -> Pending<'_, Vec<Account>>;
+    /// Returns accounts in the order of their addresses, those after `after`, at most `limit`: whoever goes over
+    /// all of them does so in pieces, and nobody has to in order to find one.
+    fn accounts(&self, after: Option<&Address>, limit: usize) -> Pending<'_, Vec<Account>>;
 
     /// Adds an account, and its domain to those that are local. An alias of its name has to name the
     /// address itself as a target: it forwards the account's mail then.

@@ -46,6 +46,9 @@ pub struct RemovedLine {
     pub until: Timestamp,
 }
 
+/// Accounts that are read at a time.
+const PAGE: usize = 1_000;
+
 impl Admin {
     pub(super) async fn add_account(
         &self,
@@ -162,30 +165,33 @@ impl Admin {
     }
 
     pub(super) async fn accounts(&self) -> Result<Response, AdminError> {
-        let mut lines = Vec::new();
-        for account in self.store.accounts().await? {
-            let usage = self.store.usage(account.id).await?;
-            let address = account.address.to_string();
-            let (messages, octets, quota) = (usage.messages, usage.octets, account.quota);
-            let send_as = account.send_as.iter().map(SendAs::to_string).collect();
-            let forwards_to = match account.forwards {
-                true => self.store.alias(&AliasName::Address(account.address)).await?,
-                false => None,
-            };
-            let forwards_to = forwards_to.unwrap_or_default();
-            let forwards_to = forwards_to.iter().map(Address::to_string).collect();
-            let disabled = account.disabled;
-            lines.push(AccountLine {
-                address,
-                messages,
-                octets,
-                quota,
-                send_as,
-                disabled,
-                forwards_to,
-            });
+        let (mut lines, mut after) = (Vec::new(), None);
+        loop {
+            let accounts = self.store.accounts(after.as_ref(), PAGE).await?;
+            let Some(last) = accounts.last() else { return Ok(Response::Accounts(lines)) };
+            after = Some(last.address.clone());
+            for account in accounts {
+                lines.push(self.account_line(account).await?);
+            }
         }
-        Ok(Response::Accounts(lines))
+    }
+
+    async fn account_line(&self, account: Account) -> Result<AccountLine, AdminError> {
+        let usage = self.store.usage(account.id).await?;
+        let address = account.address.to_string();
+        let forwards_to = match account.forwards {
+            true => self.store.alias(&AliasName::Address(account.address)).await?,
+            false => None,
+        };
+        Ok(AccountLine {
+            address,
+            messages: usage.messages,
+            octets: usage.octets,
+            quota: account.quota,
+            send_as: account.send_as.iter().map(SendAs::to_string).collect(),
+            disabled: account.disabled,
+            forwards_to: forwards_to.unwrap_or_default().iter().map(Address::to_string).collect(),
+        })
     }
 
     pub(super) async fn allow(&self, address: String, from: String) -> Result<(), AdminError> {

@@ -6,6 +6,9 @@ use posta_store::StoreError;
 /// How similar a known name must be to be suggested (Jaro-Winkler; 1 is equal).
 const SIMILAR: f64 = 0.85;
 
+/// Accounts that are read at a time.
+const PAGE: usize = 1_000;
+
 impl Admin {
     /// Carries out a request.
     ///
@@ -19,8 +22,7 @@ impl Admin {
         };
         match (self.carry_out(request).await, address, domain) {
             (Err(AdminError::Store(StoreError::NoSuchAccount)), Some(address), _) => {
-                let accounts = self.store.accounts().await?.into_iter();
-                let nearest = nearest(&address, accounts.map(|known| known.address.to_string()));
+                let nearest = self.nearest_account(&address).await?;
                 Err(AdminError::UnknownAccount(address, meant(nearest, "posta account list")))
             }
             (Err(AdminError::Store(StoreError::NoSuchDomain(_))), _, Some(domain)) => {
@@ -29,6 +31,20 @@ impl Admin {
                 Err(AdminError::UnknownDomain(domain, meant(nearest, "posta domain list")))
             }
             (outcome, ..) => outcome,
+        }
+    }
+
+    /// Returns the address of the account that is named most like `name`. Accounts are read in pieces.
+    async fn nearest_account(&self, name: &str) -> Result<Option<String>, StoreError> {
+        let (mut best, mut after) = (None, None);
+        loop {
+            let accounts = self.store.accounts(after.as_ref(), PAGE).await?;
+            after = accounts.last().map(|account| account.address.clone());
+            let known = accounts.into_iter().map(|account| account.address.to_string());
+            best = nearest(name, known.chain(best));
+            if after.is_none() {
+                return Ok(best);
+            }
         }
     }
 }

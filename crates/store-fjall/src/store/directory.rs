@@ -49,8 +49,9 @@ impl Directory for FjallStore {
         now(|| self.schema()?.first_account(domain))
     }
 
-    fn accounts(&self) -> Pending<'_, Vec<Account>> {
-        self.read(|schema| schema.accounts(""))
+    fn accounts(&self, after: Option<&Address>, limit: usize) -> Pending<'_, Vec<Account>> {
+        let after = after.map(Address::folded);
+        self.read(move |schema| schema.accounts_after(after.as_ref(), limit))
     }
 
     fn add_account(&self, address: &Address, credentials: Credentials) -> Pending<'_, AccountId> {

@@ -1,9 +1,8 @@
-//! The queue's and the history's part of the suite.
+//! Items of the queue are claimed by one at a time, in their order, and settled once.
 
 use super::{INBOX, Make, add, at, delivery, message, read, uids};
 use crate::{
-    Claimed, Destination, Envelope, Event, Item, ItemId, ItemState, Settled, Settlement, Store,
-    Waiting, What,
+    Claimed, Destination, Envelope, Item, ItemId, ItemState, Settled, Settlement, Store, Waiting,
 };
 use posta_mail::{
     ReversePath, Timestamp,
@@ -18,7 +17,6 @@ pub(super) async fn run(make: Make<'_>) {
     content_stays_while_anything_shows_it(&*make()).await;
     a_settlement_is_one_change(&*make()).await;
     an_old_token_changes_nothing(&*make()).await;
-    what_happened_is_told(&*make()).await;
 }
 
 /// An item of a message that [`super::message`] would make of the same number, due at this time.
@@ -236,29 +234,4 @@ async fn an_old_token_changes_nothing(store: &dyn Store) {
 /// The numbers of the items that can be claimed then.
 async fn claim_all(store: &dyn Store, now: i64) -> Vec<u32> {
     share(store, now, 9, 9).await
-}
-
-async fn what_happened_is_told(store: &dyn Store) {
-    let event = |number, second, destination: &str| Event {
-        id: posta_mail::MailId::new(at(number), 1),
-        time: at(second),
-        what: What::Attempted {
-            mailboxes: Vec::new(),
-            destination: destination.to_owned(),
-            host: None,
-            tls: None,
-            recipients: Vec::new(),
-            next: Some(at(99)),
-        },
-    };
-    let told = [event(1, 10, "a"), event(1, 10, "b"), event(2, 5, "c"), event(3, 1, "d")];
-    store.note(vec![told[2].clone(), told[0].clone()]).await.unwrap();
-    store.note(vec![told[1].clone(), told[3].clone()]).await.unwrap();
-    assert_eq!(store.history(told[0].id).await.unwrap(), told[..2]);
-    let [one, other, newer, newest] = told.clone();
-    let some = store.events(None, 3).await.unwrap();
-    assert_eq!(some, [newest.clone(), newer.clone(), one, other], "whole messages");
-    assert_eq!(store.events(Some(newer.id), 1).await.unwrap(), told[..2]);
-    assert_eq!(store.forget(at(2)).await.unwrap(), 2);
-    assert_eq!(store.events(None, 10).await.unwrap(), [newest, newer]);
 }

@@ -11,6 +11,7 @@ use crate::{
     records::SecretOf,
 };
 use posta_mail::{Address, Domain, Timestamp};
+use std::ops::Bound;
 
 impl Directory for MemoryStore {
     fn resolve(&self, address: &Address) -> Pending<'_, Resolution> {
@@ -44,8 +45,12 @@ impl Directory for MemoryStore {
         })
     }
 
-    fn accounts(&self) -> Pending<'_, Vec<Account>> {
-        self.with(|inner| Ok(inner.accounts.values().cloned().collect()))
+    fn accounts(&self, after: Option<&Address>, limit: usize) -> Pending<'_, Vec<Account>> {
+        self.with(|inner| {
+            let from = after.map_or(Bound::Unbounded, |after| Bound::Excluded(after.folded()));
+            let some = inner.accounts.range((from, Bound::Unbounded)).take(limit);
+            Ok(some.map(|(_, account)| account.clone()).collect())
+        })
     }
 
     fn add_account(&self, address: &Address, credentials: Credentials) -> Pending<'_, AccountId> {

@@ -288,7 +288,7 @@ mod tests {
     fn everything(store: &Path) -> Vec<(String, Vec<u8>)> {
         let store = FjallStore::open(store).unwrap();
         let mut all = Vec::new();
-        for account in block_on(store.accounts()).unwrap() {
+        for account in block_on(store.accounts(None, usize::MAX)).unwrap() {
             block_on(store.undelete(account.id, posta_mail::Timestamp::MIN)).unwrap();
             let maildrop = block_on(store.maildrop(account.id)).unwrap();
             for (index, message) in maildrop.iter().enumerate() {

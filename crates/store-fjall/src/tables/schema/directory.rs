@@ -5,11 +5,13 @@ use crate::{
     error::{damaged, failed},
     tables::key_and_value,
 };
+use fjall::Guard;
 use posta_mail::{Address, Domain, Secret};
 use posta_store::{
     Account, AccountId, AddressOwner, Alias, AliasName, Credentials, RemovedAccount, Resolution,
     ResolvedAccount, SendAs, StoreError,
 };
+use std::{collections::HashSet, ops::Bound};
 
 /// A domain's record: it is local because something uses it, or because it was added by itself.
 pub(crate) const USED: &[u8] = &[0];
@@ -93,15 +95,31 @@ impl Schema {
         Ok(false)
     }
 
+    /// Returns the accounts whose addresses begin with `prefix`.
     pub(crate) fn accounts(&self, prefix: &str) -> Result<Vec<Account>, StoreError> {
-        let mut accounts = Vec::new();
-        for guard in self.account.prefix(prefix) {
-            let (key, value) = key_and_value(guard)?;
-            let text = str::from_utf8(&key).map_err(|_| damaged("an account's key"))?;
-            let address = text.parse().map_err(|_| damaged("an account's address"))?;
-            accounts.push(decode_account(address, &value)?);
-        }
-        Ok(accounts)
+        self.account.prefix(prefix).map(decode_listed_account).collect()
+    }
+
+    /// Returns accounts in the order of their addresses, those after `after`, at most `limit`.
+    pub(crate) fn accounts_after(
+        &self,
+        after: Option<&Address>,
+        limit: usize,
+    ) -> Result<Vec<Account>, StoreError> {
+        let after = after.map_or(Bound::Unbounded, |after| Bound::Excluded(after.as_str()));
+        let some = self.account.range::<&str, _>((after, Bound::Unbounded)).take(limit);
+        some.map(decode_listed_account).collect()
+    }
+
+    /// Returns the ids of all accounts. Of each account only its id is held in memory.
+    pub(crate) fn account_ids(&self) -> Result<HashSet<AccountId>, StoreError> {
+        let id = |guard: Guard| {
+            let (_, value) = key_and_value(guard)?;
+            let mut reader = Reader(&value);
+            reader.version()?;
+            Ok(AccountId(reader.u64()?))
+        };
+        self.account.iter().map(id).collect()
     }
 
     pub(crate) fn targets(&self, name: &AliasName) -> Result<Option<Vec<Address>>, StoreError> {
@@ -194,6 +212,13 @@ pub(crate) fn encode_account(account: &Account) -> Vec<u8> {
     let lines = [hash, scram, &quota, &apop, &send_as, &flags];
     value.extend_from_slice(lines.join("\n").as_bytes());
     value
+}
+
+fn decode_listed_account(guard: Guard) -> Result<Account, StoreError> {
+    let (key, value) = key_and_value(guard)?;
+    let text = str::from_utf8(&key).map_err(|_| damaged("an account's key"))?;
+    let address = text.parse().map_err(|_| damaged("an account's address"))?;
+    decode_account(address, &value)
 }
 
 fn decode_account(address: Address, value: &[u8]) -> Result<Account, StoreError> {
