@@ -4,7 +4,7 @@ mod domains;
 mod removal;
 mod resolve;
 
-use super::{Make, add, address, at, credentials, domain, message, unique_ids};
+use super::{Make, add, address, at, credentials, message, unique_ids};
 use crate::{Account, AccountId, Alias, AliasName, Credentials, SendAs, Store, StoreError};
 use posta_mail::{Address, Secret};
 
