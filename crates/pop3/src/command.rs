@@ -2,13 +2,42 @@
 
 use posta_mail::{Secret, limits};
 
-/// A command line that says something. Message numbers are as the client gave them: from 1.
+/// A command line that says something.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Pop3Command {
+    /// CAPA (RFC 2449).
+    Capa,
+    /// LANG, with a language's tag or without (RFC 6856 §3).
+    Lang(Option<String>),
+    /// QUIT.
+    Quit,
+    /// A command of the AUTHORIZATION state (RFC 1939 §4).
+    Login(LoginCommand),
+    /// A command of the TRANSACTION state (RFC 1939 §5).
+    Maildrop(MaildropCommand),
+}
+
+/// A command that is valid before the login only.
+#[derive(Debug, PartialEq, Eq)]
+pub enum LoginCommand {
     /// USER.
     User(String),
     /// PASS. The password may hold spaces (RFC 1939 §7).
     Pass(Secret),
+    /// APOP with a name and a digest (RFC 1939 §7).
+    Apop(String, [u8; 16]),
+    /// AUTH (RFC 5034 §4): a mechanism in upper case, and an initial response in base64. Without a
+    /// mechanism it asks which there are, as older clients do.
+    Auth(Option<String>, Option<Vec<u8>>),
+    /// STLS (RFC 2595 §4).
+    Stls,
+    /// UTF8 (RFC 6856 §2).
+    Utf8,
+}
+
+/// A command that is valid after the login only. Message numbers are as the client gave them: from 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MaildropCommand {
     /// STAT.
     Stat,
     /// LIST, of all messages or one.
@@ -25,21 +54,18 @@ pub enum Pop3Command {
     Noop,
     /// RSET.
     Rset,
-    /// QUIT.
-    Quit,
-    /// CAPA (RFC 2449).
-    Capa,
-    /// STLS (RFC 2595 §4).
-    Stls,
-    /// APOP with a name and a digest (RFC 1939 §7).
-    Apop(String, [u8; 16]),
-    /// AUTH (RFC 5034 §4): a mechanism in upper case, and an initial response in base64. Without a
-    /// mechanism it asks which there are, as older clients do.
-    Auth(Option<String>, Option<Vec<u8>>),
-    /// UTF8 (RFC 6856 §2).
-    Utf8,
-    /// LANG, with a language's tag or without (RFC 6856 §3).
-    Lang(Option<String>),
+}
+
+impl From<LoginCommand> for Pop3Command {
+    fn from(command: LoginCommand) -> Self {
+        Self::Login(command)
+    }
+}
+
+impl From<MaildropCommand> for Pop3Command {
+    fn from(command: MaildropCommand) -> Self {
+        Self::Maildrop(command)
+    }
 }
 
 /// Why a line is no command.
@@ -87,21 +113,21 @@ impl Pop3Command {
         folded.make_ascii_uppercase();
         match &folded {
             b"USER" => user(trimmed(argument)),
-            b"PASS" => Ok(Self::Pass(Secret::new(argument))),
-            b"LIST" => optional(argument, Self::List),
-            b"UIDL" => optional(argument, Self::Uidl),
-            b"RETR" => Ok(Self::Retr(number(trimmed(argument))?)),
-            b"DELE" => Ok(Self::Dele(number(trimmed(argument))?)),
+            b"PASS" => Ok(LoginCommand::Pass(Secret::new(argument)).into()),
+            b"LIST" => optional(argument, MaildropCommand::List),
+            b"UIDL" => optional(argument, MaildropCommand::Uidl),
+            b"RETR" => Ok(MaildropCommand::Retr(number(trimmed(argument))?).into()),
+            b"DELE" => Ok(MaildropCommand::Dele(number(trimmed(argument))?).into()),
             b"TOP\0" => top(trimmed(argument)),
-            b"STAT" => bare(Self::Stat, argument),
-            b"NOOP" => bare(Self::Noop, argument),
-            b"RSET" => bare(Self::Rset, argument),
+            b"STAT" => bare(MaildropCommand::Stat, argument),
+            b"NOOP" => bare(MaildropCommand::Noop, argument),
+            b"RSET" => bare(MaildropCommand::Rset, argument),
             b"QUIT" => bare(Self::Quit, argument),
             b"CAPA" => bare(Self::Capa, argument),
-            b"STLS" => bare(Self::Stls, argument),
+            b"STLS" => bare(LoginCommand::Stls, argument),
             b"APOP" => apop(trimmed(argument)),
             b"AUTH" => auth(trimmed(argument)),
-            b"UTF8" => bare(Self::Utf8, argument),
+            b"UTF8" => bare(LoginCommand::Utf8, argument),
             b"LANG" => lang(trimmed(argument)),
             _ => Err(Nonsense::Unknown),
         }
@@ -118,7 +144,7 @@ fn trimmed(mut argument: &[u8]) -> &[u8] {
 }
 
 fn user(argument: &[u8]) -> Result<Pop3Command, Nonsense> {
-    login_name(argument).map(Pop3Command::User)
+    login_name(argument).map(|name| LoginCommand::User(name).into())
 }
 
 /// Returns the name of somebody who logs in. It is printable (RFC 1939 §3), in UTF-8 (RFC 6856 §2.2).
@@ -130,24 +156,24 @@ fn login_name(argument: &[u8]) -> Result<String, Nonsense> {
     }
 }
 
-fn bare(command: Pop3Command, argument: &[u8]) -> Result<Pop3Command, Nonsense> {
-    if trimmed(argument).is_empty() { Ok(command) } else { Err(Nonsense::Argument) }
+fn bare(command: impl Into<Pop3Command>, argument: &[u8]) -> Result<Pop3Command, Nonsense> {
+    if trimmed(argument).is_empty() { Ok(command.into()) } else { Err(Nonsense::Argument) }
 }
 
 fn optional(
     argument: &[u8],
-    command: impl Fn(Option<u32>) -> Pop3Command,
+    command: fn(Option<u32>) -> MaildropCommand,
 ) -> Result<Pop3Command, Nonsense> {
     match trimmed(argument) {
-        b"" => Ok(command(None)),
-        argument => Ok(command(Some(number(argument)?))),
+        b"" => Ok(command(None).into()),
+        argument => Ok(command(Some(number(argument)?)).into()),
     }
 }
 
 fn top(argument: &[u8]) -> Result<Pop3Command, Nonsense> {
     let at = argument.iter().position(|&octet| octet == b' ').ok_or(Nonsense::Top)?;
     let lines = digits(trimmed(&argument[at..])).ok_or(Nonsense::Top)?;
-    Ok(Pop3Command::Top(number(&argument[..at])?, lines))
+    Ok(MaildropCommand::Top(number(&argument[..at])?, lines).into())
 }
 
 fn apop(argument: &[u8]) -> Result<Pop3Command, Nonsense> {
@@ -165,12 +191,12 @@ fn apop(argument: &[u8]) -> Result<Pop3Command, Nonsense> {
             *octet = *octet << 4 | digit.ok_or(Nonsense::Apop)? as u8;
         }
     }
-    Ok(Pop3Command::Apop(name, octets))
+    Ok(LoginCommand::Apop(name, octets).into())
 }
 
 fn auth(argument: &[u8]) -> Result<Pop3Command, Nonsense> {
     if argument.is_empty() {
-        return Ok(Pop3Command::Auth(None, None));
+        return Ok(LoginCommand::Auth(None, None).into());
     }
     let mut words = argument.split(|&octet| octet == b' ').filter(|word| !word.is_empty());
     let (mechanism, initial) = (words.next().unwrap_or_default(), words.next());
@@ -180,7 +206,7 @@ fn auth(argument: &[u8]) -> Result<Pop3Command, Nonsense> {
         return Err(Nonsense::Auth);
     }
     let mechanism = String::from_utf8_lossy(mechanism).to_ascii_uppercase();
-    Ok(Pop3Command::Auth(Some(mechanism), initial.map(<[u8]>::to_vec)))
+    Ok(LoginCommand::Auth(Some(mechanism), initial.map(<[u8]>::to_vec)).into())
 }
 
 fn lang(argument: &[u8]) -> Result<Pop3Command, Nonsense> {
@@ -212,24 +238,24 @@ mod tests {
     #[test]
     fn commands_are_read_without_case() {
         for (line, command) in [
-            ("user ana", Pop3Command::User("ana".into())),
-            ("PASS  two words ", Pop3Command::Pass(Secret::new(b" two words "))),
-            ("PASS", Pop3Command::Pass(Secret::new(b""))),
-            ("List", Pop3Command::List(None)),
-            ("LIST ", Pop3Command::List(None)),
-            ("LIST 7", Pop3Command::List(Some(7))),
-            ("UIDL 7", Pop3Command::Uidl(Some(7))),
-            ("top 1 0", Pop3Command::Top(1, 0)),
-            ("RETR 4294967296", Pop3Command::Retr(u32::MAX)),
+            ("user ana", LoginCommand::User("ana".into()).into()),
+            ("PASS  two words ", LoginCommand::Pass(Secret::new(b" two words ")).into()),
+            ("PASS", LoginCommand::Pass(Secret::new(b"")).into()),
+            ("List", MaildropCommand::List(None).into()),
+            ("LIST ", MaildropCommand::List(None).into()),
+            ("LIST 7", MaildropCommand::List(Some(7)).into()),
+            ("UIDL 7", MaildropCommand::Uidl(Some(7)).into()),
+            ("top 1 0", MaildropCommand::Top(1, 0).into()),
+            ("RETR 4294967296", MaildropCommand::Retr(u32::MAX).into()),
             ("apop ana b 00ff1000000000000000000000000009", {
                 let mut digest = [0; 16];
                 (digest[1], digest[2], digest[15]) = (0xff, 0x10, 9);
-                Pop3Command::Apop("ana b".into(), digest)
+                LoginCommand::Apop("ana b".into(), digest).into()
             }),
-            ("auth", Pop3Command::Auth(None, None)),
-            ("auth plain", Pop3Command::Auth(Some("PLAIN".into()), None)),
-            ("AUTH PLAIN =", Pop3Command::Auth(Some("PLAIN".into()), Some(b"=".to_vec()))),
-            ("utf8", Pop3Command::Utf8),
+            ("auth", LoginCommand::Auth(None, None).into()),
+            ("auth plain", LoginCommand::Auth(Some("PLAIN".into()), None).into()),
+            ("AUTH PLAIN =", LoginCommand::Auth(Some("PLAIN".into()), Some(b"=".to_vec())).into()),
+            ("utf8", LoginCommand::Utf8.into()),
             ("LANG", Pop3Command::Lang(None)),
             ("LANG ro-RO", Pop3Command::Lang(Some("ro-RO".into()))),
         ] {

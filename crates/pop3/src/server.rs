@@ -9,22 +9,24 @@
 //! since a session can last longer than its account. QUIT enters UPDATE: the marked messages are removed in one step by
 //! [`Question::Update`]. A session that ends in any other way removes nothing.
 //!
-//! | state     | waits for                | leaves it by |
-//! |-----------|--------------------------|--------------|
-//! | `Greeting`| nothing                  | sending +OK |
-//! | `Command` | a command line           | a question, a listing, QUIT, STLS |
-//! | `Asked`   | the answer to a question | the answer |
-//! | `Granted` | nothing                  | the command that was read before the question |
-//! | `Sasl`    | a line of an AUTH        | a question; `*` or nonsense |
-//! | `Listing` | room in the output       | the last line |
-//! | `Closing` | nothing                  | – |
+//! | state           | waits for                | leaves it by |
+//! |-----------------|--------------------------|--------------|
+//! | `Greeting`      | nothing                  | sending +OK |
+//! | `Authorization` | a command line           | a question, QUIT, STLS |
+//! | `Sasl`          | a line of an AUTH        | a question; `*` or nonsense |
+//! | `Transaction`   | a command line           | a question, QUIT |
+//! | `Granted`       | nothing                  | the command that was read before the question |
+//! | `Listing`       | room in the output       | the last line |
+//! | `Reading`       | nothing                  | the question for the next piece of a message |
+//! | `Asked`         | the answer to a question | the answer |
+//! | `Closing`       | nothing                  | – |
 //!
-//! What a question interrupts travels in its ticket and comes back with the answer
-//! (`server/asked.rs`), so `Asked` has nothing to remember. A ticket that is dropped leaves the engine
-//! there, and the session closes.
+//! The states that belong to TRANSACTION hold the maildrop, so no command can reach one that is not open.
+//! What a question interrupts, the maildrop included, travels in its ticket and comes back with the answer
+//! (`server/asked.rs`). A ticket that is dropped leaves the engine in `Asked`, and the session closes.
 //!
-//! What belongs to AUTHORIZATION stands in `server/authorization.rs`: USER and PASS, APOP, AUTH, STLS,
-//! UTF8.
+//! The commands that are valid before the login only, USER and PASS, APOP, AUTH, STLS and UTF8, are in
+//! `server/authorization.rs`; those that are valid after it, in `server/transaction.rs`.
 //!
 //! A message is asked for piece by piece ([`Question::Read`]), and the status line is sent with the
 //! first piece: by then it is sure that the message can be read. If a later piece fails, nothing in
@@ -35,18 +37,17 @@
 mod asked;
 mod authorization;
 mod question;
+mod reading;
+mod transaction;
 
 use crate::{
     command::{Nonsense, Pop3Command},
-    top::TopFilter,
     view::View,
     words::{LANGUAGES, Language, Words},
 };
-use asked::{Answered, BrokenOff, Marked};
+use asked::{Answered, BrokenOff, Marked, Proceeding, ReadingFrom};
 use posta_mail::{
-    Engine, Interrupt, Pace, Step,
-    dots::DotEncoder,
-    limits,
+    Engine, Interrupt, Pace, Step, limits,
     line::{Cut, LineCutter, http},
 };
 use std::{io::Write as _, sync::Arc, time::Duration};
@@ -61,18 +62,13 @@ pub use question::{
 /// Commands that make no sense, after which a session is closed.
 const BAD_COMMANDS: u32 = 50;
 
-/// Octets of a CRLF.
-const LINE_END: u64 = 2;
-
-/// Octets of a listing that are gathered before they are sent.
-const LISTING_PIECE: usize = 16 * 1024;
-
 /// The engine. See the module's theory.
 #[derive(Debug)]
 pub struct Server<M: Maildrop> {
     profile: Arc<Profile>,
-    state: State,
-    session: Session<M>,
+    state: State<M>,
+    /// The name that USER gave, for PASS.
+    name: Option<String>,
     /// The greeting's challenge, where APOP is offered.
     challenge: Option<Box<str>>,
     language: Language,
@@ -84,41 +80,51 @@ pub struct Server<M: Maildrop> {
 }
 
 #[derive(Debug)]
-enum Session<M> {
-    Authorization { name: Option<String> },
-    Transaction(Box<View<M>>),
-}
-
-#[derive(Debug)]
-enum State {
+enum State<M> {
     Greeting,
-    Command,
-    Asked,
-    /// The session goes on with this command.
-    Granted(Pop3Command),
+    Authorization,
     /// In an AUTH, after a challenge.
     Sasl,
-    Listing {
-        unique_ids: bool,
-        next: usize,
-    },
+    Transaction(Box<View<M>>),
+    /// The session goes on with this command.
+    Granted(Proceeding<M>),
+    Listing(Listing<M>),
     /// Between two pieces of a message.
-    Reading(Reading),
+    Reading(ReadingFrom<M>),
+    Asked {
+        /// Whether messages are marked in the maildrop, which the ticket holds.
+        has_marks: bool,
+    },
     Closing,
 }
 
-/// A message that is being read.
+/// A listing that is being sent.
 #[derive(Debug)]
-pub struct Reading {
-    index: usize,
-    /// Octets read, of the message as it is kept.
-    offset: u64,
-    /// Octets of its lines, as they were told.
-    octets: u64,
-    encoder: DotEncoder,
-    top: Option<TopFilter>,
-    /// There is no more to be read.
-    is_over: bool,
+struct Listing<M> {
+    view: Box<View<M>>,
+    unique_ids: bool,
+    /// The index of the next message.
+    next: usize,
+}
+
+/// What a command line is.
+enum Line {
+    Command(Pop3Command),
+    Nonsense(Nonsense),
+    /// What a browser sends, or whoever makes it speak.
+    Http,
+}
+
+impl Line {
+    fn read(line: &[u8]) -> Self {
+        match Pop3Command::parse(line) {
+            // A method may have the name of a command.
+            _ if http::ends_request(line) => Self::Http,
+            Ok(command) => Self::Command(command),
+            Err(_) if http::is_field(line) => Self::Http,
+            Err(nonsense) => Self::Nonsense(nonsense),
+        }
+    }
 }
 
 type Taken<M> = Option<Step<'static, Question<M>>>;
@@ -131,7 +137,7 @@ impl<M: Maildrop> Server<M> {
         Self {
             profile,
             state: State::Greeting,
-            session: Session::Authorization { name: None },
+            name: None,
             challenge: None,
             language: Language::default(),
             secured: false,
@@ -159,151 +165,69 @@ impl<M: Maildrop> Server<M> {
         self.language.words()
     }
 
-    fn line(&mut self, line: &[u8], output: &mut Vec<u8>) -> Taken<M> {
-        let command = match Pop3Command::parse(line) {
-            // A method may have the name of a command.
-            _ if http::ends_request(line) => return self.not_pop3(output),
-            Ok(command) => command,
-            Err(_) if http::is_field(line) => {
-                return self.not_pop3(output);
-            }
-            Err(nonsense) => return self.bad_command(nonsense.words(self.words()), output),
-        };
-        if matches!(self.session, Session::Transaction(_)) {
-            return Some(self.ask(Question::Proceed(Ticket::new(command))));
-        }
-        self.command(command, output)
-    }
-
-    /// Ends a session in which a browser, or whoever makes it speak, speaks HTTP.
-    fn not_pop3(&mut self, output: &mut Vec<u8>) -> Taken<M> {
-        let _ = write!(output, "-ERR {}\r\n", self.words().not_http);
-        self.state = State::Closing;
-        None
-    }
-
-    fn command(&mut self, command: Pop3Command, output: &mut Vec<u8>) -> Taken<M> {
-        match (command, &mut self.session) {
-            (Pop3Command::Capa, _) => self.capabilities(output),
-            (Pop3Command::Lang(tag), _) => return self.lang(tag.as_deref(), output),
-            (Pop3Command::Quit, Session::Authorization { .. }) => {
+    /// Takes a command line of the AUTHORIZATION state.
+    fn authorization_line(&mut self, line: &[u8], output: &mut Vec<u8>) -> Taken<M> {
+        self.state = State::Authorization;
+        match Line::read(line) {
+            Line::Http => self.not_pop3(output),
+            Line::Nonsense(nonsense) => self.bad_command(nonsense.words(self.words()), output),
+            Line::Command(Pop3Command::Capa) => self.capabilities(true, output),
+            Line::Command(Pop3Command::Lang(tag)) => self.lang(tag.as_deref(), output),
+            Line::Command(Pop3Command::Quit) => {
                 ok(self.words().bye, output);
                 self.state = State::Closing;
             }
-            (command, Session::Authorization { .. }) => return self.authorization(command, output),
-            (Pop3Command::Quit, Session::Transaction(_)) => return self.quit(output),
-            (command, Session::Transaction(_)) => return self.transaction(command, output),
-        }
-        None
-    }
-
-    fn transaction(&mut self, command: Pop3Command, output: &mut Vec<u8>) -> Taken<M> {
-        let words = self.words();
-        let Session::Transaction(view) = &mut self.session else { return None };
-        match command {
-            Pop3Command::Stat => {
-                let _ = write!(output, "+OK {} {}\r\n", view.messages, view.octets);
+            Line::Command(Pop3Command::Login(command)) => {
+                return self.authorization(command, output);
             }
-            Pop3Command::List(None) => {
-                count(view, words, output);
-                self.state = State::Listing { unique_ids: false, next: 0 };
-            }
-            Pop3Command::Uidl(None) => {
-                ok(words.unique_ids, output);
-                self.state = State::Listing { unique_ids: true, next: 0 };
-            }
-            Pop3Command::List(Some(number)) => match view.index(number) {
-                Some(index) => {
-                    let _ = write!(output, "+OK {number} {}\r\n", view.maildrop.octets(index));
-                }
-                None => err(words.no_such_message, output),
-            },
-            Pop3Command::Uidl(Some(number)) => match view.index(number) {
-                Some(index) => view.write_unique_id("+OK ", index, output),
-                None => err(words.no_such_message, output),
-            },
-            Pop3Command::Retr(number) => return self.read(number, None, output),
-            Pop3Command::Top(number, lines) => return self.read(number, Some(lines), output),
-            Pop3Command::Dele(number) => match view.index(number) {
-                Some(index) => {
-                    view.delete(index);
-                    ok(words.marked, output);
-                }
-                None => err(words.no_such_message, output),
-            },
-            Pop3Command::Noop => ok(words.here, output),
-            Pop3Command::Rset => {
-                view.reset();
-                count(view, words, output);
-            }
-            Pop3Command::User(_)
-            | Pop3Command::Pass(_)
-            | Pop3Command::Apop(..)
-            | Pop3Command::Auth(..)
-            | Pop3Command::Utf8
-            | Pop3Command::Stls => return self.bad_command(words.before_login, output),
-            Pop3Command::Capa | Pop3Command::Lang(_) | Pop3Command::Quit => {
-                debug_assert!(false, "valid in both states")
+            Line::Command(Pop3Command::Maildrop(_)) => {
+                self.bad_command(self.words().login_first, output);
             }
         }
         None
     }
 
-    fn read(&mut self, number: u32, lines: Option<u64>, output: &mut Vec<u8>) -> Taken<M> {
-        let Session::Transaction(view) = &self.session else { return None };
-        let Some(index) = view.index(number) else {
-            err(self.words().no_such_message, output);
-            return None;
-        };
-        let octets = view.maildrop.octets(index);
-        let encoder = DotEncoder::default();
-        let top = lines.map(TopFilter::new);
-        let reading = Reading { index, offset: 0, octets, encoder, top, is_over: false };
-        if octets == 0 {
-            reading.write_status(self.words(), output);
-            reading.encoder.finish(output);
-            return None;
+    /// Takes a command line of the TRANSACTION state.
+    fn transaction_line(
+        &mut self,
+        view: Box<View<M>>,
+        line: &[u8],
+        output: &mut Vec<u8>,
+    ) -> Taken<M> {
+        match Line::read(line) {
+            Line::Http => self.not_pop3(output),
+            Line::Nonsense(nonsense) => {
+                self.state = State::Transaction(view);
+                self.bad_command(nonsense.words(self.words()), output);
+            }
+            Line::Command(command) => {
+                let has_marks = view.has_marks();
+                let ticket = Ticket::new(Proceeding { view, command });
+                return Some(self.ask_holding(has_marks, Question::Proceed(ticket)));
+            }
         }
-        Some(self.ask_for(reading))
+        None
     }
 
-    fn ask_for(&mut self, reading: Reading) -> Step<'static, Question<M>> {
-        let (index, offset, whole) = (reading.index, reading.offset, reading.top.is_none());
-        self.ask(Question::Read { index, offset, whole, ticket: Ticket::new(reading) })
+    /// Ends a session in which a browser, or whoever makes it speak, speaks HTTP.
+    fn not_pop3(&mut self, output: &mut Vec<u8>) {
+        let _ = write!(output, "-ERR {}\r\n", self.words().not_http);
+        self.state = State::Closing;
     }
 
+    /// Asks a question of the AUTHORIZATION state.
     fn ask(&mut self, question: Question<M>) -> Step<'static, Question<M>> {
-        self.state = State::Asked;
-        Step::Ask(question)
+        self.ask_holding(false, question)
     }
 
-    fn piece(&mut self, mut reading: Reading, piece: MessagePiece, output: &mut Vec<u8>) {
-        let (words, before) = (self.words(), output.len());
-        let first = reading.offset == 0;
-        let taken = piece.and_then(|content| {
-            if first {
-                reading.write_status(words, output);
-            }
-            let is_sound = reading.take(&content, output) && !(first && content.is_empty());
-            if is_sound { Ok(()) } else { Err(Unreadable::ForNow) }
-        });
-        match taken {
-            Ok(()) if reading.is_complete() => reading.encoder.finish(output),
-            Ok(()) => self.state = State::Reading(reading),
-            Err(why) => {
-                output.truncate(before);
-                match (first, why) {
-                    // RFC 3206 §4: a person has to do something; asking again does not help. The session
-                    // goes on, so that a client which fetches one message after the other gets past this
-                    // one.
-                    (true, Unreadable::Damaged) => coded("SYS/PERM", words.damaged, output),
-                    (true, Unreadable::ForNow) => coded("SYS/TEMP", words.unreadable, output),
-                    (false, Unreadable::Damaged | Unreadable::ForNow) => {
-                        self.state = State::Closing;
-                    }
-                }
-            }
-        }
+    /// Asks a question whose ticket holds the maildrop.
+    fn ask_holding(
+        &mut self,
+        has_marks: bool,
+        question: Question<M>,
+    ) -> Step<'static, Question<M>> {
+        self.state = State::Asked { has_marks };
+        Step::Ask(question)
     }
 
     /// Ends a session whose login no longer holds, or cannot be checked. Nothing is removed, whatever
@@ -319,19 +243,7 @@ impl<M: Maildrop> Server<M> {
         self.state = State::Closing;
     }
 
-    fn quit(&mut self, output: &mut Vec<u8>) -> Taken<M> {
-        let Session::Transaction(view) = &mut self.session else { return None };
-        let marked = view.take_marked();
-        if marked.is_empty() {
-            ok(self.words().bye, output);
-            self.state = State::Closing;
-            return None;
-        }
-        let ticket = Ticket::new(Marked(marked.len()));
-        Some(self.ask(Question::Update(marked, ticket)))
-    }
-
-    fn capabilities(&self, output: &mut Vec<u8>) {
+    fn capabilities(&self, before_login: bool, output: &mut Vec<u8>) {
         ok(self.words().capabilities, output);
         output.extend_from_slice(b"TOP\r\n");
         if self.may_login() {
@@ -341,7 +253,6 @@ impl<M: Maildrop> Server<M> {
             let _ = write!(output, "SASL {}\r\n", mechanisms.join(" "));
         }
         output.extend_from_slice(b"UIDL\r\nPIPELINING\r\nRESP-CODES\r\nAUTH-RESP-CODE\r\n");
-        let before_login = matches!(self.session, Session::Authorization { .. });
         if self.profile.stls && !self.secured && before_login {
             output.extend_from_slice(b"STLS\r\n");
         }
@@ -356,7 +267,7 @@ impl<M: Maildrop> Server<M> {
     }
 
     /// RFC 6856 §3. The list tells each language's name in itself.
-    fn lang(&mut self, tag: Option<&str>, output: &mut Vec<u8>) -> Taken<M> {
+    fn lang(&mut self, tag: Option<&str>, output: &mut Vec<u8>) {
         match tag.map(Language::find) {
             None => {
                 ok(self.words().languages, output);
@@ -369,79 +280,24 @@ impl<M: Maildrop> Server<M> {
                 self.language = language;
                 let _ = write!(output, "+OK {} {}\r\n", language.tag(), self.words().here);
             }
-            Some(None) => return self.bad_command(self.words().no_such_language, output),
+            Some(None) => self.bad_command(self.words().no_such_language, output),
         }
-        None
     }
 
-    fn bad_command(&mut self, words: &str, output: &mut Vec<u8>) -> Taken<M> {
+    /// Refuses a command that makes no sense, and closes a session that has too many of them.
+    fn bad_command(&mut self, words: &str, output: &mut Vec<u8>) {
         self.bad_commands += 1;
         err(words, output);
         if self.bad_commands > BAD_COMMANDS {
             self.state = State::Closing;
         }
+    }
+
+    /// Refuses a line that is longer than any command.
+    fn too_long(&mut self, state: State<M>, output: &mut Vec<u8>) -> Taken<M> {
+        self.state = state;
+        self.bad_command(self.words().too_long, output);
         None
-    }
-
-    /// Appends lines of the listing until it ends or the output is worth sending.
-    fn list(&mut self, output: &mut Vec<u8>) -> Taken<M> {
-        let State::Listing { unique_ids, next } = &mut self.state else { return None };
-        let Session::Transaction(view) = &self.session else { return None };
-        while *next < view.maildrop.len() {
-            let index = *next;
-            *next += 1;
-            if view.is_deleted(index) {
-                continue;
-            }
-            if *unique_ids {
-                view.write_unique_id("", index, output);
-            } else {
-                let _ = write!(output, "{} {}\r\n", index + 1, view.maildrop.octets(index));
-            }
-            if output.len() >= LISTING_PIECE {
-                return Some(Step::Flush);
-            }
-        }
-        output.extend_from_slice(b".\r\n");
-        self.state = State::Command;
-        None
-    }
-}
-
-impl Reading {
-    /// Takes the next piece; an empty one ends the message. Returns whether it can be part of a message
-    /// of that length: what LIST told and RETR sends must be the same (RFC 1939 §11).
-    fn take(&mut self, content: &[u8], output: &mut Vec<u8>) -> bool {
-        self.offset += content.len() as u64;
-        match &mut self.top {
-            None => self.encoder.push(content, output),
-            Some(top) => top.push(content, |lines| self.encoder.push(lines, output)),
-        }
-        if content.is_empty() {
-            self.is_over = true;
-            // The last line's end is sent, and counted, whether the message has it or not.
-            return self.encoder.lacks_end() && self.octets - self.sent() == LINE_END;
-        }
-        self.sent() <= self.octets
-    }
-
-    /// Octets of the lines so far.
-    fn sent(&self) -> u64 {
-        self.top.as_ref().map_or_else(|| self.encoder.octets(), TopFilter::octets)
-    }
-
-    fn is_complete(&self) -> bool {
-        let top_is_shown = self.top.as_ref().is_some_and(TopFilter::is_done);
-        self.is_over || top_is_shown || self.sent() == self.octets
-    }
-
-    fn write_status(&self, words: &Words, output: &mut Vec<u8>) {
-        match self.top {
-            None => {
-                let _ = write!(output, "+OK {} {}\r\n", self.octets, words.octets);
-            }
-            Some(_) => ok(words.top, output),
-        }
     }
 }
 
@@ -456,11 +312,6 @@ fn err(words: &str, output: &mut Vec<u8>) {
 /// An error with a response code (RFC 2449 §8).
 fn coded(code: &str, words: &str, output: &mut Vec<u8>) {
     let _ = write!(output, "-ERR [{code}] {words}\r\n");
-}
-
-fn count<M>(view: &View<M>, words: &Words, output: &mut Vec<u8>) {
-    let View { messages, octets, .. } = view;
-    let _ = write!(output, "+OK {messages} {} ({octets} {})\r\n", words.messages, words.octets);
 }
 
 impl Nonsense {
@@ -485,18 +336,33 @@ impl<M: Maildrop> Engine for Server<M> {
 
     fn next<'i>(&mut self, input: &mut &'i [u8], output: &mut Vec<u8>) -> Step<'i, Question<M>> {
         loop {
-            let taken = match std::mem::replace(&mut self.state, State::Command) {
+            let taken = match std::mem::replace(&mut self.state, State::Closing) {
                 State::Greeting => {
                     self.greet(output);
+                    self.state = State::Authorization;
                     None
                 }
-                State::Command if self.cutter.is_at_line_start() && http::begins_request(input) => {
-                    self.not_pop3(output)
+                State::Authorization | State::Transaction(_)
+                    if self.cutter.is_at_line_start() && http::begins_request(input) =>
+                {
+                    self.not_pop3(output);
+                    None
                 }
-                State::Command => match self.cutter.next(input, limits::SASL_LINE) {
-                    Cut::Incomplete => return Step::NeedInput,
-                    Cut::TooLong => self.bad_command(self.words().too_long, output),
-                    Cut::Line(line) => self.line(line, output),
+                State::Authorization => match self.cutter.next(input, limits::SASL_LINE) {
+                    Cut::Line(line) => self.authorization_line(line, output),
+                    Cut::Incomplete => {
+                        self.state = State::Authorization;
+                        return Step::NeedInput;
+                    }
+                    Cut::TooLong => self.too_long(State::Authorization, output),
+                },
+                State::Transaction(view) => match self.cutter.next(input, limits::SASL_LINE) {
+                    Cut::Line(line) => self.transaction_line(view, line, output),
+                    Cut::Incomplete => {
+                        self.state = State::Transaction(view);
+                        return Step::NeedInput;
+                    }
+                    Cut::TooLong => self.too_long(State::Transaction(view), output),
                 },
                 State::Sasl => match self.cutter.next(input, limits::SASL_LINE) {
                     Cut::Incomplete => {
@@ -506,16 +372,10 @@ impl<M: Maildrop> Engine for Server<M> {
                     Cut::TooLong => Some(self.break_off(self.words().too_long)),
                     Cut::Line(line) => Some(self.sasl(line)),
                 },
-                State::Granted(command) => self.command(command, output),
-                listing @ State::Listing { .. } => {
-                    self.state = listing;
-                    self.list(output)
-                }
-                State::Reading(reading) => Some(self.ask_for(reading)),
-                State::Asked | State::Closing => {
-                    self.state = State::Closing;
-                    return Step::Close;
-                }
+                State::Granted(proceeding) => self.granted(proceeding, output),
+                State::Listing(listing) => self.list(listing, output),
+                State::Reading(from) => Some(self.ask_for(from)),
+                State::Asked { .. } | State::Closing => return Step::Close,
             };
             if let Some(step) = taken {
                 return step;
@@ -524,19 +384,18 @@ impl<M: Maildrop> Engine for Server<M> {
     }
 
     fn answer(&mut self, Answer(answered): Answer<M>, output: &mut Vec<u8>) {
-        if !matches!(self.state, State::Asked) {
+        if !matches!(self.state, State::Asked { .. }) {
             // Interrupted since it asked: there is nothing more to say.
             return;
         }
-        self.state = State::Command;
         match answered {
             Answered::Login(Ok(maildrop)) => self.open(maildrop, output),
             Answered::Login(Err(denial)) => self.deny(denial, output),
             Answered::Authentication(outcome) => self.authentication(outcome, output),
             Answered::BrokenOff(BrokenOff(words)) => self.broken_off(words, output),
-            Answered::Standing(command, Ok(())) => self.state = State::Granted(command),
+            Answered::Standing(proceeding, Ok(())) => self.state = State::Granted(proceeding),
             Answered::Standing(_, Err(why)) => self.end(why, output),
-            Answered::Piece(reading, piece) => self.piece(reading, piece, output),
+            Answered::Piece(from, piece) => self.piece(from, piece, output),
             Answered::Update(Marked(messages), outcome) => {
                 match outcome {
                     Ok(()) => {
@@ -554,7 +413,8 @@ impl<M: Maildrop> Engine for Server<M> {
     fn secured(&mut self) {
         // RFC 2595 §4: back to the beginning, with nothing of what was said in plaintext.
         self.secured = true;
-        self.session = Session::Authorization { name: None };
+        self.state = State::Authorization;
+        self.name = None;
         self.cutter = LineCutter::default();
     }
 
@@ -564,7 +424,14 @@ impl<M: Maildrop> Engine for Server<M> {
 
     fn is_busy(&self) -> bool {
         // Marks would be lost: a client that has some gets the chance to say QUIT.
-        matches!(&self.session, Session::Transaction(view) if view.messages < view.maildrop.len())
+        match &self.state {
+            State::Transaction(view)
+            | State::Granted(Proceeding { view, .. })
+            | State::Listing(Listing { view, .. })
+            | State::Reading(ReadingFrom { view, .. }) => view.has_marks(),
+            State::Asked { has_marks } => *has_marks,
+            State::Greeting | State::Authorization | State::Sasl | State::Closing => false,
+        }
     }
 
     fn interrupt(&mut self, why: Interrupt, output: &mut Vec<u8>) {

@@ -28,6 +28,11 @@ impl<M: Maildrop> View<M> {
         self.octets = self.maildrop.octets_in_all();
     }
 
+    /// Returns whether any message is marked.
+    pub(crate) fn has_marks(&self) -> bool {
+        self.messages < self.maildrop.len()
+    }
+
     pub(crate) fn is_deleted(&self, index: usize) -> bool {
         self.deleted.contains(index)
     }

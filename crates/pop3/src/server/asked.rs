@@ -2,10 +2,11 @@
 //! the server's state machine.
 
 use super::{
-    Reading, Server,
+    Server,
     question::{Authentication, LoginOutcome, MessagePiece, Standing, Update},
+    reading::Reading,
 };
-use crate::{command::Pop3Command, maildrop::Maildrop};
+use crate::{command::Pop3Command, maildrop::Maildrop, view::View};
 use posta_mail::AnswerTo;
 
 /// An answer to a [`Question`](super::Question), as its ticket made it.
@@ -17,10 +18,23 @@ pub(super) enum Answered<M> {
     Login(LoginOutcome<M>),
     Authentication(Authentication<M>),
     BrokenOff(BrokenOff),
-    /// With the command that was read before the question.
-    Standing(Pop3Command, Standing),
-    Piece(Reading, MessagePiece),
+    Standing(Proceeding<M>, Standing),
+    Piece(ReadingFrom<M>, MessagePiece),
     Update(Marked, Update),
+}
+
+/// A command of the TRANSACTION state that was read before the question, and the maildrop it is for.
+#[derive(Debug)]
+pub struct Proceeding<M> {
+    pub(super) view: Box<View<M>>,
+    pub(super) command: Pop3Command,
+}
+
+/// A message that is being read, and the maildrop that has it.
+#[derive(Debug)]
+pub struct ReadingFrom<M> {
+    pub(super) view: Box<View<M>>,
+    pub(super) reading: Reading,
 }
 
 /// The client gave up an exchange, and gets these words.
@@ -56,18 +70,18 @@ impl<M: Maildrop> AnswerTo<Server<M>> for () {
 }
 
 impl<M: Maildrop> AnswerTo<Server<M>> for Standing {
-    type Asked = Pop3Command;
+    type Asked = Proceeding<M>;
 
-    fn to(self, command: Pop3Command) -> Answer<M> {
-        Answer(Answered::Standing(command, self))
+    fn to(self, proceeding: Proceeding<M>) -> Answer<M> {
+        Answer(Answered::Standing(proceeding, self))
     }
 }
 
 impl<M: Maildrop> AnswerTo<Server<M>> for MessagePiece {
-    type Asked = Reading;
+    type Asked = ReadingFrom<M>;
 
-    fn to(self, reading: Reading) -> Answer<M> {
-        Answer(Answered::Piece(reading, self))
+    fn to(self, from: ReadingFrom<M>) -> Answer<M> {
+        Answer(Answered::Piece(from, self))
     }
 }
 

@@ -1,10 +1,10 @@
 //! The AUTHORIZATION state: part of the server's state machine.
 
 use super::{
-    Authentication, BrokenOff, Denial, Maildrop, Question, Server, Session, State, Taken, Ticket,
-    coded, err, ok,
+    Authentication, BrokenOff, Denial, Maildrop, Question, Server, State, Taken, Ticket, coded,
+    err, ok,
 };
-use crate::{command::Pop3Command, view::View};
+use crate::{command::LoginCommand, view::View};
 use posta_mail::{
     Step,
     sasl::{self, Exchange, NoResponse, Progress},
@@ -37,52 +37,55 @@ impl<M: Maildrop> Server<M> {
         }
     }
 
-    pub(super) fn authorization(&mut self, command: Pop3Command, output: &mut Vec<u8>) -> Taken<M> {
+    /// Takes a command of the AUTHORIZATION state.
+    pub(super) fn authorization(
+        &mut self,
+        command: LoginCommand,
+        output: &mut Vec<u8>,
+    ) -> Taken<M> {
         let (words, may_login) = (self.words(), self.may_login());
-        let Session::Authorization { name } = &mut self.session else { return None };
         match command {
-            Pop3Command::Stls if self.secured => return self.bad_command(words.tls_on, output),
-            Pop3Command::Stls if self.profile.stls => {
+            LoginCommand::Stls if self.secured => self.bad_command(words.tls_on, output),
+            LoginCommand::Stls if self.profile.stls => {
                 ok(words.go_ahead, output);
                 return Some(Step::StartTls);
             }
-            Pop3Command::Stls => return self.bad_command(words.no_tls, output),
-            Pop3Command::User(_) | Pop3Command::Pass(_) if !may_login => {
-                err(words.needs_tls, output)
+            LoginCommand::Stls => self.bad_command(words.no_tls, output),
+            LoginCommand::User(_) | LoginCommand::Pass(_) if !may_login => {
+                err(words.needs_tls, output);
             }
-            Pop3Command::User(given) => {
+            LoginCommand::User(given) => {
                 // The same answer whether the name exists or not (RFC 1939 §13).
-                *name = Some(given);
+                self.name = Some(given);
                 ok(words.password_please, output);
             }
-            Pop3Command::Pass(password) => {
-                let Some(name) = name.take() else {
-                    return self.bad_command(words.user_first, output);
-                };
-                let ticket = Ticket::new(());
-                return Some(self.ask(Question::Login { name, password, ticket }));
-            }
-            Pop3Command::Apop(name, digest) => match self.challenge.clone() {
+            LoginCommand::Pass(password) => match self.name.take() {
+                Some(name) => {
+                    let ticket = Ticket::new(());
+                    return Some(self.ask(Question::Login { name, password, ticket }));
+                }
+                None => self.bad_command(words.user_first, output),
+            },
+            LoginCommand::Apop(name, digest) => match self.challenge.clone() {
                 Some(challenge) => {
                     let (challenge, ticket) = (challenge.into_string(), Ticket::new(()));
                     return Some(self.ask(Question::Apop { name, challenge, digest, ticket }));
                 }
-                None => return self.bad_command(words.no_apop, output),
+                None => self.bad_command(words.no_apop, output),
             },
-            Pop3Command::Auth(None, _) => {
+            LoginCommand::Auth(None, _) => {
                 ok(words.mechanisms, output);
                 for mechanism in self.mechanisms() {
                     let _ = write!(output, "{mechanism}\r\n");
                 }
                 output.extend_from_slice(b".\r\n");
             }
-            Pop3Command::Auth(Some(_), _) if !may_login => err(words.needs_tls, output),
-            Pop3Command::Auth(Some(mechanism), initial) => {
+            LoginCommand::Auth(Some(_), _) if !may_login => err(words.needs_tls, output),
+            LoginCommand::Auth(Some(mechanism), initial) => {
                 return self.auth(mechanism, initial.as_deref(), output);
             }
             // Names and passwords are taken as UTF-8 in any case, and messages are sent as they are.
-            Pop3Command::Utf8 => ok(words.utf8, output),
-            _ => return self.bad_command(words.login_first, output),
+            LoginCommand::Utf8 => ok(words.utf8, output),
         }
         None
     }
@@ -97,12 +100,16 @@ impl<M: Maildrop> Server<M> {
         let unannounced = if self.secured { &self.profile.unannounced[..] } else { &[] };
         let mut taken = self.mechanisms().iter().chain(unannounced);
         if !taken.any(|known| *known == mechanism) {
-            return self.bad_command(self.words().no_mechanism, output);
+            self.bad_command(self.words().no_mechanism, output);
+            return None;
         }
         match sasl::start(mechanism, initial) {
-            Ok(exchange) => Some(self.ask(Question::Authenticate(exchange, Ticket::new(())))),
+            Ok(exchange) => {
+                return Some(self.ask(Question::Authenticate(exchange, Ticket::new(()))));
+            }
             Err(_) => self.bad_command(self.words().no_base64, output),
         }
+        None
     }
 
     /// Takes a line of a SASL exchange.
@@ -124,6 +131,7 @@ impl<M: Maildrop> Server<M> {
 
     /// Replies to a client that gave up: a failed login like any other.
     pub(super) fn broken_off(&mut self, words: &str, output: &mut Vec<u8>) {
+        self.state = State::Authorization;
         self.bad_command(words, output);
         self.count_failed_login();
     }
@@ -150,14 +158,15 @@ impl<M: Maildrop> Server<M> {
     /// Enters the TRANSACTION state.
     pub(super) fn open(&mut self, maildrop: M, output: &mut Vec<u8>) {
         let view = View::new(maildrop);
-        super::count(&view, self.words(), output);
-        self.session = Session::Transaction(Box::new(view));
+        super::transaction::count(&view, self.words(), output);
+        self.state = State::Transaction(Box::new(view));
     }
 
     /// Tells the client why it is not logged in. RFC 3206 §4 tells those whose password is wrong from
     /// those who should wait.
     pub(super) fn deny(&mut self, denial: Denial, output: &mut Vec<u8>) {
         let words = self.words();
+        self.state = State::Authorization;
         match denial {
             Denial::Credentials => coded("AUTH", words.wrong, output),
             Denial::Disabled => coded("AUTH", words.disabled, output),

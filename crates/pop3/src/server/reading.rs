@@ -1,0 +1,84 @@
+//! A message on its way to the client, piece by piece.
+
+use super::ok;
+use crate::{top::TopFilter, words::Words};
+use posta_mail::dots::DotEncoder;
+use std::io::Write as _;
+
+/// Octets of a CRLF.
+const LINE_END: u64 = 2;
+
+/// A message that is being read.
+#[derive(Debug)]
+pub(super) struct Reading {
+    index: usize,
+    /// Octets read, of the message as it is kept.
+    offset: u64,
+    /// Octets of its lines, as they were told.
+    octets: u64,
+    encoder: DotEncoder,
+    top: Option<TopFilter>,
+    /// There is no more to be read.
+    is_over: bool,
+}
+
+impl Reading {
+    /// Begins to read a message of so many octets; of its body, so many lines if a number is given.
+    pub(super) fn new(index: usize, octets: u64, lines: Option<u64>) -> Self {
+        let (encoder, top) = (DotEncoder::default(), lines.map(TopFilter::new));
+        Self { index, offset: 0, octets, encoder, top, is_over: false }
+    }
+
+    pub(super) const fn has_nothing_to_read(&self) -> bool {
+        self.octets == 0
+    }
+
+    pub(super) const fn is_at_start(&self) -> bool {
+        self.offset == 0
+    }
+
+    /// Returns what is wanted next: the message's index, the offset, and whether all of it is wanted.
+    pub(super) const fn wanted(&self) -> (usize, u64, bool) {
+        (self.index, self.offset, self.top.is_none())
+    }
+
+    /// Takes the next piece; an empty one ends the message. Returns whether it can be part of a message
+    /// of that length: what LIST told and RETR sends must be the same (RFC 1939 §11).
+    pub(super) fn take(&mut self, content: &[u8], output: &mut Vec<u8>) -> bool {
+        self.offset += content.len() as u64;
+        match &mut self.top {
+            None => self.encoder.push(content, output),
+            Some(top) => top.push(content, |lines| self.encoder.push(lines, output)),
+        }
+        if content.is_empty() {
+            self.is_over = true;
+            // The last line's end is sent, and counted, whether the message has it or not.
+            return self.encoder.lacks_end() && self.octets - self.sent() == LINE_END;
+        }
+        self.sent() <= self.octets
+    }
+
+    /// Octets of the lines so far.
+    fn sent(&self) -> u64 {
+        self.top.as_ref().map_or_else(|| self.encoder.octets(), TopFilter::octets)
+    }
+
+    pub(super) fn is_complete(&self) -> bool {
+        let top_is_shown = self.top.as_ref().is_some_and(TopFilter::is_done);
+        self.is_over || top_is_shown || self.sent() == self.octets
+    }
+
+    pub(super) fn write_status(&self, words: &Words, output: &mut Vec<u8>) {
+        match self.top {
+            None => {
+                let _ = write!(output, "+OK {} {}\r\n", self.octets, words.octets);
+            }
+            Some(_) => ok(words.top, output),
+        }
+    }
+
+    /// Appends the end of the message.
+    pub(super) fn finish(self, output: &mut Vec<u8>) {
+        self.encoder.finish(output);
+    }
+}
