@@ -11,42 +11,42 @@ use posta_mail::{MailId, ThreadId, Timestamp};
 /// A message to be accepted.
 #[derive(Debug, Clone)]
 pub struct Acceptance {
-    /// Its id.
+    /// The message's id.
     pub id: MailId,
-    /// When it is accepted.
+    /// When the message is accepted.
     pub time: Timestamp,
     /// The trace fields that go above the content for all recipients: whole fields with their CRLF. At most
     /// [`CHUNK`] octets.
     pub head: Vec<u8>,
     /// How many chunks were appended before.
     pub chunks: u32,
-    /// The rest of the content. Not empty.
+    /// The content that follows the chunks; not empty.
     pub rest: Vec<u8>,
     /// Octets that the content gains as lines: see [`Entry::added`](crate::Entry::added).
     pub added: u64,
-    /// The conversation that it belongs to.
+    /// The conversation to which the message belongs (RFC 8474).
     pub thread: ThreadId,
-    /// The mailboxes that it goes to.
+    /// The mailboxes to which the message goes.
     pub deliveries: Vec<Delivery>,
-    /// Its items in the queue. At least one delivery or item.
+    /// The message's items in the queue. There is at least one delivery or item.
     pub items: Vec<Item>,
-    /// What there is to tell of it.
+    /// The events for the message's history.
     pub events: Vec<Event>,
-    /// Which message it is where it was collected. Accepting one a second time changes nothing, and
-    /// is no error.
+    /// The message's name in the mailbox elsewhere from which it was collected. Accepting one a second time changes
+    /// nothing, and is no error.
     pub collected: Option<Collected>,
-    /// Reports that it causes: messages themselves, accepted in the same transaction.
+    /// The reports that the message causes: messages too, accepted in the same transaction.
     pub reports: Vec<Acceptance>,
 }
 
 impl Acceptance {
-    /// How many records show its content.
+    /// Returns how many records show the content.
     #[must_use]
     pub fn shown(&self) -> usize {
         self.deliveries.len() + self.items.len()
     }
 
-    /// Returns where its octets lie.
+    /// Returns where the octets of the message lie.
     #[must_use]
     pub fn layout(&self) -> Layout {
         let content = u64::from(self.chunks) * CHUNK as u64 + self.rest.len() as u64;
@@ -60,16 +60,16 @@ impl Acceptance {
     }
 }
 
-/// One mailbox that a message goes to.
+/// The delivery of a message into a mailbox.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Delivery {
-    /// Whose.
+    /// The account whose mailbox it is.
     pub account: AccountId,
-    /// The folder that it goes to. Where that is not there any more, it goes to the inbox.
+    /// The folder. The message goes to the inbox if the folder no longer exists.
     pub folder: FolderId,
     /// What stands above the content for this recipient alone: Return-Path, Delivered-To.
     pub prefix: Vec<u8>,
-    /// The unique-id that it had where it was before: 1 to 70 octets of 0x21 to 0x7E (RFC 1939 §7).
+    /// The unique-id that the message had where it was before, if it was somewhere: 1 to 70 octets of 0x21 to 0x7E (RFC 1939 §7).
     pub unique_id: Option<String>,
 }
 

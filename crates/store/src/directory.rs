@@ -20,16 +20,17 @@ pub trait Directory: Send + Sync + 'static {
     /// their order. The caller bounds their number.
     fn resolve_all(&self, addresses: &[Address]) -> Pending<'_, Vec<Resolution>>;
 
-    /// The account of an address, found without regard to case.
+    /// Returns the account of an address, without regard to case.
     fn account(&self, address: &Address) -> Pending<'_, Option<Account>>;
 
-    /// The accounts with this local-part in any domain, found without regard to case.
+    /// Returns the accounts with this local-part in any domain, without regard to case.
     fn accounts_named(&self, local_part: &str) -> Pending<'_, Vec<Account>>;
 
-    /// The account of an id.
+    /// Returns the account of an id.
     fn account_by_id(&self, id: AccountId) -> Pending<'_, Option<Account>>;
 
-    /// The first account that a domain, given in lower case, got: of those that can log in if there is one.
+    /// Returns the oldest account of a domain, whose name is given in lower case: the oldest that can log in, if
+    /// any can.
     fn first_account(&self, domain: &str) -> Pending<'_, Option<Account>>;
 
     /// Returns accounts in the order of their addresses, those after `after`, at most `limit`: whoever goes over
@@ -43,26 +44,26 @@ pub trait Directory: Send + Sync + 'static {
     /// [`StoreError::AccountExists`](crate::StoreError::AccountExists); [`StoreError::IsAlias`](crate::StoreError::IsAlias); [`StoreError::DomainIsAlias`](crate::StoreError::DomainIsAlias); [`StoreError::Sealed`](crate::StoreError::Sealed) when a password for APOP cannot be sealed.
     fn add_account(&self, address: &Address, credentials: Credentials) -> Pending<'_, AccountId>;
 
-    /// Replaces an account's password; the one for APOP too, or removes it.
+    /// Replaces an account's password. The password for APOP is replaced as well, or removed if there is none.
     ///
     /// # Errors
     /// [`StoreError::NoSuchAccount`](crate::StoreError::NoSuchAccount); [`StoreError::Sealed`](crate::StoreError::Sealed) when a password for APOP cannot be sealed.
     fn set_password(&self, address: &Address, credentials: Credentials) -> Pending<'_, ()>;
 
-    /// Limits what an account's mailbox may hold, in octets; none for no limit. The store only
-    /// keeps the number: whoever accepts mail asks for it.
+    /// Sets how many octets an account's mailbox may hold; `None` for any number. The store only keeps the number:
+    /// whoever accepts mail enforces it.
     ///
     /// # Errors
     /// [`StoreError::NoSuchAccount`](crate::StoreError::NoSuchAccount).
     fn set_quota(&self, address: &Address, quota: Option<u64>) -> Pending<'_, ()>;
 
-    /// Replaces what an account may send as beside its own addresses.
+    /// Replaces the list of senders that an account may use beside its own addresses.
     ///
     /// # Errors
     /// [`StoreError::NoSuchAccount`](crate::StoreError::NoSuchAccount).
     fn set_send_as(&self, address: &Address, send_as: Vec<SendAs>) -> Pending<'_, ()>;
 
-    /// Says whether nobody may log in to an account ([`Account::disabled`]).
+    /// Disables or enables logins to an account ([`Account::disabled`]).
     ///
     /// # Errors
     /// [`StoreError::NoSuchAccount`](crate::StoreError::NoSuchAccount).
@@ -90,7 +91,7 @@ pub trait Directory: Send + Sync + 'static {
         purge: Timestamp,
     ) -> Pending<'_, ()>;
 
-    /// The accounts that were removed and are not purged, in the order in which they were added.
+    /// Returns the accounts that were removed and are not purged yet, in the order in which they were added.
     fn removed_accounts(&self) -> Pending<'_, Vec<RemovedAccount>>;
 
     /// Brings a removed account back, with the messages that it had when it was removed, their
@@ -102,10 +103,10 @@ pub trait Directory: Send + Sync + 'static {
     /// [`StoreError::AccountExists`](crate::StoreError::AccountExists) where another has its address now; [`StoreError::DomainIsAlias`](crate::StoreError::DomainIsAlias).
     fn restore_account(&self, account: AccountId) -> Pending<'_, usize>;
 
-    /// Where an alias leads.
+    /// Returns the targets of an alias.
     fn alias(&self, name: &AliasName) -> Pending<'_, Option<Vec<Address>>>;
 
-    /// All aliases, by name.
+    /// Returns all aliases, by name.
     fn aliases(&self) -> Pending<'_, Vec<Alias>>;
 
     /// Adds an alias, or replaces it. Where there is an account of its name, it forwards the account's
@@ -121,19 +122,19 @@ pub trait Directory: Send + Sync + 'static {
     /// [`StoreError::NoSuchAlias`](crate::StoreError::NoSuchAlias).
     fn remove_alias(&self, name: &AliasName) -> Pending<'_, ()>;
 
-    /// Whether mail for a domain, given in lower case, is ours to keep.
+    /// Returns whether mail for a domain, given in lower case, is ours to keep.
     fn is_local(&self, domain: &str) -> Pending<'_, bool>;
 
-    /// All local domains, by name.
+    /// Returns all local domains, by name.
     fn domains(&self) -> Pending<'_, Vec<Domain>>;
 
-    /// The domain that a domain, given in lower case, stands for; none if it stands for itself.
+    /// Returns the domain that a domain, given in lower case, stands for; `None` if it stands for itself.
     fn domain_alias(&self, domain: &str) -> Pending<'_, Option<Domain>>;
 
-    /// All domains that stand for others, by name, and these.
+    /// Returns all domains that stand for others, by name, each with the domain that it stands for.
     fn domain_aliases(&self) -> Pending<'_, Vec<(Domain, Domain)>>;
 
-    /// Makes a domain stand for a local one: each address of the one is that of the other.
+    /// Makes a domain stand for a local one: every address in `alias` is the same address in `domain`.
     ///
     /// # Errors
     /// [`StoreError::NoSuchDomain`](crate::StoreError::NoSuchDomain) when the other is not local; [`StoreError::DomainIsAlias`](crate::StoreError::DomainIsAlias) when it
@@ -141,13 +142,13 @@ pub trait Directory: Send + Sync + 'static {
     /// or others stand for it.
     fn set_domain_alias(&self, alias: &Domain, domain: &Domain) -> Pending<'_, ()>;
 
-    /// Makes a domain local. Doing so again changes nothing.
+    /// Makes a domain local. A domain that is local already stays so.
     ///
     /// # Errors
     /// [`StoreError::DomainIsAlias`](crate::StoreError::DomainIsAlias).
     fn add_domain(&self, domain: &Domain) -> Pending<'_, ()>;
 
-    /// Makes a domain foreign, one that stands for another too.
+    /// Makes a domain no longer local; also one that stands for another.
     ///
     /// # Errors
     /// [`StoreError::NoSuchDomain`](crate::StoreError::NoSuchDomain); [`StoreError::DomainInUse`](crate::StoreError::DomainInUse) while it has accounts or aliases, or
@@ -158,15 +159,15 @@ pub trait Directory: Send + Sync + 'static {
 /// An account.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Account {
-    /// Its name in the store.
+    /// The account's id, which it keeps when it is renamed.
     pub id: AccountId,
-    /// Its address, in lower case.
+    /// The address, in lower case.
     pub address: Address,
-    /// What its password is checked against.
+    /// What a password is checked against.
     pub credentials: Credentials,
-    /// Octets that its mailbox may hold; none for any number.
+    /// How many octets the mailbox may hold; `None` for any number.
     pub quota: Option<u64>,
-    /// What it may send as beside its own addresses.
+    /// The senders that the account may use beside its own addresses.
     pub send_as: Vec<SendAs>,
     /// Whether an alias of its name says where its mail goes: to the alias's targets, and into its
     /// mailbox where its own address is one of them. The store keeps it: it tells whoever delivers
@@ -188,11 +189,11 @@ impl Account {
 /// An account that was removed and can be brought back.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RemovedAccount {
-    /// As it was.
+    /// The account as it was when it was removed.
     pub account: Account,
     /// When it was removed.
     pub time: Timestamp,
-    /// When it goes for good.
+    /// When it is purged, and cannot be brought back any more.
     pub purge: Timestamp,
 }
 
@@ -208,7 +209,7 @@ pub enum SendAs {
 }
 
 impl SendAs {
-    /// Returns whether an address is among them.
+    /// Returns whether this includes an address.
     #[must_use]
     pub fn includes(&self, address: &Address) -> bool {
         match self {
@@ -241,12 +242,12 @@ impl FromStr for SendAs {
     }
 }
 
-/// What a password is checked against.
+/// What the password of an account is checked against.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Credentials {
-    /// Its hash, as a PHC string.
+    /// The password's hash, as a PHC string.
     pub password_hash: String,
-    /// Its SCRAM verifier (RFC 5803), if it has one.
+    /// The password's SCRAM verifier (RFC 5803), if there is one.
     pub scram: Option<String>,
     /// The password itself, for APOP (RFC 1939 §7), on its way into the store: only where the
     /// account's owner asked for it. It is kept apart, as [`SecretOf::Apop`](crate::SecretOf::Apop), and an
@@ -257,9 +258,9 @@ pub struct Credentials {
 /// Where mail for one address, or for all other addresses of a domain, goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Alias {
-    /// Which.
+    /// The address, or the domain for a catch-all.
     pub name: AliasName,
-    /// Where to. At least one.
+    /// The addresses to which mail goes on: at least one.
     pub targets: Vec<Address>,
 }
 

@@ -29,8 +29,8 @@ pub trait Queue: Send + Sync + 'static {
     /// is: else somebody else works on the item, or it is gone.
     fn renew(&self, item: ItemId, token: Token, until: Timestamp) -> Pending<'_, bool>;
 
-    /// Until then nothing of a destination is claimed; a time that has passed ends that. Need not
-    /// outlive the process.
+    /// Pauses a destination: nothing of it is claimed until `until`. A time that has passed ends the pause. A pause
+    /// need not outlive the process.
     fn pause(&self, destination: &Destination, until: Timestamp) -> Pending<'_, ()>;
 
     /// Ends an attempt, in one transaction. Nothing at all changes where the item is gone, as when the
@@ -41,10 +41,10 @@ pub trait Queue: Send + Sync + 'static {
     /// somebody works on, are passed over. Returns the number of items changed.
     fn reschedule(&self, items: Vec<(ItemId, Timestamp)>, state: ItemState) -> Pending<'_, usize>;
 
-    /// A time before which nothing can be claimed: exact after a claim that found nothing.
+    /// Returns a time before which nothing can be claimed. It is exact after a claim that found nothing.
     fn next_due(&self) -> Pending<'_, Option<Timestamp>>;
 
-    /// Some items of the queue, in the order of their names, those after `after`.
+    /// Returns at most `limit` items of the queue, in the order of their names, those after `after`.
     fn items(&self, after: Option<ItemId>, limit: usize) -> Pending<'_, Vec<Item>>;
 }
 
@@ -53,17 +53,17 @@ pub trait Queue: Send + Sync + 'static {
 pub struct Settlement {
     /// The item.
     pub item: ItemId,
-    /// The token of the lease under which the attempt was made; none for the operator, who needs no lease.
+    /// The token of the lease under which the attempt was made; `None` for the operator, who needs no lease.
     pub token: Option<Token>,
-    /// When it ended.
+    /// When the attempt ended.
     pub time: Timestamp,
-    /// What is left of it; none if nothing is.
+    /// What is left of the item; `None` if it is done with.
     pub left: Option<Item>,
-    /// Mailboxes that the message goes to now.
+    /// The mailboxes to which the message goes now.
     pub deliveries: Vec<Delivery>,
-    /// Reports about it.
+    /// The reports about the attempt.
     pub reports: Vec<Acceptance>,
-    /// What there is to tell.
+    /// The events for the message's history.
     pub events: Vec<Event>,
 }
 

@@ -8,11 +8,11 @@ use posta_mail::Secret;
 
 /// Small records of the server's own, each with a kind and a name; and secrets.
 pub trait Records: Send + Sync + 'static {
-    /// Keeps a small record of the server's own, in place of what had its kind and its name; none
-    /// forgets that. A kind has no NUL.
+    /// Keeps a small record of the server's own, in place of the one of the same kind and name; `None` removes it.
+    /// A kind has no NUL. Whoever builds on what a record was before uses [`Records::keep_if`].
     fn keep(&self, kind: &'static str, name: &str, record: Option<Vec<u8>>) -> Pending<'_, ()>;
 
-    /// The records of a kind, by their names.
+    /// Returns the records of a kind, by their names.
     fn kept(&self, kind: &'static str) -> Pending<'_, Vec<(String, Vec<u8>)>>;
 
     /// Returns a record of a kind by its name.
@@ -29,7 +29,7 @@ pub trait Records: Send + Sync + 'static {
         record: Option<Vec<u8>>,
     ) -> Pending<'_, Option<Vec<u8>>>;
 
-    /// Returns a secret; none if there is none. Nothing but what needs it should hold it.
+    /// Returns a secret, if there is one. Callers hold it only as long as they need it.
     ///
     /// # Errors
     /// [`StoreError::Sealed`](crate::StoreError::Sealed) when it is kept, but cannot be read.
