@@ -18,9 +18,9 @@ use std::sync::Arc;
 
 /// The mailboxes of accounts, and the one way into them for a message that arrives.
 pub trait Mailboxes: Send + Sync + 'static {
-    /// Accepts a message: its content, an entry in each mailbox, its items in the queue, what is told
-    /// of it and the reports that it causes, in one transaction. Once this
-    /// is `Ok`, and not before, the sender may be told so.
+    /// Accepts a message: its content, an entry in each mailbox, its items in the queue, its history and the
+    /// reports that it causes, in one transaction. Once this is `Ok`, and not before, the sender may be told that
+    /// the message is accepted.
     ///
     /// # Errors
     /// [`StoreError::NoSuchAccount`](crate::StoreError::NoSuchAccount) when a recipient's account is gone; nothing

@@ -25,7 +25,7 @@ pub trait Sources: Send + Sync + 'static {
     /// [`StoreError::Sealed`](crate::StoreError::Sealed) when the password cannot be sealed.
     fn change_source(&self, source: Source, password: Secret) -> Pending<'_, bool>;
 
-    /// All sources, by id.
+    /// Returns all sources, by id.
     fn sources(&self) -> Pending<'_, Vec<Source>>;
 
     /// Takes sources whose next visit is due and that nobody visits, `limit` at most, and leases them until
@@ -38,7 +38,7 @@ pub trait Sources: Send + Sync + 'static {
         limit: usize,
     ) -> Pending<'_, Vec<ClaimedSource>>;
 
-    /// Takes one source in the same way, due or not. None where somebody visits it, it is gone, or its
+    /// Leases one source in the same way, due or not. Returns `None` if somebody visits it, it is gone, or its
     /// account is removed.
     fn claim_source(
         &self,
@@ -58,23 +58,23 @@ pub trait Sources: Send + Sync + 'static {
     /// Removes a source, its password for good, and what is known of its messages. Returns whether it was there.
     fn remove_source(&self, source: SourceId) -> Pending<'_, bool>;
 
-    /// The unique-ids of the messages that were accepted from a source, and when.
+    /// Returns the unique-ids of the messages that were accepted from a source, and when each was.
     fn collected(&self, source: SourceId) -> Pending<'_, BTreeMap<String, Timestamp>>;
 
-    /// Forgets messages of a source, which has them no longer.
+    /// Forgets messages that a source no longer has.
     fn forget_collected(&self, source: SourceId, unique_ids: Vec<String>) -> Pending<'_, ()>;
 }
 
 /// A mailbox elsewhere. Its password is a [`SecretOf`](crate::SecretOf) it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Source {
-    /// Its name here. The store gives it.
+    /// The source's id, which the store gives.
     pub id: SourceId,
-    /// Whose mailbox the mail goes to.
+    /// The account whose mailbox the mail goes to.
     pub account: AccountId,
-    /// Where it is, and how to get in.
+    /// Where the mailbox is, and how to log in there.
     pub login: Login,
-    /// What stays there.
+    /// Which messages stay there.
     pub keep: Keep,
     /// Seconds from one visit to the next.
     pub every: u64,
