@@ -10,7 +10,7 @@ pub(crate) mod problems;
 pub mod srs;
 
 pub(crate) use canonical::canonical;
-pub use follow::{Broken, Fault};
+pub use follow::{DeadEnd, Fault};
 pub(crate) use follow::{Follower, TARGETS, faults};
 
 use crate::directory::srs::Srs;
@@ -78,7 +78,7 @@ pub struct Resolved {
     /// Addresses on other servers.
     pub elsewhere: Vec<Address>,
     /// Members of aliases on the way that lead to nobody, while other members do lead to somebody.
-    pub broken: Vec<Broken>,
+    pub broken: Vec<DeadEnd>,
     /// Whether the address is one that this server made for a sender of forwarded mail (SRS).
     pub leads_back: bool,
 }
@@ -356,7 +356,7 @@ fn has_room(resolved: &ResolvedAccount, announced: u64) -> Result<(), Reply> {
 
 /// Returns the refusal of a recipient whose alias leads to nobody. It does not say where the alias leads:
 /// strangers must not learn that, and the operator sees it in the list of aliases.
-fn leads_nowhere(broken: &Broken) -> Reply {
+fn leads_nowhere(broken: &DeadEnd) -> Reply {
     let words = match broken.fault {
         Fault::Missing => "That address leads to nobody: tell the postmaster of this server",
         Fault::Loop | Fault::TooDeep | Fault::TooMany => {

@@ -24,7 +24,7 @@ use crate::login::{
     lockout::Guard,
     named::Named,
     oauth::{Rejection, TokenError, Tokens},
-    principal::{Found, Principal},
+    principal::{FoundAccount, Principal},
 };
 use aws_lc_rs::{constant_time, hmac};
 use md5::{Digest, Md5};
@@ -221,7 +221,7 @@ impl Authenticator {
             }
             TokenError::Unavailable(_) => LoginError::Tokens(error.to_string()),
         })?;
-        let account = Found::by_address(&*self.store, &grant.address).await?;
+        let account = FoundAccount::by_address(&*self.store, &grant.address).await?;
         let account = account.ok_or_else(opens_nothing)?;
         if let Some(name) = name {
             let named = self.find(name).await?;
@@ -278,8 +278,8 @@ impl Authenticator {
         &self,
         client: ClientAddress,
         name: &str,
-        account: Found,
-    ) -> Result<Found, LoginError> {
+        account: FoundAccount,
+    ) -> Result<FoundAccount, LoginError> {
         let account = self.enabled(client, account)?;
         self.guard.succeeded(client, name, account.id).await?;
         Ok(account)
@@ -337,7 +337,7 @@ impl Authenticator {
         client: ClientAddress,
         named: Named,
         is_right: bool,
-    ) -> Result<Found, LoginError> {
+    ) -> Result<FoundAccount, LoginError> {
         let why = if named.found.is_some() { "wrong password" } else { "no such account" };
         match named.found.filter(|_| is_right) {
             Some(account) => {
@@ -353,7 +353,11 @@ impl Authenticator {
     }
 
     /// Refuses a disabled account. Only a client that knows its password learns that it is disabled.
-    fn enabled(&self, client: ClientAddress, account: Found) -> Result<Found, LoginError> {
+    fn enabled(
+        &self,
+        client: ClientAddress,
+        account: FoundAccount,
+    ) -> Result<FoundAccount, LoginError> {
         if account.disabled {
             let denied = Denied::new(account.address.as_str(), "the account is disabled");
             self.guard.failed_logins().tell(client, &denied.name, denied.why);
@@ -366,10 +370,10 @@ impl Authenticator {
     ///
     /// # Errors
     /// Fails when the store does.
-    pub async fn find(&self, name: &str) -> Result<Option<Found>, StoreError> {
+    pub async fn find(&self, name: &str) -> Result<Option<FoundAccount>, StoreError> {
         match name.parse::<Address>() {
-            Ok(address) => Found::by_address(&*self.store, &address).await,
-            Err(_) => Found::by_local_part(&*self.store, name).await,
+            Ok(address) => FoundAccount::by_address(&*self.store, &address).await,
+            Err(_) => FoundAccount::by_local_part(&*self.store, name).await,
         }
     }
 
@@ -397,7 +401,7 @@ impl Authenticator {
     }
 
     /// Returns the account if this password was right for it a short time ago.
-    fn remembered(&self, account: &Option<Found>, tag: &hmac::Tag) -> Option<Found> {
+    fn remembered(&self, account: &Option<FoundAccount>, tag: &hmac::Tag) -> Option<FoundAccount> {
         let account = account.as_ref()?;
         let remembered = self.remembered.lock();
         let known = remembered.get(&account.id)?;

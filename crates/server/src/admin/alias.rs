@@ -5,7 +5,7 @@
 //! the mailbox again.
 
 use super::{Admin, AdminError, Response, parse_address};
-use crate::directory::{Broken, Fault, TARGETS, canonical, faults, problems::problems};
+use crate::directory::{DeadEnd, Fault, TARGETS, canonical, faults, problems::problems};
 use posta_mail::Address;
 use posta_store::{Alias, AliasName, StoreError, keeps_copy, untagged};
 use serde::{Deserialize, Serialize};
@@ -65,7 +65,7 @@ pub enum AliasError {
     },
     /// The chain of aliases would be too long.
     #[error("{0}; name the addresses behind them instead")]
-    TooMuch(Broken),
+    TooMuch(DeadEnd),
     /// It would have too many members.
     #[error("{0} may have {TARGETS} members at most; divide them among several aliases")]
     TooMany(AliasName),
@@ -75,8 +75,8 @@ pub enum AliasError {
 }
 
 impl AliasError {
-    fn of(name: &AliasName, broken: Broken) -> Self {
-        let Broken { alias, member, fault } = &broken;
+    fn of(name: &AliasName, broken: DeadEnd) -> Self {
+        let DeadEnd { alias, member, fault } = &broken;
         let is_itself = matches!(name, AliasName::Address(own) if *own == member.folded());
         match fault {
             Fault::Missing => Self::NoSuchAddress(member.clone()),

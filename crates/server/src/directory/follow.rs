@@ -33,7 +33,7 @@ pub(crate) struct Followed {
     pub(crate) is_local: bool,
     pub(crate) accounts: Vec<ResolvedAccount>,
     pub(crate) elsewhere: Vec<Address>,
-    pub(crate) broken: Vec<Broken>,
+    pub(crate) broken: Vec<DeadEnd>,
 }
 
 impl Followed {
@@ -52,7 +52,7 @@ impl Followed {
 
 /// A member of an alias that leads to nobody.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Broken {
+pub struct DeadEnd {
     /// The alias.
     pub alias: AliasName,
     /// The member that leads to nobody.
@@ -74,7 +74,7 @@ pub enum Fault {
     TooMany,
 }
 
-impl Broken {
+impl DeadEnd {
     /// Returns the reply that the sender's report quotes.
     #[must_use]
     pub fn reply(&self) -> Reply {
@@ -82,7 +82,7 @@ impl Broken {
     }
 }
 
-impl fmt::Display for Broken {
+impl fmt::Display for DeadEnd {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { alias, member, fault } = self;
         write!(f, "{alias} is an alias that leads to {member}, ")?;
@@ -308,7 +308,7 @@ pub(crate) async fn faults(
     store: &dyn Store,
     alias: &Alias,
     members: &[Address],
-) -> Result<Vec<Broken>, StoreError> {
+) -> Result<Vec<DeadEnd>, StoreError> {
     let follower = Follower { proposed: Some(alias), ..Follower::new(store) };
     let mut walk = Walk::default();
     let mut account = None;
@@ -411,7 +411,7 @@ impl Walk {
     /// Notes that a member leads to nobody. An address that is not a member of an alias is left to the caller.
     fn breaks(&mut self, member: Address, fault: Fault) {
         if let Some(alias) = self.path.last().cloned() {
-            self.followed.broken.push(Broken { alias, member, fault });
+            self.followed.broken.push(DeadEnd { alias, member, fault });
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What is wrong with aliases. The list of aliases shows it, and the log at the start and once a day.
 
-use super::{Broken, faults};
+use super::{DeadEnd, faults};
 use posta_store::{Alias, AliasName, Store, StoreError};
 use std::{sync::Arc, time::Duration};
 use tokio::{sync::watch, task::yield_now, time::sleep};
@@ -27,7 +27,7 @@ pub(crate) async fn problems(store: &dyn Store, alias: &Alias) -> Result<Vec<Str
         )]);
     }
     let faults = faults(store, alias, &alias.targets).await?;
-    Ok(faults.iter().map(Broken::to_string).collect())
+    Ok(faults.iter().map(DeadEnd::to_string).collect())
 }
 
 /// Logs what is wrong with aliases, now and once a day, until the server stops.

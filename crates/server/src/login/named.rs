@@ -1,7 +1,7 @@
 //! The account behind the name with which a client logs in. A name without an account is treated like one that has
 //! one: in what is counted, in what is answered, and in how long that takes. So nobody learns which names exist.
 
-use crate::{directory::canonical, login::principal::Found};
+use crate::{directory::canonical, login::principal::FoundAccount};
 use posta_mail::Address;
 use posta_net::scram::Verifier;
 use posta_store::{Store, StoreError};
@@ -12,7 +12,7 @@ pub(crate) struct Named {
     /// The key under which failures are counted: the whole address in lower case, whether or not there is such an
     /// account.
     pub(crate) key: String,
-    pub(crate) found: Option<Found>,
+    pub(crate) found: Option<FoundAccount>,
     /// The verifier of one of several accounts that a local part could mean. Such a name opens none of them, but must
     /// look to the client as if it did.
     pub(crate) lookalike: Option<Verifier>,
@@ -22,7 +22,7 @@ impl Named {
     /// Finds the account of an address, or of a local part that only one domain has.
     pub(crate) async fn find(store: &dyn Store, name: &str) -> Result<Self, StoreError> {
         if let Ok(address) = name.parse::<Address>() {
-            let found = Found::by_address(store, &address).await?;
+            let found = FoundAccount::by_address(store, &address).await?;
             // An account has one key, whichever of its domain's aliases the client used.
             let key = match &found {
                 Some(found) => found.address.to_string(),
@@ -30,7 +30,7 @@ impl Named {
             };
             return Ok(Self { key, found, lookalike: None });
         }
-        if let Some(found) = Found::by_local_part(store, name).await? {
+        if let Some(found) = FoundAccount::by_local_part(store, name).await? {
             return Ok(Self {
                 key: found.address.to_string(),
                 found: Some(found),

@@ -15,12 +15,12 @@ use std::ops::Deref;
 
 /// An account as it was at some version of the directory.
 #[derive(Debug, Clone)]
-pub struct Found {
+pub struct FoundAccount {
     account: Account,
     version: u64,
 }
 
-impl Found {
+impl FoundAccount {
     /// Looks an account up by its address, in its domain or an alias of that.
     ///
     /// # Errors
@@ -53,7 +53,7 @@ impl Found {
     }
 }
 
-impl Deref for Found {
+impl Deref for FoundAccount {
     type Target = Account;
 
     fn deref(&self) -> &Account {
@@ -77,8 +77,8 @@ pub struct Principal {
     until: Option<Timestamp>,
 }
 
-impl From<Found> for Principal {
-    fn from(Found { account, version }: Found) -> Self {
+impl From<FoundAccount> for Principal {
+    fn from(FoundAccount { account, version }: FoundAccount) -> Self {
         let credentials = fingerprint(&account.credentials);
         let Account { id, address, send_as, .. } = account;
         Self { id, address, send_as, credentials, version, until: None }
@@ -112,7 +112,9 @@ impl Principal {
     }
 
     async fn look_up(&mut self, store: &dyn Store) -> Result<bool, StoreError> {
-        let Some(found) = Found::by_address(store, &self.address).await? else { return Ok(false) };
+        let Some(found) = FoundAccount::by_address(store, &self.address).await? else {
+            return Ok(false);
+        };
         let is_disabled = found.disabled;
         let now = Self::from(found);
         // An account that was removed and added again has another id.
@@ -160,8 +162,9 @@ mod tests {
         for address in [&ana, &bob] {
             store.add_account(address, credentials("old", None)).await.unwrap();
         }
-        let log_in =
-            async || Principal::from(Found::by_address(&store, &ana).await.unwrap().unwrap());
+        let log_in = async || {
+            Principal::from(FoundAccount::by_address(&store, &ana).await.unwrap().unwrap())
+        };
         let mut session = log_in().await;
         store.set_password(&bob, credentials("new", None)).await.unwrap();
         store.set_send_as(&ana, vec![SendAs::Anybody]).await.unwrap();

@@ -6,7 +6,7 @@ use crate::login::{
     lockout::Guard,
     named::Named,
     oauth::{self, Claim},
-    principal::{Found, Principal},
+    principal::{FoundAccount, Principal},
 };
 use posta_mail::{ClientAddress, Secret, sasl as framing};
 use posta_net::{
@@ -167,7 +167,7 @@ enum State {
     /// The client has been told why its token is refused, and has to acknowledge that.
     TokenRefused(Denied),
     /// Everything is proved, and the client has to acknowledge that with an empty message.
-    ScramEnd(Found),
+    ScramEnd(FoundAccount),
 }
 
 impl Exchange {
