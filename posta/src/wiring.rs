@@ -21,7 +21,7 @@ use posta_net::{
 use posta_server::{
     admin::control,
     assembly::World,
-    collect::Means,
+    collect::CollectContext,
     login::oauth::{Accepted, OAuthSettings},
     send::trust::mta_sts::Policy,
     settings::{ListenerKind, ListenerSettings, Pop3Settings, Settings, TlsMode as ServerTlsMode},
@@ -106,14 +106,14 @@ pub(crate) fn client_tls(authorities: &[PathBuf]) -> Result<ClientTls> {
 }
 
 /// Returns the collectors, for a command that runs without a server.
-pub(crate) fn means(config: &Config) -> Result<Means> {
+pub(crate) fn means(config: &Config) -> Result<CollectContext> {
     let net = Arc::new(SystemNet::default());
     let net: Arc<dyn Net> = match config.dns.servers.is_empty() {
         true => net,
         false => Arc::new(ByName::new(net, resolver(config)?)),
     };
     let (tls, clock) = (client_tls(&config.tls.authorities)?, clock());
-    Ok(Means { net, tls, clock, message_size: config.limits.message_size.0 })
+    Ok(CollectContext { net, tls, clock, message_size: config.limits.message_size.0 })
 }
 
 /// Returns the resolver.

@@ -6,7 +6,7 @@ pub(crate) mod services;
 use crate::{
     admin::{Admin, control},
     assembly::services::Services,
-    collect::{Collectors, Means},
+    collect::{CollectContext, Collectors},
     directory, housekeeping,
     limits::adjustable::Adjustable,
     listen::{self, Service},
@@ -72,7 +72,7 @@ impl World {
     #[must_use]
     pub fn collectors(&self, message_size: u64) -> Collectors {
         let Self { store, clock, net, tls, .. } = self.clone();
-        Collectors::new(store, Means { net, tls, clock, message_size })
+        Collectors::new(store, CollectContext { net, tls, clock, message_size })
     }
 }
 

@@ -53,7 +53,7 @@ pub trait Destination: Send {
     fn write(&mut self, content: &[u8]) -> impl Future<Output = io::Result<()>> + Send;
 
     /// Ends the message. Returns whether it is accepted: one that is refused stays where it was, and the next comes.
-    fn end(&mut self) -> impl Future<Output = io::Result<Taken>> + Send;
+    fn end(&mut self) -> impl Future<Output = io::Result<FetchOutcome>> + Send;
 
     /// Returns the unique-id by which a message is known here ([`Destination::known`]), given the server's.
     fn known_as<'i>(&self, unique_id: &'i str) -> Cow<'i, str> {
@@ -72,7 +72,7 @@ pub trait Destination: Send {
 
 /// What became of a message that was fetched completely.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Taken {
+pub enum FetchOutcome {
     /// It was accepted.
     Kept,
     /// It was refused, for this reason.
@@ -81,7 +81,7 @@ pub enum Taken {
 
 /// What a visit brought.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Brought {
+pub struct VisitOutcome {
     /// Messages that were fetched and are durable.
     pub messages: u64,
     /// Messages that were removed from the server.
@@ -95,12 +95,12 @@ pub struct Brought {
     /// Messages that were fetched but refused here, and stay on the server.
     pub not_taken: u64,
     /// The first messages that stay on the server although they were wanted, and why: at most
-    /// [`Brought::NAMED`].
+    /// [`VisitOutcome::NAMED`].
     pub left: Vec<String>,
 }
 
-impl Brought {
-    /// The most messages named in [`Brought::left`]: nobody reads a longer list.
+impl VisitOutcome {
+    /// The most messages named in [`VisitOutcome::left`]: nobody reads a longer list.
     pub const NAMED: usize = 20;
 
     /// Notes a message that stays on the server.
@@ -178,7 +178,7 @@ pub enum CollectError {
 
 /// What a visit needs of the world.
 #[derive(Clone)]
-pub struct Means {
+pub struct CollectContext {
     /// Connections.
     pub net: Arc<dyn Net>,
     /// TLS on them.
@@ -189,7 +189,7 @@ pub struct Means {
     pub message_size: u64,
 }
 
-impl Means {
+impl CollectContext {
     /// Visits a server, with the password there. Returns what the visit brought, and how it ended.
     pub async fn collect<D: Destination>(
         &self,
@@ -197,7 +197,7 @@ impl Means {
         password: &Secret,
         keep: Keep,
         destination: &mut D,
-    ) -> (Brought, Result<(), CollectError>) {
+    ) -> (VisitOutcome, Result<(), CollectError>) {
         self.visit(Session::new(self, (login, password), keep, destination)).await
     }
 
@@ -215,13 +215,16 @@ impl Means {
     async fn visit<D: Destination>(
         &self,
         mut session: Session<'_, D>,
-    ) -> (Brought, Result<(), CollectError>) {
+    ) -> (VisitOutcome, Result<(), CollectError>) {
         let (login, password) = (session.login, session.password.clone());
         let mut stream = match timeout(CONNECT, self.net.connect(&login.server)).await {
             Ok(Ok(stream)) => stream,
-            Ok(Err(error)) => return (Brought::default(), Err(connect(login, error))),
+            Ok(Err(error)) => return (VisitOutcome::default(), Err(connect(login, error))),
             Err(_) => {
-                return (Brought::default(), Err(connect(login, io::ErrorKind::TimedOut.into())));
+                return (
+                    VisitOutcome::default(),
+                    Err(connect(login, io::ErrorKind::TimedOut.into())),
+                );
             }
         };
         if login.tls == LoginTls::Implicit {
@@ -231,7 +234,7 @@ impl Means {
                 Ok((secured, _)) => stream = secured,
                 Err(error) => {
                     let failed = CollectError::Tls(login.server.clone(), error);
-                    return (Brought::default(), Err(failed));
+                    return (VisitOutcome::default(), Err(failed));
                 }
             }
         }

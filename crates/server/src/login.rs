@@ -17,7 +17,7 @@ pub mod principal;
 pub mod sasl;
 pub mod sessions;
 
-pub use denied::{Denied, LoginError};
+pub use denied::{FailedLogin, LoginError};
 
 use crate::login::{
     hashers::{Acquaintance, FreeThread, Hashers, Memory},
@@ -164,7 +164,7 @@ impl Authenticator {
             self.guard.failed_logins().count(client);
             // Without the delay, a client that is locked out would ask as fast as it gets answers.
             self.guard.delay().await;
-            return Err(LoginError::Locked(Denied::unnamed("the client is locked out")));
+            return Err(LoginError::Locked(FailedLogin::unnamed("the client is locked out")));
         }
         let outcome = attempt.await;
         match &outcome {
@@ -207,7 +207,8 @@ impl Authenticator {
         name: Option<&str>,
         token: &str,
     ) -> Result<Principal, LoginError> {
-        let refused = |why| LoginError::Credentials(Denied::new(name.unwrap_or_default(), why));
+        let refused =
+            |why| LoginError::Credentials(FailedLogin::new(name.unwrap_or_default(), why));
         let opens_nothing = || refused("the token opens nothing here");
         let tokens = self.tokens.as_ref().ok_or_else(opens_nothing)?;
         let grant = tokens.check(token, self.clock.now()).await.map_err(|error| match error {
@@ -259,7 +260,7 @@ impl Authenticator {
         let standing = if is_known { Acquaintance::Known } else { Acquaintance::Stranger };
         // There is always one until the program ends.
         let Some(place) = self.hashers.place(standing).await else {
-            return Err(LoginError::Credentials(Denied::new(&named.key, "the server stops")));
+            return Err(LoginError::Credentials(FailedLogin::new(&named.key, "the server stops")));
         };
         // Of many logins that waited here at once, the first may have done the work for all.
         if let Some(known) = self.remembered(account, &tag) {
@@ -326,7 +327,7 @@ impl Authenticator {
         let account = named.found.as_ref().map(|found| found.id);
         if self.guard.locks_name(client, &named.key, account).await? {
             let why = "the name is locked after too many failed logins";
-            return Err(LoginError::Locked(Denied::new(&named.key, why)));
+            return Err(LoginError::Locked(FailedLogin::new(&named.key, why)));
         }
         Ok(named)
     }
@@ -347,7 +348,7 @@ impl Authenticator {
             None => {
                 self.guard.failed_for(client, &named.key);
                 self.guard.failed_logins().tell(client, &named.key, why);
-                Err(LoginError::Credentials(Denied::new(&named.key, why)))
+                Err(LoginError::Credentials(FailedLogin::new(&named.key, why)))
             }
         }
     }
@@ -359,7 +360,7 @@ impl Authenticator {
         account: FoundAccount,
     ) -> Result<FoundAccount, LoginError> {
         if account.disabled {
-            let denied = Denied::new(account.address.as_str(), "the account is disabled");
+            let denied = FailedLogin::new(account.address.as_str(), "the account is disabled");
             self.guard.failed_logins().tell(client, &denied.name, denied.why);
             return Err(LoginError::Disabled(denied));
         }

@@ -2,10 +2,10 @@
 
 use crate::{
     login::{
-        Authenticator, Denied, LoginError, login_log,
+        Authenticator, FailedLogin, LoginError, login_log,
         principal::Principal,
         sasl::{Dialogue, Peer},
-        sessions::{Presence, Present, Refused},
+        sessions::{AccountSessions, Present, Refused},
     },
     receive::refusals::{Refusals, SessionRefusals},
 };
@@ -45,7 +45,7 @@ pub struct Maildrops {
     /// For STLS.
     pub tls: Option<Tls>,
     /// How many sessions an account has.
-    pub presence: Arc<Presence>,
+    pub presence: Arc<AccountSessions>,
     /// What refusing costs.
     pub refusals: Arc<Refusals>,
     /// Whether APOP is offered.
@@ -201,7 +201,7 @@ impl PopHost {
     ) -> pop3::LoginOutcome<View> {
         match outcome {
             Ok(account) => {
-                let denied = Denied::new(account.address.as_str(), "the password is right");
+                let denied = FailedLogin::new(account.address.as_str(), "the password is right");
                 let opened = self.open(account).await;
                 opened.inspect_err(|&denial| self.denied(command, denial, name, Some(denied)))
             }
@@ -229,13 +229,15 @@ impl PopHost {
         command: &'static str,
         denial: Denial,
         name: &str,
-        denied: Option<Denied>,
+        denied: Option<FailedLogin>,
     ) {
         // The whole address, where it was found out.
         let denied = match denied {
-            Some(Denied { name: found, why }) if found.is_empty() => Denied::new(name, why),
+            Some(FailedLogin { name: found, why }) if found.is_empty() => {
+                FailedLogin::new(name, why)
+            }
             Some(denied) => denied,
-            None => Denied::new(name, "it could not be found out"),
+            None => FailedLogin::new(name, "it could not be found out"),
         };
         self.refused.note_login(command, said(denial).to_owned(), Some(&denied));
     }

@@ -13,7 +13,7 @@ use crate::{
         lockout::Guard,
         oauth::{OAuthSettings, Tokens},
         sasl,
-        sessions::Presence,
+        sessions::AccountSessions,
     },
     receive::{refusals::Refusals, session::Acceptor},
     reports::{Reporter, tls::TlsReports},
@@ -38,7 +38,7 @@ pub(crate) struct Services {
     pub(crate) relay_nudge: Arc<Notify>,
     pub(crate) srs: Srs,
     pub(crate) authenticator: Arc<Authenticator>,
-    pub(crate) presence: Arc<Presence>,
+    pub(crate) presence: Arc<AccountSessions>,
     pub(crate) collectors: Arc<Collectors>,
     pub(crate) driver: Arc<Driver>,
     pub(crate) clients: Arc<Clients>,
@@ -60,7 +60,7 @@ impl Services {
         Ok(Self {
             authenticator: Arc::new(authenticator(&settings, &world).await?),
             collectors: Arc::new(world.collectors(settings.message_size)),
-            presence: Arc::new(Presence::new(
+            presence: Arc::new(AccountSessions::new(
                 settings.pop3.sessions_per_account,
                 settings.pop3.login_delay,
             )),

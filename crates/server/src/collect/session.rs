@@ -1,6 +1,8 @@
 //! One visit: the answers to a POP3 client's questions.
 
-use super::{Brought, CollectError, Destination, Means, Taken, listed::Listed};
+use super::{
+    CollectContext, CollectError, Destination, FetchOutcome, VisitOutcome, listed::Listed,
+};
 use posta_mail::{Secret, Timestamp};
 use posta_net::{
     client_session::{ClientSession, Plaintext},
@@ -42,7 +44,7 @@ async fn look_up(index: usize) {
 }
 
 pub(super) struct Session<'v, D> {
-    means: &'v Means,
+    means: &'v CollectContext,
     pub(super) login: &'v Login,
     pub(super) password: &'v Secret,
     keep: Keep,
@@ -68,13 +70,13 @@ pub(super) struct Session<'v, D> {
     /// Messages and octets that are not safe yet.
     unsafe_messages: u64,
     unsafe_octets: u64,
-    brought: Brought,
+    brought: VisitOutcome,
     ended: Option<Result<(), CollectError>>,
 }
 
 impl<'v, D: Destination> Session<'v, D> {
     pub(super) fn new(
-        means: &'v Means,
+        means: &'v CollectContext,
         (login, password): (&'v Login, &'v Secret),
         keep: Keep,
         destination: &'v mut D,
@@ -97,7 +99,7 @@ impl<'v, D: Destination> Session<'v, D> {
             octets: 0,
             unsafe_messages: 0,
             unsafe_octets: 0,
-            brought: Brought::default(),
+            brought: VisitOutcome::default(),
             ended: None,
         }
     }
@@ -108,7 +110,7 @@ impl<'v, D: Destination> Session<'v, D> {
     }
 
     /// Returns what the visit brought, and how it ended, if that is known.
-    pub(super) fn ended(self) -> (Brought, Option<Result<(), CollectError>>) {
+    pub(super) fn ended(self) -> (VisitOutcome, Option<Result<(), CollectError>>) {
         let refusal = self.refusal.filter(|_| !self.is_logged_in);
         (self.brought, self.ended.or_else(|| Some(Err(CollectError::Refused(refusal?)))))
     }
@@ -167,11 +169,11 @@ impl<'v, D: Destination> Session<'v, D> {
             return self.fetch().await;
         }
         match self.destination.end().await.map_err(CollectError::Destination)? {
-            Taken::Kept => {
+            FetchOutcome::Kept => {
                 self.listed.fetched(self.current);
                 self.unsafe_messages += 1;
             }
-            Taken::Refused(words) => {
+            FetchOutcome::Refused(words) => {
                 self.brought.not_taken += 1;
                 self.brought.leave(&self.listed.name(self.current), &words);
             }

@@ -1,6 +1,6 @@
 //! Visits the sources of accounts, mailboxes elsewhere, on their schedule or when the operator asks for it.
 
-use super::{Brought, CollectError, Means, Purpose, StoreDestination};
+use super::{CollectContext, CollectError, Purpose, StoreDestination, VisitOutcome};
 use posta_mail::Secret;
 use posta_store::{
     Account, ClaimedSource, Keep, Login, SecretOf, Source, SourceId, Store, StoreError, Visit,
@@ -31,13 +31,13 @@ const LONGEST: Duration = Duration::from_secs(6 * 60 * 60);
 /// Visits the sources.
 pub struct Collectors {
     store: Arc<dyn Store>,
-    means: Means,
+    means: CollectContext,
 }
 
 impl Collectors {
     /// Collects into a store.
     #[must_use]
-    pub fn new(store: Arc<dyn Store>, means: Means) -> Self {
+    pub fn new(store: Arc<dyn Store>, means: CollectContext) -> Self {
         Self { store, means }
     }
 
@@ -111,7 +111,7 @@ impl Collectors {
     async fn visit_as(&self, source: &Source, account: Account) -> Visit {
         let (brought, ended) = match self.password(source.id).await {
             Ok(password) => self.collect(source, &password, account).await,
-            Err(error) => (Brought::default(), Err(error)),
+            Err(error) => (VisitOutcome::default(), Err(error)),
         };
         let left = Some(brought.reasons().join(", ")).filter(|left| !left.is_empty());
         let left = left.map(|left| format!("not collected: {left}; {}", brought.left.join(", ")));
@@ -157,7 +157,7 @@ impl Collectors {
         source: &Source,
         password: &Secret,
         account: Account,
-    ) -> (Brought, Result<(), CollectError>) {
+    ) -> (VisitOutcome, Result<(), CollectError>) {
         let (store, clock) = (self.store.clone(), self.means.clock.clone());
         let (login, purpose) = (&source.login, Purpose::Source(source.id));
         let mut destination =
@@ -165,7 +165,7 @@ impl Collectors {
         let collected = self.means.collect(login, password, source.keep, &mut destination);
         let limited = timeout(LONGEST, Box::pin(collected)).await;
         limited.unwrap_or_else(|_| {
-            (Brought::default(), Err(CollectError::Broken("it took too long".into())))
+            (VisitOutcome::default(), Err(CollectError::Broken("it took too long".into())))
         })
     }
 
@@ -204,7 +204,7 @@ impl Collectors {
         login: &Login,
         password: &Secret,
         keep: Keep,
-    ) -> Result<Brought, CollectError> {
+    ) -> Result<VisitOutcome, CollectError> {
         let (store, clock) = (self.store.clone(), self.means.clock.clone());
         let mut destination =
             StoreDestination::new(store, clock, account, login.server.clone(), Purpose::Move);

@@ -1,7 +1,7 @@
 //! Puts collected messages into a mailbox, each in one transaction with the unique-id by which it is known, so that a
 //! crash neither loses nor duplicates one.
 
-use super::{Destination, Taken, said::Said};
+use super::{Destination, FetchOutcome, said::Said};
 use crate::deliver::{self, Message, To, Undelivered};
 use aws_lc_rs::digest::{SHA256, digest};
 use posta_mail::{MailId, ThreadId, Timestamp, crlf::CrlfLines, id::is_unique_id};
@@ -223,8 +223,8 @@ impl Destination for StoreDestination {
         Ok(())
     }
 
-    async fn end(&mut self) -> io::Result<Taken> {
-        self.accept().await.map(|()| Taken::Kept)
+    async fn end(&mut self) -> io::Result<FetchOutcome> {
+        self.accept().await.map(|()| FetchOutcome::Kept)
     }
 
     /// A mailbox that moves here has unique-ids that POP3 can tell.

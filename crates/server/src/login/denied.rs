@@ -10,13 +10,13 @@ const NAME: usize = 100;
 pub enum LoginError {
     /// The name or the password is wrong.
     #[error("name or password is wrong")]
-    Credentials(Denied),
+    Credentials(FailedLogin),
     /// The client or the name is locked out after too many failures.
     #[error("too many failed logins")]
-    Locked(Denied),
+    Locked(FailedLogin),
     /// The password is right, but the operator has disabled the account.
     #[error("the account is disabled")]
-    Disabled(Denied),
+    Disabled(FailedLogin),
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -27,14 +27,14 @@ pub enum LoginError {
 
 /// The name with which a client tried to log in, and why it failed: for the operator, not for the client.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Denied {
+pub struct FailedLogin {
     /// The account's address, or the one that an account of that name would have; empty if the client gave none.
     pub name: String,
     /// The reason, in words.
     pub why: &'static str,
 }
 
-impl Denied {
+impl FailedLogin {
     /// Returns the failure of a login with this name.
     pub(crate) fn new(name: &str, why: &'static str) -> Self {
         Self { name: name[..name.floor_char_boundary(NAME)].to_owned(), why }
@@ -49,12 +49,12 @@ impl Denied {
 impl LoginError {
     /// Returns the error of a malformed message, which proves nothing.
     pub(crate) const fn malformed() -> Self {
-        Self::Credentials(Denied::unnamed("what the client said makes no sense"))
+        Self::Credentials(FailedLogin::unnamed("what the client said makes no sense"))
     }
 
     /// Returns the name and the reason; `None` if the login could not be checked.
     #[must_use]
-    pub const fn denied(&self) -> Option<&Denied> {
+    pub const fn denied(&self) -> Option<&FailedLogin> {
         match self {
             Self::Credentials(denied) | Self::Locked(denied) | Self::Disabled(denied) => {
                 Some(denied)

@@ -12,7 +12,7 @@ mod told;
 use crate::{
     limits::adjustable::Limit,
     login::{
-        Denied,
+        FailedLogin,
         login_log::{self, FailedLogins},
     },
 };
@@ -200,7 +200,7 @@ impl Guard {
                 "name locked for networks that it was not used from"
             );
             let what = What::LockedOut {
-                who: Denied::new(name, "").name,
+                who: FailedLogin::new(name, "").name,
                 is_network: false,
                 name: None,
                 failures: count,

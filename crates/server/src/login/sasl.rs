@@ -2,7 +2,7 @@
 //! exchange; the sessions of `receive` and `access` pass them on to here.
 
 use crate::login::{
-    Authenticator, Denied, LoginError,
+    Authenticator, FailedLogin, LoginError,
     lockout::Guard,
     named::Named,
     oauth::{self, Claim},
@@ -95,7 +95,7 @@ impl Dialogue {
         {
             authenticator.guard().failed(client, "").await;
         }
-        LoginError::Credentials(Denied::unnamed("the client broke the login off"))
+        LoginError::Credentials(FailedLogin::unnamed("the client broke the login off"))
     }
 
     /// Takes a message of the client. The first one opens an exchange, and an error ends it.
@@ -165,7 +165,7 @@ enum State {
         bearer: bool,
     },
     /// The client has been told why its token is refused, and has to acknowledge that.
-    TokenRefused(Denied),
+    TokenRefused(FailedLogin),
     /// Everything is proved, and the client has to acknowledge that with an empty message.
     ScramEnd(FoundAccount),
 }
@@ -286,7 +286,7 @@ fn acts_for_itself(authorization: Option<&str>, name: &str) -> Result<(), LoginE
     match authorization {
         Some(other) if !other.eq_ignore_ascii_case(name) => {
             let why = "it asks to act for somebody else";
-            Err(LoginError::Credentials(Denied::new(name, why)))
+            Err(LoginError::Credentials(FailedLogin::new(name, why)))
         }
         _ => Ok(()),
     }

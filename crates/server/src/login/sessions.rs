@@ -11,7 +11,7 @@ const REMEMBERED: usize = 100_000;
 
 /// Counts the sessions of accounts.
 #[derive(Debug)]
-pub struct Presence {
+pub struct AccountSessions {
     /// The most sessions that an account may have at once.
     pub(crate) limit: Limit,
     /// The least time between two logins (LOGIN-DELAY, RFC 2449 §6.6).
@@ -37,11 +37,11 @@ pub enum Refused {
 /// A session that is counted until this is dropped.
 #[derive(Debug)]
 pub struct Present {
-    presence: Arc<Presence>,
+    presence: Arc<AccountSessions>,
     account: AccountId,
 }
 
-impl Presence {
+impl AccountSessions {
     /// Allows each account `limit` sessions at once, 0 for any number, and one login in each `delay`.
     #[must_use]
     pub fn new(limit: u32, delay: Duration) -> Self {
@@ -93,7 +93,7 @@ mod tests {
     fn sessions_are_counted_and_logins_spaced() {
         let (ana, bob) = (AccountId(1), AccountId(2));
         let at = |second| Timestamp::from_second(second).unwrap();
-        let presence = Arc::new(Presence::new(2, Duration::from_secs(60)));
+        let presence = Arc::new(AccountSessions::new(2, Duration::from_secs(60)));
         let first = presence.enter(ana, at(0)).unwrap();
         assert_eq!(presence.enter(ana, at(59)).unwrap_err(), Refused::TooSoon);
         let _second = presence.enter(ana, at(60)).unwrap();
@@ -101,7 +101,7 @@ mod tests {
         assert!(presence.enter(bob, at(60)).is_ok());
         drop(first);
         assert!(presence.enter(ana, at(120)).is_ok());
-        let presence = Arc::new(Presence::new(0, Duration::ZERO));
+        let presence = Arc::new(AccountSessions::new(0, Duration::ZERO));
         let _later = presence.enter(ana, at(60)).unwrap();
         assert!(presence.enter(ana, at(59)).is_ok(), "the one that was slower on its way");
     }

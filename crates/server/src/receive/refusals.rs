@@ -16,7 +16,7 @@
 use crate::{
     deliver::message_log,
     limits::allowance::{Allowance, Rate},
-    login::Denied,
+    login::FailedLogin,
 };
 use parking_lot::Mutex;
 use posta_mail::{ClientAddress, Reply, Timestamp};
@@ -150,7 +150,12 @@ impl SessionRefusals {
     }
 
     /// Notes a refused login: by its command, and for what else is known of it.
-    pub(crate) fn note_login(&mut self, command: &str, reply: String, denied: Option<&Denied>) {
+    pub(crate) fn note_login(
+        &mut self,
+        command: &str,
+        reply: String,
+        denied: Option<&FailedLogin>,
+    ) {
         let name = denied.map_or("", |denied| &denied.name);
         let about = if name.is_empty() { command.to_owned() } else { format!("{command} {name}") };
         self.note_why(about, reply, denied.map(|denied| denied.why.to_owned()));

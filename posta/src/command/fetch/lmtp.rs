@@ -6,7 +6,7 @@ use posta_mail::{
     Address, ForwardPath, ReversePath, TlsUse,
     envelope::{Body, MailParameters},
 };
-use posta_server::collect::Taken;
+use posta_server::collect::FetchOutcome;
 use posta_smtp::{
     client::{Envelope, Options},
     command::HelloVerb,
@@ -23,14 +23,14 @@ pub(super) struct Lmtp {
     to: Address,
     open: Option<Open>,
     /// The server's decision, if it came before the end of the message.
-    decided: Option<Taken>,
+    decided: Option<FetchOutcome>,
 }
 
 /// A message that is being sent. Dropping it closes the connection in mid-message, so that the server accepts
 /// nothing.
 struct Open {
     pieces: mpsc::Sender<Piece>,
-    transaction: JoinHandle<io::Result<Taken>>,
+    transaction: JoinHandle<io::Result<FetchOutcome>>,
 }
 
 impl Drop for Open {
@@ -66,7 +66,7 @@ impl Lmtp {
         self.open = None;
     }
 
-    pub(super) async fn end(&mut self) -> io::Result<Taken> {
+    pub(super) async fn end(&mut self) -> io::Result<FetchOutcome> {
         self.pass(Piece::End).await?;
         match self.decided.take() {
             Some(decided) => Ok(decided),
@@ -81,20 +81,24 @@ impl Lmtp {
         }
         // The task ended early: its outcome says why.
         let decided = self.outcome().await?;
-        if decided == Taken::Kept {
+        if decided == FetchOutcome::Kept {
             return Err(io::Error::other("the LMTP server took less than all"));
         }
         self.decided = Some(decided);
         Ok(())
     }
 
-    async fn outcome(&mut self) -> io::Result<Taken> {
-        let Some(mut open) = self.open.take() else { return Ok(Taken::Kept) };
+    async fn outcome(&mut self) -> io::Result<FetchOutcome> {
+        let Some(mut open) = self.open.take() else { return Ok(FetchOutcome::Kept) };
         (&mut open.transaction).await.map_err(io::Error::other)?
     }
 }
 
-async fn deliver(server: String, to: Address, pieces: mpsc::Receiver<Piece>) -> io::Result<Taken> {
+async fn deliver(
+    server: String,
+    to: Address,
+    pieces: mpsc::Receiver<Piece>,
+) -> io::Result<FetchOutcome> {
     let envelope = Envelope {
         reverse_path: ReversePath::Null,
         recipients: vec![ForwardPath::Address(to).into()],
@@ -107,7 +111,7 @@ async fn deliver(server: String, to: Address, pieces: mpsc::Receiver<Piece>) -> 
         client::submit_pieces(stream, options, Default::default(), envelope, pieces).await;
     let outcome = outcome.map_err(io::Error::other)?;
     let refusal = outcome.recipients.into_iter().find(|decision| !decision.code().is_positive());
-    Ok(refusal.map_or(Taken::Kept, |refusal| {
-        Taken::Refused(format!("the LMTP server refuses it: {refusal}"))
+    Ok(refusal.map_or(FetchOutcome::Kept, |refusal| {
+        FetchOutcome::Refused(format!("the LMTP server refuses it: {refusal}"))
     }))
 }

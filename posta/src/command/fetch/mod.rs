@@ -19,7 +19,7 @@ use lmtp::Lmtp;
 use posta_mail::{Address, Secret};
 use posta_server::{
     admin::{Request, Response},
-    collect::{Brought, Means, derived},
+    collect::{CollectContext, VisitOutcome, derived},
 };
 use posta_store::{Keep, Login, LoginTls};
 use serde::Deserialize;
@@ -269,7 +269,8 @@ async fn fetch(place: &Place, task: Task, message_size: Octets) -> Result<Fetche
     };
     let known = state.as_ref().map(|path| Known::read(path)).transpose()?;
     let mut destination = Tracked::new(sink, known);
-    let means = Means { message_size: message_size.0, ..wiring::means(&config_of(place)?)? };
+    let means =
+        CollectContext { message_size: message_size.0, ..wiring::means(&config_of(place)?)? };
     let (brought, ended) = means.collect(&login, &password, keep, &mut destination).await;
     destination.finish();
     let said = said(&brought);
@@ -289,8 +290,8 @@ fn config_of(place: &Place) -> Result<Config> {
     if is_wanted { wiring::config(place) } else { Ok(Source::defaults()?.config) }
 }
 
-fn said(brought: &Brought) -> String {
-    let Brought { messages, removed, .. } = brought;
+fn said(brought: &VisitOutcome) -> String {
+    let VisitOutcome { messages, removed, .. } = brought;
     let said = format!("{messages} messages fetched, {removed} removed from the server");
     brought.reasons().into_iter().fold(said, |said, left| format!("{said}, {left}"))
 }

@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use indicatif::{ProgressBar, ProgressStyle};
 use posta_mail::Timestamp;
 use posta_net::clock::Clock;
-use posta_server::collect::{Destination, Taken, plain_files};
+use posta_server::collect::{Destination, FetchOutcome, plain_files};
 use std::{
     collections::BTreeMap,
     fs::{self, File},
@@ -110,13 +110,13 @@ impl Destination for Tracked {
         }
     }
 
-    async fn end(&mut self) -> io::Result<Taken> {
+    async fn end(&mut self) -> io::Result<FetchOutcome> {
         let taken = match &mut self.sink {
-            Sink::Files(files) => files.end().map(|()| Taken::Kept)?,
+            Sink::Files(files) => files.end().map(|()| FetchOutcome::Kept)?,
             Sink::Lmtp(lmtp) => lmtp.end().await?,
         };
         let current = self.current.take();
-        if taken == Taken::Kept {
+        if taken == FetchOutcome::Kept {
             self.pending.extend(current);
         }
         self.bar.inc(1);

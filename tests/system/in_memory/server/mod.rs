@@ -25,7 +25,7 @@ use posta_net::{
 use posta_server::{
     admin::{Admin, Request, Response},
     assembly::{MailServer, World},
-    collect::{Collectors, Means},
+    collect::{CollectContext, Collectors},
     settings::{ListenerKind, ListenerSettings, Settings, TlsMode},
 };
 use posta_smtp::server::Limits;
@@ -57,7 +57,8 @@ async fn system_on(
 ) -> System {
     let net = Arc::new(MemoryNet::default());
     let tls = ClientTls::new(&[]).unwrap();
-    let means = Means { net: net.clone(), tls, clock: clock.clone(), message_size: 2_000_000 };
+    let means =
+        CollectContext { net: net.clone(), tls, clock: clock.clone(), message_size: 2_000_000 };
     let collectors = Arc::new(Collectors::new(store.clone(), means));
     let admin = Admin::new(store.clone(), clock.clone(), collectors);
     for address in ["ana@x.test", "bob@x.test"] {
