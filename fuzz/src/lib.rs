@@ -2,6 +2,7 @@
 //! broken; `tests/corpus.rs` replays what the fuzzer found worth keeping.
 
 pub mod corpus;
+mod origin;
 mod parsers;
 mod sessions;
 
@@ -22,11 +23,13 @@ pub enum Target {
     Pop3,
     /// A whole session of our clients.
     Client,
+    /// A message with signatures of DKIM and sets of ARC; the first octet chooses the cuts.
+    Signature,
 }
 
 impl Target {
     /// Every target.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Command,
         Self::Address,
         Self::Reply,
@@ -34,6 +37,7 @@ impl Target {
         Self::Smtp,
         Self::Pop3,
         Self::Client,
+        Self::Signature,
     ];
 
     /// Its name, which is its corpus's in `corpus/` too.
@@ -47,6 +51,7 @@ impl Target {
             Self::Smtp => "smtp",
             Self::Pop3 => "pop3",
             Self::Client => "client",
+            Self::Signature => "signature",
         }
     }
 
@@ -63,6 +68,7 @@ impl Target {
             Self::Smtp => sessions::smtp(octets),
             Self::Pop3 => sessions::pop3(octets),
             Self::Client => sessions::client(octets),
+            Self::Signature => origin::signature(octets),
         }
     }
 }

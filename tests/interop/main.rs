@@ -1,6 +1,8 @@
 //! Programs that others wrote: Python's libraries, Debian's mail programs, Go's net/smtp, other servers.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod signatures;
+
 use posta_tests::{PASSWORD, Place};
 use std::process::Command;
 

@@ -34,7 +34,7 @@ cargo xtask fuzz [SECONDS]
 
 /// What the tests need beside Rust: a command that succeeds where it is there, and the Debian packages
 /// that have it.
-const NEEDED: [(&str, &str); 15] = [
+const NEEDED: [(&str, &str); 17] = [
     ("cc --version", "gcc"),
     ("python3 --version", "python3"),
     ("curl --version", "curl"),
@@ -51,6 +51,11 @@ const NEEDED: [(&str, &str); 15] = [
     ("neomutt -v", "neomutt"),
     ("mutt -v", "mutt"),
     ("go version", "golang-go"),
+    ("opendkim -V", "opendkim"),
+    (
+        "/usr/bin/python3 -c __import__('dkim'),__import__('nacl'),__import__('authres')",
+        "python3-dkim python3-nacl python3-authres",
+    ),
 ];
 
 fn main() -> ExitCode {
