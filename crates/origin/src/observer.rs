@@ -166,12 +166,14 @@ impl Observed {
     }
 
     /// Signs the message for a domain. Returns the field, with its CRLF, to stand above all others; nothing if the
-    /// message was not observed for that, or its header section is too large.
+    /// message was not observed for that, has no From field, or has too large a header section.
     ///
     /// # Errors
     /// When the key cannot sign.
     pub fn sign(&self, signer: &Signer, now: Timestamp) -> Result<Option<String>, KeyPairError> {
-        let body = self.body_hash().filter(|_| !self.header.is_too_large());
+        // RFC 6376 §5.4: From must be covered.
+        let can_be = !self.header.is_too_large() && self.header.named("From").next().is_some();
+        let body = self.body_hash().filter(|_| can_be);
         body.map(|body| signer.sign(&self.header, body, now)).transpose()
     }
 

@@ -395,6 +395,19 @@ fn what_is_signed_verifies() {
     }
 }
 
+/// A signature must cover From (RFC 6376 §5.4), and one above ` text` would have it for its end.
+#[test]
+fn a_message_without_from_is_not_signed() {
+    let signers = signers();
+    for message in ["", " text\r\n", "To: a\r\n\r\nFrom: a\r\n"] {
+        let observed = observe(message.as_bytes(), 3);
+        assert_eq!(observed.sign(&signers[0], Timestamp::UNIX_EPOCH).unwrap(), None, "{message}");
+        let none = observed.verify_arc(&Keys::default(), Timestamp::UNIX_EPOCH);
+        let set = observed.seal(&none, "mx.test; none", &signers[0], Timestamp::UNIX_EPOCH).unwrap();
+        assert_eq!(set.is_some(), message.starts_with("To"), "{message}");
+    }
+}
+
 #[test]
 fn keys_survive_being_kept() {
     for signer in signers() {
@@ -423,7 +436,7 @@ proptest! {
             "e".into(),
             KeyPair::generate(Algorithm::Ed25519Sha256).unwrap(),
         )];
-        let message = [fields.concat(), "\r\n".into(), body].concat();
+        let message = ["From: ana@x.test\r\n".into(), fields.concat(), "\r\n".into(), body].concat();
         let message = signed(message.as_bytes(), &signers);
         let observed = observe(&message, size);
         let keys = now_or_never(Keys::look_up(&zone_of(&signers), &observed.key_names())).unwrap();

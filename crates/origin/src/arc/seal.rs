@@ -13,8 +13,8 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use posta_mail::Timestamp;
 
 /// Seals a message that goes on to others. Returns the three fields of the set, with their CRLFs, to stand above all
-/// others; nothing where no set may be added: the chain has [`INSTANCES`] already or was given up by the last sealer, or
-/// the header section is too large.
+/// others; nothing where no set may be added: the chain has [`INSTANCES`] already or was given up by a sealer, or the
+/// header section is empty or too large.
 ///
 /// `results` is what an `Authentication-Results` field says behind its colon; `body` is the hash of
 /// [`crate::body::BodyCover::OURS`]; `chain` and `verified` tell of the chain that the message has.
@@ -31,7 +31,9 @@ pub fn seal(
     now: Timestamp,
 ) -> Result<Option<String>, KeyPairError> {
     let instance = chain.highest + 1;
-    if instance > INSTANCES || verified.is_given_up || header.is_too_large() {
+    // Content without fields may begin with white space, and would go on with a field above it.
+    let is_bare = header.get(0).is_none();
+    if instance > INSTANCES || verified.is_given_up || header.is_too_large() || is_bare {
         return Ok(None);
     }
     let told = format!("ARC-Authentication-Results: i={instance}; {}\r\n", results.trim_ascii());
