@@ -18,9 +18,14 @@ const MESSAGES: usize = 500;
 #[test]
 fn opendkim_and_dkimpy_agree_with_us() {
     let directory = tempfile::tempdir().unwrap();
-    let signers = [("r", Algorithm::RsaSha256), ("e", Algorithm::Ed25519Sha256)].map(|(name, algorithm)| {
-        Signer::new("x.test".parse().unwrap(), name.into(), KeyPair::generate(algorithm).unwrap())
-    });
+    let signers =
+        [("r", Algorithm::RsaSha256), ("e", Algorithm::Ed25519Sha256)].map(|(name, algorithm)| {
+            Signer::new(
+                "x.test".parse().unwrap(),
+                name.into(),
+                KeyPair::generate(algorithm).unwrap(),
+            )
+        });
     let zone = write_keys(directory.path(), &signers);
     let names = ["plain", "ours", "sealed", "dkimpy", "opendkim", "dkimpy-sealed"];
     let folder = names.map(|name| directory.path().join(name));
@@ -38,7 +43,8 @@ fn opendkim_and_dkimpy_agree_with_us() {
     }
     // Debian's Python, whose package has dkimpy.
     let mut python = Command::new("/usr/bin/python3");
-    let ran = python.arg(posta_tests::script("signatures.py")).arg(directory.path()).output().unwrap();
+    let ran =
+        python.arg(posta_tests::script("signatures.py")).arg(directory.path()).output().unwrap();
     check("signatures.py", &ran);
     if ran.status.code() == Some(SKIPPED) {
         return;
@@ -96,11 +102,15 @@ fn write_keys(directory: &Path, signers: &[Signer]) -> Zone {
         records.push_str(&format!("{name} {record}\n"));
         zone.add(&name, Record::Txt(record));
         let key = signer.key().to_pkcs8().unwrap();
-        let pem = format!("-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n", lines(key.expose()));
+        let pem = format!(
+            "-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n",
+            lines(key.expose())
+        );
         fs::write(directory.join(format!("{}.pem", signer.selector())), pem).unwrap();
         // The seed ends an Ed25519 key in PKCS #8 (RFC 8410 §7).
         let seed = &key.expose()[key.expose().len() - 32..];
-        fs::write(directory.join(format!("{}.seed", signer.selector())), STANDARD.encode(seed)).unwrap();
+        fs::write(directory.join(format!("{}.seed", signer.selector())), STANDARD.encode(seed))
+            .unwrap();
     }
     fs::write(directory.join("keys"), records).unwrap();
     zone
@@ -108,7 +118,8 @@ fn write_keys(directory: &Path, signers: &[Signer]) -> Zone {
 
 fn lines(key: &[u8]) -> String {
     let text = STANDARD.encode(key);
-    let lines: Vec<_> = text.as_bytes().chunks(64).map(|line| str::from_utf8(line).unwrap()).collect();
+    let lines: Vec<_> =
+        text.as_bytes().chunks(64).map(|line| str::from_utf8(line).unwrap()).collect();
     lines.join("\n")
 }
 
@@ -143,23 +154,75 @@ impl Chance {
     fn message(&mut self, number: usize) -> Vec<u8> {
         let mut fields = vec![
             self.of(&["From: ", "FROM:", "from: \r\n ", "From:\t"]).to_owned()
-                + self.of(&["Ana <ana@x.test>", "ana@x.test", "\"A  (na\"\t<ana@x.test>", "A\r\n na <ana@x.test>"]),
+                + self.of(&[
+                    "Ana <ana@x.test>",
+                    "ana@x.test",
+                    "\"A  (na\"\t<ana@x.test>",
+                    "A\r\n na <ana@x.test>",
+                ]),
         ];
-        let names = ["To", "Cc", "Subject", "SUBJECT", "Date", "Message-ID", "X-Some-thing", "Received", "List-Id",
-            "MIME-Version", "Content-Type", "content-transfer-encoding", "Reply-To", "DKIM-Signature-Not"];
-        let values = ["word", "two  words", " ", "\t", "\r\n ", "\r\n\t  ", "=?utf-8?q?B=C4=83?=", "Bună ziua", ":", ";",
-            "b=abc; ", "\"quoted; b=\"", "(comment \\) )", "<a@b.test>", "0123456789".repeat(30).leak()];
+        let names = [
+            "To",
+            "Cc",
+            "Subject",
+            "SUBJECT",
+            "Date",
+            "Message-ID",
+            "X-Some-thing",
+            "Received",
+            "List-Id",
+            "MIME-Version",
+            "Content-Type",
+            "content-transfer-encoding",
+            "Reply-To",
+            "DKIM-Signature-Not",
+        ];
+        let values = [
+            "word",
+            "two  words",
+            " ",
+            "\t",
+            "\r\n ",
+            "\r\n\t  ",
+            "=?utf-8?q?B=C4=83?=",
+            "Bună ziua",
+            ":",
+            ";",
+            "b=abc; ",
+            "\"quoted; b=\"",
+            "(comment \\) )",
+            "<a@b.test>",
+            "0123456789".repeat(30).leak(),
+        ];
         for _ in 0..self.below(9) {
             let value = format!("{}{}", self.of(&["", " ", "  ", "\t"]), self.text(&values, 7));
             let name = self.of(&names);
             // A line of white space only would look like the end of the header section to some.
-            let value = value.split("\r\n").filter(|line| !line.trim().is_empty()).collect::<Vec<_>>();
+            let value =
+                value.split("\r\n").filter(|line| !line.trim().is_empty()).collect::<Vec<_>>();
             fields.push(format!("{name}:{}", value.join("\r\n")));
         }
         let place = self.below(fields.len());
         fields.swap(0, place);
-        let lines = ["text", "", "", " ", "\t", "a  b\tc", "trailing \t", " leading", ".", "..", ".dot", "From me",
-            "Bună ziua", "=3D=20", "--boundary", "x: y", "0123456789".repeat(90).leak()];
+        let lines = [
+            "text",
+            "",
+            "",
+            " ",
+            "\t",
+            "a  b\tc",
+            "trailing \t",
+            " leading",
+            ".",
+            "..",
+            ".dot",
+            "From me",
+            "Bună ziua",
+            "=3D=20",
+            "--boundary",
+            "x: y",
+            "0123456789".repeat(90).leak(),
+        ];
         let body = match number % 10 {
             0 => String::new(),
             1 => "\r\n".repeat(self.below(5)),

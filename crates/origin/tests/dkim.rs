@@ -403,7 +403,8 @@ fn a_message_without_from_is_not_signed() {
         let observed = observe(message.as_bytes(), 3);
         assert_eq!(observed.sign(&signers[0], Timestamp::UNIX_EPOCH).unwrap(), None, "{message}");
         let none = observed.verify_arc(&Keys::default(), Timestamp::UNIX_EPOCH);
-        let set = observed.seal(&none, "mx.test; none", &signers[0], Timestamp::UNIX_EPOCH).unwrap();
+        let set =
+            observed.seal(&none, "mx.test; none", &signers[0], Timestamp::UNIX_EPOCH).unwrap();
         assert_eq!(set.is_some(), message.starts_with("To"), "{message}");
     }
 }
