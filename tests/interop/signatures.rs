@@ -152,83 +152,44 @@ impl Chance {
     }
 
     fn message(&mut self, number: usize) -> Vec<u8> {
-        let mut fields = vec![
-            self.of(&["From: ", "FROM:", "from: \r\n ", "From:\t"]).to_owned()
-                + self.of(&[
-                    "Ana <ana@x.test>",
-                    "ana@x.test",
-                    "\"A  (na\"\t<ana@x.test>",
-                    "A\r\n na <ana@x.test>",
-                ]),
-        ];
-        let names = [
-            "To",
-            "Cc",
-            "Subject",
-            "SUBJECT",
-            "Date",
-            "Message-ID",
-            "X-Some-thing",
-            "Received",
-            "List-Id",
-            "MIME-Version",
-            "Content-Type",
-            "content-transfer-encoding",
-            "Reply-To",
-            "DKIM-Signature-Not",
-        ];
-        let values = [
-            "word",
-            "two  words",
-            " ",
-            "\t",
-            "\r\n ",
-            "\r\n\t  ",
-            "=?utf-8?q?B=C4=83?=",
-            "Bună ziua",
-            ":",
-            ";",
-            "b=abc; ",
-            "\"quoted; b=\"",
-            "(comment \\) )",
-            "<a@b.test>",
-            "0123456789".repeat(30).leak(),
-        ];
+        let from =
+            ["<ana@x.test>", "ana@x.test", "\"A  (na\"\t<ana@x.test>", "A\r\n na <ana@x.test>"];
+        let name = self.of(&["From: ", "FROM:", "from: \r\n ", "From:\t"]);
+        let mut fields = vec![name.to_owned() + self.of(&from)];
         for _ in 0..self.below(9) {
-            let value = format!("{}{}", self.of(&["", " ", "  ", "\t"]), self.text(&values, 7));
-            let name = self.of(&names);
-            // A line of white space only would look like the end of the header section to some.
-            let value =
-                value.split("\r\n").filter(|line| !line.trim().is_empty()).collect::<Vec<_>>();
-            fields.push(format!("{name}:{}", value.join("\r\n")));
+            fields.push(self.field());
         }
         let place = self.below(fields.len());
         fields.swap(0, place);
-        let lines = [
-            "text",
-            "",
-            "",
-            " ",
-            "\t",
-            "a  b\tc",
-            "trailing \t",
-            " leading",
-            ".",
-            "..",
-            ".dot",
-            "From me",
-            "Bună ziua",
-            "=3D=20",
-            "--boundary",
-            "x: y",
-            "0123456789".repeat(90).leak(),
-        ];
         let body = match number % 10 {
             0 => String::new(),
             1 => "\r\n".repeat(self.below(5)),
             2 => " \r\n\t\r\n".repeat(self.below(3)),
-            _ => (0..self.below(30)).map(|_| self.of(&lines).to_owned() + "\r\n").collect(),
+            _ => (0..self.below(30)).map(|_| self.line() + "\r\n").collect(),
         };
         [fields.join("\r\n"), "\r\n\r\n".into(), body].concat().into_bytes()
+    }
+
+    fn field(&mut self) -> String {
+        const NAMES: &str = "To Cc Subject SUBJECT Date Message-ID X-Some-thing Received List-Id MIME-Version \
+                             Content-Type content-transfer-encoding Reply-To DKIM-Signature-Not";
+        const VALUES: &str = "word|two  words| |\t|\r\n |\r\n\t  |=?utf-8?q?B=C4=83?=|Bună ziua|:|;|b=abc; |\
+                              \"quoted; b=\"|(comment \\) )|<a@b.test>";
+        let names: Vec<_> = NAMES.split(' ').collect();
+        let digits = "0123456789".repeat(30);
+        let values: Vec<_> = VALUES.split('|').chain([digits.as_str()]).collect();
+        let space = self.of(&["", " ", "  ", "\t"]);
+        let value = [space, &self.text(&values, 7)].concat();
+        // A line of white space only would look like the end of the header section to some.
+        let lines: Vec<_> = value.split("\r\n").filter(|line| !line.trim().is_empty()).collect();
+        format!("{}:{}", self.of(&names), lines.join("\r\n"))
+    }
+
+    fn line(&mut self) -> String {
+        const LINES: &str = "text|||\t|a  b\tc|trailing \t| leading|.|..|.dot|From me|Bună ziua|=3D=20|\
+                             --boundary|x: y";
+        let digits = "0123456789".repeat(90);
+        let lines: Vec<_> = LINES.split('|').chain([digits.as_str()]).collect();
+        self.of(&lines).to_owned()
     }
 }
