@@ -121,8 +121,10 @@ impl Gatherer {
     }
 }
 
-/// The addresses of a field's body, at least one; none if it is anything but a list of them.
-fn addresses(body: &[u8]) -> Option<Vec<Address>> {
+/// Returns the addresses of a field, of which there is at least one, given what stands behind its colon; `None` if
+/// that is anything but a list of addresses. Address by address in the order of the field, those of groups included.
+#[must_use]
+pub fn addresses(body: &[u8]) -> Option<Vec<Address>> {
     let mut list = List::default();
     let mut rest = str::from_utf8(body).ok()?;
     while let Some(next) = rest.chars().next() {

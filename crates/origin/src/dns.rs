@@ -19,6 +19,9 @@ pub const ALIASES: usize = 16;
 /// The future of a look-up: the records found, of which there is at least one.
 pub type Query<'a, T> = Pin<Box<dyn Future<Output = Result<Vec<T>, LookupError>> + Send + 'a>>;
 
+/// The future of a question that is answered with yes or no.
+pub type Check<'a> = Pin<Box<dyn Future<Output = Result<bool, LookupError>> + Send + 'a>>;
+
 /// Why a look-up has no records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum LookupError {
@@ -70,4 +73,7 @@ pub trait Lookup: Send + Sync {
 
     /// Looks up the names of an address (PTR), under `in-addr.arpa` or `ip6.arpa` (RFC 1035 §3.5, RFC 3596 §2.5).
     fn ptr(&self, address: IpAddr) -> Query<'_, String>;
+
+    /// Looks up whether a name exists, with records of any type or of names below it (RFC 8020 §2).
+    fn exists<'a>(&'a self, name: &'a str) -> Check<'a>;
 }

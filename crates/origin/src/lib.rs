@@ -8,6 +8,7 @@
 pub mod arc;
 pub mod body;
 pub mod dkim;
+pub mod dmarc;
 pub mod dns;
 pub mod header;
 pub mod observer;

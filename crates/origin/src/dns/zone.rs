@@ -1,6 +1,6 @@
 //! A DNS that answers from memory, for tests of this crate and of the server.
 
-use super::{ALIASES, ANSWER_OCTETS, ANSWER_RECORDS, Family, Lookup, LookupError, Query};
+use super::{ALIASES, ANSWER_OCTETS, ANSWER_RECORDS, Check, Family, Lookup, LookupError, Query};
 use std::{
     collections::HashMap,
     fmt::Write as _,
@@ -156,6 +156,18 @@ impl Lookup for Zone {
             Record::Ptr(name) => Some(name.clone()),
             _ => None,
         })
+    }
+
+    fn exists<'a>(&'a self, name: &'a str) -> Check<'a> {
+        self.asked.fetch_add(1, Ordering::Relaxed);
+        let name = name.to_ascii_lowercase();
+        let is_there = |known: &String| {
+            known.strip_suffix(&name).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+        };
+        let fails =
+            self.records.get(&name).is_some_and(|records| records.contains(&Record::Failure));
+        let exists = self.records.keys().any(is_there);
+        Box::pin(ready(if fails { Err(LookupError::Temporary) } else { Ok(exists) }))
     }
 }
 

@@ -1,0 +1,295 @@
+//! DMARC (RFC 9989): whether who a message claims to be from is who sent it, and what the owner of that domain wants
+//! done if not.
+//!
+//! SPF and DKIM each authenticate a domain. DMARC asks whether one of these is [aligned](Alignment) with the
+//! [author's](Author), and finds the [record](DmarcRecord) that tells the owner's policy by walking up the DNS tree.
+//! [`check`] does both, with as few look-ups as it takes: most mail passes because a domain is the author's own.
+
+mod author;
+mod destination;
+mod record;
+mod walk;
+
+pub use author::{AUTHOR_DOMAINS, Author};
+pub use destination::report_destinations;
+pub use record::{Alignment, DmarcPolicy, DmarcRecord, REPORT_ADDRESSES, Suffix};
+pub use walk::QUERIES;
+
+use crate::dns::{Lookup, LookupError};
+use std::{fmt, sync::Arc};
+use walk::{Found, Published, Walker};
+
+/// The most identifiers that are looked at: each within the author's organization can cost [`QUERIES`].
+pub const IDENTIFIERS: usize = 16;
+
+/// The result of a check (RFC 8601 §2.7.4, RFC 9989 §9.2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum DmarcResult {
+    /// No record says anything about the author's domain, or there is no such domain.
+    None,
+    /// An authenticated domain is aligned with the author's.
+    Pass,
+    /// None is.
+    Fail,
+    /// DNS did not answer; a later check may have another result.
+    TempError,
+    /// The record, or the message's author, cannot be made out.
+    PermError,
+}
+
+impl fmt::Display for DmarcResult {
+    /// Writes the result as Authentication-Results has it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::None => "none",
+            Self::Pass => "pass",
+            Self::Fail => "fail",
+            Self::TempError => "temperror",
+            Self::PermError => "permerror",
+        })
+    }
+}
+
+/// What authenticated a domain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Mechanism {
+    /// SPF, for the domain of the reverse-path, or of the greeting where that is null (RFC 9989 §4.4.2).
+    Spf,
+    /// A DKIM signature, for its `d=`.
+    Dkim,
+}
+
+/// A domain that SPF or DKIM authenticated, or would have if DNS had answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Identifier<'a> {
+    /// What authenticated it.
+    pub mechanism: Mechanism,
+    /// The domain.
+    pub domain: &'a str,
+    /// Whether it did. If not, DNS did not answer, so that a fail would be too early (RFC 9989 §5.3.6).
+    pub is_certain: bool,
+}
+
+/// What a check found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DmarcOutcome {
+    /// The result.
+    pub result: DmarcResult,
+    /// The author's domain that it is about.
+    pub author: Option<String>,
+    /// The record that applies, and the domain under which it is.
+    pub record: Option<(String, Arc<DmarcRecord>)>,
+    /// The policy for the author's domain, as it was published.
+    pub policy: DmarcPolicy,
+    /// What the owner wants done with this message if the result is [`DmarcResult::Fail`]; milder than the policy where
+    /// that is only tested. A message that claims too many domains to check them all is under suspicion, since one of
+    /// them may be forged; otherwise, [`DmarcPolicy::None`].
+    pub wanted: DmarcPolicy,
+    /// What made it pass: the domain that is aligned.
+    pub aligned: Option<(Mechanism, String)>,
+    /// Why the result is an error.
+    pub error: Option<DmarcError>,
+}
+
+impl DmarcOutcome {
+    const fn new(result: DmarcResult, author: Option<String>) -> Self {
+        Self {
+            result,
+            author,
+            record: None,
+            policy: DmarcPolicy::None,
+            wanted: DmarcPolicy::None,
+            aligned: None,
+            error: None,
+        }
+    }
+
+    fn error(author: Option<String>, error: DmarcError) -> Self {
+        let result = match error {
+            DmarcError::NoPolicy(_) | DmarcError::NotAuthenticated(_) => DmarcResult::TempError,
+            DmarcError::Unusable(_) | DmarcError::TooManyAuthors => DmarcResult::PermError,
+        };
+        Self { error: Some(error), ..Self::new(result, author) }
+    }
+
+    /// Orders outcomes by what they mean for the message: the strictest is last.
+    fn strictness(&self) -> u8 {
+        match (self.result, self.wanted) {
+            (DmarcResult::Pass, _) => 0,
+            (DmarcResult::None, _) => 1,
+            (DmarcResult::PermError, _) => 2,
+            (DmarcResult::Fail, DmarcPolicy::None) => 3,
+            (DmarcResult::TempError, _) => 4,
+            (DmarcResult::Fail, DmarcPolicy::Quarantine) => 5,
+            (DmarcResult::Fail, DmarcPolicy::Reject) => 6,
+        }
+    }
+}
+
+/// Why a check has no other result than an error.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DmarcError {
+    /// DNS did not answer when the record was looked for, so that no policy is known.
+    #[error("DNS does not answer for the DMARC record of {0}")]
+    NoPolicy(String),
+    /// DNS did not answer when a domain was authenticated or its organization looked for.
+    #[error("DNS does not answer for {0}, which may be what authenticates the message")]
+    NotAuthenticated(String),
+    /// The record has no policy that can be read (RFC 9989 §4.10.1).
+    #[error("the DMARC record of {0} has no valid policy")]
+    Unusable(String),
+    /// The message claims more than [`AUTHOR_DOMAINS`].
+    #[error("the message claims to be from more than {AUTHOR_DOMAINS} domains")]
+    TooManyAuthors,
+}
+
+/// Checks a message.
+///
+/// `sample` is a number from 0 to 99, drawn for the message, which decides whether it belongs to the share that a
+/// record's `pct` (RFC 7489 §6.6.4) puts under its full policy. Of the identifiers, [`IDENTIFIERS`] are looked at. Where a message claims more than one domain, each is
+/// checked, and the strictest outcome holds (RFC 9989 §11.5).
+pub async fn check(
+    dns: &dyn Lookup,
+    author: &Author,
+    identifiers: &[Identifier<'_>],
+    sample: u8,
+) -> DmarcOutcome {
+    let domains = match author {
+        Author::Nobody => return DmarcOutcome::new(DmarcResult::None, None),
+        Author::TooMany => {
+            let outcome = DmarcOutcome::error(None, DmarcError::TooManyAuthors);
+            return DmarcOutcome { wanted: DmarcPolicy::Quarantine, ..outcome };
+        }
+        Author::Domains(domains) => domains,
+    };
+    let identifiers = &identifiers[..identifiers.len().min(IDENTIFIERS)];
+    let mut walker = Walker::new(dns);
+    let mut strictest = None::<DmarcOutcome>;
+    for domain in domains {
+        let outcome = check_domain(dns, &mut walker, domain.as_str(), identifiers, sample).await;
+        if strictest.as_ref().is_none_or(|other| outcome.strictness() > other.strictness()) {
+            strictest = Some(outcome);
+        }
+    }
+    strictest.unwrap_or_else(|| DmarcOutcome::new(DmarcResult::None, None))
+}
+
+async fn check_domain(
+    dns: &dyn Lookup,
+    walker: &mut Walker<'_>,
+    author: &str,
+    identifiers: &[Identifier<'_>],
+    sample: u8,
+) -> DmarcOutcome {
+    let named = || Some(author.to_owned());
+    let found = match applying(walker, author).await {
+        Ok(Some(found)) => found,
+        Ok(None) => return DmarcOutcome::new(DmarcResult::None, named()),
+        Err(_) => return DmarcOutcome::error(named(), DmarcError::NoPolicy(author.to_owned())),
+    };
+    let Published::Record(record) = found.published else {
+        return DmarcOutcome::error(named(), DmarcError::Unusable(found.domain));
+    };
+    let Ok(policy) = policy(dns, author, &found.domain, &record).await else {
+        return DmarcOutcome::error(named(), DmarcError::NoPolicy(author.to_owned()));
+    };
+    let mut outcome = DmarcOutcome::new(DmarcResult::Fail, named());
+    match aligned(walker, author, &record, identifiers).await {
+        Ok(Some(identifier)) => {
+            outcome.result = DmarcResult::Pass;
+            outcome.aligned = Some((identifier.mechanism, identifier.domain.to_owned()));
+        }
+        Ok(None) => {
+            let is_tested = sample >= record.percent;
+            outcome.wanted = if is_tested { policy.milder() } else { policy };
+        }
+        Err(domain) => {
+            outcome = DmarcOutcome::error(named(), DmarcError::NotAuthenticated(domain));
+        }
+    }
+    outcome.policy = policy;
+    outcome.record = Some((found.domain, record));
+    outcome
+}
+
+/// Returns the record that applies to a domain (RFC 9989 §4.10.1). Where it has its own, nothing else is asked for.
+async fn applying(walker: &mut Walker<'_>, author: &str) -> Result<Option<Found>, LookupError> {
+    match walker.published(author).await? {
+        Some(published) => Ok(Some(Found { domain: author.to_owned(), published })),
+        None => Ok(walker.walk(author).await?.applies),
+    }
+}
+
+/// Returns the policy of a record for a domain: `p`, or for those below the record's own `sp` or `np`.
+async fn policy(
+    dns: &dyn Lookup,
+    author: &str,
+    record_domain: &str,
+    record: &DmarcRecord,
+) -> Result<DmarcPolicy, LookupError> {
+    if author == record_domain {
+        return Ok(record.policy);
+    }
+    let existing = record.subdomains.unwrap_or(record.policy);
+    match record.nonexistent {
+        Some(nonexistent) if nonexistent != existing => {
+            Ok(if dns.exists(author).await? { existing } else { nonexistent })
+        }
+        _ => Ok(existing),
+    }
+}
+
+/// Returns the first identifier that is aligned with the author's domain (RFC 9989 §4.10.2).
+///
+/// # Errors
+/// Fails with a domain for which DNS did not answer, if none is aligned for certain.
+async fn aligned<'i>(
+    walker: &mut Walker<'_>,
+    author: &str,
+    record: &DmarcRecord,
+    identifiers: &'i [Identifier<'i>],
+) -> Result<Option<Identifier<'i>>, String> {
+    let is_same = |one: &&Identifier<'_>| same_name(one.domain, author);
+    if let Some(same) = identifiers.iter().filter(|one| one.is_certain).find(is_same) {
+        return Ok(Some(*same));
+    }
+    let mut unknown = identifiers.iter().find(is_same).map(|one| one.domain.to_owned());
+    let relaxed = identifiers.iter().filter(|one| {
+        let alignment = match one.mechanism {
+            Mechanism::Spf => record.spf,
+            Mechanism::Dkim => record.dkim,
+        };
+        alignment == Alignment::Relaxed && !same_name(one.domain, author)
+    });
+    for identifier in relaxed {
+        let Ok(walked) = walker.walk(author).await else {
+            return Err(author.to_owned());
+        };
+        // An organizational domain is the domain itself or above it: what is elsewhere needs no look-up.
+        if !is_within(identifier.domain, &walked.organization) {
+            continue;
+        }
+        let domain = plain(identifier.domain);
+        match walker.walk(&domain).await {
+            Ok(other) if other.organization != walked.organization => {}
+            Ok(_) if identifier.is_certain => return Ok(Some(*identifier)),
+            Ok(_) | Err(_) => unknown = Some(domain),
+        }
+    }
+    unknown.map_or(Ok(None), Err)
+}
+
+/// Returns a name as names are compared: in lower case, without a dot at its end.
+fn plain(name: &str) -> String {
+    name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase()
+}
+
+fn same_name(one: &str, other: &str) -> bool {
+    plain(one) == plain(other)
+}
+
+/// Returns whether a name is a domain or below it.
+fn is_within(name: &str, domain: &str) -> bool {
+    let name = plain(name);
+    name.strip_suffix(domain).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+}
