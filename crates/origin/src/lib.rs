@@ -11,5 +11,7 @@ pub mod dkim;
 pub mod dmarc;
 pub mod dns;
 pub mod header;
+pub mod iprev;
 pub mod observer;
+pub mod results;
 pub mod spf;

@@ -1,0 +1,307 @@
+//! The Authentication-Results field (RFC 8601): writing ours, and recognising those that claim to be.
+//!
+//! Whoever reads mail here believes the field that carries this host's authserv-id, so a stranger's field that carries
+//! it, in whatever disguise, is a forgery and has to go (RFC 8601 §5).
+
+use posta_mail::{Domain, visible};
+use std::fmt::Write as _;
+
+/// Columns of a line of the field, where what stands in it can be cut at all (RFC 5322 §2.1.1).
+const COLUMNS: usize = 78;
+
+/// The most octets of a value. Domains and most addresses are shorter; what is longer is cut.
+pub const VALUE: usize = 320;
+
+/// Comments inside comments at most, as far as a reader follows.
+const COMMENT_DEPTH: usize = 16;
+
+/// An Authentication-Results field in the making.
+#[derive(Debug, Clone)]
+pub struct AuthenticationResults {
+    text: String,
+    column: usize,
+    is_empty: bool,
+}
+
+impl AuthenticationResults {
+    /// Begins the field of a host.
+    #[must_use]
+    pub fn new(authserv_id: &str) -> Self {
+        let text = format!("Authentication-Results: {}", value(authserv_id));
+        let column = text.len();
+        Self { text, column, is_empty: true }
+    }
+
+    /// Adds the result of a method, such as `spf` and `pass`. Both are keywords of RFC 8601 §2.7.
+    pub fn result(&mut self, method: &str, result: &str) -> &mut Self {
+        self.is_empty = false;
+        let result = format!("{method}={result}");
+        self.text.push_str(";\r\n\t");
+        self.text.push_str(&result);
+        self.column = 8 + result.len();
+        self
+    }
+
+    /// Adds why the last result is what it is, in words.
+    pub fn reason(&mut self, reason: &str) -> &mut Self {
+        self.push(&format!("reason={}", quoted(reason)))
+    }
+
+    /// Adds a property of the last result, such as `smtp.mailfrom` and an address.
+    pub fn property(&mut self, name: &str, text: &str) -> &mut Self {
+        self.push(&format!("{name}={}", value(text)))
+    }
+
+    fn push(&mut self, piece: &str) -> &mut Self {
+        if self.column + 1 + piece.len() > COLUMNS {
+            self.text.push_str("\r\n\t");
+            self.column = 8;
+        } else {
+            self.text.push(' ');
+            self.column += 1;
+        }
+        self.text.push_str(piece);
+        self.column += piece.len();
+        self
+    }
+
+    /// Returns the field with its CRLF. Without any result, it says so.
+    #[must_use]
+    pub fn finish(mut self) -> String {
+        if self.is_empty {
+            self.text.push_str("; none");
+        }
+        self.text.push_str("\r\n");
+        self.text
+    }
+}
+
+/// Writes a value: a token or an address as it is, all else in quotes (RFC 8601 §2.2).
+fn value(text: &str) -> String {
+    let is_plain = |text: &str| !text.is_empty() && text.chars().all(is_token);
+    let is_address = || {
+        text.rsplit_once('@').is_some_and(|(local_part, domain)| {
+            (local_part.is_empty() || is_plain(local_part)) && is_plain(domain)
+        })
+    };
+    if text.len() <= VALUE && (is_plain(text) || is_address()) {
+        return text.to_owned();
+    }
+    quoted(text)
+}
+
+/// Returns whether a token may hold a character (RFC 2045 §5.1).
+fn is_token(character: char) -> bool {
+    character.is_ascii_graphic() && !"()<>@,;:\\\"/[]?=".contains(character)
+}
+
+fn quoted(text: &str) -> String {
+    let mut quoted = String::from("\"");
+    for character in text.chars() {
+        if quoted.len() + character.len_utf8() > VALUE {
+            break;
+        }
+        if matches!(character, '"' | '\\') {
+            quoted.push('\\');
+        }
+        // Writing to a string cannot fail.
+        let _ = quoted.write_char(visible::or_space(character));
+    }
+    quoted + "\""
+}
+
+/// Returns whether an Authentication-Results field, given what stands behind its colon, could be read as that of this
+/// host: in any case, folding, quoting, version, and with comments wherever they may stand. A field that cannot be
+/// read is one if it holds the authserv-id anywhere.
+#[must_use]
+pub fn claims(body: &[u8], authserv_id: &str) -> bool {
+    let text = String::from_utf8_lossy(body);
+    match first_word(&text) {
+        Some(word) => is_same(&word, authserv_id),
+        None => {
+            let plain = text.replace(['\r', '\n', '\t', ' ', '"', '\\'], "").to_lowercase();
+            plain.contains(&authserv_id.to_lowercase())
+        }
+    }
+}
+
+fn is_same(word: &str, authserv_id: &str) -> bool {
+    let plain = |name: &str| name.trim_matches([' ', '.']).to_lowercase();
+    let (word, authserv_id) = (plain(word), plain(authserv_id));
+    if word == authserv_id {
+        return true;
+    }
+    match (word.parse::<Domain>(), authserv_id.parse::<Domain>()) {
+        (Ok(one), Ok(other)) => one == other,
+        _ => false,
+    }
+}
+
+/// Returns the first word: tokens and quoted strings that stand side by side, or around a dot. `None` if a comment or a
+/// quoted string does not end.
+fn first_word(text: &str) -> Option<String> {
+    let mut word = String::new();
+    let mut rest = text;
+    loop {
+        let before = rest;
+        rest = without_cfws(rest)?;
+        let is_apart = before.len() != rest.len();
+        let Some(next) = rest.chars().next() else { return Some(word) };
+        if is_apart && !word.is_empty() && !word.ends_with('.') && next != '.' {
+            return Some(word);
+        }
+        if let Some(after) = rest.strip_prefix('"') {
+            rest = quoted_string(after, &mut word)?;
+        } else if is_token(next) || !next.is_ascii() {
+            word.push(next);
+            rest = &rest[next.len_utf8()..];
+        } else if word.is_empty() {
+            // Nothing that could be a name: as a reader that is not strict may do, on to what could.
+            rest = &rest[next.len_utf8()..];
+        } else {
+            return Some(word);
+        }
+    }
+}
+
+/// Reads what stands behind a quote, and returns what is behind the closing one.
+fn quoted_string<'t>(text: &'t str, word: &mut String) -> Option<&'t str> {
+    let mut characters = text.chars();
+    loop {
+        match characters.next()? {
+            '"' => return Some(characters.as_str()),
+            '\\' => word.push(characters.next()?),
+            '\r' | '\n' => {}
+            other => word.push(other),
+        }
+    }
+}
+
+/// Cuts white space and comments off the beginning of a text.
+fn without_cfws(text: &str) -> Option<&str> {
+    let mut characters = text.chars();
+    let mut depth = 0_usize;
+    loop {
+        let rest = characters.as_str();
+        match characters.next() {
+            Some('(') => depth += 1,
+            Some(')') if depth > 0 => depth -= 1,
+            Some('\\') if depth > 0 => {
+                characters.next()?;
+            }
+            Some(_) if depth > 0 => {}
+            Some(other) if !visible::is_visible(other) || other.is_whitespace() => {}
+            Some(_) => return Some(rest),
+            None if depth > 0 => return None,
+            None => return Some(rest),
+        }
+        if depth > COMMENT_DEPTH {
+            return None;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_field_is_written_in_lines() {
+        let mut field = AuthenticationResults::new("mx.example.org");
+        field.result("iprev", "pass").property("policy.iprev", "192.0.2.1");
+        field
+            .result("spf", "fail")
+            .reason("it said \"no\"")
+            .property("smtp.mailfrom", "ana@a.test");
+        field
+            .result("dkim", "pass")
+            .property("header.d", "a.test")
+            .property("header.s", "a-selector-of-some-length")
+            .property("header.b", "ab/c+d==")
+            .property("header.a", "ed25519-sha256");
+        assert_eq!(
+            field.finish(),
+            "Authentication-Results: mx.example.org;\r\n\
+             \tiprev=pass policy.iprev=192.0.2.1;\r\n\
+             \tspf=fail reason=\"it said \\\"no\\\"\" smtp.mailfrom=ana@a.test;\r\n\
+             \tdkim=pass header.d=a.test header.s=a-selector-of-some-length\r\n\
+             \theader.b=\"ab/c+d==\" header.a=ed25519-sha256\r\n"
+        );
+        let none = AuthenticationResults::new("mx.example.org").finish();
+        assert_eq!(none, "Authentication-Results: mx.example.org; none\r\n");
+    }
+
+    #[test]
+    fn what_strangers_wrote_stays_a_value() {
+        for (text, expected) in [
+            ("a.test", "a.test"),
+            ("@a.test", "@a.test"),
+            ("", "\"\""),
+            ("a b", "\"a b\""),
+            ("a\r\nSubject: b", "\"a  Subject: b\""),
+            ("\"; dkim=pass", "\"\\\"; dkim=pass\""),
+            ("\\", "\"\\\\\""),
+            ("ană@a.test", "\"ană@a.test\""),
+            ("\u{202e}", "\" \""),
+        ] {
+            assert_eq!(value(text), expected, "{text:?}");
+        }
+        assert!(value(&"\"".repeat(10_000)).len() <= VALUE + 2);
+    }
+
+    /// Everything that a reader could take for `mx.example.org`.
+    #[test]
+    fn forged_fields_are_recognised() {
+        for body in [
+            " mx.example.org; spf=pass",
+            "mx.example.org;spf=pass",
+            " MX.Example.ORG; spf=pass",
+            "\r\n\tmx.example.org\r\n\t; spf=pass",
+            " mx.example.org 1; spf=pass",
+            " mx.example.org(c); spf=pass",
+            " mx.example.org/1; spf=pass",
+            " mx.example.org.; spf=pass",
+            " (a (b) \\) c)\r\n (d) mx.example.org; spf=pass",
+            " \"mx.example.org\"; spf=pass",
+            " \"mx\\.example.org\" 1; spf=pass",
+            " \"mx.\"example.org; spf=pass",
+            " mx . example (c) .\r\n org; spf=pass",
+            " \u{a0}mx.example.org; spf=pass",
+            " ; mx.example.org; spf=pass",
+            " mx.example.org",
+            " (unclosed mx.example.org; spf=pass",
+            " \"mx.example.org; spf=pass",
+            " \0mx.example.org; spf=pass",
+        ] {
+            assert!(claims(body.as_bytes(), "mx.example.org"), "{body:?}");
+        }
+        assert!(claims("poștă.test; spf=pass".as_bytes(), "xn--pot-cpa20l.test"));
+        for body in [
+            "",
+            " example.org; spf=pass",
+            " mx.example.org.evil.test; spf=pass",
+            " amx.example.org; spf=pass",
+            " evil.test (mx.example.org); spf=pass",
+            " evil.test; spf=pass smtp.helo=mx.example.org",
+        ] {
+            assert!(!claims(body.as_bytes(), "mx.example.org"), "{body:?}");
+        }
+        assert!(!claims("(".repeat(100_000).as_bytes(), "mx.example.org"));
+    }
+
+    proptest! {
+        /// What we write is recognised, and is one field.
+        #[test]
+        fn our_own_field_is_recognised(id in "[a-z]{1,9}(\\.[a-z]{1,9}){0,3}", text in "\\PC{0,99}|.{0,99}") {
+            let mut field = AuthenticationResults::new(&id);
+            field.result("spf", "pass").reason(&text).property("smtp.mailfrom", &text);
+            let field = field.finish();
+            let (_, body) = field.split_once(':').unwrap();
+            prop_assert!(claims(body.as_bytes(), &id));
+            for line in field.trim_end_matches("\r\n").split("\r\n").skip(1) {
+                prop_assert!(line.starts_with('\t') && !line.contains(['\r', '\n']), "{line:?}");
+            }
+        }
+    }
+}
