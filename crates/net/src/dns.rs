@@ -73,6 +73,15 @@ pub struct Tlsa {
     pub data: Vec<u8>,
 }
 
+/// Which addresses of a host are asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Family {
+    /// IPv4 (A).
+    V4,
+    /// IPv6 (AAAA).
+    V6,
+}
+
 /// Looks up names, given without the dot at the end.
 pub trait Resolver: Send + Sync + 'static {
     /// Looks up the servers that take a domain's mail (MX), with their preferences.
@@ -80,6 +89,16 @@ pub trait Resolver: Send + Sync + 'static {
 
     /// Looks up a host's addresses, IPv6 and IPv4.
     fn addresses<'a>(&'a self, host: &'a str) -> PendingLookup<'a, DnsAnswer<IpAddr>>;
+
+    /// Looks up a host's addresses of one family (A or AAAA).
+    fn addresses_of<'a>(
+        &'a self,
+        host: &'a str,
+        family: Family,
+    ) -> PendingLookup<'a, DnsAnswer<IpAddr>>;
+
+    /// Looks up the names of an address (PTR).
+    fn names(&self, address: IpAddr) -> PendingLookup<'_, DnsAnswer<String>>;
 
     /// Looks up the certificates that a server may use (TLSA), under a name such as `_25._tcp.mx.example.org`.
     fn certificates<'a>(&'a self, name: &'a str) -> PendingLookup<'a, DnsAnswer<Tlsa>>;

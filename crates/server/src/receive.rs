@@ -5,6 +5,7 @@
 //! a session for each connection; what is accepted goes to [`deliver`](crate::deliver).
 
 pub(crate) mod content;
+pub mod origin_dns;
 pub mod refusals;
 pub mod session;
 pub(crate) mod submission;

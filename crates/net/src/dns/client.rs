@@ -1,7 +1,7 @@
 //! The resolver that asks name servers, over hickory-resolver: what it validates, and what it remembers.
 
 use super::{
-    Alias, DnsAnswer, LookupError, PendingLookup, Resolver, Tlsa,
+    Alias, DnsAnswer, Family, LookupError, PendingLookup, Resolver, Tlsa,
     query_name::QueryName,
     size::{self, Size},
 };
@@ -272,17 +272,36 @@ impl Resolver for Dns {
     }
 
     fn addresses<'a>(&'a self, host: &'a str) -> PendingLookup<'a, DnsAnswer<IpAddr>> {
-        let read = |data: &RData| match data {
-            RData::A(address) => Some(IpAddr::V4(address.0)),
-            RData::AAAA(address) => Some(IpAddr::V6(address.0)),
-            _ => None,
-        };
         Box::pin(async move {
             let (six, four) = tokio::join!(
-                self.look_up(host, RecordType::AAAA, read),
-                self.look_up(host, RecordType::A, read),
+                self.look_up(host, RecordType::AAAA, address),
+                self.look_up(host, RecordType::A, address),
             );
             both(six, four)
+        })
+    }
+
+    fn addresses_of<'a>(
+        &'a self,
+        host: &'a str,
+        family: Family,
+    ) -> PendingLookup<'a, DnsAnswer<IpAddr>> {
+        let kind = match family {
+            Family::V4 => RecordType::A,
+            Family::V6 => RecordType::AAAA,
+        };
+        Box::pin(self.look_up(host, kind, address))
+    }
+
+    fn names(&self, address: IpAddr) -> PendingLookup<'_, DnsAnswer<String>> {
+        Box::pin(async move {
+            let name = Name::from(address).to_ascii();
+            let name = name.trim_end_matches('.');
+            self.look_up(name, RecordType::PTR, |data| match data {
+                RData::PTR(name) => Some(name.0.to_ascii().trim_end_matches('.').to_owned()),
+                _ => None,
+            })
+            .await
         })
     }
 
@@ -306,6 +325,14 @@ impl Resolver for Dns {
             }
             _ => None,
         }))
+    }
+}
+
+fn address(data: &RData) -> Option<IpAddr> {
+    match data {
+        RData::A(address) => Some(IpAddr::V4(address.0)),
+        RData::AAAA(address) => Some(IpAddr::V6(address.0)),
+        _ => None,
     }
 }
 

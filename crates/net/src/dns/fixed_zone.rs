@@ -1,6 +1,6 @@
 //! Resolvers that ask nobody: a fixed set of records, and none at all.
 
-use super::{DnsAnswer, LookupError, PendingLookup, Resolver, Tlsa};
+use super::{DnsAnswer, Family, LookupError, PendingLookup, Resolver, Tlsa};
 use std::{collections::HashMap, future::ready, net::IpAddr};
 
 /// Stands in where DNS cannot be used: every look-up fails with this reason, so mail for other servers waits.
@@ -23,6 +23,18 @@ impl Resolver for NoDns {
         self.failed(host)
     }
 
+    fn addresses_of<'a>(
+        &'a self,
+        host: &'a str,
+        _: Family,
+    ) -> PendingLookup<'a, DnsAnswer<IpAddr>> {
+        self.failed(host)
+    }
+
+    fn names(&self, address: IpAddr) -> PendingLookup<'_, DnsAnswer<String>> {
+        self.failed(&address.to_string())
+    }
+
     fn certificates<'a>(&'a self, name: &'a str) -> PendingLookup<'a, DnsAnswer<Tlsa>> {
         self.failed(name)
     }
@@ -39,6 +51,8 @@ pub struct FixedZone {
     pub exchangers: HashMap<String, Vec<(u16, String)>>,
     /// A and AAAA records.
     pub addresses: HashMap<String, Vec<IpAddr>>,
+    /// PTR records, by the address as it is written.
+    pub names: HashMap<String, Vec<String>>,
     /// TLSA records.
     pub certificates: HashMap<String, Vec<Tlsa>>,
     /// TXT records.
@@ -75,6 +89,22 @@ impl Resolver for FixedZone {
 
     fn addresses<'a>(&'a self, host: &'a str) -> PendingLookup<'a, DnsAnswer<IpAddr>> {
         self.look_up(host, &self.addresses)
+    }
+
+    fn addresses_of<'a>(
+        &'a self,
+        host: &'a str,
+        family: Family,
+    ) -> PendingLookup<'a, DnsAnswer<IpAddr>> {
+        Box::pin(async move {
+            let mut answer = self.look_up(host, &self.addresses).await?;
+            answer.found.retain(|address| address.is_ipv4() == (family == Family::V4));
+            Ok(answer)
+        })
+    }
+
+    fn names(&self, address: IpAddr) -> PendingLookup<'_, DnsAnswer<String>> {
+        self.look_up(&address.to_string(), &self.names)
     }
 
     fn certificates<'a>(&'a self, name: &'a str) -> PendingLookup<'a, DnsAnswer<Tlsa>> {

@@ -13,7 +13,13 @@ pub(super) struct QueryName<'n>(pub(super) &'n str);
 
 impl IntoName for QueryName<'_> {
     fn into_name(self) -> Result<Name, ProtoError> {
-        Name::from_ascii(format!("{}.", self.0))
+        let read = Name::from_ascii(format!("{}.", self.0));
+        // The library knows no names with other characters than hosts have; SPF's macros bring them (RFC 7208 §7.3).
+        let is_plain = |octet: u8| octet.is_ascii_graphic() && octet != b'\\';
+        if read.is_err() && self.0.bytes().all(is_plain) {
+            return Name::from_labels(self.0.split('.').map(str::as_bytes));
+        }
+        read
     }
 
     fn to_ip(&self) -> Option<IpAddr> {
@@ -30,6 +36,8 @@ mod tests {
         for name in ["my_host.x.test", "_25._tcp.mx_1.x.test", "xn--pot-cpa20l.test"] {
             assert_eq!(QueryName(name).into_name().unwrap().to_ascii(), format!("{name}."));
         }
+        let odd = QueryName("a+b=c/d@x.test").into_name().unwrap();
+        assert_eq!(odd.iter().next(), Some(&b"a+b=c/d@x"[..]));
         assert!(QueryName("a b.test").into_name().is_err());
     }
 }
