@@ -6,9 +6,9 @@
 //! memory for one hash, reuses it for the next one, and gives it back to the system when none comes for a second.
 //!
 //! A hash computes for some 20 ms. At the priority of other threads it would keep the mail from a core for several
-//! milliseconds at a time, and strangers can have passwords hashed. So these threads stand back: the one for clients
-//! from whose network the account was never used runs only while nothing else wants the core, and nobody else waits
-//! for it.
+//! milliseconds at a time, and strangers can have passwords hashed. So the thread for clients from whose network the
+//! account was never used has a lower priority, and nobody else waits for it. It still has to get somewhere on a machine
+//! that is busy: a login of a new network must not starve.
 
 use argon2::{Argon2, Block, Params, PasswordHash, password_hash::phc};
 use parking_lot::Mutex;
@@ -27,7 +27,8 @@ const AT_LEAST: usize = 33 * 1024;
 /// whole process's memory: a thread that is interrupted just then, since it stands back, makes all others wait.
 const KEEP: Duration = Duration::from_secs(1);
 
-/// The niceness of [`Priority::Low`].
+/// How far the thread for strangers stands back: a tenth of a core is left for it while the rest of the server wants all of
+/// it.
 const NICENESS: i32 = 10;
 
 type Job = Box<dyn FnOnce(&mut Memory) + Send>;
@@ -52,8 +53,8 @@ impl Hashers {
     /// password is ever right.
     pub(crate) fn new(threads: usize) -> Self {
         Self {
-            known: Pool::new(threads, "posta-hash", Priority::Low),
-            strangers: Pool::new(1, "posta-hash-idle", Priority::Idle),
+            known: Pool::new(threads, "posta-hash", || {}),
+            strangers: Pool::new(1, "posta-hash-low", stand_back),
         }
     }
 
@@ -94,7 +95,8 @@ impl FreeThread<'_> {
             let _ = sender.send(hash(memory));
         });
         self.jobs.send(job).ok()?;
-        outcome.await.ok()
+        // Waited for on a thread of the runtime's, so that time that is simulated stands still meanwhile.
+        tokio::task::spawn_blocking(move || outcome.blocking_recv().ok()).await.ok().flatten()
     }
 }
 
@@ -106,13 +108,13 @@ struct Pool {
 }
 
 impl Pool {
-    fn new(threads: usize, name: &str, priority: Priority) -> Self {
+    fn new(threads: usize, name: &str, begin: fn()) -> Self {
         let (jobs, receiver) = mpsc::channel::<Job>();
         let receiver = Arc::new(Mutex::new(receiver));
         for _ in 0..threads {
             let receiver = receiver.clone();
             let work = move || {
-                priority.take();
+                begin();
                 work(&receiver);
             };
             if let Err(error) = thread::Builder::new().name(name.to_owned()).spawn(work) {
@@ -123,42 +125,13 @@ impl Pool {
     }
 }
 
-/// How far a thread stands back.
-#[derive(Debug, Clone, Copy)]
-enum Priority {
-    /// A tenth of a core is left for it while the rest of the server wants all of it.
-    Low,
-    /// Next to nothing is.
-    Idle,
-}
-
-impl Priority {
-    /// Gives the calling thread this priority. On systems other than Linux nothing is done: there it would be the
-    /// whole process's.
-    #[cfg(target_os = "linux")]
-    fn take(self) {
-        use thread_priority::{
-            NormalThreadSchedulePolicy, ThreadPriority, ThreadSchedulePolicy,
-            set_thread_priority_and_policy, thread_native_id,
-        };
-        let done = match self {
-            Self::Low => {
-                rustix::process::nice(NICENESS).map(drop).map_err(|error| error.to_string())
-            }
-            Self::Idle => set_thread_priority_and_policy(
-                thread_native_id(),
-                ThreadPriority::Min,
-                ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Idle),
-            )
-            .map_err(|error| error.to_string()),
-        };
-        if let Err(error) = done {
-            tracing::warn!(%error, "password hashes have the same priority as the mail");
-        }
+/// Lowers the priority of the calling thread. On systems other than Linux that would lower the whole process's.
+fn stand_back() {
+    if cfg!(target_os = "linux")
+        && let Err(error) = rustix::process::nice(NICENESS)
+    {
+        tracing::warn!(%error, "password hashes have the same priority as the mail");
     }
-
-    #[cfg(not(target_os = "linux"))]
-    const fn take(self) {}
 }
 
 /// Runs jobs until the pool is dropped.
