@@ -140,7 +140,7 @@ fn trimmed(mut argument: &[u8]) -> &[u8] {
 }
 
 fn unknown_command() -> Reply {
-    Reply::new(500, (5, 5, 2), "SmtpCommand not recognised")
+    Reply::new(500, (5, 5, 2), "Command not recognised")
 }
 
 fn without_argument<'a>(
