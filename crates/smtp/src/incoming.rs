@@ -21,23 +21,13 @@ pub(crate) enum Framing {
 
 /// The content of a transaction.
 #[derive(Debug)]
-pub(crate) struct Incoming {
+pub struct Incoming {
     decoder: DotDecoder,
     /// Octets so far, those over the limit included.
     octets: u64,
     limit: u64,
     /// Whether a bare newline refuses the message.
     strict: bool,
-}
-
-/// The octets of one BDAT.
-#[derive(Debug)]
-pub(crate) struct Chunk {
-    pub(crate) size: u64,
-    pub(crate) left: u64,
-    pub(crate) last: bool,
-    /// Why they are dropped, if they are.
-    pub(crate) refusal: Option<Reply>,
 }
 
 /// What decoding a piece of input gave.

@@ -2,31 +2,35 @@
 //!
 //! # Theory
 //!
-//! A session is in one of seven states:
+//! A session is in one of eight states:
 //!
-//! | state      | waits for                     | leaves it by |
-//! |------------|-------------------------------|--------------|
-//! | `Greeting` | nothing                       | sending 220 |
-//! | `Command`  | a command line                | a question, DATA's end, QUIT, STARTTLS |
-//! | `Asked`    | the answer to a question      | the answer |
-//! | `Content`  | the message's content         | CRLF `.` CRLF |
-//! | `Chunk`    | the octets of a BDAT          | the last of them |
-//! | `Sasl`     | a line of a SASL exchange     | that line |
-//! | `Closing`  | nothing                       | – |
+//! | state          | waits for                     | leaves it by |
+//! |----------------|-------------------------------|--------------|
+//! | `Greeting`     | nothing                       | sending 220 |
+//! | `Command`      | a command line                | a question, BDAT, QUIT, STARTTLS |
+//! | `Asked`        | the answer to a question      | the answer |
+//! | `Content`      | the message's content         | CRLF `.` CRLF |
+//! | `Chunk`        | the octets of a BDAT          | the last of them |
+//! | `DroppedChunk` | the octets of a refused BDAT  | the last of them, and the refusal |
+//! | `Sasl`         | a line of a SASL exchange     | that line |
+//! | `Closing`      | nothing                       | – |
 //!
-//! Beside it stands what the client has achieved: whether it said hello, and its mail transaction
-//! (RFC 5321 §3.3): none, after MAIL, or with so many accepted recipients. A command out of order is
-//! 503. A transaction ends with the reply to the end of the data, whatever that is, with RSET, with
-//! another hello and with STARTTLS; nothing of it survives. Whoever answers the questions is told by
-//! [`Question::Commit`], [`Question::Abandon`] or [`Question::Hello`], and keeps no transaction
-//! after any of them.
+//! The states that a mail transaction (RFC 5321 §3.3) can be open in hold it (`server/transaction.rs`):
+//! `Command` as a [`MailPhase`], the others with the content that is coming. A command takes the phase it
+//! was read in, and says which one the next command is read in, so that a command out of order is 503
+//! and nothing of a transaction survives its end. A transaction ends with the reply to the end of the
+//! data, whatever that is, with RSET, with another hello and with STARTTLS. Whoever answers the
+//! questions is told by [`Question::Commit`], [`Question::Abandon`] or [`Question::Hello`], and keeps no
+//! transaction after any of them.
 //!
-//! What a question interrupts travels in its ticket and comes back with the answer
-//! (`server/asked.rs`), so `Asked` has nothing to remember. A ticket that is dropped leaves the engine
-//! there, and the session closes.
+//! What a question interrupts, the transaction included, travels in its ticket and comes back with the
+//! answer (`server/asked.rs`), so `Asked` has nothing to remember but whether there is one. A ticket
+//! that is dropped leaves the engine there, and the session closes.
 //!
-//! Authentication (RFC 4954) is an exchange of octets whose meaning the engine does not know: it
-//! does the framing, in base64, and asks what to say (`server/authentication.rs`).
+//! The commands of the envelope are in `server/envelope.rs`, the end of the content and what follows it
+//! in `server/content.rs`, BDAT in `server/chunking.rs`. Authentication (RFC 4954) is an exchange of
+//! octets whose meaning the engine does not know: it does the framing, in base64, and asks what to say
+//! (`server/authentication.rs`).
 //!
 //! "Committed" is said by the answer to [`Question::Commit`] alone: the engine sends 250 to the end
 //! of the data in no other case.
@@ -34,7 +38,10 @@
 mod asked;
 mod authentication;
 mod chunking;
+mod content;
+mod envelope;
 mod question;
+mod transaction;
 
 pub use crate::{
     command::{EnvelopeRecipient, Forwarded, Hello, Mail},
@@ -48,18 +55,17 @@ pub use question::{
 use crate::{
     command::{HelloVerb, SmtpCommand},
     extension::{self, Standing},
-    incoming::{Chunk, Framing, Incoming, Taking},
+    incoming::{Framing, Taking},
     reply, words,
 };
-use asked::{Answered, Asked, Told};
-use chunking::begins_bdat;
+use asked::{Answered, Asked, Notice};
+use chunking::{Chunk, DroppedChunk, begins_bdat};
 use posta_mail::{
-    Engine, ForwardPath, Interrupt, Pace, Reply, ReversePath, Step,
-    envelope::{Body, MailParameters, RecipientParameters},
-    limits,
+    Engine, Interrupt, Pace, Reply, Step, limits,
     line::{Cut, LineCutter, http},
 };
 use std::{sync::Arc, time::Duration};
+use transaction::{MailPhase, MailTransaction, Receiving};
 
 /// Over what time the rate of content is judged: long enough for a person to type a message.
 const CONTENT_WINDOW: Duration = Duration::from_secs(5 * 60);
@@ -70,7 +76,6 @@ pub struct Server {
     profile: Arc<Profile>,
     state: State,
     hello: Option<HelloVerb>,
-    transaction: Option<Transaction>,
     secured: bool,
     /// Whether the client may speak for others.
     trusted: bool,
@@ -86,22 +91,16 @@ pub struct Server {
 #[derive(Debug)]
 enum State {
     Greeting,
-    Command,
+    Command(MailPhase),
     Sasl,
-    Asked,
-    Content,
+    Asked {
+        /// Whether the ticket holds a mail transaction.
+        in_transaction: bool,
+    },
+    Content(Receiving),
     Chunk(Chunk),
+    DroppedChunk(DroppedChunk),
     Closing,
-}
-
-#[derive(Debug)]
-struct Transaction {
-    body: Body,
-    utf8: bool,
-    /// How many were accepted.
-    recipients: usize,
-    /// The content, once it has begun to come.
-    incoming: Option<Incoming>,
 }
 
 type Taken = Option<Step<'static, Question>>;
@@ -114,7 +113,6 @@ impl Server {
             profile,
             state: State::Greeting,
             hello: None,
-            transaction: None,
             secured: false,
             trusted: false,
             authenticated: false,
@@ -138,17 +136,18 @@ impl Server {
         Self { trusted: true, ..self }
     }
 
-    fn counted_line(&mut self, line: &[u8], output: &mut Vec<u8>) -> Taken {
+    /// Takes a command line, or refuses it because the session has had too many.
+    fn counted_line(&mut self, phase: MailPhase, line: &[u8], output: &mut Vec<u8>) -> Taken {
         self.commands += 1;
         if self.commands > self.profile.limits.commands {
             let words = "Too many commands in one session, connect again";
-            self.refuse(&Reply::new(421, (4, 7, 0), words), output);
+            self.close_with(&Reply::new(421, (4, 7, 0), words), output);
             return None;
         }
-        self.line(line, output)
+        self.line(phase, line, output)
     }
 
-    fn line(&mut self, line: &[u8], output: &mut Vec<u8>) -> Taken {
+    fn line(&mut self, phase: MailPhase, line: &[u8], output: &mut Vec<u8>) -> Taken {
         match SmtpCommand::parse(line) {
             // A method may have the name of a command.
             _ if http::ends_request(line) => self.not_smtp("speaks SMTP, not HTTP", output),
@@ -158,47 +157,59 @@ impl Server {
             }
             // How many octets follow is not known.
             Err(refusal) if begins_bdat(line) => self.close_with(&refusal, output),
-            Err(refusal) => self.bad_command(&refusal, output),
+            Err(refusal) => self.bad_command(phase, &refusal, output),
             Ok(SmtpCommand::Hello(verb, name)) => {
-                return self.hello(verb, name.into_owned(), output);
+                return self.hello(phase, verb, name.into_owned(), output);
             }
             Ok(SmtpCommand::Auth(mechanism, initial)) => {
-                return self.auth(mechanism, initial, output);
+                return self.auth(phase, mechanism, initial, output);
             }
-            Ok(SmtpCommand::Mail(path, parameters)) => return self.mail(path, parameters, output),
-            Ok(SmtpCommand::Rcpt(path, parameters)) => return self.rcpt(path, parameters, output),
-            Ok(SmtpCommand::Data) => return self.data(output),
-            Ok(SmtpCommand::Bdat(size, last)) => return self.bdat(size, last, output),
-            Ok(SmtpCommand::Rset) => {
-                reply::write(&Reply::new(250, (2, 0, 0), "Ok"), output);
-                return self.abandon();
+            Ok(SmtpCommand::Mail(path, parameters)) => {
+                return self.mail(phase, path, parameters, output);
             }
-            Ok(SmtpCommand::StartTls) => return self.starttls(output),
-            Ok(SmtpCommand::Noop) => reply::write(&Reply::new(250, (2, 0, 0), "Ok"), output),
+            Ok(SmtpCommand::Rcpt(path, parameters)) => {
+                return self.rcpt(phase, path, parameters, output);
+            }
+            Ok(SmtpCommand::Data) => return self.data(phase, output),
+            Ok(SmtpCommand::Bdat(size, last)) => return self.bdat(phase, size, last, output),
+            Ok(SmtpCommand::Rset) => return self.rset(&phase, output),
+            Ok(SmtpCommand::StartTls) => return self.starttls(phase, output),
+            Ok(SmtpCommand::Noop) => self.reply(phase, &Reply::new(250, (2, 0, 0), "Ok"), output),
             Ok(SmtpCommand::Vrfy(name) | SmtpCommand::Expn(name)) if self.profile.verify => {
-                return Some(self.ask(Question::Verify(name.to_owned(), Ticket::new(()))));
+                let in_transaction = phase.is_open();
+                let question = Question::Verify(name.to_owned(), Ticket::new(phase));
+                return Some(self.ask(in_transaction, question));
             }
-            Ok(SmtpCommand::Vrfy(_)) => reply::write(&words::ambiguous(), output),
-            Ok(SmtpCommand::Expn(_)) => self.bad_command(&words::not_implemented(), output),
-            Ok(SmtpCommand::Xclient(forwarded)) => return self.xclient(forwarded, output),
-            Ok(SmtpCommand::Help) => reply::write_lines(214, &words::help(&self.profile), output),
-            Ok(SmtpCommand::Quit) => {
-                reply::write(&Reply::new(221, (2, 0, 0), "Bye"), output);
-                self.state = State::Closing;
+            Ok(SmtpCommand::Vrfy(_)) => self.reply(phase, &words::ambiguous(), output),
+            Ok(SmtpCommand::Expn(_)) => self.bad_command(phase, &words::not_implemented(), output),
+            Ok(SmtpCommand::Xclient(forwarded)) => return self.xclient(phase, forwarded, output),
+            Ok(SmtpCommand::Help) => {
+                reply::write_lines(214, &words::help(&self.profile), output);
+                self.state = State::Command(phase);
             }
+            Ok(SmtpCommand::Quit) => self.close_with(&Reply::new(221, (2, 0, 0), "Bye"), output),
         }
         None
     }
 
-    /// Writes a refusal. The connection closes after a 421 (RFC 5321 §3.8).
-    fn refuse(&mut self, refusal: &Reply, output: &mut Vec<u8>) {
-        reply::write(refusal, output);
-        self.close_after(refusal);
+    /// Writes a reply, and goes on to the next command.
+    fn reply(&mut self, phase: MailPhase, reply: &Reply, output: &mut Vec<u8>) {
+        reply::write(reply, output);
+        self.next_command(phase, reply);
     }
 
-    /// Writes a refusal, behind which nothing is read any more.
-    fn close_with(&mut self, refusal: &Reply, output: &mut Vec<u8>) {
-        reply::write(refusal, output);
+    /// Reads the next command in this phase, unless the reply is a 421, which closes the connection
+    /// (RFC 5321 §3.8).
+    fn next_command(&mut self, phase: MailPhase, reply: &Reply) {
+        self.state = match reply.code.get() {
+            421 => State::Closing,
+            _ => State::Command(phase),
+        };
+    }
+
+    /// Writes a reply, behind which nothing is read any more.
+    fn close_with(&mut self, reply: &Reply, output: &mut Vec<u8>) {
+        reply::write(reply, output);
         self.state = State::Closing;
     }
 
@@ -208,210 +219,150 @@ impl Server {
         self.close_with(&Reply::new(421, (4, 7, 0), words), output);
     }
 
-    fn close_after(&mut self, refusal: &Reply) {
-        if refusal.code.get() == 421 {
-            self.state = State::Closing;
-        }
-    }
-
-    fn bad_command(&mut self, refusal: &Reply, output: &mut Vec<u8>) {
+    /// Refuses a command that makes no sense, and closes a session that has had too many of them.
+    fn bad_command(&mut self, phase: MailPhase, refusal: &Reply, output: &mut Vec<u8>) {
         self.bad_commands += 1;
         if self.bad_commands > self.profile.limits.bad_commands {
-            self.refuse(&Reply::new(421, (4, 7, 0), "Too many errors, goodbye"), output);
+            self.close_with(&Reply::new(421, (4, 7, 0), "Too many errors, goodbye"), output);
         } else {
-            self.refuse(refusal, output);
+            self.reply(phase, refusal, output);
         }
     }
 
-    fn out_of_order(&mut self, text: &'static str, output: &mut Vec<u8>) {
-        self.bad_command(&words::out_of_order(text), output);
+    fn out_of_order(&mut self, phase: MailPhase, text: &'static str, output: &mut Vec<u8>) {
+        self.bad_command(phase, &words::out_of_order(text), output);
     }
 
-    fn hello(&mut self, verb: HelloVerb, name: String, output: &mut Vec<u8>) -> Taken {
+    fn hello(
+        &mut self,
+        phase: MailPhase,
+        verb: HelloVerb,
+        name: String,
+        output: &mut Vec<u8>,
+    ) -> Taken {
         // RFC 2033 §4.1: LMTP knows LHLO only, and nothing else knows LHLO.
         if (verb == HelloVerb::Lhlo) != (self.profile.service == Service::Lmtp) {
-            let refusal = match self.profile.service {
-                Service::Lmtp => Reply::new(500, (5, 5, 1), "This is LMTP: say LHLO"),
-                _ => Reply::new(500, (5, 5, 1), "This is SMTP: say EHLO"),
+            let words = match self.profile.service {
+                Service::Lmtp => "This is LMTP: say LHLO",
+                Service::Smtp | Service::Submission => "This is SMTP: say EHLO",
             };
-            self.bad_command(&refusal, output);
+            self.bad_command(phase, &Reply::new(500, (5, 5, 1), words), output);
             return None;
         }
-        self.transaction = None;
         let ticket = Ticket::new(Asked::Hello(verb));
-        Some(self.ask(Question::Hello(Hello { verb, name }, ticket)))
+        Some(self.ask_outside(Question::Hello(Hello { verb, name }, ticket)))
     }
 
-    fn mail(
-        &mut self,
-        reverse_path: ReversePath,
-        parameters: MailParameters,
-        output: &mut Vec<u8>,
-    ) -> Taken {
-        if self.hello.is_none() {
-            self.out_of_order("Say hello first", output);
-            return None;
-        }
-        if self.transaction.is_some() {
-            self.out_of_order("A transaction is open: RSET ends it", output);
-            return None;
-        }
-        let (profile, standing) = (&self.profile, self.standing());
-        match extension::objection(profile, standing, &reverse_path, &parameters) {
-            Some(refusal) => reply::write(&refusal, output),
-            None => {
-                let MailParameters { body, utf8, .. } = parameters;
-                let ticket = Ticket::new(Asked::Mail { body, utf8 });
-                return Some(self.ask(Question::Mail(Mail { reverse_path, parameters }, ticket)));
-            }
-        }
-        None
-    }
-
-    fn rcpt(
-        &mut self,
-        path: ForwardPath,
-        parameters: RecipientParameters,
-        output: &mut Vec<u8>,
-    ) -> Taken {
-        let Some(Transaction { recipients, utf8, incoming, .. }) = &self.transaction else {
-            self.out_of_order("MAIL comes first", output);
-            return None;
-        };
-        if incoming.is_some() {
-            self.out_of_order("The content has begun", output);
-        } else if *recipients >= self.profile.limits.recipients {
-            // RFC 5321 §4.5.3.1.10: 452, and the client sends the rest in another transaction.
-            reply::write(&Reply::new(452, (4, 5, 3), "Too many recipients"), output);
-        } else if !utf8 && matches!(&path, ForwardPath::Address(a) if !a.is_ascii()) {
-            reply::write(&words::needs_utf8(), output);
-        } else {
-            let ticket = Ticket::new(Asked::Recipient);
-            return Some(
-                self.ask(Question::Recipient(EnvelopeRecipient { path, parameters }, ticket)),
-            );
-        }
-        None
-    }
-
-    fn data(&mut self, output: &mut Vec<u8>) -> Taken {
-        match &self.transaction {
-            None => self.out_of_order("MAIL and RCPT come first", output),
-            Some(open) if open.incoming.is_some() => {
-                self.out_of_order("BDAT has begun, and ends with BDAT LAST", output);
-            }
-            // RFC 3030 §3: binary content cannot come line by line.
-            Some(Transaction { body: Body::BinaryMime, .. }) => {
-                self.out_of_order("Binary content comes by BDAT", output);
-            }
-            // RFC 5321 §3.3: 554 when no recipient was valid.
-            Some(open) if open.recipients == 0 => reply::write(&words::no_recipients(), output),
-            Some(_) => return Some(self.ask(Question::Content(Ticket::new(Asked::Content)))),
-        }
-        None
-    }
-
-    fn starttls(&mut self, output: &mut Vec<u8>) -> Taken {
+    fn starttls(&mut self, phase: MailPhase, output: &mut Vec<u8>) -> Taken {
         if self.secured {
-            self.out_of_order("TLS is on already", output);
+            self.out_of_order(phase, "TLS is on already", output);
             return None;
         }
         if !self.profile.starttls {
-            self.bad_command(&Reply::new(502, (5, 5, 1), "TLS is not offered here"), output);
+            let refusal = Reply::new(502, (5, 5, 1), "TLS is not offered here");
+            self.bad_command(phase, &refusal, output);
             return None;
         }
-        reply::write(&Reply::new(220, (2, 0, 0), "Go ahead"), output);
+        self.reply(MailPhase::Idle, &Reply::new(220, (2, 0, 0), "Go ahead"), output);
         Some(Step::StartTls)
     }
 
-    fn xclient(&mut self, forwarded: Forwarded, output: &mut Vec<u8>) -> Taken {
+    fn xclient(&mut self, phase: MailPhase, forwarded: Forwarded, output: &mut Vec<u8>) -> Taken {
         if !self.trusted {
-            self.bad_command(&Reply::new(550, (5, 7, 0), "You speak for yourself only"), output);
-        } else if self.transaction.is_some() {
-            self.out_of_order("Not within a transaction", output);
-        } else {
-            let ticket = Ticket::new(Asked::Forwarded { login: forwarded.login.is_some() });
-            return Some(self.ask(Question::Forwarded(forwarded, ticket)));
+            let refusal = Reply::new(550, (5, 7, 0), "You speak for yourself only");
+            self.bad_command(phase, &refusal, output);
+            return None;
         }
-        None
+        if phase.is_open() {
+            self.out_of_order(phase, "Not within a transaction", output);
+            return None;
+        }
+        let ticket = Ticket::new(Asked::Forwarded { login: forwarded.login.is_some() });
+        Some(self.ask_outside(Question::Forwarded(forwarded, ticket)))
     }
 
-    /// Goes on with what was asked for.
-    fn granted(&mut self, asked: Asked, output: &mut Vec<u8>) {
-        match asked {
-            Asked::Hello(verb) => {
+    /// Goes on with the command that waited for a verdict.
+    fn verdict(&mut self, asked: Asked, verdict: Verdict, output: &mut Vec<u8>) {
+        match (asked, verdict) {
+            (Asked::Hello(_) | Asked::Mail { .. } | Asked::Forwarded { .. }, Err(refusal)) => {
+                self.reply(MailPhase::Idle, &refusal, output);
+            }
+            (Asked::Recipient(transaction) | Asked::Content(transaction), Err(refusal)) => {
+                self.reply(MailPhase::Envelope(transaction), &refusal, output);
+            }
+            (Asked::FirstChunk { transaction, size, .. }, Err(refusal)) => {
+                self.drop_chunk(MailPhase::Envelope(transaction), size, refusal, output);
+            }
+            (Asked::Hello(verb), Ok(())) => {
                 self.hello = Some(verb);
                 self.write_hello(verb, output);
+                self.state = State::Command(MailPhase::Idle);
             }
-            Asked::Mail { body, utf8 } => {
-                self.transaction = Some(Transaction { body, utf8, recipients: 0, incoming: None });
-                reply::write(&Reply::new(250, (2, 1, 0), "Ok"), output);
+            (Asked::Mail { body, utf8 }, Ok(())) => {
+                let phase = MailPhase::Envelope(MailTransaction { body, utf8, recipients: 0 });
+                self.reply(phase, &Reply::new(250, (2, 1, 0), "Ok"), output);
             }
-            Asked::Recipient => {
-                if let Some(open) = &mut self.transaction {
-                    open.recipients += 1;
-                }
-                reply::write(&Reply::new(250, (2, 1, 5), "Ok"), output);
+            (Asked::Recipient(mut transaction), Ok(())) => {
+                transaction.recipients += 1;
+                let phase = MailPhase::Envelope(transaction);
+                self.reply(phase, &Reply::new(250, (2, 1, 5), "Ok"), output);
             }
-            Asked::Forwarded { login } => {
-                // The session begins anew, as the other client's.
+            (Asked::Forwarded { login }, Ok(())) => {
+                // The session begins again from its greeting, as the other client's.
                 self.authenticated = login;
                 self.hello = None;
                 self.state = State::Greeting;
             }
-            Asked::Content => {
+            (Asked::Content(transaction), Ok(())) => {
                 reply::write(&Reply::plain(354, "End data with <CR><LF>.<CR><LF>"), output);
-                self.begin_content(Framing::Dot);
-                self.state = State::Content;
+                self.state = State::Content(transaction.receive(&self.profile, Framing::Dot));
             }
-            Asked::FirstChunk { size, last } => {
-                self.begin_content(Framing::Length);
-                self.state = State::Chunk(Chunk { size, left: size, last, refusal: None });
+            (Asked::FirstChunk { transaction, size, last }, Ok(())) => {
+                let receiving = transaction.receive(&self.profile, Framing::Length);
+                self.state = State::Chunk(Chunk { receiving, size, left: size, last });
             }
         }
     }
 
-    fn ask(&mut self, question: Question) -> Step<'static, Question> {
-        self.state = State::Asked;
+    /// Asks a question outside a mail transaction, or one that ends it.
+    fn ask_outside(&mut self, question: Question) -> Step<'static, Question> {
+        self.ask(false, question)
+    }
+
+    /// Asks a question whose ticket holds the mail transaction.
+    fn ask_within(&mut self, question: Question) -> Step<'static, Question> {
+        self.ask(true, question)
+    }
+
+    fn ask(&mut self, in_transaction: bool, question: Question) -> Step<'static, Question> {
+        self.state = State::Asked { in_transaction };
         Step::Ask(question)
     }
 
-    /// Ends the transaction, and says so to whoever answers if there was one.
-    fn abandon(&mut self) -> Taken {
-        self.state = State::Command;
-        let ticket = Ticket::new(Told::Abandoned);
-        self.transaction.take().map(|_| self.ask(Question::Abandon(ticket)))
-    }
-
-    /// One reply, or in LMTP one for each recipient that was accepted (RFC 2033 §4.2).
-    fn reply_to_content(&self, outcome: &Reply, output: &mut Vec<u8>) {
-        let replies = match (self.profile.service, &self.transaction) {
-            (Service::Lmtp, Some(open)) => open.recipients,
-            _ => 1,
+    /// Takes the next line; none where an HTTP request begins instead.
+    fn cut<'i>(&mut self, input: &mut &'i [u8]) -> Option<Cut<'i>> {
+        // RFC 4954 §4: a line of an exchange, and AUTH itself, may be longer.
+        let limit = if self.profile.mechanisms.is_empty() {
+            limits::SMTP_COMMAND_LINE
+        } else {
+            limits::SASL_LINE
         };
-        for _ in 0..replies {
-            reply::write(outcome, output);
-        }
-    }
-
-    fn begin_content(&mut self, framing: Framing) {
-        if let Some(open) = &mut self.transaction {
-            open.incoming = Some(Incoming::new(&self.profile, open.body, framing));
-        }
-    }
-
-    /// What stands against the content, as far as it came.
-    fn objection(&self) -> Option<Reply> {
-        self.transaction.as_ref()?.incoming.as_ref()?.objection()
-    }
-
-    fn end_of_content(&mut self, output: &mut Vec<u8>) -> Taken {
-        match self.objection() {
-            None => Some(self.ask(Question::Commit(Ticket::new(())))),
-            Some(refusal) => {
-                self.reply_to_content(&refusal, output);
-                self.abandon()
+        if self.cutter.is_at_line_start() {
+            self.is_chunk = begins_bdat(input);
+            if http::begins_request(input) {
+                return None;
             }
+        }
+        Some(self.cutter.next(input, limit))
+    }
+
+    /// Refuses a line that is longer than any command.
+    fn too_long(&mut self, phase: MailPhase, output: &mut Vec<u8>) {
+        if self.is_chunk {
+            // How many octets follow is not known.
+            self.close_with(&words::line_too_long(), output);
+        } else {
+            self.bad_command(phase, &words::line_too_long(), output);
         }
     }
 
@@ -439,54 +390,52 @@ impl Engine for Server {
 
     fn next<'i>(&mut self, input: &mut &'i [u8], output: &mut Vec<u8>) -> Step<'i, Question> {
         loop {
-            let taken = match &mut self.state {
+            let taken = match std::mem::replace(&mut self.state, State::Closing) {
                 State::Greeting => {
-                    reply::write(&words::greeting(&self.profile), output);
-                    self.state = State::Command;
+                    self.reply(MailPhase::Idle, &words::greeting(&self.profile), output);
                     None
                 }
-                State::Command | State::Sasl => {
-                    let is_sasl = matches!(self.state, State::Sasl);
-                    // RFC 4954 §4: a line of an exchange, and AUTH itself, may be longer.
-                    let limit = if self.profile.mechanisms.is_empty() {
-                        limits::SMTP_COMMAND_LINE
-                    } else {
-                        limits::SASL_LINE
-                    };
-                    if self.cutter.is_at_line_start() {
-                        self.is_chunk = begins_bdat(input);
-                        if http::begins_request(input) {
-                            self.not_smtp("speaks SMTP, not HTTP", output);
-                            continue;
-                        }
+                State::Command(phase) => match self.cut(input) {
+                    None => {
+                        self.not_smtp("speaks SMTP, not HTTP", output);
+                        None
                     }
-                    match self.cutter.next(input, limit) {
-                        Cut::Incomplete => return Step::NeedInput,
-                        Cut::TooLong if is_sasl => Some(self.break_off(words::line_too_long())),
-                        Cut::TooLong if self.is_chunk => {
-                            self.close_with(&words::line_too_long(), output);
-                            None
-                        }
-                        Cut::TooLong => {
-                            self.bad_command(&words::line_too_long(), output);
-                            None
-                        }
-                        Cut::Line(line) if is_sasl => Some(self.sasl(line)),
-                        Cut::Line(line) => self.counted_line(line, output),
+                    Some(Cut::Incomplete) => {
+                        self.state = State::Command(phase);
+                        return Step::NeedInput;
                     }
-                }
-                State::Content => {
-                    let incoming =
-                        self.transaction.as_mut().and_then(|open| open.incoming.as_mut());
-                    let Some(incoming) = incoming else { return Step::Close };
-                    match incoming.take(input) {
-                        Taking::Content(content) => return Step::Content(content),
-                        Taking::NeedInput => return Step::NeedInput,
-                        Taking::End => self.end_of_content(output),
+                    Some(Cut::TooLong) => {
+                        self.too_long(phase, output);
+                        None
                     }
-                }
-                State::Chunk(_) => self.chunk(input, output),
-                State::Asked | State::Closing => return Step::Close,
+                    Some(Cut::Line(line)) => self.counted_line(phase, line, output),
+                },
+                State::Sasl => match self.cut(input) {
+                    None => {
+                        self.not_smtp("speaks SMTP, not HTTP", output);
+                        None
+                    }
+                    Some(Cut::Incomplete) => {
+                        self.state = State::Sasl;
+                        return Step::NeedInput;
+                    }
+                    Some(Cut::TooLong) => Some(self.break_off(words::line_too_long())),
+                    Some(Cut::Line(line)) => Some(self.sasl(line)),
+                },
+                State::Content(mut receiving) => match receiving.incoming.take(input) {
+                    Taking::Content(content) => {
+                        self.state = State::Content(receiving);
+                        return Step::Content(content);
+                    }
+                    Taking::NeedInput => {
+                        self.state = State::Content(receiving);
+                        return Step::NeedInput;
+                    }
+                    Taking::End => Some(self.end_of_content(receiving, output)),
+                },
+                State::Chunk(chunk) => self.chunk(chunk, input, output),
+                State::DroppedChunk(chunk) => self.dropped_chunk(chunk, input, output),
+                State::Asked { .. } | State::Closing => return Step::Close,
             };
             if let Some(step) = taken {
                 return step;
@@ -495,62 +444,69 @@ impl Engine for Server {
     }
 
     fn answer(&mut self, Answer(answered): Answer, output: &mut Vec<u8>) {
-        if !matches!(self.state, State::Asked) {
+        if !matches!(self.state, State::Asked { .. }) {
             // Interrupted since it asked: the parting words are the last.
             return;
         }
-        self.state = State::Command;
         match answered {
-            Answered::Verdict(Asked::FirstChunk { size, last }, Err(refusal)) => {
-                self.state = State::Chunk(Chunk { size, left: size, last, refusal: Some(refusal) });
-            }
-            Answered::Verdict(_, Err(refusal)) | Answered::Verification(Err(refusal)) => {
-                self.refuse(&refusal, output);
-            }
-            Answered::Verdict(asked, Ok(())) => self.granted(asked, output),
+            Answered::Verdict(asked, verdict) => self.verdict(asked, verdict, output),
             Answered::Authentication(outcome) => self.authentication(outcome, output),
-            Answered::Verification(Ok(found)) => reply::write_lines(250, &found, output),
-            Answered::Commitment(Ok(Committed(id))) => {
+            Answered::Verification(phase, Ok(found)) => {
+                reply::write_lines(250, &found, output);
+                self.state = State::Command(phase);
+            }
+            Answered::Verification(phase, Err(refusal)) => self.reply(phase, &refusal, output),
+            Answered::Commitment(replies, Ok(Committed(id))) => {
                 let safe = Reply::new(250, (2, 0, 0), format!("Ok: kept as {id}"));
-                self.reply_to_content(&safe, output);
-                self.transaction = None;
+                replies.write(&safe, output);
+                self.state = State::Command(MailPhase::Idle);
             }
-            Answered::Commitment(Err(refusal)) => {
-                self.reply_to_content(&refusal, output);
-                self.transaction = None;
-                self.close_after(&refusal);
+            Answered::Commitment(replies, Err(refusal)) => {
+                replies.write(&refusal, output);
+                self.next_command(MailPhase::Idle, &refusal);
             }
-            Answered::Heard(Told::BrokenOff(reply)) => self.broken_off(&reply, output),
-            Answered::Heard(Told::Abandoned) => {}
+            Answered::Acknowledged(Notice::BrokenOff(reply)) => self.broken_off(&reply, output),
+            Answered::Acknowledged(Notice::Abandoned) => {
+                self.state = State::Command(MailPhase::Idle);
+            }
         }
     }
 
     fn secured(&mut self) {
-        // RFC 3207 §4.2: whatever was learnt before TLS is forgotten.
+        // RFC 3207 §4.2: whatever was learnt before TLS is forgotten. The transaction ended with STARTTLS.
         self.secured = true;
         self.authenticated = false;
         self.hello = None;
-        self.transaction = None;
         self.cutter = LineCutter::default();
     }
 
     fn pace(&self) -> Pace {
         let limits = &self.profile.limits;
         match self.state {
-            State::Content | State::Chunk(_) => Pace {
+            State::Content(_) | State::Chunk(_) | State::DroppedChunk(_) => Pace {
                 within: CONTENT_WINDOW,
                 octets: (limits.rate * CONTENT_WINDOW.as_secs()).max(1),
             },
-            _ => Pace::anything(limits.command_time),
+            State::Greeting
+            | State::Command(_)
+            | State::Sasl
+            | State::Asked { .. }
+            | State::Closing => Pace::anything(limits.command_time),
         }
     }
 
     fn is_busy(&self) -> bool {
-        self.transaction.is_some()
+        match &self.state {
+            State::Command(phase) | State::DroppedChunk(DroppedChunk { phase, .. }) => {
+                phase.is_open()
+            }
+            State::Asked { in_transaction } => *in_transaction,
+            State::Content(_) | State::Chunk(_) => true,
+            State::Greeting | State::Sasl | State::Closing => false,
+        }
     }
 
     fn interrupt(&mut self, why: Interrupt, output: &mut Vec<u8>) {
-        reply::write(&words::parting(&self.profile, why), output);
-        self.state = State::Closing;
+        self.close_with(&words::parting(&self.profile, why), output);
     }
 }

@@ -4,6 +4,7 @@
 use super::{
     Server,
     question::{Authentication, Commitment, Verdict, Verification},
+    transaction::{MailPhase, MailTransaction},
 };
 use crate::command::HelloVerb;
 use posta_mail::{AnswerTo, Reply, envelope::Body};
@@ -16,12 +17,12 @@ pub struct Answer(pub(super) Answered);
 pub(super) enum Answered {
     Verdict(Asked, Verdict),
     Authentication(Authentication),
-    Verification(Verification),
-    Commitment(Commitment),
-    Heard(Told),
+    Verification(MailPhase, Verification),
+    Commitment(Replies, Commitment),
+    Acknowledged(Notice),
 }
 
-/// What waits for a verdict.
+/// What waits for a verdict. A command that belongs to a mail transaction holds it.
 #[derive(Debug)]
 pub enum Asked {
     Hello(HelloVerb),
@@ -29,22 +30,29 @@ pub enum Asked {
         body: Body,
         utf8: bool,
     },
-    Recipient,
+    Recipient(MailTransaction),
     Forwarded {
+        /// Whether the client for which another speaks has logged in.
         login: bool,
     },
     /// DATA.
-    Content,
+    Content(MailTransaction),
     /// The first BDAT of a message.
     FirstChunk {
+        transaction: MailTransaction,
         size: u64,
         last: bool,
     },
 }
 
-/// What happened anyway, and waits until whoever answers knows of it.
+/// The number of replies to the end of the data: one, or in LMTP one for each recipient that was accepted
+/// (RFC 2033 §4.2).
 #[derive(Debug)]
-pub enum Told {
+pub struct Replies(pub(super) usize);
+
+/// What happened already, and waits until the other side of the questions has acknowledged it.
+#[derive(Debug)]
+pub enum Notice {
     /// The client gave up an authentication, and gets this reply.
     BrokenOff(Reply),
     /// A transaction ended without a commit.
@@ -68,25 +76,25 @@ impl AnswerTo<Server> for Authentication {
 }
 
 impl AnswerTo<Server> for Verification {
-    type Asked = ();
+    type Asked = MailPhase;
 
-    fn to(self, (): ()) -> Answer {
-        Answer(Answered::Verification(self))
+    fn to(self, phase: MailPhase) -> Answer {
+        Answer(Answered::Verification(phase, self))
     }
 }
 
 impl AnswerTo<Server> for Commitment {
-    type Asked = ();
+    type Asked = Replies;
 
-    fn to(self, (): ()) -> Answer {
-        Answer(Answered::Commitment(self))
+    fn to(self, replies: Replies) -> Answer {
+        Answer(Answered::Commitment(replies, self))
     }
 }
 
 impl AnswerTo<Server> for () {
-    type Asked = Told;
+    type Asked = Notice;
 
-    fn to(self, told: Told) -> Answer {
-        Answer(Answered::Heard(told))
+    fn to(self, notice: Notice) -> Answer {
+        Answer(Answered::Acknowledged(notice))
     }
 }

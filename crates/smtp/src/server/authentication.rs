@@ -1,6 +1,8 @@
 //! The framing of an authentication exchange (RFC 4954): part of the server's state machine.
 
-use super::{Authentication, Question, Server, State, Taken, Ticket, Told};
+use super::{
+    Authentication, Question, Server, State, Taken, Ticket, asked::Notice, transaction::MailPhase,
+};
 use crate::{command::HelloVerb, reply, words};
 use posta_mail::{
     Reply, Step,
@@ -13,29 +15,33 @@ const FAILED_AUTHENTICATIONS: u32 = 3;
 impl Server {
     pub(super) fn auth(
         &mut self,
+        phase: MailPhase,
         mechanism: String,
         initial: Option<&[u8]>,
         output: &mut Vec<u8>,
     ) -> Taken {
         let profile = &self.profile;
         if profile.mechanisms.is_empty() {
-            self.bad_command(&Reply::new(502, (5, 5, 1), "AUTH is not offered here"), output);
+            let refusal = Reply::new(502, (5, 5, 1), "AUTH is not offered here");
+            self.bad_command(phase, &refusal, output);
         } else if !matches!(self.hello, Some(HelloVerb::Ehlo | HelloVerb::Helo)) {
-            self.out_of_order("Say EHLO first", output);
+            self.out_of_order(phase, "Say EHLO first", output);
         } else if self.authenticated {
-            self.out_of_order("You are authenticated already", output);
-        } else if self.transaction.is_some() {
-            self.out_of_order("Not within a transaction", output);
+            self.out_of_order(phase, "You are authenticated already", output);
+        } else if phase.is_open() {
+            self.out_of_order(phase, "Not within a transaction", output);
         } else if !self.may_authenticate() {
-            self.bad_command(&words::needs_encryption(), output);
+            self.bad_command(phase, &words::needs_encryption(), output);
         } else if !self.takes(&mechanism) {
-            self.bad_command(&Reply::new(504, (5, 5, 4), "Mechanism not offered"), output);
+            let refusal = Reply::new(504, (5, 5, 4), "Mechanism not offered");
+            self.bad_command(phase, &refusal, output);
         } else {
             match sasl::start(mechanism, initial) {
                 Ok(exchange) => {
-                    return Some(self.ask(Question::Authenticate(exchange, Ticket::new(()))));
+                    let question = Question::Authenticate(exchange, Ticket::new(()));
+                    return Some(self.ask_outside(question));
                 }
-                Err(_) => self.bad_command(&words::no_base64(), output),
+                Err(_) => self.bad_command(phase, &words::no_base64(), output),
             }
         }
         None
@@ -55,7 +61,8 @@ impl Server {
     pub(super) fn sasl(&mut self, line: &[u8]) -> Step<'static, Question> {
         match sasl::response(line) {
             Ok(response) => {
-                self.ask(Question::Authenticate(Exchange::Response(response), Ticket::new(())))
+                let exchange = Exchange::Response(response);
+                self.ask_outside(Question::Authenticate(exchange, Ticket::new(())))
             }
             // RFC 4954 §4.
             Err(NoResponse::Cancelled) => {
@@ -68,7 +75,7 @@ impl Server {
     /// Ends an exchange that proved nothing. Whoever answers the questions hears of it before the
     /// client gets its reply, and may take a while.
     pub(super) fn break_off(&mut self, reply: Reply) -> Step<'static, Question> {
-        self.ask(Question::BrokenOff(Ticket::new(Told::BrokenOff(reply))))
+        self.ask_outside(Question::BrokenOff(Ticket::new(Notice::BrokenOff(reply))))
     }
 
     /// Replies to a client that gave up: a failed authentication like any other.
@@ -77,7 +84,7 @@ impl Server {
             // The octets behind BDAT would be read as commands.
             return self.close_with(reply, output);
         }
-        self.bad_command(reply, output);
+        self.bad_command(MailPhase::Idle, reply, output);
         self.count_failed_authentication();
     }
 
@@ -97,10 +104,11 @@ impl Server {
             }
             Ok(Progress::Done(())) => {
                 self.authenticated = true;
-                reply::write(&Reply::new(235, (2, 7, 0), "Authenticated"), output);
+                let words = "Authenticated";
+                self.reply(MailPhase::Idle, &Reply::new(235, (2, 7, 0), words), output);
             }
             Err(refusal) => {
-                reply::write(&refusal, output);
+                self.reply(MailPhase::Idle, &refusal, output);
                 self.count_failed_authentication();
             }
         }
