@@ -88,7 +88,9 @@ impl Server {
             // RFC 5321 §3.3: 554 when no recipient was valid.
             self.reply(MailPhase::Envelope(transaction), &words::no_recipients(), output);
         } else {
-            return Some(self.ask_within(Question::Content(Ticket::new(Asked::Content(transaction)))));
+            return Some(
+                self.ask_within(Question::Content(Ticket::new(Asked::Content(transaction)))),
+            );
         }
         None
     }
