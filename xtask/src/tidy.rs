@@ -25,7 +25,7 @@ const ARCHITECTURE_LINES: usize = 300;
 const ARCHITECTURE_COLUMNS: usize = 110;
 
 /// The workspace's crates, and which of them each may know.
-pub(crate) const MAY_KNOW: [(&str, &[&str]); 13] = [
+pub(crate) const MAY_KNOW: [(&str, &[&str]); 14] = [
     ("posta-mail", &[]),
     ("posta-mime", &["posta-mail"]),
     ("posta-smtp", &["posta-mail"]),
@@ -34,9 +34,11 @@ pub(crate) const MAY_KNOW: [(&str, &[&str]); 13] = [
     ("posta-store-fjall", &["posta-mail", "posta-store"]),
     ("posta-net", &["posta-mail"]),
     ("posta-origin", &["posta-mail", "posta-mime"]),
+    ("posta-filters", &["posta-mail"]),
     (
         "posta-server",
         &[
+            "posta-filters",
             "posta-mail",
             "posta-mime",
             "posta-net",
@@ -62,7 +64,7 @@ pub(crate) const MAY_KNOW: [(&str, &[&str]); 13] = [
     ),
     // The program, which the tests' package builds for itself.
     ("tests", &["posta"]),
-    ("fuzz", &["posta-mail", "posta-mime", "posta-origin", "posta-smtp", "posta-pop3"]),
+    ("fuzz", &["posta-filters", "posta-mail", "posta-mime", "posta-origin", "posta-smtp", "posta-pop3"]),
     ("xtask", &[]),
 ];
 
@@ -70,7 +72,7 @@ pub(crate) const MAY_KNOW: [(&str, &[&str]); 13] = [
 const NO_PART: [&str; 3] = ["tests", "fuzz", "xtask"];
 
 /// Crates that are pure: no input or output, no clock, no randomness, no runtime.
-const PURE: [&str; 5] = ["posta-mail", "posta-mime", "posta-origin", "posta-smtp", "posta-pop3"];
+const PURE: [&str; 6] = ["posta-filters", "posta-mail", "posta-mime", "posta-origin", "posta-smtp", "posta-pop3"];
 const IMPURE_WORDS: [&str; 9] = [
     "std::fs",
     "std::net::Tcp",
