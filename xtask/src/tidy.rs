@@ -64,7 +64,10 @@ pub(crate) const MAY_KNOW: [(&str, &[&str]); 14] = [
     ),
     // The program, which the tests' package builds for itself.
     ("tests", &["posta"]),
-    ("fuzz", &["posta-filters", "posta-mail", "posta-mime", "posta-origin", "posta-smtp", "posta-pop3"]),
+    (
+        "fuzz",
+        &["posta-filters", "posta-mail", "posta-mime", "posta-origin", "posta-smtp", "posta-pop3"],
+    ),
     ("xtask", &[]),
 ];
 
@@ -72,7 +75,8 @@ pub(crate) const MAY_KNOW: [(&str, &[&str]); 14] = [
 const NO_PART: [&str; 3] = ["tests", "fuzz", "xtask"];
 
 /// Crates that are pure: no input or output, no clock, no randomness, no runtime.
-const PURE: [&str; 6] = ["posta-filters", "posta-mail", "posta-mime", "posta-origin", "posta-smtp", "posta-pop3"];
+const PURE: [&str; 6] =
+    ["posta-filters", "posta-mail", "posta-mime", "posta-origin", "posta-smtp", "posta-pop3"];
 const IMPURE_WORDS: [&str; 9] = [
     "std::fs",
     "std::net::Tcp",
