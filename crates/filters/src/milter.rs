@@ -43,7 +43,7 @@ use crate::{
 };
 use bytes::Bytes;
 use negotiation::Steps;
-use packet::{CHUNK, Modification, Response};
+use packet::{CHUNK, MilterResponse, Modification};
 use posta_mail::{AnswerTo, Engine, EngineTicket, Interrupt, Pace, Reply, Step};
 use std::{fmt, net::IpAddr, sync::Arc, time::Duration};
 
@@ -251,20 +251,22 @@ impl Milter {
         }
         let unexpected = MilterError::Unexpected(letter.into(), self.stage);
         match packet::response(letter, data) {
-            Some(Response::Continue) if self.stage == Stage::End => self.accept(output),
-            Some(Response::Continue) => self.go_on(then),
-            Some(Response::Accept) => self.accept(output),
-            Some(Response::Progress) => self.count(output),
-            Some(Response::Skip) if self.stage == Stage::Body => self.go_on(Stage::End),
-            Some(Response::Discard) => {
+            Some(MilterResponse::Continue) if self.stage == Stage::End => self.accept(output),
+            Some(MilterResponse::Continue) => self.go_on(then),
+            Some(MilterResponse::Accept) => self.accept(output),
+            Some(MilterResponse::Progress) => self.count(output),
+            Some(MilterResponse::Skip) if self.stage == Stage::Body => self.go_on(Stage::End),
+            Some(MilterResponse::Discard) => {
                 self.decide(FilterAction::Junk, "discard: it goes to Junk", output);
             }
-            Some(Response::Refuse(reply)) if self.stage == Stage::Recipient => {
+            Some(MilterResponse::Refuse(reply)) if self.stage == Stage::Recipient => {
                 self.refuse_recipient(reply, output);
             }
-            Some(Response::Refuse(reply)) => self.refuse(reply, output),
-            Some(Response::Modification(it)) if self.stage == Stage::End => self.modify(it, output),
-            Some(Response::Skip | Response::Modification(_)) | None => {
+            Some(MilterResponse::Refuse(reply)) => self.refuse(reply, output),
+            Some(MilterResponse::Modification(it)) if self.stage == Stage::End => {
+                self.modify(it, output)
+            }
+            Some(MilterResponse::Skip | MilterResponse::Modification(_)) | None => {
                 self.end(Err(unexpected), output);
             }
         }

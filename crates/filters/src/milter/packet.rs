@@ -53,7 +53,7 @@ pub(super) fn take<'i>(input: &mut &'i [u8]) -> Result<Option<(u8, &'i [u8])>, P
 
 /// What a filter answers.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Response {
+pub(super) enum MilterResponse {
     Continue,
     Accept,
     Discard,
@@ -80,25 +80,25 @@ pub(super) enum Modification {
 }
 
 /// Reads a filter's answer; `None` if the packet is none.
-pub(super) fn response(letter: u8, data: &[u8]) -> Option<Response> {
-    let modification = |it| Some(Response::Modification(it));
+pub(super) fn response(letter: u8, data: &[u8]) -> Option<MilterResponse> {
+    let modification = |it| Some(MilterResponse::Modification(it));
     match letter {
-        b'c' => Some(Response::Continue),
-        b'a' => Some(Response::Accept),
-        b'd' => Some(Response::Discard),
-        b's' => Some(Response::Skip),
-        b'p' => Some(Response::Progress),
-        b'r' => Some(Response::Refuse(Reply::new(550, (5, 7, 1), "Refused by a filter"))),
+        b'c' => Some(MilterResponse::Continue),
+        b'a' => Some(MilterResponse::Accept),
+        b'd' => Some(MilterResponse::Discard),
+        b's' => Some(MilterResponse::Skip),
+        b'p' => Some(MilterResponse::Progress),
+        b'r' => Some(MilterResponse::Refuse(Reply::new(550, (5, 7, 1), "Refused by a filter"))),
         b't' => {
             let words = "A filter asks to try again later";
-            Some(Response::Refuse(Reply::new(451, (4, 7, 1), words)))
+            Some(MilterResponse::Refuse(Reply::new(451, (4, 7, 1), words)))
         }
         // Connection failure, and shutdown: the client is to be sent away.
         b'f' | b'4' => {
             let words = "A filter asks to try again later";
-            Some(Response::Refuse(Reply::new(421, (4, 7, 1), words)))
+            Some(MilterResponse::Refuse(Reply::new(421, (4, 7, 1), words)))
         }
-        b'y' => reply(data).map(Response::Refuse),
+        b'y' => reply(data).map(MilterResponse::Refuse),
         b'h' => {
             let [name, value] = texts(data)?;
             modification(field(name, value).map_or_else(|words| words, Modification::Add))
@@ -228,7 +228,7 @@ mod tests {
             ("550\0", "550 5.7.1 Refused by a filter"),
             ("550 5.1.1 a\r\n250 ok\0", "550 5.1.1 a ok"),
         ] {
-            let Some(Response::Refuse(reply)) = response(b'y', data.as_bytes()) else {
+            let Some(MilterResponse::Refuse(reply)) = response(b'y', data.as_bytes()) else {
                 panic!("{data:?}")
             };
             assert_eq!(reply.to_string(), expected);
@@ -241,7 +241,7 @@ mod tests {
     #[test]
     fn modifications_are_read() {
         let modification = |letter, data: &[u8]| match response(letter, data) {
-            Some(Response::Modification(modification)) => Some(modification),
+            Some(MilterResponse::Modification(modification)) => Some(modification),
             _ => None,
         };
         let made = NewField::new(b"X-A", b"v").unwrap();
