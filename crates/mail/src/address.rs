@@ -1,33 +1,36 @@
-//! Addresses: the strings that identify where mail goes, as opposed to the mailbox that keeps it
+//! Addresses: the strings that identify where mail goes, as opposed to the mailboxes that store mail
 //! (RFC 5321 §2.3.11).
+//!
+//! Every protocol crate, the configuration and the store use these types. Text becomes an [`Address`] or
+//! a [`Domain`] once, where it enters the program; an existing value is always valid.
 
 use crate::{limits, visible::is_visible};
 use serde::{Deserialize, Serialize};
 use std::{borrow::Borrow, fmt, net::IpAddr, str::FromStr};
 use unicode_normalization::UnicodeNormalization;
 
-/// A domain name or an address literal, in lower case (RFC 5321 §4.1.2, §2.3.5: domains compare
-/// without case). A name in other letters than ASCII is kept in the form that DNS knows (RFC 5891).
+/// A domain name or an address literal, in lower case, since domains compare without case (RFC 5321
+/// §2.3.5, §4.1.2). An internationalised name is held in its ASCII form, as used in DNS (RFC 5891).
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Domain(Box<str>);
 
-/// `local-part@domain` (RFC 5321 §4.1.2).
+/// An e-mail address: `local-part@domain` (RFC 5321 §4.1.2).
 ///
-/// Printed in its shortest valid form: a local-part that was quoted without need is printed bare.
-/// The domain is in lower case; the local-part keeps its own, and may be in any letters (RFC 6531
-/// §3.3).
+/// An address is printed in its shortest valid form: a local-part that was quoted needlessly is printed
+/// without quotes. The domain is in lower case. The local-part keeps its case, and may contain any
+/// Unicode letters (RFC 6531 §3.3).
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Address {
     text: Box<str>,
-    /// Where the `@` before the domain stands. At most [`limits::LOCAL_PART`] plus quoting.
+    /// The position of the `@` before the domain, at most [`limits::LOCAL_PART`] plus quoting.
     at: u16,
 }
 
-/// What is wrong with an address or a domain.
+/// The reason why a text is not an address or not a domain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum AddressError {
-    /// There is no `@`.
+    /// The text contains no `@`.
     #[error("it needs the form local-part@domain")]
     NoDomain,
     /// The local-part is neither a dot-string nor a quoted-string.
@@ -36,23 +39,24 @@ pub enum AddressError {
     /// The domain is neither a name nor an address literal.
     #[error("its domain is not a valid name or address literal")]
     Domain,
-    /// It holds a character that nobody sees (RFC 8264 §4.2.3): two addresses would look the same, or
-    /// one be read from its end.
+    /// The text contains an invisible character (RFC 8264 §4.2.3). Such characters make two different
+    /// addresses look the same, or display an address from right to left.
     #[error("it holds U+{0:04X}, which cannot be seen")]
     Invisible(u32),
-    /// A part exceeds [`limits::LOCAL_PART`] or [`limits::DOMAIN`], or both [`limits::PATH`].
+    /// The local-part exceeds [`limits::LOCAL_PART`], the domain [`limits::DOMAIN`], or the whole
+    /// address [`limits::PATH`].
     #[error("it is too long (local-part 256 octets, domain 255)")]
     TooLong,
 }
 
 impl Domain {
-    /// The domain as text.
+    /// Returns the domain as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// Whether it is an address literal such as `[192.0.2.1]`.
+    /// Returns whether the domain is an address literal such as `[192.0.2.1]`.
     #[must_use]
     pub fn is_literal(&self) -> bool {
         self.0.starts_with('[')
@@ -73,7 +77,8 @@ impl FromStr for Domain {
                 Err(AddressError::Domain)
             };
         }
-        // Before they are mapped away: a name that looks like another is not that.
+        // The check comes first, because IDNA silently removes some invisible characters: the result
+        // would be a different name than the one written.
         all_visible(text)?;
         match idna::domain_to_ascii(text) {
             Ok(name) if name.len() > limits::DOMAIN => Err(AddressError::TooLong),
@@ -84,16 +89,17 @@ impl FromStr for Domain {
 }
 
 impl Address {
-    /// The address of `local_part` (bare or quoted) at `domain`.
+    /// Makes an address from a local-part, bare or quoted, and a domain.
     ///
     /// # Errors
-    /// When `local_part` is not one.
+    /// When `local_part` is not a valid local-part, or the address is too long.
     pub fn new(local_part: &str, domain: &Domain) -> Result<Self, AddressError> {
         let content = unquote(local_part)?;
         if content.len() > limits::LOCAL_PART {
             return Err(AddressError::TooLong);
         }
-        // As it is printed, IDN in A-labels: what was short in UTF-8 may be longer than a path may be.
+        // The limit applies to the printed form, with an internationalised domain in A-labels, which can
+        // be longer than the same domain in UTF-8.
         let mut text = String::with_capacity(content.len() + 1 + domain.0.len());
         if is_dot_string(&content) {
             text.push_str(&content);
@@ -109,40 +115,40 @@ impl Address {
         Ok(Self { text: text.into(), at })
     }
 
-    /// The local-part as it is printed, quotes included.
+    /// Returns the local-part as printed, including any quotes.
     #[must_use]
     pub fn local_part(&self) -> &str {
         &self.text[..usize::from(self.at)]
     }
 
-    /// The domain, in lower case.
+    /// Returns the domain, in lower case.
     #[must_use]
     pub fn domain(&self) -> &str {
         &self.text[usize::from(self.at) + 1..]
     }
 
-    /// The whole address.
+    /// Returns the whole address as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.text
     }
 
-    /// Whether it can travel without SMTPUTF8.
+    /// Returns whether the address can be used without SMTPUTF8.
     #[must_use]
     pub fn is_ascii(&self) -> bool {
         self.text.is_ascii()
     }
 
-    /// The form under which local mailboxes are looked up: all in lower case, accents composed
-    /// (RFC 6532 §3.1). RFC 5321 §2.4 leaves the case of a local-part to its host; here `Ana@` and
-    /// `ana@` are one mailbox.
+    /// Returns the form in which local mailboxes are looked up: in lower case, with accents composed
+    /// (RFC 6532 §3.1). RFC 5321 §2.4 leaves the case of a local-part to the receiving host; in Posta,
+    /// `Ana@` and `ana@` are the same mailbox.
     #[must_use]
     pub fn folded(&self) -> Self {
         if self.is_ascii() {
             return Self { text: self.text.to_ascii_lowercase().into(), at: self.at };
         }
         let local_part: String = self.local_part().nfc().flat_map(char::to_lowercase).collect();
-        // Lower case of a composed letter may come decomposed.
+        // Lower-casing a composed letter can yield a decomposed one.
         let local_part: String = local_part.nfc().collect();
         let at = u16::try_from(local_part.len()).unwrap_or(u16::MAX);
         Self { text: format!("{local_part}@{}", self.domain()).into(), at }
@@ -154,25 +160,25 @@ impl FromStr for Address {
 
     fn from_str(text: &str) -> Result<Self, AddressError> {
         all_visible(text)?;
-        Self::kept(text)
+        Self::parse_stored(text)
     }
 }
 
 impl Address {
-    /// An address that an earlier version may have taken.
-    fn kept(text: &str) -> Result<Self, AddressError> {
-        // The last `@`: a quoted local-part may hold others, a domain may not.
+    /// Parses an address without refusing invisible characters, which earlier versions accepted.
+    fn parse_stored(text: &str) -> Result<Self, AddressError> {
+        // The split is at the last `@`: a quoted local-part can contain others, a domain cannot.
         let (local_part, domain) = text.rsplit_once('@').ok_or(AddressError::NoDomain)?;
         Self::new(local_part, &domain.parse()?)
     }
 }
 
-/// As it is read back from where it was kept: what was taken once is not refused there.
+/// Reads an address back from storage. Anything that an earlier version accepted is accepted here.
 impl TryFrom<String> for Address {
     type Error = AddressError;
 
     fn try_from(text: String) -> Result<Self, AddressError> {
-        Self::kept(&text)
+        Self::parse_stored(&text)
     }
 }
 
@@ -213,7 +219,7 @@ impl fmt::Debug for Address {
 }
 
 fn all_visible(text: &str) -> Result<(), AddressError> {
-    // A space that is not ASCII's looks like that, or like nothing.
+    // Whitespace outside ASCII looks like an ordinary space, or like nothing.
     let is_seen = |&character: &char| {
         is_visible(character) && (character == ' ' || !character.is_whitespace())
     };
@@ -223,7 +229,7 @@ fn all_visible(text: &str) -> Result<(), AddressError> {
     }
 }
 
-/// `atext` of RFC 5322 §3.2.3, as RFC 6531 §3.3 extends it.
+/// Returns whether a character is `atext` (RFC 5322 §3.2.3), as extended by RFC 6531 §3.3.
 fn is_atext(character: char) -> bool {
     character.is_ascii_alphanumeric()
         || "!#$%&'*+-/=?^_`{|}~".contains(character)
@@ -234,18 +240,18 @@ fn is_beyond_ascii(character: char) -> bool {
     !character.is_ascii() && !character.is_control()
 }
 
-/// What may stand between quotes, `\` and `"` aside.
+/// Returns whether a character may appear in a quoted string; `\` and `"` need a `\` before them.
 fn is_quotable(character: char) -> bool {
     matches!(character, ' '..='~') || is_beyond_ascii(character)
 }
 
-/// `Dot-string` of RFC 5321 §4.1.2.
+/// Returns whether a text is a `Dot-string` (RFC 5321 §4.1.2).
 fn is_dot_string(text: &str) -> bool {
     text.split('.').all(|atom| !atom.is_empty() && atom.chars().all(is_atext))
 }
 
-/// The content of a local-part: itself, or what stands between its quotes (RFC 5321 §4.1.2,
-/// `Quoted-string`: printable ASCII and spaces, `\` before any of them).
+/// Returns the content of a local-part, with quotes and escapes removed (RFC 5321 §4.1.2,
+/// `Quoted-string`: printable ASCII and spaces, any of them preceded by `\`).
 fn unquote(local_part: &str) -> Result<String, AddressError> {
     let Some(quoted) = local_part.strip_prefix('"') else {
         return if is_dot_string(local_part) {
@@ -280,8 +286,8 @@ fn push_quoted(content: &str, text: &mut String) {
     text.push('"');
 }
 
-/// `Domain` of RFC 5321 §4.1.2: labels of letters, digits and inner hyphens; and underscores, which hosts
-/// have that send and receive mail all the same.
+/// Returns whether a text is a `Domain` (RFC 5321 §4.1.2): labels of letters, digits and inner hyphens.
+/// Underscores are accepted too, because hosts with such names do send and receive mail.
 fn is_domain_name(text: &str) -> bool {
     text.split('.').all(|label| {
         !label.is_empty()
@@ -292,7 +298,7 @@ fn is_domain_name(text: &str) -> bool {
     })
 }
 
-/// `address-literal` of RFC 5321 §4.1.3, the two kinds that exist.
+/// Returns whether a text is an `address-literal` (RFC 5321 §4.1.3) of one of the two kinds in use.
 fn is_address_literal(text: &str) -> bool {
     let Some(inner) = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) else {
         return false;
@@ -375,7 +381,7 @@ mod tests {
         }
     }
 
-    /// An item of the queue that an earlier version wrote is still read.
+    /// Queue items that an earlier version wrote can still be read.
     #[test]
     fn what_was_taken_once_is_read_back() {
         let kept = Address::try_from("an\u{200b}a@example.test".to_owned()).unwrap();
@@ -395,10 +401,10 @@ mod tests {
         let domain = [&label[..], &label, &label, &label].join(".");
         assert!(domain.parse::<Domain>().is_ok());
         assert_eq!(printed(&format!("a@{domain}.a")), Err(AddressError::TooLong));
-        // Short as it is written, but longer than a path once its labels are in ASCII.
+        // The domain is short as written, but longer than a path once its labels are in ASCII.
         let names = format!("{}test", "ab\u{103}.".repeat(25));
         assert_eq!(names.parse::<Domain>(), Err(AddressError::TooLong));
-        // Each character of the longest local-part may need to be escaped.
+        // Every character of the longest local-part may need escaping.
         let escaped = format!("\"{}\"@{domain}", "\\\"".repeat(256));
         assert_eq!(printed(&escaped).as_deref(), Ok(&escaped[..]));
         assert_eq!(printed(&format!("a@{label}a.test")), Err(AddressError::Domain));

@@ -1,19 +1,20 @@
-//! Where a client is.
+//! The network location of a client, as the server knows it.
 
 use std::{fmt, net::IpAddr};
 
-/// Where the client of a session is, as far as the server knows. Whoever decides by it whether a
-/// client is near, trusted or a stranger has to say what holds for each of the three.
+/// The network location of a session's client, as far as the server knows it. Code that distinguishes
+/// near, trusted and unknown clients must handle all three cases.
 ///
-/// Made where a connection is accepted, where a load balancer's PROXY header is read and where
-/// XCLIENT is, and nowhere else.
+/// Values are made in three places only: where a connection is accepted, where a load balancer's PROXY
+/// header is read, and where XCLIENT is handled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ClientAddress {
-    /// At a Unix socket of this machine: whoever its file's mode admits.
+    /// A client on a Unix socket of this machine: any user whom the mode of the socket file admits.
     Local,
-    /// At an IP address.
+    /// A client at an IP address.
     Ip(CanonicalIp),
-    /// Anywhere: whoever speaks for the client does not know. It is a stranger.
+    /// A client at an unknown place: the proxy that speaks for the client does not know the address.
+    /// Such a client is treated as a stranger.
     Unknown,
 }
 
@@ -44,7 +45,7 @@ impl From<IpAddr> for ClientAddress {
     }
 }
 
-/// Prints what a Received field has in its place for the address (RFC 5321 §4.4).
+/// Prints the client as the TCP-info of a Received field (RFC 5321 §4.4).
 impl fmt::Display for ClientAddress {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -58,9 +59,9 @@ impl fmt::Display for ClientAddress {
     }
 }
 
-/// An IP address in the one form that it is compared in. An IPv4-mapped IPv6 address (RFC 4291
-/// §2.5.5.2), as a dual-stack socket or a load balancer hands it on, is the IPv4 address; otherwise
-/// a client could be within a network or without as it liked.
+/// An IP address in canonical form, safe to compare. An IPv4-mapped IPv6 address (RFC 4291 §2.5.5.2), as
+/// reported by a dual-stack socket or a load balancer, becomes the IPv4 address. Without this, clients
+/// could choose whether they belong to a network by choosing how they connect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CanonicalIp(IpAddr);
 

@@ -1,44 +1,44 @@
-//! Any octets as lines: what may be sent where a line ends in CRLF and nothing else.
+//! Conversion of arbitrary octets into lines that end in CRLF and in nothing else.
 //!
-//! Binary content (RFC 3030), a file, or what another server handed out may hold CR and LF by themselves.
-//! Sent like that, within the framing of [`crate::dots`], they are dangerous: a program that ends lines
-//! at LF sees the end of the message where LF `.` CRLF stands, and takes what follows for the next
-//! reply of the server, or the next command of the client. So each of them goes out as CRLF, as does
-//! the line end that the last line lacks (RFC 5321 §2.3.8, RFC 1939 §3). The original is not changed.
+//! Binary content (RFC 3030), a file, or a message fetched from another server can contain CR or LF on
+//! their own. Within the framing of [`crate::dots`] such octets are dangerous: a program that ends lines
+//! at LF takes LF `.` CRLF for the end of the message, and the text after it for the server's next reply
+//! or the client's next command. Therefore every lone CR or LF is sent as CRLF, and a missing line end
+//! is added to the last line (RFC 5321 §2.3.8, RFC 1939 §3). The stored original is not changed.
 
 use memchr::memchr2;
 
-/// Octets that are looked at together: most content holds nothing to be changed, and is passed on in
-/// long runs.
+/// The number of octets examined at a time. Most content needs no change and is passed on in long runs.
 const BLOCK: usize = 4 * 1024;
 
-/// Passes octets on, piece by piece, with CRLF in place of each CR or LF that stands by itself. Splits
-/// between pieces change nothing.
+/// Passes octets on, piece by piece, and replaces each lone CR or LF with CRLF. The result does not
+/// depend on where the pieces are split.
 #[derive(Debug, Clone, Default)]
 pub struct CrlfLines {
-    /// The last octet was CR, for which CRLF was passed on: LF completes it.
+    /// Whether the last octet was a CR, for which CRLF was passed on. A LF that follows belongs to that
+    /// CR.
     after_cr: bool,
-    /// The last line has no end yet.
+    /// Whether the last line has no end yet.
     open: bool,
-    /// Octets passed on.
+    /// The number of octets passed on.
     octets: u64,
 }
 
 impl CrlfLines {
-    /// Takes the next piece, and hands on lines: slices of the piece wherever that is possible, and
-    /// never one half of a CRLF.
+    /// Takes the next piece and hands on lines: slices of the piece wherever possible, and never half of
+    /// a CRLF.
     pub fn push(&mut self, piece: &[u8], mut emit: impl FnMut(&[u8])) {
         let mut at = usize::from(self.after_cr && piece.first() == Some(&b'\n'));
         if piece.is_empty() {
             return;
         }
         self.after_cr = piece.last() == Some(&b'\r');
-        // What is not passed on yet begins here.
+        // The start of the octets that are not passed on yet.
         let mut from = at;
         while at < piece.len() {
             let end = piece.len().min(at + BLOCK);
             if is_paired(&piece[at.saturating_sub(1).max(from)..end]) && piece[from] != b'\n' {
-                // What follows a CR at the end is looked at with it.
+                // A CR at the end of the block is examined again together with the octet after it.
                 at = end - usize::from(end < piece.len() && piece[end - 1] == b'\r');
             } else {
                 at = self.mend(piece, &mut from, at, end, &mut emit);
@@ -53,9 +53,9 @@ impl CrlfLines {
         }
     }
 
-    /// Passes on what stands before each bare CR or LF of `piece[at..end]`, and CRLF in its place.
-    /// Returns from where to go on: one octet beyond `end` where that splits a CRLF. A CR at the end
-    /// of the piece is left: nobody knows yet what it is.
+    /// Passes on the octets before each lone CR or LF of `piece[at..end]`, and CRLF in place of that
+    /// octet. Returns the position to continue from: one octet beyond `end` if `end` would split a CRLF.
+    /// A CR at the end of the piece is left for later, since the octet after it is not known yet.
     fn mend(
         &mut self,
         piece: &[u8],
@@ -93,21 +93,21 @@ impl CrlfLines {
         self.push(piece, |_| {});
     }
 
-    /// Ends the content. Returns what the last line lacks: CRLF, or nothing.
+    /// Ends the content. Returns the line end that the last line lacks: CRLF, or nothing.
     pub fn finish(&mut self) -> &'static [u8] {
         let end: &[u8] = if self.open { b"\r\n" } else { b"" };
         self.emit(end, &mut |_| {});
         end
     }
 
-    /// Octets of the lines so far.
+    /// Returns the number of octets in the lines so far.
     #[must_use]
     pub const fn octets(&self) -> u64 {
         self.octets
     }
 }
 
-/// All of some octets as lines.
+/// Converts all of `octets` into lines.
 #[must_use]
 pub fn lines_of(octets: &[u8]) -> Vec<u8> {
     let mut lines = CrlfLines::default();
@@ -117,8 +117,8 @@ pub fn lines_of(octets: &[u8]) -> Vec<u8> {
     converted
 }
 
-/// Whether CR and LF follow each other wherever one of them is, the first octet's predecessor and the
-/// last one's successor aside. Without a branch, so that sixteen octets are compared at a time.
+/// Returns whether every CR is followed by LF and every LF preceded by CR, without regard to the
+/// neighbours of the slice. The loop has no branch, so the compiler compares sixteen octets at a time.
 fn is_paired(octets: &[u8]) -> bool {
     let pairs = octets.iter().zip(octets.get(1..).unwrap_or_default());
     let broken = |(&before, &after): (&u8, &u8)| (before == b'\r') ^ (after == b'\n');
@@ -130,7 +130,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// What is passed on, and how many octets were counted.
+    /// Returns the converted octets and the number of octets counted.
     fn converted(octets: &[u8], sizes: &[usize]) -> (Vec<u8>, u64) {
         let (mut lines, mut passed) = (CrlfLines::default(), Vec::new());
         let (mut rest, mut sizes) = (octets, sizes.iter().cycle());
@@ -169,7 +169,7 @@ mod tests {
         }
     }
 
-    /// Around the seams of blocks, too.
+    /// Covers the boundaries between blocks, too.
     #[test]
     fn long_pieces_are_looked_at_in_blocks() {
         for before in BLOCK - 3..BLOCK + 3 {
@@ -192,7 +192,7 @@ mod tests {
         }
     }
 
-    /// The slow way.
+    /// Converts octet by octet: slow, but obviously correct.
     fn reference(octets: &[u8]) -> Vec<u8> {
         let mut lines = Vec::new();
         let mut rest = octets;

@@ -1,16 +1,20 @@
-//! Dot-transparency: how a message travels between its first line and the line that holds a single
-//! dot (RFC 5321 §4.5.2, RFC 1939 §3).
+//! Dot-transparency: the encoding of a message between its first line and the line with a single dot
+//! (RFC 5321 §4.5.2, RFC 1939 §3).
+//!
+//! The SMTP client and the POP3 server encode, the SMTP server and the POP3 client decode. Only CRLF `.`
+//! CRLF ends the content: every laxer rule lets one server's content become another server's commands
+//! (SMTP smuggling).
 
 use crate::crlf::CrlfLines;
 use memchr::{memchr2, memmem};
 
-/// Adds the dots: content in, wire octets out. Whatever the content is, what goes out is lines
-/// ([`CrlfLines`]), each with a dot before it if it begins with one: no reader can see the end of the
-/// content where it is not, whatever ends a line for that reader.
+/// Adds the dots: takes content, gives wire octets. The output always consists of lines ([`CrlfLines`]),
+/// with a dot added before each line that begins with one. No reader can therefore see an early end of
+/// the content, whatever that reader takes for a line end.
 #[derive(Debug, Clone)]
 pub struct DotEncoder {
     lines: CrlfLines,
-    /// What comes next begins a line.
+    /// Whether the next octet begins a line.
     at_line_start: bool,
 }
 
@@ -21,33 +25,33 @@ impl Default for DotEncoder {
 }
 
 impl DotEncoder {
-    /// Appends `content` to `output`, as lines, with a dot before each line that begins with one.
+    /// Appends `content` to `output` as lines, with a dot before each line that begins with one.
     pub fn push(&mut self, content: &[u8], output: &mut Vec<u8>) {
         let Self { lines, at_line_start } = self;
         output.reserve(content.len() + 8);
         lines.push(content, |lines| stuff(lines, at_line_start, output));
     }
 
-    /// Octets of the lines so far, without the dots that were added (RFC 1939 §11).
+    /// Returns the number of octets in the lines so far, without the added dots (RFC 1939 §11).
     #[must_use]
     pub const fn octets(&self) -> u64 {
         self.lines.octets()
     }
 
-    /// Whether the last line has no end yet, which [`DotEncoder::finish`] will add.
+    /// Returns whether the last line has no end yet; [`DotEncoder::finish`] will add the end.
     #[must_use]
     pub const fn lacks_end(&self) -> bool {
         !self.at_line_start
     }
 
-    /// Appends the end: the line with a single dot, after a CRLF if the content lacks its last one.
+    /// Appends the line with a single dot, after a CRLF if the content does not end in one.
     pub fn finish(mut self, output: &mut Vec<u8>) {
         output.extend_from_slice(self.lines.finish());
         output.extend_from_slice(b".\r\n");
     }
 }
 
-/// Appends a run of lines, none of which ends within a CRLF.
+/// Appends a run of lines; the run never ends within a CRLF.
 fn stuff(lines: &[u8], at_line_start: &mut bool, output: &mut Vec<u8>) {
     if *at_line_start && lines.first() == Some(&b'.') {
         output.push(b'.');
@@ -62,70 +66,70 @@ fn stuff(lines: &[u8], at_line_start: &mut bool, output: &mut Vec<u8>) {
     *at_line_start = lines.ends_with(b"\r\n");
 }
 
-/// What to do with a CR or LF that is not part of a CRLF. It never ends a line, a command or the
-/// content, whatever is chosen.
+/// The treatment of a CR or LF that is not part of a CRLF. Whatever the choice, such an octet never ends
+/// a line, a command or the content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BareNewlines {
-    /// Hand it on and remember that it came ([`DotDecoder::saw_bare_newline`]), so that the message
-    /// can be refused.
+    /// The octet is passed on and remembered ([`DotDecoder::saw_bare_newline`]), so that the message can
+    /// be refused.
     Note,
-    /// Hand on CRLF in its place.
+    /// CRLF is passed on in its place.
     Normalise,
 }
 
 /// A step of decoding.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Decoded<'i> {
-    /// Content, a slice of the input wherever that is possible.
+    /// A part of the content: a slice of the input wherever possible.
     Content(&'i [u8]),
     /// The line with the single dot: the content is complete.
     End,
-    /// The input is consumed.
+    /// All input is consumed.
     NeedInput,
 }
 
-/// Takes the dots away: wire octets in, content out. Only CRLF `.` CRLF ends the content.
+/// Removes the dots: takes wire octets, gives content. Only CRLF `.` CRLF ends the content.
 #[derive(Debug, Clone)]
 pub struct DotDecoder {
     state: State,
     bare_newlines: BareNewlines,
     saw_bare_newline: bool,
-    /// Whether dots mean anything.
+    /// Whether dots have a meaning.
     dots: bool,
 }
 
-/// What the octets before the input were.
+/// The octets that came just before the input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
-    /// CRLF, or nothing.
+    /// CRLF, or nothing yet.
     LineStart,
-    /// Anything else.
+    /// Any other octet.
     Within,
-    /// CR, which was held back: LF makes it a line's end.
+    /// A CR, held back: a LF makes it a line end.
     Cr,
     /// A dot at the start of a line, which was dropped.
     Dot,
-    /// That dot and CR, both held back.
+    /// A dot at the start of a line and a CR, both held back.
     DotCr,
-    /// A bare newline, for which CRLF is still to be handed on.
+    /// A bare newline, for which CRLF has still to be passed on.
     Normalising,
 }
 
 impl DotDecoder {
-    /// A decoder at the start of the content.
+    /// Returns a decoder at the start of the content.
     #[must_use]
     pub const fn new(bare_newlines: BareNewlines) -> Self {
         Self { state: State::LineStart, bare_newlines, saw_bare_newline: false, dots: true }
     }
 
-    /// A decoder for content that comes with its length (RFC 3030), in which a dot is a dot and only
-    /// bare newlines need care. [`DotDecoder::finish`] ends it.
+    /// Returns a decoder for content that comes with its length (RFC 3030). Dots have no meaning in such
+    /// content; only bare newlines are treated. [`DotDecoder::finish`] ends the content.
     #[must_use]
     pub const fn without_dots(bare_newlines: BareNewlines) -> Self {
         Self { dots: false, ..Self::new(bare_newlines) }
     }
 
-    /// The content is over, though no dot said so: what was held back, if anything.
+    /// Ends content that has no final dot. Returns the octets held back, if any.
     pub fn finish(&mut self) -> Option<&'static [u8]> {
         if self.state != State::Cr {
             return None;
@@ -135,17 +139,17 @@ impl DotDecoder {
         Some(if self.bare_newlines == BareNewlines::Normalise { b"\r\n" } else { b"\r" })
     }
 
-    /// Whether a CR or LF came alone.
+    /// Returns whether a CR or LF came alone.
     #[must_use]
     pub const fn saw_bare_newline(&self) -> bool {
         self.saw_bare_newline
     }
 
-    /// Decodes from the front of `input`.
+    /// Decodes octets from the front of `input`.
     pub fn next<'i>(&mut self, input: &mut &'i [u8]) -> Decoded<'i> {
         loop {
             if self.state == State::Normalising {
-                // Not LineStart: a dot after a bare newline is an ordinary octet.
+                // The state is not LineStart: a dot after a bare newline is an ordinary octet.
                 self.state = State::Within;
                 return Decoded::Content(b"\r\n");
             }
@@ -185,7 +189,7 @@ impl DotDecoder {
         }
     }
 
-    /// The longest piece of content that can be handed on as it stands.
+    /// Returns the longest piece of content that can be passed on unchanged.
     fn run<'i>(&mut self, input: &mut &'i [u8]) -> &'i [u8] {
         let whole = *input;
         let mut from = 0;
@@ -221,7 +225,7 @@ impl DotDecoder {
         &whole[..content]
     }
 
-    /// A CR that was held back turned out to be bare.
+    /// Handles a held-back CR that turned out to be bare.
     fn bare(&mut self, octet: &'static [u8]) -> Option<Decoded<'static>> {
         self.saw_bare_newline = true;
         match self.bare_newlines {

@@ -1,40 +1,40 @@
-//! The shape that every protocol engine has, on either side of a connection.
+//! The interface of every protocol engine, on either side of a connection.
 //!
-//! An engine is a pure state machine. Octets go in, steps come out, and whatever takes time or needs
-//! the world (policy, the store, TLS) is asked for by a [`Step`] and answered later. So an engine
-//! can be driven by a socket, by a test that splits its input at every octet, or by a simulation,
-//! and behaves the same.
+//! An engine is a pure state machine. Octets go in, steps come out. Anything that takes time or needs
+//! the outside world (policy, the store, TLS) is requested with a [`Step`] and answered later. An engine
+//! therefore behaves the same whether a socket drives it, a test that splits the input at every octet,
+//! or a simulation.
 //!
-//! Two departures from the usual `receive`/`next` pair keep it small and quick. Input is *lent*: the
-//! caller keeps the buffer and the engine advances the slice past what it has consumed, so that
-//! message content is handed on as slices of that buffer and an idle session holds no memory.
-//! Output is *appended* to the caller's buffer, so that the replies to a pipelined group leave in
-//! one write (RFC 2920 §3.2).
+//! Two departures from the usual pair of `receive` and `next` keep engines small and quick. Input is
+//! *lent*: the caller keeps the buffer and the engine advances the slice past the octets it has
+//! consumed. Message content is passed on as slices of that buffer, and an idle session holds no memory.
+//! Output is *appended* to the caller's buffer, so the replies to a pipelined group leave in one write
+//! (RFC 2920 §3.2).
 //!
 //! # Questions carry the type of their answer
 //!
-//! A question comes with a [`EngineTicket`], which takes one answer of the right type and nothing else.
-//! What the engine was doing when it asked travels in the ticket and comes back with the answer, so
-//! neither side has to handle a pair that does not match: whoever answers writes a `match` without
-//! a catch-all arm, and so does the engine. The engine itself only remembers that it waits.
+//! A question comes with an [`EngineTicket`], which accepts one answer of the right type and nothing
+//! else. The engine's state at the time of the question travels in the ticket and comes back with the
+//! answer. Neither side has to handle a mismatched pair: the `match` of the caller has no catch-all arm,
+//! and neither has the engine's. The engine itself remembers only that it is waiting.
 //!
 //! ```
 //! # use posta_mail::{AnswerTo, Engine, Interrupt, Pace, Step, EngineTicket};
 //! # use std::time::Duration;
-//! /// Greets whoever is known.
+//! /// Greets the guests that are known.
 //! enum Porter {
 //!     Reading,
 //!     Asked,
 //! }
 //!
-//! /// What the porter cannot know.
+//! /// A question about something that the porter cannot know.
 //! enum Question {
 //!     IsKnown(String, EngineTicket<Porter, bool>),
-//!     /// How long the guest has to wait, in minutes.
+//!     /// The time that the guest has to wait, in minutes.
 //!     Delay(EngineTicket<Porter, u32>),
 //! }
 //!
-//! /// Made by tickets only: its content is private.
+//! /// Its content is private, so that only tickets can make one.
 //! pub struct Answer(Answered);
 //!
 //! enum Answered {
@@ -69,7 +69,7 @@
 //!                 *self = Self::Asked;
 //!                 Step::Ask(Question::IsKnown(name.clone(), EngineTicket::new(name)))
 //!             }
-//!             // The ticket was dropped: without an answer there is nothing to go on with.
+//!             // The ticket was dropped: without an answer the engine cannot continue.
 //!             Self::Asked => Step::Close,
 //!         }
 //!     }
@@ -88,7 +88,7 @@
 //! #   fn interrupt(&mut self, _: Interrupt, _: &mut Vec<u8>) {}
 //! }
 //!
-//! // Whoever answers; here everybody is known.
+//! // The caller answers; in this example every guest is known.
 //! let (mut porter, mut said) = (Porter::Reading, Vec::new());
 //! let Step::Ask(question) = porter.next(&mut &b"Ana"[..], &mut said) else { panic!() };
 //! let answer = match question {
@@ -112,61 +112,61 @@
 
 use std::{fmt, marker::PhantomData, time::Duration};
 
-/// What an engine needs next.
+/// The engine's next need.
 #[derive(Debug)]
 pub enum Step<'i, Question> {
-    /// Send what was appended to the output, then lend more input. What the engine left of the
-    /// input so far must stand before it.
+    /// Send the appended output, then lend more input. Any input that the engine left unconsumed must be
+    /// lent again, before the new octets.
     NeedInput,
-    /// Have this answered, and pass the answer to [`Engine::answer`] before calling [`Engine::next`]
-    /// again. A question that nobody answers ends the session: the next step is [`Step::Close`].
+    /// Answer this question, and pass the answer to [`Engine::answer`] before the next call of
+    /// [`Engine::next`]. A question left unanswered ends the session: the next step is [`Step::Close`].
     Ask(Question),
-    /// The next piece of a message's content, dot-transparency undone. Needs no answer.
+    /// Take the next piece of a message's content, with dot-transparency undone. No answer is needed.
     Content(&'i [u8]),
-    /// The output has grown to a size worth sending; send it and call [`Engine::next`] again.
+    /// Send the output, which is large enough to be worth a write, and call [`Engine::next`] again.
     Flush,
-    /// Send the output, *discard the input that is left* (it came in plaintext and may have been
-    /// injected: RFC 3207 §4.2, RFC 2595 §4), negotiate TLS, then call [`Engine::secured`].
+    /// Send the output, *discard the remaining input* (sent in plaintext, it may have been injected: RFC
+    /// 3207 §4.2, RFC 2595 §4), negotiate TLS, then call [`Engine::secured`].
     StartTls,
     /// Send the output and close the connection.
     Close,
 }
 
-/// Why a session is ended from outside its protocol.
+/// The reason for ending a session from outside its protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Interrupt {
     /// The other side was slower than [`Engine::pace`], or its session lasted too long.
     Idle,
     /// The program is stopping.
     Stopping,
-    /// There are too many sessions, in all or from this client.
+    /// There are too many sessions, in total or from this client.
     Crowded,
 }
 
-/// Whether a client begins TLS by command: STARTTLS (RFC 3207), STLS (RFC 2595 §4).
+/// Whether a client starts TLS by a command: STARTTLS (RFC 3207) or STLS (RFC 2595 §4).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TlsUse {
-    /// The connection stays as it is.
+    /// The client never starts TLS.
     Never,
-    /// TLS is used if the server offers it.
+    /// The client starts TLS if the server offers it.
     IfOffered,
-    /// The session fails without TLS.
+    /// The session fails unless the server offers TLS.
     Required,
 }
 
-/// How fast the other side must be: an engine must be able to consume so many octets within this
-/// time. A beginning of a line is not consumed, so whoever sends a line an octet at a time gains
-/// nothing.
+/// The required speed of the other side: the engine must be able to consume `octets` octets within the
+/// time `within`. The incomplete beginning of a line does not count as consumed, so sending a line one
+/// octet at a time gains nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pace {
-    /// The time; waiting for answers to our own questions does not count.
+    /// The time allowed, not counting the time spent waiting for answers to the engine's own questions.
     pub within: Duration,
-    /// The octets. At least one.
+    /// The number of octets required, at least one.
     pub octets: u64,
 }
 
 impl Pace {
-    /// Returns a pace that any octet within this time keeps.
+    /// Returns a pace that a single octet within this time satisfies.
     #[must_use]
     pub const fn anything(within: Duration) -> Self {
         Self { within, octets: 1 }
@@ -175,13 +175,13 @@ impl Pace {
 
 /// The right to answer one question of the engine `E`, with an `A`.
 ///
-/// The ticket can be used once, and only where its question was asked. Whoever drops it gives the session
-/// up.
+/// A ticket can be used once, and only for the question that it came with. Dropping the ticket ends the
+/// session.
 #[must_use = "a question that is not answered ends its session"]
 pub struct EngineTicket<E: Engine, A: AnswerTo<E>>(A::Asked, PhantomData<fn(A) -> E>);
 
 impl<E: Engine, A: AnswerTo<E>> EngineTicket<E, A> {
-    /// Makes a ticket for a question that the engine asks in the middle of this.
+    /// Makes a ticket for a question. `asked` is the engine's state at that moment.
     pub const fn new(asked: A::Asked) -> Self {
         Self(asked, PhantomData)
     }
@@ -198,39 +198,41 @@ impl<E: Engine, A: AnswerTo<E>> fmt::Debug for EngineTicket<E, A> {
     }
 }
 
-/// A type that some of an engine's questions have as their answer.
+/// A type that is the answer to some of an engine's questions.
 pub trait AnswerTo<E: Engine>: Sized {
-    /// What the engine was doing when it asked: all that it needs, beside the answer, to go on. Only the
-    /// engine can make one, so that only it can make tickets.
+    /// The engine's state when the question was asked: everything, besides the answer, that the engine
+    /// needs to continue. Only the engine can make a value of this type, so only the engine can make
+    /// tickets.
     type Asked;
 
-    /// Joins the answer with what the engine was doing.
+    /// Combines the answer with the engine's state.
     fn to(self, asked: Self::Asked) -> E::Answer;
 }
 
-/// A protocol as one side of it sees it.
+/// One side of a protocol.
 pub trait Engine {
-    /// What only the outside can decide or supply, with a [`EngineTicket`] for the answer.
+    /// A decision that only the caller can make, or data that only the caller can supply, with an
+    /// [`EngineTicket`] for the answer.
     type Question;
-    /// An answer to any of the questions, as a ticket made it. Opaque to all but the engine.
+    /// An answer to any of the questions, made by a ticket. Opaque to all code but the engine.
     type Answer;
 
     /// Takes the next step: consumes from the front of `input`, appends to `output`.
     fn next<'i>(&mut self, input: &mut &'i [u8], output: &mut Vec<u8>) -> Step<'i, Self::Question>;
 
-    /// Takes the answer to the question of the last [`Step::Ask`]. A session that was interrupted since
-    /// then ignores it.
+    /// Takes the answer to the question of the last [`Step::Ask`]. If the session has been interrupted
+    /// since then, the answer is ignored.
     fn answer(&mut self, answer: Self::Answer, output: &mut Vec<u8>);
 
     /// Tells the engine that TLS was negotiated after [`Step::StartTls`].
     fn secured(&mut self);
 
-    /// Returns how fast the other side must be in the present state.
+    /// Returns the required speed of the other side in the present state.
     fn pace(&self) -> Pace;
 
-    /// Returns whether something is in hand that a stopping program should let end first.
+    /// Returns whether the session is in the middle of work that a stopping program should wait for.
     fn is_busy(&self) -> bool;
 
-    /// Ends the session now: appends the parting words, if the protocol has any.
+    /// Ends the session now: appends the protocol's closing words, if there are any.
     fn interrupt(&mut self, why: Interrupt, output: &mut Vec<u8>);
 }

@@ -1,48 +1,50 @@
-//! What an envelope says beside its paths: the parameters that SMTP's extensions add to MAIL and
-//! RCPT.
+//! The parameters that SMTP extensions add to MAIL and RCPT: the part of an envelope besides its paths.
+//!
+//! The SMTP engines parse and print them, the queue stores them with each item, and the relay passes
+//! them on to servers that support the extension.
 
 use crate::{Timestamp, visible::is_visible};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// What the content may hold (RFC 6152, RFC 3030 §3).
+/// The kind of octets that the content may contain (RFC 6152, RFC 3030 §3).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Body {
     /// ASCII only.
     #[default]
     SevenBit,
-    /// Octets of 128 and above too.
+    /// Lines that may contain octets of 128 and above.
     EightBitMime,
-    /// Any octets, lines or not.
+    /// Any octets, not necessarily lines.
     BinaryMime,
 }
 
-/// How much of a message a failed report brings back (RFC 3461 §4.3).
+/// The part of a message that a failure report includes (RFC 3461 §4.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Return {
-    /// All of it.
+    /// The whole message.
     Full,
-    /// Its header section.
+    /// The header section only.
     Headers,
 }
 
-/// Of what a recipient's fate the sender wants to hear (RFC 3461 §4.1).
+/// The events about which the sender wants a report (RFC 3461 §4.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Notify {
-    /// That it was delivered.
+    /// Successful delivery.
     pub success: bool,
-    /// That it failed.
+    /// Failure.
     pub failure: bool,
-    /// That it takes longer.
+    /// Delay.
     pub delay: bool,
 }
 
 impl Notify {
-    /// Of nothing.
+    /// No report about anything.
     pub const NEVER: Self = Self { success: false, failure: false, delay: false };
 }
 
-/// Without a wish: of failure and delay (RFC 3461 §4.1).
+/// Returns the default of RFC 3461 §4.1: reports about failure and delay.
 impl Default for Notify {
     fn default() -> Self {
         Self { success: false, failure: true, delay: true }
@@ -58,67 +60,68 @@ impl fmt::Display for Notify {
     }
 }
 
-/// Until when a message is to be kept back (RFC 4865 §4).
+/// The time until which a message is held before it is sent on (RFC 4865 §4).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Hold {
-    /// So many seconds from now.
+    /// The number of seconds from now.
     For(u32),
-    /// Until this time.
+    /// The time at which the message is released.
     Until(Timestamp),
 }
 
-/// By when a message is to be delivered (RFC 2852 §4).
+/// The deadline for the delivery of a message (RFC 2852 §4).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DeliverBy {
-    /// Seconds from now.
+    /// The number of seconds from now.
     pub seconds: i64,
-    /// What happens when it is late.
+    /// The consequence of missing the deadline.
     pub late: Late,
 }
 
-/// What happens to a message that is late.
+/// The consequence of missing a delivery deadline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Late {
-    /// It fails, and the sender is told.
+    /// Delivery fails, and the sender gets a report.
     Return,
-    /// The sender is told, and it goes on.
+    /// The sender gets a report, and delivery attempts continue.
     Notify,
 }
 
 /// The parameters of MAIL.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct MailParameters {
-    /// `SIZE=`: octets the client means to send (RFC 1870).
+    /// `SIZE=`: the number of octets that the client intends to send (RFC 1870).
     pub size: Option<u64>,
-    /// `BODY=`: what the content may hold (RFC 6152, RFC 3030 §3).
+    /// `BODY=`: the kind of octets in the content (RFC 6152, RFC 3030 §3).
     pub body: Body,
-    /// `SMTPUTF8`: addresses and header fields may be in UTF-8 (RFC 6531 §3.4).
+    /// `SMTPUTF8`: addresses and header fields may contain UTF-8 (RFC 6531 §3.4).
     pub utf8: bool,
-    /// `RET=`: how much a report brings back (RFC 3461 §4.3).
+    /// `RET=`: the part of the message that a report includes (RFC 3461 §4.3).
     pub ret: Option<Return>,
     /// `ENVID=`: the sender's name for the message, in xtext (RFC 3461 §4.4).
     pub envelope_id: Option<String>,
-    /// `REQUIRETLS`: never in plaintext (RFC 8689 §2).
+    /// `REQUIRETLS`: the message must never travel in plaintext (RFC 8689 §2).
     pub require_tls: bool,
-    /// `HOLDFOR=`, `HOLDUNTIL=` (RFC 4865 §4).
+    /// `HOLDFOR=` or `HOLDUNTIL=`: the time of release (RFC 4865 §4).
     pub hold: Option<Hold>,
-    /// `BY=` (RFC 2852 §4).
+    /// `BY=`: the delivery deadline (RFC 2852 §4).
     pub by: Option<DeliverBy>,
-    /// `MT-PRIORITY=`: -9 to 9 (RFC 6710 §3).
+    /// `MT-PRIORITY=`: the priority, from -9 to 9 (RFC 6710 §3).
     pub priority: Option<i8>,
 }
 
 /// The parameters of RCPT.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RecipientParameters {
-    /// `NOTIFY=`: what the sender wants to hear of (RFC 3461 §4.1).
+    /// `NOTIFY=`: the events that the sender wants reports about (RFC 3461 §4.1).
     pub notify: Option<Notify>,
-    /// `ORCPT=`: whom the sender named first, `type;xtext` (RFC 3461 §4.2).
+    /// `ORCPT=`: the recipient as the sender first specified it, `type;xtext` (RFC 3461 §4.2).
     pub original: Option<String>,
 }
 
-/// Undoes xtext (RFC 3461 §4): `+` and two hexadecimal digits stand for an octet. None if it is not
-/// xtext, or hides what may not stand in a report's field.
+/// Decodes xtext (RFC 3461 §4), in which `+` and two hexadecimal digits represent an octet. Returns none
+/// if the text is not xtext, or if the result contains characters that a report's field must not
+/// contain.
 ///
 /// ```
 /// use posta_mail::envelope::from_xtext;
@@ -142,7 +145,7 @@ pub fn from_xtext(text: &str) -> Option<String> {
             }
             '=' => return None,
             plain if plain.is_ascii_graphic() => plain,
-            // RFC 6533 §3: a UTF-8 address stands there as it is.
+            // RFC 6533 §3: a UTF-8 address is included as it is.
             plain if !plain.is_ascii() && is_visible(plain) => plain,
             _ => return None,
         });
@@ -150,7 +153,7 @@ pub fn from_xtext(text: &str) -> Option<String> {
     Some(plain)
 }
 
-/// Writes xtext.
+/// Encodes a text as xtext.
 #[must_use]
 pub fn to_xtext(plain: &str) -> String {
     let mut text = String::with_capacity(plain.len());

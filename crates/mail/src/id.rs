@@ -1,30 +1,31 @@
-//! The names of messages: ours, and what may be one in POP3.
+//! Names of messages: Posta's own ids, and the unique-ids of POP3.
 
 use crate::{Timestamp, limits};
 use serde::{Deserialize, Serialize};
 use std::{fmt, str::FromStr};
 
-/// Octets in a [`MailId`].
+/// The number of octets in a [`MailId`].
 const OCTETS: usize = 12;
 
-/// Characters in its text: 96 bits in base 32, 5 bits a character.
+/// The number of characters in the text form: 96 bits in base 32, 5 bits a character.
 const CHARACTERS: usize = 20;
 
-/// Crockford's base 32 in lower case: no `i`, `l`, `o`, `u`, so that it survives being read aloud.
+/// Crockford's base 32 in lower case, without `i`, `l`, `o` and `u`, so that an id can be read aloud
+/// safely.
 const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
 
-/// Names one accepted message in the whole system: in the 250 that acknowledges it, in its
-/// Received field, as the key of its content.
+/// The name of one accepted message, unique in the whole system. The id appears in the 250 reply that
+/// acknowledges the message and in its Received field, and is the key of its content in the store.
 ///
-/// 48 bits of time in milliseconds, then 48 random bits, so that ids sort by age and the content of
-/// neighbours in time lies together. Minted by the clock; see `posta-server`.
+/// An id consists of the time in milliseconds (48 bits) and 48 random bits. Ids therefore sort by age,
+/// and contents of about the same age are stored near each other. The clock of `posta-server` makes
+/// them.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct MailId([u8; OCTETS]);
 
 impl MailId {
-    /// An id from the time of acceptance and 48 random bits (the upper 16 bits of `random` are not
-    /// used).
+    /// Makes an id from the time of acceptance and 48 random bits, the lower ones of `random`.
     #[must_use]
     pub fn new(time: Timestamp, random: u64) -> Self {
         let mut octets = [0; OCTETS];
@@ -33,13 +34,13 @@ impl MailId {
         Self(octets)
     }
 
-    /// The octets, which sort as the ids do.
+    /// Returns the octets, which sort as the ids do.
     #[must_use]
     pub const fn to_bytes(self) -> [u8; OCTETS] {
         self.0
     }
 
-    /// The id with these octets.
+    /// Returns the id with these octets.
     #[must_use]
     pub const fn from_bytes(octets: [u8; OCTETS]) -> Self {
         Self(octets)
@@ -65,7 +66,7 @@ impl fmt::Debug for MailId {
     }
 }
 
-/// The text is not a [`MailId`].
+/// The text is not a valid [`MailId`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a message's id is 20 characters of 0-9 and a-z without i, l, o, u")]
 pub struct MailIdError;
@@ -106,8 +107,8 @@ impl From<MailId> for String {
     }
 }
 
-/// Whether a text may be a unique-id (RFC 1939 §7): 1 to 70 octets of 0x21 to 0x7E. What another
-/// server says is one must not come out of ours unless it is.
+/// Returns whether a text is a valid unique-id (RFC 1939 §7): 1 to 70 octets from 0x21 to 0x7E. An
+/// invalid unique-id of another server must never be passed on by this one.
 #[must_use]
 pub fn is_unique_id(text: &str) -> bool {
     (1..=limits::UNIQUE_ID).contains(&text.len())

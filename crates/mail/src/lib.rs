@@ -1,8 +1,8 @@
-//! The vocabulary of electronic mail, as RFC 5321, 5322, 5598, 1939 and 3463 speak it.
+//! The vocabulary of electronic mail, in the terms of RFC 5321, 5322, 5598, 1939 and 3463.
 //!
-//! Everything here is plain data and pure functions: no sockets, no files, no clock, no
-//! randomness. Text from outside is parsed once, into types that cannot hold an invalid value;
-//! whatever holds an [`Address`] may rely on it.
+//! All other crates build on this one. It contains plain data and pure functions only: no sockets,
+//! files, clock or randomness. Text from outside is parsed once, into types that cannot hold an invalid
+//! value; code that receives an [`Address`] can rely on its validity.
 
 pub mod address;
 pub mod client;

@@ -1,10 +1,13 @@
-//! Cutting a byte stream into the lines of a command protocol.
+//! Splitting a stream of octets into the lines of a command protocol.
+//!
+//! The engines of SMTP and POP3 call this before they parse anything. Only CRLF ends a line from a
+//! client.
 
 pub mod http;
 
 use memchr::memchr;
 
-/// What stands at the front of the input.
+/// The result of looking for a line at the front of the input.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Cut<'i> {
     /// A whole line, without its CRLF.
@@ -15,9 +18,9 @@ pub enum Cut<'i> {
     Incomplete,
 }
 
-/// Takes the next line of at most `limit` octets, CRLF included, off the front of `input`. Of a line
-/// that is longer nothing is taken, whether its end has come or not: for the line of a server, after
-/// which a client has nothing more to say.
+/// Takes the next line of at most `limit` octets, including CRLF, from the front of `input`. Nothing is
+/// taken of a longer line, whether complete or not. Use this for a server's lines, where the client
+/// gives up after a line that is too long.
 pub fn cut_line<'i>(input: &mut &'i [u8], limit: usize) -> Cut<'i> {
     let whole = *input;
     let within = &whole[..whole.len().min(limit)];
@@ -33,9 +36,9 @@ pub fn cut_line<'i>(input: &mut &'i [u8], limit: usize) -> Cut<'i> {
     if whole.len() >= limit { Cut::TooLong } else { Cut::Incomplete }
 }
 
-/// Takes the next line of a server's reply off the front of `input`, as [`cut_line`] does, but at a LF
-/// alone as well, whatever CR stand before it. Some servers end their lines so, and a client has nobody to smuggle their words to:
-/// it acts on codes, and hands no reply on as commands.
+/// Takes the next line of a server's reply from the front of `input`. Unlike [`cut_line`], this accepts
+/// a lone LF, with any number of CRs before it, as a line end, because some servers end their lines so.
+/// That is safe for a client, which acts on reply codes and never passes a reply on as commands.
 pub fn cut_reply_line<'i>(input: &mut &'i [u8], limit: usize) -> Cut<'i> {
     let whole = *input;
     let within = &whole[..whole.len().min(limit)];
@@ -51,20 +54,21 @@ pub fn cut_reply_line<'i>(input: &mut &'i [u8], limit: usize) -> Cut<'i> {
     }
 }
 
-/// Cuts lines that end in CRLF and nothing else. A bare LF or CR is an ordinary octet, which the
-/// parser of the line then refuses: were it a line's end for us and not for a relay in front of us,
-/// one side would see a command where the other sees text (the smuggling attacks of 2023).
+/// Splits input into lines that end in CRLF and in nothing else. A lone LF or CR is an ordinary octet,
+/// which the parser of the line then refuses. If such an octet ended a line here but not for a relay in
+/// front of this server, one of the two would see a command where the other sees text (SMTP smuggling,
+/// 2023).
 #[derive(Debug, Default, Clone)]
 pub struct LineCutter {
-    /// The limit was exceeded and the end of that line has not come yet.
+    /// Whether the current line exceeded the limit and its end has not come yet.
     discarding: bool,
-    /// While discarding: the last octet dropped was CR.
+    /// Whether the last discarded octet was a CR.
     after_cr: bool,
 }
 
 impl LineCutter {
-    /// Takes the next line of at most `limit` octets, CRLF included, off the front of `input`. One that
-    /// is longer is told of when it has come to its end, and all of it is taken.
+    /// Takes the next line of at most `limit` octets, including CRLF, from the front of `input`. A
+    /// longer line is discarded whole, and reported once its end has come.
     pub fn next<'i>(&mut self, input: &mut &'i [u8], limit: usize) -> Cut<'i> {
         if self.discarding {
             return self.discard(input);
@@ -78,7 +82,7 @@ impl LineCutter {
         }
     }
 
-    /// Returns whether what comes next begins a line.
+    /// Returns whether the next octet begins a line.
     #[must_use]
     pub const fn is_at_line_start(&self) -> bool {
         !self.discarding
@@ -103,7 +107,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// Every line of `stream`, fed in pieces of the given sizes.
+    /// Returns the lines of `stream`, fed in pieces of the given sizes.
     fn lines(stream: &[u8], pieces: &[usize], limit: usize) -> Vec<Option<Vec<u8>>> {
         let mut cutter = LineCutter::default();
         let mut pending = Vec::new();

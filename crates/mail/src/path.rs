@@ -1,55 +1,55 @@
-//! Reverse-paths and forward-paths: an address in its envelope (RFC 5321 §4.1.2).
+//! Reverse-paths and forward-paths: the addresses of an envelope (RFC 5321 §4.1.2).
 //!
-//! They are read more leniently than the grammar has it, as other servers have always done: the angle
-//! brackets may be missing, white space may stand within them and a dot behind the domain, and the dots
-//! of a local-part may stand where no dot-string has them, as in addresses that Japanese carriers gave
-//! out. What goes out is as the grammar has it.
+//! Paths are read more leniently than the grammar allows, as other servers have always done. The angle
+//! brackets may be missing, there may be white space inside them and a dot after the domain, and the
+//! dots of a local-part may be in places where a dot-string has none, as in addresses that Japanese
+//! mobile carriers once assigned. Paths are always written as the grammar requires.
 
 use crate::{Address, AddressError, limits};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// Where reports about a message go: the argument of MAIL.
+/// The address to which reports about a message go: the argument of MAIL.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum ReversePath {
-    /// `<>`: a report itself, which must never be answered (RFC 5321 §4.5.5).
+    /// `<>`: the message is itself a report, and must never be answered (RFC 5321 §4.5.5).
     Null,
     /// An address.
     Address(Address),
 }
 
-/// Where a message goes: the argument of RCPT.
+/// The address to which a message goes: the argument of RCPT.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum ForwardPath {
-    /// `<postmaster>` without a domain, which every server accepts (RFC 5321 §4.5.1).
+    /// `<postmaster>` without a domain, accepted by every server (RFC 5321 §4.5.1).
     Postmaster,
     /// An address.
     Address(Address),
 }
 
-/// What is wrong with a path.
+/// The reason why an argument is not a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum PathError {
     /// The path is missing, or its angle brackets do not match.
     #[error("a path stands in angle brackets: <local-part@domain>")]
     Brackets,
-    /// It exceeds [`limits::PATH`].
+    /// The path exceeds [`limits::PATH`].
     #[error("the path exceeds 800 octets")]
     TooLong,
-    /// It is not UTF-8.
+    /// The path is not UTF-8.
     #[error("the path is not UTF-8")]
     NotUtf8,
-    /// The address between the brackets is not one.
+    /// The text between the brackets is not a valid address.
     #[error("the address is not valid: {0}")]
     Address(#[from] AddressError),
 }
 
 impl ReversePath {
-    /// Splits a command's argument into the path and what follows it (its parameters).
+    /// Splits a command's argument into the path and the parameters after it.
     ///
     /// # Errors
-    /// When the argument does not begin with a reverse-path.
+    /// When the argument does not begin with a valid reverse-path.
     pub fn parse(argument: &[u8]) -> Result<(Self, &[u8]), PathError> {
         let (inner, rest) = bracketed(argument)?;
         let path = match inner {
@@ -61,10 +61,10 @@ impl ReversePath {
 }
 
 impl ForwardPath {
-    /// Splits a command's argument into the path and what follows it (its parameters).
+    /// Splits a command's argument into the path and the parameters after it.
     ///
     /// # Errors
-    /// When the argument does not begin with a forward-path.
+    /// When the argument does not begin with a valid forward-path.
     pub fn parse(argument: &[u8]) -> Result<(Self, &[u8]), PathError> {
         let (inner, rest) = bracketed(argument)?;
         let path = if inner.eq_ignore_ascii_case("postmaster") {
@@ -100,8 +100,8 @@ impl fmt::Display for ForwardPath {
     }
 }
 
-/// What stands between the brackets, and what follows them. A `>` inside a quoted local-part does
-/// not end the path; where there are no brackets, white space ends it.
+/// Returns the text between the brackets, and the text after them. A `>` inside a quoted local-part does
+/// not end the path. Without brackets, the path ends at white space.
 fn bracketed(argument: &[u8]) -> Result<(&str, &[u8]), PathError> {
     let inside = argument.strip_prefix(b"<");
     let (text, is_bare) = (inside.unwrap_or(argument), inside.is_none());
@@ -135,14 +135,14 @@ fn bracketed(argument: &[u8]) -> Result<(&str, &[u8]), PathError> {
     Ok((inner.trim_matches([' ', '\t']), &text[next..]))
 }
 
-/// The address of a path, as the grammar has it.
+/// Parses the text inside the brackets, forgiving misplaced dots.
 fn address(inner: &str) -> Result<Address, AddressError> {
     let text = without_source_route(inner);
     let name = text.strip_suffix('.').filter(|name| !name.ends_with(['.', '@']));
     let text = name.unwrap_or(text);
     match text.parse() {
         Err(AddressError::LocalPart) => match text.rsplit_once('@') {
-            // Only its dots may be what is wrong.
+            // The only fault may be the position of the dots.
             Some((local, domain)) if !local.is_empty() && !local.contains(['"', '\\', ' ']) => {
                 let atoms = local.replace('.', "x");
                 format!("{atoms}@{domain}").parse::<Address>()?;
@@ -154,8 +154,8 @@ fn address(inner: &str) -> Result<Address, AddressError> {
     }
 }
 
-/// Drops `@one,@two:` before an address. RFC 5321 §4.1.1.3 and appendix C: source routes are
-/// accepted and ignored.
+/// Removes `@one,@two:` before an address. Source routes are accepted and ignored (RFC 5321 §4.1.1.3 and
+/// appendix C).
 fn without_source_route(inner: &str) -> &str {
     match inner.split_once(':') {
         Some((route, address)) if route.starts_with('@') => address,
@@ -186,7 +186,7 @@ mod tests {
             ("<a..b.@x.test>", "<\"a..b.\"@x.test>", ""),
             ("<.@x.test>", "<\".\"@x.test>", ""),
             ("<ana@my_host.test>", "<ana@my_host.test>", ""),
-            // Ways to relay, once: a domain is what stands behind the `@`.
+            // Historic ways to relay: the domain is always the text after the last `@`.
             ("<ana%y.test@x.test>", "<ana%y.test@x.test>", ""),
             ("<y.test!ana@x.test>", "<y.test!ana@x.test>", ""),
         ] {

@@ -1,20 +1,20 @@
-//! Passwords on their way to being checked.
+//! Passwords, from the moment they are received until they are checked.
 
 use std::fmt;
 use zeroize::Zeroizing;
 
-/// Octets that must not be printed and are wiped when dropped.
+/// Octets that are never printed, and are wiped from memory when dropped.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(Zeroizing<Vec<u8>>);
 
 impl Secret {
-    /// Keeps a copy of `octets`.
+    /// Makes a secret from a copy of `octets`.
     #[must_use]
     pub fn new(octets: &[u8]) -> Self {
         Self(Zeroizing::new(octets.to_vec()))
     }
 
-    /// The octets. Whoever asks for them answers for where they go.
+    /// Returns the octets. The caller is responsible for where they go.
     #[must_use]
     pub fn expose(&self) -> &[u8] {
         &self.0

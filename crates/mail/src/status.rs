@@ -1,4 +1,4 @@
-//! Reply codes (RFC 5321 §4.2) and enhanced status codes (RFC 3463).
+//! Replies: reply codes (RFC 5321 §4.2), enhanced status codes (RFC 3463) and text.
 
 use std::{borrow::Cow, fmt};
 
@@ -6,62 +6,61 @@ use std::{borrow::Cow, fmt};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ReplyCode(u16);
 
-/// `class.subject.detail` (RFC 3463 §2).
+/// An enhanced status code, `class.subject.detail` (RFC 3463 §2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct EnhancedStatus {
-    /// 2 (success), 4 (persistent transient failure) or 5 (permanent failure).
+    /// The class: 2 (success), 4 (persistent transient failure) or 5 (permanent failure).
     pub class: u8,
-    /// What the status is about: 1 addressing, 2 mailbox, 3 system, 4 network, 5 protocol, 6
-    /// content, 7 security.
+    /// The subject: 1 addressing, 2 mailbox, 3 system, 4 network, 5 protocol, 6 content, 7 security.
     pub subject: u16,
-    /// Which condition of the subject.
+    /// The condition within the subject.
     pub detail: u16,
 }
 
-/// What one side answers: a code, where one fits an enhanced status code, and words for a person.
+/// A reply to a command: a code, an enhanced status code if there is one, and a text for a person.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reply {
-    /// What programs act on.
+    /// The reply code, on which programs act.
     pub code: ReplyCode,
-    /// What programs report.
+    /// The enhanced status code, which programs report.
     pub status: Option<EnhancedStatus>,
-    /// What people read. No CR or LF; lines of a longer reply are joined by LF when it comes from a
-    /// peer.
+    /// The text that people read, without CR. The lines of a longer reply that came from another server
+    /// are joined with LF.
     pub text: Cow<'static, str>,
 }
 
 impl ReplyCode {
-    /// The code, if it is one (200 to 599).
+    /// Returns the reply code with this number; none unless the number is 200 to 599.
     #[must_use]
     pub const fn new(code: u16) -> Option<Self> {
         if code >= 200 && code < 600 { Some(Self(code)) } else { None }
     }
 
-    /// The number.
+    /// Returns the number.
     #[must_use]
     pub const fn get(self) -> u16 {
         self.0
     }
 
-    /// 2yz: what was asked for is done.
+    /// Returns whether the code is 2yz: the command succeeded.
     #[must_use]
     pub const fn is_positive(self) -> bool {
         self.0 / 100 == 2
     }
 
-    /// 3yz: more is wanted, as the content after 354.
+    /// Returns whether the code is 3yz: the server expects more, such as the content after 354.
     #[must_use]
     pub const fn is_intermediate(self) -> bool {
         self.0 / 100 == 3
     }
 
-    /// 4yz: it failed, and trying later may help.
+    /// Returns whether the code is 4yz: the command failed, and trying later may help.
     #[must_use]
     pub const fn is_transient(self) -> bool {
         self.0 / 100 == 4
     }
 
-    /// 5yz: it failed, and trying again will not help.
+    /// Returns whether the code is 5yz: the command failed, and trying again will not help.
     #[must_use]
     pub const fn is_permanent(self) -> bool {
         self.0 / 100 == 5
@@ -69,7 +68,7 @@ impl ReplyCode {
 }
 
 impl Reply {
-    /// A reply with an enhanced status code.
+    /// Makes a reply with an enhanced status code.
     ///
     /// ```
     /// use posta_mail::Reply;
@@ -85,7 +84,7 @@ impl Reply {
         }
     }
 
-    /// A reply without one: greetings, EHLO, 221 and 354 (RFC 2034 §4).
+    /// Makes a reply without an enhanced status code: greetings, EHLO, 221 and 354 (RFC 2034 §4).
     #[must_use]
     pub fn plain(code: u16, text: impl Into<Cow<'static, str>>) -> Self {
         Self { code: ReplyCode(code), status: None, text: text.into() }

@@ -1,39 +1,39 @@
-//! Conversations: which messages belong together, as their header sections tell.
+//! Conversations: the grouping of messages by the references in their header sections.
 //!
-//! A message belongs to the conversation of the first message that it names: the first id in its
-//! References field, else in In-Reply-To (RFC 5322 §3.6.4), else its own Message-ID. So every message of
-//! a conversation has the same [`ThreadId`] without anybody looking for the others, on whichever machine
-//! it arrives. What begins a conversation anew, or names nothing, has a conversation of its own.
+//! A message belongs to the conversation of the first message that it refers to: the first id in its
+//! References field, otherwise in In-Reply-To (RFC 5322 §3.6.4), otherwise its own Message-ID. All
+//! messages of a conversation thus get the same [`ThreadId`] without any look-up, no matter on which
+//! machine they arrive. A message that refers to no other begins a conversation.
 
 use crate::{MailId, limits};
 use serde::{Deserialize, Serialize};
 use std::{fmt, str::FromStr};
 use xxhash_rust::xxh3::xxh3_64;
 
-/// Names a conversation: the THREADID of RFC 8474 §5.2 and the threadId of RFC 8621 §3. A hash of an id
-/// that its messages name; it never changes.
+/// The name of a conversation: THREADID in RFC 8474 §5.2, threadId in RFC 8621 §3. A hash of the first
+/// message id of the conversation, which never changes.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct ThreadId(pub u64);
 
-/// Octets of a field's body that are looked at: the first id stands at the beginning.
+/// The number of octets of a field's body that are examined: the first id is at the beginning.
 const LOOKED_AT: usize = 2 * limits::FIELD_NAME;
 
 impl ThreadId {
-    /// Returns the conversation of a message that names no other and has no Message-ID.
+    /// Returns the conversation of a message that refers to no other and has no Message-ID.
     #[must_use]
     pub fn alone(id: MailId) -> Self {
         Self(xxh3_64(&id.to_bytes()))
     }
 
-    /// Returns the conversation of a message that names no other, by its Message-ID, `<…>`.
+    /// Returns the conversation of a message that refers to no other, given its Message-ID, `<…>`.
     #[must_use]
     pub fn of_message_id(message_id: &str) -> Option<Self> {
         first_id(message_id.as_bytes()).map(|id| Self(xxh3_64(&id)))
     }
 
-    /// Returns the conversation of a message whose first octets, its header section among them, are at
-    /// hand; none if the header section names no message.
+    /// Returns the conversation of a message, given its first octets including the header section.
+    /// Returns none if the header section contains no message id.
     #[must_use]
     pub fn of_message(beginning: &[u8]) -> Option<Self> {
         let mut names = Names::default();
@@ -58,13 +58,13 @@ impl ThreadId {
     }
 }
 
-/// Gathers the ids that a header section names, field by field.
+/// Collects the message ids of a header section, field by field.
 #[derive(Debug, Default)]
 pub struct Names {
     references: Vec<u8>,
     in_reply_to: Vec<u8>,
     message_id: Vec<u8>,
-    /// The field that passes.
+    /// The field whose body is being read.
     current: Option<Field>,
 }
 
@@ -76,8 +76,8 @@ enum Field {
 }
 
 impl Names {
-    /// Says that a field begins. Returns whether its body is wanted. Of several fields with the same name
-    /// the first counts.
+    /// Begins a field. Returns whether its body is needed. If there are several fields of the same name,
+    /// the first one counts.
     pub fn begin(&mut self, name: &[u8]) -> bool {
         let of = [
             (&b"References"[..], Field::References),
@@ -90,7 +90,7 @@ impl Names {
         self.current.is_some()
     }
 
-    /// Takes a piece of the body of the field that passes, if it is wanted.
+    /// Takes a piece of the current field's body, and ignores it if that field is not needed.
     pub fn push(&mut self, piece: &[u8]) {
         let Some(field) = self.current else { return };
         let body = self.body(field);
@@ -106,13 +106,13 @@ impl Names {
         }
     }
 
-    /// Returns the body of the Message-ID field, as far as it has come.
+    /// Returns the body of the Message-ID field, as far as it has been read.
     #[must_use]
     pub fn message_id(&self) -> &[u8] {
         &self.message_id
     }
 
-    /// Returns the conversation that the fields name; none if they name no message.
+    /// Returns the conversation that the fields determine; none if they contain no message id.
     #[must_use]
     pub fn thread(&self) -> Option<ThreadId> {
         let bodies = [&self.references, &self.in_reply_to, &self.message_id];
@@ -120,7 +120,7 @@ impl Names {
     }
 }
 
-/// Returns the first `<…>` in a field's body, without what folding put into it.
+/// Returns the first `<…>` in a field's body, with white space from folding removed.
 fn first_id(body: &[u8]) -> Option<Vec<u8>> {
     let start = memchr::memchr(b'<', body)?;
     let length = memchr::memchr(b'>', &body[start..])?;
@@ -141,7 +141,7 @@ impl fmt::Debug for ThreadId {
     }
 }
 
-/// The text is not a [`ThreadId`].
+/// The text is not a valid [`ThreadId`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a conversation is named by 16 characters of 0-9 and a-f")]
 pub struct ThreadIdError;
@@ -201,7 +201,7 @@ mod tests {
         }
     }
 
-    /// What is kept must not change with a library.
+    /// The hash is stored, so no update of a library may change it.
     #[test]
     fn ids_stay_as_they_are() {
         let id = of("Message-ID: <1@x.test>").unwrap();

@@ -1,40 +1,44 @@
-//! Trace fields: what a server writes above a message (RFC 5321 §4.4).
+//! Trace fields: the header fields that a server adds above a message (RFC 5321 §4.4).
+//!
+//! The server adds Received to every message that it accepts, and Return-Path and Delivered-To at final
+//! delivery.
 
 use crate::{Address, ClientAddress, Domain, MailId, ReversePath, Timestamp};
 use jiff::{fmt::rfc2822, tz::TimeZone};
 use std::fmt::Write as _;
 
-/// How a message came, as a Received field tells it.
+/// The data of a Received field: the way in which a message arrived.
 #[derive(Debug, Clone)]
 pub struct Received<'a> {
-    /// What the client called itself.
+    /// The client's name, as given in HELO, EHLO or LHLO.
     pub hello: &'a str,
-    /// Where its connection came from.
+    /// The client's network location.
     pub client: ClientAddress,
-    /// The receiving server.
+    /// The name of the receiving server.
     pub by: &'a Domain,
-    /// SMTP, ESMTP, ESMTPS, … (RFC 3848).
+    /// The protocol: SMTP, ESMTP, ESMTPS, … (RFC 3848).
     pub with: &'a str,
     /// The message's id.
     pub id: MailId,
-    /// The recipient, if there is only one: with several, naming them would tell each of the
-    /// others, blind copies included (RFC 5321 §7.2).
+    /// The recipient, if there is exactly one. Naming several would reveal them to each other, blind
+    /// copies included (RFC 5321 §7.2).
     pub recipient: Option<&'a Address>,
     /// The TLS version and cipher suite, if there is TLS (RFC 8314 §4.3).
     pub tls: Option<(&'a str, &'a str)>,
-    /// When.
+    /// The time of acceptance.
     pub time: Timestamp,
 }
 
 impl Received<'_> {
-    /// The field, folded, with its CRLF.
+    /// Returns the field, folded, with its CRLF.
     #[must_use]
     pub fn field(&self) -> String {
         let mut field = String::with_capacity(256);
         // Writing to a string cannot fail.
         let _ = write!(field, "Received: from {} ({})", self.hello, self.client);
         let _ = write!(field, "\r\n\tby {} (Posta) with {} id {}", self.by, self.with, self.id);
-        // RFC 6531 §3.7.3: it would be what makes the message need SMTPUTF8 where an alias leads on.
+        // RFC 6531 §3.7.3: a recipient in UTF-8 would make the whole message require SMTPUTF8, which
+        // matters if an alias forwards it elsewhere.
         if let Some(recipient) = self.recipient.filter(|recipient| recipient.is_ascii()) {
             let _ = write!(field, "\r\n\tfor <{recipient}>");
         }
@@ -46,19 +50,19 @@ impl Received<'_> {
     }
 }
 
-/// `Return-Path: …`, which final delivery writes (RFC 5321 §4.4), with its CRLF.
+/// Returns the field `Return-Path: …`, which final delivery adds (RFC 5321 §4.4), with its CRLF.
 #[must_use]
 pub fn return_path(path: &ReversePath) -> String {
     format!("Return-Path: {path}\r\n")
 }
 
-/// `Delivered-To: …` (RFC 9228), with its CRLF.
+/// Returns the field `Delivered-To: …` (RFC 9228), with its CRLF.
 #[must_use]
 pub fn delivered_to(recipient: &Address) -> String {
     format!("Delivered-To: {recipient}\r\n")
 }
 
-/// A date-time as RFC 5322 §3.3 writes it, in UTC.
+/// Returns a time as a date-time of RFC 5322 §3.3, in UTC.
 ///
 /// ```
 /// use posta_mail::{Timestamp, trace::date};
@@ -66,13 +70,13 @@ pub fn delivered_to(recipient: &Address) -> String {
 /// ```
 #[must_use]
 pub fn date(time: Timestamp) -> String {
-    // Only years after 9999 have no such form; `Timestamp` ends there.
+    // Only years after 9999 have no such form, and `Timestamp` ends before them.
     rfc2822::to_string(&time.to_zoned_datetime(TimeZone::UTC)).unwrap_or_default()
 }
 
-/// Returns a time as the line `From address time` of an mbox has it (RFC 4155 appendix A): in UTC, the
-/// day padded with a blank, and nothing behind the year. Mail programs take another form for text, and
-/// see no message.
+/// Returns a time in the form of an mbox's `From address time` line (RFC 4155 appendix A): in UTC, with
+/// the day padded by a space, and nothing after the year. Mail programs do not recognise any other form,
+/// and would treat the line as part of the message before.
 ///
 /// ```
 /// use posta_mail::{Timestamp, trace::mbox_date};

@@ -1,10 +1,10 @@
-//! Characters that cannot be seen, and change how others are read.
+//! Invisible characters, and their replacement where text from strangers is shown.
 //!
-//! A control character steers a terminal; U+202E turns what follows it from right to left, so that
-//! `fdp.exe` reads as `exe.pdf`; with U+200B in between, two addresses look the same. What strangers
-//! write can hold any of them. One function decides which characters those are ([`is_visible`]);
-//! addresses that hold one are refused, and where strangers' words are shown to a person something
-//! that can be seen takes its place.
+//! A control character can steer a terminal. U+202E reverses the direction of the text after it, so that
+//! `fdp.exe` reads as `exe.pdf`. U+200B makes two different addresses look the same. Text written by
+//! strangers can contain any of them. One function, [`is_visible`], decides which characters are
+//! invisible. Addresses that contain one are refused; in text shown to a person, a visible replacement
+//! appears.
 
 use icu_properties::{
     CodePointMapData, CodePointSetData,
@@ -12,18 +12,18 @@ use icu_properties::{
 };
 use std::{borrow::Cow, fmt::Write as _};
 
-/// Returns whether a character can be seen, or is a plain space.
+/// Returns whether a character is visible or a plain space.
 ///
-/// Those that cannot are the controls, the format characters (bidirectional controls, zero-width
-/// joiners, interlinear annotation, tags), the line and paragraph separators, and what else is shown
-/// as nothing (Unicode's property `Default_Ignorable_Code_Point`, as variation selectors and Hangul
-/// fillers). RFC 8264 §4.2.3 disallows the same in identifiers.
+/// Invisible characters are controls, format characters (bidirectional controls, zero-width joiners,
+/// interlinear annotation, tags), line and paragraph separators, and everything else that displays as
+/// nothing (Unicode's property `Default_Ignorable_Code_Point`: variation selectors, Hangul fillers). RFC
+/// 8264 §4.2.3 disallows the same characters in identifiers.
 #[must_use]
 pub fn is_visible(character: char) -> bool {
     if character.is_ascii() {
         return !character.is_ascii_control();
     }
-    // A Braille cell without a dot: a symbol by its category, and nothing on the screen.
+    // The Braille cell without a dot is a symbol by category, but displays as nothing.
     if character == '\u{2800}' {
         return false;
     }
@@ -37,20 +37,20 @@ pub fn is_visible(character: char) -> bool {
     !is_steering && !CodePointSetData::new::<DefaultIgnorableCodePoint>().contains(character)
 }
 
-/// Returns a character, or a space in place of one that cannot be seen.
+/// Returns the character, or a space if the character is invisible.
 #[must_use]
 pub fn or_space(character: char) -> char {
     if is_visible(character) { character } else { ' ' }
 }
 
-/// Returns a text in which characters that cannot be seen are written as in code: `\u{202e}`, `\n`.
+/// Returns the text with invisible characters written as escapes, `\u{202e}` or `\n`.
 #[must_use]
 pub fn escaped(text: &str) -> Cow<'_, str> {
     replaced(text, |character, output| output.extend(character.escape_default()))
 }
 
-/// Returns JSON in which characters that cannot be seen are written as JSON does it: `\u202e`. Outside
-/// its strings JSON has none but line ends, which stay.
+/// Returns the JSON text with invisible characters written as JSON escapes, such as `\u202e`. Outside
+/// strings, JSON contains no invisible characters but line ends, which are kept.
 #[must_use]
 pub fn escaped_json(json: &str) -> Cow<'_, str> {
     replaced(json, |character, output| match character {

@@ -1,9 +1,9 @@
-//! Telling HTTP from the protocols of mail.
+//! Recognising HTTP on a port that speaks a mail protocol.
 //!
-//! A web page can have its visitor's browser send a request to any host and port, with a body of the
-//! page's choice; so can whoever has a server fetch a URL. Request and fields are unknown commands to
-//! a mail server, which used to answer and go on, and then read the body as commands of whoever sent
-//! it: of somebody who is trusted, perhaps. So the first octets that are HTTP end the session.
+//! A web page can make its visitor's browser send a request to any host and port, with a body that the
+//! page chooses, and so can anyone who gets a server to fetch a URL. A mail server that answers the
+//! request line and the fields as unknown commands, and goes on, reads the body as commands from that
+//! browser or server, which may be trusted. Therefore a session ends at the first line that is HTTP.
 
 /// The methods of RFC 9110 §9.3 and RFC 5789.
 const METHODS: [&[u8]; 9] = [
@@ -18,10 +18,10 @@ const METHODS: [&[u8]; 9] = [
     b"PATCH ",
 ];
 
-/// Octets in the name of a field, beyond which a line is not taken for one.
+/// The maximal number of octets in a field name; a line with a longer name is not taken for a field.
 const FIELD_NAME: usize = 64;
 
-/// Returns whether a line begins as a request does. The line need not have come whole.
+/// Returns whether a line begins like an HTTP request. The line may be incomplete.
 #[must_use]
 pub fn begins_request(line: &[u8]) -> bool {
     let is_begun = |method: &&[u8]| {
@@ -30,8 +30,8 @@ pub fn begins_request(line: &[u8]) -> bool {
     METHODS.iter().any(is_begun)
 }
 
-/// Returns whether a line ends as a request does, with whatever method: `MAIL / HTTP/1.1`. A LF alone ends
-/// a line of HTTP, too.
+/// Returns whether a line ends like an HTTP request with any method, for example `MAIL / HTTP/1.1`. In
+/// HTTP, a lone LF ends a line too.
 #[must_use]
 pub fn ends_request(line: &[u8]) -> bool {
     line.split(|&octet| octet == b'\n').any(|line| {
@@ -41,8 +41,8 @@ pub fn ends_request(line: &[u8]) -> bool {
     })
 }
 
-/// Returns whether a line looks like a field of a header section, of HTTP or of a message: a name with
-/// a colon right behind it. No command does.
+/// Returns whether a line looks like a field of a header section, in HTTP or in a message: a name
+/// directly followed by a colon. No command looks like that.
 #[must_use]
 pub fn is_field(line: &[u8]) -> bool {
     let is_name = |octet: &u8| octet.is_ascii_alphanumeric() || b"-_".contains(octet);
