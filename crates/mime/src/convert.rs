@@ -1,10 +1,10 @@
-//! Turning a message into one that needs no more than ASCII in lines (RFC 6152 §3, RFC 2045 §6), for a
-//! server that takes nothing else. What a recipient decodes is octet for octet what was sent; what
-//! cannot be turned so is refused, never damaged.
+//! Conversion of a message into 7-bit form, which needs no more than ASCII in lines (RFC 6152 §3, RFC
+//! 2045 §6), for a server that accepts nothing else. Recipients decode exactly the octets that were
+//! sent. A message that cannot be converted safely is refused, never damaged.
 //!
-//! It takes two passes, since a part's header section comes before its content: a [`Survey`] reads the
-//! message and says what each part needs, a [`Converter`] reads it again and does it. Both see the
-//! message piece by piece, whatever its size.
+//! The relay converts in two passes, because the header section of a part comes before its content: a
+//! [`Survey`] reads the message and decides how to encode each part, then a [`Converter`] reads it again
+//! and encodes. Both take the message piece by piece, whatever its size.
 
 mod headers;
 mod utf8;
@@ -16,50 +16,51 @@ use crate::encode::{Base64, QuotedPrintable};
 use utf8::Utf8;
 use walk::{Event, Walker};
 
-/// Parts of a message that are looked at; one with more is not converted.
+/// The number of parts that are examined; a message with more is not converted.
 const PARTS: usize = 10_000;
 
-/// Octets in a line at most (RFC 5322 §2.1.1), its CRLF aside.
+/// The maximal number of octets in a line (RFC 5322 §2.1.1), not counting CRLF.
 const LINE: usize = 998;
 
-/// Why a message cannot be converted.
+/// The reason why a message cannot be converted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Unconvertible {
-    /// A header section has octets outside ASCII, which only SMTPUTF8 can carry, or is not in lines.
+    /// A header section contains octets outside ASCII, which only SMTPUTF8 can carry, or is not in
+    /// lines.
     #[error("its header section is not ASCII in lines")]
     Header,
-    /// What is signed would not be what was signed any more.
+    /// The message contains a signed part, and converting would break the signature.
     #[error("a signature would be broken")]
     Signed,
-    /// A part says that it is encoded, and is not.
+    /// A part is labelled as encoded, and is not.
     #[error("a part is not what it says it is")]
     Encoding,
-    /// It has too many parts, too deep ones, or a header section without end.
+    /// There are too many parts, parts nested too deeply, or a header section without an end.
     #[error("its structure is too large")]
     Structure,
 }
 
-/// What becomes of a part's content.
+/// The encoding to apply to a part's content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Treatment {
-    Nothing,
+enum PartEncoding {
+    Unchanged,
     QuotedPrintable,
     Base64,
 }
 
-/// What becomes of a part.
+/// The decision about a part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Planned {
-    treatment: Treatment,
-    /// Whether it can be told to be UTF-8, should it say nothing of itself.
+struct PartPlan {
+    encoding: PartEncoding,
+    /// Whether the content is valid UTF-8, so that it can be labelled as such if it has no label.
     is_utf8: bool,
 }
 
-/// What each part needs.
+/// The decisions about all parts of a message, in order.
 #[derive(Debug, Clone)]
-pub struct Plan(Vec<Planned>);
+pub struct Plan(Vec<PartPlan>);
 
-/// The first pass.
+/// The first pass: finds out how to encode each part.
 #[derive(Debug, Default)]
 pub struct Survey {
     walker: Walker,
@@ -68,14 +69,14 @@ pub struct Survey {
 
 #[derive(Debug, Default)]
 struct AllSeen {
-    parts: Vec<Seen>,
+    parts: Vec<PartFacts>,
     around: Lines,
     failed: Option<Unconvertible>,
 }
 
-/// What was seen of a part.
+/// The properties of a part.
 #[derive(Debug, Default)]
-struct Seen {
+struct PartFacts {
     is_text: bool,
     is_encoded: bool,
     in_signed: bool,
@@ -83,11 +84,11 @@ struct Seen {
     utf8: Utf8,
 }
 
-/// What was seen of some text.
+/// The properties of a text with regard to lines.
 #[derive(Debug, Default)]
 struct Lines {
     is_eight_bit: bool,
-    /// It has a NUL, or a CR or a LF alone.
+    /// Whether there is a NUL, or a CR or LF on its own.
     is_binary: bool,
     is_long: bool,
     column: usize,
@@ -112,48 +113,50 @@ impl Lines {
         }
     }
 
-    /// Whether it can stand as it is. A LF alone would begin another for some servers, and end the
-    /// content where somebody wants it to end; that lines are long is no news to anybody.
+    /// Returns whether the text can be sent unchanged. A lone LF would begin a new line for some
+    /// servers, and let an attacker end the content there. Long lines are acceptable, since all servers
+    /// know them.
     fn is_plain(&self) -> bool {
         !self.is_eight_bit && !self.is_binary && !self.after_cr
     }
 }
 
-impl Seen {
-    fn treatment(&self) -> Treatment {
+impl PartFacts {
+    fn encoding(&self) -> PartEncoding {
         let binary = self.lines.is_binary || self.lines.is_long || self.lines.after_cr;
         match (self.lines.is_eight_bit || binary, self.is_text && !binary) {
-            (false, _) => Treatment::Nothing,
-            (true, true) => Treatment::QuotedPrintable,
-            (true, false) => Treatment::Base64,
+            (false, _) => PartEncoding::Unchanged,
+            (true, true) => PartEncoding::QuotedPrintable,
+            (true, false) => PartEncoding::Base64,
         }
     }
 
-    fn planned(&self) -> Planned {
-        Planned { treatment: self.treatment(), is_utf8: self.utf8.is_valid() }
+    fn planned(&self) -> PartPlan {
+        PartPlan { encoding: self.encoding(), is_utf8: self.utf8.is_valid() }
     }
 }
 
 impl Survey {
-    /// Takes the next piece.
+    /// Takes the next piece of the message.
     pub fn push(&mut self, octets: &[u8]) {
         let Self { walker, seen } = self;
         walker.push(octets, &mut |event| seen.see(event));
     }
 
-    /// The message is complete.
+    /// Ends the message. Returns the decision about each part.
     ///
     /// # Errors
-    /// When it cannot be converted.
+    /// When the message cannot be converted.
     pub fn finish(self) -> Result<Plan, Unconvertible> {
         let Self { walker, mut seen } = self;
         let whole = walker.finish(&mut |event| seen.see(event));
-        // Before the first part and behind the last one stands nothing that means anything.
+        // The text before the first part and after the last one has no meaning, but is sent all the
+        // same.
         if !whole || !seen.around.is_plain() {
             seen.failed.get_or_insert(Unconvertible::Structure);
         }
         let AllSeen { parts, mut failed, .. } = seen;
-        for part in parts.iter().filter(|part| part.treatment() != Treatment::Nothing) {
+        for part in parts.iter().filter(|part| part.encoding() != PartEncoding::Unchanged) {
             if part.in_signed {
                 failed.get_or_insert(Unconvertible::Signed);
             }
@@ -163,7 +166,7 @@ impl Survey {
         }
         match failed {
             Some(failed) => Err(failed),
-            None => Ok(Plan(parts.iter().map(Seen::planned).collect())),
+            None => Ok(Plan(parts.iter().map(PartFacts::planned).collect())),
         }
     }
 }
@@ -179,7 +182,7 @@ impl AllSeen {
                     self.failed.get_or_insert(Unconvertible::Structure);
                     return;
                 }
-                self.parts.push(Seen {
+                self.parts.push(PartFacts {
                     is_text: header.is_text,
                     is_encoded: header.is_encoded,
                     in_signed: header.in_signed,
@@ -199,7 +202,7 @@ impl AllSeen {
     }
 }
 
-/// The second pass.
+/// The second pass: encodes each part as planned.
 #[derive(Debug)]
 pub struct Converter {
     walker: Walker,
@@ -209,7 +212,7 @@ pub struct Converter {
 #[derive(Debug)]
 struct Output {
     plan: Plan,
-    /// The part under way.
+    /// The index of the current part.
     part: usize,
     encoder: Encoder,
 }
@@ -222,20 +225,20 @@ enum Encoder {
 }
 
 impl Converter {
-    /// As the survey of the same message planned it.
+    /// Returns a converter for the message of which `plan` was made.
     #[must_use]
     pub fn new(plan: Plan) -> Self {
         let output = Output { plan, part: 0, encoder: Encoder::None };
         Self { walker: Walker::default(), output }
     }
 
-    /// Takes the next piece, and appends what becomes of it.
+    /// Takes the next piece, and appends its converted form.
     pub fn push(&mut self, octets: &[u8], converted: &mut Vec<u8>) {
         let Self { walker, output } = self;
         walker.push(octets, &mut |event| output.write(event, converted));
     }
 
-    /// The message is complete.
+    /// Ends the message.
     pub fn finish(self, converted: &mut Vec<u8>) {
         let Self { walker, mut output } = self;
         walker.finish(&mut |event| output.write(event, converted));
@@ -246,22 +249,22 @@ impl Output {
     fn write(&mut self, event: Event<'_>, converted: &mut Vec<u8>) {
         match event {
             Event::Header(header) => {
-                let unplanned = Planned { treatment: Treatment::Nothing, is_utf8: false };
+                let unplanned = PartPlan { encoding: PartEncoding::Unchanged, is_utf8: false };
                 let planned = self.plan.0.get(self.part).copied().unwrap_or(unplanned);
-                let Planned { treatment, is_utf8 } = planned;
+                let PartPlan { encoding, is_utf8 } = planned;
                 self.part += 1;
-                let encoding = match treatment {
-                    Treatment::QuotedPrintable => Some("quoted-printable"),
-                    Treatment::Base64 => Some("base64"),
-                    // What it has inside has become less than it says.
-                    Treatment::Nothing if header.is_wide => Some("7bit"),
-                    Treatment::Nothing => None,
+                let label = match encoding {
+                    PartEncoding::QuotedPrintable => Some("quoted-printable"),
+                    PartEncoding::Base64 => Some("base64"),
+                    // The parts inside are 7-bit now, so the label of the whole must change too.
+                    PartEncoding::Unchanged if header.is_wide => Some("7bit"),
+                    PartEncoding::Unchanged => None,
                 };
-                header.write(encoding, is_utf8, converted);
-                self.encoder = match treatment {
-                    Treatment::Nothing => Encoder::None,
-                    Treatment::QuotedPrintable => Encoder::QuotedPrintable(Default::default()),
-                    Treatment::Base64 => Encoder::Base64(Default::default()),
+                header.write(label, is_utf8, converted);
+                self.encoder = match encoding {
+                    PartEncoding::Unchanged => Encoder::None,
+                    PartEncoding::QuotedPrintable => Encoder::QuotedPrintable(Default::default()),
+                    PartEncoding::Base64 => Encoder::Base64(Default::default()),
                 };
             }
             Event::Content(content) => match &mut self.encoder {
@@ -353,7 +356,7 @@ mod tests {
             let header = b"Subject: x\r\n\r\n".as_slice();
             let converted = text(&[header, body, b"\r\n"].concat());
             assert_eq!(converted, format!("Subject: x\r\n{}", labelled(charset, expected)));
-            // One that knows of MIME, but says no more; and one that forgot to.
+            // One message has a MIME-Version field only; the other lacks that field.
             let converted = text(&[b"MIME-Version: 1.0\r\n\r\n", body, b"\r\n"].concat());
             assert_eq!(converted, labelled(charset, expected));
             let header = b"Content-Transfer-Encoding: 8bit\r\n\r\n".as_slice();
@@ -361,11 +364,11 @@ mod tests {
             assert!(converted.starts_with("Content-Transfer-Encoding: quoted-printable\r\n"));
             assert!(converted.contains("MIME-Version: 1.0\r\n") && converted.contains(charset));
         }
-        // Nothing but a header section, and not all of that.
+        // Only a header section, and not even a complete one.
         let short =
             "Content-Type: multipart/mixed; boundary=b\r\nContent-Transfer-Encoding: 8bit\r\n";
         assert_eq!(text(short.as_bytes()), short.replace("8bit", "7bit") + "MIME-Version: 1.0\r\n");
-        // A part that says nothing.
+        // A part without any label.
         let part = "MIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n\
                     --b\r\n\r\n\u{103}\r\n--b--\r\n";
         assert!(text(part.as_bytes()).contains(
@@ -387,7 +390,7 @@ mod tests {
             (signed, Unconvertible::Signed),
             (encoded, Unconvertible::Encoding),
             ("Subject: \u{103}\r\n\r\nx", Unconvertible::Header),
-            // What stands as it is must not end the content in somebody's eyes.
+            // The fault is in a place where the octets could end the content for some server.
             ("Subject: x\n.\nX: y\r\n\r\n\u{103}", Unconvertible::Header),
             (
                 "Content-Type: multipart/mixed; boundary=a\r\n\r\nx\n.\n\r\n--a--\r\n",
@@ -399,7 +402,7 @@ mod tests {
         assert!(convert(signed.replace('\u{103}', "a").as_bytes(), 5).is_ok());
     }
 
-    /// What a recipient reads of a message of one part.
+    /// Decodes a message of one part, as a recipient does.
     fn decoded(message: &[u8]) -> Vec<u8> {
         let end = memchr::memmem::find(message, b"\r\n\r\n").unwrap();
         let (header, body) = (String::from_utf8_lossy(&message[..end]), &message[end + 4..]);

@@ -1,5 +1,7 @@
-//! Reports of what became of a message: delivery status notifications (RFC 3464), written so that a
-//! person understands them, and then once more for programs.
+//! Delivery status notifications (RFC 3464): the reports that say what happened to a message, once in
+//! words for a person and once in fields for programs.
+//!
+//! The server decides who gets a report about which recipients; this module writes it.
 
 use crate::{
     header::header_section,
@@ -12,27 +14,27 @@ use posta_mail::{
 };
 use std::fmt::Write as _;
 
-/// Octets of another server's words on one line: with what stands before them it stays below the
-/// 998 of RFC 5322 §2.1.1.
+/// The maximal number of octets of quoted text on one line. Together with the text before it, a line
+/// stays below the 998 octets of RFC 5322 §2.1.1.
 const LINE: usize = 900;
 
-/// What became of a recipient (RFC 3464 §2.3.3).
+/// The fate of a recipient (RFC 3464 §2.3.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {
-    /// It is in the mailbox.
+    /// The message is in the mailbox.
     Delivered,
-    /// It went to several others, as of a list.
+    /// The message was sent on to several addresses, as by a list.
     Expanded,
-    /// Another server took it that sends no reports of success.
+    /// A server accepted the message that sends no reports of success.
     Relayed,
-    /// It has not arrived yet, and is tried further.
+    /// The message has not arrived yet; delivery attempts continue.
     Delayed,
-    /// It will not arrive.
+    /// The message will not arrive.
     Failed,
 }
 
 impl Action {
-    /// As a report names it.
+    /// Returns the action's name in the report's `Action` field.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -45,41 +47,41 @@ impl Action {
     }
 }
 
-/// A recipient, as a report tells of it.
+/// The part of a report that concerns one recipient.
 #[derive(Debug, Clone)]
 pub struct Recipient<'a> {
-    /// Whom it was for.
+    /// The address of the recipient.
     pub address: &'a Address,
-    /// Whom the sender named first: `type;xtext`.
+    /// The recipient as the sender first specified it: `type;xtext`.
     pub original: Option<&'a str>,
-    /// What became of it.
+    /// The recipient's fate.
     pub action: Action,
-    /// Why.
+    /// The reason for the fate, as a code.
     pub status: EnhancedStatus,
-    /// The words that explain it, and whose they are: the other server's or this one's.
+    /// The text that explains the fate, and its origin: the other server or this one.
     pub reason: Option<Reason<'a>>,
-    /// The other server that was talked to, if it came to that.
+    /// The name of the other server, if one was contacted.
     pub host: Option<&'a str>,
-    /// Whether it failed because it had been tried for so long.
+    /// Whether delivery failed because the time for attempts ran out.
     pub is_given_up: bool,
 }
 
-/// Why something became of a recipient, and who says so. What this server found itself is never told as
-/// what the other one answered: neither its sender nor its postmaster would find it there.
+/// The explanation of a recipient's fate, and its origin. A finding of this server is never presented as
+/// the other server's answer: nobody could find it in that server's log.
 #[derive(Debug, Clone, Copy)]
 pub enum Reason<'a> {
-    /// What the other server answered: codes and words.
+    /// The other server's reply: codes and text.
     Answered(&'a str),
-    /// What this server found or decided, in words.
+    /// A finding or decision of this server, in words.
     Found(&'a str),
 }
 
-/// What a report brings back of the message (RFC 3461 §4.3).
+/// The part of the message that a report includes (RFC 3461 §4.3).
 #[derive(Debug, Clone, Copy)]
 pub enum Returned<'a> {
     /// The whole message.
     Whole(&'a [u8]),
-    /// Its header section. Nothing is attached if there is none.
+    /// The header section. Nothing is attached if it is empty.
     Header(&'a [u8]),
 }
 
@@ -91,42 +93,42 @@ impl<'a> Returned<'a> {
     }
 }
 
-/// A report.
+/// The data of a report.
 #[derive(Debug, Clone)]
 pub struct Report<'a> {
-    /// The server that writes it.
+    /// The name of the server that writes the report.
     pub hostname: &'a Domain,
-    /// Its id as a message.
+    /// The report's own id as a message.
     pub id: MailId,
-    /// When it is written.
+    /// The time of writing.
     pub time: Timestamp,
-    /// Whom to ask: the address of the postmaster.
+    /// The postmaster's address, to which people can reply.
     pub from: &'a str,
-    /// To whom: the message's reverse-path.
+    /// The recipient of the report: the message's reverse-path.
     pub to: &'a Address,
-    /// The sender's name for the message, in xtext.
+    /// The name that the sender gave to the envelope (ENVID), in xtext.
     pub envelope_id: Option<&'a str>,
-    /// The message's Message-ID field.
+    /// The value of the message's Message-ID field.
     pub message_id: Option<&'a str>,
-    /// When the message came here.
+    /// The time at which the message arrived at this server.
     pub arrived: Timestamp,
-    /// Until when it is tried, if it still is.
+    /// The time until which delivery attempts continue, if they do.
     pub until: Option<Timestamp>,
-    /// Of whom it tells. At least one.
+    /// The recipients that the report is about, at least one.
     pub recipients: Vec<Recipient<'a>>,
-    /// What is attached.
+    /// The part of the message to attach.
     pub returned: Returned<'a>,
 }
 
 impl Report<'_> {
-    /// The report as a message: header section and body, lines ending in CRLF.
+    /// Returns the report as a message: header section and body, with lines that end in CRLF.
     #[must_use]
     pub fn write(&self) -> Vec<u8> {
         let (words, status) = (self.words(), self.status());
         let header = [self.from, self.to.as_str(), self.message_id.unwrap_or_default()];
         let eight_bit = !header.into_iter().chain([&*words, &*status]).all(str::is_ascii);
         let encoding = if eight_bit { "8bit" } else { "7bit" };
-        // RFC 6533 §3 has a type of its own for what is not ASCII.
+        // RFC 6533 §3 defines a separate type for content that is not ASCII.
         let status_kind = match eight_bit {
             true => "message/global-delivery-status",
             false => "message/delivery-status",
@@ -136,14 +138,15 @@ impl Report<'_> {
             report::part(status_kind, encoding, status.as_bytes()),
         ];
         parts.extend(self.attachment());
-        // RFC 3834 §5: Auto-Submitted, so that no program answers.
+        // RFC 3834 §5: Auto-Submitted keeps programs from answering.
         let mut fields = vec![("Auto-Submitted", "auto-replied")];
         if let Some(message_id) = self.message_id {
             fields.splice(..0, [("In-Reply-To", message_id), ("References", message_id)]);
         }
         ReportHeader {
             name: "Mail Delivery System",
-            // RFC 3464 §2: From has a person who looks after this server, so that it can be answered.
+            // RFC 3464 §2: the From address belongs to a person who runs this server, so that people can
+            // reply.
             from: self.from,
             to: self.to,
             subject: self.subject(),
@@ -156,13 +159,14 @@ impl Report<'_> {
         .write(parts)
     }
 
-    /// What comes back of the message; none if there is nothing.
+    /// Returns the part that holds the message or its header section; none if there is nothing to
+    /// attach.
     fn attachment(&self) -> Option<MimePart<'_>> {
         let message = self.returned.octets();
         if message.is_empty() {
             return None;
         }
-        // RFC 6533 §4 has types of their own for what is not ASCII.
+        // RFC 6533 §4 defines separate types for content that is not ASCII.
         let (kind, encoding) = match (self.returned, message.is_ascii()) {
             (Returned::Whole(_), true) => ("message/rfc822", "7bit"),
             (Returned::Whole(_), false) if !header_section(message).is_ascii() => {
@@ -175,7 +179,7 @@ impl Report<'_> {
         Some(report::part(kind, encoding, message.strip_suffix(b"\r\n").unwrap_or(message)))
     }
 
-    /// The gravest of what it tells.
+    /// Returns the gravest of the recipients' fates, which decides the subject.
     fn action(&self) -> Action {
         let has = |action| self.recipients.iter().any(|recipient| recipient.action == action);
         [Action::Failed, Action::Delayed].into_iter().find(|&action| has(action)).unwrap_or_else(
@@ -193,7 +197,7 @@ impl Report<'_> {
         }
     }
 
-    /// For a person: what happened, to whom, why, and what to do.
+    /// Returns the text for a person: what happened, to which recipient, why, and what to do.
     fn words(&self) -> String {
         let mut text = String::new();
         for recipient in &self.recipients {
@@ -209,33 +213,36 @@ impl Report<'_> {
                     write!(text, "Your message to <{address}> is in the mailbox.\r\n")
                 }
                 Action::Expanded => {
-                    write!(text, "Your message to <{address}> went to all who stand behind it.\r\n")
+                    write!(
+                        text,
+                        "Your message to <{address}> was sent on to all of its members.\r\n"
+                    )
                 }
                 Action::Relayed => write!(
                     text,
-                    "Your message to <{address}> was taken by another server, which tells no more \
-                     about it.\r\n"
+                    "Your message to <{address}> was accepted by another server, which sends no \
+                     reports of delivery.\r\n"
                 ),
             };
             self.write_reason(recipient, &mut text);
             text.push_str("\r\n");
         }
         let whom = match self.recipients.iter().any(|recipient| recipient.host.is_some()) {
-            true => "whoever looks after the server named above, and show this report",
-            false => "the postmaster here, by an answer to this report",
+            true => "the administrator of the server named above, and include this report",
+            false => "the postmaster of this server, by replying to this report",
         };
         let _ = match (self.action(), self.until) {
             (Action::Failed, _) => write!(
                 text,
-                "It will not be tried again. If the address is right, ask the recipient in another \
-                 way,\r\nor {whom}.\r\n"
+                "No further attempts will be made. If the address is right, contact the recipient in \
+                 another way,\r\nor {whom}.\r\n"
             ),
             (Action::Delayed, Some(until)) => write!(
                 text,
-                "You need not do anything: it is tried again until {}.\r\n",
+                "You do not need to do anything: further attempts will be made until {}.\r\n",
                 date(until)
             ),
-            _ => write!(text, "You need not do anything.\r\n"),
+            _ => write!(text, "You do not need to do anything.\r\n"),
         };
         text.push_str(match self.returned {
             Returned::Whole(b"") | Returned::Header(b"") => "",
@@ -250,29 +257,29 @@ impl Report<'_> {
     fn write_reason(&self, recipient: &Recipient<'_>, text: &mut String) {
         if recipient.is_given_up {
             let since = date(self.arrived);
-            let _ = write!(text, "It was tried since {since}, which is long enough.\r\n");
+            let _ =
+                write!(text, "Delivery has been attempted since {since}, and is now given up.\r\n");
         }
         let last = if recipient.is_given_up { " last" } else { "" };
-        let said = match (recipient.reason, recipient.host) {
+        let words = match (recipient.reason, recipient.host) {
             (Some(Reason::Answered(reply)), Some(host)) => {
-                let _ = write!(text, "\r\nThe server {host} answered{last}:\r\n");
+                let _ = write!(text, "\r\nThe server {host}{last} answered:\r\n");
                 reply
             }
             (Some(Reason::Answered(reply)), None) => {
-                let _ = write!(text, "\r\nThe other server answered{last}:\r\n");
+                let _ = write!(text, "\r\nThe other server{last} answered:\r\n");
                 reply
             }
             (Some(Reason::Found(words)), _) => {
-                let what = if recipient.is_given_up { "What was in the way" } else { "The reason" };
-                let _ = write!(text, "\r\n{what}{last}:\r\n");
+                let _ = write!(text, "\r\nThe{last} reason:\r\n");
                 words
             }
             (None, _) => return,
         };
-        quote(said, text);
+        quote(words, text);
     }
 
-    /// For programs (RFC 3464 §2).
+    /// Returns the fields for programs (RFC 3464 §2).
     fn status(&self) -> String {
         let mut text = String::new();
         if let Some(id) = self.envelope_id.and_then(from_xtext) {
@@ -321,19 +328,19 @@ impl Report<'_> {
     }
 }
 
-/// Another server's words, line by line, indented.
+/// Appends a quoted text, line by line and indented.
 fn quote(reply: &str, text: &mut String) {
     for line in lines(reply) {
         let _ = write!(text, "    {line}\r\n");
     }
 }
 
-/// What another server says may hold anything; in a report it is lines of text that mail can carry.
+/// Returns a quoted text as lines that mail can carry. Another server's reply may contain anything.
 fn lines(reply: &str) -> impl Iterator<Item = String> {
     reply.lines().flat_map(pieces).map(|piece| piece.chars().map(or_space).collect())
 }
 
-/// A line in pieces of [`LINE`] octets at most.
+/// Splits a line into pieces of at most [`LINE`] octets.
 fn pieces(line: &str) -> impl Iterator<Item = &str> {
     let mut rest = Some(line);
     std::iter::from_fn(move || {
@@ -384,7 +391,7 @@ mod tests {
     }
 
     #[test]
-    fn a_report_tells_a_person_and_a_program() {
+    fn a_report_informs_a_person_and_a_program() {
         let text = report(Action::Failed, Some("550 5.1.1 No such user\nsecond \r line"));
         for part in [
             "From: Mail Delivery System <postmaster@x.test>\r\nTo: <ana@x.test>\r\nSubject: Your message was not delivered\r\n",
@@ -403,7 +410,9 @@ mod tests {
         }
         assert!(!text.replace("\r\n", "").contains(['\r', '\n']), "every line ends in CRLF");
         let text = report(Action::Delayed, None);
-        assert!(text.contains("Will-Retry-Until: ") && text.contains("You need not do anything"));
+        assert!(
+            text.contains("Will-Retry-Until: ") && text.contains("You do not need to do anything")
+        );
         let text = report(Action::Failed, Some("550 \u{202e}\u{9b}2J\u{feff}\u{2028}x"));
         assert!(text.contains("    550   2J  x\r\n") && text.is_ascii(), "{text}");
         let text = report(Action::Failed, Some("550 gre\u{219}it"));
@@ -413,9 +422,9 @@ mod tests {
         assert_eq!(text.matches('\u{219}').count(), 4_000, "nothing is left out");
     }
 
-    /// RFC 3464 §2.3.6: what this server found is not told as what the other one answered.
+    /// RFC 3464 §2.3.6: a finding of this server is not presented as the other server's answer.
     #[test]
-    fn our_own_finding_is_told_as_ours() {
+    fn our_own_finding_is_not_ascribed_to_the_other_server() {
         let words = "The message has 9 octets, and the server takes 8 at most";
         let text = report_with(Action::Failed, None, |report| {
             report.recipients[0].reason = Some(Reason::Found(words));
@@ -430,8 +439,8 @@ mod tests {
         let text = report_with(Action::Failed, Some("450 4.2.0 Later"), |report| {
             report.recipients[0].is_given_up = true;
         });
-        let part = "It was tried since Thu, 1 Jan 1970 00:00:00 +0000, which is long enough.\r\n\r\n\
-                    The server mx.y.test answered last:\r\n    450 4.2.0 Later\r\n";
+        let part = "Delivery has been attempted since Thu, 1 Jan 1970 00:00:00 +0000, and is now given up.\r\n\r\n\
+                    The server mx.y.test last answered:\r\n    450 4.2.0 Later\r\n";
         assert!(text.contains(part), "{text}");
     }
 

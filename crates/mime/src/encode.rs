@@ -1,15 +1,16 @@
-//! The two encodings of RFC 2045 §6, piece by piece.
+//! The two content transfer encodings, quoted-printable and base64 (RFC 2045 §6), applied piece by
+//! piece.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 
-/// Characters in an encoded line at most (RFC 2045 §6.7, §6.8).
+/// The maximal number of characters in an encoded line (RFC 2045 §6.7, §6.8).
 const LINE: usize = 76;
 
-/// Quoted-printable: for text in lines.
+/// The quoted-printable encoder, for text in lines.
 #[derive(Debug, Default)]
 pub(crate) struct QuotedPrintable {
     column: usize,
-    /// A space or a tab that may end a line.
+    /// A space or tab held back, which may turn out to end a line.
     space: Option<u8>,
     after_cr: bool,
 }
@@ -18,7 +19,7 @@ impl QuotedPrintable {
     pub(crate) fn push(&mut self, content: &[u8], output: &mut Vec<u8>) {
         for &octet in content {
             if std::mem::take(&mut self.after_cr) {
-                // In a text CR comes with LF.
+                // In text, CR is always followed by LF.
                 self.end_of_line(output);
                 output.extend_from_slice(b"\r\n");
                 self.column = 0;
@@ -45,7 +46,7 @@ impl QuotedPrintable {
         self.end_of_line(output);
     }
 
-    /// A space at the end of a line would be lost on the way.
+    /// Encodes a space or tab at the end of a line, which would otherwise be lost on the way.
     fn end_of_line(&mut self, output: &mut Vec<u8>) {
         if let Some(space) = self.space.take() {
             self.put_hex(space, output);
@@ -65,7 +66,7 @@ impl QuotedPrintable {
     }
 
     fn put(&mut self, characters: &[u8], output: &mut Vec<u8>) {
-        // The last place is for the `=` that breaks the line.
+        // The last column is reserved for the `=` of a soft line break.
         if self.column + characters.len() >= LINE {
             output.extend_from_slice(b"=\r\n");
             self.column = 0;
@@ -75,21 +76,21 @@ impl QuotedPrintable {
     }
 }
 
-/// Base64: for anything.
+/// The base64 encoder, for any octets.
 #[derive(Debug, Default)]
 pub(crate) struct Base64 {
-    /// What does not fill a line yet.
+    /// The octets that do not fill a line yet.
     rest: Vec<u8>,
 }
 
-/// Octets in an encoded line.
+/// The number of octets in an encoded line.
 const OCTETS: usize = LINE / 4 * 3;
 
 impl Base64 {
     pub(crate) fn push(&mut self, content: &[u8], output: &mut Vec<u8>) {
         self.rest.extend_from_slice(content);
         let whole = self.rest.len() / OCTETS * OCTETS;
-        // The last line stays: whether a CRLF follows it is not known yet.
+        // The last full line is kept back, since it is not known yet whether a CRLF follows.
         let whole = if whole == self.rest.len() { whole.saturating_sub(OCTETS) } else { whole };
         for line in self.rest.drain(..whole).as_slice().chunks(OCTETS) {
             output.extend_from_slice(BASE64.encode(line).as_bytes());

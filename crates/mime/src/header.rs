@@ -1,11 +1,13 @@
-//! The header section of a message on its way in: noticing which fields it has, and adding those it
-//! must have (RFC 5322 §3.6, RFC 6409 §8).
+//! The header section of an arriving message: recording the fields that matter to the server, and adding
+//! required fields that are missing (RFC 5322 §3.6, RFC 6409 §8).
+//!
+//! All content that the server accepts passes through a [`HeaderCompleter`] on its way into the store.
 
 use crate::originators::{Gatherer, OriginatorError, Originators};
 use posta_mail::{ThreadId, limits, thread::Names};
 
-/// The fields that every message must have, ready to be added where they are missing. Each is a
-/// whole field with its CRLF.
+/// The fields that every message must have, prepared for the case that they are missing. Each is a whole
+/// field including CRLF.
 #[derive(Debug, Clone)]
 pub struct RequiredFields {
     /// `Message-ID: …` (RFC 5322 §3.6.4).
@@ -16,35 +18,36 @@ pub struct RequiredFields {
     pub from: String,
 }
 
-/// For which messages a missing field is added.
+/// The messages to which missing fields are added.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Completion {
-    /// For every message, and Bcc is taken out: what a submission server does (RFC 6409 §8).
+    /// All messages, and Bcc is removed: the task of a submission server (RFC 6409 §8).
     Always,
-    /// For every message: printers and programs that may relay send without (RFC 5321 §6.4).
+    /// All messages, because printers and programs that may relay leave fields out (RFC 5321 §6.4).
     IfMissing,
-    /// Only for content without any header section, which would otherwise run into the trace
-    /// fields above it. A relay changes nothing else (RFC 5321 §6.4).
+    /// Only content without any header section, which would otherwise merge with the trace fields above
+    /// it. A relay changes nothing else (RFC 5321 §6.4).
     IfNoHeader,
 }
 
-/// Passes a message through: counts its hops, takes out `Bcc` where every message is completed, and
-/// adds the [`RequiredFields`] that it lacks at the end of its header section. Streams: it holds back no more than the beginning of a line.
+/// Passes a message through piece by piece. Counts its hops, removes `Bcc` where [`Completion::Always`]
+/// applies, and adds missing [`RequiredFields`] at the end of the header section. No more than the
+/// beginning of a line is held back.
 #[derive(Debug)]
 pub struct HeaderCompleter {
     fields: RequiredFields,
     completion: Completion,
     state: State,
     seen_field: bool,
-    /// The field that passes is one that is taken out.
+    /// Whether the current field is being removed.
     dropping: bool,
-    /// Received fields so far.
+    /// The number of Received fields so far.
     hops: usize,
-    /// The ids that the message names, its own among them.
+    /// The message ids in the header section, its own among them.
     names: Names,
-    /// Gathers who wrote and sent the message, where that matters.
+    /// Collects the authors and the sender, where these matter.
     originators: Option<Box<Gatherer>>,
-    /// The beginning of a line whose kind is not known yet.
+    /// The beginning of a line that is not classified yet.
     held: Vec<u8>,
 }
 
@@ -52,25 +55,25 @@ pub struct HeaderCompleter {
 enum State {
     /// At the beginning of a line of the header section.
     LineStart,
-    /// Inside a line of the header section; whether the last octet was CR.
+    /// Within a line of the header section; `after_cr` says whether the last octet was a CR.
     InLine { after_cr: bool },
-    /// The header section is over.
+    /// After the header section.
     Body,
 }
 
-/// What a line of a header section turns out to be.
+/// The kinds of lines in a header section.
 #[derive(Debug, PartialEq, Eq)]
 enum Kind {
     Unknown,
     Field,
     Continuation,
     Blank,
-    /// No line that a header section can have.
+    /// A line that cannot be part of a header section.
     Foreign,
 }
 
 impl HeaderCompleter {
-    /// A completer at the start of a message.
+    /// Returns a completer at the start of a message.
     #[must_use]
     pub fn new(fields: RequiredFields, completion: Completion) -> Self {
         Self {
@@ -86,19 +89,19 @@ impl HeaderCompleter {
         }
     }
 
-    /// The same, where it matters who wrote and sent the message.
+    /// Makes the completer collect the authors and the sender as well.
     #[must_use]
     pub fn gathering_originators(self) -> Self {
         Self { originators: Some(Box::default()), ..self }
     }
 
-    /// Hands out who wrote and sent the message, once its header section is over; none where that
-    /// is not gathered.
+    /// Returns the authors and the sender, once, after the header section has ended; none if they are
+    /// not collected.
     pub fn take_originators(&mut self) -> Option<Result<Originators, OriginatorError>> {
         self.originators.take().map(|gatherer| gatherer.finish())
     }
 
-    /// What the message calls itself, `<…>`, as far as the header section has come.
+    /// Returns the value of the Message-ID field, `<…>`, as far as the header section has been read.
     #[must_use]
     pub fn message_id(&self) -> Option<String> {
         let given = str::from_utf8(self.names.message_id().trim_ascii()).ok();
@@ -112,26 +115,26 @@ impl HeaderCompleter {
         is_one.then(|| id.to_owned())
     }
 
-    /// Returns the conversation that the message belongs to, as far as the header section has come; none if
-    /// it names no message, not even itself.
+    /// Returns the conversation that the message belongs to, as far as the header section has been read;
+    /// none if there is no message id, not even the message's own.
     #[must_use]
     pub fn thread(&self) -> Option<ThreadId> {
         self.names.thread().or_else(|| ThreadId::of_message_id(&self.message_id()?))
     }
 
-    /// How many Received fields there were so far: servers that the message came through.
+    /// Returns the number of Received fields so far: the servers that the message has passed through.
     #[must_use]
     pub const fn hops(&self) -> usize {
         self.hops
     }
 
-    /// Whether the header section is over, so that content needs to pass here no longer.
+    /// Returns whether the header section is over, so that further content need not pass through.
     #[must_use]
     pub fn is_done(&self) -> bool {
         self.state == State::Body
     }
 
-    /// Appends `content` to `output`, completed.
+    /// Appends `content` to `output`, with missing fields added.
     pub fn push(&mut self, mut content: &[u8], output: &mut Vec<u8>) {
         while !content.is_empty() {
             match self.state {
@@ -150,7 +153,7 @@ impl HeaderCompleter {
         }
     }
 
-    /// The content is over.
+    /// Ends the content.
     pub fn finish(mut self, output: &mut Vec<u8>) {
         match self.state {
             State::Body => {}
@@ -186,7 +189,7 @@ impl HeaderCompleter {
                 self.state = State::Body;
             }
             Kind::Foreign => {
-                // The body begins without the blank line that RFC 5322 §2.1 asks for.
+                // The body begins without the empty line that RFC 5322 §2.1 requires.
                 let separate = self.adds_missing();
                 self.add_missing(output);
                 if separate {
@@ -228,7 +231,7 @@ impl HeaderCompleter {
     fn note_field(&mut self) {
         let name = self.held.trim_ascii_end().strip_suffix(b":").unwrap_or(&self.held);
         let name = name.trim_ascii_end();
-        // RFC 5322 §3.6.3: blind copies are told to nobody.
+        // RFC 5322 §3.6.3: blind copies must not be revealed.
         self.dropping = self.completion == Completion::Always && name.eq_ignore_ascii_case(b"Bcc");
         self.names.begin(name);
         if let Some(gatherer) = &mut self.originators {
@@ -246,7 +249,7 @@ impl HeaderCompleter {
         }
     }
 
-    /// Whether the message gets the fields that it lacks, as far as it has come.
+    /// Returns whether missing fields are added to this message, judging by what has been read.
     fn adds_missing(&self) -> bool {
         !self.seen_field || self.completion != Completion::IfNoHeader
     }
@@ -261,8 +264,9 @@ impl HeaderCompleter {
     }
 }
 
-/// Returns whether a piece of a line has NUL, or CR or LF that does not end it: some programs end a
-/// line, or all of it, there, and show the rest as a field of its own.
+/// Returns whether a piece of a line contains NUL, or a CR or LF that does not end the line. Some
+/// programs end the line or the whole header section there, and would display the rest as a field of its
+/// own.
 fn hides_a_line(piece: &[u8], ended: bool, after_cr: bool) -> bool {
     if after_cr && piece == b"\n" {
         return false;
@@ -272,15 +276,15 @@ fn hides_a_line(piece: &[u8], ended: bool, after_cr: bool) -> bool {
     after_cr || memchr::memchr3(b'\r', b'\n', 0, text).is_some()
 }
 
-/// Tells the kind of a line from its beginning. Called for each octet that is added, so only the
-/// last one needs a look; a name's length is bounded, so the whole is too.
+/// Classifies a line by its beginning. The function is called after each octet, so only the last one
+/// needs to be examined; a name's length is bounded, and so is the total work.
 fn kind(beginning: &[u8], seen_field: bool) -> Kind {
     match beginning {
         b" " | b"\t" if seen_field => Kind::Continuation,
         b"\r" => Kind::Unknown,
         b"\r\n" => Kind::Blank,
         [_, .., b':'] => Kind::Field,
-        // RFC 5322 §4.5.3: obsolete syntax has spaces before the colon.
+        // RFC 5322 §4.5.3: obsolete syntax allows spaces before the colon.
         [b'!'..=b'9' | b';'..=b'~', .., b' ' | b'\t'] if beginning.len() < limits::FIELD_NAME => {
             Kind::Unknown
         }
@@ -292,7 +296,8 @@ fn kind(beginning: &[u8], seen_field: bool) -> Kind {
     }
 }
 
-/// The header section of a message, if it is all within `beginning`, or as much of it as is.
+/// Returns the header section of a message if all of it is within `beginning`, otherwise as much as
+/// there is.
 #[must_use]
 pub fn header_section(beginning: &[u8]) -> &[u8] {
     match memchr::memmem::find(beginning, b"\r\n\r\n") {
@@ -386,7 +391,7 @@ mod tests {
         }
     }
 
-    /// The history and reports tell the Message-ID that a message has, and no other.
+    /// The history and reports contain the message's own Message-ID, and no invented one.
     #[test]
     fn no_message_id_is_invented() {
         for (message, completion, told) in [

@@ -1,9 +1,10 @@
-//! Messages as MIME has them (RFC 5322, RFC 2045): completing a header section, converting 8-bit
-//! content, and writing reports.
+//! Messages in MIME format (RFC 5322, RFC 2045): completing a header section, converting 8-bit content,
+//! and writing reports.
 //!
-//! Pure functions and state machines over pieces of octets, as in [`posta_mail`]: no sockets, no files,
-//! no clock, no randomness. A message is never held whole; a report's time, id and boundary come from
-//! the caller.
+//! The server's floors `receive`, `send` and `reports` call this crate. It consists of pure functions
+//! and state machines over pieces of octets, as [`posta_mail`] does: no sockets, files, clock or
+//! randomness. No message is ever held whole, and the caller supplies the time, id and boundary of a
+//! report.
 
 pub mod convert;
 pub mod dsn;

@@ -1,63 +1,64 @@
-//! The fields that tell who wrote a message and who sent it (RFC 5322 §3.6.2, §3.6.6), gathered while
-//! its header section passes.
+//! The fields that name the author and the sender of a message (RFC 5322 §3.6.2, §3.6.6), collected
+//! while the header section passes.
 //!
-//! What is gathered decides whether somebody who logged in may send the message, so the only good
-//! reading is one that no mail program can disagree with. Mail programs differ in what they make of
-//! `bob@x.test <ana@x.test>`, of a second From field, of a bare LF in the middle of a line; where
-//! they could show another author than the one that was found here, the fields are
-//! [`OriginatorError`] rather than a guess. A library that reads as much as it can would hide just
-//! these cases. Quoted strings, comments and encoded words are for display, and no address is
-//! looked for in them.
+//! The result decides whether a user who is logged in may send the message. Therefore only a reading
+//! that no mail program can disagree with is acceptable. Mail programs differ in their reading of
+//! `bob@x.test <ana@x.test>`, of a second From field, or of a lone LF in the middle of a line. Where a
+//! mail program could display another author than the one found here, the result is an
+//! [`OriginatorError`], not a guess. A library that reads as much as possible would hide exactly these
+//! cases. Quoted strings, comments and encoded words are for display only, and are not searched for
+//! addresses.
 
 use posta_mail::{Address, limits};
 
-/// The originator fields of a message that a strict reader understood.
+/// The addresses in a message's originator fields, as a strict reader understands them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Originators {
     /// The addresses of From.
     pub from: Vec<Address>,
-    /// The addresses of Sender: none or one.
+    /// The addresses of Sender, at most one.
     pub sender: Vec<Address>,
-    /// The addresses of Resent-From and Resent-Sender, of which there may be several fields.
+    /// The addresses of all Resent-From and Resent-Sender fields.
     pub resent: Vec<Address>,
 }
 
-/// Fields of which mail programs could show different authors.
+/// The reason why mail programs could display different authors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum OriginatorError {
-    /// A field that may stand once stands twice (RFC 5322 §3.6).
+    /// A field that may occur only once occurs twice (RFC 5322 §3.6).
     #[error("there is more than one {0} field: keep one")]
     Repeated(&'static str),
-    /// A field that is no list of addresses.
+    /// A field is not a valid list of addresses.
     #[error("the {0} field cannot be read: write Name <address>, with a comma between several")]
     Malformed(&'static str),
-    /// They have more than [`limits::ORIGINATOR_FIELDS`] octets or [`limits::ORIGINATORS`] addresses.
+    /// The fields have more than [`limits::ORIGINATOR_FIELDS`] octets or [`limits::ORIGINATORS`]
+    /// addresses.
     #[error("the From and Sender fields are too long: name fewer addresses")]
     TooLong,
-    /// The header section has NUL, or CR or LF that does not end a line.
+    /// The header section contains NUL, or a CR or LF that does not end a line.
     #[error("the header section has a control character: end lines in CRLF, and leave out NUL")]
     ControlCharacter,
 }
 
-/// The fields by their names. Mail programs show the first two, and some the others.
+/// The names of the fields. All mail programs display the first two, and some the others.
 const FIELDS: [&str; 4] = ["From", "Sender", "Resent-From", "Resent-Sender"];
 
-/// Comments inside comments at most, as far as a reader follows.
+/// The maximal depth of comments inside comments.
 const COMMENT_DEPTH: u32 = 16;
 
-/// Gathers originator fields line by line.
+/// Collects originator fields line by line.
 #[derive(Debug, Default)]
 pub(crate) struct Gatherer {
-    /// The field that passes, as an index of `FIELDS`.
+    /// The current field, as an index into `FIELDS`.
     current: Option<usize>,
-    /// The bodies of the fields so far, each with its index.
+    /// The bodies of the fields so far, each with its index into `FIELDS`.
     fields: Vec<(usize, Vec<u8>)>,
     octets: usize,
     error: Option<OriginatorError>,
 }
 
 impl Gatherer {
-    /// A field begins.
+    /// Begins a field.
     pub(crate) fn begin(&mut self, name: &[u8]) {
         self.current = FIELDS.iter().position(|known| name.eq_ignore_ascii_case(known.as_bytes()));
         if let Some(index) = self.current {
@@ -66,12 +67,12 @@ impl Gatherer {
                 self.fail(OriginatorError::Repeated(FIELDS[index]));
             }
             self.fields.push((index, Vec::new()));
-            // The field itself counts: an empty one takes memory, too.
+            // The field itself counts, since even an empty one takes memory.
             self.count(FIELDS[index].len());
         }
     }
 
-    /// Octets of the field that passes, its folds included.
+    /// Takes octets of the current field, including its folded lines.
     pub(crate) fn push(&mut self, octets: &[u8]) {
         if self.current.is_some()
             && self.count(octets.len())
@@ -81,7 +82,7 @@ impl Gatherer {
         }
     }
 
-    /// The header section has an octet that programs read differently.
+    /// Records that the header section contains octets that mail programs read differently.
     pub(crate) fn fail(&mut self, error: OriginatorError) {
         self.error.get_or_insert(error);
         self.fields = Vec::new();
@@ -96,7 +97,7 @@ impl Gatherer {
         self.error.is_none()
     }
 
-    /// The header section is over.
+    /// Ends the header section. Returns the addresses found.
     pub(crate) fn finish(self) -> Result<Originators, OriginatorError> {
         if let Some(error) = self.error {
             return Err(error);
@@ -111,7 +112,7 @@ impl Gatherer {
             }
             match index {
                 0 => originators.from = addresses,
-                // RFC 5322 §3.6.2: one mailbox.
+                // RFC 5322 §3.6.2: Sender has exactly one mailbox.
                 1 if addresses.len() > 1 => return Err(OriginatorError::Malformed(FIELDS[1])),
                 1 => originators.sender = addresses,
                 _ => originators.resent.extend(addresses),
@@ -121,8 +122,9 @@ impl Gatherer {
     }
 }
 
-/// Returns the addresses of a field, of which there is at least one, given what stands behind its colon; `None` if
-/// that is anything but a list of addresses. Address by address in the order of the field, those of groups included.
+/// Returns the addresses of a field, at least one, given the text after its colon. Returns none if the
+/// text is anything but a list of addresses. The order is that of the field; members of groups are
+/// included.
 #[must_use]
 pub fn addresses(body: &[u8]) -> Option<Vec<Address>> {
     let mut list = List::default();
@@ -154,19 +156,19 @@ pub fn addresses(body: &[u8]) -> Option<Vec<Address>> {
     (!list.in_group && !list.addresses.is_empty()).then_some(list.addresses)
 }
 
-/// What has been read of a list (RFC 5322 §3.4).
+/// The state of reading an address list (RFC 5322 §3.4).
 #[derive(Default)]
 struct List {
     addresses: Vec<Address>,
-    /// What stands without a gap: a word of a name, or an address.
+    /// The current word, without a gap: part of a name, or an address.
     word: String,
-    /// Words and addresses of this element so far, outside of angle brackets.
+    /// The number of words and addresses of the current element, outside angle brackets.
     words: usize,
-    /// Whether one of them was an address.
+    /// Whether one of these words was an address.
     has_address: bool,
     angle: Angle,
     in_group: bool,
-    /// A group ended, and nothing but a comma may follow.
+    /// Whether a group has ended, so that only a comma may follow.
     after_group: bool,
 }
 
@@ -175,7 +177,7 @@ enum Angle {
     #[default]
     None,
     Open,
-    /// With its address.
+    /// The brackets hold an address.
     Filled,
     Closed,
 }
@@ -199,7 +201,7 @@ impl List {
             Angle::Open | Angle::Filled | Angle::Closed => return None,
         }
         if is_address {
-            // Programs differ in which of two addresses of an element they take: all of them count.
+            // Mail programs differ in which of two addresses in an element they use, so both count.
             self.addresses.push(word.parse().ok()?);
         }
         Some(())
@@ -226,7 +228,7 @@ impl List {
         Some(())
     }
 
-    /// An element is nothing, an address by itself, or an address in angle brackets behind a name.
+    /// Ends an element: nothing, an address by itself, or a name and an address in angle brackets.
     fn end_element(&mut self) -> Option<()> {
         let is_whole = match self.angle {
             Angle::None if self.words == 0 => true,
@@ -240,7 +242,7 @@ impl List {
     }
 }
 
-/// Whether a word has an at sign outside of quotes.
+/// Returns whether a word has an at sign outside quotes.
 fn has_at(word: &str) -> bool {
     let (mut quoted, mut escaped) = (false, false);
     word.chars().any(|character| {
@@ -257,7 +259,7 @@ fn has_at(word: &str) -> bool {
     })
 }
 
-/// What stands behind a quoted string, a domain literal or a character that may stand by itself.
+/// Returns the text after a quoted string, a domain literal or a single character.
 fn piece(text: &str) -> Option<&str> {
     let mut characters = text.chars();
     match characters.next()? {
@@ -265,7 +267,7 @@ fn piece(text: &str) -> Option<&str> {
             match characters.next()? {
                 '"' => return Some(characters.as_str()),
                 '\\' => is_shown(characters.next()?).then_some(())?,
-                // A folded line goes on in the next.
+                // The line is folded and continues.
                 '\r' | '\n' => {}
                 other => is_shown(other).then_some(())?,
             }
@@ -281,7 +283,7 @@ fn piece(text: &str) -> Option<&str> {
     }
 }
 
-/// What stands behind a comment.
+/// Returns the text after a comment.
 fn comment(text: &str) -> Option<&str> {
     let mut characters = text.chars();
     let mut depth = 0;
@@ -378,7 +380,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever is found was written outside of quotes and comments, and nothing panics.
+        /// Addresses are found outside quotes and comments only, and no input causes a panic.
         #[test]
         fn any_body_is_read_or_not(body in "([a-z]@x\\.test|[<>,:;()\"\\\\ \\[\\]@.]|\r\n |[^a]){0,40}") {
             if let Some(list) = addresses(body.as_bytes()) {

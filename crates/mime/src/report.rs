@@ -1,6 +1,6 @@
-//! A report as a message (RFC 6522): `multipart/report` with a part for a person, one for a program, and
-//! what it is about. mail-builder puts it together; what differs between reports is in [`crate::dsn`]
-//! and [`crate::tls_report`].
+//! The common form of all reports (RFC 6522): `multipart/report` with a part for a person, a part for a
+//! program, and the subject of the report. mail-builder assembles the message; [`crate::dsn`] and
+//! [`crate::tls_report`] supply what is specific to each kind of report.
 
 use mail_builder::{
     MessageBuilder,
@@ -11,26 +11,28 @@ use posta_mail::{Address, Timestamp, trace::date};
 
 /// The header section of a report.
 pub(crate) struct ReportHeader<'a> {
-    /// The sender's name, which is no address.
+    /// The display name of the sender.
     pub(crate) name: &'static str,
-    /// The address to answer to.
+    /// The address to reply to.
     pub(crate) from: &'a str,
     pub(crate) to: &'a Address,
     pub(crate) subject: &'a str,
     pub(crate) time: Timestamp,
     /// The Message-ID, without the angle brackets.
     pub(crate) message_id: &'a str,
-    /// What the report is about, by name.
+    /// The fields that identify the subject of the report.
     pub(crate) fields: Vec<(&'static str, &'a str)>,
     /// The report-type (RFC 6522 §3).
     pub(crate) kind: &'static str,
-    /// What stands between the parts. mail-builder would make one of the clock, the host's name and chance.
+    /// The boundary between the parts. The caller supplies one because mail-builder's own would use the
+    /// clock, the host's name and randomness.
     pub(crate) boundary: &'a str,
 }
 
 impl ReportHeader<'_> {
-    /// Returns the message: this header section with `parts` below it. Values are folded and otherwise
-    /// stay as they are, UTF-8 included (RFC 6532): an address in an encoded word would be none.
+    /// Returns the message: this header section with `parts` below it. Values are folded but not
+    /// encoded, even if they contain UTF-8 (RFC 6532), because an address inside an encoded word would
+    /// not be an address.
     pub(crate) fn write(self, parts: Vec<MimePart<'_>>) -> Vec<u8> {
         let mut message = MessageBuilder::new()
             .header("From", Raw::new(format!("{} <{}>", self.name, self.from)))
@@ -50,8 +52,8 @@ impl ReportHeader<'_> {
     }
 }
 
-/// Returns a part whose octets stand as they are, and are said to be encoded so. The line end before the
-/// boundary is the boundary's (RFC 2046 §5.1.1).
+/// Returns a part whose octets are used as they are and labelled with this encoding. The line end before
+/// a boundary belongs to the boundary (RFC 2046 §5.1.1).
 pub(crate) fn part<'a>(
     kind: impl Into<ContentType<'a>>,
     encoding: &'static str,
@@ -60,7 +62,7 @@ pub(crate) fn part<'a>(
     MimePart::new(kind, BodyPart::from(octets)).transfer_encoding(encoding)
 }
 
-/// Returns the header of a part of text for a person.
+/// Returns the content type of the part for a person.
 pub(crate) fn text() -> ContentType<'static> {
     ContentType::new("text/plain").attribute("charset", "utf-8")
 }

@@ -1,4 +1,5 @@
-//! The message that carries a TLS report (RFC 8460 §5.3). What the report says is the sender's affair.
+//! The message that carries a TLS report (RFC 8460 §5.3). The server's floor `reports` writes the report
+//! itself.
 
 use crate::{
     encode::Base64,
@@ -6,29 +7,29 @@ use crate::{
 };
 use posta_mail::{Address, Domain, Timestamp};
 
-/// A TLS report on its way by mail.
+/// The data of a message that carries a TLS report.
 #[derive(Debug, Clone, Copy)]
 pub struct TlsReportMail<'a> {
-    /// The server that reports.
+    /// The name of the reporting server.
     pub hostname: &'a Domain,
     /// The domain whose servers the report is about.
     pub domain: &'a str,
-    /// The day that the report is about, `2026-01-31`.
+    /// The day that the report is about, in the form `2026-01-31`.
     pub day: &'a str,
-    /// When the message is written.
+    /// The time of writing.
     pub time: Timestamp,
-    /// The report's id, which is the message's too.
+    /// The id of the report, also used as the message's.
     pub id: &'a str,
-    /// The address to answer to.
+    /// The address to reply to.
     pub from: &'a str,
-    /// The address that the domain wants reports at.
+    /// The address at which the domain wants to receive reports.
     pub to: &'a Address,
     /// The report, compressed with gzip.
     pub packed: &'a [u8],
 }
 
 impl TlsReportMail<'_> {
-    /// Returns the message: header section and body, lines ending in CRLF.
+    /// Returns the message: header section and body, with lines that end in CRLF.
     #[must_use]
     pub fn write(&self) -> Vec<u8> {
         let Self { hostname, domain, day, id, .. } = *self;
@@ -99,7 +100,7 @@ mod tests {
              BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcH\r\n\
              BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBw==\r\n--report--\r\n"
         );
-        // A domain's name may be long, and the lines of a header are not.
+        // The domain name is long, but the lines of a header section must not be.
         let long = format!("{}.test", ["a".repeat(60).as_str(); 3].join("."));
         mail.domain = &long;
         let text = String::from_utf8(mail.write()).unwrap();

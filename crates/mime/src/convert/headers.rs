@@ -1,15 +1,16 @@
-//! Whether a message's header sections need SMTPUTF8 to travel (RFC 6531 §3.2): its own, and those of
-//! the parts and messages inside it. Many a client says SMTPUTF8 with whatever it sends, and a server
-//! without SMTPUTF8 takes all that is in ASCII.
+//! Deciding whether a message needs SMTPUTF8 to travel (RFC 6531 §3.2), by looking at its header section
+//! and those of the parts and messages inside. Many clients request SMTPUTF8 for everything they send; a
+//! message whose header sections are all in ASCII can still be sent to a server without SMTPUTF8.
 
 use super::walk::{BOUNDARY, DEPTH, Fields, Open};
 
-/// Octets of the fields in one header section that say what its content is. Real ones have a few
-/// hundred.
+/// The number of octets kept of the fields that describe the content, for each header section. Real ones
+/// have a few hundred.
 const CONTENT_FIELDS: usize = 4 * 1024;
 
-/// Reads a message as it comes, and notes octets outside ASCII in its header sections. It keeps the
-/// beginning of a line, the fields that tell what the content is, and the boundaries of open parts.
+/// Reads a message piece by piece, and looks for octets outside ASCII in its header sections. Memory is
+/// bounded: the beginning of a line, the fields that describe the content, and the boundaries of open
+/// parts.
 ///
 /// ```
 /// use posta_mime::convert::HeaderSections;
@@ -21,15 +22,15 @@ const CONTENT_FIELDS: usize = 4 * 1024;
 #[derive(Debug)]
 pub struct HeaderSections {
     state: State,
-    /// The beginning of a line whose meaning is not known yet.
+    /// The beginning of a line that is not classified yet.
     line: Vec<u8>,
-    /// Whether the rest of the line passes.
+    /// Whether the rest of the current line is being skipped.
     in_line: bool,
-    /// The fields of this header section that tell what its content is, so far.
+    /// The fields of the current header section that describe its content, so far.
     fields: Vec<u8>,
-    /// Whether the field that passes is one of them.
+    /// Whether the current field describes the content.
     is_kept: bool,
-    /// The parts that are open, from the outside in.
+    /// The open parts, from the outermost to the innermost.
     open: Vec<Open>,
 }
 
@@ -37,9 +38,9 @@ pub struct HeaderSections {
 enum State {
     Header,
     Content,
-    /// No other header section follows.
+    /// No more header sections can follow.
     Over,
-    /// Something is outside ASCII, or cannot be followed.
+    /// There is an octet outside ASCII, or a structure that cannot be followed.
     NeedsUtf8,
 }
 
@@ -67,14 +68,14 @@ impl HeaderSections {
         }
     }
 
-    /// Returns whether a header section has octets outside ASCII, as far as the message has come. Where
-    /// it cannot be told, as with parts that are too deep, it does.
+    /// Returns whether any header section so far has octets outside ASCII. If the message cannot be
+    /// followed, as with parts nested too deeply, the answer is yes.
     #[must_use]
     pub fn need_utf8(&self) -> bool {
         self.state == State::NeedsUtf8
     }
 
-    /// Takes a piece of a line, which ends in LF if it is the last one.
+    /// Takes a piece of a line; the last piece of a line ends in LF.
     fn piece(&mut self, piece: &[u8]) {
         if self.state == State::Header && !piece.is_ascii() {
             self.state = State::NeedsUtf8;
@@ -109,7 +110,7 @@ impl HeaderSections {
                 if let Some(found) =
                     Open::boundary(&self.open, line).filter(|_| line.ends_with(b"\n"))
                 {
-                    // A part that is nothing but a header section.
+                    // The part consists of a header section only.
                     self.end_of_header();
                     self.at_boundary(found);
                     return;
@@ -150,7 +151,7 @@ impl HeaderSections {
                 self.open.push(open);
                 State::Content
             }
-            // What is encoded is in ASCII.
+            // Encoded content is ASCII.
             None if fields.is_message && !fields.is_encoded => State::Header,
             None if self.open.is_empty() => State::Over,
             None => State::Content,
@@ -166,7 +167,7 @@ impl HeaderSections {
         if self.state == State::NeedsUtf8 {
             return;
         }
-        // Those inside that were not ended are, now.
+        // Inner parts that were not closed end here.
         self.open.truncate(if ends { index } else { index + 1 });
         self.begin_header();
         self.state = match (ends, self.open.is_empty()) {

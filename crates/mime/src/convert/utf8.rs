@@ -1,9 +1,9 @@
-//! Whether a text is UTF-8, piece by piece.
+//! Validating UTF-8 piece by piece.
 
-/// What was seen so far.
+/// The state of the validation.
 #[derive(Debug, Default)]
 pub(super) struct Utf8 {
-    /// The beginning of a character that goes on in the next piece.
+    /// The beginning of a character that continues in the next piece.
     begun: Vec<u8>,
     is_broken: bool,
 }
@@ -13,7 +13,7 @@ impl Utf8 {
         if self.is_broken {
             return;
         }
-        // An octet at a time, until the character that was begun is whole.
+        // Octets are taken one by one until the incomplete character is complete.
         while !self.begun.is_empty()
             && let Some((&octet, rest)) = piece.split_first()
         {

@@ -1,69 +1,69 @@
-//! Walking through a MIME message (RFC 2046 §5.1) piece by piece: header sections, contents, and what
-//! stands around them.
+//! Walking through a MIME message (RFC 2046 §5.1) piece by piece: header sections, contents, and the
+//! text around them. The survey, the converter and the check for SMTPUTF8 are built on this.
 
-/// Octets of a header section at most.
+/// The maximal number of octets in a header section.
 const HEADER: usize = 256 * 1024;
 
-/// Parts inside parts.
+/// The maximal depth of parts inside parts.
 pub(super) const DEPTH: usize = 50;
 
-/// Octets of a line that is kept until it is known whether it is a boundary: two hyphens, 70
-/// characters, two hyphens, and some white space (RFC 2046 §5.1.1).
+/// The number of octets of a line that are kept until it is known whether the line is a boundary: two
+/// hyphens, 70 characters, two hyphens, and some white space (RFC 2046 §5.1.1).
 pub(super) const BOUNDARY: usize = 256;
 
-/// What comes next in a message.
+/// The next element of a message.
 #[derive(Debug)]
 pub(super) enum Event<'e> {
-    /// A part begins, or the message itself.
+    /// The beginning of a part, or of the message itself.
     Header(Header<'e>),
-    /// A piece of the content of the part that began last.
+    /// A piece of the content of the current part.
     Content(&'e [u8]),
-    /// That content is over. The CRLF before a boundary is not part of it.
+    /// The end of the current part. The CRLF before a boundary is not part of the content.
     End,
-    /// A boundary, and what belongs to no part.
+    /// A boundary, or text that belongs to no part.
     Around(&'e [u8]),
 }
 
-/// A header section, with the empty line behind it.
+/// A header section, including the empty line after it.
 #[derive(Debug)]
 pub(super) struct Header<'e> {
     pub(super) text: &'e [u8],
     pub(super) is_text: bool,
-    /// Whether its content is in quoted-printable, base64 or something unknown.
+    /// Whether the content is quoted-printable, base64 or of an unknown encoding.
     pub(super) is_encoded: bool,
-    /// Whether it has parts inside and says that these need more than ASCII in lines.
+    /// Whether the content consists of parts and is labelled as more than ASCII in lines.
     pub(super) is_wide: bool,
-    /// Whether it is inside of something signed.
+    /// Whether the part is inside a signed one.
     pub(super) in_signed: bool,
-    /// Whether it is the message's own.
+    /// Whether the header section is that of the whole message.
     is_first: bool,
     fields: &'e Fields,
 }
 
 #[derive(Debug)]
 pub(super) struct Walker {
-    /// The beginning of a line, or a whole header section so far.
-    kept: Vec<u8>,
+    /// The beginning of the current line, or the current header section so far.
+    buffer: Vec<u8>,
     state: State,
-    /// The parts that are open, from the outside in.
+    /// The open parts, from the outermost to the innermost.
     open: Vec<Open>,
     is_first: bool,
     is_broken: bool,
-    /// A CRLF that belongs to the content unless a boundary follows.
+    /// Whether a CRLF is held back, which belongs to the content unless a boundary follows.
     newline: bool,
-    /// A CR whose LF may be in the next piece.
+    /// Whether a CR is held back, whose LF may be in the next piece.
     cr: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     Header,
-    /// At the start of a line of content, or in it.
+    /// At the start of a line of content, or within that line's first octets.
     LineStart(Kind),
     Line(Kind),
 }
 
-/// What a line belongs to.
+/// The place that a line belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Content,
@@ -74,18 +74,19 @@ enum Kind {
 pub(super) struct Open {
     boundary: Vec<u8>,
     is_signed: bool,
-    /// Whether a part that says nothing of itself is a message (RFC 2046 §5.1.5).
+    /// Whether an unlabelled part is a message (RFC 2046 §5.1.5).
     pub(super) is_digest: bool,
 }
 
 impl Open {
-    /// Returns what a header section opens, if it opens something that has parts.
+    /// Returns the multipart or digest that a header section opens, if it opens one.
     pub(super) fn by(fields: &mut Fields) -> Option<Self> {
         let Fields { is_signed, is_digest, .. } = *fields;
         fields.boundary.take().map(|boundary| Self { boundary, is_signed, is_digest })
     }
 
-    /// Returns which of the open parts a line is the boundary of, and whether it ends it.
+    /// Returns the index of the open part whose boundary a line is, and whether that boundary is the
+    /// closing one.
     pub(super) fn boundary(open: &[Self], line: &[u8]) -> Option<(usize, bool)> {
         let rest = line.strip_prefix(b"--")?.trim_ascii_end();
         open.iter().enumerate().rev().find_map(|(index, open)| {
@@ -102,7 +103,7 @@ impl Open {
 impl Default for Walker {
     fn default() -> Self {
         Self {
-            kept: Vec::new(),
+            buffer: Vec::new(),
             state: State::Header,
             open: Vec::new(),
             is_first: true,
@@ -138,7 +139,7 @@ impl Walker {
         }
     }
 
-    /// The message is over. Answers whether all of it could be followed.
+    /// Ends the message. Returns whether the walk could follow the whole structure.
     pub(super) fn finish(mut self, show: &mut impl FnMut(Event<'_>)) -> bool {
         if std::mem::take(&mut self.cr) {
             self.piece(b"\r", show);
@@ -146,7 +147,7 @@ impl Walker {
         match self.state {
             State::Header => self.end_of_header(show),
             State::LineStart(kind) => {
-                let line = std::mem::take(&mut self.kept);
+                let line = std::mem::take(&mut self.buffer);
                 match self.boundary(&line) {
                     Some(found) => self.at_boundary(found, kind, &line, show),
                     None => self.emit(kind, &line, show),
@@ -155,7 +156,7 @@ impl Walker {
             State::Line(_) => {}
         }
         if let State::LineStart(Kind::Content) | State::Line(Kind::Content) = self.state {
-            // No boundary follows: it is part of the content, in the end.
+            // No boundary follows, so the CRLF belongs to the content after all.
             if std::mem::take(&mut self.newline) {
                 show(Event::Content(b"\r\n"));
             }
@@ -164,7 +165,7 @@ impl Walker {
         !self.is_broken
     }
 
-    /// Takes a piece of a line, which ends in CRLF if it is the last one.
+    /// Takes a piece of a line; the last piece of a line ends in CRLF.
     fn piece(&mut self, piece: &[u8], show: &mut impl FnMut(Event<'_>)) {
         if self.is_broken {
             return;
@@ -177,17 +178,17 @@ impl Walker {
     }
 
     fn header(&mut self, piece: &[u8], show: &mut impl FnMut(Event<'_>)) {
-        let line = self.kept.iter().rposition(|&octet| octet == b'\n').map_or(0, |at| at + 1);
-        self.kept.extend_from_slice(piece);
-        if self.kept.len() > HEADER {
+        let line = self.buffer.iter().rposition(|&octet| octet == b'\n').map_or(0, |at| at + 1);
+        self.buffer.extend_from_slice(piece);
+        if self.buffer.len() > HEADER {
             self.is_broken = true;
-        } else if matches!(&self.kept[line..], b"\r\n" | b"\n") {
+        } else if matches!(&self.buffer[line..], b"\r\n" | b"\n") {
             self.end_of_header(show);
         } else if piece.ends_with(b"\n")
-            && let Some(found) = self.boundary(&self.kept[line..])
+            && let Some(found) = self.boundary(&self.buffer[line..])
         {
-            // A part that is nothing but a header section.
-            let boundary = self.kept.split_off(line);
+            // The part consists of a header section only.
+            let boundary = self.buffer.split_off(line);
             self.end_of_header(show);
             let kind = match self.state {
                 State::LineStart(kind) => kind,
@@ -198,7 +199,7 @@ impl Walker {
     }
 
     fn end_of_header(&mut self, show: &mut impl FnMut(Event<'_>)) {
-        let text = std::mem::take(&mut self.kept);
+        let text = std::mem::take(&mut self.buffer);
         let is_digest = self.open.last().is_some_and(|open| open.is_digest);
         let mut fields = Fields::read(&text, is_digest);
         let in_signed = self.open.iter().any(|open| open.is_signed);
@@ -220,21 +221,21 @@ impl Walker {
                 self.open.push(open);
                 State::LineStart(Kind::Around)
             }
-            // What is encoded is not looked into.
+            // Encoded content is not examined further.
             None if is_message && !is_encoded => State::Header,
             None => State::LineStart(Kind::Content),
         };
     }
 
-    /// Keeps a line until it is known whether it is a boundary.
+    /// Keeps the beginning of a line until it is known whether the line is a boundary.
     fn line_start(&mut self, kind: Kind, piece: &[u8], show: &mut impl FnMut(Event<'_>)) {
-        self.kept.extend_from_slice(piece);
+        self.buffer.extend_from_slice(piece);
         let is_line = piece.ends_with(b"\r\n");
-        let begins = b"--".starts_with(&self.kept[..self.kept.len().min(2)]);
-        if !is_line && begins && self.kept.len() < BOUNDARY && !self.open.is_empty() {
+        let begins = b"--".starts_with(&self.buffer[..self.buffer.len().min(2)]);
+        if !is_line && begins && self.buffer.len() < BOUNDARY && !self.open.is_empty() {
             return;
         }
-        let line = std::mem::take(&mut self.kept);
+        let line = std::mem::take(&mut self.buffer);
         match self.boundary(&line) {
             Some(found) if is_line => self.at_boundary(found, kind, &line, show),
             _ => self.line(kind, &line, show),
@@ -247,7 +248,7 @@ impl Walker {
         self.state = if is_over { State::LineStart(kind) } else { State::Line(kind) };
     }
 
-    /// Shows a piece; of content, without the CRLF that may belong to a boundary.
+    /// Reports a piece. A CRLF at the end of content is held back, since it may belong to a boundary.
     fn emit(&mut self, kind: Kind, piece: &[u8], show: &mut impl FnMut(Event<'_>)) {
         if kind == Kind::Around {
             show(Event::Around(piece));
@@ -271,7 +272,8 @@ impl Walker {
         }
     }
 
-    /// Whether a line is the boundary of an open part: which, and whether it ends it.
+    /// Returns the open part whose boundary a line is, if any, and whether that boundary is the closing
+    /// one.
     fn boundary(&self, line: &[u8]) -> Option<(usize, bool)> {
         Open::boundary(&self.open, line)
     }
@@ -290,13 +292,13 @@ impl Walker {
             show(Event::Around(b"\r\n"));
         }
         show(Event::Around(line));
-        // Those inside that were not ended are, now.
+        // Inner parts that were not closed end here.
         self.open.truncate(if ends { index } else { index + 1 });
         self.state = if ends { State::LineStart(Kind::Around) } else { State::Header };
     }
 }
 
-/// What a header section says of its content (RFC 2045).
+/// The fields of a header section that describe its content (RFC 2045).
 #[derive(Debug, Default)]
 pub(super) struct Fields {
     has_version: bool,
@@ -308,7 +310,7 @@ pub(super) struct Fields {
     pub(super) is_encoded: bool,
     is_wide: bool,
     boundary: Option<Vec<u8>>,
-    /// Where its Content-Transfer-Encoding stands.
+    /// The position of the Content-Transfer-Encoding field.
     encoding: Option<std::ops::Range<usize>>,
 }
 
@@ -341,7 +343,7 @@ impl Fields {
         let (kind, parameters) = value.split_once(';').unwrap_or((value, ""));
         let kind = kind.trim().to_ascii_lowercase();
         self.is_message = matches!(kind.as_str(), "message/rfc822" | "message/global");
-        // RFC 2046 §5.2: reports and the like are text, whatever they are called.
+        // RFC 2046 §5.2: reports and other types of message are text.
         let is_text = kind.starts_with("text/") || kind.starts_with("message/");
         self.is_text = is_text && !self.is_message;
         self.is_signed = kind == "multipart/signed";
@@ -353,7 +355,7 @@ impl Fields {
     }
 }
 
-/// Where each field of a header section stands, its folded lines included.
+/// Returns the position of each field of a header section, including its folded lines.
 fn ranges(text: &[u8]) -> impl Iterator<Item = std::ops::Range<usize>> {
     let mut start = 0;
     std::iter::from_fn(move || {
@@ -370,7 +372,7 @@ fn ranges(text: &[u8]) -> impl Iterator<Item = std::ops::Range<usize>> {
     })
 }
 
-/// The value of a parameter, out of its quotes (RFC 2045 §5.1).
+/// Returns the value of a parameter, without quotes (RFC 2045 §5.1).
 fn parameter(text: &str, wanted: &str) -> Option<Vec<u8>> {
     let mut rest = text;
     loop {
@@ -383,7 +385,7 @@ fn parameter(text: &str, wanted: &str) -> Option<Vec<u8>> {
                     match characters.next()? {
                         (at, '"') => break at,
                         (_, '\\') => value.push(characters.next()?.1),
-                        // A folded line.
+                        // White space from a folded line.
                         (_, '\r' | '\n') => {}
                         (_, other) => value.push(other),
                     }
@@ -405,19 +407,19 @@ fn parameter(text: &str, wanted: &str) -> Option<Vec<u8>> {
 }
 
 impl Header<'_> {
-    /// Writes the header section with this encoding in place of the one that it names; none to leave
-    /// it as it is. What the other fields would have to say is added where they are missing.
+    /// Writes the header section, with this encoding in place of the one that it names, or unchanged if
+    /// there is none. Adds the other MIME fields that are needed and missing.
     pub(super) fn write(&self, encoding: Option<&str>, is_utf8: bool, output: &mut Vec<u8>) {
         let Some(encoding) = encoding else {
             output.extend_from_slice(self.text);
             return;
         };
         let field = format!("Content-Transfer-Encoding: {encoding}\r\n");
-        // The empty line stays the last.
+        // The empty line stays the last line.
         let end = self.text.len() - usize::from(self.text.ends_with(b"\n"));
         let end = end - usize::from(self.text[..end].ends_with(b"\r"));
         let replaced = self.fields.encoding.clone().unwrap_or(end..end);
-        // Unless there is none.
+        // A header section that was cut short has no empty line.
         let end = end.max(replaced.end);
         output.extend_from_slice(&self.text[..replaced.start]);
         let is_missing = self.fields.encoding.is_none();
@@ -429,7 +431,8 @@ impl Header<'_> {
             output.extend_from_slice(b"MIME-Version: 1.0\r\n");
         }
         if self.is_text && !self.fields.has_type {
-            // RFC 1428 §3: nobody says which; but hardly any other text happens to be UTF-8.
+            // RFC 1428 §3: the charset is unknown; but hardly any text in another charset happens to be
+            // valid UTF-8.
             let charset = if is_utf8 { "utf-8" } else { "unknown-8bit" };
             let field = format!("Content-Type: text/plain; charset={charset}\r\n");
             output.extend_from_slice(field.as_bytes());

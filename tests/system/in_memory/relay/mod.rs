@@ -370,7 +370,7 @@ async fn a_dead_server_is_tried_again_reported_late_and_given_up() {
     two.tried(Some(4)).await;
     let notice = two.inbox("127.0.0.1", "ana", 1).await;
     assert!(notice.contains("Subject: Your message is delayed\r\n"), "{notice}");
-    assert!(notice.contains("\r\nWill-Retry-Until: ") && notice.contains("You need not do"));
+    assert!(notice.contains("\r\nWill-Retry-Until: ") && notice.contains("You do not need to do"));
     for day in 1..=5 {
         two.pass(24 * HOUR);
         two.tried((day < 5).then_some(4 + day)).await;

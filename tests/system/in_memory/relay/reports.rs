@@ -118,7 +118,7 @@ async fn faults_of_tls_are_about_security() {
     }
 }
 
-/// RFC 3463 §3.5: that the time is over has a status of its own. What the server answered last is quoted.
+/// RFC 3463 §3.5: the end of all attempts has its own status. The last answer of the server is quoted.
 #[tokio::test(start_paused = true)]
 async fn what_is_given_up_has_its_own_status() {
     let two = with(Odd { rcpt: "450 4.2.0 later", ..PLAIN }).await;
@@ -128,8 +128,8 @@ async fn what_is_given_up_has_its_own_status() {
     let report = two.inbox("127.0.0.1", "ana", 1).await;
     for part in [
         "Status: 5.4.7\r\nRemote-MTA: dns; mx.odd.test\r\nDiagnostic-Code: smtp; 450 4.2.0 later\r\n",
-        "\r\nThe server mx.odd.test answered last:\r\n    450 4.2.0 later\r\n",
-        "It was tried since ",
+        "\r\nThe server mx.odd.test last answered:\r\n    450 4.2.0 later\r\n",
+        "Delivery has been attempted since ",
     ] {
         assert!(report.contains(part), "{part}\n---\n{report}");
     }
