@@ -1,7 +1,8 @@
-//! What counts as one client: the network by which limits, lock-outs and rates are counted.
+//! The unit by which clients are counted for limits, lock-outs and rates: a network.
 //!
-//! Everything that counts what strangers do uses [`ClientNetwork`] as its key, never a bare address: anybody who
-//! rents an IPv6 server gets 2^64 addresses, and could be a new client with each connection.
+//! All code that counts the actions of strangers uses [`ClientNetwork`] as its key, never a bare
+//! address. A rented IPv6 server has 2^64 addresses, and could otherwise appear as a new client with
+//! each connection.
 
 use ipnet::IpNet;
 use posta_mail::ClientAddress;
@@ -10,8 +11,8 @@ use std::{
     net::{IpAddr, Ipv6Addr},
 };
 
-/// The prefix under which a translator shows IPv4 clients to a server that has only IPv6 (RFC 6052 §2.1). Each
-/// address under it counts by itself; otherwise all of IPv4 would be one client.
+/// The prefix that a translator uses to present IPv4 clients to a server that has only IPv6 (RFC 6052
+/// §2.1). Each address with this prefix is counted by itself; otherwise all of IPv4 would be one client.
 const NAT64: [u16; 6] = [0x64, 0xff9b, 0, 0, 0, 0];
 
 /// The network of a client: an IPv4 address by itself, or the /64 of an IPv6 address. All clients whose address
@@ -38,8 +39,8 @@ impl ClientNetwork {
         }
     }
 
-    /// Returns the network under which a client is counted; `None` for a Unix socket, where the file's mode
-    /// decides who may connect.
+    /// Returns the network under which a client is counted; `None` for a Unix socket, where the mode of
+    /// the socket file decides who may connect.
     #[must_use]
     pub fn of_client(client: ClientAddress) -> Option<Self> {
         match client {
@@ -49,7 +50,8 @@ impl ClientNetwork {
         }
     }
 
-    /// Returns whether the client is on this machine. The /64 of `::1` counts, since the rest of it is not routed.
+    /// Returns whether the client is on this machine. The whole /64 of `::1` counts, since the rest of
+    /// that network is not routed.
     #[must_use]
     pub fn is_loopback(self) -> bool {
         self.0.is_some_and(|address| address.is_loopback() || address.is_unspecified())

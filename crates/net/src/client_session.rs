@@ -1,8 +1,9 @@
-//! A connection of ours to a server elsewhere, as far as all protocols have it in common: negotiating TLS and logging in.
+//! The steps that all protocols share on a connection to another server: negotiating TLS and logging in.
 //!
-//! The relay at a smarthost, what collects mail and the program's own client each hold a [`ClientSession`] for a connection.
-//! Their engines ask for a login with the mechanisms that the server offers; the session chooses the strongest
-//! that is safe, answers the server's challenges, and says whether the server has proved to be the right one.
+//! The relay (for a smarthost), the collector and the program's own client hold a [`ClientSession`] for
+//! each connection. Their engines ask for a login and list the mechanisms that the server offers. The
+//! session chooses the strongest safe mechanism, answers the server's challenges, and says whether the
+//! server has proved its identity.
 
 use crate::{
     clock::Clock,
@@ -13,41 +14,42 @@ use crate::{
 use posta_mail::{Secret, sasl::Opening};
 use std::io;
 
-/// TLS and the login on one connection to a server elsewhere.
+/// The state of TLS and of the login on one connection to another server.
 #[derive(Debug, Default)]
 pub struct ClientSession {
-    /// What binds a login to this connection (RFC 9266).
+    /// The channel binding, which ties a login to this connection (RFC 9266).
     exporter: Option<Vec<u8>>,
-    /// Whether TLS has shown that the server is the right one.
+    /// Whether TLS has proved the server's identity.
     is_verified: bool,
     mechanism: Option<Mechanism>,
     is_impostor: bool,
 }
 
-/// When a password may be sent as it is, by PLAIN or LOGIN.
+/// The servers to which a password may be sent in the clear, by PLAIN or LOGIN.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Plaintext {
-    /// In TLS with a server whose certificate was checked.
+    /// Servers whose certificate was verified, inside TLS only.
     ToVerified,
-    /// To whatever answers: whoever set up the login chose so.
+    /// Any server, because the operator who set up the login said so.
     ToAnyone,
 }
 
-/// A SASL mechanism's next steps.
+/// The remaining steps of a SASL mechanism.
 #[derive(Debug)]
 enum Mechanism {
-    /// SCRAM.
+    /// The SCRAM exchange.
     Scram(ScramClient),
-    /// PLAIN or LOGIN: what is sent when the server asks, last first. PLAIN sends its message with the command, and
-    /// again to a server that takes no initial response.
+    /// The messages of PLAIN or LOGIN that are sent when the server asks, in reverse order. PLAIN sends
+    /// its message with the command, and again to a server that ignores initial responses.
     Lines(Vec<Vec<u8>>),
 }
 
 impl ClientSession {
-    /// Negotiates TLS with a server of this name. Returns the connection, and its version and cipher suite in words.
+    /// Negotiates TLS with a server of this name. Returns the connection, and its version and cipher
+    /// suite in words.
     ///
     /// # Errors
-    /// When the handshake fails or takes too long, or the certificate is not what `verify` demands.
+    /// When the handshake fails or takes too long, or the certificate does not satisfy `verify`.
     pub async fn secure(
         &mut self,
         stream: Box<dyn Stream>,
@@ -61,8 +63,8 @@ impl ClientSession {
         Ok((stream, negotiated.about))
     }
 
-    /// Begins a login with the strongest mechanism of those offered. Returns its opening; none if no mechanism is safe
-    /// here.
+    /// Begins a login with the strongest of the offered mechanisms. Returns the opening message; none if
+    /// no mechanism is safe on this connection.
     pub fn begin_login(
         &mut self,
         offered: &[String],
@@ -106,14 +108,15 @@ impl ClientSession {
         response
     }
 
-    /// Whether an exchange was cancelled because the server could not prove that it knows the password (RFC 5802 §5).
+    /// Returns whether an exchange was cancelled because the server failed to prove that it knows the
+    /// password (RFC 5802 §5).
     #[must_use]
     pub const fn is_impostor(&self) -> bool {
         self.is_impostor
     }
 
-    /// Whether a server that has accepted the login is to be trusted: by SCRAM it has to prove, too, that it knows the
-    /// password.
+    /// Returns whether a server that has accepted the login can be trusted. With SCRAM, the server must
+    /// have proved that it knows the password, too.
     #[must_use]
     pub const fn is_trusted(&self) -> bool {
         match &self.mechanism {

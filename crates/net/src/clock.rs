@@ -1,14 +1,14 @@
-//! Time, message ids and randomness, from one source that tests can replace.
+//! Time, message ids and random numbers, from one source that tests can replace.
 
 use parking_lot::Mutex;
 use posta_mail::{MailId, Timestamp};
 
-/// The source of time, message ids and randomness. Nothing else asks the system for them.
+/// The source of time, message ids and random numbers. No other code asks the operating system for them.
 pub trait Clock: Send + Sync + 'static {
     /// Returns the current time.
     fn now(&self) -> Timestamp;
 
-    /// Fills `octets` with random ones that nobody can guess.
+    /// Fills `octets` with random ones that are impossible to guess.
     fn random(&self, octets: &mut [u8]);
 
     /// Returns an id for a new message.
@@ -35,7 +35,7 @@ impl Clock for SystemClock {
     }
 }
 
-/// A clock that stands still until it is set, and random numbers that a seed determines: for tests and
+/// A clock that does not advance until it is set, and random numbers determined by a seed: for tests and
 /// simulations.
 #[derive(Debug)]
 pub struct SimulatedClock {
@@ -43,7 +43,7 @@ pub struct SimulatedClock {
 }
 
 impl SimulatedClock {
-    /// Returns a clock that shows `now`.
+    /// Returns a clock set to `now`.
     #[must_use]
     pub fn new(now: Timestamp, seed: u64) -> Self {
         Self { state: Mutex::new((now, seed | 1)) }

@@ -1,9 +1,10 @@
-//! Connecting to hosts that somebody else named: strangers through DNS, or the configuration.
+//! Connecting to hosts whose names come from others: from strangers through DNS, or from the
+//! configuration.
 //!
-//! Whatever delivers mail or asks a web server holds a [`Dialer`] instead of a [`Net`], so no connection is made
-//! without its decision. It decides on the addresses themselves, after the name was looked up for this very
-//! connection. So it is no use to have a name lead to a public address when it is checked and to an inside one
-//! when it is used (DNS rebinding).
+//! Code that delivers mail or fetches a web page holds a [`Dialer`] rather than a [`Net`], so every
+//! connection goes through this module's decision. The decision is about addresses, made after the name
+//! has been looked up for that very connection. An attacker therefore gains nothing from a name that
+//! leads to a public address when checked and to an internal one when used (DNS rebinding).
 
 mod by_name;
 pub(crate) mod happy_eyeballs;
@@ -26,14 +27,14 @@ use std::{
 };
 use tokio::time::timeout;
 
-/// Whether mail may go to addresses outside the public internet.
+/// Whether mail may be sent to addresses outside the public internet.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum PrivateAddresses {
-    /// No: strangers cannot make this server connect to machines inside its own network.
+    /// No. Strangers cannot make this server connect to machines inside its own network.
     #[default]
     Refuse,
-    /// Yes, for closed networks whose mail servers find each other by DNS.
+    /// Yes: for closed networks whose mail servers find each other through DNS.
     Allow,
 }
 
@@ -43,14 +44,16 @@ pub struct Dialer {
     net: Arc<dyn Net>,
     private_addresses: PrivateAddresses,
     sources: Vec<IpAddr>,
-    /// Whether the log has explained what a refusal means: once is enough, since strangers can cause any number.
+    /// Whether the log has already explained a refusal. Once is enough, since strangers can cause any
+    /// number.
     has_warned: Arc<AtomicBool>,
 }
 
-/// The addresses of one host that may be dialled and have not been tried. Only a [`Dialer`] makes them.
+/// The addresses of one host that may be dialled and have not been tried yet. Only a [`Dialer`] makes
+/// them.
 pub struct Targets(Vec<SocketAddr>);
 
-/// One address that may be dialled: the one at which [`Dialer::connect`] succeeded.
+/// The address at which [`Dialer::connect`] succeeded.
 #[derive(Debug, Clone, Copy)]
 pub struct Target(SocketAddr);
 
@@ -64,8 +67,8 @@ pub struct NotPublic {
 }
 
 impl Dialer {
-    /// Returns a dialler that connects from these `sources`, at most one for each address family, and from any
-    /// address of this machine where there is none.
+    /// Returns a dialler that connects from these `sources`, at most one for each address family. For a
+    /// family without one, the system chooses the source address.
     pub fn new(
         net: Arc<dyn Net>,
         private_addresses: PrivateAddresses,
@@ -74,11 +77,11 @@ impl Dialer {
         Self { net, private_addresses, sources, has_warned: Arc::default() }
     }
 
-    /// Returns where to dial a host that a stranger named, through DNS or by an address literal: its public
-    /// addresses, unless private ones are allowed.
+    /// Returns the addresses at which to dial a host that a stranger named, through DNS or by an address
+    /// literal: the public ones, unless private addresses are allowed.
     ///
     /// # Errors
-    /// Fails when the host has addresses and all of them are refused.
+    /// When the host has addresses and all of them are refused.
     pub fn strangers_host(
         &self,
         mut addresses: Vec<IpAddr>,
@@ -104,21 +107,22 @@ impl Dialer {
         }
     }
 
-    /// Returns where to dial a host that the configuration names: at any of its addresses.
+    /// Returns the addresses at which to dial a host that the configuration names: all of them.
     pub fn configured_host(addresses: Vec<IpAddr>, port: u16) -> Targets {
         Targets(happy_eyeballs::ordered(addresses, port))
     }
 
-    /// Connects to the first address that answers. It and those that failed before it are taken off the list.
+    /// Connects to the first address that answers. That address, and those that failed before it, are
+    /// removed from `targets`.
     ///
     /// # Errors
-    /// When none answers, tells why the last one failed; the list is then empty.
+    /// When no address answers. The error is that of the last address; `targets` is then empty.
     pub async fn connect(
         &self,
         targets: &mut Targets,
         patience: Duration,
     ) -> Result<(Box<dyn Stream>, Target), String> {
-        let won = happy_eyeballs::race(&mut targets.0, &self.net, &self.sources, patience).await;
+        let won = happy_eyeballs::connect(&mut targets.0, &self.net, &self.sources, patience).await;
         let won = won.map_err(|error| error.to_string())?;
         Ok((won.0, Target(won.1)))
     }
@@ -126,7 +130,7 @@ impl Dialer {
     /// Connects once more to an address that answered before.
     ///
     /// # Errors
-    /// Fails when the connection cannot be made within `patience`.
+    /// When the connection cannot be made within `patience`.
     pub async fn reconnect(
         &self,
         Target(address): Target,

@@ -1,8 +1,9 @@
-//! DNS look-ups, as mail needs them: servers for a domain's mail (MX), addresses, TLSA and TXT records.
+//! DNS look-ups, as far as mail needs them: the servers for a domain's mail (MX), addresses, TLSA and
+//! TXT records.
 //!
-//! Callers hold a [`Resolver`]: [`Dns`] asks name servers and validates DNSSEC, [`FixedZone`] stands in for it in
-//! tests and simulations, [`NoDns`] where the machine has no DNS. That a name has no records is an answer, not an
-//! error.
+//! Callers hold a [`Resolver`]. [`Dns`] asks name servers and validates DNSSEC; [`FixedZone`] replaces
+//! it in tests and simulations, and [`NoDns`] on machines without DNS. The absence of records is an
+//! answer, not an error.
 
 mod client;
 mod fixed_zone;
@@ -14,32 +15,35 @@ pub use fixed_zone::{FixedZone, NoDns};
 
 use std::{future::Future, net::IpAddr, pin::Pin};
 
-/// The future of a look-up.
+/// The future that a look-up returns.
 pub type PendingLookup<'a, T> = Pin<Box<dyn Future<Output = Result<T, LookupError>> + Send + 'a>>;
 
-/// Why a look-up has no answer.
+/// The reason why a look-up has no answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LookupError {
     /// The name does not exist.
     #[error("the domain {0} does not exist")]
     NoDomain(String),
-    /// DNS did not answer, or its answer cannot be used: the name, and why. A later look-up may succeed.
+    /// DNS did not answer, or the answer cannot be used. Contains the name and the reason. A later
+    /// look-up may succeed.
     #[error("DNS does not answer for {0}: {1}")]
     Failed(String, String),
 }
 
-/// The records that a name has of one type, and whether DNSSEC proves that the domain's owner published them.
+/// The records of one type under a name, and whether DNSSEC proves that the domain's owner published
+/// them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DnsAnswer<T> {
     /// The records; empty if the name has none of that type.
     pub found: Vec<T>,
-    /// Whether all of it is proved, aliases on the way included ("secure" of RFC 4035 §4.3).
+    /// Whether DNSSEC proves the whole answer, including the aliases on the way ("secure" in RFC 4035
+    /// §4.3).
     pub is_secure: bool,
-    /// Where the name leads, if it is an alias.
+    /// The alias, if the name is one.
     pub alias: Option<Alias>,
 }
 
-/// Where an alias (CNAME) leads (RFC 1034 §3.6.2).
+/// An alias (CNAME, RFC 1034 §3.6.2).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Alias {
     /// The name at the end of all aliases.
@@ -63,17 +67,17 @@ impl<T> DnsAnswer<T> {
 /// A TLSA record: a certificate that a server may use (RFC 6698 §2.1).
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Tlsa {
-    /// Whose certificate is described: 2, an authority's; 3, the server's own.
+    /// The owner of the described certificate: 2, an authority; 3, the server itself.
     pub usage: u8,
-    /// Which part of it: 0, the whole certificate; 1, its public key.
+    /// The described part of the certificate: 0, all of it; 1, its public key.
     pub selector: u8,
-    /// What [`Self::data`] is: 0, that part itself; 1, its SHA-256; 2, its SHA-512.
+    /// The form of [`Self::data`]: 0, the part itself; 1, its SHA-256; 2, its SHA-512.
     pub matching: u8,
     /// The certificate association data.
     pub data: Vec<u8>,
 }
 
-/// Which addresses of a host are asked for.
+/// An address family.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Family {
     /// IPv4 (A).
@@ -82,9 +86,9 @@ pub enum Family {
     V6,
 }
 
-/// Looks up names, given without the dot at the end.
+/// Looks up names. A name is given without the dot at the end.
 pub trait Resolver: Send + Sync + 'static {
-    /// Looks up the servers that take a domain's mail (MX), with their preferences.
+    /// Looks up the servers that accept a domain's mail (MX), with their preferences.
     fn exchangers<'a>(&'a self, domain: &'a str) -> PendingLookup<'a, DnsAnswer<(u16, String)>>;
 
     /// Looks up a host's addresses, IPv6 and IPv4.

@@ -1,11 +1,11 @@
-//! The one loop that moves octets between a connection and a protocol engine: SMTP and POP3, server and
-//! client alike.
+//! The one loop that moves octets between a connection and a protocol engine: for SMTP and POP3, for
+//! servers and clients.
 //!
-//! `listen` drives sessions that clients open, `send` and `collect` those that the server opens elsewhere, and
-//! the program's own commands theirs. A [`Host`] answers what the engine asks.
+//! `listen` drives the sessions that clients open; `send`, `collect` and the program's commands drive
+//! those that the server or the program opens elsewhere. A [`Host`] answers the engine's questions.
 //!
-//! A session that waits holds no buffer: when octets arrive, they are read into a buffer borrowed from a pool,
-//! which goes back as soon as the engine has consumed them.
+//! A waiting session holds no buffer. Arriving octets are read into a buffer borrowed from a pool, which
+//! is given back as soon as the engine has consumed them.
 
 mod turn;
 
@@ -26,27 +26,27 @@ use tokio::{
 };
 use turn::{Places, Turn};
 
-/// Octets read at a time.
+/// The number of octets read at a time.
 const INPUT: usize = 64 * 1024;
 
-/// Octets read at a time while [`LARGE`] sessions have as much as [`INPUT`] at hand.
+/// The number of octets read at a time while [`LARGE`] sessions already hold a large buffer.
 const LITTLE: usize = 4 * 1024;
 
-/// Buffers of [`INPUT`] octets that sessions have at the same time. Those of a session that waits for its turn,
-/// or for a disk, hold what it has sent: without this bound 20,000 strangers who send commands without end, and
-/// wait for the answers, would have the server hold 1.3 GB.
+/// The number of buffers of [`INPUT`] octets in use at the same time. A session that waits for its turn
+/// or for a disk keeps its unread input. Without this bound, 20,000 strangers who send endless commands
+/// would make the server hold 1.3 GB.
 const LARGE: usize = 512;
 
-/// Buffers kept for the next session that needs one.
+/// The number of buffers kept for the next sessions that need one.
 const POOLED: usize = 64;
 
-/// Octets of output from which on replies are written without waiting for more of them.
+/// The number of octets of output above which replies are written without waiting for more.
 const OUTPUT: usize = 32 * 1024;
 
-/// Octets of output buffer that a session keeps while it waits.
+/// The number of octets of output buffer that a waiting session keeps.
 const OUTPUT_KEPT: usize = 512;
 
-/// What stands behind an engine: answers its questions and takes the content that it hands on.
+/// The caller's side of an engine: answers its questions and takes the content that it passes on.
 pub trait Host<E: Engine>: Send {
     /// Answers a question.
     fn answer(&mut self, question: E::Question) -> impl Future<Output = E::Answer> + Send;
@@ -54,18 +54,19 @@ pub trait Host<E: Engine>: Send {
     /// Takes the next piece of a message's content.
     fn content(&mut self, content: &[u8]) -> impl Future<Output = ()> + Send;
 
-    /// Returns whether the host needs nothing more from this session, which then ends at once, even in the
-    /// middle of content.
+    /// Returns whether the host needs nothing more from this session. The session then ends at once,
+    /// even in the middle of content.
     fn has_enough(&self) -> bool {
         false
     }
 
-    /// Returns how long the other side may send nothing before [`Host::lull`] is called; `None` for never.
+    /// Returns the time without input after which [`Host::lull`] is called; `None` for never.
     fn lull_after(&self) -> Option<Duration> {
         None
     }
 
-    /// Called when the other side has sent nothing for a while: the host can free what it holds for it.
+    /// Called when the other side has sent nothing for a while, so that the host can free what it holds
+    /// for the session.
     fn lull(&mut self) -> impl Future<Output = ()> + Send {
         ready(())
     }
@@ -77,32 +78,32 @@ pub trait Host<E: Engine>: Send {
     ) -> impl Future<Output = io::Result<Box<dyn Stream>>> + Send;
 }
 
-/// How a session ended, where the connection did not fail.
+/// The way in which a session ended, unless the connection failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ended {
-    /// In the protocol's own way, as with QUIT.
+    /// The protocol ended it, for example with QUIT.
     Closed,
     /// The other side closed the connection.
     ByPeer,
     /// The host needed nothing more ([`Host::has_enough`]).
     ByHost,
-    /// Interrupted: the other side was too slow, or this program stops.
+    /// It was interrupted: the other side was too slow, or the program is stopping.
     Interrupted(Interrupt),
 }
 
-/// Drives sessions, and holds what they share.
+/// Drives sessions, and holds the resources that they share.
 #[derive(Debug)]
 pub struct Driver {
     pool: BufferPool,
     places: Places,
     stopping: watch::Receiver<bool>,
-    /// How long a session may last in all.
+    /// The maximal duration of a session.
     lifetime: Duration,
 }
 
 impl Driver {
-    /// Returns a driver whose sessions end when `stopping` becomes true or when they have lasted for
-    /// `lifetime`, but never in the middle of a message.
+    /// Returns a driver whose sessions end when `stopping` becomes true or after `lifetime`, but never
+    /// in the middle of a message.
     #[must_use]
     pub fn new(stopping: watch::Receiver<bool>, lifetime: Duration) -> Self {
         Self { pool: BufferPool::default(), places: Places::default(), stopping, lifetime }
@@ -117,7 +118,7 @@ impl Driver {
     /// Drives a session to its end.
     ///
     /// # Errors
-    /// Fails when the connection does.
+    /// When the connection fails.
     pub async fn drive<E: Engine, H: Host<E>>(
         &self,
         stream: Box<dyn Stream>,
@@ -189,10 +190,10 @@ impl Driver {
         }
     }
 
-    /// Tells the other side, in the engine's words, why it gets no session, and closes the connection.
+    /// Refuses a session: sends the reason in the engine's words, and closes the connection.
     ///
     /// # Errors
-    /// Fails when the connection does.
+    /// When the connection fails.
     pub async fn turn_away<E: Engine>(
         &self,
         stream: Box<dyn Stream>,
@@ -212,14 +213,14 @@ struct Session<'d> {
     output: Vec<u8>,
     window: Window,
     stopping: watch::Receiver<bool>,
-    /// When the session has lasted too long; `None` if it may last for ever.
+    /// The time at which the session must end; `None` if there is no limit.
     end: Option<Instant>,
 }
 
-/// The stretch of time over which the other side's pace is judged: since it last kept up with it.
+/// The period over which the other side's pace is judged: since it last met the required pace.
 struct Window {
     start: Instant,
-    /// Octets consumed since then.
+    /// The number of octets consumed in this period.
     octets: u64,
 }
 
@@ -231,7 +232,7 @@ impl Window {
 
 enum Received {
     Octets,
-    /// Nothing for [`Host::lull_after`].
+    /// The other side has sent nothing for [`Host::lull_after`].
     Nothing,
     End,
     Interrupt(Interrupt),
@@ -246,14 +247,14 @@ impl<'d> Session<'d> {
         Self { stream, input, output: Vec::new(), window, stopping, end }
     }
 
-    /// Counts what was read, and waits for a turn. The other side is not slow meanwhile.
+    /// Counts the octets read, and waits for a turn. That wait does not count against the other side.
     async fn take_turn(&mut self, turn: &mut Turn<'_>) {
         let before = Instant::now();
         turn.read(self.input.end).await;
         self.window.start += before.elapsed();
     }
 
-    /// Sends the output. A peer that does not read it within the time of [`Pace`] is given up.
+    /// Sends the output. A peer that does not read within the time of [`Pace`] is given up.
     async fn send<E: Engine>(&mut self, engine: &E) -> io::Result<()> {
         if self.output.is_empty() {
             return Ok(());
@@ -268,7 +269,7 @@ impl<'d> Session<'d> {
         Ok(())
     }
 
-    /// Waits for input for as long as the other side keeps the engine's pace and the program runs.
+    /// Waits for input as long as the other side keeps the engine's pace and the program is running.
     async fn receive<E: Engine>(
         &mut self,
         engine: &E,
@@ -287,10 +288,10 @@ impl<'d> Session<'d> {
         let filling = timeout_at(lull.unwrap_or(deadline), self.input.fill(&mut self.stream));
         let stopping = async {
             if engine.is_busy() {
-                // A message in progress may be finished; the listener bounds for how long.
+                // A message in progress may be completed; the listener limits the time for that.
                 std::future::pending::<()>().await;
             }
-            // An error means that the sender is gone: nobody can stop this session any more.
+            // An error means that the sender no longer exists, so nobody can stop this session any more.
             if self.stopping.wait_for(|&stopping| stopping).await.is_err() {
                 std::future::pending::<()>().await;
             }
@@ -326,8 +327,8 @@ impl Input<'_> {
         (self.start, self.end) = (0, 0);
     }
 
-    /// Appends what the stream has to what is left. Returns the number of octets read; 0 at the end of the
-    /// stream.
+    /// Appends octets from the stream to the remaining input. Returns the number of octets read; 0 at
+    /// the end of the stream.
     async fn fill(&mut self, stream: &mut Box<dyn Stream>) -> io::Result<usize> {
         self.shrink();
         let pool = self.pool;
@@ -356,8 +357,8 @@ impl Input<'_> {
         .await
     }
 
-    /// Gives the buffer back and keeps only the octets that are left: the beginning of a line, if anything.
-    /// Engines bound that to less than [`INPUT`].
+    /// Gives the buffer back and keeps only the remaining octets, the beginning of a line at most.
+    /// Engines limit these to less than [`INPUT`].
     fn shrink(&mut self) {
         let left = self.buffer[self.start..self.end].to_vec();
         self.clear();
@@ -372,24 +373,25 @@ impl Drop for Input<'_> {
     }
 }
 
-/// The buffers that sessions read into.
+/// The buffers into which sessions read.
 #[derive(Debug, Default)]
 struct BufferPool(Mutex<Buffers>);
 
 #[derive(Debug, Default)]
 struct Buffers {
-    /// Buffers of [`INPUT`] octets that no session uses at the moment.
+    /// The unused buffers of [`INPUT`] octets.
     free: Vec<Vec<u8>>,
-    /// How many of these sessions use.
+    /// The number of buffers of [`INPUT`] octets in use.
     used: usize,
 }
 
 impl BufferPool {
-    /// Returns a buffer for what is left of the input and what comes next: a large one, while there are some.
+    /// Returns a buffer with room for the remaining input and new octets: a large one, if any is
+    /// available.
     fn take(&self, left: usize) -> Vec<u8> {
         let mut buffers = self.0.lock();
         if buffers.used >= LARGE {
-            // An odd length is never taken for that of a large one.
+            // The odd length distinguishes this buffer from a large one.
             return vec![0; (left + LITTLE) | 1];
         }
         buffers.used += 1;
@@ -414,7 +416,7 @@ impl BufferPool {
 mod tests {
     use super::*;
 
-    /// However many sessions have octets at hand, what these take is bounded.
+    /// However many sessions have input waiting, its memory is bounded.
     #[tokio::test]
     async fn what_waits_for_a_turn_is_bounded() {
         let pool = BufferPool::default();
@@ -430,13 +432,13 @@ mod tests {
         let held: usize = all.iter().map(|(input, _)| input.buffer.capacity()).sum();
         assert_eq!(held, LARGE * INPUT + 100 * (LITTLE | 1));
         let (last, stream) = all.last_mut().unwrap();
-        // Half a command is left.
+        // Half a command remains.
         let left = last.end - 3;
         last.start = left;
         let read = last.fill(stream).await.unwrap();
         assert_eq!(last.buffer[..last.end], sent[left..left + 3 + read]);
         assert!(read <= LITTLE | 1);
-        // Room that another gives back can be had.
+        // A buffer given back can be used again.
         all.remove(0);
         let (last, stream) = all.last_mut().unwrap();
         last.start = last.end;

@@ -1,5 +1,5 @@
-//! A small HTTPS client, for the few things that mail needs from the web: MTA-STS policies, delivering TLS
-//! reports, and checking OAuth tokens.
+//! A small HTTPS client for the few things that mail needs from the web: fetching MTA-STS policies,
+//! delivering TLS reports, and checking OAuth tokens.
 
 use crate::{
     dial::Dialer,
@@ -22,18 +22,18 @@ const PORT: u16 = 443;
 
 /// A server's response, read completely.
 pub struct HttpResponse {
-    /// The status, such as 200.
+    /// The status code, such as 200.
     pub status: StatusCode,
     /// The media type, in lower case and without parameters; empty if the server names none.
     pub media_type: String,
-    /// The whole content.
+    /// The whole body.
     pub body: Bytes,
 }
 
 /// Sends a request over a connection and reads the response, whose body may have at most `most` octets.
 ///
 /// # Errors
-/// Tells, in words, what failed: the connection, the protocol, or the limit.
+/// When the connection fails, the response breaks the protocol, or the body is too large; in words.
 pub async fn exchange(
     stream: Box<dyn Stream>,
     request: Request<Full<Bytes>>,
@@ -55,34 +55,34 @@ pub async fn exchange(
     response
 }
 
-/// Why a request got no response.
+/// The reason why a request got no response.
 #[derive(Debug, thiserror::Error)]
 pub enum HttpsError {
-    /// The certificate does not prove that the server is the one that was asked for.
+    /// The certificate does not prove the server's identity. Contains the fault, in words.
     #[error("its certificate: {0}")]
     Certificate(String),
-    /// Everything else, in words.
+    /// Any other failure, in words.
     #[error("{0}")]
     Other(String),
 }
 
-/// Sends requests over HTTPS to hosts that strangers name.
+/// Sends HTTPS requests to hosts whose names come from strangers.
 #[derive(Clone)]
 pub struct HttpsClient {
     /// Opens the connections, to public addresses only.
     pub dialer: Dialer,
     /// Finds the hosts' addresses.
     pub resolver: Arc<dyn Resolver>,
-    /// Negotiates TLS, and knows the authorities that are trusted.
+    /// Negotiates TLS, with the trusted authorities.
     pub tls: ClientTls,
 }
 
 impl HttpsClient {
-    /// Sends a request to `host`, which must have a certificate for that name, and reads the response within
-    /// `patience`. The body may have at most `most` octets.
+    /// Sends a request to `host`, which must have a certificate for that name, and reads the response
+    /// within `patience`. The body may have at most `most` octets.
     ///
     /// # Errors
-    /// Fails when there is no complete response in time.
+    /// When there is no complete response in time.
     pub async fn request(
         &self,
         host: &str,

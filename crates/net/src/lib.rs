@@ -1,13 +1,17 @@
-//! What touches the network, and the clock.
+//! Everything that touches the network, and the clock.
 //!
-//! The engines of `posta-smtp` and `posta-pop3` know no sockets; here they meet them. [`transport`] is the seam to the
-//! network, which tests replace by one in memory; [`driver`] moves octets between a connection and an engine, whatever
-//! the protocol and the side. On the way out, [`dns`] finds a host, [`dial`] opens a connection to it (and keeps hosts
-//! that strangers name out of our own network), [`tls::client`] secures it and says whether the other side is who it should be, by
-//! authorities or by DANE, and [`client_session`] logs in there. On the way in, [`tls::server`] holds our certificates,
-//! [`proxy`] reads whose connection a load balancer hands on, and [`client_network`] says who counts as one client.
+//! The engines of `posta-smtp` and `posta-pop3` know no sockets; this crate connects the two.
+//! [`transport`] is the interface to the network, which tests replace by one in memory. [`driver`] moves
+//! octets between a connection and an engine, whatever the protocol and the side.
 //!
-//! Nothing here knows mail: no store, no accounts, no protocol's words. The server's floors and the program call it.
+//! On the way out, [`dns`] finds a host, [`dial`] opens a connection (and keeps hosts named by strangers
+//! out of the internal network), [`tls::client`] secures the connection and verifies the other side, by
+//! authorities or by DANE, and [`client_session`] logs in. On the way in, [`tls::server`] holds the
+//! server's certificates, [`proxy`] reads a load balancer's statement of the client's address, and
+//! [`client_network`] defines what counts as one client.
+//!
+//! This crate knows nothing of mail: no store, no accounts, no protocol text. The server's floors and
+//! the program call it.
 
 pub mod client_network;
 pub mod client_session;

@@ -1,8 +1,8 @@
-//! The PROXY protocol, versions 1 and 2: a load balancer in front of the server says, before anything else,
-//! which client's connection it passes on.
+//! The PROXY protocol, versions 1 and 2: the first octets of a connection from a load balancer, which
+//! name the client on whose behalf it connects.
 //!
-//! `listen` believes it only from the networks that the operator lists, since it decides which client a session
-//! counts for and who may relay.
+//! `listen` accepts the header only from networks that the operator lists, because the client's address
+//! decides which limits apply and whether the client may relay.
 
 use crate::transport::Stream;
 use posta_mail::ClientAddress;
@@ -18,26 +18,26 @@ use tokio::{
     time::timeout,
 };
 
-/// How long the header may take to arrive. A balancer sends it at once.
+/// The time within which the header must arrive. A balancer sends it at once.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// The most octets of a version 1 header, with its CRLF.
+/// The maximal number of octets in a version 1 header, including CRLF.
 const VERSION_1: usize = 107;
 
-/// The octets with which a version 2 header begins.
+/// The octets at the beginning of a version 2 header.
 const SIGNATURE: &[u8; 12] = b"\r\n\r\n\0\r\nQUIT\n";
 
-/// The most octets that a version 2 header has after its first 16: addresses and some extensions.
+/// The maximal number of octets in a version 2 header after its first 16: addresses and some extensions.
 const VERSION_2: usize = 2_048;
 
-/// What reading a header gave.
+/// The result of looking for a header.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Header {
     /// More octets are needed.
     Incomplete,
-    /// The header's length in octets, and the client. The client is unknown where the balancer does not name it,
-    /// and where the balancer connects for itself, as for a health check (LOCAL): otherwise an unnamed client
-    /// would be allowed what the balancer's own address is.
+    /// The length of the header in octets, and the client. The client is unknown if the balancer does
+    /// not name one, and if the balancer connects on its own behalf, as for a health check (LOCAL).
+    /// Otherwise an unnamed client would have the rights of the balancer's own address.
     Complete(usize, ClientAddress),
     /// The input does not begin with a header.
     Malformed,
@@ -102,7 +102,7 @@ fn version_2(input: &[u8]) -> Header {
 /// Reads the header from a connection. Returns the rest of the connection, and the client.
 ///
 /// # Errors
-/// Fails when there is no valid header, or none within ten seconds.
+/// When there is no valid header within ten seconds.
 pub async fn accept(mut stream: Box<dyn Stream>) -> io::Result<(Box<dyn Stream>, ClientAddress)> {
     let mut octets = Vec::with_capacity(256);
     let reading = async {
@@ -125,7 +125,7 @@ pub async fn accept(mut stream: Box<dyn Stream>) -> io::Result<(Box<dyn Stream>,
     Ok((Box::new(Prefixed { read: length, octets, stream }), client))
 }
 
-/// A connection of which some octets have been read already, and are handed out first.
+/// A connection some of whose octets have already been read, and are delivered first.
 struct Prefixed {
     octets: Vec<u8>,
     read: usize,

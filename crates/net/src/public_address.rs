@@ -1,14 +1,14 @@
-//! Which addresses belong to the public internet. The [`Dialer`](crate::dial::Dialer) asks here before it
-//! connects to a host that a stranger named.
+//! The distinction between public and non-public IP addresses. The [`Dialer`](crate::dial::Dialer) asks
+//! here before connecting to a host that a stranger named.
 //!
-//! A stranger decides what the DNS of his domain says and which address literal he writes. If he chose
-//! `127.0.0.1` or `10.0.0.7`, an unchecked server would connect on his behalf to services that only its own
-//! network can reach (server-side request forgery).
+//! Strangers control the DNS of their domains, and the address literals they write. If one chose
+//! `127.0.0.1` or `10.0.0.7`, an unchecked server would connect on his behalf to services that only the
+//! internal network can reach (server-side request forgery).
 
 use ipnet::Ipv4Net;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// What a non-public address is used for, as reports say it.
+/// The use of a non-public address, as named in reports.
 pub type Purpose = &'static str;
 
 const fn net(octets: [u8; 4], prefix: u8) -> Ipv4Net {
@@ -16,9 +16,9 @@ const fn net(octets: [u8; 4], prefix: u8) -> Ipv4Net {
     Ipv4Net::new_assert(Ipv4Addr::new(a, b, c, d), prefix)
 }
 
-/// The IPv4 networks in which no public mail server can have an address: those of the IANA IPv4
-/// Special-Purpose Address Registry (RFC 6890) that it does not call globally reachable, multicast
-/// (RFC 5771) and class E (RFC 1112 §4).
+/// The IPv4 networks in which no public mail server can have an address: the networks of the IANA IPv4
+/// Special-Purpose Address Registry (RFC 6890) that are not globally reachable, multicast (RFC 5771) and
+/// class E (RFC 1112 §4).
 const NOT_PUBLIC: [(Ipv4Net, Purpose); 16] = [
     (net([0, 0, 0, 0], 8), "this network"),
     (net([10, 0, 0, 0], 8), "private"),
@@ -38,7 +38,7 @@ const NOT_PUBLIC: [(Ipv4Net, Purpose); 16] = [
     (net([240, 0, 0, 0], 4), "reserved"),
 ];
 
-/// Returns what a non-public address is used for; `None` if it is public.
+/// Returns the use of a non-public address; `None` if the address is public.
 pub fn purpose(address: IpAddr) -> Option<Purpose> {
     match address {
         IpAddr::V4(address) => {
@@ -48,9 +48,10 @@ pub fn purpose(address: IpAddr) -> Option<Purpose> {
     }
 }
 
-/// IPv6 works the other way round: only what IANA has given to the public internet is public. That excludes
-/// everything outside 2000::/3 (RFC 4291 §2.4), and what the IANA IPv6 Special-Purpose Address Registry takes
-/// out of it. An address that embeds an IPv4 address is as public as that one.
+/// For IPv6 the rule is reversed: an address is public only if IANA has assigned it to the public
+/// internet. That excludes everything outside 2000::/3 (RFC 4291 §2.4), and the exceptions listed in the
+/// IANA IPv6 Special-Purpose Address Registry. An address that embeds an IPv4 address is public if that
+/// one is.
 fn purpose_v6(address: Ipv6Addr) -> Option<Purpose> {
     let embedded = |high: u16, low: u16| {
         let ([a, b], [c, d]) = (high.to_be_bytes(), low.to_be_bytes());
@@ -59,17 +60,17 @@ fn purpose_v6(address: Ipv6Addr) -> Option<Purpose> {
     match address.segments() {
         [0, 0, 0, 0, 0, 0, 0, 0] => Some("unspecified"),
         [0, 0, 0, 0, 0, 0, 0, 1] => Some("loopback"),
-        // IPv4-mapped: the kernel connects by IPv4.
+        // IPv4-mapped: the kernel connects over IPv4.
         [0, 0, 0, 0, 0, 0xffff, high, low] => embedded(high, low),
-        // NAT64 with the well-known prefix (RFC 6052 §2.1): how DNS64 shows public IPv4 servers to networks
-        // without IPv4. The prefix for local use (RFC 8215) is not public.
+        // NAT64 with the well-known prefix (RFC 6052 §2.1): the way in which DNS64 presents public IPv4
+        // servers to networks without IPv4. The prefix for local use (RFC 8215) is not public.
         [0x64, 0xff9b, 0, 0, 0, 0, high, low] => embedded(high, low),
         [first, ..] if first & 0xfe00 == 0xfc00 => Some("unique local"),
         [first, ..] if first & 0xffc0 == 0xfe80 => Some("link-local"),
         [first, ..] if first & 0xffc0 == 0xfec0 => Some("site-local"),
         [first, ..] if first & 0xff00 == 0xff00 => Some("multicast"),
         [first, ..] if first & 0xe000 != 0x2000 => Some("reserved"),
-        // Among them Teredo (RFC 4380), which hides the IPv4 address of the other side.
+        // Includes Teredo (RFC 4380), which hides the other side's IPv4 address.
         [0x2001, second, ..] if second < 0x0200 => Some("reserved for protocols"),
         [0x2001, 0x0db8, ..] => Some("for documentation"),
         // 6to4 (RFC 3056 §2).
@@ -84,7 +85,7 @@ fn purpose_v6(address: Ipv6Addr) -> Option<Purpose> {
 mod tests {
     use super::*;
 
-    /// The edges of every range, and every way to write an IPv4 address as an IPv6 one.
+    /// The boundaries of every range, and every way to write an IPv4 address as an IPv6 one.
     #[test]
     fn what_is_public() {
         for (addresses, expected) in [

@@ -10,15 +10,16 @@ use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use posta_mail::Secret;
 use std::{fmt, num::NonZeroU32, str::FromStr};
 
-/// Rounds of PBKDF2. RFC 7677 §4 asks for at least 4,096. This many cost a client about ten milliseconds at each
-/// login, and a thief of the store as much for each guess.
+/// The number of PBKDF2 rounds. RFC 7677 §4 requires at least 4,096. This number costs a client about
+/// ten milliseconds at each login, and a thief of the store the same time for each guess.
 const ROUNDS: u32 = 100_000;
 
 const SALT: usize = 16;
 const HASH: usize = 32;
 const NONCE: usize = 18;
 
-/// What a client's proof is checked against, stored as `SCRAM-SHA-256$ROUNDS:SALT$STORED:SERVER` (RFC 5803).
+/// The data for checking a client's proof, stored as `SCRAM-SHA-256$ROUNDS:SALT$STORED:SERVER` (RFC
+/// 5803).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verifier {
     rounds: u32,
@@ -42,8 +43,8 @@ impl Verifier {
         Self { rounds: ROUNDS, salt: salt.to_vec(), stored_key, server_key }
     }
 
-    /// Returns a verifier for an account that does not exist: it looks like any other, and no proof matches it.
-    /// The same `octets` give the same salt.
+    /// Returns a verifier for an account that does not exist. It cannot be told apart from a real one,
+    /// and no proof matches it. The same `octets` give the same salt.
     #[must_use]
     pub fn decoy(octets: &[u8]) -> Self {
         let salt = octets.iter().copied().take(SALT).collect();
@@ -88,7 +89,7 @@ impl FromStr for Verifier {
     }
 }
 
-/// The bindings to the TLS connection that a client may choose from.
+/// The bindings to the TLS connection among which a client may choose.
 #[derive(Debug, Clone, Default)]
 pub struct ChannelBindings {
     /// `tls-exporter` (RFC 9266).
@@ -98,7 +99,7 @@ pub struct ChannelBindings {
 }
 
 impl ChannelBindings {
-    /// Returns whether there is any.
+    /// Returns whether there is any binding.
     #[must_use]
     pub const fn is_some(&self) -> bool {
         self.exporter.is_some() || self.server_end_point.is_some()
@@ -118,9 +119,10 @@ impl ChannelBindings {
 pub struct ClientFirst {
     /// The account whose password the client has (authentication identity).
     pub name: String,
-    /// The account that it wants to act as, if it names one (authorization identity).
+    /// The account to act as, if the client names one (authorization identity).
     pub authorization: Option<String>,
-    /// What the client must repeat in its last message: the GS2 header and the channel binding.
+    /// The octets that the client must repeat in its last message: the GS2 header and the channel
+    /// binding.
     binding: Vec<u8>,
     bare: String,
     nonce: String,
@@ -132,7 +134,7 @@ pub struct ScramExchange {
     verifier: Verifier,
     binding: Vec<u8>,
     nonce: String,
-    /// What both sides sign, except for the client's last message.
+    /// The text that both sides sign, except for the client's last message.
     signed: String,
 }
 
@@ -152,8 +154,8 @@ impl ClientFirst {
         let (flag, authorization, bare) = (parts.next()?, parts.next()?, parts.next()?);
         let channel: &[u8] = match (flag, plus) {
             ("n", false) => &[],
-            // The client supports binding and saw no offer of it. If we made one, somebody in between has
-            // removed it (a downgrade attack, RFC 5802 §6).
+            // The client supports binding, but saw no offer of it. If this server made one, an attacker
+            // in between has removed it (a downgrade attack, RFC 5802 §6).
             ("y", false) if !(is_offered && bindings.is_some()) => &[],
             (flag, true) => bindings.named(flag.strip_prefix("p=")?)?,
             _ => return None,
@@ -173,7 +175,7 @@ impl ClientFirst {
         Some(Self { name, authorization, binding, bare: bare.to_owned(), nonce })
     }
 
-    /// Returns the server's first message, and the exchange that it opens.
+    /// Returns the server's first message, and the exchange that the message begins.
     #[must_use]
     pub fn challenge(self, verifier: Verifier, clock: &dyn Clock) -> (Vec<u8>, ScramExchange) {
         let mut octets = [0; NONCE];
@@ -218,17 +220,18 @@ pub struct ScramClient {
     /// The GS2 header and the channel binding.
     binding: Vec<u8>,
     bare: String,
-    /// The signature that the server must send, once we have sent our proof.
+    /// The signature that the server must send, once the client has sent its proof.
     expected: Option<Vec<u8>>,
     is_mutual: bool,
 }
 
-/// The most rounds of PBKDF2 that a server may ask for: a hostile one could ask for billions.
+/// The maximal number of PBKDF2 rounds that a server may ask for: a hostile server could ask for
+/// billions.
 const MOST_ROUNDS: u32 = 1_000_000;
 
 impl ScramClient {
-    /// Begins an exchange, bound to the TLS connection if its `tls-exporter` (RFC 9266) is given. Returns the
-    /// client's first message, too.
+    /// Begins an exchange, bound to the TLS connection if its `tls-exporter` (RFC 9266) is given.
+    /// Returns the exchange and the client's first message.
     #[must_use]
     pub fn new(
         name: &str,

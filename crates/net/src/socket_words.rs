@@ -1,5 +1,6 @@
-//! What to tell a person when a socket cannot be opened or a server cannot be reached: the cause, and its cure.
-//! The server says it at start, the program's commands when they connect.
+//! Messages for people about sockets that cannot be opened and servers that cannot be reached, each with
+//! cause and cure. The server logs them at start, and the program's commands print them when they cannot
+//! connect.
 
 use crate::{tls::words, transport::Endpoint};
 use std::io::{self, ErrorKind};
@@ -7,7 +8,7 @@ use std::io::{self, ErrorKind};
 /// The first port that needs no privilege (Linux, net.ipv4.ip_unprivileged_port_start).
 const UNPRIVILEGED: u16 = 1024;
 
-/// The most octets that a Unix socket's path can have (unix(7)).
+/// The maximal number of octets in the path of a Unix socket (unix(7)).
 const UNIX_PATH: usize = 107;
 
 /// Explains why the server cannot listen at an endpoint, and what to do about it.

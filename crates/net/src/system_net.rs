@@ -1,4 +1,4 @@
-//! The system's network: sockets of TCP and of Unix.
+//! The operating system's network: TCP and Unix sockets.
 
 use crate::{
     dial::happy_eyeballs,
@@ -15,15 +15,15 @@ use std::{
 };
 use tokio::net::{TcpListener, TcpSocket, UnixListener, UnixStream, lookup_host};
 
-/// The system's network.
+/// The operating system's network.
 #[derive(Debug, Default, Clone, Copy)]
 pub struct SystemNet {
     socket_mode: Option<u32>,
 }
 
 impl SystemNet {
-    /// Sets who may connect to the Unix sockets that listeners open, as the mode of their files. By
-    /// default the process's umask decides.
+    /// Sets the mode of the Unix sockets that listeners open, which decides who may connect. By default,
+    /// the umask of the process decides.
     #[must_use]
     pub const fn with_socket_mode(self, mode: u32) -> Self {
         Self { socket_mode: Some(mode) }
@@ -62,7 +62,7 @@ impl Net for SystemNet {
             let addresses = found.iter().map(SocketAddr::ip).collect();
             let mut addresses = happy_eyeballs::ordered(addresses, port);
             let net: Arc<dyn Net> = Arc::new(*self);
-            let won = happy_eyeballs::race(&mut addresses, &net, &[], PATIENCE).await;
+            let won = happy_eyeballs::connect(&mut addresses, &net, &[], PATIENCE).await;
             won.map(|(stream, _)| stream)
         })
     }
@@ -83,25 +83,26 @@ impl Net for SystemNet {
     }
 }
 
-/// How long one address may take to answer.
+/// The time within which an address must answer.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Connections that may wait to be taken. When a burst exceeds it, clients wait a second or more
-/// for their next attempt; the system's own limit (net.core.somaxconn) applies too.
+/// The number of connections that may wait to be accepted. When a burst exceeds it, clients wait a
+/// second or more before they try again. The limit of the system (net.core.somaxconn) applies too.
 const BACKLOG: u32 = 4_096;
 
 fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-    // Connections of the last run that linger must not keep this one from starting.
+    // Lingering connections of an earlier run must not prevent the start.
     socket.set_reuseaddr(true)?;
-    // Replies are gathered before they are written; waiting for more would only delay them. The
-    // connections that are taken inherit it.
+    // Replies are gathered before they are written, so waiting for more would only delay them. Accepted
+    // connections inherit this option.
     socket.set_nodelay(true)?;
     socket.bind(address)?;
     socket.listen(BACKLOG)
 }
 
-/// A socket that a killed process left behind is in the way; one that answers is not ours to take.
+/// Removes a socket that a killed process left behind. A socket that answers belongs to another process
+/// and stays.
 async fn remove_stale_socket(path: &PathBuf) -> io::Result<()> {
     match fs::symlink_metadata(path) {
         Ok(metadata) if metadata.file_type().is_socket() => {}

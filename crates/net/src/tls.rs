@@ -1,8 +1,8 @@
-//! TLS on both sides of a connection: our own certificates ([`server`]), those of other servers ([`client`], and
-//! [`dane`] where their owners publish them in DNS), and what can go wrong with either.
+//! TLS on both sides of a connection: the server's own certificates ([`server`]), those of other servers
+//! ([`client`], and [`dane`] where their owners publish them in DNS), and the failures of either.
 //!
-//! [`fault`] describes what is wrong with a certificate, [`failure`] names it in the terms of TLS reports
-//! (RFC 8460), and [`words`] explains a failed handshake to people.
+//! [`fault`] describes faults of a certificate, [`failure`] names them in the terms of TLS reports (RFC
+//! 8460), and [`words`] explains a failed handshake to people.
 
 pub mod client;
 pub mod dane;

@@ -1,5 +1,5 @@
-//! The seam to the network: everything that connects or listens does so through [`Net`], which tests replace by
-//! [`MemoryNet`].
+//! The interface to the network: everything that connects or listens does so through [`Net`], which
+//! tests replace by [`MemoryNet`].
 
 use parking_lot::Mutex;
 use posta_mail::ClientAddress;
@@ -26,10 +26,10 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 /// An accepted connection, and the client's address.
 pub type Accepted = (Box<dyn Stream>, ClientAddress);
 
-/// The future of a network operation.
+/// The future that a network operation returns.
 pub type PendingIo<'a, T> = Pin<Box<dyn Future<Output = io::Result<T>> + Send + 'a>>;
 
-/// Where to listen.
+/// An endpoint to listen at.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Endpoint {
     /// A TCP address and port; port 0 takes any free one.
@@ -82,18 +82,18 @@ pub trait Net: Send + Sync + 'static {
 
 /// Accepts connections at one endpoint.
 pub trait Listener: Send {
-    /// Returns where it listens: for port 0, with the port that was chosen.
+    /// Returns the endpoint. If port 0 was requested, the port is the one that the system chose.
     fn endpoint(&self) -> Endpoint;
 
     /// Waits for the next connection.
     fn accept(&mut self) -> PendingIo<'_, Accepted>;
 }
 
-/// Octets that a connection in memory buffers in each direction.
+/// The number of octets that a connection in memory buffers in each direction.
 const MEMORY_BUFFER: usize = 16 * 1024;
 
-/// A network in memory, for tests and simulations: `connect` reaches the endpoint that `bind` opened on the same
-/// value under the same text.
+/// A network in memory, for tests and simulations. `connect` reaches the endpoint that `bind` opened on
+/// the same value under the same text.
 #[derive(Debug, Default)]
 pub struct MemoryNet {
     listeners: Mutex<HashMap<String, mpsc::Sender<tokio::io::DuplexStream>>>,

@@ -1,6 +1,6 @@
-//! Connecting to hosts that the operator or an account's owner names, such as a mailbox to collect from or the
-//! server that checks OAuth tokens. Their names are looked up at the name servers that the operator configured.
-//! Hosts that strangers name go through a [`Dialer`](super::Dialer) instead.
+//! Connecting to hosts that the operator or an account's owner names, such as a mailbox to collect from
+//! or the server that checks OAuth tokens. The names are looked up at the configured name servers. Hosts
+//! named by strangers go through a [`Dialer`](super::Dialer) instead.
 
 use super::happy_eyeballs;
 use crate::{
@@ -14,11 +14,11 @@ use std::{
     time::Duration,
 };
 
-/// How long the attempt at one address may take.
+/// The maximal time for the attempt at one address.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A network in which a [`Resolver`] looks names up instead of the system. `localhost` still is this machine
-/// (RFC 6761 §6.3), and addresses need no look-up.
+/// A network in which a [`Resolver`] looks names up in place of the system's resolver. `localhost` is
+/// always this machine (RFC 6761 §6.3), and addresses need no look-up.
 pub struct ByName {
     net: Arc<dyn Net>,
     resolver: Arc<dyn Resolver>,
@@ -44,7 +44,7 @@ impl Net for ByName {
         Box::pin(async move {
             let found = self.resolver.addresses(host).await.map_err(io::Error::other)?.found;
             let mut addresses = happy_eyeballs::ordered(found, port);
-            let won = happy_eyeballs::race(&mut addresses, &self.net, &[], PATIENCE).await;
+            let won = happy_eyeballs::connect(&mut addresses, &self.net, &[], PATIENCE).await;
             won.map(|(stream, _)| stream)
         })
     }
@@ -58,7 +58,7 @@ impl Net for ByName {
     }
 }
 
-/// Splits `host:port`; `None` unless the host is a name that has to be looked up.
+/// Splits `host:port`; `None` if the host is an address or `localhost`, which need no look-up.
 fn name_and_port(host_and_port: &str) -> Option<(&str, u16)> {
     let (host, port) = host_and_port.rsplit_once(':')?;
     let port = port.parse().ok()?;

@@ -1,6 +1,6 @@
-//! Connecting to a host that has several addresses (Happy Eyeballs, RFC 8305): when an address does not answer
-//! within a quarter of a second, the next one is tried beside it. So a network whose IPv6 is broken costs a
-//! quarter of a second instead of half a minute.
+//! Connecting to a host that has several addresses (Happy Eyeballs, RFC 8305). If an address does not
+//! answer within a quarter of a second, the next one is tried in parallel. A network with broken IPv6
+//! thus costs a quarter of a second instead of half a minute.
 
 use crate::transport::{Net, Stream};
 use std::{
@@ -15,13 +15,14 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-/// The longest that the attempt at one address may take: there may be others, and other servers.
+/// The maximal time for the attempt at one address, since there may be other addresses and servers.
 const CONNECT: Duration = Duration::from_secs(30);
 
-/// The most addresses of a host that are tried: a thousand would keep an attempt busy for hours.
+/// The maximal number of a host's addresses that are tried. A thousand would keep an attempt busy for
+/// hours.
 const ADDRESSES: usize = 16;
 
-/// How long to wait for an address before the next one is tried too (RFC 8305 §8).
+/// The time to wait for one address before the next one is tried as well (RFC 8305 §8).
 const HEAD_START: Duration = Duration::from_millis(250);
 
 /// Returns the addresses in the order in which to try them: the families alternate, IPv6 first (RFC 8305 §4).
@@ -37,11 +38,12 @@ pub fn ordered(addresses: Vec<IpAddr>, port: u16) -> Vec<SocketAddr> {
     ordered
 }
 
-/// Connects to the first address that answers. It and those that failed before it are taken off the list.
+/// Connects to the first address that answers. That address, and those that failed before it, are
+/// removed from the list.
 ///
 /// # Errors
-/// Why the last one failed, with its address; then the list is empty.
-pub async fn race(
+/// When no address answers: the error and the address of the last attempt. The list is then empty.
+pub async fn connect(
     addresses: &mut Vec<SocketAddr>,
     net: &Arc<dyn Net>,
     sources: &[IpAddr],
@@ -93,7 +95,7 @@ mod tests {
     use std::{future::pending, sync::Mutex};
     use tokio::time::Instant;
 
-    /// A network where some addresses answer, some refuse and the others say nothing.
+    /// A network in which some addresses answer, some refuse, and the others are silent.
     #[derive(Default)]
     struct Odd {
         answering: Vec<IpAddr>,
@@ -137,7 +139,7 @@ mod tests {
         let addresses = [FOUR, "192.0.2.2", SIX].map(|text| text.parse().unwrap()).to_vec();
         let mut addresses = ordered(addresses, 25);
         let started = Instant::now();
-        let won = race(&mut addresses, &net, &[], Duration::from_secs(60)).await;
+        let won = connect(&mut addresses, &net, &[], Duration::from_secs(60)).await;
         let tried = odd.tried.lock().unwrap().clone();
         (won.map(|(_, address)| address), tried, started.elapsed())
     }
@@ -148,7 +150,7 @@ mod tests {
         let (won, tried, took) = run(Odd { answering: answering.clone(), ..Odd::default() }).await;
         assert_eq!(won.unwrap().ip(), answering[0], "IPv6 leads nowhere");
         assert_eq!((tried.len(), took), (2, HEAD_START));
-        // One that refuses is followed at once, and the list goes to its end.
+        // After a refusal the next address is tried at once, until the list is empty.
         let refusing = vec![SIX.parse().unwrap(), FOUR.parse().unwrap()];
         let answering = vec!["192.0.2.2".parse().unwrap()];
         let (won, tried, took) = run(Odd { answering, refusing, ..Odd::default() }).await;

@@ -1,4 +1,4 @@
-//! The resolver that asks name servers, over hickory-resolver: what it validates, and what it remembers.
+//! The resolver that asks name servers, built on hickory-resolver: DNSSEC validation and caching.
 
 use super::{
     Alias, DnsAnswer, Family, LookupError, PendingLookup, Resolver, Tlsa,
@@ -25,15 +25,15 @@ use std::{
 };
 use tokio::time::Instant;
 
-/// How long one query to one name server may take.
+/// The maximal time for one query to one name server.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Whether DNSSEC is validated (RFC 4035).
 #[derive(Clone)]
 pub enum Validation {
-    /// If the name servers pass DNSSEC records on: many home routers do not.
+    /// If the name servers pass DNSSEC records on, which many home routers do not.
     IfPossible,
-    /// Always, from these trust anchors or from the root's. Answers that fail validation fail the look-up.
+    /// Always, from these trust anchors or from the root's. An answer that fails validation is an error.
     Always(Option<Arc<TrustAnchors>>),
     /// Never.
     Never,
@@ -42,44 +42,45 @@ pub enum Validation {
 /// Reads trust anchors from a file of DNSKEY records.
 ///
 /// # Errors
-/// Fails when the file cannot be read or holds something else.
+/// When the file cannot be read or contains anything else.
 pub fn trust_anchors(path: &Path) -> Result<Arc<TrustAnchors>, TrustAnchorError> {
     let read = TrustAnchors::from_file(path);
     read.map(Arc::new).map_err(|error| TrustAnchorError(path.to_owned(), error.to_string()))
 }
 
-/// The error of a trust anchor file that cannot be read: its path, and why.
+/// The error of a trust anchor file that cannot be read: its path, and the reason.
 #[derive(Debug, thiserror::Error)]
 #[error("the trust anchor {0} cannot be read; it holds DNSKEY records as in a zone file: {1}")]
 pub struct TrustAnchorError(PathBuf, String);
 
-/// How long the finding that the name servers pass DNSSEC records on, or do not, is relied on.
+/// The time for which a finding about the name servers, that they do or do not pass DNSSEC records on,
+/// is used.
 const DNSSEC_KNOWN: Duration = Duration::from_secs(10 * 60);
 
 /// The resolver that asks name servers.
 pub struct Dns {
-    /// Validates what it finds; `None` if validation is off.
+    /// The validating resolver; `None` if validation is off.
     validating: Option<TokioResolver>,
-    /// Does not validate; `None` if validation is required.
+    /// The resolver without validation; `None` if validation is required.
     plain: Option<TokioResolver>,
-    /// Whether the name servers pass DNSSEC records on, and when that was found out.
+    /// Whether the name servers pass DNSSEC records on, and the time at which that was found out.
     passes_dnssec: Mutex<Option<(Instant, bool)>>,
-    /// Look-ups that found nothing. The library remembers what was found, but of what was not found only
-    /// denials without a proof.
+    /// Look-ups that found nothing. The library caches answers; of look-ups without a result, it caches
+    /// only denials without a proof.
     absent: Mutex<HashMap<(RecordType, String), Absent>>,
 }
 
-/// Until when a look-up that found nothing is not repeated, and its error; without one, the name has no records
-/// of that type.
+/// The time until which a look-up that found nothing is not repeated, and its error. Without an error,
+/// the name has no records of that type.
 type Absent = (Instant, Option<LookupError>);
 
-/// How long the absence of a record is remembered.
+/// The time for which the absence of a record is cached.
 const ABSENCE: Duration = Duration::from_secs(60);
 
-/// How long a failed look-up is remembered.
+/// The time for which a failure is cached.
 const FAILURE: Duration = Duration::from_secs(5);
 
-/// The most look-ups without a result that are remembered. Each takes 1 KiB at most.
+/// The maximal number of cached look-ups without a result. Each takes 1 KiB at most.
 const REMEMBERED: usize = 16 * 1024;
 
 impl std::fmt::Debug for Dns {
@@ -92,7 +93,7 @@ impl Dns {
     /// Returns a resolver that asks these name servers, or the system's if `servers` is empty.
     ///
     /// # Errors
-    /// Fails when the system's resolver configuration cannot be read.
+    /// When the system's resolver configuration cannot be read.
     pub fn new(servers: &[SocketAddr], validation: Validation) -> Result<Self, NetError> {
         let anchors = match &validation {
             Validation::Always(Some(anchors)) => anchors.clone(),
@@ -159,8 +160,8 @@ impl Dns {
         }
     }
 
-    /// Returns the outcome of an earlier look-up that found nothing and is still remembered: an error, or
-    /// `Some(None)` where the name has no such records.
+    /// Returns the cached outcome of a look-up that found nothing: an error, or `Some(None)` if the name
+    /// has no such records.
     fn is_absent(&self, name: &str, kind: RecordType) -> Option<Option<LookupError>> {
         let absent = self.absent.lock();
         let found =
@@ -182,9 +183,9 @@ impl Dns {
         absent.insert((kind, name.to_owned()), (until, error.cloned()));
     }
 
-    /// Returns whether the name servers pass on what it takes to validate the root's own records. An attacker
-    /// who can make it seem that they do not could keep DNSSEC from us by other means as well; operators whose
-    /// name servers surely do set `dns.dnssec = true`.
+    /// Returns whether the name servers pass on the records needed to validate the root's own. An
+    /// attacker who can suppress these records could disable DNSSEC by other means as well. Operators of
+    /// name servers that certainly pass them on can set `dns.dnssec = true`.
     async fn can_validate(&self, validating: &TokioResolver) -> bool {
         let known = *self.passes_dnssec.lock();
         if let Some((_, usable)) = known.filter(|(since, _)| since.elapsed() < DNSSEC_KNOWN) {
@@ -203,7 +204,8 @@ impl Dns {
     }
 }
 
-/// Makes the library forget an answer, which it may have stored under each of the aliases on the way.
+/// Removes an answer from the library's cache, where it may be stored under each of the aliases on the
+/// way.
 fn forget(resolver: &TokioResolver, name: &str, kind: RecordType, records: &[Record]) {
     resolver.clear_lookup_cache(QueryName(name), kind);
     for record in records {
@@ -224,13 +226,13 @@ fn builder(servers: &[SocketAddr]) -> Result<ResolverBuilder<TokioRuntimeProvide
     let options = builder.options_mut();
     options.timeout = PATIENCE;
     options.cache_size = size::ANSWERS;
-    // Mail is routed by DNS alone: /etc/hosts is for this machine's other programs.
+    // Mail is routed by DNS alone: /etc/hosts is for the other programs on this machine.
     options.use_hosts_file = ResolveHosts::Never;
     Ok(builder)
 }
 
-/// Returns where a name leads, by the aliases among the records. They may come in any order, and each is
-/// followed only once, since they may form a loop.
+/// Returns the target of a name, according to the aliases among the records. Aliases may come in any
+/// order, and each is followed only once, since they may form a loop.
 fn alias(name: &str, records: &[Record]) -> Option<Alias> {
     let written = |name: &Name| name.to_ascii().trim_end_matches('.').to_ascii_lowercase();
     let aliases = records.iter().filter_map(|record| match &record.data {
@@ -245,7 +247,7 @@ fn alias(name: &str, records: &[Record]) -> Option<Alias> {
     Some(Alias { target, is_secure: first.proof.is_secure() })
 }
 
-/// Returns whether DNSSEC proves all records, aliases on the way included.
+/// Returns whether DNSSEC proves all records, including the aliases on the way.
 fn is_secure(records: &[Record]) -> bool {
     let signed = records.iter().filter(|record| record.record_type() != RecordType::RRSIG);
     let mut signed = signed.peekable();
@@ -349,16 +351,17 @@ fn both(
             let is_secure = is_secure && !found.is_empty();
             Ok(DnsAnswer { found, is_secure, alias: six.alias.or(four.alias) })
         }
-        // One family is enough to reach the host, whatever became of the other look-up: some name servers
-        // deny the name itself where they have no AAAA record (RFC 4074 §4.2). What the one proves stays
-        // proved: an attacker who forges the other must not keep us from looking up the TLSA records
-        // (RFC 7672 §2.1.1).
+        // One family is enough to reach the host, whatever the outcome of the other look-up: some name
+        // servers deny the whole name where they have no AAAA record (RFC 4074 §4.2). The proof of one
+        // family remains valid: otherwise an attacker who forges the other family could prevent the TLSA
+        // look-up (RFC 7672 §2.1.1).
         (Ok(one), Err(_)) | (Err(_), Ok(one)) if !one.found.is_empty() => Ok(one),
-        // The family whose look-up failed may have an address, which counts more than a denial of the other.
+        // The family whose look-up failed may have an address; that outweighs the denial of the other
+        // family.
         (Err(failed @ LookupError::Failed(..)), _) | (_, Err(failed @ LookupError::Failed(..))) => {
             Err(failed)
         }
-        // Neither has an address, and one of them knows the name.
+        // Neither family has an address, but one of the answers shows that the name exists.
         (Ok(none), Err(LookupError::NoDomain(_))) | (Err(LookupError::NoDomain(_)), Ok(none)) => {
             Ok(none)
         }
@@ -366,10 +369,10 @@ fn both(
     }
 }
 
-/// Tells a denial (an empty answer, or no such domain) from a look-up that failed. A forged answer counts as
-/// failed (RFC 7672 §2.1.1), so mail waits until DNS is repaired.
+/// Distinguishes a denial (an empty answer, or no such domain) from a failed look-up. A forged answer
+/// counts as a failure (RFC 7672 §2.1.1), so mail waits until DNS is repaired.
 fn nothing<T>(name: &str, error: &NetError) -> Result<DnsAnswer<T>, LookupError> {
-    // The denial of a zone that is not signed.
+    // This is the denial of an unsigned zone.
     let unproved = match error {
         NetError::Dns(DnsError::Nsec { response, proof, .. }) if proof.is_insecure() => {
             Some(response.response_code)
@@ -394,15 +397,15 @@ mod tests {
         Ok(DnsAnswer::new(vec![address.parse().unwrap()], is_secure))
     }
 
-    /// What a name server says of one family, and what is known by what it says of both. The number
-    /// of addresses and whether they are proved; or whether mail fails at once, or waits.
+    /// The answers for the two families, and the combined result: the number of addresses and whether
+    /// they are proved, or whether mail fails at once or waits.
     #[test]
     fn one_family_is_enough_and_proves_what_it_proves() {
         const SIX: &str = "2001:db8::1";
         const FOUR: &str = "192.0.2.1";
         let none = || Ok(DnsAnswer::none());
         let denied = || Err(LookupError::NoDomain("x.test".into()));
-        // SERVFAIL, REFUSED, no answer in time, or a forged one.
+        // A SERVFAIL, a REFUSED, a timeout or a forged answer.
         let failed = || Err(LookupError::Failed("x.test".into(), "SERVFAIL".into()));
         for (name, answers, expected) in [
             ("both, proved", (found(SIX, true), found(FOUR, true)), Ok((2, true))),

@@ -1,9 +1,10 @@
-//! Resolvers that ask nobody: a fixed set of records, and none at all.
+//! Resolvers that ask no name server: one with a fixed set of records, and one without any.
 
 use super::{DnsAnswer, Family, LookupError, PendingLookup, Resolver, Tlsa};
 use std::{collections::HashMap, future::ready, net::IpAddr};
 
-/// Stands in where DNS cannot be used: every look-up fails with this reason, so mail for other servers waits.
+/// The resolver of a machine that cannot use DNS. Every look-up fails with this reason, so mail for
+/// other servers waits.
 #[derive(Debug, Clone)]
 pub struct NoDns(pub String);
 

@@ -1,4 +1,4 @@
-//! The name in a query, as the library wants it.
+//! The name in a query, in the form that hickory-resolver requires.
 
 use hickory_resolver::proto::{
     ProtoError,
@@ -6,15 +6,16 @@ use hickory_resolver::proto::{
 };
 use std::net::IpAddr;
 
-/// A complete domain name in ASCII, without the dot at its end, so that no search list is tried. It may contain
-/// underscores, as TLSA names do; the library's own conversion from text refuses them.
+/// A complete domain name in ASCII, without the dot at its end, for which no search list is tried.
+/// Underscores are allowed, as in the names of TLSA records; the library's own conversion from text
+/// refuses them.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct QueryName<'n>(pub(super) &'n str);
 
 impl IntoName for QueryName<'_> {
     fn into_name(self) -> Result<Name, ProtoError> {
         let read = Name::from_ascii(format!("{}.", self.0));
-        // The library knows no names with other characters than hosts have; SPF's macros bring them (RFC 7208 §7.3).
+        // The library accepts only characters of host names; SPF macros produce others (RFC 7208 §7.3).
         let is_plain = |octet: u8| octet.is_ascii_graphic() && octet != b'\\';
         if read.is_err() && self.0.bytes().all(is_plain) {
             return Name::from_labels(self.0.split('.').map(str::as_bytes));

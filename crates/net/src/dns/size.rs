@@ -1,28 +1,30 @@
-//! Limits for DNS answers: how large they may be to be read, and to be remembered.
+//! Limits on the size of DNS answers: for being read, and for being cached.
 //!
-//! Over TCP an answer can have 64 KiB: thousands of records, each of which takes twenty times as much memory as
-//! on the wire. Without limits, a stranger who has mail sent to a thousand names of his own would decide how much
-//! memory their answers take.
+//! An answer over TCP can have 64 KiB: thousands of records, each of which takes twenty times as much
+//! memory as on the wire. Without limits, a stranger who has mail sent to a thousand of his own names
+//! would decide how much memory their answers take.
 
 use hickory_resolver::proto::{
     rr::{RData, Record},
     serialize::binary::BinEncodable,
 };
 
-/// The most records in an answer. The largest sets that serve mail have a few dozen.
+/// The maximal number of records in an answer. The largest sets in use by mail have a few dozen.
 pub(super) const RECORDS: usize = 128;
 
-/// The most octets in an answer's records, with names written out. Large domains have 8 KiB of TXT records.
+/// The maximal number of octets in an answer's records, with names uncompressed. Large domains have 8
+/// KiB of TXT records.
 pub(super) const OCTETS: usize = 16 * 1024;
 
-/// The most records of an answer that is remembered, other sections included. With
-/// [`REMEMBERED_OCTETS`], about what one UDP datagram carries; larger answers are asked for again.
+/// The maximal number of records in a cached answer, other sections included. Together with
+/// [`REMEMBERED_OCTETS`], this is about the content of one UDP datagram; larger answers are requested
+/// each time.
 const REMEMBERED_RECORDS: usize = 24;
 
-/// The most octets of an answer that is remembered, other sections included.
+/// The maximal number of octets in a cached answer, other sections included.
 const REMEMBERED_OCTETS: usize = 2 * 1024;
 
-/// The most answers that are remembered: if all are as large as allowed, they take 35 MB.
+/// The maximal number of cached answers. If all are as large as allowed, they take 35 MB.
 pub(super) const ANSWERS: u64 = 4 * 1024;
 
 /// The size of an answer.
@@ -45,7 +47,7 @@ impl Size {
         self.records <= RECORDS && self.octets <= OCTETS
     }
 
-    /// Returns whether an answer that has this size in all sections is small enough to be remembered.
+    /// Returns whether an answer of this size, counting all sections, is small enough to be cached.
     pub(super) fn may_be_remembered(self) -> bool {
         self.records <= REMEMBERED_RECORDS && self.octets <= REMEMBERED_OCTETS
     }
@@ -62,7 +64,7 @@ impl std::fmt::Display for Size {
     }
 }
 
-/// Returns how many octets a record has on the wire with its names written out.
+/// Returns the number of octets of a record on the wire, with names uncompressed.
 fn octets(record: &Record) -> usize {
     // The types that mail uses are measured without encoding them, since every message to another server
     // needs several look-ups.
@@ -99,7 +101,7 @@ mod tests {
         thread,
     };
 
-    /// What the name server says of a name: `KIND-COUNT` has so many records of that kind.
+    /// The records that the name server has for a name: `KIND-COUNT` has `COUNT` records of that kind.
     fn records(name: &Name, kind: RecordType) -> Vec<Record> {
         let label = name.to_ascii();
         let (what, count) = label.split('.').next().unwrap().split_once('-').unwrap();
@@ -142,7 +144,7 @@ mod tests {
         answer
     }
 
-    /// A name server: by UDP it says that its answer is too large for that. Counts what it is asked.
+    /// A name server that truncates every answer over UDP, and counts the queries.
     fn serve() -> (SocketAddr, Arc<AtomicUsize>) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
@@ -177,8 +179,8 @@ mod tests {
         (address, asked)
     }
 
-    /// The names' last label is their number. Up to the limits all is found; beyond them nothing is,
-    /// and what is large is not remembered.
+    /// The last label of each name is a number of records. Up to the limits every record is found;
+    /// beyond them none is, and large answers are not cached.
     #[tokio::test]
     async fn answers_have_limits() {
         let (address, asked) = serve();

@@ -1,11 +1,11 @@
-//! Turns: how sessions that have much to do share the threads of the runtime with those that have little.
+//! Turns: the way in which busy sessions share the runtime's threads with the others.
 //!
-//! Where everything is at hand, the octets in the socket and the answers in memory, nothing makes a session
-//! wait. A stranger who sends a thousand commands at once would have a thread to himself until the last of
-//! them is answered, and all whom that thread serves would wait for as long. So a session counts its steps
-//! since it last waited for anything. After [`STEPS`] of them others go first, and it goes on only when it gets
-//! one of few places, for as many steps again. However many strangers have much to do, no more of them than
-//! there are places stand before a session that has just heard from its client.
+//! A session never waits if everything is available: octets in the socket, answers in memory. A stranger
+//! who sends a thousand commands at once would occupy a thread until the last command is answered, and
+//! delay everyone whom that thread serves. Therefore a session counts its steps since it last waited for
+//! anything. After [`STEPS`] of them the session lets others run, and continues only when it gets one of
+//! a few places, for the same number of steps. However many busy strangers there are, no more of them
+//! than there are places run before a session that has just heard from its client.
 
 use std::{
     future::{Future, poll_fn},
@@ -18,14 +18,14 @@ use tokio::{
     task::yield_now,
 };
 
-/// Steps of a turn, each a question or [`STEP`] octets of input: some 50 microseconds. A message or a login
-/// takes no more between one wait and the next.
+/// The number of steps in a turn. A step is a question or [`STEP`] octets of input; a turn takes about
+/// 50 microseconds. Between two waits, a message or a login takes no more.
 const STEPS: u32 = 8;
 
-/// Octets of input that count as one step.
+/// The number of octets of input that count as one step.
 const STEP: usize = 16 * 1024;
 
-/// The places of sessions that have much to do: one for each thread of the runtime.
+/// The places for busy sessions, one for each thread of the runtime.
 #[derive(Debug)]
 pub(super) struct Places(Semaphore);
 
@@ -39,9 +39,9 @@ impl Default for Places {
 #[derive(Debug)]
 pub(super) struct Turn<'p> {
     places: &'p Places,
-    /// Steps taken since it last waited.
+    /// The number of steps since the session last waited.
     steps: u32,
-    /// Held by a session that has much to do, until it waits.
+    /// The place of a busy session, held until it waits.
     place: Option<SemaphorePermit<'p>>,
 }
 
@@ -50,7 +50,8 @@ impl<'p> Turn<'p> {
         Self { places, steps: 0, place: None }
     }
 
-    /// Awaits something. Others have their turn if it takes time, and a new one begins after it.
+    /// Awaits a future. If that takes time, other sessions have their turn, and a new turn begins
+    /// afterwards.
     pub(super) async fn during<F: Future>(&mut self, mut future: Pin<&mut F>) -> F::Output {
         poll_fn(|context| {
             let polled = future.as_mut().poll(context);
@@ -72,7 +73,7 @@ impl<'p> Turn<'p> {
         self.step(1).await;
     }
 
-    /// Counts what was read.
+    /// Counts the octets read.
     pub(super) async fn read(&mut self, octets: usize) {
         self.step((octets / STEP) as u32).await;
     }
@@ -82,10 +83,11 @@ impl<'p> Turn<'p> {
         if self.steps < STEPS {
             return;
         }
-        // With its place, so that what arrived meanwhile comes before whoever waits for that.
+        // The place is kept while yielding, so that newly arrived input comes before sessions that wait
+        // for a place.
         yield_now().await;
         self.rest();
-        // Nobody closes the semaphore.
+        // The semaphore is never closed.
         self.place = self.places.0.acquire().await.ok();
     }
 }
@@ -101,7 +103,7 @@ mod tests {
         },
     };
 
-    /// Many that always have something to do, and one that comes late and has little.
+    /// Many sessions are always busy; one comes late and has little to do.
     #[tokio::test]
     async fn who_has_little_to_do_waits_for_few() {
         let (places, done) = (Arc::new(Places(Semaphore::new(1))), Arc::new(AtomicU32::new(0)));
@@ -115,7 +117,7 @@ mod tests {
                 }
             });
         }
-        // All have had their first turn, and wait for the place.
+        // All sessions have had their first turn, and wait for the place.
         while done.load(Ordering::Relaxed) < STEPS * 110 {
             yield_now().await;
         }

@@ -20,7 +20,7 @@ use std::{io, sync::Arc, time::Duration};
 use tokio::time::timeout;
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
-/// How long a handshake may take.
+/// The time within which a handshake must succeed.
 const HANDSHAKE: Duration = Duration::from_secs(60);
 
 /// Negotiates TLS with other servers.
@@ -33,14 +33,14 @@ pub struct ClientTls {
     provider: Arc<CryptoProvider>,
 }
 
-/// How a server has to prove who it is.
+/// The proof of identity that a server has to give.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Verify {
-    /// Not at all: this protects only against passive eavesdroppers (opportunistic security, RFC 7435).
+    /// None. This protects only against passive eavesdroppers (opportunistic security, RFC 7435).
     Anyone,
-    /// By a certificate for its name from a trusted authority.
+    /// A certificate for the server's name from a trusted authority.
     Authorities,
-    /// By a certificate that DNS names (RFC 7672).
+    /// A certificate that DNS names (RFC 7672).
     Dane(Arc<Dane>),
 }
 
@@ -54,10 +54,10 @@ fn connector(trust: Trust, provider: &Arc<CryptoProvider>) -> Result<TlsConnecto
     Ok(TlsConnector::from(Arc::new(config)))
 }
 
-/// What the two sides of a connection agreed on.
+/// The result of a TLS handshake.
 #[derive(Debug)]
 pub struct Negotiated {
-    /// Version and cipher suite, such as `TLSv1.3 TLS_AES_256_GCM_SHA384`.
+    /// The version and cipher suite, such as `TLSv1.3 TLS_AES_256_GCM_SHA384`.
     pub about: String,
     /// The channel binding `tls-exporter`, which ties a login to this connection (RFC 9266); `None` where the
     /// version of TLS has none.
@@ -65,11 +65,11 @@ pub struct Negotiated {
 }
 
 impl ClientTls {
-    /// Returns a client that trusts the authorities that browsers trust, and `more`. A certificate in `more` is
-    /// also accepted from a server that shows it as its own.
+    /// Returns a client that trusts the same authorities as browsers, and `more`. A certificate in
+    /// `more` is also accepted as a server's own certificate.
     ///
     /// # Errors
-    /// Fails when a certificate in `more` cannot be an authority's, or the library cannot be set up.
+    /// When a certificate in `more` cannot be an authority's, or the library cannot be set up.
     pub fn new(more: &[CertificateDer<'_>]) -> Result<Self, Error> {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let mut roots = RootCertStore::from_iter(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
@@ -108,10 +108,11 @@ impl ClientTls {
         handshake.map_err(|_| too_long())?.map_err(in_words)
     }
 
-    /// Negotiates TLS with the server `name`. Returns the stream inside TLS, and what was negotiated.
+    /// Negotiates TLS with the server `name`. Returns the stream inside TLS, and the result of the
+    /// handshake.
     ///
     /// # Errors
-    /// Fails when the handshake does, or takes longer than a minute.
+    /// When the handshake fails, or takes longer than a minute.
     pub async fn connect(
         &self,
         stream: Box<dyn Stream>,

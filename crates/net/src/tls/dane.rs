@@ -1,7 +1,8 @@
-//! DANE: the owner of a domain publishes in DNS which certificates its servers use, and DNSSEC proves it
-//! (RFC 7672). No public authority is involved.
+//! DANE (RFC 7672): the owner of a domain publishes in DNS which certificates its servers use, and
+//! DNSSEC proves that. No public authority is involved.
 //!
-//! `send/trust` looks the records up and decides whether they apply; [`client`](super::client) verifies by them.
+//! `send/trust` looks up the records and decides whether they apply; [`client`](super::client) verifies
+//! certificates against them.
 
 use crate::{
     dns::{DnsAnswer, Tlsa},
@@ -23,12 +24,12 @@ const OWN: u8 = 3;
 pub struct Dane {
     /// The usable TLSA records; at least one.
     pub records: Vec<Tlsa>,
-    /// The names for which a certificate from a named authority may be made: the name that has the records, the
-    /// server's, the destination's.
+    /// The names, one of which a certificate from a named authority must be for: the name that has the
+    /// records, the server's, the destination's.
     pub names: Vec<String>,
 }
 
-/// Returns the records that apply to mail; the others are ignored (RFC 7672 §3.1.3).
+/// Returns the records that apply to mail; all others are ignored (RFC 7672 §3.1.3).
 #[must_use]
 pub fn usable(records: Vec<Tlsa>) -> Vec<Tlsa> {
     let is_usable = |record: &Tlsa| {
@@ -38,14 +39,14 @@ pub fn usable(records: Vec<Tlsa>) -> Vec<Tlsa> {
 }
 
 /// Returns the names under which to look up TLSA records for the host `name`, given the look-up of its
-/// addresses: first the name to which an alias leads, then the name itself (RFC 7672 §2.2.3). Empty if DNSSEC
-/// proves nothing of them.
+/// addresses: first the target of an alias, then the name itself (RFC 7672 §2.2.3). Empty if DNSSEC
+/// proves neither.
 #[must_use]
 pub fn bases(name: &str, addresses: &DnsAnswer<IpAddr>) -> Vec<String> {
     let name = name.to_owned();
     match &addresses.alias {
         Some(alias) if addresses.is_secure => vec![alias.target.clone(), name],
-        // The alias itself is proved, even though its target is not.
+        // DNSSEC proves the alias itself, but not its target.
         Some(alias) if alias.is_secure => vec![name],
         None if addresses.is_secure => vec![name],
         _ => Vec::new(),
@@ -58,35 +59,36 @@ impl Dane {
         self.names.first().map(String::as_str)
     }
 
-    /// Checks a server's certificate, `end_entity`, with the others that it `shown` beside it.
+    /// Checks a server's certificate, `end_entity`, together with the `intermediates` that the server sent.
     ///
     /// # Errors
-    /// Tells what is wrong when no record allows the certificate.
+    /// When no record allows the certificate: the fault.
     pub fn check(
         &self,
         end_entity: &CertificateDer<'_>,
-        shown: &[CertificateDer<'_>],
+        intermediates: &[CertificateDer<'_>],
         now: UnixTime,
         algorithms: &[&dyn SignatureVerificationAlgorithm],
     ) -> Result<(), CertificateFault> {
         if self.is_own(end_entity) {
             return Ok(());
         }
-        self.check_authority(end_entity, shown, now, algorithms)
+        self.check_authority(end_entity, intermediates, now, algorithms)
     }
 
-    /// Returns whether a record names this very certificate. Neither its names nor its validity period count
-    /// (RFC 7672 §3.1.1).
+    /// Returns whether a record names exactly this certificate. The names and the validity period of the
+    /// certificate do not matter (RFC 7672 §3.1.1).
     fn is_own(&self, certificate: &CertificateDer<'_>) -> bool {
         self.with_usage(OWN).any(|record| matches(record, certificate))
     }
 
-    /// Checks that an authority that DNS names signed the certificate for one of the names (RFC 7672 §3.1.2).
-    /// The server has to show the authority's certificate, unless DNS holds all of it.
+    /// Checks that the certificate is for one of the names and signed by an authority that DNS names
+    /// (RFC 7672 §3.1.2). The server has to send the authority's certificate, unless DNS holds all of
+    /// it.
     fn check_authority(
         &self,
         end_entity: &CertificateDer<'_>,
-        shown: &[CertificateDer<'_>],
+        intermediates: &[CertificateDer<'_>],
         now: UnixTime,
         algorithms: &[&dyn SignatureVerificationAlgorithm],
     ) -> Result<(), CertificateFault> {
@@ -94,12 +96,12 @@ impl Dane {
             .with_usage(AUTHORITY)
             .filter(|record| (record.selector, record.matching) == (0, 0));
         let held: Vec<_> = held.map(|record| CertificateDer::from(record.data.clone())).collect();
-        let is_named = |shown: &&CertificateDer<'_>| {
-            self.with_usage(AUTHORITY).any(|record| matches(record, shown))
+        let is_named = |certificate: &&CertificateDer<'_>| {
+            self.with_usage(AUTHORITY).any(|record| matches(record, certificate))
         };
         let names = self.names.iter().filter_map(|name| ServerName::try_from(name.as_str()).ok());
         let names: Vec<_> = names.collect();
-        let anchors = shown.iter().filter(is_named).chain(&held);
+        let anchors = intermediates.iter().filter(is_named).chain(&held);
         let anchors: Vec<_> =
             anchors.filter_map(|der| anchor_from_trusted_cert(der).ok()).collect();
         let ([wanted, ..], [_, ..]) = (&names[..], &anchors[..]) else {
@@ -110,7 +112,7 @@ impl Dane {
             certificate.verify_for_usage(
                 algorithms,
                 &anchors,
-                shown,
+                intermediates,
                 now,
                 KeyUsage::server_auth(),
                 None,
@@ -124,7 +126,7 @@ impl Dane {
             first
         };
         verify().map_err(|error| match error {
-            // Signed by another authority than those that are named and shown.
+            // The certificate is signed by an authority other than those that are named and sent.
             PkiError::UnknownIssuer | PkiError::InvalidSignatureForPublicKey => {
                 CertificateFault::NotNamed
             }
@@ -233,8 +235,8 @@ mod tests {
             let wrong_name = fault(signed(&ours, "z.test"));
             assert!(matches!(wrong_name, CertificateFault::WrongName { .. }), "{wrong_name}");
             assert_eq!(fault(signed(&theirs, "mx.y.test")), CertificateFault::NotNamed);
-            let shown = holds(&dane, &[signed(&ours, "mx.y.test")]);
-            assert_eq!(shown, matching == 0, "what DNS holds whole need not be shown");
+            let is_valid = holds(&dane, &[signed(&ours, "mx.y.test")]);
+            assert_eq!(is_valid, matching == 0, "an authority whole in DNS need not be sent");
         }
     }
 }

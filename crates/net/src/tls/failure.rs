@@ -1,10 +1,11 @@
-//! What can go wrong with TLS to another server, in the terms of TLS reports (RFC 8460 §4.3). Certificates, DANE
-//! and MTA-STS all name their failures so; TLS reports count them, and [`tls::words`](crate::tls::words) explains
-//! them to people.
+//! The failures of TLS to another server, in the terms of TLS reports (RFC 8460 §4.3). Certificates,
+//! DANE and MTA-STS all use these names; TLS reports count the failures, and
+//! [`tls::words`](crate::tls::words) explains them to people.
 
 use serde::{Deserialize, Serialize};
 
-/// Why TLS was not established as it should have been (a "result type" of RFC 8460 §4.3, or finer).
+/// The reason why TLS was not established as it should have been: a "result type" of RFC 8460 §4.3, or a
+/// finer distinction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum TlsFailure {
@@ -36,13 +37,13 @@ pub enum TlsFailure {
     StsPolicyFetchError,
     /// The server of the MTA-STS policy has no valid certificate for its name.
     StsWebpkiInvalid,
-    /// Anything else, such as a server that the MTA-STS policy does not name.
+    /// Any other failure, such as a server that the MTA-STS policy does not name.
     ValidationFailure,
 }
 
 impl TlsFailure {
-    /// Returns whether all that is wrong is that no trusted authority signed the certificate: a user who knows
-    /// the certificate may then list it as trusted.
+    /// Returns whether the only fault is that no trusted authority signed the certificate. A user who
+    /// knows the certificate may then list it as trusted.
     #[must_use]
     pub const fn is_unknown_issuer(self) -> bool {
         matches!(
@@ -53,8 +54,8 @@ impl TlsFailure {
         )
     }
 
-    /// Returns the registered result type, and a failure reason code of our own where the type says little
-    /// (RFC 8460 §4.3).
+    /// Returns the registered result type, and a failure reason code of this server where the type says
+    /// little (RFC 8460 §4.3).
     #[must_use]
     pub const fn names(self) -> (Self, Option<&'static str>) {
         let code = match self {

@@ -1,5 +1,5 @@
-//! What can be wrong with another server's certificate: worded for people, and as TLS reports name it. The
-//! verifiers ([`client`](super::client), [`dane`](super::dane)) find it.
+//! The faults that another server's certificate can have, worded for people and named as in TLS reports.
+//! The verifiers in [`client`](super::client) and [`dane`](super::dane) return them.
 
 use crate::tls::failure::TlsFailure;
 use posta_mail::Timestamp;
@@ -10,27 +10,28 @@ use rustls::{
 use std::{fmt, sync::Arc};
 use webpki::{EndEntityCert, Error as PkiError};
 
-/// The most names of a certificate that a message quotes: its owner chose them, and there may be thousands.
+/// The maximal number of a certificate's names in a message: its owner chose them, and there may be
+/// thousands.
 const NAMES: usize = 3;
 
-/// What is wrong with a server's certificate.
+/// A fault of a server's certificate.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CertificateFault {
-    /// It is not one of those that DNS names (RFC 7672 §3).
+    /// The certificate is not one of those that DNS names (RFC 7672 §3).
     #[error("the certificate is not the one that DNS names (TLSA)")]
     NotNamed,
-    /// It has expired.
+    /// The certificate has expired.
     #[error("the certificate expired on {}", Day(*.0))]
     Expired(UnixTime),
-    /// It is not valid yet.
+    /// The certificate is not valid yet.
     #[error("the certificate is not valid before {}; is a clock wrong?", Day(*.0))]
     NotYetValid(UnixTime),
-    /// It is for other names.
+    /// The certificate is for other names.
     #[error("the certificate is for {names}, not for {wanted}")]
     WrongName {
-        /// The names that it is for, in words.
+        /// The names that the certificate is for, in words.
         names: String,
-        /// The server's name, for which it should be.
+        /// The server's name, which the certificate should be for.
         wanted: String,
     },
     /// No trusted authority signed it.
@@ -39,28 +40,29 @@ pub enum CertificateFault {
          certificates that lead to one"
     )]
     UnknownAuthority,
-    /// It is self-signed.
+    /// The certificate is self-signed.
     #[error("the certificate is self-signed: no authority vouches for it")]
     SelfSigned,
-    /// It is an authority's, which a server must not use as its own (RFC 5280 §4.2.1.9).
+    /// The certificate is an authority's, which a server must not use as its own (RFC 5280 §4.2.1.9).
     #[error("the certificate is an authority's (CA:TRUE), not a server's{}", .is_self_signed.then_some(", and self-signed").unwrap_or_default())]
     OfAuthority {
-        /// Whether that authority signed itself, as one that the server's owner made.
+        /// Whether the authority signed its own certificate, as an authority set up by the server's
+        /// owner does.
         is_self_signed: bool,
     },
-    /// It is of version 1 or 2, which cannot hold host names (RFC 5280 §4.1.2.1).
+    /// The certificate is of version 1 or 2, which cannot contain host names (RFC 5280 §4.1.2.1).
     #[error("the certificate is of X.509 version 1; a server's must be of version 3")]
     OldVersion,
-    /// It was made for another purpose (RFC 5280 §4.2.1.12).
+    /// The certificate was made for another purpose (RFC 5280 §4.2.1.12).
     #[error("the certificate is not for servers (extended key usage)")]
     WrongPurpose,
-    /// The server that shows it does not have its key.
+    /// The server does not have the key of the certificate.
     #[error("the server does not have the key of the certificate that it shows")]
     Forged,
-    /// It is signed or made in a way that this program does not support.
+    /// The certificate is signed or made in a way that this program does not support.
     #[error("the certificate is signed in a way that is not known here, or no longer safe")]
     Unsupported,
-    /// It cannot be parsed, or breaks a rule.
+    /// The certificate cannot be parsed, or breaks a rule.
     #[error("the certificate is malformed, or breaks a rule of those that signed it")]
     Malformed,
 }
@@ -91,7 +93,7 @@ impl CertificateFault {
             PkiError::CertNotValidForName(_) => {
                 Self::WrongName { names: names(end_entity), wanted: wanted.to_str().into_owned() }
             }
-            // A signature that does not match belongs to another authority of the same name, such as a
+            // A wrong signature means that another authority has the same name, for example a
             // predecessor.
             PkiError::UnknownIssuer | PkiError::InvalidSignatureForPublicKey => {
                 match is_self_signed(end_entity) {

@@ -1,5 +1,6 @@
-//! TLS to clients, as a server: our certificates, read from files and followed when these change, or self-signed
-//! on the first start. `listen` accepts TLS with them, at once or after STARTTLS and STLS.
+//! TLS to clients, as a server. The certificates are read from files and read again when the files
+//! change, or are self-signed at the first start. `listen` uses them for TLS from the first octet and
+//! after STARTTLS or STLS.
 
 mod files;
 pub mod health;
@@ -28,30 +29,31 @@ use std::{
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
-/// How long a handshake may take. A client that connects and says nothing must not hold a session.
+/// The time within which a handshake must succeed. A client that connects and stays silent must not hold
+/// a session.
 const HANDSHAKE: Duration = Duration::from_secs(30);
 
 /// The files of a certificate and its key, in PEM.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CertificateFiles {
-    /// The certificate, followed by those that lead to its issuer.
+    /// The certificate, followed by the intermediate certificates up to its issuer.
     pub certificate: PathBuf,
     /// Its private key.
     pub key: PathBuf,
 }
 
-/// Why a certificate cannot be used.
+/// The reason why a certificate cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
-    /// A file cannot be read, or holds something else.
+    /// A file cannot be read, or has the wrong content.
     #[error("{} cannot be used: {cause}", path.display())]
     File {
-        /// The file.
+        /// The path of the file.
         path: PathBuf,
-        /// What is wrong with it, and what to do.
+        /// The fault and its cure.
         cause: String,
     },
-    /// The key is not the certificate's.
+    /// The key does not belong to the certificate.
     #[error(
         "the key {} does not belong to the certificate {}: name the key that this certificate was made \
          with", .0.key.display(), .0.certificate.display()
@@ -68,10 +70,10 @@ impl TlsError {
     }
 }
 
-/// What was negotiated on a client's connection.
+/// The result of a TLS handshake with a client.
 #[derive(Debug, Clone)]
 pub struct TlsInfo {
-    /// The version, as `TLSv1.3`.
+    /// The version, such as `TLSv1.3`.
     pub version: &'static str,
     /// The cipher suite's registered name.
     pub cipher: String,
@@ -84,7 +86,7 @@ pub struct TlsInfo {
 /// The label of the channel binding `tls-exporter` (RFC 9266 §2).
 const EXPORTER: &[u8] = b"EXPORTER-Channel-Binding";
 
-/// Octets of the channel binding `tls-exporter` (RFC 9266 §2).
+/// The number of octets in the channel binding `tls-exporter` (RFC 9266 §2).
 const EXPORTED: usize = 32;
 
 /// Returns the channel binding `tls-exporter`, which ties a login to a connection (RFC 9266 §2).
@@ -92,7 +94,7 @@ pub fn exporter<D>(connection: &rustls::ConnectionCommon<D>) -> Option<[u8; EXPO
     connection.export_keying_material([0; EXPORTED], EXPORTER, Some(b"")).ok()
 }
 
-/// Accepts TLS from clients, with the certificate that fits the name that the client asks for.
+/// Accepts TLS from clients, with the certificate for the name that the client requests.
 #[derive(Clone)]
 pub struct Tls {
     acceptor: TlsAcceptor,
@@ -106,10 +108,11 @@ impl std::fmt::Debug for Tls {
 }
 
 impl Tls {
-    /// Reads certificates. The first is for clients that name no host, or one that no certificate fits.
+    /// Reads certificates. The first is for clients that name no host, or one that no certificate
+    /// matches.
     ///
     /// # Errors
-    /// Fails when a file cannot be read, or a key is not its certificate's.
+    /// When a file cannot be read, or a key does not belong to its certificate.
     pub fn load(files: Vec<CertificateFiles>) -> Result<Self, TlsError> {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let loaded = load_all(&files, &provider)?;
@@ -126,10 +129,11 @@ impl Tls {
         Ok(Self { acceptor: TlsAcceptor::from(Arc::new(config)), certificates })
     }
 
-    /// Reads the certificates again if a file has changed since they were read. Returns whether one had.
+    /// Reads the certificates again if a file has changed since they were last read. Returns whether one
+    /// had.
     ///
     /// # Errors
-    /// Fails when they cannot be read; those of before then stay in use.
+    /// When a file cannot be read; the previous certificates then stay in use.
     pub fn reload(&self) -> Result<bool, TlsError> {
         let Certificates { provider, loaded, seen, .. } = &*self.certificates;
         let files = self.certificates.files();
@@ -158,10 +162,11 @@ impl Tls {
         *our_loaded.write() = loaded;
     }
 
-    /// Negotiates TLS on a client's connection. Returns the stream inside TLS, and what was negotiated.
+    /// Negotiates TLS on a client's connection. Returns the stream inside TLS, and the result of the
+    /// handshake.
     ///
     /// # Errors
-    /// Fails when the handshake does, or takes longer than 30 seconds.
+    /// When the handshake fails, or takes longer than 30 seconds.
     pub async fn accept(&self, stream: Box<dyn Stream>) -> io::Result<(Box<dyn Stream>, TlsInfo)> {
         let handshake = timeout(HANDSHAKE, self.acceptor.accept(stream)).await;
         let stream =
@@ -192,11 +197,11 @@ struct Certificates {
     provider: Arc<CryptoProvider>,
     files: RwLock<Vec<CertificateFiles>>,
     loaded: RwLock<Arc<Vec<Loaded>>>,
-    /// The files' modification times when they were last looked at.
+    /// The modification times of the files when they were last examined.
     seen: Mutex<Vec<Option<SystemTime>>>,
 }
 
-/// A certificate that was read, with its key.
+/// A certificate and its key, as read from files.
 #[derive(Debug, Clone)]
 struct Loaded {
     key: Arc<CertifiedKey>,
@@ -213,7 +218,7 @@ impl Certificates {
         self.loaded.read().clone()
     }
 
-    /// Returns the first certificate for this name, or the first of all.
+    /// Returns the first certificate for this name, or else the first of all.
     fn fitting(&self, name: Option<&str>) -> Option<Loaded> {
         let loaded = self.loaded();
         let name = name.and_then(|name| ServerName::try_from(name.to_owned()).ok());
@@ -254,10 +259,11 @@ fn modified(files: &[CertificateFiles]) -> Vec<Option<SystemTime>> {
     paths.map(|path| fs::metadata(path).and_then(|metadata| metadata.modified()).ok()).collect()
 }
 
-/// Returns the files of the self-signed certificate in a directory, and makes it if it is not there.
+/// Returns the files of the self-signed certificate in a directory, and makes the certificate if it does
+/// not exist.
 ///
 /// # Errors
-/// Fails when the certificate cannot be made or written.
+/// When the certificate cannot be made or written.
 pub fn self_signed(directory: &Path, hostname: &str) -> Result<CertificateFiles, TlsError> {
     let files = CertificateFiles {
         certificate: directory.join("self-signed.cert.pem"),

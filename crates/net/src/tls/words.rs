@@ -1,6 +1,7 @@
-//! Errors of TLS in words for people. The library's own messages are names from its code and links to its manual.
+//! TLS errors in words for people. The library's own messages are names from its code and links to its
+//! manual.
 //!
-//! Both sides wrap their streams in [`InWords`], so every error that a session meets is worded already.
+//! Both sides wrap their streams in [`InWords`], so every error that a session sees has such words.
 
 use crate::tls::{failure::TlsFailure, fault::CertificateFault};
 use rustls::{AlertDescription, CertificateError, Error};
@@ -14,7 +15,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 /// The message for a port that speaks plaintext.
 const NOT_TLS: &str = "what it sent is not TLS";
 
-/// What went wrong with TLS.
+/// A failure of TLS.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TlsFault {
     /// The other side's certificate is faulty.
@@ -25,7 +26,7 @@ pub enum TlsFault {
     Other(&'static str),
 }
 
-/// Returns what TLS reports call an error (RFC 8460 §4.3).
+/// Returns the name of an error in TLS reports (RFC 8460 §4.3).
 pub fn failure(error: &io::Error) -> TlsFailure {
     match fault(error) {
         Some(TlsFault::Certificate(fault)) => fault.failure(),
@@ -48,7 +49,7 @@ pub fn is_plaintext(error: &io::Error) -> bool {
     matches!(fault(error), Some(TlsFault::Other(NOT_TLS)))
 }
 
-/// Returns an error of the library in words for people, and any other error as it is.
+/// Returns an error of the library in words for people, and any other error unchanged.
 pub fn in_words(error: io::Error) -> io::Error {
     let kind = error.kind();
     let fault = match error.get_ref() {
@@ -118,7 +119,7 @@ const fn alert_in_words(alert: AlertDescription) -> &'static str {
     }
 }
 
-/// A stream whose errors are worded for people.
+/// A stream whose errors have words for people.
 pub struct InWords<S>(pub S);
 
 fn worded<T>(polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
@@ -177,7 +178,7 @@ mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
     use tokio_rustls::TlsAcceptor;
 
-    /// A server that wants to see a certificate.
+    /// Returns a server that requires a client certificate.
     fn asking() -> TlsAcceptor {
         let made = rcgen::generate_simple_self_signed(vec!["mx.y.test".to_owned()]).unwrap();
         let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()));
@@ -194,7 +195,7 @@ mod tests {
         TlsAcceptor::from(Arc::new(config))
     }
 
-    /// Says hello in TLS, and reads; answers what goes wrong.
+    /// Sends a TLS hello, and reads. Returns the resulting error.
     async fn error_of(stream: DuplexStream) -> String {
         let tls = ClientTls::new(&[]).unwrap();
         match tls.connect(Box::new(stream), "mx.y.test", &Verify::Anyone).await {

@@ -1,4 +1,4 @@
-//! Verification of the certificate that another server shows. rustls calls it during the handshake.
+//! Verification of another server's certificate. rustls calls this code during the handshake.
 
 use crate::tls::{dane::Dane, fault::CertificateFault};
 use rustls::{
@@ -10,11 +10,11 @@ use rustls::{
 use std::sync::Arc;
 use webpki::{EndEntityCert, Error as PkiError, KeyUsage};
 
-/// Which certificates are trusted.
+/// The certificates that are trusted.
 #[derive(Debug)]
 pub(super) enum Trust {
-    /// All: an attacker who can change the traffic could remove STARTTLS from it as well, and to insist on a
-    /// good certificate would only send the mail in plaintext.
+    /// All certificates. An attacker who can change the traffic could also remove STARTTLS, so insisting
+    /// on a good certificate would only make mail travel in plaintext.
     Anyone,
     /// Certificates for the server's name that an authority signed, and those that the operator lists.
     Authorities {
@@ -64,7 +64,8 @@ impl CertificateVerifier {
         name: &ServerName<'_>,
         now: UnixTime,
     ) -> Result<(), PkiError> {
-        // The library checks the time first, so without any authority this still finds what is wrong with it.
+        // The library checks the time first, so a check without any authority still finds a fault of the
+        // time.
         if let Err(fault @ (PkiError::CertExpired { .. } | PkiError::CertNotValidYet { .. })) =
             self.check_signed(&RootCertStore::empty(), end_entity, &[], name, now)
         {
@@ -171,7 +172,7 @@ mod tests {
         params.self_signed(&KeyPair::generate().unwrap()).unwrap().der().clone()
     }
 
-    /// The content and the length of the first element of some DER.
+    /// Returns the content and the length of the first element of DER-encoded data.
     fn element(der: &[u8]) -> (&[u8], usize) {
         let (head, length) = match der[1] {
             short @ 0..=127 => (2, usize::from(short)),
@@ -187,7 +188,7 @@ mod tests {
         [&head, content].concat()
     }
 
-    /// The same as it would be in version 1: without the version, and without extensions.
+    /// Returns the certificate in the form of version 1: without a version field and extensions.
     fn version_1(certificate: &CertificateDer<'_>) -> CertificateDer<'static> {
         let (whole, _) = element(certificate);
         let (mut fields, length) = element(whole);
@@ -220,7 +221,7 @@ mod tests {
         })
     }
 
-    /// What is wrong is told as what it is.
+    /// Each fault is reported as what it is.
     #[test]
     fn faults_have_their_names() {
         let (ours, theirs) = (authority(), authority());
@@ -276,8 +277,8 @@ mod tests {
         assert_eq!(check(&[ours.der().clone()], &signed(&ours, |_| {})), Ok(()));
     }
 
-    /// A certificate that stands among the authorities is believed of the server itself, as long as its
-    /// time and its names say nothing else.
+    /// A certificate listed among the authorities is accepted as the server's own, unless its validity
+    /// period or its names contradict.
     #[test]
     fn a_listed_certificate_is_believed() {
         let is_ca = |params: &mut CertificateParams| {

@@ -1,4 +1,5 @@
-//! Reading certificates and keys from PEM files, with messages that tell what a wrong file holds instead.
+//! Reading certificates and keys from PEM files, with error messages that say what a wrong file
+//! contains.
 
 use super::{CertificateFiles, TlsError};
 use rustls::{
@@ -9,13 +10,14 @@ use rustls::{
 };
 use std::{fs, io, path::Path};
 
-/// The most octets of a file that are read: a certificate with its whole chain has a tenth of it.
+/// The maximal number of octets of a file that are read: a certificate with its whole chain has a tenth
+/// of that.
 const FILE: u64 = 1024 * 1024;
 
 /// Reads all certificates of a PEM file.
 ///
 /// # Errors
-/// Fails when the file cannot be read, or holds no certificate.
+/// When the file cannot be read, or contains no certificate.
 pub fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let text = read(path)?;
     let certificates = CertificateDer::pem_slice_iter(&text).collect::<Result<Vec<_>, _>>();

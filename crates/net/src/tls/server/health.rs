@@ -1,5 +1,6 @@
-//! Warnings about our own certificates, before other servers refuse them: at the start, once a day, and after
-//! they were read again. `housekeeping` and `assembly` call it.
+//! Warnings about the server's own certificates, before other servers refuse them: at the start, once a
+//! day, and whenever the certificates have been read again. `housekeeping` and `assembly` call this
+//! module.
 
 use super::{Loaded, Tls};
 use crate::clock::Clock;
@@ -11,13 +12,14 @@ use rustls::{
 use std::{fmt, path::PathBuf, time::Duration};
 use webpki::{EndEntityCert, Error as PkiError, KeyUsage};
 
-/// How long before a certificate expires the warnings begin. Automatic renewal happens a month before.
+/// The time before a certificate's expiry at which the warnings begin. Automatic renewal takes place a
+/// month before.
 const AHEAD: Duration = Duration::from_secs(14 * 24 * 60 * 60);
 
-/// The most names of a certificate that a warning lists.
+/// The maximal number of a certificate's names in a warning.
 const NAMES: usize = 5;
 
-/// A problem with one of our certificates.
+/// A problem with one of the server's certificates.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct CertificateProblem {
     certificate: PathBuf,
@@ -26,18 +28,19 @@ struct CertificateProblem {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Problem {
-    /// It expired at this time.
+    /// The certificate expired at this time.
     Expired(Timestamp),
-    /// It will expire soon, at this time.
+    /// The certificate will expire soon, at this time.
     Expires(Timestamp),
-    /// It is not valid before this time.
+    /// The certificate is not valid before this time.
     NotYetValid(Timestamp),
-    /// No certificate is for the server's name: that name, and those of the first certificate.
+    /// No certificate is for the server's name. Contains that name, and the names of the first
+    /// certificate.
     OtherNames(String),
 }
 
 impl Tls {
-    /// Logs what is wrong with the certificates of the server `hostname`.
+    /// Logs the problems of the certificates, for a server named `hostname`.
     pub fn log_problems(&self, hostname: &Domain, clock: &dyn Clock) {
         for CertificateProblem { certificate, problem } in self.problems(hostname, clock.now()) {
             let certificate = certificate.display();
@@ -71,7 +74,7 @@ impl Tls {
     }
 }
 
-/// Returns what is wrong with the validity period of a certificate.
+/// Returns the problem with the validity period of a certificate, if there is one.
 fn validity(
     leaf: &CertificateDer<'_>,
     provider: &CryptoProvider,
@@ -79,7 +82,8 @@ fn validity(
 ) -> Option<Problem> {
     let fault = |at: Timestamp| {
         let seconds = u64::try_from(at.as_second()).unwrap_or_default();
-        // The library checks the time first, so without any authority it finds only what is wrong with that.
+        // The library checks the time first, so a check without any authority finds only faults of the
+        // time.
         EndEntityCert::try_from(leaf)
             .ok()?
             .verify_for_usage(
@@ -111,7 +115,7 @@ fn validity(
     }
 }
 
-/// Returns the names that a certificate is for, unless the server's is among them.
+/// Returns the names in a certificate, unless the server's is among them.
 fn other_names(loaded: &Loaded, hostname: &Domain) -> Option<String> {
     let leaf = loaded.key.end_entity_cert().ok()?;
     let leaf = EndEntityCert::try_from(leaf).ok()?;
