@@ -1,9 +1,11 @@
-//! What the tests of the whole system share: the program, a place to run it in, and dialogues with it.
+//! Helpers that the tests of the whole system share: the program, a place to run it in, and dialogues
+//! with it.
 //!
-//! `system/program` runs the program as a person would, `system/in_memory` puts a server together without sockets
-//! and files, `system/transcripts` plays dialogues to the engines, `crash` kills the program, and `interop` has it
-//! talk to programs that others wrote. They are a package of their own, which builds the program for itself
-//! (`main.rs`), because only so does Cargo see to it that the program is there, and as new as the sources.
+//! `system/program` runs the program as a person would, `system/in_memory` assembles servers without
+//! sockets and files, `system/transcripts` plays dialogues to the engines, `crash` kills the program,
+//! and `interop` connects it with other programs. The tests are a package of their own, which builds the
+//! program for itself (`main.rs`). Only so does Cargo guarantee that the program exists and is as new as
+//! the sources.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod place;

@@ -1,4 +1,4 @@
-//! The program under test: `posta`, under a name that Cargo can tell from the program's own.
+//! The program under test: `posta`, under a name of its own, since Cargo requires distinct names.
 
 use std::process::ExitCode;
 

@@ -11,30 +11,30 @@ use std::{
     time::Duration,
 };
 
-/// How long the server may take to start.
+/// The time within which the server must be ready.
 const START: Duration = Duration::from_secs(20);
 
 /// The password of every account that a test adds.
 pub const PASSWORD: &str = "parola";
 
-/// A directory with a configuration, and the server that runs on it, if one does.
+/// A directory with a configuration, and the server that runs there, if one does.
 pub struct Place {
-    /// Where the configuration and the data directory are; removed with the place.
+    /// The directory of the configuration and the data, removed together with the place.
     pub directory: tempfile::TempDir,
     server: Option<Child>,
     /// Protocols and their addresses, in the order of the configuration.
     listening: Vec<(String, String)>,
-    /// What the server wrote to standard error.
+    /// The lines that the server has written to standard error.
     log: Arc<Mutex<Vec<String>>>,
 }
 
 impl Place {
-    /// Makes a place with these listeners: protocol and TLS mode of each.
+    /// Makes a place with these listeners: the protocol and TLS mode of each.
     pub fn new(listeners: &[(&str, &str)]) -> Self {
         Self::named("mail.x.test", listeners)
     }
 
-    /// Makes a place whose server has another name for itself.
+    /// Makes a place whose server has the host name `hostname`.
     pub fn named(hostname: &str, listeners: &[(&str, &str)]) -> Self {
         let directory = tempfile::Builder::new().prefix("posta-test-").tempdir().unwrap();
         let mut config = format!(
@@ -50,12 +50,12 @@ impl Place {
         Self { directory, server: None, listening: Vec::new(), log: Arc::default() }
     }
 
-    /// The path of the configuration file.
+    /// Returns the path of the configuration file.
     pub fn config(&self) -> PathBuf {
         self.directory.path().join("posta.toml")
     }
 
-    /// Starts the server with more environment variables, and waits until it is ready.
+    /// Starts the server with additional environment variables, and waits until it is ready.
     pub fn start_with(&mut self, environment: &[(&str, &str)]) {
         let mut server = Command::new(program())
             .args(["serve", "--config"])
@@ -67,7 +67,7 @@ impl Place {
         let mut lines = BufReader::new(server.stderr.take().unwrap()).lines();
         let (sender, ready) = std::sync::mpsc::channel();
         let log = self.log.clone();
-        // Reads on to the end, so that the server never waits for its log to be read.
+        // The log is read to its end, so that the server never has to wait for a reader.
         thread::spawn(move || {
             for line in lines.by_ref().map_while(Result::ok) {
                 log.lock().unwrap().push(line.clone());
@@ -94,12 +94,12 @@ impl Place {
         self.start_with(&[]);
     }
 
-    /// The address of the first listener of a protocol.
+    /// Returns the address of the first listener of a protocol.
     pub fn address(&self, protocol: &str) -> &str {
         &self.listening.iter().find(|(name, _)| name == protocol).unwrap().1
     }
 
-    /// The addresses of all listeners of a protocol.
+    /// Returns the addresses of all listeners of a protocol.
     pub fn all(&self, protocol: &str) -> Vec<&str> {
         let served = self.listening.iter().filter(|(name, _)| name == protocol);
         served.map(|(_, address)| address.as_str()).collect()
@@ -117,7 +117,7 @@ impl Place {
         config.write_all(more.as_bytes()).unwrap();
     }
 
-    /// Returns the lines that the server wrote to standard error so far.
+    /// Returns the lines that the server has written to standard error so far.
     pub fn log(&self) -> Vec<String> {
         self.log.lock().unwrap().clone()
     }
@@ -133,12 +133,12 @@ impl Place {
         panic!("{words:?} is not in the log:\n{}", self.log().join("\n"));
     }
 
-    /// The process id of the server.
+    /// Returns the process id of the server.
     pub fn pid(&self) -> u32 {
         self.server.as_ref().unwrap().id()
     }
 
-    /// The octets of memory that the server has resident.
+    /// Returns the server's resident memory in octets.
     pub fn resident(&self) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
@@ -161,7 +161,7 @@ impl Place {
         server.wait().unwrap().code()
     }
 
-    /// Runs a command on this place.
+    /// Runs a command on this place, with `input` as its standard input.
     pub fn posta(&self, arguments: &[&str], input: &str) -> Output {
         let config = self.config();
         let config = ["--config", config.to_str().unwrap()];

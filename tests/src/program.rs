@@ -1,4 +1,4 @@
-//! The program under test, and how it and other programs are run.
+//! The program under test, and helpers that run programs.
 
 use std::{
     fs,
@@ -12,14 +12,15 @@ use std::{
 /// The program as Cargo builds it for this package, before any of its tests.
 const BUILT: &str = "posta-under-test";
 
-/// The path of the program, whose last part is `posta`: usage messages begin with that name.
+/// Returns the path of the program, which ends in `posta`, because usage messages begin with that name.
 ///
-/// Cargo allows no two programs of one name in a workspace, so the tests' own build of `posta` has another, and
-/// is run through a link. The build is never older than the sources, since Cargo makes it before it runs a test.
+/// Cargo allows no two programs of one name in a workspace, so the tests' own build of `posta` has
+/// another name and is run through a link. The build is never older than the sources, since Cargo makes
+/// it before it runs a test.
 pub fn program() -> &'static Path {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
     PROGRAM.get_or_init(|| {
-        // A test stands in target/PROFILE/deps, a program in target/PROFILE.
+        // Tests are in target/PROFILE/deps, programs in target/PROFILE.
         let test = std::env::current_exe().unwrap();
         let folder = test.parent().and_then(Path::parent).unwrap();
         assert!(folder.join(BUILT).is_file(), "{BUILT} is not in {}", folder.display());
@@ -32,13 +33,13 @@ pub fn program() -> &'static Path {
     })
 }
 
-/// A home directory of the tests' own: what was fetched is noted there.
+/// Returns a home directory for the tests only, in which `fetch` records its visits.
 fn home() -> &'static Path {
     static HOME: OnceLock<tempfile::TempDir> = OnceLock::new();
     HOME.get_or_init(|| tempfile::tempdir().unwrap()).path()
 }
 
-/// Runs a command with something on its standard input.
+/// Runs a command with `input` as its standard input.
 pub fn posta(arguments: &[&str], input: &str) -> Output {
     let mut child = Command::new(program())
         .args(arguments)
@@ -48,19 +49,20 @@ pub fn posta(arguments: &[&str], input: &str) -> Output {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    // A command that does not read its input closes it; that is not this helper's business.
+    // A command that does not read its input closes it; that is no error here.
     let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
     child.wait_with_output().unwrap()
 }
 
-/// Returns what a command wrote to its standard output; it must have succeeded.
+/// Returns a command's standard output; the command must have succeeded.
 pub fn stdout(output: &Output) -> String {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout.clone()).unwrap()
 }
 
-/// Python in a place apart, where it may make roots for other servers; all that it starts ends with
-/// it. None, and a word about it, where only root may do that.
+/// Returns a Python command in namespaces of its own, where it may make root file systems for other
+/// servers; all processes that it starts end with it. Returns none, with a message, if that requires
+/// rights that this process lacks.
 pub fn python_apart(check: &str) -> Option<Command> {
     let apart = || {
         let mut command = Command::new("unshare");
@@ -77,7 +79,7 @@ pub fn python_apart(check: &str) -> Option<Command> {
     Some(command)
 }
 
-/// Says that a check could not be made on this machine. `cargo xtask test` counts these.
+/// Records that a check could not be made on this machine. `cargo xtask test` counts these.
 pub fn skipped(check: &str, why: &str) {
     eprintln!("SKIPPED {check}: {why}");
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/skipped");
@@ -85,7 +87,7 @@ pub fn skipped(check: &str, why: &str) {
     fs::write(folder.join(check), why).unwrap();
 }
 
-/// The path of a script in `interop/python`.
+/// Returns the path of a script in `interop/python`.
 pub fn script(name: &str) -> String {
     format!("{}/interop/python/{name}", env!("CARGO_MANIFEST_DIR"))
 }

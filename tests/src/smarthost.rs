@@ -6,10 +6,11 @@ use std::{
     thread,
 };
 
-/// The sessions that the smarthost serves before it ends.
+/// The number of sessions that the smarthost serves before it ends.
 const SESSIONS: usize = 20;
 
-/// Starts a smarthost that takes mail for bob, puts cid off and refuses everybody else, and returns its address.
+/// Starts a smarthost that accepts mail for bob, defers mail for cid and refuses all other recipients.
+/// Returns its address.
 pub fn smarthost() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();

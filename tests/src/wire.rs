@@ -1,4 +1,4 @@
-//! Dialogues that a test holds line by line.
+//! Dialogues in which a test sends and receives line by line.
 
 use crate::PASSWORD;
 use std::{
@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-/// A connection for plain dialogues.
+/// A plaintext connection for a dialogue.
 pub struct Wire {
     reader: BufReader<TcpStream>,
 }
@@ -21,7 +21,7 @@ impl Wire {
         Self { reader: BufReader::new(stream) }
     }
 
-    /// Sends text as it stands.
+    /// Sends text unchanged.
     pub fn write(&mut self, text: &str) {
         self.reader.get_mut().write_all(text.as_bytes()).unwrap();
     }
@@ -79,7 +79,7 @@ pub fn pop3(address: &str, name: &str) -> Wire {
     wire
 }
 
-/// Sends a message, and returns the reply to the end of its content.
+/// Sends a message, and returns the reply to the end of the data.
 pub fn send(wire: &mut Wire, to: &str, content: &str) -> String {
     assert!(wire.say("MAIL FROM:<s@y.test>").starts_with("250 "));
     assert!(wire.say(&format!("RCPT TO:<{to}>")).starts_with("250 "));

@@ -1,5 +1,5 @@
-//! What a developer runs: `cargo xtask test` for everything, `cargo xtask tidy` for the rules that
-//! a program can check.
+//! Commands for developers: `cargo xtask test` for everything, `cargo xtask tidy` for the rules that a
+//! program can check.
 
 mod manual;
 mod rfc;
@@ -12,35 +12,36 @@ use std::{
 };
 
 const USAGE: &str = "\
-cargo xtask test    format, lints, tests, documentation, tidy: all that a change must pass
-cargo xtask tidy    only the rules of the house (see ARCHITECTURE.md)
+cargo xtask test    format, lints, tests, documentation, tidy: everything that a change must pass
+cargo xtask tidy    only the rules for the source code (see CONTRIBUTING.md)
 cargo xtask docs    writes docs/configuration.md from the definitions of the options
-cargo xtask rfc     only docs/rfc.md: that it lists every RFC cited, and names tests that exist
+cargo xtask rfc     checks that docs/rfc.md lists every RFC cited, and that the tests it names exist
 cargo xtask bench [ROUNDS]
                     measures Posta beside Postfix, Dovecot and smtp-sink, and writes docs/benchmarks.md
 cargo xtask bench --against PROGRAM [ROUNDS]
-                    measures Posta beside another build of it, in one run; fails where a figure is worse by more
-                    than the figures spread
+                    measures Posta beside another build of it, in one run; fails if a figure is worse by more
+                    than its spread
 cargo xtask abuse [--seconds N] [--rounds N] [--only NAME] [--shared] [--no-disk]
-                    measures well-behaved sessions beside each attack: N rounds (5) of N seconds (3)
-                    without it and as many beside it; fails where a limit does not hold. Writes the
-                    table of docs/security.md, unless it is of attacks whose names contain NAME only,
-                    of attackers that share the server's cores, or without the octets kept
+                    measures well-behaved sessions during each attack: N rounds (5) of N seconds (3)
+                    without the attack and as many during it; fails if a limit does not hold. Writes
+                    the table of docs/security.md, unless restricted to attacks whose names contain
+                    NAME (--only), run with attackers on the server's own cores (--shared), or without the
+                    count of octets written to disk (--no-disk)
 cargo xtask million [--messages N]
-                    measures a mailbox of N messages (a million): logging in, removing and bringing back all,
-                    and what others wait meanwhile; writes the table of docs/benchmarks.md
+                    measures a mailbox of N messages (a million): logging in, removing and restoring all of
+                    them, and the delay for other sessions; writes the table of docs/benchmarks.md
 cargo xtask fuzz [SECONDS]
-                    runs each fuzz target for so long (60), and keeps what it learnt in fuzz/corpus";
+                    runs each fuzz target for SECONDS (60), and keeps new inputs in fuzz/corpus";
 
-/// What the tests need beside Rust: a command that succeeds where it is there, and the Debian packages
-/// that have it.
+/// The programs that the tests need besides Rust: a command that succeeds if the program is installed,
+/// and the Debian packages that contain it.
 const NEEDED: [(&str, &str); 17] = [
     ("cc --version", "gcc"),
     ("python3 --version", "python3"),
     ("curl --version", "curl"),
     ("openssl version", "openssl"),
     ("swaks --version", "swaks"),
-    // What swaks, and what Net::POP3 speaks TLS with.
+    // The libraries that swaks and Net::POP3 use for TLS.
     ("perl -MNet::SSLeay -e 1", "libnet-ssleay-perl"),
     ("perl -MIO::Socket::SSL -e 1", "libio-socket-ssl-perl"),
     ("msmtp --version", "msmtp"),
@@ -59,7 +60,7 @@ const NEEDED: [(&str, &str); 17] = [
 ];
 
 fn main() -> ExitCode {
-    let done = match env::args().nth(1).as_deref() {
+    let result = match env::args().nth(1).as_deref() {
         Some("test") => test(),
         Some("tidy") => tidy::run(&root()),
         Some("docs") => manual::write(&root()),
@@ -73,7 +74,7 @@ fn main() -> ExitCode {
         Some("fuzz") => fuzz(env::args().nth(2)),
         _ => Err(USAGE.to_owned()),
     };
-    match done {
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(problem) => {
             eprintln!("{problem}");
@@ -87,7 +88,7 @@ fn test() -> Result<(), String> {
         need(check, package)?;
     }
     let skipped = root().join("target/skipped");
-    // It is not there when nothing was skipped last time.
+    // The directory does not exist if nothing was skipped last time.
     let _ = fs::remove_dir_all(&skipped);
     cargo("format", &["fmt", "--all", "--check"])?;
     cargo("lints", &["clippy", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"])?;
@@ -103,7 +104,7 @@ fn test() -> Result<(), String> {
     Ok(())
 }
 
-/// What passed, and what this machine did not allow to be checked.
+/// Returns the result: success, and the checks that this machine did not allow.
 fn verdict(skipped: &Path) -> String {
     let mut text = String::from("All passed.");
     for entry in fs::read_dir(skipped).into_iter().flatten().flatten() {
@@ -113,13 +114,14 @@ fn verdict(skipped: &Path) -> String {
     text
 }
 
-/// Runs ours and theirs in turn. Theirs are installed into roots of their own, so this needs root.
+/// Measures Posta and the other servers in turn. The other servers are installed into root file systems
+/// of their own, which requires root.
 fn bench(rounds: Option<String>) -> Result<(), String> {
     let mut command = measuring("bench.py", Some("docs/benchmarks.md"))?;
     run(command.args(rounds), "the benchmark")
 }
 
-/// Measures Posta beside another build of it.
+/// Measures Posta beside another build of itself.
 fn bench_against(mut options: impl Iterator<Item = String>) -> Result<(), String> {
     let other =
         options.next().ok_or("name the other program: cargo xtask bench --against PROGRAM")?;
@@ -127,10 +129,10 @@ fn bench_against(mut options: impl Iterator<Item = String>) -> Result<(), String
     run(command.arg(other).args(options), "the comparison")
 }
 
-/// Runs each attack beside well-behaved sessions.
+/// Measures well-behaved sessions during each attack.
 fn abuse(options: impl Iterator<Item = String>) -> Result<(), String> {
     let mut command = measuring("abuse.py", Some("docs/security.md"))?;
-    run(command.args(options), "the measurement beside attacks")
+    run(command.args(options), "the measurement during attacks")
 }
 
 /// Measures a mailbox of a million messages.
@@ -139,14 +141,14 @@ fn million(options: impl Iterator<Item = String>) -> Result<(), String> {
     run(command.args(options), "the measurement of a large mailbox")
 }
 
-/// Builds the program, and returns the command by which a script measures it and writes a table into a
+/// Builds the program. Returns the command that measures it with a script and writes a table into a
 /// document.
 fn measuring(script: &str, document: Option<&str>) -> Result<Command, String> {
     need("python3 --version", "python3")?;
     cargo("release build", &["build", "--release", "-p", "posta"])?;
     step("measuring");
     let mut command = Command::new("unshare");
-    // All that it starts ends with it.
+    // All processes that the script starts end with it.
     command.args(["--mount", "--propagation", "private", "--pid", "--fork", "--kill-child"]);
     command.args(["--mount-proc", "python3"]);
     command
@@ -162,7 +164,7 @@ fn fuzz(seconds: Option<String>) -> Result<(), String> {
     run(&mut command, "fuzzing")
 }
 
-/// The folder of the workspace.
+/// Returns the folder of the workspace.
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new(".")).to_owned()
 }
@@ -184,7 +186,8 @@ fn run(command: &mut Command, name: &str) -> Result<(), String> {
     }
 }
 
-/// Sees to it that a program is there: installs it where that is allowed, else asks for it by name.
+/// Makes sure that a program is installed: installs it if allowed, otherwise returns an error that names
+/// it.
 fn need(check: &str, package: &str) -> Result<(), String> {
     let is_there = || {
         let mut words = check.split(' ');

@@ -1,11 +1,11 @@
-//! `cargo xtask docs`: writes docs/configuration.md from the definitions of the options, which are compiled here as they
-//! are in the program, without the types.
+//! `cargo xtask docs`: writes docs/configuration.md from the definitions of the options. The definitions
+//! are compiled here as in the program, but without the types.
 
 #[path = "../../posta/src/config/definition.rs"]
 #[macro_use]
 mod definition;
 
-/// Makes the definitions of `options.rs`, and no types.
+/// Expands the definitions in `options.rs` into data, leaving out the types.
 macro_rules! options {
     ($($all:tt)*) => {
         use super::definition::*;
@@ -13,7 +13,7 @@ macro_rules! options {
     };
 }
 
-/// Makes the words of `options.rs`, and no types.
+/// Expands the lists of words in `options.rs` into data, leaving out the types.
 macro_rules! words {
     ($($all:tt)*) => { vocabularies! { $($all)* } };
 }
@@ -27,7 +27,7 @@ use std::{fmt::Write as _, fs, path::Path};
 
 const MANUAL: &str = "docs/configuration.md";
 
-/// Columns of a line at most, where it can be broken.
+/// The maximal number of columns in a line, where it can be broken.
 const COLUMNS: usize = 118;
 
 /// The column of comments in the overview.
@@ -71,7 +71,7 @@ pub(crate) fn write(root: &Path) -> Result<(), String> {
     fs::write(&path, manual).map_err(|error| format!("{MANUAL} cannot be written: {error}"))
 }
 
-/// Says what is wrong with the manual, if anything.
+/// Returns the problem with the manual, if there is one.
 pub(crate) fn check(root: &Path) -> Option<String> {
     let stands = fs::read_to_string(root.join(MANUAL)).unwrap_or_default();
     match manual() {
@@ -116,30 +116,30 @@ fn path(section: &Section, option: &Definition) -> String {
     }
 }
 
-/// Returns the section that an option is a table of.
+/// Returns the section that an option's table consists of.
 fn inner(option: &Definition) -> Option<&'static Section> {
     SECTIONS.iter().find(|section| option.value.contains(&section.holder))
 }
 
-/// Whether a section stands in two pairs of brackets.
+/// Returns whether a section is written in double brackets and can be repeated.
 fn is_repeated(section: &Section) -> bool {
     let mut options = SECTIONS.iter().flat_map(|section| section.options);
     options.any(|option| option.value == ["Vec", section.holder])
 }
 
-/// Whether there may be none of a section, so that it is shown as an example.
+/// Returns whether a section may be absent, so that the overview presents it as an example.
 fn is_optional(section: &Section) -> bool {
     let mut options = SECTIONS.iter().flat_map(|section| section.options);
     options.any(|option| option.value == ["Option", section.holder])
         || is_repeated(section) && section.path.contains('.')
 }
 
-/// Returns the words of a first line, without the stop.
+/// Returns the first line of a documentation, without its full stop.
 fn help(documentation: &[&'static str]) -> &'static str {
     documentation.first().map_or("", |line| line.trim().trim_end_matches('.'))
 }
 
-/// Returns what the overview says of an option.
+/// Returns the comment on an option in the overview.
 fn comment(option: &Definition) -> String {
     let mut words = help(option.documentation).to_owned();
     if let Some(vocabulary) = vocabulary(option) {
@@ -153,7 +153,7 @@ fn comment(option: &Definition) -> String {
     words
 }
 
-/// Whether an option may be true or false beside its words.
+/// Returns whether an option may be true or false as well as one of its words.
 fn takes_flag(option: &Definition) -> bool {
     option.value[0] == "LoopbackTrust"
 }
@@ -190,14 +190,14 @@ fn overview(section: &Section, text: &mut String) {
     }
 }
 
-/// Returns the default of a section that stands in two pairs of brackets, unless there is none of it.
+/// Returns the default of a repeated section; none if there is no such section by default.
 fn listeners(section: &Section) -> Option<&'static str> {
     let mut options = SECTIONS.iter().flat_map(|section| section.options);
     let option = options.find(|option| option.value == ["Vec", section.holder])?;
     option.default.filter(|default| default.contains('{'))
 }
 
-/// Adds the tables of a default, the first with the help of its options.
+/// Adds the tables of a default; the first one has comments on its options.
 fn listener_lines(section: &Section, default: &str, text: &mut String) {
     for (index, table) in default.split('{').skip(1).enumerate() {
         if index > 0 {
@@ -213,7 +213,7 @@ fn listener_lines(section: &Section, default: &str, text: &mut String) {
     }
 }
 
-/// Adds a line of the overview; its comment stands before it where it is long.
+/// Adds a line of the overview. A long line has its comment above.
 fn line(code: &str, comment: &str, text: &mut String) {
     if comment.is_empty() {
         let _ = writeln!(text, "{code}");
@@ -224,7 +224,7 @@ fn line(code: &str, comment: &str, text: &mut String) {
     }
 }
 
-/// Adds the chapter of a section.
+/// Adds the chapter about a section.
 fn describe(section: &Section, text: &mut String) -> Result<(), String> {
     let heading = match (section.path, is_repeated(section)) {
         ("", _) => "At the top of the file".to_owned(),
@@ -264,7 +264,7 @@ fn vocabulary(option: &Definition) -> Option<&'static Vocabulary> {
     VOCABULARIES.iter().find(|vocabulary| option.value.contains(&vocabulary.holder))
 }
 
-/// Returns what an option may be, and what it is by default.
+/// Returns the type of an option and its default, in words.
 fn kind(option: &Definition) -> Result<String, String> {
     let [outer, inner] = option.value;
     let (is_list, of) = match outer {
@@ -316,7 +316,7 @@ fn kind(option: &Definition) -> Result<String, String> {
     Ok(words)
 }
 
-/// Adds words in lines that are not too long; all but the first begin with `indent`.
+/// Adds text in lines of limited length; all but the first begin with `indent`.
 fn wrap(words: &str, indent: &str, text: &mut String) {
     let mut line = String::new();
     let indented = words.len() - words.trim_start().len();

@@ -1,4 +1,5 @@
-//! `cargo xtask rfc`: docs/rfc.md lists every RFC that the code cites, and names tests that exist.
+//! `cargo xtask rfc`: checks that docs/rfc.md lists every RFC that the code cites, and that the tests
+//! that it names exist.
 
 use crate::tidy::{MAY_KNOW, folder, rust_files};
 use std::{collections::BTreeSet, fs, path::Path};
@@ -39,7 +40,7 @@ pub(crate) fn run(root: &Path) -> Result<(), String> {
     Err(problems.join("\n"))
 }
 
-/// The numbers behind `RFC `.
+/// Returns the numbers that follow `RFC `.
 fn citations(text: &str) -> BTreeSet<u32> {
     text.split("RFC ")
         .skip(1)
@@ -50,7 +51,7 @@ fn citations(text: &str) -> BTreeSet<u32> {
         .collect()
 }
 
-/// What stands between backquotes in the last column of the tables.
+/// Returns the names between backquotes in the last column of the tables.
 fn named_tests(table: &str) -> BTreeSet<&str> {
     table
         .lines()

@@ -1,4 +1,5 @@
-//! The rules of the house that a program can check. What a rule is for stands in ARCHITECTURE.md.
+//! The rules for the source code that a program can check. CONTRIBUTING.md lists them, and
+//! ARCHITECTURE.md gives the reasons.
 
 use crate::manual;
 mod floors;
@@ -12,19 +13,19 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Lines that a file of code may have.
+/// The maximal number of lines in a file of code.
 const FILE_LINES: usize = 600;
 
-/// Lines that a function may have.
+/// The maximal number of lines in a function.
 const FUNCTION_LINES: usize = 70;
 
-/// Lines that ARCHITECTURE.md may have.
+/// The maximal number of lines in ARCHITECTURE.md.
 const ARCHITECTURE_LINES: usize = 300;
 
-/// Columns that a line of ARCHITECTURE.md may have.
+/// The maximal number of columns in ARCHITECTURE.md.
 const ARCHITECTURE_COLUMNS: usize = 110;
 
-/// The workspace's crates, and which of them each may know.
+/// The workspace's crates, and the crates that each may depend on.
 pub(crate) const MAY_KNOW: [(&str, &[&str]); 14] = [
     ("posta-mail", &[]),
     ("posta-mime", &["posta-mail"]),
@@ -62,7 +63,7 @@ pub(crate) const MAY_KNOW: [(&str, &[&str]); 14] = [
             "posta-server",
         ],
     ),
-    // The program, which the tests' package builds for itself.
+    // The program itself, which the tests' package builds.
     ("tests", &["posta"]),
     (
         "fuzz",
@@ -71,7 +72,7 @@ pub(crate) const MAY_KNOW: [(&str, &[&str]); 14] = [
     ("xtask", &[]),
 ];
 
-/// Crates that are no part of the program.
+/// Crates that are not part of the program.
 const NO_PART: [&str; 3] = ["tests", "fuzz", "xtask"];
 
 /// Crates that are pure: no input or output, no clock, no randomness, no runtime.
@@ -93,21 +94,21 @@ const IMPURE_WORDS: [&str; 9] = [
 const GLOBAL_STATE: [&str; 5] =
     ["static mut", "thread_local!", "LazyLock<", "OnceLock<", "static ref"];
 
-/// The one place that says "committed"; the engine that reads it is the other that may name it.
+/// The one place that says "committed". The engine that acts on it may name it, too.
 const COMMITTED: &str = "Committed(";
 const MAY_SAY_COMMITTED: [&str; 3] = [
     "crates/server/src/receive/session.rs",
-    // Defines it.
+    // The definition.
     "crates/smtp/src/server/question.rs",
     "crates/smtp/src/server.rs",
 ];
 
-/// Who may hold the network itself: what takes connections, and what connects to a place that the
-/// operator names. What strangers name is reached through `Dialer` only, which keeps them out of our
-/// own network.
+/// The code that may hold the network itself: listeners, and connections to hosts that the operator
+/// names. Hosts named by strangers are reached through `Dialer` only, which keeps them out of the
+/// internal network.
 const NETWORK: &str = "dyn Net>";
 const MAY_HOLD_NETWORK: [&str; 8] = [
-    // Makes it.
+    // The place where the network is made.
     "posta/src/wiring.rs",
     "crates/server/src/collect.rs",
     "crates/net/src/dial.rs",
@@ -118,10 +119,10 @@ const MAY_HOLD_NETWORK: [&str; 8] = [
     "crates/server/src/login/oauth.rs",
 ];
 
-/// The two commands that do everything on a fresh machine.
+/// The two commands that must work on a freshly installed machine.
 const COMMANDS: [&str; 2] = ["cargo run --release -- demo --once", "cargo xtask test"];
 
-/// The folder of a crate: those that the program is made of stand under `crates`, without the prefix.
+/// Returns the folder of a crate. The crates of the program are in `crates/`, without the prefix.
 pub(crate) fn folder(name: &str) -> String {
     name.strip_prefix("posta-").map_or_else(|| name.to_owned(), |name| format!("crates/{name}"))
 }
@@ -162,7 +163,7 @@ fn check_manifest(root: &Path, name: &str, known: &[&str], problems: &mut Vec<St
             problems.push(format!("{name} may not know {dependency}"));
         }
         if PURE.contains(&name) && dependency == "tokio" {
-            problems.push(format!("{name}: an engine knows no runtime"));
+            problems.push(format!("{name}: an engine must not depend on a runtime"));
         }
     }
 }
@@ -170,11 +171,11 @@ fn check_manifest(root: &Path, name: &str, known: &[&str], problems: &mut Vec<St
 fn check_file(relative: &str, name: &str, text: &str, problems: &mut Vec<String>) {
     let lines = text.lines().count();
     if lines > FILE_LINES {
-        problems.push(format!("{relative}: {lines} lines; a file has {FILE_LINES} at most"));
+        problems.push(format!("{relative}: {lines} lines; a file may have {FILE_LINES}"));
     }
     for (line, length) in long_functions(text) {
         problems.push(format!(
-            "{relative}:{line}: {length} lines; a function has {FUNCTION_LINES} at most"
+            "{relative}:{line}: {length} lines; a function may have {FUNCTION_LINES}"
         ));
     }
     let in_source = relative.starts_with(&format!("{}/src/", folder(name)));
@@ -195,32 +196,33 @@ fn check_file(relative: &str, name: &str, text: &str, problems: &mut Vec<String>
     forbid("cfg!(test)", "production code has no branch for tests");
     if relative != "posta/src/output.rs" {
         for word in [" println!(", " print!(", "anstream::println!("] {
-            forbid(word, "what is printed goes through posta/src/output.rs");
+            forbid(word, "all output goes through posta/src/output.rs");
         }
     }
     for letter in 'a'..='z' {
-        // A detail of an event in the log; Rust has no other use for a question mark before a name.
-        forbid(&format!(" ?{letter}"), "the log tells people's words, not what a type looks like");
-        forbid(&format!("(?{letter}"), "the log tells people's words, not what a type looks like");
+        // This is the debug form of a field in a log event; Rust has no other use for a question mark
+        // before a name.
+        forbid(&format!(" ?{letter}"), "the log is for people: no debug form of a type");
+        forbid(&format!("(?{letter}"), "the log is for people: no debug form of a type");
     }
     for word in GLOBAL_STATE {
         forbid(word, "there is no global mutable state");
     }
     if PURE.contains(&name) {
         for word in IMPURE_WORDS {
-            forbid(word, "an engine does no input or output and asks no clock");
+            forbid(word, "an engine does no input or output and reads no clock");
         }
     }
     if !MAY_SAY_COMMITTED.contains(&relative) {
-        forbid(COMMITTED, "\"committed\" is said in one place");
+        forbid(COMMITTED, "\"committed\" is said in one place only");
     }
     if !MAY_HOLD_NETWORK.contains(&relative) {
-        forbid(NETWORK, "hosts that strangers name are reached through crates/net/src/dial.rs");
+        forbid(NETWORK, "hosts named by strangers are reached through crates/net/src/dial.rs only");
     }
 }
 
-/// Functions that are too long: the line that each begins at, and its lines. Relies on rustfmt: a
-/// function ends at the first brace that stands as far in as its `fn`.
+/// Returns the functions that are too long: the first line of each, and its number of lines. Relies on
+/// rustfmt: a function ends at the first brace with the same indentation as its `fn`.
 fn long_functions(text: &str) -> Vec<(usize, usize)> {
     let lines: Vec<_> = text.lines().collect();
     let mut long = Vec::new();
@@ -243,7 +245,7 @@ fn long_functions(text: &str) -> Vec<(usize, usize)> {
             continue;
         }
         let indent = &line[..line.len() - code.len()];
-        // A trait's method without a body, over several lines.
+        // The line begins a trait method without a body, over several lines.
         let signature = format!("{indent})");
         let after = lines[start..].iter().find(|line| line.starts_with(&signature));
         if code.ends_with('(') && after.is_some_and(|line| line.ends_with(';')) {
@@ -264,7 +266,7 @@ fn check_documents(root: &Path, problems: &mut Vec<String>) {
     let readme = read("README.md");
     for command in COMMANDS {
         if !readme.contains(command) {
-            problems.push(format!("README.md does not name `{command}`"));
+            problems.push(format!("README.md does not mention `{command}`"));
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Settings without limits of clients and accounts, for tests that set what they are about.
+//! Settings without limits for clients and accounts; each test adds those that it is about.
 
 use posta_mail::{Domain, limits};
 use posta_net::dial::PrivateAddresses;
@@ -16,7 +16,7 @@ use std::{collections::HashMap, time::Duration};
 const MINUTE: u64 = 60;
 const DAY: u64 = 24 * 60 * MINUTE;
 
-/// A server that listens nowhere yet.
+/// Returns the settings of a server without listeners.
 pub(crate) fn settings(hostname: &str) -> Settings {
     let hostname: Domain = hostname.parse().unwrap();
     Settings {
@@ -53,12 +53,12 @@ pub(crate) fn settings(hostname: &str) -> Settings {
     }
 }
 
-/// What an SMTP session may do.
+/// Returns the limits of an SMTP session.
 pub(crate) fn smtp_limits() -> Limits {
     Limits::new(1_000, 2_592_000)
 }
 
-/// Mail goes out to public addresses.
+/// Returns settings that allow mail to public addresses only.
 pub(crate) fn relay_settings() -> RelaySettings {
     RelaySettings {
         all: rules(),
@@ -70,12 +70,12 @@ pub(crate) fn relay_settings() -> RelaySettings {
     }
 }
 
-/// Every destination has its own servers.
+/// Returns rules by which each destination has its own servers.
 pub(crate) fn rules() -> Rules {
     Rules { schedule: schedule(), route: None, rate: None }
 }
 
-/// Quickly at first, then ever more slowly, for five days.
+/// Returns a schedule with short intervals at first and ever longer ones later, for five days.
 pub(crate) fn schedule() -> Schedule {
     let minutes = [1, 5, 15, 30, 60, 120, 240];
     Schedule {

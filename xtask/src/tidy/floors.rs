@@ -1,9 +1,10 @@
-//! The floors of the server, which are the rooms of `crates/server/src`, and which of them each may import.
+//! The floors of the server, which are the rooms of `crates/server/src`, and the imports allowed between
+//! them.
 
 use super::rooms::Imports;
 use std::collections::BTreeMap;
 
-/// Each floor of the server, and the floors that it may import.
+/// Each floor of the server, with the floors that it may import.
 const FLOORS: [(&str, &[&str]); 15] = [
     ("directory", &[]),
     ("limits", &["directory"]),
@@ -56,7 +57,7 @@ const FLOORS: [(&str, &[&str]); 15] = [
     ),
 ];
 
-/// What is wrong with the imports between the server's floors.
+/// Returns the forbidden imports between the server's floors.
 pub(crate) fn problems(imports: &Imports) -> Vec<String> {
     let floors: BTreeMap<_, _> = FLOORS.into_iter().collect();
     let mut problems = Vec::new();
@@ -91,7 +92,7 @@ mod tests {
         assert_eq!(problems_of("cellar", "directory"), 1, "a floor that nobody knows");
     }
 
-    /// Each floor stands below those that know it, so the table itself has no circle.
+    /// Each floor comes before those that may import it, so the table itself has no circle.
     #[test]
     fn the_table_has_no_circle() {
         for (position, (floor, known)) in FLOORS.iter().enumerate() {

@@ -1,5 +1,5 @@
-//! The rules about the house as a whole: how many rooms a folder has, which rooms and floors import each other, and
-//! what public types are called.
+//! The rules about the crates as a whole: the number of rooms in a folder, the imports between rooms and
+//! floors, and the names of public types.
 
 use super::{
     MAY_KNOW, floors, folder, names,
@@ -8,10 +8,10 @@ use super::{
 };
 use std::path::Path;
 
-/// Rooms that a folder may have.
+/// The maximal number of rooms in a folder.
 const ROOMS: usize = 16;
 
-/// Returns the breaches.
+/// Returns the violations.
 pub(crate) fn check(root: &Path) -> Result<Vec<String>, String> {
     let mut problems = Vec::new();
     let mut crates = Vec::new();

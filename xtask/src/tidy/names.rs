@@ -1,13 +1,14 @@
-//! One name, one thing: a public type's name stands in two files at most, unless its module names it at each use
-//! (`demo::Arguments`, not `Arguments`).
+//! One name, one thing: a public type's name may occur in two files, unless its module names it at each
+//! use (`demo::Arguments`, not `Arguments`).
 
 use super::source::{Import, Module, Sources};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Files in which public types may have the same name.
+/// The maximal number of files that define public types of the same name.
 const FILES: usize = 2;
 
-/// The uses without a module of names that too many public types have: name, and file of the use.
+/// Returns the unqualified uses of names that too many public types have: the name, and the file of the
+/// use.
 pub(crate) fn unclear(crates: &[(&str, Sources)]) -> BTreeSet<(String, String)> {
     let mut defined: BTreeMap<&str, Vec<(&str, &Module, &str)>> = BTreeMap::new();
     for (package, sources) in crates {
@@ -36,7 +37,8 @@ pub(crate) fn unclear(crates: &[(&str, Sources)]) -> BTreeSet<(String, String)> 
     unclear
 }
 
-/// Whether an import takes a type from a module, or, from another crate, from the crate of that module.
+/// Returns whether an import takes a type from a module or, from another crate, from the crate of that
+/// module.
 fn leads_to(import: &Import, sources: &Sources, package: &str, of: &str, module: &Module) -> bool {
     match sources.resolve(import) {
         Some(target) => package == of && target == *module,
@@ -44,7 +46,7 @@ fn leads_to(import: &Import, sources: &Sources, package: &str, of: &str, module:
     }
 }
 
-/// Whether an import stands in the module that is a type's home, or below it.
+/// Returns whether an import is inside the module that is a type's home, or below.
 fn is_within(import: &Import, home: &[String]) -> bool {
     !home.is_empty() && import.from.starts_with(home)
 }
@@ -53,7 +55,8 @@ fn is_within(import: &Import, home: &[String]) -> bool {
 mod tests {
     use super::*;
 
-    /// The uses that are unclear beside three public types of one name, in a file `user`.
+    /// Returns the number of unclear uses in the file `user`, in a crate with three public types of one
+    /// name.
     fn unclear_beside_three(user: &str) -> usize {
         let mut sources = Sources::default();
         for (module, text) in [
@@ -82,7 +85,7 @@ mod tests {
         }
     }
 
-    /// `server::Question` is called so outside `server`, whatever file of `server` defines it.
+    /// The home of `server::Question` is `server`, no matter which file of `server` defines it.
     #[test]
     fn a_type_is_at_home_where_its_module_hands_it_on() {
         let unclear_with = |server: &str, user: &str| {

@@ -1,5 +1,5 @@
-//! The rooms of a folder, and the imports between them. A room is a file or a folder beside `mod.rs`, `lib.rs` or
-//! `main.rs`; `a.rs` and `a/` are one.
+//! The rooms of a folder, and the imports between them. A room is a file or folder beside `mod.rs`,
+//! `lib.rs` or `main.rs`; `a.rs` and `a/` are the same room.
 
 use super::source::{Module, Sources};
 use std::{
@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// The rooms of each folder below a `src`, by the folder.
+/// Returns the rooms of each folder below a `src` folder.
 pub(crate) fn rooms(src: &Path) -> BTreeMap<PathBuf, BTreeSet<String>> {
     let mut rooms: BTreeMap<PathBuf, BTreeSet<String>> = BTreeMap::new();
     for file in super::rust_files(src) {
@@ -26,10 +26,11 @@ pub(crate) fn rooms(src: &Path) -> BTreeMap<PathBuf, BTreeSet<String>> {
     rooms
 }
 
-/// Which room imports which, by the module whose rooms they are, and a file in which each import stands.
+/// The imports between rooms: for each module, the pairs of importing and imported room, each with a
+/// file that contains such an import.
 pub(crate) type Imports = BTreeMap<Module, BTreeMap<(String, String), String>>;
 
-/// The imports between rooms. An import belongs to the innermost folder that has both ends in it.
+/// Returns the imports between rooms. An import belongs to the innermost folder that contains both ends.
 pub(crate) fn between_rooms(sources: &Sources) -> Imports {
     let mut imports = Imports::new();
     for import in &sources.imports {
@@ -47,7 +48,7 @@ pub(crate) fn between_rooms(sources: &Sources) -> Imports {
     imports
 }
 
-/// The imports that are part of a circle.
+/// Returns the imports that are part of a circle.
 pub(crate) fn circular(imports: &BTreeMap<(String, String), String>) -> Vec<(&str, &str, &str)> {
     let mut circular = Vec::new();
     for ((from, to), file) in imports {
@@ -71,7 +72,7 @@ pub(crate) fn circular(imports: &BTreeMap<(String, String), String>) -> Vec<(&st
 mod tests {
     use super::*;
 
-    /// A crate of these files: the module and the text of each.
+    /// Returns the imports in a crate with these modules and texts.
     fn imports(files: &[(&str, &str)]) -> Imports {
         let mut sources = Sources::default();
         for (module, text) in files {
@@ -81,7 +82,7 @@ mod tests {
         between_rooms(&sources)
     }
 
-    /// Whether `a` imports `b`, which is a room beside it, by this text.
+    /// Returns whether this text makes `a` import its neighbour `b`.
     fn is_noticed(text: &str) -> bool {
         let all = imports(&[
             ("", "mod a; mod b; use b::Facade;"),
@@ -99,7 +100,7 @@ mod tests {
             "use super::{b::inner, c};",
             "use super::b;",
             "use super::b::*;",
-            // By a name that the folder's own module gives it.
+            // The name is one that the folder's own module exports.
             "use super::Facade;",
             "fn f(_: crate::b::B) {}",
             "fn f() { super::b::g(); }",
@@ -136,7 +137,7 @@ mod tests {
         assert_eq!(found, [("b", "c"), ("c", "d"), ("d", "b")]);
     }
 
-    /// An import is between the rooms of the folder that has both its ends.
+    /// An import belongs to the folder that contains both its ends.
     #[test]
     fn a_circle_within_a_room_is_of_that_room() {
         let all = imports(&[

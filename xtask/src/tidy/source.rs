@@ -1,5 +1,5 @@
-//! Reads Rust sources as far as the rules of the house ask: which modules there are, what each imports, and which
-//! types it makes public. What is compiled for tests only is left out.
+//! Reading Rust sources as far as the rules need: the modules, the imports of each, and the public
+//! types. Code for tests is left out.
 
 use std::{collections::BTreeMap, fs, path::Path};
 use syn::{
@@ -7,17 +7,17 @@ use syn::{
     visit::{self, Visit},
 };
 
-/// The path of a module within its crate; the crate itself has none.
+/// The path of a module within its crate; empty for the crate itself.
 pub(crate) type Module = Vec<String>;
 
-/// A path as it is written in a source: in a `use`, in an expression or a type, or among a macro's arguments.
+/// A path as written in a source: in a `use`, in an expression or a type, or in a macro's arguments.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Import {
-    /// The module in which it is written.
+    /// The module that contains it.
     pub(crate) from: Module,
-    /// Its parts; the last is `*` where everything is imported.
+    /// Its segments; the last is `*` if everything is imported.
     pub(crate) path: Vec<String>,
-    /// The name that a `use` gives it.
+    /// The name given by a `use`.
     pub(crate) name: Option<String>,
     pub(crate) file: String,
 }
@@ -25,14 +25,14 @@ pub(crate) struct Import {
 /// A crate's sources.
 #[derive(Debug, Default)]
 pub(crate) struct Sources {
-    /// Every module, with the paths that its `use` declarations give names to.
+    /// Every module, with the names that its `use` declarations introduce and the paths of these.
     modules: BTreeMap<Module, BTreeMap<String, Vec<String>>>,
     pub(crate) imports: Vec<Import>,
-    /// Public types: the name, the module and the file of each.
+    /// The public types: name, module and file of each.
     pub(crate) types: Vec<(String, Module, String)>,
 }
 
-/// Names may lead to names; so many at most.
+/// The maximal number of names to follow, since a name may lead to another.
 const NAMES: usize = 8;
 
 impl Sources {
@@ -48,7 +48,7 @@ impl Sources {
         Ok(sources)
     }
 
-    /// Adds a file, which is a module.
+    /// Adds a file, which is one module.
     pub(crate) fn add(&mut self, file: &str, module: Module, text: &str) -> Result<(), String> {
         let parsed = syn::parse_file(text).map_err(|error| format!("{file}: {error}"))?;
         self.modules.entry(module.clone()).or_default();
@@ -57,13 +57,13 @@ impl Sources {
         Ok(())
     }
 
-    /// The module in which what a path names is defined; none where that is another crate's.
+    /// Returns the module that defines the end of a path; none if it is in another crate.
     pub(crate) fn resolve(&self, import: &Import) -> Option<Module> {
         self.follow(&import.from, &import.path, NAMES)
     }
 
-    /// The module to which a type belongs: the one that defines it or, where the module above hands the
-    /// type on under its name, that one.
+    /// Returns the module to which a type belongs: the one that defines it or, if the module above
+    /// re-exports the type under its own name, that one.
     pub(crate) fn home<'m>(&self, name: &str, module: &'m [String]) -> &'m [String] {
         let Some((last, above @ [_, ..])) = module.split_last() else { return module };
         let handed_on = self.modules.get(above).and_then(|named| named.get(name));
@@ -111,7 +111,7 @@ impl Sources {
     }
 }
 
-/// The module that a file below `src` is.
+/// Returns the module of a file below `src`.
 fn module_of(within: &Path) -> Module {
     let mut module: Module =
         within.with_extension("").iter().map(|part| part.display().to_string()).collect();
@@ -124,7 +124,7 @@ fn module_of(within: &Path) -> Module {
 struct Reader<'a> {
     sources: &'a mut Sources,
     file: &'a str,
-    /// The module that is being read.
+    /// The module being read.
     module: Module,
 }
 
@@ -134,7 +134,7 @@ impl Reader<'_> {
         self.sources.imports.push(Import { from, path, name, file: self.file.to_owned() });
     }
 
-    /// Reads a tree of `use`, below a path.
+    /// Reads a tree of a `use` declaration.
     fn tree(&mut self, mut path: Vec<String>, tree: &UseTree) {
         let (last, name) = match tree {
             UseTree::Path(tree) => {
@@ -230,7 +230,8 @@ fn is_name(word: &str) -> bool {
     word.starts_with(|first: char| first.is_alphabetic() || first == '_')
 }
 
-/// The tokens of a macro's arguments, with blanks between them; `::` is one, and text is left out.
+/// Writes the tokens of a macro's arguments, separated by spaces. `::` is one token, and literals are
+/// left out.
 fn spell(tokens: proc_macro2::TokenStream, words: &mut String) {
     use proc_macro2::{Spacing, TokenTree};
     for token in tokens {
@@ -267,7 +268,7 @@ fn attributes(item: &Item) -> &[Attribute] {
     }
 }
 
-/// Whether an attribute is `#[cfg(test)]`.
+/// Returns whether an attribute is `#[cfg(test)]`.
 fn is_for_tests(attribute: &Attribute) -> bool {
     attribute.path().is_ident("cfg")
         && attribute.parse_args::<syn::Path>().is_ok_and(|condition| condition.is_ident("test"))
