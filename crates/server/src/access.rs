@@ -1,3 +1,4 @@
-//! Reading mail: the answers to a POP3 session's questions. Other protocols will join it here.
+//! Reading mail: the answers to the POP3 engine's questions. Further protocols for mail programs belong
+//! here. `listen` starts the sessions.
 
 pub mod maildrop;

@@ -1,14 +1,15 @@
-//! Collects mail from POP3 servers elsewhere, for `posta fetch`, for the sources of accounts, and once when a mailbox
-//! moves here.
+//! Collecting mail from POP3 servers elsewhere: for `posta fetch`, for the sources of accounts, and once
+//! when a mailbox moves to this server.
 //!
-//! A visit asks for the unique-ids, fetches the messages that are not known yet, and makes them durable at their
-//! destination, a batch at a time; only then does it mark them, so that QUIT removes them there. A visit that breaks
-//! off is continued by the next one: nothing is lost, and a message known by its unique-id is not fetched twice.
+//! A visit requests the unique-ids, fetches the messages that are not known yet, and makes them durable
+//! at their destination, a batch at a time. Only then does it mark them, so that QUIT removes them from
+//! the other server. An interrupted visit is continued by the next one: nothing is lost, and no message
+//! with a known unique-id is fetched twice.
 
+mod header_facts;
 pub mod import;
-mod listed;
 pub mod plain_files;
-mod said;
+mod remote_messages;
 mod session;
 mod sources;
 mod store;
@@ -30,167 +31,173 @@ use session::{Session, host_of};
 use std::{borrow::Cow, collections::BTreeMap, future::Future, io, sync::Arc, time::Duration};
 use tokio::time::timeout;
 
-/// How long it may take to connect.
+/// The time within which a connection must be made.
 const CONNECT: Duration = Duration::from_secs(30);
 
-/// Where collected messages go.
+/// The place where collected messages go.
 pub trait Destination: Send {
-    /// Returns the unique-ids of the messages that it has already, and since when.
+    /// Returns the unique-ids of the messages that the destination already has, each with the time of
+    /// its arrival.
     fn known(&mut self) -> impl Future<Output = io::Result<BTreeMap<String, Timestamp>>> + Send;
 
-    /// Returns whether messages fetched now are known at the next visit.
+    /// Returns whether the messages fetched now will be known at the next visit.
     fn remembers(&self) -> bool {
         true
     }
 
-    /// Called with the number of messages that will come.
+    /// Announces the number of messages that will follow.
     fn expect(&mut self, _messages: u64) {}
 
-    /// Begins a message; `unique_id` is the server's, if it has any.
+    /// Begins a message. `unique_id` is the other server's, if there is one.
     fn begin(&mut self, unique_id: Option<&str>) -> impl Future<Output = io::Result<()>> + Send;
 
     /// Takes a piece of the message, with CRLF as line ends.
     fn write(&mut self, content: &[u8]) -> impl Future<Output = io::Result<()>> + Send;
 
-    /// Ends the message. Returns whether it is accepted: one that is refused stays where it was, and the next comes.
+    /// Ends the message. Returns whether the destination accepted it. A refused message stays on the
+    /// other server, and the visit goes on.
     fn end(&mut self) -> impl Future<Output = io::Result<FetchOutcome>> + Send;
 
-    /// Returns the unique-id by which a message is known here ([`Destination::known`]), given the server's.
+    /// Returns the unique-id under which the destination knows a message ([`Destination::known`]), given
+    /// the other server's unique-id.
     fn known_as<'i>(&self, unique_id: &'i str) -> Cow<'i, str> {
         Cow::Borrowed(unique_id)
     }
 
-    /// Drops an incomplete message, when the visit broke off.
+    /// Drops an incomplete message after the visit was interrupted.
     fn abandon(&mut self) -> impl Future<Output = io::Result<()>> + Send;
 
-    /// Makes all complete messages durable, and known from now on.
+    /// Makes all complete messages durable; from now on, their unique-ids are known.
     fn sync(&mut self) -> impl Future<Output = io::Result<()>> + Send;
 
-    /// Forgets the unique-ids of messages that the server no longer has.
+    /// Forgets the unique-ids of messages that the other server no longer has.
     fn forget(&mut self, unique_ids: Vec<String>) -> impl Future<Output = io::Result<()>> + Send;
 }
 
-/// What became of a message that was fetched completely.
+/// The destination's decision on a completely fetched message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FetchOutcome {
-    /// It was accepted.
+    /// The message was accepted.
     Kept,
-    /// It was refused, for this reason.
+    /// The message was refused, for this reason.
     Refused(String),
 }
 
-/// What a visit brought.
+/// The result of a visit.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct VisitOutcome {
-    /// Messages that were fetched and are durable.
+    /// The number of messages that were fetched and are durable.
     pub messages: u64,
-    /// Messages that were removed from the server.
+    /// The number of messages that were removed from the other server.
     pub removed: u64,
-    /// Messages that the server would not hand out.
+    /// The number of messages that the other server failed to deliver.
     pub refused: u64,
-    /// Messages that are too large, and stay on the server.
+    /// The number of messages that are too large and stay on the other server.
     pub too_large: u64,
-    /// Messages that cannot be told apart by unique-ids, and stay on the server.
+    /// The number of messages that have no distinct unique-id and stay on the other server.
     pub nameless: u64,
-    /// Messages that were fetched but refused here, and stay on the server.
+    /// The number of messages that were fetched but refused by the destination, and stay on the other
+    /// server.
     pub not_taken: u64,
-    /// The first messages that stay on the server although they were wanted, and why: at most
-    /// [`VisitOutcome::NAMED`].
+    /// The first messages that stay on the other server although they were wanted, with the reasons; at
+    /// most [`VisitOutcome::NAMED`].
     pub left: Vec<String>,
 }
 
 impl VisitOutcome {
-    /// The most messages named in [`VisitOutcome::left`]: nobody reads a longer list.
+    /// The maximal number of messages in [`VisitOutcome::left`]: nobody reads a longer list.
     pub const NAMED: usize = 20;
 
-    /// Notes a message that stays on the server.
+    /// Records a message that stays on the other server.
     fn leave(&mut self, name: &str, why: &str) {
         if self.left.len() < Self::NAMED {
             self.left.push(format!("{name}: {why}"));
         }
     }
 
-    /// Returns how many messages stay on the server although they were wanted: one phrase for each reason.
+    /// Returns the numbers of messages that stay on the other server although they were wanted: one
+    /// phrase for each reason.
     #[must_use]
     pub fn reasons(&self) -> Vec<String> {
         let reasons = [
-            (self.refused, "that the server would not hand out"),
+            (self.refused, "that the server failed to deliver"),
             (self.too_large, "that are too large"),
             (self.nameless, "without a unique-id of their own"),
-            (self.not_taken, "that were not taken"),
+            (self.not_taken, "that were refused here"),
         ];
         let reasons = reasons.into_iter().filter(|(count, _)| *count > 0);
         reasons.map(|(count, why)| format!("{count} {why}")).collect()
     }
 }
 
-/// Why a visit broke off. Messages that were durable before stay so.
+/// The reason why a visit was interrupted. Messages that were already durable remain so.
 #[derive(Debug, thiserror::Error)]
 pub enum CollectError {
-    /// There is no connection.
+    /// The connection could not be made.
     #[error("{}", socket_words::cannot_connect(.0, .1))]
     Connect(String, io::Error),
-    /// There is no TLS.
+    /// TLS could not be negotiated.
     #[error("{}", socket_words::no_tls(.0, .1))]
     Tls(String, io::Error),
-    /// The server says no.
+    /// The server refuses a command.
     #[error("the server refuses: {0}")]
     Refused(String),
-    /// It offers no TLS.
+    /// The server offers no TLS.
     #[error(
         "the server offers no STLS, and a password may not travel in plaintext: --tls implicit at port 995, \
          or --tls none for a server on this machine"
     )]
     NoTls,
-    /// It is no POP3 server.
+    /// The server does not speak POP3.
     #[error("what answers there does not speak POP3: {0}")]
     Protocol(&'static str),
-    /// The password is kept, but cannot be read.
+    /// The stored password cannot be read.
     #[error(transparent)]
     Password(StoreError),
-    /// There is none, as after a change of the source just now.
+    /// There is no stored password, for example because the source has just been changed.
     #[error(
-        "its password is not kept: give it again, by `posta collect add` with the same account, --server and --user"
+        "its password is not stored: give it again, by `posta collect add` with the same account, --server and --user"
     )]
     NoPassword,
-    /// It could not prove that it knows the account (RFC 5802 §5).
-    #[error("the server does not know the password itself: it may be another one that says so")]
+    /// The server could not prove that it knows the password (RFC 5802 §5).
+    #[error("the server could not prove that it knows the password: it may be an impostor")]
     Impostor,
-    /// A message goes on and on, whatever size the server said that it had.
+    /// A message exceeds the maximal size, although the server announced a smaller one.
     #[error(
-        "a message is longer than {0} octets, the most that is taken here, though the server did not \
-         say so"
+        "a message is longer than {0} octets, the most that is accepted here, although the server \
+         announced a smaller size"
     )]
     TooLong(u64),
-    /// Messages can be told apart by their unique-ids only.
+    /// The server has no unique-ids, which are the only way to tell messages apart.
     #[error(
         "the server has no unique-ids, so what was fetched once cannot be told from what is new: fetch \
          all, or have what is fetched deleted there"
     )]
     NoUniqueIds,
-    /// Where the messages go there is no room, or it fails.
+    /// The destination has no room, or fails.
     #[error("a message cannot be kept: {0}")]
     Destination(io::Error),
-    /// The connection ended in the middle.
+    /// The connection ended during the dialogue.
     #[error("the connection broke off: {0}")]
     Broken(String),
 }
 
-/// What a visit needs of the world.
+/// The services that a visit needs.
 #[derive(Clone)]
 pub struct CollectContext {
-    /// Connections.
+    /// The network.
     pub net: Arc<dyn Net>,
-    /// TLS on them.
+    /// The TLS client.
     pub tls: ClientTls,
-    /// Time and randomness.
+    /// The source of time and randomness.
     pub clock: Arc<dyn Clock>,
-    /// Octets that a message may have.
+    /// The maximal size of a message, in octets.
     pub message_size: u64,
 }
 
 impl CollectContext {
-    /// Visits a server, with the password there. Returns what the visit brought, and how it ended.
+    /// Visits a server, with the password for it. Returns the result, and the reason for an
+    /// interruption.
     pub async fn collect<D: Destination>(
         &self,
         login: &Login,
@@ -246,12 +253,12 @@ impl CollectContext {
         };
         let mut engine = Client::new(options, login.tls == LoginTls::Implicit);
         let driven = Driver::unstoppable().drive(stream, &mut engine, &mut session).await;
-        // What came before is safe, and is known the next time.
+        // All earlier messages are durable and will be known at the next visit.
         let closed = session.close().await;
         let heard = session.heard;
-        let (brought, ended) = session.ended();
+        let (outcome, ended) = session.ended();
         if let Err(error) = closed {
-            return (brought, Err(error));
+            return (outcome, Err(error));
         }
         let ended = match (ended, driven) {
             (Some(ended), _) => ended,
@@ -260,11 +267,11 @@ impl CollectContext {
             (None, Ok(_)) => Err(CollectError::Broken("the server did not answer in time".into())),
             (None, Err(error)) => Err(CollectError::Broken(error.to_string())),
         };
-        (brought, ended)
+        (outcome, ended)
     }
 }
 
-/// Whose certificate is believed.
+/// Returns the proof of identity that the server has to give.
 fn verify(login: &Login) -> Verify {
     if login.any_certificate { Verify::Anyone } else { Verify::Authorities }
 }

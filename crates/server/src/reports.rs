@@ -1,8 +1,8 @@
-//! Reports to senders about what became of their messages (DSN: RFC 3461, RFC 3464), and in [`tls`] to domains
-//! about TLS (RFC 8460).
+//! Reports to senders about the fate of their messages (DSN: RFC 3461, RFC 3464), and in [`tls`] reports
+//! to domains about TLS (RFC 8460).
 //!
-//! `deliver` and `send` hand over outcomes, and get back a report to queue in the same transaction, if the sender
-//! wanted one. The text itself is written by `posta-mime`.
+//! `deliver` and `send` pass outcomes to a [`Reporter`]. If the sender wanted a report, they get back
+//! one to queue in the same transaction. `posta-mime` writes the report's text.
 
 pub mod tls;
 
@@ -24,40 +24,40 @@ use posta_net::clock::Clock;
 use posta_store::{Acceptance, Event, HEAD, Pending, Store, StoreError, What};
 use std::sync::Arc;
 
-/// The most octets of a message that a report of its failure returns; of a longer one it returns the header
-/// section (RFC 3461 §6.2 leaves the limit to the server).
+/// The maximal size in octets of a message that a failure report includes. Of a larger message, the
+/// report includes the header section only (RFC 3461 §6.2 leaves the limit to the server).
 const RETURNED: u64 = 50 * 1024;
 
-/// The most local domains that are searched for a postmaster, where neither the sender's domain nor this
-/// server's name has one.
+/// The maximal number of local domains that are searched for a postmaster, if neither the sender's
+/// domain nor this server's name has one.
 const POSTMASTERS: usize = 3;
 
 /// The subject of status codes that are about security (RFC 3463 §3.8).
 const SECURITY: u16 = 7;
 
-/// Decides whether a sender gets a report, and puts it together.
+/// Decides whether a sender gets a report, and assembles it.
 #[derive(Clone)]
 pub struct Reporter {
-    /// This server's name.
+    /// The name of this server.
     pub hostname: Domain,
-    /// The store that holds the messages to be returned.
+    /// The store, which holds the messages that reports include.
     pub store: Arc<dyn Store>,
     /// The source of time and message ids.
     pub clock: Arc<dyn Clock>,
-    /// Finds out where the report goes, and who is postmaster.
+    /// The directory, which knows where a report goes and who is postmaster.
     pub directory: Directory,
 }
 
-/// An outcome as a report describes it.
+/// An outcome that a report can describe.
 trait Reported {
-    /// Returns whether the sender asked for a report of it.
+    /// Returns whether the sender asked for a report about this outcome.
     fn is_wanted(&self) -> bool;
     /// Returns the status code of the recipient.
     fn status(&self) -> EnhancedStatus;
-    /// Returns the report's group of fields about the recipient. `words` are those of the decision.
+    /// Returns the report's group of fields about the recipient. `words` is the text of the decision.
     fn recipient<'a>(&'a self, words: Option<&'a str>) -> dsn::Recipient<'a>;
-    /// Returns the reason: another server's reply word for word, or what this server found, without the status
-    /// codes that it chose for that.
+    /// Returns the reason: the other server's reply word for word, or the finding of this server,
+    /// without the status code that belongs to the finding.
     fn reason<'a>(&'a self, words: Option<&'a str>) -> Option<Reason<'a>>;
 }
 
@@ -78,7 +78,7 @@ impl Reported for Outcome {
         };
         let status = self.decision.as_ref().and_then(|decision| decision.reply.status);
         match status {
-            // Security stays the reason, however long the message waited.
+            // A security failure remains the reason, however long the message waited.
             Some(status) if !self.is_given_up || status.subject == SECURITY => {
                 EnhancedStatus { class, ..status }
             }
@@ -122,11 +122,11 @@ impl Reports for Reporter {
 }
 
 impl Reporter {
-    /// Returns the report that the sender wanted of these outcomes, and the event for the history; `None` if no
-    /// report was wanted, or there is nobody to send it to.
+    /// Returns the report that the sender wanted about these outcomes, and the event for the history;
+    /// `None` if no report was wanted, or if there is no address to send it to.
     ///
     /// # Errors
-    /// Fails when the store does.
+    /// When the store fails.
     async fn write(
         &self,
         about: About<'_>,
@@ -193,14 +193,15 @@ impl Reporter {
         Ok(Some((report::report(report, &resolved), event)))
     }
 
-    /// Returns an address at which a person reads answers to a report: the postmaster of `domain` if that is local,
-    /// else of this server's name, else of one of its domains.
+    /// Returns an address at which a person reads replies to a report: the postmaster of `domain` if
+    /// that domain is local, otherwise of this server's name, otherwise of one of the local domains.
     ///
     /// # Errors
-    /// Fails when the store does.
+    /// When the store fails.
     pub(crate) async fn postmaster(&self, domain: &str) -> Result<String, StoreError> {
         let fallback = format!("postmaster@{}", self.hostname);
-        // The server's name takes such mail even where it is not a local domain, but DNS may not know it.
+        // The server accepts such mail for its own name even if that is not a local domain, but DNS may
+        // not know the name.
         for domain in [domain, self.hostname.as_str()] {
             let candidate = format!("postmaster@{domain}");
             if self.store.is_local(domain).await? && self.takes_mail(&candidate).await {
@@ -223,7 +224,8 @@ impl Reporter {
         resolved.map_or_else(|refused| !refused.reply.code.is_permanent(), |_| true)
     }
 
-    /// Returns the head and the first chunk of the message that the report is about; empty if it cannot be read any more.
+    /// Returns the head and the first chunk of the message that the report is about; empty if the
+    /// message cannot be read any more.
     async fn beginning(&self, about: About<'_>) -> Result<Vec<u8>, StoreError> {
         let mut beginning = match about.head {
             Some(head) => head.to_vec(),
@@ -239,7 +241,7 @@ impl Reporter {
 
     async fn piece(&self, id: MailId, index: u32) -> Result<Vec<u8>, StoreError> {
         match self.store.chunk(id, index).await {
-            // The message is lost, and that is what the report has to say.
+            // The message is lost, and the report has to say so.
             Ok(None) | Err(StoreError::Damaged(_)) => Ok(Vec::new()),
             piece => Ok(piece?.map(|piece| piece.to_vec()).unwrap_or_default()),
         }

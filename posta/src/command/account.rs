@@ -246,17 +246,17 @@ fn import(
     (maildir, unique_ids): (&Path, Option<PathBuf>),
     folders: Folders,
 ) -> Result<()> {
-    // A server that does it stands elsewhere.
+    // The server that handles the request has another working directory.
     let maildir = std::path::absolute(maildir)?;
     let unique_ids = unique_ids.map(std::path::absolute).transpose()?;
     let request = Request::AccountImport { address: address.clone(), maildir, unique_ids, folders };
     let Response::Imported(imported) = block_on(operator::execute(place, request))? else {
         bail!(operator::UNEXPECTED);
     };
-    for name in &imported.told {
-        crate::output::complain(format_args!("passed over {name}"));
+    for name in &imported.skipped_names {
+        crate::output::complain(format_args!("skipped {name}"));
     }
-    let Imported { messages, in_folders, thrown_away, left_out, passed_over, .. } = imported;
+    let Imported { messages, in_folders, thrown_away, left_out, skipped, .. } = imported;
     match in_folders {
         0 => say!("{messages} messages came into the mailbox of {address}"),
         _ => say!(
@@ -271,8 +271,8 @@ fn import(
         say!("left out: the folder {folder}, {messages} messages{how}");
     }
     ensure!(
-        passed_over == 0,
-        "{passed_over} names were passed over, the first of which are above; \
+        skipped == 0,
+        "{skipped} names were skipped, the first of which are listed above; \
          only regular files that can be read are messages"
     );
     Ok(())

@@ -265,10 +265,10 @@ fn folders_of_a_maildir_are_imported() {
     let said = String::from_utf8_lossy(&imported.stdout).into_owned() + &told(&imported);
     assert!(!imported.status.success(), "{said}");
     for words in [
-        "passed over .Elsewhere: a symbolic link",
-        "passed over .Work/cur: ",
+        "skipped .Elsewhere: a symbolic link",
+        "skipped .Work/cur: ",
         "1 messages came into",
-        "2 names were passed over",
+        "2 names were skipped",
     ] {
         assert!(said.contains(words), "{words}: {said}");
     }
@@ -307,7 +307,7 @@ fn only_regular_files_are_imported() {
         let told = String::from_utf8_lossy(&imported.stdout).into_owned() + &told(&imported);
         assert!(!imported.status.success(), "{told}");
         assert!(told.contains(&format!("{count} messages came into")), "{told}");
-        assert!(told.contains("4 names were passed over"), "{told}");
+        assert!(told.contains("4 names were skipped"), "{told}");
         for (name, why) in [
             ("link", "a symbolic link"),
             ("fifo", "no regular file"),

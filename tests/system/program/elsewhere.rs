@@ -321,8 +321,8 @@ fn a_malformed_line_costs_its_message() {
         assert!(!fetched.status.success());
         let said = told(&fetched);
         assert!(said.contains(&format!("{messages} messages fetched, 0 removed")), "{said}");
-        assert!(said.contains("message 2: the server tells no unique-id of it"), "{said}");
-        assert!(said.contains("message 3: the server tells no unique-id of it"), "{said}");
+        assert!(said.contains("message 2: the server gives it no unique-id"), "{said}");
+        assert!(said.contains("message 3: the server gives it no unique-id"), "{said}");
     }
     assert_eq!(server.removed(), 0, "nothing is deleted by default");
 }

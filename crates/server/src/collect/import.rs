@@ -1,13 +1,14 @@
-//! Taking over a Maildir: the messages of another server, with the unique-ids under which mail programs
-//! know them, so that none collects anything twice.
+//! Importing a Maildir: the messages of another server, with the unique-ids under which mail programs
+//! know them, so that no program collects any message twice. `admin` calls it for `posta account
+//! import`.
 //!
-//! Dovecot and Courier keep lists of unique-ids (`lists.rs`). A message that is in no list has the name
-//! of its file as its unique-id, as qmail and Courier do it, or the digest of that name where it cannot be
-//! one (RFC 1939 §7). An account has one mailbox, into which the messages of the Maildir's folders come too
-//! (`folders.rs`). POP3 never showed these, so the unique-id of each is a digest of the folder's and the
-//! file's names.
+//! Dovecot and Courier keep lists of unique-ids (`lists.rs`). The unique-id of a message that is in no
+//! list is its file name, as with qmail and Courier, or a digest of that name if it is not a valid
+//! unique-id (RFC 1939 §7). An account has one mailbox, into which the messages of the Maildir's folders
+//! are imported as well (`folders.rs`). POP3 never served these, so their unique-ids are digests of the
+//! folder's and the file's names.
 //!
-//! Nothing is passed over in silence: what is not taken is counted, and named up to a limit.
+//! Nothing is skipped silently: everything that is not imported is counted, and named up to a limit.
 
 mod folders;
 mod lists;
@@ -30,107 +31,110 @@ use std::{
 };
 use tokio::{io::AsyncReadExt, task::spawn_blocking};
 
-/// Octets read at a time.
+/// The number of octets read at a time.
 const PIECE: usize = 64 * 1024;
 
-/// Names that are told of what was passed over: who reads them cannot read more.
-const TOLD: usize = 20;
+/// The maximal number of skipped names that are reported: nobody reads a longer list.
+const REPORTED: usize = 20;
 
-/// How often a folder is listed where messages are moved meanwhile, as mail programs do from `new` to `cur`.
-const LOOKS: usize = 3;
+/// The number of times that a folder is listed if messages move meanwhile, as mail programs move them
+/// from `new` to `cur`.
+const LISTINGS: usize = 3;
 
-/// What to import.
+/// The parameters of an import.
 #[derive(Debug, Clone, Copy)]
 pub struct Import<'i> {
-    /// The Maildir.
+    /// The path of the Maildir.
     pub maildir: &'i Path,
-    /// The list of unique-ids, where it is not in the Maildir.
+    /// The path of the list of unique-ids, if it is not in the Maildir.
     pub unique_ids: Option<&'i Path>,
-    /// The folders that are taken.
+    /// The folders to import.
     pub folders: Folders,
 }
 
-/// What an import came to.
+/// The result of an import.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Imported {
-    /// Messages that were new.
+    /// The number of new messages.
     pub messages: usize,
-    /// How many of them were in folders.
+    /// The number of new messages that came from folders.
     pub in_folders: usize,
-    /// Messages that their owner had thrown away: they have the flag T, and are not taken.
+    /// The number of messages that their owner had thrown away (flag T), which are not imported.
     pub thrown_away: usize,
-    /// Folders that were not asked for and hold messages, and how many each holds.
+    /// The folders with messages that were not requested, and the number of messages in each.
     pub left_out: Vec<(String, usize)>,
-    /// Names that are no regular files or could not be read, lines of a list that make no sense.
-    pub passed_over: usize,
-    /// The first of those names, and why.
-    pub told: Vec<String>,
+    /// The number of names skipped, because they are not regular files or could not be read, and of
+    /// lines of a list that could not be understood.
+    pub skipped: usize,
+    /// The first of the skipped names, each with the reason.
+    pub skipped_names: Vec<String>,
 }
 
 impl Imported {
-    fn pass_over(&mut self, words: String) {
-        self.passed_over += 1;
-        if self.told.len() < TOLD {
-            self.told.push(words);
+    fn skip(&mut self, words: String) {
+        self.skipped += 1;
+        if self.skipped_names.len() < REPORTED {
+            self.skipped_names.push(words);
         }
     }
 }
 
 /// A message in a Maildir.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Found {
-    /// Where it stands in the list; what is not listed comes last.
+struct FoundMessage {
+    /// The position in the list; messages that are not listed come last.
     rank: usize,
-    /// The file's name: a time, before all.
+    /// The file's name, which begins with a time.
     name: OsString,
-    /// Where it is: a place in [`WITH_MESSAGES`].
+    /// The directory, as an index into [`WITH_MESSAGES`].
     place: usize,
     unique_id: String,
 }
 
-/// What the name of a file says.
+/// The meaning of a file's name.
 #[derive(Debug, PartialEq, Eq)]
-enum Named {
+enum NameMeaning {
     Message {
         rank: usize,
         unique_id: String,
     },
-    /// Its owner has thrown it away.
+    /// A message that its owner has thrown away.
     ThrownAway,
-    /// It begins with a dot: no message has such a name.
+    /// A name that begins with a dot, which no message has.
     Hidden,
 }
 
-/// A folder's open directories and what may be messages in them, in the order in which they come.
+/// A folder's open directories and the possible messages in them, in the order of import.
 #[derive(Debug, Default)]
 struct Listing {
     directories: Arc<[Option<OpenDirectory>; 2]>,
-    found: Vec<Found>,
+    found: Vec<FoundMessage>,
     thrown_away: usize,
     hidden: Vec<String>,
 }
 
-/// Takes a Maildir's messages over. Messages whose unique-id is there already are not new. Only regular
-/// files are messages: what else the Maildir's owner has put there is passed over, and told of.
+/// Imports a Maildir. Messages whose unique-id is already in the mailbox are not new. Only regular files
+/// are messages: all else in the Maildir is skipped and reported.
 ///
 /// # Errors
-/// When the Maildir or its list cannot be read, or a message cannot be kept; what came before is there.
+/// When the Maildir or its list cannot be read, or a message cannot be stored; messages imported before
+/// remain.
 pub async fn maildir(
     import: Import<'_>,
     destination: &mut StoreDestination,
 ) -> io::Result<Imported> {
     let (path, list) = (import.maildir.to_owned(), import.unique_ids.map(Path::to_owned));
     let opened = off_thread(move || {
-        let maildir = OpenDirectory::open(&path).map_err(|error| named(error, &path))?;
+        let maildir = OpenDirectory::open(&path).map_err(|error| with_path(error, &path))?;
         let unique_ids = UniqueIds::read(&path, &maildir, list.as_deref())?;
         let walk = folders::walk(&maildir);
-        let inbox = look(&maildir, &[], &unique_ids).map_err(|error| {
-            // It says which of the two directories it is about.
+        let inbox = list(&maildir, &[], &unique_ids).map_err(|error| {
+            // The error begins with the name of one of the two directories.
             io::Error::new(error.kind(), format!("{}/{error}", path.display()))
         })?;
         if inbox.directories.iter().all(Option::is_none) && walk.folders.is_empty() {
             let words = "no Maildir: neither it nor what is in it has a directory `cur` or `new`";
-            return Err(named(io::Error::new(io::ErrorKind::NotFound, words), &path));
+            return Err(with_path(io::Error::new(io::ErrorKind::NotFound, words), &path));
         }
         Ok((Arc::new(maildir), unique_ids, walk, inbox))
     });
@@ -138,13 +142,14 @@ pub async fn maildir(
     let mut imported = Imported::default();
     for line in &unique_ids.odd {
         let path = unique_ids.path.display();
-        imported.pass_over(format!("{path}, line {line}: names no file and its unique-id"));
+        imported.skip(format!("{path}, line {line}: names no file and its unique-id"));
     }
-    for words in walk.passed_over {
-        imported.pass_over(words);
+    for words in walk.skipped {
+        imported.skip(words);
     }
     let known = destination.known().await?.into_keys().collect();
-    let mut run = Run { maildir, unique_ids: Arc::new(unique_ids), known, destination, imported };
+    let mut run =
+        ImportRun { maildir, unique_ids: Arc::new(unique_ids), known, destination, imported };
     run.take_folder(&[], inbox).await?;
     let of_inbox = run.imported.messages;
     for folder in walk.folders {
@@ -153,11 +158,11 @@ pub async fn maildir(
             Folders::Usual => !is_set_aside(&folder),
             Folders::All => true,
         };
-        match run.look(&folder).await {
+        match run.list(&folder).await {
             Ok(listing) if is_taken => run.take_folder(&folder, listing).await?,
             Ok(listing) if listing.found.is_empty() => {}
             Ok(listing) => run.imported.left_out.push((name_of(&folder), listing.found.len())),
-            Err(error) => run.imported.pass_over(format!("{}/{error}", name_of(&folder))),
+            Err(error) => run.imported.skip(format!("{}/{error}", name_of(&folder))),
         }
     }
     let mut imported = run.imported;
@@ -166,62 +171,63 @@ pub async fn maildir(
 }
 
 /// An import in progress.
-struct Run<'d> {
+struct ImportRun<'d> {
     maildir: Arc<OpenDirectory>,
     unique_ids: Arc<UniqueIds>,
-    /// Unique-ids of what is in the mailbox.
+    /// The unique-ids of all messages in the mailbox.
     known: HashSet<String>,
     destination: &'d mut StoreDestination,
     imported: Imported,
 }
 
-impl Run<'_> {
+impl ImportRun<'_> {
     /// Lists a folder.
-    async fn look(&self, folder: &[OsString]) -> io::Result<Listing> {
+    async fn list(&self, folder: &[OsString]) -> io::Result<Listing> {
         let (maildir, unique_ids) = (self.maildir.clone(), self.unique_ids.clone());
         let folder = folder.to_vec();
-        off_thread(move || look(&maildir, &folder, &unique_ids)).await
+        off_thread(move || list(&maildir, &folder, &unique_ids)).await
     }
 
-    /// Takes the messages of a folder over.
+    /// Imports the messages of a folder.
     async fn take_folder(&mut self, folder: &[OsString], listing: Listing) -> io::Result<()> {
         let prefix = if folder.is_empty() { String::new() } else { name_of(folder) + "/" };
         self.imported.thrown_away += listing.thrown_away;
         for name in &listing.hidden {
             let words = "a message's name does not begin with a dot";
-            self.imported.pass_over(format!("{prefix}{name}: {words}"));
+            self.imported.skip(format!("{prefix}{name}: {words}"));
         }
         let mut moved = self.take_listed(&prefix, listing).await?;
-        for _ in 1..LOOKS {
+        for _ in 1..LISTINGS {
             if moved.is_empty() {
                 break;
             }
-            match self.look(folder).await {
+            match self.list(folder).await {
                 Ok(listing) => moved = self.take_listed(&prefix, listing).await?,
                 Err(error) => {
-                    self.imported.pass_over(format!("{prefix}{error}"));
+                    self.imported.skip(format!("{prefix}{error}"));
                     break;
                 }
             }
         }
         for name in moved {
             let words = "it is being moved: import again when no other program uses the Maildir";
-            self.imported.pass_over(format!("{name}: {words}"));
+            self.imported.skip(format!("{name}: {words}"));
         }
         Ok(())
     }
 
-    /// Takes the messages of a listing over. Returns the names of those that are there no longer: a mail
-    /// program has moved them or changed their flags, or has removed them.
+    /// Imports the messages of a listing. Returns the names of those that no longer exist, because a
+    /// mail program has moved or removed them or changed their flags.
     async fn take_listed(&mut self, prefix: &str, listing: Listing) -> io::Result<Vec<String>> {
         let (mut seen, mut moved) = (HashSet::new(), Vec::new());
-        for Found { name, place, mut unique_id, .. } in listing.found {
-            // Two files may have one unique-id, as a copy does in `new` and in `cur`: neither is lost.
+        for FoundMessage { name, place, mut unique_id, .. } in listing.found {
+            // Two files may have the same unique-id, such as copies in `new` and in `cur`: neither is
+            // lost.
             while seen.contains(&unique_id) {
                 unique_id = derived(unique_id.as_bytes());
             }
             if !self.known.contains(&unique_id) {
-                let about = format!("{prefix}{}/{}", WITH_MESSAGES[place], shown(&name));
+                let about = format!("{prefix}{}/{}", WITH_MESSAGES[place], displayed(&name));
                 let directories = listing.directories.clone();
                 let opened = off_thread(move || match &directories[place] {
                     Some(directory) => directory.file(&name),
@@ -241,11 +247,11 @@ impl Run<'_> {
                         self.known.insert(unique_id.clone());
                     }
                     Err(Failure::Unread(error)) => {
-                        self.imported.pass_over(format!("{about}: {error}"));
+                        self.imported.skip(format!("{about}: {error}"));
                     }
                     Err(Failure::Unkept(error)) => {
                         let about = format!("after {} messages, {about}", self.imported.messages);
-                        return Err(named(error, Path::new(&about)));
+                        return Err(with_path(error, Path::new(&about)));
                     }
                 }
             }
@@ -255,18 +261,19 @@ impl Run<'_> {
     }
 }
 
-/// Files may be far away, on a disk that does not answer: nobody else waits for them.
+/// Runs file operations on another thread, since the files may be on a disk that does not respond.
 async fn off_thread<T: Send + 'static>(
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> io::Result<T> {
     spawn_blocking(work).await.unwrap_or_else(|error| Err(io::Error::other(error)))
 }
 
-/// Opens the directories of a folder, the INBOX where its path is empty, and lists what may be messages.
+/// Opens the directories of a folder, or of the INBOX if its path is empty, and lists the possible
+/// messages.
 ///
 /// # Errors
-/// When one cannot be read: the error begins with its name.
-fn look(
+/// When a directory cannot be read: the error begins with its name.
+fn list(
     maildir: &OpenDirectory,
     folder: &[OsString],
     unique_ids: &UniqueIds,
@@ -275,8 +282,8 @@ fn look(
     let mut directories = [None, None];
     let mut listing = Listing::default();
     for (place, directory) in directories.iter_mut().enumerate() {
-        let about = |error| named(error, Path::new(WITH_MESSAGES[place]));
-        // Copies of a Maildir may lack an empty directory.
+        let about = |error| with_path(error, Path::new(WITH_MESSAGES[place]));
+        // A copied Maildir may lack directories that were empty.
         let inner = match opened.directory(WITH_MESSAGES[place]) {
             Ok(inner) => inner,
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
@@ -284,12 +291,12 @@ fn look(
         };
         for name in inner.names().map_err(about)? {
             match read_name(&name, folder, unique_ids) {
-                Named::Message { rank, unique_id } => {
-                    listing.found.push(Found { rank, name, place, unique_id });
+                NameMeaning::Message { rank, unique_id } => {
+                    listing.found.push(FoundMessage { rank, name, place, unique_id });
                 }
-                Named::ThrownAway => listing.thrown_away += 1,
-                Named::Hidden => {
-                    listing.hidden.push(format!("{}/{}", WITH_MESSAGES[place], shown(&name)));
+                NameMeaning::ThrownAway => listing.thrown_away += 1,
+                NameMeaning::Hidden => {
+                    listing.hidden.push(format!("{}/{}", WITH_MESSAGES[place], displayed(&name)));
                 }
             }
         }
@@ -300,32 +307,32 @@ fn look(
     Ok(listing)
 }
 
-/// Returns what the name of a file in a folder says.
-fn read_name(name: &OsStr, folder: &[OsString], listed: &UniqueIds) -> Named {
+/// Returns the meaning of the name of a file in a folder.
+fn read_name(name: &OsStr, folder: &[OsString], listed: &UniqueIds) -> NameMeaning {
     let octets = name.as_bytes();
     let (base, flags) = split_flags(octets);
     if octets.starts_with(b".") {
-        return Named::Hidden;
+        return NameMeaning::Hidden;
     }
     if flags.contains(&b'T') {
-        return Named::ThrownAway;
+        return NameMeaning::ThrownAway;
     }
     if !folder.is_empty() {
-        // No name holds a slash.
+        // A slash cannot occur in a name.
         let parts: Vec<_> = folder.iter().map(|name| name.as_bytes()).chain([base]).collect();
-        return Named::Message { rank: usize::MAX, unique_id: derived(&parts.join(&b'/')) };
+        return NameMeaning::Message { rank: usize::MAX, unique_id: derived(&parts.join(&b'/')) };
     }
     let text = String::from_utf8_lossy(base);
     let (rank, unique_id) = listed.of(base).unwrap_or_else(|| (usize::MAX, text.into_owned()));
     let unique_id = if is_unique_id(&unique_id) { unique_id } else { derived(base) };
-    Named::Message { rank, unique_id }
+    NameMeaning::Message { rank, unique_id }
 }
 
-/// Why a message did not come.
+/// The reason why a message was not imported.
 enum Failure {
-    /// Its file cannot be read: the others may be.
+    /// Its file cannot be read; other files may be readable.
     Unread(io::Error),
-    /// It cannot be kept, nor can the others.
+    /// It cannot be stored, and neither can the others.
     Unkept(io::Error),
 }
 
@@ -353,7 +360,7 @@ async fn take(
     }
 }
 
-/// Local line ends become CRLF, over the seams of pieces too.
+/// Converts local line ends to CRLF, also across the boundaries of pieces.
 #[derive(Debug, Default)]
 struct LineEnds {
     last: u8,
@@ -373,13 +380,13 @@ impl LineEnds {
     }
 }
 
-/// An error that says which file it is about.
-fn named(error: io::Error, path: &Path) -> io::Error {
+/// Returns the error with the path of the file in front.
+fn with_path(error: io::Error, path: &Path) -> io::Error {
     io::Error::new(error.kind(), format!("{}: {error}", path.display()))
 }
 
-/// A name as it is shown: its owner chose it, and it may hold a line end.
-fn shown(name: &OsStr) -> String {
+/// Returns a name as displayed to people. Its owner chose it, and it may contain a line end.
+fn displayed(name: &OsStr) -> String {
     name.to_string_lossy().escape_debug().to_string()
 }
 
@@ -396,7 +403,7 @@ mod tests {
         let unique_id = |name: &OsStr, folder: &[&str]| {
             let folder: Vec<_> = folder.iter().map(OsString::from).collect();
             match read_name(name, &folder, &none) {
-                Named::Message { unique_id, .. } => unique_id,
+                NameMeaning::Message { unique_id, .. } => unique_id,
                 other => panic!("{name:?}: {other:?}"),
             }
         };
@@ -404,8 +411,8 @@ mod tests {
         assert_eq!(found("1.a:2,S"), "1.a");
         assert_eq!(found("1.a"), "1.a");
         let thrown_away = read_name(OsStr::new("1.a:2,ST"), &[], &none);
-        assert_eq!(thrown_away, Named::ThrownAway);
-        assert_eq!(read_name(OsStr::new(".hidden"), &[], &none), Named::Hidden);
+        assert_eq!(thrown_away, NameMeaning::ThrownAway);
+        assert_eq!(read_name(OsStr::new(".hidden"), &[], &none), NameMeaning::Hidden);
         let mut derived = vec![
             unique_id(OsStr::from_bytes(b"1\xff"), &[]),
             unique_id(OsStr::from_bytes(b"1\xfe"), &[]),
@@ -446,14 +453,14 @@ mod tests {
         }
         let store = Arc::new(MemoryStore::new());
         let mut destination = mailbox(&store).await;
-        let mut run = Run {
+        let mut run = ImportRun {
             maildir: Arc::new(OpenDirectory::open(place.path()).unwrap()),
             unique_ids: Arc::default(),
             known: HashSet::new(),
             destination: &mut destination,
             imported: Imported::default(),
         };
-        let listing = run.look(&[]).await.unwrap();
+        let listing = run.list(&[]).await.unwrap();
         std::fs::rename(at("new/1.M1"), at("cur/1.M1:2,S")).unwrap();
         std::fs::rename(at("cur/2.M1:2,"), at("cur/2.M1:2,RS")).unwrap();
         std::fs::remove_file(at("cur/3.M1:2,")).unwrap();

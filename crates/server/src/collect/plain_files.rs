@@ -1,14 +1,16 @@
-//! Files that somebody else may have put there: regular files, opened without following links.
+//! Opening files in directories that belong to someone else: regular files only, without following
+//! links.
 //!
-//! This server and root run with more rights than the owner of a Maildir. A link in it would have
-//! them read `/etc/passwd` as mail, or write mail over another file; a FIFO would have them wait for
-//! ever; a device may do anything. What is opened here is a regular file, and the place that was
-//! named: the last name of a path is never followed elsewhere, names below a [`OpenDirectory`] are looked
-//! up in the directory itself and not by its path, and the kind is that of the file that was opened,
-//! not of what had its name a moment before. The directories above the named path are trusted.
+//! This server, and root, have more rights than the owner of a Maildir. A link in the Maildir could make
+//! them read `/etc/passwd` as mail, or write mail over another file; a FIFO could make them wait for
+//! ever; a device can have any effect. These functions open regular files only, and exactly at the place
+//! that was named. The last component of a path is never followed elsewhere, names inside an
+//! [`OpenDirectory`] are looked up in the open directory rather than by path, and the check is of the
+//! opened file, not of a file that had the name a moment before. The directories above the named path
+//! are trusted.
 //!
-//! A hard link is a regular file. The kernel lets nobody make one to a file that he cannot read
-//! (`fs.protected_hardlinks`), and Dovecot makes them when it copies a message.
+//! A hard link counts as a regular file. The kernel prevents users from linking to files that they
+//! cannot read (`fs.protected_hardlinks`), and Dovecot makes hard links when it copies a message.
 
 use rustix::{
     fs::{
@@ -27,41 +29,41 @@ use std::{
     path::Path,
 };
 
-/// The mode of what is made: mail is private.
+/// The mode of new files, since mail is private.
 const FILE: Mode = Mode::RUSR.union(Mode::WUSR);
 const DIRECTORY: Mode = Mode::RWXU;
 
 /// Opens a file for reading.
 ///
 /// # Errors
-/// When it is no regular file, or cannot be read.
+/// When the file is not a regular file, or cannot be read.
 pub fn open(path: &Path) -> io::Result<File> {
     open_at(CWD, path.as_os_str(), OFlags::RDONLY)
 }
 
-/// Opens a file for appending, and makes it if there is none.
+/// Opens a file for appending, and creates it if it does not exist.
 ///
 /// # Errors
-/// When it is no regular file, or cannot be written.
+/// When the file is not a regular file, or cannot be written.
 pub fn append(path: &Path) -> io::Result<File> {
     open_at(CWD, path.as_os_str(), OFlags::WRONLY | OFlags::APPEND | OFlags::CREATE)
 }
 
-/// Opens a file for writing anew, and makes it if there is none.
+/// Opens a file and empties it for writing, or creates it if it does not exist.
 ///
 /// # Errors
-/// When it is no regular file, or cannot be written.
+/// When the file is not a regular file, or cannot be written.
 pub fn create(path: &Path) -> io::Result<File> {
     let file = open_at(CWD, path.as_os_str(), OFlags::WRONLY | OFlags::CREATE)?;
-    // Only now is it known what is cut.
+    // The file is emptied only after it is known to be a regular file.
     file.set_len(0)?;
     Ok(file)
 }
 
-/// Reads a file that has so many octets at most.
+/// Reads a file of at most `most` octets.
 ///
 /// # Errors
-/// When it is larger, or cannot be read.
+/// When the file is larger, or cannot be read.
 pub fn read(file: File, most: u64) -> io::Result<Vec<u8>> {
     let mut octets = Vec::new();
     if file.take(most + 1).read_to_end(&mut octets)? as u64 > most {
@@ -72,11 +74,12 @@ pub fn read(file: File, most: u64) -> io::Result<Vec<u8>> {
 }
 
 fn open_at(directory: impl AsFd, name: &OsStr, how: OFlags) -> io::Result<File> {
-    // Without O_NONBLOCK, opening a FIFO waits for its other end; O_NOCTTY, lest a terminal become ours.
+    // Without O_NONBLOCK, opening a FIFO would wait for its other end. Without O_NOCTTY, a terminal
+    // could become this process's own.
     let flags = how | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     let opened = openat(directory, name, flags, FILE).map_err(|error| match error {
         Errno::LOOP => refused("a symbolic link, which is not followed"),
-        // A socket, or a FIFO that is opened for writing; a directory.
+        // A socket, a FIFO opened for writing, or a directory.
         Errno::NXIO | Errno::ISDIR => refused(NOT_REGULAR),
         error => error.into(),
     })?;
@@ -92,7 +95,7 @@ fn refused(words: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidInput, words)
 }
 
-/// What a name in a directory stands for.
+/// The kind of file that a name refers to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FileKind {
     /// A directory.
@@ -103,7 +106,7 @@ pub enum FileKind {
     Other,
 }
 
-/// A directory, by itself and not by its path: nobody can put another in its place.
+/// A directory, held open, so that nobody can put another in its place.
 #[derive(Debug)]
 pub struct OpenDirectory(OwnedFd);
 
@@ -111,32 +114,32 @@ impl OpenDirectory {
     /// Opens a directory.
     ///
     /// # Errors
-    /// When it is none, or a link to one.
+    /// When there is no directory, or a link to one.
     pub fn open(path: &Path) -> io::Result<Self> {
         Self::open_at(CWD, path.as_os_str())
     }
 
-    /// Opens a directory, and makes it if there is none, with those above it.
+    /// Opens a directory. Creates it and those above it if they do not exist.
     ///
     /// # Errors
-    /// When it is none, or a link to one, or cannot be made.
+    /// When there is a file or a link to a directory in its place, or it cannot be created.
     pub fn make(path: &Path) -> io::Result<Self> {
         fs::create_dir_all(path)?;
         Self::open(path)
     }
 
-    /// Opens a directory in this one.
+    /// Opens a directory inside this one.
     ///
     /// # Errors
-    /// When it is none, or a link to one.
+    /// When there is no directory, or a link to one.
     pub fn directory(&self, name: impl AsRef<OsStr>) -> io::Result<Self> {
         Self::open_at(&self.0, name.as_ref())
     }
 
-    /// Returns what a name in it stands for.
+    /// Returns the kind of file that a name inside this directory refers to.
     ///
     /// # Errors
-    /// When there is no such name, or it cannot be looked at.
+    /// When the name does not exist, or cannot be examined.
     pub fn kind(&self, name: &OsStr) -> io::Result<FileKind> {
         let kind =
             |flags| statat(&self.0, name, flags).map(|it| FileType::from_raw_mode(it.st_mode));
@@ -149,10 +152,10 @@ impl OpenDirectory {
         })
     }
 
-    /// Opens a directory in this one, and makes it if there is none.
+    /// Opens a directory inside this one, and creates it if it does not exist.
     ///
     /// # Errors
-    /// When it is none, or a link to one, or cannot be made.
+    /// When there is a file or a link to a directory in its place, or it cannot be created.
     pub fn make_directory(&self, name: &str) -> io::Result<Self> {
         match mkdirat(&self.0, name, DIRECTORY) {
             Ok(()) | Err(Errno::EXIST) => self.directory(name),
@@ -171,10 +174,10 @@ impl OpenDirectory {
         }
     }
 
-    /// Returns the names in it, in no order.
+    /// Returns the names inside this directory, in no particular order.
     ///
     /// # Errors
-    /// When it cannot be read.
+    /// When the directory cannot be read.
     pub fn names(&self) -> io::Result<Vec<OsString>> {
         let mut names = Vec::new();
         for entry in Dir::read_from(&self.0)? {
@@ -186,18 +189,18 @@ impl OpenDirectory {
         Ok(names)
     }
 
-    /// Opens a file in it for reading.
+    /// Opens a file inside this directory for reading.
     ///
     /// # Errors
-    /// When it is no regular file, or cannot be read.
+    /// When the file is not a regular file, or cannot be read.
     pub fn file(&self, name: &OsStr) -> io::Result<File> {
         open_at(&self.0, name, OFlags::RDONLY)
     }
 
-    /// Makes a file in it.
+    /// Creates a file inside this directory.
     ///
     /// # Errors
-    /// When there is one, or it cannot be made.
+    /// When the file exists, or cannot be created.
     pub fn create_new(&self, name: &str) -> io::Result<File> {
         open_at(&self.0, OsStr::new(name), OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL)
     }
@@ -205,7 +208,7 @@ impl OpenDirectory {
     /// Moves a file into another directory of the same file system.
     ///
     /// # Errors
-    /// When it cannot be moved.
+    /// When the file cannot be moved.
     pub fn move_file(&self, name: &str, to: &Self) -> io::Result<()> {
         Ok(renameat(&self.0, name, &to.0, name)?)
     }
@@ -213,15 +216,15 @@ impl OpenDirectory {
     /// Removes a file.
     ///
     /// # Errors
-    /// When it cannot be removed.
+    /// When the file cannot be removed.
     pub fn remove_file(&self, name: &str) -> io::Result<()> {
         Ok(rustix::fs::unlinkat(&self.0, name, AtFlags::empty())?)
     }
 
-    /// Makes its names survive the loss of power.
+    /// Makes the directory's names durable, so that they survive a loss of power.
     ///
     /// # Errors
-    /// When that fails.
+    /// When the file system reports a failure.
     pub fn sync(&self) -> io::Result<()> {
         Ok(fsync(&self.0)?)
     }
@@ -233,7 +236,7 @@ mod tests {
     use rustix::fs::mknodat;
     use std::os::unix::{fs::symlink, net::UnixListener};
 
-    /// Each kind that a name may be of, each way to open it.
+    /// Covers each kind of file and each way of opening one.
     #[test]
     fn only_regular_files_are_opened() {
         let place = tempfile::tempdir().unwrap();

@@ -1,39 +1,40 @@
-//! What is on the server, as its listings tell, and what became of each message in this visit.
+//! The messages on the other server, according to its listings, and the state of each in the current
+//! visit.
 
 use posta_pop3::UniqueIds;
 use std::collections::HashSet;
 
-/// The messages on a server, in the order in which it listed them.
-pub(super) struct Listed {
+/// The messages on the other server, in the order in which it listed them.
+pub(super) struct RemoteMessages {
     names: Names,
     states: Vec<State>,
 }
 
 enum Names {
     UniqueIds(UniqueIds),
-    /// A server without UIDL: the messages have numbers, from 1.
+    /// A server without UIDL: the messages have numbers only, from 1.
     Numbers,
 }
 
-/// What is known of a message.
+/// The state of a message in the current visit.
 #[derive(Debug, Clone, Copy, Default)]
 struct State {
-    /// Its unique-id is that of an earlier message, too.
+    /// Whether an earlier message has the same unique-id.
     repeats: bool,
-    /// Its unique-id is that of another message, too.
+    /// Whether any other message has the same unique-id.
     is_doubled: bool,
-    /// It was fetched before.
+    /// Whether the message was fetched in an earlier visit.
     is_known: bool,
-    /// The server says that it is larger than it may be.
+    /// Whether the message is too large, according to the server.
     is_too_large: bool,
-    /// It came, and where it goes has it whole.
+    /// Whether the destination has the whole message.
     is_fetched: bool,
-    /// The server was told to remove it, and agreed.
+    /// Whether the server has accepted the command to remove the message.
     is_marked: bool,
 }
 
-impl Listed {
-    /// Nothing is known to be there.
+impl RemoteMessages {
+    /// Returns an empty list.
     pub(super) const fn nothing() -> Self {
         Self { names: Names::Numbers, states: Vec::new() }
     }
@@ -50,7 +51,7 @@ impl Listed {
         Self { names: Names::UniqueIds(ids), states }
     }
 
-    /// Returns so many messages, which have no unique-ids.
+    /// Returns a list of `messages` messages without unique-ids.
     pub(super) fn counted(messages: u32) -> Self {
         Self { names: Names::Numbers, states: vec![State::default(); messages as usize] }
     }
@@ -59,7 +60,7 @@ impl Listed {
         self.states.len()
     }
 
-    /// Returns the number by which the server knows a message.
+    /// Returns the server's number of a message.
     pub(super) fn number(&self, index: usize) -> u32 {
         match &self.names {
             Names::UniqueIds(ids) => ids.get(index).map_or(0, |(number, _)| number),
@@ -68,7 +69,7 @@ impl Listed {
         }
     }
 
-    /// Returns the unique-id as the server told it.
+    /// Returns the unique-id of a message, as the server sent it.
     pub(super) fn unique_id(&self, index: usize) -> Option<&str> {
         match &self.names {
             Names::UniqueIds(ids) => ids.get(index).map(|(_, id)| id).filter(|id| !id.is_empty()),
@@ -76,7 +77,7 @@ impl Listed {
         }
     }
 
-    /// Returns what to call a message in what is said about it.
+    /// Returns the name of a message for texts that people read.
     pub(super) fn name(&self, index: usize) -> String {
         match self.unique_id(index) {
             Some(id) => format!("message {} ({id})", self.number(index)),
@@ -84,9 +85,9 @@ impl Listed {
         }
     }
 
-    /// Returns whether the unique-id tells the message from all others. RFC 1939 §7 lets copies of
-    /// one message share a unique-id, and a hostile server gives one to messages that differ: so a
-    /// unique-id that is seen twice is no proof that a message was fetched.
+    /// Returns whether the unique-id distinguishes the message from all others. RFC 1939 §7 allows
+    /// copies of one message to share a unique-id, and a hostile server can give different messages the
+    /// same one. A repeated unique-id is therefore no proof that a message was fetched.
     pub(super) fn is_unique(&self, index: usize) -> bool {
         self.unique_id(index).is_some() && !self.states[index].is_doubled
     }
@@ -96,7 +97,8 @@ impl Listed {
         self.states[index].repeats
     }
 
-    /// Takes the sizes that the server tells, by message number.
+    /// Takes the sizes that the server announced, by message number. Messages of more than `most` octets
+    /// are too large.
     pub(super) fn limit(&mut self, sizes: &[(u32, u64)], most: u64) {
         let too_large = sizes.iter().filter(|(_, octets)| *octets > most);
         let too_large: HashSet<u32> = too_large.map(|(number, _)| *number).collect();
@@ -105,7 +107,7 @@ impl Listed {
         }
     }
 
-    /// Notes that a message was fetched before.
+    /// Records that a message was fetched in an earlier visit.
     pub(super) fn known(&mut self, index: usize) {
         self.states[index].is_known = true;
     }

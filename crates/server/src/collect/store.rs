@@ -1,7 +1,7 @@
-//! Puts collected messages into a mailbox, each in one transaction with the unique-id by which it is known, so that a
-//! crash neither loses nor duplicates one.
+//! Storing collected messages in a mailbox. Each message is stored in one transaction together with the
+//! unique-id under which it is known, so that a crash neither loses nor duplicates one.
 
-use super::{Destination, FetchOutcome, said::Said};
+use super::{Destination, FetchOutcome, header_facts::HeaderFacts};
 use crate::deliver::{self, Message, To, Undelivered};
 use aws_lc_rs::digest::{SHA256, digest};
 use posta_mail::{MailId, ThreadId, Timestamp, crlf::CrlfLines, id::is_unique_id};
@@ -17,11 +17,13 @@ use std::{
 };
 use tokio::time::sleep;
 
-/// Chunks of a message that are stored as fast as they arrive: 1 MiB, more than most messages have.
+/// The number of chunks of a message that are stored as fast as they arrive: 1 MiB, more than most
+/// messages have.
 const UNHURRIED: u32 = 4;
 
-/// The wait after each chunk that follows, which makes 16 MiB a second at most. Without it, what another server
-/// sends without an end would stand unwritten before each message that arrives here and waits for its sync.
+/// The pause after each further chunk, which limits the speed to 16 MiB a second. Without the pause, an
+/// endless message from another server would keep the disk so busy that each message arriving here would
+/// wait for its sync.
 const PACE: Duration = Duration::from_micros(15_625);
 
 /// A mailbox into which mail is collected.
@@ -29,36 +31,36 @@ pub struct StoreDestination {
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
     account: Account,
-    /// Where the mail is from, for the history, and how it came from there.
+    /// The server or directory that the mail comes from, for the history, and the protocol.
     server: String,
     protocol: &'static str,
     purpose: Purpose,
-    /// Unique-ids that are taken in the mailbox.
+    /// The unique-ids in use in the mailbox.
     taken: HashSet<String>,
     id: MailId,
     chunks: u32,
     rest: Vec<u8>,
-    /// What the message says of itself, once its beginning is in the store.
-    said: Option<Said>,
-    /// Counts the octets that the message has as lines.
+    /// The facts from the header section, once the beginning of the message is stored.
+    facts: Option<HeaderFacts>,
+    /// Counts the octets of the message in the form of lines.
     lines: CrlfLines,
-    /// Octets that the mailbox has room for.
+    /// The number of octets for which the mailbox has room.
     room: u64,
     unique_id: Option<String>,
 }
 
-/// Why mail is collected.
+/// The purpose of collecting mail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Purpose {
-    /// Again and again, into a mailbox that has mail of its own.
+    /// Regular visits to a source, for a mailbox that also has mail of its own.
     Source(SourceId),
-    /// Once: the mailbox moves here, and its messages bring their unique-ids along, so that no mail
+    /// The move of a mailbox to this server, once. Its messages keep their unique-ids, so that no mail
     /// program collects any of them twice.
     Move,
 }
 
 impl StoreDestination {
-    /// A mailbox, and why mail is collected into it; `server` is where from, for the history.
+    /// Returns a destination for a mailbox. `server` is the origin of the mail, for the history.
     #[must_use]
     pub fn new(
         store: Arc<dyn Store>,
@@ -81,14 +83,14 @@ impl StoreDestination {
             id,
             chunks,
             rest,
-            said: None,
+            facts: None,
             lines,
             room,
             unique_id,
         }
     }
 
-    /// The same for mail that was in files; `server` was their directory.
+    /// Makes the destination record that the mail comes from files; `server` was their directory.
     #[must_use]
     pub fn of_files(self) -> Self {
         Self { protocol: "Maildir", ..self }
@@ -101,10 +103,10 @@ impl StoreDestination {
         Ok(())
     }
 
-    /// Drops what there is of a message that did not end.
+    /// Drops the parts of an incomplete message.
     async fn drop_partial(&mut self) -> Result<(), StoreError> {
         self.rest.clear();
-        self.said = None;
+        self.facts = None;
         self.lines = CrlfLines::default();
         if mem::take(&mut self.chunks) > 0 {
             self.store.discard(self.id).await?;
@@ -117,7 +119,7 @@ impl StoreDestination {
         let (chunks, mut rest) = (mem::take(&mut self.chunks), mem::take(&mut self.rest));
         let mut lines = mem::take(&mut self.lines);
         if chunks == 0 && rest.is_empty() {
-            // A message of no octets: RFC 1939 has no other way to say that there is one.
+            // The message has no octets, which RFC 1939 cannot represent.
             rest.extend_from_slice(b"\r\n");
             lines.count(&rest);
         }
@@ -134,8 +136,8 @@ impl StoreDestination {
         let moves = matches!(self.purpose, Purpose::Move);
         let unique_id = there.filter(|_| moves).map(|id| self.known_as(&id).into_owned());
         let unique_id = unique_id.filter(|id| self.taken.insert(id.clone()));
-        let Said { from, message_id, thread } =
-            self.said.take().unwrap_or_else(|| Said::read(&rest));
+        let HeaderFacts { from, message_id, thread } =
+            self.facts.take().unwrap_or_else(|| HeaderFacts::read(&rest));
         let message = Message {
             id,
             time,
@@ -145,7 +147,8 @@ impl StoreDestination {
             octets,
             added,
             thread: thread.unwrap_or_else(|| ThreadId::alone(id)),
-            // What is collected has arrived: how many servers it came through no longer matters.
+            // A collected message has reached its goal, so the number of servers on its way does not
+            // matter.
             hops: 0,
             message_id,
             origin: self.origin(),
@@ -203,10 +206,11 @@ impl Destination for StoreDestination {
             return Err(io::Error::other(words));
         }
         while !content.is_empty() {
-            // The last chunk comes with the acceptance, so a full one goes only when more comes.
+            // The last chunk is part of the acceptance, so a full chunk is written only when more octets
+            // follow.
             if self.rest.len() == CHUNK {
                 if self.chunks == 0 {
-                    self.said = Some(Said::read(&self.rest));
+                    self.facts = Some(HeaderFacts::read(&self.rest));
                 }
                 let kept = self.store.append(self.id, self.chunks, &self.rest).await;
                 kept.map_err(io::Error::other)?;
@@ -227,7 +231,7 @@ impl Destination for StoreDestination {
         self.accept().await.map(|()| FetchOutcome::Kept)
     }
 
-    /// A mailbox that moves here has unique-ids that POP3 can tell.
+    /// In a mailbox that moves here, the unique-ids must be valid in POP3.
     fn known_as<'i>(&self, unique_id: &'i str) -> Cow<'i, str> {
         match self.purpose {
             Purpose::Move if !is_unique_id(unique_id) => derived(unique_id.as_bytes()).into(),
@@ -239,7 +243,7 @@ impl Destination for StoreDestination {
         self.drop_partial().await.map_err(io::Error::other)
     }
 
-    /// Each message is safe when it ends.
+    /// Each message is durable as soon as it ends.
     async fn sync(&mut self) -> io::Result<()> {
         Ok(())
     }
@@ -255,8 +259,9 @@ impl Destination for StoreDestination {
     }
 }
 
-/// Returns a unique-id made from a name that cannot be one, for its length, its blanks, its line ends or
-/// its letters (RFC 1939 §7): the same each time, so that what has the name comes once.
+/// Returns a unique-id derived from a name that cannot be one itself, because of its length, spaces,
+/// line ends or letters (RFC 1939 §7). The result is always the same, so a message with that name is
+/// imported once.
 #[must_use]
 pub fn derived(name: &[u8]) -> String {
     digest(&SHA256, name).as_ref().iter().fold(String::new(), |mut text, octet| {
@@ -272,7 +277,7 @@ mod tests {
     use posta_store::{Credentials, Directory as _, MemoryStore};
     use tokio::time::Instant;
 
-    /// A message of ordinary size waits for nothing; one that goes on and on comes at 16 MiB a second.
+    /// A message of ordinary size never waits; an endless one is limited to 16 MiB a second.
     #[tokio::test(start_paused = true)]
     async fn an_endless_message_has_a_pace() {
         let store = Arc::new(MemoryStore::new());

@@ -1,7 +1,8 @@
-//! TLS reports (RFC 8460): a domain that publishes where to send them learns once a day how this server's TLS
-//! connections to its mail servers went.
+//! TLS reports (RFC 8460). A domain that publishes where to send them gets a report once a day about
+//! this server's TLS connections to its mail servers.
 //!
-//! `send` counts each session here; [`TlsReports::run`] saves the counts and sends the reports when a day is over.
+//! `send` counts each session here. [`TlsReports::run`] saves the counts, and sends the reports when a
+//! day is over.
 
 use crate::{deliver::report, reports::Reporter};
 use flate2::{Compression, write::GzEncoder};
@@ -17,25 +18,26 @@ use serde_json::json;
 use std::{collections::BTreeMap, io::Write as _, sync::Arc, time::Duration};
 use tokio::{sync::watch, time::sleep};
 
-/// The kind of the store's records that hold the counts of a day.
+/// The kind of the store's records that hold a day's counts.
 const KIND: &str = "tls-report";
 
-/// How often the counts are saved, and reports that are due are sent.
+/// The interval at which the counts are saved and due reports are sent.
 const EVERY: Duration = Duration::from_secs(5 * 60);
 
-/// The most domains counted in a day.
+/// The maximal number of domains counted in a day.
 const DOMAINS: usize = 20_000;
 
-/// The most servers of one domain that are counted apart: a domain may name others every minute.
+/// The maximal number of servers counted separately for one domain, which could name new ones every
+/// minute.
 const SERVERS: usize = 50;
 
-/// The most places to which one domain may have its report sent.
+/// The maximal number of destinations for one domain's report.
 const PLACES: usize = 3;
 
-/// How long uploading a report over HTTPS may take.
+/// The time within which an upload over HTTPS must succeed.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The most octets of the response to an upload, which is not looked at.
+/// The maximal number of octets in the response to an upload, which is ignored.
 const ANSWER: usize = 64 * 1024;
 
 /// The kind of policy that a domain published.
@@ -50,24 +52,25 @@ pub enum PolicyKind {
     NoPolicyFound,
 }
 
-/// The sessions of one day under one policy.
+/// The counts of one day's sessions under one policy.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct Tally {
     successes: u64,
-    /// How often each failure happened with each server; the name is empty if the policy itself failed.
+    /// The number of failures of each kind with each server; the name is empty if the policy itself
+    /// failed.
     failures: Vec<(TlsFailure, String, u64)>,
     servers: Vec<String>,
 }
 
-/// The counts of a day, by domain and policy.
+/// A day's counts, by domain and policy.
 type Day = BTreeMap<String, Vec<(PolicyKind, Tally)>>;
 
 #[derive(Debug, Default)]
 struct Counts {
-    /// The date of the day that is being counted, in UTC.
+    /// The date of the current day, in UTC.
     date: String,
     day: Day,
-    /// Whether something was counted since the counts were saved.
+    /// Whether anything has been counted since the counts were last saved.
     changed: bool,
 }
 
@@ -88,7 +91,7 @@ impl TlsReports {
         Self { https, store, clock, reporter, hostname, counts: Mutex::default() }
     }
 
-    /// Counts a session with a server of a domain: a success, or what went wrong with TLS.
+    /// Counts a session with a server of a domain: a success, or a failure of TLS.
     pub(crate) fn count(
         &self,
         domain: &str,
@@ -99,7 +102,7 @@ impl TlsReports {
         self.note(domain, kind, Some(server), outcome);
     }
 
-    /// Counts a failure to get a domain's MTA-STS policy.
+    /// Counts a failure to obtain a domain's MTA-STS policy.
     pub(crate) fn count_policy(&self, domain: &str, failure: TlsFailure) {
         self.note(domain, PolicyKind::Sts, None, Err(failure));
     }
@@ -138,13 +141,14 @@ impl TlsReports {
             tally.failures.iter_mut().find(|(why, whose, _)| *why == failure && whose == server);
         match known {
             Some((_, _, count)) => *count += 1,
-            // The limit is reached: further kinds of failures are not counted.
+            // The limit is reached, so new kinds of failures are not counted.
             None if is_full => {}
             None => tally.failures.push((failure, server.to_owned(), 1)),
         }
     }
 
-    /// Saves the counts now and then, and reports each day when it is over, until the server stops.
+    /// Saves the counts from time to time, and sends the reports of each day when it is over, until the
+    /// server stops.
     pub async fn run(self: Arc<Self>, mut stopping: watch::Receiver<bool>) {
         loop {
             if let Err(error) = self.save_and_report().await {
@@ -160,7 +164,7 @@ impl TlsReports {
         }
     }
 
-    /// Saves the counts, and sends the reports of days that are over.
+    /// Saves the counts, and sends the reports of the days that are over.
     async fn save_and_report(&self) -> Result<(), StoreError> {
         let today = date(self.clock.now());
         let written = {
@@ -193,7 +197,7 @@ impl TlsReports {
         Ok(())
     }
 
-    /// Continues with the counts that an earlier run saved today.
+    /// Continues with the counts of the current day that an earlier run saved.
     fn resume(&self, day: Option<Day>) {
         let mut counts = self.counts.lock();
         if counts.day.is_empty() {
@@ -201,7 +205,7 @@ impl TlsReports {
         }
     }
 
-    /// Sends a domain its report of a day, if it wants one.
+    /// Sends a domain the report of a day, if the domain wants one.
     async fn report(
         &self,
         date: &str,
@@ -288,7 +292,8 @@ impl TlsReports {
         .to_string()
     }
 
-    /// Queues a report as mail (RFC 8460 §5.3), with the null reverse-path, so that no bounce comes back.
+    /// Queues a report as mail (RFC 8460 §5.3), with the null reverse-path, so that no bounce comes
+    /// back.
     async fn mail(
         &self,
         (date, domain): (&str, &str),
@@ -309,7 +314,8 @@ impl TlsReports {
         Ok(())
     }
 
-    /// Uploads a report over HTTPS (RFC 8460 §5.4). A failure is not retried: the next day has another report.
+    /// Uploads a report over HTTPS (RFC 8460 §5.4). A failed upload is not repeated: there is a new
+    /// report the next day.
     async fn post(&self, uri: &Uri, packed: &[u8]) {
         let Some(host) = uri.host() else { return };
         let path = uri.path_and_query().map_or("/", |path| path.as_str());
@@ -328,14 +334,14 @@ impl TlsReports {
     }
 }
 
-/// Where a domain wants its reports.
+/// A destination of a domain's reports.
 #[derive(Debug, PartialEq, Eq)]
 enum Place {
     Mail(Address),
     Web(Uri),
 }
 
-/// Parses the places to which a domain wants its reports (RFC 8460 §3); none unless there is exactly one record.
+/// Parses the destinations of a domain's reports (RFC 8460 §3); none unless there is exactly one record.
 fn places(texts: &[String]) -> Vec<Place> {
     let mut records = texts.iter().filter(|text| text.starts_with("v=TLSRPTv1"));
     let (Some(record), None) = (records.next(), records.next()) else { return Vec::new() };
@@ -351,7 +357,7 @@ fn places(texts: &[String]) -> Vec<Place> {
     named.split(',').filter_map(place).take(PLACES).collect()
 }
 
-/// Returns the date in UTC, by which a report's day is counted (RFC 8460 §4.1).
+/// Returns the date in UTC, since a report covers a day in UTC (RFC 8460 §4.1).
 fn date(now: Timestamp) -> String {
     now.to_string().chars().take("2026-01-01".len()).collect()
 }

@@ -1,6 +1,6 @@
-//! The folders beside a Maildir's INBOX: `.Sent` and `.Archive.2024` (Maildir++, as Courier and Dovecot
-//! name them), `Archive/2024` (Dovecot's `LAYOUT=fs`, mutt's directories), `.inbox.directory/old` (KMail).
-//! All are directories below the Maildir that hold `cur` or `new`.
+//! The folders beside a Maildir's INBOX: `.Sent` and `.Archive.2024` (Maildir++, as named by Courier and
+//! Dovecot), `Archive/2024` (Dovecot's `LAYOUT=fs`, mutt's directories), `.inbox.directory/old` (KMail).
+//! All are directories below the Maildir that contain `cur` or `new`.
 
 use super::shown;
 use crate::collect::plain_files::{FileKind, OpenDirectory};
@@ -11,30 +11,30 @@ use std::{
     os::unix::ffi::OsStrExt,
 };
 
-/// Directories in each other at most.
+/// The maximal depth of directories.
 const DEPTH: usize = 16;
 
-/// Directories that are looked at, at most.
+/// The maximal number of directories that are examined.
 const DIRECTORIES: usize = 10_000;
 
 /// The directories of a Maildir that hold its messages.
 pub(super) const WITH_MESSAGES: [&str; 2] = ["new", "cur"];
 
-/// Which folders of a Maildir are imported, beside its INBOX.
+/// The folders of a Maildir that are imported, besides its INBOX.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Folders {
     /// None.
     None,
-    /// All but drafts, spam and trash, by their usual names: nobody wants these among new mail, and what is imported
-    /// by mistake is much work to remove again.
+    /// All but drafts, spam and trash, recognised by their usual names. Nobody wants these among new
+    /// mail, and removing an import is laborious.
     #[default]
     Usual,
     /// All of them.
     All,
 }
 
-/// What the last part of a folder's name is, in lower case, where it holds what nobody wants in an INBOX.
+/// The last part of the names of folders with drafts, spam or trash, in lower case.
 const SET_ASIDE: [&str; 12] = [
     "trash",
     "deleted",
@@ -50,44 +50,44 @@ const SET_ASIDE: [&str; 12] = [
     "draft",
 ];
 
-/// Returns whether a folder holds drafts, spam or what was thrown away, by its name.
+/// Returns whether a folder contains drafts, spam or trash, judging by its name.
 pub(super) fn is_set_aside(path: &[OsString]) -> bool {
     let last = path.last().map(|name| name.as_bytes()).unwrap_or_default();
-    // In Maildir++ the dots separate folders.
+    // In Maildir++, dots separate folders.
     let last = last.rsplit(|&octet| octet == b'.').next().unwrap_or_default();
     let last = last.to_ascii_lowercase();
     SET_ASIDE.iter().any(|name| name.as_bytes() == last)
 }
 
-/// A folder's path as it is shown: `.Sent`, `Archive/2024`.
+/// Returns a folder's path as displayed to people: `.Sent`, `Archive/2024`.
 pub(super) fn name_of(path: &[OsString]) -> String {
-    path.iter().map(|name| shown(name)).collect::<Vec<_>>().join("/")
+    path.iter().map(|name| displayed(name)).collect::<Vec<_>>().join("/")
 }
 
-/// What a walk through a Maildir's directories found.
+/// The result of a walk through a Maildir's directories.
 #[derive(Debug, Default)]
 pub(super) struct Walk {
-    /// The folders' paths, each part of each; in order.
+    /// The paths of the folders, each as a list of names; in order.
     pub(super) folders: Vec<Vec<OsString>>,
-    /// What was passed over, and why.
-    pub(super) passed_over: Vec<String>,
+    /// The names that were skipped, with the reasons.
+    pub(super) skipped: Vec<String>,
     looked_at: usize,
 }
 
-/// Looks for the folders below a Maildir.
+/// Finds the folders below a Maildir.
 pub(super) fn walk(maildir: &OpenDirectory) -> Walk {
     let mut walk = Walk::default();
     let mut waiting = vec![Vec::new()];
     while let Some(path) = waiting.pop() {
         if walk.looked_at == DIRECTORIES {
             let words = format!("{}: more than {DIRECTORIES} directories", name_of(&path));
-            walk.passed_over.push(words);
+            walk.skipped.push(words);
             break;
         }
         walk.looked_at += 1;
-        match walk.look(maildir, &path) {
+        match walk.list(maildir, &path) {
             Ok(below) => waiting.extend(below),
-            Err(error) => walk.passed_over.push(format!("{}: {error}", name_of(&path))),
+            Err(error) => walk.skipped.push(format!("{}: {error}", name_of(&path))),
         }
     }
     walk.folders.sort();
@@ -95,8 +95,8 @@ pub(super) fn walk(maildir: &OpenDirectory) -> Walk {
 }
 
 impl Walk {
-    /// Looks at one directory; returns those in it.
-    fn look(
+    /// Examines one directory. Returns the directories in it.
+    fn list(
         &mut self,
         maildir: &OpenDirectory,
         path: &[OsString],
@@ -115,15 +115,15 @@ impl Walk {
                 _ if is_message_directory => has_messages = true,
                 Ok(FileKind::Directory) if inner.len() > DEPTH => {
                     let words = format!("{}: more than {DEPTH} directories deep", name_of(&inner));
-                    self.passed_over.push(words);
+                    self.skipped.push(words);
                 }
                 Ok(FileKind::Directory) => below.push(inner),
-                Ok(FileKind::LinkToDirectory) => self.passed_over.push(format!(
+                Ok(FileKind::LinkToDirectory) => self.skipped.push(format!(
                     "{}: a symbolic link, which is not followed; import what it leads to by itself",
                     name_of(&inner)
                 )),
                 Ok(FileKind::Other) => {}
-                Err(error) => self.passed_over.push(format!("{}: {error}", name_of(&inner))),
+                Err(error) => self.skipped.push(format!("{}: {error}", name_of(&inner))),
             }
         }
         if has_messages && !path.is_empty() {
@@ -191,10 +191,10 @@ mod tests {
         let walk = walk(&OpenDirectory::open(place.path()).unwrap());
         let found: Vec<_> = walk.folders.iter().map(|path| name_of(path)).collect();
         assert_eq!(found, [".Archive.2024", ".Sent", ".inbox.directory/old", "Archive/2025"]);
-        let mut passed_over = walk.passed_over;
-        passed_over.sort();
-        assert_eq!(passed_over.len(), 2, "{passed_over:?}");
-        assert!(passed_over[0].starts_with(".Root: a symbolic link"), "{passed_over:?}");
-        assert!(passed_over[1].ends_with("more than 16 directories deep"), "{passed_over:?}");
+        let mut skipped = walk.skipped;
+        skipped.sort();
+        assert_eq!(skipped.len(), 2, "{skipped:?}");
+        assert!(skipped[0].starts_with(".Root: a symbolic link"), "{skipped:?}");
+        assert!(skipped[1].ends_with("more than 16 directories deep"), "{skipped:?}");
     }
 }

@@ -1,5 +1,5 @@
 //! The lists in which other servers keep the unique-ids of a Maildir's messages: `dovecot-uidlist` of
-//! Dovecot, `courierpop3dsizelist` of Courier. Names of files are octets, which need not be text.
+//! Dovecot, `courierpop3dsizelist` of Courier. File names in them are octets, which need not be text.
 
 use super::named;
 use crate::collect::plain_files::{self, OpenDirectory};
@@ -11,49 +11,49 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// The lists' names in a Maildir.
+/// The names of the lists in a Maildir.
 const LISTS: [&str; 2] = ["dovecot-uidlist", "courierpop3dsizelist"];
 
-/// Octets of a list at most: room for a million messages.
+/// The maximal number of octets in a list, enough for a million messages.
 const LIST: u64 = 128 << 20;
 
-/// What a list says of each file, by its name without flags.
+/// The entries of a list, by file name without flags.
 #[derive(Debug, Default)]
 pub(super) struct UniqueIds {
-    /// The rank and the unique-id.
+    /// The rank and the unique-id of each file.
     files: HashMap<Vec<u8>, (usize, String)>,
-    /// The list that was read.
+    /// The path of the list that was read.
     pub(super) path: PathBuf,
-    /// The lines that make no sense, from 1.
+    /// The numbers of the lines that cannot be understood, from 1.
     pub(super) odd: Vec<usize>,
 }
 
 impl UniqueIds {
-    /// Reads the list at `list`, or else the one in the Maildir, if there is one.
+    /// Reads the list at `list`, or otherwise the one in the Maildir, if there is one.
     ///
     /// # Errors
-    /// When a list is no regular file, cannot be read or is too large.
+    /// When a list is not a regular file, cannot be read or is too large.
     pub(super) fn read(
         directory: &Path,
         maildir: &OpenDirectory,
         list: Option<&Path>,
     ) -> io::Result<Self> {
         if let Some(list) = list {
-            let file = plain_files::open(list).map_err(|error| named(error, list))?;
+            let file = plain_files::open(list).map_err(|error| with_path(error, list))?;
             return Self::read_file(file, list.to_owned());
         }
         for name in LISTS {
             match maildir.file(OsStr::new(name)) {
                 Ok(file) => return Self::read_file(file, directory.join(name)),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => return Err(named(error, &directory.join(name))),
+                Err(error) => return Err(with_path(error, &directory.join(name))),
             }
         }
         Ok(Self::default())
     }
 
     fn read_file(file: File, path: PathBuf) -> io::Result<Self> {
-        let octets = plain_files::read(file, LIST).map_err(|error| named(error, &path))?;
+        let octets = plain_files::read(file, LIST).map_err(|error| with_path(error, &path))?;
         Ok(Self::parse(&octets, path))
     }
 
@@ -75,20 +75,20 @@ impl UniqueIds {
         parsed
     }
 
-    /// Returns the rank and the unique-id of a file, by its name without flags.
+    /// Returns the rank and the unique-id of a file, given its name without flags.
     pub(super) fn of(&self, base: &[u8]) -> Option<(usize, String)> {
         self.files.get(base).cloned()
     }
 }
 
-/// Returns a file's name without its flags, and these.
+/// Splits a file's name into the name without flags, and the flags.
 pub(super) fn split_flags(name: &[u8]) -> (&[u8], &[u8]) {
     let at = name.windows(3).position(|window| window == b":2,");
     name.split_at(at.unwrap_or(name.len()))
 }
 
-/// `UID [P<unique-id>] [other fields] :FILE`; without a P, Dovecot's POP3 says UID and the header's
-/// UIDVALIDITY, eight hexadecimal digits each.
+/// Parses a line `UID [P<unique-id>] [other fields] :FILE`. Without a P, Dovecot's POP3 uses the UID and
+/// the header's UIDVALIDITY, eight hexadecimal digits each.
 fn dovecot<'l>(header: &[u8], line: &'l [u8]) -> Option<(&'l [u8], String)> {
     let at = line.windows(2).position(|window| window == b" :")?;
     let (base, _) = split_flags(&line[at + 2..]);
@@ -103,8 +103,8 @@ fn dovecot<'l>(header: &[u8], line: &'l [u8]) -> Option<(&'l [u8], String)> {
     Some((base, format!("{uid:08x}{validity:08x}")))
 }
 
-/// `FILE SIZE NUMBER:VALIDITY[:…]`; Courier's POP3 says `UIDNUMBER-VALIDITY`, or the file's name where
-/// the number is 0.
+/// Parses a line `FILE SIZE NUMBER:VALIDITY[:…]`. Courier's POP3 uses `UIDNUMBER-VALIDITY`, or the
+/// file's name if the number is 0.
 fn courier(line: &[u8]) -> Option<(&[u8], String)> {
     let mut fields = line.rsplitn(3, |&octet| octet == b' ');
     let (ids, _size, file) = (words(fields.next()?)?, fields.next()?, fields.next()?);
@@ -112,7 +112,7 @@ fn courier(line: &[u8]) -> Option<(&[u8], String)> {
     let mut ids = ids.split(':');
     let (number, validity) = (ids.next()?, ids.next()?);
     let unique_id = if number == "0" {
-        // One that is not UTF-8 is no unique-id, whatever it reads as.
+        // A name that is not UTF-8 cannot be a unique-id, whatever the replacement characters say.
         String::from_utf8_lossy(base).into_owned()
     } else {
         format!("UID{number}-{validity}")
@@ -128,8 +128,8 @@ fn words(octets: &[u8]) -> Option<&str> {
 mod tests {
     use super::*;
 
-    /// The lists as both servers wrote them, and what their POP3 said; a line that makes no sense costs only
-    /// itself, and a name's octets need not be text.
+    /// The lists as both servers wrote them, with the unique-ids that their POP3 used. A line that
+    /// cannot be understood affects only itself, and file names need not be text.
     #[test]
     fn lists_are_read() {
         let dovecot = b"3 V1795540755 N1 Gf243c53312c7056b4d0b000083ecc375\n\
