@@ -29,7 +29,7 @@ use crate::{
     login::{
         Authenticator, PasswordError,
         hashers::Hashers,
-        lockout::{Guard, Lockout},
+        lockout::{Lockout, Lockouts},
     },
 };
 use account::SEND_AS;
@@ -207,7 +207,7 @@ pub struct Admin {
     /// Held while the directory is changed, since a change first checks what exists.
     changing: Arc<Mutex<()>>,
     /// The lock-outs of the running server, if there is one.
-    guard: Option<Arc<Guard>>,
+    lockouts: Option<Arc<Lockouts>>,
     hashers: Arc<Hashers>,
 }
 
@@ -217,14 +217,14 @@ impl Admin {
     pub fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>, collectors: Arc<Collectors>) -> Self {
         let changing = Arc::default();
         let hashers = Arc::new(Hashers::new(1));
-        Self { store, clock, collectors, changing, guard: None, hashers }
+        Self { store, clock, collectors, changing, lockouts: None, hashers }
     }
 
     /// Adds a server's authenticator: its lock-outs can be listed and lifted, and its threads hash passwords.
     #[must_use]
     pub fn with_authenticator(self, authenticator: &Authenticator) -> Self {
-        let guard = Some(authenticator.guard().clone());
-        Self { guard, hashers: authenticator.hashers().clone(), ..self }
+        let lockouts = Some(authenticator.lockouts().clone());
+        Self { lockouts, hashers: authenticator.hashers().clone(), ..self }
     }
 
     async fn carry_out(&self, request: Request) -> Result<Response, AdminError> {
@@ -300,11 +300,11 @@ impl Admin {
 
     /// Returns the lock-outs. They end with the server's process, so there are none while no server runs.
     fn lockouts(&self) -> Vec<Lockout> {
-        self.guard.as_ref().map(|guard| guard.lockouts()).unwrap_or_default()
+        self.lockouts.as_ref().map(|lockouts| lockouts.active()).unwrap_or_default()
     }
 
     fn lift(&self, who: String) -> Result<(), AdminError> {
-        let is_lifted = self.guard.as_ref().is_some_and(|guard| guard.lift(&who));
+        let is_lifted = self.lockouts.as_ref().is_some_and(|lockouts| lockouts.lift(&who));
         if is_lifted { Ok(()) } else { Err(AdminError::NoLockout(who)) }
     }
 

@@ -126,9 +126,9 @@ impl MailServer {
         tasks.spawn(Arc::new(services.relay(tls_reports)).run(stopping.clone()));
         tasks.spawn(services.collectors.clone().run(stopping.clone()));
         tasks.spawn(services.refusals.clone().run(stopping.clone()));
-        let guard = services.authenticator.guard().clone();
+        let lockouts = services.authenticator.lockouts().clone();
         let failures = stopping.clone();
-        tasks.spawn(async move { guard.failed_logins().run(failures).await });
+        tasks.spawn(async move { lockouts.failed_logins().run(failures).await });
         let World { store, clock, .. } = services.world.clone();
         tasks.spawn(directory::problems::log_daily(store.clone(), stopping.clone()));
         tasks.spawn(housekeeping::sweep(store, clock, services.expire.clone(), stopping));

@@ -1,122 +1,99 @@
-//! Who may open a mailbox: checks passwords against argon2id hashes, and asks about tokens.
+//! Logging in: checks passwords against argon2id hashes, and asks an identity server about tokens.
 //!
 //! `access` and `receive` log their clients in here, through `sasl.rs` or with a name and a password.
 //!
-//! A hash costs tens of milliseconds and megabytes on purpose, so that a stolen store gives nothing away; but a
-//! mail program that polls every minute must not cost that each time. So passwords that were right are remembered
-//! for a while, as a keyed hash whose key lives only as long as the process. It also covers the stored hash, so it
-//! no longer matches when the password changes. Hashing runs off the async threads (`hashers.rs`).
+//! A hash costs tens of milliseconds and megabytes on purpose, so that a stolen store reveals no passwords. Therefore
+//! hashing runs off the asynchronous threads (`hashers.rs`), and correct passwords are remembered for a while
+//! (`verified_passwords.rs`). Guessing is slowed down and stopped by `lockout.rs`.
 
-mod denied;
 pub(crate) mod hashers;
 pub mod lockout;
+mod login_error;
 pub(crate) mod login_log;
-pub(crate) mod named;
+pub(crate) mod login_name;
 pub mod oauth;
+mod password;
 pub mod principal;
 pub mod sasl;
 pub mod sessions;
+mod verified_passwords;
 
-pub use denied::{FailedLogin, LoginError};
+pub use login_error::{FailedLogin, LoginError};
+pub(crate) use password::credentials;
+pub use password::{PASSWORD, PasswordError};
 
 use crate::login::{
-    hashers::{Acquaintance, FreeThread, Hashers, Memory},
-    lockout::Guard,
-    named::Named,
+    hashers::{Familiarity, Hashers, Memory},
+    lockout::Lockouts,
+    login_name::LoginName,
     oauth::{Rejection, TokenError, Tokens},
     principal::{FoundAccount, Principal},
+    verified_passwords::{PasswordTag, VerifiedPasswords},
 };
 use aws_lc_rs::{constant_time, hmac};
 use md5::{Digest, Md5};
-use parking_lot::Mutex;
 use posta_mail::{Address, ClientAddress, Secret, Timestamp};
 use posta_net::{clock::Clock, scram::Verifier};
-use posta_store::{AccountId, Credentials, SecretOf, Store, StoreError};
-use std::{
-    collections::HashMap, future::Future, sync::Arc, thread::available_parallelism, time::Duration,
-};
+use posta_store::{AccountId, SecretOf, Store, StoreError};
+use std::{future::Future, sync::Arc, thread::available_parallelism, time::Duration};
 
-/// How long a password that was right is remembered.
-const REMEMBERED: Duration = Duration::from_secs(10 * 60);
-
-/// The most accounts whose passwords are remembered; beyond it all are forgotten.
-const REMEMBERED_ACCOUNTS: usize = 100_000;
-
-/// The most octets of a password: what fits in a PASS command (RFC 2449 §4). Hashing more would be work that anybody
-/// could cause.
-pub const PASSWORD: usize = 240;
-
-/// The kind and the name of the store's record of a key.
+/// The kind and the name of the record with the key for decoys.
 const DECOYS: (&str, &str) = ("key", "decoys");
 
-/// The id of no account: the first one has 1.
+/// An id that no account has: the first account has 1.
 const NOBODY: AccountId = AccountId(0);
 
-/// Octets of salt (RFC 9106 §3.1).
-const SALT: usize = 16;
-
-/// The error of a password that cannot be used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a password has 1 to 240 octets, and no line ends or NUL")]
-pub struct PasswordError;
-
-/// Checks passwords.
+/// Checks the passwords and tokens of clients that log in.
 pub struct Authenticator {
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
-    key: hmac::Key,
-    remembered: Mutex<HashMap<AccountId, Remembered>>,
+    verified: VerifiedPasswords,
     hashers: Arc<Hashers>,
-    /// Makes what SCRAM says of accounts that do not exist. The key is kept in the store, so that a restart does not
-    /// change it and thereby give them away.
-    decoys: hmac::Key,
-    /// The hash that is checked for an account that does not exist, so that the time does not tell which do.
-    nobody: String,
-    /// Checks tokens; `None` where they are not accepted.
+    /// The key of the salts that SCRAM sends for accounts that do not exist. The store keeps the key, since salts that
+    /// change with a restart would reveal these names.
+    decoy_key: hmac::Key,
+    /// The hash that is checked for an account that does not exist, so that the time taken reveals nothing.
+    decoy_hash: String,
+    /// Checks tokens; `None` if tokens are not accepted.
     tokens: Option<Tokens>,
-    guard: Arc<Guard>,
+    lockouts: Arc<Lockouts>,
     offers_binding: bool,
-}
-
-struct Remembered {
-    tag: hmac::Tag,
-    until: Timestamp,
 }
 
 impl Authenticator {
     /// Returns an authenticator for the accounts of a store.
     ///
     /// # Errors
-    /// Fails when the store does, in which a key is kept.
+    /// When the store fails, which keeps a key.
     pub async fn open(store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> Result<Self, StoreError> {
-        // Half of the cores, so that a crowd of logins does not hold up the mail.
+        // Half of the cores, so that many simultaneous logins do not delay mail.
         let threads = available_parallelism().map_or(1, usize::from).div_ceil(2);
         let hashers = Arc::new(Hashers::new(threads));
         let mut octets = [0; 32];
         clock.random(&mut octets);
         let source = clock.clone();
-        let nobody = move |memory: &mut Memory| hash(&octets, &*source, memory).unwrap_or_default();
-        let nobody = hashers.run(nobody).await;
+        let hash = move |memory: &mut Memory| {
+            password::hash(&octets, &*source, memory).unwrap_or_default()
+        };
+        let decoy_hash = hashers.run(hash).await;
         clock.random(&mut octets);
         let decoys = store.keep_if(DECOYS.0, DECOYS.1, None, Some(octets.to_vec())).await?;
         let decoys = decoys.unwrap_or_else(|| octets.to_vec());
-        clock.random(&mut octets);
-        let guard = Guard::new(store.clone(), clock.clone(), 0, Duration::ZERO);
+        let lockouts = Lockouts::new(store.clone(), clock.clone(), 0, Duration::ZERO);
         Ok(Self {
+            verified: VerifiedPasswords::new(clock.clone()),
             store,
             clock,
-            guard: Arc::new(guard),
-            key: hmac::Key::new(hmac::HMAC_SHA256, &octets),
-            decoys: hmac::Key::new(hmac::HMAC_SHA256, &decoys),
-            remembered: Mutex::default(),
+            lockouts: Arc::new(lockouts),
+            decoy_key: hmac::Key::new(hmac::HMAC_SHA256, &decoys),
             hashers,
-            nobody: nobody.unwrap_or_default(),
+            decoy_hash: decoy_hash.unwrap_or_default(),
             tokens: None,
             offers_binding: false,
         })
     }
 
-    /// Accepts tokens as well.
+    /// Sets how tokens are checked; `None` if they are not accepted.
     #[must_use]
     pub fn with_tokens(self, tokens: Option<Tokens>) -> Self {
         Self { tokens, ..self }
@@ -139,39 +116,41 @@ impl Authenticator {
         &self.hashers
     }
 
-    /// The same, guarded against those who guess.
+    /// Sets the protection against guessing.
     #[must_use]
-    pub fn with_guard(self, guard: Guard) -> Self {
-        Self { guard: Arc::new(guard), ..self }
+    pub fn with_lockouts(self, lockouts: Lockouts) -> Self {
+        Self { lockouts: Arc::new(lockouts), ..self }
     }
 
-    /// Against those who guess.
+    /// Returns the protection against guessing.
     #[must_use]
-    pub const fn guard(&self) -> &Arc<Guard> {
-        &self.guard
+    pub const fn lockouts(&self) -> &Arc<Lockouts> {
+        &self.lockouts
     }
 
-    /// Lets a client make an attempt, unless it failed too often lately.
+    /// Lets a client attempt to log in, unless the client is locked out.
     ///
     /// # Errors
-    /// Returns [`LoginError::Locked`], or the error of the attempt.
+    /// [`LoginError::Locked`], or the error of the attempt.
     pub async fn attempt<T>(
         &self,
         client: ClientAddress,
         attempt: impl Future<Output = Result<T, LoginError>>,
     ) -> Result<T, LoginError> {
-        if self.guard.locks(client) {
-            self.guard.failed_logins().count(client);
-            // Without the delay, a client that is locked out would ask as fast as it gets answers.
-            self.guard.delay().await;
+        if self.lockouts.locks(client) {
+            self.lockouts.failed_logins().count(client);
+            // Without the delay, a client that is locked out would try again as fast as it gets replies.
+            self.lockouts.delay().await;
             return Err(LoginError::Locked(FailedLogin::unnamed("the client is locked out")));
         }
         let outcome = attempt.await;
         match &outcome {
-            Err(LoginError::Credentials(denied)) => self.guard.failed(client, &denied.name).await,
+            Err(LoginError::Credentials(denied)) => {
+                self.lockouts.failed(client, &denied.name).await
+            }
             Err(LoginError::Locked(_)) => {
-                self.guard.failed_logins().count(client);
-                self.guard.delay().await;
+                self.lockouts.failed_logins().count(client);
+                self.lockouts.delay().await;
             }
             _ => {}
         }
@@ -184,10 +163,10 @@ impl Authenticator {
         self.tokens.is_some()
     }
 
-    /// Returns the account that a token opens. If the client names an account, it must be that one.
+    /// Returns the account that a token opens. If the client names an account, the token must be for that one.
     ///
     /// # Errors
-    /// Fails when the token opens none, or cannot be checked.
+    /// When the token opens no account, or cannot be checked.
     pub async fn login_with_token(
         &self,
         client: ClientAddress,
@@ -196,7 +175,7 @@ impl Authenticator {
     ) -> Result<Principal, LoginError> {
         let account = self.account_of_token(client, name, token).await;
         if let Err(LoginError::Credentials(denied)) = &account {
-            self.guard.failed_logins().tell(client, &denied.name, denied.why);
+            self.lockouts.failed_logins().log(client, &denied.name, denied.why);
         }
         account
     }
@@ -215,7 +194,7 @@ impl Authenticator {
             TokenError::Malformed | TokenError::Rejected(Rejection::Inactive) => {
                 refused("the token is not valid")
             }
-            // The token is real, so one side or the other may be misconfigured: tell the operator.
+            // The token is genuine, so one side may be misconfigured, and the operator should know.
             TokenError::Rejected(_) => {
                 tracing::warn!("a login with a token was refused: {error}");
                 opens_nothing()
@@ -225,72 +204,82 @@ impl Authenticator {
         let account = FoundAccount::by_address(&*self.store, &grant.address).await?;
         let account = account.ok_or_else(opens_nothing)?;
         if let Some(name) = name {
-            let named = self.find(name).await?;
-            if named.is_none_or(|named| named.id != account.id) {
-                return Err(refused("the token is of another account"));
+            let wanted = self.find(name).await?;
+            if wanted.is_none_or(|wanted| wanted.id != account.id) {
+                return Err(refused("the token is for another account"));
             }
         }
-        let account = self.welcomed(client, grant.address.as_str(), account).await?;
+        let account = self.complete(client, grant.address.as_str(), account).await?;
         Ok(Principal::from(account).ending(grant.until))
     }
 
-    /// Returns the account that a name and a password open. The name is an address, or a local part that only one
-    /// domain has.
+    /// Returns the account that a name and a password open. The name is an address, or a local-part that occurs in one
+    /// domain only.
     ///
     /// # Errors
-    /// Fails when they open none, or cannot be checked.
+    /// When they open no account, or cannot be checked.
     pub async fn login(
         &self,
         client: ClientAddress,
         name: &str,
         password: &Secret,
     ) -> Result<Principal, LoginError> {
-        let named = self.find_open(client, name).await?;
-        let account = &named.found;
+        let name = self.find_unlocked(client, name).await?;
+        let account = &name.found;
         let stored =
-            account.as_ref().map_or(&self.nobody, |account| &account.credentials.password_hash);
-        let tag = self.tag(stored, password);
-        if let Some(known) = self.remembered(account, &tag) {
-            return Ok(self.welcomed(client, &named.key, known).await?.into());
+            account.as_ref().map_or(&self.decoy_hash, |account| &account.credentials.password_hash);
+        let tag = self.verified.tag(stored, password);
+        if let Some(account) = self.verified_account(account, &tag) {
+            return Ok(self.complete(client, &name.key, account).await?.into());
         }
         let is_known = match account {
-            Some(account) => self.guard.is_known(client, account.id).await?,
+            Some(account) => self.lockouts.is_known(client, account.id).await?,
             None => false,
         };
-        let standing = if is_known { Acquaintance::Known } else { Acquaintance::Stranger };
-        // There is always one until the program ends.
-        let Some(place) = self.hashers.place(standing).await else {
-            return Err(LoginError::Credentials(FailedLogin::new(&named.key, "the server stops")));
+        let familiarity = if is_known { Familiarity::Known } else { Familiarity::Stranger };
+        // There is always a thread until the program ends.
+        let Some(thread) = self.hashers.free_thread(familiarity).await else {
+            return Err(LoginError::Credentials(FailedLogin::new(
+                &name.key,
+                "the server is stopping",
+            )));
         };
-        // Of many logins that waited here at once, the first may have done the work for all.
-        if let Some(known) = self.remembered(account, &tag) {
-            return Ok(self.welcomed(client, &named.key, known).await?.into());
+        // Of several logins that waited here, the first may have done the work for all.
+        if let Some(account) = self.verified_account(account, &tag) {
+            return Ok(self.complete(client, &name.key, account).await?.into());
         }
-        // Hashing more is work that anybody could cause.
-        let is_right = password.expose().len() <= PASSWORD
-            && check(place, stored.clone(), password.clone()).await;
-        let account = self.judged(client, named, is_right).await?;
-        self.remember(account.id, tag);
+        let is_right = password::matches(thread, stored.clone(), password.clone()).await;
+        let account = self.settle_attempt(client, name, is_right).await?;
+        self.verified.insert(account.id, tag);
         Ok(account.into())
     }
 
-    /// Completes a login under this name: refuses a disabled account, and notes from where it was used.
-    async fn welcomed(
+    /// Returns the account if the password with this tag was correct a short time ago.
+    fn verified_account(
+        &self,
+        account: &Option<FoundAccount>,
+        tag: &PasswordTag,
+    ) -> Option<FoundAccount> {
+        account.as_ref().filter(|account| self.verified.contains(account.id, tag)).cloned()
+    }
+
+    /// Completes a login under this name: refuses a disabled account, and records the network that it was used from.
+    async fn complete(
         &self,
         client: ClientAddress,
         name: &str,
         account: FoundAccount,
     ) -> Result<FoundAccount, LoginError> {
-        let account = self.enabled(client, account)?;
-        self.guard.succeeded(client, name, account.id).await?;
+        let account = self.refuse_disabled(client, account)?;
+        self.lockouts.succeeded(client, name, account.id).await?;
         Ok(account)
     }
 
-    /// Returns the account that an APOP digest opens: that of the greeting's challenge and the shared secret
+    /// Returns the account that an APOP digest opens, the digest of the greeting's challenge and the shared secret
     /// (RFC 1939 §7).
     ///
     /// # Errors
-    /// Fails when it opens none, or cannot be checked.
+    /// When the digest opens no account, or cannot be checked.
     pub async fn login_with_digest(
         &self,
         client: ClientAddress,
@@ -298,79 +287,77 @@ impl Authenticator {
         challenge: &str,
         digest: &[u8; 16],
     ) -> Result<Principal, LoginError> {
-        let named = self.find_open(client, name).await?;
-        // The same work for an account that does not exist.
-        let id = named.found.as_ref().map_or(NOBODY, |account| account.id);
+        let name = self.find_unlocked(client, name).await?;
+        // An account that does not exist costs the same work.
+        let id = name.found.as_ref().map_or(NOBODY, |account| account.id);
         let secret = match self.store.secret(SecretOf::Apop(id)).await {
             // A distinct error would tell strangers which accounts exist.
             Err(StoreError::Sealed(why)) => {
-                tracing::error!("nobody can log in by APOP: {why}");
+                tracing::error!("nobody can log in with APOP: {why}");
                 None
             }
             secret => secret?,
         };
         let mut hash = Md5::new();
         hash.update(challenge.as_bytes());
-        // The same work for an account that does not exist, or has no secret.
-        hash.update(secret.as_ref().map_or(self.nobody.as_bytes(), Secret::expose));
+        // An account that does not exist, or has no secret, costs the same work.
+        hash.update(secret.as_ref().map_or(self.decoy_hash.as_bytes(), Secret::expose));
         let is_same = constant_time::verify_slices_are_equal(&hash.finalize(), digest).is_ok();
-        Ok(self.judged(client, named, is_same && secret.is_some()).await?.into())
+        Ok(self.settle_attempt(client, name, is_same && secret.is_some()).await?.into())
     }
 
     /// Looks up the account of a name, unless the name is locked for this client.
-    pub(crate) async fn find_open(
+    pub(crate) async fn find_unlocked(
         &self,
         client: ClientAddress,
         name: &str,
-    ) -> Result<Named, LoginError> {
-        let named = Named::find(&*self.store, name).await?;
-        let account = named.found.as_ref().map(|found| found.id);
-        if self.guard.locks_name(client, &named.key, account).await? {
+    ) -> Result<LoginName, LoginError> {
+        let name = LoginName::find(&*self.store, name).await?;
+        let account = name.found.as_ref().map(|found| found.id);
+        if self.lockouts.locks_name(client, &name.key, account).await? {
             let why = "the name is locked after too many failed logins";
-            return Err(LoginError::Locked(FailedLogin::new(&named.key, why)));
+            return Err(LoginError::Locked(FailedLogin::new(&name.key, why)));
         }
-        Ok(named)
+        Ok(name)
     }
 
-    /// Counts an attempt on a name. Returns the account if it exists and the attempt was right.
-    pub(crate) async fn judged(
+    /// Settles an attempt to log in. Returns the account if it exists and the credentials were right; otherwise counts
+    /// and logs the failure.
+    pub(crate) async fn settle_attempt(
         &self,
         client: ClientAddress,
-        named: Named,
+        name: LoginName,
         is_right: bool,
     ) -> Result<FoundAccount, LoginError> {
-        let why = if named.found.is_some() { "wrong password" } else { "no such account" };
-        match named.found.filter(|_| is_right) {
-            Some(account) => {
-                let account = self.welcomed(client, &named.key, account).await?;
-                Ok(account)
-            }
+        let why = if name.found.is_some() { "wrong password" } else { "no such account" };
+        match name.found.filter(|_| is_right) {
+            Some(account) => self.complete(client, &name.key, account).await,
             None => {
-                self.guard.failed_for(client, &named.key);
-                self.guard.failed_logins().tell(client, &named.key, why);
-                Err(LoginError::Credentials(FailedLogin::new(&named.key, why)))
+                self.lockouts.failed_for(client, &name.key);
+                self.lockouts.failed_logins().log(client, &name.key, why);
+                Err(LoginError::Credentials(FailedLogin::new(&name.key, why)))
             }
         }
     }
 
-    /// Refuses a disabled account. Only a client that knows its password learns that it is disabled.
-    fn enabled(
+    /// Refuses a disabled account. Only a client that knows the password learns that the account is disabled.
+    fn refuse_disabled(
         &self,
         client: ClientAddress,
         account: FoundAccount,
     ) -> Result<FoundAccount, LoginError> {
         if account.disabled {
             let denied = FailedLogin::new(account.address.as_str(), "the account is disabled");
-            self.guard.failed_logins().tell(client, &denied.name, denied.why);
+            self.lockouts.failed_logins().log(client, &denied.name, denied.why);
             return Err(LoginError::Disabled(denied));
         }
         Ok(account)
     }
 
-    /// Looks up the account of a name, an address or a local part.
+    /// Returns the account of a name, which is an address or a local-part.
     ///
     /// # Errors
-    /// Fails when the store does.
+    /// When the store fails.
     pub async fn find(&self, name: &str) -> Result<Option<FoundAccount>, StoreError> {
         match name.parse::<Address>() {
             Ok(address) => FoundAccount::by_address(&*self.store, &address).await,
@@ -378,11 +365,11 @@ impl Authenticator {
         }
     }
 
-    /// Returns the verifier for a name that has no account: it looks like that of an account, the same each time.
-    pub(crate) fn decoy(&self, named: &Named) -> Verifier {
-        match &named.lookalike {
+    /// Returns a SCRAM verifier for a name that has no account. It looks like a real one, and is always the same.
+    pub(crate) fn decoy(&self, name: &LoginName) -> Verifier {
+        match &name.lookalike {
             Some(verifier) => verifier.without_keys(),
-            None => Verifier::decoy(hmac::sign(&self.decoys, named.key.as_bytes()).as_ref()),
+            None => Verifier::decoy(hmac::sign(&self.decoy_key, name.key.as_bytes()).as_ref()),
         }
     }
 
@@ -391,71 +378,14 @@ impl Authenticator {
     pub fn clock(&self) -> &dyn Clock {
         &*self.clock
     }
-
-    fn tag(&self, stored: &str, password: &Secret) -> hmac::Tag {
-        let mut context = hmac::Context::with_key(&self.key);
-        // The stored hash holds the salt, which no two accounts share, and no NUL.
-        context.update(stored.as_bytes());
-        context.update(&[0]);
-        context.update(password.expose());
-        context.sign()
-    }
-
-    /// Returns the account if this password was right for it a short time ago.
-    fn remembered(&self, account: &Option<FoundAccount>, tag: &hmac::Tag) -> Option<FoundAccount> {
-        let account = account.as_ref()?;
-        let remembered = self.remembered.lock();
-        let known = remembered.get(&account.id)?;
-        let same = constant_time::verify_slices_are_equal(known.tag.as_ref(), tag.as_ref());
-        (same.is_ok() && self.clock.now() < known.until).then(|| account.clone())
-    }
-
-    fn remember(&self, account: AccountId, tag: hmac::Tag) {
-        let until = self.clock.now() + REMEMBERED;
-        let mut remembered = self.remembered.lock();
-        if remembered.len() >= REMEMBERED_ACCOUNTS {
-            remembered.clear();
-        }
-        remembered.insert(account, Remembered { tag, until });
-    }
-}
-
-/// Compares a password with a hash, off the async threads.
-async fn check(place: FreeThread<'_>, stored: String, password: Secret) -> bool {
-    let verify = move |memory: &mut Memory| memory.verify(password.expose(), &stored);
-    place.run(verify).await.unwrap_or_default()
-}
-
-/// Hashes a password with a salt of its own.
-fn hash(password: &[u8], clock: &dyn Clock, memory: &mut Memory) -> Result<String, PasswordError> {
-    let mut salt = [0; SALT];
-    clock.random(&mut salt);
-    memory.hash(password, &salt).map_err(|_| PasswordError)
-}
-
-/// Returns the credentials to store for a password that a person chose.
-///
-/// # Errors
-/// Fails when the password cannot be used, as with a line end in it: POP3 sends it in a line.
-pub(crate) fn credentials(
-    password: &Secret,
-    clock: &dyn Clock,
-    memory: &mut Memory,
-) -> Result<Credentials, PasswordError> {
-    let octets = password.expose();
-    let unusable = |octet: &u8| matches!(octet, b'\r' | b'\n' | 0);
-    if octets.is_empty() || octets.len() > PASSWORD || octets.iter().any(unusable) {
-        return Err(PasswordError);
-    }
-    let scram = Some(Verifier::new(octets, clock).to_string());
-    Ok(Credentials { password_hash: hash(octets, clock, memory)?, scram, apop: None })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use posta_net::clock::SimulatedClock;
-    use posta_store::{Directory as _, MemoryStore};
+    use posta_store::{Credentials, Directory as _, MemoryStore};
+    use verified_passwords::REMEMBERED;
 
     struct Case {
         store: Arc<MemoryStore>,
@@ -466,7 +396,7 @@ mod tests {
     async fn case() -> Case {
         let clock = Arc::new(SimulatedClock::new(Timestamp::UNIX_EPOCH, 1));
         let store = Arc::new(MemoryStore::new());
-        let hash = hash(b"right", &*clock, &mut Memory::default()).unwrap();
+        let hash = password::hash(b"right", &*clock, &mut Memory::default()).unwrap();
         for address in ["ana@x.test", "ana@y.test", "bob@x.test"] {
             let credentials = Credentials { password_hash: hash.clone(), ..Credentials::default() };
             store.add_account(&address.parse().unwrap(), credentials).await.unwrap();
@@ -494,19 +424,21 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_remembered_ends_with_time_and_with_the_password() {
+    async fn a_password_is_remembered_for_a_time_and_until_it_changes() {
         let case = case().await;
         assert!(login(&case, "bob", "right").await.is_some());
         assert!(login(&case, "bob", "right").await.is_some());
-        assert!(login(&case, "bob", "wrong").await.is_none(), "a memory opens for no other");
+        assert!(login(&case, "bob", "wrong").await.is_none(), "another password is not accepted");
         let bob = case.authenticator.find("bob").await.unwrap();
         let right = Secret::new(b"right");
-        let tag = case.authenticator.tag(&bob.as_ref().unwrap().credentials.password_hash, &right);
-        assert!(case.authenticator.remembered(&bob, &tag).is_some());
+        let bob = bob.unwrap();
+        let verified = &case.authenticator.verified;
+        let tag = verified.tag(&bob.credentials.password_hash, &right);
+        assert!(verified.contains(bob.id, &tag));
         case.clock.set(Timestamp::UNIX_EPOCH + REMEMBERED);
-        assert!(case.authenticator.remembered(&bob, &tag).is_none(), "time ends it");
+        assert!(!verified.contains(bob.id, &tag), "time ends it");
         let bob = "bob@x.test".parse().unwrap();
-        let password_hash = hash(b"other", &*case.clock, &mut Memory::default()).unwrap();
+        let password_hash = password::hash(b"other", &*case.clock, &mut Memory::default()).unwrap();
         let changed = Credentials { password_hash, ..Credentials::default() };
         case.store.set_password(&bob, changed).await.unwrap();
         assert!(
@@ -531,15 +463,5 @@ mod tests {
         }
         assert!(logins.join_all().await.into_iter().all(|good| good));
         assert!(started.elapsed() < one * 20, "{one:?} for one, {:?} for 100", started.elapsed());
-    }
-
-    #[test]
-    fn unusable_passwords_are_refused() {
-        let clock = SimulatedClock::new(Timestamp::UNIX_EPOCH, 1);
-        for password in ["", "a\nb", "a\0", &"x".repeat(241)] {
-            let password = Secret::new(password.as_bytes());
-            let refused = credentials(&password, &clock, &mut Memory::default());
-            assert_eq!(refused, Err(PasswordError));
-        }
     }
 }

@@ -1,4 +1,4 @@
-//! Handing mail out: the answers to a POP3 session's questions.
+//! Serving mail over POP3: the answers to the questions of one session's engine.
 
 use crate::{
     login::{
@@ -27,47 +27,47 @@ use posta_pop3::{
 use posta_store::{self as store, Entry, Event, FolderId, Origin, Store, StoreError, Uid, What};
 use std::{io, sync::Arc, time::Duration};
 
-/// How long a removed message can be brought back.
+/// The time for which a removed message can be restored.
 pub const PURGE_AFTER: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
-/// Messages whose retrieval is noted in one transaction at most.
+/// The maximal number of retrieved messages that are recorded in one transaction.
 const NOTED: usize = 1_000;
 
-/// What all sessions of a listener share.
+/// The resources that all sessions of a listener share.
 #[derive(Clone)]
 pub struct Maildrops {
-    /// Where messages are.
+    /// The store, which holds the messages.
     pub store: Arc<dyn Store>,
-    /// Time.
+    /// The source of time.
     pub clock: Arc<dyn Clock>,
-    /// Who may read them.
+    /// Checks logins.
     pub authenticator: Arc<Authenticator>,
-    /// For STLS.
+    /// The certificates for STLS; none if STLS is not offered.
     pub tls: Option<Tls>,
-    /// How many sessions an account has.
-    pub presence: Arc<AccountSessions>,
-    /// What refusing costs.
+    /// Counts the sessions of each account.
+    pub sessions: Arc<AccountSessions>,
+    /// Limits the cost of refusals.
     pub refusals: Arc<Refusals>,
     /// Whether APOP is offered.
     pub apop: bool,
-    /// Whether messages that were retrieved expire.
+    /// Whether retrieved messages expire.
     pub expires: bool,
 }
 
 impl Maildrops {
-    /// A greeting's challenge, where APOP is offered.
+    /// Returns the challenge in the greeting, if APOP is offered.
     #[must_use]
     pub fn challenge(&self, hostname: &str) -> Option<String> {
         self.apop.then(|| format!("<{}@{hostname}>", self.clock.mail_id()))
     }
 }
 
-/// A session's view of a mailbox, shared by its engine and its host.
+/// A session's view of a mailbox, shared by the engine and its host.
 #[derive(Debug, Clone)]
 pub struct View(Arc<store::Maildrop>);
 
 impl View {
-    /// Returns what a message is called in the inbox.
+    /// Returns the UID of a message in the inbox.
     fn uid(&self, index: usize) -> Option<Uid> {
         self.0.get(index).map(|message| message.uid)
     }
@@ -91,7 +91,7 @@ impl Maildrop for View {
     }
 }
 
-/// One session's answers.
+/// The host of one session: answers its engine's questions.
 pub struct PopHost {
     maildrops: Arc<Maildrops>,
     client: ClientAddress,
@@ -99,25 +99,26 @@ pub struct PopHost {
     tls: Option<Box<TlsInfo>>,
     dialogue: Dialogue,
     opened: Option<Box<Opened>>,
-    /// Logins that were refused: for the history.
+    /// The refused logins of the session, for the history.
     refused: SessionRefusals,
 }
 
 struct Opened {
     account: Principal,
     view: View,
-    /// The message that was read last, by its index: its pieces are asked for one after another.
+    /// The message that was read last, with its index. Its pieces are requested one after another.
     current: Option<(usize, Entry)>,
-    /// The first piece of its content, which was read before the client was promised the message.
+    /// The first chunk of the current message's content, read before the client was promised the
+    /// message.
     first: Option<Bytes>,
-    /// Those that were retrieved, to the last octet.
+    /// The messages that were retrieved completely.
     retrieved: Marks,
     removed: usize,
     _present: Present,
 }
 
 impl PopHost {
-    /// Answers for a session with a client.
+    /// Returns the host of a session with this client.
     #[must_use]
     pub fn new(maildrops: Arc<Maildrops>, client: ClientAddress, tls: Option<TlsInfo>) -> Self {
         Self {
@@ -132,8 +133,8 @@ impl PopHost {
     }
 
     async fn open(&mut self, account: Principal) -> Result<View, Denial> {
-        let Maildrops { store, clock, presence, .. } = &*self.maildrops;
-        let present = presence.enter(account.id, clock.now()).map_err(|refused| match refused {
+        let Maildrops { store, clock, sessions, .. } = &*self.maildrops;
+        let session = sessions.enter(account.id, clock.now()).map_err(|refused| match refused {
             Refused::TooMany => Denial::TooMany,
             Refused::TooSoon => Denial::TooSoon,
         })?;
@@ -150,12 +151,12 @@ impl PopHost {
             first: None,
             retrieved: Marks::default(),
             removed: 0,
-            _present: present,
+            _present: session,
         }));
         Ok(view)
     }
 
-    /// USER and PASS.
+    /// Answers a login with USER and PASS.
     async fn login(&mut self, name: &str, password: &Secret) -> pop3::LoginOutcome<View> {
         let (authenticator, client) = (self.maildrops.authenticator.clone(), self.client);
         let login = Box::pin(authenticator.login(client, name, password));
@@ -192,7 +193,7 @@ impl PopHost {
         self.login_failed("AUTH", "", &error);
     }
 
-    /// What follows from a login: a maildrop, or a denial that the history hears of.
+    /// Completes a login: returns a maildrop, or a denial, which is recorded for the history.
     async fn outcome(
         &mut self,
         command: &'static str,
@@ -203,7 +204,7 @@ impl PopHost {
             Ok(account) => {
                 let denied = FailedLogin::new(account.address.as_str(), "the password is right");
                 let opened = self.open(account).await;
-                opened.inspect_err(|&denial| self.denied(command, denial, name, Some(denied)))
+                opened.inspect_err(|&denial| self.note_denial(command, denial, name, Some(denied)))
             }
             Err(error) => Err(self.login_failed(command, name, &error)),
         }
@@ -219,19 +220,19 @@ impl PopHost {
                 Denial::Unavailable
             }
         };
-        self.denied(command, denial, name, error.denied().cloned());
+        self.note_denial(command, denial, name, error.failed_login().cloned());
         denial
     }
 
-    /// Notes a login that is denied for the history. `name` is what the client gave.
-    fn denied(
+    /// Records a denied login for the history. `name` is the name that the client gave.
+    fn note_denial(
         &mut self,
         command: &'static str,
         denial: Denial,
         name: &str,
         denied: Option<FailedLogin>,
     ) {
-        // The whole address, where it was found out.
+        // The whole address is used if it has been found.
         let denied = match denied {
             Some(FailedLogin { name: found, why }) if found.is_empty() => {
                 FailedLogin::new(name, why)
@@ -239,10 +240,10 @@ impl PopHost {
             Some(denied) => denied,
             None => FailedLogin::new(name, "it could not be found out"),
         };
-        self.refused.note_login(command, said(denial).to_owned(), Some(&denied));
+        self.refused.note_login(command, denial_text(denial).to_owned(), Some(&denied));
     }
 
-    /// Decides whether a session goes on: as long as its login holds.
+    /// Decides whether a session may continue, which requires that its login still holds.
     async fn proceed(&mut self) -> pop3::Standing {
         let Some(opened) = &mut self.opened else { return Err(Lapse::Unavailable) };
         let (lapse, said) = match opened.account.is_current(&*self.maildrops.store).await {
@@ -251,7 +252,7 @@ impl PopHost {
             Ok(false) => (Lapse::Ended, "[AUTH] the account or its password has changed"),
             Err(error) => {
                 unavailable(&error);
-                (Lapse::Unavailable, said(Denial::Unavailable))
+                (Lapse::Unavailable, denial_text(Denial::Unavailable))
             }
         };
         self.refused.note("the session".to_owned(), said.to_owned());
@@ -260,7 +261,7 @@ impl PopHost {
 
     async fn read(&mut self, index: usize, offset: u64, whole: bool) -> pop3::MessagePiece {
         let opened = self.opened.as_mut().ok_or(Unreadable::ForNow)?;
-        // A large message may take hours, and breaks off when the login ends.
+        // Sending a large message may take hours, and stops when the login ends.
         if !matches!(opened.account.is_current(&*self.maildrops.store).await, Ok(true)) {
             return Err(Unreadable::ForNow);
         }
@@ -270,7 +271,7 @@ impl PopHost {
                 Ok(piece)
             }
             Ok(Piece::Damaged) => {
-                opened.tell_of_damage(index);
+                opened.log_damage(index);
                 Err(Unreadable::Damaged)
             }
             Ok(Piece::Gone) => Err(Unreadable::ForNow),
@@ -305,7 +306,7 @@ impl PopHost {
         }
     }
 
-    /// Tells the history what the session did.
+    /// Records in the history what the session did.
     pub async fn end(&mut self) {
         if self.opened.is_none() && self.refused.is_empty() {
             return;
@@ -344,8 +345,8 @@ impl PopHost {
     }
 }
 
-/// What the client was told, in English whatever it speaks.
-const fn said(denial: Denial) -> &'static str {
+/// Returns the text that the client was sent, in English regardless of the session's language.
+const fn denial_text(denial: Denial) -> &'static str {
     match denial {
         Denial::Credentials => "[AUTH] wrong name or password",
         Denial::Unavailable => "[SYS/TEMP] the maildrop could not be opened",
@@ -360,16 +361,16 @@ fn unavailable(error: &dyn std::fmt::Display) {
     tracing::error!(%error, "a maildrop could not be opened");
 }
 
-/// What reading a message came to.
+/// The result of reading a part of a message.
 enum Piece {
     Content(Bytes),
-    /// The content is not there, or is not what it was.
+    /// The content is missing or altered.
     Damaged,
-    /// The message itself is not there any more.
+    /// The message itself no longer exists.
     Gone,
 }
 
-/// Reads a chunk; none where it is damaged.
+/// Reads a chunk; none if it is damaged.
 async fn chunk(
     store: &dyn Store,
     content: MailId,
@@ -382,8 +383,8 @@ async fn chunk(
 }
 
 impl Opened {
-    /// Tells the operator which message it is that cannot be read.
-    fn tell_of_damage(&self, index: usize) {
+    /// Tells the operator which message cannot be read.
+    fn log_damage(&self, index: usize) {
         let Some((_, entry)) = &self.current else { return };
         let mut unique_id = String::new();
         self.view.write_unique_id(index, &mut unique_id);
@@ -396,7 +397,7 @@ impl Opened {
         );
     }
 
-    /// Notes that a message was read up to `end`, for RETR or not.
+    /// Records that a message was read up to `end`, by RETR or by another command.
     fn note_read(&mut self, index: usize, end: u64, whole: bool) {
         let is_end = |(_, entry): &(usize, Entry)| end == entry.kept();
         if whole && self.current.as_ref().is_some_and(is_end) {
@@ -404,7 +405,7 @@ impl Opened {
         }
     }
 
-    /// The octets of a message from `offset` on, up to the end of the chunk that it falls in.
+    /// Returns the octets of a message from `offset` to the end of the chunk that contains it.
     async fn read(
         &mut self,
         index: usize,
@@ -424,7 +425,7 @@ impl Opened {
         let layout = entry.layout();
         let Some(offset) = offset.checked_sub(entry.prefix.len() as u64) else {
             if layout.octets() > 0 {
-                // Before anything is sent; and then it need not be read again.
+                // The chunk is read before the reply is sent, and kept for use afterwards.
                 self.first = chunk(store, entry.content, 0).await?;
                 if self.first.is_none() {
                     return Ok(Piece::Damaged);
@@ -446,7 +447,7 @@ impl Opened {
 impl Host<pop3::Server<View>> for PopHost {
     async fn answer(&mut self, question: pop3::Question<View>) -> pop3::Answer<View> {
         match question {
-            // Boxed, as all that is seldom: a session that waits has room for what is usual.
+            // Rare answers are boxed, so that a waiting session takes memory only for the usual ones.
             pop3::Question::Login { name, password, ticket } => {
                 ticket.answer(Box::pin(self.login(&name, &password)).await)
             }
@@ -474,7 +475,7 @@ impl Host<pop3::Server<View>> for PopHost {
         }
     }
 
-    /// A server is sent no content.
+    /// A POP3 server receives no content.
     async fn content(&mut self, _content: &[u8]) {}
 
     async fn secure(&mut self, stream: Box<dyn Stream>) -> io::Result<Box<dyn Stream>> {

@@ -10,7 +10,7 @@ use crate::{
     listen::{Clients, Protocol, Service},
     login::{
         Authenticator,
-        lockout::Guard,
+        lockout::Lockouts,
         oauth::{OAuthSettings, Tokens},
         sasl,
         sessions::AccountSessions,
@@ -38,7 +38,7 @@ pub(crate) struct Services {
     pub(crate) relay_nudge: Arc<Notify>,
     pub(crate) srs: Srs,
     pub(crate) authenticator: Arc<Authenticator>,
-    pub(crate) presence: Arc<AccountSessions>,
+    pub(crate) sessions: Arc<AccountSessions>,
     pub(crate) collectors: Arc<Collectors>,
     pub(crate) driver: Arc<Driver>,
     pub(crate) clients: Arc<Clients>,
@@ -60,7 +60,7 @@ impl Services {
         Ok(Self {
             authenticator: Arc::new(authenticator(&settings, &world).await?),
             collectors: Arc::new(world.collectors(settings.message_size)),
-            presence: Arc::new(AccountSessions::new(
+            sessions: Arc::new(AccountSessions::new(
                 settings.pop3.sessions_per_account,
                 settings.pop3.login_delay,
             )),
@@ -94,10 +94,10 @@ impl Services {
         let Settings { pop3, relay, .. } = &self.settings;
         self.clients.limit.set(self.settings.sessions);
         self.clients.limit_each.set(self.settings.sessions_per_client);
-        self.presence.limit.set(pop3.sessions_per_account);
-        self.presence.delay.set(pop3.login_delay);
+        self.sessions.limit.set(pop3.sessions_per_account);
+        self.sessions.delay.set(pop3.login_delay);
         self.rates.submissions.set(self.settings.submissions);
-        self.authenticator.guard().limit.set(self.settings.failed_logins);
+        self.authenticator.lockouts().limit.set(self.settings.failed_logins);
         self.relay_settings.set(relay.clone());
         self.expire.set(pop3.expire);
         self.relay_nudge.notify_one();
@@ -133,7 +133,7 @@ impl Services {
                     clock: self.world.clock.clone(),
                     authenticator: self.authenticator.clone(),
                     tls,
-                    presence: self.presence.clone(),
+                    sessions: self.sessions.clone(),
                     refusals: self.refusals.clone(),
                     apop: pop3.apop,
                     expires: pop3.expire.is_some(),
@@ -271,8 +271,8 @@ async fn authenticator(settings: &Settings, world: &World) -> Result<Authenticat
     let tokens = settings.oauth.as_ref().map(tokens);
     let World { store, clock, .. } = world;
     let Settings { failed_logins, failed_login_delay, .. } = *settings;
-    let guard = Guard::new(store.clone(), clock.clone(), failed_logins, failed_login_delay);
+    let lockouts = Lockouts::new(store.clone(), clock.clone(), failed_logins, failed_login_delay);
     let authenticator = Authenticator::open(store.clone(), clock.clone()).await?;
     let authenticator = authenticator.with_binding(settings.channel_binding);
-    Ok(authenticator.with_tokens(tokens).with_guard(guard))
+    Ok(authenticator.with_tokens(tokens).with_lockouts(lockouts))
 }

@@ -1,14 +1,17 @@
-//! Password hashing with argon2id, on a few threads of its own.
+//! Password hashing with argon2id, on a few threads of its own. `login` uses it for logins, and `admin`
+//! for new passwords.
 //!
-//! A hash needs 19 MiB for a short time. The allocator would keep that for the thread that asked, and could not reuse
-//! it for the next hash, whose blocks have to be aligned, so each new password would cost 19 MiB for good. Therefore
-//! every hash of the server, for logins and new passwords alike, runs on the threads of one pool. Each thread has
-//! memory for one hash, reuses it for the next one, and gives it back to the system when none comes for a second.
+//! A hash needs 19 MiB for a short time. The allocator would keep that memory for the thread that asked,
+//! and could not reuse it for the next hash, whose blocks have to be aligned, so each new password would
+//! cost 19 MiB for good. Therefore every hash of the server runs on the threads of one pool. Each thread
+//! has memory for one hash, reuses it for the next one, and returns it to the system after a second
+//! without work.
 //!
-//! A hash computes for some 20 ms. At the priority of other threads it would keep the mail from a core for several
-//! milliseconds at a time, and strangers can have passwords hashed. So the thread for clients from whose network the
-//! account was never used has a lower priority, and nobody else waits for it. It still has to get somewhere on a machine
-//! that is busy: a login of a new network must not starve.
+//! A hash computes for some 20 ms. At normal priority it would keep mail from a core for several
+//! milliseconds at a time, and strangers can have passwords hashed. Therefore hashes for clients from a
+//! network from which the account has never been used run on a separate thread of lower priority, which
+//! no other client waits for. That thread must make progress even on a busy machine: a login from a new
+//! network must not starve.
 
 use argon2::{Argon2, Block, Params, PasswordHash, password_hash::phc};
 use parking_lot::Mutex;
@@ -19,16 +22,18 @@ use std::{
 };
 use tokio::sync::{Semaphore, SemaphorePermit, oneshot};
 
-/// The fewest blocks of 1 KiB that a thread allocates. Above 32 MiB glibc gets each allocation from the system and
-/// returns it when it is freed; pages that are never written to take no memory.
+/// The minimal number of blocks of 1 KiB that a thread allocates. Above 32 MiB, glibc gets each
+/// allocation from the system and returns it when it is freed. Pages that are never written to take no
+/// memory.
 const AT_LEAST: usize = 33 * 1024;
 
-/// How long a thread keeps its memory when no hash waits. Both to give it back and to take it anew need a lock of the
-/// whole process's memory: a thread that is interrupted just then, since it stands back, makes all others wait.
+/// The time for which an idle thread keeps its memory. Returning memory and allocating it again both
+/// take a lock on the memory of the whole process, and a low-priority thread that is interrupted
+/// meanwhile makes all others wait.
 const KEEP: Duration = Duration::from_secs(1);
 
-/// How far the thread for strangers stands back: a tenth of a core is left for it while the rest of the server wants all of
-/// it.
+/// The nice value of the thread for strangers. A tenth of a core is left for it while the rest of the
+/// server wants all of the core.
 const NICENESS: i32 = 10;
 
 type Job = Box<dyn FnOnce(&mut Memory) + Send>;
@@ -39,30 +44,30 @@ pub(crate) struct Hashers {
     strangers: Pool,
 }
 
-/// What is known of the client whose password is hashed.
+/// The relation between a client and the account whose password is hashed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Acquaintance {
-    /// The account was used from its network before.
+pub(crate) enum Familiarity {
+    /// The account has been used from the client's network before.
     Known,
-    /// It was not, or there is no such account.
+    /// The account has not been used from the client's network, or does not exist.
     Stranger,
 }
 
 impl Hashers {
-    /// Starts `threads` threads, and one more for strangers. One that cannot be started is missing; without any, no
-    /// password is ever right.
+    /// Starts `threads` threads, and one more for strangers. The pool works without a thread that cannot
+    /// be started; without any thread, no password is ever right.
     pub(crate) fn new(threads: usize) -> Self {
         Self {
             known: Pool::new(threads, "posta-hash", || {}),
-            strangers: Pool::new(1, "posta-hash-low", stand_back),
+            strangers: Pool::new(1, "posta-hash-low", lower_priority),
         }
     }
 
-    /// Waits until one of the threads for such a client is free. `None` if there is none.
-    pub(crate) async fn place(&self, standing: Acquaintance) -> Option<FreeThread<'_>> {
-        let pool = match standing {
-            Acquaintance::Known => &self.known,
-            Acquaintance::Stranger => &self.strangers,
+    /// Waits until a thread for such a client is free. Returns `None` if there is no thread.
+    pub(crate) async fn free_thread(&self, familiarity: Familiarity) -> Option<FreeThread<'_>> {
+        let pool = match familiarity {
+            Familiarity::Known => &self.known,
+            Familiarity::Stranger => &self.strangers,
         };
         let permit = pool.permits.acquire().await.ok()?;
         Some(FreeThread { jobs: &pool.jobs, _permit: permit })
@@ -73,11 +78,11 @@ impl Hashers {
         &self,
         hash: impl FnOnce(&mut Memory) -> T + Send + 'static,
     ) -> Option<T> {
-        self.place(Acquaintance::Known).await?.run(hash).await
+        self.free_thread(Familiarity::Known).await?.run(hash).await
     }
 }
 
-/// A thread that is free, for one hash.
+/// A free thread, reserved for one hash.
 pub(crate) struct FreeThread<'a> {
     jobs: &'a mpsc::Sender<Job>,
     _permit: SemaphorePermit<'a>,
@@ -91,11 +96,11 @@ impl FreeThread<'_> {
     ) -> Option<T> {
         let (sender, outcome) = oneshot::channel();
         let job = Box::new(move |memory: &mut Memory| {
-            // The session that asked may be gone.
+            // The session that asked may have ended.
             let _ = sender.send(hash(memory));
         });
         self.jobs.send(job).ok()?;
-        // Waited for on a thread of the runtime's, so that time that is simulated stands still meanwhile.
+        // A thread of the runtime waits for the result, so that simulated time stands still meanwhile.
         tokio::task::spawn_blocking(move || outcome.blocking_recv().ok()).await.ok().flatten()
     }
 }
@@ -103,7 +108,7 @@ impl FreeThread<'_> {
 /// Threads of one priority.
 struct Pool {
     jobs: mpsc::Sender<Job>,
-    /// As many as there are threads.
+    /// One permit for each thread.
     permits: Semaphore,
 }
 
@@ -125,8 +130,9 @@ impl Pool {
     }
 }
 
-/// Lowers the priority of the calling thread. On systems other than Linux that would lower the whole process's.
-fn stand_back() {
+/// Lowers the priority of the calling thread. On systems other than Linux the call would affect the
+/// whole process.
+fn lower_priority() {
     if cfg!(target_os = "linux")
         && let Err(error) = rustix::process::nice(NICENESS)
     {
@@ -142,7 +148,8 @@ fn work(jobs: &Mutex<mpsc::Receiver<Job>>) {
         let mut memory = Memory::default();
         loop {
             job(&mut memory);
-            // A thread that holds the lock for so long waits for the next job, so that none is left for this one.
+            // A thread that has held the lock for that long is waiting for the next job itself, so no
+            // job is left for this thread.
             let next = jobs.try_lock_for(KEEP).and_then(|jobs| jobs.recv_timeout(KEEP).ok());
             let Some(next) = next else { break };
             job = next;
@@ -174,13 +181,13 @@ impl Memory {
         Ok(hash.to_string())
     }
 
-    /// Returns whether a password is the one that was hashed.
+    /// Returns whether `password` is the one that was hashed.
     pub(crate) fn verify(&mut self, password: &[u8], stored: &str) -> bool {
         self.hash_like(password, stored).is_ok_and(|(expected, found)| expected == found)
     }
 
-    /// Returns the output of a hash, and what it is for another password with all else the same. Their
-    /// comparison takes the same time wherever they differ.
+    /// Returns the stored hash, and the hash of another password with the same parameters and salt.
+    /// Comparing them takes the same time wherever they differ.
     fn hash_like(
         &mut self,
         password: &[u8],
@@ -200,8 +207,8 @@ impl Memory {
         Ok((expected, phc::Output::new(&output)?))
     }
 
-    /// Returns as many blocks as the parameters ask for. Their content does not matter: each is written before it is
-    /// read.
+    /// Returns the number of blocks that the parameters require. Their content does not matter, since
+    /// each block is written before it is read.
     fn blocks(&mut self, params: &Params) -> &mut [Block] {
         let count = params.block_count();
         if self.0.is_empty() {
@@ -217,7 +224,7 @@ mod tests {
     use super::*;
     use argon2::{PasswordHasher, PasswordVerifier};
 
-    /// What is kept is what any other implementation would have kept.
+    /// The hashes are the same as those of any other implementation.
     #[test]
     fn hashes_are_those_of_the_library() {
         let mut memory = Memory::default();

@@ -1,13 +1,14 @@
 //! Protection against guessing passwords: each wrong one costs time, and too many of them lock the client out.
 //!
-//! Failures are counted for each client network, and for each name that is tried, whether it has an account or not,
-//! so that nobody learns which names exist. A network is locked out soon. A name is locked only after more failures
-//! than a single network can cause, and then only for networks that its owner has not used before. Those are kept in
-//! the store, so nobody can lock an owner out by guessing, neither before nor after a restart.
+//! Failures are counted for each client network and for each name that is tried, whether or not the name has an
+//! account, so that nobody learns which names exist. A network is locked out soon. A name is locked only after more
+//! failures than a single network can cause, and then only for networks that its owner has not used before
+//! (`known_networks.rs`). So nobody can lock an owner out by guessing, neither before nor after a restart.
 //!
-//! This machine is a client too, and may have more failures: a webmail has all its users behind one address.
+//! This machine counts as a client too, but may have more failures, since all users of a webmail share its address.
 
-mod told;
+mod history;
+mod known_networks;
 
 use crate::{
     limits::adjustable::Limit,
@@ -16,6 +17,8 @@ use crate::{
         login_log::{self, FailedLogins},
     },
 };
+use history::LockoutHistory;
+use known_networks::KnownNetworks;
 use parking_lot::Mutex;
 use posta_mail::{ClientAddress, Timestamp};
 use posta_net::{client_network::ClientNetwork, clock::Clock};
@@ -23,50 +26,39 @@ use posta_store::{AccountId, Store, StoreError, What};
 use serde::{Deserialize, Serialize};
 use std::{collections::HashMap, sync::Arc, time::Duration};
 use tokio::time::sleep;
-use told::LockoutsTold;
 
-/// How long failures count and a lock-out lasts, from the last failure on.
+/// The time for which failures count and a lock-out lasts, from the last failure on.
 const WINDOW: Duration = Duration::from_secs(15 * 60);
 
-/// The most entries remembered of each kind; beyond it all are forgotten.
+/// The maximal number of entries of each kind in memory; beyond it, all are dropped.
 const REMEMBERED: usize = 100_000;
 
-/// By what factor more failures this machine may have than other networks.
+/// The factor by which this machine may have more failures than other networks.
 const THIS_MACHINE: u32 = 10;
 
-/// By what factor more failures lock a name than lock a network out: it takes that many networks to lock a name.
+/// The factor by which a name needs more failures than a network: it takes that many networks to lock a name.
 const NAME: u32 = 10;
 
-/// The most networks remembered as used by an account: the most recent ones.
-const KNOWN: usize = 32;
-
-/// Days after which the use of a network is noted again.
-const NOTED_EVERY: i64 = 7;
-
-/// The kind of the store's records that hold known networks, by the account's id.
-const KIND: &str = "known-networks";
-
-/// Counts failed logins, and tells who is locked out.
-pub struct Guard {
+/// Counts failed logins, and locks out clients and names with too many.
+pub struct Lockouts {
     clock: Arc<dyn Clock>,
     store: Arc<dyn Store>,
-    /// How many failures of a network lock it out.
+    /// The number of failures that lock a network out.
     pub(crate) limit: Limit,
-    /// How long the answer to a wrong password is delayed.
+    /// The delay before the reply to a wrong password.
     delay: Duration,
     counts: Mutex<Counts>,
-    told: FailedLogins,
-    lockouts_told: LockoutsTold,
+    failed_logins: FailedLogins,
+    history: LockoutHistory,
+    known_networks: KnownNetworks,
 }
 
 #[derive(Default)]
 struct Counts {
     networks: HashMap<ClientNetwork, Failures>,
     names: HashMap<String, Failures>,
-    /// Failures of one network for one name.
+    /// The failures of one network on one name.
     of_both: HashMap<(ClientNetwork, String), Failures>,
-    /// From which network each account was used, and the day since 1970 on which that was noted.
-    known: HashMap<(ClientNetwork, AccountId), i64>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -75,42 +67,36 @@ struct Failures {
     last: Timestamp,
 }
 
-/// A network from which an account was used.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct Known {
-    network: String,
-    /// The day on which that was noted, counted from 1970.
-    day: i64,
-}
-
 /// A lock-out in force.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Lockout {
-    /// The client network, or the name that was tried.
+    /// The client network or the name.
     pub who: String,
-    /// Whether it is a network; a name is locked only for networks that its owner has not used.
+    /// Whether a network is locked out. A name is locked only for networks that its owner has not used.
     pub is_network: bool,
-    /// How many logins failed.
+    /// The number of failed logins.
     pub failures: u32,
-    /// When it ends, unless another login fails.
+    /// The time when the lock-out ends, unless another login fails.
     pub until: Timestamp,
 }
 
-impl Guard {
-    /// Locks a network out after `limit` failures in a quarter of an hour, 0 for never, and delays the answer to each.
+impl Lockouts {
+    /// Locks a network out after `limit` failures in a quarter of an hour (0 for never), and delays each reply to a
+    /// failure by `delay`.
     #[must_use]
     pub fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>, limit: u32, delay: Duration) -> Self {
         let limit = Limit::new(limit);
-        let told = FailedLogins::new(clock.clone());
+        let failed_logins = FailedLogins::new(clock.clone());
         Self {
+            known_networks: KnownNetworks::new(store.clone(), clock.clone()),
             clock,
             store,
             limit,
             delay,
             counts: Mutex::default(),
-            told,
-            lockouts_told: LockoutsTold::default(),
+            failed_logins,
+            history: LockoutHistory::default(),
         }
     }
 
@@ -129,7 +115,7 @@ impl Guard {
     /// Returns whether a name is locked for a client. `account` is the account of that name, if there is one.
     ///
     /// # Errors
-    /// Fails when the store does.
+    /// When the store fails.
     pub(crate) async fn locks_name(
         &self,
         client: ClientAddress,
@@ -142,26 +128,28 @@ impl Guard {
             return Ok(false);
         }
         match (ClientNetwork::of_client(client), account) {
-            (Some(network), Some(account)) => Ok(!self.knows(network, account).await?),
-            // Unix sockets are guarded by their file's mode.
+            (Some(network), Some(account)) => {
+                Ok(!self.known_networks.contains(network, account).await?)
+            }
+            // The mode of a Unix socket's file decides who may connect.
             (None, _) => Ok(false),
             _ => Ok(true),
         }
     }
 
-    /// Counts a failure of a client that tried `name`, which may be empty, and makes it wait.
+    /// Counts a failure of a client that tried `name`, which may be empty, and waits for the delay.
     pub async fn failed(&self, client: ClientAddress, name: &str) {
         self.count_for(client, Some(name).filter(|name| !name.is_empty()));
         self.delay().await;
     }
 
-    /// Makes a client wait as long as after a wrong password.
+    /// Waits for the same delay as after a wrong password.
     pub(crate) async fn delay(&self) {
-        self.lockouts_told.tell(&*self.store).await;
+        self.history.write(&*self.store).await;
         sleep(self.delay).await;
     }
 
-    /// Counts a failure of a client that does not wait for the answer.
+    /// Counts a failure of a client that does not wait for the reply.
     pub fn count(&self, client: ClientAddress) {
         self.count_for(client, None);
     }
@@ -180,7 +168,7 @@ impl Guard {
                 failures: count,
                 until: now + WINDOW,
             };
-            self.lockouts_told.note(what, &*self.clock);
+            self.history.note(what, &*self.clock);
         }
     }
 
@@ -206,16 +194,16 @@ impl Guard {
                 failures: count,
                 until: now + WINDOW,
             };
-            self.lockouts_told.note(what, &*self.clock);
+            self.history.note(what, &*self.clock);
         }
     }
 
-    /// Notes a login to an account under `name`, and takes back one of the network's failures for the same name: so a
-    /// program that still has an old password, beside one with the new one, locks nobody out. Failures on other names
-    /// stay, or the owner of an account could go on guessing others between two logins of his own.
+    /// Records a login to an account under `name`, and cancels one of the network's failures on the same name. A
+    /// program with an old password, beside one with the new password, therefore locks nobody out. Failures on other
+    /// names remain; otherwise the owner of an account could guess others between logins of his own.
     ///
     /// # Errors
-    /// Fails when the store does.
+    /// When the store fails.
     pub(crate) async fn succeeded(
         &self,
         client: ClientAddress,
@@ -224,73 +212,32 @@ impl Guard {
     ) -> Result<(), StoreError> {
         let Some(network) = ClientNetwork::of_client(client) else { return Ok(()) };
         let now = self.clock.now();
-        let today = day(now);
-        let is_noted = self.with(|counts| {
-            counts.forgive(network, name, now);
-            let noted = counts.known.get(&(network, account));
-            noted.is_some_and(|noted| today < noted + NOTED_EVERY)
-        });
-        if is_noted || self.limit.get().is_none() {
-            return Ok(());
+        self.with(|counts| counts.forgive(network, name, now));
+        match self.limit.get() {
+            Some(_) => self.known_networks.record(network, account).await,
+            None => Ok(()),
         }
-        let mut known = self.known(account).await?;
-        let name = network.to_string();
-        let noted = known.iter().find(|known| known.network == name).map(|known| known.day);
-        let noted = noted.filter(|noted| today < noted + NOTED_EVERY);
-        if noted.is_none() {
-            known.retain(|known| known.network != name);
-            known.insert(0, Known { network: name, day: today });
-            known.truncate(KNOWN);
-            let record = serde_json::to_vec(&known).unwrap_or_default();
-            self.store.keep(KIND, &account.0.to_string(), Some(record)).await?;
-        }
-        self.remember(network, account, noted.unwrap_or(today));
-        Ok(())
     }
 
-    /// Returns whether an account was used from a client's network before. A Unix socket is guarded by its file's mode.
+    /// Returns whether an account has been used from a client's network before. Clients at a Unix socket always count as
+    /// known, since the mode of its file decides who may connect.
     ///
     /// # Errors
-    /// Fails when the store does.
+    /// When the store fails.
     pub(crate) async fn is_known(
         &self,
         client: ClientAddress,
         account: AccountId,
     ) -> Result<bool, StoreError> {
         match ClientNetwork::of_client(client) {
-            Some(network) => self.knows(network, account).await,
+            Some(network) => self.known_networks.contains(network, account).await,
             None => Ok(true),
         }
     }
 
-    /// Returns whether an account was used from a network before.
-    async fn knows(&self, network: ClientNetwork, account: AccountId) -> Result<bool, StoreError> {
-        if self.with(|counts| counts.known.contains_key(&(network, account))) {
-            return Ok(true);
-        }
-        let name = network.to_string();
-        Ok(self.known(account).await?.iter().any(|known| known.network == name))
-    }
-
-    /// Reads the networks from which an account was used, the most recent first.
-    async fn known(&self, account: AccountId) -> Result<Vec<Known>, StoreError> {
-        let record = self.store.kept_one(KIND, &account.0.to_string()).await?;
-        // A record that cannot be read only costs the owner this exception.
-        Ok(record.and_then(|record| serde_json::from_slice(&record).ok()).unwrap_or_default())
-    }
-
-    fn remember(&self, network: ClientNetwork, account: AccountId, day: i64) {
-        self.with(|counts| {
-            if counts.known.len() >= REMEMBERED {
-                counts.known.clear();
-            }
-            counts.known.insert((network, account), day);
-        });
-    }
-
     /// Returns the lock-outs in force, networks first.
     #[must_use]
-    pub fn lockouts(&self) -> Vec<Lockout> {
+    pub fn active(&self) -> Vec<Lockout> {
         let Some(limit) = self.limit.get() else { return Vec::new() };
         let now = self.clock.now();
         let lockout = |who: String, is_network, failures: &Failures| Lockout {
@@ -318,8 +265,7 @@ impl Guard {
         })
     }
 
-    /// Ends the lock-out of a network, named by itself or any of its addresses, or of a name. Returns whether there
-    /// was one.
+    /// Ends the lock-out of `who`: a network, any address in a network, or a name. Returns whether there was one.
     pub fn lift(&self, who: &str) -> bool {
         let address = who.split('/').next().unwrap_or(who).trim_matches(['[', ']']);
         let lifted = self.with(|counts| match address.parse() {
@@ -336,9 +282,9 @@ impl Guard {
         lifted
     }
 
-    /// Returns what logs failed logins.
+    /// Returns the log of failed logins.
     pub(crate) const fn failed_logins(&self) -> &FailedLogins {
-        &self.told
+        &self.failed_logins
     }
 
     fn with<T>(&self, act: impl FnOnce(&mut Counts) -> T) -> T {
@@ -347,9 +293,9 @@ impl Guard {
 }
 
 impl Counts {
-    /// Takes back one failure of a network for a name.
+    /// Cancels one failure of a network on a name.
     fn forgive(&mut self, network: ClientNetwork, name: &str, now: Timestamp) {
-        // Clients that never fail are the rule, and cost no copy of the name.
+        // Most clients never fail, and should not cost a copy of the name.
         if self.of_both.is_empty() || !self.networks.contains_key(&network) {
             return;
         }
@@ -365,18 +311,14 @@ impl Counts {
     }
 }
 
-/// Returns how many failures lock a network out.
+/// Returns the number of failures that lock a network out.
 fn of_network(network: ClientNetwork, limit: u32) -> u32 {
     if network.is_loopback() { limit.saturating_mul(THIS_MACHINE) } else { limit }
 }
 
-/// Returns how many failures lock a name.
+/// Returns the number of failures that lock a name.
 fn of_name(limit: u32) -> u32 {
     limit.saturating_mul(NAME)
-}
-
-fn day(time: Timestamp) -> i64 {
-    time.as_second().div_euclid(24 * 60 * 60)
 }
 
 fn is_locked(failures: Option<&Failures>, limit: u32, now: Timestamp) -> bool {
@@ -412,105 +354,106 @@ mod tests {
         IpAddr::from([192, 0, 2, last]).into()
     }
 
-    fn guard(limit: u32) -> (Arc<MemoryStore>, Arc<SimulatedClock>, Guard) {
+    fn lockouts_with(limit: u32) -> (Arc<MemoryStore>, Arc<SimulatedClock>, Lockouts) {
         let (store, clock) =
             (Arc::new(MemoryStore::new()), Arc::new(SimulatedClock::new(Timestamp::UNIX_EPOCH, 1)));
-        let guard = Guard::new(store.clone(), clock.clone(), limit, Duration::ZERO);
-        (store, clock, guard)
+        let lockouts = Lockouts::new(store.clone(), clock.clone(), limit, Duration::ZERO);
+        (store, clock, lockouts)
     }
 
     #[tokio::test]
     async fn too_many_failures_lock_a_network_out_for_a_while() {
-        let (_, clock, guard) = guard(3);
+        let (_, clock, lockouts) = lockouts_with(3);
         for _ in 0..3 {
-            assert!(!guard.locks(client(1)));
-            guard.failed(client(1), "").await;
+            assert!(!lockouts.locks(client(1)));
+            lockouts.failed(client(1), "").await;
         }
-        assert!(guard.locks(client(1)));
-        assert!(!guard.locks(client(2)));
+        assert!(lockouts.locks(client(1)));
+        assert!(!lockouts.locks(client(2)));
         clock.set(Timestamp::UNIX_EPOCH + WINDOW);
-        assert!(!guard.locks(client(1)), "time ends it");
-        guard.failed(client(1), "").await;
-        assert!(!guard.locks(client(1)), "and it counts anew");
+        assert!(!lockouts.locks(client(1)), "time ends it");
+        lockouts.failed(client(1), "").await;
+        assert!(!lockouts.locks(client(1)), "counting starts again");
         let here = IpAddr::from([127, 0, 0, 1]).into();
         for failure in 0..30 {
-            assert!(!guard.locks(here), "of this machine {failure} are borne");
-            guard.failed(here, "").await;
+            assert!(!lockouts.locks(here), "this machine may have {failure} failures");
+            lockouts.failed(here, "").await;
         }
-        assert!(guard.locks(here), "but not all");
+        assert!(lockouts.locks(here), "but not all");
         let network: IpAddr = "2001:db8::1".parse().unwrap();
         for last in 2..6u16 {
             let other: IpAddr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, last).into();
-            guard.failed(other.into(), "").await;
+            lockouts.failed(other.into(), "").await;
         }
-        assert!(guard.locks(network.into()), "a network is one");
+        assert!(lockouts.locks(network.into()), "all addresses of a network are one client");
         for _ in 0..3 {
-            guard.failed(ClientAddress::Unknown, "").await;
+            lockouts.failed(ClientAddress::Unknown, "").await;
         }
-        assert!(guard.locks(ClientAddress::Unknown), "those that nobody knows are one");
-        let listed: Vec<String> = guard.lockouts().into_iter().map(|lockout| lockout.who).collect();
+        assert!(lockouts.locks(ClientAddress::Unknown), "all unknown addresses are one client");
+        let listed: Vec<String> =
+            lockouts.active().into_iter().map(|lockout| lockout.who).collect();
         assert_eq!(listed, ["127.0.0.1", "2001:db8::/64", "unknown addresses"]);
-        assert!(guard.lift("2001:db8::77") && guard.lift("unknown addresses"));
-        assert!(!guard.lift("192.0.2.77"));
-        assert!(!guard.locks(network.into()) && !guard.locks(ClientAddress::Unknown));
+        assert!(lockouts.lift("2001:db8::77") && lockouts.lift("unknown addresses"));
+        assert!(!lockouts.lift("192.0.2.77"));
+        assert!(!lockouts.locks(network.into()) && !lockouts.locks(ClientAddress::Unknown));
     }
 
     #[tokio::test]
     async fn a_name_under_attack_stays_open_to_its_owner_after_a_restart_too() {
-        let (store, clock, before) = guard(3);
+        let (store, clock, before) = lockouts_with(3);
         for last in 1..=40 {
             before.succeeded(client(last), "ana@x.test", ANA).await.unwrap();
         }
         for _ in 0..2 {
-            let guard = Guard::new(store.clone(), clock.clone(), 3, Duration::ZERO);
+            let lockouts = Lockouts::new(store.clone(), clock.clone(), 3, Duration::ZERO);
             let locks = async |last, name, account| {
-                guard.locks_name(client(last), name, account).await.unwrap()
+                lockouts.locks_name(client(last), name, account).await.unwrap()
             };
             for _ in 0..29 {
-                guard.failed_for(client(200), "ana@x.test");
-                guard.failed_for(client(200), "nobody@x.test");
+                lockouts.failed_for(client(200), "ana@x.test");
+                lockouts.failed_for(client(200), "nobody@x.test");
             }
             assert!(!locks(99, "ana@x.test", Some(ANA)).await, "one network cannot cause it");
-            guard.failed_for(client(200), "ana@x.test");
-            guard.failed_for(client(200), "nobody@x.test");
+            lockouts.failed_for(client(200), "ana@x.test");
+            lockouts.failed_for(client(200), "nobody@x.test");
             assert!(locks(99, "ana@x.test", Some(ANA)).await);
             assert!(locks(99, "nobody@x.test", None).await, "as one that exists");
             assert!(!locks(40, "ana@x.test", Some(ANA)).await);
             assert!(locks(1, "ana@x.test", Some(ANA)).await, "the last 32 are known");
             assert!(!locks(99, "bob@x.test", Some(AccountId(2))).await);
-            assert!(guard.lift("Ana@x.test") && !locks(99, "ana@x.test", Some(ANA)).await);
+            assert!(lockouts.lift("Ana@x.test") && !locks(99, "ana@x.test", Some(ANA)).await);
         }
     }
 
-    /// A login forgives what its own name failed, one for one, and nothing that was tried on others.
+    /// A login cancels a failure on its own name, one for one, and none on other names.
     #[tokio::test]
     async fn an_account_of_ones_own_buys_no_guesses() {
-        let (_, _, guard) = guard(3);
+        let (_, _, lockouts) = lockouts_with(3);
         let fails = async |name| {
-            guard.failed_for(client(1), name);
-            guard.failed(client(1), name).await;
+            lockouts.failed_for(client(1), name);
+            lockouts.failed(client(1), name).await;
         };
         for _ in 0..3 {
-            assert!(!guard.locks(client(1)));
+            assert!(!lockouts.locks(client(1)));
             fails("bob@x.test").await;
-            guard.succeeded(client(1), "ana@x.test", ANA).await.unwrap();
+            lockouts.succeeded(client(1), "ana@x.test", ANA).await.unwrap();
         }
-        assert!(guard.locks(client(1)), "as if it had not logged in between");
-        assert!(guard.lift("192.0.2.1"));
+        assert!(lockouts.locks(client(1)), "as if it had not logged in between");
+        assert!(lockouts.lift("192.0.2.1"));
         for _ in 0..9 {
             fails("ana@x.test").await;
-            guard.succeeded(client(1), "ana@x.test", ANA).await.unwrap();
-            assert!(!guard.locks(client(1)), "an old password beside the new one");
+            lockouts.succeeded(client(1), "ana@x.test", ANA).await.unwrap();
+            assert!(!lockouts.locks(client(1)), "an old password beside the new one");
         }
         for _ in 0..3 {
             fails("ana@x.test").await;
         }
-        assert!(guard.locks(client(1)));
+        assert!(lockouts.locks(client(1)));
     }
 
     #[tokio::test]
     async fn without_a_limit_nothing_is_locked_and_nothing_kept() {
-        let (store, _, any) = guard(0);
+        let (store, _, any) = lockouts_with(0);
         for _ in 0..99 {
             any.failed(client(1), "").await;
             any.failed_for(client(1), "ana@x.test");
@@ -518,6 +461,6 @@ mod tests {
         any.succeeded(client(1), "ana@x.test", ANA).await.unwrap();
         assert!(!any.locks(client(1)));
         assert!(!any.locks_name(client(1), "ana@x.test", Some(ANA)).await.unwrap());
-        assert_eq!(store.kept(KIND).await.unwrap(), []);
+        assert_eq!(store.kept(known_networks::KIND).await.unwrap(), []);
     }
 }

@@ -1,11 +1,11 @@
-//! Logins that failed: for which name, and why. The client learns less than the log.
+//! Failed logins: the name and the reason. The client learns less than the log.
 
 use posta_store::StoreError;
 
-/// The most octets of a name that are kept, since the client chose it.
+/// The maximal number of octets of a name that are kept, since the client chose it.
 const NAME: usize = 100;
 
-/// Why a login failed.
+/// The reason why a login failed.
 #[derive(Debug, thiserror::Error)]
 pub enum LoginError {
     /// The name or the password is wrong.
@@ -25,10 +25,12 @@ pub enum LoginError {
     Tokens(String),
 }
 
-/// The name with which a client tried to log in, and why it failed: for the operator, not for the client.
+/// The name with which a client tried to log in, and the reason for the failure: for the operator, not
+/// for the client.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FailedLogin {
-    /// The account's address, or the one that an account of that name would have; empty if the client gave none.
+    /// The account's address, or the address that an account of this name would have; empty if the
+    /// client gave no name.
     pub name: String,
     /// The reason, in words.
     pub why: &'static str,
@@ -49,15 +51,15 @@ impl FailedLogin {
 impl LoginError {
     /// Returns the error of a malformed message, which proves nothing.
     pub(crate) const fn malformed() -> Self {
-        Self::Credentials(FailedLogin::unnamed("what the client said makes no sense"))
+        Self::Credentials(FailedLogin::unnamed("the client's message is malformed"))
     }
 
     /// Returns the name and the reason; `None` if the login could not be checked.
     #[must_use]
-    pub const fn denied(&self) -> Option<&FailedLogin> {
+    pub const fn failed_login(&self) -> Option<&FailedLogin> {
         match self {
-            Self::Credentials(denied) | Self::Locked(denied) | Self::Disabled(denied) => {
-                Some(denied)
+            Self::Credentials(failed) | Self::Locked(failed) | Self::Disabled(failed) => {
+                Some(failed)
             }
             Self::Store(_) | Self::Tokens(_) => None,
         }

@@ -1,8 +1,9 @@
-//! The log of logins: a line for each, as long as strangers cannot decide how many lines there are.
+//! The log of logins: one line for each, within a rate that strangers cannot exceed.
 //!
-//! Somebody who guesses passwords is locked out after a while (`lockout.rs`), but can continue from other networks.
-//! So failures get a line each up to a rate. The others, and all attempts of clients that are locked out, are counted
-//! and summed up every ten minutes.
+//! A client that guesses passwords is locked out after a while (`lockout.rs`), but the attacker can
+//! continue from other networks. Therefore only a limited rate of failures get a line each. All further
+//! failures, and all attempts by clients that are locked out, are counted, and the counts are logged
+//! every ten minutes.
 
 use crate::limits::allowance::{Allowance, Rate};
 use parking_lot::Mutex;
@@ -11,19 +12,20 @@ use posta_net::{client_network::ClientNetwork, clock::Clock};
 use std::{collections::HashMap, sync::Arc, time::Duration};
 use tokio::{sync::watch, time::sleep};
 
-/// The most failures at once that get a line each.
+/// The maximal number of failures that get a line each at once.
 const AT_ONCE: u64 = 200;
 
-/// Lines that become available again with each second: 86,400 a day, 13 MB.
+/// The number of lines that become available again each second: 86,400 a day, 13 MB.
 const A_SECOND: u64 = 1;
 
-/// The most networks whose failures are counted separately; the others are counted together.
+/// The maximal number of networks whose failures are counted separately; all others are counted
+/// together.
 const NETWORKS: usize = 8 * 1024;
 
-/// How often the counts are logged.
+/// The interval at which the counts are logged.
 const COUNTED_EVERY: Duration = Duration::from_secs(10 * 60);
 
-/// The most characters of a name that are logged, since the client chose it.
+/// The maximal number of characters of a name that are logged, since the client chose it.
 const NAME: usize = 100;
 
 /// Logs failed logins.
@@ -34,21 +36,21 @@ pub(crate) struct FailedLogins {
 
 #[derive(Default)]
 struct State {
-    /// How much of [`AT_ONCE`] is used up.
-    told: Allowance,
-    /// Failures that got no line and were only counted.
-    untold: u64,
+    /// The part of [`AT_ONCE`] that is used up.
+    logged: Allowance,
+    /// The number of failures that got no line.
+    unlogged: u64,
     networks: HashMap<ClientNetwork, u64>,
 }
 
 impl State {
     /// Takes a line from the rate. Returns whether there was one left.
-    fn may_tell(&mut self, now: Timestamp) -> bool {
-        self.told.take(1, Rate { at_once: AT_ONCE, a_second: A_SECOND }, now)
+    fn may_log(&mut self, now: Timestamp) -> bool {
+        self.logged.take(1, Rate { at_once: AT_ONCE, a_second: A_SECOND }, now)
     }
 
     fn count(&mut self, client: ClientAddress) {
-        self.untold += 1;
+        self.unlogged += 1;
         let Some(network) = ClientNetwork::of_client(client) else { return };
         if self.networks.len() < NETWORKS || self.networks.contains_key(&network) {
             *self.networks.entry(network).or_default() += 1;
@@ -61,37 +63,38 @@ impl FailedLogins {
         Self { clock, state: Mutex::default() }
     }
 
-    /// Logs a failed login, or counts it if the rate is used up: the client, the name that it gave, and the reason.
-    pub(crate) fn tell(&self, client: ClientAddress, name: &str, why: &str) {
+    /// Logs a failed login, with the client, the name that it gave, and the reason. Counts the failure
+    /// instead if the rate is used up.
+    pub(crate) fn log(&self, client: ClientAddress, name: &str, why: &str) {
         let now = self.clock.now();
-        let is_told = self.with(|state| {
-            let is_told = state.may_tell(now);
-            if !is_told {
+        let is_logged = self.with(|state| {
+            let is_logged = state.may_log(now);
+            if !is_logged {
                 state.count(client);
             }
-            is_told
+            is_logged
         });
-        if is_told {
+        if is_logged {
             let name = name.char_indices().nth(NAME).map_or(name, |(end, _)| &name[..end]);
             tracing::info!(client = place(client), name, why, "login failed");
         }
     }
 
-    /// Counts an attempt of a client that is locked out.
+    /// Counts an attempt by a client that is locked out.
     pub(crate) fn count(&self, client: ClientAddress) {
         self.with(|state| state.count(client));
     }
 
-    /// Logs the failures that were only counted.
-    pub(crate) fn tell_counted(&self) {
-        let State { untold, networks, .. } = self.with(|state| {
-            let told = state.told;
-            std::mem::replace(state, State { told, ..State::default() })
+    /// Logs the number of failures that got no line.
+    pub(crate) fn log_counts(&self) {
+        let State { unlogged, networks, .. } = self.with(|state| {
+            let logged = state.logged;
+            std::mem::replace(state, State { logged, ..State::default() })
         });
-        if untold > 0 {
+        if unlogged > 0 {
             let most = networks.iter().max_by_key(|(_, count)| **count);
             tracing::info!(
-                times = untold,
+                times = unlogged,
                 networks = networks.len(),
                 most = most.map(|(network, count)| format!("{network} ({count})")),
                 "more logins failed"
@@ -99,12 +102,12 @@ impl FailedLogins {
         }
     }
 
-    /// Logs the counted failures every ten minutes, and when the server stops.
+    /// Logs the counts every ten minutes, and when the server stops.
     pub(crate) async fn run(&self, mut stopping: watch::Receiver<bool>) {
         loop {
             tokio::select! {
-                () = sleep(COUNTED_EVERY) => self.tell_counted(),
-                _ = stopping.wait_for(|&stopping| stopping) => return self.tell_counted(),
+                () = sleep(COUNTED_EVERY) => self.log_counts(),
+                _ = stopping.wait_for(|&stopping| stopping) => return self.log_counts(),
             }
         }
     }
@@ -114,7 +117,7 @@ impl FailedLogins {
     }
 }
 
-/// Logs that a client logged in.
+/// Logs a successful login.
 pub(crate) fn succeeded(client: ClientAddress, account: &Address, protocol: &str, is_in_tls: bool) {
     let tls = if is_in_tls { "yes" } else { "no" };
     tracing::info!(client = place(client), %account, protocol, tls, "login");

@@ -1,6 +1,6 @@
-//! Logging in with a token that an identity server issued (RFC 6750): that server is asked about it (RFC 7662). Used
-//! by the mechanisms OAUTHBEARER (RFC 7628) and its predecessor XOAUTH2. `oauth/grant.rs` decides which tokens are
-//! accepted.
+//! Logging in with a token issued by an identity server (RFC 6750), which is asked whether the token is
+//! valid (RFC 7662). The mechanisms OAUTHBEARER (RFC 7628) and its predecessor XOAUTH2 use it.
+//! `oauth/grant.rs` decides which tokens are accepted.
 
 mod grant;
 
@@ -19,23 +19,23 @@ use serde_json::Value;
 use std::{sync::Arc, time::Duration};
 use tokio::time::timeout;
 
-/// How long the identity server's answer may take.
+/// The time within which the identity server must answer.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// The most octets of the identity server's answer.
+/// The maximal number of octets in the identity server's answer.
 const ANSWER: usize = 64 * 1024;
 
-/// The most octets of a token: it has to fit into a line of a SASL exchange.
+/// The maximal number of octets in a token, which has to fit into a line of a SASL exchange.
 const TOKEN: usize = 9_000;
 
-/// How tokens are checked.
+/// The settings for checking tokens.
 #[derive(Debug, Clone)]
 pub struct OAuthSettings {
     /// The introspection endpoint: `https://…`, or `http://…` on this machine.
     pub introspection: Uri,
     /// This server's client id at the identity server, and its secret.
     pub client: Option<(String, Secret)>,
-    /// Which tokens are accepted.
+    /// The tokens that are accepted.
     pub accepted: Accepted,
 }
 
@@ -47,13 +47,13 @@ pub struct Tokens {
     tls: ClientTls,
 }
 
-/// Why a token opens no mailbox.
+/// The reason why a token does not open a mailbox.
 #[derive(Debug, thiserror::Error)]
 pub enum TokenError {
-    /// It is not a token at all.
+    /// The text is not a token at all.
     #[error("that is no token")]
     Malformed,
-    /// It is not accepted here.
+    /// The token is not accepted here.
     #[error("the token is not taken: {0}")]
     Rejected(#[from] Rejection),
     /// The identity server could not be asked.
@@ -68,10 +68,10 @@ impl Tokens {
         Self { settings, net, tls }
     }
 
-    /// Returns whose mailbox a token opens, and until when.
+    /// Returns the account whose mailbox a token opens, and the time when the token expires.
     ///
     /// # Errors
-    /// Fails when it opens none, or the identity server cannot be asked.
+    /// When the token opens no mailbox, or the identity server cannot be asked.
     pub async fn check(&self, token: &str, now: Timestamp) -> Result<Grant, TokenError> {
         // RFC 6750 §2.1: the characters of a token. Any other could inject fields into the form below.
         let fits = |octet: u8| octet.is_ascii_alphanumeric() || b"-._~+/=".contains(&octet);
@@ -105,7 +105,7 @@ impl Tokens {
 
     fn request(&self, token: &str) -> Result<Request<Full<Bytes>>, String> {
         let uri = &self.settings.introspection;
-        // Of the characters of a token, these have a meaning in a form.
+        // These characters of a token have a meaning in a form.
         let token = token.replace('+', "%2B").replace('/', "%2F").replace('=', "%3D");
         let path = uri.path_and_query().map_or("/", |path| path.as_str());
         let mut request = Request::post(path)
@@ -128,7 +128,7 @@ fn text(error: impl std::fmt::Display) -> String {
 /// The client's first message of OAUTHBEARER or XOAUTH2.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Claim<'a> {
-    /// The account that the client wants; `None` for the one that the token names.
+    /// The account that the client wants; `None` for the account that the token names.
     pub name: Option<&'a str>,
     /// The token.
     pub token: &'a str,
@@ -163,7 +163,8 @@ fn token<'a>(parts: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     scheme.eq_ignore_ascii_case("Bearer").then_some(token)
 }
 
-/// The challenge that tells a client that its token is not valid, before the exchange fails (RFC 7628 §3.2.2).
+/// The challenge that informs a client that its token is not valid, before the exchange fails (RFC 7628
+/// §3.2.2).
 pub const FAILED: &[u8] = br#"{"status":"invalid_token"}"#;
 
 #[cfg(test)]

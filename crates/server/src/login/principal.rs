@@ -1,10 +1,11 @@
-//! The account as which a session is logged in, and whether the login still holds.
+//! The account of a session that is logged in, and whether the login still holds.
 //!
-//! A session may last a day. Meanwhile its account can be removed or get another password, perhaps because a thief
-//! who holds this very session stole the old one. So each step of a mail transaction and each command on a maildrop
-//! asks whether the account is still what it was at the login. That costs one look at a number,
-//! [`Watch::directory_version`](posta_store::Watch::directory_version), until some account changes; then each session looks its own account up again, once.
-//! A login with a token ends when the token does.
+//! A session may last a day. Meanwhile its account can be removed or get another password, perhaps
+//! because a thief who holds this very session has stolen the old one. So each step of a mail
+//! transaction and each command on a maildrop checks whether the account is still the same as at the
+//! login. The check compares one number,
+//! [`Watch::directory_version`](posta_store::Watch::directory_version), until some account changes; then
+//! each session looks up its own account once. A login with a token ends when the token expires.
 
 use crate::directory::canonical;
 use aws_lc_rs::digest;
@@ -13,7 +14,7 @@ use posta_net::clock::Clock;
 use posta_store::{Account, AccountId, Credentials, SendAs, Store, StoreError};
 use std::ops::Deref;
 
-/// An account as it was at some version of the directory.
+/// An account as of some version of the directory.
 #[derive(Debug, Clone)]
 pub struct FoundAccount {
     account: Account,
@@ -21,15 +22,15 @@ pub struct FoundAccount {
 }
 
 impl FoundAccount {
-    /// Looks an account up by its address, in its domain or an alias of that.
+    /// Looks up an account by its address, in its own domain or an alias of that.
     ///
     /// # Errors
-    /// Fails when the store does.
+    /// When the store fails.
     pub async fn by_address(
         store: &dyn Store,
         address: &Address,
     ) -> Result<Option<Self>, StoreError> {
-        // Read before the account, so that a change in between is noticed the next time.
+        // The version is read before the account, so that a change in between is noticed the next time.
         let version = store.directory_version();
         let mut account = store.account(address).await?;
         if account.is_none() {
@@ -41,10 +42,10 @@ impl FoundAccount {
         Ok(account.map(|account| Self { account, version }))
     }
 
-    /// Looks an account up by its local part, if only one account has it.
+    /// Looks up an account by its local-part, if that occurs in one domain only.
     ///
     /// # Errors
-    /// Fails when the store does.
+    /// When the store fails.
     pub async fn by_local_part(store: &dyn Store, name: &str) -> Result<Option<Self>, StoreError> {
         let version = store.directory_version();
         let mut named = store.accounts_named(name).await?;
@@ -61,19 +62,19 @@ impl Deref for FoundAccount {
     }
 }
 
-/// The account as which a session is logged in. Only a digest of the credentials is kept: there are many sessions,
-/// and none needs the password again.
+/// The account of a session that is logged in. There are many sessions, so only a digest of the
+/// credentials is kept.
 #[derive(Debug, Clone)]
 pub struct Principal {
     /// The account.
     pub id: AccountId,
-    /// Its address, in lower case.
+    /// The account's address, in lower case.
     pub address: Address,
-    /// What it may send as beside its own addresses.
+    /// The addresses that the account may send as, besides its own.
     pub send_as: Vec<SendAs>,
     credentials: Fingerprint,
     version: u64,
-    /// When the login ends, if a token limits it.
+    /// The time when the login ends, if a token limits it.
     until: Option<Timestamp>,
 }
 
@@ -98,8 +99,8 @@ impl Principal {
         self.until.is_some_and(|until| until <= clock.now())
     }
 
-    /// Returns whether the account is there, is not disabled, and has the credentials that the session logged in with.
-    /// What it may send as is up to date afterwards.
+    /// Returns whether the account exists, is not disabled, and has the same credentials as at the
+    /// login. Updates the addresses that it may send as.
     ///
     /// # Errors
     /// When the store fails.
@@ -107,7 +108,7 @@ impl Principal {
         if store.directory_version() == self.version {
             return Ok(true);
         }
-        // Boxed, so that waiting sessions hold no memory for what happens rarely.
+        // The look-up is boxed, so that waiting sessions hold no memory for it.
         Box::pin(self.look_up(store)).await
     }
 
@@ -130,12 +131,13 @@ impl Principal {
 type Fingerprint = [u8; digest::SHA256_OUTPUT_LEN];
 
 fn fingerprint(credentials: &Credentials) -> Fingerprint {
-    // The APOP secret is stored apart, and never changes without the hash, which then has a new salt.
+    // The APOP secret is stored separately, and never changes without the hash, which then has a new
+    // salt.
     let Credentials { password_hash, scram, .. } = credentials;
     let parts = [Some(password_hash.as_bytes()), scram.as_deref().map(str::as_bytes)];
     let mut context = digest::Context::new(&digest::SHA256);
     for part in parts {
-        // The length separates the parts unambiguously; u64::MAX stands for a missing part.
+        // The length separates the parts unambiguously; u64::MAX represents a missing part.
         context.update(&part.map_or(u64::MAX, |part| part.len() as u64).to_be_bytes());
         context.update(part.unwrap_or_default());
     }

@@ -1,10 +1,10 @@
-//! The SASL mechanisms (RFC 4422) behind AUTH, for SMTP and POP3 alike. The engines only carry the octets of the
-//! exchange; the sessions of `receive` and `access` pass them on to here.
+//! The SASL mechanisms (RFC 4422) for AUTH, in SMTP and POP3 alike. The engines only carry the octets of
+//! the exchange; the sessions of `receive` and `access` pass them on to this module.
 
 use crate::login::{
     Authenticator, FailedLogin, LoginError,
-    lockout::Guard,
-    named::Named,
+    lockout::Lockouts,
+    login_name::LoginName,
     oauth::{self, Claim},
     principal::{FoundAccount, Principal},
 };
@@ -18,16 +18,17 @@ use std::sync::Arc;
 /// The mechanisms for logging in with a password, strongest first.
 pub const OWN: [&str; 3] = ["SCRAM-SHA-256", "PLAIN", "LOGIN"];
 
-/// The mechanism that ties a login to its TLS connection. GNU SASL, with which mutt and neomutt log in, takes it
-/// before all others wherever it is offered, cannot bind over TLS 1.3, cancels, and mutt does not read the answer to that:
-/// all that follows is out of step. So it is offered only where the operator wants it (Dovecot does the same), and taken
-/// from whoever begins it unasked.
+/// The mechanism that binds a login to its TLS connection. GNU SASL, which mutt and neomutt use, prefers
+/// it to all others wherever it is offered. But GNU SASL cannot bind over TLS 1.3 and cancels the
+/// exchange, and mutt does not read the reply to that, so all its following commands are out of step.
+/// Therefore the mechanism is offered only if the operator wants that (Dovecot does the same), and
+/// accepted from any client that uses it without an offer.
 pub const BOUND: [&str; 1] = ["SCRAM-SHA-256-PLUS"];
 
 /// The mechanisms for logging in with a token, offered where tokens can be checked.
 pub const TOKENS: [&str; 2] = ["OAUTHBEARER", "XOAUTH2"];
 
-/// Where an exchange stands; at its end, who the client proved to be.
+/// The progress of an exchange; at its end, the account that the client has proved to be.
 type Step = framing::Progress<Principal>;
 
 /// The client of an exchange.
@@ -51,57 +52,57 @@ impl Peer {
     }
 }
 
-/// A session's place for an exchange.
+/// The SASL exchange of a session, if one is open.
 #[derive(Debug, Default)]
 pub struct Dialogue(Option<Box<Open>>);
 
-/// An exchange that is open. Leaving in the middle of it counts as much as completing it.
+/// An open exchange. Abandoning it counts as much as completing it.
 #[derive(Debug)]
 struct Open {
     exchange: Exchange,
     attempt: Attempt,
 }
 
-/// An attempt to log in, which counts as a failure if it is dropped before it is judged.
+/// An attempt to log in, which counts as a failure if it is dropped before a decision.
 struct Attempt {
-    guard: Arc<Guard>,
+    lockouts: Arc<Lockouts>,
     client: ClientAddress,
-    is_judged: bool,
+    is_decided: bool,
 }
 
 impl std::fmt::Debug for Attempt {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Attempt").field("is_judged", &self.is_judged).finish_non_exhaustive()
+        f.debug_struct("Attempt").field("is_decided", &self.is_decided).finish_non_exhaustive()
     }
 }
 
 impl Drop for Attempt {
     fn drop(&mut self) {
-        if !self.is_judged {
-            self.guard.count(self.client);
+        if !self.is_decided {
+            self.lockouts.count(self.client);
         }
     }
 }
 
 impl Dialogue {
-    /// Ends the exchange, which the client gave up. Returns why the login fails.
+    /// Ends the exchange after the client has cancelled it. Returns the error of the login.
     pub async fn break_off(
         &mut self,
         authenticator: &Authenticator,
         client: ClientAddress,
     ) -> LoginError {
         if let Some(mut open) = self.0.take()
-            && !std::mem::replace(&mut open.attempt.is_judged, true)
+            && !std::mem::replace(&mut open.attempt.is_decided, true)
         {
-            authenticator.guard().failed(client, "").await;
+            authenticator.lockouts().failed(client, "").await;
         }
-        LoginError::Credentials(FailedLogin::unnamed("the client broke the login off"))
+        LoginError::Credentials(FailedLogin::unnamed("the client cancelled the login"))
     }
 
-    /// Takes a message of the client. The first one opens an exchange, and an error ends it.
+    /// Takes a message from the client. The first message opens an exchange, and an error ends it.
     ///
     /// # Errors
-    /// Fails when the message proves nothing.
+    /// When the message proves nothing.
     pub async fn step(
         &mut self,
         message: framing::Exchange,
@@ -113,8 +114,8 @@ impl Dialogue {
             framing::Exchange::Start { mechanism, initial } => {
                 let exchange = Exchange::new(&mechanism);
                 let prompt = exchange.prompt();
-                let (guard, client) = (authenticator.guard().clone(), peer.client);
-                let attempt = Attempt { guard, client, is_judged: false };
+                let (lockouts, client) = (authenticator.lockouts().clone(), peer.client);
+                let attempt = Attempt { lockouts, client, is_decided: false };
                 self.0 = Some(Box::new(Open { exchange, attempt }));
                 match initial {
                     Some(message) => message,
@@ -124,8 +125,8 @@ impl Dialogue {
         };
         let Open { mut exchange, mut attempt } =
             *self.0.take().ok_or_else(LoginError::malformed)?;
-        if attempt.is_judged {
-            // The client has been told why its token is refused, and this is its acknowledgement.
+        if attempt.is_decided {
+            // The client has been informed why its token is refused, and this message acknowledges that.
             return Err(match exchange.0 {
                 State::TokenRefused(denied) => LoginError::Credentials(denied),
                 _ => LoginError::malformed(),
@@ -133,14 +134,14 @@ impl Dialogue {
         }
         let step = Box::pin(exchange.step(&message, authenticator, peer));
         // From here on the authenticator counts failures.
-        attempt.is_judged = true;
+        attempt.is_decided = true;
         let step = authenticator.attempt(peer.client, step).await?;
         if matches!(step, Step::Challenge(_)) {
             if let State::TokenRefused(denied) = &exchange.0 {
                 // The failure counts now, since the client need not answer the challenge.
-                authenticator.guard().failed(peer.client, &denied.name).await;
+                authenticator.lockouts().failed(peer.client, &denied.name).await;
             } else {
-                attempt.is_judged = false;
+                attempt.is_decided = false;
             }
             self.0 = Some(Box::new(Open { exchange, attempt }));
         }
@@ -160,18 +161,18 @@ enum State {
     ScramFirst {
         plus: bool,
     },
-    ScramProof(Box<Named>, Box<ScramExchange>),
+    ScramProof(Box<LoginName>, Box<ScramExchange>),
     Token {
         bearer: bool,
     },
-    /// The client has been told why its token is refused, and has to acknowledge that.
+    /// The client has been informed why its token is refused, and has to acknowledge that.
     TokenRefused(FailedLogin),
-    /// Everything is proved, and the client has to acknowledge that with an empty message.
+    /// The proof is complete, and the client has to acknowledge that with an empty message.
     ScramEnd(FoundAccount),
 }
 
 impl Exchange {
-    /// Begins an exchange by a mechanism. An unknown one is treated as PLAIN.
+    /// Begins an exchange with this mechanism. An unknown mechanism is treated as PLAIN.
     #[must_use]
     pub fn new(mechanism: &str) -> Self {
         Self(match mechanism {
@@ -184,7 +185,7 @@ impl Exchange {
         })
     }
 
-    /// Returns the challenge for a client that began without an initial response.
+    /// Returns the challenge for a client that sent no initial response.
     #[must_use]
     pub fn prompt(&self) -> Vec<u8> {
         match self.0 {
@@ -193,10 +194,10 @@ impl Exchange {
         }
     }
 
-    /// Takes a message of the client.
+    /// Takes a message from the client.
     ///
     /// # Errors
-    /// When it proves nothing.
+    /// When the message proves nothing.
     pub async fn step(
         &mut self,
         message: &[u8],
@@ -218,10 +219,11 @@ impl Exchange {
             State::ScramFirst { plus } => {
                 self.scram_first(message, plus, authenticator, peer).await
             }
-            State::ScramProof(named, challenge) => {
+            State::ScramProof(name, challenge) => {
                 // No proof fits the challenge for a name that has no account.
                 let ours = challenge.verify(message);
-                let account = authenticator.judged(peer.client, *named, ours.is_some()).await?;
+                let account =
+                    authenticator.settle_attempt(peer.client, *name, ours.is_some()).await?;
                 let ours = ours.ok_or_else(LoginError::malformed)?;
                 self.0 = State::ScramEnd(account);
                 Ok(Step::Challenge(ours))
@@ -254,17 +256,17 @@ impl Exchange {
         let first = ClientFirst::parse(message, plus, &peer.bindings, is_offered);
         let first = first.ok_or_else(LoginError::malformed)?;
         acts_for_itself(first.authorization.as_deref(), &first.name)?;
-        let named = authenticator.find_open(peer.client, &first.name).await?;
-        let stored = named.found.as_ref().and_then(|account| account.credentials.scram.as_deref());
+        let name = authenticator.find_unlocked(peer.client, &first.name).await?;
+        let stored = name.found.as_ref().and_then(|account| account.credentials.scram.as_deref());
         let verifier = stored.and_then(|text| text.parse().ok());
-        let verifier = verifier.unwrap_or_else(|| authenticator.decoy(&named));
+        let verifier = verifier.unwrap_or_else(|| authenticator.decoy(&name));
         let (ours, challenge) = first.challenge(verifier, authenticator.clock());
-        self.0 = State::ScramProof(Box::new(named), Box::new(challenge));
+        self.0 = State::ScramProof(Box::new(name), Box::new(challenge));
         Ok(Step::Challenge(ours))
     }
 }
 
-/// Takes the message of PLAIN: `authzid NUL authcid NUL password` (RFC 4616 §2).
+/// Parses the message of PLAIN, `authzid NUL authcid NUL password` (RFC 4616 §2), and checks it.
 async fn plain(
     message: &[u8],
     authenticator: &Authenticator,

@@ -281,8 +281,8 @@ impl SmtpHost {
                 return Reply::new(454, (4, 7, 0), "Temporary authentication failure");
             }
         };
-        // What guessing costs is decided elsewhere (`guard.rs`).
-        self.refused.note_login("AUTH", reply.to_string(), error.denied());
+        // `login/lockout.rs` decides what guessing costs.
+        self.refused.note_login("AUTH", reply.to_string(), error.failed_login());
         reply
     }
 

@@ -1,43 +1,44 @@
-//! Lock-outs in the history. An attacker with many networks can cause many, so they are recorded only within the
-//! rate of [`AT_ONCE`] and [`EVERY`]; `posta lockout list` shows all of them.
+//! The lock-outs that are recorded in the history. An attacker with many networks can cause many, so
+//! they are recorded within the rate of [`AT_ONCE`] and [`EVERY`] only; `posta lockout list` prints all
+//! of them.
 
 use crate::limits::allowance::{Allowance, Rate};
 use parking_lot::Mutex;
 use posta_net::clock::Clock;
 use posta_store::{Event, Store, What};
 
-/// The most lock-outs that are recorded at once.
+/// The maximal number of lock-outs that are recorded at once.
 const AT_ONCE: u64 = 64;
 
-/// Seconds after which another one may be recorded: 720 a day, some 200 KB.
+/// The number of seconds after which another one may be recorded: 720 a day, some 200 KB.
 const EVERY: u64 = 120;
 
-/// Lock-outs that wait to be recorded.
+/// The lock-outs that wait to be recorded.
 #[derive(Default)]
-pub(super) struct LockoutsTold {
+pub(super) struct LockoutHistory {
     state: Mutex<State>,
 }
 
 #[derive(Default)]
 struct State {
-    /// Seconds that are used up: [`EVERY`] for each lock-out recorded.
-    told: Allowance,
+    /// The seconds that are used up: [`EVERY`] for each lock-out recorded.
+    used: Allowance,
     waiting: Vec<Event>,
 }
 
-impl LockoutsTold {
-    /// Notes a lock-out, unless there are too many.
+impl LockoutHistory {
+    /// Adds a lock-out, unless there have been too many.
     pub(super) fn note(&self, what: What, clock: &dyn Clock) {
         let now = clock.now();
         let mut state = self.state.lock();
         let rate = Rate { at_once: AT_ONCE * EVERY, a_second: 1 };
-        if state.told.take(EVERY, rate, now) {
+        if state.used.take(EVERY, rate, now) {
             state.waiting.push(Event { id: clock.mail_id(), time: now, what });
         }
     }
 
-    /// Writes to the history what was noted.
-    pub(super) async fn tell(&self, store: &dyn Store) {
+    /// Writes the waiting lock-outs to the history.
+    pub(super) async fn write(&self, store: &dyn Store) {
         let waiting = {
             let mut state = self.state.lock();
             std::mem::take(&mut state.waiting)
@@ -60,18 +61,18 @@ mod tests {
     use std::time::Duration;
 
     #[tokio::test]
-    async fn lock_outs_are_told_within_a_rate() {
+    async fn lock_outs_are_recorded_within_a_rate() {
         let (store, clock) = (MemoryStore::new(), SimulatedClock::new(Timestamp::UNIX_EPOCH, 1));
-        let told = LockoutsTold::default();
+        let history = LockoutHistory::default();
         for (passed, expected) in [(0, 64), (EVERY * 10, 74), (EVERY * 1_000, 138)] {
             clock.set(clock.now() + Duration::from_secs(passed));
             for _ in 0..1_000 {
                 let (who, until) = ("192.0.2.1".to_owned(), clock.now());
                 let what =
                     What::LockedOut { who, is_network: true, name: None, failures: 20, until };
-                told.note(what, &clock);
+                history.note(what, &clock);
             }
-            told.tell(&store).await;
+            history.write(&store).await;
             assert_eq!(store.events(None, 10_000).await.unwrap().len(), expected);
         }
     }

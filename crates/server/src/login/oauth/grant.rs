@@ -1,37 +1,39 @@
-//! Whose mailbox a token opens, and until when, decided from the identity server's answer (RFC 7662 §2.2).
+//! The decision on a token, based on the identity server's answer (RFC 7662 §2.2): which mailbox it
+//! opens, and until when.
 //!
-//! That a token is active means only that the identity server issued it, to some program for some service. A shop's
-//! web site at which a user logged in with the same identity server has one too, and must not be able to read the
-//! user's mail with it.
+//! An active token proves only that the identity server issued it, to some program for some service. A
+//! shop's web site at which a user logged in with the same identity server has one too, and must not be
+//! able to read the user's mail with it.
 
 use posta_mail::{Address, Timestamp};
 use serde_json::Value;
 use std::time::Duration;
 
-/// The claim that the identity server vouches for by another one.
+/// The claim about which the identity server makes a statement in another one, `email_verified`.
 const EMAIL: &str = "email";
 
-/// How far the identity server's clock may be ahead of ours (RFC 7519 §4.1.5: "no more than a few
-/// minutes").
+/// The tolerated difference by which the identity server's clock is ahead (RFC 7519 §4.1.5: "no more
+/// than a few minutes").
 const CLOCK_SKEW: Duration = Duration::from_secs(60);
 
-/// The token types that any holder may use: the first by RFC 6750, the second as older versions of Ory Hydra call it.
+/// The token types that any holder may use: the first is that of RFC 6750, the second that of older
+/// versions of Ory Hydra.
 const BEARER: [&str; 2] = ["Bearer", "access_token"];
 
-/// Which tokens are accepted: none, if neither an audience nor a program is named.
+/// The tokens that are accepted: none, if neither an audience nor a program is given.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Accepted {
-    /// The service that the token was given out for: one of its `aud`.
+    /// The service that the token was issued for: one of its `aud`.
     pub audience: Option<String>,
-    /// The programs whose tokens are taken, by their `client_id`; empty for any.
+    /// The programs whose tokens are accepted, by their `client_id`; empty for any.
     pub clients: Vec<String>,
-    /// What the token must allow, all of it: members of its `scope`.
+    /// The permissions that the token must contain: members of its `scope`.
     pub scope: Vec<String>,
-    /// Which member of the answer has the account's address.
+    /// The member of the answer that contains the account's address.
     pub claim: String,
 }
 
-/// What a token grants.
+/// The rights that a token grants.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Grant {
     /// The account's address.
@@ -40,13 +42,13 @@ pub struct Grant {
     pub until: Option<Timestamp>,
 }
 
-/// Why a token opens no mailbox.
+/// The reason why a token does not open a mailbox.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Rejection {
-    /// It was never issued, has expired, or was revoked.
+    /// The token was never issued, has expired, or was revoked.
     #[error("it is not active")]
     Inactive,
-    /// It was issued for another service.
+    /// The token was issued for another service.
     #[error("its \"aud\" is {found}, not {wanted}; oauth.audience names what is taken")]
     Audience {
         /// The token's `aud`.
@@ -54,46 +56,46 @@ pub enum Rejection {
         /// The audience that is accepted.
         wanted: String,
     },
-    /// It was issued to another program.
+    /// The token was issued to another program.
     #[error("its \"client_id\" is {0}, which is not among oauth.allowed-clients")]
     Client(String),
-    /// It lacks a scope that is asked for.
+    /// The token lacks a required scope.
     #[error("its \"scope\" lacks {0}, which oauth.scope asks for")]
     Scope(String),
-    /// The address is not verified: users could have put in any they like.
+    /// The address is not verified: users could have entered any address.
     #[error("its \"email_verified\" is {0}: the identity server has not verified the address")]
     Unverified(String),
-    /// It names no account.
+    /// The token names no account.
     #[error(
         "its \"{claim}\" is {found}, and not an address; oauth.claim names the member that has one"
     )]
     Address {
-        /// The claim.
+        /// The name of the claim.
         claim: String,
-        /// What it is.
+        /// The value of the claim.
         found: String,
     },
-    /// It is not valid yet, or no longer.
+    /// The token is not valid yet, or no longer.
     #[error("its \"{claim}\" is {found}: it is not valid at this time")]
     Time {
-        /// The claim.
+        /// The name of the claim.
         claim: &'static str,
-        /// What it is.
+        /// The value of the claim.
         found: String,
     },
-    /// Its holder must also prove possession of a key, for which SASL has no way.
+    /// The holder must also prove possession of a key, for which SASL has no means.
     #[error("it is bound to a key of the program that it was given to, and no bearer token")]
     Bound,
-    /// The operator has not said whose tokens are accepted.
+    /// The operator has not configured whose tokens are accepted.
     #[error("neither oauth.audience nor oauth.allowed-clients says whose tokens are taken")]
     NothingAccepted,
 }
 
 impl Accepted {
-    /// Decides from the identity server's answer what a token grants.
+    /// Decides from the identity server's answer which rights a token grants.
     ///
     /// # Errors
-    /// Fails when the token opens no mailbox here.
+    /// When the token opens no mailbox here.
     pub fn judge(&self, answer: &Value, now: Timestamp) -> Result<Grant, Rejection> {
         if answer.get("active") != Some(&Value::Bool(true)) {
             return Err(Rejection::Inactive);
@@ -131,12 +133,12 @@ impl Accepted {
         lacking.map_or(Ok(()), |lacking| Err(Rejection::Scope(lacking.clone())))
     }
 
-    /// Returns the address in the claim, which must be complete: a local part alone could belong to somebody else at
-    /// another domain.
+    /// Returns the address in the claim. It must be complete: a local-part alone could belong to another
+    /// person at another domain.
     fn address(&self, answer: &Value) -> Result<Address, Rejection> {
         let claim = self.claim.as_str();
         if claim == EMAIL {
-            // OpenID Connect Core §5.1. Some identity servers write it as text, some not at all.
+            // OpenID Connect Core §5.1. Some identity servers send it as text, some not at all.
             match answer.get("email_verified") {
                 None | Some(Value::Bool(true)) => {}
                 Some(Value::String(text)) if text == "true" => {}
@@ -149,8 +151,8 @@ impl Accepted {
     }
 }
 
-/// Checks that any holder may use the token. Others are bound to a key whose possession cannot be proved in SASL, and
-/// may be stolen (RFC 8705 §3, RFC 9449 §7.2).
+/// Checks that any holder may use the token. Other tokens are bound to a key whose possession SASL
+/// cannot prove, and may have been stolen (RFC 8705 §3, RFC 9449 §7.2).
 fn is_bearer(answer: &Value) -> Result<(), Rejection> {
     let is_bearer = |kind: &str| BEARER.iter().any(|bearer| kind.eq_ignore_ascii_case(bearer));
     let other_kind = match answer.get("token_type") {
@@ -161,7 +163,7 @@ fn is_bearer(answer: &Value) -> Result<(), Rejection> {
     if other_kind || is_bound { Err(Rejection::Bound) } else { Ok(()) }
 }
 
-/// Checks that the token is valid now, and returns when it expires, if that is said.
+/// Checks that the token is valid now. Returns the time when it expires, if the answer contains one.
 fn valid_until(answer: &Value, now: Timestamp) -> Result<Option<Timestamp>, Rejection> {
     let reject = |claim| Rejection::Time { claim, found: shown(answer.get(claim)) };
     let time = |claim| match answer.get(claim) {
@@ -178,11 +180,12 @@ fn valid_until(answer: &Value, now: Timestamp) -> Result<Option<Timestamp>, Reje
     Ok(until)
 }
 
-/// Reads a number of seconds since 1970, whole or not (RFC 7519 §2). Times out of range become the first or last one.
+/// Reads a number of seconds since 1970, whole or not (RFC 7519 §2). A time out of range becomes the
+/// first or last one.
 fn seconds(value: &Value) -> Option<Timestamp> {
     let milliseconds = match value.as_i64() {
         Some(whole) => whole.saturating_mul(1_000),
-        // What is too large for an integer is cut to what fits.
+        // A value too large for an integer is limited to the largest one.
         #[allow(clippy::cast_possible_truncation)]
         None => (value.as_f64()? * 1_000.0) as i64,
     };
@@ -190,9 +193,9 @@ fn seconds(value: &Value) -> Option<Timestamp> {
     Some(Timestamp::from_millisecond(milliseconds).unwrap_or(edge))
 }
 
-/// Shows a member of the answer to a person.
+/// Returns a member of the answer in a form for people.
 fn shown(value: Option<&Value>) -> String {
-    /// Letters of it: whoever made the token may have had a say in it.
+    /// The maximal number of characters, since the creator of the token may have influenced the value.
     const SHOWN: usize = 200;
     value.map_or("missing".to_owned(), |value| value.to_string().chars().take(SHOWN).collect())
 }
