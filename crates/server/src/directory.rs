@@ -1,140 +1,39 @@
-//! Where an address leads: to mailboxes here, through aliases and forwards, or to other servers.
+//! Resolving addresses: to local mailboxes, through aliases and forwards, or to other servers.
 //!
-//! `receive` resolves each recipient when it is named (RCPT), so an unknown user is refused there and then;
-//! `deliver`, `send` and `reports` ask it for addresses of their own.
+//! `receive` resolves each recipient while the client waits for the reply to RCPT, so an unknown user is refused at once.
+//! `deliver`, `send` and `reports` resolve the addresses that they write to.
 
 mod canonical;
 mod follow;
 pub(crate) mod postmaster;
 pub(crate) mod problems;
+mod recipient;
 pub mod srs;
 
 pub(crate) use canonical::canonical;
 pub use follow::{DeadEnd, Fault};
 pub(crate) use follow::{Follower, TARGETS, faults};
+pub use recipient::{Recipient, RefusedRecipient, Resolved};
 
 use crate::directory::srs::Srs;
 use follow::Followed;
-use posta_mail::{Address, Domain, ForwardPath, Reply, ReversePath, envelope::Notify};
+use posta_mail::{Address, Domain, ForwardPath, Reply, ReversePath};
 use posta_net::clock::Clock;
-use posta_store::{Account, AccountId, ResolvedAccount, Store, StoreError};
+use posta_store::{Account, ResolvedAccount, Store, StoreError};
 use postmaster::{DUTIES, domain_of_host, is_duty};
+use recipient::{dead_end, has_room};
 use std::{borrow::Cow, sync::Arc};
 
 /// The refusal of a recipient on another server, for clients that may not relay.
 pub(crate) const NOT_SERVED: &str = "That domain is not served here; to send elsewhere, log in";
 
-/// Resolves addresses by the accounts, aliases and domains of the store.
+/// Resolves addresses with the accounts, aliases and domains of the store.
 #[derive(Clone)]
 pub struct Directory {
     store: Arc<dyn Store>,
     hostname: Domain,
-    /// What rewrites the senders of forwarded mail; `None` where they are not rewritten.
+    /// Rewrites the senders of forwarded mail; `None` if they are not rewritten.
     forwarding: Option<(Srs, Arc<dyn Clock>)>,
-}
-
-/// A recipient that was accepted.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Recipient {
-    /// The address as the client named it.
-    pub address: Address,
-    /// Where it leads.
-    pub resolved: Resolved,
-    /// The outcomes that the sender wants a report of (RFC 3461 §4.1).
-    pub notify: Notify,
-    /// The original recipient, as `type;xtext` (ORCPT, RFC 3461 §4.2).
-    pub original: Option<String>,
-}
-
-impl Recipient {
-    /// Returns about how many octets the recipient takes in memory, counting the spare room of a list that grows
-    /// by doubling, and what each text's allocation costs.
-    #[must_use]
-    pub fn octets(&self) -> usize {
-        let text = |octets: usize| octets + 16;
-        let elsewhere = self.resolved.elsewhere.iter().chain(&self.resolved.names);
-        let elsewhere = elsewhere.map(|to| size_of::<Address>() + text(to.as_str().len()));
-        2 * size_of::<Self>()
-            + text(self.address.as_str().len())
-            + text(self.resolved.accounts.len() * size_of::<AccountId>())
-            + elsewhere.sum::<usize>()
-            + self
-                .resolved
-                .broken
-                .iter()
-                .map(|broken| text(size_of_val(broken) + 2 * 256))
-                .sum::<usize>()
-            + self.original.as_ref().map_or(0, |original| text(original.len()))
-    }
-}
-
-/// Where an address leads.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Resolved {
-    /// The accounts into whose mailboxes the mail goes.
-    pub accounts: Vec<AccountId>,
-    /// Their addresses, for the history; empty where the only account has the very address that was named.
-    pub names: Vec<Address>,
-    /// Addresses on other servers.
-    pub elsewhere: Vec<Address>,
-    /// Members of aliases on the way that lead to nobody, while other members do lead to somebody.
-    pub broken: Vec<DeadEnd>,
-    /// Whether the address is one that this server made for a sender of forwarded mail (SRS).
-    pub leads_back: bool,
-}
-
-/// A recipient that is refused.
-#[derive(Debug)]
-pub struct RefusedRecipient {
-    /// The reply for the client.
-    pub reply: Reply,
-    /// What only the operator may know: the log and the history show it.
-    pub why: Option<String>,
-}
-
-impl RefusedRecipient {
-    /// Returns the refusal for a full mailbox. Its owner is named to the operator if another address led to it.
-    fn of_mailbox(account: &Account, named: &Address, reply: Reply) -> Self {
-        let is_about_room = reply.status.is_some_and(|status| status.subject == 2);
-        let is_named = account.address == named.folded();
-        let why = format!("the mailbox of {} has no room for it", account.address);
-        Self { reply, why: Some(why).filter(|_| is_about_room && !is_named) }
-    }
-}
-
-impl From<Reply> for RefusedRecipient {
-    fn from(reply: Reply) -> Self {
-        Self { reply, why: None }
-    }
-}
-
-/// Returns the ids of the accounts that an address leads to, and their addresses ([`Resolved::names`]).
-fn named(address: &Address, accounts: &[ResolvedAccount]) -> (Vec<AccountId>, Vec<Address>) {
-    let accounts: Vec<_> = accounts.iter().map(|resolved| &resolved.account).collect();
-    let ids = accounts.iter().map(|account| account.id).collect();
-    let is_own = |account: &Account| {
-        account.address.as_str().eq_ignore_ascii_case(address.as_str())
-            || account.address == address.folded()
-    };
-    let names = match &accounts[..] {
-        [only] if is_own(only) => Vec::new(),
-        _ => accounts.iter().map(|account| account.address.clone()).collect(),
-    };
-    (ids, names)
-}
-
-impl Resolved {
-    /// Returns whether the address leads nowhere.
-    #[must_use]
-    pub fn is_nothing(&self) -> bool {
-        self.accounts.is_empty() && self.elsewhere.is_empty()
-    }
-
-    /// Returns whether the address leads to more than one mailbox or other address.
-    #[must_use]
-    pub fn is_list(&self) -> bool {
-        self.accounts.len() + self.elsewhere.len() > 1
-    }
 }
 
 impl Directory {
@@ -157,11 +56,11 @@ impl Directory {
         srs.back(address, clock.now())
     }
 
-    /// Returns the reverse-path for mail that is forwarded to another server: an address of ours, unless the
-    /// sender is local anyway.
+    /// Returns the reverse-path for mail that is forwarded to another server: an SRS address, unless the sender is local
+    /// anyway.
     ///
     /// # Errors
-    /// Fails when the store does.
+    /// When the store fails.
     pub async fn forwarder(&self, sender: &ReversePath) -> Result<ReversePath, StoreError> {
         let (ReversePath::Address(address), Some((srs, clock))) = (sender, &self.forwarding) else {
             return Ok(sender.clone());
@@ -173,11 +72,11 @@ impl Directory {
         Ok(ours.map_or_else(|| sender.clone(), ReversePath::Address))
     }
 
-    /// Returns whether a sender is local: in a local domain, or at this server's name, which programs on this
-    /// machine use.
+    /// Returns whether a sender is local: in a local domain, or at this server's name, which programs on this machine
+    /// use.
     ///
     /// # Errors
-    /// Fails when the store does.
+    /// When the store fails.
     pub async fn is_local_sender(&self, sender: &ReversePath) -> Result<bool, StoreError> {
         let ReversePath::Address(address) = sender else { return Ok(false) };
         Ok(self.is_of_host(address) || self.store.is_local(address.domain()).await?)
@@ -187,8 +86,8 @@ impl Directory {
         address.domain() == self.hostname.as_str()
     }
 
-    /// Follows an address at this server's name to the postmaster. Programs on this machine send mail from and to
-    /// `root@` that name, and somebody has to read it.
+    /// Follows an address at this server's name to the postmaster. Programs on this machine send mail from and to `root@`
+    /// that name, and someone has to read it.
     async fn of_host(&self, address: &Address) -> Result<Followed, StoreError> {
         if !self.is_of_host(address) {
             return Ok(Followed::default());
@@ -199,11 +98,10 @@ impl Directory {
         }
     }
 
-    /// Resolves a recipient that a client named. A client that `may_relay` reaches every domain.
+    /// Resolves a recipient of a client's message. A client that `may_relay` reaches every domain.
     ///
     /// # Errors
-    /// Returns the refusal: for an unknown user, or for a mailbox that is full or has no room for the octets that
-    /// were `announced`.
+    /// The refusal: of an unknown user, or of a mailbox that is full or has no room for the octets `announced`.
     pub async fn resolve(
         &self,
         path: &ForwardPath,
@@ -223,80 +121,77 @@ impl Directory {
         if self.forwarding.as_ref().is_some_and(|(srs, _)| srs.is_like_ours(&address)) {
             return Err(Reply::new(550, (5, 1, 1), "That address is no longer valid").into());
         }
-        let Followed { is_local, accounts, elsewhere, broken } =
-            self.follow(&address).await.map_err(|error| store_failed(&error))?;
-        if accounts.is_empty() && elsewhere.is_empty() {
-            if let Some(first) = broken.first() {
-                return Err(leads_nowhere(first).into());
+        let followed = self.follow(&address).await.map_err(|error| store_failed(&error))?;
+        if followed.reaches_nobody() {
+            if let Some(first) = followed.broken.first() {
+                return Err(dead_end(first).into());
             }
-            let resolved = self.unknown(&address, is_local, may_relay).await?;
+            let resolved = self.unknown(&address, followed.is_local, may_relay).await?;
             return Ok((address, resolved));
         }
-        for account in &accounts {
+        for account in &followed.accounts {
             has_room(account, announced.unwrap_or_default())
                 .map_err(|reply| RefusedRecipient::of_mailbox(&account.account, &address, reply))?;
         }
-        let (accounts, names) = named(&address, &accounts);
-        Ok((address, Resolved { accounts, names, elsewhere, broken, leads_back: false }))
+        let resolved = Resolved::new(&address, followed);
+        Ok((address, resolved))
     }
 
     /// Resolves an address to which this server itself sends mail, on any domain and regardless of quotas.
     ///
     /// # Errors
-    /// Fails when the store does.
+    /// When the store fails.
     pub async fn destination(&self, address: &Address) -> Result<Resolved, StoreError> {
         let original = self.original(address);
         let address = original.as_ref().unwrap_or(address);
         let mut followed = self.follow(address).await?;
         let is_local = followed.is_local;
-        if followed.leads_nowhere() && !is_local {
+        if followed.is_unknown() && !is_local {
             followed = self.of_host(address).await?;
         }
-        let Followed { accounts, mut elsewhere, broken, .. } = followed;
-        if accounts.is_empty() && elsewhere.is_empty() && !is_local {
-            elsewhere.push(address.clone());
+        if followed.reaches_nobody() && !is_local {
+            followed.elsewhere.push(address.clone());
         }
-        let (accounts, names) = named(address, &accounts);
-        Ok(Resolved { accounts, names, elsewhere, broken, leads_back: false })
+        Ok(Resolved::new(address, followed))
     }
 
-    /// Returns the accounts into whose mailboxes mail for an address goes, each once.
+    /// Returns the accounts whose mailboxes receive mail for an address, each once.
     ///
     /// # Errors
-    /// Fails when the store does.
+    /// When the store fails.
     pub async fn accounts(&self, address: &Address) -> Result<Vec<Account>, StoreError> {
         Ok(accounts_of(self.follow(address).await?.accounts))
     }
 
-    /// Returns the accounts that own an address: those to which it leads, where an account that forwards its mail
-    /// still owns the addresses that lead to it.
+    /// Returns the accounts that own an address: those that it leads to. An account that forwards its mail still owns the
+    /// addresses that lead to it.
     ///
     /// # Errors
-    /// Fails when the store does.
+    /// When the store fails.
     pub async fn owners(&self, address: &Address) -> Result<Vec<Account>, StoreError> {
         let follower = Follower { forwards: false, ..Follower::new(&*self.store) };
         Ok(accounts_of(follower.follow(&*self.at_home(address).await?).await?.accounts))
     }
 
-    /// Returns the addresses to which a name leads, for VRFY and EXPN.
+    /// Returns the addresses that a name leads to, for VRFY and EXPN.
     ///
     /// # Errors
-    /// Fails when the store does.
+    /// When the store fails.
     pub async fn expand(&self, name: &str) -> Result<Vec<Address>, StoreError> {
         let Ok(address) = name.parse::<Address>() else {
-            let named = self.store.accounts_named(name).await?;
-            return Ok(named.into_iter().map(|account| account.address).collect());
+            let accounts = self.store.accounts_named(name).await?;
+            return Ok(accounts.into_iter().map(|account| account.address).collect());
         };
         let Followed { accounts, elsewhere, .. } = self.follow(&address).await?;
-        Ok(accounts.into_iter().map(|it| it.account.address).chain(elsewhere).collect())
+        Ok(accounts.into_iter().map(|resolved| resolved.account.address).chain(elsewhere).collect())
     }
 
     async fn follow(&self, address: &Address) -> Result<Followed, StoreError> {
         Follower::new(&*self.store).follow(&*self.at_home(address).await?).await
     }
 
-    /// Replaces the server's own postmaster and abuse addresses by those of one of its domains, where the server's
-    /// name is not a local domain itself (RFC 5321 §4.5.1). Returns every other address unchanged.
+    /// Replaces the server's own postmaster and abuse addresses by those of one of its domains, if the server's name is not
+    /// a local domain itself (RFC 5321 §4.5.1). Returns every other address unchanged.
     async fn at_home<'a>(&self, address: &'a Address) -> Result<Cow<'a, Address>, StoreError> {
         let same = Cow::Borrowed(address);
         if !is_duty(address.local_part())
@@ -310,7 +205,7 @@ impl Directory {
         Ok(ours.map_or(same, Cow::Owned))
     }
 
-    /// Resolves an address to which no account or alias here belongs.
+    /// Resolves an address that no local account or alias has.
     async fn unknown(
         &self,
         address: &Address,
@@ -327,12 +222,10 @@ impl Directory {
             return Ok(Resolved { elsewhere: vec![address.clone()], ..Resolved::default() });
         }
         let followed = self.of_host(address).await.map_err(|error| store_failed(&error))?;
-        if followed.leads_nowhere() {
+        if followed.is_unknown() {
             return Err(Reply::new(550, (5, 1, 1), "No such user here"));
         }
-        let Followed { accounts, elsewhere, broken, .. } = followed;
-        let (accounts, names) = named(address, &accounts);
-        Ok(Resolved { accounts, names, elsewhere, broken, leads_back: false })
+        Ok(Resolved::new(address, followed))
     }
 }
 
@@ -340,34 +233,8 @@ fn accounts_of(resolved: Vec<ResolvedAccount>) -> Vec<Account> {
     resolved.into_iter().map(|resolved| resolved.account).collect()
 }
 
-/// Checks that a mailbox has room: 452 while it is full, 552 for a message that can never fit (RFC 5321 §4.2.2).
-fn has_room(resolved: &ResolvedAccount, announced: u64) -> Result<(), Reply> {
-    let Some(quota) = resolved.account.quota else { return Ok(()) };
-    if announced > quota {
-        let words = format!("The mailbox may hold {quota} octets");
-        return Err(Reply::new(552, (5, 2, 3), words));
-    }
-    let held = resolved.usage.unwrap_or_default().octets;
-    if held.saturating_add(announced.max(1)) > quota {
-        return Err(Reply::new(452, (4, 2, 2), "The mailbox is full"));
-    }
-    Ok(())
-}
-
-/// Returns the refusal of a recipient whose alias leads to nobody. It does not say where the alias leads:
-/// strangers must not learn that, and the operator sees it in the list of aliases.
-fn leads_nowhere(broken: &DeadEnd) -> Reply {
-    let words = match broken.fault {
-        Fault::Missing => "That address leads to nobody: tell the postmaster of this server",
-        Fault::Loop | Fault::TooDeep | Fault::TooMany => {
-            "That address leads into a loop: tell the postmaster of this server"
-        }
-    };
-    Reply::new(550, broken.fault.status(), words)
-}
-
-/// Logs a failure of the store, and returns the reply for it. The client keeps the message and tries again; it
-/// does not learn what failed.
+/// Logs a failure of the store, and returns the reply for the client. The client keeps the message and tries again
+/// later, but does not learn what failed.
 pub(crate) fn store_failed(error: &StoreError) -> Reply {
     tracing::error!(%error, "the store failed");
     if matches!(error, StoreError::Full) {
@@ -381,13 +248,13 @@ mod tests {
     use super::*;
     use posta_store::{Alias, Credentials, Directory as _, MemoryStore};
 
-    async fn means(directory: &Directory, address: &str) -> Vec<u64> {
+    async fn accounts_of_address(directory: &Directory, address: &str) -> Vec<u64> {
         let accounts = directory.accounts(&address.parse().unwrap()).await.unwrap();
         accounts.into_iter().map(|account| account.id.0).collect()
     }
 
     #[tokio::test]
-    async fn addresses_mean_mailboxes() {
+    async fn addresses_lead_to_mailboxes() {
         let store = Arc::new(MemoryStore::new());
         for account in ["ana@x.test", "bob@x.test", "a+b@x.test"] {
             let address = account.parse().unwrap();
@@ -416,11 +283,15 @@ mod tests {
             ("nobody@x.test", &[]),
             ("ana@y.test", &[]),
         ] {
-            assert_eq!(means(&directory, address).await, accounts, "{address}");
+            assert_eq!(accounts_of_address(&directory, address).await, accounts, "{address}");
         }
         let out = directory.destination(&"out@x.test".parse().unwrap()).await.unwrap();
         assert_eq!(out.accounts, [AccountId(1)]);
-        assert_eq!(out.elsewhere, ["Ana@z.test".parse().unwrap()], "as it was written");
+        assert_eq!(
+            out.elsewhere,
+            ["Ana@z.test".parse().unwrap()],
+            "the case of a local-part is kept"
+        );
         let foreign = "bob@z.test".parse().unwrap();
         assert!(directory.accounts(&foreign).await.unwrap().is_empty());
         assert_eq!(directory.destination(&foreign).await.unwrap().elsewhere, [foreign]);
@@ -429,8 +300,8 @@ mod tests {
             targets: vec!["bob@x.test".parse().unwrap()],
         };
         store.set_alias(catch_all).await.unwrap();
-        assert_eq!(means(&directory, "nobody@x.test").await, [2]);
-        assert_eq!(means(&directory, "ana@x.test").await, [1]);
+        assert_eq!(accounts_of_address(&directory, "nobody@x.test").await, [2]);
+        assert_eq!(accounts_of_address(&directory, "ana@x.test").await, [1]);
     }
 
     async fn store_of(accounts: &[&str], aliases: &[(&str, &[&str])]) -> Arc<MemoryStore> {
@@ -449,7 +320,7 @@ mod tests {
         Alias { name: name.parse().unwrap(), targets }
     }
 
-    /// An account's mail goes on to others, and into its mailbox where the alias names itself.
+    /// An account's mail is forwarded, and also goes into the account's mailbox if the alias contains the account.
     #[tokio::test]
     async fn accounts_forward_their_mail() {
         let store = store_of(
@@ -473,7 +344,11 @@ mod tests {
             let followed = directory.follow(&address.parse().unwrap()).await.unwrap();
             let ids: Vec<_> = followed.accounts.iter().map(|it| it.account.id.0).collect();
             assert_eq!((&ids[..], followed.elsewhere.len()), (accounts, elsewhere), "{address}");
-            assert_eq!(followed.broken, [], "two that send each other copies are no loop");
+            assert_eq!(
+                followed.broken,
+                [],
+                "two accounts that send each other copies are not a loop"
+            );
         }
         for (address, owner) in [("ana@x.test", 1), ("info@x.test", 1), ("eva+x@x.test", 3)] {
             let owners = directory.owners(&address.parse().unwrap()).await.unwrap();
@@ -482,7 +357,7 @@ mod tests {
         }
     }
 
-    /// What leads to nobody is told of, and the others get theirs all the same.
+    /// Members that lead to nobody are reported, and the others get their mail all the same.
     #[tokio::test]
     async fn ways_that_lead_to_nobody_are_known() {
         let many: Vec<String> = (0..1_200).map(|number| format!("m{number}@z.test")).collect();

@@ -1,11 +1,11 @@
-//! What bounds the server's work: the memory for arriving messages, and the rates of sending, logging and writing
-//! history.
+//! Limits on the server's work: the memory for arriving messages, and the rates of sending, logging and
+//! writing history.
 //!
-//! All floors ask here. A limit only says whether something is allowed; what follows when it is reached is decided
-//! where it is asked.
+//! All floors ask here. A limit only says whether something is allowed; the caller decides what follows
+//! when it is not.
 
 pub mod adjustable;
 pub(crate) mod allowance;
 pub mod memory;
-pub(crate) mod outage;
+pub(crate) mod repeated_failures;
 pub mod sending_rate;

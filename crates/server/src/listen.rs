@@ -1,11 +1,11 @@
-//! Accepts connections, counts them against the limits, and gives each a session: an engine, a host and the driver.
-//! `assembly` starts one task of this for each listener.
+//! Accepting connections: counts each against the limits, and starts a session, which consists of an
+//! engine, a host and the driver. `assembly` starts one task of this module for each listener.
 
 use crate::{
     access::maildrop::{Maildrops, PopHost, View},
     limits::{
         adjustable::{Adjustable, Limit},
-        outage::{Outage, Summary},
+        repeated_failures::{RepeatedFailures, Summary},
     },
     receive::session::{Acceptor, SmtpHost},
     send::trust::mta_sts::Policy,
@@ -33,8 +33,8 @@ use tokio::{
 /// The pause after a connection could not be accepted, for example because no file descriptors are left.
 const BREATHER: Duration = Duration::from_millis(100);
 
-/// The number of connections accepted before existing sessions get a turn: in a flood, there is always another
-/// connection to accept.
+/// The number of connections accepted before existing sessions have a turn. In a flood, there is always
+/// another connection to accept.
 const AT_ONCE: u32 = 4;
 
 /// The protocol of a listener's sessions, with the state that they need.
@@ -44,32 +44,32 @@ pub enum Protocol {
     Smtp {
         /// The engine's settings.
         profile: Arc<SmtpProfile>,
-        /// The state that the sessions share.
+        /// The resources that the sessions share.
         acceptor: Arc<Acceptor>,
     },
     /// POP3.
     Pop3 {
         /// The engine's settings.
         profile: Arc<Pop3Profile>,
-        /// The state that the sessions share.
+        /// The resources that the sessions share.
         maildrops: Arc<Maildrops>,
-        /// Whether passwords are accepted in plaintext from anywhere, not only from this machine.
+        /// Whether passwords are accepted in plaintext from any client, not only from this machine.
         plaintext_login: bool,
     },
     /// HTTPS, for the MTA-STS policy.
     Web(Arc<Policy>),
 }
 
-/// The state that a listener's sessions share.
+/// The resources that a listener's sessions share.
 #[derive(Clone)]
 pub struct Service {
-    /// Their protocol.
+    /// The protocol of the sessions.
     pub protocol: Protocol,
     /// The networks whose connections begin with a PROXY header.
     pub proxies: Vec<IpNet>,
-    /// The networks of SMTP clients that may speak for others (XCLIENT).
+    /// The networks of SMTP clients that may connect on behalf of others (XCLIENT).
     pub forwarders: Vec<IpNet>,
-    /// The certificates, if connections are in TLS from the start.
+    /// The certificates, if connections use TLS from the start.
     pub implicit_tls: Option<Tls>,
     /// Drives the sessions.
     pub driver: Arc<Driver>,
@@ -80,9 +80,9 @@ pub struct Service {
 /// Counts sessions, in total and for each client.
 #[derive(Debug, Default)]
 pub struct Clients {
-    /// The most sessions in total.
+    /// The maximal number of sessions in total.
     pub(crate) limit: Limit,
-    /// The most sessions of one client network.
+    /// The maximal number of sessions of one client network.
     pub(crate) limit_each: Limit,
     sessions: Mutex<Sessions>,
 }
@@ -93,21 +93,22 @@ struct Sessions {
     each: HashMap<ClientNetwork, u32>,
 }
 
-/// A counted session. Dropping this ends the count.
+/// A counted session, until this value is dropped.
 struct Counted {
     clients: Arc<Clients>,
-    /// `None` for a Unix socket, whose clients are all on this machine.
+    /// The client's network; `None` for a Unix socket, whose clients are all on this machine.
     client: Option<ClientNetwork>,
 }
 
 impl Clients {
-    /// Returns a counter that allows `limit` sessions at once, and `limit_each` for each client; 0 means no limit.
+    /// Returns a counter that allows `limit` simultaneous sessions, and `limit_each` for each client; 0
+    /// means no limit.
     #[must_use]
     pub fn new(limit: u32, limit_each: u32) -> Self {
         Self { limit: Limit::new(limit), limit_each: Limit::new(limit_each), ..Self::default() }
     }
 
-    /// Counts a session, if the limits allow the client one more.
+    /// Counts a session, unless a limit is reached.
     fn admit(self: &Arc<Self>, client: ClientAddress) -> Option<Counted> {
         let client = ClientNetwork::of_client(client);
         let mut sessions = self.sessions.lock();
@@ -140,8 +141,8 @@ impl Drop for Counted {
     }
 }
 
-/// Accepts connections until the server stops, and gives each the service current at that moment. Every session
-/// holds a clone of `alive`, so its receiver is told when the last one has ended.
+/// Accepts connections until the server stops, and gives each the service that is current at that
+/// moment. Every session holds a clone of `alive`, so the receiver learns when the last one has ended.
 pub async fn listen(
     mut listener: Box<dyn Listener>,
     service: Arc<Adjustable<Service>>,
@@ -149,7 +150,7 @@ pub async fn listen(
     alive: mpsc::Sender<()>,
 ) {
     let address = listener.endpoint();
-    let mut outage = Outage::default();
+    let mut failures = RepeatedFailures::default();
     let mut at_once = 0;
     loop {
         at_once += 1;
@@ -159,14 +160,14 @@ pub async fn listen(
         }
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
-            Summary { times, lasted } = outage.over() => {
+            Summary { times, lasted } = failures.over() => {
                 let seconds = lasted.as_secs();
                 tracing::info!(
-                    "connections to {address} are taken again; it failed {times} times in {seconds} s"
+                    "connections to {address} are accepted again; {times} attempts failed in {seconds} s"
                 );
                 continue;
             }
-            // An error means that the server is gone: stop too.
+            // An error means that the server no longer exists, so listening stops too.
             _ = stopping.wait_for(|&stopping| stopping) => return,
         };
         match accepted {
@@ -180,10 +181,10 @@ pub async fn listen(
                 });
             }
             Err(error) => {
-                if outage.failed() {
+                if failures.record() {
                     tracing::warn!(
                         %error,
-                        "connections to {address} cannot be taken; further failures are counted. \
+                        "connections to {address} cannot be accepted; further failures are counted. \
                          Lower limits.sessions, or allow more open files (LimitNOFILE)"
                     );
                 }
@@ -241,8 +242,8 @@ impl Service {
         Ok(())
     }
 
-    /// Rejects a connection beyond the limits. With implicit TLS, a reply would cost as much as a session, so the
-    /// connection is simply closed.
+    /// Rejects a connection beyond the limits. With implicit TLS, a reply would cost as much as a
+    /// session, so the connection is closed without one.
     async fn turn_away(&self, stream: Box<dyn Stream>, client: ClientAddress) -> io::Result<()> {
         if let Protocol::Smtp { acceptor, .. } = &self.protocol {
             acceptor.refusals.tell_turned_away(client).await;
@@ -293,7 +294,7 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
     use tracing::{Event, Metadata, Subscriber, span};
 
-    /// A listener that fails this many times for lack of descriptors and then stays silent.
+    /// A listener that fails this many times for lack of descriptors, and then waits for ever.
     struct Exhausted(u32);
 
     impl Listener for Exhausted {
@@ -308,7 +309,7 @@ mod tests {
         }
     }
 
-    /// A log that counts its lines.
+    /// A log that only counts its lines.
     struct Lines(Arc<AtomicUsize>);
 
     impl Subscriber for Lines {

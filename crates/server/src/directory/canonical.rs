@@ -1,10 +1,11 @@
-//! The form of an address that has the domain which its own stands for.
+//! The canonical form of an address: in the domain itself, if its domain is an alias of another one.
 
 use posta_mail::Address;
 use posta_store::{Store, StoreError};
 use std::borrow::Cow;
 
-/// Returns the address in the domain that its own stands for; itself where that stands for none.
+/// Returns the address in the domain that its own is an alias of, or unchanged if its domain is not an
+/// alias.
 pub(crate) async fn canonical<'a>(
     store: &dyn Store,
     address: &'a Address,

@@ -1,10 +1,10 @@
-//! Follows an address to its ends: through aliases and forwards to mailboxes here and to addresses on other
-//! servers. Ways that lead to nobody are returned as well, so that no copy is lost silently.
+//! Following an address to its ends: through aliases and forwards to local mailboxes and to addresses on
+//! other servers. Members that lead to nobody are returned as well, so that no copy is lost silently.
 //!
-//! An account takes precedence over an alias, both over the same address without its tag, and all of them over the
-//! domain's catch-all; `postmaster.rs` says who stands in for a missing postmaster. An address in a domain alias
-//! means the same address in the domain itself. An account that forwards its mail is an alias of its own name, and
-//! keeps a copy if that alias names the account itself.
+//! An account takes precedence over an alias, both over the same address without its tag, and all of
+//! them over the domain's catch-all; `postmaster.rs` says who replaces a missing postmaster. An address
+//! in a domain alias means the same address in the domain itself. An account that forwards its mail is
+//! an alias of its own name, and keeps a copy if that alias names the account itself.
 
 use super::postmaster::{self, is_duty};
 use posta_mail::{Address, Domain, Reply};
@@ -17,19 +17,19 @@ use std::{
     fmt,
 };
 
-/// The most aliases in a row that lead to one another.
+/// The maximal number of aliases in a row that lead to one another.
 pub(crate) const DEPTH: usize = 10;
 
-/// The most mailboxes and other addresses to which one address may lead.
+/// The maximal number of mailboxes and other addresses to which one address may lead.
 pub(crate) const TARGETS: usize = 1_000;
 
-/// The most members of aliases that are resolved in one call of the store.
+/// The maximal number of alias members that are resolved in one call of the store.
 const BATCH: usize = 128;
 
 /// The ends to which an address leads.
 #[derive(Debug, Default)]
 pub(crate) struct Followed {
-    /// Whether the domain of the address is ours.
+    /// Whether the domain of the address is local.
     pub(crate) is_local: bool,
     pub(crate) accounts: Vec<ResolvedAccount>,
     pub(crate) elsewhere: Vec<Address>,
@@ -37,11 +37,13 @@ pub(crate) struct Followed {
 }
 
 impl Followed {
-    fn reaches_nobody(&self) -> bool {
+    /// Returns whether no mailbox and no address on another server was reached.
+    pub(super) fn reaches_nobody(&self) -> bool {
         self.accounts.is_empty() && self.elsewhere.is_empty()
     }
 
-    pub(super) fn leads_nowhere(&self) -> bool {
+    /// Returns whether the address means nothing here: nobody was reached, and no alias has it either.
+    pub(super) fn is_unknown(&self) -> bool {
         self.reaches_nobody() && self.broken.is_empty()
     }
 
@@ -61,21 +63,21 @@ pub struct DeadEnd {
     pub fault: Fault,
 }
 
-/// Why a member of an alias leads to nobody.
+/// The reason why a member of an alias leads to nobody.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
-    /// It does not exist.
+    /// The member does not exist.
     Missing,
-    /// It leads back to an alias on the way to it.
+    /// The member leads back to an alias on the way to it.
     Loop,
-    /// It is behind more than `DEPTH` aliases.
+    /// The member is behind more than `DEPTH` aliases.
     TooDeep,
-    /// The address leads to more than `TARGETS` others, and this one is left out.
+    /// The address leads to more than `TARGETS` others, and this member is left out.
     TooMany,
 }
 
 impl DeadEnd {
-    /// Returns the reply that the sender's report quotes.
+    /// Returns the reply that the report to the sender quotes.
     #[must_use]
     pub fn reply(&self) -> Reply {
         Reply::new(550, self.fault.status(), self.to_string())
@@ -112,7 +114,7 @@ pub(crate) struct Follower<'s> {
     pub(crate) store: &'s dyn Store,
     /// Whether accounts that forward their mail are followed; otherwise they are ends.
     pub(crate) forwards: bool,
-    /// An alias that is not in the store yet, and is looked at in place of what the store has.
+    /// An alias that is not in the store yet, used in place of the one in the store.
     pub(crate) proposed: Option<&'s Alias>,
 }
 
@@ -124,7 +126,7 @@ enum Step {
     Leave,
 }
 
-/// What an address is by itself, before it is followed.
+/// The meaning of a single address, before it is followed.
 enum Meaning {
     Account(Box<ResolvedAccount>),
     Alias(AliasName, Vec<Address>),
@@ -132,7 +134,7 @@ enum Meaning {
 }
 
 impl<'s> Follower<'s> {
-    /// Returns a follower that goes wherever mail does.
+    /// Returns a follower that follows the same way as mail does.
     pub(crate) const fn new(store: &'s dyn Store) -> Self {
         Self { store, forwards: true, proposed: None }
     }
@@ -141,7 +143,7 @@ impl<'s> Follower<'s> {
         let resolution = self.resolve(address).await?;
         let is_local = resolution.is_local;
         match resolution.owner {
-            // The common case needs no walk.
+            // The usual case needs no walk.
             Some(AddressOwner::Account(account)) if !self.goes_on(&account) => {
                 let accounts = vec![*account];
                 return Ok(Followed { is_local, accounts, ..Followed::default() });
@@ -164,7 +166,7 @@ impl<'s> Follower<'s> {
         Ok(Followed { is_local, ..walk.followed })
     }
 
-    /// Follows whoever stands in for a postmaster whose own account or alias leads to nobody any more.
+    /// Follows the replacement for a postmaster whose own account or alias leads to nobody any more.
     async fn follow_stand_in(self, address: &Address) -> Result<Option<Followed>, StoreError> {
         if !is_for_duty(address) {
             return Ok(None);
@@ -219,7 +221,7 @@ impl<'s> Follower<'s> {
                 walk.expand(name, member, targets);
             }
             Meaning::Nothing => {
-                // A member of an alias may be on another server; the address itself may not.
+                // A member of an alias may be on another server, but not the address itself.
                 let is_member = !walk.path.is_empty();
                 if is_member && !is_local {
                     walk.leave_here(member);
@@ -231,7 +233,7 @@ impl<'s> Follower<'s> {
         Ok(())
     }
 
-    /// Returns whether an account's mail goes on from it, and this walk with it.
+    /// Returns whether the walk continues through an account's own alias.
     const fn goes_on(self, account: &ResolvedAccount) -> bool {
         self.forwards && account.forward.is_some()
     }
@@ -247,8 +249,8 @@ impl<'s> Follower<'s> {
         }
     }
 
-    /// Resolves the member that the walk enters, and with it those that come next, so that an alias of many
-    /// members costs few calls.
+    /// Resolves the member that the walk enters, and together with it the next ones, so that an alias of
+    /// many members costs few calls.
     async fn resolution(self, member: &Address, walk: &mut Walk) -> Result<Resolution, StoreError> {
         let member = member.folded();
         if let Some(resolution) = walk.ahead.remove(&member) {
@@ -302,8 +304,8 @@ impl<'s> Follower<'s> {
     }
 }
 
-/// Returns what would be wrong with some `members` of an alias if it were stored like this, such as a member that
-/// does not exist or leads back to it.
+/// Returns the faults that an alias with these `members` would have, such as a member that does not
+/// exist or leads back to it.
 pub(crate) async fn faults(
     store: &dyn Store,
     alias: &Alias,
@@ -322,7 +324,7 @@ pub(crate) async fn faults(
     walk.steps.extend(members.iter().rev().cloned().map(Step::Enter));
     follower.run(&mut walk).await?;
     let mut broken = walk.followed.broken;
-    // A member that another alias lacks is not a fault of this one.
+    // A missing member of another alias is not a fault of this one.
     broken.retain(|broken| broken.alias == alias.name || broken.fault != Fault::Missing);
     Ok(broken)
 }
@@ -331,24 +333,24 @@ pub(crate) async fn faults(
 #[derive(Default)]
 struct Walk {
     followed: Followed,
-    /// What is known already of members that were not entered yet.
+    /// The members that are already resolved, but not entered yet.
     ahead: HashMap<Address, Resolution>,
-    /// The steps still to do; the next one is last.
+    /// The remaining steps; the next one is last.
     steps: Vec<Step>,
     /// The aliases that led to the current place.
     path: Vec<AliasName>,
     /// All aliases that were entered.
     known: BTreeSet<AliasName>,
-    /// Accounts that get a copy.
+    /// The accounts that keep a copy.
     keeps_copy: HashSet<Address>,
-    /// Accounts that were reached.
+    /// The accounts that were reached.
     arrived: HashSet<AccountId>,
-    /// Addresses on other servers that were reached.
+    /// The addresses on other servers that were reached.
     left: HashSet<Address>,
 }
 
 impl Walk {
-    /// Returns a member, and those that are entered after it and are not resolved yet: at most [`BATCH`].
+    /// Returns a member, and the members entered after it that are not resolved yet: at most [`BATCH`].
     fn next_members(&self, first: Address) -> Vec<Address> {
         let mut members = vec![first];
         let mut seen: HashSet<Address> = members.iter().cloned().collect();
@@ -365,11 +367,11 @@ impl Walk {
         members
     }
 
-    /// Goes on with the members of an alias, which `member` turned out to be. Returns whether the alias was not
-    /// entered before.
+    /// Continues with the members of an alias. `member` is the address that led to it. Returns whether
+    /// the alias was not entered before.
     fn expand(&mut self, name: AliasName, member: Address, targets: Vec<Address>) -> bool {
         if let Some(at) = self.path.iter().position(|known| *known == name) {
-            // A loop through an account that keeps a copy ends in its mailbox.
+            // A loop through an account that keeps a copy ends in that account's mailbox.
             let keeps = |name: &AliasName| match name {
                 AliasName::Address(address) => self.keeps_copy.contains(address),
                 AliasName::CatchAll(_) => false,
@@ -393,7 +395,7 @@ impl Walk {
         true
     }
 
-    /// Notes that a mailbox is reached.
+    /// Records that a mailbox is reached.
     fn arrive(&mut self, account: ResolvedAccount) {
         self.keeps_copy.insert(account.account.address.clone());
         if self.arrived.insert(account.account.id) {
@@ -401,14 +403,15 @@ impl Walk {
         }
     }
 
-    /// Notes that an address on another server is reached.
+    /// Records that an address on another server is reached.
     fn leave_here(&mut self, address: Address) {
         if self.left.insert(address.folded()) {
             self.followed.elsewhere.push(address);
         }
     }
 
-    /// Notes that a member leads to nobody. An address that is not a member of an alias is left to the caller.
+    /// Records that a member leads to nobody. An address that is not a member of an alias is left to the
+    /// caller.
     fn breaks(&mut self, member: Address, fault: Fault) {
         if let Some(alias) = self.path.last().cloned() {
             self.followed.broken.push(DeadEnd { alias, member, fault });
@@ -426,7 +429,8 @@ fn stand_in(address: &Address, other: Address) -> Meaning {
     Meaning::Alias(AliasName::Address(address.clone()), vec![other])
 }
 
-/// Returns the address that the operator chose for a domain's postmaster, unless it no longer exists here.
+/// Returns the address that the operator chose for a domain's postmaster, unless that address no longer
+/// exists here.
 async fn named_postmaster(store: &dyn Store, domain: &str) -> Result<Option<Address>, StoreError> {
     let Some(named) = postmaster::named(store, domain).await? else { return Ok(None) };
     let resolution = store.resolve(&named).await?;

@@ -1,6 +1,6 @@
-//! Who reads the mail for a domain's postmaster and abuse addresses, which must reach a person (RFC 5321 §4.5.1,
-//! RFC 2142 §2, §4): the account or alias of that name; else the address that the operator chose; else the
-//! domain's catch-all; else the domain's first account. `follow.rs` asks here.
+//! The reader of mail for a domain's postmaster and abuse addresses, which must reach a person (RFC 5321
+//! §4.5.1, RFC 2142 §2, §4): the account or alias of that name; otherwise the address that the operator
+//! chose; otherwise the domain's catch-all; otherwise the domain's first account. `follow.rs` asks here.
 
 use super::canonical::canonical;
 use posta_mail::{Address, Domain};
@@ -9,10 +9,10 @@ use posta_store::{Store, StoreError};
 /// The kind of the store's records that hold the operator's choices, by domain.
 const KIND: &str = "postmaster";
 
-/// The local parts that every domain must have.
+/// The local-parts that every domain must have.
 pub(crate) const DUTIES: [&str; 2] = ["postmaster", "abuse"];
 
-/// Returns whether a local part is one of [`DUTIES`].
+/// Returns whether a local-part is one of [`DUTIES`].
 pub(super) fn is_duty(local_part: &str) -> bool {
     DUTIES.iter().any(|duty| local_part.eq_ignore_ascii_case(duty))
 }
@@ -24,10 +24,11 @@ pub(super) async fn named(store: &dyn Store, domain: &str) -> Result<Option<Addr
     Ok(text.and_then(|text| Address::try_from(text).ok()))
 }
 
-/// Stores the operator's choice of who reads the mail for a domain's postmaster and abuse; `None` removes it.
+/// Stores the operator's choice of a reader for a domain's postmaster and abuse addresses; `None`
+/// removes the choice.
 ///
 /// # Errors
-/// Fails when the store does.
+/// When the store fails.
 pub(crate) async fn name(
     store: &dyn Store,
     domain: &Domain,
@@ -40,7 +41,7 @@ pub(crate) async fn name(
 /// Returns the domains for which the operator chose this address.
 ///
 /// # Errors
-/// Fails when the store does.
+/// When the store fails.
 pub(crate) async fn named_for(
     store: &dyn Store,
     address: &Address,
@@ -56,8 +57,8 @@ pub(crate) async fn named_for(
     Ok(domains)
 }
 
-/// Returns the domain whose postmaster also is the server's, where the server's name is not a local domain: its
-/// parent domain if that is local, else the first local domain.
+/// Returns the domain whose postmaster is also the server's, if the server's name is not a local domain:
+/// its parent domain if that is local, otherwise the first local domain.
 pub(super) async fn domain_of_host(
     store: &dyn Store,
     hostname: &Domain,

@@ -1,20 +1,20 @@
-//! What is wrong with aliases. The list of aliases shows it, and the log at the start and once a day.
+//! The problems of aliases. The list of aliases contains them, and the log at the start and once a day.
 
 use super::{DeadEnd, faults};
 use posta_store::{Alias, AliasName, Store, StoreError};
 use std::{sync::Arc, time::Duration};
 use tokio::{sync::watch, task::yield_now, time::sleep};
 
-/// How often the problems are logged.
+/// The interval at which the problems are logged.
 const EVERY: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// The most problems that are logged one by one.
+/// The maximal number of problems that are logged one by one.
 const LOGGED: usize = 20;
 
-/// Returns what is wrong with an alias, in words.
+/// Returns the problems of an alias, in words.
 ///
 /// # Errors
-/// Fails when the store does.
+/// When the store fails.
 pub(crate) async fn problems(store: &dyn Store, alias: &Alias) -> Result<Vec<String>, StoreError> {
     if let AliasName::Address(address) = &alias.name
         && let Some(account) = store.account(address).await?
@@ -30,7 +30,7 @@ pub(crate) async fn problems(store: &dyn Store, alias: &Alias) -> Result<Vec<Str
     Ok(faults.iter().map(DeadEnd::to_string).collect())
 }
 
-/// Logs what is wrong with aliases, now and once a day, until the server stops.
+/// Logs the problems of aliases, now and once a day, until the server stops.
 pub(crate) async fn log_daily(store: Arc<dyn Store>, mut stopping: watch::Receiver<bool>) {
     loop {
         if let Err(error) = log_once(&*store).await {
@@ -47,7 +47,7 @@ async fn log_once(store: &dyn Store) -> Result<(), StoreError> {
     let mut all = Vec::new();
     for alias in store.aliases().await? {
         all.extend(problems(store, &alias).await?);
-        // Reading does not block, so let sessions run in between.
+        // Reading does not block, so other tasks need a turn in between.
         yield_now().await;
     }
     for problem in all.iter().take(LOGGED) {

@@ -1,18 +1,20 @@
-//! The Sender Rewriting Scheme (SRS): mail that is forwarded to another server gets a sender address of ours, so
-//! that it passes SPF there (RFC 7208 §7.4 says why it otherwise would not), and bounces find their way back.
+//! The Sender Rewriting Scheme (SRS): mail that is forwarded to another server gets a sender address in
+//! a local domain, so that it passes SPF there (RFC 7208 §7.4 explains why it otherwise would not), and
+//! bounces find their way back.
 //!
-//! `ana@x.test` becomes `SRS0=hash=day=x.test=ana@ours`. Mail to that address is passed on to `ana@x.test`, but
-//! only if we made the address ourselves, within the last three weeks. An address that another forwarder made
-//! becomes `SRS1=hash=theirs==rest@ours`, however many forwarders came before us.
+//! `ana@x.test` becomes `SRS0=hash=day=x.test=ana@ours`. Mail to that address is passed on to
+//! `ana@x.test`, but only if this server made the address, within the last three weeks. An address that
+//! another forwarder made becomes `SRS1=hash=theirs==rest@ours`, however many forwarders came before.
 //!
-//! The hash is all that keeps strangers from relaying through such addresses to anybody they like. It has 130 bits
-//! where the local part has room for them. Beside a long address it has fewer, but at least 60: guessing one takes
-//! 2^59 refused recipients on average, which `refusals.rs` makes slow. Its length follows from the rest of the
-//! address, so nobody can choose a short one. SRS1 also contains another forwarder's hash, and 40 bits are enough:
-//! whoever guessed them would only reach addresses that begin with `SRS0=`, whose forwarders check their own hash.
-//! Where there is no room even for that, mail keeps its sender, since not every server takes a local part of more
-//! than 64 octets; a sender whose own local part is longer gets one that is longer still. How much mail an address
-//! that became known can receive is limited by `limits/sending_rate.rs`.
+//! Only the hash keeps strangers from relaying through such addresses to anyone they like. It has 130
+//! bits if the local-part has room for them. Beside a long address it has fewer, but at least 60:
+//! guessing one takes 2^59 refused recipients on average, which `refusals.rs` makes slow. The length of
+//! the hash follows from the rest of the address, so nobody can choose a short one. SRS1 also contains
+//! another forwarder's hash, and 40 bits are enough: guessing them only reaches addresses that begin
+//! with `SRS0=`, whose forwarders check their own hash. If there is no room even for that, mail keeps
+//! its sender, since not every server accepts a local-part of more than 64 octets; a sender whose own
+//! local-part is longer gets one that is longer still. `limits/sending_rate.rs` limits the mail to an
+//! address that has become known.
 
 use aws_lc_rs::{constant_time::verify_slices_are_equal, hmac};
 use posta_mail::{Address, Domain, Timestamp, limits};
@@ -25,34 +27,36 @@ const KIND: &str = "srs";
 /// The name of the store's record that holds the key.
 const NAME: &str = "key";
 
-/// Octets of the key.
+/// The number of octets in the key.
 const KEY: usize = 32;
 
-/// Characters of the hash, of 5 bits each. Case does not count, since it may be lost on the way.
+/// The number of characters in the hash, of 5 bits each. Case is ignored, since it may be lost on the
+/// way.
 const HASH: usize = 26;
 
-/// The fewest characters of the hash, beside an address for which [`HASH`] leaves no room.
+/// The minimal number of characters in the hash, beside an address for which [`HASH`] leaves no room.
 const SHORT_HASH: usize = 12;
 
-/// The fewest characters of the hash in SRS1.
+/// The minimal number of characters in the hash of SRS1.
 const SHORT_HASH_OF_SRS1: usize = 8;
 
-/// Characters of a local part apart from the hash and the text that it covers: `SRS0=` and `=`.
+/// The number of characters in a local-part apart from the hash and the text that it covers: `SRS0=` and
+/// `=`.
 const FRAME: usize = 6;
 
-/// How the address of the first forwarder begins.
+/// The beginning of an address made by the first forwarder.
 const FORWARDED: &str = "SRS0=";
 
-/// For how many days an address leads back.
+/// The number of days for which an address leads back.
 const DAYS: i64 = 21;
 
-/// Days after which the count starts again: what two characters can hold.
+/// The number of days after which the count starts again: as many as two characters can represent.
 const CYCLE: i64 = 1_024;
 
 /// The digits of base 32, in lower case.
 const DIGITS: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
 
-/// Makes such addresses, and finds the sender behind them.
+/// Makes SRS addresses, and finds the sender behind them.
 #[derive(Clone)]
 pub struct Srs {
     key: hmac::Key,
@@ -63,7 +67,7 @@ impl Srs {
     /// Reads the key from the store, or makes one if there is none.
     ///
     /// # Errors
-    /// Fails when the store does.
+    /// When the store fails.
     pub async fn open(
         store: &dyn Store,
         host: Domain,
@@ -73,7 +77,7 @@ impl Srs {
         if key.is_none() {
             let mut new = vec![0; KEY];
             clock.random(&mut new);
-            // Where another made one at the same moment, it is that one.
+            // If another process made a key at the same moment, the result is that one.
             key = store.keep_if(KIND, NAME, None, Some(new)).await?;
         }
         let key = key.ok_or_else(|| StoreError::Failed("the key of SRS is not kept".to_owned()))?;
@@ -84,8 +88,8 @@ impl Srs {
         Self { key: hmac::Key::new(hmac::HMAC_SHA256, key), host }
     }
 
-    /// Returns the address that stands for a sender in forwarded mail; `None` if it would be too long, in which case
-    /// the mail keeps its sender.
+    /// Returns the address that represents a sender in forwarded mail; `None` if it would be too long,
+    /// in which case the mail keeps its sender.
     #[must_use]
     pub fn forward(&self, sender: &Address, now: Timestamp) -> Option<Address> {
         let (local, domain) = (sender.local_part(), sender.domain());
@@ -101,7 +105,8 @@ impl Srs {
         Address::new(&local, &self.host).ok()
     }
 
-    /// Returns the sender behind such an address; `None` if it is not one of ours, or too old.
+    /// Returns the sender behind such an address; `None` if this server did not make the address, or it
+    /// is too old.
     #[must_use]
     pub fn back(&self, address: &Address, now: Timestamp) -> Option<Address> {
         if address.domain() != self.host.as_str() {
@@ -124,14 +129,15 @@ impl Srs {
             .then(|| Address::new(local, &domain.parse().ok()?).ok())?
     }
 
-    /// Returns the local part that stands for another forwarder's address, given as `host==rest`.
+    /// Returns the local-part that represents another forwarder's address, given as `host==rest`.
     fn srs1(&self, theirs: &str) -> Option<String> {
         let rest = theirs.split_once("==").map_or(0, |(_, rest)| rest.len());
         let hash = self.hash(theirs, FORWARDED.len() + rest, SHORT_HASH_OF_SRS1)?;
         Some(format!("SRS1={hash}={theirs}"))
     }
 
-    /// Returns whether an address looks like one of ours. If it leads to nobody, it is forged or too old.
+    /// Returns whether an address looks like one made by this server. If it leads to nobody, it is
+    /// forged or too old.
     #[must_use]
     pub fn is_like_ours(&self, address: &Address) -> bool {
         let local = address.local_part();
@@ -139,8 +145,9 @@ impl Srs {
         is_rewritten && address.domain() == self.host.as_str()
     }
 
-    /// Returns the hash of an address's text, as long as there is room for it; `None` if there is no room for `least`
-    /// characters. `original` is the length of the local part to which it leads back. Case does not count.
+    /// Returns the hash of an address's text, as long as there is room for; `None` if there is no room
+    /// for `least` characters. `original` is the length of the local-part to which the address leads
+    /// back. Case is ignored.
     fn hash(&self, text: &str, original: usize, least: usize) -> Option<String> {
         let limit = match original > limits::LOCAL_PART_EVERYWHERE {
             true => limits::LOCAL_PART,
@@ -172,7 +179,7 @@ fn days(now: Timestamp) -> i64 {
     now.as_second().div_euclid(24 * 60 * 60).rem_euclid(CYCLE)
 }
 
-/// Returns the day, in two characters.
+/// Returns the day of a time, in two characters.
 fn day(now: Timestamp) -> String {
     let days = days(now);
     [digit(days >> 5), digit(days)].into_iter().collect()
@@ -215,7 +222,7 @@ mod tests {
         assert_eq!(two.back(&first, now), None, "another's");
         let forged = first.as_str().replace("x.test", "y.test").parse().unwrap();
         assert_eq!(one.back(&forged, now), None);
-        // Forwarded again, and again: each leads back to the first.
+        // The mail is forwarded twice more, and each address leads back to the first sender.
         let second = two.forward(&first, now).unwrap();
         assert_eq!(two.back(&second, now).as_ref(), Some(&first), "{second}");
         let third = three.forward(&second, now).unwrap();
@@ -228,7 +235,7 @@ mod tests {
         assert_eq!(one.forward(&long, now), None);
     }
 
-    /// Whoever could guess the hash would relay through us to anybody.
+    /// Anyone who guessed the hash could relay through this server.
     #[test]
     fn a_hash_is_as_long_as_there_is_room_for() {
         let (srs, now) = (srs("ours.test"), day_of(20_000));
@@ -251,7 +258,7 @@ mod tests {
         }
         assert_eq!(forward(37), None);
         assert_eq!(forward(64), None);
-        // What not every server takes anyway may become longer.
+        // A local-part that not every server accepts anyway may become longer.
         for length in [65, 128, 214] {
             let made = forward(length).unwrap();
             assert_eq!(made.local_part().split('=').nth(1).unwrap().len(), 26, "{made}");

@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use parking_lot::RwLock;
 
-/// A setting that changes as a whole: a reader gets the current value, and can keep using it while it changes.
+/// A setting that is replaced as a whole. A reader gets the current value, and can keep using it after a
+/// replacement.
 #[derive(Debug, Default)]
 pub struct Adjustable<T>(RwLock<Arc<T>>);
 
 impl<T> Adjustable<T> {
-    /// Returns a setting with this first value.
+    /// Returns a setting with this initial value.
     #[must_use]
     pub fn new(value: T) -> Self {
         Self(RwLock::new(Arc::new(value)))
@@ -27,24 +28,24 @@ impl<T> Adjustable<T> {
     }
 }
 
-/// How many of something are allowed: a number, or any number.
+/// The number of things allowed: limited or unlimited.
 #[derive(Debug, Default)]
 pub struct Limit(Adjustable<Option<u32>>);
 
 impl Limit {
-    /// Allows `limit` of them; 0 for any number.
+    /// Allows `limit` things; 0 for any number.
     #[must_use]
     pub fn new(limit: u32) -> Self {
         Self(Adjustable::new(Some(limit).filter(|&limit| limit > 0)))
     }
 
-    /// Returns how many are allowed; `None` for any number.
+    /// Returns the number allowed; `None` for any number.
     #[must_use]
     pub fn get(&self) -> Option<u32> {
         *self.0.get()
     }
 
-    /// Allows `limit` of them from now on; 0 for any number.
+    /// Allows `limit` things from now on; 0 for any number.
     pub fn set(&self, limit: u32) {
         self.0.set(Some(limit).filter(|&limit| limit > 0));
     }

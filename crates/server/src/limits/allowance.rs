@@ -1,10 +1,11 @@
-//! A rate with a burst (a leaky bucket): so much at once, and so much more with each second. It bounds what
-//! strangers can make the server write to the log and the history (`receive/refusals.rs`, `login/login_log.rs`,
-//! `login/lockout`).
+//! A rate with a burst (a leaky bucket): a number of units at once, and further units with each second.
+//! It limits how much strangers can make the server write to the log and the history
+//! (`receive/refusals.rs`, `login/login_log.rs`, `login/lockout`).
 
 use posta_mail::Timestamp;
 
-/// How much of a rate is used up, and as of when. The unit is the caller's: octets, lines, seconds.
+/// The part of a rate that is used up, and the time of that figure. The caller chooses the unit: octets,
+/// lines, seconds.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Allowance {
     used: u64,
@@ -14,14 +15,14 @@ pub(crate) struct Allowance {
 /// A rate, with the burst that it allows.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Rate {
-    /// The most units at once.
+    /// The maximal number of units at once.
     pub(crate) at_once: u64,
-    /// Units that become available again with each second.
+    /// The number of units that become available again each second.
     pub(crate) a_second: u64,
 }
 
 impl Allowance {
-    /// Uses up `units` if they are left. Returns whether they were.
+    /// Uses up `units` if that many are left. Returns whether they were.
     pub(crate) fn take(&mut self, units: u64, rate: Rate, now: Timestamp) -> bool {
         let seconds = (now.as_second() - self.at.as_second()).max(0).unsigned_abs();
         self.used = self.used.saturating_sub(seconds.saturating_mul(rate.a_second));
@@ -48,7 +49,7 @@ mod tests {
         assert!(allowance.take(3, rate, now) && !allowance.take(1, rate, now));
         let later = now + Duration::from_secs(2);
         assert!(!allowance.take(5, rate, later) && allowance.take(4, rate, later));
-        // A clock that is set back gives nothing.
+        // Setting the clock back gives no units.
         assert!(!allowance.take(1, rate, now));
         let later = now + Duration::from_secs(1_000);
         assert!(allowance.take(10, rate, later) && !allowance.take(1, rate, later));

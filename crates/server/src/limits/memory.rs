@@ -1,4 +1,5 @@
-//! The memory that arriving messages may take over all sessions, and how it is shared out. `receive` asks for it.
+//! The memory that arriving messages may use in all sessions together, and its distribution. `receive`
+//! asks for it.
 //!
 //! `limits.memory` is divided into four parts, so that none can be used up at the cost of another:
 //!
@@ -25,18 +26,19 @@ use tokio::{
     time::timeout,
 };
 
-/// Octets of an envelope that are not counted: room for a hundred recipients of usual length (RFC 5321
-/// §4.5.3.1.8), so that a client with many recipients does not keep others from having a few.
+/// The number of octets of an envelope that are not counted: room for a hundred recipients of usual
+/// length (RFC 5321 §4.5.3.1.8), so that a client with many recipients does not prevent others from
+/// having a few.
 const ENVELOPE_FREE: usize = 16 * 1024;
 
-/// Octets by which an envelope's memory grows beyond [`ENVELOPE_FREE`].
+/// The steps in octets by which an envelope's memory grows beyond [`ENVELOPE_FREE`].
 const ENVELOPE_STEP: usize = 16 * 1024;
 
-/// How long a session waits for its turn to write before the message is refused for now. Clients wait longer for
-/// their data to be taken (RFC 5321 §4.5.3.2.5: three minutes).
+/// The time that a session waits for its turn to write before the message is refused for now. Clients
+/// wait longer for their data to be accepted (RFC 5321 §4.5.3.2.5: three minutes).
 const WRITE_WAIT: Duration = Duration::from_secs(60);
 
-/// The owner of memory, by which shares are counted.
+/// The owner of memory, for whom shares are counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum MemoryOwner {
     /// An account that logged in.
@@ -45,12 +47,12 @@ pub(crate) enum MemoryOwner {
     Trusted(ClientNetwork),
     /// Any other client.
     Stranger(ClientNetwork),
-    /// Programs at this machine's Unix sockets, which may hand on anybody's mail.
+    /// Programs at this machine's Unix sockets, which may pass on mail from any client.
     Local,
 }
 
 impl MemoryOwner {
-    /// Returns whether the reserved memory is open to it.
+    /// Returns whether the owner may use the reserved memory.
     const fn is_known(self) -> bool {
         match self {
             Self::Account(_) | Self::Trusted(_) => true,
@@ -67,7 +69,7 @@ pub struct Budget(Arc<Parts>);
 struct Parts {
     shares: Arc<Pool>,
     envelopes: Arc<Pool>,
-    /// How many sessions may write at a time: of strangers, and of known clients.
+    /// The number of sessions that may write at a time: of strangers, and of known clients.
     writing: [Arc<Semaphore>; 2],
 }
 
@@ -89,16 +91,16 @@ impl Budget {
         }))
     }
 
-    /// Takes the memory for a chunk, if there is some left for this owner.
+    /// Takes the memory for a chunk; none if nothing is left for this owner.
     pub(crate) fn share(&self, owner: MemoryOwner) -> Option<Holding> {
         let mut holding = Holding::none(&self.0.shares, owner);
         holding.grow().then_some(holding)
     }
 
-    /// Waits until it is a session's turn to write.
+    /// Waits for a session's turn to write.
     ///
     /// # Errors
-    /// Fails when that takes longer than a minute.
+    /// When the wait takes longer than a minute.
     pub(crate) async fn writing(
         &self,
         owner: MemoryOwner,
@@ -158,13 +160,13 @@ impl Pool {
     }
 }
 
-/// The units of a part that a session holds, until this is dropped.
+/// The units of a part that a session holds, until this value is dropped.
 #[derive(Debug)]
 pub(crate) struct Holding {
     pool: Arc<Pool>,
     owner: MemoryOwner,
     units: usize,
-    /// How many of them are reserved ones.
+    /// The number of units that are reserved ones.
     reserved: usize,
 }
 

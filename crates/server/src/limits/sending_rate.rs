@@ -1,5 +1,6 @@
-//! Limits on what is sent in an hour: by an account, so that a stolen password does not turn this server into a
-//! spammer's; and by strangers, where their message makes this server write to somebody else. `receive` asks here.
+//! Limits on the mail sent in an hour: by an account, so that a stolen password does not turn this
+//! server into a source of spam; and by strangers, where their message makes this server write to
+//! someone else. `receive` asks here.
 
 use crate::{directory::Resolved, limits::adjustable::Limit};
 use parking_lot::Mutex;
@@ -8,31 +9,34 @@ use posta_net::client_network::ClientNetwork;
 use posta_store::AccountId;
 use std::{collections::HashMap, hash::Hash};
 
-/// Stands for the programs on this machine that submit mail without a login: no account has this id.
+/// The id under which mail from programs on this machine is counted, if they submit it without a login.
+/// No account has this id.
 pub(crate) const PROGRAMS: AccountId = AccountId(0);
 
-/// The seconds of the period over which is counted.
+/// The seconds in the period of counting.
 const HOUR: i64 = 60 * 60;
 
-/// The most keys that are counted; all others are allowed nothing until the hour is over.
+/// The maximal number of keys that are counted. All others are refused until the hour is over.
 const KEYS: usize = 32 * 1024;
 
-/// The most reports in an hour to an address that stands for a sender of forwarded mail (SRS). A message that was
-/// forwarded to many people can cause a bounce for each of them, so a newsletter causes some.
+/// The maximal number of reports in an hour to an SRS address, which stands for the sender of forwarded
+/// mail. A message that was forwarded to many people can cause a bounce for each of them, so a
+/// newsletter causes some.
 const REPORTS_TO_A_SENDER: u32 = 60;
 
-/// The most other messages in an hour to such an address, from people who answer to Return-Path. With more, anybody
-/// who came by such an address could relay through it.
+/// The maximal number of other messages in an hour to an SRS address, from people who reply to
+/// Return-Path. With more, anyone who obtained such an address could relay through it.
 const MESSAGES_TO_A_SENDER: u32 = 5;
 
-/// The most other messages in an hour to all such addresses together, from one network.
+/// The maximal number of other messages in an hour to all SRS addresses together, from one network.
 const MESSAGES_TO_SENDERS: u32 = 20;
 
-/// The most messages in an hour from one network for which a success report is sent. The client names the sender,
-/// so each report may go to somebody who never wrote.
+/// The maximal number of messages in an hour from one network for which a success report is sent. The
+/// client chooses the sender's address, so each report may go to someone who never wrote.
 const SUCCESS_REPORTS_OF_A_NETWORK: u32 = 10;
 
-/// The most messages in an hour from all strangers together for which a success report is sent.
+/// The maximal number of messages in an hour from all strangers together for which a success report is
+/// sent.
 const SUCCESS_REPORTS: u32 = 200;
 
 /// Counts by key within the current hour.
@@ -77,13 +81,13 @@ impl<K: Hash + Eq> Hourly<K> {
     }
 }
 
-/// Counts what accounts and strangers send.
+/// Counts the mail that accounts and strangers send.
 #[derive(Debug)]
 pub struct Rates {
-    /// The most recipients in an hour for an account.
+    /// The maximal number of recipients in an hour for an account.
     pub(crate) submissions: Limit,
     recipients: Hourly<AccountId>,
-    /// Messages by the SRS address they go to, and by whether they are reports.
+    /// The messages to SRS addresses, by address and by whether they are reports.
     to_senders: Hourly<(String, bool)>,
     to_senders_from: Hourly<Option<ClientNetwork>>,
     success_reports: Hourly<Option<ClientNetwork>>,
@@ -107,7 +111,7 @@ impl Rates {
     /// Checks that an account has recipients left in this hour, when it begins a message.
     ///
     /// # Errors
-    /// Returns the refusal.
+    /// The refusal, if the account has none left.
     pub(crate) fn may_submit(&self, account: AccountId, now: Timestamp) -> Result<(), Reply> {
         match self.submissions.get() {
             Some(limit) if self.recipients.is_used_up(&account, limit, now) => Err(too_many(limit)),
@@ -118,7 +122,7 @@ impl Rates {
     /// Counts a recipient of an account's message.
     ///
     /// # Errors
-    /// Returns the refusal when the limit is reached.
+    /// The refusal, if the limit is reached.
     pub(crate) fn submit(&self, account: AccountId, now: Timestamp) -> Result<(), Reply> {
         match self.submissions.get() {
             Some(limit) if !self.recipients.take(account, limit, now) => Err(too_many(limit)),
@@ -126,11 +130,11 @@ impl Rates {
         }
     }
 
-    /// Counts a stranger's message to an SRS address; does nothing for any other recipient. Such addresses are meant
-    /// for reports, which have the null reverse-path.
+    /// Counts a stranger's message to an SRS address; does nothing for any other recipient. Such
+    /// addresses are meant for reports, which have the null reverse-path.
     ///
     /// # Errors
-    /// Returns the refusal when a limit is reached.
+    /// The refusal, if a limit is reached.
     pub(crate) fn answer(
         &self,
         client: ClientAddress,
@@ -164,11 +168,13 @@ impl Rates {
         Err(Reply::new(450, (4, 7, 1), words))
     }
 
-    /// Counts a stranger's message that asks for a success report. Returns whether one will be sent.
+    /// Counts a stranger's message that asks for a success report. Returns whether the report will be
+    /// sent.
     ///
-    /// RFC 3461 §5.2.3 (a) allows for no limit: the "delivered" report MUST be issued. But the client also names
-    /// who gets it, so each message would make us send another one to anybody at all. Beyond the limit the message
-    /// counts as one without SUCCESS in NOTIFY, for which §5.2.3 (b) asks for none.
+    /// RFC 3461 §5.2.3 (a) does not provide for a limit: the "delivered" report MUST be issued. But the
+    /// client also chooses the address of the report, so each message would make this server send
+    /// another one to any victim. Beyond the limit, a message counts as one without SUCCESS in NOTIFY,
+    /// for which §5.2.3 (b) asks for none.
     pub(crate) fn may_report_success(&self, client: ClientAddress, now: Timestamp) -> bool {
         let network = ClientNetwork::of_client(client);
         self.success_reports.take(network, SUCCESS_REPORTS_OF_A_NETWORK, now)
@@ -176,8 +182,8 @@ impl Rates {
     }
 }
 
-/// Returns the refusal of too many recipients. RFC 6409 §4.2 leaves such limits to local policy; the reply is
-/// transient, because the next hour has room again.
+/// Returns the refusal of too many recipients. RFC 6409 §4.2 leaves such limits to local policy. The
+/// reply is transient, since there will be room again in the next hour.
 fn too_many(limit: u32) -> Reply {
     let words = format!(
         "{limit} recipients an hour: send to the others later, or have limits.submissions raised"
