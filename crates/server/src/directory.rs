@@ -246,7 +246,7 @@ pub(crate) fn store_failed(error: &StoreError) -> Reply {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use posta_store::{Alias, Credentials, Directory as _, MemoryStore};
+    use posta_store::{AccountId, Alias, Credentials, Directory as _, MemoryStore};
 
     async fn accounts_of_address(directory: &Directory, address: &str) -> Vec<u64> {
         let accounts = directory.accounts(&address.parse().unwrap()).await.unwrap();

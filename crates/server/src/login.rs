@@ -32,7 +32,7 @@ use crate::login::{
 };
 use aws_lc_rs::{constant_time, hmac};
 use md5::{Digest, Md5};
-use posta_mail::{Address, ClientAddress, Secret, Timestamp};
+use posta_mail::{Address, ClientAddress, Secret};
 use posta_net::{clock::Clock, scram::Verifier};
 use posta_store::{AccountId, SecretOf, Store, StoreError};
 use std::{future::Future, sync::Arc, thread::available_parallelism, time::Duration};
@@ -383,6 +383,7 @@ impl Authenticator {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use posta_mail::Timestamp;
     use posta_net::clock::SimulatedClock;
     use posta_store::{Credentials, Directory as _, MemoryStore};
     use verified_passwords::REMEMBERED;

@@ -1,15 +1,17 @@
-//! The queue's way out: takes items from the queue when they are due, hands them to other servers, and settles
-//! each attempt in one transaction. `assembly` starts it; the store wakes it when something new is queued.
+//! Sending: takes items from the queue when they are due, hands them to other servers, and settles each
+//! attempt in one transaction. `assembly` starts the relay; the store wakes it when something new is
+//! queued.
 //!
-//! An *attempt* works on one item: it finds the servers of the destination and offers the item to one after
-//! the other (`attempt.rs`). Each server has a queue of such offers and a few connections that serve it, one
-//! message after the other (`hosts.rs`, `connection.rs`, `conversation.rs`), so destinations that share a server
-//! share its connections. How many items of a destination are worked on at once grows with success and falls
-//! with failure (`capacity.rs`), so mail that cannot be sent does not hold up mail that can.
+//! An *attempt* works on one item: it finds the servers of the destination and offers the item to one
+//! after the other (`attempt.rs`). Each server has a queue of such offers and a few connections that
+//! serve it, one message after the other (`hosts.rs`, `connection.rs`, `conversation.rs`), so
+//! destinations that share a server share its connections. The number of items of a destination in
+//! progress grows with success and falls with failure (`capacity.rs`), so mail that cannot be sent does
+//! not delay mail that can.
 //!
-//! After a crash, an item that was claimed is claimed again. If the other server had taken the message before
-//! the attempt was settled, it is sent a second time: the window that the protocol itself leaves open
-//! (RFC 5321 §4.5.4, RFC 1047).
+//! After a crash, the items that were claimed are claimed again. If the other server had accepted the
+//! message before the attempt was settled, the message is sent a second time: the protocol itself leaves
+//! this window open (RFC 5321 §4.5.4, RFC 1047).
 
 mod attempt;
 mod capacity;
@@ -51,21 +53,21 @@ use tokio::{
     time::sleep,
 };
 
-/// The most items claimed at once.
+/// The maximal number of items claimed at once.
 const CLAIM: usize = 256;
 
-/// How long a claimed item is this relay's alone, unless the lease is renewed.
+/// The time for which a claimed item belongs to this relay, unless the lease is renewed.
 const LEASE: Duration = Duration::from_secs(5 * 60);
 
-/// How often an attempt renews its lease.
+/// The interval at which an attempt renews its lease.
 const RENEW: Duration = Duration::from_secs(2 * 60);
 
-/// The longest pause before the queue is read again, and the pause after the store failed.
+/// The maximal pause before the queue is read again, and the pause after a failure of the store.
 const REST: Duration = Duration::from_secs(60);
 
-/// Sends what is in the queue.
+/// Sends the mail in the queue.
 pub struct Relay {
-    /// This server's name, said in EHLO.
+    /// The name of this server, used in EHLO.
     pub hostname: Domain,
     /// The store that holds the queue.
     pub store: Arc<dyn Store>,
@@ -73,22 +75,22 @@ pub struct Relay {
     pub clock: Arc<dyn Clock>,
     /// Opens connections to other servers.
     pub dialer: Dialer,
-    /// Finds other servers in DNS.
+    /// Finds the addresses and servers of destinations in DNS.
     pub resolver: Arc<dyn Resolver>,
     /// Resolves local addresses, for messages that were held and are now delivered here.
     pub directory: Directory,
     /// Writes the reports to senders (DSNs).
     pub reporter: Reporter,
-    /// What the operator has set for sending.
+    /// The operator's settings for sending.
     pub settings: Arc<Adjustable<RelaySettings>>,
     /// Negotiates TLS with other servers.
     pub tls: ClientTls,
     /// The MTA-STS policies of destinations.
     pub policies: Policies,
-    /// Counts how TLS went, for the reports to the domains' owners.
+    /// Counts the TLS sessions and failures, for the reports to the domains' owners.
     pub tls_reports: Arc<TlsReports>,
-    /// Interrupts the relay's rest where the store knows nothing of the reason: there is capacity again, or the
-    /// settings are others.
+    /// Ends the relay's rest for reasons that the store does not know: capacity has become free, or the
+    /// settings have changed.
     pub nudge: Arc<Notify>,
     pub(crate) driver: Driver,
     pub(crate) hosts: Hosts,
@@ -97,13 +99,14 @@ pub struct Relay {
 }
 
 impl Relay {
-    /// Sends mail until the server stops; attempts under way may then finish.
+    /// Sends mail until the server stops. Attempts in progress may then finish.
     pub async fn run(self: Arc<Self>, mut stopping: watch::Receiver<bool>) {
         self.policies.recall().await;
         let mut attempts = JoinSet::new();
         let mut watcher = self.store.watch(&[Subject::Queue, Subject::Rescheduled]);
         loop {
-            // What is told from here on may come too late for this claim, and ends the rest after it.
+            // A change after this point may come too late for this claim, but ends the rest that
+            // follows.
             self.hear(&watcher.take());
             self.steer().await;
             let claimed = self.claim().await;
@@ -124,19 +127,19 @@ impl Relay {
                 }
             }
         }
-        // Wait for the attempts under way; the program bounds for how long.
+        // Wait for the attempts in progress; the program limits the time for that.
         self.hosts.stop();
         while attempts.join_next().await.is_some() {}
     }
 
-    /// Tries servers again that could not be reached, if the operator wants items to be tried.
+    /// Retries servers that could not be reached, if the operator has asked for a retry.
     fn hear(&self, changed: &BTreeSet<Subject>) {
         if changed.contains(&Subject::Rescheduled) {
             self.hosts.clear_failures();
         }
     }
 
-    /// Claims items that are due, as many as there is capacity for.
+    /// Claims due items, as many as there is capacity for.
     async fn claim(&self) -> Vec<Claimed> {
         let (room, share) = self.capacity.room();
         if room == 0 {
@@ -167,12 +170,13 @@ impl Relay {
         });
     }
 
-    /// Tells the store of which destinations nothing more is to be claimed for now, and of which again.
+    /// Informs the store about the destinations whose items must not be claimed for now, and those whose
+    /// items may be claimed again.
     async fn steer(&self) {
         for (destination, advice) in self.capacity.advice() {
             let until = self.clock.now()
                 + match advice {
-                    // The attempts at this destination resume it as they end.
+                    // The attempts at this destination will resume it when they end.
                     Advice::Pause => LEASE,
                     Advice::Resume(wait) => wait,
                 };
@@ -182,7 +186,7 @@ impl Relay {
         }
     }
 
-    /// Sleeps until the next item is due; without capacity for it, until there is some.
+    /// Sleeps until the next item is due or, without capacity, until some becomes free.
     async fn rest(&self) {
         if self.capacity.room().0 == 0 {
             return sleep(REST).await;
@@ -190,7 +194,7 @@ impl Relay {
         let due = self.store.next_due().await.ok().flatten();
         let until = due.map(|due| due.duration_since(self.clock.now()));
         let until = until.and_then(|until| Duration::try_from(until).ok());
-        // An item that is due already would have been claimed; the minimum guards against a busy loop.
+        // An item that is already due would have been claimed; the minimum prevents a busy loop.
         let until = until.unwrap_or(REST).max(Duration::from_millis(10));
         sleep(until.min(REST)).await;
     }

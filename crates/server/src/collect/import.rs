@@ -128,7 +128,7 @@ pub async fn maildir(
         let maildir = OpenDirectory::open(&path).map_err(|error| with_path(error, &path))?;
         let unique_ids = UniqueIds::read(&path, &maildir, list.as_deref())?;
         let walk = folders::walk(&maildir);
-        let inbox = list(&maildir, &[], &unique_ids).map_err(|error| {
+        let inbox = list_folder(&maildir, &[], &unique_ids).map_err(|error| {
             // The error begins with the name of one of the two directories.
             io::Error::new(error.kind(), format!("{}/{error}", path.display()))
         })?;
@@ -185,7 +185,7 @@ impl ImportRun<'_> {
     async fn list(&self, folder: &[OsString]) -> io::Result<Listing> {
         let (maildir, unique_ids) = (self.maildir.clone(), self.unique_ids.clone());
         let folder = folder.to_vec();
-        off_thread(move || list(&maildir, &folder, &unique_ids)).await
+        off_thread(move || list_folder(&maildir, &folder, &unique_ids)).await
     }
 
     /// Imports the messages of a folder.
@@ -273,7 +273,7 @@ async fn off_thread<T: Send + 'static>(
 ///
 /// # Errors
 /// When a directory cannot be read: the error begins with its name.
-fn list(
+fn list_folder(
     maildir: &OpenDirectory,
     folder: &[OsString],
     unique_ids: &UniqueIds,

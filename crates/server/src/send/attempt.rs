@@ -1,5 +1,5 @@
-//! One attempt to send an item: it is offered to the servers of its destination one after the other, and the
-//! outcome is settled. [`Relay::run`] starts an attempt for each item that it claims.
+//! One attempt to send an item: the item is offered to the servers of its destination one after the
+//! other, and the result is settled. [`Relay::run`] starts an attempt for each item that it claims.
 
 use super::{
     AttemptResult, LEASE, RENEW, Relay,
@@ -18,12 +18,12 @@ use posta_store::{Claimed, Destination, Item, Settled, Settlement, StoreError, T
 use std::sync::Arc;
 use tokio::time::{interval, sleep};
 
-/// The most servers that are asked in one attempt when each refuses for now. Without a limit, all servers of a
-/// destination that greylists would be asked each time.
+/// The maximal number of servers that are asked in one attempt if each refuses for now. Without a limit,
+/// all servers of a destination that uses greylisting would be asked each time.
 const ANSWERS: usize = 5;
 
 impl Relay {
-    /// Tries to send an item and settles the outcome, renewing the lease meanwhile.
+    /// Tries to send an item and settles the result, renewing the lease meanwhile.
     pub(super) async fn attempt(self: &Arc<Self>, claimed: Claimed) -> AttemptResult {
         let Claimed { item, lease } = claimed;
         let (id, token) = (item.id, lease.token);
@@ -35,7 +35,8 @@ impl Relay {
             tokio::select! {
                 result = &mut working => return result,
                 _ = renewing.tick() => {
-                    // If the item is gone, another has claimed it or the store fails, settling finds that out.
+                    // If the item no longer exists, another relay has claimed it, or the store fails,
+                    // then settling will notice.
                     let _ = self.store.renew(id, token, self.clock.now() + LEASE).await;
                     tracing::debug!(%id, "an attempt takes its time");
                 }
@@ -52,7 +53,7 @@ impl Relay {
                 Some(vec![Offer::not_made(&item, Reply::new(550, (5, 4, 7), words))])
             }
             Destination::Domain(domain) => match self.transmit(&item, domain).await {
-                // The program stops; the item is tried again after the next start.
+                // The program stops; the next attempt follows after the next start.
                 None => return AttemptResult::Other,
                 offers => offers,
             },
@@ -77,7 +78,7 @@ impl Relay {
                     return offers
                         .map_or(AttemptResult::Good, |offers| offer::attempt_result(&offers));
                 }
-                // An account was removed in the meantime: resolve the recipients anew.
+                // An account was removed in the meantime, so the recipients have to be resolved again.
                 Err(StoreError::NoSuchAccount) => {}
                 Err(error) => {
                     tracing::error!(%error, id = %item.id, "an attempt could not be settled");
@@ -88,16 +89,16 @@ impl Relay {
         AttemptResult::Other
     }
 
-    /// Returns whether the item's deadline has passed and the sender asked to have it returned then
-    /// (RFC 2852 §4).
+    /// Returns whether the item's deadline has passed and the sender asked for it to be returned in that
+    /// case (RFC 2852 §4).
     fn is_late(&self, item: &Item) -> bool {
         let deadline = item.envelope.deadline;
         deadline.is_some_and(|(at, late)| late == Late::Return && at <= self.clock.now())
     }
 
-    /// Offers an item to the first server that takes it, and the recipients that it refuses for now to the next
-    /// one (RFC 5321 §5.1). Returns the offers that were answered, or one that tells why none was; `None` if the
-    /// program stops.
+    /// Offers an item to the first server that accepts it, and the recipients that are refused for now
+    /// to the next one (RFC 5321 §5.1). Returns the offers that were answered, or one that says why none
+    /// was; `None` if the program stops.
     async fn transmit(self: &Arc<Self>, item: &Arc<Item>, domain: &str) -> Option<Vec<Offer>> {
         let settings = self.settings.get();
         let rules = settings.rules(domain);
@@ -135,7 +136,8 @@ impl Relay {
                     rest = Arc::new(Item { recipients: recipients.collect(), ..(**item).clone() });
                     left = elsewhere;
                 }
-                // A server that has no address matters less than one that may be reachable again later.
+                // The failure of a server without an address matters less than that of one that may be
+                // reachable later.
                 Err(trouble) => {
                     let is_graver = trouble.decision.code().is_transient();
                     if is_graver || last.as_ref().is_none_or(|(_, last)| last.has_no_address) {
@@ -144,7 +146,8 @@ impl Relay {
                 }
             }
         }
-        // A message that the servers met cannot take (no SMTPUTF8, say) may be taken by one that is down now.
+        // A message that these servers cannot accept (for lack of SMTPUTF8, say) may be accepted by one
+        // that is down now.
         let unfit = offer::failed(&offers, &left);
         let is_transient =
             last.as_ref().is_some_and(|(_, trouble)| trouble.decision.code().is_transient());
@@ -156,8 +159,8 @@ impl Relay {
         Some(offers)
     }
 
-    /// Offers an item to a host, with the protection that its owner and the message ask for. Returns `None` if
-    /// the program stops.
+    /// Offers an item to a host, with the protection that the host's owner and the message require.
+    /// Returns `None` if the program stops.
     async fn offer(
         self: &Arc<Self>,
         item: &Arc<Item>,
@@ -205,7 +208,8 @@ impl Relay {
     }
 }
 
-/// Returns whether an attempt counts: whether the item was still ours when it was settled.
+/// Returns whether an attempt counts, which requires that the item still belonged to this relay when it
+/// was settled.
 fn is_own(item: &Item, settled: Settled) -> bool {
     if settled == Settled::Fenced {
         tracing::warn!(

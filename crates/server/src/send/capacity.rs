@@ -1,47 +1,51 @@
-//! How many items of the queue are worked on at once, in all and for each destination, so that no destination
-//! can hold the others up. `send` asks before it claims items, and reports how each attempt went.
+//! The number of queue items that are worked on at once, in total and for each destination, so that no
+//! destination can delay the others. `send` asks before it claims items, and reports the result of each
+//! attempt.
 
 use parking_lot::Mutex;
 use posta_store::Destination;
 use std::{collections::HashMap, time::Duration};
 use tokio::time::Instant;
 
-/// The most items in hand at once.
+/// The maximal number of items in hand at once.
 const IN_HAND: usize = 5_000;
 
-/// The most items in hand for a destination of which nothing is known: a server that does not answer ties up no
-/// more than these.
+/// The maximal number of items in hand for an unknown destination. A server that does not answer ties up
+/// no more than these.
 const FIRST: usize = 8;
 
-/// The most items of one destination in a claim, so that each gets its turn.
+/// The maximal number of items of one destination in a claim, so that each destination gets its turn.
 const SHARE: usize = 16;
 
-/// From so many items in hand on, the rest is for destinations that take their mail; of each of the others one
-/// item finds out whether it does. Otherwise a few hundred servers that hang could hold up all the others.
+/// The number of items in hand above which the rest is reserved for destinations that accept their mail.
+/// Each other destination then gets one item, which finds out whether mail is accepted. Otherwise a few
+/// hundred servers that hang could delay all others.
 const PRESSED: usize = IN_HAND / 2;
 
-/// The most items in hand for a destination that takes its mail.
+/// The maximal number of items in hand for a destination that accepts its mail.
 const MOST: usize = 400;
 
-/// The most items in hand for a destination with a limited rate: they would only wait for their turn.
+/// The maximal number of items in hand for a destination with a limited rate, since further ones would
+/// only wait.
 const LIMITED: usize = 16;
 
-/// The most items a second that are put off, over all destinations that cannot be reached. Each costs a
-/// transaction, and a hundred thousand of them must not take the time of mail that can be sent.
+/// The maximal number of items per second that are deferred, over all unreachable destinations together.
+/// Each costs a transaction, and a hundred thousand of them must not take time from mail that can be
+/// sent.
 const PUT_OFF: u32 = 100;
 
-/// How an attempt went, as far as it matters to its destination's capacity.
+/// The result of an attempt, as far as it matters to the destination's capacity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum AttemptResult {
-    /// A server took at least one recipient.
+    /// A server accepted at least one recipient.
     Good,
     /// No server could be reached.
     Unreachable,
-    /// A server was reached, and took nothing.
+    /// A server was reached, and accepted nothing.
     Other,
 }
 
-/// When more items of a destination may be claimed.
+/// The time when more items of a destination may be claimed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Advice {
     /// Not until further notice.
@@ -50,7 +54,7 @@ pub(crate) enum Advice {
     Resume(Duration),
 }
 
-/// How many items of each destination are in hand, and how many may be.
+/// The number of items of each destination in hand, and the number allowed.
 #[derive(Debug, Default)]
 pub(crate) struct Capacity(Mutex<State>);
 
@@ -58,27 +62,28 @@ pub(crate) struct Capacity(Mutex<State>);
 struct State {
     destinations: HashMap<Destination, DestinationLoad>,
     in_hand: usize,
-    /// Advice that the store has not been given yet, in order: reversed, it could pause a destination that no
-    /// attempt will ever resume.
+    /// Advice that the store has not received yet, in order. In reverse order, it could pause a
+    /// destination that no attempt will ever resume.
     advice: Vec<(Destination, Advice)>,
-    /// When the next items may be put off.
+    /// The time when the next items may be deferred.
     put_off: Option<Instant>,
-    /// When the next message may go to a destination whose rate is limited.
+    /// The time when the next message may be sent to a destination with a limited rate.
     turns: HashMap<Destination, Instant>,
 }
 
 #[derive(Debug)]
 struct DestinationLoad {
     in_hand: usize,
-    /// How many items may be in hand.
+    /// The number of items that may be in hand.
     window: usize,
     paused: bool,
-    /// Attempts since the last pause that reached no server.
+    /// The number of attempts since the last pause that reached no server.
     unreachable: usize,
 }
 
 impl Capacity {
-    /// Returns how many more items may be taken in hand, and how many of them may be for one destination.
+    /// Returns the number of items that may be added, and the number of these that may be for one
+    /// destination.
     pub(super) fn room(&self) -> (usize, usize) {
         self.with(|state| {
             let share = if state.is_pressed() { 1 } else { SHARE };
@@ -86,12 +91,12 @@ impl Capacity {
         })
     }
 
-    /// Takes the advice that the store has not been given yet, in order.
+    /// Takes the advice that the store has not received yet, in order.
     pub(super) fn advice(&self) -> Vec<(Destination, Advice)> {
         self.with(|state| std::mem::take(&mut state.advice))
     }
 
-    /// Notes that an item is in hand.
+    /// Records that an item is in hand.
     pub(super) fn begin(&self, destination: &Destination) {
         self.with(|state| {
             state.in_hand += 1;
@@ -110,8 +115,8 @@ impl Capacity {
         });
     }
 
-    /// Notes that an attempt has ended; `limited` says whether the destination's rate is. Returns whether more may
-    /// be claimed than before.
+    /// Records that an attempt has ended; `limited` says whether the destination's rate is limited.
+    /// Returns whether more items may be claimed than before.
     pub(super) fn end(
         &self,
         destination: &Destination,
@@ -150,12 +155,13 @@ impl Capacity {
         })
     }
 
-    /// Takes the next turn of a destination with a limited rate, and returns how long to wait for it.
+    /// Takes the next turn of a destination with a limited rate. Returns the time to wait for it.
     pub(super) fn turn(&self, destination: &Destination, per_minute: u32) -> Duration {
         let step = Duration::from_secs(60) / per_minute.max(1);
         self.with(|state| {
             let now = Instant::now();
-            // Clean up now and then, so that the table is no larger than what is going on.
+            // The table is cleaned up from time to time, so that it is no larger than the work in
+            // progress.
             if state.turns.len().is_power_of_two() {
                 state.turns.retain(|_, turn| *turn > now);
             }
@@ -179,7 +185,7 @@ impl State {
         self.advice.extend(advice.map(|advice| (destination.clone(), advice)));
     }
 
-    /// Returns how long a destination has to wait of which this many items were just put off.
+    /// Returns the time for which a destination must wait after this many of its items were deferred.
     fn turn_to_put_off(&mut self, items: usize) -> Duration {
         let items = u32::try_from(items).unwrap_or(u32::MAX);
         if items == 0 {
@@ -239,7 +245,7 @@ mod tests {
             capacity.end(destination, AttemptResult::Unreachable, false);
             capacity.end(destination, AttemptResult::Unreachable, false);
         }
-        // Two of each, 100 a second, one destination after the other.
+        // Two items of each destination, at 100 a second, one destination after the other.
         let resume = |millis| Advice::Resume(Duration::from_millis(millis));
         assert_eq!(advice(&capacity), [Advice::Pause, resume(20), Advice::Pause, resume(40)]);
     }
@@ -264,7 +270,7 @@ mod tests {
         assert_eq!(capacity.advice(), []);
     }
 
-    /// However attempts end, the last word on a destination that nobody works on is that it goes on.
+    /// However attempts end, the last advice on a destination without items in hand is to resume it.
     #[tokio::test(start_paused = true)]
     async fn nobody_is_left_paused() {
         let capacity = Capacity::default();

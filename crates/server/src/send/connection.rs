@@ -1,5 +1,6 @@
-//! Keeps a connection to a server open for as long as mail waits for it: chooses the address, and falls back to
-//! plaintext or HELO where that is allowed. `hosts.rs` starts a task of this for each connection.
+//! Keeping a connection to a server open while mail waits for that server: chooses the address, and
+//! falls back to plaintext or HELO where that is allowed. `hosts.rs` starts a task of this module for
+//! each connection.
 
 use super::{
     Relay,
@@ -20,7 +21,7 @@ use posta_net::{
 use posta_smtp::command::HelloVerb;
 use std::sync::Arc;
 
-/// Serves a queue with one connection after the other, until nothing waits.
+/// Serves a queue with one connection after the other, until no item waits.
 pub(super) async fn run(queue: Arc<HostQueue>, relay: Arc<Relay>) {
     loop {
         match Box::pin(hold(&queue, &relay)).await {
@@ -34,7 +35,7 @@ pub(super) async fn run(queue: Arc<HostQueue>, relay: Arc<Relay>) {
     }
 }
 
-/// Holds one connection, to the first of the server's addresses where a session can be opened.
+/// Holds one connection, to the first of the server's addresses that opens a session.
 async fn hold(queue: &Arc<HostQueue>, relay: &Arc<Relay>) -> Result<Departure, HostFailure> {
     let peer = &queue.peer;
     let addresses = match peer.name.trim_start_matches('[').trim_end_matches(']').parse() {
@@ -50,9 +51,9 @@ async fn hold(queue: &Arc<HostQueue>, relay: &Arc<Relay>) -> Result<Departure, H
     }
     let mut targets = match &peer.smarthost {
         Some(_) => Dialer::configured_host(addresses, peer.port),
-        // A permanent failure, as where DNS names no server at all (RFC 7505 §1 describes such records): a
-        // server that only its own network can reach takes no mail from the internet. If such mail waited,
-        // strangers could fill the queue with mail to domains that they make up.
+        // This failure is permanent, as if DNS named no server at all (RFC 7505 §1 describes such
+        // records). A server that only its own network can reach accepts no mail from the internet. If
+        // such mail waited, strangers could fill the queue with mail to domains that they make up.
         None => relay.dialer.strangers_host(addresses, peer.port).map_err(|refused| {
             let words = format!("The server {} cannot be reached: {refused}", peer.name);
             HostFailure::new(Reply::new(550, (5, 4, 4), words))
@@ -76,8 +77,8 @@ async fn hold(queue: &Arc<HostQueue>, relay: &Arc<Relay>) -> Result<Departure, H
     }
 }
 
-/// Talks to the server at one address. A connection that breaks before mail could be offered is tried again
-/// without the feature at which it broke, if it may do without.
+/// Talks to the server at one address. If the connection breaks before mail could be offered, the
+/// attempt is repeated without the feature at which it broke, provided that the mail may go without.
 async fn converse(
     queue: &Arc<HostQueue>,
     relay: &Arc<Relay>,
@@ -113,17 +114,18 @@ impl ConnectionMode {
         Self { hello: HelloVerb::Ehlo, tls, tls_failed: None }
     }
 
-    /// Returns the mode to try next, without the feature at which the connection broke; `None` if the mail must
-    /// not go without it. Each step gives something up, so there are at most three.
+    /// Returns the mode to try next, without the feature at which the connection broke; `None` if the
+    /// mail must not go without that feature. Each step gives up one feature, so there are at most three
+    /// steps.
     fn fallback(self, broken: &ConnectionFailure, peer: &Peer) -> Option<Self> {
         let has_login = peer.smarthost.as_ref().is_some_and(|smarthost| smarthost.login.is_some());
         match broken {
-            // RFC 7435 §3: better in plaintext than not at all, where nothing requires TLS.
+            // RFC 7435 §3: plaintext is better than no delivery, unless TLS is required.
             ConnectionFailure::Tls(failure, _) if self.tls == TlsUse::IfOffered => {
                 Some(Self { tls: TlsUse::Never, tls_failed: Some(*failure), ..self })
             }
-            // RFC 5321 §3.2: HELO is for servers that do not know EHLO, and some hang up instead of saying so.
-            // HELO offers neither TLS nor AUTH.
+            // RFC 5321 §3.2: HELO is for servers that do not know EHLO. Some hang up at EHLO instead of
+            // refusing it. HELO offers neither TLS nor AUTH.
             ConnectionFailure::Hello(_)
                 if self.hello == HelloVerb::Ehlo
                     && !has_login

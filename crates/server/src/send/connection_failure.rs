@@ -1,4 +1,5 @@
-//! Why a connection to another server ended before all mail was handed over, worded for reports and the log.
+//! The reasons why a connection to another server ended before all mail was handed over, worded for
+//! reports and the log.
 
 use super::host_failure::HostFailure;
 use posta_mail::Reply;
@@ -9,20 +10,21 @@ use posta_smtp::{
 };
 use std::io;
 
-/// The words for a smarthost that offers no login, or only mechanisms that would show the password to others.
+/// The text for a smarthost that offers no login, or only mechanisms that would reveal the password to
+/// others.
 const NO_LOGIN: &str = "it offers no login that is safe: a password is said only in TLS with a valid \
                         certificate (relay.tls = \"starttls\" or \"implicit\")";
 
-/// The words for a smarthost whose last message in SCRAM does not prove that it knows the password.
+/// The text for a smarthost whose last SCRAM message does not prove that it knows the password.
 const IMPOSTOR: &str = "it does not know the password itself: it is an impostor";
 
 const HUNG_UP: &str = "it closed the connection";
 
-/// The rest of the words for a server that hangs up right after the handshake, before its greeting.
+/// The end of the text for a server that hangs up directly after the handshake, before its greeting.
 const NO_CERTIFICATE: &str = "as soon as TLS was negotiated, as a server does that requires a certificate \
                               of this one";
 
-/// Why no mail, or no more mail, can be handed over on a connection.
+/// The reason why no mail, or no more mail, can be handed over on a connection.
 #[derive(Debug)]
 pub(super) enum ConnectionFailure {
     /// The connection broke.
@@ -42,7 +44,7 @@ pub(super) enum ConnectionFailure {
 }
 
 impl ConnectionFailure {
-    /// Returns why the engine gave the session up.
+    /// Returns the failure for which the engine gave up the session.
     pub(super) fn failed(failure: Failure, engine: &Client) -> Self {
         match failure {
             Failure::Refused(reply) | Failure::Closing(reply) => Self::Refused(reply),
@@ -70,8 +72,8 @@ impl ConnectionFailure {
         }
     }
 
-    /// Returns why a connection ended although the engine had not given it up. `how` is `None` when it lasted too
-    /// long.
+    /// Returns the failure of a connection that ended although the engine had not given up. `how` is
+    /// `None` if the connection lasted too long.
     pub(super) fn ended(how: Option<io::Result<Ended>>, engine: &Client) -> Self {
         let words = match how {
             Some(Ok(Ended::ByPeer | Ended::ByHost | Ended::Closed)) => HUNG_UP.to_owned(),
@@ -86,7 +88,7 @@ impl ConnectionFailure {
         Self::cut_off(words, engine)
     }
 
-    /// Returns what the end of a connection means, given how far the session had come.
+    /// Interprets the end of a connection, given how far the session had come.
     fn cut_off(words: String, engine: &Client) -> Self {
         match (engine.stage(), engine.refusal()) {
             // The server refused, and then hung up.
@@ -95,8 +97,8 @@ impl ConnectionFailure {
             (Stage::StartTls, _) => {
                 Self::Tls(TlsFailure::ValidationFailure, format!("after STARTTLS {words}"))
             }
-            // RFC 8446 §4.4.2.4: in TLS 1.3 a server that requires a client certificate says so only after the
-            // handshake is complete for the client.
+            // RFC 8446 §4.4.2.4: in TLS 1.3, a server that requires a client certificate says so only
+            // after the handshake is complete for the client.
             (Stage::Greeting | Stage::Hello, None) if engine.is_secured() => {
                 let words = match words.as_str() {
                     HUNG_UP => format!("{HUNG_UP} {NO_CERTIFICATE}"),
@@ -113,7 +115,8 @@ impl ConnectionFailure {
         Self::Login(IMPOSTOR.to_owned())
     }
 
-    /// Returns what this means for the items that wait for the server at `place`, which was connected to.
+    /// Returns the failure of the items that wait for the server at `place`, to which a connection was
+    /// made.
     pub(super) fn host_failure(self, place: &str) -> HostFailure {
         HostFailure { was_connected: true, ..self.host_failure_at(place) }
     }
@@ -126,8 +129,8 @@ impl ConnectionFailure {
             Self::Tls(failure, why) => {
                 return HostFailure::tls(failure, format!("{place}: no TLS: {why}"));
             }
-            // RFC 5321 §3.1: the destination's other servers are tried. If none takes the mail, this is the
-            // answer.
+            // RFC 5321 §3.1: the destination's other servers are tried. If none accepts the mail, this
+            // reply is the result.
             Self::Refused(reply) => return HostFailure::answered(reply),
             Self::Login(why) => {
                 let words = format!("{place} does not let us log in: {why}");

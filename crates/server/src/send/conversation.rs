@@ -1,5 +1,6 @@
-//! One SMTP session with another server, in which one message after the other is handed over. It answers the
-//! questions of our SMTP client engine: what to send next, how to log in, how to convert.
+//! One SMTP session with another server, in which one message after the other is handed over. It answers
+//! the questions of the SMTP client engine: what to send next, how to log in, how to convert.
+//! `connection.rs` starts it.
 
 use super::{
     Relay,
@@ -31,63 +32,65 @@ use posta_store::{Destination, Item, StoreError};
 use std::{collections::HashSet, io, mem, sync::Arc, time::Duration};
 use tokio::time::timeout;
 
-/// The longest that a connection may last: against a server that sends one octet a minute for ever.
+/// The maximal duration of a connection, since a server could send one octet a minute for ever.
 const LIFETIME: Duration = Duration::from_secs(2 * 60 * 60);
 
-/// The most messages on one connection: several servers may share the name, and each should get its part.
+/// The maximal number of messages on one connection: several servers may share the name, and each should
+/// get its part.
 const MESSAGES: usize = 1_000;
 
-/// What the report says of a message that can never be read again.
+/// The text of the report about a message that can never be read again.
 const DAMAGED: &str =
     "The message was damaged where it waited, and cannot be read any more: send it again";
 
-/// Why a part of a message could not be read.
+/// The reason why a part of a message could not be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum ReadFailure {
-    /// It is damaged or gone, for good.
+    /// The part is damaged or missing, for good.
     Damaged,
     /// The store fails for now.
     ForNow,
 }
 
-/// With which features a session is opened.
+/// The features with which a session is opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct ConnectionMode {
     pub(super) hello: HelloVerb,
     pub(super) tls: TlsUse,
-    /// What was wrong with TLS, if it failed and is now done without.
+    /// The failure of TLS, if TLS was tried and is now left out.
     pub(super) tls_failed: Option<TlsFailure>,
 }
 
-/// How a session ended in which mail could be offered.
+/// The way in which a session ended after mail could be offered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Departure {
-    /// With QUIT; its place was free for another connection from then on.
+    /// With QUIT. Another connection could take its place from that moment.
     Announced,
     /// The connection broke.
     Sudden,
 }
 
-/// One session: answers the engine's questions.
+/// The host of one session: answers the engine's questions.
 pub(super) struct Conversation<'a> {
     relay: &'a Arc<Relay>,
     queue: &'a Arc<HostQueue>,
-    /// The message under way: the items of it that go to this server.
+    /// The current message: its items for this server.
     current: Option<Vec<Job>>,
-    /// The next message, whose envelope was sent ahead (pipelined).
+    /// The next message, whose envelope was already sent (pipelined).
     following: Option<Vec<Job>>,
-    /// How many pieces of the current message were read.
+    /// The number of pieces of the current message that were read.
     pieces_read: usize,
     /// How the message is converted to ASCII, if the server needs that.
     plan: Option<Plan>,
     converter: Option<Converter>,
-    /// Messages that were handed over on this connection.
+    /// The number of messages that were handed over on this connection.
     handed_over: usize,
-    /// The destinations whose mail was handed over.
+    /// The destinations whose mail was handed over on this connection.
     destinations: HashSet<Destination>,
-    /// Whether mail could be offered.
+    /// Whether the session has reached the point where mail can be offered.
     is_ready: bool,
-    /// Whether the server accepted or rejected the last message rather than put it off, or there was none.
+    /// Whether the server accepted or rejected the last message, rather than deferring it; true before
+    /// the first message.
     went_well: bool,
     departure: Departure,
     manner: ConnectionMode,
@@ -95,7 +98,7 @@ pub(super) struct Conversation<'a> {
     tls: Option<String>,
     tls_failed: Option<ConnectionFailure>,
     session: ClientSession,
-    /// Whether the server could not prove that it knows the password.
+    /// Whether the server failed to prove that it knows the password.
     is_impostor: bool,
 }
 
@@ -127,7 +130,10 @@ impl<'a> Conversation<'a> {
         }
     }
 
-    /// Holds the session until no mail waits for this server. Fails only if no mail could be offered.
+    /// Holds the session until no mail waits for this server.
+    ///
+    /// # Errors
+    /// When no mail could be offered.
     pub(super) async fn hold(
         mut self,
         stream: Box<dyn Stream>,
@@ -145,7 +151,7 @@ impl<'a> Conversation<'a> {
         let name = self.relay.hostname.as_str();
         let options = smtp::Options {
             patience: self.relay.settings.get().patience,
-            // A smarthost is where the operator says, and may be another server on this machine, with the
+            // A smarthost is where the operator says, and may be another server on this machine with the
             // same name.
             refuse_namesake: smarthost.is_none(),
             login: smarthost.is_some_and(|smarthost| smarthost.login.is_some()),
@@ -168,7 +174,7 @@ impl<'a> Conversation<'a> {
         Ok(self.departure)
     }
 
-    /// Returns why TLS failed, with what the operator can do about it if the server is a smarthost.
+    /// Returns the failure of TLS and, if the server is a smarthost, the operator's remedy.
     fn no_tls(&self, error: &io::Error) -> ConnectionFailure {
         let failure = words::failure(error);
         let cure = match (&self.queue.peer.smarthost, failure.is_unknown_issuer()) {
@@ -178,15 +184,15 @@ impl<'a> Conversation<'a> {
         ConnectionFailure::Tls(failure, format!("{error}{cure}"))
     }
 
-    /// Deals with the messages that were on a connection when it ended: they go back to the queue, or are decided
-    /// by what is known of each recipient.
+    /// Handles the messages that were on a connection when it ended. They go back to the queue, or are
+    /// decided by what is known of each recipient.
     fn clear_up(&mut self, trouble: HostFailure, fates: Vec<Fate>) {
         let (current, following) = (self.current.take(), self.following.take());
         if current.is_none() && following.is_none() {
             return;
         }
         self.queue.allow_fewer();
-        // A connection that was in use before may just have been idle for too long.
+        // A connection that was used before may simply have been idle for too long.
         let is_fresh = self.handed_over == 0;
         let mut back = Vec::new();
         let mut fates = fates.into_iter();
@@ -212,7 +218,8 @@ impl<'a> Conversation<'a> {
 
     /// Returns what is known of each recipient after the connection broke in the middle of a message.
     fn cut_off(&self, trouble: &HostFailure, fates: Vec<Fate>) -> OfferOutcome {
-        // The server may or may not have taken these: to try them elsewhere at once gains nothing (RFC 1047).
+        // The server may have accepted these recipients, so trying other servers at once gains nothing
+        // (RFC 1047).
         let in_doubt: Vec<bool> = fates.iter().map(|fate| *fate == Fate::Unknown).collect();
         let decisions = fates.into_iter().map(|fate| match fate {
             Fate::Decided(decision) => decision,
@@ -230,8 +237,8 @@ impl<'a> Conversation<'a> {
 
     fn found(&self, decisions: Vec<Decision>, reports: bool) -> OfferOutcome {
         let name = self.queue.peer.name.clone();
-        // Another server may take what this one refuses for now, or lacks an extension for (RFC 8689 §4.2.1
-        // asks for that where REQUIRETLS is missing).
+        // Another server may accept what this one refuses for now, or have an extension that this one
+        // lacks (RFC 8689 §4.2.1 requires that attempt where REQUIRETLS is missing).
         let is_open = |(_, decision): &(usize, &Decision)| {
             decision.code().is_transient() || !decision.is_answer
         };
@@ -248,7 +255,7 @@ impl<'a> Conversation<'a> {
         }
     }
 
-    /// Ends the jobs of the current message with what the server decided.
+    /// Ends the jobs of the current message with the server's decisions.
     fn decided(&mut self, outcome: smtp::Outcome) {
         let Some(jobs) = self.current.take() else { return };
         self.handed_over += 1;
@@ -285,7 +292,7 @@ impl<'a> Conversation<'a> {
             self.leave();
             return smtp::Next::Quit;
         }
-        // No connection is held open to a server that puts everything off.
+        // No connection is held open to a server that defers everything.
         let jobs = match self.went_well {
             true => self.queue.next().await,
             false => self.queue.try_next(),
@@ -315,7 +322,7 @@ impl<'a> Conversation<'a> {
         Some(envelope)
     }
 
-    /// Returns one of the items of the message under way: all have the same content.
+    /// Returns one of the items of the current message; all have the same content.
     fn item(&self) -> Option<Arc<Item>> {
         let first = self.current.as_ref().and_then(|jobs| jobs.first());
         first.map(|job| job.item.clone())
@@ -335,8 +342,9 @@ impl<'a> Conversation<'a> {
         }
     }
 
-    /// Ends the connection before or in the middle of the content, so that the server does not take a part for
-    /// the whole. A damaged message fails at once: neither another server nor a later time would help.
+    /// Ends the connection before or in the middle of the content, so that the server does not take a
+    /// part for the whole. A damaged message fails at once, since neither another server nor a later
+    /// attempt would help.
     fn break_off(&mut self, why: ReadFailure) -> smtp::Piece {
         if why == ReadFailure::Damaged {
             for job in self.current.take().into_iter().flatten() {
@@ -414,19 +422,19 @@ impl<'a> Conversation<'a> {
         let clock = &*self.relay.clock;
         let begun =
             self.session.begin_login(offered, (user, password), Plaintext::ToVerified, clock);
-        // The engine tells why none of them will do.
+        // The engine reports why no mechanism can be used.
         begun.map_or(smtp::LoginChoice::GiveUp, smtp::LoginChoice::Auth)
     }
 }
 
-/// What goes on a message's envelope, to all the recipients that go here.
+/// Returns the envelope of a message, with all the recipients for this server.
 fn envelope(jobs: &[Job], relay: &Relay) -> smtp::Envelope {
     let Item { envelope, octets, .. } = &*jobs[0].item;
     let now = relay.clock.now();
     let by = envelope
         .deadline
         .map(|(at, late)| DeliverBy { seconds: seconds_until(at, now), late })
-        // RFC 2852 §4: a message that is to be returned when it is late is not sent on without time left.
+        // RFC 2852 §4: a message that has to be returned when late is not sent on without time left.
         .filter(|by| by.seconds > 0 || by.late == Late::Notify);
     let waiting = jobs.iter().flat_map(|job| &job.item.recipients);
     smtp::Envelope {
@@ -493,7 +501,7 @@ impl Host<smtp::Client> for Conversation<'_> {
         }
     }
 
-    /// An SMTP client is sent no content.
+    /// An SMTP client receives no content.
     async fn content(&mut self, _content: &[u8]) {}
 
     async fn secure(&mut self, stream: Box<dyn Stream>) -> io::Result<Box<dyn Stream>> {

@@ -1,15 +1,16 @@
-//! Why a server could not be asked to take a message at all, in the form that the settlement of an attempt needs.
+//! The reason why a server could not even be asked to accept a message, in the form that the settlement
+//! of an attempt needs.
 
 use posta_mail::Reply;
 use posta_net::tls::failure::TlsFailure;
 use posta_smtp::client::Decision;
 
-/// The failure of one server of a destination; another may still take the message.
+/// The failure of one server of a destination. Another server may still accept the message.
 #[derive(Debug, Clone)]
 pub(crate) struct HostFailure {
-    /// The reply that describes the failure: the server's, or one of our own.
+    /// The reply that describes the failure: the server's, or one made by this server.
     pub(crate) decision: Decision,
-    /// What was wrong with TLS, if that is the reason.
+    /// The failure of TLS, if that is the reason.
     pub(crate) tls: Option<TlsFailure>,
     /// Whether the server's name has no address.
     pub(crate) has_no_address: bool,
@@ -18,7 +19,7 @@ pub(crate) struct HostFailure {
 }
 
 impl HostFailure {
-    /// Returns a failure described by a reply of our own.
+    /// Returns a failure described by a reply of this server's own.
     pub(crate) const fn new(reply: Reply) -> Self {
         let decision = Decision::ours(reply);
         Self { decision, tls: None, has_no_address: false, was_connected: false }
@@ -36,7 +37,7 @@ impl HostFailure {
         Self { has_no_address: true, ..Self::new(Reply::new(550, (5, 4, 4), words)) }
     }
 
-    /// Returns a failure of TLS (RFC 3463 §3.8): 4.7.4 where it is not offered, else 4.7.5.
+    /// Returns a failure of TLS (RFC 3463 §3.8): 4.7.4 if it is not offered, otherwise 4.7.5.
     pub(crate) fn tls(failure: TlsFailure, words: String) -> Self {
         let detail = if failure == TlsFailure::StarttlsNotSupported { 4 } else { 5 };
         Self { tls: Some(failure), ..Self::new(Reply::new(451, (4, 7, detail), words)) }

@@ -1,5 +1,5 @@
-//! The queue of items that wait for one server, and how many connections serve it: more while the server takes
-//! mail, fewer when it refuses or hangs up.
+//! The queue of items that wait for one server, and the number of connections that serve it: more while
+//! the server accepts mail, fewer when it refuses or hangs up.
 
 use super::{Relay, host_failure::HostFailure, offer::OfferOutcome, peer::Peer};
 use parking_lot::{Mutex, MutexGuard};
@@ -13,24 +13,25 @@ use tokio::{
 /// The function that opens a connection for a queue, on a task of its own.
 pub(crate) type OpenConnection = fn(Arc<HostQueue>, Arc<Relay>);
 
-/// The most connections to a server of which nothing is known yet.
+/// The maximal number of connections to a server of which nothing is known yet.
 const FIRST: usize = 5;
 
-/// How long an idle connection waits for another message.
+/// The time for which an idle connection waits for another message.
 const IDLE: Duration = Duration::from_secs(5);
 
-/// The longest that a server which could not be reached is left alone. Items that come meanwhile fail with the
-/// same reason.
+/// The maximal time for which an unreachable server is left alone. Items that arrive meanwhile fail with
+/// the same reason.
 const DOWN: Duration = Duration::from_secs(30);
 
-/// How far ahead items of the same message are looked for, so that they go in one mail transaction.
+/// The number of waiting items that are searched for others of the same message, so that they go in one
+/// mail transaction.
 const LOOK_AHEAD: usize = 100;
 
 /// An item that waits for a connection.
 #[derive(Debug)]
 pub(crate) struct Job {
     pub(crate) item: Arc<Item>,
-    /// Whether a connection broke already before this item was decided.
+    /// Whether a connection has already broken before this item was decided.
     pub(crate) retried: bool,
     done: oneshot::Sender<Result<OfferOutcome, HostFailure>>,
 }
@@ -44,13 +45,13 @@ impl Job {
         (Self { item, retried: false, done }, result)
     }
 
-    /// Returns the job for another try on another connection.
+    /// Returns the job for a second try on another connection.
     pub(crate) fn retry(self) -> Self {
         Self { retried: true, ..self }
     }
 
     pub(crate) fn finish(self, result: Result<OfferOutcome, HostFailure>) {
-        // The attempt may be gone when the program stops.
+        // The attempt may no longer exist when the program stops.
         let _ = self.done.send(result);
     }
 }
@@ -61,20 +62,20 @@ pub(crate) struct HostQueue {
     pub(crate) peer: Peer,
     state: Mutex<State>,
     more: Notify,
-    /// OpenConnection a connection, which then serves the queue for as long as something waits.
+    /// Opens a connection, which then serves the queue as long as an item waits.
     open: OpenConnection,
 }
 
 #[derive(Debug)]
 struct State {
     jobs: VecDeque<Job>,
-    /// Connections that are open or being opened.
+    /// The number of connections that are open or being opened.
     connections: usize,
-    /// Those of them that wait for a job.
+    /// The number of connections that wait for a job.
     idle: usize,
-    /// How many connections there may be.
+    /// The maximal number of connections.
     limit: usize,
-    /// Until when the server counts as unreachable, and why.
+    /// The time until which the server counts as unreachable, and the failure.
     down: Option<(Instant, HostFailure)>,
     stopped: bool,
 }
@@ -101,7 +102,7 @@ impl HostQueue {
         self.lock().down = None;
     }
 
-    /// Drops what waits; messages under way may finish.
+    /// Drops the waiting items. Messages in progress may finish.
     pub(crate) fn stop(&self) {
         let mut state = self.lock();
         state.stopped = true;
@@ -110,14 +111,14 @@ impl HostQueue {
         self.more.notify_waiters();
     }
 
-    /// Returns whether the queue holds anything worth remembering.
+    /// Returns whether the queue contains anything worth remembering.
     pub(crate) fn is_in_use(&self) -> bool {
         let state = self.lock();
         let down = state.down.as_ref().is_some_and(|(until, _)| *until > Instant::now());
         state.connections > 0 || !state.jobs.is_empty() || down
     }
 
-    /// Appends a job, or fails it at once while the server counts as unreachable.
+    /// Appends a job, or fails it at once if the server counts as unreachable.
     pub(crate) fn push(self: &Arc<Self>, job: Job, relay: &Arc<Relay>) {
         let mut state = self.lock();
         let down = state.down.as_ref().filter(|(until, _)| *until > Instant::now());
@@ -143,7 +144,7 @@ impl HostQueue {
         }
     }
 
-    /// Returns the jobs of the next message that wait for this server; `None` if none comes for a while.
+    /// Returns the jobs of the next message for this server; `None` if none comes for a while.
     pub(crate) async fn next(&self) -> Option<Vec<Job>> {
         let until = Instant::now() + IDLE;
         loop {
@@ -167,12 +168,12 @@ impl HostQueue {
         }
     }
 
-    /// Returns the jobs of the next message, if one waits already.
+    /// Returns the jobs of the next message, if one is already waiting.
     pub(crate) fn try_next(&self) -> Option<Vec<Job>> {
         take(&mut self.lock().jobs)
     }
 
-    /// Puts back, at the front, jobs whose connection broke before the server decided anything about them.
+    /// Puts jobs whose connection broke before the server decided anything back at the front.
     pub(crate) fn give_back(&self, jobs: Vec<Job>) {
         let mut state = self.lock();
         if !state.stopped {
@@ -180,7 +181,7 @@ impl HostQueue {
         }
     }
 
-    /// Allows one more connection, after the server took something.
+    /// Allows one more connection, after the server accepted something.
     pub(crate) fn allow_more(self: &Arc<Self>, relay: &Arc<Relay>) {
         let mut state = self.lock();
         if state.limit < relay.settings.get().connections {
@@ -197,7 +198,8 @@ impl HostQueue {
         state.limit = (state.connections.saturating_sub(1)).clamp(1, state.limit);
     }
 
-    /// Notes that a connection broke. Returns whether its task is to open another one, since something waits.
+    /// Records that a connection broke. Returns whether its task should open another one, because an
+    /// item waits.
     pub(crate) fn ended(&self) -> bool {
         let mut state = self.lock();
         let goes_on = !state.jobs.is_empty() && state.connections <= state.limit;
@@ -207,15 +209,16 @@ impl HostQueue {
         goes_on
     }
 
-    /// Notes that a connection is about to end, and opens another one if something waits.
+    /// Records that a connection is about to end, and opens another one if an item waits.
     pub(crate) fn leave(self: &Arc<Self>, relay: &Arc<Relay>) {
         let mut state = self.lock();
         state.connections -= 1;
         self.serve(&mut state, relay);
     }
 
-    /// Notes that a connection could not be opened. If there is no other one, all jobs that wait fail, and the
-    /// server counts as unreachable for at most half of `schedule`, the shortest time between attempts.
+    /// Records that a connection could not be opened. If there is no other connection, all waiting jobs
+    /// fail, and the server counts as unreachable for at most half of `schedule`, the shortest time
+    /// between attempts.
     pub(crate) fn failed(&self, trouble: &HostFailure, schedule: Duration) {
         let mut state = self.lock();
         state.connections -= 1;

@@ -1,4 +1,5 @@
-//! The servers to which mail is being sent, each with a queue of its own. `attempt` hands items over here.
+//! The servers to which mail is being sent, each with a queue of its own. `attempt` hands items over to
+//! it.
 
 use super::{
     Relay, connection,
@@ -11,14 +12,14 @@ use parking_lot::Mutex;
 use posta_store::Item;
 use std::{collections::HashMap, sync::Arc};
 
-/// All servers that mail waits for, that have connections, or that count as unreachable.
+/// All servers for which mail waits, to which there are connections, or that count as unreachable.
 #[derive(Debug, Default)]
 pub(crate) struct Hosts {
     hosts: Mutex<HashMap<Peer, Arc<HostQueue>>>,
 }
 
 impl Hosts {
-    /// Queues an item for a server, and waits for the outcome. Returns `None` if the program stops.
+    /// Queues an item for a server, and waits for the result. Returns `None` if the program stops.
     pub(crate) async fn send(
         &self,
         relay: &Arc<Relay>,
@@ -35,7 +36,7 @@ impl Hosts {
         if let Some(queue) = hosts.get(peer) {
             return queue.clone();
         }
-        // Clean up now and then, so that the table is no larger than what is going on.
+        // The table is cleaned up from time to time, so that it is no larger than the work in progress.
         if hosts.len().is_power_of_two() {
             hosts.retain(|_, queue| queue.is_in_use());
         }
@@ -44,13 +45,13 @@ impl Hosts {
         queue
     }
 
-    /// Forgets which servers could not be reached, as when the operator asks for a retry.
+    /// Forgets which servers could not be reached, for example when the operator asks for a retry.
     pub(crate) fn clear_failures(&self) {
         let hosts = self.hosts.lock();
         hosts.values().for_each(|queue| queue.clear_failure());
     }
 
-    /// Drops what waits for any server; messages under way may finish.
+    /// Drops the items that wait for any server. Messages in progress may finish.
     pub(crate) fn stop(&self) {
         let hosts = self.hosts.lock();
         hosts.values().for_each(|queue| queue.stop());

@@ -1,5 +1,5 @@
-//! What came of an attempt, server by server, and which server's answer decides about each recipient. `attempt`
-//! collects the offers, `settle` draws the conclusions.
+//! The results of an attempt, server by server, and the choice of the server's answer that decides about
+//! each recipient. `attempt` collects the offers, `settle` draws the conclusions.
 
 use super::{capacity::AttemptResult, host_failure::HostFailure};
 use posta_mail::Reply;
@@ -8,44 +8,45 @@ use posta_smtp::client::Decision;
 use posta_store::Item;
 use std::collections::BTreeMap;
 
-/// What one server did with an item, or with some of its recipients.
+/// The result of offering an item, or some of its recipients, to one server.
 #[derive(Debug)]
 pub(crate) struct OfferOutcome {
-    /// The decision about each recipient that was offered.
+    /// The decision about each recipient offered.
     pub(crate) decisions: Vec<Decision>,
-    /// The recipients that another server may take now, as indices into [`Self::decisions`].
+    /// The recipients that another server may accept now, as indices into [`Self::decisions`].
     pub(crate) elsewhere: Vec<usize>,
-    /// The server that was talked to, if there was one.
+    /// The server that answered, if there was one.
     pub(crate) host: Option<String>,
-    /// Version and cipher suite of TLS; `None` for plaintext.
+    /// The version and cipher suite of TLS; `None` for plaintext.
     pub(crate) tls: Option<String>,
-    /// What was wrong with TLS, if it failed and was done without.
+    /// The failure of TLS, if it was then left out.
     pub(crate) tls_failed: Option<TlsFailure>,
-    /// Whether the server supports DSN, and so reports itself what becomes of the message.
+    /// Whether the server supports DSN, and so sends reports about the message itself.
     pub(crate) reports: bool,
-    /// Whether a server was reached, or none had to be.
+    /// Whether a server was reached, or none was needed.
     pub(crate) is_reached: bool,
-    /// Whether this is the destination's first message on the connection: only that one counts for TLS reports.
+    /// Whether this is the destination's first message on the connection, the only one that counts for
+    /// TLS reports.
     pub(crate) is_first: bool,
 }
 
 /// An item as it was offered to one server.
 #[derive(Debug)]
 pub(super) struct Offer {
-    /// The recipients that were offered, as indices into the item's.
+    /// The recipients offered, as indices into the item's.
     pub(super) recipients: Vec<usize>,
-    /// What the server did with them.
+    /// The result.
     pub(super) found: OfferOutcome,
 }
 
 impl Offer {
-    /// Returns the offer that was never made, decided for all recipients by `reply`.
+    /// Returns an offer that was never made, and whose result for all recipients is `reply`.
     pub(super) fn not_made(item: &Item, reply: Reply) -> Self {
         let recipients = (0..item.recipients.len()).collect();
         Self::decided(recipients, Decision::ours(reply), None)
     }
 
-    /// Returns the offer that no server could be made; the `last` failure stands for all.
+    /// Returns an offer that could be made to no server; the `last` failure represents all.
     pub(super) fn unreachable(
         recipients: Vec<usize>,
         last: Option<(String, HostFailure)>,
@@ -79,7 +80,7 @@ impl Offer {
 }
 
 impl OfferOutcome {
-    /// Returns the outcome where this server decided, without another one.
+    /// Returns the result of a decision by this server, without any other server.
     pub(super) const fn decided_here(decisions: Vec<Decision>) -> Self {
         let (host, tls, tls_failed, reports, is_first) = (None, None, None, false, false);
         let elsewhere = Vec::new();
@@ -90,14 +91,15 @@ impl OfferOutcome {
 /// The offer that decides about a recipient.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct RecipientDecision<'v> {
-    /// The number of the offer in the attempt.
+    /// The index of the offer in the attempt.
     pub(super) offer: usize,
     pub(super) found: &'v OfferOutcome,
     pub(super) decision: &'v Decision,
 }
 
-/// Returns what decides about each recipient that was offered: what the last server said. Where that is only
-/// our own finding that the server cannot take the message, an earlier "later" of another server stands.
+/// Returns what decides about each recipient offered: the last server's answer. If that is only this
+/// server's own finding that the other cannot accept the message, an earlier transient answer of another
+/// server takes precedence.
 pub(super) fn final_decisions(offers: &[Offer]) -> BTreeMap<usize, RecipientDecision<'_>> {
     let mut decisive: BTreeMap<usize, RecipientDecision<'_>> = BTreeMap::new();
     for (offer, Offer { recipients, found }) in offers.iter().enumerate() {
@@ -125,7 +127,7 @@ pub(super) fn failed(offers: &[Offer], recipients: &[usize]) -> Vec<usize> {
     recipients.iter().copied().filter(has_failed).collect()
 }
 
-/// Returns how an attempt went, as far as it matters to its destination's capacity.
+/// Returns the result of an attempt, as far as it matters to the destination's capacity.
 pub(super) fn attempt_result(offers: &[Offer]) -> AttemptResult {
     let mut decisions = offers.iter().flat_map(|offer| &offer.found.decisions);
     if !offers.iter().any(|offer| offer.found.is_reached) {

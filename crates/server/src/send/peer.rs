@@ -1,28 +1,29 @@
-//! A server to which mail is sent, and how the connection to it is protected: the key by which connections are
-//! shared.
+//! A server to which mail is sent, and the protection of the connection to it. Connections are shared by
+//! this key.
 
 use super::settings::Smarthost;
 use posta_net::tls::client::Verify;
 use std::sync::Arc;
 
-/// How a connection is protected.
+/// The protection of a connection.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum Protection {
-    /// By TLS if the server offers it, with any certificate (RFC 7435).
+    /// TLS if the server offers it, with any certificate (RFC 7435).
     Opportunistic,
-    /// Not at all: plaintext.
+    /// None: plaintext.
     Plaintext,
-    /// By TLS, with the server verified like this.
+    /// TLS, with this verification of the server.
     Tls(Verify),
 }
 
-/// A server, and how connections to it are protected. Peers that differ in anything do not share connections.
+/// A server, and the protection of connections to it. Peers that differ in anything do not share
+/// connections.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Peer {
     /// The server's name, or its address in brackets.
     pub(crate) name: String,
     pub(crate) port: u16,
     pub(crate) protection: Protection,
-    /// The operator's settings, if it is a smarthost.
+    /// The operator's settings, if the server is a smarthost.
     pub(crate) smarthost: Option<Arc<Smarthost>>,
 }

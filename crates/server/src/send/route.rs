@@ -1,11 +1,12 @@
-//! Which servers take the mail of a destination, and in which order they are tried (RFC 5321 §5).
+//! The servers that accept the mail of a destination, in the order in which they are tried (RFC 5321
+//! §5).
 
 use crate::send::settings::Smarthost;
 use posta_mail::Reply;
 use posta_net::dns::{DnsAnswer, LookupError, Resolver};
 use std::{net::IpAddr, sync::Arc};
 
-/// The most servers tried in one attempt. RFC 5321 §5.1 asks for at least two.
+/// The maximal number of servers tried in one attempt. RFC 5321 §5.1 requires at least two.
 const HOSTS: usize = 10;
 
 /// A server to try.
@@ -15,7 +16,7 @@ pub enum Host {
     Named(String),
     /// An address: the destination is an address literal.
     Literal(IpAddr),
-    /// The smarthost that the operator set.
+    /// The smarthost that the operator configured.
     Smarthost(Arc<Smarthost>),
 }
 
@@ -29,20 +30,21 @@ impl std::fmt::Display for Host {
     }
 }
 
-/// The servers that take a destination's mail.
+/// The servers that accept a destination's mail.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Route {
-    /// The servers, in the order in which to try them.
+    /// The servers, in the order in which they are tried.
     pub hosts: Vec<Host>,
-    /// Whether DNSSEC proves that they are the destination's.
+    /// Whether DNSSEC proves that they belong to the destination.
     pub is_secure: bool,
 }
 
-/// Looks up the servers of a destination, a domain or an address literal. `ourselves` is this server's name;
-/// `random` returns a number below its argument, and shuffles servers of equal preference.
+/// Looks up the servers of a destination, which is a domain or an address literal. `ourselves` is this
+/// server's name. `random` returns a number below its argument, and shuffles servers of equal
+/// preference.
 ///
 /// # Errors
-/// A transient reply while DNS fails, a permanent one if no server can ever take the mail.
+/// A transient reply if DNS fails, a permanent one if no server can ever accept the mail.
 pub async fn hosts(
     destination: &str,
     ourselves: &str,
@@ -59,7 +61,8 @@ pub async fn hosts(
     }
     match resolver.exchangers(destination).await {
         Ok(DnsAnswer { found, is_secure, .. }) => {
-            // Without MX records the destination is its own host, and DNSSEC has to prove only its addresses.
+            // Without MX records the destination is its own host, so DNSSEC has to prove its addresses
+            // only.
             let is_secure = is_secure || found.is_empty();
             let hosts = ordered(destination, ourselves, found, random)?;
             Ok(Route { hosts, is_secure })
@@ -89,12 +92,12 @@ fn ordered(
         return Err(Reply::new(556, (5, 1, 10), words));
     }
     exchangers.retain(|(_, host)| !host.is_empty());
-    // RFC 5321 §5.1: without MX the domain itself is its host.
+    // RFC 5321 §5.1: without MX records the domain itself is its host.
     if exchangers.is_empty() {
         return Ok(vec![Host::Named(destination.to_owned())]);
     }
-    // RFC 5321 §5.1: a server that is in the list itself relays only to those of better preference, or mail
-    // would loop.
+    // RFC 5321 §5.1: a server that is in the list itself relays only to servers of better preference;
+    // otherwise mail would loop.
     let own = exchangers.iter().filter(|(_, host)| host == ourselves).map(|(at, _)| *at).min();
     if let Some(own) = own {
         exchangers.retain(|(preference, _)| *preference < own);

@@ -1,31 +1,32 @@
-//! When an item of the queue is tried again, when its sender is told of the delay, and when it is given up. Pure
+//! The times of the next attempt for a queue item, of the delay notice, and of giving up. All are pure
 //! functions of the time, so that years can be tested in an instant.
 
 use posta_mail::{Timestamp, envelope::Late};
 use std::time::Duration;
 
-/// How often, and for how long, the delivery of a message is tried.
+/// The intervals between delivery attempts, and the time for which they continue.
 #[derive(Debug, Clone)]
 pub struct Schedule {
     /// The waits after the first attempt, the second and so on; the last one repeats. At least one.
     pub retry: Vec<Duration>,
-    /// The time after acceptance when a message is given up (RFC 5321 §4.5.4.1: 4 to 5 days).
+    /// The time after acceptance at which a message is given up (RFC 5321 §4.5.4.1: 4 to 5 days).
     pub give_up: Duration,
-    /// The time after acceptance when the sender is told of the delay.
+    /// The time after acceptance at which the sender is informed of the delay.
     pub delay_notice: Duration,
 }
 
-/// What follows an attempt after which recipients still wait.
+/// The consequence of an attempt after which recipients still wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NextAttempt {
     /// The next attempt is at this time.
     At(Timestamp),
-    /// None: the recipients that wait have failed.
+    /// There is no further attempt: the waiting recipients have failed.
     GiveUp,
 }
 
 impl Schedule {
-    /// Returns what follows the attempt number `attempts`, at `now`, for a message accepted at `accepted`.
+    /// Returns what follows the attempt with number `attempts`, at `now`, for a message accepted at
+    /// `accepted`.
     #[must_use]
     pub fn after(
         &self,
@@ -41,12 +42,12 @@ impl Schedule {
         let index = usize::try_from(attempts.saturating_sub(1)).unwrap_or(usize::MAX);
         let wait = self.retry.get(index).or(self.retry.last());
         let wait = wait.copied().unwrap_or(Duration::from_secs(60 * 60));
-        // One attempt falls on the time of the delay notice, and the last one on the very end of the time.
+        // One attempt coincides with the delay notice, and the last one with the very end of the time.
         let notice = Some(self.notice(accepted, deadline)).filter(|notice| *notice > now);
         NextAttempt::At((now + wait).min(until).min(notice.unwrap_or(until)))
     }
 
-    /// Returns until when the delivery of a message is tried.
+    /// Returns the time until which delivery of a message is attempted.
     #[must_use]
     pub fn until(&self, accepted: Timestamp, deadline: Option<(Timestamp, Late)>) -> Timestamp {
         let until = accepted.checked_add(self.give_up).unwrap_or(Timestamp::MAX);
@@ -57,7 +58,7 @@ impl Schedule {
         }
     }
 
-    /// Returns whether it is time to tell the sender of the delay.
+    /// Returns whether it is time to inform the sender of the delay.
     #[must_use]
     pub fn is_delayed(
         &self,

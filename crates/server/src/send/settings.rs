@@ -1,4 +1,4 @@
-//! What the operator has set for sending mail.
+//! The operator's settings for sending mail.
 
 use crate::send::schedule::Schedule;
 use posta_mail::Secret;
@@ -15,62 +15,63 @@ use std::{
 /// The settings for sending mail.
 #[derive(Debug, Clone)]
 pub struct RelaySettings {
-    /// The rules for destinations that have none of their own.
+    /// The rules for destinations without rules of their own.
     pub all: Rules,
-    /// Rules for single destinations, by their domains in lower case; `.x.test` is every domain below `x.test`.
+    /// The rules for single destinations, by their domains in lower case; `.x.test` is every domain
+    /// below `x.test`.
     pub domains: HashMap<String, Rules>,
-    /// The longest wait for anything from another server.
+    /// The maximal time to wait for anything from another server.
     pub patience: Duration,
-    /// The most connections to one server.
+    /// The maximal number of connections to one server.
     pub connections: usize,
-    /// The addresses from which connections are made, at most one of each family; the system chooses where
-    /// there is none.
+    /// The addresses from which connections are made, at most one of each family. The system chooses the
+    /// address if there is none.
     pub sources: Vec<IpAddr>,
-    /// Whether hosts that DNS or an address literal names may be reached at addresses that are not public. This
-    /// applies to their owners' policies and TLS reports, too.
+    /// Whether hosts named by DNS or by an address literal may be reached at non-public addresses. This
+    /// also applies to their owners' policies and TLS reports.
     pub private_addresses: PrivateAddresses,
 }
 
 /// The rules for sending to a destination.
 #[derive(Debug, Clone)]
 pub struct Rules {
-    /// When attempts are made.
+    /// The times of attempts.
     pub schedule: Schedule,
-    /// The smarthost that takes the mail in place of the servers that DNS names.
+    /// The smarthost that accepts the mail in place of the servers named by DNS.
     pub route: Option<Arc<Smarthost>>,
-    /// The most messages a minute.
+    /// The maximal number of messages a minute.
     pub rate: Option<u32>,
 }
 
-/// A server that relays mail to others for us.
+/// A server that relays mail to others on behalf of this one.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Smarthost {
     /// The server's name or address.
     pub host: String,
-    /// Its port.
+    /// The port.
     pub port: u16,
-    /// How connections to it are protected.
+    /// The protection of connections to the smarthost.
     pub tls: SmarthostTls,
     /// The user name and the password to log in with.
     pub login: Option<(String, Secret)>,
 }
 
-/// How connections to a smarthost are protected.
+/// The protection of connections to a smarthost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SmarthostTls {
-    /// Not at all.
+    /// None.
     None,
-    /// By STARTTLS if the server offers it, with any certificate.
+    /// STARTTLS if the server offers it, with any certificate.
     Opportunistic,
-    /// By STARTTLS, with a certificate for the server's name.
+    /// STARTTLS, with a certificate for the server's name.
     StartTls,
-    /// By TLS from the start, with a certificate for the server's name.
+    /// TLS from the start, with a certificate for the server's name.
     Implicit,
 }
 
 impl RelaySettings {
-    /// Returns the shortest wait before a second attempt among all rules: destinations that share a server may
-    /// have different ones.
+    /// Returns the shortest wait before a second attempt among all rules, since destinations that share
+    /// a server may have different rules.
     #[must_use]
     pub fn shortest_retry(&self) -> Duration {
         let rules = std::iter::once(&self.all).chain(self.domains.values());

@@ -1,5 +1,5 @@
-//! The end of an attempt: makes the one transaction that settles it, from what the servers answered. It decides
-//! which recipients are done, which wait and until when, and what the sender is told.
+//! The end of an attempt: makes the one transaction that settles it, from the servers' answers. It
+//! decides which recipients are done, which wait and until when, and what the sender is informed about.
 
 use super::{
     Relay,
@@ -52,7 +52,8 @@ impl Relay {
         Ok(settlement)
     }
 
-    /// Returns the settlement of an attempt: which recipients are done, which wait, and what is reported.
+    /// Returns the settlement of an attempt: which recipients are done, which wait, and what is
+    /// reported.
     pub(super) async fn settlement(
         &self,
         item: &Item,
@@ -73,7 +74,7 @@ impl Relay {
             if action == Action::Delayed {
                 waiting.push(Waiting { reply: Some(decision.to_string()), ..recipient.clone() });
             }
-            // A server that supports DSN reports on its own what becomes of relayed mail; delay is reported once.
+            // A server that supports DSN reports on relayed mail itself; a delay is reported once.
             let is_reported = match action {
                 Action::Delayed => is_late,
                 Action::Relayed => !found.reports,
@@ -114,7 +115,8 @@ impl Relay {
     }
 }
 
-/// Returns the history's record of an offer. Recipients about whom a later offer decided count as delayed here.
+/// Returns the history's record of an offer. Recipients that a later offer decided count as delayed
+/// here.
 fn attempted(
     item: &Item,
     (number, offer): (usize, &Offer),
@@ -146,7 +148,7 @@ fn attempted(
 
 fn action(reply: &Reply, found: &OfferOutcome, item: &Item, after: NextAttempt) -> Action {
     if reply.code.is_positive() {
-        // It is in a mailbox of ours, or another server has taken it.
+        // The message is in a local mailbox, or another server has accepted it.
         let is_local = found.host.is_none() && item.destination == Destination::Local;
         if is_local { Action::Delivered } else { Action::Relayed }
     } else if reply.code.is_permanent() || after == NextAttempt::GiveUp {

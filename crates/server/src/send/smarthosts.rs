@@ -1,5 +1,5 @@
-//! Log lines about smarthosts that do not take mail: when that begins, once a day while it lasts, and when it
-//! is over. All outgoing mail waits for a smarthost, and nothing else would tell the operator.
+//! Log lines about smarthosts that do not accept mail: when that begins, once a day while it lasts, and
+//! when it is over. All outgoing mail waits for a smarthost, and nothing else would inform the operator.
 
 use super::{host_failure::HostFailure, offer::OfferOutcome};
 use crate::send::route::Host;
@@ -7,23 +7,24 @@ use parking_lot::Mutex;
 use posta_mail::Timestamp;
 use std::{collections::HashMap, time::Duration};
 
-/// How often the log repeats that a smarthost is down.
+/// The interval at which the log repeats that a smarthost is down.
 const AGAIN: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// The smarthosts that do not take mail at present, by name and port. The configuration bounds their number.
+/// The smarthosts that do not accept mail at present, by name and port. The configuration limits their
+/// number.
 #[derive(Debug, Default)]
 pub(crate) struct Smarthosts(Mutex<HashMap<String, Down>>);
 
 #[derive(Debug, Clone, Copy)]
 struct Down {
     since: Timestamp,
-    /// When the log last said so.
+    /// The time of the last log line.
     logged: Timestamp,
-    /// How many items it did not take.
+    /// The number of items that were not accepted.
     times: u64,
 }
 
-/// A change that the log should show.
+/// A change that should be logged.
 #[derive(Debug, PartialEq, Eq)]
 enum Change {
     Down,
@@ -32,7 +33,8 @@ enum Change {
 }
 
 impl Smarthosts {
-    /// Notes whether a host took an item, and logs when a smarthost goes down, stays down or comes back.
+    /// Records whether a host accepted an item, and logs when a smarthost goes down, stays down or comes
+    /// back.
     pub(crate) fn note(
         &self,
         host: &Host,

@@ -2,7 +2,7 @@
 //! Dovecot), `Archive/2024` (Dovecot's `LAYOUT=fs`, mutt's directories), `.inbox.directory/old` (KMail).
 //! All are directories below the Maildir that contain `cur` or `new`.
 
-use super::shown;
+use super::displayed;
 use crate::collect::plain_files::{FileKind, OpenDirectory};
 use serde::{Deserialize, Serialize};
 use std::{

@@ -1,7 +1,7 @@
 //! The lists in which other servers keep the unique-ids of a Maildir's messages: `dovecot-uidlist` of
 //! Dovecot, `courierpop3dsizelist` of Courier. File names in them are octets, which need not be text.
 
-use super::named;
+use super::with_path;
 use crate::collect::plain_files::{self, OpenDirectory};
 use std::{
     collections::HashMap,

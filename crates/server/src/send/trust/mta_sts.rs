@@ -1,5 +1,5 @@
-//! MTA-STS (RFC 8461): a domain publishes on the web, secured by a certificate, which servers take its mail and
-//! that they do so over TLS. It serves domains without DNSSEC; DANE takes precedence.
+//! MTA-STS (RFC 8461): a domain publishes on the web, secured by a certificate, which servers accept its
+//! mail, and that they do so over TLS. It serves domains without DNSSEC; DANE takes precedence.
 //!
 //! `protection` asks for the policy of each destination; `web` serves this server's own.
 
@@ -18,28 +18,28 @@ use serde::{Deserialize, Serialize};
 use std::{collections::HashMap, sync::Arc, time::Duration};
 use tokio::sync::watch;
 
-/// How long fetching a policy may take (RFC 8461 §3.3: a minute).
+/// The time within which a policy must be fetched (RFC 8461 §3.3: a minute).
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The most octets of a policy (RFC 8461 §3.3: 64 KiB).
+/// The maximal number of octets in a policy (RFC 8461 §3.3: 64 KiB).
 const POLICY: usize = 64 * 1024;
 
-/// The most seconds for which a policy may be valid (RFC 8461 §3.2: about a year).
+/// The maximal number of seconds for which a policy may be valid (RFC 8461 §3.2: about a year).
 const LONGEST: u64 = 31_557_600;
 
-/// How long after a failure a policy is not fetched again.
+/// The time after a failure during which a policy is not fetched again.
 const RESPITE: Duration = Duration::from_secs(10 * 60);
 
-/// The most domains whose policies are remembered: strangers decide how many there are.
+/// The maximal number of domains whose policies are remembered: strangers decide how many there are.
 const REMEMBERED: usize = 10_000;
 
-/// The most servers that a policy may name.
+/// The maximal number of servers in a policy.
 const SERVERS: usize = 100;
 
 /// The kind of the store's records that hold policies.
 const KIND: &str = "mta-sts";
 
-/// What becomes of mail when a server does not satisfy the policy (RFC 8461 §5).
+/// The treatment of mail when a server does not satisfy the policy (RFC 8461 §5).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Mode {
@@ -54,11 +54,11 @@ pub enum Mode {
 /// A domain's policy.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Policy {
-    /// How strictly it is applied.
+    /// The strictness with which the policy is applied.
     pub mode: Mode,
     /// The servers' names, in lower case; `*.x.test` is any name with one more label.
     pub mx: Vec<String>,
-    /// For how many seconds the policy is valid.
+    /// The number of seconds for which the policy is valid.
     pub max_age: u64,
 }
 
@@ -85,7 +85,7 @@ impl Policy {
         is_whole.then_some(Self { mode, mx, max_age })
     }
 
-    /// Returns the policy's text, as it is served.
+    /// Returns the text of the policy, as it is served.
     #[must_use]
     pub fn text(&self) -> String {
         let mode = match self.mode {
@@ -107,27 +107,28 @@ impl Policy {
     }
 }
 
-/// A policy that was fetched.
+/// A fetched policy.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Fetched {
     /// The policy's id in the domain's DNS.
     id: String,
     policy: Policy,
-    /// Until when the policy is valid.
+    /// The time until which the policy is valid.
     until: Timestamp,
 }
 
 impl Fetched {
-    /// Returns whether it is time to fetch the policy anew (RFC 8461 §3.3): after half of its time. If it were
-    /// fetched only when it has expired, an attacker who blocks that one request would be rid of it.
+    /// Returns whether it is time to fetch the policy again (RFC 8461 §3.3): after half of its time. If
+    /// it were fetched only after it has expired, an attacker could get rid of it by blocking that one
+    /// request.
     fn is_old(&self, now: Timestamp) -> bool {
         let left = self.until.duration_since(now).as_secs();
         u64::try_from(left).unwrap_or_default() < self.policy.max_age / 2
     }
 }
 
-/// Fetches policies and remembers them for as long as they are valid, across restarts too: blocking the requests
-/// gains an attacker nothing while a policy is remembered.
+/// Fetches policies and remembers them as long as they are valid, even across restarts. While a policy
+/// is remembered, blocking the requests gains an attacker nothing.
 pub struct Policies {
     https: HttpsClient,
     store: Arc<dyn Store>,
@@ -137,16 +138,17 @@ pub struct Policies {
     turns: Mutex<Turns>,
 }
 
-/// The domains whose policy is being fetched, or was lately and is not fetched again for a while.
+/// The domains whose policy is being fetched, or was fetched a short time ago and is not fetched again
+/// yet.
 #[derive(Debug, Default)]
 struct Turns(HashMap<String, (Timestamp, watch::Receiver<()>)>);
 
-/// Which caller fetches a policy.
+/// The caller that fetches a policy.
 #[derive(Debug)]
 enum Turn {
     /// This one. Others wait until the sender is dropped.
     Ours(watch::Sender<()>),
-    /// Another one, until its sender is dropped; or none for now, if it is dropped already.
+    /// Another one, until its sender is dropped. If it has been dropped, no caller fetches for now.
     Theirs(watch::Receiver<()>),
 }
 
@@ -165,7 +167,7 @@ impl Turns {
 }
 
 impl Policies {
-    /// Remembers nothing yet: see [`Self::recall`].
+    /// Returns an empty memory: see [`Self::recall`].
     pub(crate) fn new(
         https: HttpsClient,
         store: Arc<dyn Store>,
@@ -190,7 +192,7 @@ impl Policies {
         self.known.lock().extend(kept.into_iter().filter_map(read));
     }
 
-    /// Returns a domain's valid policy, fetching it if need be; `None` if the domain has none.
+    /// Returns a domain's valid policy, and fetches it if necessary; `None` if the domain has none.
     pub async fn policy(&self, domain: &str) -> Option<Policy> {
         let now = self.clock.now();
         let known = self.known(domain, now);
@@ -210,7 +212,7 @@ impl Policies {
         found.map(|found| found.policy).filter(|policy| policy.mode != Mode::None)
     }
 
-    /// Returns the policy that is remembered for a domain, if it is still valid.
+    /// Returns the remembered policy of a domain, if it is still valid.
     fn known(&self, domain: &str, now: Timestamp) -> Option<Fetched> {
         self.known.lock().get(domain).filter(|known| known.until > now).cloned()
     }
@@ -230,7 +232,7 @@ impl Policies {
         id.map(|(_, id)| id.to_owned()).filter(|id| !id.is_empty() && id.len() <= 32)
     }
 
-    /// Fetches a policy and remembers it. A failure is counted for the owner's TLS report.
+    /// Fetches a policy and remembers it. A failure is counted for the TLS report to the owner.
     async fn fetch(&self, domain: &str, id: String, now: Timestamp) -> Option<Fetched> {
         match self.ask(domain).await {
             Ok(policy) => {
@@ -277,7 +279,8 @@ impl Policies {
             let mut known = self.known.lock();
             known.insert(domain.to_owned(), fetched);
             self.turns.lock().0.remove(domain);
-            // When there are too many, those that have expired are forgotten, or else the one that expires next.
+            // If there are too many, those that have expired are removed, otherwise the one that expires
+            // next.
             let next = known.values().map(|known| known.until).min().unwrap_or(now);
             match known.len() > REMEMBERED {
                 true => known

@@ -1,5 +1,6 @@
-//! How the connection to a server has to be protected: what the server's owner (DANE, MTA-STS), the message
-//! (REQUIRETLS) and the operator ask for. `attempt` asks before it offers an item to a host.
+//! The protection that a connection to a server needs: the strongest that the server's owner (DANE,
+//! MTA-STS), the message (REQUIRETLS) and the operator require. `attempt` asks before it offers an item
+//! to a host.
 
 use crate::send::{
     Relay, Smarthost, SmarthostTls,
@@ -25,23 +26,23 @@ use posta_net::{
 use posta_store::Item;
 use std::sync::Arc;
 
-/// The port on which servers take mail from others (RFC 5321 §4.5.4.2).
+/// The port at which servers accept mail from other servers (RFC 5321 §4.5.4.2).
 const PORT: u16 = 25;
 
-/// How to connect to a host.
+/// A host to connect to, and the required protection.
 pub(crate) struct ProtectedPeer {
     pub(crate) peer: Peer,
-    /// The kind of policy that asks for it.
+    /// The kind of policy that requires the protection.
     pub(crate) kind: PolicyKind,
-    /// Whether that policy is only being tested: the message is sent even if it is violated.
+    /// Whether the policy is in testing mode: the message is sent even if the policy is violated.
     pub(crate) is_test: bool,
 }
 
-/// What an owner asks for: the protection, by which kind of policy, and whether that is only being tested.
+/// An owner's requirement: the protection, the kind of policy, and whether that is in testing mode.
 type Wish = (Protection, PolicyKind, bool);
 
 impl Relay {
-    /// Returns how to connect to a host, or the failure if it must not be connected to, now or at all.
+    /// Returns how to connect to a host, or the failure if no connection may be made, now or at all.
     pub(crate) async fn protected_peer(
         &self,
         host: &Host,
@@ -70,8 +71,8 @@ impl Relay {
         Ok(ProtectedPeer { peer, kind, is_test: is_test && !must })
     }
 
-    /// Returns what the owners of a server and of the domain whose mail it takes ask for. DANE takes precedence
-    /// over MTA-STS (RFC 8461 §2).
+    /// Returns the requirements of the owners of a server and of the domain whose mail it accepts. DANE
+    /// takes precedence over MTA-STS (RFC 8461 §2).
     async fn owners_wish(
         &self,
         name: &str,
@@ -100,7 +101,7 @@ impl Relay {
         Ok((Protection::Tls(Verify::Authorities), PolicyKind::Sts, is_test))
     }
 
-    /// Returns the protection that TLSA records ask for, where DNSSEC proves both the server's name and the
+    /// Returns the protection that TLSA records require, if DNSSEC proves both the server's name and the
     /// records (RFC 7672 §2.2); `None` if there are none.
     async fn dane(
         &self,
@@ -115,7 +116,7 @@ impl Relay {
             let Some(records) = self.certificates(&base).await? else { continue };
             let records = dane::usable(records);
             if records.is_empty() {
-                // RFC 7672 §2.2: with only unusable records, TLS is required, with any certificate.
+                // RFC 7672 §2.2: if all records are unusable, TLS is required, with any certificate.
                 return Ok(Some(Protection::Tls(Verify::Anyone)));
             }
             // RFC 7672 §3.2.2: the certificate may be for any of the names that lead to the server.
@@ -139,7 +140,7 @@ impl Relay {
         }
     }
 
-    /// Returns those names of a host that DNSSEC proves.
+    /// Returns the names of a host that DNSSEC proves.
     async fn proved_names(&self, name: &str) -> Result<Vec<String>, HostFailure> {
         match self.resolver.addresses(name).await {
             Ok(answer) => Ok(dane::bases(name, &answer)),
@@ -165,8 +166,8 @@ fn smarthost_peer(smarthost: &Arc<Smarthost>, must: bool) -> Peer {
     }
 }
 
-/// Strengthens a protection as REQUIRETLS asks for: verified TLS, with a server that is proved to be the
-/// destination's (RFC 8689 §4.2.1).
+/// Strengthens a protection as REQUIRETLS demands: verified TLS, with a server that is proved to belong
+/// to the destination (RFC 8689 §4.2.1).
 fn require_tls(
     protection: Protection,
     route: &Route,
