@@ -1,22 +1,22 @@
-//! A corpus as it is committed: one file for each target, an input a line, as Rust escapes octets.
-//! So a change to it can be read.
+//! The form of a committed corpus: one file for each target, with one input a line, escaped as in Rust.
+//! Changes to a corpus are therefore readable.
 
 use std::{fmt::Write as _, fs, io, path::Path};
 
 /// Reads the inputs of a corpus.
 ///
 /// # Errors
-/// When it cannot be read, or a line is no input.
+/// When the file cannot be read, or a line is not an input.
 pub fn read(file: &Path) -> io::Result<Vec<Vec<u8>>> {
     let text = fs::read_to_string(file)?;
     let wrong = |line: &str| io::Error::other(format!("{}: {line}", file.display()));
     text.lines().map(|line| unescape(line).ok_or_else(|| wrong(line))).collect()
 }
 
-/// Writes a corpus, in order, so that a change to it is small.
+/// Writes a corpus in a fixed order, so that changes are small.
 ///
 /// # Errors
-/// When it cannot be written.
+/// When the file cannot be written.
 pub fn write(file: &Path, inputs: &mut [Vec<u8>]) -> io::Result<()> {
     inputs.sort_unstable();
     let mut text = String::new();

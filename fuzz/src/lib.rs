@@ -1,34 +1,34 @@
-//! What reads octets from strangers, as targets for a fuzzer. A target panics where a promise is
-//! broken; `tests/corpus.rs` replays what the fuzzer found worth keeping.
+//! The code that reads octets from strangers, as targets for a fuzzer. A target panics if a promise is
+//! broken. `tests/corpus.rs` replays the inputs that the fuzzer found and that were kept.
 
 pub mod corpus;
 mod origin;
 mod parsers;
 mod sessions;
 
-/// Something to fuzz.
+/// A target for the fuzzer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Target {
     /// A command line of SMTP or POP3.
     Command,
     /// An address, a domain, a path.
     Address,
-    /// A reply of another server.
+    /// A reply from another server.
     Reply,
-    /// A message for a server that takes only ASCII; the first octet chooses the cuts.
+    /// A message for a server that accepts ASCII only. The first octet determines how it is split.
     Convert,
-    /// A whole session of the SMTP server: the first octets choose its kind and the cuts.
+    /// A whole session of the SMTP server. The first octets determine its kind and how it is split.
     Smtp,
-    /// A whole session of the POP3 server, chosen likewise.
+    /// A whole session of the POP3 server, chosen in the same way.
     Pop3,
-    /// A whole session of our clients.
+    /// A whole session of the clients.
     Client,
-    /// A message with signatures of DKIM and sets of ARC; the first octet chooses the cuts.
+    /// A message with DKIM signatures and ARC sets. The first octet determines how it is split.
     Signature,
 }
 
 impl Target {
-    /// Every target.
+    /// All targets.
     pub const ALL: [Self; 8] = [
         Self::Command,
         Self::Address,
@@ -40,7 +40,7 @@ impl Target {
         Self::Signature,
     ];
 
-    /// Its name, which is its corpus's in `corpus/` too.
+    /// Returns the target's name, which is also that of its corpus in `corpus/`.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -55,7 +55,7 @@ impl Target {
         }
     }
 
-    /// Runs it once.
+    /// Runs the target once.
     ///
     /// # Panics
     /// When a promise is broken.

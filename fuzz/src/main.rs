@@ -1,7 +1,7 @@
-//! Fuzzing on the toolchain that builds everything else: the compiler's own coverage counters, and
-//! libFuzzer linked in. `fuzz SECONDS` builds the targets, runs as many at once as there are cores,
-//! and makes of each corpus the smallest one that covers as much as all that was found. What was
-//! found stays in `target/fuzz` for the next run.
+//! Fuzzing with the toolchain that builds everything else: the compiler's own coverage counters, and
+//! libFuzzer linked in. `fuzz SECONDS` builds the targets, runs as many at once as there are cores, and
+//! reduces each corpus to the smallest one with the same coverage. All inputs found stay in
+//! `target/fuzz` for the next run.
 
 use fuzz::{Target, corpus};
 use std::{
@@ -11,16 +11,17 @@ use std::{
     thread::available_parallelism,
 };
 
-/// Seconds for each target, unless said.
+/// The number of seconds for each target, by default.
 const SECONDS: &str = "60";
 
-/// Octets in one input: a session of some dozens of commands.
+/// The number of octets in one input: a session of some dozens of commands.
 const INPUT: u32 = 4_096;
 
-/// Keeps the flags below away from build scripts.
+/// The platform, which keeps the flags below away from build scripts.
 const PLATFORM: &str = "x86_64-unknown-linux-gnu";
 
-/// What libFuzzer reads of a program: which edges it passed, and what it compared with what.
+/// The instrumentation that libFuzzer needs: which edges the program passed, and which values it
+/// compared.
 const COVERAGE: &str = "--cfg fuzzing -Cdebug-assertions -Ccodegen-units=1 \
     -Cpasses=sancov-module \
     -Cllvm-args=-sanitizer-coverage-level=4 \
@@ -76,7 +77,7 @@ fn build(work: &Path) -> Result<PathBuf, Box<dyn error::Error>> {
     }
 }
 
-/// Where a target's corpus is committed.
+/// Returns the path of a target's committed corpus.
 fn committed(target: Target) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(target.name())
 }
@@ -102,7 +103,7 @@ fn start(program: &Path, work: &Path, target: Target, seconds: u32) -> io::Resul
 fn merge(program: &Path, work: &Path, target: Target) -> Result<(), Box<dyn error::Error>> {
     let found = work.join(target.name());
     let merged = found.with_extension("merged");
-    // It may be left from a run that was stopped.
+    // The directory may be left over from an interrupted run.
     let _ = fs::remove_dir_all(&merged);
     fs::create_dir_all(&merged)?;
     let mut command = Command::new(program);

@@ -1,5 +1,5 @@
-//! Signatures: however a message is cut, the same is seen of it, and nobody but the holder of a key makes one that
-//! passes.
+//! Signatures: however a message is split, the result is the same, and only the holder of a key can make
+//! a signature that passes.
 
 use posta_mail::Timestamp;
 use posta_origin::{
@@ -39,7 +39,7 @@ pub(crate) fn signature(octets: &[u8]) {
     let Ok(Some(field)) = observed.sign(&signer, Timestamp::UNIX_EPOCH) else { return };
     let signed = [field.as_bytes(), message].concat();
     let observed = observe(&signed, signed.len());
-    // What is over the limits with its signature cannot be verified.
+    // A message that exceeds the limits together with its signature cannot be verified.
     if observed.header().is_too_large() {
         return;
     }

@@ -1,4 +1,4 @@
-//! Parsers: what they take, they print, and take again as the same.
+//! Parsers: a value that was parsed can be printed, and parsed again with the same result.
 
 use posta_mail::{Address, Domain, ForwardPath, ReversePath, visible::is_visible};
 use posta_mime::convert::{Converter, HeaderSections, Survey, Unconvertible};
@@ -46,7 +46,8 @@ pub(crate) fn reply(octets: &[u8]) {
     let mut whole = ReplyReader::default();
     let mut piecemeal = ReplyReader::default();
     let mut rest = octets;
-    // An octet at a time, with what was left before it: the same replies, the same error.
+    // The octets are lent one at a time, after the remaining input: the replies and errors must be the
+    // same.
     let (mut start, mut end) = (0, 0);
     loop {
         let expected = whole.next(&mut rest);

@@ -1,5 +1,5 @@
-//! Whole sessions. Each is played twice, with the octets whole and cut small: what is said, asked
-//! and kept must be the same, whatever the network does to the packets.
+//! Whole sessions. Each is played twice, with the octets whole and split into small pieces: all replies,
+//! questions and stored octets must be the same, whatever the network does to the packets.
 
 use bytes::Bytes;
 use posta_mail::{
@@ -17,7 +17,7 @@ use posta_smtp::{
 };
 use std::sync::Arc;
 
-/// What a session did.
+/// The observable results of a session.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Played {
     said: Vec<u8>,
@@ -26,7 +26,7 @@ struct Played {
     closed: bool,
 }
 
-/// Plays a session of an engine whose peer sends `wire`, so many octets at a time.
+/// Plays a session of an engine whose peer sends `wire`, in pieces of this size.
 fn play<E: Engine>(
     mut engine: E,
     wire: &[u8],
@@ -54,7 +54,7 @@ where
             }
             Step::Content(content) => played.content.extend_from_slice(content),
             Step::Flush => {}
-            // What follows is another session, and what came before it is dropped.
+            // A different session follows, and earlier input is dropped.
             Step::StartTls | Step::Close => {
                 played.closed = true;
                 return played;
@@ -63,13 +63,13 @@ where
     }
 }
 
-/// The first octet says how the wire is cut, the second what kind of session it is.
+/// Reads how the wire is split from the first octet, and the kind of session from the second.
 fn choices(octets: &[u8]) -> Option<(usize, u8, &[u8])> {
     let (&[cut, kind], wire) = octets.split_first_chunk()?;
     Some((1 + usize::from(cut % 32), kind, wire))
 }
 
-/// Follows the order that a server's engine promises to keep.
+/// Checks the order of steps that a server's engine promises to keep.
 #[derive(Debug, Default)]
 struct Order {
     transaction: bool,
@@ -156,7 +156,7 @@ pub(crate) fn smtp(octets: &[u8]) {
     assert_eq!(whole, play_cut(size));
     let binary = format!("{:?}", Body::BinaryMime);
     let is_text = !whole.asked.iter().any(|asked| asked.contains(&binary));
-    // What exceeds the limit is cut off anywhere, and never kept.
+    // Content that exceeds the limit is cut off at any point, and never stored.
     let is_whole = profile.message_size > octets.len() as u64;
     if is_text && is_whole && (service != Service::Smtp || profile.normalise_newlines) {
         for (at, octet) in whole.content.iter().enumerate() {
@@ -242,7 +242,7 @@ pub(crate) fn pop3(octets: &[u8]) {
         })
     };
     let whole = play_cut(wire.len().max(1));
-    // What is sent is lines, whatever the messages are.
+    // The output always consists of lines, whatever the messages are.
     assert!(whole.said.windows(2).all(|pair| (pair[0] == b'\r') == (pair[1] == b'\n')));
     assert_eq!(whole, play_cut(size));
 }

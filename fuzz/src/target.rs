@@ -1,5 +1,5 @@
-//! The program that libFuzzer drives. Which target it runs is said by the environment, so that one
-//! build serves all: `FUZZ_TARGET=command`.
+//! The program that libFuzzer drives. The environment determines the target, so that one build serves
+//! all: `FUZZ_TARGET=command`.
 #![no_main]
 
 use fuzz::Target;

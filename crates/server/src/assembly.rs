@@ -1,5 +1,5 @@
-//! Puts the server together: which part is given which other, what runs beside the sessions, and how the server is
-//! started, reloaded and stopped. `posta serve` and the tests call it.
+//! Assembling the server: connects the parts with each other, starts the background tasks, and starts,
+//! reloads and stops the whole. `posta serve` and the tests call it.
 
 pub(crate) mod services;
 
@@ -27,13 +27,13 @@ use tokio::{
     time::timeout,
 };
 
-/// How long busy sessions may take to finish when the server stops.
+/// The time within which busy sessions must finish when the server stops.
 const GRACE: Duration = Duration::from_secs(10);
 
-/// Why the server did not start.
+/// The reason why the server did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// A listener's address cannot be bound.
+    /// A socket cannot be bound to a listener's address.
     #[error("cannot listen on {endpoint}: {}", socket_words::cannot_listen(endpoint, cause))]
     Bind {
         /// The address.
@@ -41,13 +41,13 @@ pub enum StartError {
         /// The system's error.
         cause: io::Error,
     },
-    /// A listener offers TLS, and there is no certificate.
+    /// A listener offers TLS, but there is no certificate.
     #[error("{0} offers TLS, but there is no certificate")]
     NoCertificate(Endpoint),
     /// The store cannot be read.
     #[error("the store cannot be read: {0}")]
     Store(#[from] StoreError),
-    /// The TLS library lacks an algorithm that it should have.
+    /// The TLS library lacks a required algorithm.
     #[error("TLS to other servers cannot be used: {0}")]
     Tls(#[from] rustls::Error),
 }
@@ -59,7 +59,7 @@ pub struct World {
     pub store: Arc<dyn Store>,
     /// The source of time, ids and randomness.
     pub clock: Arc<dyn Clock>,
-    /// Opens and accepts connections.
+    /// The network, which opens and accepts connections.
     pub net: Arc<dyn Net>,
     /// Finds other servers in DNS.
     pub resolver: Arc<dyn Resolver>,
@@ -79,7 +79,7 @@ impl World {
 /// A running server.
 pub struct MailServer {
     listening: Vec<(ListenerKind, Endpoint)>,
-    /// The service that each listener gives to new sessions.
+    /// The current service of each listener, given to new sessions.
     serving: Vec<Arc<Adjustable<Service>>>,
     services: Services,
     stop: watch::Sender<bool>,
@@ -88,10 +88,10 @@ pub struct MailServer {
 }
 
 impl MailServer {
-    /// Binds every socket and starts to serve.
+    /// Binds all sockets and starts to serve.
     ///
     /// # Errors
-    /// Fails when a socket cannot be bound, or when a listener offers TLS and there is no certificate.
+    /// When a socket cannot be bound, or a listener offers TLS and there is no certificate.
     pub async fn start(settings: Settings, world: World) -> Result<Self, StartError> {
         let (stop, stopping) = watch::channel(false);
         let (alive, sessions) = mpsc::channel(1);
@@ -141,12 +141,12 @@ impl MailServer {
         &self.listening
     }
 
-    /// Applies new settings to new sessions and to outgoing mail. Settings that were handed out at the start do not
-    /// change: `hostname`, `memory`, `oauth`, `listeners`, `control`, the addresses of `relay`, and the
-    /// `message_size` of collecting.
+    /// Applies new settings to new sessions and to outgoing mail. The following settings do not change
+    /// until a restart: `hostname`, `memory`, `oauth`, `listeners`, `control`, the addresses of `relay`,
+    /// and the `message_size` for collecting.
     ///
     /// # Errors
-    /// Fails when the certificates do not fit the listeners; then nothing changes.
+    /// When the certificates do not suit the listeners; then nothing changes.
     pub fn reload(&mut self, settings: Settings) -> Result<(), StartError> {
         let tls = settings.tls.clone();
         let services = self.services.under(settings);
@@ -167,9 +167,10 @@ impl MailServer {
         Ok(())
     }
 
-    /// Stops the server: closes the listeners, ends idle sessions, and gives busy ones a bounded time to finish.
+    /// Stops the server: closes the listeners, ends idle sessions, and gives busy ones a limited time to
+    /// finish.
     pub async fn stop(mut self) {
-        // An error means that nothing runs any more.
+        // An error means that no task is running any more.
         let _ = self.stop.send(true);
         let ended = async {
             while self.tasks.join_next().await.is_some() {}

@@ -7,14 +7,14 @@ use posta_store::{Store, StoreError};
 use std::{sync::Arc, time::Duration};
 use tokio::{sync::watch, task::spawn_blocking, time::sleep};
 
-/// How often the certificate files are checked for changes.
+/// The interval at which the certificate files are checked for changes.
 const RELOAD_EVERY: Duration = Duration::from_secs(10);
 
-/// How often removed messages whose purge time has come are purged.
+/// The interval at which removed messages are purged, if their time has come.
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
 
-/// Reads renewed certificates, so that the server need not be restarted for them, and warns of certificates that
-/// do not fit the server's name.
+/// Reads renewed certificates, so that they need no restart, and warns of certificates that do not suit
+/// the server's name.
 pub(crate) async fn follow_certificates(
     tls: Tls,
     hostname: Domain,
@@ -32,7 +32,7 @@ pub(crate) async fn follow_certificates(
             () = sleep(RELOAD_EVERY) => {}
             _ = stopping.wait_for(|&stopping| stopping) => return,
         }
-        // Files are read on a blocking thread, where no session waits for them.
+        // Files are read on a blocking thread, so that no session waits.
         let read = tls.clone();
         let Ok(reloaded) = spawn_blocking(move || read.reload()).await else { return };
         match reloaded {
@@ -50,10 +50,10 @@ pub(crate) async fn follow_certificates(
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// How long the history is kept.
+/// The time for which the history is kept.
 const REMEMBERED: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
-/// Purges what is due, periodically.
+/// Purges removed messages and old history from time to time.
 pub(crate) async fn sweep(
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,

@@ -1,13 +1,14 @@
-//! The mail server: what stands between the protocol engines, the network and the store.
+//! The mail server, which connects the protocol engines, the network and the store.
 //!
-//! [`assembly::MailServer::start`] binds every socket and serves until [`assembly::MailServer::stop`]. A server stands on a
-//! [`assembly::World`]: a store, a clock, a network and a resolver, each of which can be replaced, so that the
-//! whole server also runs in memory, in virtual time.
+//! [`assembly::MailServer::start`] binds all sockets and serves until [`assembly::MailServer::stop`]. A
+//! server runs in an [`assembly::World`]: a store, a clock, a network and a resolver. Each can be
+//! replaced, so that the whole server also runs in memory, in virtual time.
 //!
-//! Each folder is a floor. A message enters by [`listen`] and [`receive`] (or [`collect`]), is put into mailboxes and
-//! the queue by [`deliver`], leaves by [`send`], and is read by [`access`]. [`login`] authenticates users,
-//! [`directory`] resolves addresses, [`reports`] tells senders and domains what became of their mail, and [`admin`]
-//! serves the operator. `cargo xtask tidy` checks which floor may import which.
+//! Each folder is a floor. A message enters through [`listen`] and [`receive`] (or [`collect`]), is put
+//! into mailboxes and the queue by [`deliver`], leaves through [`send`], and is read through [`access`].
+//! [`login`] authenticates users, [`directory`] resolves addresses, [`reports`] informs senders and
+//! domains about their mail, and [`admin`] serves the operator. `cargo xtask tidy` checks which floor
+//! may import which.
 
 pub mod access;
 pub mod admin;

@@ -13,13 +13,13 @@ use std::{path::PathBuf, time::Duration};
 /// The settings of a server. They have no defaults: only the program's options do.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// The server's name for itself.
+    /// The server's own name.
     pub hostname: Domain,
-    /// The largest content of a message, in octets.
+    /// The maximal size of a message's content, in octets.
     pub message_size: u64,
-    /// The most sessions at once; 0 means no limit.
+    /// The maximal number of sessions at once; 0 means no limit.
     pub sessions: u32,
-    /// The most sessions of one client at once; 0 means no limit.
+    /// The maximal number of sessions of one client at once; 0 means no limit.
     pub sessions_per_client: u32,
     /// The limits of an SMTP session.
     pub smtp_limits: SmtpLimits,
@@ -27,35 +27,37 @@ pub struct Settings {
     pub channel_binding: bool,
     /// The server that is asked about OAuth tokens.
     pub oauth: Option<OAuthSettings>,
-    /// The most octets of arriving messages that are held in memory at once. When they are used up, content is
-    /// written to the store in smaller pieces.
+    /// The maximal number of octets of arriving messages in memory at once. When they are used up,
+    /// content is written to the store in smaller pieces.
     pub memory: usize,
-    /// Whether a bare CR or LF from another server becomes CRLF; otherwise the message is refused.
+    /// Whether a lone CR or LF from another server is replaced by CRLF; otherwise the message is
+    /// refused.
     pub normalise_newlines: bool,
     /// The networks whose connections begin with a PROXY header, at every listener.
     pub proxies: Vec<IpNet>,
-    /// The networks of SMTP clients that may speak for others (XCLIENT).
+    /// The networks of SMTP clients that may connect on behalf of others (XCLIENT).
     pub forwarders: Vec<IpNet>,
-    /// Whether VRFY and EXPN say which addresses exist.
+    /// Whether VRFY and EXPN reveal which addresses exist.
     pub verify: bool,
-    /// How far programs on this machine are trusted without a login.
+    /// The rights of programs on this machine that do not log in.
     pub trust_loopback: LoopbackTrust,
     /// The networks from which mail for other servers is accepted without a login.
     pub relays_for: Vec<IpNet>,
-    /// The most recipients an hour to whom an account may submit messages; 0 means no limit.
+    /// The maximal number of recipients an hour to whom an account may submit messages; 0 means no
+    /// limit.
     pub submissions: u32,
-    /// The longest duration of a session; a message in transfer may then still end.
+    /// The maximal duration of a session. A message in transfer may still be completed after that.
     pub session_time: Duration,
     /// The settings of POP3.
     pub pop3: Pop3Settings,
     /// The number of failed logins of one client, or for one account, in a quarter of an hour that causes a lock-out
     /// of the same duration; 0 means no lock-outs.
     pub failed_logins: u32,
-    /// The delay of the answer to a wrong password.
+    /// The delay before the reply to a wrong password.
     pub failed_login_delay: Duration,
     /// The settings of outgoing mail.
     pub relay: RelaySettings,
-    /// Our own MTA-STS policy (RFC 8461). If it names no servers, it names `hostname`.
+    /// The server's own MTA-STS policy (RFC 8461). If the policy names no servers, it names `hostname`.
     pub policy: Policy,
     /// The listeners.
     pub listeners: Vec<ListenerSettings>,
@@ -68,11 +70,11 @@ pub struct Settings {
 /// The settings of POP3.
 #[derive(Debug, Clone)]
 pub struct Pop3Settings {
-    /// How long a session may be idle (RFC 1939 §3: at least ten minutes).
+    /// The time for which a session may be idle (RFC 1939 §3: at least ten minutes).
     pub autologout: Duration,
-    /// The shortest time between two logins to an account.
+    /// The minimal time between two logins to an account.
     pub login_delay: Duration,
-    /// The most sessions of one account at once; 0 means no limit.
+    /// The maximal number of sessions of one account at once; 0 means no limit.
     pub sessions_per_account: u32,
     /// The number of days for which a retrieved message is kept; `None` keeps it for ever.
     pub expire: Option<u32>,
@@ -87,7 +89,7 @@ pub struct ListenerSettings {
     pub kind: ListenerKind,
     /// The address.
     pub endpoint: Endpoint,
-    /// How TLS is offered.
+    /// The way in which TLS is offered.
     pub tls: TlsMode,
 }
 
@@ -106,7 +108,7 @@ pub enum ListenerKind {
     Web,
 }
 
-/// How a listener offers TLS.
+/// The way in which a listener offers TLS.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TlsMode {
     /// No TLS.
@@ -117,13 +119,13 @@ pub enum TlsMode {
     Implicit,
 }
 
-/// How far programs on this machine are trusted without a login.
+/// The rights of programs on this machine that do not log in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum LoopbackTrust {
-    /// They must log in.
+    /// None: such programs must log in.
     Nothing,
-    /// They may submit mail for local mailboxes.
+    /// Submitting mail for local mailboxes.
     Local,
-    /// They may also submit mail for other servers, from addresses of local domains.
+    /// Also submitting mail for other servers, from addresses of local domains.
     Anywhere,
 }

@@ -1,5 +1,5 @@
-//! What this server publishes over HTTPS: its domains' MTA-STS policy (RFC 8461 §3.2), and nothing else. `listen`
-//! hands connections over.
+//! The documents that the server publishes over HTTPS: only the MTA-STS policy of its domains (RFC 8461
+//! §3.2). `listen` hands connections over.
 
 use crate::send::trust::mta_sts::Policy;
 use http_body_util::Full;
@@ -15,19 +15,19 @@ use posta_net::transport::Stream;
 use std::{convert::Infallible, io, time::Duration};
 use tokio::time::timeout;
 
-/// The longest duration of a connection: there is only one document to fetch.
+/// The maximal duration of a connection. There is only one document to fetch.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The policy's path (RFC 8461 §3.3).
 const PATH: &str = "/.well-known/mta-sts.txt";
 
-/// The largest head of a request, in octets.
+/// The maximal number of octets in the head of a request.
 const HEAD: usize = 8 * 1024;
 
 /// Serves one connection.
 ///
 /// # Errors
-/// Fails when the connection does, or takes longer than 30 seconds.
+/// When the connection fails, or takes longer than 30 seconds.
 pub async fn serve(stream: Box<dyn Stream>, policy: &Policy) -> io::Result<()> {
     let service = service_fn(|request: Request<Incoming>| {
         let answer = answer(&request, policy);
@@ -44,7 +44,7 @@ pub async fn serve(stream: Box<dyn Stream>, policy: &Policy) -> io::Result<()> {
 
 fn answer<B>(request: &Request<B>, policy: &Policy) -> Response<Full<Bytes>> {
     let host = request.headers().get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
-    // The host name says whose policy is requested: `mta-sts.x.test` has that of `x.test`.
+    // The host name determines whose policy is requested: `mta-sts.x.test` has that of `x.test`.
     let is_ours = host.to_ascii_lowercase().starts_with("mta-sts.");
     let status = match (request.method(), request.uri().path()) {
         (&Method::GET | &Method::HEAD, PATH) if is_ours => StatusCode::OK,

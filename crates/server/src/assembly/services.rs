@@ -1,4 +1,4 @@
-//! What a server's sessions share, and the service that each listener gives with it.
+//! The resources that a server's sessions share, and the service that each listener makes from them.
 
 use crate::{
     access::maildrop::Maildrops,
@@ -29,7 +29,7 @@ use posta_smtp::server::{Profile as SmtpProfile, Service as SmtpService};
 use std::{sync::Arc, time::Duration};
 use tokio::sync::{Notify, watch};
 
-/// What all sessions share, and what makes a listener's service of it.
+/// The resources that all sessions share.
 #[derive(Clone)]
 pub(crate) struct Services {
     pub(crate) settings: Settings,
@@ -45,13 +45,13 @@ pub(crate) struct Services {
     pub(crate) budget: Budget,
     pub(crate) refusals: Arc<Refusals>,
     pub(crate) relay_settings: Arc<Adjustable<RelaySettings>>,
-    /// For how many days what was retrieved is kept.
+    /// The number of days for which retrieved messages are kept.
     pub(crate) expire: Arc<Adjustable<Option<u32>>>,
     stopping: watch::Receiver<bool>,
 }
 
 impl Services {
-    /// What all sessions share, before there are any.
+    /// Returns the resources, before any session has begun.
     pub(crate) async fn new(
         settings: Settings,
         world: World,
@@ -79,8 +79,9 @@ impl Services {
         })
     }
 
-    /// Returns the same for sessions that begin under other settings. What was bound, opened or shared out
-    /// at the start stays as it is: [`crate::assembly::MailServer::reload`] names it.
+    /// Returns the same resources for sessions that begin under other settings. Everything that was
+    /// bound, opened or allocated at the start remains as it is: see
+    /// [`crate::assembly::MailServer::reload`].
     pub(crate) fn under(&self, settings: Settings) -> Self {
         let old = self.settings.clone();
         let Settings { hostname, memory, oauth, listeners, tls, control, .. } = old;
@@ -89,7 +90,7 @@ impl Services {
         Self { driver, settings, ..self.clone() }
     }
 
-    /// Has the settings hold for what all sessions share.
+    /// Applies the settings to the shared resources.
     pub(crate) fn adjust(&self) {
         let Settings { pop3, relay, .. } = &self.settings;
         self.clients.limit.set(self.settings.sessions);
@@ -138,7 +139,7 @@ impl Services {
                     apop: pop3.apop,
                     expires: pop3.expire.is_some(),
                 }),
-                // Whoever offers no TLS at all has said that plaintext is fine there.
+                // An operator who configures no TLS at all accepts plaintext there.
                 plaintext_login: listener.tls == TlsMode::None,
             },
         };
@@ -211,7 +212,7 @@ impl Services {
         }
     }
 
-    /// How clients may prove who they are.
+    /// Returns the SASL mechanisms that clients may use.
     fn mechanisms(&self, secured: bool) -> Vec<&'static str> {
         let is_bound = secured && self.authenticator.offers_binding();
         let bound = if is_bound { &sasl::BOUND[..] } else { &[] };
@@ -222,12 +223,12 @@ impl Services {
     fn smtp(&self, service: SmtpService, starttls: bool, tls: Option<Tls>) -> Protocol {
         let Settings { hostname, message_size, smtp_limits, normalise_newlines, .. } =
             self.settings.clone();
-        // Servers do not log in to each other, and a neighbour that delivers is let in by address.
+        // Servers do not log in to each other, and trusted neighbours are recognised by address.
         let (mechanisms, unannounced) = match service {
             SmtpService::Submission => (self.mechanisms(tls.is_some()), sasl::BOUND.to_vec()),
             SmtpService::Smtp | SmtpService::Lmtp => (Vec::new(), Vec::new()),
         };
-        // Whoever offers no TLS at all has said that plaintext is fine there.
+        // An operator who configures no TLS at all accepts plaintext there.
         let plaintext_auth = tls.is_none();
         Protocol::Smtp {
             acceptor: Arc::new(Acceptor {
