@@ -52,6 +52,11 @@ const EXAMPLES: &[(&str, &str)] = &[
     ("queue hold", "posta queue hold --sender news@example.test"),
     ("queue release", "posta queue release --all"),
     ("queue remove", "posta queue remove --older 3d --domain example.org"),
+    ("quarantine", "posta quarantine list"),
+    ("quarantine list", "posta quarantine list --json"),
+    ("quarantine show", "posta quarantine show 01kc7hzv8r5k2mtnq4xw"),
+    ("quarantine release", "posta quarantine release 01kc7hzv8r5k2mtnq4xw"),
+    ("quarantine drop", "posta quarantine drop 01kc7hzv8r5k2mtnq4xw"),
     ("trace", "posta trace ana@example.test --since 2h"),
     ("explain", "posta explain 4.2.2"),
     (

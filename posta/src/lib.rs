@@ -50,6 +50,8 @@ enum Command {
     Lockout(command::lockout::Command),
     #[command(subcommand)]
     Queue(command::queue::Command),
+    #[command(subcommand)]
+    Quarantine(command::queue::quarantine::Command),
     Trace(command::trace::Arguments),
     Explain(command::explain::Arguments),
     Send(command::send::Arguments),
@@ -100,6 +102,7 @@ fn run(command: Command, umask: u32, level: Option<Level>, log: &Log) -> anyhow:
         Command::Collect(command) => command::collect::run(command),
         Command::Lockout(command) => command::lockout::run(command),
         Command::Queue(command) => command::queue::run(command),
+        Command::Quarantine(command) => command::queue::quarantine::run(command),
         Command::Trace(arguments) => command::trace::run(arguments),
         Command::Explain(arguments) => command::explain::run(&arguments),
         Command::Send(arguments) => command::send::run(arguments),

@@ -191,6 +191,7 @@ pub(crate) fn settings(config: &Config) -> Result<Settings> {
         },
         failed_logins: limits.failed_logins,
         failed_login_delay: FAILED_LOGIN_DELAY,
+        filters: Vec::new(),
         relay: config.relay.settings().context("[relay]")?,
         policy: Policy {
             mode: config.mta_sts.mode,

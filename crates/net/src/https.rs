@@ -12,9 +12,14 @@ use crate::{
     transport::Stream,
 };
 use http_body_util::{BodyExt, Full, Limited};
-use hyper::{Request, StatusCode, body::Bytes, client::conn::http1, header::CONTENT_TYPE};
+use hyper::{
+    Request, StatusCode,
+    body::{Body, Bytes},
+    client::conn::http1,
+    header::CONTENT_TYPE,
+};
 use hyper_util::rt::TokioIo;
-use std::{sync::Arc, time::Duration};
+use std::{convert::Infallible, sync::Arc, time::Duration};
 use tokio::time::timeout;
 
 /// The port of HTTPS.
@@ -34,11 +39,14 @@ pub struct HttpResponse {
 ///
 /// # Errors
 /// When the connection fails, the response breaks the protocol, or the body is too large; in words.
-pub async fn exchange(
+pub async fn exchange<B>(
     stream: Box<dyn Stream>,
-    request: Request<Full<Bytes>>,
+    request: Request<B>,
     most: usize,
-) -> Result<HttpResponse, String> {
+) -> Result<HttpResponse, String>
+where
+    B: Body<Data = Bytes, Error = Infallible> + Send + 'static,
+{
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(text)?;
     let connection = tokio::spawn(connection);
     let response = async {

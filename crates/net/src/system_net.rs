@@ -51,9 +51,12 @@ impl Net for SystemNet {
         })
     }
 
-    fn connect<'a>(&'a self, host_and_port: &'a str) -> PendingIo<'a, Box<dyn Stream>> {
+    fn connect<'a>(&'a self, place: &'a str) -> PendingIo<'a, Box<dyn Stream>> {
         Box::pin(async move {
-            let found = lookup_host(host_and_port).await.map_err(|error| match error.kind() {
+            if let Some(path) = place.strip_prefix("unix:") {
+                return Ok(Box::new(UnixStream::connect(path).await?) as Box<dyn Stream>);
+            }
+            let found = lookup_host(place).await.map_err(|error| match error.kind() {
                 io::ErrorKind::InvalidInput => error,
                 _ => io::Error::new(io::ErrorKind::NotFound, error),
             })?;

@@ -69,8 +69,8 @@ pub trait Net: Send + Sync + 'static {
     /// Starts to listen at an endpoint.
     fn bind<'a>(&'a self, endpoint: &'a Endpoint) -> PendingIo<'a, Box<dyn Listener>>;
 
-    /// Connects to `host:port`.
-    fn connect<'a>(&'a self, host_and_port: &'a str) -> PendingIo<'a, Box<dyn Stream>>;
+    /// Connects to `host:port`, or to a Unix socket, `unix:/path`.
+    fn connect<'a>(&'a self, place: &'a str) -> PendingIo<'a, Box<dyn Stream>>;
 
     /// Connects to an address, from `source` if one is given, else from any address of this machine.
     fn connect_from(

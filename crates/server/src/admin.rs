@@ -6,6 +6,7 @@ mod alias;
 pub mod control;
 mod domain;
 mod mailbox;
+mod quarantine;
 mod queue;
 mod request;
 mod source;
@@ -16,6 +17,7 @@ pub use account::{AccountLine, RemovedLine};
 pub use alias::{AliasError, AliasLine, AliasState};
 pub use domain::DomainLine;
 pub use mailbox::{FolderLine, FolderRequest, MailLine, MailRequest};
+pub use quarantine::{QuarantineLine, QuarantineRequest};
 pub use queue::{DestinationLine, QueueAction, QueueLine, QueueRecipient, Selection};
 pub use request::Request;
 pub use source::SourceLine;
@@ -105,6 +107,13 @@ pub enum Response {
         octets: String,
         /// The offset of the next piece; `None` if this is the last.
         next: Option<u64>,
+    },
+    /// A page of the messages in quarantine.
+    Quarantine {
+        /// The entries of the page.
+        lines: Vec<QuarantineLine>,
+        /// Where the next page begins; `None` if this is the last.
+        next: Option<ItemId>,
     },
     /// The folders of an account.
     Folders(Vec<FolderLine>),
@@ -286,6 +295,7 @@ impl Admin {
             Request::QueueChange { selection, action } => {
                 return self.change_queue(&selection, action).await;
             }
+            Request::Quarantine { request } => return self.quarantine(request).await,
             Request::Trace { named, within } => return self.trace(&named, within).await,
             Request::Mail { address, folder, request } => {
                 return self.mail(address, folder, request).await;

@@ -12,7 +12,10 @@ mod plan;
 pub(crate) mod report;
 mod verdict;
 
-use crate::directory::{Directory, Recipient};
+use crate::{
+    directory::{Directory, Recipient},
+    filter::Filters,
+};
 use message_log::Arrival;
 use outcome::{About, Outcome, Reports, failed_here};
 use posta_mail::{MailId, Reply, ThreadId, Timestamp};
@@ -29,6 +32,8 @@ pub struct Routing {
     pub directory: Directory,
     /// Reports to senders.
     pub reports: Arc<dyn Reports>,
+    /// Filters that are asked about mail.
+    pub filters: Arc<Filters>,
 }
 
 /// A message whose content has come whole.

@@ -3,7 +3,7 @@
 use crate::{access::maildrop, limits::adjustable::Adjustable};
 use posta_mail::{Domain, Timestamp};
 use posta_net::{clock::Clock, tls::server::Tls};
-use posta_store::{Store, StoreError};
+use posta_store::{Destination, Event, ItemState, Settlement, Store, StoreError, What};
 use std::{sync::Arc, time::Duration};
 use tokio::{sync::watch, task::spawn_blocking, time::sleep};
 
@@ -53,6 +53,12 @@ const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// The time for which the history is kept.
 const REMEMBERED: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
+/// How long a message waits in quarantine for the operator.
+const QUARANTINED: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+
+/// Items of the queue that are looked at in a transaction.
+const ITEMS: usize = 100;
+
 /// Purges removed messages and old history from time to time.
 pub(crate) async fn sweep(
     store: Arc<dyn Store>,
@@ -82,5 +88,40 @@ async fn sweep_some(
         Some(days) => store.expire(now - DAY * days, now, now + maildrop::PURGE_AFTER).await?,
         None => 0,
     };
-    Ok(expired + store.sweep(now).await? + store.forget(now - REMEMBERED).await?)
+    let dropped = drop_quarantined(store, now).await?;
+    Ok(expired + dropped + store.sweep(now).await? + store.forget(now - REMEMBERED).await?)
+}
+
+/// Drops what has been in quarantine for too long, and tells the history. Returns the number of items dropped.
+async fn drop_quarantined(store: &dyn Store, now: Timestamp) -> Result<usize, StoreError> {
+    let (mut after, mut dropped) = (None, 0);
+    loop {
+        // The queue is in the order in which its messages came.
+        let page = store.items(after, ITEMS).await?;
+        let old = page.iter().take_while(|item| item.accepted < now - QUARANTINED);
+        let is_over = page.len() < ITEMS || old.clone().count() < page.len();
+        for item in old.filter(|item| item.state == ItemState::Quarantined) {
+            let destination = match &item.destination {
+                Destination::Local => "local".to_owned(),
+                Destination::Domain(domain) => domain.clone(),
+            };
+            let what = What::Removed { destination };
+            let settlement = Settlement {
+                item: item.id,
+                token: None,
+                time: now,
+                left: None,
+                deliveries: Vec::new(),
+                reports: Vec::new(),
+                events: vec![Event { id: item.id.content, time: now, what }],
+            };
+            store.settle(settlement).await?;
+            tracing::info!(id = %item.id, "dropped after 30 days in quarantine");
+            dropped += 1;
+        }
+        if is_over {
+            return Ok(dropped);
+        }
+        after = page.last().map(|item| item.id);
+    }
 }

@@ -6,9 +6,9 @@
 //!
 //! Each folder is a floor. A message enters through [`listen`] and [`receive`] (or [`collect`]), is put
 //! into mailboxes and the queue by [`deliver`], leaves through [`send`], and is read through [`access`].
-//! [`login`] authenticates users, [`directory`] resolves addresses, [`reports`] informs senders and
-//! domains about their mail, and [`admin`] serves the operator. `cargo xtask tidy` checks which floor
-//! may import which.
+//! [`login`] authenticates users, [`directory`] resolves addresses, [`filter`] asks outside
+//! filters about mail, [`reports`] informs senders and domains about their mail, and [`admin`] serves the
+//! operator. `cargo xtask tidy` checks which floor may import which.
 
 pub mod access;
 pub mod admin;
@@ -16,6 +16,7 @@ pub mod assembly;
 pub mod collect;
 pub mod deliver;
 pub mod directory;
+pub mod filter;
 mod housekeeping;
 pub mod limits;
 pub mod listen;

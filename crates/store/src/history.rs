@@ -158,6 +158,21 @@ pub struct Fate {
     pub ours: bool,
 }
 
+/// What a filter said of a message.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FilterResult {
+    /// The filter: what it speaks, and where it is.
+    pub filter: String,
+    /// Its answer in words, or why there was none.
+    pub said: String,
+    /// What it asked for and did not get, in words.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
+    /// Whether it failed, so that the operator's choice held instead.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub failed: bool,
+}
+
 /// What happened.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "what", rename_all = "kebab-case")]
@@ -181,6 +196,14 @@ pub enum What {
         /// What was refused in the same transaction.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         refused: Vec<Refusal>,
+    },
+    /// Filters outside were asked about an accepted message.
+    Filtered {
+        /// What each said.
+        results: Vec<FilterResult>,
+        /// What was decided because of that, in words; none if the message went where it would have gone anyway.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        decision: Option<String>,
     },
     /// Nothing came of a session or a transaction.
     Refused {
@@ -249,6 +272,8 @@ pub enum What {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         next: Option<Timestamp>,
     },
+    /// The operator released it from quarantine.
+    Released,
     /// The operator took it out of the queue.
     Removed {
         /// Where it would have gone.

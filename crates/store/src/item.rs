@@ -98,6 +98,16 @@ pub enum ItemState {
     Leased,
     /// The operator.
     Held,
+    /// A filter outside: the item is in quarantine until the operator releases or drops it.
+    Quarantined,
+}
+
+impl ItemState {
+    /// Returns whether the item stays where it is until the operator changes that.
+    #[must_use]
+    pub const fn is_kept_back(self) -> bool {
+        matches!(self, Self::Held | Self::Quarantined)
+    }
 }
 
 /// A message on its way to one destination.

@@ -1,5 +1,7 @@
 //! `posta queue`.
 
+pub(crate) mod quarantine;
+
 use crate::{
     Place,
     config::Span,

@@ -5,7 +5,9 @@ use anyhow::{Result, bail, ensure};
 use clap::Args;
 use posta_mail::ReversePath;
 use posta_server::admin::{Request, Response, TRACED};
-use posta_store::{CountedClient, CountedRefusals, Event, Fate, InMailbox, Origin, Refusal, What};
+use posta_store::{
+    CountedClient, CountedRefusals, Event, Fate, FilterResult, InMailbox, Origin, Refusal, What,
+};
 
 /// Show a message's history: where it came from, where it went, and what the other server answered.
 /// If many messages match, the newest hundred are shown.
@@ -62,6 +64,11 @@ fn print(event: &Event) {
             print_refused(refused);
             print_mailboxes(&time, mailboxes);
         }
+        What::Filtered { results, decision } => {
+            say!("  {time}  asked the filters");
+            results.iter().for_each(print_filter);
+            decision.iter().for_each(|decision| detail(decision));
+        }
         What::Refused { origin, from, refused } => {
             let from = from.as_ref().map(|from| format!(" {from}")).unwrap_or_default();
             say!("  {time}  refused{from}, {}", described(origin));
@@ -102,6 +109,7 @@ fn print(event: &Event) {
         What::Reported { report, to, action } => {
             say!("  {time}  told <{to}> that delivery is {action}: {report}");
         }
+        What::Released => say!("  {time}  released from quarantine"),
         What::Removed { destination } => {
             say!("  {time}  removed from the queue for {destination}");
         }
@@ -120,6 +128,13 @@ fn accepted(origin: &Origin, from: &ReversePath, octets: u64) -> String {
         ("Maildir", directory) => format!("imported {octets} octets{of} from {directory}"),
         _ => format!("accepted {octets} octets from {from}, {}", described(origin)),
     }
+}
+
+fn print_filter(result: &FilterResult) {
+    let FilterResult { filter, said, notes, failed } = result;
+    let said = if *failed { format!("failed: {said}") } else { said.clone() };
+    detail(&format!("{filter}: {said}"));
+    notes.iter().for_each(|note| detail(&format!("{filter}: {note}")));
 }
 
 fn print_fates(fates: &[Fate]) {

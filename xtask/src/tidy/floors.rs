@@ -5,14 +5,15 @@ use super::rooms::Imports;
 use std::collections::BTreeMap;
 
 /// Each floor of the server, with the floors that it may import.
-const FLOORS: [(&str, &[&str]); 15] = [
+const FLOORS: [(&str, &[&str]); 16] = [
     ("directory", &[]),
     ("limits", &["directory"]),
+    ("filter", &[]),
     ("login", &["directory", "limits"]),
-    ("deliver", &["directory", "limits"]),
+    ("deliver", &["directory", "filter", "limits"]),
     ("reports", &["deliver", "directory", "limits"]),
     ("send", &["deliver", "directory", "limits", "reports"]),
-    ("settings", &["limits", "login", "send"]),
+    ("settings", &["filter", "limits", "login", "send"]),
     ("receive", &["deliver", "directory", "limits", "login", "settings"]),
     ("access", &["directory", "limits", "login", "receive", "settings"]),
     ("collect", &["deliver", "directory", "limits", "login", "settings"]),
@@ -44,6 +45,7 @@ const FLOORS: [(&str, &[&str]); 15] = [
             "collect",
             "deliver",
             "directory",
+            "filter",
             "housekeeping",
             "limits",
             "listen",

@@ -243,12 +243,7 @@ impl Admin {
             Err(StoreError::Damaged(_)) => Bytes::new(),
             beginning => beginning?,
         };
-        let beginning = &beginning[..beginning.len().min(BEGINNING)];
-        let header = MessageParser::new().parse_headers(beginning);
-        let author = header.as_ref().and_then(|header| header.from()?.first());
-        let from = author.and_then(|from| from.address().or_else(|| from.name()));
-        let subject = header.as_ref().and_then(|header| header.subject());
-        let told = |text: &str| text.chars().take(TOLD).collect::<String>();
+        let (from, subject) = author_and_subject(&beginning);
         let is_set = |flag: &&(Flags, &str)| entry.flags.has(flag.0);
         let flags = Flags::NAMES.iter().filter(is_set).map(|(_, name)| word(name));
         let flags = flags.chain(entry.keywords.iter().map(ToString::to_string)).collect();
@@ -260,8 +255,8 @@ impl Admin {
             time: entry.time,
             octets: entry.octets,
             flags,
-            from: from.map(told),
-            subject: subject.map(told),
+            from,
+            subject,
         })
     }
 
@@ -302,6 +297,17 @@ impl Admin {
         let next = Some(next).filter(|next| *next < entry.kept());
         Ok(Response::Piece { octets: BASE64.encode(&piece), next })
     }
+}
+
+/// Returns the author and the subject in the header section that a message begins with.
+pub(super) fn author_and_subject(beginning: &[u8]) -> (Option<String>, Option<String>) {
+    let beginning = &beginning[..beginning.len().min(BEGINNING)];
+    let header = MessageParser::new().parse_headers(beginning);
+    let author = header.as_ref().and_then(|header| header.from()?.first());
+    let from = author.and_then(|from| from.address().or_else(|| from.name()));
+    let subject = header.as_ref().and_then(|header| header.subject());
+    let told = |text: &str| text.chars().take(TOLD).collect::<String>();
+    (from.map(told), subject.map(told))
 }
 
 fn named(uids: Vec<u32>) -> Vec<Uid> {

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// Items read from the store at a time.
-const PAGE: usize = 1_000;
+pub(super) const PAGE: usize = 1_000;
 
 /// Which items of the queue are meant: those that match every given condition; all, if none is given.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,9 +57,9 @@ pub struct QueueLine {
     pub destination: String,
     /// To whom.
     pub recipients: Vec<QueueRecipient>,
-    /// `waiting`, `leased` (being sent), or `held`.
+    /// `waiting`, `leased` (being sent), `held`, or `quarantined`.
     pub state: ItemState,
-    /// When it is tried next; none while it is held.
+    /// When it is tried next; none while it is held or in quarantine.
     pub next_attempt: Option<Timestamp>,
     /// How often it was tried.
     pub attempts: u32,
@@ -173,7 +173,11 @@ impl Admin {
             QueueAction::Retry => (ItemState::Waiting, ItemState::Waiting),
             QueueAction::Hold => (ItemState::Waiting, ItemState::Held),
             QueueAction::Release => (ItemState::Held, ItemState::Waiting),
-            QueueAction::Remove => return self.remove_items(items, now).await,
+            QueueAction::Remove => {
+                // Those have commands of their own: `posta quarantine`.
+                items.retain(|item| item.state != ItemState::Quarantined);
+                return self.remove_items(items, now).await;
+            }
         };
         items.retain(|item| item.state == from);
         let due = |item: &Item| if to == ItemState::Held { item.due } else { now };
@@ -181,7 +185,11 @@ impl Admin {
         self.store.reschedule(items, to).await
     }
 
-    async fn remove_items(&self, items: Vec<Item>, now: Timestamp) -> Result<usize, StoreError> {
+    pub(super) async fn remove_items(
+        &self,
+        items: Vec<Item>,
+        now: Timestamp,
+    ) -> Result<usize, StoreError> {
         let settlement = |item: &Item| Settlement {
             item: item.id,
             // Whoever works on it loses it.
@@ -238,7 +246,7 @@ fn line(item: Item) -> QueueLine {
             })
             .collect(),
         state: item.state,
-        next_attempt: (item.state != ItemState::Held).then_some(item.due),
+        next_attempt: (!item.state.is_kept_back()).then_some(item.due),
         attempts: item.attempts,
         accepted: item.accepted,
         octets: item.octets,

@@ -2,6 +2,7 @@
 
 use super::{
     mailbox::{FolderRequest, MailRequest},
+    quarantine::QuarantineRequest,
     queue::{QueueAction, Selection},
 };
 use crate::collect::import::Folders;
@@ -227,6 +228,11 @@ pub enum Request {
         selection: Selection,
         /// The action.
         action: QueueAction,
+    },
+    /// Acts on the messages in quarantine.
+    Quarantine {
+        /// The action.
+        request: QuarantineRequest,
     },
     /// Returns the history of messages: the newest [`TRACED`](super::TRACED) that match, oldest first.
     Trace {

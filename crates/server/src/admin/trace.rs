@@ -112,6 +112,7 @@ impl Wanted {
                     || self.is_in(mailboxes)
             }
             What::Reported { to, .. } => self.is_it(to),
+            What::Filtered { .. } | What::Released => false,
             What::Removed { destination } => self.domain.as_ref() == Some(destination),
         }
     }

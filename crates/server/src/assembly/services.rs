@@ -6,6 +6,7 @@ use crate::{
     collect::Collectors,
     deliver::Routing,
     directory::{Directory, srs::Srs},
+    filter::Filters,
     limits::{adjustable::Adjustable, memory::Budget, sending_rate::Rates},
     listen::{Clients, Protocol, Service},
     login::{
@@ -44,6 +45,7 @@ pub(crate) struct Services {
     pub(crate) clients: Arc<Clients>,
     pub(crate) budget: Budget,
     pub(crate) refusals: Arc<Refusals>,
+    pub(crate) filters: Arc<Filters>,
     pub(crate) relay_settings: Arc<Adjustable<RelaySettings>>,
     /// The number of days for which retrieved messages are kept.
     pub(crate) expire: Arc<Adjustable<Option<u32>>>,
@@ -71,6 +73,7 @@ impl Services {
             clients: Arc::new(Clients::new(settings.sessions, settings.sessions_per_client)),
             budget: Budget::new(settings.memory),
             refusals: Arc::new(Refusals::new(world.store.clone(), world.clock.clone())),
+            filters: filters(&settings, &world),
             relay_settings: Arc::new(Adjustable::new(settings.relay.clone())),
             expire: Arc::new(Adjustable::new(settings.pop3.expire)),
             stopping,
@@ -87,7 +90,11 @@ impl Services {
         let Settings { hostname, memory, oauth, listeners, tls, control, .. } = old;
         let settings = Settings { hostname, memory, oauth, listeners, tls, control, ..settings };
         let driver = Arc::new(Driver::new(self.stopping.clone(), settings.session_time));
-        Self { driver, settings, ..self.clone() }
+        let filters = match settings.filters == self.settings.filters {
+            true => self.filters.clone(),
+            false => filters(&settings, &self.world),
+        };
+        Self { driver, settings, filters, ..self.clone() }
     }
 
     /// Applies the settings to the shared resources.
@@ -248,6 +255,7 @@ impl Services {
                 routing: Routing {
                     directory: self.directory(),
                     reports: Arc::new(self.reporter()),
+                    filters: self.filters.clone(),
                 },
             }),
             profile: Arc::new(SmtpProfile {
@@ -264,6 +272,15 @@ impl Services {
             }),
         }
     }
+}
+
+fn filters(settings: &Settings, world: &World) -> Arc<Filters> {
+    Arc::new(Filters::new(
+        settings.filters.clone(),
+        settings.hostname.clone(),
+        world.net.clone(),
+        world.clock.clone(),
+    ))
 }
 
 async fn authenticator(settings: &Settings, world: &World) -> Result<Authenticator, StartError> {

@@ -79,7 +79,7 @@ impl Committer {
     pub(crate) fn put_item(&self, item: &Item, batch: &mut Batch) -> Result<(), StoreError> {
         let key = schema::item_key(item.id);
         batch.insert(&self.schema.queue, key, schema::encode_json(item)?);
-        if item.state != ItemState::Held {
+        if !item.state.is_kept_back() {
             batch.insert(&self.schema.due, schema::due_key(item), []);
             let lane = schema::lane_key(&item.destination);
             batch.effects.push(Effect::Waits(lane, item.envelope.priority, item.due));

@@ -12,6 +12,7 @@ use std::collections::BTreeSet;
 
 pub(super) async fn run(make: Make<'_>) {
     items_are_claimed_once_and_in_order(&*make()).await;
+    what_is_in_quarantine_stays_there(&*make()).await;
     times_are_as_fine_as_the_clock(&*make()).await;
     destinations_have_their_turns(&*make()).await;
     content_stays_while_anything_shows_it(&*make()).await;
@@ -104,6 +105,16 @@ async fn items_are_claimed_once_and_in_order(store: &dyn Store) {
     assert!(store.next_due().await.unwrap() <= Some(at(60)), "a time before which nothing is due");
     assert_eq!(claim(store, 55).await, []);
     assert_eq!(store.next_due().await.unwrap(), Some(at(60)));
+}
+
+async fn what_is_in_quarantine_stays_there(store: &dyn Store) {
+    let quarantined = Item { state: ItemState::Quarantined, ..item(3, 0, at(1), 0) };
+    put(store, 3, vec![quarantined.clone()]).await;
+    assert_eq!(claim(store, 10).await, []);
+    assert_eq!(store.items(None, 10).await.unwrap()[0].state, ItemState::Quarantined);
+    let released = store.reschedule(vec![(quarantined.id, at(10))], ItemState::Waiting).await;
+    assert_eq!(released.unwrap(), 1);
+    assert_eq!(claim(store, 10).await, [0]);
 }
 
 async fn times_are_as_fine_as_the_clock(store: &dyn Store) {

@@ -119,11 +119,11 @@ impl Inner {
         count
     }
 
-    /// When an item can be claimed; none while it is held.
+    /// When an item can be claimed; none while it is held or in quarantine.
     pub(super) fn claimable(&self, item: &Item) -> Option<Timestamp> {
         let paused = self.paused.get(&item.destination).copied();
         let at = self.leased.get(&item.id).copied().unwrap_or(item.due);
-        (item.state != ItemState::Held).then(|| paused.map_or(at, |paused| paused.max(at)))
+        (!item.state.is_kept_back()).then(|| paused.map_or(at, |paused| paused.max(at)))
     }
 
     pub(super) fn claim(

@@ -1,0 +1,280 @@
+//! Outside filters: programs that are asked about each message before it is committed, rspamd over HTTP and milters.
+//!
+//! [`Filters::judge`] is the one call, made by `deliver` between content and commit. Each filter that the mail is for is
+//! asked in the order of the configuration, is shown the content as its sender sent it, and has its time limit; what a
+//! filter that fails means is the operator's choice. The first refusal ends the round. [`posta_filters`] knows what is
+//! said to filters and what they answer; here are the connections: `milter` and `rspamd`. [`content`] reads the
+//! content from the store, chunk by chunk, and [`rewrite`] writes it once more where a filter changed its fields.
+
+pub mod content;
+mod milter;
+pub mod rewrite;
+mod rspamd;
+
+use content::FilterContent;
+use parking_lot::Mutex;
+use posta_filters::{
+    changes::HeaderChanges,
+    facts::MessageFacts,
+    verdict::{FilterAction, FilterVerdict, one_line},
+};
+use posta_mail::{Domain, MailId, Reply};
+use posta_net::{clock::Clock, driver::Driver, transport::Net};
+use posta_store::{FilterResult, StoreError};
+use std::{sync::Arc, time::Duration};
+use tokio::{sync::Semaphore, time::timeout};
+
+/// Messages that one filter is asked about at once; others wait. Each holds the end of its content in memory
+/// meanwhile, of at most a chunk.
+const AT_ONCE: usize = 64;
+
+/// What a filter speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FilterKind {
+    /// The milter protocol, version 6.
+    Milter,
+    /// HTTP, as rspamd has it.
+    Rspamd,
+}
+
+/// Which mail a filter is asked about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FilteredMail {
+    /// Mail from other servers.
+    Incoming,
+    /// Mail from users and from neighbours that may relay.
+    Submitted,
+    /// Both.
+    All,
+}
+
+/// What becomes of a message where a filter fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnFailure {
+    /// It goes on as if the filter had nothing against it.
+    Accept,
+    /// It is refused for now, and its sender tries again.
+    Tempfail,
+}
+
+/// A filter, as the operator set it up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FilterSettings {
+    /// What it speaks.
+    pub kind: FilterKind,
+    /// Where it is: `host:port`, or `unix:/path`.
+    pub address: String,
+    /// Which mail it is asked about.
+    pub mail: FilteredMail,
+    /// How long it may take for one message.
+    pub time_limit: Duration,
+    /// What becomes of a message where it fails.
+    pub on_failure: OnFailure,
+}
+
+/// The filters of a server, shared by all that delivers.
+pub struct Filters {
+    filters: Vec<Filter>,
+    hostname: Domain,
+    net: Arc<dyn Net>,
+    clock: Arc<dyn Clock>,
+    driver: Driver,
+}
+
+struct Filter {
+    settings: FilterSettings,
+    at_once: Semaphore,
+    /// Whether it failed the last time, so that the log tells only of changes.
+    is_failing: Mutex<bool>,
+}
+
+/// What all filters together decided about a message.
+#[derive(Debug)]
+pub struct Judged {
+    /// What is to become of the message.
+    pub action: FilterAction,
+    /// What is to change in its header section. Empty where the message is refused.
+    pub changes: HeaderChanges,
+    /// What each filter said, for the history.
+    pub results: Vec<FilterResult>,
+}
+
+/// Why a filter gave no verdict.
+enum Failure {
+    /// It failed, in words.
+    Filter(String),
+    /// The content could not be read.
+    Store(StoreError),
+}
+
+impl Filters {
+    /// Returns the filters of these settings.
+    #[must_use]
+    pub fn new(
+        settings: Vec<FilterSettings>,
+        hostname: Domain,
+        net: Arc<dyn Net>,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        let filter = |settings| Filter {
+            settings,
+            at_once: Semaphore::new(AT_ONCE),
+            is_failing: Mutex::new(false),
+        };
+        let filters = settings.into_iter().map(filter).collect();
+        Self { filters, hostname, net, clock, driver: Driver::unstoppable() }
+    }
+
+    /// Returns whether any filter is asked about such mail.
+    #[must_use]
+    pub fn are_for(&self, is_submitted: bool) -> bool {
+        self.filters.iter().any(|filter| filter.is_for(is_submitted))
+    }
+
+    /// Returns this server's name for itself, which filters are told.
+    #[must_use]
+    pub const fn hostname(&self) -> &Domain {
+        &self.hostname
+    }
+
+    /// Returns an id for a copy of content that is being rewritten.
+    #[must_use]
+    pub fn copy_id(&self) -> MailId {
+        self.clock.mail_id()
+    }
+
+    /// Asks each filter that such mail is for.
+    ///
+    /// # Errors
+    /// When the content cannot be read. A filter that fails is no error.
+    pub async fn judge(
+        &self,
+        facts: MessageFacts,
+        is_submitted: bool,
+        content: &FilterContent<'_>,
+    ) -> Result<Judged, StoreError> {
+        let facts = Arc::new(facts);
+        let mut judged = Judged {
+            action: FilterAction::Accept,
+            changes: HeaderChanges::default(),
+            results: Vec::new(),
+        };
+        for filter in self.filters.iter().filter(|filter| filter.is_for(is_submitted)) {
+            let asked =
+                timeout(filter.settings.time_limit, self.ask(filter, &facts, content)).await;
+            let asked =
+                asked.unwrap_or_else(|_| Err(Failure::Filter("no answer in time".to_owned())));
+            match asked {
+                Ok(verdict) => {
+                    filter.works();
+                    judged.take(filter.name(), verdict);
+                }
+                Err(Failure::Filter(words)) => judged.take_failure(filter, &words),
+                Err(Failure::Store(error)) => return Err(error),
+            }
+            if let FilterAction::Refuse(_) = judged.action {
+                judged.changes = HeaderChanges::default();
+                break;
+            }
+        }
+        Ok(judged)
+    }
+
+    async fn ask(
+        &self,
+        filter: &Filter,
+        facts: &Arc<MessageFacts>,
+        content: &FilterContent<'_>,
+    ) -> Result<FilterVerdict, Failure> {
+        let turn = filter.at_once.acquire().await;
+        let _turn = turn.map_err(|error| Failure::Filter(error.to_string()))?;
+        let connected = self.net.connect(&filter.settings.address).await;
+        let stream =
+            connected.map_err(|error| Failure::Filter(format!("no connection: {error}")))?;
+        match filter.settings.kind {
+            FilterKind::Milter => milter::ask(&self.driver, stream, facts.clone(), content).await,
+            FilterKind::Rspamd => rspamd::ask(stream, facts, content).await,
+        }
+    }
+}
+
+impl Filter {
+    fn is_for(&self, is_submitted: bool) -> bool {
+        match self.settings.mail {
+            FilteredMail::Incoming => !is_submitted,
+            FilteredMail::Submitted => is_submitted,
+            FilteredMail::All => true,
+        }
+    }
+
+    fn name(&self) -> String {
+        let kind = match self.settings.kind {
+            FilterKind::Milter => "milter",
+            FilterKind::Rspamd => "rspamd",
+        };
+        format!("{kind} {}", self.settings.address)
+    }
+
+    fn works(&self) {
+        if std::mem::take(&mut *self.is_failing.lock()) {
+            tracing::info!(filter = self.name(), "a filter answers again");
+        }
+    }
+
+    fn fails(&self, words: &str) {
+        if !std::mem::replace(&mut *self.is_failing.lock(), true) {
+            let then = match self.settings.on_failure {
+                OnFailure::Accept => "mail is taken without it",
+                OnFailure::Tempfail => "mail is refused for now, and its senders try again",
+            };
+            tracing::warn!(
+                filter = self.name(),
+                "a filter fails: {words}; until it answers, {then}"
+            );
+        }
+    }
+}
+
+impl Judged {
+    /// Joins a filter's verdict with those before it. The graver action holds.
+    fn take(&mut self, filter: String, verdict: FilterVerdict) {
+        let FilterVerdict { action, changes, refused, said, ignored } = verdict;
+        for words in &ignored {
+            tracing::warn!(filter, "a filter asked {words}, which no filter can have done");
+        }
+        let refused = refused.into_iter().map(|(to, reply)| {
+            format!("it refused <{to}>, who gets the message with the others: {reply}")
+        });
+        let ignored = ignored.into_iter().map(|words| format!("it asked {words}, in vain"));
+        let notes = refused.chain(ignored).collect();
+        self.results.push(FilterResult { filter, said, notes, failed: false });
+        self.changes.join(changes);
+        if gravity(&action) > gravity(&self.action) {
+            self.action = action;
+        }
+    }
+
+    fn take_failure(&mut self, filter: &Filter, words: &str) {
+        filter.fails(words);
+        let (filter_name, said) = (filter.name(), one_line(words));
+        self.results.push(FilterResult {
+            filter: filter_name,
+            said,
+            notes: Vec::new(),
+            failed: true,
+        });
+        if filter.settings.on_failure == OnFailure::Tempfail {
+            let words = "A filter that checks mail here does not answer, try again later";
+            self.action = FilterAction::Refuse(Reply::new(451, (4, 7, 1), words));
+        }
+    }
+}
+
+const fn gravity(action: &FilterAction) -> u8 {
+    match action {
+        FilterAction::Accept => 0,
+        FilterAction::Junk => 1,
+        FilterAction::Quarantine(_) => 2,
+        FilterAction::Refuse(_) => 3,
+    }
+}
