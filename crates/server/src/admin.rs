@@ -261,11 +261,7 @@ impl Admin {
                 return self.add_source(address, (login, password), (keep, every), check).await;
             }
             Request::SourceList => return self.sources().await,
-            Request::SourceRemove { id } => {
-                if !self.store.remove_source(id).await? {
-                    return Err(AdminError::NoSuchSource(id));
-                }
-            }
+            Request::SourceRemove { id } => self.remove_source(id).await?,
             Request::SourceRun { id } => return self.run_source(id).await,
             Request::TakeOver { address, login, password, keep } => {
                 return self.take_over(address, (&login, &password), keep).await;

@@ -61,6 +61,11 @@ impl Admin {
         Ok(Response::Source(self.store.add_source(source, password).await?))
     }
 
+    pub(super) async fn remove_source(&self, id: SourceId) -> Result<(), AdminError> {
+        let is_removed = self.store.remove_source(id).await?;
+        if is_removed { Ok(()) } else { Err(AdminError::NoSuchSource(id)) }
+    }
+
     pub(super) async fn sources(&self) -> Result<Response, AdminError> {
         let mut lines = Vec::new();
         for source in self.store.sources().await? {

@@ -3,7 +3,7 @@
 use super::{Failure, content::FilterContent};
 use posta_filters::{
     facts::MessageFacts,
-    milter::{Answer, Milter, Question},
+    milter::{self, Milter},
     verdict::FilterVerdict,
 };
 use posta_net::{
@@ -41,8 +41,8 @@ pub(super) async fn ask(
 }
 
 impl Host<Milter> for MilterHost<'_> {
-    async fn answer(&mut self, question: Question) -> Answer {
-        let Question::Content(ticket) = question;
+    async fn answer(&mut self, question: milter::Question) -> milter::Answer {
+        let milter::Question::Content(ticket) = question;
         let piece = match self.content.piece(self.next).await {
             Ok(piece) => piece,
             Err(error) => {
