@@ -55,7 +55,7 @@ enum State {
     Message(DotDecoder),
     /// The server said +OK to STLS.
     Securing,
-    /// To be asked by the next step.
+    /// The next step asks this question.
     Ask(Question),
     Asked,
     Closed,
@@ -103,7 +103,7 @@ impl Offered {
 }
 
 impl Client {
-    /// An engine for a connection that was just opened, in TLS already or not.
+    /// Makes an engine for a connection that was just opened, in TLS already or not.
     #[must_use]
     pub fn new(options: Options, secured: bool) -> Self {
         Self {
@@ -184,8 +184,8 @@ impl Client {
         let challenge = line.strip_prefix(b"+").filter(|rest| rest.is_empty() || rest[0] == b' ');
         let expected = match (expected, challenge) {
             (Expected::Auth(left), Some(challenge)) => {
-                // RFC 5034 §4 has base64 here. Some servers say "go ahead" in plain words instead: whoever
-                // needs a challenge finds none.
+                // RFC 5034 §4 has base64 here. Some servers say "go ahead" in plain words instead: that is a
+                // challenge without octets.
                 let octets = sasl::response(challenge.trim_ascii()).unwrap_or_default();
                 self.ask(Question::Challenge(octets, Ticket::new(left)));
                 return Ok(());
@@ -370,7 +370,7 @@ fn read_status(words: &str) -> Result<Status, Failure> {
     let (Some(messages), Some(octets)) = (messages, octets) else {
         return Err(Failure::Protocol("STAT brought no two numbers"));
     };
-    // Whoever is told of four thousand million would make a list of them.
+    // A caller might make room for as many as the server claims.
     if messages > limits::POP3_LISTING_LINES as u32 {
         return Err(Failure::Protocol("STAT brought more messages than there can be"));
     }
@@ -447,7 +447,7 @@ impl Engine for Client {
                 self.expect(Expected::Auth(left));
             }
             Answered::Request(request) => self.send(request, output),
-            Answered::Heard => self.state = State::Closed,
+            Answered::Acknowledged => self.state = State::Closed,
         }
     }
 

@@ -2,7 +2,7 @@
 
 use posta_mail::{Secret, limits};
 
-/// A command line that says something.
+/// A command line that can be parsed.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Pop3Command {
     /// CAPA (RFC 2449).
@@ -71,13 +71,13 @@ impl From<MaildropCommand> for Pop3Command {
 /// Why a line is no command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Nonsense {
-    /// No such command.
+    /// There is no such command.
     Unknown,
-    /// Longer than it may be.
+    /// The line is longer than a command may be.
     TooLong,
     /// USER without a name.
     NoName,
-    /// A name that is no printable text.
+    /// USER with a name that is no printable text.
     NoText,
     /// An argument where there may be none.
     Argument,
@@ -87,7 +87,7 @@ pub enum Nonsense {
     Top,
     /// APOP without name and digest.
     Apop,
-    /// AUTH with too much.
+    /// AUTH with too many arguments.
     Auth,
 }
 
@@ -95,7 +95,7 @@ impl Pop3Command {
     /// Parses a line without its CRLF.
     ///
     /// # Errors
-    /// When it is none.
+    /// Fails when the line is no command.
     pub fn parse(line: &[u8]) -> Result<Self, Nonsense> {
         let end = line.iter().position(|&octet| octet == b' ').unwrap_or(line.len());
         let (verb, rest) = line.split_at(end);

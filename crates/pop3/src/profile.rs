@@ -14,9 +14,9 @@ pub struct Profile {
     pub mechanisms: Vec<&'static str>,
     /// SASL mechanisms in TLS.
     pub secured_mechanisms: Vec<&'static str>,
-    /// SASL mechanisms that are not offered, and are taken in TLS all the same.
+    /// SASL mechanisms that are accepted in TLS though they are not offered.
     pub unannounced: Vec<&'static str>,
-    /// Days for which messages are kept once they were retrieved; none for ever (RFC 2449 §6.7).
+    /// Days after which a retrieved message expires; `None` for never (RFC 2449 §6.7).
     pub expire: Option<u32>,
     /// How long an account must wait between two logins (RFC 2449 §6.6).
     pub login_delay: Duration,

@@ -6,8 +6,8 @@
 //! answered with a maildrop: one stable view of a mailbox, whose messages keep their numbers
 //! whatever arrives or leaves meanwhile. In TRANSACTION the client reads, and marks messages as
 //! deleted. Before each of its commands [`Question::Proceed`] asks whether the login still holds,
-//! since a session can last longer than its account. QUIT enters UPDATE: the marked messages are removed in one step by
-//! [`Question::Update`]. A session that ends in any other way removes nothing.
+//! since a session can last longer than its account. QUIT enters UPDATE: the marked messages are removed in
+//! one step by [`Question::Update`]. A session that ends in any other way removes nothing.
 //!
 //! | state           | waits for                | leaves it by |
 //! |-----------------|--------------------------|--------------|
@@ -31,8 +31,8 @@
 //! A message is asked for piece by piece ([`Question::Read`]), and the status line is sent with the
 //! first piece: by then it is sure that the message can be read. If a later piece fails, nothing in
 //! the protocol can say so, and the connection is closed in the middle rather than ended with a dot
-//! that would make a half message look whole. The pieces are of the message as it is kept; what is sent
-//! of it is lines ([`posta_mail::crlf`]), and exactly as many octets of them as LIST told.
+//! that would make a half message look whole. The pieces are those of the stored message; the client gets
+//! it in lines ([`posta_mail::crlf`]), exactly as many octets as LIST announced.
 
 mod asked;
 mod authorization;
@@ -111,7 +111,7 @@ struct Listing<M> {
 enum Line {
     Command(Pop3Command),
     Nonsense(Nonsense),
-    /// What a browser sends, or whoever makes it speak.
+    /// A line of HTTP, such as a browser sends that a web page sent here.
     Http,
 }
 
@@ -130,7 +130,7 @@ impl Line {
 type Taken<M> = Option<Step<'static, Question<M>>>;
 
 impl<M: Maildrop> Server<M> {
-    /// An engine for a connection that was just opened. `plaintext_login` says whether USER and
+    /// Makes an engine for a connection that was just opened. `plaintext_login` says whether USER and
     /// PASS are taken outside TLS.
     #[must_use]
     pub fn new(profile: Arc<Profile>, plaintext_login: bool) -> Self {
@@ -148,13 +148,13 @@ impl<M: Maildrop> Server<M> {
         }
     }
 
-    /// An engine for a connection that is in TLS from its start (RFC 8314 §3).
+    /// Makes an engine for a connection that is in TLS from its start (RFC 8314 §3).
     #[must_use]
     pub fn new_secured(profile: Arc<Profile>) -> Self {
         Self { secured: true, ..Self::new(profile, true) }
     }
 
-    /// The same, with APOP. The challenge has the form of a Message-ID, angle brackets included, and
+    /// Offers APOP if there is a challenge. It has the form of a Message-ID, angle brackets included, and
     /// is never used again (RFC 1939 §7).
     #[must_use]
     pub fn with_challenge(self, challenge: Option<String>) -> Self {
@@ -209,7 +209,7 @@ impl<M: Maildrop> Server<M> {
         None
     }
 
-    /// Ends a session in which a browser, or whoever makes it speak, speaks HTTP.
+    /// Ends the session of a client that speaks HTTP, such as a browser that a web page sent here.
     fn not_pop3(&mut self, output: &mut Vec<u8>) {
         let _ = write!(output, "-ERR {}\r\n", self.words().not_http);
         self.state = State::Closing;
@@ -266,7 +266,7 @@ impl<M: Maildrop> Server<M> {
         output.extend_from_slice(b"UTF8 USER\r\nLANG\r\nIMPLEMENTATION Posta\r\n.\r\n");
     }
 
-    /// RFC 6856 §3. The list tells each language's name in itself.
+    /// Takes LANG (RFC 6856 §3). The list has each language's name in the language itself.
     fn lang(&mut self, tag: Option<&str>, output: &mut Vec<u8>) {
         match tag.map(Language::find) {
             None => {

@@ -22,7 +22,7 @@ struct Cut {
 }
 
 impl TopFilter {
-    /// A filter at the start of a message.
+    /// Makes a filter at the start of a message.
     #[must_use]
     pub fn new(body_lines: u64) -> Self {
         let cut = Cut { body_lines, in_header: true, in_line: false };
@@ -38,13 +38,13 @@ impl TopFilter {
         });
     }
 
-    /// Octets of the message so far, as lines: of what was cut off, too.
+    /// Returns the octets of the message's lines so far, those that were cut off included.
     #[must_use]
     pub const fn octets(&self) -> u64 {
         self.lines.octets()
     }
 
-    /// Whether the top is complete, so that the rest of the message need not be read.
+    /// Returns whether the top is complete, so that the rest of the message need not be read.
     #[must_use]
     pub const fn is_done(&self) -> bool {
         self.cut.is_done()
@@ -56,7 +56,7 @@ impl Cut {
         !self.in_header && self.body_lines == 0
     }
 
-    /// How many octets of a run of lines belong to the top. A CRLF is never split over two runs.
+    /// Returns how many octets of a run of lines belong to the top. A CRLF is never split over two runs.
     fn octets_of(&mut self, lines: &[u8]) -> usize {
         let mut from = 0;
         while !self.is_done() {

@@ -1,17 +1,16 @@
-//! What UIDL brings: up to a million unique-ids, kept in little more than their own octets.
+//! The result of UIDL: up to a million unique-ids, in little more memory than their own octets.
 
 /// Messages and their unique-ids, in the order in which the server listed them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct UniqueIds {
-    /// All unique-ids, one behind another.
+    /// All unique-ids, one after another.
     text: String,
     /// Each message's number, and where its unique-id ends in the text.
     messages: Vec<(u32, u32)>,
 }
 
 impl UniqueIds {
-    /// Appends a message. One that has no unique-id has an empty one, as has each for which there is no
-    /// room: there is for 4 GiB.
+    /// Appends a message. Its unique-id is empty if it has none, or if there is no room left in the 4 GiB.
     pub fn push(&mut self, number: u32, unique_id: &str) {
         let end = self.text.len() + unique_id.len();
         match u32::try_from(end) {
@@ -23,13 +22,13 @@ impl UniqueIds {
         }
     }
 
-    /// Number of messages.
+    /// Returns the number of messages.
     #[must_use]
     pub fn len(&self) -> usize {
         self.messages.len()
     }
 
-    /// Whether there is none.
+    /// Returns whether there are no messages.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.messages.is_empty()

@@ -4,7 +4,7 @@ use crate::{maildrop::Maildrop, marks::Marks};
 use posta_mail::limits;
 use std::fmt::Write as _;
 
-/// What STAT, LIST and DELE work on.
+/// A maildrop and its marks: the subject of STAT, LIST and DELE.
 #[derive(Debug)]
 pub(crate) struct View<M> {
     pub(crate) maildrop: M,

@@ -55,6 +55,7 @@ mod content;
 mod framing;
 mod login;
 mod question;
+mod replies;
 mod transaction;
 
 pub use crate::command::EnvelopeRecipient;
@@ -66,9 +67,9 @@ pub use question::{
 };
 
 use crate::{command::HelloVerb, reply::ReplyReader};
-use asked::{Answered, Ending, ToConvert, Told};
+use asked::{Answered, Continuation, Ending, ToConvert};
 use bytes::Bytes;
-use framing::{Follower, Framing};
+use framing::Follower;
 use login::Attempts;
 use posta_mail::{Engine, Interrupt, Pace, Reply, Step, TlsUse, limits};
 use std::{io::Write as _, time::Duration};
@@ -84,14 +85,14 @@ pub struct Client {
     secured: bool,
     attempts: Attempts,
     stage: Stage,
-    /// A refusal that the client tries to get around: of EHLO, by HELO.
+    /// A refusal that the client tries to get around, such as that of EHLO by HELO.
     refusal: Option<Reply>,
     /// The number of transactions begun in this session.
     begun: usize,
-    /// Whether the server still has the last one open.
+    /// Whether the last one is still open at the server.
     must_reset: bool,
-    /// What is known of the transaction under way while a question of its content is open, and of one
-    /// that the end of the session cut off.
+    /// What is known of each recipient of a transaction whose content is asked for, or that the end of the
+    /// session cut off.
     left: Option<Vec<Fate>>,
 }
 
@@ -100,7 +101,7 @@ enum State {
     Expecting(Expected),
     /// The server said 220 to STARTTLS.
     Securing,
-    /// To be asked by the next step.
+    /// The next step asks this question.
     Ask(Question),
     Asked,
     Closed,
@@ -114,7 +115,7 @@ enum Expected {
     StartTls,
     Auth,
     Envelope(Box<Transaction>),
-    /// A chunk, without PIPELINING; with the one that follows it.
+    /// A chunk that was sent without PIPELINING. The octets are the next chunk.
     ChunkSent(Box<Transaction>, Bytes),
     End {
         transaction: Box<Transaction>,
@@ -129,11 +130,11 @@ enum Expected {
 /// How long to wait for the answer to QUIT: nothing depends on it.
 const GOODBYE: Duration = Duration::from_secs(10);
 
-/// How long to wait for the answer to RSET: there is nothing to be done for it.
+/// How long to wait for the answer to RSET, which costs a server no work.
 const RESET: Duration = Duration::from_secs(30);
 
 impl Client {
-    /// An engine for a connection that was just opened, in TLS already or not.
+    /// Makes an engine for a connection that was just opened, in TLS already or not.
     #[must_use]
     pub fn new(options: Options, secured: bool) -> Self {
         Self {
@@ -151,32 +152,32 @@ impl Client {
         }
     }
 
-    /// What the server said it offers.
+    /// Returns what the server offers, by its reply to the last hello.
     #[must_use]
     pub const fn capabilities(&self) -> &Capabilities {
         &self.capabilities
     }
 
-    /// How far the session has come.
+    /// Returns how far the session has come.
     #[must_use]
     pub const fn stage(&self) -> Stage {
         self.stage
     }
 
-    /// Whether it is in TLS.
+    /// Returns whether the session is in TLS.
     #[must_use]
     pub const fn is_secured(&self) -> bool {
         self.secured
     }
 
-    /// The refusal at this stage that the client tried to get around, before the session ended.
+    /// Returns the refusal at this stage that the client tried to get around before the session ended.
     #[must_use]
     pub const fn refusal(&self) -> Option<&Reply> {
         self.refusal.as_ref()
     }
 
-    /// What is known of each recipient of the transaction under way, if the session ended in the middle
-    /// of one.
+    /// Returns what is known of each recipient of the transaction under way, if the session ended in the
+    /// middle of one.
     pub fn unfinished(&mut self) -> Option<Vec<Fate>> {
         self.fates().or_else(|| self.left.take())
     }
@@ -203,68 +204,14 @@ impl Client {
         self.expect(Expected::Hello(verb));
     }
 
-    fn reply(&mut self, expected: Expected, reply: Reply, output: &mut Vec<u8>) {
-        let positive = reply.code.is_positive();
-        let is_refusal = !positive && !reply.code.is_intermediate();
-        match expected {
-            Expected::Greeting if positive => self.say_hello(self.options.hello, output),
-            Expected::Hello(_) if positive => {
-                self.refusal = None;
-                self.capabilities = Capabilities::read(&reply.text);
-                self.after_hello(output);
-            }
-            // RFC 5321 §3.2: a server that does not know EHLO is greeted with HELO.
-            Expected::Hello(HelloVerb::Ehlo) if reply.code.is_permanent() => {
-                self.refusal = Some(reply);
-                self.say_hello(HelloVerb::Helo, output);
-            }
-            Expected::Greeting | Expected::Hello(_) if is_refusal => {
-                self.fail(Failure::Refused(reply));
-            }
-            Expected::Greeting => self.unexpected("the connection", reply),
-            Expected::Hello(_) => self.unexpected("the hello", reply),
-            Expected::StartTls if reply.code.get() == 220 => self.state = State::Securing,
-            Expected::StartTls if self.options.tls == TlsUse::Required => {
-                self.fail(Failure::NoTls(Some(reply)));
-            }
-            Expected::StartTls => self.after_tls(),
-            Expected::Auth => self.auth_reply(reply),
-            // What follows on this connection is not answered any more.
-            Expected::Envelope(transaction) | Expected::Reset(transaction)
-                if reply.code.get() == 421 =>
-            {
-                self.fail_within(&transaction, false, Failure::Closing(reply));
-            }
-            Expected::Envelope(transaction) => self.envelope_reply(transaction, reply, output),
-            Expected::ChunkSent(transaction, _) if !positive && !is_refusal => {
-                self.unexpected_within(&transaction, false, "BDAT", reply);
-            }
-            Expected::ChunkSent(mut transaction, _) if is_refusal => {
-                transaction.decide_round(&reply);
-                self.round_is_over(transaction, true, output);
-            }
-            Expected::ChunkSent(transaction, next) => {
-                self.ask_content(transaction, Framing::Chunks { next: Some(next), sent: 0 });
-            }
-            Expected::End { transaction, .. } if !positive && !is_refusal => {
-                self.unexpected_within(&transaction, true, "the end of the message", reply);
-            }
-            Expected::End { transaction, chunks, follower } => {
-                self.final_reply(transaction, chunks, follower, reply, output);
-            }
-            Expected::Reset(transaction) => self.begin_round(transaction, output),
-            Expected::Quit => self.state = State::Closed,
-        }
-    }
-
     fn fail(&mut self, failure: Failure) {
         // Whoever does not speak the protocol would not say goodbye either, or take it for content.
         let is_lost = matches!(failure, Failure::Protocol(_) | Failure::Unexpected { .. });
-        let told = if is_lost { Told::Lost } else { Told::Over };
-        self.state = State::Ask(Question::Failed(failure, Ticket::new(told)));
+        let then = if is_lost { Continuation::Close } else { Continuation::Quit };
+        self.state = State::Ask(Question::Failed(failure, Ticket::new(then)));
     }
 
-    /// The session fails in the middle of a transaction, before or after all of its content was sent.
+    /// Ends the session in the middle of a transaction, of which all content was sent or not.
     fn fail_within(&mut self, transaction: &Transaction, is_sent: bool, failure: Failure) {
         self.left = Some(transaction.fates(is_sent));
         self.fail(failure);
@@ -323,7 +270,7 @@ impl Client {
     fn ask_next(&mut self, outcome: Option<Outcome>) {
         self.state = State::Ask(match self.may_begin() {
             true => Question::Next(outcome, Ticket::new(())),
-            false => Question::Last(outcome, Ticket::new(Told::Over)),
+            false => Question::Last(outcome, Ticket::new(Continuation::Quit)),
         });
     }
 
@@ -353,77 +300,13 @@ impl Client {
         }
     }
 
-    /// Whether the server takes another transaction in this session.
+    /// Returns whether the server takes another transaction in this session.
     fn may_begin(&self) -> bool {
         self.capabilities.mail_max.is_none_or(|most| self.begun < most)
     }
 
-    fn envelope_reply(
-        &mut self,
-        mut transaction: Box<Transaction>,
-        reply: Reply,
-        output: &mut Vec<u8>,
-    ) {
-        if std::mem::take(&mut transaction.resetting) {
-            return self.expect(Expected::Envelope(transaction));
-        }
-        if transaction.has_all_recipients() {
-            return self.data_reply(transaction, reply, output);
-        }
-        if reply.code.is_intermediate() {
-            let to = if transaction.replies == 0 { "MAIL" } else { "RCPT" };
-            return self.unexpected_within(&transaction, false, to, reply);
-        }
-        let answered = transaction.replies;
-        transaction.replies += 1;
-        match answered {
-            0 if !reply.code.is_positive() => transaction.decide_all(&reply),
-            0 => {}
-            _ => transaction.recipient_reply(answered - 1, reply),
-        }
-        if transaction.has_all_recipients() && transaction.chunked {
-            return match transaction.wants_content() {
-                true => self.begin_content(transaction),
-                false => self.round_is_over(transaction, true, output),
-            };
-        }
-        if !transaction.pipelined {
-            // Lock-step: nothing more is sent for a transaction that is decided.
-            let is_over = transaction.has_all_recipients() && !transaction.wants_content();
-            if is_over || answered == 0 && transaction.is_decided() {
-                return self.round_is_over(transaction, true, output);
-            }
-            match transaction.recipient(answered) {
-                Some(recipient) => write_recipient(recipient, &self.capabilities, output),
-                None => output.extend_from_slice(b"DATA\r\n"),
-            }
-        }
-        self.expect(Expected::Envelope(transaction));
-    }
-
-    fn data_reply(
-        &mut self,
-        mut transaction: Box<Transaction>,
-        reply: Reply,
-        output: &mut Vec<u8>,
-    ) {
-        if reply.code.is_transient() || reply.code.is_permanent() {
-            transaction.decide_round(&reply);
-            self.round_is_over(transaction, true, output);
-        } else if reply.code.get() != 354 {
-            // Whether it waits for content or for a command, nobody knows.
-            self.unexpected_within(&transaction, false, "DATA", reply);
-        } else if transaction.wants_content() {
-            self.begin_content(transaction);
-        } else {
-            // RFC 2920 §3.1: the server wants content although it refused every recipient. It gets
-            // none.
-            output.extend_from_slice(b".\r\n");
-            self.expect(Expected::End { transaction, chunks: 0, follower: None });
-        }
-    }
-
-    /// A round is decided; `is_open` if the server has not ended the transaction itself.
+    /// Goes on after a round that is decided. `is_open` says that the server has not ended the transaction
+    /// itself.
     fn round_is_over(
         &mut self,
         mut transaction: Box<Transaction>,
@@ -439,15 +322,15 @@ impl Client {
         self.ask_next(Some(transaction.outcome(&self.capabilities)));
     }
 
-    /// Goes on after the caller was told something.
-    fn told(&mut self, told: Told, output: &mut Vec<u8>) {
-        match told {
-            Told::Done(Follower::Begun(transaction)) => {
+    /// Goes on after the caller has acknowledged what it was told.
+    fn go_on(&mut self, continuation: Continuation, output: &mut Vec<u8>) {
+        match continuation {
+            Continuation::Follow(Follower::Begun(transaction)) => {
                 self.expect(Expected::Envelope(transaction));
             }
-            Told::Done(Follower::Waiting(envelope)) => self.begin(envelope, output),
-            Told::Over => self.quit(output),
-            Told::Lost => self.state = State::Closed,
+            Continuation::Follow(Follower::Waiting(envelope)) => self.begin(envelope, output),
+            Continuation::Quit => self.quit(output),
+            Continuation::Close => self.state = State::Closed,
         }
     }
 
@@ -458,7 +341,7 @@ impl Client {
 }
 
 impl Expected {
-    /// What is known of each recipient of the transaction under way, if the session ends here.
+    /// Returns what is known of each recipient of the transaction under way, if the session ends here.
     fn fates(&self) -> Option<Vec<Fate>> {
         match self {
             Self::Envelope(transaction)
@@ -469,7 +352,7 @@ impl Expected {
         }
     }
 
-    /// How long the server may take for the reply (RFC 5321 §4.5.3.2).
+    /// Returns how long the server may take for the reply (RFC 5321 §4.5.3.2).
     fn patience(&self) -> Duration {
         match self {
             Self::Reset(_) => RESET,
@@ -552,7 +435,7 @@ impl Engine for Client {
                 let follower = next.map(|envelope| self.follow(envelope, output));
                 self.expect(Expected::End { transaction, chunks, follower });
             }
-            Answered::Heard(told) => self.told(told, output),
+            Answered::Acknowledged(continuation) => self.go_on(continuation, output),
         }
     }
 

@@ -7,10 +7,10 @@ use posta_mail::{
 };
 use std::{borrow::Cow, net::IpAddr};
 
-/// A command line that says something.
+/// A command line that can be parsed.
 #[derive(Debug, PartialEq, Eq)]
 pub enum SmtpCommand<'a> {
-    /// HELO, EHLO or LHLO with the client's name for itself, in which `?` stands for what no name has.
+    /// HELO, EHLO or LHLO with the client's name for itself. Octets that no name has are replaced by `?`.
     Hello(HelloVerb, Cow<'a, str>),
     /// AUTH with a mechanism in upper case and an initial response in base64 (RFC 4954 §4).
     Auth(String, Option<&'a [u8]>),
@@ -20,7 +20,7 @@ pub enum SmtpCommand<'a> {
     Rcpt(ForwardPath, RecipientParameters),
     /// DATA.
     Data,
-    /// BDAT with the octets that follow, and whether they are the last (RFC 3030 §2).
+    /// BDAT with the number of octets that follow, and whether they are the last (RFC 3030 §2).
     Bdat(u64, bool),
     /// RSET.
     Rset,
@@ -78,14 +78,14 @@ pub struct EnvelopeRecipient {
     pub parameters: RecipientParameters,
 }
 
-/// What a trusted client says of the one that it speaks for, in place of what the connection says
+/// The attributes of the client for which a trusted client speaks, in place of those of the connection
 /// (Postfix's XCLIENT).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Forwarded {
-    /// `ADDR=`: where it is; none if that stays as it was.
+    /// `ADDR=`: the client's address; none if that stays as it was.
     pub client: Option<ClientAddress>,
-    /// `LOGIN=`: the account that it proved to be; none if it is nobody's. Not to name one says the same:
-    /// a proxy that uses a connection again must not hand on the login of the one before.
+    /// `LOGIN=`: the account that the client has logged in to, if any. A missing attribute means none: a
+    /// proxy that reuses a connection must not hand on the login of the client before.
     pub login: Option<String>,
 }
 
@@ -120,8 +120,8 @@ impl<'a> SmtpCommand<'a> {
             b"STARTTLS" => without_argument(Self::StartTls, argument),
             b"NOOP" => Ok(Self::Noop),
             b"HELP" => Ok(Self::Help),
-            b"VRFY" => named(argument).map(Self::Vrfy),
-            b"EXPN" => named(argument).map(Self::Expn),
+            b"VRFY" => name_argument(argument).map(Self::Vrfy),
+            b"EXPN" => name_argument(argument).map(Self::Expn),
             b"XCLIENT" => xclient(argument).map(Self::Xclient),
             // RFC 5321 appendix F: they were never needed.
             b"SEND" | b"SOML" | b"SAML" | b"TURN" => Err(words::not_implemented()),
@@ -154,8 +154,8 @@ fn without_argument<'a>(
     }
 }
 
-/// The name lands in our Received field, so nothing else than a domain or a literal can hold is let
-/// through.
+/// Reads the client's name for itself. The name lands in our Received field, so only octets that a domain or
+/// a literal can have are let through.
 fn hello_name(argument: &[u8]) -> Result<Cow<'_, str>, Reply> {
     let fits = |octet: &u8| octet.is_ascii_alphanumeric() || b".-_[]:".contains(octet);
     if argument.is_empty() || argument.len() > HELLO_NAME {
@@ -170,8 +170,8 @@ fn hello_name(argument: &[u8]) -> Result<Cow<'_, str>, Reply> {
     })
 }
 
-/// What follows `MAIL FROM:` or `RCPT TO:`. Spaces after the colon are not in the grammar, but in
-/// the wild.
+/// Returns the argument after `MAIL FROM:` or `RCPT TO:`. The grammar has no spaces after the colon, but
+/// some clients send them.
 fn after_keyword<'a>(argument: &'a [u8], keyword: &[u8]) -> Option<&'a [u8]> {
     let (start, rest) = argument.split_at_checked(keyword.len())?;
     start.eq_ignore_ascii_case(keyword).then(|| rest.trim_ascii_start())
@@ -193,8 +193,8 @@ fn rcpt(argument: &[u8]) -> Result<SmtpCommand<'_>, Reply> {
     Ok(SmtpCommand::Rcpt(path, parameters::recipient(rest)?))
 }
 
-/// What VRFY and EXPN ask for: any words (RFC 5321 §4.1.1.6), perhaps in angle brackets.
-fn named(argument: &[u8]) -> Result<&str, Reply> {
+/// Returns the argument of VRFY or EXPN, without angle brackets: any words (RFC 5321 §4.1.1.6).
+fn name_argument(argument: &[u8]) -> Result<&str, Reply> {
     match str::from_utf8(argument) {
         Ok(name) if !name.is_empty() => {
             Ok(name.strip_prefix('<').and_then(|name| name.strip_suffix('>')).unwrap_or(name))
@@ -203,8 +203,7 @@ fn named(argument: &[u8]) -> Result<&str, Reply> {
     }
 }
 
-/// Attributes of the client that is spoken for: `NAME=value`, the value in xtext or one of two
-/// words for what is not there.
+/// Reads the attributes of XCLIENT: `NAME=value`, the value in xtext or one of two words for a missing one.
 fn xclient(argument: &[u8]) -> Result<Forwarded, Reply> {
     let wrong = || words::bad_argument("XCLIENT takes attributes, such as ADDR=192.0.2.1");
     let text = str::from_utf8(argument).map_err(|_| wrong())?;
@@ -263,7 +262,8 @@ fn bdat(argument: &[u8]) -> Result<SmtpCommand<'_>, Reply> {
     ))
 }
 
-/// `detail` tells whose address it is: X.1.3 the destination's, X.1.7 the sender's (RFC 3463 §3.2).
+/// Returns the refusal of an address. `detail` says whose it is: X.1.3 the destination's, X.1.7 the sender's
+/// (RFC 3463 §3.2).
 fn bad_path(error: PathError, detail: u16) -> Reply {
     let code = if matches!(error, PathError::Address(_)) { 553 } else { 501 };
     Reply::new(code, (5, 1, detail), error.to_string())

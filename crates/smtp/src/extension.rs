@@ -11,7 +11,7 @@ use posta_mail::{
     envelope::{Hold, MailParameters},
 };
 
-/// What a session has achieved, as far as the offer depends on it.
+/// How far a session has come, as far as the offer depends on it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Standing {
     pub(crate) secured: bool,
@@ -20,10 +20,10 @@ pub(crate) struct Standing {
     pub(crate) trusted: bool,
 }
 
-/// What a client that is trusted may say of the one that it speaks for.
+/// The attributes that a trusted client may name for the client it speaks for.
 pub(crate) const XCLIENT: &str = "XCLIENT NAME ADDR PORT PROTO HELO LOGIN DESTADDR DESTPORT";
 
-/// The lines of the answer to EHLO (RFC 5321 §4.1.1.1).
+/// Returns the lines of the reply to EHLO (RFC 5321 §4.1.1.1).
 pub(crate) fn offer(profile: &Profile, standing: Standing) -> Vec<String> {
     let mut lines = vec![
         profile.hostname.to_string(),
@@ -58,7 +58,7 @@ pub(crate) fn offer(profile: &Profile, standing: Standing) -> Vec<String> {
     lines
 }
 
-/// What stands against MAIL in this session, before anybody else is asked.
+/// Returns why a MAIL is refused in this session, before the host is asked.
 pub(crate) fn objection(
     profile: &Profile,
     standing: Standing,
@@ -87,7 +87,7 @@ pub(crate) fn objection(
 }
 
 impl Profile {
-    /// Seconds for which a message may be kept back: RFC 4865 §3 is for submission alone.
+    /// Returns the seconds for which a message may be held: RFC 4865 §3 is for submission alone.
     fn hold(&self) -> Option<u32> {
         (self.service == Service::Submission).then_some(self.limits.hold)
     }

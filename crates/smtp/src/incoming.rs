@@ -10,12 +10,12 @@ use posta_mail::{
     envelope::Body,
 };
 
-/// How the end of the content is told.
+/// How the end of the content is marked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Framing {
     /// By CRLF `.` CRLF: DATA.
     Dot,
-    /// By its length: BDAT.
+    /// By the length that goes before it: BDAT.
     Length,
 }
 
@@ -30,7 +30,7 @@ pub struct Incoming {
     strict: bool,
 }
 
-/// What decoding a piece of input gave.
+/// The result of decoding a piece of input.
 pub(crate) enum Taking<'i> {
     Content(&'i [u8]),
     NeedInput,
@@ -53,8 +53,8 @@ impl Incoming {
         Self { decoder, octets: 0, limit: profile.message_size, strict }
     }
 
-    /// Decodes from the front of `input`. Content beyond the limit is counted and dropped: the
-    /// client hears of it at the end, where the protocol has a place for it.
+    /// Decodes from the front of `input`. Content beyond the limit is counted and dropped, since the protocol
+    /// has no reply for it before the end.
     pub(crate) fn take<'i>(&mut self, input: &mut &'i [u8]) -> Taking<'i> {
         loop {
             match self.decoder.next(input) {
@@ -77,12 +77,12 @@ impl Incoming {
         self.octets
     }
 
-    /// The last octets of a BDAT came: what was held back, if anything.
+    /// Returns the octets that were held back, if any, after the last ones of a BDAT came.
     pub(crate) fn finish(&mut self) -> Option<&'static [u8]> {
         self.decoder.finish()
     }
 
-    /// What stands against the content, as far as it came.
+    /// Returns why the content is refused, as far as it came.
     pub(crate) fn objection(&self) -> Option<Reply> {
         if self.octets > self.limit {
             return Some(words::too_big(self.limit));

@@ -21,27 +21,28 @@ pub struct Profile {
     pub hostname: Domain,
     /// The kind of service.
     pub service: Service,
-    /// Octets of content that are accepted at most (RFC 1870).
+    /// The largest content that is accepted, in octets (RFC 1870).
     pub message_size: u64,
-    /// What a session may do at most.
+    /// The limits of a session.
     pub limits: Limits,
-    /// Whether a bare CR or LF from another server becomes CRLF, instead of refusing the message.
-    /// From a mail program and by LMTP it always does.
+    /// Whether a bare CR or LF from another server becomes CRLF, rather than a reason to refuse the message.
+    /// From a mail program and by LMTP it always becomes CRLF.
     pub normalise_newlines: bool,
     /// Whether STARTTLS is offered while the session is in plaintext.
     pub starttls: bool,
     /// The SASL mechanisms that are offered, in upper case, strongest first; none: no AUTH.
     pub mechanisms: Vec<&'static str>,
-    /// SASL mechanisms that are not offered, and are taken in TLS all the same.
+    /// SASL mechanisms that are accepted in TLS though they are not offered.
     pub unannounced: Vec<&'static str>,
-    /// Whether they are offered in plaintext too.
+    /// Whether the mechanisms are offered in plaintext too.
     pub plaintext_auth: bool,
     /// Whether VRFY and EXPN tell who exists.
     pub verify: bool,
 }
 
 impl Profile {
-    /// A service without TLS and without AUTH, for messages of at most `message_size` octets.
+    /// Returns the profile of a service without TLS and without AUTH, for messages of at most `message_size`
+    /// octets.
     #[must_use]
     pub fn new(hostname: Domain, service: Service, message_size: u64, limits: Limits) -> Self {
         Self {
@@ -59,26 +60,26 @@ impl Profile {
     }
 }
 
-/// What a session may do at most.
+/// The limits of a session.
 #[derive(Debug, Clone)]
 pub struct Limits {
     /// Recipients in one transaction (RFC 5321 §4.5.3.1.8: at least 100); then 452.
     pub recipients: usize,
     /// Commands in one session; then 421.
     pub commands: u32,
-    /// Commands that make no sense: a program that sends so many is guessing, or is no SMTP client
-    /// at all; then 421.
+    /// Commands that make no sense, since a program that sends many of them is guessing or is no SMTP client;
+    /// then 421.
     pub bad_commands: u32,
     /// How long a command may take to come (RFC 5321 §4.5.3.2.7: at least 5 minutes); then 421.
     pub command_time: Duration,
-    /// Seconds for which a submitted message may be kept back (RFC 4865 §3).
+    /// Seconds for which a submitted message may be held (RFC 4865 §3).
     pub hold: u32,
     /// Octets of content a second, on average over five minutes; below that, 421.
     pub rate: u64,
 }
 
 impl Limits {
-    /// The limits that nobody has to choose, beside those that the operator chose.
+    /// Returns the limits, of which the operator chooses these two.
     #[must_use]
     pub const fn new(recipients: usize, hold: u32) -> Self {
         Self {

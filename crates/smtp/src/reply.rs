@@ -21,12 +21,12 @@ pub fn write_lines<T: std::fmt::Display>(code: u16, lines: &[T], output: &mut Ve
     }
 }
 
-/// The other side sent something that is no reply.
+/// Why something that the other side sent is no reply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ReplyError {
     /// A line does not begin with a code of three digits, or its code differs from the first's.
     Malformed,
-    /// It exceeds [`limits::SMTP_REPLY_LINE`], [`limits::SMTP_REPLY_LINES`] or [`limits::SMTP_REPLY`].
+    /// The reply exceeds [`limits::SMTP_REPLY_LINE`], [`limits::SMTP_REPLY_LINES`] or [`limits::SMTP_REPLY`].
     TooLong,
 }
 
@@ -40,10 +40,10 @@ pub struct ReplyReader {
 }
 
 impl ReplyReader {
-    /// Takes the next whole reply off the front of `input`; none if it is not complete.
+    /// Takes the next reply off the front of `input`; returns `None` until it has come whole.
     ///
     /// # Errors
-    /// When it is not a reply.
+    /// Fails when the input is no reply.
     pub fn next(&mut self, input: &mut &[u8]) -> Result<Option<Reply>, ReplyError> {
         loop {
             match cut_reply_line(input, limits::SMTP_REPLY_LINE) {

@@ -19,9 +19,9 @@
 //! `Command` as a [`MailPhase`], the others with the content that is coming. A command takes the phase it
 //! was read in, and says which one the next command is read in, so that a command out of order is 503
 //! and nothing of a transaction survives its end. A transaction ends with the reply to the end of the
-//! data, whatever that is, with RSET, with another hello and with STARTTLS. Whoever answers the
-//! questions is told by [`Question::Commit`], [`Question::Abandon`] or [`Question::Hello`], and keeps no
-//! transaction after any of them.
+//! data, whatever that is, with RSET, with another hello and with STARTTLS. The host learns of that by
+//! [`Question::Commit`], [`Question::Abandon`] or [`Question::Hello`], and has no transaction after any
+//! of them.
 //!
 //! What a question interrupts, the transaction included, travels in its ticket and comes back with the
 //! answer (`server/asked.rs`), so `Asked` has nothing to remember but whether there is one. A ticket
@@ -106,7 +106,7 @@ enum State {
 type Taken = Option<Step<'static, Question>>;
 
 impl Server {
-    /// An engine for a connection that was just opened.
+    /// Makes an engine for a connection that was just opened.
     #[must_use]
     pub fn new(profile: Arc<Profile>) -> Self {
         Self {
@@ -124,13 +124,13 @@ impl Server {
         }
     }
 
-    /// An engine for a connection that is in TLS from its start (RFC 8314 §3).
+    /// Makes an engine for a connection that is in TLS from its start (RFC 8314 §3).
     #[must_use]
     pub fn new_secured(profile: Arc<Profile>) -> Self {
         Self { secured: true, ..Self::new(profile) }
     }
 
-    /// The same, for a client that may speak for others.
+    /// Lets the client speak for others, by XCLIENT.
     #[must_use]
     pub fn trusting(self) -> Self {
         Self { trusted: true, ..self }
@@ -207,13 +207,13 @@ impl Server {
         };
     }
 
-    /// Writes a reply, behind which nothing is read any more.
+    /// Writes a reply and closes the connection: nothing is read after it.
     fn close_with(&mut self, reply: &Reply, output: &mut Vec<u8>) {
         reply::write(reply, output);
         self.state = State::Closing;
     }
 
-    /// Ends a session in which the client, or whoever makes it speak, does not speak SMTP.
+    /// Ends the session of a client that does not speak SMTP, such as a browser that a web page sent here.
     fn not_smtp(&mut self, what: &str, output: &mut Vec<u8>) {
         let words = format!("{} {what}", self.profile.hostname);
         self.close_with(&Reply::new(421, (4, 7, 0), words), output);

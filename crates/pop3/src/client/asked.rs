@@ -16,7 +16,7 @@ pub(super) enum Answered {
     Login(Mechanisms, LoginChoice),
     Response(Mechanisms, SaslResponse),
     Request(Pop3Request),
-    Heard,
+    Acknowledged,
 }
 
 /// The SASL mechanisms that the server offers and has not refused yet.
@@ -51,6 +51,6 @@ impl AnswerTo<Client> for () {
     type Asked = ();
 
     fn to(self, (): ()) -> Answer {
-        Answer(Answered::Heard)
+        Answer(Answered::Acknowledged)
     }
 }

@@ -1,4 +1,4 @@
-//! What a POP3 client's engine is told, and what it asks.
+//! The options of a POP3 client's engine, the questions that it asks, and their answers.
 
 use super::Client;
 use crate::UniqueIds;
@@ -20,7 +20,7 @@ pub struct Options {
 /// Takes the answer to a [`Question`].
 pub type Ticket<A> = posta_mail::EngineTicket<Client, A>;
 
-/// What the client asks. Each question comes with the ticket that takes its answer.
+/// A question of the client. Each comes with the ticket that takes its answer.
 ///
 /// Those that a [`Pop3Request`] answers ask what to do next, and carry what the request before brought: an
 /// error is the server's refusal, in its words.
@@ -88,7 +88,7 @@ pub enum Pop3Request {
     Dele(u32),
     /// NOOP: does nothing.
     Noop,
-    /// RSET: takes all marks away.
+    /// RSET: removes all marks.
     Rset,
     /// QUIT: has the marked messages removed, and ends the session.
     Quit,

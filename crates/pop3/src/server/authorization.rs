@@ -23,12 +23,12 @@ impl<M: Maildrop> Server<M> {
         };
     }
 
-    /// Whether a password may travel.
+    /// Returns whether a password may be sent.
     pub(super) const fn may_login(&self) -> bool {
         self.secured || self.plaintext_login
     }
 
-    /// The mechanisms that are offered now.
+    /// Returns the mechanisms that are offered now.
     pub(super) fn mechanisms(&self) -> &[&'static str] {
         match (self.secured, self.plaintext_login) {
             (true, _) => &self.profile.secured_mechanisms,
@@ -90,7 +90,7 @@ impl<M: Maildrop> Server<M> {
         None
     }
 
-    /// RFC 5034 §4.
+    /// Begins a SASL exchange (RFC 5034 §4).
     fn auth(
         &mut self,
         mechanism: String,
@@ -123,13 +123,13 @@ impl<M: Maildrop> Server<M> {
         }
     }
 
-    /// Ends an exchange that proved nothing. Whoever answers the questions hears of it before the
-    /// client gets its reply, and may take a while.
+    /// Ends an exchange that proved nothing. The host learns of it before the client gets these words, and may
+    /// take its time.
     pub(super) fn break_off(&mut self, words: &'static str) -> Step<'static, Question<M>> {
         self.ask(Question::BrokenOff(Ticket::new(BrokenOff(words))))
     }
 
-    /// Replies to a client that gave up: a failed login like any other.
+    /// Replies to a client that gave up, which counts as a failed login.
     pub(super) fn broken_off(&mut self, words: &str, output: &mut Vec<u8>) {
         self.state = State::Authorization;
         self.bad_command(words, output);

@@ -8,7 +8,7 @@ use posta_mail::{Secret, sasl};
 /// Takes the answer to a [`Question`].
 pub type Ticket<M, A> = posta_mail::EngineTicket<Server<M>, A>;
 
-/// What only the outside can decide or supply. Each question comes with the ticket that takes its answer.
+/// A question that only the host can decide, or data that it has to supply. Each comes with the ticket that takes its answer.
 #[derive(Debug)]
 pub enum Question<M: Maildrop> {
     /// USER and PASS: open the maildrop of this user.
@@ -20,21 +20,21 @@ pub enum Question<M: Maildrop> {
         /// Takes the maildrop.
         ticket: Ticket<M, LoginOutcome<M>>,
     },
-    /// APOP: open the maildrop of this user, who proves to know the password by a digest (RFC 1939 §7).
+    /// APOP: open the maildrop of this user, if the digest proves knowledge of the password (RFC 1939 §7).
     Apop {
         /// The user's name, as the client gave it.
         name: String,
         /// The greeting's challenge, angle brackets included.
         challenge: String,
-        /// What the client says is MD5 of the challenge and the shared secret.
+        /// The client's MD5 of the challenge and the shared secret.
         digest: [u8; 16],
         /// Takes the maildrop.
         ticket: Ticket<M, LoginOutcome<M>>,
     },
-    /// AUTH (RFC 5034): open the maildrop of whoever this exchange proves the user to be.
+    /// AUTH (RFC 5034): open the maildrop of the user that this exchange proves the client to be.
     Authenticate(sasl::Exchange, Ticket<M, Authentication<M>>),
-    /// The client gave up its AUTH, or sent what is no response. Nobody should be able to try names,
-    /// passwords or tokens without being counted.
+    /// The client gave up its AUTH, or sent a line that is no response. The host counts that, so that nobody
+    /// can try names, passwords or tokens for free.
     BrokenOff(Ticket<M, ()>),
     /// Does the login still hold? Asked before each command that follows it.
     Proceed(Ticket<M, Standing>),
@@ -68,7 +68,7 @@ pub type Standing = Result<(), Lapse>;
 /// A piece of a message.
 pub type MessagePiece = Result<Bytes, Unreadable>;
 
-/// Whether the messages are removed.
+/// That the messages are removed, or that none is.
 pub type Update = Result<(), NotRemoved>;
 
 /// Why a login is denied.
@@ -89,7 +89,7 @@ pub enum Denial {
     TooSoon,
 }
 
-/// Why a login holds no longer.
+/// Why a login is no longer valid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lapse {
     /// The account is gone, or has another password.
@@ -109,6 +109,6 @@ pub enum Unreadable {
     ForNow,
 }
 
-/// No message was removed.
+/// The update failed, and no message was removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NotRemoved;

@@ -12,9 +12,9 @@ const LINE_END: u64 = 2;
 #[derive(Debug)]
 pub(super) struct Reading {
     index: usize,
-    /// Octets read, of the message as it is kept.
+    /// Octets that were read of the stored message.
     offset: u64,
-    /// Octets of its lines, as they were told.
+    /// Octets of the message's lines, as LIST announced them.
     octets: u64,
     encoder: DotEncoder,
     top: Option<TopFilter>,
@@ -43,7 +43,7 @@ impl Reading {
     }
 
     /// Takes the next piece; an empty one ends the message. Returns whether it can be part of a message
-    /// of that length: what LIST told and RETR sends must be the same (RFC 1939 §11).
+    /// of that length: LIST's octets and RETR's must be the same (RFC 1939 §11).
     pub(super) fn take(&mut self, content: &[u8], output: &mut Vec<u8>) -> bool {
         self.offset += content.len() as u64;
         match &mut self.top {
@@ -58,7 +58,7 @@ impl Reading {
         self.sent() <= self.octets
     }
 
-    /// Octets of the lines so far.
+    /// Returns the octets of the lines so far.
     fn sent(&self) -> u64 {
         self.top.as_ref().map_or_else(|| self.encoder.octets(), TopFilter::octets)
     }

@@ -21,7 +21,7 @@ pub(super) enum Answered {
     Conversion(ToConvert, Conversion),
     Piece(Writing, Piece),
     Ahead(Ending, Option<Envelope>),
-    Heard(Told),
+    Acknowledged(Continuation),
 }
 
 /// A message that would have to be converted.
@@ -43,15 +43,15 @@ pub struct Ending {
     pub(super) chunks: usize,
 }
 
-/// What the caller is told, and what follows.
+/// What the client does once the caller has acknowledged an outcome or a failure.
 #[derive(Debug)]
-pub enum Told {
-    /// The outcome of a transaction whose successor has begun.
-    Done(Follower),
-    /// There is nothing more to do: QUIT follows.
-    Over,
-    /// The server would not understand QUIT, or take it for content: the connection closes.
-    Lost,
+pub enum Continuation {
+    /// It goes on with the next message.
+    Follow(Follower),
+    /// It says QUIT.
+    Quit,
+    /// It closes the connection: the server would not understand QUIT, or would take it for content.
+    Close,
 }
 
 impl AnswerTo<Client> for LoginChoice {
@@ -103,9 +103,9 @@ impl AnswerTo<Client> for Option<Envelope> {
 }
 
 impl AnswerTo<Client> for () {
-    type Asked = Told;
+    type Asked = Continuation;
 
-    fn to(self, told: Told) -> Answer {
-        Answer(Answered::Heard(told))
+    fn to(self, continuation: Continuation) -> Answer {
+        Answer(Answered::Acknowledged(continuation))
     }
 }

@@ -12,15 +12,15 @@ pub struct Capabilities {
     pub pipelining: bool,
     /// 8BITMIME.
     pub eight_bit_mime: bool,
-    /// CHUNKING: content with its length, in place of dots (RFC 3030 §2).
+    /// CHUNKING: content can come by BDAT, with its length (RFC 3030 §2).
     pub chunking: bool,
-    /// BINARYMIME: any octets (RFC 3030 §3).
+    /// BINARYMIME: content may have any octets (RFC 3030 §3).
     pub binary_mime: bool,
     /// SMTPUTF8.
     pub utf8: bool,
     /// STARTTLS.
     pub starttls: bool,
-    /// DSN: wishes for reports are passed on.
+    /// DSN: wishes for reports are honoured or passed on (RFC 3461).
     pub dsn: bool,
     /// REQUIRETLS.
     pub require_tls: bool,
@@ -28,7 +28,7 @@ pub struct Capabilities {
     pub deliver_by: bool,
     /// MT-PRIORITY.
     pub priority: bool,
-    /// SIZE, and its limit if it names one.
+    /// SIZE, and the limit if the server names one.
     pub size: Option<Option<u64>>,
     /// AUTH: the mechanisms, in upper case.
     pub mechanisms: Vec<String>,
@@ -71,7 +71,7 @@ impl Capabilities {
         known
     }
 
-    /// Why the server would not do with the message as it must be done.
+    /// Returns why the server cannot handle the message as it must be handled.
     pub(super) fn objection(&self, envelope: &Envelope, secured: bool) -> Option<Reply> {
         let Capabilities { utf8, require_tls, size, .. } = *self;
         let limit = size.flatten().filter(|&limit| limit > 0);
@@ -94,7 +94,7 @@ impl Capabilities {
         }
     }
 
-    /// Whether the content has to become ASCII for this server.
+    /// Returns whether the content has to be converted to ASCII for this server.
     pub(super) fn must_convert(&self, envelope: &Envelope) -> bool {
         match envelope.parameters.body {
             Body::SevenBit => false,

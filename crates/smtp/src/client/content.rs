@@ -2,7 +2,7 @@
 
 use super::{
     Client, Envelope, Expected, Question, State, Ticket,
-    asked::{Ending, Told, Writing},
+    asked::{Continuation, Ending, Writing},
     framing::{Follower, Framing},
     transaction::Transaction,
 };
@@ -119,7 +119,8 @@ impl Client {
             }
             Some(follower) => {
                 let outcome = transaction.outcome(&self.capabilities);
-                self.state = State::Ask(Question::Done(outcome, Ticket::new(Told::Done(follower))));
+                let ticket = Ticket::new(Continuation::Follow(follower));
+                self.state = State::Ask(Question::Done(outcome, ticket));
             }
         }
     }

@@ -7,18 +7,18 @@ use posta_mail::dots::DotEncoder;
 /// How content travels.
 #[derive(Debug)]
 pub enum Framing {
-    /// To the line with a single dot.
+    /// By DATA, up to a line with a single dot.
     Dots(DotEncoder),
-    /// In chunks whose lengths are said. The next to be sent is kept back until it is known whether
-    /// it is the last.
+    /// By BDAT, in chunks whose lengths are announced. The next one is held until it is known whether it
+    /// is the last.
     Chunks { next: Option<Bytes>, sent: usize },
 }
 
 /// The message after the one under way.
 #[derive(Debug)]
 pub enum Follower {
-    /// Its envelope was sent.
+    /// The message's envelope was sent.
     Begun(Box<Transaction>),
-    /// It cannot be sent ahead, and waits.
+    /// The message's envelope cannot be sent ahead, and waits.
     Waiting(Envelope),
 }

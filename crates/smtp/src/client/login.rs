@@ -7,7 +7,7 @@ use posta_mail::{
 };
 use std::io::Write as _;
 
-/// What has been tried.
+/// The logins that were tried.
 #[derive(Debug, Default)]
 pub(super) struct Attempts {
     /// The mechanism under way.
@@ -48,8 +48,8 @@ impl Client {
 
     pub(super) fn auth_reply(&mut self, reply: Reply) {
         if reply.code.get() == 334 {
-            // RFC 4954 §4 has base64 here. Some servers say "go ahead" in plain words instead: whoever
-            // needs a challenge finds none.
+            // RFC 4954 §4 has base64 here. Some servers say "go ahead" in plain words instead: that is a
+            // challenge without octets.
             let octets = sasl::response(reply.text.trim().as_bytes()).unwrap_or_default();
             self.state = State::Ask(Question::Challenge(octets, Ticket::new(())));
         } else if reply.code.is_positive() {
@@ -57,8 +57,8 @@ impl Client {
         } else if reply.code.is_intermediate() {
             self.unexpected("AUTH", reply);
         } else if reply.code.is_transient() || self.attempts.is_given_up {
-            // RFC 4954 §6: 454 is about the login, not about the mechanism. And a server that is an
-            // impostor by one mechanism hears no password by another.
+            // RFC 4954 §6: 454 is about the login, not about the mechanism. And a server that proved to be an
+            // impostor by one mechanism gets no password by another.
             self.fail(Failure::Login(reply));
         } else {
             // A server may offer what it does not take for this user (535), or at all (504).
@@ -73,7 +73,7 @@ impl Client {
         }
     }
 
-    /// Nothing of what the server offers is left.
+    /// Ends a session in which no mechanism of the server is left to try.
     pub(super) fn give_up_login(&mut self) {
         let refusal = self.refusal.clone();
         self.fail(refusal.map_or(Failure::NoLogin, Failure::Login));

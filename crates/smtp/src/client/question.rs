@@ -1,4 +1,4 @@
-//! What an SMTP client's engine is told, asks and answers.
+//! The options of an SMTP client's engine, the questions that it asks, and their answers.
 
 use super::{Client, EnvelopeRecipient};
 use crate::{command::HelloVerb, reply::ReplyError};
@@ -19,14 +19,15 @@ pub struct Options {
     pub tls: TlsUse,
     /// Whether to log in ([`Question::Login`]).
     pub login: bool,
-    /// Whether a server of the client's own name ends the session: mail goes round.
+    /// Whether the session ends if the server has the client's own name: mail would go round in circles.
     pub refuse_namesake: bool,
-    /// How long any wait for the server may last; below it the times of RFC 5321 §4.5.3.2 hold.
+    /// The longest wait for the server. Where RFC 5321 §4.5.3.2 names a shorter one, that holds.
     pub patience: Duration,
 }
 
 impl Options {
-    /// A client of this name that does not log in, as patient as RFC 5321 §4.5.3.2 asks for.
+    /// Returns the options of a client of this name that does not log in and is as patient as RFC 5321
+    /// §4.5.3.2 asks for.
     #[must_use]
     pub fn new(name: impl Into<String>, hello: HelloVerb, tls: TlsUse) -> Self {
         let patience = limits::SMTP_CLIENT_END_PATIENCE;
@@ -34,15 +35,15 @@ impl Options {
     }
 }
 
-/// What goes on a message's envelope.
+/// A message's envelope.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Envelope {
     /// The sender's address, to which reports about the message go.
     pub reverse_path: ReversePath,
     /// The recipients. At least one.
     pub recipients: Vec<EnvelopeRecipient>,
-    /// What else there is to say of it. What the server does not know is left out if nothing
-    /// depends on it, as wishes for reports; else the message is refused here.
+    /// The parameters of MAIL. One that the server does not know is left out if nothing depends on it, such
+    /// as a wish for reports; otherwise the client refuses the message.
     pub parameters: MailParameters,
 }
 
@@ -55,19 +56,19 @@ impl From<ForwardPath> for EnvelopeRecipient {
 /// How a transaction ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outcome {
-    /// What decided about each recipient of the envelope, in its order.
+    /// The decision about each recipient, in the order of the envelope.
     pub recipients: Vec<Decision>,
-    /// Whether the server reports further of what it took: it knows DSN (RFC 3461).
+    /// Whether the server sends the reports about the recipients it accepted, since it knows DSN (RFC 3461).
     pub reports: bool,
 }
 
-/// What decided about a recipient.
+/// The reply that decided about a recipient, and whose it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Decision {
     /// The reply that decided.
     pub reply: Reply,
-    /// Whether the server answered that; else the client found it, and the reply only has the form of
-    /// one. A report must not quote it as the server's (RFC 3464 §2.3.6).
+    /// Whether the reply is the server's. If not, the client decided, and a report must not quote the reply
+    /// as the server's (RFC 3464 §2.3.6).
     pub is_answer: bool,
 }
 
@@ -78,7 +79,7 @@ impl Decision {
         Self { reply, is_answer: true }
     }
 
-    /// Makes a decision of what our own side found.
+    /// Makes a decision that the client takes itself.
     #[must_use]
     pub const fn ours(reply: Reply) -> Self {
         Self { reply, is_answer: false }
@@ -102,9 +103,9 @@ impl fmt::Display for Decision {
 pub enum Fate {
     /// The server has decided.
     Decided(Decision),
-    /// The server does not have the message for it.
+    /// The server does not have the message for this recipient.
     Open,
-    /// The server may have the message for it: all was sent, and no answer came (RFC 1047).
+    /// The server may have the message for this recipient: all was sent, and no answer came (RFC 1047).
     Unknown,
 }
 
@@ -128,15 +129,16 @@ pub enum Stage {
 pub enum Failure {
     /// The server refuses to talk.
     Refused(Reply),
-    /// The server ends the session before it took the message (421, RFC 5321 §3.8).
+    /// The server ends the session before it accepts the message (421, RFC 5321 §3.8).
     Closing(Reply),
-    /// The server does not offer STARTTLS, or refuses it so, which [`TlsUse::Required`] asks for.
+    /// [`TlsUse::Required`] was asked for, and the server does not offer STARTTLS, or refuses it with this
+    /// reply.
     NoTls(Option<Reply>),
-    /// The server offers no AUTH, or none that will do.
+    /// The server offers no mechanism by which the client can log in.
     NoLogin,
-    /// The server refuses the login, by the last mechanism that will do.
+    /// The server refuses the login, by the last mechanism that the client can use.
     Login(Reply),
-    /// The server calls itself as the client does.
+    /// The server has the client's own name.
     Namesake,
     /// The server does not speak the protocol.
     Protocol(ReplyError),
@@ -152,7 +154,7 @@ pub enum Failure {
 /// Takes the answer to a [`Question`].
 pub type Ticket<A> = posta_mail::EngineTicket<Client, A>;
 
-/// What the client asks. Each question comes with the ticket that takes its answer.
+/// A question of the client. Each comes with the ticket that takes its answer.
 #[derive(Debug)]
 pub enum Question {
     /// How to log in, by one of these mechanisms: those that the server offers and has not refused yet,
@@ -165,8 +167,7 @@ pub enum Question {
     /// There is nothing more to do in this session: the server takes no further transaction (RFC 9422
     /// §4.2). Carries the outcome of the last one. The client says QUIT next.
     Last(Option<Outcome>, Ticket<()>),
-    /// The server takes only ASCII in lines, and the message that is to be sent has more: can it be
-    /// converted (RFC 6152 §3)?
+    /// Can the message be converted to lines of ASCII (RFC 6152 §3)? The server takes no others.
     Convert(Ticket<Conversion>),
     /// The next piece of the content.
     Content {
@@ -177,7 +178,7 @@ pub enum Question {
         /// Takes the piece.
         ticket: Ticket<Piece>,
     },
-    /// The content ends: is there another message at once? Its envelope leaves together with the end.
+    /// Is another message ready? Its envelope leaves together with the end of this one's content.
     Ahead(Ticket<Option<Envelope>>),
     /// The outcome of the transaction before the one that [`Question::Ahead`] brought.
     Done(Outcome, Ticket<()>),
@@ -213,11 +214,11 @@ pub type Conversion = Result<(), Reply>;
 /// A piece of a message's content.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Piece {
-    /// Octets of the content as it is kept: without dot-transparency, lines ending in CRLF.
+    /// Octets of the content as the store has it: without dot-transparency, lines ending in CRLF.
     Content(Bytes),
     /// There is no more.
     End,
-    /// The rest cannot be had. The connection closes in the middle of the content, so that nobody takes
-    /// a part for the whole.
+    /// The rest cannot be read. The connection closes in the middle of the content, so that the server does
+    /// not take a part for the whole.
     BreakOff,
 }

@@ -15,25 +15,25 @@ const RECIPIENTS: usize = 100;
 #[derive(Debug)]
 pub struct Transaction {
     pub(super) envelope: Envelope,
-    /// Whether MAIL, RCPT and DATA leave together.
+    /// Whether MAIL, RCPT and DATA leave together (PIPELINING).
     pub(super) pipelined: bool,
-    /// Whether the content goes with its length, by BDAT.
+    /// Whether the content travels by BDAT.
     pub(super) chunked: bool,
-    /// Whether the content becomes ASCII on its way.
+    /// Whether the content is converted to ASCII.
     pub(super) converted: bool,
-    /// Whether its content was asked for in this round.
+    /// Whether the content was asked for in this round.
     pub(super) has_content: bool,
     /// Whether the reply to a RSET comes before MAIL's.
     pub(super) resetting: bool,
-    /// Replies read in this round: 0 waits for MAIL's, then one for each recipient, then DATA's.
+    /// The number of replies read in this round: that to MAIL, those to each RCPT, that to DATA.
     pub(super) replies: usize,
     /// The recipients that this round names.
     round: Vec<usize>,
-    /// Those of them that were accepted and wait for the final reply.
+    /// The recipients of this round that were accepted and wait for the final reply.
     accepted: Vec<usize>,
-    /// Those of them that were too many, in the server's words.
+    /// The recipients of this round that were too many for the server, with its replies.
     too_many: Vec<(usize, Reply)>,
-    /// What is decided so far, recipient by recipient.
+    /// The decision about each recipient, as far as there is one.
     decided: Vec<Option<Decision>>,
 }
 
@@ -41,7 +41,7 @@ impl Transaction {
     pub(super) fn new(envelope: Envelope, known: &Capabilities, converted: bool) -> Box<Self> {
         let mut transaction = Box::new(Self {
             pipelined: known.pipelining,
-            // Its end cannot be mistaken for anything else, and nobody's words can be smuggled in.
+            // A BDAT's end cannot be mistaken for anything else, so nothing can be smuggled in behind it.
             chunked: known.chunking,
             converted,
             resetting: false,
@@ -57,7 +57,7 @@ impl Transaction {
         transaction
     }
 
-    /// Chooses the recipients of the next round from those whose fate is open.
+    /// Chooses the recipients of the next round from those that are open.
     pub(super) fn next_round(&mut self, known: &Capabilities) {
         let most = known.recipients_max.unwrap_or(RECIPIENTS);
         let domains = known.domains_max.unwrap_or(usize::MAX);
@@ -82,22 +82,22 @@ impl Transaction {
         self.too_many.clear();
     }
 
-    /// The recipient of this round with that number.
+    /// Returns a recipient of this round by its number.
     pub(super) fn recipient(&self, number: usize) -> Option<&EnvelopeRecipient> {
         self.round.get(number).map(|&index| &self.envelope.recipients[index])
     }
 
-    /// The recipients of this round.
+    /// Returns the recipients of this round.
     pub(super) fn recipients(&self) -> impl Iterator<Item = &EnvelopeRecipient> {
         self.round.iter().map(|&index| &self.envelope.recipients[index])
     }
 
-    /// Whether the replies to all its recipients were read.
+    /// Returns whether the replies to all RCPTs of this round were read.
     pub(super) fn has_all_recipients(&self) -> bool {
         self.replies > self.round.len()
     }
 
-    /// The reply to RCPT of that number in this round.
+    /// Takes the reply to a RCPT of this round, by its number.
     pub(super) fn recipient_reply(&mut self, number: usize, reply: Reply) {
         let index = self.round[number];
         // RFC 5321 §4.5.3.1.10: the others go in another transaction, whether the server says 452 or, as it
@@ -121,13 +121,13 @@ impl Transaction {
         }
     }
 
-    /// Whether any recipient of this round waits for content.
+    /// Returns whether any recipient of this round waits for content.
     pub(super) fn wants_content(&self) -> bool {
         self.accepted.iter().any(|&index| self.decided[index].is_none())
     }
 
-    /// What is known of each recipient if the session ends here, before or after all of the content was
-    /// sent.
+    /// Returns what is known of each recipient if the session ends here, before or after all of the content
+    /// was sent.
     pub(super) fn fates(&self, is_sent: bool) -> Vec<Fate> {
         let fate = |(index, decided): (usize, &Option<Decision>)| match decided {
             Some(decision) => Fate::Decided(decision.clone()),
@@ -137,7 +137,7 @@ impl Transaction {
         self.decided.iter().enumerate().map(fate).collect()
     }
 
-    /// Whether nothing will be open once this round is over.
+    /// Returns whether every recipient will be decided once this round is over.
     pub(super) fn is_last_round(&self) -> bool {
         let open = self.decided.iter().filter(|decided| decided.is_none()).count();
         open == self.accepted.len()
@@ -147,21 +147,21 @@ impl Transaction {
         self.decided.iter().all(Option::is_some)
     }
 
-    /// The server's reply decides for all whose fate is open.
+    /// Lets the server's reply decide about all recipients that are open.
     pub(super) fn decide_all(&mut self, reply: &Reply) {
         for decided in &mut self.decided {
             decided.get_or_insert_with(|| Decision::answered(reply.clone()));
         }
     }
 
-    /// The server's reply decides for those who were accepted in this round.
+    /// Lets the server's reply decide about the recipients that were accepted in this round.
     pub(super) fn decide_round(&mut self, reply: &Reply) {
         for &index in &self.accepted {
             self.decided[index].get_or_insert_with(|| Decision::answered(reply.clone()));
         }
     }
 
-    /// LMTP's final reply for the next of them (RFC 2033 §4.2).
+    /// Lets LMTP's final reply decide about the next recipient that was accepted (RFC 2033 §4.2).
     pub(super) fn decide_next(&mut self, reply: Reply) {
         let open = self.accepted.iter().find(|&&index| self.decided[index].is_none());
         if let Some(&index) = open {
@@ -169,7 +169,8 @@ impl Transaction {
         }
     }
 
-    /// The session allows no more rounds: what is open is tried in another.
+    /// Ends a transaction for which the session allows no more rounds: what is open is tried in another
+    /// session.
     pub(super) fn end(&mut self) {
         self.give_up_those_too_many();
         let words = "The server takes no more in one session";
@@ -243,7 +244,7 @@ pub(super) fn write_recipient(
 }
 
 impl Envelope {
-    /// Whether its addresses can travel without SMTPUTF8.
+    /// Returns whether all addresses can travel without SMTPUTF8.
     pub(super) fn is_ascii(&self) -> bool {
         let recipient = |recipient: &EnvelopeRecipient| match &recipient.path {
             ForwardPath::Postmaster => true,

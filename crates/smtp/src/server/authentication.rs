@@ -13,6 +13,7 @@ use posta_mail::{
 const FAILED_AUTHENTICATIONS: u32 = 3;
 
 impl Server {
+    /// Takes AUTH.
     pub(super) fn auth(
         &mut self,
         phase: MailPhase,
@@ -72,13 +73,13 @@ impl Server {
         }
     }
 
-    /// Ends an exchange that proved nothing. Whoever answers the questions hears of it before the
-    /// client gets its reply, and may take a while.
+    /// Ends an exchange that proved nothing. The host learns of it before the client gets this reply, and may
+    /// take its time.
     pub(super) fn break_off(&mut self, reply: Reply) -> Step<'static, Question> {
         self.ask_outside(Question::BrokenOff(Ticket::new(Notice::BrokenOff(reply))))
     }
 
-    /// Replies to a client that gave up: a failed authentication like any other.
+    /// Replies to a client that gave up, which counts as a failed authentication.
     pub(super) fn broken_off(&mut self, reply: &Reply, output: &mut Vec<u8>) {
         if self.is_chunk {
             // The octets behind BDAT would be read as commands.

@@ -7,23 +7,23 @@ use posta_mail::{MailId, Reply, sasl};
 /// Takes the answer to a [`Question`].
 pub type Ticket<A> = posta_mail::EngineTicket<Server, A>;
 
-/// What only the outside can decide. Each question comes with the ticket that takes its answer.
+/// A question that only the host can decide. Each comes with the ticket that takes its answer.
 #[derive(Debug)]
 pub enum Question {
     /// May this client speak? Ends any transaction.
     Hello(Hello, Ticket<Verdict>),
-    /// Who is this, by what it sends in its AUTH?
+    /// Does this SASL exchange prove the client to be somebody (AUTH)?
     Authenticate(sasl::Exchange, Ticket<Authentication>),
-    /// The client gave up its AUTH, or sent what is no response. Nobody should be able to try names,
-    /// passwords or tokens without being counted.
+    /// The client gave up its AUTH, or sent a line that is no response. The host counts that, so that nobody
+    /// can try names, passwords or tokens for free.
     BrokenOff(Ticket<()>),
     /// May this transaction begin?
     Mail(Mail, Ticket<Verdict>),
     /// Is there a mailbox for this recipient, or a way to one?
     Recipient(EnvelopeRecipient, Ticket<Verdict>),
-    /// Whom does this name mean (VRFY, EXPN)?
+    /// Which addresses does this name stand for (VRFY, EXPN)?
     Verify(String, Ticket<Verification>),
-    /// The session is another client's from now on. Ends any transaction.
+    /// May the session be another client's from now on (XCLIENT)? No transaction is open.
     Forwarded(Forwarded, Ticket<Verdict>),
     /// May the content come?
     Content(Ticket<Verdict>),
@@ -39,10 +39,10 @@ pub type Verdict = Result<(), Reply>;
 /// How an authentication goes on, or the reply that ends it.
 pub type Authentication = Result<sasl::Progress<()>, Reply>;
 
-/// The addresses that a name means, each as a line of the reply, or why they are not told.
+/// The addresses that a name stands for, each as a line of the reply, or the reply that refuses to tell.
 pub type Verification = Result<Vec<String>, Reply>;
 
-/// Whether the message was committed; if not, the reply says why.
+/// That the message was committed, or the reply that says why it was not.
 pub type Commitment = Result<Committed, Reply>;
 
 /// The message is durable, in the mailbox of every local recipient and in the queue for the others.
