@@ -1,7 +1,8 @@
 //! The configuration file: TOML, in which an unknown key is an error that suggests the nearest one.
 //!
-//! `options.rs` defines every option, once. `read.rs` and `values.rs` read a file into the types generated from the
-//! definitions, `survey.rs` finds the file's keys, and `sense.rs` refuses valid values that would do harm.
+//! `options.rs` defines every option, once. `read.rs`, `values.rs` and their neighbours read a file into the types
+//! generated from the definitions, `survey.rs` finds the file's keys, and `sense.rs` and `relay.rs` refuse valid values that
+//! would do harm, or do not go together. All mistakes of a file are told at once (`mistakes.rs`).
 
 #[macro_use]
 mod definition;
@@ -9,13 +10,15 @@ mod definition;
 mod read;
 pub(crate) mod find;
 mod log;
-mod login;
+mod mistakes;
+mod networks;
 mod options;
 mod relay;
+mod routes;
 mod sense;
 mod source;
 mod survey;
-mod tls;
+mod text;
 mod values;
 
 pub(crate) use log::Level;
@@ -183,7 +186,7 @@ mod tests {
             }
         }
         let config = parse(&text).unwrap();
-        assert_eq!(config.relay.retry.len(), 4);
+        assert_eq!(config.relay.retry.waits().len(), 4);
         Source::defaults().unwrap();
         for section in SECTIONS {
             for option in section.options {
@@ -202,9 +205,9 @@ mod tests {
         let text = "[limits]\ncommands = 5\nsessions = 7\n[pop3]\nlogin-delay = '1m'\n";
         let source = Source::parse(text.to_owned()).unwrap();
         assert_eq!(source.config.limits.sessions, 7);
-        let told: Vec<_> = source.outdated().collect();
+        let remarks: Vec<_> = source.outdated().collect();
         assert_eq!(
-            told,
+            remarks,
             [
                 "line 2: limits.commands is no option any more: an SMTP session may have 100,000 commands. \
                  The line can be deleted",
@@ -320,7 +323,8 @@ mod tests {
              [dns]\nservers = ['127.0.0.1', '::1', '[::1]:5353']",
         );
         let config = config.unwrap();
-        let networks: Vec<_> = config.relay.networks.iter().map(ToString::to_string).collect();
+        let networks: Vec<_> =
+            config.relay.networks.iter().map(|network| network.0.to_string()).collect();
         assert_eq!(networks, ["192.168.1.5/32", "fd00::1/128", "10.0.0.0/8"]);
         let servers: Vec<_> =
             config.dns.servers.iter().map(|server| server.0.to_string()).collect();

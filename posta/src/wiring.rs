@@ -174,12 +174,12 @@ pub(crate) fn settings(config: &Config) -> Result<Settings> {
         oauth: config.oauth.as_ref().map(oauth).transpose()?,
         memory: usize::try_from(limits.memory.0).unwrap_or(usize::MAX),
         normalise_newlines: config.smtp.bare_newlines == BareNewlines::Normalise,
-        proxies: config.proxy.networks.clone(),
-        forwarders: config.proxy.xclient.clone(),
+        proxies: config.proxy.networks.iter().map(|network| network.0).collect(),
+        forwarders: config.proxy.xclient.iter().map(|network| network.0).collect(),
         // VRFY and EXPN would help whoever harvests addresses.
         verify: false,
         trust_loopback: config.submission.trust_loopback,
-        relays_for: config.relay.networks.clone(),
+        relays_for: config.relay.networks.iter().map(|network| network.0).collect(),
         submissions: limits.submissions,
         session_time: limits.session_time.0,
         pop3: Pop3Settings {
@@ -261,7 +261,7 @@ fn oauth(config: &OAuth) -> Result<OAuthSettings> {
     let OAuth { introspection, audience, allowed_clients, scope, claim, .. } = config.clone();
     let scope = scope.unwrap_or_default().split_whitespace().map(str::to_owned).collect();
     let accepted = Accepted { audience, clients: allowed_clients, scope, claim };
-    Ok(OAuthSettings { introspection, client, accepted })
+    Ok(OAuthSettings { introspection: introspection.0, client, accepted })
 }
 
 fn seconds(time: Duration) -> u32 {

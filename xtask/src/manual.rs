@@ -39,7 +39,8 @@ const HEAD: &str = "\
 # Configuration
 
 One file in TOML: `/etc/posta/posta.toml`, or `./posta.toml` where there is none; `POSTA_CONFIG` or `--config FILE` names
-another. A key that does not exist, a value of the wrong kind and what would do harm are refused, with the line and the cure.
+another. Keys that do not exist, values of the wrong kind, options that do not go together and values that would do harm are
+refused, all at once, each with its line and the cure.
 
 Spans of time are written `30s`, `5m`, `1h`, `7d`; sizes `128B`, `64KiB`, `50MiB`, `1GiB`; networks `192.0.2.0/24`, or an
 address alone.
@@ -278,9 +279,12 @@ fn kind(option: &Definition) -> Result<String, String> {
         "String" if is_list => "a list of texts",
         "String" => "text",
         "Domain" => "a host name",
-        "Uri" => "a web address",
+        "TokenEndpoint" => "a web address",
+        "HostPort" => "a host and a port",
+        "DomainRoute" => "a host and a port, or `\"mx\"`",
+        "DomainPattern" => "a domain",
         "Endpoint" => "an address and a port",
-        "IpNet" => "a list of networks",
+        "SenderNetwork" | "ProxyNetwork" => "a list of networks",
         "IpAddr" => "a list of addresses",
         "NameServer" => "a list of addresses, each with a port if it is not 53",
         "Span" if is_list => "a list of spans of time",

@@ -27,6 +27,8 @@ pub(crate) struct Definition {
     pub(crate) least: &'static str,
     /// Why a smaller value is refused, and the cure.
     pub(crate) too_little: &'static str,
+    /// The option of the same table that must be set with it, by its name in the file. Each of the two names the other.
+    pub(crate) partner: &'static str,
     /// Whether a change takes effect only at the next start.
     pub(crate) needs_restart: bool,
     /// For an array of tables: the subject of each.
@@ -51,6 +53,7 @@ impl Definition {
             zero: "",
             least: "",
             too_little: "",
+            partner: "",
             needs_restart: false,
             each: "",
         }
@@ -98,10 +101,13 @@ pub(crate) struct Vocabulary {
 pub(crate) type Removed = (&'static str, &'static str, &'static str);
 
 /// Generates `SECTIONS` from the definitions.
+///
+/// `Table in "table" with check { … }` says that the function `Table::check` finds the options that do not go together;
+/// `with check and check_list`, that `Table::check_list` finds the tables of an array that do not.
 macro_rules! sections {
     ($(
         $(#[doc = $about:literal])*
-        $table:ident in $path:literal {
+        $table:ident in $path:literal $(with $check:ident $(and $check_list:ident)?)? {
             $(
                 $(#[doc = $words:literal])*
                 $field:ident: $outer:ident $(<$inner:ident>)? { $($says:ident: $what:expr),* $(,)? }

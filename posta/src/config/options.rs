@@ -69,11 +69,13 @@ options! {
     Tls in "tls" {
         /// The certificate, and those that lead to its issuer (PEM).
         certificate: Option<PathBuf> {
+            partner: "key",
             unset: "a self-signed certificate",
             example: "\"/etc/posta/cert.pem\"",
         }
         /// The key of the certificate (PEM, without a passphrase).
         key: Option<PathBuf> {
+            partner: "certificate",
             unset: "the key of the self-signed certificate",
             example: "\"/etc/posta/key.pem\"",
         }
@@ -182,13 +184,13 @@ options! {
         /// From where each connection begins with a PROXY header.
         ///
         /// Versions 1 and 2 of the header are read.
-        networks: Vec<IpNet> { default: Some("[]"), example: "[\"192.168.1.5\"]" }
+        networks: Vec<ProxyNetwork> { default: Some("[]"), example: "[\"192.168.1.5\"]" }
         /// From where an SMTP client may speak for others, by XCLIENT.
-        xclient: Vec<IpNet> { default: Some("[]"), example: "[\"192.168.1.5\"]" }
+        xclient: Vec<ProxyNetwork> { default: Some("[]"), example: "[\"192.168.1.5\"]" }
     }
 
     /// Where names are looked up.
-    Dns in "dns" {
+    Dns in "dns" with check {
         /// The name servers that are asked.
         ///
         /// Where there are none the system's resolvers are asked, and /etc/hosts is read. Where there are, they are
@@ -201,9 +203,9 @@ options! {
     }
 
     /// How mail for other servers goes out.
-    Relay in "relay" {
+    Relay in "relay" with check {
         /// How long to wait after each attempt; the last repeats.
-        retry: Vec<Span> {
+        retry: Retry {
             default: Some("[\"1m\", \"5m\", \"15m\", \"30m\", \"1h\", \"2h\", \"4h\"]"),
             example: "[\"1m\", \"5m\", \"15m\", \"1h\"]",
             least: "[\"1s\"]",
@@ -214,23 +216,23 @@ options! {
         /// After what time a sender is told that it takes longer.
         delay_notice: Span { default: Some("\"4h\"") }
         /// The server that takes all mail for elsewhere.
-        smarthost: Option<String> {
+        smarthost: Option<HostPort> {
             unset: "each domain's own servers",
             example: "\"smtp.example.net:587\"",
         }
         /// Who to log in as at the smarthost.
         ///
         /// The login is by SCRAM, PLAIN or LOGIN, and always in TLS.
-        user: Option<String> { unset: "no login", example: "\"ana\"" }
+        user: Option<String> { unset: "no login", example: "\"ana\"", partner: "password-file" }
         /// A file with the password for the smarthost, and nothing else.
-        password_file: Option<PathBuf> { unset: "no login", example: "\"/etc/posta/smarthost\"" }
+        password_file: Option<PathBuf> { unset: "no login", example: "\"/etc/posta/smarthost\"", partner: "user" }
         /// How the smarthost is spoken to.
         tls: Option<Protection> {
             unset: "`implicit` on port 465, `starttls` with a user, else `opportunistic`",
             example: "\"starttls\"",
         }
         /// Who may send to other servers without a login.
-        networks: Vec<IpNet> { default: Some("[]"), example: "[\"192.168.1.0/24\"]" }
+        networks: Vec<SenderNetwork> { default: Some("[]"), example: "[\"192.168.1.0/24\"]" }
         /// The longest wait for another server.
         timeout: Span { default: Some("\"10m\""), least: "\"1s\"" }
         /// Connections to one server at most; fewer while it refuses.
@@ -267,9 +269,9 @@ options! {
     /// What is different for a domain.
     ///
     /// What is left out here is as in `[relay]`.
-    Destination in "relay.domain" {
+    Destination in "relay.domain" with check and check_list {
         /// The domain; with a dot in front, all domains below it.
-        name: String { example: "\"example.org\"" }
+        name: DomainPattern { example: "\"example.org\"" }
         /// How long to wait after each attempt; the last repeats.
         retry: Option<Retry> {
             unset: "as in `[relay]`",
@@ -284,11 +286,11 @@ options! {
         /// The server that takes its mail.
         ///
         /// `"mx"` stands for the domain's own servers, in place of a smarthost for all.
-        smarthost: Option<String> { unset: "as in `[relay]`", example: "\"smtp.example.net:587\"" }
+        smarthost: Option<DomainRoute> { unset: "as in `[relay]`", example: "\"smtp.example.net:587\"" }
         /// Who to log in as at this smarthost.
-        user: Option<String> { unset: "no login", example: "\"ana\"" }
+        user: Option<String> { unset: "no login", example: "\"ana\"", partner: "password-file" }
         /// A file with the password for this smarthost.
-        password_file: Option<PathBuf> { unset: "no login", example: "\"/etc/posta/smarthost\"" }
+        password_file: Option<PathBuf> { unset: "no login", example: "\"/etc/posta/smarthost\"", partner: "user" }
         /// How this smarthost is spoken to.
         tls: Option<Protection> {
             unset: "`implicit` on port 465, `starttls` with a user, else `opportunistic`",
@@ -312,15 +314,15 @@ options! {
     ///
     /// The server there is asked about each token (RFC 7662). At least one of `audience` and `allowed-clients` says for
     /// whom the tokens must be.
-    OAuth in "oauth" {
+    OAuth in "oauth" with check {
         /// Where the identity server is asked about a token.
         ///
         /// It begins with `https://`; `http://` only on this machine.
-        introspection: Uri { example: "\"https://auth.example.net/introspect\"" }
+        introspection: TokenEndpoint { example: "\"https://auth.example.net/introspect\"" }
         /// Who we are to the identity server.
-        client: Option<String> { unset: "no name", example: "\"posta\"" }
+        client: Option<String> { unset: "no name", example: "\"posta\"", partner: "secret-file" }
         /// A file with the secret that proves it.
-        secret_file: Option<PathBuf> { unset: "no secret", example: "\"/etc/posta/oauth-secret\"" }
+        secret_file: Option<PathBuf> { unset: "no secret", example: "\"/etc/posta/oauth-secret\"", partner: "client" }
         /// The service that a token must be for: what its `aud` names.
         audience: Option<String> { unset: "any", example: "\"https://mail.example.org\"" }
         /// The mail programs whose tokens are taken: their `client_id`.
@@ -342,7 +344,7 @@ options! {
     /// A socket that is listened on.
     ///
     /// There is one such table for each socket. Where there is none, the three that are shown hold.
-    Listen in "listen" {
+    Listen in "listen" with check and check_list {
         /// What is served.
         protocol: Protocol { example: "\"smtp\"" }
         /// The address and the port.

@@ -1,30 +1,18 @@
 //! Reads a file into the types of `options.rs`. An error for a wrong word, a value of the wrong kind or a missing
 //! bracket names the line, the expected value, and an example.
 
-use super::definition::{Definition, Section};
+use super::{
+    definition::{Definition, Section},
+    mistakes::{Mistakes, Read, mistake},
+};
 use std::ops::Range;
 use toml::{
     Spanned,
     de::{DeTable, DeValue},
 };
 
-/// An error and its offset in the file.
-#[derive(Debug)]
-pub(super) struct Mistake {
-    pub(super) at: usize,
-    pub(super) words: String,
-}
-
-/// The value, or the error in it.
-pub(super) type Read<T> = Result<T, Mistake>;
-
-/// A value as it is written in the file.
+/// The value as it is written in the file.
 pub(super) type Written<'f> = Spanned<DeValue<'f>>;
-
-/// Returns an error.
-pub(super) fn mistake<T>(at: &Range<usize>, words: String) -> Read<T> {
-    Err(Mistake { at: at.start, words })
-}
 
 /// The type of an option's value. It knows its notation, and the error for anything else.
 pub(super) trait Value: Sized + PartialEq {
@@ -35,12 +23,22 @@ pub(super) trait Value: Sized + PartialEq {
     fn read(value: &Written<'_>, slot: &Slot) -> Read<Self>;
 
     /// Returns the value that applies when the file has none: the default, for most types.
-    fn absent(slot: &Slot, table: &Range<usize>) -> Read<Self> {
+    fn absent(slot: &Slot, _table: &Range<usize>) -> Read<Self> {
         match slot.definition.default {
             Some(default) => read_as(default, slot),
-            // `survey.rs` has told it better.
-            None => mistake(table, format!("{} is missing", slot.path())),
+            // `survey.rs` tells of it.
+            None => Err(Mistakes::default()),
         }
+    }
+
+    /// Adds what is wrong with a list of values, each of which is right on its own. `written` holds them in the same
+    /// order, at `at`.
+    fn check_list(
+        _list: &[Self],
+        _written: &[Written<'_>],
+        _at: &Range<usize>,
+        _mistakes: &mut Mistakes,
+    ) {
     }
 
     /// Returns the value as a number, to be compared with the smallest allowed.
@@ -62,7 +60,7 @@ pub(super) trait Table: Value {
     fn section() -> &'static Section;
 
     /// Reads the options of the table.
-    fn read_options(found: &Found<'_, '_>) -> Read<Self>;
+    fn read_options(found: &WrittenTable<'_, '_>) -> Read<Self>;
 
     /// Adds the options of the table that differ in `new` and cannot be changed while the server runs.
     fn fixed_options(&self, new: &Self, found: &mut Vec<String>);
@@ -105,20 +103,21 @@ impl Slot {
 /// Parses a value in a definition.
 fn read_as<T: Value>(text: &'static str, slot: &Slot) -> Read<T> {
     let line = format!("value = {text}");
-    let wrong = |words| Mistake { at: 0, words };
-    let table = DeTable::parse(&line).map_err(|error| wrong(error.to_string()))?;
-    let value = table.get_ref().get("value").ok_or_else(|| wrong(line.clone()))?;
-    T::read(value, slot)
+    let table = DeTable::parse(&line).or_else(|error| mistake(&(0..0), error.to_string()))?;
+    match table.get_ref().get("value") {
+        Some(value) => T::read(value, slot),
+        None => mistake(&(0..0), line.clone()),
+    }
 }
 
 /// A table as it is written in the file.
-pub(super) struct Found<'t, 'f> {
+pub(super) struct WrittenTable<'t, 'f> {
     pub(super) section: &'static Section,
     pub(super) table: &'t DeTable<'f>,
     pub(super) at: Range<usize>,
 }
 
-impl Found<'_, '_> {
+impl WrittenTable<'_, '_> {
     /// Reads a field.
     pub(super) fn option<T: Value>(&self, field: &str) -> Read<T> {
         let slot = Slot::of(self.section, field);
@@ -143,13 +142,36 @@ impl Found<'_, '_> {
         }
         Ok(read)
     }
+
+    /// Returns the place of an option's value, or of the table if the file has no value.
+    pub(super) fn place(&self, name: &str) -> Range<usize> {
+        self.table.get(name).map_or_else(|| self.at.clone(), Spanned::span)
+    }
+
+    /// Returns the place of an element of an option's value, which is a list.
+    pub(super) fn element(&self, name: &str, index: usize) -> Range<usize> {
+        let list = self.table.get(name).and_then(|value| value.get_ref().as_array());
+        let element = list.and_then(|list| list.get(index));
+        element.map_or_else(|| self.place(name), Spanned::span)
+    }
+
+    /// Returns the first of these options that the file sets.
+    pub(super) fn first_set<'n>(&self, names: &[&'n str]) -> Option<&'n str> {
+        names.iter().copied().find(|name| self.table.contains_key(*name))
+    }
+}
+
+/// Returns the place of an option's value in a table, or of the table if it has none.
+pub(super) fn place_in(table: &Written<'_>, name: &str) -> Range<usize> {
+    let value = table.get_ref().as_table().and_then(|options| options.get(name));
+    value.map_or_else(|| table.span(), Spanned::span)
 }
 
 /// Reads a table.
 pub(super) fn read_table<T: Table>(value: &Written<'_>, slot: &Slot) -> Read<T> {
     match value.get_ref() {
         DeValue::Table(table) => {
-            T::read_options(&Found { section: T::section(), table, at: value.span() })
+            T::read_options(&WrittenTable { section: T::section(), table, at: value.span() })
         }
         _ => {
             let path = slot.path();
@@ -163,7 +185,11 @@ pub(super) fn read_table<T: Table>(value: &Written<'_>, slot: &Slot) -> Read<T> 
 
 /// Returns an empty table, in place of one that the file omits.
 pub(super) fn absent_table<T: Table>(at: &Range<usize>) -> Read<T> {
-    T::read_options(&Found { section: T::section(), table: &DeTable::default(), at: at.clone() })
+    T::read_options(&WrittenTable {
+        section: T::section(),
+        table: &DeTable::default(),
+        at: at.clone(),
+    })
 }
 
 impl<T: Value> Value for Option<T> {
@@ -185,7 +211,14 @@ impl<T: Value> Value for Vec<T> {
         let (path, at) = (slot.path(), value.span());
         match value.get_ref() {
             DeValue::Array(elements) => {
-                elements.iter().map(|element| read_element(element, slot)).collect()
+                let mut mistakes = Mistakes::default();
+                let read = elements.iter().map(|element| read_element(element, slot));
+                let read: Vec<_> = read.map(|element| mistakes.keep(element)).collect();
+                let Some(list) = read.into_iter().collect::<Option<Self>>() else {
+                    return Err(mistakes);
+                };
+                T::check_list(&list, elements, &at, &mut mistakes);
+                mistakes.unless_any(list)
             }
             _ if T::IS_TABLE => {
                 let each = slot.definition.each;
@@ -220,7 +253,7 @@ fn read_element<T: Value>(element: &Written<'_>, slot: &Slot) -> Read<T> {
 macro_rules! holders {
     ($(
         $(#[doc = $about:literal])*
-        $table:ident in $path:literal {
+        $table:ident in $path:literal $(with $check:ident $(and $check_list:ident)?)? {
             $(
                 $(#[doc = $words:literal])*
                 $field:ident: $outer:ident $(<$inner:ident>)? { $($says:tt)* }
@@ -239,8 +272,14 @@ macro_rules! holders {
                 &SECTIONS[index.unwrap_or_default()]
             }
 
-            fn read_options(found: &Found<'_, '_>) -> Read<Self> {
-                Ok(Self { $($field: found.option(stringify!($field))?,)* })
+            fn read_options(found: &WrittenTable<'_, '_>) -> Read<Self> {
+                // All of the options are read before the first mistake ends it.
+                let mut mistakes = Mistakes::default();
+                $(let $field = mistakes.keep(found.option(stringify!($field)));)*
+                $(let Some($field) = $field else { return Err(mistakes) };)*
+                let table = Self { $($field,)* };
+                $(table.$check(found, &mut mistakes);)?
+                mistakes.unless_any(table)
             }
 
             fn fixed_options(&self, new: &Self, found: &mut Vec<String>) {
@@ -258,6 +297,17 @@ macro_rules! holders {
             fn absent(_: &Slot, table: &Range<usize>) -> Read<Self> {
                 absent_table(table)
             }
+
+            $($(
+                fn check_list(
+                    list: &[Self],
+                    written: &[Written<'_>],
+                    at: &Range<usize>,
+                    mistakes: &mut Mistakes,
+                ) {
+                    Self::$check_list(list, written, at, mistakes);
+                }
+            )?)?
 
             fn fixed(&self, new: &Self, slot: &Slot, found: &mut Vec<String>) {
                 if !slot.definition.needs_restart {
@@ -321,7 +371,7 @@ macro_rules! word_types {
 /// Generates the types of `options.rs` and the tables of their definitions.
 macro_rules! options {
     ($($all:tt)*) => {
-        use super::{definition::*, read::*, values::*};
+        use super::{definition::*, mistakes::*, read::*, values::*};
         use std::ops::Range;
         use toml::de::DeValue;
         sections! { $($all)* }

@@ -1,13 +1,20 @@
 //! How mail for other servers goes out: the table `[relay]`.
 
-use super::options::{Destination, Protection, Relay};
-use anyhow::{Context, Result, bail};
-use posta_mail::{Domain, Secret};
+use super::{
+    mistakes::Mistakes,
+    options::{Destination, Protection, Relay},
+    read::{Written, WrittenTable, place_in},
+    routes::{DomainRoute, HostPort},
+    values::Retry,
+};
+use anyhow::{Context, Result};
+use posta_mail::Secret;
 use posta_server::send::{RelaySettings, Rules, Smarthost, SmarthostTls, schedule::Schedule};
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     fs,
     net::IpAddr,
+    ops::Range,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -24,32 +31,21 @@ impl Relay {
 }
 
 impl Relay {
-    /// Whether it makes sense.
-    pub(super) fn check(&self) -> Result<()> {
-        if self.retry.is_empty() {
-            bail!("relay.retry needs at least one time to wait");
-        }
-        let families = [IpAddr::is_ipv4, IpAddr::is_ipv6];
-        if families.iter().any(|is| self.source.iter().filter(|ip| is(ip)).count() > 1) {
-            bail!("relay.source names one IPv4 and one IPv6 address at most");
-        }
-        self.relay_place().check("relay")?;
-        for domain in &self.domain {
-            let name = domain.name.strip_prefix('.').unwrap_or(&domain.name);
-            if name.parse::<Domain>().is_err() {
-                bail!("relay.domain.name: {:?} is no domain", domain.name);
+    /// Finds what does not go together, or would do harm.
+    pub(super) fn check(&self, found: &WrittenTable<'_, '_>, mistakes: &mut Mistakes) {
+        for is_of_family in [IpAddr::is_ipv4, IpAddr::is_ipv6] {
+            let mut of_family = self.source.iter().enumerate().filter(|(_, ip)| is_of_family(ip));
+            if let Some((index, _)) = of_family.nth(1) {
+                let words = "relay.source names one IPv4 and one IPv6 address at most";
+                mistakes.add(&found.element("source", index), words);
             }
-            if domain.retry.as_ref().is_some_and(Vec::is_empty) {
-                bail!("relay.domain.retry needs at least one time to wait");
-            }
-            domain.relay_place().check("relay.domain")?;
         }
-        Ok(())
+        check_smarthost(self.smarthost.is_some(), self.tls, found, mistakes);
     }
 
-    fn relay_place(&self) -> Place<'_> {
+    fn place(&self) -> Place<'_> {
         Place {
-            smarthost: self.smarthost.as_deref(),
+            smarthost: self.smarthost.as_ref(),
             user: self.user.as_deref(),
             password_file: self.password_file.as_deref(),
             tls: self.tls,
@@ -59,14 +55,14 @@ impl Relay {
     /// As the server takes it.
     pub(crate) fn settings(&self) -> Result<RelaySettings> {
         let schedule = Schedule {
-            retry: self.retry.iter().map(|wait| wait.0).collect(),
+            retry: self.retry.waits(),
             give_up: self.give_up.0,
             delay_notice: self.delay_notice.0,
         };
-        let all = Rules { schedule, route: self.relay_place().smarthost()?, rate: self.rate };
+        let all = Rules { schedule, route: self.place().smarthost()?, rate: self.rate };
         let mut domains = HashMap::new();
         for domain in &self.domain {
-            domains.insert(domain.name.to_ascii_lowercase(), domain.rules(&all)?);
+            domains.insert(domain.name.as_str().to_owned(), domain.rules(&all)?);
         }
         Ok(RelaySettings {
             all,
@@ -80,9 +76,38 @@ impl Relay {
 }
 
 impl Destination {
-    fn relay_place(&self) -> Place<'_> {
+    /// Finds what does not go together.
+    pub(super) fn check(&self, found: &WrittenTable<'_, '_>, mistakes: &mut Mistakes) {
+        check_smarthost(self.own_smarthost().is_some(), self.tls, found, mistakes);
+    }
+
+    /// Finds domains that are named twice: only one of their rules could hold.
+    pub(super) fn check_list(
+        list: &[Self],
+        written: &[Written<'_>],
+        _: &Range<usize>,
+        mistakes: &mut Mistakes,
+    ) {
+        let mut named = HashSet::new();
+        for (Self { name, .. }, table) in list.iter().zip(written) {
+            let name = name.as_str();
+            if !named.insert(name) {
+                let words = format!("relay.domain.name: {name:?} is named twice: leave one out");
+                mistakes.add(&place_in(table, "name"), words);
+            }
+        }
+    }
+
+    fn own_smarthost(&self) -> Option<&HostPort> {
+        match &self.smarthost {
+            Some(DomainRoute::Smarthost(place)) => Some(place),
+            Some(DomainRoute::Mx) | None => None,
+        }
+    }
+
+    fn place(&self) -> Place<'_> {
         Place {
-            smarthost: self.smarthost.as_deref(),
+            smarthost: self.own_smarthost(),
             user: self.user.as_deref(),
             password_file: self.password_file.as_deref(),
             tls: self.tls,
@@ -92,56 +117,52 @@ impl Destination {
     /// Its own rules; what it leaves out is as for all.
     fn rules(&self, all: &Rules) -> Result<Rules> {
         let Schedule { retry, give_up, delay_notice } = all.schedule.clone();
-        let own = self.retry.as_ref().map(|waits| waits.iter().map(|wait| wait.0).collect());
+        let own = self.retry.as_ref().map(Retry::waits);
         let schedule = Schedule {
             retry: own.unwrap_or(retry),
             give_up: self.give_up.map_or(give_up, |span| span.0),
             delay_notice: self.delay_notice.map_or(delay_notice, |span| span.0),
         };
-        let route = match self.smarthost.as_deref() {
-            // So that one domain can be left out of a smarthost for all.
-            Some("mx") => None,
-            Some(_) => self.relay_place().smarthost()?,
+        let route = match self.smarthost {
+            Some(DomainRoute::Mx) => None,
+            Some(DomainRoute::Smarthost(_)) => self.place().smarthost()?,
             None => all.route.clone(),
         };
         Ok(Rules { schedule, route, rate: self.rate.or(all.rate) })
     }
 }
 
+/// Finds what does not go together in a table that may name a smarthost.
+fn check_smarthost(
+    has_smarthost: bool,
+    tls: Option<Protection>,
+    found: &WrittenTable<'_, '_>,
+    mistakes: &mut Mistakes,
+) {
+    let table = found.section.path;
+    let of_smarthost = found.first_set(&["user", "password-file", "tls"]);
+    if let (Some(option), false) = (of_smarthost, has_smarthost) {
+        let words = format!("{table}: user, password-file and tls are the smarthost's: name one");
+        mistakes.add(&found.place(option), words);
+    }
+    let is_open = matches!(tls, Some(Protection::None | Protection::Opportunistic));
+    if is_open && found.first_set(&["user"]).is_some() {
+        let words = format!("{table}.tls: a password needs \"starttls\" or \"implicit\"");
+        mistakes.add(&found.place("tls"), words);
+    }
+}
+
 /// A smarthost, as a table names it.
 struct Place<'a> {
-    smarthost: Option<&'a str>,
+    smarthost: Option<&'a HostPort>,
     user: Option<&'a str>,
     password_file: Option<&'a Path>,
     tls: Option<Protection>,
 }
 
 impl Place<'_> {
-    fn check(&self, table: &str) -> Result<()> {
-        let Self { smarthost, user, password_file, tls } = self;
-        match smarthost {
-            Some("mx") if table != "relay" => {}
-            Some(place) if split(place).is_none() => {
-                bail!("{table}.smarthost has the form host:port, such as smtp.example.net:587");
-            }
-            Some(_) => {}
-            None if user.is_some() || password_file.is_some() || tls.is_some() => {
-                bail!("{table}: user, password-file and tls are the smarthost's: name one");
-            }
-            None => {}
-        }
-        if user.is_some() != password_file.is_some() {
-            bail!("{table}.user and {table}.password-file belong together: set both, or neither");
-        }
-        let is_open = matches!(tls, Some(Protection::None | Protection::Opportunistic));
-        if user.is_some() && is_open {
-            bail!("{table}.tls: a password needs \"starttls\" or \"implicit\"");
-        }
-        Ok(())
-    }
-
     fn smarthost(&self) -> Result<Option<Arc<Smarthost>>> {
-        let Some((host, port)) = self.smarthost.and_then(split) else { return Ok(None) };
+        let Some(HostPort { host, port }) = self.smarthost.cloned() else { return Ok(None) };
         let login = match (self.user, self.password_file) {
             (Some(user), Some(path)) => {
                 let password = fs::read(path);
@@ -161,15 +182,6 @@ impl Place<'_> {
             None if login.is_some() => SmarthostTls::StartTls,
             None => SmarthostTls::Opportunistic,
         };
-        Ok(Some(Arc::new(Smarthost { host: host.to_owned(), port, tls, login })))
+        Ok(Some(Arc::new(Smarthost { host, port, tls, login })))
     }
-}
-
-/// The host and the port of `host:port`; brackets around an IPv6 address are taken away.
-fn split(place: &str) -> Option<(&str, u16)> {
-    let (host, port) = place.rsplit_once(':')?;
-    let inside = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
-    let host = inside.unwrap_or(host);
-    let port = port.parse().ok().filter(|&port| port > 0)?;
-    (!host.is_empty()).then_some((host, port))
 }

@@ -1,70 +1,83 @@
-//! What is written correctly and would still do harm, or nothing: refused, with the cure.
+//! Finds values that are written correctly and would still do harm, or nothing; each is told with its cure.
 
-use super::{Config, Listen, Protocol, TlsMode};
-use anyhow::{Result, bail, ensure};
-use ipnet::IpNet;
+use super::{
+    mistakes::Mistakes,
+    options::{Dns, Listen, OAuth, Protocol, TlsMode},
+    read::{Written, WrittenTable, place_in},
+};
 use posta_net::transport::Endpoint;
-use std::net::{IpAddr, SocketAddr};
+use std::{
+    net::{IpAddr, SocketAddr},
+    ops::Range,
+};
 
-/// Bits that a trusted network has at least: `10.0.0.0/8` and `fc00::/7` are the widest that belong to
-/// somebody.
-const WIDEST: u8 = 7;
-
-pub(super) fn check(config: &Config) -> Result<()> {
-    config.tls.check()?;
-    if let Some(oauth) = &config.oauth {
-        oauth.check()?;
-    }
-    config.relay.check()?;
-    if config.dns.dnssec == Some(false) && config.dns.trust_anchor.is_some() {
-        bail!("dns.trust-anchor means nothing with dnssec = false");
-    }
-    let sends = "would let everybody on the internet send to everybody through this server (an open \
-                 relay): name your own networks, such as \"192.168.1.0/24\"; who is elsewhere logs in, by \
-                 protocol = \"submission\"";
-    check_networks("relay.networks", &config.relay.networks, sends)?;
-    let claims = "would let everybody say that they come from anywhere: name the address of the load \
-                  balancer in front, such as \"192.168.1.5\"";
-    check_networks("proxy.networks", &config.proxy.networks, claims)?;
-    check_networks("proxy.xclient", &config.proxy.xclient, claims)?;
-    check_listeners(&config.listen)
-}
-
-fn check_networks(name: &str, networks: &[IpNet], harm: &str) -> Result<()> {
-    match networks.iter().find(|network| network.prefix_len() < WIDEST) {
-        Some(wide) => bail!("{name}: {wide} {harm}"),
-        None => Ok(()),
-    }
-}
-
-fn check_listeners(listeners: &[Listen]) -> Result<()> {
-    ensure!(
-        !listeners.is_empty(),
-        "listen = [] serves nobody: leave it out to listen on this machine (SMTP 2525, submission 2587, \
-         POP3 2110), or write a [[listen]] for each socket"
-    );
-    for (index, listen) in listeners.iter().enumerate() {
-        let Listen { protocol, address, tls } = listen;
-        if *protocol != Protocol::Lmtp && matches!(address, Endpoint::Unix(_)) {
-            bail!("listen[{index}].address: only lmtp may listen on a Unix socket");
-        }
-        if *protocol == Protocol::Https && *tls != TlsMode::Implicit {
-            bail!("listen[{index}].tls: https needs tls = \"implicit\"");
-        }
-        let earlier = listeners[..index].iter().find(|earlier| collide(&earlier.address, address));
-        let Some(Listen { protocol: other, address: taken, .. }) = earlier else { continue };
-        let (protocol, other) = (protocol.name(), other.name());
-        if taken == address {
-            bail!(
-                "{address} is listened on twice, for {other} and {protocol}: give one another port"
+impl OAuth {
+    /// Finds the options that do not go together.
+    pub(super) fn check(&self, found: &WrittenTable<'_, '_>, mistakes: &mut Mistakes) {
+        if self.audience.is_none() && self.allowed_clients.is_empty() {
+            mistakes.add(
+                &found.at,
+                "oauth: a token that the identity server gave out for any other service would open a mailbox here. \
+                 Set oauth.audience to what the \"aud\" of the tokens for this server names, or \
+                 oauth.allowed-clients to the \"client_id\" of each mail program, or both",
             );
         }
-        bail!(
-            "{taken} for {other} takes in {address} for {protocol}, too: leave one out, or give it another \
-             port"
-        );
     }
-    Ok(())
+}
+
+impl Dns {
+    /// Finds what does not go together.
+    pub(super) fn check(&self, found: &WrittenTable<'_, '_>, mistakes: &mut Mistakes) {
+        if self.dnssec == Some(false) && self.trust_anchor.is_some() {
+            let words = "dns.trust-anchor means nothing with dnssec = false: leave one of them out";
+            mistakes.add(&found.place("trust-anchor"), words);
+        }
+    }
+}
+
+impl Listen {
+    /// Finds what does not go together.
+    pub(super) fn check(&self, found: &WrittenTable<'_, '_>, mistakes: &mut Mistakes) {
+        if self.protocol != Protocol::Lmtp && matches!(self.address, Endpoint::Unix(_)) {
+            let words = "listen.address: only lmtp may listen on a Unix socket";
+            mistakes.add(&found.place("address"), words);
+        }
+        if self.protocol == Protocol::Https && self.tls != TlsMode::Implicit {
+            mistakes.add(&found.place("tls"), "listen.tls: https needs tls = \"implicit\"");
+        }
+    }
+
+    /// Finds sockets that the system would refuse.
+    pub(super) fn check_list(
+        list: &[Self],
+        written: &[Written<'_>],
+        at: &Range<usize>,
+        mistakes: &mut Mistakes,
+    ) {
+        if list.is_empty() {
+            mistakes.add(
+                at,
+                "listen = [] serves nobody: leave it out to listen on this machine (SMTP 2525, submission 2587, \
+                 POP3 2110), or write a [[listen]] for each socket",
+            );
+        }
+        for (index, (listen, table)) in list.iter().zip(written).enumerate() {
+            let Self { protocol, address, .. } = listen;
+            let earlier = list[..index].iter().find(|earlier| collide(&earlier.address, address));
+            let Some(Self { protocol: other, address: taken, .. }) = earlier else { continue };
+            let (protocol, other) = (protocol.name(), other.name());
+            let words = match taken == address {
+                true => format!(
+                    "{address} is listened on twice, for {other} and {protocol}: give one another port"
+                ),
+                false => format!(
+                    "{taken} for {other} takes in {address} for {protocol}, too: leave one out, or give it another \
+                     port"
+                ),
+            };
+            mistakes.add(&place_in(table, "address"), words);
+        }
+    }
 }
 
 /// Whether the system refuses the second of two sockets.

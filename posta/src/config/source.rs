@@ -3,9 +3,9 @@
 use super::{
     Config,
     definition::{Definition, Section},
+    mistakes::{Mistakes, Read, line},
     options::SECTIONS,
-    read::{Mistake, Slot, Value},
-    sense,
+    read::{Slot, Value},
     survey::{Set, Survey, is_table, survey},
 };
 use anyhow::{Context, Result, anyhow};
@@ -53,19 +53,12 @@ impl Source {
     }
 
     pub(super) fn parse(text: String) -> Result<Self> {
-        let told = |Mistake { at, words }| anyhow!("line {}: {words}", line(&text, at));
-        let file = DeTable::parse(&text).map_err(|error| {
-            let at = error.span().map_or(0, |span| span.start);
-            told(Mistake { at, words: format!("this is not TOML: {}", error.message()) })
-        })?;
-        let survey = survey(&file).map_err(told)?;
-        let top = Slot { section: &SECTIONS[0], definition: &SECTIONS[0].options[0] };
-        let at = file.span();
-        let table = toml::Spanned::new(at, DeValue::Table(file.into_inner()));
-        let config = Config::read(&table, &top).map_err(told)?;
-        drop(table);
-        sense::check(&config)?;
-        Ok(Self { path: None, config, text, survey, is_data_given: false })
+        match read(&text) {
+            Ok((config, survey)) => {
+                Ok(Self { path: None, config, text, survey, is_data_given: false })
+            }
+            Err(mistakes) => Err(mistakes.into_error(&text)),
+        }
     }
 
     /// Returns every option with its value, in the order of the manual.
@@ -109,8 +102,9 @@ impl Source {
     /// Returns the values that apply when the file lacks a table.
     fn default_tables(&self, name: &str, holder: &Definition) -> Vec<Setting> {
         let line = format!("{name} = {}", holder.default.unwrap_or_default());
-        let set = DeTable::parse(&line).ok().and_then(|table| survey(&table).ok());
-        let set = set.map_or_else(Vec::new, |survey| survey.set);
+        let table = DeTable::parse(&line).ok();
+        let survey = table.map(|table| survey(&table, &mut Mistakes::default()));
+        let set = survey.map_or_else(Vec::new, |survey| survey.set);
         if set.is_empty() {
             return vec![self.setting(name.to_owned(), holder)];
         }
@@ -167,9 +161,29 @@ impl Source {
 
     /// Returns remarks on options in the file that no longer exist.
     pub(crate) fn outdated(&self) -> impl Iterator<Item = String> {
-        let told =
-            |Mistake { at, words }: &Mistake| format!("line {}: {words}", line(&self.text, *at));
-        self.survey.removed.iter().map(told)
+        self.survey.removed.iter().map(|removed| removed.with_line(&self.text))
+    }
+}
+
+/// Reads the text of a file, and finds all of its mistakes.
+fn read(text: &str) -> Read<(Config, Survey)> {
+    let mut mistakes = Mistakes::default();
+    let (file, errors) = DeTable::parse_recoverable(text);
+    for error in &errors {
+        let words = format!("this is not TOML: {}", error.message());
+        mistakes.add(&error.span().unwrap_or_default(), words);
+    }
+    if !errors.is_empty() {
+        // The meaning of the other lines would be a guess.
+        return Err(mistakes);
+    }
+    let survey = survey(&file, &mut mistakes);
+    let top = Slot { section: &SECTIONS[0], definition: &SECTIONS[0].options[0] };
+    let at = file.span();
+    let table = toml::Spanned::new(at, DeValue::Table(file.into_inner()));
+    match mistakes.keep(Config::read(&table, &top)) {
+        Some(config) => mistakes.unless_any((config, survey)),
+        None => Err(mistakes),
     }
 }
 
@@ -196,7 +210,107 @@ pub(crate) enum Origin {
     Unset(&'static str),
 }
 
-/// Returns the number of the line that contains an offset.
-fn line(text: &str, at: usize) -> usize {
-    text[..at].matches('\n').count() + 1
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Returns what a person is told of a file.
+    fn told(text: &str) -> String {
+        format!("{:#}", Source::parse(text.to_owned()).unwrap_err())
+    }
+
+    #[test]
+    fn all_mistakes_are_told_at_once_in_the_order_of_the_file() {
+        let words = told(
+            "hostnme = 'x'\n\
+             [tls]\n\
+             key = '/etc/key.pem'\n\
+             [[tls.also]]\n\
+             certificat = '/etc/other.pem'\n\
+             [limits]\n\
+             message-size = '50MB'\n\
+             hold = 5\n\
+             [relay]\n\
+             smarthost = 'smtp.example.net'\n\
+             networks = ['10.0.0.0/8',\n\
+             '0.0.0.0/0']\n\
+             [[relay.domain]]\n\
+             name = 'a b'\n\
+             retry = []\n\
+             [[listen]]\n\
+             protocol = 'imap'\n\
+             address = 'localhost'\n",
+        );
+        let lines: Vec<_> = words.lines().collect();
+        assert_eq!(lines[0], "12 mistakes:");
+        for (line, beginning) in lines[1..].iter().zip([
+            "line 1: unknown key \"hostnme\": did you mean \"hostname\"",
+            "line 3: tls.key and tls.certificate belong together",
+            "line 4: [[tls.also]] needs key",
+            "line 5: unknown key \"certificat\" in [tls.also]: did you mean",
+            "line 7: limits.message-size: \"50MB\"",
+            "line 8: limits.hold is a span of time",
+            "line 10: relay.smarthost: \"smtp.example.net\" is no server",
+            "line 12: relay.networks: 0.0.0.0/0 would let everybody",
+            "line 14: relay.domain.name: \"a b\" is no domain",
+            "line 15: relay.domain.retry: at least one",
+            "line 17: listen.protocol = \"imap\"",
+            "line 18: listen.address: ",
+        ]) {
+            assert!(line.trim_start().starts_with(beginning), "{line} is not: {beginning}");
+        }
+        assert_eq!(lines.len(), 13, "{words}");
+    }
+
+    #[test]
+    fn a_mistake_alone_is_told_in_one_line() {
+        assert_eq!(
+            told("[limits]\n\nsessions = 'many'"),
+            "line 3: limits.sessions is a number of sessions, without unit or quotation marks, as sessions = 20000"
+        );
+    }
+
+    /// What two options make together has the line of the one to change.
+    #[test]
+    fn options_that_do_not_go_together_are_told_with_their_line() {
+        let oauth = "[oauth]\nintrospection = 'https://a.test/'";
+        let listen = "[[listen]]\nprotocol = 'smtp'\naddress = '0.0.0.0:25'";
+        for (text, beginning) in [
+            ("data = '/d'\n[tls]\ncertificate = 'x'".to_owned(), "line 3: tls.certificate and"),
+            (format!("{oauth}\naudience = 'a'\nsecret-file = 'x'"), "line 4: oauth.secret-file and"),
+            (format!("[log]\n{oauth}"), "line 2: oauth: a token"),
+            ("[dns]\ndnssec = false\ntrust-anchor = 'x'".to_owned(), "line 3: dns.trust-anchor"),
+            ("[relay]\nrate = 1\ntls = 'starttls'".to_owned(), "line 3: relay: user,"),
+            (
+                "[relay]\nsmarthost = 'a:25'\nuser = 'u'\npassword-file = 'p'\ntls = 'none'".to_owned(),
+                "line 5: relay.tls: a password needs",
+            ),
+            ("[relay]\nsource = ['::1',\n'::2']".to_owned(), "line 3: relay.source names one"),
+            (
+                "[[relay.domain]]\nname = 'a.test'\nsmarthost = 'mx'\nuser = 'u'\npassword-file = 'p'"
+                    .to_owned(),
+                "line 4: relay.domain: user,",
+            ),
+            (
+                "[[relay.domain]]\nname = 'a.test'\n[[relay.domain]]\nname = 'A.test'".to_owned(),
+                "line 4: relay.domain.name: \"a.test\" is named twice",
+            ),
+            ("\nlisten = []".to_owned(), "line 2: listen = [] serves nobody"),
+            (format!("{listen}\n{listen}"), "line 6: 0.0.0.0:25 is listened on twice"),
+            (format!("{listen}\n{}", listen.replace("0.0.0.0", "[::]")), "line 6: 0.0.0.0:25 for"),
+            (listen.replace("0.0.0.0:25", "unix:/x"), "line 3: listen.address: only lmtp"),
+            (listen.replace("smtp", "https"), "line 1: listen.tls: https needs"),
+        ] {
+            let words = told(&text);
+            assert!(words.starts_with(beginning), "{text}\n{words} is not: {beginning}");
+        }
+    }
+
+    #[test]
+    fn lines_that_are_not_toml_are_told_at_once() {
+        let words = told("hostname = x\n[limits\nsessions = 1\n");
+        let lines: Vec<_> = words.lines().map(str::trim_start).collect();
+        assert!(lines.iter().any(|line| line.starts_with("line 1: this is not TOML")), "{words}");
+        assert!(lines.iter().any(|line| line.starts_with("line 2: this is not TOML")), "{words}");
+    }
 }

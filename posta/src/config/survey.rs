@@ -3,8 +3,8 @@
 
 use super::{
     definition::{Definition, Section},
+    mistakes::{Mistake, Mistakes},
     options::{REMOVED, SECTIONS},
-    read::{Mistake, Read, mistake},
 };
 use std::ops::Range;
 use toml::{
@@ -33,15 +33,15 @@ pub(super) struct Set {
     pub(super) value: Range<usize>,
 }
 
-/// Lists the keys of a file. An unknown key is an error.
-pub(super) fn survey(file: &Spanned<DeTable<'_>>) -> Read<Survey> {
+/// Lists the keys of a file, and adds the mistakes in them: unknown ones, and missing ones.
+pub(super) fn survey(file: &Spanned<DeTable<'_>>, mistakes: &mut Mistakes) -> Survey {
     let mut found = Survey::default();
     if let Some(top) = SECTIONS.first() {
-        found.look(top, "", file.get_ref(), &file.span())?;
+        found.look(top, "", file.get_ref(), &file.span(), mistakes);
     }
     found.set.sort_by_key(|set| set.value.start);
     found.removed.sort_by_key(|removed| removed.at);
-    Ok(found)
+    found
 }
 
 impl Survey {
@@ -52,53 +52,80 @@ impl Survey {
         path: &str,
         table: &DeTable<'_>,
         at: &Range<usize>,
-    ) -> Read<()> {
+        mistakes: &mut Mistakes,
+    ) {
+        let mut misspelt = Vec::new();
         for (key, value) in table {
             let (name, at) = (key.get_ref().as_ref(), key.span());
-            if let Some((_, _, instead)) =
-                REMOVED.iter().find(|(table, gone, _)| (*table, *gone) == (section.path, name))
-            {
-                let option =
-                    if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") };
+            let option = if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") };
+            if let Some(instead) = instead_of(section, name) {
                 let words =
                     format!("{option} is no option any more: {instead}. The line can be deleted");
                 self.removed.push(Mistake { at: at.start, words });
-                continue;
-            }
-            if !section.options.iter().any(|option| option.name() == name) {
-                return mistake(&at, unknown(section, name));
-            }
-            let path = if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") };
-            let inner = match section.path {
-                "" => name.to_owned(),
-                table => format!("{table}.{name}"),
-            };
-            let inner = SECTIONS.iter().find(|section| section.path == inner);
-            match (inner, value.get_ref()) {
-                (Some(inner), DeValue::Table(table)) => {
-                    self.look(inner, &path, table, &value.span())?;
-                }
-                (Some(inner), DeValue::Array(tables)) => {
-                    for (index, table) in tables.iter().enumerate() {
-                        let at = table.span();
-                        if let DeValue::Table(table) = table.get_ref() {
-                            self.look(inner, &format!("{path}[{index}]"), table, &at)?;
-                        }
-                    }
-                }
-                // Reading the file reports a value that stands where a table should.
-                _ => self.set.push(Set { path, value: value.span() }),
+            } else if section.options.iter().any(|option| option.name() == name) {
+                self.look_at(section, name, option, value, mistakes);
+            } else {
+                mistakes.add(&at, unknown(section, name));
+                misspelt.extend(nearest(section, name));
             }
         }
-        let is_missing = |option: &&Definition| {
-            option.is_needed() && !table.contains_key(option.name().as_str())
-        };
-        // Tables are there when anything in them is.
-        match section.options.iter().find(|option| is_missing(option) && !is_table(option)) {
-            Some(option) => mistake(at, needed(section, option)),
-            None => Ok(()),
+        let is_set =
+            |name: &str| table.contains_key(name) || misspelt.iter().any(|key| key == name);
+        for option in section.options {
+            let (name, partner) = (option.name(), option.partner);
+            // Tables are there when anything in them is.
+            if option.is_needed() && !is_table(option) && !is_set(&name) {
+                mistakes.add(at, needed(section, option));
+            }
+            if let Some(value) = table.get(name.as_str())
+                && !partner.is_empty()
+                && !is_set(partner)
+            {
+                let path = section.path;
+                let words = format!(
+                    "{path}.{name} and {path}.{partner} belong together: set both, or neither"
+                );
+                mistakes.add(&value.span(), words);
+            }
         }
     }
+
+    /// Lists the keys of an option's value, which may be a table.
+    fn look_at(
+        &mut self,
+        section: &Section,
+        name: &str,
+        path: String,
+        value: &Spanned<DeValue<'_>>,
+        mistakes: &mut Mistakes,
+    ) {
+        let inner = match section.path {
+            "" => name.to_owned(),
+            table => format!("{table}.{name}"),
+        };
+        let inner = SECTIONS.iter().find(|section| section.path == inner);
+        match (inner, value.get_ref()) {
+            (Some(inner), DeValue::Table(table)) => {
+                self.look(inner, &path, table, &value.span(), mistakes);
+            }
+            (Some(inner), DeValue::Array(tables)) => {
+                for (index, table) in tables.iter().enumerate() {
+                    let at = table.span();
+                    if let DeValue::Table(table) = table.get_ref() {
+                        self.look(inner, &format!("{path}[{index}]"), table, &at, mistakes);
+                    }
+                }
+            }
+            // Reading the file reports a value that stands where a table should.
+            _ => self.set.push(Set { path, value: value.span() }),
+        }
+    }
+}
+
+/// Returns what holds in place of an option that no longer exists.
+fn instead_of(section: &Section, name: &str) -> Option<&'static str> {
+    let removed = REMOVED.iter().find(|(table, gone, _)| (*table, *gone) == (section.path, name));
+    removed.map(|(_, _, instead)| *instead)
 }
 
 /// Returns whether an option is a table or an array of tables.
@@ -124,10 +151,7 @@ fn unknown(section: &Section, name: &str) -> String {
         "" => String::new(),
         table => format!(" in [{table}]"),
     };
-    let names: Vec<_> = section.options.iter().map(|option| option.name()).collect();
-    let likeness = |candidate: &str| strsim::jaro_winkler(candidate, name);
-    let nearest = names.iter().max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
-    if let Some(nearest) = nearest.filter(|nearest| likeness(nearest) >= SIMILAR) {
+    if let Some(nearest) = nearest(section, name) {
         return format!("unknown key {name:?}{place}: did you mean {nearest:?}?");
     }
     // A key that is right in another table stands under the wrong heading.
@@ -137,6 +161,17 @@ fn unknown(section: &Section, name: &str) -> String {
             "unknown key {name:?}{place}: it belongs at the top of the file, before the first [table]"
         ),
         Some(other) => format!("unknown key {name:?}{place}: it belongs in [{other}]"),
-        None => format!("unknown key {name:?}{place}: it may be one of {}", names.join(", ")),
+        None => {
+            let names: Vec<_> = section.options.iter().map(Definition::name).collect();
+            format!("unknown key {name:?}{place}: it may be one of {}", names.join(", "))
+        }
     }
+}
+
+/// Returns the option of a table that an unknown key is like.
+fn nearest(section: &Section, name: &str) -> Option<String> {
+    let likeness = |candidate: &String| strsim::jaro_winkler(candidate, name);
+    let names = section.options.iter().map(Definition::name);
+    let nearest = names.max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
+    nearest.filter(|nearest| likeness(nearest) >= SIMILAR)
 }

@@ -1,10 +1,17 @@
 //! The types of option values and their notations.
 
-pub(super) use super::log::Level;
-use super::read::{Read, Slot, Value, Written, mistake};
+pub(super) use super::{
+    log::Level,
+    networks::{ProxyNetwork, SenderNetwork},
+    routes::{DomainPattern, DomainRoute, HostPort},
+};
+use super::{
+    mistakes::{Read, mistake},
+    read::{Slot, Value, Written},
+    text::{Text, read_text},
+};
 use bytesize::ByteSize;
-pub(super) use hyper::Uri;
-pub(super) use ipnet::IpNet;
+use hyper::Uri;
 use jiff::SpanRelativeTo;
 pub(super) use posta_mail::Domain;
 pub(super) use posta_net::{dial::PrivateAddresses, transport::Endpoint};
@@ -37,48 +44,21 @@ const OTHER_WORDS: [(&str, &str); 9] = [
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Span(pub(crate) Duration);
 
+/// The address at which an identity server is asked about a token: `https://…`, or `http://…` on this machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct TokenEndpoint(pub(crate) Uri);
+
 /// A number of octets: `52428800` or `"50MiB"`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Octets(pub(crate) u64);
 
-/// The wait after each attempt.
-pub(crate) type Retry = Vec<Span>;
+/// The wait after each attempt; the last repeats. At least one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Retry(Vec<Span>);
 
 /// A name server: `192.0.2.53`, `192.0.2.53:5353`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct NameServer(pub(crate) SocketAddr);
-
-/// A type whose values are quoted text.
-pub(super) trait Text: Sized + PartialEq {
-    /// Parses a text that is not blank.
-    fn parse(text: &str) -> Result<Self, String>;
-}
-
-impl<T: Text> Value for T {
-    fn read(value: &Written<'_>, slot: &Slot) -> Read<Self> {
-        let at = value.span();
-        let DeValue::String(text) = value.get_ref() else {
-            return slot.wanted(&at, "text in quotation marks");
-        };
-        read_text(text, &at, slot, T::parse)
-    }
-}
-
-fn read_text<T>(
-    text: &str,
-    at: &Range<usize>,
-    slot: &Slot,
-    parse: fn(&str) -> Result<T, String>,
-) -> Read<T> {
-    if text.trim().is_empty() {
-        let path = slot.path();
-        return mistake(
-            at,
-            format!("{path} is empty: leave it out for the default, or fill it in"),
-        );
-    }
-    parse(text).or_else(|words| slot.wrong(at, &words))
-}
 
 impl Text for String {
     fn parse(text: &str) -> Result<Self, String> {
@@ -96,19 +76,6 @@ impl Text for Domain {
     fn parse(text: &str) -> Result<Self, String> {
         let wrong = |_| format!("{text:?} is no host name, such as \"mail.example.org\"");
         text.parse().map_err(wrong)
-    }
-}
-
-impl Text for IpNet {
-    /// A network or a single address.
-    fn parse(text: &str) -> Result<Self, String> {
-        if let Ok(ip) = text.parse::<IpAddr>() {
-            return Ok(ip.into());
-        }
-        text.parse().map_err(|_| {
-            let words = "such as \"192.168.1.0/24\" or \"2001:db8::/32\", or an address, such as \"192.168.1.5\"";
-            format!("{text:?} is no network, {words}")
-        })
     }
 }
 
@@ -130,9 +97,15 @@ impl Text for NameServer {
     }
 }
 
-impl Text for Uri {
+impl Text for TokenEndpoint {
     fn parse(text: &str) -> Result<Self, String> {
-        text.parse().map_err(|_| format!("{text:?} is no address of a web page"))
+        let uri: Uri = text.parse().map_err(|_| format!("{text:?} is no address of a web page"))?;
+        let is_near = matches!(uri.host(), Some("127.0.0.1" | "localhost" | "[::1]"));
+        match uri.scheme_str() {
+            Some("https") => Ok(Self(uri)),
+            Some("http") if is_near => Ok(Self(uri)),
+            _ => Err("tokens are secrets, so it begins with https://".to_owned()),
+        }
     }
 }
 
@@ -199,6 +172,29 @@ fn whole_seconds(text: &str) -> Option<u64> {
     let span: jiff::Span = text.parse().ok()?;
     let duration = span.to_duration(SpanRelativeTo::days_are_24_hours()).ok()?;
     u64::try_from(duration.as_secs()).ok().filter(|_| duration.subsec_nanos() == 0)
+}
+
+impl Value for Retry {
+    fn read(value: &Written<'_>, slot: &Slot) -> Read<Self> {
+        let waits = Vec::read(value, slot)?;
+        if waits.is_empty() {
+            let words = "at least one time to wait is needed, such as [\"5m\"]";
+            return slot.wrong(&value.span(), words);
+        }
+        Ok(Self(waits))
+    }
+
+    /// The seconds of the shortest wait.
+    fn rank(&self) -> Option<u64> {
+        self.0.rank()
+    }
+}
+
+impl Retry {
+    /// Returns the waits, in their order.
+    pub(crate) fn waits(&self) -> Vec<Duration> {
+        self.0.iter().map(|wait| wait.0).collect()
+    }
 }
 
 impl Value for Octets {

@@ -131,7 +131,8 @@ const MISTAKES: &[Mistake] = &[
     ),
     written(
         "[relay]\nretry = []",
-        "posta: the configuration DIR/mistake.toml: relay.retry needs at least one time to wait",
+        "posta: the configuration DIR/mistake.toml: line 3: relay.retry: at least one time to wait is needed, \
+         such as [\"5m\"]",
     ),
     written(
         "[relay]\nretry = ['0s']",
@@ -145,7 +146,7 @@ const MISTAKES: &[Mistake] = &[
     ),
     written(
         "[relay]\nnetworks = ['0.0.0.0/0']",
-        "posta: the configuration DIR/mistake.toml: relay.networks: 0.0.0.0/0 would let everybody on the \
+        "posta: the configuration DIR/mistake.toml: line 3: relay.networks: 0.0.0.0/0 would let everybody on the \
          internet send to everybody through this server (an open relay): name your own networks, such as \
          \"192.168.1.0/24\"; who is elsewhere logs in, by protocol = \"submission\"",
     ),
@@ -156,13 +157,13 @@ const MISTAKES: &[Mistake] = &[
     ),
     written(
         "[proxy]\nnetworks = ['::/0']",
-        "posta: the configuration DIR/mistake.toml: proxy.networks: ::/0 would let everybody say that they \
+        "posta: the configuration DIR/mistake.toml: line 3: proxy.networks: ::/0 would let everybody say that they \
          come from anywhere: name the address of the load balancer in front, such as \"192.168.1.5\"",
     ),
     written(
         "[relay]\nsmarthost = 'smtp.example.net'",
-        "posta: the configuration DIR/mistake.toml: relay.smarthost has the form host:port, such as \
-         smtp.example.net:587",
+        "posta: the configuration DIR/mistake.toml: line 3: relay.smarthost: \"smtp.example.net\" is no \
+         server: it has the form host:port, such as \"smtp.example.net:587\"",
     ),
     written(
         "[relay]\ntls = 'ssl'\nsmarthost = 'a:25'",
@@ -170,8 +171,8 @@ const MISTAKES: &[Mistake] = &[
     ),
     written(
         "[relay]\nsmarthost = 'a:25'\nuser = 'ana'",
-        "posta: the configuration DIR/mistake.toml: relay.user and relay.password-file belong together: set \
-         both, or neither",
+        "posta: the configuration DIR/mistake.toml: line 4: relay.user and relay.password-file belong \
+         together: set both, or neither",
     ),
     written(
         "[relay]\nsource = ['mail.x.test']",
@@ -185,8 +186,8 @@ const MISTAKES: &[Mistake] = &[
     ),
     written(
         "[tls]\ncertificate = '/x.pem'",
-        "posta: the configuration DIR/mistake.toml: tls.certificate and tls.key belong together: set both, \
-         or neither",
+        "posta: the configuration DIR/mistake.toml: line 3: tls.certificate and tls.key belong together: set \
+         both, or neither",
     ),
     written(
         "[log]\nlevel = 'verbose'",
@@ -202,7 +203,7 @@ const MISTAKES: &[Mistake] = &[
     ),
     written(
         "listen = []",
-        "posta: the configuration DIR/mistake.toml: listen = [] serves nobody: leave it out to listen on \
+        "posta: the configuration DIR/mistake.toml: line 2: listen = [] serves nobody: leave it out to listen on \
          this machine (SMTP 2525, submission 2587, POP3 2110), or write a [[listen]] for each socket",
     ),
     written(
@@ -263,24 +264,35 @@ const MISTAKES: &[Mistake] = &[
     ),
     written(
         "[[listen]]\nprotocol = 'pop3'\naddress = 'unix:/run/x'",
-        "posta: the configuration DIR/mistake.toml: listen[0].address: only lmtp may listen on a Unix \
+        "posta: the configuration DIR/mistake.toml: line 4: listen.address: only lmtp may listen on a Unix \
          socket",
     ),
     written(
         "[[listen]]\nprotocol = 'https'\naddress = '127.0.0.1:443'",
-        "posta: the configuration DIR/mistake.toml: listen[0].tls: https needs tls = \"implicit\"",
+        "posta: the configuration DIR/mistake.toml: line 2: listen.tls: https needs tls = \"implicit\"",
     ),
     written(
         "[[listen]]\nprotocol = 'smtp'\naddress = '127.0.0.1:2525'\n\
          [[listen]]\nprotocol = 'pop3'\naddress = '127.0.0.1:2525'",
-        "posta: the configuration DIR/mistake.toml: 127.0.0.1:2525 is listened on twice, for smtp and pop3: \
+        "posta: the configuration DIR/mistake.toml: line 7: 127.0.0.1:2525 is listened on twice, for smtp and pop3: \
          give one another port",
     ),
     written(
         "[[listen]]\nprotocol = 'smtp'\naddress = '0.0.0.0:2525'\n\
          [[listen]]\nprotocol = 'smtp'\naddress = '[::]:2525'",
-        "posta: the configuration DIR/mistake.toml: 0.0.0.0:2525 for smtp takes in [::]:2525 for smtp, too: \
+        "posta: the configuration DIR/mistake.toml: line 7: 0.0.0.0:2525 for smtp takes in [::]:2525 for smtp, too: \
          leave one out, or give it another port",
+    ),
+    written(
+        "[limits]\nsession = 5\n[relay]\nsmarthost = 'mx'\nuser = 'ana'\n[log]\nlevel = 'all'",
+        "posta: the configuration DIR/mistake.toml: 4 mistakes:\n  \
+         line 3: unknown key \"session\" in [limits]: did you mean \"sessions\"?\n  \
+         line 5: relay.smarthost: \"mx\" is no server: it has the form host:port, such as \
+         \"smtp.example.net:587\"\n  \
+         line 6: relay.user and relay.password-file belong together: set both, or neither\n  \
+         line 8: log.level = \"all\": log.level is one of \"error\" (what keeps the server from its work), \
+         \"warn\" (also what somebody has to look after), \"info\" (also each message and each login), \
+         \"debug\" (also what explains the rest)",
     ),
     written(
         "[limits]\nhold = '1d'\n[limits]\nsessions = 5",
