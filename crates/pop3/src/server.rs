@@ -399,8 +399,9 @@ impl<M: Maildrop> Engine for Server<M> {
             Answered::Update(Marked(messages), outcome) => {
                 match outcome {
                     Ok(()) => {
-                        let Words { bye, removed, .. } = self.words();
-                        let _ = write!(output, "+OK {bye}, {messages} {removed}\r\n");
+                        let words = self.words();
+                        let removed = words.removed(messages);
+                        let _ = write!(output, "+OK {}, {removed}\r\n", words.bye);
                     }
                     // RFC 1939 §6: the server must not remove any when it says this.
                     Err(NotRemoved) => coded("SYS/TEMP", self.words().nothing_removed, output),

@@ -30,7 +30,8 @@ pub(crate) struct Words {
     pub(crate) marked: &'static str,
     pub(crate) messages: &'static str,
     pub(crate) octets: &'static str,
-    pub(crate) removed: &'static str,
+    /// What QUIT says behind the number of messages that it removed: of one, of few, of many.
+    pub(crate) removed: [&'static str; 3],
     pub(crate) unknown_command: &'static str,
     pub(crate) too_long: &'static str,
     pub(crate) not_http: &'static str,
@@ -83,7 +84,7 @@ const ENGLISH: Words = Words {
     marked: "marked as deleted",
     messages: "messages",
     octets: "octets",
-    removed: "messages removed",
+    removed: ["message removed", "messages removed", "messages removed"],
     unknown_command: "unknown command",
     too_long: "line too long",
     not_http: "this is POP3, not HTTP",
@@ -136,7 +137,7 @@ const ROMANIAN: Words = Words {
     marked: "marcat pentru ștergere",
     messages: "mesaje",
     octets: "octeți",
-    removed: "mesaje șterse",
+    removed: ["mesaj șters", "mesaje șterse", "de mesaje șterse"],
     unknown_command: "comandă necunoscută",
     too_long: "linie prea lungă",
     not_http: "aici este POP3, nu HTTP",
@@ -174,6 +175,20 @@ const ROMANIAN: Words = Words {
     stopping: "serverul se oprește, încercați curând",
 };
 
+impl Words {
+    /// Tells how many messages were removed.
+    pub(crate) fn removed(&self, messages: usize) -> String {
+        let [one, few, many] = self.removed;
+        // In Romanian, from twenty on, the number takes a preposition, unless it ends in 01 to 19.
+        let words = match (messages, messages % 100) {
+            (1, _) => one,
+            (0, _) | (_, 1..=19) => few,
+            _ => many,
+        };
+        format!("{messages} {words}")
+    }
+}
+
 impl Language {
     /// The language of a tag, or of its first part; `*` for the server's own choice.
     pub(crate) fn find(tag: &str) -> Option<Self> {
@@ -194,5 +209,20 @@ impl Language {
             Self::English => &ENGLISH,
             Self::Romanian => &ROMANIAN,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_agree_with_what_is_counted() {
+        let said = |messages| [&ENGLISH, &ROMANIAN].map(|words| words.removed(messages));
+        assert_eq!(said(0), ["0 messages removed", "0 mesaje șterse"]);
+        assert_eq!(said(1), ["1 message removed", "1 mesaj șters"]);
+        assert_eq!(said(19), ["19 messages removed", "19 mesaje șterse"]);
+        assert_eq!(said(100), ["100 messages removed", "100 de mesaje șterse"]);
+        assert_eq!(said(101), ["101 messages removed", "101 mesaje șterse"]);
     }
 }

@@ -121,5 +121,5 @@ async fn a_damaged_message_is_refused_and_the_session_goes_on() {
     let said = system.say(110, &format!("{LOGIN}{commands}")).await;
     assert_eq!(said.matches("-ERR [SYS/PERM] this message is damaged").count(), 2, "{said}");
     assert!(said.contains("\r\nbody\r\n.\r\n+OK marked as deleted\r\n"), "{said}");
-    assert!(said.ends_with("+OK bye, 1 messages removed\r\n"), "{said}");
+    assert!(said.ends_with("+OK bye, 1 message removed\r\n"), "{said}");
 }

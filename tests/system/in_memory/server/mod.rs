@@ -228,7 +228,7 @@ async fn a_session_keeps_its_view_and_removal_waits_for_quit() {
     rude.read_to_string(&mut said).await.unwrap();
     assert!(said.contains("+OK marked"), "{said}");
     let polite = system.say(110, &format!("{LOGIN}DELE 1\r\nQUIT\r\n")).await;
-    assert!(polite.contains("1 messages removed"), "{polite}");
+    assert!(polite.contains("1 message removed"), "{polite}");
     let late = system.say(110, &format!("{LOGIN}STAT\r\nQUIT\r\n")).await;
     assert!(late.contains("+OK 0 0"), "{late}");
     // The early session still reads what it saw.
