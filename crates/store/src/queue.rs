@@ -38,7 +38,8 @@ pub trait Queue: Send + Sync + 'static {
     fn settle(&self, settlement: Settlement) -> Pending<'_, Settled>;
 
     /// Sets when items are to be tried, and whether they are held. Those that are gone, or that
-    /// somebody works on, are passed over. Returns the number of items changed.
+    /// somebody works on, are passed over. Returns the number of items changed. Whoever watches
+    /// [`Subject::Rescheduled`](crate::Subject::Rescheduled) is told, even if there is nothing to change.
     fn reschedule(&self, items: Vec<(ItemId, Timestamp)>, state: ItemState) -> Pending<'_, usize>;
 
     /// Returns a time before which nothing can be claimed. It is exact after a claim that found nothing.

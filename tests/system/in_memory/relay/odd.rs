@@ -377,3 +377,18 @@ async fn who_has_it_does_not_get_it_again() {
     assert_eq!(case.taken(), (1, 1));
     assert_eq!(case.other.with("RCPT"), [format!("RCPT TO:<b@{}>", case.domain)]);
 }
+
+/// An operator who removes items may have mended the way to their server: the next message tries it at once.
+#[tokio::test(start_paused = true)]
+async fn what_is_removed_takes_the_memory_of_dead_servers_along() {
+    let two = two().await;
+    two.send("<ana@x.test>", &["<a@dead.test>"]).await;
+    two.tried(Some(1)).await;
+    let mut listener = two.net.bind(&"192.0.2.99:25".parse().unwrap()).await.unwrap();
+    two.change(QueueAction::Remove).await;
+    two.tried(None).await;
+    let began = Instant::now();
+    two.send("<ana@x.test>", &["<b@dead.test>"]).await;
+    listener.accept().await.unwrap();
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+}
