@@ -74,6 +74,20 @@ pub fn date(time: Timestamp) -> String {
     rfc2822::to_string(&time.to_zoned_datetime(TimeZone::UTC)).unwrap_or_default()
 }
 
+/// Returns the time of a date-time (RFC 5322 §3.3), even if it is folded or its day of the week is wrong. Returns `None` for
+/// any other text.
+///
+/// ```
+/// use posta_mail::{Timestamp, trace::parse_date};
+/// assert_eq!(parse_date("Thu, 1 Jan 1970 02:00 +0200 (EET)"), Some(Timestamp::UNIX_EPOCH));
+/// ```
+#[must_use]
+pub fn parse_date(text: &str) -> Option<Timestamp> {
+    const PARSER: rfc2822::DateTimeParser = rfc2822::DateTimeParser::new().relaxed_weekday(true);
+    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    PARSER.parse_timestamp(&text).ok()
+}
+
 /// Returns a time in the form of an mbox's `From address time` line (RFC 4155 appendix A): in UTC, with
 /// the day padded by a space, and nothing after the year. Mail programs do not recognise any other form,
 /// and would treat the line as part of the message before.

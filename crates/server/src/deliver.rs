@@ -85,6 +85,8 @@ pub enum To<'a> {
         account: &'a Account,
         /// The unique-id that it had where it was before.
         unique_id: Option<String>,
+        /// When it arrived there; none where that is unknown, or it has just come.
+        date: Option<Timestamp>,
         /// Which message it is where it was collected.
         collected: Option<Collected>,
     },
@@ -157,8 +159,8 @@ async fn acceptance(message: Message, to: To<'_>) -> Result<Acceptance, StoreErr
             let reporting = may_report.then_some(&routing.reports);
             (to_recipients(&message, recipients, &routing.directory).await?, reporting)
         }
-        To::Mailbox { account, unique_id, collected } => {
-            (to_mailbox(account, unique_id, collected), None)
+        To::Mailbox { account, unique_id, date, collected } => {
+            (to_mailbox(account, unique_id, date, collected), None)
         }
     };
     let Message {
@@ -248,6 +250,7 @@ async fn to_recipients(
 fn to_mailbox(
     account: &Account,
     unique_id: Option<String>,
+    date: Option<Timestamp>,
     collected: Option<Collected>,
 ) -> Planned {
     Planned {
@@ -256,6 +259,7 @@ fn to_mailbox(
             folder: FolderId::INBOX,
             prefix: Vec::new(),
             unique_id,
+            date,
         }],
         to: vec![account.address.clone()],
         mailboxes: vec![InMailbox::Own(account.address.clone())],

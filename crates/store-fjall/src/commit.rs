@@ -166,7 +166,7 @@ pub(crate) struct Committer {
     mod_seq_ceiling: u64,
     /// About when it is, in seconds.
     second: u64,
-    /// What the tables held in memory, in octets, when that was looked at last.
+    /// What the tables hold in memory.
     held: listing::Held,
 }
 
@@ -522,7 +522,7 @@ impl Committer {
         batch: &mut Batch,
     ) -> Result<(), StoreError> {
         let Content { id, layout, added, thread, shared } = content;
-        let Delivery { account, folder, prefix, unique_id } = delivery;
+        let Delivery { account, folder, prefix, unique_id, date } = delivery;
         let folder = self.load_folder_or_inbox(account, folder)?;
         let uid = self.next_uid(account, folder)?;
         let mod_seq = self.next_mod_seq(time);
@@ -534,7 +534,7 @@ impl Committer {
             octets: layout.octets() + added + prefix.len() as u64,
             added,
             head: layout.head() as u32,
-            time,
+            time: date.unwrap_or(time),
             flags: Flags::NONE,
             keywords: Vec::new(),
             created: mod_seq,

@@ -71,6 +71,9 @@ pub struct Delivery {
     pub prefix: Vec<u8>,
     /// The unique-id that the message had where it was before, if it was somewhere: 1 to 70 octets of 0x21 to 0x7E (RFC 1939 §7).
     pub unique_id: Option<String>,
+    /// When the message arrived where it was before: its internal date (RFC 9051 §2.3.3) in place of the time of the
+    /// acceptance.
+    pub date: Option<Timestamp>,
 }
 
 /// Which message of which source an accepted message is.

@@ -106,7 +106,7 @@ pub fn message(number: u64, time: Timestamp, content: &[u8], to: &[AccountId]) -
 /// A delivery into the inbox of an account.
 #[must_use]
 pub const fn delivery(account: AccountId, prefix: Vec<u8>) -> Delivery {
-    Delivery { account, folder: FolderId::INBOX, prefix, unique_id: None }
+    Delivery { account, folder: FolderId::INBOX, prefix, unique_id: None, date: None }
 }
 
 /// All of a message of an inbox, as it is kept.

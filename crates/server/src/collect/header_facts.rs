@@ -1,7 +1,7 @@
-//! The sender and Message-ID of a collected message, for the history. They are read from the header
-//! section, because the envelope with which the message once arrived is lost.
+//! The sender and Message-ID of a collected message, for the history, and the time of its arrival. They are read from the
+//! header section, because the envelope with which the message once arrived is lost.
 
-use posta_mail::{ReversePath, ThreadId};
+use posta_mail::{ReversePath, ThreadId, Timestamp, trace::parse_date};
 use posta_mime::header::header_section;
 
 /// The maximal number of octets in a recorded Message-ID. Real ones are shorter.
@@ -17,6 +17,9 @@ pub(super) struct HeaderFacts {
     pub(super) message_id: Option<String>,
     /// The conversation that the message belongs to.
     pub(super) thread: Option<ThreadId>,
+    /// The time at which the last server received the message: that of the first Received field (RFC 5321 §4.4), or, in a
+    /// message that was never sent, that of the Date field.
+    pub(super) received: Option<Timestamp>,
 }
 
 impl HeaderFacts {
@@ -32,6 +35,10 @@ impl HeaderFacts {
             from: path.map_or(ReversePath::Null, ReversePath::Address),
             message_id: field(header, "Message-ID").filter(is_acceptable),
             thread: ThreadId::of_message(header),
+            received: match field(header, "Received") {
+                Some(trace) => trace.rsplit_once(';').and_then(|(_, time)| parse_date(time)),
+                None => field(header, "Date").and_then(|time| parse_date(&time)),
+            },
         }
     }
 }
@@ -72,5 +79,27 @@ mod tests {
         ] {
             assert_eq!(read(nothing), ("<>".to_owned(), None), "{nothing:?}");
         }
+    }
+
+    #[test]
+    fn a_message_says_when_it_arrived() {
+        let received = |header: &str| {
+            let facts = HeaderFacts::read(header.as_bytes());
+            facts.received.map(|time| time.to_string())
+        };
+        let trace = "Received: from a (a; [192.0.2.1])\r\n\tby b with ESMTP id 1;\r\n\t";
+        for (date, time) in [
+            ("Tue, 24 Nov 2020 10:00:00 +0200", Some("2020-11-24T08:00:00Z")),
+            ("Mon, 24 Nov 2020 10:00:00 +0200 (EET)", Some("2020-11-24T08:00:00Z")),
+            ("24 Nov 2020 08:00 GMT", Some("2020-11-24T08:00:00Z")),
+            ("yesterday", None),
+            ("", None),
+        ] {
+            let header = format!("{trace}{date}\r\nReceived: by c; {date}\r\nDate: x\r\n\r\n");
+            assert_eq!(received(&header).as_deref(), time, "{date:?}");
+            let header = format!("Subject: s\r\nDate: {date}\r\n\r\n");
+            assert_eq!(received(&header).as_deref(), time, "{date:?}");
+        }
+        assert_eq!(received("Subject: Date: 24 Nov 2020 08:00 GMT\r\n\r\n"), None);
     }
 }

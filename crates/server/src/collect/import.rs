@@ -18,7 +18,7 @@ pub use folders::Folders;
 use crate::collect::{Destination, StoreDestination, derived, plain_files::OpenDirectory};
 use folders::{WITH_MESSAGES, is_set_aside, name_of};
 use lists::{UniqueIds, split_flags};
-use posta_mail::id::is_unique_id;
+use posta_mail::{Timestamp, id::is_unique_id};
 use serde::{Deserialize, Serialize};
 use std::{
     collections::HashSet,
@@ -40,6 +40,9 @@ const REPORTED: usize = 20;
 /// The number of times that a folder is listed if messages move meanwhile, as mail programs move them
 /// from `new` to `cur`.
 const LISTINGS: usize = 3;
+
+/// The second in which 1995 began. No Maildir is older: qmail was the first to have any.
+const FIRST_MAILDIR: i64 = 788_918_400;
 
 /// The parameters of an import.
 #[derive(Debug, Clone, Copy)]
@@ -230,11 +233,15 @@ impl ImportRun<'_> {
                 let about = format!("{prefix}{}/{}", WITH_MESSAGES[place], displayed(&name));
                 let directories = listing.directories.clone();
                 let opened = off_thread(move || match &directories[place] {
-                    Some(directory) => directory.file(&name),
+                    Some(directory) => {
+                        let file = directory.file(&name)?;
+                        let date = arrived(&name, &file);
+                        Ok((file, date))
+                    }
                     None => Err(io::ErrorKind::NotFound.into()),
                 });
                 let taken = match opened.await {
-                    Ok(file) => take(file, &unique_id, self.destination).await,
+                    Ok((file, date)) => take(file, &unique_id, date, self.destination).await,
                     Err(error) if error.kind() == io::ErrorKind::NotFound => {
                         moved.push(about);
                         continue;
@@ -336,15 +343,32 @@ enum Failure {
     Unkept(io::Error),
 }
 
+/// Returns when a message arrived, as its file tells. The name begins with the second of the delivery. The file's time is
+/// the internal date of what a mail program put there later (Dovecot), unless the Maildir was copied without the times:
+/// so the earlier of the two counts. A name that only looks like a time is none.
+fn arrived(name: &OsStr, file: &File) -> Option<Timestamp> {
+    let digits = name.as_bytes().split(|octet| !octet.is_ascii_digit()).next()?;
+    let named = std::str::from_utf8(digits).ok().and_then(|digits| digits.parse().ok());
+    let named = named.and_then(|second| Timestamp::from_second(second).ok());
+    let modified = file.metadata().and_then(|it| it.modified()).ok();
+    let modified = modified.and_then(|time| Timestamp::try_from(time).ok());
+    let times = [named, modified].into_iter().flatten();
+    times.filter(|time| time.as_second() >= FIRST_MAILDIR).min()
+}
+
 async fn take(
     file: File,
     unique_id: &str,
+    date: Option<Timestamp>,
     destination: &mut StoreDestination,
 ) -> Result<(), Failure> {
     let mut file = tokio::fs::File::from_std(file);
     let mut piece = vec![0; PIECE];
     let mut lines = LineEnds::default();
     destination.begin(Some(unique_id)).await.map_err(Failure::Unkept)?;
+    if let Some(date) = date {
+        destination.arrived(date);
+    }
     loop {
         match file.read(&mut piece).await {
             Ok(0) => return destination.end().await.map(|_| ()).map_err(Failure::Unkept),
@@ -394,8 +418,9 @@ fn displayed(name: &OsStr) -> String {
 mod tests {
     use super::*;
     use crate::collect::Purpose;
-    use posta_net::clock::SystemClock;
-    use posta_store::{Credentials, Directory as _, Mailboxes as _, MemoryStore};
+    use posta_net::clock::{Clock as _, SystemClock};
+    use posta_store::{Credentials, Directory as _, FolderId, Mailboxes as _, MemoryStore, Uid};
+    use std::time::Duration;
 
     #[test]
     fn files_are_messages() {
@@ -471,6 +496,42 @@ mod tests {
         assert_eq!(known, ["1.M1", "2.M1"], "under the names by which they are known again");
     }
 
+    /// What arrived elsewhere long ago has that time here, too (RFC 9051 §2.3.3).
+    #[tokio::test]
+    async fn messages_keep_the_time_of_their_arrival() {
+        let place = tempfile::tempdir().unwrap();
+        std::fs::create_dir(place.path().join("cur")).unwrap();
+        let soon = SystemClock.now().as_second() + 1_000_000;
+        // The second in the name, that of the file, and the earlier one of those that can be.
+        for (name, modified) in [
+            ("1400000000.M1.x:2,S".to_owned(), 1_500_000_000),
+            ("1600000000.M2.x:2,S".to_owned(), 1_500_000_001),
+            ("3.M3.x".to_owned(), 1_500_000_002),
+            ("x".to_owned(), 1_500_000_003),
+            ("1500000004".to_owned(), 4),
+            ("5.M5.x".to_owned(), soon),
+        ] {
+            let file = File::create(place.path().join("cur").join(name)).unwrap();
+            std::io::Write::write_all(&mut &file, b"Subject: x\n\n").unwrap();
+            let modified = std::time::UNIX_EPOCH + Duration::from_secs(modified as u64);
+            file.set_modified(modified).unwrap();
+        }
+        let store = Arc::new(MemoryStore::new());
+        let mut mailbox = mailbox(&store).await;
+        let began = SystemClock.now();
+        let import = Import { maildir: place.path(), unique_ids: None, folders: Folders::None };
+        assert_eq!(maildir(import, &mut mailbox).await.unwrap().messages, 6);
+        let account = store.account(&"ana@x.test".parse().unwrap()).await.unwrap().unwrap();
+        let entries = store.entries(account.id, FolderId::INBOX, Uid(0), 99).await.unwrap();
+        let mut times: Vec<_> = entries.into_iter().map(|entry| entry.time).collect();
+        times.sort();
+        // Nothing has arrived in the future.
+        assert!(times.pop().is_some_and(|time| began <= time && time <= SystemClock.now()));
+        let times: Vec<_> = times.into_iter().map(Timestamp::as_second).collect();
+        let all = [1_400_000_000, 1_500_000_001, 1_500_000_002, 1_500_000_003, 1_500_000_004];
+        assert_eq!(times, all);
+    }
+
     /// A file whose disk fails costs itself, and leaves nothing of itself in the next message.
     #[tokio::test]
     async fn a_file_that_cannot_be_read_is_passed_over() {
@@ -479,10 +540,10 @@ mod tests {
         let mut mailbox = mailbox(&store).await;
         // The nearest to a disk that fails: a file that is open for writing only.
         let unread = File::create(place.path().join("1")).unwrap();
-        assert!(matches!(take(unread, "1", &mut mailbox).await, Err(Failure::Unread(_))));
+        assert!(matches!(take(unread, "1", None, &mut mailbox).await, Err(Failure::Unread(_))));
         std::fs::write(place.path().join("2"), "two\n").unwrap();
         let read = File::open(place.path().join("2")).unwrap();
-        assert!(take(read, "2", &mut mailbox).await.is_ok());
+        assert!(take(read, "2", None, &mut mailbox).await.is_ok());
         let account = store.account(&"ana@x.test".parse().unwrap()).await.unwrap().unwrap();
         let maildrop = store.maildrop(account.id).await.unwrap();
         assert_eq!((maildrop.len(), maildrop.octets()), (1, 5));

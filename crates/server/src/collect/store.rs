@@ -47,6 +47,8 @@ pub struct StoreDestination {
     /// The number of octets for which the mailbox has room.
     room: u64,
     unique_id: Option<String>,
+    /// When the message arrived at the server before this one, if that is known.
+    date: Option<Timestamp>,
 }
 
 /// The purpose of collecting mail.
@@ -71,7 +73,7 @@ impl StoreDestination {
     ) -> Self {
         let id = clock.mail_id();
         let (chunks, rest, lines, room) = (0, Vec::new(), CrlfLines::default(), u64::MAX);
-        let (unique_id, taken) = (None, HashSet::new());
+        let (unique_id, date, taken) = (None, None, HashSet::new());
         Self {
             store,
             clock,
@@ -87,6 +89,7 @@ impl StoreDestination {
             lines,
             room,
             unique_id,
+            date,
         }
     }
 
@@ -100,7 +103,13 @@ impl StoreDestination {
         self.drop_partial().await?;
         self.id = self.clock.mail_id();
         self.unique_id = unique_id.map(str::to_owned);
+        self.date = None;
         Ok(())
+    }
+
+    /// Records when the current message arrived at the server before this one.
+    pub(super) fn arrived(&mut self, date: Timestamp) {
+        self.date = Some(date);
     }
 
     /// Drops the parts of an incomplete message.
@@ -136,8 +145,9 @@ impl StoreDestination {
         let moves = matches!(self.purpose, Purpose::Move);
         let unique_id = there.filter(|_| moves).map(|id| self.known_as(&id).into_owned());
         let unique_id = unique_id.filter(|id| self.taken.insert(id.clone()));
-        let HeaderFacts { from, message_id, thread } =
+        let HeaderFacts { from, message_id, thread, received } =
             self.facts.take().unwrap_or_else(|| HeaderFacts::read(&rest));
+        let date = self.date.take().or(received.filter(|_| moves));
         let message = Message {
             id,
             time,
@@ -156,7 +166,8 @@ impl StoreDestination {
             hold: None,
             refused: Vec::new(),
         };
-        let to = To::Mailbox { account: &self.account, unique_id, collected };
+        let date = date.filter(|date| *date <= time);
+        let to = To::Mailbox { account: &self.account, unique_id, date, collected };
         match deliver::deliver(&*self.store, message, to).await {
             Ok(()) => Ok(()),
             Err(Undelivered::Refused(reply, _)) => Err(io::Error::other(reply.to_string())),

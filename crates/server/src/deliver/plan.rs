@@ -137,6 +137,7 @@ pub(crate) fn deliveries<'a>(
                 folder: FolderId::INBOX,
                 prefix,
                 unique_id: None,
+                date: None,
             });
         }
     }

@@ -207,8 +207,8 @@ mod tests {
                 for number in 0..count {
                     let id = MailId::new(at(second), number);
                     let unique_id = number.is_multiple_of(10).then(|| format!("{second}.{number}"));
-                    let delivery =
-                        Delivery { account, folder: INBOX, prefix: Vec::new(), unique_id };
+                    let (prefix, date) = (Vec::new(), None);
+                    let delivery = Delivery { account, folder: INBOX, prefix, unique_id, date };
                     let (layout, thread) = (Layout::new(0, 10 + number % 90), ThreadId::alone(id));
                     let content = Content { id, layout, added: 0, thread, shared: false };
                     committer.deliver(delivery, content, at(second), &mut batch)?;

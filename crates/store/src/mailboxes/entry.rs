@@ -26,7 +26,7 @@ pub struct Entry {
     pub added: u64,
     /// Octets of its head.
     pub head: u32,
-    /// When it was accepted: its internal date (RFC 9051 §2.3.3).
+    /// When it was accepted, here or where it was before: its internal date (RFC 9051 §2.3.3).
     pub time: Timestamp,
     /// What readers note with it.
     pub flags: Flags,

@@ -373,7 +373,7 @@ impl Inner {
 
     pub(super) fn deliver(&mut self, delivery: Delivery, content: Content, time: Timestamp) {
         let Content { id, layout, added, thread, shared } = content;
-        let Delivery { account, folder, prefix, unique_id } = delivery;
+        let Delivery { account, folder, prefix, unique_id, date } = delivery;
         let folder = if self.has_folder(account, folder) { folder } else { FolderId::INBOX };
         let mod_seq = self.next_mod_seq(time);
         let uid = self.next_uid(account, folder, mod_seq);
@@ -385,7 +385,7 @@ impl Inner {
             octets: layout.octets() + added + prefix.len() as u64,
             added,
             head: layout.head() as u32,
-            time,
+            time: date.unwrap_or(time),
             flags: Flags::NONE,
             keywords: Vec::new(),
             created: mod_seq,
