@@ -133,7 +133,7 @@ fn describe(failure: &smtp::Failure) -> String {
         smtp::Failure::Unexpected { to, reply } => {
             format!("the server answers {to} with \"{reply}\", which no server may answer to that")
         }
-        smtp::Failure::Protocol(_) => "what answers there does not speak SMTP".to_owned(),
+        smtp::Failure::Protocol(_) => "the server does not speak SMTP".to_owned(),
     }
 }
 
@@ -186,7 +186,7 @@ impl Submission {
 
     /// In SCRAM the server must also prove that it knows the password.
     fn unmask(&mut self) {
-        let words = "it does not know the password itself: it is an impostor";
+        let words = "it could not prove that it knows the password: it is an impostor";
         self.ended = Some(Err(smtp::Failure::Login(Reply::new(535, (5, 7, 8), words))));
     }
 }

@@ -1,4 +1,4 @@
-//! The first promise: what was acknowledged is never lost.
+//! The first promise: acknowledged mail is never lost.
 
 use posta_tests::{Place, pop3, program, send, smtp};
 use std::{
@@ -11,8 +11,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// kill -9 in the middle of 10,000 messages from 50 sessions, at several moments: after a restart
-/// every acknowledged message is in the mailbox, whole.
+/// kill -9 in the middle of 10,000 messages from 50 sessions, at several moments: after a restart, every
+/// acknowledged message is in the mailbox, complete.
 #[test]
 fn kill_9_loses_nothing_that_was_acknowledged() {
     let mut in_all = 0;
@@ -42,17 +42,17 @@ fn kill_9_loses_nothing_that_was_acknowledged() {
         }
         println!("killed after {after} ms: {total} acknowledged, {} kept", kept.len());
         in_all += total;
-        // Those in flight may or may not be kept: at most one a session.
+        // Messages in flight may or may not be stored: at most one for each session.
         assert!(kept.len() <= total + 50);
     }
     assert!(in_all > 0, "each time the server was killed before it did anything");
 }
 
-/// Messages of an UPDATE that a store carries out in pieces.
+/// The number of messages in an UPDATE that the store carries out in pieces.
 const MANY: usize = 8_000;
 
-/// kill -9 around such an UPDATE (RFC 1939 §6), at several moments: after a restart all of its messages are removed
-/// or none, all of them if the client was told so, and all can be brought back.
+/// kill -9 around such an UPDATE (RFC 1939 §6), at several moments: after a restart, all of its messages
+/// are removed or none, all of them if the client was told so, and all can be restored.
 #[test]
 fn kill_9_leaves_all_of_an_update_or_nothing() {
     for after in [0, 10, 25, 50, 100, 400] {
@@ -85,14 +85,14 @@ fn kill_9_leaves_all_of_an_update_or_nothing() {
     }
 }
 
-/// How many messages of each session were acknowledged.
+/// Returns the number of acknowledged messages of each session.
 fn per_session(report: &str) -> Vec<usize> {
     let report: serde_json::Value = serde_json::from_str(report).unwrap();
     let counts = report["per_session"].as_array().unwrap();
     counts.iter().map(|count| usize::try_from(count.as_u64().unwrap()).unwrap()).collect()
 }
 
-/// The numbers of the messages in the mailbox; each must be whole.
+/// Returns the numbers of the messages in the mailbox; each must be complete.
 fn kept(place: &Place) -> HashSet<String> {
     let mut wire = pop3(place.address("pop3"), "ana");
     let sizes = wire.listing("LIST");
@@ -108,7 +108,8 @@ fn kept(place: &Place) -> HashSet<String> {
     numbers
 }
 
-/// A shim between the server and the system: makes each fdatasync slow, or fail, as a file says.
+/// A shim between the server and the system, which makes each fdatasync slow or fail, as a control file
+/// says.
 const SHIM: &str = r#"
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -131,7 +132,7 @@ int fdatasync(int fd) {
 }
 "#;
 
-/// 250 comes after the sync, and not without it.
+/// The 250 reply comes after the sync, and not without it.
 #[test]
 fn the_250_waits_for_the_sync() {
     let mut place = Place::new(&[("smtp", "none"), ("pop3", "none")]);
@@ -162,8 +163,8 @@ fn the_250_waits_for_the_sync() {
     fs::write(&control, "fail").unwrap();
     let refused = send(&mut wire, "ana@x.test", content);
     assert!(refused.starts_with("451 4.3.0 "), "{refused}");
-    // The engine below takes no more writes after a failed sync: nothing is acknowledged any more,
-    // even when the disk says that it is well again.
+    // After a failed sync the engine accepts no more writes: nothing is acknowledged any more, even when
+    // the disk reports success again.
     fs::write(&control, "-").unwrap();
     let refused = send(&mut wire, "ana@x.test", content);
     assert!(refused.starts_with("451 4.3.0 "), "{refused}");
@@ -185,7 +186,7 @@ impl Drop for Small {
     }
 }
 
-/// A full disk refuses mail, for now; what is kept can be read and removed, and mail is taken again
+/// A full disk refuses mail for now. Stored mail can be read and removed, and mail is accepted again
 /// once there is room.
 #[test]
 fn a_full_disk_refuses_mail_and_loses_none() {
@@ -232,8 +233,8 @@ fn a_full_disk_refuses_mail_and_loses_none() {
     place.kill();
 }
 
-/// kill -9 between QUIT and its answer, 200 times, a little later each time and then from the start:
-/// the maildrop is as before, or all that was marked is gone.
+/// kill -9 between QUIT and its reply, 200 times, each time a little later: the maildrop is unchanged,
+/// or all marked messages are gone.
 #[test]
 fn kill_9_in_an_update_removes_all_or_nothing() {
     const ROUNDS: u64 = 200;

@@ -1,4 +1,4 @@
-//! The first promise: what was acknowledged is never lost, whatever happens to the server.
+//! The first promise: acknowledged mail is never lost, whatever happens to the server.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod acceptance;

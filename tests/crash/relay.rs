@@ -1,5 +1,5 @@
-//! The first promise on the way out: what was accepted is at its destination, in the queue, or told
-//! of in a report, whatever happens to the server and to those that it talks to.
+//! The first promise for sending: accepted mail is at its destination, in the queue, or reported to its
+//! sender, whatever happens to the server and to those that it talks to.
 
 use posta_tests::{Place, pop3, program, stdout};
 use socket2::{Domain, Socket, Type};
@@ -17,8 +17,8 @@ use std::{
     time::Duration,
 };
 
-/// Messages and kills where nobody asks for more: `POSTA_KILLS=100 POSTA_MESSAGES=10000 cargo test
-/// --release -p posta-tests --test crash relay` takes a minute.
+/// The number of messages, by default. `POSTA_KILLS=100 POSTA_MESSAGES=10000 cargo test --release -p
+/// posta-tests --test crash relay` takes a minute.
 const MESSAGES: usize = 2_000;
 const KILLS: usize = 15;
 
@@ -27,16 +27,17 @@ fn asked(variable: &str, usual: usize) -> usize {
     std::env::var(variable).map_or(usual, |text| text.parse().unwrap())
 }
 
-/// How a server takes mail.
+/// The behaviour of a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Manner {
     Healthy,
-    /// Now and then it says 4xx, goes away in the middle, or goes away without a word after the end.
+    /// From time to time it replies with 4xx, disconnects in the middle, or disconnects without a reply
+    /// after the end.
     Failing,
     Refusing,
 }
 
-/// A server, and how often it got each message.
+/// A server, and the number of times that it received each message.
 #[derive(Clone)]
 struct Sink {
     address: String,
@@ -52,7 +53,7 @@ impl Sink {
             for stream in listener.incoming() {
                 let (got, turn) = (got.clone(), turn.clone());
                 thread::spawn(move || {
-                    // A connection that breaks is what this is about.
+                    // Broken connections are the purpose of this test.
                     let _ = serve(stream.unwrap(), manner, &got, &turn);
                 });
             }
@@ -60,7 +61,7 @@ impl Sink {
         sink
     }
 
-    /// Messages, and how many of them came how often too many.
+    /// Returns the number of messages, and the number of superfluous copies.
     fn counts(&self) -> (usize, usize) {
         let got = self.got.lock().unwrap();
         (got.len(), got.values().map(|count| count - 1).sum())
@@ -78,7 +79,7 @@ fn serve(
     let mut input = BufReader::new(stream);
     output.write_all(b"220 sink\r\n")?;
     let mut line = String::new();
-    // What goes wrong with this message, if anything.
+    // The kind of failure for this message, if any.
     let mut trouble = 0;
     loop {
         line.clear();
@@ -130,7 +131,7 @@ fn serve(
     }
 }
 
-/// Reads a message to its end; answers its number.
+/// Reads a message to its end. Returns its number.
 fn content(input: &mut BufReader<TcpStream>) -> std::io::Result<String> {
     let (mut number, mut line) = (String::new(), String::new());
     loop {
@@ -157,7 +158,7 @@ fn queued(place: &Place) -> HashMap<String, usize> {
     counts
 }
 
-/// The numbers of the messages that the reports in the mailbox are about, each with its count.
+/// Returns the numbers of the messages that the reports in the mailbox are about, each with its count.
 fn reported(place: &Place) -> HashMap<String, usize> {
     let mut wire = pop3(place.address("pop3"), "ana");
     let mut numbers = HashMap::new();
@@ -169,7 +170,7 @@ fn reported(place: &Place) -> HashMap<String, usize> {
     numbers
 }
 
-/// A server that relays each of four domains to another.
+/// Makes a server that relays mail for each of four domains to another server.
 fn place(servers: [&String; 4]) -> Place {
     let place = Place::new(&[("smtp", "none"), ("pop3", "none")]);
     let routes: String = servers.iter().enumerate().map(|(number, server)| {
@@ -183,15 +184,15 @@ fn place(servers: [&String; 4]) -> Place {
     place
 }
 
-/// kill -9, many times at random, while thousands of numbered messages go to a healthy server, to
-/// one that fails in every way, to one that refuses them, and to one that is not there until the end.
+/// kill -9, many times at random, while thousands of numbered messages go to a healthy server, to one
+/// that fails in every way, to one that refuses them, and to one that is unreachable until the end.
 #[test]
 fn kill_9_while_relaying_loses_nothing() {
     let (messages, kills) = (asked("POSTA_MESSAGES", MESSAGES), asked("POSTA_KILLS", KILLS));
     let each = messages / 4;
     let [healthy, failing, refusing] = [Manner::Healthy, Manner::Failing, Manner::Refusing]
         .map(|manner| Sink::start(TcpListener::bind("127.0.0.1:0").unwrap(), manner));
-    // It has its port, so that nobody else gets it meanwhile, and does not listen yet.
+    // The port is bound, so that no other process gets it meanwhile, but not listening yet.
     let absent = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
     absent.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).unwrap();
     let dead = absent.local_addr().unwrap().as_socket().unwrap().to_string();
@@ -205,7 +206,7 @@ fn kill_9_while_relaying_loses_nothing() {
         .output()
         .unwrap();
     assert!(sent.status.success(), "{}", String::from_utf8_lossy(&sent.stderr));
-    // A simple generator, so that a failure can be repeated.
+    // A simple generator, so that a failure can be reproduced.
     let mut random = 88_172_645_463_325_252_u64;
     let mut kills_at_work = 0;
     for _ in 0..kills {
@@ -245,8 +246,8 @@ fn kill_9_while_relaying_loses_nothing() {
         println!("{name}: {got} messages, {repeats} repeats");
         assert_eq!(got, each, "{name}: nothing is lost");
     }
-    // Those that were on their way when the server was killed: at most what its connections hold. The kill
-    // after the last message had arrived may have come before its settlement.
+    // Messages in flight when the server was killed are repeated: at most as many as its connections
+    // carry. The kill after the last message arrived may have preceded its settlement.
     let (_, repeats) = healthy.counts();
     assert!(repeats <= (kills_at_work + 1) * 40, "{repeats} repeats");
     assert_eq!(revived.counts().1, 0, "without a crash nothing is sent twice");

@@ -1,4 +1,4 @@
-//! Programs that others wrote: Python's libraries, Debian's mail programs, Go's net/smtp, other servers.
+//! Programs written by others: Python's libraries, Debian's mail programs, Go's net/smtp, other servers.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod signatures;
@@ -25,7 +25,7 @@ fn python_sends_and_collects() {
     run(&["tls", &smtp, &submission, &pop3]);
     assert!(place.posta(&["alias", "add", "info@x.test", "ana@x.test"], "").status.success());
     run(&["auth", &submission, &pop3]);
-    // Once more with POP3 in TLS from the start; the mail is still there.
+    // Collect once more over POP3 in TLS from the start; the mail is still there.
     assert_eq!(place.stop(), Some(0));
     let config = config.replace("protocol = \"pop3\"", "protocol = \"lmtp\"") + implicit;
     let config = config + "[tls]\nchannel-binding = true\n";
@@ -75,8 +75,8 @@ fn debians_servers_deliver() {
     run_command(python, "mtas.py", &ways(&place));
 }
 
-/// Postfix, Exim and OpenSMTPD take what we relay, in plaintext, in TLS and by DANE; so do servers that
-/// misbehave, in the end. Postfix and Exim deliver to us by DANE.
+/// Postfix, Exim and OpenSMTPD accept relayed mail, in plaintext, in TLS and with DANE; so do
+/// misbehaving servers, in the end. Postfix and Exim deliver to this server with DANE.
 #[test]
 fn debians_servers_take_what_we_relay() {
     let Some(mut python) = posta_tests::python_apart("relays.py") else { return };
@@ -85,7 +85,7 @@ fn debians_servers_take_what_we_relay() {
     check("relays.py", &ran.expect("this test needs Python 3, `python3`"));
 }
 
-/// OAUTHBEARER and XOAUTH2, against a server that says whose a token is.
+/// OAUTHBEARER and XOAUTH2, with an identity server that answers for tokens.
 #[test]
 fn tokens_open_accounts() {
     let script = posta_tests::script("tokens.py");
@@ -141,7 +141,7 @@ fn run_script(name: &str, arguments: &[&str]) {
     run_command(Command::new("python3"), name, arguments);
 }
 
-/// What a script ends with that cannot run on this machine.
+/// The exit status of a script that cannot run on this machine.
 const SKIPPED: i32 = 77;
 
 fn run_command(mut command: Command, name: &str, arguments: &[&str]) {

@@ -1,4 +1,4 @@
-//! Signatures of DKIM and seals of ARC, ours and those of opendkim and dkimpy, over messages full of traps.
+//! DKIM signatures and ARC seals, by Posta, opendkim and dkimpy, over messages full of traps.
 
 use super::{SKIPPED, check};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
@@ -11,10 +11,10 @@ use posta_origin::{
 };
 use std::{fs, path::Path, process::Command};
 
-/// How many messages each side signs.
+/// The number of messages that each side signs.
 const MESSAGES: usize = 500;
 
-/// opendkim and dkimpy verify what we sign, and we verify what they sign.
+/// opendkim and dkimpy verify Posta's signatures, and Posta verifies theirs.
 #[test]
 fn opendkim_and_dkimpy_agree_with_us() {
     let directory = tempfile::tempdir().unwrap();
@@ -41,7 +41,7 @@ fn opendkim_and_dkimpy_agree_with_us() {
         fs::write(folder[1].join(&file), &signed).unwrap();
         fs::write(folder[2].join(&file), sealed(&signed, &signers[0], &zone)).unwrap();
     }
-    // Debian's Python, whose package has dkimpy.
+    // Debian's own Python, whose package includes dkimpy.
     let mut python = Command::new("/usr/bin/python3");
     let ran =
         python.arg(posta_tests::script("signatures.py")).arg(directory.path()).output().unwrap();
@@ -49,7 +49,7 @@ fn opendkim_and_dkimpy_agree_with_us() {
     if ran.status.code() == Some(SKIPPED) {
         return;
     }
-    // What they signed is of now.
+    // Their signatures are from this moment.
     let now = fs::metadata(directory.path().join("opendkim")).unwrap().modified().unwrap();
     let now = Timestamp::try_from(now).unwrap();
     for (name, message) in [read(&folder[3]), read(&folder[4])].concat() {
@@ -65,7 +65,7 @@ fn opendkim_and_dkimpy_agree_with_us() {
     }
 }
 
-/// What there is to see of a message, and the keys that it needs.
+/// Returns the observations of a message, and the keys that it needs.
 fn with_keys(message: &[u8], zone: &Zone) -> (Observed, Keys) {
     let observed = observe(message);
     let keys = now_or_never(Keys::look_up(zone, &observed.key_names())).unwrap();
@@ -82,7 +82,7 @@ fn observe(message: &[u8]) -> Observed {
     observer.finish()
 }
 
-/// The message as two servers sealed it, one after the other.
+/// Returns the message as sealed by two servers, one after the other.
 fn sealed(message: &[u8], signer: &Signer, zone: &Zone) -> Vec<u8> {
     (0..2).fold(message.to_vec(), |message, _| {
         let (observed, keys) = with_keys(&message, zone);
@@ -92,7 +92,8 @@ fn sealed(message: &[u8], signer: &Signer, zone: &Zone) -> Vec<u8> {
     })
 }
 
-/// Writes the private keys as the other programs read them, and the records. Returns the records.
+/// Writes the private keys in the form that the other programs read, and the records. Returns the
+/// records.
 fn write_keys(directory: &Path, signers: &[Signer]) -> Zone {
     let mut zone = Zone::default();
     let mut records = String::new();
@@ -107,7 +108,7 @@ fn write_keys(directory: &Path, signers: &[Signer]) -> Zone {
             lines(key.expose())
         );
         fs::write(directory.join(format!("{}.pem", signer.selector())), pem).unwrap();
-        // The seed ends an Ed25519 key in PKCS #8 (RFC 8410 §7).
+        // In PKCS #8, an Ed25519 key ends with the seed (RFC 8410 §7).
         let seed = &key.expose()[key.expose().len() - 32..];
         fs::write(directory.join(format!("{}.seed", signer.selector())), STANDARD.encode(seed))
             .unwrap();
@@ -123,7 +124,7 @@ fn lines(key: &[u8]) -> String {
     lines.join("\n")
 }
 
-/// Reads what a program signed, which must be every message.
+/// Reads the signed messages of a program, which must be all messages.
 fn read(folder: &Path) -> Vec<(String, Vec<u8>)> {
     let files = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
     let messages: Vec<_> =
@@ -132,7 +133,7 @@ fn read(folder: &Path) -> Vec<(String, Vec<u8>)> {
     messages
 }
 
-/// Chance that is the same each time (xorshift).
+/// A reproducible random generator (xorshift).
 struct Chance(u64);
 
 impl Chance {
@@ -180,7 +181,7 @@ impl Chance {
         let values: Vec<_> = VALUES.split('|').chain([digits.as_str()]).collect();
         let space = self.of(&["", " ", "  ", "\t"]);
         let value = [space, &self.text(&values, 7)].concat();
-        // A line of white space only would look like the end of the header section to some.
+        // Some programs would take a line of white space only for the end of the header section.
         let lines: Vec<_> = value.split("\r\n").filter(|line| !line.trim().is_empty()).collect();
         format!("{}:{}", self.of(&names), lines.join("\r\n"))
     }

@@ -153,20 +153,6 @@ pub fn from_xtext(text: &str) -> Option<String> {
     Some(plain)
 }
 
-/// Encodes a text as xtext.
-#[must_use]
-pub fn to_xtext(plain: &str) -> String {
-    let mut text = String::with_capacity(plain.len());
-    for octet in plain.bytes() {
-        if octet.is_ascii_graphic() && !matches!(octet, b'+' | b'=') {
-            text.push(char::from(octet));
-        } else {
-            text.push_str(&format!("+{octet:02X}"));
-        }
-    }
-    text
-}
-
 fn is_printable(character: char) -> bool {
     matches!(character, ' '..='~')
 }

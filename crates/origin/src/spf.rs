@@ -1,10 +1,11 @@
-//! SPF (RFC 7208): whether a domain lets a client send mail in its name.
+//! SPF (RFC 7208): whether a domain permits a client to send mail in its name.
 //!
-//! [`check`] is the function `check_host` of RFC 7208 §4: it looks up the domain's record, [reads](record) it
-//! whole, and evaluates its terms against the client's address. Includes and redirects lead to further records,
-//! [macros] to names that depend on who sends. A domain's owner is a stranger who decides how much that is, so the
-//! look-ups are counted (RFC 7208 §4.6.4): at most [`LOOKUPS`] terms that cost any, [`VOID_LOOKUPS`] that find
-//! nothing, [`NAMES`] servers or names each.
+//! [`check`] is the function `check_host` of RFC 7208 §4: it looks up the domain's record,
+//! [parses](record) it completely, and evaluates its terms against the client's address. Includes and
+//! redirects lead to further records, [macros] to names that depend on the sender. The domain's owner is
+//! a stranger who decides how much work that is, so the look-ups are counted (RFC 7208 §4.6.4): at most
+//! [`LOOKUPS`] terms that need any, [`VOID_LOOKUPS`] that find nothing, and [`NAMES`] servers or names
+//! each.
 
 mod evaluate;
 pub mod macros;
@@ -14,14 +15,15 @@ use crate::dns::Lookup;
 use posta_mail::Address;
 use std::{fmt, net::IpAddr};
 
-/// The most terms of one check that cost look-ups, in all records together (RFC 7208 §4.6.4).
+/// The maximal number of terms in one check that need look-ups, in all records together (RFC 7208
+/// §4.6.4).
 pub const LOOKUPS: u32 = 10;
 
-/// The most look-ups of one check that find nothing (RFC 7208 §4.6.4).
+/// The maximal number of look-ups in one check that find nothing (RFC 7208 §4.6.4).
 pub const VOID_LOOKUPS: u32 = 2;
 
-/// The most mail servers that one term may lead to, and the most names of the client that are looked at (RFC 7208
-/// §4.6.4).
+/// The maximal number of mail servers that one term may lead to, and of the client's names that are
+/// examined (RFC 7208 §4.6.4).
 pub const NAMES: usize = 10;
 
 /// The result of a check (RFC 7208 §2.6).
@@ -29,13 +31,13 @@ pub const NAMES: usize = 10;
 pub enum SpfResult {
     /// The domain has no record.
     None,
-    /// The domain says nothing about the client.
+    /// The domain makes no statement about the client.
     Neutral,
     /// The client may send mail in the domain's name.
     Pass,
-    /// The client may not.
+    /// The client may not send mail in the domain's name.
     Fail,
-    /// The client probably may not.
+    /// The client probably may not send mail in the domain's name.
     SoftFail,
     /// DNS did not answer; a later check may have another result.
     TempError,
@@ -44,7 +46,7 @@ pub enum SpfResult {
 }
 
 impl fmt::Display for SpfResult {
-    /// Writes the result as Authentication-Results has it (RFC 8601 §2.7.2).
+    /// Writes the result as in an Authentication-Results field (RFC 8601 §2.7.2).
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::None => "none",
@@ -58,12 +60,12 @@ impl fmt::Display for SpfResult {
     }
 }
 
-/// Who sends, and in whose name.
+/// The sender of a message, and the domain to check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SpfRequest<'a> {
     /// The client's address.
     pub address: IpAddr,
-    /// The name in its greeting (HELO or EHLO).
+    /// The client's name in its greeting (HELO or EHLO).
     pub helo: &'a str,
     /// The sender's local-part.
     pub local_part: &'a str,
@@ -76,13 +78,14 @@ pub struct SpfRequest<'a> {
 }
 
 impl<'a> SpfRequest<'a> {
-    /// Returns the check of the client's greeting (RFC 7208 §2.3).
+    /// Returns a request to check the client's greeting (RFC 7208 §2.3).
     #[must_use]
     pub const fn helo(address: IpAddr, helo: &'a str, receiver: &'a str, time: u64) -> Self {
         Self { address, helo, local_part: "postmaster", domain: helo, receiver, time }
     }
 
-    /// Returns the check of a reverse-path; for the null one, that of the greeting (RFC 7208 §2.4).
+    /// Returns a request to check a reverse-path; for the null path, the greeting is checked (RFC 7208
+    /// §2.4).
     #[must_use]
     pub fn mail_from(self, sender: Option<&'a Address>) -> Self {
         match sender {
@@ -93,24 +96,25 @@ impl<'a> SpfRequest<'a> {
         }
     }
 
-    /// Returns the client's address; an IPv4 address that is written as an IPv6 one as what it is (RFC 7208 §5).
+    /// Returns the client's address. An IPv4 address in the form of an IPv6 one is converted (RFC 7208
+    /// §5).
     fn address(&self) -> IpAddr {
         self.address.to_canonical()
     }
 }
 
-/// What a check found.
+/// The outcome of a check.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SpfOutcome {
     /// The result.
     pub result: SpfResult,
-    /// The term that matched, and the domain in whose record it stands. A term of an included record is not told
-    /// of; the `include` is.
+    /// The term that matched, and the domain whose record contains it. For a term of an included record,
+    /// this is the `include`.
     pub matched: Option<MatchedTerm>,
     /// Why the result is [`SpfResult::PermError`] or [`SpfResult::TempError`].
     pub error: Option<SpfError>,
-    /// How the domain's owner explains a fail (RFC 7208 §6.2): printable ASCII of a stranger, not to be shown
-    /// without saying so.
+    /// The explanation of a fail by the domain's owner (RFC 7208 §6.2): printable ASCII from a stranger,
+    /// which must be displayed as such.
     pub explanation: Option<String>,
     /// Whether the domain sends no mail at all: its own record is `v=spf1 -all` (RFC 7208 §10.1.2).
     pub sends_nothing: bool,
@@ -125,7 +129,7 @@ pub struct MatchedTerm {
     pub term: String,
 }
 
-/// Why a check has no other result than an error.
+/// The reason why a check ends in an error.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SpfError {
     /// DNS did not answer.
@@ -134,16 +138,16 @@ pub enum SpfError {
     /// A domain has more than one record (RFC 7208 §4.5).
     #[error("{0} has more than one SPF record")]
     SeveralRecords(String),
-    /// A record cannot be read.
+    /// A record cannot be parsed.
     #[error("the SPF record of {0} is wrong: {1}")]
     Syntax(String, record::SpfSyntaxError),
     /// An include or a redirect leads to a domain without a record (RFC 7208 §5.2, §6.1).
     #[error("{0} refers to {1}, which has no SPF record")]
     NoRecord(String, String),
-    /// The terms cost more than [`LOOKUPS`].
+    /// The terms need more than [`LOOKUPS`] look-ups.
     #[error("the SPF record needs more than {LOOKUPS} terms that ask DNS")]
     TooManyLookups,
-    /// More than [`VOID_LOOKUPS`] found nothing.
+    /// More than [`VOID_LOOKUPS`] look-ups found nothing.
     #[error("the SPF record asks for more than {VOID_LOOKUPS} names that do not exist")]
     TooManyVoidLookups,
     /// A domain has more than [`NAMES`] mail servers.
@@ -162,8 +166,8 @@ impl SpfError {
 
 /// Checks whether a client may send mail in a domain's name.
 ///
-/// RFC 7208 §4.6.4 wants this to end within 20 seconds at least; who waits no longer drops the future and takes the
-/// result for [`SpfResult::TempError`].
+/// RFC 7208 §4.6.4 requires at least 20 seconds for a check. A caller that waits no longer drops the
+/// future, and treats the result as [`SpfResult::TempError`].
 pub async fn check(dns: &dyn Lookup, request: &SpfRequest<'_>) -> SpfOutcome {
     evaluate::check(dns, request).await
 }

@@ -149,7 +149,7 @@ pub enum CollectError {
     )]
     NoTls,
     /// The server does not speak POP3.
-    #[error("what answers there does not speak POP3: {0}")]
+    #[error("the server does not speak POP3: {0}")]
     Protocol(&'static str),
     /// The stored password cannot be read.
     #[error(transparent)]
@@ -170,12 +170,12 @@ pub enum CollectError {
     TooLong(u64),
     /// The server has no unique-ids, which are the only way to tell messages apart.
     #[error(
-        "the server has no unique-ids, so what was fetched once cannot be told from what is new: fetch \
-         all, or have what is fetched deleted there"
+        "the server has no unique-ids, so messages fetched before cannot be told from new ones: fetch \
+         all, or have fetched messages deleted there"
     )]
     NoUniqueIds,
     /// The destination has no room, or fails.
-    #[error("a message cannot be kept: {0}")]
+    #[error("a message cannot be stored: {0}")]
     Destination(io::Error),
     /// The connection ended during the dialogue.
     #[error("the connection broke off: {0}")]

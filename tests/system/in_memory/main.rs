@@ -1,4 +1,5 @@
-//! Servers and engines put together in memory: no socket, no file, a clock that the test moves.
+//! Servers and engines assembled in memory, without sockets and files, under a clock that the test
+//! advances.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod pair;

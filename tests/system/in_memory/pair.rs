@@ -1,5 +1,5 @@
-//! Our clients against our servers, engine to engine: content comes through byte for byte, whatever
-//! it is and however the octets between them are cut.
+//! The clients against the servers, engine to engine: content arrives byte for byte, whatever it is and
+//! however the octets are split.
 
 use bytes::Bytes;
 use posta_mail::{
@@ -12,7 +12,8 @@ use posta_smtp::{client as smtp_client, command::HelloVerb, server as smtp_serve
 use proptest::prelude::*;
 use std::sync::Arc;
 
-/// One side of a connection: an engine, what it received and has not consumed, what it sends.
+/// One side of a connection: an engine, the received octets that it has not consumed, and the octets
+/// that it sends.
 struct Side<E> {
     engine: E,
     input: Vec<u8>,
@@ -25,7 +26,7 @@ impl<E: Engine> Side<E> {
         Self { engine, input: Vec::new(), output: Vec::new(), closed: false }
     }
 
-    /// Lets the engine go on until it needs input.
+    /// Runs the engine until it needs input.
     fn go(
         &mut self,
         mut answer: impl FnMut(E::Question) -> E::Answer,
@@ -59,7 +60,7 @@ fn carry(output: &mut Vec<u8>, input: &mut Vec<u8>, size: usize) {
 
 const ID: MailId = MailId::from_bytes([7; 12]);
 
-/// What the receiving end saw, and what the sending end was told.
+/// The events at the receiving end, and the outcome at the sending end.
 struct Sent {
     content: Vec<u8>,
     mail: Option<smtp_server::Mail>,
@@ -85,7 +86,7 @@ fn profile(service: smtp_server::Service) -> smtp_server::Profile {
     smtp_server::Profile::new(hostname, service, 50 << 20, crate::settings::smtp_limits())
 }
 
-/// Sends a message to `recipients`, of which those at `refused.test` are refused.
+/// Sends a message to `recipients`; the server refuses those at `refused.test`.
 fn send(hello: HelloVerb, recipients: &[&str], content: &[u8], size: usize, stingy: bool) -> Sent {
     let service = match hello {
         HelloVerb::Lhlo => smtp_server::Service::Lmtp,
@@ -154,7 +155,7 @@ fn codes(sent: &Sent) -> Vec<u16> {
     outcome.recipients.iter().map(|decision| decision.code().get()).collect()
 }
 
-/// Lines as servers keep them.
+/// Lines in the form that servers store.
 fn lines() -> impl Strategy<Value = Vec<u8>> {
     let line = prop_oneof![
         "[ -~]{0,80}".prop_map(String::into_bytes),
@@ -171,7 +172,7 @@ fn lines() -> impl Strategy<Value = Vec<u8>> {
     })
 }
 
-/// What anybody may send: pieces of the protocols, and anything else.
+/// Input that anyone may send: pieces of the protocols, and anything else.
 fn hostile() -> impl Strategy<Value = Vec<u8>> {
     let piece = prop_oneof![
         prop::sample::select(vec![
@@ -220,8 +221,8 @@ fn hostile() -> impl Strategy<Value = Vec<u8>> {
     prop::collection::vec(piece, 0..40).prop_map(|pieces| pieces.concat())
 }
 
-/// Feeds an engine, and answers everything it asks with yes. Whatever comes, it neither panics nor
-/// leaves more input standing than a line may have.
+/// Feeds an engine, and answers all questions with yes. Whatever the input, the engine must not panic,
+/// nor leave more input unconsumed than a line may have.
 fn survives<E: Engine>(
     engine: E,
     input: &[u8],
@@ -237,7 +238,7 @@ fn survives<E: Engine>(
     }
 }
 
-/// Says yes to everything.
+/// Answers a question with yes.
 fn accept(question: smtp_server::Question) -> smtp_server::Answer {
     match question {
         smtp_server::Question::Hello(_, ticket)
@@ -318,7 +319,7 @@ proptest! {
     }
 }
 
-/// Answers with the same request again and again.
+/// Answers with the same request every time.
 fn always(
     question: pop3_client::Question,
     request: &pop3_client::Pop3Request,
@@ -400,7 +401,7 @@ impl pop3_server::Maildrop for Messages {
     }
 }
 
-/// Retrieves every message.
+/// Retrieves all messages.
 fn collect(messages: &[Vec<u8>], size: usize) -> Vec<Vec<u8>> {
     let profile = pop3_server::Profile::new("mail.x.test".into());
     let mut server = Side::new(posta_pop3::Server::new(Arc::new(profile), true));
@@ -414,7 +415,7 @@ fn collect(messages: &[Vec<u8>], size: usize) -> Vec<Vec<u8>> {
     let mut retrieved: Vec<Vec<u8>> = Vec::new();
     let mut current = Vec::new();
     let (mut asked, mut quit) = (0, None);
-    // The next message, and QUIT after the last.
+    // Requests the next message, and QUIT after the last one.
     let fetch = |asked: &mut usize| {
         *asked += 1;
         match *asked > messages.len() {

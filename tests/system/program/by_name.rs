@@ -1,5 +1,5 @@
-//! Servers that the configuration and the accounts' owners name are looked up where `[dns] servers` says, and believed
-//! as `[tls] authorities` says: by whatever connects to them.
+//! Servers named by the configuration and by the accounts' owners: every kind of connection looks them
+//! up at `[dns] servers`, and verifies them with `[tls] authorities`.
 
 use posta_tests::{PASSWORD, Place, Wire, pop3, posta, send, smtp};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
@@ -14,10 +14,10 @@ use std::{
 
 const NAME: &str = "pop.elsewhere.test";
 
-/// A name server that knows [`NAME`] to be on this machine, and nothing else. Until the test ends.
+/// A name server that knows only [`NAME`], at this machine, until the test ends.
 struct Names {
     address: String,
-    /// The names that it was asked for.
+    /// The names that were looked up.
     asked: Arc<Mutex<Vec<String>>>,
 }
 
@@ -43,7 +43,7 @@ impl Names {
     }
 }
 
-/// The name that a question of RFC 1035 §4.1.2 is about, and the answer to it.
+/// Returns the name in a question of RFC 1035 §4.1.2, and the answer.
 fn answer(question: &[u8]) -> (String, Vec<u8>) {
     let mut name = String::new();
     let mut at = 12;
@@ -55,8 +55,8 @@ fn answer(question: &[u8]) -> (String, Vec<u8>) {
     let name = name.trim_end_matches('.').to_ascii_lowercase();
     let is_known = name == NAME;
     let has_address = is_known && question[at + 1..][..2] == [0, 1];
-    // The question's id; a response, recursion available, 3 for a name that does not exist; one question, the answers,
-    // none of the rest.
+    // The question's id; flags for a response with recursion available, with code 3 for a name that does
+    // not exist; one question, the answers, none of the rest.
     let flags = [0x81, if is_known { 0x80 } else { 0x83 }];
     let counts = [0, 1, 0, u8::from(has_address), 0, 0, 0, 0];
     let mut answer = [&question[..2], &flags, &counts, &question[12..at + 5]].concat();
@@ -67,7 +67,7 @@ fn answer(question: &[u8]) -> (String, Vec<u8>) {
     (name, answer)
 }
 
-/// Makes an authority, and a certificate that it vouches for: files in a directory.
+/// Makes an authority and a certificate signed by it, as files in a directory.
 fn certify(directory: &Path) {
     let mut authority = CertificateParams::new(Vec::new()).unwrap();
     authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -120,7 +120,7 @@ fn servers_are_looked_up_and_believed_as_the_configuration_says() {
     let fetched = here.posta(&fetch, PASSWORD);
     assert!(told(&fetched).contains("1 messages fetched"), "{}", told(&fetched));
 
-    // Without a server, and by one.
+    // First without a server, then through one.
     let collect = [&["collect", "add", "bob@x.test"], &login[..]].concat();
     let added = here.posta(&collect, PASSWORD);
     assert!(added.status.success(), "{}", told(&added));
@@ -132,7 +132,7 @@ fn servers_are_looked_up_and_believed_as_the_configuration_says() {
     let mut session = pop3(here.address("pop3"), "bob@x.test");
     assert_eq!(session.listing("LIST").len(), 1);
 
-    // The server that knows tokens is looked for there too.
+    // The identity server's name is looked up there too.
     assert!(!names.were_asked_for("auth.elsewhere.test"));
     let mut wire = Wire::connect(here.address("pop3"));
     assert!(wire.line().starts_with("+OK "));

@@ -1,4 +1,4 @@
-//! The program's commands, as a person or a script uses them.
+//! The program's commands, as used by a person or a script.
 
 use posta_tests::{PASSWORD, Place, pop3, posta, send, smtp, stdout};
 use std::{
@@ -143,7 +143,7 @@ fn aliases_lead_to_mailboxes() {
     let listed = said(&["list"]);
     let wrong =
         "all@x.test -> info@x.test\n    wrong: all@x.test is an alias that leads to info@x.test,";
-    // The catch-all takes what is for nobody else.
+    // The catch-all receives mail for addresses that do not exist.
     assert!(!listed.contains(wrong), "{listed}");
     said(&["remove", "@x.test"]);
     assert!(said(&["list"]).contains(wrong));
@@ -161,8 +161,8 @@ fn the_data_directory_is_private() {
     assert_eq!(mode("self-signed.key.pem"), 0o600);
 }
 
-/// Whatever the umask, nothing of the data directory is for others. The sockets that the configuration
-/// names follow the umask: who may deliver to them is the operator's choice.
+/// Whatever the umask, no file in the data directory is accessible to others. The sockets named by the
+/// configuration follow the umask, since the operator chooses who may deliver there.
 #[test]
 fn what_is_made_is_private_whatever_the_umask() {
     let place = Place::new(&[("smtp", "starttls")]);
@@ -358,7 +358,7 @@ fn a_proxy_says_whose_connection_it_is() {
     assert_eq!(without.rest(), "", "whoever does not say it is not answered");
 }
 
-/// As in `posta explain 452 | head -1`, when the other side is quicker.
+/// As in `posta explain 452 | head -1`, if the reader ends first.
 #[test]
 fn a_reader_who_has_seen_enough_is_no_mistake() {
     let (reader, writer) = std::io::pipe().unwrap();
@@ -380,7 +380,7 @@ fn codes_are_explained() {
     }
 }
 
-/// A server that takes connections and says nothing does not hold the generator.
+/// A server that accepts connections and stays silent does not stop the generator.
 #[test]
 fn the_benchmark_gives_up() {
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -438,7 +438,8 @@ fn the_benchmark_counts_and_notices_errors() {
     assert!(listed.contains("\"messages\": 0"), "dele removed them: {listed}");
 }
 
-/// Who guesses is locked out, which is listed, logged and lifted; this machine is borne more from.
+/// A client that guesses is locked out, which is listed, logged and lifted; this machine may guess more
+/// often.
 #[test]
 fn lock_outs_are_listed_and_lifted() {
     let mut place = Place::new(&[("pop3", "none")]);
@@ -494,7 +495,7 @@ fn hashes_take_no_memory_for_good() {
     for index in 0..10 {
         pop3(place.address("pop3"), &format!("account{index}@x.test"));
     }
-    // A thread may still be about to give its memory back.
+    // A thread may not have returned its memory yet.
     let grown = || place.resident().saturating_sub(before);
     for _ in 0..50 {
         if grown() < BOUND {

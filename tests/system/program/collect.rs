@@ -1,4 +1,4 @@
-//! Mail that is fetched and collected from elsewhere, by the real program.
+//! Fetching and collecting mail from elsewhere, with the real program.
 
 use posta_tests::{PASSWORD, Place, pop3, posta, send, smtp, stdout};
 use std::{
@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-/// A server elsewhere, whose maildrop of ana@x.test has so many messages.
+/// Starts a server elsewhere, with this number of messages in the maildrop of ana@x.test.
 fn elsewhere(tls: &str, messages: usize) -> Place {
     let mut place = Place::new(&[("smtp", "none"), ("pop3", tls)]);
     place.add_account("ana@x.test");
@@ -36,7 +36,8 @@ fn there(place: &Place) -> usize {
     pop3(place.address("pop3"), "ana@x.test").listing("LIST").len()
 }
 
-/// Only what is new is fetched, by its unique-id; what was kept for its days goes.
+/// Only new messages are fetched, recognised by unique-id; a message that was kept for its days is
+/// deleted.
 #[test]
 fn only_what_is_new_is_fetched() {
     let place = elsewhere("none", 3);
@@ -52,7 +53,7 @@ fn only_what_is_new_is_fetched() {
     assert!(send(&mut wire, "ana@x.test", "Subject: new\r\n\r\n").starts_with("250 "));
     assert!(told(&keeping(&["--keep-days", "7"])).contains("1 messages fetched, 0 removed"));
     assert_eq!((files(), there(&place)), (4, 4));
-    // The days pass.
+    // Some days pass.
     let known = fs::read_to_string(&state).unwrap();
     let mut known: serde_json::Map<_, _> = serde_json::from_str(&known).unwrap();
     let (first, _) = known.iter().next().unwrap();
@@ -65,8 +66,8 @@ fn only_what_is_new_is_fetched() {
     assert_eq!(fs::read_to_string(&state).unwrap(), "{}", "what is gone there is forgotten");
 }
 
-/// In TLS, by STLS and from the start, with SCRAM bound to it; a certificate that nobody vouches for
-/// is taken only where that is said.
+/// In TLS, after STLS and from the start, with SCRAM bound to the connection; an untrusted certificate
+/// is accepted only if the configuration says so.
 #[test]
 fn passwords_travel_in_tls() {
     for (tls, how) in [("starttls", "stls"), ("implicit", "implicit")] {
@@ -89,7 +90,7 @@ fn elsewhere_in_tls(tls: &str) -> Place {
     place
 }
 
-/// Through LMTP into another server, and by moving the mailbox: with its unique-ids, octet by octet.
+/// Mail goes through LMTP into another server; and a mailbox moves, with its unique-ids, octet by octet.
 #[test]
 fn a_mailbox_moves() {
     let old = elsewhere("none", 5);
@@ -118,7 +119,7 @@ fn a_mailbox_moves() {
     assert_eq!(bob.listing("RETR 3").last().unwrap(), "..2");
 }
 
-/// A Maildir with Dovecot's list: its messages keep the unique-ids that Dovecot's POP3 gave them.
+/// A Maildir with Dovecot's list: its messages keep the unique-ids of Dovecot's POP3.
 #[test]
 fn a_maildir_is_taken_over() {
     let place = here();
@@ -152,8 +153,8 @@ fn a_maildir_is_taken_over() {
     assert!(told(&wrong).contains("/nonexistent: "), "{}", told(&wrong));
 }
 
-/// Names as Dovecot and Courier write them, and names that nobody should have written: each is imported, each
-/// once. In a list of unique-ids a name need not be text, and a line that makes no sense costs only itself.
+/// Names as written by Dovecot and Courier, and names that should not exist: each is imported exactly
+/// once. A name in a list of unique-ids need not be text, and a malformed line affects only itself.
 #[test]
 fn every_name_of_a_file_is_imported_once() {
     let place = here();
@@ -191,7 +192,7 @@ fn every_name_of_a_file_is_imported_once() {
     let (is_all, said) = import();
     assert!(is_all && said.contains("0 messages came into"), "{said}");
     assert_eq!(unique_ids(), before);
-    // Into another mailbox, with a list.
+    // The import into another mailbox uses a list.
     let list =
         b"3 V1795540755 N9 G0123\n1 :1795540760.ok.host\nnonsense\n2 :1795540761.caf\xe9.host\n";
     fs::write(maildir.join("dovecot-uidlist"), list).unwrap();
@@ -206,7 +207,7 @@ fn every_name_of_a_file_is_imported_once() {
     assert_eq!(listed.len(), 9);
 }
 
-/// Folders of every layout come into the mailbox, once; those that are left out are told of.
+/// Folders of all layouts are imported, once; those that are left out are reported.
 #[test]
 fn folders_of_a_maildir_are_imported() {
     let place = here();
@@ -231,7 +232,7 @@ fn folders_of_a_maildir_are_imported() {
     ] {
         write(name);
     }
-    // Only INBOX has unique-ids that POP3 told.
+    // Only the INBOX has unique-ids from POP3.
     fs::write(maildir.join("dovecot-uidlist"), "3 V1795540755 N8\n5 :2.M1.host\n").unwrap();
     fs::write(maildir.join(".Sent/dovecot-uidlist"), "3 V1795540755 N8\n5 :1.M1.host\n").unwrap();
     let import = |more: &[&str]| {
@@ -256,7 +257,7 @@ fn folders_of_a_maildir_are_imported() {
     assert_eq!(unique_ids(), before);
     let said = import(&["--all-folders"]);
     assert!(said.contains("3 messages came into the mailbox of bob@x.test, 3 of them"), "{said}");
-    // A folder that leads elsewhere is named, and the others come.
+    // A folder that is a link is named, and the others are imported.
     symlink("/etc", maildir.join(".Elsewhere")).unwrap();
     fs::create_dir_all(maildir.join(".Work")).unwrap();
     symlink("/etc", maildir.join(".Work/cur")).unwrap();
@@ -282,8 +283,8 @@ fn here_import(place: &Place, maildir: &str) -> String {
     stdout(&place.posta(&["account", "import", "bob@x.test", maildir], ""))
 }
 
-/// What its owner may have put into a Maildir: nothing but regular files is read, and what is not read
-/// is named; names that cannot be unique-ids are known again all the same.
+/// Whatever a Maildir's owner may have put there, only regular files are read, and everything else is
+/// named. Names that cannot be unique-ids are still recognised the second time.
 #[test]
 fn only_regular_files_are_imported() {
     let place = here();
@@ -319,7 +320,7 @@ fn only_regular_files_are_imported() {
     }
     let mut session = pop3(place.address("pop3"), "bob@x.test");
     assert_eq!(session.listing("UIDL").len(), 3);
-    // Neither is a folder followed that leads elsewhere, nor a list.
+    // Folders and lists that are links are not followed either.
     let elsewhere = directory.join("elsewhere");
     fs::create_dir_all(elsewhere.join("cur")).unwrap();
     fs::write(elsewhere.join("cur/1.secret"), "root's own").unwrap();
@@ -339,8 +340,8 @@ fn only_regular_files_are_imported() {
     assert_eq!(pop3(place.address("pop3"), "bob@x.test").listing("UIDL").len(), 3);
 }
 
-/// Whoever fetches for others, as root does with `--accounts`, writes where it is told to and not
-/// where they lead it.
+/// A program that fetches for others, as root does with `--accounts`, writes exactly where it is told,
+/// and not where links lead.
 #[test]
 fn what_is_fetched_is_written_through_no_link() {
     let old = elsewhere("none", 2);
@@ -371,7 +372,7 @@ fn what_is_fetched_is_written_through_no_link() {
     assert_eq!(there(&old), 2);
 }
 
-/// Several accounts from a file; what fails does not hold up the others.
+/// Several accounts from a file; a failure does not stop the others.
 #[test]
 fn several_accounts_are_fetched() {
     let place = elsewhere("none", 2);
@@ -412,7 +413,7 @@ fn here() -> Place {
     place
 }
 
-/// The server visits its sources by itself, soon after it has started; `run` does so at once.
+/// The server visits its sources by itself, soon after the start; `run` does so at once.
 #[test]
 fn mail_is_collected_on_a_schedule() {
     let old = elsewhere("none", 3);
@@ -454,7 +455,7 @@ fn mail_is_collected_on_a_schedule() {
     assert!(told(&gone).contains("there is no source 1"), "{}", told(&gone));
 }
 
-/// kill -9 of a server that collects, again and again: nothing is lost, nothing doubled.
+/// kill -9 of a collecting server, again and again: nothing is lost, nothing duplicated.
 #[test]
 fn kill_9_while_collecting_loses_and_doubles_nothing() {
     const MESSAGES: usize = 600;
@@ -480,7 +481,7 @@ fn kill_9_while_collecting_loses_and_doubles_nothing() {
             break;
         }
     }
-    // The server may be at it by itself.
+    // The server may be visiting by itself.
     for _ in 0..100 {
         here.posta(&["collect", "run", "1"], "");
         if there(&old) == 0 {

@@ -1,5 +1,5 @@
-//! What the documents say holds: the configuration of README.md starts as it stands, and programs find the
-//! fields that docs/cli.md names.
+//! The statements of the documents: the configuration in README.md starts unchanged, and programs find
+//! the fields listed in docs/cli.md.
 
 use posta_tests::{PASSWORD, Place, send, smtp, stdout};
 use std::{collections::BTreeSet, fs};
@@ -7,7 +7,7 @@ use std::{collections::BTreeSet, fs};
 const README: &str = include_str!("../../../README.md");
 const CLI: &str = include_str!("../../../docs/cli.md");
 
-/// Only the directory and the ports are others, since those of the text may be in use here.
+/// Only the directory and the ports differ, since those of the text may be in use.
 #[test]
 fn the_configuration_of_the_readme_starts_as_it_stands() {
     let mut place = Place::new(&[]);
@@ -30,7 +30,7 @@ fn the_configuration_of_the_readme_starts_as_it_stands() {
     assert_eq!(place.stop(), Some(0));
 }
 
-/// The fields that a section names, and those that may be missing.
+/// Returns the fields listed in a section, and those that may be absent.
 fn documented(section: &str) -> (BTreeSet<String>, BTreeSet<String>) {
     let (_, text) = CLI.split_once(&format!("### `posta {section} --json`\n")).unwrap();
     let text = text.split("\n### ").next().unwrap();
@@ -46,7 +46,7 @@ fn documented(section: &str) -> (BTreeSet<String>, BTreeSet<String>) {
 #[test]
 fn the_fields_of_json_are_those_of_the_document() {
     let mut place = Place::new(&[("smtp", "none"), ("pop3", "none")]);
-    // So that a message waits in the queue.
+    // With this smarthost, a message waits in the queue.
     let nowhere = "[relay]\nsmarthost = \"127.0.0.1:1\"\n";
     fs::write(place.config(), fs::read_to_string(place.config()).unwrap() + nowhere).unwrap();
     place.start();

@@ -1,4 +1,4 @@
-//! POP3 servers as they are met: each was reported of some other mail program.
+//! POP3 servers as found in the wild; each case was reported for some other mail program.
 
 use posta_tests::{PASSWORD, Place, pop3, posta};
 use std::{
@@ -15,16 +15,16 @@ use std::{
 /// A POP3 server, until the test ends.
 #[derive(Clone, Default)]
 struct Script {
-    /// Octets of the greeting, with its CRLF.
+    /// The octets of the greeting, with its CRLF.
     greeting: Option<Vec<u8>>,
-    /// What CAPA brings; an error if there is nothing.
+    /// The answer to CAPA; an error if there is none.
     capabilities: Option<&'static str>,
-    /// What a command is answered with, whatever comes behind it, in place of the usual answer.
+    /// The answers to commands, whatever their arguments, in place of the usual ones.
     answers: Vec<(&'static str, &'static str)>,
-    /// Lines of UIDL; an error if there are none.
+    /// The lines of UIDL; an error if there are none.
     unique_ids: Vec<String>,
     messages: Vec<String>,
-    /// The session ends after so many messages.
+    /// The number of messages after which the session ends.
     ends_after: Option<usize>,
 }
 
@@ -128,7 +128,7 @@ fn told(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-/// An LMTP server that refuses the second message that it gets, and takes all others.
+/// Starts an LMTP server that refuses the second message, and accepts all others.
 fn lmtp(refuses_second: bool) -> (String, Arc<Mutex<Vec<String>>>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
@@ -180,7 +180,7 @@ fn files(maildir: &Path) -> usize {
     fs::read_dir(maildir.join("new")).map_or(0, Iterator::count)
 }
 
-/// Four visits to a server that closes after 37 messages bring all 120, each once.
+/// Four visits to a server that disconnects after 37 messages fetch all 120, each once.
 #[test]
 fn a_fetch_goes_on_where_it_broke_off() {
     let directory = tempfile::tempdir().unwrap();
@@ -213,7 +213,7 @@ fn a_fetch_goes_on_where_it_broke_off() {
     assert_eq!(taken.lock().unwrap().len(), 120);
 }
 
-/// The texts behind +OK and -ERR are for people, in GBK or Latin-1.
+/// The texts after +OK and -ERR are for people, in GBK or Latin-1.
 #[test]
 fn words_may_be_in_any_character_set() {
     let directory = tempfile::tempdir().unwrap();
@@ -225,7 +225,8 @@ fn words_may_be_in_any_character_set() {
     assert_eq!(files(&maildir), 1);
 }
 
-/// An LMTP server refuses one of five: the others come and go from the server, and that one stays.
+/// An LMTP server refuses one of five messages: the others are delivered and deleted, and that one
+/// stays.
 #[test]
 fn a_message_that_is_refused_costs_only_itself() {
     let directory = tempfile::tempdir().unwrap();
@@ -267,7 +268,7 @@ fn long_unique_ids_are_known_again() {
     assert_eq!(session.listing("UIDL").len(), 2);
 }
 
-/// AUTH is answered with `+ go ahead`, which is no base64, or with a bare `+`.
+/// The answer to AUTH is `+ go ahead`, which is not base64, or only `+`.
 #[test]
 fn a_challenge_need_not_be_one() {
     for challenge in ["+ \r\n", "+ go ahead\r\n", "+\r\n"] {
@@ -285,7 +286,7 @@ fn a_challenge_need_not_be_one() {
     }
 }
 
-/// A server offers mechanisms that it does not take: the next, and USER with PASS in the end.
+/// A server refuses the mechanisms that it offers: the next is tried, and USER with PASS in the end.
 #[test]
 fn what_is_refused_is_followed_by_the_next() {
     let directory = tempfile::tempdir().unwrap();
@@ -305,8 +306,8 @@ fn what_is_refused_is_followed_by_the_next() {
     assert_eq!(tried, ["SCRAM-SHA-256", "PLAIN", "LOGIN"]);
 }
 
-/// A malformed line of UIDL costs its message and no other, which is named. Nothing is deleted unless
-/// that was asked for.
+/// A malformed line of UIDL affects only its own message, which is named. Nothing is deleted unless
+/// requested.
 #[test]
 fn a_malformed_line_costs_its_message() {
     let directory = tempfile::tempdir().unwrap();
@@ -327,7 +328,8 @@ fn a_malformed_line_costs_its_message() {
     assert_eq!(server.removed(), 0, "nothing is deleted by default");
 }
 
-/// A server without UIDL: what stays there would come again each time, unless all is wanted.
+/// From a server without UIDL, messages that stay would be fetched again each time, unless all are
+/// requested.
 #[test]
 fn a_server_without_unique_ids_is_fetched_as_a_whole() {
     let directory = tempfile::tempdir().unwrap();
@@ -345,7 +347,7 @@ fn a_server_without_unique_ids_is_fetched_as_a_whole() {
     assert_eq!((files(&maildir), server.removed()), (6, 3));
 }
 
-/// The line before each message is of the form by which mail programs find it (RFC 4155 appendix A).
+/// The line before each message has the form by which mail programs recognise it (RFC 4155 appendix A).
 #[test]
 fn an_mbox_is_of_the_form_that_mail_programs_read() {
     let directory = tempfile::tempdir().unwrap();

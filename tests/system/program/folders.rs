@@ -1,4 +1,4 @@
-//! An operator looks into an account's folders and puts them in order, while a POP3 client goes on to see the inbox.
+//! An operator examines an account's folders and tidies them up, while a POP3 client sees the inbox.
 
 use posta_tests::{Place, pop3, send, smtp, stdout};
 
@@ -16,7 +16,7 @@ fn place() -> Place {
     place
 }
 
-/// Runs a command that succeeds, and returns what it says.
+/// Runs a command, which must succeed. Returns its output.
 fn said(place: &Place, line: &str) -> String {
     let arguments: Vec<_> = line.split(' ').collect();
     stdout(&place.posta(&arguments, ""))
@@ -58,7 +58,7 @@ fn mail_is_listed_shown_and_removed() {
     assert!(refused(&place, "mail delete ana@x.test 2").contains("nothing has changed"));
     assert!(refused(&place, "mail show nobody@x.test 1").contains("there is no account"));
     said(&place, "account undelete ana@x.test");
-    // What comes back has a new UID (RFC 9051 §2.3.1.1), and the unique-id that it had.
+    // A restored message has a new UID (RFC 9051 §2.3.1.1), and its old unique-id.
     let back = json(&place, "mail list ana@x.test --json");
     assert_eq!(uids(&back), [1, 3, 4]);
     assert_eq!(back[2]["unique-id"], list[1]["unique-id"]);

@@ -1,4 +1,4 @@
-//! What the server's log tells, and what it does not.
+//! The contents of the server's log, and what it leaves out.
 
 use posta_tests::{PASSWORD, Place, Wire, pop3, send, skipped, smarthost, smtp, stdout};
 use std::{
@@ -8,7 +8,7 @@ use std::{
     thread,
 };
 
-/// Fails unless one line of the log has all of these, in this order.
+/// Fails unless one line of the log contains all of these, in this order.
 fn has_line(place: &Place, parts: &[&str]) {
     let fits = |line: &String| {
         let mut rest = line.as_str();
@@ -30,7 +30,7 @@ fn has_line(place: &Place, parts: &[&str]) {
     panic!("no line has {parts:?}:\n{}", place.log().join("\n"));
 }
 
-/// A listener that others reach has its passwords read by whoever is between, if it is not in TLS.
+/// If a listener without TLS is reachable by others, eavesdroppers can read its passwords.
 #[test]
 fn passwords_in_plaintext_are_warned_of() {
     let mut place = Place::new(&[("pop3", "none"), ("pop3", "starttls")]);
@@ -105,7 +105,7 @@ fn each_outcome_is_a_line() {
     }
 }
 
-/// The expressions that the manual gives to fail2ban.
+/// Returns the expressions that the manual gives for fail2ban.
 fn expressions() -> Vec<String> {
     let manual = include_str!("../../../docs/logs.md");
     let filter = manual.split("[Definition]").nth(1).unwrap().split("```").next().unwrap();
@@ -113,7 +113,7 @@ fn expressions() -> Vec<String> {
     lines.map(|line| line.trim_start_matches("failregex =").trim().to_owned()).collect()
 }
 
-/// Whoever guesses passwords is found in the log as fail2ban looks for it, and nobody gets others banned.
+/// Clients that guess passwords are found in the log by fail2ban, and cannot get others banned.
 #[test]
 fn failed_logins_are_found_by_the_filter_in_the_manual() {
     let mut place = Place::new(&[("pop3", "none")]);
@@ -164,7 +164,7 @@ for line in log:
     assert_eq!(found, "127.0.0.1\n127.0.0.1\n192.0.2.7\n127.0.0.1\n");
 }
 
-/// A flood of refusals and of guesses costs few lines; what is left out is counted.
+/// Many refusals and guesses cost few lines; the others are counted.
 #[test]
 fn strangers_do_not_fill_the_log() {
     let mut place = Place::new(&[("smtp", "none")]);
@@ -177,7 +177,7 @@ fn strangers_do_not_fill_the_log() {
             assert!(wire.say(&format!("RCPT TO:<{user}@x.test>")).starts_with("550 "));
         }
         wire.say("QUIT");
-        // The server tells of the session when it ends.
+        // The server logs the session at its end.
         wire.rest();
     }
     let again = send(&mut smtp(place.address("smtp")), "ana@x.test", "\r\nx\r\n");
@@ -186,11 +186,11 @@ fn strangers_do_not_fill_the_log() {
     place.logged("more refusals");
     let log = place.log();
     let refused = log.iter().filter(|line| line.contains(" refused client=")).count();
-    // 16 KiB are told in full at once, of the 720.
+    // 16 KiB are logged in full at once, of the 720 refusals.
     assert!((1..160).contains(&refused), "{refused} lines");
 }
 
-/// What stands in the way of mail is told before anybody misses it.
+/// Problems that prevent delivery are logged before anyone misses mail.
 #[test]
 fn a_dead_smarthost_and_a_wrong_certificate_are_told() {
     let mut place = Place::new(&[("smtp", "starttls")]);

@@ -1,4 +1,4 @@
-//! The real program, as a person or a script runs it.
+//! The real program, as run by a person or a script.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod by_name;

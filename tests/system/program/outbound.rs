@@ -1,4 +1,4 @@
-//! Two real servers: one hands mail to the other.
+//! Two real servers, one of which sends mail to the other.
 
 use posta_tests::{Place, pop3, posta, stdout};
 use std::{
@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-/// A server whose mail for elsewhere all goes to another.
+/// Makes a server that sends all mail for others through a smarthost.
 fn with_smarthost(smarthost: &str) -> Place {
     let place = Place::new(&[("submission", "starttls")]);
     let config = fs::read_to_string(place.config()).unwrap();
@@ -21,7 +21,8 @@ fn with_smarthost(smarthost: &str) -> Place {
     place
 }
 
-/// `ana@x.test` here, `bob@y.test` there, where all mail for elsewhere goes.
+/// Makes two servers: `ana@x.test` is at ours; `bob@y.test` is at the other, which gets all mail for
+/// other servers.
 fn ours_and_theirs() -> (Place, Place) {
     // Two servers on one machine may share its name.
     let mut theirs = Place::new(&[("smtp", "starttls"), ("pop3", "none")]);
@@ -65,7 +66,7 @@ fn mail_goes_out_in_tls_where_it_is_offered() {
     assert!(told.contains("<bob@y.test> relayed: 250 2.0.0 Ok: kept as "), "{told}");
 }
 
-/// RFC 8689: their certificate is nobody's word, so the message stays here.
+/// RFC 8689: no authority signed their certificate, so the message waits here.
 #[test]
 fn what_requires_tls_waits_for_a_certificate_that_is_valid() {
     let (ours, theirs) = ours_and_theirs();
@@ -97,14 +98,14 @@ fn what_requires_tls_waits_for_a_certificate_that_is_valid() {
     assert_eq!(queue(&ours), serde_json::json!([]));
 }
 
-/// A name server that ends with its standard input.
+/// A name server that ends when its standard input does.
 struct Names {
     server: std::process::Child,
     address: String,
 }
 
 impl Names {
-    /// None where this machine does not allow it.
+    /// Returns none if this machine does not allow it.
     fn start() -> Option<Self> {
         let script = posta_tests::script("names.py");
         let mut server = posta_tests::python_apart("names.py")?
@@ -131,7 +132,8 @@ impl Drop for Names {
     }
 }
 
-/// MX, address records in their place, null MX, names that do not exist, a name server that refuses.
+/// MX records, addresses in their place, a null MX, names that do not exist, and a name server that
+/// refuses.
 #[test]
 fn mail_goes_where_dns_says() {
     let Some(names) = Names::start() else { return };
@@ -180,7 +182,7 @@ fn mail_goes_where_dns_says() {
     ] {
         assert!(reports.iter().any(|report| report.contains(words)), "{words}: {reports:?}");
     }
-    // Not the name server's business: that can change.
+    // This failure is not due to the name server, and may be temporary.
     let left = queue(&ours);
     assert_eq!(left.as_array().unwrap().len(), 1, "{left}");
     assert_eq!(left[0]["destination"], "elsewhere.example");
@@ -188,7 +190,7 @@ fn mail_goes_where_dns_says() {
     assert!(reply.starts_with("451 4.4.3 DNS does not answer for elsewhere.example"), "{reply}");
 }
 
-/// `posta send` in TLS, logged in.
+/// `posta send` with TLS and a login.
 #[test]
 fn send_logs_in_where_the_certificate_is_right() {
     let mut place = Place::new(&[("submission", "starttls")]);

@@ -1,4 +1,5 @@
-//! People who come, go, marry and come back, as an operator sees to them: with documented commands only.
+//! People who join, leave, marry and return, and what an operator does for them, with documented
+//! commands only.
 
 use posta_tests::{PASSWORD, Place, Wire, pop3, send, smtp, stdout};
 
@@ -16,7 +17,7 @@ fn place(accounts: &[&str]) -> Place {
     place
 }
 
-/// Runs a command that succeeds, and returns what it says.
+/// Runs a command, which must succeed. Returns its output.
 fn said(place: &Place, line: &str) -> String {
     let arguments: Vec<_> = line.split(' ').collect();
     stdout(&place.posta(&arguments, ""))
@@ -31,14 +32,14 @@ fn deliver(place: &Place, to: &str) -> String {
     send(&mut smtp(place.address("smtp")), to, "Subject: s\r\n\r\nbody\r\n")
 }
 
-/// The answer to a recipient.
+/// Returns the reply to a recipient.
 fn named(place: &Place, to: &str) -> String {
     let mut wire = smtp(place.address("smtp"));
     wire.say("MAIL FROM:<s@y.test>");
     wire.say(&format!("RCPT TO:<{to}>"))
 }
 
-/// The answer to a login.
+/// Returns the reply to a login.
 fn log_in(place: &Place, name: &str, password: &str) -> String {
     let mut wire = Wire::connect(place.address("pop3"));
     wire.line();
@@ -75,7 +76,8 @@ fn an_account_that_was_removed_comes_back_as_it_was() {
     let listed = said(&place, "account list --removed");
     assert!(listed.starts_with("ana@x.test was removed at 2"), "{listed}");
     assert!(said(&place, "account list --removed --json").contains("\"until\": \"2"));
-    // Whoever is added anew has nothing of what the other had, and the way back is told.
+    // A new account of the same name has nothing of the old one's, and the operator learns how to
+    // restore that one.
     place.add_account("ana@x.test");
     let words = refused(&place, "account undelete ana@x.test");
     assert!(words.contains("can be brought back once the address is free"), "{words}");
@@ -93,7 +95,7 @@ fn an_account_that_was_removed_comes_back_as_it_was() {
     assert!(nothing.contains("no account eva@x.test") && nothing.contains("account list"));
 }
 
-/// Whoever leaves: the mail goes to a colleague, and the mailbox is there for a week.
+/// When someone leaves, mail goes to a colleague, and the mailbox is kept for a week.
 #[test]
 fn one_who_left_is_forwarded() {
     let place = place(&["ana@x.test", "bob@x.test"]);
@@ -120,7 +122,7 @@ fn one_who_left_is_forwarded() {
     assert_eq!(unique_ids(&place, "ana@x.test").len(), 2);
 }
 
-/// What an earlier store has, or a removal left, is told at the start.
+/// Broken aliases, in an earlier store or left by a removal, are logged at the start.
 #[test]
 fn an_alias_that_leads_to_nobody_is_told_at_the_start() {
     let mut place = place(&["ana@x.test", "bob@x.test"]);
@@ -161,7 +163,7 @@ fn a_renamed_account_keeps_all_but_its_name() {
     assert_eq!(unique_ids(&place, "bob@x.test").len(), 2, "and so did the forward");
     let listed = said(&place, "alias list");
     assert!(listed.contains("info@x.test -> ana.pop+info@y.test"), "{listed}");
-    // Back again, and the other address stays.
+    // The account gets its old address back, and the other one remains as an alias.
     let renamed = said(&place, "account rename ana.pop@y.test ana@x.test --alias");
     assert!(renamed.contains("mail for ana.pop@y.test goes to ana@x.test"), "{renamed}");
     assert!(deliver(&place, "ana.pop@y.test").starts_with("250"));
@@ -174,7 +176,7 @@ fn a_renamed_account_keeps_all_but_its_name() {
     );
 }
 
-/// A weak password is warned of and taken all the same.
+/// A weak password causes a warning, and is accepted.
 #[test]
 fn weak_passwords_are_warned_of() {
     let place = place(&[]);
@@ -221,7 +223,7 @@ fn a_disabled_account_takes_mail_and_no_login() {
     assert!(said(&place, "account list").contains("active"));
 }
 
-/// A firm that takes another name: every address of the new domain is that of the old one.
+/// A firm changes its name: every address of the new domain is equivalent to that of the old one.
 #[test]
 fn a_domain_stands_for_another() {
     let place = place(&["ana@x.test", "bob@x.test"]);
@@ -238,7 +240,7 @@ fn a_domain_stands_for_another() {
     said(&place, "alias add @x.test bob@x.test");
     assert!(deliver(&place, "eva@y.test").starts_with("250"));
     assert_eq!(unique_ids(&place, "bob@x.test").len(), 1);
-    // And to write as.
+    // The same holds for the sender's address.
     let mut submission = Wire::connect(place.address("submission"));
     submission.write("EHLO c.test\r\n");
     while !submission.line().starts_with("250 ") {}

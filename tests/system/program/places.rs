@@ -1,4 +1,4 @@
-//! Where the configuration and the data are, and whose.
+//! The locations of the configuration and the data, and their owners.
 
 use posta_tests::{PASSWORD, program, skipped, stdout};
 use std::{
@@ -34,7 +34,7 @@ fn words(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-/// Everything in a directory, and the directory.
+/// Returns a directory and everything in it.
 fn all(directory: &Path) -> Vec<PathBuf> {
     let mut found = vec![directory.to_owned()];
     for entry in fs::read_dir(directory).unwrap() {
@@ -127,7 +127,7 @@ fn what_root_makes_belongs_to_the_owner_of_the_data_directory() {
     if can_run.is_err() {
         return skipped("what root makes", "other users cannot run the program where it is built");
     }
-    // One that is there already, and one that is yet to be made in a directory of its owner's.
+    // One directory exists already, and one is still to be made, inside a directory of its owner's.
     for name in ["data", "home/data"] {
         let data = here.join(name);
         let owned = if name == "data" { data.clone() } else { here.join("home") };

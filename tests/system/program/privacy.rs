@@ -1,8 +1,8 @@
-//! No octet of a mailbox is told to anybody but its owner.
+//! No octet of a mailbox reaches anyone but its owner.
 
 use posta_tests::{PASSWORD, Place, Wire, send, smtp};
 
-/// Every command of POP3, with arguments that would be good after a login.
+/// All commands of POP3, with arguments that would be valid after a login.
 const COMMANDS: [&str; 13] = [
     "STAT", "LIST", "LIST 1", "UIDL", "UIDL 1", "RETR 1", "TOP 1 0", "TOP 1 9", "DELE 1", "RSET",
     "NOOP", "PASS", "XYZZY",
@@ -33,7 +33,7 @@ fn greeted(place: &Place) -> Wire {
     wire
 }
 
-/// Whatever was tried before it: without the login every command is refused, and nothing is removed.
+/// Before the login every command is refused, whatever came before it, and nothing is removed.
 #[test]
 fn nothing_is_told_without_the_password() {
     let place = place();
@@ -57,7 +57,7 @@ fn nothing_is_told_without_the_password() {
             let rest = wire.rest();
             let told = rest.replace(' ', "\r\n");
             assert!(!told.contains("secret") && !told.contains("Subject:"), "{command}: {rest}");
-            // Of what CAPA lists, nothing is about messages; all else is refused.
+            // Nothing in the answer to CAPA is about messages; everything else is refused.
             let answers: Vec<_> = rest.lines().collect();
             let (last, before) = answers.split_last().unwrap();
             assert!(last.starts_with("+OK"), "{beginning:?}, {command}: {rest}");
@@ -69,14 +69,15 @@ fn nothing_is_told_without_the_password() {
     assert_eq!(wire.listing("LIST").len(), 3);
 }
 
-/// Two sessions side by side, every command in turn: each sees its own, whatever the other does.
+/// Two sessions side by side use every command in turn: each sees its own mailbox, whatever the other
+/// does.
 #[test]
 fn one_sessions_data_never_reaches_another() {
     let place = place();
     let mut sessions =
         ["ana", "bob"].map(|name| (name, posta_tests::pop3(place.address("pop3"), name)));
     for round in 0..20 {
-        // Both have their commands on the way at once.
+        // Both have commands in flight at the same time.
         for (_, wire) in &mut sessions {
             wire.write("RETR 1\r\nRETR 2\r\nTOP 3 5\r\nUIDL\r\nRETR 4\r\nRETR 0\r\n");
         }
@@ -100,12 +101,12 @@ fn one_sessions_data_never_reaches_another() {
             }
         }
     }
-    // What one removes is the other's no less.
+    // Messages that one session removes remain for the other.
     let [(_, mut ana), (_, mut bob)] = sessions;
     assert!(ana.say("DELE 1").starts_with("+OK"));
     assert!(ana.say("QUIT").contains("1 message removed"));
     assert_eq!(bob.listing("RETR 1").last().unwrap(), "secret of bob 0");
-    // A login in a session that has one is refused, and changes nothing.
+    // A login in a session that is already logged in is refused, and changes nothing.
     assert!(bob.say("USER ana@x.test").starts_with("-ERR"));
     assert!(bob.say(&format!("PASS {PASSWORD}")).starts_with("-ERR"));
     assert!(bob.say("AUTH PLAIN AGFuYUB4LnRlc3QAcGFyb2xh").starts_with("-ERR"));

@@ -1,22 +1,22 @@
-//! SIGHUP: the configuration and the certificates are read again while the server runs.
+//! SIGHUP: the running server reads the configuration and the certificates again.
 
 use posta_tests::{Place, pop3, send, smarthost, smtp, stdout};
 use std::{fs, thread, time::Duration};
 
-/// A message that is larger than the reloaded configuration allows.
+/// A message larger than the reloaded configuration allows.
 const LARGE: &str = "MAIL FROM:<bob@y.test> SIZE=5000";
 
-/// Returns a configuration that refuses it.
+/// Returns a configuration that refuses that message.
 fn with_small_messages(config: &str) -> String {
     config.replace("[limits]\n", "[limits]\nmessage-size = \"2KiB\"\n")
 }
 
-/// How often the log has a line with this.
+/// Returns the number of log lines that contain some text.
 fn times(place: &Place, words: &str) -> usize {
     place.log().iter().filter(|line| line.contains(words)).count()
 }
 
-/// Has the configuration read again, and waits until the log tells what came of it.
+/// Makes the server read its configuration again, and waits until the log contains the outcome.
 fn reload(place: &Place, outcome: &str) {
     let before = times(place, outcome);
     place.signal("HUP");
@@ -92,7 +92,7 @@ fn what_is_wrong_is_refused_whole_and_what_cannot_change_is_named() {
     place.logged("INFO started version=");
 }
 
-/// The store stays where it is until a restart, and the self-signed certificate with it.
+/// The store stays in its directory until a restart, and so does the self-signed certificate.
 #[test]
 fn another_data_directory_is_for_the_next_start() {
     let mut place = Place::new(&[("smtp", "starttls")]);
@@ -108,7 +108,7 @@ fn another_data_directory_is_for_the_next_start() {
     assert_eq!(place.stop(), Some(0));
 }
 
-/// What waited for a dead smarthost goes to another at once, without a restart.
+/// Mail that waited for a dead smarthost goes to another one at once, without a restart.
 #[test]
 fn another_smarthost_holds_for_what_waits() {
     let mut place = Place::new(&[("smtp", "none")]);

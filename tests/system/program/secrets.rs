@@ -1,4 +1,5 @@
-//! Passwords that have to be kept as they are (of mailboxes elsewhere, for APOP) stand in no file in plain.
+//! No file contains the plain text of a password that has to be readable again (of mailboxes elsewhere,
+//! and for APOP).
 
 use posta_tests::{Place, stdout};
 use std::{fs, os::unix::fs::PermissionsExt, path::Path, thread::sleep, time::Duration};
@@ -6,7 +7,7 @@ use std::{fs, os::unix::fs::PermissionsExt, path::Path, thread::sleep, time::Dur
 const ELSEWHERE: &str = "of-the-mailbox-elsewhere";
 const FOR_APOP: &str = "of-the-account-for-apop";
 
-/// The files below a directory in which some octets stand, and how often in each.
+/// Returns the files below a directory that contain some octets, each with the number of occurrences.
 fn holding(directory: &Path, octets: &str) -> Vec<String> {
     let mut found = Vec::new();
     for entry in fs::read_dir(directory).unwrap() {
@@ -24,7 +25,7 @@ fn holding(directory: &Path, octets: &str) -> Vec<String> {
     found
 }
 
-/// An account with a password for APOP, and a mailbox elsewhere where nobody listens.
+/// Makes an account with a password for APOP, and a source at a server that does not exist.
 fn place() -> Place {
     let place = Place::new(&[("smtp", "none")]);
     let add = ["account", "add", "ana@x.test", "--password-stdin", "--apop"];
@@ -54,7 +55,7 @@ fn no_file_shows_a_password() {
     }
 }
 
-/// What a visit to the source says, once the server is not there on its own account.
+/// Returns the outcome of a visit to the source.
 fn visited(place: &Place) -> String {
     for _ in 0..100 {
         let run = String::from_utf8(place.posta(&["collect", "run", "1"], "").stderr).unwrap();
@@ -66,8 +67,8 @@ fn visited(place: &Place) -> String {
     panic!("the server never leaves the source");
 }
 
-/// The server runs on without its key file, and says which passwords are to be given again; giving one
-/// again keeps the source.
+/// The server continues without its key file, and says which passwords have to be given again; giving
+/// one again keeps the source.
 #[test]
 fn a_lost_key_file_does_not_stop_the_server() {
     let mut place = place();
@@ -90,7 +91,7 @@ fn a_lost_key_file_does_not_stop_the_server() {
     assert!(run.contains("cannot connect to 127.0.0.1:9"), "{run}");
 }
 
-/// A key file in a place of the operator's own is not closed behind the operator's back.
+/// A key file in a place that the operator chose is not silently made private.
 #[test]
 fn a_key_file_elsewhere_that_others_can_read_is_refused() {
     let place = Place::new(&[("smtp", "none")]);

@@ -1,9 +1,9 @@
-//! `posta trace` as the operator reads it.
+//! `posta trace`, as read by the operator.
 
 use posta_tests::{Place, pop3, send, smtp, stdout};
 use std::fs;
 
-/// Each list that a program may ask for is one when there is nothing on it.
+/// Every list that a program can request is a list even if it is empty.
 #[test]
 fn lists_of_nothing_are_lists() {
     let mut place = Place::new(&[("pop3", "none")]);
@@ -29,7 +29,7 @@ fn lists_of_nothing_are_lists() {
     );
 }
 
-/// What reached a mailbox, from where, and through which address.
+/// The mail that reached a mailbox, its origin, and the address that led there.
 #[test]
 fn the_story_of_a_mailbox_reads_well() {
     let mut place = Place::new(&[("smtp", "none"), ("pop3", "none")]);
@@ -84,7 +84,7 @@ fn the_story_of_a_mailbox_reads_well() {
     assert_eq!(told[1]["mailboxes"][0], "ana@x.test", "{told}");
 }
 
-/// Who tried to log in in vain, and why: by the account, however its name was said.
+/// Failed logins and their reasons, listed by account, however the client wrote its name.
 #[test]
 fn failed_logins_are_told_by_account() {
     let mut place = Place::new(&[("submission", "none"), ("pop3", "none")]);

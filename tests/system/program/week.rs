@@ -1,13 +1,13 @@
-//! A firm's first week with Posta, told day by day: five people and their aliases, a scanner, a
-//! program that reports, a mailbox at the old provider, and the provider's server that takes what goes
-//! elsewhere. People use `posta`'s own commands only; the scanner and the program speak SMTP themselves.
+//! The first week of a firm with Posta, day by day: five people and their aliases, a scanner, a program
+//! that sends reports, a mailbox at the old provider, and the provider's server as smarthost. The people
+//! use only `posta`'s own commands; the scanner and the program speak SMTP themselves.
 
 use posta_tests::{PASSWORD, Place, Wire, posta, stdout};
 use std::{fs, os::unix::fs::PermissionsExt, process::Output, thread::sleep, time::Duration};
 
 const PEOPLE: [&str; 5] = ["ana", "bob", "carla", "dan", "eva"];
 
-/// The customer's address, at the provider.
+/// The address of a customer, at the provider.
 const CUSTOMER: &str = "orders@customer.test";
 
 #[test]
@@ -22,7 +22,7 @@ fn a_firms_first_week() {
 
 struct Firm {
     here: Place,
-    /// The provider: the way to everybody else, the customer's server, and where Carla's mail used to be.
+    /// The provider: the smarthost, the customer's server, and Carla's old mailbox.
     provider: Place,
 }
 
@@ -67,7 +67,7 @@ impl Firm {
         let slip = self.fails(&["alias", "add", "support@firm.test", "nobody@firm.test"]);
         assert!(slip.contains("nobody@firm.test"), "{slip}");
 
-        // The customer asks, and everybody whom that concerns has it at once.
+        // The customer asks, and all people concerned have the mail at once.
         self.customer_writes("sales@firm.test", "What does a ton cost?");
         for (person, has_it) in [("ana", true), ("bob", true), ("carla", false)] {
             assert_eq!(self.has(person, "What does a ton cost?"), has_it, "{person}");
@@ -75,7 +75,7 @@ impl Firm {
         let nobody = self.customer_tries("nobody@firm.test", "Hello?", "b");
         assert!(complaint(&nobody).contains("550 5.1.1"), "{}", complaint(&nobody));
 
-        // Ana answers, through the provider, in TLS and logged in there.
+        // Ana replies through the provider, with TLS and a login.
         self.writes("ana", CUSTOMER, "Two hundred");
         self.customer_gets("Two hundred");
         let told = self.does(&["trace", CUSTOMER]);
@@ -85,7 +85,8 @@ impl Firm {
     }
 
     fn tuesday_the_machines_send_too(&mut self) {
-        // The scanner knows no password, no Date and no Message-ID; what it sends has both all the same.
+        // The scanner knows no password, no Date and no Message-ID; its mail gets the fields all the
+        // same.
         let scan = "From: scanner@firm.test\r\nSubject: Scan 1\r\n\r\npages\r\n";
         let mut scanner = Wire::connect(self.here.address("submission"));
         assert!(scanner.line().starts_with("220 "));
@@ -102,7 +103,7 @@ impl Firm {
         assert!(scan.contains("\nMessage-ID: <") && scan.contains("\nDate: "), "{scan}");
         self.customer_gets("Scan 1");
 
-        // The reporting program has no account either; a report that finds nobody comes back to its owner.
+        // The program has no account either; an undeliverable report comes back to its owner.
         self.does(&["alias", "add", "reports@firm.test", "dan@firm.test"]);
         let server = self.here.address("submission");
         let report =
@@ -132,7 +133,7 @@ impl Firm {
         stdout(&self.customer_tries("dan@firm.test", "The drawing", &drawing));
         assert!(self.has("dan", "The drawing"));
 
-        // Carla's mail still comes to her old address.
+        // Carla's mail still arrives at her old address.
         let old = &self.provider;
         let to_carla = ["--to", "carla@provider.test", "--subject", "To the old address"];
         stdout(&posta(
@@ -158,7 +159,7 @@ impl Firm {
         let closed = fetch(&self.here, "eva@firm.test", PASSWORD);
         assert!(!closed.status.success());
         self.customer_writes("eva@firm.test", "While Eva's login is closed");
-        // Without --yes a script removes nobody; with it, who still leads to Eva is named.
+        // Without --yes a script removes no one; with it, the aliases that still lead to Eva are named.
         self.fails(&["account", "remove", "eva@firm.test"]);
         let removed = self.does(&["account", "remove", "eva@firm.test", "--yes"]);
         assert!(removed.contains("everybody@firm.test"), "{removed}");
@@ -170,7 +171,7 @@ impl Firm {
             .for_each(|one| assert!(self.has(one, "Cake for Eva"), "{one}"));
         self.does(&["alias", "remove", "everybody@firm.test", "eva@firm.test"]);
 
-        // Her mail was needed after all.
+        // Her mail is needed after all.
         self.does(&["account", "undelete", "eva@firm.test"]);
         self.does(&["account", "enable", "eva@firm.test"]);
         assert!(self.has("eva", "While Eva's login is closed") && self.has("eva", "Scan 1"));
@@ -179,7 +180,7 @@ impl Firm {
         self.customer_writes("eva@firm.test", "Dear Eva");
         assert!(self.has("ana", "Dear Eva"));
 
-        // Ana is away: Bob gets a copy, and she keeps hers.
+        // Ana is away: Bob gets copies, and she keeps hers.
         self.does(&["alias", "add", "ana@firm.test", "ana@firm.test", "bob@firm.test"]);
         self.customer_writes("ana@firm.test", "Urgent");
         assert!(self.has("ana", "Urgent") && self.has("bob", "Urgent"));
@@ -198,13 +199,13 @@ impl Firm {
         let told = self.does(&["trace", "bob@firm.test"]);
         assert!(told.contains("wrong password"), "{told}");
 
-        // The firm has a new name; what is sent to the old one still arrives.
+        // The firm has a new name; mail to the old one still arrives.
         self.does(&["domain", "alias", "firm.example", "firm.test"]);
         self.customer_writes("dan@firm.example", "To the new name");
         self.customer_writes("sales@firm.example", "To the new sales");
         assert!(self.has("dan", "To the new name") && self.has("ana", "To the new sales"));
 
-        // So has Carla, and nothing of hers is lost.
+        // Carla has a new name too, and none of her mail is lost.
         self.does(&["account", "rename", "carla@firm.test", "carla.pop@firm.test", "--alias"]);
         self.customer_writes("carla@firm.test", "To the name before");
         let mail = self.mail_of("carla.pop");
@@ -223,12 +224,12 @@ impl Firm {
         assert!(left.contains("carla.pop@firm.test") && !left.contains("eva@firm.test"), "{left}");
     }
 
-    /// A command of the firm's operator.
+    /// Runs a command of the firm's operator. Returns its output.
     fn does(&self, command: &[&str]) -> String {
         said(&self.here, command)
     }
 
-    /// A command that is refused, and why.
+    /// Runs a command that must fail. Returns the reason.
     fn fails(&self, command: &[&str]) -> String {
         complaint(&self.here.posta(command, ""))
     }
@@ -287,7 +288,7 @@ fn complaint(output: &Output) -> String {
     String::from_utf8_lossy(&all).into_owned()
 }
 
-/// Everything in somebody's mailbox, as an mbox.
+/// Returns the content of a mailbox, as an mbox.
 fn fetched(place: &Place, user: &str, password: &str) -> String {
     stdout(&fetch(place, user, password))
 }

@@ -1,5 +1,5 @@
-//! Runs every transcript: on the engine with its input whole, octet by octet and split at random,
-//! and again over real TCP. The same events must come each time.
+//! Runs all transcripts on the engines, with the input whole, octet by octet and randomly split, and
+//! again over real TCP. The events must be the same each time.
 //!
 //! `tests/transcripts/README.md` describes the format.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
@@ -13,10 +13,11 @@ use posta_mail::{Engine, Step};
 use script::{Event, Script};
 use std::{fs, path::PathBuf};
 
-/// Random splits that each transcript is run with.
+/// The number of random splits for each transcript.
 const RANDOM_SPLITS: u64 = 50;
 
-/// What a protocol adds to the runner: its engine, and its questions and answers as text.
+/// The part of the runner that depends on the protocol: its engine, and its questions and answers as
+/// text.
 trait Protocol {
     type Engine: Engine;
 
@@ -58,7 +59,8 @@ fn run_all<P: Protocol>(protocol: &str) {
     }
 }
 
-/// Runs a script on its engine. `split` says how many of the octets left come next.
+/// Runs a script on its engine. `split` returns the number of octets to lend next, given the number
+/// left.
 fn run<P: Protocol>(script: &Script, mut split: impl FnMut(usize) -> usize) -> Vec<Event> {
     let mut engine = P::engine(script);
     let mut events = script::Recorder::new(script);
@@ -103,7 +105,7 @@ fn run<P: Protocol>(script: &Script, mut split: impl FnMut(usize) -> usize) -> V
     }
 }
 
-/// A small generator of numbers (xorshift64*), so that a failure's seed repeats it.
+/// A small random generator (xorshift64*), so that a failure can be reproduced from its seed.
 struct Random(u64);
 
 impl Random {
@@ -135,7 +137,7 @@ async fn pop3_transcripts_over_tcp() {
     tcp::run_all::<pop3::Pop3>("pop3").await;
 }
 
-/// The runner itself notices a wrong line: a check that cannot fail checks nothing.
+/// The runner notices a wrong line: a check that cannot fail checks nothing.
 #[test]
 #[should_panic(expected = "250 wrong")]
 fn a_wrong_transcript_fails() {

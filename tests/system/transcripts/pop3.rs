@@ -80,9 +80,9 @@ impl Protocol for Pop3 {
             Question::Authenticate(Exchange::Response(octets), _) => {
                 format!("auth: {}", octets.escape_ascii())
             }
-            // How a message is cut is not the protocol's business.
+            // The protocol does not determine how a message is split.
             Question::Read { .. } => return None,
-            // Asked before each command; the setting `login` answers.
+            // This is asked before each command; the setting `login` answers.
             Question::Proceed(_) => return None,
             Question::Update(indices, _) => {
                 let numbers: Vec<_> = indices.iter().map(|index| (index + 1).to_string()).collect();
@@ -141,8 +141,8 @@ impl Protocol for Pop3 {
     }
 }
 
-/// A message in pieces of `pieces` octets; from `unreadable-from` on it cannot be read. The one of the number
-/// `damaged` is damaged.
+/// Returns a message in pieces of `pieces` octets. From `unreadable-from` on, it cannot be read. The
+/// message with number `damaged` is damaged.
 fn read(script: &Script, index: usize, offset: u64) -> MessagePiece {
     if script.setting("damaged").is_some_and(|number| number == (index + 1).to_string()) {
         return Err(Unreadable::Damaged);

@@ -2,18 +2,18 @@
 
 use std::collections::VecDeque;
 
-/// What an engine does that the outside sees.
+/// An observable action of an engine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
-    /// A line that it sends, without CRLF.
+    /// A line that the engine sends, without CRLF.
     Line(String),
-    /// Something that it asks.
+    /// A question of the engine.
     Question(String),
-    /// Content that it hands on.
+    /// Content that the engine passes on.
     Content(Vec<u8>),
-    /// It begins TLS.
+    /// The engine starts TLS.
     Tls,
-    /// It closes the connection.
+    /// The engine closes the connection.
     Close,
 }
 
@@ -21,7 +21,7 @@ pub enum Event {
 #[derive(Debug, Default)]
 pub struct Script {
     settings: Vec<(String, String)>,
-    /// What the other side sends: a segment up to each beginning of TLS.
+    /// The input from the other side: one segment up to each start of TLS.
     pub segments: Vec<Vec<u8>>,
     expected: Vec<Event>,
     answers: VecDeque<String>,
@@ -78,12 +78,12 @@ impl Script {
         Ok(())
     }
 
-    /// The last value of a setting.
+    /// Returns the last value of a setting.
     pub fn setting<'a>(&'a self, key: &'a str) -> Option<&'a str> {
         self.settings(key).last()
     }
 
-    /// Every value of a setting.
+    /// Returns all values of a setting.
     pub fn settings<'a>(&'a self, key: &'a str) -> impl Iterator<Item = &'a str> {
         self.settings.iter().filter(move |(known, _)| known == key).map(|(_, value)| value.as_str())
     }
@@ -92,7 +92,7 @@ impl Script {
         self.answers.clone()
     }
 
-    /// The lines that the engine sends.
+    /// Returns the lines that the engine sends.
     pub fn expected_lines(&self) -> Vec<String> {
         self.expected
             .iter()
@@ -103,7 +103,7 @@ impl Script {
             .collect()
     }
 
-    /// The lines that it sends before each beginning of TLS, counted.
+    /// Returns the number of lines that the engine sends before each start of TLS.
     pub fn lines_before_tls(&self) -> Vec<usize> {
         let segments = self.expected.split(|event| *event == Event::Tls);
         let lines = |events: &[Event]| {
@@ -127,7 +127,8 @@ impl Script {
     }
 }
 
-/// A transcript of another server fixes codes and order, not words.
+/// Returns whether two events are the same. A transcript of another server determines codes and order,
+/// not texts.
 pub fn same(expected: &Event, seen: &Event, codes_only: bool) -> bool {
     match (expected, seen) {
         (Event::Line(expected), Event::Line(seen)) if codes_only => {
@@ -138,7 +139,7 @@ pub fn same(expected: &Event, seen: &Event, codes_only: bool) -> bool {
     }
 }
 
-/// `\r \n \0 \\ \xNN`, and `\{600*x}` for 600 times `x`.
+/// Decodes `\r \n \0 \\ \xNN`, and `\{600*x}` for 600 times `x`.
 pub fn unescape(text: &str) -> Result<Vec<u8>, String> {
     let mut octets = Vec::new();
     let mut rest = text;
@@ -170,7 +171,7 @@ pub fn unescape(text: &str) -> Result<Vec<u8>, String> {
     Ok(octets)
 }
 
-/// Collects events: output into lines, pieces of content into one.
+/// Collects events: joins output into lines, and pieces of content into one.
 pub struct Recorder {
     events: Vec<Event>,
     line: Vec<u8>,
@@ -190,7 +191,7 @@ impl Recorder {
         }
     }
 
-    /// Records a question; answers the script's answer to it. One without text is not recorded.
+    /// Records a question, and returns the script's answer. A question without text is not recorded.
     pub fn question(&mut self, text: Option<String>) -> Option<String> {
         self.events.push(Event::Question(text?));
         self.answers.pop_front()

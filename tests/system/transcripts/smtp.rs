@@ -90,7 +90,7 @@ impl Protocol for Smtp {
     fn answer(_script: &Script, question: Question, text: Option<&str>) -> Answer {
         let text = text.unwrap_or_else(|| panic!("the script does not answer {question:?}"));
         let (word, rest) = text.split_once(' ').unwrap_or((text, ""));
-        // "accept" or "refuse", as most questions take it.
+        // Most questions take "accept" or "refuse".
         let verdict = |question: &str| match word {
             "accept" => Ok(()),
             "refuse" => Err(refusal(rest)),
@@ -159,7 +159,7 @@ fn recipient_parameters(parameters: &RecipientParameters) -> String {
     words.into_iter().flatten().collect()
 }
 
-/// `550 5.1.1 words`.
+/// Parses a refusal such as `550 5.1.1 words`.
 fn refusal(text: &str) -> Reply {
     let mut words = text.splitn(3, ' ');
     let code = ReplyCode::new(words.next().unwrap().parse().unwrap()).unwrap();

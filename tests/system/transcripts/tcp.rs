@@ -1,5 +1,5 @@
-//! The same transcripts over real sockets: the server's driver on one side, plain writes and reads
-//! on the other.
+//! The same transcripts over real sockets: the server's driver on one side, plain writes and reads on
+//! the other.
 
 use crate::{
     Protocol,
@@ -24,7 +24,7 @@ use tokio::{
 };
 use tokio_rustls::TlsConnector;
 
-/// A session that takes longer hangs.
+/// A session that takes longer is stuck.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Answers from the script.
@@ -73,7 +73,7 @@ where
             let mut host: Scripted<'_, P> =
                 Scripted { script, answers, tls: tls.clone(), protocol };
             let mut engine = P::engine(script);
-            // A client that leaves without QUIT is no error of the transcript's.
+            // A client that disconnects without QUIT is not an error of the transcript.
             let _ = Driver::unstoppable().drive(Box::new(stream), &mut engine, &mut host).await;
         };
         let client = play(&script, address, connector(&files.certificate));
@@ -84,7 +84,7 @@ where
     }
 }
 
-/// Sends a segment in one write, then reads its lines.
+/// Sends a segment in one write, then reads the lines in answer.
 async fn play(script: &Script, address: std::net::SocketAddr, tls: TlsConnector) -> Vec<String> {
     let mut stream: Box<dyn Stream> = Box::new(TcpStream::connect(address).await.unwrap());
     let (mut octets, mut lines) = (Vec::new(), Vec::new());

@@ -1,4 +1,4 @@
-//! The evaluation of SPF records (RFC 7208 §4 to §6).
+//! Evaluating SPF records (RFC 7208 §4 to §6). [`super::check`] calls this module.
 
 use super::{
     LOOKUPS, MatchedTerm, NAMES, SpfError, SpfOutcome, SpfRequest, SpfResult, VOID_LOOKUPS,
@@ -40,20 +40,20 @@ pub(super) async fn check(dns: &dyn Lookup, request: &SpfRequest<'_>) -> SpfOutc
     outcome
 }
 
-/// One check, and what it has cost so far.
+/// The state of one check, and its cost so far.
 struct Evaluation<'a> {
     dns: &'a dyn Lookup,
     request: SpfRequest<'a>,
     lookups: u32,
     void_lookups: u32,
-    /// The client's names that lead back to its address, once they were looked up.
+    /// The client's names that lead back to its address, once they have been looked up.
     validated_names: Option<Vec<String>>,
 }
 
-/// What the record of a domain says.
+/// The result of evaluating a domain's record.
 struct Finding {
     result: SpfResult,
-    /// The domain in whose record the evaluation ended: redirects lead to others.
+    /// The domain in whose record the evaluation ended, which differs after a redirect.
     domain: String,
     /// The term that matched.
     term: Option<Box<str>>,
@@ -91,7 +91,7 @@ impl Evaluation<'_> {
                     });
                 }
             }
-            // RFC 7208 §5.1: behind `all`, wherever it stands, a redirect counts for nothing.
+            // RFC 7208 §5.1: a redirect is ignored if there is an `all`, wherever it is.
             let Some(redirect) = record.redirect.filter(|_| !has_all) else {
                 return Ok(Finding::new(SpfResult::Neutral, domain));
             };
@@ -148,7 +148,7 @@ impl Evaluation<'_> {
                 let names = self.validated_names(true).await?;
                 Ok(names.iter().any(|name| is_within(name, &target)))
             }
-            // RFC 7208 §5.7: an IPv4 address, whatever the client has.
+            // RFC 7208 §5.7: the look-up is for an IPv4 address, whatever the client has.
             Mechanism::Exists(target) => {
                 let host = self.expand(target, domain).await;
                 Ok(!self.addresses(&host, Family::V4).await?.is_empty())
@@ -182,7 +182,7 @@ impl Evaluation<'_> {
             Ok(servers) => servers,
             Err(error) => return self.nothing(error, name).map(|()| false),
         };
-        // RFC 7208 §4.6.4: more than ten are an error, wherever the client's is among them.
+        // RFC 7208 §4.6.4: more than ten are an error, even if the client's is among them.
         if servers.len() > NAMES {
             return Err(SpfError::TooManyServers(name.to_owned()));
         }
@@ -203,8 +203,8 @@ impl Evaluation<'_> {
         }
     }
 
-    /// Returns the names of the client that lead back to its address (RFC 7208 §5.5). What fails on the way is
-    /// taken for no name. They are looked up once.
+    /// Returns the names of the client that lead back to its address (RFC 7208 §5.5). A failed look-up
+    /// counts as no name. The names are looked up once.
     async fn validated_names(&mut self, counts: bool) -> Result<Vec<String>, SpfError> {
         if let Some(names) = &self.validated_names {
             return Ok(names.clone());
@@ -231,7 +231,7 @@ impl Evaluation<'_> {
         Ok(validated)
     }
 
-    /// Takes note of a look-up without an answer.
+    /// Records a look-up without an answer.
     fn nothing(&mut self, error: LookupError, name: &str) -> Result<(), SpfError> {
         match error {
             LookupError::Temporary => Err(SpfError::Temporary(name.to_owned())),
@@ -266,8 +266,8 @@ impl Evaluation<'_> {
         target.expand_domain(&Values { request, domain, validated_name: &validated_name })
     }
 
-    /// Returns what the macro `p` stands for (RFC 7208 §7.3): the domain itself if the client has that name, else a
-    /// name within it, else any. It costs look-ups, but no more than once.
+    /// Returns the value of the macro `p` (RFC 7208 §7.3): the domain itself if the client has that
+    /// name, otherwise a name inside it, otherwise any. It costs look-ups, but no more than once.
     async fn validated_name(&mut self, text: &MacroString, domain: &str) -> String {
         if !text.needs_validated_name() {
             return String::new();
@@ -279,7 +279,7 @@ impl Evaluation<'_> {
         name.map_or_else(|| "unknown".to_owned(), Clone::clone)
     }
 
-    /// Looks up and writes the explanation of a fail (RFC 7208 §6.2). Whatever is wrong with it, there is none.
+    /// Looks up and writes the explanation of a fail (RFC 7208 §6.2); none if there is any fault.
     async fn explain(&mut self, target: &MacroString, domain: &str) -> Option<String> {
         let target = self.expand(target, domain).await;
         let texts = self.dns.txt(name_to_ask(&target)?).await.ok()?;
@@ -292,7 +292,7 @@ impl Evaluation<'_> {
     }
 }
 
-/// Returns a name without the dot at its end if DNS can have it (RFC 1035 §2.3.4).
+/// Returns a name without the dot at its end; none if DNS cannot have it (RFC 1035 §2.3.4).
 fn name_to_ask(name: &str) -> Option<&str> {
     let name = name.strip_suffix('.').unwrap_or(name);
     let is_label = |label: &str| (1..=63).contains(&label.len());

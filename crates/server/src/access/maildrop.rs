@@ -246,7 +246,7 @@ impl PopHost {
     /// Decides whether a session may continue, which requires that its login still holds.
     async fn proceed(&mut self) -> pop3::Standing {
         let Some(opened) = &mut self.opened else { return Err(Lapse::Unavailable) };
-        let (lapse, said) = match opened.account.is_current(&*self.maildrops.store).await {
+        let (lapse, text) = match opened.account.is_current(&*self.maildrops.store).await {
             Ok(true) if !opened.account.has_expired(&*self.maildrops.clock) => return Ok(()),
             Ok(true) => (Lapse::Expired, "[AUTH] the token has expired"),
             Ok(false) => (Lapse::Ended, "[AUTH] the account or its password has changed"),
@@ -255,7 +255,7 @@ impl PopHost {
                 (Lapse::Unavailable, denial_text(Denial::Unavailable))
             }
         };
-        self.refused.note("the session".to_owned(), said.to_owned());
+        self.refused.note("the session".to_owned(), text.to_owned());
         Err(lapse)
     }
 
@@ -300,7 +300,7 @@ impl PopHost {
                 return;
             }
             if let Err(error) = store.retrieved(opened.account.id, some, clock.now()).await {
-                tracing::error!(%error, "what was retrieved could not be noted, and is kept longer");
+                tracing::error!(%error, "the retrieval of messages could not be recorded, so they are kept longer");
                 return;
             }
         }
@@ -383,7 +383,7 @@ async fn chunk(
 }
 
 impl Opened {
-    /// Tells the operator which message cannot be read.
+    /// Logs which message cannot be read.
     fn log_damage(&self, index: usize) {
         let Some((_, entry)) = &self.current else { return };
         let mut unique_id = String::new();

@@ -80,7 +80,8 @@ impl Srs {
             // If another process made a key at the same moment, the result is that one.
             key = store.keep_if(KIND, NAME, None, Some(new)).await?;
         }
-        let key = key.ok_or_else(|| StoreError::Failed("the key of SRS is not kept".to_owned()))?;
+        let key =
+            key.ok_or_else(|| StoreError::Failed("the SRS key could not be stored".to_owned()))?;
         Ok(Self::new(&key, host))
     }
 

@@ -287,7 +287,7 @@ async fn plain(
 fn acts_for_itself(authorization: Option<&str>, name: &str) -> Result<(), LoginError> {
     match authorization {
         Some(other) if !other.eq_ignore_ascii_case(name) => {
-            let why = "it asks to act for somebody else";
+            let why = "it asks to act for another account";
             Err(LoginError::Credentials(FailedLogin::new(name, why)))
         }
         _ => Ok(()),

@@ -253,15 +253,15 @@ impl TlsReports {
                     .iter()
                     .map(|(failure, server, count)| {
                         let (kind, code) = failure.names();
-                        let mut told =
+                        let mut details =
                             json!({ "result-type": kind, "failed-session-count": count });
                         if let Some(code) = code {
-                            told["failure-reason-code"] = json!(code);
+                            details["failure-reason-code"] = json!(code);
                         }
                         if !server.is_empty() {
-                            told["receiving-mx-hostname"] = json!(server);
+                            details["receiving-mx-hostname"] = json!(server);
                         }
-                        told
+                        details
                     })
                     .collect();
                 let failed: u64 = tally.failures.iter().map(|(.., count)| count).sum();
@@ -368,17 +368,17 @@ mod tests {
 
     #[test]
     fn failures_have_the_names_that_reports_know() {
-        let told = |failure: TlsFailure| {
+        let named = |failure: TlsFailure| {
             let (kind, code) = failure.names();
             (serde_json::to_value(kind).unwrap(), code)
         };
-        assert_eq!(told(TlsFailure::CertificateExpired), (json!("certificate-expired"), None));
+        assert_eq!(named(TlsFailure::CertificateExpired), (json!("certificate-expired"), None));
         for (failure, code) in [
             (TlsFailure::CertificateNotTrusted, "unknown-authority"),
             (TlsFailure::CertificateSelfSigned, "self-signed"),
             (TlsFailure::CertificateOfAuthority, "ca-certificate-as-server"),
         ] {
-            assert_eq!(told(failure), (json!("certificate-not-trusted"), Some(code)));
+            assert_eq!(named(failure), (json!("certificate-not-trusted"), Some(code)));
         }
     }
 

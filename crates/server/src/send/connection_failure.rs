@@ -12,17 +12,17 @@ use std::io;
 
 /// The text for a smarthost that offers no login, or only mechanisms that would reveal the password to
 /// others.
-const NO_LOGIN: &str = "it offers no login that is safe: a password is said only in TLS with a valid \
+const NO_LOGIN: &str = "it offers no safe login: a password is sent only in TLS with a valid \
                         certificate (relay.tls = \"starttls\" or \"implicit\")";
 
 /// The text for a smarthost whose last SCRAM message does not prove that it knows the password.
-const IMPOSTOR: &str = "it does not know the password itself: it is an impostor";
+const IMPOSTOR: &str = "it could not prove that it knows the password: it is an impostor";
 
 const HUNG_UP: &str = "it closed the connection";
 
 /// The end of the text for a server that hangs up directly after the handshake, before its greeting.
-const NO_CERTIFICATE: &str = "as soon as TLS was negotiated, as a server does that requires a certificate \
-                              of this one";
+const NO_CERTIFICATE: &str = "directly after the TLS handshake, like a server that requires a client \
+                              certificate";
 
 /// The reason why no mail, or no more mail, can be handed over on a connection.
 #[derive(Debug)]
@@ -59,7 +59,7 @@ impl ConnectionFailure {
             Failure::NoLogin => Self::Login(NO_LOGIN.to_owned()),
             Failure::Login(reply) => Self::Login(reply.to_string()),
             Failure::Protocol(_) => {
-                Self::cut_off("what answers there does not speak SMTP".to_owned(), engine)
+                Self::cut_off("the server does not speak SMTP".to_owned(), engine)
             }
             Failure::Unexpected { to, reply } => {
                 let words =

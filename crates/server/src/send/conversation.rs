@@ -226,7 +226,7 @@ impl<'a> Conversation<'a> {
             Fate::Open => trouble.decision.clone(),
             Fate::Unknown => {
                 let Reply { text, .. } = &trouble.decision.reply;
-                let words = format!("{text}, before it said whether it has the message");
+                let words = format!("{text}, before it said whether it had accepted the message");
                 Decision::ours(Reply::new(451, (4, 4, 2), words))
             }
         });

@@ -1,14 +1,15 @@
-//! What the next server hears of a message's envelope, and what it need not be able to do.
+//! The parts of a message's envelope that the next server receives, and the extensions that it need not
+//! have.
 
 use super::*;
 use crate::settings::relay_settings;
 use std::sync::Mutex;
 use tokio::io::{AsyncBufReadExt, BufReader};
 
-/// What was said to a server of `next.test`: all lines, content included.
+/// All lines that a server of `next.test` received, content included.
 type Heard = Arc<Mutex<Vec<String>>>;
 
-/// Answers to everything, and offers these extensions.
+/// Starts a server that answers everything and offers these extensions.
 async fn next_hop(two: &Two, offers: &'static str) -> Heard {
     let heard = Heard::default();
     let mut listener = two.net.bind(&"192.0.2.30:25".parse().unwrap()).await.unwrap();
@@ -54,7 +55,7 @@ async fn with_next_hop(offers: &'static str) -> (Two, Heard) {
 }
 
 impl Two {
-    /// Submits a message as it stands.
+    /// Submits a message unchanged.
     async fn submit(&self, mail: &str, recipient: &str, content: &str) {
         let dialogue = format!(
             "EHLO c.test\r\nMAIL FROM:{mail}\r\nRCPT TO:{recipient}\r\nDATA\r\n{content}\r\n.\r\nQUIT\r\n"
@@ -70,7 +71,7 @@ fn envelopes(heard: &Heard) -> Vec<String> {
     heard.into_iter().filter(is_path).collect()
 }
 
-/// RFC 6531 §3.2: Go's net/smtp says SMTPUTF8 with everything. What is in ASCII goes without.
+/// RFC 6531 §3.2: Go's net/smtp requests SMTPUTF8 for everything. A message in ASCII is sent without it.
 #[tokio::test(start_paused = true)]
 async fn smtputf8_is_asked_of_others_only_where_it_is_needed() {
     let (two, heard) = with_next_hop(OLD).await;
@@ -94,7 +95,7 @@ async fn smtputf8_is_asked_of_others_only_where_it_is_needed() {
         two.tried(None).await;
         assert_eq!(envelopes(&heard), [mail, "RCPT TO:<r@next.test>"], "{content}");
     }
-    // An alias outside ASCII is our own matter.
+    // An alias outside ASCII concerns this server only.
     let (name, targets) = ("dragă@x.test".to_owned(), vec!["r@next.test".to_owned()]);
     two.ours.admin.execute(Request::AliasAdd { name, targets }).await.unwrap();
     two.submit("<ana@x.test> SMTPUTF8", "<dragă@x.test>", fields).await;
@@ -122,7 +123,7 @@ async fn smtputf8_is_asked_of_others_only_where_it_is_needed() {
     }
 }
 
-/// Who takes SMTPUTF8 is told of it where it is needed.
+/// A server with the extension gets the parameter if the message needs it.
 #[tokio::test(start_paused = true)]
 async fn smtputf8_is_said_where_it_is_needed() {
     let (two, heard) = with_next_hop("250-8BITMIME\r\n250 SMTPUTF8\r\n").await;
@@ -153,7 +154,7 @@ async fn long_local_parts_are_taken_and_handed_on() {
         two.tried(None).await;
         assert_eq!(envelopes(&heard), [format!("MAIL FROM:{path}"), format!("RCPT TO:{path}")]);
     }
-    // A subaddress means the mailbox, a sender from elsewhere is forwarded and found again.
+    // A subaddress leads to the mailbox; a sender elsewhere gets an SRS address that leads back.
     let tagged = format!("<ana+{}@x.test>", "y".repeat(252));
     two.submit(&long[3], &tagged, "Subject: s\r\n\r\nb").await;
     let got = two.inbox("127.0.0.1", "ana", 1).await;

@@ -1,4 +1,4 @@
-//! Servers in memory that answer as a test says, and note what they hear.
+//! Servers in memory that give scripted answers, and record the lines they receive.
 
 use super::*;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
@@ -11,35 +11,36 @@ use std::sync::{LazyLock, Mutex};
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, BufReader};
 use tokio_rustls::TlsAcceptor;
 
-/// Who vouches for the certificates of hops.
+/// The authority that signs the certificates of hops.
 static AUTHORITY: LazyLock<CertifiedIssuer<'static, KeyPair>> = LazyLock::new(|| {
     let mut params = CertificateParams::new(Vec::new()).unwrap();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
 });
 
-/// TLS to those who have a certificate of that authority.
+/// Returns a TLS client that trusts that authority.
 pub fn trusting() -> ClientTls {
     ClientTls::new(&[AUTHORITY.der().clone()]).unwrap()
 }
 
-/// What a hop answers to lines that begin so, in place of the usual. In TLS they begin with `TLS `
-/// first, and the second recipient of a transaction with `2:`; the greeting answers to `connected`, the end of the content to `.`. An answer may have
-/// several lines; `X` as the last one closes the connection, and nothing at all is none.
+/// The answers of a hop to lines with these beginnings, in place of the usual ones. Lines in TLS begin
+/// with `TLS `, and the second recipient of a transaction with `2:`. The greeting is the answer to
+/// `connected`, the reply to the end of the data the answer to `.`. An answer may have several lines;
+/// `X` as the last one closes the connection, and an empty answer is none.
 pub type Answers = &'static [(&'static str, &'static str)];
 
-/// How a hop protects its connections.
+/// The protection of a hop's connections.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Protection {
-    /// STARTTLS is not known.
+    /// None: STARTTLS is unknown.
     None,
-    /// It has a certificate for its name.
+    /// TLS, with a certificate for the hop's name.
     Tls,
-    /// It requires one of the client, too, in TLS 1.3.
+    /// TLS 1.3, with a certificate required of the client.
     ClientCertificate,
 }
 
-/// What a hop heard: the lines of each connection, one after the other.
+/// The lines that a hop received on each connection, one connection after the other.
 #[derive(Clone, Default)]
 pub struct Heard(Arc<Mutex<Vec<String>>>);
 
@@ -48,12 +49,12 @@ impl Heard {
         self.0.lock().unwrap().clone()
     }
 
-    /// How many lines begin so.
+    /// Returns the number of lines with this beginning.
     pub fn count(&self, beginning: &str) -> usize {
         self.lines().iter().filter(|line| line.starts_with(beginning)).count()
     }
 
-    /// What it heard of commands with this verb.
+    /// Returns the commands with this verb.
     pub fn with(&self, verb: &str) -> Vec<String> {
         let lines = self.lines().into_iter();
         lines.filter(|line| line.trim_start_matches("TLS ").starts_with(verb)).collect()
@@ -71,13 +72,13 @@ struct Hop {
     acceptor: Option<TlsAcceptor>,
 }
 
-/// How a connection goes on.
+/// The continuation of a connection.
 enum Next {
     StartTls,
     End,
 }
 
-/// Starts a hop of this name at an address and port.
+/// Starts a hop with this name at an address and port.
 pub async fn hop(
     net: &MemoryNet,
     (name, place): (&str, &str),
@@ -152,7 +153,7 @@ impl Hop {
         Ok(Next::End)
     }
 
-    /// False for the end of the connection.
+    /// Sends an answer. Returns false if the connection ends.
     async fn say<S: AsyncRead + AsyncWrite + Unpin>(
         &self,
         stream: &mut BufReader<S>,

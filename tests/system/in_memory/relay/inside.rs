@@ -1,4 +1,4 @@
-//! Strangers who want this server to connect to what only its own network reaches.
+//! Attempts of strangers to make this server connect to services that only its own network can reach.
 
 use super::*;
 use crate::settings::{relay_settings, rules};
@@ -9,7 +9,7 @@ use std::{
     sync::atomic::{AtomicUsize, Ordering},
 };
 
-/// A service inside, which speaks before it is asked, as many do; counts who connects.
+/// Starts an internal service, which sends a banner as many do, and counts connections.
 async fn service(net: &MemoryNet, place: &str) -> Arc<AtomicUsize> {
     let count = Arc::new(AtomicUsize::new(0));
     let endpoint: Endpoint = place.parse().unwrap();
@@ -24,7 +24,7 @@ async fn service(net: &MemoryNet, place: &str) -> Arc<AtomicUsize> {
     count
 }
 
-/// Domains whose servers are inside, as their owners say.
+/// The domains whose owners publish internal servers.
 const DOMAINS: [(&str, &str); 5] = [
     ("four.test", "127.0.0.9"),
     ("six.test", "::1"),
@@ -39,14 +39,14 @@ fn hostile() -> FixedZone {
         zone.exchangers.insert(domain.to_owned(), vec![(10, format!("mx.{domain}"))]);
         zone.addresses.insert(format!("mx.{domain}"), vec![address.parse().unwrap()]);
     }
-    // One of its addresses is public; nobody listens there.
+    // One of its addresses is public, but nothing listens there.
     zone.exchangers.insert("mixed.test".to_owned(), vec![(10, "mx.mixed.test".to_owned())]);
     let mixed = ["127.0.0.9", "2001:500::53", "::1"].map(|text| text.parse().unwrap());
     zone.addresses.insert("mx.mixed.test".to_owned(), mixed.to_vec());
-    // It has a policy for its mail, which is fetched from inside.
+    // It publishes an MTA-STS policy on an internal server.
     zone.texts.insert("_mta-sts.mixed.test".to_owned(), vec!["v=STSv1; id=1;".to_owned()]);
     zone.addresses.insert("mta-sts.mixed.test".to_owned(), vec![[127, 0, 0, 9].into()]);
-    // And wants reports to be handed in there.
+    // It wants reports to be uploaded to an internal server.
     let report = "v=TLSRPTv1; rua=https://mta-sts.mixed.test/".to_owned();
     zone.texts.insert("_smtp._tls.mixed.test".to_owned(), vec![report]);
     zone
@@ -74,8 +74,8 @@ fn reached(counts: &[Arc<AtomicUsize>]) -> Vec<&'static str> {
     counts.zip(INSIDE).filter(|(count, _)| *count > 0).map(|(_, place)| place).collect()
 }
 
-/// Whatever DNS says and whatever an address literal names: nothing inside is connected to, and who
-/// sent the mail hears of it at once.
+/// Whatever DNS or an address literal says, no internal service is connected to, and the sender gets a
+/// report at once.
 #[tokio::test(start_paused = true)]
 async fn nobody_has_us_connect_to_what_is_inside() {
     let two = two_with(hostile(), relay_settings()).await;
@@ -88,15 +88,15 @@ async fn nobody_has_us_connect_to_what_is_inside() {
         assert!(report.contains("has no public address: "), "{domain}: {report}");
     }
     assert_eq!(reached(&counts), [""; 0]);
-    // Reports to strangers' addresses go the same way: nobody is there.
+    // Reports to strangers' addresses take the same way, and nothing is there.
     two.send("<x@[127.0.0.9]>", &["<ana@x.test> NOTIFY=SUCCESS"]).await;
     two.send("<x@four.test>", &["<ana@x.test> NOTIFY=SUCCESS"]).await;
     two.tried(None).await;
     assert_eq!(reached(&counts), [""; 0]);
 }
 
-/// Of a server with several addresses the public ones are tried; its policy is not fetched from
-/// inside, and no report is handed in there.
+/// Of a server's several addresses, the public ones are tried. Its policy is not fetched from an
+/// internal server, and no report is uploaded there.
 #[tokio::test(start_paused = true)]
 async fn the_public_addresses_of_a_server_are_tried() {
     let two = two_with(hostile(), relay_settings()).await;
@@ -110,7 +110,7 @@ async fn the_public_addresses_of_a_server_are_tried() {
     assert_eq!(reached(&counts), [""; 0]);
 }
 
-/// What the operator names is reached wherever it is; and a closed network may be opened.
+/// Hosts that the operator names are reached wherever they are, and a closed network can be allowed.
 #[tokio::test(start_paused = true)]
 async fn what_the_configuration_names_is_exempt() {
     let smarthost = |host: &str| {

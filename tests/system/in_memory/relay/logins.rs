@@ -1,4 +1,4 @@
-//! Smarthosts that want a login, and not the one that they offer first.
+//! Smarthosts that require a login, but refuse the mechanism that they offer first.
 
 use super::{
     hops::{Answers, Heard, Protection, hop},
@@ -8,7 +8,7 @@ use crate::settings::{relay_settings, rules};
 use posta_mail::Secret;
 use posta_server::send::{Rules, Smarthost, SmarthostTls};
 
-/// Two servers, of which ours hands all mail to a smarthost that answers so.
+/// Starts two servers; ours sends all mail through a smarthost with these answers.
 async fn through(answers: Answers) -> (Two, Heard) {
     let mut zone = zone();
     zone.addresses.insert("out.test".to_owned(), vec![[192, 0, 2, 40].into()]);
@@ -29,7 +29,7 @@ fn tried(heard: &Heard) -> Vec<String> {
     lines.filter_map(|line| line.split(' ').nth(2).map(str::to_owned)).collect()
 }
 
-/// A smarthost refuses the strongest mechanism that it offers: after 535 or 504 comes the next.
+/// A smarthost refuses the strongest mechanism that it offers: after 535 or 504, the next one is tried.
 #[tokio::test(start_paused = true)]
 async fn a_smarthost_is_offered_one_login_after_the_other() {
     let scram: Answers = &[
@@ -53,8 +53,8 @@ async fn a_smarthost_is_offered_one_login_after_the_other() {
     }
 }
 
-/// None of its mechanisms lets us in: the mail waits, and the last refusal says why, whether the server
-/// hangs up on it or not. To an impostor by SCRAM no password is said.
+/// If no mechanism is accepted, the mail waits, and the last refusal is the reason, whether or not the
+/// server hangs up after it. An impostor, detected by SCRAM, gets no password.
 #[tokio::test(start_paused = true)]
 async fn a_smarthost_that_lets_nobody_in_is_told_of() {
     let offered = ("TLS EHLO", "250-out.test\r\n250 AUTH SCRAM-SHA-256 PLAIN LOGIN");
@@ -67,7 +67,7 @@ async fn a_smarthost_that_lets_nobody_in_is_told_of() {
         (&all[..], 3, "does not let us log in: 535 5.7.8 no"),
         (&last, 2, "does not let us log in: 535 5.7.8 no"),
         (&forged, 1, "it is an impostor"),
-        (&unsafe_only, 0, "it offers no login that is safe"),
+        (&unsafe_only, 0, "it offers no safe login"),
     ] {
         let (two, heard) = through(answers.to_vec().leak()).await;
         two.send("<ana@x.test>", &["<a@far.test>"]).await;

@@ -1,5 +1,4 @@
-//! Sending out, in memory: two servers on one network, a zone that does not change, a clock that
-//! the test moves.
+//! Sending in memory: two servers on one network, a fixed zone, and a clock that the test advances.
 
 mod handed_on;
 mod hops;
@@ -37,7 +36,7 @@ use tokio::{
     time::sleep,
 };
 
-/// How long what must happen may take.
+/// The time within which an expected event must happen.
 const PATIENCE: Duration = Duration::from_secs(600);
 
 struct Side {
@@ -49,13 +48,13 @@ struct Side {
 struct Two {
     net: Arc<MemoryNet>,
     clock: Arc<SimulatedClock>,
-    /// `mail.x.test` at 127.0.0.1, which relays for those near it.
+    /// `mail.x.test` at 127.0.0.1, which relays for clients on its machine.
     ours: Side,
-    /// `mx.y.test` at 192.0.2.25, which relays for nobody.
+    /// `mx.y.test` at 192.0.2.25, which relays for no one.
     _theirs: Side,
 }
 
-/// What servers have in common: the network, the time, what DNS says, how they send out.
+/// The parts that servers share: the network, the time, DNS, and the settings for sending.
 struct Shared {
     net: Arc<MemoryNet>,
     clock: Arc<SimulatedClock>,
@@ -64,7 +63,7 @@ struct Shared {
     tls: ClientTls,
 }
 
-/// What DNS says of two servers, and of many that are not there.
+/// The DNS records of two servers, and of many that do not exist.
 fn zone() -> FixedZone {
     let mut zone = FixedZone::default();
     let mx = |name: &str| vec![(10, name.to_owned())];
@@ -85,7 +84,7 @@ fn zone() -> FixedZone {
     }
     let wishes = vec!["v=TLSRPTv1; rua=mailto:ana@x.test".to_owned()];
     zone.texts.insert("_smtp._tls.y.test".into(), wishes);
-    // It says that it has a policy, and there is none.
+    // It announces an MTA-STS policy that does not exist.
     zone.texts.insert("_mta-sts.y.test".into(), vec!["v=STSv1; id=1;".to_owned()]);
     zone
 }
@@ -130,14 +129,14 @@ async fn side(
     Side { store, admin, _server: MailServer::start(settings, world).await.unwrap() }
 }
 
-/// Servers that take a connection and say nothing.
+/// The number of servers that accept connections and stay silent.
 const MUTE: usize = 700;
 
 fn mute(number: usize) -> IpAddr {
     [198, 18, (number / 256) as u8, (number % 256) as u8].into()
 }
 
-/// On a network of addresses that are nobody's.
+/// Starts both servers, on a network whose other addresses are unused.
 async fn two() -> Two {
     let private_addresses = PrivateAddresses::Allow;
     two_with(zone(), RelaySettings { private_addresses, ..relay_settings() }).await
@@ -156,7 +155,7 @@ async fn two_with(zone: FixedZone, relay: RelaySettings) -> Two {
 }
 
 impl Two {
-    /// Says everything at once to a port of ours, and reads to the end.
+    /// Sends everything at once to a port of ours, and reads to the end.
     async fn say(&self, place: &str, text: &str) -> String {
         let mut stream = self.net.connect(place).await.unwrap();
         stream.write_all(text.as_bytes()).await.unwrap();
@@ -165,7 +164,7 @@ impl Two {
         answer
     }
 
-    /// Sends a message; answers its id.
+    /// Sends a message. Returns its id.
     async fn send(&self, mail: &str, recipients: &[&str]) -> String {
         let recipients: Vec<_> = recipients.iter().map(|to| format!("RCPT TO:{to}\r\n")).collect();
         let said = self
@@ -181,7 +180,7 @@ impl Two {
         id.lines().next().unwrap().to_owned()
     }
 
-    /// Waits until somebody has so many messages; answers the one of that number.
+    /// Waits until a mailbox has this many messages. Returns the message with that number.
     async fn inbox(&self, host: &str, name: &str, count: usize) -> String {
         for _ in 0..PATIENCE.as_secs() {
             let said = self
@@ -207,7 +206,8 @@ impl Two {
         }
     }
 
-    /// Waits until what is in the queue was tried so often; none for an empty queue.
+    /// Waits until the item in the queue has been tried this many times; `None` waits for an empty
+    /// queue.
     async fn tried(&self, attempts: Option<u32>) -> Option<QueueLine> {
         for _ in 0..PATIENCE.as_secs() {
             let mut lines = self.queue().await;
@@ -322,7 +322,7 @@ async fn a_refusal_elsewhere_is_reported_in_its_own_words() {
     two.inbox("192.0.2.25", "bob", 1).await;
     let story = two.trace(&id).await;
     assert!(matches!(&story[2].what, What::Reported { action, .. } if action == "failed"));
-    // Who wants to hear nothing hears nothing, and a report is never answered.
+    // A sender who wants no reports gets none, and a report is never answered.
     two.send("<ana@x.test>", &["<eva@y.test> NOTIFY=NEVER"]).await;
     two.send("<>", &["<eva@y.test>"]).await;
     two.tried(None).await;
@@ -357,7 +357,7 @@ async fn a_dead_server_is_tried_again_reported_late_and_given_up() {
     assert!(line.recipients[0].reply.as_ref().unwrap().contains("192.0.2.99:25"), "{line:?}");
     let wait = line.next_attempt.unwrap().duration_since(two.clock.now());
     assert_eq!(wait.as_secs(), 60);
-    // Held it stays, whatever the time; released it goes on.
+    // A held item stays, whatever the time; a released one is sent.
     two.change(QueueAction::Hold).await;
     two.pass(HOUR);
     sleep(HOUR).await;
@@ -380,7 +380,8 @@ async fn a_dead_server_is_tried_again_reported_late_and_given_up() {
     assert!(report.contains("Diagnostic-Code: x-posta; mx.dead.test cannot be"), "{report}");
 }
 
-/// More mail for servers that hang than may be in hand at once: a healthy server's mail passes.
+/// With more mail for servers that hang than may be in hand at once, mail for a healthy server still
+/// passes.
 #[tokio::test(start_paused = true)]
 async fn servers_that_hang_hold_up_nobody_else() {
     let two = two().await;
@@ -400,7 +401,7 @@ async fn servers_that_hang_hold_up_nobody_else() {
     for _ in 0..16 {
         two.send("<ana@x.test>", &recipients).await;
     }
-    // Until all that can be in hand is.
+    // Wait until all capacity is used up.
     sleep(Duration::from_secs(60)).await;
     two.send("<ana@x.test>", &["<bob@y.test>"]).await;
     sleep(Duration::from_secs(5)).await;
@@ -421,14 +422,14 @@ async fn success_is_reported_to_those_who_ask() {
         .await;
     let one = two.inbox("127.0.0.1", "ana", 2).await;
     assert!(one.contains("Action: expanded\r\nStatus: 2.0.0\r\n"), "{one}");
-    // Their server knows DSN: it is theirs to tell, and their report comes back to us.
+    // The other server supports DSN, so it sends the report, which comes back here.
     two.inbox("192.0.2.25", "Bob", 1).await;
     let other = two.inbox("127.0.0.1", "ana", 3).await;
     assert!(other.contains("Reporting-MTA: dns; mx.y.test\r\n"), "{other}");
     assert!(other.contains("Action: delivered\r\n"), "{other}");
 }
 
-/// RFC 8689 §5: what is told of a message that may never travel in plaintext does not either.
+/// RFC 8689 §5: a report about a message that must never travel in plaintext must not either.
 #[tokio::test(start_paused = true)]
 async fn reports_are_as_secret_as_what_they_are_about() {
     let two = two().await;
@@ -521,7 +522,7 @@ async fn a_deadline_is_kept_or_told() {
     assert!(notice.contains("Your message is delayed"), "{notice}");
 }
 
-/// What is forwarded comes from us, so that SPF holds there; and what comes back goes on.
+/// Forwarded mail has a sender address of ours, so that SPF holds there, and replies are passed on.
 #[tokio::test(start_paused = true)]
 async fn forwarded_mail_comes_from_us_and_finds_its_way_back() {
     let two = two().await;
@@ -531,8 +532,8 @@ async fn forwarded_mail_comes_from_us_and_finds_its_way_back() {
     let got = two.inbox("192.0.2.25", "bob", 1).await;
     let path = got.lines().next().unwrap().strip_prefix("Return-Path: ").unwrap();
     assert!(path.starts_with("<SRS0=") && path.ends_with("=null.test=s@mail.x.test>"), "{path}");
-    // A bounce: our own alias is not asked for, the sender is found. That domain takes no mail, and
-    // nobody hears of it.
+    // A bounce goes to the original sender, without following this server's alias. That domain accepts
+    // no mail, and no one gets a report.
     two.send("<>", &[path]).await;
     two.tried(None).await;
     let story = two.trace("s@null.test").await;
@@ -542,18 +543,18 @@ async fn forwarded_mail_comes_from_us_and_finds_its_way_back() {
         _ => false,
     };
     assert!(story.iter().any(is_back), "{story:?}");
-    // A forged one leads nowhere.
+    // A forged address leads nowhere.
     let forged = path.replace("null.test=s", "null.test=t");
     let dialogue = format!("EHLO c\r\nMAIL FROM:<>\r\nRCPT TO:{forged}\r\nQUIT\r\n");
     let said = two.say("127.0.0.1:25", &dialogue).await;
     assert!(!said.contains("250 2.1.5"), "{said}");
-    // Our own people's mail comes from them.
+    // Mail of our own users keeps its sender.
     two.send("<ana@x.test>", &["<all@x.test>"]).await;
     let got = two.inbox("192.0.2.25", "bob", 2).await;
     assert!(got.starts_with("Return-Path: <ana@x.test>\r\n"), "{got}");
 }
 
-/// RFC 8460: a day later the domain hears how TLS went.
+/// RFC 8460: a day later, the domain gets a report about TLS.
 #[tokio::test(start_paused = true)]
 async fn a_domain_hears_how_its_servers_were_reached() {
     let two = two().await;

@@ -1,4 +1,4 @@
-//! Servers that refuse for now, answer what they should not, or hang up: what becomes of the mail.
+//! Servers that refuse for now, give wrong answers or hang up, and the consequences for the mail.
 
 use super::{
     hops::{Answers, Heard, Protection, hop},
@@ -14,14 +14,14 @@ struct Hops {
     cases: usize,
 }
 
-/// A domain whose first hop answers so, and whose second hop so.
+/// A domain, with the answers of its first and its second hop.
 struct Case {
     domain: String,
     one: Heard,
     other: Heard,
 }
 
-/// Domains that a test may have.
+/// The number of domains that a test may have.
 const CASES: usize = 8;
 
 async fn hops() -> Hops {
@@ -46,7 +46,7 @@ impl Hops {
         self.case_in(Protection::None, one, other).await
     }
 
-    /// The first hop protects its connections so.
+    /// Adds a domain whose first hop protects its connections in this way.
     async fn case_in(&mut self, protection: Protection, one: Answers, other: Answers) -> Case {
         let case = self.cases;
         assert!(case < CASES, "DNS knows no more");
@@ -58,8 +58,8 @@ impl Hops {
         Case { domain: format!("hop{case}.test"), one, other }
     }
 
-    /// Sends to these of a domain, and returns the first recipient's reply after one attempt; none if
-    /// nothing is left to do.
+    /// Sends to these recipients of a domain. Returns the first recipient's reply after one attempt;
+    /// none if the queue is empty.
     async fn attempt(&self, case: &Case, recipients: &[&str]) -> Option<String> {
         let to: Vec<_> =
             recipients.iter().map(|name| format!("<{name}@{}>", case.domain)).collect();
@@ -79,14 +79,14 @@ impl Hops {
 }
 
 impl Case {
-    /// Messages that the hops were given whole.
+    /// Returns the numbers of messages that the hops received completely.
     fn taken(&self) -> (usize, usize) {
         let count = |heard: &Heard| heard.with(".").len();
         (count(&self.one), count(&self.other))
     }
 }
 
-/// RFC 5321 §5.1: who refuses for now leaves it to the next, in the same attempt.
+/// RFC 5321 §5.1: after a transient refusal, the next server is tried in the same attempt.
 #[tokio::test(start_paused = true)]
 async fn the_next_server_is_tried_in_the_same_attempt() {
     let mut hops = hops().await;
@@ -102,7 +102,7 @@ async fn the_next_server_is_tried_in_the_same_attempt() {
         assert_eq!(hops.attempt(&case, &["a"]).await, None, "{answers:?}");
         assert_eq!(case.taken(), taken, "{answers:?}");
     }
-    // Each recipient by itself.
+    // This holds for each recipient separately.
     let case = hops.case(&[("RCPT TO:<b@", "450 4.2.1 later")], &[]).await;
     assert_eq!(hops.attempt(&case, &["a", "b"]).await, None);
     assert_eq!(case.other.with("RCPT"), [format!("RCPT TO:<b@{}>", case.domain)]);
@@ -117,7 +117,8 @@ async fn the_next_server_is_tried_in_the_same_attempt() {
     assert_eq!(told.collect::<Vec<_>>(), ["one relayed delayed", "two relayed"]);
 }
 
-/// What all of them refuse for now waits, with the last one's words; a refusal for good ends it.
+/// If all servers refuse for now, the mail waits, with the last reply; a permanent refusal ends the
+/// attempts.
 #[tokio::test(start_paused = true)]
 async fn the_last_servers_words_count() {
     let mut hops = hops().await;
@@ -131,7 +132,7 @@ async fn the_last_servers_words_count() {
     assert_eq!(case.other.count("connected"), 0, "it was answered");
 }
 
-/// A server that is not fit for a message decides nothing where another may be, now or later.
+/// A server that cannot accept a message decides nothing if another one may be able to, now or later.
 #[tokio::test(start_paused = true)]
 async fn who_is_not_fit_leaves_it_to_the_others() {
     let mut hops = hops().await;
@@ -151,7 +152,7 @@ async fn who_is_not_fit_leaves_it_to_the_others() {
     assert!(report.contains("Action: failed\r\nStatus: 5.3.4\r\n"), "{report}");
 }
 
-/// The schedule holds, whatever the server does when it is told that a transaction is over.
+/// The schedule holds, whatever the server answers to the end of a transaction.
 #[tokio::test(start_paused = true)]
 async fn the_schedule_holds_with_a_server_that_answers_no_rset() {
     let mut hops = hops().await;
@@ -167,8 +168,8 @@ async fn the_schedule_holds_with_a_server_that_answers_no_rset() {
     assert_eq!((case.one.with("MAIL").len(), case.other.with("MAIL").len()), (6, 6));
 }
 
-/// A destination's own schedule holds, though others are tried more rarely: a server that was not there
-/// is dialled each time.
+/// A destination's own schedule holds even if others are tried less often: an unreachable server is
+/// dialled each time.
 #[tokio::test(start_paused = true)]
 async fn a_destinations_own_schedule_holds() {
     let schedule = Schedule { retry: vec![Duration::from_secs(2)], ..schedule() };
@@ -191,8 +192,8 @@ async fn a_destinations_own_schedule_holds() {
     }
 }
 
-/// Neither yes nor no: the next server, or kept and reported in the end; never something that stands
-/// still, and never taken for delivered.
+/// A reply that is neither positive nor negative: the next server is tried, or the mail waits and is
+/// reported in the end. It never gets stuck, and never counts as delivered.
 #[tokio::test(start_paused = true)]
 async fn a_yes_to_data_is_no_answer() {
     let mut hops = hops().await;
@@ -210,7 +211,8 @@ async fn a_yes_to_data_is_no_answer() {
     assert!(report.contains("it answers DATA with \"250 2.0.0 Ok\""), "{report}");
 }
 
-/// Who does not want to talk at all: the next one; if no other does, its words are the answer.
+/// After a refusal of the whole session, the next server is tried; if there is no other, the refusal is
+/// the result.
 #[tokio::test(start_paused = true)]
 async fn who_refuses_to_talk_for_good_is_quoted() {
     let banner: Answers = &[("connected", "554 5.7.1 Not from there")];
@@ -233,7 +235,7 @@ async fn who_refuses_to_talk_for_good_is_quoted() {
             assert!(report.contains(part), "{answers:?} {part}\n{report}");
         }
     }
-    // As long as one of them may do better, it waits.
+    // As long as one of the servers may accept the mail later, it waits.
     let case = hops.case(banner, &[("connected", "421 4.3.2 too busy")]).await;
     assert_eq!(hops.attempt(&case, &["a"]).await.unwrap(), "421 4.3.2 too busy");
 }
@@ -252,7 +254,7 @@ async fn who_hangs_up_at_ehlo_is_greeted_with_helo() {
     }
 }
 
-/// TLS that is offered and does not work: in plaintext, where nothing requires TLS.
+/// If TLS is offered and fails, mail is sent in plaintext, unless TLS is required.
 #[tokio::test(start_paused = true)]
 async fn tls_that_does_not_work_is_done_without() {
     let mut hops = hops().await;
@@ -272,7 +274,7 @@ async fn tls_that_does_not_work_is_done_without() {
     }
 }
 
-/// The same where TLS is required: it waits, and what is wrong is told to people.
+/// If TLS is required and fails, mail waits, and the fault is reported in words.
 #[tokio::test(start_paused = true)]
 async fn tls_that_does_not_work_is_told_in_words() {
     for (protection, answers, words) in [
@@ -284,7 +286,7 @@ async fn tls_that_does_not_work_is_told_in_words() {
             "STARTTLS is refused: 454 4.7.0 no key",
         ),
         (Protection::None, &[], "it is not offered"),
-        (Protection::Tls, &[("TLS EHLO", "X")], "as soon as TLS was negotiated"),
+        (Protection::Tls, &[("TLS EHLO", "X")], "directly after the TLS handshake"),
     ] {
         let mut zone = zone();
         zone.addresses.insert("out.test".to_owned(), vec![[192, 0, 2, 40].into()]);
@@ -307,7 +309,7 @@ async fn tls_that_does_not_work_is_told_in_words() {
     }
 }
 
-/// Replies that end in LF alone.
+/// Replies may end in a lone LF.
 #[tokio::test(start_paused = true)]
 async fn a_server_may_end_its_lines_in_lf() {
     let answers: Answers = &[
@@ -324,8 +326,8 @@ async fn a_server_may_end_its_lines_in_lf() {
     assert_eq!(case.taken(), (1, 0));
 }
 
-/// RFC 5321 §4.5.3.1.10: 552 to a recipient after others were taken means too many; the rest follow at
-/// once in another transaction.
+/// RFC 5321 §4.5.3.1.10: a 552 for a recipient after others were accepted means too many; the rest
+/// follow at once in another transaction.
 #[tokio::test(start_paused = true)]
 async fn the_rest_of_too_many_recipients_follow_at_once() {
     let mut hops = hops().await;
@@ -336,8 +338,8 @@ async fn the_rest_of_too_many_recipients_follow_at_once() {
     assert_eq!(case.one.count("connected"), 1);
 }
 
-/// 8-bit text that nobody declared, for a server that takes ASCII only: what it means stays the same, or
-/// its sender hears of it.
+/// Unlabelled 8-bit text for a server that accepts only ASCII: the meaning is preserved, or the sender
+/// gets a report.
 #[tokio::test(start_paused = true)]
 async fn text_that_nobody_declared_keeps_its_meaning() {
     let mut hops = hops().await;
@@ -366,7 +368,8 @@ async fn text_that_nobody_declared_keeps_its_meaning() {
     assert_eq!(case.taken(), (1, 0));
 }
 
-/// The connection breaks when some have the message and others do not: those have it once.
+/// The connection breaks after some recipients have the message and others do not: the former get it
+/// only once.
 #[tokio::test(start_paused = true)]
 async fn who_has_it_does_not_get_it_again() {
     let answers: Answers =

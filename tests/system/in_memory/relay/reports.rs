@@ -1,5 +1,5 @@
-//! What senders are told: only what a server answered is quoted as its answer, and what a report says is
-//! attached is attached.
+//! The content of reports to senders: only a server's own answer is quoted as such, and the part of the
+//! message that a report mentions is attached.
 
 use super::{
     hops::{Protection, hop},
@@ -11,10 +11,10 @@ use posta_server::send::{Rules, Smarthost, SmarthostTls};
 use posta_store::Contents;
 use tokio::io::{AsyncBufReadExt, BufReader};
 
-/// Where the odd servers stand.
+/// The address of the odd servers.
 const ODD: [u8; 4] = [192, 0, 2, 77];
 
-/// A server that says this to EHLO and to RCPT.
+/// A server with these answers to EHLO and to RCPT.
 #[derive(Clone, Copy)]
 struct Odd {
     hello: &'static str,
@@ -62,7 +62,7 @@ async fn with(odd: Odd) -> Two {
 
 const PLAIN: Odd = Odd { hello: "250 mx.odd.test", rcpt: "550 5.1.1 nobody" };
 
-/// RFC 3464 §2.3.6: the server said nothing about the message.
+/// RFC 3464 §2.3.6: the server made no statement about the message.
 #[tokio::test(start_paused = true)]
 async fn what_we_decide_is_not_told_as_an_answer() {
     let two = with(Odd { hello: "250-mx.odd.test\r\n250 SIZE 10", ..PLAIN }).await;
@@ -84,8 +84,8 @@ async fn what_we_decide_is_not_told_as_an_answer() {
     assert!(story.iter().any(is_ours), "{story:?}");
 }
 
-/// RFC 3463 §3.8: what is wrong with TLS has the status of security, for as long as it is tried and when it
-/// is given up; and what is wrong with the certificate is told.
+/// RFC 3463 §3.8: failures of TLS have a security status, both while the mail is tried and when it is
+/// given up, and the certificate's fault is reported.
 #[tokio::test(start_paused = true)]
 async fn faults_of_tls_are_about_security() {
     let smarthost = Smarthost {
@@ -135,7 +135,8 @@ async fn what_is_given_up_has_its_own_status() {
     }
 }
 
-/// RFC 3461 §4.3: the whole message unless it is long or RET=HDRS; and the report says which.
+/// RFC 3461 §4.3: the report includes the whole message, unless it is long or has RET=HDRS, and says
+/// which.
 #[tokio::test(start_paused = true)]
 async fn a_report_brings_back_what_it_says() {
     let two = with(PLAIN).await;
@@ -166,7 +167,7 @@ async fn a_report_brings_back_what_it_says() {
     }
 }
 
-/// A message that is damaged while it waits is reported at once, and not tried for days.
+/// A message that is damaged in the queue is reported at once, and not tried for days.
 #[tokio::test(start_paused = true)]
 async fn a_message_that_is_damaged_is_reported() {
     let two = with(PLAIN).await;
@@ -179,7 +180,7 @@ async fn a_message_that_is_damaged_is_reported() {
     two.tried(None).await;
 }
 
-/// RFC 3464 §2: who answers a report reaches somebody, if anybody looks after the server at all.
+/// RFC 3464 §2: a reply to a report reaches a person, if anyone looks after the server at all.
 #[tokio::test(start_paused = true)]
 async fn a_report_comes_from_an_address_that_can_be_answered() {
     let two = with(PLAIN).await;
@@ -189,7 +190,7 @@ async fn a_report_comes_from_an_address_that_can_be_answered() {
     two.send("<ana@x.test>", &["<bob@odd.test>"]).await;
     let report = two.inbox("127.0.0.1", "ana", 1).await;
     assert!(report.contains(field), "{report}");
-    // To a sender elsewhere: this server's name is no local domain.
+    // For a sender elsewhere, since this server's name is not a local domain.
     two.send("<bob@y.test>", &["<ana@x.test> NOTIFY=SUCCESS"]).await;
     let report = two.inbox("192.0.2.25", "bob", 1).await;
     assert!(report.contains(field), "{report}");

@@ -1,4 +1,4 @@
-//! What is told of a mailbox: what reached it, through which address, and what did not.
+//! The trace of a mailbox: the mail that reached it, through which address, and the mail that did not.
 
 use super::*;
 use posta_store::InMailbox;
@@ -8,7 +8,7 @@ async fn alias(two: &Two, name: &str, targets: &[&str]) {
     two.ours.admin.execute(Request::AliasAdd { name: name.into(), targets }).await.unwrap();
 }
 
-/// The mailboxes of each story that names some, with what led there.
+/// Returns the mailboxes in each trace that contains some, and the addresses that led there.
 async fn in_mailboxes(two: &Two, named: &str) -> Vec<String> {
     let told = |one: &InMailbox| {
         let names: Vec<_> = one.mailboxes().iter().map(ToString::to_string).collect();
@@ -27,7 +27,7 @@ async fn in_mailboxes(two: &Two, named: &str) -> Vec<String> {
     told.filter(|told| !told.is_empty()).collect()
 }
 
-/// `posta trace ana@…` tells what reached her mailbox, by whichever of the addresses that lead to it.
+/// `posta trace ana@…` lists the mail that reached her mailbox, through any address that leads there.
 #[tokio::test(start_paused = true)]
 async fn what_reached_a_mailbox_is_told() {
     let two = two().await;
@@ -56,12 +56,13 @@ async fn what_reached_a_mailbox_is_told() {
     ];
     assert_eq!(in_mailboxes(&two, "ana@x.test").await, of_ana);
     assert_eq!(in_mailboxes(&two, "EVA@x.test").await, of_ana[2..]);
-    // What an alias sends elsewhere is told of too.
+    // Mail that an alias forwards elsewhere is listed too.
     let elsewhere = two.trace("bob@y.test").await;
     assert!(elsewhere.iter().any(|event| matches!(event.what, What::Attempted { .. })));
 }
 
-/// What did not reach it, for want of room, is told by her name too, whichever address was named.
+/// Mail that did not reach a mailbox for lack of room is listed under its owner's name too, whichever
+/// address was used.
 #[tokio::test(start_paused = true)]
 async fn what_did_not_reach_a_mailbox_is_told() {
     let two = two().await;
@@ -90,7 +91,7 @@ async fn what_did_not_reach_a_mailbox_is_told() {
     assert!(reasons.contains(&("RCPT TO:<ana@x.test>", None)), "{reasons:?}");
 }
 
-/// What is kept back is in the mailbox once it is there, and a report has a story of its own.
+/// A held message is in the mailbox once it is released, and a report has a trace of its own.
 #[tokio::test(start_paused = true)]
 async fn what_comes_later_is_told_when_it_comes() {
     let two = two().await;
@@ -110,7 +111,7 @@ async fn what_comes_later_is_told_when_it_comes() {
     assert_eq!(in_mailboxes(&two, &report.unwrap()).await, ["ana@x.test"]);
 }
 
-/// `posta trace example.org`: who was refused from there, and whose mail goes there.
+/// `posta trace example.org` lists refusals of senders there, and mail that goes there.
 #[tokio::test(start_paused = true)]
 async fn a_domain_is_traced() {
     let two = two().await;

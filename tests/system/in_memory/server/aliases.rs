@@ -1,4 +1,4 @@
-//! Aliases and forwards: who gets what, and that no copy is lost in silence.
+//! Aliases and forwards: the recipients of copies, and that no copy is lost silently.
 
 use super::{LOGIN, System, system, system_on};
 use posta_mail::Timestamp;
@@ -36,7 +36,7 @@ async fn add_account(system: &System, address: &str) -> Result<(), String> {
     system.admin.execute(add).await.map(drop).map_err(|error| error.to_string())
 }
 
-/// What removing an account tells: the aliases that still lead to it.
+/// Removes an account. Returns the aliases that still lead to it.
 async fn remove_account(system: &System, address: &str) -> Vec<String> {
     match system.admin.execute(Request::AccountRemove { address: address.to_owned() }).await {
         Ok(Response::AccountRemoved { leading, .. }) => leading,
@@ -52,7 +52,7 @@ async fn send(system: &System, parameters: &str, to: &str) -> String {
     system.say(587, &text).await
 }
 
-/// How many messages the accounts have, by address.
+/// Returns the number of messages of each account, by address.
 async fn counts(system: &System) -> Vec<u64> {
     match system.admin.execute(Request::AccountList).await.unwrap() {
         Response::Accounts(lines) => lines.iter().map(|line| line.messages).collect(),
@@ -118,7 +118,7 @@ async fn what_would_lose_mail_is_refused_with_its_cure() {
     system.server.stop().await;
 }
 
-/// One rule: an account's address counts as an alias for its own mailbox until an alias has its name.
+/// An account's address counts as an alias for its own mailbox until an alias has the same name.
 #[tokio::test]
 async fn an_account_forwards_with_a_copy_or_without() {
     let system = system().await;
@@ -148,7 +148,7 @@ async fn an_account_is_not_added_where_an_alias_would_take_its_mail() {
     assert!(words.contains("is an alias") && words.contains("posta alias remove info@x.test"));
     remove(&system, "info@x.test", &[]).await.unwrap();
     add_account(&system, "info@x.test").await.unwrap();
-    // An alias that keeps a copy for the account waits for it.
+    // An alias with a copy for the account can be added before the account exists.
     add(&system, "info@x.test", &["ana@x.test"]).await.unwrap();
     assert_eq!(remove_account(&system, "info@x.test").await, ["info@x.test"]);
     add_account(&system, "info@x.test").await.unwrap();
@@ -157,7 +157,7 @@ async fn an_account_is_not_added_where_an_alias_would_take_its_mail() {
     system.server.stop().await;
 }
 
-/// The members that exist get theirs; of the others the sender hears, and the history.
+/// Existing members get their copies; lost ones are reported to the sender and in the history.
 #[tokio::test]
 async fn a_broken_member_costs_its_copy_and_is_told_of() {
     let system = system().await;
@@ -185,7 +185,7 @@ async fn a_broken_member_costs_its_copy_and_is_told_of() {
         _ => false,
     };
     assert!(story.iter().any(is_told), "{story:?}");
-    // Whoever asked for silence has it, and the history all the same.
+    // A sender who wants no report gets none, but the history has the event.
     let quiet = "EHLO c.test\r\nMAIL FROM:<bob@x.test>\r\nRCPT TO:<team@x.test> NOTIFY=NEVER\r\n\
                  DATA\r\nSubject: s\r\n\r\nbody\r\n.\r\nQUIT\r\n";
     system.say(587, quiet).await;
@@ -194,7 +194,7 @@ async fn a_broken_member_costs_its_copy_and_is_told_of() {
         events(&system, "eva@x.test").await.iter().filter(|event| is_told(event)).count(),
         2
     );
-    // A report's own copies are in the history, too.
+    // The copies of a report are in the history, too.
     let report = "EHLO c.test\r\nMAIL FROM:<team@x.test>\r\nRCPT TO:<all@x.test>\r\n\
                   DATA\r\nSubject: s\r\n\r\nbody\r\n.\r\nQUIT\r\n";
     system.say(587, report).await;
@@ -211,14 +211,14 @@ async fn a_broken_member_costs_its_copy_and_is_told_of() {
     };
     let problems: Vec<_> = lines.iter().map(|line| (&line.name[..], line.problems.len())).collect();
     assert_eq!(problems, [("all@x.test", 0), ("only@x.test", 1), ("team@x.test", 1)]);
-    // Others can be added all the same, and the broken one taken out.
+    // Other members can still be added, and the broken one removed.
     add(&system, "only@x.test", &["ana@x.test"]).await.unwrap();
     remove(&system, "only@x.test", &["eva@x.test"]).await.unwrap();
     assert!(send(&system, "", "only@x.test").await.contains("250 2.0.0 Ok: kept as"));
     system.server.stop().await;
 }
 
-/// A loop that came about when an account in its middle was removed.
+/// A loop can arise when an account in its middle is removed.
 #[tokio::test]
 async fn a_loop_is_told_of() {
     let system = system().await;
@@ -241,7 +241,7 @@ async fn a_loop_is_told_of() {
     system.server.stop().await;
 }
 
-/// A message that was kept back goes by the aliases as they are when its time has come.
+/// A held message follows the aliases as they are at the time of its release.
 #[tokio::test(start_paused = true)]
 async fn a_message_that_was_kept_back_is_told_of_too() {
     let start = Timestamp::from_second(1_700_000_000).unwrap();

@@ -1,18 +1,18 @@
-//! Whose session it is, where others speak for clients, and who counts as one client.
+//! The client of a session behind a proxy, and the networks that count as one client.
 
 use super::*;
 use ipnet::IpNet;
 
-/// Everybody in these tests comes through a load balancer on this machine.
+/// Makes all connections in these tests come through a load balancer on this machine.
 fn behind_a_balancer(settings: &mut Settings) {
     settings.proxies = vec!["127.0.0.0/8".parse().unwrap()];
     settings.forwarders = settings.proxies.clone();
 }
 
-/// A version 2 header of the PROXY protocol by which a balancer speaks for itself.
+/// A PROXY header of version 2 with which a balancer connects on its own behalf.
 const PROXY_LOCAL: &str = "\r\n\r\n\0\r\nQUIT\n\x20\0\0\0";
 
-/// Nobody knows who it is: so it is a stranger, not the balancer, and not this machine.
+/// A client whose address is unknown is a stranger: neither the balancer, nor a program on this machine.
 #[tokio::test]
 async fn an_unknown_client_is_a_stranger() {
     let here: IpNet = "127.0.0.0/8".parse().unwrap();
@@ -49,7 +49,7 @@ async fn an_unknown_client_is_a_stranger() {
     }
 }
 
-/// A balancer or a proxy that listens on `::` passes IPv4 clients on as `::ffff:a.b.c.d`.
+/// A balancer or proxy that listens on `::` passes IPv4 clients on as `::ffff:a.b.c.d`.
 #[tokio::test]
 async fn a_mapped_address_is_the_ipv4_address() {
     for (proxied, from) in [
@@ -68,7 +68,7 @@ async fn a_mapped_address_is_the_ipv4_address() {
         let mail = "EHLO c\r\nMAIL FROM:<s@y.test>\r\nRCPT TO:<eva@z.test>\r\nQUIT\r\n";
         let said = system.say(25, &format!("{from}{mail}")).await;
         assert!(said.contains("\r\n250 2.1.5"), "{from}: {said}");
-        // One that guesses locks nobody else out.
+        // A client that guesses passwords locks no other client out.
         let guess = "EHLO c\r\nAUTH PLAIN AGFuYQB3cm9uZw==\r\nQUIT\r\n";
         let good = "EHLO c\r\nAUTH PLAIN AGJvYgBwYXJvbGE=\r\nQUIT\r\n";
         assert!(system.say(587, &format!("{from}{guess}")).await.contains("\r\n535"));
@@ -83,7 +83,7 @@ async fn a_mapped_address_is_the_ipv4_address() {
     }
 }
 
-/// Whoever rents an IPv6 server has 2^64 addresses; those that nobody knows may all be one.
+/// A rented IPv6 server has 2^64 addresses; all unknown addresses together count as one client.
 #[tokio::test]
 async fn an_ipv6_network_has_the_sessions_of_one_client() {
     for clients in [

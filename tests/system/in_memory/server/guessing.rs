@@ -1,17 +1,17 @@
-//! Those who guess: passwords, tokens, and who has an account.
+//! Guessing passwords and tokens, and finding out which accounts exist.
 
 use super::*;
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use posta_server::login::oauth::{Accepted, OAuthSettings};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// A server behind a load balancer, so that clients are where the tests want them.
+/// Starts a server behind a load balancer, so that the tests can choose the clients' addresses.
 async fn guarded(failed_logins: u32) -> System {
     guarded_on(Arc::default(), failed_logins).await
 }
 
 async fn guarded_on(store: Arc<MemoryStore>, failed_logins: u32) -> System {
-    // Another seed at each start, as keys and salts are others.
+    // Each start has a new seed, so keys and salts differ.
     static STARTS: AtomicU32 = AtomicU32::new(7);
     let seed = u64::from(STARTS.fetch_add(2, Ordering::Relaxed));
     let clock = SimulatedClock::new(Timestamp::from_second(1_074_188_330).unwrap(), seed);
@@ -24,14 +24,14 @@ async fn guarded_on(store: Arc<MemoryStore>, failed_logins: u32) -> System {
 }
 
 impl System {
-    /// Says something at the submission port, as a client at an address.
+    /// Sends lines to the submission port, as a client at this address.
     async fn submit(&self, client: &str, lines: &str) -> String {
         let family = if client.contains(':') { "TCP6" } else { "TCP4" };
         let from = format!("PROXY {family} {client} {client} 1 2\r\n");
         self.say(587, &format!("{from}EHLO c\r\n{lines}QUIT\r\n")).await
     }
 
-    /// Says everything at once and leaves, in the middle of whatever it is.
+    /// Sends everything at once, and disconnects in the middle of the dialogue.
     async fn say_and_leave(&self, port: u16, text: &str) {
         let mut stream = self.connect(port).await;
         stream.write_all(text.as_bytes()).await.unwrap();
@@ -39,17 +39,17 @@ impl System {
         stream.read_to_string(&mut String::new()).await.unwrap();
     }
 
-    /// Guesses a password once: one that is too long to be any, so that no time is spent on it.
+    /// Guesses a password once. It is longer than any password, so that no time is spent on it.
     async fn guess(&self, client: &str, name: &str) -> String {
         self.submit(client, &plain(name, &"x".repeat(300))).await
     }
 
-    /// Whether the owner of an account can log in.
+    /// Returns whether the owner of an account can log in.
     async fn opens(&self, client: &str, name: &str) -> bool {
         self.submit(client, &plain(name, "parola")).await.contains("\r\n235 ")
     }
 
-    /// The salt that SCRAM tells whoever asks.
+    /// Returns the salt that SCRAM sends for a name.
     async fn salt(&self, name: &str) -> String {
         let first = BASE64.encode(format!("n,,n={name},r=abc"));
         let lines = format!("AUTH SCRAM-SHA-256 {first}\r\n*\r\n");
@@ -64,8 +64,8 @@ fn plain(name: &str, password: &str) -> String {
     format!("AUTH PLAIN {}\r\n", BASE64.encode(format!("\0{name}\0{password}")))
 }
 
-/// An account has one salt, however its name is written and whether the server was restarted; so
-/// has a name that means none.
+/// An account has one salt, however its name is written and even after a restart; so has a name without
+/// an account.
 #[tokio::test]
 async fn a_salt_tells_nobody_who_exists() {
     let store = Arc::new(MemoryStore::new());
@@ -95,7 +95,8 @@ async fn a_salt_tells_nobody_who_exists() {
     }
 }
 
-/// A name that two domains have means neither, and must not look otherwise than one that none has.
+/// A name that occurs in two domains opens neither account, and must look like a name that does not
+/// exist.
 #[tokio::test]
 async fn a_name_that_is_not_unique_looks_like_no_name() {
     let system = guarded(0).await;
@@ -107,7 +108,7 @@ async fn a_name_that_is_not_unique_looks_like_no_name() {
     system.server.stop().await;
 }
 
-/// Whoever cancels an exchange, breaks it or leaves has tried as much as whoever ends it.
+/// An exchange that is cancelled, broken off or abandoned counts as much as a completed one.
 #[tokio::test]
 async fn an_exchange_that_is_cancelled_is_a_failure() {
     let first = BASE64.encode("n,,n=cid@x.test,r=abc");
@@ -135,7 +136,7 @@ async fn an_exchange_that_is_cancelled_is_a_failure() {
     }
 }
 
-/// The identity server is asked about no more tokens than passwords may be guessed.
+/// The number of tokens that the identity server is asked about is limited like the number of passwords.
 #[tokio::test]
 async fn tokens_are_counted_before_the_client_hears_of_them() {
     let store = Arc::new(MemoryStore::new());
@@ -175,8 +176,8 @@ async fn tokens_are_counted_before_the_client_hears_of_them() {
     system.server.stop().await;
 }
 
-/// Wrong passwords from anywhere lock nobody out of the networks that were used before, not even after
-/// a restart; and a name that is locked looks like one that is no account's.
+/// Wrong passwords from anywhere lock no one out of the networks that were used before, even after a
+/// restart; and a locked name looks like one without an account.
 #[tokio::test]
 async fn an_owner_is_not_locked_out() {
     let store = Arc::new(MemoryStore::new());
@@ -205,8 +206,8 @@ async fn an_owner_is_not_locked_out() {
     system.server.stop().await;
 }
 
-/// Whoever is locked out waits for each answer as before: or a stranger's guesses, which are in vain by
-/// then, would take the server's time.
+/// A client that is locked out waits for each reply as before; otherwise its futile guesses would use up
+/// the server's time.
 #[tokio::test(start_paused = true)]
 async fn a_lock_out_is_no_way_to_faster_answers() {
     let change = |settings: &mut Settings| {

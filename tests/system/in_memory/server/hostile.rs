@@ -1,4 +1,4 @@
-//! Hostile POP3 servers that mail is collected from.
+//! Collecting mail from hostile POP3 servers.
 
 use super::*;
 use posta_mail::limits;
@@ -6,24 +6,24 @@ use posta_store::{Keep, Login, LoginTls, Visit};
 use std::collections::BTreeSet;
 use tokio::{io::BufReader, task::JoinHandle};
 
-/// A server elsewhere: what it answers is up to the test.
+/// A POP3 server elsewhere, whose answers the test chooses.
 #[derive(Clone, Default)]
 pub(super) struct Elsewhere {
     pub(super) greeting: Option<Vec<u8>>,
     pub(super) capabilities: Option<Vec<u8>>,
     pub(super) unique_ids: Vec<String>,
     pub(super) messages: Vec<String>,
-    /// What LIST tells, where it is not the truth.
+    /// A false size in the answer to LIST.
     pub(super) size: Option<u64>,
-    /// Whether RETR goes on for ever.
+    /// Whether the answer to RETR is endless.
     pub(super) endless: bool,
 }
 
-/// What a server saw in its one session.
+/// The events in a server's only session.
 #[derive(Debug, Default)]
 pub(super) struct Seen {
     removed: BTreeSet<usize>,
-    /// Octets of content that went out.
+    /// The number of octets of content sent.
     sent: usize,
     commands: Vec<String>,
 }
@@ -90,7 +90,7 @@ impl Elsewhere {
     }
 }
 
-/// Visits a server from ana's mailbox.
+/// Visits a server to collect mail for ana's mailbox.
 pub(super) async fn visit(system: &System, elsewhere: Elsewhere, keep: Keep) -> (Visit, Seen) {
     let endpoint = "192.0.2.1:110".parse().unwrap();
     let mut listener = system.net.bind(&endpoint).await.unwrap();
@@ -113,7 +113,8 @@ pub(super) async fn visit(system: &System, elsewhere: Elsewhere, keep: Keep) -> 
     (visit, server.await.unwrap())
 }
 
-/// Twenty messages under one unique-id, nothing to be kept there: all twenty come before they go.
+/// Twenty messages share a unique-id, and none is to stay on the server: all twenty are fetched before
+/// they are deleted.
 #[tokio::test]
 async fn an_id_seen_twice_proves_nothing() {
     let mut elsewhere = Elsewhere {
@@ -135,7 +136,7 @@ async fn an_id_seen_twice_proves_nothing() {
     }
 }
 
-/// A unique-id that is known from an earlier visit, given to other messages since.
+/// The server gives a unique-id that is known from an earlier visit to other messages.
 #[tokio::test]
 async fn what_was_not_fetched_is_not_removed() {
     for keep in [Keep::Nothing, Keep::Days(0)] {
@@ -181,7 +182,7 @@ async fn a_message_without_end_is_not_waited_for() {
     }
 }
 
-/// It stays there, is told of, and keeps nothing else from coming.
+/// The message stays on the server, is reported, and does not prevent others from being fetched.
 #[tokio::test]
 async fn a_message_that_is_too_large_is_left() {
     let system = system().await;
@@ -200,7 +201,7 @@ async fn a_message_that_is_too_large_is_left() {
     system.server.stop().await;
 }
 
-/// Greeting, capabilities and listings have an end.
+/// The greeting, the capabilities and the listings have limits.
 #[tokio::test]
 async fn what_has_no_end_is_given_up() {
     let long_line = [&b"+OK "[..], &[b'x'; 100_000]].concat();

@@ -1,4 +1,4 @@
-//! What goes out over POP3 is lines, whatever came in.
+//! POP3 serves messages as lines, whatever form they arrived in.
 
 use super::{
     hostile::{Elsewhere, visit},
@@ -6,7 +6,7 @@ use super::{
 };
 use posta_store::{Contents, Keep};
 
-/// Contents with CR or LF by themselves, as `BODY=BINARYMIME` lets them in (RFC 3030 §3).
+/// Contents with lone CRs or LFs, as permitted by `BODY=BINARYMIME` (RFC 3030 §3).
 const CONTENTS: [&str; 9] = [
     "before\n.\r\n-ERR forged\r\nafter\r\n",
     "before\n.\nafter\r\n",
@@ -19,8 +19,8 @@ const CONTENTS: [&str; 9] = [
     "\n\r.\r\n\n.\r",
 ];
 
-/// A POP3 client that ends lines at LF (as Python's poplib, mpop and getmail do): to such a client
-/// LF `.` CRLF was the end of the message, and what follows the server's next replies.
+/// A POP3 client that ends lines at LF, as Python's poplib, mpop and getmail do. Such a client took LF
+/// `.` CRLF for the end of the message, and the text after it for the server's next replies.
 struct ClientByLf<'a>(std::str::Split<'a, char>);
 
 impl ClientByLf<'_> {
@@ -34,7 +34,7 @@ impl ClientByLf<'_> {
         line.strip_prefix("+OK ").unwrap_or_else(|| panic!("{line}")).to_owned()
     }
 
-    /// The lines after the status, each with CRLF.
+    /// Returns the lines after the status line, each with CRLF.
     fn listing(&mut self) -> (String, String) {
         let (status, mut text) = (self.status(), String::new());
         loop {
@@ -85,7 +85,7 @@ async fn binary_content_goes_out_as_lines() {
     }
 }
 
-/// From a server that stuffs dots behind CRLF only, as RFC 1939 has it.
+/// The mail comes from a server that stuffs dots after CRLF only, as RFC 1939 requires.
 #[tokio::test]
 async fn collected_mail_goes_out_as_lines() {
     for content in CONTENTS {
@@ -105,8 +105,8 @@ async fn collected_mail_goes_out_as_lines() {
     }
 }
 
-/// A message whose content is gone is not promised, though what stands above it for its recipient can be read:
-/// RETR and TOP refuse it, the next can be fetched, and it can be removed.
+/// A message whose content is missing is not promised, even though its prefix can be read: RETR and TOP
+/// refuse it, the next message can be fetched, and the damaged one can be removed.
 #[tokio::test]
 async fn a_damaged_message_is_refused_and_the_session_goes_on() {
     let store = Arc::new(MemoryStore::new());

@@ -49,7 +49,7 @@ async fn system_with(change: impl FnOnce(&mut Settings)) -> System {
     system_on(store, clock, change).await
 }
 
-/// A server on a store, whose accounts are made if they are not there.
+/// Starts a server on a store, and adds accounts that do not exist yet.
 async fn system_on(
     store: Arc<MemoryStore>,
     clock: Arc<SimulatedClock>,
@@ -85,7 +85,7 @@ async fn system_on(
         ..settings("mail.x.test")
     };
     change(&mut settings);
-    // What goes there stays in the queue.
+    // Mail for these domains stays in the queue.
     let failing = ["y.test", "null.test"].map(str::to_owned).to_vec();
     let resolver = Arc::new(FixedZone { failing, ..FixedZone::default() });
     let tls = ClientTls::new(&[]).unwrap();
@@ -99,7 +99,7 @@ impl System {
         self.net.connect(&format!("127.0.0.1:{port}")).await.unwrap()
     }
 
-    /// Says everything at once and reads to the end.
+    /// Sends everything at once and reads to the end.
     async fn say(&self, port: u16, text: &str) -> String {
         let mut stream = self.connect(port).await;
         let (mut read, mut write) = tokio::io::split(&mut stream);
@@ -220,7 +220,7 @@ async fn a_session_keeps_its_view_and_removal_waits_for_quit() {
         let octet = early.read_u8().await.unwrap();
         seen.push(char::from(octet));
     }
-    // Another session marks the message, and leaves without QUIT: nothing is removed.
+    // Another session marks the message, and ends without QUIT: nothing is removed.
     let mut rude = system.connect(110).await;
     rude.write_all(format!("{LOGIN}DELE 1\r\n").as_bytes()).await.unwrap();
     rude.shutdown().await.unwrap();
@@ -231,7 +231,7 @@ async fn a_session_keeps_its_view_and_removal_waits_for_quit() {
     assert!(polite.contains("1 message removed"), "{polite}");
     let late = system.say(110, &format!("{LOGIN}STAT\r\nQUIT\r\n")).await;
     assert!(late.contains("+OK 0 0"), "{late}");
-    // The early session still reads what it saw.
+    // The early session can still read everything in its view.
     early.write_all(b"RETR 1\r\nQUIT\r\n").await.unwrap();
     let mut rest = String::new();
     early.read_to_string(&mut rest).await.unwrap();
@@ -310,7 +310,7 @@ async fn a_silent_client_is_not_waited_for_for_ever() {
     system.server.stop().await;
 }
 
-/// Reads up to some words.
+/// Reads until some text occurs.
 async fn read_until(stream: &mut Box<dyn Stream>, words: &str) -> String {
     let mut said = String::new();
     while !said.contains(words) {
@@ -333,7 +333,7 @@ async fn trickling_does_not_hold_a_session() {
         let trickle = async {
             for octet in piece.bytes().cycle() {
                 tokio::time::sleep(std::time::Duration::from_secs(20)).await;
-                // `NOOP` without end; content at a twentieth of an octet a second.
+                // `NOOP` without end, or content at a twentieth of an octet a second.
                 if write.write_all(&[octet]).await.is_err() {
                     break;
                 }
@@ -362,7 +362,7 @@ async fn commands_are_counted_and_sessions_too() {
     system.server.stop().await;
 }
 
-/// The budget is one chunk: a second large message comes through while the first holds it.
+/// The budget is one chunk: a second large message is accepted while the first one holds it.
 #[tokio::test]
 async fn memory_is_bounded_and_nobody_waits_for_anothers() {
     let system = system().await;
@@ -393,7 +393,7 @@ async fn a_trusted_client_speaks_for_another() {
         read.contains("from c.test ([192.0.2.7])") && read.contains("with ESMTPA id"),
         "{read}"
     );
-    // One that is refused changes nothing.
+    // A refused recipient changes nothing.
     let said = system
         .say(25, "EHLO c.test\r\nXCLIENT ADDR=192.0.2.9 LOGIN=nobody@x.test\r\nMAIL FROM:<s@y.test>\r\nRCPT TO:<ana@x.test>\r\nDATA\r\nSubject: s\r\n\r\nb\r\n.\r\nQUIT\r\n")
         .await;
@@ -423,7 +423,7 @@ async fn a_session_lasts_so_long_and_no_longer() {
         let mut stream = system.connect(port).await;
         let started = tokio::time::Instant::now();
         let mut said = String::new();
-        // Never silent for long enough to be idle.
+        // The client is never silent long enough to be idle.
         loop {
             let mut octets = [0; 512];
             let read =
@@ -473,7 +473,7 @@ async fn refusals_are_told() {
     system.server.stop().await;
 }
 
-/// A message that was retrieved is kept for its days; one of which only the top was seen, for ever.
+/// A retrieved message is kept for its days; one of which only the top was read, for ever.
 #[tokio::test]
 async fn what_was_retrieved_expires() {
     let store = Arc::new(MemoryStore::new());
@@ -490,7 +490,7 @@ async fn what_was_retrieved_expires() {
     for (days_later, left) in [(29, 2), (31, 1), (300, 1)] {
         clock.set(start + day * days_later);
         let system = system_on(store.clone(), clock.clone(), days).await;
-        // The first sweep comes with the start.
+        // The first sweep takes place at the start.
         for _ in 0..200 {
             if store.maildrop(AccountId(1)).await.unwrap().len() == left {
                 break;

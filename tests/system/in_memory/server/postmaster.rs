@@ -1,9 +1,10 @@
-//! Mail to a server's and a domain's postmaster and abuse reaches somebody (RFC 5321 §4.5.1).
+//! Mail to the postmaster and abuse addresses of a server and of a domain reaches a person (RFC 5321
+//! §4.5.1).
 
 use super::*;
 use posta_server::admin::DomainLine;
 
-/// What the server says to recipients: a line each.
+/// Returns the server's replies to recipients, one a line.
 async fn recipients(system: &System, paths: &[&str]) -> Vec<String> {
     let paths: String = paths.iter().map(|path| format!("RCPT TO:{path}\r\n")).collect();
     let said =
@@ -30,7 +31,7 @@ async fn alias(system: &System, name: &str, target: &str) {
     system.admin.execute(Request::AliasSet { name, targets }).await.unwrap();
 }
 
-/// Without a word of the operator's: on any name of the server, in any case.
+/// Without any choice by the operator: on all names of the server, in any case.
 #[tokio::test]
 async fn postmaster_is_taken_on_every_host_name() {
     for hostname in ["mail.x.test", "x.test", "elsewhere.example", "localhost"] {
@@ -52,7 +53,8 @@ async fn postmaster_is_taken_on_every_host_name() {
     }
 }
 
-/// An account or alias of the name, whom the operator named, the catch-all, the first account.
+/// The order is: an account or alias of the name, the operator's choice, the catch-all, the first
+/// account.
 #[tokio::test]
 async fn every_domain_has_somebody_who_reads_its_postmasters_mail() {
     let system = system().await;
@@ -76,7 +78,7 @@ async fn every_domain_has_somebody_who_reads_its_postmasters_mail() {
     reads("out@z.test", "bob@x.test").await;
     domain(&system, "x.test", Some("abuse@x.test")).await.unwrap();
     reads("bob@x.test", "bob@x.test").await;
-    // Whoever was named is gone: there is somebody all the same.
+    // The operator's choice no longer exists, and the next one in the order is used.
     let remove = |name: &str| Request::AliasRemove { name: name.to_owned(), targets: Vec::new() };
     for name in ["abuse@x.test", "@x.test"] {
         system.admin.execute(remove(name)).await.unwrap();
@@ -85,7 +87,7 @@ async fn every_domain_has_somebody_who_reads_its_postmasters_mail() {
     let address = "ana@x.test".to_owned();
     system.admin.execute(Request::AccountRemove { address }).await.unwrap();
     reads("bob@x.test", "bob@x.test").await;
-    // Nobody stands in for itself, and nobody is named who does not exist.
+    // An address cannot replace itself, and one that does not exist cannot be chosen.
     for nobody in ["postmaster@x.test", "abuse@x.test", "eva@x.test"] {
         let said = domain(&system, "x.test", Some(nobody)).await.unwrap_err();
         assert!(said.contains(&format!("{nobody} does not exist here")), "{said}");
@@ -93,7 +95,7 @@ async fn every_domain_has_somebody_who_reads_its_postmasters_mail() {
     system.server.stop().await;
 }
 
-/// An alias that has lost its member, or goes round, does not stand in the way.
+/// An alias without an existing member, or in a loop, does not prevent delivery.
 #[tokio::test]
 async fn a_broken_alias_does_not_hide_a_postmasters_mail() {
     let system = system().await;
@@ -110,7 +112,7 @@ async fn a_broken_alias_does_not_hide_a_postmasters_mail() {
     system.server.stop().await;
 }
 
-/// A domain without accounts has nobody until the operator names somebody.
+/// A domain without accounts has no reader until the operator chooses one.
 #[tokio::test]
 async fn a_domain_without_a_reader_is_told_of() {
     let system = system().await;
@@ -121,7 +123,7 @@ async fn a_domain_without_a_reader_is_told_of() {
     domain(&system, "z.test", Some("ana@x.test")).await.unwrap();
     assert_eq!(readers(&system, "z.test").await.abuse, ["ana@x.test"]);
     assert_eq!(recipients(&system, &["<postmaster@z.test>"]).await, ["250 2.1.5 Ok"]);
-    // What is removed is forgotten.
+    // A removed domain's choice is forgotten.
     let remove = Request::DomainRemove { domain: "z.test".to_owned() };
     system.admin.execute(remove).await.unwrap();
     domain(&system, "z.test", None).await.unwrap();

@@ -1,4 +1,4 @@
-//! How much is sent by our leave in an hour.
+//! The hourly limits on sending.
 
 use super::{
     refusals::{header, proxied},
@@ -7,7 +7,7 @@ use super::{
 use posta_mail::ReversePath;
 use posta_store::{Item, Queue};
 
-/// The replies to RCPT.
+/// Returns the replies to RCPT.
 fn replies(said: &str) -> Vec<&str> {
     let is_reply = |line: &&str| line.starts_with("250 2.1.5") || line.starts_with("45");
     said.lines().filter(is_reply).map(|line| &line[..9]).collect()
@@ -17,8 +17,8 @@ async fn items(store: &MemoryStore) -> Vec<Item> {
     store.items(None, 1_000).await.unwrap()
 }
 
-/// Whoever received forwarded mail knows an address here that leads to its sender. It takes reports;
-/// for anything else it would be a relay to that sender.
+/// A recipient of forwarded mail knows a local address that leads to its sender. The address accepts
+/// reports; if it accepted more, it would relay to that sender.
 #[tokio::test(start_paused = true)]
 async fn an_address_made_for_a_sender_is_no_relay() {
     let store = Arc::new(MemoryStore::new());
@@ -48,7 +48,7 @@ async fn an_address_made_for_a_sender_is_no_relay() {
     system.server.stop().await;
 }
 
-/// A stolen password sends to so many, in however few messages.
+/// A stolen password can send to a limited number of recipients, in however few messages.
 #[tokio::test]
 async fn submissions_are_counted_by_recipients() {
     let system = system_with(|settings| settings.submissions = 5).await;
@@ -82,7 +82,7 @@ async fn submissions_are_counted_by_recipients() {
     system.server.stop().await;
 }
 
-/// Each report of success goes to whom the client named, who may never have written.
+/// Each success report goes to the address that the client gave, whose owner may never have written.
 #[tokio::test(start_paused = true)]
 async fn strangers_hear_of_success_within_a_rate() {
     let store = Arc::new(MemoryStore::new());
@@ -105,7 +105,8 @@ async fn strangers_hear_of_success_within_a_rate() {
     system.server.stop().await;
 }
 
-/// A member of an alias that is gone does not make whoever's reverse-path a stranger gives hear of each message.
+/// A missing member of an alias does not cause a report to the reverse-path of each message from a
+/// stranger.
 #[tokio::test]
 async fn strangers_hear_of_lost_copies_within_a_rate() {
     let store = Arc::new(MemoryStore::new());

@@ -1,16 +1,16 @@
-//! What refusing strangers costs: on the disk, and in time.
+//! The cost of refusing strangers: on disk, and in time.
 
 use super::*;
 use posta_store::History;
 
-/// A system behind a balancer, so that strangers have addresses of their own.
+/// Starts a system behind a balancer, so that strangers have addresses of their own.
 pub(super) async fn proxied(store: Arc<MemoryStore>) -> System {
     let clock = Arc::new(SimulatedClock::new(Timestamp::from_second(1_074_188_330).unwrap(), 7));
     system_on(store, clock, |settings| {
         settings.proxies = vec!["127.0.0.0/8".parse().unwrap()];
         (settings.sessions, settings.sessions_per_client) = (0, 0);
         settings.smtp_limits.commands = 100_000;
-        // A login that is refused without a hash is as good here as one with it.
+        // A login that is refused without hashing serves the same purpose here.
         settings.failed_logins = 1;
     })
     .await
@@ -20,21 +20,21 @@ pub(super) fn header(network: usize) -> String {
     format!("PROXY TCP4 203.0.{}.{} 127.0.0.1 1 2\r\n", 113 + network / 250, 1 + network % 250)
 }
 
-/// A mail transaction of which nothing comes.
+/// Returns a mail transaction that is refused.
 fn refused_transaction(from: usize) -> String {
     let named = |n| format!("RCPT TO:<nobody{n}@x.test>\r\n");
     let recipients: String = (from..from + 20).map(named).collect();
     format!("MAIL FROM:<stranger@else.test>\r\n{recipients}RSET\r\n")
 }
 
-/// Octets of all that the history holds.
+/// Returns the number of octets in the whole history.
 async fn told(store: &MemoryStore) -> usize {
     let events = store.events(None, usize::MAX).await.unwrap();
     events.iter().map(|event| serde_json::to_vec(event).unwrap().len()).sum()
 }
 
-/// One session, or one of each of 256 networks, over and over: little of it is kept, and it can
-/// still be seen who was refused what, and how often.
+/// One session, or one from each of 256 networks, over and over: only a little is stored, and the
+/// history still says which refusals there were, and how many.
 #[tokio::test(start_paused = true)]
 async fn a_stranger_who_is_refused_writes_little() {
     let login = "USER ana@x.test\r\nPASS wrong\r\n".repeat(3);
@@ -47,7 +47,7 @@ async fn a_stranger_who_is_refused_writes_little() {
         let system = proxied(store.clone()).await;
         let mut sent = 0;
         for _ in 0..times {
-            // The first does twice as much as the others.
+            // The first network does twice as much as the others.
             for network in (0..networks).chain([0]) {
                 let text = format!("{}{text}", header(network));
                 sent += text.len();
@@ -68,7 +68,7 @@ async fn a_stranger_who_is_refused_writes_little() {
     }
 }
 
-/// Whoever guesses addresses waits longer and longer, and is sent away. It says why.
+/// A client that guesses addresses waits longer and longer, and is disconnected, with the reason.
 #[tokio::test(start_paused = true)]
 async fn a_session_that_is_refused_too_much_is_ended() {
     let system = proxied(Arc::new(MemoryStore::new())).await;
@@ -81,7 +81,7 @@ async fn a_session_that_is_refused_too_much_is_ended() {
     assert!(last.starts_with("421 4.7.0 ") && last.contains("refused"), "{last}");
     let waited = begun.elapsed().as_secs();
     assert!((30..60).contains(&waited), "{waited} s");
-    // Who brings mail may have many old addresses among the good ones.
+    // A client that delivers mail may have many old addresses among the valid ones.
     let message = "MAIL FROM:<s@y.test>\r\nRCPT TO:<gone1@x.test>\r\nRCPT TO:<gone2@x.test>\r\n\
                    RCPT TO:<ana@x.test>\r\nDATA\r\nA: b\r\n\r\nc\r\n.\r\n";
     let begun = tokio::time::Instant::now();
@@ -92,7 +92,7 @@ async fn a_session_that_is_refused_too_much_is_ended() {
     system.server.stop().await;
 }
 
-/// A new session does not begin anew what a network has used up, and nobody else waits for it.
+/// A new session does not reset the counts of its network, and no other network has to wait.
 #[tokio::test(start_paused = true)]
 async fn a_network_that_guesses_is_slowed() {
     let system = proxied(Arc::new(MemoryStore::new())).await;

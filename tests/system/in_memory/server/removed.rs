@@ -1,4 +1,4 @@
-//! Accounts that were removed, until they are purged.
+//! Removed accounts, until they are purged.
 
 use super::{System, system_on};
 use posta_mail::Timestamp;

@@ -1,9 +1,9 @@
-//! Senders that hold what others need: memory for content and for envelopes.
+//! Senders that hold resources that others need: memory for content and for envelopes.
 
 use super::*;
 use crate::settings::smtp_limits;
 
-/// Everybody in these tests comes through a load balancer, which says who it is.
+/// Starts a system behind a load balancer, which names the clients.
 async fn crowded(memory: usize) -> System {
     let change = |settings: &mut Settings| {
         settings.proxies = vec!["127.0.0.0/8".parse().unwrap()];
@@ -14,7 +14,7 @@ async fn crowded(memory: usize) -> System {
     system_with(change).await
 }
 
-/// A session from an address that has sent this and not waited for the answers.
+/// Opens a session from an address, which has sent this text and not waited for the replies.
 async fn from(system: &System, address: &str, text: &str) -> Box<dyn Stream> {
     let family = if address.contains(':') { "TCP6" } else { "TCP4" };
     let here = if address.contains(':') { "::1" } else { "127.0.0.1" };
@@ -34,7 +34,7 @@ fn body(octets: usize) -> String {
     format!("Subject: s\r\n\r\n{}", "0123456789abcde\r\n".repeat(octets / 17))
 }
 
-/// A message of 100 KB, and how long it took.
+/// Delivers a message of 100 KB. Returns the time that it took.
 async fn deliver(system: &System, address: &str) -> std::time::Duration {
     let began = tokio::time::Instant::now();
     let mail = format!("{BEGIN}{}.\r\nQUIT\r\n", body(100_000));
@@ -45,8 +45,8 @@ async fn deliver(system: &System, address: &str) -> std::time::Duration {
     began.elapsed()
 }
 
-/// 256 sessions that send 33 KiB each and then next to nothing, for half an hour: from a few networks,
-/// from one for each, and from the addresses of one /64.
+/// 256 sessions send 33 KiB each and then almost nothing, for half an hour: from a few networks, from
+/// one network each, and from the addresses of one /64.
 #[tokio::test(start_paused = true)]
 async fn slow_senders_hold_up_nobody() {
     let few = |number: usize| format!("192.0.2.{}", 1 + number % 6);
@@ -64,7 +64,7 @@ async fn slow_senders_hold_up_nobody() {
             assert!(took.as_secs() < 3, "{} in minute {minute}: {took:?}", addresses(0));
             for _ in 0..60 {
                 for stream in &mut slow {
-                    // One that is closed for its slowness has done its harm.
+                    // A session that was closed for its slowness has already done its harm.
                     let _ = stream.write_all(&[b'x'; 128]).await;
                 }
                 tokio::time::sleep(std::time::Duration::from_secs(1)).await;
@@ -75,7 +75,7 @@ async fn slow_senders_hold_up_nobody() {
     }
 }
 
-/// What was set aside, piece by piece, comes back whole and in order.
+/// Content that was stored piece by piece comes back whole and in order.
 #[tokio::test(start_paused = true)]
 async fn what_a_slow_sender_sent_is_whole() {
     let system = crowded(1).await;
@@ -98,7 +98,7 @@ async fn what_a_slow_sender_sent_is_whole() {
     system.server.stop().await;
 }
 
-/// Transactions of a thousand recipients that are left open: others can still write to several.
+/// With open transactions of a thousand recipients, others can still write to several.
 #[tokio::test(start_paused = true)]
 async fn envelopes_are_within_the_memory() {
     for address in
@@ -127,7 +127,7 @@ async fn envelopes_are_within_the_memory() {
             }
             open.push(stream);
         }
-        // Each takes about 700 octets.
+        // Each recipient takes about 700 octets.
         assert!(accepted < 6_000, "{accepted} recipients are in memory");
         let few: String =
             (0..20).map(|number| format!("RCPT TO:<bob+{number}@x.test>\r\n")).collect();

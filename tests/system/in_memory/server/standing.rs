@@ -1,9 +1,10 @@
-//! Sessions whose account is removed, renamed or disabled, or gets another password, while they are open.
+//! Sessions whose account is removed, renamed or disabled, or gets another password, while they are
+//! open.
 
 use super::*;
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 
-/// What is done to Ana's account while her sessions are open, and whether it ends them.
+/// Returns the changes to Ana's account while her sessions are open, and whether each ends them.
 fn changes() -> [(Request, bool); 6] {
     let address = || "ana@x.test".to_owned();
     [
@@ -30,7 +31,7 @@ fn changes() -> [(Request, bool); 6] {
     ]
 }
 
-/// Says something to an open session and reads the answer, up to some words or to the end.
+/// Sends text in an open session and reads the reply, until some text occurs or the session ends.
 async fn answer(stream: &mut Box<dyn Stream>, text: &str, words: &str) -> String {
     let _ = stream.write_all(text.as_bytes()).await;
     let mut said = String::new();
@@ -40,7 +41,7 @@ async fn answer(stream: &mut Box<dyn Stream>, text: &str, words: &str) -> String
             said.push(char::from(octet));
         }
     };
-    // A session that does not end would be waited for.
+    // Without a limit, the test would wait for a session that does not end.
     let _ = tokio::time::timeout(Duration::from_secs(5), reading).await;
     said
 }
@@ -103,7 +104,7 @@ async fn a_maildrop_session_ends_with_its_login() {
     }
 }
 
-/// What an account may no longer do, none of its open sessions does.
+/// Open sessions lose the rights that the account loses.
 #[tokio::test]
 async fn a_session_has_the_rights_that_its_account_has_now() {
     let system = system().await;
@@ -123,7 +124,7 @@ async fn a_session_has_the_rights_that_its_account_has_now() {
     system.server.stop().await;
 }
 
-/// A message that is sent while the login ends breaks off, and does not look whole.
+/// A message in transfer when the login ends is broken off, and does not look complete.
 #[tokio::test]
 async fn a_message_breaks_off_when_the_login_ends() {
     for ends in [false, true] {
@@ -147,7 +148,7 @@ async fn a_message_breaks_off_when_the_login_ends() {
     }
 }
 
-/// A proxy that uses a connection for another client does not hand on the login of the one before,
+/// A proxy that reuses a connection for another client does not pass on the login of the previous one,
 /// however that one logged in.
 #[tokio::test]
 async fn a_login_is_not_handed_on_to_the_next_client() {
@@ -170,7 +171,7 @@ async fn a_login_is_not_handed_on_to_the_next_client() {
     system.server.stop().await;
 }
 
-/// A login that a trusted client vouched for is no better than one with a password.
+/// A login that a trusted client vouches for is no better than one with a password.
 #[tokio::test]
 async fn a_login_that_was_handed_on_ends_too() {
     let near = "127.0.0.0/8".parse().unwrap();

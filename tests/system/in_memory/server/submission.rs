@@ -1,14 +1,14 @@
-//! Who may submit, and whom a message may say that it is from.
+//! The clients that may submit mail, and the authors that a message may claim.
 
 use super::*;
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 
-/// Ana, logged in.
+/// Returns the login of Ana.
 fn login() -> String {
     format!("EHLO c.test\r\nAUTH PLAIN {}\r\n", BASE64.encode("\0ana@x.test\0parola"))
 }
 
-/// What the server says to a header section from Ana: the reply to the end of the data.
+/// Submits a message from Ana with this header section. Returns the reply to the end of the data.
 async fn submit(system: &System, reverse_path: &str, header: &str) -> String {
     let login = login();
     let said = system
@@ -23,7 +23,7 @@ async fn submit(system: &System, reverse_path: &str, header: &str) -> String {
     said.split("354 ").nth(1).unwrap_or(&said).lines().nth(1).unwrap_or_default().to_owned()
 }
 
-/// Header sections that somebody may read as another's than Ana's.
+/// Header sections that some reader could attribute to another author than Ana.
 const FOREIGN: [&str; 37] = [
     "From: bob@x.test",
     "From: sales@x.test",
@@ -54,7 +54,7 @@ const FOREIGN: [&str; 37] = [
     "From: (ana@x.test",
     "From: <ana@x.test",
     "From: us: ana@x.test, bob@x.test;",
-    // Many programs show the first author only.
+    // Many programs display only the first author.
     "From: CEO <ceo@bank.test>, ana@x.test\r\nSender: Ana <ana@x.test>",
     "From: us: bob@x.test, ana@x.test;\r\nSender: ana@x.test",
     "From: =?utf-8?b?Ym9i?=@x.test",
@@ -65,7 +65,7 @@ const FOREIGN: [&str; 37] = [
     "From: ana@x.test\u{a0}",
 ];
 
-/// Everything a mail program may show as the author has to be the account's own.
+/// Every address that a mail program may display as the author must be the account's own.
 #[tokio::test]
 async fn from_is_the_accounts_own() {
     let system = system_with(|settings| settings.smtp_limits.commands = 1_000).await;
@@ -95,7 +95,7 @@ async fn from_is_the_accounts_own() {
     }
     let padding = format!("From: ana@x.test,{}", "\r\n ana@x.test,".repeat(10_000));
     assert!(submit(&system, "ana@x.test", &padding).await.starts_with("550 5.7.1 "));
-    // Behind a header section of a megabyte, too.
+    // The same after a header section of a megabyte.
     let padding = "Subject: 0123456789abcdef0123456789abcdef\r\n".repeat(25_000);
     let said = submit(&system, "ana@x.test", &format!("{padding}From: bob@x.test")).await;
     assert!(said.starts_with("550 5.7.1 "), "{said}");
@@ -103,7 +103,7 @@ async fn from_is_the_accounts_own() {
     system.server.stop().await;
 }
 
-/// Binary content keeps its line ends on its way in; what POP3 hands out has CRLF only.
+/// Binary content keeps its line ends on its way in; POP3 serves it with CRLF only.
 #[tokio::test]
 async fn a_bare_newline_hides_no_field() {
     let system = system().await;
@@ -132,7 +132,7 @@ async fn a_bare_newline_hides_no_field() {
     system.server.stop().await;
 }
 
-/// A trusted client's word about who logged in counts as a login, on every listener.
+/// A trusted client's statement of who has logged in counts as a login, on every listener.
 #[tokio::test]
 async fn a_login_that_was_handed_on_is_held_to_the_same() {
     let near = "127.0.0.0/8".parse().unwrap();
@@ -157,7 +157,7 @@ async fn a_login_that_was_handed_on_is_held_to_the_same() {
     system.server.stop().await;
 }
 
-/// A null reverse-path hides nobody: a missing From names the account.
+/// A null reverse-path hides no one: a missing From field names the account.
 #[tokio::test]
 async fn who_submits_without_from_is_named() {
     let system = system().await;
@@ -203,7 +203,7 @@ async fn an_account_may_be_allowed_more() {
     system.server.stop().await;
 }
 
-/// Programs of this machine submit without a login, unless the configuration says otherwise.
+/// Programs on this machine submit without a login, unless the configuration forbids it.
 #[tokio::test]
 async fn trust_in_this_machine_can_be_withdrawn() {
     use posta_server::settings::LoopbackTrust::{Anywhere, Local, Nothing};
@@ -221,7 +221,7 @@ async fn trust_in_this_machine_can_be_withdrawn() {
     }
 }
 
-/// What the server says to a recipient elsewhere of a client that logs in nowhere.
+/// Returns the reply to a recipient elsewhere, for a client that does not log in.
 async fn to_elsewhere(system: &System, before: &str, port: u16, from: &str) -> String {
     let dialogue =
         format!("{before}EHLO c\r\nMAIL FROM:{from}\r\nRCPT TO:<eva@y.test>\r\nQUIT\r\n");
@@ -229,7 +229,7 @@ async fn to_elsewhere(system: &System, before: &str, port: u16, from: &str) -> S
     said.lines().rev().nth(1).unwrap().to_owned()
 }
 
-/// cron, PHP and printers' drivers have no password: they send to other servers from addresses of here.
+/// cron, PHP and printer drivers have no password: they can send to other servers from local addresses.
 #[tokio::test]
 async fn programs_on_this_machine_send_from_addresses_of_here() {
     let system = system().await;
@@ -248,11 +248,11 @@ async fn programs_on_this_machine_send_from_addresses_of_here() {
             assert!(said.ends_with(", use a sender address of a domain here"), "{said}");
         }
     }
-    // LMTP is what a server in front says.
+    // LMTP carries mail from a server in front of this one.
     let lmtp = "LHLO c\r\nMAIL FROM:<ana@x.test>\r\nRCPT TO:<eva@y.test>\r\nQUIT\r\n";
     let said = system.say(24, lmtp).await;
     assert!(said.contains("\r\n550 5.7.1 "), "{said}");
-    // Nothing of a transaction is left to the next.
+    // Nothing of a transaction remains for the next one.
     let said = system
         .say(25, "EHLO c\r\nMAIL FROM:<ana@x.test>\r\nRSET\r\nMAIL FROM:<s@y.test>\r\nRCPT TO:<eva@y.test>\r\nQUIT\r\n")
         .await;
@@ -260,7 +260,8 @@ async fn programs_on_this_machine_send_from_addresses_of_here() {
     system.server.stop().await;
 }
 
-/// Whoever a proxy speaks for is no program on this machine, wherever it says that it is; nor is it.
+/// A client behind a proxy is not a program on this machine, whatever address the proxy gives; nor is
+/// the proxy itself.
 #[tokio::test]
 async fn who_comes_through_a_proxy_is_no_program_of_this_machine() {
     let here = || vec!["127.0.0.0/8".parse().unwrap()];
@@ -288,7 +289,7 @@ async fn who_comes_through_a_proxy_is_no_program_of_this_machine() {
     }
 }
 
-/// A web application that was broken into is no spammer's server.
+/// A compromised web application cannot be used to send spam.
 #[tokio::test]
 async fn programs_of_this_machine_send_no_more_than_an_account() {
     let system = system_with(|settings| settings.submissions = 3).await;
@@ -302,7 +303,7 @@ async fn programs_of_this_machine_send_no_more_than_an_account() {
     system.server.stop().await;
 }
 
-/// What cron sends to root at this server's name, and what comes back to it, reaches the postmaster.
+/// Mail from cron to root at the server's name, and replies to it, reach the postmaster.
 #[tokio::test]
 async fn mail_for_the_servers_own_name_reaches_the_postmaster_from_here_only() {
     let system = system().await;
@@ -318,8 +319,8 @@ async fn mail_for_the_servers_own_name_reaches_the_postmaster_from_here_only() {
     system.server.stop().await;
 }
 
-/// Printers and scripts leave out what a message must have; whoever may relay gets it, strangers do not,
-/// and what is told of a message is what it has.
+/// Printers and scripts omit required fields. They are added for clients that may relay, but not for
+/// strangers, and the history contains the message's own.
 #[tokio::test]
 async fn who_may_relay_gets_the_fields_that_are_missing() {
     let near = |settings: &mut Settings| settings.relays_for = vec!["127.0.0.0/8".parse().unwrap()];

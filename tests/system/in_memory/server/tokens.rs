@@ -1,4 +1,4 @@
-//! Logging in with a token: whose tokens are taken, and for how long.
+//! Logging in with a token: the tokens that are accepted, and the duration of the login.
 
 use super::*;
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 const NOW: i64 = 1_074_188_330;
 
-/// What the identity server says of a token that opens ana's mailbox.
+/// Returns the identity server's answer for a token that opens ana's mailbox.
 fn good() -> Value {
     json!({
         "active": true,
@@ -23,7 +23,7 @@ fn good() -> Value {
     })
 }
 
-/// The same with some members replaced; null takes one away.
+/// Returns that answer with some members replaced; null removes one.
 fn with(changes: Value) -> Value {
     let mut answer = good();
     for (name, value) in changes.as_object().unwrap() {
@@ -48,7 +48,7 @@ fn settings() -> OAuthSettings {
     }
 }
 
-/// A server whose identity server says the same of every token.
+/// Starts a server whose identity server gives this answer for every token.
 async fn system_that_hears(answer: &Value, oauth: OAuthSettings) -> (System, Arc<SimulatedClock>) {
     let clock = Arc::new(SimulatedClock::new(Timestamp::from_second(NOW).unwrap(), 7));
     let store = Arc::new(MemoryStore::new());
@@ -68,7 +68,7 @@ async fn system_that_hears(answer: &Value, oauth: OAuthSettings) -> (System, Arc
 
 const ANSWERS: &str = "\r\n";
 
-/// Logs in, and returns the open session, if the login is good.
+/// Logs in. Returns the open session if the login succeeded.
 async fn log_in(system: &System, port: u16, name: &str) -> Option<Box<dyn Stream>> {
     let message = BASE64.encode(format!("n,a={name},\x01auth=Bearer t0k\x01\x01"));
     let mut stream = system.connect(port).await;
@@ -83,7 +83,7 @@ async fn log_in(system: &System, port: u16, name: &str) -> Option<Box<dyn Stream
     (said.starts_with("235 ") || said.starts_with("+OK ")).then_some(stream)
 }
 
-/// Whether a token of which the identity server says this opens ana's mailbox.
+/// Returns whether a token with this answer opens ana's mailbox.
 async fn opens(answer: &Value, oauth: OAuthSettings) -> bool {
     let (system, _) = system_that_hears(answer, oauth).await;
     let opened = log_in(&system, 587, "ana@x.test").await.is_some();
@@ -99,31 +99,32 @@ async fn only_a_token_for_this_server_opens_a_mailbox() {
     for changes in [
         json!({ "active": false }),
         json!({ "active": "true" }),
-        // Given out for another service.
+        // Issued for another service.
         json!({ "aud": "https://shop.x.test" }),
         json!({ "aud": ["https://shop.x.test", "account"] }),
         json!({ "aud": "https://mail.x.test.evil.test" }),
         json!({ "aud": null }),
-        // Given out to another program.
+        // Issued to another program.
         json!({ "client_id": "shop" }),
         json!({ "client_id": null }),
-        // For something else than mail.
+        // Issued for something other than mail.
         json!({ "scope": "openid mailing" }),
         json!({ "scope": null }),
-        // Anybody can say what their address is.
+        // Anyone can claim any address.
         json!({ "email_verified": false }),
         json!({ "email_verified": "false" }),
         json!({ "email_verified": 0 }),
-        // Not an address, whatever the only account of that name is.
+        // This is not an address, even though only one account has that name.
         json!({ "email": "ana" }),
         json!({ "email": null }),
         json!({ "email": ["ana@x.test"] }),
-        // Not now.
+        // The token has expired.
         json!({ "exp": NOW }),
         json!({ "exp": "never" }),
         json!({ "nbf": NOW + 3_600 }),
         json!({ "nbf": "soon" }),
-        // No bearer's: whoever has it must prove to hold a key as well (RFC 9449 §7.2, RFC 8705 §3).
+        // This is not a bearer token: its holder must also prove possession of a key (RFC 9449 §7.2, RFC
+        // 8705 §3).
         json!({ "token_type": "DPoP" }),
         json!({ "cnf": { "jkt": "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I" } }),
     ] {
@@ -142,8 +143,8 @@ async fn only_a_token_for_this_server_opens_a_mailbox() {
     }
 }
 
-/// What was begun while the token was valid may end; nothing is begun after that, and nothing that was
-/// marked is removed.
+/// Operations begun while the token was valid may end. None begins after that, and no marked message is
+/// removed.
 #[tokio::test]
 async fn a_session_ends_with_its_token() {
     let (system, clock) = system_that_hears(&good(), settings()).await;

@@ -25,8 +25,8 @@ fn a_command_that_is_wrong_is_told_with_its_cure() {
     make(MISTAKES, directory.path(), &names);
 }
 
-/// Something that takes connections, says a line to each line that it reads, and closes a connection after
-/// so many.
+/// Starts a server that accepts connections, sends a line in answer to each line, and closes a
+/// connection after `turns` of them.
 fn server(lines: &'static str, turns: usize) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
@@ -400,7 +400,7 @@ const MISTAKES: &[Mistake] = &[
         &["fetch", "--server", "PLAIN", "--user", "ana", "--password-stdin", "--stdout"],
         "parola",
         1,
-        "posta: what answers there does not speak POP3: a response begins with neither +OK nor -ERR",
+        "posta: the server does not speak POP3: a response begins with neither +OK nor -ERR",
     ),
     typed(
         &["fetch", "--server", "127.0.0.1:1", "--user", "ana", "--password-stdin", "--stdout"],

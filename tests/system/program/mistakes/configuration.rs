@@ -2,7 +2,7 @@
 
 use super::{Mistake, make};
 
-/// A configuration that is refused, whatever the command.
+/// Returns the mistake of a configuration that every command refuses.
 const fn written(configuration: &'static str, says: &'static str) -> Mistake {
     Mistake { configuration, command: &["account", "list"], input: "", says, status: 1 }
 }

@@ -1,4 +1,4 @@
-//! What the program says to mistakes: each is told with its cause and its cure, in exactly these words.
+//! The program's messages about mistakes, in exactly these words: each names the cause and the cure.
 
 mod commands;
 mod configuration;
@@ -8,7 +8,7 @@ mod starting;
 use posta_tests::posta;
 use std::{fs, path::Path};
 
-/// What is wrong: the configuration beside `data`, the command line, and what is typed.
+/// A mistake: the configuration besides `data`, the command line, and the typed input.
 struct Mistake {
     configuration: &'static str,
     command: &'static [&'static str],
@@ -18,8 +18,8 @@ struct Mistake {
     status: i32,
 }
 
-/// Makes each mistake in a directory. In the texts `DIR` stands for it, and other names for what is only
-/// known when the test runs, such as ports.
+/// Makes each mistake in a directory. In the texts, `DIR` represents the directory, and other names
+/// represent values known only when the test runs, such as ports.
 fn make(mistakes: &[Mistake], directory: &Path, names: &[(&str, String)]) {
     let path = directory.to_str().unwrap();
     let mut names: Vec<_> = names.iter().map(|(name, is)| (*name, is.as_str())).collect();

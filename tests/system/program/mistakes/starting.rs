@@ -1,4 +1,4 @@
-//! Mistakes that keep the server from starting.
+//! Mistakes that prevent the server from starting.
 
 use super::{Mistake, make};
 use posta_tests::posta;
@@ -27,7 +27,7 @@ fn a_server_that_cannot_start_tells_the_cure() {
     fs::create_dir_all(path.join("home/Documents")).unwrap();
     fs::create_dir_all(path.join("other/store")).unwrap();
     fs::write(path.join("other/store/readme"), "").unwrap();
-    // The first start tells that it is one.
+    // The first start says that it is the first.
     let first = path.join("first.toml");
     let data = path.join("data");
     let wrong = format!("data = {data:?}\n[tls]\ncertificate = 'nosuch'\nkey = 'nosuch'\n");
