@@ -46,7 +46,7 @@ pub struct RemovedLine {
     pub until: Timestamp,
 }
 
-/// Accounts that are read at a time.
+/// The number of accounts read at a time.
 const PAGE: usize = 1_000;
 
 impl Admin {
@@ -152,7 +152,7 @@ impl Admin {
             let since = since.unwrap_or(Timestamp::MIN);
             let count = self.store.undelete(account.id, since).await?;
             return match last {
-                // Whoever was added anew has nothing of what the other had.
+                // An account that was added again has nothing of the old one's.
                 Some(last) if count == 0 => Err(AdminError::Succeeded(address, last.time)),
                 _ => Ok(Response::Count(count)),
             };
@@ -218,7 +218,7 @@ impl Admin {
         Ok(self.store.set_send_as(&address, send_as).await?)
     }
 
-    /// Hashes a password on the threads for that, since hashing is slow by design.
+    /// Hashes a password on the threads for that purpose, since hashing is slow by design.
     async fn credentials(
         &self,
         password: String,

@@ -34,10 +34,10 @@ pub struct AliasState {
     pub leading: Vec<String>,
 }
 
-/// Why an alias cannot be changed.
+/// The reason why an alias cannot be changed.
 #[derive(Debug, thiserror::Error)]
 pub enum AliasError {
-    /// It would have no members.
+    /// The alias would have no members.
     #[error("an alias needs an address that its mail goes to")]
     NoMember,
     /// A member does not exist.
@@ -46,13 +46,13 @@ pub enum AliasError {
          (`posta account add {0}`, or `posta alias add {0} MEMBER`)"
     )]
     NoSuchAddress(Address),
-    /// It would be its own member.
+    /// The alias would be its own member.
     #[error(
         "{0} would lead back to itself: only an account keeps a copy of what it forwards, and there \
          is no account {0} (`posta account add {0}` adds one)"
     )]
     Itself(AliasName),
-    /// It would be part of a loop.
+    /// The alias would be part of a loop.
     #[error(
         "{member} leads back to {alias}: mail would go round in a loop; `posta alias list` shows the \
          way, `posta alias remove {alias} {member}` ends it where that is set already"
@@ -66,10 +66,10 @@ pub enum AliasError {
     /// The chain of aliases would be too long.
     #[error("{0}; name the addresses behind them instead")]
     TooMuch(DeadEnd),
-    /// It would have too many members.
+    /// The alias would have too many members.
     #[error("{0} may have {TARGETS} members at most; divide them among several aliases")]
     TooMany(AliasName),
-    /// The address is not one of its members.
+    /// The address is not one of the members.
     #[error("{0} does not lead to {1}; `posta alias list` shows where it leads")]
     NoSuchMember(AliasName, Address),
 }
@@ -106,7 +106,7 @@ impl Admin {
             }
         }
         let alias = Alias { name: added.name, targets };
-        // A member that is gone since it was added does not keep others from being added.
+        // A member that has vanished since it was added does not prevent adding others.
         self.check_alias(&alias, &added.targets).await?;
         self.put_alias(alias).await
     }

@@ -28,7 +28,7 @@ pub struct Problem {
 /// # Errors
 /// Fails when the socket cannot be opened, for example because its path is longer than 107 octets.
 pub fn bind(path: &Path) -> io::Result<UnixListener> {
-    // The store's lock tells that no other server runs here, so whatever is there was left behind.
+    // The store's lock guarantees that no other server runs here, so an existing socket was left behind.
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
@@ -47,7 +47,7 @@ pub async fn serve(
 ) {
     let router = Router::new().route(ROUTE, post(execute)).with_state(admin);
     let stopped = async move {
-        // An error means that the server is gone: stop too.
+        // An error means that the server no longer exists, so serving stops too.
         let _ = stopping.wait_for(|&stopping| stopping).await;
     };
     if let Err(error) = axum::serve(listener, router).with_graceful_shutdown(stopped).await {

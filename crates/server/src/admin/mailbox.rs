@@ -24,7 +24,7 @@ const TOLD: usize = 200;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum MailRequest {
-    /// Lists the messages, a page at a time.
+    /// Lists the messages, one page at a time.
     List {
         /// Only messages with a higher UID.
         #[serde(default)]
@@ -39,7 +39,7 @@ pub enum MailRequest {
     },
     /// Moves messages to another folder.
     Move {
-        /// Their UIDs.
+        /// The messages' UIDs.
         uids: Vec<u32>,
         /// The name of the other folder.
         to: String,
@@ -57,35 +57,35 @@ pub enum MailRequest {
     },
     /// Removes messages; they can be brought back for a week.
     Delete {
-        /// Their UIDs.
+        /// The messages' UIDs.
         uids: Vec<u32>,
     },
 }
 
-/// What is done with the folders of an account.
+/// An action on the folders of an account.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum FolderRequest {
-    /// Lists them.
+    /// Lists the folders.
     List,
-    /// Adds one.
+    /// Adds a folder.
     Add {
-        /// Its name; `/` separates levels.
+        /// The name; `/` separates levels.
         name: String,
-        /// What it is for (RFC 6154), if it is for one thing.
+        /// The role (RFC 6154), if the folder has one.
         #[serde(default)]
         role: Option<String>,
     },
-    /// Gives one another name.
+    /// Renames a folder.
     Rename {
-        /// Its name.
+        /// The present name.
         name: String,
         /// The new name.
         new: String,
     },
-    /// Removes one that is empty.
+    /// Removes an empty folder.
     Remove {
-        /// Its name.
+        /// The name.
         name: String,
     },
 }
@@ -94,23 +94,23 @@ pub enum FolderRequest {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct MailLine {
-    /// Its name in the folder.
+    /// The UID, which names the message in the folder.
     pub uid: u32,
-    /// What POP3 calls it.
+    /// The unique-id of the message in POP3.
     pub unique_id: String,
-    /// The id under which it was accepted, by which `posta trace` finds it.
+    /// The id under which the message was accepted; `posta trace` accepts it.
     pub id: String,
     /// The conversation that it belongs to.
     pub thread: String,
-    /// When it was accepted.
+    /// The time of acceptance.
     pub time: posta_mail::Timestamp,
-    /// Octets that a reader gets.
+    /// The number of octets that a reader gets.
     pub octets: u64,
-    /// Its flags and keywords.
+    /// The flags and keywords.
     pub flags: Vec<String>,
-    /// Its author, as its header says.
+    /// The author, according to the header section.
     pub from: Option<String>,
-    /// Its subject.
+    /// The subject.
     pub subject: Option<String>,
 }
 
@@ -118,17 +118,17 @@ pub struct MailLine {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct FolderLine {
-    /// Its name.
+    /// The name.
     pub name: String,
-    /// What it is for.
+    /// The role.
     pub role: Option<String>,
-    /// Messages in it.
+    /// The number of messages.
     pub messages: u64,
-    /// How many of them have not been seen.
+    /// The number of messages that have not been seen.
     pub unseen: u64,
-    /// Octets of the messages.
+    /// The number of octets in the messages.
     pub octets: u64,
-    /// What IMAP calls its UIDVALIDITY.
+    /// The UIDVALIDITY of IMAP.
     pub uid_validity: u32,
     /// The UID that the next message gets.
     pub uid_next: u32,
@@ -239,7 +239,7 @@ impl Admin {
 
     async fn line(&self, entry: Entry) -> Result<MailLine, AdminError> {
         let beginning = match self.piece(&entry, u64::from(entry.head)).await {
-            // A list tells what can be read; `posta mail show` tells what cannot.
+            // A list contains what can be read; `posta mail show` reports damage.
             Err(StoreError::Damaged(_)) => Bytes::new(),
             beginning => beginning?,
         };
@@ -260,7 +260,7 @@ impl Admin {
         })
     }
 
-    /// Returns what there is of head and content from an offset on, as far as one piece of the store goes.
+    /// Returns octets of the head and content from an offset on, up to the end of a piece of the store.
     async fn piece(&self, entry: &Entry, offset: u64) -> Result<Bytes, StoreError> {
         let layout = entry.layout();
         if offset >= layout.octets() {

@@ -1,4 +1,4 @@
-//! The operator's requests about the queue and about what happened to messages.
+//! The operator's requests about the queue.
 
 use super::{Admin, AdminError, Response};
 use posta_mail::{ReversePath, Timestamp};
@@ -8,10 +8,10 @@ use posta_store::{
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// Items read from the store at a time.
+/// The number of items read from the store at a time.
 pub(super) const PAGE: usize = 1_000;
 
-/// Which items of the queue are meant: those that match every given condition; all, if none is given.
+/// A selection of queue items: those that match every given condition; all, if none is given.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Selection {
@@ -24,12 +24,12 @@ pub struct Selection {
     /// Items of this sender.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sender: Option<String>,
-    /// Items whose message was accepted so many seconds ago, or longer.
+    /// Items whose message was accepted this many seconds ago, or longer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub older: Option<u64>,
 }
 
-/// What to do with the selected items.
+/// An action on the selected items.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum QueueAction {
@@ -47,47 +47,47 @@ pub enum QueueAction {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct QueueLine {
-    /// Its name.
+    /// The item's id.
     pub id: String,
     /// The message's Message-ID field.
     pub message_id: Option<String>,
     /// The message's reverse-path, without its brackets; empty for a report.
     pub reverse_path: String,
-    /// Where it goes.
+    /// The destination.
     pub destination: String,
-    /// To whom.
+    /// The recipients.
     pub recipients: Vec<QueueRecipient>,
     /// `waiting`, `leased` (being sent), `held`, or `quarantined`.
     pub state: ItemState,
-    /// When it is tried next; none while it is held or in quarantine.
+    /// The time of the next attempt; none while the item is held or in quarantine.
     pub next_attempt: Option<Timestamp>,
-    /// How often it was tried.
+    /// The number of attempts so far.
     pub attempts: u32,
-    /// When the message was accepted.
+    /// The time when the message was accepted.
     pub accepted: Timestamp,
-    /// Octets of the message.
+    /// The number of octets in the message.
     pub octets: u64,
 }
 
-/// How much of the queue goes to a destination.
+/// The part of the queue for one destination.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DestinationLine {
-    /// Its domain, or `local`.
+    /// The domain, or `local`.
     pub destination: String,
-    /// Messages.
+    /// The number of items.
     pub items: usize,
-    /// Their recipients.
+    /// The number of their recipients.
     pub recipients: usize,
 }
 
 /// A recipient in a list.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct QueueRecipient {
-    /// Its address.
+    /// The address.
     pub address: String,
     /// `waiting`, or `delayed` after an attempt.
     pub state: String,
-    /// What the other side said last.
+    /// The last reply of the other server.
     pub reply: Option<String>,
 }
 
@@ -192,7 +192,7 @@ impl Admin {
     ) -> Result<usize, StoreError> {
         let settlement = |item: &Item| Settlement {
             item: item.id,
-            // Whoever works on it loses it.
+            // A relay that is working on the item loses it.
             token: None,
             time: now,
             left: None,
@@ -204,7 +204,7 @@ impl Admin {
                 what: What::Removed { destination: destination(item).to_owned() },
             }],
         };
-        // All are asked for before the first is waited for: they share a sync.
+        // All are requested before the first is awaited, so they share a sync.
         let asked: Vec<_> = items.iter().map(|item| self.store.settle(settlement(item))).collect();
         let mut count = 0;
         for removed in asked {
@@ -217,7 +217,8 @@ impl Admin {
         Ok(count)
     }
 
-    /// The items of a page that fit, and where the next page begins: the queue may be large.
+    /// Returns the matching items of a page, and the beginning of the next page, since the queue may be
+    /// large.
     async fn page(
         &self,
         selection: &Selection,

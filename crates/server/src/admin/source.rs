@@ -5,27 +5,27 @@ use posta_mail::Secret;
 use posta_store::{Keep, Login, LoginTls, Source, SourceId, Visit};
 use serde::{Deserialize, Serialize};
 
-/// A source in a list. Its password is not told.
+/// A source in a list, without its password.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct SourceLine {
-    /// Its name.
+    /// The source's id.
     pub id: SourceId,
-    /// Whose mailbox the mail goes to.
+    /// The account whose mailbox the mail goes to.
     pub address: String,
     /// The server.
     pub server: String,
-    /// The name there.
+    /// The user name at the server.
     pub user: String,
-    /// How TLS is used with it.
+    /// The use of TLS.
     pub tls: LoginTls,
-    /// Whether any certificate is taken.
+    /// Whether any certificate is accepted.
     pub any_certificate: bool,
-    /// What stays there.
+    /// The messages that stay on the server.
     pub keep: Keep,
-    /// Seconds from one visit to the next.
+    /// The number of seconds from one visit to the next.
     pub every: u64,
-    /// How the last visit ended.
+    /// The result of the last visit.
     pub last: Option<Visit>,
 }
 
@@ -45,8 +45,8 @@ impl Admin {
         }
         let account = account.id;
         let source = Source { id: SourceId::default(), account, login, keep, every, last: None };
-        // The same mailbox twice would be collected twice; and a password that is lost is given again
-        // without what was collected coming once more.
+        // Adding the same mailbox twice would collect mail twice. Adding it again is also the way to
+        // give a lost password again, without collecting old mail once more.
         let is_same = |there: &Source| {
             let (there_at, at) = (&there.login, &source.login);
             there.account == account && (&there_at.server, &there_at.user) == (&at.server, &at.user)
@@ -69,7 +69,7 @@ impl Admin {
     pub(super) async fn sources(&self) -> Result<Response, AdminError> {
         let mut lines = Vec::new();
         for source in self.store.sources().await? {
-            // Those of removed accounts rest.
+            // The sources of removed accounts are inactive.
             let Some(account) = self.store.account_by_id(source.account).await? else { continue };
             lines.push(SourceLine {
                 id: source.id,

@@ -1,4 +1,4 @@
-//! The operator's question what happened to messages, and to those who were refused.
+//! The operator's request for the history of messages, and of refused clients.
 
 use super::{Admin, AdminError, Response};
 use posta_mail::{Address, MailId, ReversePath, Timestamp};
@@ -6,20 +6,20 @@ use posta_net::client_network::ClientNetwork;
 use posta_store::{Event, InMailbox, Origin, Refusal, What};
 use std::net::IpAddr;
 
-/// Messages whose story is told at once at most.
+/// The maximal number of messages in one answer.
 pub const TRACED: usize = 100;
 
-/// Events read from the store at a time.
+/// The number of events read from the store at a time.
 const PAGE: usize = 1_000;
 
-/// What the operator asks about.
+/// The subject of the operator's request.
 struct Wanted {
     /// A Message-ID, without its brackets.
     message_id: String,
     client: Option<IpAddr>,
-    /// Folded.
+    /// An address, folded.
     address: Option<Address>,
-    /// In lower case.
+    /// A domain, in lower case.
     domain: Option<String>,
 }
 
@@ -49,7 +49,8 @@ impl Wanted {
         mailboxes.iter().flat_map(InMailbox::mailboxes).any(|mailbox| self.is_it(mailbox))
     }
 
-    /// Whether somebody came from there, or logged in as that.
+    /// Returns whether the client came from the subject's address or domain, or logged in as the
+    /// subject.
     fn is_from(&self, origin: &Origin) -> bool {
         let hello = origin.hello.to_lowercase();
         let is_host = |domain: &String| {
@@ -62,7 +63,8 @@ impl Wanted {
             || origin.account.as_ref().is_some_and(|account| self.is_it(account))
     }
 
-    /// `RCPT TO:<ana@x.test>`, or `USER ana@x.test`; or the reason names it.
+    /// Returns whether the refused command names the subject, such as `RCPT TO:<ana@x.test>` or `USER
+    /// ana@x.test`, or the reason does.
     fn is_about(&self, refusal: &Refusal) -> bool {
         let Refusal { about, why, .. } = refusal;
         let words = why.iter().flat_map(|why| why.split(' '));

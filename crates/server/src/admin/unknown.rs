@@ -1,19 +1,20 @@
-//! Accounts and domains that do not exist: the error suggests the nearest name that does. Carries out each request.
+//! Carrying out requests, and the errors about accounts and domains that do not exist, which suggest the
+//! nearest existing name.
 
 use super::{Admin, AdminError, Request, Response};
 use posta_store::StoreError;
 
-/// How similar a known name must be to be suggested (Jaro-Winkler; 1 is equal).
+/// The similarity that a known name must have to be suggested (Jaro-Winkler; 1 is equal).
 const SIMILAR: f64 = 0.85;
 
-/// Accounts that are read at a time.
+/// The number of accounts read at a time.
 const PAGE: usize = 1_000;
 
 impl Admin {
     /// Carries out a request.
     ///
     /// # Errors
-    /// When it cannot be.
+    /// When the request cannot be carried out.
     pub async fn execute(&self, request: Request) -> Result<Response, AdminError> {
         let address = address(&request).map(str::to_owned);
         let domain = match &request {
@@ -34,7 +35,8 @@ impl Admin {
         }
     }
 
-    /// Returns the address of the account that is named most like `name`. Accounts are read in pieces.
+    /// Returns the address of the account whose name is most similar to `name`. Accounts are read in
+    /// pages.
     async fn nearest_account(&self, name: &str) -> Result<Option<String>, StoreError> {
         let (mut best, mut after) = (None, None);
         loop {
@@ -49,7 +51,7 @@ impl Admin {
     }
 }
 
-/// The account that a request is about.
+/// Returns the account that a request is about.
 fn address(request: &Request) -> Option<&str> {
     match request {
         Request::AccountRemove { address, .. }
@@ -83,7 +85,7 @@ fn meant(nearest: Option<String>, list: &str) -> String {
     }
 }
 
-/// Returns what is wrong with a text that should be an address or a domain.
+/// Returns the fault of a text that should be an address or a domain.
 pub(super) fn not_valid(text: &str, error: &posta_mail::AddressError) -> String {
     let several =
         |text: &str| text.split([',', ';', ' ']).filter(|part| part.contains('@')).count() > 1;

@@ -1,19 +1,20 @@
-//! Messages that were kept back (RFC 4865) and whose time has come: their way into the mailboxes here.
+//! Held messages (RFC 4865) whose time has come, and their delivery into local mailboxes. `send` calls
+//! this module.
 
 use super::{outcome::Outcome, plan};
 use crate::directory::{Directory, Recipient};
 use posta_mail::Reply;
 use posta_store::{Delivery, InMailbox, Item, StoreError};
 
-/// What a message that is no longer kept back comes to.
+/// The result of releasing a held message.
 pub(crate) struct Released {
-    /// The reply about each recipient of the item, in their order.
+    /// The replies about the item's recipients, in their order.
     pub(crate) replies: Vec<Reply>,
-    /// The mailboxes that it goes into.
+    /// The mailboxes that get the message.
     pub(crate) deliveries: Vec<Delivery>,
-    /// What the history tells of them.
+    /// The same mailboxes, for the history.
     pub(crate) mailboxes: Vec<InMailbox>,
-    /// The copies of aliases that lead to nobody.
+    /// The copies for alias members that lead to nobody.
     pub(crate) broken: Vec<Outcome>,
 }
 

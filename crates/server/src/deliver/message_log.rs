@@ -1,21 +1,21 @@
-//! What the log says of messages: a line for each that was accepted, and for each recipient that it was
-//! delivered to, refused for, or has to wait for. The history tells the same and more ([`What`]); a line is
-//! written after the history's transaction, so that it is true.
+//! The log lines about messages: one for each accepted message, and one for each recipient to whom it
+//! was delivered, who was refused, or who has to wait. The history contains the same and more
+//! ([`What`]). A line is written after the history's transaction, so that it is true.
 //!
-//! A message that is accepted into mailboxes here is one line, however many recipients it has.
+//! A message that is accepted into local mailboxes is one line, however many recipients it has.
 
 use crate::directory::Recipient;
 use posta_mail::Address;
 use posta_store::{Acceptance, Event, Origin, Refusal, Settlement, What};
 use std::fmt::Write as _;
 
-/// Addresses that a line names at most.
+/// The maximal number of addresses in a line.
 const NAMED: usize = 20;
 
-/// A message that is about to be accepted: what its line says, if the log tells of it.
-pub(crate) struct Arrival(Option<Box<Told>>);
+/// A message that is about to be accepted: the content of its line, if messages are logged.
+pub(crate) struct Arrival(Option<Box<ArrivalLine>>);
 
-struct Told {
+struct ArrivalLine {
     event: Event,
     delivered: String,
     queued: String,
@@ -23,28 +23,26 @@ struct Told {
 }
 
 impl Arrival {
-    /// Notes what a message's line says, before the store takes the message.
+    /// Prepares a message's line before the store takes the message.
     pub(crate) fn new(acceptance: &Acceptance, recipients: &str) -> Self {
         if !tracing::enabled!(tracing::Level::INFO) {
             return Self(None);
         }
         let mut events = acceptance.events.iter().cloned();
-        // A message that is kept back goes to mailboxes by way of the queue.
+        // A held message reaches its mailboxes through the queue.
         let is_kept_back = acceptance.deliveries.is_empty();
         let delivered = if is_kept_back { String::new() } else { recipients.to_owned() };
         let waiting = acceptance.items.iter().flat_map(|item| &item.recipients);
         let queued = addresses(waiting.map(|waiting| &waiting.address));
-        Self(
-            events.next().map(|event| {
-                Box::new(Told { event, delivered, queued, reports: events.collect() })
-            }),
-        )
+        Self(events.next().map(|event| {
+            Box::new(ArrivalLine { event, delivered, queued, reports: events.collect() })
+        }))
     }
 
-    /// Tells that it was accepted.
+    /// Logs that the message was accepted.
     pub(crate) fn accepted(self) {
-        let Some(told) = self.0 else { return };
-        let Told { event: Event { id, what, .. }, delivered, queued, reports } = *told;
+        let Some(line) = self.0 else { return };
+        let ArrivalLine { event: Event { id, what, .. }, delivered, queued, reports } = *line;
         let What::Accepted { origin, from, to, message_id, octets, refused, .. } = what else {
             return;
         };
@@ -69,9 +67,9 @@ impl Arrival {
     }
 }
 
-/// Returns the recipients that have a mailbox here, for [`Arrival::new`].
+/// Returns the recipients that have a local mailbox, for [`Arrival::new`].
 ///
-/// Nothing is put together where the log does not tell of messages.
+/// Nothing is assembled if messages are not logged.
 pub(crate) fn at_home(recipients: &[Recipient]) -> String {
     if !tracing::enabled!(tracing::Level::INFO) {
         return String::new();
@@ -80,23 +78,23 @@ pub(crate) fn at_home(recipients: &[Recipient]) -> String {
     addresses(recipients.iter().filter(has_mailbox).map(|recipient| &recipient.address))
 }
 
-/// What an attempt's lines say, noted before it is settled.
+/// The lines about an attempt, prepared before it is settled.
 pub(crate) struct Attempt(Vec<Event>);
 
 impl Attempt {
-    /// Notes what an attempt's lines say.
+    /// Prepares the lines about an attempt.
     pub(crate) fn new(settlement: &Settlement) -> Self {
         let is_told = tracing::enabled!(tracing::Level::INFO);
         Self(if is_told { settlement.events.clone() } else { Vec::new() })
     }
 
-    /// Tells what came of it.
+    /// Logs the result of the attempt.
     pub(crate) fn settled(self) {
         self.0.iter().for_each(follow_up);
     }
 }
 
-/// Tells what happened to a message after it was accepted.
+/// Logs an event that happened to a message after it was accepted.
 pub(crate) fn follow_up(event: &Event) {
     let Event { id, what, .. } = event;
     match what {
@@ -119,7 +117,7 @@ pub(crate) fn follow_up(event: &Event) {
     }
 }
 
-/// Tells what a client was refused. Logins are told elsewhere, as they fail.
+/// Logs a client's refusals. Logins are logged elsewhere, when they fail.
 pub(crate) fn refused(origin: &Origin, refused: &[Refusal]) {
     let Origin { client, hello, account, .. } = origin;
     for Refusal { about, reply, times, .. } in refused.iter().filter(|refusal| !is_login(refusal)) {
@@ -135,7 +133,7 @@ pub(crate) fn refused(origin: &Origin, refused: &[Refusal]) {
     }
 }
 
-/// Whether a refusal is of a login, and for what is told as it fails.
+/// Returns whether a refusal is of a login, which is logged when it fails.
 fn is_login(refusal: &Refusal) -> bool {
     let command = refusal.about.split(' ').next().unwrap_or_default();
     let others = ["[IN-USE]", "[LOGIN-DELAY]", "[SYS"];
@@ -143,7 +141,7 @@ fn is_login(refusal: &Refusal) -> bool {
         && !others.iter().any(|other| refusal.reply.starts_with(other))
 }
 
-/// Some addresses, with commas between them, and how many more there are.
+/// Returns some addresses, separated by commas, and the number of further ones.
 fn addresses<'a>(addresses: impl Iterator<Item = &'a Address>) -> String {
     let mut text = String::new();
     let mut count = 0;

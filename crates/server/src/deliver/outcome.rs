@@ -1,4 +1,4 @@
-//! What becomes of a message's recipients, as its history and the report to its sender tell it.
+//! The fates of a message's recipients, for its history and for the report to its sender.
 
 use crate::directory::Recipient;
 use posta_mail::{Address, MailId, Timestamp, envelope::Notify};
@@ -6,11 +6,11 @@ use posta_mime::dsn::Action;
 use posta_smtp::client::Decision;
 use posta_store::{Acceptance, Envelope, Event, Fate, Layout, Pending, What};
 
-/// Writes the reports that senders asked for (RFC 3461); `reports` does it.
+/// Writes the reports that senders asked for (RFC 3461). The floor `reports` implements this.
 pub trait Reports: Send + Sync {
-    /// Returns the report about these outcomes, addressed and ready for the store, and the event that tells of it in the
-    /// message's history; none if the sender asked for none, or there is nobody to send it to. `until` is when a
-    /// delayed message is given up.
+    /// Returns the report about these outcomes, addressed and ready for the store, and the event about
+    /// it for the message's history; none if the sender did not ask for a report, or there is no address
+    /// to send it to. `until` is the time when a delayed message is given up.
     fn report<'a>(
         &'a self,
         about: About<'a>,
@@ -22,44 +22,44 @@ pub trait Reports: Send + Sync {
 /// The message that a report is about.
 #[derive(Debug, Clone, Copy)]
 pub struct About<'a> {
-    /// Its id.
+    /// The message's id.
     pub id: MailId,
-    /// Its envelope.
+    /// The envelope.
     pub envelope: &'a Envelope,
-    /// Its Message-ID field.
+    /// The value of the Message-ID field.
     pub message_id: Option<&'a str>,
-    /// When it came.
+    /// The time of acceptance.
     pub accepted: Timestamp,
-    /// Where its octets lie.
+    /// The layout of the content in the store.
     pub layout: Layout,
-    /// Its head; none if the store has it.
+    /// The head; none if the store has it.
     pub head: Option<&'a [u8]>,
-    /// The first chunk of its content; none if the store has it.
+    /// The first chunk of the content; none if the store has it.
     pub beginning: Option<&'a [u8]>,
 }
 
-/// What became of a recipient.
+/// The fate of a recipient.
 #[derive(Debug, Clone)]
 pub struct Outcome {
-    /// Whom.
+    /// The recipient's address.
     pub address: Address,
-    /// What the sender wanted to hear of.
+    /// The events about which the sender wants a report.
     pub notify: Notify,
-    /// Whom the sender named first.
+    /// The recipient as the sender first specified it.
     pub original: Option<String>,
-    /// What became of it.
+    /// The fate.
     pub action: Action,
-    /// What decided that, if anything had to.
+    /// The decision that caused the fate, if there was one.
     pub decision: Option<Decision>,
-    /// The other server that was talked to, if it came to that.
+    /// The other server, if one was contacted.
     pub host: Option<String>,
-    /// Whether it failed because it had been tried for so long.
+    /// Whether delivery failed because the time for attempts ran out.
     pub is_given_up: bool,
 }
 
 impl Outcome {
-    /// Returns what became of a recipient that is in its mailbox now, or went to several (RFC 3461
-    /// §5.2.7).
+    /// Returns the fate of a recipient whose message is in the mailbox now, or went to several addresses
+    /// (RFC 3461 §5.2.7).
     pub(crate) fn arrived(recipient: &Recipient) -> Option<Self> {
         if recipient.resolved.accounts.is_empty() {
             return None;
@@ -76,7 +76,7 @@ impl Outcome {
         })
     }
 
-    /// Returns what became of the copies of recipients' aliases that lead to nobody, each told of once.
+    /// Returns the fates of copies for recipients' alias members that lead to nobody, each once.
     pub(crate) fn broken<'r>(recipients: impl Iterator<Item = &'r Recipient>) -> Vec<Self> {
         let mut outcomes: Vec<Self> = Vec::new();
         for recipient in recipients {
@@ -100,7 +100,7 @@ impl Outcome {
     }
 }
 
-/// What the history tells of copies that failed here; none if none did.
+/// Returns the event for the history about copies that failed here; none if none failed.
 pub(crate) fn failed_here(id: MailId, time: Timestamp, failed: &[Outcome]) -> Option<Event> {
     let fate = |outcome: &Outcome| Fate {
         recipient: outcome.address.clone(),

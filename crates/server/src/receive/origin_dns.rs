@@ -1,14 +1,15 @@
-//! What the checks of a message's origin ask of DNS, over the server's resolver.
+//! The DNS look-ups that the checks of a message's origin need, made with the server's resolver.
 
 use posta_net::dns::{self, DnsAnswer, Resolver};
 use posta_origin::dns::{Check, Family, Lookup, LookupError, Query};
 use std::{future::Future, net::IpAddr, sync::Arc, time::Duration};
 use tokio::time::timeout;
 
-/// How long one look-up may take. All checks of a message together have 20 seconds (RFC 7208 §4.6.4).
+/// The time within which one look-up must end. All checks of a message together have 20 seconds (RFC
+/// 7208 §4.6.4).
 pub const PATIENCE: Duration = Duration::from_secs(8);
 
-/// Asks the server's resolver.
+/// Passes look-ups on to the server's resolver.
 #[derive(Clone)]
 pub struct OriginDns(pub Arc<dyn Resolver>);
 
@@ -18,7 +19,7 @@ impl std::fmt::Debug for OriginDns {
     }
 }
 
-/// Returns what was found in time. The resolver bounds the size of answers.
+/// Returns the records found in time. The resolver limits the size of answers.
 async fn found<T>(
     name: &str,
     look_up: impl Future<Output = Result<DnsAnswer<T>, dns::LookupError>>,
@@ -34,8 +35,8 @@ async fn found<T>(
     }
 }
 
-/// Returns whether DNS can have a name (RFC 1035 §2.3.4), as far as the resolver asks for it. Who says otherwise in his
-/// own mail would have it tried again and again.
+/// Returns whether DNS can have a name (RFC 1035 §2.3.4) and the resolver can ask for it. Otherwise a
+/// stranger could have an impossible name looked up again and again.
 fn can_be_asked(name: &str) -> bool {
     let is_label = |label: &str| (1..=63).contains(&label.len());
     let is_plain = |octet: u8| octet.is_ascii_graphic() && octet != b'\\';

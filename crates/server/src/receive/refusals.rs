@@ -1,17 +1,17 @@
-//! What refusing strangers costs: how much of it is written down, how fast it goes, and when a
+//! The cost of refusing strangers: how much of it is recorded, how fast the replies come, and when a
 //! session is ended for it.
 //!
-//! A stranger decides how often it is refused, and each refusal could be a record that is kept for
-//! thirty days: a session that repeats MAIL and refused RCPTs would write seven octets for each that
-//! it sends. So what is refused is told in full only as far as `TOLD_AT_ONCE`, `TOLD_A_SECOND` and
-//! `TOLD_OF_A_NETWORK` go: enough for the sender of a mistyped address to be found with its address.
-//! The rest is counted by network, command and reply, and told as one event every
+//! A stranger decides how often it is refused, and each refusal could become a record that is kept for
+//! thirty days: a session that repeats MAIL with refused RCPTs would write seven octets for each that it
+//! sends. Therefore refusals are recorded in full only within the rates of `RECORDED_AT_ONCE`,
+//! `RECORDED_A_SECOND` and `RECORDED_OF_A_NETWORK`, which is enough to find the sender of a mistyped
+//! address. All others are counted by network, command and reply, and recorded as one event every
 //! `COUNTED_EVERY`.
 //!
-//! A stranger also learns from each refusal: which addresses exist, or that a forged one does not. So
-//! the answer takes longer the more refusals there were, in the session and from the network, and
-//! a session that brought nothing else for `REFUSALS_OF_A_SESSION` of them is ended. The answer is
-//! given later, by a session that waits for its host; no thread waits, and nobody else.
+//! A stranger also learns from each refusal: which addresses exist, or that a forged one does not.
+//! Therefore the replies take longer the more refusals there were, in the session and from the network,
+//! and a session ends after `REFUSALS_OF_A_SESSION` refusals without anything else. A delayed session
+//! waits for its host; no thread waits, and no other session.
 
 use crate::{
     deliver::message_log,
@@ -30,64 +30,68 @@ use std::{
 };
 use tokio::{sync::watch, time::sleep};
 
-/// Octets of refusals that are told in full at once.
-const TOLD_AT_ONCE: u64 = 16 * 1024;
+/// The number of octets of refusals that are recorded in full at once.
+const RECORDED_AT_ONCE: u64 = 16 * 1024;
 
-/// Octets a second by which [`TOLD_AT_ONCE`] grows again: 57 KB an hour, a few hundred refusals.
-const TOLD_A_SECOND: u64 = 16;
+/// The number of octets that become available again each second, up to [`RECORDED_AT_ONCE`]: 57 KB an
+/// hour, a few hundred refusals.
+const RECORDED_A_SECOND: u64 = 16;
 
-/// Octets of refusals of one network that are told in full in an hour.
-const TOLD_OF_A_NETWORK: u64 = 2 * 1024;
+/// The number of octets of refusals from one network that are recorded in full in an hour.
+const RECORDED_OF_A_NETWORK: u64 = 2 * 1024;
 
-/// How many times as many of this machine: a web mail has all its users behind one address.
+/// The factor by which this machine may have more, since all users of a webmail share its address.
 const THIS_MACHINE: u64 = 10;
 
-/// How often the refusals that were only counted are told.
+/// The interval at which the counts are recorded.
 const COUNTED_EVERY: Duration = Duration::from_secs(10 * 60);
 
-/// Networks of which refusals are counted apart; those beyond are counted as one.
+/// The maximal number of networks whose refusals are counted separately; all others are counted as one.
 const NETWORKS: usize = 8 * 1024;
 
-/// Networks that one event names at most: those with the most refusals.
-const NETWORKS_TOLD: usize = 128;
+/// The maximal number of networks named in one event: those with the most refusals.
+const NETWORKS_NAMED: usize = 128;
 
-/// Pairs of a command and a reply that are counted apart.
+/// The maximal number of pairs of command and reply that are counted separately.
 const KINDS: usize = 64;
 
-/// Octets of an event beside the words of its refusals: its key, its origin and the names of fields.
+/// The number of octets in an event besides the text of its refusals: its key, its origin and the names
+/// of fields.
 const EVENT: u64 = 300;
 
-/// Refusals that an event tells one by one; each further one adds to the count of one like it.
-const TOLD_ONE_BY_ONE: usize = 8;
+/// The maximal number of refusals that an event contains one by one; each further one adds to the count
+/// of a similar one.
+const LISTED_ONE_BY_ONE: usize = 8;
 
-/// Refusals of one kind among these.
-const TOLD_OF_A_KIND: usize = 4;
+/// The maximal number of these with the same command and reply.
+const LISTED_OF_A_KIND: usize = 4;
 
-/// Refusals since the last message that was accepted, after which a session is ended (421).
+/// The number of refusals since the last accepted message after which a session is ended (421).
 const REFUSALS_OF_A_SESSION: u32 = 50;
 
-/// Refusals of a session whose answers are not held back: addresses are mistyped and go out of use.
+/// The number of refusals in a session whose replies are not delayed, since people mistype addresses,
+/// and addresses go out of use.
 const PROMPT_OF_A_SESSION: u32 = 10;
 
-/// By how much each further one of a session is held back longer, and for how long at most. A session
-/// is ended after 36 seconds of this, well within the five minutes that clients wait for the reply to
-/// RCPT (RFC 5321 §4.5.3.2.3) even where all commands came at once.
+/// The additional delay for each further refusal in a session, and the maximal delay. A session ends
+/// after 36 seconds of delays in total, well within the five minutes that clients wait for the reply to
+/// RCPT (RFC 5321 §4.5.3.2.3), even if all commands were sent at once.
 const SESSION_STEP: Duration = Duration::from_millis(100);
 const SESSION_DELAY: Duration = Duration::from_secs(1);
 
-/// Refusals of a network in an hour whose answers are not held back. A large provider's server with
-/// many users who mistype stays below.
+/// The number of refusals from a network in an hour whose replies are not delayed. A large provider's
+/// server with many users who mistype addresses stays below that.
 const PROMPT_OF_A_NETWORK: u32 = 200;
 
-/// By how much each further one is held back longer, and for how long at most. Fifty of these fit in
-/// the five minutes that a client waits.
+/// The additional delay for each further refusal from a network, and the maximal delay. Fifty of these
+/// fit into the five minutes that a client waits.
 const NETWORK_STEP: Duration = Duration::from_millis(10);
 const NETWORK_DELAY: Duration = Duration::from_secs(5);
 
-/// Seconds over which refusals of a network are counted.
+/// The number of seconds over which refusals from a network are counted.
 const HOUR: i64 = 60 * 60;
 
-/// Counts refusals, and tells the history of them.
+/// Counts refusals, and records them in the history.
 pub struct Refusals {
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
@@ -97,27 +101,27 @@ pub struct Refusals {
 #[derive(Default)]
 struct State {
     networks: HashMap<Option<ClientNetwork>, Tally>,
-    /// All networks for which [`NETWORKS`] leaves no room.
+    /// All networks for which [`NETWORKS`] leaves no room, together.
     crowd: Tally,
-    /// The commands and replies that [`Tally::untold`] counts, by their index.
+    /// The commands and replies that [`Tally::counted`] refers to, by index.
     kinds: Vec<Kind>,
-    /// When the first refusal came that was only counted; none if there was none since they were
-    /// told.
+    /// The time of the first refusal that was only counted; none if there was none since the counts were
+    /// last recorded.
     since: Option<Timestamp>,
-    /// What is used up of [`TOLD_AT_ONCE`].
-    told: Allowance,
+    /// The part of [`RECORDED_AT_ONCE`] that is used up.
+    recorded: Allowance,
 }
 
-/// A network's refusals.
+/// The refusals of a network.
 #[derive(Default)]
 struct Tally {
-    /// The hour that the next two count for.
+    /// The hour of the next two figures.
     hour: i64,
     refused: u32,
-    /// Octets told in full.
-    told: u64,
-    /// Refusals that were only counted, by the index of their kind.
-    untold: Vec<(u8, u32)>,
+    /// The number of octets recorded in full.
+    recorded: u64,
+    /// The number of refusals that were only counted, by the index of their kind.
+    counted: Vec<(u8, u32)>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -126,30 +130,30 @@ struct Kind {
     reply: String,
 }
 
-/// What was refused in a session, since the last event that told of it.
+/// The refusals in a session since the last event about them.
 #[derive(Debug, Default)]
 pub(crate) struct SessionRefusals {
-    told: Vec<Refusal>,
-    /// Refusals since the last message that was accepted.
+    refusals: Vec<Refusal>,
+    /// The number of refusals since the last accepted message.
     in_a_row: u32,
 }
 
-/// What a session does about a refusal.
+/// The session's reaction to a refusal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Response {
-    /// It answers, after so long.
+    /// The reply follows after this delay.
     After(Duration),
-    /// It answers after so long that it ends.
+    /// The session ends after this delay.
     EndAfter(Duration),
 }
 
 impl SessionRefusals {
-    /// Notes a refusal. `about` is the command with its argument.
+    /// Adds a refusal. `about` is the command with its argument.
     pub(crate) fn note(&mut self, about: String, reply: String) {
         self.note_why(about, reply, None);
     }
 
-    /// Notes a refused login: by its command, and for what else is known of it.
+    /// Adds a refused login, with its command and the name and reason, if known.
     pub(crate) fn note_login(
         &mut self,
         command: &str,
@@ -161,44 +165,45 @@ impl SessionRefusals {
         self.note_why(about, reply, denied.map(|denied| denied.why.to_owned()));
     }
 
-    /// The same, with what the operator is told beside the reply.
+    /// Adds a refusal, with further details for the operator.
     pub(crate) fn note_why(&mut self, about: String, reply: String, why: Option<String>) {
         let kind = Kind::of(&about, &reply);
-        let is_like = |told: &&mut Refusal| Kind::of(&told.about, &told.reply) == kind;
-        let like = self.told.iter_mut().filter(is_like).count();
-        if like < TOLD_OF_A_KIND && self.told.len() < TOLD_ONE_BY_ONE {
-            self.told.push(Refusal { about, reply, why, times: 1 });
+        let is_like = |other: &&mut Refusal| Kind::of(&other.about, &other.reply) == kind;
+        let like = self.refusals.iter_mut().filter(is_like).count();
+        if like < LISTED_OF_A_KIND && self.refusals.len() < LISTED_ONE_BY_ONE {
+            self.refusals.push(Refusal { about, reply, why, times: 1 });
             return;
         }
         let last = match like {
-            0 => self.told.last_mut(),
-            _ => self.told.iter_mut().rfind(is_like),
+            0 => self.refusals.last_mut(),
+            _ => self.refusals.iter_mut().rfind(is_like),
         };
         if let Some(last) = last {
             last.times += 1;
         }
     }
 
-    /// A message was accepted: whoever brings mail may have old addresses among the good ones.
+    /// Records that a message was accepted: a client that delivers mail may have old addresses among the
+    /// valid ones.
     pub(crate) fn accepted(&mut self) {
         self.in_a_row = 0;
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.told.is_empty()
+        self.refusals.is_empty()
     }
 
-    /// Hands out what the history has not been told.
+    /// Takes the refusals that are not in the history yet.
     pub(crate) fn take(&mut self) -> Vec<Refusal> {
-        std::mem::take(&mut self.told)
+        std::mem::take(&mut self.refusals)
     }
 
-    /// Takes back what was handed out and not told.
-    pub(crate) fn put_back(&mut self, untold: Vec<Refusal>) {
-        self.told.splice(..0, untold);
+    /// Puts refusals back that were taken and not recorded.
+    pub(crate) fn put_back(&mut self, refusals: Vec<Refusal>) {
+        self.refusals.splice(..0, refusals);
     }
 
-    /// Counts a refusal, of a network with so many of them, and decides what it costs.
+    /// Counts a refusal, from a network with `of_network` refusals, and returns the reaction.
     fn response(&mut self, of_network: u32) -> Response {
         self.in_a_row += 1;
         let session = self.in_a_row.saturating_sub(PROMPT_OF_A_SESSION);
@@ -213,7 +218,7 @@ impl SessionRefusals {
 }
 
 impl Kind {
-    /// The command, and the reply's codes: what is the same for all addresses.
+    /// Returns the command, and the codes of the reply, which are the same for all addresses.
     fn of(about: &str, reply: &str) -> Self {
         let command = about.split([' ', ':']).next().unwrap_or_default();
         let is_code = |word: &&str| word.starts_with(|first: char| first.is_ascii_digit());
@@ -222,7 +227,7 @@ impl Kind {
         Self { command: command.to_owned(), reply }
     }
 
-    /// All for which [`KINDS`] leaves no room.
+    /// Returns the kind of all refusals for which [`KINDS`] leaves no room.
     fn other() -> Self {
         Self { command: "other commands".to_owned(), reply: "refused".to_owned() }
     }
@@ -232,19 +237,19 @@ impl Tally {
     fn begin(&mut self, now: Timestamp) {
         let hour = now.as_second() / HOUR;
         if self.hour != hour {
-            (self.hour, self.refused, self.told) = (hour, 0, 0);
+            (self.hour, self.refused, self.recorded) = (hour, 0, 0);
         }
     }
 
     fn count(&mut self, kind: u8, times: u32) {
-        match self.untold.iter_mut().find(|(known, _)| *known == kind) {
+        match self.counted.iter_mut().find(|(known, _)| *known == kind) {
             Some((_, count)) => *count = count.saturating_add(times),
-            None => self.untold.push((kind, times)),
+            None => self.counted.push((kind, times)),
         }
     }
 
     fn is_over(&self, now: Timestamp) -> bool {
-        self.hour != now.as_second() / HOUR && self.untold.is_empty()
+        self.hour != now.as_second() / HOUR && self.counted.is_empty()
     }
 }
 
@@ -258,15 +263,15 @@ impl State {
         tally
     }
 
-    /// Whether an event with so many octets may be told in full; if so it counts as told.
-    fn may_tell(&mut self, client: ClientAddress, octets: u64, now: Timestamp) -> bool {
+    /// Returns whether an event of this many octets may be recorded in full, and if so counts it.
+    fn may_record(&mut self, client: ClientAddress, octets: u64, now: Timestamp) -> bool {
         let times = if client.is_on_this_machine() { THIS_MACHINE } else { 1 };
-        let of_network = self.tally(client, now).told + octets;
-        let rate = Rate { at_once: TOLD_AT_ONCE, a_second: TOLD_A_SECOND };
-        if of_network > TOLD_OF_A_NETWORK * times || !self.told.take(octets, rate, now) {
+        let of_network = self.tally(client, now).recorded + octets;
+        let rate = Rate { at_once: RECORDED_AT_ONCE, a_second: RECORDED_A_SECOND };
+        if of_network > RECORDED_OF_A_NETWORK * times || !self.recorded.take(octets, rate, now) {
             return false;
         }
-        self.tally(client, now).told = of_network;
+        self.tally(client, now).recorded = of_network;
         true
     }
 
@@ -278,7 +283,7 @@ impl State {
         }
     }
 
-    /// The index of a kind.
+    /// Returns the index of a kind.
     fn kind(&mut self, kind: Kind) -> u8 {
         let kind = if self.kinds.len() < KINDS - 1 { kind } else { self.known_or_other(kind) };
         let known = self.kinds.iter().position(|known| *known == kind);
@@ -286,7 +291,7 @@ impl State {
             self.kinds.push(kind);
             self.kinds.len() - 1
         });
-        // There are no more than KINDS.
+        // There are at most KINDS.
         index as u8
     }
 
@@ -294,33 +299,33 @@ impl State {
         if self.kinds.contains(&kind) { kind } else { Kind::other() }
     }
 
-    /// What was only counted, and since when; begins to count anew.
+    /// Returns the refusals that were only counted, and starts counting again.
     fn take_counted(&mut self, now: Timestamp) -> Option<What> {
         let Some(since) = self.since.take() else {
             self.networks.retain(|_, tally| !tally.is_over(now));
             return None;
         };
-        let mut told: Vec<_> =
+        let mut kinds: Vec<_> =
             self.kinds.iter().map(|kind| (kind.clone(), 0_u64, Vec::new())).collect();
         let mut networks = 0;
-        let crowd = std::mem::take(&mut self.crowd.untold);
+        let crowd = std::mem::take(&mut self.crowd.counted);
         let named = self.networks.iter_mut().map(|(network, tally)| {
             let name = network.map_or_else(|| "this machine".to_owned(), |one| one.to_string());
-            (Some(name), std::mem::take(&mut tally.untold))
+            (Some(name), std::mem::take(&mut tally.counted))
         });
-        for (name, untold) in named.chain([(None, crowd)]) {
-            networks += u32::from(!untold.is_empty() && name.is_some());
-            for (kind, times) in untold {
-                let Some((_, all, clients)) = told.get_mut(usize::from(kind)) else { continue };
+        for (name, counted) in named.chain([(None, crowd)]) {
+            networks += u32::from(!counted.is_empty() && name.is_some());
+            for (kind, times) in counted {
+                let Some((_, all, clients)) = kinds.get_mut(usize::from(kind)) else { continue };
                 *all += u64::from(times);
                 clients.extend(name.clone().map(|client| CountedClient { client, times }));
             }
         }
         self.networks.retain(|_, tally| !tally.is_over(now));
         self.kinds.clear();
-        told.retain(|(_, times, _)| *times > 0);
-        let room = NETWORKS_TOLD / told.len().max(1);
-        let refusals = told.into_iter().map(|(Kind { command, reply }, times, mut clients)| {
+        kinds.retain(|(_, times, _)| *times > 0);
+        let room = NETWORKS_NAMED / kinds.len().max(1);
+        let refusals = kinds.into_iter().map(|(Kind { command, reply }, times, mut clients)| {
             clients.sort_by(|one, other| {
                 other.times.cmp(&one.times).then_with(|| one.client.cmp(&other.client))
             });
@@ -332,13 +337,13 @@ impl State {
 }
 
 impl Refusals {
-    /// Tells the history of a store.
+    /// Returns a counter that records refusals in the history of a store.
     #[must_use]
     pub fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> Self {
         Self { store, clock, state: Mutex::default() }
     }
 
-    /// Notes that a client was refused something, and decides what the session does about it.
+    /// Counts a refusal by the server, and returns the session's reaction.
     pub(crate) fn refused(&self, client: ClientAddress, session: &mut SessionRefusals) -> Response {
         let now = self.clock.now();
         let of_network = self.with(|state| {
@@ -346,12 +351,12 @@ impl Refusals {
             tally.refused = tally.refused.saturating_add(1);
             tally.refused
         });
-        // Behind this machine's own address there may be a proxy with all the world behind it.
+        // This machine's own address may be that of a proxy with any number of clients.
         session.response(if client.is_on_this_machine() { 0 } else { of_network })
     }
 
-    /// Tells the history that a client was refused something: in full where there is room for
-    /// that, else later, with the others that are like it.
+    /// Records an event about a refused client in the history: in full if there is room for that,
+    /// otherwise later, together with similar ones.
     pub(crate) async fn tell(&self, client: ClientAddress, what: What) {
         let What::Refused { refused, origin, .. } = &what else { return };
         let now = self.clock.now();
@@ -360,20 +365,20 @@ impl Refusals {
             (refusal.about.len() + refusal.reply.len() + why) as u64
         };
         let octets = EVENT + origin.hello.len() as u64 + refused.iter().map(words).sum::<u64>();
-        let is_told = self.with(|state| {
-            let is_told = state.may_tell(client, octets, now);
-            if !is_told {
+        let is_recorded = self.with(|state| {
+            let is_recorded = state.may_record(client, octets, now);
+            if !is_recorded {
                 state.count(client, refused, now);
             }
-            is_told
+            is_recorded
         });
-        if is_told {
+        if is_recorded {
             message_log::refused(origin, refused);
             self.note(what, now).await;
         }
     }
 
-    /// Tells the history of a client whose session was one too many.
+    /// Records a client that was turned away because there were too many sessions.
     pub(crate) async fn tell_turned_away(&self, client: ClientAddress) {
         let origin = Origin { client: client.ip(), ..Origin::default() };
         let refusal = Refusal {
@@ -385,7 +390,7 @@ impl Refusals {
         self.tell(client, What::Refused { origin, from: None, refused: vec![refusal] }).await;
     }
 
-    /// Tells what was only counted so far.
+    /// Records the refusals that were only counted so far.
     pub(crate) async fn tell_counted(&self) {
         let now = self.clock.now();
         let Some(what) = self.with(|state| state.take_counted(now)) else { return };
@@ -402,7 +407,7 @@ impl Refusals {
         }
     }
 
-    /// Tells what was only counted, now and then.
+    /// Records the counts from time to time, until the server stops.
     pub(crate) async fn run(self: Arc<Self>, mut stopping: watch::Receiver<bool>) {
         loop {
             tokio::select! {
@@ -424,7 +429,7 @@ impl fmt::Debug for Refusals {
     }
 }
 
-/// A line for the log: how often was refused what, and whom most of all.
+/// Returns a log line with the numbers of refusals and the network with the most.
 fn in_words(networks: u32, refusals: &[CountedRefusals]) -> String {
     let mut text = format!("more refusals, of {networks} networks");
     for CountedRefusals { command, reply, times, clients } in refusals {
@@ -437,7 +442,7 @@ fn in_words(networks: u32, refusals: &[CountedRefusals]) -> String {
     text
 }
 
-/// The reply with which a session ends that was refused too much.
+/// Returns the reply with which a session ends after too many refusals.
 pub(crate) fn goodbye() -> Reply {
     let words = format!(
         "{REFUSALS_OF_A_SESSION} commands of this session were refused; send to addresses that exist"

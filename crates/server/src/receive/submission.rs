@@ -1,16 +1,17 @@
-//! Who may submit mail, and as whom (RFC 6409).
+//! The rules for submitting mail, and for the addresses that may be used (RFC 6409).
 //!
-//! Whoever logs in sends as itself: the reverse-path, and every address that a mail program may show
-//! as a message's author or sender, is the account's own (RFC 6409 §6.1, §8.1), else a stolen
-//! password, or a colleague, writes in everybody's name. An account's own are its address, the
-//! aliases that lead to it, and what the operator allowed it beside them (`posta account allow`).
+//! A user who has logged in can only send in the account's own name: the reverse-path, and every address
+//! that a mail program may display as a message's author or sender, must be the account's own (RFC 6409
+//! §6.1, §8.1). Otherwise a stolen password, or a colleague, could write in anyone's name. An account's
+//! own addresses are its address, the aliases that lead to it, and those that the operator has permitted
+//! (`posta account allow`).
 //!
-//! Programs on this machine submit without a login as far as `submission.trust-loopback` says: cron and
-//! web applications have no password. To the local mailboxes any stranger may send on port 25 as well,
-//! with the same choice of a reverse-path; so no address is asked of them there. To other servers they
-//! send in the name of a domain of ours, so that somebody here hears what becomes of it, and no more an
-//! hour than an account does: a web application that was broken into is no spammer's server. Whoever
-//! comes through a proxy is no such program, wherever it says that it is: `SmtpHost::is_program` decides.
+//! Programs on this machine submit without a login as far as `submission.trust-loopback` allows, since
+//! cron and web applications have no password. Any stranger may send to the local mailboxes on port 25,
+//! with any reverse-path, so these programs may too. To other servers they can send only in the name of
+//! a local domain, so that someone here gets the reports, and only to as many recipients an hour as an
+//! account: a compromised web application cannot be used to send spam. A client behind a proxy is not
+//! such a program, whatever address the proxy gives: `SmtpHost::is_program` decides.
 
 use crate::{
     directory::{Directory, store_failed},
@@ -25,14 +26,14 @@ use posta_mime::{
 };
 use posta_store::SendAs;
 
-/// Whoever submits a message, and what the decision about it takes.
+/// The submitter of a message, and the data that the decision needs.
 pub(crate) struct Submitter<'s> {
-    /// The account that logged in, if any.
+    /// The account that has logged in, if any.
     pub(crate) account: Option<&'s Principal>,
     pub(crate) client: ClientAddress,
     pub(crate) directory: &'s Directory,
     pub(crate) rates: &'s Rates,
-    /// How far programs on this machine are trusted without a login.
+    /// The rights of programs on this machine that do not log in.
     pub(crate) loopback: LoopbackTrust,
     pub(crate) now: Timestamp,
 }
@@ -52,7 +53,7 @@ impl Submitter<'_> {
                 Err(refusal)
             };
         };
-        // The null reverse-path counts as well, or it would be the way around the limit.
+        // The null reverse-path counts as well; otherwise it would be a way around the limit.
         self.rates.may_submit(account.id, self.now)?;
         let ReversePath::Address(address) = reverse_path else { return Ok(()) };
         if self.owns(account, address).await? {
@@ -62,8 +63,8 @@ impl Submitter<'_> {
         Err(Reply::new(553, (5, 7, 1), words))
     }
 
-    /// Decides whether a message may have one more recipient, and counts it: for an account, or for the
-    /// programs on this machine together, where one of them sends to another server.
+    /// Decides whether a message may have one more recipient, and counts that recipient: for an account,
+    /// or for all programs on this machine together, if one of them sends to another server.
     ///
     /// # Errors
     /// The refusal.
@@ -75,11 +76,12 @@ impl Submitter<'_> {
         }
     }
 
-    /// Decides whether a message of these authors may be sent.
+    /// Decides whether a message with these authors may be sent.
     ///
-    /// Each address in From is the account's own, and so is Sender's, which some programs show instead, and
-    /// all that the message was resent by. A message that several wrote together (RFC 5322 §3.6.2) is no
-    /// exception: many programs show the first address only. Whoever sends for others is allowed to.
+    /// Every address in From must be the account's own, and so must Sender's, which some programs
+    /// display instead, and those of everyone who resent the message. A message with several authors
+    /// (RFC 5322 §3.6.2) is no exception, since many programs display the first address only. An account
+    /// that sends on behalf of others needs a permission for that.
     ///
     /// # Errors
     /// The refusal.
@@ -100,7 +102,7 @@ impl Submitter<'_> {
         Ok(())
     }
 
-    /// Whether an address is the account's own.
+    /// Returns whether an address is the account's own.
     async fn owns(&self, account: &Principal, address: &Address) -> Result<bool, Reply> {
         if account.send_as.iter().any(|allowed| allowed.includes(address)) {
             return Ok(true);
@@ -126,7 +128,7 @@ fn not_own(account: &Principal, address: &Address) -> Reply {
     Reply::new(550, (5, 7, 1), words)
 }
 
-/// The fields that a message gets where it lacks them.
+/// Returns the fields that are added to a message if they are missing.
 pub(crate) fn required_fields(
     reverse_path: &ReversePath,
     account: Option<&Principal>,
