@@ -1,7 +1,8 @@
-//! Folders: how an account's mailbox is divided.
+//! Folders: the parts of an account's mailbox.
 //!
-//! Each account has an inbox and a folder for junk from the start; the others are made and named by whoever
-//! reads the mail. POP3 shows the inbox. A folder is IMAP's mailbox (RFC 9051 §2.3.1) and JMAP's (RFC 8621 §2).
+//! Each account has an inbox and a folder for junk from the start; users create and name the others.
+//! POP3 serves the inbox. A folder is a mailbox in the terms of IMAP (RFC 9051 §2.3.1) and JMAP (RFC
+//! 8621 §2).
 
 use crate::{
     error::Pending,
@@ -16,19 +17,20 @@ pub struct Folder {
     pub id: FolderId,
     /// Its name.
     pub name: FolderName,
-    /// What it is for.
+    /// The role, if the folder has one.
     pub role: Option<Role>,
-    /// Changes whenever UIDs that a client knows would mean other messages (RFC 9051 §2.3.1.1). Not 0.
+    /// A number that changes whenever UIDs known to a client would refer to other messages (RFC 9051
+    /// §2.3.1.1). Never 0.
     pub uid_validity: u32,
     /// The UID that the next message gets.
     pub uid_next: Uid,
-    /// The mod-sequence of the last change in it (RFC 7162 §3.1.2); 0 if there was none.
+    /// The mod-sequence of the last change in the folder (RFC 7162 §3.1.2); 0 if there was none.
     pub mod_seq: ModSeq,
-    /// Messages in it.
+    /// The number of messages.
     pub messages: u64,
-    /// Octets of these messages, as lines.
+    /// The number of octets in these messages, as lines.
     pub octets: u64,
-    /// How many of these messages are not [seen](crate::Flags::SEEN).
+    /// The number of messages that are not [seen](crate::Flags::SEEN).
     pub unseen: u64,
 }
 
@@ -40,13 +42,13 @@ pub trait Folders: Send + Sync + 'static {
     /// [`StoreError::NoSuchAccount`](crate::StoreError::NoSuchAccount).
     fn folders(&self, account: AccountId) -> Pending<'_, Vec<Folder>>;
 
-    /// Adds a folder. The one that it is to be in has to be there.
+    /// Adds a folder. Its parent folder must exist.
     ///
     /// # Errors
     /// [`StoreError::NoSuchAccount`](crate::StoreError::NoSuchAccount);
-    /// [`StoreError::NoSuchFolder`](crate::StoreError::NoSuchFolder) when the one above is not there;
-    /// [`StoreError::FolderExists`](crate::StoreError::FolderExists) when one has the name or the role;
-    /// [`StoreError::TooManyFolders`](crate::StoreError::TooManyFolders).
+    /// [`StoreError::NoSuchFolder`](crate::StoreError::NoSuchFolder) if the parent does not exist;
+    /// [`StoreError::FolderExists`](crate::StoreError::FolderExists) if a folder has the name or the
+    /// role; [`StoreError::TooManyFolders`](crate::StoreError::TooManyFolders).
     fn add_folder(
         &self,
         account: AccountId,
@@ -55,15 +57,15 @@ pub trait Folders: Send + Sync + 'static {
         now: Timestamp,
     ) -> Pending<'_, FolderId>;
 
-    /// Gives a folder another name, and those below it with it. All of them get another
-    /// [UIDVALIDITY](Folder::uid_validity): another folder may have had the name.
+    /// Renames a folder, and those below it. All of them get a new [UIDVALIDITY](Folder::uid_validity),
+    /// since another folder may have had the name before.
     ///
     /// # Errors
-    /// [`StoreError::NoSuchFolder`](crate::StoreError::NoSuchFolder) when it is not there, or the one above the new
-    /// name; [`StoreError::FolderIsFixed`](crate::StoreError::FolderIsFixed) for the inbox and for junk;
-    /// [`StoreError::FolderExists`](crate::StoreError::FolderExists);
-    /// [`StoreError::FolderNotEmpty`](crate::StoreError::FolderNotEmpty) when the new name is below the old, or
-    /// makes a name too long.
+    /// [`StoreError::NoSuchFolder`](crate::StoreError::NoSuchFolder) if the folder, or the parent of the
+    /// new name, does not exist; [`StoreError::FolderIsFixed`](crate::StoreError::FolderIsFixed) for the
+    /// inbox and for junk; [`StoreError::FolderExists`](crate::StoreError::FolderExists);
+    /// [`StoreError::FolderNotEmpty`](crate::StoreError::FolderNotEmpty) if the new name is below the
+    /// old one, or makes a name too long.
     fn rename_folder(
         &self,
         account: AccountId,
@@ -72,8 +74,8 @@ pub trait Folders: Send + Sync + 'static {
         now: Timestamp,
     ) -> Pending<'_, ()>;
 
-    /// Removes a folder in which nothing is, neither a message nor a folder. Messages that were in it and were
-    /// removed come back into the inbox, if they are brought back.
+    /// Removes an empty folder, which contains neither a message nor a folder. Removed messages that
+    /// were in it are restored into the inbox.
     ///
     /// # Errors
     /// [`StoreError::NoSuchFolder`](crate::StoreError::NoSuchFolder);

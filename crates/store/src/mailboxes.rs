@@ -1,4 +1,4 @@
-//! Mailboxes: which messages an account has, in which folders.
+//! Mailboxes: the messages of an account, in its folders.
 
 mod entry;
 mod flags;
@@ -16,26 +16,28 @@ use crate::{
 use posta_mail::Timestamp;
 use std::sync::Arc;
 
-/// The mailboxes of accounts, and the one way into them for a message that arrives.
+/// The mailboxes of accounts, and the only way into them for an arriving message.
 pub trait Mailboxes: Send + Sync + 'static {
-    /// Accepts a message: its content, an entry in each mailbox, its items in the queue, its history and the
-    /// reports that it causes, in one transaction. Once this is `Ok`, and not before, the sender may be told that
-    /// the message is accepted.
+    /// Accepts a message: its content, an entry in each mailbox, its items in the queue, its history and
+    /// the reports that it causes, in one transaction. Only after this has returned `Ok` may the sender
+    /// be told that the message is accepted.
     ///
     /// # Errors
-    /// [`StoreError::NoSuchAccount`](crate::StoreError::NoSuchAccount) when a recipient's account is gone; nothing
-    /// is kept then.
+    /// [`StoreError::NoSuchAccount`](crate::StoreError::NoSuchAccount) if a recipient's account no
+    /// longer exists; nothing is stored then.
     fn accept(&self, acceptance: Acceptance) -> Pending<'_, ()>;
 
-    /// Returns the messages of an inbox that are not removed, in the order in which they arrived. Quick after
-    /// the first time, however many there are; sessions that open it at once share it.
+    /// Returns the messages of an inbox that are not removed, in the order of arrival. All calls but the
+    /// first are quick, however many messages there are; sessions that open the inbox at the same time
+    /// share the result.
     fn maildrop(&self, account: AccountId) -> Pending<'_, Arc<Maildrop>>;
 
-    /// Returns a message by the name that it had in a folder: a removed one too, until it is purged, and one that
-    /// was moved or brought back, which has another name by now, for as long as that is remembered.
+    /// Returns a message by its name in a folder. A removed message is found until it is purged. A
+    /// message that was moved or restored, and has another name now, is found by its old name as long as
+    /// that is remembered.
     fn entry(&self, account: AccountId, folder: FolderId, uid: Uid) -> Pending<'_, Option<Entry>>;
 
-    /// Returns some messages of a folder, from a UID on, in the order of their UIDs.
+    /// Returns messages of a folder, from a UID on, in the order of their UIDs.
     fn entries(
         &self,
         account: AccountId,
@@ -44,10 +46,10 @@ pub trait Mailboxes: Send + Sync + 'static {
         limit: usize,
     ) -> Pending<'_, Vec<Entry>>;
 
-    /// Removes messages from a folder, to be purged at `purge`: all or none, however many they are, and whatever
-    /// happens meanwhile. Those that are removed already, or were moved to another folder, are passed over.
-    /// Returns the number removed. Nobody sees a part of the removal, and others are served while a large one
-    /// goes on.
+    /// Removes messages from a folder, to be purged at `purge`: all or none, however many there are, and
+    /// whatever happens meanwhile. Messages that are already removed, or were moved to another folder,
+    /// are skipped. Returns the number removed. No reader sees part of a removal, and other calls are
+    /// served while a large one is in progress.
     fn remove(
         &self,
         account: AccountId,
@@ -57,12 +59,12 @@ pub trait Mailboxes: Send + Sync + 'static {
         purge: Timestamp,
     ) -> Pending<'_, usize>;
 
-    /// Moves messages to another folder, where each gets the next UID. Their flags and unique-ids stay; what
-    /// they were called before is remembered until `purge`. Those that are gone are passed over. Returns what each
-    /// is called before and after.
+    /// Moves messages to another folder, where each gets the next UID. Their flags and unique-ids stay,
+    /// and their old names are remembered until `purge`. Messages that no longer exist are skipped.
+    /// Returns the old and the new name of each.
     ///
     /// # Errors
-    /// [`StoreError::NoSuchFolder`](crate::StoreError::NoSuchFolder) when the other folder is not there.
+    /// [`StoreError::NoSuchFolder`](crate::StoreError::NoSuchFolder) if the other folder does not exist.
     fn move_entries(
         &self,
         account: AccountId,
@@ -73,11 +75,11 @@ pub trait Mailboxes: Send + Sync + 'static {
         purge: Timestamp,
     ) -> Pending<'_, Vec<(Uid, Uid)>>;
 
-    /// Changes flags and keywords of messages in a folder. Those that are gone are passed over; so are, if
-    /// `unchanged_since` is given, those that have changed since (RFC 7162 §3.1.3).
+    /// Changes flags and keywords of messages in a folder. Messages that no longer exist are skipped,
+    /// and so are, if `unchanged_since` is given, those that have changed since then (RFC 7162 §3.1.3).
     ///
     /// # Errors
-    /// [`StoreError::TooManyKeywords`](crate::StoreError::TooManyKeywords), and nothing is changed.
+    /// [`StoreError::TooManyKeywords`](crate::StoreError::TooManyKeywords); nothing is changed then.
     fn set_flags(
         &self,
         account: AccountId,
@@ -88,9 +90,9 @@ pub trait Mailboxes: Send + Sync + 'static {
         now: Timestamp,
     ) -> Pending<'_, FlagsChanged>;
 
-    /// Returns some of what has changed in the folders of an account since a mod-sequence, in the order of the
-    /// changes; none if the store does not remember so far back, and everything has to be read anew. Call it
-    /// again with [`Changes::up_to`] unless [`Changes::is_all`].
+    /// Returns some of the changes in the folders of an account since a mod-sequence, in their order;
+    /// none if the store's memory does not reach back that far, and everything has to be read again.
+    /// Unless [`Changes::is_all`], the next call continues with [`Changes::up_to`].
     fn changes_since(
         &self,
         account: AccountId,
@@ -98,52 +100,53 @@ pub trait Mailboxes: Send + Sync + 'static {
         limit: usize,
     ) -> Pending<'_, Option<Changes>>;
 
-    /// Notes that messages of an inbox were retrieved, for [`Mailboxes::expire`]. Those that were before,
-    /// or are gone, are passed over. Not durable by itself: what a crash forgets is kept longer.
+    /// Records that messages of an inbox were retrieved, for [`Mailboxes::expire`]. Messages that were
+    /// already recorded, or no longer exist, are skipped. The call is not durable by itself: after a
+    /// crash, messages may be kept longer.
     fn retrieved(&self, account: AccountId, uids: Vec<Uid>, now: Timestamp) -> Pending<'_, ()>;
 
-    /// Removes some of the messages that were retrieved before a time, to be purged at `purge`.
-    /// Returns the number removed; call it again until it is none.
+    /// Removes some of the messages that were retrieved before a time, to be purged at `purge`. Returns
+    /// the number removed; the caller repeats the call until that is 0.
     fn expire(&self, before: Timestamp, now: Timestamp, purge: Timestamp) -> Pending<'_, usize>;
 
-    /// Brings back the messages of an account that were removed at `since` or later, into their folders, or
-    /// the inbox where these are gone, with their unique-ids, and with UIDs that are new, as RFC 9051 §2.3.1.1
-    /// wants it. Returns the number brought back. Many messages come back some at a time: should that be cut off,
-    /// by a crash or because the caller is gone, call it again for the rest.
+    /// Restores the messages of an account that were removed at `since` or later, into their folders, or
+    /// into the inbox if these no longer exist, with their unique-ids, and with new UIDs as RFC 9051
+    /// §2.3.1.1 requires. Returns the number restored. Many messages are restored in several steps: if
+    /// that is interrupted, by a crash or because the caller is gone, another call restores the rest.
     fn undelete(&self, account: AccountId, since: Timestamp) -> Pending<'_, usize>;
 
-    /// Returns how much an account has in all folders, removed messages not counted. Quick after the first
-    /// time: it is asked for every recipient that has a quota.
+    /// Returns the usage of an account in all folders, without removed messages. All calls but the first
+    /// are quick, since this is asked for every recipient with a quota.
     fn usage(&self, account: AccountId) -> Pending<'_, Usage>;
 }
 
-/// What became of a change of flags.
+/// The result of a change of flags.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct FlagsChanged {
-    /// Messages that were changed. Those that had it so already are in neither list.
+    /// The messages that were changed. Those that already had these flags are in neither list.
     pub changed: Vec<Uid>,
-    /// Messages that were left as they are, because they have changed since.
+    /// The messages that were not changed, because they have changed since the given mod-sequence.
     pub refused: Vec<Uid>,
 }
 
-/// What has changed in an account.
+/// The changes in an account.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Changes {
-    /// Messages that are new in their folders, or have other flags, as they are now.
+    /// Messages that are new in their folders, or have other flags, in their present state.
     pub entries: Vec<Entry>,
-    /// Names of messages that are not in their folders any more.
+    /// Names of messages that are no longer in their folders.
     pub vanished: Vec<(FolderId, Uid)>,
-    /// The mod-sequence up to which this tells everything.
+    /// The mod-sequence up to which these changes are complete.
     pub up_to: ModSeq,
-    /// Whether nothing has changed after that.
+    /// Whether there are no further changes.
     pub is_all: bool,
 }
 
-/// How much an account has.
+/// The usage of an account.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Usage {
-    /// Messages.
+    /// The number of messages.
     pub messages: u64,
-    /// Octets.
+    /// The number of octets in them.
     pub octets: u64,
 }

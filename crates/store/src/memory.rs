@@ -1,5 +1,5 @@
-//! The reference store: the rules in their simplest form, kept in memory. Tests and simulations run
-//! on it, and every other store is compared with it.
+//! The reference store: the rules in their simplest form, in memory. Tests and simulations use it, and
+//! every other store is compared with it.
 
 mod contents;
 mod directory;
@@ -36,10 +36,10 @@ use std::{
     sync::atomic::{AtomicU64, Ordering},
 };
 
-/// Octets of content that the store may keep chunks of: `chunk` copies nothing.
+/// The chunks of a content, which reading does not copy.
 type Chunks = Vec<Bytes>;
 
-/// Names a message: an account, a folder of it, and the message there.
+/// The name of a message: the account, the folder, and the UID.
 type Key = (AccountId, FolderId, Uid);
 
 /// A store in memory.
@@ -47,7 +47,7 @@ type Key = (AccountId, FolderId, Uid);
 pub struct MemoryStore {
     inner: Mutex<Box<Inner>>,
     watchers: Watchers,
-    /// Transactions that were run.
+    /// The number of transactions run so far.
     transactions: AtomicU64,
 }
 
@@ -57,29 +57,29 @@ struct Inner {
     last_account: u64,
     accounts: BTreeMap<Address, Account>,
     aliases: BTreeMap<AliasName, Vec<Address>>,
-    /// Whether each local domain was added by itself.
+    /// Whether each local domain was added separately.
     domains: BTreeMap<Domain, bool>,
-    /// What domains stand for that stand for others.
+    /// The domain aliases, each with its domain.
     domain_aliases: BTreeMap<Domain, Domain>,
     removed_accounts: BTreeMap<AccountId, RemovedAccount>,
     content: HashMap<MailId, Chunks>,
-    /// The heads that are pieces of their own.
+    /// The heads that are separate pieces.
     heads: HashMap<MailId, Bytes>,
-    /// How many entries show a content.
+    /// The number of entries that refer to each content.
     shown: HashMap<MailId, usize>,
-    /// Counts aside, which are taken of the entries.
+    /// The folders, without counts, which are determined from the entries.
     folders: BTreeMap<(AccountId, FolderId), Folder>,
     ledgers: BTreeMap<AccountId, Ledger>,
     entries: BTreeMap<Key, Entry>,
     removed: BTreeMap<Key, Removed>,
-    /// What messages were called that have another name by now.
+    /// The old names of messages that have another name now.
     moved: BTreeMap<Key, Moved>,
-    /// What was changed after it came, and what vanished, by when.
+    /// The messages that changed after their arrival, or vanished, by mod-sequence.
     changed: BTreeMap<(AccountId, ModSeq), (FolderId, Uid)>,
     retrieved: BTreeSet<(Timestamp, Key)>,
     queue: BTreeMap<ItemId, Item>,
     leased: HashMap<ItemId, Timestamp>,
-    /// The token of the last claim of each item.
+    /// The token of each item's last claim.
     tokens: HashMap<ItemId, Token>,
     last_token: u64,
     paused: HashMap<Destination, Timestamp>,
@@ -89,7 +89,7 @@ struct Inner {
     secrets: BTreeMap<SecretOf, Secret>,
     collected: BTreeMap<(SourceId, String), Timestamp>,
     kept: BTreeMap<(&'static str, String), Vec<u8>>,
-    /// In the order in which they were told.
+    /// The events, in the order in which they were recorded.
     events: Vec<Event>,
 }
 
@@ -111,7 +111,7 @@ struct Removed {
     mod_seq: ModSeq,
 }
 
-/// What became of a name.
+/// The fate of a name.
 #[derive(Debug, Clone, Copy)]
 struct Moved {
     mod_seq: ModSeq,
@@ -120,20 +120,20 @@ struct Moved {
 }
 
 impl MemoryStore {
-    /// An empty store.
+    /// Returns an empty store.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Returns the number of calls that were made of the store since it was made, each of which is one
-    /// transaction: tests tell by it what something costs.
+    /// Returns the number of calls so far, each of which is one transaction. Tests determine the cost of
+    /// operations with it.
     pub fn transactions(&self) -> u64 {
         self.transactions.load(Ordering::Relaxed)
     }
 
-    /// Runs a transaction. A panic inside one is a bug that leaves the maps whole, so the lock's
-    /// poison is ignored.
+    /// Runs a transaction. A panic inside one is a bug that leaves the maps intact, so a poisoned lock
+    /// is ignored.
     fn with<'a, T: Send + 'a>(
         &self,
         transaction: impl FnOnce(&mut Inner) -> Result<T, StoreError>,
@@ -143,7 +143,7 @@ impl MemoryStore {
         Box::pin(ready(transaction(&mut inner)))
     }
 
-    /// The same for a transaction that changes something. It is told to those who watch, even if it failed.
+    /// Runs a transaction that changes something. The watchers are informed, even if it failed.
     fn changing<'a, T: Send + 'a>(
         &self,
         subjects: impl IntoIterator<Item = Subject>,
@@ -154,7 +154,7 @@ impl MemoryStore {
         changed
     }
 
-    /// The same for a transaction that changes the directory.
+    /// Runs a transaction that changes the directory.
     fn with_directory<'a, T: Send + 'a>(
         &self,
         transaction: impl FnOnce(&mut Inner) -> Result<T, StoreError>,

@@ -1,4 +1,4 @@
-//! Mailboxes elsewhere, from which mail is collected into mailboxes here.
+//! Sources: mailboxes elsewhere, from which mail is collected into local mailboxes.
 
 use crate::{
     directory::Account,
@@ -10,16 +10,17 @@ use posta_mail::{Secret, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, fmt, str::FromStr, time::Duration};
 
-/// The mailboxes elsewhere, and what is known of the messages in them.
+/// The sources, and the messages in them that are already known.
 pub trait Sources: Send + Sync + 'static {
-    /// Adds a source, whose id and last visit are not looked at, with its password.
+    /// Adds a source with its password. The id and the last visit in `source` are ignored.
     ///
     /// # Errors
-    /// [`StoreError::NoSuchAccount`](crate::StoreError::NoSuchAccount); [`StoreError::Sealed`](crate::StoreError::Sealed) when the password cannot be sealed.
+    /// [`StoreError::NoSuchAccount`](crate::StoreError::NoSuchAccount);
+    /// [`StoreError::Sealed`](crate::StoreError::Sealed) when the password cannot be sealed.
     fn add_source(&self, source: Source, password: Secret) -> Pending<'_, SourceId>;
 
-    /// Replaces the source of an id, and its password. What was collected stays known. Returns whether the
-    /// source is there.
+    /// Replaces the source with the same id, and its password. The messages collected so far stay known.
+    /// Returns whether the source exists.
     ///
     /// # Errors
     /// [`StoreError::Sealed`](crate::StoreError::Sealed) when the password cannot be sealed.
@@ -28,9 +29,9 @@ pub trait Sources: Send + Sync + 'static {
     /// Returns all sources, by id.
     fn sources(&self) -> Pending<'_, Vec<Source>>;
 
-    /// Takes sources whose next visit is due and that nobody visits, `limit` at most, and leases them until
-    /// `until`: those that are due for longest first. Sources of removed accounts wait. Leases need not
-    /// outlive the process that holds them.
+    /// Claims sources whose next visit is due and that are not being visited, at most `limit`, and
+    /// leases them until `until`: first those that have been due for longest. Sources of removed
+    /// accounts wait. Leases need not outlive the process that holds them.
     fn claim_sources(
         &self,
         now: Timestamp,
@@ -38,8 +39,8 @@ pub trait Sources: Send + Sync + 'static {
         limit: usize,
     ) -> Pending<'_, Vec<ClaimedSource>>;
 
-    /// Leases one source in the same way, due or not. Returns `None` if somebody visits it, it is gone, or its
-    /// account is removed.
+    /// Leases one source in the same way, due or not. Returns `None` if it is being visited, does not
+    /// exist, or its account is removed.
     fn claim_source(
         &self,
         source: SourceId,
@@ -47,74 +48,76 @@ pub trait Sources: Send + Sync + 'static {
         until: Timestamp,
     ) -> Pending<'_, Option<ClaimedSource>>;
 
-    /// Makes the lease of a source last until `until`, if `token` is that of its last claim. Returns whether
-    /// it is.
+    /// Extends the lease of a source until `until`, if `token` is that of the last claim. Returns
+    /// whether it was extended.
     fn renew_source(&self, source: SourceId, token: Token, until: Timestamp) -> Pending<'_, bool>;
 
-    /// Notes how a visit ended, and ends its lease. Returns false, and changes nothing, where the source is
-    /// gone or another has claimed it since.
+    /// Records the result of a visit, and ends its lease. Returns false, and changes nothing, if the
+    /// source no longer exists or has been claimed again since.
     fn visited(&self, source: SourceId, token: Token, visit: Visit) -> Pending<'_, bool>;
 
-    /// Removes a source, its password for good, and what is known of its messages. Returns whether it was there.
+    /// Removes a source, its password for good, and the list of its known messages. Returns whether the
+    /// source existed.
     fn remove_source(&self, source: SourceId) -> Pending<'_, bool>;
 
-    /// Returns the unique-ids of the messages that were accepted from a source, and when each was.
+    /// Returns the unique-ids of the messages that were accepted from a source, each with the time of
+    /// acceptance.
     fn collected(&self, source: SourceId) -> Pending<'_, BTreeMap<String, Timestamp>>;
 
     /// Forgets messages that a source no longer has.
     fn forget_collected(&self, source: SourceId, unique_ids: Vec<String>) -> Pending<'_, ()>;
 }
 
-/// A mailbox elsewhere. Its password is a [`SecretOf`](crate::SecretOf) it.
+/// A mailbox elsewhere. Its password is stored as a [`SecretOf`](crate::SecretOf).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Source {
-    /// The source's id, which the store gives.
+    /// The source's id, assigned by the store.
     pub id: SourceId,
     /// The account whose mailbox the mail goes to.
     pub account: AccountId,
-    /// Where the mailbox is, and how to log in there.
+    /// The server of the mailbox, and the login there.
     pub login: Login,
-    /// Which messages stay there.
+    /// The messages that stay there.
     pub keep: Keep,
-    /// Seconds from one visit to the next.
+    /// The number of seconds from one visit to the next.
     pub every: u64,
-    /// How the last visit ended. A store keeps it apart: it changes with every visit.
+    /// The result of the last visit. A store keeps it separately, since it changes with every visit.
     #[serde(skip)]
     pub last: Option<Visit>,
 }
 
-/// Where a POP3 server is, and how to get in. The password is kept apart from it.
+/// A POP3 server and the login there. The password is stored separately.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Login {
     /// `host:port`.
     pub server: String,
     /// The name to log in with.
     pub user: String,
-    /// How TLS is used.
+    /// The use of TLS.
     pub tls: LoginTls,
-    /// Whether any certificate will do.
+    /// Whether any certificate is accepted.
     pub any_certificate: bool,
 }
 
-/// How a login uses TLS.
+/// The use of TLS in a login.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum LoginTls {
-    /// Not at all: for servers on this machine.
+    /// None: for servers on this machine.
     None,
-    /// By STLS, or not at all.
+    /// After STLS; without TLS, the login fails.
     Stls,
     /// From the start.
     Implicit,
 }
 
-/// What stays on a server after it was collected.
+/// The messages that stay on a server after they were collected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Keep {
     /// Nothing.
     Nothing,
-    /// Each message for so many days after it was collected.
+    /// Each message, for this number of days after it was collected.
     Days(u32),
     /// Everything.
     All,
@@ -145,7 +148,7 @@ impl FromStr for Keep {
 }
 
 impl Source {
-    /// Returns when the source is to be visited next; none for at once.
+    /// Returns the time of the next visit; none for at once.
     #[must_use]
     pub fn next_visit(&self) -> Option<Timestamp> {
         let after = |last: &Visit| last.time.saturating_add(Duration::from_secs(self.every)).ok();
@@ -158,20 +161,20 @@ impl Source {
 pub struct ClaimedSource {
     /// The source.
     pub source: Source,
-    /// The account that it is collected for.
+    /// The account that mail is collected for.
     pub account: Account,
     /// The lease on it.
     pub lease: Lease,
 }
 
-/// How a visit ended.
+/// The result of a visit.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Visit {
-    /// When.
+    /// The time.
     pub time: Timestamp,
-    /// Messages that were collected.
+    /// The number of messages collected.
     pub collected: u64,
-    /// What went wrong.
+    /// The problem, if there was one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
 }

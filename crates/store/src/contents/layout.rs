@@ -1,14 +1,15 @@
-//! Where the octets of a message lie: what a reader asks [`Contents::chunk`](crate::Contents::chunk) for.
+//! The positions of a message's octets: the pieces that a reader requests with
+//! [`Contents::chunk`](crate::Contents::chunk).
 //!
-//! A message as it goes to all of its recipients is its *head*, which is what this server puts above it
-//! (Received and other trace fields), and its *content*, which is what the sender sent. The head is known
-//! only once the content has come, so it is kept where that costs least: a message of one chunk, as nearly
-//! all are, is one piece, head and content, which is read at once. A longer one has its head in a piece of
-//! its own, [`HEAD`], beside its chunks.
+//! A message, as all of its recipients get it, consists of the *head*, which this server adds (Received
+//! and other trace fields), and the *content*, which the sender sent. The head is known only after the
+//! content has arrived, so it is stored where that costs least. A message of one chunk, as nearly all
+//! are, is one piece, head and content, which is read at once. A longer message has its head in a
+//! separate piece, [`HEAD`], beside its chunks.
 
 use crate::contents::CHUNK;
 
-/// The index of the piece that holds the head of a message of several chunks.
+/// The index of the piece with the head of a message of several chunks.
 pub const HEAD: u32 = u32::MAX;
 
 /// How the octets of a message are spread over its pieces.
@@ -28,19 +29,19 @@ pub struct Layout {
 }
 
 impl Layout {
-    /// Returns the layout of a message by the octets of its head and of its content.
+    /// Returns the layout of a message, given the number of octets in its head and in its content.
     #[must_use]
     pub const fn new(head: u64, content: u64) -> Self {
         Self { head, content }
     }
 
-    /// Returns the octets of the head.
+    /// Returns the number of octets in the head.
     #[must_use]
     pub const fn head(self) -> u64 {
         self.head
     }
 
-    /// Returns the octets of head and content together.
+    /// Returns the number of octets in head and content together.
     #[must_use]
     pub const fn octets(self) -> u64 {
         self.head + self.content
@@ -53,18 +54,18 @@ impl Layout {
         self.content.div_ceil(CHUNK as u64) as u32
     }
 
-    /// Returns whether the head is a piece of its own.
+    /// Returns whether the head is a separate piece.
     #[must_use]
     pub const fn has_own_head(self) -> bool {
         self.head > 0 && self.chunks() > 1
     }
 
-    /// Returns the indices of the pieces, in the order in which they are read.
+    /// Returns the indices of the pieces, in reading order.
     pub fn pieces(self) -> impl Iterator<Item = u32> {
         self.has_own_head().then_some(HEAD).into_iter().chain(0..self.chunks().max(1))
     }
 
-    /// Returns the piece in which an octet of the message lies, and where in it.
+    /// Returns the piece that contains an octet of the message, and the position within it.
     #[must_use]
     pub const fn at(self, offset: u64) -> (u32, usize) {
         if self.chunks() <= 1 {

@@ -1,48 +1,48 @@
-//! What one look into the directory tells of an address: everything that the reply to a RCPT command needs.
+//! The result of resolving an address in one call: everything that the reply to a RCPT command needs.
 
 use super::{Account, Alias};
 use crate::{mailboxes::Usage, names::AliasName};
 use posta_mail::{Address, Domain};
 
-/// Separates a user from a tag: `ana+shopping` is `ana` (RFC 5233).
+/// Separates the user from the tag: `ana+shopping` is `ana` (RFC 5233).
 const TAG: char = '+';
 
-/// What the directory knows of an address.
+/// The directory's information about an address.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Resolution {
-    /// The address in lower case, and in the domain that its own domain stands for.
+    /// The address in lower case; if its domain is an alias, in the domain itself.
     pub address: Address,
-    /// Whether mail for the address's domain is ours to keep.
+    /// Whether the address's domain is local.
     pub is_local: bool,
-    /// The account or the alias that has the address; else the one that has the address without its tag. An
+    /// The account or alias with this address, otherwise the one with the address without its tag. An
     /// account takes precedence over an alias of the same name, which forwards its mail.
     pub owner: Option<AddressOwner>,
-    /// The targets of the domain's catch-all. Stores look for them only where the address has no owner.
+    /// The members of the domain's catch-all. Stores look for it only if the address has no owner.
     pub catch_all: Option<Vec<Address>>,
 }
 
-/// What has an address.
+/// The owner of an address.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AddressOwner {
     /// An account.
     Account(Box<ResolvedAccount>),
-    /// An alias: its name, and its targets.
+    /// An alias, with its name and its members.
     Alias(Address, Vec<Address>),
 }
 
-/// An account, with what decides whether it takes a message.
+/// An account, with the data that decides whether it accepts a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ResolvedAccount {
     /// The account.
     pub account: Account,
-    /// The targets to which the account's mail is forwarded, if [`Account::forwards`] is set.
+    /// The addresses to which the account's mail is forwarded, if [`Account::forwards`] is set.
     pub forward: Option<Vec<Address>>,
-    /// What its mailbox holds, if the account has a quota.
+    /// The usage of the mailbox, if the account has a quota.
     pub usage: Option<Usage>,
 }
 
 impl AddressOwner {
-    /// Returns the address that the account or the alias has.
+    /// Returns the address of the account or alias.
     #[must_use]
     pub const fn name(&self) -> &Address {
         match self {
@@ -53,8 +53,8 @@ impl AddressOwner {
 }
 
 impl Resolution {
-    /// Returns the names under which an address may have an owner, in the order of precedence: the address in lower
-    /// case and in the domain that its own stands for (`stands_for`), and the same without its tag.
+    /// Returns the names under which an address may have an owner, in order of precedence: the address
+    /// in lower case and in the domain `stands_for`, and the same without its tag.
     #[must_use]
     pub fn names(address: &Address, stands_for: Option<&Domain>) -> (Address, Option<Address>) {
         let there = stands_for.and_then(|domain| Address::new(address.local_part(), domain).ok());
@@ -69,7 +69,7 @@ impl Resolution {
         self.owner.is_some() || self.catch_all.is_some()
     }
 
-    /// Returns the targets to which mail for the address goes on, where it does: those of the alias, of the
+    /// Returns the addresses to which mail is forwarded, if it is: the members of the alias, of the
     /// account's forward, or of the catch-all.
     #[must_use]
     pub fn targets(&self) -> &[Address] {
@@ -81,8 +81,7 @@ impl Resolution {
         .unwrap_or_default()
     }
 
-    /// Returns what the directory would tell of the address if an alias were stored as well, in place of one that
-    /// has its name.
+    /// Returns the resolution if `alias` were stored as well, in place of an alias with the same name.
     #[must_use]
     pub fn with_alias(mut self, alias: &Alias) -> Self {
         let name = match &alias.name {
@@ -103,7 +102,7 @@ impl Resolution {
                 resolved.account.forwards = true;
                 resolved.forward = Some(alias.targets.clone());
             }
-            // What has the whole address precedes what has it without the tag.
+            // An owner of the whole address precedes an owner of the address without its tag.
             Some(owner) if !is_whole && *owner.name() == self.address => {}
             _ => self.owner = Some(AddressOwner::Alias(name.clone(), alias.targets.clone())),
         }

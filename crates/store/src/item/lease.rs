@@ -1,24 +1,24 @@
-//! Leases: work that one worker has taken, for a while.
+//! Leases: the exclusive right of a worker to some work, for a limited time.
 
 use posta_mail::Timestamp;
 use std::{collections::HashMap, hash::Hash};
 
-/// The fencing token of a lease. Each claim of the same thing gets a greater one, so that whoever held an
-/// earlier lease, and does not know that it has ended, can change nothing any more.
+/// The fencing token of a lease. Each claim of the same thing gets a greater one, so that the holder of
+/// an earlier lease, who does not know that it has ended, cannot change anything any more.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Token(pub u64);
 
 /// A lease.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Lease {
-    /// What the holder shows when it renews the lease or hands in its work.
+    /// The token that the holder presents when renewing the lease or settling the work.
     pub token: Token,
-    /// When the lease ends, unless it is renewed.
+    /// The time when the lease ends, unless it is renewed.
     pub until: Timestamp,
 }
 
-/// Leases that are kept in memory, for things of which few are claimed at once. A lease that has ended stays
-/// good until another claims the same thing.
+/// Leases in memory, for a small number of things claimed at once. A lease that has expired stays valid
+/// until the same thing is claimed again.
 #[derive(Debug)]
 pub struct Leases<K> {
     last: u64,
@@ -32,7 +32,7 @@ impl<K> Default for Leases<K> {
 }
 
 impl<K: Eq + Hash> Leases<K> {
-    /// Claims a thing, unless somebody holds it.
+    /// Claims a thing; none if another lease on it is in force.
     pub fn claim(&mut self, key: K, now: Timestamp, until: Timestamp) -> Option<Lease> {
         if self.is_held(&key, now) {
             return None;
@@ -43,7 +43,7 @@ impl<K: Eq + Hash> Leases<K> {
         Some(lease)
     }
 
-    /// Returns whether somebody holds a thing.
+    /// Returns whether a lease on a thing is in force.
     #[must_use]
     pub fn is_held(&self, key: &K, now: Timestamp) -> bool {
         self.held.get(key).is_some_and(|lease| lease.until > now)
@@ -55,7 +55,8 @@ impl<K: Eq + Hash> Leases<K> {
         self.held.get(key).is_some_and(|lease| lease.token == token)
     }
 
-    /// Has a lease last until `until`, if its token is that of the last claim. Returns whether it is.
+    /// Extends a lease until `until`, if its token is that of the last claim. Returns whether it was
+    /// extended.
     pub fn renew(&mut self, key: &K, token: Token, until: Timestamp) -> bool {
         match self.held.get_mut(key).filter(|lease| lease.token == token) {
             Some(lease) => {

@@ -1,11 +1,11 @@
-//! Flags and keywords: what readers note with a message (RFC 9051 §2.3.2).
+//! Flags and keywords: the marks that readers attach to a message (RFC 9051 §2.3.2).
 
 use std::{fmt, ops::BitOr, str::FromStr};
 
-/// Keywords that a message may have.
+/// The maximal number of keywords of a message.
 pub const KEYWORDS: usize = 64;
 
-/// Octets that a keyword may have.
+/// The maximal number of octets in a keyword.
 pub const KEYWORD: usize = 100;
 
 /// The flags of a message: those that RFC 9051 names, and one of the store's own.
@@ -15,7 +15,7 @@ pub struct Flags(pub u32);
 impl Flags {
     /// No flag.
     pub const NONE: Self = Self(0);
-    /// The store's own: the message was retrieved over POP3 since it came, or since it was brought back.
+    /// The store's own: the message was retrieved over POP3 since it arrived, or since it was restored.
     pub const RETRIEVED: Self = Self(1);
     /// `\Seen`: the message was read.
     pub const SEEN: Self = Self(1 << 1);
@@ -39,19 +39,19 @@ impl Flags {
         (Self::DRAFT, "\\Draft"),
     ];
 
-    /// Returns whether all of these are set.
+    /// Returns whether all of `flags` are set.
     #[must_use]
     pub const fn has(self, flags: Self) -> bool {
         self.0 & flags.0 == flags.0
     }
 
-    /// Returns these without some.
+    /// Returns these flags without `flags`.
     #[must_use]
     pub const fn without(self, flags: Self) -> Self {
         Self(self.0 & !flags.0)
     }
 
-    /// Returns those that are among some.
+    /// Returns these flags as far as they are among `flags`.
     #[must_use]
     pub const fn among(self, flags: Self) -> Self {
         Self(self.0 & flags.0)
@@ -66,8 +66,8 @@ impl BitOr for Flags {
     }
 }
 
-/// A keyword (RFC 9051 §2.3.2): what clients agree on among themselves, such as `$forwarded`. Case does not
-/// matter, and it is kept in lower case (RFC 8621 §4.1.1).
+/// A keyword (RFC 9051 §2.3.2): a mark that clients have agreed on, such as `$forwarded`. Keywords are
+/// compared without case, and stored in lower case (RFC 8621 §4.1.1).
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Keyword(Box<str>);
 
@@ -105,10 +105,10 @@ impl FromStr for Keyword {
     }
 }
 
-/// How the flags and keywords of messages change.
+/// A change of the flags and keywords of messages.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct FlagChange {
-    /// Whether what is not named here goes.
+    /// Whether flags and keywords that are not added are removed.
     pub replaces: bool,
     /// Flags to set.
     pub add: Flags,
@@ -121,8 +121,8 @@ pub struct FlagChange {
 }
 
 impl FlagChange {
-    /// Makes the change. Returns whether anything is other than before; none if there would be too many
-    /// keywords, and then nothing is changed.
+    /// Applies the change. Returns whether anything is different; none, without any change, if there
+    /// would be too many keywords.
     #[must_use]
     pub fn apply(&self, flags: &mut Flags, keywords: &mut Vec<Keyword>) -> Option<bool> {
         let kept = if self.replaces { flags.without(Flags::OF_READERS) } else { *flags };

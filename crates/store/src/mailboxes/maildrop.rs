@@ -1,8 +1,8 @@
-//! Maildrops: what POP3 shows of an account, which is its inbox.
+//! Maildrops: the messages of an account that POP3 serves, which are those of its inbox.
 //!
-//! A maildrop is a list of blocks, each of which lists the messages of a range of UIDs. Blocks are shared by all
-//! maildrops that have the same messages there: what arrives makes one new block, and what is removed one for
-//! each range that it was in, however many messages the mailbox has.
+//! A maildrop is a list of blocks, each of which lists the messages of a range of UIDs. All maildrops
+//! with the same messages in a range share the block. An arrival makes one new block, and a removal one
+//! for each affected range, however many messages the mailbox has.
 
 mod block;
 
@@ -11,39 +11,39 @@ pub use block::Block;
 use crate::names::Uid;
 use std::{fmt::Write as _, sync::Arc};
 
-/// One stable view of an inbox. Its messages are counted from 0, in the order in which they arrived.
+/// One stable view of an inbox. Messages have indices from 0, in the order of arrival.
 #[derive(Debug, Clone, Default)]
 pub struct Maildrop {
-    /// In the order of their UIDs. None is empty.
+    /// The runs, in the order of their UIDs. None is empty.
     runs: Vec<Run>,
     octets: u64,
-    /// The greatest number of all messages.
+    /// The greatest number of any message.
     greatest: u64,
-    /// Which message, counted by UIDs, stands at each place. It ends where all that follow stand in the order of
-    /// their UIDs, so it is empty unless messages were brought back or moved into the inbox.
+    /// The message at each index, counted by UIDs. The list ends where all further messages are in the
+    /// order of their UIDs, so it is empty unless messages were restored or moved into the inbox.
     order: Arc<[u32]>,
 }
 
 #[derive(Debug, Clone)]
 struct Run {
-    /// Messages up to its end.
+    /// The number of messages up to the end of the run.
     end: usize,
     block: Arc<Block>,
 }
 
-/// A line of a maildrop.
+/// A message in a maildrop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Summary {
-    /// The number that the message was given when it arrived.
+    /// The number that the message got at its arrival.
     pub number: u64,
     /// The octets that RETR sends.
     pub octets: u64,
-    /// Its name in the inbox.
+    /// The UID, which names the message in the inbox.
     pub uid: Uid,
 }
 
 impl Maildrop {
-    /// Makes a maildrop of blocks, which are given in the order of their ranges.
+    /// Makes a maildrop of blocks, given in the order of their ranges.
     pub fn from_blocks(blocks: impl IntoIterator<Item = Arc<Block>>) -> Self {
         let mut maildrop = Self::default();
         let mut is_ordered = true;
@@ -60,7 +60,7 @@ impl Maildrop {
         maildrop
     }
 
-    /// The blocks that the maildrop is made of, in the order of their ranges.
+    /// Returns the blocks of the maildrop, in the order of their ranges.
     pub fn blocks(&self) -> impl Iterator<Item = &Arc<Block>> {
         self.runs.iter().map(|run| &run.block)
     }
@@ -77,39 +77,40 @@ impl Maildrop {
         self.runs.is_empty()
     }
 
-    /// Returns the octets that RETR sends of all messages.
+    /// Returns the number of octets that RETR would send for all messages.
     #[must_use]
     pub const fn octets(&self) -> u64 {
         self.octets
     }
 
-    /// Returns a message by its place.
+    /// Returns the message with this index.
     #[must_use]
     pub fn get(&self, index: usize) -> Option<Summary> {
         let (block, at) = self.find(index)?;
         block.get(at)
     }
 
-    /// Returns the messages, in their order.
+    /// Returns the messages in the order of their indices.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = Summary> {
         let absent = Summary { number: 0, octets: 0, uid: Uid(0) };
-        // Every place up to the length has a message.
+        // Every index below the length has a message.
         (0..self.len()).map(move |index| self.get(index).unwrap_or(absent))
     }
 
-    /// Returns the unique-id that a message brought along from where it was before.
+    /// Returns the unique-id that a message brought from its earlier place.
     #[must_use]
     pub fn imported(&self, index: usize) -> Option<&str> {
         let (block, at) = self.find(index)?;
         block.imported(at)
     }
 
-    /// Returns all unique-ids that messages brought along, in the order of their UIDs.
+    /// Returns all unique-ids that messages brought from their earlier places, in the order of their
+    /// UIDs.
     pub fn imported_ids(&self) -> impl Iterator<Item = &str> {
         self.runs.iter().flat_map(|run| run.block.imported_ids())
     }
 
-    /// Appends the unique-id of a message, by its place.
+    /// Appends the unique-id of the message with this index.
     pub fn write_unique_id(&self, index: usize, text: &mut String) {
         let Some((block, at)) = self.find(index) else { return };
         if let Some(unique_id) = block.imported(at) {
@@ -120,7 +121,7 @@ impl Maildrop {
         }
     }
 
-    /// Finds the block of a message, and its place there.
+    /// Returns the block of a message, and the position in it.
     fn find(&self, index: usize) -> Option<(&Block, usize)> {
         let at = self.order.get(index).map_or(index, |&at| at as usize);
         let run = self.runs.partition_point(|run| run.end <= at);
@@ -129,7 +130,7 @@ impl Maildrop {
         Some((block, at - first))
     }
 
-    /// Adds a message whose UID is greater than all others'. Returns whether it is in the order of its UID.
+    /// Adds a message with a greater UID than all others. Returns whether it is in the order of its UID.
     fn push(&mut self, message: Summary, imported: Option<&str>) -> bool {
         let range = Block::range(message.uid);
         let end = self.len() + 1;
@@ -150,8 +151,8 @@ impl Maildrop {
         is_ordered
     }
 
-    /// Finds the order in which the messages arrived: one that was brought back, or moved into the inbox, stands
-    /// where it stood.
+    /// Determines the order of arrival: a message that was restored, or moved into the inbox, keeps its
+    /// place in it.
     fn arrange(&mut self) {
         let messages = self.runs.iter().flat_map(|run| run.block.iter());
         let mut order: Vec<(u64, u32)> =
@@ -164,8 +165,8 @@ impl Maildrop {
     }
 }
 
-/// Messages come with the unique-ids that they brought along, in the order of their UIDs, which are greater than
-/// those of all messages before.
+/// The messages come with the unique-ids that they brought along, in the order of their UIDs, which are
+/// greater than those of all messages before.
 impl<I: AsRef<str>> Extend<(Summary, Option<I>)> for Maildrop {
     fn extend<T: IntoIterator<Item = (Summary, Option<I>)>>(&mut self, messages: T) {
         let mut is_ordered = true;
@@ -186,7 +187,7 @@ impl<I: AsRef<str>> FromIterator<(Summary, Option<I>)> for Maildrop {
     }
 }
 
-/// Maildrops are equal that list the same messages in the same order.
+/// Maildrops are equal if they list the same messages in the same order.
 impl PartialEq for Maildrop {
     fn eq(&self, other: &Self) -> bool {
         self.len() == other.len()
@@ -210,7 +211,7 @@ mod tests {
         maildrop.iter().map(|message| message.number).collect()
     }
 
-    /// Says for a maildrop, by each way of asking, what its messages are.
+    /// Checks the messages of a maildrop by every method.
     fn is_of(maildrop: &Maildrop, mut messages: Vec<(Summary, Option<String>)>) {
         let ids: Vec<_> = messages.iter().filter_map(|(_, id)| id.as_deref()).collect();
         assert_eq!(maildrop.imported_ids().collect::<Vec<_>>(), ids);
@@ -234,7 +235,7 @@ mod tests {
         let mut maildrop: Maildrop = messages.iter().cloned().collect();
         assert!(maildrop.order.is_empty());
         is_of(&maildrop, messages.clone());
-        // Two are brought back, and one arrives after that.
+        // Two messages are restored, and another one arrives afterwards.
         let back = [message(4_110, 4_000), message(4_111, 4_095), message(9_000, 9_000)];
         maildrop.extend(back.clone());
         messages.extend(back);

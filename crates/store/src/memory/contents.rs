@@ -37,7 +37,7 @@ impl Contents for MemoryStore {
 }
 
 impl Inner {
-    /// Keeps the end of a message's content, and its head.
+    /// Stores the end of a message's content, and its head.
     pub(super) fn put_content(&mut self, id: MailId, layout: Layout, head: Vec<u8>, rest: Vec<u8>) {
         let chunks = self.content.entry(id).or_default();
         if layout.has_own_head() {
@@ -48,7 +48,7 @@ impl Inner {
         }
     }
 
-    /// Counts an entry or an item out, with whose last the content goes.
+    /// Removes a reference of an entry or an item; the content goes with the last one.
     pub(super) fn unshow(&mut self, content: MailId) {
         if let Some(shown) = self.shown.get_mut(&content) {
             *shown -= 1;

@@ -206,7 +206,7 @@ impl Inner {
         }
     }
 
-    /// Whether a domain has accounts or aliases, or others stand for it.
+    /// Returns whether a domain has accounts, aliases or domain aliases.
     fn uses(&self, domain: &str) -> bool {
         self.accounts.keys().any(|address| address.domain() == domain)
             || self.aliases.keys().any(|name| name.domain() == domain)
@@ -219,7 +219,7 @@ impl Inner {
         }
     }
 
-    /// A domain that was not added by itself is local as long as something uses it.
+    /// Makes a domain no longer local unless it was added separately, or is still used.
     fn leave_domain(&mut self, domain: &str) {
         if !self.uses(domain) && self.domains.get(domain) == Some(&false) {
             self.domains.remove(domain);
@@ -265,7 +265,7 @@ impl Inner {
         Ok(())
     }
 
-    /// Changes what is kept of an account.
+    /// Changes the record of an account.
     pub(super) fn change_account(
         &mut self,
         address: &Address,

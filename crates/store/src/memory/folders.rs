@@ -9,14 +9,14 @@ use crate::{
 };
 use posta_mail::Timestamp;
 
-/// What the folders of an account have in common.
+/// The data that the folders of an account share.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Ledger {
-    /// The id of the folder that is added next.
+    /// The id of the next folder.
     next: FolderId,
-    /// The greatest UIDVALIDITY that was given to a folder that was added.
+    /// The greatest UIDVALIDITY given to an added folder.
     uid_validity: u32,
-    /// Names of messages that vanished before are not known any more.
+    /// The mod-sequence before which vanished names are no longer remembered.
     pub(super) horizon: ModSeq,
 }
 
@@ -138,9 +138,9 @@ impl Inner {
         folder <= FolderId::JUNK || self.folders.contains_key(&(account, folder))
     }
 
-    /// Writes down the folders that every account has.
+    /// Creates the folders that every account has.
     fn make_fixed(&mut self, account: AccountId) {
-        // An account that is added anew under the same name has another.
+        // An account that is added again under the same name has another id.
         let validity = account.0 as u32;
         let fixed = [
             (FolderId::INBOX, FolderName::inbox(), Role::Inbox),
@@ -152,7 +152,7 @@ impl Inner {
         }
     }
 
-    /// Returns the UID that the next message of a folder gets, and notes that it changes.
+    /// Returns the UID of the next message in a folder, and records that the folder changes.
     pub(super) fn next_uid(&mut self, account: AccountId, folder: FolderId, at: ModSeq) -> Uid {
         self.make_fixed(account);
         let Some(folder) = self.folders.get_mut(&(account, folder)) else { return Uid(0) };
@@ -161,7 +161,7 @@ impl Inner {
         uid
     }
 
-    /// Notes that a folder changes.
+    /// Records that a folder changes.
     pub(super) fn touch(&mut self, account: AccountId, folder: FolderId, at: ModSeq) {
         self.make_fixed(account);
         if let Some(folder) = self.folders.get_mut(&(account, folder)) {
@@ -180,7 +180,7 @@ impl Inner {
         self.ledgers.get(&account).map_or(ModSeq(0), |ledger| ledger.horizon)
     }
 
-    /// Whether a folder can get a name.
+    /// Checks that a folder can get a name.
     fn require_free(&self, account: AccountId, name: &FolderName) -> Result<(), StoreError> {
         if self.folders_of(account).any(|it| it.name == *name) {
             return Err(StoreError::FolderExists(name.clone()));
@@ -190,7 +190,7 @@ impl Inner {
         parent.is_none_or(|it| is_there(&it)).then_some(()).ok_or(StoreError::NoSuchFolder)
     }
 
-    /// Returns the name of a folder that can be renamed and removed.
+    /// Returns the name of a folder, if it can be renamed and removed.
     fn changeable(
         &mut self,
         account: AccountId,

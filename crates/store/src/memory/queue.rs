@@ -1,4 +1,4 @@
-//! The queue in its simplest form.
+//! The queue of the reference store.
 
 use super::{Content, Inner, MemoryStore, watch::of_settlement};
 use crate::{
@@ -119,7 +119,7 @@ impl Inner {
         count
     }
 
-    /// When an item can be claimed; none while it is held or in quarantine.
+    /// Returns the time when an item can be claimed; none while it is held or in quarantine.
     pub(super) fn claimable(&self, item: &Item) -> Option<Timestamp> {
         let paused = self.paused.get(&item.destination).copied();
         let at = self.leased.get(&item.id).copied().unwrap_or(item.due);
@@ -155,7 +155,7 @@ impl Inner {
         claimed.into_iter().map(take).collect()
     }
 
-    /// An item as it is shown: one that is leased says so.
+    /// Shows whether an item is leased, in its state.
     pub(super) fn show(&self, item: &mut Item) {
         if let Some(&until) = self.leased.get(&item.id) {
             (item.due, item.state) = (until, ItemState::Leased);

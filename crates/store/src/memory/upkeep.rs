@@ -28,8 +28,7 @@ impl Upkeep for MemoryStore {
 }
 
 impl Inner {
-    /// Forgets that a name vanished: whoever asks for the changes since before that hears that they are not
-    /// known.
+    /// Forgets that a name vanished. A request for the changes since before that is answered with none.
     fn forget_name(&mut self, account: AccountId, mod_seq: ModSeq) {
         self.changed.remove(&(account, mod_seq));
         let is_known = self.has_account(account) || self.removed_accounts.contains_key(&account);

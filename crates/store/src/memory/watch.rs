@@ -1,4 +1,4 @@
-//! What changed in the reference store.
+//! The changes in the reference store, for those that watch it.
 
 use super::MemoryStore;
 use crate::{
@@ -21,7 +21,7 @@ fn of_deliveries(deliveries: &[Delivery]) -> impl Iterator<Item = Subject> {
     deliveries.iter().map(|delivery| Subject::Mailbox(delivery.account))
 }
 
-/// Returns what an acceptance changes.
+/// Returns the subjects that an acceptance changes.
 pub(super) fn of_acceptance(acceptance: &Acceptance) -> Vec<Subject> {
     let mut subjects: Vec<_> = of_deliveries(&acceptance.deliveries).collect();
     subjects.extend(acceptance.items.first().map(|_| Subject::Queue));
@@ -29,7 +29,7 @@ pub(super) fn of_acceptance(acceptance: &Acceptance) -> Vec<Subject> {
     subjects
 }
 
-/// Returns what a settlement changes.
+/// Returns the subjects that a settlement changes.
 pub(super) fn of_settlement(settlement: &Settlement) -> Vec<Subject> {
     let mut subjects: Vec<_> = of_deliveries(&settlement.deliveries).collect();
     subjects.extend(settlement.left.as_ref().map(|_| Subject::Queue));

@@ -1,36 +1,38 @@
-//! The names of folders, and what folders are for.
+//! The names and roles of folders.
 
 use std::{fmt, str::FromStr};
 
-/// Folders that an account may have.
+/// The maximal number of folders of an account.
 pub const FOLDERS: usize = 1_000;
 
-/// Octets that the name of a folder may have.
+/// The maximal number of octets in the name of a folder.
 pub const FOLDER_NAME: usize = 255;
 
-/// Names a folder within its account; never used for another, even after the folder is removed.
+/// The id of a folder within its account; never used for another folder, even after the folder is
+/// removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct FolderId(pub u32);
 
 impl FolderId {
-    /// The inbox, where mail arrives and which POP3 shows.
+    /// The inbox, where mail arrives and which POP3 serves.
     pub const INBOX: Self = Self(0);
-    /// The folder for mail that is suspicious.
+    /// The folder for suspicious mail.
     pub const JUNK: Self = Self(1);
 }
 
-/// What a folder is for (RFC 6154 §2; `inbox` is RFC 8621's). An account has at most one folder for each.
+/// The role of a folder (RFC 6154 §2; `inbox` is that of RFC 8621). An account has at most one folder
+/// for each role.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Role {
-    /// Mail that arrived.
+    /// Arriving mail.
     Inbox,
-    /// Mail that is suspicious.
+    /// Suspicious mail.
     Junk,
     /// Mail that is kept out of the way.
     Archive,
     /// Messages that are being written.
     Drafts,
-    /// Messages that were sent.
+    /// Sent messages.
     Sent,
     /// Messages that are to be removed.
     Trash,
@@ -41,7 +43,7 @@ impl Role {
     pub const ALL: [Self; 6] =
         [Self::Inbox, Self::Junk, Self::Archive, Self::Drafts, Self::Sent, Self::Trash];
 
-    /// Returns the name of the role in lower case, as RFC 8621 has it.
+    /// Returns the name of the role in lower case, as in RFC 8621.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -74,7 +76,8 @@ impl FromStr for Role {
     }
 }
 
-/// The whole name of a folder: UTF-8 without control characters, the levels of a hierarchy separated by `/`.
+/// The full name of a folder: UTF-8 without control characters, with the levels of the hierarchy
+/// separated by `/`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct FolderName(String);
 
@@ -85,7 +88,7 @@ impl FolderName {
         Self("INBOX".to_owned())
     }
 
-    /// Returns the name that the folder for junk has.
+    /// Returns the name of the folder for junk.
     #[must_use]
     pub fn junk() -> Self {
         Self("Junk".to_owned())
@@ -97,7 +100,7 @@ impl FolderName {
         &self.0
     }
 
-    /// Returns the name of the folder that this one is in; none at the top.
+    /// Returns the name of the parent folder; none at the top.
     #[must_use]
     pub fn parent(&self) -> Option<Self> {
         self.0.rsplit_once('/').map(|(parent, _)| Self(parent.to_owned()))
@@ -109,8 +112,8 @@ impl FolderName {
         self.0.strip_prefix(&other.0).is_some_and(|rest| rest.starts_with('/'))
     }
 
-    /// Returns the name that this folder has once `old`, which it is below, is called `new`; none if that is
-    /// too long.
+    /// Returns the name of this folder after `old`, which it is below, is renamed to `new`; none if that
+    /// is too long.
     #[must_use]
     pub fn moved_along(&self, old: &Self, new: &Self) -> Option<Self> {
         let rest = self.0.strip_prefix(&old.0)?;
@@ -135,7 +138,7 @@ pub struct FolderNameError;
 impl FromStr for FolderName {
     type Err = FolderNameError;
 
-    /// Takes a name as it is; the inbox is the inbox however it is written (RFC 9051 §5.1).
+    /// Accepts a name unchanged, except that the inbox is recognised in any case (RFC 9051 §5.1).
     fn from_str(text: &str) -> Result<Self, FolderNameError> {
         let is_name = text.len() <= FOLDER_NAME
             && !text.chars().any(char::is_control)

@@ -1,22 +1,22 @@
-//! Blocks: what a maildrop lists of a range of UIDs.
+//! Blocks: the part of a maildrop that lists one range of UIDs.
 
 use super::Summary;
 use crate::names::Uid;
 use std::ops::RangeInclusive;
 
-/// How many bits of a UID tell messages of one block apart.
+/// The number of bits of a UID that distinguish the messages of one block.
 const BITS: u32 = 12;
 
-/// The messages of a maildrop whose UIDs are in one range of 4,096, in the order of their UIDs. Eighteen octets
-/// each, and what they brought along.
+/// The messages of a maildrop whose UIDs are in one range of 4,096, in the order of their UIDs. Each
+/// takes eighteen octets, in addition to an imported unique-id.
 #[derive(Debug, Clone, Default)]
 pub struct Block {
     range: u32,
-    /// UIDs, without the bits that all have in common.
+    /// The UIDs, without the bits that all have in common.
     offsets: Vec<u16>,
     octets: Vec<u64>,
     numbers: Vec<u64>,
-    /// The unique-ids that messages brought along, by the places of these.
+    /// The unique-ids that messages brought along, each with its position.
     imported: Vec<(u16, Box<str>)>,
     octets_in_all: u64,
     least: u64,
@@ -25,13 +25,13 @@ pub struct Block {
 }
 
 impl Block {
-    /// Makes a block without messages.
+    /// Returns a block without messages.
     #[must_use]
     pub fn new(range: u32) -> Self {
         Self { range, least: u64::MAX, ..Self::default() }
     }
 
-    /// Makes a block without messages, and with memory for some.
+    /// Returns a block without messages, with memory for some.
     #[must_use]
     pub fn with_capacity(range: u32, messages: usize) -> Self {
         Self {
@@ -42,7 +42,7 @@ impl Block {
         }
     }
 
-    /// Returns the range that a UID is in. Ranges are counted from 0.
+    /// Returns the range of a UID. Ranges are counted from 0.
     #[must_use]
     pub const fn range(uid: Uid) -> u32 {
         uid.0 >> BITS
@@ -55,13 +55,13 @@ impl Block {
         Uid(first)..=Uid(first | ((1 << BITS) - 1))
     }
 
-    /// Returns the range whose messages the block lists.
+    /// Returns the range of the block.
     #[must_use]
     pub const fn covers(&self) -> u32 {
         self.range
     }
 
-    /// Adds a message of the range, whose UID is greater than those of the messages before.
+    /// Adds a message of the range, with a greater UID than all messages before.
     pub fn push(&mut self, message: Summary, imported: Option<&str>) {
         let Summary { number, octets, uid } = message;
         debug_assert_eq!(Self::range(uid), self.range, "a message of another range");
@@ -76,7 +76,7 @@ impl Block {
         self.numbers.push(number);
     }
 
-    /// Gives memory back that is meant for further messages.
+    /// Releases the memory that is reserved for further messages.
     pub fn close(&mut self) {
         self.offsets.shrink_to_fit();
         self.octets.shrink_to_fit();
@@ -96,7 +96,7 @@ impl Block {
         self.offsets.is_empty()
     }
 
-    /// Returns a message by its place in the block.
+    /// Returns a message by its position in the block.
     #[must_use]
     pub fn get(&self, at: usize) -> Option<Summary> {
         let (&offset, &octets) = (self.offsets.get(at)?, self.octets.get(at)?);
@@ -109,7 +109,7 @@ impl Block {
         (0..self.len()).filter_map(|at| self.get(at))
     }
 
-    /// Returns the unique-id that a message brought along, by its place in the block.
+    /// Returns the unique-id that a message brought along, by its position in the block.
     #[must_use]
     pub fn imported(&self, at: usize) -> Option<&str> {
         let found = self.imported.binary_search_by_key(&at, |(of, _)| usize::from(*of)).ok()?;
@@ -121,7 +121,7 @@ impl Block {
         self.imported.iter().map(|(_, id)| &**id)
     }
 
-    /// Returns the octets that RETR sends of all messages.
+    /// Returns the number of octets that RETR would send for all messages.
     pub(super) const fn octets(&self) -> u64 {
         self.octets_in_all
     }
