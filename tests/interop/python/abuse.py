@@ -1,15 +1,15 @@
-"""Measures well-behaved sessions beside attacks: python3 abuse.py POSTA [OUTPUT] [OPTION]...
+"""Measures well-behaved sessions during attacks: python3 abuse.py POSTA [OUTPUT] [OPTION]...
 
-A well-behaved sender of 100 KB messages and a reader that logs in by POP3 are timed without an attack and
-beside it, on loopback; PROXY headers give every connection the address of a stranger. A measurement is the
-median of several rounds. Each round has a server of its own, since one that has met an attacker slows it
-down from then on, and is timed without the attack and from its first moment on.
+A well-behaved sender of 100 KB messages and a reader that logs in with POP3 are timed without an attack and
+during it, on loopback; PROXY headers give every connection the address of a stranger. A result is the median
+of several rounds. Each round has a server of its own, since a server slows an attacker down from the first
+encounter on, and is timed without the attack and from its first moment on.
 
-A client runs on a machine of its own. So the clients have one core, where there are several, and the server
-has the others, with an attack and without; on the clients' core the attackers run while the well-behaved
-leave it idle. With --shared all share all cores, as on a machine with one.
+In reality, a client runs on a machine of its own. Therefore the clients have one core, if there are several,
+and the server has the others, with an attack and without it; on the clients' core, attackers run while the
+well-behaved clients leave it idle. With --shared, all share all cores, as on a machine with one.
 
-With OUTPUT, writes the table there, between the marks. The exit status is 1 when a limit does not hold.
+With OUTPUT, writes the table there, between the marks. The exit status is 1 if a limit does not hold.
 """
 
 import argparse
@@ -31,12 +31,12 @@ PASSWORD = "a password that is long"
 RECEIVED_HEADER = b"From: friend@friend.test\r\nTo: ana@x.test\r\nSubject: 100 KB\r\n\r\n"
 MESSAGE = RECEIVED_HEADER + b"".join(b"%070d\r\n" % line for line in range(1_389))
 
-# What must hold beside an attack (as docs/security.md promises).
+# The limits during an attack, as promised in docs/security.md.
 SLOWER = 3
 MEMORY = 128 * 1024 * 1024
 PAGE = 4096
-# For so long an attack is refused before what is kept of it is measured: the first refusals are told one by one, and
-# a table's file has octets of its own however little is in it.
+# The seconds for which an attack is refused before its stored octets are measured: the first refusals are recorded one
+# by one, and a table's file has octets of its own however little it contains.
 KEEP = 300
 KEPT = 0.2
 
@@ -219,7 +219,7 @@ def p99(times):
 
 
 def measure(program, attack, descriptors, seconds, cores):
-    """One round: the 99th percentiles without the attack and beside it, and the memory more."""
+    """One round: the 99th percentiles without the attack and during it, and the additional memory."""
     work = tempfile.mkdtemp(prefix="posta-abuse-")
     server = Server(program, work, descriptors, cores)
     process = collecting = None
@@ -299,15 +299,15 @@ def end(process):
 
 
 def faults(result):
-    """What does not hold."""
+    """The limits that do not hold."""
     for what in ("message", "login"):
         without, beside = result[what]
         if beside > SLOWER * without:
-            yield f"{what}: {beside:.2f} ms beside {without:.2f}"
+            yield f"{what}: {beside:.2f} ms instead of {without:.2f}"
     if result["memory"] > MEMORY:
         yield f"memory: {result['memory'] >> 20} MiB more"
     if result.get("kept") is not None and result["kept"] > KEPT:
-        yield f"disk: {result['kept']:.2f} octets kept for each that was sent"
+        yield f"disk: {result['kept']:.2f} octets stored for each that was sent"
 
 
 def row(result):
@@ -320,20 +320,20 @@ def row(result):
 
 
 HEAD = (
-    "| attack | message, ms | beside it | login, ms | beside it | MiB more | octets kept an octet |\n"
+    "| attack | message, ms | during it | login, ms | during it | MiB more | octets stored per octet |\n"
     "|---|---|---|---|---|---|---|"
 )
 
 
 def arguments():
-    parser = argparse.ArgumentParser(description="Measures well-behaved sessions beside attacks.")
+    parser = argparse.ArgumentParser(description="Measures well-behaved sessions during attacks.")
     parser.add_argument("program")
     parser.add_argument("output", nargs="?", help="the document whose table is written")
-    parser.add_argument("--seconds", type=float, default=3, help="how long a round is timed without and beside")
+    parser.add_argument("--seconds", type=float, default=3, help="the duration of each half of a round")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--only", action="append", help="attacks whose names have this in them; writes no table")
+    parser.add_argument("--only", action="append", help="attacks whose names contain this; writes no table")
     parser.add_argument("--shared", action="store_true", help="attackers share all cores; writes no table")
-    parser.add_argument("--no-disk", action="store_true", help="without what is kept; writes no table")
+    parser.add_argument("--no-disk", action="store_true", help="without the stored octets; writes no table")
     return parser.parse_args()
 
 
