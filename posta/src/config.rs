@@ -22,7 +22,9 @@ mod text;
 mod values;
 
 pub(crate) use log::Level;
-pub(crate) use options::{BareNewlines, Certificate, Config, Listen, OAuth, Protocol, TlsMode};
+pub(crate) use options::{
+    BareNewlines, Certificate, CheckPolicy, Config, Listen, OAuth, Protocol, TlsMode,
+};
 pub(crate) use source::{Origin, Setting, Source};
 pub(crate) use values::{Octets, Span};
 
@@ -84,6 +86,10 @@ mod tests {
         memory = "1GiB"
         [smtp]
         bare-newlines = "normalise"
+        [checks]
+        enabled = true
+        policy = "mark"
+        trusted-sealers = ["lists.example.org"]
         [submission]
         trust-loopback = false
         [pop3]

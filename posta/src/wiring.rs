@@ -2,7 +2,10 @@
 
 use crate::{
     Place,
-    config::{BareNewlines, Certificate, Config, Listen, OAuth, Protocol, Source, TlsMode, find},
+    config::{
+        BareNewlines, Certificate, CheckPolicy, Config, Listen, OAuth, Protocol, Source, TlsMode,
+        find,
+    },
     data_directory, private,
 };
 use anyhow::{Context, Result, ensure};
@@ -22,6 +25,7 @@ use posta_server::{
     admin::control,
     assembly::World,
     collect::CollectContext,
+    deliver::checked::OriginPolicy,
     login::oauth::{Accepted, OAuthSettings},
     send::trust::mta_sts::Policy,
     settings::{ListenerKind, ListenerSettings, Pop3Settings, Settings, TlsMode as ServerTlsMode},
@@ -113,7 +117,8 @@ pub(crate) fn means(config: &Config) -> Result<CollectContext> {
         false => Arc::new(ByName::new(net, resolver(config)?)),
     };
     let (tls, clock) = (client_tls(&config.tls.authorities)?, clock());
-    Ok(CollectContext { net, tls, clock, message_size: config.limits.message_size.0 })
+    let (hostname, message_size) = (config.hostname(), config.limits.message_size.0);
+    Ok(CollectContext { net, tls, clock, message_size, hostname })
 }
 
 /// Returns the resolver.
@@ -189,6 +194,7 @@ pub(crate) fn settings(config: &Config) -> Result<Settings> {
             expire: config.pop3.expire,
             apop: config.pop3.apop,
         },
+        checks: origin_policy(config),
         failed_logins: limits.failed_logins,
         failed_login_delay: FAILED_LOGIN_DELAY,
         filters: Vec::new(),
@@ -201,6 +207,15 @@ pub(crate) fn settings(config: &Config) -> Result<Settings> {
         listeners,
         tls: if wants_tls { Some(certificate(config)?) } else { None },
         control: Some(config.data.join(control::SOCKET)),
+    })
+}
+
+/// Returns what becomes of mail by its origin; none if that is not checked.
+fn origin_policy(config: &Config) -> Option<OriginPolicy> {
+    let checks = &config.checks;
+    checks.enabled.then(|| OriginPolicy {
+        obey: checks.policy == CheckPolicy::Obey,
+        trusted_sealers: checks.trusted_sealers.iter().map(ToString::to_string).collect(),
     })
 }
 

@@ -3,6 +3,12 @@
 //! Whoever reads mail here believes the field that carries this host's authserv-id, so a stranger's field that carries
 //! it, in whatever disguise, is a forgery and has to go (RFC 8601 §5).
 
+mod reading;
+mod removal;
+
+pub use reading::{PROPERTIES, RESULTS, ToldResult, told};
+pub use removal::{HELD_FIELD, ResultsRemover};
+
 use posta_mail::{Domain, visible};
 use std::fmt::Write as _;
 

@@ -12,6 +12,7 @@ use crate::{
     listen::{self, Service},
     settings::{ListenerKind, Settings},
 };
+use posta_mail::Domain;
 use posta_net::{
     clock::Clock,
     dns::Resolver,
@@ -68,11 +69,12 @@ pub struct World {
 }
 
 impl World {
-    /// Returns the collectors of mailboxes elsewhere, which accept messages of at most `message_size` octets.
+    /// Returns the collectors of mailboxes elsewhere, which accept messages of at most `message_size` octets, for the
+    /// server of this name.
     #[must_use]
-    pub fn collectors(&self, message_size: u64) -> Collectors {
+    pub fn collectors(&self, hostname: Domain, message_size: u64) -> Collectors {
         let Self { store, clock, net, tls, .. } = self.clone();
-        Collectors::new(store, CollectContext { net, tls, clock, message_size })
+        Collectors::new(store, CollectContext { net, tls, clock, message_size, hostname })
     }
 }
 

@@ -17,7 +17,7 @@ mod store;
 pub use sources::Collectors;
 pub use store::{Purpose, StoreDestination, derived};
 
-use posta_mail::{Secret, Timestamp, TlsUse};
+use posta_mail::{Domain, Secret, Timestamp, TlsUse};
 use posta_net::{
     clock::Clock,
     driver::{Driver, Ended},
@@ -193,6 +193,8 @@ pub struct CollectContext {
     pub clock: Arc<dyn Clock>,
     /// The maximal size of a message, in octets.
     pub message_size: u64,
+    /// Our own name: fields that claim to tell what we found are taken out.
+    pub hostname: Domain,
 }
 
 impl CollectContext {

@@ -5,6 +5,7 @@
 //! of the store keeps all of that. Messages that were kept back come by `held`, which the relay settles. `report` is
 //! the way of what this server writes itself; `message_log` writes the log's line.
 
+pub mod checked;
 pub(crate) mod held;
 pub(crate) mod message_log;
 pub mod outcome;
@@ -16,6 +17,7 @@ use crate::{
     directory::{Directory, Recipient},
     filter::Filters,
 };
+use checked::Checked;
 use message_log::Arrival;
 use outcome::{About, Outcome, Reports, failed_here};
 use posta_mail::{MailId, Reply, ThreadId, Timestamp};
@@ -24,6 +26,7 @@ use posta_store::{
     Origin, Refusal, Store, StoreError, What,
 };
 use std::sync::Arc;
+use verdict::{Refused, Verdict};
 
 /// What delivering to the recipients of an envelope takes, beside the store.
 #[derive(Clone)]
@@ -66,6 +69,8 @@ pub struct Message {
     pub hold: Option<Timestamp>,
     /// Recipients that were refused, for the history.
     pub refused: Vec<Refusal>,
+    /// What the checks of its origin found, if they were made. The head tells it too.
+    pub checked: Option<Box<Checked>>,
 }
 
 /// Where a message goes.
@@ -95,8 +100,15 @@ pub enum To<'a> {
 /// Why a message was not delivered.
 #[derive(Debug)]
 pub enum Undelivered {
-    /// It is refused, with this reply. The refusals that came along are given back, untold.
-    Refused(Reply, Vec<Refusal>),
+    /// It is refused.
+    Refused {
+        /// The reply.
+        reply: Reply,
+        /// What the history tells beside the reply.
+        why: Option<String>,
+        /// The refusals that came along, untold.
+        untold: Vec<Refusal>,
+    },
     /// The store failed.
     Store(StoreError),
 }
@@ -138,14 +150,17 @@ pub async fn deliver(store: &dyn Store, message: Message, to: To<'_>) -> Result<
 }
 
 async fn commit(store: &dyn Store, message: Message, to: To<'_>) -> Result<(), Undelivered> {
-    if let Err(reply) = verdict::judge(&message) {
-        return Err(Undelivered::Refused(reply, message.refused));
-    }
+    let verdict = match verdict::judge(&message) {
+        Ok(verdict) => verdict,
+        Err(Refused { reply, why }) => {
+            return Err(Undelivered::Refused { reply, why, untold: message.refused });
+        }
+    };
     let at_home = match &to {
         To::Recipients { recipients, .. } => message_log::at_home(recipients),
         To::Mailbox { account, .. } => account.address.as_str().to_owned(),
     };
-    let acceptance = acceptance(message, to).await?;
+    let acceptance = acceptance(message, to, &verdict).await?;
     let arrival = Arrival::new(&acceptance, &at_home);
     store.accept(acceptance).await?;
     arrival.accepted();
@@ -153,7 +168,11 @@ async fn commit(store: &dyn Store, message: Message, to: To<'_>) -> Result<(), U
 }
 
 /// Returns all that the store is to keep of a message.
-async fn acceptance(message: Message, to: To<'_>) -> Result<Acceptance, StoreError> {
+async fn acceptance(
+    message: Message,
+    to: To<'_>,
+    verdict: &Verdict,
+) -> Result<Acceptance, StoreError> {
     let (planned, reporting) = match to {
         To::Recipients { recipients, may_report, routing } => {
             let reporting = may_report.then_some(&routing.reports);
@@ -163,10 +182,14 @@ async fn acceptance(message: Message, to: To<'_>) -> Result<Acceptance, StoreErr
             (to_mailbox(account, unique_id, date, collected), None)
         }
     };
+    let checked = told_of_checks(&message, verdict);
     let Message {
         id, time, head, chunks, rest, octets, added, thread, message_id, envelope, ..
     } = message;
-    let Planned { deliveries, items, to, mailboxes, collected, outcomes, failed } = planned;
+    let Planned { mut deliveries, items, to, mailboxes, collected, outcomes, failed } = planned;
+    if let Verdict::Junk { .. } = verdict {
+        deliveries.iter_mut().for_each(|delivery| delivery.folder = FolderId::JUNK);
+    }
     let what = What::Accepted {
         origin: message.origin,
         from: envelope.reverse_path.clone(),
@@ -177,6 +200,7 @@ async fn acceptance(message: Message, to: To<'_>) -> Result<Acceptance, StoreErr
         refused: message.refused,
     };
     let mut events = vec![Event { id, time, what }];
+    events.extend(checked);
     events.extend(failed_here(id, time, &outcomes[..failed]));
     let mut reports = Vec::new();
     if let Some(writer) = reporting.filter(|_| !outcomes.is_empty()) {
@@ -208,6 +232,13 @@ async fn acceptance(message: Message, to: To<'_>) -> Result<Acceptance, StoreErr
         reports,
         collected,
     })
+}
+
+/// Returns what the history tells of the checks; none if none were made.
+fn told_of_checks(message: &Message, verdict: &Verdict) -> Option<Event> {
+    let results = message.checked.as_ref()?.results();
+    let what = What::Checked { results, decision: verdict.decision() };
+    Some(Event { id: message.id, time: message.time, what })
 }
 
 async fn to_recipients(

@@ -4,6 +4,7 @@
 //! their way into the store; `submission` says who may send as whom; [`refusals`] bounds what strangers cost. `listen` starts
 //! a session for each connection; what is accepted goes to [`deliver`](crate::deliver).
 
+pub mod checks;
 pub(crate) mod content;
 pub mod origin_dns;
 pub mod refusals;

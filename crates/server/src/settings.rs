@@ -1,6 +1,7 @@
 //! The settings of a server, as `posta/src/wiring.rs` makes them from the configuration.
 
 use crate::{
+    deliver::checked::OriginPolicy,
     filter::FilterSettings,
     login::oauth::OAuthSettings,
     send::{RelaySettings, trust::mta_sts::Policy},
@@ -58,6 +59,8 @@ pub struct Settings {
     pub failed_login_delay: Duration,
     /// The filters that are asked about mail, in this order.
     pub filters: Vec<FilterSettings>,
+    /// What becomes of mail from strangers by where it comes from; none if that is not checked.
+    pub checks: Option<OriginPolicy>,
     /// The settings of outgoing mail.
     pub relay: RelaySettings,
     /// The server's own MTA-STS policy (RFC 8461). If the policy names no servers, it names `hostname`.

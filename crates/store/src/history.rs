@@ -173,6 +173,21 @@ pub struct FilterResult {
     pub failed: bool,
 }
 
+/// What a check of a message's origin found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CheckResult {
+    /// The method (RFC 8601 §2.7): `iprev`, `spf`, `dkim`, `dmarc` or `arc`.
+    pub method: String,
+    /// Its result, such as `pass`.
+    pub result: String,
+    /// Whom it is about: an address, a domain or a host's name. Empty if that cannot be made out.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub about: String,
+    /// Why, in words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
 /// What happened.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "what", rename_all = "kebab-case")]
@@ -201,6 +216,14 @@ pub enum What {
     Filtered {
         /// What each said.
         results: Vec<FilterResult>,
+        /// What was decided because of that, in words; none if the message went where it would have gone anyway.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        decision: Option<String>,
+    },
+    /// It was checked where an accepted message came from.
+    Checked {
+        /// What each check found.
+        results: Vec<CheckResult>,
         /// What was decided because of that, in words; none if the message went where it would have gone anyway.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         decision: Option<String>,

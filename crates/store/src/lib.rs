@@ -42,8 +42,8 @@ pub use directory::{
 pub use error::{Pending, StoreError};
 pub use folders::{Folder, Folders};
 pub use history::{
-    CountedClient, CountedRefusals, Event, Fate, FilterResult, History, InMailbox, Origin, Refusal,
-    What,
+    CheckResult, CountedClient, CountedRefusals, Event, Fate, FilterResult, History, InMailbox,
+    Origin, Refusal, What,
 };
 pub use item::lease::{Lease, Leases, Token};
 pub use item::{Destination, Envelope, Item, ItemId, ItemIdError, ItemState, Waiting};

@@ -6,7 +6,8 @@ use clap::Args;
 use posta_mail::ReversePath;
 use posta_server::admin::{Request, Response, TRACED};
 use posta_store::{
-    CountedClient, CountedRefusals, Event, Fate, FilterResult, InMailbox, Origin, Refusal, What,
+    CheckResult, CountedClient, CountedRefusals, Event, Fate, FilterResult, InMailbox, Origin,
+    Refusal, What,
 };
 
 /// Show a message's history: where it came from, where it went, and what the other server answered.
@@ -67,6 +68,11 @@ fn print(event: &Event) {
         What::Filtered { results, decision } => {
             say!("  {time}  asked the filters");
             results.iter().for_each(print_filter);
+            decision.iter().for_each(|decision| detail(decision));
+        }
+        What::Checked { results, decision } => {
+            say!("  {time}  checked where it came from");
+            results.iter().for_each(print_result);
             decision.iter().for_each(|decision| detail(decision));
         }
         What::Refused { origin, from, refused } => {
@@ -135,6 +141,13 @@ fn print_filter(result: &FilterResult) {
     let said = if *failed { format!("failed: {said}") } else { said.clone() };
     detail(&format!("{filter}: {said}"));
     notes.iter().for_each(|note| detail(&format!("{filter}: {note}")));
+}
+
+fn print_result(found: &CheckResult) {
+    let CheckResult { method, result, about, reason } = found;
+    let about = if about.is_empty() { String::new() } else { format!(" for {about}") };
+    let reason = reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
+    detail(&format!("{method} {result}{about}{reason}"));
 }
 
 fn print_fates(fates: &[Fate]) {

@@ -36,6 +36,8 @@ options! {
         limits: Limits {}
         /// Mail from other servers.
         smtp: Smtp {}
+        /// Whether mail from other servers is from whom it says.
+        checks: Checks {}
         /// Mail from mail programs.
         submission: Submission {}
         /// Mailboxes.
@@ -152,6 +154,22 @@ options! {
     Smtp in "smtp" {
         /// What becomes of a CR or LF alone, from another server.
         bare_newlines: BareNewlines { default: Some("\"refuse\"") }
+    }
+
+    /// Whether mail from other servers is from whom it says; trust.md tells more.
+    ///
+    /// What strangers bring to a listener for smtp is checked by SPF, DKIM, DMARC and ARC while it arrives. Mail of who
+    /// logged in, of programs on this machine that are trusted and of `relay.networks` is not.
+    Checks in "checks" {
+        /// Whether mail is checked.
+        enabled: bool { default: Some("true") }
+        /// What becomes of mail that is not from whom it says.
+        policy: CheckPolicy { default: Some("\"obey\"") }
+        /// The servers that are believed about mail that they changed and passed on.
+        ///
+        /// Mailing lists change mail, so that it no longer is as its author sent it; some seal what they found before
+        /// (ARC). The names are the domains of their seals.
+        trusted_sealers: Vec<Domain> { default: Some("[]"), example: "[\"lists.example.org\"]" }
     }
 
     /// Mail from mail programs.
@@ -374,6 +392,10 @@ words! {
         Opportunistic = "opportunistic": "TLS if it is offered, with any certificate",
         Starttls = "starttls": "TLS by STARTTLS, and a certificate that is checked",
         Implicit = "implicit": "TLS from the start, as on port 465, and a certificate that is checked",
+    }
+    enum CheckPolicy {
+        Obey = "obey": "what the owner of the author's domain wants (DMARC): it is refused, or goes to the folder for junk",
+        Mark = "mark": "it is taken, and only its header section tells",
     }
     enum BareNewlines {
         Refuse = "refuse": "the message is refused",

@@ -46,6 +46,7 @@ pub(crate) fn settings(hostname: &str) -> Settings {
         failed_logins: 0,
         failed_login_delay: Duration::ZERO,
         filters: Vec::new(),
+        checks: None,
         relay: relay_settings(),
         policy: Policy { mode: Mode::Enforce, mx: Vec::new(), max_age: 7 * DAY },
         listeners: Vec::new(),

@@ -13,7 +13,7 @@ const FLOORS: [(&str, &[&str]); 16] = [
     ("deliver", &["directory", "filter", "limits"]),
     ("reports", &["deliver", "directory", "limits"]),
     ("send", &["deliver", "directory", "limits", "reports"]),
-    ("settings", &["filter", "limits", "login", "send"]),
+    ("settings", &["deliver", "filter", "limits", "login", "send"]),
     ("receive", &["deliver", "directory", "limits", "login", "settings"]),
     ("access", &["directory", "limits", "login", "receive", "settings"]),
     ("collect", &["deliver", "directory", "limits", "login", "settings"]),

@@ -3,7 +3,7 @@
 use super::{Admin, AdminError, Response};
 use posta_mail::{Address, MailId, ReversePath, Timestamp};
 use posta_net::client_network::ClientNetwork;
-use posta_store::{Event, InMailbox, Origin, Refusal, What};
+use posta_store::{CheckResult, Event, InMailbox, Origin, Refusal, What};
 use std::net::IpAddr;
 
 /// The maximal number of messages in one answer.
@@ -76,6 +76,12 @@ impl Wanted {
         text.and_then(|text| text.parse().ok()).is_some_and(|address| self.is_it(&address))
     }
 
+    /// Whether a check was about an address or its domain.
+    fn is_named(&self, found: &CheckResult) -> bool {
+        self.domain.as_deref() == Some(found.about.as_str())
+            || found.about.parse().is_ok_and(|address| self.is_it(&address))
+    }
+
     fn concerns(&self, event: &Event) -> bool {
         match &event.what {
             What::Accepted { origin, from, to, message_id, mailboxes, refused, .. } => {
@@ -115,6 +121,7 @@ impl Wanted {
             }
             What::Reported { to, .. } => self.is_it(to),
             What::Filtered { .. } | What::Released => false,
+            What::Checked { results, .. } => results.iter().any(|found| self.is_named(found)),
             What::Removed { destination } => self.domain.as_ref() == Some(destination),
         }
     }

@@ -16,7 +16,7 @@ use crate::{
         sasl,
         sessions::AccountSessions,
     },
-    receive::{refusals::Refusals, session::Acceptor},
+    receive::{checks::Checker, origin_dns::OriginDns, refusals::Refusals, session::Acceptor},
     reports::{Reporter, tls::TlsReports},
     send::{
         Relay, RelaySettings,
@@ -61,7 +61,10 @@ impl Services {
     ) -> Result<Self, StartError> {
         Ok(Self {
             authenticator: Arc::new(authenticator(&settings, &world).await?),
-            collectors: Arc::new(world.collectors(settings.message_size)),
+            collectors: {
+                let Settings { hostname, message_size, .. } = &settings;
+                Arc::new(world.collectors(hostname.clone(), *message_size))
+            },
             sessions: Arc::new(AccountSessions::new(
                 settings.pop3.sessions_per_account,
                 settings.pop3.login_delay,
@@ -227,6 +230,15 @@ impl Services {
         [bound, &sasl::OWN, tokens].concat()
     }
 
+    fn checker(&self) -> Option<Checker> {
+        Some(Checker {
+            policy: Arc::new(self.settings.checks.clone()?),
+            dns: Arc::new(OriginDns(self.world.resolver.clone())),
+            hostname: self.settings.hostname.clone(),
+            clock: self.world.clock.clone(),
+        })
+    }
+
     fn smtp(&self, service: SmtpService, starttls: bool, tls: Option<Tls>) -> Protocol {
         let Settings { hostname, message_size, smtp_limits, normalise_newlines, .. } =
             self.settings.clone();
@@ -251,6 +263,7 @@ impl Services {
                 relays_for: self.settings.relays_for.clone(),
                 longest_hold: Duration::from_secs(smtp_limits.hold.into()),
                 rates: self.rates.clone(),
+                checker: self.checker(),
                 refusals: self.refusals.clone(),
                 routing: Routing {
                     directory: self.directory(),

@@ -143,7 +143,8 @@ impl Collectors {
     ) -> Result<(), CollectError> {
         let (store, clock) = (self.store.clone(), self.context.clock.clone());
         let mut destination =
-            StoreDestination::new(store, clock, account, login.server.clone(), Purpose::Move);
+            StoreDestination::new(store, clock, account, login.server.clone(), Purpose::Move)
+                .without_results_of(&self.context.hostname);
         self.context.log_in(login, password, &mut destination).await
     }
 
@@ -164,7 +165,8 @@ impl Collectors {
         let (store, clock) = (self.store.clone(), self.context.clock.clone());
         let (login, purpose) = (&source.login, Purpose::Source(source.id));
         let mut destination =
-            StoreDestination::new(store, clock, account, login.server.clone(), purpose);
+            StoreDestination::new(store, clock, account, login.server.clone(), purpose)
+                .without_results_of(&self.context.hostname);
         let collected = self.context.collect(login, password, source.keep, &mut destination);
         let limited = timeout(LONGEST, Box::pin(collected)).await;
         limited.unwrap_or_else(|_| {
@@ -210,7 +212,8 @@ impl Collectors {
     ) -> Result<VisitOutcome, CollectError> {
         let (store, clock) = (self.store.clone(), self.context.clock.clone());
         let mut destination =
-            StoreDestination::new(store, clock, account, login.server.clone(), Purpose::Move);
+            StoreDestination::new(store, clock, account, login.server.clone(), Purpose::Move)
+                .without_results_of(&self.context.hostname);
         let (outcome, ended) = self.context.collect(login, password, keep, &mut destination).await;
         ended.map(|()| outcome)
     }

@@ -4,8 +4,9 @@
 use super::{Destination, FetchOutcome, header_facts::HeaderFacts};
 use crate::deliver::{self, Message, To, Undelivered};
 use aws_lc_rs::digest::{SHA256, digest};
-use posta_mail::{MailId, ThreadId, Timestamp, crlf::CrlfLines, id::is_unique_id};
+use posta_mail::{Domain, MailId, ThreadId, Timestamp, crlf::CrlfLines, id::is_unique_id};
 use posta_net::clock::Clock;
+use posta_origin::results::ResultsRemover;
 use posta_store::{Account, CHUNK, Collected, Envelope, Origin, SourceId, Store, StoreError};
 use std::{
     borrow::Cow,
@@ -49,6 +50,10 @@ pub struct StoreDestination {
     unique_id: Option<String>,
     /// When the message arrived at the server before this one, if that is known.
     date: Option<Timestamp>,
+    /// Our own name, where fields that claim to tell what we found are taken out.
+    authserv_id: Option<String>,
+    /// Takes them out of the message that comes.
+    remover: Option<ResultsRemover>,
 }
 
 /// The purpose of collecting mail.
@@ -90,7 +95,15 @@ impl StoreDestination {
             room,
             unique_id,
             date,
+            authserv_id: None,
+            remover: None,
         }
+    }
+
+    /// The same, without the fields that claim to tell what this host found: whoever wrote to the mailbox elsewhere
+    /// could write them (RFC 8601 §5).
+    pub(super) fn without_results_of(self, hostname: &Domain) -> Self {
+        Self { authserv_id: Some(hostname.to_string()), ..self }
     }
 
     /// Makes the destination record that the mail comes from files; `server` was their directory.
@@ -104,6 +117,7 @@ impl StoreDestination {
         self.id = self.clock.mail_id();
         self.unique_id = unique_id.map(str::to_owned);
         self.date = None;
+        self.remover = self.authserv_id.clone().map(ResultsRemover::new);
         Ok(())
     }
 
@@ -165,14 +179,43 @@ impl StoreDestination {
             envelope: Envelope::from_sender(from),
             hold: None,
             refused: Vec::new(),
+            checked: None,
         };
         let date = date.filter(|date| *date <= time);
         let to = To::Mailbox { account: &self.account, unique_id, date, collected };
         match deliver::deliver(&*self.store, message, to).await {
             Ok(()) => Ok(()),
-            Err(Undelivered::Refused(reply, _)) => Err(io::Error::other(reply.to_string())),
+            Err(Undelivered::Refused { reply, .. }) => Err(io::Error::other(reply.to_string())),
             Err(Undelivered::Store(error)) => Err(io::Error::other(error)),
         }
+    }
+
+    /// Keeps what came of a message.
+    async fn keep(&mut self, mut content: &[u8]) -> io::Result<()> {
+        self.lines.count(content);
+        if self.lines.octets() > self.room {
+            let words = "the mailbox has no room for the message (`posta account quota`)";
+            return Err(io::Error::other(words));
+        }
+        while !content.is_empty() {
+            // The last chunk comes with the acceptance, so a full one goes only when more comes.
+            if self.rest.len() == CHUNK {
+                if self.chunks == 0 {
+                    self.facts = Some(HeaderFacts::read(&self.rest));
+                }
+                let kept = self.store.append(self.id, self.chunks, &self.rest).await;
+                kept.map_err(io::Error::other)?;
+                self.chunks += 1;
+                self.rest.clear();
+                if self.chunks > UNHURRIED {
+                    sleep(PACE).await;
+                }
+            }
+            let (now, later) = content.split_at(content.len().min(CHUNK - self.rest.len()));
+            self.rest.extend_from_slice(now);
+            content = later;
+        }
+        Ok(())
     }
 
     fn origin(&self) -> Origin {
@@ -210,35 +253,20 @@ impl Destination for StoreDestination {
         self.begin_message(unique_id).await.map_err(io::Error::other)
     }
 
-    async fn write(&mut self, mut content: &[u8]) -> io::Result<()> {
-        self.lines.count(content);
-        if self.lines.octets() > self.room {
-            let words = "the mailbox has no room for the message (`posta account quota`)";
-            return Err(io::Error::other(words));
-        }
-        while !content.is_empty() {
-            // The last chunk is part of the acceptance, so a full chunk is written only when more octets
-            // follow.
-            if self.rest.len() == CHUNK {
-                if self.chunks == 0 {
-                    self.facts = Some(HeaderFacts::read(&self.rest));
-                }
-                let kept = self.store.append(self.id, self.chunks, &self.rest).await;
-                kept.map_err(io::Error::other)?;
-                self.chunks += 1;
-                self.rest.clear();
-                if self.chunks > UNHURRIED {
-                    sleep(PACE).await;
-                }
-            }
-            let (now, later) = content.split_at(content.len().min(CHUNK - self.rest.len()));
-            self.rest.extend_from_slice(now);
-            content = later;
-        }
-        Ok(())
+    async fn write(&mut self, content: &[u8]) -> io::Result<()> {
+        let Some(remover) = &mut self.remover else { return self.keep(content).await };
+        let mut staying = Vec::with_capacity(content.len());
+        remover.push(content, &mut |octets| staying.extend_from_slice(octets));
+        self.remover.take_if(|remover| remover.is_done());
+        self.keep(&staying).await
     }
 
     async fn end(&mut self) -> io::Result<FetchOutcome> {
+        if let Some(mut remover) = self.remover.take() {
+            let mut staying = Vec::new();
+            remover.finish(&mut |octets| staying.extend_from_slice(octets));
+            self.keep(&staying).await?;
+        }
         self.accept().await.map(|()| FetchOutcome::Kept)
     }
 
@@ -285,7 +313,9 @@ pub fn derived(name: &[u8]) -> String {
 mod tests {
     use super::*;
     use posta_net::clock::SystemClock;
-    use posta_store::{Credentials, Directory as _, MemoryStore};
+    use posta_store::{
+        Contents as _, Credentials, Directory as _, FolderId, Mailboxes as _, MemoryStore,
+    };
     use tokio::time::Instant;
 
     /// A message of ordinary size never waits; an endless one is limited to 16 MiB a second.
@@ -307,6 +337,40 @@ mod tests {
             let took = began.elapsed().as_millis();
             assert!((least..=most).contains(&took), "{mebibytes} MiB: {took} ms");
             mailbox.end().await.unwrap();
+        }
+    }
+
+    /// Whoever writes to a mailbox elsewhere could write in our name, and whoever moves his own files here may.
+    #[tokio::test]
+    async fn results_in_our_name_are_not_collected() {
+        let ours: Domain = "mail.x.test".parse().unwrap();
+        let forged = "Authentication-Results: mail.x.test; dmarc=pass\r\n";
+        for (is_elsewhere, expected) in [(true, ""), (false, forged)] {
+            let store = Arc::new(MemoryStore::new());
+            let address = "ana@x.test".parse().unwrap();
+            store.add_account(&address, Credentials::default()).await.unwrap();
+            let account = store.account(&address).await.unwrap().unwrap();
+            let (clock, server) = (Arc::new(SystemClock), "pop.y.test:110".to_owned());
+            let mut mailbox =
+                StoreDestination::new(store.clone(), clock, account.clone(), server, Purpose::Move);
+            if is_elsewhere {
+                mailbox = mailbox.without_results_of(&ours);
+            }
+            for end in ["A: b\r\n\r\nbody\r\n", ""] {
+                mailbox.begin(None).await.unwrap();
+                for piece in format!("Subject: s\r\n{forged}{end}").as_bytes().chunks(7) {
+                    mailbox.write(piece).await.unwrap();
+                }
+                mailbox.end().await.unwrap();
+            }
+            let maildrop = store.maildrop(account.id).await.unwrap();
+            assert_eq!(maildrop.len(), 2);
+            for (listed, end) in maildrop.iter().zip(["A: b\r\n\r\nbody\r\n", ""]) {
+                let entry = store.entry(account.id, FolderId::INBOX, listed.uid).await.unwrap();
+                let chunk = store.chunk(entry.unwrap().content, 0).await.unwrap().unwrap();
+                let content = String::from_utf8(chunk.to_vec()).unwrap();
+                assert_eq!(content, format!("Subject: s\r\n{expected}{end}"));
+            }
         }
     }
 }

@@ -11,13 +11,18 @@
 
 use crate::{
     directory::store_failed,
-    limits::memory::{Budget, Crowded, Holding, MemoryOwner},
+    limits::memory::{Budget, Crowded, EnvelopeMemory, Holding, MemoryOwner},
 };
 use posta_mail::{MailId, Reply, ThreadId, Timestamp, crlf::CrlfLines};
 use posta_mime::{
     convert::HeaderSections,
     header::HeaderCompleter,
     originators::{OriginatorError, Originators},
+};
+use posta_origin::{
+    header::HEADER_SECTION,
+    observer::{Needs, Observed, Observer},
+    results::ResultsRemover,
 };
 use posta_store::{CHUNK, Store, StoreError};
 use std::time::Duration;
@@ -60,6 +65,12 @@ impl ContentFailure {
 pub(crate) struct Incoming {
     pub(crate) id: MailId,
     pub(crate) time: Timestamp,
+    /// Watches it as it is sent, where its origin is checked.
+    observer: Option<Box<Observer>>,
+    /// What the observer's header section takes.
+    header_memory: EnvelopeMemory,
+    /// Takes forged results out.
+    remover: Option<ResultsRemover>,
     completer: Option<HeaderCompleter>,
     /// Servers that it came through.
     pub(crate) hops: usize,
@@ -115,6 +126,9 @@ impl Incoming {
         Self {
             id,
             time,
+            observer: None,
+            header_memory: EnvelopeMemory::default(),
+            remover: None,
             completer: Some(completer),
             hops: 0,
             lines: CrlfLines::default(),
@@ -137,6 +151,26 @@ impl Incoming {
     /// The same, of a client that says SMTPUTF8.
     pub(crate) fn saying_utf8(self) -> Self {
         Self { headers: Some(Box::default()), ..self }
+    }
+
+    /// The same, watched for the checks of its origin.
+    pub(crate) fn observing(self, needs: Needs) -> Self {
+        Self { observer: Some(Box::new(Observer::new(needs))), ..self }
+    }
+
+    /// The same, without the fields that a remover takes out.
+    pub(crate) fn without_results(self, remover: Option<ResultsRemover>) -> Self {
+        Self { remover, ..self }
+    }
+
+    /// Returns what watches it, if anything does.
+    pub(crate) fn observer(&self) -> Option<&Observer> {
+        self.observer.as_deref()
+    }
+
+    /// Hands out what there was to see of it, once it has come whole.
+    pub(crate) fn take_observed(&mut self) -> Option<Observed> {
+        self.observer.take().map(|observer| observer.finish())
     }
 
     /// Whether its header sections can travel by SMTPUTF8 only, as far as they have come.
@@ -169,6 +203,7 @@ impl Incoming {
         if self.failure.is_some() {
             return;
         }
+        self.observe(content, budget);
         if self.share.is_none() && self.rest.len() + content.len() > FREE {
             self.share = if self.is_slow { None } else { budget.share(self.owner) };
             if self.share.is_none() && !self.rest.is_empty() {
@@ -226,11 +261,11 @@ impl Incoming {
             self.take_back(store).await;
         }
         let before = self.rest.len();
+        if let Some(mut remover) = self.remover.take() {
+            remover.finish(&mut |octets| complete(&mut self.completer, octets, &mut self.rest));
+        }
         if let Some(mut completer) = self.completer.take() {
-            self.hops = completer.hops();
-            self.message_id = completer.message_id();
-            self.thread = completer.thread();
-            self.originators = completer.take_originators().map(Box::new);
+            self.read(&mut completer);
             completer.finish(&mut self.rest);
         }
         // Binary content may lack the end of its last line, which is added whenever lines are wanted.
@@ -252,20 +287,39 @@ impl Incoming {
 
     fn take(&mut self, content: &[u8]) {
         let before = self.rest.len();
-        match &mut self.completer {
-            None => self.rest.extend_from_slice(content),
-            Some(completer) => {
-                completer.push(content, &mut self.rest);
-                if completer.is_done() {
-                    self.hops = completer.hops();
-                    self.message_id = completer.message_id();
-                    self.thread = completer.thread();
-                    self.originators = completer.take_originators().map(Box::new);
-                    self.completer = None;
-                }
+        match &mut self.remover {
+            None => complete(&mut self.completer, content, &mut self.rest),
+            Some(remover) => {
+                let (completer, rest) = (&mut self.completer, &mut self.rest);
+                remover.push(content, &mut |octets| complete(completer, octets, rest));
             }
         }
+        self.remover.take_if(|remover| remover.is_done());
+        if let Some(mut completer) = self.completer.take_if(|completer| completer.is_done()) {
+            self.read(&mut completer);
+        }
         self.note(before);
+    }
+
+    /// Reads what a completer gathered of the header section.
+    fn read(&mut self, completer: &mut HeaderCompleter) {
+        self.hops = completer.hops();
+        self.message_id = completer.message_id();
+        self.thread = completer.thread();
+        self.originators = completer.take_originators().map(Box::new);
+    }
+
+    /// Lends the observer content as it was sent. Its header section counts against the budget.
+    fn observe(&mut self, content: &[u8], budget: &Budget) {
+        let Some(observer) = &mut self.observer else { return };
+        if observer.header().is_none() {
+            let octets = content.len().min(HEADER_SECTION);
+            if !self.header_memory.add(octets, budget, self.owner) {
+                self.observer = None;
+                return self.fail(ContentFailure::Crowded);
+            }
+        }
+        observer.write(content);
     }
 
     /// Notes what there is to know of the octets that were added to the rest.
@@ -363,6 +417,14 @@ impl Incoming {
         self.failure = Some(failure);
         self.rest = Vec::new();
         self.share = None;
+    }
+}
+
+/// Appends content, by way of the completer while that is interested.
+fn complete(completer: &mut Option<HeaderCompleter>, content: &[u8], rest: &mut Vec<u8>) {
+    match completer {
+        Some(completer) => completer.push(content, rest),
+        None => rest.extend_from_slice(content),
     }
 }
 

@@ -6,6 +6,7 @@
 //! made only from that transaction's success.
 
 mod acceptance;
+mod origin;
 mod rights;
 
 use crate::{
@@ -21,6 +22,7 @@ use crate::{
         sasl::{Dialogue, Peer},
     },
     receive::{
+        checks::{Checker, MessageChecks},
         content::{FREE, Incoming, LULL},
         refusals::{Refusals, Response, SessionRefusals, goodbye},
         submission,
@@ -29,7 +31,7 @@ use crate::{
 };
 use ipnet::IpNet;
 use posta_mail::{
-    ClientAddress, Domain, Reply, Timestamp,
+    ClientAddress, Domain, Reply, ReversePath, Timestamp,
     envelope::Hold,
     sasl::{Exchange, Progress},
     trace::Received,
@@ -80,6 +82,8 @@ pub struct Acceptor {
     pub longest_hold: Duration,
     /// How much an account may send.
     pub rates: Arc<Rates>,
+    /// Checks where mail from strangers comes from, if that is wanted.
+    pub checker: Option<Checker>,
     /// What refusing costs.
     pub refusals: Arc<Refusals>,
     /// How messages reach their recipients.
@@ -111,6 +115,8 @@ struct Transaction {
     /// What the recipients take.
     memory: EnvelopeMemory,
     incoming: Option<Incoming>,
+    /// The checks of its origin, while it arrives.
+    checks: Option<Box<MessageChecks>>,
 }
 
 impl SmtpHost {
@@ -149,14 +155,19 @@ impl SmtpHost {
     async fn abandon_transaction(&mut self) {
         let transaction = self.transaction.take();
         if !self.refused.is_empty() {
-            let refused = self.refused.take();
             let from = transaction.as_ref().map(|open| open.mail.reverse_path.clone());
-            let what = What::Refused { origin: self.origin(false), from, refused };
-            self.acceptor.refusals.tell(self.client, what).await;
+            self.tell_refused(from).await;
         }
         if let Some(incoming) = transaction.and_then(|open| open.incoming) {
             incoming.abandon(&*self.acceptor.store).await;
         }
+    }
+
+    /// Tells the history what was refused so far, and in which transaction.
+    async fn tell_refused(&mut self, from: Option<ReversePath>) {
+        let refused = self.refused.take();
+        let what = What::Refused { origin: self.origin(false), from, refused };
+        self.acceptor.refusals.tell(self.client, what).await;
     }
 
     /// Notes a refusal for the history, and returns the reply for the client: later and later, until the
@@ -223,6 +234,7 @@ impl SmtpHost {
             recipients: Vec::new(),
             memory: EnvelopeMemory::default(),
             incoming: None,
+            checks: None,
         };
         self.transaction = Some(Box::new(transaction));
         Ok(())
@@ -365,9 +377,12 @@ impl SmtpHost {
         let utf8 = self.transaction.as_ref().is_some_and(|open| open.mail.parameters.utf8);
         let completion = self.completion();
         let owner = self.memory_owner();
+        let (id, time) = (self.acceptor.clock.mail_id(), self.acceptor.clock.now());
+        let remover = self.results_remover();
+        let open = self.transaction.as_ref();
+        let checks = open.and_then(|open| self.begin_checks(&open.mail.reverse_path, time));
         let Some(transaction) = &mut self.transaction else { return };
         let Acceptor { hostname, clock, .. } = &*self.acceptor;
-        let (id, time) = (clock.mail_id(), clock.now());
         let announced =
             transaction.mail.parameters.size.and_then(|size| usize::try_from(size).ok());
         let room = announced.map_or(USUAL_MESSAGE, |size| size.min(FREE) + 1_024);
@@ -382,6 +397,11 @@ impl SmtpHost {
             completer = completer.gathering_originators();
         }
         let incoming = Incoming::new((id, clock.mail_id()), time, owner, room, completer);
+        let mut incoming = incoming.without_results(remover);
+        if let Some((checks, needs)) = checks {
+            incoming = incoming.observing(needs);
+            transaction.checks = Some(Box::new(checks));
+        }
         transaction.incoming = Some(if utf8 { incoming.saying_utf8() } else { incoming });
     }
 
@@ -407,9 +427,11 @@ impl SmtpHost {
     async fn commit(&mut self) -> smtp::Commitment {
         self.check_login(true).await?;
         let Some(transaction) = self.transaction.take() else { return Err(no_transaction()) };
-        let Transaction { mail, from_here, mut recipients, incoming, memory: _memory } =
+        let Transaction { mail, from_here, mut recipients, incoming, checks, memory: _memory } =
             *transaction;
         let Some(mut incoming) = incoming else { return Err(no_transaction()) };
+        // Before anything waits for its turn to write: DNS may take long.
+        let checked = self.end_checks(checks, &mut incoming).await;
         let Acceptor { store, budget, .. } = &*self.acceptor;
         let _turn = incoming.finish(&**store, budget).await;
         if let Err(refusal) = self.may_be_sent(&incoming).await {
@@ -417,7 +439,8 @@ impl SmtpHost {
             return Err(self.refuse("the message".to_owned(), refusal).await);
         }
         let may_report = self.limit_reports(&mut recipients, from_here);
-        let (id, message) = (incoming.id, self.message(mail, &recipients, incoming));
+        let from = mail.reverse_path.clone();
+        let (id, message) = (incoming.id, self.message(mail, &recipients, incoming, checked));
         let Acceptor { store, routing, .. } = &*self.acceptor;
         let to = To::Recipients { recipients, may_report, routing };
         match deliver::deliver(&**store, message, to).await {
@@ -425,9 +448,11 @@ impl SmtpHost {
                 self.refused.accepted();
                 Ok(smtp::Committed(id))
             }
-            Err(Undelivered::Refused(reply, untold)) => {
+            Err(Undelivered::Refused { reply, why, untold }) => {
                 self.refused.put_back(untold);
-                Err(self.refuse("the message".to_owned(), reply).await)
+                let reply = self.refuse_for("the message".to_owned(), reply, why).await;
+                self.tell_refused(Some(from)).await;
+                Err(reply)
             }
             Err(Undelivered::Store(error)) => Err(store_failed(&error)),
         }
@@ -473,9 +498,11 @@ impl Host<smtp::Server> for SmtpHost {
     }
 
     async fn content(&mut self, content: &[u8]) {
-        let incoming = self.transaction.as_mut().and_then(|open| open.incoming.as_mut());
-        if let Some(incoming) = incoming {
-            incoming.push(content, &*self.acceptor.store, &self.acceptor.budget).await;
+        let Some(transaction) = &mut self.transaction else { return };
+        let Some(incoming) = &mut transaction.incoming else { return };
+        incoming.push(content, &*self.acceptor.store, &self.acceptor.budget).await;
+        if let (Some(checks), Some(observer)) = (&mut transaction.checks, incoming.observer()) {
+            checks.see_header(observer);
         }
     }
 

@@ -120,7 +120,7 @@ async fn side(
         resolver: Arc::new(zone.clone()),
         tls: tls.clone(),
     };
-    let collectors = Arc::new(world.collectors(2_000_000));
+    let collectors = Arc::new(world.collectors("mail.x.test".parse().unwrap(), 2_000_000));
     let admin = Admin::new(store.clone(), clock.clone(), collectors);
     for account in accounts {
         let (address, password) = ((*account).to_owned(), "parola".to_owned());

@@ -1,6 +1,7 @@
 //! The whole server in memory: network, store and clock replaced, no socket and no file.
 
 mod aliases;
+mod checks;
 mod clients;
 mod guessing;
 mod hostile;
@@ -18,7 +19,7 @@ use crate::settings::{settings, smtp_limits};
 use posta_mail::Timestamp;
 use posta_net::{
     clock::SimulatedClock,
-    dns::FixedZone,
+    dns::{FixedZone, Resolver},
     tls::client::ClientTls,
     transport::{MemoryNet, Net, Stream},
 };
@@ -55,10 +56,28 @@ async fn system_on(
     clock: Arc<SimulatedClock>,
     change: impl FnOnce(&mut Settings),
 ) -> System {
+    // Mail for these domains stays in the queue.
+    let failing = ["y.test", "null.test"].map(str::to_owned).to_vec();
+    let resolver = Arc::new(FixedZone { failing, ..FixedZone::default() });
+    system_asking(resolver, store, clock, change).await
+}
+
+/// The same, with a DNS of its own.
+async fn system_asking(
+    resolver: Arc<dyn Resolver>,
+    store: Arc<MemoryStore>,
+    clock: Arc<SimulatedClock>,
+    change: impl FnOnce(&mut Settings),
+) -> System {
     let net = Arc::new(MemoryNet::default());
     let tls = ClientTls::new(&[]).unwrap();
-    let means =
-        CollectContext { net: net.clone(), tls, clock: clock.clone(), message_size: 2_000_000 };
+    let means = CollectContext {
+        net: net.clone(),
+        tls,
+        clock: clock.clone(),
+        message_size: 2_000_000,
+        hostname: "mail.x.test".parse().unwrap(),
+    };
     let collectors = Arc::new(Collectors::new(store.clone(), means));
     let admin = Admin::new(store.clone(), clock.clone(), collectors);
     for address in ["ana@x.test", "bob@x.test"] {
@@ -85,9 +104,6 @@ async fn system_on(
         ..settings("mail.x.test")
     };
     change(&mut settings);
-    // Mail for these domains stays in the queue.
-    let failing = ["y.test", "null.test"].map(str::to_owned).to_vec();
-    let resolver = Arc::new(FixedZone { failing, ..FixedZone::default() });
     let tls = ClientTls::new(&[]).unwrap();
     let world = World { store, clock, net: net.clone(), resolver, tls };
     let server = MailServer::start(settings, world).await.unwrap();

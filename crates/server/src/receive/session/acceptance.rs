@@ -1,7 +1,11 @@
 //! What a session knows of a message once it has come whole: its envelope, and where it comes from.
 
 use super::SmtpHost;
-use crate::{deliver::Message, directory::Recipient, receive::content::Incoming};
+use crate::{
+    deliver::{Message, checked::Checked},
+    directory::Recipient,
+    receive::content::Incoming,
+};
 use posta_mail::{
     ReversePath, Timestamp,
     envelope::{Body, Hold, MailParameters},
@@ -17,8 +21,14 @@ impl SmtpHost {
         mail: Mail,
         recipients: &[Recipient],
         incoming: Incoming,
+        checked: Option<Box<Checked>>,
     ) -> Message {
-        let head = self.received(mail.parameters.utf8, &incoming, recipients).into_bytes();
+        let mut head = self.received(mail.parameters.utf8, &incoming, recipients);
+        if let Some(checked) = &checked {
+            // RFC 8601 §5: what was found here stands above what came.
+            head.insert_str(0, &checked.field(self.acceptor.hostname.as_str()));
+        }
+        let head = head.into_bytes();
         let (octets, added) = (incoming.octets() + head.len() as u64, incoming.added());
         let thread = incoming.thread();
         let needs_utf8 = incoming.needs_utf8();
@@ -52,6 +62,7 @@ impl SmtpHost {
             envelope,
             hold,
             refused,
+            checked,
         }
     }
 

@@ -1,0 +1,30 @@
+//! Whether a server that is trusted vouches for a message that it changed on the way (RFC 8617 §7.2.1).
+
+use crate::deliver::checked::Checked;
+use posta_origin::{arc::ArcResult, results};
+
+/// Returns the trusted sealer that saw the message pass DMARC.
+///
+/// Each server of a chain says what it found when the message came, and could have changed the message before it said
+/// so. A result is therefore believed if the server that tells it is trusted, and all after it are.
+pub(super) fn vouching(checked: &Checked) -> Option<&str> {
+    if checked.arc.result != ArcResult::Pass {
+        return None;
+    }
+    let author = checked.dmarc.author.as_deref()?;
+    let is_trusted = |domain: &str| {
+        checked.policy.trusted_sealers.iter().any(|known| known.eq_ignore_ascii_case(domain))
+    };
+    let trusted = checked.arc.sets.iter().rev().take_while(|set| is_trusted(&set.domain));
+    let saw_pass = |text: &str| {
+        results::told(text).iter().any(|told| {
+            let from = told.property("header.from");
+            told.method == "dmarc"
+                && told.result == "pass"
+                && from.is_some_and(|from| from.eq_ignore_ascii_case(author))
+        })
+    };
+    trusted
+        .map(|set| (set.domain.as_str(), saw_pass(&set.results)))
+        .find_map(|(domain, passed)| passed.then_some(domain))
+}

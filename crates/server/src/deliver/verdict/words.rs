@@ -1,0 +1,134 @@
+//! How a verdict is told: to the sender in the reply, to the operator in the history.
+
+use crate::deliver::checked::{Checked, SpfChecked};
+use posta_mail::{Reply, visible};
+use posta_origin::spf::SpfResult;
+
+/// The most octets of a reply's words: a reply line has 512 (RFC 5321 §4.5.3.1.5), its codes among them.
+const REPLY: usize = 480;
+
+/// The most octets of what the history tells beside a refusal.
+const SUMMARY: usize = 1_000;
+
+/// The most signatures that a reply tells of.
+const SIGNATURES: usize = 3;
+
+/// Why a message is refused because of its origin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Refusal {
+    /// DMARC fails, and the author's domain wants such mail refused.
+    Dmarc,
+    /// Nobody knows what the author's domain wants, or whether it sent the message.
+    NoPolicy,
+    /// The sender's domain sends no mail.
+    SendsNothing,
+    /// There is no From field.
+    NoFrom,
+    /// There is more than one From field.
+    SeveralFrom,
+    /// A field has NUL, or CR or LF that ends no line.
+    HiddenLines,
+}
+
+impl Refusal {
+    /// Returns the reply to the sender.
+    pub(super) fn reply(self, checked: &Checked) -> Reply {
+        let author = checked.dmarc.author.as_deref().unwrap_or("the author's domain");
+        match self {
+            Self::Dmarc => {
+                let policy = checked.dmarc.record.as_ref().map_or(author, |(domain, _)| domain);
+                let words = format!(
+                    "{policy} wants mail refused that is not shown to be from {author} (DMARC p=reject). {}",
+                    found(checked)
+                );
+                Reply::new(550, (5, 7, 1), cut(words, REPLY))
+            }
+            Self::NoPolicy => {
+                let error = checked.dmarc.error.as_ref();
+                let error = error.map(ToString::to_string).unwrap_or_default();
+                let words = format!(
+                    "It cannot be found out whether {author} sent this: {error}. Try again later"
+                );
+                Reply::new(451, (4, 7, 0), cut(words, REPLY))
+            }
+            Self::SendsNothing => {
+                let domain = checked.spf.as_ref().map_or("the domain", SpfChecked::domain);
+                let words = format!("{domain} sends no mail: its SPF record is v=spf1 -all");
+                Reply::new(550, (5, 7, 1), cut(words, REPLY))
+            }
+            Self::NoFrom => {
+                Reply::new(550, (5, 6, 0), "The message has no From field (RFC 5322 section 3.6)")
+            }
+            Self::SeveralFrom => {
+                let words = "The message has more than one From field (RFC 5322 section 3.6)";
+                Reply::new(550, (5, 6, 0), words)
+            }
+            Self::HiddenLines => {
+                let words = "A header field has NUL, or CR or LF alone (RFC 5322 section 2.2)";
+                Reply::new(550, (5, 6, 0), words)
+            }
+        }
+    }
+}
+
+/// Returns why a message is put aside.
+pub(super) fn quarantined(checked: &Checked) -> String {
+    let author = checked.dmarc.author.as_deref();
+    match (author, &checked.dmarc.record) {
+        (Some(author), Some((policy, _))) => cut(
+            format!(
+                "{policy} wants that of mail that is not shown to be from {author}. {}",
+                found(checked)
+            ),
+            SUMMARY,
+        ),
+        _ => "it claims to be from too many domains to check them".to_owned(),
+    }
+}
+
+/// Returns what SPF and DKIM found. None of what passed is aligned, or DMARC would pass.
+fn found(checked: &Checked) -> String {
+    let mut words = match &checked.spf {
+        None => "SPF: the client is not known".to_owned(),
+        Some(spf) => {
+            let result = spf.outcome.result;
+            let aligned = if result == SpfResult::Pass { ", which is not aligned" } else { "" };
+            format!("SPF: {result} for {}{aligned}", spf.domain())
+        }
+    };
+    if checked.dkim.is_empty() {
+        words.push_str(". DKIM: no signature");
+    }
+    for verified in checked.dkim.iter().take(SIGNATURES) {
+        let result = verified.result.name();
+        let domain = verified.signature.as_ref().map_or("a signature", |it| &it.domain);
+        words.push_str(&format!(". DKIM: {result} for {domain}"));
+        match &verified.reason {
+            reason if !reason.is_empty() => words.push_str(&format!(" ({reason})")),
+            _ if result == "pass" => words.push_str(", which is not aligned"),
+            _ => {}
+        }
+    }
+    words
+}
+
+/// Returns all results, for the history of a message that is refused.
+pub(super) fn summary(checked: &Checked) -> String {
+    let results = checked.results();
+    let told = results.iter().map(|told| match told.about.as_str() {
+        "" => format!("{} {}", told.method, told.result),
+        about => format!("{} {} for {about}", told.method, told.result),
+    });
+    cut(told.collect::<Vec<_>>().join(", "), SUMMARY)
+}
+
+/// Cuts a text, and writes what cannot be seen or sent so that it can: names in it are strangers'.
+fn cut(text: String, octets: usize) -> String {
+    let mut text = match text.is_ascii() {
+        true => text,
+        false => text.chars().map(|c| if c.is_ascii() { c } else { '?' }).collect(),
+    };
+    text = visible::escaped(&text).into_owned();
+    text.truncate(octets);
+    text
+}

@@ -1,0 +1,226 @@
+//! The checks of a message's origin, made while the message arrives: iprev, SPF, DKIM, DMARC and ARC.
+//!
+//! What needs the envelope begins with the content ([`MessageChecks::begin`]); what needs the header section, the keys
+//! of signatures and the author's policy, begins as soon as that is whole ([`MessageChecks::see_header`]). The body
+//! comes in meanwhile. At its end everything together has [`CHECKS_TIME`]; what is not known then counts as a temporary
+//! failure of DNS ([`MessageChecks::finish`]).
+//!
+//! Signatures are verified by the session's own task. An RSA signature of 2048 bits takes 20 to 50 µs, and there are at
+//! most [`posta_origin::dkim::SIGNATURES`] and [`posta_origin::arc::INSTANCES`] of them: a few milliseconds in the worst
+//! case, while handing each to another thread would cost most mail more than the arithmetic does.
+
+mod ahead;
+mod remembered;
+
+use crate::deliver::checked::{Checked, OriginPolicy, SpfChecked};
+use ahead::Ahead;
+use posta_mail::{Address, Domain, ReversePath, Timestamp};
+use posta_net::clock::Clock;
+use posta_origin::{
+    dkim::{DkimResult, Keys},
+    dmarc::{
+        self, Author, DmarcError, DmarcOutcome, DmarcPolicy, DmarcResult, Identifier, Mechanism,
+    },
+    dns::Lookup,
+    header::HeaderSection,
+    iprev::{self, IprevOutcome, IprevResult},
+    observer::{Observed, Observer},
+    spf::{self, SpfError, SpfOutcome, SpfRequest, SpfResult},
+};
+use remembered::Remembered;
+use std::{net::IpAddr, sync::Arc, time::Duration};
+use tokio::time::{Instant, timeout_at};
+
+/// How long a message may wait for all of its checks together, once it has come whole (RFC 7208 §4.6.4: at least 20 s).
+pub const CHECKS_TIME: Duration = Duration::from_secs(20);
+
+/// What the checks of all messages share.
+#[derive(Clone)]
+pub struct Checker {
+    /// DNS.
+    pub dns: Arc<dyn Lookup>,
+    /// What the results are good for.
+    pub policy: Arc<OriginPolicy>,
+    /// The server's name for itself.
+    pub hostname: Domain,
+    /// Draws the sample of messages on which a domain tests its policy.
+    pub clock: Arc<dyn Clock>,
+}
+
+/// Whose message is checked, as the session knows it.
+#[derive(Debug, Clone)]
+pub(crate) struct Claimed {
+    /// The client's address, if it is known.
+    pub(crate) client: Option<IpAddr>,
+    /// The name in its greeting.
+    pub(crate) hello: String,
+    /// The reverse-path.
+    pub(crate) reverse_path: ReversePath,
+    /// When the message began to come.
+    pub(crate) time: Timestamp,
+}
+
+impl Claimed {
+    fn sender(&self) -> Option<&Address> {
+        match &self.reverse_path {
+            ReversePath::Address(sender) => Some(sender),
+            ReversePath::Null => None,
+        }
+    }
+}
+
+/// The checks of one message. Dropping this ends them.
+pub(crate) struct MessageChecks {
+    policy: Arc<OriginPolicy>,
+    claimed: Claimed,
+    sender: Option<(Ahead<IprevOutcome>, Ahead<SpfOutcome>)>,
+    header: Option<FromHeader>,
+    dns: Arc<Remembered>,
+    sample: u8,
+}
+
+/// What is looked up because of the header section.
+struct FromHeader {
+    keys: Ahead<Keys>,
+    author: Author,
+    /// Looks for the author's policy, which [`Remembered`] knows then.
+    discovery: Ahead<()>,
+}
+
+impl MessageChecks {
+    /// Begins the checks of a message whose content begins to come.
+    pub(crate) fn begin(checker: &Checker, claimed: Claimed) -> Self {
+        let Checker { dns, policy, hostname, clock } = checker;
+        let sender = claimed.client.map(|client| {
+            let lookup = dns.clone();
+            let iprev = Ahead::begin(async move { iprev::check(&*lookup, client).await });
+            let (lookup, claimed, hostname) = (dns.clone(), claimed.clone(), hostname.clone());
+            let spf = Ahead::begin(async move {
+                let time = u64::try_from(claimed.time.as_second()).unwrap_or_default();
+                let request = SpfRequest::helo(client, &claimed.hello, hostname.as_str(), time);
+                spf::check(&*lookup, &request.mail_from(claimed.sender())).await
+            });
+            (iprev, spf)
+        });
+        let mut sample = [0];
+        clock.random(&mut sample);
+        Self {
+            policy: policy.clone(),
+            claimed,
+            sender,
+            header: None,
+            dns: Arc::new(Remembered::new(dns.clone())),
+            sample: sample[0] % 100,
+        }
+    }
+
+    /// Begins what needs the header section, if that is whole now.
+    pub(crate) fn see_header(&mut self, observer: &Observer) {
+        if let (None, Some(header), Some(names)) =
+            (&self.header, observer.header(), observer.key_names())
+        {
+            self.header = Some(self.look_up(header, names));
+        }
+    }
+
+    fn look_up(&self, header: &HeaderSection, names: Vec<String>) -> FromHeader {
+        let author = Author::of_fields(header.named("From").map(|field| field.value));
+        let dns = self.dns.clone();
+        let keys = match names.is_empty() {
+            true => Ahead::Done(Keys::default()),
+            false => Ahead::begin(async move { Keys::look_up(&*dns, &names).await }),
+        };
+        let (dns, whose, sample) = (self.dns.clone(), author.clone(), self.sample);
+        let discovery = Ahead::begin(async move {
+            dmarc::check(&*dns, &whose, &[], sample).await;
+        });
+        FromHeader { keys, author, discovery }
+    }
+
+    /// Ends the checks of a message that has come whole. Takes [`CHECKS_TIME`] at most.
+    pub(crate) async fn finish(mut self, observed: &Observed, now: Timestamp) -> Checked {
+        let deadline = Instant::now() + CHECKS_TIME;
+        let header = match self.header.take() {
+            Some(header) => header,
+            None => self.look_up(observed.header(), observed.key_names()),
+        };
+        let FromHeader { keys, author, discovery } = header;
+        let (iprev, spf) = match self.sender.take() {
+            Some((iprev, spf)) => (Some(iprev.by(deadline).await), Some(spf.by(deadline).await)),
+            None => (None, None),
+        };
+        let keys = keys.by(deadline).await.unwrap_or_default();
+        discovery.by(deadline).await;
+        let (dkim, arc) = (observed.verify_dkim(&keys, now), observed.verify_arc(&keys, now));
+        let spf = spf.map(|outcome| SpfChecked {
+            sender: self.claimed.sender().cloned(),
+            hello: self.claimed.hello.clone(),
+            outcome: outcome.unwrap_or_else(|| too_late(&self.claimed)),
+        });
+        let mut identifiers: Vec<_> = spf.iter().filter_map(of_spf).collect();
+        identifiers.extend(dkim.iter().filter_map(|verified| {
+            let is_certain = match verified.result {
+                DkimResult::Pass => true,
+                DkimResult::TempError => false,
+                _ => return None,
+            };
+            let domain = verified.signature.as_ref()?.domain.as_str();
+            Some(Identifier { mechanism: Mechanism::Dkim, domain, is_certain })
+        }));
+        let checking = dmarc::check(&*self.dns, &author, &identifiers, self.sample);
+        let dmarc = timeout_at(deadline, checking).await;
+        let header = observed.header();
+        Checked {
+            client: self.claimed.client,
+            iprev: iprev.map(|outcome| {
+                outcome.unwrap_or(IprevOutcome { result: IprevResult::TempError, name: None })
+            }),
+            spf,
+            dmarc: dmarc.unwrap_or_else(|_| without_policy(&author)),
+            dkim,
+            arc,
+            from_fields: header.named("From").count(),
+            hides_lines: header.hides_lines(),
+            policy: self.policy,
+        }
+    }
+}
+
+/// Returns the domain that SPF authenticates.
+fn of_spf(spf: &SpfChecked) -> Option<Identifier<'_>> {
+    let is_certain = match spf.outcome.result {
+        SpfResult::Pass => true,
+        SpfResult::TempError => false,
+        _ => return None,
+    };
+    Some(Identifier { mechanism: Mechanism::Spf, domain: spf.domain(), is_certain })
+}
+
+/// Returns the outcome of SPF where DNS did not answer in time.
+fn too_late(claimed: &Claimed) -> SpfOutcome {
+    let domain = claimed.sender().map_or(claimed.hello.as_str(), |sender| sender.domain());
+    SpfOutcome {
+        result: SpfResult::TempError,
+        matched: None,
+        error: Some(SpfError::Temporary(domain.to_owned())),
+        explanation: None,
+        sends_nothing: false,
+    }
+}
+
+/// Returns the outcome of DMARC where DNS did not answer in time.
+fn without_policy(author: &Author) -> DmarcOutcome {
+    let domain = match author {
+        Author::Domains(domains) => domains.first().map(|domain| domain.as_str().to_owned()),
+        Author::Nobody | Author::TooMany => None,
+    };
+    DmarcOutcome {
+        result: DmarcResult::TempError,
+        error: Some(DmarcError::NoPolicy(domain.clone().unwrap_or_default())),
+        author: domain,
+        record: None,
+        policy: DmarcPolicy::None,
+        wanted: DmarcPolicy::None,
+        aligned: None,
+    }
+}

@@ -1,0 +1,74 @@
+//! The checks of a message's origin, as a session begins and ends them.
+
+use super::SmtpHost;
+use crate::{
+    deliver::checked::Checked,
+    receive::{
+        checks::{Claimed, MessageChecks},
+        content::{Incoming, LULL},
+    },
+    settings::LoopbackTrust,
+};
+use posta_mail::{ReversePath, Timestamp};
+use posta_net::client_network::is_within;
+use posta_origin::{observer::Needs, results::ResultsRemover};
+use posta_smtp::server::Service;
+use tokio::{pin, time::timeout};
+
+impl SmtpHost {
+    /// Whether the client is one of ours without having logged in: in a network that may relay, or a program on this
+    /// machine that is trusted. Never whoever a proxy speaks for.
+    fn is_near(&self) -> bool {
+        let is_here = self.is_direct && self.client.is_on_this_machine();
+        is_within(&self.acceptor.relays_for, self.client)
+            || is_here && self.acceptor.loopback != LoopbackTrust::Nothing
+    }
+
+    /// Begins the checks of a message's origin, where strangers bring it to port 25. Returns what is to watch it.
+    pub(super) fn begin_checks(
+        &self,
+        reverse_path: &ReversePath,
+        time: Timestamp,
+    ) -> Option<(MessageChecks, Needs)> {
+        let checker = self.acceptor.checker.as_ref()?;
+        if self.acceptor.service != Service::Smtp || self.account.is_some() || self.is_near() {
+            return None;
+        }
+        let claimed = Claimed {
+            client: self.client.ip(),
+            hello: self.hello.as_ref().map(|hello| hello.name.clone()).unwrap_or_default(),
+            reverse_path: reverse_path.clone(),
+            time,
+        };
+        Some((MessageChecks::begin(checker, claimed), Needs { verify: true, sign: false }))
+    }
+
+    /// Returns what takes fields out that claim to tell our own results (RFC 8601 §5). A server in front of this one
+    /// may go by the same name, and then its results are ours.
+    pub(super) fn results_remover(&self) -> Option<ResultsRemover> {
+        let is_in_front = self.acceptor.service == Service::Lmtp && self.is_near();
+        (!is_in_front).then(|| ResultsRemover::new(self.acceptor.hostname.to_string()))
+    }
+
+    /// Ends the checks of a message that has come whole. While DNS keeps the message waiting, memory that others
+    /// could use is given back.
+    pub(super) async fn end_checks(
+        &self,
+        checks: Option<Box<MessageChecks>>,
+        incoming: &mut Incoming,
+    ) -> Option<Box<Checked>> {
+        if incoming.failure.is_some() {
+            return None;
+        }
+        let (checks, observed) = (checks?, incoming.take_observed()?);
+        let finishing = checks.finish(&observed, incoming.time);
+        pin!(finishing);
+        if let Ok(checked) = timeout(LULL, &mut finishing).await {
+            return Some(Box::new(checked));
+        }
+        if incoming.holds_much() {
+            incoming.set_aside(&*self.acceptor.store, &self.acceptor.budget).await;
+        }
+        Some(Box::new(finishing.await))
+    }
+}
