@@ -70,7 +70,7 @@ use crate::{command::HelloVerb, reply::ReplyReader};
 use asked::{Answered, Continuation, Ending, ToConvert};
 use bytes::Bytes;
 use framing::Follower;
-use login::Attempts;
+use login::LoginAttempt;
 use posta_mail::{Engine, Interrupt, Pace, Reply, Step, TlsUse, limits};
 use std::{io::Write as _, time::Duration};
 use transaction::{Transaction, write_recipient};
@@ -83,7 +83,6 @@ pub struct Client {
     reader: ReplyReader,
     capabilities: Capabilities,
     secured: bool,
-    attempts: Attempts,
     stage: Stage,
     /// A refusal that the client tries to get around, such as that of EHLO by HELO.
     refusal: Option<Reply>,
@@ -113,7 +112,7 @@ enum Expected {
     Greeting,
     Hello(HelloVerb),
     StartTls,
-    Auth,
+    Auth(LoginAttempt),
     Envelope(Box<Transaction>),
     /// A chunk that was sent without PIPELINING. The octets are the next chunk.
     ChunkSent(Box<Transaction>, Bytes),
@@ -143,7 +142,6 @@ impl Client {
             reader: ReplyReader::default(),
             capabilities: Capabilities::default(),
             secured,
-            attempts: Attempts::default(),
             stage: Stage::Greeting,
             refusal: None,
             begun: 0,
@@ -348,7 +346,7 @@ impl Expected {
             | Self::ChunkSent(transaction, _)
             | Self::Reset(transaction) => Some(transaction.fates(false)),
             Self::End { transaction, .. } => Some(transaction.fates(true)),
-            Self::Greeting | Self::Hello(_) | Self::StartTls | Self::Auth | Self::Quit => None,
+            Self::Greeting | Self::Hello(_) | Self::StartTls | Self::Auth(_) | Self::Quit => None,
         }
     }
 
@@ -365,7 +363,7 @@ impl Expected {
             Self::Greeting
             | Self::Hello(_)
             | Self::StartTls
-            | Self::Auth
+            | Self::Auth(_)
             | Self::Envelope(_)
             | Self::ChunkSent(..) => limits::SMTP_CLIENT_PATIENCE,
         }
@@ -414,7 +412,9 @@ impl Engine for Client {
         match answered {
             Answered::Login(LoginChoice::Auth(opening)) => self.send_auth(opening, output),
             Answered::Login(LoginChoice::GiveUp) => self.give_up_login(),
-            Answered::Response(response) => self.respond(response.as_deref(), output),
+            Answered::Response(attempt, response) => {
+                self.respond(attempt, response.as_deref(), output);
+            }
             Answered::Next(Next::Send(envelope)) => self.begin(envelope, output),
             Answered::Next(Next::Quit) => self.quit(output),
             Answered::Conversion(ToConvert(envelope), Ok(())) => {

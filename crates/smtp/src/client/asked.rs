@@ -4,6 +4,7 @@
 use super::{
     Client, Envelope,
     framing::{Follower, Framing},
+    login::LoginAttempt,
     question::{Conversion, LoginChoice, Next, Piece, SaslResponse},
     transaction::Transaction,
 };
@@ -16,7 +17,7 @@ pub struct Answer(pub(super) Answered);
 #[derive(Debug)]
 pub(super) enum Answered {
     Login(LoginChoice),
-    Response(SaslResponse),
+    Response(LoginAttempt, SaslResponse),
     Next(Next),
     Conversion(ToConvert, Conversion),
     Piece(Writing, Piece),
@@ -63,10 +64,10 @@ impl AnswerTo<Client> for LoginChoice {
 }
 
 impl AnswerTo<Client> for SaslResponse {
-    type Asked = ();
+    type Asked = LoginAttempt;
 
-    fn to(self, (): ()) -> Answer {
-        Answer(Answered::Response(self))
+    fn to(self, attempt: LoginAttempt) -> Answer {
+        Answer(Answered::Response(attempt, self))
     }
 }
 

@@ -7,12 +7,11 @@ use posta_mail::{
 };
 use std::io::Write as _;
 
-/// The logins that were tried.
-#[derive(Debug, Default)]
-pub(super) struct Attempts {
-    /// The mechanism under way.
+/// A login under way.
+#[derive(Debug)]
+pub struct LoginAttempt {
     mechanism: String,
-    /// The client gave up the exchange: the server is not who it should be.
+    /// Whether the client gave up the exchange, since the server is an impostor.
     is_given_up: bool,
 }
 
@@ -35,37 +34,41 @@ impl Client {
         let Opening { mechanism, initial } = opening;
         let initial = initial.as_deref().map(sasl::initial).unwrap_or_default();
         let _ = write!(output, "AUTH {mechanism}{initial}\r\n");
-        self.attempts.mechanism = mechanism;
-        self.expect(Expected::Auth);
+        self.expect(Expected::Auth(LoginAttempt { mechanism, is_given_up: false }));
     }
 
-    pub(super) fn respond(&mut self, response: Option<&[u8]>, output: &mut Vec<u8>) {
-        self.attempts.is_given_up = response.is_none();
+    pub(super) fn respond(
+        &mut self,
+        attempt: LoginAttempt,
+        response: Option<&[u8]>,
+        output: &mut Vec<u8>,
+    ) {
+        let is_given_up = response.is_none();
         let response = response.map_or("*".to_owned(), sasl::challenge);
         let _ = write!(output, "{response}\r\n");
-        self.expect(Expected::Auth);
+        self.expect(Expected::Auth(LoginAttempt { is_given_up, ..attempt }));
     }
 
-    pub(super) fn auth_reply(&mut self, reply: Reply) {
+    pub(super) fn auth_reply(&mut self, attempt: LoginAttempt, reply: Reply) {
         if reply.code.get() == 334 {
             // RFC 4954 §4 has base64 here. Some servers say "go ahead" in plain words instead: that is a
             // challenge without octets.
             let octets = sasl::response(reply.text.trim().as_bytes()).unwrap_or_default();
-            self.state = State::Ask(Question::Challenge(octets, Ticket::new(())));
+            self.state = State::Ask(Question::Challenge(octets, Ticket::new(attempt)));
         } else if reply.code.is_positive() {
             self.begin_business();
         } else if reply.code.is_intermediate() {
             self.unexpected("AUTH", reply);
-        } else if reply.code.is_transient() || self.attempts.is_given_up {
+        } else if reply.code.is_transient() || attempt.is_given_up {
             // RFC 4954 §6: 454 is about the login, not about the mechanism. And a server that proved to be an
             // impostor by one mechanism gets no password by another.
             self.fail(Failure::Login(reply));
         } else {
             // A server may offer what it does not take for this user (535), or at all (504).
-            let Self { attempts, capabilities, .. } = self;
-            capabilities.mechanisms.retain(|name| *name != attempts.mechanism);
+            let left = &mut self.capabilities.mechanisms;
+            left.retain(|name| *name != attempt.mechanism);
             self.refusal = Some(reply);
-            if capabilities.mechanisms.is_empty() {
+            if left.is_empty() {
                 self.give_up_login();
             } else {
                 self.ask_login();

@@ -54,7 +54,7 @@ impl Client {
             }
             (Expected::Hello(_), ReplyKind::Intermediate) => self.unexpected("the hello", reply),
             (Expected::StartTls, _) => self.starttls_reply(reply),
-            (Expected::Auth, _) => self.auth_reply(reply),
+            (Expected::Auth(attempt), _) => self.auth_reply(attempt, reply),
             // What follows on this connection is not answered any more.
             (
                 Expected::Envelope(transaction) | Expected::Reset(transaction),
