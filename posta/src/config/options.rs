@@ -64,7 +64,7 @@ options! {
         }
     }
 
-    /// The server's certificate, and whose certificates it believes.
+    /// The server's certificates, and the authorities that it believes.
     ///
     /// Without a certificate a self-signed one is made in the data directory. Certificates that change on disk are read
     /// again within ten seconds.
@@ -81,11 +81,11 @@ options! {
             unset: "the key of the self-signed certificate",
             example: "\"/etc/posta/key.pem\"",
         }
-        /// More certificates, for clients that ask for other names.
+        /// Further certificates, for clients that ask for other names.
         also: Vec<Certificate> { default: Some("[]"), each: "for each further certificate" }
         /// Files with more authorities to believe (PEM).
         ///
-        /// They are believed beside those that browsers believe, as for the servers of a network of one's own.
+        /// They are believed beside the authorities that browsers believe, such as for servers of a private network.
         authorities: Vec<PathBuf> {
             default: Some("[]"),
             example: "[\"/etc/posta/authority.pem\"]",
@@ -93,8 +93,8 @@ options! {
         }
         /// Whether SCRAM-SHA-256-PLUS is offered.
         ///
-        /// It ties a login to its TLS connection. It is taken in any case; mutt and neomutt of Debian 12 cannot log in
-        /// where it is offered.
+        /// It ties a login to its TLS connection. It is accepted even if it is not offered; mutt and neomutt of Debian 12
+        /// cannot log in where it is offered.
         channel_binding: bool { default: Some("false"), needs_restart: true }
     }
 
@@ -106,7 +106,7 @@ options! {
         key: PathBuf { example: "\"/etc/posta/other.key.pem\"" }
     }
 
-    /// What sessions, clients and messages may use.
+    /// Limits of sessions, clients and messages.
     Limits in "limits" {
         /// The largest content of a message.
         ///
@@ -117,7 +117,7 @@ options! {
             least: "\"1B\"",
             too_little: "0 would refuse all mail: leave it out for 50MiB, or name a size",
         }
-        /// Sessions at once, of all clients together.
+        /// Sessions of all clients together at once.
         sessions: u32 { default: Some("20000"), of: "sessions", zero: "no limit" }
         /// Sessions at once from one IPv4 address or IPv6 /64.
         sessions_per_client: u32 { default: Some("50"), of: "sessions", zero: "no limit" }
@@ -134,13 +134,13 @@ options! {
             least: "100",
             too_little: "other servers count on at least 100 (RFC 5321 §4.5.3.1.8)",
         }
-        /// How long an SMTP or POP3 session may last.
+        /// The longest SMTP or POP3 session.
         ///
-        /// A message that is in hand then may end.
+        /// A message that is being transferred then may end.
         session_time: Span { default: Some("\"1d\""), least: "\"1s\"" }
-        /// Recipients an hour to whom one account may send; then 450.
+        /// Recipients to whom one account may send in an hour; then 450.
         submissions: u32 { default: Some("1000"), of: "recipients an hour", zero: "no limit" }
-        /// How long a sender may have a message kept back.
+        /// The longest time for which a sender may have a message held.
         ///
         /// Mail programs ask for that by FUTURERELEASE (RFC 4865).
         hold: Span { default: Some("\"30d\"") }
@@ -152,7 +152,7 @@ options! {
 
     /// Mail from other servers.
     Smtp in "smtp" {
-        /// What becomes of a CR or LF alone, from another server.
+        /// The treatment of a bare CR or LF from another server.
         bare_newlines: BareNewlines { default: Some("\"refuse\"") }
     }
 
@@ -181,46 +181,46 @@ options! {
         trust_loopback: LoopbackTrust { default: Some("true") }
     }
 
-    /// Mail programs that collect.
+    /// Mail programs that collect mail by POP3.
     Pop3 in "pop3" {
-        /// How long a session may wait for a command.
+        /// The longest wait for a command.
         autologout: Span {
             default: Some("\"10m\""),
             least: "\"10m\"",
             too_little: "mail programs count on at least 10 minutes (RFC 1939 §3), \"10m\"",
         }
-        /// Days for which a message is kept once it was retrieved.
+        /// Days after which a retrieved message is removed.
         expire: Option<u32> { unset: "for ever", example: "30", of: "days" }
         /// Whether APOP is offered.
         ///
-        /// It is offered to the accounts that were added with `--apop`.
+        /// Accounts that were added with `--apop` can use it.
         apop: bool { default: Some("false") }
     }
 
     /// Load balancers and other servers in front of this one.
     Proxy in "proxy" {
-        /// From where each connection begins with a PROXY header.
+        /// Networks whose connections begin with a PROXY header.
         ///
         /// Versions 1 and 2 of the header are read.
         networks: Vec<ProxyNetwork> { default: Some("[]"), example: "[\"192.168.1.5\"]" }
-        /// From where an SMTP client may speak for others, by XCLIENT.
+        /// Networks whose SMTP clients may speak for others, by XCLIENT.
         xclient: Vec<ProxyNetwork> { default: Some("[]"), example: "[\"192.168.1.5\"]" }
     }
 
-    /// Where names are looked up.
+    /// Looking up names.
     Dns in "dns" with check {
         /// The name servers that are asked.
         ///
-        /// Where there are none the system's resolvers are asked, and /etc/hosts is read. Where there are, they are
-        /// asked for all names, those of collected mailboxes and of the OAuth server too.
+        /// If there are none, the system's resolvers are asked and /etc/hosts is read. If there are, they are asked for
+        /// all names, those of collected mailboxes and of the OAuth server too.
         servers: Vec<NameServer> { default: Some("[]"), unset: "the system's resolvers", example: "[\"127.0.0.1\"]" }
-        /// Whether DNSSEC is validated: always, or never.
+        /// Whether DNSSEC is always validated, or never.
         dnssec: Option<bool> { unset: "validated if the name servers hand DNSSEC on", example: "true" }
         /// A file of DNSKEY records in place of the root's keys.
         trust_anchor: Option<PathBuf> { unset: "the root's keys", example: "\"/etc/posta/anchor\"" }
     }
 
-    /// How mail for other servers goes out.
+    /// Sending mail to other servers.
     Relay in "relay" with check {
         /// How long to wait after each attempt; the last repeats.
         retry: Retry {
@@ -229,27 +229,27 @@ options! {
             least: "[\"1s\"]",
             too_little: "0 would try without a pause: leave it out, or name a time to wait, such as \"1m\"",
         }
-        /// After what time a message fails, and its sender is told.
+        /// The time after which a message fails and its sender gets a report.
         give_up: Span { default: Some("\"5d\""), least: "\"1s\"" }
-        /// After what time a sender is told that it takes longer.
+        /// The time after which a sender gets a report of the delay.
         delay_notice: Span { default: Some("\"4h\"") }
-        /// The server that takes all mail for elsewhere.
+        /// The server to which all mail for other servers goes.
         smarthost: Option<HostPort> {
             unset: "each domain's own servers",
             example: "\"smtp.example.net:587\"",
         }
-        /// Who to log in as at the smarthost.
+        /// The user name for the login at the smarthost.
         ///
         /// The login is by SCRAM, PLAIN or LOGIN, and always in TLS.
         user: Option<String> { unset: "no login", example: "\"ana\"", partner: "password-file" }
         /// A file with the password for the smarthost, and nothing else.
         password_file: Option<PathBuf> { unset: "no login", example: "\"/etc/posta/smarthost\"", partner: "user" }
-        /// How the smarthost is spoken to.
+        /// The protection of connections to the smarthost.
         tls: Option<Protection> {
             unset: "`implicit` on port 465, `starttls` with a user, else `opportunistic`",
             example: "\"starttls\"",
         }
-        /// Who may send to other servers without a login.
+        /// Networks that may send to other servers without a login.
         networks: Vec<SenderNetwork> { default: Some("[]"), example: "[\"192.168.1.0/24\"]" }
         /// The longest wait for another server.
         timeout: Span { default: Some("\"10m\""), least: "\"1s\"" }
@@ -268,7 +268,7 @@ options! {
             least: "1",
             too_little: "at least 1; to send nothing, use `posta queue hold`",
         }
-        /// Our addresses of the connections, one of each family.
+        /// The local addresses of connections, one of each family.
         source: Vec<IpAddr> {
             default: Some("[]"),
             unset: "the system's choice",
@@ -280,13 +280,13 @@ options! {
         /// A closed network needs `"allow"` where its DNS names mail servers at addresses that are not public.
         /// Smarthosts may be anywhere.
         private_addresses: PrivateAddresses { default: Some("\"refuse\""), needs_restart: true }
-        /// What is different for some domains.
+        /// Exceptions for single domains.
         domain: Vec<Destination> { default: Some("[]"), each: "for each domain that is treated differently" }
     }
 
-    /// What is different for a domain.
+    /// Exceptions for a domain.
     ///
-    /// What is left out here is as in `[relay]`.
+    /// Options that are left out here are as in `[relay]`.
     Destination in "relay.domain" with check and check_list {
         /// The domain; with a dot in front, all domains below it.
         name: DomainPattern { example: "\"example.org\"" }
@@ -297,19 +297,19 @@ options! {
             least: "[\"1s\"]",
             too_little: "0 would try without a pause: leave it out, or name a time to wait, such as \"1m\"",
         }
-        /// After what time a message fails, and its sender is told.
+        /// The time after which a message fails and its sender gets a report.
         give_up: Option<Span> { unset: "as in `[relay]`", example: "\"5d\"" }
-        /// After what time a sender is told that it takes longer.
+        /// The time after which a sender gets a report of the delay.
         delay_notice: Option<Span> { unset: "as in `[relay]`", example: "\"4h\"" }
-        /// The server that takes its mail.
+        /// The server to which the domain's mail goes.
         ///
         /// `"mx"` stands for the domain's own servers, in place of a smarthost for all.
         smarthost: Option<DomainRoute> { unset: "as in `[relay]`", example: "\"smtp.example.net:587\"" }
-        /// Who to log in as at this smarthost.
+        /// The user name for the login at this smarthost.
         user: Option<String> { unset: "no login", example: "\"ana\"", partner: "password-file" }
         /// A file with the password for this smarthost.
         password_file: Option<PathBuf> { unset: "no login", example: "\"/etc/posta/smarthost\"", partner: "user" }
-        /// How this smarthost is spoken to.
+        /// The protection of connections to this smarthost.
         tls: Option<Protection> {
             unset: "`implicit` on port 465, `starttls` with a user, else `opportunistic`",
             example: "\"starttls\"",
@@ -318,52 +318,52 @@ options! {
         rate: Option<u32> { unset: "as in `[relay]`", example: "600", of: "messages a minute" }
     }
 
-    /// What a listener for https tells other servers to keep to (RFC 8461).
+    /// The policy for TLS that a listener for https publishes to other servers (RFC 8461).
     MtaSts in "mta-sts" {
-        /// What others do when they cannot send to us in TLS.
+        /// What other servers should do when they cannot send to us in TLS.
         mode: Mode { default: Some("\"enforce\"") }
-        /// The servers that take our mail.
+        /// The servers that receive our mail.
         mx: Vec<String> { default: Some("[]"), unset: "`hostname`", example: "[\"mail.example.org\"]" }
-        /// How long others remember the policy.
+        /// The time for which other servers remember the policy.
         max_age: Span { default: Some("\"7d\"") }
     }
 
-    /// Logins with tokens that an identity server gave out.
+    /// Logins with tokens of an identity server.
     ///
-    /// The server there is asked about each token (RFC 7662). At least one of `audience` and `allowed-clients` says for
-    /// whom the tokens must be.
+    /// The identity server is asked about each token (RFC 7662). At least one of `audience` and `allowed-clients` must
+    /// say for which service or mail programs the tokens have to be.
     OAuth in "oauth" with check {
-        /// Where the identity server is asked about a token.
+        /// The address at which the identity server is asked about a token.
         ///
         /// It begins with `https://`; `http://` only on this machine.
         introspection: TokenEndpoint { example: "\"https://auth.example.net/introspect\"" }
-        /// Who we are to the identity server.
+        /// Our client identifier at the identity server.
         client: Option<String> { unset: "no name", example: "\"posta\"", partner: "secret-file" }
-        /// A file with the secret that proves it.
+        /// A file with the secret of our client identifier.
         secret_file: Option<PathBuf> { unset: "no secret", example: "\"/etc/posta/oauth-secret\"", partner: "client" }
-        /// The service that a token must be for: what its `aud` names.
+        /// The service that a token must be for, as in its `aud`.
         audience: Option<String> { unset: "any", example: "\"https://mail.example.org\"" }
-        /// The mail programs whose tokens are taken: their `client_id`.
+        /// The mail programs whose tokens are accepted, by their `client_id`.
         allowed_clients: Vec<String> { default: Some("[]"), unset: "any", example: "[\"thunderbird\"]" }
-        /// What a token must allow: the words of its `scope`.
+        /// The words that the `scope` of a token must have.
         scope: Option<String> { unset: "nothing", example: "\"mail\"" }
-        /// What in the answer has the account's whole address.
+        /// The member of the answer that has the account's whole address.
         ///
-        /// Where it is `email`, `email_verified` must not be false.
+        /// If it is `email`, `email_verified` must not be false.
         claim: String { default: Some("\"email\"") }
     }
 
-    /// What the log tells; logs.md describes its events.
+    /// The log, whose events logs.md describes.
     Log in "log" {
-        /// How much the log tells.
+        /// The level of the log.
         level: Level { default: Some("\"info\"") }
     }
 
     /// A socket that is listened on.
     ///
-    /// There is one such table for each socket. Where there is none, the three that are shown hold.
+    /// There is one such table for each socket. Without any, the three that are shown here apply.
     Listen in "listen" with check and check_list {
-        /// What is served.
+        /// The service.
         protocol: Protocol { example: "\"smtp\"" }
         /// The address and the port.
         ///
