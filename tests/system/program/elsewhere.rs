@@ -239,7 +239,7 @@ fn a_message_that_is_refused_costs_only_itself() {
     assert!(!fetched.status.success());
     let said = told(&fetched);
     assert!(
-        said.contains("4 messages fetched, 4 removed from the server, 1 that were not"),
+        said.contains("4 messages fetched, 4 removed from the server, 1 that were refused here"),
         "{said}"
     );
     assert!(said.contains("message 2 (uid-i-2): the LMTP server refuses it: 554 5.7.1"), "{said}");
