@@ -1,9 +1,11 @@
-//! The one way into a mailbox and into the queue, for SMTP, LMTP, submission, collected mail, imports and reports.
+//! The only way into a mailbox and into the queue, for SMTP, LMTP, submission, collected mail, imports
+//! and reports.
 //!
-//! Whoever has a message whole hands it to [`deliver`]: `verdict` decides whether it is taken, `plan` makes a delivery
-//! for each mailbox and an item for each destination elsewhere, [`outcome`] says what its sender has to hear, and one transaction
-//! of the store keeps all of that. Messages that were kept back come by `held`, which the relay settles. `report` is
-//! the way of what this server writes itself; `message_log` writes the log's line.
+//! Callers pass a complete message to [`deliver`]: `verdict` decides whether it is accepted, `plan`
+//! makes a delivery for each mailbox and an item for each destination elsewhere, [`outcome`] determines
+//! what the sender is informed about, and one transaction of the store commits everything. Held messages
+//! are delivered by `held`, which the relay settles. `report` is the way of messages that this server
+//! writes itself; `message_log` writes the line in the log.
 
 pub mod checked;
 pub(crate) mod held;
@@ -28,85 +30,86 @@ use posta_store::{
 use std::sync::Arc;
 use verdict::{Refused, Verdict};
 
-/// What delivering to the recipients of an envelope takes, beside the store.
+/// The services that delivering to an envelope's recipients needs, besides the store.
 #[derive(Clone)]
 pub struct Routing {
-    /// Where forwarded mail comes from.
+    /// The directory, which rewrites the senders of forwarded mail.
     pub directory: Directory,
-    /// Reports to senders.
+    /// Writes the reports to senders.
     pub reports: Arc<dyn Reports>,
-    /// Filters that are asked about mail.
+    /// The filters that are asked about mail.
     pub filters: Arc<Filters>,
 }
 
-/// A message whose content has come whole.
+/// A message whose content has arrived completely.
 pub struct Message {
-    /// Its id.
+    /// The message's id.
     pub id: MailId,
-    /// When it came.
+    /// The time of arrival.
     pub time: Timestamp,
-    /// The trace fields that go above its content for all recipients: whole fields with their CRLF.
+    /// The trace fields that go above the content for all recipients: whole fields with their CRLF.
     pub head: Vec<u8>,
-    /// Chunks of its content that the store has already.
+    /// The number of chunks of the content that the store already has.
     pub chunks: u32,
-    /// The rest of its content. Not empty.
+    /// The rest of the content. Not empty.
     pub rest: Vec<u8>,
-    /// Octets of its head and content.
+    /// The number of octets in head and content.
     pub octets: u64,
-    /// Octets that its content gains as lines ([`posta_store::Entry::added`]).
+    /// The number of octets that the content gains as lines ([`posta_store::Entry::added`]).
     pub added: u64,
-    /// The conversation that it belongs to.
+    /// The conversation that the message belongs to.
     pub thread: ThreadId,
-    /// Servers that it came through; 0 where that does not matter.
+    /// The number of servers that the message has passed through; 0 if that does not matter.
     pub hops: usize,
-    /// Its Message-ID field.
+    /// The value of the Message-ID field.
     pub message_id: Option<String>,
-    /// Where it came from.
+    /// The origin.
     pub origin: Origin,
-    /// Its envelope, recipients aside.
+    /// The envelope, without recipients.
     pub envelope: Envelope,
-    /// Until when it is kept back, if it is.
+    /// The time until which the message is held, if it is.
     pub hold: Option<Timestamp>,
-    /// Recipients that were refused, for the history.
+    /// The refused recipients, for the history.
     pub refused: Vec<Refusal>,
-    /// What the checks of its origin found, if they were made. The head tells it too.
+    /// The results of the checks of the message's origin, if there were any. The head contains them,
+    /// too.
     pub checked: Option<Box<Checked>>,
 }
 
-/// Where a message goes.
+/// The destination of a message.
 pub enum To<'a> {
-    /// To those whom its envelope names.
+    /// The recipients of its envelope.
     Recipients {
-        /// They, in the order in which they were named.
+        /// The recipients, in the order of the commands.
         recipients: Vec<Recipient>,
         /// Whether the sender may get a report now.
         may_report: bool,
-        /// What that takes.
+        /// The services needed.
         routing: &'a Routing,
     },
-    /// Into one mailbox, whose owner or operator brings it: without trace fields, and nobody hears of it.
+    /// One mailbox, whose owner or operator brings the message: without trace fields and reports.
     Mailbox {
-        /// Whose mailbox it is.
+        /// The account of the mailbox.
         account: &'a Account,
-        /// The unique-id that it had where it was before.
+        /// The unique-id that the message had at its earlier place.
         unique_id: Option<String>,
-        /// When it arrived there; none where that is unknown, or it has just come.
+        /// The time of its arrival there; none if that is unknown, or the message has just arrived.
         date: Option<Timestamp>,
-        /// Which message it is where it was collected.
+        /// The source that it was collected from, and its name there.
         collected: Option<Collected>,
     },
 }
 
-/// Why a message was not delivered.
+/// The reason why a message was not delivered.
 #[derive(Debug)]
 pub enum Undelivered {
-    /// It is refused.
+    /// The message is refused.
     Refused {
         /// The reply.
         reply: Reply,
-        /// What the history tells beside the reply.
+        /// Further details for the history.
         why: Option<String>,
-        /// The refusals that came along, untold.
+        /// The earlier refusals in the transaction, which are not in the history yet.
         untold: Vec<Refusal>,
     },
     /// The store failed.
@@ -119,31 +122,32 @@ impl From<StoreError> for Undelivered {
     }
 }
 
-/// What the plan of a message's delivery comes to.
+/// The plan for delivering a message.
 #[derive(Default)]
 struct Planned {
     deliveries: Vec<Delivery>,
     items: Vec<Item>,
-    /// Addresses that it was sent to, for the history.
+    /// The addresses that the message was sent to, for the history.
     to: Vec<posta_mail::Address>,
     mailboxes: Vec<InMailbox>,
     collected: Option<Collected>,
-    /// Recipients that failed here, and what else the sender wants to hear of.
+    /// The recipients that failed here, and other outcomes that the sender wants to be informed about.
     outcomes: Vec<Outcome>,
-    /// How many of the outcomes, from the front, are failures.
+    /// The number of outcomes, from the front, that are failures.
     failed: usize,
 }
 
-/// Delivers a message: once this is `Ok`, and not before, its sender may be told so. Chunks of a message that is not
-/// delivered are discarded.
+/// Delivers a message. Only after this has returned `Ok` may the sender be told that the message is
+/// accepted. The chunks of a message that is not delivered are discarded.
 ///
 /// # Errors
-/// [`Undelivered::Refused`] when the verdict is against it; [`Undelivered::Store`] when the store fails.
+/// [`Undelivered::Refused`] if the verdict is against the message; [`Undelivered::Store`] when the store
+/// fails.
 pub async fn deliver(store: &dyn Store, message: Message, to: To<'_>) -> Result<(), Undelivered> {
     let (id, chunks) = (message.id, message.chunks);
     let delivered = commit(store, message, to).await;
     if delivered.is_err() && chunks > 0 {
-        // The failure is what the client hears of; a second one adds nothing.
+        // The client is informed of the first failure; a second one adds nothing.
         let _ = store.discard(id).await;
     }
     delivered
@@ -167,7 +171,7 @@ async fn commit(store: &dyn Store, message: Message, to: To<'_>) -> Result<(), U
     Ok(())
 }
 
-/// Returns all that the store is to keep of a message.
+/// Returns everything that the store has to keep of a message.
 async fn acceptance(
     message: Message,
     to: To<'_>,
@@ -234,7 +238,7 @@ async fn acceptance(
     })
 }
 
-/// Returns what the history tells of the checks; none if none were made.
+/// Returns the event about the checks for the history; none if there were no checks.
 fn told_of_checks(message: &Message, verdict: &Verdict) -> Option<Event> {
     let results = message.checked.as_ref()?.results();
     let what = What::Checked { results, decision: verdict.decision() };
@@ -263,7 +267,7 @@ async fn to_recipients(
         },
         &recipients,
     );
-    // What is kept back goes to its mailboxes later, and is told of then.
+    // Held copies go to their mailboxes later, and are reported then.
     let now = recipients.iter().filter(|to| hold.is_none() || to.resolved.accounts.is_empty());
     let mut outcomes = Outcome::broken(now);
     let failed = outcomes.len();

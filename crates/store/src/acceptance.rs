@@ -13,16 +13,16 @@ use posta_mail::{MailId, ThreadId, Timestamp};
 pub struct Acceptance {
     /// The message's id.
     pub id: MailId,
-    /// When the message is accepted.
+    /// The time of acceptance.
     pub time: Timestamp,
     /// The trace fields that go above the content for all recipients: whole fields with their CRLF. At most
     /// [`CHUNK`] octets.
     pub head: Vec<u8>,
-    /// How many chunks were appended before.
+    /// The number of chunks appended before.
     pub chunks: u32,
     /// The content that follows the chunks; not empty.
     pub rest: Vec<u8>,
-    /// Octets that the content gains as lines: see [`Entry::added`](crate::Entry::added).
+    /// The number of octets that the content gains as lines: see [`Entry::added`](crate::Entry::added).
     pub added: u64,
     /// The conversation to which the message belongs (RFC 8474).
     pub thread: ThreadId,
@@ -35,25 +35,25 @@ pub struct Acceptance {
     /// The message's name in the mailbox elsewhere from which it was collected. Accepting one a second time changes
     /// nothing, and is no error.
     pub collected: Option<Collected>,
-    /// The reports that the message causes: messages too, accepted in the same transaction.
+    /// The reports that the message causes, which are messages accepted in the same transaction.
     pub reports: Vec<Acceptance>,
 }
 
 impl Acceptance {
-    /// Returns how many records show the content.
+    /// Returns the number of records that refer to the content.
     #[must_use]
     pub fn shown(&self) -> usize {
         self.deliveries.len() + self.items.len()
     }
 
-    /// Returns where the octets of the message lie.
+    /// Returns the layout of the message's octets.
     #[must_use]
     pub fn layout(&self) -> Layout {
         let content = u64::from(self.chunks) * CHUNK as u64 + self.rest.len() as u64;
         Layout::new(self.head.len() as u64, content)
     }
 
-    /// Returns the octets of head and content.
+    /// Returns the number of octets in head and content.
     #[must_use]
     pub fn octets(&self) -> u64 {
         self.layout().octets()
@@ -63,20 +63,21 @@ impl Acceptance {
 /// The delivery of a message into a mailbox.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Delivery {
-    /// The account whose mailbox it is.
+    /// The account of the mailbox.
     pub account: AccountId,
     /// The folder. The message goes to the inbox if the folder no longer exists.
     pub folder: FolderId,
-    /// What stands above the content for this recipient alone: Return-Path, Delivered-To.
+    /// The fields above the content for this recipient only: Return-Path, Delivered-To.
     pub prefix: Vec<u8>,
-    /// The unique-id that the message had where it was before, if it was somewhere: 1 to 70 octets of 0x21 to 0x7E (RFC 1939 §7).
+    /// The unique-id that the message had at its earlier place, if there was one: 1 to 70 octets of 0x21
+    /// to 0x7E (RFC 1939 §7).
     pub unique_id: Option<String>,
     /// When the message arrived where it was before: its internal date (RFC 9051 §2.3.3) in place of the time of the
     /// acceptance.
     pub date: Option<Timestamp>,
 }
 
-/// Which message of which source an accepted message is.
+/// The source of a collected message, and its name there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Collected {
     /// The source.

@@ -1,74 +1,74 @@
-//! What happened to messages: kept with what it tells, in the same transaction.
+//! The history of messages: events, stored in the same transaction as the changes that they describe.
 
 use crate::error::Pending;
 use posta_mail::{Address, MailId, ReversePath, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 
-/// What happened to messages.
+/// The events that happened to messages.
 pub trait History: Send + Sync + 'static {
-    /// Tells events that belong to no other change. Not durable by itself.
+    /// Records events that belong to no other change. Not durable by itself.
     fn note(&self, events: Vec<Event>) -> Pending<'_, ()>;
 
-    /// Everything that is told of a message, in order.
+    /// Returns all events of a message, in order.
     fn history(&self, message: MailId) -> Pending<'_, Vec<Event>>;
 
-    /// Some events of messages before `before`, the newest messages first: `limit` of them, and what
-    /// else belongs to the last message. The events of one message are in order.
+    /// Returns events of messages before `before`, the newest messages first: `limit` of them, and the
+    /// remaining events of the last message. The events of one message are in order.
     fn events(&self, before: Option<MailId>, limit: usize) -> Pending<'_, Vec<Event>>;
 
-    /// Forgets some of what is told of messages older than `before`. Returns the number of events
-    /// forgotten; call it again until it is none.
+    /// Removes some of the events of messages older than `before`. Returns the number removed; the
+    /// caller repeats the call until that is 0.
     fn forget(&self, before: Timestamp) -> Pending<'_, usize>;
 }
 
-/// Something that happened.
+/// An event.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Event {
-    /// The message; for what was refused before there was one, an id of its own.
+    /// The message's id. Events about refusals before there was a message have an id of their own.
     pub id: MailId,
-    /// When.
+    /// The time of the event.
     pub time: Timestamp,
-    /// What.
+    /// The description of the event.
     #[serde(flatten)]
     pub what: What,
 }
 
-/// Who brought something, and how.
+/// The client that brought something, and the circumstances.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", default)]
 pub struct Origin {
-    /// When the connection came.
+    /// The time of the connection.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub connected: Option<Timestamp>,
-    /// From where; none for a Unix socket, and for what this server made itself.
+    /// The client's address; none for a Unix socket, and for messages that this server made itself.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub client: Option<IpAddr>,
-    /// What the client called itself.
+    /// The name that the client gave in its greeting.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub hello: String,
-    /// SMTP, ESMTPSA, … (RFC 3848).
+    /// The protocol: SMTP, ESMTPSA, … (RFC 3848).
     #[serde(skip_serializing_if = "String::is_empty")]
     pub protocol: String,
-    /// TLS version and cipher suite.
+    /// The TLS version and cipher suite.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tls: Option<String>,
-    /// Who logged in.
+    /// The account that had logged in.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub account: Option<Address>,
 }
 
-/// What was refused, and in which words.
+/// A refusal, with the reply.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Refusal {
-    /// The command or the address that it was about.
+    /// The command, or the address that it was about.
     pub about: String,
     /// The reply.
     pub reply: String,
-    /// Why, in words, where the client was told less.
+    /// The reason, in words, if the client was told less.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,
-    /// How often: with others that were like it, but about other addresses.
+    /// The number of such refusals, including similar ones about other addresses.
     #[serde(default = "once", skip_serializing_if = "is_once")]
     pub times: u32,
 }
@@ -87,37 +87,37 @@ const fn is_once(times: &u32) -> bool {
     *times == 1
 }
 
-/// Refusals of many clients, told by their number because there were too many.
+/// The counts of many clients' refusals, of which there were too many to list.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CountedRefusals {
     /// The command.
     pub command: String,
     /// The codes of the reply.
     pub reply: String,
-    /// How often, in all.
+    /// The total number.
     pub times: u64,
-    /// Those who were refused most often.
+    /// The clients with the most refusals.
     pub clients: Vec<CountedClient>,
 }
 
 /// A client in [`CountedRefusals`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CountedClient {
-    /// Its network, as it is written: an IPv4 address, or the /64 of an IPv6 address.
+    /// The network in text form: an IPv4 address, or the /64 of an IPv6 address.
     pub client: String,
-    /// How often.
+    /// The number of refusals.
     pub times: u32,
 }
 
-/// Mailboxes that a message is in now, told with what put it there.
+/// The mailboxes that have a message now, with the address that led there.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum InMailbox {
-    /// The one whose own address was named.
+    /// The mailbox of the recipient's own address.
     Own(Address),
-    /// Those that another address led to: an alias, a catch-all, an address with a tag.
+    /// The mailboxes that another address led to: an alias, a catch-all, or an address with a tag.
     Through {
-        /// The address that was named.
+        /// The recipient's address.
         through: Address,
         /// The addresses of the mailboxes.
         mailboxes: Vec<Address>,
@@ -134,7 +134,7 @@ impl InMailbox {
         }
     }
 
-    /// Returns the address that led there, if it was another.
+    /// Returns the address that led there, if it is not the mailbox's own.
     #[must_use]
     pub const fn through(&self) -> Option<&Address> {
         match self {
@@ -144,169 +144,170 @@ impl InMailbox {
     }
 }
 
-/// What became of a recipient in an attempt.
+/// The fate of a recipient in an attempt.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fate {
-    /// Whom it was for.
+    /// The recipient.
     pub recipient: Address,
     /// `delivered`, `delayed` or `failed` (RFC 3464 §2.3.3).
     pub action: String,
-    /// What the other side said, or what we found.
+    /// The other server's reply, or this server's finding.
     pub reply: String,
-    /// Whether the server that was talked to did not say that: this one found it.
+    /// Whether the reply is a finding of this server, not the other server's answer.
     #[serde(default, skip_serializing_if = "is_false")]
     pub ours: bool,
 }
 
-/// What a filter said of a message.
+/// The answer of a filter about a message.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FilterResult {
-    /// The filter: what it speaks, and where it is.
+    /// The filter: its protocol and its address.
     pub filter: String,
-    /// Its answer in words, or why there was none.
+    /// The answer in words, or the reason why there was none.
     pub said: String,
-    /// What it asked for and did not get, in words.
+    /// The filter's requests that were not fulfilled, in words.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
-    /// Whether it failed, so that the operator's choice held instead.
+    /// Whether the filter failed, so that the operator's choice for that case applied.
     #[serde(default, skip_serializing_if = "is_false")]
     pub failed: bool,
 }
 
-/// What a check of a message's origin found.
+/// The result of a check of a message's origin.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CheckResult {
     /// The method (RFC 8601 §2.7): `iprev`, `spf`, `dkim`, `dmarc` or `arc`.
     pub method: String,
-    /// Its result, such as `pass`.
+    /// The result, such as `pass`.
     pub result: String,
-    /// Whom it is about: an address, a domain or a host's name. Empty if that cannot be made out.
+    /// The subject of the check: an address, a domain or a host's name; empty if that is unknown.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub about: String,
-    /// Why, in words.
+    /// The reason, in words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 }
 
-/// What happened.
+/// The description of an event.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "what", rename_all = "kebab-case")]
 pub enum What {
     /// A message was accepted.
     Accepted {
-        /// From whom.
+        /// The origin.
         origin: Origin,
-        /// Its reverse-path.
+        /// The reverse-path.
         from: ReversePath,
-        /// Its recipients, as they were named.
+        /// The recipients, as the client gave them.
         to: Vec<Address>,
-        /// Its Message-ID field.
+        /// The value of the Message-ID field.
         #[serde(rename = "message-id", default, skip_serializing_if = "Option::is_none")]
         message_id: Option<String>,
-        /// Octets of its content.
+        /// The number of octets in the content.
         octets: u64,
-        /// The mailboxes here that it is in.
+        /// The local mailboxes that have the message.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         mailboxes: Vec<InMailbox>,
-        /// What was refused in the same transaction.
+        /// The refusals in the same transaction.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         refused: Vec<Refusal>,
     },
-    /// Filters outside were asked about an accepted message.
+    /// Filters were asked about an accepted message.
     Filtered {
-        /// What each said.
+        /// The answer of each filter.
         results: Vec<FilterResult>,
-        /// What was decided because of that, in words; none if the message went where it would have gone anyway.
+        /// The resulting decision, in words; none if it made no difference.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         decision: Option<String>,
     },
-    /// It was checked where an accepted message came from.
+    /// The origin of an accepted message was checked.
     Checked {
-        /// What each check found.
+        /// The result of each check.
         results: Vec<CheckResult>,
-        /// What was decided because of that, in words; none if the message went where it would have gone anyway.
+        /// The resulting decision, in words; none if it made no difference.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         decision: Option<String>,
     },
-    /// Nothing came of a session or a transaction.
+    /// A session or a transaction had no result but refusals.
     Refused {
-        /// From whom.
+        /// The origin.
         origin: Origin,
         /// The reverse-path, if there was one.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         from: Option<ReversePath>,
-        /// What was refused.
+        /// The refusals.
         refused: Vec<Refusal>,
     },
-    /// More was refused than is told one by one.
+    /// There were more refusals than are listed one by one.
     Counted {
-        /// Since when.
+        /// The time since which they were counted.
         since: Timestamp,
-        /// How many networks it came from, as far as they are told apart.
+        /// The number of networks that they came from, as far as these were counted separately.
         networks: u32,
-        /// What was refused, by command and reply.
+        /// The refusals, by command and reply.
         refusals: Vec<CountedRefusals>,
     },
-    /// Too many logins failed: a network is locked out, or a name for networks it was not used from.
+    /// Too many logins failed: a network is locked out, or a name, for networks that it was not used
+    /// from.
     LockedOut {
-        /// The network as it is written, or the name.
+        /// The network in text form, or the name.
         who: String,
-        /// Whether it is a network.
+        /// Whether a network is locked out.
         #[serde(rename = "is-network")]
         is_network: bool,
         /// The name that a network tried last.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         name: Option<String>,
-        /// Logins that failed.
+        /// The number of failed logins.
         failures: u32,
-        /// When it ends, if no more fail.
+        /// The time when the lock-out ends, if no more logins fail.
         until: Timestamp,
     },
-    /// Somebody opened a maildrop.
+    /// A POP3 client opened a maildrop.
     Collected {
-        /// Who.
+        /// The client.
         origin: Origin,
-        /// Messages that were in it.
+        /// The number of messages in the maildrop.
         messages: u64,
-        /// Messages that were read, wholly or not.
+        /// The number of messages that were read, completely or not.
         retrieved: u64,
-        /// Messages that were removed.
+        /// The number of messages that were removed.
         removed: u64,
-        /// Logins that were refused before.
+        /// The logins that were refused before.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         refused: Vec<Refusal>,
     },
-    /// It was tried to hand a message on.
+    /// An attempt was made to send a message on.
     Attempted {
         /// The destination.
         destination: String,
-        /// The server that was talked to, if it came to that.
+        /// The other server, if one was contacted.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         host: Option<String>,
-        /// TLS version and cipher suite.
+        /// The TLS version and cipher suite.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         tls: Option<String>,
-        /// What became of each recipient.
+        /// The fate of each recipient.
         recipients: Vec<Fate>,
-        /// The mailboxes here that it is in.
+        /// The local mailboxes that have the message.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         mailboxes: Vec<InMailbox>,
-        /// When the rest will be tried again.
+        /// The time of the next attempt for the remaining recipients.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         next: Option<Timestamp>,
     },
-    /// The operator released it from quarantine.
+    /// The operator released the message from quarantine.
     Released,
-    /// The operator took it out of the queue.
+    /// The operator removed the message from the queue.
     Removed {
-        /// Where it would have gone.
+        /// The destination that it would have gone to.
         destination: String,
     },
-    /// A report was sent about it.
+    /// A report about the message was sent.
     Reported {
-        /// The report, a message itself.
+        /// The report, which is a message itself.
         report: MailId,
-        /// To whom.
+        /// The recipient of the report.
         to: Address,
         /// `delivered`, `delayed` or `failed`.
         action: String,

@@ -1,4 +1,4 @@
-//! The items of the queue: messages on their way to a destination each.
+//! The items of the queue. An item is a message on its way to one destination.
 
 pub(crate) mod lease;
 
@@ -10,38 +10,38 @@ use posta_mail::{
 use serde::{Deserialize, Serialize};
 use std::{fmt, str::FromStr};
 
-/// Names an item of the queue: a message, and which of its destinations.
+/// The name of a queue item: the message, and the number of the destination.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct ItemId {
     /// The message.
     pub content: MailId,
-    /// Which of its destinations, from 0.
+    /// The number of the destination, from 0.
     pub index: u32,
 }
 
-/// What an item's recipients have in common: the message's envelope beside them.
+/// The part of a message's envelope that an item's recipients share.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Envelope {
-    /// Where reports go.
+    /// The address to which reports go.
     pub reverse_path: ReversePath,
     /// The sender's name for the message, in xtext (RFC 3461 §4.4).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub envelope_id: Option<String>,
-    /// How much of the message a report brings back.
+    /// The part of the message that a report includes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ret: Option<Return>,
-    /// What the content may hold.
+    /// The kind of octets in the content.
     pub body: Body,
-    /// Whether addresses and header fields may be in UTF-8 (RFC 6531).
+    /// Whether addresses and header fields may contain UTF-8 (RFC 6531).
     pub utf8: bool,
-    /// Whether it may never travel in plaintext (RFC 8689).
+    /// Whether the message must never travel in plaintext (RFC 8689).
     #[serde(default)]
     pub require_tls: bool,
-    /// By when it is to be delivered, and what happens then (RFC 2852).
+    /// The delivery deadline, and the consequence of missing it (RFC 2852).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deadline: Option<(Timestamp, Late)>,
-    /// Higher goes first (RFC 6710): -9 to 9.
+    /// The priority (RFC 6710), -9 to 9; higher ones go first.
     #[serde(default)]
     pub priority: i8,
 }
@@ -63,42 +63,42 @@ impl Envelope {
     }
 }
 
-/// Where an item goes.
+/// The destination of an item.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Destination {
-    /// To mailboxes of this server, later.
+    /// Mailboxes of this server, at a later time.
     Local,
-    /// To another server's: a domain in lower case, or an address literal in brackets.
+    /// Another server's mailboxes: a domain in lower case, or an address literal in brackets.
     Domain(String),
 }
 
-/// A recipient whose fate is open.
+/// A recipient whose fate is not decided yet.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Waiting {
-    /// Whom.
+    /// The recipient's address.
     pub address: Address,
-    /// What the sender wants to hear of.
+    /// The events about which the sender wants a report.
     pub notify: Notify,
-    /// Whom the sender named first: `type;xtext` (RFC 3461 §4.2).
+    /// The recipient as the sender first specified it: `type;xtext` (RFC 3461 §4.2).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub original: Option<String>,
-    /// What the other side said last.
+    /// The last reply of the other server.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reply: Option<String>,
 }
 
-/// What holds an item where it is.
+/// The reason why an item is where it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ItemState {
-    /// Its time.
+    /// The item waits for its time.
     Waiting,
-    /// Somebody works on it, until the lease ends.
+    /// A relay works on the item until the lease ends.
     Leased,
-    /// The operator.
+    /// The operator holds the item.
     Held,
-    /// A filter outside: the item is in quarantine until the operator releases or drops it.
+    /// A filter asked for quarantine: the item stays until the operator releases or drops it.
     Quarantined,
 }
 
@@ -113,39 +113,40 @@ impl ItemState {
 /// A message on its way to one destination.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Item {
-    /// Its name.
+    /// The item's name.
     pub id: ItemId,
-    /// Octets of head and content.
+    /// The number of octets in head and content.
     pub octets: u64,
-    /// How many of these are the head's.
+    /// The number of these octets that are the head's.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub head: u32,
-    /// Octets that it gains as lines, should it end in a mailbox here ([`crate::Entry::added`]).
+    /// The number of octets that the message gains as lines, if it ends in a local mailbox
+    /// ([`crate::Entry::added`]).
     #[serde(default)]
     pub added: u64,
-    /// When the message was accepted.
+    /// The time when the message was accepted.
     pub accepted: Timestamp,
-    /// Its Message-ID field.
+    /// The value of the Message-ID field.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message_id: Option<String>,
-    /// The conversation that it belongs to, unless it is one of its own.
+    /// The conversation that the message belongs to, unless it is one of its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub thread: Option<ThreadId>,
-    /// Its envelope, recipients aside.
+    /// The envelope, without recipients.
     pub envelope: Envelope,
-    /// Where it goes.
+    /// The destination.
     pub destination: Destination,
-    /// To whom. At least one.
+    /// The recipients, at least one.
     pub recipients: Vec<Waiting>,
-    /// When it is to be tried, or its lease ends.
+    /// The time of the next attempt, or the end of the lease.
     pub due: Timestamp,
-    /// What holds it.
+    /// The state.
     pub state: ItemState,
-    /// How often it was tried.
+    /// The number of attempts so far.
     pub attempts: u32,
-    /// Whether the sender was told that it takes longer.
+    /// Whether the sender has been informed of the delay.
     pub delay_told: bool,
-    /// Whether something else may show the same content.
+    /// Whether anything else may refer to the same content.
     pub shared: bool,
 }
 
@@ -155,14 +156,14 @@ const fn is_zero(octets: &u32) -> bool {
 }
 
 impl Item {
-    /// Returns where its octets lie.
+    /// Returns the layout of the message's octets.
     #[must_use]
     pub fn layout(&self) -> Layout {
         let head = u64::from(self.head);
         Layout::new(head, self.octets.saturating_sub(head))
     }
 
-    /// Returns the conversation that it belongs to.
+    /// Returns the conversation that the message belongs to.
     #[must_use]
     pub fn thread(&self) -> ThreadId {
         self.thread.unwrap_or_else(|| ThreadId::alone(self.id.content))

@@ -1,4 +1,4 @@
-//! The queue: what is done with the messages that wait to leave.
+//! The queue: the messages that wait to be sent.
 
 use crate::{
     acceptance::{Acceptance, Delivery},
@@ -9,7 +9,7 @@ use crate::{
 };
 use posta_mail::Timestamp;
 
-/// The messages that wait to leave, an item for each and each of its destinations.
+/// The messages that wait to be sent, with an item for each destination of each message.
 pub trait Queue: Send + Sync + 'static {
     /// Takes items of the queue whose time has come, and leases them until `lease`: nobody else gets
     /// them before. At most `limit`, and at most `share` of one destination: each has its turn. Of
@@ -37,9 +37,8 @@ pub trait Queue: Send + Sync + 'static {
     /// operator removed it meanwhile, or where another has claimed it since.
     fn settle(&self, settlement: Settlement) -> Pending<'_, Settled>;
 
-    /// Sets when items are to be tried, and whether they are held. Those that are gone, or that
-    /// somebody works on, are passed over. Returns the number of items changed. Whoever watches
-    /// [`Subject::Rescheduled`](crate::Subject::Rescheduled) is told, even if there is nothing to change.
+    /// Sets the time of the next attempt, and whether items are held. Items that no longer exist, or
+    /// that are being worked on, are skipped. Returns the number of items changed.
     fn reschedule(&self, items: Vec<(ItemId, Timestamp)>, state: ItemState) -> Pending<'_, usize>;
 
     /// Returns a time before which nothing can be claimed. It is exact after a claim that found nothing.
@@ -49,16 +48,16 @@ pub trait Queue: Send + Sync + 'static {
     fn items(&self, after: Option<ItemId>, limit: usize) -> Pending<'_, Vec<Item>>;
 }
 
-/// What became of an attempt: one transaction.
+/// The result of an attempt, for one transaction.
 #[derive(Debug, Clone)]
 pub struct Settlement {
     /// The item.
     pub item: ItemId,
     /// The token of the lease under which the attempt was made; `None` for the operator, who needs no lease.
     pub token: Option<Token>,
-    /// When the attempt ended.
+    /// The time when the attempt ended.
     pub time: Timestamp,
-    /// What is left of the item; `None` if it is done with.
+    /// The rest of the item; `None` if nothing is left to do.
     pub left: Option<Item>,
     /// The mailboxes to which the message goes now.
     pub deliveries: Vec<Delivery>,
@@ -77,13 +76,13 @@ pub struct Claimed {
     pub lease: Lease,
 }
 
-/// What a settlement came to.
+/// The result of a settlement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Settled {
-    /// The item is settled, as was asked.
+    /// The item was settled as requested.
     Done,
-    /// The item is gone. Nothing was changed.
+    /// The item no longer exists. Nothing was changed.
     Gone,
-    /// Another has claimed the item since. Nothing was changed.
+    /// Another relay has claimed the item since. Nothing was changed.
     Fenced,
 }

@@ -1,5 +1,4 @@
-//! From an envelope to what the store is asked to keep: a delivery for each mailbox, an item of the
-//! queue for each destination elsewhere.
+//! From an envelope to a delivery for each mailbox and a queue item for each destination elsewhere.
 
 use crate::directory::{Recipient, Resolved};
 use posta_mail::{Address, MailId, ReversePath, ThreadId, Timestamp, trace};
@@ -12,29 +11,29 @@ use std::collections::{HashMap, HashSet};
 /// A message that is to go to its recipients.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Message<'a> {
-    /// Its id.
+    /// The message's id.
     pub(crate) id: MailId,
-    /// When it was accepted.
+    /// The time of acceptance.
     pub(crate) time: Timestamp,
-    /// Octets of its head and content.
+    /// The number of octets in head and content.
     pub(crate) octets: u64,
-    /// How many of these are the head's.
+    /// The number of these octets that are the head's.
     pub(crate) head: u32,
-    /// Octets that its content gains as lines ([`posta_store::Entry::added`]).
+    /// The number of octets that the content gains as lines ([`posta_store::Entry::added`]).
     pub(crate) added: u64,
-    /// The conversation that it belongs to.
+    /// The conversation that the message belongs to.
     pub(crate) thread: ThreadId,
-    /// Its Message-ID field.
+    /// The value of the Message-ID field.
     pub(crate) message_id: Option<&'a str>,
-    /// Its envelope, recipients aside.
+    /// The envelope, without recipients.
     pub(crate) envelope: &'a Envelope,
-    /// Where it comes from for those to whom it is forwarded.
+    /// The reverse-path for recipients to whom the message is forwarded.
     pub(crate) forwarder: &'a ReversePath,
-    /// Until when it is kept back, if it is.
+    /// The time until which the message is held, if it is.
     pub(crate) hold: Option<Timestamp>,
 }
 
-/// Splits a message by where it goes.
+/// Splits a message by its destinations.
 pub(crate) fn split(message: Message<'_>, recipients: &[Recipient]) -> (Vec<Delivery>, Vec<Item>) {
     let mut items = Items { message, items: Vec::new(), known: HashMap::new() };
     for recipient in recipients {
@@ -49,7 +48,7 @@ pub(crate) fn split(message: Message<'_>, recipients: &[Recipient]) -> (Vec<Deli
         }
         for address in &recipient.resolved.elsewhere {
             let destination = Destination::Domain(address.domain().to_owned());
-            // What our own addresses stand for is no forwarding: it goes back.
+            // An SRS address does not forward mail, but returns it.
             let is_forwarded = address != &recipient.address;
             items.add(destination, waiting(address), is_forwarded);
         }
@@ -69,7 +68,7 @@ pub(crate) fn split(message: Message<'_>, recipients: &[Recipient]) -> (Vec<Deli
 struct Items<'a> {
     message: Message<'a>,
     items: Vec<Item>,
-    /// By their destination, and whether they are forwarded there.
+    /// The items so far, by destination and by whether the mail is forwarded there.
     known: HashMap<(Destination, bool), usize>,
 }
 
@@ -91,7 +90,7 @@ impl Items<'_> {
         let at = *self.known.entry((destination.clone(), is_forwarded)).or_insert(next);
         if at == next {
             self.items.push(Item {
-                // A message has fewer destinations than recipients.
+                // A message has at most as many destinations as recipients.
                 id: ItemId { content: id, index: next as u32 },
                 octets,
                 head,
@@ -120,7 +119,7 @@ impl Items<'_> {
     }
 }
 
-/// A message goes once to a mailbox, however many of its addresses were named.
+/// Returns the deliveries. A mailbox gets a message once, however many of its addresses are recipients.
 pub(crate) fn deliveries<'a>(
     reverse_path: &ReversePath,
     recipients: impl Iterator<Item = (&'a Address, &'a [AccountId])>,
@@ -144,8 +143,8 @@ pub(crate) fn deliveries<'a>(
     deliveries
 }
 
-/// What the history tells of the mailboxes that a message goes to: each once, with the address that led
-/// to it first, as [`deliveries`] has it.
+/// Returns the mailboxes that get a message, for the history: each once, with the address that first led
+/// to it, as in [`deliveries`].
 pub(crate) fn mailboxes<'a>(recipients: impl Iterator<Item = &'a Recipient>) -> Vec<InMailbox> {
     let mut told = Vec::with_capacity(recipients.size_hint().0);
     let mut seen = HashSet::new();

@@ -11,47 +11,47 @@ use std::fmt;
 /// A message in a folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
-    /// The folder that it is in.
+    /// The folder of the message.
     pub folder: FolderId,
-    /// Its name in the folder.
+    /// The UID, which names the message in its folder.
     pub uid: Uid,
-    /// Its content, by which it is known to be the same message wherever it is: its EMAILID (RFC 8474 §5.1).
+    /// The content, which identifies the message wherever it is: its EMAILID (RFC 8474 §5.1).
     pub content: MailId,
-    /// The conversation that it belongs to: its THREADID (RFC 8474 §5.2).
+    /// The conversation that the message belongs to: its THREADID (RFC 8474 §5.2).
     pub thread: ThreadId,
-    /// Octets that RETR sends: those of prefix, head and content together, as lines.
+    /// The number of octets that RETR sends: prefix, head and content together, as lines.
     pub octets: u64,
     /// How many of these octets are not kept: as lines, content gains one for each bare CR or LF, and two
     /// where the last line has no end ([`posta_mail::crlf`]).
     pub added: u64,
-    /// Octets of its head.
+    /// The number of octets in the head.
     pub head: u32,
     /// When it was accepted, here or where it was before: its internal date (RFC 9051 §2.3.3).
     pub time: Timestamp,
-    /// What readers note with it.
+    /// The flags that readers have set.
     pub flags: Flags,
-    /// The same in their own words: sorted, each once.
+    /// The keywords that readers have set, sorted and without repetition.
     pub keywords: Vec<Keyword>,
-    /// When it came into the folder.
+    /// The mod-sequence of the arrival in the folder.
     pub created: ModSeq,
-    /// When it was changed last. Equal to `created` if it was not.
+    /// The mod-sequence of the last change; equal to `created` if there was none.
     pub mod_seq: ModSeq,
-    /// What POP3 calls it.
+    /// The unique-id in POP3.
     pub unique_id: UniqueId,
-    /// Whether other entries may show the same content.
+    /// Whether other entries may refer to the same content.
     pub shared: bool,
-    /// What stands above head and content for this recipient alone.
+    /// The fields above head and content for this recipient only.
     pub prefix: Vec<u8>,
 }
 
 impl Entry {
-    /// Octets of prefix, head and content as they are kept.
+    /// Returns the number of stored octets of prefix, head and content.
     #[must_use]
     pub fn kept(&self) -> u64 {
         self.octets.saturating_sub(self.added)
     }
 
-    /// Returns where the octets of head and content lie.
+    /// Returns the layout of head and content.
     #[must_use]
     pub fn layout(&self) -> Layout {
         let head = u64::from(self.head);
@@ -64,9 +64,10 @@ impl Entry {
 /// whichever folder.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct UniqueId {
-    /// The number that it was given when it arrived, by which a maildrop is sorted; its text is the unique-id.
+    /// The number that the message got at its arrival, by which a maildrop is sorted; its text is the
+    /// unique-id.
     pub number: u64,
-    /// The unique-id that it brought along instead from where it was before.
+    /// The unique-id that the message brought from its earlier place, used instead.
     pub imported: Option<Box<str>>,
 }
 

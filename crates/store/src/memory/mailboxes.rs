@@ -15,7 +15,7 @@ use crate::{
 use posta_mail::Timestamp;
 use std::sync::Arc;
 
-/// How many names of a message are followed at most: it was moved so often.
+/// The maximal number of names of a message that are followed, since it was moved so often.
 const MOVES: usize = 100;
 
 impl Mailboxes for MemoryStore {
@@ -179,7 +179,7 @@ impl Mailboxes for MemoryStore {
             let due: Vec<_> = inner.retrieved.extract_if(.., |(time, _)| *time < before).collect();
             let removed = due.into_iter().filter(|&(_, key)| {
                 let entry = inner.entries.get(&key);
-                // One that was brought back since has not been retrieved again.
+                // A message that was restored since then has not been retrieved again.
                 entry.is_some_and(|entry| entry.flags.has(Flags::RETRIEVED))
                     && inner.remove(key, now, purge)
             });
@@ -222,8 +222,8 @@ impl Inner {
         self.entries.range(first..=last).map(|(_, entry)| entry)
     }
 
-    /// Returns what messages are called that are in a folder still, by what they were called there: one that was
-    /// removed and brought back has another name by now.
+    /// Returns the present names of messages that are still in a folder, given their names there. A
+    /// message that was removed and restored has another name now.
     fn standing(&self, account: AccountId, folder: FolderId, uids: Vec<Uid>) -> Vec<Key> {
         let mut keys = Vec::new();
         for uid in uids {
@@ -250,7 +250,7 @@ impl Inner {
         self.last_mod_seq
     }
 
-    /// Notes that a message is not called so any more.
+    /// Records that a message no longer has a name.
     fn vanished(&mut self, key: Key, entry: &Entry, mod_seq: ModSeq) {
         let (account, folder, uid) = key;
         self.changed.remove(&(account, entry.mod_seq));
@@ -258,7 +258,7 @@ impl Inner {
         self.touch(account, folder, mod_seq);
     }
 
-    /// Puts an entry into a folder, as the last there.
+    /// Puts an entry into a folder, after all others.
     fn put(&mut self, account: AccountId, folder: FolderId, entry: Entry, time: Timestamp) -> Uid {
         let mod_seq = self.next_mod_seq(time);
         let uid = self.next_uid(account, folder, mod_seq);
@@ -268,7 +268,7 @@ impl Inner {
         uid
     }
 
-    /// Puts a changed entry in place of what it was.
+    /// Replaces an entry after a change.
     fn change(&mut self, account: AccountId, entry: Entry, time: Timestamp) {
         let mod_seq = self.next_mod_seq(time);
         let Entry { folder, uid, .. } = entry;
