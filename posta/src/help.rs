@@ -25,6 +25,7 @@ const EXAMPLES: &[(&str, &str)] = &[
     ("domain", "posta domain add example.test"),
     ("domain add", "posta domain add example.test"),
     ("domain list", "posta domain list --json"),
+    ("domain dns", "posta domain dns example.test"),
     ("domain remove", "posta domain remove example.test"),
     ("mail", "posta mail list ana@example.test"),
     ("mail list", "posta mail list ana@example.test --folder Junk --json"),

@@ -6,6 +6,7 @@ mod config;
 mod data_directory;
 mod help;
 mod log;
+mod mail_setup;
 mod operator;
 mod output;
 mod private;
@@ -40,6 +41,7 @@ enum Command {
     Alias(command::alias::Command),
     #[command(subcommand)]
     Domain(command::domain::Command),
+    Check(command::check::Arguments),
     #[command(subcommand)]
     Mail(command::mail::Command),
     #[command(subcommand)]
@@ -54,10 +56,10 @@ enum Command {
     Quarantine(command::queue::quarantine::Command),
     Trace(command::trace::Arguments),
     Explain(command::explain::Arguments),
-    Send(command::send::Arguments),
-    Fetch(command::fetch::Arguments),
+    Send(command::client::send::Arguments),
+    Fetch(command::client::fetch::Arguments),
     #[command(subcommand)]
-    Bench(command::bench::Command),
+    Bench(command::client::bench::Command),
 }
 
 /// Where the configuration and the data are, for every command that uses the server or its store.
@@ -80,7 +82,7 @@ pub fn main() -> ExitCode {
     let done = run(cli.command, umask, cli.log, &log);
     log.flush();
     match done {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(status) => status,
         Err(error) => {
             output::complain(format_args!("{}", output::chain(&error)));
             ExitCode::FAILURE
@@ -88,9 +90,10 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// Runs a command. `umask` is the one that the program was started with, `level` the value of `--log`.
-fn run(command: Command, umask: u32, level: Option<Level>, log: &Log) -> anyhow::Result<()> {
-    match command {
+/// Runs a command, and returns its exit status. `umask` is the one that the program was started with, `level` the value of `--log`.
+fn run(command: Command, umask: u32, level: Option<Level>, log: &Log) -> anyhow::Result<ExitCode> {
+    let done = match command {
+        Command::Check(arguments) => return Ok(command::check::run(arguments)),
         Command::Demo(arguments) => command::demo::run(arguments, umask),
         Command::Serve(arguments) => command::serve::run(&arguments, umask, level, log),
         Command::Config(command) => command::config::run(command),
@@ -105,8 +108,9 @@ fn run(command: Command, umask: u32, level: Option<Level>, log: &Log) -> anyhow:
         Command::Quarantine(command) => command::queue::quarantine::run(command),
         Command::Trace(arguments) => command::trace::run(arguments),
         Command::Explain(arguments) => command::explain::run(&arguments),
-        Command::Send(arguments) => command::send::run(arguments),
-        Command::Fetch(arguments) => command::fetch::run(arguments),
-        Command::Bench(command) => command::bench::run(command),
-    }
+        Command::Send(arguments) => command::client::send::run(arguments),
+        Command::Fetch(arguments) => command::client::fetch::run(arguments),
+        Command::Bench(command) => command::client::bench::run(command),
+    };
+    done.map(|()| ExitCode::SUCCESS)
 }

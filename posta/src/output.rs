@@ -40,6 +40,12 @@ pub(crate) fn styled(words: Arguments<'_>) {
     end_if_broken(writeln!(anstream::stdout().lock(), "{words}"));
 }
 
+/// Prints a line that begins with a mark of our own, with a style on a terminal, and goes on as [`say!`] does.
+pub(crate) fn marked(style: Style, mark: &str, words: Arguments<'_>) {
+    let words = visible(words);
+    end_if_broken(writeln!(anstream::stdout().lock(), "{style}{mark}{style:#}{words}"));
+}
+
 /// Prints a piece of a message: unchanged, or on a terminal without control characters.
 pub(crate) fn message(octets: &[u8], is_terminal: bool) {
     if is_terminal {

@@ -12,8 +12,9 @@ use anyhow::{Context, Result, ensure};
 use posta_mail::Secret;
 use posta_net::{
     clock::SystemClock,
-    dial::ByName,
+    dial::{ByName, Dialer},
     dns::{self, Dns, NoDns, Resolver, Validation},
+    https::HttpsClient,
     system_net::SystemNet,
     tls::{
         client::ClientTls,
@@ -119,6 +120,14 @@ pub(crate) fn means(config: &Config) -> Result<CollectContext> {
     let (tls, clock) = (client_tls(&config.tls.authorities)?, clock());
     let (hostname, message_size) = (config.hostname(), config.limits.message_size.0);
     Ok(CollectContext { net, tls, clock, message_size, hostname })
+}
+
+/// Returns what asks DNS and connects to hosts that strangers name, for a command that looks at the world.
+pub(crate) fn outside(config: &Config) -> Result<HttpsClient> {
+    let net: Arc<dyn Net> = Arc::new(SystemNet::default());
+    let dialer = Dialer::new(net, config.relay.private_addresses, Vec::new());
+    let tls = client_tls(&config.tls.authorities)?;
+    Ok(HttpsClient { dialer, resolver: resolver(config)?, tls })
 }
 
 /// Returns the resolver.
@@ -291,6 +300,13 @@ fn certificate(config: &Config) -> Result<Tls> {
         files.insert(0, own);
     }
     Tls::load(files).context("[tls]")
+}
+
+/// Returns the path of the server's own certificate: the one that the configuration names, else the self-signed one,
+/// which the first start makes.
+pub(crate) fn own_certificate(config: &Config) -> PathBuf {
+    let named = config.tls.certificate.clone();
+    named.unwrap_or_else(|| config.data.join(server::SELF_SIGNED))
 }
 
 /// Returns the certificates that the configuration names, the server's own first.

@@ -1,5 +1,5 @@
-//! DNS look-ups, as far as mail needs them: the servers for a domain's mail (MX), addresses, TLSA and
-//! TXT records.
+//! DNS look-ups, as far as mail needs them: the servers for a domain's mail (MX), addresses, TLSA,
+//! SRV and TXT records.
 //!
 //! Callers hold a [`Resolver`]. [`Dns`] asks name servers and validates DNSSEC; [`FixedZone`] replaces
 //! it in tests and simulations, and [`NoDns`] on machines without DNS. The absence of records is an
@@ -77,6 +77,19 @@ pub struct Tlsa {
     pub data: Vec<u8>,
 }
 
+/// A host that offers a service of a domain (SRV, RFC 2782).
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct ServiceHost {
+    /// The priority: clients try the lowest first.
+    pub priority: u16,
+    /// The share of the clients among hosts of the same priority.
+    pub weight: u16,
+    /// The port.
+    pub port: u16,
+    /// The host's name, in lower case; empty if the domain does not offer the service.
+    pub host: String,
+}
+
 /// An address family.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Family {
@@ -106,6 +119,9 @@ pub trait Resolver: Send + Sync + 'static {
 
     /// Looks up the certificates that a server may use (TLSA), under a name such as `_25._tcp.mx.example.org`.
     fn certificates<'a>(&'a self, name: &'a str) -> PendingLookup<'a, DnsAnswer<Tlsa>>;
+
+    /// Looks up the hosts that offer a service (SRV), under a name such as `_submissions._tcp.example.org`.
+    fn services<'a>(&'a self, name: &'a str) -> PendingLookup<'a, DnsAnswer<ServiceHost>>;
 
     /// Looks up a name's texts (TXT).
     fn texts<'a>(&'a self, name: &'a str) -> PendingLookup<'a, DnsAnswer<String>>;

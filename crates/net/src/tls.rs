@@ -2,11 +2,13 @@
 //! ([`client`], and [`dane`] where their owners publish them in DNS), and the failures of either.
 //!
 //! [`fault`] describes faults of a certificate, [`failure`] names them in the terms of TLS reports (RFC
-//! 8460), and [`words`] explains a failed handshake to people.
+//! 8460), and [`words`] explains a failed handshake to people. [`summary`] reads the
+//! contents of one of our certificates for the operator.
 
 pub mod client;
 pub mod dane;
 pub mod failure;
 pub mod fault;
 pub mod server;
+pub mod summary;
 pub mod words;

@@ -118,6 +118,8 @@ pub struct SpfOutcome {
     pub explanation: Option<String>,
     /// Whether the domain sends no mail at all: its own record is `v=spf1 -all` (RFC 7208 §10.1.2).
     pub sends_nothing: bool,
+    /// The terms evaluated that cost look-ups, of which there may be [`LOOKUPS`].
+    pub lookups: u32,
 }
 
 /// A term of a record that matched.

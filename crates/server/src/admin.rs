@@ -3,6 +3,7 @@
 
 mod account;
 mod alias;
+pub mod checkup;
 pub mod control;
 mod domain;
 mod mailbox;

@@ -1,6 +1,6 @@
 //! `posta collect`.
 
-use super::fetch::Tls;
+use super::client::fetch::Tls;
 use crate::{Place, config::Span, operator, output::say, runtime::block_on};
 use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, Subcommand};

@@ -1,5 +1,7 @@
 //! `posta domain`.
 
+mod dns;
+
 use crate::{Place, operator, output::say, runtime::block_on};
 use anyhow::{Result, bail};
 use clap::Subcommand;
@@ -39,6 +41,18 @@ pub(crate) enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Show the DNS records to publish for a domain, as lines of a zone file with comments that say what each is for.
+    ///
+    /// `posta check DOMAIN` tells afterwards whether the world sees them.
+    Dns {
+        #[command(flatten)]
+        place: Place,
+        /// The domain's name.
+        domain: String,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
     /// Stop keeping mail for a domain, or remove a domain alias. The domain must have no accounts or aliases.
     Remove {
         #[command(flatten)]
@@ -66,6 +80,7 @@ pub(crate) fn run(command: Command) -> Result<()> {
             (place, Request::DomainAlias { alias, domain }, said)
         }
         Command::Remove { place, domain } => return remove(&place, domain),
+        Command::Dns { place, domain, json } => return dns::run(&place, &domain, json),
         Command::List { place, json } => return list(&place, json),
     };
     super::carry_out(&place, request, &said)

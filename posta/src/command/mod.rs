@@ -2,18 +2,17 @@
 
 pub(crate) mod account;
 pub(crate) mod alias;
-pub(crate) mod bench;
+pub(crate) mod check;
+pub(crate) mod client;
 pub(crate) mod collect;
 pub(crate) mod config;
 pub(crate) mod demo;
 pub(crate) mod domain;
 pub(crate) mod explain;
-pub(crate) mod fetch;
 pub(crate) mod folder;
 pub(crate) mod lockout;
 pub(crate) mod mail;
 pub(crate) mod queue;
-pub(crate) mod send;
 pub(crate) mod serve;
 pub(crate) mod trace;
 

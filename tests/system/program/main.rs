@@ -17,3 +17,4 @@ mod reload;
 mod secrets;
 mod trace;
 mod week;
+mod world;

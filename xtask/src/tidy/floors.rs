@@ -26,6 +26,7 @@ const FLOORS: [(&str, &[&str]); 16] = [
             "directory",
             "limits",
             "login",
+            "receive",
             "reports",
             "send",
             "settings",

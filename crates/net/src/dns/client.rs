@@ -1,7 +1,7 @@
 //! The resolver that asks name servers, built on hickory-resolver: DNSSEC validation and caching.
 
 use super::{
-    Alias, DnsAnswer, Family, LookupError, PendingLookup, Resolver, Tlsa,
+    Alias, DnsAnswer, Family, LookupError, PendingLookup, Resolver, ServiceHost, Tlsa,
     query_name::QueryName,
     size::{self, Size},
 };
@@ -315,6 +315,21 @@ impl Resolver for Dns {
                 matching: tlsa.matching.into(),
                 data: tlsa.cert_data.clone(),
             }),
+            _ => None,
+        }))
+    }
+
+    fn services<'a>(&'a self, name: &'a str) -> PendingLookup<'a, DnsAnswer<ServiceHost>> {
+        Box::pin(self.look_up(name, RecordType::SRV, |data| match data {
+            RData::SRV(service) => {
+                let host = service.target.to_ascii();
+                Some(ServiceHost {
+                    priority: service.priority,
+                    weight: service.weight,
+                    port: service.port,
+                    host: host.trim_end_matches('.').to_ascii_lowercase(),
+                })
+            }
             _ => None,
         }))
     }

@@ -1,6 +1,6 @@
 //! Resolvers that ask no name server: one with a fixed set of records, and one without any.
 
-use super::{DnsAnswer, Family, LookupError, PendingLookup, Resolver, Tlsa};
+use super::{DnsAnswer, Family, LookupError, PendingLookup, Resolver, ServiceHost, Tlsa};
 use std::{collections::HashMap, future::ready, net::IpAddr};
 
 /// The resolver of a machine that cannot use DNS. Every look-up fails with this reason, so mail for
@@ -40,6 +40,10 @@ impl Resolver for NoDns {
         self.failed(name)
     }
 
+    fn services<'a>(&'a self, name: &'a str) -> PendingLookup<'a, DnsAnswer<ServiceHost>> {
+        self.failed(name)
+    }
+
     fn texts<'a>(&'a self, name: &'a str) -> PendingLookup<'a, DnsAnswer<String>> {
         self.failed(name)
     }
@@ -56,6 +60,8 @@ pub struct FixedZone {
     pub names: HashMap<String, Vec<String>>,
     /// TLSA records.
     pub certificates: HashMap<String, Vec<Tlsa>>,
+    /// SRV records.
+    pub services: HashMap<String, Vec<ServiceHost>>,
     /// TXT records.
     pub texts: HashMap<String, Vec<String>>,
     /// Names whose look-ups fail.
@@ -110,6 +116,10 @@ impl Resolver for FixedZone {
 
     fn certificates<'a>(&'a self, name: &'a str) -> PendingLookup<'a, DnsAnswer<Tlsa>> {
         self.look_up(name, &self.certificates)
+    }
+
+    fn services<'a>(&'a self, name: &'a str) -> PendingLookup<'a, DnsAnswer<ServiceHost>> {
+        self.look_up(name, &self.services)
     }
 
     fn texts<'a>(&'a self, name: &'a str) -> PendingLookup<'a, DnsAnswer<String>> {

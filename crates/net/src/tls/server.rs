@@ -259,6 +259,9 @@ fn modified(files: &[CertificateFiles]) -> Vec<Option<SystemTime>> {
     paths.map(|path| fs::metadata(path).and_then(|metadata| metadata.modified()).ok()).collect()
 }
 
+/// The file name of the self-signed certificate in its directory.
+pub const SELF_SIGNED: &str = "self-signed.cert.pem";
+
 /// Returns the files of the self-signed certificate in a directory, and makes the certificate if it does
 /// not exist.
 ///
@@ -266,7 +269,7 @@ fn modified(files: &[CertificateFiles]) -> Vec<Option<SystemTime>> {
 /// When the certificate cannot be made or written.
 pub fn self_signed(directory: &Path, hostname: &str) -> Result<CertificateFiles, TlsError> {
     let files = CertificateFiles {
-        certificate: directory.join("self-signed.cert.pem"),
+        certificate: directory.join(SELF_SIGNED),
         key: directory.join("self-signed.key.pem"),
     };
     if files.certificate.exists() && files.key.exists() {

@@ -20,6 +20,7 @@ pub(super) async fn check(dns: &dyn Lookup, request: &SpfRequest<'_>) -> SpfOutc
         error: None,
         explanation: None,
         sends_nothing: false,
+        lookups: 0,
     };
     match evaluation.check_domain(request.domain.to_owned()).await {
         Ok(found) => {
@@ -37,6 +38,7 @@ pub(super) async fn check(dns: &dyn Lookup, request: &SpfRequest<'_>) -> SpfOutc
             outcome.error = Some(error);
         }
     }
+    outcome.lookups = evaluation.lookups;
     outcome
 }
 

@@ -234,7 +234,7 @@ impl Policies {
 
     /// Fetches a policy and remembers it. A failure is counted for the TLS report to the owner.
     async fn fetch(&self, domain: &str, id: String, now: Timestamp) -> Option<Fetched> {
-        match self.ask(domain).await {
+        match fetch(&self.https, domain).await {
             Ok(policy) => {
                 let until = now + Duration::from_secs(policy.max_age);
                 let fetched = Fetched { id, policy, until };
@@ -245,30 +245,6 @@ impl Policies {
                 tracing::info!(domain, why, "the MTA-STS policy cannot be fetched");
                 self.reports.count_policy(domain, failure);
                 None
-            }
-        }
-    }
-
-    async fn ask(&self, domain: &str) -> Result<Policy, (TlsFailure, String)> {
-        let host = format!("mta-sts.{domain}");
-        let request = Request::get("/.well-known/mta-sts.txt").header("host", &host);
-        let request = request.body(Full::default());
-        let request = request.map_err(|why| (TlsFailure::StsPolicyFetchError, why.to_string()))?;
-        match self.https.request(&host, request, POLICY, PATIENCE).await {
-            // RFC 8461 §3.3: a redirect is not followed.
-            Ok(answer) if answer.status == StatusCode::OK && answer.media_type == "text/plain" => {
-                let policy = Policy::parse(str::from_utf8(&answer.body).unwrap_or_default());
-                policy.ok_or((TlsFailure::StsPolicyInvalid, "the policy is malformed".to_owned()))
-            }
-            Ok(answer) => {
-                let why = format!("{} {}", answer.status, answer.media_type);
-                Err((TlsFailure::StsPolicyFetchError, why))
-            }
-            Err(why @ HttpsError::Certificate(_)) => {
-                Err((TlsFailure::StsWebpkiInvalid, why.to_string()))
-            }
-            Err(why @ HttpsError::Other(_)) => {
-                Err((TlsFailure::StsPolicyFetchError, why.to_string()))
             }
         }
     }
@@ -296,6 +272,32 @@ impl Policies {
                 tracing::error!(%error, "an MTA-STS policy cannot be remembered");
             }
         }
+    }
+}
+
+/// Fetches a domain's policy from its host, whether DNS says that there is one or not.
+///
+/// # Errors
+/// Tells how the failure is named in TLS reports, and why there is no policy, in words.
+pub async fn fetch(https: &HttpsClient, domain: &str) -> Result<Policy, (TlsFailure, String)> {
+    let host = format!("mta-sts.{domain}");
+    let request = Request::get("/.well-known/mta-sts.txt").header("host", &host);
+    let request = request.body(Full::default());
+    let request = request.map_err(|why| (TlsFailure::StsPolicyFetchError, why.to_string()))?;
+    match https.request(&host, request, POLICY, PATIENCE).await {
+        // RFC 8461 §3.3: a redirect is not followed.
+        Ok(answer) if answer.status == StatusCode::OK && answer.media_type == "text/plain" => {
+            let policy = Policy::parse(str::from_utf8(&answer.body).unwrap_or_default());
+            policy.ok_or((TlsFailure::StsPolicyInvalid, "the policy is malformed".to_owned()))
+        }
+        Ok(answer) => {
+            let why = format!("{} {}", answer.status, answer.media_type);
+            Err((TlsFailure::StsPolicyFetchError, why))
+        }
+        Err(why @ HttpsError::Certificate(_)) => {
+            Err((TlsFailure::StsWebpkiInvalid, why.to_string()))
+        }
+        Err(why @ HttpsError::Other(_)) => Err((TlsFailure::StsPolicyFetchError, why.to_string())),
     }
 }
 

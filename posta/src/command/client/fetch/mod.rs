@@ -198,7 +198,7 @@ fn single(arguments: &Arguments) -> Result<Task> {
         bail!("a name has no control characters");
     }
     let prompt = format!("Password for {user}: ");
-    let password = super::read_password(arguments.password_stdin, &prompt)?;
+    let password = crate::command::read_password(arguments.password_stdin, &prompt)?;
     let login = Login {
         server: arguments.server.clone(),
         user,

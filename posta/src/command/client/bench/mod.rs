@@ -22,7 +22,7 @@ pub(crate) enum Command {
 }
 
 pub(crate) fn run(command: Command) -> Result<()> {
-    super::allow_many_files();
+    crate::command::allow_many_files();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

@@ -23,10 +23,10 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:2525")]
     server: String,
     /// The sender's address.
-    #[arg(long, value_name = "ADDRESS", value_parser = super::address)]
+    #[arg(long, value_name = "ADDRESS", value_parser = crate::command::address)]
     from: Address,
     /// A recipient's address. May be repeated.
-    #[arg(long, value_name = "ADDRESS", required = true, value_parser = super::address)]
+    #[arg(long, value_name = "ADDRESS", required = true, value_parser = crate::command::address)]
     to: Vec<Address>,
     /// The subject of the message to make.
     #[arg(long)]
@@ -102,7 +102,7 @@ impl Arguments {
         };
         let login = match &self.user {
             Some(user) => {
-                let password = super::read_password(self.password_stdin, "Password: ")?;
+                let password = crate::command::read_password(self.password_stdin, "Password: ")?;
                 Some((user.clone(), password))
             }
             None => None,

@@ -1,0 +1,273 @@
+use super::judge;
+use crate::admin::checkup::tests::example;
+use crate::admin::checkup::{
+    facts::{Facts, Machine},
+    finding::{Finding, Severity, Subject, highest},
+    look::{Looking, look},
+    publish::{
+        MailSetup,
+        record::{RecordData, records},
+    },
+};
+use posta_net::{
+    dial::{Dialer, PrivateAddresses},
+    dns::FixedZone,
+    https::HttpsClient,
+    tls::{client::ClientTls, summary::CertificateSummary},
+    transport::{Endpoint, MemoryNet, Net},
+};
+use std::{net::IpAddr, sync::Arc};
+use tokio::io::AsyncWriteExt;
+
+/// A zone that has every record of a setup.
+fn published(setup: &MailSetup) -> FixedZone {
+    let mut zone = FixedZone { is_secure: true, ..FixedZone::default() };
+    for record in records(setup) {
+        let name = record.name;
+        match record.data {
+            RecordData::Exchanger(preference, host) => {
+                zone.exchangers.entry(name).or_default().push((preference, host));
+            }
+            RecordData::Address(address) => zone.addresses.entry(name).or_default().push(address),
+            RecordData::Text(text) => zone.texts.entry(name).or_default().push(text),
+            RecordData::Certificate(tlsa) => zone.certificates.entry(name).or_default().push(tlsa),
+            RecordData::Service(service) => zone.services.entry(name).or_default().push(service),
+            RecordData::Pointer(_) | RecordData::Alias(_) => {}
+        }
+    }
+    for address in &setup.addresses {
+        zone.names.insert(address.to_string(), vec![setup.hostname.to_string()]);
+    }
+    let list = |zone: &mut FixedZone, name: &str, answer: [u8; 4]| {
+        zone.addresses.insert(format!("{name}.list.test"), vec![IpAddr::from(answer)]);
+    };
+    list(&mut zone, "2.0.0.127", [127, 0, 0, 2]);
+    zone
+}
+
+fn machine() -> Machine {
+    Machine {
+        now: "2027-01-10T12:00:00Z".parse().unwrap(),
+        postmaster: vec!["ana@x.test".to_owned()],
+        certificate: Some(CertificateSummary {
+            names: vec!["mail.x.test".to_owned(), "mta-sts.x.test".to_owned()],
+            not_before: "2027-01-01T00:00:00Z".parse().unwrap(),
+            not_after: "2027-04-01T00:00:00Z".parse().unwrap(),
+            key_sha256: [0xab; 32],
+            is_trusted: true,
+        }),
+        keeps_time: Some(true),
+    }
+}
+
+/// What is right, without the policy: there is no web server in memory.
+fn setup() -> MailSetup {
+    MailSetup { policy: None, ..example() }
+}
+
+fn dialer(net: Arc<MemoryNet>) -> Dialer {
+    Dialer::new(net, PrivateAddresses::Allow, Vec::new())
+}
+
+async fn seen(zone: FixedZone, setup: MailSetup, machine: Machine, dialer: Dialer) -> Facts {
+    let tries_ports = !setup.services.is_empty();
+    let https = HttpsClient { dialer, resolver: Arc::new(zone), tls: ClientTls::new(&[]).unwrap() };
+    let looking = Looking { https, block_lists: vec!["list.test".to_owned()], tries_ports };
+    look(&looking, setup, machine).await
+}
+
+async fn found(zone: FixedZone, setup: MailSetup, machine: Machine) -> Vec<Finding> {
+    judge(&seen(zone, setup, machine, dialer(Arc::default())).await)
+}
+
+/// Returns the findings of a subject.
+fn of(findings: &[Finding], subject: Subject) -> Vec<&Finding> {
+    findings.iter().filter(|finding| finding.subject == subject).collect()
+}
+
+#[tokio::test]
+async fn a_domain_that_is_set_up_has_nothing_to_mend() {
+    let setup = setup();
+    let findings = found(published(&setup), setup, machine()).await;
+    let wrong: Vec<_> = findings
+        .iter()
+        .filter(|it| it.severity > Severity::Ok && it.subject != Subject::Ports)
+        .map(|it| (it.subject, it.severity))
+        .collect();
+    let notes = [(Subject::Dmarc, Severity::Note), (Subject::MtaSts, Severity::Note)];
+    assert_eq!(wrong, notes, "{findings:#?}");
+}
+
+#[tokio::test]
+async fn a_domain_without_records_is_told_all_of_them() {
+    let findings = found(FixedZone::default(), setup(), machine()).await;
+    assert_eq!(highest(&findings), Severity::Error);
+    for (subject, severity, line) in [
+        (Subject::Mx, Severity::Error, "x.test. 3600 IN MX 10 mail.x.test."),
+        (Subject::Address, Severity::Error, "mail.x.test. 3600 IN A 192.0.2.1"),
+        (Subject::Address, Severity::Error, "mail.x.test. 3600 IN AAAA 2001:db8::1"),
+        (Subject::Ptr, Severity::Error, "ask whoever gave you 192.0.2.1 for a PTR record"),
+        (Subject::Spf, Severity::Error, "x.test. 3600 IN TXT \"v=spf1 mx ~all\""),
+        (Subject::Spf, Severity::Note, "mail.x.test. 3600 IN TXT \"v=spf1 a -all\""),
+        (Subject::Dkim, Severity::Error, "s1._domainkey.x.test. 3600 IN TXT \"v=DKIM1"),
+        (Subject::Dmarc, Severity::Warning, "_dmarc.x.test. 3600 IN TXT \"v=DMARC1; p=none"),
+        (Subject::TlsReports, Severity::Note, "_smtp._tls.x.test. 3600 IN TXT"),
+        (Subject::Services, Severity::Note, "_pop3s._tcp.x.test. 3600 IN SRV 0 1 995 mail.x.test."),
+    ] {
+        let of = of(&findings, subject);
+        let is_told = |finding: &&Finding| {
+            finding.severity == severity && finding.cure.iter().any(|cure| cure.contains(line))
+        };
+        assert!(of.iter().any(is_told), "{subject:?} {line}: {of:#?}");
+    }
+}
+
+/// What is changed in a world where all is right, and what is said of it.
+type Case = (
+    &'static str,
+    fn(&mut FixedZone, &mut MailSetup, &mut Machine),
+    Subject,
+    Severity,
+    &'static str,
+);
+
+#[rustfmt::skip]
+const CASES: &[Case] = &[
+    ("nobody reads", |_, _, machine| machine.postmaster.clear(), Subject::Postmaster, Severity::Error, "nobody reads"),
+    ("clock", |_, _, machine| machine.keeps_time = Some(false), Subject::Clock, Severity::Warning, "nothing keeps it"),
+    ("unknown clock", |_, _, machine| machine.keeps_time = None, Subject::Clock, Severity::Note, "cannot be seen"),
+    ("other MX", |zone, _, _| mx(zone, &[(5, "other.test")]), Subject::Mx, Severity::Error, "not to mail.x.test"),
+    ("backup MX", |zone, _, _| { mx(zone, &[(5, "mail.x.test"), (9, "b.test")]); address(zone, "b.test", "192.0.2.9"); },
+        Subject::Mx, Severity::Ok, "mail.x.test, b.test"),
+    ("MX by another name", |zone, _, _| { mx(zone, &[(5, "mx.x.test")]); address(zone, "mx.x.test", "192.0.2.1"); },
+        Subject::Mx, Severity::Ok, "mx.x.test"),
+    ("MX without an address", |zone, _, _| mx(zone, &[(5, "mail.x.test"), (9, "b.test")]),
+        Subject::Mx, Severity::Error, "b.test has no address"),
+    ("null MX", |zone, _, _| mx(zone, &[(0, "")]), Subject::Mx, Severity::Error, "takes no mail"),
+    ("MX unknown", |zone, _, _| zone.failing.push("x.test".into()), Subject::Mx, Severity::Warning, "cannot be looked up"),
+    ("no AAAA", |zone, setup, _| { setup.addresses.pop(); address(zone, "mail.x.test", "192.0.2.1"); },
+        Subject::Address, Severity::Note, "no IPv6"),
+    ("AAAA missing", |zone, _, _| address(zone, "mail.x.test", "192.0.2.1"),
+        Subject::Address, Severity::Warning, "lacks addresses"),
+    ("other address", |zone, setup, _| { setup.addresses = vec!["192.0.2.7".parse().unwrap()]; address(zone, "mail.x.test", "192.0.2.8"); },
+        Subject::Address, Severity::Warning, "lacks"),
+    ("other PTR", |zone, _, _| { ptr(zone, "192.0.2.1", "vps.test"); address(zone, "vps.test", "192.0.2.1"); },
+        Subject::Ptr, Severity::Warning, "greets as mail.x.test"),
+    ("PTR leads elsewhere", |zone, _, _| ptr(zone, "192.0.2.1", "vps.test"), Subject::Ptr, Severity::Error, "does not lead back"),
+    ("no PTR of IPv6", |zone, _, _| { zone.names.remove("2001:db8::1"); }, Subject::Ptr, Severity::Error, "2001:db8::1 has no name"),
+    ("smarthost", |_, setup, _| setup.smarthost = Some("s.test".into()), Subject::Ptr, Severity::Note, "smarthost"),
+    ("SPF of a smarthost", |_, setup, _| setup.smarthost = Some("s.test".into()), Subject::Spf, Severity::Note, "s.test"),
+    ("two SPF records", |zone, _, _| zone.texts.get_mut("x.test").unwrap().push("v=spf1 -all".into()),
+        Subject::Spf, Severity::Error, "2 records"),
+    ("SPF lacks us", |zone, _, _| txt(zone, "x.test", "v=spf1 ip4:192.0.2.1 ~all"),
+        Subject::Spf, Severity::Error, "2001:db8::1, an address of this server, has the result softfail"),
+    ("SPF for all", |zone, _, _| txt(zone, "x.test", "v=spf1 +all"), Subject::Spf, Severity::Warning, "everybody"),
+    ("SPF syntax", |zone, _, _| txt(zone, "x.test", "v=spf1 mx foo ~all"), Subject::Spf, Severity::Error, "\"foo\""),
+    ("SPF costs", |zone, _, _| txt(zone, "x.test", "v=spf1 mx mx mx mx mx mx mx mx mx mx mx ~all"),
+        Subject::Spf, Severity::Error, "more than 10"),
+    ("SPF is counted", |zone, _, _| txt(zone, "x.test", "v=spf1 a:mail.x.test mx ~all"), Subject::Spf, Severity::Ok, "(2 of 10 look-ups)"),
+    ("no keys", |_, setup, _| setup.keys.clear(), Subject::Dkim, Severity::Warning, "not signed"),
+    ("other key", |zone, _, _| txt(zone, "s1._domainkey.x.test", "v=DKIM1; k=ed25519; p=AAAAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo="),
+        Subject::Dkim, Severity::Error, "another key"),
+    ("key in other words", |zone, _, _| txt(zone, "s1._domainkey.x.test", "k=ed25519;p=11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo="),
+        Subject::Dkim, Severity::Ok, "s1"),
+    ("no key", |zone, _, _| txt(zone, "s1._domainkey.x.test", "hello"), Subject::Dkim, Severity::Error, "no key"),
+    ("old key gone", |zone, setup, _| { setup.keys[0].is_retiring = true; zone.texts.remove("s1._domainkey.x.test"); },
+        Subject::Dkim, Severity::Note, "still be on its way"),
+    ("strict DMARC", |zone, _, _| txt(zone, "_dmarc.x.test", "v=DMARC1; p=reject; rua=mailto:a@x.test"),
+        Subject::Dmarc, Severity::Ok, "p=reject"),
+    ("tested DMARC", |zone, _, _| txt(zone, "_dmarc.x.test", "v=DMARC1; p=reject; t=y; rua=mailto:a@x.test"),
+        Subject::Dmarc, Severity::Note, "only tested"),
+    ("DMARC without policy", |zone, _, _| txt(zone, "_dmarc.x.test", "v=DMARC1; q=1"), Subject::Dmarc, Severity::Error, "no valid policy"),
+    ("two DMARC records", |zone, _, _| zone.texts.get_mut("_dmarc.x.test").unwrap().push("v=DMARC1; p=none".into()),
+        Subject::Dmarc, Severity::Error, "2 records"),
+    ("no reports", |zone, _, _| txt(zone, "_dmarc.x.test", "v=DMARC1; p=none"), Subject::Dmarc, Severity::Note, "nobody gets reports"),
+    ("unwanted reports", |zone, _, _| txt(zone, "_dmarc.x.test", "v=DMARC1; p=none; rua=mailto:a@y.test"),
+        Subject::Dmarc, Severity::Warning, "y.test does not say"),
+    ("policy not told", |_, setup, _| setup.policy = example().policy, Subject::MtaSts, Severity::Warning, "no record tells"),
+    ("policy not fetched", |zone, _, _| txt(zone, "_mta-sts.x.test", "v=STSv1; id=1"), Subject::MtaSts, Severity::Error, "cannot be fetched"),
+    ("TLS reports", |zone, _, _| txt(zone, "_smtp._tls.x.test", "v=TLSRPTv1"), Subject::TlsReports, Severity::Warning, "wrong"),
+    ("another certificate in DNS", |zone, _, _| zone.certificates.values_mut().for_each(|all| all[0].data[0] ^= 1),
+        Subject::Tlsa, Severity::Error, "another key"),
+    ("no DNSSEC", |zone, _, _| zone.is_secure = false, Subject::Tlsa, Severity::Note, "without DNSSEC"),
+    ("no TLSA", |zone, _, _| zone.certificates.clear(), Subject::Tlsa, Severity::Note, "no record of the certificate"),
+    ("certificate expired", |_, _, machine| end(machine, "2027-01-10T11:00:00Z"), Subject::Certificate, Severity::Error, "expired"),
+    ("certificate expires", |_, _, machine| end(machine, "2027-01-20T00:00:00Z"), Subject::Certificate, Severity::Warning, "expires on 2027-01-20"),
+    ("certificate of another", |_, _, machine| machine.certificate.as_mut().unwrap().names = vec!["y.test".into()],
+        Subject::Certificate, Severity::Error, "not for mail.x.test"),
+    ("certificate of nobody", |_, _, machine| machine.certificate.as_mut().unwrap().is_trusted = false,
+        Subject::Certificate, Severity::Warning, "no authority"),
+    ("no certificate", |_, _, machine| machine.certificate = None, Subject::Certificate, Severity::Note, "none yet"),
+    ("listed", |zone, _, _| { address(zone, "1.2.0.192.list.test", "127.0.0.4"); txt(zone, "1.2.0.192.list.test", "spam"); },
+        Subject::BlockLists, Severity::Error, "192.0.2.1 is on list.test: spam"),
+    ("an answer that is none", |zone, _, _| address(zone, "1.2.0.192.list.test", "192.0.2.77"), Subject::BlockLists, Severity::Ok, "not on list.test"),
+    ("a list of everybody", |zone, _, _| address(zone, "1.0.0.127.list.test", "127.0.0.2"), Subject::BlockLists, Severity::Note, "everybody"),
+    ("a list that is silent", |zone, _, _| { zone.addresses.remove("2.0.0.127.list.test"); }, Subject::BlockLists, Severity::Note, "does not answer"),
+    ("a list that refuses", |zone, _, _| address(zone, "2.0.0.127.list.test", "127.255.255.254"), Subject::BlockLists, Severity::Note, "refuses"),
+    ("wrong SRV", |zone, _, _| zone.services.get_mut("_pop3s._tcp.x.test").unwrap()[0].port = 1, Subject::Services, Severity::Warning, "other hosts or ports"),
+];
+
+fn mx(zone: &mut FixedZone, exchangers: &[(u16, &str)]) {
+    let all = exchangers.iter().map(|(preference, host)| (*preference, (*host).to_owned()));
+    zone.exchangers.insert("x.test".to_owned(), all.collect());
+}
+
+fn address(zone: &mut FixedZone, name: &str, address: &str) {
+    zone.addresses.insert(name.to_owned(), vec![address.parse().unwrap()]);
+}
+
+fn ptr(zone: &mut FixedZone, address: &str, name: &str) {
+    zone.names.insert(address.to_owned(), vec![name.to_owned()]);
+}
+
+fn txt(zone: &mut FixedZone, name: &str, text: &str) {
+    zone.texts.insert(name.to_owned(), vec![text.to_owned()]);
+}
+
+fn end(machine: &mut Machine, time: &str) {
+    machine.certificate.as_mut().unwrap().not_after = time.parse().unwrap();
+}
+
+#[tokio::test]
+async fn each_fault_is_told() {
+    for (name, change, subject, severity, words) in CASES {
+        let (mut setup, mut machine) = (setup(), machine());
+        let mut zone = published(&setup);
+        change(&mut zone, &mut setup, &mut machine);
+        let findings = found(zone, setup, machine).await;
+        let of = of(&findings, *subject);
+        let is_told = |it: &&Finding| {
+            it.severity == *severity
+                && (it.says.contains(words) || it.cure.join(" ").contains(words))
+        };
+        assert!(of.iter().any(is_told), "{name}: {of:#?}");
+        let highest = of.iter().map(|finding| finding.severity).max();
+        assert!(highest <= Some(Severity::Warning.max(*severity)), "{name}: {of:#?}");
+    }
+}
+
+#[tokio::test]
+async fn ports_are_tried() {
+    let net = Arc::new(MemoryNet::default());
+    for (address, greeting) in
+        [("192.0.2.1:25", "220 mail.x.test ESMTP\r\n"), ("[2001:db8::1]:25", "220 other.test\r\n")]
+    {
+        let mut listener = net.bind(&Endpoint::Tcp(address.parse().unwrap())).await.unwrap();
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let _ = stream.write_all(greeting.as_bytes()).await;
+            }
+        });
+    }
+    let setup = setup();
+    let facts = seen(published(&setup), setup, machine(), dialer(net)).await;
+    let findings = judge(&facts);
+    let ports = of(&findings, Subject::Ports);
+    let has = |severity, words: &str| {
+        let is_it = |it: &&&Finding| it.severity == severity && it.says.contains(words);
+        assert!(ports.iter().any(|it| is_it(&it)), "{words}: {ports:#?}");
+    };
+    has(Severity::Ok, "reached from here: 25");
+    has(Severity::Warning, "2001:db8::1 port 25 (smtp) greets with \"220 other.test\"");
+    has(Severity::Warning, "192.0.2.1 port 465 (submissions) is not reached");
+}

@@ -1,0 +1,163 @@
+//! Judges how connections are protected: the certificate, MTA-STS, TLS reports, DANE.
+
+use super::{found, lines, listed, texts, wanted};
+use crate::{
+    admin::checkup::{
+        facts::Facts,
+        finding::{Finding, Subject},
+        publish::record::{RecordData, RecordPurpose},
+    },
+    send::trust::mta_sts::Mode,
+};
+use posta_net::tls::dane;
+use std::time::Duration;
+
+/// How long before a certificate expires it is a warning. Automatic renewal happens a month before.
+const AHEAD: Duration = Duration::from_secs(14 * 24 * 60 * 60);
+
+pub(super) fn policy(facts: &Facts, findings: &mut Vec<Finding>) {
+    let (subject, setup) = (Subject::MtaSts, &facts.setup);
+    let name = format!("_mta-sts.{}", setup.domain);
+    let published = match texts(facts, subject, &name, "v=STSv1") {
+        Ok(published) => published,
+        Err(finding) => return findings.push(finding),
+    };
+    let records = wanted(facts, RecordPurpose::MtaSts);
+    findings.push(match (&published[..], &facts.policy) {
+        ([], _) if setup.policy.is_some() => {
+            Finding::warning(subject, "the server has a policy, and no record tells others so")
+                .cured_by_all(lines(&records))
+        }
+        ([], _) => Finding::note(
+            subject,
+            "not set up: somebody on the way can have mail to the domain sent in plaintext",
+        )
+        .cured_by("add a listener with protocol = \"https\", then publish the records"),
+        ([_, _, ..], _) => {
+            Finding::error(subject, format!("{name} has several records, and others take none"))
+                .cured_by("leave the newest")
+        }
+        (_, None) => Finding::note(subject, "the policy was not fetched"),
+        (_, Some(Err(why))) => Finding::error(
+            subject,
+            format!("there is a record, and the policy cannot be fetched: {why}"),
+        )
+        .cured_by(format!(
+            "mta-sts.{} must lead to a listener with protocol = \"https\" and a certificate for that name",
+            setup.domain
+        )),
+        (_, Some(Ok(policy))) if policy.mode == Mode::None => {
+            Finding::note(subject, "the policy is withdrawn (mode: none)")
+        }
+        (_, Some(Ok(policy))) if !policy.names(setup.hostname.as_str()) => Finding::error(
+            subject,
+            format!("the policy names {}, and not {}", listed(&policy.mx), setup.hostname),
+        )
+        .cured_by("set mta-sts.mx, and give the record another id"),
+        (_, Some(Ok(policy))) if policy.mode == Mode::Testing => {
+            Finding::note(subject, "others only report what is not in TLS (mode: testing)")
+        }
+        (_, Some(Ok(_))) => Finding::ok(subject, "others send in TLS only"),
+    });
+}
+
+pub(super) fn reports(facts: &Facts, findings: &mut Vec<Finding>) {
+    let subject = Subject::TlsReports;
+    for record in wanted(facts, RecordPurpose::TlsReports) {
+        let line = lines(std::slice::from_ref(&record));
+        findings.push(match texts(facts, subject, &record.name, "v=TLSRPTv1") {
+            Err(finding) => finding,
+            Ok(found) => match &found[..] {
+                [] => Finding::note(subject, "nobody tells where TLS to the server fails")
+                    .cured_by_all(line),
+                [one] if one.contains("rua=") => Finding::ok(subject, "others report failures"),
+                _ => Finding::warning(subject, format!("{} is wrong", record.name))
+                    .cured_by_all(line),
+            },
+        });
+    }
+}
+
+pub(super) fn dane(facts: &Facts, findings: &mut Vec<Finding>) {
+    let subject = Subject::Tlsa;
+    let published = match found(subject, &facts.certificates) {
+        Ok(published) => dane::usable(published.to_vec()),
+        Err(finding) => return findings.push(finding),
+    };
+    let host = facts.hosts.get(facts.setup.hostname.as_str());
+    let is_secure = host.is_some_and(|host| host.is_secure);
+    let records = wanted(facts, RecordPurpose::Tlsa);
+    let ours = records.iter().find_map(|record| match &record.data {
+        RecordData::Certificate(tlsa) => Some(tlsa),
+        _ => None,
+    });
+    findings.push(match (&published[..], ours, is_secure) {
+        ([], _, false) => Finding::note(
+            subject,
+            "not set up: it needs a zone that DNSSEC signs, which the server's is not, as seen from here",
+        ),
+        ([], _, true) => {
+            Finding::note(subject, "the zone is signed, and there is no record of the certificate")
+                .cured_by_all(lines(&records))
+        }
+        (_, None, _) => Finding::note(subject, "there are records; the certificate is not known here"),
+        (published, Some(ours), _) if published.contains(ours) => match is_secure {
+            true => Finding::ok(subject, "the record is that of the certificate"),
+            false => {
+                Finding::note(subject, "the record is right, and without DNSSEC nobody regards it")
+            }
+        },
+        // An authority's, or another form of the key: whether it fits would need the chain.
+        (published, _, _) if published.iter().any(|it| (it.usage, it.selector, it.matching) != (3, 1, 1)) => {
+            Finding::note(subject, "there are records of another form than this command judges")
+        }
+        (_, _, true) => Finding::error(
+            subject,
+            "the record is of another key: servers that keep to DANE send no mail here",
+        )
+        .cured_by_all(lines(&records)),
+        (_, _, false) => Finding::warning(subject, "the record is of another key")
+            .cured_by_all(lines(&records)),
+    });
+}
+
+pub(super) fn certificate(facts: &Facts, findings: &mut Vec<Finding>) {
+    let (subject, setup) = (Subject::Certificate, &facts.setup);
+    let Some(certificate) = &facts.machine.certificate else {
+        let says = "the server has none yet, or this user may not read it";
+        return findings.push(Finding::note(subject, says));
+    };
+    let now = facts.machine.now;
+    let day = certificate.not_after.strftime("%Y-%m-%d");
+    let hostname = setup.hostname.as_str();
+    let before = findings.len();
+    if certificate.not_after <= now {
+        let says = format!("it expired on {day}, and mail programs refuse it");
+        findings.push(Finding::error(subject, says).cured_by("renew it"));
+    } else if certificate.not_after <= now + AHEAD {
+        findings
+            .push(Finding::warning(subject, format!("it expires on {day}")).cured_by("renew it"));
+    }
+    if certificate.not_before > now {
+        let says =
+            format!("it is not valid before {}", certificate.not_before.strftime("%Y-%m-%d"));
+        findings
+            .push(Finding::error(subject, says).cured_by("is the clock of this machine right?"));
+    }
+    if !certificate.is_for(hostname) {
+        let says = format!("it is for {}, and not for {hostname}", listed(&certificate.names));
+        findings.push(
+            Finding::error(subject, says)
+                .cured_by("get one for that name, or set hostname to a name that it has"),
+        );
+    }
+    if !certificate.is_trusted {
+        let says = "no authority that mail programs know signed it: they warn of it, or refuse it";
+        findings.push(Finding::warning(subject, says).cured_by(
+            "get one, such as Let's Encrypt's by certbot; within a network of your own, list yours in tls.authorities",
+        ));
+    }
+    if findings.len() == before {
+        findings.push(Finding::ok(subject, format!("for {hostname}, until {day}")));
+    }
+}

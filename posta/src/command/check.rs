@@ -1,0 +1,182 @@
+//! `posta check`.
+
+mod message;
+
+use crate::{
+    Place,
+    mail_setup::{self, DomainMail},
+    operator,
+    output::{self, marked, say},
+    runtime::block_on,
+    wiring,
+};
+use anstyle::{AnsiColor, Style};
+use anyhow::{Result, bail};
+use clap::{Args, Subcommand};
+use posta_net::clock::Clock;
+use posta_server::admin::{
+    Request, Response,
+    checkup::{
+        facts::Machine,
+        finding::{Finding, Severity, highest},
+        judge::judge,
+        look::{Looking, look},
+    },
+};
+use serde::Serialize;
+use std::{process::ExitCode, time::Duration};
+use tokio::{process, time::timeout};
+
+/// The lists that are asked where the command line names none. They answer small users without a contract.
+const BLOCK_LISTS: [&str; 3] = ["zen.spamhaus.org", "bl.spamcop.net", "psbl.surriel.com"];
+
+/// The exit status when the check cannot be made.
+const NOT_CHECKED: u8 = 3;
+
+/// How long the system may take to tell whether it keeps its clock right.
+const CLOCK: Duration = Duration::from_secs(3);
+
+/// Check whether the world sees a domain's records, reaches its server and believes its mail.
+///
+/// The exit status is 0 if all is right, 1 if there are warnings, 2 if there are errors, and 3 if the check cannot be
+/// made.
+///
+/// Example: posta check example.org
+#[derive(Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_precedence_over_arg = true)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    what: Option<What>,
+    #[command(flatten)]
+    place: Place,
+    /// The domain; default: every local domain.
+    domain: Option<String>,
+    /// A DNS block list to ask about the server's addresses. Give it once for each; default: zen.spamhaus.org,
+    /// bl.spamcop.net and psbl.surriel.com.
+    #[arg(long = "block-list", value_name = "NAME")]
+    block_lists: Vec<String>,
+    /// Ask no block list.
+    #[arg(long, conflicts_with = "block_lists")]
+    no_block_lists: bool,
+    /// Do not try the server's ports.
+    #[arg(long)]
+    no_ports: bool,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Subcommand)]
+enum What {
+    Message(message::Arguments),
+}
+
+/// Checks, and returns the exit status.
+pub(crate) fn run(arguments: Arguments) -> ExitCode {
+    let checked = match arguments.what {
+        Some(What::Message(message)) => message::run(message),
+        None => domains(&arguments),
+    };
+    match checked {
+        Ok(Severity::Ok | Severity::Note) => ExitCode::SUCCESS,
+        Ok(Severity::Warning) => ExitCode::from(1),
+        Ok(Severity::Error) => ExitCode::from(2),
+        Err(error) => {
+            output::complain(format_args!("{}", output::chain(&error)));
+            ExitCode::from(NOT_CHECKED)
+        }
+    }
+}
+
+/// What was found of a domain, as a script gets it.
+#[derive(Serialize)]
+#[serde(rename_all = "kebab-case")]
+struct Checked {
+    domain: String,
+    hostname: String,
+    severity: Severity,
+    findings: Vec<Finding>,
+}
+
+fn domains(arguments: &Arguments) -> Result<Severity> {
+    let checked = block_on(async {
+        let names = match &arguments.domain {
+            Some(domain) => vec![domain.clone()],
+            None => local_domains(&arguments.place).await?,
+        };
+        let mut checked = Vec::new();
+        for name in names {
+            checked.push(check(arguments, &name).await?);
+        }
+        Ok(checked)
+    })?;
+    super::show(&checked[..], arguments.json, |checked| checked.iter().for_each(print))?;
+    Ok(checked.iter().map(|checked| checked.severity).max().unwrap_or(Severity::Ok))
+}
+
+async fn local_domains(place: &Place) -> Result<Vec<String>> {
+    let Response::Domains(lines) = operator::execute(place, Request::DomainList).await? else {
+        bail!(operator::UNEXPECTED);
+    };
+    if lines.is_empty() {
+        bail!("there is no local domain: `posta domain add NAME` makes one");
+    }
+    Ok(lines.into_iter().map(|line| line.domain).collect())
+}
+
+async fn check(arguments: &Arguments, domain: &str) -> Result<Checked> {
+    let DomainMail { setup, line, certificate } = mail_setup::of(&arguments.place, domain).await?;
+    let block_lists = match (&arguments.block_lists[..], arguments.no_block_lists) {
+        (_, true) => Vec::new(),
+        ([], false) => BLOCK_LISTS.map(str::to_owned).to_vec(),
+        (named, false) => named.to_vec(),
+    };
+    let looking = Looking {
+        https: wiring::outside(&wiring::config(&arguments.place)?)?,
+        block_lists,
+        tries_ports: !arguments.no_ports,
+    };
+    let machine = Machine {
+        now: wiring::clock().now(),
+        postmaster: line.postmaster,
+        certificate,
+        keeps_time: keeps_time().await,
+    };
+    let hostname = setup.hostname.to_string();
+    let facts = look(&looking, setup, machine).await;
+    let findings = judge(&facts);
+    Ok(Checked { domain: line.domain, hostname, severity: highest(&findings), findings })
+}
+
+/// Asks the system whether something keeps its clock right. systemd tells what the kernel knows, whoever it has it from.
+async fn keeps_time() -> Option<bool> {
+    let mut asked = process::Command::new("timedatectl");
+    let asked = asked.args(["show", "--property=NTPSynchronized", "--value"]).kill_on_drop(true);
+    let answer = timeout(CLOCK, asked.output()).await.ok()?.ok()?;
+    match answer.stdout.trim_ascii() {
+        b"yes" => Some(true),
+        b"no" => Some(false),
+        _ => None,
+    }
+}
+
+fn print(checked: &Checked) {
+    say!("{}, whose server is {}", checked.domain, checked.hostname);
+    for Finding { subject, severity, says, cure } in &checked.findings {
+        let (style, mark) = mark(*severity);
+        marked(style, mark, format_args!(" {:<12} {says}", subject.title()));
+        for cure in cure {
+            say!("{:<21} {cure}", "");
+        }
+    }
+}
+
+/// Returns how a severity is shown.
+pub(super) const fn mark(severity: Severity) -> (Style, &'static str) {
+    match severity {
+        Severity::Ok => (AnsiColor::Green.on_default(), "ok     "),
+        Severity::Note => (AnsiColor::Cyan.on_default(), "note   "),
+        Severity::Warning => (AnsiColor::Yellow.on_default().bold(), "warning"),
+        Severity::Error => (AnsiColor::Red.on_default().bold(), "error  "),
+    }
+}

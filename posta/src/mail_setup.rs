@@ -1,0 +1,147 @@
+//! What a domain's records depend on, from the configuration and the server: for `posta domain dns` and `posta check`.
+
+use crate::{
+    Place,
+    config::{Config, Protocol, TlsMode},
+    operator, wiring,
+};
+use anyhow::{Result, bail};
+use posta_mail::Domain;
+use posta_net::{
+    public_address,
+    tls::{server::read_certificates, summary::CertificateSummary},
+    transport::Endpoint,
+};
+use posta_server::{
+    admin::{
+        DomainLine, Request, Response,
+        checkup::publish::{MailService, MailSetup, ServiceKind},
+    },
+    send::trust::mta_sts::Policy,
+};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+
+/// What the configuration and the store say about a domain's mail.
+pub(crate) struct DomainMail {
+    /// What the domain's records depend on.
+    pub(crate) setup: MailSetup,
+    /// Who reads the domain's mail for postmaster and abuse.
+    pub(crate) line: DomainLine,
+    /// The server's certificate, if it can be read.
+    pub(crate) certificate: Option<CertificateSummary>,
+}
+
+/// Returns what is known of a local domain.
+///
+/// # Errors
+/// Fails when the configuration is wrong or the domain is not local.
+pub(crate) async fn of(place: &Place, domain: &str) -> Result<DomainMail> {
+    let config = wiring::config(place)?;
+    let line = local(place, domain).await?;
+    let certificate = certificate(&config);
+    let has_web = config.listen.iter().any(|listen| listen.protocol == Protocol::Https);
+    let setup = MailSetup {
+        domain: line.domain.parse()?,
+        hostname: config.hostname(),
+        addresses: addresses(&config),
+        smarthost: config.relay.smarthost.clone(),
+        policy: has_web.then(|| policy(&config)),
+        keys: Vec::new(),
+        certificate_key: certificate.as_ref().map(|certificate| certificate.key_sha256),
+        services: services(&config),
+    };
+    Ok(DomainMail { setup, line, certificate })
+}
+
+/// Returns a local domain as `posta domain list` has it.
+async fn local(place: &Place, domain: &str) -> Result<DomainLine> {
+    let wanted: Domain = match domain.parse() {
+        Ok(wanted) => wanted,
+        Err(error) => bail!("{domain:?} is no domain, such as example.org: {error}"),
+    };
+    let Response::Domains(lines) = operator::execute(place, Request::DomainList).await? else {
+        bail!(operator::UNEXPECTED);
+    };
+    match lines.into_iter().find(|line| line.domain == wanted.as_str()) {
+        Some(line) => Ok(line),
+        None => bail!(
+            "{wanted} is no local domain: `posta domain add {wanted}` makes it one, `posta domain list` names those \
+             there are"
+        ),
+    }
+}
+
+/// Returns the server's own certificate; none where it does not exist yet, or this user may not read it.
+fn certificate(config: &Config) -> Option<CertificateSummary> {
+    let path = wiring::own_certificate(config);
+    CertificateSummary::of(&read_certificates(&path).ok()?)
+}
+
+fn policy(config: &Config) -> Policy {
+    let mut mx = config.mta_sts.mx.clone();
+    if mx.is_empty() {
+        mx.push(config.hostname().to_string());
+    }
+    Policy { mode: config.mta_sts.mode, mx, max_age: config.mta_sts.max_age.0.as_secs() }
+}
+
+/// Returns the services for mail programs on addresses that others can reach.
+fn services(config: &Config) -> Vec<MailService> {
+    let services = config.listen.iter().filter_map(|listen| {
+        let Endpoint::Tcp(address) = &listen.address else { return None };
+        let kind = match (listen.protocol, listen.tls) {
+            (Protocol::Submission, TlsMode::Implicit) => ServiceKind::Submissions,
+            (Protocol::Submission, _) => ServiceKind::Submission,
+            (Protocol::Pop3, TlsMode::Implicit) => ServiceKind::Pop3s,
+            (Protocol::Pop3, _) => ServiceKind::Pop3,
+            (Protocol::Smtp | Protocol::Lmtp | Protocol::Https, _) => return None,
+        };
+        (!address.ip().is_loopback()).then_some(MailService { kind, port: address.port() })
+    });
+    services.collect()
+}
+
+/// Returns the public addresses of this machine, as far as it knows them: those that the configuration names, else those
+/// from which it would reach the internet. Behind a router that translates addresses there are none.
+fn addresses(config: &Config) -> Vec<IpAddr> {
+    let listening = config.listen.iter().filter_map(|listen| match &listen.address {
+        Endpoint::Tcp(address) => Some(address.ip()),
+        Endpoint::Unix(_) => None,
+    });
+    let named = config.relay.source.iter().copied().chain(listening);
+    let mut found = Vec::new();
+    for address in named.filter(|address| !address.is_unspecified()) {
+        if public_address::purpose(address).is_none() && !found.contains(&address) {
+            found.push(address);
+        }
+    }
+    for (any, far) in FAR {
+        let is_known = found.iter().any(|address| address.is_ipv4() == far.is_ipv4());
+        if !is_known && let Some(address) = source_towards(any, far) {
+            found.push(address);
+        }
+    }
+    found.sort_by_key(IpAddr::is_ipv6);
+    found
+}
+
+/// Our side's unspecified address and a far one of each family (RFC 5737, RFC 3849). Nothing is sent there.
+const FAR: [(IpAddr, IpAddr); 2] = [
+    (
+        IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED),
+        IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1)),
+    ),
+    (
+        IpAddr::V6(std::net::Ipv6Addr::UNSPECIFIED),
+        IpAddr::V6(std::net::Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1)),
+    ),
+];
+
+/// Returns the address from which the system would send to a far one, if that is public. Connecting a datagram socket
+/// sends nothing: the system only chooses the route.
+fn source_towards(any: IpAddr, far: IpAddr) -> Option<IpAddr> {
+    let socket = UdpSocket::bind(SocketAddr::new(any, 0)).ok()?;
+    socket.connect(SocketAddr::new(far, 9)).ok()?;
+    let address = socket.local_addr().ok()?.ip();
+    public_address::purpose(address).is_none().then_some(address)
+}
