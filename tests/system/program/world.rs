@@ -157,7 +157,7 @@ fn a_domain_is_checked_and_the_exit_status_tells() {
         "ok      MX           mail goes to mail.x.test",
         "warning addresses    mail.x.test has 198.41.0.4, and lacks addresses of this machine",
         "mail.x.test. 3600 IN AAAA 2001:500::53",
-        "error   reverse DNS  2001:500::53 is elsewhere.test, which does not lead back to it",
+        "error   reverse DNS  2001:500::53 has the name elsewhere.test, which does not lead back to it",
         "ok      SPF          lets 198.41.0.4, 2001:500::53 send (1 of 10 look-ups)",
         "_dmarc.x.test. 3600 IN TXT \"v=DMARC1; p=none; rua=mailto:postmaster@x.test\"",
         "error   block lists  198.41.0.4 is on list.test: too much \\u{1b}[2J mail",

@@ -11,7 +11,9 @@ pub(super) fn postmaster(facts: &Facts, findings: &mut Vec<Finding>) {
         // RFC 5321 §4.5.1.
         [] => Finding::error(subject, format!("nobody reads mail for postmaster@{domain}"))
             .cured_by(format!("posta domain add {domain} --postmaster ADDRESS")),
-        readers => Finding::ok(subject, format!("read by {}", super::listed(readers))),
+        readers => {
+            Finding::ok(subject, format!("mail for postmaster reaches {}", super::listed(readers)))
+        }
     });
 }
 
@@ -19,15 +21,15 @@ pub(super) fn clock(facts: &Facts, findings: &mut Vec<Finding>) {
     let subject = Subject::Clock;
     let now = facts.machine.now.strftime("%Y-%m-%d %H:%M:%S UTC");
     findings.push(match facts.machine.keeps_time {
-        Some(true) => Finding::ok(subject, format!("kept right by NTP: {now}")),
-        Some(false) => Finding::warning(subject, format!("nothing keeps it right: it says {now}"))
+        Some(true) => Finding::ok(subject, format!("synchronised by NTP: {now}")),
+        Some(false) => Finding::warning(subject, format!("it is not synchronised; it shows {now}"))
             .cured_by(
-                "apt install chrony, or systemctl enable --now systemd-timesyncd: signatures and certificates \
-                 have times",
+                "install chrony, or run `systemctl enable --now systemd-timesyncd`: signatures and certificates depend \
+                 on the time",
             ),
         None => Finding::note(
             subject,
-            format!("it says {now}; whether something keeps it right cannot be seen here"),
+            format!("it shows {now}; whether it is synchronised cannot be seen from here"),
         ),
     });
 }

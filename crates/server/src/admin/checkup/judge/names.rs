@@ -26,13 +26,15 @@ pub(super) fn exchangers(facts: &Facts, findings: &mut Vec<Finding>) {
             || shares_address(facts, host)
     };
     findings.push(match &names[..] {
-        [] => Finding::error(subject, "no server takes the domain's mail")
+        [] => Finding::error(subject, "no MX record: the domain's mail has no server")
             .cured_by_all(lines(&records)),
-        [""] => Finding::error(subject, "the record says that the domain takes no mail (RFC 7505)")
-            .cured_by_all(lines(&records)),
+        [""] => {
+            Finding::error(subject, "the record says that the domain accepts no mail (RFC 7505)")
+                .cured_by_all(lines(&records))
+        }
         names if !names.iter().any(|name| is_ours(name)) => Finding::error(
             subject,
-            format!("mail goes to {}, and not to {}", listed(names), setup.hostname),
+            format!("mail goes to {}, not to {}", listed(names), setup.hostname),
         )
         .cured_by_all(lines(&records)),
         names => Finding::ok(subject, format!("mail goes to {}", listed(names))),
@@ -113,11 +115,13 @@ fn families(found: &[IpAddr], hostname: &str, findings: &mut Vec<Finding>) {
 pub(super) fn reverse(facts: &Facts, findings: &mut Vec<Finding>) {
     let (subject, hostname) = (Subject::Ptr, &facts.setup.hostname);
     if facts.setup.smarthost.is_some() {
-        return findings
-            .push(Finding::note(subject, "of no account: mail goes out by a smarthost"));
+        return findings.push(Finding::note(
+            subject,
+            "not checked, because mail goes out through a smarthost",
+        ));
     }
     if facts.reverse.is_empty() {
-        let says = "the addresses from which mail goes out are not known here";
+        let says = "not checked, because the addresses of outgoing mail are not known here";
         return findings.push(Finding::note(subject, says));
     }
     let mut right = Vec::new();
@@ -138,7 +142,10 @@ pub(super) fn reverse(facts: &Facts, findings: &mut Vec<Finding>) {
             }
             (Ok(names), IprevResult::Pass) => Finding::warning(
                 subject,
-                format!("{address} is {}, and the server greets as {hostname}", listed(names)),
+                format!(
+                    "{address} has the name {}, but the server greets as {hostname}",
+                    listed(names)
+                ),
             )
             .cured_by(cure)
             .cured_by("or set hostname to that name"),
@@ -147,7 +154,7 @@ pub(super) fn reverse(facts: &Facts, findings: &mut Vec<Finding>) {
             }
             (Ok(names), IprevResult::Fail | IprevResult::PermError) => Finding::error(
                 subject,
-                format!("{address} is {}, which does not lead back to it", listed(names)),
+                format!("{address} has the name {}, which does not lead back to it", listed(names)),
             )
             .cured_by(cure),
         };
@@ -181,11 +188,11 @@ pub(super) fn services(facts: &Facts, findings: &mut Vec<Finding>) {
         }
     }
     if !wrong.is_empty() {
-        let says = "mail programs are led to other hosts or ports than those of this server";
+        let says = "the records lead mail programs to other hosts or ports than this server's";
         findings.push(Finding::warning(subject, says).cured_by_all(lines(&wrong)));
     }
     if !missing.is_empty() {
-        let says = "records by which mail programs find the server are missing";
+        let says = "mail programs cannot find the server by themselves: records are missing";
         findings.push(Finding::note(subject, says).cured_by_all(lines(&missing)));
     }
     if missing.is_empty() && wrong.is_empty() && !right.is_empty() {

@@ -18,11 +18,14 @@ pub(super) fn ports(facts: &Facts, findings: &mut Vec<Finding>) {
                 format!("{address} port {port} ({name}) greets with {greeting:?}: another server?"),
             )),
             Err(why) => {
-                // A router need not lead what comes from inside back to itself.
-                let is_smtp = *service == PortService::Smtp;
-                let severity = if is_smtp { Severity::Error } else { Severity::Warning };
+                // A router need not lead its own public address back to the inside.
+                let is_sure = facts.setup.addresses.contains(address);
+                let severity = match service {
+                    PortService::Smtp if is_sure => Severity::Error,
+                    _ => Severity::Warning,
+                };
                 let says =
-                    format!("{address} port {port} ({name}) is not reached from here: {why}");
+                    format!("{address} port {port} ({name}) cannot be reached from here: {why}");
                 findings.push(Finding::new(subject, severity, says).cured_by(
                     "is the server running, and does a firewall or the provider let this port through?",
                 ));
@@ -31,7 +34,7 @@ pub(super) fn ports(facts: &Facts, findings: &mut Vec<Finding>) {
     }
     answered.dedup();
     if !answered.is_empty() {
-        findings.push(Finding::ok(subject, format!("reached from here: {}", listed(answered))));
+        findings.push(Finding::ok(subject, format!("reachable from here: {}", listed(answered))));
     }
 }
 
@@ -56,13 +59,13 @@ pub(super) fn lists(facts: &Facts, findings: &mut Vec<Finding>) {
             Listing::Listed(reason) => {
                 let says = format!("{} is on {list}: {reason}", facts.address);
                 findings.push(Finding::error(subject, says).cured_by(format!(
-                    "find out why (posta queue list), then ask {list} on its web site to take it off"
+                    "find the reason, such as a stolen password (`posta queue list`), then ask for removal on the list's web site"
                 )));
             }
             // The same for every address.
             Listing::Unknown(why) if !told.contains(&list) => {
                 told.push(list);
-                findings.push(Finding::note(subject, format!("{list} does not tell: {why}")));
+                findings.push(Finding::note(subject, format!("{list} gives no answer: {why}")));
             }
             Listing::Unknown(_) => {}
         }

@@ -31,9 +31,12 @@ pub(super) fn spf(facts: &Facts, findings: &mut Vec<Finding>) {
             several => findings.push(
                 Finding::error(
                     subject,
-                    format!("there are {} records, and others take none of them", several.len()),
+                    format!(
+                        "there are {} records, and receivers ignore all of them",
+                        several.len()
+                    ),
                 )
-                .cured_by("make one record of them"),
+                .cured_by("combine them into one record"),
             ),
         },
     }
@@ -62,8 +65,9 @@ fn evaluated(facts: &Facts, record: &[DnsRecord], findings: &mut Vec<Finding>) {
             return findings.push(unseen(subject, &format!("DNS does not answer for {name}")));
         }
         Some(error) => {
-            let finding = Finding::error(subject, format!("others cannot evaluate it: {error}"));
-            let cure = "take out what is not needed, and write networks as ip4: and ip6:, which cost no look-up";
+            let finding =
+                Finding::error(subject, format!("receivers cannot evaluate the record: {error}"));
+            let cure = "remove terms that are not needed, and write networks as ip4: and ip6:, which cost no look-up";
             return findings.push(match error {
                 SpfError::TooManyLookups | SpfError::TooManyVoidLookups => finding.cured_by(cure),
                 _ => finding,
@@ -165,9 +169,10 @@ pub(super) fn dmarc(facts: &Facts, findings: &mut Vec<Finding>) {
     match texts(facts, subject, &name, "v=DMARC1") {
         Err(finding) => return findings.push(finding),
         Ok(found) if found.len() > 1 => {
-            let says = format!("{name} has {} records, and others take none of them", found.len());
+            let says =
+                format!("{name} has {} records, and receivers ignore all of them", found.len());
             return findings
-                .push(Finding::error(subject, says).cured_by("make one record of them"));
+                .push(Finding::error(subject, says).cured_by("combine them into one record"));
         }
         Ok(_) => {}
     }
@@ -179,7 +184,7 @@ pub(super) fn dmarc(facts: &Facts, findings: &mut Vec<Finding>) {
             }
             (_, None) => Finding::warning(
                 subject,
-                "no record: anybody can write in the domain's name, and large hosts want one",
+                "no record: anybody can write in the domain's name, and large mail providers require one",
             )
             .cured_by_all(lines(&records)),
         });
@@ -193,20 +198,23 @@ pub(super) fn dmarc(facts: &Facts, findings: &mut Vec<Finding>) {
     findings.push(match (outcome.policy, record.percent) {
         (DmarcPolicy::None, _) => Finding::note(
             subject,
-            format!("p={policy}{of}: others only report mail that is not yours. When the reports show that \
-                 yours passes, write p=quarantine, then p=reject"),
+            format!(
+                "p={policy}{of}: others only report forged mail. When the reports show that \
+                 yours passes, write p=quarantine, then p=reject"
+            ),
         ),
         (_, 0) => Finding::note(subject, format!("p={policy}{of}, which is only tested")),
         _ => Finding::ok(subject, format!("p={policy}{of}")),
     });
     if record.reports.is_empty() {
-        let says = "nobody gets reports: without them, you do not hear of mail in your name";
+        let says = "no address for reports: without them, mail in the domain's name goes unnoticed";
         findings.push(Finding::note(subject, says).cured_by_all(lines(&records)));
     }
     for address in &facts.unwanted_reports {
         let host = address.rsplit_once('@').map_or("", |(_, host)| host);
-        let says =
-            format!("others send no reports to {address}: {host} does not say that it wants them");
+        let says = format!(
+            "others send no reports to {address}, because {host} does not say that it wants them"
+        );
         let name = format!("{domain}._report._dmarc.{host}");
         findings.push(
             Finding::warning(subject, says).cured_by(format!("{name}. 3600 IN TXT \"v=DMARC1\"")),

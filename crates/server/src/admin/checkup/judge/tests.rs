@@ -134,7 +134,7 @@ type Case = (
 #[rustfmt::skip]
 const CASES: &[Case] = &[
     ("nobody reads", |_, _, machine| machine.postmaster.clear(), Subject::Postmaster, Severity::Error, "nobody reads"),
-    ("clock", |_, _, machine| machine.keeps_time = Some(false), Subject::Clock, Severity::Warning, "nothing keeps it"),
+    ("clock", |_, _, machine| machine.keeps_time = Some(false), Subject::Clock, Severity::Warning, "not synchronised"),
     ("unknown clock", |_, _, machine| machine.keeps_time = None, Subject::Clock, Severity::Note, "cannot be seen"),
     ("other MX", |zone, _, _| mx(zone, &[(5, "other.test")]), Subject::Mx, Severity::Error, "not to mail.x.test"),
     ("backup MX", |zone, _, _| { mx(zone, &[(5, "mail.x.test"), (9, "b.test")]); address(zone, "b.test", "192.0.2.9"); },
@@ -143,7 +143,7 @@ const CASES: &[Case] = &[
         Subject::Mx, Severity::Ok, "mx.x.test"),
     ("MX without an address", |zone, _, _| mx(zone, &[(5, "mail.x.test"), (9, "b.test")]),
         Subject::Mx, Severity::Error, "b.test has no address"),
-    ("null MX", |zone, _, _| mx(zone, &[(0, "")]), Subject::Mx, Severity::Error, "takes no mail"),
+    ("null MX", |zone, _, _| mx(zone, &[(0, "")]), Subject::Mx, Severity::Error, "accepts no mail"),
     ("MX unknown", |zone, _, _| zone.failing.push("x.test".into()), Subject::Mx, Severity::Warning, "cannot be looked up"),
     ("no AAAA", |zone, setup, _| { setup.addresses.pop(); address(zone, "mail.x.test", "192.0.2.1"); },
         Subject::Address, Severity::Note, "no IPv6"),
@@ -181,10 +181,10 @@ const CASES: &[Case] = &[
     ("DMARC without policy", |zone, _, _| txt(zone, "_dmarc.x.test", "v=DMARC1; q=1"), Subject::Dmarc, Severity::Error, "no valid policy"),
     ("two DMARC records", |zone, _, _| zone.texts.get_mut("_dmarc.x.test").unwrap().push("v=DMARC1; p=none".into()),
         Subject::Dmarc, Severity::Error, "2 records"),
-    ("no reports", |zone, _, _| txt(zone, "_dmarc.x.test", "v=DMARC1; p=none"), Subject::Dmarc, Severity::Note, "nobody gets reports"),
+    ("no reports", |zone, _, _| txt(zone, "_dmarc.x.test", "v=DMARC1; p=none"), Subject::Dmarc, Severity::Note, "no address for reports"),
     ("unwanted reports", |zone, _, _| txt(zone, "_dmarc.x.test", "v=DMARC1; p=none; rua=mailto:a@y.test"),
         Subject::Dmarc, Severity::Warning, "y.test does not say"),
-    ("policy not told", |_, setup, _| setup.policy = example().policy, Subject::MtaSts, Severity::Warning, "no record tells"),
+    ("policy not told", |_, setup, _| setup.policy = example().policy, Subject::MtaSts, Severity::Warning, "no record announces"),
     ("policy not fetched", |zone, _, _| txt(zone, "_mta-sts.x.test", "v=STSv1; id=1"), Subject::MtaSts, Severity::Error, "cannot be fetched"),
     ("TLS reports", |zone, _, _| txt(zone, "_smtp._tls.x.test", "v=TLSRPTv1"), Subject::TlsReports, Severity::Warning, "wrong"),
     ("another certificate in DNS", |zone, _, _| zone.certificates.values_mut().for_each(|all| all[0].data[0] ^= 1),
@@ -196,12 +196,12 @@ const CASES: &[Case] = &[
     ("certificate of another", |_, _, machine| machine.certificate.as_mut().unwrap().names = vec!["y.test".into()],
         Subject::Certificate, Severity::Error, "not for mail.x.test"),
     ("certificate of nobody", |_, _, machine| machine.certificate.as_mut().unwrap().is_trusted = false,
-        Subject::Certificate, Severity::Warning, "no authority"),
+        Subject::Certificate, Severity::Warning, "known authority"),
     ("no certificate", |_, _, machine| machine.certificate = None, Subject::Certificate, Severity::Note, "none yet"),
     ("listed", |zone, _, _| { address(zone, "1.2.0.192.list.test", "127.0.0.4"); txt(zone, "1.2.0.192.list.test", "spam"); },
         Subject::BlockLists, Severity::Error, "192.0.2.1 is on list.test: spam"),
     ("an answer that is none", |zone, _, _| address(zone, "1.2.0.192.list.test", "192.0.2.77"), Subject::BlockLists, Severity::Ok, "not on list.test"),
-    ("a list of everybody", |zone, _, _| address(zone, "1.0.0.127.list.test", "127.0.0.2"), Subject::BlockLists, Severity::Note, "everybody"),
+    ("a list of everybody", |zone, _, _| address(zone, "1.0.0.127.list.test", "127.0.0.2"), Subject::BlockLists, Severity::Note, "every address"),
     ("a list that is silent", |zone, _, _| { zone.addresses.remove("2.0.0.127.list.test"); }, Subject::BlockLists, Severity::Note, "does not answer"),
     ("a list that refuses", |zone, _, _| address(zone, "2.0.0.127.list.test", "127.255.255.254"), Subject::BlockLists, Severity::Note, "refuses"),
     ("wrong SRV", |zone, _, _| zone.services.get_mut("_pop3s._tcp.x.test").unwrap()[0].port = 1, Subject::Services, Severity::Warning, "other hosts or ports"),
@@ -247,6 +247,20 @@ async fn each_fault_is_told() {
 }
 
 #[tokio::test]
+async fn a_closed_port_is_an_error_where_no_router_is_between() {
+    let severity = async |addresses: &[&str]| {
+        let mut setup = setup();
+        let zone = published(&setup);
+        setup.addresses = addresses.iter().map(|address| address.parse().unwrap()).collect();
+        let findings = found(zone, setup, machine()).await;
+        let ports = of(&findings, Subject::Ports);
+        ports.iter().find(|it| it.says.starts_with("192.0.2.1 port 25")).map(|it| it.severity)
+    };
+    assert_eq!(severity(&["192.0.2.1"]).await, Some(Severity::Error));
+    assert_eq!(severity(&[]).await, Some(Severity::Warning));
+}
+
+#[tokio::test]
 async fn ports_are_tried() {
     let net = Arc::new(MemoryNet::default());
     for (address, greeting) in
@@ -267,7 +281,7 @@ async fn ports_are_tried() {
         let is_it = |it: &&&Finding| it.severity == severity && it.says.contains(words);
         assert!(ports.iter().any(|it| is_it(&it)), "{words}: {ports:#?}");
     };
-    has(Severity::Ok, "reached from here: 25");
+    has(Severity::Ok, "reachable from here: 25");
     has(Severity::Warning, "2001:db8::1 port 25 (smtp) greets with \"220 other.test\"");
-    has(Severity::Warning, "192.0.2.1 port 465 (submissions) is not reached");
+    has(Severity::Warning, "192.0.2.1 port 465 (submissions) cannot be reached");
 }

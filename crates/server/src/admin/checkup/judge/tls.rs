@@ -25,22 +25,22 @@ pub(super) fn policy(facts: &Facts, findings: &mut Vec<Finding>) {
     let records = wanted(facts, RecordPurpose::MtaSts);
     findings.push(match (&published[..], &facts.policy) {
         ([], _) if setup.policy.is_some() => {
-            Finding::warning(subject, "the server has a policy, and no record tells others so")
+            Finding::warning(subject, "the server has a policy, but no record announces it")
                 .cured_by_all(lines(&records))
         }
         ([], _) => Finding::note(
             subject,
-            "not set up: somebody on the way can have mail to the domain sent in plaintext",
+            "not set up: an attacker between the servers can force plaintext",
         )
         .cured_by("add a listener with protocol = \"https\", then publish the records"),
         ([_, _, ..], _) => {
-            Finding::error(subject, format!("{name} has several records, and others take none"))
-                .cured_by("leave the newest")
+            Finding::error(subject, format!("{name} has several records, and senders ignore all of them"))
+                .cured_by("keep the newest only")
         }
         (_, None) => Finding::note(subject, "the policy was not fetched"),
         (_, Some(Err(why))) => Finding::error(
             subject,
-            format!("there is a record, and the policy cannot be fetched: {why}"),
+            format!("there is a record, but the policy cannot be fetched: {why}"),
         )
         .cured_by(format!(
             "mta-sts.{} must lead to a listener with protocol = \"https\" and a certificate for that name",
@@ -51,13 +51,13 @@ pub(super) fn policy(facts: &Facts, findings: &mut Vec<Finding>) {
         }
         (_, Some(Ok(policy))) if !policy.names(setup.hostname.as_str()) => Finding::error(
             subject,
-            format!("the policy names {}, and not {}", listed(&policy.mx), setup.hostname),
+            format!("the policy names {}, not {}", listed(&policy.mx), setup.hostname),
         )
         .cured_by("set mta-sts.mx, and give the record another id"),
         (_, Some(Ok(policy))) if policy.mode == Mode::Testing => {
-            Finding::note(subject, "others only report what is not in TLS (mode: testing)")
+            Finding::note(subject, "senders only report failures of TLS (mode: testing)")
         }
-        (_, Some(Ok(_))) => Finding::ok(subject, "others send in TLS only"),
+        (_, Some(Ok(_))) => Finding::ok(subject, "senders use TLS only"),
     });
 }
 
@@ -68,9 +68,11 @@ pub(super) fn reports(facts: &Facts, findings: &mut Vec<Finding>) {
         findings.push(match texts(facts, subject, &record.name, "v=TLSRPTv1") {
             Err(finding) => finding,
             Ok(found) => match &found[..] {
-                [] => Finding::note(subject, "nobody tells where TLS to the server fails")
+                [] => Finding::note(subject, "no record: failures of TLS go unnoticed")
                     .cured_by_all(line),
-                [one] if one.contains("rua=") => Finding::ok(subject, "others report failures"),
+                [one] if one.contains("rua=") => {
+                    Finding::ok(subject, "senders report failures of TLS")
+                }
                 _ => Finding::warning(subject, format!("{} is wrong", record.name))
                     .cured_by_all(line),
             },
@@ -94,17 +96,17 @@ pub(super) fn dane(facts: &Facts, findings: &mut Vec<Finding>) {
     findings.push(match (&published[..], ours, is_secure) {
         ([], _, false) => Finding::note(
             subject,
-            "not set up: it needs a zone that DNSSEC signs, which the server's is not, as seen from here",
+            "not set up: it needs DNSSEC, which the server's zone lacks, as far as can be seen from here",
         ),
         ([], _, true) => {
-            Finding::note(subject, "the zone is signed, and there is no record of the certificate")
+            Finding::note(subject, "the zone is signed, but has no record of the certificate")
                 .cured_by_all(lines(&records))
         }
         (_, None, _) => Finding::note(subject, "there are records; the certificate is not known here"),
         (published, Some(ours), _) if published.contains(ours) => match is_secure {
             true => Finding::ok(subject, "the record is that of the certificate"),
             false => {
-                Finding::note(subject, "the record is right, and without DNSSEC nobody regards it")
+                Finding::note(subject, "the record is right, but senders ignore it without DNSSEC")
             }
         },
         // An authority's, or another form of the key: whether it fits would need the chain.
@@ -113,7 +115,7 @@ pub(super) fn dane(facts: &Facts, findings: &mut Vec<Finding>) {
         }
         (_, _, true) => Finding::error(
             subject,
-            "the record is of another key: servers that keep to DANE send no mail here",
+            "the record is of another key: servers with DANE send no mail here",
         )
         .cured_by_all(lines(&records)),
         (_, _, false) => Finding::warning(subject, "the record is of another key")
@@ -132,7 +134,7 @@ pub(super) fn certificate(facts: &Facts, findings: &mut Vec<Finding>) {
     let hostname = setup.hostname.as_str();
     let before = findings.len();
     if certificate.not_after <= now {
-        let says = format!("it expired on {day}, and mail programs refuse it");
+        let says = format!("it expired on {day}: mail programs refuse it");
         findings.push(Finding::error(subject, says).cured_by("renew it"));
     } else if certificate.not_after <= now + AHEAD {
         findings
@@ -145,14 +147,14 @@ pub(super) fn certificate(facts: &Facts, findings: &mut Vec<Finding>) {
             .push(Finding::error(subject, says).cured_by("is the clock of this machine right?"));
     }
     if !certificate.is_for(hostname) {
-        let says = format!("it is for {}, and not for {hostname}", listed(&certificate.names));
+        let says = format!("it is for {}, not for {hostname}", listed(&certificate.names));
         findings.push(
             Finding::error(subject, says)
                 .cured_by("get one for that name, or set hostname to a name that it has"),
         );
     }
     if !certificate.is_trusted {
-        let says = "no authority that mail programs know signed it: they warn of it, or refuse it";
+        let says = "not signed by a known authority: mail programs warn about it, or refuse it";
         findings.push(Finding::warning(subject, says).cured_by(
             "get one, such as Let's Encrypt's by certbot; within a network of your own, list yours in tls.authorities",
         ));

@@ -326,24 +326,25 @@ fn comes_to(outcome: &DmarcOutcome, authenticated: &[Authenticated]) -> (Severit
         }
         (_, DmarcPolicy::Quarantine) => (
             Severity::Warning,
-            format!("fails, and belongs into Junk: {from} wants such mail held for suspicious"),
+            format!("fails, and belongs in Junk: {from} calls such mail suspicious (p=quarantine)"),
         ),
         (DmarcResult::Fail, DmarcPolicy::None) => {
             (Severity::Warning, format!("fails, and {from} has no policy for such mail (p=none)"))
         }
         (DmarcResult::TempError, _) => {
-            (Severity::Warning, "cannot be told: DNS does not answer; try again later".to_owned())
+            (Severity::Warning, "cannot be judged: DNS does not answer; try again later".to_owned())
         }
         (DmarcResult::PermError, _) => {
-            (Severity::Warning, format!("cannot be told: the DMARC record of {from} is wrong"))
+            (Severity::Warning, format!("cannot be judged: the DMARC record of {from} is wrong"))
         }
-        (DmarcResult::None, _) if authenticated.iter().any(|one| one.is_certain) => (
-            Severity::Note,
-            format!("{from} has no DMARC record; other domains answer for the message"),
-        ),
-        (DmarcResult::None, _) => (
-            Severity::Note,
-            format!("{from} has no DMARC record, and nothing shows who sent the message"),
-        ),
+        (DmarcResult::None, _) => {
+            let domains = authenticated.iter().filter(|one| one.is_certain);
+            let domains: Vec<_> = domains.map(|one| one.domain.as_str()).collect();
+            let by = match &domains[..] {
+                [] => "nothing shows who sent it".to_owned(),
+                domains => format!("authenticated domains: {}", domains.join(", ")),
+            };
+            (Severity::Note, format!("falls under no policy: {from} has no DMARC record; {by}"))
+        }
     }
 }
