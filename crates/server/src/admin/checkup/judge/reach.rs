@@ -2,9 +2,10 @@
 
 use super::listed;
 use crate::admin::checkup::{
-    facts::{Facts, Listing, PortFacts, PortService},
+    facts::{Facts, ListFacts, Listing, PortFacts, PortService},
     finding::{Finding, Severity, Subject},
 };
+use std::collections::BTreeMap;
 
 pub(super) fn ports(facts: &Facts, findings: &mut Vec<Finding>) {
     let subject = Subject::Ports;
@@ -50,30 +51,30 @@ fn is_ours(facts: &Facts, service: PortService, greeting: &str) -> bool {
 
 pub(super) fn lists(facts: &Facts, findings: &mut Vec<Finding>) {
     let subject = Subject::BlockLists;
-    let mut clean: Vec<&str> = Vec::new();
-    let mut told: Vec<&str> = Vec::new();
-    for facts in &facts.lists {
-        let list = facts.list.as_str();
-        match &facts.outcome {
-            Listing::Absent => clean.push(list),
+    let (mut listed_on, mut clean) = (Vec::new(), Vec::new());
+    let mut silent: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for ListFacts { list, address, outcome } in &facts.lists {
+        match outcome {
+            Listing::Absent => clean.push(list.as_str()),
             Listing::Listed(reason) => {
-                let says = format!("{} is on {list}: {reason}", facts.address);
+                listed_on.push(list.as_str());
+                let says = format!("{address} is on {list}: {reason}");
                 findings.push(Finding::error(subject, says).cured_by(format!(
-                    "find the reason, such as a stolen password (`posta queue list`), then ask for removal on the list's web site"
+                    "find the reason, such as a stolen password (`posta queue list`), then ask for removal on the web \
+                     site of {list}"
                 )));
             }
-            // The same for every address.
-            Listing::Unknown(why) if !told.contains(&list) => {
-                told.push(list);
-                findings.push(Finding::note(subject, format!("{list} gives no answer: {why}")));
-            }
-            Listing::Unknown(_) => {}
+            Listing::Unknown(why) => silent.entry(why).or_default().push(list),
         }
     }
+    for (why, mut lists) in silent {
+        // Each list is asked about every address.
+        lists.dedup();
+        findings.push(Finding::note(subject, format!("{}: {why}", listed(lists))));
+    }
+    clean.retain(|list| !listed_on.contains(list));
     clean.dedup();
-    if !clean.is_empty()
-        && !findings.iter().any(|it| it.severity == Severity::Error && it.subject == subject)
-    {
+    if !clean.is_empty() {
         findings.push(Finding::ok(subject, format!("not on {}", listed(clean))));
     }
 }

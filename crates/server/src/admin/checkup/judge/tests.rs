@@ -202,8 +202,8 @@ const CASES: &[Case] = &[
         Subject::BlockLists, Severity::Error, "192.0.2.1 is on list.test: spam"),
     ("an answer that is none", |zone, _, _| address(zone, "1.2.0.192.list.test", "192.0.2.77"), Subject::BlockLists, Severity::Ok, "not on list.test"),
     ("a list of everybody", |zone, _, _| address(zone, "1.0.0.127.list.test", "127.0.0.2"), Subject::BlockLists, Severity::Note, "every address"),
-    ("a list that is silent", |zone, _, _| { zone.addresses.remove("2.0.0.127.list.test"); }, Subject::BlockLists, Severity::Note, "does not answer"),
-    ("a list that refuses", |zone, _, _| address(zone, "2.0.0.127.list.test", "127.255.255.254"), Subject::BlockLists, Severity::Note, "refuses"),
+    ("a list that is silent", |zone, _, _| { zone.addresses.remove("2.0.0.127.list.test"); }, Subject::BlockLists, Severity::Note, "list.test: no answer"),
+    ("a list that refuses", |zone, _, _| address(zone, "2.0.0.127.list.test", "127.255.255.254"), Subject::BlockLists, Severity::Note, "list.test: refuses"),
     ("wrong SRV", |zone, _, _| zone.services.get_mut("_pop3s._tcp.x.test").unwrap()[0].port = 1, Subject::Services, Severity::Warning, "other hosts or ports"),
 ];
 

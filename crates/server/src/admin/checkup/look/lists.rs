@@ -47,11 +47,11 @@ async fn ask(resolver: &dyn Resolver, list: String, addresses: Vec<IpAddr>) -> V
 async fn why_useless(resolver: &dyn Resolver, list: &str) -> Option<String> {
     let is_listed = |last| listing(resolver, list, Ipv4Addr::new(127, 0, 0, last).into());
     match tokio::join!(is_listed(2), is_listed(1)) {
-        (_, Listing::Listed(_)) => Some("it lists every address, so it is out of use".to_owned()),
+        (_, Listing::Listed(_)) => Some("lists every address, so it is out of use".to_owned()),
         (Listing::Listed(_), _) => None,
         (Listing::Unknown(why), _) => Some(why),
         (Listing::Absent, _) => Some(
-            "it does not answer the name servers in use here; many lists refuse large public ones"
+            "no answer to the name servers in use here; many lists refuse large public ones"
                 .to_owned(),
         ),
     }
@@ -75,9 +75,7 @@ async fn listing(resolver: &dyn Resolver, list: &str, address: IpAddr) -> Listin
     match codes.first() {
         None => Listing::Absent,
         // Spamhaus and others tell so that the question was not answered.
-        Some([127, 255, 255, _]) => {
-            Listing::Unknown("it refuses the name servers in use here".into())
-        }
+        Some([127, 255, 255, _]) => Listing::Unknown("refuses the name servers in use here".into()),
         Some(_) => {
             let texts = seen(&name, resolver.texts(&name)).await.unwrap_or_default();
             let reason = texts.first().map(|text| text.chars().take(REASON).collect());
