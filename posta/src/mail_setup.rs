@@ -44,7 +44,7 @@ pub(crate) async fn of(place: &Place, domain: &str) -> Result<DomainMail> {
         domain: line.domain.parse()?,
         hostname: config.hostname(),
         addresses: addresses(&config),
-        smarthost: config.relay.smarthost.clone(),
+        smarthost: config.relay.smarthost.as_ref().map(|server| server.host().to_owned()),
         policy: has_web.then(|| policy(&config)),
         keys: Vec::new(),
         certificate_key: certificate.as_ref().map(|certificate| certificate.key_sha256),

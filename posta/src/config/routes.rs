@@ -13,6 +13,13 @@ pub(crate) struct HostPort {
     pub(super) port: u16,
 }
 
+impl HostPort {
+    /// Returns the server's name or its IP address, without brackets.
+    pub(crate) fn host(&self) -> &str {
+        &self.host
+    }
+}
+
 /// The way of a domain's mail.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum DomainRoute {

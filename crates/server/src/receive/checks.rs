@@ -205,6 +205,7 @@ fn too_late(claimed: &Claimed) -> SpfOutcome {
         error: Some(SpfError::Temporary(domain.to_owned())),
         explanation: None,
         sends_nothing: false,
+        lookups: 0,
     }
 }
 

@@ -1,7 +1,7 @@
 //! DNS that fails, and DNS that does not answer.
 
 use super::*;
-use posta_net::dns::{DnsAnswer, Family, LookupError, PendingLookup, Tlsa};
+use posta_net::dns::{DnsAnswer, Family, LookupError, PendingLookup, ServiceHost, Tlsa};
 use posta_server::receive::checks::CHECKS_TIME;
 use std::net::IpAddr;
 use tokio::time::Instant;
@@ -48,6 +48,10 @@ impl Resolver for Hanging {
 
     fn certificates<'a>(&'a self, name: &'a str) -> PendingLookup<'a, DnsAnswer<Tlsa>> {
         self.or(name, self.zone.certificates(name))
+    }
+
+    fn services<'a>(&'a self, name: &'a str) -> PendingLookup<'a, DnsAnswer<ServiceHost>> {
+        self.or(name, self.zone.services(name))
     }
 
     fn texts<'a>(&'a self, name: &'a str) -> PendingLookup<'a, DnsAnswer<String>> {

@@ -136,12 +136,12 @@ mod tests {
         let mut setup = example();
         (setup.addresses, setup.keys) = (Vec::new(), Vec::new());
         (setup.policy, setup.certificate_key) = (None, None);
-        setup.smarthost = Some("smtp.y.test:587".to_owned());
+        setup.smarthost = Some("smtp.y.test".to_owned());
         setup.hostname = "mail.y.test".parse().unwrap();
         let text = text(&setup);
         for words in [
             "add A and AAAA records of mail.y.test",
-            "goes out through smtp.y.test:587",
+            "goes out through smtp.y.test:",
             "The domain has no keys",
             "protocol = \"https\"",
             "does not have yet",
