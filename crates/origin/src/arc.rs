@@ -1,8 +1,8 @@
-//! ARC (RFC 8617): what servers on the way found when they checked a message, each under a seal.
+//! ARC (RFC 8617): the findings of the servers that a message has passed through, each under a seal.
 //!
-//! Each server that seals adds a set of three fields: its results, a signature over the message, and a seal over all
-//! sets so far. A chain that is whole proves what its sealers say, not that they are honest: whom to believe is up to
-//! the operator.
+//! Each sealing server adds a set of three fields: its results, a signature over the message, and a seal
+//! over all sets so far. An intact chain proves what its sealers found, not that they are honest: the
+//! operator decides whom to trust.
 
 mod chain;
 mod seal;

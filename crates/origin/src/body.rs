@@ -1,26 +1,29 @@
-//! Hashes of a message's body as it arrives: canonicalization in slices (RFC 6376 §3.4.3, §3.4.4) and SHA-256.
+//! Hashes of a message's body, computed as it arrives: canonicalization in slices (RFC 6376 §3.4.3,
+//! §3.4.4) and SHA-256.
 
 use aws_lc_rs::digest::{Context, SHA256};
 
-/// The most hashes of one body: one for each of [`crate::dkim::SIGNATURES`], one for the chain of ARC and one for
-/// signing.
+/// The maximal number of hashes of one body: one for each of [`crate::dkim::SIGNATURES`], one for the
+/// ARC chain and one for signing.
 pub const BODY_HASHES: usize = 10;
 
-/// How many octets are looked at together: most text is in canonical form already, and is hashed in long runs.
+/// The number of octets examined at a time. Most text is already in canonical form, and is hashed in
+/// long runs.
 const BLOCK: usize = 4 * 1024;
 
-/// How text is brought into one form, so that what servers change on the way does not matter (RFC 6376 §3.4).
+/// The canonical form of a text, in which changes that servers commonly make do not matter (RFC 6376
+/// §3.4).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Canonicalization {
-    /// Nothing may change, blank lines at the end of a body aside.
+    /// The text is unchanged, except for blank lines at the end of a body.
     #[default]
     Simple,
-    /// White space may be folded and added at the ends of lines.
+    /// Folded white space, and white space at the ends of lines, do not matter.
     Relaxed,
 }
 
 impl Canonicalization {
-    /// Returns the name that signatures use.
+    /// Returns the name used in signatures.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -30,37 +33,38 @@ impl Canonicalization {
     }
 }
 
-/// What a signature covers of a body.
+/// The part of a body that a signature covers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct BodyCover {
-    /// How the body is brought into one form.
+    /// The canonical form of the body.
     pub canonicalization: Canonicalization,
-    /// How many octets of that form are covered (`l=`); all if none.
+    /// The number of octets of that form that are covered (`l=`); all if none.
     pub length: Option<u64>,
 }
 
 impl BodyCover {
-    /// What this server's own signatures cover: all of the body, in relaxed form.
+    /// The coverage of this server's own signatures: the whole body, in relaxed form.
     pub const OURS: Self = Self { canonicalization: Canonicalization::Relaxed, length: None };
 }
 
 /// The hash of a body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BodyHash {
-    /// SHA-256 of what is covered.
+    /// The SHA-256 hash of the covered part.
     pub sha256: [u8; 32],
-    /// Octets of the canonical form, covered or not.
+    /// The number of octets in the canonical form, covered or not.
     pub octets: u64,
 }
 
-/// Hashes a body in each way that somebody asked for.
+/// Hashes a body in each of the requested ways.
 #[derive(Default)]
 pub(crate) struct BodyHasher {
     hashes: Vec<(BodyCover, Form, Covered)>,
 }
 
 impl BodyHasher {
-    /// Adds a hash, unless there is the same one or there are [`BODY_HASHES`]. Call it before the body comes.
+    /// Adds a hash, unless the same one exists or there are already [`BODY_HASHES`]. Must be called
+    /// before the body arrives.
     pub(crate) fn add(&mut self, cover: BodyCover) {
         let is_known = self.hashes.iter().any(|(known, ..)| *known == cover);
         if !is_known && self.hashes.len() < BODY_HASHES {
@@ -88,21 +92,21 @@ impl BodyHasher {
     }
 }
 
-/// The hashes of a body, by what they cover.
+/// The hashes of a body, by coverage.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct BodyHashes {
     hashes: Vec<(BodyCover, BodyHash)>,
 }
 
 impl BodyHashes {
-    /// Returns the hash of what is covered, if it was asked for before the body came.
+    /// Returns the hash with this coverage, if it was requested before the body arrived.
     #[must_use]
     pub fn get(&self, cover: BodyCover) -> Option<BodyHash> {
         self.hashes.iter().find(|(known, _)| *known == cover).map(|(_, hash)| *hash)
     }
 }
 
-/// The hash of a canonical form, as far as it is covered.
+/// The hash of the covered part of a canonical form.
 struct Covered {
     context: Context,
     left: u64,
@@ -129,17 +133,19 @@ impl Covered {
     }
 }
 
-/// Brings a body into canonical form, slice by slice. Splits between slices change nothing.
+/// Converts a body into canonical form, slice by slice. The result does not depend on where the slices
+/// are split.
 ///
-/// What may turn out to be nothing is held back as a number: blank lines that may be the last, white space that
-/// may end a line. So a body of a gigabyte of CRLF takes no memory.
+/// Octets that may turn out to be dropped are held back as a number: blank lines that may be the last,
+/// and white space that may end a line. A body that consists of a gigabyte of CRLF therefore takes no
+/// memory.
 struct Form {
     canonicalization: Canonicalization,
-    /// The last octet was CR, and may be the first half of CRLF.
+    /// Whether the last octet was CR, which may be the first half of CRLF.
     after_cr: bool,
-    /// White space that has not been passed on (relaxed only).
+    /// Whether white space is held back (relaxed form only).
     after_space: bool,
-    /// CRLFs that have not been passed on.
+    /// The number of CRLFs held back.
     ends: u64,
     /// Whether anything has been passed on.
     has_text: bool,
@@ -161,7 +167,7 @@ impl Form {
                     rest = &rest[plain.len()..];
                 }
                 true => {
-                    // Gathered, since what is passed on here is as short as a word.
+                    // The output is gathered, since each piece may be as short as a word.
                     let mut gathered = Vec::with_capacity(2 * BLOCK);
                     self.mend(block, &mut |octets: &[u8]| {
                         if gathered.len() + octets.len() > 2 * BLOCK {
@@ -177,8 +183,9 @@ impl Form {
         }
     }
 
-    /// Returns the beginning of a block that is in canonical form whatever comes behind it, if that is long.
-    /// Looks at each pair of neighbours without a branch, so that sixteen octets are compared at a time.
+    /// Returns the beginning of a block that is in canonical form whatever comes after it, if that
+    /// beginning is long. Each pair of neighbours is examined without a branch, so the compiler compares
+    /// sixteen octets at a time.
     fn plain_text<'a>(&self, block: &'a [u8]) -> &'a [u8] {
         if self.after_cr || self.after_space {
             return b"";
@@ -194,7 +201,7 @@ impl Form {
                 }) == 0
             }
         };
-        // What may not be passed on yet: white space, and line ends, of which these may be the last.
+        // White space and line ends at the end cannot be passed on yet, since they may be the last.
         let held = |octet: &u8| matches!(octet, b' ' | b'\t' | b'\r' | b'\n');
         match block.iter().rposition(|octet| !held(octet)) {
             Some(last) if is_plain => &block[..=last],
@@ -235,7 +242,8 @@ impl Form {
         }
     }
 
-    /// Returns the length of the text that a block begins with: up to CR, and in relaxed form to white space.
+    /// Returns the length of the text at the beginning of a block: up to CR, and in relaxed form up to
+    /// white space.
     fn run(&self, block: &[u8]) -> usize {
         let end = match self.canonicalization {
             Canonicalization::Simple => memchr::memchr(b'\r', block),
@@ -244,13 +252,13 @@ impl Form {
         end.unwrap_or(block.len())
     }
 
-    /// Passes on text, and before it what has been held back.
+    /// Passes on text, after everything that was held back.
     fn text(&mut self, text: &[u8], emit: &mut impl FnMut(&[u8])) {
         const ENDS: [u8; 64] = *b"\r\n\r\n\r\n\r\n\r\n\r\n\r\n\r\n\r\n\r\n\r\n\r\n\r\n\r\n\r\n\r\n\
                                  \r\n\r\n\r\n\r\n\r\n\r\n\r\n\r\n\r\n\r\n\r\n\r\n\r\n\r\n\r\n\r\n";
         while self.ends > 0 {
             let ends = self.ends.min(ENDS.len() as u64 / 2);
-            // At most 32 of them.
+            // There are at most 32 of them.
             emit(&ENDS[..2 * ends as usize]);
             self.ends -= ends;
         }
@@ -261,8 +269,8 @@ impl Form {
         emit(text);
     }
 
-    /// Ends the body: one CRLF stands for all at its end (§3.4.3), and in relaxed form, none if there is no text
-    /// (§3.4.4).
+    /// Ends the body: a single CRLF replaces all at its end (§3.4.3), and in relaxed form there is none
+    /// if there is no text (§3.4.4).
     fn finish(&mut self, emit: &mut impl FnMut(&[u8])) {
         if std::mem::take(&mut self.after_cr) {
             self.text(b"\r", emit);
@@ -287,7 +295,7 @@ mod tests {
         output
     }
 
-    /// The slow way, as the RFC's words say it.
+    /// Canonicalizes slowly, exactly as described in the RFC.
     fn reference(body: &[u8], canonicalization: Canonicalization) -> Vec<u8> {
         let mut text = body.to_vec();
         if !text.ends_with(b"\r\n") && !text.is_empty() {
@@ -336,7 +344,7 @@ mod tests {
         assert_eq!(canonical(b" \t\r\n \r\n", Canonicalization::Relaxed, 3), b"");
     }
 
-    /// RFC 6376 §3.4.3 and §3.4.4 tell the hashes of an empty body.
+    /// RFC 6376 §3.4.3 and §3.4.4 give the hashes of an empty body.
     #[test]
     fn hashes_of_an_empty_body() {
         use base64::{Engine as _, engine::general_purpose::STANDARD};

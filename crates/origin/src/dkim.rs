@@ -1,12 +1,14 @@
-//! DKIM signatures (RFC 6376, with the algorithms of RFC 8301 and RFC 8463): verified as content arrives, and made.
+//! DKIM signatures (RFC 6376, with the algorithms of RFC 8301 and RFC 8463): verifying them as content
+//! arrives, and making them.
 //!
-//! A signature covers fields of the header section and a hash of the body. The body is hashed while it passes
-//! ([`crate::observer`]); keys are looked up meanwhile ([`Keys::look_up`]); and at the end, [`verify()`] puts the two
-//! together without waiting for anything. [`Signer`] makes signatures, with a [`KeyPair`].
+//! A signature covers fields of the header section and a hash of the body. The body is hashed while it
+//! arrives ([`crate::observer`]); meanwhile, keys are looked up ([`Keys::look_up`]); and at the end,
+//! [`verify()`] combines the two without waiting for anything. [`Signer`] makes signatures with a
+//! [`KeyPair`].
 //!
-//! mail-auth 0.13 was read for this and is not used: its hasher counts `l=` before canonicalization rather than
-//! after, takes `l=0` for no limit and a malformed number for none; it accepts tags that stand twice, keys of
-//! services other than mail and of other hashes than theirs, and signatures that do not cover From.
+//! mail-auth 0.13 was examined for this and is not used. Its hasher counts `l=` before canonicalization
+//! rather than after, and treats `l=0` and malformed numbers as no limit. It accepts repeated tags, keys
+//! of services other than mail and of other hashes, and signatures that do not cover From.
 
 mod algorithm;
 mod canonical;

@@ -1,9 +1,10 @@
-//! DMARC (RFC 9989): whether who a message claims to be from is who sent it, and what the owner of that domain wants
-//! done if not.
+//! DMARC (RFC 9989): whether a message comes from its claimed author's domain, and what the owner of
+//! that domain wants done otherwise.
 //!
-//! SPF and DKIM each authenticate a domain. DMARC asks whether one of these is [aligned](Alignment) with the
-//! [author's](Author), and finds the [record](DmarcRecord) that tells the owner's policy by walking up the DNS tree.
-//! [`check`] does both, with as few look-ups as it takes: most mail passes because a domain is the author's own.
+//! SPF and DKIM each authenticate a domain. DMARC checks whether one of these is [aligned](Alignment)
+//! with the [author's](Author), and finds the [record](DmarcRecord) with the owner's policy by walking
+//! up the DNS tree. [`check`] does both with as few look-ups as possible: most mail passes because an
+//! authenticated domain is the author's own.
 
 mod author;
 mod destination;
@@ -19,26 +20,27 @@ use crate::dns::{Lookup, LookupError};
 use std::{fmt, sync::Arc};
 use walk::{Found, Published, Walker};
 
-/// The most identifiers that are looked at: each within the author's organization can cost [`QUERIES`].
+/// The maximal number of identifiers examined. Each one within the author's organization can cost
+/// [`QUERIES`].
 pub const IDENTIFIERS: usize = 16;
 
 /// The result of a check (RFC 8601 §2.7.4, RFC 9989 §9.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum DmarcResult {
-    /// No record says anything about the author's domain, or there is no such domain.
+    /// No record applies to the author's domain, or the domain does not exist.
     None,
     /// An authenticated domain is aligned with the author's.
     Pass,
-    /// None is.
+    /// No authenticated domain is aligned with the author's.
     Fail,
     /// DNS did not answer; a later check may have another result.
     TempError,
-    /// The record, or the message's author, cannot be made out.
+    /// The record, or the message's author, cannot be determined.
     PermError,
 }
 
 impl fmt::Display for DmarcResult {
-    /// Writes the result as Authentication-Results has it.
+    /// Writes the result as in an Authentication-Results field.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::None => "none",
@@ -50,44 +52,46 @@ impl fmt::Display for DmarcResult {
     }
 }
 
-/// What authenticated a domain.
+/// The mechanism that authenticated a domain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Mechanism {
-    /// SPF, for the domain of the reverse-path, or of the greeting where that is null (RFC 9989 §4.4.2).
+    /// SPF, for the domain of the reverse-path, or of the greeting if the path is null (RFC 9989
+    /// §4.4.2).
     Spf,
     /// A DKIM signature, for its `d=`.
     Dkim,
 }
 
-/// A domain that SPF or DKIM authenticated, or would have if DNS had answered.
+/// A domain that SPF or DKIM authenticated, or could have authenticated if DNS had answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Identifier<'a> {
-    /// What authenticated it.
+    /// The mechanism.
     pub mechanism: Mechanism,
     /// The domain.
     pub domain: &'a str,
-    /// Whether it did. If not, DNS did not answer, so that a fail would be too early (RFC 9989 §5.3.6).
+    /// Whether the domain was authenticated. If not, DNS did not answer, so that a fail would be
+    /// premature (RFC 9989 §5.3.6).
     pub is_certain: bool,
 }
 
-/// What a check found.
+/// The outcome of a check.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DmarcOutcome {
     /// The result.
     pub result: DmarcResult,
-    /// The author's domain that it is about.
+    /// The author's domain that was checked.
     pub author: Option<String>,
-    /// The record that applies, and the domain under which it is.
+    /// The record that applies, and the domain that publishes it.
     pub record: Option<(String, Arc<DmarcRecord>)>,
-    /// The policy for the author's domain, as it was published.
+    /// The published policy for the author's domain.
     pub policy: DmarcPolicy,
-    /// What the owner wants done with this message if the result is [`DmarcResult::Fail`]; milder than the policy where
-    /// that is only tested. A message that claims too many domains to check them all is under suspicion, since one of
-    /// them may be forged; otherwise, [`DmarcPolicy::None`].
+    /// The treatment that the owner wants for this message if the result is [`DmarcResult::Fail`];
+    /// milder than the policy if that is in testing. A message that claims too many domains to check
+    /// them all is suspicious, since one of them may be forged. Otherwise [`DmarcPolicy::None`].
     pub wanted: DmarcPolicy,
-    /// What made it pass: the domain that is aligned.
+    /// The aligned domain that made the message pass, and its mechanism.
     pub aligned: Option<(Mechanism, String)>,
-    /// Why the result is an error.
+    /// The reason why the result is an error.
     pub error: Option<DmarcError>,
 }
 
@@ -112,7 +116,7 @@ impl DmarcOutcome {
         Self { error: Some(error), ..Self::new(result, author) }
     }
 
-    /// Orders outcomes by what they mean for the message: the strictest is last.
+    /// Returns the severity of an outcome for the message: the strictest has the highest number.
     fn strictness(&self) -> u8 {
         match (self.result, self.wanted) {
             (DmarcResult::Pass, _) => 0,
@@ -126,19 +130,19 @@ impl DmarcOutcome {
     }
 }
 
-/// Why a check has no other result than an error.
+/// The reason why a check ends in an error.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DmarcError {
-    /// DNS did not answer when the record was looked for, so that no policy is known.
+    /// DNS did not answer the query for the record, so no policy is known.
     #[error("DNS does not answer for the DMARC record of {0}")]
     NoPolicy(String),
-    /// DNS did not answer when a domain was authenticated or its organization looked for.
+    /// DNS did not answer when a domain was authenticated, or its organization was looked for.
     #[error("DNS does not answer for {0}, which may be what authenticates the message")]
     NotAuthenticated(String),
-    /// The record has no policy that can be read (RFC 9989 §4.10.1).
+    /// The record has no readable policy (RFC 9989 §4.10.1).
     #[error("the DMARC record of {0} has no valid policy")]
     Unusable(String),
-    /// The message claims more than [`AUTHOR_DOMAINS`].
+    /// The message claims more than [`AUTHOR_DOMAINS`] domains.
     #[error("the message claims to be from more than {AUTHOR_DOMAINS} domains")]
     TooManyAuthors,
 }
@@ -212,7 +216,8 @@ async fn check_domain(
     outcome
 }
 
-/// Returns the record that applies to a domain (RFC 9989 §4.10.1). Where it has its own, nothing else is asked for.
+/// Returns the record that applies to a domain (RFC 9989 §4.10.1). If the domain has its own record,
+/// that is the only query.
 async fn applying(walker: &mut Walker<'_>, author: &str) -> Result<Option<Found>, LookupError> {
     match walker.published(author).await? {
         Some(published) => Ok(Some(Found { domain: author.to_owned(), published })),
@@ -220,7 +225,8 @@ async fn applying(walker: &mut Walker<'_>, author: &str) -> Result<Option<Found>
     }
 }
 
-/// Returns the policy of a record for a domain: `p`, or for those below the record's own `sp` or `np`.
+/// Returns the policy of a record for a domain: `p`, or `sp` or `np` for domains below that of the
+/// record.
 async fn policy(
     dns: &dyn Lookup,
     author: &str,
@@ -242,7 +248,7 @@ async fn policy(
 /// Returns the first identifier that is aligned with the author's domain (RFC 9989 §4.10.2).
 ///
 /// # Errors
-/// Fails with a domain for which DNS did not answer, if none is aligned for certain.
+/// A domain for which DNS did not answer, if no other identifier is certainly aligned.
 async fn aligned<'i>(
     walker: &mut Walker<'_>,
     author: &str,
@@ -265,7 +271,7 @@ async fn aligned<'i>(
         let Ok(walked) = walker.walk(author).await else {
             return Err(author.to_owned());
         };
-        // An organizational domain is the domain itself or above it: what is elsewhere needs no look-up.
+        // The organizational domain is the domain itself or above it, so other domains need no look-up.
         if !is_within(identifier.domain, &walked.organization) {
             continue;
         }
@@ -279,7 +285,7 @@ async fn aligned<'i>(
     unknown.map_or(Ok(None), Err)
 }
 
-/// Returns a name as names are compared: in lower case, without a dot at its end.
+/// Returns a name in the form used for comparison: in lower case, without a dot at its end.
 fn plain(name: &str) -> String {
     name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase()
 }

@@ -1,13 +1,13 @@
-//! The header section of a message as signatures see it: its fields in their order, octet for octet.
+//! The header section of a message as signatures need it: the fields in their order, octet for octet.
 
 use std::ops::Range;
 
-/// The most octets of a header section that are looked at. Fields of real messages come to 5 to 30 KiB; a
-/// message with more than this is one whose signatures nobody can verify.
+/// The maximal number of octets of a header section that are examined. The fields of real messages
+/// amount to 5 to 30 KiB; the signatures of a message with more than this cannot be verified.
 pub const HEADER_SECTION: usize = 256 * 1024;
 
-/// The most fields of a header section that are looked at, which bounds what it costs to find those that a
-/// signature names.
+/// The maximal number of fields of a header section that are examined, which limits the cost of finding
+/// those that a signature names.
 pub const FIELDS: usize = 1_000;
 
 /// A field of a header section.
@@ -15,7 +15,7 @@ pub const FIELDS: usize = 1_000;
 pub struct Field<'a> {
     /// The name, without the colon and any white space before it.
     pub name: &'a [u8],
-    /// The value as it stands behind the colon, with its folds, without the CRLF at its end.
+    /// The value after the colon, including its folds, without the CRLF at its end.
     pub value: &'a [u8],
     /// The whole field, with the CRLF at its end.
     pub raw: &'a [u8],
@@ -32,7 +32,7 @@ impl Field<'_> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Span {
     name: Range<usize>,
-    /// Where the value begins, and where the field ends.
+    /// The range of the value, which ends where the field ends.
     value: Range<usize>,
 }
 
@@ -69,21 +69,21 @@ impl HeaderSection {
         self.fields().filter(move |field| field.is(name))
     }
 
-    /// Returns the octets of all fields, without the blank line at their end.
+    /// Returns the octets of all fields, without the blank line after them.
     #[must_use]
     pub fn octets(&self) -> &[u8] {
         &self.octets
     }
 
-    /// Returns whether the header section exceeds [`HEADER_SECTION`] or [`FIELDS`], so that only its beginning
-    /// is here.
+    /// Returns whether the header section exceeds [`HEADER_SECTION`] or [`FIELDS`], so that only its
+    /// beginning is known.
     #[must_use]
     pub const fn is_too_large(&self) -> bool {
         self.is_too_large
     }
 
-    /// Returns whether a field has NUL, or CR or LF that does not end a line. Some programs end the line
-    /// there and show what follows as a field of its own, which no signature covers.
+    /// Returns whether a field contains NUL, or a CR or LF that does not end a line. Some programs end
+    /// the line there and display the rest as a separate field, which no signature covers.
     #[must_use]
     pub fn hides_lines(&self) -> bool {
         let mut rest = &self.octets[..];
@@ -99,20 +99,20 @@ impl HeaderSection {
 
 /// Finds the header section of content that arrives in slices.
 ///
-/// The section ends at the first line that is blank, or that is no field and goes on with none: RFC 5322 §2.1
-/// asks for the blank line, and programs that meet content without it take what follows for the body.
+/// The section ends at the first line that is blank, or that is neither a field nor the continuation of
+/// one. RFC 5322 §2.1 requires the blank line; programs that find none take the text for the body.
 #[derive(Debug, Default)]
 pub(crate) struct HeaderReader {
     section: HeaderSection,
-    /// Where the line begins that has no end yet.
+    /// The beginning of the line that has no end yet.
     line: usize,
-    /// How far that line has been searched for its end.
+    /// The position up to which that line has been searched for its end.
     searched: usize,
 }
 
 impl HeaderReader {
-    /// Takes the next slice of content. Returns the header section and what the slice has of the body, once
-    /// it is whole.
+    /// Takes the next slice of content. Once the header section is complete, returns it together with
+    /// the slice's part of the body.
     pub(crate) fn push(&mut self, slice: &[u8]) -> Option<(HeaderSection, Vec<u8>)> {
         self.section.octets.extend_from_slice(slice);
         while let Some(end) = self.line_end() {
@@ -141,7 +141,8 @@ impl HeaderReader {
         end
     }
 
-    /// Takes the line that ends at `end`. Returns where the body begins if the header section ends here.
+    /// Takes the line that ends at `end`. Returns the beginning of the body if the header section ends
+    /// there.
     fn take_line(&mut self, end: usize) -> Option<usize> {
         let line = &self.section.octets[self.line..end];
         if line == b"\r\n" {
@@ -160,7 +161,7 @@ impl HeaderReader {
         None
     }
 
-    /// Ends the content: it is all header section, or lacks the end of its last line.
+    /// Ends the content, which consists of a header section only or lacks the end of its last line.
     pub(crate) fn finish(mut self) -> (HeaderSection, Vec<u8>) {
         let end: &[u8] = if self.line == self.section.octets.len() { b"" } else { b"\r\n" };
         match self.push(end) {
@@ -170,8 +171,8 @@ impl HeaderReader {
     }
 }
 
-/// Returns where the name of a field ends and where its value begins; nothing if the line begins no field
-/// (RFC 5322 §2.2, and §4.5.3 for white space before the colon).
+/// Returns the end of a field's name and the beginning of its value; none if the line does not begin a
+/// field (RFC 5322 §2.2, and §4.5.3 for white space before the colon).
 fn name_and_value(line: &[u8]) -> Option<(usize, usize)> {
     let colon = memchr::memchr(b':', line)?;
     let name = line[..colon].trim_ascii_end();

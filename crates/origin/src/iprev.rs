@@ -1,17 +1,18 @@
-//! iprev (RFC 8601 §3): whether the client's address has a name that leads back to it.
+//! iprev (RFC 8601 §3): whether the client's address has a name that leads back to the address.
 
 use crate::dns::{Family, Lookup, LookupError};
 use std::{fmt, net::IpAddr};
 
-/// The most names of an address that are looked at. RFC 8601 §3 wants a limit; RFC 7208 §4.6.4 has this one.
+/// The maximal number of an address's names that are examined. RFC 8601 §3 requires a limit; this is
+/// that of RFC 7208 §4.6.4.
 pub const NAMES: usize = 10;
 
 /// The result of a check (RFC 8601 §2.7.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum IprevResult {
-    /// A name of the address has the address.
+    /// A name of the client's address leads back to it.
     Pass,
-    /// None of its names has it.
+    /// None of the names leads back to the address.
     Fail,
     /// DNS did not answer; a later check may have another result.
     TempError,
@@ -20,7 +21,7 @@ pub enum IprevResult {
 }
 
 impl fmt::Display for IprevResult {
-    /// Writes the result as Authentication-Results has it.
+    /// Writes the result as in an Authentication-Results field.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Pass => "pass",
@@ -31,7 +32,7 @@ impl fmt::Display for IprevResult {
     }
 }
 
-/// What a check found.
+/// The outcome of a check.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IprevOutcome {
     /// The result.

@@ -1,9 +1,9 @@
-//! Who sent a message, and whether that is so: iprev (RFC 8601 §3), SPF (RFC 7208), DKIM (RFC 6376), DMARC
-//! (RFC 9989) and ARC (RFC 8617), and the field that tells what was found (RFC 8601).
+//! The origin of a message and its proof: iprev (RFC 8601 §3), SPF (RFC 7208), DKIM (RFC 6376), DMARC
+//! (RFC 9989) and ARC (RFC 8617), and the field with the results (RFC 8601).
 //!
-//! Nothing here opens a socket or reads a clock: DNS is asked through [`dns::Lookup`], time is an argument, and
-//! content is lent in pieces as it arrives. What a stranger can make large, be it a record, a chain of includes
-//! or a list of signatures, has a named limit.
+//! Nothing in this crate opens a socket or reads a clock: DNS is asked through [`dns::Lookup`], time is
+//! an argument, and content is lent in pieces as it arrives. Everything that a stranger can make large,
+//! such as a record, a chain of includes or a list of signatures, has a named limit.
 
 pub mod arc;
 pub mod body;

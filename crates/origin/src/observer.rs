@@ -1,9 +1,10 @@
-//! Watches content as it arrives, for all that the checks and signatures need of it.
+//! Observing content as it arrives, for everything that the checks and signatures need.
 //!
-//! An [`Observer`] is lent the content in slices. It keeps the header section and hashes the body; as soon as the
-//! header section is whole it tells which keys will be needed ([`Observer::key_names`]), so that DNS is asked
-//! while the body still comes in. What is left at the end, [`Observed`], is verified without waiting. For one message it
-//! holds at most [`crate::header::HEADER_SECTION`] octets and [`crate::body::BODY_HASHES`] hashes.
+//! An [`Observer`] is lent the content in slices. It keeps the header section and hashes the body. As
+//! soon as the header section is complete, [`Observer::key_names`] returns the keys that will be needed,
+//! so that DNS is asked while the body is still arriving. The result, [`Observed`], is verified without
+//! waiting. For one message, at most [`crate::header::HEADER_SECTION`] octets and
+//! [`crate::body::BODY_HASHES`] hashes are held.
 
 use crate::{
     arc::{self, ArcVerified, Chain},
@@ -13,16 +14,16 @@ use crate::{
 };
 use posta_mail::Timestamp;
 
-/// What is needed of the observed message.
+/// The purposes of an observation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Needs {
-    /// Its signatures are verified.
+    /// Verifying the message's signatures.
     pub verify: bool,
-    /// It is signed or sealed.
+    /// Signing or sealing the message.
     pub sign: bool,
 }
 
-/// Watches one message as it arrives.
+/// Observes one message as it arrives.
 pub struct Observer {
     needs: Needs,
     part: Part,
@@ -48,7 +49,7 @@ impl Body {
         if needs.sign {
             hasher.add(BodyCover::OURS);
         }
-        // Of what is cut off there is no body to hash.
+        // The body after a truncated header section cannot be hashed.
         if !header.is_too_large() {
             dkim.iter().filter_map(|found| found.signature.as_ref().ok()).for_each(|signature| {
                 hasher.add(signature.body);
@@ -62,7 +63,7 @@ impl Body {
 }
 
 impl Observer {
-    /// Returns what watches a message from its beginning.
+    /// Returns an observer at the beginning of a message.
     #[must_use]
     pub fn new(needs: Needs) -> Self {
         Self { needs, part: Part::Header(HeaderReader::default()) }
@@ -82,7 +83,7 @@ impl Observer {
         }
     }
 
-    /// Returns the header section, once it is whole.
+    /// Returns the header section, once it is complete.
     #[must_use]
     pub fn header(&self) -> Option<&HeaderSection> {
         match &self.part {
@@ -91,7 +92,7 @@ impl Observer {
         }
     }
 
-    /// Returns the names of the keys that will be needed, once the header section is whole.
+    /// Returns the names of the keys that will be needed, once the header section is complete.
     #[must_use]
     pub fn key_names(&self) -> Option<Vec<String>> {
         match &self.part {
@@ -125,7 +126,7 @@ fn key_names(dkim: &[FoundSignature], chain: &Chain) -> Vec<String> {
     names
 }
 
-/// What there was to see of a message.
+/// The observations of one message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Observed {
     header: HeaderSection,
@@ -147,26 +148,27 @@ impl Observed {
         key_names(&self.dkim, &self.chain)
     }
 
-    /// Returns the hash of the body for signing; nothing if the message was not observed for that.
+    /// Returns the hash of the body for signing; none if the message was not observed for that.
     #[must_use]
     pub fn body_hash(&self) -> Option<BodyHash> {
         self.bodies.get(BodyCover::OURS)
     }
 
-    /// Verifies the signatures of DKIM: the first [`dkim::SIGNATURES`], from the top.
+    /// Verifies the DKIM signatures: the first [`dkim::SIGNATURES`], from the top.
     #[must_use]
     pub fn verify_dkim(&self, keys: &Keys, now: Timestamp) -> Vec<Verified> {
         dkim::verify(&self.header, &self.dkim, &self.bodies, keys, now)
     }
 
-    /// Validates the chain of ARC.
+    /// Validates the ARC chain.
     #[must_use]
     pub fn verify_arc(&self, keys: &Keys, now: Timestamp) -> ArcVerified {
         arc::verify(&self.header, &self.chain, &self.bodies, keys, now)
     }
 
-    /// Signs the message for a domain. Returns the field, with its CRLF, to stand above all others; nothing if the
-    /// message was not observed for that, has no From field, or has too large a header section.
+    /// Signs the message for a domain. Returns the field, with its CRLF, which must be put above all
+    /// others; none if the message was not observed for that, has no From field, or has too large a
+    /// header section.
     ///
     /// # Errors
     /// When the key cannot sign.
@@ -177,10 +179,11 @@ impl Observed {
         body.map(|body| signer.sign(&self.header, body, now)).transpose()
     }
 
-    /// Adds a set of ARC to the message's chain. Returns its three fields, with their CRLFs, to stand above all others;
-    /// nothing if the message was not observed for that, or no set may be added ([`arc::seal`]).
+    /// Adds an ARC set to the message's chain. Returns its three fields, with their CRLFs, which must be
+    /// put above all others; none if the message was not observed for that, or no set may be added
+    /// ([`arc::seal`]).
     ///
-    /// `results` is what an `Authentication-Results` field says behind its colon.
+    /// `results` is the text of an `Authentication-Results` field after its colon.
     ///
     /// # Errors
     /// When the key cannot sign.

@@ -7,29 +7,29 @@ use crate::{
 };
 use std::borrow::Cow;
 
-/// The most sets of a chain (RFC 8617 §4.2.1).
+/// The maximal number of sets in a chain (RFC 8617 §4.2.1).
 pub const INSTANCES: usize = 50;
 
 const RESULTS: &str = "ARC-Authentication-Results";
 const SIGNATURE: &str = "ARC-Message-Signature";
 const SEAL: &str = "ARC-Seal";
 
-/// The chain of a message, not verified yet.
+/// The chain of a message, not yet verified.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Chain {
-    /// The sets from the oldest to the newest; nothing if there are no fields of ARC, and what is wrong with them if
-    /// they form no chain.
+    /// The sets from the oldest to the newest; empty if there are no ARC fields, and the fault if they
+    /// form no chain.
     pub(super) sets: Result<Vec<FoundSet>, Cow<'static, str>>,
-    /// The highest instance that any field names.
+    /// The highest instance in any field.
     pub(super) highest: usize,
 }
 
-/// What one server said.
+/// The statement of one server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ArcSet {
-    /// The domain that sealed.
+    /// The domain of the sealer.
     pub domain: String,
-    /// What it found, as in an `Authentication-Results` field: its authserv-id and results.
+    /// The sealer's findings, as in an `Authentication-Results` field: its authserv-id and results.
     pub results: String,
 }
 
@@ -45,7 +45,7 @@ pub(super) struct FoundSet {
     pub(super) told: ArcSet,
 }
 
-/// A seal as its field tells it (RFC 8617 §4.1.3).
+/// A seal, as written in its field (RFC 8617 §4.1.3).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Seal {
     pub(super) algorithm: Algorithm,
@@ -55,7 +55,7 @@ pub(super) struct Seal {
     pub(super) verdict: SealVerdict,
 }
 
-/// What a sealer says of the chain before it (`cv`).
+/// A sealer's verdict on the chain before its own set (`cv`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum SealVerdict {
     None,
@@ -79,8 +79,8 @@ impl Chain {
         Self { sets: outcome.and_then(|()| slots.sets(header)), highest }
     }
 
-    /// Returns what must be hashed of the body: what the newest signature covers. The older ones need not hold any
-    /// more (RFC 8617 §5.2).
+    /// Returns the part of the body that must be hashed, which is what the newest signature covers. The
+    /// older signatures need not hold any more (RFC 8617 §5.2).
     #[must_use]
     pub fn body(&self) -> Option<BodyCover> {
         self.sets.as_ref().ok()?.last().map(|set| set.message.body)
@@ -136,7 +136,8 @@ impl Slots {
             };
             let set = read_set(header, [results, signature, seal])
                 .map_err(|error| Cow::from(format!("set {}: {error}", index + 1)))?;
-            // RFC 8617 §5.2: the first says that there was none before, the others that it held or did not.
+            // RFC 8617 §5.2: the first set says that there was no chain before, the others that it
+            // passed or failed.
             match (index, set.sealed.verdict) {
                 (0, SealVerdict::None) | (1.., SealVerdict::Pass) | (_, SealVerdict::Fail) => {
                     Ok(set)
@@ -160,7 +161,7 @@ fn read_set(
         Tags::parse(value(position)).map_err(|_| SignatureError::Tags("a tag is malformed"))
     };
     let message = Signature::parse_arc(&tags(signature)?)?;
-    // RFC 8617 §4.1.2: seals are covered by seals.
+    // RFC 8617 §4.1.2: only seals cover seals.
     if message.fields.iter().any(|name| name.eq_ignore_ascii_case(SEAL)) {
         return Err(SignatureError::Invalid("h"));
     }
@@ -172,7 +173,7 @@ fn read_set(
 
 fn read_seal(tags: &Tags<'_>) -> Result<Seal, SignatureError> {
     let required = |name| tags.get(name).ok_or(SignatureError::Missing(name));
-    // RFC 8617 §4.1.3: a seal that names fields is none.
+    // RFC 8617 §4.1.3: a seal with a list of fields is not valid.
     if tags.get("h").is_some() {
         return Err(SignatureError::Invalid("h"));
     }
@@ -202,8 +203,8 @@ fn instance(text: &str) -> Option<usize> {
         .filter(|instance| (1..=INSTANCES).contains(instance))
 }
 
-/// Reads the value of `ARC-Authentication-Results`: the instance, and what follows it (RFC 8617 §4.1.1). Comments may
-/// stand around each of its parts.
+/// Reads the value of `ARC-Authentication-Results`: the instance, and the text after it (RFC 8617
+/// §4.1.1). Comments may appear around each of its parts.
 fn results(value: &[u8]) -> Option<(usize, &str)> {
     let text = behind_comments(str::from_utf8(value).ok()?)?;
     let text = behind_comments(text.strip_prefix(['i', 'I'])?)?;
@@ -214,7 +215,7 @@ fn results(value: &[u8]) -> Option<(usize, &str)> {
     Some((instance, text.trim_ascii()))
 }
 
-/// Returns what stands behind white space and comments (RFC 5322 §3.2.2).
+/// Returns the text after white space and comments (RFC 5322 §3.2.2).
 fn behind_comments(text: &str) -> Option<&str> {
     let (mut depth, mut is_escaped) = (0_u32, false);
     for (at, character) in text.char_indices() {

@@ -1,4 +1,4 @@
-//! Sealing (RFC 8617 §5.1).
+//! Sealing a message (RFC 8617 §5.1).
 
 use super::{ArcResult, ArcVerified, Chain, INSTANCES, verify::add_field};
 use crate::{
@@ -12,12 +12,12 @@ use aws_lc_rs::digest::{Context, SHA256};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use posta_mail::Timestamp;
 
-/// Seals a message that goes on to others. Returns the three fields of the set, with their CRLFs, to stand above all
-/// others; nothing where no set may be added: the chain has [`INSTANCES`] already or was given up by a sealer, or the
-/// header section is empty or too large.
+/// Seals a message that is sent on. Returns the three fields of the set, with their CRLFs, which must be
+/// put above all others; none if no set may be added: the chain already has [`INSTANCES`] or was
+/// declared broken by a sealer, or the header section is empty or too large.
 ///
-/// `results` is what an `Authentication-Results` field says behind its colon; `body` is the hash of
-/// [`crate::body::BodyCover::OURS`]; `chain` and `verified` tell of the chain that the message has.
+/// `results` is the text of an `Authentication-Results` field after its colon. `body` is the hash of
+/// [`crate::body::BodyCover::OURS`]. `chain` and `verified` describe the message's present chain.
 ///
 /// # Errors
 /// When the key cannot sign.
@@ -31,7 +31,7 @@ pub fn seal(
     now: Timestamp,
 ) -> Result<Option<String>, KeyPairError> {
     let instance = chain.highest + 1;
-    // Content without fields may begin with white space, and would go on with a field above it.
+    // Content without fields may begin with white space, and would continue a field put above it.
     let is_bare = header.get(0).is_none();
     if instance > INSTANCES || verified.is_given_up || header.is_too_large() || is_bare {
         return Ok(None);
@@ -51,7 +51,7 @@ pub fn seal(
         seal.word(&tag);
     }
     let mut context = Context::new(&SHA256);
-    // RFC 8617 §5.1.2: of a broken chain only the own set is covered.
+    // RFC 8617 §5.1.2: in a broken chain, the seal covers only its own set.
     if let (ArcResult::Pass, Ok(sets)) = (verified.result, &chain.sets) {
         for position in sets.iter().flat_map(|set| [set.results, set.signature, set.seal]) {
             add_field(&mut context, header.get(position));
@@ -68,8 +68,9 @@ pub fn seal(
     Ok(Some([seal.finish(), message, told].concat()))
 }
 
-/// Writes the signature over the message (RFC 8617 §4.1.2). It covers what there is, signatures of DKIM included,
-/// and bars no additions: the next server of the chain may make some.
+/// Writes the signature over the message (RFC 8617 §4.1.2). It covers the fields that exist, DKIM
+/// signatures included, and does not prevent additions, since the next server of the chain may make
+/// some.
 fn sign_message(
     header: &HeaderSection,
     body: BodyHash,
@@ -82,7 +83,7 @@ fn sign_message(
         |name: &&'static str| std::iter::repeat_n(*name, header.named(name).take(8).count());
     let mut names: Vec<_> = fields.flat_map(times).collect();
     if names.is_empty() {
-        // A list must have a name (RFC 6376 §3.5).
+        // The list of fields must not be empty (RFC 6376 §3.5).
         names.push("From");
     }
     let mut field = Folded::new("ARC-Message-Signature");

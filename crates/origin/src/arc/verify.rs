@@ -1,4 +1,4 @@
-//! Validation of a chain (RFC 8617 §5.2).
+//! Validating a chain (RFC 8617 §5.2).
 
 use super::{
     ArcSet, Chain,
@@ -16,19 +16,19 @@ use aws_lc_rs::digest::{Context, Digest, SHA256};
 use posta_mail::Timestamp;
 use std::borrow::Cow;
 
-/// What a chain turned out to be (RFC 8617 §4.4).
+/// The result of validating a chain (RFC 8617 §4.4).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ArcResult {
     /// There is no chain.
     None,
-    /// The sets are what the sealers wrote, and the message is what the last one sealed.
+    /// The sets are unchanged, and so is the message that the last sealer sealed.
     Pass,
     /// The chain is broken.
     Fail,
 }
 
 impl ArcResult {
-    /// Returns the word for it.
+    /// Returns the name of the result in Authentication-Results fields.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -39,26 +39,26 @@ impl ArcResult {
     }
 }
 
-/// A chain that has been validated, whatever came of it.
+/// A chain that has been validated, successfully or not.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ArcVerified {
-    /// What came of it.
+    /// The result.
     pub result: ArcResult,
-    /// Why it failed, in words; empty otherwise.
+    /// The reason for a failure, in words; empty otherwise.
     pub reason: Cow<'static, str>,
-    /// Whether it failed only since a key could not be looked up.
+    /// Whether the only reason for the failure is that a key could not be looked up.
     pub is_temporary: bool,
-    /// What the sealers say, from the oldest to the newest; nothing unless the chain passes.
+    /// The statements of the sealers, from the oldest to the newest; empty unless the chain passes.
     pub sets: Vec<ArcSet>,
-    /// The highest instance that any field names, of a broken chain too.
+    /// The highest instance in any field, even in a broken chain.
     pub highest: usize,
-    /// Whether a seal says already that the chain is broken, so that nobody may go on with it.
+    /// Whether a seal already declares the chain broken, so that no server may continue it.
     pub is_given_up: bool,
 }
 
 /// Validates the chain that [`Chain::find`] found.
 ///
-/// `bodies` has the hash of [`Chain::body`], `keys` the answers for [`Chain::key_names`].
+/// `bodies` contains the hash of [`Chain::body`], `keys` the answers for [`Chain::key_names`].
 #[must_use]
 pub fn verify(
     header: &HeaderSection,
@@ -129,8 +129,8 @@ fn validate(
     Ok(())
 }
 
-/// Returns the hash that each seal covers: all sets so far, in relaxed form (RFC 8617 §5.1.1). Each goes on from the one
-/// before, so that fifty sets cost no more than their octets.
+/// Returns the hash that each seal covers: all sets so far, in relaxed form (RFC 8617 §5.1.1). Each hash
+/// continues the one before, so that fifty sets cost no more than their octets.
 fn seal_hashes(header: &HeaderSection, sets: &[FoundSet]) -> Vec<Digest> {
     let mut context = Context::new(&SHA256);
     let mut hashes = Vec::with_capacity(sets.len());

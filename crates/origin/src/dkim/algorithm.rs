@@ -7,11 +7,11 @@ use aws_lc_rs::{
 };
 use std::ops::RangeInclusive;
 
-/// The lengths of RSA keys that count: shorter ones can be broken (RFC 8301 §3.2), and no signer has longer ones,
-/// which would cost much to verify.
+/// The lengths in bits of acceptable RSA keys. Shorter ones can be broken (RFC 8301 §3.2); longer ones
+/// are not in use, and would be expensive to verify.
 pub const RSA_BITS: RangeInclusive<usize> = 1_024..=4_096;
 
-/// How a signature is made.
+/// The algorithm of a signature.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Algorithm {
     /// `rsa-sha1`, which proves nothing any more (RFC 8301 §3.1).
@@ -22,19 +22,19 @@ pub enum Algorithm {
     Ed25519Sha256,
 }
 
-/// What is wrong with a key or a signature.
+/// The fault of a key or a signature.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Mismatch {
     /// The key cannot be read.
     Key,
-    /// An RSA key whose length is not within [`RSA_BITS`].
+    /// The length of an RSA key is not within [`RSA_BITS`].
     Length(usize),
-    /// The signature is not one of this key over this hash.
+    /// The signature was not made by this key over this hash.
     Signature,
 }
 
 impl Algorithm {
-    /// Returns the name that signatures use.
+    /// Returns the name used in signatures.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -44,7 +44,7 @@ impl Algorithm {
         }
     }
 
-    /// Returns the algorithm of a name, which is compared without case as all that mail programs write.
+    /// Returns the algorithm with this name. Case is ignored, as in all names that mail programs write.
     #[must_use]
     pub fn named(name: &str) -> Option<Self> {
         let known = [Self::RsaSha1, Self::RsaSha256, Self::Ed25519Sha256];
@@ -66,7 +66,7 @@ pub(crate) fn verify_rsa(key: &[u8], hash: &Digest, signature: &[u8]) -> Result<
         .map_err(|_| Mismatch::Signature)
 }
 
-/// Verifies the signature of an Ed25519 key over a hash, which is itself the message (RFC 8463 §3).
+/// Verifies the signature of an Ed25519 key over a hash, which is treated as the message (RFC 8463 §3).
 pub(crate) fn verify_ed25519(key: &[u8], hash: &Digest, signature: &[u8]) -> Result<(), Mismatch> {
     if key.len() != 32 {
         return Err(Mismatch::Key);

@@ -3,8 +3,8 @@
 use crate::header::Field;
 use std::borrow::Cow;
 
-/// Appends a field in relaxed form, without the CRLF at its end: the name in lower case, folds undone, white
-/// space reduced.
+/// Appends a field in relaxed form, without the CRLF at its end: with the name in lower case, and folds
+/// and runs of white space reduced to a space.
 pub(crate) fn add_relaxed(name: &[u8], value: &[u8], output: &mut Vec<u8>) {
     output.extend(name.iter().map(u8::to_ascii_lowercase));
     output.push(b':');
@@ -34,13 +34,14 @@ pub(crate) fn add_relaxed(name: &[u8], value: &[u8], output: &mut Vec<u8>) {
     }
 }
 
-/// Appends a field in simple form, without the CRLF at its end: as it is.
+/// Appends a field in simple form, without the CRLF at its end: unchanged.
 pub(crate) fn add_simple(field: &Field<'_>, value: &[u8], output: &mut Vec<u8>) {
     output.extend_from_slice(&field.raw[..field.raw.len() - field.value.len() - b"\r\n".len()]);
     output.extend_from_slice(value);
 }
 
-/// Returns a signature's value without what its tag `b` holds, as its signer hashed it (RFC 6376 §3.7).
+/// Returns a signature's value without the content of its tag `b`, as the signer hashed it (RFC 6376
+/// §3.7).
 pub(crate) fn without_signature(value: &[u8]) -> Cow<'_, [u8]> {
     let mut start = 0;
     for tag in value.split(|octet| *octet == b';') {

@@ -1,9 +1,9 @@
-//! Writes fields that are lists of tags, folded so that no line exceeds 78 columns (RFC 5322 §2.1.1).
+//! Writing fields that are lists of tags, folded so that no line exceeds 78 columns (RFC 5322 §2.1.1).
 
 /// The columns of a line.
 const COLUMNS: usize = 78;
 
-/// A field that is written tag by tag.
+/// A field that is being written, tag by tag.
 #[derive(Debug)]
 pub(crate) struct Folded {
     text: String,
@@ -16,11 +16,11 @@ impl Folded {
         Self { text: format!("{name}:"), column: name.len() + 1 }
     }
 
-    /// Adds a word that must not be divided, on a new line if this one is full.
+    /// Adds a word that must not be split, on a new line if the current one is full.
     pub(crate) fn word(&mut self, word: &str) {
         if self.column + 1 + word.len() > COLUMNS {
             self.text.push_str("\r\n\t");
-            // A tab counts as one: what matters is octets.
+            // A tab counts as one column, since octets are what matters.
             self.column = 1;
         } else {
             self.text.push(' ');
@@ -29,15 +29,15 @@ impl Folded {
         self.glue(word);
     }
 
-    /// Adds text right behind the last word.
+    /// Adds text directly after the last word.
     pub(crate) fn glue(&mut self, text: &str) {
         self.text.push_str(text);
         self.column += text.len();
     }
 
-    /// Adds text that may be divided anywhere, right behind the last word.
+    /// Adds text that may be split anywhere, directly after the last word.
     pub(crate) fn pieces(&mut self, mut text: &str) {
-        // A semicolon behind them has room.
+        // This leaves room for a semicolon after the text.
         let columns = COLUMNS - 1;
         while !text.is_empty() {
             if self.column >= columns {
@@ -50,12 +50,12 @@ impl Folded {
         }
     }
 
-    /// Adds names that may be divided behind colons, right behind the last word.
+    /// Adds names that may be split after colons, directly after the last word.
     pub(crate) fn names<'a>(&mut self, names: impl Iterator<Item = &'a str>) {
         for (index, name) in names.enumerate() {
             let colon = if index == 0 { "" } else { ":" };
             self.glue(colon);
-            // The colon or semicolon behind it has room.
+            // This leaves room for the colon or semicolon after the name.
             if self.column + name.len() + 1 > COLUMNS {
                 self.text.push_str("\r\n\t");
                 self.column = 1;
@@ -64,7 +64,7 @@ impl Folded {
         }
     }
 
-    /// Returns the field so far, without CRLF at its end.
+    /// Returns the field so far, without a CRLF at its end.
     pub(crate) fn as_str(&self) -> &str {
         &self.text
     }

@@ -1,4 +1,4 @@
-//! Records that hold public keys (RFC 6376 §3.6.1).
+//! Records with public keys (RFC 6376 §3.6.1).
 
 use super::{
     algorithm::{Algorithm, Mismatch, verify_ed25519, verify_rsa},
@@ -7,17 +7,17 @@ use super::{
 };
 use aws_lc_rs::digest::Digest;
 
-/// The most octets of a key record. One with an RSA key of 4,096 bits has about 800.
+/// The maximal number of octets in a key record. One with an RSA key of 4,096 bits has about 800.
 pub const KEY_RECORD: usize = 8 * 1024;
 
-/// A public key, and what it may be used for.
+/// A public key, and its permitted uses.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DkimKey {
     kind: KeyKind,
     octets: Vec<u8>,
-    /// The domain tests its signatures (`t=y`).
+    /// Whether the domain is testing its signatures (`t=y`).
     pub is_testing: bool,
-    /// Identities must be of the domain itself, not of one within it (`t=s`).
+    /// Whether identities must be in the domain itself, not in a subdomain (`t=s`).
     pub is_strict: bool,
 }
 
@@ -27,34 +27,34 @@ enum KeyKind {
     Ed25519,
 }
 
-/// Why a text is no key that signatures of mail can use.
+/// The reason why a text is not a key for signatures of mail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum KeyError {
-    /// It is no key record at all.
+    /// The text is not a key record at all.
     #[error("there is no key record")]
     NoKey,
-    /// It has no valid syntax.
+    /// The record has no valid syntax.
     #[error("the key record is malformed")]
     Malformed,
     /// The key has been withdrawn (`p=`).
     #[error("the key has been revoked")]
     Revoked,
-    /// It is of a kind that nobody has defined.
+    /// The type of key is undefined.
     #[error("the key is of an unknown kind")]
     UnknownKind,
-    /// It is for other hashes than SHA-256, or for other services than mail.
+    /// The key is for hashes other than SHA-256, or for services other than mail.
     #[error("the key is not for signatures like this")]
     OtherUse,
-    /// It has more than [`KEY_RECORD`] octets.
+    /// The record has more than [`KEY_RECORD`] octets.
     #[error("the key record is too long")]
     TooLong,
 }
 
 impl DkimKey {
-    /// Reads a key record, whose strings have been joined.
+    /// Parses a key record, whose strings have been joined.
     ///
     /// # Errors
-    /// When it is none, or its key cannot verify a signature of mail.
+    /// When the text is not a key record, or its key cannot verify signatures of mail.
     pub fn parse(record: &str) -> Result<Self, KeyError> {
         if record.len() > KEY_RECORD {
             return Err(KeyError::TooLong);
@@ -62,7 +62,7 @@ impl DkimKey {
         let tags = Tags::parse_record(record).map_err(|_| KeyError::Malformed)?;
         match tags.get("v") {
             None => {}
-            // Others have the name for something else; the version stands first.
+            // Other records use the same tag; in a key record, the version comes first.
             Some("DKIM1") if tags.first() == Some(("v", "DKIM1")) => {}
             Some(_) => return Err(KeyError::NoKey),
         }
@@ -94,7 +94,7 @@ impl DkimKey {
         })
     }
 
-    /// Verifies a signature over the hash of a header; nothing if the key is not for that algorithm.
+    /// Verifies a signature over the hash of a header; none if the key is not for that algorithm.
     pub(super) fn verify(
         &self,
         algorithm: Algorithm,
@@ -145,7 +145,7 @@ mod tests {
         }
     }
 
-    /// A hundred strings of 255 octets, joined.
+    /// The record consists of a hundred joined strings of 255 octets.
     #[test]
     fn records_are_bounded() {
         let record = |octets: usize| format!("p={}", "A".repeat(octets));

@@ -1,4 +1,4 @@
-//! Keys that sign, and the records that publish them.
+//! Keys for signing, and the records that publish them.
 
 use super::Algorithm;
 use aws_lc_rs::{
@@ -11,7 +11,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use posta_mail::Secret;
 use std::fmt;
 
-/// A private key and its public key. What it prints tells the public key only.
+/// A private key and its public key. The debug output contains the public key only.
 pub struct KeyPair(Kind);
 
 enum Kind {
@@ -19,24 +19,25 @@ enum Kind {
     Ed25519(Ed25519KeyPair),
 }
 
-/// What is wrong with a key.
+/// The reason why a key cannot be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum KeyPairError {
-    /// Mail is not signed with this algorithm.
+    /// No keys for signing mail are made with this algorithm.
     #[error("no keys are made for this algorithm")]
     Algorithm,
-    /// It is no private key in PKCS #8, of a kind and length that signs mail.
+    /// The octets are not a private key in PKCS #8 of a kind and length that can sign mail.
     #[error("it is no RSA key of 2,048 to 8,192 bits, and no Ed25519 key, in PKCS #8")]
     Unreadable,
-    /// The library failed, as for want of memory or randomness.
+    /// The library failed, for example for lack of memory or randomness.
     #[error("the library for cryptography failed")]
     Library,
 }
 
 impl KeyPair {
-    /// Makes a key: RSA of 2,048 bits, which every verifier knows, or Ed25519. aws-lc-rs draws its own randomness.
+    /// Makes a key: RSA with 2,048 bits, which every verifier supports, or Ed25519. aws-lc-rs draws its
+    /// own randomness.
     ///
-    /// An RSA key takes some 100 ms of a processor: call it where that holds nobody up.
+    /// An RSA key takes some 100 ms of CPU time, so this must be called where no one waits.
     ///
     /// # Errors
     /// For [`Algorithm::RsaSha1`], or when the library fails.
@@ -53,10 +54,10 @@ impl KeyPair {
         }))
     }
 
-    /// Reads a private key in PKCS #8 (DER), as [`Self::to_pkcs8`] wrote it.
+    /// Reads a private key in PKCS #8 (DER), as returned by [`Self::to_pkcs8`].
     ///
     /// # Errors
-    /// When it is none that can sign.
+    /// When the octets are not a key that can sign.
     pub fn from_pkcs8(key: &[u8]) -> Result<Self, KeyPairError> {
         if let Ok(key) = Ed25519KeyPair::from_pkcs8_maybe_unchecked(key) {
             return Ok(Self(Kind::Ed25519(key)));
@@ -83,7 +84,7 @@ impl KeyPair {
         }
     }
 
-    /// Returns the algorithm of its signatures.
+    /// Returns the algorithm of the key's signatures.
     #[must_use]
     pub const fn algorithm(&self) -> Algorithm {
         match &self.0 {
@@ -92,7 +93,7 @@ impl KeyPair {
         }
     }
 
-    /// Returns the text of the record that publishes the public key (RFC 6376 §3.6.1, RFC 8463 §4).
+    /// Returns the text of the DNS record that publishes the public key (RFC 6376 §3.6.1, RFC 8463 §4).
     ///
     /// # Errors
     /// When the library fails.

@@ -1,19 +1,20 @@
-//! Looks up the keys of signatures while content still comes in.
+//! Looking up the keys of signatures while content is still arriving.
 
 use super::{DkimKey, KeyError};
 use crate::dns::{Lookup, LookupError, Query};
 use std::{collections::BTreeMap, future::poll_fn, task::Poll};
 
-/// The most texts under one name that are tried as key records. There should be one (RFC 6376 §3.6.2.2).
+/// The maximal number of texts under one name that are tried as key records. There should be one (RFC
+/// 6376 §3.6.2.2).
 pub const KEY_RECORDS: usize = 8;
 
-/// What DNS said of keys, by the names of their records.
+/// The answers of DNS about keys, by the names of their records.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Keys {
     keys: BTreeMap<String, Result<DkimKey, KeyLookupError>>,
 }
 
-/// Why there is no key.
+/// The reason why there is no key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum KeyLookupError {
     Key(KeyError),
@@ -22,7 +23,7 @@ pub(super) enum KeyLookupError {
 }
 
 impl Keys {
-    /// Looks up the records of these names, all at once.
+    /// Looks up the records with these names, all at once.
     pub async fn look_up(lookup: &dyn Lookup, names: &[String]) -> Self {
         let mut names: Vec<_> = names.iter().map(String::as_str).collect();
         names.sort_unstable();
@@ -41,7 +42,8 @@ impl Keys {
     }
 }
 
-/// Takes the first text that is a key; if none is, what is wrong with the first that wants to be one.
+/// Returns the first text that is a key. If there is none, returns the fault of the first that claims to
+/// be one.
 fn read_key(answer: Result<Vec<String>, LookupError>) -> Result<DkimKey, KeyLookupError> {
     let texts = match answer {
         Ok(texts) => texts,
@@ -59,7 +61,7 @@ fn read_key(answer: Result<Vec<String>, LookupError>) -> Result<DkimKey, KeyLook
     Err(KeyLookupError::Key(error))
 }
 
-/// Waits for all look-ups side by side.
+/// Waits for all look-ups concurrently.
 async fn all<T>(mut queries: Vec<Query<'_, T>>) -> Vec<Result<Vec<T>, LookupError>> {
     let mut answers: Vec<_> = queries.iter().map(|_| None).collect();
     poll_fn(|context| {
@@ -75,6 +77,6 @@ async fn all<T>(mut queries: Vec<Query<'_, T>>) -> Vec<Result<Vec<T>, LookupErro
         if is_pending { Poll::Pending } else { Poll::Ready(()) }
     })
     .await;
-    // Each has one by now.
+    // Every look-up has ended.
     answers.into_iter().map(|answer| answer.unwrap_or(Err(LookupError::Temporary))).collect()
 }

@@ -9,8 +9,8 @@ use aws_lc_rs::digest::{Context, Digest, SHA256};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use posta_mail::{Domain, Timestamp};
 
-/// The fields that are covered whether or not a message has them, once more than it has: nobody can add another
-/// without breaking the signature (RFC 6376 §8.15).
+/// The fields that are covered whether or not a message has them, once more often than they occur:
+/// nobody can add another one without breaking the signature (RFC 6376 §8.15).
 pub(crate) const SIGNED_FIELDS: [&str; 13] = [
     "From",
     "Sender",
@@ -27,8 +27,9 @@ pub(crate) const SIGNED_FIELDS: [&str; 13] = [
     "Content-Transfer-Encoding",
 ];
 
-/// The fields of mailing lists (RFC 2369, RFC 2919, RFC 8058), which are covered so where a message has them. Where it
-/// has none, a list that it is sent to may add them: the signature would otherwise break on every list.
+/// The fields of mailing lists (RFC 2369, RFC 2919, RFC 8058), which are covered in the same way if a
+/// message has them. If it has none, a mailing list may add them: otherwise the signature would break on
+/// every list.
 pub(crate) const SIGNED_LIST_FIELDS: [&str; 8] = [
     "List-Id",
     "List-Help",
@@ -49,19 +50,19 @@ pub struct Signer {
 }
 
 impl Signer {
-    /// Returns what signs for a domain with the key that DNS has under a selector.
+    /// Returns a signer for a domain, with the key that DNS publishes under `selector`.
     #[must_use]
     pub const fn new(domain: Domain, selector: String, key: KeyPair) -> Self {
         Self { domain, selector, key }
     }
 
-    /// Returns the domain that it signs for.
+    /// Returns the domain of the signatures.
     #[must_use]
     pub const fn domain(&self) -> &Domain {
         &self.domain
     }
 
-    /// Returns the name of the key within the domain.
+    /// Returns the selector, which names the key within the domain.
     #[must_use]
     pub fn selector(&self) -> &str {
         &self.selector
@@ -73,7 +74,8 @@ impl Signer {
         &self.key
     }
 
-    /// Signs a message. Returns the `DKIM-Signature` field, with its CRLF, to stand above all others.
+    /// Signs a message. Returns the `DKIM-Signature` field, with its CRLF, which must be put above all
+    /// others.
     ///
     /// `body` is the hash of [`crate::body::BodyCover::OURS`].
     ///
@@ -94,7 +96,7 @@ impl Signer {
         Ok(field.finish())
     }
 
-    /// Writes the tags that signatures of DKIM and ARC have in common, up to that of the signature itself.
+    /// Writes the tags that DKIM and ARC signatures share, up to the tag of the signature itself.
     pub(crate) fn write_tags(
         &self,
         field: &mut Folded,
@@ -117,7 +119,7 @@ impl Signer {
     }
 }
 
-/// Hashes the fields of these names, and the signature's own, which has no signature yet.
+/// Hashes the fields with these names, and the signature's own field, which has no signature yet.
 pub(crate) fn relaxed_hash(header: &HeaderSection, names: &[&str], own: &str) -> Digest {
     let mut context = Context::new(&SHA256);
     let mut line = Vec::new();
@@ -137,10 +139,11 @@ pub(crate) fn relaxed_hash(header: &HeaderSection, names: &[&str], own: &str) ->
     context.finish()
 }
 
-/// Returns the names of the fields to cover, each as often as the message has it and once more.
+/// Returns the names of the fields to cover, each once more often than it occurs in the message.
 fn signed_names(header: &HeaderSection) -> Vec<&'static str> {
     let times = |name: &'static str, spare: usize| {
-        // More than once is against RFC 5322 §3.6; as often as a verifier would look for.
+        // Several fields of one name violate RFC 5322 §3.6; eight are as many as a verifier would look
+        // for.
         let count = header.named(name).take(8).count();
         std::iter::repeat_n(name, if count == 0 { spare } else { count + 1 })
     };

@@ -1,4 +1,4 @@
-//! The field that holds a signature (RFC 6376 §3.5), read into types.
+//! The field that contains a signature (RFC 6376 §3.5), parsed into types.
 
 use super::{
     Algorithm,
@@ -12,64 +12,65 @@ use base64::{
 };
 use posta_mail::Domain;
 
-/// The most names of fields in `h=`. The longest lists of real signers have about fifty.
+/// The maximal number of field names in `h=`. The longest lists of real signers have about fifty.
 pub const SIGNED_NAMES: usize = 256;
 
-/// A signature as its field tells it, not verified yet.
+/// A signature as written in its field, not yet verified.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Signature {
-    /// How it was made (`a`).
+    /// The algorithm (`a`).
     pub algorithm: Algorithm,
-    /// How fields were brought into one form (the first part of `c`).
+    /// The canonical form of the fields (the first part of `c`).
     pub header: Canonicalization,
-    /// What is covered of the body, and in which form (`c`, `l`).
+    /// The covered part of the body, and its canonical form (`c`, `l`).
     pub body: BodyCover,
-    /// The domain that answers for the message (`d`), in lower case and A-labels.
+    /// The domain that takes responsibility for the message (`d`), in lower case and A-labels.
     pub domain: String,
-    /// Names the key within the domain (`s`).
+    /// The selector, which names the key within the domain (`s`).
     pub selector: String,
     /// The user or agent for whom the domain signed (`i`); `@domain` if the field has none.
     pub identity: String,
-    /// The names of the fields that are covered (`h`), in lower case and in their order.
+    /// The names of the covered fields (`h`), in lower case and in their order.
     pub fields: Vec<String>,
     /// The hash of the body (`bh`).
     pub body_hash: Vec<u8>,
     /// The signature itself (`b`).
     pub signature: Vec<u8>,
-    /// When it was made, in seconds since 1970 (`t`).
+    /// The time of signing, in seconds since 1970 (`t`).
     pub made: Option<u64>,
-    /// When it expires, in seconds since 1970 (`x`).
+    /// The time of expiry, in seconds since 1970 (`x`).
     pub expires: Option<u64>,
 }
 
-/// Why a field holds no signature that can be verified.
+/// The reason why a field contains no signature that can be verified.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum SignatureError {
-    /// It is no list of tags.
+    /// The field is not a list of tags.
     #[error("the signature is no list of tags: {0}")]
     Tags(&'static str),
-    /// A tag that must be there is missing.
+    /// A required tag is missing.
     #[error("the signature lacks the tag {0}")]
     Missing(&'static str),
-    /// A tag has a value that it cannot have.
+    /// A tag has an invalid value.
     #[error("the signature's tag {0} has no valid value")]
     Invalid(&'static str),
-    /// A version, algorithm, form or way of looking up keys that nobody has defined.
+    /// A tag names an undefined version, algorithm, canonical form or method of looking up keys.
     #[error("the signature's tag {0} names something unknown")]
     Unknown(&'static str),
-    /// From is not covered (RFC 6376 §5.4).
+    /// The From field is not covered (RFC 6376 §5.4).
     #[error("the signature does not cover the From field")]
     FromUnsigned,
-    /// More than [`SIGNED_NAMES`].
+    /// More than [`SIGNED_NAMES`] fields are named.
     #[error("the signature names too many fields")]
     TooManyFields,
 }
 
 impl Signature {
-    /// Reads the value of a `DKIM-Signature` field.
+    /// Parses the value of a `DKIM-Signature` field.
     ///
     /// # Errors
-    /// When it is no such signature, or one that RFC 6376 §6.1.1 has verifiers ignore whatever it signs.
+    /// When the value is not a signature, or is one that verifiers must ignore according to RFC 6376
+    /// §6.1.1.
     pub fn parse(value: &[u8]) -> Result<Self, SignatureError> {
         let tags = Tags::parse(value).map_err(tag_error)?;
         match tags.get("v") {
@@ -89,14 +90,14 @@ impl Signature {
         Ok(signature)
     }
 
-    /// Reads the value of an `ARC-Message-Signature` field (RFC 8617 §4.1.2): the same tags without a version,
-    /// and another `i`.
+    /// Parses the value of an `ARC-Message-Signature` field (RFC 8617 §4.1.2), which has the same tags
+    /// without a version, and a different `i`.
     pub(crate) fn parse_arc(tags: &Tags<'_>) -> Result<Self, SignatureError> {
         let domain = domain_value(required(tags, "d")?).ok_or(SignatureError::Invalid("d"))?;
         Ok(Self { identity: String::new(), domain, ..Self::common(tags)? })
     }
 
-    /// Reads what both have in common.
+    /// Parses the tags that both kinds of signature share.
     fn common(tags: &Tags<'_>) -> Result<Self, SignatureError> {
         let algorithm = required(tags, "a")?;
         let (header, body) = canonicalizations(tags.get("c").unwrap_or("simple/simple"))?;
@@ -130,7 +131,7 @@ impl Signature {
         })
     }
 
-    /// Returns the name under which DNS has the key (RFC 6376 §3.6.2.1).
+    /// Returns the name of the DNS record with the key (RFC 6376 §3.6.2.1).
     #[must_use]
     pub fn key_name(&self) -> String {
         format!("{}._domainkey.{}", self.selector, self.domain)
@@ -155,8 +156,8 @@ fn tag_error(error: TagError) -> SignatureError {
     })
 }
 
-/// Returns a domain or selector in lower case and A-labels (RFC 8616 §4). Labels may have underscores: some
-/// selectors do.
+/// Returns a domain or selector in lower case and A-labels (RFC 8616 §4). Labels may contain
+/// underscores, as some selectors do.
 pub(crate) fn domain_value(text: &str) -> Option<String> {
     let text = if text.is_ascii() {
         text.to_ascii_lowercase()
@@ -183,7 +184,7 @@ pub(crate) fn base64_value(text: &str) -> Option<Vec<u8>> {
     LENIENT.decode(text).ok()
 }
 
-/// Reads a number of at most 18 digits: those of `t` and `x` have twelve at most (RFC 6376 §3.5).
+/// Parses a number of at most 18 digits: the values of `t` and `x` have at most twelve (RFC 6376 §3.5).
 pub(crate) fn number(text: &str) -> Option<u64> {
     let is_number =
         (1..=18).contains(&text.len()) && text.bytes().all(|octet| octet.is_ascii_digit());
@@ -194,7 +195,8 @@ fn optional_number(tags: &Tags<'_>, name: &'static str) -> Result<Option<u64>, S
     tags.get(name).map(|text| number(text).ok_or(SignatureError::Invalid(name))).transpose()
 }
 
-/// Reads `c`: the form of the header, and of the body, which is simple where it is not told (RFC 6376 §3.5).
+/// Parses `c`: the canonical form of the header, and that of the body, which is simple by default (RFC
+/// 6376 §3.5).
 fn canonicalizations(text: &str) -> Result<(Canonicalization, Canonicalization), SignatureError> {
     let (header, body) = text.split_once('/').unwrap_or((text, "simple"));
     let read = |name: &str| {
@@ -221,7 +223,7 @@ fn field_names(text: &str) -> Result<Vec<String>, SignatureError> {
     Ok(names)
 }
 
-/// Reads `i`, whose domain must be that of the signature or within it (RFC 6376 §3.5).
+/// Parses `i`, whose domain must be that of the signature or a subdomain (RFC 6376 §3.5).
 fn identity_within(text: &str, domain: &str) -> Result<String, SignatureError> {
     let decoded = quoted_printable(text).ok_or(SignatureError::Invalid("i"))?;
     let (local, within) = decoded.rsplit_once('@').ok_or(SignatureError::Invalid("i"))?;
@@ -231,7 +233,7 @@ fn identity_within(text: &str, domain: &str) -> Result<String, SignatureError> {
     is_within.then(|| format!("{local}@{within}")).ok_or(SignatureError::Invalid("i"))
 }
 
-/// Decodes `dkim-quoted-printable` (RFC 6376 §2.11), in which white space means nothing.
+/// Decodes `dkim-quoted-printable` (RFC 6376 §2.11), in which white space has no meaning.
 fn quoted_printable(text: &str) -> Option<String> {
     let mut octets = text.bytes().filter(|octet| !b" \t\r\n".contains(octet));
     let mut decoded = Vec::new();

@@ -1,15 +1,15 @@
-//! Lists of tags, `name=value; …`, of which signatures and key records consist (RFC 6376 §3.2).
+//! Lists of tags, `name=value; …`, the syntax of signatures and key records (RFC 6376 §3.2).
 
-/// The most tags of a list. DKIM defines fourteen.
+/// The maximal number of tags in a list. DKIM defines fourteen.
 pub(crate) const TAGS: usize = 64;
 
-/// A list of tags, each of which stands once.
+/// A list of tags, in which no tag is repeated.
 #[derive(Debug)]
 pub(crate) struct Tags<'a> {
     tags: Vec<(&'a str, &'a str)>,
 }
 
-/// Why octets are no list of tags.
+/// The reason why octets are not a list of tags.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum TagError {
     #[error("a tag is not of the form name=value")]
@@ -21,13 +21,15 @@ pub(crate) enum TagError {
 }
 
 impl<'a> Tags<'a> {
-    /// Reads a list. White space around names and values is not part of them; a semicolon may end the list.
+    /// Parses a list. White space around names and values is not part of them; a semicolon may end the
+    /// list.
     pub(crate) fn parse(list: &'a [u8]) -> Result<Self, TagError> {
         let list = str::from_utf8(list).map_err(|_| TagError::Malformed)?.trim_matches(WHITE_SPACE);
         Self::read(list.strip_suffix(';').unwrap_or(list).split(';'))
     }
 
-    /// Reads a list in which tags may be empty: people who write records into DNS let semicolons stand twice.
+    /// Parses a list in which tags may be empty, since people who write DNS records sometimes repeat
+    /// semicolons.
     pub(crate) fn parse_record(list: &'a str) -> Result<Self, TagError> {
         Self::read(list.split(';').filter(|tag| !tag.trim_matches(WHITE_SPACE).is_empty()))
     }
@@ -45,7 +47,7 @@ impl<'a> Tags<'a> {
             if !is_name || !is_value {
                 return Err(TagError::Malformed);
             }
-            // Names have a case: `V=1` is no version (§3.2).
+            // Names are case-sensitive: `V=1` is not a version (§3.2).
             if tags.iter().any(|(known, _)| *known == name) {
                 return Err(TagError::Repeated);
             }
@@ -62,7 +64,7 @@ impl<'a> Tags<'a> {
         self.tags.iter().find(|(known, _)| *known == name).map(|(_, value)| *value)
     }
 
-    /// Returns the tag that stands first.
+    /// Returns the first tag.
     pub(crate) fn first(&self) -> Option<(&'a str, &'a str)> {
         self.tags.first().copied()
     }

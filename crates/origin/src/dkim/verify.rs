@@ -1,4 +1,4 @@
-//! Verifying signatures (RFC 6376 §6.1), once the content is whole and the keys are there.
+//! Verifying signatures (RFC 6376 §6.1), once the content is complete and the keys are known.
 
 use super::{
     Algorithm, DkimKey, Keys, RSA_BITS, Signature, SignatureError,
@@ -15,33 +15,34 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use posta_mail::Timestamp;
 use std::borrow::Cow;
 
-/// The most signatures of a message that are verified, from the top: each costs a look-up, a hash and the
-/// arithmetic of a key. Mail that went through several hosts has three or four.
+/// The maximal number of signatures of a message that are verified, from the top. Each costs a look-up,
+/// a hash and public-key arithmetic. Mail that passed through several hosts has three or four.
 pub const SIGNATURES: usize = 8;
 
-/// How far the clock of a signer may be ahead, in seconds. RFC 6376 §3.5 lets verifiers ignore signatures of the
-/// future; clocks that are a few hours wrong are common.
+/// The number of seconds by which a signer's clock may be ahead. RFC 6376 §3.5 allows verifiers to
+/// ignore signatures from the future; clocks that are wrong by a few hours are common.
 const CLOCK_SKEW: u64 = 24 * 60 * 60;
 
-/// What a signature turned out to be, in the words of RFC 8601 §2.7.1. `none` is a message without any.
+/// The result of verifying a signature, in the terms of RFC 8601 §2.7.1. `none` is for a message without
+/// signatures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum DkimResult {
-    /// The domain answers for the message, and what it covers is as it was.
+    /// The domain takes responsibility for the message, and the covered parts are unchanged.
     Pass,
-    /// What is covered was changed, or the signature is not the domain's.
+    /// A covered part was changed, or the signature is not the domain's.
     Fail,
-    /// It may be the domain's, but is of a kind that proves too little.
+    /// The signature may be the domain's, but its kind proves too little.
     Policy,
-    /// It cannot be read.
+    /// The signature cannot be parsed.
     Neutral,
-    /// The key could not be looked up; it may be later.
+    /// The key could not be looked up now, but perhaps later.
     TempError,
-    /// There is no key to verify it with, or it does not cover what it must.
+    /// There is no key for the signature, or the signature does not cover what it must.
     PermError,
 }
 
 impl DkimResult {
-    /// Returns the word for it (RFC 8601 §2.7.1).
+    /// Returns the name of the result (RFC 8601 §2.7.1).
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -55,30 +56,30 @@ impl DkimResult {
     }
 }
 
-/// A signature that has been verified, whatever came of it.
+/// A signature that has been verified, successfully or not.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verified {
-    /// What came of it.
+    /// The result.
     pub result: DkimResult,
-    /// Why, in words; empty for one that passed and has nothing more to tell.
+    /// The reason, in words; empty if the signature passed and there is nothing to add.
     pub reason: Cow<'static, str>,
-    /// What its field tells; nothing if that cannot be read.
+    /// The signature, parsed; none if that is impossible.
     pub signature: Option<Signature>,
-    /// The first characters of the signature, at least eight, that tell it from the message's others (`header.b`,
-    /// RFC 6008).
+    /// The first characters of the signature, at least eight, which distinguish it from the others of
+    /// the message (`header.b`, RFC 6008).
     pub short_signature: String,
 }
 
-/// A signature's field within a header section.
+/// The field of a signature within a header section.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FoundSignature {
     /// The position of the field, counted from the top.
     pub position: usize,
-    /// What the field tells.
+    /// The signature, parsed.
     pub signature: Result<Signature, SignatureError>,
 }
 
-/// Why a signature did not pass.
+/// The reason why a signature did not pass.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct SignatureFailure {
     pub(crate) result: DkimResult,
@@ -98,8 +99,8 @@ pub fn found(header: &HeaderSection) -> Vec<FoundSignature> {
 
 /// Verifies the signatures that [`found`] returned.
 ///
-/// `bodies` has the hash of each [`Signature::body`], `keys` the answer for each [`Signature::key_name`]: a hash or
-/// an answer that is missing is [`DkimResult::TempError`].
+/// `bodies` contains the hash of each [`Signature::body`], `keys` the answer for each
+/// [`Signature::key_name`]. A missing hash or answer leads to [`DkimResult::TempError`].
 #[must_use]
 pub fn verify(
     header: &HeaderSection,
@@ -147,8 +148,8 @@ fn unreadable(error: SignatureError) -> SignatureFailure {
     failure(result, error.to_string())
 }
 
-/// Returns the first eight characters of a signature, or more where another one begins with the same
-/// (RFC 6008 §4).
+/// Returns the first eight characters of a signature, or more if another one begins with the same (RFC
+/// 6008 §4).
 fn shortened(texts: &[String], index: usize) -> String {
     let text = &texts[index];
     let is_unique = |length: usize| {
@@ -159,7 +160,7 @@ fn shortened(texts: &[String], index: usize) -> String {
     text[..length].to_owned()
 }
 
-/// Verifies one signature. Returns what there is to say of one that passes.
+/// Verifies one signature. Returns a remark about one that passes.
 pub(crate) fn check_signature(
     header: &HeaderSection,
     position: usize,
@@ -175,7 +176,7 @@ pub(crate) fn check_signature(
     check_policy(signature, now)?;
     let body = bodies.get(signature.body);
     let body = body.ok_or_else(|| failure(TempError, "the body has not been hashed"))?;
-    // RFC 6376 §3.5: no more than there is.
+    // RFC 6376 §3.5: the length must not exceed that of the body.
     if signature.body.length.is_some_and(|length| length > body.octets) {
         return Err(failure(Fail, "the signature covers a longer body: some of it is missing"));
     }
@@ -191,12 +192,12 @@ pub(crate) fn check_signature(
     }
     let hash = header_hash(header, position, signature);
     check_hash(key, signature.algorithm, &hash, &signature.signature)?;
-    // Whoever sends the message may add to the rest what they like (RFC 6376 §8.2).
+    // Anyone who passes the message on may add any text to the rest (RFC 6376 §8.2).
     if signature.body.length.is_some_and(|length| length < body.octets) {
         return Err(failure(Policy, "the signature covers only the beginning of the body"));
     }
-    // It proves as much as another, so it passes. RFC 6376 §3.6.1 would have it ignored; domains that have
-    // tested for years would lose their mail.
+    // The signature is as good as any other, so it passes. According to RFC 6376 §3.6.1 it would be
+    // ignored, but domains that have been testing for years would then lose their mail.
     Ok(if key.is_testing { "the domain is testing" } else { "" }.into())
 }
 
@@ -209,7 +210,7 @@ fn find_key<'a>(keys: &'a Keys, name: &str) -> Result<&'a DkimKey, SignatureFail
     })
 }
 
-/// Verifies the signature over a hash with the key of a name, as a seal of ARC needs it.
+/// Verifies the signature over a hash with the key of a name, as needed for an ARC seal.
 pub(crate) fn verify_hash(
     keys: &Keys,
     key_name: &str,
@@ -240,7 +241,7 @@ fn check_hash(
             DkimResult::Policy,
             format!("the key has {bits} bits: {} to {} count", RSA_BITS.start(), RSA_BITS.end()),
         ),
-        // RFC 6376 §3.6.1: a domain that tests must not suffer from it.
+        // RFC 6376 §3.6.1: a domain must not suffer for testing.
         Mismatch::Signature if key.is_testing => failure(
             DkimResult::Neutral,
             "the signature does not match the fields it covers, and the domain is testing",
@@ -251,7 +252,7 @@ fn check_hash(
     })
 }
 
-/// Whether a signature is worth to be verified.
+/// Checks whether a signature is worth verifying.
 fn check_policy(signature: &Signature, now: Timestamp) -> Result<(), SignatureFailure> {
     use DkimResult::Policy;
     let now = u64::try_from(now.as_second()).unwrap_or(0);
@@ -268,7 +269,7 @@ fn check_policy(signature: &Signature, now: Timestamp) -> Result<(), SignatureFa
     Ok(())
 }
 
-/// Hashes the fields that a signature covers, and its own (RFC 6376 §3.7).
+/// Hashes the fields that a signature covers, and its own field (RFC 6376 §3.7).
 pub(crate) fn header_hash(
     header: &HeaderSection,
     position: usize,
@@ -297,8 +298,8 @@ pub(crate) fn header_hash(
     context.finish()
 }
 
-/// Returns the fields of these names: for each mention the lowest that has not been taken, as far as there are any
-/// (RFC 6376 §5.4.2). A signature does not cover its own field by name.
+/// Returns the fields with these names: for each mention, the lowest field that has not been taken, if
+/// there is one (RFC 6376 §5.4.2). A signature does not cover its own field by name.
 fn covered<'a>(
     header: &'a HeaderSection,
     own: usize,

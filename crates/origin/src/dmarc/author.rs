@@ -1,36 +1,38 @@
-//! Whose mail it claims to be: the domains of the From field.
+//! The claimed author of a message: the domains of the From field.
 //!
-//! RFC 9989 §5.3.1 wants exactly one domain and leaves everything else to the receiver, and §11.5 names the attack: a
-//! message with a second From field, or with a From field that programs read differently, shows the reader an author
-//! whom nobody checked. So every domain counts that a mail program could take for the author's:
+//! RFC 9989 §5.3.1 requires exactly one domain and leaves everything else to the receiver, and §11.5
+//! names the attack: a message with a second From field, or with a From field that programs read
+//! differently, presents an author whom nobody has checked. Therefore every domain counts that a mail
+//! program could take for the author's:
 //!
-//! - One field that can be read strictly has the domains of its addresses; one, nearly always. Address literals have
-//!   none.
-//! - A field that cannot be read so has each domain behind an `@`, be it in a name, a comment or quotes.
-//! - Of several fields, all domains count.
+//! - A single field that a strict reader understands has the domains of its addresses, nearly always one. Address
+//!   literals have none.
+//! - Any other field has every domain after an `@`, even inside a name, a comment or quotes.
+//! - If there are several fields, all domains count.
 //!
-//! Each of these domains is checked, and the strictest outcome holds. Without any, as where there is no From field or
-//! only a group without members (RFC 6854), there is nothing that DMARC could protect.
+//! Each of these domains is checked, and the strictest outcome applies. Without any domain, as when
+//! there is no From field or only a group without members (RFC 6854), there is nothing for DMARC to
+//! protect.
 
 use posta_mail::Domain;
 use posta_mime::originators;
 
-/// The most domains that are checked for one message. RFC 9989 §11.5 wants a limit.
+/// The maximal number of domains that are checked for one message. RFC 9989 §11.5 requires a limit.
 pub const AUTHOR_DOMAINS: usize = 4;
 
 /// The domains that a message claims to be from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Author {
-    /// There is none.
+    /// The message claims no domain.
     Nobody,
-    /// These, at most [`AUTHOR_DOMAINS`].
+    /// The message claims these domains, at most [`AUTHOR_DOMAINS`].
     Domains(Vec<Domain>),
-    /// More than are checked.
+    /// The message claims more domains than are checked.
     TooMany,
 }
 
 impl Author {
-    /// Returns the domains of a message's From fields, given what stands behind the colon of each.
+    /// Returns the domains of a message's From fields, given the text after the colon of each.
     #[must_use]
     pub fn of_fields<'b>(bodies: impl IntoIterator<Item = &'b [u8]>) -> Self {
         let mut domains: Vec<Domain> = Vec::new();
@@ -49,7 +51,7 @@ impl Author {
     }
 }
 
-/// Returns the domains of a field. It may have more than one of the same.
+/// Returns the domains of a field, possibly with repetitions.
 fn domains_of(body: &[u8]) -> Vec<Domain> {
     if let Some(addresses) = originators::addresses(body) {
         let domains = addresses.iter().filter_map(|address| address.domain().parse().ok());
@@ -59,7 +61,7 @@ fn domains_of(body: &[u8]) -> Vec<Domain> {
     let mut domains = Vec::new();
     for (_, rest) in text.match_indices('@').map(|(at, _)| text.split_at(at + 1)) {
         let is_name = |c: char| c.is_alphanumeric() || ".-_".contains(c);
-        // White space and comments may stand between the parts of an obsolete domain (RFC 5322 §4.4).
+        // White space and comments may appear between the parts of an obsolete domain (RFC 5322 §4.4).
         let rest = rest.trim_start_matches([' ', '\t', '\r', '\n']);
         let end = rest.find(|c| !is_name(c)).unwrap_or(rest.len());
         let name = rest[..end].trim_matches('.');
@@ -68,7 +70,7 @@ fn domains_of(body: &[u8]) -> Vec<Domain> {
         {
             domains.push(domain);
         }
-        // One more than are checked is enough to know that there are too many.
+        // One domain more than the limit is enough to know that there are too many.
         if domains.len() > MOST_READ {
             break;
         }
@@ -76,8 +78,8 @@ fn domains_of(body: &[u8]) -> Vec<Domain> {
     domains
 }
 
-/// Domains that are read of one field that cannot be read strictly: with the same two again and again, more than are
-/// kept.
+/// The maximal number of domains read from a field that cannot be read strictly. Repetitions count, so
+/// there are more than are kept.
 const MOST_READ: usize = 64;
 
 #[cfg(test)]
@@ -105,7 +107,7 @@ mod tests {
             (&["ana@a.test", "bob@b.test"], "a.test b.test"),
             (&["us: ana@a.test, bob@b.test;"], "a.test b.test"),
             (&["ană@poștă.test"], "xn--pot-cpa20l.test"),
-            // These cannot be read strictly.
+            // A strict reader does not understand these.
             (&["<ana@a.test> <bob@b.test>"], "a.test b.test"),
             (&["<@b.test:ana@a.test>"], "b.test a.test"),
             (&["=?utf-8?q?bob@b.test?= <ana@a.test>"], "b.test a.test"),

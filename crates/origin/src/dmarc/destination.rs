@@ -1,16 +1,16 @@
-//! Whether those want a domain's reports to whom it has them sent (RFC 9990 §4).
+//! Whether the owner of an address agrees to receive another domain's reports (RFC 9990 §4).
 
 use super::{record, walk::Walker};
 use crate::dns::{Lookup, LookupError};
 use posta_mail::Address;
 
-/// Returns where the aggregate reports for a domain go that asks for them to be sent to `address`: there, or where the
-/// owner of that address's domain wants them instead; nowhere if that owner does not want them.
+/// Returns the addresses for the aggregate reports of a domain that names `address`: that address, or
+/// those that the owner of its domain wants instead; none if that owner does not agree.
 ///
-/// Without this question, anybody could have the reports of a thousand receivers sent to a stranger.
+/// Without this question, anyone could have the reports of a thousand receivers sent to a stranger.
 ///
 /// # Errors
-/// Fails when DNS does not answer.
+/// When DNS does not answer.
 pub async fn report_destinations(
     dns: &dyn Lookup,
     policy_domain: &str,
@@ -41,7 +41,7 @@ pub async fn report_destinations(
     if others.is_empty() {
         return Ok(vec![address.clone()]);
     }
-    // Another address of the same host; where one is not, nothing is sent at all.
+    // Only addresses at the same host are acceptable; if one is not, nothing is sent at all.
     let others: Vec<_> = others.into_iter().flat_map(record::mailboxes).collect();
     let are_there = others.iter().all(|other| other.domain().eq_ignore_ascii_case(&host));
     Ok(if are_there { others } else { Vec::new() })

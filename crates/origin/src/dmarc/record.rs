@@ -1,22 +1,23 @@
-//! DMARC policy records, read into types (RFC 9989 §4.7, §4.8).
+//! DMARC policy records, parsed into types (RFC 9989 §4.7, §4.8).
 //!
-//! What cannot be read in one has its default or is ignored, as the RFC wants it; only the version has to be right.
-//! Records that follow RFC 7489 are read as well: they differ in `pct`.
+//! Unreadable parts have their defaults or are ignored, as the RFC requires; only the version has to be
+//! right. Records according to RFC 7489 are read as well, including `pct`.
 
 use posta_mail::Address;
 
-/// The most addresses for reports that are read from a record. Neither RFC sets a limit; RFC 7489 §6.2 wants two to
-/// be possible.
+/// The maximal number of addresses for reports that are read from a record. Neither RFC sets a limit;
+/// RFC 7489 §6.2 requires two to be possible.
 pub const REPORT_ADDRESSES: usize = 8;
 
-/// What a domain's owner wants done with mail that fails (RFC 9989 §4.7, tag `p`), from the mildest.
+/// The treatment that a domain's owner wants for mail that fails (RFC 9989 §4.7, tag `p`), from the
+/// mildest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum DmarcPolicy {
     /// Nothing.
     None,
-    /// It is suspicious.
+    /// The mail is suspicious.
     Quarantine,
-    /// It is not the owner's.
+    /// The mail is not from the owner, and should be rejected.
     Reject,
 }
 
@@ -26,7 +27,7 @@ impl DmarcPolicy {
         known.into_iter().find(|policy| policy.as_str().eq_ignore_ascii_case(text))
     }
 
-    /// Returns the policy as records have it.
+    /// Returns the policy as written in records.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -36,8 +37,8 @@ impl DmarcPolicy {
         }
     }
 
-    /// Returns the next milder policy, which holds for mail that the owner only tests the policy on (RFC 9989 §4.7,
-    /// tag `t`; RFC 7489 §6.6.4).
+    /// Returns the next milder policy, which applies to mail on which the owner only tests the policy
+    /// (RFC 9989 §4.7, tag `t`; RFC 7489 §6.6.4).
     #[must_use]
     pub const fn milder(self) -> Self {
         match self {
@@ -47,13 +48,13 @@ impl DmarcPolicy {
     }
 }
 
-/// How alike an authenticated domain and the author's have to be (RFC 9989 §4.4).
+/// The required similarity between an authenticated domain and the author's (RFC 9989 §4.4).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Alignment {
-    /// They have the same organizational domain.
+    /// The domains have the same organizational domain.
     #[default]
     Relaxed,
-    /// They are the same.
+    /// The domains are identical.
     Strict,
 }
 
@@ -69,42 +70,43 @@ pub enum Suffix {
     Unknown,
 }
 
-/// A record. Tags that concern failure reports are not kept, since none are sent.
+/// A DMARC record. Tags that concern failure reports are not kept, since no such reports are sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DmarcRecord {
     /// The policy for the domain itself.
     pub policy: DmarcPolicy,
-    /// The policy for subdomains that exist, if it is another one (`sp`).
+    /// The policy for existing subdomains, if it is different (`sp`).
     pub subdomains: Option<DmarcPolicy>,
-    /// The policy for subdomains that do not exist, if it is another one (`np`).
+    /// The policy for subdomains that do not exist, if it is different (`np`).
     pub nonexistent: Option<DmarcPolicy>,
-    /// How alike the domain of a DKIM signature has to be (`adkim`).
+    /// The required similarity of the domain of a DKIM signature (`adkim`).
     pub dkim: Alignment,
-    /// How alike the domain that SPF lets pass has to be (`aspf`).
+    /// The required similarity of the domain that SPF authenticated (`aspf`).
     pub spf: Alignment,
     /// Whether the domain is a public suffix (`psd`).
     pub suffix: Suffix,
-    /// The share of failing mail to which the policy applies, in percent: 0 of a record with `t=y`, else what `pct`
-    /// says (RFC 7489 §6.3).
+    /// The percentage of failing mail to which the policy applies: 0 with `t=y`, otherwise the value of
+    /// `pct` (RFC 7489 §6.3).
     pub percent: u8,
-    /// Where aggregate reports go (`rua`): mailboxes. Other places are not kept.
+    /// The mailboxes that receive aggregate reports (`rua`). Other destinations are not kept.
     pub reports: Vec<Address>,
-    /// Whether the owner wants failure reports, too (`ruf`).
+    /// Whether the owner also wants failure reports (`ruf`).
     pub wants_failures: bool,
 }
 
-/// What a text under `_dmarc` is.
+/// The meaning of a text under `_dmarc`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum ReadText {
     /// No DMARC record.
     Other,
     /// A record.
     Record(Box<DmarcRecord>),
-    /// A record whose policy cannot be read and that asks for no reports: no policy is applied (RFC 9989 §4.10.1).
+    /// A record without a readable policy that asks for no reports: no policy is applied (RFC 9989
+    /// §4.10.1).
     Unusable(Suffix),
 }
 
-/// Returns whether a text is a record: its first tag is the version (RFC 9989 §4.7).
+/// Returns whether a text is a record, which means that its first tag is the version (RFC 9989 §4.7).
 pub(super) fn is_dmarc(text: &str) -> bool {
     let first = text.split(';').next().unwrap_or_default();
     let tag = first.split_once('=');
@@ -116,7 +118,7 @@ pub(super) fn is_dmarc(text: &str) -> bool {
 
 const WHITE: [char; 2] = [' ', '\t'];
 
-/// The value of a tag. Of two tags with the same name, the first counts.
+/// Returns the value of a tag. If a tag is repeated, the first counts.
 pub(super) fn tag<'t>(text: &'t str, name: &str) -> Option<&'t str> {
     text.split(';').find_map(|tag| {
         let (found, value) = tag.split_once('=')?;
@@ -136,7 +138,7 @@ pub(super) fn read(text: &str) -> ReadText {
         _ => Suffix::Unknown,
     };
     let reports = tag(text, "rua").unwrap_or_default();
-    // `Err` for a tag that is there and cannot be read.
+    // `Err` represents a tag that exists and cannot be read.
     let policy =
         |name| tag(text, name).map(|value| DmarcPolicy::parse(value).ok_or(())).transpose();
     let (policy, subdomains, nonexistent) = match (policy("p"), policy("sp"), policy("np")) {
@@ -164,7 +166,7 @@ pub(super) fn read(text: &str) -> ReadText {
     }))
 }
 
-/// Returns whether a text begins as a URI does (RFC 3986 §3.1).
+/// Returns whether a text begins like a URI (RFC 3986 §3.1).
 fn is_uri(text: &str) -> bool {
     text.trim_matches(WHITE).split_once(':').is_some_and(|(scheme, rest)| {
         let is_scheme = |c: char| c.is_ascii_alphanumeric() || "+-.".contains(c);
@@ -179,8 +181,8 @@ pub(super) fn mailboxes(list: &str) -> Vec<Address> {
     list.split(',').filter_map(mailbox).take(REPORT_ADDRESSES).collect()
 }
 
-/// Reads a `mailto` URI (RFC 6068 §2). Its header fields count for nothing, nor does a limit for the size of reports,
-/// which RFC 9989 §4.8 made obsolete.
+/// Parses a `mailto` URI (RFC 6068 §2). Its header fields are ignored, and so is a limit for the size of
+/// reports, which RFC 9989 §4.8 made obsolete.
 fn mailbox(uri: &str) -> Option<Address> {
     let (scheme, rest) = uri.trim_matches(WHITE).split_once(':')?;
     if !scheme.eq_ignore_ascii_case("mailto") {
@@ -258,7 +260,7 @@ mod tests {
             (least.dkim, least.suffix, least.percent),
             (Alignment::Relaxed, Suffix::Unknown, 100)
         );
-        // What cannot be read has its default.
+        // Unreadable tags have their defaults.
         let odd =
             record("v=DMARC1;p=reject;p=none;adkim=x;psd=;pct=200;t;=;;rua=mailto:%,mailto:,x");
         assert_eq!(

@@ -1,13 +1,13 @@
-//! The DNS tree walk: from a domain up to the record that speaks for it (RFC 9989 §4.10).
+//! The DNS tree walk: from a domain up to the record that applies to it (RFC 9989 §4.10).
 
 use super::record::{self, DmarcRecord, ReadText, Suffix};
 use crate::dns::{Lookup, LookupError};
 use std::{collections::HashMap, sync::Arc};
 
-/// The most queries of one walk (RFC 9989 §4.10).
+/// The maximal number of queries in one walk (RFC 9989 §4.10).
 pub const QUERIES: usize = 8;
 
-/// What stands under `_dmarc` of a domain.
+/// The content of `_dmarc` under a domain.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Published {
     Record(Arc<DmarcRecord>),
@@ -30,17 +30,17 @@ pub(super) struct Found {
     pub(super) published: Published,
 }
 
-/// Where a walk led.
+/// The result of a walk.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Walked {
     /// The organizational domain.
     pub(super) organization: String,
-    /// The record for the domain where the walk started: its own, that of its organization, or that of the public
-    /// suffix (RFC 9989 §4.10.1).
+    /// The record for the domain where the walk started: its own, that of its organization, or that of
+    /// the public suffix (RFC 9989 §4.10.1).
     pub(super) applies: Option<Found>,
 }
 
-/// Walks, and remembers what was asked for: the walks for one message share most of their way.
+/// Walks up the tree, and remembers the answers: the walks for one message share most of their way.
 pub(super) struct Walker<'d> {
     dns: &'d dyn Lookup,
     known: HashMap<String, Result<Option<Published>, LookupError>>,
@@ -54,7 +54,7 @@ impl<'d> Walker<'d> {
     /// Returns the record of a domain itself.
     ///
     /// # Errors
-    /// Fails when DNS does not answer.
+    /// When DNS does not answer.
     pub(super) async fn published(
         &mut self,
         domain: &str,
@@ -75,7 +75,7 @@ impl<'d> Walker<'d> {
         };
         let records = texts.iter().map(|text| record::read(text));
         let mut records = records.filter(|reading| *reading != ReadText::Other);
-        // RFC 9989 §4.10: of several, none counts.
+        // RFC 9989 §4.10: if there are several, none counts.
         Ok(match (records.next(), records.next()) {
             (Some(ReadText::Record(record)), None) => Some(Published::Record(Arc::new(*record))),
             (Some(ReadText::Unusable(suffix)), None) => Some(Published::Unusable(suffix)),
@@ -86,7 +86,7 @@ impl<'d> Walker<'d> {
     /// Walks up from a domain.
     ///
     /// # Errors
-    /// Fails when DNS does not answer.
+    /// When DNS does not answer.
     pub(super) async fn walk(&mut self, domain: &str) -> Result<Walked, LookupError> {
         let mut found = Vec::new();
         for target in targets(domain) {
@@ -98,7 +98,8 @@ impl<'d> Walker<'d> {
             }
         }
         let organization = organization(domain, &found);
-        // Its own record, then that of the organization, then that of the suffix, which is the only one above it.
+        // The order is: the domain's own record, then that of the organization, then that of the suffix,
+        // the only one above.
         let own = found.iter().position(|one| one.domain == domain);
         let of_organization = || found.iter().position(|one| one.domain == organization);
         let of_suffix = || {
@@ -111,21 +112,23 @@ impl<'d> Walker<'d> {
     }
 }
 
-/// Returns the domains that a walk asks for, the longest first: the domain itself, then those of at most seven labels.
+/// Returns the domains that a walk asks for, the longest first: the domain itself, then those of at most
+/// seven labels.
 fn targets(domain: &str) -> impl Iterator<Item = &str> {
     let labels = domain.split('.').count();
     let longest = labels.saturating_sub(1).min(QUERIES - 1);
     std::iter::once(domain).chain((1..=longest).rev().map(|labels| last_labels(domain, labels)))
 }
 
-/// Returns the end of a domain that has so many labels.
+/// Returns the last `labels` labels of a domain.
 fn last_labels(domain: &str, labels: usize) -> &str {
     let dots = domain.rmatch_indices('.');
     let mut before = dots.skip(labels.saturating_sub(1)).map(|(dot, _)| dot + 1);
     &domain[before.next().unwrap_or(0)..]
 }
 
-/// Returns the organizational domain of a domain, by the records found on the way up from it (RFC 9989 §4.10.2).
+/// Returns the organizational domain of a domain, given the records found on the way up from it (RFC
+/// 9989 §4.10.2).
 fn organization(domain: &str, found: &[Found]) -> String {
     for one in found {
         match one.published.suffix() {

@@ -18,16 +18,16 @@ pub enum Record {
     A(Ipv4Addr),
     /// An IPv6 address.
     Aaaa(Ipv6Addr),
-    /// A server that takes mail, with its preference.
+    /// A server that accepts mail, with its preference.
     Mx(u16, String),
     /// A text, its strings joined.
     Txt(String),
-    /// The name of an address.
+    /// A name of an address.
     Ptr(String),
     /// Another name for this one.
     Cname(String),
-    /// No record: a look-up under this name fails if it has no other record of that type, as when its name servers
-    /// time out.
+    /// No record: a look-up under this name fails if it has no other record of that type, as if its name
+    /// servers had timed out.
     Failure,
 }
 
@@ -75,7 +75,7 @@ impl Zone {
         self.records.entry(name.to_ascii_lowercase()).or_default().push(record);
     }
 
-    /// Returns how many look-ups there were so far.
+    /// Returns the number of look-ups so far.
     #[must_use]
     pub fn asked(&self) -> usize {
         self.asked.load(Ordering::Relaxed)
@@ -171,7 +171,8 @@ impl Lookup for Zone {
     }
 }
 
-/// Returns the output of a future that waits for nothing but a [`Zone`], which answers at once; `None` of another.
+/// Returns the output of a future that waits for nothing but a [`Zone`], which answers at once; `None`
+/// for any other future.
 pub fn now_or_never<F: Future>(future: F) -> Option<F::Output> {
     match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(output) => Some(output),
@@ -179,7 +180,7 @@ pub fn now_or_never<F: Future>(future: F) -> Option<F::Output> {
     }
 }
 
-/// Returns the name under which an address's names are (RFC 1035 §3.5, RFC 3596 §2.5).
+/// Returns the name under which the names of an address are published (RFC 1035 §3.5, RFC 3596 §2.5).
 #[must_use]
 pub fn reverse_name(address: IpAddr) -> String {
     let mut name = String::new();

@@ -1,9 +1,9 @@
-//! Macro strings: domain names and explanations with parts that stand for who sends (RFC 7208 §7).
+//! Macro strings: domain names and explanations with parts that represent the sender (RFC 7208 §7).
 
 use super::SpfRequest;
 use std::net::IpAddr;
 
-/// A macro string that was read (RFC 7208 §7.1).
+/// A parsed macro string (RFC 7208 §7.1).
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct MacroString(Vec<Part>);
 
@@ -17,9 +17,9 @@ enum Part {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Expansion {
     letter: Letter,
-    /// Whether the letter was a capital, which asks for URL escaping.
+    /// Whether the letter is a capital, which requests URL escaping.
     is_escaped: bool,
-    /// The parts that are kept, counted from the right; `None` keeps all.
+    /// The number of parts to keep, counted from the right; `None` keeps all.
     keep: Option<u8>,
     is_reversed: bool,
     /// The delimiters, one bit for each of [`DELIMITERS`].
@@ -44,34 +44,34 @@ enum Letter {
 
 const DELIMITERS: &[u8; 7] = b".-+,/_=";
 
-/// The most octets of a domain name (RFC 1035 §2.3.4), in the form with dots.
+/// The maximal number of octets in a domain name (RFC 1035 §2.3.4), in dotted form.
 pub(super) const NAME: usize = 253;
 
-/// The most octets of an explanation. RFC 7208 §6.2 sets no limit; a reply line of SMTP has 512 (RFC 5321
-/// §4.5.3.1.5).
+/// The maximal number of octets in an explanation. RFC 7208 §6.2 sets no limit; an SMTP reply line has
+/// 512 (RFC 5321 §4.5.3.1.5).
 pub const EXPLANATION: usize = 400;
 
-/// Where a macro string stands.
+/// The place of a macro string.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum MacroPlace {
-    /// In a record: neither spaces nor the letters `c`, `r` and `t`.
+    /// A record, in which neither spaces nor the letters `c`, `r` and `t` are allowed.
     Record,
-    /// In the text that `exp` leads to.
+    /// The text that `exp` leads to.
     Explanation,
 }
 
-/// What macros stand for during one evaluation.
+/// The values of the macros during one evaluation.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Values<'a> {
     pub(super) request: &'a SpfRequest<'a>,
-    /// The domain whose record is evaluated.
+    /// The domain whose record is being evaluated.
     pub(super) domain: &'a str,
     /// The validated name of the client, or `unknown`.
     pub(super) validated_name: &'a str,
 }
 
 impl MacroString {
-    /// Reads a macro string. Returns `None` if it is none.
+    /// Parses a macro string. Returns `None` if the text is not one.
     pub(super) fn parse(text: &str, place: MacroPlace) -> Option<Self> {
         let mut parts = Vec::new();
         let mut literal = String::new();
@@ -108,7 +108,7 @@ impl MacroString {
         Some(Self(parts))
     }
 
-    /// Reads a `domain-spec`: a macro string that ends in a macro or in a dot and a top label.
+    /// Parses a `domain-spec`: a macro string that ends in a macro, or in a dot and a top label.
     pub(super) fn parse_domain(text: &str) -> Option<Self> {
         let read = Self::parse(text, MacroPlace::Record)?;
         let ends_well = match read.0.last()? {
@@ -123,17 +123,18 @@ impl MacroString {
         ends_well.then_some(read)
     }
 
-    /// Returns whether it holds the macro `p`, which costs look-ups.
+    /// Returns whether the string contains the macro `p`, which costs look-ups.
     pub(super) fn needs_validated_name(&self) -> bool {
         self.0.iter().any(|part| {
             matches!(part, Part::Expand(Expansion { letter: Letter::ValidatedName, .. }))
         })
     }
 
-    /// Returns the domain name that it stands for. Of one that is longer than 253 octets, labels are left out at
-    /// its beginning (RFC 7208 §7.3).
+    /// Returns the resulting domain name. If it is longer than 253 octets, labels are removed from its
+    /// beginning (RFC 7208 §7.3).
     pub(super) fn expand_domain(&self, values: &Values<'_>) -> String {
-        // From its end, until there is more than a name has: a record can ask for a thousand times the sender.
+        // The name is built from its end until it is long enough: a record can repeat the sender a
+        // thousand times.
         let mut pieces = Vec::new();
         let mut octets = 0;
         for part in self.0.iter().rev() {
@@ -154,7 +155,7 @@ impl MacroString {
         name.to_owned()
     }
 
-    /// Returns the explanation that it stands for, cut after [`EXPLANATION`] octets.
+    /// Returns the resulting explanation, truncated to [`EXPLANATION`] octets.
     pub(super) fn expand_explanation(&self, values: &Values<'_>) -> String {
         let mut text = String::new();
         for part in &self.0 {
@@ -163,21 +164,22 @@ impl MacroString {
             }
             text.push_str(&part.expand(values));
         }
-        // What stands for the sender can hold more than ASCII.
+        // Values that come from the sender can contain more than ASCII.
         let text: String =
             text.chars().map(|c| if matches!(c, ' '..='~') { c } else { '?' }).collect();
         text[..text.len().min(EXPLANATION)].to_owned()
     }
 }
 
-/// Returns whether a text ends in `%%`, `%_` or `%-`, rather than in a literal behind `%%`.
+/// Returns whether a text ends in `%%`, `%_` or `%-`, rather than in a literal after `%%`.
 fn ends_in_escape(text: &str) -> bool {
     let before = &text[..text.len() - 1];
     let percents = before.len() - before.trim_end_matches('%').len();
     percents % 2 == 1
 }
 
-/// Returns whether a label may stand last in a `domain-spec`: not only digits, no hyphen at an end.
+/// Returns whether a label may be the last of a `domain-spec`: not only digits, and no hyphen at either
+/// end.
 fn is_top_label(label: &str) -> bool {
     label.bytes().all(|octet| octet.is_ascii_alphanumeric() || octet == b'-')
         && !label.starts_with('-')
@@ -186,7 +188,7 @@ fn is_top_label(label: &str) -> bool {
 }
 
 impl Expansion {
-    /// Reads what stands between the braces.
+    /// Parses the text between the braces.
     fn parse(inside: &str, place: MacroPlace) -> Option<Self> {
         let letter = inside.chars().next()?;
         let rest = inside.get(1..)?;
@@ -256,8 +258,8 @@ impl Letter {
     }
 }
 
-/// Returns an address as the macro `i` has it: an IPv6 address is a row of nibbles, in capitals as the published
-/// test suite has them.
+/// Returns an address in the form of the macro `i`: an IPv6 address is a row of nibbles, in capitals as
+/// in the published test suite.
 fn dotted(address: IpAddr) -> String {
     match address {
         IpAddr::V4(address) => address.to_string(),
@@ -382,7 +384,7 @@ mod tests {
         }
     }
 
-    /// A record of 16 KiB can hold four thousand macros; each stands for up to 300 octets.
+    /// A record of 16 KiB can contain four thousand macros, each of which expands to up to 300 octets.
     #[test]
     fn what_macros_stand_for_is_bounded() {
         let read = MacroString::parse_domain(&"%{s}".repeat(4_000)).unwrap();

@@ -1,4 +1,4 @@
-//! SPF records, read into types (RFC 7208 §4.5, §5, §6).
+//! SPF records, parsed into types (RFC 7208 §4.5, §5, §6).
 
 use super::SpfResult;
 use super::macros::{MacroPlace, MacroString};
@@ -7,18 +7,18 @@ use std::{
     str::FromStr,
 };
 
-/// The most terms of a record. RFC 7208 §3.4 wants records to fit into a datagram, where 120 have room; each takes
-/// about fifty times as much memory as in the record.
+/// The maximal number of terms in a record. RFC 7208 §3.4 requires records to fit into a datagram, which
+/// has room for 120. Each term takes about fifty times as much memory as in the record.
 pub const TERMS: usize = 512;
 
-/// A record without a syntax error.
+/// An SPF record without a syntax error.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct SpfRecord {
     /// The mechanisms, in order.
     pub directives: Vec<Directive>,
-    /// Where the evaluation goes on if no mechanism matches.
+    /// The domain whose record is evaluated if no mechanism matches.
     pub redirect: Option<MacroString>,
-    /// Where the explanation of a fail is.
+    /// The domain with the explanation of a fail.
     pub explanation: Option<MacroString>,
 }
 
@@ -27,13 +27,13 @@ pub struct SpfRecord {
 pub struct Directive {
     /// [`SpfResult::Pass`], [`SpfResult::Fail`], [`SpfResult::SoftFail`] or [`SpfResult::Neutral`].
     pub result: SpfResult,
-    /// What decides whether it matches.
+    /// The condition under which the directive matches.
     pub mechanism: Mechanism,
     /// The term as it was written.
     pub text: Box<str>,
 }
 
-/// What can match a client (RFC 7208 §5).
+/// A condition that a client may satisfy (RFC 7208 §5).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Mechanism {
     /// Every client.
@@ -44,36 +44,36 @@ pub enum Mechanism {
     A(Hosts),
     /// The addresses of a domain's mail servers.
     Mx(Hosts),
-    /// Clients whose validated name is within a domain; without one, within the domain of the record.
+    /// Clients whose validated name is within a domain; by default, within the domain of the record.
     Ptr(Option<MacroString>),
     /// A network.
     Network(Network),
-    /// Any client, if a name has an IPv4 address.
+    /// Any client, if this name has an IPv4 address.
     Exists(MacroString),
 }
 
-/// A name and how much of its addresses counts.
+/// A name, and the number of significant bits of its addresses.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hosts {
-    /// The name; without one, the domain of the record.
+    /// The name; by default, the domain of the record.
     pub domain: Option<MacroString>,
-    /// The bits that count of an IPv4 address.
+    /// The number of significant bits of an IPv4 address.
     pub v4: u8,
-    /// The bits that count of an IPv6 address.
+    /// The number of significant bits of an IPv6 address.
     pub v6: u8,
 }
 
 /// Addresses that begin with the same bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Network {
-    /// One of them.
+    /// One of the addresses.
     pub address: IpAddr,
-    /// How many bits are the same.
+    /// The number of common bits.
     pub bits: u8,
 }
 
 impl Network {
-    /// Returns whether an address is one of these.
+    /// Returns whether an address belongs to the network.
     #[must_use]
     pub fn contains(&self, address: IpAddr) -> bool {
         match (self.address, address) {
@@ -90,21 +90,21 @@ impl Network {
     }
 }
 
-/// What is wrong with a record.
+/// The fault of a record.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SpfSyntaxError {
-    /// A term that is neither a mechanism nor a modifier, or whose argument cannot be read.
+    /// A term is neither a mechanism nor a modifier, or its argument cannot be parsed.
     #[error("the term \"{0}\" cannot be read")]
     Term(String),
-    /// A modifier that may stand once stands twice (RFC 7208 §6).
+    /// A modifier that may occur once occurs twice (RFC 7208 §6).
     #[error("{0}= stands twice")]
     Repeated(&'static str),
-    /// It has more than [`TERMS`].
+    /// The record has more than [`TERMS`] terms.
     #[error("it has more than {TERMS} terms")]
     TooManyTerms,
 }
 
-/// Octets of a term that an error shows.
+/// The maximal number of octets of a term in an error message.
 const SHOWN: usize = 60;
 
 /// Returns whether a text is an SPF record, readable or not (RFC 7208 §4.5).
@@ -119,7 +119,8 @@ fn after_version(text: &str) -> Option<&str> {
 }
 
 impl SpfRecord {
-    /// Reads a record that [`is_spf`], whole: an error anywhere counts before any term does (RFC 7208 §4.6).
+    /// Parses a record that [`is_spf`], completely: an error anywhere takes precedence over all terms
+    /// (RFC 7208 §4.6).
     pub(super) fn parse(text: &str) -> Result<Self, SpfSyntaxError> {
         let terms = after_version(text).unwrap_or_default();
         let mut record = Self::default();
@@ -135,7 +136,7 @@ impl SpfRecord {
         Ok(record)
     }
 
-    /// Returns whether a term is a modifier, and takes note of it.
+    /// Returns whether a term is a modifier, and stores it.
     fn read_modifier(&mut self, term: &str) -> Result<bool, SpfSyntaxError> {
         let Some((name, value)) = term.split_once('=').filter(|(name, _)| is_modifier_name(name))
         else {
@@ -144,7 +145,7 @@ impl SpfRecord {
         let (place, name) = match name.to_ascii_lowercase().as_str() {
             "redirect" => (&mut self.redirect, "redirect"),
             "exp" => (&mut self.explanation, "exp"),
-            // RFC 7208 §6: one that nobody knows is ignored, if it is a macro string.
+            // RFC 7208 §6: unknown modifiers are ignored, if they are macro strings.
             _ => {
                 let read = MacroString::parse(value, MacroPlace::Record);
                 return read.map(|_| true).ok_or_else(|| unreadable(term));
@@ -157,8 +158,8 @@ impl SpfRecord {
         Ok(true)
     }
 
-    /// Returns whether it names no sender at all: `v=spf1 -all`, as a domain that sends no mail has it (RFC 7208
-    /// §10.1.2).
+    /// Returns whether the record permits no sender at all: `v=spf1 -all`, the record of a domain that
+    /// sends no mail (RFC 7208 §10.1.2).
     #[must_use]
     pub fn sends_nothing(&self) -> bool {
         let all = |directive: &Directive| {
@@ -237,7 +238,7 @@ impl Hosts {
     }
 }
 
-/// Cuts a prefix length off the end of a text, if there is one. Returns `None` if it is too long.
+/// Removes a prefix length from the end of a text, if there is one. Returns `None` if it is too long.
 fn without_length<'t>(text: &'t str, slashes: &str, longest: u8) -> Option<(&'t str, u8)> {
     let digits = text.len() - text.trim_end_matches(|c: char| c.is_ascii_digit()).len();
     let (before, length) = text.split_at(text.len() - digits);
@@ -247,7 +248,7 @@ fn without_length<'t>(text: &'t str, slashes: &str, longest: u8) -> Option<(&'t 
     }
 }
 
-/// `"0" / %x31-39 *DIGIT`, up to the longest that there is.
+/// Parses `"0" / %x31-39 *DIGIT`, up to the longest prefix possible.
 fn prefix_length(text: &str, longest: u8) -> Option<u8> {
     let is_plain =
         text.bytes().all(|octet| octet.is_ascii_digit()) && (text == "0" || !text.starts_with('0'));
