@@ -23,7 +23,7 @@ mod values;
 
 pub(crate) use log::Level;
 pub(crate) use options::{
-    BareNewlines, Certificate, CheckPolicy, Config, Listen, OAuth, Protocol, TlsMode,
+    BareNewlines, Certificate, CheckPolicy, Config, Filter, Listen, OAuth, Protocol, TlsMode,
 };
 pub(crate) use source::{Origin, Setting, Source};
 pub(crate) use values::{Octets, Span};
@@ -92,6 +92,12 @@ mod tests {
         trusted-sealers = ["lists.example.org"]
         [submission]
         trust-loopback = false
+        [[filters]]
+        kind = "milter"
+        address = "unix:/run/clamav/milter"
+        mail = "all"
+        time-limit = "1m"
+        on-failure = "accept"
         [pop3]
         autologout = "30m"
         expire = 30
@@ -369,6 +375,8 @@ mod tests {
         for (text, words) in [
             ("hostnme = 'x'", "did you mean \"hostname\""),
             ("[limits]\nmessagesize = 1", "did you mean \"message-size\""),
+            ("[[filters]]\nkind = 'spamd'\naddress = 'a:1'", "is one of \"rspamd\""),
+            ("[[filters]]\nkind = 'milter'\naddress = '11333'", "\"127.0.0.1:11333\""),
             ("[[listen]]\nport = 25", "it may be one of protocol, address, tls"),
             ("hostname = 'a b'", "hostname"),
             ("[limits]\nmessage-size = '50MB'", "the units are B, KiB, MiB and GiB"),

@@ -3,8 +3,8 @@
 use crate::{
     Place,
     config::{
-        BareNewlines, Certificate, CheckPolicy, Config, Listen, OAuth, Protocol, Source, TlsMode,
-        find,
+        BareNewlines, Certificate, CheckPolicy, Config, Filter, Listen, OAuth, Protocol, Source,
+        TlsMode, find,
     },
     data_directory, private,
 };
@@ -27,6 +27,7 @@ use posta_server::{
     assembly::World,
     collect::CollectContext,
     deliver::checked::OriginPolicy,
+    filter::FilterSettings,
     login::oauth::{Accepted, OAuthSettings},
     send::trust::mta_sts::Policy,
     settings::{ListenerKind, ListenerSettings, Pop3Settings, Settings, TlsMode as ServerTlsMode},
@@ -206,7 +207,7 @@ pub(crate) fn settings(config: &Config) -> Result<Settings> {
         checks: origin_policy(config),
         failed_logins: limits.failed_logins,
         failed_login_delay: FAILED_LOGIN_DELAY,
-        filters: Vec::new(),
+        filters: config.filters.iter().map(filter).collect(),
         relay: config.relay.settings().context("[relay]")?,
         policy: Policy {
             mode: config.mta_sts.mode,
@@ -286,6 +287,16 @@ fn oauth(config: &OAuth) -> Result<OAuthSettings> {
     let scope = scope.unwrap_or_default().split_whitespace().map(str::to_owned).collect();
     let accepted = Accepted { audience, clients: allowed_clients, scope, claim };
     Ok(OAuthSettings { introspection: introspection.0, client, accepted })
+}
+
+fn filter(config: &Filter) -> FilterSettings {
+    FilterSettings {
+        kind: config.kind,
+        address: config.address.0.clone(),
+        mail: config.mail,
+        time_limit: config.time_limit.0,
+        on_failure: config.on_failure,
+    }
 }
 
 fn seconds(time: Duration) -> u32 {

@@ -85,6 +85,15 @@ fn debians_servers_take_what_we_relay() {
     check("relays.py", &ran.expect("this test needs Python 3, `python3`"));
 }
 
+/// rspamd, opendkim and clamav-milter are asked about mail, and killed in the middle of a message.
+#[test]
+fn debians_filters_are_asked() {
+    let Some(mut python) = posta_tests::python_apart("filters.py") else { return };
+    let script = posta_tests::script("filters.py");
+    let ran = python.arg(script).arg(posta_tests::program()).output();
+    check("filters.py", &ran.expect("this test needs Python 3, `python3`"));
+}
+
 /// OAUTHBEARER and XOAUTH2, with an identity server that answers for tokens.
 #[test]
 fn tokens_open_accounts() {

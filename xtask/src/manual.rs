@@ -132,7 +132,7 @@ fn is_repeated(section: &Section) -> bool {
 fn is_optional(section: &Section) -> bool {
     let mut options = SECTIONS.iter().flat_map(|section| section.options);
     options.any(|option| option.value == ["Option", section.holder])
-        || is_repeated(section) && section.path.contains('.')
+        || is_repeated(section) && listeners(section).is_none()
 }
 
 /// Returns the first line of a documentation, without its full stop.
@@ -286,6 +286,7 @@ fn kind(option: &Definition) -> Result<String, String> {
         "Endpoint" => "an address and a port",
         "SenderNetwork" | "ProxyNetwork" => "a list of networks",
         "IpAddr" => "a list of addresses",
+        "FilterAddress" => "a host and a port, or the path of a Unix socket",
         "NameServer" => "a list of addresses, each with a port if it is not 53",
         "Span" if is_list => "a list of spans of time",
         "Retry" => "a list of spans of time",

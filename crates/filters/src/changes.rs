@@ -6,8 +6,11 @@
 
 use crate::fields::{FieldReader, NewField, NextField, field_name};
 
-/// Changes that filters may make to one message in all.
+/// Changes that a filter may make to one message.
 pub const CHANGES: usize = 500;
+
+/// Octets of all fields together that a filter may add or put in place of others.
+pub const OCTETS: usize = 128 * 1024;
 
 /// Which of the fields of a name is meant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,6 +52,14 @@ impl HeaderChanges {
     #[must_use]
     pub const fn len(&self) -> usize {
         self.added.len() + self.edits.len()
+    }
+
+    /// Returns whether there are more changes than one filter may make.
+    #[must_use]
+    pub fn are_too_many(&self) -> bool {
+        let new = self.edits.iter().filter_map(|edit| edit.new.as_ref());
+        let octets: usize = self.added.iter().chain(new).map(|field| field.as_bytes().len()).sum();
+        self.len() > CHANGES || octets > OCTETS
     }
 
     /// Takes the changes of another filter, too: what it adds stands above, as if it had come later.

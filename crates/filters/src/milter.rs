@@ -36,7 +36,7 @@ pub use negotiation::NegotiationError;
 pub use packet::PacketError;
 
 use crate::{
-    changes::{CHANGES, HeaderChanges},
+    changes::{CHANGES, HeaderChanges, OCTETS},
     facts::MessageFacts,
     fields::{FIELD, FieldReader, NextField, field_name, field_value},
     verdict::{FilterAction, FilterVerdict, one_line},
@@ -142,7 +142,7 @@ pub enum MilterError {
     #[error("at the {1} stage it answered {0:?}, which is no answer there")]
     Unexpected(char, Stage),
     /// The filter's answers do not end.
-    #[error("it wants more than {CHANGES} changes")]
+    #[error("it wants more than {CHANGES} changes, or more than {OCTETS} octets of fields")]
     TooMuch,
 }
 
@@ -300,8 +300,8 @@ impl Milter {
 
     fn count(&mut self, output: &mut Vec<u8>) {
         self.packets += 1;
-        let changes = self.changes.len() + self.ignored.len();
-        if changes > CHANGES || self.packets > PACKETS {
+        let is_much = self.changes.are_too_many() || self.ignored.len() > CHANGES;
+        if is_much || self.packets > PACKETS {
             self.end(Err(MilterError::TooMuch), output);
         }
     }

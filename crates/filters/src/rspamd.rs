@@ -13,7 +13,7 @@
 //! Fields that rspamd adds and removes (the section `milter` of its reply) are obeyed in each case.
 
 use crate::{
-    changes::{CHANGES, FieldEdit, HeaderChanges, Occurrence},
+    changes::{CHANGES, FieldEdit, HeaderChanges, OCTETS, Occurrence},
     facts::MessageFacts,
     fields::NewField,
     verdict::{FilterAction, FilterVerdict, one_line, reply_words},
@@ -26,7 +26,7 @@ use std::collections::BTreeMap;
 pub const PATH: &str = "/checkv2";
 
 /// Octets of a reply that are read. One about a message with many addresses has some tens of thousands.
-pub const REPLY: usize = 4 * 1024 * 1024;
+pub const REPLY: usize = 1024 * 1024;
 
 /// Symbols that are named in the history, those with the highest scores.
 const NAMED: usize = 8;
@@ -66,6 +66,9 @@ pub enum RspamdError {
     /// rspamd could not check the message.
     #[error("it could not check the message: {0}")]
     Failed(String),
+    /// The reply wants more changes than a filter may make.
+    #[error("it wants more than {CHANGES} changes, or more than {OCTETS} octets of fields")]
+    TooMuch,
     /// The action is none that is known.
     #[error("it answered the action {0:?}, which is not known")]
     Action(String),
@@ -165,9 +168,9 @@ pub fn verdict(reply: &[u8]) -> Result<FilterVerdict, RspamdError> {
         "rewrite subject" => changes.edits.extend(checked.subject.as_deref().and_then(new_subject)),
         _ => {}
     }
-    // Of a reply that goes on and on a part is taken; rspamd's own fields are a dozen.
-    changes.added.truncate(CHANGES);
-    changes.edits.truncate(CHANGES);
+    if changes.are_too_many() {
+        return Err(RspamdError::TooMuch);
+    }
     ignored.truncate(NAMED);
     Ok(verdict)
 }

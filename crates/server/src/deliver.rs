@@ -8,6 +8,7 @@
 //! writes itself; `message_log` writes the line in the log.
 
 pub mod checked;
+mod filtered;
 pub(crate) mod held;
 pub(crate) mod message_log;
 pub mod outcome;
@@ -20,12 +21,13 @@ use crate::{
     filter::Filters,
 };
 use checked::Checked;
+use filtered::Filtered;
 use message_log::Arrival;
 use outcome::{About, Outcome, Reports, failed_here};
 use posta_mail::{MailId, Reply, ThreadId, Timestamp};
 use posta_store::{
-    Acceptance, Account, Collected, Delivery, Envelope, Event, FolderId, InMailbox, Item, Layout,
-    Origin, Refusal, Store, StoreError, What,
+    Acceptance, Account, Collected, Delivery, Envelope, Event, FolderId, InMailbox, Item,
+    ItemState, Layout, Origin, Refusal, Store, StoreError, What,
 };
 use std::sync::Arc;
 use verdict::{Refused, Verdict};
@@ -71,6 +73,8 @@ pub struct Message {
     pub hold: Option<Timestamp>,
     /// The refused recipients, for the history.
     pub refused: Vec<Refusal>,
+    /// Whether a user, or a neighbour that may relay, has submitted the message.
+    pub is_submitted: bool,
     /// The results of the checks of the message's origin, if there were any. The head contains them,
     /// too.
     pub checked: Option<Box<Checked>>,
@@ -153,18 +157,19 @@ pub async fn deliver(store: &dyn Store, message: Message, to: To<'_>) -> Result<
     delivered
 }
 
-async fn commit(store: &dyn Store, message: Message, to: To<'_>) -> Result<(), Undelivered> {
+async fn commit(store: &dyn Store, mut message: Message, to: To<'_>) -> Result<(), Undelivered> {
     let verdict = match verdict::judge(&message) {
         Ok(verdict) => verdict,
         Err(Refused { reply, why }) => {
             return Err(Undelivered::Refused { reply, why, untold: message.refused });
         }
     };
+    let filtered = filtered::ask(store, &mut message, &to).await?;
     let at_home = match &to {
         To::Recipients { recipients, .. } => message_log::at_home(recipients),
         To::Mailbox { account, .. } => account.address.as_str().to_owned(),
     };
-    let acceptance = acceptance(message, to, &verdict).await?;
+    let acceptance = acceptance(message, to, Decided { verdict, filtered }).await?;
     let arrival = Arrival::new(&acceptance, &at_home);
     store.accept(acceptance).await?;
     arrival.accepted();
@@ -175,23 +180,25 @@ async fn commit(store: &dyn Store, message: Message, to: To<'_>) -> Result<(), U
 async fn acceptance(
     message: Message,
     to: To<'_>,
-    verdict: &Verdict,
+    decided: Decided,
 ) -> Result<Acceptance, StoreError> {
     let (planned, reporting) = match to {
         To::Recipients { recipients, may_report, routing } => {
             let reporting = may_report.then_some(&routing.reports);
-            (to_recipients(&message, recipients, &routing.directory).await?, reporting)
+            let state = decided.filtered.state();
+            (to_recipients(&message, recipients, &routing.directory, state).await?, reporting)
         }
         To::Mailbox { account, unique_id, date, collected } => {
             (to_mailbox(account, unique_id, date, collected), None)
         }
     };
-    let checked = told_of_checks(&message, verdict);
+    let is_junk = decided.is_junk();
+    let told = decided.told(&message);
     let Message {
         id, time, head, chunks, rest, octets, added, thread, message_id, envelope, ..
     } = message;
     let Planned { mut deliveries, items, to, mailboxes, collected, outcomes, failed } = planned;
-    if let Verdict::Junk { .. } = verdict {
+    if is_junk {
         deliveries.iter_mut().for_each(|delivery| delivery.folder = FolderId::JUNK);
     }
     let what = What::Accepted {
@@ -204,7 +211,7 @@ async fn acceptance(
         refused: message.refused,
     };
     let mut events = vec![Event { id, time, what }];
-    events.extend(checked);
+    events.extend(told);
     events.extend(failed_here(id, time, &outcomes[..failed]));
     let mut reports = Vec::new();
     if let Some(writer) = reporting.filter(|_| !outcomes.is_empty()) {
@@ -238,19 +245,40 @@ async fn acceptance(
     })
 }
 
-/// Returns the event about the checks for the history; none if there were no checks.
-fn told_of_checks(message: &Message, verdict: &Verdict) -> Option<Event> {
-    let results = message.checked.as_ref()?.results();
-    let what = What::Checked { results, decision: verdict.decision() };
-    Some(Event { id: message.id, time: message.time, what })
+/// The decisions about an accepted message.
+struct Decided {
+    verdict: Verdict,
+    filtered: Filtered,
+}
+
+impl Decided {
+    fn is_junk(&self) -> bool {
+        matches!(self.verdict, Verdict::Junk { .. }) || self.filtered.is_junk
+    }
+
+    /// Returns the events about the checks and the filters for the history.
+    fn told(self, message: &Message) -> impl Iterator<Item = Event> + use<> {
+        let decision = self.verdict.decision();
+        let checked = message.checked.as_ref().map(|checked| Event {
+            id: message.id,
+            time: message.time,
+            what: What::Checked { results: checked.results(), decision },
+        });
+        checked.into_iter().chain(self.filtered.told(message))
+    }
 }
 
 async fn to_recipients(
     message: &Message,
     recipients: Vec<Recipient>,
     directory: &Directory,
+    state: ItemState,
 ) -> Result<Planned, StoreError> {
-    let hold = message.hold;
+    // Mail in quarantine waits in the queue for its mailboxes here, too.
+    let hold = match state {
+        ItemState::Quarantined => message.hold.or(Some(message.time)),
+        _ => message.hold,
+    };
     let forwarder = directory.forwarder(&message.envelope.reverse_path).await?;
     let (deliveries, items) = plan::split(
         plan::Message {
@@ -264,6 +292,7 @@ async fn to_recipients(
             envelope: &message.envelope,
             forwarder: &forwarder,
             hold,
+            state,
         },
         &recipients,
     );

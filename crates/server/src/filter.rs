@@ -247,8 +247,16 @@ impl Judged {
         });
         let ignored = ignored.into_iter().map(|words| format!("it asked {words}, in vain"));
         let notes = refused.chain(ignored).collect();
+        let mut both = self.changes.clone();
+        both.join(changes);
+        match both.are_too_many() {
+            // Many filters that change much: what the first ones want is done.
+            true => {
+                tracing::warn!(filter, "what a filter wants changed is too much with the others")
+            }
+            false => self.changes = both,
+        }
         self.results.push(FilterResult { filter, said, notes, failed: false });
-        self.changes.join(changes);
         if gravity(&action) > gravity(&self.action) {
             self.action = action;
         }

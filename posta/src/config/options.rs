@@ -40,6 +40,8 @@ options! {
         checks: Checks {}
         /// Mail from mail programs.
         submission: Submission {}
+        /// Filters outside.
+        filters: Vec<Filter> { default: Some("[]"), each: "for each filter" }
         /// Mailboxes.
         pop3: Pop3 {}
         /// Load balancers.
@@ -179,6 +181,22 @@ options! {
         /// `true`: they submit mail for here and, from addresses of the domains here, for other servers. `false`: they
         /// log in.
         trust_loopback: LoopbackTrust { default: Some("true") }
+    }
+
+    /// A filter outside: a program that is asked about each message before the message is accepted.
+    ///
+    /// Filters are asked in the order of their tables. docs/trust.md says what becomes of a message by their answers.
+    Filter in "filters" {
+        /// The protocol of the filter.
+        kind: FilterKind { example: "\"rspamd\"" }
+        /// The address of the filter: `"host:port"`, or `"unix:/path"`.
+        address: FilterAddress { example: "\"127.0.0.1:11333\"" }
+        /// The mail about which the filter is asked.
+        mail: FilteredMail { default: Some("\"incoming\"") }
+        /// The longest time for one message.
+        time_limit: Span { default: Some("\"30s\""), least: "\"1s\"" }
+        /// The treatment of a message if the filter fails.
+        on_failure: OnFailure { default: Some("\"tempfail\"") }
     }
 
     /// Mail programs that collect mail by POP3.
@@ -404,6 +422,19 @@ words! {
     like PrivateAddresses {
         Refuse = "refuse": "mail is sent to public addresses only",
         Allow = "allow": "mail is sent to any address that DNS names",
+    }
+    like FilterKind {
+        Rspamd = "rspamd": "rspamd's protocol over HTTP, usually on port 11333",
+        Milter = "milter": "the milter protocol of sendmail and Postfix",
+    }
+    like FilteredMail {
+        Incoming = "incoming": "mail from other servers",
+        Submitted = "submitted": "mail from users and from neighbours that may relay",
+        All = "all": "all mail that comes by SMTP and LMTP",
+    }
+    like OnFailure {
+        Accept = "accept": "it goes on as if the filter had nothing against it",
+        Tempfail = "tempfail": "it is refused for now, and its sender tries again",
     }
     like Mode {
         Enforce = "enforce": "others send in TLS or not at all",

@@ -15,7 +15,11 @@ use hyper::Uri;
 use jiff::SpanRelativeTo;
 pub(super) use posta_mail::Domain;
 pub(super) use posta_net::{dial::PrivateAddresses, transport::Endpoint};
-pub(super) use posta_server::{send::trust::mta_sts::Mode, settings::LoopbackTrust};
+pub(super) use posta_server::{
+    filter::{FilterKind, FilteredMail, OnFailure},
+    send::trust::mta_sts::Mode,
+    settings::LoopbackTrust,
+};
 pub(super) use std::{net::IpAddr, path::PathBuf};
 use std::{net::SocketAddr, ops::Range, str::FromStr, time::Duration};
 use toml::de::DeValue;
@@ -94,6 +98,24 @@ impl Text for NameServer {
             let words = "an IP address, such as \"127.0.0.1\", or one with a port, such as \"127.0.0.1:5353\"";
             format!("{text:?} is no name server: {words}")
         })
+    }
+}
+
+/// Where a filter listens: `host:port`, `unix:/path`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct FilterAddress(pub(crate) String);
+
+impl Text for FilterAddress {
+    fn parse(text: &str) -> Result<Self, String> {
+        let is_socket = text.strip_prefix("unix:").is_some_and(|path| path.starts_with('/'));
+        let is_host = text.rsplit_once(':').is_some_and(|(host, port)| {
+            !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0)
+        });
+        if is_socket || (is_host && !text.starts_with("unix:") && !text.contains('/')) {
+            return Ok(Self(text.to_owned()));
+        }
+        let words = "a host and a port, such as \"127.0.0.1:11333\", or \"unix:/path\"";
+        Err(format!("{text:?} is no place of a filter: {words}"))
     }
 }
 

@@ -179,6 +179,7 @@ impl StoreDestination {
             envelope: Envelope::from_sender(from),
             hold: None,
             refused: Vec::new(),
+            is_submitted: false,
             checked: None,
         };
         let date = date.filter(|date| *date <= time);

@@ -31,6 +31,8 @@ pub(crate) struct Message<'a> {
     pub(crate) forwarder: &'a ReversePath,
     /// The time until which the message is held, if it is.
     pub(crate) hold: Option<Timestamp>,
+    /// The state in which its items wait.
+    pub(crate) state: ItemState,
 }
 
 /// Splits a message by its destinations.
@@ -85,6 +87,7 @@ impl Items<'_> {
             envelope,
             forwarder,
             hold,
+            state,
         } = self.message;
         let next = self.items.len();
         let at = *self.known.entry((destination.clone(), is_forwarded)).or_insert(next);
@@ -105,7 +108,7 @@ impl Items<'_> {
                 destination,
                 recipients: Vec::new(),
                 due: hold.unwrap_or(time),
-                state: ItemState::Waiting,
+                state,
                 attempts: 0,
                 delay_told: false,
                 shared: false,

@@ -10,7 +10,7 @@ use posta_mail::{
     crlf::lines_of,
     envelope::{Body, Notify},
 };
-use posta_store::{Acceptance, Envelope, Event, Origin, What};
+use posta_store::{Acceptance, Envelope, Event, ItemState, Origin, What};
 
 /// A report that was written.
 #[derive(Debug, Clone)]
@@ -43,8 +43,20 @@ pub fn report(report: Report<'_>, resolved: &Resolved) -> Acceptance {
     let forwarder = &envelope.reverse_path;
     let (head, envelope) = (0, &envelope);
     let thread = ThreadId::of_message(&content).unwrap_or_else(|| ThreadId::alone(id));
-    let message =
-        Message { id, time, octets, head, added, thread, message_id, envelope, forwarder, hold };
+    let state = ItemState::Waiting;
+    let message = Message {
+        id,
+        time,
+        octets,
+        head,
+        added,
+        thread,
+        message_id,
+        envelope,
+        forwarder,
+        hold,
+        state,
+    };
     let recipient = Recipient {
         address: to.clone(),
         resolved: resolved.clone(),

@@ -275,6 +275,11 @@ impl Incoming {
         turn
     }
 
+    /// Returns its part of the budget, to be held for as long as its octets are in memory.
+    pub(crate) fn take_share(&mut self) -> Option<Holding> {
+        self.share.take()
+    }
+
     /// Has the store drop what it holds of a message that is not accepted.
     pub(crate) async fn abandon(&self, store: &dyn Store) {
         let parts = [(self.id, self.chunks), (self.aside.id, self.aside.pieces)];

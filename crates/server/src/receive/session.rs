@@ -440,7 +440,10 @@ impl SmtpHost {
         }
         let may_report = self.limit_reports(&mut recipients, from_here);
         let from = mail.reverse_path.clone();
-        let (id, message) = (incoming.id, self.message(mail, &recipients, incoming, checked));
+        // Filters may take long: until they have answered, the content in memory is counted.
+        let _share = incoming.take_share();
+        let (id, mut message) = (incoming.id, self.message(mail, &recipients, incoming, checked));
+        message.is_submitted |= from_here;
         let Acceptor { store, routing, .. } = &*self.acceptor;
         let to = To::Recipients { recipients, may_report, routing };
         match deliver::deliver(&**store, message, to).await {

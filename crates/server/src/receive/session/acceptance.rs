@@ -62,6 +62,7 @@ impl SmtpHost {
             envelope,
             hold,
             refused,
+            is_submitted: self.is_submission() || self.may_relay(),
             checked,
         }
     }

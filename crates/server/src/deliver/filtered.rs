@@ -1,0 +1,141 @@
+//! What outside filters make of a message: the part of the verdict that other programs have.
+//!
+//! The message is changed as they want: fields that they add go to the top of the head, where readers look for what was
+//! found out last, and changed fields are rewritten in the content. `deliver` obeys the action.
+
+use super::{Message, To, Undelivered};
+use crate::{
+    directory::Recipient,
+    filter::{
+        Filters, Judged,
+        content::FilterContent,
+        rewrite::{self, Rewritten},
+    },
+};
+use posta_filters::{changes::HeaderChanges, facts::MessageFacts, verdict::FilterAction};
+use posta_mail::{ClientAddress, Domain};
+use posta_store::{CHUNK, Event, FilterResult, ItemState, Store, StoreError, What};
+
+/// What the filters decided about a message that is not refused.
+#[derive(Debug, Default)]
+pub(super) struct Filtered {
+    /// Whether it goes to the folder for junk.
+    pub(super) is_junk: bool,
+    /// Why it is kept away from its recipients, if it is.
+    pub(super) quarantine: Option<String>,
+    results: Vec<FilterResult>,
+}
+
+impl Filtered {
+    /// Returns the state in which the message's items wait in the queue.
+    pub(super) const fn state(&self) -> ItemState {
+        match self.quarantine {
+            Some(_) => ItemState::Quarantined,
+            None => ItemState::Waiting,
+        }
+    }
+
+    /// Returns what the history tells; none if no filter was asked.
+    pub(super) fn told(self, message: &Message) -> Option<Event> {
+        let decision = match (self.quarantine, self.is_junk) {
+            (Some(reason), _) => Some(format!("into quarantine: {reason}")),
+            (None, true) => Some("into the folder for junk".to_owned()),
+            (None, false) => None,
+        };
+        let what = What::Filtered { results: self.results, decision };
+        let is_asked = matches!(&what, What::Filtered { results, .. } if !results.is_empty());
+        is_asked.then_some(Event { id: message.id, time: message.time, what })
+    }
+}
+
+/// Asks the filters about a message, and changes it as they want.
+///
+/// # Errors
+/// [`Undelivered::Refused`] when one refuses it; [`Undelivered::Store`] when the store fails.
+pub(super) async fn ask(
+    store: &dyn Store,
+    message: &mut Message,
+    to: &To<'_>,
+) -> Result<Filtered, Undelivered> {
+    let To::Recipients { recipients, routing, .. } = to else { return Ok(Filtered::default()) };
+    let filters = &routing.filters;
+    if !filters.are_for(message.is_submitted) {
+        return Ok(Filtered::default());
+    }
+    let facts = facts(message, recipients, filters.hostname());
+    let judged = filters.judge(facts, message.is_submitted, &content(store, message)).await?;
+    let Judged { action, changes, results } = judged;
+    let mut filtered = Filtered { results, ..Filtered::default() };
+    match action {
+        FilterAction::Accept => {}
+        FilterAction::Junk => filtered.is_junk = true,
+        FilterAction::Quarantine(reason) => filtered.quarantine = Some(reason),
+        FilterAction::Refuse(reply) => {
+            let last = filtered.results.last();
+            let why = last.map(|result| match result.failed {
+                true => format!("{} failed: {}", result.filter, result.said),
+                false => format!("{}: {}", result.filter, result.said),
+            });
+            let untold = std::mem::take(&mut message.refused);
+            return Err(Undelivered::Refused { reply, why, untold });
+        }
+    }
+    change(store, message, filters, changes).await?;
+    Ok(filtered)
+}
+
+fn content<'a>(store: &'a dyn Store, message: &'a Message) -> FilterContent<'a> {
+    FilterContent { store, id: message.id, chunks: message.chunks, rest: &message.rest }
+}
+
+fn facts(message: &Message, recipients: &[Recipient], hostname: &Domain) -> MessageFacts {
+    let origin = &message.origin;
+    let iprev = message.checked.as_ref().and_then(|checked| checked.iprev.as_ref());
+    MessageFacts {
+        id: message.id.to_string(),
+        hostname: hostname.to_string(),
+        client: origin.client.map_or(ClientAddress::Unknown, ClientAddress::from),
+        client_name: iprev.and_then(|iprev| iprev.name.clone()),
+        hello: origin.hello.clone(),
+        tls: origin.tls.clone(),
+        account: origin.account.clone(),
+        sender: message.envelope.reverse_path.clone(),
+        recipients: recipients.iter().map(|recipient| recipient.address.clone()).collect(),
+        octets: message.octets - message.head.len() as u64,
+    }
+}
+
+/// Changes the head and the content of a message.
+async fn change(
+    store: &dyn Store,
+    message: &mut Message,
+    filters: &Filters,
+    changes: HeaderChanges,
+) -> Result<(), StoreError> {
+    let HeaderChanges { added, edits } = changes;
+    let mut head = Vec::new();
+    for field in added {
+        // A head has a chunk at most; filters' fields together are bounded well below that.
+        if head.len() + field.as_bytes().len() + message.head.len() <= CHUNK {
+            head.extend_from_slice(field.as_bytes());
+        }
+    }
+    message.octets += head.len() as u64;
+    head.append(&mut message.head);
+    message.head = head;
+    if edits.is_empty() {
+        return Ok(());
+    }
+    let before = content(store, message).octets();
+    let copy = filters.copy_id();
+    let rewritten = rewrite::rewrite(&content(store, message), edits, copy).await;
+    if rewritten.is_err() {
+        // The failure is what the client hears of; the message's own chunks are discarded with it.
+        let _ = store.discard(copy).await;
+    }
+    let rewritten = rewritten?;
+    message.octets = message.octets - before + rewritten.octets();
+    let Rewritten { chunks, rest, added } = rewritten;
+    (message.chunks, message.rest, message.added) = (chunks, rest, added);
+    Ok(())
+}
