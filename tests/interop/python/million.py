@@ -1,8 +1,9 @@
 """Measures what a mailbox of a million messages costs: python3 million.py POSTA [OUTPUT] [--messages N].
 
-One account has the messages. Each step (logging in, removing all, bringing them back, removing the account) runs
-while another account gets a message and logs in fifty times a second; what these wait is the cost for others.
-Memory is the server's resident set: before the step, at its highest, and a minute after its end.
+One account has the messages. Each step (logging in, fetching all, removing all, bringing them back, removing the
+account, expiry, purging) runs while another account gets a message and logs in fifty times a second; what these wait
+is the cost for others. Memory is the server's resident set: before the step, at its highest, and some time after its
+end, a minute where that is what matters. Expiry and purging come days later: the server's clock is moved there.
 
 With OUTPUT, writes the table there, between the marks `<!-- million -->` and `<!-- end of million -->`.
 """
@@ -14,6 +15,7 @@ import os
 import shutil
 import smtplib
 import socket
+import struct
 import subprocess
 import sys
 import tempfile
@@ -29,10 +31,18 @@ EVERY = 0.02
 # The work that a step leaves for later is measured, too.
 AFTER = 20
 GIVEN_BACK = 60
+QUICK = 2
+# Expiry and purging begin within a minute after they are due.
+SWEPT_EVERY = 60
+DAY = 24 * 60 * 60
+# The share of a core that the committing thread takes at least while it has more to do than the other account's mail.
+BUSY = 0.2
 
 CONFIG = """
 hostname = "mail.x.test"
 data = "{data}"
+[pop3]
+expire = 1
 [limits]
 sessions-per-client = 0
 sessions-per-account = 0
@@ -45,11 +55,45 @@ address = "127.0.0.1:{pop3}"
 """
 
 
+# A clock that can be moved: the seconds in a file are added to the time of day.
+CLOCK = r"""
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <time.h>
+
+static volatile long *later;
+static int (*real)(clockid_t, struct timespec *);
+
+__attribute__((constructor)) static void begin(void) {
+    int file = open(getenv("POSTA_LATER"), O_RDONLY | O_CLOEXEC);
+    void *seconds = mmap(0, sizeof(long), PROT_READ, MAP_SHARED, file, 0);
+    real = dlsym(RTLD_NEXT, "clock_gettime");
+    if (seconds != MAP_FAILED) later = seconds;
+}
+
+int clock_gettime(clockid_t clock, struct timespec *now) {
+    if (!real) real = dlsym(RTLD_NEXT, "clock_gettime");
+    int failed = real(clock, now);
+    if (!failed && later && clock == CLOCK_REALTIME) now->tv_sec += *later;
+    return failed;
+}
+"""
+
+
 class Server:
-    """Posta on a store of its own, with two accounts."""
+    """Posta on a store of its own, with two accounts, under a clock that can be moved."""
 
     def __init__(self, program, work):
         self.program, self.process = program, None
+        source, self.clock, self.later = (os.path.join(work, name) for name in ("clock.c", "clock.so", "later"))
+        with open(source, "w", encoding="ascii") as file:
+            file.write(CLOCK)
+        subprocess.run(["cc", "-O2", "-shared", "-fPIC", "-o", self.clock, source, "-ldl"], check=True)
+        self.seconds = 0
+        self.pass_time(0)
         self.config = os.path.join(work, "posta.toml")
         with open(self.config, "w", encoding="utf-8") as file:
             file.write(CONFIG.format(data=os.path.join(work, "data"), smtp=SMTP, pop3=POP3))
@@ -74,7 +118,7 @@ class Server:
         return json.loads(ran.stdout)
 
     def pop3(self, mode, *more):
-        """Returns how long it took in seconds, as the client saw it."""
+        """Returns how long the longest request took, in seconds, as the client saw it."""
         server = f"127.0.0.1:{POP3}"
         ran = self.bench("pop3", server, "--user", "ana@x.test", "--password-stdin", "--mode", mode, "--rounds", "1", *more)
         return ran["latency_ms"]["max"] / 1000
@@ -84,7 +128,10 @@ class Server:
         self.bench("smtp", f"127.0.0.1:{SMTP}", "--to", "ana@x.test", *options)
 
     def start(self):
-        self.process = subprocess.Popen([self.program, "serve", "--config", self.config], stderr=subprocess.DEVNULL)
+        environment = {**os.environ, "LD_PRELOAD": self.clock, "POSTA_LATER": self.later}
+        self.process = subprocess.Popen(
+            [self.program, "serve", "--config", self.config], stderr=subprocess.DEVNULL, env=environment
+        )
         peers.wait_for(("127.0.0.1", POP3))
         # What checking a password takes is kept.
         login("bob")
@@ -95,6 +142,33 @@ class Server:
             self.process.terminate()
             self.process.wait()
             self.process = None
+
+    def pass_time(self, seconds):
+        """Moves the server's clock."""
+        self.seconds += seconds
+        with open(self.later, "r+b" if os.path.exists(self.later) else "wb") as file:
+            file.write(struct.pack("@l", self.seconds))
+
+    def committing(self):
+        """Returns the seconds for which the committing thread has computed."""
+        tasks = f"/proc/{self.process.pid}/task"
+        for task in os.listdir(tasks):
+            with open(f"{tasks}/{task}/stat", encoding="ascii") as file:
+                name, _, rest = file.read().rpartition(")")
+            if name.endswith("(posta-commit"):
+                return sum(map(int, rest.split()[11:13])) / os.sysconf("SC_CLK_TCK")
+        raise RuntimeError("there is no committing thread")
+
+    def share(self, seconds):
+        """Returns for which share of so many seconds the committing thread computes."""
+        before = self.committing()
+        time.sleep(seconds)
+        return (self.committing() - before) / seconds
+
+    def housekeeping(self):
+        """Waits until what is due now is done."""
+        while self.share(1) > BUSY:
+            pass
 
     def resident(self):
         with open(f"/proc/{self.process.pid}/status", encoding="ascii") as file:
@@ -144,15 +218,23 @@ def p99(waits):
     return ordered[min(len(ordered) - 1, len(ordered) * 99 // 100)]
 
 
-def step(server, what, work, is_change=True):
-    """Measures one step beside the other account's sessions: a row of the table. What changes nothing leaves
-    nothing behind, and its memory is told at once."""
+def step(server, what, work, window=GIVEN_BACK, days=0):
+    """Measures one step beside the other account's sessions: a row of the table. The window is how many seconds after
+    its end the memory is taken for the last time: few where nothing changes, and nothing is left to be done. With days,
+    the server itself does the step once these have passed."""
     print(what, flush=True)
+    before = highest = server.resident()
+    if days:
+        server.pass_time(days * DAY)
+        late = time.monotonic() + 2 * SWEPT_EVERY
+        while server.share(0.1) < BUSY:
+            if time.monotonic() > late:
+                raise RuntimeError(f"{what}: it does not begin")
     stop, (result, sends) = multiprocessing.Event(), multiprocessing.Pipe(duplex=False)
     beside = multiprocessing.Process(target=others, args=(stop, sends))
-    before = highest = server.resident()
     beside.start()
-    time.sleep(1)
+    if not days:
+        time.sleep(1)
     failed, told = [], []
 
     def worked():
@@ -165,7 +247,7 @@ def step(server, what, work, is_change=True):
     started = time.monotonic()
     working.start()
     took, ended = None, None
-    while ended is None or time.monotonic() < ended + (AFTER if is_change else 2):
+    while ended is None or time.monotonic() < ended + min(window, AFTER):
         highest = max(highest, server.resident())
         if ended is None and not working.is_alive():
             ended = time.monotonic()
@@ -176,12 +258,11 @@ def step(server, what, work, is_change=True):
     beside.join()
     if failed:
         raise failed[0]
-    if is_change:
-        time.sleep(max(0, ended + GIVEN_BACK - time.monotonic()))
+    time.sleep(max(0, ended + window - time.monotonic()))
     took = told[0] or took
     after = server.resident()
     row = [
-        what, f"{took:.4f}" if took < 0.1 else f"{took:.2f}", f"{before:.0f}", f"+{highest - before:.0f}", f"{after - before:+.0f}",
+        what, f"{took:.4f}" if took < 0.1 else f"{took:.2f}", f"{before:.0f}", f"+{highest - before:.0f}", f"{after - before:+.0f} ({window} s)",
         f"{p99(deliveries):.0f} ({max(deliveries):.0f})", f"{p99(logins):.0f} ({max(logins):.0f})",
     ]
     print("   ", " | ".join(row), flush=True)
@@ -195,15 +276,22 @@ def measure(server, count):
     print(f"filled in {time.monotonic() - started:.0f} s", flush=True)
     server.stop()
     server.start()
-    yield step(server, "nothing (the other account alone)", lambda: None, False)
+    yield step(server, "nothing (the other account alone)", lambda: None, QUICK)
     # With one check of the password, which takes 20 ms.
-    yield step(server, "the first login, STAT, QUIT", lambda: server.pop3("login"), False)
-    yield step(server, "a later login, STAT, QUIT", lambda: server.pop3("login"), False)
-    yield step(server, "LIST", lambda: server.pop3("list"), False)
-    yield step(server, "DELE of all, QUIT", lambda: server.pop3("dele", "--window", "64"))
-    yield step(server, "`posta account undelete`", lambda: server.command("account", "undelete", "ana@x.test"))
-    yield step(server, "`posta account remove`", lambda: server.command("account", "remove", "ana@x.test", "--yes"))
-    yield step(server, "`posta account undelete` of the account", lambda: server.command("account", "undelete", "ana@x.test"))
+    yield step(server, "the first login, STAT, QUIT", lambda: server.pop3("login"), QUICK)
+    yield step(server, "a later login, STAT, QUIT", lambda: server.pop3("login"), QUICK)
+    yield step(server, "LIST", lambda: server.pop3("list"), QUICK)
+    remove = lambda: server.pop3("dele", "--window", "64")
+    undelete = lambda: server.command("account", "undelete", "ana@x.test")
+    yield step(server, "DELE of all, QUIT", remove)
+    yield step(server, "the login after that", lambda: server.pop3("login"), QUICK)
+    yield step(server, "`posta account undelete`", undelete, AFTER)
+    yield step(server, "`posta account remove`", lambda: server.command("account", "remove", "ana@x.test", "--yes"), AFTER)
+    yield step(server, "`posta account undelete` of the account", undelete, AFTER)
+    yield step(server, "RETR of all, QUIT", lambda: server.pop3("retr", "--window", "64") and None, QUICK)
+    yield step(server, "expiry of all", server.housekeeping, days=2)
+    # With the names that they had before they were brought back, three times as many records.
+    yield step(server, "purging all", server.housekeeping, days=8)
     server.stop()
 
 
@@ -222,7 +310,7 @@ def main():
         if server:
             server.stop()
         shutil.rmtree(work, ignore_errors=True)
-    header = ["step", "seconds", "MiB before", "highest", "a minute after", "delivery for others, p99 (highest), ms", "login of others, p99 (highest), ms"]
+    header = ["step", "seconds", "MiB before", "highest", "later", "delivery for others, p99 (highest), ms", "login of others, p99 (highest), ms"]
     lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
     lines += ["| " + " | ".join(row) + " |" for row in rows]
     text = f"{options.messages:,} messages of 1 KiB in one mailbox, on {os.cpu_count()} cores that all share:\n\n" + "\n".join(lines) + "\n"
