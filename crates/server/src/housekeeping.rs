@@ -67,10 +67,8 @@ pub(crate) async fn sweep(
     mut stopping: watch::Receiver<bool>,
 ) {
     loop {
-        match sweep_some(&*store, clock.now(), *expire.get()).await {
-            Ok(0) => {}
-            Ok(_) => continue,
-            Err(error) => tracing::error!(%error, "what is over could not be purged"),
+        if sweep_some(&*store, clock.now(), *expire.get()).await > 0 {
+            continue;
         }
         tokio::select! {
             () = sleep(SWEEP_EVERY) => {}
@@ -79,17 +77,28 @@ pub(crate) async fn sweep(
     }
 }
 
-async fn sweep_some(
-    store: &dyn Store,
-    now: Timestamp,
-    expire: Option<u32>,
-) -> Result<usize, StoreError> {
+/// Does a piece of each kind of work that is due. Returns the number of records that went. An error of one kind, such as a
+/// damaged table, does not keep the others from their work.
+async fn sweep_some(store: &dyn Store, now: Timestamp, expire: Option<u32>) -> usize {
     let expired = match expire {
-        Some(days) => store.expire(now - DAY * days, now, now + maildrop::PURGE_AFTER).await?,
-        None => 0,
+        Some(days) => store.expire(now - DAY * days, now, now + maildrop::PURGE_AFTER).await,
+        None => Ok(0),
     };
-    let dropped = drop_quarantined(store, now).await?;
-    Ok(expired + dropped + store.sweep(now).await? + store.forget(now - REMEMBERED).await?)
+    let dropped = drop_quarantined(store, now).await;
+    let purged = store.sweep(now).await;
+    let forgotten = store.forget(now - REMEMBERED).await;
+    done("messages that were retrieved could not be removed", expired)
+        + done("messages in quarantine could not be dropped", dropped)
+        + done("removed messages could not be purged", purged)
+        + done("old history could not be forgotten", forgotten)
+}
+
+/// Returns the number of records that went, or logs an error and returns 0.
+fn done(failed: &str, outcome: Result<usize, StoreError>) -> usize {
+    outcome.unwrap_or_else(|error| {
+        tracing::error!(%error, "{failed}: it is tried again");
+        0
+    })
 }
 
 /// Drops what has been in quarantine for too long, and tells the history. Returns the number of items dropped.

@@ -4,6 +4,7 @@
 //! that no thread of the sessions waits for a disk.
 
 mod contents;
+mod cursor;
 mod directory;
 mod folders;
 mod history;
@@ -25,6 +26,7 @@ use crate::{
     log::{Missing, Segments},
     tables::{lanes::Lanes, schema::Schema, usage::Usages, views::Views},
 };
+use cursor::Cursor;
 use futures_channel::oneshot;
 use parking_lot::Mutex;
 use posta_store::{Leases, Pending, SourceId, StoreError, Watchers};
@@ -55,6 +57,10 @@ pub struct FjallStore {
     visitors: Arc<Mutex<Leases<SourceId>>>,
     keys: Arc<KeyFile>,
     watchers: Watchers,
+    /// How far purging, expiring and forgetting have come.
+    purging: Cursor,
+    expiring: Cursor,
+    forgetting: Cursor,
     readers: Readers,
     requests: Option<mpsc::Sender<Request>>,
     committer: Option<thread::JoinHandle<()>>,
@@ -126,6 +132,9 @@ impl FjallStore {
             visitors,
             keys,
             watchers,
+            purging: Cursor::default(),
+            expiring: Cursor::default(),
+            forgetting: Cursor::default(),
             readers: Readers::start()?,
             requests: Some(requests),
             committer: Some(committer),

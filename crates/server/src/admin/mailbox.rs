@@ -14,6 +14,9 @@ use serde::{Deserialize, Serialize};
 /// The messages in a page of a list. The beginning of each is read.
 const PAGE: usize = 50;
 
+/// Messages that are moved or flagged in one transaction: of more, others would feel it.
+const AT_ONCE: usize = 1_000;
+
 /// The octets of a message in which a list looks for header fields.
 const BEGINNING: usize = 64 * 1024;
 
@@ -168,13 +171,23 @@ impl Admin {
             }
             MailRequest::Move { uids, to } => {
                 let to = self.folder(account, &to).await?;
-                let purge = now + PURGE_AFTER;
-                self.store.move_entries(account, folder, to, named(uids), now, purge).await?.len()
+                let (purge, mut moved) = (now + PURGE_AFTER, 0);
+                for some in named(uids).chunks(AT_ONCE) {
+                    let some = some.to_vec();
+                    let names = self.store.move_entries(account, folder, to, some, now, purge);
+                    moved += names.await?.len();
+                }
+                moved
             }
             MailRequest::Flag { uids, add, remove } => {
                 let change = flag_change(&add, &remove)?;
-                let uids = named(uids);
-                self.store.set_flags(account, folder, uids, change, None, now).await?.changed.len()
+                let mut flagged = 0;
+                for some in named(uids).chunks(AT_ONCE) {
+                    let (some, change) = (some.to_vec(), change.clone());
+                    let flags = self.store.set_flags(account, folder, some, change, None, now);
+                    flagged += flags.await?.changed.len();
+                }
+                flagged
             }
             MailRequest::Delete { uids } => {
                 self.store.remove(account, folder, named(uids), now, now + PURGE_AFTER).await?

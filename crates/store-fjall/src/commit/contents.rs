@@ -135,6 +135,7 @@ impl Committer {
             }
         }
         self.log.write(batch.records(), sync)?;
+        self.held.count(batch.records().len());
         self.contents.shown.extend(shown);
         self.contents.shown.retain(|_, octets| *octets > 0);
         batch.ends_at(&self.schema, self.log.position());

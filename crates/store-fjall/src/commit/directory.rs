@@ -162,14 +162,25 @@ impl Committer {
         Ok(brought_back)
     }
 
-    /// Purges the removed accounts whose time has come, with what belongs to them. Returns how many.
-    pub(crate) fn purge_accounts(&mut self, now: Timestamp) -> Result<usize, StoreError> {
-        let removed = self.schema.removed_accounts()?.into_iter();
-        let due: Vec<_> = removed.filter(|removed| removed.purge <= now).collect();
-        for RemovedAccount { account, .. } in &due {
-            let left = self.take_out_some(account.id, now)?;
-            if left > 0 {
-                return Ok(left);
+    /// Purges removed accounts, with what belongs to them; each comes with whether it had messages in its folders a
+    /// moment ago, as where bringing it back was broken off: some of these are removed first. Returns the number of
+    /// accounts, or of such messages.
+    pub(crate) fn purge_accounts(
+        &mut self,
+        due: Vec<(RemovedAccount, bool)>,
+        now: Timestamp,
+    ) -> Result<usize, StoreError> {
+        for (RemovedAccount { account, .. }, had_messages) in &due {
+            // It may have been brought back, or purged, since.
+            if self.schema.removed_account(account.id)?.is_none() {
+                continue;
+            }
+            let has_messages = self.all_folders(account.id)?.iter().any(|it| it.messages > 0);
+            if *had_messages || has_messages {
+                let left = self.take_out_some(account.id, now)?;
+                if left > 0 {
+                    return Ok(left);
+                }
             }
             for source in self.schema.sources()? {
                 if source.account == account.id {

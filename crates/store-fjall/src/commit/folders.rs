@@ -277,6 +277,11 @@ impl Committer {
             let (key, _) = key_and_value(guard)?;
             batch.remove(&self.schema.folder, key);
         }
+        // Those of ranges that were empty before.
+        for guard in self.schema.listing.prefix(account.0.to_be_bytes()) {
+            let Ok(key) = guard.key() else { break };
+            batch.remove(&self.schema.listing, key);
+        }
         self.folders.0.retain(|(of, _), _| *of != account);
         Ok(())
     }

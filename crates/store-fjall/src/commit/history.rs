@@ -1,15 +1,9 @@
 //! Events are written with what they tell, and forgotten after a while.
 
 use super::Committer;
-use crate::{
-    error::failed,
-    tables::{batch::Batch, schema},
-};
-use posta_mail::{MailId, Timestamp};
+use crate::tables::{batch::Batch, schema};
+use fjall::UserKey;
 use posta_store::{Event, StoreError};
-
-/// Events forgotten at a time.
-const FORGET: usize = 1_000;
 
 impl Committer {
     /// Writes events. Events of one message keep their order, at the same moment too.
@@ -22,12 +16,13 @@ impl Committer {
         Ok(())
     }
 
-    pub(crate) fn forget(&mut self, before: Timestamp) -> Result<usize, StoreError> {
+    /// Forgets the events of some keys. Returns the number of events. Not durable by itself: what a crash undoes is
+    /// done again.
+    pub(crate) fn forget(&mut self, keys: Vec<UserKey>) -> Result<usize, StoreError> {
         let mut batch = Batch::new(&self.schema);
-        let mut count = 0;
-        for guard in self.schema.history.range(..MailId::new(before, 0).to_bytes()).take(FORGET) {
-            batch.remove(&self.schema.history, guard.key().map_err(failed)?);
-            count += 1;
+        let count = keys.len();
+        for key in keys {
+            batch.remove(&self.schema.history, key);
         }
         self.begin()?;
         self.write(batch, false)?;

@@ -14,26 +14,37 @@ use crate::{
 };
 use posta_store::{AccountId, Block, Entry, FolderId, StoreError};
 
-/// How often is looked at what the tables hold in memory, in seconds.
+/// How long it has to be quiet before the tables give their memory back, in seconds.
 const QUIET: u64 = 20;
 
-/// Octets that they may hold for as long as they like.
-const MUCH: u64 = 6 * 1024 * 1024;
+/// Octets of changes that the tables may hold in memory for as long as they like.
+const MUCH: u64 = 12 * 1024 * 1024;
 
-/// Octets that may be added in that time where it counts as quiet.
-const LITTLE: u64 = 1024 * 1024;
+/// Octets of changes in that time that still count as quiet: those of two hundred messages a second.
+const LITTLE: u64 = 2 * 1024 * 1024;
 
-/// How many seconds after that the engine is made to let go of it.
+/// How many seconds after writing what they hold the engine is made to let go of it.
 const RELEASE: u64 = 5;
 
-/// What the tables held in memory when it was looked at last.
+/// What the tables hold in memory, at most. The engine tells only part of it: a table that was written to its file stays
+/// in memory beside that, until a later one is.
 #[derive(Debug, Default, Clone, Copy)]
 pub(super) struct Held {
-    /// The second in which it was looked at.
+    /// The second since which the octets of changes are counted.
     since: u64,
-    octets: u64,
-    /// Whether it was written to their files then, and is still held.
+    /// Those since then.
+    lately: u64,
+    /// Those before, since the tables gave their memory back.
+    before: u64,
+    /// Whether all was written to files and is to be let go of.
     is_written: bool,
+}
+
+impl Held {
+    /// Counts the octets of a change.
+    pub(super) fn count(&mut self, octets: usize) {
+        self.lately += octets as u64;
+    }
 }
 
 /// Notes that an entry leaves a folder.
@@ -107,7 +118,7 @@ impl Committer {
     /// Has the tables write what they hold in memory to their files, where it is much and has hardly grown lately: what
     /// a large change left there would otherwise stay until as much came again.
     fn give_back(&mut self) {
-        let Held { since, octets, is_written } = self.held;
+        let Held { since, lately, before, is_written } = self.held;
         if is_written && self.second >= since.saturating_add(RELEASE) {
             self.held.is_written = false;
             return self.rotate(|schema| vec![&schema.meta]);
@@ -115,9 +126,9 @@ impl Committer {
         if self.second < since.saturating_add(QUIET) {
             return;
         }
-        let held = self.schema.database.write_buffer_size();
-        let is_written = held >= MUCH && held <= octets.saturating_add(LITTLE);
-        self.held = Held { since: self.second, octets: held, is_written };
+        let is_written = before >= MUCH && lately <= LITTLE;
+        let before = if is_written { 0 } else { before.saturating_add(lately) };
+        self.held = Held { since: self.second, lately: 0, before, is_written };
         if is_written {
             self.rotate(|schema| schema.tables().to_vec());
         }
@@ -149,7 +160,7 @@ mod tests {
         Credentials, Delivery, Directory, Layout, Mailboxes, Maildrop, Summary, Uid,
         conformance::block_on,
     };
-    use std::{path::Path, sync::Arc, thread};
+    use std::{os::unix::fs::FileExt, path::Path, sync::Arc, thread};
 
     const INBOX: FolderId = FolderId::INBOX;
 
@@ -352,6 +363,62 @@ mod tests {
             bench.reopen();
             bench.check("mended");
         }
+    }
+
+    /// A login does not walk over what a large removal has left behind.
+    #[test]
+    fn a_range_that_a_large_removal_emptied_is_packed_too() {
+        let mut bench = Bench::new();
+        bench.deliver(12_500, 0);
+        assert_eq!(bench.pack(), 3);
+        let all: Vec<_> = (1..=12_500).filter(|uid| *uid != 4_200).map(Uid).collect();
+        assert_eq!(bench.remove(all, 1), 12_499);
+        // It is carried out before anything is brought back.
+        assert_eq!(block_on(bench.store().undelete(bench.account, at(2))).unwrap(), 0);
+        assert_eq!(bench.pack(), 2, "the second has a message, and the fourth is not closed");
+        bench.check("emptied");
+        bench.reopen();
+        assert_eq!(bench.uids(), [Uid(4_200)]);
+        assert_eq!(block_on(bench.store().undelete(bench.account, at(1))).unwrap(), 12_499);
+        bench.pack();
+        bench.check("brought back");
+        bench.reopen();
+        assert_eq!(bench.maildrop().len(), 12_500);
+        bench.check("opened again");
+    }
+
+    /// Blocks are derived: a table of theirs that cannot be read fails no operation.
+    #[test]
+    fn a_damaged_table_of_blocks_keeps_nobody_from_removing() {
+        let mut bench = Bench::new();
+        bench.deliver(9_000, 0);
+        assert_eq!(bench.pack(), 2);
+        let directory = bench.commit(|committer| {
+            committer.schema.listing.rotate_memtable_and_wait().map_err(failed)?;
+            Ok(committer.schema.listing.path().to_owned())
+        });
+        drop(bench.store.take());
+        let files = std::fs::read_dir(directory.join("tables")).unwrap();
+        let files: Vec<_> = files.map(|file| file.unwrap().path()).collect();
+        assert_eq!(files.len(), 1);
+        for file in files {
+            // The blocks come first.
+            let file = std::fs::OpenOptions::new().write(true).open(file).unwrap();
+            file.write_all_at(&[0x5a; 2_000], 100).unwrap();
+        }
+        bench.reopen();
+        let schema = bench.store().schema().unwrap();
+        assert!(schema.listing.iter().any(|guard| guard.key().is_err()), "it is not damaged");
+        drop(schema);
+        assert_eq!(bench.maildrop().len(), 9_000);
+        assert_eq!(bench.remove((3..=6_000).map(Uid).collect(), 1), 5_998);
+        assert_eq!(*bench.maildrop(), bench.expected());
+        assert_eq!(bench.remove((6_001..=6_100).map(Uid).collect(), 2), 100);
+        assert_eq!(block_on(bench.store().undelete(bench.account, at(2))).unwrap(), 100);
+        assert_eq!(*bench.maildrop(), bench.expected());
+        let address = "ana@x.test".parse().unwrap();
+        block_on(bench.store().remove_account(&address, at(3), at(9))).unwrap();
+        assert_eq!(bench.maildrop().len(), 0);
     }
 
     #[test]

@@ -9,28 +9,19 @@ use crate::{
         schema::{self, EntryKey, Moved, Removed},
     },
 };
+use fjall::UserKey;
 use posta_mail::{MailId, Timestamp};
 use posta_store::{
     AccountId, Entry, FlagChange, Flags, FlagsChanged, FolderId, ModSeq, StoreError, Uid, Usage,
 };
-use std::{
-    collections::{HashMap, HashSet},
-    time::Duration,
-};
+use std::collections::{HashMap, HashSet};
 
-/// Messages that one sweep purges at most, so that a large one does not hold up the mail.
-const SWEEP: usize = 1_000;
+/// Messages that are looked at in one piece at most, so that a large piece of work does not hold up the mail.
+const SEEN: usize = 1_000;
 
 /// How far ahead of the clock mod-sequences are reserved, in microseconds. The reservation is written
 /// once in so much time, instead of a counter with every message; a restart skips the rest of it.
 const RESERVE: u64 = 10_000_000;
-
-/// What a sweep did.
-pub(crate) struct Swept {
-    pub(crate) count: usize,
-    /// Whether there was no more to look at.
-    pub(crate) is_all: bool,
-}
 
 /// What was brought back in one transaction.
 pub(crate) struct BroughtBack {
@@ -240,23 +231,20 @@ impl Committer {
         self.write(batch, false)
     }
 
-    /// Removes some of the messages that were retrieved before a time.
+    /// Removes messages that were retrieved so long ago that they expire, by their keys in `expiring`. Returns the
+    /// number of messages.
     pub(crate) fn expire(
         &mut self,
-        before: Timestamp,
+        keys: Vec<UserKey>,
         time: Timestamp,
         purge: Timestamp,
-    ) -> Result<Swept, StoreError> {
+    ) -> Result<usize, StoreError> {
         let mut batch = Batch::new(&self.schema);
         let mut due = Vec::new();
-        let mut seen = 0;
-        // Due is what is at or before a time; what was retrieved at `before` is not.
-        let last = before - Duration::from_micros(1);
-        for guard in self.schema.expiring.iter().take(SWEEP) {
-            let timed_key = guard.key().map_err(failed)?;
-            let Some(key) = schema::due(&timed_key, last) else { break };
+        for timed_key in keys {
+            let named = schema::timed(&timed_key);
             batch.remove(&self.schema.expiring, timed_key);
-            seen += 1;
+            let Some(key) = named else { continue };
             // One that was brought back since has not been retrieved again.
             let entry = self.schema.entry(key)?.filter(|it| it.flags.has(Flags::RETRIEVED));
             let (account, folder, uid) = schema::names_of(&key)?;
@@ -279,7 +267,7 @@ impl Committer {
             self.save_folder(account, folder, &mut batch);
         }
         self.commit(batch)?;
-        Ok(Swept { count, is_all: seen < SWEEP })
+        Ok(count)
     }
 
     /// Brings some messages back, as [`Committer::bring_back`] does.
@@ -291,6 +279,7 @@ impl Committer {
     ) -> Result<BroughtBack, StoreError> {
         let mut batch = Batch::new(&self.schema);
         let brought_back = self.bring_back(account, since, from, &mut batch)?;
+        // Synced, piece by piece: readers see the new UIDs at once, and a UID that a crash undoes would be given again.
         self.commit(batch)?;
         Ok(brought_back)
     }
@@ -309,7 +298,7 @@ impl Committer {
         let last = schema::entry_key(account, FolderId(u32::MAX), Uid(u32::MAX));
         for guard in self.schema.expunged.range(first..=last) {
             let (key, value) = key_and_value(guard)?;
-            if count == self.piece || seen == SWEEP {
+            if count == self.piece || seen == SEEN {
                 let (_, folder, uid) = schema::names_of(&key)?;
                 let next = Some(schema::entry_key(account, folder, uid));
                 return Ok(BroughtBack { count, next });
@@ -338,7 +327,7 @@ impl Committer {
         let mut batch = Batch::new(&self.schema);
         let mut count = 0;
         let folders = self.all_folders(account)?;
-        for guard in self.schema.entry.prefix(account.0.to_be_bytes()).take(SWEEP) {
+        for guard in self.schema.entry.prefix(account.0.to_be_bytes()).take(SEEN) {
             let (key, value) = key_and_value(guard)?;
             let entry = schema::decode_entry(&key, &value)?;
             self.take_out(account, entry, (now, now), &mut batch);
@@ -362,19 +351,18 @@ impl Committer {
         Ok(usage)
     }
 
-    /// Purges some of what is due.
-    pub(crate) fn sweep(&mut self, now: Timestamp) -> Result<Swept, StoreError> {
-        let accounts = self.purge_accounts(now)?;
+    /// Purges messages and earlier names, by their keys in `purging`. Returns the number of messages. Not durable by
+    /// itself: what a crash undoes is done again, and nothing is written over what is purged before that is durable.
+    pub(crate) fn purge(&mut self, keys: Vec<UserKey>) -> Result<usize, StoreError> {
         let mut batch = Batch::new(&self.schema);
         // Entries that show a content, counting what this batch takes away.
         let mut shown = HashMap::new();
         let mut horizons: HashMap<AccountId, ModSeq> = HashMap::new();
-        let (mut seen, mut count) = (0, 0);
-        for guard in self.schema.purging.iter().take(SWEEP) {
-            let timed_key = guard.key().map_err(failed)?;
-            let Some(key) = schema::due(&timed_key, now) else { break };
+        let mut count = 0;
+        for timed_key in keys {
+            let named = schema::timed(&timed_key);
             batch.remove(&self.schema.purging, timed_key);
-            seen += 1;
+            let Some(key) = named else { continue };
             let (account, ..) = schema::names_of(&key)?;
             let mod_seq = if let Some(value) = self.schema.expunged.get(key).map_err(failed)? {
                 let removed = schema::decode_removed(&key, &value)?;
@@ -395,9 +383,10 @@ impl Committer {
             }
         }
         self.raise_horizons(horizons, &mut batch)?;
-        self.commit(batch)?;
+        self.begin()?;
+        self.write(batch, false)?;
         self.release_segments();
-        Ok(Swept { count: accounts + count, is_all: seen < SWEEP })
+        Ok(count)
     }
 
     /// Notes from when on names that vanished are known, of the accounts that somebody may ask about.

@@ -16,6 +16,7 @@ use crate::{
     tables::{
         batch::Batch,
         key_and_value,
+        listing::{listing_key, ranges_of},
         removals::{Names, Progress, Removal},
         schema::{self, Removed, Schema},
     },
@@ -87,6 +88,8 @@ pub(crate) enum Until {
     Of(AccountId),
     /// No removal is under way whose messages are due by then to be purged.
     Due(Timestamp),
+    /// No table is being written to its file, which all others wait for too.
+    Written,
 }
 
 impl Large {
@@ -109,6 +112,7 @@ impl Large {
                     || self.decided.iter().any(|(removal, _)| removal.account == account)
             }
             Until::Due(now) => self.decided.iter().any(|(removal, _)| removal.purge <= now),
+            Until::Written => false,
         }
     }
 
@@ -157,9 +161,10 @@ impl Committer {
         self.large.counting.push_back(Counting { asked, seen: 0, found, uids, begun: 0 });
     }
 
-    /// Runs a change, once what it waits for is done.
+    /// Runs a change that is a piece of something large, once what it waits for is done, and no table is being
+    /// written to its file: the engine makes everybody wait for that who changes one.
     pub(crate) fn run_or_wait(&mut self, until: Until, change: Alone) {
-        if self.large.holds(until) {
+        if self.large.holds(until) || self.schema.is_writing() {
             self.large.waiting.push_back((until, change));
         } else {
             change(self);
@@ -180,7 +185,12 @@ impl Committer {
         let Some((removal, progress)) = self.large.decided.pop_front() else { return false };
         match self.carry_out_some(&removal, progress) {
             Ok(Some(progress)) => self.large.decided.push_front((removal, progress)),
-            Ok(None) => self.schema.gone.done(removal.first),
+            Ok(None) => {
+                self.schema.gone.done(removal.first);
+                if removal.folder == FolderId::INBOX {
+                    self.views.want_packed(removal.account, ranges_of(&removal.names));
+                }
+            }
             Err(error) => {
                 tracing::error!(%error, "messages that were removed could not be put away: it is tried again");
                 self.forget_counts();
@@ -191,12 +201,12 @@ impl Committer {
         true
     }
 
-    /// The same while others wait for the next group: not where tables are being written, which would hold the
-    /// others up. While nothing else is to do, a while is waited for that.
+    /// The same while others wait for the next group: not while tables are being written, which would hold the
+    /// others up. While nothing else is to do, it waits for that a little.
     pub(crate) fn remove_some_beside(&mut self, is_idle: bool) -> bool {
-        let is_writing = self.large.counting.is_empty()
-            && !self.large.decided.is_empty()
-            && self.schema.is_writing_entries();
+        let Large { counting, decided, waiting } = &self.large;
+        let has_pieces = !decided.is_empty() || !waiting.is_empty();
+        let is_writing = counting.is_empty() && has_pieces && self.schema.is_writing();
         if is_writing && is_idle {
             thread::sleep(FLUSH_WAIT);
             return true;
@@ -262,8 +272,8 @@ impl Committer {
                 batch.insert(&self.schema.removing, key, value);
             }
             if folder == FolderId::INBOX {
-                for key in self.schema.listings_of(account, &removal.names)? {
-                    batch.remove(&self.schema.listing, key);
+                for range in ranges_of(&removal.names) {
+                    batch.remove(&self.schema.listing, listing_key(account, range));
                 }
             }
             self.count_all_out(account, folder, counts, last);
@@ -389,9 +399,17 @@ impl Schema {
         Ok((entries, None))
     }
 
-    /// Returns whether the tables that removals change are being written to their files.
-    fn is_writing_entries(&self) -> bool {
-        let tables = [&self.entry, &self.changed, &self.expunged, &self.purging];
+    /// Returns whether one of the tables that large changes fill is being written to its file.
+    fn is_writing(&self) -> bool {
+        let tables = [
+            &self.entry,
+            &self.changed,
+            &self.moved,
+            &self.expunged,
+            &self.purging,
+            &self.place,
+            &self.history,
+        ];
         tables.iter().any(|table| table.sealed_memtable_count() > 0)
     }
 }

@@ -1,9 +1,10 @@
 //! The history.
 
-use super::FjallStore;
-use crate::commit::Request;
+use super::{FjallStore, cursor::InPieces};
+use crate::commit::{Committer, Request, removals::Until};
 use posta_mail::{MailId, Timestamp};
 use posta_store::{Event, History, Pending};
+use std::ops::Bound;
 
 impl History for FjallStore {
     fn note(&self, events: Vec<Event>) -> Pending<'_, ()> {
@@ -19,6 +20,13 @@ impl History for FjallStore {
     }
 
     fn forget(&self, before: Timestamp) -> Pending<'_, usize> {
-        self.alone(move |committer| committer.forget(before))
+        let end = Bound::Excluded(MailId::new(before, 0).to_bytes().to_vec());
+        Box::pin(self.do_piece(InPieces {
+            cursor: |store| &store.forgetting,
+            table: |schema| &schema.history,
+            end,
+            until: Until::Written,
+            change: |committer: &mut Committer, keys| committer.forget(keys),
+        }))
     }
 }

@@ -1,16 +1,16 @@
 //! The mailboxes.
 
-use super::{FjallStore, now, readers};
+use super::{FjallStore, cursor::InPieces, now, readers};
 use crate::{
-    commit::{Request, mailboxes::Swept, removals::Until},
-    tables::views::Opening,
+    commit::{Committer, Request, removals::Until},
+    tables::{schema, views::Opening},
 };
 use posta_mail::Timestamp;
 use posta_store::{
     Acceptance, AccountId, Changes, Entry, FlagChange, FlagsChanged, FolderId, Mailboxes, Maildrop,
     ModSeq, Pending, Uid, Usage,
 };
-use std::{future::ready, sync::Arc};
+use std::{future::ready, ops::Bound, sync::Arc, time::Duration};
 
 impl Mailboxes for FjallStore {
     fn accept(&self, acceptance: Acceptance) -> Pending<'_, ()> {
@@ -95,15 +95,15 @@ impl Mailboxes for FjallStore {
     }
 
     fn expire(&self, before: Timestamp, now: Timestamp, purge: Timestamp) -> Pending<'_, usize> {
-        Box::pin(async move {
-            loop {
-                let swept = self.alone(move |committer| committer.expire(before, now, purge));
-                let Swept { count, is_all } = swept.await?;
-                if count > 0 || is_all {
-                    return Ok(count);
-                }
-            }
-        })
+        // Due is what is at or before a time; what was retrieved at `before` is not.
+        let last = before - Duration::from_micros(1);
+        Box::pin(self.do_piece(InPieces {
+            cursor: |store| &store.expiring,
+            table: |schema| &schema.expiring,
+            end: Bound::Included(schema::last_timed_key(last)),
+            until: Until::Written,
+            change: move |committer: &mut Committer, keys| committer.expire(keys, now, purge),
+        }))
     }
 
     fn undelete(&self, account: AccountId, since: Timestamp) -> Pending<'_, usize> {

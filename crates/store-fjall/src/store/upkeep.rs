@@ -1,20 +1,40 @@
 //! Upkeep.
 
-use super::FjallStore;
-use crate::commit::{mailboxes::Swept, removals::Until};
+use super::{FjallStore, cursor::InPieces};
+use crate::{
+    commit::{Committer, removals::Until},
+    tables::schema,
+};
 use posta_mail::Timestamp;
-use posta_store::{Pending, Upkeep};
+use posta_store::{Pending, StoreError, Upkeep};
+use std::ops::Bound;
 
 impl Upkeep for FjallStore {
     fn sweep(&self, now: Timestamp) -> Pending<'_, usize> {
         Box::pin(async move {
-            loop {
-                let swept = self.after(Until::Due(now), move |committer| committer.sweep(now));
-                let Swept { count, is_all } = swept.await?;
-                if count > 0 || is_all {
-                    return Ok(count);
-                }
-            }
+            // What is removed by now and due is put where it is purged from.
+            self.after(Until::Due(now), |_| Ok(())).await?;
+            let accounts = self.purge_accounts(now).await?;
+            let messages = self.do_piece(InPieces {
+                cursor: |store| &store.purging,
+                table: |schema| &schema.purging,
+                end: Bound::Included(schema::last_timed_key(now)),
+                until: Until::Due(now),
+                change: |committer: &mut Committer, keys| committer.purge(keys),
+            });
+            Ok(accounts + messages.await?)
         })
+    }
+}
+
+impl FjallStore {
+    /// Purges the removed accounts whose time has come. Returns the number of accounts, or of messages that were
+    /// still in their folders: then the accounts have to wait.
+    async fn purge_accounts(&self, now: Timestamp) -> Result<usize, StoreError> {
+        let due = self.read(move |schema| schema.accounts_to_purge(now)).await?;
+        if due.is_empty() {
+            return Ok(0);
+        }
+        self.after(Until::Due(now), move |committer| committer.purge_accounts(due, now)).await
     }
 }

@@ -13,7 +13,7 @@ use super::{
     schema::{self, Listed, Schema},
 };
 use crate::error::failed;
-use fjall::{Readable, Snapshot, UserKey};
+use fjall::{Readable, Snapshot};
 use posta_store::{AccountId, Block, FolderId, StoreError, Summary, Uid};
 use std::{mem, ops::RangeInclusive, sync::Arc};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
@@ -21,7 +21,7 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 /// First octet of each block.
 const VERSION: u8 = 1;
 
-/// A block of fewer messages is not worth being packed.
+/// A block of fewer messages is not worth being packed, unless it has none.
 pub(crate) const WORTH_IT: usize = 256;
 
 /// Octets of the checksum, at the end.
@@ -116,7 +116,8 @@ impl Schema {
         Ok(())
     }
 
-    /// Makes the packed form of a range, of which nothing may be pending.
+    /// Makes the packed form of a range that is closed, of which nothing may be pending. One that is empty is worth being
+    /// packed, too: the engine keeps removed entries for a while, and a login would walk over these.
     pub(crate) fn pack(
         &self,
         account: AccountId,
@@ -125,27 +126,10 @@ impl Schema {
         let (snapshot, gone) = self.gone.with(account, || self.database.snapshot());
         let mut reading = Reading { gone, ..Reading::default() };
         self.read_entries(&snapshot, account, Block::uids(range), &mut reading)?;
-        let block = reading.blocks.pop().filter(|block| block.len() >= WORTH_IT);
-        Ok(block.map(|block| encode(account, &block)))
-    }
-
-    /// Returns the keys of the blocks that list something of what a removal takes out of an inbox. It drops them
-    /// when it is decided: what is packed later does not list that any more.
-    pub(crate) fn listings_of(
-        &self,
-        account: AccountId,
-        names: &Names,
-    ) -> Result<Vec<UserKey>, StoreError> {
-        let mut keys = Vec::new();
-        for guard in self.listing.prefix(account.0.to_be_bytes()) {
-            let key = guard.key().map_err(failed)?;
-            let uids = range_of(&key).map(Block::uids);
-            let first = uids.as_ref().and_then(|uids| names.next(*uids.start()));
-            if uids.zip(first).is_some_and(|(uids, first)| uids.contains(&first)) {
-                keys.push(key);
-            }
-        }
-        Ok(keys)
+        Ok(match reading.blocks.pop() {
+            None => Some(encode(account, &Block::new(range))),
+            Some(block) => (block.len() >= WORTH_IT).then(|| encode(account, &block)),
+        })
     }
 
     /// Forgets all blocks: for a store of which the tables may tell more than its entries do.
@@ -158,6 +142,17 @@ impl Schema {
         }
         batch.commit().map_err(failed)
     }
+}
+
+/// Returns the ranges of UIDs that a removal takes something out of. Their blocks are dropped when it is decided,
+/// whether they are there or not: nothing is read, so a damaged listing cannot keep a removal from its work.
+pub(crate) fn ranges_of(names: &Names) -> impl Iterator<Item = u32> {
+    let mut from = Some(Uid(0));
+    std::iter::from_fn(move || {
+        let range = Block::range(names.next(from?)?);
+        from = Block::uids(range).end().0.checked_add(1).map(Uid);
+        Some(range)
+    })
 }
 
 pub(crate) fn listing_key(account: AccountId, range: u32) -> [u8; 12] {

@@ -308,10 +308,15 @@ pub(crate) fn timed_key(time: Timestamp, entry_key: &[u8]) -> Vec<u8> {
     key
 }
 
-/// The key of an entry behind a time, if that has come.
-pub(crate) fn due(timed_key: &[u8], now: Timestamp) -> Option<EntryKey> {
-    let (time, key) = timed_key.split_first_chunk::<8>()?;
-    (*time <= sortable(now)).then(|| key.try_into().ok()).flatten()
+/// Returns the greatest key that may be due at a time.
+pub(crate) fn last_timed_key(time: Timestamp) -> Vec<u8> {
+    timed_key(time, &EntryKey::from([u8::MAX; size_of::<EntryKey>()]))
+}
+
+/// Returns the key of an entry behind a time.
+pub(crate) fn timed(timed_key: &[u8]) -> Option<EntryKey> {
+    let (_, key) = timed_key.split_first_chunk::<8>()?;
+    key.try_into().ok()
 }
 
 pub(crate) fn item_key(id: ItemId) -> [u8; 16] {

@@ -6,7 +6,7 @@ use crate::{
     tables::key_and_value,
 };
 use fjall::Guard;
-use posta_mail::{Address, Domain, Secret};
+use posta_mail::{Address, Domain, Secret, Timestamp};
 use posta_store::{
     Account, AccountId, AddressOwner, Alias, AliasName, Credentials, RemovedAccount, Resolution,
     ResolvedAccount, SendAs, StoreError,
@@ -146,6 +146,20 @@ impl Schema {
             removed.push(decode_removed_account(&value)?);
         }
         Ok(removed)
+    }
+
+    /// Returns the removed accounts that are due to be purged, and whether there are messages in their folders.
+    pub(crate) fn accounts_to_purge(
+        &self,
+        now: Timestamp,
+    ) -> Result<Vec<(RemovedAccount, bool)>, StoreError> {
+        let mut due = self.removed_accounts()?;
+        due.retain(|removed| removed.purge <= now);
+        let with_messages = |removed: RemovedAccount| {
+            let mut entries = self.entry.prefix(removed.account.id.0.to_be_bytes());
+            (removed, entries.next().is_some())
+        };
+        Ok(due.into_iter().map(with_messages).collect())
     }
 
     pub(crate) fn removed_account(
