@@ -1,8 +1,8 @@
-//! Group commit: the one thread through which every change goes.
+//! Group commit: the one thread that makes every change.
 //!
-//! It takes what waits, up to a bound, into one batch; commits and syncs the batch once; and only
-//! then answers. While it syncs, the next group gathers. A change that must read what it changes
-//! runs alone, with everything before it committed, so that it never looks past a pending batch.
+//! The committing thread takes the requests that wait, up to a bound, into one batch, commits and syncs the batch once,
+//! and only then answers. While it syncs, the next group gathers. A change that reads the records that it changes runs
+//! alone, with all earlier changes committed, so that it never misses one in a pending batch. `store` sends the requests.
 
 mod contents;
 mod damage;
@@ -59,32 +59,32 @@ const GROUP_REQUESTS: usize = 1_024;
 /// Octets in one group at most, about: bounds the memory of a group.
 const GROUP_OCTETS: usize = 2 * 1024 * 1024;
 
-/// Octets that may be in memory, on their way into tables.
+/// Octets that the tables may hold in memory, not yet written to their files.
 const MEMORY: u64 = 32 * 1024 * 1024;
 
-/// How long to wait for them to be written before looking again, and how often at most: the engine
-/// has its own way to say that the disk is gone.
+/// How long to wait for tables to be written before looking again, and how often at most: if the disk is gone, the
+/// engine reports that itself.
 const MEMORY_WAIT: Duration = Duration::from_millis(2);
 const MEMORY_WAITS: usize = 5_000;
 
-/// On a server that always has something to commit, contents are moved after so many groups; else
-/// while there is nothing to do.
+/// On a server that always has something to commit, the number of groups after which contents are moved; other servers
+/// move them while they are idle.
 const MOVE_EVERY: u32 = 64;
 
-/// How often to look at the disk while nothing is to do.
+/// How often to look at the disk while the server is idle.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// How often to let others run before sleeping. Those that were just answered tend to be back with
-/// their next message at once; being woken costs a virtual machine more than the commit does.
+/// How often to let other threads run before sleeping. Sessions that were just answered tend to send their next message
+/// at once, and waking a thread costs a virtual machine more than the commit does.
 const YIELDS: u32 = 20;
 
-/// Where the outcome of a request goes.
+/// The sender of a request's outcome.
 pub(crate) type Done<T> = oneshot::Sender<Result<T, StoreError>>;
 
-/// A change that runs by itself.
+/// A change that runs outside a group.
 pub(crate) type Alone = Box<dyn FnOnce(&mut Committer) + Send>;
 
-/// What the committer is asked for.
+/// A request to the committing thread.
 pub(crate) enum Request {
     Append {
         content: MailId,
@@ -113,14 +113,14 @@ pub(crate) enum Request {
         done: Done<()>,
     },
     Alone(Alone),
-    /// The same, once large removals are carried out.
+    /// The same, once the large removals that it depends on are carried out and no table is being written.
     After(Until, Alone),
 }
 
 impl Request {
-    /// Answers a request that nothing was done for.
+    /// Answers a request with an error, without doing anything for it.
     pub(crate) fn refuse(self, error: StoreError) {
-        // Whoever asked may be gone.
+        // The caller may be gone.
         match self {
             Self::Append { done, .. } | Self::Accept { done, .. } | Self::Note { done, .. } => {
                 let _ = done.send(Err(error));
@@ -131,20 +131,20 @@ impl Request {
             Self::Settle { done, .. } => {
                 let _ = done.send(Err(error));
             }
-            // They begin groups of their own, and fail by themselves.
+            // They begin groups of their own, and report their own errors.
             Self::Alone(_) | Self::After(..) => {}
         }
     }
 }
 
-/// The thread's state.
+/// The state of the committing thread.
 pub(crate) struct Committer {
     pub(crate) schema: Schema,
     pub(crate) log: Log,
     disk: Disk,
-    /// Whether the engine's journal has what was acknowledged in its own memory only.
+    /// Whether the engine's journal holds acknowledged changes in this process's memory only.
     pub(crate) is_buffered: bool,
-    /// What there was room for when it was looked at last.
+    /// What the disk had room for at the last look.
     pub(crate) room: Room,
     pub(crate) contents: Contents,
     /// The accounts that exist, so that no message is accepted for one that is gone. Only their ids are held.
@@ -160,20 +160,20 @@ pub(crate) struct Committer {
     pub(crate) told: u32,
     pub(crate) folders: FolderStates,
     pub(crate) large: Large,
-    /// Messages that are removed in one transaction at most, or in one piece of a larger removal.
+    /// The most messages that one transaction removes, and one piece of a larger removal.
     pub(crate) piece: usize,
     last_mod_seq: ModSeq,
     mod_seq_ceiling: u64,
-    /// About when it is, in seconds.
+    /// The time in seconds, roughly.
     second: u64,
-    /// What the tables hold in memory.
+    /// An estimate of what the tables hold in memory.
     held: listing::Held,
 }
 
-/// Tells one asker how the group's commit went.
+/// Tells one caller the outcome of the group's commit.
 type Answer = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
 
-/// A content that goes into a mailbox.
+/// A content to be put into a mailbox.
 pub(crate) struct Content {
     pub(crate) id: MailId,
     pub(crate) layout: Layout,
@@ -182,23 +182,23 @@ pub(crate) struct Content {
     pub(crate) shared: bool,
 }
 
-/// Changes that share a batch.
+/// The changes that share a batch.
 struct Group {
     batch: Batch,
-    /// Whether any of them must be durable before it is answered.
+    /// Whether any change must be durable before it is answered.
     sync: bool,
     requests: usize,
     octets: usize,
-    /// The mailboxes that messages are removed from. A second removal from one of them could not
+    /// The accounts that messages are removed from. A second removal from one of them could not
     /// see the first, and goes into the next group.
     removing: HashSet<AccountId>,
-    /// The contents that settlements show more or less often: the same holds for them.
+    /// The contents whose items are settled: the same holds for them.
     settling: HashSet<MailId>,
     answers: Vec<Answer>,
 }
 
 impl Committer {
-    /// Reads the state that the last run left.
+    /// Reads the state that the last run left on the disk.
     pub(crate) fn new(schema: Schema, opener: &Opener, disk: Disk) -> Result<Self, StoreError> {
         let Opener { segments, usages, views, lanes, visitors, watchers, keys, .. } =
             opener.clone();
@@ -239,7 +239,7 @@ impl Committer {
         Ok(committer)
     }
 
-    /// Makes an end of what an earlier format, or the last run, left.
+    /// Finishes what an earlier format or the last run left undone.
     pub(crate) fn settle_in(&mut self) -> Result<(), StoreError> {
         self.upgrade()?;
         self.release_segments();
@@ -258,8 +258,7 @@ impl Committer {
         }
     }
 
-    /// Serves requests until all senders are gone, or the tables did not take a change. Returns whether
-    /// they did not.
+    /// Serves requests until all senders are gone, or the tables refuse a change. Returns whether they did.
     pub(crate) fn run(mut self, requests: &mpsc::Receiver<Request>) -> bool {
         let mut groups: u32 = 0;
         let mut next = self.wait(requests);
@@ -301,8 +300,8 @@ impl Committer {
         false
     }
 
-    /// Hands what was acknowledged on to the system, where a kill -9 cannot lose it: should the log be
-    /// cut after that, the tables know of it. While there is nothing else to do, for it costs a call.
+    /// Hands acknowledged changes in the engine's journal on to the system, where a kill -9 cannot lose them: if the log
+    /// is cut after that, the tables know. Done while the thread is idle, since it costs a system call.
     fn hand_on(&mut self) {
         self.is_buffered = false;
         if let Err(error) = self.schema.database.persist(fjall::PersistMode::Buffer) {
@@ -311,8 +310,8 @@ impl Committer {
         }
     }
 
-    /// Forgets what a group that was not written has counted: usages are counted again, and a ceiling of
-    /// unique-ids is reserved again, which else nobody would know of after a restart.
+    /// Forgets the counts of a group that was not written: usages are counted again, and the ceiling of mod-sequences is
+    /// written again, which a restart would otherwise not know.
     pub(crate) fn forget_counts(&mut self) {
         self.usages.forget();
         self.folders.forget();
@@ -320,7 +319,7 @@ impl Committer {
         self.mod_seq_ceiling = 0;
     }
 
-    /// Waits for a request, and uses the time.
+    /// Waits for a request, and does background work meanwhile.
     fn wait(&mut self, requests: &mpsc::Receiver<Request>) -> Option<Request> {
         let mut yields = 0;
         loop {
@@ -335,7 +334,7 @@ impl Committer {
                 Err(mpsc::TryRecvError::Empty) if self.move_some() => {}
                 Err(mpsc::TryRecvError::Empty) if self.is_buffered => self.hand_on(),
                 Err(mpsc::TryRecvError::Empty) if self.pack_some() => {}
-                // What others do to the disk is looked at while nothing is to do, too.
+                // Other programs fill the disk while this one is idle, too.
                 Err(mpsc::TryRecvError::Empty) => match requests.recv_timeout(LOOK) {
                     Ok(request) => return Some(request),
                     Err(mpsc::RecvTimeoutError::Timeout) => {
@@ -348,7 +347,7 @@ impl Committer {
         }
     }
 
-    /// Commits a group that begins with a request. Answers with one that could not be in it.
+    /// Commits a group that begins with a request. Returns a request that could not be in the group, if there is one.
     fn serve(&mut self, first: Request, requests: &mpsc::Receiver<Request>) -> Option<Request> {
         if let Err(error) = self.begin() {
             first.refuse(error);
@@ -385,7 +384,7 @@ impl Committer {
         }
     }
 
-    /// Takes a request into the group, or gives it back if it must wait for the group's commit.
+    /// Takes a request into the group, or returns it if it must wait for the group's commit.
     fn take(&mut self, request: Request, group: &mut Group) -> Option<Request> {
         match request {
             Request::Append { done, .. } | Request::Accept { done, .. }
@@ -393,7 +392,7 @@ impl Committer {
             {
                 group.answer(done, Err(StoreError::Full));
             }
-            // Strangers have history written: it leaves room for mail.
+            // Strangers cause history to be written, which must leave room for mail.
             Request::Note { done, .. } if self.room < Room::Everything => {
                 group.answer(done, Err(StoreError::Full));
             }
@@ -441,7 +440,7 @@ impl Committer {
         self.put_content(schema::content_key(content, index), &[chunk], batch);
     }
 
-    /// Looks whether everything that a message goes to is there, so that putting it there cannot fail.
+    /// Checks that all accounts and folders that a message goes to exist, so that delivering it cannot fail.
     pub(crate) fn prepare(&mut self, acceptance: &Acceptance) -> Result<(), StoreError> {
         self.prepare_deliveries(&acceptance.deliveries)?;
         acceptance.reports.iter().try_for_each(|report| self.prepare(report))
@@ -513,7 +512,7 @@ impl Committer {
         Ok(())
     }
 
-    /// Puts a message into a folder, which was looked at before.
+    /// Puts a message into a folder. [`Committer::prepare`] must have loaded the folder.
     pub(crate) fn deliver(
         &mut self,
         delivery: Delivery,
@@ -549,7 +548,7 @@ impl Committer {
         Ok(())
     }
 
-    /// Commits a batch of a change that runs alone, and syncs it.
+    /// Commits and syncs the batch of a change that runs alone.
     pub(crate) fn commit(&mut self, batch: Batch) -> Result<(), StoreError> {
         if batch.is_empty() {
             return Ok(());
@@ -576,11 +575,10 @@ impl Group {
         self.requests < GROUP_REQUESTS && self.octets < GROUP_OCTETS
     }
 
-    /// Keeps an answer back until the group is committed. A change that failed by itself keeps its
-    /// own error.
+    /// Holds an answer back until the group is committed. A change that failed keeps its own error.
     fn answer<T: Send + 'static>(&mut self, done: Done<T>, outcome: Result<T, StoreError>) {
         self.answers.push(Box::new(move |committed| {
-            // Whoever asked may be gone.
+            // The caller may be gone.
             let _ = done.send(outcome.and_then(|value| committed.map(|()| value)));
         }));
     }

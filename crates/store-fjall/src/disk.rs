@@ -1,9 +1,9 @@
 //! The room on the disk, and a reserve that is given back when there is none.
 //!
-//! What strangers can make larger, mail and the history that tells of it, is written only while there
-//! is room for it. What gives room back (removing, expiring, settling) must work on a full disk too,
-//! whoever filled it: for that a file of the store's own holds blocks that nobody else can take. When
-//! the disk is nearly full, the file is deleted, and its blocks are there for the tables and the log.
+//! Strangers can make the store larger, by mail and by its history, so both are written only while there is room.
+//! Changes that free room (removing, expiring, settling) must work even on a disk that another program filled. For
+//! them a file of the store holds blocks in reserve. When the disk is nearly full, the file is deleted, and the tables
+//! and the log can use its blocks.
 
 use rustix::{fs::FallocateFlags, io::Errno};
 use std::{
@@ -21,14 +21,13 @@ const FILE: &str = "reserve";
 /// Octets of the reserve.
 const RESERVE: u64 = 32 * MIB;
 
-/// With less than this free, the reserve is given back: the tables may want to write all that they
-/// have in memory at any moment.
+/// The free octets below which the reserve is given back: the tables may write all their memory at any moment.
 const LOW: u64 = 24 * MIB;
 
 /// Octets that must be free beside the reserve for mail to be taken.
 const FOR_MAIL: u64 = LOW + 8 * MIB;
 
-/// The same for the history of what was refused, which is given up before any mail is.
+/// The same for the history of refusals, which is given up before any mail is.
 const FOR_HISTORY: u64 = FOR_MAIL + 32 * MIB;
 
 /// Octets that must be free before the reserve is taken again.
@@ -38,27 +37,26 @@ const TO_HOLD: u64 = RESERVE + FOR_MAIL + 8 * MIB;
 /// meet the end of the disk.
 const LAST: u64 = 6 * MIB;
 
-/// What there is room for.
+/// The changes that the disk has room for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Room {
-    /// For no change at all.
+    /// No change at all.
     Nothing,
-    /// For what gives room back.
+    /// Changes that free room.
     Removals,
-    /// For mail, but not for the history of what was refused.
+    /// Mail, but not the history of refusals.
     Mail,
-    /// For everything.
+    /// Every change.
     Everything,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Reserve {
-    /// In its file.
+    /// The file holds the blocks.
     Held,
-    /// Used up, or not taken yet.
+    /// The blocks were given back, or not taken yet.
     GivenBack,
-    /// The file system cannot set blocks aside: so many are left free instead, as long as nobody else
-    /// takes them.
+    /// The file system cannot reserve blocks: as many are left free instead, until another program takes them.
     LeftFree,
 }
 
@@ -70,8 +68,8 @@ pub(crate) struct Disk {
 }
 
 impl Disk {
-    /// Looks at the disk of a directory, which is made if it does not exist. Takes the reserve if there
-    /// is room for it; gives it back if there is none for anything else.
+    /// Opens the disk of a directory, and makes the directory if it does not exist. Takes the reserve if there is room for
+    /// it, and gives it back if there is room for nothing else.
     pub(crate) fn open(directory: &Path) -> io::Result<Self> {
         fs::create_dir_all(directory)?;
         let file = fs::symlink_metadata(directory.join(FILE));
@@ -82,7 +80,7 @@ impl Disk {
         Ok(disk)
     }
 
-    /// Returns what there is room for now. Gives the reserve back, or takes it again, as that demands.
+    /// Returns the changes that the disk has room for now. Gives the reserve back or takes it again accordingly.
     pub(crate) fn look(&mut self) -> io::Result<Room> {
         let mut free = self.free()?;
         match self.reserve {
@@ -136,7 +134,7 @@ impl Disk {
             Ok(()) => Reserve::Held,
             Err(error) => {
                 fs::remove_file(&path)?;
-                // A quota, or others that were faster.
+                // The reason is a quota, or a program that was faster.
                 if is_full(&error.into()) { Reserve::GivenBack } else { Reserve::LeftFree }
             }
         };
@@ -156,7 +154,7 @@ pub(crate) fn allocate(file: &File, from: u64, octets: u64) -> io::Result<()> {
     }
 }
 
-/// Returns whether an error says that there is no room: on the disk, or within the user's quota.
+/// Returns whether an error means that there is no room, on the disk or within the user's quota.
 pub(crate) fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }

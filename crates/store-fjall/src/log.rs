@@ -1,16 +1,15 @@
-//! The log: what is in it and synced is acknowledged, everything else follows from it.
+//! The log: a change is acknowledged once it is in the log and synced. Everything else follows from the log.
 //!
-//! It is the write-ahead log of every change and, for good, the place of every content: a message's
-//! octets are written once. A group of changes is one write: the contents, then the records that
-//! show them; then one sync. Only after that the records go into the tables, which are synced
-//! seldom. A restart walks the log from the last checkpoint on and puts the records into the tables
-//! again: they are set or removed by key, so that doing it twice changes nothing.
+//! It is the write-ahead log of every change and the permanent place of every content, so a message's octets are
+//! written once. A group of changes is one write, the contents and then the records that refer to them, and one sync.
+//! Only then do the records go into the tables, which are synced seldom. A restart walks the log from the last
+//! checkpoint on and puts the records into the tables again. Records set or remove keys, so doing that twice changes
+//! nothing.
 //!
-//! Why not the journal of the engine below: (1) content would be written twice, to its journal and
-//! to a table; (2) its file grows with each write, so that each sync has to bring the file system's
-//! own journal to disk too. Here the keeper (`keeper.rs`) writes zeros ahead of the log, and
-//! files are used again: a sync writes the message's blocks and nothing else, at half the time and a
-//! third of the CPU.
+//! The engine's own journal would not do: (1) content would be written twice, to the journal and to a table; (2) the
+//! journal's file grows with each write, so that each sync must write the file system's own journal, too. Here the
+//! keeper (`keeper.rs`) writes zeros ahead of the log, and files are used again, so a sync writes the message's blocks
+//! and nothing else, in half the time and with a third of the CPU.
 
 mod keeper;
 mod piece;
@@ -26,21 +25,21 @@ use keeper::Keeper;
 use posta_store::StoreError;
 use std::{collections::BTreeSet, fs::File, os::unix::fs::FileExt, sync::Arc};
 
-/// Octets after which a segment is full. The group that begins before this may go beyond it.
+/// The octets after which a segment is full. A group that begins before that may exceed it.
 pub(crate) const SEGMENT: u64 = 64 * 1024 * 1024;
 
-/// A group's end is filled up with zeros to a multiple of this, so that no octet of a page must be
-/// read to write it, and nothing of a former use stands behind the last piece.
+/// A group is padded with zeros to a multiple of this, so that no page must be read to be written, and no octet of a
+/// former use follows the last piece.
 const PAGE: usize = 4096;
 
-/// Octets whose blocks are set aside at a time: so a group is written whole or not at all, and no sync
-/// can meet a full disk.
+/// Octets whose blocks are allocated at a time, so that a group is written whole or not at all, and no sync fails for a
+/// full disk.
 const AHEAD: u64 = 8 * 1024 * 1024;
 
-/// Octets of memory that the log keeps for the next group.
+/// Octets of memory that are kept for the next group.
 const KEPT: usize = 1024 * 1024;
 
-/// Files that wait to be used again, at most.
+/// The most files that are kept to be used again.
 const SPARE: usize = 4;
 
 /// The end of the log, where the committing thread writes.
@@ -49,29 +48,29 @@ pub(crate) struct Log {
     keeper: Keeper,
     file: Arc<File>,
     at: Position,
-    /// The group that is being gathered, as it will be written at `at`.
+    /// The group that is being gathered, in the form in which it is written at `at`.
     group: Vec<u8>,
     /// The checksum of the group's last piece.
     last: u64,
     unsynced: bool,
-    /// Segments that nothing needs, whose files may be used again.
+    /// Segments without needed contents or records, whose files may be used again.
     spare: BTreeSet<u64>,
-    /// Up to where the file has blocks of its own.
+    /// The offset up to which the file's blocks are allocated.
     allocated: u64,
     broken: Option<Broken>,
 }
 
-/// Why nothing more can be written.
+/// The reason why nothing more can be written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Broken {
-    /// After a failed sync, what the disk holds is unknown until a restart looks.
+    /// A sync failed. What the disk holds is unknown until a restart reads it.
     Sync,
-    /// What was written could not be put into the tables.
+    /// A group that was written could not be put into the tables.
     Tables,
 }
 
 impl Log {
-    /// Goes on at the end of a log. `checkpoint` makes what was put into tables durable.
+    /// Opens a log to go on at its end. `checkpoint` makes the tables durable.
     pub(crate) fn new(
         segments: Arc<Segments>,
         end: Position,
@@ -94,7 +93,7 @@ impl Log {
         })
     }
 
-    /// Begins a group: after this, its pieces have their places.
+    /// Begins a group, whose pieces have their final places from then on.
     ///
     /// # Errors
     /// When the log is broken, or cannot go on in a new file.
@@ -111,7 +110,7 @@ impl Log {
         Ok(())
     }
 
-    /// Puts a piece of a message into the group, which is given in parts.
+    /// Puts a chunk of a message into the group, which is given in parts. Returns its place.
     pub(crate) fn content(&mut self, key: ContentKey, parts: &[&[u8]]) -> Place {
         let offset = self.at.offset + self.group.len() as u64;
         self.push(Kind::Content(key), parts);
@@ -124,17 +123,16 @@ impl Log {
         self.last = piece::push(&mut self.group, self.at.segment, self.last, kind, parts);
     }
 
-    /// Octets gathered so far.
+    /// Returns the octets of the group so far.
     pub(crate) fn gathered(&self) -> usize {
         self.group.len()
     }
 
-    /// Writes the group with its records, and syncs it and all before it if that is asked for.
+    /// Writes the group with its records. With `sync`, makes it and all groups before it durable.
     ///
     /// # Errors
-    /// When the disk fails. A write that failed, as on a full disk, leaves nothing behind: its
-    /// records, at the group's end, are missing, and the next group is written over it. A sync
-    /// that failed breaks the log.
+    /// When the disk fails. A write that fails, as on a full disk, has no effect: its records, at the group's end, are
+    /// missing, and the next group is written over it. A sync that fails breaks the log.
     pub(crate) fn write(&mut self, records: &[u8], sync: bool) -> Result<(), StoreError> {
         self.push(Kind::Records, &[records]);
         let end = self.at.offset + self.group.len() as u64;
@@ -164,12 +162,12 @@ impl Log {
         Ok(())
     }
 
-    /// Says that what was written could not be put into the tables.
+    /// Breaks the log because a group could not be put into the tables.
     pub(crate) fn fail(&mut self) {
         self.broken = Some(Broken::Tables);
     }
 
-    /// Returns whether the tables have to be opened anew, and the log with them.
+    /// Returns whether the tables and the log have to be opened again.
     pub(crate) fn is_ahead_of_tables(&self) -> bool {
         self.broken == Some(Broken::Tables)
     }
@@ -189,36 +187,36 @@ impl Log {
         Ok(())
     }
 
-    /// Makes all that was written durable, and goes on in a segment whose file is new. Returns where. Files
-    /// that wait to be used again are deleted.
+    /// Makes all groups durable, and goes on in a segment whose file is new. Returns the new position. Files that were kept
+    /// to be used again are deleted.
     pub(crate) fn turn_afresh(&mut self) -> Result<Position, StoreError> {
         self.give_back()?;
         self.turn()?;
         Ok(self.at)
     }
 
-    /// Makes all that was written durable.
+    /// Makes all groups durable.
     pub(crate) fn flush(&mut self) -> Result<(), StoreError> {
         if self.unsynced { self.sync() } else { Ok(()) }
     }
 
-    /// Where the log ends.
+    /// Returns the position of the log's end.
     pub(crate) fn position(&self) -> Position {
         self.at
     }
 
-    /// The segment that is being written.
+    /// Returns the number of the segment that is being written.
     pub(crate) fn segment(&self) -> u64 {
         self.at.segment
     }
 
-    /// The segments before this are not needed for a restart.
+    /// Returns the number of the first segment that a restart needs.
     pub(crate) fn checkpointed(&self) -> u64 {
         self.keeper.checkpointed()
     }
 
-    /// Takes back the file of a segment in which nothing is needed, neither content nor record. All
-    /// changes that made it so must be synced before it is written over: [`Log::turn`] does that.
+    /// Takes back the file of a segment without needed contents or records. All changes that made it so must be synced
+    /// before the file is written over: [`Log::turn`] does that.
     pub(crate) fn release(&mut self, number: u64) -> Result<(), StoreError> {
         if self.spare.len() < SPARE {
             self.spare.insert(number);
@@ -227,7 +225,7 @@ impl Log {
         self.delete(number)
     }
 
-    /// Gives the disk the files back that wait to be used again.
+    /// Deletes the files that were kept to be used again.
     pub(crate) fn give_back(&mut self) -> Result<(), StoreError> {
         while let Some(number) = self.spare.pop_first() {
             self.delete(number)?;

@@ -1,5 +1,5 @@
-//! What maildrops list, packed: when blocks are written and dropped, and when views of maildrops, and other memory,
-//! are given up.
+//! When packed blocks of maildrops are written and dropped ([`crate::tables::listing`]), and when views of maildrops and
+//! the memory of the tables are given up.
 
 use super::Committer;
 use crate::{
@@ -14,29 +14,29 @@ use crate::{
 };
 use posta_store::{AccountId, Block, Entry, FolderId, StoreError};
 
-/// How long it has to be quiet before the tables give their memory back, in seconds.
+/// Seconds of quiet after which the tables give their memory back.
 const QUIET: u64 = 20;
 
-/// Octets of changes that the tables may hold in memory for as long as they like.
+/// Octets of changes that the tables may hold in memory for any time.
 const MUCH: u64 = 12 * 1024 * 1024;
 
-/// Octets of changes in that time that still count as quiet: those of two hundred messages a second.
+/// Octets of changes in [`QUIET`] seconds that still count as quiet: those of two hundred messages a second.
 const LITTLE: u64 = 2 * 1024 * 1024;
 
-/// How many seconds after writing what they hold the engine is made to let go of it.
+/// Seconds between writing the tables' memory to their files and making the engine release it.
 const RELEASE: u64 = 5;
 
-/// What the tables hold in memory, at most. The engine tells only part of it: a table that was written to its file stays
-/// in memory beside that, until a later one is.
+/// An estimate of what the tables hold in memory, from the octets of changes. The engine's own count is too low: a
+/// memtable that was written to its file stays in memory until a later one is rotated.
 #[derive(Debug, Default, Clone, Copy)]
 pub(super) struct Held {
-    /// The second since which the octets of changes are counted.
+    /// The second since which `lately` is counted.
     since: u64,
-    /// Those since then.
+    /// Octets of changes since then.
     lately: u64,
-    /// Those before, since the tables gave their memory back.
+    /// Octets of changes between the last time that memory was given back and `since`.
     before: u64,
-    /// Whether all was written to files and is to be let go of.
+    /// Whether the memory was written to files and has yet to be released.
     is_written: bool,
 }
 
@@ -47,7 +47,7 @@ impl Held {
     }
 }
 
-/// Notes that an entry leaves a folder.
+/// Records in a batch that an entry leaves its folder.
 pub(super) fn list_out(account: AccountId, entry: &Entry, batch: &mut Batch) {
     if entry.folder == FolderId::INBOX {
         batch.left.insert((account, Block::range(entry.uid)));
@@ -55,7 +55,8 @@ pub(super) fn list_out(account: AccountId, entry: &Entry, batch: &mut Batch) {
 }
 
 impl Committer {
-    /// Notes that an entry comes into a folder, as the last there. A range of UIDs that it ends is closed then.
+    /// Records that an entry arrives in a folder, as the last there. If it has the last UID of its range, the range is
+    /// closed then.
     pub(super) fn list_in(&self, account: AccountId, entry: &Entry, batch: &mut Batch) {
         if entry.folder != FolderId::INBOX {
             return;
@@ -69,8 +70,8 @@ impl Committer {
         }
     }
 
-    /// Drops the blocks of the ranges that a batch takes messages out of, together with these. A range that is
-    /// not closed has none.
+    /// Drops the blocks of the ranges that a batch takes messages out of, in the same batch. A range that is not closed
+    /// has no block.
     pub(super) fn drop_listings(&self, batch: &mut Batch) {
         for (account, range) in batch.left.clone() {
             let next = self.next_uid(account, FolderId::INBOX);
@@ -81,8 +82,8 @@ impl Committer {
         }
     }
 
-    /// Packs a range that is closed by now, if there is one that somebody asked for. Returns whether there was
-    /// something to do. It takes about two milliseconds.
+    /// Packs the next range that [`Views::want_packed`](crate::tables::views::Views::want_packed) was told of, which takes
+    /// about two milliseconds. Returns whether there was one.
     pub(super) fn pack_some(&mut self) -> bool {
         if self.room < Room::Everything {
             return false;
@@ -107,16 +108,16 @@ impl Committer {
         batch.apply().map_err(failed)
     }
 
-    /// Gives up views of maildrops that nobody has used for a while. About what time it is is known from
-    /// changes, and from the seconds in which nothing was to do.
+    /// Drops unused views of maildrops and gives memory back, as time passes. The time is known, roughly, from changes and
+    /// from the seconds in which the thread was idle.
     pub(crate) fn let_time_pass(&mut self, seconds: u64) {
         self.second = (self.second + seconds).max(self.last_mod_seq.0 / 1_000_000);
         self.views.give_up_unused(self.second);
         self.give_back();
     }
 
-    /// Has the tables write what they hold in memory to their files, where it is much and has hardly grown lately: what
-    /// a large change left there would otherwise stay until as much came again.
+    /// Has the tables write their memory to files if it is much and has hardly grown lately: the memory of a large change
+    /// would otherwise stay until as much is written again.
     fn give_back(&mut self) {
         let Held { since, lately, before, is_written } = self.held;
         if is_written && self.second >= since.saturating_add(RELEASE) {
@@ -134,8 +135,8 @@ impl Committer {
         }
     }
 
-    /// Has some tables write what they hold in memory to their files. The engine lets go of what was written so far
-    /// only when a later memtable is rotated, of whichever table; so there is something in it.
+    /// Has some tables write their memory to files. The engine releases what was written earlier only when a memtable of
+    /// any table is rotated that is not empty, so one key of `meta` is removed first.
     fn rotate(&mut self, tables: impl FnOnce(&Schema) -> Vec<&Table>) {
         let done = self.schema.meta.remove(schema::NOTHING).and_then(|()| {
             tables(&self.schema).into_iter().try_for_each(|table| table.rotate_memtable().map(drop))

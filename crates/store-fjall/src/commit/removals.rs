@@ -1,14 +1,17 @@
-//! Removals of many messages: decided in one transaction, carried out in pieces, so that neither memory nor the
-//! wait of others grows with them.
+//! Removals of many messages: decided in one transaction and carried out in pieces, so that neither memory nor the
+//! wait of other sessions grows with their number.
 //!
-//! Such a removal goes through three steps. What stands of the messages that it names is *counted*, some at a time
-//! between two groups; changes of the same folder that come between correct the count. It is *decided* in one
-//! transaction, which writes the names down and takes them out of the folder's counts; from then on nobody sees the
-//! messages any more, and the answer goes out. It is *carried out* a piece at a time, each of which moves entries
-//! to `expunged` and notes how far it is: a restart goes on from there. The mod-sequences are those that
-//! a small removal gives: they are set aside when it is decided.
+//! A large removal has three steps:
 //!
-//! Whatever needs the messages where they will be, such as bringing them back, waits until that is done.
+//! 1. The messages that it names and that are still in the folder are *counted*, some at a time between two groups.
+//!    Changes of the same folder meanwhile correct the count.
+//! 2. The removal is *decided* in one transaction, which writes the names down and subtracts them from the folder's
+//!    counts. From then on no reader sees the messages, and the caller gets its answer.
+//! 3. The removal is *carried out* in pieces. Each moves some entries to `expunged` and records the progress, from
+//!    which a restart goes on. The entries get the mod-sequences that a small removal would give them; the decision
+//!    sets these aside.
+//!
+//! Changes that need the entries in `expunged`, such as bringing them back, wait until the removal is carried out.
 
 use super::{Alone, Committer, Done};
 use crate::{
@@ -26,33 +29,33 @@ use posta_store::{AccountId, Entry, Flags, FolderId, ModSeq, StoreError, Subject
 use roaring::RoaringBitmap;
 use std::{collections::VecDeque, mem, sync::Arc, thread, time::Duration};
 
-/// Messages that are counted at a time, in pieces: counting reads and writes nothing.
+/// Pieces that are counted at a time: counting only reads.
 const COUNTED: usize = 4;
 
-/// Entries that are passed over at a time, in pieces, where few of many are removed.
+/// Pieces of entries that are passed over at a time, where few of many are removed.
 const PASSED: usize = 4;
 
 /// How many entries in a row are passed over before the next name is looked for instead.
 const IN_A_ROW: usize = 32;
 
-/// How often a count is begun anew before it is made in one go.
+/// How often a count is restarted before it is made in one go.
 const PATIENCE: u32 = 8;
 
-/// How long to wait, while nothing else is to do, for tables that are being written.
+/// How long an idle thread waits for tables that are being written before it looks again.
 const FLUSH_WAIT: Duration = Duration::from_millis(2);
 
 /// The large removals that are under way.
 #[derive(Default)]
 pub(crate) struct Large {
-    /// Those that are counted, the first of them in part.
+    /// The removals that are being counted, the first of them in part.
     counting: VecDeque<Counting>,
-    /// Those that are decided, in the order of the decisions.
+    /// The removals that are decided, in the order of the decisions.
     decided: VecDeque<(Arc<Removal>, Progress)>,
-    /// What waits for them.
+    /// The changes that wait for removals, or for tables that are being written.
     waiting: VecDeque<(Until, Alone)>,
 }
 
-/// A removal that is asked for.
+/// The request for a removal.
 pub(crate) struct Asked {
     pub(crate) account: AccountId,
     pub(crate) folder: FolderId,
@@ -62,18 +65,18 @@ pub(crate) struct Asked {
     pub(crate) done: Done<usize>,
 }
 
-/// A removal whose messages are counted.
+/// A removal whose messages are being counted.
 struct Counting {
     asked: Asked,
-    /// How many of the names were looked up.
+    /// The number of names that were looked up.
     seen: usize,
     found: Counts,
     uids: RoaringBitmap,
-    /// How often it was begun anew.
+    /// How often the count was restarted.
     begun: u32,
 }
 
-/// How much stands in some names of a folder.
+/// The messages that some names of a folder stand for, counted.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Counts {
     pub(crate) messages: u64,
@@ -81,7 +84,7 @@ pub(crate) struct Counts {
     pub(crate) unseen: u64,
 }
 
-/// What a change waits for.
+/// The condition that a change waits for.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Until {
     /// No removal from this account is under way.
@@ -93,7 +96,7 @@ pub(crate) enum Until {
 }
 
 impl Large {
-    /// Takes over what the last run decided.
+    /// Takes over the removals that the last run decided and did not carry out.
     pub(crate) fn new(schema: &Schema) -> Result<Self, StoreError> {
         let mut large = Self::default();
         for (removal, progress) in schema.removals()? {
@@ -116,7 +119,7 @@ impl Large {
         }
     }
 
-    /// Counts anew, for one account or for all: what was found may be otherwise now.
+    /// Restarts the counts of one account, or of all: the entries may have changed.
     pub(crate) fn count_anew(&mut self, account: Option<AccountId>) {
         for counting in &mut self.counting {
             if counting.seen > 0 && account.is_none_or(|account| account == counting.asked.account)
@@ -128,7 +131,7 @@ impl Large {
         }
     }
 
-    /// Takes an entry out of a count that leaves its folder otherwise.
+    /// Subtracts an entry from the counts that include it, since another change removes it from its folder.
     pub(crate) fn left(&mut self, account: AccountId, entry: &Entry) {
         for Counting { asked, found, uids, .. } in &mut self.counting {
             if (asked.account, asked.folder) == (account, entry.folder) && uids.remove(entry.uid.0)
@@ -140,7 +143,7 @@ impl Large {
         }
     }
 
-    /// Corrects a count where an entry has other flags.
+    /// Corrects the counts that include an entry whose flags have changed.
     pub(crate) fn has_other_flags(&mut self, account: AccountId, before: Flags, entry: &Entry) {
         for Counting { asked, found, uids, .. } in &mut self.counting {
             let is_it = (asked.account, asked.folder) == (account, entry.folder);
@@ -153,7 +156,7 @@ impl Large {
 }
 
 impl Committer {
-    /// Takes a removal of many messages in, to be counted.
+    /// Accepts a removal of many messages, to be counted.
     pub(crate) fn begin_removal(&mut self, mut asked: Asked) {
         asked.uids.sort_unstable();
         asked.uids.dedup();
@@ -161,8 +164,8 @@ impl Committer {
         self.large.counting.push_back(Counting { asked, seen: 0, found, uids, begun: 0 });
     }
 
-    /// Runs a change that is a piece of something large, once what it waits for is done, and no table is being
-    /// written to its file: the engine makes everybody wait for that who changes one.
+    /// Runs a piece of a large change, once its condition holds and no table is being written to its file: while one is,
+    /// the engine holds every change back.
     pub(crate) fn run_or_wait(&mut self, until: Until, change: Alone) {
         if self.large.holds(until) || self.schema.is_writing() {
             self.large.waiting.push_back((until, change));
@@ -171,7 +174,7 @@ impl Committer {
         }
     }
 
-    /// Does a piece of what is under way. Returns whether there may be more to do.
+    /// Does a piece of the large changes under way. Returns whether there may be more to do.
     pub(crate) fn remove_some(&mut self) -> bool {
         let ready = self.large.waiting.iter().position(|(until, _)| !self.large.holds(*until));
         if let Some((_, change)) = ready.and_then(|at| self.large.waiting.remove(at)) {
@@ -201,8 +204,8 @@ impl Committer {
         true
     }
 
-    /// The same while others wait for the next group: not while tables are being written, which would hold the
-    /// others up. While nothing else is to do, it waits for that a little.
+    /// The same between two groups. While tables are being written it does nothing, or, if the thread is idle, waits a
+    /// little: a piece would hold the next group up.
     pub(crate) fn remove_some_beside(&mut self, is_idle: bool) -> bool {
         let Large { counting, decided, waiting } = &self.large;
         let has_pieces = !decided.is_empty() || !waiting.is_empty();
@@ -226,7 +229,7 @@ impl Committer {
                 Err(error) => return answer(counting.asked.done, Err(error)),
             }
             counting.seen += some.len();
-            // Whoever is interrupted again and again must get there, too.
+            // A count that is restarted again and again must end, too.
             if counting.seen < uids.len() && counting.begun < PATIENCE {
                 return self.large.counting.push_front(counting);
             }
@@ -246,13 +249,14 @@ impl Committer {
         let mut batch = Batch::new(&self.schema);
         let decided = self.put_removals(account, removed, times, &mut batch);
         let decided = decided.and_then(|removals| self.commit(batch).map(|()| removals));
-        // It may have counted what it did not do then.
+        // The counts may include what was not committed.
         let removals = decided.inspect_err(|_| self.forget_counts())?;
         self.are_decided(account, removals);
         Ok(())
     }
 
-    /// Decides in a batch that messages are removed. [`Committer::are_decided`] has to follow the commit.
+    /// Puts the decision that messages are removed into a batch. The caller must call [`Committer::are_decided`] after the
+    /// commit.
     pub(crate) fn put_removals(
         &mut self,
         account: AccountId,
@@ -283,7 +287,7 @@ impl Committer {
         Ok(removals)
     }
 
-    /// Shows removals that were decided and committed, and begins to carry them out.
+    /// Makes removals visible whose decision is committed, and begins to carry them out.
     pub(crate) fn are_decided(&mut self, account: AccountId, removals: Vec<Arc<Removal>>) {
         for removal in removals {
             self.schema.gone.add(removal.clone());
@@ -296,7 +300,7 @@ impl Committer {
         self.large.count_anew(Some(account));
     }
 
-    /// Carries out a piece of a removal. Returns how far it is then; none if that was the last.
+    /// Carries out a piece of a removal. Returns the progress, or none if that was the last piece.
     fn carry_out_some(
         &mut self,
         removal: &Removal,
@@ -322,13 +326,13 @@ impl Committer {
                 }
             }
         }
-        // Not synced: what a crash forgets of it is done again.
+        // Not synced: a piece that a crash undoes is done again.
         self.begin()?;
         self.write(batch, false)?;
         Ok(progress)
     }
 
-    /// Puts an entry away that is removed: into `expunged`, out of its folder, whose counts are not changed.
+    /// Moves a removed entry from its folder to `expunged`. The folder's counts are left to the caller.
     pub(crate) fn expunge(
         &self,
         account: AccountId,
@@ -355,13 +359,13 @@ impl Counts {
 }
 
 fn answer(done: Done<usize>, outcome: Result<usize, StoreError>) {
-    // Whoever asked may be gone.
+    // The caller may be gone.
     let _ = done.send(outcome);
 }
 
 impl Schema {
-    /// Returns some of the entries that a removal takes out, from a UID on, and where to go on; none if there are no
-    /// more.
+    /// Returns some of the entries that a removal takes out, from a UID on, and the UID to go on from; none if there are
+    /// no more.
     fn standing_of(
         &self,
         removal: &Removal,
@@ -415,7 +419,7 @@ impl Schema {
 }
 
 impl Drop for Large {
-    /// Answers those whose removal was not decided: nothing was removed.
+    /// Answers the callers whose removal was not decided with an error: nothing was removed.
     fn drop(&mut self) {
         for Counting { asked, .. } in mem::take(&mut self.counting) {
             answer(asked.done, Err(StoreError::Failed("its tables are being mended".to_owned())));

@@ -1,4 +1,4 @@
-//! What the log consists of: pieces, one behind the other.
+//! Pieces: the units that a log consists of, one behind the other.
 //!
 //! | octets | field |
 //! |--------|-------|
@@ -10,9 +10,9 @@
 //! | 16     | key of a content, else zeros |
 //! | …      | body |
 //!
-//! A segment's file is used again once nothing in it is needed, so old pieces stand behind the new
-//! ones. The segment's number and the chain of checksums tell them apart: what follows the last
-//! piece of the chain never was part of this log, however whole it looks.
+//! A segment's file is used again once nothing in it is needed, so old pieces follow the new ones. The segment's
+//! number and the chain of checksums distinguish them: a piece behind the last one of the chain does not belong to this
+//! log, even if it is whole.
 
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
@@ -21,18 +21,18 @@ pub(crate) const HEADER: usize = 48;
 
 const CHECKSUM: usize = 8;
 
-/// Names a chunk of content: its message and index.
+/// The key of a chunk of content: its message's id and its index.
 pub(crate) type ContentKey = [u8; 16];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// A chunk of a message, which a record of a later piece shows.
+    /// A chunk of a message, to which a record in a later piece refers.
     Content(ContentKey),
-    /// The changes of one group: they happen wholly or not at all.
+    /// The changes of one group, which are applied wholly or not at all.
     Records,
 }
 
-/// What stands before a body.
+/// The header of a piece.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Header {
     pub(crate) checksum: u64,
@@ -43,7 +43,7 @@ pub(crate) struct Header {
 }
 
 impl Header {
-    /// Reads a header; none where there is none.
+    /// Reads a header; none if the octets are none.
     pub(crate) fn read(octets: &[u8; HEADER]) -> Option<Self> {
         let mut rest = octets.as_slice();
         let (checksum, previous, segment) =
@@ -86,7 +86,7 @@ pub(crate) fn push(
     checksum
 }
 
-/// The header of a piece, if it is whole.
+/// Returns the header of a piece if the piece is whole.
 pub(crate) fn whole(piece: &[u8]) -> Option<Header> {
     let (octets, body) = piece.split_first_chunk()?;
     let header = Header::read(octets)?;

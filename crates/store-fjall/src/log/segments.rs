@@ -19,31 +19,31 @@ use std::{
     sync::Arc,
 };
 
-/// Files that are kept open for reading.
+/// The most files that are kept open for reading.
 const OPEN: usize = 128;
 
-/// Where a chunk of content lies: its piece.
+/// The position of a chunk of content in the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Place {
     pub(crate) segment: u64,
     pub(crate) offset: u32,
-    /// Octets of the content, the piece's header not counted.
+    /// Octets of the content, without the header of its piece.
     pub(crate) length: u32,
 }
 
 impl Place {
-    /// Octets of the segment that it takes.
+    /// Returns the octets of the segment that the chunk takes, with its header.
     pub(crate) fn octets(self) -> u64 {
         HEADER as u64 + u64::from(self.length)
     }
 }
 
-/// The end of the log that is missing, with messages that nothing else tells of.
+/// A missing end of the log, with messages that are recorded nowhere else.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Missing {
-    /// How many messages there were in it, at most; none if that cannot be known.
+    /// The most messages that it can have held; none if that is unknown.
     pub messages: Option<u64>,
-    /// When the last message was accepted that is there.
+    /// The time at which the last message that is still there was accepted.
     pub after: Option<Timestamp>,
 }
 
@@ -52,24 +52,24 @@ pub struct Missing {
 pub(crate) struct Segments {
     directory: PathBuf,
     open: Mutex<HashMap<u64, Arc<File>>>,
-    /// What the start found that cannot be read: how many messages, and whose.
+    /// The addresses of accounts with messages that the start found unreadable, and the number of these.
     pub(crate) unreadable: Mutex<Vec<(String, u64)>>,
-    /// What it found to be missing at the log's end.
+    /// The missing end of the log, if the start found one.
     pub(crate) missing: Mutex<Option<Missing>>,
 }
 
 impl Segments {
-    /// Opens the directory, which is made if it does not exist.
+    /// Opens the directory, and makes it if it does not exist.
     pub(crate) fn open(directory: &Path) -> Result<Self, StoreError> {
         fs::create_dir_all(directory).map_err(io_failed)?;
-        // Its name must be as durable as what is acknowledged in it.
+        // Its name must be as durable as the changes in it.
         let parent = directory.parent().unwrap_or(directory);
         File::open(parent).and_then(|parent| parent.sync_all()).map_err(io_failed)?;
         let (open, unreadable, missing) = Default::default();
         Ok(Self { directory: directory.to_owned(), open, unreadable, missing })
     }
 
-    /// The numbers of the segments that there are.
+    /// Returns the numbers of the segments that exist.
     pub(crate) fn numbers(&self) -> Result<BTreeSet<u64>, StoreError> {
         let mut numbers = BTreeSet::new();
         for entry in fs::read_dir(&self.directory).map_err(io_failed)? {
@@ -83,7 +83,7 @@ impl Segments {
         self.directory.join(format!("{number:012}"))
     }
 
-    /// Returns how long a segment's file is, if there is one.
+    /// Returns the length of a segment's file in octets, or none if there is no such file.
     pub(crate) fn length(&self, number: u64) -> io::Result<Option<u64>> {
         match fs::metadata(self.path(number)) {
             Ok(file) => Ok(Some(file.len())),
@@ -97,26 +97,26 @@ impl Segments {
         File::options().read(true).write(true).create(true).truncate(false).open(self.path(number))
     }
 
-    /// Makes a segment, out of one that is not needed any more if there is one: its blocks are
-    /// written already, so that syncing what is written over them changes nothing but them.
+    /// Makes a segment, from one that is no longer needed if there is one: its blocks are allocated and written, so that a
+    /// sync of new data writes nothing but these.
     pub(crate) fn make(&self, number: u64, from: Option<u64>) -> io::Result<File> {
         if let Some(old) = from {
             self.lock().remove(&old);
             fs::rename(self.path(old), self.path(number))?;
         }
         let file = self.writer(number)?;
-        // The name must be as durable as what is acknowledged in it.
+        // The name must be as durable as the changes in it.
         File::open(&self.directory)?.sync_all()?;
         Ok(file)
     }
 
-    /// Gives a segment's space back.
+    /// Deletes a segment.
     pub(crate) fn delete(&self, number: u64) -> io::Result<()> {
         self.lock().remove(&number);
         fs::remove_file(self.path(number))
     }
 
-    /// Reads a content; none where something else stands in its place by now.
+    /// Reads a chunk of content; none if its place has been written over.
     pub(crate) fn read(&self, place: Place, key: ContentKey) -> Result<Option<Bytes>, StoreError> {
         let Some(file) = self.reader(place.segment)? else { return Ok(None) };
         let Some(piece) = read_piece(&file, u64::from(place.offset), place.length)? else {
@@ -130,9 +130,8 @@ impl Segments {
         Ok(there.then(|| Bytes::from(piece).slice(HEADER..)))
     }
 
-    /// Reads a content if the system has all of it in memory; none where only the disk does, or
-    /// something else stands in its place. Never waits for a disk: file systems that cannot promise that
-    /// refuse such a read.
+    /// Reads a chunk of content if the system has all of it in memory; none if it has to be read from the disk, or its
+    /// place has been written over. Never waits for a disk: file systems that cannot promise that refuse such a read.
     pub(crate) fn read_at_hand(&self, place: Place, key: ContentKey) -> Option<Bytes> {
         let file = self.lock().get(&place.segment).cloned()?;
         let mut piece = vec![0; HEADER + place.length as usize];
@@ -142,8 +141,8 @@ impl Segments {
         is_it.then(|| Bytes::from(piece).slice(HEADER..))
     }
 
-    /// Reads the first octets of a piece without looking whether it is whole: for what is only a help.
-    /// Returns none where something else stands in its place.
+    /// Reads the first octets of a piece without verifying its checksum, for information only. Returns none if its place
+    /// has been written over.
     pub(crate) fn beginning(
         &self,
         place: Place,
@@ -184,7 +183,7 @@ impl Segments {
     }
 }
 
-/// Whether a piece is whole, and the content that was looked for.
+/// Returns whether a piece is whole and holds the content of a key.
 fn is_content(piece: &[u8], place: Place, key: ContentKey) -> bool {
     piece::whole(piece)
         .is_some_and(|header| header.segment == place.segment && header.kind == Kind::Content(key))
@@ -194,14 +193,14 @@ fn is_content(piece: &[u8], place: Place, key: ContentKey) -> bool {
 pub(crate) struct Walk {
     pub(crate) file: File,
     pub(crate) number: u64,
-    /// Where the next piece is, and the checksum of the one before it.
+    /// The position of the next piece, and the checksum of the one before it.
     pub(crate) position: u64,
     pub(crate) previous: u64,
 }
 
 impl Walk {
-    /// Whether the file ends in the middle of what was written behind the last piece: every write ends with a
-    /// page, so something else has cut it.
+    /// Returns whether the file was cut by something else: every write ends with a page, and the file ends within one
+    /// behind the last piece.
     pub(crate) fn is_cut(&self) -> Result<bool, StoreError> {
         let length = self.file.metadata().map_err(io_failed)?.len();
         if length < self.position || length.is_multiple_of(PAGE as u64) {
@@ -209,16 +208,16 @@ impl Walk {
         }
         let mut header = [0; HEADER];
         let is_there = filled(self.file.read_exact_at(&mut header, self.position))?;
-        // Zeros ahead of the log are nobody's loss.
+        // Only zeros that were written ahead are missing.
         Ok(!is_there || header != [0; HEADER])
     }
 
-    /// A piece without its header.
+    /// Returns the body of a piece.
     pub(crate) fn body(piece: &[u8]) -> &[u8] {
         piece.get(HEADER..).unwrap_or_default()
     }
 
-    /// The next piece, with its header; none behind the last.
+    /// Returns the next piece, with its header; none behind the last.
     pub(crate) fn next(&mut self) -> Result<Option<(Kind, Place, Vec<u8>)>, StoreError> {
         let mut header = [0; HEADER];
         if !filled(self.file.read_exact_at(&mut header, self.position))? {
@@ -229,7 +228,7 @@ impl Walk {
         else {
             return Ok(None);
         };
-        // Behind the last piece stands anything: a length is believed only as far as the file goes.
+        // Behind the last piece is anything: a length is believed only up to the file's end.
         let left = self.file.metadata().map_err(io_failed)?.len().saturating_sub(self.position);
         if u64::from(header.length) > left {
             return Ok(None);
@@ -246,13 +245,13 @@ impl Walk {
     }
 }
 
-/// Reads a piece, header and all; none where the file ends before it.
+/// Reads a piece with its header; none if the file is too short.
 fn read_piece(file: &File, position: u64, length: u32) -> Result<Option<Vec<u8>>, StoreError> {
     let mut piece = vec![0; HEADER + length as usize];
     Ok(filled(file.read_exact_at(&mut piece, position))?.then_some(piece))
 }
 
-/// Whether a read found all that it asked for.
+/// Returns whether a read got all octets that it asked for.
 fn filled(read: io::Result<()>) -> Result<bool, StoreError> {
     match read {
         Ok(()) => Ok(true),

@@ -1,9 +1,9 @@
 //! What has changed in an account since a mod-sequence.
 //!
-//! Two kinds of records tell of it: `changed`, of what was changed after it came and of what is gone, in the order of
-//! the changes; and the entries of each folder, of what came and was not changed since, in the order of their
-//! UIDs, which is that of their mod-sequences. Of each as much is read as is asked for, and what is found is put
-//! into one order. All is read as it was at one moment.
+//! Two kinds of records are read. `changed` names the entries that changed after they arrived and those that are gone,
+//! in the order of the changes. The entries of each folder include those that arrived and did not change since; their
+//! order by UID is that of their mod-sequences. As many records of each kind are read as the caller asked for, and the
+//! results are merged. All reads use one snapshot.
 
 use super::{
     key_and_value,
@@ -14,21 +14,21 @@ use crate::error::failed;
 use fjall::{Readable, Snapshot};
 use posta_store::{AccountId, Changes, Entry, FolderId, ModSeq, StoreError, Uid};
 
-/// A change that was found.
+/// A change.
 enum Found {
-    /// The entry as it is now.
+    /// The changed entry.
     Entry(Box<Entry>),
     /// A name that vanished.
     Vanished(FolderId, Uid),
 }
 
-/// What was found so far.
+/// The changes that were found so far.
 struct Gathered {
     limit: usize,
     found: Vec<(ModSeq, Found)>,
-    /// Up to where everything was found.
+    /// The mod-sequence up to which all changes were found.
     complete: ModSeq,
-    /// What vanished, though its entries may be there.
+    /// The large removals, whose entries may still be in their table.
     gone: Gone,
 }
 
@@ -40,7 +40,7 @@ impl Gathered {
         }
     }
 
-    /// Gathers the names that vanish with large removals, as far as these name them.
+    /// Gathers the names that vanish with large removals, as far as the removals list them.
     fn gather_gone(&mut self, since: ModSeq) {
         for removal in self.gone.0.clone() {
             let Names::These(uids) = &removal.names else { continue };
@@ -59,10 +59,10 @@ impl Gathered {
         }
     }
 
-    /// Keeps the first of what was found, as much as was asked for.
+    /// Keeps the first changes, as many as the caller asked for.
     fn cut(&mut self) {
         self.found.sort_by_key(|(mod_seq, _)| *mod_seq);
-        // What is gone may have been taken out, and is found twice then.
+        // A name that is gone may have been moved meanwhile, and is found twice then.
         self.found.dedup_by_key(|(mod_seq, _)| *mod_seq);
         self.found.retain(|(mod_seq, _)| *mod_seq <= self.complete);
         if self.found.len() > self.limit {
@@ -73,7 +73,7 @@ impl Gathered {
 }
 
 impl Schema {
-    /// Returns some of what has changed; none if that is not known any more.
+    /// Returns some of the changes since a mod-sequence; none if the store no longer knows all of them.
     pub(crate) fn changes_since(
         &self,
         account: AccountId,
@@ -128,7 +128,7 @@ impl Schema {
             let (folder, uid) = schema::decode_name(&value)?;
             let key = schema::entry_key(account, folder, uid);
             let found = match snapshot.get(&self.entry, key).map_err(failed)? {
-                // That it vanished is told of by the removal.
+                // The removal has the change already.
                 Some(_) if gathered.gone.has(folder, uid) => continue,
                 Some(value) => Found::Entry(schema::decode_entry(&key, &value)?.into()),
                 None => Found::Vanished(folder, uid),
@@ -161,7 +161,7 @@ impl Schema {
             let (key, value) = key_and_value(guard)?;
             let entry = schema::decode_entry(&key, &value)?;
             reached = entry.created;
-            // What was changed since it came is told of by that.
+            // Entries that changed since they arrived are in `changed`.
             if entry.mod_seq == entry.created && !gathered.gone.has(folder, entry.uid) {
                 gathered.push(reached, Found::Entry(entry.into()));
             }
@@ -169,7 +169,7 @@ impl Schema {
         Ok(())
     }
 
-    /// Returns the first UID of a folder, or one before it, that came after a mod-sequence; none if none did.
+    /// Returns the first UID of a folder that arrived after a mod-sequence, or a smaller one; none if none did.
     fn first_after(
         &self,
         snapshot: &Snapshot,
@@ -191,13 +191,13 @@ impl Schema {
         if created <= since {
             return Ok(None);
         }
-        // Halves what is left: all before `low` came too early, and nothing from `high` on did.
+        // Bisection: everything before `low` arrived too early, nothing from `high` on did.
         let (mut low, mut high) = (0, last);
         while low < high {
             let middle = low + (high - low) / 2;
             match read(snapshot.range(&self.entry, key(middle)..=key(high)).next())? {
                 Some((uid, created)) if created <= since => low = uid + 1,
-                // What is found came later; where nothing is, nothing came too early.
+                // An entry that arrived later, or no entry at all.
                 Some(_) | None => high = middle,
             }
         }

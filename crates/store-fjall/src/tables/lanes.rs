@@ -1,11 +1,10 @@
-//! What is known in memory of each destination's items: when to look for one that is due, which are
-//! leased, which destinations are paused.
+//! Lanes: the state of each destination's items that is kept in memory. It includes when to look for an item that is
+//! due, which items are leased, and which destinations are paused.
 //!
-//! The index on disk is only read. A claim writes nothing, and a crash ends every lease: whoever held
-//! it is gone, for only one process has the store open. Each destination has a lane of its own, so
-//! that one with a hundred thousand items that cannot be sent costs the others nothing; and what was
-//! claimed or settled is never passed over again, which matters to an engine that keeps the traces of
-//! removed keys for a while.
+//! Claims only read the index on disk. They write nothing, and a crash ends every lease: the holder is gone, since only
+//! one process has the store open. Each destination has a lane of its own, so that a hundred thousand items that cannot
+//! be sent to one destination cost the others nothing. A claim never walks over items that were claimed or settled
+//! before, which matters with an engine that keeps removed keys for a while.
 
 use super::schema::{LaneKey, lane_key};
 use posta_mail::Timestamp;
@@ -18,36 +17,36 @@ use std::{
 /// Priorities, from the lowest to the highest (RFC 6710 §3).
 const PRIORITIES: std::ops::RangeInclusive<i8> = -9..=9;
 
-/// For how long an item is kept for whoever settles it: longer than a commit takes.
+/// How long an item is reserved for the settlement under way: longer than a commit takes.
 const SETTLING: Duration = Duration::from_secs(60);
 
-/// So few lanes that tidying up is not worth it.
+/// The number of lanes up to which tidying up does not pay.
 const FEW: usize = 1_000;
 
-/// The lanes.
+/// The lanes of all destinations.
 #[derive(Debug, Default)]
 pub(crate) struct Lanes {
     lanes: HashMap<LaneKey, Lane>,
-    /// The lanes that have something to be claimed, now or later, by when.
+    /// The lanes that have items to be claimed, now or later, by the time of the next one.
     order: BTreeSet<(Timestamp, LaneKey)>,
     leased: HashMap<ItemId, Leased>,
-    /// Items whose last lease has ended and that nobody has claimed since: its token is still good.
+    /// The items whose lease has ended and that were not claimed since: the lease's token is still valid.
     ended: HashMap<ItemId, Leased>,
     last_token: u64,
     leases: BTreeSet<(Timestamp, ItemId)>,
-    /// Lanes that were left when it was tidied up last.
+    /// The number of lanes after the last tidying up.
     tidied: usize,
 }
 
 #[derive(Debug, Default)]
 struct Lane {
-    /// No item that could be claimed is due before; none if there is none.
+    /// The time before which no item that can be claimed is due; none if there is no such item.
     head: Option<Timestamp>,
-    /// Nothing is claimed before.
+    /// The time before which no item is claimed.
     paused: Option<Timestamp>,
-    /// When it was claimed from last, so that every lane has its turn.
+    /// The time of the last claim, so that every lane has its turn.
     turn: Option<Timestamp>,
-    /// Which priorities its items had, a bit each: the others need not be looked for on disk.
+    /// The priorities that its items had, a bit each: the others need not be looked up on disk.
     priorities: u32,
 }
 
@@ -60,17 +59,17 @@ struct Leased {
     due: Timestamp,
 }
 
-/// What a change means for the lanes, once it is in the tables.
+/// The effect of a change on the lanes, once the change is in the tables.
 #[derive(Debug)]
 pub(crate) enum Effect {
-    /// An item of this priority waits, from this time on.
+    /// An item with this priority waits and is due at this time.
     Waits(LaneKey, i8, Timestamp),
-    /// Nobody works on an item any more.
+    /// An item's lease has ended.
     Released(ItemId),
 }
 
 impl Lane {
-    /// When to look at it; none if there is nothing to be claimed.
+    /// Returns when to claim from the lane; none if it has no item to be claimed.
     fn at(&self) -> Option<Timestamp> {
         let Self { head, paused, turn, .. } = *self;
         head.map(|head| paused.into_iter().chain(turn).fold(head, Timestamp::max))
@@ -78,7 +77,7 @@ impl Lane {
 }
 
 impl Lanes {
-    /// Takes note of changes that are in the tables.
+    /// Applies the effects of changes that are in the tables.
     pub(crate) fn apply(&mut self, effects: Vec<Effect>) {
         for effect in effects {
             match effect {
@@ -88,7 +87,7 @@ impl Lanes {
         }
     }
 
-    /// An item waits: the lane may have to be looked at sooner.
+    /// Records that an item waits: its lane may have to be looked at sooner.
     pub(crate) fn waits(&mut self, key: LaneKey, priority: i8, due: Timestamp) {
         self.change(key, |lane| {
             lane.head = Some(lane.head.map_or(due, |head| head.min(due)));
@@ -96,12 +95,12 @@ impl Lanes {
         });
     }
 
-    /// Nothing of a lane is claimed before a time.
+    /// Pauses a lane: none of its items is claimed before a time.
     pub(crate) fn pause(&mut self, key: LaneKey, until: Timestamp) {
         self.change(key, |lane| lane.paused = Some(until));
     }
 
-    /// Ends the leases whose time is over: their items can be claimed again.
+    /// Ends the leases that have expired: their items can be claimed again.
     pub(crate) fn lapse(&mut self, now: Timestamp) {
         while let Some(&(until, id)) = self.leases.first().filter(|(until, _)| *until <= now) {
             self.leases.remove(&(until, id));
@@ -113,7 +112,7 @@ impl Lanes {
         self.tidy_up(now);
     }
 
-    /// Forgets lanes that were paused once and have nothing any more, when they have become many.
+    /// Forgets empty lanes whose pause is over, once there are many.
     fn tidy_up(&mut self, now: Timestamp) {
         if self.lanes.len() > 2 * self.tidied + FEW {
             self.lanes.retain(|_, lane| {
@@ -123,7 +122,7 @@ impl Lanes {
         }
     }
 
-    /// The lane to claim from now, from when on its items may be due, and their priorities, the highest
+    /// Returns the lane to claim from now, the time from which its items may be due, and their priorities, the highest
     /// first.
     pub(crate) fn next(
         &mut self,
@@ -138,7 +137,7 @@ impl Lanes {
         head.map(|head| (key, head, priorities))
     }
 
-    /// A lane was claimed from; what is left of it is not due before `head`.
+    /// Records a claim from a lane, whose other items are not due before `head`.
     pub(crate) fn claimed(&mut self, key: LaneKey, head: Option<Timestamp>, now: Timestamp) {
         self.change(key, |lane| (lane.head, lane.turn) = (head, Some(now)));
     }
@@ -156,7 +155,7 @@ impl Lanes {
         Claimed { item, lease: Lease { token, until } }
     }
 
-    /// Takes over the leases of others: those who hold them are still at work.
+    /// Takes over the leases from the lanes of tables that were closed: their holders are still at work.
     pub(crate) fn take_leases(&mut self, others: &mut Self) {
         self.leased = std::mem::take(&mut others.leased);
         self.ended = std::mem::take(&mut others.ended);
@@ -164,7 +163,7 @@ impl Lanes {
         self.leases = std::mem::take(&mut others.leases);
     }
 
-    /// Has a lease last until `until`, if nobody else has claimed its item since. Returns whether that is so.
+    /// Extends a lease until `until`, unless another claim was made for its item since. Returns whether it was extended.
     pub(crate) fn renew(&mut self, id: ItemId, token: Token, until: Timestamp) -> bool {
         let of_it = |leased: &&Leased| leased.token == token;
         let leased = self.leased.get(&id).or_else(|| self.ended.get(&id)).filter(of_it).cloned();
@@ -175,8 +174,8 @@ impl Lanes {
         true
     }
 
-    /// Keeps an item for whoever settles it, until that is done: nobody can claim it before. Returns false
-    /// if another has claimed it already.
+    /// Reserves an item for a settlement, so that it cannot be claimed before that is committed. Returns false if another
+    /// claim was made for it.
     pub(crate) fn hold(&mut self, id: ItemId, token: Token, now: Timestamp) -> bool {
         let until = now + SETTLING;
         let later = self.leased.get(&id).map_or(until, |leased| leased.until.max(until));
@@ -187,14 +186,14 @@ impl Lanes {
         self.leased.contains_key(&id)
     }
 
-    /// An item as it is shown: one that is leased says so.
+    /// Sets the state of an item to leased if it is, for lists.
     pub(crate) fn show(&self, item: &mut Item) {
         if let Some(lease) = self.leased.get(&item.id) {
             (item.due, item.state) = (lease.until, ItemState::Leased);
         }
     }
 
-    /// When something may be claimed next.
+    /// Returns the earliest time at which an item may be claimed.
     pub(crate) fn next_due(&self) -> Option<Timestamp> {
         let (lane, lease) = (self.order.first(), self.leases.first());
         lane.map(|(at, _)| *at).into_iter().chain(lease.map(|(until, _)| *until)).min()

@@ -1,11 +1,11 @@
-//! What maildrops list, packed: of 4,096 UIDs of an inbox at a time, what its entries say of each message.
+//! The lists of maildrops, packed: a block holds the lines of one range of 4,096 UIDs of an inbox.
 //!
-//! A first login on a million messages would read a million entries, which takes 0.4 s; from packed blocks it
-//! takes a tenth of that. They are derived from the entries: a block is right or not there, and where it is not,
-//! or cannot be read, the entries are. It is written once UIDNEXT has passed its range, so that nothing can come
-//! into the range any more, into the tables only, since the log has the entries. Whatever takes an entry out of
-//! an inbox drops the block of its range in the same transaction, which is in the log: so a start that replays
-//! what a crash left drops it too.
+//! A first login on a million messages would read a million entries, which takes 0.4 s; from packed blocks it takes a
+//! tenth of that. Blocks are derived from the entries: a block is right or missing, and where it is missing or damaged
+//! the entries are read. A block is written once UIDNEXT has passed its range, so that no message can enter the range
+//! any more. It goes into the tables only, since the log has the entries. A transaction that takes an entry out of an
+//! inbox also drops the block of its range. The log records that, so a start that replays the log after a crash drops
+//! the block, too.
 
 use super::{
     key_and_value,
@@ -21,22 +21,22 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 /// First octet of each block.
 const VERSION: u8 = 1;
 
-/// A block of fewer messages is not worth being packed, unless it has none.
+/// The fewest messages for which packing a block pays, unless it has none.
 pub(crate) const WORTH_IT: usize = 256;
 
-/// Octets of the checksum, at the end.
+/// Octets of the checksum at a block's end.
 const CHECKSUM: usize = 8;
 
-/// What was read of an inbox.
+/// The part of an inbox that was read so far.
 #[derive(Default)]
 pub(crate) struct Reading {
-    /// In the order of their ranges. None is empty.
+    /// The blocks in the order of their ranges. None is empty.
     pub(crate) blocks: Vec<Arc<Block>>,
-    /// The UID behind the last that was read.
+    /// The first UID that was not read.
     pub(crate) next: Uid,
-    /// Ranges that should be packed, if they are closed.
+    /// The ranges that should be packed, if they are closed.
     pub(crate) unpacked: Vec<u32>,
-    /// What is passed over, though its entries are there.
+    /// The removals whose entries are passed over.
     pub(crate) gone: Gone,
 }
 
@@ -53,7 +53,7 @@ impl Reading {
 }
 
 impl Schema {
-    /// Reads an inbox, as it is in a snapshot.
+    /// Reads a whole inbox from a snapshot.
     pub(crate) fn read_inbox(
         &self,
         snapshot: &Snapshot,
@@ -62,7 +62,7 @@ impl Schema {
     ) -> Result<Reading, StoreError> {
         let mut reading = Reading { gone, ..Reading::default() };
         for guard in snapshot.prefix(&self.listing, account.0.to_be_bytes()) {
-            // What cannot be read is read from the entries.
+            // The entries have what damaged blocks held.
             let Ok((key, value)) = guard.into_inner() else { break };
             let Some(range) = range_of(&key).filter(|&it| it >= Block::range(reading.next)) else {
                 continue;
@@ -84,7 +84,7 @@ impl Schema {
         Ok(reading)
     }
 
-    /// Reads what the entries of some UIDs say, and puts it behind what was read before.
+    /// Reads the entries of some UIDs, and appends them to a reading.
     pub(crate) fn read_entries(
         &self,
         snapshot: &Snapshot,
@@ -116,8 +116,8 @@ impl Schema {
         Ok(())
     }
 
-    /// Makes the packed form of a range that is closed, of which nothing may be pending. One that is empty is worth being
-    /// packed, too: the engine keeps removed entries for a while, and a login would walk over these.
+    /// Returns the packed form of a closed range, of which no change may be pending; none if packing does not pay. An empty
+    /// range is packed, too: the engine keeps removed entries for a while, and a login would walk over them.
     pub(crate) fn pack(
         &self,
         account: AccountId,
@@ -132,11 +132,11 @@ impl Schema {
         })
     }
 
-    /// Forgets all blocks: for a store of which the tables may tell more than its entries do.
+    /// Forgets all blocks: for a store whose blocks may list more than its entries.
     pub(crate) fn forget_listings(&self) -> Result<(), StoreError> {
         let mut batch = self.database.batch();
         for guard in self.listing.iter() {
-            // Behind a key that cannot be read no login reads, either.
+            // No login reads beyond a damaged key, either.
             let Ok(key) = guard.key() else { break };
             batch.remove(&self.listing, key);
         }
@@ -144,8 +144,8 @@ impl Schema {
     }
 }
 
-/// Returns the ranges of UIDs that a removal takes something out of. Their blocks are dropped when it is decided,
-/// whether they are there or not: nothing is read, so a damaged listing cannot keep a removal from its work.
+/// Returns the ranges of UIDs that a removal takes messages out of. The decision drops their blocks without looking
+/// whether they exist, so that a damaged table of blocks cannot make a removal fail.
 pub(crate) fn ranges_of(names: &Names) -> impl Iterator<Item = u32> {
     let mut from = Some(Uid(0));
     std::iter::from_fn(move || {
@@ -189,7 +189,7 @@ fn encode(account: AccountId, block: &Block) -> Vec<u8> {
     value
 }
 
-/// Reads a block. Returns none if it is not as [`encode`] makes it.
+/// Returns the block of a value that [`encode`] made, or none for any other value.
 fn decode(account: AccountId, range: u32, value: &[u8]) -> Option<Block> {
     let (mut value, sum) = value.split_last_chunk::<CHECKSUM>()?;
     if checksum(account, range, value) != u64::from_be_bytes(*sum) {
@@ -225,7 +225,8 @@ fn decode(account: AccountId, range: u32, value: &[u8]) -> Option<Block> {
     imported.is_none().then_some(block)
 }
 
-/// Takes the next message's place that has a unique-id of its own, and that; none inside if there are no more.
+/// Takes the next imported unique-id and the place of its message, or `Some(None)` at the end. Returns none if the value is
+/// damaged.
 fn take_imported<'v>(value: &mut &'v [u8]) -> Option<Option<(u64, &'v str)>> {
     if value.is_empty() {
         return Some(None);
@@ -239,7 +240,7 @@ fn block_start(range: u32) -> u32 {
     Block::uids(range).start().0
 }
 
-/// A checksum that a block in another one's place does not have.
+/// Returns the checksum of a block, which covers the account and the range, so that a misplaced block is detected.
 fn checksum(account: AccountId, range: u32, value: &[u8]) -> u64 {
     xxh3_64_with_seed(value, account.0.rotate_left(32) ^ u64::from(range))
 }
@@ -265,7 +266,7 @@ fn take(value: &mut &[u8]) -> Option<u64> {
     None
 }
 
-/// Numbers of either sign, the small ones small.
+/// Maps numbers of either sign to unsigned ones, small to small.
 const fn zigzag(number: i64) -> u64 {
     ((number << 1) ^ (number >> 63)) as u64
 }

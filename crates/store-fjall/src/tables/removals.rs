@@ -1,8 +1,9 @@
-//! Large removals: each is decided in one transaction, which names what goes, and carried out in pieces later.
+//! Large removals as readers see them. Each is decided in one transaction, which names the messages, and carried out in
+//! pieces later (`commit/removals.rs`).
 //!
 //! The table `removing` holds the decision until it is carried out wholly, so a restart goes on with it. Until then
-//! the entries stand in their table, and everybody who reads asks here which of them are gone. A name that is
-//! gone is never given again, so it does no harm to ask about one whose entry has been taken out meanwhile.
+//! the entries are still in their table, and every reader asks [`Removals`] which of them are gone. A name that is
+//! gone is never given again, so asking about an entry that has been moved meanwhile does no harm.
 
 use parking_lot::RwLock;
 use posta_mail::Timestamp;
@@ -20,18 +21,18 @@ pub(crate) struct Removal {
     pub(crate) folder: FolderId,
     pub(crate) time: Timestamp,
     pub(crate) purge: Timestamp,
-    /// The mod-sequence of the first message that goes; those of the others follow it, in the order of their UIDs.
-    /// No other removal has the same, so it names this one.
+    /// The mod-sequence of the first message; those of the others follow it, in the order of their UIDs. It identifies the
+    /// removal, since no other has the same.
     pub(crate) first: ModSeq,
     pub(crate) names: Names,
 }
 
-/// What is removed from a folder.
+/// The UIDs that are removed from a folder.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Names {
-    /// Everything that has a smaller UID: the account is removed.
+    /// All smaller UIDs: the account is removed.
     Below(Uid),
-    /// These UIDs, in which something stood when it was decided.
+    /// These UIDs, each of which had an entry when the removal was decided.
     These(RoaringBitmap),
 }
 
@@ -43,7 +44,7 @@ impl Names {
         }
     }
 
-    /// Returns the first of the names that is not before a UID.
+    /// Returns the first of the UIDs that is not less than `from`.
     pub(crate) fn next(&self, from: Uid) -> Option<Uid> {
         match self {
             Self::Below(next) => (from < *next).then_some(from),
@@ -52,12 +53,12 @@ impl Names {
     }
 }
 
-/// How far a removal is carried out.
+/// The progress of a removal that is being carried out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Progress {
-    /// What is below is out of its table.
+    /// The entries with smaller UIDs are moved.
     pub(crate) next: Uid,
-    /// The mod-sequence of the message that goes next.
+    /// The mod-sequence of the next message.
     pub(crate) mod_seq: ModSeq,
 }
 
@@ -65,7 +66,7 @@ pub(crate) struct Progress {
 #[derive(Debug, Default)]
 pub(crate) struct Removals {
     all: RwLock<Vec<Arc<Removal>>>,
-    /// Counts the decisions.
+    /// The number of decisions so far.
     decided: AtomicU64,
 }
 
@@ -81,19 +82,19 @@ impl Removals {
         self.all.write().retain(|removal| removal.first != first);
     }
 
-    /// Returns what is gone of an account. For the committing thread: others ask by [`Removals::with`].
+    /// Returns the removals of an account. For the committing thread; other threads call [`Removals::with`].
     pub(crate) fn of(&self, account: AccountId) -> Gone {
         let all = self.all.read();
         Gone(all.iter().filter(|removal| removal.account == account).cloned().collect())
     }
 
-    /// Begins to read, and returns what is gone of an account at the same moment. What is begun, an iterator or
-    /// a snapshot, must read what stood when it was made: else it might see a removal that was decided since
-    /// half carried out.
+    /// Begins to read, and returns the removals of an account at the same moment. `begin` must make an iterator or a
+    /// snapshot that reads the state of that moment: otherwise the reader might see half of a removal that was decided
+    /// later.
     pub(crate) fn with<T>(&self, account: AccountId, begin: impl Fn() -> T) -> (T, Gone) {
         loop {
             let decided = self.decided.load(Ordering::SeqCst);
-            // Before the reading: one that is carried out wholly between the two is not seen in the tables.
+            // Before the reading: a removal that is carried out wholly between the two is not in the tables.
             let gone = self.of(account);
             let begun = begin();
             if self.decided.load(Ordering::SeqCst) == decided {
@@ -103,7 +104,7 @@ impl Removals {
     }
 }
 
-/// What is gone of an account, though its entries may stand in their table.
+/// The removals of an account that are decided, though their entries may still be in their table.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Gone(pub(crate) Vec<Arc<Removal>>);
 

@@ -1,10 +1,10 @@
-//! Maildrops that were opened lately, so that a login does not read the whole mailbox again.
+//! Views of maildrops that were opened lately, so that a login does not read the whole mailbox again.
 //!
-//! The committing thread says which inboxes its changes touch. A view that nothing has touched since is handed
-//! out as it is, without a look at the tables. What comes into an inbox has a greater UID than all before it, so
-//! a view is brought up to date by reading what is behind its end, and, where messages left, the ranges that
-//! they were in. All logins on a mailbox that wait at the same moment share one reading; whoever comes while it
-//! goes on is served by the next, which finds what was committed meanwhile.
+//! The committing thread reports which inboxes its changes touch. A view that no change has touched is handed out
+//! without a look at the tables. A message that arrives has a greater UID than all before it, so a view is brought up
+//! to date by reading the entries behind its end and the ranges of UIDs that messages have left. All logins that wait
+//! for one mailbox at the same moment share one reading. A login that comes during a reading is served by the next,
+//! which includes all changes that were committed meanwhile.
 
 use super::{listing::Reading, schema::Schema};
 use futures_channel::oneshot;
@@ -16,79 +16,79 @@ use std::{
     sync::Arc,
 };
 
-/// Messages in all views: 18 octets each. The view that was opened last may have more.
+/// The most messages in all views, 18 octets each. The view that was opened last may have more.
 const MESSAGES: usize = 2_000_000;
 
-/// What a view takes besides its messages, counted in messages.
+/// The memory of a view besides its messages, counted in messages.
 const OVERHEAD: usize = 32;
 
-/// Seconds after which a view is given up that nobody has used.
+/// Seconds without use after which a view is dropped.
 const UNUSED: u64 = 180;
 
-/// Ranges that wait to be packed at most. Others are asked for again at the next login.
+/// The most ranges that wait to be packed. The next login asks for others again.
 const TO_PACK: usize = 4_096;
 
-/// A login that waits for a maildrop.
+/// The answer to a login that waits for a maildrop.
 type Waiting = oneshot::Sender<Result<Arc<Maildrop>, StoreError>>;
 
-/// What is to be waited for.
+/// The maildrop that a login waits for.
 pub(crate) type Reader = oneshot::Receiver<Result<Arc<Maildrop>, StoreError>>;
 
 #[derive(Debug, Default)]
 pub(crate) struct Views(Mutex<Known>);
 
-/// What becomes of a login.
+/// The outcome of [`Views::open`].
 pub(crate) enum Opening {
-    /// The maildrop is known as it is now.
+    /// The maildrop is known and up to date.
     Known(Arc<Maildrop>),
-    /// Somebody reads it. If nobody did so before, the caller has [`Views::read`] called.
+    /// The maildrop is being read. If `is_first`, the caller must have a thread call [`Views::read`].
     Reading { outcome: Reader, is_first: bool },
 }
 
 #[derive(Debug, Default)]
 struct Known {
     views: HashMap<AccountId, View>,
-    /// The views, those first that were not used for the longest time.
+    /// The views by their last use, the earliest first.
     by_use: BTreeMap<u64, AccountId>,
-    /// Counts uses.
+    /// The number of uses so far.
     uses: u64,
-    /// Messages in all views, and what counts as such.
+    /// The messages of all views, with [`OVERHEAD`] for each view.
     messages: usize,
     readings: HashMap<AccountId, Ongoing>,
-    /// Ranges of UIDs to be packed.
+    /// The ranges of UIDs that are to be packed.
     to_pack: BTreeSet<(AccountId, u32)>,
-    /// About when it is, in seconds.
+    /// The time in seconds, roughly.
     second: u64,
 }
 
 #[derive(Debug, Clone, Default)]
 struct View {
     maildrop: Arc<Maildrop>,
-    /// The UID behind the last that was read.
+    /// The first UID that was not read.
     next: Uid,
     changes: Changes,
-    /// Its place in the order of uses, and when that was.
+    /// The number of the last use, and its time in seconds.
     last_use: u64,
     second: u64,
 }
 
-/// What a view lacks.
+/// The changes of a mailbox that a view does not include.
 #[derive(Debug, Clone, Default)]
 struct Changes {
     /// Whether messages arrived.
     arrived: bool,
-    /// Ranges that messages have left.
+    /// The ranges of UIDs that messages have left.
     left: BTreeSet<u32>,
-    /// Whether it is of no use any more.
+    /// Whether the view is useless.
     is_void: bool,
 }
 
-/// A reading that goes on.
+/// A reading under way.
 #[derive(Debug, Default)]
 struct Ongoing {
-    /// Those who came after it began.
+    /// The logins that came after it began.
     waiting: Vec<Waiting>,
-    /// What has changed since then.
+    /// The changes since it began.
     changes: Changes,
 }
 
@@ -117,16 +117,16 @@ impl Views {
         Opening::Reading { outcome, is_first }
     }
 
-    /// Reads a maildrop for all who wait for it, until nobody does.
+    /// Reads a maildrop for all logins that wait for it, until none does.
     pub(crate) fn read(
         &self,
         schema: impl Fn() -> Result<Arc<Schema>, StoreError>,
         account: AccountId,
     ) {
-        // Even after a panic somebody must be the first again.
+        // After a panic, the next login must be the first again.
         let ending = Ending { views: self, account };
         while let Some((waiting, before)) = self.begin(account) {
-            // Kept until the view is: the tables are not opened anew before that.
+            // Held until the view is kept: the tables are not closed before that.
             let schema = schema();
             let read = schema.as_ref().map_err(Clone::clone);
             let read = read.and_then(|schema| bring_up_to_date(schema, account, before));
@@ -137,14 +137,14 @@ impl Views {
                 maildrop
             });
             for waiting in waiting {
-                // Whoever asked may be gone.
+                // The caller may be gone.
                 let _ = waiting.send(outcome.clone());
             }
         }
         mem::forget(ending);
     }
 
-    /// Begins a reading: takes those who wait, and the view that there is. Ends if nobody waits any more.
+    /// Begins a reading. Returns the logins that wait and the view so far, or none if no login waits any more.
     fn begin(&self, account: AccountId) -> Option<(Vec<Waiting>, View)> {
         let mut known = self.lock();
         let ongoing = known.readings.get_mut(&account)?;
@@ -158,7 +158,7 @@ impl Views {
         Some((waiting, known.views.get(&account).cloned().unwrap_or_default()))
     }
 
-    /// Keeps a view that was read, with what has changed while it was.
+    /// Keeps a view, with the changes that were reported while it was read.
     fn keep(&self, account: AccountId, view: View) {
         let mut known = self.lock();
         let changes = known.readings.get_mut(&account).map(|it| mem::take(&mut it.changes));
@@ -173,8 +173,8 @@ impl Views {
         known.make_room();
     }
 
-    /// Says what a batch has changed: the inboxes that messages came into, and the ranges of UIDs of inboxes
-    /// that messages left. Before anybody is told that it is committed.
+    /// Reports the changes of a batch: the accounts whose inboxes messages arrived in, and the ranges of UIDs of inboxes
+    /// that messages left. Must be called before the callers learn that the batch is committed.
     pub(crate) fn change(&self, arrived: Vec<AccountId>, left: BTreeSet<(AccountId, u32)>) {
         if arrived.is_empty() && left.is_empty() {
             return;
@@ -190,14 +190,14 @@ impl Views {
         }
     }
 
-    /// Forgets a mailbox.
+    /// Forgets the view of a mailbox.
     pub(crate) fn forget(&self, account: AccountId) {
         let mut known = self.lock();
         known.change(account, |changes| changes.is_void = true);
         known.remove(account);
     }
 
-    /// Forgets all mailboxes.
+    /// Forgets all views.
     pub(crate) fn forget_all(&self) {
         let mut known = self.lock();
         let Known { readings, second, .. } = mem::take(&mut *known);
@@ -205,8 +205,8 @@ impl Views {
         known.readings.values_mut().for_each(|ongoing| ongoing.changes.is_void = true);
     }
 
-    /// Gives up the views that nobody has used for a while, except for those that sessions have: what these
-    /// take is in memory anyway.
+    /// Drops the views without a use for [`UNUSED`] seconds, except for those that sessions hold, which are in memory
+    /// anyway.
     pub(crate) fn give_up_unused(&self, second: u64) {
         let mut known = self.lock();
         known.second = second;
@@ -221,7 +221,7 @@ impl Views {
         }
     }
 
-    /// Asks for ranges of UIDs to be packed once they are closed, when there is time for that.
+    /// Asks for ranges of UIDs to be packed once they are closed and the committing thread is idle.
     pub(crate) fn want_packed(&self, account: AccountId, ranges: impl IntoIterator<Item = u32>) {
         let mut known = self.lock();
         for range in ranges {
@@ -231,7 +231,7 @@ impl Views {
         }
     }
 
-    /// Takes a range that is to be packed.
+    /// Takes the next range that is to be packed, with its account.
     pub(crate) fn next_to_pack(&self) -> Option<(AccountId, u32)> {
         self.lock().to_pack.pop_first()
     }
@@ -241,7 +241,7 @@ impl Views {
     }
 }
 
-/// Ends a reading that a panic breaks off: those who wait hear that nobody reads.
+/// Ends a reading that a panic breaks off: the logins that wait get an error.
 struct Ending<'v> {
     views: &'v Views,
     account: AccountId,
@@ -254,7 +254,7 @@ impl Drop for Ending<'_> {
 }
 
 impl Known {
-    /// Notes a change of a mailbox, wherever that matters.
+    /// Records a change of a mailbox with its view and with a reading under way.
     fn change(&mut self, account: AccountId, change: impl Fn(&mut Changes)) {
         if let Some(view) = self.views.get_mut(&account) {
             change(&mut view.changes);
@@ -264,7 +264,7 @@ impl Known {
         }
     }
 
-    /// Makes a view the one that was used last.
+    /// Records a use of a view.
     fn use_view(&mut self, account: AccountId) {
         let Some(view) = self.views.get_mut(&account) else { return };
         self.by_use.remove(&view.last_use);
@@ -280,7 +280,7 @@ impl Known {
         }
     }
 
-    /// Gives up views that were not used for the longest time, until there is room, or one is left.
+    /// Drops views, the least recently used first, until there is room or one is left.
     fn make_room(&mut self) {
         while self.messages > MESSAGES
             && self.views.len() > 1
@@ -303,7 +303,8 @@ impl Changes {
     }
 }
 
-/// Reads what a view lacks, of one that was never read all. Returns the ranges that should be packed, too.
+/// Brings a view up to date; one without any reading so far is read whole. Returns the view, and the ranges that should be
+/// packed.
 fn bring_up_to_date(
     schema: &Schema,
     account: AccountId,
@@ -345,7 +346,7 @@ fn bring_up_to_date(
     Ok((View { maildrop, next: behind.next, ..View::default() }, unpacked))
 }
 
-/// Those of some ranges that are closed, as far as a reader can know.
+/// Returns the ranges that are closed, as far as a reader can know.
 fn closed(mut ranges: Vec<u32>, next: Uid) -> Vec<u32> {
     ranges.retain(|&range| range < Block::range(next));
     ranges
