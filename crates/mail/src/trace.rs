@@ -74,8 +74,8 @@ pub fn date(time: Timestamp) -> String {
     rfc2822::to_string(&time.to_zoned_datetime(TimeZone::UTC)).unwrap_or_default()
 }
 
-/// Returns the time of a date-time (RFC 5322 §3.3), even if it is folded or its day of the week is wrong. Returns `None` for
-/// any other text.
+/// Returns the time of a date-time (RFC 5322 §3.3), even if it is folded or its day of the week is wrong. Returns
+/// `None` for any other text.
 ///
 /// ```
 /// use posta_mail::{Timestamp, trace::parse_date};

@@ -1,8 +1,9 @@
 //! Group commit: the one thread that makes every change.
 //!
-//! The committing thread takes the requests that wait, up to a bound, into one batch, commits and syncs the batch once,
-//! and only then answers. While it syncs, the next group gathers. A change that reads the records that it changes runs
-//! alone, with all earlier changes committed, so that it never misses one in a pending batch. `store` sends the requests.
+//! The committing thread takes the requests that wait, up to a bound, into one batch, commits and syncs the batch
+//! once, and only then answers. While it syncs, the next group gathers. A change that reads the records that it
+//! changes runs alone, with all earlier changes committed, so that it never misses one in a pending batch. `store`
+//! sends the requests.
 
 mod contents;
 mod damage;
@@ -67,15 +68,15 @@ const MEMORY: u64 = 32 * 1024 * 1024;
 const MEMORY_WAIT: Duration = Duration::from_millis(2);
 const MEMORY_WAITS: usize = 5_000;
 
-/// On a server that always has something to commit, the number of groups after which contents are moved; other servers
-/// move them while they are idle.
+/// On a server that always has something to commit, the number of groups after which contents are moved; other
+/// servers move them while they are idle.
 const MOVE_EVERY: u32 = 64;
 
 /// How often to look at the disk while the server is idle.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// How often to let other threads run before sleeping. Sessions that were just answered tend to send their next message
-/// at once, and waking a thread costs a virtual machine more than the commit does.
+/// How often to let other threads run before sleeping. Sessions that were just answered tend to send their next
+/// message at once, and waking a thread costs a virtual machine more than the commit does.
 const YIELDS: u32 = 20;
 
 /// The sender of a request's outcome.
@@ -300,8 +301,8 @@ impl Committer {
         false
     }
 
-    /// Hands acknowledged changes in the engine's journal on to the system, where a kill -9 cannot lose them: if the log
-    /// is cut after that, the tables know. Done while the thread is idle, since it costs a system call.
+    /// Hands acknowledged changes in the engine's journal on to the system, where a kill -9 cannot lose them: if
+    /// the log is cut after that, the tables know. Done while the thread is idle, since it costs a system call.
     fn hand_on(&mut self) {
         self.is_buffered = false;
         if let Err(error) = self.schema.database.persist(fjall::PersistMode::Buffer) {
@@ -310,8 +311,8 @@ impl Committer {
         }
     }
 
-    /// Forgets the counts of a group that was not written: usages are counted again, and the ceiling of mod-sequences is
-    /// written again, which a restart would otherwise not know.
+    /// Forgets the counts of a group that was not written: usages are counted again, and the ceiling of
+    /// mod-sequences is written again, which a restart would otherwise not know.
     pub(crate) fn forget_counts(&mut self) {
         self.usages.forget();
         self.folders.forget();

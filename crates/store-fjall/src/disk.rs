@@ -2,8 +2,8 @@
 //!
 //! Strangers can make the store larger, by mail and by its history, so both are written only while there is room.
 //! Changes that free room (removing, expiring, settling) must work even on a disk that another program filled. For
-//! them a file of the store holds blocks in reserve. When the disk is nearly full, the file is deleted, and the tables
-//! and the log can use its blocks.
+//! them a file of the store holds blocks in reserve. When the disk is nearly full, the file is deleted, and the
+//! tables and the log can use its blocks.
 
 use rustix::{fs::FallocateFlags, io::Errno};
 use std::{
@@ -68,8 +68,8 @@ pub(crate) struct Disk {
 }
 
 impl Disk {
-    /// Opens the disk of a directory, and makes the directory if it does not exist. Takes the reserve if there is room for
-    /// it, and gives it back if there is room for nothing else.
+    /// Opens the disk of a directory, and makes the directory if it does not exist. Takes the reserve if there is
+    /// room for it, and gives it back if there is room for nothing else.
     pub(crate) fn open(directory: &Path) -> io::Result<Self> {
         fs::create_dir_all(directory)?;
         let file = fs::symlink_metadata(directory.join(FILE));

@@ -6,10 +6,10 @@
 //! checkpoint on and puts the records into the tables again. Records set or remove keys, so doing that twice changes
 //! nothing.
 //!
-//! The engine's own journal would not do: (1) content would be written twice, to the journal and to a table; (2) the
-//! journal's file grows with each write, so that each sync must write the file system's own journal, too. Here the
-//! keeper (`keeper.rs`) writes zeros ahead of the log, and files are used again, so a sync writes the message's blocks
-//! and nothing else, in half the time and with a third of the CPU.
+//! The engine's own journal would not do: (1) content would be written twice, to the journal and to a table; (2)
+//! the journal's file grows with each write, so that each sync must write the file system's own journal, too. Here
+//! the keeper (`keeper.rs`) writes zeros ahead of the log, and files are used again, so a sync writes the message's
+//! blocks and nothing else, in half the time and with a third of the CPU.
 
 mod keeper;
 mod piece;
@@ -32,8 +32,8 @@ pub(crate) const SEGMENT: u64 = 64 * 1024 * 1024;
 /// former use follows the last piece.
 const PAGE: usize = 4096;
 
-/// Octets whose blocks are allocated at a time, so that a group is written whole or not at all, and no sync fails for a
-/// full disk.
+/// Octets whose blocks are allocated at a time, so that a group is written whole or not at all, and no sync fails
+/// for a full disk.
 const AHEAD: u64 = 8 * 1024 * 1024;
 
 /// Octets of memory that are kept for the next group.
@@ -131,8 +131,8 @@ impl Log {
     /// Writes the group with its records. With `sync`, makes it and all groups before it durable.
     ///
     /// # Errors
-    /// When the disk fails. A write that fails, as on a full disk, has no effect: its records, at the group's end, are
-    /// missing, and the next group is written over it. A sync that fails breaks the log.
+    /// When the disk fails. A write that fails, as on a full disk, has no effect: its records, at the group's end,
+    /// are missing, and the next group is written over it. A sync that fails breaks the log.
     pub(crate) fn write(&mut self, records: &[u8], sync: bool) -> Result<(), StoreError> {
         self.push(Kind::Records, &[records]);
         let end = self.at.offset + self.group.len() as u64;
@@ -187,8 +187,8 @@ impl Log {
         Ok(())
     }
 
-    /// Makes all groups durable, and goes on in a segment whose file is new. Returns the new position. Files that were kept
-    /// to be used again are deleted.
+    /// Makes all groups durable, and goes on in a segment whose file is new. Returns the new position. Files that
+    /// were kept to be used again are deleted.
     pub(crate) fn turn_afresh(&mut self) -> Result<Position, StoreError> {
         self.give_back()?;
         self.turn()?;
@@ -215,8 +215,8 @@ impl Log {
         self.keeper.checkpointed()
     }
 
-    /// Takes back the file of a segment without needed contents or records. All changes that made it so must be synced
-    /// before the file is written over: [`Log::turn`] does that.
+    /// Takes back the file of a segment without needed contents or records. All changes that made it so must be
+    /// synced before the file is written over: [`Log::turn`] does that.
     pub(crate) fn release(&mut self, number: u64) -> Result<(), StoreError> {
         if self.spare.len() < SPARE {
             self.spare.insert(number);

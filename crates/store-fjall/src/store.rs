@@ -1,7 +1,9 @@
-//! The store as others see it. Changes go to the committing thread. A read of one small record goes to
-//! the tables at once: what is asked for often is in their memory, and a hop to another thread would
-//! cost more than the read. What may lie on the disk, or is many records, is read by the readers, so
-//! that no thread of the sessions waits for a disk.
+//! [`FjallStore`], which implements the traits of `posta_store`, a file for each.
+//!
+//! Changes go to the committing thread. A read of one small record goes to the tables at once: frequently read
+//! records are in memory, and a hop to another thread would cost more than the read. Reads of many records, or of
+//! contents that may have to come from the disk, go to reader threads, so that no session's thread waits for a
+//! disk.
 
 mod contents;
 mod cursor;
@@ -39,14 +41,14 @@ use std::{
     thread,
 };
 
-/// Messages that are removed, or brought back, in one transaction at most: so many take some milliseconds, for
-/// which the mail waits. What is more goes in pieces.
+/// The most messages that one transaction removes or brings back, which takes some milliseconds during which all
+/// other changes wait. More messages go in pieces.
 const PIECE: usize = 1_000;
 
-/// The directory of the log, in the store's.
+/// The name of the log's directory, in the store's directory.
 const LOG: &str = "log";
 
-/// The store. Dropping it finishes what was asked for, then closes the files.
+/// The embedded store. Dropping it finishes the changes that were requested, then closes the files.
 #[derive(Debug)]
 pub struct FjallStore {
     tables: Arc<Tables>,
@@ -57,7 +59,7 @@ pub struct FjallStore {
     visitors: Arc<Mutex<Leases<SourceId>>>,
     keys: Arc<KeyFile>,
     watchers: Watchers,
-    /// How far purging, expiring and forgetting have come.
+    /// The progress of purging, expiring and forgetting.
     purging: Cursor,
     expiring: Cursor,
     forgetting: Cursor,
@@ -67,8 +69,8 @@ pub struct FjallStore {
 }
 
 impl FjallStore {
-    /// Opens the store in a directory, which is made if it does not exist. Its key file stands beside
-    /// the directory, named as it is with `.keys` behind.
+    /// Opens the store in a directory, and makes the directory if it does not exist. The key file is beside
+    /// the directory, and has its name with `.keys` appended.
     ///
     /// # Errors
     /// As [`FjallStore::open_with_keys`].
@@ -78,8 +80,8 @@ impl FjallStore {
         Self::open_with_keys(directory, Path::new(&keys))
     }
 
-    /// The same, with pieces of so many messages for removals and what else is done in pieces: for tests of what
-    /// happens between two of them.
+    /// The same, with another size of the pieces in which messages are removed and brought back, for tests of what
+    /// happens between two pieces.
     ///
     /// # Errors
     /// As [`FjallStore::open_with_keys`].
@@ -89,12 +91,12 @@ impl FjallStore {
         Self::open_all(directory, Path::new(&keys), piece.get())
     }
 
-    /// Opens the store in a directory, which is made if it does not exist, as the key file is with the first
-    /// secret. Without its key file a store works; only its secrets cannot be had.
+    /// Opens the store in a directory, and makes the directory if it does not exist. The key file is made with the
+    /// first secret. A store works without its key file, but its secrets cannot be read.
     ///
     /// # Errors
-    /// [`StoreError::InUse`] when another process has it open, [`StoreError::TooNew`] when a newer
-    /// program wrote it, others when it cannot be read.
+    /// [`StoreError::InUse`] if another process has the store open, [`StoreError::TooNew`] if a newer
+    /// program wrote it, other errors if it cannot be read.
     pub fn open_with_keys(directory: &Path, keys: &Path) -> Result<Self, StoreError> {
         Self::open_all(directory, keys, PIECE)
     }
@@ -141,15 +143,14 @@ impl FjallStore {
         })
     }
 
-    /// Returns what the start found damaged: the addresses of the accounts that have messages which cannot
-    /// be read, and how many each has.
+    /// Returns the damage that the start found: the addresses of the accounts with unreadable messages, and the
+    /// number of these in each.
     #[must_use]
     pub fn unreadable(&self) -> Vec<(String, u64)> {
         self.segments.unreadable.lock().clone()
     }
 
-    /// Returns what the start found to be missing altogether: the end of the log, with messages that nothing
-    /// else tells of.
+    /// Returns the end of the log that the start found missing, with messages that are recorded nowhere else.
     #[must_use]
     pub fn missing(&self) -> Option<Missing> {
         *self.segments.missing.lock()
@@ -159,7 +160,7 @@ impl FjallStore {
         self.tables.get()
     }
 
-    /// Has a reader read from the tables.
+    /// Has a reader thread read from the tables.
     fn read<T: Send + 'static>(
         &self,
         read: impl FnOnce(&Schema) -> Result<T, StoreError> + Send + 'static,
@@ -168,7 +169,7 @@ impl FjallStore {
         self.readers.read(move || read(&*tables.get()?))
     }
 
-    /// Hands a request to the committer; the future ends when it is durable.
+    /// Hands a request to the committing thread. The future ends when the change is durable.
     fn request<T: Send + 'static>(
         &self,
         request: impl FnOnce(Done<T>) -> Request,
@@ -183,7 +184,7 @@ impl FjallStore {
         })
     }
 
-    /// Has the committer run a change by itself, with everything before it committed.
+    /// Has the committing thread run a change outside a group, with all earlier changes committed.
     pub(crate) fn alone<T: Send + 'static>(
         &self,
         change: impl FnOnce(&mut Committer) -> Result<T, StoreError> + Send + 'static,
@@ -191,7 +192,7 @@ impl FjallStore {
         self.request(|done| Request::Alone(alone(change, done)))
     }
 
-    /// The same, once large removals are carried out.
+    /// The same for a piece of a large change, which waits for large removals and while tables are being written.
     fn after<T: Send + 'static>(
         &self,
         until: Until,
@@ -210,7 +211,7 @@ impl Drop for FjallStore {
     }
 }
 
-/// Makes a change that answers.
+/// Returns a change that sends its outcome to the caller.
 fn alone<T: Send + 'static>(
     change: impl FnOnce(&mut Committer) -> Result<T, StoreError> + Send + 'static,
     done: Done<T>,
@@ -218,10 +219,10 @@ fn alone<T: Send + 'static>(
     Box::new(move |committer| {
         let changed = change(committer);
         if changed.is_err() {
-            // It may have counted what it did not do then.
+            // The counts may include what was not committed.
             committer.forget_counts();
         }
-        // Whoever asked may be gone; the change is made all the same.
+        // The caller may be gone; the change is made all the same.
         let _ = done.send(changed);
     })
 }
@@ -230,7 +231,7 @@ fn committer_gone() -> StoreError {
     StoreError::Failed("the committing thread is gone".into())
 }
 
-/// Answers a read at once, on the thread that asks.
+/// Reads at once, on the caller's thread.
 fn now<'a, T: Send + 'a>(read: impl FnOnce() -> Result<T, StoreError>) -> Pending<'a, T> {
     Box::pin(ready(read()))
 }

@@ -210,8 +210,8 @@ impl Admin {
         for removed in asked {
             count += usize::from(removed.await? == Settled::Done);
         }
-        // What is remembered of servers that could not be reached may be out of date, as with every other change that the
-        // operator makes: to try no item at all another time says so to the relay.
+        // What is remembered of servers that could not be reached may be out of date, as with every other change
+        // that the operator makes: to try no item at all another time says so to the relay.
         self.store.reschedule(Vec::new(), ItemState::Waiting).await?;
         tracing::info!(items = count, "removed from the queue");
         Ok(count)

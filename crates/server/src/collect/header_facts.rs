@@ -1,5 +1,5 @@
-//! The sender and Message-ID of a collected message, for the history, and the time of its arrival. They are read from the
-//! header section, because the envelope with which the message once arrived is lost.
+//! The sender and Message-ID of a collected message, for the history, and the time of its arrival. They are read
+//! from the header section, because the envelope with which the message once arrived is lost.
 
 use posta_mail::{ReversePath, ThreadId, Timestamp, trace::parse_date};
 use posta_mime::header::header_section;
@@ -17,8 +17,8 @@ pub(super) struct HeaderFacts {
     pub(super) message_id: Option<String>,
     /// The conversation that the message belongs to.
     pub(super) thread: Option<ThreadId>,
-    /// The time at which the last server received the message: that of the first Received field (RFC 5321 §4.4), or, in a
-    /// message that was never sent, that of the Date field.
+    /// The time at which the last server received the message: that of the first Received field (RFC 5321 §4.4),
+    /// or, in a message that was never sent, that of the Date field.
     pub(super) received: Option<Timestamp>,
 }
 

@@ -343,9 +343,9 @@ enum Failure {
     Unkept(io::Error),
 }
 
-/// Returns when a message arrived, as its file tells. The name begins with the second of the delivery. The file's time is
-/// the internal date of what a mail program put there later (Dovecot), unless the Maildir was copied without the times:
-/// so the earlier of the two counts. A name that only looks like a time is none.
+/// Returns when a message arrived, as its file tells. The name begins with the second of the delivery. The file's
+/// time is the internal date of what a mail program put there later (Dovecot), unless the Maildir was copied
+/// without the times: so the earlier of the two counts. A name that only looks like a time is none.
 fn arrived(name: &OsStr, file: &File) -> Option<Timestamp> {
     let digits = name.as_bytes().split(|octet| !octet.is_ascii_digit()).next()?;
     let named = std::str::from_utf8(digits).ok().and_then(|digits| digits.parse().ok());

@@ -1,8 +1,8 @@
-//! Where contents lie in the log, and what becomes of segments as their contents go.
+//! The places of contents in the log, and the reuse of segments as contents are dropped; committing a batch.
 //!
-//! `place` says where each chunk is, `segment` how many octets of each segment are shown. A segment
-//! of which less than half is shown is emptied: what is left of it is written again, at the log's
-//! end. A segment of which nothing is shown is written over, once no restart needs its records.
+//! `place` has the place of each chunk, `segment` the octets of each segment that are in use. A segment with less
+//! than half of its octets in use is emptied: the contents that are left are written again, at the log's end. A
+//! segment without octets in use is written over, once no restart needs its records.
 
 use super::Committer;
 use crate::{
@@ -25,20 +25,20 @@ use std::{
     sync::Arc,
 };
 
-/// Octets that are walked over at a time, about, so that the mail does not wait for it.
+/// About the octets that are walked over at a time, so that other changes do not wait long.
 const MOVE: u64 = 256 * 1024;
 
-/// What is known of the segments.
+/// The state of the segments.
 pub(crate) struct Contents {
     pub(crate) segments: Arc<Segments>,
-    /// How many octets of each are shown, if any.
+    /// The octets of each segment that are in use, if any.
     shown: BTreeMap<u64, u64>,
-    /// Those that exist, the one that is being written aside.
+    /// The segments that exist, except for the one that is being written.
     pub(crate) kept: BTreeSet<u64>,
-    /// The one that is being emptied.
+    /// The segment that is being emptied.
     moving: Option<Walk>,
-    /// Those that could not be emptied: a damaged piece cuts the rest off from the walk, though
-    /// each content in it can still be read.
+    /// The segments that could not be emptied: a damaged piece ends the walk, though each content behind it can
+    /// still be read.
     stuck: BTreeSet<u64>,
 }
 
@@ -58,17 +58,17 @@ impl Contents {
         Ok(Self { segments, shown, kept, moving: None, stuck: BTreeSet::new() })
     }
 
-    /// Reads a chunk, if it is where it should be.
+    /// Reads a chunk; none if its place has been written over.
     pub(crate) fn read(&self, place: Place, key: ContentKey) -> Result<Option<Bytes>, StoreError> {
         self.segments.read(place, key)
     }
 
-    /// How many octets of a segment are shown.
+    /// Returns the octets of a segment that are in use.
     pub(crate) fn of(&self, number: u64) -> u64 {
         self.shown.get(&number).copied().unwrap_or_default()
     }
 
-    /// What a batch makes of the numbers of segments.
+    /// Returns the octets in use, after a batch, of the segments that it changes.
     fn after(&self, batch: &Batch) -> BTreeMap<u64, u64> {
         let mut after = BTreeMap::new();
         for place in &batch.shown {
@@ -81,13 +81,13 @@ impl Contents {
         after
     }
 
-    /// Walks over a segment from its beginning.
+    /// Returns a walk over a segment from its beginning.
     pub(crate) fn walk(&self, number: u64) -> Result<Walk, StoreError> {
         let file = self.segments.writer(number).map_err(io_failed)?;
         Ok(Walk { file, number, position: 0, previous: 0 })
     }
 
-    /// Begins to empty a segment if one is worth it.
+    /// Begins to empty a segment, if one has few octets in use.
     fn begin_to_move(&mut self) {
         let sparse = self.kept.iter().copied().find(|number| {
             let octets = self.of(*number);
@@ -123,7 +123,8 @@ impl Committer {
         Ok(())
     }
 
-    /// Makes a batch durable, if that is asked for, and then visible.
+    /// Writes a batch to the log, with `sync` makes it durable, and then applies it to the tables, where readers
+    /// see it.
     pub(crate) fn write(&mut self, mut batch: Batch, sync: bool) -> Result<(), StoreError> {
         self.reserve_mod_seqs(&mut batch);
         self.drop_listings(&mut batch);
@@ -152,14 +153,14 @@ impl Committer {
         Ok(())
     }
 
-    /// Puts a piece of a message into the group, which is given in parts.
+    /// Puts a chunk of a message, which is given in parts, into the log's group and its place into a batch.
     pub(crate) fn put_content(&mut self, key: ContentKey, parts: &[&[u8]], batch: &mut Batch) {
         let place = self.log.content(key, parts);
         batch.shown.push(place);
         batch.insert(&self.schema.place, key, schema::encode_place(place));
     }
 
-    /// Returns where the pieces of a message are.
+    /// Returns the places of a message's chunks.
     pub(crate) fn places(
         &self,
         content: MailId,
@@ -173,7 +174,7 @@ impl Committer {
         Ok(places)
     }
 
-    /// Takes contents away.
+    /// Drops chunks.
     pub(crate) fn drop_places(&self, places: Vec<(ContentKey, Place)>, batch: &mut Batch) {
         for (key, place) in places {
             batch.hidden.push(place);
@@ -181,7 +182,7 @@ impl Committer {
         }
     }
 
-    /// Drops whatever there is of a message that was not accepted.
+    /// Drops all chunks of a message that was not accepted.
     pub(crate) fn drop_content(
         &self,
         content: MailId,
@@ -196,8 +197,7 @@ impl Committer {
         Ok(())
     }
 
-    /// Moves some contents out of a segment of which little is shown. Answers whether there was
-    /// something to do.
+    /// Moves some contents out of a segment that has few octets in use. Returns whether there was one.
     pub(crate) fn move_some(&mut self) -> bool {
         if self.contents.moving.is_none() {
             self.contents.begin_to_move();
@@ -214,7 +214,7 @@ impl Committer {
         true
     }
 
-    /// Answers whether there may be more.
+    /// Moves some contents out of a segment. Returns whether there may be more.
     pub(crate) fn move_from(&mut self, walk: &mut Walk) -> Result<bool, StoreError> {
         let mut batch = Batch::new(&self.schema);
         self.begin()?;
@@ -233,7 +233,7 @@ impl Committer {
         self.write(batch, false).map(|()| true)
     }
 
-    /// Takes back the files of segments in which nothing is shown and that no restart needs.
+    /// Takes back the files of segments without octets in use that no restart needs.
     pub(crate) fn release_segments(&mut self) {
         let end = self.log.checkpointed();
         let empty = |number: &u64| *number < end && self.contents.of(*number) == 0;

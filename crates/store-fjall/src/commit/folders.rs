@@ -1,4 +1,4 @@
-//! Folders: what the committing thread knows of those that it works on, and how they change.
+//! Folders: their states in the committing thread's memory, and the changes of folders.
 
 use super::{Committer, removals::Counts};
 use crate::tables::{batch::Batch, key_and_value, mailboxes::empty, schema};
@@ -8,38 +8,38 @@ use posta_store::{
 };
 use std::collections::HashMap;
 
-/// Messages that may arrive in a folder before its record is written again: so many are read at most where
-/// its state is not in memory.
+/// The most messages that arrive in a folder before its record is written again, which is also the most that must
+/// be read to load its state.
 const UNSAVED: u32 = 512;
 
-/// Folders whose state is in memory at most; beyond it the memory starts anew.
+/// The number of folders in memory beyond which all are forgotten.
 const KNOWN: usize = 100_000;
 
-/// The states of folders, ahead of their records. What is not here is found in the tables.
+/// The states of loaded folders, which are ahead of their records in the tables.
 #[derive(Debug, Default)]
 pub(crate) struct FolderStates(HashMap<(AccountId, FolderId), State>);
 
 #[derive(Debug)]
 struct State {
     folder: Folder,
-    /// Messages that arrived since the record was written.
+    /// The number of messages that arrived since the record was written.
     unsaved: u32,
 }
 
 impl FolderStates {
-    /// Forgets all. Only where everything is in the tables, or nothing of what is not will be.
+    /// Forgets all states. Call it only if all changes are in the tables, or those that are not never will be.
     pub(crate) fn forget(&mut self) {
         self.0.clear();
     }
 
-    /// Forgets all if there are many. Only between two groups.
+    /// Forgets all states if there are many. Call it only between two groups.
     pub(crate) fn trim(&mut self) {
         if self.0.len() > KNOWN {
             self.forget();
         }
     }
 
-    /// Takes an entry into the counts of its folder.
+    /// Adds an entry to the counts of its folder, if that is loaded.
     fn count(&mut self, account: AccountId, entry: &Entry) -> Option<&mut State> {
         let state = self.0.get_mut(&(account, entry.folder))?;
         add(&mut state.folder, entry);
@@ -47,7 +47,7 @@ impl FolderStates {
     }
 }
 
-/// Takes an entry into the counts.
+/// Adds an entry to the counts of a folder.
 pub(super) fn add(folder: &mut Folder, entry: &Entry) {
     folder.messages += 1;
     folder.octets += entry.octets;
@@ -57,7 +57,7 @@ pub(super) fn add(folder: &mut Folder, entry: &Entry) {
 }
 
 impl Committer {
-    /// Makes a folder's state known. Returns whether the folder is there.
+    /// Loads a folder's state. Returns whether the folder exists.
     pub(crate) fn load_folder(
         &mut self,
         account: AccountId,
@@ -82,7 +82,7 @@ impl Committer {
         Ok(true)
     }
 
-    /// Returns the folder that a message goes to, whose state is known then: the inbox, where the other is gone.
+    /// Loads the folder that a message goes to, or the inbox if that folder is gone. Returns its id.
     pub(crate) fn load_folder_or_inbox(
         &mut self,
         account: AccountId,
@@ -95,14 +95,14 @@ impl Committer {
         Ok(FolderId::INBOX)
     }
 
-    /// Returns the UID that the next message of a folder gets, whose state is known.
+    /// Returns the UID that the next message of a loaded folder gets.
     pub(crate) fn next_uid(&self, account: AccountId, id: FolderId) -> Result<Uid, StoreError> {
         let state = self.folders.0.get(&(account, id));
         let unknown = || StoreError::Failed("a folder was not looked at".to_owned());
         state.map(|state| state.folder.uid_next).ok_or_else(unknown)
     }
 
-    /// Counts an entry that comes into its folder. The record is written now and then.
+    /// Counts an entry that arrives in its folder. The record is written every [`UNSAVED`] messages.
     pub(crate) fn count_in(&mut self, account: AccountId, entry: &Entry, batch: &mut Batch) {
         self.usages.add(account, entry.octets);
         self.list_in(account, entry, batch);
@@ -113,7 +113,7 @@ impl Committer {
         }
     }
 
-    /// Counts an entry out of its folder. The record has to be written with it.
+    /// Subtracts an entry from its folder's counts. The caller must save the folder in the same batch.
     pub(crate) fn count_out(&mut self, account: AccountId, entry: &Entry, mod_seq: ModSeq) {
         self.usages.take(account, 1, entry.octets);
         self.large.left(account, entry);
@@ -127,8 +127,8 @@ impl Committer {
         folder.mod_seq = mod_seq;
     }
 
-    /// Counts many entries out of their folder, which go with mod-sequences up to one. The record has to be
-    /// written with it.
+    /// Subtracts many entries from their folder's counts, which get mod-sequences up to `last`. The caller must
+    /// save the folder in the same batch.
     pub(crate) fn count_all_out(
         &mut self,
         account: AccountId,
@@ -144,7 +144,7 @@ impl Committer {
         folder.mod_seq = last;
     }
 
-    /// Counts an entry with other flags. The record has to be written with it.
+    /// Corrects the counts for an entry whose flags change. The caller must save the folder in the same batch.
     pub(crate) fn count_flags(&mut self, account: AccountId, before: Flags, entry: &Entry) {
         self.large.has_other_flags(account, before, entry);
         let Some(State { folder, .. }) = self.folders.0.get_mut(&(account, entry.folder)) else {
@@ -158,7 +158,7 @@ impl Committer {
         folder.mod_seq = entry.mod_seq;
     }
 
-    /// Writes the record of a folder whose state is known.
+    /// Puts the record of a loaded folder into a batch.
     pub(crate) fn save_folder(&mut self, account: AccountId, id: FolderId, batch: &mut Batch) {
         let Some(state) = self.folders.0.get_mut(&(account, id)) else { return };
         state.unsaved = 0;
@@ -166,7 +166,7 @@ impl Committer {
         batch.insert(&self.schema.folder, schema::folder_key(account, id), value);
     }
 
-    /// Returns the folders of an account, as they are.
+    /// Returns the folders of an account that exists.
     pub(crate) fn folders(&mut self, account: AccountId) -> Result<Vec<Folder>, StoreError> {
         if !self.accounts.contains(&account) {
             return Err(StoreError::NoSuchAccount);
@@ -174,7 +174,7 @@ impl Committer {
         self.all_folders(account)
     }
 
-    /// The same, of a removed account too.
+    /// Returns the folders of an account, even of a removed one.
     pub(crate) fn all_folders(&mut self, account: AccountId) -> Result<Vec<Folder>, StoreError> {
         let mut folders = Vec::new();
         for id in self.schema.folder_ids(account)? {
@@ -267,7 +267,7 @@ impl Committer {
         Ok(())
     }
 
-    /// Forgets the folders of an account that is purged.
+    /// Drops the records of an account's folders and packed blocks, when it is purged.
     pub(crate) fn drop_folders(
         &mut self,
         account: AccountId,
@@ -277,7 +277,7 @@ impl Committer {
             let (key, _) = key_and_value(guard)?;
             batch.remove(&self.schema.folder, key);
         }
-        // Those of ranges that were empty before.
+        // Removals drop the blocks of the ranges that they take messages from; these are the others.
         for guard in self.schema.listing.prefix(account.0.to_be_bytes()) {
             let Ok(key) = guard.key() else { break };
             batch.remove(&self.schema.listing, key);
@@ -293,7 +293,7 @@ fn next_validity(ledger: &mut schema::Ledger, now: Timestamp) -> u32 {
     ledger.uid_validity
 }
 
-/// Whether a folder can get a name.
+/// Checks that a folder can get a name: it is unused, and the folder above exists.
 fn require_free(folders: &[Folder], name: &FolderName) -> Result<(), StoreError> {
     if folders.iter().any(|it| it.name == *name) {
         return Err(StoreError::FolderExists(name.clone()));
@@ -302,7 +302,7 @@ fn require_free(folders: &[Folder], name: &FolderName) -> Result<(), StoreError>
     name.parent().is_none_or(|it| is_there(&it)).then_some(()).ok_or(StoreError::NoSuchFolder)
 }
 
-/// Returns the name of a folder that can be renamed and removed.
+/// Returns the name of a folder, which must be one that can be renamed and removed.
 fn changeable(folders: &[Folder], id: FolderId) -> Result<FolderName, StoreError> {
     let folder = folders.iter().find(|it| it.id == id).ok_or(StoreError::NoSuchFolder)?;
     if id <= FolderId::JUNK {

@@ -16,8 +16,8 @@ impl Committer {
         Ok(())
     }
 
-    /// Forgets the events of some keys. Returns the number of events. Not durable by itself: what a crash undoes is
-    /// done again.
+    /// Forgets events, by their keys. Returns the number of events. Not synced: a piece that a crash undoes is done
+    /// again.
     pub(crate) fn forget(&mut self, keys: Vec<UserKey>) -> Result<usize, StoreError> {
         let mut batch = Batch::new(&self.schema);
         let count = keys.len();

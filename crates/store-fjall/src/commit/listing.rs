@@ -1,5 +1,5 @@
-//! When packed blocks of maildrops are written and dropped ([`crate::tables::listing`]), and when views of maildrops and
-//! the memory of the tables are given up.
+//! When packed blocks of maildrops are written and dropped ([`crate::tables::listing`]), and when views of
+//! maildrops and the memory of the tables are given up.
 
 use super::Committer;
 use crate::{
@@ -55,8 +55,8 @@ pub(super) fn list_out(account: AccountId, entry: &Entry, batch: &mut Batch) {
 }
 
 impl Committer {
-    /// Records that an entry arrives in a folder, as the last there. If it has the last UID of its range, the range is
-    /// closed then.
+    /// Records that an entry arrives in a folder, as the last there. If it has the last UID of its range, the range
+    /// is closed then.
     pub(super) fn list_in(&self, account: AccountId, entry: &Entry, batch: &mut Batch) {
         if entry.folder != FolderId::INBOX {
             return;
@@ -70,8 +70,8 @@ impl Committer {
         }
     }
 
-    /// Drops the blocks of the ranges that a batch takes messages out of, in the same batch. A range that is not closed
-    /// has no block.
+    /// Drops the blocks of the ranges that a batch takes messages out of, in the same batch. A range that is not
+    /// closed has no block.
     pub(super) fn drop_listings(&self, batch: &mut Batch) {
         for (account, range) in batch.left.clone() {
             let next = self.next_uid(account, FolderId::INBOX);
@@ -82,8 +82,8 @@ impl Committer {
         }
     }
 
-    /// Packs the next range that [`Views::want_packed`](crate::tables::views::Views::want_packed) was told of, which takes
-    /// about two milliseconds. Returns whether there was one.
+    /// Packs the next range that [`Views::want_packed`](crate::tables::views::Views::want_packed) was told of,
+    /// which takes about two milliseconds. Returns whether there was one.
     pub(super) fn pack_some(&mut self) -> bool {
         if self.room < Room::Everything {
             return false;
@@ -108,16 +108,16 @@ impl Committer {
         batch.apply().map_err(failed)
     }
 
-    /// Drops unused views of maildrops and gives memory back, as time passes. The time is known, roughly, from changes and
-    /// from the seconds in which the thread was idle.
+    /// Drops unused views of maildrops and gives memory back, as time passes. The time is known, roughly, from
+    /// changes and from the seconds in which the thread was idle.
     pub(crate) fn let_time_pass(&mut self, seconds: u64) {
         self.second = (self.second + seconds).max(self.last_mod_seq.0 / 1_000_000);
         self.views.give_up_unused(self.second);
         self.give_back();
     }
 
-    /// Has the tables write their memory to files if it is much and has hardly grown lately: the memory of a large change
-    /// would otherwise stay until as much is written again.
+    /// Has the tables write their memory to files if it is much and has hardly grown lately: the memory of a large
+    /// change would otherwise stay until as much is written again.
     fn give_back(&mut self) {
         let Held { since, lately, before, is_written } = self.held;
         if is_written && self.second >= since.saturating_add(RELEASE) {
@@ -135,8 +135,8 @@ impl Committer {
         }
     }
 
-    /// Has some tables write their memory to files. The engine releases what was written earlier only when a memtable of
-    /// any table is rotated that is not empty, so one key of `meta` is removed first.
+    /// Has some tables write their memory to files. The engine releases what was written earlier only when a
+    /// memtable of any table is rotated that is not empty, so one key of `meta` is removed first.
     fn rotate(&mut self, tables: impl FnOnce(&Schema) -> Vec<&Table>) {
         let done = self.schema.meta.remove(schema::NOTHING).and_then(|()| {
             tables(&self.schema).into_iter().try_for_each(|table| table.rotate_memtable().map(drop))

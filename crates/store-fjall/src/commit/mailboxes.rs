@@ -1,4 +1,4 @@
-//! The changes of mailboxes that read what they change.
+//! The changes of mailboxes that read records: removing, moving, flagging, expiring, bringing back, purging.
 
 use super::{Committer, listing::list_out};
 use crate::{
@@ -16,22 +16,22 @@ use posta_store::{
 };
 use std::collections::{HashMap, HashSet};
 
-/// Messages that are looked at in one piece at most, so that a large piece of work does not hold up the mail.
+/// The most messages that one piece looks at, so that other changes do not wait long.
 const SEEN: usize = 1_000;
 
-/// How far ahead of the clock mod-sequences are reserved, in microseconds. The reservation is written
-/// once in so much time, instead of a counter with every message; a restart skips the rest of it.
+/// How far ahead of the clock mod-sequences are reserved, in microseconds. The reservation is written once in that
+/// time, instead of a counter with every message; a restart skips the rest of it.
 const RESERVE: u64 = 10_000_000;
 
-/// What was brought back in one transaction.
+/// The outcome of a piece of an undelete.
 pub(crate) struct BroughtBack {
     pub(crate) count: usize,
-    /// Where to go on; none if all are back.
+    /// The name to go on from; none if all messages are back.
     pub(crate) next: Option<EntryKey>,
 }
 
 impl Committer {
-    /// Removes messages of a folder. Those that are not in it are passed over.
+    /// Removes messages of a folder. UIDs without a message are passed over. Returns the number of messages removed.
     pub(crate) fn remove(
         &mut self,
         (account, folder): (AccountId, FolderId),
@@ -44,7 +44,7 @@ impl Committer {
             return Ok(0);
         }
         let found = self.schema.standing(account, folder, uids)?;
-        // Only now, when nothing can fail any more: the batch belongs to others too.
+        // Changes begin only when nothing can fail any more: other requests share the batch.
         let count = found.len();
         for entry in found {
             self.take_out(account, entry, (time, purge), batch);
@@ -55,7 +55,7 @@ impl Committer {
         Ok(count)
     }
 
-    /// Moves an entry to `expunged`, out of a folder whose state is known and whose record is written with it.
+    /// Moves an entry to `expunged`. The folder must be loaded, and the caller saves it in the same batch.
     pub(crate) fn take_out(
         &mut self,
         account: AccountId,
@@ -69,7 +69,7 @@ impl Committer {
         self.expunge(account, entry, (time, purge), mod_seq, batch);
     }
 
-    /// Takes a name out of its folder, and notes that it is gone.
+    /// Removes an entry from its folder and records that its name is gone, for a move.
     fn vanish(&mut self, account: AccountId, entry: &Entry, mod_seq: ModSeq, batch: &mut Batch) {
         let key = schema::entry_key(account, entry.folder, entry.uid);
         batch.remove(&self.schema.entry, key);
@@ -78,20 +78,20 @@ impl Committer {
         list_out(account, entry, batch);
     }
 
-    /// Returns the mod-sequence of a change, which is a message's unique-id where it arrives.
+    /// Returns the mod-sequence of a change. That of an arrival is the message's unique-id.
     pub(crate) fn next_mod_seq(&mut self, time: Timestamp) -> ModSeq {
         self.last_mod_seq = ModSeq::after(self.last_mod_seq, time);
         self.last_mod_seq
     }
 
-    /// Returns the first and the last of so many mod-sequences that follow each other.
+    /// Returns the first and the last of `count` consecutive mod-sequences.
     pub(crate) fn next_mod_seqs(&mut self, time: Timestamp, count: u64) -> (ModSeq, ModSeq) {
         let first = self.next_mod_seq(time);
         self.last_mod_seq = ModSeq(first.0 + count.saturating_sub(1));
         (first, self.last_mod_seq)
     }
 
-    /// Writes a new ceiling once mod-sequences have reached the old one.
+    /// Puts a new ceiling of mod-sequences into a batch once the old one is reached.
     pub(crate) fn reserve_mod_seqs(&mut self, batch: &mut Batch) {
         if self.last_mod_seq.0 > self.mod_seq_ceiling {
             self.mod_seq_ceiling = self.last_mod_seq.0 + RESERVE;
@@ -100,7 +100,7 @@ impl Committer {
         }
     }
 
-    /// Notes that an entry changes, in place of when it changed before.
+    /// Records the mod-sequence of an entry's change, in place of the one before.
     pub(super) fn note_change(
         &self,
         account: AccountId,
@@ -116,7 +116,8 @@ impl Committer {
         batch.insert(&self.schema.changed, schema::changed_key(account, mod_seq), name);
     }
 
-    /// Puts an entry into a folder whose state is known, as the last there, and remembers what it was called.
+    /// Puts an entry into a folder under a new UID, and records its new name under the old one. The folder must be
+    /// loaded.
     fn put_again(
         &mut self,
         account: AccountId,
@@ -210,8 +211,8 @@ impl Committer {
         Ok(all)
     }
 
-    /// Notes what was retrieved. Not synced: what a crash forgets is kept longer. It is no change that readers
-    /// see.
+    /// Records that messages were retrieved. Not synced: a message whose record a crash undoes is kept longer. The
+    /// mod-sequences stay, since readers see no change.
     pub(crate) fn retrieved(
         &mut self,
         account: AccountId,
@@ -231,8 +232,7 @@ impl Committer {
         self.write(batch, false)
     }
 
-    /// Removes messages that were retrieved so long ago that they expire, by their keys in `expiring`. Returns the
-    /// number of messages.
+    /// Removes messages whose time to expire has come, by their keys in `expiring`. Returns the number of messages.
     pub(crate) fn expire(
         &mut self,
         keys: Vec<UserKey>,
@@ -245,7 +245,7 @@ impl Committer {
             let named = schema::timed(&timed_key);
             batch.remove(&self.schema.expiring, timed_key);
             let Some(key) = named else { continue };
-            // One that was brought back since has not been retrieved again.
+            // A message that was brought back is kept until it is retrieved again.
             let entry = self.schema.entry(key)?.filter(|it| it.flags.has(Flags::RETRIEVED));
             let (account, folder, uid) = schema::names_of(&key)?;
             if let Some(entry) = entry
@@ -270,7 +270,7 @@ impl Committer {
         Ok(count)
     }
 
-    /// Brings some messages back, as [`Committer::bring_back`] does.
+    /// Brings some messages back, in a transaction of its own ([`Committer::bring_back`]).
     pub(crate) fn undelete(
         &mut self,
         account: AccountId,
@@ -284,8 +284,8 @@ impl Committer {
         Ok(brought_back)
     }
 
-    /// Brings some messages back that were removed at `since` or later, from a name on. The names that they had
-    /// stay gone, and are purged when they would have been.
+    /// Brings some messages back that were removed at `since` or later, from a name on. They get new names; the old
+    /// ones stay gone, and are purged at their time.
     pub(crate) fn bring_back(
         &mut self,
         account: AccountId,
@@ -317,8 +317,8 @@ impl Committer {
         Ok(BroughtBack { count, next: None })
     }
 
-    /// Removes some of the messages of an account that are there, though it is removed: bringing it back was
-    /// broken off. Returns the number removed.
+    /// Removes some messages from the folders of a removed account, which are there if bringing it back was broken
+    /// off. Returns the number of messages removed.
     pub(crate) fn take_out_some(
         &mut self,
         account: AccountId,
@@ -340,7 +340,7 @@ impl Committer {
         Ok(count)
     }
 
-    /// Counts what an account has, and keeps the count.
+    /// Counts the messages and octets of an account, and keeps the count.
     pub(crate) fn count(&mut self, account: AccountId) -> Result<Usage, StoreError> {
         let folders = self.all_folders(account)?;
         let usage = folders.iter().fold(Usage::default(), |usage, folder| Usage {
@@ -351,11 +351,11 @@ impl Committer {
         Ok(usage)
     }
 
-    /// Purges messages and earlier names, by their keys in `purging`. Returns the number of messages. Not durable by
-    /// itself: what a crash undoes is done again, and nothing is written over what is purged before that is durable.
+    /// Purges messages and earlier names, by their keys in `purging`. Returns the number of messages. Not synced: a
+    /// piece that a crash undoes is done again, and the log's segments are not written over before it is durable.
     pub(crate) fn purge(&mut self, keys: Vec<UserKey>) -> Result<usize, StoreError> {
         let mut batch = Batch::new(&self.schema);
-        // Entries that show a content, counting what this batch takes away.
+        // The number of entries that share a content, after this batch.
         let mut shown = HashMap::new();
         let mut horizons: HashMap<AccountId, ModSeq> = HashMap::new();
         let mut count = 0;
@@ -389,7 +389,7 @@ impl Committer {
         Ok(count)
     }
 
-    /// Notes from when on names that vanished are known, of the accounts that somebody may ask about.
+    /// Records the mod-sequence since which vanished names are known, for accounts that exist or can be restored.
     fn raise_horizons(
         &self,
         horizons: HashMap<AccountId, ModSeq>,
@@ -408,7 +408,7 @@ impl Committer {
         Ok(())
     }
 
-    /// Takes a content away when its last entry goes.
+    /// Drops a content with its last entry.
     fn unshow(
         &self,
         entry: &Entry,
@@ -437,12 +437,12 @@ impl Committer {
     pub(crate) fn discard(&mut self, content: MailId) -> Result<(), StoreError> {
         let mut batch = Batch::new(&self.schema);
         self.drop_content(content, &mut batch)?;
-        // Not synced: what a crash leaves of it is dropped at the next start.
+        // Not synced: the next start drops what a crash leaves.
         self.begin()?;
         self.write(batch, false)
     }
 
-    /// Drops what was arriving when the last run ended.
+    /// Drops the contents whose messages were not accepted before the last run ended.
     pub(crate) fn drop_arriving(&mut self) -> Result<(), StoreError> {
         let mut batch = Batch::new(&self.schema);
         for guard in self.schema.arriving.iter() {

@@ -164,8 +164,8 @@ impl Committer {
         self.large.counting.push_back(Counting { asked, seen: 0, found, uids, begun: 0 });
     }
 
-    /// Runs a piece of a large change, once its condition holds and no table is being written to its file: while one is,
-    /// the engine holds every change back.
+    /// Runs a piece of a large change, once its condition holds and no table is being written to its file: while
+    /// one is, the engine holds every change back.
     pub(crate) fn run_or_wait(&mut self, until: Until, change: Alone) {
         if self.large.holds(until) || self.schema.is_writing() {
             self.large.waiting.push_back((until, change));
@@ -204,8 +204,8 @@ impl Committer {
         true
     }
 
-    /// The same between two groups. While tables are being written it does nothing, or, if the thread is idle, waits a
-    /// little: a piece would hold the next group up.
+    /// The same between two groups. While tables are being written it does nothing, or, if the thread is idle,
+    /// waits a little: a piece would hold the next group up.
     pub(crate) fn remove_some_beside(&mut self, is_idle: bool) -> bool {
         let Large { counting, decided, waiting } = &self.large;
         let has_pieces = !decided.is_empty() || !waiting.is_empty();
@@ -255,8 +255,8 @@ impl Committer {
         Ok(())
     }
 
-    /// Puts the decision that messages are removed into a batch. The caller must call [`Committer::are_decided`] after the
-    /// commit.
+    /// Puts the decision that messages are removed into a batch. The caller must call [`Committer::are_decided`]
+    /// after the commit.
     pub(crate) fn put_removals(
         &mut self,
         account: AccountId,
@@ -364,8 +364,8 @@ fn answer(done: Done<usize>, outcome: Result<usize, StoreError>) {
 }
 
 impl Schema {
-    /// Returns some of the entries that a removal takes out, from a UID on, and the UID to go on from; none if there are
-    /// no more.
+    /// Returns some of the entries that a removal takes out, from a UID on, and the UID to go on from; none if
+    /// there are no more.
     fn standing_of(
         &self,
         removal: &Removal,

@@ -1,4 +1,4 @@
-//! The keeper: a thread that keeps room ahead of the log's end, and makes checkpoints.
+//! The keeper: a thread that writes zeros ahead of the log's end and makes checkpoints.
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use posta_store::{CHUNK, StoreError};
@@ -7,17 +7,17 @@ use std::{fs::File, io, os::unix::fs::FileExt, sync::Arc, thread};
 use super::SEGMENT;
 use crate::disk;
 
-/// Octets of zeros written at a time: few enough that no sync waits long behind them.
+/// Octets of zeros written at a time, few enough that no sync waits long for them.
 const STEP: u64 = 1024 * 1024;
 
-/// Octets that are kept ready ahead of the log's end: on a quiet server, and on a busy one.
+/// Octets of zeros ahead of the log's end, on a quiet server and on a busy one.
 const AHEAD: [u64; 2] = [4 * 1024 * 1024, 16 * 1024 * 1024];
 
-/// A group of so many octets, as of every message in chunks, costs as much to write over zeros as
-/// behind the file's end: nothing is kept ready for the next.
+/// The octets of a group, such as that of a message in chunks, which costs as much to write over zeros as behind the
+/// file's end: no zeros are written for the next.
 const BULK: u64 = CHUNK as u64;
 
-/// A place between two pieces.
+/// A position between two pieces of the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Position {
     pub(crate) segment: u64,
@@ -26,21 +26,21 @@ pub(crate) struct Position {
     pub(crate) previous: u64,
 }
 
-/// Makes all records before a position durable in the tables, and notes it.
+/// A function that makes all records before a position durable in the tables, and records the position.
 pub(crate) type Checkpoint = Box<dyn Fn(Position) -> Result<(), StoreError> + Send>;
 
-/// What the thread and the writer share.
+/// The state that the thread and the writer share.
 struct State {
     file: Arc<File>,
-    /// Where the log ends, and up to where the file is the writer's: the keeper writes zeros from
-    /// there on, so that they never meet.
+    /// The log's end, and the offset up to which only the writer writes: the keeper writes zeros from there on, so
+    /// that the two never meet.
     at: Position,
     limit: u64,
-    /// Octets of the last group.
+    /// The octets of the last group.
     last_group: u64,
-    /// Whether the keeper writes zeros right now.
+    /// Whether the keeper is writing zeros.
     extending: bool,
-    /// Whether it could not; it tries again in the next file.
+    /// Whether writing zeros failed. The keeper tries again in the next file.
     failed: bool,
     /// The position of a checkpoint to be made.
     due: Option<Position>,
@@ -74,7 +74,7 @@ impl Keeper {
             extending: false,
             failed: false,
             due: None,
-            // Whoever opens a log has made its end a checkpoint.
+            // The start has made the log's end a checkpoint.
             checkpointed: at.segment,
             closing: false,
         };
@@ -98,7 +98,7 @@ impl Keeper {
         state.limit = state.limit.max(end);
     }
 
-    /// Says where the log ends now.
+    /// Records the log's new end.
     pub(crate) fn wrote(&self, at: Position) {
         let mut state = self.shared.lock();
         state.last_group = at.offset - state.at.offset;
@@ -108,7 +108,7 @@ impl Keeper {
         }
     }
 
-    /// Says that the log goes on in another file. All before it becomes a checkpoint.
+    /// Records that the log goes on in another file, and requests a checkpoint of everything before.
     pub(crate) fn turned(&self, file: Arc<File>, at: Position, length: u64) {
         let mut state = self.shared.lock();
         (state.file, state.at, state.limit, state.failed) = (file, at, length, false);
@@ -116,12 +116,12 @@ impl Keeper {
         self.shared.changed.notify_all();
     }
 
-    /// The segments before this are not needed for a restart.
+    /// Returns the number of the first segment that a restart needs.
     pub(crate) fn checkpointed(&self) -> u64 {
         self.shared.lock().checkpointed
     }
 
-    /// Makes the log's end a checkpoint, so that the next start has nothing to do.
+    /// Requests a checkpoint of the log's end, so that the next start has nothing to replay.
     pub(crate) fn finish(&self, at: Position) {
         self.shared.lock().due = Some(at);
     }
@@ -138,7 +138,8 @@ impl Drop for Keeper {
 }
 
 impl State {
-    /// Up to where zeros are to be written: a little on a quiet server, more as it fills its log.
+    /// Returns the offset up to which zeros are to be written: a little ahead on a quiet server, more as the log
+    /// grows.
     fn target(&self) -> u64 {
         if self.last_group >= BULK || self.failed {
             return 0;
@@ -173,7 +174,7 @@ impl Shared {
                 // If the log has gone on in another file, this one has zeros at its end.
                 if state.at.segment == segment {
                     state.limit = from + STEP;
-                    // The writer will meet it too, and tell those who wait for it.
+                    // The writer will fail, too, and report it to its callers.
                     state.failed = extended.is_err();
                 }
                 self.changed.notify_all();

@@ -11,8 +11,8 @@
 //! | …      | body |
 //!
 //! A segment's file is used again once nothing in it is needed, so old pieces follow the new ones. The segment's
-//! number and the chain of checksums distinguish them: a piece behind the last one of the chain does not belong to this
-//! log, even if it is whole.
+//! number and the chain of checksums distinguish them: a piece behind the last one of the chain does not belong to
+//! this log, even if it is whole.
 
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 

@@ -97,8 +97,8 @@ impl Segments {
         File::options().read(true).write(true).create(true).truncate(false).open(self.path(number))
     }
 
-    /// Makes a segment, from one that is no longer needed if there is one: its blocks are allocated and written, so that a
-    /// sync of new data writes nothing but these.
+    /// Makes a segment, from one that is no longer needed if there is one: its blocks are allocated and written, so
+    /// that a sync of new data writes nothing but these.
     pub(crate) fn make(&self, number: u64, from: Option<u64>) -> io::Result<File> {
         if let Some(old) = from {
             self.lock().remove(&old);
@@ -130,8 +130,9 @@ impl Segments {
         Ok(there.then(|| Bytes::from(piece).slice(HEADER..)))
     }
 
-    /// Reads a chunk of content if the system has all of it in memory; none if it has to be read from the disk, or its
-    /// place has been written over. Never waits for a disk: file systems that cannot promise that refuse such a read.
+    /// Reads a chunk of content if the system has all of it in memory; none if it has to be read from the disk, or
+    /// its place has been written over. Never waits for a disk: file systems that cannot promise that refuse such a
+    /// read.
     pub(crate) fn read_at_hand(&self, place: Place, key: ContentKey) -> Option<Bytes> {
         let file = self.lock().get(&place.segment).cloned()?;
         let mut piece = vec![0; HEADER + place.length as usize];
@@ -141,8 +142,8 @@ impl Segments {
         is_it.then(|| Bytes::from(piece).slice(HEADER..))
     }
 
-    /// Reads the first octets of a piece without verifying its checksum, for information only. Returns none if its place
-    /// has been written over.
+    /// Reads the first octets of a piece without verifying its checksum, for information only. Returns none if its
+    /// place has been written over.
     pub(crate) fn beginning(
         &self,
         place: Place,

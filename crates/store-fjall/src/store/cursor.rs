@@ -1,8 +1,9 @@
-//! Work that is done in pieces over a table whose keys begin with a time: purging, expiring, forgetting.
+//! Cursors for work that goes in pieces through a table whose keys begin with a time: purging, expiring, forgetting.
 //!
-//! Each piece removes the first keys of its table. The engine keeps a removed key for a while, and whoever reads from
-//! the table's beginning walks over all of these: the last piece of a million would walk over a million. So a piece
-//! begins where the one before it ended, and a reader looks for it, not the committing thread, for which all wait.
+//! Each piece removes the first keys of its table. The engine keeps removed keys for a while, and a read from the
+//! table's beginning walks over all of them: that of the last piece of a million messages would walk over a
+//! million. So each piece begins where the one before ended, and a reader thread looks the keys up, not the
+//! committing thread, for which all changes wait.
 
 use super::FjallStore;
 use crate::{
@@ -14,26 +15,26 @@ use parking_lot::Mutex;
 use posta_store::StoreError;
 use std::ops::Bound;
 
-/// Keys in a piece at most, so that the mail does not wait long for one.
+/// The most keys in a piece, so that other changes do not wait long for one.
 const PIECE: usize = 1_000;
 
-/// The last key of the piece that was done last, unless there was nothing more to do then.
+/// The last key of the last piece; none if that piece ended the work.
 #[derive(Debug, Default)]
 pub(super) struct Cursor(Mutex<Option<UserKey>>);
 
-/// What is done in pieces.
+/// Work that is done in pieces.
 pub(super) struct InPieces<C> {
     pub(super) cursor: fn(&FjallStore) -> &Cursor,
     pub(super) table: fn(&Schema) -> &Table,
-    /// Up to which key of the table.
+    /// The end of the keys that are due.
     pub(super) end: Bound<Vec<u8>>,
     pub(super) until: Until,
-    /// Does a piece, and returns how much that was.
+    /// Does a piece, whose keys it gets. Returns the number of records changed.
     pub(super) change: C,
 }
 
 impl FjallStore {
-    /// Does a piece of something. Returns how much that was: 0 if nothing is left to do.
+    /// Does the next piece that changes a record. Returns the number of records changed, 0 if none is due.
     pub(super) async fn do_piece<C>(&self, pieces: InPieces<C>) -> Result<usize, StoreError>
     where
         C: FnOnce(&mut Committer, Vec<UserKey>) -> Result<usize, StoreError>

@@ -12,7 +12,7 @@ use std::ops::Bound;
 impl Upkeep for FjallStore {
     fn sweep(&self, now: Timestamp) -> Pending<'_, usize> {
         Box::pin(async move {
-            // What is removed by now and due is put where it is purged from.
+            // Large removals must be carried out before their messages can be purged.
             self.after(Until::Due(now), |_| Ok(())).await?;
             let accounts = self.purge_accounts(now).await?;
             let messages = self.do_piece(InPieces {
@@ -28,8 +28,8 @@ impl Upkeep for FjallStore {
 }
 
 impl FjallStore {
-    /// Purges the removed accounts whose time has come. Returns the number of accounts, or of messages that were
-    /// still in their folders: then the accounts have to wait.
+    /// Purges the removed accounts that are due. Returns the number of accounts, or the number of messages that
+    /// were still in folders of one of them and were removed first.
     async fn purge_accounts(&self, now: Timestamp) -> Result<usize, StoreError> {
         let due = self.read(move |schema| schema.accounts_to_purge(now)).await?;
         if due.is_empty() {

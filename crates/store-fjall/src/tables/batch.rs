@@ -1,4 +1,4 @@
-//! Changes to the tables that happen together.
+//! Batches: changes to the tables that are applied together.
 
 use super::{
     lanes::Effect,
@@ -13,30 +13,30 @@ use fjall::{OwnedWriteBatch, UserKey, UserValue};
 use posta_store::{AccountId, StoreError, Subject};
 use std::{collections::BTreeSet, mem::take};
 
-/// Stands in the log in place of a value's length where a key is removed.
+/// The length, in the log, of the value of a key that is removed.
 const REMOVED: u32 = u32::MAX;
 
-/// Changes, in two forms: as the log keeps them, and as the tables take them.
+/// Changes in two forms: records for the log, and a batch for the tables.
 pub(crate) struct Batch {
     records: Vec<u8>,
     tables: OwnedWriteBatch,
-    /// Contents that are shown with this change, and those that are not any more.
+    /// The chunks that the changes add, and those that they drop.
     pub(crate) shown: Vec<Place>,
     pub(crate) hidden: Vec<Place>,
-    /// What it means for the queue.
+    /// The effects on the queue's lanes.
     pub(crate) effects: Vec<Effect>,
-    /// The inboxes that messages come into, and those that messages leave, with the ranges of UIDs that these
-    /// were in ([`posta_store::Block`]).
+    /// The accounts whose inboxes messages arrive in, and those whose inboxes messages leave, with the ranges of
+    /// UIDs of these messages ([`posta_store::Block`]).
     pub(crate) arrived: Vec<AccountId>,
     pub(crate) left: BTreeSet<(AccountId, u32)>,
     numbers: Numbers,
     /// Whether the directory changes.
     directory: bool,
-    /// The accounts whose messages come, go or change, some of them several times.
+    /// The accounts whose messages change, some of them several times.
     mailboxes: Vec<AccountId>,
 }
 
-/// The numbers of the tables whose changes others watch.
+/// The numbers of the tables whose changes are watched.
 #[derive(Clone, Copy)]
 struct Numbers {
     directory: [u8; 3],
@@ -65,7 +65,7 @@ impl Batch {
         }
     }
 
-    /// Returns what changes, for those who watch it.
+    /// Returns the subjects that change, for their watchers.
     pub(crate) fn subjects(&mut self) -> BTreeSet<Subject> {
         let mailboxes = take(&mut self.mailboxes).into_iter().map(Subject::Mailbox);
         let is_due = self.effects.iter().any(|effect| matches!(effect, Effect::Waits(..)));
@@ -74,7 +74,7 @@ impl Batch {
         mailboxes.chain(queue).chain(directory).collect()
     }
 
-    /// Notes what a change of a key means for those who watch.
+    /// Records the subject that a change of a key belongs to.
     fn note(&mut self, table: u8, key: &[u8], is_removal: bool) {
         let Numbers { directory, entry, changed } = self.numbers;
         if table == entry || (table == changed && !is_removal) {
@@ -106,7 +106,7 @@ impl Batch {
         self.tables.remove(table, key);
     }
 
-    /// Writes to a table what is derived from others, of which the log need not know.
+    /// Sets a key to a value that is derived from other tables, which the log need not have.
     pub(crate) fn derive(
         &mut self,
         table: &Table,
@@ -128,23 +128,23 @@ impl Batch {
         self.records.is_empty()
     }
 
-    /// As the log keeps it.
+    /// Returns the records for the log.
     pub(crate) fn records(&self) -> &[u8] {
         &self.records
     }
 
-    /// Notes, with the changes and in the tables only, where they end in the log.
+    /// Adds the position of the changes' end in the log, in the tables only.
     pub(crate) fn ends_at(&mut self, schema: &Schema, position: Position) {
         self.tables.insert(&schema.meta, schema::APPLIED, schema::encode_position(position));
     }
 
-    /// Puts the changes into the tables. What makes them durable is the log.
+    /// Applies the changes to the tables. The log is what makes them durable.
     pub(crate) fn apply(self) -> Result<(), fjall::Error> {
         self.tables.commit()
     }
 
-    /// Returns whether what the log kept has a value that is looked for: it is asked about each, with
-    /// the number of its table. What cannot be read counts as having it.
+    /// Returns whether records of the log have a value for which `is_it` returns true; it gets the number of the
+    /// table and the value. Records that cannot be read count as having one.
     pub(crate) fn any(mut records: &[u8], is_it: impl Fn(u8, &[u8]) -> bool) -> bool {
         while !records.is_empty() {
             match Record::take(&mut records) {
@@ -158,7 +158,7 @@ impl Batch {
         false
     }
 
-    /// Reads what the log kept.
+    /// Returns the batch of records from the log.
     pub(crate) fn replay(schema: &Schema, mut records: &[u8]) -> Result<Self, StoreError> {
         let mut batch = Self::new(schema);
         while !records.is_empty() {
@@ -178,7 +178,7 @@ impl Batch {
     }
 }
 
-/// A change of one key, as the log keeps it.
+/// A record in the log: the change of one key.
 struct Record<'r> {
     /// The table's number.
     table: u8,

@@ -1,9 +1,9 @@
 //! What has changed in an account since a mod-sequence.
 //!
-//! Two kinds of records are read. `changed` names the entries that changed after they arrived and those that are gone,
-//! in the order of the changes. The entries of each folder include those that arrived and did not change since; their
-//! order by UID is that of their mod-sequences. As many records of each kind are read as the caller asked for, and the
-//! results are merged. All reads use one snapshot.
+//! Two kinds of records are read. `changed` names the entries that changed after they arrived and those that are
+//! gone, in the order of the changes. The entries of each folder include those that arrived and did not change
+//! since; their order by UID is that of their mod-sequences. As many records of each kind are read as the caller
+//! asked for, and the results are merged. All reads use one snapshot.
 
 use super::{
     key_and_value,

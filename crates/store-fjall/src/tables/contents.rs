@@ -1,4 +1,4 @@
-//! Where contents lie, and how far the tables have what is in the log.
+//! Reading the places of contents; checkpoints, up to which the tables have the log's changes.
 
 use super::schema::{self, Schema};
 use crate::{
@@ -10,8 +10,8 @@ use posta_mail::MailId;
 use posta_store::StoreError;
 use std::{collections::BTreeMap, thread, time::Duration};
 
-/// How often to look whether the tables are written, and how many times: an engine that died does not
-/// say so.
+/// How long to wait before checking again whether the tables are written, and how many times: an engine that died
+/// does not report it.
 const FLUSH_WAIT: Duration = Duration::from_millis(2);
 const FLUSH_WAITS: usize = 5_000;
 
@@ -21,9 +21,9 @@ impl Schema {
         value.map(|value| schema::decode_place(&value)).transpose()
     }
 
-    /// Makes what was put into the tables durable, in their files, and notes up to where that is: what
-    /// follows is in the log, and nothing is in the engine's journal alone. Segments from before are
-    /// given back, and a journal that is damaged costs nothing.
+    /// Makes the tables durable, in their files, and records the log's position: later changes are in the log, and
+    /// none is in the engine's journal alone. Earlier segments can be given back then, and a damaged journal loses
+    /// nothing.
     pub(crate) fn checkpoint(&self, at: Position) -> Result<(), StoreError> {
         self.flush()?;
         let value = schema::encode_position(at);
@@ -32,7 +32,7 @@ impl Schema {
         self.database.persist(PersistMode::SyncAll).map_err(failed)
     }
 
-    /// How many records show a content that several do.
+    /// Returns the number of entries and items with a content that several have.
     pub(crate) fn shown(&self, content: MailId) -> Result<u64, StoreError> {
         match self.shown.get(content.to_bytes()).map_err(failed)? {
             Some(value) => schema::Reader(&value).u64(),
@@ -40,7 +40,8 @@ impl Schema {
         }
     }
 
-    /// The segments that an earlier start found damaged inside, and up to where each is whole.
+    /// Returns the segments that an earlier start found damaged inside, each with the position up to which it is
+    /// whole.
     pub(crate) fn damaged_segments(&self) -> Result<BTreeMap<u64, u64>, StoreError> {
         let noted = self.meta.get(schema::DAMAGED).map_err(failed)?.unwrap_or_default();
         let mut reader = schema::Reader(&noted);
@@ -51,7 +52,7 @@ impl Schema {
         Ok(segments)
     }
 
-    /// Notes them for the next start, in the tables only.
+    /// Records damaged segments for the next start, in the tables only.
     pub(crate) fn note_damaged_segments(
         &self,
         segments: &BTreeMap<u64, u64>,
@@ -64,10 +65,10 @@ impl Schema {
         }
     }
 
-    /// Writes all that the tables have in memory to their files.
+    /// Writes all memory of the tables to their files.
     ///
     /// # Errors
-    /// When they cannot be written, or not in time.
+    /// When the files cannot be written, or not in time.
     pub(crate) fn flush(&self) -> Result<(), StoreError> {
         for table in self.tables() {
             table.rotate_memtable().map_err(failed)?;

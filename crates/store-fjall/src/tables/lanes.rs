@@ -1,10 +1,10 @@
 //! Lanes: the state of each destination's items that is kept in memory. It includes when to look for an item that is
 //! due, which items are leased, and which destinations are paused.
 //!
-//! Claims only read the index on disk. They write nothing, and a crash ends every lease: the holder is gone, since only
-//! one process has the store open. Each destination has a lane of its own, so that a hundred thousand items that cannot
-//! be sent to one destination cost the others nothing. A claim never walks over items that were claimed or settled
-//! before, which matters with an engine that keeps removed keys for a while.
+//! Claims only read the index on disk. They write nothing, and a crash ends every lease: the holder is gone, since
+//! only one process has the store open. Each destination has a lane of its own, so that a hundred thousand items
+//! that cannot be sent to one destination cost the others nothing. A claim never walks over items that were claimed
+//! or settled before, which matters with an engine that keeps removed keys for a while.
 
 use super::schema::{LaneKey, lane_key};
 use posta_mail::Timestamp;
@@ -122,8 +122,8 @@ impl Lanes {
         }
     }
 
-    /// Returns the lane to claim from now, the time from which its items may be due, and their priorities, the highest
-    /// first.
+    /// Returns the lane to claim from now, the time from which its items may be due, and their priorities, the
+    /// highest first.
     pub(crate) fn next(
         &mut self,
         now: Timestamp,
@@ -163,7 +163,8 @@ impl Lanes {
         self.leases = std::mem::take(&mut others.leases);
     }
 
-    /// Extends a lease until `until`, unless another claim was made for its item since. Returns whether it was extended.
+    /// Extends a lease until `until`, unless another claim was made for its item since. Returns whether it was
+    /// extended.
     pub(crate) fn renew(&mut self, id: ItemId, token: Token, until: Timestamp) -> bool {
         let of_it = |leased: &&Leased| leased.token == token;
         let leased = self.leased.get(&id).or_else(|| self.ended.get(&id)).filter(of_it).cloned();
@@ -174,8 +175,8 @@ impl Lanes {
         true
     }
 
-    /// Reserves an item for a settlement, so that it cannot be claimed before that is committed. Returns false if another
-    /// claim was made for it.
+    /// Reserves an item for a settlement, so that it cannot be claimed before that is committed. Returns false if
+    /// another claim was made for it.
     pub(crate) fn hold(&mut self, id: ItemId, token: Token, now: Timestamp) -> bool {
         let until = now + SETTLING;
         let later = self.leased.get(&id).map_or(until, |leased| leased.until.max(until));

@@ -1,11 +1,11 @@
 //! The lists of maildrops, packed: a block holds the lines of one range of 4,096 UIDs of an inbox.
 //!
-//! A first login on a million messages would read a million entries, which takes 0.4 s; from packed blocks it takes a
-//! tenth of that. Blocks are derived from the entries: a block is right or missing, and where it is missing or damaged
-//! the entries are read. A block is written once UIDNEXT has passed its range, so that no message can enter the range
-//! any more. It goes into the tables only, since the log has the entries. A transaction that takes an entry out of an
-//! inbox also drops the block of its range. The log records that, so a start that replays the log after a crash drops
-//! the block, too.
+//! A first login on a million messages would read a million entries, which takes 0.4 s; from packed blocks it takes
+//! a tenth of that. Blocks are derived from the entries: a block is right or missing, and where it is missing or
+//! damaged the entries are read. A block is written once UIDNEXT has passed its range, so that no message can enter
+//! the range any more. It goes into the tables only, since the log has the entries. A transaction that takes an
+//! entry out of an inbox also drops the block of its range. The log records that, so a start that replays the log
+//! after a crash drops the block, too.
 
 use super::{
     key_and_value,
@@ -116,8 +116,9 @@ impl Schema {
         Ok(())
     }
 
-    /// Returns the packed form of a closed range, of which no change may be pending; none if packing does not pay. An empty
-    /// range is packed, too: the engine keeps removed entries for a while, and a login would walk over them.
+    /// Returns the packed form of a closed range, of which no change may be pending; none if packing does not pay.
+    /// An empty range is packed, too: the engine keeps removed entries for a while, and a login would walk over
+    /// them.
     pub(crate) fn pack(
         &self,
         account: AccountId,
@@ -225,8 +226,8 @@ fn decode(account: AccountId, range: u32, value: &[u8]) -> Option<Block> {
     imported.is_none().then_some(block)
 }
 
-/// Takes the next imported unique-id and the place of its message, or `Some(None)` at the end. Returns none if the value is
-/// damaged.
+/// Takes the next imported unique-id and the place of its message, or `Some(None)` at the end. Returns none if the
+/// value is damaged.
 fn take_imported<'v>(value: &mut &'v [u8]) -> Option<Option<(u64, &'v str)>> {
     if value.is_empty() {
         return Some(None);

@@ -1,4 +1,4 @@
-//! Folders, and the entries in them.
+//! Reading folders and the entries in them.
 
 use super::{
     key_and_value,
@@ -8,14 +8,14 @@ use super::{
 use crate::error::{damaged, failed};
 use posta_store::{AccountId, Entry, Folder, FolderId, FolderName, Role, StoreError, Uid};
 
-/// How often a message was moved at most whose names are followed.
+/// The most moves of a message that are followed from an old name.
 const MOVES: usize = 100;
 
-/// How many UIDs there are to each that is asked for, where the entries are looked up one by one.
+/// The ratio of the UIDs' range to their number above which entries are looked up one by one.
 const SCATTERED: usize = 4;
 
 impl Schema {
-    /// Returns an entry that is in its folder, or goes from there as part of a large removal.
+    /// Returns an entry that is in its folder, even if a large removal is about to move it.
     pub(crate) fn entry(&self, key: EntryKey) -> Result<Option<Entry>, StoreError> {
         let value = self.entry.get(key).map_err(failed)?;
         value.map(|value| schema::decode_entry(&key, &value)).transpose()
@@ -26,7 +26,7 @@ impl Schema {
         value.map(|value| schema::decode_moved(&value)).transpose()
     }
 
-    /// Returns a message by a name that it has or had, removed or not.
+    /// Returns a message by its name or an earlier one, even if it was removed.
     pub(crate) fn find(
         &self,
         account: AccountId,
@@ -47,8 +47,8 @@ impl Schema {
         Ok(None)
     }
 
-    /// Returns messages that are in a folder still, by what they were called there: one that was removed and
-    /// brought back has another name by now.
+    /// Returns the messages of some UIDs that are still in a folder. A message that was removed and brought back
+    /// has a new UID, and is found by the old one.
     pub(crate) fn standing(
         &self,
         account: AccountId,
@@ -58,7 +58,7 @@ impl Schema {
         uids.sort_unstable();
         uids.dedup();
         let mut found = Vec::with_capacity(uids.len());
-        // Only the committing thread asks, which takes them out.
+        // Only the committing thread calls this, so no removal is decided meanwhile.
         let gone = self.gone.of(account);
         let others = self.standing_beside(account, folder, uids, &mut found)?;
         for uid in others {
@@ -82,8 +82,8 @@ impl Schema {
         Ok(found)
     }
 
-    /// Reads entries that stand side by side in one go, which is many times faster than to look each up. Returns the
-    /// UIDs in which nothing stands, or all where they are scattered.
+    /// Reads adjacent entries in one go, which is many times faster than looking each up. Returns the UIDs without an
+    /// entry, or all UIDs if they are scattered.
     fn standing_beside(
         &self,
         account: AccountId,
@@ -154,7 +154,7 @@ impl Schema {
         Ok(found)
     }
 
-    /// Returns a folder as its record has it, which need not be written for those that every account has.
+    /// Returns the record of a folder. A folder that every account has is returned even without a record.
     pub(crate) fn folder(
         &self,
         account: AccountId,
@@ -166,7 +166,7 @@ impl Schema {
         }
     }
 
-    /// Returns a folder that every account has, as it is before its record is written.
+    /// Returns a folder that every account has, in its state before its record is written.
     fn fixed(&self, account: AccountId, id: FolderId) -> Result<Option<Folder>, StoreError> {
         let (name, role) = match id {
             FolderId::INBOX => (FolderName::inbox(), Role::Inbox),
@@ -175,19 +175,19 @@ impl Schema {
         };
         let first = schema::entry_key(account, id, Uid(0));
         let last = schema::entry_key(account, id, Uid(u32::MAX));
-        // What was removed while mailboxes had no folders has its UIDs here.
+        // Messages that were removed by an earlier format have their UIDs here.
         let removed =
             self.expunged.range(first..=last).next_back().map(key_and_value).transpose()?;
         let removed = removed.map(|(key, _)| schema::names_of(&key)).transpose()?;
         Ok(Some(Folder {
-            // An account that is added anew under the same name has another.
+            // An account that is added again under the same name has another id.
             uid_validity: account.0 as u32,
             uid_next: removed.map_or(Uid(1), |(.., uid)| Uid(uid.0 + 1)),
             ..empty(id, name, Some(role))
         }))
     }
 
-    /// Returns the ids of an account's folders, in their order.
+    /// Returns the ids of an account's folders, in ascending order.
     pub(crate) fn folder_ids(&self, account: AccountId) -> Result<Vec<FolderId>, StoreError> {
         let mut ids = vec![FolderId::INBOX, FolderId::JUNK];
         for guard in self.folder.prefix(account.0.to_be_bytes()) {
@@ -205,7 +205,7 @@ impl Schema {
     }
 }
 
-/// Returns a folder in which nothing was ever.
+/// Returns a folder that never had a message.
 pub(crate) fn empty(id: FolderId, name: FolderName, role: Option<Role>) -> Folder {
     let (uid_next, mod_seq) = (Uid(1), Default::default());
     let (uid_validity, messages, octets, unseen) = (1, 0, 0, 0);

@@ -1,4 +1,4 @@
-//! The queue as it is read: items, and which of them are due.
+//! Reading the queue: items, and which of them are due.
 
 use super::{
     key_and_value,
@@ -10,13 +10,13 @@ use posta_mail::Timestamp;
 use posta_store::{Item, ItemId, StoreError};
 use std::ops::Bound;
 
-/// Keys of one lane and priority that are read at a start before the rest is jumped over.
+/// Keys of one lane and priority that a start reads before it skips the rest.
 const JUMP: u32 = 16;
 
-/// What a lane has that is due.
+/// The items of a lane that are due.
 pub(crate) struct Due {
     pub(crate) items: Vec<Item>,
-    /// When what is left is due at the earliest; none if nothing is left.
+    /// The earliest time at which another item is due; none if there is no other.
     pub(crate) head: Option<Timestamp>,
 }
 
@@ -26,7 +26,7 @@ impl Schema {
         value.map(|value| schema::decode_json(&value, "an item of the queue")).transpose()
     }
 
-    /// What a lane has that is due, and not before `from`; those of higher priority first.
+    /// Returns the items of a lane that are due, from `from` on, those of higher priority first.
     pub(crate) fn due_in(
         &self,
         lanes: &Lanes,
@@ -45,7 +45,7 @@ impl Schema {
                     break;
                 }
                 if !lanes.is_leased(id) {
-                    // One that was settled since, or is due at another time now, is passed over.
+                    // An item that was settled or rescheduled meanwhile is passed over.
                     let micros = due.as_microsecond();
                     let item = self.item(id)?;
                     found.items.extend(item.filter(|item| item.due.as_microsecond() == micros));
@@ -55,7 +55,7 @@ impl Schema {
         Ok(found)
     }
 
-    /// Finds out when each lane has something due: at a start.
+    /// Reads when each lane's next item is due, at a start.
     pub(crate) fn lanes(&self) -> Result<Lanes, StoreError> {
         let mut lanes = Lanes::default();
         let (mut seen, mut run) = (None, 0);
@@ -67,7 +67,7 @@ impl Schema {
                 (seen, run) = (Some((lane, priority)), 0);
             }
             run += 1;
-            // The first of each is the earliest. Where there are many, the rest is jumped over.
+            // The first key of each priority is the earliest. If there are many, the rest is skipped.
             if run == JUMP {
                 keys = self.due.range(schema::last_due(lane, priority)..);
             }

@@ -1,5 +1,5 @@
-//! Large removals as readers see them. Each is decided in one transaction, which names the messages, and carried out in
-//! pieces later (`commit/removals.rs`).
+//! Large removals as readers see them. Each is decided in one transaction, which names the messages, and carried
+//! out in pieces later (`commit/removals.rs`).
 //!
 //! The table `removing` holds the decision until it is carried out wholly, so a restart goes on with it. Until then
 //! the entries are still in their table, and every reader asks [`Removals`] which of them are gone. A name that is
@@ -21,8 +21,8 @@ pub(crate) struct Removal {
     pub(crate) folder: FolderId,
     pub(crate) time: Timestamp,
     pub(crate) purge: Timestamp,
-    /// The mod-sequence of the first message; those of the others follow it, in the order of their UIDs. It identifies the
-    /// removal, since no other has the same.
+    /// The mod-sequence of the first message; those of the others follow it, in the order of their UIDs. It
+    /// identifies the removal, since no other has the same.
     pub(crate) first: ModSeq,
     pub(crate) names: Names,
 }
@@ -88,9 +88,9 @@ impl Removals {
         Gone(all.iter().filter(|removal| removal.account == account).cloned().collect())
     }
 
-    /// Begins to read, and returns the removals of an account at the same moment. `begin` must make an iterator or a
-    /// snapshot that reads the state of that moment: otherwise the reader might see half of a removal that was decided
-    /// later.
+    /// Begins to read, and returns the removals of an account at the same moment. `begin` must make an iterator or
+    /// a snapshot that reads the state of that moment: otherwise the reader might see half of a removal that was
+    /// decided later.
     pub(crate) fn with<T>(&self, account: AccountId, begin: impl Fn() -> T) -> (T, Gone) {
         loop {
             let decided = self.decided.load(Ordering::SeqCst);

@@ -1,4 +1,4 @@
-//! How records lie in fjall: keyspaces, keys and values. Numbers are big-endian, so that keys sort
+//! The layout of the records in fjall: keyspaces, keys and values. Numbers are big-endian, so that keys sort
 //! as their records do.
 //!
 //! | keyspace   | key                          | value |
@@ -9,36 +9,36 @@
 //! | `domain`   | name                         | 1 if added by itself, 0 if not; 2 and the name of the domain that it stands for |
 //! | `folder`   | account, folder              | version, role, UIDVALIDITY, counts, name; with 2^32 - 1 in place of the folder: what the account's folders have in common |
 //! | `entry`    | account, folder, UID         | version, entry |
-//! | `changed`  | account, mod-sequence        | folder, UID: an entry that was changed after it came, or that is gone |
+//! | `changed`  | account, mod-sequence        | folder, UID: an entry that changed after it arrived, or that is gone |
 //! | `moved`    | account, folder, UID         | mod-sequence, folder, UID: the name that the message has since then |
 //! | `expunged` | account, folder, UID         | version, times, mod-sequence, entry: a removed message |
 //! | `expiring` | time, account, folder, UID   | nothing; messages that were retrieved, where they expire |
 //! | `purging`  | purge time, account, folder, UID | nothing; what is due in `expunged` and `moved` |
-//! | `listing`  | account, UID >> 12           | version, what maildrops list of these UIDs of the inbox: `listing.rs` |
-//! | `removing` | mod-sequence, part           | version, a large removal and how far it is; in the other parts its UIDs |
+//! | `listing`  | account, UID >> 12           | version, the lines of maildrops for these UIDs of the inbox: `listing.rs` |
+//! | `removing` | mod-sequence, part           | version, a large removal and its progress; in the other parts its UIDs |
 //! | `mailbox`, `imported`, `removed`, `retrieved`, `purge` | | formats 1 to 7: `schema/earlier.rs` |
-//! | `place`    | mail id, chunk index         | where the chunk lies in the log |
-//! | `segment`  | number of a segment of the log | octets of it that are shown, if any |
-//! | `shown`    | mail id                      | how many entries show it; only where several do |
+//! | `place`    | mail id, chunk index         | the chunk's place in the log |
+//! | `segment`  | number of a segment of the log | octets of it that are in use, if any |
+//! | `shown`    | mail id                      | the number of entries and items with this content, if there are several |
 //! | `queue`    | mail id, index               | an item, as JSON |
 //! | `due`      | destination, hashed, priority, time, mail id, index | nothing; items that are not held |
-//! | `leased`   |                              | formats 2 and 3: items that somebody worked on |
+//! | `leased`   |                              | formats 2 and 3: leased items |
 //! | `history`  | mail id, time, number        | an event, as JSON |
 //! | `source`   | id                           | a mailbox elsewhere, as JSON |
-//! | `visit`    | source                       | how the last visit ended, as JSON |
+//! | `visit`    | source                       | the outcome of the last visit, as JSON |
 //! | `secret`   | kind, id                     | version, key file, slot, nonce, ciphertext and tag |
-//! | `collected` | source, unique-id there     | when it was accepted |
+//! | `collected` | source, unique-id there     | the time at which it was accepted |
 //! | `kept`     | kind, NUL, name              | a record of the server's own; accounts that were removed; accounts by id and domain |
 //! | `arriving` | mail id                      | nothing; messages with chunks, not accepted yet |
 //!
-//! **Folders without a record.** An inbox and a folder for junk are there without a record, and a record is
-//! written only after so many arrivals, or with a change: its UIDNEXT and its counts are those of the time when
-//! it was written, and what came since then is read from the entries behind that UIDNEXT. So a message that
-//! arrives costs one record of a mailbox. A name that leaves a folder writes the folder's record with it, which
-//! is why a UID is never given twice.
+//! **Folders without a record.** Each account has an inbox and a folder for junk, even without their records. A
+//! folder's record is written only after many arrivals or with another change. Its UIDNEXT and counts are those of
+//! that time, and later arrivals are read from the entries behind that UIDNEXT. So an arriving message costs one
+//! record of a mailbox. A transaction that removes an entry from a folder also writes the folder's record, which is
+//! why no UID is given twice.
 //!
-//! **Changes.** An entry that nobody changed is found by the mod-sequence with which it came, which increases
-//! with the UID; so only what was changed later, or is gone, is written to `changed`, once for each name.
+//! **Changes.** An unchanged entry is found by the mod-sequence with which it arrived, which increases with the
+//! UID. So only entries that changed later or are gone are written to `changed`, once for each name.
 
 mod directory;
 pub(crate) mod earlier;
@@ -67,16 +67,18 @@ use xxhash_rust::xxh3::xxh3_64;
 
 /// The format that this program writes. A store with a greater one is refused.
 ///
-/// 1: mailboxes and the directory. 2: the queue and the history beside them; nothing else changed,
-/// so a store of format 1 becomes one of format 2 by saying so. 3: contents lie in the log, not in a
-/// keyspace `content`; `upgrade.rs` moves them. 4: the keys of `due` begin with the destination. 5: an
-/// entry counts its octets as lines; `upgrade.rs` counts those of earlier formats. 6: secrets are sealed in
-/// `secret`, and visits stand apart from their sources; `unsealed.rs` seals those of earlier formats. 7: an account
-/// says whether it forwards, and whether nobody may log in; one of format 6 does neither. Removed accounts
-/// stand in `kept`, and a domain may stand for another. 8: mailboxes have folders, and messages
-/// have heads apart from their contents; `commit/upgrade/folders.rs` brings earlier mailboxes there. 9: `listing`
-/// is there, from which a program of before would not drop what it removes, and large removals are carried out after
-/// they were decided: such a program would show again what is not carried out.
+/// 1. Mailboxes and the directory.
+/// 2. The queue and the history. Nothing else changed, so upgrading a store of format 1 only changes the number.
+/// 3. Contents are in the log, not in a keyspace `content`; `upgrade.rs` moves them.
+/// 4. The keys of `due` begin with the destination.
+/// 5. An entry counts its octets as lines; `upgrade.rs` counts those of earlier formats.
+/// 6. Secrets are sealed in `secret`, and visits are apart from their sources; `unsealed.rs` seals earlier secrets.
+/// 7. An account records whether it forwards, and whether it is disabled; without the fields it is neither. Removed
+///    accounts are in `kept`, and a domain may be an alias of another.
+/// 8. Mailboxes have folders, and messages have heads apart from their contents; `commit/upgrade/folders.rs` converts
+///    earlier mailboxes.
+/// 9. `listing` exists, and large removals are carried out after they were decided. An earlier program would not drop the
+///    blocks of messages that it removes, and would show messages whose removal is not carried out.
 const FORMAT: u64 = 9;
 
 /// The first format whose queue has a lane for each destination.
@@ -94,39 +96,40 @@ pub(crate) const FOLDERS: u64 = 8;
 /// The keyspace of formats 1 and 2 that held the contents.
 pub(crate) const OLD_CONTENT: &str = "content";
 
-/// Is there while mailboxes are given folders.
+/// A name in `meta` that exists while mailboxes are being given folders.
 pub(crate) const WITHOUT_FOLDERS: &str = "without-folders";
 
-/// A name in `meta` under which there is never anything.
+/// A name in `meta` that never exists: removing it changes nothing.
 pub(crate) const NOTHING: &str = "nothing";
 
-/// Names in `meta`.
+/// The format, under this name in `meta`, as the others that follow.
 const FORMAT_KEY: &str = "format";
-/// No unique-id above this has been given out.
+/// The mod-sequence above which none has been given out.
 pub(crate) const UID_CEILING: &str = "uid-ceiling";
-/// Up to where the log need not be replayed.
+/// The position up to which the log need not be replayed.
 pub(crate) const CHECKPOINT: &str = "checkpoint";
 
-/// Up to where the tables have what is in the log, at least. Written with each group, into the tables only:
-/// so a log that was cut since is not taken for the newer of the two.
+/// The position up to which the tables have the log's changes, at least. Written with each group, into the tables
+/// only, so that a start notices a log that was cut.
 pub(crate) const APPLIED: &str = "applied";
-/// Segments that a start found damaged inside, and up to where each is whole: so the next start looks again.
+/// The segments that a start found damaged inside, each with the position up to which it is whole, for the next
+/// start.
 pub(crate) const DAMAGED: &str = "damaged";
-/// The last source id given out.
+/// The last id that a source was given.
 pub(crate) const LAST_SOURCE: &str = "last-source";
 /// The id of the key file.
 pub(crate) const KEY_FILE: &str = "key-file";
-/// Is there while files may hold secrets in plain that an earlier format wrote.
+/// Exists while files may hold plaintext secrets of an earlier format.
 pub(crate) const UNSEALED: &str = "unsealed";
-/// Is there once accounts are indexed by id and domain.
+/// Exists once accounts are indexed by id and domain.
 pub(crate) const INDEXED: &str = "accounts-indexed";
-/// The last account id given out.
+/// The last id that an account was given.
 pub(crate) const LAST_ACCOUNT: &str = "last-account";
 
-/// First octet of each record that may grow fields.
+/// The first octet of each record that may gain fields.
 pub(crate) const RECORD_VERSION: u8 = 1;
 
-/// Octets in memory before a keyspace is written to a table.
+/// Octets of a keyspace in memory after which they are written to a file.
 const MEMTABLE: u64 = 4 * 1024 * 1024;
 const HISTORY_MEMTABLE: u64 = 8 * 1024 * 1024;
 
@@ -165,7 +168,7 @@ pub(crate) struct Schema {
     pub(crate) purging: Table,
     pub(crate) listing: Table,
     pub(crate) removing: Table,
-    /// What is removed by now, though its entries are there.
+    /// The large removals that are decided and not carried out.
     pub(crate) gone: Arc<Removals>,
 }
 
@@ -184,7 +187,7 @@ impl Schema {
             let keyspace = database.keyspace(name, options).map_err(tables_failed)?;
             Ok(Table { number, keyspace })
         };
-        // Their order numbers them in the log: a new one goes to the end.
+        // The order gives each its number in the log: a new one goes to the end.
         let schema = Self {
             meta: table("meta", MEMTABLE)?,
             account: table("account", MEMTABLE)?,
@@ -229,7 +232,7 @@ impl Schema {
         }
     }
 
-    /// All tables, by their numbers in the log.
+    /// Returns all tables, in the order of their numbers in the log.
     pub(crate) fn tables(&self) -> [&Table; 31] {
         [
             &self.meta,
@@ -266,12 +269,12 @@ impl Schema {
         ]
     }
 
-    /// The keyspace of a number in the log.
+    /// Returns the table with a number in the log.
     pub(crate) fn table(&self, number: u8) -> Option<&Table> {
         self.tables().into_iter().find(|table| table.number == number)
     }
 
-    /// Says that everything is as this program writes it.
+    /// Records that the store has this program's format.
     pub(crate) fn is_current(&self) -> Result<(), StoreError> {
         if self.number(FORMAT_KEY)? != Some(FORMAT) {
             self.meta.insert(FORMAT_KEY, FORMAT.to_be_bytes()).map_err(failed)?;
@@ -280,7 +283,7 @@ impl Schema {
         Ok(())
     }
 
-    /// The format that the store has; none if it is new.
+    /// Returns the store's format; none if the store is new.
     pub(crate) fn format(&self) -> Result<Option<u64>, StoreError> {
         self.number(FORMAT_KEY)
     }
@@ -300,7 +303,7 @@ pub(crate) fn content_key(content: MailId, index: u32) -> ContentKey {
     key
 }
 
-/// A key that is due at a time, with the key of an entry behind that.
+/// Returns the key of a time and an entry, for the tables that are ordered by time.
 pub(crate) fn timed_key(time: Timestamp, entry_key: &[u8]) -> Vec<u8> {
     let mut key = Vec::with_capacity(8 + entry_key.len());
     key.extend_from_slice(&sortable(time));
@@ -308,12 +311,12 @@ pub(crate) fn timed_key(time: Timestamp, entry_key: &[u8]) -> Vec<u8> {
     key
 }
 
-/// Returns the greatest key that may be due at a time.
+/// Returns the greatest key with a time, of which all keys up to it are due at that time.
 pub(crate) fn last_timed_key(time: Timestamp) -> Vec<u8> {
     timed_key(time, &EntryKey::from([u8::MAX; size_of::<EntryKey>()]))
 }
 
-/// Returns the key of an entry behind a time.
+/// Returns the entry's key from a key of a time and an entry.
 pub(crate) fn timed(timed_key: &[u8]) -> Option<EntryKey> {
     let (_, key) = timed_key.split_first_chunk::<8>()?;
     key.try_into().ok()
@@ -323,7 +326,7 @@ pub(crate) fn item_key(id: ItemId) -> [u8; 16] {
     content_key(id.content, id.index)
 }
 
-/// A destination's lane. Two whose names have the same hash share one, and nothing is wrong then.
+/// The key of a destination's lane. Destinations whose names have the same hash share a lane, which does no harm.
 pub(crate) type LaneKey = u64;
 
 pub(crate) fn lane_key(destination: &Destination) -> LaneKey {
@@ -342,7 +345,7 @@ pub(crate) fn due_key(item: &Item) -> [u8; DUE_KEY] {
     key
 }
 
-/// The first key that an item of a lane and a priority may have that is due then or later.
+/// Returns the least key of `due` for a lane, a priority and a time.
 pub(crate) fn first_due(lane: LaneKey, priority: i8, due: Timestamp) -> [u8; DUE_KEY] {
     let mut key = [0; DUE_KEY];
     key[..8].copy_from_slice(&lane.to_be_bytes());
@@ -363,7 +366,7 @@ const fn sortable_priority(priority: i8) -> u8 {
     priority as u8 ^ 0x80
 }
 
-/// Of a key of `due`: its lane, its priority, its time and its item.
+/// Decodes a key of `due` into its lane, priority, time and item.
 pub(crate) fn decode_due(key: &[u8]) -> Result<(LaneKey, i8, Timestamp, ItemId), StoreError> {
     let mut reader = Reader(key);
     let lane = reader.u64()?;
@@ -382,7 +385,7 @@ pub(crate) fn event_key(event: &Event, number: u32) -> [u8; 24] {
     key
 }
 
-/// An event: its message and its time are in the key.
+/// Decodes an event, whose message and time are in the key.
 pub(crate) fn decode_event(key: &[u8], value: &[u8]) -> Result<Event, StoreError> {
     let mut reader = Reader(key);
     let id = MailId::from_bytes(reader.take()?);
@@ -398,7 +401,7 @@ pub(crate) fn decode_json<T: DeserializeOwned>(value: &[u8], what: &str) -> Resu
     serde_json::from_slice(value).map_err(|_| damaged(what))
 }
 
-/// Microseconds before 1970 sort first.
+/// Returns the microseconds of a time in an order-preserving form: those before 1970 sort first.
 fn sortable(time: Timestamp) -> [u8; 8] {
     (time.as_microsecond() as u64 ^ 1 << 63).to_be_bytes()
 }
@@ -421,7 +424,7 @@ pub(crate) fn decode_time(value: &[u8]) -> Result<Timestamp, StoreError> {
     octets.and_then(unsortable).ok_or_else(|| damaged("a time"))
 }
 
-/// Returns a chunk's key, as it was read.
+/// Decodes a chunk's key.
 pub(crate) fn chunk_of(content_key: &[u8]) -> Result<ContentKey, StoreError> {
     content_key.try_into().map_err(|_| damaged("a chunk's key"))
 }
@@ -455,7 +458,7 @@ pub(crate) fn decode_position(value: &[u8]) -> Result<Position, StoreError> {
     Ok(Position { segment: reader.u64()?, offset: reader.u64()?, previous: reader.u64()? })
 }
 
-/// Takes fields off the front of a record.
+/// A reader that takes fields off the front of a record.
 pub(crate) struct Reader<'a>(pub(crate) &'a [u8]);
 
 impl Reader<'_> {
@@ -478,7 +481,7 @@ impl Reader<'_> {
         self.take().map(u16::from_be_bytes)
     }
 
-    /// A text, and before it an octet that tells how long it is.
+    /// Takes a text, preceded by an octet with its length.
     pub(crate) fn short_text(&mut self) -> Result<&str, StoreError> {
         let [length] = self.take()?;
         let text = self.0.split_off(..usize::from(length));

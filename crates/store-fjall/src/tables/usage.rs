@@ -1,11 +1,11 @@
-//! How much mailboxes hold: counted once, then kept up to date with each change.
+//! The messages and octets of mailboxes: counted once, then kept up to date with each change.
 
 use parking_lot::{Mutex, MutexGuard};
 use posta_store::{AccountId, Usage};
 use std::collections::HashMap;
 
-/// The usage of the mailboxes that somebody asked for. Only the committing thread changes it, after
-/// a change is queued for its commit; a change whose commit fails is the last that there is.
+/// The usage of the mailboxes that were asked about. Only the committing thread changes it, while it makes a
+/// change; if the commit fails, all usages are forgotten.
 #[derive(Debug, Default)]
 pub(crate) struct Usages {
     known: Mutex<HashMap<AccountId, Usage>>,
@@ -20,7 +20,7 @@ impl Usages {
         self.lock().insert(account, usage);
     }
 
-    /// Counts a message in, if the mailbox is known.
+    /// Adds a message, if the mailbox is known.
     pub(crate) fn add(&self, account: AccountId, octets: u64) {
         if let Some(usage) = self.lock().get_mut(&account) {
             usage.messages += 1;
@@ -28,7 +28,7 @@ impl Usages {
         }
     }
 
-    /// Counts messages out, if the mailbox is known.
+    /// Subtracts messages, if the mailbox is known.
     pub(crate) fn take(&self, account: AccountId, messages: u64, octets: u64) {
         if let Some(usage) = self.lock().get_mut(&account) {
             usage.messages = usage.messages.saturating_sub(messages);
@@ -36,7 +36,7 @@ impl Usages {
         }
     }
 
-    /// Forgets all: they are counted again when somebody asks.
+    /// Forgets all usages, which are counted again when they are asked about.
     pub(crate) fn forget(&self) {
         self.lock().clear();
     }

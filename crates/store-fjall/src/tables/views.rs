@@ -173,8 +173,8 @@ impl Views {
         known.make_room();
     }
 
-    /// Reports the changes of a batch: the accounts whose inboxes messages arrived in, and the ranges of UIDs of inboxes
-    /// that messages left. Must be called before the callers learn that the batch is committed.
+    /// Reports the changes of a batch: the accounts whose inboxes messages arrived in, and the ranges of UIDs of
+    /// inboxes that messages left. Must be called before the callers learn that the batch is committed.
     pub(crate) fn change(&self, arrived: Vec<AccountId>, left: BTreeSet<(AccountId, u32)>) {
         if arrived.is_empty() && left.is_empty() {
             return;
@@ -303,8 +303,8 @@ impl Changes {
     }
 }
 
-/// Brings a view up to date; one without any reading so far is read whole. Returns the view, and the ranges that should be
-/// packed.
+/// Brings a view up to date; one without any reading so far is read whole. Returns the view, and the ranges that
+/// should be packed.
 fn bring_up_to_date(
     schema: &Schema,
     account: AccountId,

@@ -1,7 +1,7 @@
-//! The records of mailboxes: folders, entries, and what is remembered of those that are gone.
+//! The records of mailboxes: folders, entries, and entries that are gone.
 //!
-//! An entry has what is listed by the thousand in front, at fixed places, and behind it what only few entries
-//! have, as its bits tell.
+//! An entry begins with the fields that maildrops list, at fixed places. Fields that few entries have follow, as the
+//! entry's bits say.
 
 use super::{RECORD_VERSION, Reader, damaged};
 use posta_mail::{MailId, ThreadId, Timestamp};
@@ -12,7 +12,7 @@ use posta_store::{
 /// Account, folder, UID.
 pub(crate) type EntryKey = [u8; 16];
 
-/// Stands in place of a folder's id where something is kept of an account's folders together.
+/// The id in the key of the record about all folders of an account.
 const LEDGER: u32 = u32::MAX;
 
 /// Bits of an entry, by which what follows is known. Others may show its content.
@@ -158,14 +158,14 @@ fn push_entry(entry: &Entry, value: &mut Vec<u8>) {
     push(&entry.prefix);
 }
 
-/// What a maildrop lists of an entry.
+/// The fields of an entry that a maildrop lists.
 pub(crate) struct Listed {
     pub(crate) octets: u64,
     pub(crate) number: u64,
     pub(crate) is_imported: bool,
 }
 
-/// Reads what a maildrop lists, without decoding the rest.
+/// Decodes the fields that a maildrop lists, and no others.
 pub(crate) fn listed(value: &[u8]) -> Result<Listed, StoreError> {
     let mut reader = Reader(value);
     reader.version()?;
@@ -224,7 +224,7 @@ pub(crate) fn decode_entry(key: &[u8], value: &[u8]) -> Result<Entry, StoreError
 pub(crate) struct Removed {
     pub(crate) time: Timestamp,
     pub(crate) purge: Timestamp,
-    /// The mod-sequence of its removal; 0 if nobody knew its name.
+    /// The mod-sequence of its removal; 0 if no client knew its name.
     pub(crate) mod_seq: ModSeq,
     pub(crate) entry: Entry,
 }
@@ -247,12 +247,12 @@ pub(crate) fn decode_removed(key: &[u8], value: &[u8]) -> Result<Removed, StoreE
     Ok(Removed { time, purge, mod_seq, entry: decode_entry(key, reader.0)? })
 }
 
-/// What became of a name whose message has another by now.
+/// The new name of a message, kept under its old one.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Moved {
     /// The mod-sequence of the change.
     pub(crate) mod_seq: ModSeq,
-    /// Where the message was put then.
+    /// The folder that the message was moved to.
     pub(crate) folder: FolderId,
     pub(crate) uid: Uid,
 }
@@ -304,14 +304,14 @@ pub(crate) fn decode_folder(id: FolderId, value: &[u8]) -> Result<Folder, StoreE
     Ok(Folder { id, name, role, uid_validity, uid_next, mod_seq, messages, octets, unseen })
 }
 
-/// What the folders of an account have in common.
+/// The record about all folders of an account.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Ledger {
     /// The id of the folder that is added next.
     pub(crate) next: FolderId,
     /// The greatest UIDVALIDITY that was given to a folder that was added.
     pub(crate) uid_validity: u32,
-    /// Names that vanished before are not known any more.
+    /// The mod-sequence up to which vanished names are no longer known.
     pub(crate) horizon: ModSeq,
 }
 
