@@ -1,10 +1,10 @@
-//! What fails below, told in this store's words.
+//! Errors of the engine and the file system, in this store's words.
 
 use crate::disk;
 use posta_store::StoreError;
 use std::{error::Error, io};
 
-/// Returns the engine's error in our words: its own are its types, printed.
+/// Returns the engine's error in our words, since it prints only its types.
 pub(crate) fn failed(error: fjall::Error) -> StoreError {
     use fjall::Error;
     StoreError::Failed(match error {
@@ -44,8 +44,8 @@ pub(crate) fn damaged(what: &str) -> StoreError {
     StoreError::Damaged(format!("{what} cannot be read"))
 }
 
-/// What is said of tables that cannot be opened. A file of theirs that is missing, or too short, is damage;
-/// what else the system refuses is not.
+/// Returns the error for tables that cannot be opened. A missing or short file is damage; any other refusal of the
+/// system is not.
 pub(crate) fn tables_failed(error: fjall::Error) -> StoreError {
     use std::io::ErrorKind::{AlreadyExists, InvalidData, InvalidInput, NotFound, UnexpectedEof};
     let cause = match &error {

@@ -1,5 +1,4 @@
-//! Damage that a start finds: contents that the log does not have any more, and a journal of the tables
-//! that cannot be read.
+//! Damage that a start finds: contents that the log no longer has, and a journal of the tables that cannot be read.
 
 mod journal;
 
@@ -22,19 +21,19 @@ use std::{
     sync::Mutex,
 };
 
-/// Accounts that are named: who reads them cannot read more.
+/// The most accounts that are named in the log: nobody reads a longer list.
 const NAMED: usize = 20;
 
-/// The name of the directory that a damaged journal is set aside in, with a number behind it.
+/// The name of the directory for a damaged journal, to which a number is appended.
 const SET_ASIDE: &str = "damaged-journal";
 
-/// Contents that cannot be read.
+/// Contents that were found unreadable.
 #[derive(Debug, Default)]
 pub(crate) struct Lost {
     contents: HashSet<MailId>,
-    /// The segments that they should be in, and what is wrong with these.
+    /// The segments that they should be in, and the damage of these.
     segments: BTreeMap<u64, &'static str>,
-    /// Those that are damaged inside, and up to where each is whole.
+    /// The segments that are damaged inside, each with the position up to which it is whole.
     pub(crate) inside: BTreeMap<u64, u64>,
     /// Whether the log has to go on in another segment: there are contents behind its end, lost or not,
     /// or its last file is damaged, which the next start has to see too.
@@ -97,7 +96,7 @@ pub(crate) fn missing(
     Ok(None)
 }
 
-/// When a message was accepted, as its id tells.
+/// Returns the time at which a message was accepted, from its id.
 fn accepted(id: MailId) -> Option<Timestamp> {
     let mut octets = [0; 8];
     octets[2..].copy_from_slice(id.to_bytes().first_chunk::<6>()?);
@@ -153,7 +152,7 @@ pub(crate) fn look(
     Ok(lost)
 }
 
-/// Tells which messages cannot be read. Returns how many of whom, the most first.
+/// Logs which messages cannot be read. Returns the accounts and the number of messages of each, the largest first.
 pub(crate) fn tell(schema: &Schema, lost: &Lost) -> Result<Vec<(String, u64)>, StoreError> {
     if lost.contents.is_empty() {
         return Ok(Vec::new());
@@ -205,8 +204,8 @@ pub(crate) fn tell(schema: &Schema, lost: &Lost) -> Result<Vec<(String, u64)>, S
     Ok(whose)
 }
 
-/// Sets the journal of the tables aside, and empties it: what it had that the tables lack is in the log.
-/// Only while it is closed. Returns where it is.
+/// Sets the journal of the tables aside, and empties it: the log has all changes in it that the tables lack. The
+/// tables must be closed. Returns the directory of the copy.
 pub(crate) fn set_journal_aside(directory: &Path) -> Result<PathBuf, StoreError> {
     let free = |number: &u32| !directory.join(format!("{SET_ASIDE}-{number}")).exists();
     let number = (1..=u32::MAX).find(free).unwrap_or(u32::MAX);
@@ -225,7 +224,7 @@ pub(crate) fn set_journal_aside(directory: &Path) -> Result<PathBuf, StoreError>
     Ok(aside)
 }
 
-/// Opens the engine. Returns none if its journal cannot be read, which it tells by an error or by a panic.
+/// Opens the engine. Returns none if its journal cannot be read, which it reports by an error or a panic.
 pub(crate) fn open_engine(
     open: impl Fn() -> fjall::Result<Database>,
 ) -> Option<fjall::Result<Database>> {
@@ -234,7 +233,7 @@ pub(crate) fn open_engine(
     static OPENING: Mutex<()> = Mutex::new(());
     let opening = OPENING.lock();
     let hook = panic::take_hook();
-    // A panic is told of in words.
+    // A panic is reported by the error instead.
     panic::set_hook(Box::new(|_| {}));
     let opened = panic::catch_unwind(AssertUnwindSafe(&open));
     panic::set_hook(hook);

@@ -66,7 +66,7 @@ impl Committer {
         Ok(())
     }
 
-    /// Changes what is kept of an account.
+    /// Changes an account's record.
     pub(crate) fn change_account(
         &mut self,
         address: &Address,
@@ -106,8 +106,8 @@ impl Committer {
         Ok(())
     }
 
-    /// Takes all messages of an account out of their folders: at once if they are few, else as large removals, which
-    /// are returned.
+    /// Removes all messages of an account from their folders: at once if they are few, otherwise by large removals,
+    /// which are returned.
     fn take_out_all(
         &mut self,
         account: AccountId,
@@ -131,8 +131,7 @@ impl Committer {
         Ok(Vec::new())
     }
 
-    /// Brings a removed account back, and some of its messages: first those, and with the last of them the
-    /// account.
+    /// Brings some messages of a removed account back, and the account with the last of them.
     pub(crate) fn restore_account(
         &mut self,
         id: AccountId,
@@ -162,16 +161,16 @@ impl Committer {
         Ok(brought_back)
     }
 
-    /// Purges removed accounts, with what belongs to them; each comes with whether it had messages in its folders a
-    /// moment ago, as where bringing it back was broken off: some of these are removed first. Returns the number of
-    /// accounts, or of such messages.
+    /// Purges removed accounts, with their secrets, sources and folders. Each comes with whether it had messages in
+    /// its folders a moment ago, as after bringing it back was broken off; some of these are removed first. Returns
+    /// the number of accounts, or of such messages.
     pub(crate) fn purge_accounts(
         &mut self,
         due: Vec<(RemovedAccount, bool)>,
         now: Timestamp,
     ) -> Result<usize, StoreError> {
         for (RemovedAccount { account, .. }, had_messages) in &due {
-            // It may have been brought back, or purged, since.
+            // It may have been brought back or purged since.
             if self.schema.removed_account(account.id)?.is_none() {
                 continue;
             }
@@ -248,7 +247,7 @@ impl Committer {
         }
     }
 
-    /// The same for an account that changes. No key is both removed and set in one batch.
+    /// Updates the indexes of an account that changes. No key is both removed and set in one batch.
     fn index_anew(&self, old: &Account, new: &Account, batch: &mut Batch) {
         let keys = schema::index_keys(new);
         for key in schema::index_keys(old) {
@@ -264,7 +263,7 @@ impl Committer {
 
 /// Domains, and aliases.
 impl Committer {
-    /// Makes a domain local, for as long as something uses it.
+    /// Makes a domain local for as long as an account or alias uses it.
     fn make_local(&self, domain: &str, batch: &mut Batch) -> Result<(), StoreError> {
         self.require_no_alias(domain)?;
         if !self.schema.domain.contains_key(domain).map_err(failed)? {
@@ -273,7 +272,7 @@ impl Committer {
         Ok(())
     }
 
-    /// Makes a domain foreign that nothing uses any more, unless it was added by itself.
+    /// Makes an unused domain no longer local, unless it was added by itself.
     fn leave_domain(&self, domain: &str, batch: &mut Batch) -> Result<(), StoreError> {
         if self.schema.domain.get(domain).map_err(failed)?.as_deref() == Some(schema::USED) {
             batch.remove(&self.schema.domain, domain);
@@ -368,7 +367,7 @@ impl Committer {
         self.commit(batch)
     }
 
-    /// Notes with the account of an alias's name, if there is one, whether the alias is there.
+    /// Records in the account with an alias's name, if there is one, whether the alias exists.
     fn put_forwards(
         &self,
         name: &AliasName,

@@ -1,9 +1,8 @@
-//! Opening the store: at the start, and anew while it runs, after a change that is in the log could
+//! Opening the store: at the start, and again while it runs, after a change that is in the log could
 //! not be put into the tables.
 //!
-//! The engine below takes no change any more once a write of its own failed, as on a disk that another
-//! program filled. The log has everything: the tables are closed, opened again, and brought up to date
-//! from it, which is what a restart would do.
+//! The engine takes no changes after one of its writes failed, as on a disk that another program filled. The log has
+//! everything, so the tables are closed, opened again and brought up to date from it, as a restart would do.
 
 use super::{Committer, Request, damage};
 use crate::{
@@ -23,19 +22,19 @@ use std::{
     time::Duration,
 };
 
-/// Octets of cache for what is read.
+/// Octets of the engine's cache.
 const CACHE: u64 = 8 * 1024 * 1024;
 
 /// Octets of the engine's journal.
 const JOURNAL: u64 = 64 * 1024 * 1024;
 
-/// How long to wait before the store is opened anew once more.
+/// How long to wait before trying again to open the store.
 const AGAIN: Duration = Duration::from_secs(1);
 
-/// How often to look whether the last reader is gone.
+/// How often to check whether the last reader is done.
 const READERS: Duration = Duration::from_millis(1);
 
-/// The tables, unless they are being opened anew.
+/// The tables, unless they are being opened again.
 #[derive(Debug, Default)]
 pub(crate) struct Tables(RwLock<Option<Arc<Schema>>>);
 
@@ -49,7 +48,7 @@ impl Tables {
         *self.0.write() = Some(Arc::new(schema));
     }
 
-    /// Closes the tables, when those who read from them are done.
+    /// Closes the tables, once all readers are done.
     fn close(&self) {
         let mut schema = self.0.write().take();
         while let Some(shared) = schema.take() {
@@ -60,7 +59,7 @@ impl Tables {
     }
 }
 
-/// What opening the store takes, and what its committing thread shares with readers.
+/// The parameters of opening the store, and the state that the committing thread shares with readers.
 #[derive(Clone)]
 pub(crate) struct Opener {
     pub(crate) directory: PathBuf,
@@ -69,18 +68,18 @@ pub(crate) struct Opener {
     pub(crate) usages: Arc<Usages>,
     pub(crate) views: Arc<Views>,
     pub(crate) lanes: Arc<Mutex<Lanes>>,
-    /// Who visits which source.
+    /// The leases on sources that are being visited.
     pub(crate) visitors: Arc<Mutex<Leases<SourceId>>>,
     pub(crate) watchers: Watchers,
     pub(crate) keys: Arc<KeyFile>,
-    /// Messages that are removed in one piece.
+    /// The most messages that one piece removes or brings back.
     pub(crate) piece: usize,
-    /// Where the tables' journal is that was set aside, until the log is open.
+    /// The directory of a damaged journal of the tables that was set aside, until the log is open.
     pub(crate) set_aside: Arc<Mutex<Option<PathBuf>>>,
 }
 
 impl Opener {
-    /// Opens the tables and the log, and makes an end of what an earlier format left.
+    /// Opens the tables and the log, and finishes what an earlier format left.
     pub(crate) fn open(&self) -> Result<Committer, StoreError> {
         let opened = self.open_sealed();
         let (schema, mut committer) =
@@ -109,7 +108,7 @@ impl Opener {
         Committer::new(schema.clone(), self, disk)
     }
 
-    /// Opens the tables. A journal of theirs that cannot be read is set aside.
+    /// Opens the tables. If their journal cannot be read, it is set aside.
     pub(crate) fn open_tables(&self) -> Result<Schema, StoreError> {
         let open = || {
             Database::builder(&self.directory)
@@ -154,7 +153,7 @@ impl Opener {
         }
     }
 
-    /// Opens the store until that succeeds, and refuses requests meanwhile. Returns none when all
+    /// Tries to open the store until that succeeds, and refuses requests meanwhile. Returns none if all
     /// senders are gone.
     fn open_again(&self, requests: &mpsc::Receiver<Request>) -> Option<Committer> {
         loop {

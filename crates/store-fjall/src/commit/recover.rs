@@ -1,4 +1,4 @@
-//! What a start does with the log: it replays what the tables may lack.
+//! Recovery: a start replays the changes in the log that the tables may lack.
 
 use super::damage;
 use crate::{
@@ -16,8 +16,8 @@ use std::{
     sync::Arc,
 };
 
-/// Replays the log from the last checkpoint on, and opens it behind its last whole group. Tells what it
-/// lacks, as far as the tables know, or their journal that was set aside.
+/// Replays the log from the last checkpoint on, and opens it behind its last whole group. Reports the messages that
+/// it lacks, as far as the tables, or their journal that was set aside, know of them.
 pub(crate) fn log(
     schema: &Schema,
     segments: Arc<Segments>,
@@ -39,7 +39,7 @@ pub(crate) fn log(
     }
     let is_ahead = (applied.segment, applied.offset) > (end.segment, end.offset);
     if is_ahead {
-        // The log was cut: the tables have what it lacks, and must not go back to what it has.
+        // The log was cut: the tables are ahead of it, and must not go back.
         end = applied;
     } else {
         let apply = |records: &[u8]| Batch::replay(schema, records)?.apply().map_err(failed);
@@ -54,12 +54,12 @@ pub(crate) fn log(
         schema.note_damaged_segments(&lost.inside)?;
     }
     if lost.is_at_end || is_ahead || before.is_some() || missing.is_some() {
-        // What is written over cannot be found to be missing the next time.
+        // Writing over the damage would hide it from the next start.
         let last = numbers.last().copied().unwrap_or_default().max(end.segment);
         end = Position { segment: last + 1, offset: 0, previous: 0 };
     }
     if set_aside.is_some() || lost.is_at_end || is_ahead || missing.is_some() {
-        // Entries may be missing that these tell of.
+        // They may list entries that are missing.
         schema.forget_listings()?;
     }
     *segments.missing.lock() = missing;
@@ -68,8 +68,9 @@ pub(crate) fn log(
     Log::new(segments, end, Box::new(move |at| tables.checkpoint(at)))
 }
 
-/// Looks whether a checkpoint's segment is whole up to there: what was written last before a stop is what a
-/// disk loses. Returns the segment, and up to where it is whole, if it is not. That reads one segment at most.
+/// Checks whether a checkpoint's segment is whole up to the checkpoint, since a disk loses what was written last
+/// before a stop. Returns the segment and the position up to which it is whole, if it is not. Reads one segment at
+/// most.
 fn before(
     segments: &Segments,
     numbers: &BTreeSet<u64>,
@@ -86,17 +87,17 @@ fn before(
     Ok((!is_there).then_some((number, walk.position.min(checkpoint.offset))))
 }
 
-/// What a walk over the log found.
+/// The result of a walk over the log.
 struct Walked {
-    /// Where the last whole group ends.
+    /// The end of the last whole group.
     end: Position,
-    /// Up to where each segment is whole.
+    /// The position up to which each segment is whole.
     sound: BTreeMap<u64, u64>,
-    /// Whether the last file ends in the middle of what was written.
+    /// Whether the last file was cut within a write.
     is_cut: bool,
 }
 
-/// Walks over the log from a position on, and hands on the records of each whole group.
+/// Walks over the log from a position on, and calls `take` with the records of each whole group.
 fn walk(
     segments: &Segments,
     numbers: &BTreeSet<u64>,

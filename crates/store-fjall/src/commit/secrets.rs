@@ -1,10 +1,10 @@
-//! The secrets that the store keeps sealed. What seals them is in `key_file.rs`; here is what of a
-//! change goes first, so that a crash in between neither loses a secret nor leaves a key behind:
+//! The changes of sealed secrets. `key_file.rs` seals them. The steps of a change have an order in which a crash
+//! neither loses a secret nor leaves a key behind:
 //!
 //! | step | a crash behind it leaves |
 //! |------|--------------------------|
-//! | the new key is in the key file, durable | a key that nothing needs; the next start overwrites it |
-//! | the sealed secret is committed, or its removal | the old key; the next start overwrites it |
+//! | the new key is in the key file, durable | an unneeded key, which the next start overwrites |
+//! | the sealed secret is committed, or its removal | the old key, which the next start overwrites |
 //! | the old key is overwritten | nothing |
 
 use super::Committer;
@@ -21,8 +21,8 @@ use posta_store::{SecretOf, StoreError};
 use std::collections::BTreeSet;
 
 impl Committer {
-    /// Seals a secret, and puts it into a batch in place of what was there, which is returned: once
-    /// the batch is committed, [`Committer::wipe`] makes an end of it.
+    /// Seals a secret, and puts it into a batch. Returns the secret that it replaces, which must be given to
+    /// [`Committer::wipe`] once the batch is committed.
     pub(crate) fn put_secret(
         &mut self,
         of: SecretOf,
@@ -36,7 +36,7 @@ impl Committer {
         Ok(old)
     }
 
-    /// Takes a secret away, in the same way.
+    /// Removes a secret in a batch, and returns it for [`Committer::wipe`].
     pub(crate) fn drop_secret(
         &self,
         of: SecretOf,
@@ -49,12 +49,12 @@ impl Committer {
         Ok(old)
     }
 
-    /// Overwrites the key of a secret that is not in the store any more.
+    /// Overwrites the key of a secret that is no longer in the store.
     pub(crate) fn wipe(&self, of: SecretOf, old: Option<Sealed>) {
         let Some(old) = old else { return };
         match self.keys.wipe(&key(of), &old) {
             Ok(()) => {}
-            // Where there is no key, there is nothing to overwrite.
+            // Without a key there is nothing to overwrite.
             Err(KeyFileError::Missing(_) | KeyFileError::Foreign(_)) => {}
             Err(error) => tracing::error!(
                 "{} is removed, but its key could not be overwritten: {error}; the next start does it",
@@ -63,7 +63,7 @@ impl Committer {
         }
     }
 
-    /// Makes sure that there is a key file, and that it is this store's.
+    /// Makes the key file if there is none, and checks that it belongs to this store.
     fn claim_key_file(&mut self) -> Result<(), StoreError> {
         let known = self.schema.key_file()?;
         let id = self.keys.claim(known).map_err(|error| cannot_seal(&error))?;

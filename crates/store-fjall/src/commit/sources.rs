@@ -1,4 +1,4 @@
-//! Mailboxes elsewhere, and what was collected from them.
+//! The changes of sources, and of the messages that were collected from them.
 
 use super::Committer;
 use crate::{
@@ -49,8 +49,7 @@ impl Committer {
         Ok(())
     }
 
-    /// Leases sources whose next visit is due. Nothing is written: whoever held a lease that a crash forgets
-    /// is gone.
+    /// Claims sources whose next visit is due. Nothing is written: a crash ends the leases with their holders.
     pub(crate) fn claim_sources(
         &mut self,
         now: Timestamp,
@@ -70,7 +69,7 @@ impl Committer {
         Ok(claimed)
     }
 
-    /// Leases one source, due or not.
+    /// Claims one source, due or not.
     pub(crate) fn claim_source(
         &mut self,
         id: SourceId,

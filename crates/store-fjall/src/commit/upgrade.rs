@@ -1,4 +1,4 @@
-//! Stores of earlier formats become stores of this one.
+//! Upgrading stores of earlier formats.
 
 mod folders;
 
@@ -17,11 +17,11 @@ use crate::{
 use posta_mail::{MailId, crlf::CrlfLines};
 use posta_store::{Item, ItemState, Layout, StoreError};
 
-/// Octets moved in one transaction, about.
+/// About the octets that one transaction moves.
 const MOVE: usize = 1024 * 1024;
 
 impl Committer {
-    /// Takes over what an earlier format kept elsewhere. If it is cut off, the next start goes on.
+    /// Converts the records of an earlier format. If this is cut off, the next start goes on.
     pub(crate) fn upgrade(&mut self) -> Result<(), StoreError> {
         self.mark_unsealed()?;
         if self.schema.database.keyspace_exists(schema::OLD_CONTENT) {
@@ -40,7 +40,7 @@ impl Committer {
         self.schema.is_current()
     }
 
-    /// Formats 2 and 3 had one order for all destinations, and wrote down who worked on what.
+    /// Converts the queue of formats 2 and 3, which had one order for all destinations and kept leases in a table.
     fn index_queue(&mut self) -> Result<(), StoreError> {
         let mut batch = Batch::new(&self.schema);
         for guard in self.schema.due.iter() {
@@ -60,7 +60,7 @@ impl Committer {
         self.commit(batch)
     }
 
-    /// Formats 1 to 4 told POP3 clients the octets that are kept, not those of the lines that are sent.
+    /// Counts the octets of messages as lines. Formats 1 to 4 told POP3 clients the octets that are kept instead.
     fn count_lines(&mut self) -> Result<(), StoreError> {
         tracing::info!("the lines of all messages are counted, once: this reads the whole store");
         let mut batch = Batch::new(&self.schema);
@@ -94,7 +94,7 @@ impl Committer {
         self.commit(batch)
     }
 
-    /// Earlier programs found accounts by their addresses only.
+    /// Indexes accounts by id and domain. Earlier programs found them by their addresses only.
     fn index_accounts(&mut self) -> Result<(), StoreError> {
         let mut batch = Batch::new(&self.schema);
         for account in self.schema.accounts("")? {
@@ -114,8 +114,8 @@ impl Committer {
         Ok(Batch::new(&self.schema))
     }
 
-    /// Counts the lines of a message that nobody has counted. Returns whether they have more octets than
-    /// are kept; most have not.
+    /// Counts the octets of a message's lines. Returns whether there are more than are kept; of most messages there
+    /// are not.
     fn count_entry(&self, entry: &mut EarlierEntry) -> Result<bool, StoreError> {
         if entry.added > 0 {
             return Ok(false);
@@ -139,7 +139,7 @@ impl Committer {
         Ok(lines.octets() - octets)
     }
 
-    /// Formats 1 and 2 kept contents in a keyspace.
+    /// Moves contents into the log. Formats 1 and 2 kept them in a keyspace.
     fn move_old_contents(&mut self) -> Result<(), StoreError> {
         let options = fjall::KeyspaceCreateOptions::default;
         let old = self.schema.database.keyspace(schema::OLD_CONTENT, options).map_err(failed)?;

@@ -13,13 +13,13 @@ use std::{
     thread::{self, JoinHandle},
 };
 
-/// Reads that go on at a time.
+/// The number of reading threads.
 const READERS: usize = 4;
 
 type Job = Box<dyn FnOnce() + Send>;
 
-/// The threads. Dropping them finishes what was asked for. As many reads wait as there are callers: each
-/// waits for its own.
+/// The reading threads. Dropping them finishes the reads that were requested. No more reads wait than there are
+/// callers, each of which waits for its own.
 #[derive(Debug)]
 pub(crate) struct Readers {
     jobs: Option<mpsc::Sender<Job>>,
@@ -39,7 +39,7 @@ impl Readers {
         Ok(Self { jobs: Some(sender), threads })
     }
 
-    /// Has a thread read; nothing is read for a caller that is gone by then.
+    /// Has a thread read, unless the caller is gone by then.
     pub(crate) fn read<'a, T: Send + 'static>(
         &self,
         read: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
@@ -53,16 +53,16 @@ impl Readers {
         wait(outcome)
     }
 
-    /// Has a thread do something, whoever waits for it.
+    /// Has a thread do a job, even if no caller waits for it.
     pub(crate) fn run(&self, job: impl FnOnce() + Send + 'static) {
         if let Some(jobs) = &self.jobs {
-            // Threads that are gone drop it, and whoever waits hears of that.
+            // If the threads are gone, the job is dropped, and its caller gets an error.
             let _ = jobs.send(Box::new(job));
         }
     }
 }
 
-/// Waits for what a thread reads.
+/// Waits for the outcome of a read.
 pub(crate) fn wait<'a, T: Send + 'static>(
     outcome: oneshot::Receiver<Result<T, StoreError>>,
 ) -> Pending<'a, T> {
@@ -81,7 +81,7 @@ impl Drop for Readers {
     }
 }
 
-/// Reads what is asked for, until nobody can ask any more.
+/// Does jobs until the senders are gone.
 fn work(jobs: &Mutex<mpsc::Receiver<Job>>) {
     loop {
         let job = jobs.lock().recv();

@@ -1,4 +1,4 @@
-//! Sealed secrets as they are kept and read. What seals them is in `key_file.rs`.
+//! The records of sealed secrets, and reading secrets. `key_file.rs` seals them.
 
 use super::schema::{self, Reader, Schema};
 use crate::{
@@ -8,10 +8,10 @@ use crate::{
 use posta_mail::Secret;
 use posta_store::{SecretOf, StoreError};
 
-/// How often a secret is looked for that was changed while it was read.
+/// The most tries to read a secret that changes meanwhile.
 const READS: usize = 8;
 
-/// First octet of a sealed secret.
+/// The first octet of a sealed secret's record.
 const SEALED_VERSION: u8 = 1;
 
 impl Schema {
@@ -20,7 +20,7 @@ impl Schema {
         value.map(|value| decode(&value)).transpose()
     }
 
-    /// The id of the key file that belongs to the store.
+    /// Returns the id of the store's key file, if it has one.
     pub(crate) fn key_file(&self) -> Result<Option<FileId>, StoreError> {
         let value = self.meta.get(schema::KEY_FILE).map_err(failed)?;
         let id = value.map(|value| value.as_ref().try_into());
@@ -49,7 +49,7 @@ impl Schema {
     }
 }
 
-/// What a secret belongs to: its key in the table, and what it is bound to.
+/// Returns the key of a secret in the table, to which its seal is bound, too.
 pub(crate) fn key(of: SecretOf) -> [u8; 9] {
     let (kind, id) = match of {
         SecretOf::Source(id) => (b's', id.0),
