@@ -13,7 +13,12 @@ impl Upkeep for FjallStore {
     fn sweep(&self, now: Timestamp) -> Pending<'_, usize> {
         Box::pin(async move {
             // Large removals must be carried out before their messages can be purged.
-            self.after(Until::Due(now), |_| Ok(())).await?;
+            // Files of the log that nothing needs since the last checkpoint are taken back on the way.
+            let begin = self.after(Until::Due(now), |committer| {
+                committer.release_segments();
+                Ok(())
+            });
+            begin.await?;
             let accounts = self.purge_accounts(now).await?;
             let messages = self.do_piece(InPieces {
                 cursor: |store| &store.purging,
