@@ -149,7 +149,7 @@ fn space_is_used_again() {
         while block_on(store.sweep(second(3))).unwrap() > 0 {}
     }
     // 675 MiB went through it, 14 MiB are left. The rest is moved while nothing else is to be done.
-    for _ in 0..100 {
+    for _ in 0..1_000 {
         if segments(directory.path()).len() <= 7 {
             break;
         }

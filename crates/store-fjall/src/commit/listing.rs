@@ -1,51 +1,17 @@
 //! When packed blocks of maildrops are written and dropped ([`crate::tables::listing`]), and when views of
 //! maildrops and the memory of the tables are given up.
 
+mod memory;
+
+pub(super) use memory::Held;
+
 use super::Committer;
 use crate::{
     disk::Room,
     error::failed,
-    tables::{
-        batch::Batch,
-        listing::listing_key,
-        schema::{self, Schema},
-        table::Table,
-    },
+    tables::{batch::Batch, listing::listing_key},
 };
 use posta_store::{AccountId, Block, Entry, FolderId, StoreError};
-
-/// Seconds of quiet after which the tables give their memory back.
-const QUIET: u64 = 20;
-
-/// Octets of changes that the tables may hold in memory for any time.
-const MUCH: u64 = 12 * 1024 * 1024;
-
-/// Octets of changes in [`QUIET`] seconds that still count as quiet: those of two hundred messages a second.
-const LITTLE: u64 = 2 * 1024 * 1024;
-
-/// Seconds between writing the tables' memory to their files and making the engine release it.
-const RELEASE: u64 = 5;
-
-/// An estimate of what the tables hold in memory, from the octets of changes. The engine's own count is too low: a
-/// memtable that was written to its file stays in memory until a later one is rotated.
-#[derive(Debug, Default, Clone, Copy)]
-pub(super) struct Held {
-    /// The second since which `lately` is counted.
-    since: u64,
-    /// Octets of changes since then.
-    lately: u64,
-    /// Octets of changes between the last time that memory was given back and `since`.
-    before: u64,
-    /// Whether the memory was written to files and has yet to be released.
-    is_written: bool,
-}
-
-impl Held {
-    /// Counts the octets of a change.
-    pub(super) fn count(&mut self, octets: usize) {
-        self.lately += octets as u64;
-    }
-}
 
 /// Records in a batch that an entry leaves its folder.
 pub(super) fn list_out(account: AccountId, entry: &Entry, batch: &mut Batch) {
@@ -115,42 +81,14 @@ impl Committer {
         self.views.give_up_unused(self.second);
         self.give_back();
     }
-
-    /// Has the tables write their memory to files if it is much and has hardly grown lately: the memory of a large
-    /// change would otherwise stay until as much is written again.
-    fn give_back(&mut self) {
-        let Held { since, lately, before, is_written } = self.held;
-        if is_written && self.second >= since.saturating_add(RELEASE) {
-            self.held.is_written = false;
-            return self.rotate(|schema| vec![&schema.meta]);
-        }
-        if self.second < since.saturating_add(QUIET) {
-            return;
-        }
-        let is_written = before >= MUCH && lately <= LITTLE;
-        let before = if is_written { 0 } else { before.saturating_add(lately) };
-        self.held = Held { since: self.second, lately: 0, before, is_written };
-        if is_written {
-            self.rotate(|schema| schema.tables().to_vec());
-        }
-    }
-
-    /// Has some tables write their memory to files. The engine releases what was written earlier only when a
-    /// memtable of any table is rotated that is not empty, so one key of `meta` is removed first.
-    fn rotate(&mut self, tables: impl FnOnce(&Schema) -> Vec<&Table>) {
-        let done = self.schema.meta.remove(schema::NOTHING).and_then(|()| {
-            tables(&self.schema).into_iter().try_for_each(|table| table.rotate_memtable().map(drop))
-        });
-        if let Err(error) = done {
-            tracing::error!("a table cannot be written: {}", failed(error));
-            self.log.fail();
-        }
-    }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{
+        memory::{MUCH, QUIET, RELEASE},
+        *,
+    };
     use crate::{
         FjallStore,
         commit::Content,
@@ -366,7 +304,37 @@ mod tests {
         }
     }
 
-    /// A login does not walk over what a large removal has left behind.
+    /// A large change leaves no memory behind, though it stays below the size at which the engine writes files by itself.
+    #[test]
+    fn memory_is_given_back_once_it_is_quiet() {
+        let bench = Bench::new();
+        bench.deliver(9_000, 0);
+        let held = |bench: &Bench| bench.store().schema().unwrap().database.write_buffer_size();
+        assert!(held(&bench) > 64 * 1024, "{} octets", held(&bench));
+        bench.commit(|committer| {
+            // As many changes as fill several memtables.
+            committer.held.count(MUCH as usize);
+            committer.let_time_pass(QUIET);
+            assert!(!committer.held.is_written, "it is not quiet yet");
+            committer.let_time_pass(QUIET);
+            assert!(committer.held.is_written);
+            Ok(())
+        });
+        for _ in 0..1_000 {
+            if held(&bench) < 64 * 1024 {
+                break;
+            }
+            thread::sleep(std::time::Duration::from_millis(10));
+        }
+        assert!(held(&bench) < 64 * 1024, "{} octets are held", held(&bench));
+        bench.commit(|committer| {
+            committer.let_time_pass(RELEASE);
+            assert!(!committer.held.is_written, "the engine was not made to release it");
+            Ok(())
+        });
+    }
+
+    /// A login does not walk over the entries that a large removal has taken out.
     #[test]
     fn a_range_that_a_large_removal_emptied_is_packed_too() {
         let mut bench = Bench::new();
