@@ -127,6 +127,9 @@ mod tests {
         name = ".example.org"
         smarthost = "mx"
         retry = ["10m"]
+        [dkim]
+        sign = false
+        rotate = "90d"
         [mta-sts]
         mode = "testing"
         mx = ["mail.example.test"]

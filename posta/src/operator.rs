@@ -79,6 +79,11 @@ async fn carry_out(config: &Config, request: Request) -> Result<Response> {
     let means = wiring::means(config)?;
     let collectors = Arc::new(Collectors::new(store.clone(), means));
     let admin = Admin::new(store, wiring::clock(), collectors);
+    let admin = match config.relay.settings() {
+        Ok(relay) => admin.with_queue_lifetime(relay.longest_lifetime()),
+        // A smarthost's password that cannot be read keeps nobody from other work.
+        Err(_) => admin,
+    };
     Ok(admin.execute(request).await?)
 }
 

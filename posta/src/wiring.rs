@@ -31,6 +31,7 @@ use posta_server::{
     login::oauth::{Accepted, OAuthSettings},
     send::trust::mta_sts::Policy,
     settings::{ListenerKind, ListenerSettings, Pop3Settings, Settings, TlsMode as ServerTlsMode},
+    sign::SigningSettings,
 };
 use posta_smtp::server::Limits as SmtpLimits;
 use posta_store::Store;
@@ -178,6 +179,7 @@ pub(crate) fn settings(config: &Config) -> Result<Settings> {
     warn_of_open_files(config);
     warn_of_open_passwords(config);
     let limits = &config.limits;
+    let relay = config.relay.settings().context("[relay]")?;
     let wants_tls = listeners.iter().any(|listener| listener.tls != ServerTlsMode::None);
     Ok(Settings {
         hostname: config.hostname(),
@@ -208,7 +210,12 @@ pub(crate) fn settings(config: &Config) -> Result<Settings> {
         failed_logins: limits.failed_logins,
         failed_login_delay: FAILED_LOGIN_DELAY,
         filters: config.filters.iter().map(filter).collect(),
-        relay: config.relay.settings().context("[relay]")?,
+        signing: SigningSettings {
+            enabled: config.dkim.sign,
+            rotate: Some(config.dkim.rotate.0).filter(|age| !age.is_zero()),
+            queue_lifetime: relay.longest_lifetime(),
+        },
+        relay,
         policy: Policy {
             mode: config.mta_sts.mode,
             mx: config.mta_sts.mx.clone(),

@@ -6,6 +6,7 @@ mod alias;
 pub mod checkup;
 pub mod control;
 mod domain;
+mod keys;
 mod mailbox;
 mod quarantine;
 mod queue;
@@ -17,6 +18,7 @@ mod unknown;
 pub use account::{AccountLine, RemovedLine};
 pub use alias::{AliasError, AliasLine, AliasState};
 pub use domain::DomainLine;
+pub use keys::{DomainKeyLine, KeyRequest};
 pub use mailbox::{FolderLine, FolderRequest, MailLine, MailRequest};
 pub use quarantine::{QuarantineLine, QuarantineRequest};
 pub use queue::{DestinationLine, QueueAction, QueueLine, QueueRecipient, Selection};
@@ -34,13 +36,17 @@ use crate::{
         hashers::Hashers,
         lockout::{Lockout, Lockouts},
     },
+    sign::{
+        key_ring::KeyRingError,
+        keys::{KeyRetired, MARGIN},
+    },
 };
 use account::SEND_AS;
 use posta_mail::{Address, Domain, Timestamp};
 use posta_net::clock::Clock;
 use posta_store::{Account, Event, ItemId, SourceId, Store, StoreError, Visit};
 use serde::{Deserialize, Serialize};
-use std::{io, path::Path, sync::Arc};
+use std::{io, path::Path, sync::Arc, time::Duration};
 use tokio::sync::Mutex;
 
 /// The response to a [`Request`] that was carried out.
@@ -81,6 +87,10 @@ pub enum Response {
     Aliases(Vec<AliasLine>),
     /// The local domains, by name.
     Domains(Vec<DomainLine>),
+    /// The keys that sign a domain's mail, in the order in which they were made.
+    DomainKeys(Vec<DomainKeyLine>),
+    /// A key of a domain was retired.
+    KeyRetired(KeyRetired),
     /// A domain was removed.
     DomainRemoved {
         /// The aliases that still lead to the domain, with the member of each.
@@ -161,6 +171,21 @@ pub enum AdminError {
     /// The domain does not exist; with suggestions.
     #[error("{0} is no local domain: {1}")]
     UnknownDomain(String, String),
+    /// The domain has no such key.
+    #[error("{0} has no key {1}; `posta domain keys list {0}` names those it has")]
+    NoSuchKey(String, String),
+    /// The domain has keys that are still waiting to be published.
+    #[error(
+        "{0} has new keys already, which wait until DNS has their records: `posta domain keys list {0}` shows \
+         what to publish, `posta domain keys retire {0} SELECTOR` gives one up"
+    )]
+    KeysWait(String),
+    /// A domain was added, but no keys could be made.
+    #[error("{0} is a local domain now, but its mail is not signed: {1}")]
+    NoKeys(Domain, KeyRingError),
+    /// Keys cannot be made.
+    #[error(transparent)]
+    Keys(#[from] KeyRingError),
     /// The account already has as many permissions as it may have.
     #[error("{0} may send as {SEND_AS} others at most; allow it a domain, @example.test, or any")]
     TooManyAllowed(Address),
@@ -208,6 +233,9 @@ pub enum AdminError {
     Collect(#[from] CollectError),
 }
 
+/// The longest time that a message waits in the queue by default.
+const USUAL_QUEUE_LIFETIME: Duration = Duration::from_secs(5 * 24 * 60 * 60);
+
 /// Carries out the operator's requests.
 #[derive(Clone)]
 pub struct Admin {
@@ -219,6 +247,8 @@ pub struct Admin {
     /// The lock-outs of the running server, if there is one.
     lockouts: Option<Arc<Lockouts>>,
     hashers: Arc<Hashers>,
+    /// How long the record of a key stays in DNS after the key has stopped signing.
+    key_overlap: Duration,
 }
 
 impl Admin {
@@ -227,7 +257,15 @@ impl Admin {
     pub fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>, collectors: Arc<Collectors>) -> Self {
         let changing = Arc::default();
         let hashers = Arc::new(Hashers::new(1));
-        Self { store, clock, collectors, changing, lockouts: None, hashers }
+        let key_overlap = USUAL_QUEUE_LIFETIME + MARGIN;
+        Self { store, clock, collectors, changing, lockouts: None, hashers, key_overlap }
+    }
+
+    /// Sets the longest time that a message waits in the queue. The record of a key that no longer signs has to stay in
+    /// DNS for that time and a margin.
+    #[must_use]
+    pub fn with_queue_lifetime(self, lifetime: Duration) -> Self {
+        Self { key_overlap: lifetime + MARGIN, ..self }
     }
 
     /// Adds a server's authenticator: its lock-outs can be listed and lifted, and its threads hash passwords.
@@ -287,6 +325,9 @@ impl Admin {
                 return self.set_domain_alias(alias, domain).await;
             }
             Request::DomainRemove { domain } => return self.remove_domain(domain).await,
+            Request::DomainKeys { domain, request } => {
+                return self.domain_keys(domain, request).await;
+            }
             Request::QueueList { selection, after } => return self.queue(&selection, after).await,
             Request::QueueSummary { selection } => return self.summarise(&selection).await,
             Request::QueueChange { selection, action } => {

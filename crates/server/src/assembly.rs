@@ -1,13 +1,14 @@
 //! Assembling the server: connects the parts with each other, starts the background tasks, and starts,
 //! reloads and stops the whole. `posta serve` and the tests call it.
 
+mod housekeeping;
 pub(crate) mod services;
 
 use crate::{
     admin::{Admin, control},
     assembly::services::Services,
     collect::{CollectContext, Collectors},
-    directory, housekeeping,
+    directory,
     limits::adjustable::Adjustable,
     listen::{self, Service},
     settings::{ListenerKind, Settings},
@@ -111,7 +112,8 @@ impl MailServer {
         if let Some(path) = services.settings.control.clone() {
             let World { store, clock, .. } = services.world.clone();
             let admin = Admin::new(store, clock, services.collectors.clone())
-                .with_authenticator(&services.authenticator);
+                .with_authenticator(&services.authenticator)
+                .with_queue_lifetime(services.settings.relay.longest_lifetime());
             let socket = control::bind(&path);
             let socket =
                 socket.map_err(|cause| bind_error(&Endpoint::Unix(path.clone()), cause))?;
@@ -126,6 +128,7 @@ impl MailServer {
         let tls_reports = services.tls_reports();
         tasks.spawn(tls_reports.clone().run(stopping.clone()));
         tasks.spawn(Arc::new(services.relay(tls_reports)).run(stopping.clone()));
+        tasks.spawn(services.rotation().run(stopping.clone()));
         tasks.spawn(services.collectors.clone().run(stopping.clone()));
         tasks.spawn(services.refusals.clone().run(stopping.clone()));
         let lockouts = services.authenticator.lockouts().clone();

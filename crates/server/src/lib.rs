@@ -7,8 +7,8 @@
 //! Each folder is a floor. A message enters through [`listen`] and [`receive`] (or [`collect`]), is put
 //! into mailboxes and the queue by [`deliver`], leaves through [`send`], and is read through [`access`].
 //! [`login`] authenticates users, [`directory`] resolves addresses, [`filter`] asks outside
-//! filters about mail, [`reports`] informs senders and domains about their mail, and [`admin`] serves the
-//! operator. `cargo xtask tidy` checks which floor may import which.
+//! filters about mail, [`reports`] informs senders and domains about their mail, [`sign`] signs outgoing
+//! mail, and [`admin`] serves the operator. `cargo xtask tidy` checks which floor may import which.
 
 pub mod access;
 pub mod admin;
@@ -17,7 +17,6 @@ pub mod collect;
 pub mod deliver;
 pub mod directory;
 pub mod filter;
-mod housekeeping;
 pub mod limits;
 pub mod listen;
 pub mod login;
@@ -25,4 +24,5 @@ pub mod receive;
 pub mod reports;
 pub mod send;
 pub mod settings;
+pub mod sign;
 mod web;

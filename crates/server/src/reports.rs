@@ -11,7 +11,8 @@ use crate::{
         outcome::{About, Outcome, Reports},
         report,
     },
-    directory::Directory,
+    directory::{Directory, Resolved},
+    sign::{outgoing::sign_whole, signers::Signers},
 };
 use posta_mail::{
     Domain, EnhancedStatus, ForwardPath, MailId, ReversePath, Timestamp, envelope::Return,
@@ -46,6 +47,8 @@ pub struct Reporter {
     pub clock: Arc<dyn Clock>,
     /// The directory, which knows where a report goes and who is postmaster.
     pub directory: Directory,
+    /// The keys that sign reports.
+    pub signers: Arc<Signers>,
 }
 
 /// An outcome that a report can describe.
@@ -189,8 +192,17 @@ impl Reporter {
             },
         };
         let (content, require_tls) = (report.write(), about.envelope.require_tls);
-        let report = report::Report { id, time, content, to, require_tls };
+        let head = self.sign(&content, &resolved, time).await;
+        let report = report::Report { id, time, head, content, to, require_tls };
         Ok(Some((report::report(report, &resolved), event)))
+    }
+
+    /// Returns the signatures of a message of this server's own, where it leaves the server.
+    pub(crate) async fn sign(&self, content: &[u8], resolved: &Resolved, now: Timestamp) -> String {
+        match resolved.elsewhere.is_empty() {
+            true => String::new(),
+            false => sign_whole(content, &self.signers, now).await,
+        }
     }
 
     /// Returns an address at which a person reads replies to a report: the postmaster of `domain` if

@@ -5,6 +5,7 @@ use crate::{
     filter::FilterSettings,
     login::oauth::OAuthSettings,
     send::{RelaySettings, trust::mta_sts::Policy},
+    sign::SigningSettings,
 };
 use ipnet::IpNet;
 use posta_mail::Domain;
@@ -63,6 +64,8 @@ pub struct Settings {
     pub checks: Option<OriginPolicy>,
     /// The settings of outgoing mail.
     pub relay: RelaySettings,
+    /// The settings of signing.
+    pub signing: SigningSettings,
     /// The server's own MTA-STS policy (RFC 8461). If the policy names no servers, it names `hostname`.
     pub policy: Policy,
     /// The listeners.

@@ -129,6 +129,13 @@ impl KeyFile {
         if known == Some(id) || self.is_empty(&file)? { Ok(id) } else { Err(self.foreign()) }
     }
 
+    /// Checks that this file is there and can be used.
+    pub(crate) fn check(&self, id: FileId) -> Result<(), KeyFileError> {
+        let file = self.open(OFlags::RDONLY)?;
+        self.refuse_exposed(&file)?;
+        if self.read_id(&file)? == id { Ok(()) } else { Err(self.foreign()) }
+    }
+
     fn foreign(&self) -> KeyFileError {
         KeyFileError::Foreign(self.path.clone())
     }

@@ -53,11 +53,11 @@ pub use mailboxes::{
 };
 pub use memory::MemoryStore;
 pub use names::{
-    AccountId, AliasName, FOLDER_NAME, FOLDERS, FolderId, FolderName, FolderNameError, ModSeq,
-    Role, RoleError, SourceId, Uid,
+    AccountId, AliasName, FOLDER_NAME, FOLDERS, FolderId, FolderName, FolderNameError, KeyId,
+    ModSeq, Role, RoleError, SourceId, Uid,
 };
 pub use queue::{Claimed, Queue, Settled, Settlement};
-pub use records::{Records, SecretOf};
+pub use records::{DOMAIN_KEYS, Records, SecretOf};
 pub use sources::{ClaimedSource, Keep, Login, LoginTls, Source, Sources, Visit};
 pub use upkeep::Upkeep;
 pub use watch::{Subject, Watch, Watcher, Watchers};

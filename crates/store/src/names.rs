@@ -13,6 +13,10 @@ use std::{fmt, str::FromStr};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct AccountId(pub u64);
 
+/// Names a private key that signs mail: a random number, never used again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct KeyId(pub u64);
+
 /// Names a message within its folder, for ever (RFC 9051 §2.3.1.1): 1 and up, in the order in which messages
 /// came into the folder. One that leaves the folder and comes back has another.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]

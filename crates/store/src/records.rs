@@ -2,9 +2,13 @@
 
 use crate::{
     error::Pending,
-    names::{AccountId, SourceId},
+    names::{AccountId, KeyId, SourceId},
 };
 use posta_mail::Secret;
+
+/// The kind of the records of the keys that sign a domain's mail. They are part of the directory: a watcher of the
+/// directory hears of their changes.
+pub const DOMAIN_KEYS: &str = "domain-keys";
 
 /// Small records of the server's own, each with a kind and a name; and secrets.
 pub trait Records: Send + Sync + 'static {
@@ -29,6 +33,27 @@ pub trait Records: Send + Sync + 'static {
         record: Option<Vec<u8>>,
     ) -> Pending<'_, Option<Vec<u8>>>;
 
+    /// Keeps a record as [`Records::keep_if`] does, and in the same transaction replaces secrets, or removes those
+    /// given as `None`. If the record is not as expected, no secret changes.
+    ///
+    /// # Errors
+    /// [`StoreError::Sealed`](crate::StoreError::Sealed) when a secret cannot be sealed.
+    fn keep_with_secrets(
+        &self,
+        kind: &'static str,
+        name: &str,
+        expected: Option<Vec<u8>>,
+        record: Option<Vec<u8>>,
+        secrets: Vec<(SecretOf, Option<Secret>)>,
+    ) -> Pending<'_, Option<Vec<u8>>>;
+
+    /// Checks that sealed secrets can be opened. A caller that seals a secret without an operator's request has to check
+    /// this first: if the key file is missing, the operator may put it back, and a new file must not take its place.
+    ///
+    /// # Errors
+    /// [`StoreError::Sealed`](crate::StoreError::Sealed) when they cannot be opened.
+    fn check_seals(&self) -> Pending<'_, ()>;
+
     /// Returns a secret, if there is one. Callers hold it only as long as they need it.
     ///
     /// # Errors
@@ -43,4 +68,6 @@ pub enum SecretOf {
     Source(SourceId),
     /// The password of an account, for APOP.
     Apop(AccountId),
+    /// A private key that signs mail, in PKCS #8.
+    Key(KeyId),
 }

@@ -39,7 +39,7 @@ pub enum Subject {
     /// The operator had items of the queue tried at another time: what is remembered of servers that could not be
     /// reached may be out of date.
     Rescheduled,
-    /// The directory: accounts with their credentials and rights, aliases, domains.
+    /// The directory: accounts with their credentials and rights, aliases, domains and the keys that sign their mail.
     Directory,
     /// What an account's mailbox holds: messages came, went, or have other flags.
     Mailbox(AccountId),

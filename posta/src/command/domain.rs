@@ -1,6 +1,7 @@
 //! `posta domain`.
 
 mod dns;
+mod keys;
 
 use crate::{Place, operator, output::say, runtime::block_on};
 use anyhow::{Result, bail};
@@ -33,6 +34,8 @@ pub(crate) enum Command {
         /// The domain that the alias stands for.
         domain: String,
     },
+    #[command(subcommand)]
+    Keys(keys::Command),
     /// List the local domains and who receives mail for their postmaster@ and abuse@.
     List {
         #[command(flatten)]
@@ -73,6 +76,9 @@ pub(crate) fn run(command: Command) -> Result<()> {
                 }
                 None => format!("mail for {domain} is kept here"),
             };
+            let said = format!(
+                "{said}. Publish the keys that sign its mail: `posta domain keys list {domain}`"
+            );
             (place, Request::DomainAdd { domain, postmaster }, said)
         }
         Command::Alias { place, alias, domain } => {
@@ -82,6 +88,7 @@ pub(crate) fn run(command: Command) -> Result<()> {
         Command::Remove { place, domain } => return remove(&place, domain),
         Command::Dns { place, domain, json } => return dns::run(&place, &domain, json),
         Command::List { place, json } => return list(&place, json),
+        Command::Keys(command) => return keys::run(command),
     };
     super::carry_out(&place, request, &said)
 }

@@ -23,8 +23,8 @@ options! {
         data: PathBuf { default: Some("\"posta-data\""), example: "\"/var/lib/posta\"", needs_restart: true }
         /// The file with the keys of sealed passwords.
         ///
-        /// Passwords that must be readable again, for mailboxes elsewhere and for APOP, are sealed in the store. The
-        /// file is made with the first of them, and is for the server's user alone.
+        /// Passwords that must be readable again, for mailboxes elsewhere and for APOP, and the private keys that sign
+        /// mail are sealed in the store. The file is made with the first of them, and is for the server's user alone.
         key_file: Option<PathBuf> {
             unset: "`store.keys` in the data directory",
             example: "\"/etc/posta-keys/store.keys\"",
@@ -50,6 +50,8 @@ options! {
         dns: Dns { needs_restart: true }
         /// Mail for other servers.
         relay: Relay {}
+        /// The signatures of outgoing mail.
+        dkim: Dkim {}
         /// Our own policy for TLS.
         mta_sts: MtaSts {}
         /// Logins with tokens.
@@ -334,6 +336,22 @@ options! {
         }
         /// Messages a minute to this destination at most.
         rate: Option<u32> { unset: "as in `[relay]`", example: "600", of: "messages a minute" }
+    }
+
+    /// The signatures of outgoing mail (DKIM).
+    ///
+    /// Each local domain has its own keys for Ed25519 and RSA, which `posta domain keys` lists. A key signs once the
+    /// server has found its record in DNS.
+    Dkim in "dkim" {
+        /// Whether users' mail and the server's reports are signed.
+        ///
+        /// `false` is for mail that another server signs, such as a smarthost.
+        sign: bool { default: Some("true") }
+        /// The age at which new keys are made; `"0s"` for never.
+        ///
+        /// The present keys sign until DNS has the records of the new ones, so that nothing breaks if no one publishes
+        /// them.
+        rotate: Span { default: Some("\"180d\"") }
     }
 
     /// The policy for TLS that a listener for https publishes to other servers (RFC 8461).

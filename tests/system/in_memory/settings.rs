@@ -9,6 +9,7 @@ use posta_server::{
         trust::mta_sts::{Mode, Policy},
     },
     settings::{LoopbackTrust, Pop3Settings, Settings},
+    sign::SigningSettings,
 };
 use posta_smtp::server::Limits;
 use std::{collections::HashMap, time::Duration};
@@ -48,11 +49,18 @@ pub(crate) fn settings(hostname: &str) -> Settings {
         filters: Vec::new(),
         checks: None,
         relay: relay_settings(),
+        signing: unsigned(),
         policy: Policy { mode: Mode::Enforce, mx: Vec::new(), max_age: 7 * DAY },
         listeners: Vec::new(),
         tls: None,
         control: None,
     }
+}
+
+/// Nothing is signed: a test that is not about it sees what was sent.
+pub(crate) fn unsigned() -> SigningSettings {
+    let queue_lifetime = Duration::from_secs(5 * DAY);
+    SigningSettings { enabled: false, rotate: None, queue_lifetime }
 }
 
 /// Returns the limits of an SMTP session.

@@ -7,6 +7,7 @@ mod collect;
 mod documents;
 mod elsewhere;
 mod folders;
+mod keys;
 mod logs;
 mod mistakes;
 mod outbound;

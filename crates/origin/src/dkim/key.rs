@@ -94,6 +94,12 @@ impl DkimKey {
         })
     }
 
+    /// Returns whether another record has the same key, whatever else it says of it.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        (self.kind, &self.octets) == (other.kind, &other.octets)
+    }
+
     /// Verifies a signature over the hash of a header; none if the key is not for that algorithm.
     pub(super) fn verify(
         &self,

@@ -1,9 +1,12 @@
 //! The operator's requests about domains.
 
 use super::{Admin, AdminError, AliasError, Response, parse_address, parse_domain};
-use crate::directory::{
-    Follower,
-    postmaster::{self, DUTIES},
+use crate::{
+    directory::{
+        Follower,
+        postmaster::{self, DUTIES},
+    },
+    sign::key_ring,
 };
 use posta_mail::{Address, Domain};
 use posta_store::{Alias, StoreError};
@@ -25,7 +28,7 @@ pub struct DomainLine {
 }
 
 impl Admin {
-    /// Makes a domain local and sets its postmaster.
+    /// Makes a domain local, sets its postmaster, and makes its first keys.
     pub(super) async fn add_domain(
         &self,
         domain: String,
@@ -41,7 +44,15 @@ impl Admin {
         if postmaster.is_some() {
             postmaster::name(&*self.store, &domain, postmaster.as_ref()).await?;
         }
-        Ok(Response::Done)
+        self.ensure_keys(domain).await
+    }
+
+    /// Makes the first keys of a domain that was just added.
+    async fn ensure_keys(&self, domain: Domain) -> Result<Response, AdminError> {
+        match key_ring::ensure(&*self.store, &*self.clock, &domain).await {
+            Ok(_) => Ok(Response::Done),
+            Err(error) => Err(AdminError::NoKeys(domain, error)),
+        }
     }
 
     /// Checks that a postmaster exists as an account or an alias, not merely by being named here.
@@ -54,12 +65,13 @@ impl Admin {
         Ok(())
     }
 
-    /// Makes a domain no longer local, and forgets its postmaster.
+    /// Makes a domain no longer local, and forgets its postmaster and its keys.
     pub(super) async fn remove_domain(&self, domain: String) -> Result<Response, AdminError> {
         let domain = parse_domain(domain)?;
         let _changing = self.changing.lock().await;
         self.store.remove_domain(&domain).await?;
         postmaster::name(&*self.store, &domain, None).await?;
+        key_ring::forget(&*self.store, domain.as_str()).await?;
         let leads = |alias: &Alias| {
             let targets = alias.targets.iter();
             targets.clone().find(|target| target.domain() == domain.as_str()).cloned()
@@ -80,7 +92,7 @@ impl Admin {
         let _changing = self.changing.lock().await;
         self.store.set_domain_alias(&alias, &domain).await?;
         postmaster::name(&*self.store, &alias, None).await?;
-        Ok(Response::Done)
+        self.ensure_keys(alias).await
     }
 
     pub(super) async fn domains(&self) -> Result<Response, AdminError> {

@@ -1,6 +1,7 @@
 //! The operator's requests, as the commands and the control socket send them.
 
 use super::{
+    keys::KeyRequest,
     mailbox::{FolderRequest, MailRequest},
     quarantine::QuarantineRequest,
     queue::{QueueAction, Selection},
@@ -208,6 +209,13 @@ pub enum Request {
     DomainRemove {
         /// The name.
         domain: String,
+    },
+    /// Lists or changes the keys that sign a domain's mail.
+    DomainKeys {
+        /// The domain's name.
+        domain: String,
+        /// The action.
+        request: KeyRequest,
     },
     /// Lists items of the queue.
     QueueList {

@@ -18,7 +18,9 @@ impl Admin {
     pub async fn execute(&self, request: Request) -> Result<Response, AdminError> {
         let address = address(&request).map(str::to_owned);
         let domain = match &request {
-            Request::DomainRemove { domain } => Some(domain.clone()),
+            Request::DomainRemove { domain } | Request::DomainKeys { domain, .. } => {
+                Some(domain.clone())
+            }
             _ => None,
         };
         match (self.carry_out(request).await, address, domain) {

@@ -23,6 +23,7 @@ use crate::{
         trust::mta_sts::{Policies, Policy},
     },
     settings::{ListenerKind, ListenerSettings, Settings, TlsMode},
+    sign::{SigningSettings, rotation::Rotation, signers::Signers},
 };
 use posta_net::{dial::Dialer, driver::Driver, https::HttpsClient, tls::server::Tls};
 use posta_pop3::server::Profile as Pop3Profile;
@@ -47,6 +48,8 @@ pub(crate) struct Services {
     pub(crate) refusals: Arc<Refusals>,
     pub(crate) filters: Arc<Filters>,
     pub(crate) relay_settings: Arc<Adjustable<RelaySettings>>,
+    pub(crate) signing: Arc<Adjustable<SigningSettings>>,
+    pub(crate) signers: Arc<Signers>,
     /// The number of days for which retrieved messages are kept.
     pub(crate) expire: Arc<Adjustable<Option<u32>>>,
     stopping: watch::Receiver<bool>,
@@ -59,7 +62,10 @@ impl Services {
         world: World,
         stopping: watch::Receiver<bool>,
     ) -> Result<Self, StartError> {
+        let signing = Arc::new(Adjustable::new(settings.signing.clone()));
         Ok(Self {
+            signers: Arc::new(Signers::new(world.store.clone(), signing.clone())),
+            signing,
             authenticator: Arc::new(authenticator(&settings, &world).await?),
             collectors: {
                 let Settings { hostname, message_size, .. } = &settings;
@@ -110,6 +116,7 @@ impl Services {
         self.rates.submissions.set(self.settings.submissions);
         self.authenticator.lockouts().limit.set(self.settings.failed_logins);
         self.relay_settings.set(relay.clone());
+        self.signing.set(self.settings.signing.clone());
         self.expire.set(pop3.expire);
         self.relay_nudge.notify_one();
     }
@@ -179,7 +186,14 @@ impl Services {
             store: self.world.store.clone(),
             clock: self.world.clock.clone(),
             directory: self.directory(),
+            signers: self.signers.clone(),
         }
+    }
+
+    /// Returns what looks after the keys that sign mail.
+    pub(crate) fn rotation(&self) -> Rotation {
+        let World { store, clock, resolver, .. } = self.world.clone();
+        Rotation::new(store, clock, resolver, self.signing.clone())
     }
 
     pub(crate) fn tls_reports(&self) -> Arc<TlsReports> {
@@ -265,6 +279,7 @@ impl Services {
                 rates: self.rates.clone(),
                 checker: self.checker(),
                 refusals: self.refusals.clone(),
+                signers: self.signers.clone(),
                 routing: Routing {
                     directory: self.directory(),
                     reports: Arc::new(self.reporter()),

@@ -19,6 +19,8 @@ pub struct Report<'a> {
     pub id: MailId,
     /// When it was written.
     pub time: Timestamp,
+    /// The signatures that go above it: whole fields with their CRLF.
+    pub head: String,
     /// The report as a whole message, header section first.
     pub content: Vec<u8>,
     /// Whom it is for.
@@ -30,29 +32,28 @@ pub struct Report<'a> {
 /// A report on its way: from nobody, and nobody hears what becomes of it.
 #[must_use]
 pub fn report(report: Report<'_>, resolved: &Resolved) -> Acceptance {
-    let Report { id, time, content, to, require_tls } = report;
+    let Report { id, time, head, content, to, require_tls } = report;
     let envelope = Envelope {
         body: if content.is_ascii() { Body::SevenBit } else { Body::EightBitMime },
         utf8: !to.is_ascii(),
         require_tls,
         ..Envelope::from_sender(ReversePath::Null)
     };
-    let octets = content.len() as u64;
-    let added = lines_of(&content).len() as u64 - octets;
+    let octets = (head.len() + content.len()) as u64;
+    let added = lines_of(&content).len() as u64 - content.len() as u64;
     let (message_id, hold) = (None, None);
     let forwarder = &envelope.reverse_path;
-    let (head, envelope) = (0, &envelope);
     let thread = ThreadId::of_message(&content).unwrap_or_else(|| ThreadId::alone(id));
     let state = ItemState::Waiting;
     let message = Message {
         id,
         time,
         octets,
-        head,
+        head: head.len() as u32,
         added,
         thread,
         message_id,
-        envelope,
+        envelope: &envelope,
         forwarder,
         hold,
         state,
@@ -82,7 +83,7 @@ pub fn report(report: Report<'_>, resolved: &Resolved) -> Acceptance {
     Acceptance {
         id,
         time,
-        head: Vec::new(),
+        head: head.into_bytes(),
         chunks,
         rest,
         added,

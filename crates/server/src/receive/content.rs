@@ -12,6 +12,7 @@
 use crate::{
     directory::store_failed,
     limits::memory::{Budget, Crowded, EnvelopeMemory, Holding, MemoryOwner},
+    sign::outgoing::Outgoing,
 };
 use posta_mail::{MailId, Reply, ThreadId, Timestamp, crlf::CrlfLines};
 use posta_mime::{
@@ -86,6 +87,10 @@ pub(crate) struct Incoming {
     thread: Option<ThreadId>,
     /// Who wrote and sent it, where that matters.
     pub(crate) originators: Option<Box<Result<Originators, OriginatorError>>>,
+    /// The watcher of the message in the form in which it will be sent, if it is to be signed.
+    pub(crate) outgoing: Option<Box<Outgoing>>,
+    /// The fields that sign it, once it has come whole.
+    pub(crate) signatures: String,
     /// Chunks that the store has.
     pub(crate) chunks: u32,
     /// What it does not have yet.
@@ -137,6 +142,8 @@ impl Incoming {
             message_id: None,
             thread: None,
             originators: None,
+            outgoing: None,
+            signatures: String::new(),
             chunks: 0,
             rest: Vec::with_capacity(room),
             failure: None,
@@ -334,6 +341,9 @@ impl Incoming {
         self.is_eight_bit |= !added.is_ascii();
         if let Some(headers) = &mut self.headers {
             headers.push(added);
+        }
+        if let Some(outgoing) = &mut self.outgoing {
+            outgoing.write(added);
         }
     }
 

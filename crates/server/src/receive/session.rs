@@ -28,6 +28,7 @@ use crate::{
         submission,
     },
     settings::LoopbackTrust,
+    sign::{outgoing::Outgoing, signers::Signers},
 };
 use ipnet::IpNet;
 use posta_mail::{
@@ -86,6 +87,8 @@ pub struct Acceptor {
     pub checker: Option<Checker>,
     /// What refusing costs.
     pub refusals: Arc<Refusals>,
+    /// The keys that sign our users' mail.
+    pub signers: Arc<Signers>,
     /// How messages reach their recipients.
     pub routing: Routing,
 }
@@ -381,6 +384,7 @@ impl SmtpHost {
         let remover = self.results_remover();
         let open = self.transaction.as_ref();
         let checks = open.and_then(|open| self.begin_checks(&open.mail.reverse_path, time));
+        let is_signed = self.is_signed();
         let Some(transaction) = &mut self.transaction else { return };
         let Acceptor { hostname, clock, .. } = &*self.acceptor;
         let announced =
@@ -402,6 +406,7 @@ impl SmtpHost {
             incoming = incoming.observing(needs);
             transaction.checks = Some(Box::new(checks));
         }
+        incoming.outgoing = is_signed.then(|| Box::new(Outgoing::new()));
         transaction.incoming = Some(if utf8 { incoming.saying_utf8() } else { incoming });
     }
 
@@ -439,6 +444,11 @@ impl SmtpHost {
             return Err(self.refuse("the message".to_owned(), refusal).await);
         }
         let may_report = self.limit_reports(&mut recipients, from_here);
+        let signatures = match incoming.outgoing.take() {
+            Some(outgoing) => outgoing.sign(&self.acceptor.signers, incoming.time).await,
+            None => String::new(),
+        };
+        incoming.signatures = signatures;
         let from = mail.reverse_path.clone();
         // Filters may take long: until they have answered, the content in memory is counted.
         let _share = incoming.take_share();

@@ -308,7 +308,9 @@ impl TlsReports {
         }
         let mail = TlsReportMail { hostname, domain, day: date, time: now, id, from, to, packed };
         let (id, content) = (self.clock.mail_id(), mail.write());
-        let report = report::Report { id, time: now, content, to, require_tls: false };
+        // RFC 8460 §3: others believe reports that are signed.
+        let head = self.reporter.sign(&content, &resolved, now).await;
+        let report = report::Report { id, time: now, head, content, to, require_tls: false };
         let acceptance = report::report(report, &resolved);
         self.store.accept(acceptance).await?;
         Ok(())

@@ -12,6 +12,7 @@ use super::{
     seconds_until,
     settings::SmarthostTls,
 };
+use crate::sign::converted::{Resigned, Resigning};
 use bytes::Bytes;
 use posta_mail::{
     ForwardPath, Reply, TlsUse,
@@ -82,6 +83,8 @@ pub(super) struct Conversation<'a> {
     pieces_read: usize,
     /// How the message is converted to ASCII, if the server needs that.
     plan: Option<Plan>,
+    /// What then goes above it, if this server signed it as it was.
+    resigned: Option<Resigned>,
     converter: Option<Converter>,
     /// The number of messages that were handed over on this connection.
     handed_over: usize,
@@ -115,6 +118,7 @@ impl<'a> Conversation<'a> {
             following: None,
             pieces_read: 0,
             plan: None,
+            resigned: None,
             converter: None,
             handed_over: 0,
             destinations: HashSet::new(),
@@ -370,7 +374,8 @@ impl<'a> Conversation<'a> {
         }
         match survey.finish() {
             Ok(plan) => {
-                self.plan = Some(plan);
+                self.plan = Some(plan.clone());
+                self.resigned = self.resign(&item, plan).await.map_err(|_| for_now())?;
                 Ok(())
             }
             Err(why) => {
@@ -380,6 +385,20 @@ impl<'a> Conversation<'a> {
                 Err(Reply::new(554, (5, 6, 3), words))
             }
         }
+    }
+
+    /// Reads a message that will be converted once more, and signs what it will be, if it was signed as it is.
+    async fn resign(&self, item: &Item, plan: Plan) -> Result<Option<Resigned>, ReadFailure> {
+        let mut pieces = item.layout().pieces();
+        let Some(first) = pieces.next() else { return Ok(None) };
+        let first = self.read(item, first).await?;
+        let Some(mut resigning) = Resigning::new(&first, item.head, plan) else { return Ok(None) };
+        resigning.push(&first);
+        for piece in pieces {
+            resigning.push(&self.read(item, piece).await?);
+        }
+        let Relay { reporter, clock, .. } = &**self.relay;
+        Ok(Some(resigning.finish(item.head, &reporter.signers, clock.now()).await))
     }
 
     async fn content(&mut self, first: bool, converted: bool) -> smtp::Piece {
@@ -407,7 +426,13 @@ impl<'a> Conversation<'a> {
             None => smtp::Piece::Content(content),
             Some(converter) => {
                 let mut changed = Vec::with_capacity(content.len() + content.len() / 8);
-                converter.push(&content, &mut changed);
+                match self.resigned.as_ref().filter(|_| self.pieces_read == 1) {
+                    None => converter.push(&content, &mut changed),
+                    Some(resigned) => {
+                        changed.extend_from_slice(resigned.signatures());
+                        converter.push(&resigned.first(&content), &mut changed);
+                    }
+                }
                 smtp::Piece::Content(changed.into())
             }
         }

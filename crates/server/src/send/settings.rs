@@ -78,6 +78,13 @@ impl RelaySettings {
         rules.filter_map(|rules| rules.schedule.retry.first()).min().copied().unwrap_or_default()
     }
 
+    /// Returns the longest time for which a message is tried, to whatever destination.
+    #[must_use]
+    pub fn longest_lifetime(&self) -> Duration {
+        let rules = std::iter::once(&self.all).chain(self.domains.values());
+        rules.map(|rules| rules.schedule.give_up).max().unwrap_or_default()
+    }
+
     /// Returns the rules for an item's destination.
     #[must_use]
     pub fn for_destination(&self, destination: &Destination) -> &Rules {

@@ -2,7 +2,8 @@
 
 use super::Committer;
 use crate::tables::batch::Batch;
-use posta_store::StoreError;
+use posta_mail::Secret;
+use posta_store::{SecretOf, StoreError};
 
 impl Committer {
     pub(crate) fn keep(&mut self, key: String, record: Option<Vec<u8>>) -> Result<(), StoreError> {
@@ -14,18 +15,32 @@ impl Committer {
         self.commit(batch)
     }
 
-    /// Keeps or forgets a record if what is there is as expected; returns what is kept then.
+    /// Keeps or forgets a record, and with it secrets, if what is there is as expected; returns what is kept then.
     pub(crate) fn keep_if(
         &mut self,
         key: String,
         expected: Option<&[u8]>,
         record: Option<Vec<u8>>,
+        secrets: Vec<(SecretOf, Option<Secret>)>,
     ) -> Result<Option<Vec<u8>>, StoreError> {
         let there = self.schema.kept_one(&key)?;
         if there.as_deref() != expected {
             return Ok(there);
         }
-        self.keep(key, record.clone())?;
+        let (mut batch, mut old) = (Batch::new(&self.schema), Vec::new());
+        for (of, secret) in secrets {
+            let sealed = match secret {
+                Some(secret) => self.put_secret(of, &secret, &mut batch)?,
+                None => self.drop_secret(of, &mut batch)?,
+            };
+            old.push((of, sealed));
+        }
+        match record.clone() {
+            Some(record) => batch.insert(&self.schema.kept, key, record),
+            None => batch.remove(&self.schema.kept, key),
+        }
+        self.commit(batch)?;
+        old.into_iter().for_each(|(of, sealed)| self.wipe(of, sealed));
         Ok(record)
     }
 }

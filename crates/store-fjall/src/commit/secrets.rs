@@ -94,5 +94,5 @@ impl Committer {
 }
 
 fn cannot_seal(error: &KeyFileError) -> StoreError {
-    StoreError::Sealed(format!("a password cannot be sealed: {error}"))
+    StoreError::Sealed(format!("a secret cannot be sealed: {error}"))
 }

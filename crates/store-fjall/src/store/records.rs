@@ -26,8 +26,24 @@ impl Records for FjallStore {
         expected: Option<Vec<u8>>,
         record: Option<Vec<u8>>,
     ) -> Pending<'_, Option<Vec<u8>>> {
+        self.keep_with_secrets(kind, name, expected, record, Vec::new())
+    }
+
+    fn keep_with_secrets(
+        &self,
+        kind: &'static str,
+        name: &str,
+        expected: Option<Vec<u8>>,
+        record: Option<Vec<u8>>,
+        secrets: Vec<(SecretOf, Option<Secret>)>,
+    ) -> Pending<'_, Option<Vec<u8>>> {
         let key = format!("{kind}\0{name}");
-        self.alone(move |committer| committer.keep_if(key, expected.as_deref(), record))
+        self.alone(move |committer| committer.keep_if(key, expected.as_deref(), record, secrets))
+    }
+
+    fn check_seals(&self) -> Pending<'_, ()> {
+        let keys = self.keys.clone();
+        self.read(move |schema| schema.check_seals(&keys))
     }
 
     fn secret(&self, of: SecretOf) -> Pending<'_, Option<Secret>> {

@@ -10,7 +10,7 @@ use crate::{
     log::{Place, Position},
 };
 use fjall::{OwnedWriteBatch, UserKey, UserValue};
-use posta_store::{AccountId, StoreError, Subject};
+use posta_store::{AccountId, DOMAIN_KEYS, StoreError, Subject};
 use std::{collections::BTreeSet, mem::take};
 
 /// The length, in the log, of the value of a key that is removed.
@@ -42,6 +42,7 @@ struct Numbers {
     directory: [u8; 3],
     entry: u8,
     changed: u8,
+    kept: u8,
 }
 
 impl Batch {
@@ -59,6 +60,7 @@ impl Batch {
                 directory: [&schema.account, &schema.alias, &schema.domain].map(|it| it.number),
                 entry: schema.entry.number,
                 changed: schema.changed.number,
+                kept: schema.kept.number,
             },
             directory: false,
             mailboxes: Vec::new(),
@@ -76,14 +78,14 @@ impl Batch {
 
     /// Records the subject that a change of a key belongs to.
     fn note(&mut self, table: u8, key: &[u8], is_removal: bool) {
-        let Numbers { directory, entry, changed } = self.numbers;
+        let Numbers { directory, entry, changed, kept } = self.numbers;
         if table == entry || (table == changed && !is_removal) {
             // The keys of both begin with the account.
             let account = key.first_chunk().map(|id| AccountId(u64::from_be_bytes(*id)));
             if self.mailboxes.last() != account.as_ref() {
                 self.mailboxes.extend(account);
             }
-        } else if directory.contains(&table) {
+        } else if directory.contains(&table) || (table == kept && is_of_domain_keys(key)) {
             self.directory = true;
         }
     }
@@ -176,6 +178,11 @@ impl Batch {
         }
         Some(())
     }
+}
+
+/// Returns whether a record of the table `kept` says which keys sign the mail of a domain.
+fn is_of_domain_keys(key: &[u8]) -> bool {
+    key.strip_prefix(DOMAIN_KEYS.as_bytes()).is_some_and(|rest| rest.first() == Some(&0))
 }
 
 /// A record in the log: the change of one key.

@@ -27,6 +27,12 @@ impl Schema {
         id.transpose().map_err(|_| damaged("the key file's id"))
     }
 
+    /// Checks that the key file that belongs to the store is there, if there is any.
+    pub(crate) fn check_seals(&self, keys: &KeyFile) -> Result<(), StoreError> {
+        let Some(id) = self.key_file()? else { return Ok(()) };
+        keys.check(id).map_err(|error| StoreError::Sealed(error.to_string()))
+    }
+
     /// Opens a secret.
     pub(crate) fn secret(
         &self,
@@ -54,6 +60,7 @@ pub(crate) fn key(of: SecretOf) -> [u8; 9] {
     let (kind, id) = match of {
         SecretOf::Source(id) => (b's', id.0),
         SecretOf::Apop(account) => (b'a', account.0),
+        SecretOf::Key(id) => (b'k', id.0),
     };
     let mut key = [kind; 9];
     key[1..].copy_from_slice(&id.to_be_bytes());
@@ -79,6 +86,7 @@ pub(crate) fn name(of: SecretOf) -> String {
     match of {
         SecretOf::Source(id) => format!("the password of source {id}"),
         SecretOf::Apop(account) => format!("the password for APOP of account {}", account.0),
+        SecretOf::Key(id) => format!("the private key {:016x}, which signs mail,", id.0),
     }
 }
 
@@ -86,6 +94,11 @@ fn cannot_open(of: SecretOf, error: &KeyFileError) -> StoreError {
     let again = match of {
         SecretOf::Source(_) => "`posta collect add` with the same account, --server and --user",
         SecretOf::Apop(_) => "`posta account password ADDRESS --apop`",
+        SecretOf::Key(_) => {
+            let cure =
+                "put the key file back, or make other keys: `posta domain keys rotate DOMAIN`";
+            return StoreError::Sealed(format!("{} cannot be read: {error}; {cure}", name(of)));
+        }
     };
     StoreError::Sealed(match error {
         KeyFileError::Missing(_) | KeyFileError::Kind(_) | KeyFileError::Foreign(_) => {

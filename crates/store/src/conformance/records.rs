@@ -1,11 +1,13 @@
 //! The server's own records are kept by kind and name, and replaced only if nobody else has replaced them.
 
 use super::Make;
-use crate::Store;
+use crate::{DOMAIN_KEYS, KeyId, SecretOf, Store};
+use posta_mail::Secret;
 
 pub(super) async fn run(make: Make<'_>) {
     records_are_kept_by_kind_and_name(&*make()).await;
     a_record_is_replaced_only_if_unchanged(&*make()).await;
+    secrets_are_kept_with_a_record(&*make()).await;
 }
 
 async fn records_are_kept_by_kind_and_name(store: &dyn Store) {
@@ -44,4 +46,30 @@ async fn a_record_is_replaced_only_if_unchanged(store: &dyn Store) {
     assert_eq!(keep_if(record("2"), None).await, record("3"));
     assert_eq!(keep_if(record("3"), None).await, None);
     assert_eq!(store.kept_one("key", "k").await.unwrap(), None);
+}
+
+/// Secrets change with their record or not at all, and whoever watches the directory hears of keys.
+async fn secrets_are_kept_with_a_record(store: &dyn Store) {
+    let (one, two) = (SecretOf::Key(KeyId(1)), SecretOf::Key(KeyId(2)));
+    let record = |text: &str| Some(text.as_bytes().to_vec());
+    let secret = |text: &str| Some(Secret::new(text.as_bytes()));
+    let keep = async |expected, new, secrets| {
+        store.keep_with_secrets(DOMAIN_KEYS, "x.test", expected, new, secrets).await.unwrap()
+    };
+    let read = async |of| store.secret(of).await.unwrap().map(|it| it.expose().to_vec());
+    let before = store.directory_version();
+    let kept = keep(None, record("1"), vec![(one, secret("first")), (two, secret("second"))]).await;
+    assert_eq!(kept, record("1"));
+    assert!(store.directory_version() > before);
+    assert_eq!((read(one).await, read(two).await), (record("first"), record("second")));
+    let other = keep(None, record("2"), vec![(one, secret("other")), (two, None)]).await;
+    assert_eq!(other, record("1"), "it is another's");
+    assert_eq!((read(one).await, read(two).await), (record("first"), record("second")));
+    keep(record("1"), record("3"), vec![(one, None), (two, secret("third"))]).await;
+    assert_eq!((read(one).await, read(two).await), (None, record("third")));
+    assert_eq!(keep(record("3"), None, vec![(two, None)]).await, None);
+    assert_eq!(read(two).await, None);
+    let before = store.directory_version();
+    store.keep("other", "x.test", record("1")).await.unwrap();
+    assert_eq!(store.directory_version(), before, "other records are nobody's business");
 }

@@ -1,20 +1,18 @@
 //! The small records of the reference store.
 
-use super::MemoryStore;
+use super::{Inner, MemoryStore};
 use crate::{
     error::Pending,
-    records::{Records, SecretOf},
+    records::{DOMAIN_KEYS, Records, SecretOf},
+    watch::Subject,
 };
 use posta_mail::Secret;
 
 impl Records for MemoryStore {
     fn keep(&self, kind: &'static str, name: &str, record: Option<Vec<u8>>) -> Pending<'_, ()> {
         let key = (kind, name.to_owned());
-        self.with(|inner| {
-            match record {
-                Some(record) => inner.kept.insert(key, record),
-                None => inner.kept.remove(&key),
-            };
+        self.changing(subject(kind), |inner| {
+            inner.keep(key, record);
             Ok(())
         })
     }
@@ -39,21 +37,53 @@ impl Records for MemoryStore {
         expected: Option<Vec<u8>>,
         record: Option<Vec<u8>>,
     ) -> Pending<'_, Option<Vec<u8>>> {
+        self.keep_with_secrets(kind, name, expected, record, Vec::new())
+    }
+
+    fn keep_with_secrets(
+        &self,
+        kind: &'static str,
+        name: &str,
+        expected: Option<Vec<u8>>,
+        record: Option<Vec<u8>>,
+        secrets: Vec<(SecretOf, Option<Secret>)>,
+    ) -> Pending<'_, Option<Vec<u8>>> {
         let key = (kind, name.to_owned());
-        self.with(|inner| {
+        self.changing(subject(kind), |inner| {
             let there = inner.kept.get(&key);
             if there != expected.as_ref() {
                 return Ok(there.cloned());
             }
-            match record.clone() {
-                Some(record) => inner.kept.insert(key, record),
-                None => inner.kept.remove(&key),
-            };
+            inner.keep(key, record.clone());
+            for (of, secret) in secrets {
+                match secret {
+                    Some(secret) => inner.secrets.insert(of, secret),
+                    None => inner.secrets.remove(&of),
+                };
+            }
             Ok(record)
         })
+    }
+
+    fn check_seals(&self) -> Pending<'_, ()> {
+        self.with(|_| Ok(()))
     }
 
     fn secret(&self, of: SecretOf) -> Pending<'_, Option<Secret>> {
         self.with(|inner| Ok(inner.secrets.get(&of).cloned()))
     }
+}
+
+impl Inner {
+    fn keep(&mut self, key: (&'static str, String), record: Option<Vec<u8>>) {
+        match record {
+            Some(record) => self.kept.insert(key, record),
+            None => self.kept.remove(&key),
+        };
+    }
+}
+
+/// Returns who hears of changes to records of a kind.
+fn subject(kind: &str) -> Option<Subject> {
+    (kind == DOMAIN_KEYS).then_some(Subject::Directory)
 }

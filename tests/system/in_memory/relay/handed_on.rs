@@ -7,10 +7,10 @@ use std::sync::Mutex;
 use tokio::io::{AsyncBufReadExt, BufReader};
 
 /// All lines that a server of `next.test` received, content included.
-type Heard = Arc<Mutex<Vec<String>>>;
+pub(super) type Heard = Arc<Mutex<Vec<String>>>;
 
 /// Starts a server that answers everything and offers these extensions.
-async fn next_hop(two: &Two, offers: &'static str) -> Heard {
+pub(super) async fn next_hop(two: &Two, offers: &'static str) -> Heard {
     let heard = Heard::default();
     let mut listener = two.net.bind(&"192.0.2.30:25".parse().unwrap()).await.unwrap();
     let noted = heard.clone();
@@ -44,10 +44,16 @@ async fn next_hop(two: &Two, offers: &'static str) -> Heard {
 
 const OLD: &str = "250-PIPELINING\r\n250 8BITMIME\r\n";
 
-async fn with_next_hop(offers: &'static str) -> (Two, Heard) {
+/// What DNS says where there is a server of `next.test`.
+pub(super) fn zone_with_next_hop() -> FixedZone {
     let mut zone = zone();
     zone.exchangers.insert("next.test".into(), vec![(10, "mx.next.test".to_owned())]);
     zone.addresses.insert("mx.next.test".into(), vec![[192, 0, 2, 30].into()]);
+    zone
+}
+
+async fn with_next_hop(offers: &'static str) -> (Two, Heard) {
+    let zone = zone_with_next_hop();
     let private_addresses = PrivateAddresses::Allow;
     let two = two_with(zone, RelaySettings { private_addresses, ..relay_settings() }).await;
     let heard = next_hop(&two, offers).await;
@@ -56,7 +62,7 @@ async fn with_next_hop(offers: &'static str) -> (Two, Heard) {
 
 impl Two {
     /// Submits a message unchanged.
-    async fn submit(&self, mail: &str, recipient: &str, content: &str) {
+    pub(super) async fn submit(&self, mail: &str, recipient: &str, content: &str) {
         let dialogue = format!(
             "EHLO c.test\r\nMAIL FROM:{mail}\r\nRCPT TO:{recipient}\r\nDATA\r\n{content}\r\n.\r\nQUIT\r\n"
         );

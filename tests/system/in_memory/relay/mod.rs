@@ -6,9 +6,10 @@ mod inside;
 mod logins;
 mod odd;
 mod reports;
+mod signing;
 mod trace;
 
-use crate::settings::{relay_settings, settings};
+use crate::settings::{relay_settings, settings, unsigned};
 use posta_mail::{
     ReversePath, ThreadId, Timestamp,
     envelope::{Body, Notify},
@@ -16,7 +17,7 @@ use posta_mail::{
 use posta_net::{
     clock::{Clock, SimulatedClock},
     dial::PrivateAddresses,
-    dns::FixedZone,
+    dns::{FixedZone, Resolver},
     tls::client::ClientTls,
     transport::{MemoryNet, Net},
 };
@@ -25,6 +26,7 @@ use posta_server::{
     assembly::{MailServer, World},
     send::RelaySettings,
     settings::{ListenerKind, ListenerSettings, Settings, TlsMode},
+    sign::SigningSettings,
 };
 use posta_store::{
     Acceptance, Destination, Envelope, Event, Item, ItemId, ItemState, Mailboxes, MemoryStore,
@@ -51,15 +53,16 @@ struct Two {
     /// `mail.x.test` at 127.0.0.1, which relays for clients on its machine.
     ours: Side,
     /// `mx.y.test` at 192.0.2.25, which relays for no one.
-    _theirs: Side,
+    theirs: Side,
 }
 
 /// The parts that servers share: the network, the time, DNS, and the settings for sending.
 struct Shared {
     net: Arc<MemoryNet>,
     clock: Arc<SimulatedClock>,
-    zone: FixedZone,
+    resolver: Arc<dyn Resolver>,
     relay: RelaySettings,
+    signing: SigningSettings,
     tls: ClientTls,
 }
 
@@ -96,7 +99,7 @@ async fn side(
     accounts: &[&str],
     shared: &Shared,
 ) -> Side {
-    let Shared { net, clock, zone, relay, tls } = shared;
+    let Shared { net, clock, resolver, relay, signing, tls } = shared;
     let store = Arc::new(MemoryStore::new());
     let listener = |kind, port| ListenerSettings {
         kind,
@@ -111,13 +114,14 @@ async fn side(
             listener(ListenerKind::Pop3, 110),
         ],
         relay: relay.clone(),
+        signing: signing.clone(),
         ..settings(name)
     };
     let world = World {
         store: store.clone(),
         clock: clock.clone(),
         net: net.clone(),
-        resolver: Arc::new(zone.clone()),
+        resolver: resolver.clone(),
         tls: tls.clone(),
     };
     let collectors = Arc::new(world.collectors("mail.x.test".parse().unwrap(), 2_000_000));
@@ -143,15 +147,23 @@ async fn two() -> Two {
 }
 
 async fn two_with(zone: FixedZone, relay: RelaySettings) -> Two {
+    two_that_sign(Arc::new(zone), relay, unsigned()).await
+}
+
+async fn two_that_sign(
+    resolver: Arc<dyn Resolver>,
+    relay: RelaySettings,
+    signing: SigningSettings,
+) -> Two {
     let net = Arc::new(MemoryNet::default());
     let clock = Arc::new(SimulatedClock::new(Timestamp::from_second(1_800_000_000).unwrap(), 7));
-    let shared = Shared { net, clock, zone, relay, tls: hops::trusting() };
+    let shared = Shared { net, clock, resolver, relay, signing, tls: hops::trusting() };
     let ours = side("mail.x.test", "127.0.0.1", &["127.0.0.1/32"], &["ana@x.test"], &shared);
     let ours = Box::pin(ours).await;
     let theirs = side("mx.y.test", "192.0.2.25", &[], &["bob@y.test"], &shared);
     let theirs = Box::pin(theirs).await;
     let Shared { net, clock, .. } = shared;
-    Two { net, clock, ours, _theirs: theirs }
+    Two { net, clock, ours, theirs }
 }
 
 impl Two {
@@ -552,42 +564,4 @@ async fn forwarded_mail_comes_from_us_and_finds_its_way_back() {
     two.send("<ana@x.test>", &["<all@x.test>"]).await;
     let got = two.inbox("192.0.2.25", "bob", 2).await;
     assert!(got.starts_with("Return-Path: <ana@x.test>\r\n"), "{got}");
-}
-
-/// RFC 8460: a day later, the domain gets a report about TLS.
-#[tokio::test(start_paused = true)]
-async fn a_domain_hears_how_its_servers_were_reached() {
-    let two = two().await;
-    two.send("<ana@x.test>", &["<bob@y.test>"]).await;
-    two.inbox("192.0.2.25", "bob", 1).await;
-    two.tried(None).await;
-    two.pass(24 * HOUR);
-    let report = two.inbox("127.0.0.1", "ana", 1).await;
-    assert!(report.starts_with("Return-Path: <>\r\n"), "{report}");
-    for part in
-        ["report-type=\"tlsrpt\"", "TLS-Report-Domain: y.test\r\n", "application/tlsrpt+gzip"]
-    {
-        assert!(report.contains(part), "{part}\n{report}");
-    }
-    let (_, attachment) = report.split_once(".json.gz\"\r\n\r\n").unwrap();
-    let (packed, _) = attachment.split_once("\r\n--report--").unwrap();
-    let packed = base64::Engine::decode(
-        &base64::engine::general_purpose::STANDARD,
-        packed.replace("\r\n", ""),
-    );
-    let mut text = String::new();
-    let packed = packed.unwrap();
-    std::io::Read::read_to_string(&mut flate2::read::GzDecoder::new(&packed[..]), &mut text)
-        .unwrap();
-    let read: serde_json::Value = serde_json::from_str(&text).unwrap();
-    assert_eq!(read["organization-name"], "mail.x.test");
-    let policies = read["policies"].as_array().unwrap();
-    let of_kind = |kind: &str| policies.iter().find(|told| told["policy"]["policy-type"] == kind);
-    let vain = &of_kind("sts").unwrap()["failure-details"][0];
-    assert_eq!(vain["result-type"], "sts-policy-fetch-error");
-    assert!(vain["receiving-mx-hostname"].is_null(), "{vain}");
-    let policy = of_kind("no-policy-found").unwrap();
-    assert_eq!(policy["policy"]["mx-host"][0], "mx.y.test");
-    assert_eq!(policy["summary"]["total-failure-session-count"], 1);
-    assert_eq!(policy["failure-details"][0]["result-type"], "starttls-not-supported");
 }

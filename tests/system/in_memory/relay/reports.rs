@@ -196,3 +196,41 @@ async fn a_report_comes_from_an_address_that_can_be_answered() {
     assert!(report.contains(field), "{report}");
     assert!(report.contains("Action: delivered\r\n"), "{report}");
 }
+
+/// RFC 8460: a day later, the domain gets a report about TLS.
+#[tokio::test(start_paused = true)]
+async fn a_domain_hears_how_its_servers_were_reached() {
+    let two = two().await;
+    two.send("<ana@x.test>", &["<bob@y.test>"]).await;
+    two.inbox("192.0.2.25", "bob", 1).await;
+    two.tried(None).await;
+    two.pass(24 * HOUR);
+    let report = two.inbox("127.0.0.1", "ana", 1).await;
+    assert!(report.starts_with("Return-Path: <>\r\n"), "{report}");
+    for part in
+        ["report-type=\"tlsrpt\"", "TLS-Report-Domain: y.test\r\n", "application/tlsrpt+gzip"]
+    {
+        assert!(report.contains(part), "{part}\n{report}");
+    }
+    let (_, attachment) = report.split_once(".json.gz\"\r\n\r\n").unwrap();
+    let (packed, _) = attachment.split_once("\r\n--report--").unwrap();
+    let packed = base64::Engine::decode(
+        &base64::engine::general_purpose::STANDARD,
+        packed.replace("\r\n", ""),
+    );
+    let mut text = String::new();
+    let packed = packed.unwrap();
+    std::io::Read::read_to_string(&mut flate2::read::GzDecoder::new(&packed[..]), &mut text)
+        .unwrap();
+    let read: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(read["organization-name"], "mail.x.test");
+    let policies = read["policies"].as_array().unwrap();
+    let of_kind = |kind: &str| policies.iter().find(|told| told["policy"]["policy-type"] == kind);
+    let vain = &of_kind("sts").unwrap()["failure-details"][0];
+    assert_eq!(vain["result-type"], "sts-policy-fetch-error");
+    assert!(vain["receiving-mx-hostname"].is_null(), "{vain}");
+    let policy = of_kind("no-policy-found").unwrap();
+    assert_eq!(policy["policy"]["mx-host"][0], "mx.y.test");
+    assert_eq!(policy["summary"]["total-failure-session-count"], 1);
+    assert_eq!(policy["failure-details"][0]["result-type"], "starttls-not-supported");
+}

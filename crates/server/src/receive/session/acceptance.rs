@@ -28,6 +28,7 @@ impl SmtpHost {
             // RFC 8601 §5: what was found here stands above what came.
             head.insert_str(0, &checked.field(self.acceptor.hostname.as_str()));
         }
+        head.insert_str(0, &incoming.signatures);
         let head = head.into_bytes();
         let (octets, added) = (incoming.octets() + head.len() as u64, incoming.added());
         let thread = incoming.thread();

@@ -78,6 +78,17 @@ impl SmtpHost {
             && !is_within(&self.acceptor.relays_for, self.client)
     }
 
+    /// Returns whether the message that begins will be signed: it comes from a user or from a client that may relay, and
+    /// a copy leaves the server.
+    pub(super) fn is_signed(&self) -> bool {
+        let Some(transaction) = &self.transaction else { return false };
+        let mut recipients = transaction.recipients.iter();
+        self.acceptor.signers.is_enabled()
+            && self.acceptor.service != Service::Lmtp
+            && (self.is_submission() || self.may_relay())
+            && recipients.any(|recipient| !recipient.resolved.elsewhere.is_empty())
+    }
+
     /// Who takes the memory that a message needs.
     pub(super) fn memory_owner(&self) -> MemoryOwner {
         match (&self.account, ClientNetwork::of_client(self.client)) {

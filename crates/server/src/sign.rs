@@ -1,0 +1,29 @@
+//! Signing of outgoing mail (DKIM: RFC 6376, RFC 8463): the keys of each local domain, their rotation, and the
+//! signatures of users' mail and of reports.
+//!
+//! [`keys`] defines the states of a key; `key_ring` keeps keys in the store, with the private keys sealed; `rotation`
+//! creates, activates and retires keys by the clock. [`signers`] caches the keys that sign. `outgoing` watches a message
+//! as it arrives, chooses the domain that signs it, and writes the fields; `converted` signs mail again that is
+//! converted to ASCII. `admin` calls this floor for the operator's requests about keys; `receive`, `reports` and `send`
+//! call it to sign mail.
+
+pub(crate) mod converted;
+pub(crate) mod key_ring;
+pub mod keys;
+pub(crate) mod outgoing;
+pub(crate) mod rotation;
+pub mod signers;
+
+use std::time::Duration;
+
+/// The settings of signing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SigningSettings {
+    /// Whether mail is signed, and domains without keys get some.
+    pub enabled: bool,
+    /// The age at which keys are replaced; `None` for never.
+    pub rotate: Option<Duration>,
+    /// For how long messages wait in the queue at most: until then, and a margin later, DNS has to have the keys that
+    /// signed them.
+    pub queue_lifetime: Duration,
+}
