@@ -89,7 +89,7 @@ pub(crate) struct Incoming {
     pub(crate) originators: Option<Box<Result<Originators, OriginatorError>>>,
     /// The watcher of the message in the form in which it will be sent, if it is to be signed.
     pub(crate) outgoing: Option<Box<Outgoing>>,
-    /// The fields that sign it, once it has come whole.
+    /// The fields that sign or seal it, once it has come whole.
     pub(crate) signatures: String,
     /// Chunks that the store has.
     pub(crate) chunks: u32,

@@ -436,7 +436,7 @@ impl SmtpHost {
             *transaction;
         let Some(mut incoming) = incoming else { return Err(no_transaction()) };
         // Before anything waits for its turn to write: DNS may take long.
-        let checked = self.end_checks(checks, &mut incoming).await;
+        let checked = self.end_checks(checks, &mut incoming, &recipients).await;
         let Acceptor { store, budget, .. } = &*self.acceptor;
         let _turn = incoming.finish(&**store, budget).await;
         if let Err(refusal) = self.may_be_sent(&incoming).await {
@@ -444,11 +444,9 @@ impl SmtpHost {
             return Err(self.refuse("the message".to_owned(), refusal).await);
         }
         let may_report = self.limit_reports(&mut recipients, from_here);
-        let signatures = match incoming.outgoing.take() {
-            Some(outgoing) => outgoing.sign(&self.acceptor.signers, incoming.time).await,
-            None => String::new(),
-        };
-        incoming.signatures = signatures;
+        if let Some(outgoing) = incoming.outgoing.take() {
+            incoming.signatures = outgoing.sign(&self.acceptor.signers, incoming.time).await;
+        }
         let from = mail.reverse_path.clone();
         // Filters may take long: until they have answered, the content in memory is counted.
         let _share = incoming.take_share();

@@ -9,7 +9,7 @@ mod reports;
 mod signing;
 mod trace;
 
-use crate::settings::{relay_settings, settings, unsigned};
+use crate::settings::{relay_settings, settings};
 use posta_mail::{
     ReversePath, ThreadId, Timestamp,
     envelope::{Body, Notify},
@@ -26,7 +26,6 @@ use posta_server::{
     assembly::{MailServer, World},
     send::RelaySettings,
     settings::{ListenerKind, ListenerSettings, Settings, TlsMode},
-    sign::SigningSettings,
 };
 use posta_store::{
     Acceptance, Destination, Envelope, Event, Item, ItemId, ItemState, Mailboxes, MemoryStore,
@@ -61,9 +60,9 @@ struct Shared {
     net: Arc<MemoryNet>,
     clock: Arc<SimulatedClock>,
     resolver: Arc<dyn Resolver>,
-    relay: RelaySettings,
-    signing: SigningSettings,
     tls: ClientTls,
+    /// Sets what the test is about.
+    change: Box<dyn Fn(&mut Settings)>,
 }
 
 /// The DNS records of two servers, and of many that do not exist.
@@ -99,24 +98,23 @@ async fn side(
     accounts: &[&str],
     shared: &Shared,
 ) -> Side {
-    let Shared { net, clock, resolver, relay, signing, tls } = shared;
+    let Shared { net, clock, resolver, tls, change } = shared;
     let store = Arc::new(MemoryStore::new());
     let listener = |kind, port| ListenerSettings {
         kind,
         endpoint: format!("{address}:{port}").parse().unwrap(),
         tls: TlsMode::None,
     };
-    let settings = Settings {
+    let mut settings = Settings {
         relays_for: relays_for.iter().map(|network| network.parse().unwrap()).collect(),
         listeners: vec![
             listener(ListenerKind::Smtp, 25),
             listener(ListenerKind::Submission, 587),
             listener(ListenerKind::Pop3, 110),
         ],
-        relay: relay.clone(),
-        signing: signing.clone(),
         ..settings(name)
     };
+    change(&mut settings);
     let world = World {
         store: store.clone(),
         clock: clock.clone(),
@@ -147,17 +145,14 @@ async fn two() -> Two {
 }
 
 async fn two_with(zone: FixedZone, relay: RelaySettings) -> Two {
-    two_that_sign(Arc::new(zone), relay, unsigned()).await
+    let change = move |settings: &mut Settings| settings.relay = relay.clone();
+    two_under(Arc::new(zone), Box::new(change)).await
 }
 
-async fn two_that_sign(
-    resolver: Arc<dyn Resolver>,
-    relay: RelaySettings,
-    signing: SigningSettings,
-) -> Two {
+async fn two_under(resolver: Arc<dyn Resolver>, change: Box<dyn Fn(&mut Settings)>) -> Two {
     let net = Arc::new(MemoryNet::default());
     let clock = Arc::new(SimulatedClock::new(Timestamp::from_second(1_800_000_000).unwrap(), 7));
-    let shared = Shared { net, clock, resolver, relay, signing, tls: hops::trusting() };
+    let shared = Shared { net, clock, resolver, tls: hops::trusting(), change };
     let ours = side("mail.x.test", "127.0.0.1", &["127.0.0.1/32"], &["ana@x.test"], &shared);
     let ours = Box::pin(ours).await;
     let theirs = side("mx.y.test", "192.0.2.25", &[], &["bob@y.test"], &shared);

@@ -4,16 +4,19 @@ use super::{
     handed_on::{Heard, next_hop, zone_with_next_hop},
     *,
 };
-use crate::settings::relay_settings;
+use crate::settings::unsigned;
 use posta_net::dns::{DnsAnswer, Family, LookupError, PendingLookup, Tlsa};
 use posta_origin::{
+    arc::{ArcResult, ArcVerified},
     dkim::{DkimResult, Keys, Verified},
     dns::{Zone, now_or_never},
-    observer::{Needs, Observer},
+    observer::{Needs, Observed, Observer},
 };
 use posta_server::{
     admin::{DomainKeyLine, KeyRequest},
-    sign::keys::KeyState,
+    deliver::checked::OriginPolicy,
+    settings::LoopbackTrust,
+    sign::{SigningSettings, keys::KeyState},
 };
 use std::sync::Mutex;
 
@@ -78,9 +81,16 @@ const ROTATE: Duration = Duration::from_secs(180 * 24 * 60 * 60);
 
 async fn signing(offers: &'static str) -> Signing {
     let zone = Arc::new(LiveZone(Mutex::new(zone_with_next_hop())));
-    let relay = RelaySettings { private_addresses: PrivateAddresses::Allow, ..relay_settings() };
-    let settings = SigningSettings { enabled: true, rotate: Some(ROTATE), ..unsigned() };
-    let two = two_that_sign(zone.clone(), relay, settings).await;
+    let change = |settings: &mut Settings| {
+        settings.relay.private_addresses = PrivateAddresses::Allow;
+        settings.signing = SigningSettings { enabled: true, rotate: Some(ROTATE), ..unsigned() };
+        if settings.hostname.as_str() == "mx.y.test" {
+            // To the second server everybody is a stranger, whose mail it checks.
+            settings.trust_loopback = LoopbackTrust::Nothing;
+            settings.checks = Some(OriginPolicy { obey: true, trusted_sealers: Vec::new() });
+        }
+    };
+    let two = two_under(zone.clone(), Box::new(change)).await;
     let heard = next_hop(&two, offers).await;
     Signing { two, zone, heard }
 }
@@ -160,6 +170,17 @@ impl Signing {
 
     /// Verifies the signatures of a message with what DNS has.
     fn verify(&self, message: &str) -> Vec<Verified> {
+        let (observed, keys) = self.observe(message);
+        observed.verify_dkim(&keys, self.two.clock.now())
+    }
+
+    /// Validates the ARC chain of a message with what DNS has.
+    fn chain(&self, message: &str) -> ArcVerified {
+        let (observed, keys) = self.observe(message);
+        observed.verify_arc(&keys, self.two.clock.now())
+    }
+
+    fn observe(&self, message: &str) -> (Observed, Keys) {
         let mut observer = Observer::new(Needs { verify: true, sign: false });
         observer.write(message.as_bytes());
         let observed = observer.finish();
@@ -168,7 +189,7 @@ impl Signing {
             zone = texts.iter().fold(zone, |zone, text| zone.with_txt(name, text));
         }
         let keys = now_or_never(Keys::look_up(&zone, &observed.key_names())).unwrap();
-        observed.verify_dkim(&keys, self.two.clock.now())
+        (observed, keys)
     }
 
     /// Returns the domain and the algorithm of each signature, all of which have to pass.
@@ -381,4 +402,63 @@ async fn a_key_that_dns_lost_is_told_of() {
         signing.wait().await;
     }
     panic!("nobody noticed");
+}
+
+/// RFC 8617: what is forwarded tells the next server what was found here, and the chain goes on.
+#[tokio::test(start_paused = true)]
+async fn forwarded_mail_is_sealed() {
+    let signing = signing(EIGHT).await;
+    let Two { ours, theirs, .. } = &signing.two;
+    signing.ready(ours, "x.test").await;
+    signing.ready(theirs, "y.test").await;
+    let (name, targets) = ("all@y.test".to_owned(), vec!["r@next.test".to_owned()]);
+    theirs.admin.execute(Request::AliasAdd { name, targets }).await.unwrap();
+    // By way of a server that signs.
+    signing.two.submit("<ana@x.test>", "<all@y.test>", PLAIN).await;
+    let once = signing.arrived().await;
+    let chain = signing.chain(&once);
+    assert_eq!((chain.result, chain.sets.len()), (ArcResult::Pass, 1), "{}\n{once}", chain.reason);
+    assert!(once.starts_with("ARC-Seal: i=1; a=rsa-sha256; cv=none; d=y.test;"), "{once}");
+    let (set, rest) = once.split_once("Received: ").unwrap();
+    for words in
+        ["ARC-Authentication-Results: i=1; mx.y.test;", "dkim=pass header.d=x.test", "dmarc="]
+    {
+        assert!(set.contains(words), "{words}: {set}");
+    }
+    assert!(rest.contains("DKIM-Signature: "), "{once}");
+    assert_eq!(signing.signed(&once), BOTH, "the author's signatures hold");
+    // Whoever changes it breaks the chain.
+    let changed = once.replace("\r\nbody\r\n", "\r\nother\r\n");
+    assert_eq!(signing.chain(&changed).result, ArcResult::Fail);
+    // It comes back, and is forwarded once more.
+    let dialogue = format!(
+        "EHLO c.test\r\nMAIL FROM:<s@null.test>\r\nRCPT TO:<all@y.test>\r\nDATA\r\n{once}.\r\nQUIT\r\n"
+    );
+    let said = signing.two.say("192.0.2.25:25", &dialogue).await;
+    assert!(said.contains("kept as"), "{said}");
+    let twice = signing.arrived().await;
+    let chain = signing.chain(&twice);
+    assert_eq!((chain.result, chain.sets.len()), (ArcResult::Pass, 2), "{}\n{twice}", chain.reason);
+    assert!(twice.contains("arc=pass"), "{twice}");
+}
+
+/// A seal over the 8-bit form would not hold, and stays behind.
+#[tokio::test(start_paused = true)]
+async fn what_is_converted_is_not_sealed() {
+    let signing = signing("250 PIPELINING\r\n").await;
+    let theirs = &signing.two.theirs;
+    signing.ready(theirs, "y.test").await;
+    let (name, targets) = ("all@y.test".to_owned(), vec!["r@next.test".to_owned()]);
+    theirs.admin.execute(Request::AliasAdd { name, targets }).await.unwrap();
+    let text = "MIME-Version: 1.0\r\nContent-Type: text/plain; charset=utf-8\r\n\
+        Content-Transfer-Encoding: 8bit\r\n";
+    let dialogue = format!(
+        "EHLO c.test\r\nMAIL FROM:<s@null.test> BODY=8BITMIME\r\nRCPT TO:<all@y.test>\r\nDATA\r\n\
+         From: s@null.test\r\n{text}\r\ngrüße\r\n.\r\nQUIT\r\n"
+    );
+    let said = signing.two.say("192.0.2.25:25", &dialogue).await;
+    assert!(said.contains("kept as"), "{said}");
+    let sent = signing.arrived().await;
+    assert!(sent.contains("quoted-printable") && !sent.contains("ARC-"), "{sent}");
+    assert!(sent.starts_with("Authentication-Results: mx.y.test;"), "{sent}");
 }

@@ -1,17 +1,22 @@
 //! The checks of a message's origin, as a session begins and ends them.
 
-use super::SmtpHost;
+use super::{Acceptor, SmtpHost};
 use crate::{
     deliver::checked::Checked,
+    directory::Recipient,
     receive::{
         checks::{Claimed, MessageChecks},
         content::{Incoming, LULL},
     },
     settings::LoopbackTrust,
+    sign::sealing::seal,
 };
 use posta_mail::{ReversePath, Timestamp};
 use posta_net::client_network::is_within;
-use posta_origin::{observer::Needs, results::ResultsRemover};
+use posta_origin::{
+    observer::{Needs, Observed},
+    results::ResultsRemover,
+};
 use posta_smtp::server::Service;
 use tokio::{pin, time::timeout};
 
@@ -40,7 +45,9 @@ impl SmtpHost {
             reverse_path: reverse_path.clone(),
             time,
         };
-        Some((MessageChecks::begin(checker, claimed), Needs { verify: true, sign: false }))
+        // What is forwarded to another server is sealed.
+        let sign = self.acceptor.signers.is_enabled() && self.leaves();
+        Some((MessageChecks::begin(checker, claimed), Needs { verify: true, sign }))
     }
 
     /// Returns what takes fields out that claim to tell our own results (RFC 8601 §5). A server in front of this one
@@ -50,25 +57,50 @@ impl SmtpHost {
         (!is_in_front).then(|| ResultsRemover::new(self.acceptor.hostname.to_string()))
     }
 
-    /// Ends the checks of a message that has come whole. While DNS keeps the message waiting, memory that others
+    /// Ends the checks of a message that has come whole, and seals it if it is forwarded. While DNS keeps the message waiting, memory that others
     /// could use is given back.
     pub(super) async fn end_checks(
         &self,
         checks: Option<Box<MessageChecks>>,
         incoming: &mut Incoming,
+        recipients: &[Recipient],
     ) -> Option<Box<Checked>> {
         if incoming.failure.is_some() {
             return None;
         }
         let (checks, observed) = (checks?, incoming.take_observed()?);
-        let finishing = checks.finish(&observed, incoming.time);
-        pin!(finishing);
-        if let Ok(checked) = timeout(LULL, &mut finishing).await {
-            return Some(Box::new(checked));
+        let checked = {
+            let finishing = checks.finish(&observed, incoming.time);
+            pin!(finishing);
+            match timeout(LULL, &mut finishing).await {
+                Ok(checked) => checked,
+                Err(_) => {
+                    if incoming.holds_much() {
+                        incoming.set_aside(&*self.acceptor.store, &self.acceptor.budget).await;
+                    }
+                    finishing.await
+                }
+            }
+        };
+        if observed.body_hash().is_some() {
+            incoming.signatures = self.seal(&observed, &checked, recipients, incoming.time).await;
         }
-        if incoming.holds_much() {
-            incoming.set_aside(&*self.acceptor.store, &self.acceptor.budget).await;
-        }
-        Some(Box::new(finishing.await))
+        Some(Box::new(checked))
+    }
+
+    /// Returns the ARC set of a message that is forwarded, by the domain of the first address that leads elsewhere.
+    async fn seal(
+        &self,
+        observed: &Observed,
+        checked: &Checked,
+        recipients: &[Recipient],
+        now: Timestamp,
+    ) -> String {
+        let mut forwarding = recipients.iter().filter(|to| !to.resolved.elsewhere.is_empty());
+        let domain = forwarding.next().and_then(|to| to.address.domain().parse().ok());
+        let Some(domain) = domain else { return String::new() };
+        let Acceptor { signers, hostname, .. } = &*self.acceptor;
+        let results = checked.field(hostname.as_str());
+        seal(observed, &checked.arc, &results, (signers, &domain), now).await
     }
 }

@@ -81,12 +81,16 @@ impl SmtpHost {
     /// Returns whether the message that begins will be signed: it comes from a user or from a client that may relay, and
     /// a copy leaves the server.
     pub(super) fn is_signed(&self) -> bool {
-        let Some(transaction) = &self.transaction else { return false };
-        let mut recipients = transaction.recipients.iter();
         self.acceptor.signers.is_enabled()
             && self.acceptor.service != Service::Lmtp
             && (self.is_submission() || self.may_relay())
-            && recipients.any(|recipient| !recipient.resolved.elsewhere.is_empty())
+            && self.leaves()
+    }
+
+    /// Returns whether a copy of the message goes to another server.
+    pub(super) fn leaves(&self) -> bool {
+        let mut recipients = self.transaction.iter().flat_map(|open| &open.recipients);
+        recipients.any(|recipient| !recipient.resolved.elsewhere.is_empty())
     }
 
     /// Who takes the memory that a message needs.
