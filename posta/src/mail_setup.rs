@@ -14,10 +14,11 @@ use posta_net::{
 };
 use posta_server::{
     admin::{
-        DomainLine, Request, Response,
-        checkup::publish::{MailService, MailSetup, ServiceKind},
+        DomainKeyLine, DomainLine, KeyRequest, Request, Response,
+        checkup::publish::{DkimRecord, MailService, MailSetup, ServiceKind},
     },
     send::trust::mta_sts::Policy,
+    sign::keys::KeyState,
 };
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 
@@ -46,7 +47,7 @@ pub(crate) async fn of(place: &Place, domain: &str) -> Result<DomainMail> {
         addresses: addresses(&config),
         smarthost: config.relay.smarthost.as_ref().map(|server| server.host().to_owned()),
         policy: has_web.then(|| policy(&config)),
-        keys: Vec::new(),
+        keys: keys(place, domain).await?,
         certificate_key: certificate.as_ref().map(|certificate| certificate.key_sha256),
         services: services(&config),
     };
@@ -69,6 +70,21 @@ async fn local(place: &Place, domain: &str) -> Result<DomainLine> {
              there are"
         ),
     }
+}
+
+/// Returns the keys of a domain whose records have to be in DNS.
+async fn keys(place: &Place, domain: &str) -> Result<Vec<DkimRecord>> {
+    let request = Request::DomainKeys { domain: domain.to_owned(), request: KeyRequest::List };
+    let Response::DomainKeys(lines) = operator::execute(place, request).await? else {
+        bail!(operator::UNEXPECTED);
+    };
+    let published = lines.into_iter().filter(|line| line.state != KeyState::Retired);
+    let record = |line: DomainKeyLine| DkimRecord {
+        is_retiring: line.state == KeyState::Retiring,
+        selector: line.selector,
+        text: line.record,
+    };
+    Ok(published.map(record).collect())
 }
 
 /// Returns the server's own certificate; none where it does not exist yet, or this user may not read it.

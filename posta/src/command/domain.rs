@@ -77,7 +77,7 @@ pub(crate) fn run(command: Command) -> Result<()> {
                 None => format!("mail for {domain} is kept here"),
             };
             let said = format!(
-                "{said}. Publish the keys that sign its mail: `posta domain keys list {domain}`"
+                "{said}. Publish its DNS records, with the keys that sign its mail: `posta domain dns {domain}`"
             );
             (place, Request::DomainAdd { domain, postmaster }, said)
         }

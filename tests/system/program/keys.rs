@@ -24,7 +24,7 @@ const WAITING: [&str; 2] = ["ed25519-sha256 waiting", "rsa-sha256 waiting"];
 fn a_domain_has_keys_from_the_start() {
     let place = Place::new(&[("smtp", "none")]);
     let added = stdout(&place.posta(&["domain", "add", "y.test"], ""));
-    assert!(added.contains("`posta domain keys list y.test`"), "{added}");
+    assert!(added.contains("`posta domain dns y.test`"), "{added}");
     assert_eq!(states(&place, "y.test"), WAITING);
     let listed = stdout(&place.posta(&["domain", "keys", "list", "y.test"], ""));
     let keys = keys(&place, "y.test");
@@ -39,6 +39,10 @@ fn a_domain_has_keys_from_the_start() {
         assert!(listed.split('"').all(|string| is_short(string) || string.contains('\n')));
     }
     assert!(listed.contains("publish this record"), "{listed}");
+    let zone = stdout(&place.posta(&["domain", "dns", "y.test"], "")).replace("\" \"", "");
+    for key in &keys {
+        assert!(zone.contains(key["record"].as_str().unwrap()), "{zone}");
+    }
     // Nothing that a command shows is a private key.
     assert!(keys.iter().all(|key| key.as_object().unwrap().len() == 7), "{keys:?}");
     let unknown = problem(&place.posta(&["domain", "keys", "list", "z.test"], ""));

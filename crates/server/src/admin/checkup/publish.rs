@@ -39,7 +39,7 @@ pub struct DkimRecord {
     pub selector: String,
     /// The text of the record (RFC 6376 §3.6.1).
     pub text: String,
-    /// Whether the key signs no more: its record stays until all mail that it signed has arrived.
+    /// Whether the key no longer signs: its record stays until all mail that it signed has arrived.
     pub is_retiring: bool,
 }
 

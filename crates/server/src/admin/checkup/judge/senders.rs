@@ -148,7 +148,7 @@ pub(super) fn dkim(facts: &Facts, findings: &mut Vec<Finding>) {
                 format!("{name} is gone, and mail that it signed may still be on its way"),
             ),
             ([], 0) => {
-                Finding::error(subject, format!("{name} is missing, and a key signs with it"))
+                Finding::error(subject, format!("{name} is missing, which a key needs to sign"))
                     .cured_by_all(line)
             }
             ([], _) => Finding::error(subject, format!("{name} has no key that can be read"))
