@@ -5,7 +5,7 @@ use super::{
     *,
 };
 use crate::settings::unsigned;
-use posta_net::dns::{DnsAnswer, Family, LookupError, PendingLookup, Tlsa};
+use posta_net::dns::{DnsAnswer, Family, LookupError, PendingLookup, ServiceHost, Tlsa};
 use posta_origin::{
     arc::{ArcResult, ArcVerified},
     dkim::{DkimResult, Keys, Verified},
@@ -62,6 +62,10 @@ impl Resolver for LiveZone {
 
     fn certificates<'a>(&'a self, name: &'a str) -> PendingLookup<'a, DnsAnswer<Tlsa>> {
         self.ask(async |zone: &FixedZone| zone.certificates(name).await)
+    }
+
+    fn services<'a>(&'a self, name: &'a str) -> PendingLookup<'a, DnsAnswer<ServiceHost>> {
+        self.ask(async |zone: &FixedZone| zone.services(name).await)
     }
 
     fn texts<'a>(&'a self, name: &'a str) -> PendingLookup<'a, DnsAnswer<String>> {
