@@ -34,6 +34,10 @@ pub(super) fn ports(facts: &Facts, findings: &mut Vec<Finding>) {
         }
     }
     answered.dedup();
+    if facts.ports.is_empty() {
+        let says = "not tried: the server has no address in DNS, or they were left out";
+        findings.push(Finding::note(subject, says));
+    }
     if !answered.is_empty() {
         findings.push(Finding::ok(subject, format!("reachable from here: {}", listed(answered))));
     }

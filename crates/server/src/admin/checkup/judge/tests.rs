@@ -198,6 +198,8 @@ const CASES: &[Case] = &[
     ("certificate of nobody", |_, _, machine| machine.certificate.as_mut().unwrap().is_trusted = false,
         Subject::Certificate, Severity::Warning, "known authority"),
     ("no certificate", |_, _, machine| machine.certificate = None, Subject::Certificate, Severity::Note, "none yet"),
+    ("no ports to try", |zone, setup, _| { setup.addresses.clear(); zone.addresses.remove("mail.x.test"); },
+        Subject::Ports, Severity::Note, "not tried"),
     ("listed", |zone, _, _| { address(zone, "1.2.0.192.list.test", "127.0.0.4"); txt(zone, "1.2.0.192.list.test", "spam"); },
         Subject::BlockLists, Severity::Error, "192.0.2.1 is on list.test: spam"),
     ("an answer that is none", |zone, _, _| address(zone, "1.2.0.192.list.test", "192.0.2.77"), Subject::BlockLists, Severity::Ok, "not on list.test"),
