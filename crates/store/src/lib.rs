@@ -1,18 +1,18 @@
-//! What keeps the mail: the [`Store`] trait, which is the sum of a small trait for each subject; the
-//! records; the in-memory reference store; and the suite that every store passes.
+//! Storage of mail: the [`Store`] trait, which is the sum of a small trait for each subject; the records; the
+//! in-memory reference store; and the conformance suite for all stores.
 //!
-//! Rules that every store keeps, and [`conformance`] checks:
+//! All stores obey these rules, and [`conformance`] checks them:
 //!
 //! 1. **Durable before done.** When the future of a changing method resolves to `Ok`, the change
 //!    survives the loss of power. Changes that wait at the same moment may share one sync.
 //! 2. **All or nothing.** Each method is one transaction; readers see it whole or not at all.
-//! 3. **Content is immutable** and kept once, however many mailboxes show it. It goes when the last
-//!    entry that shows it is purged.
-//! 4. **Unique-ids and mod-sequences increase and are never reused**, over restarts and restored backups
-//!    too: they are drawn from the time, pushed forward where two would be equal. UIDs increase within
-//!    their folder, and are never reused either.
+//! 3. **Content is immutable** and stored once, however many mailboxes refer to it. It is removed when the
+//!    last entry that refers to it is purged.
+//! 4. **Unique-ids and mod-sequences increase and are never reused**, even after restarts and restored
+//!    backups: they are derived from the time, and pushed forward where two would be equal. UIDs increase
+//!    within their folder, and are never reused either.
 //! 5. **Removal is not loss.** A removed message leaves every view opened later, stays readable for
-//!    the sessions that saw it, and can be brought back until its purge time.
+//!    the sessions that saw it, and can be restored until its purge time.
 //! 6. **No method assumes one process.**
 
 pub mod conformance;
@@ -63,7 +63,7 @@ pub use upkeep::Upkeep;
 pub use watch::{Subject, Watch, Watcher, Watchers};
 
 /// A whole store: the sum of the traits, each of which has one subject. Each method is one transaction.
-/// Whoever has a `dyn Store` can call all of them; whoever needs only some subjects should ask for
+/// Code that holds a `dyn Store` can call all of them; code that needs only some subjects should ask for
 /// those.
 pub trait Store:
     Contents + Mailboxes + Folders + Queue + History + Directory + Sources + Records + Upkeep + Watch

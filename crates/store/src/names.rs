@@ -8,22 +8,23 @@ use posta_mail::{Address, AddressError, Domain, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::{fmt, str::FromStr};
 
-/// Names an account for as long as the store exists: an account that is removed and added again has
-/// another.
+/// The name of an account, for as long as the store exists. An account that is removed and added again
+/// has another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct AccountId(pub u64);
 
-/// Names a private key that signs mail: a random number, never used again.
+/// The name of a private key that signs mail: a random number, never used again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct KeyId(pub u64);
 
-/// Names a message within its folder, for ever (RFC 9051 §2.3.1.1): 1 and up, in the order in which messages
-/// came into the folder. One that leaves the folder and comes back has another.
+/// The name of a message within its folder, for ever (RFC 9051 §2.3.1.1): a number from 1 up, in the
+/// order in which messages came into the folder. A message that leaves the folder and comes back has
+/// another.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Uid(pub u32);
 
-/// A mod-sequence (RFC 7162 §3.1): it names a change, and increases with each change in the store. Drawn from
-/// the time, so that it increases over a restored backup too; below 2^63.
+/// A mod-sequence (RFC 7162 §3.1), which names a change, and increases with each change in the store. It
+/// is derived from the time, so that it increases even after a backup is restored; below 2^63.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ModSeq(pub u64);
 
@@ -37,7 +38,7 @@ impl ModSeq {
     }
 }
 
-/// What an alias stands for.
+/// The name of an alias.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum AliasName {
     /// One address.
@@ -47,7 +48,7 @@ pub enum AliasName {
 }
 
 impl AliasName {
-    /// The domain that it belongs to.
+    /// Returns the domain of the name.
     #[must_use]
     pub fn domain(&self) -> &str {
         match self {
@@ -69,7 +70,7 @@ impl fmt::Display for AliasName {
 impl FromStr for AliasName {
     type Err = AddressError;
 
-    /// Folds the address, as every look-up does.
+    /// Parses a name, and folds the address as every look-up does.
     fn from_str(text: &str) -> Result<Self, AddressError> {
         match text.strip_prefix('@') {
             Some(domain) => domain.parse().map(Self::CatchAll),

@@ -1,4 +1,4 @@
-//! Small records of the server's own, and the secrets that it has to read again.
+//! Small records of the server's own, and the secrets that the server has to read again.
 
 use crate::{
     error::Pending,
@@ -6,14 +6,15 @@ use crate::{
 };
 use posta_mail::Secret;
 
-/// The kind of the records of the keys that sign a domain's mail. They are part of the directory: a watcher of the
-/// directory hears of their changes.
+/// The kind of the records with the keys that sign a domain's mail. They are part of the directory: a
+/// watcher of the directory is informed of their changes.
 pub const DOMAIN_KEYS: &str = "domain-keys";
 
 /// Small records of the server's own, each with a kind and a name; and secrets.
 pub trait Records: Send + Sync + 'static {
-    /// Keeps a small record of the server's own, in place of the one of the same kind and name; `None` removes it.
-    /// A kind has no NUL. Whoever builds on what a record was before uses [`Records::keep_if`].
+    /// Stores a small record of the server's own, in place of the one with the same kind and name;
+    /// `None` removes that one. A kind contains no NUL. A caller whose record depends on the previous
+    /// one uses [`Records::keep_if`].
     fn keep(&self, kind: &'static str, name: &str, record: Option<Vec<u8>>) -> Pending<'_, ()>;
 
     /// Returns the records of a kind, by their names.
@@ -22,9 +23,10 @@ pub trait Records: Send + Sync + 'static {
     /// Returns a record of a kind by its name.
     fn kept_one(&self, kind: &'static str, name: &str) -> Pending<'_, Option<Vec<u8>>>;
 
-    /// Keeps a record, or with none forgets it, if what is kept of its kind and name is `expected`: none for
-    /// nothing. Returns what is kept then, which is another's where that came first. So two that make a key at
-    /// the same moment end with the same, and nobody overwrites what it has not read.
+    /// Stores a record, or removes it if `record` is none, provided that the present record with its
+    /// kind and name is `expected` (none if there must not be one). Returns the record that is stored
+    /// afterwards, which is another process's if that came first. Two processes that make a key at the
+    /// same moment thus end with the same one, and none overwrites a record that it has not read.
     fn keep_if(
         &self,
         kind: &'static str,
@@ -33,8 +35,8 @@ pub trait Records: Send + Sync + 'static {
         record: Option<Vec<u8>>,
     ) -> Pending<'_, Option<Vec<u8>>>;
 
-    /// Keeps a record as [`Records::keep_if`] does, and in the same transaction replaces secrets, or removes those
-    /// given as `None`. If the record is not as expected, no secret changes.
+    /// Stores a record as [`Records::keep_if`] does, and in the same transaction replaces secrets, or
+    /// removes those given as `None`. If the present record is not the expected one, no secret changes.
     ///
     /// # Errors
     /// [`StoreError::Sealed`](crate::StoreError::Sealed) when a secret cannot be sealed.
@@ -54,14 +56,14 @@ pub trait Records: Send + Sync + 'static {
     /// [`StoreError::Sealed`](crate::StoreError::Sealed) when they cannot be opened.
     fn check_seals(&self) -> Pending<'_, ()>;
 
-    /// Returns a secret, if there is one. Callers hold it only as long as they need it.
+    /// Returns a secret, if there is one. Callers must hold it no longer than necessary.
     ///
     /// # Errors
-    /// [`StoreError::Sealed`](crate::StoreError::Sealed) when it is kept, but cannot be read.
+    /// [`StoreError::Sealed`](crate::StoreError::Sealed) when the secret is stored, but cannot be read.
     fn secret(&self, of: SecretOf) -> Pending<'_, Option<Secret>>;
 }
 
-/// Names a secret that has to be kept so that it can be read again.
+/// The name of a secret that is stored in such a way that it can be read again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum SecretOf {
     /// The password of a mailbox elsewhere.

@@ -18,7 +18,7 @@ use std::{
     task::{Poll, Waker},
 };
 
-/// Tells what changed, whoever changed it.
+/// Informs of changes, by any process that shares the store.
 pub trait Watch: Send + Sync + 'static {
     /// Returns a number that grows after every change of the directory, whoever made it. Reading it
     /// costs no more than a look into memory, so that a session can ask at each command whether
@@ -31,17 +31,17 @@ pub trait Watch: Send + Sync + 'static {
     fn watch(&self, subjects: &[Subject]) -> Watcher;
 }
 
-/// What can be watched.
+/// A subject that can be watched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Subject {
-    /// The queue: an item is new in it, or may be due earlier than it was.
+    /// The queue: there is a new item, or one may be due earlier than before.
     Queue,
     /// The operator had items of the queue tried at another time: what is remembered of servers that could not be
     /// reached may be out of date.
     Rescheduled,
     /// The directory: accounts with their credentials and rights, aliases, domains and the keys that sign their mail.
     Directory,
-    /// What an account's mailbox holds: messages came, went, or have other flags.
+    /// An account's mailbox: messages arrived, left, or have other flags.
     Mailbox(AccountId),
 }
 
@@ -60,18 +60,18 @@ pub struct Watchers(Arc<Shared>);
 struct Shared {
     directory_version: AtomicU64,
     by_subject: Mutex<HashMap<Subject, Vec<Weak<Heard>>>>,
-    /// How many subjects are watched that are mailboxes: messages arrive often, and usually nobody watches.
+    /// The number of watched mailboxes. Messages arrive often, and usually none is watched.
     mailboxes: AtomicUsize,
 }
 
-/// What a watcher was told.
+/// The subjects that a watcher has been informed about.
 #[derive(Debug, Default)]
 struct Heard(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
     subjects: BTreeSet<Subject>,
-    /// Wakes the watcher's task, if that waits.
+    /// Wakes the task of the watcher, if it waits.
     waker: Option<Waker>,
 }
 
@@ -99,7 +99,7 @@ impl Watchers {
         Watcher { heard, subjects, shared: self.0.clone() }
     }
 
-    /// Tells of a change.
+    /// Informs the watchers of a change.
     pub fn tell(&self, subject: Subject) {
         match subject {
             Subject::Directory => {
@@ -108,7 +108,7 @@ impl Watchers {
             Subject::Mailbox(_) if !self.watches_mailboxes() => return,
             _ => {}
         }
-        // Wakers run code of others, so none is called under the lock.
+        // Wakers run foreign code, so none is called under the lock.
         let watching = match self.0.by_subject.lock().get(&subject) {
             Some(watching) => watching.iter().filter_map(Weak::upgrade).collect::<Vec<_>>(),
             None => return,
@@ -116,12 +116,12 @@ impl Watchers {
         watching.iter().for_each(|heard| heard.hear(subject));
     }
 
-    /// Tells that everything may have changed.
+    /// Informs the watchers that everything may have changed.
     pub fn tell_all(&self) {
         self.tell_where(|_| true);
     }
 
-    /// Tells that every mailbox may have changed.
+    /// Informs the watchers that every mailbox may have changed.
     pub fn tell_all_mailboxes(&self) {
         if self.watches_mailboxes() {
             self.tell_where(Subject::is_mailbox);
@@ -129,7 +129,7 @@ impl Watchers {
     }
 
     fn watches_mailboxes(&self) -> bool {
-        // Whoever begins to watch and does not see the change yet is seen here.
+        // A watcher that has just been added, and does not see the change yet, is seen here.
         fence(Ordering::SeqCst);
         self.0.mailboxes.load(Ordering::SeqCst) > 0
     }
@@ -161,7 +161,7 @@ impl Heard {
     }
 }
 
-/// Is told of what happens to its subjects. Dropping it ends that.
+/// Receives the changes of its subjects until it is dropped.
 #[derive(Debug)]
 pub struct Watcher {
     heard: Arc<Heard>,
@@ -184,7 +184,7 @@ impl Watcher {
         .await
     }
 
-    /// Returns to which of the subjects something happened since the last call, without waiting.
+    /// Returns the subjects that have changed since the last call, without waiting.
     pub fn take(&mut self) -> BTreeSet<Subject> {
         take(&mut self.heard.0.lock().subjects)
     }

@@ -1,5 +1,5 @@
-//! What the client of a session may do: whether it submits, whether its mail goes to other servers, and
-//! whose limits it uses up.
+//! The rights of a session's client: whether it submits mail, whether its mail may go to other servers,
+//! and whose limits apply.
 
 use super::SmtpHost;
 use crate::{
@@ -14,8 +14,8 @@ use posta_net::client_network::{ClientNetwork, is_within};
 use posta_smtp::server::Service;
 
 impl SmtpHost {
-    /// Whether the rules of submission hold: on its own listeners, and for everybody who logged in,
-    /// be it by a trusted client's word.
+    /// Returns whether the rules of submission apply: on the submission listeners, and for every client
+    /// that has logged in, even if only a trusted client says so.
     pub(super) fn is_submission(&self) -> bool {
         self.acceptor.service == Service::Submission || self.account.is_some()
     }
@@ -31,7 +31,7 @@ impl SmtpHost {
         }
     }
 
-    /// Decides whether there is a rate that the recipient would exceed, and counts it.
+    /// Checks whether the recipient would exceed a rate, and counts it.
     pub(super) fn may_send_to(&self, address: &Address, resolved: &Resolved) -> Result<(), Reply> {
         let Some(transaction) = self.transaction.as_deref() else { return Ok(()) };
         if self.may_relay() {
@@ -43,8 +43,9 @@ impl SmtpHost {
         rates.answer(self.client, &transaction.mail.reverse_path, (address, resolved), now)
     }
 
-    /// Promises a stranger no report of success where that would be one too many. Returns whether there
-    /// may be a report now, of a copy that leads to nobody too: a stranger's reverse-path may be anybody's.
+    /// Leaves out a success report to a stranger that would exceed the rate. Returns whether a report
+    /// may be sent now, even about a copy that leads to nobody: a stranger can give anyone's
+    /// reverse-path.
     pub(super) fn limit_reports(&self, recipients: &mut [Recipient], from_here: bool) -> bool {
         let is_wanted = recipients
             .iter()
@@ -59,16 +60,17 @@ impl SmtpHost {
         true
     }
 
-    /// RFC 5321 §3.6.1: mail for elsewhere is taken from those we know.
+    /// RFC 5321 §3.6.1: mail for other servers is accepted from known clients only.
     pub(super) fn may_relay(&self) -> bool {
         self.account.is_some()
             || is_within(&self.acceptor.relays_for, self.client)
             || self.transaction.as_ref().is_some_and(|open| open.from_here)
     }
 
-    /// Whether the client is a program on this machine that may send to other servers without a login.
-    /// Never whoever a proxy speaks for, even if it says 127.0.0.1, nor the proxy itself: anybody may
-    /// be behind it. Nor whoever is in `relay.networks`, who has that right anyway, and without a limit.
+    /// Returns whether the client is a program on this machine that may send to other servers without a
+    /// login. A client behind a proxy never is, even if the proxy gives 127.0.0.1, nor the proxy itself,
+    /// since any client may be behind it. Nor is a client in `relay.networks`, which has that right
+    /// anyway, without a limit.
     pub(super) fn is_program(&self) -> bool {
         self.account.is_none()
             && self.acceptor.service != Service::Lmtp
@@ -93,7 +95,7 @@ impl SmtpHost {
         recipients.any(|recipient| !recipient.resolved.elsewhere.is_empty())
     }
 
-    /// Who takes the memory that a message needs.
+    /// Returns the owner of the memory that a message needs.
     pub(super) fn memory_owner(&self) -> MemoryOwner {
         match (&self.account, ClientNetwork::of_client(self.client)) {
             (Some(account), _) => MemoryOwner::Account(account.id),
@@ -103,7 +105,8 @@ impl SmtpHost {
         }
     }
 
-    /// For which messages missing fields are added. What LMTP hands over came through a server.
+    /// Returns to which messages missing fields are added. LMTP carries mail that another server has
+    /// received.
     pub(super) fn completion(&self) -> Completion {
         match self.acceptor.service {
             _ if self.is_submission() => Completion::Always,
@@ -112,7 +115,7 @@ impl SmtpHost {
         }
     }
 
-    /// What stands against a message that has come whole.
+    /// Returns the objection to sending a message that has arrived completely.
     pub(super) async fn may_be_sent(&self, incoming: &Incoming) -> Result<(), Reply> {
         if let Some(failure) = &incoming.failure {
             return Err(failure.reply());
@@ -123,7 +126,7 @@ impl SmtpHost {
         }
     }
 
-    /// Tells a program on this machine what else keeps its recipient from being taken.
+    /// Informs a program on this machine of further reasons why its recipient is refused.
     pub(super) fn explain(&self, refused: RefusedRecipient) -> RefusedRecipient {
         if refused.reply.text != NOT_SERVED || !self.is_program() {
             return refused;
