@@ -15,7 +15,7 @@ use posta_smtp::{
     command::HelloVerb,
     server::{self as smtp_server, Committed, EnvelopeRecipient, Service},
 };
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 /// The observable results of a session.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -53,6 +53,8 @@ where
                 engine.answer(answer(question), &mut played.said);
             }
             Step::Content(content) => played.content.extend_from_slice(content),
+            // What the client sends at once comes within the pause.
+            Step::Pause(_) => end = wire.len().min(end + size),
             Step::Flush => {}
             // A different session follows, and earlier input is dropped.
             Step::StartTls | Step::Close => {
@@ -81,6 +83,7 @@ impl Order {
     fn answer(&mut self, question: smtp_server::Question) -> smtp_server::Answer {
         let refused = || Reply::new(550, (5, 0, 0), "No");
         match question {
+            smtp_server::Question::SpokeEarly(ticket) => ticket.answer(Ok(())),
             smtp_server::Question::Hello(_, ticket) => {
                 *self = Self::default();
                 ticket.answer(Ok(()))
@@ -150,6 +153,8 @@ pub(crate) fn smtp(octets: &[u8]) {
         let mut order = Order::default();
         let engine = smtp_server::Server::new(profile.clone());
         let engine = if kind & 64 == 0 { engine } else { engine.trusting() };
+        let pause = Duration::from_secs(if kind & 16 == 0 { 1 } else { 0 });
+        let engine = engine.greeting_after(pause);
         play(engine, wire, size, |question| order.answer(question))
     };
     let whole = play_cut(wire.len().max(1));

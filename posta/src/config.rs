@@ -26,7 +26,7 @@ pub(crate) use options::{
     BareNewlines, Certificate, CheckPolicy, Config, Filter, Listen, OAuth, Protocol, TlsMode,
 };
 pub(crate) use source::{Origin, Setting, Source};
-pub(crate) use values::{Octets, Span};
+pub(crate) use values::{DnsList, Octets, Span};
 
 use posta_mail::Domain;
 use read::Table;
@@ -90,6 +90,15 @@ mod tests {
         enabled = true
         policy = "mark"
         trusted-sealers = ["lists.example.org"]
+        [door]
+        block-lists = ["bl.example.org"]
+        allow-lists = ["wl.example.org"]
+        network-recipients = 10000
+        sender-recipients = 1000
+        greeting-delay = "5s"
+        greylisting = true
+        strict-hello = true
+        reverse-dns = "confirmed"
         [submission]
         trust-loopback = false
         [[filters]]
@@ -394,6 +403,7 @@ mod tests {
             ("[[listen]]\nprotocol = 'imap'\naddress = '127.0.0.1:1'", "there is no IMAP server"),
             ("[[listen]]\nprotocol = 'smtp'\naddress = 'localhost'", "0.0.0.0:25"),
             ("[[listen]]\nprotocol = 'smtp'\naddress = 'unix:/x'", "only lmtp"),
+            ("[door]\nblock-lists = ['[192.0.2.1]']", "no DNS list"),
             ("[tls]\nkey = 'x'", "belong together"),
             ("[relay]\nretry = []", "at least one"),
             ("[oauth]\nintrospection = 'http://a.test/'", "https://"),

@@ -3,7 +3,8 @@
 use crate::{
     Place,
     config::{
-        BareNewlines, Certificate, CheckPolicy, Config, Filter, Listen, OAuth, Protocol, Source,
+        BareNewlines, Certificate, CheckPolicy, Config, DnsList, Filter, Listen, OAuth, Protocol,
+        Source,
         TlsMode, find,
     },
     data_directory, private,
@@ -30,7 +31,10 @@ use posta_server::{
     filter::FilterSettings,
     login::oauth::{Accepted, OAuthSettings},
     send::trust::mta_sts::Policy,
-    settings::{ListenerKind, ListenerSettings, Pop3Settings, Settings, TlsMode as ServerTlsMode},
+    settings::{
+        DoorSettings, ListenerKind, ListenerSettings, Pop3Settings, Settings,
+        TlsMode as ServerTlsMode,
+    },
     sign::SigningSettings,
 };
 use posta_smtp::server::Limits as SmtpLimits;
@@ -207,6 +211,7 @@ pub(crate) fn settings(config: &Config) -> Result<Settings> {
             apop: config.pop3.apop,
         },
         checks: origin_policy(config),
+        door: door(config),
         failed_logins: limits.failed_logins,
         failed_login_delay: FAILED_LOGIN_DELAY,
         filters: config.filters.iter().map(filter).collect(),
@@ -225,6 +230,21 @@ pub(crate) fn settings(config: &Config) -> Result<Settings> {
         tls: if wants_tls { Some(certificate(config)?) } else { None },
         control: Some(config.data.join(control::SOCKET)),
     })
+}
+
+fn door(config: &Config) -> DoorSettings {
+    let door = &config.door;
+    let zones = |lists: &[DnsList]| lists.iter().map(|list| list.0.clone()).collect();
+    DoorSettings {
+        block_lists: zones(&door.block_lists),
+        allow_lists: zones(&door.allow_lists),
+        network_recipients: door.network_recipients,
+        sender_recipients: door.sender_recipients,
+        greeting_delay: door.greeting_delay.0,
+        greylisting: door.greylisting,
+        strict_hello: door.strict_hello,
+        reverse_dns: door.reverse_dns,
+    }
 }
 
 /// Returns what becomes of mail by its origin; none if that is not checked.

@@ -279,6 +279,7 @@ fn kind(option: &Definition) -> Result<String, String> {
         "String" if is_list => "a list of texts",
         "String" => "text",
         "Domain" => "a host name",
+        "DnsList" => "a list of DNS lists, by their zones",
         "TokenEndpoint" => "a web address",
         "HostPort" => "a host and a port",
         "DomainRoute" => "a host and a port, or `\"mx\"`",

@@ -118,6 +118,9 @@ pub enum Step<'i, Question> {
     /// Send the appended output, then lend more input. Any input that the engine left unconsumed must be
     /// lent again, before the new octets.
     NeedInput,
+    /// Send the appended output, then wait for input for this long. If octets arrive sooner, lend them; otherwise call
+    /// [`Engine::next`] with no more input than before.
+    Pause(Duration),
     /// Answer this question, and pass the answer to [`Engine::answer`] before the next call of
     /// [`Engine::next`]. A question left unanswered ends the session: the next step is [`Step::Close`].
     Ask(Question),

@@ -134,19 +134,17 @@ impl Driver {
             session.window.octets += (start - session.input.start) as u64;
             session.input.start = start;
             match step {
-                Step::NeedInput => {
+                Step::NeedInput | Step::Pause(_) => {
+                    let pause = if let Step::Pause(pause) = step { Some(pause) } else { None };
                     turn.during(pin!(session.send(engine))).await?;
                     let received = {
-                        let receiving = pin!(session.receive(engine, host.lull_after()));
+                        let receiving = pin!(session.receive(engine, pause.or(host.lull_after())));
                         turn.during(receiving).await?
                     };
                     match received {
                         Received::Octets => session.take_turn(&mut turn).await,
-                        Received::Nothing => {
-                            let before = Instant::now();
-                            host.lull().await;
-                            session.window.start += before.elapsed();
-                        }
+                        Received::Nothing if pause.is_some() => {}
+                        Received::Nothing => session.lull(host).await,
                         Received::End => return Ok(Ended::ByPeer),
                         Received::Interrupt(why) => {
                             turn.rest();
@@ -232,7 +230,7 @@ impl Window {
 
 enum Received {
     Octets,
-    /// The other side has sent nothing for [`Host::lull_after`].
+    /// The other side has sent nothing for [`Host::lull_after`], or for an engine's [`Step::Pause`].
     Nothing,
     End,
     Interrupt(Interrupt),
@@ -251,6 +249,14 @@ impl<'d> Session<'d> {
     async fn take_turn(&mut self, turn: &mut Turn<'_>) {
         let before = Instant::now();
         turn.read(self.input.end).await;
+        self.window.start += before.elapsed();
+    }
+
+    /// Tells the host that the other side has sent nothing for a while. What it does then does not count against the
+    /// other side.
+    async fn lull<E: Engine, H: Host<E>>(&mut self, host: &mut H) {
+        let before = Instant::now();
+        host.lull().await;
         self.window.start += before.elapsed();
     }
 

@@ -11,6 +11,7 @@ use crate::{
     directory,
     limits::adjustable::Adjustable,
     listen::{self, Service},
+    receive::door,
     settings::{ListenerKind, Settings},
 };
 use posta_mail::Domain;
@@ -131,6 +132,7 @@ impl MailServer {
         tasks.spawn(services.rotation().run(stopping.clone()));
         tasks.spawn(services.collectors.clone().run(stopping.clone()));
         tasks.spawn(services.refusals.clone().run(stopping.clone()));
+        tasks.spawn(door::watch_lists(services.door.clone(), stopping.clone()));
         let lockouts = services.authenticator.lockouts().clone();
         let failures = stopping.clone();
         tasks.spawn(async move { lockouts.failed_logins().run(failures).await });

@@ -214,15 +214,17 @@ impl Service {
         let secured = tls.is_some();
         match &self.protocol {
             Protocol::Smtp { profile, acceptor } => {
-                let mut engine = smtp_engine(profile, secured);
+                let engine = smtp_engine(profile, secured);
                 let is_forwarder = is_within(&self.forwarders, client);
-                if is_forwarder {
-                    engine = engine.trusting();
-                }
                 let mut host = SmtpHost::new(acceptor.clone(), client, tls);
                 if is_proxy || is_forwarder {
                     host = host.speaking_for_others();
                 }
+                // A server in front has kept its own client waiting.
+                let mut engine = match is_forwarder {
+                    true => engine.trusting(),
+                    false => engine.greeting_after(host.greeting_delay()),
+                };
                 let ended = self.driver.drive(stream, &mut engine, &mut host).await;
                 host.abandon().await;
                 ended?;

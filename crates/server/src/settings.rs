@@ -1,5 +1,9 @@
 //! The settings of a server, as `posta/src/wiring.rs` makes them from the configuration.
 
+mod door;
+
+pub use door::{DoorSettings, ReverseDns};
+
 use crate::{
     deliver::checked::OriginPolicy,
     filter::FilterSettings,
@@ -62,6 +66,8 @@ pub struct Settings {
     pub filters: Vec<FilterSettings>,
     /// What becomes of mail from strangers by where it comes from; none if that is not checked.
     pub checks: Option<OriginPolicy>,
+    /// What strangers have to pass before their mail is taken.
+    pub door: DoorSettings,
     /// The settings of outgoing mail.
     pub relay: RelaySettings,
     /// The settings of signing.

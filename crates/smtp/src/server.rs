@@ -2,11 +2,12 @@
 //!
 //! # Theory
 //!
-//! A session is in one of eight states:
+//! A session is in one of nine states:
 //!
 //! | state          | waits for                     | leaves it by |
 //! |----------------|-------------------------------|--------------|
-//! | `Greeting`     | nothing                       | sending 220 |
+//! | `Greeting`     | nothing                       | sending 220, or a pause before it |
+//! | `Silence`      | the end of that pause         | sending 220, or a question if the client speaks |
 //! | `Command`      | a command line                | a question, BDAT, QUIT, STARTTLS |
 //! | `Asked`        | the answer to a question      | the answer |
 //! | `Content`      | the message's content         | CRLF `.` CRLF |
@@ -31,6 +32,9 @@
 //! in `server/content.rs`, BDAT in `server/chunking.rs`. Authentication (RFC 4954) is an exchange of
 //! octets whose meaning the engine does not know: it does the framing, in base64, and asks what to say
 //! (`server/authentication.rs`).
+//!
+//! A client waits for the greeting (RFC 5321 §4.3.1). Most programs that send spam do not, so the engine can keep the
+//! greeting back for a while ([`Server::greeting_after`]); what comes before it leads to [`Question::SpokeEarly`].
 //!
 //! "Committed" is said by the answer to [`Question::Commit`] alone: the engine sends 250 to the end
 //! of the data in no other case.
@@ -77,6 +81,8 @@ pub struct Server {
     state: State,
     hello: Option<HelloVerb>,
     secured: bool,
+    /// How long the greeting is kept back.
+    pause: Duration,
     /// Whether the client may speak for others.
     trusted: bool,
     authenticated: bool,
@@ -91,6 +97,7 @@ pub struct Server {
 #[derive(Debug)]
 enum State {
     Greeting,
+    Silence,
     Command(MailPhase),
     Sasl,
     Asked {
@@ -114,6 +121,7 @@ impl Server {
             state: State::Greeting,
             hello: None,
             secured: false,
+            pause: Duration::ZERO,
             trusted: false,
             authenticated: false,
             failed_authentications: 0,
@@ -134,6 +142,17 @@ impl Server {
     #[must_use]
     pub fn trusting(self) -> Self {
         Self { trusted: true, ..self }
+    }
+
+    /// The same, with a greeting that comes so much later. A client that speaks before it is a matter for
+    /// [`Question::SpokeEarly`].
+    #[must_use]
+    pub fn greeting_after(self, pause: Duration) -> Self {
+        Self { pause, ..self }
+    }
+
+    fn greet(&mut self, output: &mut Vec<u8>) {
+        self.reply(MailPhase::Idle, &words::greeting(&self.profile), output);
     }
 
     /// Takes a command line, or refuses it because the session has had too many.
@@ -284,6 +303,8 @@ impl Server {
     /// Goes on with the command that waited for a verdict.
     fn verdict(&mut self, asked: Asked, verdict: Verdict, output: &mut Vec<u8>) {
         match (asked, verdict) {
+            (Asked::SpokeEarly, Err(refusal)) => self.close_with(&refusal, output),
+            (Asked::SpokeEarly, Ok(())) => self.greet(output),
             (Asked::Hello(_) | Asked::Mail { .. } | Asked::Forwarded { .. }, Err(refusal)) => {
                 self.reply(MailPhase::Idle, &refusal, output);
             }
@@ -391,8 +412,15 @@ impl Engine for Server {
     fn next<'i>(&mut self, input: &mut &'i [u8], output: &mut Vec<u8>) -> Step<'i, Question> {
         loop {
             let taken = match std::mem::replace(&mut self.state, State::Closing) {
-                State::Greeting => {
-                    self.reply(MailPhase::Idle, &words::greeting(&self.profile), output);
+                State::Greeting if !self.pause.is_zero() => {
+                    self.state = State::Silence;
+                    return Step::Pause(std::mem::take(&mut self.pause));
+                }
+                State::Silence if !input.is_empty() => {
+                    Some(self.ask_outside(Question::SpokeEarly(Ticket::new(Asked::SpokeEarly))))
+                }
+                State::Greeting | State::Silence => {
+                    self.greet(output);
                     None
                 }
                 State::Command(phase) => match self.cut(input) {
@@ -488,6 +516,7 @@ impl Engine for Server {
                 octets: (limits.rate * CONTENT_WINDOW.as_secs()).max(1),
             },
             State::Greeting
+            | State::Silence
             | State::Command(_)
             | State::Sasl
             | State::Asked { .. }
@@ -502,7 +531,7 @@ impl Engine for Server {
             }
             State::Asked { in_transaction } => *in_transaction,
             State::Content(_) | State::Chunk(_) => true,
-            State::Greeting | State::Sasl | State::Closing => false,
+            State::Greeting | State::Silence | State::Sasl | State::Closing => false,
         }
     }
 

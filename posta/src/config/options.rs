@@ -38,6 +38,8 @@ options! {
         smtp: Smtp {}
         /// Whether mail from other servers is from whom it says.
         checks: Checks {}
+        /// Judging strangers before their mail is taken.
+        door: Door {}
         /// Mail from mail programs.
         submission: Submission {}
         /// Filters outside.
@@ -174,6 +176,37 @@ options! {
         /// Mailing lists change mail, so that it no longer is as its author sent it; some seal what they found before
         /// (ARC). The names are the domains of their seals.
         trusted_sealers: Vec<Domain> { default: Some("[]"), example: "[\"lists.example.org\"]" }
+    }
+
+    /// Judging strangers before their mail is taken.
+    ///
+    /// Strangers are clients of a listener for smtp that are neither trusted programs on this machine nor in
+    /// `relay.networks`. trust.md says what they are told, and what to do when good mail is refused.
+    Door in "door" {
+        /// The DNS lists whose clients are refused.
+        ///
+        /// The reply names the list and quotes it. Postmaster and abuse are reached all the same.
+        block_lists: Vec<DnsList> { default: Some("[]"), example: "[\"zen.spamhaus.org\"]" }
+        /// The DNS lists whose clients pass, whatever a block list says.
+        allow_lists: Vec<DnsList> { default: Some("[]"), example: "[\"list.dnswl.org\"]" }
+        /// The maximal number of recipients in an hour from one IPv4 /24 or IPv6 /64; then 450.
+        network_recipients: u32 { default: Some("0"), of: "recipients an hour", zero: "no limit" }
+        /// The maximal number of recipients in an hour from one sender in one such network; then 450.
+        sender_recipients: u32 { default: Some("0"), of: "recipients an hour", zero: "no limit" }
+        /// The delay of the greeting.
+        ///
+        /// Mail servers wait for the greeting; a client that speaks before it is refused with 554. A second or two are
+        /// enough to tell them apart, but each connection of a stranger takes longer by as much.
+        greeting_delay: Span { default: Some("\"0s\""), example: "\"2s\"" }
+        /// Whether mail from unknown senders is put off once (greylisting).
+        ///
+        /// Mail servers try again after a minute or more, most programs that send spam do not. The first message of a
+        /// good sender is late, too.
+        greylisting: bool { default: Some("false") }
+        /// Whether a client is refused if the name in its HELO is not a full host name, or is this server's.
+        strict_hello: bool { default: Some("false") }
+        /// The name that DNS must have for a client's address; otherwise 550.
+        reverse_dns: ReverseDns { default: Some("\"any\"") }
     }
 
     /// Mail from mail programs.
@@ -436,6 +469,11 @@ words! {
     enum BareNewlines {
         Refuse = "refuse": "the message is refused",
         Normalise = "normalise": "each of them becomes CRLF",
+    }
+    like ReverseDns {
+        Any = "any": "none is needed",
+        Named = "named": "any name (PTR)",
+        Confirmed = "confirmed": "a name that leads back to the address",
     }
     like PrivateAddresses {
         Refuse = "refuse": "mail is sent to public addresses only",

@@ -18,7 +18,7 @@ pub(super) use posta_net::{dial::PrivateAddresses, transport::Endpoint};
 pub(super) use posta_server::{
     filter::{FilterKind, FilteredMail, OnFailure},
     send::trust::mta_sts::Mode,
-    settings::LoopbackTrust,
+    settings::{LoopbackTrust, ReverseDns},
 };
 pub(super) use std::{net::IpAddr, path::PathBuf};
 use std::{net::SocketAddr, ops::Range, str::FromStr, time::Duration};
@@ -64,6 +64,10 @@ pub(crate) struct Retry(Vec<Span>);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct NameServer(pub(crate) SocketAddr);
 
+/// A DNS list, by the name of its zone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct DnsList(pub(crate) Domain);
+
 impl Text for String {
     fn parse(text: &str) -> Result<Self, String> {
         Ok(text.to_owned())
@@ -80,6 +84,15 @@ impl Text for Domain {
     fn parse(text: &str) -> Result<Self, String> {
         let wrong = |_| format!("{text:?} is no host name, such as \"mail.example.org\"");
         text.parse().map_err(wrong)
+    }
+}
+
+impl Text for DnsList {
+    fn parse(text: &str) -> Result<Self, String> {
+        let zone = text.parse::<Domain>().ok().filter(|zone| !zone.is_literal());
+        zone.map(Self).ok_or_else(|| {
+            format!("{text:?} is no DNS list: the name of its zone, such as \"zen.spamhaus.org\"")
+        })
     }
 }
 

@@ -38,7 +38,7 @@ impl<E: Engine> Side<E> {
             let consumed = self.input.len() - rest.len();
             let needs_input = matches!(step, Step::NeedInput);
             match step {
-                Step::NeedInput | Step::Flush => {}
+                Step::NeedInput | Step::Pause(_) | Step::Flush => {}
                 Step::Ask(question) => self.engine.answer(answer(question), &mut self.output),
                 Step::Content(piece) => content(piece),
                 Step::StartTls => panic!("nobody asked for TLS"),
@@ -241,7 +241,8 @@ fn survives<E: Engine>(
 /// Answers a question with yes.
 fn accept(question: smtp_server::Question) -> smtp_server::Answer {
     match question {
-        smtp_server::Question::Hello(_, ticket)
+        smtp_server::Question::SpokeEarly(ticket)
+        | smtp_server::Question::Hello(_, ticket)
         | smtp_server::Question::Mail(_, ticket)
         | smtp_server::Question::Recipient(_, ticket)
         | smtp_server::Question::Forwarded(_, ticket)

@@ -8,7 +8,7 @@ use posta_server::{
         schedule::Schedule,
         trust::mta_sts::{Mode, Policy},
     },
-    settings::{LoopbackTrust, Pop3Settings, Settings},
+    settings::{DoorSettings, LoopbackTrust, Pop3Settings, Settings},
     sign::SigningSettings,
 };
 use posta_smtp::server::Limits;
@@ -48,6 +48,7 @@ pub(crate) fn settings(hostname: &str) -> Settings {
         failed_login_delay: Duration::ZERO,
         filters: Vec::new(),
         checks: None,
+        door: DoorSettings::open(),
         relay: relay_settings(),
         signing: unsigned(),
         policy: Policy { mode: Mode::Enforce, mx: Vec::new(), max_age: 7 * DAY },

@@ -88,6 +88,14 @@ fn run<P: Protocol>(script: &Script, mut split: impl FnMut(usize) -> usize) -> V
                 engine.answer(P::answer(script, question, text.as_deref()), &mut output);
             }
             Step::Content(content) => events.content(content),
+            // What the client sends at once comes within the pause.
+            Step::Pause(_) if rest.is_empty() => {}
+            Step::Pause(_) => {
+                let (now, later) = rest.split_at(split(rest.len()).min(rest.len()));
+                pending.extend_from_slice(now);
+                rest = later;
+                continue;
+            }
             Step::Flush => {}
             Step::StartTls => {
                 events.push(Event::Tls);

@@ -13,7 +13,7 @@ use posta_smtp::server::{
     Answer, Committed, EnvelopeRecipient, Forwarded, Limits, Mail, Profile, Question, Server,
     Service,
 };
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 pub struct Smtp;
 
@@ -46,11 +46,14 @@ impl Protocol for Smtp {
             plaintext_auth: script.setting("auth") == Some("plaintext"),
             ..Profile::new(hostname, service, size, limits)
         }));
+        let pause = script.setting("pause").map_or(0, |pause| pause.parse().unwrap());
+        let engine = engine.greeting_after(Duration::from_millis(pause));
         if script.setting("trusted") == Some("yes") { engine.trusting() } else { engine }
     }
 
     fn question(question: &Question) -> Option<String> {
         Some(match question {
+            Question::SpokeEarly(_) => "spoke-early".to_owned(),
             Question::Hello(hello, _) => {
                 format!("hello {} {}", format!("{:?}", hello.verb).to_uppercase(), hello.name)
             }
@@ -97,7 +100,8 @@ impl Protocol for Smtp {
             _ => panic!("{text} is no answer to {question}"),
         };
         match question {
-            Question::Hello(_, ticket)
+            Question::SpokeEarly(ticket)
+            | Question::Hello(_, ticket)
             | Question::Mail(_, ticket)
             | Question::Recipient(_, ticket)
             | Question::Forwarded(_, ticket)

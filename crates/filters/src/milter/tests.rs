@@ -61,7 +61,7 @@ fn play(
                 let piece: Option<Bytes> = pieces.next().map(Bytes::copy_from_slice);
                 milter.answer(ticket.answer(piece), &mut output);
             }
-            Step::Flush => {}
+            Step::Pause(_) | Step::Flush => {}
             Step::Close => {
                 sent.extend_from_slice(&output);
                 break;

@@ -16,7 +16,13 @@ use crate::{
         sasl,
         sessions::AccountSessions,
     },
-    receive::{checks::Checker, origin_dns::OriginDns, refusals::Refusals, session::Acceptor},
+    receive::{
+        checks::Checker,
+        door::{Door, DoorMeans},
+        origin_dns::OriginDns,
+        refusals::Refusals,
+        session::Acceptor,
+    },
     reports::{Reporter, tls::TlsReports},
     send::{
         Relay, RelaySettings,
@@ -45,6 +51,7 @@ pub(crate) struct Services {
     pub(crate) driver: Arc<Driver>,
     pub(crate) clients: Arc<Clients>,
     pub(crate) budget: Budget,
+    pub(crate) door: Arc<Adjustable<Door>>,
     pub(crate) refusals: Arc<Refusals>,
     pub(crate) filters: Arc<Filters>,
     pub(crate) relay_settings: Arc<Adjustable<RelaySettings>>,
@@ -81,6 +88,7 @@ impl Services {
             srs: Srs::open(&*world.store, settings.hostname.clone(), &*world.clock).await?,
             clients: Arc::new(Clients::new(settings.sessions, settings.sessions_per_client)),
             budget: Budget::new(settings.memory),
+            door: Arc::new(Adjustable::new(door(&settings, &world))),
             refusals: Arc::new(Refusals::new(world.store.clone(), world.clock.clone())),
             filters: filters(&settings, &world),
             relay_settings: Arc::new(Adjustable::new(settings.relay.clone())),
@@ -115,6 +123,7 @@ impl Services {
         self.sessions.delay.set(pop3.login_delay);
         self.rates.submissions.set(self.settings.submissions);
         self.authenticator.lockouts().limit.set(self.settings.failed_logins);
+        self.door.set(self.door.get().under(self.settings.door.clone()));
         self.relay_settings.set(relay.clone());
         self.signing.set(self.settings.signing.clone());
         self.expire.set(pop3.expire);
@@ -278,6 +287,7 @@ impl Services {
                 longest_hold: Duration::from_secs(smtp_limits.hold.into()),
                 rates: self.rates.clone(),
                 checker: self.checker(),
+                door: self.door.clone(),
                 refusals: self.refusals.clone(),
                 signers: self.signers.clone(),
                 routing: Routing {
@@ -300,6 +310,12 @@ impl Services {
             }),
         }
     }
+}
+
+fn door(settings: &Settings, world: &World) -> Door {
+    let World { resolver, store, clock, .. } = world.clone();
+    let hostname = settings.hostname.clone();
+    Door::new(settings.door.clone(), DoorMeans { dns: resolver, store, clock, hostname })
 }
 
 fn filters(settings: &Settings, world: &World) -> Arc<Filters> {

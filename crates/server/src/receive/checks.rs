@@ -9,11 +9,12 @@
 //! most [`posta_origin::dkim::SIGNATURES`] and [`posta_origin::arc::INSTANCES`] of them: a few milliseconds in the worst
 //! case, while handing each to another thread would cost most mail more than the arithmetic does.
 
-mod ahead;
 mod remembered;
 
-use crate::deliver::checked::{Checked, OriginPolicy, SpfChecked};
-use ahead::Ahead;
+use crate::{
+    deliver::checked::{Checked, OriginPolicy, SpfChecked},
+    receive::ahead::Ahead,
+};
 use posta_mail::{Address, Domain, ReversePath, Timestamp};
 use posta_net::clock::Clock;
 use posta_origin::{

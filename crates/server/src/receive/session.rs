@@ -8,11 +8,13 @@
 mod acceptance;
 mod origin;
 mod rights;
+mod stranger;
 
 use crate::{
     deliver::{self, Routing, To, Undelivered},
     directory::{Directory, Recipient, RefusedRecipient, store_failed},
     limits::{
+        adjustable::Adjustable,
         memory::{Budget, EnvelopeMemory},
         sending_rate::Rates,
     },
@@ -24,6 +26,7 @@ use crate::{
     receive::{
         checks::{Checker, MessageChecks},
         content::{FREE, Incoming, LULL},
+        door::{Door, Visit},
         refusals::{Refusals, Response, SessionRefusals, goodbye},
         submission,
     },
@@ -85,6 +88,8 @@ pub struct Acceptor {
     pub rates: Arc<Rates>,
     /// Checks where mail from strangers comes from, if that is wanted.
     pub checker: Option<Checker>,
+    /// What strangers have to pass.
+    pub door: Arc<Adjustable<Door>>,
     /// What refusing costs.
     pub refusals: Arc<Refusals>,
     /// The keys that sign our users' mail.
@@ -105,6 +110,8 @@ pub struct SmtpHost {
     /// Who submits, once it has logged in.
     account: Option<Box<Principal>>,
     transaction: Option<Box<Transaction>>,
+    /// What the door knows of the client, if that is a stranger.
+    visit: Option<Box<Visit>>,
     connected: Timestamp,
     refused: SessionRefusals,
 }
@@ -138,6 +145,7 @@ impl SmtpHost {
             dialogue: Dialogue::default(),
             account: None,
             transaction: None,
+            visit: None,
         }
     }
 
@@ -231,6 +239,7 @@ impl SmtpHost {
                 .await
                 .map_err(|error| store_failed(&error))?
         };
+        self.begin_visit();
         let transaction = Transaction {
             mail,
             from_here,
@@ -304,6 +313,7 @@ impl SmtpHost {
     async fn recipient(&mut self, named: smtp::EnvelopeRecipient) -> smtp::Verdict {
         self.check_login(false).await?;
         let smtp::EnvelopeRecipient { path, parameters } = named;
+        self.admit(&path).await?;
         let announced = self.transaction.as_ref().and_then(|open| open.mail.parameters.size);
         let resolved = self.acceptor.directory.resolve(&path, announced, self.may_relay()).await;
         let taken = resolved.and_then(|found| {
@@ -316,6 +326,7 @@ impl SmtpHost {
                 Err(self.refuse_for(format!("RCPT TO:{path}"), reply, why).await)
             }
             Ok((address, resolved)) => {
+                self.receive_for(&path, &address).await?;
                 let notify = parameters.notify.unwrap_or_default();
                 let original = parameters.original;
                 let recipient = Recipient { address, resolved, notify, original };
@@ -358,6 +369,7 @@ impl SmtpHost {
         self.hello = None;
         self.account = account;
         self.is_direct = false;
+        self.visit = None;
         self.client = forwarded.client.unwrap_or(self.client);
         Ok(())
     }
@@ -473,6 +485,7 @@ impl SmtpHost {
 impl Host<smtp::Server> for SmtpHost {
     async fn answer(&mut self, question: smtp::Question) -> smtp::Answer {
         match question {
+            smtp::Question::SpokeEarly(ticket) => ticket.answer(Box::pin(self.spoke_early()).await),
             smtp::Question::Hello(hello, ticket) => {
                 self.abandon().await;
                 self.hello = Some(hello);

@@ -25,6 +25,7 @@ pub(super) enum Answered {
 /// What waits for a verdict. A command that belongs to a mail transaction holds it.
 #[derive(Debug)]
 pub enum Asked {
+    SpokeEarly,
     Hello(HelloVerb),
     Mail {
         body: Body,

@@ -10,6 +10,8 @@ pub type Ticket<A> = posta_mail::EngineTicket<Server, A>;
 /// A question that only the host can decide. Each comes with the ticket that takes its answer.
 #[derive(Debug)]
 pub enum Question {
+    /// May a client stay that spoke before the greeting? A refusal ends the session.
+    SpokeEarly(Ticket<Verdict>),
     /// May this client speak? Ends any transaction.
     Hello(Hello, Ticket<Verdict>),
     /// Does this SASL exchange prove the client to be somebody (AUTH)?

@@ -3,6 +3,7 @@
 mod aliases;
 mod checks;
 mod clients;
+mod door;
 mod filters;
 mod guessing;
 mod hostile;

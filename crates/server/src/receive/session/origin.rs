@@ -23,7 +23,7 @@ use tokio::{pin, time::timeout};
 impl SmtpHost {
     /// Whether the client is one of ours without having logged in: in a network that may relay, or a program on this
     /// machine that is trusted. Never whoever a proxy speaks for.
-    fn is_near(&self) -> bool {
+    pub(super) fn is_near(&self) -> bool {
         let is_here = self.is_direct && self.client.is_on_this_machine();
         is_within(&self.acceptor.relays_for, self.client)
             || is_here && self.acceptor.loopback != LoopbackTrust::Nothing
@@ -36,7 +36,7 @@ impl SmtpHost {
         time: Timestamp,
     ) -> Option<(MessageChecks, Needs)> {
         let checker = self.acceptor.checker.as_ref()?;
-        if self.acceptor.service != Service::Smtp || self.account.is_some() || self.is_near() {
+        if !self.is_stranger() {
             return None;
         }
         let claimed = Claimed {

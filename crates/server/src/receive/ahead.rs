@@ -10,7 +10,7 @@ use tokio::{
 };
 
 /// Work that has begun. Dropping this ends it.
-pub(super) enum Ahead<T> {
+pub(crate) enum Ahead<T> {
     /// It is done.
     Done(T),
     /// It goes on in a task of its own.
@@ -18,7 +18,7 @@ pub(super) enum Ahead<T> {
 }
 
 /// A task that ends with its owner.
-pub(super) struct Task<T>(JoinHandle<T>);
+pub(crate) struct Task<T>(JoinHandle<T>);
 
 impl<T> Drop for Task<T> {
     fn drop(&mut self) {
@@ -29,7 +29,7 @@ impl<T> Drop for Task<T> {
 impl<T: Send + 'static> Ahead<T> {
     /// Begins work. What needs not wait, as where the resolver remembers all answers, is done at once; only else is
     /// there a task.
-    pub(super) fn begin(work: impl Future<Output = T> + Send + 'static) -> Self {
+    pub(crate) fn begin(work: impl Future<Output = T> + Send + 'static) -> Self {
         let mut work = Box::pin(work);
         match work.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(done) => Self::Done(done),
@@ -39,7 +39,7 @@ impl<T: Send + 'static> Ahead<T> {
     }
 
     /// Waits for the end, until a deadline. Returns nothing if the work has not ended by then.
-    pub(super) async fn by(self, deadline: Instant) -> Option<T> {
+    pub(crate) async fn by(self, deadline: Instant) -> Option<T> {
         match self {
             Self::Done(done) => Some(done),
             // A task fails only by a panic, which the log tells of.

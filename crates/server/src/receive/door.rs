@@ -1,0 +1,115 @@
+//! The door: what strangers have to pass at port 25 before their mail is taken.
+//!
+//! Strangers are clients that did not log in, are not in a network that may relay, and are no trusted programs on this
+//! machine. `session` keeps the greeting back from them, and has a [`Visit`] for each from its first MAIL on, which it
+//! asks about each recipient. So refusals are replies to RCPT, and mail for the postmaster and for complaints reaches
+//! its reader from clients that are refused, too (RFC 5321 §4.5.1, RFC 2142 §2): somebody must be able to hear that
+//! good mail is kept out.
+//!
+//! | question | room |
+//! |---|---|
+//! | Do DNS lists have the client, and are they to be believed? | `dns_list` |
+//! | Has it names that a mail server has? | `client_name` |
+//! | Did it try again, or is it known? | `greylist` |
+//! | How much has it sent in this hour? | `stranger_rates` |
+
+mod client_name;
+mod dns_list;
+mod greylist;
+mod sender_network;
+mod stranger_rates;
+mod visit;
+
+pub(crate) use visit::{Claim, Visit};
+
+use crate::{limits::adjustable::Adjustable, settings::DoorSettings};
+use dns_list::{DnsList, ListKind};
+use posta_mail::Domain;
+use posta_net::{clock::Clock, dns::Resolver};
+use posta_store::Store;
+use std::{fmt, sync::Arc, time::Duration};
+use stranger_rates::StrangerRates;
+use tokio::{sync::watch, time::sleep};
+
+/// How often it is looked whether the lists may be believed.
+const CHECKED_EVERY: Duration = Duration::from_secs(60 * 60);
+
+/// The door under some settings. What was counted goes on under others ([`Door::under`]).
+#[derive(Clone)]
+pub struct Door {
+    settings: Arc<DoorSettings>,
+    lists: Arc<[Arc<DnsList>]>,
+    rates: Arc<StrangerRates>,
+    means: DoorMeans,
+}
+
+/// What the door asks, and where it remembers what it must not forget.
+#[derive(Clone)]
+pub struct DoorMeans {
+    /// DNS.
+    pub dns: Arc<dyn Resolver>,
+    /// Where greylisting keeps its tables.
+    pub store: Arc<dyn Store>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// The server's name for itself.
+    pub hostname: Domain,
+}
+
+impl fmt::Debug for Door {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Door").field("settings", &self.settings).finish_non_exhaustive()
+    }
+}
+
+impl Door {
+    /// Returns a door that nobody has come to.
+    #[must_use]
+    pub fn new(settings: DoorSettings, means: DoorMeans) -> Self {
+        let (lists, rates) = (lists(&settings), Arc::default());
+        Self { lists, settings: Arc::new(settings), rates, means }
+    }
+
+    /// Returns the same door under other settings.
+    #[must_use]
+    pub fn under(&self, settings: DoorSettings) -> Self {
+        if settings == *self.settings {
+            return self.clone();
+        }
+        Self { lists: lists(&settings), settings: Arc::new(settings), ..self.clone() }
+    }
+
+    /// Returns how long the greeting is kept back from strangers.
+    pub(crate) fn greeting_delay(&self) -> Duration {
+        self.settings.greeting_delay
+    }
+
+    /// Returns whether everybody passes.
+    fn is_open(&self) -> bool {
+        let greeting_delay = self.settings.greeting_delay;
+        *self.settings == DoorSettings { greeting_delay, ..DoorSettings::open() }
+    }
+}
+
+fn lists(settings: &DoorSettings) -> Arc<[Arc<DnsList>]> {
+    let list = |kind| move |zone: &Domain| Arc::new(DnsList::new(kind, zone.clone()));
+    let allow = settings.allow_lists.iter().map(list(ListKind::Allow));
+    allow.chain(settings.block_lists.iter().map(list(ListKind::Block))).collect()
+}
+
+/// Looks at the start and every hour whether the DNS lists may be believed, so that the log warns of those that may not.
+pub async fn watch_lists(door: Arc<Adjustable<Door>>, mut stopping: watch::Receiver<bool>) {
+    loop {
+        let checking = async {
+            let current = door.get();
+            for list in current.lists.iter() {
+                list.check(&*current.means.dns).await;
+            }
+            sleep(CHECKED_EVERY).await;
+        };
+        tokio::select! {
+            () = checking => {}
+            _ = stopping.wait_for(|&stopping| stopping) => return,
+        }
+    }
+}

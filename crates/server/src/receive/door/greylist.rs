@@ -1,0 +1,317 @@
+//! Greylisting (RFC 6647): mail of a sender that is not known yet is put off, once. A server tries again; most programs
+//! that send spam do not.
+//!
+//! What is put off is named by where it comes from, its sender and its recipient. Where SPF says that the client may
+//! send for the sender's domain, "where it comes from" is that domain, since large providers try again from anywhere;
+//! else it is the client's network, so that a server beside it may try again. Whoever has tried again once is known from
+//! then on: everything from there with the sender's domain passes at once.
+//!
+//! Both tables are in the store, so that a restart forgets nothing and every machine of a cluster sees the same. A
+//! table has [`BUCKETS`] records of at most [`ENTRIES`] entries of 16 octets, a MiB in all. Strangers cannot make it
+//! larger; a flood puts out its own entries first, those of one network or domain, and never anybody who is known.
+
+use super::sender_network::SenderNetwork;
+use aws_lc_rs::digest::{SHA256, digest};
+use posta_mail::{Address, ReversePath, Timestamp};
+use posta_store::{Store, StoreError};
+use std::{fmt, time::Duration};
+
+/// How soon mail that was put off may be tried again. Programs that send spam, if they try again at all, do so at once;
+/// servers wait longer, and each minute more is a minute for which good mail is late.
+pub(super) const DELAY: Duration = Duration::from_secs(60);
+
+/// The mail that was put off.
+const WAITING: Table = Table { kind: "greylist", lifetime: 24 * 60 * 60 };
+
+/// The senders that tried again. A monthly letter renews this in time.
+const KNOWN: Table = Table { kind: "greylist-known", lifetime: 36 * 24 * 60 * 60 };
+
+/// The age in seconds from which the use of what is known is recorded again.
+const RENEWED_AFTER: u32 = 24 * 60 * 60;
+
+/// The number of records of a table.
+const BUCKETS: u64 = 1024;
+
+/// The maximal number of entries in a record.
+const ENTRIES: usize = 64;
+
+/// The number of entries of one origin in a full record from which a new one takes the place of its oldest.
+const OF_ONE: usize = 4;
+
+/// How often a change is tried that another session forestalls.
+const ATTEMPTS: u32 = 4;
+
+/// Where mail comes from, for greylisting.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Provenance {
+    /// A domain that lets the client send in its name (SPF).
+    Domain(String),
+    /// A network.
+    Network(SenderNetwork),
+}
+
+/// What becomes of mail for a recipient.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Greylisted {
+    /// It may come in.
+    Passes,
+    /// It is put off, for so many seconds.
+    Waits(u32),
+}
+
+impl fmt::Display for Provenance {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Domain(domain) => f.write_str(&domain.to_ascii_lowercase()),
+            Self::Network(network) => network.fmt(f),
+        }
+    }
+}
+
+/// Decides whether mail from somewhere may come in now, and remembers that it came.
+///
+/// # Errors
+/// When the store fails.
+pub(super) async fn admit(
+    store: &dyn Store,
+    provenance: &Provenance,
+    (sender, recipient): (&ReversePath, &Address),
+    now: Timestamp,
+) -> Result<Greylisted, StoreError> {
+    let now = u32::try_from(now.as_second()).unwrap_or_default();
+    let provenance = provenance.to_string();
+    let (sender, domain) = match sender {
+        ReversePath::Address(sender) => (sender.folded().to_string(), sender.domain().to_owned()),
+        ReversePath::Null => (String::new(), String::new()),
+    };
+    let entry = |named: &[&str]| Entry {
+        key: hash(named),
+        of: hash(&[&provenance]).to_le_bytes(),
+        at: now,
+    };
+    let known = entry(&[&provenance, &domain]);
+    let is_known = KNOWN.change(store, known.key, now, |bucket| match bucket.find(known.key) {
+        Some(found) => {
+            if now.saturating_sub(found.at) >= RENEWED_AFTER {
+                found.at = now;
+            }
+            true
+        }
+        None => false,
+    });
+    if is_known.await? {
+        return Ok(Greylisted::Passes);
+    }
+    let new = entry(&[&provenance, &sender, recipient.folded().as_str()]);
+    let delay = DELAY.as_secs() as u32;
+    let decided = WAITING.change(store, new.key, now, |bucket| match bucket.find(new.key) {
+        Some(found) if now.saturating_sub(found.at) >= delay => {
+            bucket.remove(new.key);
+            Greylisted::Passes
+        }
+        Some(found) => Greylisted::Waits(delay - now.saturating_sub(found.at)),
+        None => {
+            bucket.insert(new);
+            Greylisted::Waits(delay)
+        }
+    });
+    let decided = decided.await?;
+    if decided == Greylisted::Passes {
+        KNOWN.change(store, known.key, now, |bucket| bucket.insert(known)).await?;
+    }
+    Ok(decided)
+}
+
+/// Returns a number for a name of several parts. Whoever finds two names with the same number gains that one of them is
+/// not put off, which trying again would gain, too.
+fn hash(parts: &[&str]) -> u64 {
+    let hashed = digest(&SHA256, parts.join("\0").as_bytes());
+    let mut octets = [0; 8];
+    octets.copy_from_slice(&hashed.as_ref()[..8]);
+    u64::from_le_bytes(octets)
+}
+
+/// A table in the store.
+struct Table {
+    /// The kind of its records.
+    kind: &'static str,
+    /// For how many seconds an entry holds.
+    lifetime: u32,
+}
+
+impl Table {
+    /// Changes the record that has a key. `act` may be called more than once, each time on what is kept then.
+    async fn change<T>(
+        &self,
+        store: &dyn Store,
+        key: u64,
+        now: u32,
+        act: impl Fn(&mut Bucket) -> T,
+    ) -> Result<T, StoreError> {
+        let name = format!("{:03x}", key % BUCKETS);
+        let mut kept = store.kept_one(self.kind, &name).await?;
+        let mut attempts = 0;
+        loop {
+            let before = Bucket::read(kept.as_deref().unwrap_or_default(), now, self.lifetime);
+            let mut bucket = before.clone();
+            let done = act(&mut bucket);
+            attempts += 1;
+            if bucket == before || attempts > ATTEMPTS {
+                return Ok(done);
+            }
+            let record = Some(bucket.write());
+            let there = store.keep_if(self.kind, &name, kept, record.clone()).await?;
+            if there == record {
+                return Ok(done);
+            }
+            kept = there;
+        }
+    }
+}
+
+/// The entries of a record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Bucket(Vec<Entry>);
+
+/// What came, or who is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Entry {
+    key: u64,
+    /// Names where it came from.
+    of: [u8; 8],
+    /// When, in seconds since 1970.
+    at: u32,
+}
+
+/// Octets of an entry in a record.
+const ENTRY: usize = 20;
+
+impl Bucket {
+    /// Reads a record, without what is over.
+    fn read(record: &[u8], now: u32, lifetime: u32) -> Self {
+        let (entries, _) = record.as_chunks::<ENTRY>();
+        let entries = entries.iter().map(Entry::read);
+        Self(entries.filter(|entry| now.saturating_sub(entry.at) < lifetime).collect())
+    }
+
+    fn write(&self) -> Vec<u8> {
+        self.0.iter().flat_map(Entry::write).collect()
+    }
+
+    fn find(&mut self, key: u64) -> Option<&mut Entry> {
+        self.0.iter_mut().find(|entry| entry.key == key)
+    }
+
+    fn remove(&mut self, key: u64) {
+        self.0.retain(|entry| entry.key != key);
+    }
+
+    /// Adds an entry. A full bucket loses its oldest entry; one of the same origin, if that has several.
+    fn insert(&mut self, new: Entry) {
+        self.remove(new.key);
+        if self.0.len() >= ENTRIES {
+            let is_like = |entry: &Entry| entry.of == new.of;
+            let only_like = self.0.iter().filter(|entry| is_like(entry)).count() >= OF_ONE;
+            let oldest = (self.0.iter().enumerate())
+                .filter(|(_, entry)| !only_like || is_like(entry))
+                .min_by_key(|(_, entry)| entry.at);
+            if let Some((oldest, _)) = oldest {
+                self.0.remove(oldest);
+            }
+        }
+        self.0.push(new);
+    }
+}
+
+impl Entry {
+    fn read(octets: &[u8; ENTRY]) -> Self {
+        let (mut key, mut of, mut at) = ([0; 8], [0; 8], [0; 4]);
+        key.copy_from_slice(&octets[..8]);
+        of.copy_from_slice(&octets[8..16]);
+        at.copy_from_slice(&octets[16..]);
+        Self { key: u64::from_le_bytes(key), of, at: u32::from_le_bytes(at) }
+    }
+
+    fn write(&self) -> [u8; ENTRY] {
+        let mut octets = [0; ENTRY];
+        octets[..8].copy_from_slice(&self.key.to_le_bytes());
+        octets[8..16].copy_from_slice(&self.of);
+        octets[16..].copy_from_slice(&self.at.to_le_bytes());
+        octets
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use posta_store::MemoryStore;
+    use std::net::IpAddr;
+
+    const T0: i64 = 1_074_188_330;
+
+    fn network(address: &str) -> Provenance {
+        Provenance::Network(SenderNetwork::of(address.parse::<IpAddr>().unwrap().into()))
+    }
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_second(T0 + seconds).unwrap()
+    }
+
+    async fn come(store: &MemoryStore, from: &Provenance, named: [&str; 2], seconds: i64) -> bool {
+        let sender = match named[0] {
+            "" => ReversePath::Null,
+            address => ReversePath::Address(address.parse().unwrap()),
+        };
+        let recipient = named[1].parse().unwrap();
+        let decided = admit(store, from, (&sender, &recipient), at(seconds)).await.unwrap();
+        decided == Greylisted::Passes
+    }
+
+    #[tokio::test]
+    async fn who_tries_again_is_known_from_then_on() {
+        let (store, one) = (MemoryStore::new(), network("192.0.2.1"));
+        let day = 24 * 60 * 60;
+        for (from, sender, recipient, seconds, passes) in [
+            (&one, "s@a.test", "ana@x.test", 0, false),
+            (&one, "s@a.test", "ana@x.test", 59, false),
+            (&one, "t@a.test", "ana@x.test", 60, false),
+            (&one, "s@a.test", "bob@x.test", 60, false),
+            (&network("192.0.3.1"), "s@a.test", "ana@x.test", 60, false),
+            // A server beside it, and in other letters.
+            (&network("192.0.2.99"), "S@A.test", "Ana@x.test", 60, true),
+            (&one, "t@a.test", "bob@x.test", 61, true),
+            (&one, "t@b.test", "bob@x.test", 61, false),
+            (&one, "", "bob@x.test", 61, false),
+            (&network("192.0.3.1"), "t@a.test", "bob@x.test", 62, false),
+            // What is used stays known, and what is not is forgotten.
+            (&one, "u@a.test", "bob@x.test", 30 * day, true),
+            (&one, "u@a.test", "bob@x.test", 60 * day, true),
+            (&one, "u@a.test", "bob@x.test", 97 * day, false),
+            (&one, "u@a.test", "bob@x.test", 98 * day + 1, false),
+        ] {
+            let passed = come(&store, from, [sender, recipient], seconds).await;
+            assert_eq!(passed, passes, "{from} {sender} {recipient} {seconds}");
+        }
+        let domain = Provenance::Domain("A.test".to_owned());
+        assert!(!come(&store, &domain, ["s@a.test", "ana@x.test"], 0).await);
+        let domain = Provenance::Domain("a.test".to_owned());
+        assert!(come(&store, &domain, ["s@a.test", "ana@x.test"], 60).await);
+    }
+
+    /// A flood from one network takes a bounded room, and puts nobody out who waits.
+    #[test]
+    fn a_flood_puts_out_itself() {
+        let mut bucket = Bucket(Vec::new());
+        let entry = |key, of: u64, at| Entry { key, of: of.to_le_bytes(), at };
+        (0..20).for_each(|n| bucket.insert(entry(n, n, 0)));
+        (100..10_000).for_each(|n| bucket.insert(entry(n, 99, 1)));
+        assert_eq!(bucket.0.len(), ENTRIES);
+        assert!((0..20).all(|key| bucket.find(key).is_some()));
+        (20_000..30_000).for_each(|n| bucket.insert(entry(n, n, 2)));
+        assert_eq!(bucket.write().len(), ENTRIES * ENTRY);
+        let read = Bucket::read(&bucket.write(), 2, 10);
+        assert_eq!(read, bucket);
+        assert_eq!(Bucket::read(&bucket.write(), 12, 10).0.len(), 0, "what is over");
+        assert_eq!(Bucket::read(&[1; ENTRY - 1], 0, 10).0.len(), 0, "what is damaged");
+    }
+}

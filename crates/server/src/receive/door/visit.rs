@@ -1,0 +1,221 @@
+//! A stranger's visit: what is asked about a client, once for its session, and what that decides about each recipient.
+
+use super::{
+    Door, DoorMeans,
+    client_name::{check_hello, check_reverse},
+    dns_list::ListKind,
+    greylist::{self, Greylisted, Provenance},
+    sender_network::SenderNetwork,
+};
+use crate::{
+    directory::{postmaster::DUTIES, store_failed},
+    receive::{ahead::Ahead, origin_dns::OriginDns},
+    settings::ReverseDns,
+};
+use posta_mail::{Address, ClientAddress, ForwardPath, Reply, ReversePath};
+use posta_origin::{
+    iprev::{self, IprevOutcome, IprevResult},
+    spf::{self, SpfRequest, SpfResult},
+};
+use std::{net::IpAddr, sync::Arc, time::Duration};
+use tokio::time::{Instant, timeout};
+
+/// How long DNS may take to tell what is asked about a client: all lists together, or SPF.
+const ASKED_TIME: Duration = Duration::from_secs(8);
+
+/// A stranger's session, as far as the door is concerned. Dropping this ends its questions.
+pub(crate) struct Visit {
+    door: Arc<Door>,
+    client: ClientAddress,
+    network: SenderNetwork,
+    /// The answers of the lists, until somebody waits for them.
+    asked: Option<(Ahead<Standing>, Option<Ahead<IprevOutcome>>)>,
+    standing: Standing,
+    reverse: Option<IprevResult>,
+    /// The sender of the last message, and where it comes from for greylisting.
+    provenance: Option<(ReversePath, Provenance)>,
+}
+
+/// What a client claims with a message.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Claim<'a> {
+    /// The name in its HELO or EHLO.
+    pub(crate) hello: &'a str,
+    /// The reverse-path.
+    pub(crate) sender: &'a ReversePath,
+}
+
+/// How a client stands with the DNS lists.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Standing {
+    /// No list that is believed has it.
+    Unlisted,
+    /// An allow list has it.
+    Allowed,
+    /// A block list has it; these are the words for it.
+    Blocked(String),
+}
+
+impl Visit {
+    /// Begins to ask about a client; none if everybody passes.
+    pub(crate) fn begin(door: &Arc<Door>, client: ClientAddress) -> Option<Self> {
+        if door.is_open() {
+            return None;
+        }
+        let asked = client.ip().map(|address| {
+            let asking = door.clone();
+            let standing = Ahead::begin(async move { standing(&asking, address).await });
+            let wants_name = door.settings.reverse_dns != ReverseDns::Any;
+            let dns = OriginDns(door.means.dns.clone());
+            let look_up = async move { iprev::check(&dns, address).await };
+            (standing, wants_name.then(|| Ahead::begin(look_up)))
+        });
+        Some(Self {
+            door: door.clone(),
+            client,
+            network: SenderNetwork::of(client),
+            asked,
+            standing: Standing::Unlisted,
+            reverse: None,
+            provenance: None,
+        })
+    }
+
+    /// Decides whether the client may write to a recipient, before it is known who that is.
+    ///
+    /// # Errors
+    /// The refusal.
+    pub(crate) async fn admit(
+        &mut self,
+        claim: Claim<'_>,
+        recipient: &ForwardPath,
+    ) -> Result<(), Reply> {
+        if let Some((standing, reverse)) = self.asked.take() {
+            let deadline = Instant::now() + ASKED_TIME;
+            self.standing = standing.by(deadline).await.unwrap_or(Standing::Unlisted);
+            if let Some(reverse) = reverse {
+                self.reverse = reverse.by(deadline).await.map(|outcome| outcome.result);
+            }
+        }
+        if is_for_duty(recipient) {
+            return Ok(());
+        }
+        match (&self.standing, self.client.ip()) {
+            (Standing::Blocked(words), _) => Err(Reply::new(550, (5, 7, 1), words.clone())),
+            (Standing::Allowed, _) | (Standing::Unlisted, None) => Ok(()),
+            (Standing::Unlisted, Some(client)) => {
+                let Door { settings, means, .. } = &*self.door;
+                if settings.strict_hello {
+                    check_hello(claim.hello, client, &means.hostname)?;
+                }
+                check_reverse(settings.reverse_dns, client, self.reverse)
+            }
+        }
+    }
+
+    /// Decides whether a message may come in now for a recipient who exists: not too much at once, and not before its
+    /// sender is known.
+    ///
+    /// # Errors
+    /// The refusal.
+    pub(crate) async fn receive(
+        &mut self,
+        claim: Claim<'_>,
+        path: &ForwardPath,
+        recipient: &Address,
+    ) -> Result<(), Reply> {
+        let is_exempt = self.standing == Standing::Allowed || is_for_duty(path);
+        if self.door.settings.greylisting && !is_exempt {
+            self.greylist(claim, recipient).await?;
+        }
+        // Behind this machine's own address there may be a proxy with all the world behind it.
+        if self.client.is_on_this_machine() {
+            return Ok(());
+        }
+        let Door { settings, rates, means, .. } = &*self.door;
+        rates.take(settings, self.network, claim.sender, means.clock.now())
+    }
+
+    async fn greylist(&mut self, claim: Claim<'_>, recipient: &Address) -> Result<(), Reply> {
+        let provenance = self.provenance(claim).await;
+        let DoorMeans { store, clock, .. } = &self.door.means;
+        let named = (claim.sender, recipient);
+        match greylist::admit(&**store, &provenance, named, clock.now()).await {
+            Ok(Greylisted::Passes) => Ok(()),
+            Ok(Greylisted::Waits(seconds)) => {
+                let words = format!(
+                    "Greylisted: this server does not know your mail from {provenance} yet; try again in \
+                     {seconds} seconds"
+                );
+                Err(Reply::new(451, (4, 7, 1), words))
+            }
+            Err(error) => Err(store_failed(&error)),
+        }
+    }
+
+    /// Returns where a message comes from, as far as the client can prove that now.
+    async fn provenance(&mut self, claim: Claim<'_>) -> Provenance {
+        if let Some((_, known)) = self.provenance.as_ref().filter(|(of, _)| of == claim.sender) {
+            return known.clone();
+        }
+        let domain = match self.client.ip() {
+            Some(client) => self.authorized_domain(claim, client).await,
+            None => None,
+        };
+        let provenance = domain.map_or(Provenance::Network(self.network), Provenance::Domain);
+        self.provenance = Some((claim.sender.clone(), provenance.clone()));
+        provenance
+    }
+
+    /// Returns the sender's domain, if SPF says that the client may send in its name.
+    async fn authorized_domain(&self, claim: Claim<'_>, client: IpAddr) -> Option<String> {
+        let DoorMeans { dns, clock, hostname, .. } = &self.door.means;
+        let sender = match claim.sender {
+            ReversePath::Address(sender) => Some(sender),
+            ReversePath::Null => None,
+        };
+        let time = u64::try_from(clock.now().as_second()).unwrap_or_default();
+        let request = SpfRequest::helo(client, claim.hello, hostname.as_str(), time);
+        let (dns, request) = (OriginDns(dns.clone()), request.mail_from(sender));
+        let outcome = timeout(ASKED_TIME, spf::check(&dns, &request)).await.ok()?;
+        (outcome.result == SpfResult::Pass).then(|| request.domain.to_owned())
+    }
+}
+
+/// Returns whether a recipient is one that every domain must have.
+fn is_for_duty(recipient: &ForwardPath) -> bool {
+    match recipient {
+        ForwardPath::Postmaster => true,
+        ForwardPath::Address(address) => {
+            DUTIES.iter().any(|duty| address.local_part().eq_ignore_ascii_case(duty))
+        }
+    }
+}
+
+/// Asks all lists about a client, at the same time.
+async fn standing(door: &Arc<Door>, client: IpAddr) -> Standing {
+    let asked: Vec<_> = door
+        .lists
+        .iter()
+        .map(|list| {
+            let (list, dns) = (list.clone(), door.means.dns.clone());
+            Ahead::begin(async move { list.has(&*dns, client).await })
+        })
+        .collect();
+    let (deadline, mut blocking) = (Instant::now() + ASKED_TIME, None);
+    for (list, asked) in door.lists.iter().zip(asked) {
+        // The allow lists come first.
+        match (list.kind(), asked.by(deadline).await) {
+            (_, Some(false) | None) => {}
+            (ListKind::Allow, Some(true)) => return Standing::Allowed,
+            (ListKind::Block, Some(true)) => {
+                blocking = Some(list);
+                break;
+            }
+        }
+    }
+    let Some(list) = blocking else { return Standing::Unlisted };
+    let words = list.words(&*door.means.dns, client).await;
+    let words = if words.is_empty() { "it says no more".to_owned() } else { words };
+    Standing::Blocked(format!("{client} is on the block list {}: {words}", list.zone()))
+}
