@@ -7,6 +7,7 @@
 
 mod client;
 mod fixed_zone;
+pub mod lists;
 mod query_name;
 mod size;
 

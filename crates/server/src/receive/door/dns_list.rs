@@ -1,34 +1,25 @@
-//! DNS lists of clients (RFC 5782): what is asked, which answers count, and which lists are believed.
+//! The DNS lists of the configuration (RFC 5782): whether one has a client, and is believed.
 //!
-//! A list that has died, or that refuses to answer this server's name servers, may answer as if everybody stood in it:
-//! believed, it would have all mail refused, or let everybody in. So an answer counts only in 127.0.0.0/8, codes by
-//! which lists refuse to answer do not count, and no listing is believed before the list has shown, within the last
-//! minute, that it lists the test address and not this machine's.
+//! No listing is believed before the list has shown, within the last minute, that it has the test address and not this
+//! machine's: a list that has been given up may have all mail refused, or let everybody in.
 
 use parking_lot::Mutex;
 use posta_mail::Domain;
-use posta_net::dns::{Family, LookupError, Resolver};
+use posta_net::dns::{
+    Resolver,
+    lists::{self, Credibility, ListAnswer},
+};
 use std::{
-    fmt::Write as _,
     net::{IpAddr, Ipv4Addr},
     time::Duration,
 };
-use tokio::time::{Instant, timeout};
-
-/// How long one question to a list may take.
-const PATIENCE: Duration = Duration::from_secs(5);
+use tokio::time::Instant;
 
 /// For how long a list's credibility holds.
 const CREDIBLE: Duration = Duration::from_secs(60);
 
-/// The address that every list has (RFC 5782 §5), in both notations.
-const LISTED: [&str; 2] = ["127.0.0.2", "::ffff:127.0.0.2"];
-
-/// The address that no list has (RFC 5782 §5).
-const UNLISTED: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
-
-/// Octets of a list's words that are passed on.
-const WORDS: usize = 200;
+/// The code by which dnswl.org refuses to answer. A block list may have it for other reasons.
+const ALLOW_REFUSAL: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 255);
 
 /// Whether a list lets its clients in or keeps them out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,26 +44,8 @@ impl ListKind {
 pub(super) struct DnsList {
     kind: ListKind,
     zone: Domain,
-    found: Mutex<Option<(Instant, Credibility)>>,
-}
-
-/// What was found out about a list itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Credibility {
-    /// It lists what it must and does not list what it must not.
-    Credible,
-    /// It does not answer now.
-    Silent,
-    /// It is ignored, for this reason.
-    Ignored(&'static str),
-}
-
-/// The answer of a list about a client.
-enum Listing {
-    Unlisted,
-    Listed,
-    /// The list said that it does not answer us.
-    Refused,
+    /// When it was judged last, and how; none if DNS did not answer.
+    found: Mutex<Option<(Instant, Option<Credibility>)>>,
 }
 
 impl DnsList {
@@ -93,142 +66,71 @@ impl DnsList {
 
     /// Returns whether the list has a client and is believed. A list that does not answer has nobody.
     pub(super) async fn has(&self, dns: &dyn Resolver, client: IpAddr) -> bool {
-        match self.ask(dns, client).await {
-            Ok(Listing::Listed) => self.is_credible(dns).await,
-            Ok(Listing::Unlisted | Listing::Refused) | Err(_) => false,
+        match lists::ask(dns, self.zone(), client).await {
+            Ok(ListAnswer::Present(ALLOW_REFUSAL)) if self.kind == ListKind::Allow => false,
+            Ok(ListAnswer::Present(_)) => self.is_credible(dns).await,
+            Ok(ListAnswer::Absent | ListAnswer::Refused) | Err(_) => false,
         }
     }
 
     /// Returns what the list says about a client that it has, for a person; empty if it says nothing.
     pub(super) async fn words(&self, dns: &dyn Resolver, client: IpAddr) -> String {
-        let name = query_name(client, &self.zone);
-        match timeout(PATIENCE, dns.texts(&name)).await {
-            Ok(Ok(answer)) => answer.found.first().map(|text| cleaned(text)).unwrap_or_default(),
-            Ok(Err(_)) | Err(_) => String::new(),
-        }
+        lists::words(dns, self.zone(), client).await
     }
 
     async fn is_credible(&self, dns: &dyn Resolver) -> bool {
         let known = *self.found.lock();
-        let credibility = match known {
-            Some((at, credibility)) if at.elapsed() < CREDIBLE => credibility,
+        let found = match known {
+            Some((at, found)) if at.elapsed() < CREDIBLE => found,
             _ => self.check(dns).await,
         };
-        credibility == Credibility::Credible
+        found == Some(Credibility::Credible)
     }
 
-    /// Finds out whether the list may be believed, and warns if it may not.
-    pub(super) async fn check(&self, dns: &dyn Resolver) -> Credibility {
-        let credibility = self.find_credibility(dns).await.unwrap_or(Credibility::Silent);
-        self.settle(credibility);
-        credibility
-    }
-
-    async fn find_credibility(&self, dns: &dyn Resolver) -> Result<Credibility, LookupError> {
-        match self.ask(dns, UNLISTED).await? {
-            Listing::Listed => return Ok(Credibility::Ignored(LISTS_EVERYBODY)),
-            Listing::Refused => return Ok(Credibility::Ignored(REFUSES)),
-            Listing::Unlisted => {}
-        }
-        for address in LISTED.iter().filter_map(|address| address.parse().ok()) {
-            match self.ask(dns, address).await? {
-                Listing::Listed => return Ok(Credibility::Credible),
-                Listing::Refused => return Ok(Credibility::Ignored(REFUSES)),
-                Listing::Unlisted => {}
-            }
-        }
-        Ok(Credibility::Ignored(LISTS_NOBODY))
-    }
-
-    /// Remembers what was found, and tells the log if that is new.
-    fn settle(&self, credibility: Credibility) {
-        let before = self.found.lock().replace((Instant::now(), credibility));
+    /// Finds out whether the list may be believed, and warns if it may not; `None` if DNS does not answer.
+    pub(super) async fn check(&self, dns: &dyn Resolver) -> Option<Credibility> {
+        let found = lists::judge(dns, self.zone()).await.ok();
+        let before = self.found.lock().replace((Instant::now(), found));
         let before = before.map(|(_, before)| before);
-        if before == Some(credibility) {
-            return;
+        if before != Some(found) {
+            self.log(found, before.is_none());
         }
+        found
+    }
+
+    /// Tells the log what was found, where that is new.
+    fn log(&self, found: Option<Credibility>, is_first: bool) {
         let (list, option) = (self.zone(), self.kind.option());
-        match (credibility, before) {
-            (Credibility::Ignored(why), _) => tracing::warn!(
-                list,
-                "the DNS list is ignored: {why}. If it stays so, take it out of {option}"
-            ),
-            (Credibility::Silent, _) => tracing::warn!(
-                list,
-                "the DNS list does not answer, and counts as empty; see {option} and dns.servers"
-            ),
-            (Credibility::Credible, Some(_)) => {
-                tracing::info!(list, "the DNS list is believed again");
+        let why = match found {
+            Some(Credibility::Credible) => {
+                if !is_first {
+                    tracing::info!(list, "the DNS list is believed again");
+                }
+                return;
             }
-            (Credibility::Credible, None) => {}
-        }
-    }
-
-    async fn ask(&self, dns: &dyn Resolver, client: IpAddr) -> Result<Listing, LookupError> {
-        let name = query_name(client, &self.zone);
-        let answer = match timeout(PATIENCE, dns.addresses_of(&name, Family::V4)).await {
-            Ok(Ok(answer)) => answer,
-            Ok(Err(LookupError::NoDomain(_))) => return Ok(Listing::Unlisted),
-            Ok(Err(failed)) => return Err(failed),
-            Err(_) => return Err(LookupError::Failed(name, "no answer in time".to_owned())),
+            None => {
+                tracing::warn!(
+                    list,
+                    "the DNS list does not answer, and counts as empty; see {option} and dns.servers"
+                );
+                return;
+            }
+            Some(Credibility::ListsEverybody) => {
+                "it lists 127.0.0.1, which no list has (RFC 5782 §5), and so probably everybody"
+            }
+            Some(Credibility::ListsNobody) => {
+                "it does not list 127.0.0.2, which every list has (RFC 5782 §5)"
+            }
+            Some(Credibility::Refuses) => {
+                "it refuses to answer the name servers that are asked; let dns.servers name one of \
+                 your own"
+            }
         };
-        let codes = answer.found.into_iter().filter_map(|address| match address {
-            // RFC 5782 §2.1: anything else is an error, such as the page of a registrar.
-            IpAddr::V4(code) if code.octets()[0] == 127 => Some(code),
-            IpAddr::V4(_) | IpAddr::V6(_) => None,
-        });
-        let mut listing = Listing::Unlisted;
-        for code in codes {
-            if self.is_refusal(code) {
-                return Ok(Listing::Refused);
-            }
-            listing = Listing::Listed;
-        }
-        Ok(listing)
+        tracing::warn!(
+            list,
+            "the DNS list is ignored: {why}. If it stays so, take it out of {option}"
+        );
     }
-
-    /// Returns whether a code says that the list does not answer our name servers: Spamhaus, and others after it, use
-    /// 127.255.255.0/24, dnswl.org 127.0.0.255.
-    fn is_refusal(&self, code: Ipv4Addr) -> bool {
-        match code.octets() {
-            [127, 255, 255, _] => true,
-            [127, 0, 0, 255] => self.kind == ListKind::Allow,
-            _ => false,
-        }
-    }
-}
-
-const LISTS_EVERYBODY: &str =
-    "it lists 127.0.0.1, which no list has (RFC 5782 §5), and so probably everybody";
-const LISTS_NOBODY: &str = "it does not list 127.0.0.2, which every list has (RFC 5782 §5)";
-const REFUSES: &str =
-    "it refuses to answer the name servers that are asked; let dns.servers name one of your own";
-
-/// Returns the name under which a list has a client: the octets of an IPv4 address (RFC 5782 §2.1) or the nibbles of
-/// an IPv6 address (§2.4), the last first, in the list's zone.
-fn query_name(client: IpAddr, zone: &Domain) -> String {
-    let mut name = String::new();
-    // Writing to a string cannot fail.
-    match client {
-        IpAddr::V4(address) => {
-            for octet in address.octets().iter().rev() {
-                let _ = write!(name, "{octet}.");
-            }
-        }
-        IpAddr::V6(address) => {
-            for octet in address.octets().iter().rev() {
-                let _ = write!(name, "{:x}.{:x}.", octet & 15, octet >> 4);
-            }
-        }
-    }
-    name + zone.as_str()
-}
-
-/// Returns a list's words as far as they may stand in a reply: they come from outside.
-fn cleaned(text: &str) -> String {
-    let is_plain = |c: char| c.is_ascii_graphic() || c == ' ';
-    let plain: String = text.chars().filter(|&c| is_plain(c)).take(WORDS).collect();
-    plain.trim().to_owned()
 }
 
 #[cfg(test)]
@@ -238,26 +140,6 @@ mod tests {
 
     fn zone() -> Domain {
         "bl.test".parse().unwrap()
-    }
-
-    /// RFC 5782 §2.1, §2.4.
-    #[test]
-    fn names_are_reversed() {
-        for (client, name) in [
-            ("192.0.2.99", "99.2.0.192.bl.test"),
-            (
-                "2001:db8:1:2:3:4:567:89ab",
-                "b.a.9.8.7.6.5.0.4.0.0.0.3.0.0.0.2.0.0.0.1.0.0.0.8.b.d.0.1.0.0.2.bl.test",
-            ),
-        ] {
-            assert_eq!(query_name(client.parse().unwrap(), &zone()), name);
-        }
-    }
-
-    #[test]
-    fn words_from_outside_are_plain_and_short() {
-        assert_eq!(cleaned("see\r\n250 ok\u{202e}\0 http://a"), "see250 ok http://a");
-        assert_eq!(cleaned(&"x".repeat(10_000)).len(), WORDS);
     }
 
     #[tokio::test]
@@ -295,6 +177,6 @@ mod tests {
         let dns = FixedZone { failing, ..FixedZone::default() };
         let list = DnsList::new(ListKind::Block, zone());
         assert!(!list.has(&dns, "192.0.2.99".parse().unwrap()).await);
-        assert_eq!(list.check(&dns).await, Credibility::Silent);
+        assert_eq!(list.check(&dns).await, None);
     }
 }

@@ -1,26 +1,23 @@
 //! Asks block lists about addresses (RFC 5782).
 
-use super::seen;
 use crate::admin::checkup::facts::{ListFacts, Listing};
-use posta_net::dns::{Family, Resolver};
-use posta_origin::dns::reverse_name;
-use std::{
-    net::{IpAddr, Ipv4Addr},
-    sync::Arc,
+use posta_net::dns::{
+    Resolver,
+    lists::{self, Credibility, ListAnswer},
 };
+use std::{net::IpAddr, sync::Arc};
 use tokio::task::JoinSet;
 
-/// The most characters of a list's reason that are shown.
-const REASON: usize = 200;
+const REFUSES: &str = "refuses the name servers in use here";
 
 /// Asks each list about each address.
 pub(super) async fn look(
     resolver: &Arc<dyn Resolver>,
-    lists: &[String],
+    zones: &[String],
     addresses: &[IpAddr],
 ) -> Vec<ListFacts> {
     let mut asking = JoinSet::new();
-    for (order, list) in lists.iter().cloned().enumerate() {
+    for (order, list) in zones.iter().cloned().enumerate() {
         let (resolver, addresses) = (resolver.clone(), addresses.to_vec());
         asking.spawn(async move { (order, ask(&*resolver, list, addresses).await) });
     }
@@ -42,44 +39,26 @@ async fn ask(resolver: &dyn Resolver, list: String, addresses: Vec<IpAddr>) -> V
     found
 }
 
-/// Returns why a list tells nothing: it must have 127.0.0.2 and must not have 127.0.0.1 (RFC 5782 §5). Many lists do not
-/// answer the name servers of large providers, and some that have been given up list everybody.
+/// Returns why a list tells nothing. Many lists do not answer the name servers of large providers, and some that have
+/// been given up list everybody.
 async fn why_useless(resolver: &dyn Resolver, list: &str) -> Option<String> {
-    let is_listed = |last| listing(resolver, list, Ipv4Addr::new(127, 0, 0, last).into());
-    match tokio::join!(is_listed(2), is_listed(1)) {
-        (_, Listing::Listed(_)) => Some("lists every address, so it is out of use".to_owned()),
-        (Listing::Listed(_), _) => None,
-        (Listing::Unknown(why), _) => Some(why),
-        (Listing::Absent, _) => Some(
+    let why = match lists::judge(resolver, list).await {
+        Ok(Credibility::Credible) => return None,
+        Ok(Credibility::ListsEverybody) => "lists every address, so it is out of use",
+        Ok(Credibility::Refuses) => REFUSES,
+        Ok(Credibility::ListsNobody) => {
             "no answer to the name servers in use here; many lists refuse large public ones"
-                .to_owned(),
-        ),
-    }
+        }
+        Err(error) => return Some(error.to_string()),
+    };
+    Some(why.to_owned())
 }
 
 async fn listing(resolver: &dyn Resolver, list: &str, address: IpAddr) -> Listing {
-    let reversed = reverse_name(address);
-    let labels = reversed.trim_end_matches(".in-addr.arpa").trim_end_matches(".ip6.arpa");
-    let name = format!("{labels}.{list}");
-    let answers = match seen(&name, resolver.addresses_of(&name, Family::V4)).await {
-        Ok(answers) => answers,
-        Err(why) => return Listing::Unknown(why),
-    };
-    let codes: Vec<_> = answers
-        .into_iter()
-        .filter_map(|answer| match answer {
-            IpAddr::V4(code) if code.octets()[0] == 127 => Some(code.octets()),
-            _ => None,
-        })
-        .collect();
-    match codes.first() {
-        None => Listing::Absent,
-        // Spamhaus and others tell so that the question was not answered.
-        Some([127, 255, 255, _]) => Listing::Unknown("refuses the name servers in use here".into()),
-        Some(_) => {
-            let texts = seen(&name, resolver.texts(&name)).await.unwrap_or_default();
-            let reason = texts.first().map(|text| text.chars().take(REASON).collect());
-            Listing::Listed(reason.unwrap_or_default())
-        }
+    match lists::ask(resolver, list, address).await {
+        Ok(ListAnswer::Absent) => Listing::Absent,
+        Ok(ListAnswer::Refused) => Listing::Unknown(REFUSES.to_owned()),
+        Ok(ListAnswer::Present(_)) => Listing::Listed(lists::words(resolver, list, address).await),
+        Err(error) => Listing::Unknown(error.to_string()),
     }
 }
