@@ -4,8 +4,7 @@ use crate::{
     Place,
     config::{
         BareNewlines, Certificate, CheckPolicy, Config, DnsList, Filter, Listen, OAuth, Protocol,
-        Source,
-        TlsMode, find,
+        Source, TlsMode, find,
     },
     data_directory, private,
 };
