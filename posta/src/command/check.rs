@@ -61,6 +61,10 @@ pub(crate) struct Arguments {
     /// Do not try the server's ports.
     #[arg(long)]
     no_ports: bool,
+    /// Also try port 25 of a server elsewhere, such as a domain's MX host, to see whether mail can leave: many providers
+    /// block it.
+    #[arg(long, value_name = "HOST")]
+    outgoing: Option<String>,
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -135,6 +139,7 @@ async fn check(arguments: &Arguments, domain: &str) -> Result<Checked> {
         https: wiring::outside(&wiring::config(&arguments.place)?)?,
         block_lists,
         tries_ports: !arguments.no_ports,
+        outgoing: arguments.outgoing.clone(),
     };
     let machine = Machine {
         now: wiring::clock().now(),

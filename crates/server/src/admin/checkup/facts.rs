@@ -45,6 +45,8 @@ pub struct Facts {
     pub services: BTreeMap<String, Seen<ServiceHost>>,
     /// The ports of the server, tried from here.
     pub ports: Vec<PortFacts>,
+    /// A server elsewhere, and whether its port 25 answers, if one was named.
+    pub outgoing: Option<(String, Result<String, String>)>,
     /// What block lists say of the addresses from which mail comes.
     pub lists: Vec<ListFacts>,
 }

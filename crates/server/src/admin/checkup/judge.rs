@@ -21,7 +21,7 @@ use super::{
 /// Judges everything, in the order in which findings are shown.
 #[must_use]
 pub fn judge(facts: &Facts) -> Vec<Finding> {
-    let judges: [fn(&Facts, &mut Vec<Finding>); 15] = [
+    let judges: [fn(&Facts, &mut Vec<Finding>); 16] = [
         machine::postmaster,
         names::exchangers,
         names::addresses,
@@ -35,6 +35,7 @@ pub fn judge(facts: &Facts) -> Vec<Finding> {
         names::services,
         tls::certificate,
         reach::ports,
+        reach::outgoing,
         reach::lists,
         machine::clock,
     ];

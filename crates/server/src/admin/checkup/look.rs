@@ -50,6 +50,8 @@ pub struct Looking {
     pub block_lists: Vec<String>,
     /// Whether the ports are tried.
     pub tries_ports: bool,
+    /// A server elsewhere that takes mail, to see whether a connection to port 25 leaves this network.
+    pub outgoing: Option<String>,
 }
 
 /// Gathers what there is to see of a domain and its server.
@@ -84,10 +86,12 @@ pub async fn look(looking: &Looking, setup: MailSetup, machine: Machine) -> Fact
         reverse(&dns, resolver, &senders),
         spf(&dns, &setup, &senders, machine.now.as_second()),
     );
-    let (policy, certificates, ports, lists, (dmarc, unwanted_reports)) = tokio::join!(
+    let outgoing = ports::outgoing(&looking.https, looking.outgoing.as_deref());
+    let (policy, certificates, ports, outgoing, lists, (dmarc, unwanted_reports)) = tokio::join!(
         policy,
         seen(&tlsa, resolver.certificates(&tlsa)),
         ports,
+        outgoing,
         lists::look(resolver, &looking.block_lists, &senders),
         dmarc,
     );
@@ -106,6 +110,7 @@ pub async fn look(looking: &Looking, setup: MailSetup, machine: Machine) -> Fact
         certificates,
         services,
         ports,
+        outgoing,
         lists,
         setup,
     }

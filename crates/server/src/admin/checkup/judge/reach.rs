@@ -53,6 +53,23 @@ fn is_ours(facts: &Facts, service: PortService, greeting: &str) -> bool {
     }
 }
 
+pub(super) fn outgoing(facts: &Facts, findings: &mut Vec<Finding>) {
+    let (subject, setup) = (Subject::Ports, &facts.setup);
+    let Some((server, outcome)) = &facts.outgoing else { return };
+    findings.push(match (outcome, &setup.smarthost) {
+        (Ok(_), _) => Finding::ok(subject, format!("port 25 of {server} answers: mail can leave")),
+        (Err(why), Some(_)) => Finding::note(
+            subject,
+            format!("port 25 of {server} cannot be reached ({why}); mail goes out through the smarthost"),
+        ),
+        (Err(why), None) => {
+            Finding::error(subject, format!("port 25 of {server} cannot be reached: {why}")).cured_by(
+                "ask the provider to open outgoing port 25, or send through a smarthost (relay.smarthost)",
+            )
+        }
+    });
+}
+
 pub(super) fn lists(facts: &Facts, findings: &mut Vec<Finding>) {
     let subject = Subject::BlockLists;
     let (mut listed_on, mut clean) = (Vec::new(), Vec::new());

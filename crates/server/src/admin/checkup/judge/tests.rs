@@ -69,10 +69,15 @@ fn dialer(net: Arc<MemoryNet>) -> Dialer {
     Dialer::new(net, PrivateAddresses::Allow, Vec::new())
 }
 
+/// A server elsewhere, which is tried where the zone has it.
+const FAR: &str = "far.test";
+
 async fn seen(zone: FixedZone, setup: MailSetup, machine: Machine, dialer: Dialer) -> Facts {
     let tries_ports = !setup.services.is_empty();
+    let outgoing = zone.addresses.contains_key(FAR).then(|| FAR.to_owned());
     let https = HttpsClient { dialer, resolver: Arc::new(zone), tls: ClientTls::new(&[]).unwrap() };
-    let looking = Looking { https, block_lists: vec!["list.test".to_owned()], tries_ports };
+    let looking =
+        Looking { https, block_lists: vec!["list.test".to_owned()], tries_ports, outgoing };
     look(&looking, setup, machine).await
 }
 
@@ -200,6 +205,9 @@ const CASES: &[Case] = &[
     ("no certificate", |_, _, machine| machine.certificate = None, Subject::Certificate, Severity::Note, "none yet"),
     ("no ports to try", |zone, setup, _| { setup.addresses.clear(); zone.addresses.remove("mail.x.test"); },
         Subject::Ports, Severity::Note, "not tried"),
+    ("port 25 blocked", |zone, _, _| address(zone, FAR, "192.0.2.25"), Subject::Ports, Severity::Error, "port 25 of far.test cannot be reached"),
+    ("smarthost in place of port 25", |zone, setup, _| { setup.services.clear(); setup.smarthost = Some("s.test".into()); address(zone, FAR, "192.0.2.25"); },
+        Subject::Ports, Severity::Note, "through the smarthost"),
     ("listed", |zone, _, _| { address(zone, "1.2.0.192.list.test", "127.0.0.4"); txt(zone, "1.2.0.192.list.test", "spam"); },
         Subject::BlockLists, Severity::Error, "192.0.2.1 is on list.test: spam"),
     ("an answer that is none", |zone, _, _| address(zone, "1.2.0.192.list.test", "192.0.2.77"), Subject::BlockLists, Severity::Ok, "not on list.test"),
@@ -265,9 +273,11 @@ async fn a_closed_port_is_an_error_where_no_router_is_between() {
 #[tokio::test]
 async fn ports_are_tried() {
     let net = Arc::new(MemoryNet::default());
-    for (address, greeting) in
-        [("192.0.2.1:25", "220 mail.x.test ESMTP\r\n"), ("[2001:db8::1]:25", "220 other.test\r\n")]
-    {
+    for (address, greeting) in [
+        ("192.0.2.1:25", "220 mail.x.test ESMTP\r\n"),
+        ("[2001:db8::1]:25", "220 other.test\r\n"),
+        ("192.0.2.25:25", "220 far.test\r\n"),
+    ] {
         let mut listener = net.bind(&Endpoint::Tcp(address.parse().unwrap())).await.unwrap();
         tokio::spawn(async move {
             while let Ok((mut stream, _)) = listener.accept().await {
@@ -276,7 +286,9 @@ async fn ports_are_tried() {
         });
     }
     let setup = setup();
-    let facts = seen(published(&setup), setup, machine(), dialer(net)).await;
+    let mut zone = published(&setup);
+    address(&mut zone, FAR, "192.0.2.25");
+    let facts = seen(zone, setup, machine(), dialer(net)).await;
     let findings = judge(&facts);
     let ports = of(&findings, Subject::Ports);
     let has = |severity, words: &str| {
@@ -284,6 +296,7 @@ async fn ports_are_tried() {
         assert!(ports.iter().any(|it| is_it(&it)), "{words}: {ports:#?}");
     };
     has(Severity::Ok, "reachable from here: 25");
+    has(Severity::Ok, "port 25 of far.test answers");
     has(Severity::Warning, "2001:db8::1 port 25 (smtp) greets with \"220 other.test\"");
     has(Severity::Warning, "192.0.2.1 port 465 (submissions) cannot be reached");
 }

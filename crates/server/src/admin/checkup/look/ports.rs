@@ -60,6 +60,27 @@ pub(super) async fn look(
     found.into_iter().map(|(_, facts)| facts).collect()
 }
 
+/// Tries port 25 of a server elsewhere. Many providers block connections to it until their customers ask.
+pub(super) async fn outgoing(
+    https: &HttpsClient,
+    server: Option<&str>,
+) -> Option<(String, Result<String, String>)> {
+    let server = server?;
+    let greeting = async {
+        let found = https.resolver.addresses(server).await.map_err(|error| error.to_string())?;
+        if found.found.is_empty() {
+            return Err("it has no address".to_owned());
+        }
+        let targets = https.dialer.strangers_host(found.found, SMTP);
+        let mut targets = targets.map_err(|refused| refused.to_string())?;
+        let (stream, _) = https.dialer.connect(&mut targets, PATIENCE).await?;
+        first_line(stream).await
+    };
+    let outcome = timeout(PATIENCE, greeting).await;
+    let outcome = outcome.unwrap_or_else(|_| Err("it does not answer in time".to_owned()));
+    Some((server.to_owned(), outcome))
+}
+
 /// Connects, and reads the greeting.
 async fn greeting(
     https: &HttpsClient,
