@@ -19,6 +19,7 @@ mod verdict;
 use crate::{
     directory::{Directory, Recipient},
     filter::Filters,
+    sign::signers::Signers,
 };
 use checked::Checked;
 use filtered::Filtered;
@@ -41,6 +42,8 @@ pub struct Routing {
     pub reports: Arc<dyn Reports>,
     /// The filters that are asked about mail.
     pub filters: Arc<Filters>,
+    /// The keys that sign a message again if a filter has changed it.
+    pub signers: Arc<Signers>,
 }
 
 /// A message whose content has arrived completely.

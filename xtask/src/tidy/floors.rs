@@ -11,7 +11,7 @@ const FLOORS: [(&str, &[&str]); 16] = [
     ("filter", &[]),
     ("login", &["directory", "limits"]),
     ("sign", &["limits"]),
-    ("deliver", &["directory", "filter", "limits"]),
+    ("deliver", &["directory", "filter", "limits", "sign"]),
     ("reports", &["deliver", "directory", "limits", "sign"]),
     ("send", &["deliver", "directory", "limits", "reports", "sign"]),
     ("settings", &["deliver", "filter", "limits", "login", "send", "sign"]),

@@ -294,6 +294,7 @@ impl Services {
                     directory: self.directory(),
                     reports: Arc::new(self.reporter()),
                     filters: self.filters.clone(),
+                    signers: self.signers.clone(),
                 },
             }),
             profile: Arc::new(SmtpProfile {

@@ -11,6 +11,11 @@ use crate::{
         content::FilterContent,
         rewrite::{self, Rewritten},
     },
+    sign::{
+        converted::{Seals, without_seals},
+        outgoing::Outgoing,
+        signers::Signers,
+    },
 };
 use posta_filters::{changes::HeaderChanges, facts::MessageFacts, verdict::FilterAction};
 use posta_mail::{ClientAddress, Domain};
@@ -80,7 +85,9 @@ pub(super) async fn ask(
             return Err(Undelivered::Refused { reply, why, untold });
         }
     }
-    change(store, message, filters, changes).await?;
+    if change(store, message, filters, changes).await? {
+        sign_again(store, message, &routing.signers).await?;
+    }
     Ok(filtered)
 }
 
@@ -105,13 +112,38 @@ fn facts(message: &Message, recipients: &[Recipient], hostname: &Domain) -> Mess
     }
 }
 
-/// Changes the head and the content of a message.
+/// Signs a message again if it was signed, since a filter has changed its fields. An ARC set is left out: it belongs to
+/// the message as it arrived.
+async fn sign_again(
+    store: &dyn Store,
+    message: &mut Message,
+    signers: &Signers,
+) -> Result<(), StoreError> {
+    let Some(before) = Seals::of(&message.head) else { return Ok(()) };
+    let head = without_seals(&message.head, message.head.len());
+    let mut signatures = String::new();
+    if before == Seals::Signature {
+        let mut outgoing = Outgoing::new();
+        let (content, mut index) = (content(store, message), 0);
+        while let Some(piece) = content.piece(index).await? {
+            outgoing.write(&piece);
+            index += 1;
+        }
+        signatures = outgoing.sign(signers, message.time).await;
+    }
+    message.octets -= message.head.len() as u64;
+    message.head = [signatures.as_bytes(), &head].concat();
+    message.octets += message.head.len() as u64;
+    Ok(())
+}
+
+/// Changes the head and the content of a message. Returns whether its content was changed.
 async fn change(
     store: &dyn Store,
     message: &mut Message,
     filters: &Filters,
     changes: HeaderChanges,
-) -> Result<(), StoreError> {
+) -> Result<bool, StoreError> {
     let HeaderChanges { added, edits } = changes;
     let mut head = Vec::new();
     for field in added {
@@ -124,7 +156,7 @@ async fn change(
     head.append(&mut message.head);
     message.head = head;
     if edits.is_empty() {
-        return Ok(());
+        return Ok(false);
     }
     let before = content(store, message).octets();
     let copy = filters.copy_id();
@@ -137,5 +169,5 @@ async fn change(
     message.octets = message.octets - before + rewritten.octets();
     let Rewritten { chunks, rest, added } = rewritten;
     (message.chunks, message.rest, message.added) = (chunks, rest, added);
-    Ok(())
+    Ok(true)
 }

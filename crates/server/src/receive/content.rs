@@ -321,17 +321,20 @@ impl Incoming {
         self.originators = completer.take_originators().map(Box::new);
     }
 
-    /// Lends the observer content as it was sent. Its header section counts against the budget.
+    /// Lends the observer content as it was sent. A header section that is kept for the checks, or to be signed, counts
+    /// against the budget.
     fn observe(&mut self, content: &[u8], budget: &Budget) {
-        let Some(observer) = &mut self.observer else { return };
-        if observer.header().is_none() {
+        let is_observed = self.observer.as_ref().is_some_and(|it| it.header().is_none());
+        if is_observed || self.outgoing.as_ref().is_some_and(|it| it.is_in_header()) {
             let octets = content.len().min(HEADER_SECTION);
             if !self.header_memory.add(octets, budget, self.owner) {
-                self.observer = None;
+                (self.observer, self.outgoing) = (None, None);
                 return self.fail(ContentFailure::Crowded);
             }
         }
-        observer.write(content);
+        if let Some(observer) = &mut self.observer {
+            observer.write(content);
+        }
     }
 
     /// Notes what there is to know of the octets that were added to the rest.

@@ -10,16 +10,20 @@ use super::{outgoing::Outgoing, signers::Signers};
 use posta_mail::Timestamp;
 use posta_mime::convert::{Converter, Plan};
 
-/// The fields of a head that are valid only for the form of the message that was signed.
+/// The field of a signature, at its beginning.
+const SIGNATURE: &[u8] = b"DKIM-Signature:";
+
+/// The fields of a head that are valid only for the form of the message that was signed, at their beginnings.
 const SEALS: [&[u8]; 4] =
-    [b"DKIM-Signature:", b"ARC-Seal:", b"ARC-Message-Signature:", b"ARC-Authentication-Results:"];
+    [SIGNATURE, b"ARC-Seal:", b"ARC-Message-Signature:", b"ARC-Authentication-Results:"];
 
 /// A message that will be converted, and is read a first time to be signed in its converted form.
 pub(crate) struct Resigning {
     /// The number of octets of the head; 0 once the head has passed.
     head: usize,
     converter: Converter,
-    outgoing: Outgoing,
+    /// None if the message is not signed but sealed: a sealed message is a stranger's.
+    outgoing: Option<Outgoing>,
 }
 
 /// The signatures of a converted message.
@@ -35,9 +39,9 @@ impl Resigning {
     /// no signature.
     pub(crate) fn new(first: &[u8], head: u32, plan: Plan) -> Option<Self> {
         let head = head as usize;
-        let has_seals = fields(&first[..head.min(first.len())]).any(is_seal);
-        let converter = Converter::new(plan);
-        has_seals.then(|| Self { head, converter, outgoing: Outgoing::new() })
+        let before = Seals::of(&first[..head.min(first.len())])?;
+        let outgoing = (before == Seals::Signature).then(Outgoing::new);
+        Some(Self { head, converter: Converter::new(plan), outgoing })
     }
 
     /// Takes the next piece of the message.
@@ -47,17 +51,21 @@ impl Resigning {
             0 => self.converter.push(piece, &mut converted),
             head => self.converter.push(&without_seals(piece, head), &mut converted),
         }
-        self.outgoing.write(&converted);
+        if let Some(outgoing) = &mut self.outgoing {
+            outgoing.write(&converted);
+        }
     }
 
     /// Ends the message and signs it.
-    pub(crate) async fn finish(mut self, head: u32, signers: &Signers, now: Timestamp) -> Resigned {
+    pub(crate) async fn finish(self, head: u32, signers: &Signers, now: Timestamp) -> Resigned {
         let mut converted = Vec::new();
         self.converter.finish(&mut converted);
-        self.outgoing.write(&converted);
-        let signatures = match signers.is_enabled() {
-            true => self.outgoing.sign(signers, now).await,
-            false => String::new(),
+        let signatures = match self.outgoing.filter(|_| signers.is_enabled()) {
+            None => String::new(),
+            Some(mut outgoing) => {
+                outgoing.write(&converted);
+                outgoing.sign(signers, now).await
+            }
         };
         Resigned { head: head as usize, signatures }
     }
@@ -75,8 +83,28 @@ impl Resigned {
     }
 }
 
+/// The kinds of seals that a head can have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Seals {
+    /// Signatures of our user's message.
+    Signature,
+    /// An ARC set of a stranger's message.
+    Set,
+}
+
+impl Seals {
+    /// Returns the seals in a head that this server wrote, if there are any.
+    pub(crate) fn of(head: &[u8]) -> Option<Self> {
+        let seals: Vec<_> = fields(head).filter(|field| is_seal(field)).collect();
+        match seals.iter().any(|field| field.starts_with(SIGNATURE)) {
+            true => Some(Self::Signature),
+            false => (!seals.is_empty()).then_some(Self::Set),
+        }
+    }
+}
+
 /// Returns the first piece of a message without the signatures in its head, given the number of octets of the head.
-fn without_seals(piece: &[u8], head: usize) -> Vec<u8> {
+pub(crate) fn without_seals(piece: &[u8], head: usize) -> Vec<u8> {
     let (head, content) = piece.split_at(head.min(piece.len()));
     let mut rest = Vec::with_capacity(piece.len());
     fields(head).filter(|field| !is_seal(field)).for_each(|field| rest.extend_from_slice(field));

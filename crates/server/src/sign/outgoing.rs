@@ -32,6 +32,11 @@ impl Outgoing {
         self.0.write(octets);
     }
 
+    /// Returns whether the header section, which is kept until the end, is still arriving.
+    pub(crate) fn is_in_header(&self) -> bool {
+        self.0.header().is_none()
+    }
+
     /// Ends the message. Returns its `DKIM-Signature` fields, to be placed above all others. The text is empty if none of
     /// our domains signs the message, or if the keys cannot be used; the latter is logged, and the message goes out
     /// unsigned.

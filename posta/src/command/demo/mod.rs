@@ -25,6 +25,7 @@ use posta_server::{
     assembly::MailServer,
     collect::Collectors,
     settings::{ListenerKind, ListenerSettings, Settings, TlsMode},
+    sign::SigningSettings,
 };
 use posta_smtp::{client::Options, command::HelloVerb};
 use posta_store::Store;
@@ -72,14 +73,17 @@ fn settings(config: Config) -> Result<Settings> {
         endpoint: Endpoint::Tcp(([127, 0, 0, 1], 0).into()),
         tls: TlsMode::None,
     };
+    let defaults = wiring::settings(&Config { listen: Vec::new(), ..config })?;
     Ok(Settings {
+        // Nobody's DNS has keys of the demo's domain.
+        signing: SigningSettings { enabled: false, ..defaults.signing.clone() },
         listeners: vec![
             loopback(ListenerKind::Submission),
             loopback(ListenerKind::Smtp),
             loopback(ListenerKind::Pop3),
         ],
         control: None,
-        ..wiring::settings(&Config { listen: Vec::new(), ..config })?
+        ..defaults
     })
 }
 

@@ -9,7 +9,7 @@ use posta_server::{
 use posta_store::Event;
 use std::{future::Future, sync::Mutex};
 
-const MILTER: &str = "127.0.0.1:8891";
+pub(crate) const MILTER: &str = "127.0.0.1:8891";
 const RSPAMD: &str = "127.0.0.1:11333";
 
 /// A filter that gets ten seconds.
@@ -50,7 +50,7 @@ async fn serve_milter(system: &System, end: Vec<Vec<u8>>) {
     serve(system, MILTER, move |stream| milter_session(stream, end.clone())).await;
 }
 
-async fn milter_session(mut stream: Box<dyn Stream>, end: Vec<Vec<u8>>) {
+pub(crate) async fn milter_session(mut stream: Box<dyn Stream>, end: Vec<Vec<u8>>) {
     while let Some((letter, _)) = packet(&mut stream).await {
         let answer = match letter {
             b'O' => vec![made(b'O', &[6, 0x31, 0].map(u32::to_be_bytes).concat())],
@@ -72,7 +72,7 @@ async fn packet(stream: &mut Box<dyn Stream>) -> Option<(u8, Vec<u8>)> {
     Some((octets[0], octets[1..].to_vec()))
 }
 
-fn made(letter: u8, data: &[u8]) -> Vec<u8> {
+pub(crate) fn made(letter: u8, data: &[u8]) -> Vec<u8> {
     [&(data.len() as u32 + 1).to_be_bytes()[..], &[letter], data].concat()
 }
 

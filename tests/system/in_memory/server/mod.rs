@@ -4,7 +4,7 @@ mod aliases;
 mod checks;
 mod clients;
 mod door;
-mod filters;
+pub(crate) mod filters;
 mod guessing;
 mod hostile;
 mod lines;
