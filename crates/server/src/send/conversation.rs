@@ -2,6 +2,8 @@
 //! the questions of the SMTP client engine: what to send next, how to log in, how to convert.
 //! `connection.rs` starts it.
 
+mod outgoing_content;
+
 use super::{
     Relay,
     connection_failure::ConnectionFailure,
@@ -12,13 +14,11 @@ use super::{
     seconds_until,
     settings::SmarthostTls,
 };
-use crate::sign::converted::{Resigned, Resigning};
-use bytes::Bytes;
+use outgoing_content::{DAMAGED, OutgoingContent, ReadFailure};
 use posta_mail::{
     ForwardPath, Reply, TlsUse,
     envelope::{DeliverBy, Late, MailParameters, RecipientParameters},
 };
-use posta_mime::convert::{Converter, Plan, Survey};
 use posta_net::{
     client_session::{ClientSession, Plaintext},
     driver::Host,
@@ -29,7 +29,7 @@ use posta_smtp::{
     client::{self as smtp, Decision, Fate},
     command::HelloVerb,
 };
-use posta_store::{Destination, Item, StoreError};
+use posta_store::{Destination, Item};
 use std::{collections::HashSet, io, mem, sync::Arc, time::Duration};
 use tokio::time::timeout;
 
@@ -39,19 +39,6 @@ const LIFETIME: Duration = Duration::from_secs(2 * 60 * 60);
 /// The maximal number of messages on one connection: several servers may share the name, and each should
 /// get its part.
 const MESSAGES: usize = 1_000;
-
-/// The text of the report about a message that can never be read again.
-const DAMAGED: &str =
-    "The message was damaged where it waited, and cannot be read any more: send it again";
-
-/// The reason why a part of a message could not be read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum ReadFailure {
-    /// The part is damaged or missing, for good.
-    Damaged,
-    /// The store fails for now.
-    ForNow,
-}
 
 /// The features with which a session is opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,13 +66,8 @@ pub(super) struct Conversation<'a> {
     current: Option<Vec<Job>>,
     /// The next message, whose envelope was already sent (pipelined).
     following: Option<Vec<Job>>,
-    /// The number of pieces of the current message that were read.
-    pieces_read: usize,
-    /// How the message is converted to ASCII, if the server needs that.
-    plan: Option<Plan>,
-    /// What then goes above it, if this server signed it as it was.
-    resigned: Option<Resigned>,
-    converter: Option<Converter>,
+    /// Reads the current message, and converts it if the server needs that.
+    content: OutgoingContent<'a>,
     /// The number of messages that were handed over on this connection.
     handed_over: usize,
     /// The destinations whose mail was handed over on this connection.
@@ -116,10 +98,7 @@ impl<'a> Conversation<'a> {
             queue,
             current: None,
             following: None,
-            pieces_read: 0,
-            plan: None,
-            resigned: None,
-            converter: None,
+            content: OutgoingContent::new(relay),
             handed_over: 0,
             destinations: HashSet::new(),
             is_ready: false,
@@ -332,20 +311,6 @@ impl<'a> Conversation<'a> {
         first.map(|job| job.item.clone())
     }
 
-    async fn read(&self, item: &Item, piece: u32) -> Result<Bytes, ReadFailure> {
-        match self.relay.store.chunk(item.id.content, piece).await {
-            Ok(Some(content)) => Ok(content),
-            Ok(None) | Err(StoreError::Damaged(_)) => {
-                tracing::error!(id = %item.id, "a message in the queue is damaged: its sender gets a report");
-                Err(ReadFailure::Damaged)
-            }
-            Err(error) => {
-                tracing::error!(%error, id = %item.id, "a message in the queue cannot be read now");
-                Err(ReadFailure::ForNow)
-            }
-        }
-    }
-
     /// Ends the connection before or in the middle of the content, so that the server does not take a
     /// part for the whole. A damaged message fails at once, since neither another server nor a later
     /// attempt would help.
@@ -360,82 +325,22 @@ impl<'a> Conversation<'a> {
         smtp::Piece::BreakOff
     }
 
-    /// Reads the whole message to find out whether it can be converted to ASCII.
-    async fn survey(&mut self) -> smtp::Conversion {
-        let for_now = || Reply::new(451, (4, 3, 0), "It cannot be read");
-        let item = self.item().ok_or_else(for_now)?;
-        let mut survey = Survey::default();
-        for piece in item.layout().pieces() {
-            match self.read(&item, piece).await {
-                Ok(content) => survey.push(&content),
-                Err(ReadFailure::Damaged) => return Err(Reply::new(554, (5, 3, 0), DAMAGED)),
-                Err(ReadFailure::ForNow) => return Err(for_now()),
-            }
-        }
-        match survey.finish() {
-            Ok(plan) => {
-                self.plan = Some(plan.clone());
-                self.resigned = self.resign(&item, plan).await.map_err(|_| for_now())?;
-                Ok(())
-            }
-            Err(why) => {
-                let words = format!(
-                    "The server takes only ASCII, and the message cannot be converted to it: {why}"
-                );
-                Err(Reply::new(554, (5, 6, 3), words))
-            }
-        }
-    }
-
-    /// Reads a message that will be converted once more, and signs what it will be, if it was signed as it is.
-    async fn resign(&self, item: &Item, plan: Plan) -> Result<Option<Resigned>, ReadFailure> {
-        let mut pieces = item.layout().pieces();
-        let Some(first) = pieces.next() else { return Ok(None) };
-        let first = self.read(item, first).await?;
-        let Some(mut resigning) = Resigning::new(&first, item.head, plan) else { return Ok(None) };
-        resigning.push(&first);
-        for piece in pieces {
-            resigning.push(&self.read(item, piece).await?);
-        }
-        let Relay { reporter, clock, .. } = &**self.relay;
-        Ok(Some(resigning.finish(item.head, &reporter.signers, clock.now()).await))
-    }
-
+    /// Returns the next piece of the current message. `first`: the message begins. `converted`: as ASCII.
     async fn content(&mut self, first: bool, converted: bool) -> smtp::Piece {
         if first {
-            self.pieces_read = 0;
-            self.converter = self.plan.clone().filter(|_| converted).map(Converter::new);
+            self.content.begin(converted);
         }
         let Some(item) = self.item() else { return smtp::Piece::BreakOff };
-        let Some(piece) = item.layout().pieces().nth(self.pieces_read) else {
-            let Some(converter) = self.converter.take() else { return smtp::Piece::End };
-            let mut rest = Vec::new();
-            converter.finish(&mut rest);
-            return if rest.is_empty() {
-                smtp::Piece::End
-            } else {
-                smtp::Piece::Content(rest.into())
-            };
-        };
-        let content = match self.read(&item, piece).await {
-            Ok(content) => content,
-            Err(why) => return self.break_off(why),
-        };
-        self.pieces_read += 1;
-        match &mut self.converter {
-            None => smtp::Piece::Content(content),
-            Some(converter) => {
-                let mut changed = Vec::with_capacity(content.len() + content.len() / 8);
-                match self.resigned.as_ref().filter(|_| self.pieces_read == 1) {
-                    None => converter.push(&content, &mut changed),
-                    Some(resigned) => {
-                        changed.extend_from_slice(resigned.signatures());
-                        converter.push(&resigned.first(&content), &mut changed);
-                    }
-                }
-                smtp::Piece::Content(changed.into())
-            }
+        match self.content.next(&item).await {
+            Ok(piece) => piece,
+            Err(why) => self.break_off(why),
         }
+    }
+
+    /// Finds out whether the current message can be converted to ASCII.
+    async fn survey(&mut self) -> smtp::Conversion {
+        let item = self.item().ok_or_else(|| Reply::new(451, (4, 3, 0), "It cannot be read"))?;
+        self.content.survey(&item).await
     }
 
     fn log_in(&mut self, offered: &[String]) -> smtp::LoginChoice {
