@@ -1,13 +1,14 @@
-//! Content on its way into the store: completed, counted, given on chunk by chunk, within a budget
-//! that all sessions share (`budget.rs`).
+//! Content on its way into the store: completed, counted, and stored chunk by chunk, within a memory
+//! budget that all sessions share (`limits/memory.rs`).
 //!
-//! A session holds a little without asking, [`FREE`] octets. For more it takes a share, fills a
-//! chunk with it and gives both away. Where no share is free, and whenever a sender stops or is
-//! slow, what has come is *set aside* instead: written to the store under an id of its own, as
-//! pieces that no message shows. When they and what follows make a chunk, or the message ends, they
-//! are read back and put together. So a sender holds memory only while it is quick, a message that
-//! comes at once is never set aside, and one that is costs its octets twice on the disk, no more.
-//! Pieces go with the message, accepted or not; what a crash leaves of them goes at the next start.
+//! A session may hold a little, [`FREE`] octets, without asking. For more it takes a share of the
+//! budget, fills a chunk with it and gives both away. If no share is free, and whenever a sender stops
+//! or is slow, the content so far is *set aside* instead: written to the store under a separate id, as
+//! pieces that belong to no message. When these and the following content make a chunk, or the message
+//! ends, they are read back and joined. A sender therefore holds memory only while it is quick; a
+//! message that arrives at once is never set aside, and one that is set aside costs its octets twice on
+//! the disk, but no more. The pieces are removed with the end of the message, accepted or not; those
+//! that a crash leaves behind, at the next start.
 
 use crate::{
     directory::store_failed,
@@ -29,20 +30,20 @@ use posta_store::{CHUNK, Store, StoreError};
 use std::time::Duration;
 use tokio::{sync::OwnedSemaphorePermit, time::Instant};
 
-/// Octets of a message that a session may hold without a share of the budget.
+/// The number of octets of a message that a session may hold without a share of the budget.
 pub(crate) const FREE: usize = 32 * 1024;
 
-/// Octets that a sender may leave in memory while it sends nothing, or little.
+/// The number of octets that a sender may leave in memory while it sends nothing, or little.
 const KEPT: usize = 8 * 1024;
 
-/// How long a sender that holds more may send nothing, after which it is set aside.
+/// The time without input after which the content of a sender that holds more is set aside.
 pub(crate) const LULL: Duration = Duration::from_secs(1);
 
-/// Over what time its pace is judged, and the octets that have to come in it: whoever sends a little
-/// again and again holds memory no longer than whoever stops.
+/// The period over which the pace is judged, and the number of octets that must arrive in it. A sender
+/// that sends a little from time to time thus holds memory no longer than one that stops.
 const PACE: (Duration, usize) = (Duration::from_secs(2), FREE);
 
-/// Why content could not be kept.
+/// The reason why content could not be stored.
 #[derive(Debug)]
 pub(crate) enum ContentFailure {
     Store(StoreError),
@@ -50,7 +51,7 @@ pub(crate) enum ContentFailure {
 }
 
 impl ContentFailure {
-    /// The reply to the end of the data.
+    /// Returns the reply to the end of the data.
     pub(crate) fn reply(&self) -> Reply {
         match self {
             Self::Store(error) => store_failed(error),
@@ -66,43 +67,43 @@ impl ContentFailure {
 pub(crate) struct Incoming {
     pub(crate) id: MailId,
     pub(crate) time: Timestamp,
-    /// Watches it as it is sent, where its origin is checked.
+    /// Observes the content as it was sent, if its origin is checked.
     observer: Option<Box<Observer>>,
-    /// What the observer's header section takes.
+    /// The memory of the observer's header section.
     header_memory: EnvelopeMemory,
-    /// Takes forged results out.
+    /// Removes forged results.
     remover: Option<ResultsRemover>,
     completer: Option<HeaderCompleter>,
-    /// Servers that it came through.
+    /// The number of servers that the message has passed through.
     pub(crate) hops: usize,
-    /// Counts the octets that it has as lines.
+    /// Counts the octets of the content in the form of lines.
     lines: CrlfLines,
-    /// Whether it has octets outside ASCII.
+    /// Whether the content has octets outside ASCII.
     pub(crate) is_eight_bit: bool,
-    /// Tells whether it needs SMTPUTF8, where the client says so.
+    /// Determines whether the message needs SMTPUTF8, if the client requested that.
     headers: Option<Box<HeaderSections>>,
-    /// Its Message-ID field.
+    /// The value of the Message-ID field.
     pub(crate) message_id: Option<String>,
-    /// The conversation that its header section names.
+    /// The conversation that the header section determines.
     thread: Option<ThreadId>,
-    /// Who wrote and sent it, where that matters.
+    /// The authors and the sender, if these matter.
     pub(crate) originators: Option<Box<Result<Originators, OriginatorError>>>,
     /// The watcher of the message in the form in which it will be sent, if it is to be signed.
     pub(crate) outgoing: Option<Box<Outgoing>>,
     /// The fields that sign or seal it, once it has come whole.
     pub(crate) signatures: String,
-    /// Chunks that the store has.
+    /// The number of chunks that the store has.
     pub(crate) chunks: u32,
-    /// What it does not have yet.
+    /// The content that the store does not have yet.
     pub(crate) rest: Vec<u8>,
     pub(crate) failure: Option<ContentFailure>,
     owner: MemoryOwner,
-    /// Its part of the budget, while it has one.
+    /// The share of the budget, while there is one.
     share: Option<Holding>,
-    /// What stands between the chunks and the rest.
+    /// The content between the chunks and the rest, which is set aside.
     aside: Aside,
     pace: Option<Window>,
-    /// Whether its sender was too slow for a share.
+    /// Whether the sender was too slow for a share.
     is_slow: bool,
 }
 
@@ -113,14 +114,15 @@ struct Aside {
     octets: usize,
 }
 
-/// Since when octets are counted, and how many came.
+/// The time since which octets are counted, and their number.
 struct Window {
     start: Instant,
     octets: usize,
 }
 
 impl Incoming {
-    /// A message that begins to arrive, with memory for so many octets. `aside` is an id that nothing else has.
+    /// Returns a message that begins to arrive, with memory for this many octets. `aside` is an id that
+    /// is used for nothing else.
     pub(crate) fn new(
         (id, aside): (MailId, MailId),
         time: Timestamp,
@@ -155,57 +157,58 @@ impl Incoming {
         }
     }
 
-    /// The same, of a client that says SMTPUTF8.
+    /// Makes the message one for which the client requested SMTPUTF8.
     pub(crate) fn saying_utf8(self) -> Self {
         Self { headers: Some(Box::default()), ..self }
     }
 
-    /// The same, watched for the checks of its origin.
+    /// Makes the message be observed for the checks of its origin.
     pub(crate) fn observing(self, needs: Needs) -> Self {
         Self { observer: Some(Box::new(Observer::new(needs))), ..self }
     }
 
-    /// The same, without the fields that a remover takes out.
+    /// Makes a remover take fields out of the message.
     pub(crate) fn without_results(self, remover: Option<ResultsRemover>) -> Self {
         Self { remover, ..self }
     }
 
-    /// Returns what watches it, if anything does.
+    /// Returns the observer, if there is one.
     pub(crate) fn observer(&self) -> Option<&Observer> {
         self.observer.as_deref()
     }
 
-    /// Hands out what there was to see of it, once it has come whole.
+    /// Returns the observations, once the message has arrived completely.
     pub(crate) fn take_observed(&mut self) -> Option<Observed> {
         self.observer.take().map(|observer| observer.finish())
     }
 
-    /// Whether its header sections can travel by SMTPUTF8 only, as far as they have come.
+    /// Returns whether the header sections so far can travel with SMTPUTF8 only.
     pub(crate) fn needs_utf8(&self) -> bool {
         self.headers.as_ref().is_some_and(|headers| headers.need_utf8())
     }
 
-    /// Returns the conversation that it belongs to, once its header section is over.
+    /// Returns the conversation that the message belongs to, once its header section is over.
     pub(crate) fn thread(&self) -> ThreadId {
         self.thread.unwrap_or_else(|| ThreadId::alone(self.id))
     }
 
-    /// Octets of the content so far.
+    /// Returns the number of octets of content so far.
     pub(crate) fn octets(&self) -> u64 {
         u64::from(self.chunks) * CHUNK as u64 + self.pending() as u64
     }
 
-    /// Octets that it gains as lines ([`posta_store::Entry::added`]), once it is finished.
+    /// Returns the number of octets that the content gains as lines ([`posta_store::Entry::added`]),
+    /// once it is complete.
     pub(crate) fn added(&self) -> u64 {
         self.lines.octets().saturating_sub(self.octets())
     }
 
-    /// Octets that are in no chunk yet.
+    /// Returns the number of octets that are in no chunk yet.
     fn pending(&self) -> usize {
         self.aside.octets + self.rest.len()
     }
 
-    /// Takes content that came.
+    /// Takes content as it arrives.
     pub(crate) async fn push(&mut self, content: &[u8], store: &dyn Store, budget: &Budget) {
         if self.failure.is_some() {
             return;
@@ -214,7 +217,8 @@ impl Incoming {
         if self.share.is_none() && self.rest.len() + content.len() > FREE {
             self.share = if self.is_slow { None } else { budget.share(self.owner) };
             if self.share.is_none() && !self.rest.is_empty() {
-                // Before more comes: whoever waits for a turn to write holds as little as may be.
+                // The content is set aside first, so that a session that waits for its turn to write
+                // holds as little as possible.
                 self.set_aside(store, budget).await;
             }
         }
@@ -231,12 +235,12 @@ impl Incoming {
         }
     }
 
-    /// Whether what it holds is more than it may keep while nothing comes.
+    /// Returns whether the message holds more memory than it may while nothing arrives.
     pub(crate) fn holds_much(&self) -> bool {
         self.rest.len() > KEPT
     }
 
-    /// Writes what it holds to the store, out of memory.
+    /// Writes the content in memory to the store.
     pub(crate) async fn set_aside(&mut self, store: &dyn Store, budget: &Budget) {
         match budget.writing(self.owner).await {
             Ok(_turn) => {
@@ -249,8 +253,8 @@ impl Incoming {
         self.pace = None;
     }
 
-    /// Brings the end of the content into [`Incoming::rest`], to be accepted with it. What it
-    /// returns is to be held until then.
+    /// Brings the end of the content into [`Incoming::rest`], to be accepted with it. The result must be
+    /// held until then.
     pub(crate) async fn finish(
         &mut self,
         store: &dyn Store,
@@ -275,7 +279,7 @@ impl Incoming {
             self.read(&mut completer);
             completer.finish(&mut self.rest);
         }
-        // Binary content may lack the end of its last line, which is added whenever lines are wanted.
+        // Binary content may lack the end of its last line, which is added whenever lines are required.
         self.note(before);
         self.lines.finish();
         self.write_chunks(store).await;
@@ -287,7 +291,7 @@ impl Incoming {
         self.share.take()
     }
 
-    /// Has the store drop what it holds of a message that is not accepted.
+    /// Makes the store discard the content of a message that is not accepted.
     pub(crate) async fn abandon(&self, store: &dyn Store) {
         let parts = [(self.id, self.chunks), (self.aside.id, self.aside.pieces)];
         for (id, _) in parts.into_iter().filter(|(_, chunks)| *chunks > 0) {
@@ -313,7 +317,7 @@ impl Incoming {
         self.note(before);
     }
 
-    /// Reads what a completer gathered of the header section.
+    /// Reads the facts that a completer collected from the header section.
     fn read(&mut self, completer: &mut HeaderCompleter) {
         self.hops = completer.hops();
         self.message_id = completer.message_id();
@@ -337,7 +341,7 @@ impl Incoming {
         }
     }
 
-    /// Notes what there is to know of the octets that were added to the rest.
+    /// Records the facts about the octets that were added to the rest.
     fn note(&mut self, before: usize) {
         let added = &self.rest[before..];
         self.lines.count(added);
@@ -350,7 +354,7 @@ impl Incoming {
         }
     }
 
-    /// Sets aside what a slow sender holds. It gets no share for this message again.
+    /// Sets aside the content of a slow sender, who gets no share for this message again.
     async fn judge_pace(&mut self, octets: usize, store: &dyn Store, budget: &Budget) {
         if !self.holds_much() {
             return;
@@ -367,8 +371,8 @@ impl Incoming {
         }
     }
 
-    /// Gives the store each chunk that is full. The last goes with the acceptance, so one that is
-    /// full stays until more comes.
+    /// Stores each full chunk. The last chunk is part of the acceptance, so a full one stays until more
+    /// content arrives.
     async fn write_chunks(&mut self, store: &dyn Store) {
         while self.failure.is_none() && self.pending() > CHUNK {
             self.take_back(store).await;
@@ -382,7 +386,7 @@ impl Incoming {
                 }
                 Err(error) => self.fail(ContentFailure::Store(error)),
             }
-            // What the store takes is not the sender's time.
+            // The time that the store takes is not the sender's.
             self.pace = None;
         }
     }
@@ -401,7 +405,7 @@ impl Incoming {
         }
     }
 
-    /// Reads back what was set aside, to the front of the rest.
+    /// Reads the content that was set aside back to the front of the rest.
     async fn take_back(&mut self, store: &dyn Store) {
         if self.failure.is_some() || self.aside.pieces == 0 {
             return;
@@ -430,7 +434,7 @@ impl Incoming {
         Ok(whole)
     }
 
-    /// Keeps nothing any more, and takes nothing: the client hears of it at the end.
+    /// Discards the content, and takes no more. The client is informed at the end.
     fn fail(&mut self, failure: ContentFailure) {
         self.failure = Some(failure);
         self.rest = Vec::new();
@@ -438,7 +442,7 @@ impl Incoming {
     }
 }
 
-/// Appends content, by way of the completer while that is interested.
+/// Appends content, passing it through the completer as long as that needs it.
 fn complete(completer: &mut Option<HeaderCompleter>, content: &[u8], rest: &mut Vec<u8>) {
     match completer {
         Some(completer) => completer.push(content, rest),

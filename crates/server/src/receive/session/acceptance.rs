@@ -1,4 +1,4 @@
-//! What a session knows of a message once it has come whole: its envelope, and where it comes from.
+//! The facts that a session knows of a message that has arrived completely: its envelope and its origin.
 
 use super::SmtpHost;
 use crate::{
@@ -15,7 +15,7 @@ use posta_store::Envelope;
 use std::time::Duration;
 
 impl SmtpHost {
-    /// Returns a message that has come whole, as it is handed to delivery.
+    /// Returns a message that has arrived completely, in the form for delivery.
     pub(super) fn message(
         &mut self,
         mail: Mail,
@@ -25,7 +25,7 @@ impl SmtpHost {
     ) -> Message {
         let mut head = self.received(mail.parameters.utf8, &incoming, recipients);
         if let Some(checked) = &checked {
-            // RFC 8601 §5: what was found here stands above what came.
+            // RFC 8601 §5: the field with the results goes above the fields that were received.
             head.insert_str(0, &checked.field(self.acceptor.hostname.as_str()));
         }
         head.insert_str(0, &incoming.signatures);
@@ -36,9 +36,9 @@ impl SmtpHost {
         let Incoming { id, time, chunks, rest, message_id, is_eight_bit, hops, .. } = incoming;
         let Mail { reverse_path, mut parameters } = mail;
         let origin = self.origin(parameters.utf8);
-        // Many a client says neither, and many say both with all that they send: the content tells. A
-        // server that takes only ASCII would damage the one and refuse the other. What the addresses
-        // need is seen when the message goes on (RFC 6531 §3.2).
+        // Many clients request neither, and many request both for everything, so the content decides. A
+        // server that accepts only ASCII would damage the one and refuse the other. The needs of the
+        // addresses are determined when the message is sent on (RFC 6531 §3.2).
         parameters.utf8 &= needs_utf8;
         parameters.body = match parameters.body {
             Body::SevenBit if is_eight_bit => Body::EightBitMime,
@@ -80,7 +80,7 @@ impl SmtpHost {
             let at = Timestamp::from_second(time.as_second().saturating_add(by.seconds));
             (at.unwrap_or(Timestamp::MAX), by.late)
         });
-        // RFC 6710 §4.1: a stranger's word does not put its mail before others'.
+        // RFC 6710 §4.1: a stranger cannot give its mail priority over others'.
         let stranger = self.account.is_none();
         let priority = priority.unwrap_or_default();
         let priority = if stranger { priority.min(0) } else { priority };
@@ -88,7 +88,7 @@ impl SmtpHost {
     }
 }
 
-/// Returns until when a message is kept back (RFC 4865 §4), unless that is over.
+/// Returns the time until which a message is held (RFC 4865 §4), unless that is over.
 fn held_until(hold: Hold, now: Timestamp) -> Option<Timestamp> {
     let until = match hold {
         Hold::For(seconds) => now + Duration::from_secs(seconds.into()),

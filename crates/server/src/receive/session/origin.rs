@@ -21,15 +21,16 @@ use posta_smtp::server::Service;
 use tokio::{pin, time::timeout};
 
 impl SmtpHost {
-    /// Whether the client is one of ours without having logged in: in a network that may relay, or a program on this
-    /// machine that is trusted. Never whoever a proxy speaks for.
+    /// Returns whether the client is trusted without having logged in: it is in a network that may
+    /// relay, or a trusted program on this machine. A client behind a proxy never is.
     pub(super) fn is_near(&self) -> bool {
         let is_here = self.is_direct && self.client.is_on_this_machine();
         is_within(&self.acceptor.relays_for, self.client)
             || is_here && self.acceptor.loopback != LoopbackTrust::Nothing
     }
 
-    /// Begins the checks of a message's origin, where strangers bring it to port 25. Returns what is to watch it.
+    /// Begins the checks of a message's origin, if a stranger delivers it to port 25. Returns
+    /// the checks and the purposes for which the message is observed.
     pub(super) fn begin_checks(
         &self,
         reverse_path: &ReversePath,
@@ -50,8 +51,8 @@ impl SmtpHost {
         Some((MessageChecks::begin(checker, claimed), Needs { verify: true, sign }))
     }
 
-    /// Returns what takes fields out that claim to tell our own results (RFC 8601 §5). A server in front of this one
-    /// may go by the same name, and then its results are ours.
+    /// Returns the remover of fields that claim to be this server's own results (RFC 8601 §5). A server
+    /// in front of this one may use the same name, and its results are then accepted.
     pub(super) fn results_remover(&self) -> Option<ResultsRemover> {
         let is_in_front = self.acceptor.service == Service::Lmtp && self.is_near();
         (!is_in_front).then(|| ResultsRemover::new(self.acceptor.hostname.to_string()))
