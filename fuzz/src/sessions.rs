@@ -129,7 +129,7 @@ impl Order {
             smtp_server::Question::Commit(ticket) => {
                 assert!(self.content, "a commit without content");
                 *self = Self::default();
-                ticket.answer(Ok(Committed(MailId::from_bytes([7; 12]))))
+                ticket.answer(Ok(Committed::whole(MailId::from_bytes([7; 12]))))
             }
         }
     }

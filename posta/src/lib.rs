@@ -53,6 +53,8 @@ enum Command {
     #[command(subcommand)]
     Folder(command::folder::Command),
     #[command(subcommand)]
+    Sender(command::account::sender::Command),
+    #[command(subcommand)]
     Collect(command::collect::Command),
     #[command(subcommand)]
     Lockout(command::lockout::Command),
@@ -108,6 +110,7 @@ fn run(command: Command, umask: u32, level: Option<Level>, log: &Log) -> anyhow:
         Command::Domain(command) => command::domain::run(command),
         Command::Mail(command) => command::mail::run(command),
         Command::Folder(command) => command::folder::run(command),
+        Command::Sender(command) => command::account::sender::run(command),
         Command::Collect(command) => command::collect::run(command),
         Command::Lockout(command) => command::lockout::run(command),
         Command::Queue(command) => command::queue::run(command),

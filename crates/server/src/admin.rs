@@ -11,6 +11,7 @@ mod mailbox;
 mod quarantine;
 mod queue;
 mod request;
+mod sender;
 mod source;
 mod trace;
 mod unknown;
@@ -23,6 +24,7 @@ pub use mailbox::{FolderLine, FolderRequest, MailLine, MailRequest};
 pub use quarantine::{QuarantineLine, QuarantineRequest};
 pub use queue::{DestinationLine, QueueAction, QueueLine, QueueRecipient, Selection};
 pub use request::Request;
+pub use sender::{SenderRequest, SenderScope};
 pub use source::SourceLine;
 pub use trace::TRACED;
 
@@ -31,6 +33,7 @@ use crate::{
         CollectError, Collectors, Purpose, StoreDestination,
         import::{self, Folders, Import, Imported},
     },
+    directory::senders::SenderEntry,
     login::{
         Authenticator, PasswordError,
         hashers::Hashers,
@@ -126,6 +129,8 @@ pub enum Response {
         /// Where the next page begins; `None` if this is the last.
         next: Option<ItemId>,
     },
+    /// A list of senders.
+    Senders(Vec<SenderEntry>),
     /// The folders of an account.
     Folders(Vec<FolderLine>),
     /// The number of items for each destination.
@@ -216,6 +221,9 @@ pub enum AdminError {
     /// A request about mail or folders cannot be carried out; the text says why.
     #[error("{0}")]
     Mail(String),
+    /// A list of senders cannot be changed; the text says why.
+    #[error("{0}")]
+    Senders(String),
     /// The lock-out does not exist.
     #[error("{0} is not locked out; `posta lockout list` names who is")]
     NoLockout(String),
@@ -338,6 +346,7 @@ impl Admin {
             Request::Mail { address, folder, request } => {
                 return self.mail(address, folder, request).await;
             }
+            Request::Senders { scope, request } => return self.senders(scope, request).await,
             Request::Folder { address, request } => return self.folders(address, request).await,
             Request::DomainList => return self.domains().await,
             Request::LockoutList => return Ok(Response::Lockouts(self.lockouts())),

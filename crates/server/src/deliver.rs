@@ -30,8 +30,8 @@ use posta_store::{
     Acceptance, Account, Collected, Delivery, Envelope, Event, FolderId, InMailbox, Item,
     ItemState, Layout, Origin, Refusal, Store, StoreError, What,
 };
-use std::sync::Arc;
-use verdict::{Refused, Verdict};
+use std::{collections::BTreeMap, mem, sync::Arc};
+use verdict::{Decided, Refused};
 
 /// The services that delivering to an envelope's recipients needs, besides the store.
 #[derive(Clone)]
@@ -93,6 +93,8 @@ pub enum To<'a> {
         may_report: bool,
         /// The services needed.
         routing: &'a Routing,
+        /// Whether each recipient gets a reply of its own, as in LMTP (RFC 2033 §4.2).
+        each_is_told: bool,
     },
     /// One mailbox, whose owner or operator brings the message: without trace fields and reports.
     Mailbox {
@@ -105,6 +107,13 @@ pub enum To<'a> {
         /// The source that it was collected from, and its name there.
         collected: Option<Collected>,
     },
+}
+
+/// A message that was delivered.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Delivered {
+    /// The recipients for whom it was refused, by their position, and the replies. None unless each is told.
+    pub refused: Vec<(usize, Reply)>,
 }
 
 /// The reason why a message was not delivered.
@@ -150,7 +159,11 @@ struct Planned {
 /// # Errors
 /// [`Undelivered::Refused`] if the verdict is against the message; [`Undelivered::Store`] when the store
 /// fails.
-pub async fn deliver(store: &dyn Store, message: Message, to: To<'_>) -> Result<(), Undelivered> {
+pub async fn deliver(
+    store: &dyn Store,
+    message: Message,
+    to: To<'_>,
+) -> Result<Delivered, Undelivered> {
     let (id, chunks) = (message.id, message.chunks);
     let delivered = commit(store, message, to).await;
     if delivered.is_err() && chunks > 0 {
@@ -160,49 +173,98 @@ pub async fn deliver(store: &dyn Store, message: Message, to: To<'_>) -> Result<
     delivered
 }
 
-async fn commit(store: &dyn Store, mut message: Message, to: To<'_>) -> Result<(), Undelivered> {
-    let verdict = match verdict::judge(&message) {
-        Ok(verdict) => verdict,
+async fn commit(
+    store: &dyn Store,
+    mut message: Message,
+    mut to: To<'_>,
+) -> Result<Delivered, Undelivered> {
+    let mut decided = match decide(store, &message, &to).await? {
+        Ok(decided) => decided,
         Err(Refused { reply, why }) => {
             return Err(Undelivered::Refused { reply, why, untold: message.refused });
         }
     };
+    let refused = leave_out(&mut message, &mut to, mem::take(&mut decided.refused));
     let filtered = filtered::ask(store, &mut message, &to).await?;
     let at_home = match &to {
         To::Recipients { recipients, .. } => message_log::at_home(recipients),
         To::Mailbox { account, .. } => account.address.as_str().to_owned(),
     };
-    let acceptance = acceptance(message, to, Decided { verdict, filtered }).await?;
+    let acceptance = acceptance(message, to, &decided, filtered).await?;
     let arrival = Arrival::new(&acceptance, &at_home);
     store.accept(acceptance).await?;
     arrival.accepted();
-    Ok(())
+    Ok(Delivered { refused })
+}
+
+/// Decides whether a message is taken, for whom, and where it goes.
+async fn decide(
+    store: &dyn Store,
+    message: &Message,
+    to: &To<'_>,
+) -> Result<Result<Decided, Refused>, StoreError> {
+    let judged = match verdict::loop_refusal(message) {
+        Some(refused) => return Ok(Err(refused)),
+        None => verdict::judge(message),
+    };
+    match to {
+        To::Mailbox { .. } => Ok(judged.map(|_| Decided::default())),
+        To::Recipients { recipients, each_is_told, .. } => {
+            let targets = verdict::targets(store, message, recipients).await?;
+            Ok(verdict::decide(judged, recipients, &targets, *each_is_told))
+        }
+    }
+}
+
+/// Takes recipients for whom a message is refused out of its envelope. Returns their replies.
+fn leave_out(
+    message: &mut Message,
+    to: &mut To<'_>,
+    refused: BTreeMap<usize, Refused>,
+) -> Vec<(usize, Reply)> {
+    let To::Recipients { recipients, .. } = to else { return Vec::new() };
+    let mut positions = 0..;
+    recipients.retain(|recipient| {
+        let refused = positions.next().and_then(|position: usize| refused.get(&position));
+        message.refused.extend(refused.map(|Refused { reply, why }| Refusal {
+            about: format!("the message for <{}>", recipient.address),
+            reply: reply.to_string(),
+            why: why.clone(),
+            times: 1,
+        }));
+        refused.is_none()
+    });
+    refused.into_iter().map(|(position, refused)| (position, refused.reply)).collect()
 }
 
 /// Returns everything that the store has to keep of a message.
 async fn acceptance(
     message: Message,
     to: To<'_>,
-    decided: Decided,
+    decided: &Decided,
+    filtered: Filtered,
 ) -> Result<Acceptance, StoreError> {
     let (planned, reporting) = match to {
-        To::Recipients { recipients, may_report, routing } => {
+        To::Recipients { recipients, may_report, routing, .. } => {
             let reporting = may_report.then_some(&routing.reports);
-            let state = decided.filtered.state();
+            let state = filtered.state();
             (to_recipients(&message, recipients, &routing.directory, state).await?, reporting)
         }
         To::Mailbox { account, unique_id, date, collected } => {
             (to_mailbox(account, unique_id, date, collected), None)
         }
     };
-    let is_junk = decided.is_junk();
-    let told = decided.told(&message);
+    let is_junk = filtered.is_junk;
+    let checked = told_of_checks(&message, decided);
+    let told = checked.into_iter().chain(filtered.told(&message));
     let Message {
         id, time, head, chunks, rest, octets, added, thread, message_id, envelope, ..
     } = message;
     let Planned { mut deliveries, items, to, mailboxes, collected, outcomes, failed } = planned;
-    if is_junk {
-        deliveries.iter_mut().for_each(|delivery| delivery.folder = FolderId::JUNK);
+    for delivery in &mut deliveries {
+        if decided.is_junk(delivery.account, is_junk) {
+            delivery.folder = FolderId::JUNK;
+        }
     }
     let what = What::Accepted {
         origin: message.origin,
@@ -248,27 +310,16 @@ async fn acceptance(
     })
 }
 
-/// The decisions about an accepted message.
-struct Decided {
-    verdict: Verdict,
-    filtered: Filtered,
-}
-
-impl Decided {
-    fn is_junk(&self) -> bool {
-        matches!(self.verdict, Verdict::Junk { .. }) || self.filtered.is_junk
-    }
-
-    /// Returns the events about the checks and the filters for the history.
-    fn told(self, message: &Message) -> impl Iterator<Item = Event> + use<> {
-        let decision = self.verdict.decision();
-        let checked = message.checked.as_ref().map(|checked| Event {
-            id: message.id,
-            time: message.time,
-            what: What::Checked { results: checked.results(), decision },
-        });
-        checked.into_iter().chain(self.filtered.told(message))
-    }
+/// Returns what the history tells of the checks, and of lists of senders; none if nothing was checked or decided.
+fn told_of_checks(message: &Message, decided: &Decided) -> Option<Event> {
+    let decision = decided.decision.clone();
+    let results = match &message.checked {
+        Some(checked) => checked.results(),
+        None if decision.is_none() => return None,
+        None => Vec::new(),
+    };
+    let what = What::Checked { results, decision };
+    Some(Event { id: message.id, time: message.time, what })
 }
 
 async fn to_recipients(

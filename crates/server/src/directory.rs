@@ -8,6 +8,7 @@ mod follow;
 pub(crate) mod postmaster;
 pub(crate) mod problems;
 mod recipient;
+pub mod senders;
 pub mod srs;
 
 pub(crate) use canonical::canonical;

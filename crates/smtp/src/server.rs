@@ -484,9 +484,9 @@ impl Engine for Server {
                 self.state = State::Command(phase);
             }
             Answered::Verification(phase, Err(refusal)) => self.reply(phase, &refusal, output),
-            Answered::Commitment(replies, Ok(Committed(id))) => {
+            Answered::Commitment(replies, Ok(Committed { id, refused })) => {
                 let safe = Reply::new(250, (2, 0, 0), format!("Ok: kept as {id}"));
-                replies.write(&safe, output);
+                replies.write_each(&safe, &refused, output);
                 self.state = State::Command(MailPhase::Idle);
             }
             Answered::Commitment(replies, Err(refusal)) => {

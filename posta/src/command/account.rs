@@ -1,6 +1,7 @@
 //! `posta account`.
 
 mod life;
+pub(crate) mod sender;
 mod weak;
 
 use crate::{

@@ -251,7 +251,9 @@ fn accept(question: smtp_server::Question) -> smtp_server::Answer {
             ticket.answer(Ok(sasl::Progress::Done(())))
         }
         smtp_server::Question::Verify(name, ticket) => ticket.answer(Ok(vec![name])),
-        smtp_server::Question::Commit(ticket) => ticket.answer(Ok(smtp_server::Committed(ID))),
+        smtp_server::Question::Commit(ticket) => {
+            ticket.answer(Ok(smtp_server::Committed::whole(ID)))
+        }
         smtp_server::Question::BrokenOff(ticket) | smtp_server::Question::Abandon(ticket) => {
             ticket.answer(())
         }

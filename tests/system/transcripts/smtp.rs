@@ -115,7 +115,7 @@ impl Protocol for Smtp {
                 _ => verdict("VRFY").map(|()| panic!("VRFY finds somebody or nobody")),
             }),
             Question::Commit(ticket) => ticket.answer(match word {
-                "committed" => Ok(Committed(rest.parse().unwrap())),
+                "committed" => Ok(committed(rest)),
                 _ => verdict("the commit").map(|()| panic!("a commit has an id")),
             }),
             Question::BrokenOff(ticket) | Question::Abandon(ticket) => {
@@ -124,6 +124,16 @@ impl Protocol for Smtp {
             }
         }
     }
+}
+
+/// Reads `ID`, or `ID but POSITION CODE STATUS WORDS` where a recipient of LMTP is refused after all.
+fn committed(text: &str) -> Committed {
+    let (id, but) = text.split_once(" but ").map_or((text, None), |(id, but)| (id, Some(but)));
+    let refused = but.map(|but| {
+        let (position, reply) = but.split_once(' ').unwrap();
+        (position.parse().unwrap(), refusal(reply))
+    });
+    Committed { id: id.parse().unwrap(), refused: refused.into_iter().collect() }
 }
 
 fn mail_parameters(parameters: &MailParameters) -> String {

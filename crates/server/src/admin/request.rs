@@ -5,6 +5,7 @@ use super::{
     mailbox::{FolderRequest, MailRequest},
     quarantine::QuarantineRequest,
     queue::{QueueAction, Selection},
+    sender::{SenderRequest, SenderScope},
 };
 use crate::collect::import::Folders;
 use posta_mail::Timestamp;
@@ -204,6 +205,13 @@ pub enum Request {
         address: String,
         /// The action.
         request: FolderRequest,
+    },
+    /// Acts on the list of senders of an account or a domain.
+    Senders {
+        /// Whose list it is.
+        scope: SenderScope,
+        /// The action.
+        request: SenderRequest,
     },
     /// Makes a domain no longer local.
     DomainRemove {

@@ -1,7 +1,7 @@
 //! Carrying out requests, and the errors about accounts and domains that do not exist, which suggest the
 //! nearest existing name.
 
-use super::{Admin, AdminError, Request, Response};
+use super::{Admin, AdminError, Request, Response, SenderScope};
 use posta_store::StoreError;
 
 /// The similarity that a known name must have to be suggested (Jaro-Winkler; 1 is equal).
@@ -18,9 +18,9 @@ impl Admin {
     pub async fn execute(&self, request: Request) -> Result<Response, AdminError> {
         let address = address(&request).map(str::to_owned);
         let domain = match &request {
-            Request::DomainRemove { domain } | Request::DomainKeys { domain, .. } => {
-                Some(domain.clone())
-            }
+            Request::DomainRemove { domain }
+            | Request::DomainKeys { domain, .. }
+            | Request::Senders { scope: SenderScope::Domain(domain), .. } => Some(domain.clone()),
             _ => None,
         };
         match (self.carry_out(request).await, address, domain) {
@@ -56,7 +56,8 @@ impl Admin {
 /// Returns the account that a request is about.
 fn address(request: &Request) -> Option<&str> {
     match request {
-        Request::AccountRemove { address, .. }
+        Request::Senders { scope: SenderScope::Account(address), .. }
+        | Request::AccountRemove { address, .. }
         | Request::AccountPassword { address, .. }
         | Request::AccountUndelete { address, .. }
         | Request::AccountImport { address, .. }

@@ -185,7 +185,7 @@ impl StoreDestination {
         let date = date.filter(|date| *date <= time);
         let to = To::Mailbox { account: &self.account, unique_id, date, collected };
         match deliver::deliver(&*self.store, message, to).await {
-            Ok(()) => Ok(()),
+            Ok(_) => Ok(()),
             Err(Undelivered::Refused { reply, .. }) => Err(io::Error::other(reply.to_string())),
             Err(Undelivered::Store(error)) => Err(io::Error::other(error)),
         }

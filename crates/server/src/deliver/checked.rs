@@ -16,6 +16,9 @@ use posta_origin::{
 use posta_store::CheckResult;
 use std::{net::IpAddr, sync::Arc};
 
+/// The most authors that are kept of a message.
+pub const AUTHORS: usize = 4;
+
 /// What becomes of mail whose origin was checked.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct OriginPolicy {
@@ -40,6 +43,8 @@ pub struct Checked {
     pub arc: ArcVerified,
     /// Whether the author's domain sent it, and what the domain's owner wants done if not.
     pub dmarc: DmarcOutcome,
+    /// The addresses of the From field, at most [`AUTHORS`]; none if there is not exactly one field that can be read.
+    pub authors: Vec<Address>,
     /// How many From fields there are. There should be one (RFC 5322 §3.6).
     pub from_fields: usize,
     /// Whether a field hides lines that some programs would show as fields of their own.

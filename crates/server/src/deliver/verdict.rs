@@ -20,8 +20,11 @@
 //! mail in the wrong folder is told to nobody. Mailing lists that seal what they pass on (RFC 8617) can be trusted
 //! instead (`trusted-sealers`).
 
+mod recipients;
 mod sealers;
 mod words;
+
+pub(super) use recipients::{Decided, decide, targets};
 
 use super::{Message, checked::Checked};
 use posta_mail::{Reply, limits};
@@ -45,18 +48,10 @@ pub(super) enum Verdict {
 
 impl Verdict {
     const TAKE: Self = Self::Take { although: None };
-
-    /// Returns what the history tells of the decision.
-    pub(super) fn decision(&self) -> Option<String> {
-        match self {
-            Self::Take { although } => although.clone(),
-            Self::Junk { because } => Some(format!("into the folder for junk: {because}")),
-        }
-    }
 }
 
 /// Why a message is not taken.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Refused {
     /// The reply.
     pub(super) reply: Reply,
@@ -64,16 +59,17 @@ pub(super) struct Refused {
     pub(super) why: Option<String>,
 }
 
-/// Decides whether a message is taken, and where it goes.
+/// Returns the refusal of a message that came through too many servers, whoever wants it (RFC 5321 §6.3).
+pub(super) fn loop_refusal(message: &Message) -> Option<Refused> {
+    let reply = || Reply::new(554, (5, 4, 6), "The message goes round in a loop");
+    (message.hops > limits::HOPS).then(|| Refused { reply: reply(), why: None })
+}
+
+/// Decides by the checks alone whether a message is taken, and where it goes.
 ///
 /// # Errors
 /// Returns the refusal.
 pub(super) fn judge(message: &Message) -> Result<Verdict, Refused> {
-    if message.hops > limits::HOPS {
-        // RFC 5321 §6.3.
-        let reply = Reply::new(554, (5, 4, 6), "The message goes round in a loop");
-        return Err(Refused { reply, why: None });
-    }
     match &message.checked {
         Some(checked) if checked.policy.obey => judge_origin(checked).map_err(|refusal| Refused {
             reply: refusal.reply(checked),

@@ -12,10 +12,11 @@
 mod remembered;
 
 use crate::{
-    deliver::checked::{Checked, OriginPolicy, SpfChecked},
+    deliver::checked::{AUTHORS, Checked, OriginPolicy, SpfChecked},
     receive::ahead::Ahead,
 };
 use posta_mail::{Address, Domain, ReversePath, Timestamp};
+use posta_mime::originators;
 use posta_net::clock::Clock;
 use posta_origin::{
     dkim::{DkimResult, Keys},
@@ -180,11 +181,24 @@ impl MessageChecks {
             dmarc: dmarc.unwrap_or_else(|_| without_policy(&author)),
             dkim,
             arc,
+            authors: authors(header),
             from_fields: header.named("From").count(),
             hides_lines: header.hides_lines(),
             policy: self.policy,
         }
     }
+}
+
+/// Returns the addresses of the only From field.
+fn authors(header: &HeaderSection) -> Vec<Address> {
+    let mut fields = header.named("From");
+    let addresses = match (fields.next(), fields.next()) {
+        (Some(field), None) => originators::addresses(field.value),
+        _ => None,
+    };
+    let mut addresses = addresses.unwrap_or_default();
+    addresses.truncate(AUTHORS);
+    addresses
 }
 
 /// Returns the domain that SPF authenticates.

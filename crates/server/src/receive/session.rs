@@ -11,7 +11,7 @@ mod rights;
 mod stranger;
 
 use crate::{
-    deliver::{self, Routing, To, Undelivered},
+    deliver::{self, Delivered, Routing, To, Undelivered},
     directory::{Directory, Recipient, RefusedRecipient, store_failed},
     limits::{
         adjustable::Adjustable,
@@ -465,11 +465,12 @@ impl SmtpHost {
         let (id, mut message) = (incoming.id, self.message(mail, &recipients, incoming, checked));
         message.is_submitted |= from_here;
         let Acceptor { store, routing, .. } = &*self.acceptor;
-        let to = To::Recipients { recipients, may_report, routing };
+        let each_is_told = self.acceptor.service == Service::Lmtp;
+        let to = To::Recipients { recipients, may_report, routing, each_is_told };
         match deliver::deliver(&**store, message, to).await {
-            Ok(()) => {
+            Ok(Delivered { refused }) => {
                 self.refused.accepted();
-                Ok(smtp::Committed(id))
+                Ok(smtp::Committed { id, refused })
             }
             Err(Undelivered::Refused { reply, why, untold }) => {
                 self.refused.put_back(untold);

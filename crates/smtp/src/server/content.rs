@@ -15,6 +15,19 @@ impl Replies {
             reply::write(reply, output);
         }
     }
+
+    /// Writes the reply to the end of the data, and other ones for the recipients at these positions.
+    pub(super) fn write_each(
+        &self,
+        reply: &Reply,
+        others: &[(usize, Reply)],
+        output: &mut Vec<u8>,
+    ) {
+        for position in 0..self.0 {
+            let other = others.iter().find(|(at, _)| *at == position);
+            reply::write(other.map_or(reply, |(_, other)| other), output);
+        }
+    }
 }
 
 impl Server {

@@ -49,5 +49,19 @@ pub type Commitment = Result<Committed, Reply>;
 
 /// The message is durable, in the mailbox of every local recipient and in the queue for the others.
 /// Only this makes the engine say 250 to the end of the data.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Committed(pub MailId);
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Committed {
+    /// The message's id.
+    pub id: MailId,
+    /// In LMTP, the recipients for whom the message was refused after all, by their position among those that were
+    /// accepted, and their replies (RFC 2033 §4.2). SMTP has one reply for all, so there are none.
+    pub refused: Vec<(usize, Reply)>,
+}
+
+impl Committed {
+    /// Returns that a message was committed for all of its recipients.
+    #[must_use]
+    pub const fn whole(id: MailId) -> Self {
+        Self { id, refused: Vec::new() }
+    }
+}

@@ -1,6 +1,10 @@
 //! How a verdict is told: to the sender in the reply, to the operator in the history.
 
-use crate::deliver::checked::{Checked, SpfChecked};
+use super::Refused;
+use crate::{
+    deliver::checked::{Checked, SpfChecked},
+    directory::senders::SenderPattern,
+};
 use posta_mail::{Reply, visible};
 use posta_origin::spf::SpfResult;
 
@@ -110,6 +114,12 @@ fn found(checked: &Checked) -> String {
         }
     }
     words
+}
+
+/// Returns the refusal of a sender whom a list blocks. Which list that is, is nobody's business.
+pub(super) fn blocked(sender: &SenderPattern) -> Refused {
+    let reply = Reply::new(550, (5, 7, 1), "The recipient takes no mail from this sender");
+    Refused { reply, why: Some(format!("{sender} is blocked")) }
 }
 
 /// Returns all results, for the history of a message that is refused.

@@ -3,6 +3,7 @@
 mod forged_results;
 mod patience;
 mod policies;
+mod senders;
 
 use super::*;
 use posta_origin::{
@@ -115,8 +116,13 @@ impl System {
 
     /// Returns how many messages a folder of ana's has.
     async fn count(&self, folder: &str) -> u64 {
+        self.count_of("ana@x.test", folder).await
+    }
+
+    /// Returns how many messages a folder of an account has.
+    async fn count_of(&self, account: &str, folder: &str) -> u64 {
         let request = FolderRequest::List;
-        let request = Request::Folder { address: "ana@x.test".to_owned(), request };
+        let request = Request::Folder { address: account.to_owned(), request };
         let listed = self.admin.execute(request).await.unwrap();
         let Response::Folders(folders) = listed else { panic!("no folders") };
         folders.iter().find(|listed| listed.name == folder).unwrap().messages

@@ -1,0 +1,214 @@
+//! What is decided for each recipient of a message: the lists of allowed and blocked senders of its account, then of
+//! its domain, change what the checks alone would lead to.
+//!
+//! In LMTP each recipient gets a reply of its own (RFC 2033 §4.2). In SMTP there is one reply for all: where one
+//! recipient would refuse a message that others take, it goes to the folder for junk of the one, so that nobody's copy
+//! is lost.
+
+use super::{Refused, Verdict, words};
+use crate::{
+    deliver::{Message, checked::Checked},
+    directory::{
+        Recipient,
+        senders::{self, ListOwner, NamedSender, SenderEntry, SenderList, Senders, Standing},
+    },
+};
+use posta_mail::ReversePath;
+use posta_origin::{dkim::DkimResult, dmarc::DmarcResult, spf::SpfResult};
+use posta_store::{AccountId, Store, StoreError};
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+/// The most decisions that the history tells one by one.
+const TOLD: usize = 8;
+
+/// Where a message may go for one recipient: a mailbox here, or on to another server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::deliver) struct Target {
+    /// The recipient's position in the envelope.
+    recipient: usize,
+    /// The account; none for what goes on.
+    account: Option<AccountId>,
+    /// What lists say of the sender.
+    listed: Option<SenderEntry>,
+}
+
+/// What is decided about a message that is taken for somebody.
+#[derive(Debug, Default)]
+pub(in crate::deliver) struct Decided {
+    /// The recipients for whom it is refused, by their positions. Only where each gets a reply of its own.
+    pub(in crate::deliver) refused: BTreeMap<usize, Refused>,
+    /// The accounts in whose folder for junk it goes.
+    junk: HashSet<AccountId>,
+    /// The accounts that allow the sender, so that what a filter holds for junk is none to them.
+    allowed: HashSet<AccountId>,
+    /// What the history tells of that, in words.
+    pub(in crate::deliver) decision: Option<String>,
+}
+
+impl Decided {
+    /// Returns whether an account's copy goes to the folder for junk, given what filters say.
+    pub(in crate::deliver) fn is_junk(&self, account: AccountId, is_filtered: bool) -> bool {
+        self.junk.contains(&account) || is_filtered && !self.allowed.contains(&account)
+    }
+}
+
+/// Looks up what the lists of recipients say of a message's senders.
+///
+/// # Errors
+/// When the store fails.
+pub(in crate::deliver) async fn targets(
+    store: &dyn Store,
+    message: &Message,
+    recipients: &[Recipient],
+) -> Result<Vec<Target>, StoreError> {
+    let senders = senders_of(message);
+    let mut of_domains: HashMap<&str, SenderList> = HashMap::new();
+    let mut targets = Vec::with_capacity(recipients.len());
+    for (position, recipient) in recipients.iter().enumerate() {
+        let domain = recipient.address.domain();
+        if !of_domains.contains_key(domain) {
+            let owner = ListOwner::Domain(domain.to_owned());
+            of_domains.insert(domain, senders::list(store, &owner).await?);
+        }
+        let of_domain = of_domains.get(domain).and_then(|list| list.applying(&senders)).cloned();
+        for &account in &recipient.resolved.accounts {
+            let list = senders::list(store, &ListOwner::Account(account)).await?;
+            let listed = list.applying(&senders).cloned().or_else(|| of_domain.clone());
+            targets.push(Target { recipient: position, account: Some(account), listed });
+        }
+        if !recipient.resolved.elsewhere.is_empty() {
+            targets.push(Target { recipient: position, account: None, listed: of_domain });
+        }
+    }
+    Ok(targets)
+}
+
+/// Returns whom a message is from, and whether that is shown.
+fn senders_of(message: &Message) -> Senders<'_> {
+    let checked = message.checked.as_deref();
+    let mut named = Vec::with_capacity(2);
+    if let ReversePath::Address(address) = &message.envelope.reverse_path {
+        // Whoever logged in may write in no other name.
+        let is_authenticated = message.origin.account.is_some()
+            || checked.is_some_and(|checked| is_shown(checked, address.domain()));
+        named.push(NamedSender { address, is_authenticated });
+    }
+    for address in checked.iter().flat_map(|checked| &checked.authors) {
+        let is_authenticated = checked.is_some_and(|checked| {
+            checked.dmarc.result == DmarcResult::Pass || is_shown(checked, address.domain())
+        });
+        named.push(NamedSender { address, is_authenticated });
+    }
+    Senders { client: message.origin.client, named }
+}
+
+/// Returns whether SPF or DKIM show that a message is from a domain: from itself, or from one above it.
+fn is_shown(checked: &Checked, domain: &str) -> bool {
+    let covers = |authenticated: &str| {
+        let below = domain.strip_suffix(authenticated);
+        below.is_some_and(|below| below.is_empty() || below.ends_with('.'))
+    };
+    let by_spf = checked.spf.as_ref().is_some_and(|spf| {
+        spf.outcome.result == SpfResult::Pass && spf.sender.is_some() && covers(spf.domain())
+    });
+    let mut signed = checked.dkim.iter().filter(|verified| verified.result == DkimResult::Pass);
+    by_spf
+        || signed.any(|verified| verified.signature.as_ref().is_some_and(|it| covers(&it.domain)))
+}
+
+/// Decides for each recipient, given what the checks alone lead to.
+///
+/// # Errors
+/// Returns the refusal if nobody takes the message.
+pub(in crate::deliver) fn decide(
+    judged: Result<Verdict, Refused>,
+    recipients: &[Recipient],
+    targets: &[Target],
+    each_is_told: bool,
+) -> Result<Decided, Refused> {
+    let verdicts: Vec<_> = targets.iter().map(|target| verdict(&judged, target)).collect();
+    let taken = verdicts.iter().filter(|verdict| verdict.is_ok()).count();
+    let mut refusals = verdicts.iter().filter_map(|verdict| verdict.as_ref().err());
+    // What may be taken later is not refused for good, for anybody.
+    let first = refusals
+        .clone()
+        .find(|refused| refused.reply.code.is_transient())
+        .or_else(|| refusals.next());
+    if let (0, Some(refused)) = (taken, first) {
+        return Err(refused.clone());
+    }
+    let mut decided = Decided::default();
+    let mut told = Told::default();
+    let is_taken = |recipient: usize| {
+        targets
+            .iter()
+            .zip(&verdicts)
+            .any(|(target, verdict)| target.recipient == recipient && verdict.is_ok())
+    };
+    let mut wanted = HashSet::new();
+    for (target, verdict) in targets.iter().zip(&verdicts) {
+        let name = &recipients[target.recipient].address;
+        if let Some(SenderEntry { standing: Standing::Allowed, .. }) = target.listed {
+            decided.allowed.extend(target.account);
+        }
+        match verdict {
+            Ok(Verdict::Take { although }) => {
+                wanted.extend(target.account);
+                told.add(although.as_ref().map(|although| match target.listed {
+                    Some(_) => format!("{although} for {name}"),
+                    None => although.clone(),
+                }));
+            }
+            Ok(Verdict::Junk { because }) => {
+                decided.junk.extend(target.account);
+                told.add(Some(format!("into the folder for junk: {because}")));
+            }
+            Err(refused) if each_is_told && !is_taken(target.recipient) => {
+                decided.refused.entry(target.recipient).or_insert_with(|| refused.clone());
+            }
+            Err(refused) => {
+                decided.junk.extend(target.account);
+                if target.account.is_some() {
+                    let why = refused.why.as_deref().unwrap_or(&refused.reply.text);
+                    told.add(Some(format!(
+                        "into the folder for junk of {name}, since others take it: {why}"
+                    )));
+                }
+            }
+        }
+    }
+    // A mailbox to which two recipients lead gets the message where either wants it.
+    decided.junk.retain(|account| !wanted.contains(account));
+    decided.decision = told.words();
+    Ok(decided)
+}
+
+/// Returns what is decided for one target.
+fn verdict(judged: &Result<Verdict, Refused>, target: &Target) -> Result<Verdict, Refused> {
+    match &target.listed {
+        None => judged.clone(),
+        Some(SenderEntry { sender, standing: Standing::Blocked }) => Err(words::blocked(sender)),
+        Some(SenderEntry { sender, standing: Standing::Allowed }) => match judged {
+            Ok(Verdict::Take { although }) => Ok(Verdict::Take { although: although.clone() }),
+            Ok(Verdict::Junk { .. }) | Err(_) => {
+                Ok(Verdict::Take { although: Some(format!("taken, since {sender} is allowed")) })
+            }
+        },
+    }
+}
+
+/// Decisions in words, each once.
+#[derive(Default)]
+struct Told(Vec<String>);
+
+impl Told {
+    fn add(&mut self, decision: Option<String>) {
+        let decision =
+            decision.filter(|decision| self.0.len() < TOLD && !self.0.contains(decision));
+        self.0.extend(decision);
+    }
+
+    fn words(self) -> Option<String> {
+        (!self.0.is_empty()).then(|| self.0.join("\n"))
+    }
+}

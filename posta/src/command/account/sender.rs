@@ -1,0 +1,108 @@
+//! `posta sender`.
+
+use crate::{Place, operator, output::say, runtime::block_on};
+use anyhow::{Result, bail};
+use clap::{Args, Subcommand};
+use posta_server::{
+    admin::{Request, Response, SenderRequest, SenderScope},
+    directory::senders::Standing,
+};
+
+/// List the senders whose mail an account or a domain always wants, or never.
+///
+/// Mail of an allowed sender is taken and never junk, if it is shown to be the sender's (SPF, DKIM or DMARC); mail of
+/// a blocked one is refused. A sender is an address, a domain (example.net), all domains below one (.example.net), or a
+/// network of clients (192.0.2.0/24). The entry that names a sender most closely holds, and an account's list comes
+/// before its domain's.
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Allow a sender.
+    Allow(Change),
+    /// Block a sender.
+    Block(Change),
+    /// Remove a sender from the list.
+    Remove(Change),
+    /// Show the list.
+    List {
+        #[command(flatten)]
+        place: Place,
+        #[command(flatten)]
+        whose: Whose,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// A sender, and whose list it is about.
+#[derive(Args)]
+pub(crate) struct Change {
+    #[command(flatten)]
+    place: Place,
+    /// An address, a domain, the domains below one, or a network.
+    sender: String,
+    #[command(flatten)]
+    whose: Whose,
+}
+
+#[derive(Args)]
+#[group(required = true, multiple = false)]
+pub(crate) struct Whose {
+    /// The account whose list it is.
+    #[arg(long, value_name = "ADDRESS")]
+    account: Option<String>,
+    /// The domain whose list it is.
+    #[arg(long)]
+    domain: Option<String>,
+}
+
+impl Whose {
+    /// Returns the scope, and how a person is told of it.
+    fn scope(self) -> (SenderScope, String) {
+        match (self.account, self.domain) {
+            (Some(account), _) => (SenderScope::Account(account.clone()), account),
+            (None, domain) => {
+                let domain = domain.unwrap_or_default();
+                (SenderScope::Domain(domain.clone()), domain)
+            }
+        }
+    }
+}
+
+pub(crate) fn run(command: Command) -> Result<()> {
+    let (change, standing) = match command {
+        Command::Allow(change) => (change, Some(Standing::Allowed)),
+        Command::Block(change) => (change, Some(Standing::Blocked)),
+        Command::Remove(change) => (change, None),
+        Command::List { place, whose, json } => return list(&place, whose, json),
+    };
+    let Change { place, sender, whose } = change;
+    let (scope, whose) = whose.scope();
+    let (request, said) = match standing {
+        Some(standing) => {
+            let said = format!("mail from {sender} is {} for {whose} now", standing.as_str());
+            (SenderRequest::Put { sender, standing }, said)
+        }
+        None => {
+            let said = format!("{sender} is in the list of {whose} no more");
+            (SenderRequest::Remove { sender }, said)
+        }
+    };
+    super::super::carry_out(&place, Request::Senders { scope, request }, &said)
+}
+
+fn list(place: &Place, whose: Whose, json: bool) -> Result<()> {
+    let (scope, whose) = whose.scope();
+    let request = Request::Senders { scope, request: SenderRequest::List };
+    let Response::Senders(entries) = block_on(operator::execute(place, request))? else {
+        bail!(operator::UNEXPECTED);
+    };
+    super::super::show(&entries[..], json, |entries| {
+        if entries.is_empty() {
+            say!("The list of {whose} is empty.");
+        }
+        for entry in entries {
+            say!("{}  {}", entry.standing.as_str(), entry.sender);
+        }
+    })
+}
