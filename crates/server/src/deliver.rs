@@ -261,10 +261,8 @@ async fn acceptance(
         id, time, head, chunks, rest, octets, added, thread, message_id, envelope, ..
     } = message;
     let Planned { mut deliveries, items, to, mailboxes, collected, outcomes, failed } = planned;
-    for delivery in &mut deliveries {
-        if decided.is_junk(delivery.account, is_junk) {
-            delivery.folder = FolderId::JUNK;
-        }
+    for delivery in deliveries.iter_mut().filter(|it| decided.is_junk(it.account, is_junk)) {
+        delivery.folder = FolderId::JUNK;
     }
     let what = What::Accepted {
         origin: message.origin,
