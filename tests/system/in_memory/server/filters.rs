@@ -3,7 +3,8 @@
 use super::*;
 use posta_net::transport::Endpoint;
 use posta_server::{
-    admin::{QuarantineRequest, Request},
+    admin::{QuarantineRequest, Request, SenderRequest, SenderScope},
+    directory::senders::Standing,
     filter::{FilterKind, FilterSettings, FilteredMail, OnFailure},
 };
 use posta_store::Event;
@@ -407,5 +408,27 @@ async fn what_is_in_quarantine_is_seen_by_nobody_until_it_is_released() {
     let events = events(&system).await;
     assert!(events.iter().any(|event| event.what == What::Released));
     assert!(events.iter().any(|event| matches!(event.what, What::Removed { .. })));
+    system.server.stop().await;
+}
+
+/// Whoever allows a sender gets the sender's mail in the inbox, even if a filter would put it aside.
+#[tokio::test]
+async fn what_a_filter_holds_for_junk_is_none_to_those_who_allow_the_sender() {
+    let system = system_of(vec![rspamd(OnFailure::Tempfail)]).await;
+    serve_rspamd(&system, r#"{"action":"add header","score":7.0,"required_score":15.0}"#).await;
+    let sender = SenderRequest::Put { sender: "127.0.0.1".to_owned(), standing: Standing::Allowed };
+    let scope = SenderScope::Account("ana@x.test".to_owned());
+    system.admin.execute(Request::Senders { scope, request: sender }).await.unwrap();
+    let text = format!(
+        "EHLO c.test\r\nMAIL FROM:<s@y.test>\r\nRCPT TO:<ana@x.test>\r\nRCPT TO:<bob@x.test>\r\n\
+         DATA\r\n{MESSAGE}.\r\nQUIT\r\n"
+    );
+    let said = system.say(25, &text).await;
+    assert!(said.contains("kept as"), "{said}");
+    for (name, messages) in [("ana", 1), ("bob", 0)] {
+        let read =
+            system.say(110, &format!("USER {name}\r\nPASS parola\r\nSTAT\r\nQUIT\r\n")).await;
+        assert!(read.contains(&format!("+OK {messages} ")), "{name}: {read}");
+    }
     system.server.stop().await;
 }
