@@ -2,7 +2,7 @@
 
 use super::{Admin, AdminError, Response, parse_domain};
 use crate::directory::senders::{
-    self, ENTRIES, ListChange, ListChanged, ListOwner, SenderEntry, SenderPattern, Standing,
+    self, ENTRIES, ListChange, ListChanged, ListOwner, SenderEntry, SenderPattern, SenderStanding,
 };
 use posta_store::StoreError;
 use serde::{Deserialize, Serialize};
@@ -28,7 +28,7 @@ pub enum SenderRequest {
         /// An address, a domain, the domains below one, or a network.
         sender: String,
         /// What becomes of their mail.
-        standing: Standing,
+        standing: SenderStanding,
     },
     /// Removes the entry about these senders.
     Remove {

@@ -40,14 +40,14 @@ impl ListOwner {
 /// What an entry says of its senders.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Standing {
+pub enum SenderStanding {
     /// Their mail is taken, and never junk, if it is shown to be theirs.
     Allowed,
     /// Their mail is refused, whether it is theirs or not.
     Blocked,
 }
 
-impl Standing {
+impl SenderStanding {
     /// Returns the word for it.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -165,7 +165,7 @@ pub struct SenderEntry {
     /// The senders.
     pub sender: SenderPattern,
     /// What becomes of their mail.
-    pub standing: Standing,
+    pub standing: SenderStanding,
 }
 
 /// A sender that a message names: in its reverse-path or its From field.
@@ -208,12 +208,13 @@ impl SenderList {
             }
             let mut named = senders.named.iter().filter(|named| entry.sender.is_of(named));
             match entry.standing {
-                Standing::Blocked => named.next().is_some(),
-                Standing::Allowed => named.any(|named| named.is_authenticated),
+                SenderStanding::Blocked => named.next().is_some(),
+                SenderStanding::Allowed => named.any(|named| named.is_authenticated),
             }
         };
-        let rank =
-            |entry: &&SenderEntry| (entry.sender.distance(), entry.standing == Standing::Allowed);
+        let rank = |entry: &&SenderEntry| {
+            (entry.sender.distance(), entry.standing == SenderStanding::Allowed)
+        };
         self.0.iter().filter(holds).min_by_key(rank)
     }
 
@@ -314,8 +315,8 @@ mod tests {
 
     fn entry(text: &str) -> SenderEntry {
         let (standing, sender) = match text.strip_prefix('-') {
-            Some(sender) => (Standing::Blocked, sender),
-            None => (Standing::Allowed, text),
+            Some(sender) => (SenderStanding::Blocked, sender),
+            None => (SenderStanding::Allowed, text),
         };
         SenderEntry { sender: sender.parse().unwrap(), standing }
     }

@@ -5,7 +5,7 @@ use anyhow::{Result, bail};
 use clap::{Args, Subcommand};
 use posta_server::{
     admin::{Request, Response, SenderRequest, SenderScope},
-    directory::senders::Standing,
+    directory::senders::SenderStanding,
 };
 
 /// List the senders whose mail an account or a domain always wants, or never.
@@ -71,8 +71,8 @@ impl Whose {
 
 pub(crate) fn run(command: Command) -> Result<()> {
     let (change, standing) = match command {
-        Command::Allow(change) => (change, Some(Standing::Allowed)),
-        Command::Block(change) => (change, Some(Standing::Blocked)),
+        Command::Allow(change) => (change, Some(SenderStanding::Allowed)),
+        Command::Block(change) => (change, Some(SenderStanding::Blocked)),
         Command::Remove(change) => (change, None),
         Command::List { place, whose, json } => return list(&place, whose, json),
     };

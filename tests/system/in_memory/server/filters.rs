@@ -4,7 +4,7 @@ use super::*;
 use posta_net::transport::Endpoint;
 use posta_server::{
     admin::{QuarantineRequest, Request, SenderRequest, SenderScope},
-    directory::senders::Standing,
+    directory::senders::SenderStanding,
     filter::{FilterKind, FilterSettings, FilteredMail, OnFailure},
 };
 use posta_store::Event;
@@ -416,7 +416,8 @@ async fn what_is_in_quarantine_is_seen_by_nobody_until_it_is_released() {
 async fn what_a_filter_holds_for_junk_is_none_to_those_who_allow_the_sender() {
     let system = system_of(vec![rspamd(OnFailure::Tempfail)]).await;
     serve_rspamd(&system, r#"{"action":"add header","score":7.0,"required_score":15.0}"#).await;
-    let sender = SenderRequest::Put { sender: "127.0.0.1".to_owned(), standing: Standing::Allowed };
+    let sender =
+        SenderRequest::Put { sender: "127.0.0.1".to_owned(), standing: SenderStanding::Allowed };
     let scope = SenderScope::Account("ana@x.test".to_owned());
     system.admin.execute(Request::Senders { scope, request: sender }).await.unwrap();
     let text = format!(

@@ -10,7 +10,7 @@ use crate::{
     deliver::{Message, checked::Checked},
     directory::{
         Recipient,
-        senders::{self, ListOwner, NamedSender, SenderEntry, SenderList, Senders, Standing},
+        senders::{self, ListOwner, NamedSender, SenderEntry, SenderList, SenderStanding, Senders},
     },
 };
 use posta_mail::ReversePath;
@@ -23,7 +23,7 @@ const TOLD: usize = 8;
 
 /// Where a message may go for one recipient: a mailbox here, or on to another server.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::deliver) struct Target {
+pub(in crate::deliver) struct CopyTarget {
     /// The recipient's position in the envelope.
     recipient: usize,
     /// The account; none for what goes on.
@@ -60,7 +60,7 @@ pub(in crate::deliver) async fn targets(
     store: &dyn Store,
     message: &Message,
     recipients: &[Recipient],
-) -> Result<Vec<Target>, StoreError> {
+) -> Result<Vec<CopyTarget>, StoreError> {
     let senders = senders_of(message);
     let mut of_domains: HashMap<&str, SenderList> = HashMap::new();
     let mut targets = Vec::with_capacity(recipients.len());
@@ -74,10 +74,10 @@ pub(in crate::deliver) async fn targets(
         for &account in &recipient.resolved.accounts {
             let list = senders::list(store, &ListOwner::Account(account)).await?;
             let listed = list.applying(&senders).cloned().or_else(|| of_domain.clone());
-            targets.push(Target { recipient: position, account: Some(account), listed });
+            targets.push(CopyTarget { recipient: position, account: Some(account), listed });
         }
         if !recipient.resolved.elsewhere.is_empty() {
-            targets.push(Target { recipient: position, account: None, listed: of_domain });
+            targets.push(CopyTarget { recipient: position, account: None, listed: of_domain });
         }
     }
     Ok(targets)
@@ -123,7 +123,7 @@ fn is_shown(checked: &Checked, domain: &str) -> bool {
 pub(in crate::deliver) fn decide(
     judged: Result<Verdict, Refused>,
     recipients: &[Recipient],
-    targets: &[Target],
+    targets: &[CopyTarget],
     each_is_told: bool,
 ) -> Result<Decided, Refused> {
     let verdicts: Vec<_> = targets.iter().map(|target| verdict(&judged, target)).collect();
@@ -148,7 +148,7 @@ pub(in crate::deliver) fn decide(
     let mut wanted = HashSet::new();
     for (target, verdict) in targets.iter().zip(&verdicts) {
         let name = &recipients[target.recipient].address;
-        if let Some(SenderEntry { standing: Standing::Allowed, .. }) = target.listed {
+        if let Some(SenderEntry { standing: SenderStanding::Allowed, .. }) = target.listed {
             decided.allowed.extend(target.account);
         }
         match verdict {
@@ -184,11 +184,13 @@ pub(in crate::deliver) fn decide(
 }
 
 /// Returns what is decided for one target.
-fn verdict(judged: &Result<Verdict, Refused>, target: &Target) -> Result<Verdict, Refused> {
+fn verdict(judged: &Result<Verdict, Refused>, target: &CopyTarget) -> Result<Verdict, Refused> {
     match &target.listed {
         None => judged.clone(),
-        Some(SenderEntry { sender, standing: Standing::Blocked }) => Err(words::blocked(sender)),
-        Some(SenderEntry { sender, standing: Standing::Allowed }) => match judged {
+        Some(SenderEntry { sender, standing: SenderStanding::Blocked }) => {
+            Err(words::blocked(sender))
+        }
+        Some(SenderEntry { sender, standing: SenderStanding::Allowed }) => match judged {
             Ok(Verdict::Take { although }) => Ok(Verdict::Take { although: although.clone() }),
             Ok(Verdict::Junk { .. }) | Err(_) => {
                 Ok(Verdict::Take { although: Some(format!("taken, since {sender} is allowed")) })

@@ -3,7 +3,7 @@
 use super::*;
 use posta_server::{
     admin::{SenderRequest, SenderScope},
-    directory::senders::Standing,
+    directory::senders::SenderStanding,
 };
 
 /// A message that a list of `evil.test` passed on, and changed: `a.test` wants it refused.
@@ -15,8 +15,8 @@ impl System {
     /// Puts a sender into a list: allowed, or blocked if a minus sign stands before it.
     async fn list(&self, scope: SenderScope, sender: &str) {
         let (standing, sender) = match sender.strip_prefix('-') {
-            Some(sender) => (Standing::Blocked, sender.to_owned()),
-            None => (Standing::Allowed, sender.to_owned()),
+            Some(sender) => (SenderStanding::Blocked, sender.to_owned()),
+            None => (SenderStanding::Allowed, sender.to_owned()),
         };
         let request = SenderRequest::Put { sender, standing };
         self.admin.execute(Request::Senders { scope, request }).await.unwrap();
