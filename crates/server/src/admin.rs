@@ -313,9 +313,7 @@ impl Admin {
             Request::TakeOver { address, login, password, keep } => {
                 return self.take_over(address, (&login, &password), keep).await;
             }
-            Request::AccountQuota { address, quota } => {
-                self.store.set_quota(&parse_address(address)?, quota).await?;
-            }
+            Request::AccountQuota { address, quota } => self.set_quota(address, quota).await?,
             Request::AccountAllow { address, from } => self.allow(address, from).await?,
             Request::AccountDisallow { address, from } => self.disallow(address, &from).await?,
             Request::AccountList => return self.accounts().await,
@@ -363,6 +361,10 @@ impl Admin {
     fn lift(&self, who: String) -> Result<(), AdminError> {
         let is_lifted = self.lockouts.as_ref().is_some_and(|lockouts| lockouts.lift(&who));
         if is_lifted { Ok(()) } else { Err(AdminError::NoLockout(who)) }
+    }
+
+    async fn set_quota(&self, address: String, quota: Option<u64>) -> Result<(), AdminError> {
+        Ok(self.store.set_quota(&parse_address(address)?, quota).await?)
     }
 
     /// Returns the account of an address.
