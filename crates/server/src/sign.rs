@@ -4,8 +4,8 @@
 //! [`keys`] defines the states of a key; `key_ring` keeps keys in the store, with the private keys sealed; `rotation`
 //! creates, activates and retires keys by the clock. [`signers`] caches the keys that sign. `outgoing` watches a message
 //! as it arrives, chooses the domain that signs it, and writes the fields; `converted` signs mail again that is
-//! converted to ASCII, and `sealing` adds an ARC set to forwarded mail. `admin` calls this floor for the operator's requests about keys; `receive`, `reports` and `send`
-//! call it to sign mail.
+//! converted to ASCII, and `sealing` adds an ARC set to forwarded mail. `admin` calls this floor for the operator's
+//! requests about keys; `receive`, `reports` and `send` call it to sign mail.
 
 pub(crate) mod converted;
 pub(crate) mod key_ring;

@@ -1,16 +1,16 @@
 //! The door: what strangers have to pass at port 25 before their mail is taken.
 //!
 //! Strangers are clients that did not log in, are not in a network that may relay, and are no trusted programs on this
-//! machine. `session` keeps the greeting back from them, and has a [`Visit`] for each from its first MAIL on, which it
-//! asks about each recipient. So refusals are replies to RCPT, and mail for the postmaster and for complaints reaches
-//! its reader from clients that are refused, too (RFC 5321 §4.5.1, RFC 2142 §2): somebody must be able to hear that
-//! good mail is kept out.
+//! machine. `session` delays the greeting for them, and has a `Visit` for each from its first MAIL on, which it asks
+//! about each recipient. Refusals are therefore replies to RCPT, and mail for the postmaster and for complaints is
+//! accepted even from clients that are refused (RFC 5321 §4.5.1, RFC 2142 §2): people need a way to report that good
+//! mail is refused.
 //!
-//! | question | room |
+//! | question | module |
 //! |---|---|
-//! | Do DNS lists have the client, and are they to be believed? | `dns_list` |
-//! | Has it names that a mail server has? | `client_name` |
-//! | Did it try again, or is it known? | `greylist` |
+//! | Is the client on a DNS list that can be trusted? | `dns_list` |
+//! | Does the client have the names of a mail server? | `client_name` |
+//! | Did it try again, or is it known already? | `greylist` |
 //! | How much has it sent in this hour? | `stranger_rates` |
 
 mod client_name;
@@ -31,10 +31,10 @@ use std::{fmt, sync::Arc, time::Duration};
 use stranger_rates::StrangerRates;
 use tokio::{sync::watch, time::sleep};
 
-/// How often it is looked whether the lists may be believed.
+/// The time between tests of whether the lists can be trusted.
 const CHECKED_EVERY: Duration = Duration::from_secs(60 * 60);
 
-/// The door under some settings. What was counted goes on under others ([`Door::under`]).
+/// The door with its settings. A change of settings keeps the counts ([`Door::under`]).
 #[derive(Clone)]
 pub struct Door {
     settings: Arc<DoorSettings>,
@@ -43,16 +43,16 @@ pub struct Door {
     means: DoorMeans,
 }
 
-/// What the door asks, and where it remembers what it must not forget.
+/// The services that the door uses.
 #[derive(Clone)]
 pub struct DoorMeans {
     /// DNS.
     pub dns: Arc<dyn Resolver>,
-    /// Where greylisting keeps its tables.
+    /// The store, which has the tables of greylisting.
     pub store: Arc<dyn Store>,
     /// The time.
     pub clock: Arc<dyn Clock>,
-    /// The server's name for itself.
+    /// The name of this server.
     pub hostname: Domain,
 }
 
@@ -63,7 +63,7 @@ impl fmt::Debug for Door {
 }
 
 impl Door {
-    /// Returns a door that nobody has come to.
+    /// Returns a door without any counts.
     #[must_use]
     pub fn new(settings: DoorSettings, means: DoorMeans) -> Self {
         let (lists, rates) = (lists(&settings), Arc::default());
@@ -79,7 +79,7 @@ impl Door {
         Self { lists: lists(&settings), settings: Arc::new(settings), ..self.clone() }
     }
 
-    /// Returns how long the greeting is kept back from strangers.
+    /// Returns the delay of the greeting for strangers.
     pub(crate) fn greeting_delay(&self) -> Duration {
         self.settings.greeting_delay
     }
@@ -97,7 +97,7 @@ fn lists(settings: &DoorSettings) -> Arc<[Arc<DnsList>]> {
     allow.chain(settings.block_lists.iter().map(list(ListKind::Block))).collect()
 }
 
-/// Looks at the start and every hour whether the DNS lists may be believed, so that the log warns of those that may not.
+/// Tests at the start and every hour whether the DNS lists can be trusted, so that the log warns of others.
 pub async fn watch_lists(door: Arc<Adjustable<Door>>, mut stopping: watch::Receiver<bool>) {
     loop {
         let checking = async {

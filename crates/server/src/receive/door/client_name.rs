@@ -1,14 +1,14 @@
 //! The rules about a client's names: the one in its HELO or EHLO, and the one that DNS has for its address.
 //!
 //! Both are off by default: RFC 5321 §4.1.4 forbids to refuse mail because the name in HELO is not the client's, and
-//! some servers of good senders have neither name. What is refused here is what no mail server should say of itself.
+//! some servers of good senders have neither name. Only names that no mail server should have are refused.
 
 use crate::settings::ReverseDns;
 use posta_mail::{Domain, Reply};
 use posta_origin::iprev::IprevResult;
 use std::net::IpAddr;
 
-/// Checks the name that a client calls itself by.
+/// Checks the name that a client gives itself.
 ///
 /// # Errors
 /// The refusal of a name that cannot be the client's own: this server's, that of another address, or none at all.

@@ -1,7 +1,7 @@
-//! The DNS lists of the configuration (RFC 5782): whether one has a client, and is believed.
+//! The DNS lists of the configuration (RFC 5782): whether a client is on one, and whether the list is trusted.
 //!
-//! No listing is believed before the list has shown, within the last minute, that it has the test address and not this
-//! machine's: a list that has been given up may have all mail refused, or let everybody in.
+//! A list is trusted only if it was found, within the last minute, to contain the test address and not this machine's:
+//! a list that was abandoned could otherwise cause all mail to be refused, or all mail to be accepted.
 
 use parking_lot::Mutex;
 use posta_mail::Domain;
@@ -21,12 +21,12 @@ const CREDIBLE: Duration = Duration::from_secs(60);
 /// The code by which dnswl.org refuses to answer. A block list may have it for other reasons.
 const ALLOW_REFUSAL: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 255);
 
-/// Whether a list lets its clients in or keeps them out.
+/// The effect of a list on the clients on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ListKind {
-    /// Its clients are refused.
+    /// The clients are refused.
     Block,
-    /// Its clients pass.
+    /// The clients pass.
     Allow,
 }
 
@@ -44,17 +44,17 @@ impl ListKind {
 pub(super) struct DnsList {
     kind: ListKind,
     zone: Domain,
-    /// When it was judged last, and how; none if DNS did not answer.
+    /// The time and the result of the last test; no result if DNS did not answer.
     found: Mutex<Option<(Instant, Option<Credibility>)>>,
 }
 
 impl DnsList {
-    /// Returns a list of which nothing is known yet.
+    /// Returns a list that was not tested yet.
     pub(super) fn new(kind: ListKind, zone: Domain) -> Self {
         Self { kind, zone, found: Mutex::default() }
     }
 
-    /// Returns whether the list lets its clients in or keeps them out.
+    /// Returns the effect of the list on the clients on it.
     pub(super) const fn kind(&self) -> ListKind {
         self.kind
     }
@@ -64,7 +64,7 @@ impl DnsList {
         self.zone.as_str()
     }
 
-    /// Returns whether the list has a client and is believed. A list that does not answer has nobody.
+    /// Returns whether a client is on the list and the list is trusted. A list that does not answer counts as empty.
     pub(super) async fn has(&self, dns: &dyn Resolver, client: IpAddr) -> bool {
         match lists::ask(dns, self.zone(), client).await {
             Ok(ListAnswer::Present(ALLOW_REFUSAL)) if self.kind == ListKind::Allow => false,
@@ -73,7 +73,7 @@ impl DnsList {
         }
     }
 
-    /// Returns what the list says about a client that it has, for a person; empty if it says nothing.
+    /// Returns the list's text about a client on it, for people; empty if there is none.
     pub(super) async fn words(&self, dns: &dyn Resolver, client: IpAddr) -> String {
         lists::words(dns, self.zone(), client).await
     }
@@ -87,7 +87,7 @@ impl DnsList {
         found == Some(Credibility::Credible)
     }
 
-    /// Finds out whether the list may be believed, and warns if it may not; `None` if DNS does not answer.
+    /// Tests whether the list can be trusted, and warns if not; `None` if DNS does not answer.
     pub(super) async fn check(&self, dns: &dyn Resolver) -> Option<Credibility> {
         let found = lists::judge(dns, self.zone()).await.ok();
         let before = self.found.lock().replace((Instant::now(), found));
@@ -98,7 +98,7 @@ impl DnsList {
         found
     }
 
-    /// Tells the log what was found, where that is new.
+    /// Logs the result of a test if it differs from the last one.
     fn log(&self, found: Option<Credibility>, is_first: bool) {
         let (list, option) = (self.zone(), self.kind.option());
         let why = match found {

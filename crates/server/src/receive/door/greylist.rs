@@ -1,14 +1,14 @@
-//! Greylisting (RFC 6647): mail of a sender that is not known yet is put off, once. A server tries again; most programs
+//! Greylisting (RFC 6647): mail of a sender that is not known yet is deferred once. A server tries again; most programs
 //! that send spam do not.
 //!
-//! What is put off is named by where it comes from, its sender and its recipient. Where SPF says that the client may
-//! send for the sender's domain, "where it comes from" is that domain, since large providers try again from anywhere;
-//! else it is the client's network, so that a server beside it may try again. Whoever has tried again once is known from
-//! then on: everything from there with the sender's domain passes at once.
+//! Deferred mail is identified by its origin, its sender and its recipient. If SPF allows the client to send for the
+//! sender's domain, the origin is that domain, since large providers try again from any of their servers; otherwise it
+//! is the client's network, so that a neighbouring server may try again. An origin that has tried again once is known
+//! from then on: all mail from it with the sender's domain passes at once.
 //!
 //! Both tables are in the store, so that a restart forgets nothing and every machine of a cluster sees the same. A
 //! table has [`BUCKETS`] records of at most [`ENTRIES`] entries of 16 octets, a MiB in all. Strangers cannot make it
-//! larger; a flood puts out its own entries first, those of one network or domain, and never anybody who is known.
+//! larger; a flood replaces its own entries first, those of one network or domain, and never those of known senders.
 
 use super::sender_network::SenderNetwork;
 use aws_lc_rs::digest::{SHA256, digest};
@@ -16,17 +16,17 @@ use posta_mail::{Address, ReversePath, Timestamp};
 use posta_store::{Store, StoreError};
 use std::{fmt, time::Duration};
 
-/// How soon mail that was put off may be tried again. Programs that send spam, if they try again at all, do so at once;
-/// servers wait longer, and each minute more is a minute for which good mail is late.
+/// The time after which deferred mail may be tried again. Programs that send spam, if they try again at all, do so at
+/// once; servers wait longer, and each additional minute delays good mail by a minute.
 pub(super) const DELAY: Duration = Duration::from_secs(60);
 
-/// The mail that was put off.
+/// The mail that was deferred.
 const WAITING: Table = Table { kind: "greylist", lifetime: 24 * 60 * 60 };
 
 /// The senders that tried again. A monthly letter renews this in time.
 const KNOWN: Table = Table { kind: "greylist-known", lifetime: 36 * 24 * 60 * 60 };
 
-/// The age in seconds from which the use of what is known is recorded again.
+/// The age in seconds from which the use of a known sender's entry is recorded again.
 const RENEWED_AFTER: u32 = 24 * 60 * 60;
 
 /// The number of records of a table.
@@ -38,24 +38,24 @@ const ENTRIES: usize = 64;
 /// The number of entries of one origin in a full record from which a new one takes the place of its oldest.
 const OF_ONE: usize = 4;
 
-/// How often a change is tried that another session forestalls.
+/// The number of attempts at a change that conflicts with those of other sessions.
 const ATTEMPTS: u32 = 4;
 
-/// Where mail comes from, for greylisting.
+/// The origin of mail, for greylisting.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Provenance {
-    /// A domain that lets the client send in its name (SPF).
+    /// A domain that allows the client to send for it (SPF).
     Domain(String),
     /// A network.
     Network(SenderNetwork),
 }
 
-/// What becomes of mail for a recipient.
+/// The decision about mail for a recipient.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Greylisted {
-    /// It may come in.
+    /// The mail is accepted.
     Passes,
-    /// It is put off, for so many seconds.
+    /// The mail is deferred, for this number of seconds.
     Waits(u32),
 }
 
@@ -68,7 +68,7 @@ impl fmt::Display for Provenance {
     }
 }
 
-/// Decides whether mail from somewhere may come in now, and remembers that it came.
+/// Decides whether mail of an origin is accepted now, and records the attempt.
 ///
 /// # Errors
 /// When the store fails.
@@ -135,12 +135,12 @@ fn hash(parts: &[&str]) -> u64 {
 struct Table {
     /// The kind of its records.
     kind: &'static str,
-    /// For how many seconds an entry holds.
+    /// The number of seconds for which an entry is valid.
     lifetime: u32,
 }
 
 impl Table {
-    /// Changes the record that has a key. `act` may be called more than once, each time on what is kept then.
+    /// Changes the record with a key. `act` may be called more than once, each time with the current record.
     async fn change<T>(
         &self,
         store: &dyn Store,
@@ -173,21 +173,21 @@ impl Table {
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Bucket(Vec<Entry>);
 
-/// What came, or who is known.
+/// A deferred message, or a known sender.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Entry {
     key: u64,
     /// Names where it came from.
     of: [u8; 8],
-    /// When, in seconds since 1970.
+    /// The time, in seconds since 1970.
     at: u32,
 }
 
-/// Octets of an entry in a record.
+/// The number of octets of an entry in a record.
 const ENTRY: usize = 20;
 
 impl Bucket {
-    /// Reads a record, without what is over.
+    /// Reads a record, without the entries that have expired.
     fn read(record: &[u8], now: u32, lifetime: u32) -> Self {
         let (entries, _) = record.as_chunks::<ENTRY>();
         let entries = entries.iter().map(Entry::read);

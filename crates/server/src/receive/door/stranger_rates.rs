@@ -1,8 +1,8 @@
-//! How many recipients strangers write to in an hour, by network and by sender.
+//! Limits on the number of recipients that strangers write to in an hour, by network and by sender.
 //!
-//! A sender is counted for each network apart: its address proves nothing, and otherwise anybody could use up what
-//! somebody else may send. Where the tables are full, what they have no room for is not counted: these limits spread
-//! load, and must not become a means to keep others' mail out.
+//! A sender is counted separately for each network: its address proves nothing, and otherwise anybody could use up the
+//! limit of somebody else. If a table is full, further networks or senders are not counted: these limits spread load,
+//! and must not become a means to block the mail of others.
 
 use super::sender_network::SenderNetwork;
 use crate::settings::DoorSettings;

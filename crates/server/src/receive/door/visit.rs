@@ -1,4 +1,4 @@
-//! A stranger's visit: what is asked about a client, once for its session, and what that decides about each recipient.
+//! A stranger's visit: the questions about a client, asked once in its session, and the decision on each recipient.
 
 use super::{
     Door, DoorMeans,
@@ -20,19 +20,19 @@ use posta_origin::{
 use std::{net::IpAddr, sync::Arc, time::Duration};
 use tokio::time::{Instant, timeout};
 
-/// How long DNS may take to tell what is asked about a client: all lists together, or SPF.
+/// The maximal time for a question about a client to DNS: all lists together, or SPF.
 const ASKED_TIME: Duration = Duration::from_secs(8);
 
-/// A stranger's session, as far as the door is concerned. Dropping this ends its questions.
+/// The state of a stranger's session at the door. Dropping it ends the questions to DNS.
 pub(crate) struct Visit {
     door: Arc<Door>,
     client: ClientAddress,
     network: SenderNetwork,
-    /// The answers of the lists, until somebody waits for them.
+    /// The answers of the lists, until they are needed.
     asked: Option<(Ahead<Standing>, Option<Ahead<IprevOutcome>>)>,
     standing: Standing,
     reverse: Option<IprevResult>,
-    /// The sender of the last message, and where it comes from for greylisting.
+    /// The sender of the last message, and its origin for greylisting.
     provenance: Option<(ReversePath, Provenance)>,
 }
 
@@ -45,19 +45,19 @@ pub(crate) struct Claim<'a> {
     pub(crate) sender: &'a ReversePath,
 }
 
-/// How a client stands with the DNS lists.
+/// The result of the DNS lists for a client.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Standing {
-    /// No list that is believed has it.
+    /// The client is on no trusted list.
     Unlisted,
-    /// An allow list has it.
+    /// The client is on an allow list.
     Allowed,
-    /// A block list has it; these are the words for it.
+    /// The client is on a block list; this is the text of the refusal.
     Blocked(String),
 }
 
 impl Visit {
-    /// Begins to ask about a client; none if everybody passes.
+    /// Begins the questions about a client; `None` if everybody passes.
     pub(crate) fn begin(door: &Arc<Door>, client: ClientAddress) -> Option<Self> {
         if door.is_open() {
             return None;
@@ -81,7 +81,7 @@ impl Visit {
         })
     }
 
-    /// Decides whether the client may write to a recipient, before it is known who that is.
+    /// Decides whether the client may write to a recipient, before the recipient is looked up.
     ///
     /// # Errors
     /// The refusal.
@@ -113,8 +113,8 @@ impl Visit {
         }
     }
 
-    /// Decides whether a message may come in now for a recipient who exists: not too much at once, and not before its
-    /// sender is known.
+    /// Decides whether a message is accepted now for a recipient who exists: the client's limits are not reached, and
+    /// greylisting does not defer the message.
     ///
     /// # Errors
     /// The refusal.
@@ -153,7 +153,7 @@ impl Visit {
         }
     }
 
-    /// Returns where a message comes from, as far as the client can prove that now.
+    /// Returns the origin of a message, as far as the client can prove it at this time.
     async fn provenance(&mut self, claim: Claim<'_>) -> Provenance {
         if let Some((_, known)) = self.provenance.as_ref().filter(|(of, _)| of == claim.sender) {
             return known.clone();
@@ -167,7 +167,7 @@ impl Visit {
         provenance
     }
 
-    /// Returns the sender's domain, if SPF says that the client may send in its name.
+    /// Returns the sender's domain, if SPF allows the client to send for it.
     async fn authorized_domain(&self, claim: Claim<'_>, client: IpAddr) -> Option<String> {
         let DoorMeans { dns, clock, hostname, .. } = &self.door.means;
         let sender = match claim.sender {
