@@ -94,7 +94,7 @@ fn certificate(config: &Config) -> Option<CertificateSummary> {
 }
 
 fn policy(config: &Config) -> Policy {
-    let mut mx = config.mta_sts.mx.clone();
+    let mut mx = config.mta_sts.hosts();
     if mx.is_empty() {
         mx.push(config.hostname().to_string());
     }

@@ -222,7 +222,7 @@ pub(crate) fn settings(config: &Config) -> Result<Settings> {
         relay,
         policy: Policy {
             mode: config.mta_sts.mode,
-            mx: config.mta_sts.mx.clone(),
+            mx: config.mta_sts.hosts(),
             max_age: config.mta_sts.max_age.0.as_secs(),
         },
         listeners,

@@ -280,6 +280,7 @@ fn kind(option: &Definition) -> Result<String, String> {
         "String" => "text",
         "Domain" => "a host name",
         "DnsList" => "a list of DNS lists, by their zones",
+        "PolicyHost" => "a list of host names, `*.` before one for any below it",
         "TokenEndpoint" => "a web address",
         "HostPort" => "a host and a port",
         "DomainRoute" => "a host and a port, or `\"mx\"`",

@@ -388,11 +388,11 @@ options! {
     }
 
     /// The policy for TLS that a listener for https publishes to other servers (RFC 8461).
-    MtaSts in "mta-sts" {
+    MtaSts in "mta-sts" with check {
         /// What other servers should do when they cannot send to us in TLS.
         mode: Mode { default: Some("\"enforce\"") }
         /// The servers that receive our mail.
-        mx: Vec<String> { default: Some("[]"), unset: "`hostname`", example: "[\"mail.example.org\"]" }
+        mx: Vec<PolicyHost> { default: Some("[]"), unset: "`hostname`", example: "[\"mail.example.org\"]" }
         /// The time for which other servers remember the policy.
         max_age: Span { default: Some("\"7d\"") }
     }

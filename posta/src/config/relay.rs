@@ -1,4 +1,4 @@
-//! How mail for other servers goes out: the table `[relay]`.
+//! The table `[relay]`: what goes together, and the settings that the server makes of it.
 
 use super::{
     mistakes::Mistakes,
@@ -23,7 +23,7 @@ use std::{
 const SUBMISSIONS: u16 = 465;
 
 impl Relay {
-    /// The files that hold passwords of smarthosts.
+    /// Returns the files that hold passwords of smarthosts.
     pub(crate) fn password_files(&self) -> impl Iterator<Item = &PathBuf> {
         let domains = self.domain.iter().filter_map(|domain| domain.password_file.as_ref());
         self.password_file.iter().chain(domains)
@@ -43,8 +43,8 @@ impl Relay {
         check_smarthost(self.smarthost.is_some(), self.tls, found, mistakes);
     }
 
-    fn place(&self) -> Place<'_> {
-        Place {
+    fn smarthost_options(&self) -> SmarthostOptions<'_> {
+        SmarthostOptions {
             smarthost: self.smarthost.as_ref(),
             user: self.user.as_deref(),
             password_file: self.password_file.as_deref(),
@@ -52,14 +52,17 @@ impl Relay {
         }
     }
 
-    /// As the server takes it.
+    /// Returns the settings of the server's floor that sends.
+    ///
+    /// # Errors
+    /// Fails when a password file cannot be read.
     pub(crate) fn settings(&self) -> Result<RelaySettings> {
         let schedule = Schedule {
             retry: self.retry.waits(),
             give_up: self.give_up.0,
             delay_notice: self.delay_notice.0,
         };
-        let all = Rules { schedule, route: self.place().smarthost()?, rate: self.rate };
+        let all = Rules { schedule, route: self.smarthost_options().smarthost()?, rate: self.rate };
         let mut domains = HashMap::new();
         for domain in &self.domain {
             domains.insert(domain.name.as_str().to_owned(), domain.rules(&all)?);
@@ -105,8 +108,8 @@ impl Destination {
         }
     }
 
-    fn place(&self) -> Place<'_> {
-        Place {
+    fn smarthost_options(&self) -> SmarthostOptions<'_> {
+        SmarthostOptions {
             smarthost: self.own_smarthost(),
             user: self.user.as_deref(),
             password_file: self.password_file.as_deref(),
@@ -114,7 +117,7 @@ impl Destination {
         }
     }
 
-    /// Its own rules; what it leaves out is as for all.
+    /// Returns the rules of the domain. Those that it leaves out are as for all.
     fn rules(&self, all: &Rules) -> Result<Rules> {
         let Schedule { retry, give_up, delay_notice } = all.schedule.clone();
         let own = self.retry.as_ref().map(Retry::waits);
@@ -125,7 +128,7 @@ impl Destination {
         };
         let route = match self.smarthost {
             Some(DomainRoute::Mx) => None,
-            Some(DomainRoute::Smarthost(_)) => self.place().smarthost()?,
+            Some(DomainRoute::Smarthost(_)) => self.smarthost_options().smarthost()?,
             None => all.route.clone(),
         };
         Ok(Rules { schedule, route, rate: self.rate.or(all.rate) })
@@ -152,27 +155,23 @@ fn check_smarthost(
     }
 }
 
-/// A smarthost, as a table names it.
-struct Place<'a> {
+/// The options of a smarthost, of one of the two tables that have them.
+struct SmarthostOptions<'a> {
     smarthost: Option<&'a HostPort>,
     user: Option<&'a str>,
     password_file: Option<&'a Path>,
     tls: Option<Protection>,
 }
 
-impl Place<'_> {
+impl SmarthostOptions<'_> {
     fn smarthost(&self) -> Result<Option<Arc<Smarthost>>> {
         let Some(HostPort { host, port }) = self.smarthost.cloned() else { return Ok(None) };
-        let login = match (self.user, self.password_file) {
-            (Some(user), Some(path)) => {
-                let password = fs::read(path);
-                let password = password.with_context(|| {
-                    format!("the password file {} cannot be read", path.display())
-                })?;
-                Some((user.to_owned(), Secret::new(password.trim_ascii())))
-            }
-            _ => None,
-        };
+        let login = self.user.zip(self.password_file).map(|(user, path)| -> Result<_> {
+            let password = fs::read(path)
+                .with_context(|| format!("the password file {} cannot be read", path.display()))?;
+            Ok((user.to_owned(), Secret::new(password.trim_ascii())))
+        });
+        let login = login.transpose()?;
         let tls = match self.tls {
             Some(Protection::None) => SmarthostTls::None,
             Some(Protection::Opportunistic) => SmarthostTls::Opportunistic,

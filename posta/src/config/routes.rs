@@ -1,4 +1,4 @@
-//! How the configuration names servers and domains of mail that goes out.
+//! How the configuration names servers and domains: of mail that goes out, and in our policy for mail that comes in.
 
 use super::text::Text;
 use posta_mail::Domain;
@@ -32,6 +32,17 @@ pub(crate) enum DomainRoute {
 /// The domains that a rule is for: `example.org`, or `.example.org` for all domains below it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct DomainPattern(String);
+
+/// A server that a policy for TLS names: `mail.example.org`, or `*.example.org` for any one below it (RFC 8461 §4.1).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct PolicyHost(String);
+
+impl PolicyHost {
+    /// Returns the name in lower case, as the policy has it.
+    pub(super) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
 
 impl DomainPattern {
     /// Returns the domain in lower case, with a dot in front for all domains below it.
@@ -86,6 +97,18 @@ impl Text for DomainPattern {
     }
 }
 
+impl Text for PolicyHost {
+    fn parse(text: &str) -> Result<Self, String> {
+        let (star, name) = text.strip_prefix("*.").map_or(("", text), |name| ("*.", name));
+        match name.parse::<Domain>() {
+            Ok(domain) => Ok(Self(format!("{star}{domain}"))),
+            Err(_) => Err(format!(
+                "{text:?} is no host name, such as \"mail.example.org\", or \"*.example.org\" for any server below it"
+            )),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -109,6 +132,17 @@ mod tests {
         }
         assert_eq!(DomainRoute::parse("mx"), Ok(DomainRoute::Mx));
         assert!(DomainRoute::parse("MX").unwrap_err().contains("\"mx\""));
+    }
+
+    #[test]
+    fn policies_name_servers() {
+        for (text, kept) in [("Mail.Y.test", "mail.y.test"), ("*.Y.test", "*.y.test")] {
+            let read = PolicyHost::parse(text);
+            assert_eq!(read.as_ref().map(PolicyHost::as_str), Ok(kept), "{text}");
+        }
+        for text in ["*", "*.", ".y.test", "a.*.y.test", "y.test\r\nmode: none", "https://y.test"] {
+            assert!(PolicyHost::parse(text).is_err(), "{text}");
+        }
     }
 
     #[test]

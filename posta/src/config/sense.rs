@@ -2,10 +2,11 @@
 
 use super::{
     mistakes::Mistakes,
-    options::{Dns, Listen, OAuth, Protocol, TlsMode},
+    options::{Dns, Listen, MtaSts, OAuth, Protocol, TlsMode},
     read::{Written, WrittenTable, place_in},
 };
 use posta_net::transport::Endpoint;
+use posta_server::send::trust::mta_sts;
 use std::{
     net::{IpAddr, SocketAddr},
     ops::Range,
@@ -31,6 +32,22 @@ impl Dns {
         if self.dnssec == Some(false) && self.trust_anchor.is_some() {
             let words = "dns.trust-anchor means nothing with dnssec = false: leave one of them out";
             mistakes.add(&found.place("trust-anchor"), words);
+        }
+    }
+}
+
+impl MtaSts {
+    /// Returns the servers that the policy names, in lower case; none if it is to name `hostname`.
+    pub(crate) fn hosts(&self) -> Vec<String> {
+        self.mx.iter().map(|host| host.as_str().to_owned()).collect()
+    }
+
+    /// Finds a time that other servers do not accept, since they would ignore the whole policy.
+    pub(super) fn check(&self, found: &WrittenTable<'_, '_>, mistakes: &mut Mistakes) {
+        if self.max_age.0.as_secs() > mta_sts::LONGEST {
+            let words = "mta-sts.max-age: other servers ignore a policy that lasts for more than a year (RFC 8461 \
+                         §3.2): name \"365d\" at most";
+            mistakes.add(&found.place("max-age"), words);
         }
     }
 }

@@ -279,6 +279,7 @@ mod tests {
             ("data = '/d'\n[tls]\ncertificate = 'x'".to_owned(), "line 3: tls.certificate and"),
             (format!("{oauth}\naudience = 'a'\nsecret-file = 'x'"), "line 4: oauth.secret-file and"),
             (format!("[log]\n{oauth}"), "line 2: oauth: a token"),
+            ("[mta-sts]\nmode = 'testing'\nmax-age = '400d'".to_owned(), "line 3: mta-sts.max-age"),
             ("[dns]\ndnssec = false\ntrust-anchor = 'x'".to_owned(), "line 3: dns.trust-anchor"),
             ("[relay]\nrate = 1\ntls = 'starttls'".to_owned(), "line 3: relay: user,"),
             (

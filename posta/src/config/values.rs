@@ -3,7 +3,7 @@
 pub(super) use super::{
     log::Level,
     networks::{ProxyNetwork, SenderNetwork},
-    routes::{DomainPattern, DomainRoute, HostPort},
+    routes::{DomainPattern, DomainRoute, HostPort, PolicyHost},
 };
 use super::{
     mistakes::{Read, mistake},

@@ -25,7 +25,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const POLICY: usize = 64 * 1024;
 
 /// The maximal number of seconds for which a policy may be valid (RFC 8461 §3.2: about a year).
-const LONGEST: u64 = 31_557_600;
+pub const LONGEST: u64 = 31_557_600;
 
 /// The time after a failure during which a policy is not fetched again.
 const RESPITE: Duration = Duration::from_secs(10 * 60);
