@@ -4,6 +4,7 @@ mod message;
 
 use crate::{
     Place,
+    config::Config,
     mail_setup::{self, DomainMail},
     operator,
     output::{self, marked, say},
@@ -52,7 +53,7 @@ pub(crate) struct Arguments {
     /// The domain; default: every local domain.
     domain: Option<String>,
     /// A DNS block list to ask about the server's addresses. Give it once for each; default: zen.spamhaus.org,
-    /// bl.spamcop.net and psbl.surriel.com.
+    /// bl.spamcop.net, psbl.surriel.com and those of door.block-lists.
     #[arg(long = "block-list", value_name = "NAME")]
     block_lists: Vec<String>,
     /// Ask no block list.
@@ -130,14 +131,10 @@ async fn local_domains(place: &Place) -> Result<Vec<String>> {
 
 async fn check(arguments: &Arguments, domain: &str) -> Result<Checked> {
     let DomainMail { setup, line, certificate } = mail_setup::of(&arguments.place, domain).await?;
-    let block_lists = match (&arguments.block_lists[..], arguments.no_block_lists) {
-        (_, true) => Vec::new(),
-        ([], false) => BLOCK_LISTS.map(str::to_owned).to_vec(),
-        (named, false) => named.to_vec(),
-    };
+    let config = wiring::config(&arguments.place)?;
     let looking = Looking {
-        https: wiring::outside(&wiring::config(&arguments.place)?)?,
-        block_lists,
+        https: wiring::outside(&config)?,
+        block_lists: block_lists(arguments, &config),
         tries_ports: !arguments.no_ports,
         outgoing: arguments.outgoing.clone(),
     };
@@ -151,6 +148,20 @@ async fn check(arguments: &Arguments, domain: &str) -> Result<Checked> {
     let facts = look(&looking, setup, machine).await;
     let findings = judge(&facts);
     Ok(Checked { domain: line.domain, hostname, severity: highest(&findings), findings })
+}
+
+/// Returns the lists to ask: those that the command line names, else the usual ones and those that the server itself asks.
+fn block_lists(arguments: &Arguments, config: &Config) -> Vec<String> {
+    if arguments.no_block_lists {
+        return Vec::new();
+    }
+    if !arguments.block_lists.is_empty() {
+        return arguments.block_lists.clone();
+    }
+    let mut lists = BLOCK_LISTS.map(str::to_owned).to_vec();
+    let own = config.door.block_lists.iter().map(|list| list.0.to_string());
+    lists.extend(own.filter(|list| !BLOCK_LISTS.contains(&list.as_str())));
+    lists
 }
 
 /// Asks the system whether something keeps its clock right. systemd tells what the kernel knows, whoever it has it from.
