@@ -338,7 +338,11 @@ fn a_proxy_says_whose_connection_it_is() {
     let mut place = Place::new(&[("smtp", "none"), ("submission", "none"), ("pop3", "none")]);
     place.add_account("ana@x.test");
     let config = fs::read_to_string(place.config()).unwrap();
-    fs::write(place.config(), config + "[proxy]\nnetworks = [\"127.0.0.0/8\"]\n").unwrap();
+    fs::write(
+        place.config(),
+        config + "[proxy]\nnetworks = [\"127.0.0.0/8\"]\n\n[checks]\nenabled = false\n",
+    )
+    .unwrap();
     place.start();
     let mut wire = posta_tests::Wire::connect(place.address("smtp"));
     wire.write("PROXY TCP4 192.0.2.7 192.0.2.1 5000 25\r\nHELO c.test\r\n");

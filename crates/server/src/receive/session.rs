@@ -1,8 +1,8 @@
-//! Taking responsibility for a message: the answers to an SMTP session's questions, and the one
+//! Taking responsibility for a message: the answers to the questions of an SMTP session, and the only
 //! place that says "committed".
 //!
-//! Content goes to the store as it arrives, a chunk at a time. At its end one transaction makes the
-//! message durable and puts it in every recipient's mailbox; the answer that becomes the 250 is
+//! Content goes to the store as it arrives, a chunk at a time. At its end, one transaction makes the
+//! message durable and puts it into every recipient's mailbox. The answer that becomes the 250 reply is
 //! made only from that transaction's success.
 
 mod acceptance;
@@ -56,58 +56,58 @@ use posta_store::{Origin, Store, What};
 use std::{io, sync::Arc, time::Duration};
 use tokio::time::sleep;
 
-/// Octets reserved for a message of unknown size.
+/// The number of octets reserved for a message of unknown size.
 const USUAL_MESSAGE: usize = 6 * 1024;
 
-/// What all sessions of a listener share.
+/// The resources that all sessions of a listener share.
 #[derive(Clone)]
 pub struct Acceptor {
     /// The kind of service.
     pub service: Service,
-    /// The server's name for itself.
+    /// The server's own name.
     pub hostname: Domain,
-    /// Where messages go.
+    /// The store, which takes the messages.
     pub store: Arc<dyn Store>,
-    /// Time and ids.
+    /// The source of time and ids.
     pub clock: Arc<dyn Clock>,
-    /// Whose mailbox an address means.
+    /// Resolves recipients.
     pub directory: Directory,
-    /// Who may submit.
+    /// Checks logins.
     pub authenticator: Arc<Authenticator>,
-    /// For content in memory, shared by all listeners.
+    /// The memory for content, shared by all listeners.
     pub budget: Budget,
-    /// For STARTTLS.
+    /// The certificates for STARTTLS; none if it is not offered.
     pub tls: Option<Tls>,
-    /// How far programs on this machine are trusted without a login.
+    /// The rights of programs on this machine that do not log in.
     pub loopback: LoopbackTrust,
-    /// From where mail for elsewhere is taken without a login.
+    /// The networks from which mail for other servers is accepted without a login.
     pub relays_for: Vec<IpNet>,
-    /// For how long a message is kept back at most.
+    /// The maximal time for which a message is held.
     pub longest_hold: Duration,
-    /// How much an account may send.
+    /// Limits the mail that accounts and strangers send.
     pub rates: Arc<Rates>,
-    /// Checks where mail from strangers comes from, if that is wanted.
+    /// Checks the origin of mail from strangers, if that is wanted.
     pub checker: Option<Checker>,
     /// What strangers have to pass.
     pub door: Arc<Adjustable<Door>>,
-    /// What refusing costs.
+    /// Limits the cost of refusals.
     pub refusals: Arc<Refusals>,
     /// The keys that sign our users' mail.
     pub signers: Arc<Signers>,
-    /// How messages reach their recipients.
+    /// The services that deliver messages to their recipients.
     pub routing: Routing,
 }
 
-/// One session's answers.
+/// The host of one session: answers its engine's questions.
 pub struct SmtpHost {
     acceptor: Arc<Acceptor>,
     client: ClientAddress,
-    /// Whether the client speaks for itself: its address is the connection's, not what a proxy says.
+    /// Whether the client's address is that of the connection, not one that a proxy gave.
     is_direct: bool,
     tls: Option<Box<TlsInfo>>,
     hello: Option<Hello>,
     dialogue: Dialogue,
-    /// Who submits, once it has logged in.
+    /// The account, once the client has logged in.
     account: Option<Box<Principal>>,
     transaction: Option<Box<Transaction>>,
     /// What the door knows of the client, if that is a stranger.
@@ -116,21 +116,21 @@ pub struct SmtpHost {
     refused: SessionRefusals,
 }
 
-/// What nothing survives from into the next.
+/// The state of a mail transaction, none of which survives into the next.
 struct Transaction {
     mail: Mail,
-    /// Whether a program on this machine sends it to other servers, too, from an address of ours.
+    /// Whether a program on this machine sends the message to other servers, too, from a local address.
     from_here: bool,
     recipients: Vec<Recipient>,
-    /// What the recipients take.
+    /// The memory that the recipients take.
     memory: EnvelopeMemory,
     incoming: Option<Incoming>,
-    /// The checks of its origin, while it arrives.
+    /// The checks of the message's origin, while it arrives.
     checks: Option<Box<MessageChecks>>,
 }
 
 impl SmtpHost {
-    /// Answers for a session with a client.
+    /// Returns the host of a session with this client.
     #[must_use]
     pub fn new(acceptor: Arc<Acceptor>, client: ClientAddress, tls: Option<TlsInfo>) -> Self {
         let tls = tls.map(Box::new);
@@ -149,14 +149,14 @@ impl SmtpHost {
         }
     }
 
-    /// The same, where the client is a proxy, or said to be where it is by one.
+    /// Makes the client one that speaks for others: a proxy, or a client whose address a proxy gave.
     #[must_use]
     pub fn speaking_for_others(self) -> Self {
         Self { is_direct: false, ..self }
     }
 
-    /// Forgets a transaction that did not end, as when the client went away in the middle, and
-    /// tells the history what was refused.
+    /// Abandons a transaction that did not end, for example because the client disconnected, and records
+    /// its refusals in the history.
     pub async fn abandon(&mut self) {
         if self.transaction.is_some() || !self.refused.is_empty() {
             Box::pin(self.abandon_transaction()).await;
@@ -174,14 +174,14 @@ impl SmtpHost {
         }
     }
 
-    /// Tells the history what was refused so far, and in which transaction.
+    /// Records the refusals so far in the history, with the reverse-path of their transaction.
     async fn tell_refused(&mut self, from: Option<ReversePath>) {
         let refused = self.refused.take();
         let what = What::Refused { origin: self.origin(false), from, refused };
         self.acceptor.refusals.tell(self.client, what).await;
     }
 
-    /// Notes a refusal for the history, and returns the reply for the client: later and later, until the
+    /// Records a refusal, and returns the reply for the client after a delay that grows, until the
     /// session ends.
     async fn refuse(&mut self, about: String, reply: Reply) -> Reply {
         self.refuse_for(about, reply, None).await
@@ -189,7 +189,7 @@ impl SmtpHost {
 
     async fn refuse_for(&mut self, about: String, reply: Reply, why: Option<String>) -> Reply {
         self.refused.note_why(about, reply.to_string(), why);
-        // A neighbour passes on what others send it: to slow it down hits those.
+        // A neighbour passes on mail from others, whom delays would hit.
         let is_near = is_within(&self.acceptor.relays_for, self.client);
         if self.acceptor.service == Service::Lmtp || is_near {
             return reply;
@@ -252,8 +252,8 @@ impl SmtpHost {
         Ok(())
     }
 
-    /// Refuses a command in a session whose login no longer holds, by a 421, which ends it. What was
-    /// begun while a token was valid may end, however large it is.
+    /// Refuses a command in a session whose login no longer holds, with a 421 that ends the session.
+    /// Anything begun while a token was valid may end, however large it is.
     async fn check_login(&mut self, is_end: bool) -> smtp::Verdict {
         let Some(account) = self.account.as_mut() else { return Ok(()) };
         let words = match account.is_current(&*self.acceptor.store).await {
@@ -290,12 +290,12 @@ impl SmtpHost {
         self.login_failed(&error);
     }
 
-    /// Notes a failed login for the history, and returns the reply for the client.
+    /// Records a failed login for the history, and returns the reply for the client.
     fn login_failed(&mut self, error: &LoginError) -> Reply {
         let reply = match error {
             LoginError::Credentials(_) => Reply::new(535, (5, 7, 8), "Authentication failed"),
             LoginError::Locked(_) => Reply::new(454, (4, 7, 0), "Too many failures, try later"),
-            // RFC 5248 registered both codes for this.
+            // RFC 5248 has registered both codes for this case.
             LoginError::Disabled(_) => {
                 let words = "The account is disabled: ask the postmaster of this server";
                 Reply::new(525, (5, 7, 13), words)
@@ -355,7 +355,7 @@ impl SmtpHost {
         }
     }
 
-    /// A trusted client speaks for another from now on.
+    /// A trusted client speaks for another one from now on.
     async fn forwarded(&mut self, forwarded: Forwarded) -> smtp::Verdict {
         let account = match forwarded.login {
             None => None,
@@ -374,7 +374,7 @@ impl SmtpHost {
         Ok(())
     }
 
-    /// RFC 3848, RFC 6531 §4.3, and RFC 5321 §4.4 for what came before them.
+    /// Returns the protocol's name: RFC 3848, RFC 6531 §4.3, and RFC 5321 §4.4 for older ones.
     fn protocol(&self, utf8: bool) -> String {
         let base = match self.hello.as_ref().map(|hello| hello.verb) {
             Some(HelloVerb::Lhlo) if utf8 => "UTF8LMTP",
@@ -447,7 +447,7 @@ impl SmtpHost {
         let Transaction { mail, from_here, mut recipients, incoming, checks, memory: _memory } =
             *transaction;
         let Some(mut incoming) = incoming else { return Err(no_transaction()) };
-        // Before anything waits for its turn to write: DNS may take long.
+        // The checks end before the session waits for its turn to write, since DNS may take long.
         let checked = self.end_checks(checks, &mut incoming, &recipients).await;
         let Acceptor { store, budget, .. } = &*self.acceptor;
         let _turn = incoming.finish(&**store, budget).await;
@@ -492,7 +492,7 @@ impl Host<smtp::Server> for SmtpHost {
                 self.hello = Some(hello);
                 ticket.answer(Ok(()))
             }
-            // A session holds the largest of these while it idles: what is seldom or long lives apart.
+            // An idle session holds the largest of these futures, so rare or long ones are boxed.
             smtp::Question::Authenticate(message, ticket) => {
                 ticket.answer(Box::pin(self.authenticate(message)).await)
             }
