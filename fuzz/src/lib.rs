@@ -2,6 +2,7 @@
 //! broken. `tests/corpus.rs` replays the inputs that the fuzzer found and that were kept.
 
 pub mod corpus;
+mod filters;
 mod origin;
 mod parsers;
 mod sessions;
@@ -25,11 +26,14 @@ pub enum Target {
     Client,
     /// A message with DKIM signatures and ARC sets. The first octet determines how it is split.
     Signature,
+    /// An outside filter's answers, and a message whose fields a filter changes. The first octet determines how they
+    /// are split.
+    Filter,
 }
 
 impl Target {
     /// All targets.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Command,
         Self::Address,
         Self::Reply,
@@ -38,6 +42,7 @@ impl Target {
         Self::Pop3,
         Self::Client,
         Self::Signature,
+        Self::Filter,
     ];
 
     /// Returns the target's name, which is also that of its corpus in `corpus/`.
@@ -52,6 +57,7 @@ impl Target {
             Self::Pop3 => "pop3",
             Self::Client => "client",
             Self::Signature => "signature",
+            Self::Filter => "filter",
         }
     }
 
@@ -69,6 +75,7 @@ impl Target {
             Self::Pop3 => sessions::pop3(octets),
             Self::Client => sessions::client(octets),
             Self::Signature => origin::signature(octets),
+            Self::Filter => filters::filter(octets),
         }
     }
 }

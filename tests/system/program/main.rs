@@ -14,6 +14,7 @@ mod outbound;
 mod people;
 mod places;
 mod privacy;
+mod quarantine;
 mod reload;
 mod secrets;
 mod trace;

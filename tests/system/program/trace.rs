@@ -16,6 +16,7 @@ fn lists_of_nothing_are_lists() {
         &["lockout", "list"],
         &["queue", "list"],
         &["queue", "summary"],
+        &["quarantine", "list"],
         &["trace", "nobody@x.test"],
     ] {
         let listed = place.posta(&[command, &["--json"]].concat(), "");
