@@ -6,6 +6,9 @@
 //! of a message that was kept back; dropped, it is taken out of the queue.
 
 use super::{Admin, AdminError, Response, mailbox::author_and_subject, queue::PAGE};
+use crate::directory::senders::{
+    self, ListChange, ListChanged, ListOwner, SenderEntry, SenderPattern, SenderStanding,
+};
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use posta_mail::{MailId, ReversePath, Timestamp};
 use posta_store::{Event, Item, ItemId, ItemState, StoreError, What};
@@ -190,8 +193,33 @@ impl Admin {
             let event = |&id| Event { id, time: now, what: What::Released };
             self.store.note(ids.iter().filter(is_released).map(event).collect()).await?;
         }
+        for item in &items {
+            self.allow_sender(item).await?;
+        }
         tracing::info!(messages = count, "released from quarantine");
         Ok(count)
+    }
+}
+
+impl Admin {
+    /// Has the accounts that a released message is for allow its sender, so that later mail of the sender is not taken
+    /// for junk. An account whose list is full is passed over.
+    async fn allow_sender(&self, item: &Item) -> Result<(), StoreError> {
+        let ReversePath::Address(sender) = &item.envelope.reverse_path else { return Ok(()) };
+        for recipient in &item.recipients {
+            let Some(account) = self.store.account(&recipient.address.folded()).await? else {
+                continue;
+            };
+            let sender = SenderPattern::Address(sender.folded());
+            let change = ListChange::Put(SenderEntry { sender, standing: SenderStanding::Allowed });
+            let owner = ListOwner::Account(account.id);
+            let changed = senders::change(&*self.store, &owner, &change).await?;
+            if changed != ListChanged::Done {
+                let account = recipient.address.as_str();
+                tracing::warn!(account, "the sender of a released message could not be allowed");
+            }
+        }
+        Ok(())
     }
 }
 

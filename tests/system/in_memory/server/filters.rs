@@ -405,6 +405,11 @@ async fn what_is_in_quarantine_is_seen_by_nobody_until_it_is_released() {
     assert_eq!(folder_of(&system).await.as_deref(), Some("INBOX"));
     assert!(retrieved(&system).await.contains("Delivered-To: ana@x.test\r\nX-A: b\r\nReceived:"));
     assert!(quarantined(&system).await.is_empty());
+    let scope = SenderScope::Account("ana@x.test".to_owned());
+    let listed =
+        system.admin.execute(Request::Senders { scope, request: SenderRequest::List }).await;
+    let Response::Senders(allowed) = listed.unwrap() else { panic!("another answer") };
+    assert_eq!(allowed[0].sender.to_string(), "s@y.test");
     let events = events(&system).await;
     assert!(events.iter().any(|event| event.what == What::Released));
     assert!(events.iter().any(|event| matches!(event.what, What::Removed { .. })));
