@@ -5,7 +5,7 @@ use posta_filters::{
     changes::{FieldEdit, HeaderChanges, HeaderEditor, Occurrence},
     facts::MessageFacts,
     fields::{FieldReader, NewField, NextField},
-    milter::{Milter, MilterError, Question},
+    milter::{self, Milter, MilterError},
     rspamd,
     verdict::FilterVerdict,
 };
@@ -62,24 +62,24 @@ fn converse(answers: &[u8], size: usize) -> (Vec<u8>, Result<FilterVerdict, Milt
         recipients: "a@x.test".parse().into_iter().collect(),
         octets: CONTENT.len() as u64,
     };
-    let mut milter = Milter::new(Arc::new(facts));
+    let mut engine = Milter::new(Arc::new(facts));
     let (mut sent, mut content) = (Vec::new(), Some(Bytes::from_static(CONTENT)));
     let (mut start, mut end) = (0, 0);
     loop {
         let mut lent = &answers[start..end];
-        let step = milter.next(&mut lent, &mut sent);
+        let step = engine.next(&mut lent, &mut sent);
         start = end - lent.len();
         match step {
             Step::NeedInput if end == answers.len() => break,
             Step::NeedInput => end = answers.len().min(end + size),
-            Step::Ask(Question::Content(ticket)) => {
-                milter.answer(ticket.answer(content.take()), &mut sent);
+            Step::Ask(milter::Question::Content(ticket)) => {
+                engine.answer(ticket.answer(content.take()), &mut sent);
             }
             Step::Flush => {}
             Step::Close | Step::Content(_) | Step::StartTls => break,
         }
     }
-    (sent, milter.outcome())
+    (sent, engine.outcome())
 }
 
 /// Checks that each new field is one field, and nothing else.
