@@ -76,7 +76,7 @@ fn converse(answers: &[u8], size: usize) -> (Vec<u8>, Result<FilterVerdict, Milt
                 engine.answer(ticket.answer(content.take()), &mut sent);
             }
             Step::Flush => {}
-            Step::Close | Step::Content(_) | Step::StartTls => break,
+            Step::Close | Step::Content(_) | Step::StartTls | Step::Pause(_) => break,
         }
     }
     (sent, engine.outcome())
