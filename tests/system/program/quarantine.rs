@@ -5,7 +5,7 @@ use std::{
     io::{Read, Write},
     net::{TcpListener, TcpStream},
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 /// Serves a milter whose verdict is quarantine. Returns its address.
@@ -72,11 +72,11 @@ fn quarantine_is_listed_shown_released_and_dropped() {
     let _ = place.posta(&["queue", "remove", ids[0]], "");
     let done = stdout(&place.posta(&["quarantine", "release", ids[0]], ""));
     assert_eq!(done, "1 message released\n");
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while !pop3(place.address("pop3"), "ana").say("STAT").starts_with("+OK 1 ") {
-        assert!(Instant::now() < deadline, "it is not delivered");
+    let arrives = (0..400).any(|_| {
         thread::sleep(Duration::from_millis(50));
-    }
+        pop3(place.address("pop3"), "ana").say("STAT").starts_with("+OK 1 ")
+    });
+    assert!(arrives, "it is not delivered");
     let done = stdout(&place.posta(&["quarantine", "drop", ids[1]], ""));
     assert_eq!(done, "1 message dropped\n");
     let told = place.posta(&["quarantine", "drop", ids[1]], "");
