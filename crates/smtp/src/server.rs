@@ -17,7 +17,7 @@
 //! | `Closing`      | nothing                       | – |
 //!
 //! The states that a mail transaction (RFC 5321 §3.3) can be open in hold it (`server/transaction.rs`):
-//! `Command` as a [`MailPhase`], the others with the content that is coming. A command takes the phase it
+//! `Command` as a `MailPhase`, the others with the content that is coming. A command takes the phase it
 //! was read in, and says which one the next command is read in, so that a command out of order is 503
 //! and nothing of a transaction survives its end. A transaction ends with the reply to the end of the
 //! data, whatever that is, with RSET, with another hello and with STARTTLS. The host learns of that by

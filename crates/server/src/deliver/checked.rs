@@ -1,7 +1,7 @@
 //! What the checks of a message's origin found, and how that is told: to readers by an `Authentication-Results` field
 //! (RFC 8601), to the operator by the history.
 //!
-//! `receive::checks` fills it in while the message arrives; [`verdict`](super::verdict) decides by it; reports of DMARC
+//! `receive::checks` fills it in while the message arrives; `verdict.rs` decides by it; reports of DMARC
 //! and the seals of forwarded mail build on it.
 
 use posta_mail::Address;

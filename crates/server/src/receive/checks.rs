@@ -1,9 +1,9 @@
 //! The checks of a message's origin, made while the message arrives: iprev, SPF, DKIM, DMARC and ARC.
 //!
-//! What needs the envelope begins with the content ([`MessageChecks::begin`]); what needs the header section, the keys
-//! of signatures and the author's policy, begins as soon as that is whole ([`MessageChecks::see_header`]). The body
+//! What needs the envelope begins with the content (`MessageChecks::begin`); what needs the header section, the keys
+//! of signatures and the author's policy, begins as soon as that is whole (`MessageChecks::see_header`). The body
 //! comes in meanwhile. At its end everything together has [`CHECKS_TIME`]; what is not known then counts as a temporary
-//! failure of DNS ([`MessageChecks::finish`]).
+//! failure of DNS (`MessageChecks::finish`).
 //!
 //! Signatures are verified by the session's own task. An RSA signature of 2048 bits takes 20 to 50 µs, and there are at
 //! most [`posta_origin::dkim::SIGNATURES`] and [`posta_origin::arc::INSTANCES`] of them: a few milliseconds in the worst
