@@ -499,13 +499,13 @@ fn hashes_take_no_memory_for_good() {
     for index in 0..10 {
         pop3(place.address("pop3"), &format!("account{index}@x.test"));
     }
-    // A thread may not have returned its memory yet.
+    // The allocator returns free memory over ten seconds, by a thread of its own.
     let grown = || place.resident().saturating_sub(before);
-    for _ in 0..50 {
+    for _ in 0..300 {
         if grown() < BOUND {
             return;
         }
         sleep(Duration::from_millis(100));
     }
-    panic!("{} KiB more after five seconds", grown() >> 10);
+    panic!("{} KiB more after thirty seconds", grown() >> 10);
 }
