@@ -16,7 +16,7 @@ fn the_configuration_of_the_readme_starts_as_it_stands() {
     let data = place.directory.path().join("data");
     let mut config = shown.replace("/var/lib/posta", data.to_str().unwrap());
     for port in ["25", "465", "587", "995"] {
-        let address = format!("\"0.0.0.0:{port}\"");
+        let address = format!("\"[::]:{port}\"");
         assert!(config.contains(&address), "{port}");
         config = config.replace(&address, "\"127.0.0.1:0\"");
     }
