@@ -37,7 +37,7 @@ const NOT_CHECKED: u8 = 3;
 /// How long the system may take to tell whether it keeps its clock right.
 const CLOCK: Duration = Duration::from_secs(3);
 
-/// Check whether the world sees a domain's records, reaches its server and believes its mail.
+/// Check that a domain's records are right, its server reachable and its mail trusted.
 ///
 /// The exit status is 0 if all is right, 1 if there are warnings, 2 if there are errors, and 3 if the check cannot be
 /// made.

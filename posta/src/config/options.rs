@@ -189,9 +189,9 @@ options! {
         block_lists: Vec<DnsList> { default: Some("[]"), example: "[\"zen.spamhaus.org\"]" }
         /// The DNS lists whose clients pass, whatever a block list says.
         allow_lists: Vec<DnsList> { default: Some("[]"), example: "[\"list.dnswl.org\"]" }
-        /// The maximal number of recipients in an hour from one IPv4 /24 or IPv6 /64; then 450.
+        /// The recipients an hour from one /24 or IPv6 /64; then 450.
         network_recipients: u32 { default: Some("0"), of: "recipients an hour", zero: "no limit" }
-        /// The maximal number of recipients in an hour from one sender in one such network; then 450.
+        /// The recipients an hour from one sender in such a network; then 450.
         sender_recipients: u32 { default: Some("0"), of: "recipients an hour", zero: "no limit" }
         /// The delay of the greeting.
         ///
@@ -203,9 +203,9 @@ options! {
         /// Mail servers try again after a minute or more, most programs that send spam do not. The first message of a
         /// good sender is late, too.
         greylisting: bool { default: Some("false") }
-        /// Whether a client is refused if the name in its HELO is not a full host name, or is this server's.
+        /// Whether a client is refused whose HELO name is not a full host name, or is ours.
         strict_hello: bool { default: Some("false") }
-        /// The name that DNS must have for a client's address; otherwise 550.
+        /// The name in DNS that a client needs; otherwise 550.
         reverse_dns: ReverseDns { default: Some("\"any\"") }
     }
 
@@ -218,7 +218,7 @@ options! {
         trust_loopback: LoopbackTrust { default: Some("true") }
     }
 
-    /// A filter outside: a program that is asked about each message before the message is accepted.
+    /// A filter outside: a program that is asked about each message.
     ///
     /// Filters are asked in the order of their tables. docs/trust.md says what becomes of a message by their answers.
     Filter in "filters" {
@@ -297,7 +297,7 @@ options! {
         user: Option<String> { unset: "no login", example: "\"ana\"", partner: "password-file" }
         /// A file with the password for the smarthost, and nothing else.
         password_file: Option<PathBuf> { unset: "no login", example: "\"/etc/posta/smarthost\"", partner: "user" }
-        /// The protection of connections to the smarthost.
+        /// The protection of connections to it.
         tls: Option<Protection> {
             unset: "`implicit` on port 465, `starttls` with a user, else `opportunistic`",
             example: "\"starttls\"",
@@ -362,7 +362,7 @@ options! {
         user: Option<String> { unset: "no login", example: "\"ana\"", partner: "password-file" }
         /// A file with the password for this smarthost.
         password_file: Option<PathBuf> { unset: "no login", example: "\"/etc/posta/smarthost\"", partner: "user" }
-        /// The protection of connections to this smarthost.
+        /// The protection of connections to it.
         tls: Option<Protection> {
             unset: "`implicit` on port 465, `starttls` with a user, else `opportunistic`",
             example: "\"starttls\"",
@@ -387,9 +387,9 @@ options! {
         rotate: Span { default: Some("\"180d\"") }
     }
 
-    /// The policy for TLS that a listener for https publishes to other servers (RFC 8461).
+    /// The policy for TLS that a listener for https publishes (RFC 8461).
     MtaSts in "mta-sts" with check {
-        /// What other servers should do when they cannot send to us in TLS.
+        /// What other servers should do if they cannot use TLS.
         mode: Mode { default: Some("\"enforce\"") }
         /// The servers that receive our mail.
         mx: Vec<PolicyHost> { default: Some("[]"), unset: "`hostname`", example: "[\"mail.example.org\"]" }

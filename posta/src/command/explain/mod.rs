@@ -8,8 +8,7 @@ use anyhow::{Result, bail};
 use clap::Args;
 use codes::{CODES, DETAILS, Meaning};
 
-/// Explain a reply code (452) or an enhanced status code (4.2.2): what it means, who sends it and what
-/// to do about it.
+/// Explain a reply code (452) or an enhanced status code (4.2.2), and what to do about it.
 #[derive(Args)]
 pub(crate) struct Arguments {
     /// The code to explain.
