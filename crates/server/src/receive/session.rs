@@ -444,15 +444,17 @@ impl SmtpHost {
     async fn commit(&mut self) -> smtp::Commitment {
         self.check_login(true).await?;
         let Some(transaction) = self.transaction.take() else { return Err(no_transaction()) };
-        let Transaction { mail, from_here, mut recipients, incoming, checks, memory: _memory } =
+        let Transaction { mail, from_here, mut recipients, incoming, checks, memory } =
             *transaction;
         let Some(mut incoming) = incoming else { return Err(no_transaction()) };
         // The checks end before the session waits for its turn to write, since DNS may take long.
         let checked = self.end_checks(checks, &mut incoming, &recipients).await;
         let Acceptor { store, budget, .. } = &*self.acceptor;
-        let _turn = incoming.finish(&**store, budget).await;
+        let turn = incoming.finish(&**store, budget).await;
         if let Err(refusal) = self.may_be_sent(&incoming).await {
             incoming.abandon(&*self.acceptor.store).await;
+            // A refusal may be delayed. Who is refused on purpose must not keep others from writing.
+            drop((turn, incoming, recipients, memory));
             return Err(self.refuse("the message".to_owned(), refusal).await);
         }
         let may_report = self.limit_reports(&mut recipients, from_here);
@@ -461,13 +463,16 @@ impl SmtpHost {
         }
         let from = mail.reverse_path.clone();
         // Filters may take long: until they have answered, the content in memory is counted.
-        let _share = incoming.take_share();
+        let share = incoming.take_share();
         let (id, mut message) = (incoming.id, self.message(mail, &recipients, incoming, checked));
         message.is_submitted |= from_here;
         let Acceptor { store, routing, .. } = &*self.acceptor;
         let each_is_told = self.acceptor.service == Service::Lmtp;
         let to = To::Recipients { recipients, may_report, routing, each_is_told };
-        match deliver::deliver(&**store, message, to).await {
+        let delivered = deliver::deliver(&**store, message, to).await;
+        // What the message took is free again before a refusal is delayed.
+        drop((turn, share, memory));
+        match delivered {
             Ok(Delivered { refused }) => {
                 self.refused.accepted();
                 Ok(smtp::Committed { id, refused })
