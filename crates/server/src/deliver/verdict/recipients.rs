@@ -16,7 +16,7 @@ use crate::{
 use posta_mail::ReversePath;
 use posta_origin::{dkim::DkimResult, dmarc::DmarcResult, spf::SpfResult};
 use posta_store::{AccountId, Store, StoreError};
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet, hash_map::Entry};
 
 /// The most decisions that the history tells one by one.
 const TOLD: usize = 8;
@@ -62,7 +62,9 @@ pub(in crate::deliver) async fn targets(
     recipients: &[Recipient],
 ) -> Result<Vec<CopyTarget>, StoreError> {
     let senders = senders_of(message);
+    // A message may have many recipients who share accounts: each list is read once.
     let mut of_domains: HashMap<&str, SenderList> = HashMap::new();
+    let mut of_accounts: HashMap<AccountId, SenderList> = HashMap::new();
     let mut targets = Vec::with_capacity(recipients.len());
     for (position, recipient) in recipients.iter().enumerate() {
         let domain = recipient.address.domain();
@@ -72,8 +74,14 @@ pub(in crate::deliver) async fn targets(
         }
         let of_domain = of_domains.get(domain).and_then(|list| list.applying(&senders)).cloned();
         for &account in &recipient.resolved.accounts {
-            let list = senders::list(store, &ListOwner::Account(account)).await?;
-            let listed = list.applying(&senders).cloned().or_else(|| of_domain.clone());
+            let list = match of_accounts.entry(account) {
+                Entry::Occupied(list) => list.into_mut(),
+                Entry::Vacant(place) => {
+                    place.insert(senders::list(store, &ListOwner::Account(account)).await?)
+                }
+            };
+            let of_account = list.applying(&senders);
+            let listed = of_account.cloned().or_else(|| of_domain.clone());
             targets.push(CopyTarget { recipient: position, account: Some(account), listed });
         }
         if !recipient.resolved.elsewhere.is_empty() {
