@@ -20,7 +20,7 @@ use crate::{
 };
 use posta_mail::Reply;
 use serde::Deserialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The path of the request.
 pub const PATH: &str = "/checkv2";
@@ -30,6 +30,9 @@ pub const REPLY: usize = 1024 * 1024;
 
 /// Symbols that are named in the history, those with the highest scores.
 const NAMED: usize = 8;
+
+/// Recipients that are named in a request. Each is a field, and HTTP servers take only so many.
+const RECIPIENTS: usize = 100;
 
 /// Returns the fields of the request, each as its name and its value. A value may have octets outside ASCII.
 #[must_use]
@@ -48,7 +51,10 @@ pub fn request_fields(facts: &MessageFacts) -> Vec<(&'static str, String)> {
         fields
             .push(("Hostname", facts.client_name.clone().unwrap_or_else(|| "unknown".to_owned())));
     }
-    fields.extend(facts.recipients.iter().map(|to| ("Rcpt", to.to_string())));
+    let mut named = BTreeSet::new();
+    let recipients = facts.recipients.iter().map(|to| to.to_string());
+    let recipients = recipients.filter(|to| named.insert(to.clone())).take(RECIPIENTS);
+    fields.extend(recipients.map(|to| ("Rcpt", to)));
     fields.extend(facts.account.iter().map(|account| ("User", account.to_string())));
     if let Some((version, cipher)) = facts.tls_parts() {
         fields.push(("TLS-Version", version.to_owned()));
@@ -232,6 +238,27 @@ mod tests {
 
     fn of(reply: &str) -> FilterVerdict {
         verdict(reply.as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn each_recipient_is_named_once_and_not_too_many() {
+        let recipients = (0..300).map(|n| format!("r{}@x.test", n / 2).parse().unwrap());
+        let facts = MessageFacts {
+            id: "id1".into(),
+            hostname: "mx.x.test".into(),
+            client: posta_mail::ClientAddress::Unknown,
+            client_name: None,
+            hello: "c.test".into(),
+            tls: None,
+            account: None,
+            sender: posta_mail::ReversePath::Null,
+            recipients: recipients.collect(),
+            octets: 1,
+        };
+        let fields = request_fields(&facts);
+        let named: Vec<_> = fields.iter().filter(|(name, _)| *name == "Rcpt").collect();
+        assert_eq!(named.len(), RECIPIENTS);
+        assert_eq!((named[0].1.as_str(), named[1].1.as_str()), ("r0@x.test", "r1@x.test"));
     }
 
     #[test]

@@ -103,6 +103,8 @@ pub struct Judged {
 enum Failure {
     /// It failed, in words.
     Filter(String),
+    /// It was not its turn in time, since it is asked about many other messages.
+    Crowded,
     /// The content could not be read.
     Store(StoreError),
 }
@@ -160,16 +162,13 @@ impl Filters {
             results: Vec::new(),
         };
         for filter in self.filters.iter().filter(|filter| filter.is_for(is_submitted)) {
-            let asked =
-                timeout(filter.settings.time_limit, self.ask(filter, &facts, content)).await;
-            let asked =
-                asked.unwrap_or_else(|_| Err(Failure::Filter("no answer in time".to_owned())));
-            match asked {
+            match self.ask(filter, &facts, content).await {
                 Ok(verdict) => {
                     filter.works();
                     judged.take(filter.name(), verdict);
                 }
                 Err(Failure::Filter(words)) => judged.take_failure(filter, &words),
+                Err(Failure::Crowded) => judged.take_crowded(filter),
                 Err(Failure::Store(error)) => return Err(error),
             }
             if let FilterAction::Refuse(_) = judged.action {
@@ -180,14 +179,28 @@ impl Filters {
         Ok(judged)
     }
 
+    /// Asks a filter. Its time limit begins with its turn: otherwise many messages at once would lead past a filter
+    /// whose failures are accepted. The wait for the turn has the same limit.
     async fn ask(
         &self,
         filter: &Filter,
         facts: &Arc<MessageFacts>,
         content: &FilterContent<'_>,
     ) -> Result<FilterVerdict, Failure> {
-        let turn = filter.at_once.acquire().await;
-        let _turn = turn.map_err(|error| Failure::Filter(error.to_string()))?;
+        let limit = filter.settings.time_limit;
+        let Ok(Ok(_turn)) = timeout(limit, filter.at_once.acquire()).await else {
+            return Err(Failure::Crowded);
+        };
+        let asked = timeout(limit, self.converse(filter, facts, content)).await;
+        asked.unwrap_or_else(|_| Err(Failure::Filter("no answer in time".to_owned())))
+    }
+
+    async fn converse(
+        &self,
+        filter: &Filter,
+        facts: &Arc<MessageFacts>,
+        content: &FilterContent<'_>,
+    ) -> Result<FilterVerdict, Failure> {
         let connected = self.net.connect(&filter.settings.address).await;
         let stream =
             connected.map_err(|error| Failure::Filter(format!("no connection: {error}")))?;
@@ -264,17 +277,28 @@ impl Judged {
 
     fn take_failure(&mut self, filter: &Filter, words: &str) {
         filter.fails(words);
-        let (filter_name, said) = (filter.name(), one_line(words));
-        self.results.push(FilterResult {
-            filter: filter_name,
-            said,
-            notes: Vec::new(),
-            failed: true,
-        });
+        self.note_failure(filter, words);
         if filter.settings.on_failure == OnFailure::Tempfail {
             let words = "A filter that checks mail here does not answer, try again later";
             self.action = FilterAction::Refuse(Reply::new(451, (4, 7, 1), words));
         }
+    }
+
+    /// Refuses a message for now, whatever failures of the filter mean: a flood is no failure of the filter, and must
+    /// not lead past it.
+    fn take_crowded(&mut self, filter: &Filter) {
+        self.note_failure(filter, "too many other messages waited for it");
+        let words = "A filter that checks mail here has much to do, try again later";
+        self.action = FilterAction::Refuse(Reply::new(451, (4, 7, 1), words));
+    }
+
+    fn note_failure(&mut self, filter: &Filter, words: &str) {
+        self.results.push(FilterResult {
+            filter: filter.name(),
+            said: one_line(words),
+            notes: Vec::new(),
+            failed: true,
+        });
     }
 }
 
@@ -284,5 +308,48 @@ const fn gravity(action: &FilterAction) -> u8 {
         FilterAction::Junk => 1,
         FilterAction::Quarantine(_) => 2,
         FilterAction::Refuse(_) => 3,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use posta_mail::{ClientAddress, ReversePath, Timestamp};
+    use posta_net::{clock::SimulatedClock, transport::MemoryNet};
+    use posta_store::MemoryStore;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_flood_leads_past_no_filter() {
+        let settings = FilterSettings {
+            kind: FilterKind::Rspamd,
+            address: "127.0.0.1:11333".to_owned(),
+            mail: FilteredMail::All,
+            time_limit: Duration::from_secs(10),
+            on_failure: OnFailure::Accept,
+        };
+        let time = Timestamp::from_second(1_074_188_330).unwrap();
+        let (net, clock) = (Arc::<MemoryNet>::default(), Arc::new(SimulatedClock::new(time, 1)));
+        let filters = Filters::new(vec![settings], "x.test".parse().unwrap(), net, clock);
+        let store = MemoryStore::new();
+        let content =
+            FilterContent { store: &store, id: filters.copy_id(), chunks: 0, rest: b"\r\n" };
+        let facts = MessageFacts {
+            id: String::new(),
+            hostname: String::new(),
+            client: ClientAddress::Unknown,
+            client_name: None,
+            hello: String::new(),
+            tls: None,
+            account: None,
+            sender: ReversePath::Null,
+            recipients: Vec::new(),
+            octets: 2,
+        };
+        let failed = filters.judge(facts.clone(), false, &content).await.unwrap();
+        assert_eq!(failed.action, FilterAction::Accept, "nobody listens");
+        let _all = filters.filters[0].at_once.acquire_many(AT_ONCE as u32).await.unwrap();
+        let crowded = filters.judge(facts, false, &content).await.unwrap();
+        let FilterAction::Refuse(reply) = crowded.action else { panic!("{crowded:?}") };
+        assert!(reply.code.is_transient() && crowded.results[0].failed);
     }
 }

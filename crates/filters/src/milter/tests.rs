@@ -72,9 +72,12 @@ fn play(
         input.drain(..taken);
     }
     let (mut letters, mut packets) = (String::new(), &sent[..]);
-    while let Ok(Some((letter, _))) = packet::take(&mut packets) {
-        if letter != b'D' {
-            letters.push(letter.into());
+    // Packets of content are longer than those that are read of a filter.
+    while let Some((length, rest)) = packets.split_first_chunk::<4>() {
+        let (packet, rest) = rest.split_at(u32::from_be_bytes(*length) as usize);
+        packets = rest;
+        if packet[0] != b'D' {
+            letters.push(packet[0].into());
         }
     }
     (letters, sent, milter.outcome())
