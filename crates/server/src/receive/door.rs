@@ -24,12 +24,16 @@ pub(crate) use visit::{Claim, Visit};
 
 use crate::{limits::adjustable::Adjustable, settings::DoorSettings};
 use dns_list::{DnsList, ListKind};
+use greylist::Secret;
 use posta_mail::Domain;
 use posta_net::{clock::Clock, dns::Resolver};
 use posta_store::Store;
 use std::{fmt, sync::Arc, time::Duration};
 use stranger_rates::StrangerRates;
-use tokio::{sync::watch, time::sleep};
+use tokio::{
+    sync::{OnceCell, watch},
+    time::sleep,
+};
 
 /// The time between tests of whether the lists can be trusted.
 const CHECKED_EVERY: Duration = Duration::from_secs(60 * 60);
@@ -40,6 +44,8 @@ pub struct Door {
     settings: Arc<DoorSettings>,
     lists: Arc<[Arc<DnsList>]>,
     rates: Arc<StrangerRates>,
+    /// The secret of greylisting, from its first use.
+    secret: Arc<OnceCell<Secret>>,
     means: DoorMeans,
 }
 
@@ -66,8 +72,8 @@ impl Door {
     /// Returns a door without any counts.
     #[must_use]
     pub fn new(settings: DoorSettings, means: DoorMeans) -> Self {
-        let (lists, rates) = (lists(&settings), Arc::default());
-        Self { lists, settings: Arc::new(settings), rates, means }
+        let (lists, rates, secret) = (lists(&settings), Arc::default(), Arc::default());
+        Self { lists, settings: Arc::new(settings), rates, secret, means }
     }
 
     /// Returns the same door under other settings.

@@ -7,12 +7,15 @@
 //! from then on: all mail from it with the sender's domain passes at once.
 //!
 //! Both tables are in the store, so that a restart forgets nothing and every machine of a cluster sees the same. A
-//! table has [`BUCKETS`] records of at most [`ENTRIES`] entries of 16 octets, a MiB in all. Strangers cannot make it
-//! larger; a flood replaces its own entries first, those of one network or domain, and never those of known senders.
+//! table has [`BUCKETS`] records of at most [`ENTRIES`] entries of [`ENTRY`] octets: 1.3 MB. Strangers cannot make
+//! it larger, and cannot foresee which record an entry is in, since that depends on a secret. In a full record, a flood
+//! from one network replaces its own entries first. Known senders have a table of their own, in which only others that
+//! have tried again can take their place.
 
 use super::sender_network::SenderNetwork;
-use aws_lc_rs::digest::{SHA256, digest};
+use aws_lc_rs::hmac;
 use posta_mail::{Address, ReversePath, Timestamp};
+use posta_net::clock::Clock;
 use posta_store::{Store, StoreError};
 use std::{fmt, time::Duration};
 
@@ -26,6 +29,9 @@ const WAITING: Table = Table { kind: "greylist", lifetime: 24 * 60 * 60 };
 /// The senders that tried again. A monthly letter renews this in time.
 const KNOWN: Table = Table { kind: "greylist-known", lifetime: 36 * 24 * 60 * 60 };
 
+/// The kind and the name of the record with the secret.
+const SECRET: (&str, &str) = ("greylist-secret", "key");
+
 /// The age in seconds from which the use of a known sender's entry is recorded again.
 const RENEWED_AFTER: u32 = 24 * 60 * 60;
 
@@ -35,7 +41,7 @@ const BUCKETS: u64 = 1024;
 /// The maximal number of entries in a record.
 const ENTRIES: usize = 64;
 
-/// The number of entries of one origin in a full record from which a new one takes the place of its oldest.
+/// The number of entries of one network in a full record from which a new one takes the place of its oldest.
 const OF_ONE: usize = 4;
 
 /// The number of attempts at a change that conflicts with those of other sessions.
@@ -68,13 +74,44 @@ impl fmt::Display for Provenance {
     }
 }
 
-/// Decides whether mail of an origin is accepted now, and records the attempt.
+/// The secret that decides in which record an entry is. If it were known, 64 chosen names would put everybody else out of
+/// a record.
+#[derive(Debug, Clone)]
+pub(super) struct Secret(hmac::Key);
+
+impl Secret {
+    /// Reads the secret from the store, or makes one if there is none.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub(super) async fn open(store: &dyn Store, clock: &dyn Clock) -> Result<Self, StoreError> {
+        let mut kept = store.kept_one(SECRET.0, SECRET.1).await?;
+        if kept.is_none() {
+            let mut new = vec![0; 32];
+            clock.random(&mut new);
+            // If another process made a secret at the same moment, the result is that one.
+            kept = store.keep_if(SECRET.0, SECRET.1, None, Some(new)).await?;
+        }
+        let failed = || StoreError::Failed("the secret of greylisting was not stored".to_owned());
+        Ok(Self(hmac::Key::new(hmac::HMAC_SHA256, &kept.ok_or_else(failed)?)))
+    }
+
+    /// Returns a number for a name of several parts.
+    fn hash(&self, parts: &[&str]) -> u64 {
+        let hashed = hmac::sign(&self.0, parts.join("\0").as_bytes());
+        let mut octets = [0; 8];
+        octets.copy_from_slice(&hashed.as_ref()[..8]);
+        u64::from_le_bytes(octets)
+    }
+}
+
+/// Decides whether mail of an origin, from a client's network, is accepted now, and records the attempt.
 ///
 /// # Errors
 /// When the store fails.
 pub(super) async fn admit(
-    store: &dyn Store,
-    provenance: &Provenance,
+    (store, secret): (&dyn Store, &Secret),
+    (provenance, network): (&Provenance, SenderNetwork),
     (sender, recipient): (&ReversePath, &Address),
     now: Timestamp,
 ) -> Result<Greylisted, StoreError> {
@@ -84,11 +121,9 @@ pub(super) async fn admit(
         ReversePath::Address(sender) => (sender.folded().to_string(), sender.domain().to_owned()),
         ReversePath::Null => (String::new(), String::new()),
     };
-    let entry = |named: &[&str]| Entry {
-        key: hash(named),
-        of: hash(&[&provenance]).to_le_bytes(),
-        at: now,
-    };
+    // Even where SPF passes: domains cost less than networks.
+    let of = secret.hash(&[&network.to_string()]).to_le_bytes();
+    let entry = |named: &[&str]| Entry { key: secret.hash(named), of, at: now };
     let known = entry(&[&provenance, &domain]);
     let is_known = KNOWN.change(store, known.key, now, |bucket| match bucket.find(known.key) {
         Some(found) => {
@@ -120,15 +155,6 @@ pub(super) async fn admit(
         KNOWN.change(store, known.key, now, |bucket| bucket.insert(known)).await?;
     }
     Ok(decided)
-}
-
-/// Returns a number for a name of several parts. Whoever finds two names with the same number gains that one of them is
-/// not put off, which trying again would gain, too.
-fn hash(parts: &[&str]) -> u64 {
-    let hashed = digest(&SHA256, parts.join("\0").as_bytes());
-    let mut octets = [0; 8];
-    octets.copy_from_slice(&hashed.as_ref()[..8]);
-    u64::from_le_bytes(octets)
 }
 
 /// A table in the store.
@@ -177,7 +203,7 @@ struct Bucket(Vec<Entry>);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Entry {
     key: u64,
-    /// Names where it came from.
+    /// Names the network that it came from.
     of: [u8; 8],
     /// The time, in seconds since 1970.
     at: u32,
@@ -206,7 +232,7 @@ impl Bucket {
         self.0.retain(|entry| entry.key != key);
     }
 
-    /// Adds an entry. A full bucket loses its oldest entry; one of the same origin, if that has several.
+    /// Adds an entry. A full bucket loses its oldest entry; one of the same network, if that has several.
     fn insert(&mut self, new: Entry) {
         self.remove(new.key);
         if self.0.len() >= ENTRIES {
@@ -244,7 +270,8 @@ impl Entry {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use posta_store::MemoryStore;
+    use posta_mail::ClientAddress;
+    use posta_store::{MemoryStore, Records};
     use std::net::IpAddr;
 
     const T0: i64 = 1_074_188_330;
@@ -257,13 +284,23 @@ mod tests {
         Timestamp::from_second(T0 + seconds).unwrap()
     }
 
+    fn secret(octet: u8) -> Secret {
+        Secret(hmac::Key::new(hmac::HMAC_SHA256, &[octet; 32]))
+    }
+
     async fn come(store: &MemoryStore, from: &Provenance, named: [&str; 2], seconds: i64) -> bool {
         let sender = match named[0] {
             "" => ReversePath::Null,
             address => ReversePath::Address(address.parse().unwrap()),
         };
         let recipient = named[1].parse().unwrap();
-        let decided = admit(store, from, (&sender, &recipient), at(seconds)).await.unwrap();
+        let (secret, network) = match from {
+            Provenance::Network(network) => (&secret(1), *network),
+            Provenance::Domain(_) => (&secret(1), SenderNetwork::of(ClientAddress::Unknown)),
+        };
+        let (store, from): (&dyn Store, _) = (store, (from, network));
+        let decided = admit((store, secret), from, (&sender, &recipient), at(seconds)).await;
+        let decided = decided.unwrap();
         decided == Greylisted::Passes
     }
 
@@ -296,6 +333,35 @@ mod tests {
         assert!(!come(&store, &domain, ["s@a.test", "ana@x.test"], 0).await);
         let domain = Provenance::Domain("a.test".to_owned());
         assert!(come(&store, &domain, ["s@a.test", "ana@x.test"], 60).await);
+    }
+
+    #[tokio::test]
+    async fn many_domains_of_one_network_are_one_flood() {
+        let (store, secret) = (MemoryStore::new(), secret(1));
+        let network = SenderNetwork::of("192.0.2.1".parse::<IpAddr>().unwrap().into());
+        let recipient = "ana@x.test".parse().unwrap();
+        for n in 0..9 {
+            let domain = Provenance::Domain(format!("d{n}.test"));
+            let stores: (&dyn Store, _) = (&store, &secret);
+            let named = (&ReversePath::Null, &recipient);
+            admit(stores, (&domain, network), named, at(0)).await.unwrap();
+        }
+        let kept = store.kept("greylist").await.unwrap();
+        let now = u32::try_from(T0).unwrap();
+        let records = kept.iter().map(|(_, record)| Bucket::read(record, now, 9));
+        let entries: Vec<_> = records.flat_map(|bucket| bucket.0).collect();
+        assert_eq!(entries.len(), 9);
+        assert!(entries.iter().all(|entry| entry.of == entries[0].of));
+    }
+
+    #[test]
+    fn where_an_entry_is_depends_on_the_secret() {
+        let names: Vec<_> = (0..20).map(|n| n.to_string()).collect();
+        let places = |octet| -> Vec<_> {
+            names.iter().map(|name| secret(octet).hash(&[name]) % BUCKETS).collect()
+        };
+        assert_eq!(places(1), places(1));
+        assert_ne!(places(1), places(2));
     }
 
     /// A flood from one network takes a bounded room, and puts nobody out who waits.

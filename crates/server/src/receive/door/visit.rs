@@ -4,7 +4,7 @@ use super::{
     Door, DoorMeans,
     client_name::{check_hello, check_reverse},
     dns_list::ListKind,
-    greylist::{self, Greylisted, Provenance},
+    greylist::{self, Greylisted, Provenance, Secret},
     sender_network::SenderNetwork,
 };
 use crate::{
@@ -124,23 +124,26 @@ impl Visit {
         path: &ForwardPath,
         recipient: &Address,
     ) -> Result<(), Reply> {
+        let Door { settings, rates, means, .. } = &*self.door;
+        // Behind this machine's own address there may be a proxy with all the world behind it.
+        if !self.client.is_on_this_machine() {
+            // Before greylisting, so that the limits bound what a client makes the store write.
+            rates.take(settings, self.network, claim.sender, means.clock.now())?;
+        }
         let is_exempt = self.standing == Standing::Allowed || is_for_duty(path);
-        if self.door.settings.greylisting && !is_exempt {
+        if settings.greylisting && !is_exempt {
             self.greylist(claim, recipient).await?;
         }
-        // Behind this machine's own address there may be a proxy with all the world behind it.
-        if self.client.is_on_this_machine() {
-            return Ok(());
-        }
-        let Door { settings, rates, means, .. } = &*self.door;
-        rates.take(settings, self.network, claim.sender, means.clock.now())
+        Ok(())
     }
 
     async fn greylist(&mut self, claim: Claim<'_>, recipient: &Address) -> Result<(), Reply> {
         let provenance = self.provenance(claim).await;
-        let DoorMeans { store, clock, .. } = &self.door.means;
-        let named = (claim.sender, recipient);
-        match greylist::admit(&**store, &provenance, named, clock.now()).await {
+        let Door { means: DoorMeans { store, clock, .. }, secret, .. } = &*self.door;
+        let opened = secret.get_or_try_init(|| Secret::open(&**store, &**clock)).await;
+        let secret = opened.map_err(|error| store_failed(&error))?;
+        let (from, named) = ((&provenance, self.network), (claim.sender, recipient));
+        match greylist::admit((&**store, secret), from, named, clock.now()).await {
             Ok(Greylisted::Passes) => Ok(()),
             Ok(Greylisted::Waits(seconds)) => {
                 let words = format!(
