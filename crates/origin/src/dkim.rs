@@ -32,6 +32,6 @@ pub use verify::{DkimResult, FoundSignature, SIGNATURES, Verified, found, verify
 pub(crate) use canonical::{add_relaxed, without_signature};
 pub(crate) use fold::Folded;
 pub(crate) use sign::{SIGNED_FIELDS, SIGNED_LIST_FIELDS, relaxed_hash};
-pub(crate) use signature::{base64_value, domain_value};
+pub(crate) use signature::{domain_value, signature_value};
 pub(crate) use tags::Tags;
 pub(crate) use verify::{SignatureFailure, check_signature, verify_hash};

@@ -87,7 +87,8 @@ pub struct DmarcOutcome {
     pub policy: DmarcPolicy,
     /// The treatment that the owner wants for this message if the result is [`DmarcResult::Fail`];
     /// milder than the policy if that is in testing. A message that claims too many domains to check
-    /// them all is suspicious, since one of them may be forged. Otherwise [`DmarcPolicy::None`].
+    /// them all, or unreadable ones, is suspicious, since one of them may be forged. Otherwise
+    /// [`DmarcPolicy::None`].
     pub wanted: DmarcPolicy,
     /// The aligned domain that made the message pass, and its mechanism.
     pub aligned: Option<(Mechanism, String)>,
@@ -111,7 +112,9 @@ impl DmarcOutcome {
     fn error(author: Option<String>, error: DmarcError) -> Self {
         let result = match error {
             DmarcError::NoPolicy(_) | DmarcError::NotAuthenticated(_) => DmarcResult::TempError,
-            DmarcError::Unusable(_) | DmarcError::TooManyAuthors => DmarcResult::PermError,
+            DmarcError::Unusable(_) | DmarcError::TooManyAuthors | DmarcError::UnreadableAuthor => {
+                DmarcResult::PermError
+            }
         };
         Self { error: Some(error), ..Self::new(result, author) }
     }
@@ -145,6 +148,9 @@ pub enum DmarcError {
     /// The message claims more than [`AUTHOR_DOMAINS`] domains.
     #[error("the message claims to be from more than {AUTHOR_DOMAINS} domains")]
     TooManyAuthors,
+    /// Mail programs differ in the domain in From.
+    #[error("mail programs could read different domains in the From field")]
+    UnreadableAuthor,
 }
 
 /// Checks a message.
@@ -158,12 +164,14 @@ pub async fn check(
     identifiers: &[Identifier<'_>],
     sample: u8,
 ) -> DmarcOutcome {
+    let suspicious = |error| {
+        let outcome = DmarcOutcome::error(None, error);
+        DmarcOutcome { wanted: DmarcPolicy::Quarantine, ..outcome }
+    };
     let domains = match author {
         Author::Nobody => return DmarcOutcome::new(DmarcResult::None, None),
-        Author::TooMany => {
-            let outcome = DmarcOutcome::error(None, DmarcError::TooManyAuthors);
-            return DmarcOutcome { wanted: DmarcPolicy::Quarantine, ..outcome };
-        }
+        Author::TooMany => return suspicious(DmarcError::TooManyAuthors),
+        Author::Unreadable => return suspicious(DmarcError::UnreadableAuthor),
         Author::Domains(domains) => domains,
     };
     let identifiers = &identifiers[..identifiers.len().min(IDENTIFIERS)];

@@ -42,6 +42,7 @@ pub struct HeaderSection {
     octets: Vec<u8>,
     fields: Vec<Span>,
     is_too_large: bool,
+    is_broken_off: bool,
 }
 
 impl HeaderSection {
@@ -82,6 +83,13 @@ impl HeaderSection {
         self.is_too_large
     }
 
+    /// Returns whether the header section ends at a line that is neither blank nor a field. Some programs
+    /// read on for fields behind such a line.
+    #[must_use]
+    pub const fn is_broken_off(&self) -> bool {
+        self.is_broken_off
+    }
+
     /// Returns whether a field contains NUL, or a CR or LF that does not end a line. Some programs end
     /// the line there and display the rest as a separate field, which no signature covers.
     #[must_use]
@@ -117,6 +125,8 @@ impl HeaderReader {
         self.section.octets.extend_from_slice(slice);
         while let Some(end) = self.line_end() {
             let Some(body) = self.take_line(end) else { continue };
+            // Only a blank line is skipped.
+            self.section.is_broken_off = body == self.line;
             let rest = self.section.octets.split_off(body);
             self.section.octets.truncate(self.line);
             return Some((std::mem::take(&mut self.section), rest));
@@ -230,6 +240,25 @@ mod tests {
         let field = section.get(0).unwrap();
         assert_eq!((field.name, field.value), (&b"Subject"[..], &b" a:b\r\n c"[..]));
         assert!(field.is("SUBJECT"));
+    }
+
+    #[test]
+    fn a_section_is_broken_off_by_a_line_that_is_no_field() {
+        for (content, is_broken_off) in [
+            ("A: b\r\n\r\nbody", false),
+            ("A: b\r\n", false),
+            ("A: b", false),
+            ("\r\nbody", false),
+            ("", false),
+            ("A: b\r\nbody\r\n", true),
+            ("A: b\r\nbody", true),
+            (" A: b\r\n\r\n", true),
+        ] {
+            for size in 1..=content.len().max(1) {
+                let section = read(content.as_bytes(), size).0;
+                assert_eq!(section.is_broken_off(), is_broken_off, "{content:?} in {size}");
+            }
+        }
     }
 
     #[test]

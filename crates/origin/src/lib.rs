@@ -12,6 +12,7 @@ pub mod dmarc;
 pub mod dns;
 pub mod header;
 pub mod iprev;
+mod late_from;
 pub mod observer;
 pub mod results;
 pub mod spf;

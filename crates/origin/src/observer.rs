@@ -11,6 +11,7 @@ use crate::{
     body::{BodyCover, BodyHash, BodyHasher, BodyHashes},
     dkim::{self, FoundSignature, KeyPairError, Keys, Signer, Verified},
     header::{HeaderReader, HeaderSection},
+    late_from::LateFrom,
 };
 use posta_mail::Timestamp;
 
@@ -39,6 +40,8 @@ struct Body {
     dkim: Vec<FoundSignature>,
     chain: Chain,
     hasher: BodyHasher,
+    /// The search behind a header section that is broken off.
+    late_from: Option<LateFrom>,
 }
 
 impl Body {
@@ -58,7 +61,15 @@ impl Body {
                 chain.body().into_iter().for_each(|cover| hasher.add(cover));
             }
         }
-        Self { header, dkim, chain, hasher }
+        let late_from = header.is_broken_off().then(LateFrom::default);
+        Self { header, dkim, chain, hasher, late_from }
+    }
+
+    fn write(&mut self, slice: &[u8]) {
+        self.hasher.write(slice);
+        if let Some(late_from) = &mut self.late_from {
+            late_from.push(slice);
+        }
     }
 }
 
@@ -75,11 +86,11 @@ impl Observer {
             Part::Header(reader) => {
                 if let Some((header, rest)) = reader.push(slice) {
                     let mut body = Body::begin(header, self.needs);
-                    body.hasher.write(&rest);
+                    body.write(&rest);
                     self.part = Part::Body(Box::new(body));
                 }
             }
-            Part::Body(body) => body.hasher.write(slice),
+            Part::Body(body) => body.write(slice),
         }
     }
 
@@ -109,12 +120,13 @@ impl Observer {
             Part::Header(reader) => {
                 let (header, rest) = reader.finish();
                 let mut body = Body::begin(header, self.needs);
-                body.hasher.write(&rest);
+                body.write(&rest);
                 body
             }
         };
-        let Body { header, dkim, chain, hasher } = body;
-        Observed { header, dkim, chain, bodies: hasher.finish() }
+        let Body { header, dkim, chain, hasher, late_from } = body;
+        let has_late_from = late_from.is_some_and(|late_from| late_from.is_found());
+        Observed { header, dkim, chain, bodies: hasher.finish(), has_late_from }
     }
 }
 
@@ -133,6 +145,7 @@ pub struct Observed {
     dkim: Vec<FoundSignature>,
     chain: Chain,
     bodies: BodyHashes,
+    has_late_from: bool,
 }
 
 impl Observed {
@@ -140,6 +153,13 @@ impl Observed {
     #[must_use]
     pub const fn header(&self) -> &HeaderSection {
         &self.header
+    }
+
+    /// Returns whether a From field follows a line that is no field, before the first blank line. It is not
+    /// in the header section, but some programs show it.
+    #[must_use]
+    pub const fn has_late_from(&self) -> bool {
+        self.has_late_from
     }
 
     /// Returns the names of the keys that are needed.

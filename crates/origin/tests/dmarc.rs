@@ -180,6 +180,8 @@ fn of_several_authors_the_strictest_outcome_holds() {
     let author = Author::of_fields([&b"x@evil.test"[..], &b"service@bank.test"[..]]);
     let outcome = now_or_never(dmarc::check(&zone, &author, &signed, 0)).unwrap();
     assert_eq!(outcome.wanted, DmarcPolicy::Reject, "two fields");
+    let outcome = check(&zone, "x@evil.test, service@(x)bank.test", &signed);
+    assert_eq!((outcome.result, outcome.wanted), (DmarcResult::PermError, DmarcPolicy::Quarantine));
     let many: Vec<_> = (0..9).map(|n| format!("x@n{n}.test")).collect();
     let outcome = check(&zone, &many.join(","), &signed);
     assert_eq!((outcome.result, outcome.wanted), (DmarcResult::PermError, DmarcPolicy::Quarantine));

@@ -2,7 +2,7 @@
 
 use crate::{
     body::BodyCover,
-    dkim::{Algorithm, Signature, SignatureError, Tags, base64_value, domain_value},
+    dkim::{Algorithm, Signature, SignatureError, Tags, domain_value, signature_value},
     header::HeaderSection,
 };
 use std::borrow::Cow;
@@ -183,12 +183,11 @@ fn read_seal(tags: &Tags<'_>) -> Result<Seal, SignatureError> {
         cv if cv.eq_ignore_ascii_case("fail") => SealVerdict::Fail,
         _ => return Err(SignatureError::Unknown("cv")),
     };
-    let signature = base64_value(required("b")?).filter(|octets| !octets.is_empty());
     Ok(Seal {
         algorithm: Algorithm::named(required("a")?).ok_or(SignatureError::Unknown("a"))?,
         domain: domain_value(required("d")?).ok_or(SignatureError::Invalid("d"))?,
         selector: domain_value(required("s")?).ok_or(SignatureError::Invalid("s"))?,
-        signature: signature.ok_or(SignatureError::Invalid("b"))?,
+        signature: signature_value(required("b")?)?,
         verdict,
     })
 }

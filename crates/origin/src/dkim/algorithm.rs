@@ -44,6 +44,14 @@ impl Algorithm {
         }
     }
 
+    /// Returns the number of octets of the hash of a body.
+    pub(crate) const fn hash_octets(self) -> usize {
+        match self {
+            Self::RsaSha1 => 20,
+            Self::RsaSha256 | Self::Ed25519Sha256 => 32,
+        }
+    }
+
     /// Returns the algorithm with this name. Case is ignored, as in all names that mail programs write.
     #[must_use]
     pub fn named(name: &str) -> Option<Self> {

@@ -15,6 +15,9 @@ use posta_mail::Domain;
 /// The maximal number of field names in `h=`. The longest lists of real signers have about fifty.
 pub const SIGNED_NAMES: usize = 256;
 
+/// The maximal number of octets of a signature: that of the longest RSA key that counts, 4,096 bits.
+pub const SIGNATURE_OCTETS: usize = 512;
+
 /// A signature as written in its field, not yet verified.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Signature {
@@ -112,20 +115,19 @@ impl Signature {
         if tags.get("q").is_some_and(|methods| !methods.split(':').any(is_dns)) {
             return Err(SignatureError::Unknown("q"));
         }
-        let binary = |name| {
-            let value = base64_value(required(tags, name)?);
-            value.filter(|octets| !octets.is_empty()).ok_or(SignatureError::Invalid(name))
-        };
+        let algorithm = Algorithm::named(algorithm).ok_or(SignatureError::Unknown("a"))?;
+        let hash = base64_value(required(tags, "bh")?);
+        let hash = hash.filter(|octets| octets.len() == algorithm.hash_octets());
         Ok(Self {
-            algorithm: Algorithm::named(algorithm).ok_or(SignatureError::Unknown("a"))?,
+            algorithm,
             header,
             body: BodyCover { canonicalization: body, length: optional_number(tags, "l")? },
             domain: String::new(),
             selector,
             identity: String::new(),
             fields: field_names(required(tags, "h")?)?,
-            body_hash: binary("bh")?,
-            signature: binary("b")?,
+            body_hash: hash.ok_or(SignatureError::Invalid("bh"))?,
+            signature: signature_value(required(tags, "b")?)?,
             made,
             expires,
         })
@@ -182,6 +184,12 @@ pub(crate) fn base64_value(text: &str) -> Option<Vec<u8>> {
     );
     let text: String = text.chars().filter(|character| !WHITE_SPACE.contains(character)).collect();
     LENIENT.decode(text).ok()
+}
+
+/// Decodes `b`, which has at most [`SIGNATURE_OCTETS`].
+pub(crate) fn signature_value(text: &str) -> Result<Vec<u8>, SignatureError> {
+    let octets = base64_value(text).filter(|it| (1..=SIGNATURE_OCTETS).contains(&it.len()));
+    octets.ok_or(SignatureError::Invalid("b"))
 }
 
 /// Parses a number of at most 18 digits: the values of `t` and `x` have at most twelve (RFC 6376 §3.5).
@@ -254,7 +262,9 @@ fn quoted_printable(text: &str) -> Option<String> {
 mod tests {
     use super::*;
 
-    const MINIMAL: &str = " v=1; a=rsa-sha256; d=x.test; s=sel; h=From; bh=YQ==; b=Yg==";
+    const MINIMAL: &str = " v=1; a=rsa-sha256; d=x.test; s=sel; h=From; bh=ISEhISEhISEhISEhISEhISEhISEhISEhISEhISEhISE=; b=Yg==";
+
+    const HASH: &str = "bh=ISEhISEhISEhISEhISEhISEhISEhISEhISEhISEhISE=;";
 
     fn with(tags: &str) -> Result<Signature, SignatureError> {
         Signature::parse(format!("{MINIMAL}; {tags}").as_bytes())
@@ -292,7 +302,7 @@ mod tests {
         let signature = replaced("h=From", "h=From :\r\n\tTO:to").unwrap();
         assert_eq!(signature.fields, ["from", "to", "to"]);
         assert_eq!(replaced("d=x.test", "d=Bücher.Test").unwrap().domain, "xn--bcher-kva.test");
-        assert_eq!(replaced("YQ==", "Y\r\n\tQ = =").unwrap().body_hash, b"a");
+        assert_eq!(replaced("ISE=;", "I\r\n\tSE =;").unwrap().body_hash, [b'!'; 32]);
     }
 
     #[test]
@@ -312,8 +322,10 @@ mod tests {
             ("h=From;", "h=;", Invalid("h")),
             ("h=From;", "h=From:;", Invalid("h")),
             ("h=From;", "h=To:Sender;", FromUnsigned),
-            ("bh=YQ==;", "", Missing("bh")),
-            ("bh=YQ==;", "bh=;", Invalid("bh")),
+            (HASH, "", Missing("bh")),
+            (HASH, "bh=;", Invalid("bh")),
+            (HASH, "bh=YQ==;", Invalid("bh")),
+            ("rsa-sha256", "rsa-sha1", Invalid("bh")),
             ("b=Yg==", "b=", Invalid("b")),
             ("b=Yg==", "b=Y!==", Invalid("b")),
             ("b=Yg==", "b=Yg==; d=x.test", Tags("one stands twice")),
@@ -337,6 +349,19 @@ mod tests {
         ] {
             assert_eq!(with(tags).err(), Some(error), "{tags}");
         }
+    }
+
+    #[test]
+    fn signatures_are_bounded() {
+        let octets = |count: usize| {
+            let b = ["; b=".to_owned(), "A".repeat((count * 4).div_ceil(3))].concat();
+            replaced("; b=Yg==", &b)
+        };
+        assert_eq!(octets(SIGNATURE_OCTETS).unwrap().signature.len(), SIGNATURE_OCTETS);
+        assert_eq!(octets(SIGNATURE_OCTETS + 1).err(), Some(SignatureError::Invalid("b")));
+        let sha1 = MINIMAL.replace("rsa-sha256", "rsa-sha1");
+        let sha1 = sha1.replace(HASH, "bh=ISEhISEhISEhISEhISEhISEhISE=;");
+        assert_eq!(Signature::parse(sha1.as_bytes()).unwrap().body_hash.len(), 20);
     }
 
     #[test]

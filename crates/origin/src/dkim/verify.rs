@@ -148,15 +148,20 @@ fn unreadable(error: SignatureError) -> SignatureFailure {
     failure(result, error.to_string())
 }
 
+/// The maximal number of characters of `header.b`. Signatures that agree in so many are the same or made
+/// to cost time.
+const SHORT: usize = 64;
+
 /// Returns the first eight characters of a signature, or more if another one begins with the same (RFC
-/// 6008 §4).
+/// 6008 §4), at most [`SHORT`].
 fn shortened(texts: &[String], index: usize) -> String {
     let text = &texts[index];
     let is_unique = |length: usize| {
         let others = texts.iter().enumerate().filter(|(other, _)| *other != index);
         others.into_iter().all(|(_, other)| other == text || !other.starts_with(&text[..length]))
     };
-    let length = (8..text.len()).find(|length| is_unique(*length)).unwrap_or(text.len());
+    let longest = text.len().min(SHORT);
+    let length = (8..longest).find(|length| is_unique(*length)).unwrap_or(longest);
     text[..length].to_owned()
 }
 

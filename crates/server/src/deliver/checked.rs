@@ -49,6 +49,10 @@ pub struct Checked {
     pub from_fields: usize,
     /// Whether a field hides lines that some programs would show as fields of their own.
     pub hides_lines: bool,
+    /// Whether the header section is too large to be examined as a whole, so that its rest may have anything.
+    pub is_header_too_large: bool,
+    /// Whether a From field follows a line that is no field, where only some programs find it.
+    pub has_late_from: bool,
     /// What the results are good for.
     pub policy: Arc<OriginPolicy>,
 }

@@ -9,10 +9,11 @@
 //! |---|---|
 //! | DMARC fails, and the author's domain wants such mail refused | 550 5.7.1 |
 //! | DMARC fails, and the author's domain wants such mail put aside | it goes to the folder for junk |
-//! | the author claims more domains than are checked | the same |
+//! | the author claims more domains than are checked, or programs differ in which | the same |
 //! | DNS did not answer, so that nobody knows what the author's domain wants | 451 4.7.0 |
 //! | the sender's domain sends no mail at all (`v=spf1 -all`), and DMARC does not pass | 550 5.7.1 |
 //! | there is no From field, or more than one, or a field that hides lines | 550 5.6.0 |
+//! | the header section is too large to be examined, or From follows a line that is no field | 550 5.6.0 |
 //! | anything else, SPF that fails among it | it is taken |
 //!
 //! RFC 9989 §7.4 advises not to refuse mail for `p=reject` alone, since mailing lists change what they pass on. That
@@ -82,6 +83,13 @@ pub(super) fn judge(message: &Message) -> Result<Verdict, Refused> {
 fn judge_origin(checked: &Checked) -> Result<Verdict, Refusal> {
     if checked.hides_lines {
         return Err(Refusal::HiddenLines);
+    }
+    // Other readers go on where the checks ended, and may find another From there.
+    if checked.is_header_too_large {
+        return Err(Refusal::HeaderTooLarge);
+    }
+    if checked.has_late_from {
+        return Err(Refusal::LateFrom);
     }
     // RFC 5322 §3.6. RFC 9989 §11.5 names the attack: each reader shows another one.
     match checked.from_fields {

@@ -184,6 +184,8 @@ impl MessageChecks {
             authors: authors(header),
             from_fields: header.named("From").count(),
             hides_lines: header.hides_lines(),
+            is_header_too_large: header.is_too_large(),
+            has_late_from: observed.has_late_from(),
             policy: self.policy,
         }
     }
@@ -228,7 +230,7 @@ fn too_late(claimed: &Claimed) -> SpfOutcome {
 fn without_policy(author: &Author) -> DmarcOutcome {
     let domain = match author {
         Author::Domains(domains) => domains.first().map(|domain| domain.as_str().to_owned()),
-        Author::Nobody | Author::TooMany => None,
+        Author::Nobody | Author::TooMany | Author::Unreadable => None,
     };
     DmarcOutcome {
         result: DmarcResult::TempError,

@@ -6,7 +6,11 @@ use crate::{
     directory::senders::SenderPattern,
 };
 use posta_mail::{Reply, visible};
-use posta_origin::spf::SpfResult;
+use posta_origin::{
+    dmarc::DmarcError,
+    header::{FIELDS, HEADER_SECTION},
+    spf::SpfResult,
+};
 
 /// The most octets of a reply's words: a reply line has 512 (RFC 5321 §4.5.3.1.5), its codes among them.
 const REPLY: usize = 480;
@@ -32,6 +36,10 @@ pub(super) enum Refusal {
     SeveralFrom,
     /// A field has NUL, or CR or LF that ends no line.
     HiddenLines,
+    /// The header section is too large to be examined as a whole.
+    HeaderTooLarge,
+    /// A From field follows a line that is no field.
+    LateFrom,
 }
 
 impl Refusal {
@@ -71,6 +79,18 @@ impl Refusal {
                 let words = "A header field has NUL, or CR or LF alone (RFC 5322 section 2.2)";
                 Reply::new(550, (5, 6, 0), words)
             }
+            Self::HeaderTooLarge => {
+                let words = format!(
+                    "The header section is too large: it may have {} KiB and {FIELDS} fields",
+                    HEADER_SECTION / 1024
+                );
+                Reply::new(550, (5, 6, 0), words)
+            }
+            Self::LateFrom => {
+                let words =
+                    "A From field follows a line that is no header field (RFC 5322 section 2.2)";
+                Reply::new(550, (5, 6, 0), words)
+            }
         }
     }
 }
@@ -86,6 +106,9 @@ pub(super) fn quarantined(checked: &Checked) -> String {
             ),
             SUMMARY,
         ),
+        _ if checked.dmarc.error == Some(DmarcError::UnreadableAuthor) => {
+            "mail programs could read different domains in its From field".to_owned()
+        }
         _ => "it claims to be from too many domains to check them".to_owned(),
     }
 }

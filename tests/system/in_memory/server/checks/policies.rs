@@ -106,6 +106,28 @@ async fn authors_that_cannot_be_made_out() {
         ("From: eve@evil.test, sue@a.test".to_owned(), "550 5.7.1", ""),
         ("From: sue@a.test <eve@evil.test>".to_owned(), "550 5.7.1", ""),
         (format!("From: {}", many.join(",")), "250 2.0.0", "Junk"),
+        // Programs drop the comment, the quotes or what cannot be seen.
+        ("From: sue@(x)a.test".to_owned(), "250 2.0.0", "Junk"),
+        ("From: eve@evil.test, sue@a (x).test".to_owned(), "250 2.0.0", "Junk"),
+        ("From: sue@\"a.test\"".to_owned(), "250 2.0.0", "Junk"),
+        // A second From where not every program reads.
+        (
+            format!("From: eve@evil.test\r\n{}From: sue@a.test", "A:\r\n".repeat(1_000)),
+            "550 5.6.0 The header section is too large",
+            "",
+        ),
+        (
+            "From: eve@evil.test\r\nno field\r\nFrom: sue@a.test".to_owned(),
+            "550 5.6.0 A From field follows",
+            "",
+        ),
+        ("From: eve@evil.test\r\nno field\r\nTo: ana@x.test".to_owned(), "250 2.0.0", "INBOX"),
+        (
+            "From: eve@evil.test\r\n\r\nno field\r\nFrom: sue@a.test".to_owned(),
+            "250 2.0.0",
+            "INBOX",
+        ),
+        ("From: eve@evil.test\r\nSubject: no body".to_owned(), "250 2.0.0", "INBOX"),
     ] {
         let system = checking().await;
         let said = system.bring(EVIL, "eve@evil.test", &format!("{fields}\r\n\r\nbody")).await;
