@@ -35,8 +35,9 @@ cargo xtask fuzz [SECONDS]
 
 /// The programs that the tests need besides Rust: a command that succeeds if the program is installed,
 /// and the Debian packages that contain it.
-const NEEDED: [(&str, &str); 17] = [
+const NEEDED: [(&str, &str); 18] = [
     ("cc --version", "gcc"),
+    ("make --version", "make"),
     ("python3 --version", "python3"),
     ("curl --version", "curl"),
     ("openssl version", "openssl"),
