@@ -8,6 +8,7 @@ Needs root, in namespaces of the caller's, so that daemons end with it, those th
 """
 
 import atexit
+import fcntl
 import os
 import shutil
 import signal
@@ -41,6 +42,13 @@ class Peer:
         self.write("/etc/apt/apt.conf.d/docker-clean", "")
         # No package may start its daemon by itself.
         self.write("/usr/sbin/policy-rc.d", "#!/bin/sh\nexit 101\n", 0o755)
+        # Tests that run side by side share the folder of archives, which apt locks without waiting.
+        with open(f"{os.path.normpath(ARCHIVES)}.lock", "w", encoding="utf-8") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            self.install(packages)
+
+    def install(self, packages):
+        """Installs packages inside, with what they need."""
         if not any(name.endswith("Packages") or "Packages." in name for name in os.listdir("/var/lib/apt/lists")):
             self.run("apt-get", "update", "-qq")
         install = ["apt-get", "install", "-y", "-qq", "--no-install-recommends", "-o", "APT::Sandbox::User=root"]
