@@ -30,7 +30,7 @@ fn converse(mut stream: TcpStream) -> std::io::Result<()> {
             b'O' => b"\0\0\0\x0dO\0\0\0\x06\0\0\0\x31\0\0\0\0",
             b'D' => continue,
             b'Q' => return Ok(()),
-            b'E' => b"\0\0\0\x0bqlooks odd\0\0\0\0\0\x01c",
+            b'E' => b"\0\0\0\x0bqlooks odd\0\0\0\0\x01c",
             _ => b"\0\0\0\x01c",
         };
         stream.write_all(answer)?;
