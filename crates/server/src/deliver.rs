@@ -112,7 +112,7 @@ pub enum To<'a> {
 /// A message that was delivered.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Delivered {
-    /// The recipients for whom it was refused, by their position, and the replies. None unless each is told.
+    /// Recipients that the message was refused for: the position of each and the reply. Empty where all get one reply.
     pub refused: Vec<(usize, Reply)>,
 }
 

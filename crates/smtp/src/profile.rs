@@ -79,7 +79,7 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// Returns the limits, of which the operator chooses these two.
+    /// Returns the limits, with the two values that the operator chose.
     #[must_use]
     pub const fn new(recipients: usize, hold: u32) -> Self {
         Self {

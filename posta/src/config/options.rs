@@ -36,7 +36,7 @@ options! {
         limits: Limits {}
         /// Mail from other servers.
         smtp: Smtp {}
-        /// Whether mail from other servers is from whom it says.
+        /// The checks of who sent mail from other servers.
         checks: Checks {}
         /// Judging strangers before their mail is taken.
         door: Door {}
@@ -162,14 +162,14 @@ options! {
         bare_newlines: BareNewlines { default: Some("\"refuse\"") }
     }
 
-    /// Whether mail from other servers is from whom it says; trust.md tells more.
+    /// The checks of who sent mail from other servers; docs/trust.md explains them.
     ///
     /// What strangers bring to a listener for smtp is checked by SPF, DKIM, DMARC and ARC while it arrives. Mail of who
     /// logged in, of programs on this machine that are trusted and of `relay.networks` is not.
     Checks in "checks" {
         /// Whether mail is checked.
         enabled: bool { default: Some("true") }
-        /// What becomes of mail that is not from whom it says.
+        /// The action for mail that fails the checks.
         policy: CheckPolicy { default: Some("\"obey\"") }
         /// The servers that are believed about mail that they changed and passed on.
         ///

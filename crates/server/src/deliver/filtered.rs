@@ -85,8 +85,12 @@ pub(super) async fn ask(
             return Err(Undelivered::Refused { reply, why, untold });
         }
     }
-    if change(store, message, filters, changes).await? {
-        sign_again(store, message, &routing.signers).await?;
+    // Fields that a filter adds are not ours, even if they look like signatures.
+    let (seals, ours) = (Seals::of(&message.head), message.head.len());
+    if change(store, message, filters, changes).await?
+        && let Some(seals) = seals
+    {
+        sign_again(store, message, (seals, ours), &routing.signers).await?;
     }
     Ok(filtered)
 }
@@ -113,14 +117,16 @@ fn facts(message: &Message, recipients: &[Recipient], hostname: &Domain) -> Mess
 }
 
 /// Signs a message again if it was signed, since a filter has changed its fields. An ARC set is left out: it belongs to
-/// the message as it arrived.
+/// the message as it arrived. Given are the seals that this server made, and the number of octets of its own fields,
+/// which end the head.
 async fn sign_again(
     store: &dyn Store,
     message: &mut Message,
+    (before, ours): (Seals, usize),
     signers: &Signers,
 ) -> Result<(), StoreError> {
-    let Some(before) = Seals::of(&message.head) else { return Ok(()) };
-    let head = without_seals(&message.head, message.head.len());
+    let (added, own) = message.head.split_at(message.head.len() - ours);
+    let head = [added, &without_seals(own, ours)].concat();
     let mut signatures = String::new();
     if before == Seals::Signature {
         let mut outgoing = Outgoing::new();

@@ -35,7 +35,7 @@ pub(in crate::deliver) struct CopyTarget {
 /// What is decided about a message that is taken for somebody.
 #[derive(Debug, Default)]
 pub(in crate::deliver) struct Decided {
-    /// The recipients for whom it is refused, by their positions. Only where each gets a reply of its own.
+    /// The positions of recipients that the message is refused for. Empty where all get one reply.
     pub(in crate::deliver) refused: BTreeMap<usize, Refused>,
     /// The accounts in whose folder for junk it goes.
     junk: HashSet<AccountId>,
