@@ -16,11 +16,11 @@ import time
 
 import bench_pop3
 import peers
+import serving
 
 TICK = os.sysconf("SC_CLK_TCK")
 MODES = {"one a connection": ["--per-connection", "1"], "many a connection": [], "pipelined": ["--pipelining"]}
 SESSIONS = (10, 50)
-ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../..")
 
 
 def ticks(pid):
@@ -42,25 +42,22 @@ class Posta:
             )
         add = [program, "account", "add", "user@x.test", "--password-stdin", "--config", self.config]
         subprocess.run(add, input=b"parola\n", check=True, stdout=subprocess.DEVNULL)
-        self.server = subprocess.Popen([program, "serve", "--config", self.config], stderr=subprocess.DEVNULL)
-        peers.wait_for(("127.0.0.1", self.port))
+        self.server = serving.Serving(program, self.config, self.port)
 
     def cpu(self):
         return sum(ticks(self.server.pid)[:2]) / TICK
 
     def resident(self):
-        with open(f"/proc/{self.server.pid}/status", encoding="ascii") as file:
-            return int(next(line for line in file if line.startswith("VmRSS")).split()[1]) * 1024
+        return self.server.resident()
 
     def settle(self, _count):
         pass
 
     def log(self):
-        return ""
+        return self.server.log()
 
     def stop(self):
-        self.server.terminate()
-        self.server.wait()
+        self.server.stop()
 
 
 class Rooted:
@@ -252,7 +249,7 @@ def main(program, output, rounds=3):
     # It builds on this module.
     import bench_relay
 
-    work = tempfile.mkdtemp(prefix="bench-", dir=os.path.join(ROOT, "target"))
+    work = tempfile.mkdtemp(prefix="bench-", dir=os.path.join(peers.ROOT, "target"))
     results, servers = {}, []
     try:
         servers = [Posta(program, work), Sink(work), Postfix(work), PostfixDovecot(work)]

@@ -12,6 +12,7 @@ import subprocess
 import time
 
 import peers
+import serving
 
 SIZES = (1_000, 10_000)
 TUNED = (
@@ -50,13 +51,14 @@ class Posta:
         self.start()
 
     def start(self):
-        self.server = subprocess.Popen([self.program, "serve", "--config", self.config], stderr=subprocess.DEVNULL)
-        peers.wait_for(("127.0.0.1", self.port))
+        self.server = serving.Serving(self.program, self.config, self.port)
+
+    def log(self):
+        return self.server.log()
 
     def stop(self):
         if self.server:
-            self.server.terminate()
-            self.server.wait()
+            self.server.stop()
             self.server = None
 
 
@@ -104,6 +106,9 @@ class Dovecot:
                 if name.startswith("dovecot"):
                     os.unlink(os.path.join(self.mail, "box", name))
 
+    def log(self):
+        return self.peer.said()
+
     def stop(self):
         self.peer.stop()
 
@@ -112,19 +117,15 @@ def collect(program, server, *more):
     command = [program, "bench", "pop3", f"127.0.0.1:{server.port}", "--user", "user@x.test", "--password-stdin", "--json"]
     ran = subprocess.run([*command, *more], input=b"parola\n", stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=False)
     if ran.returncode != 0:
-        raise RuntimeError(f"{server.name}: {ran.stderr.decode()} {ran.stdout.decode()[:500]}")
+        raise RuntimeError(f"{server.name}: {ran.stderr.decode()} {ran.stdout.decode()[:500]}\n{server.log()}")
     return json.loads(ran.stdout)
 
 
 def idle(program, server, sessions, *more):
     """Octets resident for each session that has logged in and waits."""
-    def resident():
-        with open(f"/proc/{server.server.pid}/status", encoding="ascii") as file:
-            return int(next(line for line in file if line.startswith("VmRSS")).split()[1]) * 1024
-
     # Checking a password takes memory that the server keeps.
     collect(program, server, "--mode", "login", "--rounds", "2")
-    before = highest = resident()
+    before = highest = server.server.resident()
     port = server.port + (2 if more else 0)
     command = [program, "bench", "pop3", f"127.0.0.1:{port}", "--user", "user@x.test", "--password-stdin", "--mode", "idle"]
     running = subprocess.Popen(
@@ -134,7 +135,7 @@ def idle(program, server, sessions, *more):
     running.stdin.close()
     deadline = time.monotonic() + 60
     while running.poll() is None and time.monotonic() < deadline:
-        highest = max(highest, resident())
+        highest = max(highest, server.server.resident())
         time.sleep(0.2)
     if running.wait() != 0:
         raise RuntimeError("the idle sessions did not hold")

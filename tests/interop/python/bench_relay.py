@@ -18,6 +18,7 @@ import time
 
 import bench
 import peers
+import serving
 
 SINK = 2760
 
@@ -61,8 +62,7 @@ class Posta(bench.Posta):
         self.start()
 
     def start(self):
-        self.server = subprocess.Popen([self.program, "serve", "--config", self.config], stderr=subprocess.DEVNULL)
-        peers.wait_for(("127.0.0.1", self.port))
+        self.server = serving.Serving(self.program, self.config, self.port)
 
 
 class Postfix(bench.Postfix):
@@ -153,7 +153,6 @@ def large_queue(program, work, waiting=1_000_000):
         bench.generate(program, server, waiting, *many, to="user@dead.test")
         filled = server.resident()
         server.server.kill()
-        server.server.wait()
         started = time.monotonic()
         server.start()
         started = time.monotonic() - started
@@ -179,7 +178,7 @@ def run(program, work, rounds):
 
 
 def main(program, rounds=3):
-    work = tempfile.mkdtemp(prefix="bench-", dir=os.path.join(bench.ROOT, "target"))
+    work = tempfile.mkdtemp(prefix="bench-", dir=os.path.join(peers.ROOT, "target"))
     try:
         print(run(os.path.abspath(program), work, rounds))
     finally:

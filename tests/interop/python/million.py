@@ -23,10 +23,10 @@ import threading
 import time
 
 import peers
+import serving
 
 PASSWORD = b"a password that is long\n"
 SMTP, POP3 = 2760, 2761
-ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../..")
 EVERY = 0.02
 # The work that a step leaves for later is measured, too.
 AFTER = 20
@@ -131,18 +131,14 @@ class Server:
 
     def start(self):
         environment = {**os.environ, "LD_PRELOAD": self.clock, "POSTA_LATER": self.later}
-        self.process = subprocess.Popen(
-            [self.program, "serve", "--config", self.config], stderr=subprocess.DEVNULL, env=environment
-        )
-        peers.wait_for(("127.0.0.1", POP3))
+        self.process = serving.Serving(self.program, self.config, POP3, environment)
         # What checking a password takes is kept.
         login("bob")
         time.sleep(2)
 
     def stop(self):
         if self.process:
-            self.process.terminate()
-            self.process.wait()
+            self.process.stop()
             self.process = None
 
     def pass_time(self, seconds):
@@ -175,8 +171,8 @@ class Server:
         return time.monotonic() - IDLE - started
 
     def resident(self):
-        with open(f"/proc/{self.process.pid}/status", encoding="ascii") as file:
-            return int(next(line for line in file if line.startswith("VmRSS")).split()[1]) / 1024
+        """Returns the server's memory in MiB."""
+        return self.process.resident() / 2**20
 
 
 def login(name):
@@ -305,7 +301,7 @@ def main():
     parser.add_argument("output", nargs="?")
     parser.add_argument("--messages", type=int, default=1_000_000)
     options = parser.parse_args()
-    work = tempfile.mkdtemp(prefix="million-", dir=os.path.join(ROOT, "target"))
+    work = tempfile.mkdtemp(prefix="million-", dir=os.path.join(peers.ROOT, "target"))
     server, rows = None, []
     try:
         server = Server(os.path.abspath(options.program), work)

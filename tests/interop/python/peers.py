@@ -17,8 +17,10 @@ import subprocess
 import tempfile
 import time
 
+# In its shortest spelling: the path of a socket, such as that of Posta's control socket, has at most 107 octets.
+ROOT = os.path.normpath(os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../.."))
 # Where downloaded packages are kept for the next run.
-ARCHIVES = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../../target/peers")
+ARCHIVES = os.path.join(ROOT, "target/peers")
 
 
 class Peer:
@@ -43,7 +45,7 @@ class Peer:
         # No package may start its daemon by itself.
         self.write("/usr/sbin/policy-rc.d", "#!/bin/sh\nexit 101\n", 0o755)
         # Tests that run side by side share the folder of archives, which apt locks without waiting.
-        with open(f"{os.path.normpath(ARCHIVES)}.lock", "w", encoding="utf-8") as lock:
+        with open(f"{ARCHIVES}.lock", "w", encoding="utf-8") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             self.install(packages)
 
@@ -152,10 +154,12 @@ def call(*command):
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
 
 
-def wait_for(address, seconds=30):
-    """Until a server listens."""
+def wait_for(address, seconds=30, process=None):
+    """Waits until a server listens, or until `process`, which should become one, has ended."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
+        if process and process.poll() is not None:
+            raise RuntimeError(f"the server for {address} ended with {process.returncode}")
         try:
             socket.create_connection(address, 1).close()
             return
