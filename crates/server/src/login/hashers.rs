@@ -7,11 +7,14 @@
 //! has memory for one hash, reuses it for the next one, and returns it to the system after a second
 //! without work.
 //!
-//! A hash computes for some 20 ms. At normal priority it would keep mail from a core for several
-//! milliseconds at a time, and strangers can have passwords hashed. Therefore hashes for clients from a
-//! network from which the account has never been used run on a separate thread of lower priority, which
-//! no other client waits for. That thread must make progress even on a busy machine: a login from a new
-//! network must not starve.
+//! A hash computes for some 20 ms, and strangers can have passwords hashed. At normal priority, each hash
+//! would keep mail from a core for several milliseconds at a time; at a nice value of 10 the thread still gets
+//! slices of some 3 ms. Therefore hashes for clients from a network from which the account has never been
+//! used are computed one at a time, on a thread that runs only while nothing else wants its core
+//! (`SCHED_IDLE`). On a saturated machine that thread makes no progress, but a login from a new network must
+//! not starve. So if a hash is not finished after `PATIENCE`, a thread with a nice value of 10 computes it
+//! again, and the hashes after it, until the first thread is free once more. A process without privileges
+//! cannot take a thread out of `SCHED_IDLE`, so these have to be two threads.
 
 use argon2::{Argon2, Block, Params, PasswordHash, password_hash::phc};
 use parking_lot::Mutex;
@@ -20,19 +23,22 @@ use std::{
     thread,
     time::Duration,
 };
-use tokio::sync::{Semaphore, SemaphorePermit, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// The minimal number of blocks of 1 KiB that a thread allocates. Above 32 MiB, glibc gets each
 /// allocation from the system and returns it when it is freed. Pages that are never written to take no
 /// memory.
 const AT_LEAST: usize = 33 * 1024;
 
-/// The time for which an idle thread keeps its memory. Returning memory and allocating it again both
+/// The time for which a thread without work keeps its memory. Returning memory and allocating it again both
 /// take a lock on the memory of the whole process, and a low-priority thread that is interrupted
 /// meanwhile makes all others wait.
 const KEEP: Duration = Duration::from_secs(1);
 
-/// The nice value of the thread for strangers. A tenth of a core is left for it while the rest of the
+/// The time that the idle thread gets for a hash: ten times what a hash takes on a core of its own.
+const PATIENCE: Duration = Duration::from_millis(250);
+
+/// The nice value of the thread that takes over. A tenth of a core is left for it while the rest of the
 /// server wants all of the core.
 const NICENESS: i32 = 10;
 
@@ -41,7 +47,7 @@ type Job = Box<dyn FnOnce(&mut Memory) + Send>;
 /// Threads that hash passwords. They end when this is dropped.
 pub(crate) struct Hashers {
     known: Pool,
-    strangers: Pool,
+    strangers: Strangers,
 }
 
 /// The relation between a client and the account whose password is hashed.
@@ -54,23 +60,27 @@ pub(crate) enum Familiarity {
 }
 
 impl Hashers {
-    /// Starts `threads` threads, and one more for strangers. The pool works without a thread that cannot
+    /// Starts `threads` threads, and two more for strangers. A pool works without a thread that cannot
     /// be started; without any thread, no password is ever right.
     pub(crate) fn new(threads: usize) -> Self {
         Self {
             known: Pool::new(threads, "posta-hash", || {}),
-            strangers: Pool::new(1, "posta-hash-low", lower_priority),
+            strangers: Strangers {
+                turn: Arc::new(Semaphore::new(1)),
+                idle: Pool::new(1, "posta-hash-idle", run_when_idle),
+                low: Pool::new(1, "posta-hash-low", lower_priority),
+            },
         }
     }
 
-    /// Waits until a thread for such a client is free. Returns `None` if there is no thread.
+    /// Waits until a thread for such a client is free. Returns `None` if the server is stopping.
     pub(crate) async fn free_thread(&self, familiarity: Familiarity) -> Option<FreeThread<'_>> {
-        let pool = match familiarity {
-            Familiarity::Known => &self.known,
-            Familiarity::Stranger => &self.strangers,
+        let (pool, permits) = match familiarity {
+            Familiarity::Known => (Reserved::Known(&self.known), &self.known.permits),
+            Familiarity::Stranger => (Reserved::Stranger(&self.strangers), &self.strangers.turn),
         };
-        let permit = pool.permits.acquire().await.ok()?;
-        Some(FreeThread { jobs: &pool.jobs, _permit: permit })
+        let permit = permits.clone().acquire_owned().await.ok()?;
+        Some(FreeThread { pool, permit })
     }
 
     /// Runs `hash` for the operator, and returns its result; `None` if no thread could be started.
@@ -78,30 +88,62 @@ impl Hashers {
         &self,
         hash: impl FnOnce(&mut Memory) -> T + Send + 'static,
     ) -> Option<T> {
-        self.free_thread(Familiarity::Known).await?.run(hash).await
+        let permit = self.known.permits.clone().acquire_owned().await.ok()?;
+        self.known.run(permit, hash)?.outcome(None).await
     }
 }
 
 /// A free thread, reserved for one hash.
 pub(crate) struct FreeThread<'a> {
-    jobs: &'a mpsc::Sender<Job>,
-    _permit: SemaphorePermit<'a>,
+    pool: Reserved<'a>,
+    permit: OwnedSemaphorePermit,
+}
+
+enum Reserved<'a> {
+    Known(&'a Pool),
+    Stranger(&'a Strangers),
 }
 
 impl FreeThread<'_> {
-    /// Runs `hash` on the thread, and returns its result; `None` if the thread could not be started.
+    /// Runs `hash` on the thread, and returns its result; `None` if the thread could not be started. For a
+    /// stranger on a busy machine, `hash` may run on two threads.
     pub(crate) async fn run<T: Send + 'static>(
         self,
-        hash: impl FnOnce(&mut Memory) -> T + Send + 'static,
+        hash: impl Fn(&mut Memory) -> T + Send + Sync + 'static,
     ) -> Option<T> {
-        let (sender, outcome) = oneshot::channel();
-        let job = Box::new(move |memory: &mut Memory| {
-            // The session that asked may have ended.
-            let _ = sender.send(hash(memory));
-        });
-        self.jobs.send(job).ok()?;
-        // A thread of the runtime waits for the result, so that simulated time stands still meanwhile.
-        tokio::task::spawn_blocking(move || outcome.blocking_recv().ok()).await.ok().flatten()
+        match self.pool {
+            Reserved::Known(pool) => pool.run(self.permit, hash)?.outcome(None).await,
+            Reserved::Stranger(strangers) => strangers.run(self.permit, hash).await,
+        }
+    }
+}
+
+/// The threads for strangers, who have one hash computed at a time.
+struct Strangers {
+    turn: Arc<Semaphore>,
+    idle: Pool,
+    low: Pool,
+}
+
+impl Strangers {
+    /// Runs `hash` on the idle thread, or on the other one if the idle thread is not free or does not finish in time.
+    async fn run<T: Send + 'static>(
+        &self,
+        _turn: OwnedSemaphorePermit,
+        hash: impl Fn(&mut Memory) -> T + Send + Sync + 'static,
+    ) -> Option<T> {
+        let hash = Arc::new(hash);
+        if let Ok(permit) = self.idle.permits.clone().try_acquire_owned() {
+            let first = hash.clone();
+            let running = self.idle.run(permit, move |memory| first(memory));
+            if let Some(running) = running
+                && let Some(outcome) = running.outcome(Some(PATIENCE)).await
+            {
+                return Some(outcome);
+            }
+        }
+        let permit = self.low.permits.clone().acquire_owned().await.ok()?;
+        self.low.run(permit, move |memory| hash(memory))?.outcome(None).await
     }
 }
 
@@ -109,7 +151,7 @@ impl FreeThread<'_> {
 struct Pool {
     jobs: mpsc::Sender<Job>,
     /// One permit for each thread.
-    permits: Semaphore,
+    permits: Arc<Semaphore>,
 }
 
 impl Pool {
@@ -126,8 +168,58 @@ impl Pool {
                 tracing::error!(%error, "a thread for password hashes is missing");
             }
         }
-        Self { jobs, permits: Semaphore::new(threads) }
+        Self { jobs, permits: Arc::new(Semaphore::new(threads)) }
     }
+
+    /// Has a thread run `hash`; `permit` is that thread's, which is free again when `hash` returns. Returns `None` if
+    /// the thread could not be started.
+    fn run<T: Send + 'static>(
+        &self,
+        permit: OwnedSemaphorePermit,
+        hash: impl FnOnce(&mut Memory) -> T + Send + 'static,
+    ) -> Option<Running<T>> {
+        let (sender, outcome) = mpsc::sync_channel(1);
+        let job = Box::new(move |memory: &mut Memory| {
+            let outcome = hash(memory);
+            drop(permit);
+            // The session that asked may have ended.
+            let _ = sender.send(outcome);
+        });
+        self.jobs.send(job).ok()?;
+        Some(Running(outcome))
+    }
+}
+
+/// A hash that a thread computes.
+struct Running<T>(mpsc::Receiver<T>);
+
+impl<T: Send + 'static> Running<T> {
+    /// Waits for the result. Returns `None` if it takes longer than `limit`, or if the thread has ended.
+    async fn outcome(self, limit: Option<Duration>) -> Option<T> {
+        // A thread of the runtime waits for the result, so that simulated time stands still meanwhile.
+        let wait = move || match limit {
+            Some(limit) => self.0.recv_timeout(limit).ok(),
+            None => self.0.recv().ok(),
+        };
+        tokio::task::spawn_blocking(wait).await.ok().flatten()
+    }
+}
+
+/// Lets the calling thread run only while nothing else wants its core. Where the system refuses that, its priority is
+/// lowered.
+fn run_when_idle() {
+    #[cfg(target_os = "linux")]
+    {
+        use thread_priority::{
+            NormalThreadSchedulePolicy, ThreadPriority, ThreadSchedulePolicy,
+            set_thread_priority_and_policy, thread_native_id,
+        };
+        let policy = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Idle);
+        if set_thread_priority_and_policy(thread_native_id(), ThreadPriority::Min, policy).is_ok() {
+            return;
+        }
+    }
+    lower_priority();
 }
 
 /// Lowers the priority of the calling thread. On systems other than Linux the call would affect the
@@ -223,6 +315,39 @@ impl Memory {
 mod tests {
     use super::*;
     use argon2::{PasswordHasher, PasswordVerifier};
+
+    /// Returns the name of the thread that computes the next hash for a stranger, which `before` delays.
+    async fn computed_by(
+        hashers: &Hashers,
+        before: impl Fn() + Send + Sync + 'static,
+    ) -> Option<String> {
+        let thread = hashers.free_thread(Familiarity::Stranger).await?;
+        let name = move |_: &mut Memory| {
+            let name = thread::current().name().map(str::to_owned);
+            if name.as_deref() == Some("posta-hash-idle") {
+                before();
+            }
+            name
+        };
+        thread.run(name).await.flatten()
+    }
+
+    /// A login from a new network does not starve on a machine that never leaves the idle thread a core.
+    #[tokio::test]
+    async fn another_thread_takes_over_from_a_starving_one() {
+        let hashers = Hashers::new(1);
+        assert_eq!(computed_by(&hashers, || {}).await.as_deref(), Some("posta-hash-idle"));
+        let (release, starving) = mpsc::channel::<()>();
+        let starving = Mutex::new(starving);
+        let starve = move || {
+            let _ = starving.lock().recv();
+        };
+        assert_eq!(computed_by(&hashers, starve).await.as_deref(), Some("posta-hash-low"));
+        assert_eq!(computed_by(&hashers, || {}).await.as_deref(), Some("posta-hash-low"));
+        drop(release);
+        drop(hashers.strangers.idle.permits.acquire().await.unwrap());
+        assert_eq!(computed_by(&hashers, || {}).await.as_deref(), Some("posta-hash-idle"));
+    }
 
     /// The hashes are the same as those of any other implementation.
     #[test]
