@@ -1,8 +1,6 @@
 //! ARC as a whole: chains as servers make them, and what strangers make of them.
 //!
-//! The suite published for ARC (171 cases of validation) was run against this crate and agrees but for three: a
-//! signature without `c=` has simple forms (RFC 6376 §3.5), not relaxed ones; `h=` names at least one field, and
-//! none without a name (RFC 6376 §3.5). What its cases are about is tested here.
+//! `arc_suite.rs` runs the published test suite.
 #![allow(clippy::unwrap_used)]
 
 use posta_mail::Timestamp;

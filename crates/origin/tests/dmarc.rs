@@ -40,9 +40,11 @@ fn identifiers_are_aligned() {
         ("news.example.com", "news.example.com", true, true),
         ("news.example.com", "NEWS.example.com.", true, true),
         ("news.example.com", "foo.example.com", true, false),
+        ("news.example.com", "foo.example.net", false, false),
         ("example.com", "child.example.com", true, false),
         ("child.example.com", "example.com", true, false),
         ("example.com", "example.net", false, false),
+        ("child.example.com", "example.net", false, false),
         ("example.com", "notexample.com", false, false),
         ("example.com", "com", false, false),
     ] {
@@ -99,6 +101,22 @@ fn policies_for_domains_below() {
         assert_eq!(outcome.record.unwrap().0, record, "{from}");
     }
     assert_eq!(check(&zone, "x@slow.a.test", &[]).result, DmarcResult::TempError);
+}
+
+/// RFC 9989, appendices B.4.1 and B.4.2: a record at the domain of a signature is not that of the organization.
+#[test]
+fn the_highest_record_is_that_of_the_organization() {
+    let zone =
+        zone(&[("example.com", "v=DMARC1;p=reject"), ("signing.example.com", "v=DMARC1;p=none")]);
+    for author in ["example.com", "a.b.c.d.e.f.g.h.i.j.k.example.com"] {
+        for identifier in [spf("example.com"), dkim("signing.example.com")] {
+            let outcome = check(&zone, &format!("x@{author}"), &[identifier]);
+            assert_eq!(outcome.result, DmarcResult::Pass, "{author}");
+            assert_eq!(outcome.record.unwrap().0, "example.com", "{author}");
+        }
+        let other = check(&zone, &format!("x@{author}"), &[dkim("example.net")]);
+        assert_eq!((other.result, other.wanted), (DmarcResult::Fail, DmarcPolicy::Reject));
+    }
 }
 
 /// RFC 9989, appendix B.4.3.

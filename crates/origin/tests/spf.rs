@@ -16,35 +16,37 @@ fn check(zone: &Zone, domain: &str) -> SpfOutcome {
     check_from(zone, "192.0.2.1", domain)
 }
 
-/// RFC 7208, appendix A.
+/// The records of RFC 7208, appendix A, and one of `example.com`.
+fn appendix_a(record: &str) -> Zone {
+    let address = |host: &'static str, address: &str| (host, address.parse().unwrap());
+    let mut zone = Zone::default()
+        .with_txt("example.com", record)
+        .with_txt("_spf.example.com", "v=spf1 mx:example.org -all")
+        .with("example.com", Record::Mx(10, "mail-a.example.com".into()))
+        .with("example.com", Record::Mx(20, "mail-b.example.com".into()))
+        .with("example.org", Record::Mx(10, "mail-c.example.org".into()))
+        .with_ptr("192.0.2.10".parse().unwrap(), "example.com")
+        .with_ptr("192.0.2.65".parse().unwrap(), "amy.example.com")
+        .with_ptr("192.0.2.140".parse().unwrap(), "mail-c.example.org")
+        .with_ptr("10.0.0.4".parse().unwrap(), "bob.example.com");
+    for (host, address) in [
+        address("example.com", "192.0.2.10"),
+        address("example.com", "192.0.2.11"),
+        address("amy.example.com", "192.0.2.65"),
+        address("bob.example.com", "192.0.2.66"),
+        address("mail-a.example.com", "192.0.2.129"),
+        address("mail-b.example.com", "192.0.2.130"),
+        address("mail-c.example.org", "192.0.2.140"),
+        address("www.example.com", "192.0.2.10"),
+    ] {
+        zone = zone.with_address(host, address);
+    }
+    zone
+}
+
+/// RFC 7208, appendix A.1.
 #[test]
 fn the_examples_of_the_rfc() {
-    let zone = |record: &str| {
-        let address = |host: &'static str, address: &str| (host, address.parse().unwrap());
-        let mut zone = Zone::default()
-            .with_txt("example.com", record)
-            .with_txt("_spf.example.com", "v=spf1 mx:example.org -all")
-            .with("example.com", Record::Mx(10, "mail-a.example.com".into()))
-            .with("example.com", Record::Mx(20, "mail-b.example.com".into()))
-            .with("example.org", Record::Mx(10, "mail-c.example.org".into()))
-            .with_ptr("192.0.2.10".parse().unwrap(), "example.com")
-            .with_ptr("192.0.2.65".parse().unwrap(), "amy.example.com")
-            .with_ptr("192.0.2.140".parse().unwrap(), "mail-c.example.org")
-            .with_ptr("10.0.0.4".parse().unwrap(), "bob.example.com");
-        for (host, address) in [
-            address("example.com", "192.0.2.10"),
-            address("example.com", "192.0.2.11"),
-            address("amy.example.com", "192.0.2.65"),
-            address("bob.example.com", "192.0.2.66"),
-            address("mail-a.example.com", "192.0.2.129"),
-            address("mail-b.example.com", "192.0.2.130"),
-            address("mail-c.example.org", "192.0.2.140"),
-            address("www.example.com", "192.0.2.10"),
-        ] {
-            zone = zone.with_address(host, address);
-        }
-        zone
-    };
     let all = ["192.0.2.10", "192.0.2.11", "192.0.2.65", "192.0.2.129", "192.0.2.140", "10.0.0.4"];
     for (record, passing) in [
         ("v=spf1 +all", &all[..]),
@@ -60,10 +62,82 @@ fn the_examples_of_the_rfc() {
         ("v=spf1 redirect=_spf.example.com", &["192.0.2.140"]),
     ] {
         for address in all {
-            let outcome = check_from(&zone(record), address, "example.com");
+            let outcome = check_from(&appendix_a(record), address, "example.com");
             let expected =
                 if passing.contains(&address) { SpfResult::Pass } else { SpfResult::Fail };
             assert_eq!(outcome.result, expected, "{record} {address}: {outcome:?}");
+        }
+    }
+}
+
+/// RFC 7208, appendix A.2: the servers of one domain are those of two others.
+#[test]
+fn the_example_of_several_domains() {
+    let mut zone = appendix_a("v=spf1 mx -all")
+        .with_txt("example.net", "v=spf1 ip4:192.0.2.200 -all")
+        .with_txt("example.org", "v=spf1 include:example.com include:example.net -all");
+    for domain in ["la.example.org", "ny.example.org", "sf.example.org"] {
+        zone.add(domain, Record::Txt("v=spf1 redirect=example.org".into()));
+    }
+    for domain in ["example.org", "la.example.org", "ny.example.org", "sf.example.org"] {
+        for (address, expected) in [
+            ("192.0.2.129", SpfResult::Pass),
+            ("192.0.2.200", SpfResult::Pass),
+            ("192.0.2.140", SpfResult::Fail),
+        ] {
+            assert_eq!(check_from(&zone, address, domain).result, expected, "{domain} {address}");
+        }
+    }
+}
+
+/// RFC 7208, appendix A.3: the users who may send from anywhere, or from some addresses, are in DNS.
+#[test]
+fn the_example_in_the_style_of_dns_lists() {
+    let listed = "127.0.0.2".parse().unwrap();
+    let record = "v=spf1 mx include:mobile-users._spf.%{d} include:remote-users._spf.%{d} -all";
+    let zone = appendix_a(record)
+        .with_txt("mobile-users._spf.example.com", "v=spf1 exists:%{l1r+}.%{d}")
+        .with_txt("remote-users._spf.example.com", "v=spf1 exists:%{ir}.%{l1r+}.%{d}")
+        .with_address("mary.mobile-users._spf.example.com", listed)
+        .with_address("fred.mobile-users._spf.example.com", listed)
+        .with_address("15.15.168.192.joel.remote-users._spf.example.com", listed)
+        .with_address("16.15.168.192.joel.remote-users._spf.example.com", listed);
+    for (local_part, address, expected) in [
+        ("mary", "198.51.100.9", SpfResult::Pass),
+        ("fred", "198.51.100.9", SpfResult::Pass),
+        ("fred+lists", "198.51.100.9", SpfResult::Pass),
+        ("joel", "192.168.15.15", SpfResult::Pass),
+        ("joel", "192.168.15.16", SpfResult::Pass),
+        ("joel", "192.168.15.17", SpfResult::Fail),
+        ("mary.joel", "192.168.15.15", SpfResult::Fail),
+        ("anne", "192.0.2.129", SpfResult::Pass),
+        ("anne", "192.0.2.130", SpfResult::Pass),
+        ("anne", "198.51.100.9", SpfResult::Fail),
+    ] {
+        let request = SpfRequest::helo(address.parse().unwrap(), "helo.test", "mx.test", 0);
+        let request = SpfRequest { local_part, domain: "example.com", ..request };
+        let outcome = now_or_never(spf::check(&zone, &request)).unwrap();
+        assert_eq!(outcome.result, expected, "{local_part} {address}");
+    }
+}
+
+/// RFC 7208, appendix A.4: an address must meet two requirements. As printed, `ptr` asks for names in
+/// `ptr._spf.example.com`, which nobody has; erratum 6216 names the domain.
+#[test]
+fn the_example_of_several_requirements() {
+    let record = "v=spf1 -include:ip4._spf.%{d} -include:ptr._spf.%{d} +all";
+    for (ptr, passing) in [("-ptr", &[][..]), ("-ptr:example.com", &["192.0.2.10", "192.0.2.65"])] {
+        let zone = appendix_a(record)
+            .with_txt("ip4._spf.example.com", "v=spf1 -ip4:192.0.2.0/24 +all")
+            .with_txt("ptr._spf.example.com", &format!("v=spf1 {ptr} +all"))
+            .with_ptr("198.51.100.9".parse().unwrap(), "away.example.com")
+            .with_address("away.example.com", "198.51.100.9".parse().unwrap());
+        // In the range with such a name, in the range without, and with such a name elsewhere.
+        for address in ["192.0.2.10", "192.0.2.65", "192.0.2.140", "198.51.100.9"] {
+            let expected =
+                if passing.contains(&address) { SpfResult::Pass } else { SpfResult::Fail };
+            let outcome = check_from(&zone, address, "example.com");
+            assert_eq!(outcome.result, expected, "{ptr} {address}: {outcome:?}");
         }
     }
 }

@@ -177,6 +177,21 @@ mod tests {
                 "com",
             ]
         );
+        // Appendix B.4.2 spells out another such walk.
+        let found: Vec<_> = targets("a.b.c.d.e.f.g.h.i.j.k.example.com").collect();
+        assert_eq!(
+            found,
+            [
+                "a.b.c.d.e.f.g.h.i.j.k.example.com",
+                "g.h.i.j.k.example.com",
+                "h.i.j.k.example.com",
+                "i.j.k.example.com",
+                "j.k.example.com",
+                "k.example.com",
+                "example.com",
+                "com",
+            ]
+        );
         assert_eq!(targets("1.2.3.4.5.6.7.8").count(), 8);
         assert_eq!(targets("2.3.4.5.6.7.8").count(), 7);
         assert_eq!(targets("com").collect::<Vec<_>>(), ["com"]);
