@@ -65,6 +65,7 @@ pub(crate) struct Words {
     pub(crate) unreadable: &'static str,
     pub(crate) damaged: &'static str,
     pub(crate) nothing_removed: &'static str,
+    pub(crate) some_removed: &'static str,
     pub(crate) crowded: &'static str,
     pub(crate) stopping: &'static str,
 }
@@ -118,6 +119,7 @@ const ENGLISH: Words = Words {
     unreadable: "the message cannot be read now",
     damaged: "this message is damaged and cannot be read: ask the postmaster for a backup, or remove it with DELE",
     nothing_removed: "nothing was removed, try again later",
+    some_removed: "not all messages could be removed, try again later",
     crowded: "too many sessions from you, try again later",
     stopping: "stopping, try again soon",
 };
@@ -171,6 +173,7 @@ const ROMANIAN: Words = Words {
     unreadable: "mesajul nu poate fi citit acum",
     damaged: "mesajul este deteriorat și nu poate fi citit: cereți-i administratorului o copie de rezervă sau ștergeți-l cu DELE",
     nothing_removed: "nu s-a șters nimic, încercați mai târziu",
+    some_removed: "nu s-au șters toate mesajele, încercați mai târziu",
     crowded: "prea multe sesiuni de la dumneavoastră, încercați mai târziu",
     stopping: "serverul se oprește, încercați curând",
 };

@@ -2,3 +2,4 @@
 //! here. `listen` starts the sessions.
 
 pub mod maildrop;
+pub mod view;

@@ -16,7 +16,7 @@ mod source;
 mod trace;
 mod unknown;
 
-pub use account::{AccountLine, RemovedLine};
+pub use account::{AccountLine, JunkOverPop3, RemovedLine};
 pub use alias::{AliasError, AliasLine, AliasState};
 pub use domain::DomainLine;
 pub use keys::{DomainKeyLine, KeyRequest};
@@ -297,6 +297,11 @@ impl Admin {
             }
             Request::AccountDisable { address, disabled } => {
                 self.store.set_disabled(&parse_address(address)?, disabled).await?;
+            }
+            Request::AccountJunk { address, junk } => {
+                let marks_junk = junk == JunkOverPop3::Mark;
+                let address = self.account(address).await?.address;
+                self.store.set_marks_junk(&address, marks_junk).await?;
             }
             Request::AccountUndelete { address, since } => {
                 return self.undelete(address, since).await;

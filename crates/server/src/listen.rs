@@ -2,7 +2,10 @@
 //! engine, a host and the driver. `assembly` starts one task of this module for each listener.
 
 use crate::{
-    access::maildrop::{Maildrops, PopHost, View},
+    access::{
+        maildrop::{Maildrops, PopHost},
+        view::View,
+    },
     limits::{
         adjustable::{Adjustable, Limit},
         repeated_failures::{RepeatedFailures, Summary},

@@ -72,6 +72,12 @@ pub trait Directory: Send + Sync + 'static {
     /// [`StoreError::NoSuchAccount`](crate::StoreError::NoSuchAccount).
     fn set_disabled(&self, address: &Address, disabled: bool) -> Pending<'_, ()>;
 
+    /// Sets whether POP3 shows an account's junk ([`Account::marks_junk`]).
+    ///
+    /// # Errors
+    /// [`StoreError::NoSuchAccount`](crate::StoreError::NoSuchAccount).
+    fn set_marks_junk(&self, address: &Address, marks_junk: bool) -> Pending<'_, ()>;
+
     /// Gives an account another address, whose domain becomes local. Its mailbox, unique-ids and
     /// credentials stay. The same transaction removes an alias of the old name, and sets `aliases`. The
     /// old domain stays local under the same conditions as after [`Directory::remove_account`].
@@ -187,14 +193,26 @@ pub struct Account {
     pub forwards: bool,
     /// Whether logins are refused. Mail is still accepted.
     pub disabled: bool,
+    /// Whether POP3 shows the messages of the folder Junk among those of the inbox, with a mark.
+    pub marks_junk: bool,
 }
 
 impl Account {
     /// Returns a new account, without a quota or additional rights.
     #[must_use]
     pub const fn new(id: AccountId, address: Address, credentials: Credentials) -> Self {
-        let (forwards, disabled) = (false, false);
-        Self { id, address, credentials, quota: None, send_as: Vec::new(), forwards, disabled }
+        let (forwards, disabled, marks_junk) = (false, false, false);
+        let quota = None;
+        Self {
+            id,
+            address,
+            credentials,
+            quota,
+            send_as: Vec::new(),
+            forwards,
+            disabled,
+            marks_junk,
+        }
     }
 }
 

@@ -30,7 +30,12 @@ pub trait Mailboxes: Send + Sync + 'static {
     /// Returns the messages of an inbox that are not removed, in the order of arrival. All calls but the
     /// first are quick, however many messages there are; sessions that open the inbox at the same time
     /// share the result.
-    fn maildrop(&self, account: AccountId) -> Pending<'_, Arc<Maildrop>>;
+    fn maildrop(&self, account: AccountId) -> Pending<'_, Arc<Maildrop>> {
+        self.listed(account, FolderId::INBOX)
+    }
+
+    /// Returns the same of any folder.
+    fn listed(&self, account: AccountId, folder: FolderId) -> Pending<'_, Arc<Maildrop>>;
 
     /// Returns a message by its name in a folder. A removed message is found until it is purged. A
     /// message that was moved or restored, and has another name now, is found by its old name as long as

@@ -12,9 +12,9 @@ use crate::{
     runtime::block_on,
 };
 use anyhow::{Result, bail, ensure};
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 use posta_server::{
-    admin::{AccountLine, Request, Response},
+    admin::{AccountLine, JunkOverPop3, Request, Response},
     collect::import::{Folders, Imported},
 };
 use std::path::{Path, PathBuf};
@@ -123,6 +123,18 @@ pub(crate) enum Command {
         /// The most octets that the account's messages may have together. Removed messages do not count.
         quota: String,
     },
+    /// Set where an account's owner finds junk over POP3. `posta mail list --folder Junk` shows it either way.
+    ///
+    /// Example: posta account junk ana@example.test mark
+    Junk {
+        #[command(flatten)]
+        place: Place,
+        /// The account's address.
+        address: String,
+        /// In the folder Junk only, or also among the inbox's messages with [Junk] before the subject.
+        #[arg(value_enum)]
+        junk: Junk,
+    },
     /// Allow an account to send from further addresses, in MAIL FROM and in the From field. Its own address and
     /// the aliases that lead to it are always allowed. `posta account list` shows what is allowed.
     ///
@@ -132,6 +144,15 @@ pub(crate) enum Command {
     ///
     /// Example: posta account disallow ana@example.test --from any
     Disallow(From),
+}
+
+/// Where junk is found over POP3.
+#[derive(Clone, Copy, ValueEnum)]
+pub(crate) enum Junk {
+    /// POP3 does not show it.
+    Folder,
+    /// POP3 shows it among the inbox's messages, marked.
+    Mark,
 }
 
 #[derive(Args)]
@@ -216,6 +237,7 @@ pub(crate) fn run(command: Command) -> Result<()> {
             let said = format!("{address} may hold {quota}");
             (place, Request::AccountQuota { address, quota: octets }, said)
         }
+        Command::Junk { place, address, junk } => return life::junk(&place, address, junk),
         Command::Allow(From { place, address, from }) => {
             let said = format!("{address} may send as {from}");
             (place, Request::AccountAllow { address, from }, said)
@@ -311,11 +333,15 @@ fn print_table(lines: &[AccountLine]) {
     say!("{table}");
 }
 
-/// Returns the remarks on an account: whether logins are disabled, and where its mail is forwarded.
+/// Returns the remarks on an account: whether logins are disabled, where its mail is forwarded, and whether POP3
+/// shows its junk.
 fn state(line: &AccountLine) -> String {
-    let state = if line.disabled { "disabled" } else { "active" };
-    match &line.forwards_to[..] {
-        [] => state.to_owned(),
-        members => format!("{state}, mail goes to {}", members.join(", ")),
+    let mut state = if line.disabled { "disabled" } else { "active" }.to_owned();
+    if let members @ [_, ..] = &line.forwards_to[..] {
+        state.push_str(&format!(", mail goes to {}", members.join(", ")));
     }
+    if line.junk == JunkOverPop3::Mark {
+        state.push_str(", junk marked");
+    }
+    state
 }

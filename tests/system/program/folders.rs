@@ -90,3 +90,33 @@ fn mail_is_moved_and_flagged() {
     said(&place, "folder remove ana@x.test Old");
     assert_eq!(pop3(place.address("pop3"), "ana@x.test").listing("LIST").len(), 3);
 }
+
+#[test]
+fn junk_is_shown_over_pop3_to_those_who_want_it() {
+    let place = place();
+    said(&place, "mail move ana@x.test Junk 2");
+    let shown = || pop3(place.address("pop3"), "ana@x.test").listing("UIDL");
+    assert_eq!(shown().len(), 2);
+    let list = || json(&place, "account list --json");
+    assert_eq!(list()[0]["junk"], "folder");
+    let done = said(&place, "account junk ana@x.test mark");
+    assert!(done.contains("[Junk]") && done.contains("next login"), "{done}");
+    assert_eq!(list()[0]["junk"], "mark");
+    assert!(said(&place, "account list").contains("active, junk marked"));
+    assert_eq!(shown().len(), 3);
+    let mut session = pop3(place.address("pop3"), "ana@x.test");
+    let message = session.listing("RETR 2");
+    let subject = "Subject: [Junk] =?UTF-8?Q?Vacan=C8=9B=C4=83?= 2";
+    assert!(message.iter().any(|line| line == subject), "{message:?}");
+    // What is kept has no mark.
+    let kept = said(&place, "mail show ana@x.test --folder Junk 1");
+    assert!(kept.contains("Subject: =?UTF-8?Q?Vacan"), "{kept}");
+    session.say("DELE 2");
+    assert!(session.say("QUIT").contains("1 message removed"));
+    assert!(
+        json(&place, "mail list ana@x.test --folder Junk --json").as_array().unwrap().is_empty()
+    );
+    assert!(said(&place, "account junk ana@x.test folder").contains("does not show"));
+    assert_eq!(shown().len(), 2);
+    assert!(refused(&place, "account junk nobody@x.test mark").contains("there is no account"));
+}

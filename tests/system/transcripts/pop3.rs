@@ -9,17 +9,20 @@ use posta_mail::{
     crlf::lines_of,
     sasl::{Exchange, Progress},
 };
-use posta_pop3::server::{
-    Answer, Denial, Lapse, Maildrop, MessagePiece, NotRemoved, Profile, Question, Server,
-    Unreadable,
+use posta_pop3::{
+    SubjectMark,
+    server::{
+        Answer, Denial, Lapse, Maildrop, MessagePiece, NotRemoved, Profile, Question, Server,
+        Unreadable,
+    },
 };
 use std::{sync::Arc, time::Duration};
 
 pub struct Pop3;
 
-/// The messages of a script's settings.
+/// The messages of a script's settings, and the numbers of those that are shown with a mark.
 #[derive(Debug)]
-pub struct Messages(Vec<Vec<u8>>);
+pub struct Messages(Vec<Vec<u8>>, Vec<String>);
 
 impl Maildrop for Messages {
     fn len(&self) -> usize {
@@ -27,7 +30,12 @@ impl Maildrop for Messages {
     }
 
     fn octets(&self, index: usize) -> u64 {
-        lines_of(&self.0[index]).len() as u64
+        let mark = if self.is_marked(index) { SubjectMark::OCTETS } else { 0 };
+        lines_of(&self.0[index]).len() as u64 + mark
+    }
+
+    fn is_marked(&self, index: usize) -> bool {
+        self.1.contains(&(index + 1).to_string())
     }
 
     fn write_unique_id(&self, index: usize, text: &mut String) {
@@ -98,7 +106,10 @@ impl Protocol for Pop3 {
     ) -> Answer<Messages> {
         let unanswered = format!("the script does not answer {question:?}");
         let login = || match text.expect(&unanswered) {
-            "opened" => Ok(Messages(messages(script))),
+            "opened" => {
+                let marked = script.settings("marked").map(str::to_owned).collect();
+                Ok(Messages(messages(script), marked))
+            }
             "denied" => Err(Denial::Credentials),
             "unavailable" => Err(Denial::Unavailable),
             "disabled" => Err(Denial::Disabled),
@@ -134,7 +145,8 @@ impl Protocol for Pop3 {
             }
             Question::Update(_, ticket) => ticket.answer(match text {
                 Some("updated") => Ok(()),
-                Some("failed") => Err(NotRemoved),
+                Some("failed") => Err(NotRemoved::All),
+                Some("failed in part") => Err(NotRemoved::Some),
                 _ => panic!("{unanswered}"),
             }),
         }

@@ -52,7 +52,8 @@ pub enum Question<M: Maildrop> {
         /// Takes the octets.
         ticket: Ticket<M, MessagePiece>,
     },
-    /// Remove the messages that are marked, all or none.
+    /// Remove the messages that are marked as deleted. If that fails, none is removed unless the answer is
+    /// [`NotRemoved::Some`].
     Update(Marks, Ticket<M, Update>),
 }
 
@@ -68,7 +69,7 @@ pub type Standing = Result<(), Lapse>;
 /// A piece of a message.
 pub type MessagePiece = Result<Bytes, Unreadable>;
 
-/// That the messages are removed, or that none is.
+/// That the messages are removed, or how far that failed.
 pub type Update = Result<(), NotRemoved>;
 
 /// Why a login is denied.
@@ -109,6 +110,11 @@ pub enum Unreadable {
     ForNow,
 }
 
-/// The update failed, and no message was removed.
+/// Why not all messages that are marked as deleted were removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct NotRemoved;
+pub enum NotRemoved {
+    /// The update failed, and no message was removed.
+    All,
+    /// Some were removed, before the update of another folder failed: RFC 1939 §6 allows that.
+    Some,
+}

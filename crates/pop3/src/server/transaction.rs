@@ -104,7 +104,7 @@ impl<M: Maildrop> Server<M> {
             self.state = State::Transaction(view);
             return None;
         };
-        let reading = Reading::new(index, view.maildrop.octets(index), lines);
+        let reading = Reading::new(&view.maildrop, index, lines);
         if reading.has_nothing_to_read() {
             reading.write_status(self.words(), output);
             reading.finish(output);
@@ -134,7 +134,7 @@ impl<M: Maildrop> Server<M> {
             if first {
                 reading.write_status(words, output);
             }
-            let is_sound = reading.take(&content, output) && !(first && content.is_empty());
+            let is_sound = reading.take(&content, output);
             if is_sound { Ok(()) } else { Err(Unreadable::ForNow) }
         });
         self.state = match taken {

@@ -1,5 +1,6 @@
 //! Serving mail over POP3: the answers to the questions of one session's engine.
 
+use super::view::View;
 use crate::{
     login::{
         Authenticator, FailedLogin, LoginError, login_log,
@@ -22,9 +23,9 @@ use posta_net::{
 };
 use posta_pop3::{
     Marks,
-    server::{self as pop3, Denial, Lapse, Maildrop, NotRemoved, Unreadable},
+    server::{self as pop3, Denial, Lapse, Maildrop as _, NotRemoved, Unreadable},
 };
-use posta_store::{self as store, Entry, Event, FolderId, Origin, Store, StoreError, Uid, What};
+use posta_store::{Entry, Event, FolderId, Origin, Store, StoreError, What};
 use std::{io, sync::Arc, time::Duration};
 
 /// The time for which a removed message can be restored.
@@ -59,35 +60,6 @@ impl Maildrops {
     #[must_use]
     pub fn challenge(&self, hostname: &str) -> Option<String> {
         self.apop.then(|| format!("<{}@{hostname}>", self.clock.mail_id()))
-    }
-}
-
-/// A session's view of a mailbox, shared by the engine and its host.
-#[derive(Debug, Clone)]
-pub struct View(Arc<store::Maildrop>);
-
-impl View {
-    /// Returns the UID of a message in the inbox.
-    fn uid(&self, index: usize) -> Option<Uid> {
-        self.0.get(index).map(|message| message.uid)
-    }
-}
-
-impl Maildrop for View {
-    fn len(&self) -> usize {
-        self.0.len()
-    }
-
-    fn octets(&self, index: usize) -> u64 {
-        self.0.get(index).map_or(0, |message| message.octets)
-    }
-
-    fn octets_in_all(&self) -> u64 {
-        self.0.octets()
-    }
-
-    fn write_unique_id(&self, index: usize, text: &mut String) {
-        self.0.write_unique_id(index, text);
     }
 }
 
@@ -138,12 +110,11 @@ impl PopHost {
             Refused::TooMany => Denial::TooMany,
             Refused::TooSoon => Denial::TooSoon,
         })?;
-        let maildrop = store.maildrop(account.id).await.map_err(|error| {
+        let view = View::open(&**store, account.id, account.marks_junk).await.map_err(|error| {
             unavailable(&error);
             Denial::Unavailable
         })?;
         login_log::succeeded(self.client, &account.address, "pop3", self.tls.is_some());
-        let view = View(maildrop);
         self.opened = Some(Box::new(Opened {
             account,
             view: view.clone(),
@@ -282,17 +253,28 @@ impl PopHost {
         }
     }
 
-    async fn update(&mut self, marked: &Marks) -> Result<(), StoreError> {
+    /// Removes the marked messages of each folder in one transaction, those of Junk first.
+    async fn update(&mut self, marked: &Marks) -> Result<(), NotRemoved> {
         let Some(opened) = &mut self.opened else { return Ok(()) };
-        let uids = marked.iter().filter_map(|index| opened.view.uid(index)).collect();
         let (now, store) = (self.maildrops.clock.now(), &self.maildrops.store);
-        opened.removed =
-            store.remove(opened.account.id, FolderId::INBOX, uids, now, now + PURGE_AFTER).await?;
+        let account = opened.account.id;
+        for folder in [FolderId::JUNK, FolderId::INBOX] {
+            let uids = opened.view.names_in(folder, marked.iter()).collect::<Vec<_>>();
+            if uids.is_empty() {
+                continue;
+            }
+            let removed = store.remove(account, folder, uids, now, now + PURGE_AFTER).await;
+            opened.removed += removed.map_err(|error| {
+                tracing::error!(%error, "messages could not be removed");
+                if opened.removed == 0 { NotRemoved::All } else { NotRemoved::Some }
+            })?;
+        }
         Ok(())
     }
 
     async fn note_retrieved(&self, opened: &Opened) {
-        let mut uids = opened.retrieved.iter().filter_map(|index| opened.view.uid(index));
+        // What is in Junk does not expire.
+        let mut uids = opened.view.names_in(FolderId::INBOX, opened.retrieved.iter());
         let Maildrops { store, clock, .. } = &*self.maildrops;
         loop {
             let some: Vec<_> = uids.by_ref().take(NOTED).collect();
@@ -413,8 +395,8 @@ impl Opened {
         store: &dyn Store,
     ) -> Result<Piece, StoreError> {
         if self.current.as_ref().is_none_or(|(current, _)| *current != index) {
-            let Some(uid) = self.view.uid(index) else { return Ok(Piece::Gone) };
-            let entry = store.entry(self.account.id, FolderId::INBOX, uid).await?;
+            let Some((folder, uid)) = self.view.name(index) else { return Ok(Piece::Gone) };
+            let entry = store.entry(self.account.id, folder, uid).await?;
             self.current = entry.map(|entry| (index, entry));
             self.first = None;
         }
@@ -466,11 +448,7 @@ impl Host<pop3::Server<View>> for PopHost {
                 ticket.answer(self.read(index, offset, whole).await)
             }
             pop3::Question::Update(marked, ticket) => {
-                let updated = Box::pin(self.update(&marked)).await;
-                ticket.answer(updated.map_err(|error| {
-                    tracing::error!(%error, "messages could not be removed");
-                    NotRemoved
-                }))
+                ticket.answer(Box::pin(self.update(&marked)).await)
             }
         }
     }

@@ -33,6 +33,20 @@ pub struct AccountLine {
     /// goes to its mailbox only.
     #[serde(default)]
     pub forwards_to: Vec<String>,
+    /// Where its owner finds its junk over POP3.
+    #[serde(default)]
+    pub junk: JunkOverPop3,
+}
+
+/// Where the owner of an account finds its junk over POP3.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum JunkOverPop3 {
+    /// Nowhere: it stays in the folder Junk.
+    #[default]
+    Folder,
+    /// Among the messages of the inbox, with a mark in the subject.
+    Mark,
 }
 
 /// A removed account in a list.
@@ -191,6 +205,7 @@ impl Admin {
             send_as: account.send_as.iter().map(SendAs::to_string).collect(),
             disabled: account.disabled,
             forwards_to: forwards_to.unwrap_or_default().iter().map(Address::to_string).collect(),
+            junk: if account.marks_junk { JunkOverPop3::Mark } else { JunkOverPop3::Folder },
         })
     }
 

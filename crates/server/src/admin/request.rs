@@ -1,6 +1,7 @@
 //! The operator's requests, as the commands and the control socket send them.
 
 use super::{
+    account::JunkOverPop3,
     keys::KeyRequest,
     mailbox::{FolderRequest, MailRequest},
     quarantine::QuarantineRequest,
@@ -62,6 +63,13 @@ pub enum Request {
         address: String,
         /// Whether logins are disabled.
         disabled: bool,
+    },
+    /// Sets where the owner of an account finds its junk over POP3.
+    AccountJunk {
+        /// The account's address.
+        address: String,
+        /// Where.
+        junk: JunkOverPop3,
     },
     /// Brings back a removed account, or removed messages of an existing one.
     AccountUndelete {

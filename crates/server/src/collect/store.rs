@@ -7,7 +7,9 @@ use aws_lc_rs::digest::{SHA256, digest};
 use posta_mail::{Domain, MailId, ThreadId, Timestamp, crlf::CrlfLines, id::is_unique_id};
 use posta_net::clock::Clock;
 use posta_origin::results::ResultsRemover;
-use posta_store::{Account, CHUNK, Collected, Envelope, Origin, SourceId, Store, StoreError};
+use posta_store::{
+    Account, CHUNK, Collected, Envelope, FolderId, Origin, SourceId, Store, StoreError,
+};
 use std::{
     borrow::Cow,
     collections::{BTreeMap, HashSet},
@@ -234,9 +236,12 @@ impl Destination for StoreDestination {
         match self.purpose {
             Purpose::Source(source) => self.store.collected(source).await.map_err(io::Error::other),
             Purpose::Move => {
-                let maildrop = self.store.maildrop(self.account.id).await;
-                let maildrop = maildrop.map_err(io::Error::other)?;
-                self.taken = maildrop.imported_ids().map(str::to_owned).collect();
+                // POP3 may show both folders together, where a unique-id must be that of one message.
+                for folder in [FolderId::INBOX, FolderId::JUNK] {
+                    let listed = self.store.listed(self.account.id, folder).await;
+                    let listed = listed.map_err(io::Error::other)?;
+                    self.taken.extend(listed.imported_ids().map(str::to_owned));
+                }
                 let now = self.clock.now();
                 Ok(self.taken.iter().map(|unique_id| (unique_id.clone(), now)).collect())
             }

@@ -72,6 +72,8 @@ pub struct Principal {
     pub address: Address,
     /// The addresses that the account may send as, besides its own.
     pub send_as: Vec<SendAs>,
+    /// Whether POP3 shows its junk ([`Account::marks_junk`]).
+    pub marks_junk: bool,
     credentials: Fingerprint,
     version: u64,
     /// The time when the login ends, if a token limits it.
@@ -81,8 +83,8 @@ pub struct Principal {
 impl From<FoundAccount> for Principal {
     fn from(FoundAccount { account, version }: FoundAccount) -> Self {
         let credentials = fingerprint(&account.credentials);
-        let Account { id, address, send_as, .. } = account;
-        Self { id, address, send_as, credentials, version, until: None }
+        let Account { id, address, send_as, marks_junk, .. } = account;
+        Self { id, address, send_as, marks_junk, credentials, version, until: None }
     }
 }
 

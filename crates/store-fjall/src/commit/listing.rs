@@ -15,31 +15,30 @@ use posta_store::{AccountId, Block, Entry, FolderId, StoreError};
 
 /// Records in a batch that an entry leaves its folder.
 pub(super) fn list_out(account: AccountId, entry: &Entry, batch: &mut Batch) {
-    if entry.folder == FolderId::INBOX {
-        batch.left.insert((account, Block::range(entry.uid)));
-    }
+    batch.left.insert(((account, entry.folder), Block::range(entry.uid)));
 }
 
 impl Committer {
     /// Records that an entry arrives in a folder, as the last there. If it has the last UID of its range, the range
     /// is closed then.
     pub(super) fn list_in(&self, account: AccountId, entry: &Entry, batch: &mut Batch) {
-        if entry.folder != FolderId::INBOX {
-            return;
-        }
-        if batch.arrived.last() != Some(&account) {
-            batch.arrived.push(account);
+        let folder = (account, entry.folder);
+        if batch.arrived.last() != Some(&folder) {
+            batch.arrived.push(folder);
         }
         let range = Block::range(entry.uid);
-        if *Block::uids(range).end() == entry.uid {
+        if entry.folder == FolderId::INBOX && *Block::uids(range).end() == entry.uid {
             self.views.want_packed(account, [range]);
         }
     }
 
-    /// Drops the blocks of the ranges that a batch takes messages out of, in the same batch. A range that is not
+    /// Drops the blocks of the ranges of inboxes that a batch takes messages out of, in the same batch. A range that is not
     /// closed has no block.
     pub(super) fn drop_listings(&self, batch: &mut Batch) {
-        for (account, range) in batch.left.clone() {
+        for ((account, folder), range) in batch.left.clone() {
+            if folder != FolderId::INBOX {
+                continue;
+            }
             let next = self.next_uid(account, FolderId::INBOX);
             if next.is_ok_and(|next| range == Block::range(next)) {
                 continue;

@@ -292,9 +292,9 @@ impl Committer {
         for removal in removals {
             self.schema.gone.add(removal.clone());
             let progress = Progress { next: Uid(0), mod_seq: removal.first };
+            self.views.forget((account, removal.folder));
             self.large.decided.push_back((removal, progress));
         }
-        self.views.forget(account);
         self.watchers.tell(Subject::Mailbox(account));
         // Another removal of the same messages may be counted.
         self.large.count_anew(Some(account));

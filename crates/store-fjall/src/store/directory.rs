@@ -78,6 +78,13 @@ impl Directory for FjallStore {
         })
     }
 
+    fn set_marks_junk(&self, address: &Address, marks_junk: bool) -> Pending<'_, ()> {
+        let address = address.folded();
+        self.alone(move |committer| {
+            committer.change_account(&address, |account| account.marks_junk = marks_junk)
+        })
+    }
+
     fn set_disabled(&self, address: &Address, disabled: bool) -> Pending<'_, ()> {
         let address = address.folded();
         self.alone(move |committer| {

@@ -17,13 +17,13 @@ impl Mailboxes for FjallStore {
         self.request(|done| Request::Accept { acceptance, done })
     }
 
-    fn maildrop(&self, account: AccountId) -> Pending<'_, Arc<Maildrop>> {
-        match self.views.open(account) {
+    fn listed(&self, account: AccountId, folder: FolderId) -> Pending<'_, Arc<Maildrop>> {
+        match self.views.open((account, folder)) {
             Opening::Known(maildrop) => now(|| Ok(maildrop)),
             Opening::Reading { outcome, is_first } => {
                 if is_first {
                     let (views, tables) = (self.views.clone(), self.tables.clone());
-                    self.readers.run(move || views.read(|| tables.get(), account));
+                    self.readers.run(move || views.read(|| tables.get(), (account, folder)));
                 }
                 readers::wait(outcome)
             }

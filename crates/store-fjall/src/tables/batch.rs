@@ -2,7 +2,7 @@
 
 use super::{
     lanes::Effect,
-    schema::{self, Schema},
+    schema::{self, AccountFolder, Schema},
     table::Table,
 };
 use crate::{
@@ -25,10 +25,10 @@ pub(crate) struct Batch {
     pub(crate) hidden: Vec<Place>,
     /// The effects on the queue's lanes.
     pub(crate) effects: Vec<Effect>,
-    /// The accounts whose inboxes messages arrive in, and those whose inboxes messages leave, with the ranges of
-    /// UIDs of these messages ([`posta_store::Block`]).
-    pub(crate) arrived: Vec<AccountId>,
-    pub(crate) left: BTreeSet<(AccountId, u32)>,
+    /// The folders that messages arrive in, and those that messages leave, with the ranges of UIDs of these
+    /// messages ([`posta_store::Block`]).
+    pub(crate) arrived: Vec<AccountFolder>,
+    pub(crate) left: BTreeSet<(AccountFolder, u32)>,
     numbers: Numbers,
     /// Whether the directory changes.
     directory: bool,

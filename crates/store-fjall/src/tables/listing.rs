@@ -10,7 +10,7 @@
 use super::{
     key_and_value,
     removals::{Gone, Names},
-    schema::{self, Listed, Schema},
+    schema::{self, AccountFolder, Listed, Schema},
 };
 use crate::error::failed;
 use fjall::{Readable, Snapshot};
@@ -53,14 +53,30 @@ impl Reading {
 }
 
 impl Schema {
-    /// Reads a whole inbox from a snapshot.
-    pub(crate) fn read_inbox(
+    /// Reads a whole folder from a snapshot. Only inboxes have packed blocks.
+    pub(crate) fn read_folder(
         &self,
         snapshot: &Snapshot,
-        account: AccountId,
+        folder: AccountFolder,
         gone: Gone,
     ) -> Result<Reading, StoreError> {
         let mut reading = Reading { gone, ..Reading::default() };
+        if folder.1 == FolderId::INBOX {
+            self.read_packed(snapshot, folder, &mut reading)?;
+        }
+        let rest = reading.next..=Uid(u32::MAX);
+        self.read_entries(snapshot, folder, rest, &mut reading)?;
+        Ok(reading)
+    }
+
+    /// Reads an inbox up to the end of its last packed block.
+    fn read_packed(
+        &self,
+        snapshot: &Snapshot,
+        inbox: AccountFolder,
+        reading: &mut Reading,
+    ) -> Result<(), StoreError> {
+        let (account, _) = inbox;
         for guard in snapshot.prefix(&self.listing, account.0.to_be_bytes()) {
             // The entries have what damaged blocks held.
             let Ok((key, value)) = guard.into_inner() else { break };
@@ -74,25 +90,23 @@ impl Schema {
             let uids = Block::uids(range);
             if reading.next < *uids.start() {
                 let before = reading.next..=Uid(uids.start().0 - 1);
-                self.read_entries(snapshot, account, before, &mut reading)?;
+                self.read_entries(snapshot, inbox, before, reading)?;
             }
             reading.push(block, true);
             reading.next = Uid(uids.end().0.saturating_add(1));
         }
-        let rest = reading.next..=Uid(u32::MAX);
-        self.read_entries(snapshot, account, rest, &mut reading)?;
-        Ok(reading)
+        Ok(())
     }
 
     /// Reads the entries of some UIDs, and appends them to a reading.
     pub(crate) fn read_entries(
         &self,
         snapshot: &Snapshot,
-        account: AccountId,
+        (account, folder): AccountFolder,
         uids: RangeInclusive<Uid>,
         reading: &mut Reading,
     ) -> Result<(), StoreError> {
-        let key = |uid| schema::entry_key(account, FolderId::INBOX, uid);
+        let key = |uid| schema::entry_key(account, folder, uid);
         let mut block = Block::new(Block::range(*uids.start()));
         for guard in snapshot.range(&self.entry, key(*uids.start())..=key(*uids.end())) {
             let (key, value) = key_and_value(guard)?;
@@ -102,7 +116,7 @@ impl Schema {
                 reading.push(mem::replace(&mut block, Block::new(range)), false);
             }
             reading.next = Uid(uid.0.saturating_add(1));
-            if reading.gone.has(FolderId::INBOX, uid) {
+            if reading.gone.has(folder, uid) {
                 continue;
             }
             let Listed { octets, number, is_imported } = schema::listed(&value)?;
@@ -116,7 +130,7 @@ impl Schema {
         Ok(())
     }
 
-    /// Returns the packed form of a closed range, of which no change may be pending; none if packing does not pay.
+    /// Returns the packed form of a closed range of an inbox, of which no change may be pending; none if packing does not pay.
     /// An empty range is packed, too: the engine keeps removed entries for a while, and a login would walk over
     /// them.
     pub(crate) fn pack(
@@ -126,7 +140,8 @@ impl Schema {
     ) -> Result<Option<Vec<u8>>, StoreError> {
         let (snapshot, gone) = self.gone.with(account, || self.database.snapshot());
         let mut reading = Reading { gone, ..Reading::default() };
-        self.read_entries(&snapshot, account, Block::uids(range), &mut reading)?;
+        let inbox = (account, FolderId::INBOX);
+        self.read_entries(&snapshot, inbox, Block::uids(range), &mut reading)?;
         Ok(match reading.blocks.pop() {
             None => Some(encode(account, &Block::new(range))),
             Some(block) => (block.len() >= WORTH_IT).then(|| encode(account, &block)),

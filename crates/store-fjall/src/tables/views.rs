@@ -1,15 +1,18 @@
 //! Views of maildrops that were opened lately, so that a login does not read the whole mailbox again.
 //!
-//! The committing thread reports which inboxes its changes touch. A view that no change has touched is handed out
+//! The committing thread reports which folders its changes touch. A view that no change has touched is handed out
 //! without a look at the tables. A message that arrives has a greater UID than all before it, so a view is brought up
 //! to date by reading the entries behind its end and the ranges of UIDs that messages have left. All logins that wait
-//! for one mailbox at the same moment share one reading. A login that comes during a reading is served by the next,
+//! for one folder at the same moment share one reading. A login that comes during a reading is served by the next,
 //! which includes all changes that were committed meanwhile.
 
-use super::{listing::Reading, schema::Schema};
+use super::{
+    listing::Reading,
+    schema::{AccountFolder, Schema},
+};
 use futures_channel::oneshot;
 use parking_lot::{Mutex, MutexGuard};
-use posta_store::{AccountId, Block, Maildrop, StoreError, Uid};
+use posta_store::{AccountId, Block, FolderId, Maildrop, StoreError, Uid};
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, hash_map::Entry},
     mem,
@@ -47,15 +50,15 @@ pub(crate) enum Opening {
 
 #[derive(Debug, Default)]
 struct Known {
-    views: HashMap<AccountId, View>,
+    views: HashMap<AccountFolder, View>,
     /// The views by their last use, the earliest first.
-    by_use: BTreeMap<u64, AccountId>,
+    by_use: BTreeMap<u64, AccountFolder>,
     /// The number of uses so far.
     uses: u64,
     /// The messages of all views, with [`OVERHEAD`] for each view.
     messages: usize,
-    readings: HashMap<AccountId, Ongoing>,
-    /// The ranges of UIDs that are to be packed.
+    readings: HashMap<AccountFolder, Ongoing>,
+    /// The ranges of UIDs of inboxes that are to be packed.
     to_pack: BTreeSet<(AccountId, u32)>,
     /// The time in seconds, roughly.
     second: u64,
@@ -72,7 +75,7 @@ struct View {
     second: u64,
 }
 
-/// The changes of a mailbox that a view does not include.
+/// The changes of a folder that a view does not include.
 #[derive(Debug, Clone, Default)]
 struct Changes {
     /// Whether messages arrived.
@@ -94,17 +97,17 @@ struct Ongoing {
 
 impl Views {
     /// Opens a maildrop.
-    pub(crate) fn open(&self, account: AccountId) -> Opening {
+    pub(crate) fn open(&self, folder: AccountFolder) -> Opening {
         let mut known = self.lock();
-        if let Some(view) = known.views.get(&account)
+        if let Some(view) = known.views.get(&folder)
             && view.changes.is_none()
         {
             let maildrop = view.maildrop.clone();
-            known.use_view(account);
+            known.use_view(folder);
             return Opening::Known(maildrop);
         }
         let (waiting, outcome) = oneshot::channel();
-        let is_first = match known.readings.entry(account) {
+        let is_first = match known.readings.entry(folder) {
             Entry::Occupied(mut ongoing) => {
                 ongoing.get_mut().waiting.push(waiting);
                 false
@@ -121,19 +124,19 @@ impl Views {
     pub(crate) fn read(
         &self,
         schema: impl Fn() -> Result<Arc<Schema>, StoreError>,
-        account: AccountId,
+        folder: AccountFolder,
     ) {
         // After a panic, the next login must be the first again.
-        let ending = Ending { views: self, account };
-        while let Some((waiting, before)) = self.begin(account) {
+        let ending = Ending { views: self, folder };
+        while let Some((waiting, before)) = self.begin(folder) {
             // Held until the view is kept: the tables are not closed before that.
             let schema = schema();
             let read = schema.as_ref().map_err(Clone::clone);
-            let read = read.and_then(|schema| bring_up_to_date(schema, account, before));
+            let read = read.and_then(|schema| bring_up_to_date(schema, folder, before));
             let outcome = read.map(|(view, unpacked)| {
                 let maildrop = view.maildrop.clone();
-                self.keep(account, view);
-                self.want_packed(account, unpacked);
+                self.keep(folder, view);
+                self.want_packed(folder.0, unpacked);
                 maildrop
             });
             for waiting in waiting {
@@ -145,56 +148,56 @@ impl Views {
     }
 
     /// Begins a reading. Returns the logins that wait and the view so far, or none if no login waits any more.
-    fn begin(&self, account: AccountId) -> Option<(Vec<Waiting>, View)> {
+    fn begin(&self, folder: AccountFolder) -> Option<(Vec<Waiting>, View)> {
         let mut known = self.lock();
-        let ongoing = known.readings.get_mut(&account)?;
+        let ongoing = known.readings.get_mut(&folder)?;
         ongoing.waiting.retain(|waiting| !waiting.is_canceled());
         if ongoing.waiting.is_empty() {
-            known.readings.remove(&account);
+            known.readings.remove(&folder);
             return None;
         }
         ongoing.changes = Changes::default();
         let waiting = mem::take(&mut ongoing.waiting);
-        Some((waiting, known.views.get(&account).cloned().unwrap_or_default()))
+        Some((waiting, known.views.get(&folder).cloned().unwrap_or_default()))
     }
 
     /// Keeps a view, with the changes that were reported while it was read.
-    fn keep(&self, account: AccountId, view: View) {
+    fn keep(&self, folder: AccountFolder, view: View) {
         let mut known = self.lock();
-        let changes = known.readings.get_mut(&account).map(|it| mem::take(&mut it.changes));
+        let changes = known.readings.get_mut(&folder).map(|it| mem::take(&mut it.changes));
         let changes = changes.unwrap_or_default();
-        known.remove(account);
+        known.remove(folder);
         if changes.is_void {
             return;
         }
         known.messages += view.cost();
-        known.views.insert(account, View { changes, ..view });
-        known.use_view(account);
+        known.views.insert(folder, View { changes, ..view });
+        known.use_view(folder);
         known.make_room();
     }
 
-    /// Reports the changes of a batch: the accounts whose inboxes messages arrived in, and the ranges of UIDs of
-    /// inboxes that messages left. Must be called before the callers learn that the batch is committed.
-    pub(crate) fn change(&self, arrived: Vec<AccountId>, left: BTreeSet<(AccountId, u32)>) {
+    /// Reports the changes of a batch: the folders that messages arrived in, and the ranges of UIDs that messages
+    /// left. Must be called before the callers learn that the batch is committed.
+    pub(crate) fn change(&self, arrived: Vec<AccountFolder>, left: BTreeSet<(AccountFolder, u32)>) {
         if arrived.is_empty() && left.is_empty() {
             return;
         }
         let mut known = self.lock();
-        for account in arrived {
-            known.change(account, |changes| changes.arrived = true);
+        for folder in arrived {
+            known.change(folder, |changes| changes.arrived = true);
         }
-        for (account, range) in left {
-            known.change(account, |changes| {
+        for (folder, range) in left {
+            known.change(folder, |changes| {
                 changes.left.insert(range);
             });
         }
     }
 
-    /// Forgets the view of a mailbox.
-    pub(crate) fn forget(&self, account: AccountId) {
+    /// Forgets the view of a folder.
+    pub(crate) fn forget(&self, folder: AccountFolder) {
         let mut known = self.lock();
-        known.change(account, |changes| changes.is_void = true);
-        known.remove(account);
+        known.change(folder, |changes| changes.is_void = true);
+        known.remove(folder);
     }
 
     /// Forgets all views.
@@ -210,18 +213,18 @@ impl Views {
     pub(crate) fn give_up_unused(&self, second: u64) {
         let mut known = self.lock();
         known.second = second;
-        while let Some((_, &account)) = known.by_use.first_key_value()
-            && let Some(view) = known.views.get(&account)
+        while let Some((_, &folder)) = known.by_use.first_key_value()
+            && let Some(view) = known.views.get(&folder)
             && view.second.saturating_add(UNUSED) <= second
         {
             match Arc::strong_count(&view.maildrop) {
-                1 => known.remove(account),
-                _ => known.use_view(account),
+                1 => known.remove(folder),
+                _ => known.use_view(folder),
             }
         }
     }
 
-    /// Asks for ranges of UIDs to be packed once they are closed and the committing thread is idle.
+    /// Asks for ranges of UIDs of an inbox to be packed once they are closed and the committing thread is idle.
     pub(crate) fn want_packed(&self, account: AccountId, ranges: impl IntoIterator<Item = u32>) {
         let mut known = self.lock();
         for range in ranges {
@@ -244,37 +247,37 @@ impl Views {
 /// Ends a reading that a panic breaks off: the logins that wait get an error.
 struct Ending<'v> {
     views: &'v Views,
-    account: AccountId,
+    folder: AccountFolder,
 }
 
 impl Drop for Ending<'_> {
     fn drop(&mut self) {
-        self.views.lock().readings.remove(&self.account);
+        self.views.lock().readings.remove(&self.folder);
     }
 }
 
 impl Known {
-    /// Records a change of a mailbox with its view and with a reading under way.
-    fn change(&mut self, account: AccountId, change: impl Fn(&mut Changes)) {
-        if let Some(view) = self.views.get_mut(&account) {
+    /// Records a change of a folder with its view and with a reading under way.
+    fn change(&mut self, folder: AccountFolder, change: impl Fn(&mut Changes)) {
+        if let Some(view) = self.views.get_mut(&folder) {
             change(&mut view.changes);
         }
-        if let Some(ongoing) = self.readings.get_mut(&account) {
+        if let Some(ongoing) = self.readings.get_mut(&folder) {
             change(&mut ongoing.changes);
         }
     }
 
     /// Records a use of a view.
-    fn use_view(&mut self, account: AccountId) {
-        let Some(view) = self.views.get_mut(&account) else { return };
+    fn use_view(&mut self, folder: AccountFolder) {
+        let Some(view) = self.views.get_mut(&folder) else { return };
         self.by_use.remove(&view.last_use);
         self.uses += 1;
         (view.last_use, view.second) = (self.uses, self.second);
-        self.by_use.insert(self.uses, account);
+        self.by_use.insert(self.uses, folder);
     }
 
-    fn remove(&mut self, account: AccountId) {
-        if let Some(view) = self.views.remove(&account) {
+    fn remove(&mut self, folder: AccountFolder) {
+        if let Some(view) = self.views.remove(&folder) {
             self.messages -= view.cost();
             self.by_use.remove(&view.last_use);
         }
@@ -284,9 +287,9 @@ impl Known {
     fn make_room(&mut self) {
         while self.messages > MESSAGES
             && self.views.len() > 1
-            && let Some((_, &account)) = self.by_use.first_key_value()
+            && let Some((_, &folder)) = self.by_use.first_key_value()
         {
-            self.remove(account);
+            self.remove(folder);
         }
     }
 }
@@ -304,17 +307,17 @@ impl Changes {
 }
 
 /// Brings a view up to date; one without any reading so far is read whole. Returns the view, and the ranges that
-/// should be packed.
+/// should be packed: none of another folder than the inbox.
 fn bring_up_to_date(
     schema: &Schema,
-    account: AccountId,
+    folder: AccountFolder,
     before: View,
 ) -> Result<(View, Vec<u32>), StoreError> {
     let View { mut maildrop, next, changes, .. } = before;
-    let (snapshot, gone) = schema.gone.with(account, || schema.database.snapshot());
+    let (snapshot, gone) = schema.gone.with(folder.0, || schema.database.snapshot());
     if next == Uid(0) {
-        let Reading { blocks, next, unpacked, .. } = schema.read_inbox(&snapshot, account, gone)?;
-        let unpacked = closed(unpacked, next);
+        let Reading { blocks, next, unpacked, .. } = schema.read_folder(&snapshot, folder, gone)?;
+        let unpacked = closed(folder, unpacked, next);
         let maildrop = Arc::new(Maildrop::from_blocks(blocks));
         return Ok((View { maildrop, next, ..View::default() }, unpacked));
     }
@@ -324,7 +327,7 @@ fn bring_up_to_date(
         let uids = Block::uids(range);
         let read = *uids.start()..=Uid(next.0 - 1).min(*uids.end());
         if !read.is_empty() {
-            schema.read_entries(&snapshot, account, read, &mut reading)?;
+            schema.read_entries(&snapshot, folder, read, &mut reading)?;
         }
     }
     if !changes.left.is_empty() {
@@ -334,7 +337,7 @@ fn bring_up_to_date(
         blocks.extend(reading.blocks.into_iter().map(|block| (block.covers(), block)));
         maildrop = Arc::new(Maildrop::from_blocks(blocks.into_values()));
     }
-    schema.read_entries(&snapshot, account, next..=Uid(u32::MAX), &mut behind)?;
+    schema.read_entries(&snapshot, folder, next..=Uid(u32::MAX), &mut behind)?;
     if !behind.blocks.is_empty() {
         let mut whole = Maildrop::clone(&maildrop);
         let blocks = behind.blocks.iter();
@@ -342,13 +345,13 @@ fn bring_up_to_date(
         whole.extend(lines.filter_map(|(message, imported)| Some((message?, imported))));
         maildrop = Arc::new(whole);
     }
-    let unpacked = closed(reading.unpacked, behind.next);
+    let unpacked = closed(folder, reading.unpacked, behind.next);
     Ok((View { maildrop, next: behind.next, ..View::default() }, unpacked))
 }
 
-/// Returns the ranges that are closed, as far as a reader can know.
-fn closed(mut ranges: Vec<u32>, next: Uid) -> Vec<u32> {
-    ranges.retain(|&range| range < Block::range(next));
+/// Returns the ranges of an inbox that are closed, as far as a reader can know.
+fn closed((_, folder): AccountFolder, mut ranges: Vec<u32>, next: Uid) -> Vec<u32> {
+    ranges.retain(|&range| folder == FolderId::INBOX && range < Block::range(next));
     ranges
 }
 
@@ -362,13 +365,17 @@ mod tests {
         Arc::new((1..=messages as u64).map(line).collect())
     }
 
+    const fn inbox(account: u64) -> AccountFolder {
+        (AccountId(account), FolderId::INBOX)
+    }
+
     fn view(maildrop: &Arc<Maildrop>) -> View {
         let next = Uid(maildrop.len() as u32 + 1);
         View { maildrop: maildrop.clone(), next, ..View::default() }
     }
 
     fn known(views: &Views) -> Vec<u64> {
-        let mut known: Vec<_> = views.lock().views.keys().map(|account| account.0).collect();
+        let mut known: Vec<_> = views.lock().views.keys().map(|(account, _)| account.0).collect();
         known.sort_unstable();
         known
     }
@@ -376,19 +383,19 @@ mod tests {
     #[test]
     fn the_view_that_was_not_used_for_the_longest_time_goes_first() {
         let (views, half) = (Views::default(), maildrop(MESSAGES / 2 - OVERHEAD));
-        views.keep(AccountId(1), view(&half));
-        views.keep(AccountId(2), view(&half));
-        assert!(matches!(views.open(AccountId(1)), Opening::Known(_)));
-        views.keep(AccountId(3), view(&half));
+        views.keep(inbox(1), view(&half));
+        views.keep(inbox(2), view(&half));
+        assert!(matches!(views.open(inbox(1)), Opening::Known(_)));
+        views.keep(inbox(3), view(&half));
         assert_eq!(known(&views), [1, 3]);
         // One that is read again is not counted twice.
-        views.keep(AccountId(3), view(&half));
+        views.keep(inbox(3), view(&half));
         assert_eq!(known(&views), [1, 3]);
         // One that is larger than all may be has the place for itself.
-        views.keep(AccountId(4), view(&maildrop(MESSAGES + 1)));
+        views.keep(inbox(4), view(&maildrop(MESSAGES + 1)));
         assert_eq!(known(&views), [4]);
         assert_eq!(views.lock().by_use.len(), 1);
-        views.forget(AccountId(4));
+        views.forget(inbox(4));
         let known = views.lock();
         assert_eq!((known.messages, known.by_use.len()), (0, 0));
     }
@@ -398,11 +405,11 @@ mod tests {
         let views = Views::default();
         views.give_up_unused(1_000);
         let held = maildrop(3);
-        views.keep(AccountId(1), view(&held));
-        views.keep(AccountId(2), view(&maildrop(5)));
-        views.keep(AccountId(3), view(&maildrop(7)));
+        views.keep(inbox(1), view(&held));
+        views.keep(inbox(2), view(&maildrop(5)));
+        views.keep(inbox(3), view(&maildrop(7)));
         views.give_up_unused(1_000 + UNUSED - 1);
-        assert!(matches!(views.open(AccountId(3)), Opening::Known(_)));
+        assert!(matches!(views.open(inbox(3)), Opening::Known(_)));
         views.give_up_unused(1_000 + UNUSED);
         assert_eq!(known(&views), [1, 3], "one is held by a session, one was used since");
         drop(held);
@@ -413,7 +420,7 @@ mod tests {
 
     #[test]
     fn what_changes_during_a_reading_is_not_forgotten() {
-        let (views, ana) = (Views::default(), AccountId(1));
+        let (views, ana) = (Views::default(), inbox(1));
         let Opening::Reading { is_first: true, .. } = views.open(ana) else {
             panic!("it is known")
         };

@@ -112,6 +112,11 @@ async fn changes_of_accounts_show(store: &dyn Store) {
         let found = store.account(&ana).await.unwrap().unwrap();
         assert_eq!((found.send_as, found.credentials), (send_as, credentials("new")));
     }
+    for marks_junk in [true, false] {
+        store.set_marks_junk(&ana, marks_junk).await.unwrap();
+        assert!(changed(store.directory_version()));
+        assert_eq!(store.account(&ana).await.unwrap().unwrap().marks_junk, marks_junk);
+    }
     assert!(!changed(store.directory_version()), "nothing happened");
     store.remove_account(&ana, at(1), at(2)).await.unwrap();
     assert!(changed(store.directory_version()));

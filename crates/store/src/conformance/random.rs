@@ -137,6 +137,10 @@ async fn compare(both: [&dyn Store; 2], ids: &[AccountId], seed: u64, step: u64)
             let entries = both[0].entries(account, folder.id, from, 99).await.unwrap();
             let expected = both[1].entries(account, folder.id, from, 99).await.unwrap();
             assert_eq!(entries, expected, "seed {seed}, step {step}");
+            let listed = both[0].listed(account, folder.id).await.unwrap();
+            let expected = both[1].listed(account, folder.id).await.unwrap();
+            assert_eq!(listed, expected, "seed {seed}, step {step}");
+            assert_eq!((listed.len() as u64, listed.octets()), (folder.messages, folder.octets));
         }
         // Names of before lead to the same messages.
         for uid in (1..=step as u32 / 4).map(Uid) {

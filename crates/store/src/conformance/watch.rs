@@ -68,6 +68,8 @@ async fn the_directory_is_watched(store: &dyn Store) {
     told("a password");
     store.set_disabled(&ana, true).await.unwrap();
     told("disabled");
+    store.set_marks_junk(&ana, true).await.unwrap();
+    told("junk is marked");
     let targets = vec![ana.clone()];
     store.set_alias(Alias { name: "info@x.test".parse().unwrap(), targets }).await.unwrap();
     told("an alias");

@@ -71,6 +71,12 @@ impl Directory for MemoryStore {
         })
     }
 
+    fn set_marks_junk(&self, address: &Address, marks_junk: bool) -> Pending<'_, ()> {
+        self.with_directory(|inner| {
+            inner.change_account(address, |account| account.marks_junk = marks_junk)
+        })
+    }
+
     fn set_disabled(&self, address: &Address, disabled: bool) -> Pending<'_, ()> {
         self.with_directory(|inner| {
             inner.change_account(address, |account| account.disabled = disabled)

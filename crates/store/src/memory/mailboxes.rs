@@ -33,13 +33,13 @@ impl Mailboxes for MemoryStore {
         })
     }
 
-    fn maildrop(&self, account: AccountId) -> Pending<'_, Arc<Maildrop>> {
+    fn listed(&self, account: AccountId, folder: FolderId) -> Pending<'_, Arc<Maildrop>> {
         self.with(|inner| {
             let listed = |entry: &Entry| {
                 let UniqueId { number, imported } = entry.unique_id.clone();
                 (Summary { number, octets: entry.octets, uid: entry.uid }, imported)
             };
-            let entries = inner.folder_entries(account, FolderId::INBOX);
+            let entries = inner.folder_entries(account, folder);
             Ok(Arc::new(entries.map(listed).collect()))
         })
     }

@@ -1,8 +1,8 @@
-//! The life of an account: `remove`, `undelete`, `rename`, `disable`, `enable`.
+//! The life of an account: `remove`, `undelete`, `rename`, `disable`, `enable`, `junk`.
 
 use crate::{
     Place,
-    command::{alias, carry_out, show},
+    command::{account::Junk, alias, carry_out, show},
     config::Span,
     operator,
     output::say,
@@ -12,7 +12,7 @@ use crate::{
 use anyhow::{Context, Result, bail, ensure};
 use posta_mail::Timestamp;
 use posta_net::clock::Clock;
-use posta_server::admin::{RemovedLine, Request, Response};
+use posta_server::admin::{JunkOverPop3, RemovedLine, Request, Response};
 use std::io::{self, IsTerminal};
 
 pub(super) fn remove(place: &Place, address: &str, is_sure: bool) -> Result<()> {
@@ -141,4 +141,17 @@ pub(super) fn disable(place: &Place, address: String) -> Result<()> {
 pub(super) fn enable(place: &Place, address: String) -> Result<()> {
     let said = format!("{address} can log in");
     carry_out(place, Request::AccountDisable { address, disabled: false }, &said)
+}
+
+pub(super) fn junk(place: &Place, address: String, junk: Junk) -> Result<()> {
+    let (junk, said) = match junk {
+        Junk::Folder => (JunkOverPop3::Folder, format!("POP3 does not show {address}'s junk")),
+        Junk::Mark => (
+            JunkOverPop3::Mark,
+            format!(
+                "POP3 shows {address}'s junk with [Junk] before the subject, from the next login on"
+            ),
+        ),
+    };
+    carry_out(place, Request::AccountJunk { address, junk }, &said)
 }

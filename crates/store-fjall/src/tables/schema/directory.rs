@@ -31,6 +31,7 @@ const BY_DOMAIN: &[u8] = b"account-by-domain\0";
 /// Words of an account's record.
 const FORWARDS: &str = "forwards";
 const DISABLED: &str = "disabled";
+const MARKS_JUNK: &str = "marks-junk";
 
 impl Schema {
     /// Resolves an address, the usage of its account aside.
@@ -219,7 +220,8 @@ pub(crate) fn encode_account(account: &Account) -> Vec<u8> {
     // An address has no tab.
     let send_as: Vec<_> = account.send_as.iter().map(SendAs::to_string).collect();
     let send_as = send_as.join("\t");
-    let flags = [(account.forwards, FORWARDS), (account.disabled, DISABLED)];
+    let Account { forwards, disabled, marks_junk, .. } = *account;
+    let flags = [(forwards, FORWARDS), (disabled, DISABLED), (marks_junk, MARKS_JUNK)];
     let flags = flags.into_iter().filter_map(|(is_set, word)| is_set.then_some(word));
     let flags = flags.collect::<Vec<_>>().join(" ");
     let hash = account.credentials.password_hash.as_str();
@@ -251,9 +253,9 @@ fn decode_account(address: Address, value: &[u8]) -> Result<Account, StoreError>
     let send_as = send_as.map_err(|_| damaged("what an account may send as"))?;
     let flags = next().unwrap_or_default();
     let has = |flag| flags.split(' ').any(|word| word == flag);
-    let (forwards, disabled) = (has(FORWARDS), has(DISABLED));
+    let (forwards, disabled, marks_junk) = (has(FORWARDS), has(DISABLED), has(MARKS_JUNK));
     let credentials = Credentials { password_hash, scram, apop };
-    Ok(Account { id, address, credentials, quota, send_as, forwards, disabled })
+    Ok(Account { id, address, credentials, quota, send_as, forwards, disabled, marks_junk })
 }
 
 /// The keys of an account in the indexes.

@@ -9,6 +9,9 @@ use posta_store::{
     AccountId, Entry, Flags, Folder, FolderId, ModSeq, Role, StoreError, Uid, UniqueId,
 };
 
+/// A folder, with its account.
+pub(crate) type AccountFolder = (AccountId, FolderId);
+
 /// Account, folder, UID.
 pub(crate) type EntryKey = [u8; 16];
 

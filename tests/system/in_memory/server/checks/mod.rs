@@ -1,6 +1,7 @@
 //! Mail from strangers, checked while it arrives: SPF, DKIM, DMARC and ARC.
 
 mod forged_results;
+mod junk;
 mod patience;
 mod policies;
 mod senders;
