@@ -57,15 +57,25 @@ impl HeaderChanges {
     /// Returns whether there are more changes than one filter may make.
     #[must_use]
     pub fn are_too_many(&self) -> bool {
-        let new = self.edits.iter().filter_map(|edit| edit.new.as_ref());
-        let octets: usize = self.added.iter().chain(new).map(|field| field.as_bytes().len()).sum();
-        self.len() > CHANGES || octets > OCTETS
+        self.len() > CHANGES || self.octets() > OCTETS
     }
 
-    /// Takes the changes of another filter, too: what it adds stands above, as if it had come later.
-    pub fn join(&mut self, later: Self) {
+    /// Returns the octets of all new fields.
+    fn octets(&self) -> usize {
+        let new = self.edits.iter().filter_map(|edit| edit.new.as_ref());
+        self.added.iter().chain(new).map(|field| field.as_bytes().len()).sum()
+    }
+
+    /// Takes the changes of another filter, too: what it adds stands above, as if it had come later. Returns whether
+    /// they were taken; they are not if both together [are too many](Self::are_too_many).
+    #[must_use]
+    pub fn join(&mut self, later: Self) -> bool {
+        if self.len() + later.len() > CHANGES || self.octets() + later.octets() > OCTETS {
+            return false;
+        }
         self.added.splice(0..0, later.added);
         self.edits.extend(later.edits);
+        true
     }
 }
 
@@ -217,8 +227,17 @@ mod tests {
     fn what_comes_later_stands_above() {
         let field = |name: &[u8]| NewField::new(name, b"v").unwrap();
         let mut changes = HeaderChanges { added: vec![field(b"A"), field(b"B")], edits: vec![] };
-        changes.join(HeaderChanges { added: vec![field(b"C")], edits: vec![] });
-        assert_eq!(changes.added, [field(b"C"), field(b"A"), field(b"B")]);
+        assert!(changes.join(HeaderChanges { added: vec![field(b"C")], edits: vec![] }));
+        let all = [field(b"C"), field(b"A"), field(b"B")];
+        assert_eq!(changes.added, all);
+        // What is too much together is not taken, not even in part.
+        let many = HeaderChanges { added: vec![field(b"D"); CHANGES - 2], edits: vec![] };
+        assert!(!changes.join(many));
+        let long = vec![b'x'; 1_000];
+        let long = NewField::new(b"D", &long).unwrap();
+        let large = HeaderChanges { added: vec![long; OCTETS / 1_000], edits: vec![] };
+        assert!(!changes.join(large));
+        assert_eq!(changes.added, all);
     }
 
     proptest! {

@@ -20,7 +20,7 @@ use crate::directory::srs::Srs;
 use follow::Followed;
 use posta_mail::{Address, Domain, ForwardPath, Reply, ReversePath};
 use posta_net::clock::Clock;
-use posta_store::{Account, ResolvedAccount, Store, StoreError};
+use posta_store::{Account, AccountId, ResolvedAccount, SendAs, Store, StoreError};
 use postmaster::{DUTIES, domain_of_host, is_duty};
 use recipient::{dead_end, has_room};
 use std::{borrow::Cow, sync::Arc};
@@ -172,6 +172,22 @@ impl Directory {
     pub async fn owners(&self, address: &Address) -> Result<Vec<Account>, StoreError> {
         let follower = Follower { forwards: false, ..Follower::new(&*self.store) };
         Ok(accounts_of(follower.follow(&*self.at_home(address).await?).await?.accounts))
+    }
+
+    /// Returns whether an account may send from an address: the address leads to it, or is among those that the operator
+    /// has permitted to it.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn may_send_from(
+        &self,
+        (account, send_as): (AccountId, &[SendAs]),
+        address: &Address,
+    ) -> Result<bool, StoreError> {
+        if send_as.iter().any(|allowed| allowed.includes(address)) {
+            return Ok(true);
+        }
+        Ok(self.owners(address).await?.iter().any(|owner| owner.id == account))
     }
 
     /// Returns the addresses that a name leads to, for VRFY and EXPN.

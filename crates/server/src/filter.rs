@@ -260,14 +260,9 @@ impl Judged {
         });
         let ignored = ignored.into_iter().map(|words| format!("it asked {words}, in vain"));
         let notes = refused.chain(ignored).collect();
-        let mut both = self.changes.clone();
-        both.join(changes);
-        match both.are_too_many() {
+        if !self.changes.join(changes) {
             // Many filters that change much: what the first ones want is done.
-            true => {
-                tracing::warn!(filter, "what a filter wants changed is too much with the others")
-            }
-            false => self.changes = both,
+            tracing::warn!(filter, "what a filter wants changed is too much with the others");
         }
         self.results.push(FilterResult { filter, said, notes, failed: false });
         if gravity(&action) > gravity(&self.action) {

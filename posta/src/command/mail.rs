@@ -84,13 +84,15 @@ impl InFolder {
     }
 
     fn change(&self, request: MailRequest, done: &str) -> Result<()> {
-        match self.ask(request)? {
-            Response::Count(0) => {
-                bail!("nothing has changed: `posta mail list` names what is there")
-            }
-            Response::Count(1) => say!("1 message {done}"),
-            Response::Count(count) => say!("{count} messages {done}"),
-            _ => bail!(operator::UNEXPECTED),
+        let mut changed = 0;
+        for piece in request.pieces() {
+            let Response::Count(count) = self.ask(piece)? else { bail!(operator::UNEXPECTED) };
+            changed += count;
+        }
+        match changed {
+            0 => bail!("nothing has changed: `posta mail list` names what is there"),
+            1 => say!("1 message {done}"),
+            count => say!("{count} messages {done}"),
         }
         Ok(())
     }

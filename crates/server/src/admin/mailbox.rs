@@ -14,9 +14,6 @@ use serde::{Deserialize, Serialize};
 /// The messages in a page of a list. The beginning of each is read.
 const PAGE: usize = 50;
 
-/// Messages that are moved or flagged in one transaction: of more, others would feel it.
-const AT_ONCE: usize = 1_000;
-
 /// The octets of a message in which a list looks for header fields.
 const BEGINNING: usize = 64 * 1024;
 
@@ -42,14 +39,14 @@ pub enum MailRequest {
     },
     /// Moves messages to another folder.
     Move {
-        /// The messages' UIDs.
+        /// The messages' UIDs, at most [`MailRequest::UIDS`].
         uids: Vec<u32>,
         /// The name of the other folder.
         to: String,
     },
     /// Sets and clears flags and keywords.
     Flag {
-        /// The messages' UIDs.
+        /// The messages' UIDs, at most [`MailRequest::UIDS`].
         uids: Vec<u32>,
         /// Flags to set: `seen`, `answered`, `flagged`, `deleted`, `draft`, or a keyword.
         #[serde(default)]
@@ -60,9 +57,40 @@ pub enum MailRequest {
     },
     /// Removes messages; they can be brought back for a week.
     Delete {
-        /// The messages' UIDs.
+        /// The messages' UIDs, at most [`MailRequest::UIDS`].
         uids: Vec<u32>,
     },
+}
+
+impl MailRequest {
+    /// The most messages that one request moves, flags or removes, which is one transaction: others would feel a larger
+    /// one. A client that has more to change sends several requests.
+    pub const UIDS: usize = 1_000;
+
+    /// Returns the messages that are to be changed.
+    fn uids(&self) -> &[u32] {
+        match self {
+            Self::Move { uids, .. } | Self::Flag { uids, .. } | Self::Delete { uids } => uids,
+            Self::List { .. } | Self::Read { .. } => &[],
+        }
+    }
+
+    /// Returns the requests that do the same to [`Self::UIDS`] messages each; one for a request that changes nothing.
+    #[must_use]
+    pub fn pieces(self) -> Vec<Self> {
+        if self.uids().len() <= Self::UIDS {
+            return vec![self];
+        }
+        let some = |uids: &[u32]| match &self {
+            Self::Move { to, .. } => Self::Move { uids: uids.to_vec(), to: to.clone() },
+            Self::Flag { add, remove, .. } => {
+                Self::Flag { uids: uids.to_vec(), add: add.clone(), remove: remove.clone() }
+            }
+            Self::Delete { .. } => Self::Delete { uids: uids.to_vec() },
+            other => other.clone(),
+        };
+        self.uids().chunks(Self::UIDS).map(some).collect()
+    }
 }
 
 /// An action on the folders of an account.
@@ -164,6 +192,10 @@ impl Admin {
             None => FolderId::INBOX,
         };
         let now = self.clock.now();
+        if request.uids().len() > MailRequest::UIDS {
+            let words = format!("one request may name {} messages: send several", MailRequest::UIDS);
+            return Err(AdminError::Mail(words));
+        }
         let changed = match request {
             MailRequest::List { after } => return self.list(account, folder, after).await,
             MailRequest::Read { uid, offset } => {
@@ -171,23 +203,13 @@ impl Admin {
             }
             MailRequest::Move { uids, to } => {
                 let to = self.folder(account, &to).await?;
-                let (purge, mut moved) = (now + PURGE_AFTER, 0);
-                for some in named(uids).chunks(AT_ONCE) {
-                    let some = some.to_vec();
-                    let names = self.store.move_entries(account, folder, to, some, now, purge);
-                    moved += names.await?.len();
-                }
-                moved
+                let (uids, purge) = (named(uids), now + PURGE_AFTER);
+                self.store.move_entries(account, folder, to, uids, now, purge).await?.len()
             }
             MailRequest::Flag { uids, add, remove } => {
                 let change = flag_change(&add, &remove)?;
-                let mut flagged = 0;
-                for some in named(uids).chunks(AT_ONCE) {
-                    let (some, change) = (some.to_vec(), change.clone());
-                    let flags = self.store.set_flags(account, folder, some, change, None, now);
-                    flagged += flags.await?.changed.len();
-                }
-                flagged
+                let flags = self.store.set_flags(account, folder, named(uids), change, None, now);
+                flags.await?.changed.len()
             }
             MailRequest::Delete { uids } => {
                 self.store.remove(account, folder, named(uids), now, now + PURGE_AFTER).await?
@@ -358,6 +380,32 @@ fn flag_change(add: &[String], remove: &[String]) -> Result<FlagChange, AdminErr
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn many_messages_are_changed_in_pieces() {
+        let uids: Vec<u32> = (1..=2_500).collect();
+        for request in [
+            MailRequest::Move { uids: uids.clone(), to: "Work".to_owned() },
+            MailRequest::Flag { uids: uids.clone(), add: vec!["seen".to_owned()], remove: vec![] },
+            MailRequest::Delete { uids: uids.clone() },
+        ] {
+            let pieces = request.clone().pieces();
+            assert_eq!(
+                pieces.iter().map(|piece| piece.uids().len()).collect::<Vec<_>>(),
+                [1_000, 1_000, 500]
+            );
+            assert_eq!(
+                pieces.iter().flat_map(MailRequest::uids).copied().collect::<Vec<_>>(),
+                uids
+            );
+            let same = |piece: &MailRequest| {
+                std::mem::discriminant(piece) == std::mem::discriminant(&request)
+            };
+            assert!(pieces.iter().all(same));
+        }
+        let list = MailRequest::List { after: 7 };
+        assert_eq!(list.clone().pieces(), [list]);
+    }
 
     #[test]
     fn flags_and_keywords_are_told_apart() {

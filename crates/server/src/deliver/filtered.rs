@@ -3,9 +3,9 @@
 //! The message is changed as they want: fields that they add go to the top of the head, where readers look for what was
 //! found out last, and changed fields are rewritten in the content. `deliver` obeys the action.
 
-use super::{Message, To, Undelivered};
+use super::{Message, Routing, To, Undelivered};
 use crate::{
-    directory::Recipient,
+    directory::{Directory, Recipient},
     filter::{
         Filters, Judged,
         content::FilterContent,
@@ -13,8 +13,7 @@ use crate::{
     },
     sign::{
         converted::{Seals, without_seals},
-        outgoing::Outgoing,
-        signers::Signers,
+        outgoing::{Outgoing, Signable},
     },
 };
 use posta_filters::{changes::HeaderChanges, facts::MessageFacts, verdict::FilterAction};
@@ -90,7 +89,7 @@ pub(super) async fn ask(
     if change(store, message, filters, changes).await?
         && let Some(seals) = seals
     {
-        sign_again(store, message, (seals, ours), &routing.signers).await?;
+        sign_again(store, message, (seals, ours), routing).await?;
     }
     Ok(filtered)
 }
@@ -123,7 +122,7 @@ async fn sign_again(
     store: &dyn Store,
     message: &mut Message,
     (before, ours): (Seals, usize),
-    signers: &Signers,
+    routing: &Routing,
 ) -> Result<(), StoreError> {
     let (added, own) = message.head.split_at(message.head.len() - ours);
     let head = [added, &without_seals(own, ours)].concat();
@@ -135,12 +134,40 @@ async fn sign_again(
             outgoing.write(&piece);
             index += 1;
         }
-        signatures = outgoing.sign(signers, message.time).await;
+        let signable = outgoing.end();
+        if may_still_send(store, message, &signable, &routing.directory).await? {
+            signatures = signable.sign(&routing.signers, message.time).await;
+        }
     }
     message.octets -= message.head.len() as u64;
     message.head = [signatures.as_bytes(), &head].concat();
     message.octets += message.head.len() as u64;
     Ok(())
+}
+
+/// Returns whether the account that sent a message may send it with the authors that it has now. A filter that writes
+/// another author, by mistake or because it was taken over, must not get a colleague's name signed.
+async fn may_still_send(
+    store: &dyn Store,
+    message: &Message,
+    signable: &Signable,
+    directory: &Directory,
+) -> Result<bool, StoreError> {
+    // Who may relay without a login may write in any name.
+    let Some(sender) = &message.origin.account else { return Ok(true) };
+    let Some(account) = store.account(sender).await? else { return Ok(false) };
+    for author in signable.originators() {
+        if !directory.may_send_from((account.id, &account.send_as[..]), &author).await? {
+            tracing::warn!(
+                id = %message.id,
+                %author,
+                account = %sender,
+                "a filter wrote an author whom the account may not use: the message goes out unsigned"
+            );
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// Changes the head and the content of a message. Returns whether its content was changed.

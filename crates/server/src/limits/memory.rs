@@ -7,7 +7,7 @@
 //! |------|--------------|-----|
 //! | shares | a half | chunks that fill quickly, of any client |
 //! | reserved shares | a quarter | the same, for clients that logged in and for trusted networks |
-//! | writing | an eighth | content without a share, while it is written to the store or read back from it |
+//! | writing | an eighth | content without a share, while it is written to the store or read back from it; half of it also while filters are asked |
 //! | envelopes | an eighth | recipients beyond a few; a quarter of it is reserved as well |
 //!
 //! No client waits for memory that another one holds, since that one could keep it for as long as it likes: without
@@ -71,6 +71,21 @@ struct Parts {
     envelopes: Arc<Pool>,
     /// The number of sessions that may write at a time: of strangers, and of known clients.
     writing: [Arc<Semaphore>; 2],
+    /// The turns to write that may be kept while filters are asked, which take as long as they like.
+    waiting: Arc<Pool>,
+}
+
+/// The memory that is counted for a message's content, until this value is dropped.
+#[derive(Debug)]
+pub(crate) enum ContentMemory {
+    /// Content that a session may hold without asking.
+    Free,
+    /// A share of the budget.
+    Share { _share: Holding },
+    /// A turn to write.
+    Turn { turn: OwnedSemaphorePermit },
+    /// A turn to write that is kept while filters are asked.
+    Waiting { _turn: OwnedSemaphorePermit, _waiting: Holding },
 }
 
 /// The error of a session that waited too long for its turn to write.
@@ -84,11 +99,36 @@ impl Budget {
         let chunks = |part: usize| (octets / CHUNK * part / 32).max(1);
         let steps = |part: usize| (octets / ENVELOPE_STEP * part / 32).max(1);
         let gate = |permits| Arc::new(Semaphore::new(permits));
+        // Half of the turns, so that the other half is only held for as long as the store takes.
+        let [strangers, known] = [chunks(3).max(2), chunks(1).max(2)];
         Self(Arc::new(Parts {
             shares: Arc::new(Pool::new(chunks(16), chunks(8))),
             envelopes: Arc::new(Pool::new(steps(3), steps(1))),
-            writing: [gate(chunks(3)), gate(chunks(1))],
+            writing: [gate(strangers), gate(known)],
+            waiting: Arc::new(Pool::new(strangers / 2, known / 2)),
         }))
+    }
+
+    /// Prepares a message's memory for a time that others determine, such as filters that are asked about the message. A
+    /// turn to write is exchanged for a share, or kept if that leaves enough turns for others: otherwise strangers, about
+    /// whose mail a filter thinks slowly, would keep everybody from writing.
+    ///
+    /// # Errors
+    /// When too many turns are kept already, by all or by this owner.
+    pub(crate) fn keep(
+        &self,
+        memory: ContentMemory,
+        owner: MemoryOwner,
+    ) -> Result<ContentMemory, Crowded> {
+        let ContentMemory::Turn { turn } = memory else { return Ok(memory) };
+        if let Some(share) = self.share(owner) {
+            return Ok(ContentMemory::Share { _share: share });
+        }
+        let mut waiting = Holding::none(&self.0.waiting, owner);
+        match waiting.grow() {
+            true => Ok(ContentMemory::Waiting { _turn: turn, _waiting: waiting }),
+            false => Err(Crowded),
+        }
     }
 
     /// Takes the memory for a chunk; none if nothing is left for this owner.
@@ -272,9 +312,41 @@ mod tests {
         assert_eq!(budget.0.envelopes.lock().held.len(), 1);
     }
 
+    #[tokio::test]
+    async fn turns_that_wait_for_filters_leave_half_to_others() {
+        let budget = Budget::new(64 << 20);
+        let (first, second) = (stranger(1), stranger(2));
+        // A turn is exchanged for a share as long as there are any.
+        let turn = budget.writing(first).await.unwrap();
+        let kept = budget.keep(ContentMemory::Turn { turn }, first).unwrap();
+        assert!(matches!(kept, ContentMemory::Share { .. }));
+        let shares: Vec<_> = [1, 2, 3].map(|last| take(&budget, stranger(last))).into();
+        let mut kept = Vec::new();
+        let mut counts = Vec::new();
+        for owner in [first, second, first, second] {
+            let before = kept.len();
+            loop {
+                let turn = budget.writing(owner).await.unwrap();
+                match budget.keep(ContentMemory::Turn { turn }, owner) {
+                    Ok(turn) => kept.push(turn),
+                    Err(Crowded) => break,
+                }
+            }
+            counts.push(kept.len() - before);
+        }
+        // Of 24 turns, 12 may wait: one owner gets half of them, the next half of the rest.
+        assert_eq!(counts, [6, 3, 0, 0]);
+        assert!(budget.0.writing[0].available_permits() >= 12);
+        drop(kept);
+        let turn = budget.writing(second).await.unwrap();
+        assert!(budget.keep(ContentMemory::Turn { turn }, second).is_ok());
+        drop(shares);
+    }
+
     #[tokio::test(start_paused = true)]
     async fn turns_to_write_come_in_order_or_not_at_all() {
         let budget = Budget::new(1);
+        let _other = budget.writing(stranger(9)).await.unwrap();
         let turn = budget.writing(stranger(1)).await.unwrap();
         assert!(
             budget.writing(MemoryOwner::Account(AccountId(1))).await.is_ok(),

@@ -12,7 +12,7 @@
 
 use crate::{
     directory::store_failed,
-    limits::memory::{Budget, Crowded, EnvelopeMemory, Holding, MemoryOwner},
+    limits::memory::{Budget, ContentMemory, Crowded, EnvelopeMemory, Holding, MemoryOwner},
     sign::outgoing::Outgoing,
 };
 use posta_mail::{MailId, Reply, ThreadId, Timestamp, crlf::CrlfLines};
@@ -286,9 +286,18 @@ impl Incoming {
         turn
     }
 
-    /// Returns its part of the budget, to be held for as long as its octets are in memory.
-    pub(crate) fn take_share(&mut self) -> Option<Holding> {
-        self.share.take()
+    /// Returns its parts of the budget, given its turn to write, to be held for as long as its octets are in memory: that of
+    /// the content, and that of the header section, whose signatures and seals the results of the checks have.
+    pub(crate) fn take_memory(
+        &mut self,
+        turn: Option<OwnedSemaphorePermit>,
+    ) -> (ContentMemory, EnvelopeMemory) {
+        let content = match (self.share.take(), turn) {
+            (Some(share), _) => ContentMemory::Share { _share: share },
+            (None, Some(turn)) => ContentMemory::Turn { turn },
+            (None, None) => ContentMemory::Free,
+        };
+        (content, std::mem::take(&mut self.header_memory))
     }
 
     /// Makes the store discard the content of a message that is not accepted.

@@ -451,19 +451,21 @@ impl SmtpHost {
         let checked = self.end_checks(checks, &mut incoming, &recipients).await;
         let Acceptor { store, budget, .. } = &*self.acceptor;
         let turn = incoming.finish(&**store, budget).await;
-        if let Err(refusal) = self.may_be_sent(&incoming).await {
-            incoming.abandon(&*self.acceptor.store).await;
-            // A refusal may be delayed. Who is refused on purpose must not keep others from writing.
-            drop((turn, incoming, recipients, memory));
-            return Err(self.refuse("the message".to_owned(), refusal).await);
-        }
+        let may_be_sent = self.may_be_sent(&incoming).await;
+        let held = match may_be_sent.and_then(|()| self.hold(&mut incoming, turn, from_here)) {
+            Ok(held) => held,
+            Err(refusal) => {
+                incoming.abandon(&*self.acceptor.store).await;
+                // A refusal may be delayed. Who is refused on purpose must not keep others from writing.
+                drop((incoming, recipients, memory, checked));
+                return Err(self.refuse("the message".to_owned(), refusal).await);
+            }
+        };
         let may_report = self.limit_reports(&mut recipients, from_here);
         if let Some(outgoing) = incoming.outgoing.take() {
             incoming.signatures = outgoing.sign(&self.acceptor.signers, incoming.time).await;
         }
         let from = mail.reverse_path.clone();
-        // Filters may take long: until they have answered, the content in memory is counted.
-        let share = incoming.take_share();
         let (id, mut message) = (incoming.id, self.message(mail, &recipients, incoming, checked));
         message.is_submitted |= from_here;
         let Acceptor { store, routing, .. } = &*self.acceptor;
@@ -471,7 +473,7 @@ impl SmtpHost {
         let to = To::Recipients { recipients, may_report, routing, each_is_told };
         let delivered = deliver::deliver(&**store, message, to).await;
         // What the message took is free again before a refusal is delayed.
-        drop((turn, share, memory));
+        drop((held, memory));
         match delivered {
             Ok(Delivered { refused }) => {
                 self.refused.accepted();

@@ -104,12 +104,8 @@ impl Submitter<'_> {
 
     /// Returns whether an address is the account's own.
     async fn owns(&self, account: &Principal, address: &Address) -> Result<bool, Reply> {
-        if account.send_as.iter().any(|allowed| allowed.includes(address)) {
-            return Ok(true);
-        }
-        let owners = self.directory.owners(address).await;
-        let owners = owners.map_err(|error| store_failed(&error))?;
-        Ok(owners.iter().any(|owner| owner.id == account.id))
+        let owns = self.directory.may_send_from((account.id, &account.send_as[..]), address).await;
+        owns.map_err(|error| store_failed(&error))
     }
 }
 

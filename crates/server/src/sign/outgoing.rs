@@ -8,7 +8,7 @@
 //! session's own thread.
 
 use super::signers::Signers;
-use posta_mail::{Domain, Timestamp};
+use posta_mail::{Address, Domain, Timestamp};
 use posta_mime::originators;
 use posta_origin::{
     header::HeaderSection,
@@ -37,11 +37,30 @@ impl Outgoing {
         self.0.header().is_none()
     }
 
-    /// Ends the message. Returns its `DKIM-Signature` fields, to be placed above all others. The text is empty if none of
-    /// our domains signs the message, or if the keys cannot be used; the latter is logged, and the message goes out
-    /// unsigned.
+    /// Ends the message.
+    pub(crate) fn end(self) -> Signable {
+        Signable(self.0.finish())
+    }
+
+    /// Ends the message and signs it, as [`Signable::sign`] does.
     pub(crate) async fn sign(self, signers: &Signers, now: Timestamp) -> String {
-        sign(&self.0.finish(), signers, now).await
+        self.end().sign(signers, now).await
+    }
+}
+
+/// A whole message that can be signed.
+pub(crate) struct Signable(Observed);
+
+impl Signable {
+    /// Returns the addresses in From and Sender, by whose domains the message is signed.
+    pub(crate) fn originators(&self) -> Vec<Address> {
+        ["From", "Sender"].into_iter().flat_map(|name| addresses(self.0.header(), name)).collect()
+    }
+
+    /// Returns the message's `DKIM-Signature` fields, to be placed above all others. The text is empty if none of our
+    /// domains signs the message, or if the keys cannot be used; the latter is logged, and the message goes out unsigned.
+    pub(crate) async fn sign(&self, signers: &Signers, now: Timestamp) -> String {
+        sign(&self.0, signers, now).await
     }
 }
 
@@ -113,8 +132,13 @@ fn sender(header: &HeaderSection) -> Option<Domain> {
 
 /// Returns the domains of the addresses in a field; none if the field is repeated or malformed.
 fn addressed(header: &HeaderSection, name: &str) -> Vec<Domain> {
+    let addresses = addresses(header, name);
+    addresses.iter().filter_map(|address| address.domain().parse().ok()).collect()
+}
+
+/// Returns the addresses in a field; none if the field is repeated or malformed.
+fn addresses(header: &HeaderSection, name: &str) -> Vec<Address> {
     let mut fields = header.named(name);
     let (Some(field), None) = (fields.next(), fields.next()) else { return Vec::new() };
-    let addresses = originators::addresses(field.value).unwrap_or_default();
-    addresses.iter().filter_map(|address| address.domain().parse().ok()).collect()
+    originators::addresses(field.value).unwrap_or_default()
 }

@@ -1,13 +1,12 @@
 //! What leaves a server is signed, and whoever gets it can verify that.
 
+mod filtered;
+
 use super::{
     handed_on::{Heard, next_hop, zone_with_next_hop},
     *,
 };
-use crate::{
-    server::filters::{MILTER, made, milter_session},
-    settings::unsigned,
-};
+use crate::settings::unsigned;
 use posta_net::dns::{DnsAnswer, Family, LookupError, PendingLookup, ServiceHost, Tlsa};
 use posta_origin::{
     arc::{ArcResult, ArcVerified},
@@ -18,7 +17,7 @@ use posta_origin::{
 use posta_server::{
     admin::{DomainKeyLine, KeyRequest},
     deliver::checked::OriginPolicy,
-    filter::{FilterKind, FilterSettings, FilteredMail, OnFailure},
+    filter::FilterSettings,
     settings::LoopbackTrust,
     sign::{SigningSettings, keys::KeyState},
 };
@@ -477,45 +476,4 @@ async fn what_is_converted_is_not_sealed() {
     // It is a stranger's, whoever it says that it is from.
     assert!(!sent.contains("DKIM-Signature"), "{sent}");
     assert!(sent.starts_with("Authentication-Results: mx.y.test;"), "{sent}");
-}
-
-/// A filter that changes a field comes after the signature, which would not hold.
-#[tokio::test(start_paused = true)]
-async fn what_a_filter_changes_is_signed_as_it_goes() {
-    let filter = FilterSettings {
-        kind: FilterKind::Milter,
-        address: MILTER.to_owned(),
-        mail: FilteredMail::All,
-        time_limit: Duration::from_secs(10),
-        on_failure: OnFailure::Tempfail,
-    };
-    let signing = signing_with(EIGHT, vec![filter]).await;
-    let Two { net, ours, theirs, .. } = &signing.two;
-    let mut listener = net.bind(&MILTER.parse().unwrap()).await.unwrap();
-    tokio::spawn(async move {
-        while let Ok((stream, _)) = listener.accept().await {
-            let end = vec![
-                made(b'h', b"X-Added\0yes\0"),
-                made(b'm', b"\0\0\0\x01Subject\0[new] s\0"),
-                made(b'c', b""),
-            ];
-            tokio::spawn(milter_session(stream, end));
-        }
-    });
-    signing.ready(ours, "x.test").await;
-    signing.ready(theirs, "y.test").await;
-    let sent = signing.through("<ana@x.test>", PLAIN).await;
-    assert!(sent.contains("Subject: [new] s\r\n") && sent.contains("X-Added: yes\r\n"), "{sent}");
-    assert_eq!(signing.signed(&sent), BOTH);
-    assert_eq!(sent.matches("DKIM-Signature").count(), 2, "{sent}");
-    // A stranger's message loses its seal, and is not signed by whom it says that it is from.
-    let (name, targets) = ("all@y.test".to_owned(), vec!["r@next.test".to_owned()]);
-    theirs.admin.execute(Request::AliasAdd { name, targets }).await.unwrap();
-    let dialogue = "EHLO c.test\r\nMAIL FROM:<s@null.test>\r\nRCPT TO:<all@y.test>\r\nDATA\r\n\
-        From: bob@y.test\r\nSubject: s\r\n\r\nbody\r\n.\r\nQUIT\r\n";
-    let said = signing.two.say("192.0.2.25:25", dialogue).await;
-    assert!(said.contains("kept as"), "{said}");
-    let sent = signing.arrived().await;
-    assert!(sent.contains("Subject: [new] s\r\n") && !sent.contains("ARC-"), "{sent}");
-    assert!(!sent.contains("DKIM-Signature"), "{sent}");
 }

@@ -7,7 +7,7 @@ use posta_server::{
     directory::senders::SenderStanding,
     filter::{FilterKind, FilterSettings, FilteredMail, OnFailure},
 };
-use posta_store::Event;
+use posta_store::{Contents as _, Directory as _, Event};
 use std::{future::Future, sync::Mutex};
 
 pub(crate) const MILTER: &str = "127.0.0.1:8891";
@@ -436,5 +436,38 @@ async fn what_a_filter_holds_for_junk_is_none_to_those_who_allow_the_sender() {
             system.say(110, &format!("USER {name}\r\nPASS parola\r\nSTAT\r\nQUIT\r\n")).await;
         assert!(read.contains(&format!("+OK {messages} ")), "{name}: {read}");
     }
+    system.server.stop().await;
+}
+
+/// An edit can make content of one chunk longer than a chunk, of which the store then has the first.
+#[tokio::test(start_paused = true)]
+async fn what_an_edit_wrote_is_discarded_if_the_message_is_not_delivered() {
+    let store = Arc::new(MemoryStore::new());
+    let clock = Arc::new(SimulatedClock::new(Timestamp::from_second(1_074_188_330).unwrap(), 7));
+    let filters = vec![rspamd(OnFailure::Tempfail)];
+    let system = system_on(store.clone(), clock, |settings| settings.filters = filters).await;
+    let heard: Arc<Mutex<String>> = Arc::default();
+    let (hears, accounts) = (heard.clone(), store.clone());
+    serve(&system, RSPAMD, move |mut stream| {
+        let (hears, accounts) = (hears.clone(), accounts.clone());
+        async move {
+            *hears.lock().unwrap() = request(&mut stream).await;
+            // The recipient goes while the filter thinks.
+            let (ana, now) = ("ana@x.test".parse().unwrap(), Timestamp::UNIX_EPOCH);
+            accounts.remove_account(&ana, now, now).await.unwrap();
+            let subject = "long ".repeat(20);
+            let reply = format!(r#"{{"action":"rewrite subject","subject":"{subject}"}}"#);
+            let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", reply.len());
+            let _ = stream.write_all((head + &reply).as_bytes()).await;
+        }
+    })
+    .await;
+    let lines = "0123456789abcde\r\n".repeat((posta_store::CHUNK - 80) / 17);
+    let said = send(&system, 25, &format!("From: s@y.test\r\nSubject: s\r\n\r\n{lines}")).await;
+    assert!(said.starts_with("4"), "{said}");
+    let heard = heard.lock().unwrap().clone();
+    let id = heard.split("queue-id: ").nth(1).unwrap().lines().next().unwrap();
+    let id: posta_mail::MailId = id.parse().unwrap();
+    assert!(store.chunk(id, 0).await.unwrap().is_none(), "nothing is left of it");
     system.server.stop().await;
 }

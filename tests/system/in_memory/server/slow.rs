@@ -141,3 +141,41 @@ async fn envelopes_are_within_the_memory() {
         system.server.stop().await;
     }
 }
+
+/// Who is refused on purpose must not keep others from writing while the reply is delayed.
+#[tokio::test(start_paused = true)]
+async fn a_refused_message_frees_its_turn_to_write_before_the_delayed_reply() {
+    // Two turns, and memory for one chunk.
+    let system = crowded(1).await;
+    let mut refused = Vec::new();
+    for address in ["192.0.2.1", "203.0.113.1"] {
+        let strangers = "RCPT TO:<nobody@x.test>\r\n".repeat(25);
+        let begin = format!(
+            "HELO c\r\nMAIL FROM:<s@y.test>\r\n{strangers}RCPT TO:<ana@x.test>\r\nDATA\r\n"
+        );
+        let mut stream = from(&system, address, &begin).await;
+        read_until(&mut stream, "354 ").await;
+        // A message that went through too many servers, most of which is set aside in the pause.
+        let loops = "Received: from a by b; some day\r\n".repeat(101);
+        stream.write_all(format!("{loops}{}", body(20_000)).as_bytes()).await.unwrap();
+        refused.push(stream);
+    }
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    // Another session has the memory, so that those who come now need a turn to write.
+    let start = format!("{BEGIN}{}", body(40_000));
+    let holder = from(&system, "198.51.100.1", &start).await;
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    for stream in &mut refused {
+        stream.write_all(b".\r\n").await.unwrap();
+    }
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    let took = deliver(&system, "198.51.100.7").await;
+    assert!(took < Duration::from_millis(500), "{took:?}");
+    let before = tokio::time::Instant::now();
+    for stream in &mut refused {
+        read_until(stream, "554 5.4.6").await;
+    }
+    assert!(before.elapsed() > Duration::from_millis(400), "the reply was delayed");
+    drop(holder);
+    system.server.stop().await;
+}

@@ -171,6 +171,27 @@ mod tests {
         }
     }
 
+    /// A list is not tested for each client, nor trusted for ever.
+    #[tokio::test(start_paused = true)]
+    async fn whether_a_list_is_credible_is_remembered_for_a_minute() {
+        let client: IpAddr = "192.0.2.99".parse().unwrap();
+        let zone_of = |names: &[&str]| {
+            let record =
+                |name: &&str| (format!("{name}.bl.test"), vec![IpAddr::from([127, 0, 0, 2])]);
+            FixedZone { addresses: names.iter().map(record).collect(), ..FixedZone::default() }
+        };
+        let credible = zone_of(&["99.2.0.192", "2.0.0.127"]);
+        let other = zone_of(&["99.2.0.192"]);
+        for (first, then, is_on) in [(&credible, &other, true), (&other, &credible, false)] {
+            let list = DnsList::new(ListKind::Block, zone());
+            assert_eq!(list.has(first, client).await, is_on);
+            tokio::time::advance(CREDIBLE - Duration::from_secs(1)).await;
+            assert_eq!(list.has(then, client).await, is_on, "it is not tested again");
+            tokio::time::advance(Duration::from_secs(1)).await;
+            assert_eq!(list.has(then, client).await, !is_on, "it is tested again");
+        }
+    }
+
     #[tokio::test]
     async fn a_list_that_does_not_answer_has_nobody() {
         let failing = vec!["99.2.0.192.bl.test".to_owned(), "1.0.0.127.bl.test".to_owned()];

@@ -4,15 +4,17 @@ use super::SmtpHost;
 use crate::{
     deliver::{Message, checked::Checked},
     directory::Recipient,
-    receive::content::Incoming,
+    limits::memory::{ContentMemory, Crowded, EnvelopeMemory},
+    receive::content::{ContentFailure, Incoming},
 };
 use posta_mail::{
-    ReversePath, Timestamp,
+    Reply, ReversePath, Timestamp,
     envelope::{Body, Hold, MailParameters},
 };
 use posta_smtp::server::Mail;
 use posta_store::Envelope;
 use std::time::Duration;
+use tokio::sync::OwnedSemaphorePermit;
 
 impl SmtpHost {
     /// Returns a message that has arrived completely, in the form for delivery.
@@ -66,6 +68,27 @@ impl SmtpHost {
             is_submitted: self.is_submission() || self.may_relay(),
             checked,
         }
+    }
+
+    /// Returns the memory of a message that has come whole, to be held until it is delivered. Filters may take long: until
+    /// they have answered, what is in memory is counted, and turns to write are not kept from others.
+    ///
+    /// # Errors
+    /// The refusal for now, when too many messages wait for filters with a turn to write.
+    pub(super) fn hold(
+        &self,
+        incoming: &mut Incoming,
+        turn: Option<OwnedSemaphorePermit>,
+        from_here: bool,
+    ) -> Result<(ContentMemory, EnvelopeMemory), Reply> {
+        let (content, header) = incoming.take_memory(turn);
+        let is_submitted = self.is_submission() || self.may_relay() || from_here;
+        let content = match self.acceptor.routing.filters.are_for(is_submitted) {
+            true => self.acceptor.budget.keep(content, self.memory_owner()),
+            false => Ok(content),
+        };
+        let content = content.map_err(|Crowded| ContentFailure::Crowded.reply())?;
+        Ok((content, header))
     }
 
     fn envelope(
