@@ -193,7 +193,8 @@ impl Admin {
         };
         let now = self.clock.now();
         if request.uids().len() > MailRequest::UIDS {
-            let words = format!("one request may name {} messages: send several", MailRequest::UIDS);
+            let words =
+                format!("one request may name {} messages: send several", MailRequest::UIDS);
             return Err(AdminError::Mail(words));
         }
         let changed = match request {
