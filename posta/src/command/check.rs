@@ -111,7 +111,7 @@ fn domains(arguments: &Arguments) -> Result<Severity> {
         };
         let mut checked = Vec::new();
         for name in names {
-            checked.push(check(arguments, &name).await?);
+            checked.push(Box::pin(check(arguments, &name)).await?);
         }
         Ok(checked)
     })?;
