@@ -73,6 +73,7 @@ const EXAMPLES: &[(&str, &str)] = &[
         "posta send --from ana@example.test --to bob@example.test --subject Hello --body \"It works\"",
     ),
     ("fetch", "posta fetch --server pop.example.net:995 --user ana --maildir ~/Maildir"),
+    ("talk", "posta talk smtp mail.example.net:25"),
     ("bench", "posta bench smtp 127.0.0.1:2525 --to ana@example.test --messages 1000"),
     ("bench smtp", "posta bench smtp 127.0.0.1:2525 --to ana@example.test --messages 1000"),
     ("bench pop3", "posta bench pop3 127.0.0.1:2110 --user ana --mode retr"),

@@ -66,6 +66,7 @@ enum Command {
     Explain(command::explain::Arguments),
     Send(command::client::send::Arguments),
     Fetch(command::client::fetch::Arguments),
+    Talk(command::client::talk::Arguments),
     #[command(subcommand)]
     Bench(command::client::bench::Command),
 }
@@ -119,6 +120,7 @@ fn run(command: Command, umask: u32, level: Option<Level>, log: &Log) -> anyhow:
         Command::Explain(arguments) => command::explain::run(&arguments),
         Command::Send(arguments) => command::client::send::run(arguments),
         Command::Fetch(arguments) => command::client::fetch::run(arguments),
+        Command::Talk(arguments) => command::client::talk::run(arguments),
         Command::Bench(command) => command::client::bench::run(command),
     };
     done.map(|()| ExitCode::SUCCESS)

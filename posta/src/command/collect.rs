@@ -7,8 +7,9 @@ use clap::{Args, Subcommand};
 use posta_server::admin::{Request, Response, SourceLine};
 use posta_store::{Keep, Login, LoginTls, SourceId, Visit};
 
-/// Collect mail from POP3 servers elsewhere into mailboxes here. The running server visits them regularly; the
-/// commands work whether it runs or not.
+/// Collect mail from POP3 servers elsewhere into mailboxes here.
+///
+/// The running server visits them regularly; the commands work whether it runs or not.
 #[derive(Subcommand)]
 pub(crate) enum Command {
     /// Add a source for an account. If the source exists, its password and options are replaced.

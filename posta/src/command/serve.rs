@@ -12,8 +12,9 @@ use clap::Args;
 use posta_server::assembly::MailServer;
 use tokio::signal::unix::{SignalKind, signal};
 
-/// Run the server until SIGTERM or SIGINT; it then finishes its sessions and stops. SIGHUP makes it read the
-/// configuration and the certificates again.
+/// Run the server until SIGTERM or SIGINT; it then finishes its sessions and stops.
+///
+/// SIGHUP makes it read the configuration and the certificates again.
 #[derive(Args)]
 pub(crate) struct Arguments {
     #[command(flatten)]

@@ -10,7 +10,8 @@ use posta_store::{
     Refusal, What,
 };
 
-/// Show a message's history: where it came from, where it went, and what the other server answered.
+/// Show a message's history: where it came from and went, and what other servers answered.
+///
 /// If many messages match, the newest hundred are shown.
 #[derive(Args)]
 pub(crate) struct Arguments {

@@ -17,6 +17,7 @@ mod privacy;
 mod quarantine;
 mod reload;
 mod secrets;
+mod talk;
 mod trace;
 mod week;
 mod world;

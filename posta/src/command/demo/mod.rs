@@ -32,8 +32,9 @@ use posta_store::Store;
 use std::{fs::Permissions, io, os::unix::fs::PermissionsExt, sync::Arc};
 use tap::Tap;
 
-/// Show the whole system at work: a message goes in over SMTP and comes out over POP3. Every line is shown and
-/// explained. Everything happens in a temporary directory.
+/// Show the whole system at work: a message goes in over SMTP and comes out over POP3.
+///
+/// Every line is shown and explained. Everything happens in a temporary directory.
 #[derive(Args)]
 pub(crate) struct Arguments {
     /// Exit after the dialogues instead of running on for a mail program to try.

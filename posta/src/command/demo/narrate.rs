@@ -1,23 +1,11 @@
 //! The two dialogues as sequence diagrams in a terminal: who says what, and what it means.
 
-use crate::output::say_styled;
-use anstyle::{AnsiColor, Style};
-use posta_mail::visible::escaped;
+use crate::{command::client::talk::screen::show, output::say_styled};
+use anstyle::Style;
+
+pub(super) use crate::command::client::talk::screen::Who;
 
 const TITLE: Style = Style::new().bold();
-const CLIENT: Style = AnsiColor::Cyan.on_default();
-const SERVER: Style = AnsiColor::Green.on_default();
-const MEANING: Style = Style::new().dimmed();
-
-/// Columns of the line itself, before its meaning.
-const COLUMN: usize = 50;
-
-/// Who speaks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Who {
-    Client,
-    Server,
-}
 
 /// Knows what a line of its protocol means, from those before it.
 pub(super) trait Story: Send {
@@ -37,16 +25,7 @@ impl Narrator {
 
     pub(super) fn line(&mut self, who: Who, line: &str) {
         let meaning = self.story.meaning(who, line);
-        let (arrow, style) = match who {
-            Who::Client => ("client ──▶ server", CLIENT),
-            Who::Server => ("client ◀── server", SERVER),
-        };
-        let shown = line.replace('\t', "    ");
-        let shown = escaped(&shown);
-        let padding = " ".repeat(COLUMN.saturating_sub(shown.chars().count()));
-        say_styled!(
-            "  {MEANING}{arrow}{MEANING:#}  {style}{shown}{style:#}{padding}  {MEANING}{meaning}{MEANING:#}"
-        );
+        show(who, line, meaning);
     }
 }
 

@@ -43,6 +43,16 @@ fn reply_code(code: u16) -> Option<&'static (u16, Meaning)> {
     CODES.iter().find(|(known, _)| *known == code)
 }
 
+/// Returns the meaning of a reply code, in a sentence.
+pub(crate) fn reply_meaning(code: u16) -> Option<&'static str> {
+    reply_code(code).map(|(_, meaning)| meaning.what)
+}
+
+/// Returns the meaning of an enhanced status code's second and third number, such as `2.2`, in a sentence.
+pub(crate) fn status_meaning(detail: &str) -> Option<&'static str> {
+    DETAILS.iter().find(|(known, _)| *known == detail).map(|(_, meaning)| meaning.what)
+}
+
 fn print(code: &str, meaning: &Meaning, class: Option<&str>) {
     say_styled!("{TITLE}{code}{TITLE:#}  {}", meaning.what);
     if let Some(class) = class {
