@@ -174,11 +174,23 @@ mod tests {
         format!("X-Junk: yes{}\r\n", " ".repeat(17 - taken))
     }
 
+    /// Checks what is shown of messages: what comes before the added field, the octets that the mark took, and what
+    /// comes after the field.
+    fn check<const ROWS: usize>(rows: [(&str, String, usize, &str); ROWS]) {
+        for (message, before, taken, after) in rows {
+            let expected = format!("{before}{}{after}", field(taken));
+            for size in [1, 2, 3, 7, 68, 69, 70, 71, 1_000] {
+                let shown = marked(message.as_bytes(), size);
+                assert_eq!(shown.escape_ascii().to_string(), expected.escape_default().to_string());
+            }
+            let octets = lines_of(message.as_bytes()).len() as u64 + SubjectMark::OCTETS;
+            assert_eq!(expected.len() as u64, octets, "{message:?}");
+        }
+    }
+
     #[test]
     fn every_form_of_subject_is_marked() {
-        let long = "x".repeat(61);
-        let word = format!("=?utf-8?q?{}?=", "a".repeat(55));
-        for (message, before, taken, after) in [
+        check([
             (
                 "Subject: Offer\r\n\r\nbuy\r\n",
                 "Subject: [Junk] Offer\r\n".to_owned(),
@@ -217,6 +229,14 @@ mod tests {
             ),
             // Lines that end otherwise.
             ("A: 1\nSubject: 2\r\rbody", "A: 1\r\nSubject: [Junk] 2\r\n".into(), 7, "\r\nbody\r\n"),
+        ]);
+    }
+
+    #[test]
+    fn a_long_first_line_goes_on_in_another() {
+        let long = "x".repeat(61);
+        let word = format!("=?utf-8?q?{}?=", "a".repeat(55));
+        check([
             // The longest line that has room, and the shortest that has none.
             (
                 &format!("Subject:{}\r\n\r\n", &long[1..]),
@@ -242,15 +262,7 @@ mod tests {
                 9,
                 "\r\n",
             ),
-        ] {
-            let expected = format!("{before}{}{after}", field(taken));
-            for size in [1, 2, 3, 7, 68, 69, 70, 71, 1_000] {
-                let shown = marked(message.as_bytes(), size);
-                assert_eq!(shown.escape_ascii().to_string(), expected.escape_default().to_string());
-            }
-            let octets = lines_of(message.as_bytes()).len() as u64 + SubjectMark::OCTETS;
-            assert_eq!(expected.len() as u64, octets, "{message:?}");
-        }
+        ]);
     }
 
     #[test]

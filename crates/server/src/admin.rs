@@ -298,11 +298,7 @@ impl Admin {
             Request::AccountDisable { address, disabled } => {
                 self.store.set_disabled(&parse_address(address)?, disabled).await?;
             }
-            Request::AccountJunk { address, junk } => {
-                let marks_junk = junk == JunkOverPop3::Mark;
-                let address = self.account(address).await?.address;
-                self.store.set_marks_junk(&address, marks_junk).await?;
-            }
+            Request::AccountJunk { address, junk } => self.set_junk(address, junk).await?,
             Request::AccountUndelete { address, since } => {
                 return self.undelete(address, since).await;
             }
@@ -356,6 +352,12 @@ impl Admin {
             Request::LockoutLift { who } => self.lift(who)?,
         }
         Ok(Response::Done)
+    }
+
+    async fn set_junk(&self, address: String, junk: JunkOverPop3) -> Result<(), AdminError> {
+        let address = self.account(address).await?.address;
+        self.store.set_marks_junk(&address, junk == JunkOverPop3::Mark).await?;
+        Ok(())
     }
 
     /// Returns the lock-outs. They end with the server's process, so there are none while no server runs.
