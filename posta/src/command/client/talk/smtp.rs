@@ -20,7 +20,7 @@ const COMMANDS: &[(&str, &str)] = &[
     ("HELP", "the server may tell what it knows"),
     ("STARTTLS", "TLS is about to begin (RFC 3207)"),
     ("AUTH", "the client logs in (RFC 4954); /login does it for you"),
-    ("ETRN", "the server is asked to send what waits for a domain (RFC 1985)"),
+    ("ETRN", "the server is asked to send what waits for a domain"),
     ("QUIT", "the client has no more to say"),
 ];
 
@@ -59,7 +59,7 @@ const EXTENSIONS: &[(&str, &str)] = &[
     ("FUTURERELEASE", "a message may wait for its time (RFC 4865)"),
     ("MT-PRIORITY", "a message may have a priority (RFC 6710)"),
     ("LIMITS", "how much a session or transaction may have (RFC 9422)"),
-    ("ETRN", "mail that waits can be called for (RFC 1985)"),
+    ("ETRN", "mail that waits can be called for"),
     ("VRFY", "users can be asked about"),
     ("EXPN", "lists can be asked about"),
     ("HELP", "the server knows HELP"),
