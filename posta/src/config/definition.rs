@@ -102,8 +102,9 @@ pub(crate) type Removed = (&'static str, &'static str, &'static str);
 
 /// Generates `SECTIONS` from the definitions.
 ///
-/// `Table in "table" with check { … }` says that the function `Table::check` finds the options that do not go together;
-/// `with check and check_list`, that `Table::check_list` finds the tables of an array that do not.
+/// `Table in "table" with check { … }` says that the function `partial::Table::check` finds the options that do not go
+/// together, among those that could be read; `with check and check_list`, that `partial::Table::check_list` finds the
+/// tables of an array that do not.
 macro_rules! sections {
     ($(
         $(#[doc = $about:literal])*

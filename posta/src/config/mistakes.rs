@@ -36,9 +36,12 @@ impl Mistakes {
         read.map_err(|mut more| self.0.append(&mut more.0)).ok()
     }
 
-    /// Returns the value if there is no mistake.
-    pub(super) fn unless_any<T>(self, value: T) -> Read<T> {
-        if self.0.is_empty() { Ok(value) } else { Err(self) }
+    /// Returns the value if there is one and no mistake.
+    pub(super) fn unless_any<T>(self, value: Option<T>) -> Read<T> {
+        match value {
+            Some(value) if self.0.is_empty() => Ok(value),
+            _ => Err(self),
+        }
     }
 
     /// Returns the error that a person reads: a line for each mistake.

@@ -31,15 +31,9 @@ pub(super) trait Value: Sized + PartialEq {
         }
     }
 
-    /// Adds what is wrong with a list of values, each of which is right on its own. `written` holds them in the same
-    /// order, at `at`.
-    fn check_list(
-        _list: &[Self],
-        _written: &[Written<'_>],
-        _at: &Range<usize>,
-        _mistakes: &mut Mistakes,
-    ) {
-    }
+    /// Adds what is wrong with a list of values beside what is wrong with each on its own. `written` holds them, at
+    /// `at`.
+    fn check_list(_written: &[Written<'_>], _at: &Range<usize>, _mistakes: &mut Mistakes) {}
 
     /// Returns the value as a number, to be compared with the smallest allowed.
     fn rank(&self) -> Option<u64> {
@@ -108,6 +102,31 @@ fn read_as<T: Value>(text: &'static str, slot: &Slot) -> Read<T> {
         Some(value) => T::read(value, slot),
         None => mistake(&(0..0), line.clone()),
     }
+}
+
+/// The options of a table that could be read, whatever is wrong with the others: what is wrong with several options
+/// together is found in it. Each field is `None` if the option's value has a mistake.
+pub(super) trait Partial: Sized {
+    /// The table.
+    type Whole: Table;
+
+    /// Reads the options of the table, and adds the mistakes in each of them.
+    fn read(found: &WrittenTable<'_, '_>, mistakes: &mut Mistakes) -> Self;
+
+    /// Returns the table if all of its options could be read.
+    fn whole(self) -> Option<Self::Whole>;
+}
+
+/// Reads the tables of an array as far as possible, each with the value that holds it. The mistakes in each have been
+/// found already.
+pub(super) fn partial_tables<'t, 'f, P: Partial>(
+    written: &'t [Written<'f>],
+) -> impl Iterator<Item = (P, &'t Written<'f>)> {
+    written.iter().filter_map(|value| {
+        let table = value.get_ref().as_table()?;
+        let found = WrittenTable { section: P::Whole::section(), table, at: value.span() };
+        Some((P::read(&found, &mut Mistakes::default()), value))
+    })
 }
 
 /// A table as it is written in the file.
@@ -214,11 +233,8 @@ impl<T: Value> Value for Vec<T> {
                 let mut mistakes = Mistakes::default();
                 let read = elements.iter().map(|element| read_element(element, slot));
                 let read: Vec<_> = read.map(|element| mistakes.keep(element)).collect();
-                let Some(list) = read.into_iter().collect::<Option<Self>>() else {
-                    return Err(mistakes);
-                };
-                T::check_list(&list, elements, &at, &mut mistakes);
-                mistakes.unless_any(list)
+                T::check_list(elements, &at, &mut mistakes);
+                mistakes.unless_any(read.into_iter().collect::<Option<_>>())
             }
             _ if T::IS_TABLE => {
                 let each = slot.definition.each;
@@ -249,7 +265,7 @@ fn read_element<T: Value>(element: &Written<'_>, slot: &Slot) -> Read<T> {
     }
 }
 
-/// Generates the types of the tables.
+/// Generates the types of the tables, and in the module `partial` those of tables that are not right yet.
 macro_rules! holders {
     ($(
         $(#[doc = $about:literal])*
@@ -259,7 +275,31 @@ macro_rules! holders {
                 $field:ident: $outer:ident $(<$inner:ident>)? { $($says:tt)* }
             )*
         }
-    )*) => {$(
+    )*) => {
+        pub(super) mod partial {
+            use super::{Mistakes, Partial, WrittenTable};
+            $(
+                /// The options of the table that could be read.
+                #[derive(Debug)]
+                pub(in crate::config) struct $table {
+                    $(pub(in crate::config) $field: Option<super::$outer $(<super::$inner>)?>,)*
+                }
+
+                impl Partial for $table {
+                    type Whole = super::$table;
+
+                    fn read(found: &WrittenTable<'_, '_>, mistakes: &mut Mistakes) -> Self {
+                        Self { $($field: mistakes.keep(found.option(stringify!($field))),)* }
+                    }
+
+                    fn whole(self) -> Option<Self::Whole> {
+                        Some(Self::Whole { $($field: self.$field?,)* })
+                    }
+                }
+            )*
+        }
+
+        $(
         $(#[doc = $about])*
         #[derive(Debug, Clone, PartialEq, Eq)]
         pub(crate) struct $table {
@@ -273,13 +313,10 @@ macro_rules! holders {
             }
 
             fn read_options(found: &WrittenTable<'_, '_>) -> Read<Self> {
-                // All of the options are read before the first mistake ends it.
                 let mut mistakes = Mistakes::default();
-                $(let $field = mistakes.keep(found.option(stringify!($field)));)*
-                $(let Some($field) = $field else { return Err(mistakes) };)*
-                let table = Self { $($field,)* };
-                $(table.$check(found, &mut mistakes);)?
-                mistakes.unless_any(table)
+                let partial = partial::$table::read(found, &mut mistakes);
+                $(partial.$check(found, &mut mistakes);)?
+                mistakes.unless_any(partial.whole())
             }
 
             fn fixed_options(&self, new: &Self, found: &mut Vec<String>) {
@@ -300,12 +337,11 @@ macro_rules! holders {
 
             $($(
                 fn check_list(
-                    list: &[Self],
                     written: &[Written<'_>],
                     at: &Range<usize>,
                     mistakes: &mut Mistakes,
                 ) {
-                    Self::$check_list(list, written, at, mistakes);
+                    partial::$table::$check_list(written, at, mistakes);
                 }
             )?)?
 
@@ -372,6 +408,8 @@ macro_rules! word_types {
 macro_rules! options {
     ($($all:tt)*) => {
         use super::{definition::*, mistakes::*, read::*, values::*};
+        // The module `partial` names them by this one: its own types have the names of the tables.
+        use std::{option::Option, primitive::{bool, u32, usize}, string::String, vec::Vec};
         use std::ops::Range;
         use toml::de::DeValue;
         sections! { $($all)* }

@@ -2,8 +2,8 @@
 
 use super::{
     mistakes::Mistakes,
-    options::{Destination, Protection, Relay},
-    read::{Written, WrittenTable, place_in},
+    options::{Destination, Protection, Relay, partial},
+    read::{Written, WrittenTable, partial_tables, place_in},
     routes::{DomainRoute, HostPort},
     values::Retry,
 };
@@ -30,19 +30,23 @@ impl Relay {
     }
 }
 
-impl Relay {
+impl partial::Relay {
     /// Finds what does not go together, or would do harm.
     pub(super) fn check(&self, found: &WrittenTable<'_, '_>, mistakes: &mut Mistakes) {
         for is_of_family in [IpAddr::is_ipv4, IpAddr::is_ipv6] {
-            let mut of_family = self.source.iter().enumerate().filter(|(_, ip)| is_of_family(ip));
+            let sources = self.source.iter().flatten().enumerate();
+            let mut of_family = sources.filter(|(_, ip)| is_of_family(ip));
             if let Some((index, _)) = of_family.nth(1) {
                 let words = "relay.source names one IPv4 and one IPv6 address at most";
                 mistakes.add(&found.element("source", index), words);
             }
         }
-        check_smarthost(self.smarthost.is_some(), self.tls, found, mistakes);
+        // A smarthost that cannot be read is one all the same.
+        check_smarthost(self.smarthost != Some(None), self.tls.flatten(), found, mistakes);
     }
+}
 
+impl Relay {
     fn smarthost_options(&self) -> SmarthostOptions<'_> {
         SmarthostOptions {
             smarthost: self.smarthost.as_ref(),
@@ -78,29 +82,29 @@ impl Relay {
     }
 }
 
-impl Destination {
+impl partial::Destination {
     /// Finds what does not go together.
     pub(super) fn check(&self, found: &WrittenTable<'_, '_>, mistakes: &mut Mistakes) {
-        check_smarthost(self.own_smarthost().is_some(), self.tls, found, mistakes);
+        let has_smarthost = !matches!(self.smarthost, Some(None | Some(DomainRoute::Mx)));
+        check_smarthost(has_smarthost, self.tls.flatten(), found, mistakes);
     }
 
     /// Finds domains that are named twice: only one of their rules could hold.
-    pub(super) fn check_list(
-        list: &[Self],
-        written: &[Written<'_>],
-        _: &Range<usize>,
-        mistakes: &mut Mistakes,
-    ) {
+    pub(super) fn check_list(written: &[Written<'_>], _: &Range<usize>, mistakes: &mut Mistakes) {
         let mut named = HashSet::new();
-        for (Self { name, .. }, table) in list.iter().zip(written) {
-            let name = name.as_str();
-            if !named.insert(name) {
+        for (Self { name, .. }, table) in partial_tables(written) {
+            let Some(name) = name else { continue };
+            let name = name.as_str().to_owned();
+            if named.contains(&name) {
                 let words = format!("relay.domain.name: {name:?} is named twice: leave one out");
                 mistakes.add(&place_in(table, "name"), words);
             }
+            named.insert(name);
         }
     }
+}
 
+impl Destination {
     fn own_smarthost(&self) -> Option<&HostPort> {
         match &self.smarthost {
             Some(DomainRoute::Smarthost(place)) => Some(place),

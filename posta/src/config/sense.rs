@@ -2,8 +2,8 @@
 
 use super::{
     mistakes::Mistakes,
-    options::{Dns, Listen, MtaSts, OAuth, Protocol, TlsMode},
-    read::{Written, WrittenTable, place_in},
+    options::{MtaSts, Protocol, TlsMode, partial},
+    read::{Written, WrittenTable, partial_tables, place_in},
 };
 use posta_net::transport::Endpoint;
 use posta_server::send::trust::mta_sts;
@@ -12,10 +12,11 @@ use std::{
     ops::Range,
 };
 
-impl OAuth {
+impl partial::OAuth {
     /// Finds the options that do not go together.
     pub(super) fn check(&self, found: &WrittenTable<'_, '_>, mistakes: &mut Mistakes) {
-        if self.audience.is_none() && self.allowed_clients.is_empty() {
+        let names_no_audience = self.audience == Some(None);
+        if names_no_audience && self.allowed_clients.as_ref().is_some_and(Vec::is_empty) {
             mistakes.add(
                 &found.at,
                 "oauth: a token that the identity server gave out for any other service would open a mailbox here. \
@@ -26,10 +27,10 @@ impl OAuth {
     }
 }
 
-impl Dns {
+impl partial::Dns {
     /// Finds what does not go together.
     pub(super) fn check(&self, found: &WrittenTable<'_, '_>, mistakes: &mut Mistakes) {
-        if self.dnssec == Some(false) && self.trust_anchor.is_some() {
+        if self.dnssec == Some(Some(false)) && self.trust_anchor != Some(None) {
             let words = "dns.trust-anchor means nothing with dnssec = false: leave one of them out";
             mistakes.add(&found.place("trust-anchor"), words);
         }
@@ -41,10 +42,12 @@ impl MtaSts {
     pub(crate) fn hosts(&self) -> Vec<String> {
         self.mx.iter().map(|host| host.as_str().to_owned()).collect()
     }
+}
 
+impl partial::MtaSts {
     /// Finds a time that other servers do not accept, since they would ignore the whole policy.
     pub(super) fn check(&self, found: &WrittenTable<'_, '_>, mistakes: &mut Mistakes) {
-        if self.max_age.0.as_secs() > mta_sts::LONGEST {
+        if self.max_age.is_some_and(|age| age.0.as_secs() > mta_sts::LONGEST) {
             let words = "mta-sts.max-age: other servers ignore a policy that lasts for more than a year (RFC 8461 \
                          §3.2): name \"365d\" at most";
             mistakes.add(&found.place("max-age"), words);
@@ -52,38 +55,39 @@ impl MtaSts {
     }
 }
 
-impl Listen {
+impl partial::Listen {
     /// Finds what does not go together.
     pub(super) fn check(&self, found: &WrittenTable<'_, '_>, mistakes: &mut Mistakes) {
-        if self.protocol != Protocol::Lmtp && matches!(self.address, Endpoint::Unix(_)) {
+        let is_for_lmtp = self.protocol.is_none_or(|protocol| protocol == Protocol::Lmtp);
+        if !is_for_lmtp && matches!(self.address, Some(Endpoint::Unix(_))) {
             let words = "listen.address: only lmtp may listen on a Unix socket";
             mistakes.add(&found.place("address"), words);
         }
-        if self.protocol == Protocol::Https && self.tls != TlsMode::Implicit {
+        let is_implicit = self.tls.is_none_or(|tls| tls == TlsMode::Implicit);
+        if self.protocol == Some(Protocol::Https) && !is_implicit {
             mistakes.add(&found.place("tls"), "listen.tls: https needs tls = \"implicit\"");
         }
     }
 
     /// Finds sockets that the system would refuse.
-    pub(super) fn check_list(
-        list: &[Self],
-        written: &[Written<'_>],
-        at: &Range<usize>,
-        mistakes: &mut Mistakes,
-    ) {
-        if list.is_empty() {
+    pub(super) fn check_list(written: &[Written<'_>], at: &Range<usize>, mistakes: &mut Mistakes) {
+        if written.is_empty() {
             mistakes.add(
                 at,
                 "listen = [] serves nobody: leave it out to listen on this machine (SMTP 2525, submission 2587, \
                  POP3 2110), or write a [[listen]] for each socket",
             );
         }
-        for (index, (listen, table)) in list.iter().zip(written).enumerate() {
-            let Self { protocol, address, .. } = listen;
-            let earlier = list[..index].iter().find(|earlier| collide(&earlier.address, address));
-            let Some(Self { protocol: other, address: taken, .. }) = earlier else { continue };
+        let mut sockets: Vec<(Protocol, Endpoint)> = Vec::new();
+        for (Self { protocol, address, .. }, table) in partial_tables(written) {
+            let (Some(protocol), Some(address)) = (protocol, address) else { continue };
+            let earlier = sockets.iter().find(|(_, earlier)| collide(earlier, &address));
+            let Some((other, taken)) = earlier else {
+                sockets.push((protocol, address));
+                continue;
+            };
             let (protocol, other) = (protocol.name(), other.name());
-            let words = match taken == address {
+            let words = match *taken == address {
                 true => format!(
                     "{address} is listened on twice, for {other} and {protocol}: give one another port"
                 ),

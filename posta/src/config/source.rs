@@ -181,10 +181,8 @@ fn read(text: &str) -> Read<(Config, Survey)> {
     let top = Slot { section: &SECTIONS[0], definition: &SECTIONS[0].options[0] };
     let at = file.span();
     let table = toml::Spanned::new(at, DeValue::Table(file.into_inner()));
-    match mistakes.keep(Config::read(&table, &top)) {
-        Some(config) => mistakes.unless_any((config, survey)),
-        None => Err(mistakes),
-    }
+    let config = mistakes.keep(Config::read(&table, &top));
+    mistakes.unless_any(config.map(|config| (config, survey)))
 }
 
 /// An option and its value.
@@ -305,6 +303,62 @@ mod tests {
             let words = told(&text);
             assert!(words.starts_with(beginning), "{text}\n{words} is not: {beginning}");
         }
+    }
+
+    /// An option that cannot be read hides no mistake that the others make together.
+    #[test]
+    fn options_that_do_not_go_together_are_told_beside_one_that_is_wrong() {
+        let words = told(
+            "[dns]\n\
+             servers = ['localhost']\n\
+             dnssec = false\n\
+             trust-anchor = 'x'\n\
+             [relay]\n\
+             timeout = 5\n\
+             tls = 'starttls'\n\
+             source = ['::1', '::2']\n\
+             [[relay.domain]]\n\
+             name = 'a.test'\n\
+             retry = []\n\
+             [[relay.domain]]\n\
+             name = 'a.test'\n\
+             smarthost = 'x'\n\
+             tls = 'starttls'\n\
+             [mta-sts]\n\
+             mode = 'of'\n\
+             max-age = '400d'\n\
+             [oauth]\n\
+             introspection = 'a'\n\
+             [[listen]]\n\
+             protocol = 'smtp'\n\
+             address = '0.0.0.0:25'\n\
+             tls = 'no'\n\
+             [[listen]]\n\
+             protocol = 'https'\n\
+             address = '0.0.0.0:25'\n\
+             tls = 'none'\n",
+        );
+        let lines: Vec<_> = words.lines().skip(1).map(str::trim_start).collect();
+        for beginning in [
+            "line 2: dns.servers",
+            "line 4: dns.trust-anchor means nothing",
+            "line 6: relay.timeout",
+            "line 7: relay: user, password-file and tls",
+            "line 8: relay.source names one",
+            "line 11: relay.domain.retry",
+            "line 13: relay.domain.name: \"a.test\" is named twice",
+            "line 14: relay.domain.smarthost",
+            "line 17: mta-sts.mode",
+            "line 18: mta-sts.max-age",
+            "line 19: oauth: a token",
+            "line 20: oauth.introspection",
+            "line 24: listen.tls",
+            "line 27: 0.0.0.0:25 is listened on twice",
+            "line 28: listen.tls: https needs",
+        ] {
+            assert!(lines.iter().any(|line| line.starts_with(beginning)), "{beginning}: {words}");
+        }
+        assert_eq!(lines.len(), 15, "{words}");
     }
 
     #[test]
