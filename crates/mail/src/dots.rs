@@ -94,8 +94,6 @@ pub struct DotDecoder {
     state: State,
     bare_newlines: BareNewlines,
     saw_bare_newline: bool,
-    /// Whether dots have a meaning.
-    dots: bool,
 }
 
 /// The octets that came just before the input.
@@ -119,24 +117,7 @@ impl DotDecoder {
     /// Returns a decoder at the start of the content.
     #[must_use]
     pub const fn new(bare_newlines: BareNewlines) -> Self {
-        Self { state: State::LineStart, bare_newlines, saw_bare_newline: false, dots: true }
-    }
-
-    /// Returns a decoder for content that comes with its length (RFC 3030). Dots have no meaning in such
-    /// content; only bare newlines are treated. [`DotDecoder::finish`] ends the content.
-    #[must_use]
-    pub const fn without_dots(bare_newlines: BareNewlines) -> Self {
-        Self { dots: false, ..Self::new(bare_newlines) }
-    }
-
-    /// Ends content that has no final dot. Returns the octets held back, if any.
-    pub fn finish(&mut self) -> Option<&'static [u8]> {
-        if self.state != State::Cr {
-            return None;
-        }
-        self.state = State::Within;
-        self.saw_bare_newline = true;
-        Some(if self.bare_newlines == BareNewlines::Normalise { b"\r\n" } else { b"\r" })
+        Self { state: State::LineStart, bare_newlines, saw_bare_newline: false }
     }
 
     /// Returns whether a CR or LF came alone.
@@ -155,7 +136,7 @@ impl DotDecoder {
             }
             let Some(&first) = input.first() else { return Decoded::NeedInput };
             match (self.state, first) {
-                (State::LineStart, b'.') if self.dots => {
+                (State::LineStart, b'.') => {
                     *input = &input[1..];
                     self.state = State::Dot;
                 }
@@ -201,7 +182,7 @@ impl DotDecoder {
             };
             let at = from + found;
             match &whole[at..] {
-                [b'\r', b'\n', b'.', ..] if self.dots => {
+                [b'\r', b'\n', b'.', ..] => {
                     self.state = State::Dot;
                     break (at + 2, at + 3);
                 }

@@ -2,6 +2,7 @@
 //! [`client::Client`]. Neither knows a socket, a file, a clock or a random number; see
 //! [`posta_mail::engine`] for how they are driven.
 
+mod chunk_decoder;
 pub mod client;
 pub mod command;
 mod extension;

@@ -28,7 +28,7 @@
 //! answer (`server/asked.rs`), so `Asked` has nothing to remember but whether there is one. A ticket
 //! that is dropped leaves the engine there, and the session closes.
 //!
-//! The commands of the envelope are in `server/envelope.rs`, the end of the content and what follows it
+//! The commands before any mail are in `server/opening.rs`, those of the envelope in `server/envelope.rs`, the end of the content and what follows it
 //! in `server/content.rs`, BDAT in `server/chunking.rs`. Authentication (RFC 4954) is an exchange of
 //! octets whose meaning the engine does not know: it does the framing, in base64, and asks what to say
 //! (`server/authentication.rs`).
@@ -44,6 +44,7 @@ mod authentication;
 mod chunking;
 mod content;
 mod envelope;
+mod opening;
 mod question;
 mod transaction;
 
@@ -58,8 +59,7 @@ pub use question::{
 
 use crate::{
     command::{HelloVerb, SmtpCommand},
-    extension::{self, Standing},
-    incoming::{Framing, Taking},
+    incoming::Taking,
     reply, words,
 };
 use asked::{Answered, Asked, Notice};
@@ -69,7 +69,7 @@ use posta_mail::{
     line::{Cut, LineCutter, http},
 };
 use std::{sync::Arc, time::Duration};
-use transaction::{MailPhase, MailTransaction, Receiving};
+use transaction::{MailPhase, MailTransaction, ReceivingData};
 
 /// Over what time the rate of content is judged: long enough for a person to type a message.
 const CONTENT_WINDOW: Duration = Duration::from_secs(5 * 60);
@@ -104,7 +104,7 @@ enum State {
         /// Whether the ticket holds a mail transaction.
         in_transaction: bool,
     },
-    Content(Receiving),
+    Content(ReceivingData),
     Chunk(Chunk),
     DroppedChunk(DroppedChunk),
     Closing,
@@ -149,10 +149,6 @@ impl Server {
     #[must_use]
     pub fn greeting_after(self, pause: Duration) -> Self {
         Self { pause, ..self }
-    }
-
-    fn greet(&mut self, output: &mut Vec<u8>) {
-        self.reply(MailPhase::Idle, &words::greeting(&self.profile), output);
     }
 
     /// Takes a command line, or refuses it because the session has had too many.
@@ -252,54 +248,6 @@ impl Server {
         self.bad_command(phase, &words::out_of_order(text), output);
     }
 
-    fn hello(
-        &mut self,
-        phase: MailPhase,
-        verb: HelloVerb,
-        name: String,
-        output: &mut Vec<u8>,
-    ) -> Taken {
-        // RFC 2033 §4.1: LMTP knows LHLO only, and nothing else knows LHLO.
-        if (verb == HelloVerb::Lhlo) != (self.profile.service == Service::Lmtp) {
-            let words = match self.profile.service {
-                Service::Lmtp => "This is LMTP: say LHLO",
-                Service::Smtp | Service::Submission => "This is SMTP: say EHLO",
-            };
-            self.bad_command(phase, &Reply::new(500, (5, 5, 1), words), output);
-            return None;
-        }
-        let ticket = Ticket::new(Asked::Hello(verb));
-        Some(self.ask_outside(Question::Hello(Hello { verb, name }, ticket)))
-    }
-
-    fn starttls(&mut self, phase: MailPhase, output: &mut Vec<u8>) -> Taken {
-        if self.secured {
-            self.out_of_order(phase, "TLS is on already", output);
-            return None;
-        }
-        if !self.profile.starttls {
-            let refusal = Reply::new(502, (5, 5, 1), "TLS is not offered here");
-            self.bad_command(phase, &refusal, output);
-            return None;
-        }
-        self.reply(MailPhase::Idle, &Reply::new(220, (2, 0, 0), "Go ahead"), output);
-        Some(Step::StartTls)
-    }
-
-    fn xclient(&mut self, phase: MailPhase, forwarded: Forwarded, output: &mut Vec<u8>) -> Taken {
-        if !self.trusted {
-            let refusal = Reply::new(550, (5, 7, 0), "You speak for yourself only");
-            self.bad_command(phase, &refusal, output);
-            return None;
-        }
-        if phase.is_open() {
-            self.out_of_order(phase, "Not within a transaction", output);
-            return None;
-        }
-        let ticket = Ticket::new(Asked::Forwarded { login: forwarded.login.is_some() });
-        Some(self.ask_outside(Question::Forwarded(forwarded, ticket)))
-    }
-
     /// Goes on with the command that waited for a verdict.
     fn verdict(&mut self, asked: Asked, verdict: Verdict, output: &mut Vec<u8>) {
         match (asked, verdict) {
@@ -336,10 +284,10 @@ impl Server {
             }
             (Asked::Content(transaction), Ok(())) => {
                 reply::write(&Reply::plain(354, "End data with <CR><LF>.<CR><LF>"), output);
-                self.state = State::Content(transaction.receive(&self.profile, Framing::Dot));
+                self.state = State::Content(transaction.receive(&self.profile));
             }
             (Asked::FirstChunk { transaction, size, last }, Ok(())) => {
-                let receiving = transaction.receive(&self.profile, Framing::Length);
+                let receiving = transaction.receive(&self.profile);
                 self.state = State::Chunk(Chunk { receiving, size, left: size, last });
             }
         }
@@ -384,23 +332,6 @@ impl Server {
             self.close_with(&words::line_too_long(), output);
         } else {
             self.bad_command(phase, &words::line_too_long(), output);
-        }
-    }
-
-    fn write_hello(&self, verb: HelloVerb, output: &mut Vec<u8>) {
-        if verb == HelloVerb::Helo {
-            reply::write(&Reply::plain(250, self.profile.hostname.to_string()), output);
-            return;
-        }
-        reply::write_lines(250, &extension::offer(&self.profile, self.standing()), output);
-    }
-
-    fn standing(&self) -> Standing {
-        Standing {
-            secured: self.secured,
-            may_authenticate: self.may_authenticate(),
-            authenticated: self.authenticated,
-            trusted: self.trusted,
         }
     }
 }

@@ -1,16 +1,15 @@
 //! BDAT (RFC 3030 §2): content in chunks whose size the command tells.
 //!
-//! Whatever is wrong with a chunk, its octets are none of them commands: they are read and dropped, or
-//! the connection is closed where nobody knows how many they are, or they are too many to be read for
-//! nothing. Otherwise a client that is made to send a chunk (RFC 3030 §4.3 has it pipelined) would be
-//! made to send commands.
+//! Whatever is wrong with a chunk, none of its octets are commands: they are read and dropped. Where their number
+//! is unknown, or too large to read for nothing, the connection is closed. Otherwise somebody who makes a client send
+//! a chunk (RFC 3030 §4.3 pipelines it) could make it send commands.
 
 use super::{
     Question, Server, State, Taken, Ticket,
     asked::Asked,
-    transaction::{MailPhase, Receiving},
+    transaction::{MailPhase, ReceivingChunks},
 };
-use crate::{incoming::Taking, reply, words};
+use crate::{reply, words};
 use posta_mail::{Reply, Step};
 
 /// How many times the size of a message is read of content that can only be refused.
@@ -19,7 +18,7 @@ const READ_FOR_NOTHING: u64 = 2;
 /// A BDAT whose octets are coming, and belong to the message.
 #[derive(Debug)]
 pub(super) struct Chunk {
-    pub(super) receiving: Receiving,
+    pub(super) receiving: ReceivingChunks,
     /// The size that the command told.
     pub(super) size: u64,
     /// The octets that are still to come.
@@ -105,24 +104,20 @@ impl Server {
     ) -> Option<Step<'i, Question>> {
         let (mut octets, rest) = input.split_at(at_most(chunk.left, input));
         let before = octets.len();
-        match chunk.receiving.incoming.take(&mut octets) {
-            Taking::Content(content) => {
-                let taken = before - octets.len();
-                *input = &input[taken..];
-                chunk.left -= taken as u64;
-                self.state = State::Chunk(chunk);
-                Some(Step::Content(content))
-            }
-            Taking::NeedInput | Taking::End => {
-                *input = rest;
-                chunk.left -= before as u64;
-                if chunk.left > 0 {
-                    self.state = State::Chunk(chunk);
-                    return Some(Step::NeedInput);
-                }
-                self.end_of_chunk(chunk, output)
-            }
+        if let Some(content) = chunk.receiving.incoming.take(&mut octets) {
+            let taken = before - octets.len();
+            *input = &input[taken..];
+            chunk.left -= taken as u64;
+            self.state = State::Chunk(chunk);
+            return Some(Step::Content(content));
         }
+        *input = rest;
+        chunk.left -= before as u64;
+        if chunk.left > 0 {
+            self.state = State::Chunk(chunk);
+            return Some(Step::NeedInput);
+        }
+        self.end_of_chunk(chunk, output)
     }
 
     fn end_of_chunk(&mut self, mut chunk: Chunk, output: &mut Vec<u8>) -> Taken {

@@ -5,7 +5,7 @@ use super::{
     asked::{Notice, Replies},
     transaction::Receiving,
 };
-use crate::reply;
+use crate::{incoming::Decoder, reply};
 use posta_mail::{Reply, Step};
 
 impl Replies {
@@ -32,9 +32,9 @@ impl Replies {
 
 impl Server {
     /// Asks for the commit, or refuses a message against which something stands.
-    pub(super) fn end_of_content(
+    pub(super) fn end_of_content<D: Decoder>(
         &mut self,
-        receiving: Receiving,
+        receiving: Receiving<D>,
         output: &mut Vec<u8>,
     ) -> Step<'static, Question> {
         let replies = Replies(match self.profile.service {

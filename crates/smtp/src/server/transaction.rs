@@ -2,10 +2,11 @@
 //! hand to each other, so what needs a transaction can only be reached with one.
 
 use crate::{
-    incoming::{Framing, Incoming},
+    chunk_decoder::ChunkDecoder,
+    incoming::{Decoder, Incoming},
     profile::Profile,
 };
-use posta_mail::{Reply, envelope::Body};
+use posta_mail::{Reply, dots::DotDecoder, envelope::Body};
 
 /// How far the mail transaction has come when the next command is read.
 #[derive(Debug)]
@@ -15,7 +16,7 @@ pub enum MailPhase {
     /// MAIL was accepted, and so were some recipients, perhaps none yet.
     Envelope(MailTransaction),
     /// Some of the content came by BDAT, and more follows.
-    BetweenChunks(Receiving),
+    BetweenChunks(ReceivingChunks),
 }
 
 /// A mail transaction whose content has not begun.
@@ -28,13 +29,19 @@ pub struct MailTransaction {
     pub(super) recipients: usize,
 }
 
-/// A mail transaction whose content is coming.
+/// A mail transaction whose content is coming, decoded by `D`.
 #[derive(Debug)]
-pub struct Receiving {
+pub struct Receiving<D> {
     /// The number of recipients that were accepted. At least one.
     pub(super) recipients: usize,
-    pub(super) incoming: Incoming,
+    pub(super) incoming: Incoming<D>,
 }
+
+/// A mail transaction whose content comes by DATA.
+pub(super) type ReceivingData = Receiving<DotDecoder>;
+
+/// A mail transaction whose content comes by BDAT.
+pub(super) type ReceivingChunks = Receiving<ChunkDecoder>;
 
 impl MailPhase {
     /// Returns whether a transaction is open.
@@ -55,14 +62,14 @@ impl MailPhase {
 }
 
 impl MailTransaction {
-    /// Begins to take the content, with its end told in this way.
-    pub(super) fn receive(self, profile: &Profile, framing: Framing) -> Receiving {
-        let incoming = Incoming::new(profile, self.body, framing);
+    /// Begins to take the content.
+    pub(super) fn receive<D: Decoder>(self, profile: &Profile) -> Receiving<D> {
+        let incoming = Incoming::new(profile, self.body);
         Receiving { recipients: self.recipients, incoming }
     }
 }
 
-impl Receiving {
+impl<D: Decoder> Receiving<D> {
     /// Returns what stands against the content, as far as it came.
     pub(super) fn objection(&self) -> Option<Reply> {
         self.incoming.objection()
