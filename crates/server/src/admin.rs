@@ -25,7 +25,7 @@ pub use quarantine::{QuarantineLine, QuarantineRequest};
 pub use queue::{DestinationLine, QueueAction, QueueLine, QueueRecipient, Selection};
 pub use request::Request;
 pub use sender::{SenderRequest, SenderScope};
-pub use source::SourceLine;
+pub use source::{OwnMaildrops, SourceLine};
 pub use trace::TRACED;
 
 use crate::{
@@ -230,6 +230,9 @@ pub enum AdminError {
     /// The source does not exist.
     #[error("there is no source {0}; `posta collect list` names them")]
     NoSuchSource(SourceId),
+    /// An account would collect from itself.
+    #[error("that login leads to the mailbox of {0} here: name a mailbox on another server")]
+    OwnMailbox(posta_mail::Address),
     /// The Maildir cannot be imported.
     #[error("the Maildir is not taken over, or not wholly: {0}")]
     Import(#[from] io::Error),
@@ -257,6 +260,8 @@ pub struct Admin {
     hashers: Arc<Hashers>,
     /// How long the record of a key stays in DNS after the key has stopped signing.
     key_overlap: Duration,
+    /// The names and sockets under which the running server hands mail out.
+    own_maildrops: OwnMaildrops,
 }
 
 impl Admin {
@@ -266,7 +271,23 @@ impl Admin {
         let changing = Arc::default();
         let hashers = Arc::new(Hashers::new(1));
         let key_overlap = USUAL_QUEUE_LIFETIME + MARGIN;
-        Self { store, clock, collectors, changing, lockouts: None, hashers, key_overlap }
+        let own_maildrops = OwnMaildrops::default();
+        Self {
+            store,
+            clock,
+            collectors,
+            changing,
+            lockouts: None,
+            hashers,
+            key_overlap,
+            own_maildrops,
+        }
+    }
+
+    /// Sets where the running server hands mail out, so that no account collects from itself.
+    #[must_use]
+    pub fn with_own_maildrops(self, own_maildrops: OwnMaildrops) -> Self {
+        Self { own_maildrops, ..self }
     }
 
     /// Sets the longest time that a message waits in the queue. The record of a key that no longer signs has to stay in

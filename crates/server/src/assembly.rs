@@ -5,7 +5,7 @@ mod housekeeping;
 pub(crate) mod services;
 
 use crate::{
-    admin::{Admin, control},
+    admin::{Admin, OwnMaildrops, control},
     assembly::services::Services,
     collect::{CollectContext, Collectors},
     directory,
@@ -112,7 +112,14 @@ impl MailServer {
         }
         if let Some(path) = services.settings.control.clone() {
             let World { store, clock, .. } = services.world.clone();
+            let is_pop3 = |(kind, _): &&(ListenerKind, Endpoint)| *kind == ListenerKind::Pop3;
+            let sockets = listening.iter().filter(is_pop3).map(|(_, socket)| socket.clone());
+            let own_maildrops = OwnMaildrops {
+                hostname: Some(services.settings.hostname.clone()),
+                sockets: sockets.collect(),
+            };
             let admin = Admin::new(store, clock, services.collectors.clone())
+                .with_own_maildrops(own_maildrops)
                 .with_authenticator(&services.authenticator)
                 .with_queue_lifetime(services.settings.relay.longest_lifetime());
             let socket = control::bind(&path);

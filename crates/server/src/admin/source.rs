@@ -1,9 +1,12 @@
 //! The operator's requests about sources: mailboxes elsewhere that are collected for accounts.
 
 use super::{Admin, AdminError, Response};
-use posta_mail::Secret;
-use posta_store::{Keep, Login, LoginTls, Source, SourceId, Visit};
+use crate::login::principal::FoundAccount;
+use posta_mail::{Address, Domain, Secret};
+use posta_net::transport::Endpoint;
+use posta_store::{Account, Keep, Login, LoginTls, Source, SourceId, StoreError, Visit};
 use serde::{Deserialize, Serialize};
+use std::net::{IpAddr, SocketAddr};
 
 /// A source in a list, without its password.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,7 +32,50 @@ pub struct SourceLine {
     pub last: Option<Visit>,
 }
 
+/// Where a running server hands mail out itself.
+#[derive(Debug, Clone, Default)]
+pub struct OwnMaildrops {
+    /// The server's name, if it runs.
+    pub hostname: Option<Domain>,
+    /// The sockets on which it speaks POP3.
+    pub sockets: Vec<Endpoint>,
+}
+
+impl OwnMaildrops {
+    /// Returns whether `server`, `host:port`, is this server, by its name or an address of this machine. Another name
+    /// for it in DNS is not recognised.
+    fn include(&self, server: &str) -> bool {
+        let Some((host, port)) = server.rsplit_once(':') else { return false };
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        let ip: Option<IpAddr> = host.parse().ok();
+        let is_named = host.eq_ignore_ascii_case("localhost")
+            || self.hostname.as_ref().is_some_and(|name| host.eq_ignore_ascii_case(name.as_str()));
+        let leads_to = |socket: &SocketAddr| {
+            let takes_loopback = socket.ip().is_unspecified() || socket.ip().is_loopback();
+            let takes = |ip: IpAddr| ip == socket.ip() || (ip.is_loopback() && takes_loopback);
+            port.parse() == Ok(socket.port()) && ip.map_or(is_named, takes)
+        };
+        self.sockets.iter().any(|socket| match socket {
+            Endpoint::Tcp(socket) => leads_to(socket),
+            Endpoint::Unix(_) => false,
+        })
+    }
+}
+
 impl Admin {
+    /// Returns whether a login leads to the account's own mailbox here, whose mail would be collected from itself again
+    /// and again.
+    async fn is_own(&self, account: &Account, login: &Login) -> Result<bool, StoreError> {
+        if !self.own_maildrops.include(&login.server) {
+            return Ok(false);
+        }
+        let named = match login.user.parse::<Address>() {
+            Ok(address) => FoundAccount::by_address(&*self.store, &address).await?,
+            Err(_) => FoundAccount::by_local_part(&*self.store, &login.user).await?,
+        };
+        Ok(named.is_some_and(|named| named.id == account.id))
+    }
+
     pub(super) async fn add_source(
         &self,
         address: String,
@@ -39,6 +85,9 @@ impl Admin {
     ) -> Result<Response, AdminError> {
         let password = Secret::new(password.as_bytes());
         let account = self.account(address).await?;
+        if self.is_own(&account, &login).await? {
+            return Err(AdminError::OwnMailbox(account.address));
+        }
         if check {
             let tried = self.collectors.log_in(account.clone(), &login, &password).await;
             tried.map_err(AdminError::Unchecked)?;
@@ -104,5 +153,35 @@ impl Admin {
         let account = self.account(address).await?;
         let brought = self.collectors.take_over(account, login, password, keep).await?;
         Ok(Response::TakenOver { messages: brought.messages, left: brought.left })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_server_is_recognised_by_its_name_and_addresses() {
+        let socket = |text: &str| Endpoint::Tcp(text.parse().unwrap());
+        let own = OwnMaildrops {
+            hostname: Some("mail.x.test".parse().unwrap()),
+            sockets: vec![socket("0.0.0.0:110"), socket("[::]:995"), socket("192.0.2.1:1100")],
+        };
+        for (server, is_own) in [
+            ("mail.x.test:995", true),
+            ("MAIL.x.test:110", true),
+            ("localhost:110", true),
+            ("127.0.0.1:995", true),
+            ("[::1]:995", true),
+            ("192.0.2.1:1100", true),
+            ("mail.x.test:1995", false),
+            ("192.0.2.2:1100", false),
+            ("127.0.0.1:1100", false),
+            ("pop.x.test:995", false),
+            ("mail.x.test", false),
+        ] {
+            assert_eq!(own.include(server), is_own, "{server}");
+        }
+        assert!(!OwnMaildrops::default().include("localhost:110"), "it does not run");
     }
 }
