@@ -15,11 +15,23 @@ use posta_net::{clock::Clock, https::HttpsClient, tls::failure::TlsFailure};
 use posta_store::{Store, StoreError};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use std::{collections::BTreeMap, io::Write as _, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, io::Write as _, mem, sync::Arc, time::Duration};
 use tokio::{sync::watch, time::sleep};
 
 /// The kind of the store's records that hold a day's counts.
 const KIND: &str = "tls-report";
+
+/// The kind of the records that say until when a machine sends a day's reports.
+const TURN: &str = "tls-report-turn";
+
+/// The time for which a machine has the turn to send a day's reports: if it stops meanwhile, another goes on later.
+const TURN_TIME: Duration = Duration::from_secs(60 * 60);
+
+/// The time after the end of a day by which all machines have saved its counts.
+const LATE: Duration = Duration::from_secs(15 * 60);
+
+/// How often counts are added to a record anew if other machines change it meanwhile.
+const ROUNDS: usize = 16;
 
 /// The interval at which the counts are saved and due reports are sent.
 const EVERY: Duration = Duration::from_secs(5 * 60);
@@ -65,13 +77,64 @@ struct Tally {
 /// A day's counts, by domain and policy.
 type Day = BTreeMap<String, Vec<(PolicyKind, Tally)>>;
 
+impl Tally {
+    fn name_server(&mut self, server: &str) {
+        if self.servers.len() < SERVERS && !self.servers.iter().any(|known| known == server) {
+            self.servers.push(server.to_owned());
+        }
+    }
+
+    fn fail(&mut self, failure: TlsFailure, server: &str, times: u64) {
+        let known =
+            |(why, whose, _): &&mut (TlsFailure, String, u64)| *why == failure && whose == server;
+        let is_full = self.failures.len() >= SERVERS;
+        match self.failures.iter_mut().find(known) {
+            Some((_, _, count)) => *count += times,
+            // The limit is reached, so new kinds of failures are not counted.
+            None if is_full => {}
+            None => self.failures.push((failure, server.to_owned(), times)),
+        }
+    }
+
+    fn add(&mut self, other: &Self) {
+        self.successes += other.successes;
+        other.servers.iter().for_each(|server| self.name_server(server));
+        for (failure, server, times) in &other.failures {
+            self.fail(*failure, server, *times);
+        }
+    }
+}
+
+/// Returns the tally of a domain under a policy; none if there are too many domains.
+fn tally<'d>(day: &'d mut Day, domain: &str, kind: PolicyKind) -> Option<&'d mut Tally> {
+    if day.len() >= DOMAINS && !day.contains_key(domain) {
+        return None;
+    }
+    let tallies = day.entry(domain.to_owned()).or_default();
+    let at = tallies.iter().position(|(other, _)| *other == kind).unwrap_or_else(|| {
+        tallies.push((kind, Tally::default()));
+        tallies.len() - 1
+    });
+    tallies.get_mut(at).map(|(_, tally)| tally)
+}
+
+/// Adds counts to those of the same day.
+fn add(sum: &mut Day, day: &Day) {
+    for (domain, tallies) in day {
+        for (kind, counted) in tallies {
+            if let Some(tally) = tally(sum, domain, *kind) {
+                tally.add(counted);
+            }
+        }
+    }
+}
+
+/// What has been counted since the counts were last saved.
 #[derive(Debug, Default)]
 struct Counts {
-    /// The date of the current day, in UTC.
+    /// The date, in UTC. Empty before the first saving.
     date: String,
     day: Day,
-    /// Whether anything has been counted since the counts were last saved.
-    changed: bool,
 }
 
 /// Counts sessions, and sends the reports.
@@ -115,35 +178,13 @@ impl TlsReports {
         outcome: Result<(), TlsFailure>,
     ) {
         let mut counts = self.counts.lock();
-        if counts.day.len() >= DOMAINS && !counts.day.contains_key(domain) {
-            return;
+        let Some(tally) = tally(&mut counts.day, domain, kind) else { return };
+        if let Some(server) = server {
+            tally.name_server(server);
         }
-        counts.changed = true;
-        let tallies = counts.day.entry(domain.to_owned()).or_default();
-        let at = tallies.iter().position(|(other, _)| *other == kind).unwrap_or_else(|| {
-            tallies.push((kind, Tally::default()));
-            tallies.len() - 1
-        });
-        let tally = &mut tallies[at].1;
-        if let Some(server) = server
-            && tally.servers.len() < SERVERS
-            && !tally.servers.iter().any(|known| known == server)
-        {
-            tally.servers.push(server.to_owned());
-        }
-        let server = server.unwrap_or_default();
-        let Err(failure) = outcome else {
-            tally.successes += 1;
-            return;
-        };
-        let is_full = tally.failures.len() >= SERVERS;
-        let known =
-            tally.failures.iter_mut().find(|(why, whose, _)| *why == failure && whose == server);
-        match known {
-            Some((_, _, count)) => *count += 1,
-            // The limit is reached, so new kinds of failures are not counted.
-            None if is_full => {}
-            None => tally.failures.push((failure, server.to_owned(), 1)),
+        match outcome {
+            Ok(()) => tally.successes += 1,
+            Err(failure) => tally.fail(failure, server.unwrap_or_default(), 1),
         }
     }
 
@@ -166,43 +207,36 @@ impl TlsReports {
 
     /// Saves the counts, and sends the reports of the days that are over.
     async fn save_and_report(&self) -> Result<(), StoreError> {
-        let today = date(self.clock.now());
-        let written = {
-            let mut counts = self.counts.lock();
-            if counts.date.is_empty() {
-                counts.date.clone_from(&today);
-            }
-            let written = std::mem::take(&mut counts.changed).then(|| {
-                (counts.date.clone(), serde_json::to_vec(&counts.day).unwrap_or_default())
-            });
-            if counts.date != today {
-                *counts = Counts { date: today.clone(), ..Counts::default() };
-            }
-            written
-        };
-        if let Some((date, record)) = written {
-            self.store.keep(KIND, &date, Some(record)).await?;
-        }
+        let now = self.clock.now();
+        self.save(date(now)).await?;
+        let being_counted = date(now - LATE);
         for (date, record) in self.store.kept(KIND).await? {
-            let day: Option<Day> = serde_json::from_slice(&record).ok();
-            if date == today {
-                self.resume(day);
+            if date >= being_counted || !take_turn(&*self.store, &date, now).await? {
                 continue;
             }
+            let day: Option<Day> = serde_json::from_slice(&record).ok();
             for (domain, tallies) in day.into_iter().flatten() {
                 self.report(&date, &domain, &tallies).await?;
             }
-            self.store.keep(KIND, &date, None).await?;
+            self.store.keep_if(KIND, &date, Some(record), None).await?;
+            self.store.keep(TURN, &date, None).await?;
         }
         Ok(())
     }
 
-    /// Continues with the counts of the current day that an earlier run saved.
-    fn resume(&self, day: Option<Day>) {
-        let mut counts = self.counts.lock();
-        if counts.day.is_empty() {
-            counts.day = day.unwrap_or_default();
+    /// Adds what has been counted since the last call to the record of its day.
+    async fn save(&self, today: String) -> Result<(), StoreError> {
+        let (date, day) = {
+            let mut counts = self.counts.lock();
+            let before = mem::replace(&mut counts.date, today.clone());
+            (if before.is_empty() { today } else { before }, mem::take(&mut counts.day))
+        };
+        let saved = add_to_record(&*self.store, &date, &day).await;
+        if saved.is_err() {
+            // It is counted on the day of the next try.
+            add(&mut self.counts.lock().day, &day);
         }
+        saved
     }
 
     /// Sends a domain the report of a day, if the domain wants one.
@@ -336,6 +370,37 @@ impl TlsReports {
     }
 }
 
+/// Adds counts to the record of a day, to which other machines may add theirs at the same moment.
+async fn add_to_record(store: &dyn Store, date: &str, day: &Day) -> Result<(), StoreError> {
+    if day.is_empty() {
+        return Ok(());
+    }
+    let mut there = store.kept_one(KIND, date).await?;
+    for _ in 0..ROUNDS {
+        let sum = there.as_deref().and_then(|record| serde_json::from_slice(record).ok());
+        let mut sum: Day = sum.unwrap_or_default();
+        add(&mut sum, day);
+        let ours = Some(serde_json::to_vec(&sum).unwrap_or_default());
+        let now = store.keep_if(KIND, date, there, ours.clone()).await?;
+        if now == ours {
+            return Ok(());
+        }
+        there = now;
+    }
+    Err(StoreError::Failed("other machines change the counts of the TLS reports".to_owned()))
+}
+
+/// Takes the turn to send the reports of a day. Returns false while it is another machine's.
+async fn take_turn(store: &dyn Store, date: &str, now: Timestamp) -> Result<bool, StoreError> {
+    let there = store.kept_one(TURN, date).await?;
+    let until = there.as_deref().and_then(|until| serde_json::from_slice(until).ok());
+    if until.is_some_and(|until: Timestamp| until > now) {
+        return Ok(false);
+    }
+    let ours = Some(serde_json::to_vec(&(now + TURN_TIME)).unwrap_or_default());
+    Ok(store.keep_if(TURN, date, there, ours.clone()).await? == ours)
+}
+
 /// A destination of a domain's reports.
 #[derive(Debug, PartialEq, Eq)]
 enum Place {
@@ -367,6 +432,45 @@ fn date(now: Timestamp) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use posta_store::{MemoryStore, Records as _};
+
+    /// Two machines with one store count the same day: neither overwrites what the other has counted.
+    #[tokio::test]
+    async fn machines_add_their_counts() {
+        let store = MemoryStore::new();
+        let counted = |server: &str| {
+            let mut day = Day::new();
+            let tally = tally(&mut day, "y.test", PolicyKind::Sts).unwrap();
+            tally.successes = 2;
+            tally.name_server(server);
+            tally.fail(TlsFailure::CertificateExpired, "mx1.y.test", 1);
+            day
+        };
+        let at = Timestamp::from_second(1_700_000_000).unwrap();
+        let today = date(at);
+        for server in ["mx1.y.test", "mx2.y.test"] {
+            add_to_record(&store, &today, &counted(server)).await.unwrap();
+        }
+        let record = store.kept_one(KIND, &today).await.unwrap().unwrap();
+        let day: Day = serde_json::from_slice(&record).unwrap();
+        let sum = Tally {
+            successes: 4,
+            failures: vec![(TlsFailure::CertificateExpired, "mx1.y.test".to_owned(), 2)],
+            servers: vec!["mx1.y.test".to_owned(), "mx2.y.test".to_owned()],
+        };
+        assert_eq!(day["y.test"], [(PolicyKind::Sts, sum)]);
+    }
+
+    /// One machine sends a day's reports; another goes on if that one has stopped.
+    #[tokio::test]
+    async fn machines_take_turns_at_sending() {
+        let store = MemoryStore::new();
+        let at = |second: i64| Timestamp::from_second(1_700_000_000 + second).unwrap();
+        assert!(take_turn(&store, "2026-01-01", at(0)).await.unwrap());
+        assert!(!take_turn(&store, "2026-01-01", at(1)).await.unwrap());
+        assert!(take_turn(&store, "2026-01-02", at(1)).await.unwrap());
+        assert!(take_turn(&store, "2026-01-01", at(3_600)).await.unwrap());
+    }
 
     #[test]
     fn failures_have_the_names_that_reports_know() {

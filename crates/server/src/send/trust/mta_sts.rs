@@ -13,7 +13,7 @@ use posta_net::{
     https::{HttpsClient, HttpsError},
     tls::failure::TlsFailure,
 };
-use posta_store::Store;
+use posta_store::{Store, StoreError};
 use serde::{Deserialize, Serialize};
 use std::{collections::HashMap, sync::Arc, time::Duration};
 use tokio::sync::watch;
@@ -35,6 +35,9 @@ const REMEMBERED: usize = 10_000;
 
 /// The maximal number of servers in a policy.
 const SERVERS: usize = 100;
+
+/// How often a policy is stored anew if other machines store one for the same domain meanwhile.
+const ROUNDS: usize = 4;
 
 /// The kind of the store's records that hold policies.
 const KIND: &str = "mta-sts";
@@ -118,6 +121,12 @@ struct Fetched {
 }
 
 impl Fetched {
+    /// Returns the time at which the policy was fetched.
+    fn fetched(&self) -> Timestamp {
+        let valid = Duration::from_secs(self.policy.max_age);
+        self.until.checked_sub(valid).unwrap_or(Timestamp::MIN)
+    }
+
     /// Returns whether it is time to fetch the policy again (RFC 8461 §3.3): after half of its time. If
     /// it were fetched only after it has expired, an attacker could get rid of it by blocking that one
     /// request.
@@ -250,29 +259,52 @@ impl Policies {
     }
 
     async fn remember(&self, domain: &str, fetched: Fetched, now: Timestamp) {
-        let record = serde_json::to_vec(&fetched).unwrap_or_default();
-        let gone: Vec<String> = {
+        let gone: Vec<(String, Fetched)> = {
             let mut known = self.known.lock();
-            known.insert(domain.to_owned(), fetched);
+            known.insert(domain.to_owned(), fetched.clone());
             self.turns.lock().0.remove(domain);
             // If there are too many, those that have expired are removed, otherwise the one that expires
             // next.
             let next = known.values().map(|known| known.until).min().unwrap_or(now);
             match known.len() > REMEMBERED {
-                true => known
-                    .extract_if(|_, known| known.until <= now.max(next))
-                    .map(|(name, _)| name)
-                    .collect(),
+                true => known.extract_if(|_, known| known.until <= now.max(next)).collect(),
                 false => Vec::new(),
             }
         };
-        let changes = gone.into_iter().map(|name| (name, None));
-        for (name, record) in changes.chain([(domain.to_owned(), Some(record))]) {
-            if let Err(error) = self.store.keep(KIND, &name, record).await {
-                tracing::error!(%error, "an MTA-STS policy cannot be remembered");
-            }
+        let mut kept = keep_newer(&*self.store, domain, &fetched).await;
+        for (name, forgotten) in gone {
+            // Another machine's record, which is not the expected one, stays.
+            let forgotten = Some(record(&forgotten));
+            kept = kept.and(self.store.keep_if(KIND, &name, forgotten, None).await.map(drop));
+        }
+        if let Err(error) = kept {
+            tracing::error!(%error, "an MTA-STS policy cannot be remembered");
         }
     }
+}
+
+/// Stores a policy, unless another machine has stored one that was fetched later.
+async fn keep_newer(store: &dyn Store, domain: &str, fetched: &Fetched) -> Result<(), StoreError> {
+    let mut there = store.kept_one(KIND, domain).await?;
+    for _ in 0..ROUNDS {
+        let other = there.as_deref().and_then(|there| serde_json::from_slice(there).ok());
+        if other.is_some_and(|other: Fetched| other.fetched() > fetched.fetched()) {
+            return Ok(());
+        }
+        let ours = Some(record(fetched));
+        let now = store.keep_if(KIND, domain, there, ours.clone()).await?;
+        if now == ours {
+            return Ok(());
+        }
+        there = now;
+    }
+    // The others are at it: theirs is as good.
+    Ok(())
+}
+
+/// Returns the record of a policy in the store.
+fn record(fetched: &Fetched) -> Vec<u8> {
+    serde_json::to_vec(fetched).unwrap_or_default()
 }
 
 /// Fetches a domain's policy from its host, whether DNS says that there is one or not.
@@ -304,6 +336,7 @@ pub async fn fetch(https: &HttpsClient, domain: &str) -> Result<Policy, (TlsFail
 #[cfg(test)]
 mod tests {
     use super::*;
+    use posta_store::{MemoryStore, Records as _};
 
     #[tokio::test]
     async fn one_asks_and_the_others_wait() {
@@ -326,6 +359,26 @@ mod tests {
         let fetched = Fetched { id: "1".to_owned(), policy, until };
         assert!(!fetched.is_old(Timestamp::from_second(1_050).unwrap()));
         assert!(fetched.is_old(Timestamp::from_second(1_051).unwrap()));
+    }
+
+    /// Two machines with one store fetch a policy: the later one stays, in whichever order they store it.
+    #[tokio::test]
+    async fn a_policy_that_another_machine_fetched_later_stays() {
+        let fetched = |id: &str, second, max_age| {
+            let policy =
+                Policy { mode: Mode::Enforce, mx: vec!["mail.y.test".to_owned()], max_age };
+            let until = Timestamp::from_second(second).unwrap() + Duration::from_secs(max_age);
+            Fetched { id: id.to_owned(), policy, until }
+        };
+        // The later one is valid for a shorter time.
+        let (earlier, later) = (fetched("1", 100, 9_000), fetched("2", 200, 50));
+        for order in [[&earlier, &later], [&later, &earlier]] {
+            let store = MemoryStore::new();
+            for fetched in order {
+                keep_newer(&store, "y.test", fetched).await.unwrap();
+            }
+            assert_eq!(store.kept_one(KIND, "y.test").await.unwrap(), Some(record(&later)));
+        }
     }
 
     #[test]
