@@ -5,10 +5,12 @@
 //! changes runs alone, with all earlier changes committed, so that it never misses one in a pending batch. `store`
 //! sends the requests.
 
+mod acceptance;
 mod contents;
 mod damage;
 mod directory;
 mod folders;
+mod group;
 mod history;
 mod listing;
 pub(crate) mod mailboxes;
@@ -17,9 +19,7 @@ mod queue;
 mod records;
 mod recover;
 pub(crate) mod removals;
-mod secrets;
 mod sources;
-mod unsealed;
 mod upgrade;
 
 use crate::{
@@ -35,30 +35,25 @@ use crate::{
         views::Views,
     },
 };
+use acceptance::Content;
 use bytes::Bytes;
 use contents::Contents;
 use folders::FolderStates;
 use futures_channel::oneshot;
 use open::Opener;
 use parking_lot::Mutex;
-use posta_mail::{MailId, ThreadId, Timestamp};
+use posta_mail::{MailId, Timestamp};
 use posta_store::{
-    Acceptance, AccountId, Collected, Delivery, Entry, Event, Flags, FolderId, HEAD, Item, Layout,
-    Leases, ModSeq, Settled, Settlement, SourceId, StoreError, Uid, UniqueId, Watchers,
+    Acceptance, AccountId, Event, FolderId, Leases, ModSeq, Settled, Settlement, SourceId,
+    StoreError, Uid, Watchers,
 };
 use removals::{Asked, Large, Until};
 use std::{
     collections::HashSet,
     sync::{Arc, mpsc},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
-
-/// Requests in one group at most: bounds how long the first of them waits for the last.
-const GROUP_REQUESTS: usize = 1_024;
-
-/// Octets in one group at most, about: bounds the memory of a group.
-const GROUP_OCTETS: usize = 2 * 1024 * 1024;
 
 /// Octets that the tables may hold in memory, not yet written to their files.
 const MEMORY: u64 = 32 * 1024 * 1024;
@@ -78,6 +73,10 @@ const LOOK: Duration = Duration::from_secs(1);
 /// How often to let other threads run before sleeping. Sessions that were just answered tend to send their next
 /// message at once, and waking a thread costs a virtual machine more than the commit does.
 const YIELDS: u32 = 20;
+
+/// How long to let other threads run at most. While all processors are busy, a single yield may last that long, and
+/// requests come meanwhile: background work would never have its turn.
+const YIELDING: Duration = Duration::from_millis(1);
 
 /// The sender of a request's outcome.
 pub(crate) type Done<T> = oneshot::Sender<Result<T, StoreError>>;
@@ -138,6 +137,23 @@ impl Request {
     }
 }
 
+/// The yields of one wait for a request.
+#[derive(Default)]
+struct Yields {
+    count: u32,
+    since: Option<Instant>,
+}
+
+impl Yields {
+    /// Returns whether to yield once more, and counts that.
+    #[expect(clippy::disallowed_methods, reason = "what other threads take is no time of a test's")]
+    fn may_go_on(&mut self) -> bool {
+        let since = *self.since.get_or_insert_with(Instant::now);
+        self.count += 1;
+        self.count <= YIELDS && since.elapsed() < YIELDING
+    }
+}
+
 /// The state of the committing thread.
 pub(crate) struct Committer {
     pub(crate) schema: Schema,
@@ -167,35 +183,10 @@ pub(crate) struct Committer {
     mod_seq_ceiling: u64,
     /// The time in seconds, roughly.
     second: u64,
+    /// The time in seconds at which the oldest history was dropped last.
+    history_cut: u64,
     /// An estimate of what the tables hold in memory.
     held: listing::Held,
-}
-
-/// Tells one caller the outcome of the group's commit.
-type Answer = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
-
-/// A content to be put into a mailbox.
-pub(crate) struct Content {
-    pub(crate) id: MailId,
-    pub(crate) layout: Layout,
-    pub(crate) added: u64,
-    pub(crate) thread: ThreadId,
-    pub(crate) shared: bool,
-}
-
-/// The changes that share a batch.
-struct Group {
-    batch: Batch,
-    /// Whether any change must be durable before it is answered.
-    sync: bool,
-    requests: usize,
-    octets: usize,
-    /// The accounts that messages are removed from. A second removal from one of them could not
-    /// see the first, and goes into the next group.
-    removing: HashSet<AccountId>,
-    /// The contents whose items are settled: the same holds for them.
-    settling: HashSet<MailId>,
-    answers: Vec<Answer>,
 }
 
 impl Committer {
@@ -234,6 +225,7 @@ impl Committer {
             last_mod_seq,
             mod_seq_ceiling,
             second: 0,
+            history_cut: 0,
             held: listing::Held::default(),
         };
         committer.look_at_disk();
@@ -322,15 +314,12 @@ impl Committer {
 
     /// Waits for a request, and does background work meanwhile.
     fn wait(&mut self, requests: &mpsc::Receiver<Request>) -> Option<Request> {
-        let mut yields = 0;
+        let mut yields = Yields::default();
         loop {
             match requests.try_recv() {
                 Ok(request) => return Some(request),
                 Err(mpsc::TryRecvError::Disconnected) => return None,
-                Err(mpsc::TryRecvError::Empty) if yields < YIELDS => {
-                    yields += 1;
-                    thread::yield_now();
-                }
+                Err(mpsc::TryRecvError::Empty) if yields.may_go_on() => thread::yield_now(),
                 Err(mpsc::TryRecvError::Empty) if self.remove_some_beside(true) => {}
                 Err(mpsc::TryRecvError::Empty) if self.move_some() => {}
                 Err(mpsc::TryRecvError::Empty) if self.is_buffered => self.hand_on(),
@@ -348,31 +337,6 @@ impl Committer {
         }
     }
 
-    /// Commits a group that begins with a request. Returns a request that could not be in the group, if there is one.
-    fn serve(&mut self, first: Request, requests: &mpsc::Receiver<Request>) -> Option<Request> {
-        if let Err(error) = self.begin() {
-            first.refuse(error);
-            return None;
-        }
-        let mut group = Group::new(&self.schema);
-        let mut waiting = self.take(first, &mut group);
-        while waiting.is_none() && group.has_room() {
-            match requests.try_recv() {
-                Ok(request) => waiting = self.take(request, &mut group),
-                Err(_) => break,
-            }
-        }
-        let Group { batch, sync, answers, .. } = group;
-        let committed = self.write(batch, sync);
-        if committed.is_err() {
-            self.forget_counts();
-        }
-        for answer in answers {
-            answer(committed.clone());
-        }
-        waiting
-    }
-
     /// Holds the next group back while tables are written more slowly than mail arrives. The engine
     /// bounds how many memtables wait to be written, but not how far the active one grows meanwhile:
     /// fifty senders of 50 MiB made it hold 600 MiB.
@@ -385,170 +349,6 @@ impl Committer {
         }
     }
 
-    /// Takes a request into the group, or returns it if it must wait for the group's commit.
-    fn take(&mut self, request: Request, group: &mut Group) -> Option<Request> {
-        match request {
-            Request::Append { done, .. } | Request::Accept { done, .. }
-                if self.room < Room::Mail =>
-            {
-                group.answer(done, Err(StoreError::Full));
-            }
-            // Strangers cause history to be written, which must leave room for mail.
-            Request::Note { done, .. } if self.room < Room::Everything => {
-                group.answer(done, Err(StoreError::Full));
-            }
-            Request::Append { content, index, chunk, done } => {
-                group.octets += chunk.len();
-                self.append(content, index, &chunk, &mut group.batch);
-                group.answer(done, Ok(()));
-            }
-            Request::Accept { acceptance, done } => {
-                group.octets += acceptance.head.len() + acceptance.rest.len();
-                let accepted = self.accept(acceptance, &mut group.batch);
-                group.sync |= accepted.is_ok();
-                group.answer(done, accepted);
-            }
-            Request::Remove { account, folder, uids, time, purge, done } => {
-                if uids.len() > self.piece || !group.removing.insert(account) {
-                    return Some(Request::Remove { account, folder, uids, time, purge, done });
-                }
-                let removed = self.remove((account, folder), uids, time, purge, &mut group.batch);
-                group.sync = true;
-                group.answer(done, removed);
-            }
-            Request::Settle { settlement, done } => {
-                if !group.settling.insert(settlement.item.content) {
-                    return Some(Request::Settle { settlement, done });
-                }
-                let settled = self.settle(settlement, &mut group.batch);
-                group.sync = true;
-                group.answer(done, settled);
-            }
-            Request::Note { events, done } => {
-                let told = self.tell(events, &mut group.batch);
-                group.answer(done, told);
-            }
-            alone @ (Request::Alone(_) | Request::After(..)) => return Some(alone),
-        }
-        group.requests += 1;
-        None
-    }
-
-    fn append(&mut self, content: MailId, index: u32, chunk: &[u8], batch: &mut Batch) {
-        if index == 0 {
-            batch.insert(&self.schema.arriving, content.to_bytes(), []);
-        }
-        self.put_content(schema::content_key(content, index), &[chunk], batch);
-    }
-
-    /// Checks that all accounts and folders that a message goes to exist, so that delivering it cannot fail.
-    pub(crate) fn prepare(&mut self, acceptance: &Acceptance) -> Result<(), StoreError> {
-        self.prepare_deliveries(&acceptance.deliveries)?;
-        acceptance.reports.iter().try_for_each(|report| self.prepare(report))
-    }
-
-    pub(crate) fn prepare_deliveries(&mut self, deliveries: &[Delivery]) -> Result<(), StoreError> {
-        for delivery in deliveries {
-            if !self.accounts.contains(&delivery.account) {
-                return Err(StoreError::NoSuchAccount);
-            }
-            self.load_folder_or_inbox(delivery.account, delivery.folder)?;
-        }
-        Ok(())
-    }
-
-    pub(crate) fn accept(
-        &mut self,
-        acceptance: Acceptance,
-        batch: &mut Batch,
-    ) -> Result<(), StoreError> {
-        self.prepare(&acceptance)?;
-        let (layout, shown) = (acceptance.layout(), acceptance.shown());
-        let Acceptance {
-            id,
-            time,
-            head,
-            chunks,
-            rest,
-            added,
-            thread,
-            deliveries,
-            items,
-            events,
-            reports,
-            collected,
-        } = acceptance;
-        if let Some(Collected { source, unique_id }) = collected {
-            let key = schema::collected_key(source, &unique_id);
-            if self.schema.collected.contains_key(&key).map_err(failed)? {
-                return self.drop_content(id, batch);
-            }
-            batch.insert(&self.schema.collected, key, schema::encode_time(time));
-        }
-        let last = schema::content_key(id, chunks);
-        if layout.has_own_head() {
-            self.put_content(schema::content_key(id, HEAD), &[&head], batch);
-            self.put_content(last, &[&rest], batch);
-        } else {
-            self.put_content(last, &[&head, &rest], batch);
-        }
-        if chunks > 0 {
-            batch.remove(&self.schema.arriving, id.to_bytes());
-        }
-        let shared = shown > 1;
-        if shared {
-            batch.insert(&self.schema.shown, id.to_bytes(), (shown as u64).to_be_bytes());
-        }
-        for delivery in deliveries {
-            let content = Content { id, layout, added, thread, shared };
-            self.deliver(delivery, content, time, batch)?;
-        }
-        for item in items {
-            self.put_item(&Item { shared, ..item }, batch)?;
-        }
-        self.tell(events, batch)?;
-        for report in reports {
-            self.accept(report, batch)?;
-        }
-        Ok(())
-    }
-
-    /// Puts a message into a folder. [`Committer::prepare`] must have loaded the folder.
-    pub(crate) fn deliver(
-        &mut self,
-        delivery: Delivery,
-        content: Content,
-        time: Timestamp,
-        batch: &mut Batch,
-    ) -> Result<(), StoreError> {
-        let Content { id, layout, added, thread, shared } = content;
-        let Delivery { account, folder, prefix, unique_id, date } = delivery;
-        let folder = self.load_folder_or_inbox(account, folder)?;
-        let uid = self.next_uid(account, folder)?;
-        let mod_seq = self.next_mod_seq(time);
-        let entry = Entry {
-            folder,
-            uid,
-            content: id,
-            thread,
-            octets: layout.octets() + added + prefix.len() as u64,
-            added,
-            head: layout.head() as u32,
-            time: date.unwrap_or(time),
-            flags: Flags::NONE,
-            keywords: Vec::new(),
-            created: mod_seq,
-            mod_seq,
-            unique_id: UniqueId { number: mod_seq.0, imported: unique_id.map(Into::into) },
-            shared,
-            prefix,
-        };
-        let key = schema::entry_key(account, folder, uid);
-        batch.insert(&self.schema.entry, key, schema::encode_entry(&entry));
-        self.count_in(account, &entry, batch);
-        Ok(())
-    }
-
     /// Commits and syncs the batch of a change that runs alone.
     pub(crate) fn commit(&mut self, batch: Batch) -> Result<(), StoreError> {
         if batch.is_empty() {
@@ -556,31 +356,5 @@ impl Committer {
         }
         self.begin()?;
         self.write(batch, true)
-    }
-}
-
-impl Group {
-    fn new(schema: &Schema) -> Self {
-        Self {
-            batch: Batch::new(schema),
-            sync: false,
-            requests: 0,
-            octets: 0,
-            removing: HashSet::new(),
-            settling: HashSet::new(),
-            answers: Vec::new(),
-        }
-    }
-
-    fn has_room(&self) -> bool {
-        self.requests < GROUP_REQUESTS && self.octets < GROUP_OCTETS
-    }
-
-    /// Holds an answer back until the group is committed. A change that failed keeps its own error.
-    fn answer<T: Send + 'static>(&mut self, done: Done<T>, outcome: Result<T, StoreError>) {
-        self.answers.push(Box::new(move |committed| {
-            // The caller may be gone.
-            let _ = done.send(outcome.and_then(|value| committed.map(|()| value)));
-        }));
     }
 }

@@ -33,7 +33,9 @@ pub trait Records: Send + Sync + 'static {
         name: &str,
         expected: Option<Vec<u8>>,
         record: Option<Vec<u8>>,
-    ) -> Pending<'_, Option<Vec<u8>>>;
+    ) -> Pending<'_, Option<Vec<u8>>> {
+        self.keep_with_secrets(kind, name, expected, record, Vec::new())
+    }
 
     /// Stores a record as [`Records::keep_if`] does, and in the same transaction replaces secrets, or
     /// removes those given as `None`. If the present record is not the expected one, no secret changes.

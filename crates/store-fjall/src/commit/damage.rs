@@ -97,7 +97,7 @@ pub(crate) fn missing(
 }
 
 /// Returns the time at which a message was accepted, from its id.
-fn accepted(id: MailId) -> Option<Timestamp> {
+pub(super) fn accepted(id: MailId) -> Option<Timestamp> {
     let mut octets = [0; 8];
     octets[2..].copy_from_slice(id.to_bytes().first_chunk::<6>()?);
     Timestamp::from_millisecond(i64::from_be_bytes(octets)).ok()
@@ -171,8 +171,13 @@ pub(crate) fn tell(schema: &Schema, lost: &Lost) -> Result<Vec<(String, u64)>, S
             *counts.entry(earlier::decode_key(&key)?.0).or_default() += 1;
         }
     }
-    let accounts = schema.accounts("")?.into_iter();
-    let names: BTreeMap<_, _> = accounts.map(|account| (account.id, account.address)).collect();
+    let mut names = BTreeMap::new();
+    for account in schema.all_accounts() {
+        let account = account?;
+        if counts.contains_key(&account.id) {
+            names.insert(account.id, account.address);
+        }
+    }
     let name = |id: AccountId| names.get(&id).map_or_else(|| "?".to_owned(), ToString::to_string);
     let mut whose: Vec<_> = counts.into_iter().map(|(id, count)| (name(id), count)).collect();
     whose.sort_by(|one, other| (other.1, &one.0).cmp(&(one.1, &other.0)));

@@ -84,7 +84,7 @@ impl Opener {
         let opened = self.open_sealed();
         let (schema, mut committer) =
             opened.map_err(|error| damage::with_cure(&self.directory, error))?;
-        let mut lanes = schema.lanes()?;
+        let mut lanes = committer.lanes()?;
         lanes.take_leases(&mut self.lanes.lock());
         *self.lanes.lock() = lanes;
         self.usages.forget();

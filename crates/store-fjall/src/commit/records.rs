@@ -1,4 +1,6 @@
-//! Small records of the server's own.
+//! Small records of the server's own, and secrets (`records/secrets.rs`) that change with them.
+
+mod secrets;
 
 use super::Committer;
 use crate::tables::batch::Batch;
@@ -15,7 +17,8 @@ impl Committer {
         self.commit(batch)
     }
 
-    /// Keeps or forgets a record, and with it secrets, if what is there is as expected; returns what is kept then.
+    /// Stores or removes a record, and with it secrets, if the present record is as expected. Returns the record that
+    /// is stored afterwards.
     pub(crate) fn keep_if(
         &mut self,
         key: String,

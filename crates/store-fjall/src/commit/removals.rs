@@ -3,43 +3,31 @@
 //!
 //! A large removal has three steps:
 //!
-//! 1. The messages that it names and that are still in the folder are *counted*, some at a time between two groups.
-//!    Changes of the same folder meanwhile correct the count.
+//! 1. The messages that it names and that are still in the folder are *counted* (`removals/counting.rs`).
 //! 2. The removal is *decided* in one transaction, which writes the names down and subtracts them from the folder's
 //!    counts. From then on no reader sees the messages, and the caller gets its answer.
-//! 3. The removal is *carried out* in pieces. Each moves some entries to `expunged` and records the progress, from
+//! 3. The removal is *carried out* in pieces (`removals/carrying_out.rs`). Each moves some entries to `expunged` and records the progress, from
 //!    which a restart goes on. The entries get the mod-sequences that a small removal would give them; the decision
 //!    sets these aside.
 //!
 //! Changes that need the entries in `expunged`, such as bringing them back, wait until the removal is carried out.
 
+mod carrying_out;
+mod counting;
+
+pub(crate) use counting::Counts;
+
 use super::{Alone, Committer, Done};
-use crate::{
-    error::failed,
-    tables::{
-        batch::Batch,
-        key_and_value,
-        listing::{listing_key, ranges_of},
-        removals::{Names, Progress, Removal},
-        schema::{self, Removed, Schema},
-    },
+use crate::tables::{
+    batch::Batch,
+    listing::{listing_key, ranges_of},
+    removals::{Names, Progress, Removal},
+    schema::{self, Schema},
 };
+use counting::Counting;
 use posta_mail::Timestamp;
-use posta_store::{AccountId, Entry, Flags, FolderId, ModSeq, StoreError, Subject, Uid};
-use roaring::RoaringBitmap;
+use posta_store::{AccountId, FolderId, StoreError, Subject, Uid};
 use std::{collections::VecDeque, mem, sync::Arc, thread, time::Duration};
-
-/// Pieces that are counted at a time: counting only reads.
-const COUNTED: usize = 4;
-
-/// Pieces of entries that are passed over at a time, where few of many are removed.
-const PASSED: usize = 4;
-
-/// How many entries in a row are passed over before the next name is looked for instead.
-const IN_A_ROW: usize = 32;
-
-/// How often a count is restarted before it is made in one go.
-const PATIENCE: u32 = 8;
 
 /// How long an idle thread waits for tables that are being written before it looks again.
 const FLUSH_WAIT: Duration = Duration::from_millis(2);
@@ -63,25 +51,6 @@ pub(crate) struct Asked {
     pub(crate) time: Timestamp,
     pub(crate) purge: Timestamp,
     pub(crate) done: Done<usize>,
-}
-
-/// A removal whose messages are being counted.
-struct Counting {
-    asked: Asked,
-    /// The number of names that were looked up.
-    seen: usize,
-    found: Counts,
-    uids: RoaringBitmap,
-    /// How often the count was restarted.
-    begun: u32,
-}
-
-/// The messages that some names of a folder stand for, counted.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Counts {
-    pub(crate) messages: u64,
-    pub(crate) octets: u64,
-    pub(crate) unseen: u64,
 }
 
 /// The condition that a change waits for.
@@ -118,41 +87,6 @@ impl Large {
             Until::Written => false,
         }
     }
-
-    /// Restarts the counts of one account, or of all: the entries may have changed.
-    pub(crate) fn count_anew(&mut self, account: Option<AccountId>) {
-        for counting in &mut self.counting {
-            if counting.seen > 0 && account.is_none_or(|account| account == counting.asked.account)
-            {
-                (counting.seen, counting.found) = (0, Counts::default());
-                counting.uids = RoaringBitmap::new();
-                counting.begun += 1;
-            }
-        }
-    }
-
-    /// Subtracts an entry from the counts that include it, since another change removes it from its folder.
-    pub(crate) fn left(&mut self, account: AccountId, entry: &Entry) {
-        for Counting { asked, found, uids, .. } in &mut self.counting {
-            if (asked.account, asked.folder) == (account, entry.folder) && uids.remove(entry.uid.0)
-            {
-                found.messages -= 1;
-                found.octets -= entry.octets;
-                found.unseen -= u64::from(!entry.flags.has(Flags::SEEN));
-            }
-        }
-    }
-
-    /// Corrects the counts that include an entry whose flags have changed.
-    pub(crate) fn has_other_flags(&mut self, account: AccountId, before: Flags, entry: &Entry) {
-        for Counting { asked, found, uids, .. } in &mut self.counting {
-            let is_it = (asked.account, asked.folder) == (account, entry.folder);
-            if is_it && uids.contains(entry.uid.0) {
-                found.unseen -= u64::from(!before.has(Flags::SEEN));
-                found.unseen += u64::from(!entry.flags.has(Flags::SEEN));
-            }
-        }
-    }
 }
 
 impl Committer {
@@ -160,8 +94,7 @@ impl Committer {
     pub(crate) fn begin_removal(&mut self, mut asked: Asked) {
         asked.uids.sort_unstable();
         asked.uids.dedup();
-        let (found, uids) = (Counts::default(), RoaringBitmap::new());
-        self.large.counting.push_back(Counting { asked, seen: 0, found, uids, begun: 0 });
+        self.large.counting.push_back(Counting::new(asked));
     }
 
     /// Runs a piece of a large change, once its condition holds and no table is being written to its file: while
@@ -215,29 +148,6 @@ impl Committer {
             return true;
         }
         !is_writing && self.remove_some()
-    }
-
-    fn count_some(&mut self, mut counting: Counting) {
-        let Asked { account, folder, ref uids, .. } = counting.asked;
-        for some in uids[counting.seen..].chunks(COUNTED * self.piece) {
-            match self.schema.standing(account, folder, some.to_vec()) {
-                Ok(found) => found.iter().for_each(|entry| {
-                    if counting.uids.insert(entry.uid.0) {
-                        counting.found.add(entry);
-                    }
-                }),
-                Err(error) => return answer(counting.asked.done, Err(error)),
-            }
-            counting.seen += some.len();
-            // A count that is restarted again and again must end, too.
-            if counting.seen < uids.len() && counting.begun < PATIENCE {
-                return self.large.counting.push_front(counting);
-            }
-        }
-        let Counting { asked: Asked { time, purge, done, .. }, found, uids, .. } = counting;
-        let decided =
-            self.decide(account, vec![(folder, Names::These(uids), found)], (time, purge));
-        answer(done, decided.map(|()| found.messages as usize));
     }
 
     fn decide(
@@ -299,63 +209,6 @@ impl Committer {
         // Another removal of the same messages may be counted.
         self.large.count_anew(Some(account));
     }
-
-    /// Carries out a piece of a removal. Returns the progress, or none if that was the last piece.
-    fn carry_out_some(
-        &mut self,
-        removal: &Removal,
-        progress: Progress,
-    ) -> Result<Option<Progress>, StoreError> {
-        let (entries, next) = self.schema.standing_of(removal, progress.next, self.piece)?;
-        let mut batch = Batch::new(&self.schema);
-        let Removal { account, time, purge, first, .. } = *removal;
-        let mut mod_seq = progress.mod_seq;
-        for entry in entries {
-            self.expunge(account, entry, (time, purge), mod_seq, &mut batch);
-            mod_seq = ModSeq(mod_seq.0 + 1);
-        }
-        let progress = next.map(|next| Progress { next, mod_seq });
-        match progress {
-            Some(progress) => {
-                let head = schema::encode_progress(removal, progress);
-                batch.insert(&self.schema.removing, schema::removing_key(first, 0), head);
-            }
-            None => {
-                for guard in self.schema.removing.prefix(first.0.to_be_bytes()) {
-                    batch.remove(&self.schema.removing, guard.key().map_err(failed)?);
-                }
-            }
-        }
-        // Not synced: a piece that a crash undoes is done again.
-        self.begin()?;
-        self.write(batch, false)?;
-        Ok(progress)
-    }
-
-    /// Moves a removed entry from its folder to `expunged`. The folder's counts are left to the caller.
-    pub(crate) fn expunge(
-        &self,
-        account: AccountId,
-        entry: Entry,
-        (time, purge): (Timestamp, Timestamp),
-        mod_seq: ModSeq,
-        batch: &mut Batch,
-    ) {
-        let key = schema::entry_key(account, entry.folder, entry.uid);
-        batch.remove(&self.schema.entry, key);
-        self.note_change(account, &entry, mod_seq, batch);
-        batch.insert(&self.schema.purging, schema::timed_key(purge, &key), []);
-        let removed = Removed { time, purge, mod_seq, entry };
-        batch.insert(&self.schema.expunged, key, schema::encode_removed(&removed));
-    }
-}
-
-impl Counts {
-    fn add(&mut self, entry: &Entry) {
-        self.messages += 1;
-        self.octets += entry.octets;
-        self.unseen += u64::from(!entry.flags.has(Flags::SEEN));
-    }
 }
 
 fn answer(done: Done<usize>, outcome: Result<usize, StoreError>) {
@@ -364,45 +217,6 @@ fn answer(done: Done<usize>, outcome: Result<usize, StoreError>) {
 }
 
 impl Schema {
-    /// Returns some of the entries that a removal takes out, from a UID on, and the UID to go on from; none if
-    /// there are no more.
-    fn standing_of(
-        &self,
-        removal: &Removal,
-        mut from: Uid,
-        limit: usize,
-    ) -> Result<(Vec<Entry>, Option<Uid>), StoreError> {
-        let key = |uid| schema::entry_key(removal.account, removal.folder, uid);
-        let mut entries = Vec::new();
-        let mut passed = 0;
-        while let Some(first) = removal.names.next(from) {
-            let mut in_a_row = 0;
-            let mut is_end = true;
-            for guard in self.entry.range(key(first)..=key(Uid(u32::MAX))) {
-                let (key, value) = key_and_value(guard)?;
-                let (.., uid) = schema::names_of(&key)?;
-                if entries.len() == limit || passed == PASSED * limit {
-                    return Ok((entries, Some(uid)));
-                }
-                from = Uid(uid.0.saturating_add(1));
-                if removal.names.contains(uid) {
-                    entries.push(schema::decode_entry(&key, &value)?);
-                    in_a_row = 0;
-                } else {
-                    (passed, in_a_row) = (passed + 1, in_a_row + 1);
-                }
-                if in_a_row == IN_A_ROW {
-                    is_end = false;
-                    break;
-                }
-            }
-            if is_end {
-                break;
-            }
-        }
-        Ok((entries, None))
-    }
-
     /// Returns whether one of the tables that large changes fill is being written to its file.
     fn is_writing(&self) -> bool {
         let tables = [
@@ -429,10 +243,10 @@ impl Drop for Large {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{counting::COUNTED, *};
     use crate::FjallStore;
     use posta_store::{
-        Credentials, Directory, Folders, Mailboxes, Usage,
+        Credentials, Directory, Flags, Folders, Mailboxes, Usage,
         conformance::{block_on, message},
     };
     use std::{fs, num::NonZeroUsize, path::Path, sync::mpsc};

@@ -1,6 +1,7 @@
 //! Upgrading stores of earlier formats.
 
 mod folders;
+mod unsealed;
 
 use super::Committer;
 use crate::{
@@ -97,8 +98,8 @@ impl Committer {
     /// Indexes accounts by id and domain. Earlier programs found them by their addresses only.
     fn index_accounts(&mut self) -> Result<(), StoreError> {
         let mut batch = Batch::new(&self.schema);
-        for account in self.schema.accounts("")? {
-            self.index(&account, &mut batch);
+        for account in self.schema.all_accounts() {
+            self.index(&account?, &mut batch);
             batch = self.commit_if_full(batch)?;
         }
         batch.insert(&self.schema.meta, schema::INDEXED, 1_u64.to_be_bytes());

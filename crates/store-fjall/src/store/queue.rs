@@ -1,7 +1,10 @@
 //! The queue.
 
 use super::{FjallStore, now};
-use crate::{commit::Request, tables::schema};
+use crate::{
+    commit::{Committer, Request},
+    tables::schema,
+};
 use posta_mail::Timestamp;
 use posta_store::{
     Claimed, Destination, Item, ItemId, ItemState, Pending, Queue, Settled, Settlement, StoreError,
@@ -16,7 +19,16 @@ impl Queue for FjallStore {
         limit: usize,
         share: usize,
     ) -> Pending<'_, Vec<Claimed>> {
-        self::now(|| self.lease_due(now, lease, limit, share))
+        Box::pin(async move {
+            match self.lease_due(now, lease, limit, share) {
+                Err(StoreError::Damaged(what)) => {
+                    tracing::error!("{what}: the index of the queue is rebuilt from its items");
+                    self.alone(Committer::rebuild_due).await?;
+                    self.lease_due(now, lease, limit, share)
+                }
+                claimed => claimed,
+            }
+        })
     }
 
     fn renew(&self, item: ItemId, token: Token, until: Timestamp) -> Pending<'_, bool> {
@@ -72,7 +84,12 @@ impl FjallStore {
             && let Some((lane, from, priorities)) = lanes.next(now, &passed)
         {
             let room = share.min(limit - claimed.len());
-            let found = self.schema()?.due_in(&lanes, (lane, from, priorities), now, room)?;
+            let schema = self.schema()?;
+            let found = match schema.due_in(&lanes, (lane, from, priorities), now, room) {
+                // What is leased already must reach the caller. The next claim meets the error again.
+                Err(_) if !claimed.is_empty() => break,
+                found => found?,
+            };
             lanes.claimed(lane, found.head, now);
             claimed.extend(found.items.into_iter().map(|item| lanes.lease(item, lease)));
             passed.push(lane);

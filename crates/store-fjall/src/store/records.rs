@@ -19,16 +19,6 @@ impl Records for FjallStore {
         now(|| self.schema()?.kept_one(&key))
     }
 
-    fn keep_if(
-        &self,
-        kind: &'static str,
-        name: &str,
-        expected: Option<Vec<u8>>,
-        record: Option<Vec<u8>>,
-    ) -> Pending<'_, Option<Vec<u8>>> {
-        self.keep_with_secrets(kind, name, expected, record, Vec::new())
-    }
-
     fn keep_with_secrets(
         &self,
         kind: &'static str,

@@ -72,7 +72,7 @@ use xxhash_rust::xxh3::xxh3_64;
 /// 3. Contents are in the log, not in a keyspace `content`; `upgrade.rs` moves them.
 /// 4. The keys of `due` begin with the destination.
 /// 5. An entry counts its octets as lines; `upgrade.rs` counts those of earlier formats.
-/// 6. Secrets are sealed in `secret`, and visits are apart from their sources; `unsealed.rs` seals earlier secrets.
+/// 6. Secrets are sealed in `secret`, and visits are apart from their sources; `upgrade/unsealed.rs` seals earlier secrets.
 /// 7. An account records whether it forwards, and whether it is disabled; without the fields it is neither. Removed
 ///    accounts are in `kept`, and a domain may be an alias of another.
 /// 8. Mailboxes have folders, and messages have heads apart from their contents; `commit/upgrade/folders.rs` converts
@@ -123,6 +123,8 @@ pub(crate) const KEY_FILE: &str = "key-file";
 pub(crate) const UNSEALED: &str = "unsealed";
 /// Exists once accounts are indexed by id and domain.
 pub(crate) const INDEXED: &str = "accounts-indexed";
+/// Exists while the table `due` is being rebuilt from `queue`.
+pub(crate) const REBUILDING_DUE: &str = "rebuilding-due";
 /// The last id that an account was given.
 pub(crate) const LAST_ACCOUNT: &str = "last-account";
 

@@ -101,6 +101,11 @@ impl Schema {
         self.account.prefix(prefix).map(decode_listed_account).collect()
     }
 
+    /// Reads all accounts, one after the other: there may be more than fit in memory.
+    pub(crate) fn all_accounts(&self) -> impl Iterator<Item = Result<Account, StoreError>> + use<> {
+        self.account.iter().map(decode_listed_account)
+    }
+
     /// Returns accounts in the order of their addresses, those after `after`, at most `limit`.
     pub(crate) fn accounts_after(
         &self,

@@ -7,8 +7,8 @@
 //! | the sealed secret is committed, or its removal | the old key, which the next start overwrites |
 //! | the old key is overwritten | nothing |
 
-use super::Committer;
 use crate::{
+    commit::Committer,
     key_file::{KeyFileError, Sealed},
     tables::{
         batch::Batch,

@@ -3,8 +3,8 @@
 //! them is written anew or deleted. A mark in `meta` stands until all is done: if the upgrade is cut off, or
 //! fails as on a full disk, the next start does it again; the mail does not wait for that.
 
-use super::{Committer, damage::empty_journals, open::Opener};
 use crate::{
+    commit::{Committer, damage::empty_journals, open::Opener},
     disk::Room,
     error::{damaged, failed, io_failed},
     log::{Kind, Walk},
@@ -30,7 +30,7 @@ const PASSWORD: &[u8] = b"\"password\":";
 
 impl Opener {
     /// Opens a store, and makes an end of what an earlier format left in plain.
-    pub(super) fn open_sealed(&self) -> Result<(Schema, Committer), StoreError> {
+    pub(crate) fn open_sealed(&self) -> Result<(Schema, Committer), StoreError> {
         let mut schema = self.open_tables()?;
         let mut committer = self.recover(&schema)?;
         if !schema.is_unsealed()? {
@@ -78,7 +78,8 @@ impl Committer {
         for id in ids {
             self.seal_source(id)?;
         }
-        for account in self.schema.accounts("")? {
+        for account in self.schema.all_accounts() {
+            let account = account?;
             if account.credentials.apop.is_some() {
                 self.set_password(&account.address, account.credentials)?;
             }
