@@ -1,18 +1,18 @@
 //! Changes that filters make to a message's header section, and the way to apply them to content that passes.
 //!
-//! Fields that are added stand above the content, in the head that this server writes: there the content need not be
-//! touched, and a reader finds them with the other trace fields. Changing and deleting fields means to write the
-//! content anew; [`HeaderEditor`] does that piece by piece.
+//! Fields that are added stand above the content, in the head that this server writes: the content stays untouched,
+//! and a reader finds them with the other trace fields. To change or delete a field, the content is written anew;
+//! [`HeaderEditor`] does that piece by piece.
 
 use crate::fields::{FieldReader, NewField, NextField, field_name};
 
-/// Changes that a filter may make to one message.
+/// The maximal number of changes that a filter may make to one message.
 pub const CHANGES: usize = 500;
 
-/// Octets of all fields together that a filter may add or put in place of others.
+/// The maximal number of octets in all fields together that a filter adds or puts in place of others.
 pub const OCTETS: usize = 128 * 1024;
 
-/// Which of the fields of a name is meant.
+/// A selection among the fields of one name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Occurrence {
     /// The n-th from the top, from 1.
@@ -26,13 +26,13 @@ pub enum Occurrence {
 pub struct FieldEdit {
     /// The field's name; case does not matter.
     pub name: String,
-    /// Which of the fields of this name.
+    /// The fields of this name that the change is about.
     pub which: Occurrence,
-    /// What takes its place; `None` deletes it. Where there is no such field, it is added.
+    /// The field that takes its place; `None` deletes it. If there is no such field, the new one is added.
     pub new: Option<NewField>,
 }
 
-/// The changes to a header section. Positions are those of the content as it came, whatever else changes.
+/// The changes to a header section. Positions refer to the content as it arrived, whatever else changes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct HeaderChanges {
     /// New fields, in the order in which they stand, from the top.
@@ -66,8 +66,8 @@ impl HeaderChanges {
         self.added.iter().chain(new).map(|field| field.as_bytes().len()).sum()
     }
 
-    /// Takes the changes of another filter, too: what it adds stands above, as if it had come later. Returns whether
-    /// they were taken; they are not if both together [are too many](Self::are_too_many).
+    /// Adds the changes of another filter, whose new fields stand above the earlier ones. Returns whether they were
+    /// added; they are not if both together [are too many](Self::are_too_many).
     #[must_use]
     pub fn join(&mut self, later: Self) -> bool {
         if self.len() + later.len() > CHANGES || self.octets() + later.octets() > OCTETS {
@@ -106,7 +106,7 @@ impl HeaderEditor {
         Self { edits, reader: Some(FieldReader::default()) }
     }
 
-    /// Returns whether all that follows passes unchanged.
+    /// Returns whether the rest of the content passes unchanged.
     #[must_use]
     pub const fn is_done(&self) -> bool {
         self.reader.is_none()
@@ -168,7 +168,7 @@ impl HeaderEditor {
                 Occurrence::All => true,
             };
             if is_meant {
-                // Of a change for all, the first is changed and the others go.
+                // A change for all fields of a name changes the first and deletes the others.
                 let is_new = edit.which != Occurrence::All || *seen == 1;
                 result = edit.new.as_ref().filter(|_| is_new).map(NewField::as_bytes);
             }

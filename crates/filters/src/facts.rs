@@ -1,8 +1,8 @@
-//! What a filter is told of a message beside its content.
+//! The facts about a message that a filter gets in addition to the content.
 
 use posta_mail::{Address, ClientAddress, ReversePath};
 
-/// A message's envelope, and where the message comes from.
+/// A message's envelope and origin.
 #[derive(Debug, Clone)]
 pub struct MessageFacts {
     /// The message's id, by which the history knows it.
@@ -13,7 +13,7 @@ pub struct MessageFacts {
     pub client: ClientAddress,
     /// The client's name in DNS, if its address has one that leads back to it.
     pub client_name: Option<String>,
-    /// What the client called itself.
+    /// The name that the client gave in its greeting.
     pub hello: String,
     /// TLS version and cipher suite, separated by a space.
     pub tls: Option<String>,
@@ -28,7 +28,7 @@ pub struct MessageFacts {
 }
 
 impl MessageFacts {
-    /// Returns the client's name, or its address in brackets where it has none.
+    /// Returns the client's name, or its address in brackets if it has none.
     #[must_use]
     pub fn client_host(&self) -> String {
         match (&self.client_name, self.client.ip()) {

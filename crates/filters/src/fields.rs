@@ -1,12 +1,13 @@
-//! The fields of a header section: cut out of content as it comes, and new ones made from a filter's words.
+//! The fields of a header section: cut out of content as it arrives, or made from the words of a filter.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use posta_mail::limits;
 
-/// Octets that a field may have. What follows a longer one counts as body: a filter sees it all the same.
+/// The maximal number of octets in a field. A longer one ends the header section, and its rest counts as
+/// body: a filter sees it all the same.
 pub const FIELD: usize = 64 * 1024;
 
-/// Octets that the value of a new field may have.
+/// The maximal number of octets in the value of a new field.
 const VALUE: usize = 16 * 1024;
 
 /// Octets in a line that cannot be broken at a space: with a name before them it has fewer than 998 (RFC 5322 §2.1.1).
@@ -18,7 +19,7 @@ const USUAL_LINE: usize = 200;
 /// Octets of text in an encoded word: with their encoding it has at most 75 (RFC 2047 §2).
 const ENCODED: usize = 45;
 
-/// What comes next in content.
+/// The next part of the content.
 #[derive(Debug, PartialEq, Eq)]
 pub enum NextField {
     /// Nothing yet: more content is needed.
@@ -29,7 +30,7 @@ pub enum NextField {
     Body(BodyStart),
 }
 
-/// Where the body begins.
+/// The beginning of the body.
 #[derive(Debug, PartialEq, Eq)]
 pub struct BodyStart {
     /// Whether a blank line stands before it, which was taken off the content.
@@ -59,12 +60,12 @@ pub struct FieldReader {
     body: Option<BodyStart>,
 }
 
-/// What a line of a header section is.
+/// The kind of a line in a header section.
 enum LineKind {
     First,
     Continuation,
     Blank,
-    /// No line that a header section can have.
+    /// A line that no header section can have.
     Foreign,
 }
 
@@ -94,7 +95,7 @@ impl FieldReader {
         }
     }
 
-    /// Returns what comes at the end of the content: call it until it is the body.
+    /// Returns the next part when the content has ended. It is called until it returns the body.
     pub fn finish(&mut self) -> NextField {
         if let Some(body) = self.body.take() {
             return NextField::Body(body);
@@ -108,7 +109,7 @@ impl FieldReader {
         self.end(false)
     }
 
-    /// Looks at a line that has come whole.
+    /// Takes a complete line.
     fn line_came(&mut self) -> Option<NextField> {
         let has_field = self.line > 0;
         match kind(&self.held[self.line..]) {
@@ -195,7 +196,7 @@ impl NewField {
     /// field of its own is indented, long lines are folded, and text outside ASCII is encoded (RFC 2047).
     ///
     /// # Errors
-    /// When the name is none, or the value is longer than 16 KiB.
+    /// When the name is invalid, or the value is longer than 16 KiB.
     pub fn new(name: &[u8], value: &[u8]) -> Result<Self, NewFieldError> {
         let is_name = |octet: &u8| octet.is_ascii_graphic() && *octet != b':';
         if name.is_empty() || name.len() > 76 || !name.iter().all(is_name) {

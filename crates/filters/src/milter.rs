@@ -2,7 +2,7 @@
 //!
 //! # Theory
 //!
-//! A filter is asked once the content of a message has come whole, so the connection tells it everything in a row:
+//! A filter is asked when the content of a message is complete, so the connection passes it everything in one go:
 //!
 //! | stage         | packet | what follows |
 //! |---------------|--------|--------------|
@@ -17,20 +17,23 @@
 //! | `Body`        | `B`    | once for each 65,535 octets |
 //! | `End`         | `E`    | changes, then the answer |
 //!
-//! Macros (`D`) go before each packet that has some. In the negotiation the filter says which steps it does not want,
-//! and which it does not answer. After each other step the engine expects an answer. *Continue* leads to the next
-//! step; *accept*, *reject*, *tempfail*, *discard* and a reply of the filter's own end the conversation, except at a
-//! recipient, where refusing is about that one alone; *skip* ends the body early.
+//! Macros (`D`) precede each packet that has some. In the negotiation the filter names the steps that it does not
+//! want, and those that it does not answer. After each other step the engine expects an answer. *Continue* leads to
+//! the next step; *accept*, *reject*, *tempfail*, *discard* and a reply of the filter's own end the conversation,
+//! except at a recipient, where a refusal concerns that recipient alone; *skip* ends the body early.
 //!
 //! The engine asks for content piece by piece ([`Question::Content`]) while it sends fields and body, and no more of it
-//! than the filter wants. Whoever drives it reads [`Milter::outcome`] when the connection has ended.
+//! than the filter wants. The caller reads [`Milter::outcome`] when the connection has ended.
 //!
-//! What no filter gets: a new body, other recipients, another sender. They are not offered in the negotiation, so a
-//! filter that cannot do without gives up there; one that asks all the same is not obeyed, and its verdict says so.
+//! No filter may change the body, the recipients or the sender. These changes are not offered in the negotiation,
+//! so a filter that depends on them gives up there; a filter that asks for one all the same does not get it, and
+//! its verdict says so.
 
+mod answers;
 mod macros;
 mod negotiation;
 mod packet;
+mod telling;
 
 pub use negotiation::NegotiationError;
 pub use packet::PacketError;
@@ -38,31 +41,24 @@ pub use packet::PacketError;
 use crate::{
     changes::{CHANGES, HeaderChanges, OCTETS},
     facts::MessageFacts,
-    fields::{FIELD, FieldReader, NextField, field_name, field_value},
-    verdict::{FilterAction, FilterVerdict, one_line},
+    fields::FieldReader,
+    verdict::{FilterAction, FilterVerdict},
 };
 use bytes::Bytes;
 use negotiation::Steps;
-use packet::{CHUNK, MilterResponse, Modification};
 use posta_mail::{AnswerTo, Engine, EngineTicket, Interrupt, Pace, Reply, Step};
-use std::{fmt, net::IpAddr, sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 /// Octets of output that are sent before more is made.
 const OUTPUT: usize = 64 * 1024;
 
-/// Octets of a field that a filter is shown: a packet of libmilter has no room for more.
-const SHOWN: usize = FIELD - 1_024;
-
-/// How long a filter may be silent, where whoever drives the engine sets no shorter limit.
+/// The longest silence of a filter, if the caller sets no shorter limit.
 const PATIENCE: Duration = Duration::from_secs(10 * 60);
-
-/// Packets that a filter may answer with at the end of a message, against one that never ends.
-const PACKETS: usize = 10 * CHANGES;
 
 /// A step of the conversation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stage {
-    /// The two sides agree on what they know.
+    /// The two sides agree on steps and changes.
     Negotiation,
     /// The client has connected.
     Connect,
@@ -76,11 +72,11 @@ pub enum Stage {
     Data,
     /// A field of the header section.
     Field,
-    /// The header section is over.
+    /// The header section is complete.
     EndOfFields,
     /// A piece of the body.
     Body,
-    /// The message is over.
+    /// The message is complete.
     End,
 }
 
@@ -101,11 +97,11 @@ impl fmt::Display for Stage {
     }
 }
 
-/// What the engine needs from outside.
+/// The question of the engine.
 #[derive(Debug)]
 pub enum Question {
-    /// The next piece of the message's content, not empty; `None` if it is over. A ticket that is dropped, as when
-    /// the store cannot be read, ends the conversation.
+    /// The next piece of the message's content, not empty; `None` at its end. A dropped ticket, as when the store
+    /// cannot be read, ends the conversation.
     Content(EngineTicket<Milter, Option<Bytes>>),
 }
 
@@ -121,10 +117,10 @@ impl AnswerTo<Milter> for Option<Bytes> {
     }
 }
 
-/// Why a filter came to no verdict.
+/// The reason why a filter gave no verdict.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum MilterError {
-    /// The connection ended before.
+    /// The connection ended before the verdict.
     #[error("it closed the connection at the {0} stage")]
     Closed(Stage),
     /// The connection ended in the negotiation.
@@ -135,13 +131,13 @@ pub enum MilterError {
     /// The two sides do not agree.
     #[error(transparent)]
     Negotiation(#[from] NegotiationError),
-    /// Something came that is no packet.
+    /// The filter sent something that is not a packet.
     #[error(transparent)]
     Packet(#[from] PacketError),
-    /// A packet came that does not belong there.
+    /// The filter sent a packet that does not belong there.
     #[error("at the {1} stage it answered {0:?}, which is no answer there")]
     Unexpected(char, Stage),
-    /// The filter's answers do not end.
+    /// The filter's answers exceed their limit.
     #[error("it wants more than {CHANGES} changes, or more than {OCTETS} octets of fields")]
     TooMuch,
 }
@@ -152,7 +148,7 @@ pub struct Milter {
     facts: Arc<MessageFacts>,
     state: State,
     stage: Stage,
-    /// The recipient that is told of next.
+    /// The index of the next recipient.
     recipient: usize,
     steps: Steps,
     content: Content,
@@ -160,7 +156,7 @@ pub struct Milter {
     quarantine: Option<String>,
     refused: Vec<(usize, Reply)>,
     ignored: Vec<String>,
-    /// Packets that came at the end.
+    /// The number of packets that came at the end.
     packets: usize,
     outcome: Option<Result<FilterVerdict, MilterError>>,
 }
@@ -209,10 +205,10 @@ impl Milter {
         }
     }
 
-    /// Returns what the filter decided.
+    /// Returns the filter's verdict.
     ///
     /// # Errors
-    /// When the conversation ended before the filter had decided.
+    /// When the conversation ended without one.
     pub fn outcome(self) -> Result<FilterVerdict, MilterError> {
         let closed = match self.stage {
             Stage::Negotiation => MilterError::Unwilling,
@@ -233,235 +229,9 @@ impl Milter {
         self.end(Ok(verdict), output);
     }
 
-    /// Takes an answer of the filter.
-    fn take(&mut self, letter: u8, data: &[u8], then: Stage, output: &mut Vec<u8>) {
-        if self.stage == Stage::Negotiation {
-            let chosen = match letter {
-                b'O' => negotiation::chosen(data).map_err(MilterError::from),
-                other => Err(MilterError::Unexpected(other.into(), self.stage)),
-            };
-            match chosen {
-                Ok(steps) => {
-                    self.steps = steps;
-                    self.go_on(then);
-                }
-                Err(error) => self.end(Err(error), output),
-            }
-            return;
-        }
-        let unexpected = MilterError::Unexpected(letter.into(), self.stage);
-        match packet::response(letter, data) {
-            Some(MilterResponse::Continue) if self.stage == Stage::End => self.accept(output),
-            Some(MilterResponse::Continue) => self.go_on(then),
-            Some(MilterResponse::Accept) => self.accept(output),
-            Some(MilterResponse::Progress) => self.count(output),
-            Some(MilterResponse::Skip) if self.stage == Stage::Body => self.go_on(Stage::End),
-            Some(MilterResponse::Discard) => {
-                self.decide(FilterAction::Junk, "discard: it goes to Junk", output);
-            }
-            Some(MilterResponse::Refuse(reply)) if self.stage == Stage::Recipient => {
-                self.refuse_recipient(reply, output);
-            }
-            Some(MilterResponse::Refuse(reply)) => self.refuse(reply, output),
-            Some(MilterResponse::Modification(it)) if self.stage == Stage::End => {
-                self.modify(it, output)
-            }
-            Some(MilterResponse::Skip | MilterResponse::Modification(_)) | None => {
-                self.end(Err(unexpected), output);
-            }
-        }
-    }
-
-    fn refuse(&mut self, reply: Reply, output: &mut Vec<u8>) {
-        let said = format!("refused: {reply}");
-        self.decide(FilterAction::Refuse(reply), &said, output);
-    }
-
-    /// Notes that a recipient is refused. Where all are, the message is.
-    fn refuse_recipient(&mut self, reply: Reply, output: &mut Vec<u8>) {
-        // To a sender that tries again, each recipient may be told something else then.
-        if reply.code.is_transient() || self.refused.len() + 1 == self.facts.recipients.len() {
-            return self.refuse(reply, output);
-        }
-        self.refused.push((self.recipient - 1, reply));
-        self.state = State::Sending;
-    }
-
-    fn modify(&mut self, modification: Modification, output: &mut Vec<u8>) {
-        match modification {
-            Modification::Add(field) => self.changes.added.push(field),
-            Modification::Insert(field) => self.changes.added.insert(0, field),
-            Modification::Edit(edit) => self.changes.edits.push(edit),
-            Modification::Quarantine(reason) => self.quarantine = Some(one_line(&reason)),
-            Modification::Ignored(words) => self.ignored.push(words),
-        }
-        self.count(output);
-    }
-
-    fn count(&mut self, output: &mut Vec<u8>) {
-        self.packets += 1;
-        let is_much = self.changes.are_too_many() || self.ignored.len() > CHANGES;
-        if is_much || self.packets > PACKETS {
-            self.end(Err(MilterError::TooMuch), output);
-        }
-    }
-
-    /// The filter has nothing against the message.
-    fn accept(&mut self, output: &mut Vec<u8>) {
-        let (action, said) = match self.quarantine.take() {
-            Some(reason) => {
-                let said = format!("quarantine: {reason}");
-                (FilterAction::Quarantine(reason), said)
-            }
-            None => (FilterAction::Accept, "accepted".to_owned()),
-        };
-        let recipient = |at: usize| self.facts.recipients.get(at).cloned();
-        let refused = std::mem::take(&mut self.refused).into_iter();
-        let verdict = FilterVerdict {
-            changes: std::mem::take(&mut self.changes),
-            refused: refused.filter_map(|(at, reply)| Some((recipient(at)?, reply))).collect(),
-            ignored: std::mem::take(&mut self.ignored),
-            ..FilterVerdict::new(action, said)
-        };
-        self.end(Ok(verdict), output);
-    }
-
     fn go_on(&mut self, stage: Stage) {
         (self.stage, self.state) = (stage, State::Sending);
     }
-
-    /// Makes the packet of the present stage, or goes on to the next stage. Returns whether content is needed first.
-    fn send(&mut self, output: &mut Vec<u8>) -> bool {
-        let facts = self.facts.clone();
-        match self.stage {
-            Stage::Negotiation => {
-                negotiation::offer(output);
-                self.state = State::Expecting(Stage::Connect);
-            }
-            Stage::Connect => {
-                self.step((b'C', Stage::Hello), output, |output| connect(&facts, output))
-            }
-            Stage::Hello => self.step((b'H', Stage::Mail), output, |output| {
-                packet::put_text(output, facts.hello.as_bytes());
-            }),
-            Stage::Mail => self.step((b'M', Stage::Recipient), output, |output| {
-                packet::put_text(output, format!("<{}>", facts.sender_address()).as_bytes());
-                packet::put_text(output, format!("SIZE={}", facts.octets).as_bytes());
-            }),
-            Stage::Recipient => match facts.recipients.get(self.recipient) {
-                None => self.go_on(Stage::Data),
-                Some(address) => {
-                    self.step((b'R', Stage::Recipient), output, |output| {
-                        packet::put_text(output, format!("<{address}>").as_bytes());
-                    });
-                    self.recipient += 1;
-                }
-            },
-            Stage::Data => self.step((b'T', Stage::Field), output, |_| ()),
-            Stage::Field => return self.send_field(output),
-            Stage::EndOfFields => self.step((b'N', Stage::Body), output, |_| ()),
-            Stage::Body => return self.send_body(output),
-            Stage::End => self.step((b'E', Stage::End), output, |_| ()),
-        }
-        false
-    }
-
-    /// Makes a packet of the present stage, if the filter wants it. The stage `then` follows, at once where the filter
-    /// does not answer.
-    fn step(
-        &mut self,
-        (letter, then): (u8, Stage),
-        output: &mut Vec<u8>,
-        write: impl FnOnce(&mut Vec<u8>),
-    ) {
-        if !self.steps.has(self.stage) {
-            return self.go_on(then);
-        }
-        let recipient = self.facts.recipients.get(self.recipient);
-        macros::put(output, self.stage, letter, &self.facts, recipient);
-        packet::put(output, letter, write);
-        match self.steps.is_answered(self.stage) {
-            true => self.state = State::Expecting(then),
-            false => self.go_on(then),
-        }
-    }
-
-    fn send_field(&mut self, output: &mut Vec<u8>) -> bool {
-        let Some(reader) = &mut self.content.reader else {
-            self.go_on(Stage::EndOfFields);
-            return false;
-        };
-        let mut piece = &self.content.piece[..];
-        let next = match self.content.is_over {
-            true => reader.finish(),
-            false => reader.next(&mut piece),
-        };
-        let taken = self.content.piece.len() - piece.len();
-        let _ = self.content.piece.split_to(taken);
-        match next {
-            NextField::More => return true,
-            NextField::Field(field) => {
-                let keeps_space = self.steps.keeps_space();
-                self.step((b'L', Stage::Field), output, |output| {
-                    put_field(&field, keeps_space, output)
-                });
-            }
-            NextField::Body(body) => {
-                self.content.reader = None;
-                if !body.beginning.is_empty() {
-                    self.content.piece = [&body.beginning[..], &self.content.piece].concat().into();
-                }
-                self.go_on(Stage::EndOfFields);
-            }
-        }
-        false
-    }
-
-    fn send_body(&mut self, output: &mut Vec<u8>) -> bool {
-        if !self.steps.has(Stage::Body) {
-            self.go_on(Stage::End);
-            return false;
-        }
-        if self.content.piece.is_empty() {
-            if self.content.is_over {
-                self.go_on(Stage::End);
-            }
-            return !self.content.is_over;
-        }
-        let length = self.content.piece.len().min(CHUNK);
-        let chunk = self.content.piece.split_to(length);
-        self.step((b'B', Stage::Body), output, |output| output.extend_from_slice(&chunk));
-        false
-    }
-}
-
-/// Writes who the client is: the name, the family of the address, the port and the address.
-fn connect(facts: &MessageFacts, output: &mut Vec<u8>) {
-    packet::put_text(output, facts.client_host().as_bytes());
-    let Some(ip) = facts.client.ip() else { return output.push(b'U') };
-    output.push(if ip.is_ipv4() { b'4' } else { b'6' });
-    // The port is known to nobody any more; filters only print it.
-    output.extend_from_slice(&0_u16.to_be_bytes());
-    let address = match ip {
-        IpAddr::V4(ip) => ip.to_string(),
-        IpAddr::V6(ip) => format!("IPv6:{ip}"),
-    };
-    packet::put_text(output, address.as_bytes());
-}
-
-/// Writes a field: its lines end in LF, as sendmail has it.
-fn put_field(field: &[u8], keeps_space: bool, output: &mut Vec<u8>) {
-    packet::put_text(output, field_name(field).unwrap_or_default());
-    let value = field_value(field);
-    let value = if keeps_space { value } else { value.strip_prefix(b" ").unwrap_or(value) };
-    let value = &value[..value.len().min(SHOWN)];
-    let mut lines = Vec::with_capacity(value.len());
-    for (at, &octet) in value.iter().enumerate() {
-        if octet != b'\r' || value.get(at + 1) != Some(&b'\n') {
-            lines.push(octet);
-        }
-    }
-    packet::put_text(output, &lines);
 }
 
 impl Engine for Milter {

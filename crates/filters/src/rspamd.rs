@@ -1,14 +1,14 @@
-//! rspamd over HTTP: what the request `/checkv2` says beside the message, and what the reply means.
+//! rspamd over HTTP: the fields of the request `/checkv2`, and the meaning of the reply.
 //!
-//! | action          | what becomes of the message |
+//! | action          | treatment of the message    |
 //! |-----------------|-----------------------------|
 //! | `reject`        | refused, in rspamd's words if it has some |
 //! | `soft reject`   | refused for now, as for greylisting |
 //! | `add header`    | Junk, with the field `X-Spam: Yes` |
-//! | `rewrite subject` | taken, with rspamd's subject |
+//! | `rewrite subject` | accepted, with rspamd's subject |
 //! | `quarantine`    | quarantine |
 //! | `discard`       | Junk: nothing is dropped in silence |
-//! | `greylist`, `no action` | taken: rspamd says `soft reject` itself as long as its greylisting wants a wait |
+//! | `greylist`, `no action` | accepted: rspamd itself says `soft reject` while its greylisting wants the sender to wait |
 //!
 //! Fields that rspamd adds and removes (the section `milter` of its reply) are obeyed in each case.
 
@@ -25,13 +25,15 @@ use std::collections::{BTreeMap, BTreeSet};
 /// The path of the request.
 pub const PATH: &str = "/checkv2";
 
-/// Octets of a reply that are read. One about a message with many addresses has some tens of thousands.
+/// The maximal number of octets read of a reply. A reply about a message with many addresses has some tens of
+/// thousands.
 pub const REPLY: usize = 1024 * 1024;
 
-/// Symbols that are named in the history, those with the highest scores.
+/// The number of symbols that the history names, those with the highest scores.
 const NAMED: usize = 8;
 
-/// Recipients that are named in a request. Each is a field, and HTTP servers take only so many.
+/// The maximal number of recipients that a request names. Each is a field, and HTTP servers accept a limited
+/// number.
 const RECIPIENTS: usize = 100;
 
 /// Returns the fields of the request, each as its name and its value. A value may have octets outside ASCII.
@@ -66,7 +68,7 @@ pub fn request_fields(facts: &MessageFacts) -> Vec<(&'static str, String)> {
 /// rspamd's reply is not understood.
 #[derive(Debug, thiserror::Error)]
 pub enum RspamdError {
-    /// It is not the JSON that the protocol has.
+    /// It is not JSON of the protocol's form.
     #[error("its reply is not understood: {0}")]
     Json(#[from] serde_json::Error),
     /// rspamd could not check the message.
@@ -75,7 +77,7 @@ pub enum RspamdError {
     /// The reply wants more changes than a filter may make.
     #[error("it wants more than {CHANGES} changes, or more than {OCTETS} octets of fields")]
     TooMuch,
-    /// The action is none that is known.
+    /// The action is unknown.
     #[error("it answered the action {0:?}, which is not known")]
     Action(String),
 }
@@ -151,7 +153,7 @@ impl<T> Several<T> {
 /// Reads rspamd's reply about a message.
 ///
 /// # Errors
-/// When it cannot be understood, or tells of an error.
+/// When it cannot be understood, or reports an error.
 pub fn verdict(reply: &[u8]) -> Result<FilterVerdict, RspamdError> {
     let checked: Checked = serde_json::from_slice(reply)?;
     if let Some(error) = &checked.error {
@@ -197,7 +199,7 @@ fn action(checked: &Checked) -> Result<FilterAction, RspamdError> {
     })
 }
 
-/// Returns the reply in words: the action, the score, and what raised it most.
+/// Returns the reply in words: the action, the score, and the symbols that raised it most.
 fn said(checked: &Checked) -> String {
     let Checked { action, score, required_score, .. } = checked;
     let mut symbols: Vec<_> =

@@ -1,9 +1,9 @@
-//! What a filter decides about a message.
+//! The decision of a filter about a message.
 
 use crate::changes::HeaderChanges;
 use posta_mail::{Address, Reply};
 
-/// What is to become of a message.
+/// The action for a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FilterAction {
     /// It goes on.
@@ -12,22 +12,22 @@ pub enum FilterAction {
     Refuse(Reply),
     /// It goes to the recipients' Junk folders.
     Junk,
-    /// It is kept away from its recipients until the operator releases it; with the filter's reason.
+    /// It is kept from its recipients until the operator releases it; with the filter's reason.
     Quarantine(String),
 }
 
 /// A filter's answer about a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FilterVerdict {
-    /// What is to become of the message.
+    /// The action for the message.
     pub action: FilterAction,
-    /// What is to change in its header section. Empty where the message is refused.
+    /// The changes to its header section. Empty if the message is refused.
     pub changes: HeaderChanges,
-    /// Recipients that the filter refused while it took others.
+    /// The recipients that the filter refused while it accepted others.
     pub refused: Vec<(Address, Reply)>,
     /// The answer in words, for the history.
     pub said: String,
-    /// What the filter asked for and did not get, in words.
+    /// The requests of the filter that were not granted, in words.
     pub ignored: Vec<String>,
 }
 
@@ -45,10 +45,10 @@ impl FilterVerdict {
     }
 }
 
-/// Characters of a filter's words that are kept: they go into a reply and into the history.
+/// The maximal number of characters of a filter's words that are kept, for a reply and the history.
 const WORDS: usize = 400;
 
-/// Returns a filter's words as one line of characters that can be seen, cut where they are too long.
+/// Returns a filter's words as one line of visible characters, cut if they are too long.
 #[must_use]
 pub fn one_line(words: &str) -> String {
     let seen: String = words.chars().map(posta_mail::visible::or_space).collect();

@@ -66,7 +66,7 @@ fn sender(facts: &MessageFacts) -> Vec<(&'static str, String)> {
         found.push(("{mail_host}", address.domain().to_owned()));
     }
     if let Some(account) = &facts.account {
-        // Some filters take the one, some the other as a sign that the client has logged in.
+        // Filters differ in which of the two they take as the sign that the client has logged in.
         found.push(("{auth_type}", "SASL".to_owned()));
         found.push(("{auth_authen}", account.to_string()));
     }

@@ -12,7 +12,7 @@ const OLDEST: u32 = 2;
 /// recipients and another sender: what was signed by its author and named in the envelope stays as it is.
 const ACTIONS: u32 = 0x01 | 0x10 | 0x20;
 
-/// The filter wants no such step.
+/// The filter does not want such a step.
 const NO_STEP: [(Stage, u32); 8] = [
     (Stage::Connect, 0x01),
     (Stage::Hello, 0x02),
@@ -77,7 +77,7 @@ pub enum NegotiationError {
     Actions,
 }
 
-/// Appends what is offered.
+/// Appends the offer.
 pub(super) fn offer(output: &mut Vec<u8>) {
     let bits =
         NO_STEP.iter().chain(&NO_ANSWER).fold(SKIP | LEADING_SPACE, |bits, (_, bit)| bits | bit);
@@ -88,7 +88,7 @@ pub(super) fn offer(output: &mut Vec<u8>) {
     });
 }
 
-/// Reads what the filter has chosen. The macros that it may name are not read: it gets all that there are.
+/// Reads the filter's choice. The macros that it may name are not read: it gets all that exist.
 pub(super) fn chosen(data: &[u8]) -> Result<Steps, NegotiationError> {
     let number = |at: usize| {
         let octets = data.get(at..at + 4).and_then(|octets| octets.try_into().ok());

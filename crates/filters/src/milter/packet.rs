@@ -1,4 +1,4 @@
-//! Packets of the milter protocol: a length of four octets, a letter, and what belongs to it.
+//! Packets of the milter protocol: a length of four octets, a letter, and the data that belong to it.
 
 use crate::{
     changes::{FieldEdit, Occurrence},
@@ -7,15 +7,15 @@ use crate::{
 };
 use posta_mail::{EnhancedStatus, Reply, ReplyCode};
 
-/// Octets that a packet of a filter may have. The input of a connection has 64 KiB, and a packet must fit in whole: a
-/// longer one is refused by its length, before the input is full and nothing more can come. Only new content, which is
-/// not negotiated, would need longer packets.
+/// The maximal number of octets in a packet of a filter. The input of a connection has 64 KiB, and a packet must fit
+/// in whole: a longer one is refused by its length, before the input is full and nothing more can come. Only new
+/// content, which is not negotiated, would need longer packets.
 pub(super) const PACKET: usize = 60 * 1024;
 
-/// Octets of content in a packet for the filter: what each version of libmilter takes.
+/// The number of octets of content in a packet for the filter: every version of libmilter accepts as many.
 pub(super) const CHUNK: usize = 65_535;
 
-/// Appends a packet; `write` appends what belongs to its letter.
+/// Appends a packet; `write` appends its data.
 pub(super) fn put(output: &mut Vec<u8>, letter: u8, write: impl FnOnce(&mut Vec<u8>)) {
     let start = output.len();
     output.extend_from_slice(&[0; 4]);
@@ -32,12 +32,12 @@ pub(super) fn put_text(output: &mut Vec<u8>, text: &[u8]) {
     output.push(0);
 }
 
-/// A filter's packet is no packet.
+/// A filter's packet is malformed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("it sent a packet of {0} octets; more than {PACKET} are not read")]
 pub struct PacketError(u32);
 
-/// Takes the next packet off the front of the input, once it is there whole: its letter and what belongs to it.
+/// Takes the next packet off the front of the input, once it is complete. Returns its letter and its data.
 pub(super) fn take<'i>(input: &mut &'i [u8]) -> Result<Option<(u8, &'i [u8])>, PacketError> {
     let Some((length, rest)) = input.split_first_chunk::<4>() else { return Ok(None) };
     let length = u32::from_be_bytes(*length);
@@ -53,7 +53,7 @@ pub(super) fn take<'i>(input: &mut &'i [u8]) -> Result<Option<(u8, &'i [u8])>, P
     Ok(Some((packet[0], &packet[1..])))
 }
 
-/// What a filter answers.
+/// An answer of a filter.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum MilterResponse {
     Continue,
@@ -68,7 +68,7 @@ pub(super) enum MilterResponse {
     Modification(Modification),
 }
 
-/// What a filter wants to have changed, at the end of a message.
+/// A change that a filter asks for at the end of a message.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Modification {
     /// A field at the end of the header section.
@@ -77,11 +77,11 @@ pub(super) enum Modification {
     Insert(NewField),
     Edit(FieldEdit),
     Quarantine(String),
-    /// Something that no filter gets, in words.
+    /// A change that no filter may make, in words.
     Ignored(String),
 }
 
-/// Reads a filter's answer; `None` if the packet is none.
+/// Reads a filter's answer; `None` if the packet is not an answer.
 pub(super) fn response(letter: u8, data: &[u8]) -> Option<MilterResponse> {
     let modification = |it| Some(MilterResponse::Modification(it));
     match letter {

@@ -1,7 +1,8 @@
 //! Conversations with a filter whose side is written out.
 
-use super::*;
+use super::{answers::PACKETS, packet::CHUNK, *};
 use proptest::prelude::*;
+use std::net::IpAddr;
 
 const CONTENT: &[u8] = b"Subject: hi\r\n there\r\nTo: b\r\n\r\nbody\r\n";
 

@@ -11,28 +11,26 @@
 //! Nothing is skipped silently: everything that is not imported is counted, and named up to a limit.
 
 mod folders;
+mod listing;
 mod lists;
+mod message_file;
 
 pub use folders::Folders;
 
 use crate::collect::{Destination, StoreDestination, derived, plain_files::OpenDirectory};
 use folders::{WITH_MESSAGES, is_set_aside, name_of};
-use lists::{UniqueIds, split_flags};
-use posta_mail::{Timestamp, id::is_unique_id};
+use listing::{FoundMessage, Listing, list_folder};
+use lists::UniqueIds;
+use message_file::{Failure, arrived, take};
 use serde::{Deserialize, Serialize};
 use std::{
     collections::HashSet,
     ffi::{OsStr, OsString},
-    fs::File,
     io,
-    os::unix::ffi::OsStrExt,
     path::Path,
     sync::Arc,
 };
-use tokio::{io::AsyncReadExt, task::spawn_blocking};
-
-/// The number of octets read at a time.
-const PIECE: usize = 64 * 1024;
+use tokio::task::spawn_blocking;
 
 /// The maximal number of skipped names that are reported: nobody reads a longer list.
 const REPORTED: usize = 20;
@@ -40,9 +38,6 @@ const REPORTED: usize = 20;
 /// The number of times that a folder is listed if messages move meanwhile, as mail programs move them
 /// from `new` to `cur`.
 const LISTINGS: usize = 3;
-
-/// The second in which 1995 began. No Maildir is older: qmail was the first to have any.
-const FIRST_MAILDIR: i64 = 788_918_400;
 
 /// The parameters of an import.
 #[derive(Debug, Clone, Copy)]
@@ -80,40 +75,6 @@ impl Imported {
             self.skipped_names.push(words);
         }
     }
-}
-
-/// A message in a Maildir.
-#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct FoundMessage {
-    /// The position in the list; messages that are not listed come last.
-    rank: usize,
-    /// The file's name, which begins with a time.
-    name: OsString,
-    /// The directory, as an index into [`WITH_MESSAGES`].
-    place: usize,
-    unique_id: String,
-}
-
-/// The meaning of a file's name.
-#[derive(Debug, PartialEq, Eq)]
-enum NameMeaning {
-    Message {
-        rank: usize,
-        unique_id: String,
-    },
-    /// A message that its owner has thrown away.
-    ThrownAway,
-    /// A name that begins with a dot, which no message has.
-    Hidden,
-}
-
-/// A folder's open directories and the possible messages in them, in the order of import.
-#[derive(Debug, Default)]
-struct Listing {
-    directories: Arc<[Option<OpenDirectory>; 2]>,
-    found: Vec<FoundMessage>,
-    thrown_away: usize,
-    hidden: Vec<String>,
 }
 
 /// Imports a Maildir. Messages whose unique-id is already in the mailbox are not new. Only regular files
@@ -275,135 +236,6 @@ async fn off_thread<T: Send + 'static>(
     spawn_blocking(work).await.unwrap_or_else(|error| Err(io::Error::other(error)))
 }
 
-/// Opens the directories of a folder, or of the INBOX if its path is empty, and lists the possible
-/// messages.
-///
-/// # Errors
-/// When a directory cannot be read: the error begins with its name.
-fn list_folder(
-    maildir: &OpenDirectory,
-    folder: &[OsString],
-    unique_ids: &UniqueIds,
-) -> io::Result<Listing> {
-    let opened = folders::open(maildir, folder)?;
-    let mut directories = [None, None];
-    let mut listing = Listing::default();
-    for (place, directory) in directories.iter_mut().enumerate() {
-        let about = |error| with_path(error, Path::new(WITH_MESSAGES[place]));
-        // A copied Maildir may lack directories that were empty.
-        let inner = match opened.directory(WITH_MESSAGES[place]) {
-            Ok(inner) => inner,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            Err(error) => return Err(about(error)),
-        };
-        for name in inner.names().map_err(about)? {
-            match read_name(&name, folder, unique_ids) {
-                NameMeaning::Message { rank, unique_id } => {
-                    listing.found.push(FoundMessage { rank, name, place, unique_id });
-                }
-                NameMeaning::ThrownAway => listing.thrown_away += 1,
-                NameMeaning::Hidden => {
-                    listing.hidden.push(format!("{}/{}", WITH_MESSAGES[place], displayed(&name)));
-                }
-            }
-        }
-        *directory = Some(inner);
-    }
-    listing.found.sort();
-    listing.directories = Arc::new(directories);
-    Ok(listing)
-}
-
-/// Returns the meaning of the name of a file in a folder.
-fn read_name(name: &OsStr, folder: &[OsString], listed: &UniqueIds) -> NameMeaning {
-    let octets = name.as_bytes();
-    let (base, flags) = split_flags(octets);
-    if octets.starts_with(b".") {
-        return NameMeaning::Hidden;
-    }
-    if flags.contains(&b'T') {
-        return NameMeaning::ThrownAway;
-    }
-    if !folder.is_empty() {
-        // A slash cannot occur in a name.
-        let parts: Vec<_> = folder.iter().map(|name| name.as_bytes()).chain([base]).collect();
-        return NameMeaning::Message { rank: usize::MAX, unique_id: derived(&parts.join(&b'/')) };
-    }
-    let text = String::from_utf8_lossy(base);
-    let (rank, unique_id) = listed.of(base).unwrap_or_else(|| (usize::MAX, text.into_owned()));
-    let unique_id = if is_unique_id(&unique_id) { unique_id } else { derived(base) };
-    NameMeaning::Message { rank, unique_id }
-}
-
-/// The reason why a message was not imported.
-enum Failure {
-    /// Its file cannot be read; other files may be readable.
-    Unread(io::Error),
-    /// It cannot be stored, and neither can the others.
-    Unkept(io::Error),
-}
-
-/// Returns when a message arrived, as its file tells. The name begins with the second of the delivery. The file's
-/// time is the internal date of what a mail program put there later (Dovecot), unless the Maildir was copied
-/// without the times: so the earlier of the two counts. A name that only looks like a time is none.
-fn arrived(name: &OsStr, file: &File) -> Option<Timestamp> {
-    let digits = name.as_bytes().split(|octet| !octet.is_ascii_digit()).next()?;
-    let named = std::str::from_utf8(digits).ok().and_then(|digits| digits.parse().ok());
-    let named = named.and_then(|second| Timestamp::from_second(second).ok());
-    let modified = file.metadata().and_then(|it| it.modified()).ok();
-    let modified = modified.and_then(|time| Timestamp::try_from(time).ok());
-    let times = [named, modified].into_iter().flatten();
-    times.filter(|time| time.as_second() >= FIRST_MAILDIR).min()
-}
-
-async fn take(
-    file: File,
-    unique_id: &str,
-    date: Option<Timestamp>,
-    destination: &mut StoreDestination,
-) -> Result<(), Failure> {
-    let mut file = tokio::fs::File::from_std(file);
-    let mut piece = vec![0; PIECE];
-    let mut lines = LineEnds::default();
-    destination.begin(Some(unique_id)).await.map_err(Failure::Unkept)?;
-    if let Some(date) = date {
-        destination.arrived(date);
-    }
-    loop {
-        match file.read(&mut piece).await {
-            Ok(0) => return destination.end().await.map(|_| ()).map_err(Failure::Unkept),
-            Ok(octets) => {
-                let content = lines.convert(&piece[..octets]);
-                destination.write(&content).await.map_err(Failure::Unkept)?;
-            }
-            Err(error) => {
-                destination.abandon().await.map_err(Failure::Unkept)?;
-                return Err(Failure::Unread(error));
-            }
-        }
-    }
-}
-
-/// Converts local line ends to CRLF, also across the boundaries of pieces.
-#[derive(Debug, Default)]
-struct LineEnds {
-    last: u8,
-}
-
-impl LineEnds {
-    fn convert(&mut self, piece: &[u8]) -> Vec<u8> {
-        let mut converted = Vec::with_capacity(piece.len() + piece.len() / 16);
-        for &octet in piece {
-            if octet == b'\n' && self.last != b'\r' {
-                converted.push(b'\r');
-            }
-            converted.push(octet);
-            self.last = octet;
-        }
-        converted
-    }
-}
-
 /// Returns the error with the path of the file in front.
 fn with_path(error: io::Error, path: &Path) -> io::Error {
     io::Error::new(error.kind(), format!("{}: {error}", path.display()))
@@ -418,44 +250,10 @@ fn displayed(name: &OsStr) -> String {
 mod tests {
     use super::*;
     use crate::collect::Purpose;
+    use posta_mail::Timestamp;
     use posta_net::clock::{Clock as _, SystemClock};
     use posta_store::{Credentials, Directory as _, FolderId, Mailboxes as _, MemoryStore, Uid};
-    use std::time::Duration;
-
-    #[test]
-    fn files_are_messages() {
-        let none = UniqueIds::default();
-        let unique_id = |name: &OsStr, folder: &[&str]| {
-            let folder: Vec<_> = folder.iter().map(OsString::from).collect();
-            match read_name(name, &folder, &none) {
-                NameMeaning::Message { unique_id, .. } => unique_id,
-                other => panic!("{name:?}: {other:?}"),
-            }
-        };
-        let found = |name: &str| unique_id(OsStr::new(name), &[]);
-        assert_eq!(found("1.a:2,S"), "1.a");
-        assert_eq!(found("1.a"), "1.a");
-        let thrown_away = read_name(OsStr::new("1.a:2,ST"), &[], &none);
-        assert_eq!(thrown_away, NameMeaning::ThrownAway);
-        assert_eq!(read_name(OsStr::new(".hidden"), &[], &none), NameMeaning::Hidden);
-        let mut derived = vec![
-            unique_id(OsStr::from_bytes(b"1\xff"), &[]),
-            unique_id(OsStr::from_bytes(b"1\xfe"), &[]),
-            unique_id(OsStr::new("1.a"), &[".Sent"]),
-            unique_id(OsStr::new("1.a"), &["Sent"]),
-            unique_id(OsStr::new("1.a"), &["Sent", "2024"]),
-            unique_id(OsStr::new("2024"), &["Sent"]),
-        ];
-        for name in ["1 a", "1\na", "1\n", "1\u{219}", "1\u{fffd}", &"x".repeat(71)] {
-            let [before, after] = [name.to_owned(), format!("{name}:2,S")].map(|name| found(&name));
-            assert_eq!(before, after, "flags change nothing: {name:?}");
-            derived.push(before);
-        }
-        assert!(derived.iter().all(|unique_id| is_unique_id(unique_id)), "{derived:?}");
-        derived.sort();
-        derived.dedup();
-        assert_eq!(derived.len(), 12, "each its own");
-    }
+    use std::{fs::File, time::Duration};
 
     async fn mailbox(store: &Arc<MemoryStore>) -> StoreDestination {
         let address = "ana@x.test".parse().unwrap();
@@ -547,13 +345,5 @@ mod tests {
         let account = store.account(&"ana@x.test".parse().unwrap()).await.unwrap().unwrap();
         let maildrop = store.maildrop(account.id).await.unwrap();
         assert_eq!((maildrop.len(), maildrop.octets()), (1, 5));
-    }
-
-    #[test]
-    fn line_ends_become_crlf_once() {
-        let mut lines = LineEnds::default();
-        let pieces = [&b"a\nb\r"[..], b"\nc\r\n\n", b"\rd"];
-        let converted = pieces.map(|piece| lines.convert(piece)).concat();
-        assert_eq!(converted, b"a\r\nb\r\nc\r\n\r\n\rd");
     }
 }

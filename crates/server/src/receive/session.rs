@@ -6,6 +6,8 @@
 //! made only from that transaction's success.
 
 mod acceptance;
+mod arriving;
+mod logins;
 mod origin;
 mod rights;
 mod stranger;
@@ -18,29 +20,18 @@ use crate::{
         memory::{Budget, EnvelopeMemory},
         sending_rate::Rates,
     },
-    login::{
-        Authenticator, LoginError, login_log,
-        principal::Principal,
-        sasl::{Dialogue, Peer},
-    },
+    login::{Authenticator, principal::Principal, sasl::Dialogue},
     receive::{
         checks::{Checker, MessageChecks},
-        content::{FREE, Incoming, LULL},
+        content::{Incoming, LULL},
         door::{Door, Visit},
         refusals::{Refusals, Response, SessionRefusals, goodbye},
-        submission,
     },
     settings::LoopbackTrust,
-    sign::{outgoing::Outgoing, signers::Signers},
+    sign::signers::Signers,
 };
 use ipnet::IpNet;
-use posta_mail::{
-    ClientAddress, Domain, Reply, ReversePath, Timestamp,
-    envelope::Hold,
-    sasl::{Exchange, Progress},
-    trace::Received,
-};
-use posta_mime::header::HeaderCompleter;
+use posta_mail::{ClientAddress, Domain, Reply, ReversePath, Timestamp, envelope::Hold};
 use posta_net::{
     client_network::is_within,
     clock::Clock,
@@ -48,16 +39,10 @@ use posta_net::{
     tls::server::{Tls, TlsInfo},
     transport::Stream,
 };
-use posta_smtp::{
-    command::HelloVerb,
-    server::{self as smtp, Forwarded, Hello, Mail, Service},
-};
+use posta_smtp::server::{self as smtp, Forwarded, Hello, Mail, Service};
 use posta_store::{Origin, Store, What};
 use std::{io, sync::Arc, time::Duration};
 use tokio::time::sleep;
-
-/// The number of octets reserved for a message of unknown size.
-const USUAL_MESSAGE: usize = 6 * 1024;
 
 /// The resources that all sessions of a listener share.
 #[derive(Clone)]
@@ -252,64 +237,6 @@ impl SmtpHost {
         Ok(())
     }
 
-    /// Refuses a command in a session whose login no longer holds, with a 421 that ends the session.
-    /// Anything begun while a token was valid may end, however large it is.
-    async fn check_login(&mut self, is_end: bool) -> smtp::Verdict {
-        let Some(account) = self.account.as_mut() else { return Ok(()) };
-        let words = match account.is_current(&*self.acceptor.store).await {
-            Ok(true) if is_end || !account.has_expired(&*self.acceptor.clock) => return Ok(()),
-            Ok(true) => "The token has expired: connect and log in with a new one",
-            Ok(false) => "The account or its password has changed: connect and log in again",
-            Err(error) => return Err(store_failed(&error)),
-        };
-        let refusal = Reply::new(421, (4, 7, 0), words);
-        self.refused.note("the session".to_owned(), refusal.to_string());
-        self.abandon().await;
-        Err(refusal)
-    }
-
-    async fn authenticate(&mut self, message: Exchange) -> smtp::Authentication {
-        let peer = Peer::new(self.client, self.tls.as_deref());
-        match self.dialogue.step(message, &self.acceptor.authenticator, &peer).await {
-            Ok(Progress::Challenge(challenge)) => Ok(Progress::Challenge(challenge)),
-            Ok(Progress::Done(account)) => {
-                let protocol = match self.acceptor.service {
-                    Service::Submission => "submission",
-                    Service::Smtp | Service::Lmtp => "smtp",
-                };
-                login_log::succeeded(self.client, &account.address, protocol, self.tls.is_some());
-                self.account = Some(Box::new(account));
-                Ok(Progress::Done(()))
-            }
-            Err(error) => Err(self.login_failed(&error)),
-        }
-    }
-
-    async fn broken_off(&mut self) {
-        let error = self.dialogue.break_off(&self.acceptor.authenticator, self.client).await;
-        self.login_failed(&error);
-    }
-
-    /// Records a failed login for the history, and returns the reply for the client.
-    fn login_failed(&mut self, error: &LoginError) -> Reply {
-        let reply = match error {
-            LoginError::Credentials(_) => Reply::new(535, (5, 7, 8), "Authentication failed"),
-            LoginError::Locked(_) => Reply::new(454, (4, 7, 0), "Too many failures, try later"),
-            // RFC 5248 has registered both codes for this case.
-            LoginError::Disabled(_) => {
-                let words = "The account is disabled: ask the postmaster of this server";
-                Reply::new(525, (5, 7, 13), words)
-            }
-            LoginError::Store(_) | LoginError::Tokens(_) => {
-                tracing::error!(%error, "a login could not be checked");
-                return Reply::new(454, (4, 7, 0), "Temporary authentication failure");
-            }
-        };
-        // `login/lockout.rs` decides what guessing costs.
-        self.refused.note_login("AUTH", reply.to_string(), error.failed_login());
-        reply
-    }
-
     async fn recipient(&mut self, named: smtp::EnvelopeRecipient) -> smtp::Verdict {
         self.check_login(false).await?;
         let smtp::EnvelopeRecipient { path, parameters } = named;
@@ -372,73 +299,6 @@ impl SmtpHost {
         self.visit = None;
         self.client = forwarded.client.unwrap_or(self.client);
         Ok(())
-    }
-
-    /// Returns the protocol's name: RFC 3848, RFC 6531 §4.3, and RFC 5321 §4.4 for older ones.
-    fn protocol(&self, utf8: bool) -> String {
-        let base = match self.hello.as_ref().map(|hello| hello.verb) {
-            Some(HelloVerb::Lhlo) if utf8 => "UTF8LMTP",
-            Some(HelloVerb::Lhlo) => "LMTP",
-            Some(HelloVerb::Ehlo) if utf8 => "UTF8SMTP",
-            Some(HelloVerb::Ehlo) => "ESMTP",
-            _ => return "SMTP".to_owned(),
-        };
-        let secured = if self.tls.is_some() { "S" } else { "" };
-        let authenticated = if self.account.is_some() { "A" } else { "" };
-        format!("{base}{secured}{authenticated}")
-    }
-
-    fn begin_content(&mut self) {
-        let utf8 = self.transaction.as_ref().is_some_and(|open| open.mail.parameters.utf8);
-        let completion = self.completion();
-        let owner = self.memory_owner();
-        let (id, time) = (self.acceptor.clock.mail_id(), self.acceptor.clock.now());
-        let remover = self.results_remover();
-        let open = self.transaction.as_ref();
-        let checks = open.and_then(|open| self.begin_checks(&open.mail.reverse_path, time));
-        let is_signed = self.is_signed();
-        let Some(transaction) = &mut self.transaction else { return };
-        let Acceptor { hostname, clock, .. } = &*self.acceptor;
-        let announced =
-            transaction.mail.parameters.size.and_then(|size| usize::try_from(size).ok());
-        let room = announced.map_or(USUAL_MESSAGE, |size| size.min(FREE) + 1_024);
-        let fields = submission::required_fields(
-            &transaction.mail.reverse_path,
-            self.account.as_deref(),
-            hostname,
-            (id, time),
-        );
-        let mut completer = HeaderCompleter::new(fields, completion);
-        if self.account.is_some() {
-            completer = completer.gathering_originators();
-        }
-        let incoming = Incoming::new((id, clock.mail_id()), time, owner, room, completer);
-        let mut incoming = incoming.without_results(remover);
-        if let Some((checks, needs)) = checks {
-            incoming = incoming.observing(needs);
-            transaction.checks = Some(Box::new(checks));
-        }
-        incoming.outgoing = is_signed.then(|| Box::new(Outgoing::new()));
-        transaction.incoming = Some(if utf8 { incoming.saying_utf8() } else { incoming });
-    }
-
-    /// Returns the trace field that goes above a message (RFC 5321 §4.4).
-    fn received(&self, utf8: bool, incoming: &Incoming, recipients: &[Recipient]) -> String {
-        let protocol = self.protocol(utf8);
-        let received = Received {
-            hello: self.hello.as_ref().map_or("unknown", |hello| &hello.name),
-            client: self.client,
-            by: &self.acceptor.hostname,
-            with: &protocol,
-            id: incoming.id,
-            recipient: match recipients {
-                [only] => Some(&only.address),
-                _ => None,
-            },
-            tls: self.tls.as_ref().map(|tls| (tls.version, tls.cipher.as_str())),
-            time: incoming.time,
-        };
-        received.field()
     }
 
     async fn commit(&mut self) -> smtp::Commitment {
