@@ -1,10 +1,10 @@
 //! Outside filters: programs that are asked about each message before it is committed, rspamd over HTTP and milters.
 //!
-//! [`Filters::judge`] is the one call, made by `deliver` between content and commit. Each filter that the mail is for is
-//! asked in the order of the configuration, is shown the content as its sender sent it, and has its time limit; what a
-//! filter that fails means is the operator's choice. The first refusal ends the round. [`posta_filters`] knows what is
-//! said to filters and what they answer; here are the connections: `milter` and `rspamd`. [`content`] reads the
-//! content from the store, chunk by chunk, and [`rewrite`] writes it once more where a filter changed its fields.
+//! [`Filters::judge`] is the one call, made by `deliver` between content and commit. The filters are asked in the order
+//! of the configuration. Each sees the content as its sender sent it, and has a time limit; the operator chooses what
+//! follows if it fails. The first refusal ends the round. [`posta_filters`] holds the protocols, this folder the
+//! connections: `milter` and `rspamd`. [`content`] reads the content from the store, chunk by chunk, and [`rewrite`]
+//! writes it anew if a filter changed its fields.
 
 pub mod content;
 mod milter;
@@ -24,20 +24,20 @@ use posta_store::{FilterResult, StoreError};
 use std::{sync::Arc, time::Duration};
 use tokio::{sync::Semaphore, time::timeout};
 
-/// Messages that one filter is asked about at once; others wait. Each holds the end of its content in memory
-/// meanwhile, of at most a chunk.
+/// The number of messages that one filter is asked about at once; others wait. Each of them keeps the end of
+/// its content in memory meanwhile, at most a chunk.
 const AT_ONCE: usize = 64;
 
-/// What a filter speaks.
+/// The protocol of a filter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FilterKind {
     /// The milter protocol, version 6.
     Milter,
-    /// HTTP, as rspamd has it.
+    /// rspamd's protocol over HTTP.
     Rspamd,
 }
 
-/// Which mail a filter is asked about.
+/// The mail that a filter is asked about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FilteredMail {
     /// Mail from other servers.
@@ -48,31 +48,31 @@ pub enum FilteredMail {
     All,
 }
 
-/// What becomes of a message where a filter fails.
+/// The treatment of a message if a filter fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OnFailure {
-    /// It goes on as if the filter had nothing against it.
+    /// It goes on as if the filter had accepted it.
     Accept,
-    /// It is refused for now, and its sender tries again.
+    /// It is refused for now, so its sender tries again.
     Tempfail,
 }
 
 /// A filter, as the operator set it up.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FilterSettings {
-    /// What it speaks.
+    /// Its protocol.
     pub kind: FilterKind,
-    /// Where it is: `host:port`, or `unix:/path`.
+    /// Its address: `host:port`, or `unix:/path`.
     pub address: String,
-    /// Which mail it is asked about.
+    /// The mail that it is asked about.
     pub mail: FilteredMail,
-    /// How long it may take for one message.
+    /// The longest time that it may take for one message.
     pub time_limit: Duration,
-    /// What becomes of a message where it fails.
+    /// The treatment of a message if it fails.
     pub on_failure: OnFailure,
 }
 
-/// The filters of a server, shared by all that delivers.
+/// The filters of a server, shared by all deliveries.
 pub struct Filters {
     filters: Vec<Filter>,
     hostname: Domain,
@@ -84,26 +84,26 @@ pub struct Filters {
 struct Filter {
     settings: FilterSettings,
     at_once: Semaphore,
-    /// Whether it failed the last time, so that the log tells only of changes.
+    /// Whether it failed the last time, so that only changes are logged.
     is_failing: Mutex<bool>,
 }
 
-/// What all filters together decided about a message.
+/// The decision of all filters about a message.
 #[derive(Debug)]
 pub struct Judged {
-    /// What is to become of the message.
+    /// The action for the message.
     pub action: FilterAction,
-    /// What is to change in its header section. Empty where the message is refused.
+    /// The changes to its header section. Empty if the message is refused.
     pub changes: HeaderChanges,
-    /// What each filter said, for the history.
+    /// The words of each filter, for the history.
     pub results: Vec<FilterResult>,
 }
 
-/// Why a filter gave no verdict.
+/// The reason why a filter gave no verdict.
 enum Failure {
     /// It failed, in words.
     Filter(String),
-    /// It was not its turn in time, since it is asked about many other messages.
+    /// Its turn did not come in time, since it is asked about many other messages.
     Crowded,
     /// The content could not be read.
     Store(StoreError),
@@ -133,7 +133,7 @@ impl Filters {
         self.filters.iter().any(|filter| filter.is_for(is_submitted))
     }
 
-    /// Returns this server's name for itself, which filters are told.
+    /// Returns this server's name for itself, which filters see.
     #[must_use]
     pub const fn hostname(&self) -> &Domain {
         &self.hostname
@@ -145,7 +145,7 @@ impl Filters {
         self.clock.mail_id()
     }
 
-    /// Asks each filter that such mail is for.
+    /// Asks each filter that is responsible for such mail.
     ///
     /// # Errors
     /// When the content cannot be read. A filter that fails is no error.
@@ -249,7 +249,7 @@ impl Filter {
 }
 
 impl Judged {
-    /// Joins a filter's verdict with those before it. The graver action holds.
+    /// Joins a filter's verdict with those before it. The more severe action holds.
     fn take(&mut self, filter: String, verdict: FilterVerdict) {
         let FilterVerdict { action, changes, refused, said, ignored } = verdict;
         for words in &ignored {
@@ -261,7 +261,7 @@ impl Judged {
         let ignored = ignored.into_iter().map(|words| format!("it asked {words}, in vain"));
         let notes = refused.chain(ignored).collect();
         if !self.changes.join(changes) {
-            // Many filters that change much: what the first ones want is done.
+            // Many filters that change much: the changes of the first ones hold.
             tracing::warn!(filter, "what a filter wants changed is too much with the others");
         }
         self.results.push(FilterResult { filter, said, notes, failed: false });

@@ -28,13 +28,13 @@ use serde::Serialize;
 use std::{process::ExitCode, time::Duration};
 use tokio::{process, time::timeout};
 
-/// The lists that are asked where the command line names none. They answer small users without a contract.
+/// The lists that are asked if the command line names none. They answer small users without a contract.
 const BLOCK_LISTS: [&str; 3] = ["zen.spamhaus.org", "bl.spamcop.net", "psbl.surriel.com"];
 
-/// The exit status when the check cannot be made.
+/// The exit status if the check cannot be made.
 const NOT_CHECKED: u8 = 3;
 
-/// How long the system may take to tell whether it keeps its clock right.
+/// The time limit for asking the system whether its clock is synchronised.
 const CLOCK: Duration = Duration::from_secs(3);
 
 /// Check that a domain's records are right, its server reachable and its mail trusted.
@@ -76,7 +76,7 @@ enum What {
     Message(message::Arguments),
 }
 
-/// Checks, and returns the exit status.
+/// Makes the check. Returns the exit status.
 pub(crate) fn run(arguments: Arguments) -> ExitCode {
     let checked = match arguments.what {
         Some(What::Message(message)) => message::run(message),
@@ -93,7 +93,7 @@ pub(crate) fn run(arguments: Arguments) -> ExitCode {
     }
 }
 
-/// What was found of a domain, as a script gets it.
+/// The results for a domain, in the form for scripts.
 #[derive(Serialize)]
 #[serde(rename_all = "kebab-case")]
 struct Checked {
@@ -164,7 +164,8 @@ fn block_lists(arguments: &Arguments, config: &Config) -> Vec<String> {
     lists
 }
 
-/// Asks the system whether something keeps its clock right. systemd tells what the kernel knows, whoever it has it from.
+/// Asks the system whether its clock is synchronised. systemd reports what the kernel knows, whichever program sets the
+/// clock.
 async fn keeps_time() -> Option<bool> {
     let mut asked = process::Command::new("timedatectl");
     let asked = asked.args(["show", "--property=NTPSynchronized", "--value"]).kill_on_drop(true);
@@ -187,7 +188,7 @@ fn print(checked: &Checked) {
     }
 }
 
-/// Returns how a severity is shown.
+/// Returns the colour and the word for a severity.
 pub(super) const fn mark(severity: Severity) -> (Style, &'static str) {
     match severity {
         Severity::Ok => (AnsiColor::Green.on_default(), "ok     "),

@@ -1,8 +1,8 @@
-//! What the checks of a message's origin found, and how that is told: to readers by an `Authentication-Results` field
-//! (RFC 8601), to the operator by the history.
+//! The results of the checks of a message's origin, and the two forms that they are recorded in: an
+//! `Authentication-Results` field (RFC 8601) for readers, and the history for the operator.
 //!
-//! `receive::checks` fills it in while the message arrives; `verdict.rs` decides by it; reports of DMARC
-//! and the seals of forwarded mail build on it.
+//! `receive::checks` collects the results while the message arrives. `verdict.rs` decides on them; DMARC
+//! reports and the seals of forwarded mail are built from them.
 
 use posta_mail::Address;
 use posta_origin::{
@@ -16,55 +16,57 @@ use posta_origin::{
 use posta_store::CheckResult;
 use std::{net::IpAddr, sync::Arc};
 
-/// The most authors that are kept of a message.
+/// The maximal number of authors that are kept of a message.
 pub const AUTHORS: usize = 4;
 
-/// What becomes of mail whose origin was checked.
+/// The treatment of mail whose origin was checked.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct OriginPolicy {
-    /// Whether the wishes of the domains that mail claims to be from are obeyed. Otherwise results are only told.
+    /// Whether the DMARC policies of the authors' domains are obeyed. If not, results are only recorded.
     pub obey: bool,
     /// The domains whose seals (ARC) are believed, in lower case.
     pub trusted_sealers: Vec<String>,
 }
 
-/// What the checks of a message's origin found.
+/// The results of the checks of a message's origin.
 #[derive(Debug, Clone)]
 pub struct Checked {
     /// The client's address, if it is known.
     pub client: Option<IpAddr>,
-    /// Whether the client's address has a name that leads back to it; none where the address is not known.
+    /// Whether the client's address has a name that leads back to it; none if the address is not known.
     pub iprev: Option<IprevOutcome>,
-    /// Whether the client may send in the sender's name; none where the client's address is not known.
+    /// Whether the client may send in the sender's name; none if the client's address is not known.
     pub spf: Option<SpfChecked>,
     /// The signatures of DKIM, from the top.
     pub dkim: Vec<Verified>,
     /// The chain of ARC.
     pub arc: ArcVerified,
-    /// Whether the author's domain sent it, and what the domain's owner wants done if not.
+    /// Whether the author's domain sent the message, and the treatment that the domain's owner asks for if it
+    /// did not.
     pub dmarc: DmarcOutcome,
     /// The addresses of the From field, at most [`AUTHORS`]; none if there is not exactly one field that can be read.
     pub authors: Vec<Address>,
-    /// How many From fields there are. There should be one (RFC 5322 §3.6).
+    /// The number of From fields. There should be one (RFC 5322 §3.6).
     pub from_fields: usize,
     /// Whether a field hides lines that some programs would show as fields of their own.
     pub hides_lines: bool,
-    /// Whether the header section is too large to be examined as a whole, so that its rest may have anything.
+    /// Whether the header section is too large to be examined as a whole, so that the rest of it may contain
+    /// anything.
     pub is_header_too_large: bool,
-    /// Whether a From field follows a line that is no field, where only some programs find it.
+    /// Whether a From field follows a line that is not a field: only some programs find it there.
     pub has_late_from: bool,
-    /// What the results are good for.
+    /// The policy that decides what follows from the results.
     pub policy: Arc<OriginPolicy>,
 }
 
-/// What SPF found, and for whom.
+/// The result of SPF, and the identity that was checked.
 #[derive(Debug, Clone)]
 pub struct SpfChecked {
     /// The reverse-path; none if that is null, so that the greeting was checked in its place (RFC 7208 §2.4).
     pub sender: Option<Address>,
     /// The name in the client's greeting.
     pub hello: String,
-    /// What was found.
+    /// The result.
     pub outcome: SpfOutcome,
 }
 
@@ -77,7 +79,7 @@ impl SpfChecked {
 }
 
 impl Checked {
-    /// Returns the field that tells the results, with its CRLF, under the name of this host.
+    /// Returns the field with the results, including its CRLF. `authserv_id` is the name of this host.
     #[must_use]
     pub fn field(&self, authserv_id: &str) -> String {
         let mut field = AuthenticationResults::new(authserv_id);
@@ -137,7 +139,7 @@ impl Checked {
         }
     }
 
-    /// Returns the results as the history tells them.
+    /// Returns the results in the form of the history.
     #[must_use]
     pub fn results(&self) -> Vec<CheckResult> {
         let told = |method: &str, result: &str, about: &str, reason: String| CheckResult {

@@ -1,25 +1,26 @@
-//! What is decided about a message once its content has come whole, before anything of it is kept.
+//! The decision about a message, made when its content is complete and before any of it is stored for good.
 //!
-//! This is the one place between content and commit: checks of the sender, outside filters and the rules of a recipient's own
-//! belong here, so that every protocol obeys them and the sender hears of a refusal while the connection is open.
+//! This is the one place between content and commit. Checks of the sender, outside filters and a recipient's own rules
+//! belong here, so that they hold for every protocol, and the sender learns of a refusal while the connection is still
+//! open.
 //!
-//! What the checks found is judged so, if the operator wants policies obeyed:
+//! If the operator wants policies obeyed, the results of the checks lead to this:
 //!
-//! | what was found | what becomes of the message |
+//! | result | treatment of the message |
 //! |---|---|
 //! | DMARC fails, and the author's domain wants such mail refused | 550 5.7.1 |
 //! | DMARC fails, and the author's domain wants such mail put aside | it goes to the folder for junk |
-//! | the author claims more domains than are checked, or programs differ in which | the same |
-//! | DNS did not answer, so that nobody knows what the author's domain wants | 451 4.7.0 |
+//! | the message names more author domains than are checked, or programs may read different ones | it goes to the folder for junk |
+//! | DNS did not answer, so the policy of the author's domain is unknown | 451 4.7.0 |
 //! | the sender's domain sends no mail at all (`v=spf1 -all`), and DMARC does not pass | 550 5.7.1 |
 //! | there is no From field, or more than one, or a field that hides lines | 550 5.6.0 |
-//! | the header section is too large to be examined, or From follows a line that is no field | 550 5.6.0 |
-//! | anything else, SPF that fails among it | it is taken |
+//! | the header section is too large to be examined, or From follows a line that is not a field | 550 5.6.0 |
+//! | anything else, including a failure of SPF alone | it is accepted |
 //!
-//! RFC 9989 §7.4 advises not to refuse mail for `p=reject` alone, since mailing lists change what they pass on. That
-//! advice is not followed: a domain that publishes the policy asks for it, and a refusal is told to the sender, while
-//! mail in the wrong folder is told to nobody. Mailing lists that seal what they pass on (RFC 8617) can be trusted
-//! instead (`trusted-sealers`).
+//! RFC 9989 §7.4 advises against refusing mail only because of `p=reject`, since mailing lists change the messages
+//! that they pass on. That advice is not followed: a domain that publishes this policy asks for refusal, and the
+//! sender learns of a refusal, whereas nobody learns of mail in the wrong folder. Mailing lists that seal what they
+//! pass on (RFC 8617) can be trusted instead (`trusted-sealers`).
 
 mod recipients;
 mod sealers;
@@ -32,17 +33,17 @@ use posta_mail::{Reply, limits};
 use posta_origin::dmarc::{DmarcError, DmarcPolicy, DmarcResult};
 use words::Refusal;
 
-/// Where a message goes that is taken.
+/// The destination of a message that is accepted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// Where its recipients are.
+    /// The places that its recipients lead to.
     Take {
-        /// Why, in words, if the checks alone would have led to something else.
+        /// The reason, in words, if the checks alone would have led to another verdict.
         although: Option<String>,
     },
-    /// Into the folder for junk.
+    /// The folder for junk.
     Junk {
-        /// Why, in words.
+        /// The reason, in words.
         because: String,
     },
 }
@@ -51,25 +52,26 @@ impl Verdict {
     const TAKE: Self = Self::Take { although: None };
 }
 
-/// Why a message is not taken.
+/// The refusal of a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Refused {
     /// The reply.
     pub(super) reply: Reply,
-    /// What the history tells beside it.
+    /// The explanation, which only the history contains.
     pub(super) why: Option<String>,
 }
 
-/// Returns the refusal of a message that came through too many servers, whoever wants it (RFC 5321 §6.3).
+/// Returns the refusal of a message that has passed through too many servers, whoever its recipients are (RFC
+/// 5321 §6.3).
 pub(super) fn loop_refusal(message: &Message) -> Option<Refused> {
     let reply = || Reply::new(554, (5, 4, 6), "The message goes round in a loop");
     (message.hops > limits::HOPS).then(|| Refused { reply: reply(), why: None })
 }
 
-/// Decides by the checks alone whether a message is taken, and where it goes.
+/// Decides from the checks alone whether a message is accepted, and where it goes.
 ///
 /// # Errors
-/// Returns the refusal.
+/// The refusal of a message that is not accepted.
 pub(super) fn judge(message: &Message) -> Result<Verdict, Refused> {
     match &message.checked {
         Some(checked) if checked.policy.obey => judge_origin(checked).map_err(|refusal| Refused {
@@ -91,7 +93,7 @@ fn judge_origin(checked: &Checked) -> Result<Verdict, Refusal> {
     if checked.has_late_from {
         return Err(Refusal::LateFrom);
     }
-    // RFC 5322 §3.6. RFC 9989 §11.5 names the attack: each reader shows another one.
+    // RFC 5322 §3.6. RFC 9989 §11.5 names the attack: different programs show different authors.
     match checked.from_fields {
         0 => return Err(Refusal::NoFrom),
         1 => {}
@@ -103,7 +105,7 @@ fn judge_origin(checked: &Checked) -> Result<Verdict, Refusal> {
     }
     let wanted = match (dmarc.result, &dmarc.error) {
         (DmarcResult::TempError, Some(DmarcError::NoPolicy(_))) => Err(Refusal::NoPolicy),
-        // The policy is known, but not whether the message is under it.
+        // The policy is known, but not whether it applies to the message.
         (DmarcResult::TempError, _) if dmarc.policy != DmarcPolicy::None => Err(Refusal::NoPolicy),
         _ if sends_nothing(checked) => Err(Refusal::SendsNothing),
         _ => match dmarc.wanted {

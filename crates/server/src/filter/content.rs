@@ -1,10 +1,10 @@
-//! The content of a message that has come whole and is not accepted yet, read piece by piece.
+//! The content of a message that is complete but not accepted yet, read piece by piece.
 
 use bytes::Bytes;
 use posta_mail::MailId;
 use posta_store::{CHUNK, Contents, StoreError};
 
-/// Where the content of a message is before the message is accepted.
+/// The place of a message's content before the message is accepted.
 #[derive(Clone, Copy)]
 pub struct FilterContent<'a> {
     /// The store, which has the chunks.

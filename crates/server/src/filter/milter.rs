@@ -46,7 +46,7 @@ impl Host<Milter> for MilterHost<'_> {
         let piece = match self.content.piece(self.next).await {
             Ok(piece) => piece,
             Err(error) => {
-                // The conversation ends as if the content were over, and its outcome does not count.
+                // The conversation ends as if the content were complete, and its outcome is ignored.
                 self.failed = Some(error);
                 None
             }

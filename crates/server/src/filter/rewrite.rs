@@ -1,16 +1,16 @@
-//! Content written once more, with other fields in its header section.
+//! Content that is written anew, with changed fields in its header section.
 //!
 //! Chunks have a fixed size, so a field that is longer or shorter than before moves all that follows. A message of one
 //! chunk, as nearly all are, is changed in memory. A longer one is copied under another id and back, chunk by chunk:
-//! it costs its octets twice on the disk, and memory for two chunks. What a crash leaves of the copies goes at the
-//! next start, like all content that was not accepted.
+//! it costs its octets twice on the disk, and memory for two chunks. A copy that a crash leaves behind is removed at
+//! the next start, like all content that was not accepted.
 
 use super::content::FilterContent;
 use posta_filters::changes::{FieldEdit, HeaderEditor};
 use posta_mail::{MailId, crlf::CrlfLines};
 use posta_store::{CHUNK, Contents, StoreError};
 
-/// Content that was written once more.
+/// Content that was written anew.
 #[derive(Debug)]
 pub struct Rewritten {
     /// Chunks that the store has.
@@ -32,7 +32,7 @@ impl Rewritten {
 /// Changes fields of a message's content under the same id. `copy` is an id that nothing else has.
 ///
 /// # Errors
-/// When the store fails. What there is of both ids then has to be discarded.
+/// When the store fails. The content of both ids must then be discarded.
 pub async fn rewrite(
     content: &FilterContent<'_>,
     edits: Vec<FieldEdit>,

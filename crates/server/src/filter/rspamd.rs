@@ -40,14 +40,14 @@ pub(super) async fn ask(
 
 fn add_fields(headers: &mut HeaderMap, facts: &MessageFacts) {
     for (name, value) in rspamd::request_fields(facts) {
-        // What cannot stand in a field is what a client called itself; rspamd does without.
+        // Only the name that a client gave itself may be unfit for a field; rspamd does without it.
         if let Ok(value) = HeaderValue::from_bytes(value.as_bytes()) {
             headers.append(name, value);
         }
     }
 }
 
-/// Sends the content. That rspamd wants no more of it is no error: its answer tells.
+/// Sends the content. If rspamd stops reading it, that is no error: its reply decides.
 async fn send(mut sender: Sender<Bytes>, content: &FilterContent<'_>) -> Result<(), StoreError> {
     let mut index = 0;
     while let Some(piece) = content.piece(index).await? {

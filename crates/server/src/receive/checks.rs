@@ -1,9 +1,9 @@
 //! The checks of a message's origin, made while the message arrives: iprev, SPF, DKIM, DMARC and ARC.
 //!
-//! What needs the envelope begins with the content (`MessageChecks::begin`); what needs the header section, the keys
-//! of signatures and the author's policy, begins as soon as that is whole (`MessageChecks::see_header`). The body
-//! comes in meanwhile. At its end everything together has [`CHECKS_TIME`]; what is not known then counts as a temporary
-//! failure of DNS (`MessageChecks::finish`).
+//! Checks of the envelope begin together with the content (`MessageChecks::begin`). The look-ups that depend on the
+//! header section, those of keys and of the author's policy, begin as soon as it is complete
+//! (`MessageChecks::see_header`), while the body is still arriving. When the body ends, all checks together have
+//! [`CHECKS_TIME`]; a result that is unknown then counts as a temporary failure of DNS (`MessageChecks::finish`).
 //!
 //! Signatures are verified by the session's own task. An RSA signature of 2048 bits takes 20 to 50 µs, and there are at
 //! most [`posta_origin::dkim::SIGNATURES`] and [`posta_origin::arc::INSTANCES`] of them: a few milliseconds in the worst
@@ -33,15 +33,16 @@ use remembered::Remembered;
 use std::{net::IpAddr, sync::Arc, time::Duration};
 use tokio::time::{Instant, timeout_at};
 
-/// How long a message may wait for all of its checks together, once it has come whole (RFC 7208 §4.6.4: at least 20 s).
+/// The longest time that a message waits for all of its checks together, once its content is complete (RFC 7208 §4.6.4:
+/// at least 20 s).
 pub const CHECKS_TIME: Duration = Duration::from_secs(20);
 
-/// What the checks of all messages share.
+/// The means that the checks of all messages share.
 #[derive(Clone)]
 pub struct Checker {
     /// DNS.
     pub dns: Arc<dyn Lookup>,
-    /// What the results are good for.
+    /// The policy that decides what follows from the results.
     pub policy: Arc<OriginPolicy>,
     /// The server's name for itself.
     pub hostname: Domain,
@@ -49,7 +50,7 @@ pub struct Checker {
     pub clock: Arc<dyn Clock>,
 }
 
-/// Whose message is checked, as the session knows it.
+/// The origin of the message that is checked, as the session knows it.
 #[derive(Debug, Clone)]
 pub(crate) struct Claimed {
     /// The client's address, if it is known.
@@ -58,7 +59,7 @@ pub(crate) struct Claimed {
     pub(crate) hello: String,
     /// The reverse-path.
     pub(crate) reverse_path: ReversePath,
-    /// When the message began to come.
+    /// The time at which the message began to arrive.
     pub(crate) time: Timestamp,
 }
 
@@ -81,16 +82,16 @@ pub(crate) struct MessageChecks {
     sample: u8,
 }
 
-/// What is looked up because of the header section.
+/// The look-ups that depend on the header section.
 struct FromHeader {
     keys: Ahead<Keys>,
     author: Author,
-    /// Looks for the author's policy, which [`Remembered`] knows then.
+    /// Looks the author's policy up, so that [`Remembered`] has it later.
     discovery: Ahead<()>,
 }
 
 impl MessageChecks {
-    /// Begins the checks of a message whose content begins to come.
+    /// Begins the checks of a message whose content begins to arrive.
     pub(crate) fn begin(checker: &Checker, claimed: Claimed) -> Self {
         let Checker { dns, policy, hostname, clock } = checker;
         let sender = claimed.client.map(|client| {
@@ -116,7 +117,7 @@ impl MessageChecks {
         }
     }
 
-    /// Begins what needs the header section, if that is whole now.
+    /// Begins the look-ups that depend on the header section, if that is complete now.
     pub(crate) fn see_header(&mut self, observer: &Observer) {
         if let (None, Some(header), Some(names)) =
             (&self.header, observer.header(), observer.key_names())
@@ -139,7 +140,7 @@ impl MessageChecks {
         FromHeader { keys, author, discovery }
     }
 
-    /// Ends the checks of a message that has come whole. Takes [`CHECKS_TIME`] at most.
+    /// Ends the checks of a message whose content is complete. Takes at most [`CHECKS_TIME`].
     pub(crate) async fn finish(mut self, observed: &Observed, now: Timestamp) -> Checked {
         let deadline = Instant::now() + CHECKS_TIME;
         let header = match self.header.take() {
@@ -213,7 +214,7 @@ fn of_spf(spf: &SpfChecked) -> Option<Identifier<'_>> {
     Some(Identifier { mechanism: Mechanism::Spf, domain: spf.domain(), is_certain })
 }
 
-/// Returns the outcome of SPF where DNS did not answer in time.
+/// Returns the outcome of SPF if DNS did not answer in time.
 fn too_late(claimed: &Claimed) -> SpfOutcome {
     let domain = claimed.sender().map_or(claimed.hello.as_str(), |sender| sender.domain());
     SpfOutcome {
@@ -226,7 +227,7 @@ fn too_late(claimed: &Claimed) -> SpfOutcome {
     }
 }
 
-/// Returns the outcome of DMARC where DNS did not answer in time.
+/// Returns the outcome of DMARC if DNS did not answer in time.
 fn without_policy(author: &Author) -> DmarcOutcome {
     let domain = match author {
         Author::Domains(domains) => domains.first().map(|domain| domain.as_str().to_owned()),

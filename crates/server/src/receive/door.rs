@@ -1,4 +1,4 @@
-//! The door: what strangers have to pass at port 25 before their mail is taken.
+//! The door: the tests that strangers have to pass at port 25 before their mail is accepted.
 //!
 //! Strangers are clients that did not log in, are not in a network that may relay, and are no trusted programs on this
 //! machine. `session` delays the greeting for them, and has a `Visit` for each from its first MAIL on, which it asks

@@ -8,12 +8,12 @@ use posta_server::{
     directory::senders::SenderStanding,
 };
 
-/// List the senders whose mail an account or a domain always wants, or never.
+/// Manage the lists of senders whose mail an account or a domain always accepts, or never.
 ///
-/// Mail of an allowed sender is taken and never junk, if it is shown to be the sender's (SPF, DKIM or DMARC); mail of
-/// a blocked one is refused. A sender is an address, a domain (example.net), all domains below one (.example.net), or a
-/// network of clients (192.0.2.0/24). The entry that names a sender most closely holds, and an account's list comes
-/// before its domain's.
+/// Mail of an allowed sender is accepted and never junk, if SPF, DKIM or DMARC shows it to be the sender's; mail of a
+/// blocked sender is refused. A sender is an address, a domain (example.net), all domains below one (.example.net), or
+/// a network of clients (192.0.2.0/24). The most specific entry holds, and an account's list takes precedence over its
+/// domain's.
 #[derive(Subcommand)]
 pub(crate) enum Command {
     /// Allow a sender.
@@ -34,7 +34,7 @@ pub(crate) enum Command {
     },
 }
 
-/// A sender, and whose list it is about.
+/// A sender, and the owner of the list.
 #[derive(Args)]
 pub(crate) struct Change {
     #[command(flatten)]
@@ -48,16 +48,16 @@ pub(crate) struct Change {
 #[derive(Args)]
 #[group(required = true, multiple = false)]
 pub(crate) struct Whose {
-    /// The account whose list it is.
+    /// The account that the list belongs to.
     #[arg(long, value_name = "ADDRESS")]
     account: Option<String>,
-    /// The domain whose list it is.
+    /// The domain that the list belongs to.
     #[arg(long)]
     domain: Option<String>,
 }
 
 impl Whose {
-    /// Returns the scope, and how a person is told of it.
+    /// Returns the scope, and the words for it.
     fn scope(self) -> (SenderScope, String) {
         match (self.account, self.domain) {
             (Some(account), _) => (SenderScope::Account(account.clone()), account),
@@ -84,7 +84,7 @@ pub(crate) fn run(command: Command) -> Result<()> {
             (SenderRequest::Put { sender, standing }, said)
         }
         None => {
-            let said = format!("{sender} is in the list of {whose} no more");
+            let said = format!("{sender} is no longer on the list of {whose}");
             (SenderRequest::Remove { sender }, said)
         }
     };

@@ -24,14 +24,14 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Octets of the file that are read at once.
+/// The number of octets of the file that are read at once.
 const PIECE: usize = 64 * 1024;
 
 /// Show why a message passes or fails the checks of its origin: iprev, SPF, DKIM, ARC and DMARC, with DNS as it is now.
 ///
-/// What is not given of how the message came is read from its Received, Return-Path and Authentication-Results fields.
-/// The exit status is 0 if it passes, 1 if it is doubtful, 2 if the author's domain wants it refused, and 3 if the check
-/// cannot be made.
+/// Facts about its origin that no option gives are read from its Received, Return-Path and Authentication-Results
+/// fields. The exit status is 0 if it passes, 1 if it is doubtful, 2 if the author's domain wants it refused, and 3 if
+/// the check cannot be made.
 ///
 /// Example: posta mail show ana@example.test 17 | posta check message -
 #[derive(Args)]
@@ -63,7 +63,7 @@ fn sender(text: &str) -> Result<String, String> {
     }
 }
 
-/// Checks a message, and prints what came of it.
+/// Checks a message, and prints the results.
 pub(super) fn run(arguments: Arguments) -> Result<Severity> {
     let config = wiring::config(&arguments.place)?;
     let message = read(&arguments.file)

@@ -9,7 +9,7 @@ use posta_server::admin::checkup::publish::{
 };
 use serde::Serialize;
 
-/// A record, as a script gets it.
+/// A record, in the form for scripts.
 #[derive(Serialize)]
 #[serde(rename_all = "kebab-case")]
 struct RecordLine {

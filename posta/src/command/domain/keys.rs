@@ -71,10 +71,10 @@ fn retire(place: &Place, domain: String, selector: String) -> Result<()> {
     };
     match retired {
         KeyRetired::Forgotten => {
-            say!("the key is forgotten; remove {name} from DNS if it is there")
+            say!("the key is deleted; remove {name} from DNS if it is there")
         }
         KeyRetired::Retiring(until) => say!(
-            "the key signs no more; leave {name} in DNS until {until:.0}: mail that it signed is still on its way"
+            "the key has stopped signing; leave {name} in DNS until {until:.0}, since mail that it signed is still on its way"
         ),
         KeyRetired::Retired => say!("the key is retired; remove {name} from DNS"),
     }
@@ -96,21 +96,21 @@ fn print(lines: &[DomainKeyLine]) {
     }
 }
 
-/// Returns what the key does, and what the operator should do.
+/// Returns the state of the key in words, and the next step of the operator.
 fn next(line: &DomainKeyLine) -> String {
     match (line.state, line.until, line.missing) {
         (KeyState::Waiting, ..) => {
-            "signs nothing yet: publish this record; the running server uses the key once it sees it".to_owned()
+            "signs nothing yet: publish this record; the running server uses the key once DNS has it".to_owned()
         }
         (KeyState::Active, _, Some(missing)) => {
             format!("signs, but DNS is without its record since {missing:.0}: publish it again")
         }
         (KeyState::Active, ..) => format!("signs since {:.0}", line.since),
         (KeyState::Retiring, Some(until), _) => {
-            format!("signs no more; leave its record in DNS until {until:.0}")
+            format!("has stopped signing; leave its record in DNS until {until:.0}")
         }
-        (KeyState::Retiring, ..) => "signs no more; leave its record in DNS".to_owned(),
-        (KeyState::Retired, ..) => format!("signs no more: remove {} from DNS", line.name),
+        (KeyState::Retiring, ..) => "has stopped signing; leave its record in DNS".to_owned(),
+        (KeyState::Retired, ..) => format!("has stopped signing; remove {} from DNS", line.name),
     }
 }
 

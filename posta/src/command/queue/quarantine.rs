@@ -14,7 +14,7 @@ use posta_mail::MailId;
 use posta_server::admin::{QuarantineLine, QuarantineRequest, Request, Response};
 use std::io::{self, IsTerminal};
 
-/// List, show, release and drop the messages that a filter had put into quarantine.
+/// Manage the messages that a filter has put into quarantine: list, show, release or drop them.
 ///
 /// A message in quarantine was accepted, and no recipient sees it. After 30 days it is dropped.
 #[derive(Subcommand)]
@@ -27,7 +27,7 @@ pub(crate) enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Print a message as it waits, above it what this server added.
+    /// Print a message, with the fields that this server added at its top.
     Show {
         #[command(flatten)]
         place: Place,

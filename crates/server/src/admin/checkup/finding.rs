@@ -1,59 +1,59 @@
-//! What a check of a domain found, for the operator.
+//! The findings of a domain's check, for the operator.
 
 use serde::Serialize;
 
-/// One thing that was checked, and what came of it.
+/// The result of one check.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Finding {
-    /// What was checked.
+    /// The subject of the check.
     pub subject: Subject,
-    /// How much it matters.
+    /// The severity of the finding.
     pub severity: Severity,
-    /// What was found, in words.
+    /// The finding, in words.
     pub says: String,
-    /// What to do: records as a zone file has them, or advice.
+    /// The steps to take: records in the form of a zone file, or advice.
     pub cure: Vec<String>,
 }
 
-/// What is checked, in the order in which it is shown.
+/// The subjects of checks, in the order in which they are shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Subject {
-    /// Who reads mail for postmaster.
+    /// The readers of mail for postmaster.
     Postmaster,
-    /// The servers that take the domain's mail.
+    /// The servers that accept the domain's mail.
     Mx,
     /// The addresses of the server.
     Address,
     /// The names of the addresses.
     Ptr,
-    /// Who may send in the domain's name.
+    /// The clients that may send in the domain's name.
     Spf,
     /// The keys of signatures.
     Dkim,
-    /// What becomes of mail that is not the domain's.
+    /// The treatment of mail that is not the domain's.
     Dmarc,
     /// The policy that others send in TLS.
     MtaSts,
-    /// Where failures of TLS are reported.
+    /// The address for reports of TLS failures.
     TlsReports,
     /// The certificate in DNS.
     Tlsa,
-    /// What mail programs look for.
+    /// The names that mail programs look for.
     Services,
     /// The certificate.
     Certificate,
     /// The ports.
     Ports,
-    /// Lists of senders that others refuse.
+    /// Lists of clients that others refuse.
     BlockLists,
     /// The clock.
     Clock,
 }
 
 impl Subject {
-    /// Returns the name under which a finding is shown.
+    /// Returns the title of its findings.
     #[must_use]
     pub const fn title(self) -> &'static str {
         match self {
@@ -76,15 +76,15 @@ impl Subject {
     }
 }
 
-/// How much a finding matters.
+/// The severity of a finding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Severity {
     /// It is right.
     Ok,
-    /// It is as it may be, and could be better, or could not be seen.
+    /// It is acceptable but could be better, or could not be checked.
     Note,
-    /// It should be otherwise: some mail may suffer.
+    /// It should be changed: some mail may suffer.
     Warning,
     /// Mail does not arrive, or others refuse it.
     Error,
@@ -111,13 +111,13 @@ impl Finding {
         Self::new(subject, Severity::Error, says)
     }
 
-    /// Adds what to do about it.
+    /// Adds a step to take.
     pub(super) fn cured_by(mut self, cure: impl Into<String>) -> Self {
         self.cure.push(cure.into());
         self
     }
 
-    /// Adds several things to do about it.
+    /// Adds several steps to take.
     pub(super) fn cured_by_all(mut self, cures: impl IntoIterator<Item = String>) -> Self {
         self.cure.extend(cures);
         self

@@ -1,9 +1,9 @@
-//! What is decided for each recipient of a message: the lists of allowed and blocked senders of its account, then of
-//! its domain, change what the checks alone would lead to.
+//! The decision for each recipient of a message. The lists of allowed and blocked senders, first those of the
+//! recipient's account and then those of its domain, override the verdict of the checks.
 //!
-//! In LMTP each recipient gets a reply of its own (RFC 2033 §4.2). In SMTP there is one reply for all: where one
-//! recipient would refuse a message that others take, it goes to the folder for junk of the one, so that nobody's copy
-//! is lost.
+//! In LMTP each recipient gets a reply of its own (RFC 2033 §4.2). In SMTP there is one reply for all recipients: a
+//! message that one of them would refuse and others accept goes to the folder for junk of that one, so that nobody's
+//! copy is lost.
 
 use super::{Refused, Verdict, words};
 use crate::{
@@ -18,7 +18,7 @@ use posta_origin::{dkim::DkimResult, dmarc::DmarcResult, spf::SpfResult};
 use posta_store::{AccountId, Store, StoreError};
 use std::collections::{BTreeMap, HashMap, HashSet, hash_map::Entry};
 
-/// The most decisions that the history tells one by one.
+/// The maximal number of decisions that the history lists one by one.
 const TOLD: usize = 8;
 
 /// Where a message may go for one recipient: a mailbox here, or on to another server.
@@ -28,11 +28,11 @@ pub(in crate::deliver) struct CopyTarget {
     recipient: usize,
     /// The account; none for what goes on.
     account: Option<AccountId>,
-    /// What lists say of the sender.
+    /// The entry for the sender in the lists that apply.
     listed: Option<SenderEntry>,
 }
 
-/// What is decided about a message that is taken for somebody.
+/// The decision about a message that at least one recipient accepts.
 #[derive(Debug, Default)]
 pub(in crate::deliver) struct Decided {
     /// The positions of recipients that the message is refused for. Empty where all get one reply.
@@ -91,12 +91,12 @@ pub(in crate::deliver) async fn targets(
     Ok(targets)
 }
 
-/// Returns whom a message is from, and whether that is shown.
+/// Returns the senders that a message names, each with whether it is authenticated.
 fn senders_of(message: &Message) -> Senders<'_> {
     let checked = message.checked.as_deref();
     let mut named = Vec::with_capacity(2);
     if let ReversePath::Address(address) = &message.envelope.reverse_path {
-        // Whoever logged in may write in no other name.
+        // A client that has logged in can send in no other name.
         let is_authenticated = message.origin.account.is_some()
             || checked.is_some_and(|checked| is_shown(checked, address.domain()));
         named.push(NamedSender { address, is_authenticated });
@@ -110,7 +110,7 @@ fn senders_of(message: &Message) -> Senders<'_> {
     Senders { client: message.origin.client, named }
 }
 
-/// Returns whether SPF or DKIM show that a message is from a domain: from itself, or from one above it.
+/// Returns whether SPF or DKIM shows that a message is from a domain or from one above it.
 fn is_shown(checked: &Checked, domain: &str) -> bool {
     let covers = |authenticated: &str| {
         let below = domain.strip_suffix(authenticated);
@@ -124,10 +124,10 @@ fn is_shown(checked: &Checked, domain: &str) -> bool {
         || signed.any(|verified| verified.signature.as_ref().is_some_and(|it| covers(&it.domain)))
 }
 
-/// Decides for each recipient, given what the checks alone lead to.
+/// Decides for each recipient. `judged` is the verdict of the checks alone.
 ///
 /// # Errors
-/// Returns the refusal if nobody takes the message.
+/// The refusal, if no recipient accepts the message.
 pub(in crate::deliver) fn decide(
     judged: Result<Verdict, Refused>,
     recipients: &[Recipient],
@@ -137,7 +137,7 @@ pub(in crate::deliver) fn decide(
     let verdicts: Vec<_> = targets.iter().map(|target| verdict(&judged, target)).collect();
     let taken = verdicts.iter().filter(|verdict| verdict.is_ok()).count();
     let mut refusals = verdicts.iter().filter_map(|verdict| verdict.as_ref().err());
-    // What may be taken later is not refused for good, for anybody.
+    // A message that may be accepted later is not refused for good.
     let first = refusals
         .clone()
         .find(|refused| refused.reply.code.is_transient())
@@ -185,13 +185,13 @@ pub(in crate::deliver) fn decide(
             }
         }
     }
-    // A mailbox to which two recipients lead gets the message where either wants it.
+    // A mailbox that two recipients lead to gets the message in the inbox if either of them wants it there.
     decided.junk.retain(|account| !wanted.contains(account));
     decided.decision = told.words();
     Ok(decided)
 }
 
-/// Returns what is decided for one target.
+/// Returns the verdict for one target.
 fn verdict(judged: &Result<Verdict, Refused>, target: &CopyTarget) -> Result<Verdict, Refused> {
     match &target.listed {
         None => judged.clone(),

@@ -1,12 +1,13 @@
-//! Whether a server that is trusted vouches for a message that it changed on the way (RFC 8617 §7.2.1).
+//! Whether a trusted server vouches for a message that it changed on the way (RFC 8617 §7.2.1).
 
 use crate::deliver::checked::Checked;
 use posta_origin::{arc::ArcResult, results};
 
 /// Returns the trusted sealer that saw the message pass DMARC.
 ///
-/// Each server of a chain says what it found when the message came, and could have changed the message before it said
-/// so. A result is therefore believed if the server that tells it is trusted, and all after it are.
+/// Each server of a chain states the results that it found when the message arrived, and may have changed the message
+/// before it stated them. A result is therefore believed only if the server that states it and all servers after it
+/// are trusted.
 pub(super) fn vouching(checked: &Checked) -> Option<&str> {
     if checked.arc.result != ArcResult::Pass {
         return None;

@@ -1,4 +1,4 @@
-//! How a verdict is told: to the sender in the reply, to the operator in the history.
+//! The words of a verdict: for the sender in the reply, for the operator in the history.
 
 use super::Refused;
 use crate::{
@@ -12,21 +12,22 @@ use posta_origin::{
     spf::SpfResult,
 };
 
-/// The most octets of a reply's words: a reply line has 512 (RFC 5321 §4.5.3.1.5), its codes among them.
+/// The maximal number of octets in the words of a reply: a reply line has 512 (RFC 5321 §4.5.3.1.5),
+/// including its codes.
 const REPLY: usize = 480;
 
-/// The most octets of what the history tells beside a refusal.
+/// The maximal number of octets in the history's explanation of a refusal.
 const SUMMARY: usize = 1_000;
 
-/// The most signatures that a reply tells of.
+/// The maximal number of signatures that a reply mentions.
 const SIGNATURES: usize = 3;
 
-/// Why a message is refused because of its origin.
+/// The reason for refusing a message because of its origin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Refusal {
     /// DMARC fails, and the author's domain wants such mail refused.
     Dmarc,
-    /// Nobody knows what the author's domain wants, or whether it sent the message.
+    /// It is unknown which policy the author's domain has, or whether that domain sent the message.
     NoPolicy,
     /// The sender's domain sends no mail.
     SendsNothing,
@@ -95,7 +96,7 @@ impl Refusal {
     }
 }
 
-/// Returns why a message is put aside.
+/// Returns the reason for which a message goes to the folder for junk.
 pub(super) fn quarantined(checked: &Checked) -> String {
     let author = checked.dmarc.author.as_deref();
     match (author, &checked.dmarc.record) {
@@ -113,7 +114,7 @@ pub(super) fn quarantined(checked: &Checked) -> String {
     }
 }
 
-/// Returns what SPF and DKIM found. None of what passed is aligned, or DMARC would pass.
+/// Returns the results of SPF and DKIM. None that passed is aligned, since DMARC would pass otherwise.
 fn found(checked: &Checked) -> String {
     let mut words = match &checked.spf {
         None => "SPF: the client is not known".to_owned(),
@@ -139,7 +140,7 @@ fn found(checked: &Checked) -> String {
     words
 }
 
-/// Returns the refusal of a sender whom a list blocks. Which list that is, is nobody's business.
+/// Returns the refusal of a sender that a list blocks. The reply does not reveal which list that is.
 pub(super) fn blocked(sender: &SenderPattern) -> Refused {
     let reply = Reply::new(550, (5, 7, 1), "The recipient takes no mail from this sender");
     Refused { reply, why: Some(format!("{sender} is blocked")) }
@@ -155,7 +156,7 @@ pub(super) fn summary(checked: &Checked) -> String {
     cut(told.collect::<Vec<_>>().join(", "), SUMMARY)
 }
 
-/// Cuts a text, and writes what cannot be seen or sent so that it can: names in it are strangers'.
+/// Cuts a text, and escapes characters that cannot be seen or sent: names in it come from strangers.
 fn cut(text: String, octets: usize) -> String {
     let mut text = match text.is_ascii() {
         true => text,

@@ -1,15 +1,16 @@
-//! What DNS said about one message, so that nothing is asked for twice: the search for the author's policy begins
-//! before it is known what SPF and DKIM authenticate, and goes the same way again.
+//! The answers of DNS for one message, so that no question is asked twice. The search for the author's policy
+//! begins before the results of SPF and DKIM are known, and is repeated with them.
 
 use parking_lot::Mutex;
 use posta_origin::dns::{Check, Family, Lookup, LookupError, Query};
 use std::{future::ready, net::IpAddr, sync::Arc};
 
-/// The most answers that are remembered for a message: those of a few walks up the tree and of eight keys.
+/// The maximal number of answers that are remembered for a message: those of a few walks up the tree and of
+/// eight keys.
 const ANSWERS: usize = 48;
 
-/// The most octets of text in an answer that is remembered. Policies and keys have fewer; what has more is asked for
-/// again.
+/// The maximal number of octets of text in an answer that is remembered. Policies and keys have fewer; a longer
+/// answer is asked for again.
 const OCTETS: usize = 2 * 1024;
 
 type Answer = Result<Vec<String>, LookupError>;

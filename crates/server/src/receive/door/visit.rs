@@ -125,7 +125,7 @@ impl Visit {
         recipient: &Address,
     ) -> Result<(), Reply> {
         let Door { settings, rates, means, .. } = &*self.door;
-        // Behind this machine's own address there may be a proxy with all the world behind it.
+        // A client with this machine's own address may be a proxy for everybody.
         if !self.client.is_on_this_machine() {
             // Before greylisting, so that the limits bound what a client makes the store write.
             rates.take(settings, self.network, claim.sender, means.clock.now())?;

@@ -1,4 +1,4 @@
-//! The records of a domain: which there are, what each is for, and how it is written.
+//! The records of a domain: their purposes, their need, and their text.
 
 use super::{MailService, MailSetup, ServiceKind, report_address};
 use aws_lc_rs::digest::{SHA256, digest};
@@ -11,27 +11,27 @@ use std::{
     net::IpAddr,
 };
 
-/// The most octets of one string of a TXT record (RFC 1035 §3.3.14).
+/// The maximal number of octets in one string of a TXT record (RFC 1035 §3.3.14).
 const STRING: usize = 255;
 
-/// The preference of our MX record: others can be put before and behind it.
+/// The preference of our MX record: there is room for others before and after it.
 const PREFERENCE: u16 = 10;
 
 /// A record to publish.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DnsRecord {
-    /// What it is for.
+    /// Its purpose.
     pub purpose: RecordPurpose,
     /// The name, without the dot at its end.
     pub name: String,
-    /// The type, and what the record says.
+    /// The type and the content.
     pub data: RecordData,
 }
 
-/// What a record says.
+/// The content of a record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RecordData {
-    /// A server that takes mail, with its preference (MX).
+    /// A server that accepts mail, with its preference (MX).
     Exchanger(u16, String),
     /// An address (A or AAAA).
     Address(IpAddr),
@@ -47,25 +47,25 @@ pub enum RecordData {
     Service(ServiceHost),
 }
 
-/// What a record is for.
+/// The purpose of a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum RecordPurpose {
-    /// The server takes the domain's mail.
+    /// The server accepts the domain's mail.
     Mx,
-    /// Where the server is.
+    /// The address of the server.
     Address,
     /// The name of the server's address.
     Ptr,
-    /// Who may send mail in the domain's name (RFC 7208).
+    /// The clients that may send mail in the domain's name (RFC 7208).
     Spf,
     /// The keys of signatures (RFC 6376).
     Dkim,
-    /// What becomes of mail that is not the domain's (RFC 9989).
+    /// The treatment of mail that is not the domain's (RFC 9989).
     Dmarc,
     /// Others send to the domain in TLS only (RFC 8461).
     MtaSts,
-    /// Where failures of TLS are reported (RFC 8460).
+    /// The address for reports of TLS failures (RFC 8460).
     TlsReports,
     /// The certificate of the server (RFC 7672).
     Tlsa,
@@ -75,13 +75,13 @@ pub enum RecordPurpose {
     Autoconfig,
 }
 
-/// How much depends on a record.
+/// The need for a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum RecordNeed {
     /// Mail does not arrive, or others refuse it.
     Required,
-    /// It protects the mail, or spares work.
+    /// It protects mail, or saves work.
     Recommended,
     /// This version of the server does not answer there yet.
     Later,
@@ -103,7 +103,7 @@ impl RecordPurpose {
         Self::Autoconfig,
     ];
 
-    /// Returns how much depends on the records.
+    /// Returns the need for the records.
     #[must_use]
     pub const fn need(self) -> RecordNeed {
         match self {
