@@ -7,14 +7,14 @@ use crate::{
     error::failed,
     tables::{batch::Batch, schema},
 };
-use fjall::UserKey;
+use fjall::{Guard, UserKey};
+use jiff::SignedDuration;
 use lsm_tree::AbstractTree as _;
 use posta_mail::{MailId, Timestamp};
 use posta_store::{Event, StoreError};
-use std::time::Duration;
 
-/// The part of the history that is kept however full the disk is.
-const KEPT: Duration = Duration::from_secs(24 * 60 * 60);
+/// The part of the history before its newest event that is kept however full the disk is.
+const KEPT: SignedDuration = SignedDuration::from_hours(24);
 
 /// The least number of seconds from one cut to the next: the room that a cut makes is seen at the next look.
 const CUT_EVERY: u64 = 60;
@@ -38,24 +38,26 @@ impl Committer {
             return;
         }
         self.history_cut = self.second;
-        let now = Timestamp::from_second(self.second as i64).unwrap_or(Timestamp::MIN);
-        if let Err(error) = self.drop_oldest_events(now) {
+        if let Err(error) = self.drop_oldest_events() {
             tracing::error!(%error, "the oldest history cannot be dropped");
         }
     }
 
-    fn drop_oldest_events(&self, now: Timestamp) -> Result<(), StoreError> {
-        let Some(first) = self.schema.history.first_key_value() else { return Ok(()) };
-        let first = schema::content_of(&first.key().map_err(failed)?)?;
-        let Some(oldest) = accepted(first) else { return Ok(()) };
-        let quarter = Duration::try_from(now.duration_since(oldest)).unwrap_or_default() / 4;
-        let end = oldest + quarter;
-        if end + KEPT > now {
+    fn drop_oldest_events(&self) -> Result<(), StoreError> {
+        let history = &self.schema.history;
+        let time = |guard: Guard| -> Result<Option<Timestamp>, StoreError> {
+            Ok(accepted(schema::content_of(&guard.key().map_err(failed)?)?))
+        };
+        let oldest = history.first_key_value().map(time).transpose()?.flatten();
+        let newest = history.last_key_value().map(time).transpose()?.flatten();
+        let Some((oldest, newest)) = oldest.zip(newest) else { return Ok(()) };
+        let end = oldest + newest.duration_since(oldest) / 4;
+        if newest.duration_since(end) < KEPT {
             return Ok(());
         }
         tracing::warn!("the disk is nearly full: history from before {end:.0} is dropped");
         let end = MailId::new(end, 0).to_bytes();
-        let dropped = self.schema.history.tree.drop_range::<&[u8], _>(..&end[..]);
+        let dropped = history.tree.drop_range::<&[u8], _>(..&end[..]);
         dropped.map_err(|error| failed(fjall::Error::Storage(error)))
     }
 
@@ -77,10 +79,7 @@ impl Committer {
 mod tests {
     use super::*;
     use crate::FjallStore;
-    use posta_store::{
-        History, Mailboxes, What,
-        conformance::{block_on, message},
-    };
+    use posta_store::{History, What, conformance::block_on};
 
     /// While the disk is nearly full, the oldest history goes, a part at a time.
     #[test]
@@ -88,8 +87,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let store = FjallStore::open(directory.path()).unwrap();
         let now = Timestamp::from_second(1_700_000_000).unwrap();
-        block_on(store.accept(message(1, now, b"one\r\n", &[]))).unwrap();
-        let days = |days: u64| Duration::from_secs(days * 24 * 60 * 60);
+        let days = |days: i64| SignedDuration::from_hours(days * 24);
         for age in [60, 30, 0] {
             let event = |number| {
                 let id = MailId::new(now - days(age), number);

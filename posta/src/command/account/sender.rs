@@ -8,7 +8,7 @@ use posta_server::{
     directory::senders::SenderStanding,
 };
 
-/// Manage the lists of senders whose mail an account or a domain always accepts, or never.
+/// Manage the lists of senders whose mail is always accepted, or never.
 ///
 /// Mail of an allowed sender is accepted and never junk, if SPF, DKIM or DMARC shows it to be the sender's; mail of a
 /// blocked sender is refused. A sender is an address, a domain (example.net), all domains below one (.example.net), or

@@ -14,7 +14,7 @@ use posta_mail::MailId;
 use posta_server::admin::{QuarantineLine, QuarantineRequest, Request, Response};
 use std::io::{self, IsTerminal};
 
-/// Manage the messages that a filter has put into quarantine: list, show, release or drop them.
+/// Manage the messages that a filter has put into quarantine.
 ///
 /// A message in quarantine was accepted, and no recipient sees it. After 30 days it is dropped.
 #[derive(Subcommand)]
