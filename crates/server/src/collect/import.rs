@@ -21,7 +21,7 @@ use crate::collect::{Destination, StoreDestination, derived, plain_files::OpenDi
 use folders::{WITH_MESSAGES, is_set_aside, name_of};
 use listing::{FoundMessage, Listing, list_folder};
 use lists::UniqueIds;
-use message_file::{Failure, arrived, take};
+use message_file::{NotTaken, arrived, take};
 use serde::{Deserialize, Serialize};
 use std::{
     collections::HashSet,
@@ -207,17 +207,17 @@ impl ImportRun<'_> {
                         moved.push(about);
                         continue;
                     }
-                    Err(error) => Err(Failure::Unread(error)),
+                    Err(error) => Err(NotTaken::Unread(error)),
                 };
                 match taken {
                     Ok(()) => {
                         self.imported.messages += 1;
                         self.known.insert(unique_id.clone());
                     }
-                    Err(Failure::Unread(error)) => {
+                    Err(NotTaken::Unread(error)) => {
                         self.imported.skip(format!("{about}: {error}"));
                     }
-                    Err(Failure::Unkept(error)) => {
+                    Err(NotTaken::Unkept(error)) => {
                         let about = format!("after {} messages, {about}", self.imported.messages);
                         return Err(with_path(error, Path::new(&about)));
                     }
@@ -338,7 +338,7 @@ mod tests {
         let mut mailbox = mailbox(&store).await;
         // The nearest to a disk that fails: a file that is open for writing only.
         let unread = File::create(place.path().join("1")).unwrap();
-        assert!(matches!(take(unread, "1", None, &mut mailbox).await, Err(Failure::Unread(_))));
+        assert!(matches!(take(unread, "1", None, &mut mailbox).await, Err(NotTaken::Unread(_))));
         std::fs::write(place.path().join("2"), "two\n").unwrap();
         let read = File::open(place.path().join("2")).unwrap();
         assert!(take(read, "2", None, &mut mailbox).await.is_ok());

@@ -12,7 +12,7 @@ const PIECE: usize = 64 * 1024;
 const FIRST_MAILDIR: i64 = 788_918_400;
 
 /// The reason why a message was not imported.
-pub(super) enum Failure {
+pub(super) enum NotTaken {
     /// Its file cannot be read; other files may be readable.
     Unread(io::Error),
     /// It cannot be stored, and neither can the others.
@@ -38,24 +38,24 @@ pub(super) async fn take(
     unique_id: &str,
     date: Option<Timestamp>,
     destination: &mut StoreDestination,
-) -> Result<(), Failure> {
+) -> Result<(), NotTaken> {
     let mut file = tokio::fs::File::from_std(file);
     let mut piece = vec![0; PIECE];
     let mut lines = LineEnds::default();
-    destination.begin(Some(unique_id)).await.map_err(Failure::Unkept)?;
+    destination.begin(Some(unique_id)).await.map_err(NotTaken::Unkept)?;
     if let Some(date) = date {
         destination.arrived(date);
     }
     loop {
         match file.read(&mut piece).await {
-            Ok(0) => return destination.end().await.map(|_| ()).map_err(Failure::Unkept),
+            Ok(0) => return destination.end().await.map(|_| ()).map_err(NotTaken::Unkept),
             Ok(octets) => {
                 let content = lines.convert(&piece[..octets]);
-                destination.write(&content).await.map_err(Failure::Unkept)?;
+                destination.write(&content).await.map_err(NotTaken::Unkept)?;
             }
             Err(error) => {
-                destination.abandon().await.map_err(Failure::Unkept)?;
-                return Err(Failure::Unread(error));
+                destination.abandon().await.map_err(NotTaken::Unkept)?;
+                return Err(NotTaken::Unread(error));
             }
         }
     }
