@@ -73,8 +73,8 @@ impl Committer {
         batch.apply().map_err(failed)
     }
 
-    /// Drops unused views of maildrops, gives memory back, and makes room on a full disk, as time passes. The time is known, roughly, from
-    /// changes and from the seconds in which the thread was idle.
+    /// Drops unused views of maildrops, gives memory back, and makes room on a full disk, as time passes. The time is
+    /// known, roughly, from changes and from the seconds in which the thread was idle.
     pub(crate) fn let_time_pass(&mut self, seconds: u64) {
         self.second = (self.second + seconds).max(self.last_mod_seq.0 / 1_000_000);
         self.views.give_up_unused(self.second);
