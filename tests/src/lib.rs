@@ -8,12 +8,14 @@
 //! the sources.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod name_server;
 mod place;
 mod program;
 mod smarthost;
 mod wire;
 
+pub use name_server::{DnsRecords, NameServer};
 pub use place::{PASSWORD, Place};
 pub use program::{posta, program, python_apart, script, skipped, stdout};
 pub use smarthost::smarthost;
-pub use wire::{Wire, pop3, send, smtp};
+pub use wire::{Wire, pop3, send, send_from, smtp};

@@ -21,6 +21,12 @@ impl Wire {
         Self { reader: BufReader::new(stream) }
     }
 
+    /// Waits this long for each line, in place of 20 s.
+    pub fn patience(self, time: Duration) -> Self {
+        self.reader.get_ref().set_read_timeout(Some(time)).unwrap();
+        self
+    }
+
     /// Sends text unchanged.
     pub fn write(&mut self, text: &str) {
         self.reader.get_mut().write_all(text.as_bytes()).unwrap();
@@ -81,7 +87,12 @@ pub fn pop3(address: &str, name: &str) -> Wire {
 
 /// Sends a message, and returns the reply to the end of the data.
 pub fn send(wire: &mut Wire, to: &str, content: &str) -> String {
-    assert!(wire.say("MAIL FROM:<s@y.test>").starts_with("250 "));
+    send_from(wire, "s@y.test", to, content)
+}
+
+/// Sends a message of this sender, and returns the reply to the end of the data.
+pub fn send_from(wire: &mut Wire, from: &str, to: &str, content: &str) -> String {
+    assert!(wire.say(&format!("MAIL FROM:<{from}>")).starts_with("250 "));
     assert!(wire.say(&format!("RCPT TO:<{to}>")).starts_with("250 "));
     assert!(wire.say("DATA").starts_with("354 "));
     wire.write(content);

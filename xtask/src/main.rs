@@ -21,6 +21,8 @@ cargo xtask bench [ROUNDS]
 cargo xtask bench --against PROGRAM [ROUNDS]
                     measures Posta beside another build of it, in one run; fails if a figure is worse by more
                     than its spread
+cargo xtask checks [ROUNDS]
+                    measures what checking a signed message costs, and writes that part of docs/benchmarks.md
 cargo xtask abuse [--seconds N] [--rounds N] [--only NAME] [--shared] [--no-disk]
                     measures well-behaved sessions during each attack: N rounds (5) of N seconds (3)
                     without the attack and as many during it; fails if a limit does not hold. Writes
@@ -70,6 +72,7 @@ fn main() -> ExitCode {
             bench_against(env::args().skip(3))
         }
         Some("bench") => bench(env::args().nth(2)),
+        Some("checks") => checks(env::args().nth(2)),
         Some("abuse") => abuse(env::args().skip(2)),
         Some("million") => million(env::args().skip(2)),
         Some("fuzz") => fuzz(env::args().nth(2)),
@@ -128,6 +131,13 @@ fn bench_against(mut options: impl Iterator<Item = String>) -> Result<(), String
         options.next().ok_or("name the other program: cargo xtask bench --against PROGRAM")?;
     let mut command = measuring("bench_versions.py", None)?;
     run(command.arg(other).args(options), "the comparison")
+}
+
+/// Measures a server that checks mail, and one that does not.
+fn checks(rounds: Option<String>) -> Result<(), String> {
+    need("openssl version", "openssl")?;
+    let mut command = measuring("bench_checks.py", Some("docs/benchmarks.md"))?;
+    run(command.args(rounds), "the measurement of checks")
 }
 
 /// Measures well-behaved sessions during each attack.

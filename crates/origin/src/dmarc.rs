@@ -155,9 +155,9 @@ pub enum DmarcError {
 
 /// Checks a message.
 ///
-/// `sample` is a number from 0 to 99, drawn for the message, which decides whether it belongs to the share that a
-/// record's `pct` (RFC 7489 §6.6.4) puts under its full policy. Of the identifiers, [`IDENTIFIERS`] are looked at. Where a message claims more than one domain, each is
-/// checked, and the strictest outcome holds (RFC 9989 §11.5).
+/// `sample` is a number from 0 to 99, drawn for the message: if it is below a record's `pct`, the full
+/// policy applies (RFC 7489 §6.6.4). Only the first [`IDENTIFIERS`] identifiers are examined. If a message
+/// claims more than one domain, each is checked, and the strictest outcome holds (RFC 9989 §11.5).
 pub async fn check(
     dns: &dyn Lookup,
     author: &Author,

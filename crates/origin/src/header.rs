@@ -84,7 +84,7 @@ impl HeaderSection {
     }
 
     /// Returns whether the header section ends at a line that is neither blank nor a field. Some programs
-    /// read on for fields behind such a line.
+    /// go on reading fields after such a line.
     #[must_use]
     pub const fn is_broken_off(&self) -> bool {
         self.is_broken_off

@@ -1,4 +1,4 @@
-//! A From field behind the end of the header section.
+//! A From field after the end of the header section.
 //!
 //! The header section ends at a line that is no field ([`crate::header`]). Some programs skip such a line
 //! and read fields up to the first blank line: they would show an author whom nobody checked. The
@@ -17,7 +17,7 @@ enum At {
     Begin,
     /// After so many letters of the name.
     Name(usize),
-    /// Behind the name, before the colon.
+    /// After the name, before the colon.
     Colon,
     /// In a line that is not the field.
     Line,

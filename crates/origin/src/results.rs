@@ -1,27 +1,29 @@
-//! The Authentication-Results field (RFC 8601): writing ours, and recognising those that claim to be.
+//! The Authentication-Results field (RFC 8601): writing this host's, and recognising those that claim to
+//! be this host's.
 //!
-//! Whoever reads mail here believes the field that carries this host's authserv-id, so a stranger's field that carries
-//! it, in whatever disguise, is a forgery and has to go (RFC 8601 §5).
+//! Readers of mail trust the field with this host's authserv-id. A stranger's field with that id, in
+//! whatever disguise, is a forgery and must be removed (RFC 8601 §5).
 
 mod reading;
 mod removal;
 
-pub use reading::{PROPERTIES, RESULTS, ToldResult, told};
+pub use reading::{PROPERTIES, RESULTS, ReportedResult, read_results};
 pub use removal::{HELD_FIELD, ResultsRemover};
 
 use posta_mail::{Domain, visible};
 use std::fmt::Write as _;
 
-/// Columns of a line of the field, where what stands in it can be cut at all (RFC 5322 §2.1.1).
+/// The maximal number of columns of a line, unless a single value is longer (RFC 5322 §2.1.1).
 const COLUMNS: usize = 78;
 
-/// The most octets of a value. Domains and most addresses are shorter; what is longer is cut.
+/// The maximal number of octets of a value. Domains and most addresses are shorter; longer values are cut
+/// off.
 pub const VALUE: usize = 320;
 
-/// Comments inside comments at most, as far as a reader follows.
+/// The maximal depth of comments inside comments that is followed.
 const COMMENT_DEPTH: usize = 16;
 
-/// An Authentication-Results field in the making.
+/// An Authentication-Results field that is being written.
 #[derive(Debug, Clone)]
 pub struct AuthenticationResults {
     text: String,
@@ -48,7 +50,7 @@ impl AuthenticationResults {
         self
     }
 
-    /// Adds why the last result is what it is, in words.
+    /// Adds the reason for the last result, in words.
     pub fn reason(&mut self, reason: &str) -> &mut Self {
         self.push(&format!("reason={}", quoted(reason)))
     }
@@ -71,7 +73,7 @@ impl AuthenticationResults {
         self
     }
 
-    /// Returns the field with its CRLF. Without any result, it says so.
+    /// Returns the field with its CRLF. A field without results says `none`.
     #[must_use]
     pub fn finish(mut self) -> String {
         if self.is_empty {
@@ -82,7 +84,8 @@ impl AuthenticationResults {
     }
 }
 
-/// Writes a value: a token or an address as it is, all else in quotes (RFC 8601 §2.2).
+/// Returns a value as written in the field: a token or an address as it is, anything else in quotes (RFC
+/// 8601 §2.2).
 fn value(text: &str) -> String {
     let is_plain = |text: &str| !text.is_empty() && text.chars().all(is_token);
     let is_address = || {
@@ -96,7 +99,7 @@ fn value(text: &str) -> String {
     quoted(text)
 }
 
-/// Returns whether a token may hold a character (RFC 2045 §5.1).
+/// Returns whether a token may contain a character (RFC 2045 §5.1).
 fn is_token(character: char) -> bool {
     character.is_ascii_graphic() && !"()<>@,;:\\\"/[]?=".contains(character)
 }
@@ -116,14 +119,16 @@ fn quoted(text: &str) -> String {
     quoted + "\""
 }
 
-/// Returns whether an Authentication-Results field, given what stands behind its colon, could be read as that of this
-/// host: in any case, folding, quoting, version, and with comments wherever they may stand. A field that cannot be
-/// read is one if it holds the authserv-id anywhere.
+/// Returns whether a reader could take an Authentication-Results field for this host's. `body` is the text
+/// after the colon.
+///
+/// The authserv-id is recognised in any case, folding and quoting, with a version, and with comments
+/// wherever they are allowed. A field that cannot be parsed counts if it contains the authserv-id anywhere.
 #[must_use]
 pub fn claims(body: &[u8], authserv_id: &str) -> bool {
     let text = String::from_utf8_lossy(body);
-    match first_word(&text) {
-        Some(word) => is_same(&word, authserv_id),
+    match begins_with(&text, authserv_id) {
+        Some(is_claimed) => is_claimed,
         None => {
             let plain = text.replace(['\r', '\n', '\t', ' ', '"', '\\'], "").to_lowercase();
             plain.contains(&authserv_id.to_lowercase())
@@ -143,18 +148,35 @@ fn is_same(word: &str, authserv_id: &str) -> bool {
     }
 }
 
-/// Returns the first word: tokens and quoted strings that stand side by side, or around a dot. `None` if a comment or a
-/// quoted string does not end.
-fn first_word(text: &str) -> Option<String> {
+/// The maximal number of octets of a name that can be a host's, with each character of four octets.
+const NAME: usize = 4 * 255;
+
+/// Returns whether the first word of a text names a host. A word is made of tokens and quoted strings next
+/// to each other, or around a dot. `None` if a comment or a quoted string does not end.
+///
+/// A space beside a dot may also end the word: in `mx.test. 1`, a reader may find a name and a version.
+fn begins_with(text: &str, host: &str) -> Option<bool> {
     let mut word = String::new();
     let mut rest = text;
+    // The octets of the word when it was last compared, without dots at its end.
+    let mut compared = 0;
     loop {
         let before = rest;
         rest = without_cfws(rest)?;
         let is_apart = before.len() != rest.len();
-        let Some(next) = rest.chars().next() else { return Some(word) };
-        if is_apart && !word.is_empty() && !word.ends_with('.') && next != '.' {
-            return Some(word);
+        let Some(next) = rest.chars().next() else { return Some(is_same(&word, host)) };
+        if is_apart && (1..=NAME).contains(&word.len()) {
+            let plain = word.trim_end_matches('.');
+            // Only words with as many labels are compared, which is a few times at most.
+            if plain.len() > compared && plain.matches('.').count() == host.matches('.').count() {
+                compared = plain.len();
+                if is_same(plain, host) {
+                    return Some(true);
+                }
+            }
+            if !word.ends_with('.') && next != '.' {
+                return Some(is_same(&word, host));
+            }
         }
         if let Some(after) = rest.strip_prefix('"') {
             rest = quoted_string(after, &mut word)?;
@@ -162,15 +184,16 @@ fn first_word(text: &str) -> Option<String> {
             word.push(next);
             rest = &rest[next.len_utf8()..];
         } else if word.is_empty() {
-            // Nothing that could be a name: as a reader that is not strict may do, on to what could.
+            // No name can begin with this character. A lenient reader may skip it.
             rest = &rest[next.len_utf8()..];
         } else {
-            return Some(word);
+            return Some(is_same(&word, host));
         }
     }
 }
 
-/// Reads what stands behind a quote, and returns what is behind the closing one.
+/// Adds the content of a quoted string to a word. `text` begins after the opening quote; returns the text
+/// after the closing one.
 fn quoted_string<'t>(text: &'t str, word: &mut String) -> Option<&'t str> {
     let mut characters = text.chars();
     loop {
@@ -183,7 +206,7 @@ fn quoted_string<'t>(text: &'t str, word: &mut String) -> Option<&'t str> {
     }
 }
 
-/// Cuts white space and comments off the beginning of a text.
+/// Returns a text without the white space and comments at its beginning; none if a comment does not end.
 fn without_cfws(text: &str) -> Option<&str> {
     let mut characters = text.chars();
     let mut depth = 0_usize;
@@ -268,6 +291,10 @@ mod tests {
             " mx.example.org(c); spf=pass",
             " mx.example.org/1; spf=pass",
             " mx.example.org.; spf=pass",
+            " mx.example.org. 1; spf=pass",
+            " mx.example.org.\r\n\t1\r\n ; spf=pass",
+            " mx.example.org .. (c) 1; spf=pass",
+            " \"mx\" .example.org. evil.test; spf=pass",
             " (a (b) \\) c)\r\n (d) mx.example.org; spf=pass",
             " \"mx.example.org\"; spf=pass",
             " \"mx\\.example.org\" 1; spf=pass",
@@ -288,6 +315,7 @@ mod tests {
             " example.org; spf=pass",
             " mx.example.org.evil.test; spf=pass",
             " amx.example.org; spf=pass",
+            " mx. example.org.evil.test; spf=pass",
             " evil.test (mx.example.org); spf=pass",
             " evil.test; spf=pass smtp.helo=mx.example.org",
         ] {

@@ -134,7 +134,7 @@ fn changes_break_a_chain() {
         ),
         ("i=1; mx0", "mx0", "ARC-Authentication-Results has no instance"),
         ("i=1; mx0", "i=0; mx0", "ARC-Authentication-Results has no instance"),
-        ("i=1; mx0", "i=2; mx0", "ARC-Authentication-Results 2 stands twice"),
+        ("i=1; mx0", "i=2; mx0", "ARC-Authentication-Results 2 appears twice"),
         ("i=1; mx0", "i=3; mx0", "set 1 is not whole"),
         ("ARC-Authentication-Results: i=1", "X: i=1", "set 1 is not whole"),
         ("ARC-Seal: i=2", "X: i=2", "set 2 is not whole"),

@@ -31,7 +31,7 @@ def ticks(pid):
 class Posta:
     name, port, messages = "Posta", 2690, 20_000
 
-    def __init__(self, program, work):
+    def __init__(self, program, work, more=""):
         self.program, self.config = program, os.path.join(work, "posta.toml")
         with open(self.config, "w", encoding="utf-8") as file:
             file.write(
@@ -39,6 +39,7 @@ class Posta:
                 '[limits]\nsessions-per-client = 0\nmessage-size = "60MiB"\n'
                 f'[[listen]]\nprotocol = "smtp"\naddress = "127.0.0.1:{self.port}"\ntls = "starttls"\n'
                 f'[[listen]]\nprotocol = "submission"\naddress = "127.0.0.1:{self.port + 1}"\ntls = "implicit"\n'
+                + more
             )
         add = [program, "account", "add", "user@x.test", "--password-stdin", "--config", self.config]
         subprocess.run(add, input=b"parola\n", check=True, stdout=subprocess.DEVNULL)
@@ -222,6 +223,21 @@ def number(value):
     return f"{value:,.0f}" if value >= 100 else f"{value:.1f}"
 
 
+def machine():
+    with open("/proc/cpuinfo", encoding="ascii") as file:
+        model = next((line.split(":")[1].strip() for line in file if line.startswith("model name")), "unknown")
+    return f"{os.cpu_count()} cores ({model}), Linux {os.uname().release.split('-')[0]}"
+
+
+def write(output, name, text):
+    """Writes what was measured into a document, between two marks with a name."""
+    with open(output, encoding="utf-8") as file:
+        before, _, rest = file.read().partition(f"<!-- {name} -->\n")
+    _, _, after = rest.partition(f"<!-- end of {name} -->\n")
+    with open(output, "w", encoding="utf-8") as file:
+        file.write(f"{before}<!-- {name} -->\n{text}<!-- end of {name} -->\n{after}")
+
+
 def report(results, bare, idles, rounds):
     rows = []
     for (what, name), found in results.items():
@@ -233,10 +249,8 @@ def report(results, bare, idles, rounds):
             number(statistics.median(cpus)), number(statistics.median(latencies)), f"{ours / rate:.2f}",
         ])
     header = ["4 KiB unless said", "server", "messages/s", "range", "CPU a message, µs", "p99 of the 250, ms", "Posta is × as fast"]
-    with open("/proc/cpuinfo", encoding="ascii") as file:
-        model = next((line.split(":")[1].strip() for line in file if line.startswith("model name")), "unknown")
     return (
-        f"Machine: {os.cpu_count()} cores ({model}), Linux {os.uname().release.split('-')[0]}. The generator and the server share\n"
+        f"Machine: {machine()}. The generator and the server share\n"
         f"the cores. Every acknowledged message is synced; Postfix and Dovecot run with Debian's settings, without a limit on\n"
         f"connections. Medians of {rounds} rounds, in each of which every server has its turn.\n\n"
         + table(header, rows)

@@ -7,6 +7,7 @@ mod collect;
 mod documents;
 mod elsewhere;
 mod folders;
+mod hostile_origin;
 mod keys;
 mod logs;
 mod mistakes;

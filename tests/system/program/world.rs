@@ -1,8 +1,7 @@
 //! What a domain's owner publishes, and what the world sees of it.
 
 use crate::documents::documented;
-use posta_tests::{Place, stdout};
-use std::{net::UdpSocket, thread};
+use posta_tests::{DnsRecords, Place, stdout};
 
 /// A place whose configuration names addresses and services that others could reach.
 fn place() -> Place {
@@ -47,87 +46,8 @@ fn the_records_of_a_domain_are_those_of_the_configuration() {
     assert!(words.contains("y.test is no local domain: `posta domain add y.test`"), "{words}");
 }
 
-/// The zone that the name server of these tests has: name, type and data of each record.
-#[derive(Default)]
-struct Zone(Vec<(String, u16, Vec<u8>)>);
-
-impl Zone {
-    fn name(text: &str) -> Vec<u8> {
-        let labels = text.split('.').filter(|label| !label.is_empty());
-        let mut name: Vec<u8> =
-            labels.flat_map(|label| [&[label.len() as u8], label.as_bytes()].concat()).collect();
-        name.push(0);
-        name
-    }
-
-    fn address(self, name: &str, address: [u8; 4]) -> Self {
-        self.add(name, 1, address.to_vec())
-    }
-
-    fn ptr(self, name: &str, host: &str) -> Self {
-        self.add(name, 12, Self::name(host))
-    }
-
-    fn mx(self, name: &str, host: &str) -> Self {
-        self.add(name, 15, [vec![0, 10], Self::name(host)].concat())
-    }
-
-    fn txt(self, name: &str, text: &str) -> Self {
-        let strings = text.as_bytes().chunks(255);
-        let data = strings.flat_map(|string| [&[string.len() as u8], string].concat()).collect();
-        self.add(name, 16, data)
-    }
-
-    fn add(mut self, name: &str, kind: u16, data: Vec<u8>) -> Self {
-        self.0.push((name.to_owned(), kind, data));
-        self
-    }
-
-    /// Answers a question (RFC 1035 §4.1): with what there is, with nothing, or that there is no such name.
-    fn answer(&self, question: &[u8]) -> Vec<u8> {
-        let mut name = String::new();
-        let mut at = 12;
-        while question[at] > 0 {
-            let label = &question[at + 1..][..question[at].into()];
-            name = name + str::from_utf8(label).unwrap() + ".";
-            at += 1 + label.len();
-        }
-        let name = name.trim_end_matches('.').to_ascii_lowercase();
-        let kind = u16::from_be_bytes([question[at + 1], question[at + 2]]);
-        let below = format!(".{name}");
-        let exists = self.0.iter().any(|(known, ..)| *known == name || known.ends_with(&below));
-        let found = self.0.iter().filter(|(known, its, _)| *known == name && *its == kind);
-        let mut count = 0;
-        let mut records = Vec::new();
-        for (_, _, data) in found {
-            count += 1;
-            // The name of the question, the type, IN, a minute.
-            records.extend([0xc0, 12, (kind >> 8) as u8, kind as u8, 0, 1, 0, 0, 0, 60]);
-            records.extend((data.len() as u16).to_be_bytes());
-            records.extend(data);
-        }
-        let flags = [0x85, if exists { 0x80 } else { 0x83 }];
-        let counts = [0, 1, 0, count, 0, 0, 0, 0];
-        [&question[..2], &flags, &counts, &question[12..at + 5], &records].concat()
-    }
-
-    /// Serves the zone until the test ends, and returns the name server's address.
-    fn serve(self) -> String {
-        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-        let address = socket.local_addr().unwrap().to_string();
-        thread::spawn(move || {
-            let mut question = [0; 1_232];
-            while let Ok((length, client)) = socket.recv_from(&mut question) {
-                socket.send_to(&self.answer(&question[..length]), client).unwrap();
-            }
-        });
-        address
-    }
-}
-
-fn ask(place: &Place, zone: Zone) {
-    let server = zone.serve();
-    place.configure(&format!("[dns]\nservers = [\"{server}\"]\ndnssec = false\n"));
+fn ask(place: &Place, names: DnsRecords) {
+    place.configure(&names.serve().configuration());
 }
 
 #[test]
@@ -139,7 +59,7 @@ fn a_domain_is_checked_and_the_exit_status_tells() {
     };
     assert_eq!(status(&["y.test"]).0, Some(3), "it is not local");
     let reverse = "3.5.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.5.0.1.0.0.2.ip6.arpa";
-    let zone = Zone::default()
+    let names = DnsRecords::default()
         .mx("x.test", "mail.x.test")
         .address("mail.x.test", [198, 41, 0, 4])
         .ptr("4.0.41.198.in-addr.arpa", "mail.x.test")
@@ -148,7 +68,7 @@ fn a_domain_is_checked_and_the_exit_status_tells() {
         .address("2.0.0.127.list.test", [127, 0, 0, 2])
         .address("4.0.41.198.list.test", [127, 0, 0, 3])
         .txt("4.0.41.198.list.test", "too much \u{1b}[2J mail");
-    ask(&place, zone);
+    ask(&place, names);
     let arguments = ["x.test", "--no-ports", "--block-list", "list.test"];
     let (code, text) = status(&arguments);
     assert_eq!(code, Some(2), "{text}");
@@ -175,11 +95,11 @@ fn a_domain_is_checked_and_the_exit_status_tells() {
 #[test]
 fn a_message_is_checked() {
     let place = Place::new(&[]);
-    let zone = Zone::default()
+    let names = DnsRecords::default()
         .txt("x.test", "v=spf1 ip4:198.41.0.4 -all")
         .txt("_dmarc.x.test", "v=DMARC1; p=reject")
         .address("mx.x.test", [198, 41, 0, 4]);
-    ask(&place, zone);
+    ask(&place, names);
     let message = "Return-Path: <ana@x.test>\nReceived: from mx.x.test (mx.x.test [198.41.0.4])\n\tby \
                    mail.y.test with ESMTP\nFrom: ana@x.test\nSubject: hello\n\nHello\n";
     let checked = |arguments: &[&str]| {

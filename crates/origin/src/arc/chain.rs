@@ -42,7 +42,7 @@ pub(super) struct FoundSet {
     /// The signature over the message.
     pub(super) message: Signature,
     pub(super) sealed: Seal,
-    pub(super) told: ArcSet,
+    pub(super) statement: ArcSet,
 }
 
 /// A seal, as written in its field (RFC 8617 §4.1.3).
@@ -123,7 +123,7 @@ impl Slots {
             }
             if self.fields[instance - 1][kind].replace(position).is_some() {
                 outcome =
-                    outcome.and(Err(format!("{} {instance} stands twice", names[kind]).into()));
+                    outcome.and(Err(format!("{} {instance} appears twice", names[kind]).into()));
             }
         }
         outcome
@@ -167,8 +167,8 @@ fn read_set(
     }
     let sealed = read_seal(&tags(seal)?)?;
     let text = results(value(results_at)).map_or("", |(_, text)| text);
-    let told = ArcSet { domain: sealed.domain.clone(), results: text.to_owned() };
-    Ok(FoundSet { results: results_at, signature, seal, message, sealed, told })
+    let statement = ArcSet { domain: sealed.domain.clone(), results: text.to_owned() };
+    Ok(FoundSet { results: results_at, signature, seal, message, sealed, statement })
 }
 
 fn read_seal(tags: &Tags<'_>) -> Result<Seal, SignatureError> {
@@ -205,17 +205,17 @@ fn instance(text: &str) -> Option<usize> {
 /// Reads the value of `ARC-Authentication-Results`: the instance, and the text after it (RFC 8617
 /// §4.1.1). Comments may appear around each of its parts.
 fn results(value: &[u8]) -> Option<(usize, &str)> {
-    let text = behind_comments(str::from_utf8(value).ok()?)?;
-    let text = behind_comments(text.strip_prefix(['i', 'I'])?)?;
-    let text = behind_comments(text.strip_prefix('=')?)?;
+    let text = after_comments(str::from_utf8(value).ok()?)?;
+    let text = after_comments(text.strip_prefix(['i', 'I'])?)?;
+    let text = after_comments(text.strip_prefix('=')?)?;
     let digits = text.len() - text.trim_start_matches(|next: char| next.is_ascii_digit()).len();
     let instance = instance(&text[..digits])?;
-    let text = behind_comments(&text[digits..])?.strip_prefix(';')?;
+    let text = after_comments(&text[digits..])?.strip_prefix(';')?;
     Some((instance, text.trim_ascii()))
 }
 
 /// Returns the text after white space and comments (RFC 5322 §3.2.2).
-fn behind_comments(text: &str) -> Option<&str> {
+fn after_comments(text: &str) -> Option<&str> {
     let (mut depth, mut is_escaped) = (0_u32, false);
     for (at, character) in text.char_indices() {
         match character {

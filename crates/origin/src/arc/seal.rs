@@ -36,7 +36,7 @@ pub fn seal(
     if instance > INSTANCES || verified.is_given_up || header.is_too_large() || is_bare {
         return Ok(None);
     }
-    let told = format!("ARC-Authentication-Results: i={instance}; {}\r\n", results.trim_ascii());
+    let found = format!("ARC-Authentication-Results: i={instance}; {}\r\n", results.trim_ascii());
     let message = sign_message(header, body, instance, signer, now)?;
     let mut seal = Folded::new("ARC-Seal");
     for tag in [
@@ -57,7 +57,7 @@ pub fn seal(
             add_field(&mut context, header.get(position));
         }
     }
-    for (field, end) in [(told.as_str(), "\r\n"), (&message, "\r\n"), (seal.as_str(), "")] {
+    for (field, end) in [(found.as_str(), "\r\n"), (&message, "\r\n"), (seal.as_str(), "")] {
         let (name, value) = field.split_once(':').unwrap_or((field, ""));
         let mut line = Vec::new();
         add_relaxed(name.as_bytes(), value.as_bytes(), &mut line);
@@ -65,7 +65,7 @@ pub fn seal(
         context.update(&line);
     }
     seal.pieces(&STANDARD.encode(signer.key().sign(&context.finish())?));
-    Ok(Some([seal.finish(), message, told].concat()))
+    Ok(Some([seal.finish(), message, found].concat()))
 }
 
 /// Writes the signature over the message (RFC 8617 §4.1.2). It covers the fields that exist, DKIM

@@ -88,7 +88,7 @@ pub fn verify(
     match (outcome, &chain.sets) {
         (Ok(()), Ok(sets)) => {
             verified.result = ArcResult::Pass;
-            verified.sets = sets.iter().map(|set| set.told.clone()).collect();
+            verified.sets = sets.iter().map(|set| set.statement.clone()).collect();
         }
         (outcome, _) => {
             verified.result = ArcResult::Fail;
@@ -130,7 +130,7 @@ fn validate(
 }
 
 /// Returns the hash that each seal covers: all sets so far, in relaxed form (RFC 8617 §5.1.1). Each hash
-/// continues the one before, so that fifty sets cost no more than their octets.
+/// continues the one before, so the cost of fifty sets is that of hashing them once.
 fn seal_hashes(header: &HeaderSection, sets: &[FoundSet]) -> Vec<Digest> {
     let mut context = Context::new(&SHA256);
     let mut hashes = Vec::with_capacity(sets.len());

@@ -62,16 +62,20 @@ impl Algorithm {
 
 /// Verifies the signature of an RSA key over a hash.
 pub(crate) fn verify_rsa(key: &[u8], hash: &Digest, signature: &[u8]) -> Result<(), Mismatch> {
+    // A signature is as long as the modulus (RFC 8017 §8.2.2), and this algorithm refuses keys of less
+    // than 1,024 bits: one that verifies within this length needs no second look at its key.
+    if 8 * signature.len() <= *RSA_BITS.end()
+        && UnparsedPublicKey::new(&RSA_PKCS1_1024_8192_SHA256_FOR_LEGACY_USE_ONLY, key)
+            .verify_digest(hash, signature)
+            .is_ok()
+    {
+        return Ok(());
+    }
     let parsed = PublicKey::from_der(key).map_err(|_| Mismatch::Key)?;
     let modulus = parsed.modulus().big_endian_without_leading_zero();
     let bits =
         8 * modulus.len() - modulus.first().map_or(0, |first| first.leading_zeros()) as usize;
-    if !RSA_BITS.contains(&bits) {
-        return Err(Mismatch::Length(bits));
-    }
-    UnparsedPublicKey::new(&RSA_PKCS1_1024_8192_SHA256_FOR_LEGACY_USE_ONLY, key)
-        .verify_digest(hash, signature)
-        .map_err(|_| Mismatch::Signature)
+    Err(if RSA_BITS.contains(&bits) { Mismatch::Signature } else { Mismatch::Length(bits) })
 }
 
 /// Verifies the signature of an Ed25519 key over a hash, which is treated as the message (RFC 8463 §3).

@@ -153,7 +153,7 @@ fn required<'a>(tags: &Tags<'a>, name: &'static str) -> Result<&'a str, Signatur
 fn tag_error(error: TagError) -> SignatureError {
     SignatureError::Tags(match error {
         TagError::Malformed => "one is not of the form name=value",
-        TagError::Repeated => "one stands twice",
+        TagError::Repeated => "one appears twice",
         TagError::TooMany => "there are too many",
     })
 }
@@ -328,7 +328,7 @@ mod tests {
             ("rsa-sha256", "rsa-sha1", Invalid("bh")),
             ("b=Yg==", "b=", Invalid("b")),
             ("b=Yg==", "b=Y!==", Invalid("b")),
-            ("b=Yg==", "b=Yg==; d=x.test", Tags("one stands twice")),
+            ("b=Yg==", "b=Yg==; d=x.test", Tags("one appears twice")),
         ] {
             assert_eq!(replaced(from, to).err(), Some(error), "{to}");
         }

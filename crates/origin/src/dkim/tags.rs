@@ -14,7 +14,7 @@ pub(crate) struct Tags<'a> {
 pub(crate) enum TagError {
     #[error("a tag is not of the form name=value")]
     Malformed,
-    #[error("a tag stands twice")]
+    #[error("a tag appears twice")]
     Repeated,
     #[error("there are too many tags")]
     TooMany,

@@ -1,23 +1,23 @@
-//! Reading what an Authentication-Results field tells (RFC 8601 §2.2), for the sealers of ARC that are believed.
+//! Parsing Authentication-Results fields (RFC 8601 §2.2) of trusted ARC sealers.
 
-/// The most results that are read of one field. Real ones have six or so.
+/// The maximal number of results read from one field. Real fields have about six.
 pub const RESULTS: usize = 32;
 
-/// The most properties that are read of one result.
+/// The maximal number of properties read from one result.
 pub const PROPERTIES: usize = 16;
 
-/// A result that a field tells.
+/// A result from a field.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ToldResult {
+pub struct ReportedResult {
     /// The method, such as `dmarc`, in lower case.
     pub method: String,
-    /// Its result, such as `pass`, in lower case.
+    /// The method's result, such as `pass`, in lower case.
     pub result: String,
-    /// Its properties, such as `header.from`, in lower case, and their values.
+    /// The names of properties, such as `header.from`, in lower case, and their values.
     pub properties: Vec<(String, String)>,
 }
 
-impl ToldResult {
+impl ReportedResult {
     /// Returns the first value of a property.
     #[must_use]
     pub fn property(&self, name: &str) -> Option<&str> {
@@ -25,9 +25,10 @@ impl ToldResult {
     }
 }
 
-/// Returns the results of a field, given what stands behind its colon: those that can be read, at most [`RESULTS`].
+/// Returns the results in a field, at most [`RESULTS`], without those that cannot be parsed. `body` is the
+/// text after the field's colon.
 #[must_use]
-pub fn told(body: &str) -> Vec<ToldResult> {
+pub fn read_results(body: &str) -> Vec<ReportedResult> {
     let mut results = Vec::new();
     let mut parts = Words(body).peekable();
     // The authserv-id.
@@ -39,7 +40,7 @@ pub fn told(body: &str) -> Vec<ToldResult> {
     results
 }
 
-fn result(words: &[Word]) -> Option<ToldResult> {
+fn result(words: &[Word]) -> Option<ReportedResult> {
     let mut pairs = words.windows(3).filter_map(|three| match three {
         [Word::Text(name), Word::Equals, Word::Text(value)] => Some((name, value)),
         _ => None,
@@ -50,25 +51,25 @@ fn result(words: &[Word]) -> Option<ToldResult> {
     let properties =
         pairs.take(PROPERTIES).map(|(name, value)| (name.to_ascii_lowercase(), value.clone()));
     let properties = properties.collect();
-    Some(ToldResult { method, result: result.to_ascii_lowercase(), properties })
+    Some(ReportedResult { method, result: result.to_ascii_lowercase(), properties })
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Word {
     Text(String),
     Equals,
-    /// The semicolon behind a result.
+    /// The semicolon after a result.
     End,
 }
 
-/// The words of a field, without comments.
+/// Iterates over the words of a field, without comments.
 struct Words<'t>(&'t str);
 
 impl Iterator for Words<'_> {
     type Item = Word;
 
     fn next(&mut self) -> Option<Word> {
-        self.0 = behind_comments(self.0);
+        self.0 = after_comments(self.0);
         let mut characters = self.0.chars();
         let word = match characters.next()? {
             '=' => Word::Equals,
@@ -95,8 +96,8 @@ impl Iterator for Words<'_> {
     }
 }
 
-/// Returns what stands behind white space and comments; nothing if a comment does not end.
-fn behind_comments(text: &str) -> &str {
+/// Returns the text after white space and comments; an empty text if a comment does not end.
+fn after_comments(text: &str) -> &str {
     let mut depth = 0_u32;
     let mut characters = text.chars();
     loop {
@@ -118,12 +119,12 @@ mod tests {
     use super::*;
 
     fn read(body: &str) -> Vec<String> {
-        let written = |told: ToldResult| {
+        let written = |result: ReportedResult| {
             let properties: Vec<_> =
-                told.properties.iter().map(|(name, value)| format!(" {name}={value}")).collect();
-            format!("{}={}{}", told.method, told.result, properties.concat())
+                result.properties.iter().map(|(name, value)| format!(" {name}={value}")).collect();
+            format!("{}={}{}", result.method, result.result, properties.concat())
         };
-        told(body).into_iter().map(written).collect()
+        read_results(body).into_iter().map(written).collect()
     }
 
     #[test]
@@ -145,9 +146,10 @@ mod tests {
         ] {
             assert_eq!(read(body), expected, "{body}");
         }
-        assert_eq!(told(&"; a=b".repeat(10_000)).len(), RESULTS);
+        assert_eq!(read_results(&"; a=b".repeat(10_000)).len(), RESULTS);
         assert!(
-            told(&["a; b=c", &" d=e".repeat(10_000)].concat())[0].properties.len() <= PROPERTIES
+            read_results(&["a; b=c", &" d=e".repeat(10_000)].concat())[0].properties.len()
+                <= PROPERTIES
         );
     }
 }

@@ -1,41 +1,43 @@
-//! Taking Authentication-Results fields that claim to be this host's out of content as it arrives (RFC 8601 §5).
+//! Removing Authentication-Results fields that claim to be this host's from content as it arrives (RFC
+//! 8601 §5).
 //!
-//! Readers believe the field that carries our authserv-id, and a stranger can write one into his own mail. Programs
-//! do not agree on what a line is: what is handed out as lines has CRLF in place of a bare CR or LF, and what a strict
-//! reader takes for one long field is two fields then. So each of the three ends a line here, while only an empty line
-//! between two CRLFs, the end for every reader, ends the header section. A line that is no field ends it neither: some
-//! readers pass over that line and go on.
+//! Readers trust the field with our authserv-id, and a stranger can write one into a message. Programs
+//! disagree on what ends a line: POP3 hands out messages with CRLF in place of a bare CR or LF, so what a
+//! strict reader takes for one long field becomes two. Therefore CR, LF and CRLF all end a line here, but
+//! only an empty line between two CRLFs, which every reader takes for the end, ends the header section. A
+//! line that is not a field does not end it either, since some readers skip such a line.
 
 use super::claims;
 use std::mem;
 
-/// The most octets of a field that are held until it is known whose it is. Fields of real mail have less than 4 KiB;
-/// a longer one than this is taken out unread.
+/// The maximal number of octets of a field that are held until it is known whose field it is. Fields of
+/// real mail have less than 4 KiB; a field longer than this limit is removed unread.
 pub const HELD_FIELD: usize = 16 * 1024;
 
 const NAME: &[u8] = b"Authentication-Results";
 
-/// The end of the header section, and what a message begins with that has none.
+/// The end of the header section.
 const BLANK_LINE: [u8; 4] = *b"\r\n\r\n";
 
-/// Takes out of content the fields that claim to be a host's. Streams: it holds back no more than the beginning of a
-/// line, or one field of at most [`HELD_FIELD`] octets.
+/// Removes the fields that claim to be a host's from content that arrives in slices. It holds back no more
+/// than the beginning of a line, or one field of at most [`HELD_FIELD`] octets.
 #[derive(Debug)]
 pub struct ResultsRemover {
     authserv_id: String,
     part: Part,
-    /// The last octets, which tell where the header section ends. A message's beginning counts as a line's.
+    /// The last octets, which show where the header section ends. The beginning of a message counts as that
+    /// of a line.
     last: [u8; 4],
-    /// What has not been passed on.
+    /// Octets that have not been passed on.
     held: Vec<u8>,
     removed: u32,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Part {
-    /// In the name of a field that may be one of ours, or at the beginning of a line.
+    /// At the beginning of a line, or in a name that may become that of the field.
     Name,
-    /// In a line that stays.
+    /// In a line that is kept.
     Passing,
     /// In a field of results, which is held.
     Field,
@@ -46,26 +48,26 @@ enum Part {
 }
 
 impl ResultsRemover {
-    /// Returns what takes the fields of a host out of one message.
+    /// Returns a remover of a host's fields for one message.
     #[must_use]
     pub const fn new(authserv_id: String) -> Self {
         let (part, last) = (Part::Name, *b"\0\0\r\n");
         Self { authserv_id, part, last, held: Vec::new(), removed: 0 }
     }
 
-    /// Returns whether the header section is over, so that content needs to pass here no longer.
+    /// Returns whether the header section has ended, so that later content need not pass through here.
     #[must_use]
     pub fn is_done(&self) -> bool {
         self.part == Part::Body
     }
 
-    /// Returns how many fields were taken out so far.
+    /// Returns the number of fields removed so far.
     #[must_use]
     pub const fn removed(&self) -> u32 {
         self.removed
     }
 
-    /// Takes the next slice of content, and hands on what stays.
+    /// Takes the next slice of content, and passes what is kept to `emit`.
     pub fn push(&mut self, mut content: &[u8], emit: &mut impl FnMut(&[u8])) {
         while let Some(&next) = content.first() {
             if self.part == Part::Body {
@@ -89,13 +91,13 @@ impl ResultsRemover {
         }
     }
 
-    /// Ends the content.
+    /// Ends the content, and passes what was held back to `emit`.
     pub fn finish(&mut self, emit: &mut impl FnMut(&[u8])) {
         self.settle(emit);
         self.part = Part::Body;
     }
 
-    /// Returns whether an octet begins a line: LF behind CR belongs to the line before.
+    /// Returns whether an octet begins a line; LF after CR belongs to the line before.
     fn is_at_line_start(&self, next: u8) -> bool {
         match self.last[3] {
             b'\n' => true,
@@ -104,7 +106,7 @@ impl ResultsRemover {
         }
     }
 
-    /// A line begins: with white space, it goes on with the field before (RFC 5322 §2.2.3).
+    /// Begins a line. White space at its beginning continues the field before (RFC 5322 §2.2.3).
     fn begin_line(&mut self, next: u8, emit: &mut impl FnMut(&[u8])) {
         if !matches!(next, b' ' | b'\t') {
             self.settle(emit);
@@ -112,7 +114,7 @@ impl ResultsRemover {
         }
     }
 
-    /// Decides about the field that ends here.
+    /// Ends a field: removes it if it is forged.
     fn settle(&mut self, emit: &mut impl FnMut(&[u8])) {
         let held = mem::take(&mut self.held);
         let is_forged = self.part == Part::Dropping
@@ -139,7 +141,8 @@ impl ResultsRemover {
         }
     }
 
-    /// Looks whether what is held is still the beginning of the name, or all of it and one octet more.
+    /// Checks whether the held octets are still the beginning of the name, or all of it and the octet after
+    /// it.
     fn read_name(&mut self, emit: &mut impl FnMut(&[u8])) {
         let held = &self.held[..];
         let name = &held[..held.len().min(NAME.len())];
@@ -157,7 +160,7 @@ impl ResultsRemover {
         }
     }
 
-    /// Remembers the last octets.
+    /// Records the last octets.
     fn note(&mut self, piece: &[u8]) {
         for &octet in &piece[piece.len().saturating_sub(self.last.len())..] {
             self.last.rotate_left(1);
@@ -166,7 +169,7 @@ impl ResultsRemover {
     }
 }
 
-/// Returns the octets up to and with the end of a line: LF, or the CR before an octet that may be one.
+/// Returns the number of octets up to the end of a line, with the LF, CR or CRLF that ends it.
 fn piece_length(content: &[u8]) -> usize {
     match memchr::memchr2(b'\r', b'\n', content) {
         Some(at) if content[at..].starts_with(b"\r\n") => at + 2,
@@ -175,7 +178,7 @@ fn piece_length(content: &[u8]) -> usize {
     }
 }
 
-/// Returns whether a whole field claims to be the host's. One without a colon is none.
+/// Returns whether a whole field claims to be the host's. Without a colon, it is not a field.
 fn is_forged(field: &[u8], authserv_id: &str) -> bool {
     let rest = field[NAME.len().min(field.len())..].trim_ascii_start();
     rest.strip_prefix(b":").is_some_and(|body| claims(body, authserv_id))

@@ -97,7 +97,7 @@ pub enum SpfSyntaxError {
     #[error("the term \"{0}\" cannot be read")]
     Term(String),
     /// A modifier that may occur once occurs twice (RFC 7208 §6).
-    #[error("{0}= stands twice")]
+    #[error("{0}= appears twice")]
     Repeated(&'static str),
     /// The record has more than [`TERMS`] terms.
     #[error("it has more than {TERMS} terms")]

@@ -18,10 +18,10 @@ pub(super) fn vouching(checked: &Checked) -> Option<&str> {
     };
     let trusted = checked.arc.sets.iter().rev().take_while(|set| is_trusted(&set.domain));
     let saw_pass = |text: &str| {
-        results::told(text).iter().any(|told| {
-            let from = told.property("header.from");
-            told.method == "dmarc"
-                && told.result == "pass"
+        results::read_results(text).iter().any(|found| {
+            let from = found.property("header.from");
+            found.method == "dmarc"
+                && found.result == "pass"
                 && from.is_some_and(|from| from.eq_ignore_ascii_case(author))
         })
     };

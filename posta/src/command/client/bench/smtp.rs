@@ -5,11 +5,16 @@ use super::{
     wire::{Wire, clock},
 };
 use crate::config::Octets;
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::Args;
 use posta_mail::Address;
 use posta_net::tls::client::ClientTls;
-use std::{rc::Rc, time::Duration};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    rc::Rc,
+    time::Duration,
+};
 use tokio::time::sleep;
 
 /// Send messages to an SMTP server, or hold sessions open.
@@ -39,6 +44,9 @@ pub(crate) struct Arguments {
     /// The size of a message, in octets or such as 4KiB.
     #[arg(long, default_value = "4KiB")]
     size: Octets,
+    /// Send the message in this file, such as a signed one, below the field X-Posta-Bench.
+    #[arg(long, value_name = "FILE", conflicts_with = "size")]
+    content: Option<PathBuf>,
     /// Messages on each connection; 0 for all messages of a session.
     #[arg(long, value_name = "N", default_value_t = 0)]
     per_connection: usize,
@@ -62,10 +70,8 @@ pub(crate) struct Arguments {
 /// The octets that a session sends, built once.
 struct Script {
     envelope: Vec<u8>,
-    /// A message with its end, in which the numbers are filled in.
+    /// A message with its end, in which the numbers of the session and the message are filled in, eight digits each.
     message: Vec<u8>,
-    /// The offsets of the session's and the message's number, eight digits each.
-    numbers: [usize; 2],
     /// The offset of the domain's number, the number of domains, this session's number and the number of sessions.
     domain: Option<Domains>,
 }
@@ -86,16 +92,21 @@ pub(crate) async fn run(arguments: Arguments) -> Result<()> {
     let (sessions, json) = (arguments.sessions.max(1), arguments.json);
     let (each, more) = (arguments.messages / sessions, arguments.messages % sessions);
     let tls = if arguments.tls { Some(ClientTls::new(&[])?) } else { None };
-    let arguments = Rc::new((arguments, tls));
+    let content = match &arguments.content {
+        Some(file) => read_content(file)?,
+        None => generated(&arguments),
+    };
+    let all = Rc::new((arguments, tls, content));
     let measured = run_sessions(sessions, |number, latencies| {
         let messages = each + usize::from(number < more);
-        let arguments = arguments.clone();
+        let all = all.clone();
         async move {
-            let (arguments, tls) = &*arguments;
-            match arguments.idle {
-                Some(seconds) => idle(arguments, tls.as_ref(), seconds, &latencies).await,
-                None => send(arguments, tls.as_ref(), number, messages, &latencies).await,
+            let (arguments, tls, content) = &*all;
+            if let Some(seconds) = arguments.idle {
+                return idle(arguments, tls.as_ref(), seconds, &latencies).await;
             }
+            let script = Script::new(arguments, content, number);
+            send(arguments, tls.as_ref(), script, messages, &latencies).await
         }
     });
     measured.await?.print(unit, json)
@@ -119,15 +130,10 @@ async fn idle(
 async fn send(
     arguments: &Arguments,
     tls: Option<&ClientTls>,
-    number: usize,
+    mut script: Script,
     messages: usize,
     latencies: &Measurements,
 ) -> Result<()> {
-    let mut script = Script::new(arguments);
-    script.number(0, number);
-    if let Some(domain) = &mut script.domain {
-        domain.session = number;
-    }
     latencies.reserve(messages);
     let mut sent = 0;
     while sent < messages {
@@ -163,7 +169,7 @@ async fn lock_step(
     latencies: &Measurements,
 ) -> Result<()> {
     for message in messages {
-        script.number(1, message);
+        script.number(MESSAGE, message);
         script.address(message);
         for (line, code) in script.envelope.split_inclusive(|&octet| octet == b'\n').zip(CODES) {
             wire.write(line).await?;
@@ -194,7 +200,7 @@ async fn pipelined(
         for code in CODES {
             wire.reply(code).await?;
         }
-        script.number(1, message);
+        script.number(MESSAGE, message);
         both.clear();
         both.extend_from_slice(&script.message);
         if message + 1 < last {
@@ -209,39 +215,64 @@ async fn pipelined(
     Ok(())
 }
 
+/// The first field of each message, and the offsets of its numbers.
+const NUMBERS: &[u8] = b"X-Posta-Bench: 00000000-00000000\r\n";
+const SESSION: usize = b"X-Posta-Bench: ".len();
+const MESSAGE: usize = SESSION + DIGITS + b"-".len();
+
+/// Returns a message of the wanted size, without its first field.
+fn generated(arguments: &Arguments) -> Vec<u8> {
+    let Arguments { from, to, size, .. } = arguments;
+    let mut content = format!(
+        "From: {from}\r\nTo: {to}\r\nSubject: bench\r\n\
+         Date: Thu, 1 Jan 1970 00:00:00 +0000\r\nMessage-ID: <bench@bench.test>\r\n\r\n"
+    )
+    .into_bytes();
+    let size = usize::try_from(size.0).unwrap_or(usize::MAX).saturating_sub(NUMBERS.len());
+    while content.len() < size {
+        let line = b"The quick brown fox jumps over the lazy dog, again and again.\r\n";
+        let room = (size - content.len()).max(2);
+        content.extend_from_slice(&line[line.len().saturating_sub(room)..]);
+    }
+    content
+}
+
+/// Reads a message from a file, whose lines may end in LF, and stuffs its dots.
+fn read_content(file: &Path) -> Result<Vec<u8>> {
+    let text = fs::read(file).with_context(|| format!("{} cannot be read", file.display()))?;
+    let mut content = Vec::with_capacity(text.len());
+    for line in text.split_inclusive(|&octet| octet == b'\n') {
+        let line = line.strip_suffix(b"\n").unwrap_or(line);
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        content.extend_from_slice(if line.starts_with(b".") { &b"."[..] } else { b"" });
+        content.extend_from_slice(line);
+        content.extend_from_slice(b"\r\n");
+    }
+    Ok(content)
+}
+
 impl Script {
-    fn new(arguments: &Arguments) -> Self {
-        let Arguments { from, to, size, .. } = arguments;
+    /// Returns the octets of the session with this number.
+    fn new(arguments: &Arguments, content: &[u8], session: usize) -> Self {
+        let Arguments { from, to, .. } = arguments;
         let (user, domain) = (to.local_part(), to.domain());
         let sub = if arguments.domains > 0 { "d0000." } else { "" };
         let recipient = format!("MAIL FROM:<{from}>\r\nRCPT TO:<{user}@{sub}");
         let domains = (arguments.domains > 0).then(|| Domains {
             at: recipient.len() - 5,
             count: arguments.domains.into(),
-            session: 0,
+            session,
             sessions: arguments.sessions.max(1),
         });
         let envelope = format!("{recipient}{domain}>\r\nDATA\r\n").into_bytes();
-        let mut message = format!(
-            "From: {from}\r\nTo: {to}\r\nSubject: bench\r\n\
-             Date: Thu, 1 Jan 1970 00:00:00 +0000\r\nMessage-ID: <bench@bench.test>\r\n\
-             X-Posta-Bench: "
-        )
-        .into_bytes();
-        let session = message.len();
-        message.extend_from_slice(b"00000000-00000000\r\n\r\n");
-        let size = usize::try_from(size.0).unwrap_or(usize::MAX);
-        while message.len() < size {
-            let line = b"The quick brown fox jumps over the lazy dog, again and again.\r\n";
-            let room = (size - message.len()).max(2);
-            message.extend_from_slice(&line[line.len().saturating_sub(room)..]);
-        }
-        message.extend_from_slice(b".\r\n");
-        Self { envelope, message, numbers: [session, session + DIGITS + 1], domain: domains }
+        let message = [NUMBERS, content, b".\r\n"].concat();
+        let mut script = Self { envelope, message, domain: domains };
+        script.number(SESSION, session);
+        script
     }
 
-    fn number(&mut self, which: usize, value: usize) {
-        let at = self.numbers[which];
+    /// Fills in a number at an offset of the message.
+    fn number(&mut self, at: usize, value: usize) {
         write_digits(&mut self.message[at..at + DIGITS], value);
     }
 

@@ -1,4 +1,4 @@
-//! Fields that claim to tell our own results.
+//! Fields that claim to be our own results.
 
 use super::*;
 
@@ -42,6 +42,53 @@ async fn they_are_taken_out_whoever_brings_them() {
             system.server.stop().await;
         }
     }
+}
+
+/// Returns forged fields in every combination of case, folding, comments, quoting and versions.
+fn disguised() -> Vec<String> {
+    let mut fields = Vec::new();
+    for name in ["Authentication-Results", "AUTHENTICATION-results"] {
+        for colon in [":", " :", "\t:", "\r\n :", " \r\n\t:"] {
+            for space in ["", " ", "\r\n ", "\r\n \r\n\t", " (a (b \\) c))", "\r\n\t(c)\r\n "] {
+                for id in [
+                    "mail.x.test",
+                    "MAIL.X.test",
+                    "mail.x.test.",
+                    "\"mail.x.test\"",
+                    "\"mail\\.x.test\"",
+                    "\"mail.\"x.test",
+                    "mail . x\r\n . test",
+                    "mail(c).\r\n\tx.test",
+                ] {
+                    for end in [";", " 1;", "/1;", "(c)\r\n ;", "\r\n\t1\r\n ;"] {
+                        fields.push(format!("{name}{colon}{space}{id}{end} dmarc=pass\r\n"));
+                    }
+                }
+            }
+        }
+    }
+    fields
+}
+
+#[tokio::test]
+async fn none_is_left_in_any_disguise() {
+    let system = checking().await;
+    let fields = disguised();
+    assert_eq!(fields.len(), 2 * 5 * 6 * 8 * 5);
+    for (index, some) in fields.chunks(100).enumerate() {
+        let content = format!(
+            "Subject: s\r\nFrom: sue@n.test\r\n{}Authentication-Results: other.test; none\r\n\r\nbody",
+            some.concat()
+        );
+        let said = system.bring(A, "sue@n.test", &content).await;
+        assert!(said.starts_with("250 2.0.0"), "{said}");
+        let message = system.read(index + 1).await;
+        let (head, _) = message.split_once("\r\n\r\n").unwrap();
+        let (_, theirs) = head.split_once("Subject: s\r\n").unwrap();
+        assert_eq!(theirs, "From: sue@n.test\r\nAuthentication-Results: other.test; none");
+        assert_eq!(head.matches("mail.x.test;").count(), 1, "{head}");
+    }
+    system.server.stop().await;
 }
 
 /// A server in front of this one may go by its name.
