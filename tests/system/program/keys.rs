@@ -83,7 +83,7 @@ fn keys_are_rotated_and_retired_by_hand() {
     for key in &first {
         let selector = key["selector"].as_str().unwrap();
         let said = stdout(&place.posta(&["domain", "keys", "retire", "y.test", selector], ""));
-        assert!(said.contains("the key is forgotten"), "{said}");
+        assert!(said.contains("the key is deleted"), "{said}");
     }
     let said = stdout(&place.posta(&["domain", "keys", "rotate", "y.test"], ""));
     assert!(said.contains("b-ed25519 (ed25519-sha256): waiting"), "{said}");
