@@ -43,6 +43,7 @@ pub(crate) async fn of(place: &Place, domain: &str) -> Result<DomainMail> {
     let has_web = config.listen.iter().any(|listen| listen.protocol == Protocol::Https);
     let setup = MailSetup {
         domain: line.domain.parse()?,
+        alias_of: line.stands_for.as_deref().map(str::parse).transpose()?,
         hostname: config.hostname(),
         addresses: addresses(&config),
         smarthost: config.relay.smarthost.as_ref().map(|server| server.host().to_owned()),
@@ -80,6 +81,7 @@ async fn keys(place: &Place, domain: &str) -> Result<Vec<DkimRecord>> {
     };
     let published = lines.into_iter().filter(|line| line.state != KeyState::Retired);
     let record = |line: DomainKeyLine| DkimRecord {
+        is_waiting: line.state == KeyState::Waiting,
         is_retiring: line.state == KeyState::Retiring,
         selector: line.selector,
         text: line.record,

@@ -156,6 +156,75 @@ pub fn addresses(body: &[u8]) -> Option<Vec<Address>> {
     (!list.in_group && !list.addresses.is_empty()).then_some(list.addresses)
 }
 
+/// Returns the address of a field that has a name and one address in angle brackets, as people read it: the name is for
+/// display, even if it mentions another address without the quotes that RFC 5322 §3.4 wants, as in
+/// `bob@b.test via List <l@l.test>`.
+///
+/// Returns none for any other field: if the name is nothing but an address, which people take for the author's; if
+/// programs could differ in the address that it mentions; and if it has what separates addresses (`,`, `:`, `;`).
+#[must_use]
+pub fn named_address(body: &[u8]) -> Option<Address> {
+    let (mut address, mut name) = (None, DisplayName::default());
+    let mut rest = str::from_utf8(body).ok()?;
+    while let Some(next) = rest.chars().next() {
+        rest = match next {
+            ' ' | '\t' | '\r' | '\n' => {
+                name.end_word()?;
+                &rest[1..]
+            }
+            '(' => {
+                name.end_word()?;
+                comment(rest)?
+            }
+            '<' if address.is_none() => {
+                name.end_word()?;
+                let (within, after) = rest[1..].split_once('>')?;
+                address = Some(within.parse().ok()?);
+                after
+            }
+            ',' | '<' | '>' | ':' | ';' => return None,
+            // Text behind the brackets.
+            _ if address.is_some() => return None,
+            _ => {
+                let after = piece(rest)?;
+                name.word.push_str(&rest[..rest.len() - after.len()]);
+                after
+            }
+        };
+    }
+    address.filter(|_| !name.mentions || name.words > 0)
+}
+
+/// The words before an address in angle brackets.
+#[derive(Default)]
+struct DisplayName {
+    /// The current word, without a gap.
+    word: String,
+    /// The number of words that are no addresses.
+    words: usize,
+    /// Whether a word is an address.
+    mentions: bool,
+}
+
+impl DisplayName {
+    /// Ends a word. Returns none if it could be part of an address that programs put together in different ways, such as
+    /// `ceo@victim .test`.
+    fn end_word(&mut self) -> Option<()> {
+        let word = std::mem::take(&mut self.word);
+        if word.is_empty() {
+            return Some(());
+        }
+        if has_at(&word) {
+            let mentioned: Address = word.trim_matches('\'').parse().ok()?;
+            let domain = mentioned.domain();
+            self.mentions = true;
+            return (domain.contains('.') && !domain.ends_with('.')).then_some(());
+        }
+        self.words += 1;
+        (!word.starts_with('.')).then_some(())
+    }
+}
+
 /// The state of reading an address list (RFC 5322 §3.4).
 #[derive(Default)]
 struct List {
@@ -379,12 +448,62 @@ mod tests {
         assert_eq!(read(&format!("{} <a@x.test>", "(".repeat(100_000))), None);
     }
 
+    #[test]
+    fn a_name_before_the_brackets_is_no_address() {
+        let named = |body: &str| named_address(body.as_bytes()).map(|it| it.as_str().to_owned());
+        for body in [
+            "<l@l.test>",
+            "List <l@l.test>",
+            "bob@b.test via List <l@l.test>",
+            "'bob@b.test' via List <l@l.test> (bob@b.test)",
+            "\"Bob, Ltd.\" bob@b.test (x) <l@l.test>\r\n",
+            "bob@b.test via Acme Inc. <l@l.test>",
+            "\"bob@b.test\" <l@l.test>",
+        ] {
+            assert_eq!(named(body).as_deref(), Some("l@l.test"), "{body}");
+        }
+        for body in [
+            "",
+            "l@l.test",
+            "bob@b.test, List <l@l.test>",
+            "Bob, Ltd. <l@l.test>",
+            "us: <l@l.test>;",
+            "Re: bob <l@l.test>",
+            "<bob@b.test> <l@l.test>",
+            "bob <l@l.test> via list",
+            "<@b.test:l@l.test>",
+            "<l@ l.test>",
+            "<l@(x)l.test>",
+            "<>",
+            "\"Bob <l@l.test>",
+            "(Bob <l@l.test>",
+            "Bob) <l@l.test>",
+            "Bob\0 <l@l.test>",
+            "<l@l.test",
+            // A name that is an address, or that could be put together to another one.
+            "bob@b.test <l@l.test>",
+            "bob@b.test (Bob) <l@l.test>",
+            "=?utf-8?q?bob@b.test?= <l@l.test>",
+            "bob@b .test <l@l.test>",
+            "bob@b.test .c.test <l@l.test>",
+            "bob@ b.test <l@l.test>",
+            "bob@b (x).test via List <l@l.test>",
+            "Sales @ Acme Inc. <l@l.test>",
+        ] {
+            assert_eq!(named(body), None, "{body}");
+        }
+        assert_eq!(named_address(b"\xe9 <l@l.test>"), None);
+    }
+
     proptest! {
         /// Addresses are found outside quotes and comments only, and no input causes a panic.
         #[test]
         fn any_body_is_read_or_not(body in "([a-z]@x\\.test|[<>,:;()\"\\\\ \\[\\]@.]|\r\n |[^a]){0,40}") {
             if let Some(list) = addresses(body.as_bytes()) {
                 prop_assert!(!list.is_empty());
+                if let Some(named) = named_address(body.as_bytes()) {
+                    prop_assert_eq!(list.last(), Some(&named));
+                }
             }
         }
     }

@@ -4,7 +4,7 @@
 //! SPF and DKIM each authenticate a domain. DMARC checks whether one of these is [aligned](Alignment)
 //! with the [author's](Author), and finds the [record](DmarcRecord) with the owner's policy by walking
 //! up the DNS tree. [`check`] does both with as few look-ups as possible: most mail passes because an
-//! authenticated domain is the author's own.
+//! authenticated domain is the author's own. [`discover`] can go ahead while the message arrives.
 
 mod author;
 mod destination;
@@ -18,7 +18,7 @@ pub use walk::QUERIES;
 
 use crate::dns::{Lookup, LookupError};
 use std::{fmt, sync::Arc};
-use walk::{Found, Published, Walker};
+use walk::{Found, Known, Published, Walker};
 
 /// The maximal number of identifiers examined. Each one within the author's organization can cost
 /// [`QUERIES`].
@@ -153,60 +153,122 @@ pub enum DmarcError {
     UnreadableAuthor,
 }
 
-/// Checks a message.
-///
-/// `sample` is a number from 0 to 99, drawn for the message: if it is below a record's `pct`, the full
-/// policy applies (RFC 7489 §6.6.4). Only the first [`IDENTIFIERS`] identifiers are examined. If a message
-/// claims more than one domain, each is checked, and the strictest outcome holds (RFC 9989 §11.5).
+/// The policies of a message's author, looked up before it is known what SPF and DKIM authenticate.
+#[derive(Debug)]
+pub struct Discovery {
+    /// What was found for each domain of the author; or the outcome, if the author has no domain to check.
+    policies: Result<Vec<AuthorPolicy>, Box<DmarcOutcome>>,
+    /// The records that were asked for on the way.
+    known: Known,
+}
+
+/// The policy for one domain of the author.
+#[derive(Debug)]
+struct AuthorPolicy {
+    author: String,
+    /// The domain of the record, the record, and what it says for the author's domain; or the outcome, if there is none.
+    found: Result<(String, Arc<DmarcRecord>, DmarcPolicy), Box<DmarcOutcome>>,
+}
+
+/// Looks for the policies of a message's author.
+pub async fn discover(dns: &dyn Lookup, author: &Author) -> Discovery {
+    let mut walker = Walker::new(dns);
+    let suspicious = |error| {
+        let outcome = DmarcOutcome::error(None, error);
+        Err(Box::new(DmarcOutcome { wanted: DmarcPolicy::Quarantine, ..outcome }))
+    };
+    let policies = match author {
+        Author::Nobody => Err(Box::new(DmarcOutcome::new(DmarcResult::None, None))),
+        Author::TooMany => suspicious(DmarcError::TooManyAuthors),
+        Author::Unreadable => suspicious(DmarcError::UnreadableAuthor),
+        Author::Domains(domains) => {
+            let mut policies = Vec::with_capacity(domains.len());
+            for domain in domains {
+                let author = domain.as_str().to_owned();
+                let found = author_policy(dns, &mut walker, &author).await;
+                policies.push(AuthorPolicy { author, found });
+            }
+            Ok(policies)
+        }
+    };
+    Discovery { policies, known: walker.into_known() }
+}
+
+impl Discovery {
+    /// Checks the message, given what SPF and DKIM authenticate.
+    ///
+    /// `sample` is a number from 0 to 99, drawn for the message: if it is below a record's `pct`, the full policy
+    /// applies (RFC 7489 §6.6.4). Only the first [`IDENTIFIERS`] identifiers are examined. If a message claims more
+    /// than one domain, each is checked, and the strictest outcome holds (RFC 9989 §11.5).
+    pub async fn judge(
+        self,
+        dns: &dyn Lookup,
+        identifiers: &[Identifier<'_>],
+        sample: u8,
+    ) -> DmarcOutcome {
+        let policies = match self.policies {
+            Ok(policies) => policies,
+            Err(outcome) => return *outcome,
+        };
+        let identifiers = &identifiers[..identifiers.len().min(IDENTIFIERS)];
+        let mut walker = Walker::resuming(dns, self.known);
+        let mut strictest = None::<DmarcOutcome>;
+        for policy in policies {
+            let outcome = judge_domain(&mut walker, policy, identifiers, sample).await;
+            if strictest.as_ref().is_none_or(|other| outcome.strictness() > other.strictness()) {
+                strictest = Some(outcome);
+            }
+        }
+        strictest.unwrap_or_else(|| DmarcOutcome::new(DmarcResult::None, None))
+    }
+}
+
+/// Checks a message: [`discover`] and [`Discovery::judge`] in one.
 pub async fn check(
     dns: &dyn Lookup,
     author: &Author,
     identifiers: &[Identifier<'_>],
     sample: u8,
 ) -> DmarcOutcome {
-    let suspicious = |error| {
-        let outcome = DmarcOutcome::error(None, error);
-        DmarcOutcome { wanted: DmarcPolicy::Quarantine, ..outcome }
-    };
-    let domains = match author {
-        Author::Nobody => return DmarcOutcome::new(DmarcResult::None, None),
-        Author::TooMany => return suspicious(DmarcError::TooManyAuthors),
-        Author::Unreadable => return suspicious(DmarcError::UnreadableAuthor),
-        Author::Domains(domains) => domains,
-    };
-    let identifiers = &identifiers[..identifiers.len().min(IDENTIFIERS)];
-    let mut walker = Walker::new(dns);
-    let mut strictest = None::<DmarcOutcome>;
-    for domain in domains {
-        let outcome = check_domain(dns, &mut walker, domain.as_str(), identifiers, sample).await;
-        if strictest.as_ref().is_none_or(|other| outcome.strictness() > other.strictness()) {
-            strictest = Some(outcome);
-        }
-    }
-    strictest.unwrap_or_else(|| DmarcOutcome::new(DmarcResult::None, None))
+    discover(dns, author).await.judge(dns, identifiers, sample).await
 }
 
-async fn check_domain(
+/// Looks for the policy for a domain.
+///
+/// # Errors
+/// The outcome, if there is no policy.
+async fn author_policy(
     dns: &dyn Lookup,
     walker: &mut Walker<'_>,
     author: &str,
+) -> Result<(String, Arc<DmarcRecord>, DmarcPolicy), Box<DmarcOutcome>> {
+    let named = || Some(author.to_owned());
+    let unknown =
+        || Box::new(DmarcOutcome::error(named(), DmarcError::NoPolicy(author.to_owned())));
+    let found = match applying(walker, author).await {
+        Ok(Some(found)) => found,
+        Ok(None) => return Err(Box::new(DmarcOutcome::new(DmarcResult::None, named()))),
+        Err(_) => return Err(unknown()),
+    };
+    let Published::Record(record) = found.published else {
+        return Err(Box::new(DmarcOutcome::error(named(), DmarcError::Unusable(found.domain))));
+    };
+    let policy = policy(dns, author, &found.domain, &record).await.map_err(|_| unknown())?;
+    Ok((found.domain, record, policy))
+}
+
+async fn judge_domain(
+    walker: &mut Walker<'_>,
+    AuthorPolicy { author, found }: AuthorPolicy,
     identifiers: &[Identifier<'_>],
     sample: u8,
 ) -> DmarcOutcome {
-    let named = || Some(author.to_owned());
-    let found = match applying(walker, author).await {
-        Ok(Some(found)) => found,
-        Ok(None) => return DmarcOutcome::new(DmarcResult::None, named()),
-        Err(_) => return DmarcOutcome::error(named(), DmarcError::NoPolicy(author.to_owned())),
+    let (domain, record, policy) = match found {
+        Ok(found) => found,
+        Err(outcome) => return *outcome,
     };
-    let Published::Record(record) = found.published else {
-        return DmarcOutcome::error(named(), DmarcError::Unusable(found.domain));
-    };
-    let Ok(policy) = policy(dns, author, &found.domain, &record).await else {
-        return DmarcOutcome::error(named(), DmarcError::NoPolicy(author.to_owned()));
-    };
-    let mut outcome = DmarcOutcome::new(DmarcResult::Fail, named());
-    match aligned(walker, author, &record, identifiers).await {
+    let mut outcome = DmarcOutcome::new(DmarcResult::Fail, Some(author.clone()));
+    match aligned(walker, &author, &record, identifiers).await {
         Ok(Some(identifier)) => {
             outcome.result = DmarcResult::Pass;
             outcome.aligned = Some((identifier.mechanism, identifier.domain.to_owned()));
@@ -216,11 +278,11 @@ async fn check_domain(
             outcome.wanted = if is_tested { policy.milder() } else { policy };
         }
         Err(domain) => {
-            outcome = DmarcOutcome::error(named(), DmarcError::NotAuthenticated(domain));
+            outcome = DmarcOutcome::error(Some(author), DmarcError::NotAuthenticated(domain));
         }
     }
     outcome.policy = policy;
-    outcome.record = Some((found.domain, record));
+    outcome.record = Some((domain, record));
     outcome
 }
 

@@ -25,7 +25,10 @@ use posta_server::admin::{
     },
 };
 use serde::Serialize;
-use std::{process::ExitCode, time::Duration};
+use std::{
+    process::{ExitCode, Stdio},
+    time::Duration,
+};
 use tokio::{process, time::timeout};
 
 /// The lists that are asked if the command line names none. They answer small users without a contract.
@@ -164,15 +167,32 @@ fn block_lists(arguments: &Arguments, config: &Config) -> Vec<String> {
     lists
 }
 
-/// Asks the system whether its clock is synchronised. systemd reports what the kernel knows, whichever program sets the
-/// clock.
+/// Asks the system whether its clock is synchronised: systemd, which reports what the kernel knows, whichever program
+/// sets the clock; or chrony, on a machine without systemd.
 async fn keeps_time() -> Option<bool> {
-    let mut asked = process::Command::new("timedatectl");
-    let asked = asked.args(["show", "--property=NTPSynchronized", "--value"]).kill_on_drop(true);
+    let systemd = told_by("timedatectl", &["show", "--property=NTPSynchronized", "--value"]).await;
+    match systemd.as_deref().map(str::trim) {
+        Some("yes") => return Some(true),
+        Some("no") => return Some(false),
+        _ => {}
+    }
+    leap_status(&told_by("chronyc", &["-c", "tracking"]).await?)
+}
+
+/// Runs a program of the system, and returns what it prints; none if there is no such program, or it fails.
+async fn told_by(program: &str, arguments: &[&str]) -> Option<String> {
+    let mut asked = process::Command::new(program);
+    let asked = asked.args(arguments).stdin(Stdio::null()).kill_on_drop(true);
     let answer = timeout(CLOCK, asked.output()).await.ok()?.ok()?;
-    match answer.stdout.trim_ascii() {
-        b"yes" => Some(true),
-        b"no" => Some(false),
+    answer.status.success().then(|| String::from_utf8_lossy(&answer.stdout).into_owned())
+}
+
+/// Returns whether chrony's report, a line of values with commas, says that the clock is synchronised: by its last
+/// value, the leap status.
+fn leap_status(report: &str) -> Option<bool> {
+    match report.trim().rsplit_once(',')?.1 {
+        "Not synchronised" => Some(false),
+        "Normal" | "Insert second" | "Delete second" => Some(true),
         _ => None,
     }
 }
@@ -195,5 +215,29 @@ pub(super) const fn mark(severity: Severity) -> (Style, &'static str) {
         Severity::Note => (AnsiColor::Cyan.on_default(), "note   "),
         Severity::Warning => (AnsiColor::Yellow.on_default().bold(), "warning"),
         Severity::Error => (AnsiColor::Red.on_default().bold(), "error  "),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::leap_status;
+
+    #[test]
+    fn chronys_report_is_read() {
+        let report = |leap: &str| {
+            format!(
+                "C0000201,192.0.2.1,3,1800000000.5,0.000001,0.000002,0.00001,-1.2,0.0,0.1,0.02,0.001,64.2,{leap}\n"
+            )
+        };
+        for (leap, is_synchronised) in [
+            ("Normal", Some(true)),
+            ("Insert second", Some(true)),
+            ("Not synchronised", Some(false)),
+            ("Other", None),
+        ] {
+            assert_eq!(leap_status(&report(leap)), is_synchronised);
+        }
+        assert_eq!(leap_status("506 Cannot talk to daemon\n"), None);
+        assert_eq!(leap_status(""), None);
     }
 }

@@ -5,7 +5,10 @@
 //! differently, presents an author whom nobody has checked. Therefore every domain counts that a mail
 //! program could take for the author's:
 //!
-//! - A single field that a strict reader understands has the domains of its addresses, nearly always one. Address
+//! - A name and one address in angle brackets has the domain of that address, even if the name mentions another:
+//!   people take `bob@b.test via List <l@l.test>` for a message of the list. A name that is nothing but an address
+//!   counts, too.
+//! - Any other field that a strict reader understands has the domains of its addresses, nearly always one. Address
 //!   literals have none.
 //! - Any other field has every domain after an `@`, even inside a name, a comment or quotes. Programs that
 //!   drop comments, white space, quotes or invisible characters within a domain (RFC 5322 §4.4 permits some)
@@ -64,6 +67,10 @@ impl Author {
 /// # Errors
 /// The author, if it has no domains that can be checked: too many, or unreadable ones.
 fn domains_of(body: &[u8]) -> Result<Vec<Domain>, Author> {
+    if let Some(address) = originators::named_address(body) {
+        let domain: Domain = address.domain().parse().map_err(|_| Author::Unreadable)?;
+        return Ok(if domain.is_literal() { Vec::new() } else { vec![domain] });
+    }
     let text = String::from_utf8_lossy(body);
     if let Some(addresses) = originators::addresses(body) {
         // Of `ceo@victim (x).test <a@evil.test>`, programs make two different pairs of addresses.
@@ -181,6 +188,8 @@ mod tests {
             (&["ana@a.test, Bob <bob@b.test>"], "a.test b.test"),
             (&["\"bob@b.test\" <ana@a.test>"], "a.test"),
             (&["bob@b.test <ana@a.test>"], "b.test a.test"),
+            (&["bob@b.test via List <ana@a.test>"], "a.test"),
+            (&["Bob, bob@b.test <ana@a.test>"], "b.test a.test"),
             (&["ana@a.test", "bob@b.test"], "a.test b.test"),
             (&["us: ana@a.test, bob@b.test;"], "a.test b.test"),
             (&["ană@poștă.test"], "xn--pot-cpa20l.test"),
@@ -252,6 +261,7 @@ mod tests {
             ("Sales @ Acme Inc. <ana@a.test>", "acme a.test"),
             ("=?utf-8?q?Sales_@_Acme?= <ana@a.test>", "_acme a.test"),
             ("'bob@b.test' <ana@a.test>", "b.test a.test"),
+            ("'bob@b.test' via List <ana@a.test>", "a.test"),
             ("[bob@b.test] <ana@ a.test>", "b.test a.test"),
             ("(bob@b.test) Ana <ana@ a.test>", "b.test a.test"),
             ("ana@[192.0.2.1], bob@b.test (Bob)", "b.test"),

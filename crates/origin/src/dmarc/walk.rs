@@ -40,15 +40,29 @@ pub(super) struct Walked {
     pub(super) applies: Option<Found>,
 }
 
+/// The answers so far, by the domains that were asked for.
+#[derive(Debug, Default)]
+pub(super) struct Known(HashMap<String, Result<Option<Published>, LookupError>>);
+
 /// Walks up the tree, and remembers the answers: the walks for one message share most of their way.
 pub(super) struct Walker<'d> {
     dns: &'d dyn Lookup,
-    known: HashMap<String, Result<Option<Published>, LookupError>>,
+    known: Known,
 }
 
 impl<'d> Walker<'d> {
     pub(super) fn new(dns: &'d dyn Lookup) -> Self {
-        Self { dns, known: HashMap::new() }
+        Self { dns, known: Known::default() }
+    }
+
+    /// Returns a walker that goes on with the answers of an earlier one.
+    pub(super) fn resuming(dns: &'d dyn Lookup, known: Known) -> Self {
+        Self { dns, known }
+    }
+
+    /// Returns the answers, for a later walk about the same message.
+    pub(super) fn into_known(self) -> Known {
+        self.known
     }
 
     /// Returns the record of a domain itself.
@@ -59,11 +73,11 @@ impl<'d> Walker<'d> {
         &mut self,
         domain: &str,
     ) -> Result<Option<Published>, LookupError> {
-        if let Some(known) = self.known.get(domain) {
+        if let Some(known) = self.known.0.get(domain) {
             return known.clone();
         }
         let published = self.look_up(domain).await;
-        self.known.insert(domain.to_owned(), published.clone());
+        self.known.0.insert(domain.to_owned(), published.clone());
         published
     }
 

@@ -47,6 +47,7 @@ impl Arrival {
             return;
         };
         let Origin { client, hello, protocol, tls, account, .. } = &origin;
+        let checks = checks(&reports);
         tracing::info!(
             %id,
             %from,
@@ -59,6 +60,7 @@ impl Arrival {
             tls,
             account = account.as_ref().map(tracing::field::display),
             octets,
+            checks = some(&checks),
             "message-id" = message_id,
             "accepted"
         );
@@ -161,6 +163,60 @@ fn addresses<'a>(addresses: impl Iterator<Item = &'a Address>) -> String {
     text
 }
 
+/// Returns what the checks of the origin found, in few words: `spf=pass dkim=pass dmarc=pass`. Of several signatures, one
+/// that passed counts.
+fn checks(events: &[Event]) -> String {
+    let results = events.iter().find_map(|event| match &event.what {
+        What::Checked { results, .. } => Some(results),
+        _ => None,
+    });
+    let mut text = String::new();
+    for method in ["spf", "dkim", "dmarc", "arc"] {
+        let mut of_method = results.into_iter().flatten().filter(|it| it.method == method);
+        let first = of_method.next();
+        let best = first.into_iter().chain(of_method).find(|it| it.result == "pass").or(first);
+        if let Some(found) = best {
+            let space = if text.is_empty() { "" } else { " " };
+            // Writing to a string cannot fail.
+            let _ = write!(text, "{space}{method}={}", found.result);
+        }
+    }
+    text
+}
+
 fn some(text: &str) -> Option<&str> {
     Some(text).filter(|text| !text.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use posta_mail::{MailId, Timestamp};
+    use posta_store::CheckResult;
+
+    #[test]
+    fn checks_are_told_in_few_words() {
+        let checked = |results: &[(&str, &str)]| {
+            let result = |(method, result): &(&str, &str)| CheckResult {
+                method: (*method).to_owned(),
+                result: (*result).to_owned(),
+                about: "x.test".to_owned(),
+                reason: None,
+            };
+            let results = results.iter().map(result).collect();
+            let (id, time) = (MailId::new(Timestamp::UNIX_EPOCH, 1), Timestamp::UNIX_EPOCH);
+            checks(&[Event { id, time, what: What::Checked { results, decision: None } }])
+        };
+        let all = [
+            ("iprev", "fail"),
+            ("spf", "pass"),
+            ("dkim", "fail"),
+            ("dkim", "pass"),
+            ("dmarc", "pass"),
+        ];
+        assert_eq!(checked(&all), "spf=pass dkim=pass dmarc=pass");
+        let failed = [("dkim", "neutral"), ("dkim", "fail"), ("dmarc", "none"), ("arc", "fail")];
+        assert_eq!(checked(&failed), "dkim=neutral dmarc=none arc=fail");
+        assert_eq!((checked(&[]), checks(&[])), (String::new(), String::new()));
+    }
 }

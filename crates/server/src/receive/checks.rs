@@ -9,8 +9,6 @@
 //! most [`posta_origin::dkim::SIGNATURES`] and [`posta_origin::arc::INSTANCES`] of them: a few milliseconds in the worst
 //! case, while handing each to another thread would cost most mail more than the arithmetic does.
 
-mod remembered;
-
 use crate::{
     deliver::checked::{AUTHORS, Checked, OriginPolicy, SpfChecked},
     receive::ahead::Ahead,
@@ -21,7 +19,8 @@ use posta_net::clock::Clock;
 use posta_origin::{
     dkim::{DkimResult, Keys},
     dmarc::{
-        self, Author, DmarcError, DmarcOutcome, DmarcPolicy, DmarcResult, Identifier, Mechanism,
+        self, Author, Discovery, DmarcError, DmarcOutcome, DmarcPolicy, DmarcResult, Identifier,
+        Mechanism,
     },
     dns::Lookup,
     header::HeaderSection,
@@ -29,7 +28,6 @@ use posta_origin::{
     observer::{Observed, Observer},
     spf::{self, SpfError, SpfOutcome, SpfRequest, SpfResult},
 };
-use remembered::Remembered;
 use std::{net::IpAddr, sync::Arc, time::Duration};
 use tokio::time::{Instant, timeout_at};
 
@@ -78,7 +76,7 @@ pub(crate) struct MessageChecks {
     claimed: Claimed,
     sender: Option<(Ahead<IprevOutcome>, Ahead<SpfOutcome>)>,
     header: Option<FromHeader>,
-    dns: Arc<Remembered>,
+    dns: Arc<dyn Lookup>,
     sample: u8,
 }
 
@@ -86,8 +84,8 @@ pub(crate) struct MessageChecks {
 struct FromHeader {
     keys: Ahead<Keys>,
     author: Author,
-    /// Looks the author's policy up, so that [`Remembered`] has it later.
-    discovery: Ahead<()>,
+    /// Looks for the author's policy.
+    discovery: Ahead<Discovery>,
 }
 
 impl MessageChecks {
@@ -112,7 +110,7 @@ impl MessageChecks {
             claimed,
             sender,
             header: None,
-            dns: Arc::new(Remembered::new(dns.clone())),
+            dns: dns.clone(),
             sample: sample[0] % 100,
         }
     }
@@ -133,10 +131,8 @@ impl MessageChecks {
             true => Ahead::Done(Keys::default()),
             false => Ahead::begin(async move { Keys::look_up(&*dns, &names).await }),
         };
-        let (dns, whose, sample) = (self.dns.clone(), author.clone(), self.sample);
-        let discovery = Ahead::begin(async move {
-            dmarc::check(&*dns, &whose, &[], sample).await;
-        });
+        let (dns, whose) = (self.dns.clone(), author.clone());
+        let discovery = Ahead::begin(async move { dmarc::discover(&*dns, &whose).await });
         FromHeader { keys, author, discovery }
     }
 
@@ -153,7 +149,7 @@ impl MessageChecks {
             None => (None, None),
         };
         let keys = keys.by(deadline).await.unwrap_or_default();
-        discovery.by(deadline).await;
+        let discovery = discovery.by(deadline).await;
         let (dkim, arc) = (observed.verify_dkim(&keys, now), observed.verify_arc(&keys, now));
         let spf = spf.map(|outcome| SpfChecked {
             sender: self.claimed.sender().cloned(),
@@ -170,8 +166,13 @@ impl MessageChecks {
             let domain = verified.signature.as_ref()?.domain.as_str();
             Some(Identifier { mechanism: Mechanism::Dkim, domain, is_certain })
         }));
-        let checking = dmarc::check(&*self.dns, &author, &identifiers, self.sample);
-        let dmarc = timeout_at(deadline, checking).await;
+        let dmarc = match discovery {
+            Some(discovery) => {
+                let judging = discovery.judge(&*self.dns, &identifiers, self.sample);
+                timeout_at(deadline, judging).await.ok()
+            }
+            None => None,
+        };
         let header = observed.header();
         Checked {
             client: self.claimed.client,
@@ -179,7 +180,7 @@ impl MessageChecks {
                 outcome.unwrap_or(IprevOutcome { result: IprevResult::TempError, name: None })
             }),
             spf,
-            dmarc: dmarc.unwrap_or_else(|_| without_policy(&author)),
+            dmarc: dmarc.unwrap_or_else(|| without_policy(&author)),
             dkim,
             arc,
             authors: authors(header),
@@ -196,7 +197,9 @@ impl MessageChecks {
 fn authors(header: &HeaderSection) -> Vec<Address> {
     let mut fields = header.named("From");
     let addresses = match (fields.next(), fields.next()) {
-        (Some(field), None) => originators::addresses(field.value),
+        (Some(field), None) => originators::named_address(field.value)
+            .map(|address| vec![address])
+            .or_else(|| originators::addresses(field.value)),
         _ => None,
     };
     let mut addresses = addresses.unwrap_or_default();

@@ -103,7 +103,7 @@ fn read(path: &Path) -> io::Result<ReadMessage> {
 }
 
 fn print(examined: &Examination, has_bare_lf: bool) {
-    let Examination { arrival, checks, severity, says } = examined;
+    let Examination { arrival, form, checks, severity, says } = examined;
     let known = |text: Option<&str>| text.unwrap_or("unknown").to_owned();
     say!(
         "client {}, greeting {}, sender {}",
@@ -120,6 +120,10 @@ fn print(examined: &Examination, has_bare_lf: bool) {
     }
     if has_bare_lf {
         say!("Lines end with LF, and count as if they ended with CRLF.");
+    }
+    for fault in form {
+        let (style, word) = mark(Severity::Error);
+        marked(style, word, format_args!(" {fault}"));
     }
     for OriginCheck { method, result, severity, about, why } in checks {
         let about: Vec<_> = about.iter().map(|(name, value)| format!("{name}={value}")).collect();

@@ -116,6 +116,9 @@ impl ReadMessage {
 pub struct Examination {
     /// How the message came.
     pub arrival: Arrival,
+    /// What is wrong with the form of the header section, for which a stranger's message is refused whatever the checks
+    /// find, in words.
+    pub form: Vec<String>,
     /// The checks, in the order in which they are made.
     pub checks: Vec<OriginCheck>,
     /// What it comes to.

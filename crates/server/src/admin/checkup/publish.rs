@@ -16,6 +16,8 @@ use std::net::IpAddr;
 pub struct MailSetup {
     /// The domain.
     pub domain: Domain,
+    /// The domain that it is an alias of, if it is one.
+    pub alias_of: Option<Domain>,
     /// The server's name for itself.
     pub hostname: Domain,
     /// The server's public addresses, as far as they are known: others reach it there, and its mail comes from there.
@@ -39,6 +41,8 @@ pub struct DkimRecord {
     pub selector: String,
     /// The text of the record (RFC 6376 §3.6.1).
     pub text: String,
+    /// Whether the key does not sign yet, since it waits for its record.
+    pub is_waiting: bool,
     /// Whether the key no longer signs: its record stays until all mail that it signed has arrived.
     pub is_retiring: bool,
 }

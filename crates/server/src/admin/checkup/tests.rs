@@ -9,6 +9,7 @@ pub(super) fn example() -> MailSetup {
     let service = |kind, port| MailService { kind, port };
     MailSetup {
         domain: "x.test".parse().unwrap(),
+        alias_of: None,
         hostname: host.parse().unwrap(),
         addresses: vec!["192.0.2.1".parse().unwrap(), "2001:db8::1".parse().unwrap()],
         smarthost: None,
@@ -16,6 +17,7 @@ pub(super) fn example() -> MailSetup {
         keys: vec![DkimRecord {
             selector: "s1".to_owned(),
             text: "v=DKIM1; k=ed25519; p=11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=".to_owned(),
+            is_waiting: false,
             is_retiring: false,
         }],
         certificate_key: Some([0xab; 32]),

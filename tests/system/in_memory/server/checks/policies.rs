@@ -105,6 +105,7 @@ async fn authors_that_cannot_be_made_out() {
         ("From: nobody".to_owned(), "250 2.0.0", "INBOX"),
         ("From: eve@evil.test, sue@a.test".to_owned(), "550 5.7.1", ""),
         ("From: sue@a.test <eve@evil.test>".to_owned(), "550 5.7.1", ""),
+        ("From: sue@a.test via List <eve@evil.test>".to_owned(), "250 2.0.0", "INBOX"),
         (format!("From: {}", many.join(",")), "250 2.0.0", "Junk"),
         // Programs drop the comment, the quotes or what cannot be seen.
         ("From: sue@(x)a.test".to_owned(), "250 2.0.0", "Junk"),

@@ -29,7 +29,9 @@ pub(super) fn clock(facts: &Facts, findings: &mut Vec<Finding>) {
             ),
         None => Finding::note(
             subject,
-            format!("it shows {now}; whether it is synchronised cannot be seen from here"),
+            format!(
+                "not checked: neither timedatectl nor chronyc tells whether the clock is synchronised; it shows {now}"
+            ),
         ),
     });
 }

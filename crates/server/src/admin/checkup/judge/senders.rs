@@ -127,6 +127,7 @@ pub(super) fn dkim(facts: &Facts, findings: &mut Vec<Finding>) {
         let name = &record.name;
         let key = facts.setup.keys.iter().find(|key| key.text == *text);
         let is_retiring = key.is_some_and(|key: &DkimRecord| key.is_retiring);
+        let is_waiting = key.is_some_and(|key| key.is_waiting);
         let found = match facts.texts.get(name) {
             Some(Ok(found)) => found,
             Some(Err(why)) => {
@@ -147,6 +148,13 @@ pub(super) fn dkim(facts: &Facts, findings: &mut Vec<Finding>) {
                 subject,
                 format!("{name} is gone, and mail that it signed may still be on its way"),
             ),
+            // A step that is still to be done: nothing is signed with the key before.
+            ([], 0) if is_waiting => {
+                let selector = name.split('.').next().unwrap_or_default();
+                let says =
+                    format!("the key {selector} waits for its record, and does not sign yet");
+                Finding::warning(subject, says).cured_by_all(line)
+            }
             ([], 0) => {
                 Finding::error(subject, format!("{name} is missing, which a key needs to sign"))
                     .cured_by_all(line)

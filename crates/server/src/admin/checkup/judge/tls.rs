@@ -5,7 +5,7 @@ use crate::{
     admin::checkup::{
         facts::Facts,
         finding::{Finding, Subject},
-        publish::record::{RecordData, RecordPurpose},
+        publish::record::{DnsRecord, RecordData, RecordPurpose},
     },
     send::trust::mta_sts::Mode,
 };
@@ -54,11 +54,37 @@ pub(super) fn policy(facts: &Facts, findings: &mut Vec<Finding>) {
             format!("the policy names {}, not {}", listed(&policy.mx), setup.hostname),
         )
         .cured_by("set mta-sts.mx, and give the record another id"),
+        ([published], Some(Ok(_))) if is_other_policy(published, &records) => Finding::warning(
+            subject,
+            "the record has another id than the policy that the server serves: if the policy has changed since, senders \
+             keep the old one",
+        )
+        .cured_by_all(lines(&texts_of(&records))),
         (_, Some(Ok(policy))) if policy.mode == Mode::Testing => {
             Finding::note(subject, "senders only report failures of TLS (mode: testing)")
         }
         (_, Some(Ok(_))) => Finding::ok(subject, "senders use TLS only"),
     });
+}
+
+/// Returns the records with text among others.
+fn texts_of(records: &[DnsRecord]) -> Vec<DnsRecord> {
+    let is_text = |record: &&DnsRecord| matches!(record.data, RecordData::Text(_));
+    records.iter().filter(is_text).cloned().collect()
+}
+
+/// Returns whether a record announces another policy than those that the server would have published.
+fn is_other_policy(published: &str, records: &[DnsRecord]) -> bool {
+    let wanted = records.iter().find_map(|record| match &record.data {
+        RecordData::Text(text) => policy_id(text),
+        _ => None,
+    });
+    wanted.is_some_and(|wanted| policy_id(published) != Some(wanted))
+}
+
+/// Returns the id in a record that announces a policy (RFC 8461 §3.1).
+fn policy_id(record: &str) -> Option<&str> {
+    record.split(';').find_map(|field| field.trim().strip_prefix("id="))
 }
 
 pub(super) fn reports(facts: &Facts, findings: &mut Vec<Finding>) {

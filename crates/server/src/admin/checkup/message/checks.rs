@@ -63,8 +63,38 @@ pub(super) async fn all(
     let mut check = policy(&author, &outcome);
     alignments(dns, &author, &outcome, &authenticated, &mut check.why).await;
     checks.push(check);
-    let (severity, says) = comes_to(&outcome, &authenticated);
-    Examination { arrival, checks, severity, says }
+    let form = form(observed);
+    let (severity, says) = match form.is_empty() {
+        true => comes_to(&outcome, &authenticated),
+        false => (Severity::Error, "is refused for its form, whatever the checks find".to_owned()),
+    };
+    Examination { arrival, form, checks, severity, says }
+}
+
+/// Returns why a message is refused for its form: `deliver::verdict` refuses the same.
+fn form(observed: &Observed) -> Vec<String> {
+    let header = observed.header();
+    let from = header.named("From").count();
+    let faults = [
+        (
+            header.hides_lines(),
+            "a header field hides a line from some readers (NUL, CR or LF alone)",
+        ),
+        (
+            header.is_too_large(),
+            "the header section has more than 256 KiB or 1,000 fields, and what follows is not examined",
+        ),
+        (
+            observed.has_late_from(),
+            "From stands behind a line that is no header field, where only some programs look for it",
+        ),
+        (
+            from == 0 && !header.is_too_large() && !observed.has_late_from(),
+            "there is no From field",
+        ),
+        (from > 1, "there are several From fields, and programs differ in which they show"),
+    ];
+    faults.into_iter().filter(|(is_so, _)| *is_so).map(|(_, says)| says.to_owned()).collect()
 }
 
 fn identifiers(authenticated: &[Authenticated]) -> Vec<Identifier<'_>> {

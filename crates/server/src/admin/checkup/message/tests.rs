@@ -137,6 +137,29 @@ async fn each_result_says_why() {
     }
 }
 
+/// Faults for which the message would be refused when it came from a stranger.
+#[tokio::test]
+async fn faults_of_form_are_told() {
+    let many = "X: y\r\n".repeat(1_001);
+    let dns = OriginDns(Arc::new(FixedZone::default()));
+    for (text, words) in [
+        (format!("{many}{MESSAGE}"), "more than 256 KiB or 1,000 fields"),
+        (format!("To: a@x.test\r\nno field\r\n{MESSAGE}"), "behind a line that is no header field"),
+        (format!("From: b@x.test\r\n{MESSAGE}"), "several From fields"),
+        ("Subject: s\r\n\r\nb\r\n".to_owned(), "no From field"),
+        (MESSAGE.replace("Subject: hello", "Subject: a\rFrom: b@x.test"), "hides a line"),
+    ] {
+        let message = read(text.as_bytes());
+        let examination = examine(&message, Arrival::default(), &dns, "y.test", now()).await;
+        assert_eq!(examination.severity, Severity::Error, "{words}");
+        assert!(examination.form.iter().any(|said| said.contains(words)), "{:?}", examination.form);
+        assert!(examination.says.contains("refused for its form"), "{}", examination.says);
+    }
+    let message = read(MESSAGE.as_bytes());
+    let examination = examine(&message, Arrival::default(), &dns, "y.test", now()).await;
+    assert!(examination.form.is_empty());
+}
+
 #[tokio::test]
 async fn what_is_not_known_is_not_checked() {
     let (text, zone) = signed();

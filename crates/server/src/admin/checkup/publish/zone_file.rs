@@ -31,8 +31,17 @@ pub fn line(DnsRecord { name, data, .. }: &DnsRecord) -> String {
 }
 
 fn write(setup: &MailSetup, records: &[DnsRecord], text: &mut String) -> fmt::Result {
-    let MailSetup { domain, hostname, .. } = setup;
+    let MailSetup { domain, alias_of, hostname, .. } = setup;
     comment(text, &format!("DNS records of {domain}, whose mail goes to {hostname}."))?;
+    if let Some(other) = alias_of {
+        comment(
+            text,
+            &format!(
+                "{domain} is an alias of {other}: it needs records of its own, so that mail for its addresses arrives \
+                 and mail from them is believed."
+            ),
+        )?;
+    }
     for purpose in RecordPurpose::ALL {
         let of_purpose: Vec<_> = records.iter().filter(|it| it.purpose == purpose).collect();
         let missing = missing(setup, purpose);
@@ -129,6 +138,21 @@ mod tests {
         assert!(text.contains("\n; 1.2.0.192.in-addr.arpa. 3600 IN PTR mail.x.test.\n"), "{text}");
         assert!(text.contains("\n; autoconfig.x.test. 3600 IN CNAME mail.x.test.\n"), "{text}");
         assert!(text.contains("https://mta-sts.x.test/"), "{text}");
+    }
+
+    #[test]
+    fn an_alias_needs_records_of_its_own() {
+        let setup = MailSetup { alias_of: Some("y.test".parse().unwrap()), ..example() };
+        let told = text(&setup);
+        assert!(
+            told.contains("\n; x.test is an alias of y.test: it needs records of its own"),
+            "{told}"
+        );
+        let records = |text: &str| {
+            let lines = text.lines().filter(|line| !line.starts_with(';'));
+            lines.map(str::to_owned).collect::<Vec<_>>()
+        };
+        assert_eq!(records(&told), records(&text(&example())));
     }
 
     #[test]
