@@ -20,6 +20,16 @@ pub trait Records: Send + Sync + 'static {
     /// Returns the records of a kind, by their names.
     fn kept(&self, kind: &'static str) -> Pending<'_, Vec<(String, Vec<u8>)>>;
 
+    /// Returns records of a kind whose names begin with `prefix`, by their names: at most `most` of those after the
+    /// name `after`, from the first if that is none. A kind with many records is read in such pages.
+    fn kept_page(
+        &self,
+        kind: &'static str,
+        prefix: &str,
+        after: Option<&str>,
+        most: usize,
+    ) -> Pending<'_, Vec<(String, Vec<u8>)>>;
+
     /// Returns a record of a kind by its name.
     fn kept_one(&self, kind: &'static str, name: &str) -> Pending<'_, Option<Vec<u8>>>;
 

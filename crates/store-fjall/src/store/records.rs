@@ -14,6 +14,17 @@ impl Records for FjallStore {
         self.read(move |schema| schema.kept(kind))
     }
 
+    fn kept_page(
+        &self,
+        kind: &'static str,
+        prefix: &str,
+        after: Option<&str>,
+        most: usize,
+    ) -> Pending<'_, Vec<(String, Vec<u8>)>> {
+        let (prefix, after) = (prefix.to_owned(), after.map(str::to_owned));
+        self.read(move |schema| schema.kept_page(kind, &prefix, after.as_deref(), most))
+    }
+
     fn kept_one(&self, kind: &'static str, name: &str) -> Pending<'_, Option<Vec<u8>>> {
         let key = format!("{kind}\0{name}");
         now(|| self.schema()?.kept_one(&key))

@@ -10,11 +10,30 @@ impl Schema {
     }
 
     pub(crate) fn kept(&self, kind: &str) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
-        let prefix = format!("{kind}\0");
+        self.kept_page(kind, "", None, usize::MAX)
+    }
+
+    pub(crate) fn kept_page(
+        &self,
+        kind: &str,
+        prefix: &str,
+        after: Option<&str>,
+        most: usize,
+    ) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
+        let of_kind = format!("{kind}\0");
+        let begin = format!("{of_kind}{prefix}");
+        // No name contains NUL, so nothing is between a name and this.
+        let first = match after {
+            Some(after) if after >= prefix => format!("{of_kind}{after}\0"),
+            _ => begin.clone(),
+        };
         let mut kept = Vec::new();
-        for guard in self.kept.prefix(&prefix) {
+        for guard in self.kept.range(first.as_bytes()..).take(most) {
             let (key, value) = key_and_value(guard)?;
-            let name = key.get(prefix.len()..).unwrap_or_default().to_vec();
+            if !key.starts_with(begin.as_bytes()) {
+                break;
+            }
+            let name = key.get(of_kind.len()..).unwrap_or_default().to_vec();
             let name = String::from_utf8(name).map_err(|_| damaged("a record's name"))?;
             kept.push((name, value.to_vec()));
         }

@@ -6,6 +6,7 @@ use posta_mail::Secret;
 
 pub(super) async fn run(make: Make<'_>) {
     records_are_kept_by_kind_and_name(&*make()).await;
+    records_are_read_in_pages(&*make()).await;
     a_record_is_replaced_only_if_unchanged(&*make()).await;
     secrets_are_kept_with_a_record(&*make()).await;
 }
@@ -27,6 +28,38 @@ async fn records_are_kept_by_kind_and_name(store: &dyn Store) {
     assert!(store.kept("b").await.unwrap().is_empty());
     assert_eq!(store.kept_one("a", "x").await.unwrap().as_deref(), Some(&b"2"[..]));
     assert_eq!(store.kept_one("a", "z").await.unwrap(), None);
+}
+
+async fn records_are_read_in_pages(store: &dyn Store) {
+    for (kind, name) in [
+        ("a", "x/1"),
+        ("a", "x/10"),
+        ("a", "x/2"),
+        ("a", "y"),
+        ("b", "x/0"),
+        ("b", "x/3"),
+        ("ab", "x/1"),
+    ] {
+        store.keep(kind, name, Some(name.into())).await.unwrap();
+    }
+    for (prefix, after, most, expected) in [
+        ("", None, 9, &["x/1", "x/10", "x/2", "y"][..]),
+        ("x/", None, 9, &["x/1", "x/10", "x/2"]),
+        ("x/", None, 2, &["x/1", "x/10"]),
+        ("x/", Some("x/10"), 2, &["x/2"]),
+        ("x/", Some("x/11"), 2, &["x/2"]),
+        ("x/", Some("x/2"), 2, &[]),
+        ("x/", Some("a"), 1, &["x/1"]),
+        ("x/1", Some("x/1"), 9, &["x/10"]),
+        ("", Some("y"), 9, &[]),
+        ("z", None, 9, &[]),
+        ("x/", None, 0, &[]),
+    ] {
+        let page = store.kept_page("a", prefix, after, most).await.unwrap();
+        let names: Vec<_> = page.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(names, expected, "{prefix} {after:?} {most}");
+        assert!(page.iter().all(|(name, record)| name.as_bytes() == record));
+    }
 }
 
 async fn a_record_is_replaced_only_if_unchanged(store: &dyn Store) {

@@ -7,6 +7,7 @@ use crate::{
     watch::Subject,
 };
 use posta_mail::Secret;
+use std::ops::Bound;
 
 impl Records for MemoryStore {
     fn keep(&self, kind: &'static str, name: &str, record: Option<Vec<u8>>) -> Pending<'_, ()> {
@@ -21,6 +22,25 @@ impl Records for MemoryStore {
         self.with(|inner| {
             let kept = inner.kept.range((kind, String::new())..);
             let kept = kept.take_while(|((other, _), _)| *other == kind);
+            Ok(kept.map(|((_, name), record)| (name.clone(), record.clone())).collect())
+        })
+    }
+
+    fn kept_page(
+        &self,
+        kind: &'static str,
+        prefix: &str,
+        after: Option<&str>,
+        most: usize,
+    ) -> Pending<'_, Vec<(String, Vec<u8>)>> {
+        let first = Bound::Included((kind, prefix.to_owned()));
+        let after = after.filter(|after| *after >= prefix);
+        let first = after.map_or(first, |after| Bound::Excluded((kind, after.to_owned())));
+        self.with(|inner| {
+            let kept = inner.kept.range((first, Bound::Unbounded));
+            let kept = kept
+                .take_while(|((other, name), _)| *other == kind && name.starts_with(prefix))
+                .take(most);
             Ok(kept.map(|((_, name), record)| (name.clone(), record.clone())).collect())
         })
     }
