@@ -5,6 +5,7 @@ pub mod corpus;
 mod filters;
 mod origin;
 mod parsers;
+mod reports;
 mod sessions;
 
 /// A target for the fuzzer.
@@ -29,11 +30,13 @@ pub enum Target {
     /// An outside filter's answers, and a message whose fields a filter changes. The first octet determines how they
     /// are split.
     Filter,
+    /// A message with another server's report, or the file in it. The first octet determines which.
+    Report,
 }
 
 impl Target {
     /// All targets.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Command,
         Self::Address,
         Self::Reply,
@@ -43,6 +46,7 @@ impl Target {
         Self::Client,
         Self::Signature,
         Self::Filter,
+        Self::Report,
     ];
 
     /// Returns the target's name, which is also that of its corpus in `corpus/`.
@@ -58,6 +62,7 @@ impl Target {
             Self::Client => "client",
             Self::Signature => "signature",
             Self::Filter => "filter",
+            Self::Report => "report",
         }
     }
 
@@ -76,6 +81,7 @@ impl Target {
             Self::Client => sessions::client(octets),
             Self::Signature => origin::signature(octets),
             Self::Filter => filters::filter(octets),
+            Self::Report => reports::report(octets),
         }
     }
 }

@@ -90,6 +90,7 @@ mod tests {
         enabled = true
         policy = "mark"
         trusted-sealers = ["lists.example.org"]
+        dmarc-reports = false
         [door]
         block-lists = ["bl.example.org"]
         allow-lists = ["wl.example.org"]

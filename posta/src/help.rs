@@ -66,6 +66,9 @@ const EXAMPLES: &[(&str, &str)] = &[
     ("quarantine show", "posta quarantine show 01kc7hzv8r5k2mtnq4xw"),
     ("quarantine release", "posta quarantine release 01kc7hzv8r5k2mtnq4xw"),
     ("quarantine drop", "posta quarantine drop 01kc7hzv8r5k2mtnq4xw"),
+    ("reports", "posta reports dmarc example.test"),
+    ("reports dmarc", "posta reports dmarc example.test --since 7d --svg dmarc.svg"),
+    ("reports tls", "posta reports tls example.test --since 7d"),
     ("trace", "posta trace ana@example.test --since 2h"),
     ("explain", "posta explain 4.2.2"),
     (

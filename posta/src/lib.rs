@@ -62,6 +62,8 @@ enum Command {
     Queue(command::queue::Command),
     #[command(subcommand)]
     Quarantine(command::queue::quarantine::Command),
+    #[command(subcommand)]
+    Reports(command::reports::Command),
     Trace(command::trace::Arguments),
     Explain(command::explain::Arguments),
     Send(command::client::send::Arguments),
@@ -116,6 +118,7 @@ fn run(command: Command, umask: u32, level: Option<Level>, log: &Log) -> anyhow:
         Command::Lockout(command) => command::lockout::run(command),
         Command::Queue(command) => command::queue::run(command),
         Command::Quarantine(command) => command::queue::quarantine::run(command),
+        Command::Reports(command) => command::reports::run(command),
         Command::Trace(arguments) => command::trace::run(arguments),
         Command::Explain(arguments) => command::explain::run(&arguments),
         Command::Send(arguments) => command::client::send::run(arguments),

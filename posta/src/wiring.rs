@@ -210,6 +210,7 @@ pub(crate) fn settings(config: &Config) -> Result<Settings> {
             apop: config.pop3.apop,
         },
         checks: origin_policy(config),
+        dmarc_reports: config.checks.dmarc_reports,
         door: door(config),
         failed_logins: limits.failed_logins,
         failed_login_delay: FAILED_LOGIN_DELAY,

@@ -153,7 +153,7 @@ impl Report<'_> {
             time: self.time,
             message_id: &format!("{}@{}", self.id, self.hostname),
             fields,
-            kind: "delivery-status",
+            kind: Some("delivery-status"),
             boundary: &format!("report-{}", self.id),
         }
         .write(parts)

@@ -1,7 +1,8 @@
 //! The common form of all reports (RFC 6522): `multipart/report` with a part for a person, a part for a
-//! program, and the subject of the report. mail-builder assembles the message; [`crate::dsn`] and
-//! [`crate::tls_report`] supply what is specific to each kind of report.
+//! program, and the subject of the report. mail-builder assembles the message; [`crate::dsn`],
+//! [`crate::tls_report`] and [`crate::dmarc_report`] supply what is specific to each kind of report.
 
+use crate::encode::Base64;
 use mail_builder::{
     MessageBuilder,
     headers::{content_type::ContentType, raw::Raw},
@@ -22,8 +23,8 @@ pub(crate) struct ReportHeader<'a> {
     pub(crate) message_id: &'a str,
     /// The fields that identify the subject of the report.
     pub(crate) fields: Vec<(&'static str, &'a str)>,
-    /// The report-type (RFC 6522 §3).
-    pub(crate) kind: &'static str,
+    /// The report-type (RFC 6522 §3); none for `multipart/mixed`.
+    pub(crate) kind: Option<&'static str>,
     /// The boundary between the parts. The caller supplies one because mail-builder's own would use the
     /// clock, the host's name and randomness.
     pub(crate) boundary: &'a str,
@@ -43,9 +44,11 @@ impl ReportHeader<'_> {
         for (name, value) in self.fields {
             message = message.header(name, Raw::new(value));
         }
-        let kind = ContentType::new("multipart/report")
-            .attribute("report-type", self.kind)
-            .attribute("boundary", self.boundary);
+        let kind = match self.kind {
+            Some(kind) => ContentType::new("multipart/report").attribute("report-type", kind),
+            None => ContentType::new("multipart/mixed"),
+        };
+        let kind = kind.attribute("boundary", self.boundary);
         let mut written = Vec::new();
         message.body(MimePart::new(kind, parts)).serialize(&mut written);
         written
@@ -60,6 +63,15 @@ pub(crate) fn part<'a>(
     octets: &'a [u8],
 ) -> MimePart<'a> {
     MimePart::new(kind, BodyPart::from(octets)).transfer_encoding(encoding)
+}
+
+/// Returns octets in base64, in lines.
+pub(crate) fn base64(octets: &[u8]) -> Vec<u8> {
+    let mut encoded = Vec::with_capacity(octets.len() / 57 * 78 + 128);
+    let mut encoder = Base64::default();
+    encoder.push(octets, &mut encoded);
+    encoder.finish(&mut encoded);
+    encoded
 }
 
 /// Returns the content type of the part for a person.

@@ -1,10 +1,7 @@
 //! The message that carries a TLS report (RFC 8460 §5.3). The server's floor `reports` writes the report
 //! itself.
 
-use crate::{
-    encode::Base64,
-    report::{self, ReportHeader},
-};
+use crate::report::{self, ReportHeader};
 use posta_mail::{Address, Domain, Timestamp};
 
 /// The data of a message that carries a TLS report.
@@ -36,10 +33,7 @@ impl TlsReportMail<'_> {
         let words = format!(
             "This is a report of how {hostname} reached the mail servers of {domain} on {day}."
         );
-        let mut encoded = Vec::with_capacity(self.packed.len() / 57 * 78 + 128);
-        let mut encoder = Base64::default();
-        encoder.push(self.packed, &mut encoded);
-        encoder.finish(&mut encoded);
+        let encoded = report::base64(self.packed);
         let file = format!("{hostname}!{domain}!{day}.json.gz");
         let parts = vec![
             report::part(report::text(), "7bit", words.as_bytes()),
@@ -57,7 +51,7 @@ impl TlsReportMail<'_> {
                 ("TLS-Report-Submitter", hostname.as_str()),
                 ("Auto-Submitted", "auto-generated"),
             ],
-            kind: "tlsrpt",
+            kind: Some("tlsrpt"),
             boundary: "report",
         }
         .write(parts)

@@ -6,14 +6,16 @@
 //! up the DNS tree. [`check`] does both with as few look-ups as possible: most mail passes because an
 //! authenticated domain is the author's own. [`discover`] can go ahead while the message arrives.
 
+mod alignment;
 mod author;
 mod destination;
 mod record;
 mod walk;
 
+pub use alignment::{AlignmentChecker, published};
 pub use author::{AUTHOR_DOMAINS, Author};
 pub use destination::report_destinations;
-pub use record::{Alignment, DmarcPolicy, DmarcRecord, REPORT_ADDRESSES, Suffix};
+pub use record::{Alignment, DmarcPolicy, DmarcRecord, REPORT_ADDRESSES, ReportAddress, Suffix};
 pub use walk::QUERIES;
 
 use crate::dns::{Lookup, LookupError};

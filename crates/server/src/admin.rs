@@ -10,6 +10,7 @@ mod keys;
 mod mailbox;
 mod quarantine;
 mod queue;
+mod reports;
 mod request;
 mod sender;
 mod source;
@@ -23,6 +24,7 @@ pub use keys::{DomainKeyLine, KeyRequest};
 pub use mailbox::{FolderLine, FolderRequest, MailLine, MailRequest};
 pub use quarantine::{QuarantineLine, QuarantineRequest};
 pub use queue::{DestinationLine, QueueAction, QueueLine, QueueRecipient, Selection};
+pub use reports::ReportSubject;
 pub use request::Request;
 pub use sender::{SenderRequest, SenderScope};
 pub use source::{OwnMaildrops, SourceLine};
@@ -39,6 +41,7 @@ use crate::{
         hashers::Hashers,
         lockout::{Lockout, Lockouts},
     },
+    reports::received::statistics::{DmarcStatistics, TlsStatistics},
     sign::{
         key_ring::KeyRingError,
         keys::{KeyRetired, MARGIN},
@@ -129,6 +132,10 @@ pub enum Response {
         /// Where the next page begins; `None` if this is the last.
         next: Option<ItemId>,
     },
+    /// What DMARC reports say.
+    DmarcReports(DmarcStatistics),
+    /// What TLS reports say.
+    TlsReports(TlsStatistics),
     /// A list of senders.
     Senders(Vec<SenderEntry>),
     /// The folders of an account.
@@ -362,6 +369,9 @@ impl Admin {
                 return self.change_queue(&selection, action).await;
             }
             Request::Quarantine { request } => return self.quarantine(request).await,
+            Request::Reports { subject, domain, within } => {
+                return self.reports(subject, domain, within).await;
+            }
             Request::Trace { named, within } => return self.trace(&named, within).await,
             Request::Mail { address, folder, request } => {
                 return self.mail(address, folder, request).await;

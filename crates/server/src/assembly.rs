@@ -135,6 +135,8 @@ impl MailServer {
         }
         let tls_reports = services.tls_reports();
         tasks.spawn(tls_reports.clone().run(stopping.clone()));
+        tasks.spawn(services.dmarc_reports.clone().run(stopping.clone()));
+        tasks.spawn(services.received_reports.clone().run(stopping.clone()));
         tasks.spawn(Arc::new(services.relay(tls_reports)).run(stopping.clone()));
         tasks.spawn(services.rotation().run(stopping.clone()));
         tasks.spawn(services.collectors.clone().run(stopping.clone()));

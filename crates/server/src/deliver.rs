@@ -8,6 +8,7 @@
 //! writes itself; `message_log` writes the line in the log.
 
 pub mod checked;
+pub mod feedback;
 mod filtered;
 pub(crate) mod held;
 pub(crate) mod message_log;
@@ -22,6 +23,7 @@ use crate::{
     sign::signers::Signers,
 };
 use checked::Checked;
+use feedback::{ArrivedReport, Feedback, Observation};
 use filtered::Filtered;
 use message_log::Arrival;
 use outcome::{About, Outcome, Reports, failed_here};
@@ -44,6 +46,8 @@ pub struct Routing {
     pub filters: Arc<Filters>,
     /// The keys that sign a message again if a filter has changed it.
     pub signers: Arc<Signers>,
+    /// Collects what is told to the domains that mail claims to be from.
+    pub feedback: Arc<dyn Feedback>,
 }
 
 /// A message whose content has arrived completely.
@@ -164,8 +168,22 @@ pub async fn deliver(
     message: Message,
     to: To<'_>,
 ) -> Result<Delivered, Undelivered> {
-    let id = message.id;
-    let delivered = commit(store, message, to).await;
+    let (id, octets) = (message.id, message.octets);
+    let (feedback, report) = match &to {
+        To::Recipients { routing, recipients, .. } => {
+            (Some(routing.feedback.clone()), ArrivedReport::of(&message, recipients))
+        }
+        To::Mailbox { .. } => (None, None),
+    };
+    let mut observed = None;
+    let is_wanted = feedback.as_ref().is_some_and(|feedback| feedback.is_wanted());
+    let delivered = commit(store, message, to, is_wanted.then_some(&mut observed)).await;
+    if let (Some(feedback), Some(observation)) = (&feedback, observed) {
+        tell(&**feedback, observation, octets, &delivered);
+    }
+    if let (Some(feedback), Some(report), Ok(_)) = (feedback, report, &delivered) {
+        feedback.arrived(report);
+    }
     if delivered.is_err() {
         // Even content that came without chunks may have some, which the edits of a filter wrote.
         // The client is informed of the first failure; a second one adds nothing.
@@ -174,12 +192,29 @@ pub async fn deliver(
     delivered
 }
 
+/// Counts what was observed of a message, unless the message has to come again.
+fn tell(
+    feedback: &dyn Feedback,
+    observation: Observation,
+    octets: u64,
+    delivered: &Result<Delivered, Undelivered>,
+) {
+    match delivered {
+        Ok(_) => feedback.observed(observation, octets, true),
+        Err(Undelivered::Refused { reply, .. }) if reply.code.is_permanent() => {
+            feedback.observed(observation, octets, false);
+        }
+        Err(_) => {}
+    }
+}
+
 async fn commit(
     store: &dyn Store,
     mut message: Message,
     mut to: To<'_>,
+    observed: Option<&mut Option<Observation>>,
 ) -> Result<Delivered, Undelivered> {
-    let mut decided = match decide(store, &message, &to).await? {
+    let mut decided = match decide(store, &message, &to, observed).await? {
         Ok(decided) => decided,
         Err(Refused { reply, why }) => {
             return Err(Undelivered::Refused { reply, why, untold: message.refused });
@@ -198,11 +233,12 @@ async fn commit(
     Ok(Delivered { refused })
 }
 
-/// Decides whether a message is taken, for whom, and where it goes.
+/// Decides whether a message is taken, for whom, and where it goes. Fills in what is told of it.
 async fn decide(
     store: &dyn Store,
     message: &Message,
     to: &To<'_>,
+    observed: Option<&mut Option<Observation>>,
 ) -> Result<Result<Decided, Refused>, StoreError> {
     let judged = match verdict::loop_refusal(message) {
         Some(refused) => return Ok(Err(refused)),
@@ -212,7 +248,11 @@ async fn decide(
         To::Mailbox { .. } => Ok(judged.map(|_| Decided::default())),
         To::Recipients { recipients, each_is_told, .. } => {
             let targets = verdict::targets(store, message, recipients).await?;
-            Ok(verdict::decide(judged, recipients, &targets, *each_is_told))
+            let decided = verdict::decide(&judged, recipients, &targets, *each_is_told);
+            if let Some(observed) = observed {
+                *observed = feedback::observe(message, &judged, &decided);
+            }
+            Ok(decided)
         }
     }
 }

@@ -1,9 +1,12 @@
-//! Reports to senders about the fate of their messages (DSN: RFC 3461, RFC 3464), and in [`tls`] reports
-//! to domains about TLS (RFC 8460).
+//! Reports to senders about the fate of their messages (DSN: RFC 3461, RFC 3464), and reports to domains:
+//! in [`tls`] about TLS (RFC 8460), in [`dmarc`] about mail in their name (RFC 9990). [`received`] reads what
+//! other servers report.
 //!
 //! `deliver` and `send` pass outcomes to a [`Reporter`]. If the sender wanted a report, they get back
 //! one to queue in the same transaction. `posta-mime` writes the report's text.
 
+pub mod dmarc;
+pub mod received;
 pub mod tls;
 
 use crate::{

@@ -66,6 +66,8 @@ pub struct Settings {
     pub filters: Vec<FilterSettings>,
     /// What becomes of mail from strangers by where it comes from; none if that is not checked.
     pub checks: Option<OriginPolicy>,
+    /// Whether domains that ask for DMARC reports get them.
+    pub dmarc_reports: bool,
     /// What strangers have to pass before their mail is taken.
     pub door: DoorSettings,
     /// The settings of outgoing mail.

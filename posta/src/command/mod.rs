@@ -13,6 +13,7 @@ pub(crate) mod folder;
 pub(crate) mod lockout;
 pub(crate) mod mail;
 pub(crate) mod queue;
+pub(crate) mod reports;
 pub(crate) mod serve;
 pub(crate) mod trace;
 

@@ -176,6 +176,11 @@ options! {
         /// Mailing lists change mail, so that it no longer is as its author sent it; some seal what they found before
         /// (ARC). The names are the domains of their seals.
         trusted_sealers: Vec<Domain> { default: Some("[]"), example: "[\"lists.example.org\"]" }
+        /// Whether domains that ask for DMARC reports get them.
+        ///
+        /// A report tells the owner of a domain once a day which servers sent mail in its name to this one, and what
+        /// became of it; it tells nothing about single messages or recipients.
+        dmarc_reports: bool { default: Some("true") }
     }
 
     /// Judging strangers before their mail is taken.

@@ -48,6 +48,7 @@ pub(crate) fn settings(hostname: &str) -> Settings {
         failed_login_delay: Duration::ZERO,
         filters: Vec::new(),
         checks: None,
+        dmarc_reports: true,
         door: DoorSettings::open(),
         relay: relay_settings(),
         signing: unsigned(),

@@ -17,6 +17,7 @@ mod places;
 mod privacy;
 mod quarantine;
 mod reload;
+mod reports;
 mod secrets;
 mod talk;
 mod trace;

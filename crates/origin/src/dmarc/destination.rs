@@ -1,8 +1,10 @@
 //! Whether the owner of an address agrees to receive another domain's reports (RFC 9990 §4).
 
-use super::{record, walk::Walker};
+use super::{
+    record::{self, ReportAddress},
+    walk::Walker,
+};
 use crate::dns::{Lookup, LookupError};
-use posta_mail::Address;
 
 /// Returns the addresses for the aggregate reports of a domain that names `address`: that address, or
 /// those that the owner of its domain wants instead; none if that owner does not agree.
@@ -14,10 +16,10 @@ use posta_mail::Address;
 pub async fn report_destinations(
     dns: &dyn Lookup,
     policy_domain: &str,
-    address: &Address,
-) -> Result<Vec<Address>, LookupError> {
+    address: &ReportAddress,
+) -> Result<Vec<ReportAddress>, LookupError> {
     let policy_domain = policy_domain.to_ascii_lowercase();
-    let host = address.domain().to_ascii_lowercase();
+    let host = address.address.domain().to_ascii_lowercase();
     let mut walker = Walker::new(dns);
     if host == policy_domain
         || walker.walk(&host).await?.organization == walker.walk(&policy_domain).await?.organization
@@ -43,7 +45,7 @@ pub async fn report_destinations(
     }
     // Only addresses at the same host are acceptable; if one is not, nothing is sent at all.
     let others: Vec<_> = others.into_iter().flat_map(record::mailboxes).collect();
-    let are_there = others.iter().all(|other| other.domain().eq_ignore_ascii_case(&host));
+    let are_there = others.iter().all(|other| other.address.domain().eq_ignore_ascii_case(&host));
     Ok(if are_there { others } else { Vec::new() })
 }
 
@@ -53,10 +55,10 @@ mod tests {
     use crate::dns::{Zone, now_or_never};
 
     fn destinations(zone: &Zone, address: &str) -> String {
-        let address = address.parse().unwrap();
+        let address = ReportAddress { address: address.parse().unwrap(), most: None };
         let found = report_destinations(zone, "blue.example.com", &address);
         let found = now_or_never(found).unwrap().unwrap();
-        found.iter().map(Address::as_str).collect::<Vec<_>>().join(" ")
+        found.iter().map(|to| to.address.as_str()).collect::<Vec<_>>().join(" ")
     }
 
     #[test]

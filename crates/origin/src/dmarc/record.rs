@@ -70,6 +70,15 @@ pub enum Suffix {
     Unknown,
 }
 
+/// A mailbox that receives aggregate reports.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReportAddress {
+    /// The mailbox.
+    pub address: Address,
+    /// The maximal size of a report in octets that the mailbox accepts, if the record says one (RFC 7489 §6.2).
+    pub most: Option<u64>,
+}
+
 /// A DMARC record. Tags that concern failure reports are not kept, since no such reports are sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DmarcRecord {
@@ -89,7 +98,7 @@ pub struct DmarcRecord {
     /// `pct` (RFC 7489 §6.3).
     pub percent: u8,
     /// The mailboxes that receive aggregate reports (`rua`). Other destinations are not kept.
-    pub reports: Vec<Address>,
+    pub reports: Vec<ReportAddress>,
     /// Whether the owner also wants failure reports (`ruf`).
     pub wants_failures: bool,
 }
@@ -177,19 +186,35 @@ fn is_uri(text: &str) -> bool {
 }
 
 /// Returns the mailboxes among the URIs of a list (RFC 9989 §4.6).
-pub(super) fn mailboxes(list: &str) -> Vec<Address> {
+pub(super) fn mailboxes(list: &str) -> Vec<ReportAddress> {
     list.split(',').filter_map(mailbox).take(REPORT_ADDRESSES).collect()
 }
 
-/// Parses a `mailto` URI (RFC 6068 §2). Its header fields are ignored, and so is a limit for the size of
-/// reports, which RFC 9989 §4.8 made obsolete.
-fn mailbox(uri: &str) -> Option<Address> {
+/// Parses a `mailto` URI (RFC 6068 §2). Its header fields are ignored. A limit for the size of reports is
+/// obeyed, although RFC 9989 §4.8 made it obsolete: a mailbox would refuse what is larger.
+fn mailbox(uri: &str) -> Option<ReportAddress> {
     let (scheme, rest) = uri.trim_matches(WHITE).split_once(':')?;
     if !scheme.eq_ignore_ascii_case("mailto") {
         return None;
     }
     let end = rest.find(['?', '!']).unwrap_or(rest.len());
-    percent_decoded(&rest[..end])?.parse().ok()
+    let address = percent_decoded(&rest[..end])?.parse().ok()?;
+    let most = rest.rsplit_once('!').and_then(|(_, size)| octets(size));
+    Some(ReportAddress { address, most })
+}
+
+/// Parses a size, such as `10m` (RFC 7489 §6.2). The units are powers of 1,024.
+fn octets(size: &str) -> Option<u64> {
+    let end = size.find(|c: char| !c.is_ascii_digit()).unwrap_or(size.len());
+    let factor = match &size[end..] {
+        "" => 1,
+        "k" | "K" => 1 << 10,
+        "m" | "M" => 1 << 20,
+        "g" | "G" => 1 << 30,
+        "t" | "T" => 1 << 40,
+        _ => return None,
+    };
+    size[..end].parse::<u64>().ok()?.checked_mul(factor)
 }
 
 fn percent_decoded(text: &str) -> Option<String> {
@@ -252,8 +277,8 @@ mod tests {
         assert_eq!((all.dkim, all.spf), (Alignment::Strict, Alignment::Strict));
         assert_eq!((all.suffix, all.percent, all.wants_failures), (Suffix::No, 100, true));
         assert_eq!(
-            all.reports.iter().map(Address::as_str).collect::<Vec<_>>(),
-            ["a@x.test", "b@x.test"]
+            all.reports.iter().map(|to| (to.address.as_str(), to.most)).collect::<Vec<_>>(),
+            [("a@x.test", Some(10 << 20)), ("b@x.test", None)]
         );
         let least = record("v=DMARC1;p=none");
         assert_eq!(
@@ -289,6 +314,23 @@ mod tests {
             assert_eq!((with_reports.policy, with_reports.subdomains), (DmarcPolicy::None, None));
         }
         assert_eq!(read("v=DMARC1;psd=y;rua=a@x.test"), ReadText::Unusable(Suffix::Yes));
+    }
+
+    #[test]
+    fn limits_of_size_are_read() {
+        for (text, expected) in [
+            ("1", Some(1)),
+            ("20k", Some(20 << 10)),
+            ("2G", Some(2 << 30)),
+            ("1t", Some(1 << 40)),
+            ("", None),
+            ("m", None),
+            ("10mb", None),
+            ("-1", None),
+            ("99999999999t", None),
+        ] {
+            assert_eq!(octets(text), expected, "{text}");
+        }
     }
 
     #[test]

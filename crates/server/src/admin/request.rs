@@ -6,6 +6,7 @@ use super::{
     mailbox::{FolderRequest, MailRequest},
     quarantine::QuarantineRequest,
     queue::{QueueAction, Selection},
+    reports::ReportSubject,
     sender::{SenderRequest, SenderScope},
 };
 use crate::collect::import::Folders;
@@ -257,6 +258,17 @@ pub enum Request {
     Quarantine {
         /// The action.
         request: QuarantineRequest,
+    },
+    /// Adds up the reports of other servers.
+    Reports {
+        /// What the reports are about.
+        subject: ReportSubject,
+        /// A local domain; default: all.
+        #[serde(default)]
+        domain: Option<String>,
+        /// Only reports about days within this many seconds; default: 30 days.
+        #[serde(default)]
+        within: Option<u64>,
     },
     /// Returns the history of messages: the newest [`TRACED`](super::TRACED) that match, oldest first.
     Trace {

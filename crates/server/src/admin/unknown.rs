@@ -20,6 +20,7 @@ impl Admin {
         let domain = match &request {
             Request::DomainRemove { domain }
             | Request::DomainKeys { domain, .. }
+            | Request::Reports { domain: Some(domain), .. }
             | Request::Senders { scope: SenderScope::Domain(domain), .. } => Some(domain.clone()),
             _ => None,
         };

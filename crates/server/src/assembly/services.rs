@@ -23,7 +23,7 @@ use crate::{
         refusals::Refusals,
         session::Acceptor,
     },
-    reports::{Reporter, tls::TlsReports},
+    reports::{Reporter, dmarc::DmarcReports, received::ReceivedReports, tls::TlsReports},
     send::{
         Relay, RelaySettings,
         trust::mta_sts::{Policies, Policy},
@@ -57,6 +57,9 @@ pub(crate) struct Services {
     pub(crate) relay_settings: Arc<Adjustable<RelaySettings>>,
     pub(crate) signing: Arc<Adjustable<SigningSettings>>,
     pub(crate) signers: Arc<Signers>,
+    pub(crate) dmarc_reports: Arc<DmarcReports>,
+    pub(crate) received_reports: Arc<ReceivedReports>,
+    sends_dmarc_reports: Arc<Adjustable<bool>>,
     /// The number of days for which retrieved messages are kept.
     pub(crate) expire: Arc<Adjustable<Option<u32>>>,
     stopping: watch::Receiver<bool>,
@@ -70,8 +73,23 @@ impl Services {
         stopping: watch::Receiver<bool>,
     ) -> Result<Self, StartError> {
         let signing = Arc::new(Adjustable::new(settings.signing.clone()));
+        let signers = Arc::new(Signers::new(world.store.clone(), signing.clone()));
+        let srs = Srs::open(&*world.store, settings.hostname.clone(), &*world.clock).await?;
+        let reporter = reporter(&settings, &world, &srs, &signers);
+        let dns = Arc::new(OriginDns(world.resolver.clone()));
+        let sends_dmarc_reports = Arc::new(Adjustable::new(settings.dmarc_reports));
+        let World { store, clock, .. } = world.clone();
+        let received_reports = Arc::new(ReceivedReports::new(store, clock));
         Ok(Self {
-            signers: Arc::new(Signers::new(world.store.clone(), signing.clone())),
+            dmarc_reports: Arc::new(DmarcReports::new(
+                reporter,
+                dns,
+                received_reports.clone(),
+                sends_dmarc_reports.clone(),
+            )),
+            received_reports,
+            sends_dmarc_reports,
+            signers,
             signing,
             authenticator: Arc::new(authenticator(&settings, &world).await?),
             collectors: {
@@ -85,7 +103,7 @@ impl Services {
             driver: Arc::new(Driver::new(stopping.clone(), settings.session_time)),
             rates: Arc::new(Rates::new(settings.submissions)),
             relay_nudge: Arc::default(),
-            srs: Srs::open(&*world.store, settings.hostname.clone(), &*world.clock).await?,
+            srs,
             clients: Arc::new(Clients::new(settings.sessions, settings.sessions_per_client)),
             budget: Budget::new(settings.memory),
             door: Arc::new(Adjustable::new(door(&settings, &world))),
@@ -126,6 +144,7 @@ impl Services {
         self.door.set(self.door.get().under(self.settings.door.clone()));
         self.relay_settings.set(relay.clone());
         self.signing.set(self.settings.signing.clone());
+        self.sends_dmarc_reports.set(self.settings.dmarc_reports);
         self.expire.set(pop3.expire);
         self.relay_nudge.notify_one();
     }
@@ -184,19 +203,11 @@ impl Services {
     }
 
     fn directory(&self) -> Directory {
-        let World { store, clock, .. } = &self.world;
-        let directory = Directory::new(store.clone(), self.settings.hostname.clone());
-        directory.rewriting(self.srs.clone(), clock.clone())
+        directory(&self.settings, &self.world, &self.srs)
     }
 
     fn reporter(&self) -> Reporter {
-        Reporter {
-            hostname: self.settings.hostname.clone(),
-            store: self.world.store.clone(),
-            clock: self.world.clock.clone(),
-            directory: self.directory(),
-            signers: self.signers.clone(),
-        }
+        reporter(&self.settings, &self.world, &self.srs, &self.signers)
     }
 
     /// Returns what looks after the keys that sign mail.
@@ -295,6 +306,7 @@ impl Services {
                     reports: Arc::new(self.reporter()),
                     filters: self.filters.clone(),
                     signers: self.signers.clone(),
+                    feedback: self.dmarc_reports.clone(),
                 },
             }),
             profile: Arc::new(SmtpProfile {
@@ -310,6 +322,21 @@ impl Services {
                 plaintext_auth,
             }),
         }
+    }
+}
+
+fn directory(settings: &Settings, world: &World, srs: &Srs) -> Directory {
+    let directory = Directory::new(world.store.clone(), settings.hostname.clone());
+    directory.rewriting(srs.clone(), world.clock.clone())
+}
+
+fn reporter(settings: &Settings, world: &World, srs: &Srs, signers: &Arc<Signers>) -> Reporter {
+    Reporter {
+        hostname: settings.hostname.clone(),
+        store: world.store.clone(),
+        clock: world.clock.clone(),
+        directory: directory(settings, world, srs),
+        signers: signers.clone(),
     }
 }
 

@@ -55,6 +55,8 @@ pub struct Checked {
     pub is_header_too_large: bool,
     /// Whether a From field follows a line that is not a field: only some programs find it there.
     pub has_late_from: bool,
+    /// Whether the header section is like that of a message that carries reports.
+    pub may_carry_report: bool,
     /// The policy that decides what follows from the results.
     pub policy: Arc<OriginPolicy>,
 }

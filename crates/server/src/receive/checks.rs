@@ -188,9 +188,28 @@ impl MessageChecks {
             hides_lines: header.hides_lines(),
             is_header_too_large: header.is_too_large(),
             has_late_from: observed.has_late_from(),
+            may_carry_report: may_carry_report(header),
             policy: self.policy,
         }
     }
+}
+
+/// Returns whether a header section is like that of a message that carries reports: by its Subject (RFC 9990
+/// §3.5.2, RFC 8460 §5.3), or as a message that is nothing but a packed file, which some reporters send.
+fn may_carry_report(header: &HeaderSection) -> bool {
+    let begins = |name: &str, wanted: &[&str]| {
+        header.named(name).any(|field| {
+            let mut words = field.value.split(u8::is_ascii_whitespace).filter(|it| !it.is_empty());
+            wanted.iter().all(|wanted| {
+                let start = words.next().and_then(|word| word.get(..wanted.len()));
+                start.is_some_and(|start| start.eq_ignore_ascii_case(wanted.as_bytes()))
+            })
+        })
+    };
+    begins("Subject", &["Report", "Domain:"])
+        || ["application/gzip", "application/zip", "application/tlsrpt"]
+            .into_iter()
+            .any(|kind| begins("Content-Type", &[kind]))
 }
 
 /// Returns the addresses of the only From field.

@@ -1,5 +1,6 @@
 //! Sending in memory: two servers on one network, a fixed zone, and a clock that the test advances.
 
+mod dmarc_reports;
 mod handed_on;
 mod hops;
 mod inside;

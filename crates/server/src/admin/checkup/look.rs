@@ -241,7 +241,7 @@ async fn dmarc(dns: &OriginDns, setup: &MailSetup) -> (DmarcOutcome, Vec<String>
         for address in &record.reports {
             let destinations = dmarc::report_destinations(dns, domain, address).await;
             if destinations.is_ok_and(|destinations| destinations.is_empty()) {
-                unwanted.push(address.to_string());
+                unwanted.push(address.address.to_string());
             }
         }
     }

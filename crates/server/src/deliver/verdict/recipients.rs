@@ -46,6 +46,11 @@ pub(in crate::deliver) struct Decided {
 }
 
 impl Decided {
+    /// Returns whether a recipient allows the sender.
+    pub(in crate::deliver) fn has_allowed(&self) -> bool {
+        !self.allowed.is_empty()
+    }
+
     /// Returns whether an account's copy goes to the folder for junk, given what filters say.
     pub(in crate::deliver) fn is_junk(&self, account: AccountId, is_filtered: bool) -> bool {
         self.junk.contains(&account) || is_filtered && !self.allowed.contains(&account)
@@ -129,12 +134,12 @@ fn is_shown(checked: &Checked, domain: &str) -> bool {
 /// # Errors
 /// The refusal, if no recipient accepts the message.
 pub(in crate::deliver) fn decide(
-    judged: Result<Verdict, Refused>,
+    judged: &Result<Verdict, Refused>,
     recipients: &[Recipient],
     targets: &[CopyTarget],
     each_is_told: bool,
 ) -> Result<Decided, Refused> {
-    let verdicts: Vec<_> = targets.iter().map(|target| verdict(&judged, target)).collect();
+    let verdicts: Vec<_> = targets.iter().map(|target| verdict(judged, target)).collect();
     let taken = verdicts.iter().filter(|verdict| verdict.is_ok()).count();
     let mut refusals = verdicts.iter().filter_map(|verdict| verdict.as_ref().err());
     // A message that may be accepted later is not refused for good.

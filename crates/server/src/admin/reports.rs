@@ -1,0 +1,55 @@
+//! The operator's requests about the reports of other servers: what they say of a domain's mail and of TLS.
+
+use super::{Admin, AdminError, Response, parse_domain};
+use crate::reports::received::statistics;
+use posta_store::StoreError;
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+/// The time that statistics cover if the request does not say.
+const USUAL: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+
+/// The longest time that they cover; older reports are removed.
+const LONGEST: Duration = Duration::from_secs(400 * 24 * 60 * 60);
+
+/// The subject of reports.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ReportSubject {
+    /// Mail in a domain's name (DMARC).
+    Dmarc,
+    /// TLS to a domain's servers.
+    Tls,
+}
+
+impl Admin {
+    /// Adds up the reports about a domain, or about all of them, within so many seconds.
+    pub(super) async fn reports(
+        &self,
+        subject: ReportSubject,
+        domain: Option<String>,
+        within: Option<u64>,
+    ) -> Result<Response, AdminError> {
+        let domains = match domain {
+            Some(domain) => {
+                let domain = parse_domain(domain)?;
+                if !self.store.is_local(domain.as_str()).await? {
+                    return Err(StoreError::NoSuchDomain(domain).into());
+                }
+                vec![domain.to_string()]
+            }
+            None => self.store.domains().await?.iter().map(ToString::to_string).collect(),
+        };
+        let within = within.map_or(USUAL, Duration::from_secs).min(LONGEST);
+        let since = self.clock.now() - within;
+        let store = &*self.store;
+        Ok(match subject {
+            ReportSubject::Dmarc => {
+                Response::DmarcReports(statistics::dmarc(store, &domains, since).await?)
+            }
+            ReportSubject::Tls => {
+                Response::TlsReports(statistics::tls(store, &domains, since).await?)
+            }
+        })
+    }
+}
