@@ -90,7 +90,7 @@ mod tests {
              This is a DMARC report: mail that mail.x.test got on 1970-01-01 (UTC) and that claimed to be\r\n\
              from y.test, by source and by result.\r\n\
              --report\r\nContent-Type: application/gzip\r\nContent-Transfer-Encoding: base64\r\n\
-             Content-Disposition: attachment;\r\n filename=\"mail.x.test!y.test!0!86399.xml.gz\"\r\n\r\n\
+             Content-Disposition: attachment; filename=\"mail.x.test!y.test!0!86399.xml.gz\"\r\n\r\n\
              BwcHBwcHBwcHBw==\r\n--report--\r\n"
         );
     }

@@ -148,7 +148,8 @@ impl<R: BufRead> BufRead for Metered<R> {
         if self.since > PIECE {
             return Err(ReportError::Malformed("a tag or text is too long").into());
         }
-        self.inner.fill_buf()
+        let lent = self.inner.fill_buf()?;
+        Ok(&lent[..lent.len().min(PIECE)])
     }
 
     fn consume(&mut self, octets: usize) {

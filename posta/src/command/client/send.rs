@@ -16,7 +16,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Send a message: a complete one from standard input, or one made from --subject, --body and --attach.
+/// Send a message from standard input, or one made from --subject, --body and --attach.
 #[derive(Args)]
 pub(crate) struct Arguments {
     /// The server, as host:port.

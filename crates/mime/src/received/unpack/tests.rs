@@ -104,17 +104,14 @@ fn usual_files_are_unpacked() {
 
 #[test]
 fn bombs_are_refused() {
-    let zeros = vec![b' '; 40 << 20];
+    let zeros = vec![b' '; 8 << 20];
     for bomb in [gzipped(&zeros), zip(&[Entry::deflated(&zeros)])] {
-        assert!(bomb.len() < 100_000);
+        assert!(bomb.len() < 20_000);
         assert_eq!(unpacked(&bomb), Err(ReportError::Bomb("it is packed more than 200 times")));
         assert!(matches!(read_file(&bomb), Err(ReportError::Malformed(_) | ReportError::Bomb(_))));
     }
     // Packed less, it is just too large.
-    let noise: Vec<u8> =
-        (0..40_u32 << 20).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
-    let large = gzipped(&noise);
-    assert!(large.len() > 200_000, "{}", large.len());
+    let large = zip(&[Entry::stored(&vec![b' '; 33 << 20])]);
     assert_eq!(unpacked(&large), Err(ReportError::Bomb("it has more than 32 MiB")));
 }
 
@@ -122,12 +119,12 @@ fn bombs_are_refused() {
 #[test]
 fn bombs_of_xml_are_refused() {
     let mut text = b"<feedback><version>".to_vec();
-    text.resize(20 << 20, b'1');
+    text.resize(1 << 20, b'1');
     assert_eq!(
         read_file(&gzipped(&text)),
         Err(ReportError::Malformed("a tag or text is too long"))
     );
-    let text = format!("<feedback>{}", "<version>1</version>".repeat(2 << 20));
+    let text = format!("<feedback>{}", "<version>1</version>".repeat(400_000));
     assert!(matches!(read_file(&gzipped(text.as_bytes())), Err(ReportError::Bomb(_))));
 }
 
