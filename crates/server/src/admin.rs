@@ -401,6 +401,11 @@ impl Admin {
         if is_lifted { Ok(()) } else { Err(AdminError::NoLockout(who)) }
     }
 
+    async fn set_junk(&self, address: String, junk: JunkOverPop3) -> Result<(), AdminError> {
+        let address = self.account(address).await?.address;
+        Ok(self.store.set_marks_junk(&address, junk == JunkOverPop3::Mark).await?)
+    }
+
     async fn set_quota(&self, address: String, quota: Option<u64>) -> Result<(), AdminError> {
         Ok(self.store.set_quota(&parse_address(address)?, quota).await?)
     }
