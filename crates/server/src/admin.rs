@@ -24,7 +24,7 @@ pub use keys::{DomainKeyLine, KeyRequest};
 pub use mailbox::{FolderLine, FolderRequest, MailLine, MailRequest};
 pub use quarantine::{QuarantineLine, QuarantineRequest};
 pub use queue::{DestinationLine, QueueAction, QueueLine, QueueRecipient, Selection};
-pub use reports::ReportSubject;
+pub use reports::{ReportSubject, ReportsQuery};
 pub use request::Request;
 pub use sender::{SenderRequest, SenderScope};
 pub use source::{OwnMaildrops, SourceLine};
@@ -324,7 +324,7 @@ impl Admin {
                 return self.rename_account(address, new, alias).await;
             }
             Request::AccountDisable { address, disabled } => {
-                self.store.set_disabled(&parse_address(address)?, disabled).await?;
+                self.disable(address, disabled).await?
             }
             Request::AccountJunk { address, junk } => self.set_junk(address, junk).await?,
             Request::AccountUndelete { address, since } => {
@@ -369,9 +369,7 @@ impl Admin {
                 return self.change_queue(&selection, action).await;
             }
             Request::Quarantine { request } => return self.quarantine(request).await,
-            Request::Reports { subject, domain, within } => {
-                return self.reports(subject, domain, within).await;
-            }
+            Request::Reports(query) => return self.reports(query).await,
             Request::Trace { named, within } => return self.trace(&named, within).await,
             Request::Mail { address, folder, request } => {
                 return self.mail(address, folder, request).await;
@@ -399,6 +397,10 @@ impl Admin {
     fn lift(&self, who: String) -> Result<(), AdminError> {
         let is_lifted = self.lockouts.as_ref().is_some_and(|lockouts| lockouts.lift(&who));
         if is_lifted { Ok(()) } else { Err(AdminError::NoLockout(who)) }
+    }
+
+    async fn disable(&self, address: String, disabled: bool) -> Result<(), AdminError> {
+        Ok(self.store.set_disabled(&parse_address(address)?, disabled).await?)
     }
 
     async fn set_junk(&self, address: String, junk: JunkOverPop3) -> Result<(), AdminError> {

@@ -8,7 +8,7 @@ use clap::{Args, Subcommand};
 use comfy_table::{Table, presets};
 use plot::Plot;
 use posta_server::{
-    admin::{ReportSubject, Request, Response},
+    admin::{ReportSubject, ReportsQuery, Request, Response},
     reports::received::statistics::{
         DayCount, DmarcStatistics, ReportCount, SourceCount, TlsFailureLine, TlsPolicyCount,
         TlsStatistics,
@@ -52,7 +52,10 @@ pub(crate) struct Arguments {
 impl Arguments {
     fn ask(&self, subject: ReportSubject) -> Result<Response> {
         let (domain, within) = (self.domain.clone(), self.since.map(|span| span.0.as_secs()));
-        block_on(operator::execute(&self.place, Request::Reports { subject, domain, within }))
+        block_on(operator::execute(
+            &self.place,
+            Request::Reports(ReportsQuery { subject, domain, within }),
+        ))
     }
 
     /// Draws a plot if one is wanted.

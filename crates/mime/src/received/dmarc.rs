@@ -295,5 +295,4 @@ impl Reading {
 }
 
 #[cfg(test)]
-#[path = "dmarc/tests.rs"]
 mod tests;

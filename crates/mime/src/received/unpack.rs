@@ -193,5 +193,4 @@ impl Read for ZipFile<'_> {
 }
 
 #[cfg(test)]
-#[path = "unpack/tests.rs"]
 mod tests;

@@ -22,14 +22,24 @@ pub enum ReportSubject {
     Tls,
 }
 
+/// The reports that the operator wants to have added up.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReportsQuery {
+    /// What the reports are about.
+    pub subject: ReportSubject,
+    /// A local domain; default: all.
+    #[serde(default)]
+    pub domain: Option<String>,
+    /// Only reports about days within this many seconds; default: 30 days.
+    #[serde(default)]
+    pub within: Option<u64>,
+}
+
 impl Admin {
-    /// Adds up the reports about a domain, or about all of them, within so many seconds.
-    pub(super) async fn reports(
-        &self,
-        subject: ReportSubject,
-        domain: Option<String>,
-        within: Option<u64>,
-    ) -> Result<Response, AdminError> {
+    /// Adds up the reports about a domain, or about all of them.
+    pub(super) async fn reports(&self, query: ReportsQuery) -> Result<Response, AdminError> {
+        let ReportsQuery { subject, domain, within } = query;
         let domains = match domain {
             Some(domain) => {
                 let domain = parse_domain(domain)?;

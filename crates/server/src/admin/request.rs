@@ -6,7 +6,7 @@ use super::{
     mailbox::{FolderRequest, MailRequest},
     quarantine::QuarantineRequest,
     queue::{QueueAction, Selection},
-    reports::ReportSubject,
+    reports::ReportsQuery,
     sender::{SenderRequest, SenderScope},
 };
 use crate::collect::import::Folders;
@@ -260,16 +260,7 @@ pub enum Request {
         request: QuarantineRequest,
     },
     /// Adds up the reports of other servers.
-    Reports {
-        /// What the reports are about.
-        subject: ReportSubject,
-        /// A local domain; default: all.
-        #[serde(default)]
-        domain: Option<String>,
-        /// Only reports about days within this many seconds; default: 30 days.
-        #[serde(default)]
-        within: Option<u64>,
-    },
+    Reports(ReportsQuery),
     /// Returns the history of messages: the newest [`TRACED`](super::TRACED) that match, oldest first.
     Trace {
         /// A message's id, its Message-ID, the address of a sender or recipient, or a client's IP address.

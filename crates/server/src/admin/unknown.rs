@@ -1,7 +1,7 @@
 //! Carrying out requests, and the errors about accounts and domains that do not exist, which suggest the
 //! nearest existing name.
 
-use super::{Admin, AdminError, Request, Response, SenderScope};
+use super::{Admin, AdminError, ReportsQuery, Request, Response, SenderScope};
 use posta_store::StoreError;
 
 /// The similarity that a known name must have to be suggested (Jaro-Winkler; 1 is equal).
@@ -20,7 +20,7 @@ impl Admin {
         let domain = match &request {
             Request::DomainRemove { domain }
             | Request::DomainKeys { domain, .. }
-            | Request::Reports { domain: Some(domain), .. }
+            | Request::Reports(ReportsQuery { domain: Some(domain), .. })
             | Request::Senders { scope: SenderScope::Domain(domain), .. } => Some(domain.clone()),
             _ => None,
         };

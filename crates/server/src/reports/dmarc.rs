@@ -141,3 +141,6 @@ impl DmarcReports {
 fn date(now: Timestamp) -> String {
     now.to_string().chars().take("2026-01-01".len()).collect()
 }
+
+#[cfg(test)]
+mod tests;

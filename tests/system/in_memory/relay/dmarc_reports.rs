@@ -3,7 +3,7 @@
 use super::*;
 use flate2::read::GzDecoder;
 use posta_server::{
-    admin::ReportSubject,
+    admin::{ReportSubject, ReportsQuery},
     deliver::checked::OriginPolicy,
     reports::received::statistics::{DayCount, DmarcStatistics, ReportCount},
     settings::LoopbackTrust,
@@ -48,8 +48,13 @@ impl Two {
 
     /// Waits until our operator sees the figures of this many reports.
     async fn reported(&self, count: u64) -> DmarcStatistics {
-        let request =
-            || Request::Reports { subject: ReportSubject::Dmarc, domain: None, within: None };
+        let request = || {
+            Request::Reports(ReportsQuery {
+                subject: ReportSubject::Dmarc,
+                domain: None,
+                within: None,
+            })
+        };
         for _ in 0..PATIENCE.as_secs() {
             match self.ours.admin.execute(request()).await.unwrap() {
                 Response::DmarcReports(statistics) if statistics.reports.counted == count => {

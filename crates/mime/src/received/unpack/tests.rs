@@ -1,6 +1,6 @@
 //! Archives as reporters make them, and as attackers do.
 
-use super::{super::attachment::read_file, *};
+use super::{super::read_file, *};
 use flate2::{
     Compression,
     write::{DeflateEncoder, GzEncoder},

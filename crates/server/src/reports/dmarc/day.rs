@@ -61,7 +61,7 @@ pub(super) struct OfDomain {
 
 /// A piece of a day, as the store keeps it. The counts of all pieces together are those of the day.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Piece {
+pub(super) struct SavedPiece {
     policy: PublishedPolicy,
     rows: Vec<(FeedbackRow, u64)>,
     unlisted: u64,
@@ -126,8 +126,8 @@ impl Day {
     }
 
     /// Adds a piece that was saved.
-    pub(super) fn add_saved(&mut self, piece: Piece) {
-        let Piece { policy, rows, unlisted } = piece;
+    pub(super) fn add_saved(&mut self, piece: SavedPiece) {
+        let SavedPiece { policy, rows, unlisted } = piece;
         if unlisted > 0
             && let Some(of_domain) = self.of_domain(&policy)
         {
@@ -189,7 +189,7 @@ impl Day {
 
     /// Returns what the store does not have yet, and takes it as saved; all of it if the day is over, otherwise
     /// what may be saved now. If the store then fails, the report lacks it.
-    pub(super) fn unsaved(&mut self, is_over: bool) -> Vec<Piece> {
+    pub(super) fn unsaved(&mut self, is_over: bool) -> Vec<SavedPiece> {
         if std::mem::take(&mut self.dropped) > 0 {
             tracing::warn!(
                 "more than {DOMAINS} domains ask for DMARC reports today: some get none"
@@ -197,7 +197,7 @@ impl Day {
         }
         let mut pieces = Vec::new();
         for of_domain in self.domains.values_mut() {
-            let empty = |policy: &PublishedPolicy| Piece {
+            let empty = |policy: &PublishedPolicy| SavedPiece {
                 policy: policy.clone(),
                 rows: Vec::new(),
                 unlisted: 0,
@@ -239,33 +239,8 @@ fn octets(row: &FeedbackRow) -> usize {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
-    use super::*;
-    use crate::deliver::feedback::{Disposition, PassedBy};
-
-    pub(in super::super) fn observation(domain: &str, source: u32, passed: bool) -> Observation {
-        Observation {
-            policy: PublishedPolicy {
-                domain: domain.to_owned(),
-                policy: "reject".to_owned(),
-                subdomains: "reject".to_owned(),
-                nonexistent: "reject".to_owned(),
-                strict_dkim: false,
-                strict_spf: true,
-                is_tested: false,
-            },
-            row: FeedbackRow {
-                source: std::net::Ipv4Addr::from_bits(source).into(),
-                disposition: if passed { Disposition::Pass } else { Disposition::Reject },
-                overridden: None,
-                author: domain.to_owned(),
-                sender: Some(format!("bounces.{domain}")),
-                spf: Some((format!("bounces.{domain}"), "pass".to_owned())),
-                dkim: vec![(domain.to_owned(), "s1".to_owned(), "pass".to_owned())],
-                passed_by: passed.then_some(PassedBy::Dkim),
-            },
-        }
-    }
+mod tests {
+    use super::{super::tests::observation, *};
 
     fn total(day: &Day, domain: &str) -> (u64, u64) {
         let of_domain = &day.domains()[domain];

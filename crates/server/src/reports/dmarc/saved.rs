@@ -1,7 +1,7 @@
 //! The counts for DMARC reports as the store keeps them: pieces, each with what was counted since the piece before,
 //! so that a busy domain's rows are not written again and again; and the reports that were sent.
 
-use super::day::{Day, Piece};
+use super::day::{Day, SavedPiece};
 use posta_net::clock::Clock;
 use posta_store::{Store, StoreError};
 use std::sync::Arc;
@@ -32,7 +32,7 @@ impl Saved {
     ///
     /// # Errors
     /// When the store fails.
-    pub(super) async fn add(&self, date: &str, pieces: Vec<Piece>) -> Result<(), StoreError> {
+    pub(super) async fn add(&self, date: &str, pieces: Vec<SavedPiece>) -> Result<(), StoreError> {
         for piece in pieces {
             let record = serde_json::to_vec(&piece).unwrap_or_default();
             let name = format!("{date}/{}", self.clock.mail_id());
@@ -117,7 +117,7 @@ impl Saved {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::day::tests::observation, *};
+    use super::{super::tests::observation, *};
     use posta_net::clock::SystemClock;
     use posta_store::MemoryStore;
 

@@ -187,28 +187,10 @@ impl ReportWriter {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::day::tests::observation, *};
+    use super::{super::tests::observation, *};
     use crate::deliver::feedback::{Disposition, OverrideKind};
 
-    #[test]
-    fn a_report_is_written() {
-        let mut observed = observation("x.test", 1, true);
-        observed.row.disposition = Disposition::None;
-        observed.row.overridden = Some(PolicyOverride {
-            kind: OverrideKind::LocalPolicy,
-            comment: "a <b> & \"c\"\u{0}".to_owned(),
-        });
-        let mut writer = ReportWriter::new(ReportFacts {
-            hostname: "mail.y.test",
-            contact: "postmaster@y.test",
-            id: "1970-01-01.x.test@mail.y.test",
-            begin: Timestamp::UNIX_EPOCH,
-            end: Timestamp::from_second(86_399).unwrap(),
-            policy: &observed.policy,
-            unlisted: 7,
-        });
-        writer.row(ReportedRow { row: &observed.row, count: 3, dkim: true, spf: false });
-        let expected = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>
+    const EXPECTED: &str = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>
 <feedback xmlns=\"urn:ietf:params:xml:ns:dmarc-2.0\">
   <version>1.0</version>
   <report_metadata>
@@ -265,6 +247,25 @@ mod tests {
   </record>
 </feedback>
 ";
-        assert_eq!(writer.finish(), expected.replace("0.1.0", env!("CARGO_PKG_VERSION")));
+
+    #[test]
+    fn a_report_is_written() {
+        let mut observed = observation("x.test", 1, true);
+        observed.row.disposition = Disposition::None;
+        observed.row.overridden = Some(PolicyOverride {
+            kind: OverrideKind::LocalPolicy,
+            comment: "a <b> & \"c\"\u{0}".to_owned(),
+        });
+        let mut writer = ReportWriter::new(ReportFacts {
+            hostname: "mail.y.test",
+            contact: "postmaster@y.test",
+            id: "1970-01-01.x.test@mail.y.test",
+            begin: Timestamp::UNIX_EPOCH,
+            end: Timestamp::from_second(86_399).unwrap(),
+            policy: &observed.policy,
+            unlisted: 7,
+        });
+        writer.row(ReportedRow { row: &observed.row, count: 3, dkim: true, spf: false });
+        assert_eq!(writer.finish(), EXPECTED.replace("0.1.0", env!("CARGO_PKG_VERSION")));
     }
 }

@@ -29,7 +29,7 @@ const PAGE: usize = 50;
 
 /// A summary as it is kept.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Summary<R> {
+pub(super) struct KeptSummary<R> {
     /// The domain that sent the report; none if that is not shown.
     pub(super) sender: Option<String>,
     /// The report.
@@ -56,7 +56,8 @@ impl Kept {
     ) -> Result<Option<&'static str>, StoreError> {
         let place = Place { kind: DMARC, domain: &report.domain, begin };
         let id = report.id.clone();
-        self.keep(place, &id, Summary { sender: sender.map(str::to_owned), report: &report }).await
+        self.keep(place, &id, KeptSummary { sender: sender.map(str::to_owned), report: &report })
+            .await
     }
 
     /// Keeps a TLS report whose first policy is about this domain.
@@ -71,14 +72,15 @@ impl Kept {
     ) -> Result<Option<&'static str>, StoreError> {
         let place = Place { kind: TLS, domain, begin: report.begin };
         let id = report.id.clone();
-        self.keep(place, &id, Summary { sender: sender.map(str::to_owned), report: &report }).await
+        self.keep(place, &id, KeptSummary { sender: sender.map(str::to_owned), report: &report })
+            .await
     }
 
     async fn keep<R: Serialize>(
         &self,
         place: Place<'_>,
         id: &str,
-        summary: Summary<R>,
+        summary: KeptSummary<R>,
     ) -> Result<Option<&'static str>, StoreError> {
         let Place { kind, domain, begin } = place;
         let (letter, most) = match summary.sender {
@@ -142,7 +144,7 @@ pub(super) async fn each<R: DeserializeOwned>(
     store: &dyn Store,
     (kind, domain): (&'static str, &str),
     since: Timestamp,
-    mut each: impl FnMut(&str, Summary<R>),
+    mut each: impl FnMut(&str, KeptSummary<R>),
 ) -> Result<(), StoreError> {
     let prefix = format!("{domain}/");
     let mut after = format!("{prefix}{}", date(since));
@@ -194,7 +196,7 @@ mod tests {
 
     async fn days(store: &dyn Store, domain: &str, since: Timestamp) -> Vec<String> {
         let mut days = Vec::new();
-        let each = each(store, (DMARC, domain), since, |day, _: Summary<DmarcReport>| {
+        let each = each(store, (DMARC, domain), since, |day, _: KeptSummary<DmarcReport>| {
             days.push(day.to_owned());
         });
         each.await.unwrap();

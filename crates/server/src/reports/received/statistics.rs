@@ -1,7 +1,7 @@
 //! What the received reports of some time say together, for the operator: who sends in a domain's name, and how
 //! others reach its servers by TLS.
 
-use super::kept::{self, DMARC, Summary, TLS};
+use super::kept::{self, DMARC, KeptSummary, TLS};
 use posta_mail::Timestamp;
 use posta_mime::received::{DmarcReport, DmarcSummaryRow, TlsReport};
 use posta_store::{Store, StoreError};
@@ -146,7 +146,7 @@ pub async fn dmarc(
     let mut statistics = DmarcStatistics::default();
     let (mut days, mut sources) = (Days::default(), BTreeMap::<IpAddr, Source>::new());
     for domain in domains {
-        kept::each(store, (DMARC, domain), since, |day, summary: Summary<DmarcReport>| {
+        kept::each(store, (DMARC, domain), since, |day, summary: KeptSummary<DmarcReport>| {
             if summary.sender.is_none() {
                 statistics.reports.unverified += 1;
                 return;
@@ -228,7 +228,7 @@ pub async fn tls(
     let mut policies = BTreeMap::<(String, String), (u64, u64)>::new();
     let mut failures = BTreeMap::<(String, String, String, String), (u64, String)>::new();
     for domain in domains {
-        kept::each(store, (TLS, domain), since, |day, summary: Summary<TlsReport>| {
+        kept::each(store, (TLS, domain), since, |day, summary: KeptSummary<TlsReport>| {
             if summary.sender.is_none() {
                 statistics.reports.unverified += 1;
                 return;
