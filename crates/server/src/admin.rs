@@ -323,9 +323,7 @@ impl Admin {
             Request::AccountRename { address, new, alias } => {
                 return self.rename_account(address, new, alias).await;
             }
-            Request::AccountDisable { address, disabled } => {
-                self.disable(address, disabled).await?
-            }
+            Request::AccountDisable { address, disabled } => self.close(address, disabled).await?,
             Request::AccountJunk { address, junk } => self.set_junk(address, junk).await?,
             Request::AccountUndelete { address, since } => {
                 return self.undelete(address, since).await;
@@ -399,13 +397,9 @@ impl Admin {
         if is_lifted { Ok(()) } else { Err(AdminError::NoLockout(who)) }
     }
 
-    async fn disable(&self, address: String, disabled: bool) -> Result<(), AdminError> {
+    /// Disables or enables logins to an account.
+    async fn close(&self, address: String, disabled: bool) -> Result<(), AdminError> {
         Ok(self.store.set_disabled(&parse_address(address)?, disabled).await?)
-    }
-
-    async fn set_junk(&self, address: String, junk: JunkOverPop3) -> Result<(), AdminError> {
-        let address = self.account(address).await?.address;
-        Ok(self.store.set_marks_junk(&address, junk == JunkOverPop3::Mark).await?)
     }
 
     async fn set_quota(&self, address: String, quota: Option<u64>) -> Result<(), AdminError> {
