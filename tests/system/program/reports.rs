@@ -1,9 +1,8 @@
 //! `posta reports`: what other servers report, as the operator sees it.
 
-use super::world::Zone;
 use flate2::{Compression, write::GzEncoder};
 use posta_mail::Timestamp;
-use posta_tests::{Place, Wire, smtp, stdout};
+use posta_tests::{DnsRecords, Place, Wire, smtp, stdout};
 use std::{
     io::Write as _,
     thread,
@@ -84,14 +83,12 @@ fn report(wire: &mut Wire, from: &str, kind: &str, text: &str) {
 /// A server that checks the mail of everybody, and has the reports of three days.
 fn reported(yesterday: u64) -> Place {
     let mut place = Place::new(&[("smtp", "none")]);
-    let mut zone = Zone::default();
+    let mut names = DnsRecords::default();
     for domain in ["mail.example.net", "isp.example"] {
-        zone = zone.txt(domain, "v=spf1 +all");
+        names = names.txt(domain, "v=spf1 +all");
     }
-    place.configure(&format!(
-        "[dns]\nservers = [\"{}\"]\ndnssec = false\n[submission]\ntrust-loopback = false\n",
-        zone.serve()
-    ));
+    place.configure(&names.serve().configuration());
+    place.configure("[submission]\ntrust-loopback = false\n");
     place.add_account("ana@x.test");
     place.start();
     let none = stdout(&place.posta(&["reports", "dmarc"], ""));
