@@ -99,7 +99,7 @@ impl MailServer {
     pub async fn start(settings: Settings, world: World) -> Result<Self, StartError> {
         let (stop, stopping) = watch::channel(false);
         let (alive, sessions) = mpsc::channel(1);
-        let services = Services::new(settings, world, stopping.clone()).await?;
+        let services = Box::pin(Services::new(settings, world, stopping.clone())).await?;
         let mut tasks = JoinSet::new();
         let (mut listening, mut serving) = (Vec::new(), Vec::new());
         for listener in &services.settings.listeners {

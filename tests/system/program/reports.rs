@@ -2,18 +2,15 @@
 
 use flate2::{Compression, write::GzEncoder};
 use posta_mail::Timestamp;
+use posta_net::clock::{Clock, SystemClock};
 use posta_tests::{DnsRecords, Place, Wire, smtp, stdout};
-use std::{
-    io::Write as _,
-    thread,
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::{io::Write as _, thread, time::Duration};
 
 const DAY: u64 = 24 * 60 * 60;
 
 /// The beginning of yesterday, in seconds since 1970.
 fn yesterday() -> u64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    let now = SystemClock.now().as_second() as u64;
     (now / DAY - 1) * DAY
 }
 
