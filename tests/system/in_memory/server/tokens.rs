@@ -85,7 +85,7 @@ async fn log_in(system: &System, port: u16, name: &str) -> Option<Box<dyn Stream
 
 /// Returns whether a token with this answer opens ana's mailbox.
 async fn opens(answer: &Value, oauth: OAuthSettings) -> bool {
-    let (system, _) = system_that_hears(answer, oauth).await;
+    let (system, _) = Box::pin(system_that_hears(answer, oauth)).await;
     let opened = log_in(&system, 587, "ana@x.test").await.is_some();
     assert_eq!(log_in(&system, 110, "ana@x.test").await.is_some(), opened);
     system.server.stop().await;
