@@ -65,6 +65,7 @@ fn address(request: &Request) -> Option<&str> {
         | Request::AccountQuota { address, .. }
         | Request::AccountRename { address, .. }
         | Request::AccountDisable { address, .. }
+        | Request::AccountJunk { address, .. }
         | Request::AccountAllow { address, .. }
         | Request::AccountDisallow { address, .. }
         | Request::SourceAdd { address, .. }
