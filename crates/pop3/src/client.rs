@@ -210,11 +210,6 @@ impl Client {
             (Expected::Pass | Expected::Auth(_), true) => {
                 self.ask(Question::LoggedIn(Ticket::new(())));
             }
-            // RFC 3206 §4: the name or the password is wrong. To offer them in another way would be another failed
-            // login, and too many of them lock the client out.
-            (Expected::Auth(_), false) if is_about_credentials(&words) => {
-                return Err(Failure::Refused(words.into_owned()));
-            }
             // A server may offer what it does not take for this user.
             (Expected::Auth(left), false) => self.ask_login(left, Some(words.into_owned())),
             (Expected::Request(request), true) => self.after(request, &words)?,
@@ -367,11 +362,6 @@ fn status(line: &[u8]) -> Result<(bool, Cow<'_, str>), Failure> {
     }
 }
 
-/// Returns whether a refusal's words begin with the response code for a wrong name or password (RFC 3206 §4).
-fn is_about_credentials(words: &str) -> bool {
-    words.get(..6).is_some_and(|code| code.eq_ignore_ascii_case("[AUTH]"))
-}
-
 /// Reads what STAT brings: `messages octets`.
 fn read_status(words: &str) -> Result<Status, Failure> {
     let mut numbers = words.split(' ');
@@ -479,56 +469,5 @@ impl Engine for Client {
 
     fn interrupt(&mut self, _why: Interrupt, _output: &mut Vec<u8>) {
         self.state = State::Closed;
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use posta_mail::Secret;
-
-    /// Gives the engine a line of the server. Returns its next question.
-    fn line(client: &mut Client, line: &str) -> Option<Question> {
-        let line = format!("{line}\r\n");
-        let (mut input, mut output) = (line.as_bytes(), Vec::new());
-        match client.next(&mut input, &mut output) {
-            Step::Ask(question) => Some(question),
-            _ => None,
-        }
-    }
-
-    /// A wrong password is told to the server once: each further way to log in would be another failed login.
-    #[test]
-    fn another_mechanism_is_tried_only_if_the_password_may_be_right() {
-        for (refusal, asks_again) in [
-            ("-ERR [AUTH] wrong name or password", false),
-            ("-ERR [auth]", false),
-            ("-ERR this mechanism is not for this user", true),
-            ("-ERR", true),
-        ] {
-            let options = Options {
-                name: "ana".to_owned(),
-                password: Secret::new(b"parola"),
-                tls: TlsUse::Never,
-                sasl: true,
-            };
-            let mut client = Client::new(options, true);
-            for greeting in ["+OK ready", "+OK", "SASL PLAIN LOGIN"] {
-                assert!(line(&mut client, greeting).is_none());
-            }
-            let Some(Question::Login { ticket, .. }) = line(&mut client, ".") else {
-                panic!("it does not ask how to log in")
-            };
-            let opening = Opening { mechanism: "PLAIN".to_owned(), initial: Some(Vec::new()) };
-            client.answer(ticket.answer(LoginChoice::Auth(opening)), &mut Vec::new());
-            match line(&mut client, refusal) {
-                Some(Question::Login { offered, .. }) => {
-                    assert!(asks_again, "{refusal}");
-                    assert_eq!(offered, ["LOGIN"]);
-                }
-                Some(Question::Failed(Failure::Refused(_), _)) => assert!(!asks_again, "{refusal}"),
-                other => panic!("{refusal}: {other:?}"),
-            }
-        }
     }
 }
