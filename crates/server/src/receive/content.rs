@@ -339,7 +339,7 @@ impl Incoming {
     fn observe(&mut self, content: &[u8], budget: &Budget) {
         let is_observed = self.observer.as_ref().is_some_and(|it| it.header().is_none());
         if is_observed || self.outgoing.as_ref().is_some_and(|it| it.is_in_header()) {
-            let octets = content.len().min(HEADER_SECTION);
+            let octets = header_octets(content).min(HEADER_SECTION);
             if !self.header_memory.add(octets, budget, self.owner) {
                 (self.observer, self.outgoing) = (None, None);
                 return self.fail(ContentFailure::Crowded);
@@ -461,4 +461,26 @@ fn complete(completer: &mut Option<HeaderCompleter>, content: &[u8], rest: &mut 
 
 fn missing() -> StoreError {
     StoreError::Damaged("content that was set aside is missing".into())
+}
+
+/// Returns how many octets of a slice may belong to the header section that is being read. A body in the same slice does
+/// not count: a few hundred slow senders of short header sections would otherwise use up the memory for those of all
+/// strangers.
+fn header_octets(content: &[u8]) -> usize {
+    const BLANK_LINE: &[u8] = b"\n\r\n";
+    memchr::memmem::find(content, BLANK_LINE).map_or(content.len(), |at| at + BLANK_LINE.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_body_is_no_part_of_the_header_section() {
+        let header = b"From: a@x.test\r\nSubject: x\r\n\r\n";
+        let message = [&header[..], &[b'x'; 33 * 1024]].concat();
+        assert_eq!(header_octets(&message), header.len());
+        assert_eq!(header_octets(&header[..20]), 20);
+        assert_eq!(header_octets(b""), 0);
+    }
 }
