@@ -27,7 +27,7 @@ pub const NAME: usize = 200;
 pub enum ReceivedReport {
     /// A DMARC aggregate report.
     Dmarc(DmarcReport),
-    /// A TLS report.
+    /// A report about TLS connections (RFC 8460).
     Tls(TlsReport),
 }
 

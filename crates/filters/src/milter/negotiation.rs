@@ -77,7 +77,8 @@ pub enum NegotiationError {
     Actions,
 }
 
-/// Appends the offer.
+/// Appends the packet that opens a session: the version, and the actions and steps that this server offers
+/// the milter.
 pub(super) fn offer(output: &mut Vec<u8>) {
     let bits =
         NO_STEP.iter().chain(&NO_ANSWER).fold(SKIP | LEADING_SPACE, |bits, (_, bit)| bits | bit);

@@ -465,9 +465,10 @@ fn missing() -> StoreError {
 
 /// Returns how many octets of a slice may belong to the header section that is being read. A body in the same slice does
 /// not count: a few hundred slow senders of short header sections would otherwise use up the memory for those of all
-/// strangers.
+/// strangers. Only CRLF CRLF ends it for certain: after a bare LF, the readers of header sections go on, and what they
+/// keep has to be counted.
 fn header_octets(content: &[u8]) -> usize {
-    const BLANK_LINE: &[u8] = b"\n\r\n";
+    const BLANK_LINE: &[u8] = b"\r\n\r\n";
     memchr::memmem::find(content, BLANK_LINE).map_or(content.len(), |at| at + BLANK_LINE.len())
 }
 
@@ -482,5 +483,7 @@ mod tests {
         assert_eq!(header_octets(&message), header.len());
         assert_eq!(header_octets(&header[..20]), 20);
         assert_eq!(header_octets(b""), 0);
+        let bare = b"A: x\n\r\nB: y";
+        assert_eq!(header_octets(bare), bare.len());
     }
 }

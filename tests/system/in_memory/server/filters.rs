@@ -439,7 +439,7 @@ async fn what_a_filter_holds_for_junk_is_none_to_those_who_allow_the_sender() {
     system.server.stop().await;
 }
 
-/// An edit can make content of one chunk longer than a chunk, of which the store then has the first.
+/// An edit can make the content longer than one chunk. The first chunk is then in the store before the message is judged.
 #[tokio::test(start_paused = true)]
 async fn what_an_edit_wrote_is_discarded_if_the_message_is_not_delivered() {
     let store = Arc::new(MemoryStore::new());

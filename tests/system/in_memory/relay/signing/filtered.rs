@@ -53,7 +53,7 @@ async fn what_a_filter_changes_is_signed_as_it_goes() {
     assert!(sent.contains("Subject: [new] s\r\n") && sent.contains("X-Added: yes\r\n"), "{sent}");
     assert_eq!(signing.signed(&sent), BOTH);
     assert_eq!(sent.matches("DKIM-Signature").count(), 2, "{sent}");
-    // A stranger's message loses its seal, and is not signed by whom it says that it is from.
+    // A stranger's message loses its seal, and is not signed for the domain in its From field.
     let sent = signing.forwarded().await;
     assert!(sent.contains("Subject: [new] s\r\n") && !sent.contains("ARC-"), "{sent}");
     assert!(!sent.contains("DKIM-Signature"), "{sent}");
